@@ -1,0 +1,103 @@
+"""The `perwatt` command: one subcommand for each step of the data path, mounted here and implemented elsewhere.
+
+A subcommand is named in `STEPS` by the place of its click command and the line of help that `perwatt --help` prints, so
+that listing the commands imports nothing (FAISS, pyarrow and ONNX Runtime take most of a second together). The order is
+the order in which data flows, and so is the help page's.
+
+Errors that the packages foresaw derive from one base class a package and carry a full sentence; they are printed without a
+traceback. Anything else is a defect and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import NamedTuple
+
+import click
+
+
+class Step(NamedTuple):
+    place: str  # "module:attribute" of a click command
+    help: str
+
+
+STEPS: dict[str, Step] = {
+    "embed": Step("embed.cli:embed", "Turn documents into a folder of vectors."),
+    "build": Step("index.cli:build", "Build a generation of an index from a folder of vectors."),
+    "generations": Step("index.cli:generations", "List the generations of an index."),
+    "switch": Step("index.cli:switch", "Serve another generation of an index."),
+    "rollback": Step("index.cli:rollback", "Serve the generation that was served before."),
+    "verify": Step("index.cli:verify", "Check every byte of a generation against its hashes."),
+    "gc": Step("index.cli:gc", "Delete old generations and what killed builds left."),
+    "serve": Step("service.cli:serve", "Answer searches over HTTP, with a page for people."),
+    "search": Step("service.cli:search", "Search an index from the command line."),
+    "eval": Step("service.cli:evaluate", "Score an index against relevance judgements."),
+    "info": Step("index.cli:info", "Show this machine: cores, memory, SIMD units, versions."),
+}
+
+# The base class of each package's foreseen errors, looked up only once something was raised.
+FORESEEN = (
+    ("embed.errors", "EmbedError"),
+    ("index.errors", "IndexingError"),
+    ("service.errors", "ServiceError"),
+)
+
+
+class DataPath(click.Group):
+    """A group whose commands are imported when they are used and listed in the order of `STEPS`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(STEPS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        step = STEPS.get(cmd_name)
+        if step is None:
+            return None
+        module, attribute = step.place.split(":")
+        command = getattr(importlib.import_module(module), attribute)
+        if not isinstance(command, click.Command):
+            raise TypeError(f"{step.place} is a {type(command).__name__}, expected a click command")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands, in the order of the data path"):
+            formatter.write_dl([(name, step.help) for name, step in STEPS.items()])
+
+
+def _version(ctx: click.Context, _option: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        click.echo(f"perwatt {version('perwatt')}")
+        ctx.exit()
+
+
+@click.group(cls=DataPath, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version)
+def perwatt() -> None:
+    """Semantic search that knows what a query costs.
+
+    documents ─▶ embed ─▶ vectors ─▶ build ─▶ a generation ─▶ serve ─▶ HTTP
+    """
+
+
+def _foreseen() -> tuple[type[Exception], ...]:
+    """The error base classes of the packages that are loaded; one that was never imported cannot have raised."""
+    return tuple(
+        getattr(sys.modules[module], name) for module, name in FORESEEN if module in sys.modules
+    )
+
+
+def main() -> None:
+    try:
+        perwatt(prog_name="perwatt")
+    except Exception as error:
+        if not isinstance(error, _foreseen()):
+            raise
+        click.echo(f"perwatt: error: {error}", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
