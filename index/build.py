@@ -8,8 +8,8 @@
     verify     opened as a reader will, compared with memory        generation.py
     publish    renamed; switched to if the gates hold               staging.py, gates.py, root.py
 
-All of it happens in a folder `.building-<generation>` next to the finished ones. Killed at any point, or out of disk, a build
-has changed nothing that is served; the next build and gc remove what it left.
+All of it happens in a folder `.building-<generation>` next to the finished ones. Killed at any point, or out of disk,
+a build has changed nothing that is served; the next build and gc remove what it left.
 """
 
 import datetime
@@ -21,7 +21,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, get_args
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
@@ -38,6 +37,7 @@ from index.sealed import write_sealed
 from index.sections import keep_vectors, write_codes
 from index.spool import VECTORS_FILE, Arranged, Spool
 from index.staging import publish, staging
+from index.untyped import FaissIndex, faiss
 from index.vectors import VectorsFolder
 
 
@@ -75,12 +75,13 @@ def build_generation(
 
     vectors: float32 (n, dim), an array or memory map, or a VectorsFolder, which brings its own ids, payload, model and
     canaries. ids: unique str or int, one a row, in any order. payload: one JSON object a row (dict, str or bytes).
-    metric: cosine scales vectors and queries to length 1. family: auto, flat, graph or ivf. recall_target: of recall@10,
-    to be met by the lower end of its 95 % interval. filterable: FIELD:TYPE declarations. threads: default all cores
-    of the cgroup. progress: on stderr.
+    metric: cosine scales vectors and queries to length 1. family: auto, flat, graph or ivf. recall_target: of
+    recall@10, to be met by the lower end of its 95 % interval. filterable: FIELD:TYPE declarations. threads: default
+    all cores of the cgroup. progress: on stderr.
 
-    Raises InputError, naming the row and id, for rows that cannot be indexed; StorageError when the disk fails; GateError,
-    with the generation written but not served, when a gate does not hold. What is served changes only at the very end.
+    Raises InputError, naming the row and id, for rows that cannot be indexed; StorageError when the disk fails;
+    GateError, with the generation written but not served, when a gate does not hold. What is served changes only at
+    the very end.
     """
     settings = Settings(
         check_name(name),
@@ -195,7 +196,7 @@ def _take(source: Arrays | VectorsFolder, folder: Path, settings: Settings) -> A
     return spool.arrange()
 
 
-def _write_faiss(index: faiss.Index, path: Path) -> None:
+def _write_faiss(index: FaissIndex, path: Path) -> None:
     try:
         faiss.write_index(index, str(path))
     except RuntimeError as error:
@@ -213,7 +214,7 @@ def _write_rows(folder: Path, arranged: Arranged, fields: list[Field]) -> None:
 
 
 def _memory_to_serve(described: dict[str, dict[str, Any]]) -> int:
-    """What searches touch, so what should stay in the page cache; the payload and ivf's float32 rows are read by the hit."""
+    """What searches touch, so what should stay in the page cache: not the payload, nor ivf's float32 rows."""
     cold = {rowfiles.PAYLOAD_FILE, VECTORS_FILE}
     return sum(int(entry["bytes"]) for name, entry in described.items() if name not in cold)
 

@@ -84,8 +84,8 @@ def build(
 ) -> None:
     """Build a generation of an index from the vectors in DIR, and serve it when its gates hold.
 
-    What is served changes at the very end or not at all. A generation whose recall or count misses its gate is kept, not
-    served, and the command fails.
+    What is served changes at the very end or not at all. A generation whose recall or count misses its gate is kept,
+    not served, and the command fails.
     """
     from index.build import build_generation
     from index.manifest import read_manifest
@@ -127,7 +127,10 @@ def _print_built(path: Path, manifest: dict[str, Any]) -> None:
             ("recall@10", _recall(recall)),
             ("effort", _effort(manifest)),
             ("memory to serve", _size(manifest["memory_bytes"])),
-            ("build", f"{made['seconds']:.1f} s on {made['threads']} threads, {_size(made['peak_memory_bytes'])} at most"),
+            (
+                "build",
+                _cost(made),
+            ),
             ("folder", str(path)),
         ]
     )
@@ -299,6 +302,10 @@ def _recall(recall: dict[str, Any]) -> str:
 def _effort(manifest: dict[str, Any]) -> str:
     effort = manifest["effort"]
     return "none: every vector is scored" if effort["unit"] == "none" else f"{effort['unit']} {effort['default']}"
+
+
+def _cost(made: dict[str, Any]) -> str:
+    return f"{made['seconds']:.1f} s on {made['threads']} threads, {_size(made['peak_memory_bytes'])} at most"
 
 
 def _size(count: int) -> str:

@@ -97,7 +97,7 @@ class ColumnReader:
 
     def __init__(self, fields: list[Field]) -> None:
         self._fields = fields
-        self._chunks: list[list[pa.Array]] = [[] for _ in fields]
+        self._chunks: list[list[Any]] = [[] for _ in fields]
 
     def take(self, payload: list[bytes], ids: list[Any], first_row: int) -> None:
         objects = [msgspec.json.decode(raw) for raw in payload]
@@ -117,8 +117,11 @@ class ColumnReader:
 
     def table(self) -> pa.Table:
         columns = [
-            pa.chunked_array(chunks, TYPES[field.type].arrow)
-            for field, chunks in zip(self._fields, self._chunks, strict=True)
+            _chunked(chunks, TYPES[field.type].arrow) for field, chunks in zip(self._fields, self._chunks, strict=True)
         ]
         table = pa.table(columns, names=[field.name for field in self._fields])
         return table.unify_dictionaries().combine_chunks()
+
+
+def _chunked(chunks: list[Any], type_: Any) -> Any:
+    return pa.chunked_array(chunks, type=type_)

@@ -1,7 +1,7 @@
 """What can go wrong in this package, as one tree. Every message is a sentence for the person who gave the input.
 
 IndexingError
-├── InputError         vectors, ids, payload or settings that no index can be made from, or a query that it cannot answer
+├── InputError         rows or settings that no index can be made from, or a query that it cannot answer
 ├── GenerationError    a file of a generation, a manifest or an alias that is damaged, missing or not ours
 ├── NotFoundError      no index or generation of that name
 ├── ConflictError      the alias was changed by someone else in between

@@ -12,6 +12,7 @@ With unit vectors of 384 dimensions some tens of rows are left to rescore, howev
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -92,9 +93,7 @@ def quantise(vectors: NDArray[np.float32], metric: Metric = "ip") -> Codes:
     return Codes(padded[:, :dim], step, error_norm, row_norm, square_norms)
 
 
-def quantise_rows(
-    vectors: NDArray[np.float32], step: float
-) -> tuple[NDArray[np.int8], float, NDArray[np.float64]]:
+def quantise_rows(vectors: NDArray[np.float32], step: float) -> tuple[NDArray[np.int8], float, NDArray[np.float64]]:
     """Codes of some rows under a given step, the largest error in the 2-norm among them, and their lengths."""
     wide = vectors.astype(np.float64)
     codes = np.clip(np.rint(wide / step), -127, 127)
@@ -181,9 +180,7 @@ class _Scan:
         return found
 
 
-def _run(
-    scan: _Scan, ranges: list[tuple[int, int]], threads: int, over: Literal["queries", "rows"]
-) -> list[Found]:
+def _run(scan: _Scan, ranges: list[tuple[int, int]], threads: int, over: Literal["queries", "rows"]) -> list[Found]:
     work = scan.queries_between if over == "queries" else scan.rows_between
     if threads <= 1 or len(ranges) <= 1:
         return [work(start, stop) for start, stop in ranges]
@@ -193,7 +190,7 @@ def _run(
 
 def _ranges(n: int, parts: int) -> list[tuple[int, int]]:
     edges = [n * i // parts for i in range(parts + 1)]
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return list(pairwise(edges))
 
 
 def _merge(parts: list[Found], k: int) -> Found:
@@ -201,9 +198,7 @@ def _merge(parts: list[Found], k: int) -> Found:
     scores = np.concatenate([part.scores for part in parts], axis=1)
     # Padding has score −inf and must stay behind everything, so rows of −1 sort as the largest.
     order = np.lexsort((np.where(rows < 0, np.iinfo(np.int64).max, rows), -scores), axis=1)[:, :k]
-    return Found(
-        np.take_along_axis(rows, order, 1), np.take_along_axis(scores, order, 1), parts[0].scored
-    )
+    return Found(np.take_along_axis(rows, order, 1), np.take_along_axis(scores, order, 1), parts[0].scored)
 
 
 def _checked(

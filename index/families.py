@@ -1,8 +1,8 @@
 """Which family suits a set, by its size and the memory there is, and what each needs.
 
-    flat   the codes fit a core's cache: scanning them all is quicker than walking a graph, and exact
-    graph  everything else that fits in memory
-    ivf    the graph would not fit: lists of small codes, mapped
+flat   the codes fit a core's cache: scanning them all is quicker than walking a graph, and exact
+graph  everything else that fits in memory
+ivf    the graph would not fit: lists of small codes, mapped
 """
 
 from typing import Literal, NamedTuple, get_args
@@ -37,8 +37,8 @@ def choose(asked: str, count: int, dim: int, memory_limit_bytes: int) -> Choice:
     if asked in ("graph", "ivf"):
         if count < STRUCTURE_ROWS:
             raise InputError(
-                f"{count:,} rows are too few for {asked}: its recall cannot be measured on fewer than {STRUCTURE_ROWS}. "
-                "Use flat (or auto), which is exact and quicker at this size."
+                f"{count:,} rows are too few for {asked}: its recall cannot be measured on fewer than "
+                f"{STRUCTURE_ROWS}. Use flat (or auto), which is exact and quicker at this size."
             )
         return Choice("graph", "asked for") if asked == "graph" else Choice("ivf", "asked for")
     if asked != "auto":
@@ -47,15 +47,12 @@ def choose(asked: str, count: int, dim: int, memory_limit_bytes: int) -> Choice:
     if count < STRUCTURE_ROWS or code_bytes <= FLAT_CODE_BYTES:
         return Choice(
             "flat",
-            f"{count:,} × {dim} have {_mib(code_bytes)} of codes, at most {_mib(FLAT_CODE_BYTES)}: a scan is as quick as a "
-            "graph, and exact",
+            f"{count:,} × {dim} have only {_mib(code_bytes)} of codes: scanning them is as quick as a graph, and exact",
         )
     need = graph_bytes(count, dim)
     if need <= memory:
         return Choice("graph", f"{count:,} × {dim} need {_mib(need)} as a graph, and {_mib(memory)} may be used")
-    return Choice(
-        "ivf", f"{count:,} × {dim} would need {_mib(need)} as a graph, and only {_mib(memory)} may be used"
-    )
+    return Choice("ivf", f"{count:,} × {dim} would need {_mib(need)} as a graph, and only {_mib(memory)} may be used")
 
 
 def _mib(size: int) -> str:

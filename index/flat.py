@@ -5,13 +5,13 @@ rescoring (exact.py) goes through 10,000 × 384 in some 100 µs. index.faiss is 
 rows that the rescoring reads.
 """
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from index.exact import Metric
 from index.progress import Progress
 from index.spool import FloatRows
+from index.untyped import FaissIndex, faiss
 
 EFFORT_UNIT = "none"
 DEFAULT_EFFORT = 1  # there is nothing to choose
@@ -22,7 +22,7 @@ def faiss_metric(metric: Metric) -> int:
     return int(faiss.METRIC_L2 if metric == "l2" else faiss.METRIC_INNER_PRODUCT)
 
 
-def build(rows: FloatRows, metric: Metric, *, show: bool) -> faiss.Index:
+def build(rows: FloatRows, metric: Metric, *, show: bool) -> FaissIndex:
     count, dim = rows.array.shape
     index = faiss.IndexFlat(dim, faiss_metric(metric))
     with Progress("flat", count, show=show) as progress:
@@ -34,7 +34,7 @@ def build(rows: FloatRows, metric: Metric, *, show: bool) -> faiss.Index:
     return index
 
 
-def float_rows(index: faiss.IndexFlat) -> NDArray[np.float32]:
+def float_rows(index: FaissIndex) -> NDArray[np.float32]:
     """The index's own float32 rows, (n, dim), without a copy. Valid while `index` lives."""
     view = faiss.rev_swig_ptr(index.get_xb(), index.ntotal * index.d)
     return np.asarray(view).reshape(index.ntotal, index.d)

@@ -1,13 +1,12 @@
 """A generation opened for searching: checked, mapped, immutable.
 
-Every hash is compared before a file is opened (a manifest that does not verify is the last thing that is read). Vectors,
-codes, ids and payload stay in the page cache and are shared by all processes that open the same generation.
+Every hash is compared before a file is opened (a manifest that does not verify is the last thing that is read).
+Vectors, codes, ids and payload stay in the page cache and are shared by all processes that open the same generation.
 """
 
 from pathlib import Path
 from typing import Any, Protocol, Self
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,6 +21,7 @@ from index.rescoring import rescore
 from index.rowfiles import IntegerIds, Payload, StringIds
 from index.sections import map_codes, map_section
 from index.spool import VECTORS_FILE
+from index.untyped import FaissIndex, faiss
 
 INDEX_FILE = "index.faiss"
 
@@ -52,7 +52,9 @@ class Generation:
         self._codes = map_codes(path, manifest["sections"])
         self._index = _read_faiss(path / INDEX_FILE)
         if self._index.ntotal != self.count or self._index.d != self.dim:
-            raise GenerationError(path / INDEX_FILE, f"holds {self._index.ntotal} × {self._index.d}, not {self.count} × {self.dim}")
+            raise GenerationError(
+                path / INDEX_FILE, f"holds {self._index.ntotal} × {self._index.d}, not {self.count} × {self.dim}"
+            )
         self._searcher: Searcher | None = None
         if self.family == "graph":
             self._searcher = GraphSearch(self._index, threads)
@@ -92,9 +94,7 @@ class Generation:
             raise InputError(f"effort is {effort}; expected at least 1 (this index's default is {self.default_effort})")
         l2, reach = self.metric == "l2", min(k, self.count)
         if exact or self._searcher is None:
-            found = scan(
-                queries, self._vectors, reach, "l2" if l2 else "ip", codes=self._codes, threads=self._threads
-            )
+            found = scan(queries, self._vectors, reach, "l2" if l2 else "ip", codes=self._codes, threads=self._threads)
         else:
             candidates, scored = self._searcher.candidates(queries, reach, effort)
             found = rescore(queries, self._vectors, candidates, scored, reach, l2=l2)
@@ -115,7 +115,7 @@ class Generation:
         """The row's vector float32 (dim,), of length 1 for cosine. A copy."""
         if not 0 <= row < self.count:
             raise IndexError(f"row {row} of {self.count}")
-        return self._vectors[row].copy()
+        return np.array(self._vectors[row])
 
     def effort_for(self, wanted: float) -> int:
         """The least measured effort whose recall@10 is at least `wanted`, by the lower end of its interval."""
@@ -140,9 +140,7 @@ class Generation:
 
     def _checked(self, queries: NDArray[np.float32]) -> NDArray[np.float32]:
         if queries.dtype != np.float32 or queries.ndim != 2 or queries.shape[1] != self.dim:
-            raise InputError(
-                f"queries are {queries.dtype} {queries.shape}; {self.id} expects float32 (q, {self.dim})"
-            )
+            raise InputError(f"queries are {queries.dtype} {queries.shape}; {self.id} expects float32 (q, {self.dim})")
         length = norms(queries)
         bad = np.flatnonzero(~(length < LONGEST) | ((length == 0) & (self.metric == "cosine")))
         if len(bad):
@@ -156,8 +154,8 @@ class Generation:
 def open_generation(path: Path | str, threads: int = 1, verify: bool = True) -> Generation:
     """Opens a generation's folder. Raises GenerationError, naming the file, when anything is not as it was written.
 
-    `verify=False` skips the hashes (not the manifest's own), for who has just checked them; a damaged FAISS file may then
-    do anything.
+    `verify=False` skips the hashes (not the manifest's own), for who has just checked them; a damaged FAISS file may
+    then do anything.
     """
     return _open(Path(path), threads, verify, None)
 
@@ -177,7 +175,7 @@ def _open(path: Path, threads: int, verify: bool, generation: str | None) -> Gen
         raise GenerationError(path / MANIFEST_FILE, f"does not fit its files: {error}") from error
 
 
-def _read_faiss(path: Path) -> faiss.Index:
+def _read_faiss(path: Path) -> FaissIndex:
     try:
         return faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
     except RuntimeError as error:

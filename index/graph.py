@@ -1,7 +1,7 @@
 """The graph family: a hierarchical navigable small world graph (Malkov and Yashunin, 2016), built and walked by FAISS.
 
-index.faiss is a stock IndexHNSWFlat: level 0 has 2 · DEGREE neighbours a row, and it holds the float32 rows too. Effort is
-efSearch, the width of the walk's candidate list.
+index.faiss is a stock IndexHNSWFlat: level 0 has 2 · DEGREE neighbours a row, and it holds the float32 rows too.
+Effort is efSearch, the width of the walk's candidate list.
 
 Held-out rows are added after the rest, so that recall is measured with queries that the graph has never seen; the
 graph is then permuted into row order.
@@ -9,7 +9,6 @@ graph is then permuted into row order.
 
 from collections.abc import Callable
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,6 +16,7 @@ from index.exact import Metric
 from index.flat import faiss_metric, float_rows
 from index.progress import Progress
 from index.spool import FloatRows
+from index.untyped import FaissIndex, faiss
 
 EFFORT_UNIT = "efSearch"
 DEGREE = 32
@@ -28,7 +28,7 @@ _ROWS_PER_ADD = 4096
 class GraphSearch:
     """Walks a FAISS graph. `renumber` gives each of the graph's nodes its row, while they differ."""
 
-    def __init__(self, index: faiss.IndexHNSWFlat, threads: int, renumber: NDArray[np.int64] | None = None) -> None:
+    def __init__(self, index: FaissIndex, threads: int, renumber: NDArray[np.int64] | None = None) -> None:
         self._index, self._threads, self._renumber = index, threads, renumber
 
     @property
@@ -61,7 +61,7 @@ def build(
     threads: int,
     *,
     show: bool,
-) -> faiss.IndexHNSWFlat:
+) -> FaissIndex:
     """The graph of all rows; `measure` is called when all but the held-out ones are in it."""
     count, dim = rows.array.shape
     index = faiss.IndexHNSWFlat(dim, DEGREE, faiss_metric(metric))
@@ -81,7 +81,7 @@ def build(
     return index
 
 
-def _add(index: faiss.Index, rows: FloatRows, which: NDArray[np.int64], progress: Progress) -> None:
+def _add(index: FaissIndex, rows: FloatRows, which: NDArray[np.int64], progress: Progress) -> None:
     for start in range(0, len(which), _ROWS_PER_ADD):
         part = which[start : start + _ROWS_PER_ADD]
         index.add(rows.array[part])

@@ -88,4 +88,6 @@ def describe_files(folder: Path, threads: int) -> dict[str, dict[str, Any]]:
     """The manifest's `files` for what is in the folder now."""
     paths = sorted(path for path in folder.iterdir() if path.name != MANIFEST_FILE)
     found = files.digests(paths, threads)
-    return {path.name: {"bytes": digest.bytes, "sha256": digest.sha256} for path, digest in zip(paths, found, strict=True)}
+    return {
+        path.name: {"bytes": digest.bytes, "sha256": digest.sha256} for path, digest in zip(paths, found, strict=True)
+    }

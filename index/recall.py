@@ -1,14 +1,15 @@
 """How good the approximate search is: recall@10 against exact search, with an interval, for every effort.
 
-Queries are rows held out of the index while it is measured, so neither the graph nor the lists have seen them, as they have
-not seen a user's query; they are added afterwards. (A row that is in the graph leads the walk along its own edges to exactly
-its neighbours and flatters the recall.) They are drawn with a fixed seed.
+Queries are rows held out of the index while it is measured, so neither the graph nor the lists have seen them, as they
+have not seen a user's query; they are added afterwards. (A row that is in the graph leads the walk along its own edges
+to exactly its neighbours and flatters the recall.) They are drawn with a fixed seed.
 
-A hit counts when its score is at least that of the k-th true neighbour: which of two equal vectors came back is nobody's loss.
+A hit counts when its score is at least that of the k-th true neighbour: which of two equal vectors came back is
+nobody's loss.
 
-The interval is Wilson's (1927) over queries. The hits of one query stand and fall together, so k · queries
-independent trials would be too many; the number of trials is the number that would show the variance seen between queries,
-n · p(1−p)/s², between n and n · k.
+The interval is Wilson's (1927) over queries. The hits of one query stand and fall together, so k · queries independent
+trials would be too many; the number of trials is the number that would show the variance seen between queries, n ·
+p(1−p)/s², between n and n · k.
 """
 
 from collections.abc import Callable, Sequence

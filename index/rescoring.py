@@ -22,8 +22,6 @@ def rescore(
 ) -> Found:
     """The best k of each query's candidates (q, m), −1 for none."""
     count = len(queries)
-    found = Found(
-        np.empty((count, k), np.int64), np.empty((count, k), np.float32), np.empty(count, np.int64)
-    )
+    found = Found(np.empty((count, k), np.int64), np.empty((count, k), np.float32), np.empty(count, np.int64))
     _native.rescore(queries, vectors, np.ascontiguousarray(candidates), l2, *found)
     return found._replace(scored=scored)

@@ -56,9 +56,7 @@ class Root:
         """Raises NotFoundError when nothing was ever switched to, GenerationError when the alias file is damaged."""
         path = self._folder(name) / ALIAS_FILE
         if not path.exists():
-            raise NotFoundError(
-                f"index {name!r} under {self.folder} serves no generation: {self._what_there_is(name)}"
-            )
+            raise NotFoundError(f"index {name!r} under {self.folder} serves no generation: {self._what_there_is(name)}")
         return _alias(path)
 
     def generations(self, name: str) -> list[str]:
@@ -181,7 +179,9 @@ class Root:
 
     def _generations(self, folder: Path) -> list[str]:
         return sorted(
-            entry.name for entry in folder.iterdir() if not entry.name.startswith(".") and (entry / MANIFEST_FILE).exists()
+            entry.name
+            for entry in folder.iterdir()
+            if not entry.name.startswith(".") and (entry / MANIFEST_FILE).exists()
         )
 
     def _what_there_is(self, name: str) -> str:

@@ -58,7 +58,8 @@ class _Bytes:
         row = 0
         for number in range(reader.num_record_batches):
             column = reader.get_batch(number).column(0)
-            _, offsets, data = column.buffers()
+            buffers: list[Any] = column.buffers()
+            _, offsets, data = buffers
             ends = np.frombuffer(offsets, np.int64)[column.offset : column.offset + len(column) + 1]
             self._starts.append(row)
             self._parts.append((ends, memoryview(data) if data is not None else memoryview(b"")))

@@ -1,8 +1,8 @@
 """The sections that the kernels read: raw arrays in files of their own, mapped, the same bytes on every architecture.
 
 A section starts at offset 0 and is padded to a multiple of 64 KiB, the largest page in use (arm64 kernels come with 4,
-16 and 64 KiB), so a mapping never ends in the middle of a page. Numbers are little-endian. Shape, stride and scale are in the
-manifest, next to the section's hash.
+16 and 64 KiB), so a mapping never ends in the middle of a page. Numbers are little-endian. Shape, stride and scale are
+in the manifest, next to the section's hash.
 
     codes.i8     int8 codes of all rows, one scale; a row starts on a cache line    (every family)
     norms.f32    |x|² of each row                                                     (l2 only)

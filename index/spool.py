@@ -32,13 +32,12 @@ class FloatRows:
     """float32 (n, dim) in a file, mapped. `drop` gives the pages back: they count as resident until then."""
 
     def __init__(self, path: Path, dim: int) -> None:
-        self.array: NDArray[np.float32] = np.memmap(path, np.float32, "r").reshape(-1, dim)
+        with path.open("rb") as file:
+            self._mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self.array: NDArray[np.float32] = np.frombuffer(self._mapping, np.float32).reshape(-1, dim)
 
     def drop(self) -> None:
-        mapping = self.array
-        while not isinstance(mapping, mmap.mmap):
-            mapping = mapping.base if isinstance(mapping, np.ndarray) else mapping.obj
-        mapping.madvise(mmap.MADV_DONTNEED)
+        self._mapping.madvise(mmap.MADV_DONTNEED)
 
 
 class Spool:

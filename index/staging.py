@@ -1,7 +1,7 @@
 """Where a generation lies until it is finished: a folder next to the finished ones, locked by its build.
 
-The lock is on the folder itself, so it dies with the process, whatever killed it, and a later build can tell a folder that
-is being built from one that never will be. Process ids would not do: containers reuse them.
+The lock is on the folder itself, so it dies with the process, whatever killed it, and a later build can tell a folder
+that is being built from one that never will be. Process ids would not do: containers reuse them.
 """
 
 import errno

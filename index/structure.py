@@ -1,26 +1,26 @@
 """Builds the search structure of one family and measures it on the way.
 
-What comes out is the FAISS index, the measured recall, the effort for the target with the whole curve, and a few searches
-whose answers the finished files must give again.
+What comes out is the FAISS index, the measured recall, the effort for the target with the whole curve, and a few
+searches whose answers the finished files must give again.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from index import exact, flat, graph, ivf
 from index import recall as measuring
 from index.errors import GenerationError
-from index.exact import Codes, Found, Metric
+from index.exact import Found, Metric
 from index.generation import INDEX_FILE, Generation, Searcher
 from index.recall import Recall
 from index.rescoring import rescore
 from index.sections import map_codes
 from index.spool import FloatRows
+from index.untyped import FaissIndex
 
 SAMPLE_QUERIES = 32
 
@@ -36,7 +36,7 @@ class Sample(NamedTuple):
 class Structure:
     """index: what is written. recall, effort, parameters: what the manifest says of it."""
 
-    index: faiss.Index
+    index: FaissIndex
     recall: dict[str, Any]
     effort: dict[str, Any]
     parameters: dict[str, Any]
@@ -131,7 +131,7 @@ class Builder:
 
     def _structure(
         self,
-        index: faiss.Index,
+        index: FaissIndex,
         searcher: Searcher | None,
         unit: str,
         recall: dict[str, Any],

@@ -95,16 +95,29 @@ class VectorsFolder:
     def _fragment(self, file: Path, rows: int) -> Iterator[Batch]:
         seen = 0
         with pq.ParquetFile(file, memory_map=True) as parquet:
-            for batch in parquet.iter_batches(BATCH_ROWS, columns=["id", "vector", "payload"]):
-                vectors = batch.column("vector")
-                if not pa.types.is_fixed_size_list(vectors.type) or vectors.type.list_size != self.dim:
-                    raise GenerationError(file, f"has vectors of type {vectors.type}, expected {self.dim} × float")
-                flat = vectors.flatten().to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
+            self._check_schema(file, parquet.schema_arrow)
+            for batch in parquet.iter_batches(BATCH_ROWS, columns=list(self._columns)):
+                columns: dict[str, Any] = {name: batch.column(name) for name in self._columns}
+                for name, column in columns.items():
+                    if column.null_count:
+                        raise GenerationError(file, f"has rows without {name!r}")
+                flat = columns["vector"].flatten().to_numpy(zero_copy_only=False)
                 yield Batch(
-                    batch.column("id").to_pylist(),
-                    flat.reshape(len(batch), self.dim),
-                    batch.column("payload").to_pylist(),
+                    columns["id"].to_pylist(), flat.reshape(len(batch), self.dim), columns["payload"].to_pylist()
                 )
                 seen += len(batch)
         if seen != rows:
             raise GenerationError(file, f"has {seen} rows, and embed.json says {rows}")
+
+    @property
+    def _columns(self) -> dict[str, pa.DataType]:
+        return {"id": pa.string(), "vector": pa.list_(pa.float32(), self.dim), "payload": pa.binary()}
+
+    def _check_schema(self, file: Path, schema: pa.Schema) -> None:
+        for name, type_ in self._columns.items():
+            found: Any = schema.field(name).type if name in schema.names else None
+            if name == "vector" and found is not None and pa.types.is_fixed_size_list(found):
+                # What the items of the list are called is up to who wrote the file.
+                found = pa.list_(found.value_type, found.list_size)
+            if found != type_:
+                raise GenerationError(file, f"has column {name!r} of type {found}, expected {type_}")

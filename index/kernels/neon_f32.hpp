@@ -1,7 +1,8 @@
 // float32 with NEON, shared by the two NEON units, which differ only in how they multiply int8.
 //
 // Two accumulators a row: four rows keep eight fma chains in flight; Neoverse N1 and V1 start two to four a
-// cycle with a latency of 4, and one of two for the chained operand.
+// cycle with a latency of 4, and one of two for the chained operand. The last dimensions are added one by one, with fma
+// spelled out: left to the compiler, one row and four rows would be contracted differently and not tie.
 #pragma once
 
 #include <arm_neon.h>
@@ -13,7 +14,7 @@ namespace {
 
 struct Product {
   static float32x4_t add(float32x4_t sum, float32x4_t q, float32x4_t x) { return vfmaq_f32(sum, q, x); }
-  static float add(float sum, float q, float x) { return sum + q * x; }
+  static float add(float sum, float q, float x) { return __builtin_fmaf(q, x, sum); }
 };
 
 struct SquaredDifference {
@@ -21,7 +22,7 @@ struct SquaredDifference {
     const float32x4_t difference = vsubq_f32(q, x);
     return vfmaq_f32(sum, difference, difference);
   }
-  static float add(float sum, float q, float x) { return sum + (q - x) * (q - x); }
+  static float add(float sum, float q, float x) { return __builtin_fmaf(q - x, q - x, sum); }
 };
 
 template <class Term>
