@@ -3,11 +3,12 @@
 // int8: vpmaddubsw would be the obvious instruction, but it saturates its int16 pairs (255 * 127 * 2 > 32,767).
 // Widening both sides to int16 and using vpmaddwd costs one more uop for 16 codes and is exact for every input.
 // float32: two accumulators a row, so four rows keep eight fma chains in flight: 2 ports x 4 cycles of latency.
+#define PERWATT_UNIT avx2
 #include <immintrin.h>
 
 #include "one_to_many.hpp"
 
-namespace perwatt {
+namespace perwatt::PERWATT_UNIT {
 namespace {
 
 inline int32_t sum_of(__m256i v) {
@@ -89,8 +90,9 @@ struct SumF32 {
   }
 };
 
+constexpr Kernels kTable = table<DotI8, SumF32<Product>, SumF32<SquaredDifference>>("avx2");
+
 }  // namespace
+}  // namespace perwatt::PERWATT_UNIT
 
-extern const Kernels kAvx2 = table<DotI8, SumF32<Product>, SumF32<SquaredDifference>>("avx2");
-
-}  // namespace perwatt
+extern const perwatt::Kernels perwatt::kAvx2 = perwatt::PERWATT_UNIT::kTable;

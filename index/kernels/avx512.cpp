@@ -1,9 +1,10 @@
 // AVX-512 F + BW + DQ + VL without VNNI: Skylake-SP and Cascade Lake's elder siblings.
 //
 // int8 is widened to int16 and multiplied with vpmaddwd, as in avx2.cpp and for the same reason.
+#define PERWATT_UNIT avx512
 #include "avx512_f32.hpp"
 
-namespace perwatt {
+namespace perwatt::PERWATT_UNIT {
 namespace {
 
 struct DotI8 {
@@ -28,8 +29,9 @@ struct DotI8 {
   }
 };
 
+constexpr Kernels kTable = table<DotI8, SumF32<Product>, SumF32<SquaredDifference>>("avx512");
+
 }  // namespace
+}  // namespace perwatt::PERWATT_UNIT
 
-extern const Kernels kAvx512 = table<DotI8, SumF32<Product>, SumF32<SquaredDifference>>("avx512");
-
-}  // namespace perwatt
+extern const perwatt::Kernels perwatt::kAvx512 = perwatt::PERWATT_UNIT::kTable;

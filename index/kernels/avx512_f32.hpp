@@ -8,7 +8,7 @@
 
 #include "one_to_many.hpp"
 
-namespace perwatt {
+namespace perwatt::PERWATT_UNIT {
 namespace {
 
 inline float sum_of(__m512 v) {
@@ -76,4 +76,4 @@ struct SumF32 {
 };
 
 }  // namespace
-}  // namespace perwatt
+}  // namespace perwatt::PERWATT_UNIT

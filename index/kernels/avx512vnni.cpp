@@ -4,9 +4,10 @@
 // Codes lie on disk as plain int8, the form that NEON's sdot wants, so here they become unsigned in the
 // register: x XOR 0x80 = x + 128, one cheap uop for 64 codes. The sum is then too large by 128 * sum(q), which is
 // the same for every row of a query: it is computed once and taken off at the end.
+#define PERWATT_UNIT avx512vnni
 #include "avx512_f32.hpp"
 
-namespace perwatt {
+namespace perwatt::PERWATT_UNIT {
 namespace {
 
 struct DotI8 {
@@ -46,8 +47,9 @@ struct DotI8 {
   }
 };
 
+constexpr Kernels kTable = table<DotI8, SumF32<Product>, SumF32<SquaredDifference>>("avx512vnni");
+
 }  // namespace
+}  // namespace perwatt::PERWATT_UNIT
 
-extern const Kernels kAvx512Vnni = table<DotI8, SumF32<Product>, SumF32<SquaredDifference>>("avx512vnni");
-
-}  // namespace perwatt
+extern const perwatt::Kernels perwatt::kAvx512Vnni = perwatt::PERWATT_UNIT::kTable;

@@ -2,9 +2,10 @@
 //
 // smull makes int16 products of eight codes, sadalp adds pairs of them into int32. A single product fits int16
 // even for -128 * -128 = 16,384; two added would not at the edge, so nothing is added before it is widened.
+#define PERWATT_UNIT neon
 #include "neon_f32.hpp"
 
-namespace perwatt {
+namespace perwatt::PERWATT_UNIT {
 namespace {
 
 struct DotI8 {
@@ -29,8 +30,9 @@ struct DotI8 {
   }
 };
 
+constexpr Kernels kTable = table<DotI8, SumF32<Product>, SumF32<SquaredDifference>>("neon");
+
 }  // namespace
+}  // namespace perwatt::PERWATT_UNIT
 
-extern const Kernels kNeon = table<DotI8, SumF32<Product>, SumF32<SquaredDifference>>("neon");
-
-}  // namespace perwatt
+extern const perwatt::Kernels perwatt::kNeon = perwatt::PERWATT_UNIT::kTable;

@@ -9,7 +9,7 @@
 
 #include "one_to_many.hpp"
 
-namespace perwatt {
+namespace perwatt::PERWATT_UNIT {
 namespace {
 
 struct Product {
@@ -49,4 +49,4 @@ struct SumF32 {
 };
 
 }  // namespace
-}  // namespace perwatt
+}  // namespace perwatt::PERWATT_UNIT

@@ -2,9 +2,10 @@
 //
 // sdot multiplies sixteen signed bytes and adds each four products into an int32 lane: the plain int8 codes as
 // they lie on disk, no bias, no widening.
+#define PERWATT_UNIT neondot
 #include "neon_f32.hpp"
 
-namespace perwatt {
+namespace perwatt::PERWATT_UNIT {
 namespace {
 
 struct DotI8 {
@@ -33,8 +34,9 @@ struct DotI8 {
   }
 };
 
+constexpr Kernels kTable = table<DotI8, SumF32<Product>, SumF32<SquaredDifference>>("neondot");
+
 }  // namespace
+}  // namespace perwatt::PERWATT_UNIT
 
-extern const Kernels kNeonDot = table<DotI8, SumF32<Product>, SumF32<SquaredDifference>>("neondot");
-
-}  // namespace perwatt
+extern const perwatt::Kernels perwatt::kNeonDot = perwatt::PERWATT_UNIT::kTable;

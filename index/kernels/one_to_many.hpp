@@ -5,13 +5,14 @@
 // misses) in flight; one row alone would wait for the latency of its own additions. The rest of fewer than four
 // goes through block<1>, which adds in the same order.
 //
-// Everything here is a template that is instantiated inside the unit, in its anonymous namespace, so that no
-// copy of it compiled for a wider instruction set can be chosen by the linker.
+// Everything here is a template that is instantiated inside the unit, in an anonymous namespace, so that no copy of it
+// compiled for a wider instruction set can be chosen by the linker. The unit's own name around it, PERWATT_UNIT, is for the
+// reader of a profile or a disassembly, and for the test that counts each unit's instructions.
 #pragma once
 
 #include "kernels.hpp"
 
-namespace perwatt {
+namespace perwatt::PERWATT_UNIT {
 namespace {
 
 constexpr int kRowsAtOnce = 4;
@@ -70,4 +71,4 @@ constexpr Kernels table(const char* name) {
 }
 
 }  // namespace
-}  // namespace perwatt
+}  // namespace perwatt::PERWATT_UNIT

@@ -1,9 +1,10 @@
 // The kernels as a person would write them. They are the oracle that every other unit is compared with, the
 // fallback where nothing else runs, and the baseline of every speed-up that is quoted, so this file is compiled
 // without auto-vectorisation and without contraction to fma.
+#define PERWATT_UNIT scalar
 #include "one_to_many.hpp"
 
-namespace perwatt {
+namespace perwatt::PERWATT_UNIT {
 namespace {
 
 struct DotI8 {
@@ -42,8 +43,9 @@ struct L2F32 {
   }
 };
 
+constexpr Kernels kTable = table<DotI8, DotF32, L2F32>("scalar");
+
 }  // namespace
+}  // namespace perwatt::PERWATT_UNIT
 
-extern const Kernels kScalar = table<DotI8, DotF32, L2F32>("scalar");
-
-}  // namespace perwatt
+extern const perwatt::Kernels perwatt::kScalar = perwatt::PERWATT_UNIT::kTable;
