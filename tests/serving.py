@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -21,8 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
-import pytest
 
 STARTED = re.compile(r"serving on (http://\S+)")
 START_S = 60
@@ -88,24 +85,6 @@ def build_docs(root: Path, encoder: Any, name: str = "docs", drop: int = 0, **ch
     return build_generation(vectors, ids, **{**arguments, **changes})
 
 
-@pytest.fixture(scope="session")
-def root(tmp_path_factory: pytest.TempPathFactory, fp32_encoder: Any) -> Path:
-    from index import build_generation
-
-    folder = tmp_path_factory.mktemp("root")
-    build_docs(folder, fp32_encoder)
-    generator = np.random.default_rng(3)
-    build_generation(
-        generator.standard_normal((500, 8), np.float32), list(range(500)), root=folder, name="bare", metric="l2"
-    )
-    return folder
-
-
-@pytest.fixture
-def own_root(root: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(root, tmp_path / "root"))
-
-
 class Server:
     """`perwatt serve` in a process of its own. `log()` is what it wrote to stderr."""
 
@@ -167,15 +146,3 @@ def serving(root: Path, tmp_path: Path, *arguments: str, env: dict[str, str] | N
         yield server
     finally:
         server.end(signal.SIGINT)
-
-
-@pytest.fixture(scope="session")
-def server(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(root, tmp_path_factory.mktemp("server")) as running:
-        yield running
-
-
-@pytest.fixture
-def client(server: Server) -> Iterator[httpx.Client]:
-    with server.client() as talking:
-        yield talking

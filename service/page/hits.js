@@ -3,6 +3,7 @@
 
 const TITLES = ["title", "name", "heading", "headline", "subject", "label"];
 const TEXTS = ["text", "body", "content", "abstract", "description", "summary", "doc", "docstring", "snippet"];
+const CODE = ["id", "name", "file", "path", "signature", "module"];
 const LINKS = ["url", "link", "href", "uri"];
 const SNIPPET = 260; // characters: three lines at the page's width
 const FACTS = 5;
@@ -120,9 +121,10 @@ function everything(hit, payload, words) {
     const term = element("dt");
     term.textContent = name;
     const text = typeof value === "string" ? value : JSON.stringify(value, null, 2);
-    const what = element("dd", typeof value === "string" && !["file", "path", "signature", "module"].includes(name) ? "" : "code");
+    const prose = typeof value === "string" && !CODE.includes(name);
+    const what = element("dd", prose ? "" : "code");
     if (typeof value === "string" && LINKS.includes(name)) what.append(anchor(value));
-    else marked(what, text, words);
+    else marked(what, text, prose ? words : []);
     list.append(term, what);
   };
   add("id", hit.id);
