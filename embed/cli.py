@@ -9,8 +9,8 @@ from typing import Literal
 import click
 from loky import cpu_count
 
-from embed.documents import Faults, FieldNames
-from embed.inputs import FORMATS, NoSuchInputError, find_sources, read_documents
+from embed.documents import Faults, FieldNames, NoSuchInputError
+from embed.inputs import FORMATS, find_sources, read_documents
 from embed.pipeline import Settings, embed_documents
 from embed.progress import Silent, Terminal, format_seconds
 from embed.record import Record, peak_rss_bytes

@@ -59,7 +59,7 @@ class WindowEmbedder:
         without a finite vector."""
         order = np.argsort([len(text) for text in texts], kind="stable")
         try:
-            for start in range(0, len(order), self._slice_texts):
+            for start in _spread(range(0, len(order), self._slice_texts)):
                 wanted = order[start : start + self._slice_texts]
                 wanted = wanted[~known[wanted]]
                 if not len(wanted):
@@ -103,6 +103,11 @@ class WindowEmbedder:
             self._spools.append(fragments.write(self._folder, "spool", data, len(done), set()).path)
             self._pending.clear()
         self._spooled_at = time.monotonic()
+
+
+def _spread(starts: Sequence[int]) -> list[int]:
+    """Short and long slices in turn (steps of the golden ratio), so that a rate seen so far foretells the rest."""
+    return [starts[number] for number in sorted(range(len(starts)), key=lambda number: number * 0.6180339887 % 1)]
 
 
 def finite(vectors: NDArray[np.float32], names: Sequence[str], what: str) -> NDArray[np.float32]:
