@@ -114,7 +114,7 @@ class Loaded:
         try:
             found = self.generation.search_rows(vectors, k, effort=effort, exact=exact)
         except InputError as error:
-            raise Problem("invalid-value", str(error)) from None
+            raise Problem("invalid-value", f"The vector cannot be ranked: {error}.", pointer="/vector") from None
         return Searched(found, time.thread_time() - start_s)
 
     def _expected_s(self, queries: int, k: int, effort: int | None, exact: bool) -> float:

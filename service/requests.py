@@ -24,6 +24,7 @@ from service.problems import Problem
 NOTHING = Raw(b"null")
 
 Text = Annotated[str, Meta(min_length=1, max_length=limits.TEXT_CHARACTERS)]
+Name = Annotated[str, Meta(max_length=limits.NAME_CHARACTERS)]
 Fields = Annotated[list[str], Meta(max_length=limits.FIELDS)]
 TimeoutMs = Annotated[int, Meta(ge=1, le=limits.TIMEOUT_MS)]
 
@@ -40,8 +41,8 @@ class SearchParams(Struct, forbid_unknown_fields=True, frozen=True):
 class Expect(Struct, forbid_unknown_fields=True, frozen=True):
     """What the caller relies on; an answer from anything else is refused with 412."""
 
-    generation: str | None = None
-    model: str | None = None
+    generation: Name | None = None
+    model: Name | None = None
 
 
 class SearchRequest(Struct, forbid_unknown_fields=True):
@@ -49,7 +50,7 @@ class SearchRequest(Struct, forbid_unknown_fields=True):
 
     text: Text | None = None
     vector: list[float] | str | None = None
-    id: str | None = None
+    id: Annotated[str, Meta(max_length=limits.ID_CHARACTERS)] | None = None
     k: Annotated[int, Meta(ge=1, le=limits.K)] = 10
     mode: Literal["dense", "lexical", "hybrid"] = "dense"
     filter: Raw = msgspec.field(default_factory=lambda: NOTHING)  # its schema is in schema.py
@@ -72,17 +73,17 @@ class EmbeddingsRequest(Struct, forbid_unknown_fields=True):
     documents differently."""
 
     input: Text | Annotated[list[Text], Meta(min_length=1, max_length=limits.BATCH_QUERIES)]
-    model: str | None = None
+    model: Name | None = None
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: int | None = None
-    user: str | None = None
+    user: Name | None = None
     input_type: Literal["query", "document"] = "document"
 
 
 class SwitchRequest(Struct, forbid_unknown_fields=True):
     """The generation that an alias shall point to."""
 
-    generation: Annotated[str, Meta(min_length=1, max_length=128)]
+    generation: Name
 
 
 SEARCH = msgspec.json.Decoder(SearchRequest)
