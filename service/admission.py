@@ -62,13 +62,18 @@ class Admission:
     def __init__(self, concurrency: int) -> None:
         self._places = asyncio.Semaphore(concurrency)
         self.working = 0
+        self.waiting = 0
 
     @asynccontextmanager
     async def place(self, deadline: Deadline) -> AsyncIterator[None]:
         """Held while a request is worked on. Raises Problem deadline-exceeded when none comes free
         in time."""
         if self._places.locked():
-            await deadline.limit(self._places.acquire())
+            self.waiting += 1
+            try:
+                await deadline.limit(self._places.acquire())
+            finally:
+                self.waiting -= 1
         else:
             await self._places.acquire()  # does not wait
         self.working += 1

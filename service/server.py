@@ -59,14 +59,15 @@ def load(settings: Settings) -> Running:
     served.load_all()
     metrics = Metrics()
     machine = kernels.info()
-    metrics.watch(served, machine)
+    admission = Admission(settings.concurrency)
+    metrics.watch(served, admission, machine)
     batcher = None if encoder is None else Batcher(encoder, metrics.encode_batch.observe)
     return Running(
         settings,
         served,
         encoder,
         batcher,
-        Admission(settings.concurrency),
+        admission,
         metrics,
         str(machine["isa"]),
     )

@@ -173,7 +173,7 @@ def test_exact_and_effort_are_taken(client: httpx.Client) -> None:
 
 
 def test_nulls_mean_absence(client: httpx.Client) -> None:
-    query = dict.fromkeys(("vector", "id", "filter", "fields", "params", "timeout_ms", "expect"))
+    query: dict[str, Any] = dict.fromkeys(("vector", "id", "filter", "fields", "params", "timeout_ms", "expect"))
     assert len(ask(client, text="x", **query)["hits"]) == 10
 
 
