@@ -1,9 +1,8 @@
 """A real encoder of another kind: words hashed into a vector. Fast, deterministic, and the same on every machine.
 
-It serves where a test is about files, windows or kills and not about the model. Its vectors carry a trace of the batch they
-were computed in (one part in ten thousand), as those of a dynamically quantised model do: whoever claims that a resumed run
-gives the same bytes has to give it the same batches.
-"""
+It serves where a test is about files, windows or kills and not about the model. Its vectors carry a trace of the batch
+they were computed in (one part in ten thousand), as those of a dynamically quantised model do: whoever claims that a
+resumed run gives the same bytes has to give it the same batches."""
 
 from __future__ import annotations
 

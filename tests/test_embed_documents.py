@@ -86,9 +86,9 @@ def test_a_named_title_that_is_missing_is_refused_while_the_default_one_may_be()
 
 @pytest.mark.parametrize("given", [1, 1.0, True, [], {}])
 def test_text_and_title_must_be_strings(given: object) -> None:
-    with pytest.raises(DocumentError, match="field 'text' is .*a string was expected"):
+    with pytest.raises(DocumentError, match=r"field 'text' is .*a string was expected"):
         shaped({"id": "1", "text": given})
-    with pytest.raises(DocumentError, match="field 'title' is .*a string was expected"):
+    with pytest.raises(DocumentError, match=r"field 'title' is .*a string was expected"):
         shaped({"id": "1", "text": "x", "title": given})
 
 

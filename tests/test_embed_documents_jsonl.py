@@ -62,7 +62,7 @@ def test_nan_and_infinity_become_null() -> None:
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be"])
 def test_utf16_is_recognised(encoding: str) -> None:
     data = ("\ufeff" if encoding.endswith("be") else "") + '{"id":"1","text":"t"}\n'
-    with pytest.raises(InputError, match="UTF-16.*iconv"):
+    with pytest.raises(InputError, match=r"UTF-16.*iconv"):
         read(data.encode(encoding))
 
 

@@ -313,7 +313,7 @@ def test_no_space_keeps_what_was_done_and_the_old_state(
     large = documents(range(64, 192))
     for number, document in enumerate(large[64:]):
         document.payload["noise"] = np.random.default_rng(number).bytes(1000).hex()  # what zstd cannot make small
-    with file_size_limit(40_000), pytest.raises(NoSpaceError, match="no space for .*same command again"):
+    with file_size_limit(40_000), pytest.raises(NoSpaceError, match=r"no space for .*same command again"):
         run(tmp_path, large)
     assert manifest_of(tmp_path) == before
     assert not [name for name in files_of(tmp_path) if name.startswith(".tmp")]
