@@ -189,12 +189,12 @@ def _build(source: Arrays | VectorsFolder, root: Root, settings: Settings) -> tu
 
 
 def _take(source: Arrays | VectorsFolder, folder: Path, settings: Settings) -> Arranged:
-    spool = Spool(folder, source.dim, settings.metric)
-    with Progress("read", source.count, show=settings.show) as progress:
-        for batch in source.batches():
-            spool.take(batch)
-            progress.add(len(batch.ids))
-    return spool.arrange()
+    with Spool(folder, source.dim, settings.metric) as spool:
+        with Progress("read", source.count, show=settings.show) as progress:
+            for batch in source.batches():
+                spool.take(batch)
+                progress.add(len(batch.ids))
+        return spool.arrange()
 
 
 def _write_faiss(index: FaissIndex, path: Path) -> None:

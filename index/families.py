@@ -42,8 +42,8 @@ def choose(asked: str, count: int, dim: int, memory_limit_bytes: int) -> Choice:
             )
         if asked == "graph" and graph_bytes(count, dim) > memory_limit_bytes:
             raise InputError(
-                f"a graph of {count:,} × {dim} needs {_mib(graph_bytes(count, dim))} to build, and this process may use "
-                f"{_mib(memory_limit_bytes)}. Use ivf (or auto), or give it more memory."
+                f"building {count:,} × {dim} as a graph needs {_mib(graph_bytes(count, dim))}, and this process may "
+                f"use {_mib(memory_limit_bytes)}. Use ivf (or auto), or give it more memory."
             )
         return Choice("graph", "asked for") if asked == "graph" else Choice("ivf", "asked for")
     if asked != "auto":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +66,7 @@ def test_the_curve_rises_and_effort_for_reads_it(built: Path) -> None:
         curve = generation.manifest["effort"]["curve"]
         efforts, recalls = [p["effort"] for p in curve], [p["recall"] for p in curve]
         assert efforts == sorted(set(efforts))
-        assert all(later >= earlier - 0.005 for earlier, later in zip(recalls[:-1], recalls[1:], strict=True))
+        assert all(later >= earlier - 0.005 for earlier, later in pairwise(recalls))
         assert all(p["low"] <= p["recall"] <= p["high"] for p in curve)
         assert generation.default_effort == generation.effort_for(0.95)
         for wanted in (0.5, 0.9, 0.95, 0.98):
