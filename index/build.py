@@ -12,8 +12,6 @@ All of it happens in a folder `.building-<generation>` next to the finished ones
 a build has changed nothing that is served; the next build and gc remove what it left.
 """
 
-import datetime
-import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,7 +25,7 @@ from numpy.typing import NDArray
 from index import families, gates, kernels, machine, rowfiles, structure
 from index.arrays import Arrays, PayloadRow
 from index.columns import ColumnReader, Field, parse_fields
-from index.errors import GateError, InputError, StorageError
+from index.errors import GateError, InputError
 from index.exact import Metric
 from index.generation import INDEX_FILE, open_staged
 from index.manifest import FORMAT, MANIFEST_FILE, describe_files
@@ -128,10 +126,8 @@ def build_generation(
 def _build(source: Arrays | VectorsFolder, root: Root, settings: Settings) -> tuple[Path, dict[str, Any]]:
     clock = _Clock()
     machine.reset_peak_memory()
-    created_at = datetime.datetime.now(datetime.UTC)
-    generation = f"{settings.name}-{created_at:%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
     source.check(settings.threads)
-    with staging(root, settings.name, generation) as folder:
+    with staging(root, settings.name) as (folder, generation, created_at):
         arranged = _take(source, folder, settings)
         clock.lap("take")
         count, dim = len(arranged.ids), source.dim
@@ -198,11 +194,9 @@ def _take(source: Arrays | VectorsFolder, folder: Path, settings: Settings) -> A
 
 
 def _write_faiss(index: FaissIndex, path: Path) -> None:
-    try:
-        faiss.write_index(index, str(path))
-    except RuntimeError as error:
-        reason = str(error).rsplit("Error: ", 1)[-1]
-        raise StorageError(f"FAISS cannot write {path}: {reason}. What is served has not changed.") from error
+    # FAISS's own writer does not notice when the last bytes fail, at close; Python's does.
+    with path.open("wb") as file:
+        faiss.write_index(index, faiss.PyCallbackIOWriter(file.write))
 
 
 def _write_rows(folder: Path, arranged: Arranged, fields: list[Field]) -> None:

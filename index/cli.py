@@ -215,7 +215,7 @@ def rollback(name: str, root: Path, as_json: bool) -> None:
 @_json_option
 def verify(name: str, generation: str | None, root: Path, as_json: bool) -> None:
     """Check every byte of a generation of index NAME (default: the served one) against its hashes."""
-    from index.verify import verify as verify_folder
+    from index.integrity import verify as verify_folder
 
     path = Root(root).path(name, generation)
     verify_folder(path)

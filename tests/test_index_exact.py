@@ -71,9 +71,8 @@ def test_few_rows_are_left_to_score_in_float32() -> None:
     vectors, queries = exact.unit_rows(clustered(20000, 64)), exact.unit_rows(clustered(20, 64, seed=5))
     codes = exact.quantise(vectors)
     rescored = exact.Found(np.empty((20, 10), np.int64), np.empty((20, 10), np.float32), np.empty(20, np.int64))
-    exact._native.scan_i8(
-        queries, vectors, codes.codes, codes.step, codes.error_norm, codes.row_norm, codes.square_norms, False, 0, *rescored
-    )  # fmt: skip
+    scale = (codes.step, codes.error_norm, codes.row_norm, codes.square_norms)
+    exact._native.scan_i8(queries, vectors, codes.codes, *scale, False, 0, *rescored)
     assert (rescored.scored >= 10).all()
     assert rescored.scored.mean() < 0.02 * len(vectors)
 
