@@ -122,10 +122,10 @@ def test_nothing_is_imported(package: Path) -> None:
 def test_names_kinds_and_signatures(package: Path) -> None:
     found, _ = read("shelf")
     assert {(d.id, d.payload["kind"], d.title) for d in found.values()} == {
-        ("shelf", "module", "module shelf"),
+        ("shelf", "module", "import shelf"),
         ("shelf.Book", "class", "shelf.Book"),
         ("shelf.Book.open", "method", "shelf.Book.open(page=1)"),
-        ("shelf.latin", "module", "module shelf.latin"),
+        ("shelf.latin", "module", "import shelf.latin"),
         ("shelf.plain.sort", "function", "shelf.plain.sort(items, /, *, limit=9, table=...)"),
         ("shelf.plain.sort:8", "function", "shelf.plain.sort(items)"),
         ("shelf.plain.Box", "class", "shelf.plain.Box(size)"),
