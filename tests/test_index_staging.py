@@ -204,10 +204,13 @@ def test_ids_sort_as_they_were_made(tmp_path: Path) -> None:
 
 
 def test_a_build_that_fails_leaves_nothing(tmp_path: Path) -> None:
-    root = Root(tmp_path)
-    with pytest.raises(ZeroDivisionError), staging(root, "test") as (folder, _, _):
-        (folder / "index.faiss").write_bytes(b"half")
-        raise ZeroDivisionError
+    def fail() -> None:
+        with staging(Root(tmp_path), "test") as (folder, _, _):
+            (folder / "index.faiss").write_bytes(b"half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert not list((tmp_path / "test").glob(".building-*"))
 
 
