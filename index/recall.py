@@ -120,7 +120,8 @@ def interval(shares: NDArray[np.float64]) -> tuple[float, float]:
     trials = min(n * K, max(n, n * p * (1 - p) / variance)) if variance > 0 else n
     centre = (p + _Z**2 / (2 * trials)) / (1 + _Z**2 / trials)
     half = _Z / (1 + _Z**2 / trials) * np.sqrt(p * (1 - p) / trials + _Z**2 / (4 * trials**2))
-    return max(0.0, float(centre - half)), min(1.0, float(centre + half))
+    # With p at 0 or 1 an end of the interval is p itself, which rounding would miss.
+    return max(0.0, min(p, float(centre - half))), min(1.0, max(p, float(centre + half)))
 
 
 def curve(
