@@ -148,6 +148,7 @@ def test_a_nesting_bomb_inside_a_batch_is_refused(client: httpx.Client) -> None:
         ({"text": "a", "timeout_ms": 60_001}, "invalid-value", "/timeout_ms"),
         ({"vector": [0.0] * 384}, "invalid-value", "/vector"),
         ({"vector": [1e39] + [0.0] * 383}, "invalid-value", "/vector/0"),
+        ({"vector": [1e38] * 384}, "invalid-value", "/vector"),
         ({"vector": ["1"] * 384}, "invalid-value", "/vector/0"),
         ({"vector": [None] * 384}, "invalid-value", "/vector/0"),
         ({"vector": {"0": 1}}, "invalid-value", "/vector"),
