@@ -6,9 +6,8 @@ either. So a request takes a lease, a generation that was replaced is retired, a
 back the last lease of a retired one closes it. All of it happens on the event loop's thread, so a
 counter is enough.
 
-A search runs on the event loop itself when it is shorter than the hop to another thread and back,
-else in the one search thread. How long a search takes is measured when the generation is loaded,
-which also brings its first pages into memory.
+A short search runs on the event loop itself, a long one in the one search thread. How long a search
+takes is measured when the generation is loaded, which also brings its first pages into memory.
 """
 
 from __future__ import annotations
@@ -28,9 +27,9 @@ from service.admission import Deadline
 from service.answers import Recall
 from service.problems import Problem
 
-# A hop to a thread and back costs 20 to 60 µs of processor time and wakes a second core; a search
-# of up to ten times that delays the other connections less than it would gain.
-INLINE_S = 500e-6
+# A worker has one core, so a search in another thread takes its turns from the loop anyway, and pays 20 to 60 µs of
+# processor time for the hop and back. Up to this length the loop does it itself: 2 ms is a delay nobody else notices.
+INLINE_S = 2e-3
 WARM_QUERIES = 16
 
 Vectors = np.ndarray[Any, np.dtype[np.float32]]
