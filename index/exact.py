@@ -59,7 +59,8 @@ class Codes:
 def norms(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
     """Euclidean length of each row, in float64, so that nothing overflows or vanishes. NaN and inf come through."""
     wide = vectors.astype(np.float64)
-    return np.sqrt(np.vecdot(wide, wide))
+    lengths: NDArray[np.float64] = np.sqrt(np.vecdot(wide, wide))
+    return lengths
 
 
 def unit_rows(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
