@@ -4,9 +4,8 @@ Two encoders with the same fingerprint id give interchangeable vectors; that is 
 covers the bytes of the weights and of the tokenizer and not the name, which only tells people what they are looking at.
 The id travels with the vectors into the generation and into every response.
 
-Machine and backend are not part of it: the same precision on another CPU differs by rounding alone, and the canaries of a
-generation hold that difference to a stated bound (`tolerance`).
-"""
+Machine and backend are not part of it: the same precision on another CPU differs by rounding alone, and the canaries
+of a generation hold that difference to a stated bound (`tolerance`)."""
 
 from __future__ import annotations
 
@@ -39,7 +38,7 @@ class Fingerprint:
 
     @property
     def id(self) -> str:
-        """"sha256:<64 hex>" over the canonical JSON of every field but the name."""
+        """ "sha256:<64 hex>" over the canonical JSON of every field but the name."""
         fields = asdict(self)
         del fields["name"]
         canonical = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

@@ -1,9 +1,9 @@
 """Where a model comes from and what it is made of.
 
 A model is a folder in the sentence-transformers layout: `config.json`, `modules.json`, `model.safetensors`,
-`tokenizer.json` and a pooling configuration. It is found in this order: a path that exists; the default model, inside an
-installed Python package that carries the official weights, so that no network is needed; a name on the model hub, where a
-network is there. Weights in pickle form are never read.
+`tokenizer.json` and a pooling configuration. It is found in this order: a path that exists; the default model, inside
+an installed Python package that carries the official weights, so that no network is needed; a name on the model hub,
+where a network is there. Weights in pickle form are never read.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ class ModelFolder:
     config: dict[str, Any]  # config.json
     pooling: str  # "mean", "cls", "max"; "model" when only the model's own code can tell
     normalize: bool
-    max_length: int
+    dim: int  # numbers a vector
+    max_length: int  # tokens, special tokens included
     lower_case: bool
     query_prefix: str
     document_prefix: str
@@ -59,10 +60,6 @@ class ModelFolder:
     @property
     def tokenizer(self) -> Path:
         return self.path / "tokenizer.json"
-
-    @property
-    def dim(self) -> int:
-        return int(self.config["hidden_size"])
 
     @property
     def bert_shaped(self) -> bool:
@@ -95,19 +92,17 @@ def find_model(model: str | Path | None = None) -> ModelFolder:
 def describe(path: Path, name: str) -> ModelFolder:
     """Reads the small configuration files of a model folder."""
     config = _json(path / "config.json")
-    if not isinstance(config.get("hidden_size"), int):
-        raise ModelError(
-            f"{path / 'config.json'} states no hidden_size, expected the configuration of a "
-            "sentence-transformers text model."
-        )
     for needed in ("model.safetensors", "tokenizer.json"):
         if not (path / needed).is_file():
             raise ModelError(
                 f"{path} has no {needed}. Save the model anew with "
                 f"SentenceTransformer(…).save_pretrained({path.name!r}), which writes it."
             )
-    pooling, normalize = _modules(path)
+    modules = _json(path / "modules.json", [])
+    pooling, normalize = _pooling(path, modules)
     own = _json(path / "sentence_bert_config.json", {})
+    # Up to sentence-transformers 5 the length stands in its own file, from 6 on in the tokenizer's.
+    own_length = own.get("max_seq_length") or _json(path / "tokenizer_config.json", {}).get("model_max_length")
     positions = int(config.get("max_position_embeddings", 512))
     prompts = _json(path / "config_sentence_transformers.json", {}).get("prompts") or {}
     return ModelFolder(
@@ -116,7 +111,8 @@ def describe(path: Path, name: str) -> ModelFolder:
         config=config,
         pooling=pooling,
         normalize=normalize,
-        max_length=min(int(own.get("max_seq_length") or positions), positions),
+        dim=_dim(path, config, modules),
+        max_length=min(int(own_length or positions), positions),
         lower_case=bool(own.get("do_lower_case")),
         query_prefix=prompts.get("query") or "",
         document_prefix=prompts.get("document") or prompts.get("passage") or "",
@@ -128,10 +124,27 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _modules(path: Path) -> tuple[str, bool]:
+def _dim(path: Path, config: dict[str, Any], modules: list[dict[str, Any]]) -> int:
+    """The width of a vector: what the last Dense module gives, else the pooling's, else the transformer's."""
+    stated: Any = None
+    for module in reversed(modules):
+        kind = str(module.get("type", "")).rsplit(".", 1)[-1]
+        own = _json(path / module["path"] / "config.json", {}) if kind in ("Dense", "Pooling") else {}
+        stated = own.get("out_features") or own.get("embedding_dimension") or own.get("word_embedding_dimension")
+        if stated:
+            break
+    stated = stated or config.get("hidden_size") or config.get("dim") or config.get("d_model")
+    if not isinstance(stated, int) or stated < 1:
+        raise ModelError(
+            f"Neither the modules nor config.json in {path} state the width of a vector, expected a "
+            "sentence-transformers text model."
+        )
+    return stated
+
+
+def _pooling(path: Path, modules: list[dict[str, Any]]) -> tuple[str, bool]:
     """Pooling and whether a Normalize module follows, from modules.json. Class names moved between releases of
     sentence-transformers, so only the last part of the dotted name counts."""
-    modules = _json(path / "modules.json", [])
     kinds = [str(module.get("type", "")).rsplit(".", 1)[-1] for module in modules]
     if not modules:
         return "mean", False  # a bare transformer: sentence-transformers adds mean pooling to it
@@ -142,11 +155,7 @@ def _modules(path: Path) -> tuple[str, bool]:
         modes = pooling["pooling_mode"]
         named = [modes] if isinstance(modes, str) else list(modes)
     else:
-        named = [
-            POOLINGS.get(key, key)
-            for key, on in pooling.items()
-            if key.startswith("pooling_mode_") and on
-        ]
+        named = [POOLINGS.get(key, key) for key, on in pooling.items() if key.startswith("pooling_mode_") and on]
     known = len(named) == 1 and named[0] in POOLINGS.values()
     return (named[0] if known else "model"), "Normalize" in kinds
 
@@ -157,9 +166,7 @@ def _json(path: Path, default: Any = None) -> Any:
     except FileNotFoundError:
         if default is not None:
             return default
-        raise ModelError(
-            f"{path} is missing. Expected a folder in the sentence-transformers layout."
-        ) from None
+        raise ModelError(f"{path} is missing. Expected a folder in the sentence-transformers layout.") from None
     except (OSError, ValueError) as error:
         raise ModelError(f"{path} cannot be read: {error}.") from None
 

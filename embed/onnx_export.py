@@ -1,8 +1,7 @@
 """Any other sentence-transformers model as an ONNX graph, exported by PyTorch.
 
-The whole pipeline is exported, pooling and normalisation included, so nothing here needs to know what the modules do. It
-needs the `torch` extra once, when the graph is made; serving the made graph does not.
-"""
+The whole pipeline is exported, pooling and normalisation included, so nothing here needs to know what the modules do.
+It needs the `torch` extra once, when the graph is made; serving the made graph does not."""
 
 from __future__ import annotations
 
@@ -30,7 +29,7 @@ def export(folder: ModelFolder, target: Path) -> None:
             "(make setup-torch), or use a BERT-shaped model."
         ) from None
 
-    class Pipeline(torch.nn.Module):  # type: ignore[misc]
+    class Pipeline(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.model = SentenceTransformer(str(folder.path), device="cpu").eval()
@@ -40,13 +39,16 @@ def export(folder: ModelFolder, target: Path) -> None:
             return self.model(features)["sentence_embedding"]
 
     sample = torch.ones((2, 8), dtype=torch.int64)
+    # Some models skip the mask when it hides nothing, and the exporter would take that path for the only one.
+    mask = sample.clone()
+    mask[1, 5:] = 0
     axes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("tokens", max=folder.max_length)}
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")  # the exporter warns about its own internals
         try:
             torch.onnx.export(
                 Pipeline(),
-                (sample, sample),
+                (sample, mask),
                 str(target),
                 input_names=["input_ids", "attention_mask"],
                 output_names=["sentence_embedding"],

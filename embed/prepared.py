@@ -1,9 +1,9 @@
 """The model's graph on disk, made once a machine and then only mapped.
 
 Writing the graph of a small model takes about a second and quantises every weight; serving should not pay that at each
-start. The file lies in `$PERWATT_CACHE` (default `~/.cache/perwatt`) under a name that covers all that went into it: the
-weights, the precision, the limit of an int8 weight on this CPU and the version of the recipe. It can be deleted at any time.
-"""
+start. The file lies in `$PERWATT_CACHE` (default `~/.cache/perwatt`) under a name that covers all that went into it:
+the weights, the precision, the limit of an int8 weight on this CPU and the version of the recipe. It can be deleted
+at any time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from embed.errors import ModelError
 from embed.models import ModelFolder, sha256_file
 
 # Changes whenever `onnx_bert` or `onnx_export` writes another graph from the same model.
-RECIPE = 1
+RECIPE = 2
 
 
 def prepared_graph(folder: ModelFolder, precision: str, weights_sha256: str) -> Path:

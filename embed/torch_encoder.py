@@ -1,4 +1,5 @@
-"""The reference encoder: sentence-transformers on PyTorch, for models and for doubts that ONNX Runtime cannot settle."""
+"""The reference encoder: sentence-transformers on PyTorch, for models and for doubts that ONNX Runtime cannot
+settle."""
 
 from __future__ import annotations
 
@@ -46,15 +47,11 @@ class TorchEncoder:
     def encode(self, texts: Sequence[str], kind: Kind = "document") -> Vectors:
         return self.encode_counted(texts, kind)[0]
 
-    def encode_counted(
-        self, texts: Sequence[str], kind: Kind = "document"
-    ) -> tuple[Vectors, Counts]:
+    def encode_counted(self, texts: Sequence[str], kind: Kind = "document") -> tuple[Vectors, Counts]:
         if not texts:
             return np.empty((0, self.dim), np.float32), np.empty(0, np.int32)
         full = list(prefixed(texts, self._fingerprint, kind))
-        vectors = self._model.encode(
-            full, batch_size=16, convert_to_numpy=True, show_progress_bar=False, prompt=""
-        )
+        vectors = self._model.encode(full, batch_size=16, convert_to_numpy=True, show_progress_bar=False, prompt="")
         lengths = [len(each) for each in self._tokens.ids(full)]
         return np.asarray(vectors, np.float32), np.array(lengths, np.int32)
 
