@@ -1,14 +1,14 @@
 """A BERT-shaped model as the native encoder reads it: int8 weights in the order the processor consumes them.
 
 The file is made once a machine beside the prepared graphs, checked by its hash at every start and mapped, so that all
-workers share one copy through the page cache. It is a safetensors file whose header is padded until the data starts on a
-page; every tensor then lies on a multiple of 64 bytes, because the encoder's widths are multiples of 64.
+workers share one copy through the page cache. It is a safetensors file whose header is padded until the data starts on
+a page; every tensor then lies on a multiple of 64 bytes, because the encoder's widths are multiples of 64.
 
 What is done to the weights: query, key and value become one matrix; the query's rows carry log2(e) / √(head width), so
-that softmax is a power of two without another multiplication; every output channel is divided by its own step, the largest
-magnitude of the channel over 127; the codes are cut into panels of 16 channels, and within a panel the bytes that one
-dot-product instruction wants together lie together (`group`: 4 inputs, or 8 for SMMLA). Word embeddings are kept as
-bfloat16: their rounding, 0.1 % a component and independent between components, moves a vector's cosine by 1e-6.
+that softmax is a power of two without another multiplication; every output channel is divided by its own step, the
+largest magnitude of the channel over 127; the codes are cut into panels of 16 channels, and within a panel the bytes
+that one dot-product instruction wants together lie together (`group`: 4 inputs, or 8 for SMMLA). Word embeddings are
+kept as bfloat16: their rounding, 0.1 % a component and independent between components, moves a cosine by 1e-6.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ TYPES = {"I8": np.int8, "F32": np.float32, "BF16": np.uint16}
 def packed_bert(folder: ModelFolder, weights_sha256: str, group: int) -> dict[str, Array]:
     """The packed tensors of `folder` by name, as read-only views of the mapped file, made first if it is not there.
 
-    words bfloat16 as uint16 (vocabulary, hidden), positions float32 (positions, hidden), norm float32 (2, hidden), and for
-    layer i: i.qkv, i.attended, i.inner, i.outer int8 (out / 16, in / group, 16, group), each with i.….scales float32
-    (3, out): step, step times the sum of the codes, bias; i.attention_norm and i.norm float32 (2, hidden).
+    words bfloat16 as uint16 (vocabulary, hidden), positions float32 (positions, hidden), norm float32 (2, hidden), and
+    for layer i: i.qkv, i.attended, i.inner, i.outer int8 (out / 16, in / group, 16, group), each with i.….scales
+    float32 (3, out): step, step times the sum of the codes, bias; i.attention_norm and i.norm float32 (2, hidden).
     Raises ModelError when a tensor is missing or the cache cannot be written.
     """
     settings = json.dumps(folder.config, sort_keys=True).encode()

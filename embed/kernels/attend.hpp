@@ -8,7 +8,7 @@
 
 #include "forward.hpp"
 
-namespace perwatt::bert {
+namespace perwatt::bert::UNIT {
 namespace {
 
 constexpr float kMasked = -1e30f;
@@ -141,4 +141,4 @@ void attend_f32(const Model& m, const Layer& layer, const Texts& texts, const Sc
 }
 
 }  // namespace
-}  // namespace perwatt::bert
+}  // namespace perwatt::bert::UNIT

@@ -4,10 +4,11 @@
 // and multiplied by vpmaddwd, which is exact. Activations are kept in 16 bits from the start; weights stay bytes in memory,
 // where they are what a query waits for, and are widened once for three rows. Against a saturation-free vpmaddubsw on 7-bit
 // activations that is four instructions for 32 products instead of three, and the eighth bit halves the rounding.
+#define UNIT avx2
 #include "attend.hpp"
 #include "avx2_vector.hpp"
 
-namespace perwatt::bert {
+namespace perwatt::bert::UNIT {
 namespace {
 
 struct Avx2 : Avx2Vector {
@@ -73,6 +74,6 @@ struct Avx2 : Avx2Vector {
 
 }  // namespace
 
-const Kernels kAvx2 = {"avx2", 4, scratch_bytes<Avx2>, encode<Avx2>};
+const Kernels kernels = {"avx2", 4, scratch_bytes<Avx2>, encode<Avx2>};
 
-}  // namespace perwatt::bert
+}  // namespace perwatt::bert::UNIT

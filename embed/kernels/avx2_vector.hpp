@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-namespace perwatt::bert {
+namespace perwatt::bert::UNIT {
 namespace {
 
 struct Avx2Vector {
@@ -89,4 +89,4 @@ struct Avx2Vector {
 };
 
 }  // namespace
-}  // namespace perwatt::bert
+}  // namespace perwatt::bert::UNIT

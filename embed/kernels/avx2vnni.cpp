@@ -1,10 +1,11 @@
 // AVX2 with AVX-VNNI: client processors since Alder Lake and the efficiency-core Xeons. vpdpbusd on eight lanes.
 //
 // Six rows by the two vectors of a panel are 12 sums; two weights and one activation make 15 of 16 registers.
+#define UNIT avx2vnni
 #include "attend.hpp"
 #include "avx2_vector.hpp"
 
-namespace perwatt::bert {
+namespace perwatt::bert::UNIT {
 namespace {
 
 struct Avx2Vnni : Avx2Vector {
@@ -77,6 +78,6 @@ struct Avx2Vnni : Avx2Vector {
 
 }  // namespace
 
-const Kernels kAvx2Vnni = {"avx2vnni", 4, scratch_bytes<Avx2Vnni>, encode<Avx2Vnni>};
+const Kernels kernels = {"avx2vnni", 4, scratch_bytes<Avx2Vnni>, encode<Avx2Vnni>};
 
-}  // namespace perwatt::bert
+}  // namespace perwatt::bert::UNIT

@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-namespace perwatt::bert {
+namespace perwatt::bert::UNIT {
 namespace {
 
 struct Avx512Vector {
@@ -91,4 +91,4 @@ struct Avx512Vector {
 };
 
 }  // namespace
-}  // namespace perwatt::bert
+}  // namespace perwatt::bert::UNIT

@@ -11,7 +11,7 @@
 
 #include "forward.hpp"
 
-namespace perwatt::bert {
+namespace perwatt::bert::UNIT {
 namespace {
 
 struct VnniProduct {
@@ -70,4 +70,4 @@ struct VnniProduct {
 };
 
 }  // namespace
-}  // namespace perwatt::bert
+}  // namespace perwatt::bert::UNIT

@@ -4,10 +4,11 @@
 // cycle, eight times vpdpbusd. What is left is everything else, so the tiles must run while the vector units turn the last
 // block's sums into floats: a block's tiles are issued first, then the block before it is finished, and only then are the
 // sums stored. Out-of-order execution overlaps the two.
+#define UNIT avx512amx
 #include "attend.hpp"
 #include "avx512_vector.hpp"
 
-namespace perwatt::bert {
+namespace perwatt::bert::UNIT {
 namespace {
 
 struct Avx512Amx : Avx512Vector {
@@ -308,6 +309,6 @@ struct Avx512Amx : Avx512Vector {
 
 }  // namespace
 
-const Kernels kAvx512Amx = {"avx512amx", 4, scratch_bytes<Avx512Amx>, encode<Avx512Amx>};
+const Kernels kernels = {"avx512amx", 4, scratch_bytes<Avx512Amx>, encode<Avx512Amx>};
 
-}  // namespace perwatt::bert
+}  // namespace perwatt::bert::UNIT

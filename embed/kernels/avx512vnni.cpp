@@ -1,9 +1,10 @@
 // AVX-512 with VNNI: Ice Lake, Zen 4 and later. Integer products by vpdpbusd, attention in float32.
+#define UNIT avx512vnni
 #include "attend.hpp"
 #include "avx512_vector.hpp"
 #include "avx512_vnni_product.hpp"
 
-namespace perwatt::bert {
+namespace perwatt::bert::UNIT {
 namespace {
 
 struct Avx512Vnni : Avx512Vector, VnniProduct {
@@ -20,6 +21,6 @@ struct Avx512Vnni : Avx512Vector, VnniProduct {
 
 }  // namespace
 
-const Kernels kAvx512Vnni = {"avx512vnni", 4, scratch_bytes<Avx512Vnni>, encode<Avx512Vnni>};
+const Kernels kernels = {"avx512vnni", 4, scratch_bytes<Avx512Vnni>, encode<Avx512Vnni>};
 
-}  // namespace perwatt::bert
+}  // namespace perwatt::bert::UNIT

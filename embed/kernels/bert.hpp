@@ -96,17 +96,18 @@ struct Kernels {
   void (*encode)(const Model& model, const Texts& texts, void* scratch, float* out);
 };
 
-// One for each translation unit that this architecture builds; dispatch.cpp decides which may run.
-extern const Kernels kScalar;
+// One for each translation unit that this architecture builds; dispatch.cpp decides which may run. Each unit's code lies in
+// a namespace of its name, so that a disassembly tells whose an instruction is.
+namespace scalar { extern const Kernels kernels; }
 #if defined(__x86_64__)
-extern const Kernels kAvx2;
-extern const Kernels kAvx2Vnni;
-extern const Kernels kAvx512Vnni;
-extern const Kernels kAvx512Amx;
+namespace avx2 { extern const Kernels kernels; }
+namespace avx2vnni { extern const Kernels kernels; }
+namespace avx512vnni { extern const Kernels kernels; }
+namespace avx512amx { extern const Kernels kernels; }
 #elif defined(__aarch64__)
-extern const Kernels kNeon;
-extern const Kernels kNeonDot;
-extern const Kernels kI8mm;
+namespace neon { extern const Kernels kernels; }
+namespace neondot { extern const Kernels kernels; }
+namespace i8mm { extern const Kernels kernels; }
 #endif
 
 }  // namespace perwatt::bert

@@ -44,16 +44,16 @@ bool has_i8mm() { return has_neondot() && (getauxval(AT_HWCAP2) & kHwcap2I8mm) !
 std::vector<Unit> list_units() {
   return {
 #if defined(__x86_64__)
-      {&kAvx512Amx, has_avx512amx()},
-      {&kAvx512Vnni, has_avx512vnni()},
-      {&kAvx2Vnni, has_avx2vnni()},
-      {&kAvx2, has_avx2()},
+      {&avx512amx::kernels, has_avx512amx()},
+      {&avx512vnni::kernels, has_avx512vnni()},
+      {&avx2vnni::kernels, has_avx2vnni()},
+      {&avx2::kernels, has_avx2()},
 #elif defined(__aarch64__)
-      {&kI8mm, has_i8mm()},
-      {&kNeonDot, has_neondot()},
-      {&kNeon, true},
+      {&i8mm::kernels, has_i8mm()},
+      {&neondot::kernels, has_neondot()},
+      {&neon::kernels, true},
 #endif
-      {&kScalar, true},
+      {&scalar::kernels, true},
   };
 }
 

@@ -1,7 +1,7 @@
 // The encoder, step by step, as templates over a unit: embed, (attend, feed forward) for each layer, pool.
 //
-// Included by every unit inside its own translation unit; the unit type lies in an anonymous namespace, so every function
-// here is instantiated with internal linkage and code compiled for one instruction set can never stand in for another's.
+// Included by every unit inside its own translation unit, after `#define UNIT name`. All of it lies in an anonymous namespace
+// of that unit: code compiled for one instruction set can never stand in for another's.
 //
 // What is fused. A runtime that executes a graph writes each operator's result to memory and reads it back; with int8
 // products that traffic costs more than the products. Here the linear layers hand each result, dequantised and with its
@@ -14,7 +14,7 @@
 
 #include "bert.hpp"
 
-namespace perwatt::bert {
+namespace perwatt::bert::UNIT {
 namespace {
 
 // A row of codes stands for x = low + scale * stored code. Units that store signed codes fold their 128 into low.
@@ -273,4 +273,4 @@ size_t scratch_bytes(const Model& m, size_t tokens, size_t longest) {
 }
 
 }  // namespace
-}  // namespace perwatt::bert
+}  // namespace perwatt::bert::UNIT

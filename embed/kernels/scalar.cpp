@@ -1,7 +1,8 @@
 // One lane at a time, compiled without vectorisation: the oracle of the other units, and what runs where none of them can.
+#define UNIT scalar
 #include "attend.hpp"
 
-namespace perwatt::bert {
+namespace perwatt::bert::UNIT {
 namespace {
 
 struct Scalar {
@@ -69,6 +70,6 @@ struct Scalar {
 
 }  // namespace
 
-const Kernels kScalar = {"scalar", 4, scratch_bytes<Scalar>, encode<Scalar>};
+const Kernels kernels = {"scalar", 4, scratch_bytes<Scalar>, encode<Scalar>};
 
-}  // namespace perwatt::bert
+}  // namespace perwatt::bert::UNIT
