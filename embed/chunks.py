@@ -93,10 +93,7 @@ class Chunker:
             tokens = [token for token in self._offsets(segment) if token[0] < len(segment)]
             start = fresh = begin = done = 0  # tokens from `fresh`, characters from `done` are in no piece yet
             while fresh < len(tokens):
-                if len(tokens) - start <= room:
-                    end = len(segment)
-                else:
-                    end = self._end(segment, tokens, start, start + room)
+                end = len(segment) if len(tokens) - start <= room else self._end(segment, tokens, start, start + room)
                 if end <= done:  # a character so long that the overlap leaves it no room
                     start, begin = fresh, done
                     continue

@@ -192,7 +192,7 @@ def _definitions(library: Library, source: Source, unparsed: list[str]) -> Itera
             source.done_bytes += len(data)
             names.note(module, tree, is_package)
             if text := ast.get_docstring(tree):
-                found.append(Definition(module, "", "module", "", f"module {module}", str(relative), 1, text))
+                found.append(Definition(module, "", "module", "", f"import {module}", str(relative), 1, text))
             found.extend(_below(tree, module, "", str(relative), constants_of(tree)))
     for definition in found:
         public = names.public(definition.module, definition.qualname)

@@ -83,15 +83,15 @@ def build(
     quantiser = faiss.IndexFlat(dim, faiss_metric(metric))
     index = faiss.IndexIVFPQFastScan(quantiser, dim, lists, subspaces(dim), 4, faiss_metric(metric))
     faiss.omp_set_num_threads(threads)
+    kept = np.setdiff1d(np.arange(count), held_out)
     random = np.random.default_rng(_SEED)
-    sample = random.choice(count, min(count, lists * _TRAINING_ROWS_PER_LIST), replace=False)
+    sample = random.choice(kept, min(len(kept), lists * _TRAINING_ROWS_PER_LIST), replace=False)
     # Small sets are asked for by name; FAISS would only warn about them.
     index.cp.min_points_per_centroid = index.pq.cp.min_points_per_centroid = 1
     with Progress("train", len(sample), show=show) as progress:
         index.train(rows.array[np.sort(sample)])
         rows.drop()
         progress.add(len(sample))
-    kept = np.setdiff1d(np.arange(count), held_out)
     with Progress("ivf", count, show=show) as progress:
         _add(index, rows, kept, progress)
         measure(IvfSearch(index, rows.array, threads))

@@ -63,6 +63,7 @@ class Builder:
         self._l2, self._metric, self._target = metric == "l2", metric, target
         self._threads, self._show = threads, show
         self._points: list[Recall] = []
+        self._far_effort = 0  # the least that does for queries far from the data
 
     def build(self, family: str) -> Structure:
         return {"flat": self._flat, "graph": self._graph, "ivf": self._ivf}[family]()
@@ -109,15 +110,24 @@ class Builder:
         return self._structure(index, searcher, ivf.EFFORT_UNIT, self._measured(held_out), parameters, private)
 
     def _measure(self, searcher: Searcher, held_out: NDArray[np.int64], efforts: tuple[int, ...]) -> None:
-        truth = measuring.truth_without(held_out, self._rows.array, self._codes, self._metric, self._threads)
-        self._points.extend(
-            measuring.curve(
-                lambda queries, k, effort: self._search(searcher, queries, k, effort), truth, efforts, self._target
-            )
-        )
+        def search(queries: NDArray[np.float32], k: int, effort: int) -> Found:
+            return self._search(searcher, queries, k, effort)
+
+        def truth(*, far: bool) -> measuring.Truth:
+            known = (held_out, self._rows.array, self._codes, self._metric, self._threads)
+            return measuring.truth_without(*known, far=far)
+
+        near = truth(far=False)
+        self._points.extend(measuring.curve(search, near, efforts, self._target))
+        if self._l2 or self._target == 0:
+            return  # l2 is for vectors whose queries come from where they do, and no target asks for nothing
+        self._far_effort = measuring.least_effort(search, truth(far=True), efforts, measuring.far_target(self._target))
+        if self._far_effort > max(self._points).effort:
+            found = search(near.queries, measuring.K, self._far_effort)
+            self._points.append(measuring.recall_of(found, near, self._far_effort))
 
     def _measured(self, held_out: NDArray[np.int64]) -> dict[str, Any]:
-        good = [point for point in self._points if point.low >= self._target]
+        good = [point for point in self._points if point.low >= self._target and point.effort >= self._far_effort]
         point = min(good, default=max(self._points))
         return {
             "recall": point.recall,

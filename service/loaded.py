@@ -15,9 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import msgspec
@@ -25,6 +23,7 @@ import numpy as np
 from msgspec import Raw
 
 from index import Found, Generation, InputError
+from service.admission import Deadline
 from service.answers import Recall
 from service.problems import Problem
 
@@ -64,14 +63,13 @@ class Loaded:
             return None
         return Recall(measured["k"], measured["recall"], measured["low"], measured["high"], measured["queries"])
 
-    @contextmanager
-    def lease(self) -> Iterator[Loaded]:
-        """Keeps the generation open for the length of a with block."""
+    def __enter__(self) -> Loaded:
+        """Takes a lease: the generation stays open for the length of the with block."""
         self._leases += 1
-        try:
-            yield self
-        finally:
-            self._release()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._release()
 
     def retire(self) -> None:
         """No new lease will be taken; closes now or when the last lease ends."""
@@ -82,13 +80,15 @@ class Loaded:
     def closed(self) -> bool:
         return self._closed
 
-    async def search(self, vectors: Vectors, k: int, effort: int | None = None, exact: bool = False) -> Searched:
-        """Rows and scores for float32 (q, dim). Raises Problem for vectors that the index cannot
-        rank, like zero."""
+    async def search(self, vectors: Vectors, k: int, effort: int | None, exact: bool, deadline: Deadline) -> Searched:
+        """Rows and scores for float32 (q, dim), here or in the search thread, whichever costs less. Raises Problem for
+        vectors that the index cannot rank, like zero, and for a deadline that passes before the thread is done."""
         if self._expected_s(len(vectors), k, effort, exact) < INLINE_S:
             return self._search(vectors, k, effort, exact)
-        # The search thread has a lease of its own: the request may run into its deadline before the
-        # search ends.
+        return await deadline.limit(self._search_in_thread(vectors, k, effort, exact))
+
+    async def _search_in_thread(self, vectors: Vectors, k: int, effort: int | None, exact: bool) -> Searched:
+        # The thread has a lease of its own: the request may run into its deadline before the search ends.
         loop = asyncio.get_running_loop()
         self._leases += 1
         work = self._threads.submit(self._search, vectors, k, effort, exact)

@@ -23,7 +23,7 @@ from service.problems import Problem
 
 NOTHING = Raw(b"null")
 
-Text = Annotated[str, Meta(min_length=1, max_length=limits.TEXT_CHARACTERS)]
+Text = Annotated[str, Meta(max_length=limits.TEXT_CHARACTERS, pattern=r"[^ \t\r\n]")]  # more than blanks
 Name = Annotated[str, Meta(max_length=limits.NAME_CHARACTERS)]
 Fields = Annotated[list[str], Meta(max_length=limits.FIELDS)]
 TimeoutMs = Annotated[int, Meta(ge=1, le=limits.TIMEOUT_MS)]
@@ -101,8 +101,6 @@ def check(request: SearchRequest) -> None:
             f"A query is exactly one of text, vector and id; this one has {given} of them.",
             pointer="",
         )
-    if request.text is not None and request.text.isspace():
-        raise Problem("invalid-value", "text holds nothing but white space.", pointer="/text")
     if request.mode != "dense":
         raise Problem(
             "invalid-value",

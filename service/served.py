@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import logging
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -103,18 +103,18 @@ class Served:
         async with self._exchanging[name]:
             return await self._exchange(name, None, lambda: None)
 
-    async def switch(self, name: str, generation: str, expect_etag: str | None) -> Loaded:
+    async def switch(self, name: str, generation: str, etags: Collection[str] | None) -> Loaded:
         """Checks `generation`, points the alias to it, serves it.
 
         Raises LoadError (nothing has changed) or Problem precondition-failed when the alias on disk
-        is not the one of `expect_etag`, be it before or after the new generation was loaded.
+        has none of `etags`, be it before or after the new generation was loaded.
         """
         named = _GENERATION.fullmatch(generation)
         if not named or named["name"] != name:  # also keeps a path from being smuggled in
             raise LoadError(f"{generation!r} is not the id of a generation of {name}.")
         async with self._exchanging[name]:
             alias = self.alias(name)
-            if expect_etag is not None and alias.etag != expect_etag:
+            if etags is not None and alias.etag not in etags:
                 raise _changed(name, alias)
 
             def write() -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +161,29 @@ def test_known_errors_exit_with_1_and_no_traceback(tmp_path: Path) -> None:
         assert done.stderr.startswith("perwatt: error: ")
         assert message in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_interrupted_it_keeps_what_it_has_and_says_so(tmp_path: Path) -> None:
+    """Ctrl-C while documents still come in: the first window is a fragment by then."""
+    command = [sys.executable, "-m", "deploy.command", "embed", "-", "--out", str(tmp_path / "out")]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    assert process.stdin is not None
+    assert process.stderr is not None
+    given = [{"id": str(number), "text": f"short {number % 100}"} for number in range(8192 + 3000)]
+    process.stdin.write(lines(given[: 8192 + 2048]))
+    process.stdin.flush()
+    while not list((tmp_path / "out").glob("part-*")):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    assert process.wait() == 130
+    said = process.stderr.read()
+    process.stdin.close()
+    process.stderr.close()
+    assert "interrupted; what was embedded is kept" in said
+    assert "Traceback" not in said
+    again = perwatt("-", "--out", tmp_path / "out", stdin=lines(given))
+    assert "11,192 documents: 0 embedded, 11,192 reused" in again.stderr
 
 
 def test_docstrings_of_one_module(tmp_path: Path) -> None:

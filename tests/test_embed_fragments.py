@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from embed import fragments
-from embed.durable import NoSpaceError, write_durably
+from embed.durable import NoSpaceError, WriteError, write_durably
 from embed.fragments import DamagedFragmentError, Rows
 from embed.known import KnownVectors, hash_texts
 
@@ -129,3 +129,12 @@ def test_no_space_leaves_nothing_behind(tmp_path: Path, file_size_limit: object)
     with file_size_limit(1000), pytest.raises(NoSpaceError):  # type: ignore[operator]
         write_durably(target, b"x" * 5000)
     assert target.read_bytes() == b"old"
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    with pytest.raises(WriteError, match=r"gone/file cannot be written: No such file"):
+        write_durably(tmp_path / "gone" / "file", b"x")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(WriteError, match=r"folder cannot be written"):
+        write_durably(tmp_path / "folder", b"x")
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]

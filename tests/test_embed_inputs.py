@@ -141,9 +141,13 @@ def test_a_duplicate_id_names_both_places(between: int, tmp_path: Path) -> None:
     assert len(kept) == len(set(kept)) == between + 4
 
 
-def test_a_third_use_of_an_id_is_refused_too(tmp_path: Path) -> None:
-    path = put(tmp_path / "a.jsonl", jsonl("x", "x", "x", "y"))
-    assert ids(read(path, on_error="skip")) == ["x", "y"]
+def test_every_further_use_of_an_id_is_refused_and_names_the_first(tmp_path: Path) -> None:
+    between = map(str, range(CHECKED_TOGETHER))
+    path = put(tmp_path / "a.jsonl", jsonl("x", "x", *between, "x", "y", "x"))
+    faults = Faults("skip")
+    assert ids(list(read_documents(find_sources([str(path)]), FieldNames(), faults)))[-1] == "y"
+    assert faults.skipped == 3
+    assert all(message.endswith(f"was given before, at {path}:1") for message in faults.first)
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.jsonl.gz"])

@@ -322,6 +322,18 @@ def test_no_space_keeps_what_was_done_and_the_old_state(
     assert files_of(tmp_path) == named_in(tmp_path)
 
 
+def test_spool_files_last_no_longer_than_their_window(tmp_path: Path) -> None:
+    counts = []
+
+    class Watching(HashingEncoder):
+        def encode_counted(self, texts: Sequence[str], kind: str = "document") -> Any:
+            counts.append(len(list(tmp_path.glob("spool-*"))))
+            return super().encode_counted(texts, kind)
+
+    run(tmp_path, documents(range(256)), Watching())
+    assert counts == [*range(8)] * 4 + [0]
+
+
 def test_omit_text_leaves_only_the_text_out(tmp_path: Path) -> None:
     given = documents(range(3), title="T")
     run(tmp_path, given, omit_text=True)

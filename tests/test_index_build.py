@@ -1,4 +1,4 @@
-"""Rows in, a generation out: what was given must be found again, and what cannot be indexed is refused by row and id."""
+"""Rows in, a generation out: what was given is found again, and what cannot be indexed is refused by row and id."""
 
 from __future__ import annotations
 

@@ -287,6 +287,18 @@ def test_a_search_out_of_time_is_504(client: httpx.Client) -> None:
     assert problem["timeout_ms"] == 1
 
 
+def test_bytes_that_are_not_http_are_answered_as_a_problem(server: Server) -> None:
+    with socket.create_connection(("127.0.0.1", int(server.url.rsplit(":", 1)[1])), 10) as connection:
+        connection.sendall(b"nonsense\r\n\r\n")
+        answer = b""
+        while chunk := connection.recv(65536):
+            answer += chunk
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"content-type: application/problem+json" in head
+    assert json.loads(body)["status"] == 400
+
+
 def test_a_caller_who_hangs_up_in_the_middle_harms_nobody(server: Server) -> None:
     port = int(server.url.rsplit(":", 1)[1])
     for head in (
