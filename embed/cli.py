@@ -191,3 +191,19 @@ def summary(record: Record, out: Path, max_length: int, chunked: bool) -> str:
 
 def _warn(message: str) -> None:
     click.echo(f"perwatt: {message}", err=True)
+
+
+@click.command("encode")
+@click.option("--model", metavar="NAME|DIR", help="A BERT-shaped model.  [default: all-MiniLM-L6-v2]")
+@click.option("--rounds", type=click.IntRange(1), default=7, show_default=True, help="Rounds; the fastest counts.")
+@click.option("--json", "path", type=click.Path(path_type=Path, dir_okay=False), help="Write every figure here.")
+def bench_encode(model: str | None, rounds: int, path: Path | None) -> None:
+    """Time text to vector beside ONNX Runtime, OpenVINO and sentence-transformers."""
+    import json
+
+    from embed.bench_encode import measure, table
+
+    figures = measure(model, rounds)
+    if path:
+        path.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    click.echo(table(figures))

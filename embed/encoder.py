@@ -85,7 +85,7 @@ def load_encoder(
         raise ModelError(f"{threads} threads were asked for, expected at least 1.")
     fingerprint = Fingerprint(
         name=folder.name,
-        weights_sha256=sha256_file(folder.weights),
+        weights_sha256=folder.weights_sha256,
         tokenizer_sha256=sha256_file(folder.tokenizer),
         pooling=folder.pooling,
         normalize=folder.normalize,

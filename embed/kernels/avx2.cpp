@@ -74,6 +74,6 @@ struct Avx2 : Avx2Vector {
 
 }  // namespace
 
-const Kernels kernels = {"avx2", 4, scratch_bytes<Avx2>, encode<Avx2>};
+const Kernels kernels = {"avx2", 4, scratch_bytes<Avx2>, encode<Avx2>, spin<Avx2>};
 
 }  // namespace perwatt::bert::UNIT

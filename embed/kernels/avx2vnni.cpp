@@ -78,6 +78,6 @@ struct Avx2Vnni : Avx2Vector {
 
 }  // namespace
 
-const Kernels kernels = {"avx2vnni", 4, scratch_bytes<Avx2Vnni>, encode<Avx2Vnni>};
+const Kernels kernels = {"avx2vnni", 4, scratch_bytes<Avx2Vnni>, encode<Avx2Vnni>, spin<Avx2Vnni>};
 
 }  // namespace perwatt::bert::UNIT

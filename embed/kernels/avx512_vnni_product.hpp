@@ -23,28 +23,41 @@ struct VnniProduct {
     const int8_t* a = w.codes + channel * w.in;
     const int8_t* b = a + kPanel * w.in;
     const uint8_t* x = codes + first * w.in;
-    __m512i sum[R][2];
-    for (size_t r = 0; r < R; ++r) sum[r][0] = sum[r][1] = _mm512_setzero_si512();
-    for (size_t k = 0; k < w.in; k += 4) {
+    const size_t in = w.in;
+    __m512i left[R], right[R];
+#pragma GCC unroll 12
+    for (size_t r = 0; r < R; ++r) left[r] = right[r] = _mm512_setzero_si512();
+    for (size_t k = 0; k < in; k += 4) {
       const __m512i wa = _mm512_load_si512(a + k * kPanel), wb = _mm512_load_si512(b + k * kPanel);
+#pragma GCC unroll 12
       for (size_t r = 0; r < R; ++r) {
         int32_t four;
-        memcpy(&four, x + r * w.in + k, 4);
+        memcpy(&four, x + r * in + k, 4);
         const __m512i activation = _mm512_set1_epi32(four);
-        sum[r][0] = _mm512_dpbusd_epi32(sum[r][0], activation, wa);
-        sum[r][1] = _mm512_dpbusd_epi32(sum[r][1], activation, wb);
+        accumulate(left[r], activation, wa);
+        accumulate(right[r], activation, wb);
       }
     }
-    for (size_t half = 0; half < 2; ++half) {
-      const size_t c = channel + half * kPanel;
-      const __m512 step = _mm512_loadu_ps(w.step + c), step_sum = _mm512_loadu_ps(w.step_sum + c);
-      const __m512 bias = _mm512_loadu_ps(w.bias + c);
-      for (size_t r = 0; r < R; ++r) {
-        const RowRange range = ranges[first + r];
-        const __m512 shifted = _mm512_fmadd_ps(_mm512_set1_ps(range.low), step_sum, bias);
-        const __m512 product = _mm512_mul_ps(_mm512_cvtepi32_ps(sum[r][half]), step);
-        then(first + r, c, _mm512_fmadd_ps(product, _mm512_set1_ps(range.scale), shifted));
-      }
+    finish<R>(left, ranges, first, w, channel, then);
+    finish<R>(right, ranges, first, w, channel + kPanel, then);
+  }
+
+  // _mm512_dpbusd_epi32, spelled out: from the intrinsic GCC 12 copies each sum to another register and back.
+  static void accumulate(__m512i& sum, __m512i unsigned_codes, __m512i signed_codes) {
+    asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(unsigned_codes), "v"(signed_codes));
+  }
+
+  template <size_t R, class Then>
+  [[gnu::always_inline]] static inline void finish(const __m512i (&sum)[R], const RowRange* ranges, size_t first, const Linear& w, size_t c,
+                     const Then& then) {
+    const __m512 step = _mm512_loadu_ps(w.step + c), step_sum = _mm512_loadu_ps(w.step_sum + c);
+    const __m512 bias = _mm512_loadu_ps(w.bias + c);
+#pragma GCC unroll 12
+    for (size_t r = 0; r < R; ++r) {
+      const RowRange range = ranges[first + r];
+      const __m512 shifted = _mm512_fmadd_ps(_mm512_set1_ps(range.low), step_sum, bias);
+      const __m512 product = _mm512_mul_ps(_mm512_cvtepi32_ps(sum[r]), step);
+      then(first + r, c, _mm512_fmadd_ps(product, _mm512_set1_ps(range.scale), shifted));
     }
   }
 

@@ -4,6 +4,9 @@
 // cycle, eight times vpdpbusd. What is left is everything else, so the tiles must run while the vector units turn the last
 // block's sums into floats: a block's tiles are issued first, then the block before it is finished, and only then are the
 // sums stored. Out-of-order execution overlaps the two.
+//
+// One short query reads every weight once and is bound by that: 8 tokens of a 10.6 MB model take 0.42 ms where reading
+// 10.6 MB from the third-level cache takes 0.355 ms on the same core. Prefetching 12 to 96 KB ahead changed nothing.
 #define UNIT avx512amx
 #include "attend.hpp"
 #include "avx512_vector.hpp"
@@ -309,6 +312,6 @@ struct Avx512Amx : Avx512Vector {
 
 }  // namespace
 
-const Kernels kernels = {"avx512amx", 4, scratch_bytes<Avx512Amx>, encode<Avx512Amx>};
+const Kernels kernels = {"avx512amx", 4, scratch_bytes<Avx512Amx>, encode<Avx512Amx>, spin<Avx512Amx>};
 
 }  // namespace perwatt::bert::UNIT

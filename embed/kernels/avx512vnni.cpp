@@ -21,6 +21,6 @@ struct Avx512Vnni : Avx512Vector, VnniProduct {
 
 }  // namespace
 
-const Kernels kernels = {"avx512vnni", 4, scratch_bytes<Avx512Vnni>, encode<Avx512Vnni>};
+const Kernels kernels = {"avx512vnni", 4, scratch_bytes<Avx512Vnni>, encode<Avx512Vnni>, spin<Avx512Vnni>};
 
 }  // namespace perwatt::bert::UNIT

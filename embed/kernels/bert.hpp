@@ -94,6 +94,9 @@ struct Kernels {
   size_t (*scratch_bytes)(const Model& model, size_t tokens, size_t longest);
   // out: float32 (count, hidden).
   void (*encode)(const Model& model, const Texts& texts, void* scratch, float* out);
+  // Runs the integer product alone, everything in the first-level cache, and returns its multiply-adds: what the unit
+  // could do if a model were nothing else.
+  size_t (*spin)(size_t rounds);
 };
 
 // One for each translation unit that this architecture builds; dispatch.cpp decides which may run. Each unit's code lies in

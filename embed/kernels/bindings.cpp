@@ -178,6 +178,13 @@ NB_MODULE(_native, m) {
     return found->group;
   }, "unit"_a);
 
+  m.def("spin", [](const std::string& unit, size_t rounds) {
+    const Kernels* found = find_unit(unit);
+    if (found == nullptr) throw std::invalid_argument("unit '" + unit + "' is unknown or cannot run on this processor");
+    nb::gil_scoped_release unlocked;
+    return found->spin(rounds);
+  }, "unit"_a, "rounds"_a);
+
   nb::class_<Bert>(m, "Bert")
       .def(nb::init<const std::string&, Array<const uint16_t, 2>, Array<const float, 2>, Array<const float, 2>, size_t,
                     float, const std::string&, const std::string&, bool>(),

@@ -268,6 +268,25 @@ void encode(const Model& m, const Texts& texts, void* scratch, float* out) {
 }
 
 template <class U>
+size_t spin(size_t rounds) {
+  constexpr size_t kRows = 32, kIn = 256, kOut = 2 * kPanel;
+  alignas(64) static const int8_t weights[kIn * kOut] = {};
+  alignas(64) static const typename U::Code codes[kRows * kIn] = {};
+  alignas(64) static const float zeros[kOut] = {};
+  static const RowRange ranges[kRows] = {};
+  [[maybe_unused]] const typename U::Session session;
+  Linear linear{weights, zeros, zeros, zeros, kIn, kOut};
+  const typename U::Code* rows = codes;
+  asm volatile("" : "+r"(linear.codes), "+r"(linear.step), "+r"(rows), "+r"(linear.in));  // not known to be zero
+  alignas(64) float out[U::W];
+  for (size_t i = 0; i < rounds; ++i) {
+    U::product(rows, ranges, kRows, linear, [&](size_t, size_t, typename U::F x) { U::store(out, x); });
+    asm volatile("" : : "r"(out) : "memory");
+  }
+  return rounds * kRows * kIn * kOut;
+}
+
+template <class U>
 size_t scratch_bytes(const Model& m, size_t tokens, size_t longest) {
   return Scratch<U>::lay(m, tokens, longest, nullptr, nullptr);
 }

@@ -57,6 +57,6 @@ struct I8mm : NeonVector {
 
 }  // namespace
 
-const Kernels kernels = {"i8mm", 8, scratch_bytes<I8mm>, encode<I8mm>};
+const Kernels kernels = {"i8mm", 8, scratch_bytes<I8mm>, encode<I8mm>, spin<I8mm>};
 
 }  // namespace perwatt::bert::UNIT

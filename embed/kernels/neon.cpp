@@ -60,6 +60,6 @@ struct Neon : NeonVector {
 
 }  // namespace
 
-const Kernels kernels = {"neon", 4, scratch_bytes<Neon>, encode<Neon>};
+const Kernels kernels = {"neon", 4, scratch_bytes<Neon>, encode<Neon>, spin<Neon>};
 
 }  // namespace perwatt::bert::UNIT

@@ -51,6 +51,6 @@ struct NeonDot : NeonVector {
 
 }  // namespace
 
-const Kernels kernels = {"neondot", 4, scratch_bytes<NeonDot>, encode<NeonDot>};
+const Kernels kernels = {"neondot", 4, scratch_bytes<NeonDot>, encode<NeonDot>, spin<NeonDot>};
 
 }  // namespace perwatt::bert::UNIT

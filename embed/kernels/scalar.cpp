@@ -70,6 +70,6 @@ struct Scalar {
 
 }  // namespace
 
-const Kernels kernels = {"scalar", 4, scratch_bytes<Scalar>, encode<Scalar>};
+const Kernels kernels = {"scalar", 4, scratch_bytes<Scalar>, encode<Scalar>, spin<Scalar>};
 
 }  // namespace perwatt::bert::UNIT
