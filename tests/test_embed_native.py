@@ -231,9 +231,11 @@ def test_vectors_rank_as_those_of_fp32(data_folder: Path, fp32_encoder: Any) -> 
         if int(score) > 0:
             judged.setdefault(query, set()).add(document)
     wanted = set().union(*judged.values())
-    corpus = [json.loads(line) for line in (folder / "corpus.jsonl").open()]
+    corpus = [json.loads(line) for line in (folder / "corpus.jsonl").read_text().splitlines()]
     corpus = [each for row, each in enumerate(corpus) if each["_id"] in wanted or row % 20 == 0]
-    queries = [each for each in map(json.loads, (folder / "queries.jsonl").open()) if each["_id"] in judged]
+    queries = [
+        each for each in map(json.loads, (folder / "queries.jsonl").read_text().splitlines()) if each["_id"] in judged
+    ]
     documents = [f"{each['title']} {each['text']}" for each in corpus]
 
     def ndcg(encoder: Any) -> float:
