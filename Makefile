@@ -10,7 +10,7 @@ PORT     ?= 8000
 BIN     := $(VENV)/bin
 LOCKS   := deploy/locks
 INDEX   := python-$(PACKAGES)
-SOURCES := $(wildcard index/kernels/*.cpp index/kernels/*.hpp index/kernels/CMakeLists.txt)
+SOURCES := $(wildcard $(foreach package,index embed,$(addprefix $(package)/kernels/,*.cpp *.hpp CMakeLists.txt)))
 
 # One thread of native work a process is right for serving; the steps that may use every core ask for it themselves.
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
