@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import click
 
@@ -41,7 +41,14 @@ STEPS: dict[str, Step] = {
     "serve": Step("service.cli:serve", "Answer searches over HTTP, with a page for people."),
     "search": Step("service.cli:search", "Search index NAME for TEXT, here or on a server."),
     "eval": Step("service.cli:evaluate", "Score index NAME against relevance judgements in BEIR's format."),
+    "bench": Step("deploy.command:bench", "Measure beside the peers, on this machine."),
     "info": Step("index.cli:info", "Show this machine as perwatt may use it: cores, memory, SIMD units, versions."),
+}
+
+BENCHES: dict[str, Step] = {
+    "encode": Step(
+        "embed.cli:bench_encode", "Time text to vector beside ONNX Runtime, OpenVINO and sentence-transformers."
+    ),
 }
 
 # The base class of each package's foreseen errors, looked up only once something was raised.
@@ -53,13 +60,17 @@ FORESEEN = (
 
 
 class DataPath(click.Group):
-    """A group whose commands are imported when they are used and listed in the order of `STEPS`."""
+    """A group whose commands are imported when they are used and listed in the order of `steps`."""
+
+    def __init__(self, *arguments: Any, steps: dict[str, Step], title: str, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self.steps, self.title = steps, title
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(STEPS)
+        return list(self.steps)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        step = STEPS.get(cmd_name)
+        step = self.steps.get(cmd_name)
         if step is None:
             return None
         module, attribute = step.place.split(":")
@@ -69,8 +80,8 @@ class DataPath(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands, in the order of the data path"):
-            formatter.write_dl([(name, step.help) for name, step in STEPS.items()])
+        with formatter.section(self.title):
+            formatter.write_dl([(name, step.help) for name, step in self.steps.items()])
 
 
 def _version(ctx: click.Context, _option: click.Parameter, wanted: bool) -> None:
@@ -81,7 +92,17 @@ def _version(ctx: click.Context, _option: click.Parameter, wanted: bool) -> None
         ctx.exit()
 
 
-@click.group(cls=DataPath, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=DataPath, steps=BENCHES, title="What is measured")
+def bench() -> None:
+    """Measure beside the peers, on this machine."""
+
+
+@click.group(
+    cls=DataPath,
+    steps=STEPS,
+    title="Commands, in the order of the data path",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version)
 def perwatt() -> None:
     """Semantic search that knows what a query costs.

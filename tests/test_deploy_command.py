@@ -9,7 +9,7 @@ import sys
 import click
 import pytest
 
-from deploy.command import FORESEEN, STEPS
+from deploy.command import BENCHES, FORESEEN, STEPS, Step
 
 
 def perwatt(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -35,12 +35,12 @@ def test_help_imports_none_of_the_packages() -> None:
     assert ran.stdout.splitlines()[-1] == "[]"
 
 
-@pytest.mark.parametrize("name", list(STEPS))
-def test_each_step_is_a_command_with_the_help_that_is_listed(name: str) -> None:
-    module, attribute = STEPS[name].place.split(":")
+@pytest.mark.parametrize(("steps", "name"), [(steps, name) for steps in (STEPS, BENCHES) for name in steps])
+def test_each_step_is_a_command_with_the_help_that_is_listed(steps: dict[str, Step], name: str) -> None:
+    module, attribute = steps[name].place.split(":")
     command = getattr(importlib.import_module(module), attribute)
     assert isinstance(command, click.Command)
-    assert command.get_short_help_str(limit=200).rstrip(".") == STEPS[name].help.rstrip(".")
+    assert command.get_short_help_str(limit=200).rstrip(".") == steps[name].help.rstrip(".")
 
 
 def test_foreseen_errors_exist() -> None:
