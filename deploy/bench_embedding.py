@@ -38,11 +38,13 @@ def measure() -> dict[str, Any]:
 
     cores = cpu_count()
     int8, fp32 = load_encoder(precision="int8"), load_encoder(precision="fp32")
+    onnx = load_encoder(precision="int8", backend="onnx")
     plain = SentenceTransformer(str(find_model().path), device="cpu")
     texts = documents(int8.token_offsets)
     contenders: dict[str, Callable[[list[str]], Any]] = {
         "sentence_transformers": lambda batch: plain.encode(batch, show_progress_bar=False),
         "perwatt_fp32": fp32.encode,
+        "onnx_runtime_int8": onnx.encode,
         "perwatt_int8": int8.encode,
     }
     rates = dict.fromkeys(contenders, 0.0)
@@ -56,6 +58,7 @@ def measure() -> dict[str, Any]:
     cosine = (reference * quantised).sum(1)
     return {
         "cores": cores,
+        "int8_backend": int8.backend,
         "texts": len(texts),
         "tokens_per_text": round(float(np.mean(int8.encode_counted(texts)[1])), 1),
         "documents_per_s": {name: round(rate, 1) for name, rate in rates.items()},

@@ -160,6 +160,14 @@ def test_the_environment_chooses_the_unit() -> None:
     assert in_process("").stdout.strip() == UNITS[0]
 
 
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="names rungs of the amd64 ladder")
+@pytest.mark.parametrize(("rung", "above"), [("avx512amx", "avx512vnni"), ("avx2vnni", "avx2")])
+def test_a_rung_that_only_the_encoder_has_means_the_best_unit_below_it(rung: str, above: str) -> None:
+    ladder = next(rungs for rungs in kernels.LADDERS if rung in rungs)
+    reachable = [unit for unit in UNITS if ladder.index(unit) <= ladder.index(above)]
+    assert in_process(rung).stdout.strip() == reachable[0]
+
+
 @pytest.mark.parametrize("isa", ["altivec", "AVX2 ", "neon" if platform.machine() == "x86_64" else "avx2"])
 def test_a_unit_that_cannot_run_is_refused_by_name(isa: str) -> None:
     result = in_process(isa)

@@ -2,8 +2,10 @@
 
 The build holds one unit for each instruction set of its architecture (kernels.hpp says what they compute and how
 exactly). The best that the processor supports is chosen when this module is imported; `PERWATT_ISA` names another, for
-a measurement or to rule a unit out. A name that is unknown or cannot run here is refused at once: falling back in
-silence would make every figure measured afterwards a figure of something else.
+a measurement or to rule a unit out. The encoder obeys the same variable and has other units (avx512amx, i8mm), so a name
+is a rung of one ladder: the best unit of ours that is not above it runs. A name on no rung, or a unit of ours that
+cannot run here, is refused at once: falling back in silence would make every figure measured afterwards a figure of
+something else.
 """
 
 import os
@@ -13,6 +15,12 @@ from index.errors import KernelError
 from index.kernels import _native
 
 ENVIRONMENT_VARIABLE = "PERWATT_ISA"
+
+# Every instruction set that a unit of this project is named for, each row from the plainest to the widest.
+LADDERS = (
+    ("scalar", "avx2", "avx2vnni", "avx512", "avx512vnni", "avx512amx"),
+    ("scalar", "neon", "neondot", "i8mm"),
+)
 
 
 def units() -> list[str]:
@@ -32,13 +40,18 @@ def info() -> dict[str, object]:
 
 def _choose() -> None:
     wanted = os.environ.get(ENVIRONMENT_VARIABLE, "")
-    if wanted and not _native.use(wanted):
-        built = [name for name, _ in _native.units()]
-        why = "cannot run on this processor" if wanted in built else "is not a unit of this build"
+    if not wanted:
+        return
+    built, able = [name for name, _ in _native.units()], units()
+    ladder = next((rungs for rungs in LADDERS if wanted in rungs and built[0] in rungs), None)
+    if ladder is None or (wanted in built and wanted not in able):
+        why = "is not a unit of this build" if ladder is None else "cannot run on this processor"
         raise KernelError(
-            f"{ENVIRONMENT_VARIABLE}={wanted!r} {why}; this machine can run "
-            f"{', '.join(units())}. Unset it to take the best of them."
+            f"{ENVIRONMENT_VARIABLE}={wanted!r} {why}; this machine can run {', '.join(able)}. "
+            "Unset it to take the best of them."
         )
+    reach = ladder.index(wanted)
+    _native.use(next(name for name in able if ladder.index(name) <= reach))
 
 
 _choose()
