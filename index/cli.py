@@ -1,0 +1,329 @@
+"""The commands of this package; deploy/command.py mounts them. Tables for people, `--json` for programs."""
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from index.errors import GateError, GenerationError
+from index.root import DEFAULT_ROOT, Root
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def _root_option(command: Command) -> Command:
+    return click.option(
+        "--root",
+        type=click.Path(path_type=Path, file_okay=False),
+        default=DEFAULT_ROOT,
+        show_default=True,
+        help="Folder of the indexes.",
+    )(command)
+
+
+def _json_option(command: Command) -> Command:
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
+
+
+@click.command()
+@click.argument("vectors", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--index", "name", metavar="NAME", required=True, help="Index to build a generation of.")
+@_root_option
+@click.option(
+    "--family",
+    type=click.Choice(["auto", "flat", "graph", "ivf"]),
+    default="auto",
+    show_default=True,
+    help="Search structure; auto chooses by size and memory.",
+)
+@click.option(
+    "--metric",
+    type=click.Choice(["cosine", "ip", "l2"]),
+    default="cosine",
+    show_default=True,
+    help="Cosine scales every vector to length 1.",
+)
+@click.option(
+    "--recall-target",
+    type=click.FloatRange(0, 1),
+    default=0.95,
+    show_default=True,
+    help="Recall@10 that the lower end of its 95 % interval must reach.",
+)
+@click.option(
+    "--filterable",
+    metavar="FIELD:TYPE",
+    multiple=True,
+    help="Payload field that filters may use: keyword, keyword[], int, float, bool or date. Repeat for more.",
+)
+@click.option("--no-switch", is_flag=True, help="Build only; what is served stays.")
+@click.option(
+    "--min-count-ratio",
+    type=click.FloatRange(0, 1),
+    default=0.5,
+    show_default=True,
+    help="Least share of the served generation's rows; fewer looks like half an input and is not switched to.",
+)
+@click.option("--threads", type=click.IntRange(1), help="Default: every core of the cgroup.")
+@_json_option
+def build(
+    vectors: Path,
+    name: str,
+    root: Path,
+    family: str,
+    metric: Any,
+    recall_target: float,
+    filterable: tuple[str, ...],
+    no_switch: bool,
+    min_count_ratio: float,
+    threads: int | None,
+    as_json: bool,
+) -> None:
+    """Build a generation of an index from the vectors in DIR, and serve it when its gates hold.
+
+    What is served changes at the very end or not at all. A generation whose recall or count misses its gate is kept,
+    not served, and the command fails.
+    """
+    from index.build import build_generation
+    from index.manifest import read_manifest
+    from index.vectors import VectorsFolder
+
+    failure: GateError | None = None
+    try:
+        path = build_generation(
+            VectorsFolder(vectors),
+            root=root,
+            name=name,
+            family=family,
+            metric=metric,
+            recall_target=recall_target,
+            filterable=filterable,
+            threads=threads,
+            switch=not no_switch,
+            min_count_ratio=min_count_ratio,
+            progress=True,
+        )
+    except GateError as error:
+        failure, path = error, error.generation
+    manifest = read_manifest(path)
+    if as_json:
+        _print_json({"path": str(path), "switched": not no_switch and failure is None, "manifest": manifest})
+    else:
+        _print_built(path, manifest)
+    if failure is not None:
+        raise failure
+
+
+def _print_built(path: Path, manifest: dict[str, Any]) -> None:
+    recall, made = manifest["recall"], manifest["build"]
+    _print_pairs(
+        [
+            ("generation", manifest["generation"]),
+            ("vectors", f"{manifest['count']:,} × {manifest['dim']}, {manifest['metric']}"),
+            ("family", f"{manifest['family']} ({manifest['family_reason']})"),
+            ("recall@10", _recall(recall)),
+            ("effort", _effort(manifest)),
+            ("memory to serve", _size(manifest["memory_bytes"])),
+            (
+                "build",
+                _cost(made),
+            ),
+            ("folder", str(path)),
+        ]
+    )
+
+
+@click.command()
+@click.argument("name", required=False)
+@_root_option
+@_json_option
+def generations(name: str | None, root: Path, as_json: bool) -> None:
+    """List the generations of index NAME, or of every index."""
+    place = Root(root)
+    rows = [row for index in ([name] if name else place.names()) for row in _generation_rows(place, index)]
+    if as_json:
+        _print_json(rows)
+        return
+    if not rows:
+        click.echo(f"no generation of {name or 'any index'} under {root}")
+    columns = ("generation", "state", "count", "dim", "family", "recall@10", "created")
+    cells = [
+        [
+            row["generation"],
+            row["state"],
+            *(
+                [row["error"], "", "", "", ""]
+                if "error" in row
+                else [f"{row['count']:,}", row["dim"], row["family"], f"{row['recall']:.4f}", row["created_at"]]
+            ),
+        ]
+        for row in rows
+    ]
+    if rows:
+        _print_table(columns, cells)
+
+
+def _generation_rows(root: Root, name: str) -> list[dict[str, Any]]:
+    from index.errors import NotFoundError
+    from index.manifest import read_manifest
+
+    try:
+        alias = root.alias(name)
+        state = {alias.previous: "previous", alias.generation: "served"}
+    except NotFoundError:
+        state = {}
+    rows: list[dict[str, Any]] = []
+    for generation in root.generations(name):
+        row: dict[str, Any] = {"index": name, "generation": generation, "state": state.get(generation, "")}
+        try:
+            manifest = read_manifest(root.path(name, generation))
+            row |= {key: manifest[key] for key in ("count", "dim", "metric", "family", "created_at", "memory_bytes")}
+            row["recall"] = manifest["recall"]["recall"]
+        except GenerationError as error:
+            row["error"] = str(error)
+        rows.append(row)
+    return rows
+
+
+@click.command()
+@click.argument("name")
+@click.argument("generation")
+@_root_option
+@click.option("--expect-etag", help="Fail when the alias is no longer the one with this tag.")
+@_json_option
+def switch(name: str, generation: str, root: Path, expect_etag: str | None, as_json: bool) -> None:
+    """Serve GENERATION of index NAME, once every byte of it is checked."""
+    _print_alias(name, Root(root).switch(name, generation, expect_etag), as_json)
+
+
+@click.command()
+@click.argument("name")
+@_root_option
+@_json_option
+def rollback(name: str, root: Path, as_json: bool) -> None:
+    """Serve the generation of index NAME that was served before; once more goes forward again."""
+    _print_alias(name, Root(root).rollback(name), as_json)
+
+
+@click.command()
+@click.argument("name")
+@click.argument("generation", required=False)
+@_root_option
+@_json_option
+def verify(name: str, generation: str | None, root: Path, as_json: bool) -> None:
+    """Check every byte of a generation of index NAME (default: the served one) against its hashes."""
+    from index.verify import verify as verify_folder
+
+    path = Root(root).path(name, generation)
+    verify_folder(path)
+    if as_json:
+        _print_json({"generation": path.name, "intact": True})
+    else:
+        click.echo(f"{path.name} is intact")
+
+
+@click.command()
+@click.argument("name", required=False)
+@_root_option
+@click.option("--keep", type=click.IntRange(0), default=2, show_default=True, help="Newest generations to keep anyway.")
+@_json_option
+def gc(name: str | None, root: Path, keep: int, as_json: bool) -> None:
+    """Delete old generations of index NAME (default: of every index) and what killed builds left.
+
+    The served generation and the one before it stay.
+    """
+    place = Root(root)
+    deleted = {index: place.gc(index, keep) for index in ([name] if name else place.names())}
+    if as_json:
+        _print_json(deleted)
+        return
+    for index, gone in deleted.items():
+        click.echo(f"{index}: deleted {', '.join(gone) if gone else 'nothing'}")
+
+
+@click.command()
+@_json_option
+def info(as_json: bool) -> None:
+    """Show this machine as perwatt may use it: cores, memory, SIMD units, versions."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    from index import kernels, machine
+
+    def installed(package: str) -> str:
+        try:
+            return version(package)
+        except PackageNotFoundError:
+            return "not installed"
+
+    units = kernels.info()
+    versions = {package: installed(package) for package in ("perwatt", "faiss-cpu", "numpy", "pyarrow", "onnxruntime")}
+    facts = {
+        "processor": machine.processor_name(),
+        "cores": machine.cores(),
+        "memory_bytes": machine.memory_limit_bytes(),
+        "memory_available_bytes": machine.memory_available_bytes(),
+        "kernels": units,
+        "versions": {"python": sys.version.split()[0], **versions},
+    }
+    if as_json:
+        _print_json(facts)
+        return
+    available = _size(machine.memory_available_bytes())
+    _print_pairs(
+        [
+            ("processor", f"{machine.processor_name()} ({units['arch']})"),
+            ("cores", f"{machine.cores()} (of this cgroup)"),
+            ("memory", f"{_size(machine.memory_limit_bytes())} (of this cgroup), {available} available"),
+            ("kernels", f"{units['isa']} in use; this machine can run {', '.join(kernels.units())}"),
+            ("versions", ", ".join(f"{name} {number}" for name, number in facts["versions"].items())),  # type: ignore[attr-defined]
+        ]
+    )
+
+
+def _print_alias(name: str, alias: Any, as_json: bool) -> None:
+    if as_json:
+        _print_json({"index": name, **alias._asdict()})
+    else:
+        click.echo(f"{name} serves {alias.generation} (before: {alias.previous or 'nothing'})")
+
+
+def _recall(recall: dict[str, Any]) -> str:
+    if not recall["queries"]:
+        return f"1 ({recall['method']})"
+    return (
+        f"{recall['recall']:.4f} (95 %: {recall['low']:.4f} to {recall['high']:.4f}, {recall['queries']:,} queries), "
+        f"target {recall['target']:g}"
+    )
+
+
+def _effort(manifest: dict[str, Any]) -> str:
+    effort = manifest["effort"]
+    return "none: every vector is scored" if effort["unit"] == "none" else f"{effort['unit']} {effort['default']}"
+
+
+def _cost(made: dict[str, Any]) -> str:
+    return f"{made['seconds']:.1f} s on {made['threads']} threads, {_size(made['peak_memory_bytes'])} at most"
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
+
+
+def _print_json(content: Any) -> None:
+    click.echo(json.dumps(content, ensure_ascii=False, indent=1))
+
+
+def _print_pairs(pairs: Sequence[tuple[str, str]]) -> None:
+    width = max(len(name) for name, _ in pairs)
+    for name, value in pairs:
+        click.echo(f"{name:<{width}}  {value}")
+
+
+def _print_table(columns: Sequence[str], cells: Sequence[Sequence[Any]]) -> None:
+    texts = [[str(cell) for cell in row] for row in cells]
+    widths = [max(len(row[place]) for row in [list(columns), *texts]) for place in range(len(columns))]
+    for row in [list(columns), *texts]:
+        click.echo("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())

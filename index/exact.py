@@ -1,0 +1,223 @@
+"""Exact top-k: every vector is looked at, and the answer is that of float32 arithmetic, ties by row.
+
+It is the ground truth of every recall figure, the whole search of small indexes, and what `exact=True` means. It
+stands alone (nothing of this package is used but the kernels), so that a measurement from outside can use it too.
+
+Two ways lead to the same rows and scores. Without codes every row is scored in float32. With codes (`quantise`) every
+row is first scored in int8, a quarter of the bytes; each row whose int8 score is within a proven error bound of the
+k-th best is then scored in float32, and nothing else can belong to the answer (index/kernels/scan.cpp has the bound).
+With unit vectors of 384 dimensions some tens of rows are left to rescore, however many there are in all.
+"""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.kernels import _native
+
+Metric = Literal["cosine", "ip", "l2"]
+CODE_ALIGNMENT = 64  # bytes: a cache line; a row of codes starts on one
+
+# Float32 products of vectors longer than this could overflow to infinity, and infinities do not rank.
+LONGEST = 1e18
+
+_QUERIES_PER_SCAN = 256
+_ROWS_PER_CHUNK = 16384
+
+
+class Found(NamedTuple):
+    """Rows and scores of the best k of each query, best first, ties by row.
+
+    rows: int64 (q, k), −1 where there are fewer than k. scores: float32 (q, k), −inf there; higher is better for
+    every metric: the inner product, or minus the squared distance for l2. scored: int64 (q,), how many vectors were
+    compared with the query.
+    """
+
+    rows: NDArray[np.int64]
+    scores: NDArray[np.float32]
+    scored: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Codes:
+    """int8 codes of float32 rows under one scale for the whole set: x = step · code + error, |error| ≤ error_norm."""
+
+    codes: NDArray[np.int8]  # (n, dim); rows start CODE_ALIGNMENT apart or a multiple of it
+    step: float
+    error_norm: float
+    row_norm: float  # the longest row
+    square_norms: NDArray[np.float32]  # (n,) for l2, empty otherwise
+
+
+def norms(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Euclidean length of each row, in float64, so that nothing overflows or vanishes. NaN and inf come through."""
+    wide = vectors.astype(np.float64)
+    return np.asarray(np.sqrt(np.einsum("ij,ij->i", wide, wide)), dtype=np.float64)
+
+
+def unit_rows(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Rows scaled to length 1. Raises ValueError, naming the row, for one that is zero or not finite."""
+    length = norms(vectors)
+    bad = np.flatnonzero(~np.isfinite(length) | (length == 0))
+    if len(bad):
+        what = "zero" if length[bad[0]] == 0 else "not finite"
+        raise ValueError(f"row {bad[0]} is {what}: it has no direction, so no cosine")
+    return (vectors / length[:, None]).astype(np.float32)
+
+
+def code_stride(dim: int) -> int:
+    """Bytes from one row of codes to the next."""
+    return -(-dim // CODE_ALIGNMENT) * CODE_ALIGNMENT
+
+
+def quantise(vectors: NDArray[np.float32], metric: Metric = "ip") -> Codes:
+    """Codes of float32 (n, dim), held in memory. Finite vectors are the caller's duty."""
+    n, dim = vectors.shape
+    largest = max((float(np.abs(part).max()) for part in _chunks(vectors)), default=0.0)
+    step = largest / 127 if largest > 0 else 1.0
+    padded = np.zeros((n, code_stride(dim)), np.int8)
+    square_norms = np.zeros(n if metric == "l2" else 0, np.float32)
+    error_norm = row_norm = 0.0
+    for start in range(0, n, _ROWS_PER_CHUNK):
+        part = vectors[start : start + _ROWS_PER_CHUNK]
+        codes, error, length = quantise_rows(part, step)
+        padded[start : start + len(part), :dim] = codes
+        error_norm, row_norm = max(error_norm, error), max(row_norm, float(length.max()))
+        if metric == "l2":
+            square_norms[start : start + len(part)] = length**2
+    return Codes(padded[:, :dim], step, error_norm, row_norm, square_norms)
+
+
+def quantise_rows(vectors: NDArray[np.float32], step: float) -> tuple[NDArray[np.int8], float, NDArray[np.float64]]:
+    """Codes of some rows under a given step, the largest error in the 2-norm among them, and their lengths."""
+    wide = vectors.astype(np.float64)
+    codes = np.clip(np.rint(wide / step), -127, 127)
+    error = wide - codes * step
+    largest_error = float(np.sqrt(np.einsum("ij,ij->i", error, error)).max(initial=0.0))
+    length = np.sqrt(np.einsum("ij,ij->i", wide, wide))
+    return codes.astype(np.int8), largest_error, length
+
+
+def search(
+    queries: NDArray[np.float32],
+    vectors: NDArray[np.float32],
+    k: int,
+    metric: Metric = "ip",
+    *,
+    codes: Codes | None = None,
+    threads: int = 1,
+) -> Found:
+    """The k best rows of `vectors` (n, dim) for each of `queries` (q, dim), both float32.
+
+    For cosine, queries and vectors are scaled to length 1 here, which copies the vectors: who searches often passes
+    unit vectors and "ip". `codes` are those of `vectors` and change the speed, never the answer. Raises ValueError for
+    shapes that do not fit, k < 1, and queries that are not finite.
+    """
+    queries, vectors = _checked(queries, vectors, k)
+    if metric == "cosine":
+        queries, vectors = unit_rows(queries), unit_rows(vectors)
+    scan = _Scan(np.ascontiguousarray(queries), vectors, metric == "l2", codes, k)
+    if threads > 1 and len(queries) < threads:
+        found = _merge(_run(scan, _ranges(len(vectors), threads), threads, "rows"), k)
+    else:
+        per_scan = max(1, min(_QUERIES_PER_SCAN, -(-len(queries) // threads)))
+        ranges = [(a, min(a + per_scan, len(queries))) for a in range(0, len(queries), per_scan)]
+        parts = _run(scan, ranges, threads, "queries")
+        found = Found(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True))) if parts else scan.empty(0)
+    found.scored[:] = len(vectors)
+    return found
+
+
+class _Scan:
+    """One search, cut into ranges of queries or of rows for the threads to take."""
+
+    def __init__(
+        self,
+        queries: NDArray[np.float32],
+        vectors: NDArray[np.float32],
+        l2: bool,
+        codes: Codes | None,
+        k: int,
+    ) -> None:
+        self.queries, self.vectors, self.l2, self.codes, self.k = queries, vectors, l2, codes, k
+
+    def empty(self, count: int) -> Found:
+        rows = np.full((count, self.k), -1, np.int64)
+        return Found(rows, np.full((count, self.k), -np.inf, np.float32), np.zeros(count, np.int64))
+
+    def queries_between(self, start: int, stop: int) -> Found:
+        return self._scan(self.queries[start:stop], 0, len(self.vectors))
+
+    def rows_between(self, start: int, stop: int) -> Found:
+        return self._scan(self.queries, start, stop)
+
+    def _scan(self, queries: NDArray[np.float32], start: int, stop: int) -> Found:
+        found = self.empty(len(queries))
+        if len(queries) == 0:
+            return found
+        vectors, codes = self.vectors[start:stop], self.codes
+        if codes is None:
+            _native.scan_f32(queries, vectors, self.l2, start, *found)
+            return found
+        square_norms = codes.square_norms[start:stop] if self.l2 else codes.square_norms
+        _native.scan_i8(
+            queries,
+            vectors,
+            codes.codes[start:stop],
+            codes.step,
+            codes.error_norm,
+            codes.row_norm,
+            square_norms,
+            self.l2,
+            start,
+            *found,
+        )
+        return found
+
+
+def _run(scan: _Scan, ranges: list[tuple[int, int]], threads: int, over: Literal["queries", "rows"]) -> list[Found]:
+    work = scan.queries_between if over == "queries" else scan.rows_between
+    if threads <= 1 or len(ranges) <= 1:
+        return [work(start, stop) for start, stop in ranges]
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(lambda range_: work(*range_), ranges))
+
+
+def _ranges(n: int, parts: int) -> list[tuple[int, int]]:
+    edges = [n * i // parts for i in range(parts + 1)]
+    return list(pairwise(edges))
+
+
+def _merge(parts: list[Found], k: int) -> Found:
+    rows = np.concatenate([part.rows for part in parts], axis=1)
+    scores = np.concatenate([part.scores for part in parts], axis=1)
+    # Padding has score −inf and must stay behind everything, so rows of −1 sort as the largest.
+    order = np.lexsort((np.where(rows < 0, np.iinfo(np.int64).max, rows), -scores), axis=1)[:, :k]
+    return Found(np.take_along_axis(rows, order, 1), np.take_along_axis(scores, order, 1), parts[0].scored)
+
+
+def _checked(
+    queries: NDArray[np.float32], vectors: NDArray[np.float32], k: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    for name, array in (("queries", queries), ("vectors", vectors)):
+        if array.dtype != np.float32 or array.ndim != 2:
+            raise ValueError(f"{name} are {array.dtype} {array.shape}; expected float32 in two dimensions")
+    if queries.shape[1] != vectors.shape[1]:
+        raise ValueError(f"queries have {queries.shape[1]} dimensions and vectors {vectors.shape[1]}")
+    if k < 1:
+        raise ValueError(f"k is {k}; expected at least 1")
+    length = norms(queries)
+    bad = np.flatnonzero(~(length < LONGEST))
+    if len(bad):
+        raise ValueError(f"query {bad[0]} is not finite or longer than {LONGEST:g}")
+    return queries, vectors
+
+
+def _chunks(vectors: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+    for start in range(0, len(vectors), _ROWS_PER_CHUNK):
+        yield vectors[start : start + _ROWS_PER_CHUNK]

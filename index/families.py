@@ -1,0 +1,59 @@
+"""Which family suits a set, by its size and the memory there is, and what each needs.
+
+flat   the codes fit a core's cache: scanning them all is quicker than walking a graph, and exact
+graph  everything else that fits in memory
+ivf    the graph would not fit: lists of small codes, mapped
+"""
+
+from typing import Literal, NamedTuple, get_args
+
+from index import graph
+from index.errors import InputError
+from index.exact import code_stride
+
+Family = Literal["flat", "graph", "ivf"]
+FAMILIES: tuple[str, ...] = get_args(Family)
+
+FLAT_CODE_BYTES = 4 << 20  # 10,922 rows of 384 dimensions: a scan of some 100 µs
+STRUCTURE_ROWS = 200  # half of them are held out to measure a graph or lists
+MEMORY_SHARE = 0.7  # of the limit that an index may take; the rest is Python, FAISS's scratch and the payload's pages
+
+
+class Choice(NamedTuple):
+    family: Family
+    reason: str
+
+
+def graph_bytes(count: int, dim: int) -> int:
+    """Memory to build a graph and to serve it: float32 rows, 2·DEGREE neighbours of 4 bytes on level 0 and 1/DEGREE of
+    DEGREE above, offsets and levels, int8 codes."""
+    return count * (4 * dim + 4 * (2 * graph.DEGREE + 1) + 12 + code_stride(dim))
+
+
+def choose(asked: str, count: int, dim: int, memory_limit_bytes: int) -> Choice:
+    """The family to build. Raises InputError for a name that is none, and for a structure too small to be measured."""
+    if asked == "flat":
+        return Choice("flat", "asked for")
+    if asked in ("graph", "ivf"):
+        if count < STRUCTURE_ROWS:
+            raise InputError(
+                f"{count:,} rows are too few for {asked}: its recall cannot be measured on fewer than "
+                f"{STRUCTURE_ROWS}. Use flat (or auto), which is exact and quicker at this size."
+            )
+        return Choice("graph", "asked for") if asked == "graph" else Choice("ivf", "asked for")
+    if asked != "auto":
+        raise InputError(f"{asked!r} is not a family; expected auto, {', '.join(FAMILIES)}")
+    code_bytes, memory = count * code_stride(dim), int(memory_limit_bytes * MEMORY_SHARE)
+    if count < STRUCTURE_ROWS or code_bytes <= FLAT_CODE_BYTES:
+        return Choice(
+            "flat",
+            f"{count:,} × {dim} have only {_mib(code_bytes)} of codes: scanning them is as quick as a graph, and exact",
+        )
+    need = graph_bytes(count, dim)
+    if need <= memory:
+        return Choice("graph", f"{count:,} × {dim} need {_mib(need)} as a graph, and {_mib(memory)} may be used")
+    return Choice("ivf", f"{count:,} × {dim} would need {_mib(need)} as a graph, and only {_mib(memory)} may be used")
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:,.1f} MiB"

@@ -1,0 +1,189 @@
+"""A generation opened for searching: checked, mapped, immutable.
+
+Every hash is compared before a file is opened (a manifest that does not verify is the last thing that is read).
+Vectors, codes, ids and payload stay in the page cache and are shared by all processes that open the same generation.
+"""
+
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index import flat, machine, recall
+from index.errors import GenerationError, InputError
+from index.exact import LONGEST, Found, Metric, norms
+from index.exact import search as scan
+from index.graph import GraphSearch
+from index.ivf import IvfSearch
+from index.manifest import MANIFEST_FILE, check_files, read_manifest
+from index.rescoring import rescore
+from index.rowfiles import IntegerIds, Payload, StringIds
+from index.sections import map_codes, map_section
+from index.spool import VECTORS_FILE
+from index.untyped import FaissIndex, faiss
+
+INDEX_FILE = "index.faiss"
+
+
+class Searcher(Protocol):
+    """How a family finds candidates; `vectors` are the float32 rows (n, dim) that they are rescored from."""
+
+    @property
+    def vectors(self) -> NDArray[np.float32]: ...
+
+    def candidates(
+        self, queries: NDArray[np.float32], k: int, effort: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]: ...
+
+
+class Generation:
+    """Searches one generation. Safe to use from several threads; `threads` is what one call may use."""
+
+    def __init__(self, path: Path, manifest: dict[str, Any], threads: int) -> None:
+        self.path, self.manifest, self._threads = path, manifest, threads
+        self.id: str = manifest["generation"]
+        self.name: str = manifest["name"]
+        self.count: int = manifest["count"]
+        self.dim: int = manifest["dim"]
+        self.metric: Metric = manifest["metric"]
+        self.family: str = manifest["family"]
+        self.default_effort: int = manifest["effort"]["default"]
+        self._codes = map_codes(path, manifest["sections"])
+        self._index = _read_faiss(path / INDEX_FILE)
+        if self._index.ntotal != self.count or self._index.d != self.dim:
+            raise GenerationError(
+                path / INDEX_FILE, f"holds {self._index.ntotal} × {self._index.d}, not {self.count} × {self.dim}"
+            )
+        self._searcher: Searcher | None = None
+        if self.family == "graph":
+            self._searcher = GraphSearch(self._index, threads)
+            self._vectors = self._searcher.vectors
+        elif self.family == "ivf":
+            self._vectors = map_section(path, VECTORS_FILE, manifest["sections"])
+            self._searcher = IvfSearch(self._index, self._vectors, threads)
+        else:
+            self._vectors = flat.float_rows(self._index)
+        self._ids = StringIds(path) if manifest["id_type"] == "str" else IntegerIds(path)
+        self._payload = Payload(path)
+
+    def search(
+        self, queries: NDArray[np.float32], k: int, effort: int | None = None, exact: bool = False
+    ) -> tuple[NDArray[Any], NDArray[np.float32]]:
+        """External ids (q, k) and scores float32 (q, k) of the best k for each of `queries` float32 (q, dim).
+
+        ids have the type that they were given in: int64 with −1, or objects of str with None, where there are fewer
+        than k; the score there is −inf. Scores descend, higher is better for every metric (the inner product; minus the
+        squared distance for l2), ties by id. `effort` is the family's (default: the one that met the recall target);
+        `exact` looks at every vector. Raises InputError for queries of another shape or type, or that are not finite
+        (or zero, for cosine), and for k or effort below 1.
+        """
+        found = self.search_rows(queries, k, effort, exact)
+        return self._ids.take(found.rows), found.scores
+
+    def search_rows(
+        self, queries: NDArray[np.float32], k: int, effort: int | None = None, exact: bool = False
+    ) -> Found:
+        """As `search`, with rows int64 (q, k) for ids, and how many vectors were compared, `scored` int64 (q,)."""
+        queries = self._checked(queries)
+        if k < 1:
+            raise InputError(f"k is {k}; expected at least 1")
+        if effort is None:
+            effort = self.default_effort
+        if effort < 1:
+            raise InputError(f"effort is {effort}; expected at least 1 (this index's default is {self.default_effort})")
+        l2, reach = self.metric == "l2", min(k, self.count)
+        if exact or self._searcher is None:
+            found = scan(queries, self._vectors, reach, "l2" if l2 else "ip", codes=self._codes, threads=self._threads)
+        else:
+            candidates, scored = self._searcher.candidates(queries, reach, effort)
+            found = rescore(queries, self._vectors, candidates, scored, reach, l2=l2)
+        return found if reach == k else _padded(found, k)
+
+    def payload(self, row: int) -> bytes:
+        """The row's payload, a JSON object as bytes."""
+        return self._payload.at(row)
+
+    def external_id(self, row: int) -> str:
+        return self._ids.external(row)
+
+    def row_of(self, id_: str) -> int | None:
+        """The row of an external id (an integer one as its decimal string), or None."""
+        return self._ids.row_of(id_)
+
+    def vector(self, row: int) -> NDArray[np.float32]:
+        """The row's vector float32 (dim,), of length 1 for cosine. A copy."""
+        if not 0 <= row < self.count:
+            raise IndexError(f"row {row} of {self.count}")
+        return np.array(self._vectors[row])
+
+    def effort_for(self, wanted: float) -> int:
+        """The least measured effort whose recall@10 is at least `wanted`, by the lower end of its interval."""
+        effort = recall.effort_for(self.manifest["effort"]["curve"], wanted)
+        if effort is None:
+            best = max(self.manifest["effort"]["curve"], key=lambda point: float(point["low"]))
+            raise InputError(
+                f"no measured effort of {self.id} reaches recall {wanted}; the best is {best['recall']:.4f} "
+                f"(at least {best['low']:.4f}) at effort {best['effort']}. Ask for less, or use exact search."
+            )
+        return effort
+
+    def close(self) -> None:
+        """Lets go of the files. The generation must not be used afterwards."""
+        del self._index, self._vectors, self._codes, self._searcher, self._ids, self._payload
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _checked(self, queries: NDArray[np.float32]) -> NDArray[np.float32]:
+        if queries.dtype != np.float32 or queries.ndim != 2 or queries.shape[1] != self.dim:
+            raise InputError(f"queries are {queries.dtype} {queries.shape}; {self.id} expects float32 (q, {self.dim})")
+        length = norms(queries)
+        bad = np.flatnonzero(~(length < LONGEST) | ((length == 0) & (self.metric == "cosine")))
+        if len(bad):
+            what = "zero, which has no direction" if length[bad[0]] == 0 else "not finite or too long"
+            raise InputError(f"query {bad[0]} is {what}")
+        if self.metric == "cosine":
+            return (queries / length[:, None]).astype(np.float32)
+        return np.ascontiguousarray(queries)
+
+
+def open_generation(path: Path | str, threads: int = 1, verify: bool = True) -> Generation:
+    """Opens a generation's folder. Raises GenerationError, naming the file, when anything is not as it was written.
+
+    `verify=False` skips the hashes (not the manifest's own), for who has just checked them; a damaged FAISS file may
+    then do anything.
+    """
+    return _open(Path(path), threads, verify, None)
+
+
+def open_staged(path: Path, threads: int, generation: str) -> Generation:
+    """As `open_generation`, for the folder of a build, which is not called like its generation yet."""
+    return _open(path, threads, True, generation)
+
+
+def _open(path: Path, threads: int, verify: bool, generation: str | None) -> Generation:
+    manifest = read_manifest(path, generation)
+    if verify:
+        check_files(path, manifest, max(threads, machine.cores()))
+    try:
+        return Generation(path, manifest, threads)
+    except (KeyError, TypeError, ValueError, OSError, RuntimeError) as error:
+        raise GenerationError(path / MANIFEST_FILE, f"does not fit its files: {error}") from error
+
+
+def _read_faiss(path: Path) -> FaissIndex:
+    try:
+        return faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
+    except RuntimeError as error:
+        raise GenerationError(path, f"is not an index that FAISS can read: {error}") from error
+
+
+def _padded(found: Found, k: int) -> Found:
+    count, reach = found.rows.shape
+    rows, scores = np.full((count, k), -1, np.int64), np.full((count, k), -np.inf, np.float32)
+    rows[:, :reach], scores[:, :reach] = found.rows, found.scores
+    return Found(rows, scores, found.scored)

@@ -1,0 +1,63 @@
+# What bindings.cpp offers. Outputs are written in place; arrays are never copied or converted.
+import numpy as np
+from numpy.typing import NDArray
+
+def units() -> list[tuple[str, bool]]: ...
+def active() -> str: ...
+def use(name: str) -> bool: ...
+def dot_i8(
+    query: NDArray[np.int8],
+    rows: NDArray[np.int8],
+    out: NDArray[np.int32],
+    at: NDArray[np.uint32] | None = None,
+    unit: str = "",
+) -> None: ...
+def dot_f32(
+    query: NDArray[np.float32],
+    rows: NDArray[np.float32],
+    out: NDArray[np.float32],
+    at: NDArray[np.uint32] | None = None,
+    unit: str = "",
+) -> None: ...
+def l2_f32(
+    query: NDArray[np.float32],
+    rows: NDArray[np.float32],
+    out: NDArray[np.float32],
+    at: NDArray[np.uint32] | None = None,
+    unit: str = "",
+) -> None: ...
+def scan_f32(
+    queries: NDArray[np.float32],
+    vectors: NDArray[np.float32],
+    l2: bool,
+    first_row: int,
+    rows: NDArray[np.int64],
+    scores: NDArray[np.float32],
+    rescored: NDArray[np.int64],
+    unit: str = "",
+) -> None: ...
+def scan_i8(
+    queries: NDArray[np.float32],
+    vectors: NDArray[np.float32],
+    codes: NDArray[np.int8],
+    step: float,
+    error_norm: float,
+    row_norm: float,
+    square_norms: NDArray[np.float32],
+    l2: bool,
+    first_row: int,
+    rows: NDArray[np.int64],
+    scores: NDArray[np.float32],
+    rescored: NDArray[np.int64],
+    unit: str = "",
+) -> None: ...
+def rescore(
+    queries: NDArray[np.float32],
+    vectors: NDArray[np.float32],
+    candidates: NDArray[np.int64],
+    l2: bool,
+    rows: NDArray[np.int64],
+    scores: NDArray[np.float32],
+    rescored: NDArray[np.int64],
+    unit: str = "",
+) -> None: ...

@@ -1,0 +1,80 @@
+// Chooses the unit at load: cpuid on amd64, the kernel's HWCAP bits on arm64.
+//
+// __builtin_cpu_supports asks the operating system too (XGETBV): a hypervisor or kernel that does not save the
+// 512-bit registers must look like a processor without them.
+#include "dispatch.hpp"
+
+#if defined(__aarch64__)
+#include <sys/auxv.h>
+#endif
+
+namespace perwatt {
+namespace {
+
+#if defined(__x86_64__)
+bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+
+bool has_avx512() {
+  return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+}
+
+bool has_avx512vnni() { return has_avx512() && __builtin_cpu_supports("avx512vnni"); }
+#elif defined(__aarch64__)
+// Linux arch/arm64/include/uapi/asm/hwcap.h; named here because old C library headers lack it.
+constexpr unsigned long kHwcapAsimdDp = 1ul << 20;
+
+bool has_neondot() { return (getauxval(AT_HWCAP) & kHwcapAsimdDp) != 0; }
+#endif
+
+std::vector<Unit> list_units() {
+  return {
+#if defined(__x86_64__)
+      {&kAvx512Vnni, has_avx512vnni()},
+      {&kAvx512, has_avx512()},
+      {&kAvx2, has_avx2()},
+#elif defined(__aarch64__)
+      {&kNeonDot, has_neondot()},
+      {&kNeon, true},
+#endif
+      {&kScalar, true},
+  };
+}
+
+const Kernels* best_unit() {
+  for (const Unit& unit : units()) {
+    if (unit.supported) return unit.kernels;
+  }
+  return &kScalar;
+}
+
+const Kernels*& in_use() {
+  static const Kernels* chosen = best_unit();
+  return chosen;
+}
+
+}  // namespace
+
+const std::vector<Unit>& units() {
+  static const std::vector<Unit> all = list_units();
+  return all;
+}
+
+const Kernels* find_unit(const std::string& name) {
+  if (name.empty()) return active();
+  for (const Unit& unit : units()) {
+    if (unit.supported && name == unit.kernels->name) return unit.kernels;
+  }
+  return nullptr;
+}
+
+const Kernels* active() { return in_use(); }
+
+bool use(const std::string& name) {
+  const Kernels* found = find_unit(name);
+  if (found == nullptr) return false;
+  in_use() = found;
+  return true;
+}
+
+}  // namespace perwatt

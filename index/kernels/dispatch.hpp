@@ -1,0 +1,26 @@
+// Which units this build holds, which of them this processor can run, and which one is in use.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "kernels.hpp"
+
+namespace perwatt {
+
+struct Unit {
+  const Kernels* kernels;
+  bool supported;  // by this processor and its operating system
+};
+
+// Best first; scalar is always last and always supported.
+const std::vector<Unit>& units();
+
+// The unit of that name, or null when it is unknown or this processor cannot run it. "" is the one in use.
+const Kernels* find_unit(const std::string& name);
+
+// The one in use: the best supported unit until use() names another. Set once at import, before any search.
+const Kernels* active();
+bool use(const std::string& name);
+
+}  // namespace perwatt

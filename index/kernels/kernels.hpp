@@ -1,0 +1,65 @@
+// The numeric contract of the distance kernels, and the table each instruction set fills.
+//
+// Every unit (scalar.cpp, avx2.cpp, ...) is one translation unit compiled with its own flags and offers the
+// same six functions. They only compute: no allocation, no threads, no exceptions, no Python, and no standard
+// header with inline functions (one such function compiled with AVX-512 flags may be the copy that the linker
+// keeps for everybody, and then the program dies on a machine without AVX-512).
+//
+//   function  input        products     accumulator  output   error against exact arithmetic
+//   dot_i8    int8 x int8  int16/int32  int32        int32    none
+//   dot_f32   f32 x f32    f32 (fma)    f32          f32      <= gamma(dim) * sum |q_i x_i|
+//   l2_f32    f32 - f32    f32 (fma)    f32          f32      <= gamma(dim + 3) * sum (q_i - x_i)^2
+//
+// gamma(n) = n u / (1 - n u), u = 2^-24: Higham, "Accuracy and Stability of Numerical Algorithms", 2002,
+// section 3.1; it holds for every order of summation, so for every unit, and it is what the tests allow.
+//
+// Overflow: the widest intermediate is the unsigned-by-signed sum of the VNNI unit, at most 255 * 128 for each
+// dimension, which leaves int32 from 65,793 dimensions on; kMaxDim stays below it. The full range of int8
+// is allowed on both sides, -128 included.
+//
+// A row's result depends on its bytes and the query alone, not on where it lies or what it is scored with:
+// blocks of several rows and single rows add in the same order. Equal vectors therefore tie exactly.
+//
+// Rows: row i starts at base + i * stride, the stride in elements, no alignment needed beyond the element's
+// own (and on these architectures not even that). `at` kernels take the row numbers; they prefetch, because
+// their rows lie anywhere.
+//
+// A graph walk (graph.* sections) belongs beside these: a template over the unit's Op types from
+// one_to_many.hpp, instantiated inside each unit, and one more pointer in this table.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+namespace perwatt {
+
+constexpr size_t kMaxDim = 65536;
+
+struct Kernels {
+  const char* name;
+
+  void (*dot_i8)(const int8_t* query, const int8_t* base, size_t stride, size_t count, size_t dim, int32_t* out);
+  void (*dot_i8_at)(const int8_t* query, const int8_t* base, size_t stride, const uint32_t* at, size_t count,
+                    size_t dim, int32_t* out);
+
+  void (*dot_f32)(const float* query, const float* base, size_t stride, size_t count, size_t dim, float* out);
+  void (*dot_f32_at)(const float* query, const float* base, size_t stride, const uint32_t* at, size_t count,
+                     size_t dim, float* out);
+
+  void (*l2_f32)(const float* query, const float* base, size_t stride, size_t count, size_t dim, float* out);
+  void (*l2_f32_at)(const float* query, const float* base, size_t stride, const uint32_t* at, size_t count,
+                    size_t dim, float* out);
+};
+
+// One for each translation unit that this architecture builds; dispatch.cpp decides which may run.
+extern const Kernels kScalar;
+#if defined(__x86_64__)
+extern const Kernels kAvx2;
+extern const Kernels kAvx512;
+extern const Kernels kAvx512Vnni;
+#elif defined(__aarch64__)
+extern const Kernels kNeon;
+extern const Kernels kNeonDot;
+#endif
+
+}  // namespace perwatt

@@ -1,0 +1,58 @@
+// Exact top-k over a contiguous section: every row is looked at once, in the order in which it lies on disk.
+//
+// Two ways to the same answer, which is always that of the float32 kernel, best first, ties by row:
+//   scan_f32  scores every row in float32.
+//   scan_i8   scores every row in int8, a quarter of the bytes, keeps each row that could still belong to the
+//             answer given a proven bound of the int8 error, and scores only those in float32.
+// The caller splits rows or queries among threads; these functions start none.
+#pragma once
+
+#include "kernels.hpp"
+
+namespace perwatt {
+
+enum class Metric { ip, l2 };  // a cosine index holds unit vectors, so it is ip here
+
+struct FloatRows {
+  const float* base;
+  size_t stride;  // in elements
+  size_t count;
+  size_t dim;
+  Metric metric;
+};
+
+// int8 codes of the same rows: x is step * code + error, with |error| <= error_norm in the 2-norm.
+struct CodeRows {
+  const int8_t* base;
+  size_t stride;
+  double step;
+  double error_norm;          // largest |x - step * code| of any row
+  double row_norm;            // largest |x|
+  const float* square_norms;  // |x|^2 of each row in float32; l2 only
+};
+
+struct Batch {
+  const float* queries;  // (count, dim), finite, contiguous
+  size_t count;
+  size_t k;
+  int64_t first_row;  // added to every row number in the answer
+};
+
+// rows (count, k), -1 where fewer than k; scores (count, k), -infinity there; l2 scores are minus the squared
+// distance. rescored: how many rows of each query needed a float32 score.
+struct Answer {
+  int64_t* rows;
+  float* scores;
+  int64_t* rescored;
+};
+
+// Scores given candidates in float32 and keeps the best k: `candidates` is (count, width), -1 for none, in any order,
+// each row once. Answers as the scans do, so that what an approximate search found is scored and ordered alike.
+void rescore(const Kernels& kernels, const FloatRows& rows, const int64_t* candidates, size_t width,
+             const Batch& batch, const Answer& answer);
+
+void scan_f32(const Kernels& kernels, const FloatRows& rows, const Batch& batch, const Answer& answer);
+void scan_i8(const Kernels& kernels, const FloatRows& rows, const CodeRows& codes, const Batch& batch,
+             const Answer& answer);
+
+}  // namespace perwatt

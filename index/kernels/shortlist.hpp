@@ -1,0 +1,69 @@
+// The rows of one query that may still belong to its top k, while a scan goes past.
+//
+// A heap holds the k best approximate scores seen; a row stays listed while its score is within `slack` of the
+// worst of them. With slack 0 that is a plain top-k. With slack 2B, B bounding the error of an approximate
+// score, it is every row that can belong to the true top k: k rows have a true score of at least heap.min - B,
+// and a row below heap.min - 2B has a true score below that. The heap's worst only rises, so the list is thinned
+// when it doubles.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <limits>
+#include <vector>
+
+namespace perwatt {
+
+struct Listed {
+  double score;
+  uint32_t row;
+};
+
+class Shortlist {
+ public:
+  Shortlist(size_t k, double slack) : k_(k), slack_(slack), thin_at_(4 * k + 64) {
+    best_.reserve(k);
+    listed_.reserve(thin_at_);
+  }
+
+  // Rows must come in ascending order: with slack 0 a later row that ties with the worst is not better.
+  double floor() const { return floor_; }
+
+  void offer(double score, uint32_t row) {
+    if (score < floor_ || (slack_ == 0.0 && score == floor_)) return;
+    listed_.push_back({score, row});
+    if (best_.size() < k_) {
+      best_.push_back(score);
+      std::push_heap(best_.begin(), best_.end(), std::greater<>());
+    } else if (score > best_.front()) {
+      std::pop_heap(best_.begin(), best_.end(), std::greater<>());
+      best_.back() = score;
+      std::push_heap(best_.begin(), best_.end(), std::greater<>());
+    }
+    if (best_.size() == k_) floor_ = best_.front() - slack_;
+    if (listed_.size() >= thin_at_) {
+      thin();
+      thin_at_ = std::max(thin_at_, 2 * listed_.size());
+    }
+  }
+
+  // What is left, in ascending order of row.
+  const std::vector<Listed>& finish() {
+    thin();
+    return listed_;
+  }
+
+ private:
+  void thin() {
+    std::erase_if(listed_, [this](const Listed& entry) { return entry.score < floor_; });
+  }
+
+  size_t k_;
+  double slack_;
+  double floor_ = -std::numeric_limits<double>::infinity();
+  size_t thin_at_;
+  std::vector<double> best_;  // min-heap
+  std::vector<Listed> listed_;
+};
+
+}  // namespace perwatt

@@ -1,0 +1,83 @@
+"""The machine as this process may use it: cores and memory after the cgroup's limits, and the memory that was used.
+
+A container with 2 of 64 cores and 8 GiB of 256 still sees the host's numbers in /proc; building for those gets it
+killed. Limits are read from cgroup v2 and v1, along the path from this process's group to the root.
+"""
+
+import os
+import resource
+from pathlib import Path
+
+import loky
+
+_CGROUP_ROOT = Path("/sys/fs/cgroup")
+
+
+def cores() -> int:
+    """Cores this process may use: affinity and cgroup quota, rounded up."""
+    return int(loky.cpu_count())
+
+
+def memory_limit_bytes() -> int:
+    """The least of the machine's memory and every cgroup limit above this process."""
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return min([total, *_cgroup_limits()])
+
+
+def memory_available_bytes() -> int:
+    """What could be allocated now without swapping or being killed: the least of the host's and the cgroup's rest."""
+    available = memory_limit_bytes()
+    for line in _read(Path("/proc/meminfo")).splitlines():
+        if line.startswith("MemAvailable:"):
+            available = min(available, int(line.split()[1]) * 1024)
+    return available
+
+
+def reset_peak_memory() -> None:
+    """Starts the peak of `peak_memory_bytes` again from what is resident now, where the kernel allows it."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return
+
+
+def peak_memory_bytes() -> int:
+    """The largest resident set since `reset_peak_memory`, file mappings included."""
+    for line in _read(Path("/proc/self/status")).splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def processor_name() -> str:
+    """The model name of the first core, or the architecture's name where /proc/cpuinfo has none (most Arm)."""
+    for line in _read(Path("/proc/cpuinfo")).splitlines():
+        if line.lower().startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return os.uname().machine
+
+
+def _cgroup_limits() -> list[int]:
+    limits = []
+    for line in _read(Path("/proc/self/cgroup")).splitlines():
+        _, controllers, place = line.split(":", 2)
+        if controllers == "":
+            base, name = _CGROUP_ROOT, "memory.max"
+        elif "memory" in controllers.split(","):
+            base, name = _CGROUP_ROOT / "memory", "memory.limit_in_bytes"
+        else:
+            continue
+        # Inside a container the path may be the host's; the group itself is then mounted as the root.
+        parts = Path(place.lstrip("/")).parts
+        for depth in range(len(parts), -1, -1):
+            value = _read(base.joinpath(*parts[:depth]) / name).strip()
+            if value.isdigit():
+                limits.append(int(value))
+    return limits
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""

@@ -1,0 +1,141 @@
+"""What a row is besides its vector: external id and payload, in Arrow IPC files that are mapped, never loaded.
+
+Payload rows are JSON as the client will see it, so answering a search copies bytes and parses nothing. Offsets and data
+are read straight from Arrow's buffers: a pyarrow scalar for each hit would cost more than the search of a small index.
+"""
+
+from bisect import bisect_right
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from index.columns import ColumnReader
+from index.spool import Arranged
+
+IDS_FILE, PAYLOAD_FILE, COLUMNS_FILE = "ids.arrow", "payload.arrow", "columns.arrow"
+_ROWS_PER_BATCH = 8192
+
+
+def write_ids(folder: Path, arranged: Arranged) -> None:
+    type_ = pa.large_string() if arranged.id_type == "str" else pa.int64()
+    table = pa.table({"id": pa.array(arranged.ids, type_)})
+    _write(folder / IDS_FILE, table)
+
+
+def write_payload(folder: Path, arranged: Arranged, columns: ColumnReader | None) -> None:
+    """Writes the payload in row order and hands it to `columns` on the way."""
+    schema = pa.schema([pa.field("payload", pa.large_binary(), nullable=False)])
+    count = len(arranged.ids)
+    with pa.OSFile(str(folder / PAYLOAD_FILE), "wb") as file, pa.ipc.new_file(file, schema) as writer:
+        for start in range(0, count, _ROWS_PER_BATCH):
+            stop = min(start + _ROWS_PER_BATCH, count)
+            payload = arranged.payload(start, stop)
+            writer.write_batch(pa.record_batch([pa.array(payload, pa.large_binary())], schema=schema))
+            if columns is not None:
+                columns.take(payload, arranged.ids[start:stop], start)
+
+
+def write_columns(folder: Path, columns: ColumnReader) -> None:
+    _write(folder / COLUMNS_FILE, columns.table())
+
+
+def _write(path: Path, table: pa.Table) -> None:
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+        writer.write_table(table)
+
+
+class _Bytes:
+    """A large_string or large_binary column over one or more mapped record batches."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = pa.memory_map(str(path))
+        reader = pa.ipc.open_file(self._file)
+        self._starts: list[int] = []
+        self._parts: list[tuple[NDArray[np.int64], memoryview]] = []
+        row = 0
+        for number in range(reader.num_record_batches):
+            column = reader.get_batch(number).column(0)
+            buffers: list[Any] = column.buffers()
+            _, offsets, data = buffers
+            ends = np.frombuffer(offsets, np.int64)[column.offset : column.offset + len(column) + 1]
+            self._starts.append(row)
+            self._parts.append((ends, memoryview(data) if data is not None else memoryview(b"")))
+            row += len(column)
+        self.count = row
+
+    def at(self, row: int) -> bytes:
+        if not 0 <= row < self.count:
+            raise IndexError(f"row {row} of {self.count}")
+        part = bisect_right(self._starts, row) - 1
+        ends, data = self._parts[part]
+        row -= self._starts[part]
+        return bytes(data[ends[row] : ends[row + 1]])
+
+
+class Payload:
+    def __init__(self, folder: Path) -> None:
+        path = folder / PAYLOAD_FILE
+        self._column = _Bytes(path) if path.exists() else None
+
+    def at(self, row: int) -> bytes:
+        return b"{}" if self._column is None else self._column.at(row)
+
+
+class StringIds:
+    """External ids that are strings, sorted bytewise."""
+
+    def __init__(self, folder: Path) -> None:
+        self._column = _Bytes(folder / IDS_FILE)
+        self.count = self._column.count
+
+    def external(self, row: int) -> str:
+        return self._column.at(row).decode()
+
+    def row_of(self, id_: str) -> int | None:
+        wanted, low, high = id_.encode(errors="surrogatepass"), 0, self.count
+        while low < high:
+            middle = (low + high) // 2
+            if self._column.at(middle) < wanted:
+                low = middle + 1
+            else:
+                high = middle
+        return low if low < self.count and self._column.at(low) == wanted else None
+
+    def take(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """object array of str, None where the row is −1."""
+        out = np.empty(rows.shape, object)
+        for place, row in np.ndenumerate(rows):
+            out[place] = self.external(int(row)) if row >= 0 else None
+        return out
+
+
+class IntegerIds:
+    """External ids that are integers, sorted by value."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = pa.memory_map(str(folder / IDS_FILE))
+        table = pa.ipc.open_file(self._file).read_all().combine_chunks()
+        self._values: NDArray[np.int64] = table.column(0).to_numpy()
+        self.count = len(self._values)
+
+    def external(self, row: int) -> str:
+        if not 0 <= row < self.count:
+            raise IndexError(f"row {row} of {self.count}")
+        return str(self._values[row])
+
+    def row_of(self, id_: str) -> int | None:
+        try:
+            wanted = int(id_)
+        except ValueError:
+            return None
+        if str(wanted) != id_ or not -(2**63) <= wanted < 2**63:
+            return None
+        row = int(np.searchsorted(self._values, wanted))
+        return row if row < self.count and self._values[row] == wanted else None
+
+    def take(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """int64, −1 where the row is −1."""
+        return np.where(rows >= 0, self._values[np.maximum(rows, 0)], -1)

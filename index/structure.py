@@ -1,0 +1,164 @@
+"""Builds the search structure of one family and measures it on the way.
+
+What comes out is the FAISS index, the measured recall, the effort for the target with the whole curve, and a few
+searches whose answers the finished files must give again.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index import exact, flat, graph, ivf
+from index import recall as measuring
+from index.errors import GenerationError
+from index.exact import Found, Metric
+from index.generation import INDEX_FILE, Generation, Searcher
+from index.recall import Recall
+from index.rescoring import rescore
+from index.sections import map_codes
+from index.spool import FloatRows
+from index.untyped import FaissIndex
+
+SAMPLE_QUERIES = 32
+
+
+class Sample(NamedTuple):
+    """Rows whose vectors were the queries, and what the structure in memory answered at its default effort."""
+
+    rows: NDArray[np.int64]
+    found: Found
+
+
+@dataclass(frozen=True)
+class Structure:
+    """index: what is written. recall, effort, parameters: what the manifest says of it."""
+
+    index: FaissIndex
+    recall: dict[str, Any]
+    effort: dict[str, Any]
+    parameters: dict[str, Any]
+    sample: Sample
+
+
+class Builder:
+    """The rows, their codes and the settings that every family needs."""
+
+    def __init__(
+        self,
+        folder: Path,
+        rows: FloatRows,
+        sections: dict[str, Any],
+        metric: Metric,
+        target: float,
+        threads: int,
+        *,
+        show: bool,
+    ) -> None:
+        self._rows, self._codes = rows, map_codes(folder, sections)
+        self._l2, self._metric, self._target = metric == "l2", metric, target
+        self._threads, self._show = threads, show
+        self._points: list[Recall] = []
+
+    def build(self, family: str) -> Structure:
+        return {"flat": self._flat, "graph": self._graph, "ivf": self._ivf}[family]()
+
+    def _flat(self) -> Structure:
+        index = flat.build(self._rows, self._metric, show=self._show)
+        recall = {"recall": 1.0, "low": 1.0, "high": 1.0, "queries": 0, "method": "exact: every vector is scored"}
+        point = Recall(flat.DEFAULT_EFFORT, 1.0, 1.0, 1.0, float(len(self._rows.array)))
+        self._points.append(point)
+        return self._structure(index, None, flat.EFFORT_UNIT, recall, {})
+
+    def _graph(self) -> Structure:
+        held_out = measuring.held_out_rows(len(self._rows.array))
+        index = graph.build(
+            self._rows,
+            self._metric,
+            held_out,
+            lambda searcher: self._measure(searcher, held_out, graph.EFFORTS),
+            self._threads,
+            show=self._show,
+        )
+        parameters = {"degree": graph.DEGREE, "efConstruction": graph.BUILD_EFFORT}
+        searcher = graph.GraphSearch(index, self._threads)
+        return self._structure(index, searcher, graph.EFFORT_UNIT, self._measured(held_out), parameters)
+
+    def _ivf(self) -> Structure:
+        count = len(self._rows.array)
+        held_out = measuring.held_out_rows(count)
+        index = ivf.build(
+            self._rows,
+            self._metric,
+            held_out,
+            lambda searcher: self._measure(searcher, held_out, ivf.efforts(count)),
+            self._threads,
+            show=self._show,
+        )
+        parameters = {"lists": ivf.list_count(count), "codes": "SQ8", "rescored": ivf.RESCORED}
+        searcher = ivf.IvfSearch(index, self._rows.array, self._threads)
+        return self._structure(index, searcher, ivf.EFFORT_UNIT, self._measured(held_out), parameters)
+
+    def _measure(self, searcher: Searcher, held_out: NDArray[np.int64], efforts: tuple[int, ...]) -> None:
+        truth = measuring.truth_without(held_out, self._rows.array, self._codes, self._metric, self._threads)
+        self._points.extend(
+            measuring.curve(
+                lambda queries, k, effort: self._search(searcher, queries, k, effort), truth, efforts, self._target
+            )
+        )
+
+    def _measured(self, held_out: NDArray[np.int64]) -> dict[str, Any]:
+        good = [point for point in self._points if point.low >= self._target]
+        point = min(good, default=max(self._points))
+        return {
+            "recall": point.recall,
+            "low": point.low,
+            "high": point.high,
+            "effort": point.effort,
+            "queries": len(held_out),
+            "method": "rows held out of the structure; Wilson interval over queries",
+        }
+
+    def _search(self, searcher: Searcher | None, queries: NDArray[np.float32], k: int, effort: int) -> Found:
+        if searcher is None:
+            return exact.search(
+                queries, self._rows.array, k, "l2" if self._l2 else "ip", codes=self._codes, threads=self._threads
+            )
+        candidates, scored = searcher.candidates(queries, k, effort)
+        return rescore(queries, self._rows.array, candidates, scored, k, l2=self._l2)
+
+    def _structure(
+        self,
+        index: FaissIndex,
+        searcher: Searcher | None,
+        unit: str,
+        recall: dict[str, Any],
+        parameters: dict[str, Any],
+    ) -> Structure:
+        curve = [point._asdict() for point in sorted(self._points)]
+        default = recall.setdefault("effort", flat.DEFAULT_EFFORT)
+        rows = np.unique(np.linspace(0, len(self._rows.array) - 1, SAMPLE_QUERIES).astype(np.int64))
+        queries = np.ascontiguousarray(self._rows.array[rows])
+        if self._metric == "cosine":
+            queries = exact.unit_rows(queries)  # as a search will: scaling twice can move the last bit
+        found = self._search(searcher, queries, min(measuring.K, len(self._rows.array)), default)
+        return Structure(
+            index,
+            recall | {"k": measuring.K, "target": self._target},
+            {"unit": unit, "default": default, "curve": curve},
+            parameters,
+            Sample(rows, found),
+        )
+
+
+def check_sample(generation: Generation, sample: Sample) -> None:
+    """The files must give the answers that memory gave. Raises GenerationError when they do not."""
+    queries = np.stack([generation.vector(int(row)) for row in sample.rows])
+    k = sample.found.rows.shape[1]
+    rows, scores, _ = generation.search_rows(queries, k)
+    if not (np.array_equal(rows, sample.found.rows) and np.array_equal(scores, sample.found.scores)):
+        raise GenerationError(
+            generation.path / INDEX_FILE, "does not answer as the index that was written into it; nothing was published"
+        )

@@ -1,0 +1,116 @@
+"""What comes back, as structs; msgspec writes them and makes their schema.
+
+Hits are objects, best first; a higher score is better for every metric. A payload is the bytes of
+the generation's file, spliced in as they lie there (`Raw`): it was checked to be a JSON object when
+the generation was built.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct
+
+
+class Hit(Struct, frozen=True, gc=False):
+    id: str
+    score: float
+    payload: Raw
+
+
+class Coverage(Struct, frozen=True, gc=False):
+    """survivors: documents that could have been hits. exact: all of them were compared. partial:
+    some were not reached."""
+
+    survivors: int
+    exact: bool
+    partial: bool
+
+
+class Usage(Struct, frozen=True, gc=False):
+    """tokens of the query text. vectors_scored: distances computed. cpu_ms: processor time of this
+    query alone; of a text that was encoded together with others, its share by tokens."""
+
+    tokens: int
+    vectors_scored: int
+    cpu_ms: float
+
+
+class SearchAnswer(Struct, frozen=True, gc=False):
+    """model: fingerprint of the vectors searched, null where none is known. took_ms: from body read
+    to answer."""
+
+    index: str
+    generation: str
+    model: str | None
+    hits: list[Hit]
+    coverage: Coverage
+    usage: Usage
+    took_ms: float
+
+
+class BatchResult(Struct, frozen=True, gc=False):
+    hits: list[Hit]
+    coverage: Coverage
+    usage: Usage
+
+
+class BatchFailure(Struct, frozen=True):
+    error: dict[str, Any]
+
+
+class BatchAnswer(Struct, frozen=True):
+    """One result or one problem object a query, in the order of the queries; usage is their sum."""
+
+    index: str
+    generation: str
+    model: str | None
+    results: list[Any]  # BatchResult or BatchFailure; msgspec writes such a union and cannot describe it
+    usage: Usage
+    took_ms: float
+
+
+class Recall(Struct, frozen=True):
+    """Measured when the generation was built, at its default effort, with the 95 % interval."""
+
+    k: int
+    value: float
+    low: float
+    high: float
+    queries: int
+
+
+class DocumentAnswer(Struct, frozen=True):
+    index: str
+    generation: str
+    id: str
+    payload: Raw
+
+
+class Embedding(Struct, frozen=True):
+    """embedding: numbers, or with encoding_format base64 the base64 of little-endian float32
+    bytes."""
+
+    index: int
+    embedding: list[float] | str
+    object: str = "embedding"
+
+
+class EmbeddingsUsage(Struct, frozen=True):
+    prompt_tokens: int
+    total_tokens: int
+
+
+class EmbeddingsAnswer(Struct, frozen=True):
+    data: list[Embedding]
+    model: str
+    usage: EmbeddingsUsage
+    object: str = "list"
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+def encode(answer: Any) -> bytes:
+    return _encode(answer)

@@ -1,0 +1,212 @@
+"""Two ways to ask an index from the command line: in this process, or a running server.
+
+Both give the same hits. The first needs the files and loads the model; the second needs neither,
+and goes through the batch route like any other client. They share a small surface, so that `perwatt
+search` and `perwatt eval` are written once.
+"""
+
+from __future__ import annotations
+
+import binascii
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from http.client import HTTPException
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from urllib.error import HTTPError, URLError
+from urllib.parse import quote, urlsplit
+from urllib.request import Request, urlopen
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from index import Generation, IndexingError, InputError, Root
+from service import limits
+from service.answers import Hit
+from service.errors import RemoteError, ServiceError, SettingsError
+from service.evaluate import Search
+from service.loading import encoder_for, open_checked
+from service.settings import Settings
+
+if TYPE_CHECKING:
+    from embed import Encoder
+
+Query = str | npt.NDArray[np.float32]  # a text, or a vector float32 (dim,)
+
+BATCH = 64  # queries a request
+REMOTE_TIMEOUT_S = 120
+
+
+class _Document(msgspec.Struct):
+    doc_id: str | None = None
+
+
+class _Result(msgspec.Struct):
+    """One of a batch: hits, or the problem that stands in their place."""
+
+    hits: list[Hit] = []
+    error: dict[str, Any] | None = None
+
+
+class _Reply(msgspec.Struct):
+    """What is read of an index's description and of the answer to a batch."""
+
+    generation: str
+    results: list[_Result] = []
+
+
+_REPLY = msgspec.json.Decoder(_Reply)
+_DOCUMENT = msgspec.json.Decoder(_Document)
+
+
+class How(NamedTuple):
+    """effort None: the index's own choice for its recall target."""
+
+    k: int
+    effort: int | None = None
+    exact: bool = False
+
+
+class Asking(Protocol):
+    generation: str
+
+    def ask(self, queries: Sequence[Query], how: How) -> list[list[Hit]]:
+        """Hits of each query, best first; min(how.k, what the way of asking allows) of them."""
+
+
+class Local:
+    """A generation opened in this process."""
+
+    def __init__(self, opened: Generation, encoder: Encoder | None) -> None:
+        self.generation = opened.id
+        self._opened = opened
+        self._encoder = encoder
+
+    def ask(self, queries: Sequence[Query], how: How) -> list[list[Hit]]:
+        answers: list[list[Hit]] = []
+        for start in range(0, len(queries), BATCH):
+            vectors = self._vectors(queries[start : start + BATCH])
+            k = min(how.k, self._opened.count)
+            try:
+                found = self._opened.search_rows(vectors, k, how.effort, how.exact)
+            except InputError as error:
+                raise ServiceError(str(error)) from error
+            answers += (
+                [self._hit(row, score) for row, score in zip(rows, scores, strict=True) if row >= 0]
+                for rows, scores in zip(found.rows.tolist(), found.scores.tolist(), strict=True)
+            )
+        return answers
+
+    def _hit(self, row: int, score: float) -> Hit:
+        return Hit(self._opened.external_id(row), score, msgspec.Raw(self._opened.payload(row)))
+
+    def _vectors(self, queries: Sequence[Query]) -> npt.NDArray[np.float32]:
+        texts = [query for query in queries if isinstance(query, str)]
+        encoded: Iterator[npt.NDArray[np.float32]] = iter(())
+        if texts:
+            if self._encoder is None or self._opened.manifest["model"] is None:
+                raise ServiceError(
+                    f"Generation {self.generation} was built from bare vectors and knows no model to encode a "
+                    "text with; search it with --vector FILE.npy."
+                )
+            encoded = iter(self._encoder.encode(texts, kind="query"))
+        return np.stack([next(encoded) if isinstance(query, str) else query for query in queries])
+
+
+class Remote:
+    """A running server, by the batch route."""
+
+    def __init__(self, url: str, name: str) -> None:
+        if urlsplit(url).scheme not in ("http", "https"):
+            raise SettingsError(f"--url {url}: expected an address like http://127.0.0.1:8000.")
+        self._index = f"{url.rstrip('/')}/v1/indexes/{quote(name, safe='')}"
+        self.generation = self._call(self._index).generation
+
+    def ask(self, queries: Sequence[Query], how: How) -> list[list[Hit]]:
+        params = {"effort": how.effort, "exact": how.exact}
+        common = {"k": min(how.k, limits.K), "params": params}
+        common["expect"] = {"generation": self.generation}  # no mixture of two when it is switched
+        answers: list[list[Hit]] = []
+        for start in range(0, len(queries), BATCH):
+            bodies = [
+                {("text" if isinstance(query, str) else "vector"): _sendable(query), **common}
+                for query in queries[start : start + BATCH]
+            ]
+            answer = self._call(
+                f"{self._index}/search/batch",
+                {"queries": bodies, "timeout_ms": limits.TIMEOUT_MS},
+            )
+            for result in answer.results:
+                if result.error is not None:
+                    raise RemoteError(f"The server answered: {result.error['detail']}")
+                answers.append(result.hits)
+        return answers
+
+    def _call(self, url: str, body: Any = None) -> _Reply:
+        request = Request(url, headers={"content-type": "application/json"})
+        if body is not None:
+            request.data = msgspec.json.encode(body)
+        try:
+            with urlopen(request, timeout=REMOTE_TIMEOUT_S) as answer:
+                return _REPLY.decode(answer.read())
+        except HTTPError as error:
+            raise RemoteError(f"The server answered: {_detail(error)}") from error
+        except (URLError, HTTPException, OSError, msgspec.DecodeError) as error:
+            reason = getattr(error, "reason", error)
+            raise RemoteError(f"No answer from {url} ({reason}); is `perwatt serve` running there?") from error
+
+
+@contextmanager
+def local(settings: Settings, name: str) -> Iterator[Local]:
+    """The current generation of `name` and the model of its vectors, checked as a server checks
+    them."""
+    root = Root(settings.root)
+    try:
+        path = root.path(name)
+    except IndexingError as error:
+        raise SettingsError(str(error)) from error
+    encoder = encoder_for(settings, root, [name])
+    opened = open_checked(path, encoder, settings.threads)
+    try:
+        yield Local(opened, encoder)
+    finally:
+        opened.close()
+        if encoder is not None:
+            encoder.close()
+
+
+def read_vector(file: Path) -> npt.NDArray[np.float32]:
+    """One vector, float32 (dim,), from a .npy file of shape (dim,) or (1, dim)."""
+    try:
+        given = np.load(file, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{file} is not a .npy file of numbers ({error}).") from error
+    if not isinstance(given, np.ndarray) or given.dtype.kind not in "fiu" or given.size != max(given.shape or (0,)):
+        kind = f"{given.dtype} {given.shape}" if isinstance(given, np.ndarray) else type(given).__name__
+        raise SettingsError(f"{file} holds {kind}, expected one vector of numbers.")
+    return given.reshape(-1).astype(np.float32)
+
+
+def rankings(asking: Asking, effort: int | None, exact: bool) -> Search:
+    """`asking` as evaluation wants it: texts in, names of documents out; a chunk is named by its
+    `doc_id`."""
+
+    def search(texts: Sequence[str], depth: int) -> list[list[str]]:
+        answers = asking.ask(texts, How(depth, effort, exact))
+        return [[_DOCUMENT.decode(hit.payload).doc_id or hit.id for hit in hits] for hits in answers]
+
+    return search
+
+
+def _sendable(query: Query) -> str:
+    if isinstance(query, str):
+        return query
+    return binascii.b2a_base64(query.astype("<f4").tobytes(), newline=False).decode()
+
+
+def _detail(error: HTTPError) -> str:
+    try:
+        return str(msgspec.json.decode(error.read())["detail"])
+    except (msgspec.DecodeError, KeyError, TypeError, OSError):
+        return f"status {error.code}"

@@ -1,0 +1,162 @@
+"""Many queries in one request: encoded together, searched together where they ask alike, each with
+its own failure.
+
+A query that is malformed, names a document that is not there or runs out of its time gives a
+problem object in its place; the others are answered. The request itself fails only for what
+concerns it as a whole: its size, its JSON, its index.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service import answers, limits, requests
+from service.admission import Deadline
+from service.answers import BatchAnswer, BatchFailure, BatchResult, Usage
+from service.batcher import WINDOW_TEXTS
+from service.limits import read_body
+from service.loaded import Loaded
+from service.problems import Problem
+from service.running import Running, running_of
+from service.search import (
+    Resolved,
+    deadline_of,
+    effort_of,
+    expect,
+    observe,
+    resolve,
+    result_of,
+    server_timing,
+    wanted,
+)
+
+
+class _Asked(NamedTuple):
+    """One query of the batch that is still in the running. place: where its result belongs."""
+
+    place: int
+    query: requests.SearchRequest
+    deadline: Deadline
+    resolved: Resolved
+
+
+async def search_batch(request: Request) -> Response:
+    running = running_of(request)
+    body = await read_body(request.scope, request.receive, limits.BATCH_BODY_BYTES)
+    start_s = time.perf_counter()
+    batch = limits.decode(requests.BATCH, body)
+    deadline = deadline_of(running, batch.timeout_ms, start_s)
+    results: list[BatchResult | BatchFailure | None] = [None] * len(batch.queries)
+    async with running.admission.place(deadline):
+        with running.served.loaded(request.path_params["index"]).lease() as loaded:
+            embed_s = time.perf_counter()
+            asked = await _resolve_all(running, loaded, batch, deadline, start_s, results)
+            deadline.check()
+            ann_s = time.perf_counter()
+            payload_s = await _search_all(loaded, asked, deadline, results)
+            end_s = time.perf_counter()
+            deadline.check()
+            done = [result for result in results if result is not None]
+            usage = _sum(done)
+            content = answers.encode(
+                BatchAnswer(
+                    running.served.name_of(loaded),
+                    loaded.id,
+                    loaded.model,
+                    done,
+                    usage,
+                    round((end_s - start_s) * 1e3, 3),
+                )
+            )
+    stages = (ann_s - embed_s, end_s - ann_s - payload_s, payload_s)
+    observe(running, usage, *stages)
+    return Response(content, headers={"server-timing": server_timing(*stages)}, media_type="application/json")
+
+
+async def _resolve_all(
+    running: Running,
+    loaded: Loaded,
+    batch: requests.BatchRequest,
+    deadline: Deadline,
+    start_s: float,
+    results: list[BatchResult | BatchFailure | None],
+) -> list[_Asked]:
+    """Decodes every query and finds its vector; the ones that fail get their problem in
+    `results`."""
+
+    async def one(place: int, body: bytes) -> _Asked | None:
+        try:
+            query = limits.decode(requests.SEARCH, body)
+            requests.check(query)
+            expect(query, loaded)
+            own = deadline
+            if query.timeout_ms is not None and query.timeout_ms < deadline.timeout_ms:
+                own = Deadline(query.timeout_ms, start_s)
+            return _Asked(place, query, own, await resolve(running, loaded, query, own))
+        except Problem as problem:
+            results[place] = BatchFailure(problem.as_dict())
+            return None
+
+    # In windows, as every bulk caller of the batcher: one query of somebody else waits for one
+    # window at most.
+    asked: list[_Asked | None] = []
+    bodies = [bytes(query) for query in batch.queries]
+    for start in range(0, len(bodies), WINDOW_TEXTS):
+        window = enumerate(bodies[start : start + WINDOW_TEXTS], start)
+        asked += await asyncio.gather(*(one(place, body) for place, body in window))
+    return [one_asked for one_asked in asked if one_asked is not None]
+
+
+async def _search_all(
+    loaded: Loaded,
+    asked: Iterable[_Asked],
+    deadline: Deadline,
+    results: list[BatchResult | BatchFailure | None],
+) -> float:
+    """Searches the queries that ask for the same k and effort as one matrix; returns seconds spent
+    on payloads."""
+    alike: defaultdict[tuple[int, int | None, bool], list[_Asked]] = defaultdict(list)
+    for one in asked:
+        alike[(wanted(one.query, one.resolved), *effort_of(one.query))].append(one)
+    payload_s = 0.0
+    for (k, effort, exact), group in alike.items():
+        vectors = np.stack([one.resolved.vector for one in group])
+        try:
+            searched = await deadline.limit(loaded.search(vectors, k, effort, exact))
+        except Problem as problem:
+            if problem.code == "deadline-exceeded":
+                raise
+            if len(group) == 1:
+                results[group[0].place] = BatchFailure(problem.as_dict())
+            else:  # one vector that cannot be ranked must not fail its neighbours
+                for one in group:
+                    payload_s += await _search_all(loaded, [one], deadline, results)
+            continue
+        start_s = time.perf_counter()
+        found, cpu_s = searched.found, searched.cpu_s / len(group)
+        rows, scores, scored = found.rows.tolist(), found.scores.tolist(), found.scored.tolist()
+        for at, one in enumerate(group):
+            try:
+                one.deadline.check()
+                results[one.place] = result_of(loaded, one.query, one.resolved, rows[at], scores[at], scored[at], cpu_s)
+            except Problem as problem:
+                results[one.place] = BatchFailure(problem.as_dict())
+        payload_s += time.perf_counter() - start_s
+    return payload_s
+
+
+def _sum(results: Iterable[BatchResult | BatchFailure]) -> Usage:
+    usages = [result.usage for result in results if isinstance(result, BatchResult)]
+    return Usage(
+        sum(usage.tokens for usage in usages),
+        sum(usage.vectors_scored for usage in usages),
+        round(sum(usage.cpu_ms for usage in usages), 4),
+    )

@@ -1,0 +1,231 @@
+"""`perwatt serve`, `search` and `eval`.
+
+Nothing heavy is imported before a command runs: native libraries read their thread counts when they
+are imported, and `--help` should not take a second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from service import native_threads
+from service.settings import DEFAULT_ROOT, Settings
+
+if TYPE_CHECKING:
+    from service.asking import Asking
+
+_root = click.option(
+    "--root",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=DEFAULT_ROOT,
+    show_default=True,
+    help="Folder of indexes.",
+)
+_model = click.option("--model", metavar="FOLDER|NAME", help="The model of the vectors, where its name does not say.")
+_precision = click.option("--precision", type=click.Choice(["fp32", "int8"]), help="Default: that of the vectors.")
+_effort = click.option(
+    "--effort",
+    type=click.IntRange(min=1),
+    help="How hard to look; default: what met the recall target when the index was built.",
+)
+_exact = click.option("--exact", is_flag=True, help="Compare with every vector.")
+_json = click.option("--json", "as_json", is_flag=True, help="For programs.")
+_url = click.option("--url", help="Ask this server instead of opening the index here.")
+
+
+@click.command()
+@click.argument("names", metavar="[NAME]...", nargs=-1)
+@_root
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0: any.")
+@_model
+@_precision
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Native threads of the encoder and of a search.",
+)
+@click.option("--insecure", is_flag=True, help="Allow a --host that other machines reach.")
+@click.option(
+    "--concurrency",
+    type=click.IntRange(min=1),
+    default=64,
+    show_default=True,
+    help="Requests worked on at once; more wait until their deadline.",
+)
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=0.001, max=60),
+    default=10.0,
+    show_default=True,
+    help="Seconds a request may take that sets no timeout_ms.",
+)
+@click.option(
+    "--drain",
+    "drain_s",
+    type=click.FloatRange(min=0),
+    default=2.0,
+    show_default=True,
+    help="Seconds between SIGTERM and closing the port, while /readyz says 503.",
+)
+@click.option(
+    "--grace",
+    "grace_s",
+    type=click.FloatRange(min=1),
+    default=20.0,
+    show_default=True,
+    help="Seconds that requests in flight may take to finish after that.",
+)
+def serve(names: tuple[str, ...], **options: Any) -> None:
+    """Answer searches over HTTP, with a page for people.
+
+    Serves the current generation of each NAME, or of every index in the root. SIGHUP follows the
+    aliases on disk; SIGTERM finishes what is in flight and ends.
+    """
+    settings = Settings(names=names, **options)
+    native_threads.pin(settings.threads)
+    import logging
+
+    from service import server
+    from service.terminal import print_started
+
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("perwatt.service").setLevel(logging.INFO)
+    click.echo(f"loading from {settings.root} …")
+    server.run(settings, print_started)
+
+
+@click.command()
+@click.argument("name")
+@click.argument("text", required=False)
+@click.option("--k", type=click.IntRange(1, 1000), default=10, show_default=True)
+@_root
+@_url
+@click.option(
+    "--vector",
+    "vector_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A .npy file with the query vector, instead of TEXT.",
+)
+@_effort
+@_exact
+@_model
+@_precision
+@_json
+def search(
+    name: str,
+    text: str | None,
+    k: int,
+    root: Path,
+    url: str | None,
+    vector_file: Path | None,
+    effort: int | None,
+    exact: bool,
+    model: str | None,
+    precision: str | None,
+    as_json: bool,
+) -> None:
+    """Search index NAME for TEXT, here or on a server.
+
+    Prints score, id, title and a piece of the text of each hit, best first.
+    """
+    if (text is None) == (vector_file is None):
+        raise click.UsageError("Give either TEXT or --vector FILE.")
+    native_threads.pin()
+    from service import terminal
+    from service.asking import How, read_vector
+
+    query = read_vector(vector_file) if vector_file is not None else str(text)
+    with _asking(name, url, Settings(root=root, model=model, precision=precision)) as asking:
+        [hits] = asking.ask([query], How(k, effort, exact))
+    if as_json:
+        click.echo(terminal.json_of_hits(asking.generation, hits))
+    else:
+        terminal.print_hits(hits)
+
+
+@click.command("eval")
+@click.argument("name")
+@click.option(
+    "--queries",
+    "queries_file",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="JSONL with _id and text.",
+)
+@click.option(
+    "--qrels",
+    "qrels_file",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="TSV with query-id, corpus-id and score.",
+)
+@_root
+@_url
+@click.option(
+    "--k",
+    "cutoffs",
+    type=click.IntRange(1, 1000),
+    multiple=True,
+    default=(10, 100),
+    show_default=True,
+    help="Cut-offs: the first of nDCG and MRR, each of them of recall.",
+)
+@_effort
+@_exact
+@_model
+@_precision
+@_json
+def evaluate(
+    name: str,
+    queries_file: Path,
+    qrels_file: Path,
+    root: Path,
+    url: str | None,
+    cutoffs: tuple[int, ...],
+    effort: int | None,
+    exact: bool,
+    model: str | None,
+    precision: str | None,
+    as_json: bool,
+) -> None:
+    """Score index NAME against relevance judgements in BEIR's format.
+
+    nDCG has linear gain; chunks are folded to documents; definitions are trec_eval's and BEIR's, so
+    that figures can be laid beside published ones.
+    """
+    from loky import cpu_count
+
+    native_threads.pin(cpu_count())
+    from service import evaluate as measures
+    from service import terminal
+    from service.asking import rankings
+
+    queries = measures.read_queries(queries_file)
+    qrels = measures.read_qrels(qrels_file)
+    settings = Settings(root=root, model=model, precision=precision, threads=cpu_count())
+    with _asking(name, url, settings) as asking:
+        report = measures.evaluate(queries, qrels, rankings(asking, effort, exact), cutoffs)
+    if as_json:
+        click.echo(terminal.json_of_report(asking.generation, report))
+    else:
+        terminal.print_report(asking.generation, report)
+
+
+@contextmanager
+def _asking(name: str, url: str | None, settings: Settings) -> Iterator[Asking]:
+    from service.asking import Remote, local
+
+    if url is not None:
+        yield Remote(url, name)
+    else:
+        with local(settings, name) as asking:
+            yield asking

@@ -1,0 +1,38 @@
+"""One document by its id: the payload it was built with."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service import answers, limits
+from service.answers import DocumentAnswer
+from service.problems import Problem
+from service.running import running_of
+
+
+async def document(request: Request) -> Response:
+    """`?fields=title,url` projects the payload, as the field of a search does."""
+    running = running_of(request)
+    wanted = request.path_params["id"]
+    asked = request.query_params.get("fields")
+    fields = None if asked is None else [name for name in asked.split(",") if name]
+    if fields is not None and len(fields) > limits.FIELDS:
+        raise Problem(
+            "invalid-value",
+            f"{len(fields)} fields were asked for, at most {limits.FIELDS} are allowed.",
+            pointer="/fields",
+        )
+    with running.served.loaded(request.path_params["index"]).lease() as loaded:
+        row = loaded.generation.row_of(wanted)
+        if row is None:
+            raise Problem("document-not-found", f"Generation {loaded.id} has no document {wanted!r}.")
+        content = answers.encode(
+            DocumentAnswer(
+                running.served.name_of(loaded),
+                loaded.id,
+                loaded.generation.external_id(row),
+                loaded.payload(row, fields),
+            )
+        )
+    return Response(content, media_type="application/json")

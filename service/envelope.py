@@ -1,0 +1,116 @@
+"""What surrounds every request: an identity, a catch-all, and a line in the metrics.
+
+A plain ASGI wrapper, because a middleware that is built from request and response objects costs
+more than a search of a small index. The id is the caller's `X-Request-Id` when it is harmless to
+log and to send back, else a new one; a valid W3C `traceparent` is echoed. Whatever an endpoint
+raises leaves here as problem+json, foreseen or not, so that no route has an error format of its
+own; an unforeseen one is logged with its traceback and the id, and shows the caller only the id.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+import time
+
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.errors import LoadError
+from service.limits import ClientGone
+from service.metrics import Metrics
+from service.problems import MEDIA_TYPE, Problem
+
+log = logging.getLogger("perwatt.service")
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+_NOSNIFF = (b"x-content-type-options", b"nosniff")
+
+
+class Envelope:
+    """ASGI middleware; `scope["state"]["request_id"]` is set for whatever lies inside."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self.app = app
+        self.metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        start_s = time.perf_counter()
+        request_id = b""
+        extra = [_NOSNIFF]
+        for name, value in scope["headers"]:
+            if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+                request_id = value
+            elif name == b"traceparent" and _TRACEPARENT.fullmatch(value):
+                extra.append((name, value))
+        request_id = request_id or secrets.token_hex(8).encode()
+        extra.append((b"x-request-id", request_id))
+        status = 0  # 0 while nothing was sent
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"].extend(extra)
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_with_headers)
+        except ClientGone:
+            status = 499  # nginx's number for a caller that hung up; it is counted and never sent
+        except Exception as error:
+            problem = as_problem(error, request_id.decode())
+            if status:  # the answer is under way: all that is left is to cut it off
+                raise
+            await _send_problem(problem, request_id.decode(), send_with_headers)
+        finally:
+            endpoint = scope.get("endpoint")
+            operation = getattr(endpoint, "__name__", "none")
+            self.metrics.count_request(operation, status, time.perf_counter() - start_s)
+
+
+def as_problem(error: Exception, request_id: str) -> Problem:
+    """The problem that stands for `error`; an unforeseen one is logged here, once."""
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, LoadError):
+        return Problem(error.code, str(error))
+    if isinstance(error, HTTPException) and error.status_code == 404:
+        return Problem(
+            "invalid-value",
+            "There is nothing at this path; /openapi.json lists the paths there are.",
+            status=404,
+            title="No such path",
+        )
+    if isinstance(error, HTTPException) and error.status_code == 405:
+        headers = {name.lower(): value for name, value in (error.headers or {}).items()}
+        return Problem(
+            "invalid-value",
+            f"This path takes {headers.get('allow', 'another method')} only.",
+            status=405,
+            title="No such method at this path",
+            headers=headers,
+        )
+    if isinstance(error, MemoryError):
+        return Problem("insufficient-memory", "There was not enough memory to answer this request.")
+    log.error("request %s failed", request_id, exc_info=error)
+    return Problem(
+        "internal",
+        "The server failed in a way nobody foresaw. Its log has the reason under the id of this request.",
+    )
+
+
+async def _send_problem(problem: Problem, request_id: str, send: Send) -> None:
+    body = problem.body(request_id)
+    headers = [
+        (b"content-type", MEDIA_TYPE.encode()),
+        (b"content-length", str(len(body)).encode()),
+        *((name.encode(), value.encode()) for name, value in problem.headers.items()),
+    ]
+    await send({"type": "http.response.start", "status": problem.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

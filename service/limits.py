@@ -1,0 +1,148 @@
+"""How much one request may ask for, and the reading of a body that keeps to it.
+
+The limit is enforced while reading: a body that declares too much is refused before its first byte,
+one that declares nothing is refused at the byte that exceeds it, and neither is ever held in memory
+beyond the limit. A refused sender is listened to a little longer (`DRAIN_BYTES`, `DRAIN_S`) with
+the bytes thrown away, because a connection that is closed under a client that is still sending is
+reset, and the answer that says why would be lost with it.
+
+Compressed requests are refused: a kilobyte that inflates to a gigabyte has then nowhere to inflate.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TypeVar
+
+import msgspec
+from starlette.types import Message, Receive, Scope
+
+from service.problems import Problem, of_undecodable
+
+BODY_BYTES = 1 << 20
+BATCH_BODY_BYTES = 8 << 20
+BATCH_QUERIES = 256
+TEXT_CHARACTERS = 8192
+K = 1000
+FIELDS = 64
+EFFORT = 1 << 16
+TIMEOUT_MS = 60_000
+DRAIN_BYTES = 4 << 20
+DRAIN_S = 2.0
+
+T = TypeVar("T")
+
+
+def as_dict() -> dict[str, int]:
+    """The limits under the names `/version` publishes; units are in the names."""
+    return {
+        "body_bytes": BODY_BYTES,
+        "batch_body_bytes": BATCH_BODY_BYTES,
+        "batch_queries": BATCH_QUERIES,
+        "text_characters": TEXT_CHARACTERS,
+        "k": K,
+        "fields": FIELDS,
+        "effort": EFFORT,
+        "timeout_ms": TIMEOUT_MS,
+    }
+
+
+async def read_body(scope: Scope, receive: Receive, limit_bytes: int) -> bytes:
+    """The whole body of a JSON request, at most `limit_bytes` long.
+
+    Raises Problem: body-too-large (413), unsupported-encoding (415: a content-encoding, or a type
+    that is not JSON).
+    """
+    declared = 0
+    content_type = b""
+    for name, value in scope["headers"]:
+        if name == b"content-type":
+            content_type = value
+        elif name == b"content-length":
+            declared = int(value)  # digits only: the HTTP parser has checked
+        elif name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
+            raise Problem(
+                "unsupported-encoding",
+                f"A body with content-encoding {value.decode('latin-1')!r} is not accepted; send it as it is.",
+            )
+    if content_type != b"application/json":
+        _require_json(content_type)
+    if declared > limit_bytes:
+        if declared <= limit_bytes + DRAIN_BYTES:
+            await _drain(receive)
+        raise _too_large(limit_bytes, declared)
+
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    if not message.get("more_body") and len(body) <= limit_bytes:  # nearly every request
+        return body
+    chunks: list[bytes] = []
+    read = 0
+    while True:
+        _still_there(message)
+        chunk: bytes = message.get("body", b"")
+        read += len(chunk)
+        if read > limit_bytes:
+            chunks.clear()
+            if message.get("more_body"):
+                await _drain(receive)
+            raise _too_large(limit_bytes)
+        chunks.append(chunk)
+        if not message.get("more_body"):
+            return b"".join(chunks)
+        message = await receive()
+
+
+def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
+    """`body` as the struct of `decoder`; raises Problem bad-json, unknown-field or
+    invalid-value."""
+    try:
+        return decoder.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise of_undecodable(error) from None
+
+
+def _require_json(content_type: bytes) -> None:
+    kind, _, parameters = content_type.decode("latin-1").partition(";")
+    charset = parameters.replace(" ", "").lower()
+    if kind.strip().lower() != "application/json" or charset not in (
+        "",
+        "charset=utf-8",
+        'charset="utf-8"',
+    ):
+        given = content_type.decode("latin-1") or "no content-type"
+        raise Problem(
+            "unsupported-encoding",
+            f"The body came as {given}; send JSON with the header 'content-type: application/json'.",
+        )
+
+
+def _too_large(limit_bytes: int, declared: int | None = None) -> Problem:
+    given = f"{declared:,} bytes" if declared else "more"
+    return Problem(
+        "body-too-large",
+        f"The body may have {limit_bytes:,} bytes here, this one has {given}; split it into several requests.",
+        headers={"connection": "close"},
+        limit_bytes=limit_bytes,
+    )
+
+
+async def _drain(receive: Receive) -> None:
+    read = 0
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(DRAIN_S):
+            while read <= DRAIN_BYTES:
+                message = await receive()
+                read += len(message.get("body", b""))
+                if message["type"] == "http.disconnect" or not message.get("more_body"):
+                    return
+
+
+def _still_there(message: Message) -> None:
+    if message["type"] == "http.disconnect":
+        raise ClientGone
+
+
+class ClientGone(Exception):  # noqa: N818 - an event, and nobody's error
+    """The caller hung up before its request was complete: there is nobody to answer."""

@@ -1,0 +1,146 @@
+"""One generation in memory: searched by requests that hold a lease on it, closed when the last of
+them is done.
+
+A switch must not pull the files from under a search that is running, and must not wait for it
+either. So a request takes a lease, a generation that was replaced is retired, and whoever gives
+back the last lease of a retired one closes it. All of it happens on the event loop's thread, so a
+counter is enough.
+
+A search runs on the event loop itself when it is shorter than the hop to another thread and back,
+else in the one search thread. How long a search takes is measured when the generation is loaded,
+which also brings its first pages into memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+from msgspec import Raw
+
+from index import Found, Generation, InputError
+from service.answers import Recall
+from service.problems import Problem
+
+# A hop to a thread and back costs 20 to 60 µs of processor time and wakes a second core; a search
+# of up to ten times that delays the other connections less than it would gain.
+INLINE_S = 500e-6
+WARM_QUERIES = 8
+
+Vectors = np.ndarray[Any, np.dtype[np.float32]]
+_OBJECT = msgspec.json.Decoder(dict[str, Raw])
+
+
+class Searched(NamedTuple):
+    found: Found
+    cpu_s: float
+
+
+class Loaded:
+    def __init__(self, generation: Generation, threads: ThreadPoolExecutor) -> None:
+        self.generation = generation
+        self.id = generation.id
+        self.dim = generation.dim
+        self.count = generation.count
+        model = generation.manifest["model"]
+        self.model: str | None = None if model is None else model["id"]
+        self._threads = threads
+        self._leases = 0
+        self._retired = False
+        self._closed = False
+        self._ann_s, self._exact_s = self._warm()
+
+    @property
+    def recall(self) -> Recall | None:
+        """What the build measured; None for a set too small to hold anything out."""
+        measured = self.generation.manifest["recall"]
+        if not measured:
+            return None
+        return Recall(measured["k"], measured["recall"], measured["low"], measured["high"], measured["queries"])
+
+    @contextmanager
+    def lease(self) -> Iterator[Loaded]:
+        """Keeps the generation open for the length of a with block."""
+        self._leases += 1
+        try:
+            yield self
+        finally:
+            self._release()
+
+    def retire(self) -> None:
+        """No new lease will be taken; closes now or when the last lease ends."""
+        self._retired = True
+        self._close_if_done()
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
+    async def search(self, vectors: Vectors, k: int, effort: int | None = None, exact: bool = False) -> Searched:
+        """Rows and scores for float32 (q, dim). Raises Problem for vectors that the index cannot
+        rank, like zero."""
+        if self._expected_s(len(vectors), k, effort, exact) < INLINE_S:
+            return self._search(vectors, k, effort, exact)
+        # The search thread has a lease of its own: the request may run into its deadline before the
+        # search ends.
+        loop = asyncio.get_running_loop()
+        self._leases += 1
+        work = self._threads.submit(self._search, vectors, k, effort, exact)
+        work.add_done_callback(lambda _done: loop.call_soon_threadsafe(self._release))
+        return await asyncio.wrap_future(work)
+
+    def compares_all(self, exact: bool) -> bool:
+        """Whether a search compares the query with every vector, because it was told to or knows no
+        other way."""
+        return exact or self.generation.family == "flat"
+
+    def payload(self, row: int, fields: list[str] | None) -> Raw:
+        """The payload of a row as it lies in the file, or only the fields asked for, in the order
+        asked for."""
+        payload = self.generation.payload(row)
+        if fields is None:
+            return Raw(payload)
+        there = _OBJECT.decode(payload)
+        return Raw(msgspec.json.encode({name: there[name] for name in fields if name in there}))
+
+    def _search(self, vectors: Vectors, k: int, effort: int | None, exact: bool) -> Searched:
+        start_s = time.thread_time()
+        try:
+            found = self.generation.search_rows(vectors, k, effort=effort, exact=exact)
+        except InputError as error:
+            raise Problem("invalid-value", str(error)) from None
+        return Searched(found, time.thread_time() - start_s)
+
+    def _expected_s(self, queries: int, k: int, effort: int | None, exact: bool) -> float:
+        if exact:
+            return queries * self._exact_s
+        usual = self.generation.default_effort or 1
+        return queries * self._ann_s * max(1.0, max(effort or 0, k) / usual)
+
+    def _warm(self) -> tuple[float, float]:
+        """Seconds of one approximate and one exact search: the median of a few rows' own
+        vectors."""
+        rows = np.linspace(0, self.count - 1, min(WARM_QUERIES, self.count)).astype(np.int64)
+        seconds: dict[bool, list[float]] = {False: [], True: []}
+        for exact, times in seconds.items():
+            for row in rows.tolist():
+                query = self.generation.vector(row).reshape(1, -1)
+                start_s = time.perf_counter()
+                self.generation.search_rows(query, 10, exact=exact)
+                times.append(time.perf_counter() - start_s)
+        return float(np.median(seconds[False])), float(np.median(seconds[True]))
+
+    def _release(self) -> None:
+        self._leases -= 1
+        self._close_if_done()
+
+    def _close_if_done(self) -> None:
+        if self._retired and self._leases == 0 and not self._closed:
+            self._closed = True
+            self.generation.close()

@@ -1,0 +1,22 @@
+"""Native libraries are held to a stated number of threads, by environment variables that they read
+when they are imported.
+
+Each request thread that calls into OpenMP gets an OpenMP pool of its own, and each library brings
+another pool; a server that leaves them at their defaults runs several times as many threads as it
+has cores, all spinning. This module imports nothing that could start them, and `pin` has to run
+before anything does.
+"""
+
+from __future__ import annotations
+
+import os
+
+VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS")
+
+
+def pin(threads: int = 1) -> None:
+    """What the operator has set already is left alone."""
+    for variable in VARIABLES:
+        os.environ.setdefault(variable, str(threads))
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # waiting threads sleep instead of spinning
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

@@ -1,0 +1,141 @@
+"""Every failure a caller can see: RFC 9457 problem objects with a code from a closed list.
+
+The list is closed so that a client can switch over it; the status follows from the code. There are
+two exceptions, both of a request that named something this server does not have at all: an unknown
+path (404) and a method that a path does not take (405) are `invalid-value`, because the path and
+the method are the values that were invalid.
+
+`type` is a URN and not a link: a problem must read the same from a server that has no public
+address.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+
+import msgspec
+
+
+class Kind(NamedTuple):
+    status: int
+    title: str
+
+
+KINDS: dict[str, Kind] = {
+    "bad-json": Kind(400, "The body is not valid JSON"),
+    "unknown-field": Kind(422, "The request has a field that does not exist"),
+    "invalid-value": Kind(422, "A value in the request cannot be used"),
+    "dimension-mismatch": Kind(422, "The vector has the wrong number of dimensions"),
+    "model-mismatch": Kind(422, "That model is not the one that is loaded"),
+    "filter-field-not-indexed": Kind(422, "The filter names a field that was not declared"),
+    "index-not-found": Kind(404, "No such index is served"),
+    "generation-gone": Kind(410, "That generation is not served"),
+    "document-not-found": Kind(404, "No such document"),
+    "unauthenticated": Kind(401, "A key is needed"),
+    "forbidden": Kind(403, "This call is not allowed from here"),
+    "body-too-large": Kind(413, "The body is too large"),
+    "unsupported-encoding": Kind(415, "The body comes in a form that is not accepted"),
+    "quota-exceeded": Kind(429, "The quota of this key is used up"),
+    "overloaded": Kind(503, "The server has more work than it can do in time"),
+    "not-ready": Kind(503, "The server is not ready"),
+    "deadline-exceeded": Kind(504, "The answer was not ready in time"),
+    "precondition-failed": Kind(412, "A precondition of the request does not hold"),
+    "insufficient-memory": Kind(503, "There is not enough memory for this"),
+    "internal": Kind(500, "The server failed"),
+}
+
+RETRY_AFTER_S = (
+    1  # for 429 and 503: both describe a state that passes, and a second is shorter than any caller's patience
+)
+MEDIA_TYPE = "application/problem+json"
+
+# `- at `$.params.effort`` at the end of a msgspec message; a key of a mapping is written `[...]`,
+# an element `[3]`.
+_PLACE = re.compile(r" - at `\$(?P<path>[^`]*)`$")
+_STEP = re.compile(r"\.(?P<field>[^.\[\]]+)|\[(?P<element>[^\]]+)\]")
+_UNKNOWN = re.compile(r"unknown field `(?P<field>.*?)`", re.DOTALL)
+
+
+class Problem(Exception):  # noqa: N818 - the term of RFC 9457
+    """A request that is answered with a problem object.
+
+    code: one of `KINDS`. detail: a full sentence for a person. pointer: JSON pointer (RFC 6901) to
+    the value at fault. members: extension members for a program, as `expected` and `got`. status is
+    given only for 404 and 405 of paths.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        detail: str,
+        *,
+        status: int | None = None,
+        title: str | None = None,
+        pointer: str | None = None,
+        headers: dict[str, str] | None = None,
+        **members: Any,
+    ) -> None:
+        super().__init__(detail)
+        kind = KINDS[code]
+        self.code = code
+        self.detail = detail
+        self.status = kind.status if status is None else status
+        self.title = kind.title if title is None else title
+        self.pointer = pointer
+        self.headers = dict(headers or {})
+        self.members = members
+        if self.status in (429, 503):
+            self.headers.setdefault("retry-after", str(RETRY_AFTER_S))
+
+    def as_dict(self, request_id: str | None = None) -> dict[str, Any]:
+        problem: dict[str, Any] = {
+            "type": f"urn:perwatt:problem:{self.code}",
+            "title": self.title,
+            "status": self.status,
+            "code": self.code,
+            "detail": self.detail,
+        }
+        if self.pointer is not None:
+            problem["pointer"] = self.pointer
+        problem.update(self.members)
+        if request_id is not None:
+            problem["instance"] = f"urn:request:{request_id}"
+        return problem
+
+    def body(self, request_id: str | None = None) -> bytes:
+        return msgspec.json.encode(self.as_dict(request_id))
+
+
+def of_undecodable(error: Exception) -> Problem:
+    """The problem of a body that did not decode: not JSON (400), an unknown field or a wrong value
+    (422).
+
+    msgspec names the place in its own notation (`$.params.effort`); it is translated to a JSON
+    pointer. Nesting that exhausts the parser's stack is a RecursionError and counts as bad JSON, as
+    does text that is not UTF-8.
+    """
+    if isinstance(error, RecursionError):
+        return Problem("bad-json", "The body nests more deeply than any request here has a use for.")
+    if isinstance(error, UnicodeDecodeError):
+        return Problem("bad-json", f"The body is not UTF-8: {error}.")
+    message = str(error)
+    if not isinstance(error, msgspec.ValidationError):
+        return Problem("bad-json", f"{message}.")
+    place = _PLACE.search(message)
+    path = place["path"] if place else ""
+    pointer = "".join(
+        "/" + (step["field"] or step["element"]).replace("~", "~0").replace("/", "~1") for step in _STEP.finditer(path)
+    )
+    text = message[: place.start()] if place else message
+    unknown = _UNKNOWN.search(text)
+    if unknown:
+        field = unknown["field"]
+        escaped = field.replace("~", "~0").replace("/", "~1")
+        where = f" in {pointer}" if pointer else ""
+        return Problem(
+            "unknown-field",
+            f"There is no field {field!r}{where}; /openapi.json lists the fields there are.",
+            pointer=f"{pointer}/{escaped}",
+        )
+    return Problem("invalid-value", f"{text.replace('`', '')}.", pointer=pointer)

@@ -1,0 +1,158 @@
+"""What a caller may ask, as typed structs; the schema in /openapi.json is made from the same types.
+
+Unknown fields are refused: a misspelt `efort` that is silently ignored costs its author an
+afternoon. What a type cannot say (exactly one of three fields, a vector of the right dimension) is
+checked here by functions with the same problems.
+
+A vector is a JSON array of numbers, or a string with the base64 of its little-endian float32 bytes:
+a third of the bytes and a twentieth of the parsing.
+"""
+
+from __future__ import annotations
+
+import binascii
+from array import array
+from typing import Annotated, Literal
+
+import msgspec
+import numpy as np
+from msgspec import Meta, Raw, Struct
+
+from service import limits
+from service.problems import Problem
+
+NOTHING = Raw(b"null")
+
+Text = Annotated[str, Meta(min_length=1, max_length=limits.TEXT_CHARACTERS)]
+Fields = Annotated[list[str], Meta(max_length=limits.FIELDS)]
+TimeoutMs = Annotated[int, Meta(ge=1, le=limits.TIMEOUT_MS)]
+
+
+class SearchParams(Struct, forbid_unknown_fields=True, frozen=True):
+    """effort: how hard to look, in the unit of the index family (candidates kept, lists probed);
+    None is the index's own choice for its recall target. exact: compare with every vector
+    instead."""
+
+    effort: Annotated[int, Meta(ge=1, le=limits.EFFORT)] | None = None
+    exact: bool = False
+
+
+class Expect(Struct, forbid_unknown_fields=True, frozen=True):
+    """What the caller relies on; an answer from anything else is refused with 412."""
+
+    generation: str | None = None
+    model: str | None = None
+
+
+class SearchRequest(Struct, forbid_unknown_fields=True):
+    """One query: exactly one of text, vector and id (a document to find the neighbours of)."""
+
+    text: Text | None = None
+    vector: list[float] | str | None = None
+    id: str | None = None
+    k: Annotated[int, Meta(ge=1, le=limits.K)] = 10
+    mode: Literal["dense", "lexical", "hybrid"] = "dense"
+    filter: Raw = msgspec.field(default_factory=lambda: NOTHING)  # its schema is in schema.py
+    fields: Fields | None = None
+    params: SearchParams | None = None
+    timeout_ms: TimeoutMs | None = None
+    expect: Expect | None = None
+
+
+class BatchRequest(Struct, forbid_unknown_fields=True):
+    """Up to 256 queries, each a SearchRequest that is decoded on its own so that a bad one spoils
+    no other."""
+
+    queries: Annotated[list[Raw], Meta(min_length=1, max_length=limits.BATCH_QUERIES)]
+    timeout_ms: TimeoutMs | None = None
+
+
+class EmbeddingsRequest(Struct, forbid_unknown_fields=True):
+    """OpenAI's request for embeddings, and `input_type` for models that encode queries and
+    documents differently."""
+
+    input: Text | Annotated[list[Text], Meta(min_length=1, max_length=limits.BATCH_QUERIES)]
+    model: str | None = None
+    encoding_format: Literal["float", "base64"] = "float"
+    dimensions: int | None = None
+    user: str | None = None
+    input_type: Literal["query", "document"] = "document"
+
+
+class SwitchRequest(Struct, forbid_unknown_fields=True):
+    """The generation that an alias shall point to."""
+
+    generation: Annotated[str, Meta(min_length=1, max_length=128)]
+
+
+SEARCH = msgspec.json.Decoder(SearchRequest)
+BATCH = msgspec.json.Decoder(BatchRequest)
+EMBEDDINGS = msgspec.json.Decoder(EmbeddingsRequest)
+SWITCH = msgspec.json.Decoder(SwitchRequest)
+
+
+def check(request: SearchRequest) -> None:
+    """Raises the Problem of a request whose types are right and whose meaning is not."""
+    given = (request.text is not None) + (request.vector is not None) + (request.id is not None)
+    if given != 1:
+        raise Problem(
+            "invalid-value",
+            f"A query is exactly one of text, vector and id; this one has {given} of them.",
+            pointer="",
+        )
+    if request.text is not None and request.text.isspace():
+        raise Problem("invalid-value", "text holds nothing but white space.", pointer="/text")
+    if request.mode != "dense":
+        raise Problem(
+            "invalid-value",
+            f"mode {request.mode!r} needs a lexical index, and this generation has dense vectors only; "
+            "use mode 'dense'.",
+            pointer="/mode",
+        )
+    if bytes(request.filter) != b"null":
+        raise Problem(
+            "filter-field-not-indexed",
+            "This generation declares no filterable fields, so no filter can be applied to it.",
+            pointer="/filter",
+        )
+
+
+def vector_of(given: list[float] | str, dim: int) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+    """The query vector, float32 (dim,), finite; raises Problem dimension-mismatch or
+    invalid-value."""
+    if isinstance(given, str):
+        try:
+            raw = binascii.a2b_base64(given.encode("ascii"), strict_mode=True)
+        except (binascii.Error, UnicodeEncodeError) as error:
+            raise Problem(
+                "invalid-value",
+                f"vector is a string but not base64 ({error}); send the base64 of little-endian float32 bytes.",
+                pointer="/vector",
+            ) from None
+        if len(raw) % 4:
+            raise Problem(
+                "invalid-value",
+                f"vector decodes to {len(raw)} bytes, which is not a whole number of float32.",
+                pointer="/vector",
+            )
+        vector = np.frombuffer(raw, dtype="<f4")
+    else:
+        # array('f') converts a list three times as fast as numpy, and turns what float32 cannot
+        # hold into infinity
+        vector = np.frombuffer(array("f", given), dtype=np.float32)
+    if len(vector) != dim:
+        raise Problem(
+            "dimension-mismatch",
+            f"The index has {dim} dimensions, the vector has {len(vector)}.",
+            pointer="/vector",
+            expected=dim,
+            got=len(vector),
+        )
+    if not np.isfinite(vector).all():
+        place = int(np.flatnonzero(~np.isfinite(vector))[0])
+        raise Problem(
+            "invalid-value",
+            f"Element {place} of the vector is not a finite float32.",
+            pointer=f"/vector/{place}" if not isinstance(given, str) else "/vector",
+        )
+    return vector

@@ -1,0 +1,165 @@
+"""The OpenAPI document, made from the table of operations and the structs that decode and encode
+the bodies.
+
+What the types cannot say is added by hand here, and only that: exactly one of text, vector and id;
+a filter is null; a failed query of a batch is a problem object.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+
+from service import limits, requests
+from service.answers import BatchFailure, BatchResult
+from service.problems import KINDS, MEDIA_TYPE
+from service.routes import OPERATIONS, Operation
+
+REF = "#/components/schemas/{name}"
+NAME = "^[a-z0-9][a-z0-9_-]{0,62}$"
+_PARAMETER = re.compile(r"\{(\w+)\}")
+
+PARAMETERS: dict[str, dict[str, Any]] = {
+    "index": {
+        "description": "An alias, or the id of the generation that is served under it.",
+        "schema": {"type": "string", "minLength": 1, "maxLength": 128},
+    },
+    "alias": {"description": "An alias.", "schema": {"type": "string", "pattern": NAME}},
+    "id": {
+        "description": "The external id of a document, percent-encoded; it may hold slashes.",
+        "schema": {"type": "string", "minLength": 1},
+    },
+}
+
+
+def document(version: str) -> dict[str, Any]:
+    structs = [
+        struct
+        for operation in OPERATIONS
+        for struct in (operation.asks, operation.gives)
+        if isinstance(struct, type) and issubclass(struct, msgspec.Struct)
+    ]
+    _, components = msgspec.json.schema_components(
+        [*structs, requests.SearchRequest, BatchResult, BatchFailure], ref_template=REF
+    )
+    components = {**components, "Problem": _problem()}
+    _by_hand(components)
+    paths: dict[str, dict[str, Any]] = {}
+    for operation in OPERATIONS:
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "perwatt",
+            "version": version,
+            "summary": "Semantic search that knows what a query costs.",
+            "description": "Every error is application/problem+json with a code of a closed list. "
+            "A higher score is better for every metric; ids are strings; the same request on the "
+            "same generation gives the same order.",
+        },
+        "paths": paths,
+        "components": {"schemas": components},
+    }
+
+
+def _operation(operation: Operation) -> dict[str, Any]:
+    documented: dict[str, Any] = {
+        "operationId": operation.name,
+        "summary": operation.summary,
+        "responses": {"200": _answer(operation), **_problems(operation.problems)},
+    }
+    parameters = [
+        {"name": name, "in": "path", "required": True, **PARAMETERS[name]}
+        for name in _PARAMETER.findall(operation.path)
+    ]
+    if operation.path.endswith("/documents/{id}"):
+        parameters.append(
+            {
+                "name": "fields",
+                "in": "query",
+                "description": f"At most {limits.FIELDS} payload fields, separated by commas; all when absent.",
+                "schema": {"type": "string"},
+            }
+        )
+    if operation.path.startswith("/v1/aliases/"):
+        parameters.append(
+            {
+                "name": "If-Match",
+                "in": "header",
+                "description": "The etag of the alias as it was looked at.",
+                "schema": {"type": "string"},
+            }
+        )
+    if parameters:
+        documented["parameters"] = parameters
+    if operation.asks is not None:
+        documented["requestBody"] = {
+            "required": True,
+            "content": {"application/json": {"schema": _ref(operation.asks)}},
+        }
+    return documented
+
+
+def _answer(operation: Operation) -> dict[str, Any]:
+    if isinstance(operation.gives, str):
+        content = {operation.gives: {"schema": {"type": "string"}}}
+    else:
+        schema = {"type": "object"} if operation.gives is None else _ref(operation.gives)
+        content = {"application/json": {"schema": schema}}
+    return {"description": "OK", "content": content}
+
+
+def _problems(codes: tuple[str, ...]) -> dict[str, Any]:
+    """One response a status; its description names the codes that come with it."""
+    by_status: dict[int, list[str]] = {}
+    for code in codes:
+        by_status.setdefault(KINDS[code].status, []).append(code)
+    return {
+        str(status): {
+            "description": "; ".join(f"{code}: {KINDS[code].title}" for code in of_status),
+            "content": {MEDIA_TYPE: {"schema": {"$ref": REF.format(name="Problem")}}},
+        }
+        for status, of_status in sorted(by_status.items())
+    }
+
+
+def _problem() -> dict[str, Any]:
+    return {
+        "title": "Problem",
+        "description": "RFC 9457 problem details; more members may follow, by code.",
+        "type": "object",
+        "properties": {
+            "type": {"type": "string"},
+            "title": {"type": "string"},
+            "status": {"type": "integer"},
+            "code": {"enum": list(KINDS)},
+            "detail": {"type": "string"},
+            "pointer": {"type": "string", "description": "JSON pointer to the value at fault."},
+            "instance": {"type": "string", "description": "urn:request: and the X-Request-Id."},
+        },
+        "required": ["type", "title", "status", "code", "detail"],
+    }
+
+
+def _by_hand(components: dict[str, Any]) -> None:
+    query = components["SearchRequest"]
+    query["properties"]["filter"] = {
+        "type": "null",
+        "default": None,
+        "description": "No index here declares filterable fields.",
+    }
+    query["properties"]["mode"]["enum"] = ["dense"]
+    query["oneOf"] = [
+        {"required": [name], "properties": {name: {"not": {"type": "null"}}}} for name in ("text", "vector", "id")
+    ]
+    components["BatchRequest"]["properties"]["queries"]["items"] = {"$ref": REF.format(name="SearchRequest")}
+    components["BatchAnswer"]["properties"]["results"]["items"] = {
+        "anyOf": [{"$ref": REF.format(name=name)} for name in ("BatchResult", "BatchFailure")]
+    }
+    components["BatchFailure"]["properties"]["error"] = {"$ref": REF.format(name="Problem")}
+
+
+def _ref(struct: type) -> dict[str, str]:
+    return {"$ref": REF.format(name=struct.__name__)}

@@ -1,0 +1,57 @@
+"""What an operator decides when the service starts; nothing here can be changed by a request."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from pathlib import Path
+
+from service.errors import SettingsError
+
+DEFAULT_ROOT = Path("indexes")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """root: folder of indexes. names: which of them to serve, all when empty.
+
+    model, precision: handed to `embed.load_encoder`; None takes what the served generations were
+    made with. threads: native threads of the encoder and of a search. insecure: bind to a public
+    address without keys. concurrency: requests worked on at once; more wait for their turn until
+    their deadline. timeout_s: deadline of a request that names none. drain_s: how long after
+    SIGTERM requests are still accepted while `/readyz` says 503, so that a load balancer can look
+    away first. grace_s: how long requests may take to finish then.
+    """
+
+    root: Path = DEFAULT_ROOT
+    names: tuple[str, ...] = ()
+    host: str = "127.0.0.1"
+    port: int = 8000
+    model: str | None = None
+    precision: str | None = None
+    threads: int = 1
+    insecure: bool = False
+    concurrency: int = 64
+    timeout_s: float = 10.0
+    drain_s: float = 2.0
+    grace_s: float = 20.0
+
+    def __post_init__(self) -> None:
+        if not self.insecure and not is_loopback(self.host):
+            raise SettingsError(
+                f"--host {self.host} would let everyone on that network search this index, and there are no keys yet. "
+                "Bind to 127.0.0.1 and put a proxy that checks who asks in front, or add --insecure if the network is "
+                "trusted."
+            )
+        if self.threads < 1:
+            raise SettingsError(f"--threads {self.threads}: expected 1 or more.")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches `host`; a name other than localhost is taken as public."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

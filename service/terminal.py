@@ -1,0 +1,101 @@
+"""How hits, figures and a started server read in a terminal."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import textwrap
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from service.answers import Hit
+from service.evaluate import Report
+
+if TYPE_CHECKING:
+    from service.running import Running
+
+# The usual names of the fields that a person looks at first; a corpus without them shows its
+# longest text.
+TITLES = ("title", "name", "heading", "headline", "subject", "label")
+TEXTS = ("text", "body", "content", "abstract", "description", "summary", "snippet")
+SNIPPET_LINES = 3
+
+
+def print_hits(hits: Iterable[Hit]) -> None:
+    """Score, id and title on one line, a piece of the text below."""
+    width = min(shutil.get_terminal_size().columns, 100)
+    for hit in hits:
+        payload: dict[str, Any] = json.loads(bytes(hit.payload))
+        title, text = title_and_text(payload)
+        head = "  ".join(part for part in (click.style(f"{hit.score:7.4f}", bold=True), hit.id, title) if part)
+        click.echo(head)
+        lines = textwrap.wrap(text, width - 9, max_lines=SNIPPET_LINES, placeholder=" …")
+        for line in lines:
+            click.echo(click.style("         " + line, dim=True))
+
+
+def title_and_text(payload: dict[str, Any]) -> tuple[str, str]:
+    """Both on one line each, free of control characters; "" where there is none."""
+    texts = {name: value for name, value in payload.items() if isinstance(value, str)}
+    title = next((texts[name] for name in TITLES if texts.get(name)), "")
+    text = next((texts[name] for name in TEXTS if texts.get(name)), "")
+    text = text or max((value for value in texts.values() if value != title), key=len, default="")
+    return _clean(title), _clean(text)
+
+
+def json_of_hits(generation: str, hits: Iterable[Hit]) -> str:
+    return json.dumps(
+        {
+            "generation": generation,
+            "hits": [{"id": hit.id, "score": hit.score, "payload": json.loads(bytes(hit.payload))} for hit in hits],
+        },
+        ensure_ascii=False,
+    )
+
+
+def print_report(generation: str, report: Report) -> None:
+    click.echo(f"{generation}, {report.queries:,} judged queries")
+    for name, value in report.figures().items():
+        click.echo(f"  {name:<11} {value:.5f}")
+    if report.without_judgements:
+        click.echo(f"{report.without_judgements:,} queries have no judgement and were left out.")
+    if report.without_query:
+        click.echo(f"{report.without_query:,} judged queries are not in the queries file.")
+
+
+def json_of_report(generation: str, report: Report) -> str:
+    return json.dumps(
+        {
+            "generation": generation,
+            **report.figures(),
+            "queries": report.queries,
+            "without_judgements": report.without_judgements,
+            "without_query": report.without_query,
+        }
+    )
+
+
+def print_started(running: Running, address: str) -> None:
+    """What a person wants to know when the server is up, the address last, where the eye is."""
+    for name, loaded in running.served.all().items():
+        recall = loaded.recall
+        measured = "recall unknown"
+        if loaded.compares_all(False):
+            measured = "exact"
+        elif recall is not None:
+            measured = f"recall@{recall.k} {recall.value:.3f} ({recall.low:.3f} to {recall.high:.3f})"
+        click.echo(f"  {name:<16} {loaded.count:>11,} × {loaded.dim}   {measured}   {loaded.id}")
+    if running.encoder is not None:
+        fingerprint = running.encoder.fingerprint
+        click.echo(f"  model            {fingerprint.name}, {fingerprint.precision}")
+    else:
+        click.echo("  model            none: these indexes are searched by vector or id")
+    click.echo(f"  kernels          {running.isa}")
+    click.echo(f"\nperwatt is serving on {click.style(address, bold=True)}   (Ctrl-C ends it)")
+
+
+def _clean(text: str) -> str:
+    """Whitespace as single spaces, and nothing that could steer a terminal."""
+    return "".join(c for c in " ".join(text.split()) if c.isprintable())

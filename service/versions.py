@@ -1,0 +1,19 @@
+"""Versions of what is installed, for `/version`, the API document and metrics."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+
+PACKAGES = ("faiss-cpu", "fastapi", "msgspec", "numpy", "onnxruntime", "uvicorn")
+
+
+def installed(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def own() -> str:
+    """ "not installed" when the source is run from where it lies."""
+    return installed("perwatt") or "not installed"

@@ -1,0 +1,108 @@
+"""What several test files need: the real encoder once a run, small models of other shapes, and data sets at hand."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# Before anything loads them: tests run beside each other's servers, and a pool a library adds nothing but noise.
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# Graphs made by other versions of the code must not be found, and none of ours be left behind.
+_CACHE = tempfile.TemporaryDirectory(prefix="perwatt-test-cache-")
+os.environ["PERWATT_CACHE"] = _CACHE.name
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """The folder of larger data sets, for the figures that only they can give. Everything else is tested without it."""
+    folder = os.environ.get("PERWATT_DATA")
+    if not folder:
+        pytest.skip("set PERWATT_DATA to a folder with scifact/ in BEIR's shape to check the published figures")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def fp32_encoder() -> Iterator[Any]:
+    from embed import load_encoder
+
+    encoder = load_encoder(precision="fp32", threads=2)
+    yield encoder
+    encoder.close()
+
+
+@pytest.fixture(scope="session")
+def int8_encoder() -> Iterator[Any]:
+    from embed import load_encoder
+
+    encoder = load_encoder(precision="int8", threads=2)
+    yield encoder
+    encoder.close()
+
+
+@pytest.fixture(scope="session")
+def make_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """A tiny model with random weights in the sentence-transformers layout, saved by that library itself.
+
+    kind: "bert" or "distilbert"; pooling as sentence-transformers names it; changes go into the model's configuration.
+    """
+    import torch
+    import transformers
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
+
+    from embed.models import find_model
+
+    def make(kind: str = "bert", pooling: str = "mean", normalize: bool = True, **changes: Any) -> Path:
+        torch.manual_seed(5)
+        folder = tmp_path_factory.mktemp(f"{kind}-{pooling}")
+        bare = folder / "bare"
+        if kind == "bert":
+            config = transformers.BertConfig(
+                hidden_size=48, num_hidden_layers=2, num_attention_heads=4, intermediate_size=96, **changes
+            )
+            network = transformers.BertModel(config)
+        else:
+            config = transformers.DistilBertConfig(dim=48, n_layers=2, n_heads=4, hidden_dim=96, **changes)
+            network = transformers.DistilBertModel(config)
+        # Fresh weights are so small that every text would give nearly the same vector.
+        with torch.no_grad():
+            for weight in network.parameters():
+                weight.mul_(4)
+        network.eval().save_pretrained(bare)
+        for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt"):
+            shutil.copy(find_model().path / name, bare / name)
+        body = Transformer(str(bare), max_seq_length=32)
+        modules = [body, Pooling(48, pooling_mode=pooling)] + ([Normalize()] if normalize else [])
+        saved = folder / "model"
+        SentenceTransformer(modules=modules, device="cpu").save_pretrained(str(saved))
+        return saved
+
+    return make
+
+
+@pytest.fixture
+def texts() -> list[str]:
+    """Sentences of very different lengths, some of them hostile to a tokenizer."""
+    return [
+        "A search that knows what it costs.",
+        "a",
+        "Überraschung: naïve café — 東京 🚲",
+        "compress bytes in memory " * 60,
+        "def f(x):\n\treturn x ** 2  # squared",
+        "the same words again and again " * 8,
+        "0123456789 " * 20,
+        "\u200b\u202e odd \x07 controls",
+    ]
+
+
+def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return path

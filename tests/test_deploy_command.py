@@ -1,0 +1,66 @@
+"""The `perwatt` command as a person meets it."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+
+import click
+import pytest
+
+from deploy.command import FORESEEN, STEPS
+
+
+def perwatt(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "deploy.command", *arguments], capture_output=True, text=True, timeout=120
+    )
+
+
+def test_help_lists_the_steps_in_the_order_of_the_data_path() -> None:
+    shown = perwatt("--help").stdout
+    places = [shown.index(f"\n  {name} ") for name in STEPS]
+    assert places == sorted(places)
+
+
+def test_help_imports_none_of_the_packages() -> None:
+    code = (
+        "import sys; from deploy.command import perwatt\n"
+        "try: perwatt(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print([name for name in ('embed', 'index', 'service', 'numpy', 'faiss') if name in sys.modules])"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("name", list(STEPS))
+def test_each_step_is_a_command_with_the_help_that_is_listed(name: str) -> None:
+    module, attribute = STEPS[name].place.split(":")
+    command = getattr(importlib.import_module(module), attribute)
+    assert isinstance(command, click.Command)
+    assert command.get_short_help_str(limit=200).rstrip(".") == STEPS[name].help.rstrip(".")
+
+
+def test_foreseen_errors_exist() -> None:
+    for module, name in FORESEEN:
+        assert issubclass(getattr(importlib.import_module(module), name), Exception)
+
+
+def test_a_foreseen_error_is_a_sentence_and_not_a_traceback() -> None:
+    ran = perwatt("embed", "python:stdlib", "--out", "/dev/null/nowhere", "--model", "/no/such/model")
+    assert ran.returncode == 1
+    assert ran.stderr.startswith("perwatt: error: ")
+    assert "Traceback" not in ran.stderr
+
+
+@pytest.mark.parametrize("arguments", [("no-such-step",), ("embed",), ("build", "--no-such-option")])
+def test_wrong_usage_exits_with_2(arguments: tuple[str, ...]) -> None:
+    ran = perwatt(*arguments)
+    assert ran.returncode == 2
+    assert "Usage: perwatt" in ran.stderr
+
+
+def test_version() -> None:
+    assert perwatt("--version").stdout.startswith("perwatt 0.")

@@ -1,0 +1,86 @@
+"""The cached graph: made once, made again when it is damaged, and honest about CPUs whose int8 saturates."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+
+from embed import ModelError, load_encoder, prepared
+from embed.models import DEFAULT_WEIGHTS_SHA256, find_model
+from embed.onnx_bert import bert_graph, save
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PERWATT_CACHE", str(tmp_path))
+    return tmp_path / "models"
+
+
+def make() -> Path:
+    return prepared.prepared_graph(find_model(), "int8", DEFAULT_WEIGHTS_SHA256)
+
+
+def test_it_is_made_once(cache: Path) -> None:
+    made = make()
+    assert made.parent == cache
+    before = made.stat().st_mtime_ns
+    assert make().stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("place", [0, 1000, -1])
+def test_a_damaged_one_is_made_again(cache: Path, place: int) -> None:
+    made = make()
+    whole = made.read_bytes()
+    damaged = bytearray(whole)
+    damaged[place] ^= 0x40
+    made.write_bytes(damaged)
+    assert make().read_bytes() == whole
+
+
+def test_a_truncated_one_is_made_again(cache: Path) -> None:
+    made = make()
+    size = made.stat().st_size
+    os.truncate(made, size // 2)
+    assert make().stat().st_size == size
+
+
+def test_a_cache_that_cannot_be_written_says_what_to_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    monkeypatch.setenv("PERWATT_CACHE", str(blocked))
+    with pytest.raises(ModelError, match="set PERWATT_CACHE"):
+        make()
+
+
+def test_smaller_weights_for_cpus_that_saturate_stay_within_tolerance(
+    fp32_encoder: Any, tmp_path: Path, texts: list[str]
+) -> None:
+    save(bert_graph(find_model(), "int8", weight_limit=63), tmp_path / "model.onnx")
+    session = ort.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
+    encoder = load_encoder(precision="int8")
+    encoder._session = session  # type: ignore[attr-defined]
+    near = (encoder.encode(texts) * fp32_encoder.encode(texts)).sum(1)
+    assert near.min() > encoder.fingerprint.tolerance
+    assert np.isfinite(near).all()
+
+
+@pytest.mark.parametrize(
+    ("machine", "features", "limit"),
+    [
+        ("x86_64", "flags : avx2 avx512f avx512_vnni", 127),
+        ("x86_64", "flags : avx2 avx_vnni", 127),
+        ("x86_64", "flags : avx2 avx512f", 63),
+        ("aarch64", "Features : asimd", 127),
+    ],
+)
+def test_the_weight_limit_follows_the_cpu(
+    monkeypatch: pytest.MonkeyPatch, machine: str, features: str, limit: int
+) -> None:
+    monkeypatch.setattr(prepared.platform, "machine", lambda: machine)
+    monkeypatch.setattr(prepared.Path, "read_text", lambda _path: features)
+    assert prepared.int8_weight_limit() == limit

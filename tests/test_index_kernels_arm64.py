@@ -1,0 +1,66 @@
+"""The arm64 units on a machine that is not one: cross-compiled, run under an emulator, looked into.
+
+On arm64 itself test_index_kernels.py does all of this natively, and this file has nothing to add.
+"""
+
+from __future__ import annotations
+
+import platform
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+KERNELS = Path(__file__).parents[1] / "index" / "kernels"
+COMPILER, OBJDUMP = "aarch64-linux-gnu-g++", "aarch64-linux-gnu-objdump"
+TOOLS = (COMPILER, OBJDUMP, "qemu-aarch64-static", "cmake")
+
+pytestmark = pytest.mark.skipif(
+    platform.machine() == "aarch64" or not all(shutil.which(tool) for tool in TOOLS),
+    reason="needs g++-aarch64-linux-gnu and qemu-user-static on another architecture; on arm64 the native tests do this",
+)
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """index/kernels/check.cpp for arm64, with the flags of CMakeLists.txt."""
+    build = tmp_path_factory.mktemp("arm64")
+    configure = [
+        "cmake", "-S", KERNELS, "-B", build, "-DCMAKE_SYSTEM_NAME=Linux", "-DCMAKE_SYSTEM_PROCESSOR=aarch64",
+        f"-DCMAKE_CXX_COMPILER={COMPILER}", "-DCMAKE_EXE_LINKER_FLAGS=-static", "-DPERWATT_PYTHON=OFF",
+    ]  # fmt: skip
+    for command in (configure, ["cmake", "--build", build, "-t", "kernels_check", "-j", "2"]):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+    return build / "kernels_check"
+
+
+@pytest.mark.parametrize(
+    ("processor", "units"),
+    [("cortex-a72", ["neon", "scalar"]), ("neoverse-n1", ["neondot", "neon", "scalar"])],
+)
+def test_units_agree_and_only_those_run_that_the_processor_has(program: Path, processor: str, units: list[str]) -> None:
+    done = subprocess.run(
+        ["qemu-aarch64-static", "-cpu", processor, program], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.findall(r"(\w+): \d+ cases agree", done.stdout) == units
+
+
+@pytest.mark.parametrize(
+    ("unit", "required", "forbidden"),
+    [
+        ("neondot", {"sdot": 8, "fmla": 16}, "sadalp"),
+        ("neon", {"smull": 4, "sadalp": 4, "fmla": 16}, "sdot"),
+        ("scalar", {"fmul": 1}, "sdot|fmla"),
+    ],
+)
+def test_units_hold_their_instructions(program: Path, unit: str, required: dict[str, int], forbidden: str) -> None:
+    text = subprocess.run([OBJDUMP, "-d", "-C", program], capture_output=True, text=True, check=True).stdout
+    functions = re.split(r"\n(?=[0-9a-f]+ <)", text)
+    code = "\n".join(body for body in functions if re.match(rf"[0-9a-f]+ <.*?perwatt::{unit}::\(anonymous", body))
+    counts = {name: len(re.findall(rf"\t{name}\t", code)) for name in required}
+    assert all(counts[name] >= least for name, least in required.items()), counts
+    assert not re.findall(rf"\t(?:{forbidden})\t", code)

@@ -1,0 +1,273 @@
+"""The search page in a real browser: with the mouse, with the keyboard alone, on a desk and on a phone."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, Request, Route, expect, sync_playwright
+from serving import ARTICLES, HOSTILE, Server
+
+from index import Root
+
+pytest_plugins = ["serving_fixtures"]
+
+DESK, PHONE = (1280, 800), (360, 740)
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("no Chromium on this machine; install it or name it in CHROMIUM to test the page")
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        yield running
+        running.close()
+
+
+def open_page(browser: Browser, url: str, size: tuple[int, int] = DESK, scheme: Any = "light") -> Page:
+    page = browser.new_page(viewport={"width": size[0], "height": size[1]}, color_scheme=scheme)
+    page.goto(url)
+    return page
+
+
+@pytest.fixture
+def page(browser: Browser, server: Server) -> Iterator[Page]:
+    """The page with `docs` chosen. An error in the console, or a request that leaves the server, fails the test."""
+    page = browser.new_page(viewport={"width": DESK[0], "height": DESK[1]})
+    errors: list[str] = []
+    strayed: list[str] = []
+
+    def note(request: Request) -> None:
+        if not request.url.startswith(server.url + "/"):
+            strayed.append(request.url)
+
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("request", note)
+    page.goto(f"{server.url}/?index=docs")
+    expect(page.locator("#facts")).to_contain_text("docs")
+    yield page
+    page.close()
+    assert strayed == []
+    assert [error for error in errors if "422" not in error] == []  # the browser reports a refused search by itself
+
+
+def search(page: Page, text: str) -> None:
+    page.locator("#query").fill(text)
+    expect(page.locator("body")).not_to_have_class("waiting")
+    expect(page.locator("#status")).to_contain_text("ms")
+
+
+def test_typing_finds_and_says_how(page: Page, root: Path) -> None:
+    page.locator("#query").press_sequentially("brewing strong coffee", delay=10)
+    first = page.locator("#hits > li").first
+    expect(first.locator("h2")).to_have_text("Espresso")
+    expect(page.locator("#hits > li")).to_have_count(10)
+    expect(first.locator("mark")).to_have_text("coffee")
+    expect(first.locator("a")).to_have_attribute("href", "https://example.org/kitchen/espresso")
+    expect(page.locator("#status")).to_contain_text("10 hits of 22 in")
+    expect(page.locator("#status")).to_contain_text("embed")
+    footer = page.locator("#facts")
+    for fact in ("docs", "22", Root(root).alias("docs").generation, "all-MiniLM-L6-v2 · fp32", "exact"):
+        expect(footer).to_contain_text(fact)
+
+
+def test_a_hit_opens_to_its_whole_payload(page: Page) -> None:
+    search(page, "castling")
+    first = page.locator("#hits > li").first
+    first.locator("h2").click()
+    payload = first.locator(".payload")
+    expect(payload.locator("dt")).to_have_text(["id", "title", "text", "url", "words"])
+    title, text, path = next(article for article in ARTICLES if "chess" in article[0])
+    expect(payload.locator("dd")).to_have_text(["a11", title, text, f"example.org{path}", str(len(text.split()))])
+    first.locator("h2").click()
+    expect(payload).not_to_be_visible()
+
+
+def test_markup_in_a_payload_stays_text(page: Page) -> None:
+    search(page, "markup injection in a web page")
+    first = page.locator("#hits > li").first
+    expect(first.locator("h2")).to_have_text(HOSTILE)
+    first.locator("h2").click()
+    expect(first.locator(".payload dd").nth(1)).to_have_text(HOSTILE)
+    assert page.locator("#hits img, #hits script").count() == 0
+    assert page.locator("#hits a[href^='javascript']").count() == 0
+    expect(first.locator(".payload dd").nth(3)).to_have_text("javascript:alert(1)")
+    page.wait_for_timeout(100)  # an image that failed to load would have run its handler by now
+    assert page.title() == "markup injection in a web page · perwatt"
+
+
+def test_a_document_without_a_title_is_shown_by_its_text(page: Page) -> None:
+    search(page, "weather in Brittany")
+    first = page.locator("#hits > li").first
+    expect(first.locator("h2")).to_contain_text("Untitled remarks about the weather")
+    expect(first.locator(".from")).to_contain_text("notes/2024 été#1")
+
+
+def test_the_keyboard_is_enough(page: Page) -> None:
+    page.locator(".brand").focus()
+    page.keyboard.press("/")
+    expect(page.locator("#query")).to_be_focused()
+    page.keyboard.type("bread and coffee", delay=5)
+    expect(page.locator("#status")).to_contain_text("hits")
+    expect(page.locator("body")).not_to_have_class("waiting")
+    heads = page.locator("#hits summary")
+    for key, place in (("ArrowDown", 0), ("ArrowDown", 1), ("j", 2), ("k", 1), ("ArrowUp", 0)):
+        page.keyboard.press(key)
+        expect(heads.nth(place)).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("#hits .payload").first).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator("#query")).to_be_focused()
+    expect(page.locator("#query")).to_have_value("bread and coffee")
+    page.keyboard.press("Escape")
+    expect(page.locator("#query")).to_have_value("")
+    expect(page.locator("#hits > li")).to_have_count(0)
+    expect(page.locator("#welcome")).to_be_visible()
+
+
+def test_letters_that_move_are_letters_while_typing(page: Page) -> None:
+    page.locator("#query").press_sequentially("jk/jk")
+    expect(page.locator("#query")).to_have_value("jk/jk")
+
+
+def test_the_address_keeps_the_search(page: Page) -> None:
+    search(page, "tuning & strings?")
+    page.locator("#k").select_option("5")
+    expect(page.locator("#hits > li")).to_have_count(5)
+    page.reload()
+    expect(page.locator("#query")).to_have_value("tuning & strings?")
+    expect(page.locator("#hits > li")).to_have_count(5)
+    expect(page.locator("#hits h2").first).to_have_text("Tuning a guitar")
+    assert "index=docs" in page.url
+
+
+def test_an_answer_that_was_overtaken_is_dropped(page: Page) -> None:
+    held: list[Route] = []
+
+    def hold_the_first(route: Route) -> None:
+        if "espresso" in (route.request.post_data or ""):
+            held.append(route)
+        else:
+            route.continue_()
+
+    page.route("**/search", hold_the_first)
+    page.locator("#query").fill("espresso")
+    page.wait_for_timeout(300)
+    assert len(held) == 1
+    expect(page.locator("body")).to_have_class("waiting")
+    page.locator("#query").fill("octopus")
+    expect(page.locator("#hits h2").first).to_have_text("Octopus")
+    held[0].continue_()
+    page.wait_for_timeout(300)
+    expect(page.locator("#hits h2").first).to_have_text("Octopus")
+    expect(page.locator("body")).not_to_have_class("waiting")
+
+
+def test_an_index_of_bare_vectors_says_so_before_and_after_a_search(page: Page) -> None:
+    page.locator("#index").select_option("bare")
+    expect(page.locator("#what")).to_contain_text("built from bare vectors")
+    page.locator("#query").fill("anything")
+    notice = page.locator("#notice")
+    expect(notice).to_contain_text("knows no model to encode a text with")
+    expect(notice).to_contain_text("invalid-value · urn:request:")
+    page.locator("#index").select_option("docs")
+    expect(notice).not_to_be_visible()
+    expect(page.locator("#hits > li")).to_have_count(10)
+
+
+def test_a_server_that_is_gone_is_said_in_words(browser: Browser, server: Server) -> None:
+    page = open_page(browser, f"{server.url}/?index=docs")
+    search(page, "lava")
+    page.route("**/search", lambda route: route.abort())
+    page.locator("#query").fill("lava and ash")
+    expect(page.locator("#notice")).to_contain_text("The server does not answer")
+    expect(page.locator("#hits > li")).to_have_count(0)
+    page.unroute("**/search")
+    page.locator("#query").fill("lava and ashes")
+    expect(page.locator("#notice")).not_to_be_visible()
+    expect(page.locator("#hits h2").first).to_have_text("Volcanic eruptions")
+    page.close()
+
+
+@pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_overflows_and_text_stands_out(
+    browser: Browser, server: Server, size: tuple[int, int], scheme: str
+) -> None:
+    page = open_page(browser, f"{server.url}/?index=docs&q=markup+injection", size, scheme)
+    expect(page.locator("#hits > li")).to_have_count(10)
+    for state in ("closed", "open"):
+        if state == "open":
+            page.locator("#hits h2").first.click()
+            expect(page.locator(".payload").first).to_be_visible()
+        beyond = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert beyond == 0, state
+    faint = page.evaluate(CONTRAST)
+    assert faint == []
+    page.close()
+
+
+# Every text on the page with less than 4.5 : 1 to the ground it is painted on (WCAG 2.2, 1.4.3).
+CONTRAST = """() => {
+  const parse = (colour) => {
+    const n = colour.match(/[\\d.]+/g).map(Number);
+    return {rgb: n.slice(0, 3), a: n[3] ?? 1};
+  };
+  const light = ([r, g, b]) => [r, g, b].map((v) => (v /= 255) <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const groundOf = (element) => {
+    for (let at = element; at; at = at.parentElement) {
+      const ground = getComputedStyle(at).backgroundColor;
+      if (ground.startsWith('rgb') && parse(ground).a === 1) return parse(ground).rgb;
+    }
+    return [255, 255, 255];
+  };
+  const faint = [];
+  for (const element of document.querySelectorAll('body *')) {
+    const own = [...element.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim());
+    if (!own || !element.checkVisibility()) continue;
+    const style = getComputedStyle(element);
+    const ground = groundOf(element);
+    const {rgb} = parse(style.color);
+    const seen = rgb.map((v, i) => v * Number(style.opacity) + ground[i] * (1 - Number(style.opacity)));
+    const [a, b] = [light(seen), light(ground)].sort((x, y) => y - x);
+    if ((a + 0.05) / (b + 0.05) < 4.5) faint.push(`${element.tagName}: ${element.textContent.slice(0, 30)}`);
+  }
+  return faint;
+}"""
+
+
+def test_the_page_is_sent_with_a_policy_that_lets_nothing_in(client: Any) -> None:
+    answer = client.get("/")
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    policy = dict(part.strip().split(" ", 1) for part in answer.headers["content-security-policy"].split(";"))
+    assert policy["default-src"] == "'none'"
+    assert policy["script-src"] == policy["style-src"] == policy["connect-src"] == "'self'"
+    assert policy["frame-ancestors"] == "'none'"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    again = client.get("/", headers={"if-none-match": answer.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+
+
+def test_assistive_technology_finds_its_way(page: Page) -> None:
+    search(page, "apple trees")
+    expect(page.get_by_role("search")).to_be_visible()
+    expect(page.get_by_role("searchbox", name="Search by meaning")).to_be_visible()
+    expect(page.get_by_role("status")).to_contain_text("hits of 22")
+    expect(page.get_by_role("list", name="Hits, best first").get_by_role("listitem")).to_have_count(10)
+    expect(page.get_by_role("heading", name="Pruning apple trees")).to_be_visible()
+    expect(page.get_by_role("combobox", name="in")).to_have_value("docs")

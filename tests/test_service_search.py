@@ -1,0 +1,186 @@
+"""One query over HTTP: by text, vector and id, and everything an answer says about itself."""
+
+from __future__ import annotations
+
+import base64
+import re
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from serving import ARTICLES, Server, documents
+
+from index import Root, open_generation
+
+pytest_plugins = ["serving_fixtures"]
+
+SEARCH = "/v1/indexes/docs/search"
+
+
+def ask(client: httpx.Client, path: str = SEARCH, **query: Any) -> dict[str, Any]:
+    answer = client.post(path, json=query)
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json())
+
+
+@pytest.mark.parametrize(
+    ("text", "title"),
+    [
+        ("how do I replace my credentials", "Rotating an API key"),
+        ("when does the day turn dark", "Total solar eclipse"),
+        ("brewing strong coffee", "Espresso"),
+        ("my bike has a flat", "Changing a bicycle tube"),
+        ("animal with blue blood", "Octopus"),
+    ],
+)
+def test_a_text_finds_what_it_means(client: httpx.Client, text: str, title: str) -> None:
+    assert ask(client, text=text)["hits"][0]["payload"]["title"] == title
+
+
+def test_an_answer_says_where_it_comes_from_and_what_it_took(client: httpx.Client, root: Path) -> None:
+    answer = client.post(SEARCH, json={"text": "savings", "k": 3})
+    content = answer.json()
+    generation = Root(root).path("docs")
+    with open_generation(generation) as opened:
+        assert content["model"] == opened.manifest["model"]["id"]
+        count = opened.count
+    assert set(content) == {"index", "generation", "model", "hits", "coverage", "usage", "took_ms"}
+    assert (content["index"], content["generation"]) == ("docs", generation.name)
+    assert content["coverage"] == {"survivors": count, "exact": True, "partial": False}
+    assert content["usage"]["tokens"] == 3  # [CLS] savings [SEP]
+    assert content["usage"]["vectors_scored"] == count
+    assert content["usage"]["cpu_ms"] > 0
+    assert content["took_ms"] > 0
+    assert [set(hit) for hit in content["hits"]] == [{"id", "score", "payload"}] * 3
+    stages = re.fullmatch(
+        r"embed;dur=(\d+\.\d+), ann;dur=(\d+\.\d+), payload;dur=(\d+\.\d+)", answer.headers["server-timing"]
+    )
+    assert stages is not None
+    assert sum(map(float, stages.groups())) <= content["took_ms"] + 0.01
+    assert answer.headers["content-type"] == "application/json"
+
+
+def test_payloads_arrive_as_they_were_given(client: httpx.Client) -> None:
+    ids, payloads = documents()
+    hits = ask(client, text="weather", k=100)["hits"]
+    assert {hit["id"]: hit["payload"] for hit in hits} == dict(zip(ids, payloads, strict=True))
+
+
+def test_scores_descend_and_the_same_request_gives_the_same_answer(client: httpx.Client) -> None:
+    first, second = (ask(client, text="bread and coffee", k=22)["hits"] for _ in range(2))
+    assert first == second
+    scores = [hit["score"] for hit in first]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_a_vector_comes_as_numbers_or_as_base64_with_one_answer(client: httpx.Client, fp32_encoder: Any) -> None:
+    vector = fp32_encoder.encode(["king and rook"], kind="query")[0]
+    as_numbers = ask(client, vector=vector.tolist())
+    as_base64 = ask(client, vector=base64.b64encode(vector.astype("<f4").tobytes()).decode())
+    as_text = ask(client, text="king and rook")
+    assert as_numbers["hits"] == as_base64["hits"]
+    assert as_numbers["hits"][0]["payload"]["title"] == "Castling in chess"
+    assert [hit["id"] for hit in as_text["hits"]] == [hit["id"] for hit in as_numbers["hits"]]
+    assert as_numbers["usage"]["tokens"] == 0
+
+
+def test_an_index_of_bare_vectors_ranks_as_numpy_does(client: httpx.Client) -> None:
+    vectors = np.random.default_rng(3).standard_normal((500, 8), np.float32)
+    query = np.random.default_rng(4).standard_normal(8, np.float32)
+    answer = ask(client, "/v1/indexes/bare/search", vector=query.tolist(), k=7)
+    squared = ((vectors - query) ** 2).sum(axis=1)
+    assert [int(hit["id"]) for hit in answer["hits"]] == np.argsort(squared, kind="stable")[:7].tolist()
+    assert [hit["score"] for hit in answer["hits"]] == pytest.approx((-np.sort(squared)[:7]).tolist(), rel=1e-5)
+    assert answer["model"] is None
+    assert all(hit["payload"] == {} for hit in answer["hits"])
+
+
+def test_an_id_finds_its_neighbours_and_not_itself(client: httpx.Client) -> None:
+    everything = ask(client, id="a14", k=1000)
+    others = {hit["id"] for hit in everything["hits"]}
+    assert others == set(documents()[0]) - {"a14"}
+    assert everything["coverage"]["survivors"] == len(others)
+    few = ask(client, id="a14", k=3)
+    assert few["hits"] == everything["hits"][:3]
+
+
+def test_an_integer_id_is_a_string_in_http(client: httpx.Client) -> None:
+    answer = ask(client, "/v1/indexes/bare/search", id="17", k=2)
+    assert len(answer["hits"]) == 2
+    assert all(isinstance(hit["id"], str) and hit["id"] != "17" for hit in answer["hits"])
+
+
+def test_k_larger_than_the_index_gives_every_document_once(client: httpx.Client) -> None:
+    hits = ask(client, text="x", k=1000)["hits"]
+    assert sorted(hit["id"] for hit in hits) == sorted(documents()[0])
+
+
+def test_fields_are_projected_in_the_order_asked_for(client: httpx.Client) -> None:
+    hits = ask(client, text="passport", fields=["words", "title", "gone"], k=1)["hits"]
+    assert list(hits[0]["payload"].items()) == [("words", 12), ("title", "Renewing a passport")]
+    assert ask(client, text="passport", fields=[], k=1)["hits"][0]["payload"] == {}
+
+
+def test_the_generation_is_an_address_too(client: httpx.Client, root: Path) -> None:
+    generation = Root(root).alias("docs").generation
+    assert ask(client, f"/v1/indexes/{generation}/search", text="x")["generation"] == generation
+
+
+def test_expectations_that_hold_change_nothing(client: httpx.Client, root: Path, fp32_encoder: Any) -> None:
+    expect = {"generation": Root(root).alias("docs").generation, "model": fp32_encoder.fingerprint.id}
+    assert ask(client, text="x", expect=expect)["hits"] == ask(client, text="x")["hits"]
+
+
+@pytest.mark.parametrize("what", ["generation", "model"])
+def test_an_expectation_that_does_not_hold_is_412(client: httpx.Client, what: str) -> None:
+    answer = client.post(SEARCH, json={"text": "x", "expect": {what: "another"}})
+    assert (answer.status_code, answer.json()["code"]) == (412, "precondition-failed")
+    assert answer.json()["pointer"] == f"/expect/{what}"
+    assert answer.json()["expected"] == "another"
+
+
+def test_a_text_longer_than_the_model_reads_is_answered(client: httpx.Client) -> None:
+    usage = ask(client, text="coffee " * 1170)["usage"]
+    assert usage["tokens"] == 256
+
+
+def test_text_in_any_script_is_answered(client: httpx.Client) -> None:
+    for text in ("日本語の質問", "\u202e\u0000 odd", "🚲" * 100, "e\u0301" * 50):
+        assert len(ask(client, text=text, k=2)["hits"]) == 2
+
+
+def test_a_request_id_is_kept_when_harmless_and_replaced_otherwise(client: httpx.Client) -> None:
+    for given in ("abc-123_X.9", "a" * 64):
+        assert client.get("/livez", headers={"x-request-id": given}).headers["x-request-id"] == given
+    for given in ("a" * 65, "a b", 'x"y', ""):
+        made = client.get("/livez", headers={"x-request-id": given}).headers["x-request-id"]
+        assert re.fullmatch(r"[0-9a-f]{16}", made)
+
+
+def test_traceparent_is_echoed_when_valid(client: httpx.Client) -> None:
+    valid = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    assert client.get("/livez", headers={"traceparent": valid}).headers["traceparent"] == valid
+    for wrong in ("00-0-0-01", "ff" + valid[2:], valid.replace("4bf92f3577b34da6a3ce929d0e0e4736", "0" * 32)):
+        assert "traceparent" not in client.get("/livez", headers={"traceparent": wrong}).headers
+
+
+def test_exact_and_effort_are_taken(client: httpx.Client) -> None:
+    usual = ask(client, text="lava", k=5)
+    assert ask(client, text="lava", k=5, params={"exact": True, "effort": None})["hits"] == usual["hits"]
+    assert ask(client, text="lava", k=5, params={"effort": 3})["hits"] == usual["hits"]
+
+
+def test_nulls_mean_absence(client: httpx.Client) -> None:
+    query = dict.fromkeys(("vector", "id", "filter", "fields", "params", "timeout_ms", "expect"))
+    assert len(ask(client, text="x", **query)["hits"]) == 10
+
+
+def test_many_at_once_each_get_their_own_answer(server: Server) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    with server.client() as client, ThreadPoolExecutor(8) as pool:
+        titles = [title for title, _, _ in ARTICLES]
+        found = list(pool.map(lambda title: ask(client, text=title, k=1)["hits"][0]["payload"]["title"], titles * 3))
+    assert found == titles * 3
