@@ -33,7 +33,10 @@ class Calibration(msgspec.Struct, forbid_unknown_fields=True):
 def null_server() -> Iterator[str]:
     """A null server in a process of its own; yields its URL."""
     server = subprocess.Popen(
-        [sys.executable, "-m", "loadtest.null_server"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "loadtest.null_server"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     try:
         assert server.stdout is not None

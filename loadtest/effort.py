@@ -15,7 +15,9 @@ LOWEST, HIGHEST = 8, 4096
 
 
 def cheapest_effort(
-    recall_at: Callable[[int], Recall], target: float, tell: Callable[[str], None] = lambda line: None
+    recall_at: Callable[[int], Recall],
+    target: float,
+    tell: Callable[[str], None] = lambda line: None,
 ) -> tuple[int, Recall]:
     """The smallest effort (to about 5 %) whose lower recall bound is at least `target`, and the recall it has."""
     seen: dict[int, Recall] = {}

@@ -1,12 +1,12 @@
 """What can go wrong between a question about efficiency and its answer.
 
-    LoadTestError           base: a full sentence for the person at the command line
-    ├── RecordError         a run record is damaged, of another format, or does not hold what was asked of it
-    ├── WorkloadError       the queries cannot be sent as they are
-    ├── TargetError         the service under test is not reachable or refuses what we ask
-    ├── PowerError          a power sensor cannot be read, or two readings may not be divided by each other
-    ├── PriceError          a price is missing, undated or without a source
-    └── InvalidRun          the measurement was made, and may not be believed (exit status 3)
+LoadTestError           base: a full sentence for the person at the command line
+├── RecordError         a run record is damaged, of another format, or does not hold what was asked of it
+├── WorkloadError       the queries cannot be sent as they are
+├── TargetError         the service under test is not reachable or refuses what we ask
+├── PowerError          a power sensor cannot be read, or two readings may not be divided by each other
+├── PriceError          a price is missing, undated or without a source
+└── InvalidRun          the measurement was made, and may not be believed (exit status 3)
 """
 
 

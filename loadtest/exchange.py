@@ -111,12 +111,17 @@ class Conductor:
             own = self._local_live()
             rows = [own] if own is not None else list(self._live.values())
             if start < now < self.window[1] and rows:
-                total = {key: sum(row[key] for row in rows) for key in ("planned", "answered", "shed", "missed", "errors")}
+                total = {
+                    key: sum(row[key] for row in rows) for key in ("planned", "answered", "shed", "missed", "errors")
+                }
                 worst = {key: max(row[key] for row in rows) for key in ("p50_ms", "p99_ms", "lag_p99_ms", "cpu")}
                 emit("live", elapsed_s=round(min(now, self.window[1]) - start, 1), **total, **worst)
             if now > self.window[1] + self.plan.timeout_s + DRAIN_S:
                 missing = self.expected - len(self.parts)
-                emit("lost", message=f"{missing} of {self.expected} generator processes did not report their part")
+                emit(
+                    "lost",
+                    message=f"{missing} of {self.expected} generator processes did not report their part",
+                )
                 self.environment.process_exit_code = 1
                 self.environment.runner.quit()
                 return
@@ -133,9 +138,7 @@ class Conductor:
         stop = self.window[1]
         if math.isinf(stop):
             stop = self.window[0] + len(next(iter(self.parts.values())).slices) * 60.0
-        trial = merge_parts(
-            self.plan, list(self.parts.values()), stop - self.window[0], self.started_at, view
-        )
+        trial = merge_parts(self.plan, list(self.parts.values()), stop - self.window[0], self.started_at, view)
         if self.out is not None:
             self.out.write_bytes(msgspec.json.encode(trial))
             emit("trial", path=str(self.out))

@@ -29,7 +29,12 @@ def gates(trial: Trial, slo_p99_ms: float, calibration: Calibration | None) -> l
         missed = trial.missed / trial.planned
         shed = trial.shed / trial.planned
         found += [
-            Gate("sends made on time", missed <= 1 - SENT, f"{missed:.2%} missed", f"≤ {1 - SENT:.1%}"),
+            Gate(
+                "sends made on time",
+                missed <= 1 - SENT,
+                f"{missed:.2%} missed",
+                f"≤ {1 - SENT:.1%}",
+            ),
             Gate(
                 "connections to spare",
                 shed <= 1 - SENT,
@@ -95,7 +100,13 @@ def _clocks(trial: Trial, slo_p99_ms: float) -> Gate:
     server = trial.server
     took = Histogram.decode(server.took) if server is not None else Histogram()
     if server is None or took.total < 20:
-        return Gate("client and server clocks agree", None, "too few sampled answers with took_ms", limit, "network")
+        return Gate(
+            "client and server clocks agree",
+            None,
+            "too few sampled answers with took_ms",
+            limit,
+            "network",
+        )
     apart_s = Histogram.decode(server.service).quantile_s(0.5) - took.quantile_s(0.5)
     overloaded = trial.response_s(0.99) * 1e3 > slo_p99_ms
     found = f"ours is {units.seconds(apart_s)} longer"
@@ -111,7 +122,5 @@ def _clocks(trial: Trial, slo_p99_ms: float) -> Gate:
 def reasons(trial: Trial) -> list[str]:
     """Sentences for the gates that failed."""
     return [
-        f"{gate.name}: {gate.found}, expected {gate.limit} ({gate.cause})"
-        for gate in trial.gates
-        if gate.ok is False
+        f"{gate.name}: {gate.found}, expected {gate.limit} ({gate.cause})" for gate in trial.gates if gate.ok is False
     ]

@@ -123,8 +123,8 @@ class Histogram:
     def decode(cls, text: str) -> Histogram:
         decoded = HdrHistogram.decode(text)
         counts = np.zeros(COUNTS_LEN, np.int64)
-        length = min(decoded.encoder.payload.counts_len, COUNTS_LEN)
-        counts[:length] = np.fromiter(decoded.counts, np.int64, count=length)
+        found = np.frombuffer(decoded.counts, dtype=np.int64)[:COUNTS_LEN]
+        counts[: len(found)] = found
         return cls(counts)
 
     def __eq__(self, other: object) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from loadtest.histogram import Histogram, slot_top_us
 from loadtest.trial import Slice
 
-RESAMPLES = 1000
+RESAMPLES = 500
 ENOUGH = 8  # slices; with fewer the resampling has nothing to choose from
 
 
@@ -25,24 +26,29 @@ def bootstrap_quantiles_s(
 ) -> NDArray[np.float64]:
     """`resamples` draws of the q-quantile of the response time, seconds, inf where it falls among the unanswered.
 
-    The same slices and seed give the same draws.
+    The same slices and seed give the same draws. They are kept, because one report asks for the same ones many times;
+    callers must not write into them.
     """
-    counts = np.stack([Histogram.decode(piece.response).counts for piece in slices])
+    return _draws(tuple((piece.response, piece.unanswered) for piece in slices), q, resamples, seed)
+
+
+@lru_cache(maxsize=1024)
+def _draws(slices: tuple[tuple[str, int], ...], q: float, resamples: int, seed: int) -> NDArray[np.float64]:
+    counts = np.stack([Histogram.decode(response).counts for response, _ in slices])
     used = np.flatnonzero(counts.sum(axis=0))
-    table = np.concatenate(
-        [counts[:, used], np.array([[piece.unanswered] for piece in slices])], axis=1
-    ).astype(np.float64)
+    unanswered = np.array([[lost] for _, lost in slices])
+    table = np.concatenate([counts[:, used], unanswered], axis=1).astype(np.float64)
     values = np.append(slot_top_us(used) / 1e6, math.inf)
     n = len(slices)
     weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples)
     running = np.cumsum(weights @ table, axis=1)
     ranks = np.maximum(np.ceil(q * running[:, -1] - 1e-9), 1)
-    return values[np.minimum((running < ranks[:, None]).sum(axis=1), len(values) - 1)]
+    draws: NDArray[np.float64] = values[np.minimum((running < ranks[:, None]).sum(axis=1), len(used))]
+    draws.setflags(write=False)
+    return draws
 
 
-def quantile_interval_s(
-    slices: Sequence[Slice], q: float, level: float = 0.95, seed: int = 0
-) -> tuple[float, float]:
+def quantile_interval_s(slices: Sequence[Slice], q: float, level: float = 0.95, seed: int = 0) -> tuple[float, float]:
     """Two-sided interval of the q-quantile, seconds. (nan, inf) with fewer than ENOUGH slices: it is not known."""
     if len(slices) < ENOUGH or not any(piece.planned for piece in slices):
         return math.nan, math.inf

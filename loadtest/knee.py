@@ -21,6 +21,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 import numpy as np
 
+from loadtest import units
 from loadtest.errors import InvalidRun, TargetError
 from loadtest.health import reasons
 from loadtest.intervals import ENOUGH, bootstrap_quantiles_s
@@ -66,7 +67,9 @@ def find_knee(
         for attempt in ("search", "search again"):
             trial = _made(measure(rate, search_s, "search"), trials)
             missed = objective.misses(trial, strict=False)
-            tell(f"{attempt}: {rate:,.4g} q/s, p99 {trial.response_s(0.99) * 1e3:.3g} ms: {'; '.join(missed) or 'met'}")
+            tell(
+                f"{attempt}: {rate:,.4g} q/s, p99 {units.seconds(trial.response_s(0.99))}: {'; '.join(missed) or 'met'}"
+            )
             if not missed:
                 return True
         return False

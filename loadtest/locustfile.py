@@ -34,12 +34,26 @@ runners.WORKER_REPORT_INTERVAL = 1.0  # the live line is once a second
 @events.init_command_line_parser.add_listener
 def options(parser: Any) -> None:
     add = parser.add_argument
-    add("--plan", default="", help="a plan written by perwatt loadtest; the options below are then unused",
-        include_in_web_ui=False)
-    add("--trial", default="", help="write the trial (raw record, JSON) to this file", include_in_web_ui=False)
+    add(
+        "--plan",
+        default="",
+        help="a plan written by perwatt loadtest; the options below are then unused",
+        include_in_web_ui=False,
+    )
+    add(
+        "--trial",
+        default="",
+        help="write the trial (raw record, JSON) to this file",
+        include_in_web_ui=False,
+    )
     add("--search-index", default="default", help="name of the index to search")
     add("--queries", default="", help="query file (.jsonl, .txt, .npy) or vectors folder")
-    add("--rate-per-user", type=float, default=50.0, help="queries/s of each user (a Poisson stream)")
+    add(
+        "--rate-per-user",
+        type=float,
+        default=50.0,
+        help="queries/s of each user (a Poisson stream)",
+    )
     add("--measure-s", type=float, default=0.0, help="length of the window; 0: until stopped")
     add("--warmup-s", type=float, default=2.0, help="load before the window begins")
     add("--top-k", type=int, default=10, help="neighbours asked for")
@@ -104,9 +118,7 @@ class Site:
         assert self.session is not None
         stream = (max(self.environment.runner.worker_index, 0), self._users)
         self._users += 1
-        self.session.pump.open_stream(
-            self.rate_per_user, self.session.plan.seed, stream, time.monotonic()
-        )
+        self.session.pump.open_stream(self.rate_per_user, self.session.plan.seed, stream, time.monotonic())
 
     def _log(self, service_s: Any, failed: Counter[str]) -> None:
         locust_stats.feed(self.environment.runner.stats, "POST", "search", service_s, failed)
@@ -139,14 +151,13 @@ def listen(environment: Any, **_: Any) -> None:
     site = site_of(environment)
     runner = environment.runner
     if isinstance(runner, WorkerRunner):
-        runner.register_message(
-            "perwatt_window", lambda environment, msg, **_: site.begin(window_from(msg.data))
-        )
+        runner.register_message("perwatt_window", lambda environment, msg, **_: site.begin(window_from(msg.data)))
     elif isinstance(runner, MasterRunner):
         runner.register_message(
             "perwatt_part",
-            lambda environment, msg, **_: site.conductor
-            and site.conductor.collect(msg.node_id, msgspec.json.decode(msg.data, type=Part)),
+            lambda environment, msg, **_: (
+                site.conductor and site.conductor.collect(msg.node_id, msgspec.json.decode(msg.data, type=Part))
+            ),
         )
 
 

@@ -16,7 +16,11 @@ def merged(encoded: list[str]) -> str:
 
 
 def merge_parts(
-    plan: Plan, parts: list[Part], window_s: float, started_at: str, locust: LocustView | None = None
+    plan: Plan,
+    parts: list[Part],
+    window_s: float,
+    started_at: str,
+    locust: LocustView | None = None,
 ) -> Trial:
     """The trial that the parts are the whole of; gates and what was watched from outside are added by the caller."""
     errors: Counter[str] = Counter()

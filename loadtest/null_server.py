@@ -11,9 +11,9 @@ import socket
 import sys
 
 BODY = b'{"index":"null","generation":"null","hits":[],"took_ms":0.0}'
-RESPONSE = (
-    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
-    % (len(BODY), BODY)
+RESPONSE = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (
+    len(BODY),
+    BODY,
 )
 
 

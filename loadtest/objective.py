@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
+from loadtest import units
 from loadtest.intervals import quantile_interval_s
 from loadtest.trial import Trial
 
@@ -32,7 +33,7 @@ class Objective(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             p99_s = max(p99_s, quantile_interval_s(trial.slices, 0.99)[1])
         if trial.planned and not p99_s * 1e3 <= self.p99_ms:
             bound = "upper bound of p99" if strict else "p99"
-            missed.append(f"{bound} is {p99_s * 1e3:.3g} ms, above {self.p99_ms:g} ms")
+            missed.append(f"{bound} is {units.seconds(p99_s)}, above {units.milliseconds(self.p99_ms)}")
         if trial.error_rate > self.max_error_rate:
             missed.append(f"{trial.error_rate:.2%} of the requests failed, above {self.max_error_rate:.2%}")
         if trial.answered_share < self.min_answered:

@@ -248,6 +248,7 @@ class Pump:
 
 
 def _name(error: OSError) -> str:
-    return {ConnectionRefusedError: "connection refused", ConnectionResetError: "connection reset"}.get(
-        type(error), f"socket error {error.errno}"
-    )
+    return {
+        ConnectionRefusedError: "connection refused",
+        ConnectionResetError: "connection reset",
+    }.get(type(error), f"socket error {error.errno}")

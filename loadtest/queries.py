@@ -1,9 +1,9 @@
 """Where the queries come from: a file of real ones. A load test with invented queries measures an invented service.
 
-    .jsonl      one object a line: {"text": …} or {"vector": […]} or {"id": …}, optionally "filter" and "truth" (ids)
-    .txt        one text query a line
-    .npy        float32 or float16 (n, dim): one vector query a row
-    a folder    a vectors folder: `field` (default "title") of a seeded sample of its documents, as text queries
+.jsonl      one object a line: {"text": …} or {"vector": […]} or {"id": …}, optionally "filter" and "truth" (ids)
+.txt        one text query a line
+.npy        float32 or float16 (n, dim): one vector query a row
+a folder    a vectors folder: `field` (default "title") of a seeded sample of its documents, as text queries
 """
 
 from __future__ import annotations
@@ -69,9 +69,7 @@ def _parse(line: str, source: Path, number: int) -> Query:
     except msgspec.MsgspecError as error:
         raise WorkloadError(f"{source.name}, line {number}: {error}") from error
     if sum(kind is not None for kind in (query.text, query.vector, query.id)) != 1:
-        raise WorkloadError(
-            f"{source.name}, line {number}: a query has exactly one of text, vector and id"
-        )
+        raise WorkloadError(f"{source.name}, line {number}: a query has exactly one of text, vector and id")
     return query
 
 

@@ -106,7 +106,10 @@ class Record(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         from loadtest.health import reasons
 
         found = []
-        for machine, whose in ((self.server, "service's machine"), (self.generator, "generator's machine")):
+        for machine, whose in (
+            (self.server, "service's machine"),
+            (self.generator, "generator's machine"),
+        ):
             if machine is not None and machine.emulated:
                 found.append(f"the {whose} is emulated: {machine.emulated[0]}")
         for trial in self.trials:

@@ -74,7 +74,10 @@ class SampleReader:
         self._counts = {"count": 0, "unreadable": 0, "short": 0, "partial": 0}
 
     def read(
-        self, samples: deque[tuple[int, float, float, bytes]], window: tuple[float, float], budget: int
+        self,
+        samples: deque[tuple[int, float, float, bytes]],
+        window: tuple[float, float],
+        budget: int,
     ) -> None:
         """Decode up to `budget` waiting samples; those sent outside the window are dropped."""
         for _ in range(min(budget, len(samples))):

@@ -25,9 +25,7 @@ class Target:
         self.url = url
         self.index = index
         self._address = Address.parse(url)
-        self._connection = http.client.HTTPConnection(
-            self._address.host, self._address.port, timeout=timeout_s
-        )
+        self._connection = http.client.HTTPConnection(self._address.host, self._address.port, timeout=timeout_s)
 
     def ask(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
         headers = {"Content-Type": "application/json"} if body else {}

@@ -30,7 +30,12 @@ def seconds(value_s: float) -> str:
     size = abs(value_s)
     if size == 0:
         return "0 s"
-    for limit, scale, unit in ((1e-3, 1e6, "µs"), (1, 1e3, "ms"), (120, 1, "s"), (7200, 1 / 60, "min")):
+    for limit, scale, unit in (
+        (1e-3, 1e6, "µs"),
+        (1, 1e3, "ms"),
+        (120, 1, "s"),
+        (7200, 1 / 60, "min"),
+    ):
         if size < limit:
             return f"{digits(value_s * scale)} {unit}"
     return f"{digits(value_s / 3600)} h"
@@ -82,7 +87,11 @@ def count(value: float) -> str:
 
 
 def size_bytes(value: float) -> str:
-    for limit, scale, unit in ((1 << 10, 1, "B"), (1 << 20, 1 << 10, "KiB"), (1 << 30, 1 << 20, "MiB")):
+    for limit, scale, unit in (
+        (1 << 10, 1, "B"),
+        (1 << 20, 1 << 10, "KiB"),
+        (1 << 30, 1 << 20, "MiB"),
+    ):
         if value < limit:
             return f"{digits(value / scale)} {unit}"
     return f"{digits(value / (1 << 30))} GiB"

@@ -89,9 +89,7 @@ def body_of(data: bytes) -> bytes:
         at = line + 2 + size + 2
 
 
-def dial(
-    family: socket.AddressFamily, address: tuple[object, ...], make: type[socket.socket]
-) -> socket.socket:
+def dial(family: socket.AddressFamily, address: tuple[object, ...], make: type[socket.socket]) -> socket.socket:
     """A non-blocking socket on its way to `address`; it becomes writable when it has arrived."""
     sock = make(family, socket.SOCK_STREAM)
     sock.setblocking(False)

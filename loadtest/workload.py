@@ -125,10 +125,7 @@ class Workload:
         return f"sha256:{digest.hexdigest()}"
 
     def kind(self) -> str:
-        kinds = {
-            "text" if q.text is not None else "id" if q.id is not None else "vector"
-            for q in self.queries
-        }
+        kinds = {"text" if q.text is not None else "id" if q.id is not None else "vector" for q in self.queries}
         return "+".join(sorted(kinds))
 
 

@@ -39,7 +39,13 @@ def hwmon_sources(root: Path) -> Found:
     found += _acpi(meters)
     if not found:
         why = "no power sensor among the hwmon devices" if base.is_dir() else f"there is no {base}"
-        found.append(Unreadable("hwmon", why, "load the platform's driver (acpi_power_meter, xgene-hwmon), if it has one"))
+        found.append(
+            Unreadable(
+                "hwmon",
+                why,
+                "load the platform's driver (acpi_power_meter, xgene-hwmon), if it has one",
+            )
+        )
     return found
 
 
@@ -62,7 +68,9 @@ def _acpi(meters: list[tuple[str, Path]]) -> Found:
     blocked = [s for s in found if isinstance(s, Source) and not _readable(s)]
     for source in blocked:
         found[found.index(source)] = Unreadable(
-            source.name, f"{source.place} may not be read by this user", "run as root, or chmod a+r the file"
+            source.name,
+            f"{source.place} may not be read by this user",
+            "run as root, or chmod a+r the file",
         )
     return found
 
@@ -84,18 +92,36 @@ def _labelled(device: Path, name: str, domain: str, factor: float, wanted: tuple
             channels.append(Channel(label, Kind.GAUGE, _reader(value, factor)))
     if channels:
         return [Source(name, domain, str(device), tuple(channels))]
-    return [Unreadable(name, f"{device} has none of {', '.join(wanted)} enabled", "check its power*_enable files")]
+    return [
+        Unreadable(
+            name,
+            f"{device} has none of {', '.join(wanted)} enabled",
+            "check its power*_enable files",
+        )
+    ]
 
 
 def _core_energy(device: Path) -> Found:
     channels = tuple(
-        Channel(_text(device / value.name.replace("_input", "_label")) or value.name, Kind.COUNTER, _reader(value, 1e-6))
+        Channel(
+            _text(device / value.name.replace("_input", "_label")) or value.name,
+            Kind.COUNTER,
+            _reader(value, 1e-6),
+        )
         for value in sorted(device.glob("energy*_input"))
         if _text(device / value.name.replace("_input", "_enable")) != "0"
     )
     if not channels:
         return []
-    return [Source("Altra core energy", "core", str(device), channels, note="cores alone: no mesh, no memory controllers")]
+    return [
+        Source(
+            "Altra core energy",
+            "core",
+            str(device),
+            channels,
+            note="cores alone: no mesh, no memory controllers",
+        )
+    ]
 
 
 def _reader(path: Path, factor: float) -> Callable[[], float]:

@@ -23,8 +23,16 @@ from loadtest.power.sources import Channel, Found, Kind, Source, Unreadable
 
 TIMEOUT_S = 5.0
 COMMANDS = (
-    ("ipmi-dcmi", ("--get-system-power-statistics",), re.compile(r"Current Power\s*:\s*(\d+) Watts")),
-    ("ipmitool", ("dcmi", "power", "reading"), re.compile(r"Instantaneous power reading:\s*(\d+) Watts")),
+    (
+        "ipmi-dcmi",
+        ("--get-system-power-statistics",),
+        re.compile(r"Current Power\s*:\s*(\d+) Watts"),
+    ),
+    (
+        "ipmitool",
+        ("dcmi", "power", "reading"),
+        re.compile(r"Instantaneous power reading:\s*(\d+) Watts"),
+    ),
 )
 
 
@@ -43,8 +51,20 @@ def ipmi_sources() -> Found:
             continue
         return [Source("IPMI DCMI", "wall", program, (Channel("system", Kind.GAUGE, read),), averages_s=1.0)]
     if problems:
-        return [Unreadable("IPMI DCMI", problems[0], "run as root on a machine with a management controller (/dev/ipmi0)")]
-    return [Unreadable("IPMI DCMI", "neither ipmi-dcmi nor ipmitool is installed", "apt install freeipmi-tools or ipmitool")]
+        return [
+            Unreadable(
+                "IPMI DCMI",
+                problems[0],
+                "run as root on a machine with a management controller (/dev/ipmi0)",
+            )
+        ]
+    return [
+        Unreadable(
+            "IPMI DCMI",
+            "neither ipmi-dcmi nor ipmitool is installed",
+            "apt install freeipmi-tools or ipmitool",
+        )
+    ]
 
 
 def _command(command: list[str], pattern: re.Pattern[str]) -> Callable[[], float]:
@@ -83,7 +103,10 @@ def redfish_source(chassis_url: str) -> Source:
     """A chassis by its URL (https://bmc/redfish/v1/Chassis/1). Credentials: PERWATT_REDFISH_USER and _PASSWORD."""
     if urlsplit(chassis_url).scheme not in ("http", "https"):
         raise PowerError(f"{chassis_url!r} is not a URL of a Redfish chassis (https://bmc/redfish/v1/Chassis/1)")
-    user, password = os.environ.get("PERWATT_REDFISH_USER"), os.environ.get("PERWATT_REDFISH_PASSWORD")
+    user, password = (
+        os.environ.get("PERWATT_REDFISH_USER"),
+        os.environ.get("PERWATT_REDFISH_PASSWORD"),
+    )
     base = chassis_url.rstrip("/")
 
     def newer() -> float:

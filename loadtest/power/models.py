@@ -128,7 +128,11 @@ def power_ratio(candidate: Side, baseline: Side) -> PowerRatio | None:
     Its 5th and 95th percentile are the lowest and highest that any model in common allows.
     """
     if candidate.microarchitecture == baseline.microarchitecture and candidate.utilisation == baseline.utilisation:
-        return PowerRatio(candidate.cores / baseline.cores, 0.0, {"same silicon": candidate.cores / baseline.cores})
+        return PowerRatio(
+            candidate.cores / baseline.cores,
+            0.0,
+            {"same silicon": candidate.cores / baseline.cores},
+        )
     ours = {row.model: row for row in coefficients() if row.microarchitecture == candidate.microarchitecture}
     theirs = {row.model: row for row in coefficients() if row.microarchitecture == baseline.microarchitecture}
     logs, edges, by_model = [], [], {}

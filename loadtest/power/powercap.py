@@ -38,15 +38,17 @@ def powercap_sources(root: Path, folder: Path | None = None) -> Found:
             return [Unreadable("RAPL", f"{base} is empty inside a container", MASKED)]
         why = f"{base} has no zones" if base.is_dir() else f"there is no {base}"
         return [
-            Unreadable("RAPL", why, "none on most virtual machines: clouds do not pass it on; use a metal instance")
+            Unreadable(
+                "RAPL",
+                why,
+                "none on most virtual machines: clouds do not pass it on; use a metal instance",
+            )
         ]
     found: Found = []
     if zones:
         found += _rapl({zone.name: zone for zone in zones})
     if scmi:
-        channels = tuple(
-            Channel(f"{path.parent.name}", Kind.GAUGE, _scaled(path, 1e-6)) for path in scmi
-        )
+        channels = tuple(Channel(f"{path.parent.name}", Kind.GAUGE, _scaled(path, 1e-6)) for path in scmi)
         found.append(Source("SCMI powercap", "package", str(base), channels, averages_s=1.0))
     return found
 
@@ -66,7 +68,13 @@ def _rapl(zones: dict[str, Path]) -> Found:
         path = blocked[0] / "energy_uj"
         return [Unreadable("RAPL", f"{path} may not be read by this user", ROOT_ONLY.format(path=path))]
     if not packages:
-        return [Unreadable("RAPL", "there are powercap zones, but none is a CPU package", "report the zones' names")]
+        return [
+            Unreadable(
+                "RAPL",
+                "there are powercap zones, but none is a CPU package",
+                "report the zones' names",
+            )
+        ]
     counted = packages + drams
     # Adding DRAM of only some sockets would be a domain of its own, which nothing could be compared with.
     whole = bool(drams) and len(drams) == len(packages)
@@ -83,7 +91,12 @@ def _rapl(zones: dict[str, Path]) -> Found:
     ]
     if platform:
         found.append(
-            Source("RAPL psys", "platform", str(platform[0][1]), tuple(_counter(n, z) for n, z in platform))
+            Source(
+                "RAPL psys",
+                "platform",
+                str(platform[0][1]),
+                tuple(_counter(n, z) for n, z in platform),
+            )
         )
     return found
 

@@ -35,6 +35,7 @@ def choose(found: Found, name: str | None = None) -> Source | None:
     if name is not None:
         return next((s for s in sources if name.lower() in s.name.lower()), None)
     ordered = sorted(
-        sources, key=lambda s: PREFERENCE.index(s.domain) if s.domain in PREFERENCE else len(PREFERENCE)
+        sources,
+        key=lambda s: PREFERENCE.index(s.domain) if s.domain in PREFERENCE else len(PREFERENCE),
     )
     return ordered[0] if ordered else None

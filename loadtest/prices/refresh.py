@@ -54,7 +54,9 @@ def fetch_prices(pricing: Any, region: str) -> dict[str, float]:
     found: dict[str, float] = {}
     for metal in (False, True):
         pages = pricing.get_paginator("get_products").paginate(
-            ServiceCode="AmazonEC2", Filters=filters(region, metal), PaginationConfig={"PageSize": 100}
+            ServiceCode="AmazonEC2",
+            Filters=filters(region, metal),
+            PaginationConfig={"PageSize": 100},
         )
         for page in pages:
             for item in page["PriceList"]:
@@ -81,9 +83,7 @@ def fetch_shapes(ec2: Any, instances: Sequence[str]) -> dict[str, tuple[str, int
     return shapes
 
 
-def refresh(
-    pricing: Any, ec2: Any, region: str, instances: Iterable[str], as_of: date | None = None
-) -> list[Price]:
+def refresh(pricing: Any, ec2: Any, region: str, instances: Iterable[str], as_of: date | None = None) -> list[Price]:
     """Fresh rows for `instances`. Microarchitectures are carried over from the built-in table by family."""
     wanted = list(instances)
     prices = fetch_prices(pricing, region)
