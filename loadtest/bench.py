@@ -1,6 +1,6 @@
 """A measurement set up: the service asked what it serves, exact answers fetched, the generator ready, facts collected.
 
-What the commands share. `Bench.open` refuses an emulated machine before any load is made.
+What the commands share. `Bench` refuses an emulated machine before any load is made.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from loadtest.curve import load_curve
 from loadtest.effort import cheapest_effort
 from loadtest.errors import InvalidRun, PriceError, WorkloadError
 from loadtest.health import gates
-from loadtest.knee import Knee, find_knee
+from loadtest.knee import Knee, find_knee, sound
 from loadtest.machine import Machine, read_machine
 from loadtest.objective import Objective
 from loadtest.plan import Plan
@@ -77,10 +77,6 @@ class Bench:
         own = self.local or given["redfish"] or given["shelly"]
         source = choose(sources, given["power_source"]) if own else None
         self.generator = Generator(self.plan, source=source, live=live, cpus=parse_cpus(given["generator_cpus"]))
-
-    @classmethod
-    def open(cls, kind: str, given: dict[str, Any], live: Live, ask_service: bool = True) -> Bench:
-        return cls(kind, given, live, ask_service)
 
     def _plan(self) -> Plan:
         given = self.given
@@ -156,7 +152,7 @@ class Bench:
         confirm_s: float,
         tolerance: float,
     ) -> None:
-        self.knee, trials = find_knee(
+        self.knee, _ = find_knee(
             self.generator.measure,
             self.objective,
             start_qps=start_qps,
@@ -165,8 +161,8 @@ class Bench:
             confirm_s=confirm_s,
             tolerance=tolerance,
             tell=_tell,
+            trials=self.trials,
         )
-        self.trials += trials
 
     def sustained_qps(self) -> float:
         assert self.knee is not None
@@ -182,7 +178,9 @@ class Bench:
 
     def curve(self, capacity_qps: float, level_s: float) -> None:
         idle = (lambda: idle_trial(self.generator, level_s)) if self.local else None
-        self.trials += load_curve(self.generator.measure, idle, capacity_qps, level_s=level_s, tell=_tell)
+        if idle is not None:
+            self.trials.append(idle())
+        load_curve(sound(self.generator.measure, self.trials), None, capacity_qps, level_s=level_s, tell=_tell)
 
     # ---- the record
 

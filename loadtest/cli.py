@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from loadtest import units
+from loadtest.errors import InvalidRun
 
 INVALID = 3
 
@@ -95,9 +96,7 @@ def loadtest() -> None:
 )
 def run(rate_qps: float, duration_s: float, calibrate_first: bool, **given: Any) -> None:
     """One trial at a constant rate."""
-    from loadtest.bench import Bench
-
-    with Bench.open("run", given, _live) as bench:
+    with _open("run", given) as bench:
         if calibrate_first:
             bench.calibrate(rate_qps)
         bench.measure(rate_qps, duration_s, "run")
@@ -135,10 +134,12 @@ def knee(
     level_s: float, calibrate_after: bool, **given: Any,
 ) -> None:  # fmt: skip
     """The highest rate that meets the objective, and the load curve up to it."""
-    from loadtest.bench import Bench
-
-    with Bench.open("knee", given, _live) as bench:
-        bench.find_knee(start_qps, limit_qps, search_s, confirm_s, tolerance)
+    with _open("knee", given) as bench:
+        try:
+            bench.find_knee(start_qps, limit_qps, search_s, confirm_s, tolerance)
+        except InvalidRun:
+            _finish(bench.record(), bench.out)  # the reasons are in the trials; ends with status 3
+            raise
         if calibrate_after:
             bench.calibrate(bench.sustained_qps())
         if with_curve:
@@ -152,9 +153,7 @@ def knee(
 @click.option("--level-s", default=10.0, show_default=True, help="Seconds of a level.")
 def curve(capacity_qps: float, level_s: float, **given: Any) -> None:
     """The load curve from idle to 100 % of a capacity that is known."""
-    from loadtest.bench import Bench
-
-    with Bench.open("curve", given, _live) as bench:
+    with _open("curve", given) as bench:
         bench.curve(capacity_qps, level_s)
         _finish(bench.record(), bench.out)
 
@@ -165,10 +164,9 @@ def curve(capacity_qps: float, level_s: float, **given: Any) -> None:
 @click.option("--hours", default=1.0, show_default=True, help="How long.")
 def soak(rate_qps: float, hours: float, **given: Any) -> None:
     """Hours at a constant rate: does it get slower, does it grow?"""
-    from loadtest.bench import Bench
     from loadtest.soak import drifts
 
-    with Bench.open("soak", given, _live) as bench:
+    with _open("soak", given) as bench:
         trial = bench.measure(rate_qps, round(hours * 3600), "soak")
         record = bench.record()
         record.notes += [
@@ -183,9 +181,7 @@ def soak(rate_qps: float, hours: float, **given: Any) -> None:
 @click.option("--start-rate", "start_qps", default=5000.0, show_default=True)
 def calibrate(start_qps: float, **given: Any) -> None:
     """The generator's own ceiling, against a server that does nothing."""
-    from loadtest.bench import Bench
-
-    with Bench.open("run", given, _live, ask_service=False) as bench:
+    with _open("run", given, ask_service=False) as bench:
         found = bench.generator.calibrate(start_qps, ceiling=True)
     per_core = found.sustained_qps / max(found.processes, 1)
     click.echo(
@@ -239,6 +235,17 @@ def indexing(folders: tuple[Path, ...], out: Path, instance: str | None, region:
     for step in record.indexing:
         click.echo(f"{step.step}: {units.count(step.items)} items in {units.seconds(step.seconds)}")
     click.echo(f"wrote {out}")
+
+
+def _open(kind: str, given: dict[str, Any], ask_service: bool = True) -> Any:
+    """The bench; an emulated machine is refused before any load is made, so there is a reason and no record."""
+    from loadtest.bench import Bench
+
+    try:
+        return Bench(kind, given, _live, ask_service)
+    except InvalidRun as error:
+        click.echo(f"INVALID: {error}", err=True)
+        sys.exit(INVALID)
 
 
 def _live(fields: dict[str, Any]) -> None:

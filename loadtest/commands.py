@@ -6,6 +6,7 @@ None of them loads anything. The same records give the same bytes.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -91,11 +92,12 @@ def report(
         page = compare_page(comparison, records)
     if not any((html_out, markdown_out, json_out)):
         html_out = Path("report.html")
-    for target, make in (
+    made: list[tuple[Path | None, Callable[[], str]]] = [
         (html_out, lambda: html(page)),
         (markdown_out, lambda: markdown(page)),
         (json_out, lambda: report_json(records, comparison)),
-    ):
+    ]
+    for target, make in made:
         if target is None:
             continue
         if str(target) == "-":

@@ -34,14 +34,16 @@ def slots(values_us: ArrayLike) -> NDArray[np.int64]:
     # frexp gives the position of the highest set bit exactly for integers below 2^53; log2 does not.
     bits = np.frexp(values.astype(np.float64))[1].astype(np.int64)
     bucket = np.maximum(bits - (_HALF_BITS + 1), 0)
-    return (bucket << _HALF_BITS) + (values >> bucket)
+    where: NDArray[np.int64] = (bucket << _HALF_BITS) + (values >> bucket)
+    return where
 
 
 def slot_top_us(slot: ArrayLike) -> NDArray[np.int64]:
     """The highest value that is counted in the slot: what a quantile answers."""
     slot = np.asarray(slot, dtype=np.int64)
     bucket = np.maximum((slot >> _HALF_BITS) - 1, 0)
-    return ((slot - (bucket << _HALF_BITS) + 1) << bucket) - 1
+    top: NDArray[np.int64] = ((slot - (bucket << _HALF_BITS) + 1) << bucket) - 1
+    return top
 
 
 class Histogram:

@@ -33,6 +33,7 @@ Measure = Callable[[float, float, str], Trial]  # rate_qps, duration_s, role
 TOLERANCE = 0.03
 NEAR = 1.6  # the fit uses trials whose p99 is within this factor of the objective: the line is only locally straight
 LOWEST_QPS = 0.5
+TRIES = 3  # of one trial, when the generator stumbled
 
 
 class Knee(msgspec.Struct, forbid_unknown_fields=True):
@@ -59,13 +60,18 @@ def find_knee(
     confirm_s: float = 30.0,
     tolerance: float = TOLERANCE,
     tell: Callable[[str], None] = lambda line: None,
+    trials: list[Trial] | None = None,
 ) -> tuple[Knee, list[Trial]]:
-    """The knee and every trial that led to it, in order. Raises InvalidRun when the generator was the bottleneck."""
-    trials: list[Trial] = []
+    """The knee and every trial that led to it, in order. Raises InvalidRun when the generator was the bottleneck.
+
+    `trials` is filled as they are made, so that they are there even then.
+    """
+    trials = [] if trials is None else trials
+    carefully = sound(measure, trials)
 
     def passes(rate: float) -> bool:
         for attempt in ("search", "search again"):
-            trial = _made(measure(rate, search_s, "search"), trials)
+            trial = carefully(rate, search_s, "search")
             missed = objective.misses(trial, strict=False)
             tell(
                 f"{attempt}: {rate:,.4g} q/s, p99 {units.seconds(trial.response_s(0.99))}: {'; '.join(missed) or 'met'}"
@@ -95,7 +101,7 @@ def find_knee(
 
     rate, confirmed = low, False
     for _ in range(8):
-        trial = _made(measure(rate, confirm_s, "confirm"), trials)
+        trial = carefully(rate, confirm_s, "confirm")
         missed = objective.misses(trial, strict=True)
         tell(f"confirm: {rate:,.4g} q/s: {'; '.join(missed) or 'met'}")
         if not missed:
@@ -119,14 +125,26 @@ def find_knee(
     )
 
 
-def _made(trial: Trial, trials: list[Trial]) -> Trial:
-    trials.append(trial)
-    if trial.invalid_by_generator:
+def sound(measure: Measure, trials: list[Trial], tries: int = TRIES) -> Measure:
+    """`measure`, repeated when the generator itself stumbled; every trial goes to `trials`, the stumbles as "voided".
+
+    One garbage collection of a neighbour must not end an hour of measuring. The last stumble raises InvalidRun.
+    """
+
+    def careful(rate_qps: float, duration_s: float, role: str) -> Trial:
+        for _ in range(tries):
+            trial = measure(rate_qps, duration_s, role)
+            trials.append(trial)
+            if not trial.invalid_by_generator:
+                return trial
+            trial.role = "voided"
+        trial.role = role
         raise InvalidRun(
             f"at {trial.offered_qps:,.4g} q/s the generator was the bottleneck: {'; '.join(reasons(trial))}. "
             "Give it more processes, or a machine of its own"
         )
-    return trial
+
+    return careful
 
 
 def crossing(
@@ -136,7 +154,7 @@ def crossing(
 
     The middle of the bracket, and its ends, when fewer than three rates lie near the objective.
     """
-    near = [t for t in trials if slo_s / NEAR <= t.response_s(0.99) <= slo_s * NEAR]
+    near = [t for t in trials if t.role != "voided" and slo_s / NEAR <= t.response_s(0.99) <= slo_s * NEAR]
     near = [t for t in near if t.planned and bracket[0] / 2 <= t.offered_qps <= bracket[1] * 2]
     middle = math.sqrt(bracket[0] * bracket[1])
     if len({t.offered_qps for t in near}) < 3:

@@ -25,9 +25,9 @@ def log_batch(entry: Any, service_ms: NDArray[np.float64], bytes_each: int = 0) 
         return
     now = time.time()
     second = int(now)
-    if entry.use_response_times_cache and entry.last_request_timestamp:
-        if second > int(entry.last_request_timestamp):
-            entry._cache_response_times(second - 1)
+    last = entry.last_request_timestamp
+    if entry.use_response_times_cache and last and second > int(last):
+        entry._cache_response_times(second - 1)
     count = int(service_ms.size)
     entry.num_requests += count
     entry.num_reqs_per_sec[second] += count

@@ -31,7 +31,6 @@ from loadtest.workload import Workload
 runners.WORKER_REPORT_INTERVAL = 1.0  # the live line is once a second
 
 
-@events.init_command_line_parser.add_listener
 def options(parser: Any) -> None:
     add = parser.add_argument
     add(
@@ -134,9 +133,14 @@ class Site:
         part = session.part()
         session.close()
         if isinstance(self.environment.runner, WorkerRunner):
-            self.environment.runner.send_message("perwatt_part", msgspec.json.encode(part).decode())
+            self.environment.runner.send_message("perwatt_part", {"part": msgspec.json.encode(part).decode()})
         elif self.conductor is not None:
             self.conductor.collect("local", part)
+
+    def hear(self, client: str, part: str) -> None:
+        """In the master: a worker's part."""
+        if self.conductor is not None:
+            self.conductor.collect(client, msgspec.json.decode(part, type=Part))
 
 
 _SITES: dict[int, Site] = {}
@@ -146,7 +150,6 @@ def site_of(environment: Any) -> Site:
     return _SITES.setdefault(id(environment), Site(environment))
 
 
-@events.init.add_listener
 def listen(environment: Any, **_: Any) -> None:
     site = site_of(environment)
     runner = environment.runner
@@ -155,18 +158,14 @@ def listen(environment: Any, **_: Any) -> None:
     elif isinstance(runner, MasterRunner):
         runner.register_message(
             "perwatt_part",
-            lambda environment, msg, **_: (
-                site.conductor and site.conductor.collect(msg.node_id, msgspec.json.decode(msg.data, type=Part))
-            ),
+            lambda environment, msg, **_: site.hear(msg.node_id, msg.data["part"]),
         )
 
 
-@events.test_start.add_listener
 def test_start(environment: Any, **_: Any) -> None:
     site_of(environment).start()
 
 
-@events.spawning_complete.add_listener
 def spawned(user_count: int, **_: Any) -> None:
     for site in _SITES.values():
         conductor = site.conductor
@@ -179,7 +178,6 @@ def spawned(user_count: int, **_: Any) -> None:
             site.begin(window_from(message))
 
 
-@events.test_stopping.add_listener
 def stopping(environment: Any, **_: Any) -> None:
     site = site_of(environment)
     if site.session is not None and site.session.window[1] == float("inf"):
@@ -188,15 +186,14 @@ def stopping(environment: Any, **_: Any) -> None:
         site.conductor.cut(site.session)
 
 
-@events.report_to_master.add_listener
 def report(client_id: str, data: dict[str, Any]) -> None:
     for site in _SITES.values():
         if site.session is not None:
             data["perwatt"] = site.session.live()
 
 
-@events.worker_report.add_listener
 def hear(client_id: str, data: dict[str, Any]) -> None:
+    """In the master: a worker's counters for the live line."""
     for site in _SITES.values():
         if site.conductor is not None and "perwatt" in data:
             site.conductor.report(client_id, data["perwatt"])
@@ -214,3 +211,13 @@ class Searcher(User):
         site = site_of(self.environment)
         if site.session is not None:
             site.session.pump.close_streams(1)
+
+
+hooks: Any = events  # locust does not type its events
+hooks.init_command_line_parser.add_listener(options)
+hooks.init.add_listener(listen)
+hooks.test_start.add_listener(test_start)
+hooks.spawning_complete.add_listener(spawned)
+hooks.test_stopping.add_listener(stopping)
+hooks.report_to_master.add_listener(report)
+hooks.worker_report.add_listener(hear)

@@ -248,7 +248,6 @@ class Pump:
 
 
 def _name(error: OSError) -> str:
-    return {
-        ConnectionRefusedError: "connection refused",
-        ConnectionResetError: "connection reset",
-    }.get(type(error), f"socket error {error.errno}")
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused"
+    return "connection reset" if isinstance(error, ConnectionResetError) else f"socket error {error.errno}"

@@ -112,11 +112,10 @@ class Record(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         ):
             if machine is not None and machine.emulated:
                 found.append(f"the {whose} is emulated: {machine.emulated[0]}")
-        for trial in self.trials:
-            judged = trial.role in ("run", "soak", "confirm", "curve")
-            for reason in reasons(trial) if judged else []:
-                if self.kind == "run" or trial.invalid_by_generator:
-                    found.append(f"{trial.role} at {trial.offered_qps:,.4g} q/s: {reason}")
+        for trial in (t for t in self.trials if t.role != "voided"):
+            # A search may overload the service (sheds), and a run may not; nothing may overload the generator.
+            if self.kind == "run" or trial.invalid_by_generator:
+                found += [f"{trial.role} at {trial.offered_qps:,.4g} q/s: {reason}" for reason in reasons(trial)]
         return found
 
 

@@ -66,10 +66,8 @@ def simulated_trial(
     warmup_s: float = 5.0,
 ) -> Trial:
     """What a perfect generator would have recorded of `queue` under Poisson load; requests of the warm-up left out."""
-    if rate_qps > 0:
-        arrivals = PoissonStream(rate_qps, seed).arrivals_s(duration_s + warmup_s)
-    else:
-        arrivals = np.zeros(0)
+    span_s = duration_s + warmup_s
+    arrivals = PoissonStream(rate_qps, seed).arrivals_s(span_s) if rate_qps > 0 else np.zeros(0)
     random = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(2,)))
     response = queue.response_s(arrivals, random) if arrivals.size else arrivals
     inside = arrivals >= warmup_s

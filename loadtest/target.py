@@ -13,8 +13,8 @@ import numpy as np
 from loadtest.errors import TargetError
 from loadtest.record import Served
 from loadtest.samples import Answer
-from loadtest.truth import Exact, Truth, recall_interval
 from loadtest.trial import Recall
+from loadtest.truth import Exact, Truth, recall_interval
 from loadtest.workload import Address, Workload
 
 

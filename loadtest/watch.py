@@ -22,11 +22,12 @@ def listeners(url: str) -> list[psutil.Process]:
     found: dict[int, psutil.Process] = {}
     with contextlib.suppress(psutil.Error):
         for connection in psutil.net_connections("tcp"):
-            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == (parts.port or 80):
-                if connection.pid:
-                    process = psutil.Process(connection.pid)
-                    for each in (process, *process.children(recursive=True)):
-                        found[each.pid] = each
+            port = connection.laddr.port if connection.laddr else None
+            if connection.status != psutil.CONN_LISTEN or port != (parts.port or 80) or not connection.pid:
+                continue
+            process = psutil.Process(connection.pid)
+            for each in (process, *process.children(recursive=True)):
+                found[each.pid] = each
     return list(found.values())
 
 

@@ -79,7 +79,8 @@ def body_of(data: bytes) -> bytes:
     head = data.find(b"\r\n\r\n")
     if b"\r\ntransfer-encoding: chunked" not in data[:head].lower():
         return data[head + 4 :]
-    parts, at = [], head + 4
+    parts: list[bytes] = []
+    at = head + 4
     while True:
         line = data.find(b"\r\n", at)
         size = int(data[at:line].split(b";")[0], 16)

@@ -139,6 +139,6 @@ def popularity(name: str, count: int) -> NDArray[np.float64]:
     if kind not in ("uniform", "zipf") or exponent < 0:
         raise WorkloadError(f"unknown popularity {name!r}: expected uniform or zipf:<exponent ≥ 0>")
     weights = np.arange(1, count + 1, dtype=np.float64) ** -exponent
-    cumulative = np.cumsum(weights) / weights.sum()
+    cumulative: NDArray[np.float64] = np.cumsum(weights) / weights.sum()
     cumulative[-1] = 1.0
     return cumulative

@@ -28,10 +28,9 @@ def show(root: Path, powercap: Path | None, redfish: str | None, shelly: str | N
     if chosen is None:
         machine = read_machine(root, ask_imds=False)
         cores = machine.cores or machine.threads
-        low_high = [modelled_watts(machine.microarchitecture, cores, u) for u in (0.0, 1.0)]
-        if low_high[0] is not None and low_high[1] is not None:
-            idle, full = low_high
-            assert idle is not None and full is not None
+        idle = modelled_watts(machine.microarchitecture, cores, 0.0)
+        full = modelled_watts(machine.microarchitecture, cores, 1.0)
+        if idle is not None and full is not None:
             lines.append(
                 f"Modelled, not measured, for {cores} cores of {machine.microarchitecture}: idle {units.watts(idle.low_w)} to "
                 f"{units.watts(idle.high_w)}, full {units.watts(full.low_w)} to {units.watts(full.high_w)} ({', '.join(full.models)})"

@@ -37,7 +37,8 @@ def compare_page(comparison: Comparison, records: Sequence[Record]) -> Page:
     arms = by_arm(records)
     pair = [(name, arms[name][0]) for name in (comparison.baseline, comparison.candidate)]
     first = pair[0][1]
-    sections = [_ratios_section(comparison)] if not comparison.problems else [_problems_section(comparison)]
+    sections: list[Section | None] = []
+    sections.append(_problems_section(comparison) if comparison.problems else _ratios_section(comparison))
     if not comparison.problems:
         sections += [_arms_section(comparison, arms), _curves_section(pair), _energy_section(comparison)]
         sections.append(_sensitivity_section(comparison, pair))

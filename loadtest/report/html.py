@@ -62,7 +62,8 @@ def _table(table: Table) -> str:
     head = "".join(f"<th scope=col>{escape(column)}</th>" for column in table.columns)
     body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>\n" for row in table.rows)
     header = f"<thead><tr>{head}</tr></thead>\n" if any(table.columns) else ""
-    whole = f"<div class=scroll><table>\n{header}<tbody>\n{body}</tbody>\n</table></div>\n"
+    note = f"<p class=detail>{escape(table.note)}</p>\n" if table.note else ""
+    whole = f"<div class=scroll><table>\n{header}<tbody>\n{body}</tbody>\n</table></div>\n{note}"
     return f"<details><summary>{escape(table.folded)}</summary>\n{whole}</details>\n" if table.folded else whole
 
 

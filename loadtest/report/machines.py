@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from loadtest import units
 from loadtest.machine import Machine
 from loadtest.record import Record
@@ -90,10 +92,16 @@ def health_table(trial: Trial) -> Table:
 def trial_tables(record: Record) -> list[Table]:
     """What was confirmed and the curve; the search that led there folded away."""
     search = [t for t in record.trials if t.role == "search"]
-    rest = [t for t in record.trials if t.role not in ("search", "idle")]
+    rest = [t for t in record.trials if t.role not in ("search", "idle", "voided")]
     tables = [_trials(record, rest)] if rest else []
     if search:
         tables.append(_trials(record, search, f"The {len(search)} trials of the search"))
+    voided = sum(t.role == "voided" for t in record.trials)
+    if voided and tables:
+        words = "trial was" if voided == 1 else "trials were"
+        tables[-1] = msgspec.structs.replace(
+            tables[-1], note=f"{voided} {words} voided and repeated: the generator stumbled."
+        )
     return tables
 
 
@@ -112,4 +120,4 @@ def _trials(record: Record, trials: Sequence[Trial], folded: str = "") -> Table:
         for trial in trials
     ]
     columns = ["Trial", "Offered/s", "Answered/s", "p50", "p99", "Not sent", "Errors", "Objective"]
-    return Table(columns, rows, folded)
+    return Table(columns, rows, folded=folded)

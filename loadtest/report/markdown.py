@@ -33,4 +33,10 @@ def _table(table: Table) -> list[str]:
     def row(cells: list[str]) -> str:
         return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
 
-    return [row(table.columns), "|" + " --- |" * len(table.columns), *(row(cells) for cells in table.rows), ""]
+    return [
+        row(table.columns),
+        "|" + " --- |" * len(table.columns),
+        *(row(cells) for cells in table.rows),
+        "",
+        *([table.note, ""] if table.note else []),
+    ]

@@ -32,6 +32,7 @@ class Table(msgspec.Struct, frozen=True):
 
     columns: list[str]
     rows: list[list[str]]
+    note: str = ""
     folded: str = ""  # the words that unfold it, for what few will read
 
 
