@@ -43,7 +43,9 @@ def null_server() -> Iterator[str]:
         yield f"http://127.0.0.1:{int(server.stdout.readline())}"
     finally:
         assert server.stdin is not None
+        assert server.stdout is not None
         server.stdin.close()
+        server.stdout.close()
         try:
             server.wait(5)
         except subprocess.TimeoutExpired:

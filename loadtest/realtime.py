@@ -41,7 +41,9 @@ def known_server(*arguments: str) -> Iterator[tuple[str, int]]:
         yield f"http://127.0.0.1:{int(server.stdout.readline())}", server.pid
     finally:
         assert server.stdin is not None
+        assert server.stdout is not None
         server.stdin.close()
+        server.stdout.close()
         try:
             server.wait(5)
         except subprocess.TimeoutExpired:

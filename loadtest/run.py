@@ -103,6 +103,8 @@ class Generator:
                     if process.poll() is None:
                         process.kill()
                         process.wait()
+                    if process.stdout is not None:
+                        process.stdout.close()
                 log.seek(0)
                 said = log.read()
             if not trial_file.exists():
