@@ -62,7 +62,8 @@ class Bench:
         self.here = read_machine()
         if self.here.emulated:
             raise InvalidRun(
-                f"this machine is emulated ({self.here.emulated[0]}): its timings say nothing about the CPU it emulates. "
+                f"this machine is emulated ({self.here.emulated[0]}): its timings say nothing about the CPU it "
+                "emulates. "
                 "Run on the real architecture"
             )
         self.objective = Objective(p99_ms=given["slo_p99_ms"], recall=given["recall_target"])
@@ -176,11 +177,13 @@ class Bench:
             trial.gates = gates(trial, self.plan.slo_p99_ms, found)
         return found
 
-    def curve(self, capacity_qps: float, level_s: float) -> None:
+    def curve(self, capacity_qps: float, level_s: float, levels: int) -> None:
         idle = (lambda: idle_trial(self.generator, level_s)) if self.local else None
         if idle is not None:
             self.trials.append(idle())
-        load_curve(sound(self.generator.measure, self.trials), None, capacity_qps, level_s=level_s, tell=_tell)
+        load_curve(
+            sound(self.generator.measure, self.trials), None, capacity_qps, level_s=level_s, levels=levels, tell=_tell
+        )
 
     # ---- the record
 

@@ -1,7 +1,7 @@
 """The generator's own ceiling, against a server that does nothing.
 
-The same processes send the same bytes on the same kind of schedule; whatever tail appears is ours and the kernel's. A run is
-believed up to a third of the rate at which that tail is still small.
+The same processes send the same bytes on the same kind of schedule; whatever tail appears is ours and the kernel's. A
+run is believed up to a third of the rate at which that tail is still small.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The command line of the harness: `perwatt loadtest run | knee | curve | soak | calibrate | selftest | indexing`.
 
-Every command that loads a service writes a run record and prints its short reading. Exit status 3: the run is invalid, no
-number was printed. Status 1 and 2 are those of any command (failure, wrong usage).
+Every command that loads a service writes a run record and prints its short reading. Exit status 3: the run is invalid,
+no number was printed. Status 1 and 2 are those of any command (failure, wrong usage).
 """
 
 from __future__ import annotations
@@ -30,28 +30,37 @@ def service_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--field", "field_", default="title", show_default=True,
                      help="Payload field to ask for, when --queries is a vectors folder."),
         click.option("-k", "k", default=10, show_default=True, help="Neighbours asked for."),
-        click.option("--effort", default=None, help="Search effort: a number, or 'auto' for the cheapest that proves --recall."),
+        click.option("--effort", default=None, help="Search effort: a number, or 'auto' for the cheapest that "
+                                                    "proves --recall."),
         click.option("--mode", type=click.Choice(["dense", "lexical", "hybrid"]), default=None),
         click.option("--popularity", default="uniform", show_default=True, help="uniform or zipf:<exponent>."),
-        click.option("--filter", "filters", multiple=True, help="SHARE:JSON, e.g. '0.2:{\"field\":\"kind\",\"eq\":\"class\"}'."),
+        click.option("--filter", "filters", multiple=True,
+                     help="SHARE:JSON, e.g. '0.2:{\"field\":\"kind\",\"eq\":\"class\"}'."),
         click.option("--processes", default=1, show_default=True, help="Generator processes."),
         click.option("--slo-p99-ms", default=100.0, show_default=True, help="Objective for p99 of the response time."),
         click.option("--recall", "recall_target", type=float, default=None, help="Recall@k that must be proven."),
-        click.option("--recall-queries", default=300, show_default=True, help="Queries whose exact answers are fetched first."),
+        click.option("--recall-queries", default=300, show_default=True, help="Queries whose exact answers are fetched "
+                                                                              "first."),
         click.option("--max-in-flight", default=1024, show_default=True, help="Connections of each process."),
-        click.option("--timeout", "timeout_s", default=10.0, show_default=True, help="Seconds until a request is given up."),
+        click.option("--timeout", "timeout_s", default=10.0, show_default=True,
+                     help="Seconds until a request is given up."),
         click.option("--warmup", "warmup_s", default=2.0, show_default=True, help="Seconds of load before the window."),
         click.option("--seed", default=1, show_default=True),
-        click.option("--arm", default="this machine", show_default=True, help="Name of what is measured, for comparisons."),
-        click.option("--block", default=0, show_default=True, help="Block of the experiment that this trial belongs to."),
+        click.option("--arm", default="this machine", show_default=True,
+                     help="Name of what is measured, for comparisons."),
+        click.option("--block", default=0, show_default=True, help="Block of the experiment that this trial "
+                                                                   "belongs to."),
         click.option("--experiment", default="", help="Name of the experiment."),
-        click.option("--instance", default=None, help="Instance type for the price; else what the metadata service says."),
+        click.option("--instance", default=None, help="Instance type for the price; else what the metadata "
+                                                      "service says."),
         click.option("--region", default=None, help="Region for the price."),
-        click.option("--prices", type=click.Path(exists=True, path_type=Path), default=None, help="A price table of your own."),
+        click.option("--prices", type=click.Path(exists=True, path_type=Path), default=None,
+                     help="A price table of your own."),
         click.option("--server-facts", type=click.Path(exists=True, path_type=Path), default=None,
                      help="Facts of the service's machine (perwatt loadtest machine --json), if it is another one."),
         click.option("--cores-served", type=int, default=None, help="CPUs that the service is confined to."),
-        click.option("--power-source", default=None, help="Power source by name; default: the finest that is readable."),
+        click.option("--power-source", default=None, help="Power source by name; default: the finest that is "
+                                                          "readable."),
         click.option("--redfish", default=None, help="URL of a Redfish chassis."),
         click.option("--shelly", default=None, help="URL of a Shelly plug."),
         click.option("--sysfs-powercap", type=click.Path(path_type=Path), default=None),
@@ -123,6 +132,7 @@ def run(rate_qps: float, duration_s: float, calibrate_first: bool, **given: Any)
     help="Also record the load curve from idle to 100 %.",
 )
 @click.option("--level-s", default=10.0, show_default=True, help="Seconds of a level of the curve.")
+@click.option("--levels", default=10, show_default=True, help="Levels of the curve.")
 @click.option(
     "--calibrate/--no-calibrate",
     "calibrate_after",
@@ -131,7 +141,7 @@ def run(rate_qps: float, duration_s: float, calibrate_first: bool, **given: Any)
 )
 def knee(
     start_qps: float, limit_qps: float, search_s: float, confirm_s: float, tolerance: float, with_curve: bool,
-    level_s: float, calibrate_after: bool, **given: Any,
+    level_s: float, levels: int, calibrate_after: bool, **given: Any,
 ) -> None:  # fmt: skip
     """The highest rate that meets the objective, and the load curve up to it."""
     with _open("knee", given) as bench:
@@ -143,7 +153,7 @@ def knee(
         if calibrate_after:
             bench.calibrate(bench.sustained_qps())
         if with_curve:
-            bench.curve(bench.sustained_qps(), level_s)
+            bench.curve(bench.sustained_qps(), level_s, levels)
         _finish(bench.record(), bench.out)
 
 
@@ -151,10 +161,11 @@ def knee(
 @service_options
 @click.option("--capacity", "capacity_qps", required=True, type=float, help="What is 100 % (the knee), q/s.")
 @click.option("--level-s", default=10.0, show_default=True, help="Seconds of a level.")
-def curve(capacity_qps: float, level_s: float, **given: Any) -> None:
+@click.option("--levels", default=10, show_default=True, help="Levels of the curve.")
+def curve(capacity_qps: float, level_s: float, levels: int, **given: Any) -> None:
     """The load curve from idle to 100 % of a capacity that is known."""
     with _open("curve", given) as bench:
-        bench.curve(capacity_qps, level_s)
+        bench.curve(capacity_qps, level_s, levels)
         _finish(bench.record(), bench.out)
 
 

@@ -140,18 +140,21 @@ def compare(
     ):
         if ratio is not None:
             click.echo(
-                f"  queries {label}: {units.ratio(ratio.estimate)} [{units.interval(ratio.low, ratio.high)}], {ratio.blocks} blocks"
+                f"  queries {label}: {units.ratio(ratio.estimate)} [{units.interval(ratio.low, ratio.high)}], "
+                f"{ratio.blocks} blocks"
             )
     if found.modelled is not None:
         m = found.modelled
         click.echo(
-            f"  queries per joule, modelled: {units.ratio(m.p50)} [{units.interval(m.p5, m.p95)}, 5–95 %], wins with {m.wins:.0%}"
+            f"  queries per joule, modelled: {units.ratio(m.p50)} [{units.interval(m.p5, m.p95)}, 5–95 %], wins "
+            f"with {m.wins:.0%}"
         )
     if found.per_joule is None and found.per_second is not None:
         click.echo(f"  break-even power ratio: {found.per_second.estimate:.2f}")
     if found.replica is not None:
         click.echo(
-            f"  A/A: {units.ratio(found.replica.estimate)} [{units.interval(found.replica.low, found.replica.high)}, 99 %]"
+            f"  A/A: {units.ratio(found.replica.estimate)} "
+            f"[{units.interval(found.replica.low, found.replica.high)}, 99 %]"
         )
     sys.exit(verdict.exit_status)
 
@@ -179,7 +182,8 @@ def gate(runs: tuple[Path, ...], baselines: tuple[Path, ...], max_regression: fl
     click.echo(f"{found.verdict.value}: {found.why}")
     if found.verdict.exit_status != 3:
         click.echo(
-            f"  capacity {units.ratio(found.ratio)} [{units.interval(found.low, found.high)}], {max_regression:.0%} loss allowed"
+            f"  capacity {units.ratio(found.ratio)} [{units.interval(found.low, found.high)}], "
+            f"{max_regression:.0%} loss allowed"
         )
     sys.exit(found.verdict.exit_status)
 
@@ -213,8 +217,10 @@ def list_(table: Path | None, pattern: str) -> None:
         if pattern in price.instance:
             per_core = price.usd_per_hour / price.cores
             click.echo(
-                f"{price.instance:18} {price.region:10} {price.architecture:6} {price.microarchitecture:19} {price.vcpus:4} vCPU "
-                f"{price.cores:4} cores {price.memory_gib:6g} GiB  ${price.usd_per_hour:<9g}/h  ${per_core:.5f} a core  {price.as_of}"
+                f"{price.instance:18} {price.region:10} {price.architecture:6} {price.microarchitecture:19} "
+                f"{price.vcpus:4} vCPU "
+                f"{price.cores:4} cores {price.memory_gib:6g} GiB  ${price.usd_per_hour:<9g}/h  ${per_core:.5f} a "
+                f"core  {price.as_of}"
             )
 
 
@@ -262,7 +268,8 @@ def fleet(
     for record in _records(runs):
         found = sized(record, demand)
         click.echo(
-            f"{found.arm}: {found.machines_at_peak} machines at the peak, {units.percent(found.utilisation_at_peak)} used ({found.price})"
+            f"{found.arm}: {found.machines_at_peak} machines at the peak, "
+            f"{units.percent(found.utilisation_at_peak)} used ({found.price})"
         )
         if found.usd_per_month is not None:
             click.echo(f"  {units.dollars(found.usd_per_month)} a month")

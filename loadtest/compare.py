@@ -1,9 +1,9 @@
 """Two arms compared at equal recall and equal latency: per second, per dollar, and per joule where joules are known.
 
-An experiment is a folder of run records with arms and blocks. Before any ratio is formed the records must be of one kind:
-the same questions, the same objective, none invalid, none emulated, and either all simulated or none. A replica of the
-baseline (arm A′) is compared with it in the same way; its interval must contain 1, or the method has failed on this very
-occasion, and its spread is the noise floor that is printed.
+An experiment is a folder of run records with arms and blocks. Before any ratio is formed the records must be of one
+kind: the same questions, the same objective, none invalid, none emulated, and either all simulated or none. A replica
+of the baseline (arm A′) is compared with it in the same way; its interval must contain 1, or the method has failed on
+this very occasion, and its spread is the noise floor that is printed.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def break_even_power(self) -> Ratio | None:
-        """ρ*: the candidate wins a joule exactly if P_candidate / P_baseline is below this. It is the ratio of rates."""
+        """ρ*: the candidate wins a joule exactly if P_candidate / P_baseline is below it. It is the ratio of rates."""
         return self.per_second
 
     @property
@@ -99,7 +99,8 @@ def compare(
     empty = Comparison(
         baseline=baseline, candidate=candidate, per_second=None, per_dollar=None, per_joule=None, joule_domain="",
         modelled=None, replica=None, noise_floor=math.inf, detectable=math.inf, margin=margin,
-        problems=tuple(problems), reasons=(), verdicts=dict.fromkeys(("per second", "per dollar", "per joule"), Verdict.INVALID),
+        problems=tuple(problems), reasons=(),
+        verdicts=dict.fromkeys(("per second", "per dollar", "per joule"), Verdict.INVALID),
     )  # fmt: skip
     if problems:
         return empty
@@ -112,7 +113,8 @@ def compare(
     aa = paired_ratio(_rates(arms[replica]), _rates(arms[baseline]), 0.99) if replica else None
     if aa is not None and not aa.low <= 1 <= aa.high:
         problem = (
-            f"the replica of the baseline came out at {aa.estimate:.3f} [{aa.low:.3f}, {aa.high:.3f}] of itself (99 %): "
+            f"the replica of the baseline came out at {aa.estimate:.3f} [{aa.low:.3f}, {aa.high:.3f}] of itself "
+            "(99 %): "
             "something other than the arms changed between the runs"
         )
         return msgspec.structs.replace(empty, problems=(problem,), replica=aa)
@@ -154,7 +156,8 @@ def _same_question(records: Sequence[Record]) -> None:
         ours, theirs = record.asked, first.asked
         if (ours and ours.fingerprint) != (theirs and theirs.fingerprint) and not _only_effort_differs(record, first):
             raise RecordError(
-                f"{record.label.arm} and {first.label.arm} were asked different questions (workload fingerprints differ): "
+                f"{record.label.arm} and {first.label.arm} were asked different questions (workload fingerprints "
+                "differ): "
                 "use the same query file, k, filters and popularity"
             )
 

@@ -1,8 +1,8 @@
 """The whole load curve, not only its end: idle, then 10 % to 100 % of the sustained rate.
 
-Servers spend most of their life at part load. Arm servers in the published results idle near half of their full power and
-x86 servers near a fifth of it, so who wins a joule at the knee may lose it at night. SPECpower's summary is kept: queries
-over joules, summed over all levels including idle.
+Servers spend most of their life at part load. Arm servers in the published results idle near half of their full power
+and x86 servers near a fifth of it, so who wins a joule at the knee may lose it at night. SPECpower's summary is kept:
+queries over joules, summed over all levels including idle.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from loadtest.knee import Measure
 from loadtest.trial import Trial
 
-LEVELS = tuple(round(0.1 * step, 1) for step in range(1, 11))
+LEVELS = 10
 
 
 def load_curve(
@@ -21,12 +21,12 @@ def load_curve(
     capacity_qps: float,
     *,
     level_s: float = 10.0,
-    levels: Sequence[float] = LEVELS,
+    levels: int = LEVELS,
     tell: Callable[[str], None] = lambda line: None,
 ) -> list[Trial]:
-    """Trials from idle (when it can be watched) to full load, in rising order."""
+    """Trials from idle (when it can be watched) to full load in so many equal steps."""
     trials = [idle()] if idle is not None else []
-    for level in levels:
+    for level in (step / levels for step in range(1, levels + 1)):
         trial = measure(level * capacity_qps, level_s, "curve")
         tell(f"curve: {level:.0%}, {trial.offered_qps:,.4g} q/s, p99 {trial.response_s(0.99) * 1e3:.3g} ms")
         trials.append(trial)

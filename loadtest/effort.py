@@ -1,7 +1,7 @@
 """Equal recall: the cheapest search effort that proves the target, found on each machine for itself.
 
-Two machines are compared at the same recall, not at the same parameter. The effort is doubled until the *lower* 95 % bound
-of recall meets the target and then narrowed, so a machine does not win by being a little less exact.
+Two machines are compared at the same recall, not at the same parameter. The effort is doubled until the *lower* 95 %
+bound of recall meets the target and then narrowed, so a machine does not win by being a little less exact.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ def cheapest_effort(
         if high > HIGHEST:
             best = seen[high // 2]
             raise TargetError(
-                f"recall {target:g} is not proven even at effort {high // 2}: {best.mean:.4f}, lower bound {best.low:.4f} "
+                f"recall {target:g} is not proven even at effort {high // 2}: {best.mean:.4f}, lower bound "
+                f"{best.low:.4f} "
                 f"over {best.queries} queries. More queries narrow the bound; otherwise the index itself must be finer"
             )
     low = high // 2 if high > LOWEST else 0

@@ -1,8 +1,8 @@
 """A migration that never happened: two simulated machines, to see what a comparison looks like before there is one.
 
-Both are queues in virtual time whose speed is planted, with blocks that share a slow or fast hour as clouds have them. Every
-record is marked as simulated, the machines are called so, and the report prints it across the top. The instance names only
-lend their price; no figure here says anything about them.
+Both are queues in virtual time whose speed is planted, with blocks that share a slow or fast hour as clouds have them.
+Every record is marked as simulated, the machines are called so, and the report prints it across the top. The instance
+names only lend their price; no figure here says anything about them.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ def simulated_record(
 ) -> Record:
     """One knee of a simulated machine that is `speed` times as fast as the base, on a day with its own luck.
 
-    `block_noise` and `noise` are log standard deviations: of the hour, which all arms of a block share, and of the trial.
+    `block_noise` and `noise` are log standard deviations: of the hour, which all arms of a block share, and of the
+    trial.
     """
     hour = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0, block))).normal(0, block_noise)
     own_key = (1, block, sum(map(ord, arm)))
@@ -65,7 +66,8 @@ def simulated_record(
         knee=knee,
         price=price,
         notes=[
-            "simulated: queues in virtual time with a planted speed; nothing was measured; instance names only lend their price"
+            "simulated: queues in virtual time with a planted speed; nothing was measured; instance names only "
+            "lend their price"
         ],
     )
 

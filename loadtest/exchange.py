@@ -1,8 +1,8 @@
 """How the processes of one run agree on the window and bring their parts together, over Locust's own messages.
 
-The master (or the only process) decides the window once all users are spawned, tells the workers, watches, collects a part
-from each, and writes the trial. The monotonic clock is one for all processes of a machine; a worker on another machine has
-its own and is told how long from now instead.
+The master (or the only process) decides the window once all users are spawned, tells the workers, watches, collects a
+part from each, and writes the trial. The monotonic clock is one for all processes of a machine; a worker on another
+machine has its own and is told how long from now instead.
 """
 
 from __future__ import annotations

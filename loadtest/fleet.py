@@ -1,8 +1,9 @@
 """From a knee to a bill: how many machines a real day needs, what they cost a month, and what they draw.
 
-The user gives the peak rate, the shape of the day and the headroom; nothing is assumed about them silently. Every machine
-serves the same share of the load; the fleet either stays at its peak size or follows the hours. Energy is power at each
-hour's utilisation times PUE, with the interval that power has; carbon is energy times the grid factor that was given.
+The user gives the peak rate, the shape of the day and the headroom; nothing is assumed about them silently. Every
+machine serves the same share of the load; the fleet either stays at its peak size or follows the hours. Energy is power
+at each hour's utilisation times PUE, with the interval that power has; carbon is energy times the grid factor that was
+given.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from loadtest.prices.table import HOURS_A_MONTH
 from loadtest.reading import capacity, headline_trial, side_of
 from loadtest.record import Record
 
-# Share of the peak in each hour of the day, midnight first. "office" is a single-timezone working day, "evening" a consumer
+# Share of the peak in each hour of the day, midnight first. "office" is a single-timezone working day, "evening" a
+# consumer
 # service; both are round numbers to start a discussion with, not measurements.
 SHAPES: dict[str, tuple[float, ...]] = {
     "flat": (1.0,) * 24,

@@ -1,8 +1,9 @@
 """A regression gate for a pipeline: is this build slower than the last by more than is allowed?
 
-The same interval and the same exit statuses as a comparison, with the allowed regression as the margin. Blocks are paired
-by number when both sides have them; runs of different days have nothing to pair by and are compared as two samples, on
-logarithms, with unequal variances (Welch). One run a side is inconclusive: it says nothing about run-to-run noise.
+The same interval and the same exit statuses as a comparison, with the allowed regression as the margin. Blocks are
+paired by number when both sides have them; runs of different days have nothing to pair by and are compared as two
+samples, on logarithms, with unequal variances (Welch). One run a side is inconclusive: it says nothing about run-to-run
+noise.
 """
 
 from __future__ import annotations

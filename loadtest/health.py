@@ -1,8 +1,8 @@
 """Was it the service that was measured, or ourselves? The gates that a trial must pass before its numbers are shown.
 
 A generator that is itself too slow reports its own queue as the service's, and reports a lower rate as if nothing had
-happened. So each way of being too slow has a gate with a number. A gate that could not be checked says so; it is not taken
-as passed. Only sheds blame the service: all connections were waiting for it.
+happened. So each way of being too slow has a gate with a number. A gate that could not be checked says so; it is not
+taken as passed. Only sheds blame the service: all connections were waiting for it.
 """
 
 from __future__ import annotations

@@ -1,12 +1,13 @@
 """Latency histograms: HdrHistogram's layout, counted by numpy.
 
 Counts lie exactly as HdrHistogram lays them out (1 µs to one hour, three significant digits), so that a histogram is
-encoded and decoded by the library itself and any HdrHistogram tool can read what is in a run record. Counting is done here
-in batches: the library's `record_value` costs 3 µs a value in Python, which would be a fifth of the generator's time.
+encoded and decoded by the library itself and any HdrHistogram tool can read what is in a run record. Counting is done
+here in batches: the library's `record_value` costs 3 µs a value in Python, which would be a fifth of the generator's
+time.
 
-One thing differs from the textbook: a quantile may be asked *with* requests that were never answered. A send that had to be
-dropped and an answer that never came are not absent from the sample, they are its worst part. They are counted as beyond
-every recorded value, so the quantile is infinite as soon as it reaches into them.
+One thing differs from the textbook: a quantile may be asked *with* requests that were never answered. A send that had
+to be dropped and an answer that never came are not absent from the sample, they are its worst part. They are counted as
+beyond every recorded value, so the quantile is infinite as soon as it reaches into them.
 """
 
 from __future__ import annotations
@@ -79,8 +80,8 @@ class Histogram:
     def quantile_s(self, q: float, beyond: int = 0) -> float:
         """The smallest recorded duration that a share `q` of all requests does not exceed, in seconds.
 
-        `beyond` requests were never answered: they count in the share and lie above everything recorded. Returns inf when
-        the quantile falls among them, nan when there is nothing at all.
+        `beyond` requests were never answered: they count in the share and lie above everything recorded. Returns inf
+        when the quantile falls among them, nan when there is nothing at all.
         """
         total = self.total + beyond
         if total == 0:

@@ -1,8 +1,8 @@
 """What an index costs to make: documents embedded and vectors built, a joule and a dollar, from the runs' own records.
 
-Nightly rebuilds are part of the bill. `embed.json` keeps what its run did and took, and a generation's `manifest.json` what
-building took; both are read here, nothing is run again. Documents that were found in the cache were not embedded and do not
-count as work.
+Nightly rebuilds are part of the bill. `embed.json` keeps what its run did and took, and a generation's `manifest.json`
+what building took; both are read here, nothing is run again. Documents that were found in the cache were not embedded
+and do not count as work.
 """
 
 from __future__ import annotations

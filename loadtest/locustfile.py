@@ -1,9 +1,10 @@
-"""The open-loop search load for Locust: `locust -f loadtest/locustfile.py --host http://127.0.0.1:8000 --queries q.jsonl`.
+"""The open-loop search load for Locust: `locust -f loadtest/locustfile.py --host http://127.0.0.1:8000 --queries
+q.jsonl`.
 
 A Locust user here is one Poisson stream of `--rate-per-user` queries a second, so the users slider of the web UI is the
-offered load. Locust's console, CSV and HTML keep working and show service time in Locust's rounding; what counts (response
-time from the schedule, shed sends, recall, the generator's own health) is in the trial that `--trial` names, and
-`perwatt loadtest run` makes a run record of it.
+offered load. Locust's console, CSV and HTML keep working and show service time in Locust's rounding; what counts
+(response time from the schedule, shed sends, recall, the generator's own health) is in the trial that `--trial` names,
+and `perwatt loadtest run` makes a run record of it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What counts as good enough, and whether a trial was: the service-level objective of a search.
 
-A rate is sustained when the tail meets the objective, nearly nothing fails, nearly everything that was due was answered,
-and the answers are still the right ones. One of these alone is easy to have.
+A rate is sustained when the tail meets the objective, nearly nothing fails, nearly everything that was due was
+answered, and the answers are still the right ones. One of these alone is easy to have.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ class Objective(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def misses(self, trial: Trial, strict: bool) -> list[str]:
         """Why the trial does not meet the objective; empty when it does.
 
-        `strict` demands the upper end of the interval of p99 and the lower end of recall's; otherwise the point estimates
-        decide, which is what a search for the crossing needs: it must not be biased to one side.
+        `strict` demands the upper end of the interval of p99 and the lower end of recall's; otherwise the point
+        estimates decide, which is what a search for the crossing needs: it must not be biased to one side.
         """
         missed = []
         p99_s = trial.response_s(0.99)

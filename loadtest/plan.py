@@ -1,7 +1,8 @@
-"""What one trial is to do: where to, with which queries, how fast, how long. Everything that decides the numbers is here.
+"""What one trial is to do: where to, with which queries, how fast, how long. Everything that decides the numbers is
+here.
 
-A plan travels as a file: `perwatt loadtest` writes it, the Locust processes read it. What is secret (an API key) is not in
-it but in the environment of those processes (PERWATT_API_KEY).
+A plan travels as a file: `perwatt loadtest` writes it, the Locust processes read it. What is secret (an API key) is not
+in it but in the environment of those processes (PERWATT_API_KEY).
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """The open-loop engine: sends each request when it is due, whatever became of the ones before.
 
 The textbook generator has a thread or a greenlet for each user, which sends, waits, and sends again; when the service
-slows, so does the load (a closed loop), and the slow times are the ones that are sampled least (coordinated omission). Here
-one timer wakes for the next arrival of the schedule, takes an idle connection, and writes. Answers come back as events of
-the sockets. No greenlet is switched in between: everything runs as callbacks in gevent's loop, which is what makes one core
-reach tens of thousands of requests a second.
+slows, so does the load (a closed loop), and the slow times are the ones that are sampled least (coordinated omission).
+Here one timer wakes for the next arrival of the schedule, takes an idle connection, and writes. Answers come back as
+events of the sockets. No greenlet is switched in between: everything runs as callbacks in gevent's loop, which is what
+makes one core reach tens of thousands of requests a second.
 
 Three fates of a scheduled request are told apart, because they have different culprits:
     shed      every allowed connection was still waiting for an answer: the service did not keep up
@@ -48,8 +48,9 @@ class _Connection:
 class Pump:
     """Sends the requests of `workload` on the schedule of its streams until they are closed.
 
-    `answered` collects (due, sent, done) triples flat, monotonic seconds, of requests answered with 200; whoever reads it
-    swaps in an empty list. `failed` counts (kind, second it was due in), `samples` holds (request, sent, done, raw response).
+    `answered` collects (due, sent, done) triples flat, monotonic seconds, of requests answered with 200; whoever reads
+    it swaps in an empty list. `failed` counts (kind, second it was due in), `samples` holds (request, sent, done, raw
+    response).
     """
 
     def __init__(self, workload: Workload, loop: Any, make_socket: type[socket.socket]) -> None:

@@ -19,7 +19,9 @@ from loadtest.errors import WorkloadError
 
 
 class Query(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
-    """One query: exactly one of text, vector (floats) and id; with a filter of its own, and the ids of its true neighbours."""
+    """One query: exactly one of text, vector (floats) and id; with a filter of its own, and the ids of its true
+    neighbours.
+    """
 
     text: str | None = None
     vector: list[float] | None = None

@@ -1,9 +1,10 @@
 """The ratio of two arms, with an interval that has been tried on identical machines.
 
-The unit is one trial on one machine, never a request: requests share their machine's luck. Trials are made in blocks, each
-with every arm in random order, and only ratios within a block count, so a slow hour of the cloud cancels. The estimate is
-the exponential of the mean log ratio. Two intervals are formed, Student's t on the log ratios and a bootstrap over blocks;
-the wider one decides, since t trusts a shape that cloud noise need not have and the bootstrap is too bold with few blocks.
+The unit is one trial on one machine, never a request: requests share their machine's luck. Trials are made in blocks,
+each with every arm in random order, and only ratios within a block count, so a slow hour of the cloud cancels. The
+estimate is the exponential of the mean log ratio. Two intervals are formed, Student's t on the log ratios and a
+bootstrap over blocks; the wider one decides, since t trusts a shape that cloud noise need not have and the bootstrap is
+too bold with few blocks.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Reading one run record: the figures that reports show, each with its evidence class, or the reason why it is not shown.
+"""Reading one run record: the figures that reports show, each with its evidence class, or the reason why it is not
+shown.
 
-Nothing here is stored. A record holds what was seen; what it means is worked out each time, so a better model of power next
-year reads this year's records.
+Nothing here is stored. A record holds what was seen; what it means is worked out each time, so a better model of power
+next year reads this year's records.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""The run record: one JSON file with everything needed to make every report again. Reports read it; nothing else is kept.
+"""The run record: one JSON file with everything needed to make every report again. Reports read it; nothing else is
+kept.
 
 A record holds raw counts and encoded histograms, the machines, what was asked, what it cost and where each figure comes
-from. It is written once, atomically, and checked strictly when read: an unknown field is a version that this code does not
-know, and guessing at its meaning is how wrong numbers are made.
+from. It is written once, atomically, and checked strictly when read: an unknown field is a version that this code does
+not know, and guessing at its meaning is how wrong numbers are made.
 """
 
 from __future__ import annotations
@@ -74,7 +75,9 @@ class Indexing(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Record(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """One run. `server` is the machine under test, None when it was not told; `shared` says that the generator ran on it."""
+    """One run. `server` is the machine under test, None when it was not told; `shared` says that the generator ran on
+    it.
+    """
 
     format: str = FORMAT
     kind: str  # run, knee, curve, soak, indexing

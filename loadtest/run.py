@@ -1,8 +1,8 @@
 """One trial against a real service: start the generator, watch the machine meanwhile, put it all together.
 
-The generator is Locust in processes of its own (gevent changes the process it lives in, and boto3 with it). It tells the
-window on its standard output as soon as it is agreed, so the power meter and the process watcher here read at exactly its
-ends; the monotonic clock is the same for all processes of a machine.
+The generator is Locust in processes of its own (gevent changes the process it lives in, and boto3 with it). It tells
+the window on its standard output as soon as it is agreed, so the power meter and the process watcher here read at
+exactly its ends; the monotonic clock is the same for all processes of a machine.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Reading a sample of the answers in full: are they the right ones, and what does the service say about itself?
 
-A fast wrong answer is not a fast answer. A few responses a second are decoded outside the path of the requests: their ids
-are compared with the exact ones (recall), their generation and model with one another (a switch in mid-run is seen), and
-the service's own clock with ours.
+A fast wrong answer is not a fast answer. A few responses a second are decoded outside the path of the requests: their
+ids are compared with the exact ones (recall), their generation and model with one another (a switch in mid-run is
+seen), and the service's own clock with ours.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """When requests are due: a Poisson process, drawn in advance from a seed, that does not care how the service fares.
 
-Users arrive independently of one another and of our response times. Their arrivals are therefore a Poisson process: gaps
-are exponential, not equal. The difference is not cosmetic: at 80 % load a server with constant service time makes Poisson
-arrivals wait two service times on average and perfectly paced arrivals not at all, so a paced generator finds a knee that
-no production traffic will ever see.
+Users arrive independently of one another and of our response times. Their arrivals are therefore a Poisson process:
+gaps are exponential, not equal. The difference is not cosmetic: at 80 % load a server with constant service time makes
+Poisson arrivals wait two service times on average and perfectly paced arrivals not at all, so a paced generator finds a
+knee that no production traffic will ever see.
 
 The sum of independent Poisson processes is Poisson. So each Locust user is one stream, and ten users at 50 q/s are one
 stream at 500 q/s; ramping users ramps the rate.
@@ -14,6 +14,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+MOST_QPS = 1e8  # beyond any machine; a rate that is infinite by mistake would fill the memory
 BLOCK = 4096  # gaps drawn at once: one numpy call a few times a second, 32 KiB
 
 
@@ -26,8 +27,8 @@ class PoissonStream:
     __slots__ = ("_gaps", "_left", "_random", "rate_qps")
 
     def __init__(self, rate_qps: float, seed: int, stream: tuple[int, ...] = (0,)) -> None:
-        if not rate_qps > 0:
-            raise ValueError(f"the rate of a stream must be above 0 q/s, got {rate_qps}")
+        if not 0 < rate_qps < MOST_QPS:
+            raise ValueError(f"the rate of a stream must be above 0 and below {MOST_QPS:g} q/s, got {rate_qps}")
         self.rate_qps = rate_qps
         self._random = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=stream))
         self._gaps: list[float] = []

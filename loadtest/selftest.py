@@ -1,8 +1,8 @@
 """The harness turned on itself: what does it say where the truth is known?
 
-The short form runs in virtual time and takes seconds; it belongs to every test run. The full form adds proofs against real
-processes and real clocks: a server with a planted capacity over HTTP, a stopped server, a starved generator, a pair of equal
-runs. Those need a quiet machine, so they have a command of their own and are not part of the tests.
+The short form runs in virtual time and takes seconds; it belongs to every test run. The full form adds proofs against
+real processes and real clocks: a server with a planted capacity over HTTP, a stopped server, a starved generator, a
+pair of equal runs. Those need a quiet machine, so they have a command of their own and are not part of the tests.
 """
 
 from __future__ import annotations
@@ -67,7 +67,9 @@ def knee_proof(name: str, queue: Queue, slo_s: float, seed: int = 11) -> Proof:
 
 
 def experiment(factor: float, blocks: int, seed: int) -> tuple[float, float]:
-    """The interval of one simulated experiment: blocks with shared luck, trials with their own, tails heavier than normal."""
+    """The interval of one simulated experiment: blocks with shared luck, trials with their own, tails heavier than
+    normal.
+    """
     random = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(9,)))
     hour = random.normal(0, 0.10, blocks)
 
@@ -102,7 +104,7 @@ def planted_proof(factor: float) -> Proof:
 
 
 def same_machine_proof() -> Proof:
-    """One microarchitecture against itself is 1.00 in every model, and no model looks at the name of an architecture."""
+    """One microarchitecture against itself is 1.00 in every model, and no model looks at an architecture's name."""
     wrong = []
     for micro in sorted({row.microarchitecture for row in coefficients()}):
         ratio = power_ratio(Side(micro, 8, 0.8), Side(micro, 8, 0.8))

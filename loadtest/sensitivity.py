@@ -1,8 +1,8 @@
 """What would change the verdict: break-even points, and a tornado of the things we do not know.
 
-Each bar of the tornado moves one input over its range and leaves the others at their middle; a bar that crosses 1 could by
-itself turn the verdict around. The inputs are what a reader may disbelieve: the measurement's own noise, the prices, and for
-joules the power models.
+Each bar of the tornado moves one input over its range and leaves the others at their middle; a bar that crosses 1 could
+by itself turn the verdict around. The inputs are what a reader may disbelieve: the measurement's own noise, the prices,
+and for joules the power models.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """One generator process during one trial: the pump, what it recorded, and how well the process itself kept up.
 
-A ticker of 10 ms does the housekeeping and is the stall probe at the same time: how late it is called is how long the loop
-was busy with something else. What the pump collected is counted into histograms twenty times a second, in numpy, outside the
-path of a request.
+A ticker of 10 ms does the housekeeping and is the stall probe at the same time: how late it is called is how long the
+loop was busy with something else. What the pump collected is counted into histograms twenty times a second, in numpy,
+outside the path of a request.
 
 The window is whole seconds of the monotonic clock, so that counters of seconds add up to exactly the window.
 """
@@ -49,7 +49,7 @@ class Part(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Session:
-    """Owned by the Locust process; `begin` with the window once it is agreed, `ended` tells when the part is complete."""
+    """Owned by the Locust process; `begin` with the agreed window; `ended` tells when the part is complete."""
 
     def __init__(self, plan: Plan, workload: Workload, loop: Any, make_socket: Any, truth: Any = None) -> None:
         self.plan = plan

@@ -1,8 +1,8 @@
 """Queues in virtual time: servers whose knee is known on paper, measured by the very code that measures real ones.
 
-M/D/1 has one server with constant service time, M/M/c has c with exponential ones; both are fed by the schedule that the
-real generator uses. Nothing waits for a clock, so an hour of load takes a second and always gives the same numbers. Trials
-made here are marked as simulated by whoever records them; they are for proving the harness and for examples.
+M/D/1 has one server with constant service time, M/M/c has c with exponential ones; both are fed by the schedule that
+the real generator uses. Nothing waits for a clock, so an hour of load takes a second and always gives the same numbers.
+Trials made here are marked as simulated by whoever records them; they are for proving the harness and for examples.
 """
 
 from __future__ import annotations
@@ -104,23 +104,34 @@ def simulated_trial(
 
 
 def md1_response_cdf(t_s: float, rate_qps: float, service_s: float) -> float:
-    """P(response ≤ t) of M/D/1 (Erlang 1909, by Crommelin's sum for the wait).
+    """P(response ≤ t) of M/D/1, by Franx's sum (Operations Research Letters 29, 2001), whose terms are all positive.
 
-    P(W ≤ x) = (1 − ρ) Σ_{i=0}^{⌊x/D⌋} [λ(iD − x)]^i / i! · e^{−λ(iD − x)}. The terms alternate and grow; exact rational
-    arithmetic is not needed because they are added in extended precision (fsum) and x/D stays below some tens.
+    With kD − D ≤ x < kD for a wait of x: P(W ≤ x) = e^{−u} Σ_{j<k} Q_{k−1−j} uʲ/j!, u = λ(kD − x), where Q_m is the
+    chance that at most m wait. The older sum by Erlang and Crommelin alternates and loses all digits some forty
+    services out.
     """
     wait = t_s - service_s
     if wait < 0:
         return 0.0
-    terms = []
-    for i in range(math.floor(wait / service_s + 1e-12) + 1):
-        u = rate_qps * (i * service_s - wait)
-        if u == 0.0:
-            terms.append(1.0 if i == 0 else 0.0)
-        else:
-            size = i * math.log(-u) - math.lgamma(i + 1) - u
-            terms.append(math.copysign(math.exp(size), (-1.0) ** i))
-    return (1 - rate_qps * service_s) * math.fsum(terms)
+    k = math.floor(wait / service_s + 1e-12) + 1
+    at_most = np.cumsum(_md1_in_system(rate_qps * service_s, k + 1))[1:]  # m waiting is m + 1 in the system
+    u = max(rate_qps * (k * service_s - wait), 0.0)
+    terms = [math.exp(-u)]
+    for j in range(1, k):
+        terms.append(terms[-1] * u / j)
+    return math.fsum(float(at_most[k - 1 - j]) * terms[j] for j in range(k))
+
+
+def _md1_in_system(rho: float, most: int) -> NDArray[np.float64]:
+    """P(n in the system), n = 0 … most, from the balance at departures (Pollaczek, Khinchine)."""
+    arrive = [math.exp(-rho)]
+    for n in range(1, most + 1):
+        arrive.append(arrive[-1] * rho / n)
+    p = [1 - rho]
+    for n in range(most):
+        spent = p[0] * arrive[n] + math.fsum(p[i] * arrive[n - i + 1] for i in range(1, n + 1))
+        p.append(max((p[n] - spent) / arrive[0], 0.0))
+    return np.array(p)
 
 
 def mmc_response_tail(t_s: float, rate_qps: float, mean_s: float, servers: int) -> float:

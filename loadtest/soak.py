@@ -1,7 +1,7 @@
 """Hours at a constant rate: does it get slower, does it grow?
 
-Drift is a trend over the slices of one long trial. Theil and Sen's slope (the median of all pairwise slopes) is not moved by
-a few bad minutes, and Kendall's rank test says whether the trend could be chance.
+Drift is a trend over the slices of one long trial. Theil and Sen's slope (the median of all pairwise slopes) is not
+moved by a few bad minutes, and Kendall's rank test says whether the trend could be chance.
 """
 
 from __future__ import annotations

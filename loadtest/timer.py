@@ -1,9 +1,9 @@
 """A timer that is exact to tens of microseconds inside gevent's loop.
 
-libev waits in epoll_wait, whose timeout is whole milliseconds and is rounded up: a plain gevent timer sends requests up to
-1 ms late, which at a 10 ms objective is the whole allowance for the generator. Linux's timerfd is a file descriptor that
-becomes readable at an absolute time of the monotonic clock, and epoll reports it at once. Elsewhere (macOS) the loop's own
-timer is used; its lag is measured and judged like any other.
+libev waits in epoll_wait, whose timeout is whole milliseconds and is rounded up: a plain gevent timer sends requests up
+to 1 ms late, which at a 10 ms objective is the whole allowance for the generator. Linux's timerfd is a file descriptor
+that becomes readable at an absolute time of the monotonic clock, and epoll reports it at once. Elsewhere (macOS) the
+loop's own timer is used; its lag is measured and judged like any other.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""One trial: what was offered to a service for a while, and what came back. The raw record that everything is made from.
+"""One trial: what was offered to a service for a while, and what came back. The raw record that everything is made
+from.
 
-Requests belong to the measured window by the time they were *due*, not by the time they were sent or answered; otherwise
-the slowest ones would fall out at the end. Histograms are HdrHistograms in µs, encoded. `slices` cut the window into equal
-pieces: intervals, drift and the pictures over time come from them.
+Requests belong to the measured window by the time they were *due*, not by the time they were sent or answered;
+otherwise the slowest ones would fall out at the end. Histograms are HdrHistograms in µs, encoded. `slices` cut the
+window into equal pieces: intervals, drift and the pictures over time come from them.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Exact answers to some of the requests, and recall against them.
 
-The exact answers come from the service itself (`params.exact`, before the load starts) or from the query file. Recall@k is
-the share of the true k neighbours that were returned. Scores decide at the edge: a returned id that is not in the list but
-scores no worse than the k-th true one is an equally near neighbour, not a miss. That matters with duplicates in a corpus.
+The exact answers come from the service itself (`params.exact`, before the load starts) or from the query file. Recall@k
+is the share of the true k neighbours that were returned. Scores decide at the edge: a returned id that is not in the
+list but scores no worse than the k-th true one is an equally near neighbour, not a miss. That matters with duplicates
+in a corpus.
 
 The interval is over queries, not over hits, because the k hits of one query succeed and fail together.
 """

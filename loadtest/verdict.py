@@ -24,7 +24,7 @@ class Verdict(enum.Enum):
 
 
 def judge(low: float, high: float, margin: float) -> Verdict:
-    """The verdict on a ratio whose interval is [low, high]; `margin` is the loss that does not matter (0.02 for 2 %)."""
+    """The verdict on a ratio whose interval is [low, high]; `margin` is a loss that does not matter (0.02: 2 %)."""
     if not (low <= high):
         return Verdict.INVALID
     if low > 1:

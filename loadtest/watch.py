@@ -1,7 +1,7 @@
 """The service's processes, seen from outside while the load runs: CPU and memory, when they are on this machine.
 
-They are found by the port of the URL: whoever listens there, and its children. On another machine nothing is seen, which is
-said and not guessed.
+They are found by the port of the URL: whoever listens there, and its children. On another machine nothing is seen,
+which is said and not guessed.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """HTTP/1.1 over one kept-alive socket, and nothing else of HTTP.
 
-A general client spends most of its time on what a load generator does not need: redirects, cookies, header objects, text
-decoding. Here a request is bytes that were made before the run, and of a response only three things are looked at: the
-status, where it ends, and whether the connection stays open. Bodies are kept only for the sampled few.
+A general client spends most of its time on what a load generator does not need: redirects, cookies, header objects,
+text decoding. Here a request is bytes that were made before the run, and of a response only three things are looked at:
+the status, where it ends, and whether the connection stays open. Bodies are kept only for the sampled few.
 """
 
 from __future__ import annotations

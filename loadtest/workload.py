@@ -1,8 +1,8 @@
 """Requests, ready to send: every query's bytes are made once, before the clock starts.
 
-Which query comes next follows a stated popularity. `uniform` is the hardest on caches; `zipf:s` gives the query of rank r a
-weight r^-s, as query logs show with s near 1. The rank is the place in the query file. Filters are drawn independently of
-the query, each with its share; a query that carries its own filter keeps it.
+Which query comes next follows a stated popularity. `uniform` is the hardest on caches; `zipf:s` gives the query of rank
+r a weight r^-s, as query logs show with s near 1. The rank is the place in the query file. Filters are drawn
+independently of the query, each with its share; a query that carries its own filter keeps it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ BLOCK = 4096
 
 
 class Address(msgspec.Struct, frozen=True):
-    """Where a URL points to, for a socket. TLS is refused: in one Python process it would itself be what is measured."""
+    """Where a URL points to, for a socket. TLS is refused: in one Python process it would be what is measured."""
 
     host: str
     port: int

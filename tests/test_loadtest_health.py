@@ -101,8 +101,7 @@ def test_clocks_that_disagree_are_found_below_overload_only() -> None:
 
 def test_calibration_climbs_until_the_tail_grows_and_falls_when_it_must() -> None:
     def measure(rate: float) -> Trial:
-        made = simulated_trial(Queue(1 / 9000), rate, 2, 1)
-        return made
+        return simulated_trial(Queue(1 / 9000), rate, 2, 1)
 
     found = calibrate(measure, 2000, allowed_ms=2.0, ceiling=True)
     assert 4500 <= found.sustained_qps <= 9000

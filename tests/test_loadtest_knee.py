@@ -11,13 +11,13 @@ from loadtest.curve import load_curve, queries_per_joule_over_curve
 from loadtest.effort import cheapest_effort
 from loadtest.errors import InvalidRun, TargetError
 from loadtest.intervals import quantile_interval_s
-from loadtest.knee import find_knee
+from loadtest.knee import Measure, find_knee
 from loadtest.objective import Objective
 from loadtest.simulate import Queue, md1_response_cdf, mmc_response_tail, paper_knee_qps, simulated_trial
 from loadtest.trial import Energy, Gate, Recall, Trial
 
 
-def measure_of(queue: Queue, seed: int):  # type: ignore[no-untyped-def]
+def measure_of(queue: Queue, seed: int) -> Measure:
     number = [seed]
 
     def measure(rate: float, duration: float, role: str) -> Trial:
@@ -79,12 +79,12 @@ def test_the_limit_ends_the_search_and_is_told() -> None:
     assert knee.sustained_qps == 200
 
 
-def stumbling(stumbles: int, queue: Queue):  # type: ignore[no-untyped-def]
+def stumbling(stumbles: int, queue: Queue) -> Measure:
     """The first `stumbles` trials fail a gate of the generator."""
     inner, left = measure_of(queue, 1), [stumbles]
 
     def measure(rate: float, duration: float, role: str) -> Trial:
-        trial: Trial = inner(rate, duration, role)
+        trial = inner(rate, duration, role)
         if left[0] > 0:
             left[0] -= 1
             trial.gates = [Gate("schedule lag, p99", False, "1 s", "≤ 2 ms")]
@@ -113,7 +113,7 @@ def test_one_bad_trial_does_not_halve_the_capacity() -> None:
 
     def measure(rate: float, duration: float, role: str) -> Trial:
         calls[0] += 1
-        trial: Trial = inner(rate, duration, role)
+        trial = inner(rate, duration, role)
         if calls[0] == 2:
             trial.response = bad.response
         return trial
@@ -122,15 +122,15 @@ def test_one_bad_trial_does_not_halve_the_capacity() -> None:
     assert knee.knee_qps == pytest.approx(paper_knee_qps(queue, 0.020), rel=0.03)
 
 
-def test_the_interval_of_p99_holds_the_truth_about_as_often_as_it_says() -> None:
-    """Requests of one slice share a queue; an interval that ignored it would hold the truth half of the time."""
-    queue, rate = Queue(0.001), 900.0
+def test_the_interval_of_p99_holds_the_truth_in_about_nine_of_ten_windows() -> None:
+    """Near saturation, where it is hardest; an interval that took requests for independent holds it in four."""
+    queue, rate = Queue(0.001), 880.0
     truth = next(t / 1e5 for t in range(1, 10_000) if md1_response_cdf(t / 1e5, rate, 0.001) >= 0.99)
     held = 0
-    for seed in range(100):
-        low, high = quantile_interval_s(simulated_trial(queue, rate, 40, seed).slices, 0.99, seed=seed)
+    for seed in range(60):
+        low, high = quantile_interval_s(simulated_trial(queue, rate, 30, seed).slices, 0.99, seed=seed)
         held += low <= truth <= high
-    assert held >= 86
+    assert 49 <= held <= 59
 
 
 def test_too_few_slices_have_no_upper_bound() -> None:

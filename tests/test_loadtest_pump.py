@@ -129,9 +129,7 @@ def test_other_statuses_are_errors_by_their_number() -> None:
     assert abs(fates["answered"] - fates["status 503"]) <= 1
 
 
-@pytest.mark.parametrize(
-    ("raw", "kind"), [(b"SSH-2.0-x\r\n\r\n", "not HTTP"), (b"", "closed by the server")]
-)
+@pytest.mark.parametrize(("raw", "kind"), [(b"SSH-2.0-x\r\n\r\n", "not HTTP"), (b"", "closed by the server")])
 def test_what_is_no_answer_is_an_error(raw: bytes, kind: str) -> None:
     def answer(number: int, connection: socket.socket) -> bool:
         connection.sendall(raw)

@@ -107,7 +107,8 @@ def test_locusts_own_command_line_works_and_writes_a_trial(plan: Plan, tmp_path:
     with http_server(search_service) as url:
         done = subprocess.run(
             [
-                sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--headless", "--users", "3", "--spawn-rate", "3",
+                sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--headless", "--users", "3", "--spawn-rate",
+                "3",
                 "--host", url, "--search-index", "docs", "--queries", plan.queries, "--rate-per-user", "10",
                 "--measure-s", "2", "--warmup-s", "0.5", "--trial", str(trial_file), "--csv", str(csv),
                 "--html", str(tmp_path / "locust.html"),

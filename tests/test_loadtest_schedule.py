@@ -38,6 +38,7 @@ def test_many_streams_are_one_stream_of_their_summed_rate() -> None:
     assert counts.var() == pytest.approx(counts.mean(), rel=0.35)  # periodic streams would have far less
 
 
-def test_a_rate_of_zero_is_refused() -> None:
-    with pytest.raises(ValueError, match="above 0"):
-        PoissonStream(0, 1)
+@pytest.mark.parametrize("rate", [0.0, -1.0, float("inf"), float("nan")])
+def test_a_rate_that_is_none_is_refused(rate: float) -> None:
+    with pytest.raises(ValueError, match="above 0 and below"):
+        PoissonStream(rate, 1)

@@ -1,4 +1,4 @@
-"""Requests are what the plan says: bodies, popularity, filters, addresses; and query files are read or refused by line."""
+"""Requests are what the plan says: bodies, popularity, filters, addresses; and query files are read or refused."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_a_vectors_folder_gives_the_titles_of_its_documents(tmp_path: Path) -> N
     parquet.write_table(pa.table({"payload": pa.array(payloads, pa.binary())}), tmp_path / "p.parquet")
     (tmp_path / "embed.json").write_text(json.dumps({"fragments": [{"file": "p.parquet"}]}))
     assert [q.text for q in read_queries(tmp_path)] == ["keys", "roles"]
-    with pytest.raises(WorkloadError, match="no document .* 'name'"):
+    with pytest.raises(WorkloadError, match=r"no document .* 'name'"):
         read_queries(tmp_path, field="name")
 
 

@@ -1,8 +1,8 @@
 """From what the kernel says about a CPU to the microarchitecture that prices, power models and readers know it by.
 
-x86 names itself by family and model (Linux `arch/x86/include/asm/intel-family.h`, AMD's revision guides), Arm by implementer
-and part number of MIDR_EL1 (Linux `arch/arm64/include/asm/cputype.h`). A number that is not listed is reported as unknown,
-never as its nearest neighbour.
+x86 names itself by family and model (Linux `arch/x86/include/asm/intel-family.h`, AMD's revision guides), Arm by
+implementer and part number of MIDR_EL1 (Linux `arch/arm64/include/asm/cputype.h`). A number that is not listed is
+reported as unknown, never as its nearest neighbour.
 """
 
 from __future__ import annotations

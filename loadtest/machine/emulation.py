@@ -1,7 +1,7 @@
 """Is this CPU real? Emulated timings say nothing about the CPU that is emulated, so they are refused, not labelled.
 
-A user-mode qemu translates one process at a time and the kernel underneath is the host's; a full-system qemu without KVM
-(TCG) emulates everything. Hardware virtualisation is neither: the instructions run on the CPU itself.
+A user-mode qemu translates one process at a time and the kernel underneath is the host's; a full-system qemu without
+KVM (TCG) emulates everything. Hardware virtualisation is neither: the instructions run on the CPU itself.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Sensors under /sys/class/hwmon: NVIDIA Grace, Ampere Altra, and the ACPI power meter of ordinary servers.
 
-A hwmon device is told by its `name`. Grace and the servers show ACPI power meters whose `power1_oem_info` says what they
-meter; on Grace "Module Power" contains the others, so only the widest is taken. Altra's `apm_xgene` has CPU and IO power,
-`altra_hwmon` an energy counter a core. A channel with `_enable` at 0 shows a frozen value and is left out. `smpro_hwmon` runs
-on the board's management controller, not on the host.
+A hwmon device is told by its `name`. Grace and the servers show ACPI power meters whose `power1_oem_info` says what
+they meter; on Grace "Module Power" contains the others, so only the widest is taken. Altra's `apm_xgene` has CPU and IO
+power, `altra_hwmon` an energy counter a core. A channel with `_enable` at 0 shows a frozen value and is left out.
+`smpro_hwmon` runs on the board's management controller, not on the host.
 """
 
 from __future__ import annotations

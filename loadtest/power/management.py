@@ -1,8 +1,8 @@
 """Power as the management controller or a plug sees it: IPMI DCMI, Redfish, Shelly.
 
-All are at the wall, all are gauges of whole watts, and all average over a time of their own: DCMI about a second, Redfish
-often minutes. They suit long steady runs. The plug counts energy itself, in tenths of a watt-hour at best, so its gauge is
-used here and its counter only checks it.
+All are at the wall, all are gauges of whole watts, and all average over a time of their own: DCMI about a second,
+Redfish often minutes. They suit long steady runs. The plug counts energy itself, in tenths of a watt-hour at best, so
+its gauge is used here and its counter only checks it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """From readings to joules over exactly a window.
 
-A counter is read at both ends of the window and often enough in between that it cannot wrap twice; a wrap is told by the
-counter going backwards. A gauge is sampled and integrated by trapezoids, its ends held. A source that vanishes in mid-run
-(a driver unloaded, a plug gone) voids the energy of the trial and is named; a part is never presented as the whole.
+A counter is read at both ends of the window and often enough in between that it cannot wrap twice; a wrap is told by
+the counter going backwards. A gauge is sampled and integrated by trapezoids, its ends held. A source that vanishes in
+mid-run (a driver unloaded, a plug gone) voids the energy of the trial and is named; a part is never presented as the
+whole.
 """
 
 from __future__ import annotations

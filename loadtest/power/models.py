@@ -1,12 +1,12 @@
 """Watts that nobody measured, with the interval they deserve.
 
-On a cloud no guest can read power. What remains are published models and the servers' own SPECpower results; they disagree by
-more than the effect people argue about. So a modelled power is an interval, per physical core, over a named set of models,
-and a ratio of two machines is formed **inside each model** (its own constants on both sides) before the models are put
-together. Mixing them would compare one model's Arm with another's x86.
+On a cloud no guest can read power. What remains are published models and the servers' own SPECpower results; they
+disagree by more than the effect people argue about. So a modelled power is an interval, per physical core, over a named
+set of models, and a ratio of two machines is formed **inside each model** (its own constants on both sides) before the
+models are put together. Mixing them would compare one model's Arm with another's x86.
 
-Nothing here knows an architecture's name: two machines of one microarchitecture under different names are the same machine,
-and their ratio is the ratio of their cores, exactly, because their unknown power is the same unknown.
+Nothing here knows an architecture's name: two machines of one microarchitecture under different names are the same
+machine, and their ratio is the ratio of their cores, exactly, because their unknown power is the same unknown.
 
 `coefficients.csv` has every row with its source and date, also the ones that are not used, with the reason.
 """

@@ -1,8 +1,8 @@
 """RAPL and SCMI through Linux's powercap: /sys/class/powercap.
 
 Intel and AMD both appear as `intel-rapl:N` with one zone a socket and, on some, sub-zones (`dram`, `core`, `uncore`).
-Cores are part of their package and are not added to it; DRAM is not, and is. `psys` covers the platform and contains the
-packages. `intel-rapl-mmio` counts the same packages a second time through another register and is left out.
+Cores are part of their package and are not added to it; DRAM is not, and is. `psys` covers the platform and contains
+the packages. `intel-rapl-mmio` counts the same packages a second time through another register and is left out.
 
 Since Linux 5.10 the counters are for root alone (CVE-2020-8694: their resolution leaks secrets), and container runtimes
 mask the folder behind the class even for root (GHSA-jq35-85cj-fj4p). Both are said, with what to do.

@@ -20,7 +20,7 @@ def probe(
     redfish: str | None = None,
     shelly: str | None = None,
 ) -> Found:
-    """All sources that can be read and all that cannot, with reasons. A URL that was given and fails raises PowerError."""
+    """All sources that can be read and all that cannot, with reasons. A given URL that fails raises PowerError."""
     found = powercap_sources(root, powercap) + hwmon_sources(root) + ipmi_sources()
     if redfish:
         found.append(redfish_source(redfish))

@@ -1,4 +1,6 @@
-"""What `perwatt power` prints: sources with a reading, what cannot be read with the remedy, and the models as a last resort."""
+"""What `perwatt power` prints: sources with a reading, what cannot be read with the remedy, and the models as a last
+resort.
+"""
 
 from __future__ import annotations
 
@@ -32,8 +34,10 @@ def show(root: Path, powercap: Path | None, redfish: str | None, shelly: str | N
         full = modelled_watts(machine.microarchitecture, cores, 1.0)
         if idle is not None and full is not None:
             lines.append(
-                f"Modelled, not measured, for {cores} cores of {machine.microarchitecture}: idle {units.watts(idle.low_w)} to "
-                f"{units.watts(idle.high_w)}, full {units.watts(full.low_w)} to {units.watts(full.high_w)} ({', '.join(full.models)})"
+                f"Modelled, not measured, for {cores} cores of {machine.microarchitecture}: idle "
+                f"{units.watts(idle.low_w)} to "
+                f"{units.watts(idle.high_w)}, full {units.watts(full.low_w)} to {units.watts(full.high_w)} "
+                f"({', '.join(full.models)})"
             )
         else:
             lines.append(f"No model knows this CPU ({machine.cpu}), so reports will have no joules.")

@@ -1,11 +1,12 @@
-"""What a power source is: channels that are read, a domain that says what they cover, and reasons when they cannot be read.
+"""What a power source is: channels that are read, a domain that says what they cover, and reasons when they cannot be
+read.
 
-The **domain** names what was metered: `package` (the CPU), `package+dram`, `module` (CPU and its memory), `core`, `wall` (the
-whole machine behind its plug). A query's joules at the wall and in the package differ by a factor of two or more on the same
-machine, so unlike domains are never divided by each other.
+The **domain** names what was metered: `package` (the CPU), `package+dram`, `module` (CPU and its memory), `core`,
+`wall` (the whole machine behind its plug). A query's joules at the wall and in the package differ by a factor of two or
+more on the same machine, so unlike domains are never divided by each other.
 
-A **counter** counts joules and wraps; energy is the difference of its ends, exact over the window. A **gauge** shows watts;
-energy is the area under its samples.
+A **counter** counts joules and wraps; energy is the difference of its ends, exact over the window. A **gauge** shows
+watts; energy is the area under its samples.
 """
 
 from __future__ import annotations

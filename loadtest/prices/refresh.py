@@ -1,9 +1,10 @@
-"""Fresh prices from AWS's price list, through boto3: one query a family, filtered to on-demand Linux on shared hardware.
+"""Fresh prices from AWS's price list, through boto3: one query a family, filtered to on-demand Linux on shared
+hardware.
 
 The price list names the vCPUs of an instance but not the cores behind them; those come from EC2's own description
-(`ProcessorInfo`, `VCpuInfo`), which also knows the architecture. What is not in both is left out, not filled in. Each item of
-the price list is a JSON document inside a string, its price is nested under two generated keys, and offers at zero dollars
-are placeholders (reserved capacity), not gifts.
+(`ProcessorInfo`, `VCpuInfo`), which also knows the architecture. What is not in both is left out, not filled in. Each
+item of the price list is a JSON document inside a string, its price is nested under two generated keys, and offers at
+zero dollars are placeholders (reserved capacity), not gifts.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
 """The dated price table, and prices of one's own.
 
-`prices.csv` is read as it lies in the package; a table that `perwatt prices refresh` wrote, or one of your own with the same
-columns, is read instead when it is given. Each row says where it is from and as of when, or reading fails with its line.
+`prices.csv` is read as it lies in the package; a table that `perwatt prices refresh` wrote, or one of your own with the
+same columns, is read instead when it is given. Each row says where it is from and as of when, or reading fails with its
+line.
 
-`vcpus` is what the provider sells and `cores` what is behind it: a vCPU of a Graviton, of a C7a/M7a/R7a and of generation 8
-AMD is a core, an Intel vCPU is half of one. Rates per vCPU and per core are therefore always given beside each other.
-A machine of one's own is a row too: euros are not converted, `own_price` takes dollars.
+`vcpus` is what the provider sells and `cores` what is behind it: a vCPU of a Graviton, of a C7a/M7a/R7a and of
+generation 8 AMD is a core, an Intel vCPU is half of one. Rates per vCPU and per core are therefore always given beside
+each other. A machine of one's own is a row too: euros are not converted, `own_price` takes dollars.
 """
 
 from __future__ import annotations
@@ -119,7 +120,7 @@ def own_price(
     as_of: str,
     other_usd_per_month: float = 0.0,
 ) -> Price:
-    """A machine of one's own as an hourly price: amortisation, electricity at the wall times PUE, and the rest a month."""
+    """A machine of one's own by the hour: amortisation, electricity at the wall times PUE, and the rest a month."""
     if purchase_usd < 0 or lifetime_years <= 0 or mean_watts < 0 or usd_per_kwh < 0 or pue < 1:
         raise PriceError(
             f"cannot price {instance}: purchase {purchase_usd}, life {lifetime_years} years, {mean_watts} W, "

@@ -142,7 +142,8 @@ def curves_of_arms(arms: Sequence[tuple[str, Record]]) -> Chart | None:
     return both(
         lambda width: plot(
             width, lines, x_label="offered load, queries a second", y_label="p99", x_text=units.digits,
-            y_text=units.seconds, marks=[Mark(limit_s, f"objective {units.seconds(limit_s)}", "limit")], y_log=True, says=says,
+            y_text=units.seconds, marks=[Mark(limit_s, f"objective {units.seconds(limit_s)}", "limit")],
+            y_log=True, says=says,
         ),
         says,
     )  # fmt: skip
@@ -178,7 +179,8 @@ def bars(found: Sequence[Bar], says: str) -> Chart | None:
     rows = [
         Span(
             bar.what, bar.low, (bar.low * bar.high) ** 0.5 if bar.low == bar.high else None, bar.high,
-            "bad" if bar.decides else "s1", f"{bar.low:.2f}–{bar.high:.2f}" if bar.low != bar.high else f"{bar.low:.2f}",
+            "bad" if bar.decides else "s1",
+            f"{bar.low:.2f}–{bar.high:.2f}" if bar.low != bar.high else f"{bar.low:.2f}",
         )
         for bar in found
     ]  # fmt: skip

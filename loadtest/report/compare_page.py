@@ -124,11 +124,15 @@ def _ratios_section(comparison: Comparison) -> Section:
     ratio = comparison.per_second
     assert ratio is not None
     lead = (
-        f"{ratio.blocks} blocks, each with every arm in its own order; ratios are formed within a block. The wider of Student's t "
+        f"{ratio.blocks} blocks, each with every arm in its own order; ratios are formed within a block. The "
+        "wider of Student's t "
         f"and a bootstrap over blocks decides ({ratio.decided_by} here). "
     )
     if comparison.replica is not None:
-        lead += "The replica is the baseline measured a second time as if it were another machine: its interval must contain 1. "
+        lead += (
+            "The replica is the baseline measured a second time as if it were another machine: its interval "
+            "must contain 1. "
+        )
     else:
         lead += "There is no replica of the baseline (A/A), so the noise floor of this experiment is not known. "
     if math.isfinite(comparison.detectable):
@@ -187,7 +191,8 @@ def _energy_section(comparison: Comparison) -> Section:
         lead = f"Measured on both sides in the same domain ({comparison.joule_domain})."
     elif comparison.modelled is not None:
         lead = (
-            "No joule was measured. Each model is applied to both sides with its own constants, and the interval spans them all; "
+            "No joule was measured. Each model is applied to both sides with its own constants, and the interval "
+            "spans them all; "
             f"whatever one believes of them, {comparison.candidate} wins a joule exactly if it draws less than ρ* = "
             f"{rho.estimate if rho else math.nan:.2f} of the watts of {comparison.baseline}. "
         )
@@ -195,7 +200,8 @@ def _energy_section(comparison: Comparison) -> Section:
             lead += "The models do not agree on who wins: per joule, this is inconclusive."
     else:
         lead = (
-            f"No joule was measured and no model knows both machines. {comparison.candidate} wins a joule exactly if it draws less "
+            f"No joule was measured and no model knows both machines. {comparison.candidate} wins a joule exactly "
+            "if it draws less "
             f"than ρ* = {rho.estimate if rho else math.nan:.2f} of the watts of {comparison.baseline}."
         )
     chart = charts.bars(joule_tornado(comparison), "Queries a joule by each model alone, and by all together")
@@ -220,7 +226,8 @@ def _sensitivity_section(comparison: Comparison, pair: list[tuple[str, Record]])
     if rows:
         parts.append(Table(["Break-even", "Value", "95 %"], rows))
     lead = (
-        "Each bar moves one input over its range and leaves the rest alone. A bar across 1 could turn the verdict by itself. "
+        "Each bar moves one input over its range and leaves the rest alone. A bar across 1 could turn the "
+        "verdict by itself. "
         f"{comparison.candidate} wins below the break-even values."
     )
     return Section("What would change the verdict", lead, parts)

@@ -22,7 +22,8 @@ def html(page: Page) -> str:
         out.append(f"<div class=banner>{escape(page.banner)}</div>\n")
     out.append(f"<main>\n<header>\n<h1>{escape(page.title)}</h1>\n<p>{escape(page.subtitle)}</p>\n</header>\n")
     out.append(
-        f'<div class="verdict {h.tone}"><b>{escape(h.word)}</b><p>{escape(h.sentence)} {_evidence(h.evidence)}</p></div>\n'
+        f'<div class="verdict {h.tone}"><b>{escape(h.word)}</b><p>{escape(h.sentence)} '
+        f"{_evidence(h.evidence)}</p></div>\n"
     )
     if page.figures:
         out.append("<dl class=figures>\n" + "".join(_figure(figure) for figure in page.figures) + "</dl>\n")

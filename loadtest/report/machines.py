@@ -51,7 +51,10 @@ def machine_section(records: Sequence[tuple[str, Record]]) -> Section:
     first = records[0][1]
     lead = ""
     if first.shared:
-        lead = "The load was generated on the machine under test: what it used is not in the service's CPU, but in any joules."
+        lead = (
+            "The load was generated on the machine under test: what it used is not in the service's CPU, but "
+            "in any joules."
+        )
     elif not sides:
         lead = (
             "Nothing was measured, so there is no machine."

@@ -1,7 +1,7 @@
 """What a report says, before it is HTML, Markdown or JSON: plain values, in reading order.
 
-The first thing on a page is its verdict, with interval and evidence class, because that is what will be quoted. A figure
-carries its evidence class with it (measured, modelled, none), so no renderer can lose it.
+The first thing on a page is its verdict, with interval and evidence class, because that is what will be quoted. A
+figure carries its evidence class with it (measured, modelled, none), so no renderer can lose it.
 """
 
 from __future__ import annotations

@@ -113,7 +113,8 @@ def joule_figure(record: Record) -> Figure:
 
 def _load_section(record: Record) -> Section:
     lead = (
-        "Requests arrive as a Poisson process and are sent when they are due, whatever became of those before (open loop). "
+        "Requests arrive as a Poisson process and are sent when they are due, whatever became of those before "
+        "(open loop). "
         "Times count from the due time, so waiting for a slow service is part of them."
     )
     return Section("Load", lead, _present(charts.load_curve(record), *trial_tables(record)))
@@ -133,7 +134,8 @@ def _latency_section(trial: Trial | None) -> Section | None:
     )
     if trial.locust is not None:
         lead += (
-            f" Locust's own statistics of the same requests say p50 {trial.locust.p50_ms:g} ms and p99 {trial.locust.p99_ms:g} ms: "
+            f" Locust's own statistics of the same requests say p50 {trial.locust.p50_ms:g} ms and p99 "
+            f"{trial.locust.p99_ms:g} ms: "
             "service time alone, rounded to whole milliseconds below 100 ms, and with the warm-up in it."
         )
     return Section("Latency", lead, _present(charts.percentiles(trial), table, charts.timeline(trial)))
@@ -143,12 +145,15 @@ def _energy_section(record: Record) -> Section:
     found = queries_per_joule(record)
     parts: list[Table | Chart | str] = []
     lead = {
-        "measured": f"Measured: {found.how}. The domain is {found.domain}; joules of another domain must not be set against it.",
+        "measured": f"Measured: {found.how}. The domain is {found.domain}; joules of another domain must not be "
+        "set against it.",
         "modelled": (
-            "No sensor could be read, so nothing here was measured. Published models and SPECpower results give the interval; "
+            "No sensor could be read, so nothing here was measured. Published models and SPECpower results give "
+            "the interval; "
             "they disagree with each other by more than most differences between machines."
         ),
-        "none": f"There are no joules in this report: {found.how}. What holds without them is the break-even power ratio of a comparison.",
+        "none": f"There are no joules in this report: {found.how}. What holds without them is the break-even "
+        "power ratio of a comparison.",
     }[found.evidence]
     share, how = utilisation(record)
     rows = []
@@ -195,7 +200,8 @@ def _health_section(record: Record, trial: Trial | None) -> Section | None:
     if record.calibration is not None:
         c = record.calibration
         parts.append(
-            f"Against a server that does nothing, the same {c.processes} processes sent {units.rate(c.sustained_qps)} with p99 "
+            f"Against a server that does nothing, the same {c.processes} processes sent "
+            f"{units.rate(c.sustained_qps)} with p99 "
             f"{units.milliseconds(c.p99_ms)} and {units.percent(c.cpu)} of a core."
         )
     return Section("Generator", lead, parts)
@@ -225,7 +231,8 @@ def _indexing_page(record: Record) -> Page:
             per_dollar = units.digits(step.items / (step.seconds / 3600 * record.price.usd_per_hour))
         cpu = units.digits(step.items / step.cpu_seconds) if step.cpu_seconds else "–"
         rows.append(
-            [step.step, units.count(step.items), units.seconds(step.seconds), units.digits(step.items / step.seconds), cpu, per_dollar]
+            [step.step, units.count(step.items), units.seconds(step.seconds), units.digits(step.items / step.seconds),
+             cpu, per_dollar]
         )  # fmt: skip
     table = Table(["Step", "Items", "Took", "Items a second", "Items a CPU second", "Items a dollar"], rows)
     total = sum(step.seconds for step in record.indexing)

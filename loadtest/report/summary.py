@@ -17,7 +17,8 @@ def run_lines(record: Record) -> list[str]:
     if record.knee is not None and found is not None:
         more = " or more (the highest rate allowed was met)" if record.knee.reached_limit else ""
         lines.append(
-            f"knee {units.rate(found.qps)} [{units.digits(found.low)} to {units.digits(found.high)}]{more} at p99 ≤ {limit}; "
+            f"knee {units.rate(found.qps)} [{units.digits(found.low)} to {units.digits(found.high)}]{more} at p99 "
+            f"≤ {limit}; "
             + (f"confirmed at {units.rate(found.sustained_qps)}" if record.knee.confirmed else "not confirmed")
         )
     trial = headline_trial(record)

@@ -1,7 +1,7 @@
 """Charts as SVG text, by hand: axes, lines, bars, and no library in the page.
 
-Colours are classes, so the page's style sheet decides them for light, dark and paper. Every chart is drawn for a given width,
-because text in a scaled drawing is unreadable on a phone. The same input gives the same bytes.
+Colours are classes, so the page's style sheet decides them for light, dark and paper. Every chart is drawn for a given
+width, because text in a scaled drawing is unreadable on a phone. The same input gives the same bytes.
 """
 
 from __future__ import annotations
@@ -153,7 +153,8 @@ def _mark(mark: Mark, x: Scale, y: Scale, right: float, top: float, bottom: floa
         at = x(mark.at)
         anchor, shift = ("end", -5) if at > (left + right) / 2 else ("start", 5)
         return [
-            f'<line class="mark {mark.css}" x1="{number(at)}" x2="{number(at)}" y1="{number(top)}" y2="{number(bottom)}"/>',
+            f'<line class="mark {mark.css}" x1="{number(at)}" x2="{number(at)}" y1="{number(top)}" '
+            f'y2="{number(bottom)}"/>',
             _text(at + shift, top + 10, mark.label, f"note {mark.css}", anchor),
         ]
     at = y(mark.at)
@@ -185,7 +186,7 @@ class Span(msgspec.Struct, frozen=True):
 
 
 def spans(width: int, rows: Sequence[Span], *, unity: str, says: str) -> str:
-    """Intervals of ratios above each other, with the line at 1.00; logarithmic, since 0.5 and 2 are equally far from 1."""
+    """Intervals of ratios above each other and the line at 1.00; logarithmic: 0.5 and 2 are equally far from 1."""
     narrow = width < 500
     step, top = (46, 30) if narrow else (30, 30)
     height = top + step * len(rows) + 34
@@ -214,9 +215,20 @@ def spans(width: int, rows: Sequence[Span], *, unity: str, says: str) -> str:
     return "".join(out)
 
 
+LADDERS = (
+    (0.98, 0.99, 1, 1.01, 1.02),
+    (0.95, 0.97, 1, 1.03, 1.05),
+    (0.9, 0.95, 1, 1.05, 1.1),
+    (0.8, 0.9, 1, 1.1, 1.25),
+    (0.67, 0.8, 1, 1.25, 1.5),
+    (0.5, 0.7, 1, 1.4, 2),
+    (0.33, 0.5, 1, 2, 3),
+    (0.1, 0.3, 1, 3, 10),
+)
+
+
 def _ratio_ticks(reach: float, about: int) -> list[float]:
-    for steps in ((0.98, 0.99, 1, 1.01, 1.02), (0.95, 0.97, 1, 1.03, 1.05), (0.9, 0.95, 1, 1.05, 1.1), (0.8, 0.9, 1, 1.1, 1.25),
-                  (0.67, 0.8, 1, 1.25, 1.5), (0.5, 0.7, 1, 1.4, 2), (0.33, 0.5, 1, 2, 3), (0.1, 0.3, 1, 3, 10)):  # fmt: skip
+    for steps in LADDERS:
         if math.log(steps[-1]) >= reach * 0.55:
             return [s for s in steps if abs(math.log(s)) <= reach][:about]
     return [1.0]
