@@ -35,8 +35,9 @@ check: setup-test ## formatting, lint, types
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy
 
-bench: setup-test ## measure beside the peers and write the figures into the README
-	$(BIN)/python deploy/figures.py
+bench: setup-test $(DATA)/indexes/$(INDEX)/current ## measure beside the peers and write the figures into the README
+	$(BIN)/python -m deploy.figures measure
+	$(BIN)/python -m deploy.figures render
 
 lock: ## write deploy/locks/*.txt anew from pyproject.toml (needs uv)
 	deploy/locks/make.sh

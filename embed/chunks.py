@@ -23,10 +23,12 @@ Offsets = Callable[[str], list[tuple[int, int]]]
 SPECIAL_TOKENS = 2  # [CLS] … [SEP], or their like
 LEAST_PIECE_TOKENS = 6
 SENTENCE_END = re.compile(r"[.!?…][\"')\]»”’]*\s+|[。！？][」』）]*|\n\s*\n")
+SPACE = re.compile(r"\s+")
 # A title longer than half of the chunk is cut to this share: the piece must stay the larger part.
 TITLE_SHARE = 0.5
-# Of a piece, the last part in which a sentence's end, or failing that a space, is looked for.
-NEAR_END = 0.25
+# Of a piece, the last part in which a sentence's end is looked for, and failing that a space.
+SENTENCE_WITHIN = 0.25
+SPACE_WITHIN = 0.5
 # Tokenised at once; longer texts are cut at spaces first, so that token offsets of a 60 MB line do
 # not fill the memory.
 SEGMENT_CHARACTERS = 200_000
@@ -68,9 +70,10 @@ class Chunker:
         """Of each chunk, what is embedded (title and piece) and the piece. At least one, in order."""
         title, taken = self._short_title(title)
         found = False
-        for piece in self._pieces(text, self._room - taken):
-            found = True
-            yield embedded_text(title, piece), piece
+        for begin, end in self.spans(text, self._room - taken):
+            if piece := text[begin:end].strip():
+                found = True
+                yield embedded_text(title, piece), piece
         if not found:
             yield embedded_text(title, ""), ""
 
@@ -81,43 +84,39 @@ class Chunker:
             return title, len(tokens)
         return title[: _whole_character(title, tokens[most - 1][1])].rstrip(), most
 
-    def _pieces(self, text: str, room: int) -> Iterator[str]:
+    def spans(self, text: str, room: int) -> Iterator[tuple[int, int]]:
+        """Start and end character of each piece of at most `room` tokens, in order; together they cover the text."""
         overlap = min(self._overlap, room // 2)
         for first, last in _segments(text):
             segment = text[first:last]
-            tokens = self._offsets(segment)
-            start = 0
-            begin = 0
-            while start < len(tokens):
-                if len(tokens) - start <= room:
-                    end, next_start = len(segment), len(tokens)
-                else:
-                    end = self._end(segment, tokens, start, start + room)
-                    next_start = _first_token_from(tokens, end, start + 1)
-                if piece := segment[begin:end].strip():
-                    yield piece
-                if next_start < len(tokens) and overlap:
-                    back = _word_start(segment, tokens, max(start + 1, next_start - overlap), next_start)
-                    start, begin = back, _whole_character(segment, tokens[back][0])
-                else:
-                    start, begin = next_start, end
+            # Lower-casing may lengthen a text ("İ"), and offsets into the longer one may point beyond its end.
+            tokens = [token for token in self._offsets(segment) if token[0] < len(segment)]
+            start = fresh = begin = done = 0  # tokens from `fresh`, characters from `done` are in no piece yet
+            while fresh < len(tokens):
+                end = len(segment) if len(tokens) - start <= room else self._end(segment, tokens, start, start + room)
+                if end <= done:  # a character so long that the overlap leaves it no room
+                    start, begin = fresh, done
+                    continue
+                yield first + begin, first + end
+                done, fresh = end, _first_token_from(tokens, end, fresh)
+                again = _word_start(segment, tokens, max(start + 1, fresh - overlap), fresh)
+                earlier = _whole_character(segment, tokens[again][0]) if again < fresh else end
+                start, begin = (again, earlier) if begin < earlier < end else (fresh, end)
 
     @staticmethod
     def _end(text: str, tokens: list[tuple[int, int]], start: int, stop: int) -> int:
         """The character before which a piece of tokens[start:stop] ends."""
         hard = tokens[stop][0]
-        nearest = tokens[stop - max(1, int((stop - start) * NEAR_END))][0]
-        window = text[nearest:hard]
-        sentences = [match.end() for match in SENTENCE_END.finditer(window)]
-        if sentences:
-            return nearest + sentences[-1]
-        spaces = [match.end() for match in re.finditer(r"\s+", window)]
-        if spaces:
-            return nearest + spaces[-1]
-        # Whole characters only; if the tokens from `nearest` on are one such character, it goes to
-        # the next piece.
-        lowest = tokens[start + 1][0]
-        return max(_whole_character(text, hard), lowest)
+        for pattern, share in ((SENTENCE_END, SENTENCE_WITHIN), (SPACE, SPACE_WITHIN)):
+            nearest = tokens[stop - max(1, int((stop - start) * share))][0]
+            if found := list(pattern.finditer(text, nearest, hard)):
+                return found[-1].end()
+        # A whole character, and if the piece begins with one that is longer than it may be, that one.
+        whole = _whole_character(text, hard)
+        while whole <= tokens[start][0]:
+            stop += 1
+            whole = _whole_character(text, tokens[stop][0]) if stop < len(tokens) else len(text)
+        return whole
 
 
 def _segments(text: str) -> Iterator[tuple[int, int]]:
@@ -153,9 +152,9 @@ def _first_token_from(tokens: list[tuple[int, int]], character: int, least: int)
 
 
 def _word_start(text: str, tokens: list[tuple[int, int]], low: int, high: int) -> int:
-    """The first token in [low, high) that starts a word; `low` if none does."""
+    """The first token in [low, high) that starts a word; `low` if none does, `high` if low is not below it."""
     for number in range(low, high):
         at = tokens[number][0]
         if at == 0 or text[at - 1].isspace():
             return number
-    return low
+    return min(low, high)

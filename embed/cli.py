@@ -1,16 +1,16 @@
 """`perwatt embed`: the first step of the data path."""
 
+import re
 import shlex
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 import click
 from loky import cpu_count
 
-from embed.documents import Faults, FieldNames
-from embed.inputs import FORMATS, NoSuchInputError, find_sources, read_documents
+from embed.documents import Faults, FieldNames, NoSuchInputError
+from embed.inputs import FORMATS, find_sources, read_documents
 from embed.pipeline import Settings, embed_documents
 from embed.progress import Silent, Terminal, format_seconds
 from embed.record import Record, peak_rss_bytes
@@ -138,7 +138,7 @@ def embed(
     if faults.skipped:
         _warn(skipped(faults))
     if not quiet:
-        click.echo(summary(record, out, inputs, encoder.fingerprint.max_length, chunker is not None), err=True)
+        click.echo(summary(record, out, encoder.fingerprint.max_length, chunker is not None), err=True)
 
 
 def skipped(faults: Faults) -> str:
@@ -148,7 +148,7 @@ def skipped(faults: Faults) -> str:
     return "\n  ".join(lines + [f"… and {more:,} more"] * (more > 0))
 
 
-def summary(record: Record, out: Path, inputs: Sequence[str], max_length: int, chunked: bool) -> str:
+def summary(record: Record, out: Path, max_length: int, chunked: bool) -> str:
     """The closing lines: what was done, what it took, what comes next."""
     unit = "chunks" if chunked else "documents"
     rows = f"{record.documents:,} documents" + (f" in {record.rows:,} chunks" if chunked else "")
@@ -167,7 +167,7 @@ def summary(record: Record, out: Path, inputs: Sequence[str], max_length: int, c
             + ("" if chunked else " (--chunk-tokens splits them)")
         )
     state = "written" if record.changed else "unchanged"
-    name = "".join(c if c.isalnum() else "-" for c in out.resolve().name.lower()).strip("-") or "documents"
+    name = re.sub(r"[^a-z0-9]+", "-", out.resolve().name.lower())[:63].strip("-") or "documents"
     parts.append(f"{out} is {state}. Next: perwatt build {shlex.quote(str(out))} --index {name}")
     return "\n".join(parts)
 

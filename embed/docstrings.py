@@ -29,17 +29,18 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from embed.documents import Document, InputError, Source
+from embed.documents import Document, NoSuchInputError, Source
 from embed.public_names import PublicNames, is_private
-from embed.signatures import signature, title
+from embed.signatures import Constants, constants_of, signature, title
 
 PREFIX = "python:"
+CORPORA = ("stdlib", "all")
 NOISE = {"test", "tests", "idle_test", "idlelib", "lib2to3", "turtledemo", "__pycache__"}
 NOISE |= {"site-packages", "dist-packages", "lib-dynload", "_vendor", "_vendored", "_bundled"}
 FEWEST_WORDS_OF_A_SPECIAL_METHOD = 4
 
 
-class NoSourceError(InputError):
+class NoSourceError(NoSuchInputError):
     """`python:NAME` names nothing that is written in Python on this machine."""
 
 
@@ -103,6 +104,12 @@ def read_docstrings(source: Source) -> Iterator[Document]:
         source.notes.append(
             f"{source.name}: {len(unparsed)} source files do not parse and were left out (first: {unparsed[0]})"
         )
+
+
+def check_name(name: str) -> None:
+    """NoSourceError where nothing of that name is written in Python, before a model is loaded for it."""
+    if name not in CORPORA:
+        _library_of(name)
 
 
 def find_libraries(name: str) -> list[Library]:
@@ -185,21 +192,21 @@ def _definitions(library: Library, source: Source, unparsed: list[str]) -> Itera
             source.done_bytes += len(data)
             names.note(module, tree, is_package)
             if text := ast.get_docstring(tree):
-                found.append(Definition(module, "", "module", "", module, str(relative), 1, text))
-            found.extend(_below(tree, module, "", str(relative)))
+                found.append(Definition(module, "", "module", "", f"import {module}", str(relative), 1, text))
+            found.extend(_below(tree, module, "", str(relative), constants_of(tree)))
     for definition in found:
         public = names.public(definition.module, definition.qualname)
         if public is not None:
-            definition.title = public + definition.title.removeprefix(definition.module)
+            definition.title = definition.title.replace(definition.module, public, 1)
             definition.module = public
             yield definition
 
 
-def _below(node: ast.AST, module: str, outer: str, file: str) -> Iterator[Definition]:
+def _below(node: ast.AST, module: str, outer: str, file: str, constants: Constants) -> Iterator[Definition]:
     """Definitions with docstrings in a module or class body, also inside its `if` and `try`."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.If | ast.Try | ast.ExceptHandler | ast.With):
-            yield from _below(child, module, outer, file)
+            yield from _below(child, module, outer, file, constants)
         elif isinstance(child, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and not is_private(child.name):
             qualname = f"{outer}.{child.name}" if outer else child.name
             if isinstance(child, ast.ClassDef):
@@ -209,10 +216,17 @@ def _below(node: ast.AST, module: str, outer: str, file: str) -> Iterator[Defini
             if (text := ast.get_docstring(child)) and _says_something(child.name, text):
                 shown = f"{module}.{qualname}"
                 yield Definition(
-                    module, qualname, kind, signature(child, kind), title(shown, child, kind), file, child.lineno, text
+                    module,
+                    qualname,
+                    kind,
+                    signature(child, constants),
+                    title(shown, child, kind, constants),
+                    file,
+                    child.lineno,
+                    text,
                 )
             if isinstance(child, ast.ClassDef):
-                yield from _below(child, module, qualname, file)
+                yield from _below(child, module, qualname, file, constants)
 
 
 def _says_something(name: str, text: str) -> bool:

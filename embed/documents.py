@@ -38,6 +38,10 @@ class InputError(EmbedError):
     """A whole input cannot be used: it cannot be opened, decoded or recognised."""
 
 
+class NoSuchInputError(InputError):
+    """An input that names nothing: the command line itself is wrong."""
+
+
 @dataclass(slots=True)
 class Source:
     """One input and how far it has been read.

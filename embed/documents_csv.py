@@ -7,7 +7,7 @@ nearly always it is an unescaped separator, and guessing would move text into th
 
 import csv
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
 from embed.documents import (
     MAX_RECORD_BYTES,
@@ -26,10 +26,11 @@ def read_csv(stream: BinaryIO, source: Source, names: FieldNames, faults: Faults
     """The documents of the stream, in order; the separator is a tab for .tsv and a comma otherwise."""
     csv.field_size_limit(MAX_RECORD_BYTES)
     delimiter = "\t" if source.format == "tsv" else ","
-    rows = csv.reader(_text_lines(stream), delimiter=delimiter, strict=True)
+    lines = _Lines(stream)
+    rows = csv.reader(lines, delimiter=delimiter, strict=True)
     header: list[str] | None = None
     while True:
-        row = rows.line_num + 1
+        row = lines.count + 1
         try:
             fields = next(rows)
             if not fields:
@@ -41,20 +42,36 @@ def read_csv(stream: BinaryIO, source: Source, names: FieldNames, faults: Faults
         except StopIteration:
             return
         except csv.Error as error:
-            hint = " (is a quote left open?)" if "limit" in str(error) or "end of data" in str(error) else ""
+            open_quote = "limit" in str(error) or "end of data" in str(error)
+            hint = " (is a quote left open?)" if open_quote else ""
             faults.meet(DocumentError(f"{source.at(row)}: not valid {source.format.upper()}: {error}{hint}"))
         except DocumentError as error:
             faults.meet(error)
 
 
-def _text_lines(stream: BinaryIO) -> Iterator[str]:
-    """Lines as text; bytes that are not UTF-8 come through as lone surrogates and are refused field
-    by field.
+class _Lines:
+    """Lines as text, counted; bytes that are not UTF-8 come through as lone surrogates and are refused field by field.
+
+    An iterator and not a generator, which would end with the first error: the csv reader goes on after one.
     """
-    first = True
-    while line := stream.readline(MAX_RECORD_BYTES):
-        yield (line.removeprefix(BOM) if first else line).decode(errors="surrogateescape")
-        first = False
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self.count = 0
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> str:
+        line = self._stream.readline(MAX_RECORD_BYTES + 1)
+        if not line:
+            raise StopIteration
+        self.count += 1
+        if len(line) > MAX_RECORD_BYTES:
+            while line and not line.endswith(b"\n"):
+                line = self._stream.readline(MAX_RECORD_BYTES)
+            raise csv.Error(f"the line is longer than {MAX_RECORD_BYTES >> 20} MiB")
+        return (line.removeprefix(BOM) if self.count == 1 else line).decode(errors="surrogateescape")
 
 
 def _header(fields: list[str], source: Source) -> list[str]:

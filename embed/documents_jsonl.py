@@ -63,5 +63,7 @@ def _record(line: bytes, source: Source, row: int) -> dict[str, object]:
     except (ValueError, RecursionError) as error:
         raise DocumentError(f"{source.at(row)}: not usable JSON: {error}") from None
     if not isinstance(value, dict):
-        raise DocumentError(f"{source.at(row)}: a JSON object was expected, got {line[:40].decode(errors='replace')!r}")
+        raise DocumentError(
+            f"{source.at(row)}: a JSON object was expected, got {line.strip()[:40].decode(errors='replace')!r}"
+        )
     return value

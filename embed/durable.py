@@ -14,12 +14,16 @@ TEMPORARY = ".tmp-"
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
-class NoSpaceError(EmbedError):
+class WriteError(EmbedError):
+    """A file cannot be written."""
+
+
+class NoSpaceError(WriteError):
     """The disk, a quota or a file size limit does not take what is to be written."""
 
 
 def write_durably(path: Path, data: bytes | memoryview) -> None:
-    """NoSpaceError when it does not fit (nothing is left behind); OSError for anything else."""
+    """NoSpaceError when it does not fit, WriteError for anything else; nothing is left behind."""
     temporary = path.with_name(f"{TEMPORARY}{path.name}")
     try:
         with temporary.open("wb") as file:
@@ -31,7 +35,7 @@ def write_durably(path: Path, data: bytes | memoryview) -> None:
     except OSError as error:
         temporary.unlink(missing_ok=True)
         if error.errno not in NO_SPACE:
-            raise
+            raise WriteError(f"{path} cannot be written: {error.strerror}") from error
         raise NoSpaceError(
             f"no space for {path} ({len(data):,} bytes): {error.strerror}. What was embedded so far is kept; "
             "make room and run the same command again to go on"

@@ -21,8 +21,8 @@ from typing import BinaryIO, cast
 
 import numpy as np
 
-from embed.docstrings import read_docstrings
-from embed.documents import Document, DocumentError, Faults, FieldNames, InputError, Source
+from embed.docstrings import PREFIX, check_name, read_docstrings
+from embed.documents import Document, DocumentError, Faults, FieldNames, InputError, NoSuchInputError, Source
 from embed.documents_csv import read_csv
 from embed.documents_jsonl import read_jsonl
 from embed.documents_parquet import read_parquet
@@ -37,13 +37,8 @@ EXTENSIONS = {
     ".parquet": "parquet",
     ".pq": "parquet",
 }
-PYTHON = "python:"
 # Ids are looked up this many at a time: one at a time would cost more than reading the document.
 CHECKED_TOGETHER = 1024
-
-
-class NoSuchInputError(InputError):
-    """An input that names nothing: the command line itself is wrong."""
 
 
 def format_of(path: Path) -> str | None:
@@ -62,7 +57,8 @@ def find_sources(inputs: Sequence[str], format: str | None = None) -> list[Sourc
     for given in inputs:
         if given == "-":
             sources.append(Source("stdin", format or "jsonl"))
-        elif given.startswith(PYTHON):
+        elif given.startswith(PREFIX):
+            check_name(given.removeprefix(PREFIX))
             sources.append(Source(given, "python"))
         else:
             for path in _paths(given):

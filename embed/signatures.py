@@ -11,12 +11,13 @@ import copy
 
 LONGEST_DEFAULT = 20
 LONGEST_TITLE = 120
-SELF_TAKING = {"property", "cached_property"}
+PROPERTIES = {"property", "cached_property"}
 
 Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+Constants = dict[str, ast.Constant]
 
 
-def signature(node: Definition, kind: str) -> str:
+def signature(node: Definition, constants: Constants) -> str:
     """`def compress(data: bytes, level: int = 9) -> bytes` with long defaults as `...`; `class
     Name(Base)`.
     """
@@ -25,10 +26,10 @@ def signature(node: Definition, kind: str) -> str:
         return f"class {node.name}({bases})" if bases else f"class {node.name}"
     returns = f" -> {ast.unparse(node.returns)}" if node.returns else ""
     word = "async def" if isinstance(node, ast.AsyncFunctionDef) else "def"
-    return f"{word} {node.name}({ast.unparse(_shortened(node.args))}){returns}"
+    return f"{word} {node.name}({ast.unparse(_shortened(node.args, constants))}){returns}"
 
 
-def title(name: str, node: Definition, kind: str) -> str:
+def title(name: str, node: Definition, kind: str, constants: Constants) -> str:
     """`gzip.compress(data, compresslevel=9)`; a class shows the parameters of its `__init__`; a
     property shows none.
     """
@@ -36,15 +37,16 @@ def title(name: str, node: Definition, kind: str) -> str:
         init = next(
             (child for child in node.body if isinstance(child, ast.FunctionDef) and child.name == "__init__"), None
         )
-        return f"{name}({_parameters(init, True, name)})" if init else name
+        return f"{name}({_parameters(init, True, name, constants)})" if init else name
     decorators = {ast.unparse(decorator).rpartition(".")[2] for decorator in node.decorator_list}
-    if decorators & SELF_TAKING:
+    if decorators & PROPERTIES:
         return name
-    return f"{name}({_parameters(node, kind == 'method' and 'staticmethod' not in decorators, name)})"
+    bound = kind == "method" and "staticmethod" not in decorators
+    return f"{name}({_parameters(node, bound, name, constants)})"
 
 
-def _parameters(node: ast.FunctionDef | ast.AsyncFunctionDef, bound: bool, name: str) -> str:
-    arguments = _shortened(node.args)
+def _parameters(node: ast.FunctionDef | ast.AsyncFunctionDef, bound: bool, name: str, constants: Constants) -> str:
+    arguments = _shortened(node.args, constants)
     every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
     every += [argument for argument in (arguments.vararg, arguments.kwarg) if argument]
     for argument in every:
@@ -59,17 +61,32 @@ def _parameters(node: ast.FunctionDef | ast.AsyncFunctionDef, bound: bool, name:
     written = ast.unparse(arguments)
     if len(name) + len(written) <= LONGEST_TITLE:
         return written
-    names = ", ".join(argument.arg for argument in every if argument.arg not in ("self", "cls"))
-    return names if len(name) + len(names) <= LONGEST_TITLE else "..."
+    names = [argument.arg for argument in every if argument.arg not in ("self", "cls")]
+    while names and len(name) + len(", ".join(names)) > LONGEST_TITLE:
+        names[-2:] = ["..."]
+    return ", ".join(names)
 
 
-def _shortened(arguments: ast.arguments) -> ast.arguments:
-    """A copy with every default that is longer than LONGEST_DEFAULT replaced by `...`."""
+def _shortened(arguments: ast.arguments, constants: Constants) -> ast.arguments:
+    """A copy with constants of the module written out, and every default that is still long replaced by `...`."""
     arguments = copy.deepcopy(arguments)
-    arguments.defaults = [_short(default) for default in arguments.defaults]
-    arguments.kw_defaults = [default and _short(default) for default in arguments.kw_defaults]
+    arguments.defaults = [_short(default, constants) for default in arguments.defaults]
+    arguments.kw_defaults = [default and _short(default, constants) for default in arguments.kw_defaults]
     return arguments
 
 
-def _short(default: ast.expr) -> ast.expr:
+def _short(default: ast.expr, constants: Constants) -> ast.expr:
+    if isinstance(default, ast.Name):
+        default = constants.get(default.id, default)
     return default if len(ast.unparse(default)) <= LONGEST_DEFAULT else ast.Constant(...)
+
+
+def constants_of(tree: ast.Module) -> Constants:
+    """What `NAME = 9` at the top level of the module binds."""
+    return {
+        target.id: node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }

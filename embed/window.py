@@ -1,13 +1,11 @@
-"""The vectors of one window: those not known yet are computed, slice by slice, and spooled on the
-way.
+"""The vectors of one window: those not known yet are computed, slice by slice, and spooled on the way.
 
-The distinct texts of a window are ordered by length and cut into slices before it is asked which of
-them are known. So a slice is the same in a resumed run as in the one that was killed: it is known
-as a whole or embedded as a whole, in the same batches, and the vectors come out equal to the last
-bit even where a model's arithmetic depends on what shares a batch (dynamic int8).
+The texts to embed are ordered by length and cut into slices, and only whole slices are spooled. So what a killed run
+leaves undone is cut into the same slices by the next one, goes through the model in the same batches, and comes out
+equal to the last bit even where a model's arithmetic depends on what shares a batch.
 
-Finished slices go to a spool file every SPOOL_EVERY_S; that, and the slice in the works, is what a
-kill can cost."""
+Finished slices go to a spool file every SPOOL_EVERY_S; that, and the slice in the works, is what a kill can cost.
+"""
 
 import contextlib
 import time
@@ -57,13 +55,11 @@ class WindowEmbedder:
 
         hashes, texts and ids are one a row, texts distinct. VectorError names the id of a text
         without a finite vector."""
-        order = np.argsort([len(text) for text in texts], kind="stable")
+        unknown = np.flatnonzero(~known)
+        order = unknown[np.argsort([len(texts[int(number)]) for number in unknown], kind="stable")]
         try:
-            for start in range(0, len(order), self._slice_texts):
+            for start in _spread(range(0, len(order), self._slice_texts)):
                 wanted = order[start : start + self._slice_texts]
-                wanted = wanted[~known[wanted]]
-                if not len(wanted):
-                    continue
                 self._compute(vectors, wanted, texts, ids)
                 self._pending.append(wanted)
                 yield
@@ -103,6 +99,11 @@ class WindowEmbedder:
             self._spools.append(fragments.write(self._folder, "spool", data, len(done), set()).path)
             self._pending.clear()
         self._spooled_at = time.monotonic()
+
+
+def _spread(starts: Sequence[int]) -> list[int]:
+    """Short and long slices in turn (steps of the golden ratio), so that a rate seen so far foretells the rest."""
+    return [starts[number] for number in sorted(range(len(starts)), key=lambda number: number * 0.6180339887 % 1)]
 
 
 def finite(vectors: NDArray[np.float32], names: Sequence[str], what: str) -> NDArray[np.float32]:

@@ -6,7 +6,7 @@ no updates either: a generation is immutable, and a new one replaces it in one s
     build_generation   vectors → a generation on disk           build.py
     open_generation    a generation, checked and mapped         generation.py
     Root               indexes, aliases, switch, rollback, gc   root.py
-    verify             every byte against its hash              verify.py
+    verify             every byte against its hash              integrity.py
     VectorsFolder      what embed wrote                         vectors.py
 
 Names are looked up when they are first used: `index.exact` alone must not cost the import of FAISS.
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     )
     from index.exact import Found
     from index.generation import Generation, open_generation
+    from index.integrity import verify
     from index.root import Alias, Root
     from index.vectors import VectorsFolder
-    from index.verify import verify
 
 _PLACES = {
     "Alias": "index.root",
@@ -49,7 +49,7 @@ _PLACES = {
     "VectorsFolder": "index.vectors",
     "build_generation": "index.build",
     "open_generation": "index.generation",
-    "verify": "index.verify",
+    "verify": "index.integrity",
 }
 
 __all__ = [

@@ -12,22 +12,19 @@ All of it happens in a folder `.building-<generation>` next to the finished ones
 a build has changed nothing that is served; the next build and gc remove what it left.
 """
 
-import datetime
-import secrets
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from index import families, gates, kernels, machine, rowfiles, structure
+from index import families, gates, machine, rowfiles, structure
 from index.arrays import Arrays, PayloadRow
 from index.columns import ColumnReader, Field, parse_fields
-from index.errors import GateError, InputError, StorageError
+from index.cost import Clock
+from index.errors import GateError, InputError
 from index.exact import Metric
 from index.generation import INDEX_FILE, open_staged
 from index.manifest import FORMAT, MANIFEST_FILE, describe_files
@@ -126,12 +123,9 @@ def build_generation(
 
 
 def _build(source: Arrays | VectorsFolder, root: Root, settings: Settings) -> tuple[Path, dict[str, Any]]:
-    clock = _Clock()
-    machine.reset_peak_memory()
-    created_at = datetime.datetime.now(datetime.UTC)
-    generation = f"{settings.name}-{created_at:%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
+    clock = Clock()
     source.check(settings.threads)
-    with staging(root, settings.name, generation) as folder:
+    with staging(root, settings.name) as (folder, generation, created_at):
         arranged = _take(source, folder, settings)
         clock.lap("take")
         count, dim = len(arranged.ids), source.dim
@@ -178,8 +172,9 @@ def _build(source: Arrays | VectorsFolder, root: Root, settings: Settings) -> tu
             "sections": sections,
             "filterable": {field.name: field.type for field in settings.fields},
             "memory_bytes": _memory_to_serve(described),
+            "memory_private_bytes": built.private_bytes,
             "files": described,
-            "build": built.parameters | clock.record(count) | _made_with(settings.threads),
+            "build": built.parameters | clock.record(count, settings.threads),
         }
         write_sealed(folder / MANIFEST_FILE, manifest)
         with open_staged(folder, settings.threads, generation) as reopened:
@@ -188,20 +183,18 @@ def _build(source: Arrays | VectorsFolder, root: Root, settings: Settings) -> tu
 
 
 def _take(source: Arrays | VectorsFolder, folder: Path, settings: Settings) -> Arranged:
-    spool = Spool(folder, source.dim, settings.metric)
-    with Progress("read", source.count, show=settings.show) as progress:
-        for batch in source.batches():
-            spool.take(batch)
-            progress.add(len(batch.ids))
-    return spool.arrange()
+    with Spool(folder, source.dim, settings.metric) as spool:
+        with Progress("read", source.count, show=settings.show) as progress:
+            for batch in source.batches():
+                spool.take(batch)
+                progress.add(len(batch.ids))
+        return spool.arrange()
 
 
 def _write_faiss(index: FaissIndex, path: Path) -> None:
-    try:
-        faiss.write_index(index, str(path))
-    except RuntimeError as error:
-        reason = str(error).rsplit("Error: ", 1)[-1]
-        raise StorageError(f"FAISS cannot write {path}: {reason}. What is served has not changed.") from error
+    # FAISS's own writer does not notice when the last bytes fail, at close; Python's does.
+    with path.open("wb") as file:
+        faiss.write_index(index, faiss.PyCallbackIOWriter(file.write))
 
 
 def _write_rows(folder: Path, arranged: Arranged, fields: list[Field]) -> None:
@@ -217,41 +210,6 @@ def _memory_to_serve(described: dict[str, dict[str, Any]]) -> int:
     """What searches touch, so what should stay in the page cache: not the payload, nor ivf's float32 rows."""
     cold = {rowfiles.PAYLOAD_FILE, VECTORS_FILE}
     return sum(int(entry["bytes"]) for name, entry in described.items() if name not in cold)
-
-
-class _Clock:
-    """Seconds of each step, and of the whole, in wall and processor time."""
-
-    def __init__(self) -> None:
-        self._start = self._last = time.perf_counter()
-        self._cpu_start = time.process_time()
-        self._steps: dict[str, float] = {}
-
-    def lap(self, step: str) -> None:
-        now = time.perf_counter()
-        self._steps[step], self._last = round(now - self._last, 3), now
-
-    def record(self, rows: int) -> dict[str, Any]:
-        return {
-            "rows": rows,
-            "seconds": round(time.perf_counter() - self._start, 3),
-            "cpu_seconds": round(time.process_time() - self._cpu_start, 3),
-            "step_seconds": self._steps,
-            "peak_memory_bytes": machine.peak_memory_bytes(),
-        }
-
-
-def _made_with(threads: int) -> dict[str, Any]:
-    try:
-        own = version("perwatt")
-    except PackageNotFoundError:
-        own = "not installed"
-    return {
-        "threads": threads,
-        "processor": machine.processor_name(),
-        "isa": kernels.info()["isa"],
-        "versions": {"perwatt": own, "faiss": faiss.__version__, "numpy": np.__version__},
-    }
 
 
 def _metric(given: str) -> Metric:

@@ -1,14 +1,14 @@
 """The commands of this package; deploy/command.py mounts them. Tables for people, `--json` for programs."""
 
-import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from index.errors import GateError, GenerationError
+from index.printing import print_alias, print_built, print_json, print_pairs, print_table, size
 from index.root import DEFAULT_ROOT, Root
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -110,30 +110,11 @@ def build(
         failure, path = error, error.generation
     manifest = read_manifest(path)
     if as_json:
-        _print_json({"path": str(path), "switched": not no_switch and failure is None, "manifest": manifest})
+        print_json({"path": str(path), "switched": not no_switch and failure is None, "manifest": manifest})
     else:
-        _print_built(path, manifest)
+        print_built(path, manifest)
     if failure is not None:
         raise failure
-
-
-def _print_built(path: Path, manifest: dict[str, Any]) -> None:
-    recall, made = manifest["recall"], manifest["build"]
-    _print_pairs(
-        [
-            ("generation", manifest["generation"]),
-            ("vectors", f"{manifest['count']:,} × {manifest['dim']}, {manifest['metric']}"),
-            ("family", f"{manifest['family']} ({manifest['family_reason']})"),
-            ("recall@10", _recall(recall)),
-            ("effort", _effort(manifest)),
-            ("memory to serve", _size(manifest["memory_bytes"])),
-            (
-                "build",
-                _cost(made),
-            ),
-            ("folder", str(path)),
-        ]
-    )
 
 
 @click.command()
@@ -145,7 +126,7 @@ def generations(name: str | None, root: Path, as_json: bool) -> None:
     place = Root(root)
     rows = [row for index in ([name] if name else place.names()) for row in _generation_rows(place, index)]
     if as_json:
-        _print_json(rows)
+        print_json(rows)
         return
     if not rows:
         click.echo(f"no generation of {name or 'any index'} under {root}")
@@ -163,7 +144,7 @@ def generations(name: str | None, root: Path, as_json: bool) -> None:
         for row in rows
     ]
     if rows:
-        _print_table(columns, cells)
+        print_table(columns, cells)
 
 
 def _generation_rows(root: Root, name: str) -> list[dict[str, Any]]:
@@ -196,7 +177,7 @@ def _generation_rows(root: Root, name: str) -> list[dict[str, Any]]:
 @_json_option
 def switch(name: str, generation: str, root: Path, expect_etag: str | None, as_json: bool) -> None:
     """Serve GENERATION of index NAME, once every byte of it is checked."""
-    _print_alias(name, Root(root).switch(name, generation, expect_etag), as_json)
+    print_alias(name, Root(root).switch(name, generation, expect_etag), as_json)
 
 
 @click.command()
@@ -205,7 +186,7 @@ def switch(name: str, generation: str, root: Path, expect_etag: str | None, as_j
 @_json_option
 def rollback(name: str, root: Path, as_json: bool) -> None:
     """Serve the generation of index NAME that was served before; once more goes forward again."""
-    _print_alias(name, Root(root).rollback(name), as_json)
+    print_alias(name, Root(root).rollback(name), as_json)
 
 
 @click.command()
@@ -215,12 +196,12 @@ def rollback(name: str, root: Path, as_json: bool) -> None:
 @_json_option
 def verify(name: str, generation: str | None, root: Path, as_json: bool) -> None:
     """Check every byte of a generation of index NAME (default: the served one) against its hashes."""
-    from index.verify import verify as verify_folder
+    from index.integrity import verify as verify_folder
 
     path = Root(root).path(name, generation)
     verify_folder(path)
     if as_json:
-        _print_json({"generation": path.name, "intact": True})
+        print_json({"generation": path.name, "intact": True})
     else:
         click.echo(f"{path.name} is intact")
 
@@ -238,7 +219,7 @@ def gc(name: str | None, root: Path, keep: int, as_json: bool) -> None:
     place = Root(root)
     deleted = {index: place.gc(index, keep) for index in ([name] if name else place.names())}
     if as_json:
-        _print_json(deleted)
+        print_json(deleted)
         return
     for index, gone in deleted.items():
         click.echo(f"{index}: deleted {', '.join(gone) if gone else 'nothing'}")
@@ -269,61 +250,15 @@ def info(as_json: bool) -> None:
         "versions": {"python": sys.version.split()[0], **versions},
     }
     if as_json:
-        _print_json(facts)
+        print_json(facts)
         return
-    available = _size(machine.memory_available_bytes())
-    _print_pairs(
+    available = size(machine.memory_available_bytes())
+    print_pairs(
         [
             ("processor", f"{machine.processor_name()} ({units['arch']})"),
             ("cores", f"{machine.cores()} (of this cgroup)"),
-            ("memory", f"{_size(machine.memory_limit_bytes())} (of this cgroup), {available} available"),
+            ("memory", f"{size(machine.memory_limit_bytes())} (of this cgroup), {available} available"),
             ("kernels", f"{units['isa']} in use; this machine can run {', '.join(kernels.units())}"),
             ("versions", ", ".join(f"{name} {number}" for name, number in facts["versions"].items())),  # type: ignore[attr-defined]
         ]
     )
-
-
-def _print_alias(name: str, alias: Any, as_json: bool) -> None:
-    if as_json:
-        _print_json({"index": name, **alias._asdict()})
-    else:
-        click.echo(f"{name} serves {alias.generation} (before: {alias.previous or 'nothing'})")
-
-
-def _recall(recall: dict[str, Any]) -> str:
-    if not recall["queries"]:
-        return f"1 ({recall['method']})"
-    return (
-        f"{recall['recall']:.4f} (95 %: {recall['low']:.4f} to {recall['high']:.4f}, {recall['queries']:,} queries), "
-        f"target {recall['target']:g}"
-    )
-
-
-def _effort(manifest: dict[str, Any]) -> str:
-    effort = manifest["effort"]
-    return "none: every vector is scored" if effort["unit"] == "none" else f"{effort['unit']} {effort['default']}"
-
-
-def _cost(made: dict[str, Any]) -> str:
-    return f"{made['seconds']:.1f} s on {made['threads']} threads, {_size(made['peak_memory_bytes'])} at most"
-
-
-def _size(count: int) -> str:
-    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
-
-
-def _print_json(content: Any) -> None:
-    click.echo(json.dumps(content, ensure_ascii=False, indent=1))
-
-
-def _print_pairs(pairs: Sequence[tuple[str, str]]) -> None:
-    width = max(len(name) for name, _ in pairs)
-    for name, value in pairs:
-        click.echo(f"{name:<{width}}  {value}")
-
-
-def _print_table(columns: Sequence[str], cells: Sequence[Sequence[Any]]) -> None:
-    texts = [[str(cell) for cell in row] for row in cells]
-    widths = [max(len(row[place]) for row in [list(columns), *texts]) for place in range(len(columns))]
-    for row in [list(columns), *texts]:
-        click.echo("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())

@@ -27,6 +27,8 @@ CODE_ALIGNMENT = 64  # bytes: a cache line; a row of codes starts on one
 LONGEST = 1e18
 
 _QUERIES_PER_SCAN = 256
+# Starting threads costs some 100 µs, which is what scanning this many rows of 384 codes takes.
+_ROWS_WORTH_A_THREAD = 8192
 _ROWS_PER_CHUNK = 16384
 
 
@@ -122,7 +124,7 @@ def search(
     if metric == "cosine":
         queries, vectors = unit_rows(queries), unit_rows(vectors)
     scan = _Scan(np.ascontiguousarray(queries), vectors, metric == "l2", codes, k)
-    if threads > 1 and len(queries) < threads:
+    if len(queries) < min(threads, len(vectors) // _ROWS_WORTH_A_THREAD):
         found = _merge(_run(scan, _ranges(len(vectors), threads), threads, "rows"), k)
     else:
         per_scan = max(1, min(_QUERIES_PER_SCAN, -(-len(queries) // threads)))

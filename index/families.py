@@ -25,9 +25,9 @@ class Choice(NamedTuple):
 
 
 def graph_bytes(count: int, dim: int) -> int:
-    """Memory to build a graph and to serve it: float32 rows, 2·DEGREE neighbours of 4 bytes on level 0 and 1/DEGREE of
-    DEGREE above, offsets and levels, int8 codes."""
-    return count * (4 * dim + 4 * (2 * graph.DEGREE + 1) + 12 + code_stride(dim))
+    """Memory to build a graph: float32 rows twice (while they are put in order), 2·DEGREE neighbours of 4 bytes on
+    level 0 and 1/DEGREE of DEGREE above, offsets and levels, int8 codes. Serving it takes the rows only once."""
+    return count * (2 * 4 * dim + 4 * (2 * graph.DEGREE + 1) + 12 + code_stride(dim))
 
 
 def choose(asked: str, count: int, dim: int, memory_limit_bytes: int) -> Choice:
@@ -40,6 +40,11 @@ def choose(asked: str, count: int, dim: int, memory_limit_bytes: int) -> Choice:
                 f"{count:,} rows are too few for {asked}: its recall cannot be measured on fewer than "
                 f"{STRUCTURE_ROWS}. Use flat (or auto), which is exact and quicker at this size."
             )
+        if asked == "graph" and graph_bytes(count, dim) > memory_limit_bytes:
+            raise InputError(
+                f"building {count:,} × {dim} as a graph needs {_mib(graph_bytes(count, dim))}, and this process may "
+                f"use {_mib(memory_limit_bytes)}. Use ivf (or auto), or give it more memory."
+            )
         return Choice("graph", "asked for") if asked == "graph" else Choice("ivf", "asked for")
     if asked != "auto":
         raise InputError(f"{asked!r} is not a family; expected auto, {', '.join(FAMILIES)}")
@@ -51,8 +56,12 @@ def choose(asked: str, count: int, dim: int, memory_limit_bytes: int) -> Choice:
         )
     need = graph_bytes(count, dim)
     if need <= memory:
-        return Choice("graph", f"{count:,} × {dim} need {_mib(need)} as a graph, and {_mib(memory)} may be used")
-    return Choice("ivf", f"{count:,} × {dim} would need {_mib(need)} as a graph, and only {_mib(memory)} may be used")
+        return Choice(
+            "graph", f"building {count:,} × {dim} as a graph needs {_mib(need)}, and {_mib(memory)} may be used"
+        )
+    return Choice(
+        "ivf", f"building {count:,} × {dim} as a graph needs {_mib(need)}, and only {_mib(memory)} may be used"
+    )
 
 
 def _mib(size: int) -> str:

@@ -19,8 +19,11 @@ from index.spool import FloatRows
 from index.untyped import FaissIndex, faiss
 
 EFFORT_UNIT = "efSearch"
+# On 50,000 × 384 (WordNet glosses) every pair from (16, 80) to (32, 160) compares 1,310 to 1,360 vectors for a
+# recall@10 of 0.99, and building takes 10 to 23 s. On a harder set (near-duplicate package summaries) degree 16 needs
+# an eighth more time for the same recall. The larger degree with the shorter build is the safe corner.
 DEGREE = 32
-BUILD_EFFORT = 120  # efConstruction
+BUILD_EFFORT = 100  # efConstruction
 EFFORTS = (10, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 _ROWS_PER_ADD = 4096
 

@@ -1,9 +1,12 @@
-"""The inverted-file family: for sets whose graph would not fit in memory. FAISS lists of 8-bit codes, float32
-rescoring.
+"""The inverted-file family: for sets whose graph would not fit in memory. FAISS fast-scan codes, float32 rescoring.
 
-Rows are grouped around centroids; a search visits the lists of the nearest `nprobe` centroids, which is its effort.
-The lists hold 8-bit scalar codes, and the best RESCORED · k of them are scored again from vectors.f32. Both files are
-mapped, so the resident memory is what the searches touch.
+Rows are grouped around centroids, and a search visits the lists of the nearest `nprobe` centroids: its effort. The
+lists hold product-quantised codes, 4 bits for every two dimensions (96 bytes where float32 has 1,536), and the best
+RESCORED · k of them are scored again from vectors.f32, which is mapped and touched at those rows only. The lists
+themselves FAISS reads into memory, for each process.
+
+Measured on 50,000 × 384, 447 lists, k = 10, one thread: at equal recall@10 these codes answer 2 to 3 times as many
+queries as lists of 8-bit scalar codes (0.97: 4,129 against 1,580 a second; 0.99: 2,765 against 928).
 """
 
 import math
@@ -19,7 +22,8 @@ from index.spool import FloatRows
 from index.untyped import FaissIndex, faiss
 
 EFFORT_UNIT = "nprobe"
-RESCORED = 4  # candidates for each hit asked for
+# Candidates for each hit asked for. 4 lost up to 0.001 of recall@10 on the set above, 10 nothing, 20 cost time.
+RESCORED = 10
 _ROWS_PER_ADD = 16384
 _TRAINING_ROWS_PER_LIST = 64
 _SEED = 1234
@@ -34,18 +38,28 @@ class IvfSearch:
     def candidates(
         self, queries: NDArray[np.float32], k: int, effort: int
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """As GraphSearch.candidates, (q, RESCORED · k)."""
+        """As GraphSearch.candidates, (q, RESCORED · k). What was compared is estimated: the mean list by nprobe."""
         faiss.omp_set_num_threads(self._threads)
-        compared = faiss.cvar.indexIVF_stats.ndis
-        parameters = faiss.SearchParametersIVF(nprobe=min(effort, self._index.nlist))
-        _, rows = self._index.search(queries, k * RESCORED, params=parameters)
-        compared = faiss.cvar.indexIVF_stats.ndis - compared
-        return rows, np.full(len(queries), max(0, compared) // max(1, len(queries)), np.int64)
+        lists = int(self._index.nlist)
+        parameters = faiss.SearchParametersIVF(nprobe=min(effort, lists))
+        _, rows = self._index.search(queries, min(k * RESCORED, len(self.vectors)), params=parameters)
+        compared = lists + int(self._index.ntotal) * min(effort, lists) // lists
+        return rows, np.full(len(queries), compared, np.int64)
 
 
 def list_count(rows: int) -> int:
-    """2·√n lists: visiting the centroids then costs about as much as visiting two lists."""
+    """2·√n lists: visiting the centroids then costs about as much as visiting four lists."""
     return max(1, min(65536, round(2 * math.sqrt(rows))))
+
+
+def subspaces(dim: int) -> int:
+    """Parts that a vector is cut into, 4 bits each: two dimensions a part, or one where they are odd."""
+    return dim // 2 if dim % 2 == 0 else dim
+
+
+def list_bytes(count: int, dim: int) -> int:
+    """What FAISS keeps in the memory of each process: codes and row numbers, and the centroids."""
+    return count * ((subspaces(dim) + 1) // 2 + 8) + list_count(count) * 4 * dim
 
 
 def efforts(rows: int) -> tuple[int, ...]:
@@ -67,13 +81,17 @@ def build(
     count, dim = rows.array.shape
     lists = list_count(count)
     quantiser = faiss.IndexFlat(dim, faiss_metric(metric))
-    index = faiss.IndexIVFScalarQuantizer(quantiser, dim, lists, faiss.ScalarQuantizer.QT_8bit, faiss_metric(metric))
+    index = faiss.IndexIVFPQFastScan(quantiser, dim, lists, subspaces(dim), 4, faiss_metric(metric))
     faiss.omp_set_num_threads(threads)
-    sample = np.random.default_rng(_SEED).choice(count, min(count, lists * _TRAINING_ROWS_PER_LIST), replace=False)
-    index.cp.min_points_per_centroid = 1  # small sets are asked for by name; FAISS would only warn
-    index.train(rows.array[np.sort(sample)])
-    rows.drop()
     kept = np.setdiff1d(np.arange(count), held_out)
+    random = np.random.default_rng(_SEED)
+    sample = random.choice(kept, min(len(kept), lists * _TRAINING_ROWS_PER_LIST), replace=False)
+    # Small sets are asked for by name; FAISS would only warn about them.
+    index.cp.min_points_per_centroid = index.pq.cp.min_points_per_centroid = 1
+    with Progress("train", len(sample), show=show) as progress:
+        index.train(rows.array[np.sort(sample)])
+        rows.drop()
+        progress.add(len(sample))
     with Progress("ivf", count, show=show) as progress:
         _add(index, rows, kept, progress)
         measure(IvfSearch(index, rows.array, threads))

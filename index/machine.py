@@ -10,7 +10,7 @@ from pathlib import Path
 
 import loky
 
-_CGROUP_ROOT = Path("/sys/fs/cgroup")
+_CGROUP_ROOT, _PROC = Path("/sys/fs/cgroup"), Path("/proc")
 
 
 def cores() -> int:
@@ -21,29 +21,36 @@ def cores() -> int:
 def memory_limit_bytes() -> int:
     """The least of the machine's memory and every cgroup limit above this process."""
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return min([total, *_cgroup_limits()])
+    return min([total, *(limit for limit, _ in _cgroup_limits())])
 
 
 def memory_available_bytes() -> int:
-    """What could be allocated now without swapping or being killed: the least of the host's and the cgroup's rest."""
-    available = memory_limit_bytes()
-    for line in _read(Path("/proc/meminfo")).splitlines():
+    """What could be allocated now without swapping or being killed: the least of the host's and the cgroups' rest.
+
+    A cgroup counts the page cache as used; the part that was not read lately can be given back and counts as free.
+    """
+    available = [memory_limit_bytes()]
+    for line in _read(_PROC / "meminfo").splitlines():
         if line.startswith("MemAvailable:"):
-            available = min(available, int(line.split()[1]) * 1024)
-    return available
+            available.append(int(line.split()[1]) * 1024)
+    for limit, group in _cgroup_limits():
+        used = _read(group / "memory.current") or _read(group / "memory.usage_in_bytes") or "0"
+        cache = [int(line.split()[1]) for line in _read(group / "memory.stat").splitlines() if "inactive_file" in line]
+        available.append(limit - int(used) + max(cache, default=0))
+    return max(0, min(available))
 
 
 def reset_peak_memory() -> None:
     """Starts the peak of `peak_memory_bytes` again from what is resident now, where the kernel allows it."""
     try:
-        Path("/proc/self/clear_refs").write_text("5")
+        (_PROC / "self" / "clear_refs").write_text("5")
     except OSError:
         return
 
 
 def peak_memory_bytes() -> int:
     """The largest resident set since `reset_peak_memory`, file mappings included."""
-    for line in _read(Path("/proc/self/status")).splitlines():
+    for line in _read(_PROC / "self" / "status").splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -51,15 +58,16 @@ def peak_memory_bytes() -> int:
 
 def processor_name() -> str:
     """The model name of the first core, or the architecture's name where /proc/cpuinfo has none (most Arm)."""
-    for line in _read(Path("/proc/cpuinfo")).splitlines():
+    for line in _read(_PROC / "cpuinfo").splitlines():
         if line.lower().startswith("model name"):
             return line.split(":", 1)[1].strip()
     return os.uname().machine
 
 
-def _cgroup_limits() -> list[int]:
+def _cgroup_limits() -> list[tuple[int, Path]]:
+    """Every memory limit above this process, in bytes, with the folder of its cgroup."""
     limits = []
-    for line in _read(Path("/proc/self/cgroup")).splitlines():
+    for line in _read(_PROC / "self" / "cgroup").splitlines():
         _, controllers, place = line.split(":", 2)
         if controllers == "":
             base, name = _CGROUP_ROOT, "memory.max"
@@ -70,9 +78,10 @@ def _cgroup_limits() -> list[int]:
         # Inside a container the path may be the host's; the group itself is then mounted as the root.
         parts = Path(place.lstrip("/")).parts
         for depth in range(len(parts), -1, -1):
-            value = _read(base.joinpath(*parts[:depth]) / name).strip()
+            group = base.joinpath(*parts[:depth])
+            value = _read(group / name).strip()
             if value.isdigit():
-                limits.append(int(value))
+                limits.append((int(value), group))
     return limits
 
 

@@ -34,6 +34,7 @@ _REQUIRED: dict[str, type | tuple[type, ...]] = {
     "sections": dict,
     "filterable": dict,
     "memory_bytes": int,
+    "memory_private_bytes": int,
     "files": dict,
     SEAL: str,
 }

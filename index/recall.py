@@ -1,11 +1,19 @@
 """How good the approximate search is: recall@10 against exact search, with an interval, for every effort.
 
 Queries are rows held out of the index while it is measured, so neither the graph nor the lists have seen them, as they
-have not seen a user's query; they are added afterwards. (A row that is in the graph leads the walk along its own edges
-to exactly its neighbours and flatters the recall.) They are drawn with a fixed seed.
+have not seen a user's query; they are added afterwards. A row that is in the graph already is no substitute: its own
+edges lead the walk to exactly its neighbours. On 50,000 × 384, efSearch 10 has recall 0.88 on queries from outside and
+0.98 on indexed rows whose own hit is left out of the count. Held-out rows are drawn with a fixed seed.
 
 A hit counts when its score is at least that of the k-th true neighbour: which of two equal vectors came back is
 nobody's loss.
+
+Rows held out are as near to the data as the data is to itself. A question is not: it lies at a cosine of 0.5 or 0.6
+from what answers it, where the walk is easily led astray, and a lost hit is often the first one. On SciFact's 5,183
+abstracts and 300 questions efSearch 12 has a recall of 0.996 on abstracts and 0.914 on questions, and costs 0.018 of
+nDCG@10; at 64 nothing is lost. So the effort that is served by default must also do for held-out rows moved away to
+FAR_COSINE in a random direction, whose recall runs along with that of real questions (0.920 and 0.993 there). What
+it must reach is stricter than the target, since nDCG still lost 0.007 at 0.99.
 
 The interval is Wilson's (1927) over queries. The hits of one query stand and fall together, so k · queries independent
 trials would be too many; the number of trials is the number that would show the variance seen between queries, n ·
@@ -23,6 +31,7 @@ from index.exact import Codes, Found, Metric
 
 K = 10
 HELD_OUT = 1000
+FAR_COSINE = 0.5
 _SEED = 20
 _Z = 1.959964  # 95 %, two-sided
 
@@ -51,11 +60,34 @@ def held_out_rows(count: int) -> NDArray[np.int64]:
     return np.sort(np.random.default_rng(_SEED).choice(count, wanted, replace=False)).astype(np.int64)
 
 
+def far_from(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Each vector turned away to FAR_COSINE in a random direction, its length kept. A zero vector stays one."""
+    wide = vectors.astype(np.float64)
+    length = np.linalg.norm(wide, axis=1, keepdims=True)
+    unit = np.divide(wide, length, out=np.zeros_like(wide), where=length > 0)
+    away = np.random.default_rng(_SEED).standard_normal(wide.shape)
+    away -= (away * unit).sum(1, keepdims=True) * unit
+    away /= np.maximum(np.linalg.norm(away, axis=1, keepdims=True), 1e-9)  # one dimension leaves nowhere to turn to
+    turned = FAR_COSINE * unit + np.sqrt(1 - FAR_COSINE**2) * away
+    return np.ascontiguousarray(length * turned, dtype=np.float32)
+
+
+def far_target(target: float) -> float:
+    """What recall on far queries must reach by default: a fifth of the misses that `target` allows."""
+    return 1 - (1 - target) / 5
+
+
 def truth_without(
-    rows: NDArray[np.int64], vectors: NDArray[np.float32], codes: Codes, metric: Metric, threads: int
+    rows: NDArray[np.int64],
+    vectors: NDArray[np.float32],
+    codes: Codes,
+    metric: Metric,
+    threads: int,
+    *,
+    far: bool = False,
 ) -> Truth:
-    """Exact neighbours of the held-out rows among the rest."""
-    queries = np.ascontiguousarray(vectors[rows])
+    """Exact neighbours of the held-out rows, or of queries far from them, among the rest."""
+    queries = far_from(vectors[rows]) if far else np.ascontiguousarray(vectors[rows])
     metric = "l2" if metric == "l2" else "ip"  # cosine rows are unit vectors by now
     scores = np.full((len(rows), K), -np.inf, np.float32)
     todo = np.arange(len(rows))
@@ -88,7 +120,8 @@ def interval(shares: NDArray[np.float64]) -> tuple[float, float]:
     trials = min(n * K, max(n, n * p * (1 - p) / variance)) if variance > 0 else n
     centre = (p + _Z**2 / (2 * trials)) / (1 + _Z**2 / trials)
     half = _Z / (1 + _Z**2 / trials) * np.sqrt(p * (1 - p) / trials + _Z**2 / (4 * trials**2))
-    return max(0.0, float(centre - half)), min(1.0, float(centre + half))
+    # With p at 0 or 1 an end of the interval is p itself, which rounding would miss.
+    return max(0.0, min(p, float(centre - half))), min(1.0, max(p, float(centre + half)))
 
 
 def curve(
@@ -118,6 +151,16 @@ def curve(
         if upper - lower <= max(1, upper // 20):
             return sorted(points)
         points.append(at((lower + upper) // 2))
+
+
+def least_effort(
+    search: Callable[[NDArray[np.float32], int, int], Found], truth: Truth, ladder: Sequence[int], target: float
+) -> int:
+    """The first effort of the ladder at which mean recall reaches `target`; the last one if none does."""
+    for effort in ladder:
+        if recall_of(search(truth.queries, K, effort), truth, effort).recall >= target:
+            return effort
+    return ladder[-1]
 
 
 def effort_for(points: Sequence[dict[str, Any]], recall: float) -> int | None:

@@ -65,7 +65,7 @@ class Root:
 
     def path(self, name: str, generation: str | None = None) -> Path:
         """The folder of a generation, by default the served one."""
-        wanted = generation or self.alias(name).generation
+        wanted = self.alias(name).generation if generation is None else generation
         if wanted not in self.generations(name):
             raise NotFoundError(f"index {name!r} has no generation {wanted!r}: {self._what_there_is(name)}")
         folder = self._folder(name) / wanted

@@ -10,7 +10,7 @@ import mmap
 from array import array
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 import numpy as np
@@ -54,6 +54,13 @@ class Spool:
         self._has_payload = False
         self._final = folder / VECTORS_FILE
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._vectors.close()
+        self._payload.close()
+
     def take(self, batch: Batch) -> None:
         first = len(self._ids)
         vectors = self._checked_vectors(batch, first)
@@ -68,8 +75,8 @@ class Spool:
                 self._payload_ends.append(self._payload_ends[-1] + len(raw))
 
     def arrange(self) -> "Arranged":
-        self._vectors.close()
-        self._payload.close()
+        self._vectors.flush()
+        self._payload.flush()
         if not self._ids:
             raise InputError("there are no vectors to build an index from; expected at least 1")
         keys = [id_.encode() for id_ in self._ids] if isinstance(self._ids[0], str) else self._ids

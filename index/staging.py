@@ -8,8 +8,10 @@ import errno
 import fcntl
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 from index.errors import StorageError
@@ -30,20 +32,34 @@ _STORAGE_ERRORS = {
 
 
 @contextmanager
-def staging(root: Root, name: str, generation: str) -> Iterator[Path]:
-    """A folder to build in; gone afterwards unless it was published. What dead builds left is removed first."""
+def staging(root: Root, name: str) -> Iterator[tuple[Path, str, datetime]]:
+    """A folder to build in, the id of the generation that it will be, and its time of creation.
+
+    The folder is gone afterwards unless it was published. What dead builds left is removed first.
+    """
     with named_storage_errors(root.folder):
         with root.locked(name, create=True) as folder:
             root.sweep(folder)
+            generation, created_at = _new_id(name, folder)
             path = folder / f"{BUILDING_PREFIX}{generation}"
             path.mkdir()
             lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             fcntl.flock(lock, fcntl.LOCK_EX)
         try:
-            yield path
+            yield path, generation, created_at
         finally:
             shutil.rmtree(path, ignore_errors=True)
             os.close(lock)
+
+
+def _new_id(name: str, folder: Path) -> tuple[str, datetime]:
+    """<name>-<second>-<4 hex digits of its fraction>: ids sort as they were made, and no two builds have the same."""
+    while True:
+        now = datetime.now(UTC)
+        generation = f"{name}-{now:%Y%m%dT%H%M%SZ}-{now.microsecond * 65536 // 1_000_000:04x}"
+        if not (folder / generation).exists() and not (folder / f"{BUILDING_PREFIX}{generation}").exists():
+            return generation, now
+        time.sleep(1e-4)
 
 
 def publish(root: Root, name: str, generation: str, path: Path) -> Path:

@@ -34,13 +34,15 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True)
 class Structure:
-    """index: what is written. recall, effort, parameters: what the manifest says of it."""
+    """index: what is written. The rest is what the manifest says of it; private_bytes: what every process that opens it
+    holds for itself, beside the pages that all of them share."""
 
     index: FaissIndex
     recall: dict[str, Any]
     effort: dict[str, Any]
     parameters: dict[str, Any]
     sample: Sample
+    private_bytes: int
 
 
 class Builder:
@@ -61,6 +63,7 @@ class Builder:
         self._l2, self._metric, self._target = metric == "l2", metric, target
         self._threads, self._show = threads, show
         self._points: list[Recall] = []
+        self._far_effort = 0  # the least that does for queries far from the data
 
     def build(self, family: str) -> Structure:
         return {"flat": self._flat, "graph": self._graph, "ivf": self._ivf}[family]()
@@ -70,7 +73,7 @@ class Builder:
         recall = {"recall": 1.0, "low": 1.0, "high": 1.0, "queries": 0, "method": "exact: every vector is scored"}
         point = Recall(flat.DEFAULT_EFFORT, 1.0, 1.0, 1.0, float(len(self._rows.array)))
         self._points.append(point)
-        return self._structure(index, None, flat.EFFORT_UNIT, recall, {})
+        return self._structure(index, None, flat.EFFORT_UNIT, recall, {}, 0)
 
     def _graph(self) -> Structure:
         held_out = measuring.held_out_rows(len(self._rows.array))
@@ -84,7 +87,7 @@ class Builder:
         )
         parameters = {"degree": graph.DEGREE, "efConstruction": graph.BUILD_EFFORT}
         searcher = graph.GraphSearch(index, self._threads)
-        return self._structure(index, searcher, graph.EFFORT_UNIT, self._measured(held_out), parameters)
+        return self._structure(index, searcher, graph.EFFORT_UNIT, self._measured(held_out), parameters, 0)
 
     def _ivf(self) -> Structure:
         count = len(self._rows.array)
@@ -97,20 +100,34 @@ class Builder:
             self._threads,
             show=self._show,
         )
-        parameters = {"lists": ivf.list_count(count), "codes": "SQ8", "rescored": ivf.RESCORED}
+        parameters = {
+            "lists": ivf.list_count(count),
+            "codes": f"PQ{ivf.subspaces(self._rows.array.shape[1])}x4fs",
+            "rescored": ivf.RESCORED,
+        }
         searcher = ivf.IvfSearch(index, self._rows.array, self._threads)
-        return self._structure(index, searcher, ivf.EFFORT_UNIT, self._measured(held_out), parameters)
+        private = ivf.list_bytes(*self._rows.array.shape)
+        return self._structure(index, searcher, ivf.EFFORT_UNIT, self._measured(held_out), parameters, private)
 
     def _measure(self, searcher: Searcher, held_out: NDArray[np.int64], efforts: tuple[int, ...]) -> None:
-        truth = measuring.truth_without(held_out, self._rows.array, self._codes, self._metric, self._threads)
-        self._points.extend(
-            measuring.curve(
-                lambda queries, k, effort: self._search(searcher, queries, k, effort), truth, efforts, self._target
-            )
-        )
+        def search(queries: NDArray[np.float32], k: int, effort: int) -> Found:
+            return self._search(searcher, queries, k, effort)
+
+        def truth(*, far: bool) -> measuring.Truth:
+            known = (held_out, self._rows.array, self._codes, self._metric, self._threads)
+            return measuring.truth_without(*known, far=far)
+
+        near = truth(far=False)
+        self._points.extend(measuring.curve(search, near, efforts, self._target))
+        if self._l2 or self._target == 0:
+            return  # l2 is for vectors whose queries come from where they do, and no target asks for nothing
+        self._far_effort = measuring.least_effort(search, truth(far=True), efforts, measuring.far_target(self._target))
+        if self._far_effort > max(self._points).effort:
+            found = search(near.queries, measuring.K, self._far_effort)
+            self._points.append(measuring.recall_of(found, near, self._far_effort))
 
     def _measured(self, held_out: NDArray[np.int64]) -> dict[str, Any]:
-        good = [point for point in self._points if point.low >= self._target]
+        good = [point for point in self._points if point.low >= self._target and point.effort >= self._far_effort]
         point = min(good, default=max(self._points))
         return {
             "recall": point.recall,
@@ -136,6 +153,7 @@ class Builder:
         unit: str,
         recall: dict[str, Any],
         parameters: dict[str, Any],
+        private_bytes: int,
     ) -> Structure:
         curve = [point._asdict() for point in sorted(self._points)]
         default = recall.setdefault("effort", flat.DEFAULT_EFFORT)
@@ -150,6 +168,7 @@ class Builder:
             {"unit": unit, "default": default, "curve": curve},
             parameters,
             Sample(rows, found),
+            private_bytes,
         )
 
 

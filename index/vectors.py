@@ -51,8 +51,9 @@ class VectorsFolder:
         for file, *_ in self._fragments:
             if file.parent != self.path:
                 raise GenerationError(self._meta_path, f"names a file outside the folder: {file.name!r}")
-        if sum(rows for _, rows, _, _ in self._fragments) != self.count:
-            raise GenerationError(self._meta_path, f"says {self.count} rows, and its fragments another number")
+        rows = sum(rows for _, rows, _, _ in self._fragments)
+        if rows != self.count:
+            raise GenerationError(self._meta_path, f"says {self.count:,} rows, and its fragments {rows:,}")
 
     @property
     def _meta_path(self) -> Path:

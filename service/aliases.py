@@ -11,6 +11,9 @@ has open.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection
+
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -19,31 +22,32 @@ from service.errors import LoadError
 from service.indexes import described
 from service.limits import read_body
 from service.problems import Problem
-from service.running import Running, running_of
+from service.running import running_of
 from service.settings import is_loopback
+
+_STRONG = re.compile(r'(?<!W/)"([^"]*)"')
 
 
 async def switch(request: Request) -> Response:
     """`PUT`: the alias points to the generation of the body, once that one has been found fit."""
     from_here_only(request)
-    running = running_of(request)
     body = await read_body(request.scope, request.receive, limits.BODY_BYTES)
     asked = limits.decode(requests.SWITCH, body)
-    return await _switch(running, request, asked.generation)
+    return await _switch(request, asked.generation, _etags(request), "/generation")
 
 
 async def rollback(request: Request) -> Response:
     """`POST`: the alias points to the generation it pointed to before."""
     from_here_only(request)
-    running = running_of(request)
     name = request.path_params["alias"]
-    alias = running.served.alias(name)
+    alias = running_of(request).served.alias(name)
     if alias.previous is None:
         raise Problem(
             "precondition-failed",
             f"Alias {name} has no previous generation to go back to; it is at {alias.generation}.",
         )
-    return await _switch(running, request, alias.previous, alias.etag)
+    etags = _etags(request)
+    return await _switch(request, alias.previous, [alias.etag] if etags is None else etags, None)
 
 
 def from_here_only(request: Request) -> None:
@@ -60,20 +64,26 @@ def from_here_only(request: Request) -> None:
         raise Problem("forbidden", f"This call is not taken from pages of {origin}.")
 
 
-async def _switch(running: Running, request: Request, generation: str, etag: str | None = None) -> Response:
+async def _switch(request: Request, generation: str, etags: Collection[str] | None, pointer: str | None) -> Response:
+    running = running_of(request)
     name = request.path_params["alias"]
     running.served.alias(name)  # index-not-found before anything else
-    given = request.headers.get("if-match")
-    if given is not None and given.strip() != "*":
-        etag = given.strip().removeprefix("W/").strip('"')
     try:
-        loaded = await running.served.switch(name, generation, etag)
+        loaded = await running.served.switch(name, generation, etags)
     except LoadError as error:
         current = running.served.loaded(name).id
         raise Problem(
             error.code,
             f"{error} {name} stays at {current}.",
-            pointer="/generation",
+            pointer=pointer,
             generation=current,
         ) from error
     return described(running, name, loaded)
+
+
+def _etags(request: Request) -> list[str] | None:
+    """The etags of If-Match, None where any will do. A weak one never matches (RFC 9110, 13.1.1), so it is left out."""
+    given = request.headers.get("if-match")
+    if given is None or given.strip() == "*":
+        return None
+    return _STRONG.findall(given)

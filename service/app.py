@@ -44,7 +44,7 @@ def create_app(running: Running) -> FastAPI:
     )
     app.state.running = running
     app.add_middleware(Envelope, metrics=running.metrics)
-    documented = schema.document(app.version)
+    documented = schema.document(app.version, running.encoder.fingerprint if running.encoder else None)
 
     def openapi() -> dict[str, Any]:
         return documented

@@ -24,6 +24,8 @@ BODY_BYTES = 1 << 20
 BATCH_BODY_BYTES = 8 << 20
 BATCH_QUERIES = 256
 TEXT_CHARACTERS = 8192
+ID_CHARACTERS = 1024  # as many bytes as an id may have in an index
+NAME_CHARACTERS = 256
 K = 1000
 FIELDS = 64
 EFFORT = 1 << 16
@@ -41,6 +43,7 @@ def as_dict() -> dict[str, int]:
         "batch_body_bytes": BATCH_BODY_BYTES,
         "batch_queries": BATCH_QUERIES,
         "text_characters": TEXT_CHARACTERS,
+        "id_characters": ID_CHARACTERS,
         "k": K,
         "fields": FIELDS,
         "effort": EFFORT,

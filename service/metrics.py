@@ -15,6 +15,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 if TYPE_CHECKING:
+    from service.admission import Admission
     from service.served import Served
 
 STAGES = ("embed", "ann", "payload")
@@ -95,18 +96,19 @@ class Metrics:
         bound[0].inc()
         bound[1].observe(seconds)
 
-    def watch(self, served: Served, kernels: dict[str, object]) -> None:
-        self.registry.register(_Generations(served, kernels))
+    def watch(self, served: Served, admission: Admission, kernels: dict[str, object]) -> None:
+        self.registry.register(_Now(served, admission, kernels))
 
     def text(self) -> bytes:
         return generate_latest(self.registry)
 
 
-class _Generations(Collector):
-    """Describes what is loaded at the moment of the scrape."""
+class _Now(Collector):
+    """What is loaded, and how much is being worked on, at the moment of the scrape."""
 
-    def __init__(self, served: Served, kernels: dict[str, object]) -> None:
+    def __init__(self, served: Served, admission: Admission, kernels: dict[str, object]) -> None:
         self._served = served
+        self._admission = admission
         self._kernels = kernels
 
     def collect(self) -> Iterable[Metric]:
@@ -136,5 +138,9 @@ class _Generations(Collector):
                     value = getattr(measured, bound)
                     recall.add_metric([name, str(measured.k), bound], value)
             refused.add_metric([name], name in self._served.failures)
+        working = GaugeMetricFamily("perwatt_requests_working", "Requests that hold a place now.")
+        working.add_metric([], self._admission.working)
+        waiting = GaugeMetricFamily("perwatt_requests_waiting", "Requests that wait for a place.")
+        waiting.add_metric([], self._admission.waiting)
         kernel.add_metric([str(self._kernels["arch"]), str(self._kernels["isa"])], 1)
-        return (info, vectors, recall, refused, kernel)
+        return (info, vectors, recall, refused, working, waiting, kernel)

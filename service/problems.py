@@ -48,13 +48,14 @@ KINDS: dict[str, Kind] = {
 RETRY_AFTER_S = (
     1  # for 429 and 503: both describe a state that passes, and a second is shorter than any caller's patience
 )
+NAME_CHARACTERS = 80  # of a misspelt field that are repeated to its author
 MEDIA_TYPE = "application/problem+json"
 
 # `- at `$.params.effort`` at the end of a msgspec message; a key of a mapping is written `[...]`,
 # an element `[3]`.
 _PLACE = re.compile(r" - at `\$(?P<path>[^`]*)`$")
 _STEP = re.compile(r"\.(?P<field>[^.\[\]]+)|\[(?P<element>[^\]]+)\]")
-_UNKNOWN = re.compile(r"unknown field `(?P<field>.*?)`", re.DOTALL)
+_UNKNOWN = re.compile(r"unknown field `(?P<field>.*)`$", re.DOTALL)
 
 
 class Problem(Exception):  # noqa: N818 - the term of RFC 9457
@@ -130,7 +131,7 @@ def of_undecodable(error: Exception) -> Problem:
     text = message[: place.start()] if place else message
     unknown = _UNKNOWN.search(text)
     if unknown:
-        field = unknown["field"]
+        field = unknown["field"][:NAME_CHARACTERS]
         escaped = field.replace("~", "~0").replace("/", "~1")
         where = f" in {pointer}" if pointer else ""
         return Problem(

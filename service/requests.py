@@ -11,6 +11,7 @@ a third of the bytes and a twentieth of the parsing.
 from __future__ import annotations
 
 import binascii
+import math
 from array import array
 from typing import Annotated, Literal
 
@@ -21,9 +22,11 @@ from msgspec import Meta, Raw, Struct
 from service import limits
 from service.problems import Problem
 
+_FLOAT32 = np.dtype("<f4")
 NOTHING = Raw(b"null")
 
-Text = Annotated[str, Meta(min_length=1, max_length=limits.TEXT_CHARACTERS)]
+Text = Annotated[str, Meta(max_length=limits.TEXT_CHARACTERS, pattern=r"[^ \t\r\n]")]  # more than blanks
+Name = Annotated[str, Meta(max_length=limits.NAME_CHARACTERS)]
 Fields = Annotated[list[str], Meta(max_length=limits.FIELDS)]
 TimeoutMs = Annotated[int, Meta(ge=1, le=limits.TIMEOUT_MS)]
 
@@ -40,8 +43,8 @@ class SearchParams(Struct, forbid_unknown_fields=True, frozen=True):
 class Expect(Struct, forbid_unknown_fields=True, frozen=True):
     """What the caller relies on; an answer from anything else is refused with 412."""
 
-    generation: str | None = None
-    model: str | None = None
+    generation: Name | None = None
+    model: Name | None = None
 
 
 class SearchRequest(Struct, forbid_unknown_fields=True):
@@ -49,7 +52,7 @@ class SearchRequest(Struct, forbid_unknown_fields=True):
 
     text: Text | None = None
     vector: list[float] | str | None = None
-    id: str | None = None
+    id: Annotated[str, Meta(max_length=limits.ID_CHARACTERS)] | None = None
     k: Annotated[int, Meta(ge=1, le=limits.K)] = 10
     mode: Literal["dense", "lexical", "hybrid"] = "dense"
     filter: Raw = msgspec.field(default_factory=lambda: NOTHING)  # its schema is in schema.py
@@ -72,17 +75,17 @@ class EmbeddingsRequest(Struct, forbid_unknown_fields=True):
     documents differently."""
 
     input: Text | Annotated[list[Text], Meta(min_length=1, max_length=limits.BATCH_QUERIES)]
-    model: str | None = None
+    model: Name | None = None
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: int | None = None
-    user: str | None = None
+    user: Name | None = None
     input_type: Literal["query", "document"] = "document"
 
 
 class SwitchRequest(Struct, forbid_unknown_fields=True):
     """The generation that an alias shall point to."""
 
-    generation: Annotated[str, Meta(min_length=1, max_length=128)]
+    generation: Name
 
 
 SEARCH = msgspec.json.Decoder(SearchRequest)
@@ -100,8 +103,6 @@ def check(request: SearchRequest) -> None:
             f"A query is exactly one of text, vector and id; this one has {given} of them.",
             pointer="",
         )
-    if request.text is not None and request.text.isspace():
-        raise Problem("invalid-value", "text holds nothing but white space.", pointer="/text")
     if request.mode != "dense":
         raise Problem(
             "invalid-value",
@@ -135,7 +136,7 @@ def vector_of(given: list[float] | str, dim: int) -> np.ndarray[tuple[int], np.d
                 f"vector decodes to {len(raw)} bytes, which is not a whole number of float32.",
                 pointer="/vector",
             )
-        vector = np.frombuffer(raw, dtype="<f4")
+        vector = np.frombuffer(raw, dtype=_FLOAT32)
     else:
         # array('f') converts a list three times as fast as numpy, and turns what float32 cannot
         # hold into infinity
@@ -148,11 +149,11 @@ def vector_of(given: list[float] | str, dim: int) -> np.ndarray[tuple[int], np.d
             expected=dim,
             got=len(vector),
         )
-    if not np.isfinite(vector).all():
-        place = int(np.flatnonzero(~np.isfinite(vector))[0])
-        raise Problem(
-            "invalid-value",
-            f"Element {place} of the vector is not a finite float32.",
-            pointer=f"/vector/{place}" if not isinstance(given, str) else "/vector",
-        )
+    if not math.isfinite(vector.dot(vector)):  # one pass; it may also overflow, which the index refuses
+        for place in np.flatnonzero(~np.isfinite(vector)).tolist():
+            raise Problem(
+                "invalid-value",
+                f"Element {place} of the vector is not a finite float32.",
+                pointer="/vector" if isinstance(given, str) else f"/vector/{place}",
+            )
     return vector

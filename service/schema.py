@@ -8,7 +8,7 @@ a filter is null; a failed query of a batch is a problem object.
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -16,6 +16,9 @@ from service import limits, requests
 from service.answers import BatchFailure, BatchResult
 from service.problems import KINDS, MEDIA_TYPE
 from service.routes import OPERATIONS, Operation
+
+if TYPE_CHECKING:
+    from embed import Fingerprint
 
 REF = "#/components/schemas/{name}"
 NAME = "^[a-z0-9][a-z0-9_-]{0,62}$"
@@ -34,7 +37,8 @@ PARAMETERS: dict[str, dict[str, Any]] = {
 }
 
 
-def document(version: str) -> dict[str, Any]:
+def document(version: str, model: Fingerprint | None) -> dict[str, Any]:
+    """`model` is the one that is loaded: the only one that a request for embeddings may name."""
     structs = [
         struct
         for operation in OPERATIONS
@@ -45,7 +49,7 @@ def document(version: str) -> dict[str, Any]:
         [*structs, requests.SearchRequest, BatchResult, BatchFailure], ref_template=REF
     )
     components = {**components, "Problem": _problem()}
-    _by_hand(components)
+    _by_hand(components, model)
     paths: dict[str, dict[str, Any]] = {}
     for operation in OPERATIONS:
         paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation)
@@ -143,7 +147,7 @@ def _problem() -> dict[str, Any]:
     }
 
 
-def _by_hand(components: dict[str, Any]) -> None:
+def _by_hand(components: dict[str, Any], model: Fingerprint | None) -> None:
     query = components["SearchRequest"]
     query["properties"]["filter"] = {
         "type": "null",
@@ -158,6 +162,10 @@ def _by_hand(components: dict[str, Any]) -> None:
     components["BatchAnswer"]["properties"]["results"]["items"] = {
         "anyOf": [{"$ref": REF.format(name=name)} for name in ("BatchResult", "BatchFailure")]
     }
+    if model is not None:
+        embeddings = components["EmbeddingsRequest"]["properties"]
+        embeddings["model"] = {"enum": [model.name, model.id, None], "default": None}
+        embeddings["dimensions"] = {"enum": [model.dim, None], "default": None}
     components["BatchFailure"]["properties"]["error"] = {"$ref": REF.format(name="Problem")}
 
 

@@ -11,9 +11,10 @@ for the switch.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -93,33 +94,27 @@ class Served:
         """Follows every alias to where it points now; refusals are logged and kept in
         `failures`."""
         for name in self.names:
-            try:
+            with contextlib.suppress(LoadError):
                 await self.reload(name)
-            except LoadError as error:
-                log.error("reload of %s refused, %s stays: %s", name, self._by_name[name].id, error)
 
     async def reload(self, name: str) -> Loaded:
         """Serves the generation the alias points to; raises LoadError and keeps the old one if it
         is not fit."""
         async with self._exchanging[name]:
-            try:
-                return await self._exchange(name, None, lambda: None)
-            except LoadError as error:
-                self.failures[name] = str(error)
-                raise
+            return await self._exchange(name, None, lambda: None)
 
-    async def switch(self, name: str, generation: str, expect_etag: str | None) -> Loaded:
+    async def switch(self, name: str, generation: str, etags: Collection[str] | None) -> Loaded:
         """Checks `generation`, points the alias to it, serves it.
 
         Raises LoadError (nothing has changed) or Problem precondition-failed when the alias on disk
-        is not the one of `expect_etag`, be it before or after the new generation was loaded.
+        has none of `etags`, be it before or after the new generation was loaded.
         """
         named = _GENERATION.fullmatch(generation)
         if not named or named["name"] != name:  # also keeps a path from being smuggled in
             raise LoadError(f"{generation!r} is not the id of a generation of {name}.")
         async with self._exchanging[name]:
             alias = self.alias(name)
-            if expect_etag is not None and alias.etag != expect_etag:
+            if etags is not None and alias.etag not in etags:
                 raise _changed(name, alias)
 
             def write() -> None:
@@ -142,8 +137,17 @@ class Served:
         """`generation` None: the one the alias points to. `write` is called once the new one is
         found fit."""
         old = self._by_name[name]
-        path = await asyncio.to_thread(self._path, name, generation)
-        new = old if path.name == old.id else await asyncio.to_thread(self._load, path)
+        new = old
+        path = None
+        try:
+            path = await asyncio.to_thread(self._path, name, generation)
+            if path.name != old.id:
+                new = await asyncio.to_thread(self._load, path)
+        except LoadError as error:
+            if path is not None or generation is None:  # else an admin has mistyped: nothing is wrong here
+                self.failures[name] = str(error)
+                log.error("%s stays at %s: %s", name, old.id, error)
+            raise
         try:
             await asyncio.to_thread(write)
         except BaseException:

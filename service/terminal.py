@@ -98,4 +98,4 @@ def print_started(running: Running, address: str) -> None:
 
 def _clean(text: str) -> str:
     """Whitespace as single spaces, and nothing that could steer a terminal."""
-    return "".join(c for c in " ".join(text.split()) if c.isprintable())
+    return "".join(c for c in " ".join(text.split()) if c.isprintable()).strip()

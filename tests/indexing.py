@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def write_vectors_folder(
     dim, count = vectors.shape[1], len(ids)
     edges = [count * part // fragments for part in range(fragments + 1)]
     entries = []
-    for number, (start, stop) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+    for number, (start, stop) in enumerate(pairwise(edges)):
         rows = [json.dumps(row).encode() for row in (payload or [{}] * count)[start:stop]]
         table = pa.table(
             {

@@ -19,7 +19,7 @@ TOOLS = (COMPILER, OBJDUMP, "qemu-aarch64-static", "cmake")
 
 pytestmark = pytest.mark.skipif(
     platform.machine() == "aarch64" or not all(shutil.which(tool) for tool in TOOLS),
-    reason="needs g++-aarch64-linux-gnu and qemu-user-static on another architecture; on arm64 the native tests do this",
+    reason="needs g++-aarch64-linux-gnu and qemu-user-static, and another architecture than arm64",
 )
 
 

@@ -40,7 +40,8 @@ struct QuantisedQuery {
 // q = query_step * code + f and x = step * c + e, so
 //   <q, x> = query_step * step * <code, c> + <f, step * c> + <q, e>,
 //   |<f, step * c>| <= |f| (|x| + |e|)   and   |<q, e>| <= |q| |e|.
-// The float32 score that decides in the end is itself off by gamma; for l2 so is the stored |x|^2.
+// The float32 score that decides in the end is itself off by gamma, and by one smallest float for each dimension whose
+// product is too small for a normal one; for l2 so is the stored |x|^2.
 QuantisedQuery quantise(const float* query, const FloatRows& rows, const CodeRows& codes) {
   double largest = 0.0, square_norm = 0.0;
   for (size_t i = 0; i < rows.dim; ++i) {
@@ -60,13 +61,13 @@ QuantisedQuery quantise(const float* query, const FloatRows& rows, const CodeRow
   const double norm = std::sqrt(square_norm);
   const double product_error =
       std::sqrt(square_error) * (codes.row_norm + codes.error_norm) + norm * codes.error_norm;
-  double bound = 0.0;
+  double bound = static_cast<double>(rows.dim + 2) * std::ldexp(1.0, -149);
   if (rows.metric == Metric::ip) {
-    bound = product_error + gamma(rows.dim) * norm * codes.row_norm;
+    bound += product_error + gamma(rows.dim) * norm * codes.row_norm;
     bound /= result.unit;  // integer products are compared as they are
   } else {
     const double farthest = norm + codes.row_norm;
-    bound = 2.0 * product_error + gamma(2) * codes.row_norm * codes.row_norm +
+    bound += 2.0 * product_error + gamma(2) * codes.row_norm * codes.row_norm +
             gamma(rows.dim + 3) * farthest * farthest;
   }
   // The bound itself is computed in double: a millionth more covers that rounding many times over.

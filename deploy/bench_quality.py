@@ -1,0 +1,57 @@
+"""Search quality on judged collections, from documents to nDCG@10, by the commands a user would type.
+
+Every collection in $PERWATT_DATA in BEIR's shape is embedded in both precisions, built as an exact index and as a
+graph, and evaluated. The published figure is that of the model's authors' own stack (MTEB), fp32 and exact.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+PUBLISHED = {"scifact": 0.64508, "xquad_en": 0.9436}
+PRECISIONS = ("fp32", "int8")
+FAMILIES = ("flat", "graph")
+
+
+def measure() -> list[dict[str, Any]]:
+    """One row a collection and precision: documents, queries, nDCG@10 by family, recall@100 exact."""
+    given = os.environ.get("PERWATT_DATA")
+    if not given:
+        raise SystemExit("PERWATT_DATA is not set; expected a folder of collections in BEIR's shape, such as scifact/.")
+    collections = sorted(path.parent for path in Path(given).glob("*/qrels.tsv"))
+    if not collections:
+        raise SystemExit(f"No */qrels.tsv in {given}; expected collections in BEIR's shape.")
+    with tempfile.TemporaryDirectory() as scratch:
+        return [row(each, precision, Path(scratch)) for each in collections for precision in PRECISIONS]
+
+
+def row(collection: Path, precision: str, scratch: Path) -> dict[str, Any]:
+    vectors, root = scratch / f"{collection.name}-{precision}", scratch / "indexes"
+    perwatt("embed", collection / "corpus.jsonl", "--out", vectors, "--precision", precision, "--quiet")
+    figures: dict[str, Any] = {"collection": collection.name, "precision": precision}
+    for family in FAMILIES:
+        name = f"{collection.name.replace('_', '-')}-{precision}-{family}"
+        perwatt("build", vectors, "--index", name, "--root", root, "--family", family)
+        judged = json.loads(
+            perwatt(
+                "eval", name, "--root", root, "--json",
+                "--queries", collection / "queries.jsonl", "--qrels", collection / "qrels.tsv",
+            )
+        )  # fmt: skip
+        figures[f"ndcg_10_{family}"] = round(judged["ndcg@10"], 5)
+        if family == "flat":
+            figures["queries"] = judged["queries"]
+            figures["recall_100"] = round(judged["recall@100"], 5)
+    figures["published_ndcg_10"] = PUBLISHED.get(collection.name)
+    return figures
+
+
+def perwatt(*arguments: object) -> str:
+    command = [sys.executable, "-m", "deploy.command", *map(str, arguments)]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout

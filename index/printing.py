@@ -1,0 +1,75 @@
+"""How the commands show things: aligned pairs and tables for people, JSON for programs."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from index.root import Alias
+
+
+def print_built(path: Path, manifest: dict[str, Any]) -> None:
+    recall, made = manifest["recall"], manifest["build"]
+    print_pairs(
+        [
+            ("generation", manifest["generation"]),
+            ("vectors", f"{manifest['count']:,} × {manifest['dim']}, {manifest['metric']}"),
+            ("family", f"{manifest['family']} ({manifest['family_reason']})"),
+            ("recall@10", _recall(recall)),
+            ("effort", _effort(manifest)),
+            ("memory to serve", size(manifest["memory_bytes"])),
+            (
+                "build",
+                _cost(made),
+            ),
+            ("folder", str(path)),
+        ]
+    )
+
+
+def print_alias(name: str, alias: Alias, as_json: bool) -> None:
+    if as_json:
+        print_json({"index": name, **alias._asdict()})
+    else:
+        click.echo(f"{name} serves {alias.generation} (before: {alias.previous or 'nothing'})")
+
+
+def _recall(recall: dict[str, Any]) -> str:
+    if not recall["queries"]:
+        return f"1 ({recall['method']})"
+    return (
+        f"{recall['recall']:.4f} (95 %: {recall['low']:.4f} to {recall['high']:.4f}, {recall['queries']:,} queries), "
+        f"target {recall['target']:g}"
+    )
+
+
+def _effort(manifest: dict[str, Any]) -> str:
+    effort = manifest["effort"]
+    return "none: every vector is scored" if effort["unit"] == "none" else f"{effort['unit']} {effort['default']}"
+
+
+def _cost(made: dict[str, Any]) -> str:
+    return f"{made['seconds']:.1f} s on {made['threads']} threads, {size(made['peak_memory_bytes'])} at most"
+
+
+def size(count: int) -> str:
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
+
+
+def print_json(content: Any) -> None:
+    click.echo(json.dumps(content, ensure_ascii=False, indent=1))
+
+
+def print_pairs(pairs: Sequence[tuple[str, str]]) -> None:
+    width = max(len(name) for name, _ in pairs)
+    for name, value in pairs:
+        click.echo(f"{name:<{width}}  {value}")
+
+
+def print_table(columns: Sequence[str], cells: Sequence[Sequence[Any]]) -> None:
+    texts = [[str(cell) for cell in row] for row in cells]
+    widths = [max(len(row[place]) for row in [list(columns), *texts]) for place in range(len(columns))]
+    for row in [list(columns), *texts]:
+        click.echo("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())

@@ -1,0 +1,46 @@
+"""The README says what was measured, and nothing else."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from deploy import figures
+from deploy.command import STEPS
+
+README = figures.README.read_text()
+
+
+def test_the_readme_shows_the_kept_figures() -> None:
+    assert figures.rendered(README) == README
+
+
+def test_a_figure_changed_by_hand_is_noticed() -> None:
+    match = re.search(r"<!-- figures: embedding -->\n(.*\n)+?.*?(\d+\.\d) ×", README)
+    assert match
+    start, end = match.span(2)
+    altered = README[:start] + "9.9" + README[end:]
+    assert figures.rendered(altered) == README != altered
+
+
+def test_a_missing_marker_is_an_error() -> None:
+    with pytest.raises(SystemExit, match="exactly one pair"):
+        figures.rendered(README.replace("<!-- end: quality -->", ""))
+
+
+@pytest.mark.parametrize("name", list(figures.BLOCKS))
+def test_kept_figures_name_their_machine_versions_and_date(name: str) -> None:
+    kept = figures.kept(name)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d", kept["measured_on"])
+    assert set(kept["machine"]) == {"arch", "cpu", "cores", "isa"}
+    assert set(kept["versions"]) == set(figures.VERSIONS)
+
+
+def test_commands_and_targets_that_the_readme_shows_exist() -> None:
+    makefile = (Path(figures.TOP) / "Makefile").read_text()
+    for target in set(re.findall(r"\bmake ([a-z-]+)", README)):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+    for command in set(re.findall(r"(?:^|`)perwatt ([a-z]+)", README, re.MULTILINE)):
+        assert command in STEPS, command

@@ -1,0 +1,123 @@
+"""Killed at any moment, a run leaves the old folder or one to go on with; and memory does not follow the corpus."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_embed_pipeline import files_of, manifest_of, named_in, table_of
+
+HERE = Path(__file__).parent
+
+
+def start(out: Path, count: int, *options: object) -> subprocess.Popen[str]:
+    command = [sys.executable, str(HERE / "embedding_process.py"), str(out), str(count), *map(str, options)]
+    environment = {**os.environ, "PYTHONPATH": str(HERE.parent)}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[int, int, dict[str, Any]]:
+    """Exit code, texts embedded (canaries included), and the record of a run that came to its end."""
+    embedded, record = 0, {}
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("batch "):
+            embedded += int(line.split()[1])
+        else:
+            record = json.loads(line)
+    process.stdout.close()
+    return process.wait(), embedded, record
+
+
+def content(out: Path) -> dict[str, Any]:
+    """What the folder says, but for when and at what cost."""
+    assert files_of(out) == named_in(out)
+    table_of(out)
+    return {key: value for key, value in manifest_of(out).items() if key not in ("run", "created_at")}
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The result of a run that nobody disturbed."""
+    out = tmp_path_factory.mktemp("clean")
+    assert finish(start(out, 400))[0] == 0
+    return out
+
+
+def test_killed_again_and_again_it_ends_with_the_same_bytes(clean: Path, tmp_path: Path) -> None:
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")  # shown by pytest when the test fails
+    chance = random.Random(seed)
+    embedded_in_all, kills = 0, 0
+    while True:
+        process = start(tmp_path, 400)
+        assert process.stdout is not None
+        batches = chance.randint(3, 15)
+        lines = []
+        for line in process.stdout:
+            lines.append(line)
+            if len(lines) == batches:
+                process.send_signal(signal.SIGKILL)
+        code = process.wait()
+        process.stdout.close()
+        embedded_in_all += sum(int(line.split()[1]) for line in lines if line.startswith("batch "))
+        if code == 0:
+            break
+        assert code == -signal.SIGKILL
+        assert not (tmp_path / "embed.json").exists()
+        kills += 1
+    assert kills >= 2
+    assert content(tmp_path) == content(clean)
+    # All texts and the canaries once, and by each kill at most a slice (8) or the canaries (16) lost.
+    assert 400 <= embedded_in_all <= 400 + 16 + 16 * kills
+
+
+def test_killed_before_each_change_on_disk_the_folder_is_old_or_new(tmp_path: Path) -> None:
+    """Every file that is opened for writing, renamed or deleted is a moment to die at."""
+    old, new = tmp_path / "old", tmp_path / "new"
+    assert finish(start(old, 80, "--first", 1000))[0] == 0
+    assert finish(start(new, 128, "--slice", 64))[0] == 0
+    expected = content(new)
+    counts: list[int] = []
+    for step in range(1, 100):
+        out = tmp_path / f"killed-{step}"
+        shutil.copytree(old, out)
+        code, embedded, _ = finish(start(out, 128, "--slice", 64, "--die-at", step))
+        if code == 0:
+            break
+        assert code == -signal.SIGKILL
+        table_of(out)  # every fragment that embed.json names is whole
+        counts.append(manifest_of(out)["count"])
+        code, embedded_then, _ = finish(start(out, 128, "--slice", 64))
+        assert code == 0
+        assert embedded + embedded_then <= 128 + 2 * 16 + 64
+        assert content(out) == expected
+        shutil.rmtree(out)
+    assert len(counts) >= 12
+    assert counts[0] == 80
+    assert counts[-1] == 128
+    assert counts == sorted(counts), "once new, the folder stays new"
+
+
+def test_peak_memory_does_not_follow_the_corpus(tmp_path: Path) -> None:
+    """40 MB more of vectors and text must not cost 40 MB more memory, neither embedded nor found again."""
+    options = ("--slice", 256, "--dim", 384, "--long", 40)
+    peaks: dict[tuple[int, int], int] = {}
+    for count in (10_000, 30_000):
+        for window in (1024, 1000):  # with other windows, all fragments are read and written anew
+            code, embedded, record = finish(start(tmp_path / str(count), count, "--window", window, *options))
+            assert code == 0
+            assert (embedded > count) == (window == 1024)
+            peaks[count, window] = record["peak_rss_bytes"]
+    size = sum(path.stat().st_size for path in (tmp_path / "30000").iterdir())
+    assert size > 40 << 20
+    assert peaks[30_000, 1024] - peaks[10_000, 1024] < 16 << 20
+    assert peaks[30_000, 1000] - peaks[10_000, 1000] < 16 << 20

@@ -1,0 +1,376 @@
+"""The pipeline over a real folder: what is written, what is embedded again, and what survives what."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hashing_encoder import HashingEncoder
+
+from embed.chunks import Chunker
+from embed.documents import Document, DocumentError, Faults, Source
+from embed.durable import NoSpaceError
+from embed.folder import FolderError, VectorsFolder
+from embed.pipeline import Settings, embed_documents
+from embed.record import Record
+from embed.window import VectorError
+
+SMALL = {"window_rows": 64, "slice_texts": 8, "spool_every_s": 0.0}
+SOURCE = Source("test.jsonl", "jsonl")
+
+
+def documents(numbers: Sequence[int], text: str = "document number {} " * 3, **more: object) -> list[Document]:
+    made = []
+    for row, number in enumerate(numbers):
+        body = text.replace("{}", str(number)) + "long " * (number % 50)
+        made.append(Document(f"d{number}", "", body, {"text": body, **more}, SOURCE, row + 1))
+    return made
+
+
+def run(
+    out: Path, given: Sequence[Document], encoder: HashingEncoder | None = None, **settings: Any
+) -> tuple[Record, HashingEncoder]:
+    encoder = encoder or HashingEncoder()
+    warnings: list[str] = []
+    record = embed_documents(given, encoder, out, Settings(**{**SMALL, **settings}), warn=warnings.append)
+    run_warnings[:] = warnings
+    return record, encoder
+
+
+run_warnings: list[str] = []
+
+
+def manifest_of(out: Path) -> dict[str, Any]:
+    manifest: dict[str, Any] = json.loads((out / "embed.json").read_text())
+    return manifest
+
+
+def table_of(out: Path) -> pa.Table:
+    """All rows, each fragment checked against embed.json as a reader would."""
+    manifest = manifest_of(out)
+    tables = []
+    for entry in manifest["fragments"]:
+        path = out / entry["file"]
+        assert path.stat().st_size == entry["bytes"]
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == entry["sha256"]
+        tables.append(pq.read_table(path))
+        assert tables[-1].num_rows == entry["rows"]
+    table = pa.concat_tables(tables)
+    assert table.num_rows == manifest["count"]
+    return table
+
+
+def vectors_of(out: Path) -> dict[str, bytes]:
+    table = table_of(out)
+    vectors = np.array(table["vector"].to_pylist(), dtype=np.float32)
+    return {key: vector.tobytes() for key, vector in zip(table["id"].to_pylist(), vectors, strict=True)}
+
+
+def files_of(out: Path) -> set[str]:
+    return {path.name for path in out.iterdir()} - {".lock", "embed.json"}
+
+
+def named_in(out: Path) -> set[str]:
+    return {entry["file"] for entry in manifest_of(out)["fragments"]}
+
+
+def test_the_folder_is_what_its_manifest_says(tmp_path: Path) -> None:
+    given = documents(range(200), tags=["a", {"b": None}])
+    record, encoder = run(tmp_path, given)
+    manifest = manifest_of(tmp_path)
+    assert manifest["format"] == 1
+    assert manifest["model"] == encoder.fingerprint.as_dict()
+    assert (manifest["dim"], manifest["count"]) == (24, 200)
+    assert [entry["rows"] for entry in manifest["fragments"]] == [64, 64, 64, 8]
+    assert files_of(tmp_path) == named_in(tmp_path)
+    assert all(entry["file"].startswith(f"part-{n:05d}-") for n, entry in enumerate(manifest["fragments"]))
+    table = table_of(tmp_path)
+    assert table["id"].to_pylist() == [document.id for document in given]
+    assert [json.loads(payload) for payload in table["payload"].to_pylist()] == [d.payload for d in given]
+    digest = hashlib.blake2b(given[5].text.strip().encode(), digest_size=16).digest()
+    assert table["text_hash"][5].as_py() == digest
+    exact = HashingEncoder(batch_trace=0).encode([document.text for document in given])
+    vectors = np.array(table["vector"].to_pylist(), dtype=np.float32)
+    assert (np.sum(vectors * exact, axis=1) > 0.999).all()
+    assert (record.documents, record.rows, record.embedded, record.reused) == (200, 200, 200, 0)
+
+
+def test_the_run_record_says_what_it_cost(tmp_path: Path) -> None:
+    run(tmp_path, documents(range(30)))
+    cost = manifest_of(tmp_path)["run"]
+    assert cost["documents"] == cost["rows"] == cost["embedded"] == 30
+    assert cost["tokens"] == sum(HashingEncoder().encode_counted([d.text for d in documents(range(30))])[1])
+    assert cost["cut"] == sum(len(d.text.split()) > 62 for d in documents(range(30)))
+    assert cost["seconds"] >= cost["embedding_seconds"] > 0
+    assert cost["cpu_seconds"] > 0
+    assert cost["peak_rss_bytes"] > 10 << 20
+    assert cost["started_at"].endswith("Z")
+    assert cost["machine"]
+
+
+def test_canaries_are_texts_of_the_corpus_with_their_vectors(tmp_path: Path) -> None:
+    given = documents(range(100)) + documents([500], text="x y " * 400)
+    _, encoder = run(tmp_path / "a", given)
+    canaries = manifest_of(tmp_path / "a")["canaries"]
+    assert len(canaries) == 16
+    texts = [canary["text"] for canary in canaries]
+    assert len(set(texts)) == 16
+    assert set(texts) <= {document.text.strip()[:512].strip() for document in given}
+    vectors = np.array([canary["vector"] for canary in canaries], dtype=np.float32)
+    assert np.array_equal(vectors, encoder.encode(texts))
+    run(tmp_path / "b", given[::-1], window_rows=10)
+    assert manifest_of(tmp_path / "b")["canaries"] == canaries
+
+
+def test_a_second_run_embeds_nothing_and_changes_nothing(tmp_path: Path) -> None:
+    run(tmp_path, documents(range(200)))
+    before = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in tmp_path.iterdir()}
+    record, encoder = run(tmp_path, documents(range(200)))
+    assert encoder.embedded == []
+    assert (record.embedded, record.reused, record.changed) == (0, 200, False)
+    assert {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in tmp_path.iterdir()} == before
+
+
+def test_changed_added_and_removed_documents(tmp_path: Path) -> None:
+    run(tmp_path, documents(range(200)))
+    before = vectors_of(tmp_path)
+    new = [d for d in documents(range(210)) if d.id not in ("d3", "d100")]
+    new[50].text += " changed"
+    new[50].payload["text"] = new[50].text
+    new[60].payload["note"] = "only the payload changed"
+    record, encoder = run(tmp_path, new)
+    assert record.embedded == 11
+    canaries = {canary["text"] for canary in manifest_of(tmp_path)["canaries"]}
+    assert set(encoder.embedded) - canaries <= {new[50].text, *(d.text.strip() for d in documents(range(200, 210)))}
+    after = vectors_of(tmp_path)
+    assert list(after) == [d.id for d in new]
+    same = set(after) - {new[50].id, *(f"d{n}" for n in range(200, 210))}
+    assert all(after[key] == before[key] for key in same)
+    assert after[new[50].id] != before[new[50].id]
+    assert json.loads(table_of(tmp_path)["payload"][60].as_py())["note"] == "only the payload changed"
+    assert files_of(tmp_path) == named_in(tmp_path)
+
+
+def test_appending_keeps_the_full_fragments_as_they_are(tmp_path: Path) -> None:
+    run(tmp_path, documents(range(130)))
+    before = {name: (tmp_path / name).stat().st_mtime_ns for name in files_of(tmp_path)}
+    run(tmp_path, documents(range(140)))
+    kept = {name for name in files_of(tmp_path) if before.get(name) == (tmp_path / name).stat().st_mtime_ns}
+    assert len(kept) == 2
+
+
+def test_a_text_is_embedded_once_however_often_it_comes(tmp_path: Path) -> None:
+    given = [Document(f"r{n}", "", f"text {n % 7}", {"n": n}, SOURCE, n) for n in range(300)]
+    record, encoder = run(tmp_path, given)
+    assert record.embedded == 7
+    assert record.reused == 293
+    assert sorted(encoder.embedded[:7]) == [f"text {n}" for n in range(7)]
+    vectors = vectors_of(tmp_path)
+    assert len(vectors) == 300
+    assert len({vectors[f"r{n}"] for n in range(0, 300, 7)}) == 1
+
+
+def test_vectors_are_taken_from_other_folders_of_the_same_model(tmp_path: Path) -> None:
+    run(tmp_path / "a", documents(range(100)))
+    run(tmp_path / "b", documents(range(100, 150)))
+    others = [tmp_path / "a", tmp_path / "b"]
+    record, _ = run(tmp_path / "c", documents(range(40, 170)), embedded_from=others)
+    assert (record.reused, record.embedded) == (110, 20)
+    assert vectors_of(tmp_path / "c")["d99"] == vectors_of(tmp_path / "a")["d99"]
+    assert run_warnings == []
+
+
+def test_vectors_of_another_model_are_never_mixed_in(tmp_path: Path) -> None:
+    run(tmp_path / "a", documents(range(20)))
+    other = HashingEncoder(name="another")
+    record, _ = run(tmp_path / "b", documents(range(20)), other, embedded_from=[tmp_path / "a"])
+    assert record.embedded == 20
+    assert any("no vectors of this model" in warning for warning in run_warnings)
+    record, _ = run(tmp_path / "a", documents(range(20)), other)
+    assert record.embedded == 20
+    assert any("vectors of another model (hashing" in warning for warning in run_warnings)
+    assert manifest_of(tmp_path / "a")["model"]["name"] == "another"
+    assert files_of(tmp_path / "a") == named_in(tmp_path / "a")
+    assert vectors_of(tmp_path / "a") == vectors_of(tmp_path / "b")
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate", "remove"])
+def test_a_damaged_fragment_is_told_and_embedded_again(damage: str, tmp_path: Path) -> None:
+    run(tmp_path, documents(range(200)))
+    before = {key: value for key, value in manifest_of(tmp_path).items() if key not in ("run", "created_at")}
+    victim = tmp_path / manifest_of(tmp_path)["fragments"][1]["file"]
+    data = bytearray(victim.read_bytes())
+    if damage == "flip":
+        data[len(data) // 2] ^= 1
+        victim.write_bytes(data)
+    elif damage == "truncate":
+        victim.write_bytes(data[:-50])
+    else:
+        victim.unlink()
+    record, _ = run(tmp_path, documents(range(200)))
+    assert record.embedded == 64
+    assert [warning for warning in run_warnings if victim.name in warning]
+    after = {key: value for key, value in manifest_of(tmp_path).items() if key not in ("run", "created_at")}
+    assert after == before
+    table_of(tmp_path)
+
+
+def test_a_damaged_leftover_is_ignored_with_a_warning_and_cleared_away(tmp_path: Path) -> None:
+    run(tmp_path, documents(range(100)))
+    (tmp_path / ("part-00007-" + "0" * 16 + ".parquet")).write_bytes(b"PAR1 cut off")
+    (tmp_path / ".tmp-part-00008.parquet").write_bytes(b"half")
+    (tmp_path / "notes.txt").write_text("not ours")
+    record, _ = run(tmp_path, documents(range(100)))
+    assert record.embedded == 0
+    assert any("part-00007" in warning and "ignored" in warning for warning in run_warnings)
+    assert files_of(tmp_path) == named_in(tmp_path) | {"notes.txt"}
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"format": 2}'])
+def test_a_manifest_that_is_not_understood_stops_the_run(content: str, tmp_path: Path) -> None:
+    (tmp_path / "embed.json").write_text(content)
+    with pytest.raises(FolderError, match=r"embed\.json"):
+        run(tmp_path, documents(range(3)))
+    assert (tmp_path / "embed.json").read_text() == content
+
+
+def test_a_second_run_on_the_same_folder_is_refused(tmp_path: Path) -> None:
+    with VectorsFolder(tmp_path), pytest.raises(FolderError, match="being written by another run"):
+        run(tmp_path, documents(range(3)))
+    run(tmp_path, documents(range(3)))
+
+
+def test_an_out_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(FolderError, match="cannot be written to"):
+        run(tmp_path / "file", documents(range(3)))
+
+
+class Failing(HashingEncoder):
+    """Gives a bad vector for one text, as a model with damaged weights would."""
+
+    def __init__(self, text: str, value: float) -> None:
+        super().__init__()
+        self.text, self.value = text, value
+
+    def encode_counted(self, texts: Sequence[str], kind: str = "document") -> Any:
+        vectors, tokens = super().encode_counted(texts, kind)
+        for number, text in enumerate(texts):
+            if text == self.text:
+                vectors[number] = self.value
+        return vectors, tokens
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 0.0])
+def test_a_vector_that_is_none_names_its_document_and_loses_nothing(value: float, tmp_path: Path) -> None:
+    given = documents(range(200))
+    with pytest.raises(VectorError, match="document 'd170'"):
+        run(tmp_path, given, Failing(given[170].text.strip(), value), spool_every_s=1e9)
+    assert not (tmp_path / "embed.json").exists()
+    record, _ = run(tmp_path, given)
+    assert record.embedded < 200 - 128
+    assert files_of(tmp_path) == named_in(tmp_path)
+
+
+def test_a_refused_document_leaves_the_old_state_and_the_work_done(tmp_path: Path) -> None:
+    run(tmp_path, documents(range(100)))
+    before = manifest_of(tmp_path)
+
+    def broken() -> Iterator[Document]:
+        yield from documents(range(300, 450))
+        raise DocumentError("test.jsonl:9: no")
+
+    with pytest.raises(DocumentError, match="no"):
+        embed_documents(broken(), HashingEncoder(), tmp_path, Settings(**SMALL))
+    assert manifest_of(tmp_path) == before
+    table_of(tmp_path)
+    record, _ = run(tmp_path, documents(range(300, 450)))
+    assert record.reused == 128
+
+
+def test_a_payload_without_json_form_is_a_fault_of_its_document(tmp_path: Path) -> None:
+    given = documents(range(10))
+    given[4].payload["x"] = float("nan")
+    faults = Faults("skip")
+    record = embed_documents(given, HashingEncoder(), tmp_path, faults=faults)
+    assert (record.rows, record.skipped) == (9, 1)
+    assert "test.jsonl:5" in faults.first[0]
+
+
+def test_no_space_keeps_what_was_done_and_the_old_state(
+    tmp_path: Path, file_size_limit: Callable[[int], AbstractContextManager[None]]
+) -> None:
+    run(tmp_path, documents(range(64)))
+    before = manifest_of(tmp_path)
+    large = documents(range(64, 192))
+    for number, document in enumerate(large[64:]):
+        document.payload["noise"] = np.random.default_rng(number).bytes(1000).hex()  # what zstd cannot make small
+    with file_size_limit(40_000), pytest.raises(NoSpaceError, match=r"no space for .*same command again"):
+        run(tmp_path, large)
+    assert manifest_of(tmp_path) == before
+    assert not [name for name in files_of(tmp_path) if name.startswith(".tmp")]
+    record, _ = run(tmp_path, large)
+    assert record.embedded == 0
+    assert files_of(tmp_path) == named_in(tmp_path)
+
+
+def test_spool_files_last_no_longer_than_their_window(tmp_path: Path) -> None:
+    counts = []
+
+    class Watching(HashingEncoder):
+        def encode_counted(self, texts: Sequence[str], kind: str = "document") -> Any:
+            counts.append(len(list(tmp_path.glob("spool-*"))))
+            return super().encode_counted(texts, kind)
+
+    run(tmp_path, documents(range(256)), Watching())
+    assert counts == [*range(8)] * 4 + [0]
+
+
+def test_omit_text_leaves_only_the_text_out(tmp_path: Path) -> None:
+    given = documents(range(3), title="T")
+    run(tmp_path, given, omit_text=True)
+    assert json.loads(table_of(tmp_path)["payload"][0].as_py()) == {"title": "T"}
+    record, _ = run(tmp_path, given)
+    assert record.embedded == 0
+
+
+def test_chunks_have_numbered_ids_and_say_whose_they_are(tmp_path: Path) -> None:
+    encoder = HashingEncoder()
+    text = "One sentence of six words here. " * 10
+    given = [
+        Document("a#1", "Title", text, {"title": "Title", "body": text, "year": 3}, SOURCE, 1, "body"),
+        Document("b", "", "short", {"body": "short"}, SOURCE, 2, "body"),
+    ]
+    chunker = Chunker(encoder.token_offsets, 24, 0, 64)
+    record, _ = run(tmp_path, given, encoder, chunker=chunker)
+    table = table_of(tmp_path)
+    ids = table["id"].to_pylist()
+    assert ids == [f"a#1#{n}" for n in range(len(ids) - 1)] + ["b#0"]
+    assert len(ids) > 4
+    assert (record.documents, record.rows) == (2, len(ids))
+    payloads = [json.loads(each) for each in table["payload"].to_pylist()]
+    assert {(p["doc_id"], p["chunk"], p["year"]) for p in payloads[:-1]} == {("a#1", n, 3) for n in range(len(ids) - 1)}
+    assert " ".join(p["body"] for p in payloads[:-1]).split() == text.split()
+    assert "Title " + payloads[0]["body"] in encoder.embedded
+    run(tmp_path, given, chunker=chunker, omit_text=True)
+    assert json.loads(table_of(tmp_path)["payload"][0].as_py()) == {
+        "title": "Title",
+        "year": 3,
+        "doc_id": "a#1",
+        "chunk": 0,
+    }
+
+
+def test_windows_are_bounded_in_bytes_too(tmp_path: Path) -> None:
+    run(tmp_path, documents(range(40), text="w " * 500), window_bytes=20_000)
+    rows = [entry["rows"] for entry in manifest_of(tmp_path)["fragments"]]
+    assert sum(rows) == 40
+    assert max(rows) <= 10

@@ -1,0 +1,303 @@
+"""Rows in, a generation out: what was given is found again, and what cannot be indexed is refused by row and id."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from indexing import brute_force, clustered, names, write_vectors_folder
+
+from index import GateError, InputError, Root, VectorsFolder, build_generation, open_generation
+from index.families import choose, graph_bytes
+from index.untyped import faiss
+
+DIM = 24
+
+
+def built(root: Path, count: int = 400, **settings: Any) -> Path:
+    settings = {"family": "flat", "name": "test"} | settings
+    return build_generation(clustered(count, DIM), names(count), root=root, **settings)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "ip", "l2"])
+@pytest.mark.parametrize("family", ["flat", "graph", "ivf"])
+def test_every_family_and_metric_finds_what_brute_force_finds(tmp_path: Path, family: str, metric: str) -> None:
+    vectors, ids, queries = clustered(1500, DIM), names(1500), clustered(40, DIM, seed=4)
+    path = build_generation(vectors, ids, root=tmp_path, name="test", family=family, metric=metric, recall_target=0.9)
+    with open_generation(path) as generation:
+        assert (generation.count, generation.dim, generation.metric) == (1500, DIM, metric)
+        truth, scores = brute_force(queries, vectors, 10, metric)
+        expected = np.array(ids, object)[truth]
+        exact_ids, exact_scores = generation.search(queries, 10, exact=True)
+        # float32 may order neighbours otherwise whose scores differ in the seventh digit: compared as sets.
+        assert [set(row) for row in exact_ids] == [set(row) for row in expected]
+        np.testing.assert_allclose(exact_scores, scores, rtol=1e-4, atol=1e-4)
+        found, found_scores = generation.search(queries, 10)
+        assert np.mean([len(set(a) & set(b)) for a, b in zip(found, expected, strict=True)]) >= 9.0
+        assert (np.diff(found_scores, axis=1) <= 0).all()
+        # What both ways find has the same score, to the bit.
+        for ours, mine, theirs, exactly in zip(found, found_scores, exact_ids, exact_scores, strict=True):
+            by_id = dict(zip(theirs, exactly, strict=True))
+            assert all(by_id[id_] == score for id_, score in zip(ours, mine, strict=True) if id_ in by_id)
+
+
+@pytest.mark.parametrize("family", ["flat", "graph", "ivf"])
+def test_the_faiss_file_is_one_that_stock_faiss_opens_and_searches(tmp_path: Path, family: str) -> None:
+    path = built(tmp_path, 1500, family=family, recall_target=0.9)
+    index = faiss.read_index(str(path / "index.faiss"))
+    with open_generation(path) as generation:
+        queries = np.stack([generation.vector(row) for row in (3, 700, 1499)])
+        if family == "ivf":
+            index.nprobe = index.nlist
+        _, rows = index.search(queries, 5)
+        assert rows[:, 0].tolist() == [3, 700, 1499]
+        assert index.ntotal == 1500
+
+
+def test_ids_payload_and_vectors_come_back(tmp_path: Path) -> None:
+    ids = ["b", "ä", "a", "Z", "10", "9", "a b/c#1"]
+    vectors = clustered(len(ids), DIM)
+    payload = [{"n": number, "text": f"déjà {id_}"} for number, id_ in enumerate(ids)]
+    path = build_generation(vectors, ids, root=tmp_path, name="test", payload=payload, metric="ip")
+    with open_generation(path) as generation:
+        assert [generation.external_id(row) for row in range(len(ids))] == sorted(ids, key=str.encode)
+        for number, id_ in enumerate(ids):
+            row = generation.row_of(id_)
+            assert row is not None
+            assert json.loads(generation.payload(row)) == payload[number]
+            np.testing.assert_array_equal(generation.vector(row), vectors[number])
+        assert [generation.row_of(id_) for id_ in ("", "c", "\ud800", "Z ")] == [None] * 4
+        for row in (-1, len(ids)):
+            with pytest.raises(IndexError):
+                generation.payload(row)
+            with pytest.raises(IndexError):
+                generation.external_id(row)
+
+
+def test_integer_ids_come_back_as_integers(tmp_path: Path) -> None:
+    ids = np.array([30, -5, 7, 2**62, 0])
+    path = build_generation(clustered(5, DIM), ids, root=tmp_path, name="test")
+    with open_generation(path) as generation:
+        found, _ = generation.search(clustered(5, DIM)[1:3], 2)
+        assert found.dtype == np.int64
+        assert found[:, 0].tolist() == [-5, 7]
+        assert [generation.external_id(row) for row in range(5)] == ["-5", "0", "7", "30", str(2**62)]
+        assert generation.row_of("30") == 3
+        assert [generation.row_of(id_) for id_ in ("31", "030", " 30", "x", str(2**70))] == [None] * 5
+
+
+def test_payload_may_be_bytes_text_or_objects(tmp_path: Path) -> None:
+    payload = [b'{"a": 1}', '{"b":2}', {"c": 3}]
+    path = build_generation(clustered(3, DIM), ["a", "b", "c"], root=tmp_path, name="test", payload=payload)
+    with open_generation(path) as generation:
+        assert [generation.payload(row) for row in range(3)] == [b'{"a": 1}', b'{"b":2}', b'{"c":3}']
+
+
+def test_without_payload_every_row_has_an_empty_object(tmp_path: Path) -> None:
+    with open_generation(built(tmp_path)) as generation:
+        assert generation.payload(5) == b"{}"
+        assert not (generation.path / "payload.arrow").exists()
+
+
+def test_the_order_of_the_rows_does_not_matter(tmp_path: Path) -> None:
+    vectors, ids = clustered(3000, DIM), names(3000)
+    shuffled = np.random.default_rng(1).permutation(3000)
+    files = []
+    for order in (np.arange(3000), shuffled):
+        path = build_generation(
+            vectors[order], [ids[row] for row in order], root=tmp_path, name="test", family="graph", threads=1
+        )
+        with open_generation(path) as generation:
+            files.append(generation.manifest["files"])
+    assert files[0] == files[1]
+
+
+@pytest.mark.parametrize("family", ["flat", "graph", "ivf"])
+def test_one_thread_builds_the_same_bytes_twice(tmp_path: Path, family: str) -> None:
+    manifests = []
+    for _ in range(2):
+        with open_generation(built(tmp_path, 1500, family=family, recall_target=0.9, threads=1)) as generation:
+            manifests.append(generation.manifest)
+    for key in ("files", "recall", "effort", "sections"):
+        assert manifests[0][key] == manifests[1][key]
+
+
+def test_a_folder_of_vectors_brings_everything(tmp_path: Path) -> None:
+    vectors, ids = clustered(500, DIM), names(500)
+    payload = [{"title": id_} for id_ in ids]
+    folder = write_vectors_folder(tmp_path / "vectors", ids, vectors, payload, fragments=3)
+    path = build_generation(VectorsFolder(folder), root=tmp_path, name="test")
+    with open_generation(path) as generation:
+        assert generation.manifest["model"]["id"] == "sha256:" + "0" * 64
+        assert generation.manifest["canaries"][0]["text"] == "canary"
+        found, _ = generation.search(vectors[:20], 1)
+        assert found[:, 0].tolist() == ids[:20]
+        assert json.loads(generation.payload(generation.row_of(ids[7]) or 0)) == {"title": ids[7]}
+    with pytest.raises(InputError, match="brings its own ids"):
+        build_generation(VectorsFolder(folder), ids, root=tmp_path, name="test")
+
+
+def test_the_record_of_a_build_says_what_it_cost(tmp_path: Path) -> None:
+    with open_generation(built(tmp_path, 1500, family="graph")) as generation:
+        made = generation.manifest["build"]
+        assert made["rows"] == 1500
+        assert made["seconds"] > 0
+        assert made["cpu_seconds"] > 0
+        assert 2**20 < made["peak_memory_bytes"] < 2**36
+        assert made["seconds"] >= sum(made["step_seconds"].values()) * 0.99
+        assert made["versions"]["faiss"] == faiss.__version__
+        assert generation.manifest["memory_bytes"] > 1500 * DIM * 5
+
+
+@pytest.mark.parametrize("row", [0, 4095, 4096, 4999])
+@pytest.mark.parametrize(("value", "what"), [(np.nan, "not finite"), (np.inf, "not finite"), (0.0, "zero")])
+def test_a_vector_that_cannot_be_indexed_is_named(tmp_path: Path, row: int, value: float, what: str) -> None:
+    vectors, ids = clustered(5000, DIM), names(5000)
+    vectors[row] = value
+    with pytest.raises(InputError, match=rf"row {row} \(id '{ids[row]}'\) is {what}"):
+        build_generation(vectors, ids, root=tmp_path, name="test")
+    assert Root(tmp_path).generations("test") == []
+
+
+def test_zero_vectors_are_welcome_where_they_have_a_distance(tmp_path: Path) -> None:
+    vectors = clustered(300, DIM)
+    vectors[5] = 0
+    for metric in ("ip", "l2"):
+        path = build_generation(vectors, names(300), root=tmp_path, name="test", metric=metric)
+        with open_generation(path) as generation:
+            assert generation.count == 300
+            if metric == "l2":
+                found, scores = generation.search(np.zeros((1, DIM), np.float32), 1)
+                assert (found[0, 0], scores[0, 0]) == (names(300)[5], 0.0)
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        (["a", "b", "a"], "rows 0 and 2 have the same id 'a'"),
+        ([1, 2, 1], "rows 0 and 2 have the same id 1"),
+        (["1", 1, "2"], r"id of row 1 is 1 \(int\)"),
+        (["a", "b", None], r"id of row 2 is None \(NoneType\)"),
+        ([1.0, 2.0, 3.0], "expected all ids to be str or all int"),
+        ([True, False, True], "expected all ids to be str or all int"),
+        ([1, 2, 2**63], "integers must fit 64 bits"),
+        (["a", "", "b"], "id of row 1 has 0 bytes"),
+        (["a", "x" * 1025, "b"], "id of row 1 has 1025 bytes"),
+        (["a", "\ud800", "b"], "not valid Unicode"),
+        (["a", "b"], "there are 2 ids for 3 vectors"),
+    ],
+)
+def test_ids_that_do_not_identify_are_refused(tmp_path: Path, ids: list[Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        build_generation(clustered(3, DIM), ids, root=tmp_path, name="test")
+
+
+@pytest.mark.parametrize(
+    ("vectors", "message"),
+    [
+        (np.zeros((3, 4)), "vectors are float64, expected float32"),
+        (np.zeros((3, 4), np.float16), "vectors are float16"),
+        (np.zeros(3, np.float32), r"vectors are \(3,\); expected a float32 array"),
+        (np.zeros((3, 0), np.float32), "vectors have 0 dimensions"),
+        ([[1.0, 2.0]] * 3, "vectors are list"),
+    ],
+)
+def test_vectors_of_another_kind_are_refused(tmp_path: Path, vectors: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        build_generation(vectors, ["a", "b", "c"], root=tmp_path, name="test")
+
+
+def test_an_empty_set_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no vectors to build an index from"):
+        build_generation(np.zeros((0, DIM), np.float32), [], root=tmp_path, name="test")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"name": "Test"}, "'Test' is not an index name"),
+        ({"name": "../x"}, "is not an index name"),
+        ({"name": "a" * 64}, "is not an index name"),
+        ({"family": "hnsw"}, "'hnsw' is not a family; expected auto, flat, graph, ivf"),
+        ({"metric": "dot"}, "'dot' is not a metric; expected cosine, ip, l2"),
+        ({"recall_target": 95}, "recall_target is 95; expected 0 to 1"),
+        ({"min_count_ratio": -1}, "min_count_ratio is -1"),
+        ({"filterable": ["year"]}, "'year' does not declare a filterable field"),
+        ({"family": "graph"}, "100 rows are too few for graph"),
+        ({"payload": [{}]}, "there are 1 payload rows for 100 vectors"),
+        ({"payload": ["[1]"] * 100}, r"payload of row 0 \(id 'doc-0'\) is not a JSON object"),
+        ({"payload": ['{"a": 1'] * 100}, "is not a JSON object"),
+        ({"payload": [b'{"a": "\xff"}'] * 100}, "is not a JSON object"),
+    ],
+)
+def test_settings_that_make_no_index_are_refused(tmp_path: Path, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        built(tmp_path, 100, **settings)
+    assert not list(tmp_path.glob("**/.building-*"))
+
+
+def test_columns_hold_what_was_declared(tmp_path: Path) -> None:
+    payload = [{"year": 1990 + row, "lang": "de" if row % 2 else None} for row in range(50)]
+    fields = ["year:int", "lang:keyword"]
+    path = built(tmp_path, 50, payload=payload, filterable=fields)
+    with open_generation(path) as generation, pa.memory_map(str(path / "columns.arrow")) as file:
+        table = pa.ipc.open_file(file).read_all()
+        assert generation.manifest["filterable"] == {"year": "int", "lang": "keyword"}
+        for row, columns in enumerate(table.to_pylist()):
+            assert columns == json.loads(generation.payload(row))
+
+
+def test_a_recall_that_misses_its_target_is_not_served(tmp_path: Path) -> None:
+    first = built(tmp_path, 1500, family="graph")
+    with pytest.raises(
+        GateError, match=r"was built but not switched to: recall@10 is .* misses the target 0\.9999"
+    ) as info:
+        built(tmp_path, 1500, family="graph", recall_target=0.9999)
+    root = Root(tmp_path)
+    assert root.alias("test").generation == first.name
+    with open_generation(info.value.generation) as generation:
+        assert generation.manifest["recall"]["low"] < 0.9999
+    assert root.switch("test", info.value.generation.name).generation == info.value.generation.name
+
+
+def test_half_an_input_is_not_served(tmp_path: Path) -> None:
+    first = built(tmp_path, 400)
+    with pytest.raises(GateError, match=r"199 rows, and .* has 400; fewer than 0\.5"):
+        built(tmp_path, 199)
+    assert Root(tmp_path).alias("test").generation == first.name
+    built(tmp_path, 200)
+    built(tmp_path, 10, min_count_ratio=0.01)
+    with open_generation(Root(tmp_path).path("test")) as generation:
+        assert generation.count == 10
+
+
+def test_no_switch_builds_and_serves_nothing(tmp_path: Path) -> None:
+    first, second = built(tmp_path), built(tmp_path, switch=False)
+    root = Root(tmp_path)
+    assert root.alias("test").generation == first.name
+    assert set(root.generations("test")) == {first.name, second.name}
+
+
+def test_auto_goes_by_size_and_memory() -> None:
+    gib = 2**30
+    assert choose("auto", 5_000, 384, 8 * gib).family == "flat"
+    assert choose("auto", 250_000, 384, 8 * gib).family == "graph"
+    assert choose("auto", 250_000, 384, gib // 2).family == "ivf"
+    assert choose("auto", 10_000_000, 384, 8 * gib).family == "ivf"
+    assert choose("auto", 100, 65536, 8 * gib).family == "flat"
+    for asked in ("flat", "graph", "ivf"):
+        assert choose(asked, 5_000, 384, 8 * gib) == (asked, "asked for")
+    with pytest.raises(InputError, match=r"needs .* Use ivf"):
+        choose("graph", 10_000_000, 384, 8 * gib)
+    assert graph_bytes(250_000, 384) < 2 * gib
+
+
+def test_auto_says_why_on_stderr_and_in_the_manifest(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with open_generation(built(tmp_path, family="auto", progress=True)) as generation:
+        reason = generation.manifest["family_reason"]
+    assert "scanning them is as quick as a graph" in reason
+    assert f"family flat: {reason}" in capfd.readouterr().err

@@ -1,0 +1,139 @@
+"""The commands as a person or a script runs them: through `perwatt`, in a process of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from indexing import clustered, names, write_vectors_folder
+
+from index import Root
+
+DIM, COUNT = 16, 1200
+
+
+@pytest.fixture
+def vectors(tmp_path: Path) -> Path:
+    payload = [{"year": 1900 + row % 100} for row in range(COUNT)]
+    return write_vectors_folder(tmp_path / "vectors", names(COUNT), clustered(COUNT, DIM), payload)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "indexes"
+
+
+def perwatt(*words: object, code: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
+    program = "from deploy.command import main; main()"
+    command = [sys.executable, "-W", "ignore", "-c", program, *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | environment)
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def as_json(*words: object) -> Any:
+    return json.loads(perwatt(*words, "--json").stdout)
+
+
+def test_the_whole_life_of_an_index(vectors: Path, root: Path) -> None:
+    build = ("build", vectors, "--index", "docs", "--root", root)
+    said = perwatt(*build, "--filterable", "year:int")
+    first = Root(root).alias("docs").generation
+    for word in (first, "1,200 × 16, cosine", "flat (", "memory to serve", "1 (exact: every vector is scored)"):
+        assert word in said.stdout
+    assert "family flat: 1,200 × 16 have only" in said.stderr
+    second = as_json(*build, "--family", "graph", "--recall-target", "0.9")
+    assert second["switched"] is True
+    assert second["manifest"]["recall"]["low"] >= 0.9
+    listed = {row["generation"]: row for row in as_json("generations", "--root", root)}
+    assert {name: row["state"] for name, row in listed.items()} == {
+        first: "previous",
+        second["manifest"]["generation"]: "served",
+    }
+    table = perwatt("generations", "docs", "--root", root).stdout.splitlines()
+    assert table[0].split() == ["generation", "state", "count", "dim", "family", "recall@10", "created"]
+    assert len(table) == 3
+    assert as_json("rollback", "docs", "--root", root)["generation"] == first
+    assert perwatt("switch", "docs", second["manifest"]["generation"], "--root", root).stdout.startswith("docs serves ")
+    assert as_json("verify", "docs", "--root", root) == {
+        "generation": second["manifest"]["generation"],
+        "intact": True,
+    }
+    third = as_json(*build, "--no-switch")
+    assert third["switched"] is False
+    assert Root(root).alias("docs").generation == second["manifest"]["generation"]
+    assert as_json("gc", "docs", "--root", root, "--keep", 0) == {"docs": [third["manifest"]["generation"]]}
+    assert "deleted nothing" in perwatt("gc", "--root", root).stdout
+
+
+def test_a_gate_that_does_not_hold_fails_the_command_and_says_so(vectors: Path, root: Path) -> None:
+    build = ("build", vectors, "--index", "docs", "--root", root, "--family", "graph")
+    perwatt(*build)
+    served = Root(root).alias("docs")
+    done = perwatt(*build, "--recall-target", "0.99999", "--json", code=1)
+    assert "was built but not switched to: recall@10 is" in done.stderr
+    assert json.loads(done.stdout)["switched"] is False
+    few = write_vectors_folder(vectors.parent / "few", names(300), clustered(300, DIM))
+    done = perwatt("build", few, "--index", "docs", "--root", root, code=1)
+    assert "300 rows, and" in done.stderr
+    assert "--min-count-ratio" in done.stderr
+    assert Root(root).alias("docs") == served
+    perwatt("build", few, "--index", "docs", "--root", root, "--min-count-ratio", "0.2")
+    assert Root(root).alias("docs") != served
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("build", "nowhere", "--index", "docs"), "nowhere is not a folder of vectors"),
+        (("verify", "docs"), "there is no index 'docs'"),
+        (("switch", "docs", "x"), "there is no index 'docs'"),
+        (("rollback", "Docs"), "'Docs' is not an index name"),
+        (("gc", "docs"), "there is no index 'docs'"),
+    ],
+)
+def test_known_errors_are_one_line_and_code_1(tmp_path: Path, words: tuple[str, ...], message: str) -> None:
+    done = perwatt(*words, "--root", tmp_path, code=1)
+    assert done.stderr.startswith("perwatt: error: ")
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_usage_errors_are_code_2(vectors: Path, root: Path) -> None:
+    perwatt("build", vectors, code=2)
+    perwatt("build", vectors, "--index", "docs", "--recall-target", "95", code=2)
+    perwatt("build", vectors, "--index", "docs", "--family", "tree", code=2)
+
+
+def test_a_damaged_generation_is_listed_and_named(vectors: Path, root: Path) -> None:
+    perwatt("build", vectors, "--index", "docs", "--root", root)
+    path = Root(root).path("docs")
+    raw = bytearray((path / "index.faiss").read_bytes())
+    raw[1000] ^= 1
+    (path / "index.faiss").write_bytes(raw)
+    assert "index.faiss: is damaged" in perwatt("verify", "docs", "--root", root, code=1).stderr
+    (path / "manifest.json").write_text("{}")
+    assert "is damaged" in perwatt("generations", "--root", root).stdout
+    assert "manifest.json: is damaged" in as_json("generations", "--root", root)[0]["error"]
+
+
+def test_nothing_to_list(tmp_path: Path) -> None:
+    assert perwatt("generations", "--root", tmp_path).stdout.startswith("no generation of any index")
+    assert as_json("generations", "--root", tmp_path) == []
+
+
+def test_info_shows_what_perwatt_may_use() -> None:
+    facts = as_json("info")
+    assert facts["cores"] >= 1
+    assert facts["memory_bytes"] >= facts["memory_available_bytes"] > 0
+    assert facts["kernels"]["isa"] in facts["kernels"]["units"]
+    assert facts["versions"]["python"] == sys.version.split()[0]
+    text = perwatt("info", PERWATT_ISA="scalar").stdout
+    assert "scalar in use; this machine can run" in text
+    assert "PERWATT_ISA='mmx' is not a unit" in perwatt("info", PERWATT_ISA="mmx", code=1).stderr

@@ -1,0 +1,93 @@
+"""Filterable fields: what is declared is what is stored, or the build stops at the row that differs."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from index.columns import ColumnReader, Field, parse_fields
+from index.errors import InputError
+
+
+def stored(type_: str, *values: Any) -> list[Any]:
+    reader = ColumnReader([Field("f", type_)])
+    rows = [json.dumps({"f": value}).encode() for value in values]
+    half = len(rows) // 2
+    reader.take(rows[:half], ["x"] * half, 0)
+    reader.take(rows[half:], ["x"] * (len(rows) - half), half)
+    return list(reader.table().column("f").to_pylist())
+
+
+@pytest.mark.parametrize(
+    ("type_", "values"),
+    [
+        ("keyword", ["a", "", "a", "ü", None]),
+        ("keyword[]", [["a", "b"], [], None, ["a"]]),
+        ("int", [1, -(2**63), 2**63 - 1, None]),
+        ("float", [1.5, 2, -0.0, None]),
+        ("bool", [True, False, None]),
+    ],
+)
+def test_values_come_back(type_: str, values: list[Any]) -> None:
+    assert stored(type_, *values) == values
+
+
+def test_dates_are_moments_in_utc() -> None:
+    utc = datetime.UTC
+    values = ["2024-02-29", "2024-02-29T12:30:00", "2024-02-29T12:30:00+02:00", "2024-02-29T12:30:00.25Z", None]
+    assert stored("date", *values) == [
+        datetime.datetime(2024, 2, 29, tzinfo=utc),
+        datetime.datetime(2024, 2, 29, 12, 30, tzinfo=utc),
+        datetime.datetime(2024, 2, 29, 10, 30, tzinfo=utc),
+        datetime.datetime(2024, 2, 29, 12, 30, 0, 250_000, tzinfo=utc),
+        None,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("type_", "value"),
+    [
+        ("keyword", 1), ("keyword", ["a"]), ("keyword", True),
+        ("keyword[]", "a"), ("keyword[]", ["a", 1]), ("keyword[]", [None]),
+        ("int", "1"), ("int", 1.0), ("int", True), ("int", 2**63),
+        ("float", "1.0"), ("float", False),
+        ("bool", 1), ("bool", "true"),
+        ("date", "yesterday"), ("date", 1700000000), ("date", "2023-02-29"), ("date", ""),
+    ],
+)  # fmt: skip
+def test_a_value_of_another_type_is_named_by_row_id_and_field(type_: str, value: Any) -> None:
+    reader = ColumnReader([Field("year", type_)])
+    rows = [json.dumps({"year": each}).encode() for each in (None, value)]
+    with pytest.raises(InputError, match=r"row 101 \(id 'doc-b'\): field 'year' is .*, expected ") as info:
+        reader.take(rows, ["doc-a", "doc-b"], 100)
+    assert f"as declared by year:{type_}" in str(info.value)
+    assert repr(value) in str(info.value)
+
+
+def test_a_missing_field_is_null() -> None:
+    reader = ColumnReader([Field("a", "int"), Field("b", "keyword")])
+    reader.take([b'{"a":1}', b'{"b":"x","c":2}'], ["x", "y"], 0)
+    assert reader.table().to_pylist() == [{"a": 1, "b": None}, {"a": None, "b": "x"}]
+
+
+def test_a_column_that_is_null_everywhere_keeps_its_type() -> None:
+    reader = ColumnReader([Field("a", "int"), Field("b", "keyword")])
+    reader.take([b"{}"], ["x"], 0)
+    assert reader.table().schema.types == [pa.int64(), pa.dictionary(pa.int32(), pa.string())]
+
+
+def test_declarations_are_read() -> None:
+    assert parse_fields(["lang:keyword", "a:b:int", "tags:keyword[]"]) == [
+        ("lang", "keyword"),
+        ("a:b", "int"),
+        ("tags", "keyword[]"),
+    ]
+    for text in ("lang", ":int", "lang:", "lang:text", "lang:Int", ""):
+        with pytest.raises(InputError, match=r"expected FIELD:TYPE with a type of keyword, keyword\[\], int"):
+            parse_fields([text])
+    with pytest.raises(InputError, match="'a' is declared filterable twice"):
+        parse_fields(["a:int", "a:keyword"])

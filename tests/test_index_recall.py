@@ -1,0 +1,176 @@
+"""The recall that a build states must be the recall that a stranger measures, and must depend on the effort."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from indexing import brute_force, clustered, names
+from numpy.typing import NDArray
+
+from index import build_generation, exact, open_generation, recall
+from index.generation import Generation
+
+DIM, COUNT = 40, 6000
+
+
+def measured(generation: Generation, queries: NDArray[np.float32], effort: int | None, metric: str = "cosine") -> float:
+    """Recall@10 by the ids that brute force over the given vectors finds."""
+    found = generation.search_rows(queries, 10, effort).rows
+    truth = generation.search_rows(queries, 10, exact=True).rows
+    return float(np.mean([len(set(a) & set(b)) / 10 for a, b in zip(found, truth, strict=True)]))
+
+
+@pytest.fixture(scope="module", params=["graph", "ivf"])
+def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp(request.param)
+    return build_generation(
+        clustered(COUNT, DIM), names(COUNT), root=root, name="recall", family=request.param, recall_target=0.95
+    )
+
+
+@pytest.fixture(scope="module")
+def strangers() -> NDArray[np.float32]:
+    return clustered(1000, DIM, seed=77)
+
+
+def test_recall_reaches_its_target_on_queries_from_outside(built: Path, strangers: NDArray[np.float32]) -> None:
+    """The stated minimum: what the build promises with 95 % confidence, less what 1,000 other queries may scatter."""
+    with open_generation(built) as generation:
+        ours = measured(generation, strangers, None)
+        assert ours >= 0.95 - 0.01
+        assert abs(ours - generation.manifest["recall"]["recall"]) < 0.02
+
+
+def test_half_the_effort_misses_the_target(built: Path, strangers: NDArray[np.float32]) -> None:
+    with open_generation(built) as generation:
+        effort = generation.effort_for(0.95)
+        half = measured(generation, strangers, max(1, effort // 2))
+        assert half < 0.95 - 0.01
+        assert half < measured(generation, strangers, effort) - 0.01
+
+
+def test_recall_is_the_same_after_every_reload(built: Path, strangers: NDArray[np.float32]) -> None:
+    answers = []
+    for threads in (1, 1, 2):
+        with open_generation(built, threads=threads) as generation:
+            answers.append(generation.search_rows(strangers, 10))
+    for again in answers[1:]:
+        np.testing.assert_array_equal(again.rows, answers[0].rows)
+        np.testing.assert_array_equal(again.scores, answers[0].scores)
+
+
+def test_the_curve_rises_and_effort_for_reads_it(built: Path) -> None:
+    with open_generation(built) as generation:
+        curve = generation.manifest["effort"]["curve"]
+        efforts, recalls = [p["effort"] for p in curve], [p["recall"] for p in curve]
+        assert efforts == sorted(set(efforts))
+        assert all(later >= earlier - 0.005 for earlier, later in pairwise(recalls))
+        assert all(p["low"] <= p["recall"] <= p["high"] for p in curve)
+        assert generation.default_effort in efforts
+        for wanted in (0.5, 0.9, 0.95, 0.98):
+            effort = generation.effort_for(wanted)
+            assert all(p["low"] < wanted for p in curve if p["effort"] < effort)
+        with pytest.raises(Exception, match=r"no measured effort .* reaches recall 1\.0; the best is"):
+            generation.effort_for(1.0)
+
+
+def test_truth_leaves_the_held_out_rows_out() -> None:
+    vectors = exact.unit_rows(clustered(900, 16))
+    held_out = recall.held_out_rows(len(vectors))
+    truth = recall.truth_without(held_out, vectors, exact.quantise(vectors), "cosine", 2)
+    rest = np.delete(vectors, held_out, axis=0)
+    _, scores = brute_force(vectors[held_out], rest, 10, "ip")
+    np.testing.assert_allclose(truth.scores, scores, rtol=1e-5, atol=1e-6)
+
+
+def test_truth_survives_rows_that_are_surrounded_by_held_out_ones() -> None:
+    """The nearest neighbours of these rows are nearly all held out with them: the search must look further."""
+    vectors = exact.unit_rows(clustered(400, 16, spread=2.0))
+    held_out = np.arange(0, 200)
+    vectors[held_out] = vectors[0] + np.random.default_rng(0).normal(size=(200, 16)).astype(np.float32) * 1e-3
+    vectors = exact.unit_rows(vectors)
+    truth = recall.truth_without(held_out, vectors, exact.quantise(vectors), "cosine", 1)
+    _, scores = brute_force(vectors[held_out], vectors[200:], 10, "ip")
+    np.testing.assert_allclose(truth.scores, scores, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("count", [200, 1000, 5000, 250_000])
+def test_held_out_rows_are_seeded_distinct_and_at_most_half(count: int) -> None:
+    rows = recall.held_out_rows(count)
+    np.testing.assert_array_equal(rows, recall.held_out_rows(count))
+    assert 100 <= len(np.unique(rows)) == len(rows) <= min(count // 2, recall.HELD_OUT)
+    assert rows.min() >= 0
+    assert rows.max() < count
+
+
+def test_a_hit_is_a_score_so_duplicates_are_no_misses() -> None:
+    truth = recall.Truth(np.array([0]), np.zeros((1, 4), np.float32), np.array([[0.9] * 10], np.float32))
+    other_rows = exact.Found(np.arange(50, 60)[None], np.full((1, 10), 0.9, np.float32), np.array([60]))
+    assert recall.recall_of(other_rows, truth, 1).recall == 1.0
+    worse = other_rows._replace(scores=np.array([[0.9] * 7 + [0.8] * 3], np.float32))
+    assert recall.recall_of(worse, truth, 1).recall == pytest.approx(0.7)
+
+
+def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
+    """Queries of which some find everything and some little: hits that stand and fall together."""
+    random = np.random.default_rng(3)
+    covered, widths = 0, []
+    for _ in range(1500):
+        shares = np.where(random.random(300) < 0.9, 1.0, random.integers(0, 10, 300) / 10)
+        low, high = recall.interval(shares)
+        covered += low <= 0.9 + 0.1 * 0.45 <= high
+        widths.append(high - low)
+    assert 0.93 <= covered / 1500 <= 0.98
+    assert np.mean(widths) < 0.05
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_the_interval_is_honest_when_no_query_differs(share: float) -> None:
+    low, high = recall.interval(np.full(100, share))
+    assert (low, high) == pytest.approx((0.963, 1.0) if share else (0.0, 0.037), abs=0.001)
+
+
+def test_far_queries_lie_at_the_stated_cosine_and_keep_their_length() -> None:
+    rows = np.random.default_rng(3).standard_normal((50, 24)).astype(np.float32) * 7
+    far = recall.far_from(rows)
+    lengths = np.linalg.norm(rows, axis=1)
+    assert np.allclose(np.linalg.norm(far, axis=1), lengths, rtol=1e-5)
+    assert np.allclose((far * rows).sum(1) / lengths**2, recall.FAR_COSINE, atol=1e-5)
+    assert np.array_equal(far, recall.far_from(rows))
+
+
+def test_a_vector_without_direction_or_room_to_turn_stays_finite() -> None:
+    assert np.isfinite(recall.far_from(np.zeros((1, 8), np.float32))).all()
+    assert np.isfinite(recall.far_from(np.ones((1, 1), np.float32))).all()
+
+
+def test_the_least_effort_is_the_first_that_reaches_the_target() -> None:
+    truth = recall.Truth(np.arange(1), np.zeros((1, 2), np.float32), np.arange(10, 0, -1, dtype=np.float32)[None])
+    hits = {1: 2, 4: 8, 16: 9}
+
+    def search(_queries: NDArray[np.float32], _k: int, effort: int) -> exact.Found:
+        found = np.arange(10)[None] < hits[effort]
+        scores = np.where(found, truth.scores, -np.inf).astype(np.float32)
+        return exact.Found(np.where(found, 1, -1), scores, np.ones(1, np.int64))
+
+    efforts = {target: recall.least_effort(search, truth, (1, 4, 16), target) for target in (0.1, 0.5, 0.8, 0.9, 1.0)}
+    assert efforts == {0.1: 1, 0.5: 4, 0.8: 4, 0.9: 16, 1.0: 16}
+
+
+def test_the_default_effort_also_does_for_queries_far_from_the_data(
+    built: Path, strangers: NDArray[np.float32]
+) -> None:
+    with open_generation(built) as generation:
+        assert generation.default_effort >= generation.effort_for(0.95)
+        assert measured(generation, recall.far_from(strangers), None) >= recall.far_target(0.95) - 0.02
+
+
+def test_l2_is_served_by_its_held_out_rows_alone(tmp_path: Path) -> None:
+    path = build_generation(
+        clustered(COUNT, DIM), names(COUNT), root=tmp_path, name="l2", family="graph", metric="l2", recall_target=0.95
+    )
+    with open_generation(path) as generation:
+        assert generation.default_effort == generation.effort_for(0.95)

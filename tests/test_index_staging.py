@@ -1,0 +1,277 @@
+"""A build that is killed, or runs out of disk, has changed nothing that is served; the next one works."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from indexing import clustered, names
+
+from index import GenerationError, Root, build_generation, open_generation, verify
+from index.staging import staging
+
+COUNT, DIM = 2500, 32
+
+BUILD = f"""
+import resource, sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from indexing import clustered, names
+from index import IndexingError, build_generation
+root, limit = sys.argv[1], int(sys.argv[2])
+vectors, ids = clustered({COUNT}, {DIM}, seed=7), names({COUNT})
+payload = [{{"text": "x" * 60, "n": row}} for row in range({COUNT})]
+if limit:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+print("started", flush=True)
+try:
+    path = build_generation(
+        vectors, ids, root=root, name="test", family="graph", recall_target=0.8, payload=payload, threads=2
+    )
+except IndexingError as error:
+    sys.exit(f"{{type(error).__name__}}: {{error}}")
+print(path)
+"""
+
+
+def builder(root: Path, limit: int = 0, wrapper: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+    command = [*wrapper, sys.executable, "-W", "ignore", "-c", BUILD, str(root), str(limit)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Root:
+    build_generation(clustered(COUNT, DIM), names(COUNT), root=tmp_path, name="test", family="flat")
+    return Root(tmp_path)
+
+
+def snapshot(root: Root) -> dict[str, Any]:
+    """Everything a reader can see: files with their bytes, and what a search answers."""
+    folder = root.folder / "test"
+    with open_generation(root.path("test")) as generation:
+        ids, scores = generation.search(clustered(5, DIM), 5)
+    files = {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file() and path.name != ".lock"}
+    return {"files": files, "ids": ids.tolist(), "scores": scores.tolist(), "generations": root.generations("test")}
+
+
+def test_a_build_that_is_killed_at_any_moment_changes_nothing(served: Root) -> None:
+    """Kills spread over the whole length of a build. One that comes after the end finds a whole generation, served."""
+    whole = builder(served.folder)
+    assert whole.stdout is not None
+    whole.stdout.readline()
+    begin = time.perf_counter()
+    errors = whole.communicate()[1]
+    assert whole.returncode == 0, errors
+    length = time.perf_counter() - begin
+    seed = int(np.random.default_rng().integers(2**32))
+    caught, left = 0, 0
+    for delay in np.random.default_rng(seed).random(12) * length:
+        before, generations = snapshot(served), served.generations("test")
+        build = builder(served.folder)
+        assert build.stdout is not None
+        build.stdout.readline()
+        time.sleep(delay)
+        build.send_signal(signal.SIGKILL)
+        build.communicate()
+        hint = f"seed {seed}, delay {delay}"
+        new = set(served.generations("test")) - set(generations)
+        for generation in new:
+            verify(served.path("test", generation))
+        alias = served.alias("test").generation
+        assert alias in {generations[-1], *new}, hint
+        if not new:
+            caught += 1
+            left += bool(list((served.folder / "test").glob(".building-*")))
+            now = snapshot(served)
+            # What the dead build itself wrote is not served; everything else is to the byte what it was.
+            now["files"] = {path: raw for path, raw in now["files"].items() if ".building-" not in str(path)}
+            before["files"] = {path: raw for path, raw in before["files"].items() if ".building-" not in str(path)}
+            assert now == before, hint
+    assert caught >= 4, f"too few kills came in time; seed {seed}"
+    assert left, f"no kill hit a build at work; seed {seed}"
+    after = builder(served.folder)
+    errors = after.communicate()[1]
+    assert after.returncode == 0, errors
+    assert not list((served.folder / "test").glob(".building-*"))
+
+
+def test_gc_removes_what_a_killed_build_left(served: Root) -> None:
+    build = builder(served.folder)
+    assert build.stdout is not None
+    build.stdout.readline()
+    folder = served.folder / "test"
+    deadline = time.monotonic() + 60
+    while not list(folder.glob(".building-*/codes.i8")) and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert served.gc("test") == []  # it is alive
+    build.kill()
+    build.communicate()
+    leftovers = [path.name for path in folder.glob(".building-*")]
+    assert len(leftovers) == 1
+    assert served.gc("test") == leftovers
+
+
+LIMITS = (1, 4096, 60_000, 100_000, 200_000, 300_000, 400_000, 700_000, 1_000_000, 1_050_000)
+
+
+def test_a_file_that_cannot_grow_ends_the_build_and_changes_nothing(served: Root) -> None:
+    """RLIMIT_FSIZE makes every write beyond a size fail, in NumPy's files, Arrow's and FAISS's alike."""
+    before = snapshot(served)
+    outcomes = []
+    for limit in LIMITS:
+        build = builder(served.folder, limit)
+        _, errors = build.communicate()
+        outcomes.append(build.returncode)
+        if build.returncode:
+            assert errors.startswith("StorageError: "), errors
+            assert "What is served has not changed." in errors
+            assert snapshot(served) == before
+            assert not list((served.folder / "test").glob(".building-*"))
+    assert all(outcomes[:6])
+
+
+def namespace() -> tuple[str, ...]:
+    """A command that runs another where it may mount, or nothing where this system does not allow that."""
+    for flags in (("--mount",), ("--map-root-user", "--mount")):
+        command = ("unshare", *flags)
+        probe = [*command, "sh", "-c", "mount -t tmpfs -o size=1m none /mnt"]
+        if shutil.which("unshare") and subprocess.run(probe, capture_output=True, check=False).returncode == 0:
+            return command
+    return ()
+
+
+@pytest.mark.skipif(not namespace(), reason="mounting a small tmpfs needs a mount namespace")
+def test_a_full_disk_ends_the_build_and_changes_nothing(tmp_path: Path) -> None:
+    """A real ENOSPC: disks from too small for the first file to large enough, on which an index is served already."""
+    script = f"""
+set -e
+mount -t tmpfs -o size=$1 none {tmp_path}
+{sys.executable} -W ignore -c "
+import sys; sys.path.insert(0, '{Path(__file__).parent}')
+from indexing import *; from index import build_generation
+build_generation(clustered(500, {DIM}), names(500), root='{tmp_path}', name='test', family='flat', min_count_ratio=0)"
+before=$(cat {tmp_path}/test/current {tmp_path}/test/test-*/* | sha256sum)
+set +e
+"$0" -W ignore -c "$2" {tmp_path} 0 2>{tmp_path.parent}/errors
+code=$?
+[ $code = 0 ] || [ "$before" = "$(cat {tmp_path}/test/current {tmp_path}/test/test-*/* | sha256sum)" ] || exit 99
+[ -z "$(ls -d {tmp_path}/test/.building-* 2>/dev/null)" ] || exit 98
+cat {tmp_path.parent}/errors >&2
+exit $code
+"""
+    codes = {}
+    for size in ("500k", "800k", "1200k", "1700k", "2100k", "2400k", "8m"):
+        command = [*namespace(), "sh", "-c", script, sys.executable, size, BUILD]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        codes[size] = done.returncode
+        assert done.returncode in (0, 1), (size, done.returncode, done.stderr)
+        if done.returncode:
+            assert "StorageError: " in done.stderr
+            assert "MiB are free" in done.stderr
+    assert codes["500k"] == codes["800k"] == codes["1200k"] == 1
+    assert codes["8m"] == 0
+
+
+def test_two_builds_at_once_both_finish(served: Root) -> None:
+    builds = [builder(served.folder) for _ in range(2)]
+    paths = []
+    for build in builds:
+        out, errors = build.communicate()
+        assert build.returncode == 0, errors
+        paths.append(Path(out.splitlines()[-1]))
+    assert len(set(paths)) == 2
+    for path in paths:
+        open_generation(path).close()
+    assert served.alias("test").generation in {path.name for path in paths}
+    assert len(served.generations("test")) == 3
+
+
+def test_ids_sort_as_they_were_made(tmp_path: Path) -> None:
+    made = []
+    for _ in range(20):
+        with staging(Root(tmp_path), "test") as (folder, generation, _):
+            made.append(generation)
+            assert folder.name == f".building-{generation}"
+        assert not folder.exists()
+    assert made == sorted(set(made))
+
+
+def test_a_build_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    def fail() -> None:
+        with staging(Root(tmp_path), "test") as (folder, _, _):
+            (folder / "index.faiss").write_bytes(b"half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert not list((tmp_path / "test").glob(".building-*"))
+
+
+def test_a_root_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(Exception, match="file"):
+        build_generation(clustered(5, 4), names(5), root=tmp_path / "file" / "root", name="test")
+    if os.geteuid() != 0:
+        closed = tmp_path / "closed"
+        closed.mkdir(mode=0o500)
+        with pytest.raises(Exception, match="Permission denied"):
+            build_generation(clustered(5, 4), names(5), root=closed, name="test")
+
+
+def test_everything_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A power cut may come at any moment: bytes first, then the name, then the folder that holds the name."""
+    events: list[tuple[str, str]] = []
+    fsync, rename, replace = os.fsync, Path.rename, Path.replace
+
+    def recorded_fsync(handle: int) -> None:
+        events.append(("fsync", Path(f"/proc/self/fd/{handle}").readlink().name))
+        fsync(handle)
+
+    def recorded_rename(self: Path, target: Path) -> Path:
+        events.append(("rename", Path(target).name))
+        return rename(self, target)
+
+    def recorded_replace(self: Path, target: Path) -> Path:
+        events.append(("rename", Path(target).name))
+        return replace(self, target)
+
+    monkeypatch.setattr(os, "fsync", recorded_fsync)
+    monkeypatch.setattr(Path, "rename", recorded_rename)
+    monkeypatch.setattr(Path, "replace", recorded_replace)
+    path = build_generation(clustered(300, 8), names(300), root=tmp_path, name="test", payload=[{}] * 300)
+    named = events.index(("rename", path.name))
+    before = {name for what, name in events[:named] if what == "fsync"}
+    assert before >= {file.name for file in path.iterdir()} | {f".building-{path.name}"}
+    assert ("fsync", "test") in events[named:]
+    switched = events.index(("rename", "current"))
+    assert switched > named
+    assert events[switched - 1][0] == "fsync"
+    assert events[switched - 1][1].startswith(".current.")
+    assert events[switched + 1] == ("fsync", "test")
+
+
+def test_a_file_that_does_not_answer_as_memory_did_is_not_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if the writer, the disk or the reader had a defect that leaves a valid file with other vectors in it."""
+    from index import build
+
+    write = build._write_faiss
+
+    def defective(index: Any, path: Path) -> None:
+        index.reset()
+        index.add(clustered(300, 8, seed=123))
+        write(index, path)
+
+    monkeypatch.setattr(build, "_write_faiss", defective)
+    with pytest.raises(GenerationError, match="does not answer as the index that was written into it"):
+        build_generation(clustered(300, 8), names(300), root=tmp_path, name="test")
+    assert Root(tmp_path).generations("test") == []
+    assert not list((tmp_path / "test").glob(".building-*"))

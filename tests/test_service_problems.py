@@ -1,0 +1,338 @@
+"""Everything a caller can do wrong, and what only an attacker does: each gives a problem object, none a crash."""
+
+from __future__ import annotations
+
+import base64
+import json
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+from serving import Server
+
+from service.problems import KINDS, Problem, of_undecodable
+from service.requests import SEARCH as SEARCH_DECODER
+
+pytest_plugins = ["serving_fixtures"]
+
+SEARCH = "/v1/indexes/docs/search"
+BATCH = "/v1/indexes/docs/search/batch"
+JSON = {"content-type": "application/json"}
+
+
+def refused(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
+    """The problem of `answer`, which must be a complete and truthful one."""
+    assert answer.headers["content-type"] == "application/problem+json", answer.text
+    problem = dict(answer.json())
+    assert (answer.status_code, problem["status"], problem["code"]) == (status, status, code)
+    assert problem["type"] == f"urn:perwatt:problem:{code}"
+    assert problem["instance"] == f"urn:request:{answer.headers['x-request-id']}"
+    assert problem["title"]
+    assert problem["detail"].endswith((".", "?"))
+    return problem
+
+
+def test_the_codes_are_the_closed_list() -> None:
+    assert set(KINDS) == {
+        "bad-json",
+        "unknown-field",
+        "invalid-value",
+        "dimension-mismatch",
+        "model-mismatch",
+        "filter-field-not-indexed",
+        "index-not-found",
+        "generation-gone",
+        "document-not-found",
+        "unauthenticated",
+        "forbidden",
+        "body-too-large",
+        "unsupported-encoding",
+        "quota-exceeded",
+        "overloaded",
+        "not-ready",
+        "deadline-exceeded",
+        "precondition-failed",
+        "insufficient-memory",
+        "internal",
+    }
+    statuses = {code: kind.status for code, kind in KINDS.items()}
+    assert statuses["quota-exceeded"] == 429
+    assert {code for code, status in statuses.items() if status == 503} == {
+        "overloaded",
+        "not-ready",
+        "insufficient-memory",
+    }
+
+
+@pytest.mark.parametrize("code", ["quota-exceeded", "overloaded", "not-ready", "insufficient-memory"])
+def test_429_and_503_say_when_to_come_back(code: str) -> None:
+    assert int(Problem(code, "x").headers["retry-after"]) >= 1
+    assert "retry-after" not in Problem("internal", "x").headers
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"nonsense",
+        b'{"text": "a"} trailing',
+        b'{"text": "a", }',
+        b"{'text': 'a'}",
+        b'{"text": "\xff\xfe"}',
+        b'{"text": "\\ud800"}',
+        b'{"text": "a\x00"}',
+        b"\xef\xbb\xbf{}",
+        b'{"vector": [NaN]}',
+        b'{"vector": [Infinity]}',
+        b'{"k": 01}',
+        b'{"filter": ' + b"[" * 100_000,
+        b'{"filter": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b'{"filter": ' + b'{"a":' * 100_000,
+    ],
+)
+def test_what_is_not_json_is_400(client: httpx.Client, body: bytes) -> None:
+    refused(client.post(SEARCH, content=body, headers=JSON), 400, "bad-json")
+
+
+@pytest.mark.parametrize("bomb", [b"[" * 100_000, b'{"a":' * 100_000, b'{"text":' + b"[" * 100_000])
+@pytest.mark.parametrize("path", [SEARCH, BATCH, "/v1/embeddings"])
+def test_a_nesting_bomb_is_refused(client: httpx.Client, path: str, bomb: bytes) -> None:
+    answer = client.post(path, content=bomb, headers=JSON)
+    assert answer.status_code in (400, 422)
+    refused(answer, answer.status_code, answer.json()["code"])
+
+
+def test_a_nesting_bomb_inside_a_batch_is_refused(client: httpx.Client) -> None:
+    body = b'{"queries": [' + b"[" * 100_000 + b"]" * 100_000 + b"]}"
+    refused(client.post(BATCH, content=body, headers=JSON), 400, "bad-json")
+
+
+@pytest.mark.parametrize(
+    ("query", "code", "pointer"),
+    [
+        ({"text": "a", "foo": 1}, "unknown-field", "/foo"),
+        ({"text": "a", "params": {"ef": 1}}, "unknown-field", "/params/ef"),
+        ({"text": "a", "a/b~c": 1}, "unknown-field", "/a~1b~0c"),
+        ({"text": "a", "group_by": "doc"}, "unknown-field", "/group_by"),
+        ({}, "invalid-value", ""),
+        ({"text": "a", "id": "b"}, "invalid-value", ""),
+        ({"text": "a", "vector": [1.0]}, "invalid-value", ""),
+        ([], "invalid-value", ""),
+        (None, "invalid-value", ""),
+        ("text", "invalid-value", ""),
+        ({"text": ""}, "invalid-value", "/text"),
+        ({"text": " \n\t"}, "invalid-value", "/text"),
+        ({"text": "a" * 8193}, "invalid-value", "/text"),
+        ({"text": 1}, "invalid-value", "/text"),
+        ({"text": "a", "k": 0}, "invalid-value", "/k"),
+        ({"text": "a", "k": -1}, "invalid-value", "/k"),
+        ({"text": "a", "k": 1001}, "invalid-value", "/k"),
+        ({"text": "a", "k": 10**30}, "invalid-value", "/k"),
+        ({"text": "a", "k": 1.5}, "invalid-value", "/k"),
+        ({"text": "a", "k": "10"}, "invalid-value", "/k"),
+        ({"text": "a", "k": True}, "invalid-value", "/k"),
+        ({"text": "a", "mode": "lexical"}, "invalid-value", "/mode"),
+        ({"text": "a", "mode": "hybrid"}, "invalid-value", "/mode"),
+        ({"text": "a", "mode": "other"}, "invalid-value", "/mode"),
+        ({"text": "a", "filter": {"field": "lang", "eq": "en"}}, "filter-field-not-indexed", "/filter"),
+        ({"text": "a", "fields": ["f"] * 65}, "invalid-value", "/fields"),
+        ({"text": "a", "fields": [1]}, "invalid-value", "/fields/0"),
+        ({"text": "a", "params": {"effort": 0}}, "invalid-value", "/params/effort"),
+        ({"text": "a", "params": {"effort": 10**9}}, "invalid-value", "/params/effort"),
+        ({"text": "a", "params": {"exact": "yes"}}, "invalid-value", "/params/exact"),
+        ({"text": "a", "timeout_ms": 0}, "invalid-value", "/timeout_ms"),
+        ({"text": "a", "timeout_ms": 60_001}, "invalid-value", "/timeout_ms"),
+        ({"vector": [0.0] * 384}, "invalid-value", "/vector"),
+        ({"vector": [1e39] + [0.0] * 383}, "invalid-value", "/vector/0"),
+        ({"vector": [1e38] * 384}, "invalid-value", "/vector"),
+        ({"vector": ["1"] * 384}, "invalid-value", "/vector/0"),
+        ({"vector": [None] * 384}, "invalid-value", "/vector/0"),
+        ({"vector": {"0": 1}}, "invalid-value", "/vector"),
+        ({"vector": []}, "dimension-mismatch", "/vector"),
+        ({"vector": [1.0] * 383}, "dimension-mismatch", "/vector"),
+        ({"vector": [1.0] * 385}, "dimension-mismatch", "/vector"),
+        ({"vector": ""}, "dimension-mismatch", "/vector"),
+        ({"vector": "not base64!"}, "invalid-value", "/vector"),
+        ({"vector": "AAA"}, "invalid-value", "/vector"),
+        ({"vector": "AAAA AAAA"}, "invalid-value", "/vector"),
+        ({"vector": "ä"}, "invalid-value", "/vector"),
+        ({"vector": base64.b64encode(b"\0" * 1535).decode()}, "invalid-value", "/vector"),
+        ({"vector": base64.b64encode(b"\0\0\xc0\x7f" * 384).decode()}, "invalid-value", "/vector"),
+        ({"vector": base64.b64encode(b"\0\0\x80\xff" * 384).decode()}, "invalid-value", "/vector"),
+    ],
+)
+def test_what_cannot_be_meant_is_422_and_pointed_at(client: httpx.Client, query: Any, code: str, pointer: str) -> None:
+    problem = refused(client.post(SEARCH, content=json.dumps(query), headers=JSON), 422, code)
+    assert problem.get("pointer") == pointer
+
+
+def test_a_number_no_float_can_hold_is_refused(client: httpx.Client) -> None:
+    body = '{"vector": [' + ",".join(["1e999"] * 384) + "]}"
+    refused(client.post(SEARCH, content=body, headers=JSON), 422, "invalid-value")
+
+
+def test_a_wrong_dimension_says_both(client: httpx.Client) -> None:
+    problem = refused(client.post(SEARCH, json={"vector": [1.0] * 8}), 422, "dimension-mismatch")
+    assert (problem["expected"], problem["got"]) == (384, 8)
+
+
+def test_a_text_for_an_index_without_a_model_says_what_to_do(client: httpx.Client) -> None:
+    problem = refused(client.post("/v1/indexes/bare/search", json={"text": "a"}), 422, "invalid-value")
+    assert "perwatt embed" in problem["detail"]
+
+
+@pytest.mark.parametrize(
+    ("index", "status", "code"),
+    [
+        ("nowhere", 404, "index-not-found"),
+        ("DOCS", 404, "index-not-found"),
+        ("docs-20200101T000000Z-abcd", 410, "generation-gone"),
+        ("nowhere-20200101T000000Z-abcd", 404, "index-not-found"),
+    ],
+)
+@pytest.mark.parametrize("tail", ["search", "search/batch"])
+def test_an_index_that_is_not_served(client: httpx.Client, index: str, status: int, code: str, tail: str) -> None:
+    body = {"text": "a"} if tail == "search" else {"queries": [{"text": "a"}]}
+    refused(client.post(f"/v1/indexes/{index}/{tail}", json=body), status, code)
+
+
+def test_a_document_that_is_not_there(client: httpx.Client) -> None:
+    problem = refused(client.post(SEARCH, json={"id": "nobody"}), 404, "document-not-found")
+    assert problem["pointer"] == "/id"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"content-type": "text/plain"},
+        {"content-type": "application/x-www-form-urlencoded"},
+        {"content-type": "application/json; charset=latin-1"},
+        {"content-type": "application/jsonx"},
+        {**JSON, "content-encoding": "gzip"},
+        {**JSON, "content-encoding": "br"},
+    ],
+)
+@pytest.mark.parametrize("path", [SEARCH, BATCH, "/v1/embeddings"])
+def test_only_plain_json_is_read(client: httpx.Client, path: str, headers: dict[str, str]) -> None:
+    refused(client.post(path, content=b'{"text": "a"}', headers=headers), 415, "unsupported-encoding")
+
+
+@pytest.mark.parametrize("kind", ["application/json;charset=UTF-8", 'application/JSON; charset="utf-8"'])
+def test_json_by_another_spelling_is_json(client: httpx.Client, kind: str) -> None:
+    answer = client.post(
+        SEARCH, content=b'{"text": "a"}', headers={"content-type": kind, "content-encoding": "identity"}
+    )
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize(("path", "limit"), [(SEARCH, 1 << 20), ("/v1/embeddings", 1 << 20), (BATCH, 8 << 20)])
+@pytest.mark.parametrize("declared", [True, False], ids=["declared", "chunked"])
+@pytest.mark.parametrize("excess", [1, 1_000_000])
+def test_a_body_over_the_limit_is_413(server: Server, path: str, limit: int, declared: bool, excess: int) -> None:
+    def chunks() -> Iterator[bytes]:
+        for start in range(0, len(body), 65536):
+            yield body[start : start + 65536]
+
+    body = b" " * (limit + excess)
+    with server.client() as client:
+        answer = client.post(path, content=body if declared else chunks(), headers=JSON)
+    problem = refused(answer, 413, "body-too-large")
+    assert problem["limit_bytes"] == limit
+
+
+@pytest.mark.parametrize("declared", [True, False], ids=["declared", "chunked"])
+def test_a_body_at_the_limit_is_read(client: httpx.Client, declared: bool) -> None:
+    body = b'{"text": "espresso"}'.ljust(1 << 20)
+    answer = client.post(SEARCH, content=body if declared else iter([body[:70_000], body[70_000:]]), headers=JSON)
+    assert answer.json()["hits"][0]["id"] == "a14"
+
+
+def test_a_gigabyte_is_refused_before_it_is_sent(server: Server) -> None:
+    with socket.create_connection(("127.0.0.1", int(server.url.rsplit(":", 1)[1])), 10) as connection:
+        head = (
+            f"POST {SEARCH} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {1 << 30}\r\n\r\n"
+        )
+        connection.sendall(head.encode())
+        answer = b""
+        while chunk := connection.recv(65536):
+            answer += chunk
+    head_of_answer, _, body = answer.partition(b"\r\n\r\n")
+    assert head_of_answer.startswith(b"HTTP/1.1 413 ")
+    assert b"connection: close" in head_of_answer
+    assert json.loads(body)["code"] == "body-too-large"
+
+
+def test_an_unknown_path_or_method_is_a_problem_too(client: httpx.Client) -> None:
+    refused(client.get("/nothing/here"), 404, "invalid-value")
+    refused(client.post("/v1/indexes/docs/nothing", json={}), 404, "invalid-value")
+    refused(client.get("/v1/indexes/"), 404, "invalid-value")
+    answer = client.get(SEARCH)
+    refused(answer, 405, "invalid-value")
+    assert answer.headers["allow"] == "POST"
+    for method in ("DELETE", "PATCH", "OPTIONS", "TRACE"):
+        refused(client.request(method, "/v1/indexes"), 405, "invalid-value")
+
+
+def test_no_documentation_page_reaches_for_another_host(client: httpx.Client) -> None:
+    for path in ("/docs", "/redoc"):
+        refused(client.get(path), 404, "invalid-value")
+
+
+def test_a_search_out_of_time_is_504(client: httpx.Client) -> None:
+    problem = refused(client.post(SEARCH, json={"text": "word " * 1600, "timeout_ms": 1}), 504, "deadline-exceeded")
+    assert problem["timeout_ms"] == 1
+
+
+def test_bytes_that_are_not_http_are_answered_as_a_problem(server: Server) -> None:
+    with socket.create_connection(("127.0.0.1", int(server.url.rsplit(":", 1)[1])), 10) as connection:
+        connection.sendall(b"nonsense\r\n\r\n")
+        answer = b""
+        while chunk := connection.recv(65536):
+            answer += chunk
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"content-type: application/problem+json" in head
+    assert json.loads(body)["status"] == 400
+
+
+def test_a_caller_who_hangs_up_in_the_middle_harms_nobody(server: Server) -> None:
+    port = int(server.url.rsplit(":", 1)[1])
+    for head in (
+        f"POST {SEARCH} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n\r\n" + "{",
+        f"POST {SEARCH} HTTP/1.1\r\nhost: x\r\n",
+        "nonsense\r\n\r\n",
+    ):
+        with socket.create_connection(("127.0.0.1", port), 10) as connection:
+            connection.sendall(head.encode())
+    with server.client() as client:
+        assert client.post(SEARCH, json={"text": "a"}).status_code == 200
+    assert "Traceback" not in server.log()
+
+
+def test_query_text_is_in_no_log(server: Server) -> None:
+    with server.client() as client:
+        client.post(SEARCH, json={"text": "xyzzy-secret"})
+        client.post(SEARCH, json={"text": "xyzzy-secret", "kk": 1})
+        client.post(SEARCH, json={"text": "xyzzy-secret " * 700, "timeout_ms": 1})
+    assert "xyzzy" not in server.log()
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "pointer"),
+    [
+        (b'{"fields": ["a", 2]}', "invalid-value", "/fields/1"),
+        (b'{"params": {"effort": "x"}}', "invalid-value", "/params/effort"),
+        (b'{"a`b": 1}', "unknown-field", "/a`b"),
+    ],
+)
+def test_places_are_translated_to_json_pointers(body: bytes, code: str, pointer: str) -> None:
+    with pytest.raises(msgspec.MsgspecError) as caught:
+        SEARCH_DECODER.decode(body)
+    problem = of_undecodable(caught.value)
+    assert (problem.code, problem.pointer) == (code, pointer)
+    assert "`" not in problem.detail.replace("a`b", "")

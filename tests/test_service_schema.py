@@ -1,0 +1,92 @@
+"""The API document and the server hold each other to it: a fuzzer reads the one and asks the other."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import httpx
+import schemathesis
+from hypothesis import HealthCheck, settings
+from schemathesis.checks import CHECKS
+from schemathesis.config import ProjectConfig, ProjectsConfig, SchemathesisConfig
+from schemathesis.specs.openapi import checks
+from serving import Server
+
+from service.problems import KINDS
+from service.routes import OPERATIONS, routes
+from service.schema import document
+
+pytest_plugins = ["serving_fixtures"]
+
+
+# Names of indexes are fixed, so that most requests reach further than the first 404.
+FIXED = ProjectConfig(parameters={"path.index": "docs", "path.alias": "docs"})
+api = schemathesis.openapi.from_dict(
+    document("under test", None), config=SchemathesisConfig(projects=ProjectsConfig(default=FIXED))
+)
+
+
+@api.parametrize()
+@settings(max_examples=60, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+def test_the_server_does_what_the_document_says(case: Any, server: Server) -> None:
+    response = case.call(base_url=server.url)
+    not_for_here: list[Any] = [
+        checks.positive_data_acceptance,  # below: the document cannot say which vectors an index ranks
+        checks.ignored_auth,  # there are no keys yet
+    ]
+    if case.path.endswith("/batch"):
+        not_for_here.append(checks.negative_data_rejection)  # a bad query is a problem in its place, by design
+    if response.status_code == 504:
+        assert response.json()["code"] == "deadline-exceeded"
+        not_for_here.append(CHECKS.get_one("not_a_server_error"))
+    case.validate_response(response, excluded_checks=not_for_here)
+    if case.meta is not None and case.meta.generation.mode.is_positive and response.status_code >= 400:
+        assert could_not_be_known(case, response.json()), response.json()
+
+
+def could_not_be_known(case: Any, problem: dict[str, Any]) -> bool:
+    """Whether a request that keeps to the document was refused for what only the served data could tell."""
+    code, pointer = problem["code"], problem.get("pointer", "")
+    if code in ("document-not-found", "deadline-exceeded"):
+        return True
+    if code == "precondition-failed":
+        return str(pointer).startswith("/expect") or str(case.path).startswith("/v1/aliases/")
+    if code == "invalid-value" and "int" in problem["detail"] and "got float" in problem["detail"]:
+        return True  # 10.0 is an integer to JSON Schema and a mistake to most callers
+    if pointer == "/generation":
+        return bool(code == "invalid-value")
+    if pointer in ("/model", "/dimensions"):  # the document of a server names those that it has
+        return code in ("model-mismatch", "dimension-mismatch")
+    if pointer == "/vector" or pointer.startswith("/vector/"):
+        return code in ("dimension-mismatch", "invalid-value")
+    return False
+
+
+def test_every_route_is_documented_and_every_documented_one_is_routed(client: httpx.Client) -> None:
+    document = client.get("/openapi.json").json()
+    documented = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
+    routed = {
+        (method, route.path.replace("{id:path}", "{id}"))
+        for route in routes()
+        for method in (route.methods or ())
+        if method != "HEAD" and (route.path.startswith("/v1") or route.path in ("/livez", "/readyz"))
+    }
+    assert routed <= documented
+    assert documented == {(operation.method, operation.path) for operation in OPERATIONS}
+    for route in routes():
+        assert "{" not in re.sub(r"\{\w+(:path)?\}", "", route.path)
+
+
+def test_the_document_names_the_closed_list_and_the_loaded_model(client: httpx.Client) -> None:
+    schemas = client.get("/openapi.json").json()["components"]["schemas"]
+    assert schemas["Problem"]["properties"]["code"]["enum"] == list(KINDS)
+    assert "all-MiniLM-L6-v2" in schemas["EmbeddingsRequest"]["properties"]["model"]["enum"]
+    assert schemas["SearchRequest"]["additionalProperties"] is False
+
+
+def test_every_reference_resolves(client: httpx.Client) -> None:
+    text = client.get("/openapi.json").text
+    schemas = client.get("/openapi.json").json()["components"]["schemas"]
+    for name in re.findall(r'"#/components/schemas/(\w+)"', text):
+        assert name in schemas
