@@ -1,0 +1,90 @@
+"""The generator's own ceiling, against a server that does nothing.
+
+The same processes send the same bytes on the same kind of schedule; whatever tail appears is ours and the kernel's. A
+run is believed up to a third of the rate at which that tail is still small.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import msgspec
+
+from loadtest.trial import Trial
+
+SHARE = 0.995  # answered of planned
+
+
+class Calibration(msgspec.Struct, forbid_unknown_fields=True):
+    """The highest rate tried against the null server whose tail met the allowance, and that tail."""
+
+    sustained_qps: float
+    p99_ms: float
+    lag_p99_ms: float
+    cpu: float  # mean share of a core, the busiest process
+    processes: int
+    tried: list[tuple[float, float, float]]  # offered q/s, answered share, p99 ms
+
+
+@contextmanager
+def null_server() -> Iterator[str]:
+    """A null server in a process of its own; yields its URL."""
+    server = subprocess.Popen(
+        [sys.executable, "-m", "loadtest.null_server"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert server.stdout is not None
+        yield f"http://127.0.0.1:{int(server.stdout.readline())}"
+    finally:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        server.stdin.close()
+        server.stdout.close()
+        try:
+            server.wait(5)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+
+
+def calibrate(
+    measure: Callable[[float], Trial], start_qps: float, allowed_ms: float, ceiling: bool = False
+) -> Calibration:
+    """Try `start_qps`; with `ceiling`, go on by half as much again until the allowance is exceeded.
+
+    If the first rate fails, lower ones are tried, so that there always is an answer (possibly 0 q/s).
+    """
+    tried: list[tuple[float, float, float]] = []
+    best: Trial | None = None
+    rate = start_qps
+    for _ in range(12):
+        trial = measure(rate)
+        p99_ms = trial.response_s(0.99) * 1e3
+        tried.append((rate, trial.answered_share, p99_ms))
+        passed = trial.answered_share >= SHARE and p99_ms <= allowed_ms
+        if passed:
+            best = trial
+            if not ceiling or (len(tried) > 1 and rate < start_qps):
+                break
+            rate *= 1.5
+        elif best is not None:
+            break
+        else:
+            rate /= 1.5
+    if best is None:
+        return Calibration(0.0, tried[-1][2], 0.0, 0.0, trial.generator.processes, tried)
+    cpu = max((sum(p) / len(p) for p in best.generator.cpu if p), default=0.0)
+    return Calibration(
+        sustained_qps=best.offered_qps,
+        p99_ms=best.response_s(0.99) * 1e3,
+        lag_p99_ms=best.lag_s(0.99) * 1e3,
+        cpu=round(cpu, 4),
+        processes=best.generator.processes,
+        tried=tried,
+    )

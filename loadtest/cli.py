@@ -1,0 +1,319 @@
+"""The command line of the harness: `perwatt loadtest run | knee | curve | soak | calibrate | selftest | indexing`.
+
+Every command that loads a service writes a run record and prints its short reading. Exit status 3: the run is invalid,
+no number was printed. Status 1 and 2 are those of any command (failure, wrong usage).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from loadtest import units
+from loadtest.errors import InvalidRun
+
+INVALID = 3
+
+
+def service_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """What every command that loads a service takes."""
+    options = [
+        click.option("--url", default="http://127.0.0.1:8000", show_default=True, help="The service under test."),
+        click.option("--index", required=True, help="Name of the index to search."),
+        click.option("--queries", required=True, type=click.Path(exists=True, path_type=Path),
+                     help="Real queries: .jsonl, .txt, .npy, or a vectors folder."),
+        click.option("--field", "field_", default="title", show_default=True,
+                     help="Payload field to ask for, when --queries is a vectors folder."),
+        click.option("-k", "k", default=10, show_default=True, help="Neighbours asked for."),
+        click.option("--effort", default=None, help="Search effort: a number, or 'auto' for the cheapest that "
+                                                    "proves --recall."),
+        click.option("--mode", type=click.Choice(["dense", "lexical", "hybrid"]), default=None),
+        click.option("--popularity", default="uniform", show_default=True, help="uniform or zipf:<exponent>."),
+        click.option("--filter", "filters", multiple=True,
+                     help="SHARE:JSON, e.g. '0.2:{\"field\":\"kind\",\"eq\":\"class\"}'."),
+        click.option("--processes", default=1, show_default=True, help="Generator processes."),
+        click.option("--slo-p99-ms", default=100.0, show_default=True, help="Objective for p99 of the response time."),
+        click.option("--recall", "recall_target", type=float, default=None, help="Recall@k that must be proven."),
+        click.option("--recall-queries", default=300, show_default=True, help="Queries whose exact answers are fetched "
+                                                                              "first."),
+        click.option("--max-in-flight", default=1024, show_default=True, help="Connections of each process."),
+        click.option("--timeout", "timeout_s", default=10.0, show_default=True,
+                     help="Seconds until a request is given up."),
+        click.option("--warmup", "warmup_s", default=2.0, show_default=True, help="Seconds of load before the window."),
+        click.option("--seed", default=1, show_default=True),
+        click.option("--arm", default="this machine", show_default=True,
+                     help="Name of what is measured, for comparisons."),
+        click.option("--block", default=0, show_default=True, help="Block of the experiment that this trial "
+                                                                   "belongs to."),
+        click.option("--experiment", default="", help="Name of the experiment."),
+        click.option("--instance", default=None, help="Instance type for the price; else what the metadata "
+                                                      "service says."),
+        click.option("--region", default=None, help="Region for the price."),
+        click.option("--prices", type=click.Path(exists=True, path_type=Path), default=None,
+                     help="A price table of your own."),
+        click.option("--server-facts", type=click.Path(exists=True, path_type=Path), default=None,
+                     help="Facts of the service's machine (perwatt loadtest machine --json), if it is another one."),
+        click.option("--cores-served", type=int, default=None, help="CPUs that the service is confined to."),
+        click.option("--power-source", default=None, help="Power source by name; default: the finest that is "
+                                                          "readable."),
+        click.option("--redfish", default=None, help="URL of a Redfish chassis."),
+        click.option("--shelly", default=None, help="URL of a Shelly plug."),
+        click.option("--sysfs-powercap", type=click.Path(path_type=Path), default=None),
+        click.option("--generator-cpus", default=None, help="CPUs for the generator, e.g. 1 or 2-3."),
+        click.option("--out", type=click.Path(path_type=Path), default=None, help="Where to write the run record."),
+    ]  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@click.group()
+def loadtest() -> None:
+    """Load a service and measure what a query costs.
+
+    Open loop: requests are sent when they are due, whatever became of those before. Every command writes a run record;
+    `perwatt report` makes a page of it.
+    """
+
+
+@loadtest.command()
+@service_options
+@click.option(
+    "--rate",
+    "rate_qps",
+    required=True,
+    type=float,
+    help="Queries a second, of all processes together.",
+)
+@click.option(
+    "--duration",
+    "duration_s",
+    default=30.0,
+    show_default=True,
+    help="Seconds of the measured window.",
+)
+@click.option(
+    "--calibrate/--no-calibrate",
+    "calibrate_first",
+    default=False,
+    help="Measure the generator's ceiling first.",
+)
+def run(rate_qps: float, duration_s: float, calibrate_first: bool, **given: Any) -> None:
+    """One trial at a constant rate."""
+    with _open("run", given) as bench:
+        if calibrate_first:
+            bench.calibrate(rate_qps)
+        bench.measure(rate_qps, duration_s, "run")
+        _finish(bench.record(), bench.out)
+
+
+@loadtest.command()
+@service_options
+@click.option("--start-rate", "start_qps", default=50.0, show_default=True, help="Where doubling begins.")
+@click.option(
+    "--limit-rate",
+    "limit_qps",
+    default=100_000.0,
+    show_default=True,
+    help="Never offer more than this.",
+)
+@click.option("--search-s", default=10.0, show_default=True, help="Seconds of a search trial.")
+@click.option("--confirm-s", default=30.0, show_default=True, help="Seconds of a confirmation.")
+@click.option("--tolerance", default=0.03, show_default=True, help="Relative width of the final bracket.")
+@click.option(
+    "--curve/--no-curve",
+    "with_curve",
+    default=True,
+    help="Also record the load curve from idle to 100 %.",
+)
+@click.option("--level-s", default=10.0, show_default=True, help="Seconds of a level of the curve.")
+@click.option("--levels", default=10, show_default=True, help="Levels of the curve.")
+@click.option(
+    "--calibrate/--no-calibrate",
+    "calibrate_after",
+    default=True,
+    help="Prove the generator at three times the knee.",
+)
+def knee(
+    start_qps: float, limit_qps: float, search_s: float, confirm_s: float, tolerance: float, with_curve: bool,
+    level_s: float, levels: int, calibrate_after: bool, **given: Any,
+) -> None:  # fmt: skip
+    """The highest rate that meets the objective, and the load curve up to it."""
+    with _open("knee", given) as bench:
+        try:
+            bench.find_knee(start_qps, limit_qps, search_s, confirm_s, tolerance)
+        except InvalidRun:
+            _finish(bench.record(), bench.out)  # the reasons are in the trials; ends with status 3
+            raise
+        if calibrate_after:
+            bench.calibrate(bench.sustained_qps())
+        if with_curve:
+            bench.curve(bench.sustained_qps(), level_s, levels)
+        _finish(bench.record(), bench.out)
+
+
+@loadtest.command()
+@service_options
+@click.option("--capacity", "capacity_qps", required=True, type=float, help="What is 100 % (the knee), q/s.")
+@click.option("--level-s", default=10.0, show_default=True, help="Seconds of a level.")
+@click.option("--levels", default=10, show_default=True, help="Levels of the curve.")
+def curve(capacity_qps: float, level_s: float, levels: int, **given: Any) -> None:
+    """The load curve from idle to 100 % of a capacity that is known."""
+    with _open("curve", given) as bench:
+        bench.curve(capacity_qps, level_s, levels)
+        _finish(bench.record(), bench.out)
+
+
+@loadtest.command()
+@service_options
+@click.option("--rate", "rate_qps", required=True, type=float, help="Queries a second.")
+@click.option("--hours", default=1.0, show_default=True, help="How long.")
+def soak(rate_qps: float, hours: float, **given: Any) -> None:
+    """Hours at a constant rate: does it get slower, does it grow?"""
+    from loadtest.soak import drifts
+
+    with _open("soak", given) as bench:
+        trial = bench.measure(rate_qps, round(hours * 3600), "soak")
+        record = bench.record()
+        record.notes += [
+            f"{d.what}: {d.relative_per_hour:+.1%} an hour ({'a trend' if d.real else 'no trend'}, p = {d.p_value:.2g})"
+            for d in drifts(trial)
+        ]
+        _finish(record, bench.out)
+
+
+@loadtest.command()
+@service_options
+@click.option("--start-rate", "start_qps", default=5000.0, show_default=True)
+def calibrate(start_qps: float, **given: Any) -> None:
+    """The generator's own ceiling, against a server that does nothing."""
+    with _open("run", given, ask_service=False) as bench:
+        found = bench.generator.calibrate(start_qps, ceiling=True)
+    per_core = found.sustained_qps / max(found.processes, 1)
+    click.echo(
+        f"{units.rate(found.sustained_qps)} with {found.processes} processes ({units.rate(per_core)} each), "
+        f"p99 {units.milliseconds(found.p99_ms)}, CPU {units.percent(found.cpu)} of a core"
+    )
+
+
+@loadtest.command()
+@click.option("--json", "as_json", is_flag=True, help="As JSON, for --server-facts.")
+def machine(as_json: bool) -> None:
+    """Show the facts of this machine that a run record holds."""
+    import msgspec
+
+    from loadtest.machine import read_machine
+
+    facts = read_machine()
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(facts), indent=2))
+        return
+    for name, value in msgspec.structs.asdict(facts).items():
+        click.echo(f"{name:22} {value if value not in (None, [], {}) else '–'}")
+
+
+@loadtest.command()
+@click.option("--full/--short", default=False, help="Also the proofs in real time (some minutes).")
+def selftest(full: bool) -> None:
+    """Turn the harness on itself: what it says about servers whose truth is known."""
+    from loadtest.selftest import run_selftest
+
+    results = run_selftest(full=full, tell=click.echo)
+    failed = [result for result in results if not result.passed]
+    click.echo(f"{len(results) - len(failed)} of {len(results)} proofs passed")
+    if failed:
+        sys.exit(1)
+
+
+@loadtest.command()
+@click.argument("folders", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Where to write the run record.")
+@click.option("--instance", default=None, help="Instance type for the price.")
+@click.option("--region", default=None)
+@click.option("--arm", default="this machine", show_default=True)
+def indexing(folders: tuple[Path, ...], out: Path, instance: str | None, region: str | None, arm: str) -> None:
+    """What embedding and building cost, from vectors folders and generations."""
+    from loadtest.indexing import indexing_record
+    from loadtest.record import write_record
+
+    record = indexing_record(list(folders), arm=arm, instance=instance, region=region)
+    write_record(record, out)
+    for step in record.indexing:
+        click.echo(f"{step.step}: {units.count(step.items)} items in {units.seconds(step.seconds)}")
+    click.echo(f"wrote {out}")
+
+
+def _open(kind: str, given: dict[str, Any], ask_service: bool = True) -> Any:
+    """The bench; an emulated machine is refused before any load is made, so there is a reason and no record."""
+    from loadtest.bench import Bench
+
+    try:
+        return Bench(kind, given, _live, ask_service)
+    except InvalidRun as error:
+        click.echo(f"INVALID: {error}", err=True)
+        sys.exit(INVALID)
+
+
+def _live(fields: dict[str, Any]) -> None:
+    """The line that people watch."""
+    if not sys.stderr.isatty():
+        return
+    elapsed = max(fields["elapsed_s"], 1e-9)
+    line = (
+        f"{fields['role']:8} {fields['elapsed_s']:6.0f} s  offered {fields['offered_qps']:,.4g}/s  "
+        f"answered {fields['answered'] / elapsed:,.4g}/s  p50 {units.milliseconds(fields['p50_ms'])}  "
+        f"p99 {units.milliseconds(fields['p99_ms'])}  lag p99 {units.milliseconds(fields['lag_p99_ms'])}  "
+        f"shed {fields['shed']:.0f}  missed {fields['missed']:.0f}  errors {fields['errors']:.0f}"
+    )
+    click.echo(f"\r\x1b[K{line}", nl=False, err=True)
+
+
+def _finish(record: Any, out: Path) -> None:
+    from loadtest.record import write_record
+    from loadtest.report.summary import run_lines
+
+    if sys.stderr.isatty():
+        click.echo("\r\x1b[K", nl=False, err=True)
+    write_record(record, out)
+    for line in run_lines(record):
+        click.echo(line)
+    click.echo(f"wrote {out}")
+    if record.invalid:
+        sys.exit(INVALID)
+
+
+def parse_filters(texts: tuple[str, ...]) -> list[Any]:
+    from loadtest.errors import WorkloadError
+    from loadtest.plan import FilterShare
+
+    found = []
+    for text in texts:
+        share, _, body = text.partition(":")
+        try:
+            found.append(FilterShare(float(share), json.loads(body)))
+        except ValueError as error:
+            raise WorkloadError(
+                f'--filter {text!r}: expected SHARE:JSON, e.g. 0.2:{{"field":"lang","eq":"en"}}'
+            ) from error
+    return found
+
+
+@loadtest.command()
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the run records.")
+@click.option("--blocks", default=8, show_default=True)
+@click.option("--speed", default=1.12, show_default=True, help="Planted speed of the candidate.")
+def example(out: Path, blocks: int, speed: float) -> None:
+    """Run records of two simulated machines, to see what a migration report looks like."""
+    from loadtest.example import example_records
+    from loadtest.record import write_record
+
+    out.mkdir(parents=True, exist_ok=True)
+    for record in example_records(blocks, speed):
+        name = record.label.arm.replace(" ", "-").replace("(", "").replace(")", "")
+        write_record(record, out / f"{record.label.block:02}-{name}.json")
+    click.echo(f"wrote {blocks * 3} simulated records to {out}")

@@ -1,0 +1,282 @@
+"""The commands that read what was recorded: `perwatt report | compare | gate | power | prices | fleet`.
+
+None of them loads anything. The same records give the same bytes.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from loadtest import units
+
+RUNS = click.argument("runs", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=True, path_type=Path))
+
+
+def _records(paths: tuple[Path, ...]) -> list[Any]:
+    """Records in the given order; a folder stands for its *.json in the order of their names."""
+    from loadtest.record import read_record
+
+    files: list[Path] = []
+    for path in paths:
+        files += sorted(path.glob("*.json")) if path.is_dir() else [path]
+    return [read_record(file) for file in files]
+
+
+def _two_arms(records: list[Any], baseline: str | None, candidate: str | None, replica: str | None) -> tuple[str, str]:
+    from loadtest.compare import by_arm
+    from loadtest.errors import RecordError
+
+    names = [name for name in by_arm(records) if name != replica]
+    if baseline is None and candidate is None and len(names) == 2:
+        return names[0], names[1]
+    if baseline is not None and candidate is None:
+        rest = [name for name in names if name != baseline]
+        if len(rest) == 1:
+            return baseline, rest[0]
+    if baseline is None or candidate is None:
+        raise RecordError(f"the runs have the arms {', '.join(names)}: say which is --baseline and which --candidate")
+    return baseline, candidate
+
+
+def arm_options(command: Any) -> Any:
+    for option in reversed(
+        [
+            click.option("--baseline", default=None, help="Arm that is compared with."),
+            click.option("--candidate", default=None, help="Arm that is compared."),
+            click.option("--replica", default=None, help="Arm that is the baseline once more (A/A)."),
+            click.option("--margin", default=0.02, show_default=True, help="Loss that does not matter."),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+@click.command()
+@RUNS
+@arm_options
+@click.option("--html", "html_out", type=click.Path(path_type=Path), default=None, help="Write the page here.")
+@click.option(
+    "--markdown",
+    "markdown_out",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Write Markdown here (- for stdout).",
+)
+@click.option(
+    "--json", "json_out", type=click.Path(path_type=Path), default=None, help="Write JSON here (- for stdout)."
+)
+def report(
+    runs: tuple[Path, ...], baseline: str | None, candidate: str | None, replica: str | None, margin: float,
+    html_out: Path | None, markdown_out: Path | None, json_out: Path | None,
+) -> None:  # fmt: skip
+    """Make a report of one run, or of the arms of an experiment."""
+    from loadtest.compare import compare as compared
+    from loadtest.report.compare_page import compare_page
+    from loadtest.report.data import report_json
+    from loadtest.report.html import html
+    from loadtest.report.markdown import markdown
+    from loadtest.report.run_page import run_page
+
+    records = _records(runs)
+    comparison = None
+    if len(records) == 1:
+        page = run_page(records[0])
+    else:
+        base, other = _two_arms(records, baseline, candidate, replica)
+        comparison = compared(records, base, other, replica=replica, margin=margin)
+        page = compare_page(comparison, records)
+    if not any((html_out, markdown_out, json_out)):
+        html_out = Path("report.html")
+    made: list[tuple[Path | None, Callable[[], str]]] = [
+        (html_out, lambda: html(page)),
+        (markdown_out, lambda: markdown(page)),
+        (json_out, lambda: report_json(records, comparison)),
+    ]
+    for target, make in made:
+        if target is None:
+            continue
+        if str(target) == "-":
+            click.echo(make(), nl=False)
+        else:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(make(), "utf-8")
+            click.echo(f"wrote {target}", err=True)
+
+
+@click.command()
+@RUNS
+@arm_options
+@click.option("--metric", type=click.Choice(["auto", "second", "dollar", "joule"]), default="auto", show_default=True,
+              help="What the exit status is decided on; auto: dollars if both arms are priced.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True)
+def compare(
+    runs: tuple[Path, ...], baseline: str | None, candidate: str | None, replica: str | None, margin: float,
+    metric: str, as_json: bool,
+) -> None:  # fmt: skip
+    """Compare two arms. Exit status: 0 better or equal, 1 worse, 2 inconclusive, 3 invalid."""
+    from loadtest.compare import compare as compared
+    from loadtest.report.data import report_json
+
+    records = _records(runs)
+    base, other = _two_arms(records, baseline, candidate, replica)
+    found = compared(records, base, other, replica=replica, margin=margin)
+    key = found.headline if metric == "auto" else f"per {metric}"
+    verdict = found.verdicts[key]
+    if as_json:
+        click.echo(report_json(records, found), nl=False)
+        sys.exit(verdict.exit_status)
+    click.echo(f"{verdict.value}: {other} against {base}, queries {key}")
+    for line in (*found.problems, *found.reasons):
+        click.echo(f"  {line}")
+    for label, ratio in (
+        ("per second", found.per_second),
+        ("per dollar", found.per_dollar),
+        ("per joule", found.per_joule),
+    ):
+        if ratio is not None:
+            click.echo(
+                f"  queries {label}: {units.ratio(ratio.estimate)} [{units.interval(ratio.low, ratio.high)}], "
+                f"{ratio.blocks} blocks"
+            )
+    if found.modelled is not None:
+        m = found.modelled
+        click.echo(
+            f"  queries per joule, modelled: {units.ratio(m.p50)} [{units.interval(m.p5, m.p95)}, 5–95 %], wins "
+            f"with {m.wins:.0%}"
+        )
+    if found.per_joule is None and found.per_second is not None:
+        click.echo(f"  break-even power ratio: {found.per_second.estimate:.2f}")
+    if found.replica is not None:
+        click.echo(
+            f"  A/A: {units.ratio(found.replica.estimate)} "
+            f"[{units.interval(found.replica.low, found.replica.high)}, 99 %]"
+        )
+    sys.exit(verdict.exit_status)
+
+
+def _share(_context: click.Context, _option: click.Parameter, value: str) -> float:
+    try:
+        share = float(value.removesuffix("%")) / (100 if value.endswith("%") else 1)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share < 1:
+        raise click.BadParameter(f"{value!r} is not a share: give 5% or 0.05")
+    return share
+
+
+@click.command()
+@RUNS
+@click.option("--baseline", "baselines", multiple=True, required=True, type=click.Path(exists=True, path_type=Path),
+              help="Run record or folder of them; may be given more than once.")  # fmt: skip
+@click.option("--max-regression", default="5%", show_default=True, callback=_share, help="Loss that is allowed.")
+def gate(runs: tuple[Path, ...], baselines: tuple[Path, ...], max_regression: float) -> None:
+    """Is this slower than before? Exit status: 0 no, 1 yes, 2 cannot tell, 3 invalid."""
+    from loadtest.gate import gate as gated
+
+    found = gated(_records(runs), _records(baselines), max_regression)
+    click.echo(f"{found.verdict.value}: {found.why}")
+    if found.verdict.exit_status != 3:
+        click.echo(
+            f"  capacity {units.ratio(found.ratio)} [{units.interval(found.low, found.high)}], "
+            f"{max_regression:.0%} loss allowed"
+        )
+    sys.exit(found.verdict.exit_status)
+
+
+@click.command()
+@click.option("--redfish", default=None, help="URL of a Redfish chassis.")
+@click.option("--shelly", default=None, help="URL of a Shelly plug.")
+@click.option("--sysfs-powercap", type=click.Path(path_type=Path), default=None, help="Where powercap was mounted.")
+@click.option("--seconds", default=1.0, show_default=True, help="How long each source is read.")
+def power(redfish: str | None, shelly: str | None, sysfs_powercap: Path | None, seconds: float) -> None:
+    """Show which power sources can be read here, what they read, and why the rest cannot."""
+    from loadtest.power.show import show
+
+    for line in show(Path("/"), sysfs_powercap, redfish, shelly, seconds):
+        click.echo(line)
+
+
+@click.group()
+def prices() -> None:
+    """What machines cost: the dated table, and refreshing it."""
+
+
+@prices.command("list")
+@click.option("--table", type=click.Path(exists=True, path_type=Path), default=None)
+@click.argument("pattern", default="")
+def list_(table: Path | None, pattern: str) -> None:
+    """Prices whose instance name contains PATTERN."""
+    from loadtest.prices.table import price_table
+
+    for price in price_table(table) if table else price_table():
+        if pattern in price.instance:
+            per_core = price.usd_per_hour / price.cores
+            click.echo(
+                f"{price.instance:18} {price.region:10} {price.architecture:6} {price.microarchitecture:19} "
+                f"{price.vcpus:4} vCPU "
+                f"{price.cores:4} cores {price.memory_gib:6g} GiB  ${price.usd_per_hour:<9g}/h  ${per_core:.5f} a "
+                f"core  {price.as_of}"
+            )
+
+
+@prices.command()
+@click.option("--region", default="us-east-1", show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Where to write the table.")
+@click.argument("instances", nargs=-1)
+def refresh(region: str, out: Path, instances: tuple[str, ...]) -> None:
+    """Ask AWS for today's prices (needs credentials); without INSTANCES, of all AWS machines of the built-in table."""
+    import boto3
+
+    from loadtest.prices.refresh import PRICE_LIST_REGION, write_table
+    from loadtest.prices.refresh import refresh as fetch
+    from loadtest.prices.table import price_table
+
+    wanted = instances or tuple(p.instance for p in price_table() if p.provider == "aws")
+    rows = fetch(
+        boto3.client("pricing", region_name=PRICE_LIST_REGION), boto3.client("ec2", region_name=region), region, wanted
+    )
+    write_table(rows, out)
+    missing = sorted(set(wanted) - {row.instance for row in rows})
+    click.echo(f"wrote {len(rows)} prices to {out}")
+    if missing:
+        click.echo(f"not sold in {region}: {', '.join(missing)}", err=True)
+
+
+@click.command()
+@RUNS
+@click.option("--peak", "peak_qps", required=True, type=float, help="Peak rate of the day, q/s.")
+@click.option("--shape", default="office", show_default=True, help="flat, office, evening, or 24 numbers.")
+@click.option("--headroom", default=0.3, show_default=True, help="Share of capacity kept free at the peak.")
+@click.option("--pue", default=1.2, show_default=True, help="Energy at the meter over energy at the machine.")
+@click.option("--grid", "grid", type=float, default=None, help="kgCO2e a kWh of your grid.")
+@click.option("--fewest", default=2, show_default=True, help="Never fewer machines than this.")
+@click.option("--autoscale/--no-autoscale", default=False, help="Follow the hours of the day.")
+def fleet(
+    runs: tuple[Path, ...], peak_qps: float, shape: str, headroom: float, pue: float, grid: float | None, fewest: int,
+    autoscale: bool,
+) -> None:  # fmt: skip
+    """What a real day would need on each machine that was measured: instances, $ and kWh a month."""
+    from loadtest.fleet import Demand, parse_shape
+    from loadtest.fleet import fleet as sized
+
+    demand = Demand(peak_qps, parse_shape(shape), headroom, pue, grid, fewest, autoscale)
+    for record in _records(runs):
+        found = sized(record, demand)
+        click.echo(
+            f"{found.arm}: {found.machines_at_peak} machines at the peak, "
+            f"{units.percent(found.utilisation_at_peak)} used ({found.price})"
+        )
+        if found.usd_per_month is not None:
+            click.echo(f"  {units.dollars(found.usd_per_month)} a month")
+        for label, unit, values in (("", "kWh", found.kwh_per_month), ("", "kgCO2e", found.kg_co2e_per_month)):
+            if values is not None:
+                low, mid, high = (units.digits(v) for v in values)
+                text = mid if low == high else f"{low} to {high} (middle {mid})"
+                click.echo(f"  {text} {unit} a month, {found.evidence}{label}")
+        if found.kwh_per_month is None:
+            click.echo("  no energy: no sensor was read and no model knows this machine")

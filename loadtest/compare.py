@@ -1,0 +1,222 @@
+"""Two arms compared at equal recall and equal latency: per second, per dollar, and per joule where joules are known.
+
+An experiment is a folder of run records with arms and blocks. Before any ratio is formed the records must be of one
+kind: the same questions, the same objective, none invalid, none emulated, and either all simulated or none. A replica
+of the baseline (arm A′) is compared with it in the same way; its interval must contain 1, or the method has failed on
+this very occasion, and its spread is the noise floor that is printed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import msgspec
+from scipy import stats
+
+from loadtest.errors import RecordError
+from loadtest.power.models import PowerRatio, power_ratio
+from loadtest.ratio import FEWEST, Ratio, detectable, paired_ratio
+from loadtest.reading import capacity, queries_per_joule, side_of
+from loadtest.record import Record
+from loadtest.verdict import Verdict, judge
+
+MARGIN = 0.02
+
+
+class PowerBelief(msgspec.Struct, frozen=True):
+    """Queries a joule by models: the ratio's 5, 50 and 95 % points and the probability that the candidate wins."""
+
+    p5: float
+    p50: float
+    p95: float
+    wins: float
+    power: PowerRatio
+
+
+class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything a report of two arms shows. Ratios are candidate over baseline; above 1 the candidate is better."""
+
+    baseline: str
+    candidate: str
+    per_second: Ratio | None
+    per_dollar: Ratio | None
+    per_joule: Ratio | None
+    joule_domain: str
+    modelled: PowerBelief | None
+    replica: Ratio | None
+    noise_floor: float  # half-width of the A/A interval as a share, inf without a replica
+    detectable: float
+    margin: float
+    problems: tuple[str, ...]
+    reasons: tuple[str, ...]
+    verdicts: dict[str, Verdict]
+
+    @property
+    def break_even_power(self) -> Ratio | None:
+        """ρ*: the candidate wins a joule exactly if P_candidate / P_baseline is below it. It is the ratio of rates."""
+        return self.per_second
+
+    @property
+    def headline(self) -> str:
+        """The metric that decides: dollars if both are priced, else queries a second."""
+        return "per dollar" if self.per_dollar is not None else "per second"
+
+    @property
+    def verdict(self) -> Verdict:
+        return self.verdicts[self.headline]
+
+
+def by_arm(records: Sequence[Record]) -> dict[str, list[Record]]:
+    arms: dict[str, list[Record]] = {}
+    for record in records:
+        arms.setdefault(record.label.arm, []).append(record)
+    return arms
+
+
+def compare(
+    records: Sequence[Record],
+    baseline: str,
+    candidate: str,
+    *,
+    replica: str | None = None,
+    margin: float = MARGIN,
+    level: float = 0.95,
+) -> Comparison:
+    """Compare two arms of `records`. RecordError when they are not comparable at all."""
+    arms = by_arm(records)
+    for arm in (baseline, candidate, *((replica,) if replica else ())):
+        if arm not in arms:
+            raise RecordError(f"there is no arm {arm!r}; the records have {', '.join(sorted(arms))}")
+    chosen = [*arms[baseline], *arms[candidate], *(arms[replica] if replica else [])]
+    _same_question(chosen)
+    problems = [f"{r.label.arm}, block {r.label.block}: {reason}" for r in chosen for reason in r.invalid]
+    problems += [
+        f"{r.label.arm}, block {r.label.block}: no capacity: the objective was not met"
+        for r in chosen
+        if not r.invalid and capacity(r) is None
+    ]
+    empty = Comparison(
+        baseline=baseline, candidate=candidate, per_second=None, per_dollar=None, per_joule=None, joule_domain="",
+        modelled=None, replica=None, noise_floor=math.inf, detectable=math.inf, margin=margin,
+        problems=tuple(problems), reasons=(),
+        verdicts=dict.fromkeys(("per second", "per dollar", "per joule"), Verdict.INVALID),
+    )  # fmt: skip
+    if problems:
+        return empty
+    per_second = paired_ratio(_rates(arms[candidate]), _rates(arms[baseline]), level)
+    reasons = []
+    if per_second.blocks < FEWEST:
+        reasons.append(
+            f"{per_second.blocks} blocks say nothing about the noise between runs; make at least {FEWEST}, better 8"
+        )
+    aa = paired_ratio(_rates(arms[replica]), _rates(arms[baseline]), 0.99) if replica else None
+    if aa is not None and not aa.low <= 1 <= aa.high:
+        problem = (
+            f"the replica of the baseline came out at {aa.estimate:.3f} [{aa.low:.3f}, {aa.high:.3f}] of itself "
+            "(99 %): "
+            "something other than the arms changed between the runs"
+        )
+        return msgspec.structs.replace(empty, problems=(problem,), replica=aa)
+    per_dollar = _per_dollar(arms[candidate], arms[baseline], per_second)
+    per_joule, domain, why = _per_joule(arms[candidate], arms[baseline], level)
+    reasons += why
+    modelled = None if per_joule is not None else _belief(arms[candidate][0], arms[baseline][0], per_second)
+    verdicts = {"per second": judge(per_second.low, per_second.high, margin)}
+    verdicts["per dollar"] = judge(per_dollar.low, per_dollar.high, margin) if per_dollar else Verdict.INCONCLUSIVE
+    if per_joule is not None:
+        verdicts["per joule"] = judge(per_joule.low, per_joule.high, margin)
+    elif modelled is not None:
+        verdicts["per joule"] = judge(modelled.p5, modelled.p95, margin)
+    else:
+        verdicts["per joule"] = Verdict.INCONCLUSIVE
+    floor = max(aa.high - 1, 1 - aa.low) if aa is not None and aa.blocks >= FEWEST else math.inf
+    return msgspec.structs.replace(
+        empty,
+        per_second=per_second,
+        per_dollar=per_dollar,
+        per_joule=per_joule,
+        joule_domain=domain,
+        modelled=modelled,
+        replica=aa,
+        noise_floor=floor,
+        detectable=detectable(per_second),
+        reasons=tuple(reasons),
+        verdicts=verdicts,
+    )
+
+
+def _same_question(records: Sequence[Record]) -> None:
+    first = records[0]
+    for record in records[1:]:
+        if record.label.simulated != first.label.simulated:
+            raise RecordError("simulated and measured runs may not be compared")
+        if record.objective != first.objective:
+            raise RecordError(f"the runs have different objectives: {record.objective} and {first.objective}")
+        ours, theirs = record.asked, first.asked
+        if (ours and ours.fingerprint) != (theirs and theirs.fingerprint) and not _only_effort_differs(record, first):
+            raise RecordError(
+                f"{record.label.arm} and {first.label.arm} were asked different questions (workload fingerprints "
+                "differ): "
+                "use the same query file, k, filters and popularity"
+            )
+
+
+def _only_effort_differs(one: Record, other: Record) -> bool:
+    """At equal recall each machine has an effort of its own, which is part of a request's bytes."""
+    if one.asked is None or other.asked is None or one.objective.recall is None:
+        return False
+    blank = {"fingerprint": ""}
+    return msgspec.structs.replace(one.asked, **blank) == msgspec.structs.replace(other.asked, **blank)
+
+
+def _rates(records: Sequence[Record]) -> dict[int, float]:
+    found: dict[int, float] = {}
+    for record in records:
+        here = capacity(record)
+        assert here is not None
+        if record.label.block in found:
+            raise RecordError(f"arm {record.label.arm!r} has two runs in block {record.label.block}")
+        found[record.label.block] = here.qps
+    return found
+
+
+def _per_dollar(candidate: Sequence[Record], baseline: Sequence[Record], rate: Ratio) -> Ratio | None:
+    prices = [{r.price.usd_per_hour for r in side if r.price} for side in (candidate, baseline)]
+    if any(not each for each in prices) or any(r.price is None for r in (*candidate, *baseline)):
+        return None
+    if any(len(each) != 1 for each in prices):
+        raise RecordError("the runs of one arm have different prices: price them alike")
+    return rate.scaled(prices[1].pop() / prices[0].pop())
+
+
+def _per_joule(
+    candidate: Sequence[Record], baseline: Sequence[Record], level: float
+) -> tuple[Ratio | None, str, list[str]]:
+    """The measured ratio; nothing when any run was not metered; refused when the domains differ."""
+    read = {r.id: queries_per_joule(r) for r in (*candidate, *baseline)}
+    if any(reading.evidence != "measured" for reading in read.values()):
+        return None, "", []
+    domains = sorted({reading.domain for reading in read.values()})
+    if len(domains) != 1:
+        return (
+            None,
+            "",
+            [f"joules were metered in unlike domains ({', '.join(domains)}) and are not divided"],
+        )
+    sides = [{r.label.block: read[r.id].mid for r in side} for side in (candidate, baseline)]
+    return paired_ratio(sides[0], sides[1], level), domains[0], []
+
+
+def _belief(candidate: Record, baseline: Record, rate: Ratio) -> PowerBelief | None:
+    sides = side_of(candidate), side_of(baseline)
+    if sides[0] is None or sides[1] is None or rate.blocks < FEWEST:
+        return None
+    power = power_ratio(sides[0], sides[1])
+    if power is None:
+        return None
+    centre = math.log(rate.estimate / power.median)
+    sd = math.hypot(rate.log_se, power.log_sd)
+    z = float(stats.norm.ppf(0.95))
+    wins = float(stats.norm.cdf(centre / sd)) if sd > 0 else float(centre > 0)
+    return PowerBelief(math.exp(centre - z * sd), math.exp(centre), math.exp(centre + z * sd), wins, power)

@@ -1,0 +1,66 @@
+"""A regression gate for a pipeline: is this build slower than the last by more than is allowed?
+
+The same interval and the same exit statuses as a comparison, with the allowed regression as the margin. Blocks are
+paired by number when both sides have them; runs of different days have nothing to pair by and are compared as two
+samples, on logarithms, with unequal variances (Welch). One run a side is inconclusive: it says nothing about run-to-run
+noise.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+from scipy import stats
+
+from loadtest.compare import _same_question
+from loadtest.ratio import FEWEST
+from loadtest.reading import capacity
+from loadtest.record import Record
+from loadtest.verdict import Verdict, judge
+
+
+class Gated(msgspec.Struct, frozen=True):
+    verdict: Verdict
+    ratio: float
+    low: float
+    high: float
+    why: str
+
+
+def gate(
+    candidate: Sequence[Record],
+    baseline: Sequence[Record],
+    max_regression: float,
+    level: float = 0.95,
+) -> Gated:
+    """Candidate runs against baseline runs: capacity at the objective."""
+    _same_question([*baseline, *candidate])
+    bad = [f"{r.label.arm}: {reason}" for r in (*baseline, *candidate) for reason in r.invalid]
+    found = [[capacity(r) for r in side] for side in (candidate, baseline)]
+    if bad or any(one is None for side in found for one in side):
+        why = "; ".join(bad) or "a run did not meet its objective at any rate, so it has no capacity"
+        return Gated(Verdict.INVALID, math.nan, math.nan, math.nan, why)
+    new, old = (np.log([one.qps for one in side if one is not None]) for side in found)
+    difference = float(new.mean() - old.mean())
+    if min(len(new), len(old)) < FEWEST:
+        why = f"{len(new)} and {len(old)} runs: at least {FEWEST} a side are needed to know the noise between runs"
+        return Gated(Verdict.INCONCLUSIVE, math.exp(difference), 0.0, math.inf, why)
+    variances = new.var(ddof=1) / len(new), old.var(ddof=1) / len(old)
+    se = math.sqrt(sum(variances))
+    if se == 0:
+        low = high = difference
+    else:
+        freedom = se**4 / sum(v * v / (len(side) - 1) for v, side in zip(variances, (new, old), strict=True))
+        reach = float(stats.t.ppf((1 + level) / 2, freedom)) * se
+        low, high = difference - reach, difference + reach
+    verdict = judge(math.exp(low), math.exp(high), max_regression)
+    return Gated(
+        verdict,
+        math.exp(difference),
+        math.exp(low),
+        math.exp(high),
+        f"{len(new)} runs against {len(old)}",
+    )

@@ -1,0 +1,126 @@
+"""Was it the service that was measured, or ourselves? The gates that a trial must pass before its numbers are shown.
+
+A generator that is itself too slow reports its own queue as the service's, and reports a lower rate as if nothing had
+happened. So each way of being too slow has a gate with a number. A gate that could not be checked says so; it is not
+taken as passed. Only sheds blame the service: all connections were waiting for it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from loadtest import units
+from loadtest.calibration import Calibration
+from loadtest.histogram import Histogram
+from loadtest.trial import Gate, Trial
+
+SHARE_OF_SLO = 0.10  # what the generator may add to p99 before it matters
+CPU_LIMIT = 0.70
+CPU_SECONDS = 0.05  # this share of the seconds may be above it: a garbage collection is not a saturation
+SENT = 0.995
+HEADROOM = 3.0
+
+
+def gates(trial: Trial, slo_p99_ms: float, calibration: Calibration | None) -> list[Gate]:
+    """All gates of a trial, in the order in which they should be read."""
+    allowed_s = SHARE_OF_SLO * slo_p99_ms / 1e3
+    found = [_lag(trial, allowed_s), _cpu(trial), _stall(trial, allowed_s)]
+    if trial.planned:
+        missed = trial.missed / trial.planned
+        shed = trial.shed / trial.planned
+        found += [
+            Gate(
+                "sends made on time",
+                missed <= 1 - SENT,
+                f"{missed:.2%} missed",
+                f"≤ {1 - SENT:.1%}",
+            ),
+            Gate(
+                "connections to spare",
+                shed <= 1 - SENT,
+                f"{shed:.2%} shed",
+                f"≤ {1 - SENT:.1%} with {trial.generator.max_in_flight} in flight a process",
+                cause="service",
+            ),
+        ]
+    found.append(_ceiling(trial, calibration, allowed_s))
+    found.append(_clocks(trial, slo_p99_ms))
+    return found
+
+
+def _lag(trial: Trial, allowed_s: float) -> Gate:
+    lag_s = trial.lag_s(0.99)
+    return Gate(
+        "schedule lag, p99",
+        lag_s <= allowed_s if trial.sent else None,
+        units.seconds(lag_s),
+        f"≤ {units.seconds(allowed_s)}",
+    )
+
+
+def _cpu(trial: Trial) -> Gate:
+    seconds = np.array([share for process in trial.generator.cpu for share in process])
+    limit = f"≤ {CPU_LIMIT:.0%} of a core in {1 - CPU_SECONDS:.0%} of the seconds"
+    if not seconds.size:
+        return Gate("generator CPU", None, "not sampled", limit)
+    above = float((seconds > CPU_LIMIT).mean())
+    busiest = float(np.quantile(seconds, 1 - CPU_SECONDS))
+    return Gate("generator CPU", above <= CPU_SECONDS, f"{busiest:.0%} of a core", limit)
+
+
+def _stall(trial: Trial, allowed_s: float) -> Gate:
+    histogram = Histogram.decode(trial.generator.stall)
+    stall_s = histogram.quantile_s(0.99)
+    return Gate(
+        "event-loop stall, p99",
+        stall_s <= allowed_s if histogram.total else None,
+        units.seconds(stall_s),
+        f"≤ {units.seconds(allowed_s)}",
+    )
+
+
+def _ceiling(trial: Trial, calibration: Calibration | None, allowed_s: float) -> Gate:
+    limit = f"≥ {HEADROOM:g} × {units.rate(trial.offered_qps)} against a null server"
+    if calibration is None:
+        return Gate("generator ceiling", None, "not calibrated", limit)
+    p99_s = calibration.p99_ms / 1e3
+    enough = calibration.sustained_qps >= HEADROOM * trial.offered_qps * 0.995
+    return Gate(
+        "generator ceiling",
+        enough and p99_s <= allowed_s,
+        f"{units.rate(calibration.sustained_qps)} with p99 {units.seconds(p99_s)}",
+        f"{limit}, p99 ≤ {units.seconds(allowed_s)}",
+    )
+
+
+def _clocks(trial: Trial, slo_p99_ms: float) -> Gate:
+    """The service's own times and ours, of the same requests, must agree; judged below overload only."""
+    allowed_s = 1e-3 + SHARE_OF_SLO * slo_p99_ms / 1e3
+    limit = f"median differs ≤ {units.seconds(allowed_s)}"
+    server = trial.server
+    took = Histogram.decode(server.took) if server is not None else Histogram()
+    if server is None or took.total < 20:
+        return Gate(
+            "client and server clocks agree",
+            None,
+            "too few sampled answers with took_ms",
+            limit,
+            "network",
+        )
+    apart_s = Histogram.decode(server.service).quantile_s(0.5) - took.quantile_s(0.5)
+    overloaded = trial.response_s(0.99) * 1e3 > slo_p99_ms
+    found = f"ours is {units.seconds(apart_s)} longer"
+    return Gate(
+        "client and server clocks agree",
+        None if overloaded else -1e-4 <= apart_s <= allowed_s,
+        found + (" (overloaded: not judged)" if overloaded else ""),
+        limit,
+        "network",
+    )
+
+
+def reasons(trial: Trial) -> list[str]:
+    """Sentences for the gates that failed."""
+    return [
+        f"{gate.name}: {gate.found}, expected {gate.limit} ({gate.cause})" for gate in trial.gates if gate.ok is False
+    ]

@@ -1,0 +1,84 @@
+"""What an index costs to make: documents embedded and vectors built, a joule and a dollar, from the runs' own records.
+
+Nightly rebuilds are part of the bill. `embed.json` keeps what its run did and took, and a generation's `manifest.json`
+what building took; both are read here, nothing is run again. Documents that were found in the cache were not embedded
+and do not count as work.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from loadtest.errors import RecordError
+from loadtest.machine import read_machine
+from loadtest.objective import Objective
+from loadtest.prices.table import find_price
+from loadtest.record import Indexing, Label, Record, now_utc, version
+
+
+def indexing_record(
+    folders: Sequence[Path],
+    *,
+    arm: str = "this machine",
+    instance: str | None = None,
+    region: str | None = None,
+) -> Record:
+    """A record of the steps that the folders are the results of (vectors folders and generations)."""
+    machine = read_machine()
+    name = instance or machine.instance_type
+    return Record(
+        kind="indexing",
+        created_at=now_utc(),
+        perwatt=version(),
+        label=Label(arm),
+        objective=Objective(),
+        server=machine,
+        price=find_price(name, region=region or machine.region) if name else None,
+        indexing=[read_step(folder) for folder in folders],
+    )
+
+
+def read_step(folder: Path) -> Indexing:
+    """The step that made `folder`: "embed" for a vectors folder, "build" for a generation."""
+    vectors, generation = folder / "embed.json", folder / "manifest.json"
+    if vectors.exists():
+        return _embed(_object(vectors), vectors)
+    if generation.exists():
+        return _build(_object(generation), generation)
+    raise RecordError(f"{folder} is neither a vectors folder (embed.json) nor a generation (manifest.json)")
+
+
+def _object(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise RecordError(f"{path} cannot be read: {error}") from error
+    if not isinstance(found, dict):
+        raise RecordError(f"{path} is not a JSON object")
+    return found
+
+
+def _embed(found: dict[str, Any], path: Path) -> Indexing:
+    run = found.get("run")
+    if not isinstance(run, dict) or not run.get("seconds"):
+        raise RecordError(f"{path} does not say what its run took (run.seconds)")
+    items = run.get("embedded", run.get("documents", found.get("count", 0)))
+    return Indexing(
+        "embed",
+        int(items),
+        float(run["seconds"]),
+        run.get("cpu_seconds"),
+        path.name,
+        run.get("tokens"),
+    )
+
+
+def _build(found: dict[str, Any], path: Path) -> Indexing:
+    build = found.get("build")
+    seconds = build.get("seconds") if isinstance(build, dict) else None
+    if not isinstance(build, dict) or not seconds:
+        raise RecordError(f"{path} does not say what building took (build.seconds)")
+    return Indexing("build", int(found.get("count", 0)), float(seconds), build.get("cpu_seconds"), path.name)

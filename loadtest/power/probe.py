@@ -1,0 +1,41 @@
+"""Everything this machine offers, and why the rest cannot be read: what `perwatt power` shows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from loadtest.power.hwmon import hwmon_sources
+from loadtest.power.management import ipmi_sources, redfish_source, shelly_source
+from loadtest.power.powercap import powercap_sources
+from loadtest.power.sources import Found, Source
+
+# Widest first: the wall includes what the CPU's own counters leave out.
+PREFERENCE = ("module", "package+dram", "package", "wall", "platform", "core")
+
+
+def probe(
+    root: Path = Path("/"),
+    *,
+    powercap: Path | None = None,
+    redfish: str | None = None,
+    shelly: str | None = None,
+) -> Found:
+    """All sources that can be read and all that cannot, with reasons. A given URL that fails raises PowerError."""
+    found = powercap_sources(root, powercap) + hwmon_sources(root) + ipmi_sources()
+    if redfish:
+        found.append(redfish_source(redfish))
+    if shelly:
+        found.append(shelly_source(shelly))
+    return found
+
+
+def choose(found: Found, name: str | None = None) -> Source | None:
+    """The source to use: the named one, else the finest (CPU counters before the wall, which averages)."""
+    sources = [source for source in found if isinstance(source, Source)]
+    if name is not None:
+        return next((s for s in sources if name.lower() in s.name.lower()), None)
+    ordered = sorted(
+        sources,
+        key=lambda s: PREFERENCE.index(s.domain) if s.domain in PREFERENCE else len(PREFERENCE),
+    )
+    return ordered[0] if ordered else None

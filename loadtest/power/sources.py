@@ -1,0 +1,56 @@
+"""What a power source is: channels that are read, a domain that says what they cover, and reasons when they cannot be
+read.
+
+The **domain** names what was metered: `package` (the CPU), `package+dram`, `module` (CPU and its memory), `core`,
+`wall` (the whole machine behind its plug). A query's joules at the wall and in the package differ by a factor of two or
+more on the same machine, so unlike domains are never divided by each other.
+
+A **counter** counts joules and wraps; energy is the difference of its ends, exact over the window. A **gauge** shows
+watts; energy is the area under its samples.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+
+import msgspec
+
+
+class Kind(enum.Enum):
+    COUNTER = "counter"
+    GAUGE = "gauge"
+
+
+class Channel(msgspec.Struct, frozen=True):
+    """One value that can be read: joules since some time (COUNTER, wrapping at `wraps_at_j`) or watts (GAUGE)."""
+
+    name: str
+    kind: Kind
+    read: Callable[[], float]
+    wraps_at_j: float | None = None
+
+
+class Source(msgspec.Struct, frozen=True):
+    """Channels of one domain from one place, whose sum is the power of that domain.
+
+    `averages_s` is over how long the sensor itself averages; a shorter window tells nothing new.
+    """
+
+    name: str
+    domain: str
+    place: str
+    channels: tuple[Channel, ...]
+    averages_s: float = 0.0
+    note: str = ""
+
+
+class Unreadable(msgspec.Struct, frozen=True):
+    """A source that exists or could exist, why it cannot be read, and what would make it readable."""
+
+    name: str
+    why: str
+    remedy: str
+
+
+Found = list[Source | Unreadable]

@@ -1,0 +1,146 @@
+"""The dated price table, and prices of one's own.
+
+`prices.csv` is read as it lies in the package; a table that `perwatt prices refresh` wrote, or one of your own with the
+same columns, is read instead when it is given. Each row says where it is from and as of when, or reading fails with its
+line.
+
+`vcpus` is what the provider sells and `cores` what is behind it: a vCPU of a Graviton, of a C7a/M7a/R7a and of
+generation 8 AMD is a core, an Intel vCPU is half of one. Rates per vCPU and per core are therefore always given beside
+each other. A machine of one's own is a row too: euros are not converted, `own_price` takes dollars.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import msgspec
+
+from loadtest.errors import PriceError
+
+HOURS_A_MONTH = 730.0  # 8760 / 12, as the providers' calculators have it
+BUILT_IN = Path(__file__).with_name("prices.csv")
+
+
+class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """An instance and its price. It covers the machine alone: no storage, no data transfer, no tax."""
+
+    provider: str
+    region: str
+    instance: str
+    architecture: str
+    microarchitecture: str
+    vcpus: int
+    cores: int
+    memory_gib: float
+    usd_per_hour: float
+    purchase: str
+    operating_system: str
+    source: str
+    as_of: str
+
+    @property
+    def usd_per_month(self) -> float:
+        return self.usd_per_hour * HOURS_A_MONTH
+
+    def stated(self) -> str:
+        """The words that stand beside every figure made from it."""
+        return f"{self.instance}, {self.region}, {self.purchase}, ${self.usd_per_hour:g}/h as of {self.as_of}"
+
+
+def read_table(path: Path) -> list[Price]:
+    """All rows of a CSV; PriceError names the line of the first one that is not fit to be used."""
+    rows = []
+    with path.open(newline="", encoding="utf-8") as file:
+        for number, row in enumerate(csv.DictReader(file), 2):
+            where = f"{path.name}, line {number}"
+            try:
+                price = msgspec.convert(row, Price, strict=False)
+            except msgspec.ValidationError as error:
+                raise PriceError(f"{where}: {error}") from error
+            problem = check(price)
+            if problem:
+                raise PriceError(f"{where} ({price.instance}): {problem}")
+            rows.append(price)
+    return rows
+
+
+def check(price: Price) -> str | None:
+    """What keeps a price from being used, or None."""
+    if not re.match(r"https?://\S+$|own: \S", price.source):
+        return f"its source is {price.source!r}; expected a URL, or 'own: …' for a price of your own"
+    if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", price.as_of):
+        return f"its date is {price.as_of!r}; expected YYYY-MM-DD"
+    if not price.usd_per_hour > 0:
+        return f"it costs {price.usd_per_hour} an hour"
+    if not 0 < price.cores <= price.vcpus:
+        return f"it has {price.cores} cores behind {price.vcpus} vCPUs"
+    return None
+
+
+@cache
+def price_table(path: Path = BUILT_IN) -> tuple[Price, ...]:
+    return tuple(read_table(path))
+
+
+def find_price(instance: str, table: Sequence[Price] | None = None, region: str | None = None) -> Price:
+    """The price of an instance type; PriceError with near names when it is not in the table."""
+    table = price_table() if table is None else table
+    found = [p for p in table if p.instance == instance and region in (None, p.region)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        regions = ", ".join(sorted({f"{p.provider} {p.region}" for p in found}))
+        raise PriceError(f"{instance} has several prices ({regions}): say which region")
+    family = instance.split(".")[0]
+    near = [p.instance for p in table if p.instance.startswith(family)][:6]
+    hint = f"Near it: {', '.join(near)}. " if near else ""
+    raise PriceError(
+        f"no price of {instance!r}{f' in {region}' if region else ''} is known. {hint}"
+        "Refresh the table (perwatt prices refresh) or give a table of your own (--prices FILE)"
+    )
+
+
+def own_price(
+    *,
+    instance: str,
+    architecture: str,
+    microarchitecture: str,
+    vcpus: int,
+    cores: int,
+    memory_gib: float,
+    purchase_usd: float,
+    lifetime_years: float,
+    mean_watts: float,
+    usd_per_kwh: float,
+    pue: float,
+    as_of: str,
+    other_usd_per_month: float = 0.0,
+) -> Price:
+    """A machine of one's own by the hour: amortisation, electricity at the wall times PUE, and the rest a month."""
+    if purchase_usd < 0 or lifetime_years <= 0 or mean_watts < 0 or usd_per_kwh < 0 or pue < 1:
+        raise PriceError(
+            f"cannot price {instance}: purchase {purchase_usd}, life {lifetime_years} years, {mean_watts} W, "
+            f"{usd_per_kwh} $/kWh, PUE {pue}; expected none negative, a life above 0 and a PUE of at least 1"
+        )
+    hourly = purchase_usd / (lifetime_years * 8760)
+    hourly += mean_watts / 1000 * pue * usd_per_kwh
+    hourly += other_usd_per_month / HOURS_A_MONTH
+    return Price(
+        provider="own",
+        region="on premises",
+        instance=instance,
+        architecture=architecture,
+        microarchitecture=microarchitecture,
+        vcpus=vcpus,
+        cores=cores,
+        memory_gib=memory_gib,
+        usd_per_hour=hourly,
+        purchase=f"bought for ${purchase_usd:,.0f}, {lifetime_years:g} years",
+        operating_system="linux",
+        source=f"own: {mean_watts:g} W at ${usd_per_kwh:g}/kWh, PUE {pue:g}",
+        as_of=as_of,
+    )

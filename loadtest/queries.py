@@ -1,0 +1,93 @@
+"""Where the queries come from: a file of real ones. A load test with invented queries measures an invented service.
+
+.jsonl      one object a line: {"text": …} or {"vector": […]} or {"id": …}, optionally "filter" and "truth" (ids)
+.txt        one text query a line
+.npy        float32 or float16 (n, dim): one vector query a row
+a folder    a vectors folder: `field` (default "title") of a seeded sample of its documents, as text queries
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from loadtest.errors import WorkloadError
+
+
+class Query(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
+    """One query: exactly one of text, vector (floats) and id; with a filter of its own, and the ids of its true
+    neighbours.
+    """
+
+    text: str | None = None
+    vector: list[float] | None = None
+    id: str | None = None
+    filter: dict[str, Any] | None = None
+    truth: list[str] | None = None
+
+
+def read_queries(source: Path, *, field: str = "title", limit: int = 10_000, seed: int = 0) -> list[Query]:
+    """At most `limit` queries from `source`, in the file's order (a seeded sample, if there are more)."""
+    if not source.exists():
+        raise WorkloadError(f"no queries at {source}: give a .jsonl, .txt or .npy file, or a vectors folder")
+    if source.is_dir():
+        queries = _from_vectors_folder(source, field)
+    elif source.suffix == ".npy":
+        vectors = np.load(source, mmap_mode="r", allow_pickle=False)
+        if vectors.ndim != 2:
+            raise WorkloadError(f"{source} holds an array of shape {vectors.shape}; expected (queries, dim)")
+        chosen = _sample(len(vectors), limit, seed)
+        return [Query(vector=row) for row in vectors[chosen].astype(np.float32).tolist()]
+    elif source.suffix == ".jsonl":
+        queries = [_parse(line, source, number) for number, line in _lines(source)]
+    elif source.suffix == ".txt":
+        queries = [Query(text=line) for _, line in _lines(source)]
+    else:
+        raise WorkloadError(f"{source.name} is not a kind of query file: expected .jsonl, .txt, .npy, or a folder")
+    if not queries:
+        raise WorkloadError(f"{source} holds no query")
+    return [queries[i] for i in _sample(len(queries), limit, seed)]
+
+
+def _sample(count: int, limit: int, seed: int) -> list[int]:
+    if count <= limit:
+        return list(range(count))
+    chosen = np.random.default_rng(seed).choice(count, limit, replace=False)
+    return [int(i) for i in np.sort(chosen)]
+
+
+def _lines(source: Path) -> list[tuple[int, str]]:
+    text = source.read_text("utf-8")
+    return [(n, line.strip()) for n, line in enumerate(text.splitlines(), 1) if line.strip()]
+
+
+def _parse(line: str, source: Path, number: int) -> Query:
+    try:
+        query = msgspec.json.decode(line, type=Query)
+    except msgspec.MsgspecError as error:
+        raise WorkloadError(f"{source.name}, line {number}: {error}") from error
+    if sum(kind is not None for kind in (query.text, query.vector, query.id)) != 1:
+        raise WorkloadError(f"{source.name}, line {number}: a query has exactly one of text, vector and id")
+    return query
+
+
+def _from_vectors_folder(folder: Path, field: str) -> list[Query]:
+    import pyarrow.parquet as parquet
+
+    manifest = folder / "embed.json"
+    if not manifest.exists():
+        raise WorkloadError(f"{folder} has no embed.json, so it is not a finished vectors folder")
+    texts: dict[str, None] = {}  # ordered and distinct: a title that occurs often is still one query
+    for fragment in json.loads(manifest.read_text("utf-8"))["fragments"]:
+        table = parquet.read_table(folder / fragment["file"], columns=["payload"])
+        for payload in table.column("payload").to_pylist():
+            value = json.loads(payload).get(field)
+            if isinstance(value, str) and value.strip():
+                texts[value.strip()] = None
+    if not texts:
+        raise WorkloadError(f"no document of {folder} has a text field {field!r}")
+    return [Query(text=text) for text in texts]

@@ -1,0 +1,139 @@
+"""Reading one run record: the figures that reports show, each with its evidence class, or the reason why it is not
+shown.
+
+Nothing here is stored. A record holds what was seen; what it means is worked out each time, so a better model of power
+next year reads this year's records.
+"""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+
+from loadtest.curve import queries_per_joule_over_curve
+from loadtest.power.models import Modelled, Side, modelled_watts
+from loadtest.record import Record
+from loadtest.trial import Trial
+
+
+class Capacity(msgspec.Struct, frozen=True):
+    """Queries a second at the objective: the estimate with its interval, and what a confirmation promised."""
+
+    qps: float
+    low: float
+    high: float
+    sustained_qps: float
+
+
+def capacity(record: Record) -> Capacity | None:
+    """Of a knee; of a single run that met its objective, the achieved rate, as a lower bound without an interval."""
+    if record.invalid:
+        return None
+    if record.knee is not None:
+        knee = record.knee
+        return Capacity(knee.knee_qps, knee.knee_low_qps, knee.knee_high_qps, knee.sustained_qps)
+    for trial in record.trials:
+        if trial.role in ("run", "soak") and not record.objective.misses(trial, strict=False):
+            return Capacity(trial.achieved_qps, trial.achieved_qps, trial.achieved_qps, trial.achieved_qps)
+    return None
+
+
+def headline_trial(record: Record) -> Trial | None:
+    """The trial whose latencies and joules stand for the run: the passed confirmation, else the single run."""
+    confirmed = [t for t in record.trials if t.role == "confirm" and not record.objective.misses(t, strict=True)]
+    if confirmed:
+        return confirmed[-1]
+    single = [t for t in record.trials if t.role in ("run", "soak")]
+    return single[-1] if single else None
+
+
+def cores_of(record: Record) -> int | None:
+    """Physical cores of the machine under test: from the price table's instance, else from the machine itself."""
+    if record.cores_served is not None:
+        return record.cores_served
+    if record.price is not None:
+        return record.price.cores
+    return record.server.cores if record.server is not None else None
+
+
+def vcpus_of(record: Record) -> int | None:
+    if record.cores_served is not None:
+        return record.cores_served
+    if record.price is not None:
+        return record.price.vcpus
+    return record.server.threads if record.server is not None else None
+
+
+def microarchitecture_of(record: Record) -> str | None:
+    if record.price is not None and record.price.microarchitecture != "unknown":
+        return record.price.microarchitecture
+    if record.server is not None and record.server.microarchitecture != "unknown":
+        return record.server.microarchitecture
+    return None
+
+
+def utilisation(record: Record) -> tuple[float, str]:
+    """Share of the machine's CPU that the service used at the headline trial, and how that is known."""
+    trial = headline_trial(record)
+    threads = vcpus_of(record)
+    if trial is not None and threads and not math.isnan(trial.cores_used):
+        return min(trial.cores_used / threads, 1.0), "measured: CPU time of the service's processes"
+    return 1.0, "assumed: full load at the knee"
+
+
+def side_of(record: Record) -> Side | None:
+    """The machine as the power models see it, None when its microarchitecture or cores are unknown."""
+    micro, cores = microarchitecture_of(record), cores_of(record)
+    if micro is None or cores is None:
+        return None
+    return Side(micro, float(cores), round(utilisation(record)[0], 3))
+
+
+class PerJoule(msgspec.Struct, frozen=True):
+    """Queries a joule. `evidence` is measured, modelled or none; low and high are equal for a measurement."""
+
+    evidence: str
+    low: float
+    mid: float
+    high: float
+    domain: str
+    how: str
+
+
+def queries_per_joule(record: Record) -> PerJoule:
+    """Measured if the headline trial was metered, else modelled if a model knows the machine, else none."""
+    trial = headline_trial(record)
+    if trial is not None and trial.energy is not None and trial.energy.joules > 0 and not record.invalid:
+        value = trial.answered / trial.energy.joules
+        how = f"{trial.energy.source}, {trial.energy.samples} readings"
+        if record.shared:
+            how += "; the generator ran on the same machine and is in these joules"
+        return PerJoule("measured", value, value, value, trial.energy.domain, how)
+    found, power = capacity(record), modelled_power(record)
+    if found is not None and power is not None:
+        how = f"modelled from {', '.join(power.models)}; utilisation {utilisation(record)[1]}"
+        return PerJoule("modelled", found.qps / power.high_w, found.qps / power.mid_w, found.qps / power.low_w,
+                        "whole server, modelled", how)  # fmt: skip
+    return PerJoule("none", math.nan, math.nan, math.nan, "", "no sensor, and no model knows this machine")
+
+
+def modelled_power(record: Record) -> Modelled | None:
+    side = side_of(record)
+    return modelled_watts(side.microarchitecture, side.cores, side.utilisation) if side else None
+
+
+def curve_queries_per_joule(record: Record) -> float | None:
+    return queries_per_joule_over_curve([t for t in record.trials if t.role in ("curve", "idle")])
+
+
+def queries_per_dollar(record: Record) -> float | None:
+    found = capacity(record)
+    if found is None or record.price is None:
+        return None
+    return 3600 * found.qps / record.price.usd_per_hour
+
+
+def usd_per_million(record: Record) -> float | None:
+    per_dollar = queries_per_dollar(record)
+    return 1e6 / per_dollar if per_dollar else None

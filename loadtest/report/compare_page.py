@@ -1,0 +1,237 @@
+"""The report of a migration: two arms at equal recall and equal latency, and what would change the verdict."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from loadtest import units
+from loadtest.compare import Comparison, by_arm
+from loadtest.ratio import FEWEST, Ratio, blocks_needed
+from loadtest.reading import capacity, cores_of, headline_trial, queries_per_dollar, usd_per_million, vcpus_of
+from loadtest.record import Record
+from loadtest.report import charts
+from loadtest.report.machines import machine_section
+from loadtest.report.page import Chart, Figure, Headline, Page, Section, Table
+from loadtest.report.run_page import SIMULATED, foot
+from loadtest.sensitivity import break_evens, joule_tornado, tornado
+from loadtest.verdict import Verdict
+
+TONES = {
+    Verdict.BETTER: "good",
+    Verdict.EQUAL: "good",
+    Verdict.WORSE: "bad",
+    Verdict.INCONCLUSIVE: "open",
+    Verdict.INVALID: "void",
+}
+WORDS = {
+    Verdict.BETTER: "Better",
+    Verdict.EQUAL: "Equal within the margin",
+    Verdict.WORSE: "Worse",
+    Verdict.INCONCLUSIVE: "Inconclusive",
+    Verdict.INVALID: "Invalid",
+}
+
+
+def compare_page(comparison: Comparison, records: Sequence[Record]) -> Page:
+    arms = by_arm(records)
+    pair = [(name, arms[name][0]) for name in (comparison.baseline, comparison.candidate)]
+    first = pair[0][1]
+    sections: list[Section | None] = []
+    sections.append(_problems_section(comparison) if comparison.problems else _ratios_section(comparison))
+    if not comparison.problems:
+        sections += [_arms_section(comparison, arms), _curves_section(pair), _energy_section(comparison)]
+        sections.append(_sensitivity_section(comparison, pair))
+    sections.append(machine_section(pair))
+    return Page(
+        title=f"{comparison.candidate} against {comparison.baseline}",
+        subtitle=f"{first.label.experiment or 'comparison'} · {len(records)} runs · margin {comparison.margin:.0%}",
+        banner=SIMULATED if first.label.simulated else "",
+        headline=_headline(comparison, first),
+        figures=_figures(comparison, first.label.simulated),
+        sections=[section for section in sections if section is not None],
+        foot=foot(list(records)),
+    )
+
+
+def _headline(comparison: Comparison, first: Record) -> Headline:
+    verdict = comparison.verdict
+    evidence = "simulated" if first.label.simulated else "measured"
+    if verdict is Verdict.INVALID:
+        return Headline("Invalid", "The measurement failed its own checks, so no number is shown.", "none", "void")
+    ratio = comparison.per_dollar or comparison.per_second
+    assert ratio is not None
+    what = "queries a dollar" if comparison.per_dollar else "queries a second"
+    sentence = f"{comparison.candidate} gives {_stated(ratio)} the {what} of {comparison.baseline}"
+    sentence += f", at p99 ≤ {units.milliseconds(first.objective.p99_ms)}"
+    sentence += f" and recall ≥ {first.objective.recall:g}." if first.objective.recall is not None else "."
+    if verdict is Verdict.INCONCLUSIVE and ratio.blocks >= FEWEST:
+        needed = blocks_needed(ratio, max(abs(ratio.estimate - 1), 0.01))
+        sentence += (
+            f" To tell an effect of this size from noise would take about {needed} blocks; there were {ratio.blocks}."
+        )
+    sentence += "".join(f" {reason[0].upper()}{reason[1:]}." for reason in comparison.reasons)
+    return Headline(f"{WORDS[verdict]}: {units.ratio(ratio.estimate)}", sentence, evidence, TONES[verdict])
+
+
+def _stated(ratio: Ratio) -> str:
+    if not math.isfinite(ratio.high):
+        return f"{units.ratio(ratio.estimate)} (interval unknown)"
+    return f"{units.ratio(ratio.estimate)} ({units.interval(ratio.low, ratio.high)}, 95 %)"
+
+
+def _figures(comparison: Comparison, simulated: bool) -> list[Figure]:
+    if comparison.problems:
+        return []
+    evidence = "simulated" if simulated else "measured"
+    out = [_ratio_figure("Queries a second", comparison.per_second, comparison.verdicts["per second"], evidence)]
+    if comparison.per_dollar is not None:
+        out.append(
+            _ratio_figure("Queries a dollar", comparison.per_dollar, comparison.verdicts["per dollar"], evidence)
+        )
+    rho = comparison.break_even_power
+    if comparison.per_joule is not None:
+        label = f"Queries a joule ({comparison.joule_domain})"
+        out.append(_ratio_figure(label, comparison.per_joule, comparison.verdicts["per joule"], evidence))
+    elif rho is not None:
+        detail = f"{comparison.candidate} wins a joule exactly if it draws less than this share of the other's watts"
+        out.append(Figure("Break-even power ratio ρ*", f"{rho.estimate:.2f}", detail, evidence))
+    if comparison.modelled is not None:
+        m = comparison.modelled
+        detail = f"5 to 95 %: {units.interval(m.p5, m.p95)} · wins with probability {units.percent(m.wins, 2)}"
+        out.append(Figure("Queries a joule, by models", units.ratio(m.p50), detail, "modelled"))
+    if comparison.replica is not None:
+        r = comparison.replica
+        detail = (
+            f"99 % interval {units.interval(r.low, r.high)} · noise floor {units.percent(comparison.noise_floor, 2)}"
+        )
+        out.append(Figure("Baseline against itself (A/A)", units.ratio(r.estimate), detail, evidence))
+    return out
+
+
+def _ratio_figure(label: str, ratio: Ratio | None, verdict: Verdict, evidence: str) -> Figure:
+    if ratio is None:
+        return Figure(label, "–", "not known", "none")
+    detail = (
+        f"{units.interval(ratio.low, ratio.high)} · {WORDS[verdict].lower()}"
+        if math.isfinite(ratio.high)
+        else "one or two blocks"
+    )
+    return Figure(label, units.ratio(ratio.estimate), detail, evidence)
+
+
+def _ratios_section(comparison: Comparison) -> Section:
+    ratio = comparison.per_second
+    assert ratio is not None
+    lead = (
+        f"{ratio.blocks} blocks, each with every arm in its own order; ratios are formed within a block. The "
+        "wider of Student's t "
+        f"and a bootstrap over blocks decides ({ratio.decided_by} here). "
+    )
+    if comparison.replica is not None:
+        lead += (
+            "The replica is the baseline measured a second time as if it were another machine: its interval "
+            "must contain 1. "
+        )
+    else:
+        lead += "There is no replica of the baseline (A/A), so the noise floor of this experiment is not known. "
+    if math.isfinite(comparison.detectable):
+        lead += f"An effect below {units.percent(comparison.detectable, 2)} would have gone unseen."
+    return Section("Ratio by block", lead, [c for c in (charts.blocks(comparison),) if c is not None])
+
+
+def _arms_section(comparison: Comparison, arms: dict[str, list[Record]]) -> Section:
+    names = [comparison.baseline, comparison.candidate]
+    rows: list[list[str]] = []
+
+    def add(label: str, values: list[str]) -> None:
+        rows.append([label, *values])
+
+    def mean(name: str, of: list[float | None]) -> str:
+        known = [v for v in of if v is not None]
+        return units.digits(math.exp(sum(map(math.log, known)) / len(known))) if known else "–"
+
+    found = {name: [capacity(r) for r in arms[name]] for name in names}
+    add("Queries a second at the objective", [mean(n, [c.qps if c else None for c in found[n]]) for n in names])
+    add("  confirmed", [mean(n, [c.sustained_qps or None if c else None for c in found[n]]) for n in names])
+    per: list[tuple[str, list[int | None]]] = [
+        ("  per vCPU", [vcpus_of(arms[n][0]) for n in names]),
+        ("  per physical core", [cores_of(arms[n][0]) for n in names]),
+    ]
+    for label, sizes in per:
+        values = [
+            mean(n, [c.qps / size if c and size else None for c in found[n]])
+            for n, size in zip(names, sizes, strict=True)
+        ]
+        add(label, [f"{v} ({s} of them)" if s else v for v, s in zip(values, sizes, strict=True)])
+    add("Queries a dollar", [mean(n, [queries_per_dollar(r) for r in arms[n]]) for n in names])
+    add("Dollars a million queries", [mean(n, [usd_per_million(r) for r in arms[n]]) for n in names])
+    prices = [arms[n][0].price for n in names]
+    add("Price", [p.stated() if p else "not known" for p in prices])
+    trials = [headline_trial(arms[n][0]) for n in names]
+    add("p99 at the confirmed rate", [units.seconds(t.response_s(0.99)) if t else "–" for t in trials])
+    recalls = [t.recall if t else None for t in trials]
+    add("Recall", [f"{r.mean:.3f} ({r.low:.3f} to {r.high:.3f})" if r else "not measured" for r in recalls])
+    add("Search effort", [str(t.effort) if t and t.effort is not None else "default" for t in trials])
+    lead = "Geometric means over the blocks. A vCPU is a whole core on some machines and half of one on others."
+    return Section("The arms", lead, [Table(["", *names], rows)])
+
+
+def _curves_section(pair: list[tuple[str, Record]]) -> Section | None:
+    chart = charts.curves_of_arms(pair)
+    if chart is None:
+        return None
+    return Section("Load curves", "From 10 % to 100 % of each arm's confirmed rate, in its first block.", [chart])
+
+
+def _energy_section(comparison: Comparison) -> Section:
+    parts: list[Table | Chart | str] = []
+    rho = comparison.break_even_power
+    if comparison.per_joule is not None:
+        lead = f"Measured on both sides in the same domain ({comparison.joule_domain})."
+    elif comparison.modelled is not None:
+        lead = (
+            "No joule was measured. Each model is applied to both sides with its own constants, and the interval "
+            "spans them all; "
+            f"whatever one believes of them, {comparison.candidate} wins a joule exactly if it draws less than ρ* = "
+            f"{rho.estimate if rho else math.nan:.2f} of the watts of {comparison.baseline}. "
+        )
+        if comparison.modelled.p5 < 1 < comparison.modelled.p95:
+            lead += "The models do not agree on who wins: per joule, this is inconclusive."
+    else:
+        lead = (
+            f"No joule was measured and no model knows both machines. {comparison.candidate} wins a joule exactly "
+            "if it draws less "
+            f"than ρ* = {rho.estimate if rho else math.nan:.2f} of the watts of {comparison.baseline}."
+        )
+    chart = charts.bars(joule_tornado(comparison), "Queries a joule by each model alone, and by all together")
+    if chart is not None:
+        parts.append(chart)
+    return Section("Energy", lead, parts)
+
+
+def _sensitivity_section(comparison: Comparison, pair: list[tuple[str, Record]]) -> Section:
+    parts: list[Table | Chart | str] = []
+    chart = charts.bars(tornado(comparison), "The deciding ratio when one input moves over its range")
+    if chart is not None:
+        parts.append(chart)
+    rows = [
+        [
+            point.what,
+            f"{units.digits(point.value)} {point.unit}",
+            f"{units.digits(point.low)} to {units.digits(point.high)}",
+        ]
+        for point in break_evens(comparison, pair[1][1], pair[0][1])
+    ]
+    if rows:
+        parts.append(Table(["Break-even", "Value", "95 %"], rows))
+    lead = (
+        "Each bar moves one input over its range and leaves the rest alone. A bar across 1 could turn the "
+        "verdict by itself. "
+        f"{comparison.candidate} wins below the break-even values."
+    )
+    return Section("What would change the verdict", lead, parts)
+
+
+def _problems_section(comparison: Comparison) -> Section:
+    return Section("Why", "", [Table(["Reason"], [[problem] for problem in comparison.problems])])

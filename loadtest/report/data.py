@@ -1,0 +1,68 @@
+"""The report as JSON for other programs: numbers unrounded, evidence class beside each, no charts."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from loadtest.compare import Comparison
+from loadtest.reading import capacity, curve_queries_per_joule, headline_trial, queries_per_dollar, queries_per_joule
+from loadtest.record import Record
+from loadtest.report.summary import run_lines
+
+FORMAT = "perwatt-report/1"
+
+
+def run_data(record: Record) -> dict[str, Any]:
+    """The figures of one run; `capacity` and the rest are null when the run is invalid."""
+    found, trial, joule = capacity(record), headline_trial(record), queries_per_joule(record)
+    valid = not record.invalid
+    return {
+        "run": record.id,
+        "arm": record.label.arm,
+        "block": record.label.block,
+        "simulated": record.label.simulated,
+        "valid": valid,
+        "invalid_because": record.invalid,
+        "capacity_qps": msgspec.to_builtins(found),
+        "p99_ms": trial.response_s(0.99) * 1e3 if trial and valid else None,
+        "recall": msgspec.to_builtins(trial.recall) if trial and valid else None,
+        "queries_per_joule": msgspec.to_builtins(joule) if valid else None,
+        "queries_per_joule_over_curve": curve_queries_per_joule(record) if valid else None,
+        "queries_per_dollar": queries_per_dollar(record),
+        "price": msgspec.to_builtins(record.price),
+        "lines": run_lines(record),
+    }
+
+
+def comparison_data(comparison: Comparison) -> dict[str, Any]:
+    """The verdicts and ratios; the status is the exit status of `perwatt compare`."""
+    whole: dict[str, Any] = msgspec.to_builtins(comparison, str_keys=True)
+    whole["verdict"] = comparison.verdict.value
+    whole["decided_on"] = comparison.headline
+    whole["exit_status"] = comparison.verdict.exit_status
+    return whole
+
+
+def report_json(runs: Sequence[Record], comparison: Comparison | None) -> str:
+    data = {
+        "format": FORMAT,
+        "comparison": comparison_data(comparison) if comparison else None,
+        "runs": [run_data(record) for record in runs],
+    }
+    return json.dumps(_finite(data), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no infinity: unknown and unbounded become null."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return value

@@ -1,0 +1,126 @@
+"""The conditions of a run, as tables: machines, what was served, what was asked, and how the generator fared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from loadtest import units
+from loadtest.machine import Machine
+from loadtest.record import Record
+from loadtest.report.page import Section, Table
+from loadtest.trial import Trial
+
+
+def machine_rows(machine: Machine) -> list[tuple[str, str]]:
+    cores = f"{machine.cores or '?'} cores, {machine.threads} threads"
+    if machine.cpus_allowed != machine.threads:
+        cores += f", {machine.cpus_allowed} allowed"
+    limits = []
+    if machine.cgroup_cpus is not None:
+        limits.append(f"{machine.cgroup_cpus:g} CPUs")
+    if machine.cgroup_memory_bytes is not None:
+        limits.append(units.size_bytes(machine.cgroup_memory_bytes))
+    return [
+        ("Architecture", machine.architecture),
+        ("CPU", f"{machine.cpu} ({machine.microarchitecture})"),
+        ("Cores", f"{cores}, {machine.sockets or '?'} sockets, {machine.numa_nodes or '?'} NUMA nodes"),
+        ("Caches", ", ".join(f"{level} {size}" for level, size in machine.caches.items()) or "–"),
+        ("Vector units", ", ".join(machine.isa) or "–"),
+        ("Memory", units.size_bytes(machine.memory_bytes) if machine.memory_bytes else "–"),
+        ("Kernel", f"{machine.kernel}, {machine.operating_system}"),
+        ("Governor", machine.governor or "not visible"),
+        ("Limits (cgroup)", ", ".join(limits) or "none"),
+        ("Runs on", machine.virtualisation),
+        ("Container", machine.container or "none"),
+        ("Instance", " ".join(filter(None, (machine.instance_type, machine.region))) or "not on EC2"),
+    ]
+
+
+def machine_section(records: Sequence[tuple[str, Record]]) -> Section:
+    """Machines under test beside each other; the generator's apart when it was another."""
+    columns, tables = [""], []
+    sides = [(name, record.server) for name, record in records if record.server is not None]
+    for name, _ in sides:
+        columns.append(name)
+    if sides:
+        each = [machine_rows(machine) for _, machine in sides]
+        rows = [[each[0][i][0], *(side[i][1] for side in each)] for i in range(len(each[0]))]
+        tables.append(Table(columns, rows))
+    first = records[0][1]
+    lead = ""
+    if first.shared:
+        lead = (
+            "The load was generated on the machine under test: what it used is not in the service's CPU, but "
+            "in any joules."
+        )
+    elif not sides:
+        lead = (
+            "Nothing was measured, so there is no machine."
+            if first.label.simulated
+            else "The machine under test was not described (--server-facts)."
+        )
+    return Section("Machine", lead, list(tables))
+
+
+def served_table(record: Record) -> Table | None:
+    if record.served is None or record.asked is None:
+        return None
+    served, asked = record.served, record.asked
+    trial = next((t for t in record.trials if t.server is not None and t.server.sampled), None)
+    rows = [
+        ["Index", f"{served.index}, generation {served.generation or 'not told'}"],
+        ["Vectors", f"{units.count(served.count)} × {served.dim}, {served.metric}" if served.count else "not told"],
+        ["Model", served.model or "none or not told"],
+        ["Kernels", str(served.kernels) if served.kernels else "not told"],
+        ["Asked", f"{units.count(asked.queries)} distinct {asked.kind} queries, k = {asked.k}, {asked.popularity}"],
+        ["Filters", ", ".join(f"{f['share']:.0%} {f['filter']}" for f in asked.filters) or "none"],
+        ["Workload", asked.fingerprint[:23] + "…"],
+    ]
+    if trial is not None:
+        rows.append(["Effort", str(trial.effort) if trial.effort is not None else "the index's default"])
+    return Table(["", "This run"], rows)
+
+
+def health_table(trial: Trial) -> Table:
+    """The gates of one trial."""
+    words = {True: "passed", False: "FAILED", None: "not checked"}
+    return Table(
+        ["Gate", "Result", "Found", "Limit"],
+        [[gate.name, words[gate.ok], gate.found, gate.limit] for gate in trial.gates],
+    )
+
+
+def trial_tables(record: Record) -> list[Table]:
+    """What was confirmed and the curve; the search that led there folded away."""
+    search = [t for t in record.trials if t.role == "search"]
+    rest = [t for t in record.trials if t.role not in ("search", "idle", "voided")]
+    tables = [_trials(record, rest)] if rest else []
+    if search:
+        tables.append(_trials(record, search, f"The {len(search)} trials of the search"))
+    voided = sum(t.role == "voided" for t in record.trials)
+    if voided and tables:
+        words = "trial was" if voided == 1 else "trials were"
+        tables[-1] = msgspec.structs.replace(
+            tables[-1], note=f"{voided} {words} voided and repeated: the generator stumbled."
+        )
+    return tables
+
+
+def _trials(record: Record, trials: Sequence[Trial], folded: str = "") -> Table:
+    rows = [
+        [
+            trial.role,
+            units.digits(trial.offered_qps, 4),
+            units.digits(trial.achieved_qps, 4),
+            units.seconds(trial.response_s(0.5)),
+            units.seconds(trial.response_s(0.99)),
+            units.count(trial.shed + trial.missed),
+            units.percent(trial.error_rate),
+            "; ".join(record.objective.misses(trial, strict=trial.role == "confirm")) or "met",
+        ]
+        for trial in trials
+    ]
+    columns = ["Trial", "Offered/s", "Answered/s", "p50", "p99", "Not sent", "Errors", "Objective"]
+    return Table(columns, rows, folded=folded)

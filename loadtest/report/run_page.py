@@ -1,0 +1,259 @@
+"""The report of one run: what it can say, what it cannot, and under which conditions."""
+
+from __future__ import annotations
+
+import math
+
+from loadtest import units
+from loadtest.reading import (
+    capacity,
+    cores_of,
+    curve_queries_per_joule,
+    headline_trial,
+    queries_per_dollar,
+    queries_per_joule,
+    usd_per_million,
+    utilisation,
+    vcpus_of,
+)
+from loadtest.record import Record
+from loadtest.report import charts
+from loadtest.report.machines import health_table, machine_section, served_table, trial_tables
+from loadtest.report.page import Chart, Figure, Headline, Page, Section, Table
+from loadtest.trial import Trial
+
+SIMULATED = "Simulated. These are queues in virtual time with a planted speed; nothing was measured."
+
+
+def run_page(record: Record) -> Page:
+    title = f"Load test of {record.label.arm}"
+    where = record.served.index if record.served else record.kind
+    subtitle = f"{where} · {record.created_at} · run {record.id}"
+    banner = SIMULATED if record.label.simulated else ""
+    if record.kind == "indexing":
+        return _indexing_page(record)
+    if record.invalid:
+        return _invalid_page(record, title, subtitle, banner)
+    trial = headline_trial(record)
+    sections = [_load_section(record), _latency_section(trial), _energy_section(record)]
+    sections += [_recall_section(record, trial), _health_section(record, trial)]
+    sections += [machine_section([(record.label.arm, record)]), _served_section(record)]
+    return Page(
+        title=title,
+        subtitle=subtitle,
+        banner=banner,
+        headline=_headline(record, trial),
+        figures=_figures(record, trial),
+        sections=[section for section in sections if section is not None],
+        foot=foot([record]),
+    )
+
+
+def _headline(record: Record, trial: Trial | None) -> Headline:
+    found = capacity(record)
+    limit = f"p99 ≤ {units.milliseconds(record.objective.p99_ms)}"
+    if record.objective.recall is not None:
+        limit += f" and recall ≥ {record.objective.recall:g}"
+    evidence = "simulated" if record.label.simulated else "measured"
+    if found is None:
+        missed = record.objective.misses(trial, strict=False) if trial else ["no trial"]
+        return Headline("Objective missed", f"At this rate {limit} was not met: {'; '.join(missed)}.", evidence, "bad")
+    if record.knee is None:
+        return Headline("Objective met", f"{units.rate(found.qps)} were answered within {limit}.", evidence, "good")
+    bounds = f"{units.digits(found.low)} to {units.digits(found.high)}"
+    sentence = f"{bounds} q/s (95 % interval) is where p99 crosses the objective ({limit})."
+    if record.knee.confirmed:
+        sentence += f" A longer trial confirmed {units.rate(found.sustained_qps)}."
+    else:
+        sentence += " No longer trial confirmed any rate near it: the machine was too unsteady."
+    if record.knee.reached_limit:
+        sentence += " The search stopped at the highest rate it was allowed to offer; the knee is higher."
+    return Headline(units.rate(found.qps), sentence, evidence, "good" if record.knee.confirmed else "open")
+
+
+def _figures(record: Record, trial: Trial | None) -> list[Figure]:
+    found = capacity(record)
+    out = []
+    simulated = record.label.simulated
+    measured = "simulated" if simulated else "measured"
+    if found is not None:
+        vcpus, cores = vcpus_of(record), cores_of(record)
+        if vcpus and cores:
+            detail = f"{units.digits(found.qps / vcpus)} per vCPU · {units.digits(found.qps / cores)} per core"
+        else:
+            detail = "cores not known"
+        out.append(Figure("Queries a second at the objective", units.digits(found.qps), detail, measured))
+    per_dollar, per_million = queries_per_dollar(record), usd_per_million(record)
+    if per_dollar is not None and per_million is not None and record.price is not None:
+        detail = f"{units.dollars(per_million)} a million · {record.price.stated()}"
+        out.append(Figure("Queries a dollar", units.digits(per_dollar), detail, measured))
+    else:
+        out.append(Figure("Queries a dollar", "–", "no price: this machine is not in the table (--instance)", "none"))
+    out.append(joule_figure(record))
+    if trial is not None:
+        p99 = units.seconds(trial.response_s(0.99))
+        detail = f"p50 {units.seconds(trial.response_s(0.5))} at {units.rate(trial.offered_qps)}"
+        out.append(Figure("p99 from the due time", p99, detail, measured))
+        if trial.recall is not None:
+            r = trial.recall
+            detail = f"{r.low:.3f} to {r.high:.3f} over {r.queries} queries"
+            out.append(Figure(f"Recall@{r.k} under load", f"{r.mean:.3f}", detail, measured))
+    return out
+
+
+def joule_figure(record: Record) -> Figure:
+    found = queries_per_joule(record)
+    if found.evidence == "none" or math.isnan(found.mid):
+        return Figure("Queries a joule", "–", found.how, "none")
+    if found.evidence == "measured":
+        return Figure("Queries a joule", units.digits(found.mid), f"{found.domain} · {found.how}", "measured")
+    value = f"{units.digits(found.low)}–{units.digits(found.high)}"
+    return Figure("Queries a joule", value, f"{found.domain} · {found.how}", "modelled")
+
+
+def _load_section(record: Record) -> Section:
+    lead = (
+        "Requests arrive as a Poisson process and are sent when they are due, whatever became of those before "
+        "(open loop). "
+        "Times count from the due time, so waiting for a slow service is part of them."
+    )
+    return Section("Load", lead, _present(charts.load_curve(record), *trial_tables(record)))
+
+
+def _latency_section(trial: Trial | None) -> Section | None:
+    if trial is None or not trial.answered:
+        return None
+    rows = [
+        [f"p{q * 100:g}", units.seconds(trial.response_s(q)), units.seconds(trial.service_s(q))]
+        for q in (0.5, 0.9, 0.99, 0.999)
+    ]
+    table = Table(["Percentile", "From the due time", "From the send"], rows)
+    lead = (
+        f"At {units.rate(trial.offered_qps)} for {units.seconds(trial.window_s)}. What was not answered "
+        f"({units.count(trial.unanswered)} of {units.count(trial.planned)}) counts as slower than everything."
+    )
+    if trial.locust is not None:
+        lead += (
+            f" Locust's own statistics of the same requests say p50 {trial.locust.p50_ms:g} ms and p99 "
+            f"{trial.locust.p99_ms:g} ms: "
+            "service time alone, rounded to whole milliseconds below 100 ms, and with the warm-up in it."
+        )
+    return Section("Latency", lead, _present(charts.percentiles(trial), table, charts.timeline(trial)))
+
+
+def _energy_section(record: Record) -> Section:
+    found = queries_per_joule(record)
+    parts: list[Table | Chart | str] = []
+    lead = {
+        "measured": f"Measured: {found.how}. The domain is {found.domain}; joules of another domain must not be "
+        "set against it.",
+        "modelled": (
+            "No sensor could be read, so nothing here was measured. Published models and SPECpower results give "
+            "the interval; "
+            "they disagree with each other by more than most differences between machines."
+        ),
+        "none": f"There are no joules in this report: {found.how}. What holds without them is the break-even "
+        "power ratio of a comparison.",
+    }[found.evidence]
+    share, how = utilisation(record)
+    rows = []
+    if found.evidence != "none" and not math.isnan(found.mid):
+        rows.append(
+            ["Queries a joule", f"{units.digits(found.low)} / {units.digits(found.mid)} / {units.digits(found.high)}"]
+        )
+        rows.append(["Joules a query", " / ".join(units.joules(1 / v) for v in (found.high, found.mid, found.low))])
+    rows.append(["Utilisation at the headline load", f"{units.percent(share)} ({how})"])
+    over_curve = curve_queries_per_joule(record)
+    if over_curve is not None:
+        rows.append(["Queries a joule over the whole curve", units.digits(over_curve)])
+    for trial in record.trials:
+        if trial.role == "idle" and trial.energy is not None:
+            rows.append(["Idle", units.watts(trial.energy.joules / trial.energy.window_s)])
+    parts.append(Table(["", "low / middle / high" if found.evidence == "modelled" else "value"], rows))
+    chart = charts.power_curve(record)
+    if chart is not None:
+        parts.insert(0, chart)
+    parts += [f"Not used: {note}" for note in record.power_notes]
+    return Section("Energy", lead, parts)
+
+
+def _recall_section(record: Record, trial: Trial | None) -> Section | None:
+    if trial is None or trial.recall is None:
+        if record.objective.recall is None:
+            return None
+        return Section("Recall", "Recall was asked for and could not be measured, so the objective is not proven.", [])
+    r = trial.recall
+    lead = (
+        f"Answers sampled while the load ran were compared with exact search: recall@{r.k} is {r.mean:.4f}, "
+        f"95 % interval {r.low:.4f} to {r.high:.4f}, over {r.queries} distinct queries."
+    )
+    if trial.server is not None and trial.server.generations:
+        lead += f" They came from {', '.join(trial.server.generations)}."
+    return Section("Recall", lead, [])
+
+
+def _health_section(record: Record, trial: Trial | None) -> Section | None:
+    if trial is None or not trial.gates:
+        return None
+    lead = "Was it the service that was measured, or the generator? A failed gate would have voided the run."
+    parts: list[Table | Chart | str] = [health_table(trial)]
+    if record.calibration is not None:
+        c = record.calibration
+        parts.append(
+            f"Against a server that does nothing, the same {c.processes} processes sent "
+            f"{units.rate(c.sustained_qps)} with p99 "
+            f"{units.milliseconds(c.p99_ms)} and {units.percent(c.cpu)} of a core."
+        )
+    return Section("Generator", lead, parts)
+
+
+def _served_section(record: Record) -> Section | None:
+    table = served_table(record)
+    return Section("Served and asked", "", [table]) if table else None
+
+
+def _invalid_page(record: Record, title: str, subtitle: str, banner: str) -> Page:
+    sentence = "The measurement failed its own checks, so no number is shown."
+    reasons = list(dict.fromkeys(record.invalid))
+    sections = [Section("Why", "", [Table(["Reason"], [[reason] for reason in reasons])])]
+    last = next((t for t in reversed(record.trials) if not t.valid), None)
+    if last is not None:
+        sections.append(Section("Generator", "The gates of the trial that failed.", [health_table(last)]))
+    sections.append(machine_section([(record.label.arm, record)]))
+    return Page(title, subtitle, banner, Headline("Invalid", sentence, "none", "void"), [], sections, foot([record]))
+
+
+def _indexing_page(record: Record) -> Page:
+    rows = []
+    for step in record.indexing:
+        per_dollar = "–"
+        if record.price is not None:
+            per_dollar = units.digits(step.items / (step.seconds / 3600 * record.price.usd_per_hour))
+        cpu = units.digits(step.items / step.cpu_seconds) if step.cpu_seconds else "–"
+        rows.append(
+            [step.step, units.count(step.items), units.seconds(step.seconds), units.digits(step.items / step.seconds),
+             cpu, per_dollar]
+        )  # fmt: skip
+    table = Table(["Step", "Items", "Took", "Items a second", "Items a CPU second", "Items a dollar"], rows)
+    total = sum(step.seconds for step in record.indexing)
+    cost = f" and {units.dollars(total / 3600 * record.price.usd_per_hour)}" if record.price else ""
+    headline = Headline("Indexing", f"The steps took {units.seconds(total)}{cost} on this machine.", "measured", "good")
+    price = f"Priced as {record.price.stated()}." if record.price else "No price: this machine is not in the table."
+    sections = [Section("Steps", price, [table]), machine_section([(record.label.arm, record)])]
+    return Page(f"Indexing on {record.label.arm}", record.created_at, "", headline, [], sections, foot([record]))
+
+
+def foot(records: list[Record]) -> list[str]:
+    """Where everything on the page comes from."""
+    lines = [f"Made from {len(records)} run record{'s' if len(records) != 1 else ''} by perwatt {records[0].perwatt}."]
+    prices = {record.price.source: record.price.as_of for record in records if record.price}
+    lines += [
+        f"Price: {source}, as of {as_of}; machine alone, without storage, transfer or tax."
+        for source, as_of in prices.items()
+    ]
+    lines += list(dict.fromkeys(note for record in records for note in record.notes))
+    return lines
+
+
+def _present(*parts: Table | Chart | str | None) -> list[Table | Chart | str]:
+    return [part for part in parts if part is not None]

@@ -1,0 +1,47 @@
+"""A few lines for the terminal, right after a run."""
+
+from __future__ import annotations
+
+from loadtest import units
+from loadtest.reading import capacity, headline_trial, queries_per_dollar, queries_per_joule
+from loadtest.record import Record
+
+
+def run_lines(record: Record) -> list[str]:
+    """The reading of one record in plain lines. An invalid run has reasons and no number."""
+    if record.invalid:
+        return ["INVALID: no number is shown.", *(f"  {reason}" for reason in dict.fromkeys(record.invalid))]
+    lines = []
+    found = capacity(record)
+    limit = units.milliseconds(record.objective.p99_ms)
+    if record.knee is not None and found is not None:
+        more = " or more (the highest rate allowed was met)" if record.knee.reached_limit else ""
+        lines.append(
+            f"knee {units.rate(found.qps)} [{units.digits(found.low)} to {units.digits(found.high)}]{more} at p99 "
+            f"≤ {limit}; "
+            + (f"confirmed at {units.rate(found.sustained_qps)}" if record.knee.confirmed else "not confirmed")
+        )
+    trial = headline_trial(record)
+    if trial is not None:
+        missed = record.objective.misses(trial, strict=False)
+        lines.append(
+            f"at {units.rate(trial.offered_qps)} offered: {units.rate(trial.achieved_qps)} answered, "
+            f"p50 {units.seconds(trial.response_s(0.5))}, p99 {units.seconds(trial.response_s(0.99))} "
+            f"({'; '.join(missed) if missed else 'objective met'})"
+        )
+        if trial.recall is not None:
+            r = trial.recall
+            lines.append(f"recall@{r.k} {r.mean:.4f} [{r.low:.4f} to {r.high:.4f}] over {r.queries} queries")
+    per_joule = queries_per_joule(record)
+    if per_joule.evidence == "measured":
+        lines.append(f"{units.digits(per_joule.mid)} queries a joule ({per_joule.domain}, measured)")
+    elif per_joule.evidence == "modelled":
+        lines.append(
+            f"{units.digits(per_joule.low)} to {units.digits(per_joule.high)} queries a joule (modelled, not measured)"
+        )
+    else:
+        lines.append(f"queries a joule: none ({per_joule.how})")
+    per_dollar = queries_per_dollar(record)
+    if per_dollar is not None and record.price is not None:
+        lines.append(f"{units.digits(per_dollar)} queries a dollar ({record.price.stated()})")
+    return lines

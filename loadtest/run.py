@@ -1,0 +1,176 @@
+"""One trial against a real service: start the generator, watch the machine meanwhile, put it all together.
+
+The generator is Locust in processes of its own (gevent changes the process it lives in, and boto3 with it). It tells
+the window on its standard output as soon as it is agreed, so the power meter and the process watcher here read at
+exactly its ends; the monotonic clock is the same for all processes of a machine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from loadtest.calibration import Calibration, calibrate, null_server
+from loadtest.errors import LoadTestError, PowerError
+from loadtest.health import SHARE_OF_SLO, gates
+from loadtest.plan import Plan
+from loadtest.power.meter import Meter
+from loadtest.power.sources import Source
+from loadtest.trial import Trial
+from loadtest.watch import Watcher
+
+Live = Callable[[dict[str, Any]], None]
+
+LOCUSTFILE = Path(__file__).with_name("locustfile.py")
+START_S = 60.0  # for the generator's processes to be up
+
+
+class Generator:
+    """Makes trials. `source` is the power source of the machine under test, when there is one within reach."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        source: Source | None = None,
+        live: Live | None = None,
+        cpus: list[int] | None = None,
+    ) -> None:
+        self.plan = plan
+        self.calibration: Calibration | None = None
+        self.power_notes: list[str] = []
+        self._source = source
+        self._live = live or (lambda fields: None)
+        self._cpus = cpus
+        self._seed = plan.seed
+
+    def measure(self, rate_qps: float, duration_s: float, role: str) -> Trial:
+        """One trial at `rate_qps`; each has a seed of its own, so a repetition is not the same arrivals again."""
+        self._seed += 1
+        plan = msgspec.structs.replace(self.plan, rate_qps=rate_qps, duration_s=duration_s, role=role, seed=self._seed)
+        trial = self._once(plan, observe=True)
+        trial.gates = gates(trial, plan.slo_p99_ms, self.calibration)
+        return trial
+
+    def calibrate(self, start_qps: float, *, ceiling: bool = False, seconds: float = 5.0) -> Calibration:
+        """The same processes and bytes against a null server; kept for the gates of later trials."""
+        with null_server() as url:
+            plan = msgspec.structs.replace(
+                self.plan, url=url, duration_s=seconds, warmup_s=1.0, role="calibration", truth=None
+            )
+
+            def measure(rate_qps: float) -> Trial:
+                return self._once(msgspec.structs.replace(plan, rate_qps=rate_qps), observe=False)
+
+            allowed_ms = SHARE_OF_SLO * self.plan.slo_p99_ms
+            self.calibration = calibrate(measure, start_qps, allowed_ms, ceiling)
+        return self.calibration
+
+    def _once(self, plan: Plan, observe: bool) -> Trial:
+        with tempfile.TemporaryDirectory(prefix="perwatt-") as folder:
+            plan_file, trial_file = Path(folder, "plan.json"), Path(folder, "trial.json")
+            plan.save(plan_file)
+            command = [
+                sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--headless", "--only-summary",
+                "--users", str(plan.processes), "--spawn-rate", "100", "--host", plan.url,
+                "--plan", str(plan_file), "--trial", str(trial_file), "--loglevel", "WARNING",
+            ]  # fmt: skip
+            if plan.processes > 1:
+                command += ["--processes", str(plan.processes)]
+            with Path(folder, "log").open("w+", encoding="utf-8") as log:
+                process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    text=True,
+                    cwd=LOCUSTFILE.parents[1],
+                    env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                    preexec_fn=self._confine if self._cpus else None,
+                )
+                try:
+                    watcher, meter = self._follow(process, plan, observe)
+                    process.wait(plan.timeout_s + START_S)
+                finally:
+                    if process.poll() is None:
+                        process.kill()
+                        process.wait()
+                    if process.stdout is not None:
+                        process.stdout.close()
+                log.seek(0)
+                said = log.read()
+            if not trial_file.exists():
+                last = "\n".join(said.strip().splitlines()[-12:])
+                raise LoadTestError(f"the generator ended with status {process.returncode} and no trial:\n{last}")
+            trial = msgspec.json.decode(trial_file.read_bytes(), type=Trial)
+        if observe:
+            self._complete(trial, watcher, meter)
+        return trial
+
+    def _confine(self) -> None:
+        os.sched_setaffinity(0, self._cpus or [])
+
+    def _follow(self, process: subprocess.Popen[str], plan: Plan, observe: bool) -> tuple[Watcher | None, Meter | None]:
+        """Read the generator's lines until it ends; watch and meter begin with the window."""
+        watcher = Watcher(plan.url) if observe else None
+        meter = Meter(self._source) if observe and self._source else None
+        assert process.stdout is not None
+        for line in process.stdout:
+            if not line.startswith('{"perwatt"'):
+                continue
+            fields = json.loads(line)
+            if fields["perwatt"] == "window" and observe:
+                for observer in (watcher, meter):
+                    if observer is not None:
+                        observer.begin(fields["start"], fields["stop"])
+            elif fields["perwatt"] == "live" and observe:
+                self._live({**fields, "offered_qps": plan.rate_qps, "role": plan.role})
+        return watcher, meter
+
+    def _complete(self, trial: Trial, watcher: Watcher | None, meter: Meter | None) -> None:
+        if watcher is not None and trial.server is not None:
+            watcher.join()
+            trial.server.cores_used = watcher.cores_used
+            trial.server.rss_bytes = watcher.rss_bytes
+            trial.server.watched = watcher.watched
+        if meter is not None:
+            try:
+                trial.energy = meter.result()
+            except PowerError as error:
+                self.power_notes.append(str(error))
+
+
+def idle_trial(generator: Generator, seconds: float) -> Trial:
+    """The machine doing nothing but being ready: the load curve's first point, and the power that is drawn anyway."""
+    import math
+    import time
+    from datetime import UTC, datetime
+
+    from loadtest.histogram import Histogram
+    from loadtest.trial import Generator as Facts
+    from loadtest.trial import ServerSide
+
+    start = float(math.ceil(time.monotonic()))
+    watcher = Watcher(generator.plan.url)
+    meter = Meter(generator._source) if generator._source else None
+    for observer in (watcher, meter):
+        if observer is not None:
+            observer.begin(start, start + seconds)
+    began = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    time.sleep(max(start + seconds - time.monotonic(), 0))
+    empty = Histogram().encode()
+    trial = Trial(
+        role="idle", offered_qps=0.0, window_s=seconds, slice_s=seconds, started_at=began, seed=0, planned=0, sent=0,
+        shed=0, missed=0, answered=0, errors={}, response=empty, service=empty, slices=[],
+        generator=Facts(0, [], empty, empty, 0), server=ServerSide(0, empty, empty),
+    )  # fmt: skip
+    generator._complete(trial, watcher, meter)
+    return trial

@@ -1,0 +1,186 @@
+"""The commands that load a service, end to end against real servers; and what they refuse before they load anything."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from loadtest_servers import http_server
+
+from loadtest.bench import parse_cpus
+from loadtest.cli import loadtest, parse_filters
+from loadtest.errors import TargetError, WorkloadError
+from loadtest.machine import Machine
+from loadtest.record import read_record
+from loadtest.target import Target
+from loadtest.watch import listeners
+
+CORPUS = [f"doc-{i}" for i in range(50)]
+
+
+def service(method: str, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, Any]:
+    """A service whose recall grows with the effort: below 64 it loses the last neighbour of every second query."""
+    if path == "/version":
+        return 200, {"perwatt": "1", "kernels": {"isa": "avx2"}}
+    if method == "GET":
+        about = {"generation": "docs-1", "count": 50, "dim": 8, "metric": "cosine", "model": {"id": "sha256:0"}}
+        return (200, about) if path == "/v1/indexes/docs" else (404, {"code": "index-not-found"})
+    if "/indexes/docs/" not in path:
+        return 404, {"code": "index-not-found"}
+    asked = json.loads(body)
+    params = asked.get("params", {})
+    number = int(asked["text"].split()[-1])
+    ids = [CORPUS[(number + j) % 50] for j in range(asked["k"])]
+    if not params.get("exact") and params.get("effort", 8) < 64 and number % 2:
+        ids[-1] = "wrong"
+    hits = [{"id": id_, "score": 1 - j / 100 - (0.5 if id_ == "wrong" else 0)} for j, id_ in enumerate(ids)]
+    return 200, {"hits": hits, "generation": "docs-1", "model": "sha256:0", "took_ms": 0.1}
+
+
+@pytest.fixture
+def queries(tmp_path: Path) -> Path:
+    path = tmp_path / "queries.txt"
+    path.write_text("\n".join(f"question {i}" for i in range(40)))
+    return path
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PERWATT_NO_IMDS", "1")
+
+
+def arguments(url: str, queries: Path, out: Path, *more: str) -> list[str]:
+    return ["--url", url, "--index", "docs", "--queries", str(queries), "--out", str(out), "--slo-p99-ms", "20000",
+            "--timeout", "30", "--warmup", "0.5", "-k", "5", *more]  # fmt: skip
+
+
+def test_run_writes_a_record_with_everything(queries: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run.json"
+    with http_server(service) as url:
+        more = ["--rate", "40", "--duration", "2", "--recall", "0.8", "--effort", "auto", "--instance", "c8g.xlarge",
+                "--arm", "ours", "--block", "3", "--filter", '0.5:{"field": "kind", "eq": "x"}']  # fmt: skip
+        done = CliRunner().invoke(loadtest, ["run", *arguments(url, queries, out, *more)], catch_exceptions=False)
+    record = read_record(out)
+    trial = record.trials[0]
+    assert done.exit_code in (0, 3), done.output  # a crowded machine may void it, which is also an answer
+    assert trial.answered == trial.planned - trial.missed
+    assert (record.label.arm, record.label.block, record.kind) == ("ours", 3, "run")
+    assert record.served is not None
+    assert (record.served.generation, record.served.count, record.served.model) == ("docs-1", 50, "sha256:0")
+    assert record.asked is not None
+    assert (record.asked.queries, record.asked.kind, record.asked.k) == (40, "text", 5)
+    assert record.asked.filters[0]["share"] == 0.5
+    assert record.shared
+    assert record.price is not None
+    assert trial.effort is not None
+    assert trial.recall is not None
+    assert trial.recall.mean >= 0.8
+
+
+def test_knee_finds_a_capacity_and_writes_its_curve(queries: Path, tmp_path: Path) -> None:
+    out = tmp_path / "knee.json"
+    with http_server(service) as url:
+        more = [
+            "--start-rate",
+            "20",
+            "--limit-rate",
+            "20",
+            "--search-s",
+            "2",
+            "--confirm-s",
+            "8",
+            "--levels",
+            "2",
+            "--level-s",
+            "1",
+        ]
+        done = CliRunner().invoke(loadtest, ["knee", *arguments(url, queries, out, *more)], catch_exceptions=False)
+    record = read_record(out)
+    assert done.exit_code in (0, 3), done.output
+    assert record.knee is not None
+    assert record.knee.reached_limit
+    assert [t.role for t in record.trials if t.role != "voided"] == ["search", "confirm", "idle", "curve", "curve"]
+    assert record.calibration is not None
+
+
+def test_exact_answers_and_recall_come_through_the_api(queries: Path) -> None:
+    from loadtest.plan import Plan
+    from loadtest.queries import read_queries
+    from loadtest.workload import Workload
+
+    with http_server(service) as url:
+        plan = Plan(url=url, index="docs", queries=str(queries), rate_qps=1, duration_s=1, k=4)
+        workload, target = Workload(plan, read_queries(queries)), Target(url, "docs")
+        truth = target.exact_answers(workload, 20)
+        assert len(truth) == 20
+        assert target.recall(workload, truth, 64).mean == 1
+        low = target.recall(workload, truth, 8)
+        odd = sum(request % 2 for request in truth.requests())
+        assert low.mean == pytest.approx(1 - odd / 20 / 4)
+        assert low.low < low.mean
+        target.close()
+        other = Target(url, "other")
+        with pytest.raises(TargetError, match="answered a search with 404"):
+            other.search({"text": "question 1", "k": 1})
+        other.close()
+
+
+def test_a_service_that_is_not_there_is_named(queries: Path, tmp_path: Path) -> None:
+    done = CliRunner().invoke(
+        loadtest, ["run", *arguments("http://127.0.0.1:1", queries, tmp_path / "x.json", "--rate", "1")]
+    )
+    assert isinstance(done.exception, TargetError)
+    assert "Is the service running (perwatt serve)?" in str(done.exception)
+
+
+def test_an_emulated_machine_is_refused_before_any_load(
+    queries: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import loadtest.bench as bench
+
+    real = bench.read_machine
+
+    def emulated() -> Machine:
+        machine = real()
+        machine.emulated = ["process 1 runs under qemu-aarch64"]
+        return machine
+
+    monkeypatch.setattr(bench, "read_machine", emulated)
+    done = CliRunner().invoke(
+        loadtest, ["run", *arguments("http://127.0.0.1:1", queries, tmp_path / "x.json", "--rate", "1")]
+    )
+    assert done.exit_code == 3
+    assert "this machine is emulated" in done.output
+    assert not (tmp_path / "x.json").exists()
+
+
+def test_the_short_selftest_passes() -> None:
+    done = CliRunner().invoke(loadtest, ["selftest"])
+    assert done.exit_code == 0, done.output
+    assert "7 of 7 proofs passed" in done.output
+
+
+def test_machine_facts_are_printed_for_another_machines_record() -> None:
+    done = CliRunner().invoke(loadtest, ["machine", "--json"])
+    assert json.loads(done.output)["threads"] >= 1
+    assert "microarchitecture" in CliRunner().invoke(loadtest, ["machine"]).output
+
+
+def test_listeners_are_found_by_port_on_this_machine_alone() -> None:
+    import os
+
+    with http_server(service) as url:
+        assert os.getpid() in [process.pid for process in listeners(url)]
+        assert listeners(url.replace("127.0.0.1", "192.0.2.1")) == []
+
+
+def test_options_that_make_no_sense_are_named() -> None:
+    assert parse_cpus("0,2-3") == [0, 2, 3]
+    assert parse_cpus(None) is None
+    with pytest.raises(WorkloadError, match="--generator-cpus"):
+        parse_cpus("two")
+    with pytest.raises(WorkloadError, match="--filter"):
+        parse_filters(("0.5",))

@@ -1,0 +1,111 @@
+"""Every way in which a generator can be too slow has a gate that closes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from loadtest.calibration import Calibration, calibrate
+from loadtest.health import gates, reasons
+from loadtest.histogram import Histogram
+from loadtest.simulate import Queue, simulated_trial
+from loadtest.trial import ServerSide, Trial
+
+SLO_MS = 20.0
+GOOD = Calibration(sustained_qps=2000, p99_ms=0.5, lag_p99_ms=0.1, cpu=0.2, processes=1, tried=[])
+
+
+def encoded(seconds: float) -> str:
+    return Histogram.of_seconds(np.full(1000, seconds)).encode()
+
+
+def trial(**generator: Any) -> Trial:
+    made = simulated_trial(Queue(0.001), 500, 30, 1)
+    made.server = ServerSide(100, encoded(0.0012), encoded(0.0015))
+    for name, value in generator.items():
+        setattr(made.generator, name, value)
+    return made
+
+
+def closed(made: Trial, calibration: Calibration | None = GOOD) -> list[str]:
+    made.gates = gates(made, SLO_MS, calibration)
+    return [gate.name for gate in made.gates if gate.ok is False]
+
+
+def test_a_quiet_generator_passes_every_gate() -> None:
+    made = trial()
+    assert closed(made) == []
+    assert all(gate.ok for gate in made.gates)
+    assert made.valid
+
+
+@pytest.mark.parametrize(
+    ("generator", "name"),
+    [
+        ({"lag": encoded(0.0021)}, "schedule lag, p99"),
+        ({"stall": encoded(0.0021)}, "event-loop stall, p99"),
+        ({"cpu": [[0.2] * 30, [0.71] * 30]}, "generator CPU"),
+    ],
+)
+def test_each_slowness_closes_its_own_gate(generator: dict[str, Any], name: str) -> None:
+    made = trial(**generator)
+    assert closed(made) == [name]
+    assert made.invalid_by_generator
+    assert name in reasons(made)[0]
+
+
+def test_one_busy_second_in_thirty_is_not_saturation() -> None:
+    assert closed(trial(cpu=[[0.2] * 29 + [0.95]])) == []
+
+
+def test_missed_sends_blame_the_generator_and_sheds_the_service() -> None:
+    made = trial()
+    made.missed = made.planned // 100
+    assert closed(made) == ["sends made on time"]
+    assert made.invalid_by_generator
+    made = trial()
+    made.shed = made.planned // 100
+    assert closed(made) == ["connections to spare"]
+    assert not made.invalid_by_generator
+    assert not made.valid
+
+
+@pytest.mark.parametrize("changes", [{"sustained_qps": 1400.0}, {"p99_ms": 2.1}])
+def test_a_ceiling_below_three_times_the_rate_or_with_a_tail_is_too_low(changes: dict[str, float]) -> None:
+    import msgspec
+
+    assert closed(trial(), msgspec.structs.replace(GOOD, **changes)) == ["generator ceiling"]
+
+
+def test_what_could_not_be_checked_is_not_passed() -> None:
+    made = trial()
+    made.server = None
+    made.generator.cpu = []
+    closed(made, None)
+    unknown = {gate.name for gate in made.gates if gate.ok is None}
+    assert unknown == {"generator ceiling", "client and server clocks agree", "generator CPU"}
+
+
+def test_clocks_that_disagree_are_found_below_overload_only() -> None:
+    made = trial()
+    made.server = ServerSide(100, encoded(0.001), encoded(0.008))
+    assert closed(made) == ["client and server clocks agree"]
+    assert not made.invalid_by_generator
+    made.server = ServerSide(100, encoded(0.008), encoded(0.001))
+    assert closed(made) == ["client and server clocks agree"], "an answer cannot be faster than its making"
+    made.response = encoded(1.0)
+    assert closed(made) == []
+
+
+def test_calibration_climbs_until_the_tail_grows_and_falls_when_it_must() -> None:
+    def measure(rate: float) -> Trial:
+        return simulated_trial(Queue(1 / 9000), rate, 2, 1)
+
+    found = calibrate(measure, 2000, allowed_ms=2.0, ceiling=True)
+    assert 4500 <= found.sustained_qps <= 9000
+    assert len(found.tried) >= 3
+    low = calibrate(measure, 40_000, allowed_ms=2.0)
+    assert 0 < low.sustained_qps < 9000
+    assert calibrate(measure, 2000, allowed_ms=1e-6).sustained_qps == 0

@@ -1,0 +1,316 @@
+"""Every power reader against a laid-out sysfs or a real endpoint: readings, wraps, refusals, sensors that vanish."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+from loadtest_servers import http_server
+
+from loadtest.errors import PowerError
+from loadtest.power.hwmon import hwmon_sources
+from loadtest.power.management import ipmi_sources, redfish_source, shelly_source
+from loadtest.power.meter import Meter, Reading, energy, joules, read_all
+from loadtest.power.powercap import powercap_sources
+from loadtest.power.probe import choose, probe
+from loadtest.power.show import show
+from loadtest.power.sources import Channel, Kind, Source, Unreadable
+
+
+def lay(root: Path, files: dict[str, object]) -> Path:
+    for name, value in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{value}\n")
+    return root
+
+
+def zone(name: str, label: str, micro: int, wraps: int | None = 262143328850) -> dict[str, object]:
+    base = f"sys/class/powercap/{name}"
+    files: dict[str, object] = {f"{base}/name": label, f"{base}/energy_uj": micro}
+    return files if wraps is None else {**files, f"{base}/max_energy_range_uj": wraps}
+
+
+def only(found: Any) -> Any:
+    assert len(found) == 1, found
+    return found[0]
+
+
+# ---- powercap
+
+
+def test_sockets_are_summed_with_their_dram_and_cores_are_not_added_twice(tmp_path: Path) -> None:
+    root = lay(
+        tmp_path,
+        zone("intel-rapl:0", "package-0", 1_000_000) | zone("intel-rapl:0:0", "core", 600_000)
+        | zone("intel-rapl:0:1", "dram", 200_000) | zone("intel-rapl:1", "package-1", 3_000_000)
+        | zone("intel-rapl:1:0", "dram", 400_000) | zone("intel-rapl-mmio:0", "package-0", 1_000_000),
+    )  # fmt: skip
+    source = only(powercap_sources(root))
+    assert source.domain == "package+dram"
+    assert sum(read_all(source).values) == pytest.approx(4.6)
+    assert source.channels[0].wraps_at_j == pytest.approx(262143.32885)
+
+
+def test_amd_has_packages_alone_and_half_a_dram_is_none(tmp_path: Path) -> None:
+    amd = lay(tmp_path / "amd", zone("intel-rapl:0", "package-0", 5) | zone("intel-rapl:0:0", "core", 2))
+    assert only(powercap_sources(amd)).domain == "package"
+    half = lay(
+        tmp_path / "half",
+        zone("intel-rapl:0", "package-0", 5) | zone("intel-rapl:0:0", "dram", 2) | zone("intel-rapl:1", "package-1", 5),
+    )
+    assert only(powercap_sources(half)).domain == "package"
+
+
+def test_psys_is_a_domain_of_its_own(tmp_path: Path) -> None:
+    root = lay(tmp_path, zone("intel-rapl:0", "package-0", 5) | zone("intel-rapl:1", "psys", 9_000_000))
+    found = powercap_sources(root)
+    assert [(s.name, s.domain) for s in found if isinstance(s, Source)] == [
+        ("RAPL", "package"),
+        ("RAPL psys", "platform"),
+    ]
+
+
+def test_a_counter_for_root_alone_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = lay(tmp_path, zone("intel-rapl:0", "package-0", 5))
+    path = root / "sys/class/powercap/intel-rapl:0/energy_uj"
+    path.chmod(0)
+    real = Path.read_text
+
+    def read_text(self: Path, *args: Any, **kwargs: Any) -> str:
+        if not stat.S_IMODE(self.stat().st_mode):  # root, who may run the tests, could read it all the same
+            raise PermissionError(13, "Permission denied", str(self))
+        return real(self, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "read_text", read_text)
+    found = only(powercap_sources(root))
+    assert isinstance(found, Unreadable)
+    assert "may not be read by this user" in found.why
+    assert "CVE-2020-8694" in found.remedy
+
+
+def test_a_container_that_masks_the_folder_says_how_to_mount_it(tmp_path: Path) -> None:
+    root = lay(tmp_path, {".dockerenv": ""})
+    (root / "sys/class/powercap").mkdir(parents=True)
+    found = only(powercap_sources(root))
+    assert "--sysfs-powercap" in found.remedy
+    mounted = lay(tmp_path / "host", zone("intel-rapl:0", "package-0", 7_000_000))
+    source = only(powercap_sources(root, mounted / "sys/class/powercap"))
+    assert read_all(source).values == [7.0]
+
+
+def test_a_machine_without_powercap_says_so(tmp_path: Path) -> None:
+    assert "there is no" in only(powercap_sources(tmp_path)).why
+
+
+def test_scmi_shows_watts_and_no_counter(tmp_path: Path) -> None:
+    root = lay(tmp_path, {"sys/class/powercap/arm-scmi:0/power_uw": 42_500_000})
+    source = only(powercap_sources(root))
+    assert (source.name, source.channels[0].kind) == ("SCMI powercap", Kind.GAUGE)
+    assert read_all(source).values == [42.5]
+
+
+# ---- hwmon
+
+
+def acpi(number: int, label: str, micro: int, interval_ms: int = 50) -> dict[str, object]:
+    base = f"sys/class/hwmon/hwmon{number}"
+    return {
+        f"{base}/name": "power_meter",
+        f"{base}/device/power1_average": micro,
+        f"{base}/device/power1_oem_info": label,
+        f"{base}/device/power1_average_interval": interval_ms,
+    }
+
+
+def test_grace_takes_its_widest_meter_of_every_socket(tmp_path: Path) -> None:
+    root = lay(
+        tmp_path,
+        acpi(1, "Module Power Socket 0", 300_000_000) | acpi(2, "Grace Power Socket 0", 200_000_000)
+        | acpi(3, "CPU Power Socket 0", 150_000_000) | acpi(4, "SysIO Power Socket 0", 20_000_000)
+        | acpi(5, "Module Power Socket 1", 310_000_000),
+    )  # fmt: skip
+    source = only(hwmon_sources(root))
+    assert (source.name, source.domain, source.averages_s) == ("Grace", "module", 0.05)
+    assert sum(read_all(source).values) == 610
+
+
+def test_an_acpi_meter_is_at_the_wall(tmp_path: Path) -> None:
+    source = only(hwmon_sources(lay(tmp_path, acpi(0, "", 180_000_000, 1000))))
+    assert (source.name, source.domain, source.averages_s) == ("ACPI power meter", "wall", 1.0)
+
+
+def test_altra_has_power_and_core_energy_and_switched_off_channels_are_left_out(tmp_path: Path) -> None:
+    files: dict[str, object] = {
+        "sys/class/hwmon/hwmon0/name": "apm_xgene",
+        "sys/class/hwmon/hwmon1/name": "altra_hwmon",
+    }
+    for n, label in ((1, "CPU power"), (2, "IO power"), (3, "Fan power")):
+        files |= {
+            f"sys/class/hwmon/hwmon0/power{n}_input": 10_000_000 * n,
+            f"sys/class/hwmon/hwmon0/power{n}_label": label,
+        }
+    for n in (1, 2, 3):
+        files |= {
+            f"sys/class/hwmon/hwmon1/energy{n}_input": 1_000_000 * n,
+            f"sys/class/hwmon/hwmon1/energy{n}_label": f"Core {n}",
+        }
+    files["sys/class/hwmon/hwmon1/energy3_enable"] = 0
+    power, cores = hwmon_sources(lay(tmp_path, files))
+    assert isinstance(power, Source)
+    assert isinstance(cores, Source)
+    assert read_all(power).values == [10, 20]
+    assert (cores.domain, read_all(cores).values) == ("core", [1, 2])
+
+
+def test_hwmon_without_power_says_so(tmp_path: Path) -> None:
+    root = lay(tmp_path, {"sys/class/hwmon/hwmon0/name": "nvme", "sys/class/hwmon/hwmon0/temp1_input": 40_000})
+    assert "no power sensor" in only(hwmon_sources(root)).why
+
+
+# ---- management controllers and plugs
+
+
+def tool(folder: Path, name: str, script: str) -> None:
+    folder.mkdir(exist_ok=True)
+    path = folder / name
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+
+
+def test_either_ipmi_tool_is_read_and_its_complaint_is_passed_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool(tmp_path / "a", "ipmitool", 'test "$3" = reading && echo "    Instantaneous power reading:   231 Watts"')
+    monkeypatch.setenv("PATH", f"{tmp_path / 'a'}:/bin:/usr/bin")
+    assert read_all(only(ipmi_sources())).values == [231]
+    tool(tmp_path / "b", "ipmi-dcmi", "echo 'Current Power                        : 164 Watts'")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'b'}:{tmp_path / 'a'}:/bin:/usr/bin")
+    assert read_all(only(ipmi_sources())).values == [164]
+    tool(tmp_path / "c", "ipmitool", "echo 'Could not open device at /dev/ipmi0' >&2; exit 1")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'c'}:/bin:/usr/bin")
+    assert "Could not open device" in only(ipmi_sources()).why
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    assert "installed" in only(ipmi_sources()).why
+
+
+def test_redfish_reads_the_new_form_and_the_old_with_its_averaging(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+
+    def new(method: str, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, Any]:
+        seen.append(headers.get("authorization", ""))
+        return (200, {"PowerWatts": {"Reading": 212.5}}) if path.endswith("EnvironmentMetrics") else (404, {})
+
+    def old(method: str, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, Any]:
+        control = [{"PowerConsumedWatts": 344, "PowerMetrics": {"IntervalInMin": 20}}]
+        return (200, {"PowerControl": control}) if path.endswith("/Power") else (404, {})
+
+    monkeypatch.setenv("PERWATT_REDFISH_USER", "reader")
+    monkeypatch.setenv("PERWATT_REDFISH_PASSWORD", "secret")
+    with http_server(new) as url:
+        assert read_all(redfish_source(f"{url}/redfish/v1/Chassis/1/")).values == [212.5]
+    assert seen[0].startswith("Basic ")
+    with http_server(old) as url:
+        source = redfish_source(f"{url}/redfish/v1/Chassis/1")
+        assert (read_all(source).values, source.averages_s) == ([344], 1200)
+    with http_server(lambda *_: (401, "no")) as url, pytest.raises(PowerError, match="401"):
+        redfish_source(f"{url}/redfish/v1/Chassis/1")
+    with pytest.raises(PowerError, match="not a URL of a Redfish chassis"):
+        redfish_source("file:///etc/passwd")
+
+
+@pytest.mark.parametrize("call", ["/rpc/Switch.GetStatus?id=0", "/rpc/PM1.GetStatus?id=0"])
+def test_a_plug_of_either_kind_is_read(call: str) -> None:
+    def answer(method: str, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, Any]:
+        return (200, {"apower": 57.3}) if path == call else (404, {})
+
+    with http_server(answer) as url:
+        assert read_all(shelly_source(url)).values == [57.3]
+
+
+def test_what_is_not_a_plug_is_refused() -> None:
+    with http_server(lambda *_: (200, {"hello": 1})) as url, pytest.raises(PowerError, match="no apower"):
+        shelly_source(url)
+    with http_server(lambda *_: (200, "not json")) as url, pytest.raises(PowerError, match="gave no reading"):
+        shelly_source(url)
+
+
+# ---- joules
+
+
+COUNTER = Channel("package-0", Kind.COUNTER, lambda: 0.0, wraps_at_j=1000.0)
+GAUGE = Channel("plug", Kind.GAUGE, lambda: 0.0)
+
+
+def test_a_counter_that_wraps_goes_on() -> None:
+    assert joules(COUNTER, [0, 1, 2, 3], [900, 980, 60, 140], 0, 3) == pytest.approx(240)
+
+
+def test_a_counter_is_cut_exactly_at_the_window() -> None:
+    assert joules(COUNTER, [0, 1, 2, 3], [0, 100, 200, 300], 0.5, 2.25) == pytest.approx(175)
+
+
+def test_a_counter_that_goes_back_without_a_range_is_refused() -> None:
+    bare = Channel("x", Kind.COUNTER, lambda: 0.0)
+    with pytest.raises(PowerError, match="went backwards"):
+        joules(bare, [0, 1], [5, 4], 0, 1)
+
+
+def test_a_gauge_is_the_area_under_its_samples() -> None:
+    assert joules(GAUGE, [0, 2, 4], [100, 200, 100], 0, 4) == pytest.approx(600)
+    assert joules(GAUGE, [1, 3], [100, 100], 0, 4) == pytest.approx(400)
+    with pytest.raises(PowerError, match="too few"):
+        joules(GAUGE, [1], [100], 0, 4)
+
+
+def test_the_domain_and_a_slow_sensor_are_named() -> None:
+    source = Source("Redfish", "wall", "x", (GAUGE,), averages_s=1200)
+    found = energy(source, [Reading(0, [100]), Reading(60, [100])], 0, 60)
+    assert (found.joules, found.domain) == (6000, "wall")
+    assert "averages over 1200 s" in found.note
+
+
+def test_a_meter_reads_over_the_window_and_a_sensor_that_vanishes_voids_it(tmp_path: Path) -> None:
+    import time
+
+    root = lay(tmp_path, zone("intel-rapl:0", "package-0", 1_000_000))
+    source = only(powercap_sources(root))
+    meter = Meter(source, period_s=0.02)
+    now = time.monotonic()
+    meter.begin(now, now + 0.1)
+    found = meter.result()
+    assert found.joules == 0
+    assert found.samples >= 3
+    gone = Meter(source, period_s=0.02)
+    (root / "sys/class/powercap/intel-rapl:0/energy_uj").unlink()
+    gone.begin(now, now + 0.1)
+    with pytest.raises(PowerError, match="no energy for this trial: RAPL"):
+        gone.result()
+
+
+def test_the_finest_source_is_chosen_and_a_name_overrules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", os.devnull)
+    found = probe(lay(tmp_path, zone("intel-rapl:0", "package-0", 5) | acpi(0, "", 100_000_000)))
+    chosen = choose(found)
+    assert chosen is not None
+    assert chosen.name == "RAPL"
+    wall = choose(found, "acpi")
+    assert wall is not None
+    assert wall.domain == "wall"
+    assert choose(probe(tmp_path / "nothing")) is None
+
+
+def test_perwatt_power_shows_readings_remedies_and_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", os.devnull)
+    lines = "\n".join(show(lay(tmp_path / "a", acpi(0, "", 150_000_000)), None, None, None, 0.0001))
+    assert "* ACPI power meter" in lines
+    assert "150 W" in lines
+    cpu = "processor: 0\nvendor_id: GenuineIntel\ncpu family: 6\nmodel: 143\nmodel name: X\nflags: avx2\n"
+    lines = "\n".join(show(lay(tmp_path / "b", {"proc/cpuinfo": cpu}), None, None, None, 0))
+    assert "not readable" in lines
+    assert "Modelled, not measured, for 1 cores of Sapphire Rapids" in lines
+    lines = "\n".join(show(lay(tmp_path / "c", {"proc/cpuinfo": "processor: 0\n"}), None, None, None, 0))
+    assert "No model knows this CPU" in lines

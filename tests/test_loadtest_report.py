@@ -1,0 +1,346 @@
+"""Records survive their file, reports are the same bytes each time, and an invalid run shows no number."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import msgspec
+import pytest
+from click.testing import CliRunner
+
+from loadtest import units
+from loadtest.commands import compare as compare_command
+from loadtest.commands import fleet as fleet_command
+from loadtest.commands import gate as gate_command
+from loadtest.commands import prices as prices_command
+from loadtest.commands import report as report_command
+from loadtest.compare import compare
+from loadtest.errors import LoadTestError, RecordError
+from loadtest.example import simulated_record
+from loadtest.fleet import SHAPES, Demand, fleet, parse_shape
+from loadtest.indexing import indexing_record
+from loadtest.machine import read_machine
+from loadtest.prices.table import HOURS_A_MONTH, find_price
+from loadtest.reading import capacity, queries_per_dollar, queries_per_joule
+from loadtest.record import Label, Record, read_record, write_record
+from loadtest.report.compare_page import compare_page
+from loadtest.report.data import report_json
+from loadtest.report.html import html
+from loadtest.report.markdown import markdown
+from loadtest.report.run_page import run_page
+from loadtest.report.summary import run_lines
+from loadtest.trial import Energy, Gate
+
+
+@pytest.fixture(scope="module")
+def made() -> list[Record]:
+    found = []
+    for block in range(4):
+        for arm, speed, instance in (
+            ("x86", 1.0, "c7i.2xlarge"),
+            ("x86 again", 1.0, "c7i.2xlarge"),
+            ("arm", 1.2, "c8g.2xlarge"),
+        ):
+            price = find_price(instance)
+            found.append(simulated_record(arm, block, speed, seed=11, price=price, curve=block == 0))
+    return found
+
+
+@pytest.fixture
+def records(made: list[Record]) -> list[Record]:
+    return [msgspec.convert(msgspec.to_builtins(record), Record) for record in made]
+
+
+@pytest.fixture
+def folder(records: list[Record], tmp_path: Path) -> Path:
+    for record in records:
+        write_record(record, tmp_path / "runs" / f"{record.label.block}-{record.label.arm}.json")
+    return tmp_path / "runs"
+
+
+def invalid(record: Record) -> Record:
+    record.trials[-1].gates = [Gate("generator CPU", False, "99 % of a core", "≤ 70 %")]
+    return record
+
+
+# ---- the file
+
+
+def test_a_record_survives_its_file(records: list[Record], tmp_path: Path) -> None:
+    write_record(records[0], tmp_path / "a" / "run.json")
+    again = read_record(tmp_path / "a" / "run.json")
+    assert again == records[0]
+    assert again.id == records[0].id
+    assert [p.name for p in (tmp_path / "a").iterdir()] == ["run.json"]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda d: d | {"format": "perwatt-run/9"}, "format 'perwatt-run/9'"),
+        (lambda d: d | {"surprise": 1}, "damaged or of another version"),
+        (lambda d: {"format": "perwatt-run/1"}, "damaged or of another version"),
+        (lambda d: [], "is not a run record"),
+    ],
+)
+def test_a_record_that_is_not_understood_is_refused(
+    records: list[Record], tmp_path: Path, change: Any, says: str
+) -> None:
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps(change(msgspec.to_builtins(records[0]))))
+    with pytest.raises(RecordError, match=says):
+        read_record(path)
+
+
+def test_a_truncated_record_is_refused(records: list[Record], tmp_path: Path) -> None:
+    path = write_record(records[0], tmp_path / "run.json")
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(RecordError, match="is not a run record"):
+        read_record(path)
+
+
+# ---- pages
+
+
+def pages(records: list[Record]) -> list[str]:
+    found = compare(records, "x86", "arm", replica="x86 again")
+    both = [run_page(records[0]), compare_page(found, records)]
+    return [render(page) for page in both for render in (html, markdown)] + [report_json(records, found)]
+
+
+def test_reports_made_twice_are_identical_bytes(records: list[Record], folder: Path) -> None:
+    first = pages(records)
+    again = [read_record(folder / f"{r.label.block}-{r.label.arm}.json") for r in records]
+    assert pages(again) == first
+
+
+def test_the_page_stands_alone(records: list[Record]) -> None:
+    for text in pages(records):
+        assert not re.search(r"<(script|link|img|iframe)|@import|url\(|src=", text)
+    page = pages(records)[2]
+    for loaded in re.findall(r'(?:href|src)="?([^">]+)', page):
+        assert not loaded.startswith("http")
+
+
+def test_every_chart_is_well_formed_and_says_what_it_shows(records: list[Record]) -> None:
+    for page in pages(records)[0:3:2]:
+        charts = re.findall(r"<svg .*?</svg>", page, re.S)
+        assert len(charts) >= 6
+        for chart in charts:
+            root = ElementTree.fromstring(re.sub(r"class=(wide|narrow)", r'class="\1"', chart, count=1))
+            assert root.attrib["aria-label"]
+            numbers = [
+                float(v) for e in root.iter() for k, v in e.attrib.items() if k in ("x", "y", "x1", "x2", "cx", "cy")
+            ]
+            width = float(root.attrib["width"])
+            assert all(-1 <= n <= max(width, 900) for n in numbers)
+
+
+def test_the_verdict_comes_first_with_its_interval_and_evidence(records: list[Record]) -> None:
+    text = pages(records)[3]
+    second = text.splitlines()[4]
+    assert second.startswith("**Better: 1.")
+    assert "(simulated)" in second
+    assert re.search(r"\(\d\.\d\d to \d\.\d\d, 95 %\)", second)
+
+
+def test_simulated_runs_say_so_across_the_top_and_never_say_measured(records: list[Record]) -> None:
+    for text in pages(records)[:4]:
+        assert "nothing was measured" in text
+    assert "evidence measured" not in pages(records)[2]
+
+
+def test_modelled_joules_are_never_called_measured(records: list[Record]) -> None:
+    record = records[0]
+    record.label.simulated = False
+    assert queries_per_joule(record).evidence == "modelled"
+    page = run_page(record)
+    joule = next(f for f in page.figures if f.label == "Queries a joule")
+    assert joule.evidence == "modelled"
+    assert "–" in joule.value  # an interval, not a number
+
+
+def test_measured_joules_name_their_domain_and_a_shared_machine(records: list[Record]) -> None:
+    record = records[0]
+    for trial in record.trials:
+        trial.energy = Energy("RAPL", "package", 50 * trial.window_s, trial.window_s, 60, {})
+    record.shared = True
+    found = queries_per_joule(record)
+    assert (found.evidence, found.domain) == ("measured", "package")
+    assert found.low == found.mid == found.high
+    assert "the generator ran on the same machine" in found.how
+
+
+def test_an_invalid_run_shows_its_reasons_and_no_number(records: list[Record]) -> None:
+    record = invalid(records[0])
+    assert capacity(record) is None
+    assert queries_per_dollar(record) is None
+    page = run_page(record)
+    assert page.headline.word == "Invalid"
+    assert page.figures == []
+    text = markdown(page)
+    assert "generator CPU: 99 % of a core" in text
+    assert "q/s (95 %" not in text
+    assert run_lines(record)[0].startswith("INVALID")
+    assert json.loads(report_json([record], None))["runs"][0]["capacity_qps"] is None
+
+
+def test_an_emulated_machine_is_invalid_whatever_it_measured(records: list[Record]) -> None:
+    machine = read_machine(ask_imds=False)
+    machine.emulated = ["process 1 runs under qemu-aarch64"]
+    records[0].server = machine
+    assert "is emulated" in run_page(records[0]).sections[0].parts[0].rows[0][0]  # type: ignore[union-attr]
+
+
+def test_text_from_outside_cannot_break_the_page(records: list[Record]) -> None:
+    records[0].label.arm = '<script>alert("x")</script>'
+    text = html(run_page(records[0]))
+    assert "<script>" not in text
+    assert "&lt;script&gt;" in text
+
+
+# ---- fleet
+
+
+def test_a_fleet_is_sized_by_what_was_confirmed(records: list[Record]) -> None:
+    record = records[0]
+    assert record.knee is not None
+    demand = Demand(peak_qps=record.knee.sustained_qps * 7, shape=SHAPES["flat"], headroom=0.3, grid_kg_per_kwh=0.4)
+    found = fleet(record, demand)
+    assert found.machines_at_peak == 10
+    assert record.price is not None
+    assert found.usd_per_month == pytest.approx(10 * HOURS_A_MONTH * record.price.usd_per_hour)
+    assert found.evidence == "modelled"
+    assert found.kwh_per_month is not None
+    assert found.kg_co2e_per_month is not None
+    assert found.kwh_per_month[0] < found.kwh_per_month[2]
+    assert found.kg_co2e_per_month[1] == pytest.approx(found.kwh_per_month[1] * 0.4)
+
+
+def test_a_fleet_that_follows_the_day_is_smaller_and_never_below_its_floor(records: list[Record]) -> None:
+    steady = fleet(records[0], Demand(20_000, SHAPES["office"]))
+    following = fleet(records[0], Demand(20_000, SHAPES["office"], follows_load=True))
+    assert following.machine_hours < 0.8 * steady.machine_hours
+    assert fleet(records[0], Demand(1, SHAPES["flat"])).machines_at_peak == 2
+
+
+def test_measured_power_is_used_for_the_fleet_when_the_curve_has_it(records: list[Record]) -> None:
+    record = records[0]
+    for trial in record.trials:
+        watts = 40 + 60 * trial.offered_qps / (record.knee.sustained_qps if record.knee else 1)
+        trial.energy = Energy("RAPL", "package", watts * trial.window_s, trial.window_s, 60, {})
+    assert record.knee is not None
+    found = fleet(record, Demand(record.knee.sustained_qps, SHAPES["flat"], headroom=0, pue=1.0, fewest=1))
+    assert found.evidence == "measured"
+    assert found.kwh_per_month is not None
+    assert found.kwh_per_month[0] == found.kwh_per_month[2] == pytest.approx(0.1 * HOURS_A_MONTH, rel=0.05)
+
+
+def test_shapes_and_demands_that_make_no_sense_are_refused(records: list[Record]) -> None:
+    assert max(parse_shape(",".join(["5"] * 23 + ["10"]))) == 1
+    for text in ("weekend", "1,2,3", ",".join(["0"] * 24)):
+        with pytest.raises(LoadTestError, match="expected flat, office, evening, or 24 numbers"):
+            parse_shape(text)
+    with pytest.raises(LoadTestError, match="headroom 1"):
+        fleet(records[0], Demand(100, SHAPES["flat"], headroom=1.0))
+    with pytest.raises(LoadTestError, match="no valid capacity"):
+        fleet(invalid(records[0]), Demand(100, SHAPES["flat"]))
+
+
+# ---- indexing
+
+
+def test_embedding_and_building_are_priced_from_their_own_records(tmp_path: Path) -> None:
+    run = {"documents": 1000, "embedded": 800, "reused": 200, "tokens": 90_000, "seconds": 40.0, "cpu_seconds": 75.0}
+    (tmp_path / "v").mkdir()
+    (tmp_path / "v" / "embed.json").write_text(json.dumps({"format": 1, "count": 1000, "run": run}))
+    (tmp_path / "g").mkdir()
+    (tmp_path / "g" / "manifest.json").write_text(json.dumps({"count": 1000, "build": {"seconds": 10.0}}))
+    record = indexing_record([tmp_path / "v", tmp_path / "g"], instance="c8g.2xlarge")
+    assert [(s.step, s.items, s.seconds) for s in record.indexing] == [("embed", 800, 40), ("build", 1000, 10)]
+    text = markdown(run_page(record))
+    assert units.digits(800 / (40 / 3600 * 0.31904)) in text
+    with pytest.raises(RecordError, match="neither a vectors folder"):
+        indexing_record([tmp_path])
+    (tmp_path / "g" / "manifest.json").write_text("{}")
+    with pytest.raises(RecordError, match="does not say what building took"):
+        indexing_record([tmp_path / "g"])
+
+
+# ---- commands
+
+
+def test_compare_prints_the_ratios_and_ends_with_the_verdicts_status(folder: Path) -> None:
+    arms = ["--baseline", "x86", "--candidate", "arm", "--replica", "x86 again"]
+    done = CliRunner().invoke(compare_command, [str(folder), *arms])
+    assert done.exit_code == 0, done.output
+    assert done.output.startswith("better: arm against x86, queries per dollar")
+    assert "A/A" in done.output
+    back = CliRunner().invoke(compare_command, [str(folder), "--baseline", "arm", "--candidate", "x86"])
+    assert back.exit_code == 1
+    joule = CliRunner().invoke(compare_command, [str(folder), *arms, "--metric", "joule"])
+    assert joule.exit_code == 2
+    found = json.loads(CliRunner().invoke(compare_command, [str(folder), *arms, "--json"]).output)
+    assert found["comparison"]["verdict"] == "better"
+
+
+def test_an_invalid_run_ends_compare_and_gate_with_three(folder: Path, records: list[Record]) -> None:
+    write_record(invalid(records[0]), folder / "0-x86.json")
+    arms = ["--baseline", "x86", "--candidate", "arm"]
+    assert CliRunner().invoke(compare_command, [str(folder), *arms]).exit_code == 3
+    done = CliRunner().invoke(gate_command, [str(folder / "0-x86.json"), "--baseline", str(folder / "0-arm.json")])
+    assert done.exit_code == 3
+    assert done.output.startswith("invalid")
+
+
+def test_the_gate_reads_folders_and_percent(folder: Path, tmp_path: Path) -> None:
+    for arm in ("x86", "arm"):
+        (tmp_path / arm).mkdir()
+        for path in folder.glob(f"?-{arm}.json"):
+            (tmp_path / arm / path.name).write_bytes(path.read_bytes())
+    loss = CliRunner().invoke(
+        gate_command, [str(tmp_path / "x86"), "--baseline", str(tmp_path / "arm"), "--max-regression", "2%"]
+    )
+    assert loss.exit_code == 1, loss.output
+    gain = CliRunner().invoke(gate_command, [str(tmp_path / "arm"), "--baseline", str(tmp_path / "x86")])
+    assert gain.exit_code == 0
+    wrong = CliRunner().invoke(
+        gate_command, [str(tmp_path / "arm"), "--baseline", str(tmp_path / "x86"), "--max-regression", "5 apples"]
+    )
+    assert wrong.exit_code == 2
+    assert "is not a share" in wrong.output
+
+
+def test_report_writes_all_three_forms(folder: Path, tmp_path: Path) -> None:
+    arms = ["--baseline", "x86", "--candidate", "arm", "--replica", "x86 again"]
+    out = [str(tmp_path / name) for name in ("r.html", "r.md", "r.json")]
+    done = CliRunner().invoke(
+        report_command, [str(folder), *arms, "--html", out[0], "--markdown", out[1], "--json", out[2]]
+    )
+    assert done.exit_code == 0, done.output
+    assert Path(out[0]).read_text().startswith("<!doctype html>")
+    assert Path(out[1]).read_text().startswith("## arm against x86")
+    assert json.loads(Path(out[2]).read_text())["format"] == "perwatt-report/1"
+
+
+def test_arms_that_are_not_clear_are_asked_for(folder: Path) -> None:
+    done = CliRunner().invoke(report_command, [str(folder)])
+    assert isinstance(done.exception, RecordError)
+    assert "say which is --baseline" in str(done.exception)
+
+
+def test_fleet_and_prices_print_what_they_know(folder: Path) -> None:
+    done = CliRunner().invoke(fleet_command, [str(folder / "0-arm.json"), "--peak", "20000", "--grid", "0.3"])
+    assert done.exit_code == 0, done.output
+    assert "a month, modelled" in done.output
+    listed = CliRunner().invoke(prices_command, ["list", "c8g.x"])
+    assert listed.output.startswith("c8g.xlarge")
+    assert len(listed.output.splitlines()) == 1
+
+
+def test_labels_name_arms_and_blocks() -> None:
+    assert Label("a", 3).simulated is False

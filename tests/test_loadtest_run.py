@@ -1,0 +1,124 @@
+"""A whole trial through Locust in processes of its own, and Locust's own command line, against real servers."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from loadtest_servers import http_server
+
+from loadtest.calibration import null_server
+from loadtest.plan import Plan
+from loadtest.power.sources import Channel, Kind, Source
+from loadtest.run import LOCUSTFILE, Generator, idle_trial
+from loadtest.trial import Trial
+from loadtest.truth import Exact, Truth
+
+IDS = ["a", "b", "c", "d"]
+
+
+def search_service(method: str, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, Any]:
+    """Answers a search with three of the four true ids; everything the harness reads is there."""
+    asked = json.loads(body)
+    hits = [{"id": i, "score": s} for i, s in (("a", 1.0), ("b", 0.9), ("d", 0.7), ("x", 0.65))][: asked["k"]]
+    return 200, {
+        "index": "docs", "generation": "docs-1", "model": "sha256:0", "hits": hits, "took_ms": 0.2,
+        "usage": {"tokens": 3, "vectors_scored": 100, "cpu_ms": 0.5}, "coverage": {"survivors": None, "partial": False},
+    }  # fmt: skip
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Plan:
+    queries = tmp_path / "queries.jsonl"
+    queries.write_text("\n".join(json.dumps({"text": f"question {i}"}) for i in range(5)))
+    truth = Truth([Exact(i, IDS, [1.0, 0.9, 0.8, 0.7]) for i in range(5)], 4)
+    truth.save(tmp_path / "truth.json")
+    return Plan(
+        url="", index="docs", queries=str(queries), rate_qps=40, duration_s=2, warmup_s=0.5, k=4,
+        truth=str(tmp_path / "truth.json"), slo_p99_ms=5000, max_lag_s=30.0, timeout_s=30.0,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_trial_adds_up_over_processes(plan: Plan, processes: int) -> None:
+    lines: list[dict[str, Any]] = []
+    joules = iter(range(10**6))
+    meter = Source("test", "package", "here", (Channel("p", Kind.COUNTER, lambda: float(next(joules))),))
+    with http_server(search_service) as url:
+        generator = Generator(
+            msgspec.structs.replace(plan, url=url, processes=processes), source=meter, live=lines.append
+        )
+        trial = generator.measure(40.0, 2.0, "run")
+    assert trial.planned == trial.sent == trial.answered > 40
+    assert (trial.shed, trial.missed, trial.errors) == (0, 0, {})
+    assert sum(s.planned for s in trial.slices) == sum(s.answered for s in trial.slices) == trial.planned
+    assert len(trial.generator.cpu) == trial.generator.processes == processes
+    assert trial.response_s(0.5) >= trial.service_s(0.5) > 0
+    assert trial.server is not None
+    assert trial.server.generations == ["docs-1"]
+    assert trial.server.cpu_ms_mean == pytest.approx(0.5)
+    assert trial.recall is not None
+    assert (trial.recall.mean, trial.recall.queries) == (0.75, 5)
+    assert trial.locust is not None
+    assert trial.locust.requests >= trial.answered
+    assert trial.energy is not None
+    assert trial.energy.window_s == 2.0
+    assert trial.gates
+    assert lines
+
+
+def test_seeds_repeat_a_trial_and_the_next_trial_is_another(plan: Plan) -> None:
+    with http_server(search_service) as url:
+        counts = [
+            [generator.measure(40.0, 1.0, "run").seed for _ in range(2)]
+            for generator in (Generator(msgspec.structs.replace(plan, url=url)) for _ in range(2))
+        ]
+    assert counts[0] == counts[1]
+    assert counts[0][0] != counts[0][1]
+
+
+def test_the_service_on_this_machine_is_watched(plan: Plan) -> None:
+    with null_server() as url:
+        trial = Generator(msgspec.structs.replace(plan, url=url, truth=None)).measure(40.0, 2.0, "run")
+        idle = idle_trial(Generator(msgspec.structs.replace(plan, url=url)), 1.0)
+    assert trial.server is not None
+    assert trial.server.cores_used is not None
+    assert 0 <= trial.server.cores_used < 2
+    assert trial.server.rss_bytes
+    assert idle.planned == 0
+    assert idle.valid
+
+
+def test_calibration_uses_the_same_bytes_and_is_kept(plan: Plan) -> None:
+    generator = Generator(msgspec.structs.replace(plan, url="http://127.0.0.1:1"))
+    found = generator.calibrate(50.0, seconds=1.0)
+    assert generator.calibration is found
+    assert found.sustained_qps == 50.0
+    assert found.tried[0][0] == 50.0
+
+
+def test_locusts_own_command_line_works_and_writes_a_trial(plan: Plan, tmp_path: Path) -> None:
+    trial_file, csv = tmp_path / "trial.json", tmp_path / "stats"
+    with http_server(search_service) as url:
+        done = subprocess.run(
+            [
+                sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--headless", "--users", "3", "--spawn-rate",
+                "3",
+                "--host", url, "--search-index", "docs", "--queries", plan.queries, "--rate-per-user", "10",
+                "--measure-s", "2", "--warmup-s", "0.5", "--trial", str(trial_file), "--csv", str(csv),
+                "--html", str(tmp_path / "locust.html"),
+            ],
+            capture_output=True, text=True, timeout=120, cwd=LOCUSTFILE.parents[1],
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    trial = msgspec.json.decode(trial_file.read_bytes(), type=Trial)
+    assert trial.answered == trial.planned > 30
+    assert trial.offered_qps == trial.planned / 2
+    rows = Path(f"{csv}_stats.csv").read_text().splitlines()
+    assert any(row.startswith("POST,search,") for row in rows)
+    assert "search" in (tmp_path / "locust.html").read_text()
