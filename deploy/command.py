@@ -41,6 +41,20 @@ STEPS: dict[str, Step] = {
     "serve": Step("service.cli:serve", "Answer searches over HTTP, with a page for people."),
     "search": Step("service.cli:search", "Search index NAME for TEXT, here or on a server."),
     "eval": Step("service.cli:evaluate", "Score index NAME against relevance judgements in BEIR's format."),
+    "loadtest": Step("loadtest.cli:loadtest", "Load a service and measure what a query costs."),
+    "report": Step("loadtest.commands:report", "Make a report of one run, or of the arms of an experiment."),
+    "compare": Step("loadtest.commands:compare", "Compare two arms."),
+    "gate": Step(
+        "loadtest.commands:gate", "Is this slower than before? Exit status: 0 no, 1 yes, 2 cannot tell, 3 invalid."
+    ),
+    "fleet": Step(
+        "loadtest.commands:fleet",
+        "What a real day would need on each machine that was measured: instances, $ and kWh a month.",
+    ),
+    "power": Step(
+        "loadtest.commands:power", "Show which power sources can be read here, what they read, and why the rest cannot."
+    ),
+    "prices": Step("loadtest.commands:prices", "What machines cost: the dated table, and refreshing it."),
     "bench": Step("deploy.command:bench", "Measure beside the peers, on this machine."),
     "info": Step("index.cli:info", "Show this machine as perwatt may use it: cores, memory, SIMD units, versions."),
 }
@@ -56,6 +70,7 @@ FORESEEN = (
     ("embed.errors", "EmbedError"),
     ("index.errors", "IndexingError"),
     ("service.errors", "ServiceError"),
+    ("loadtest.errors", "LoadTestError"),
 )
 
 

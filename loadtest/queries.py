@@ -85,7 +85,7 @@ def _from_vectors_folder(folder: Path, field: str) -> list[Query]:
     for fragment in json.loads(manifest.read_text("utf-8"))["fragments"]:
         table = parquet.read_table(folder / fragment["file"], columns=["payload"])
         for payload in table.column("payload").to_pylist():
-            value = json.loads(payload).get(field)
+            value = json.loads(payload or b"{}").get(field)
             if isinstance(value, str) and value.strip():
                 texts[value.strip()] = None
     if not texts:

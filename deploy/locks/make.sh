@@ -20,6 +20,7 @@ for name in torch triton cuda-bindings cuda-pathfinder cuda-toolkit nvidia-{cubl
 done
 
 compile serve.txt pyproject.toml
-compile test.txt "${cuda[@]}" --extra torch --group dev pyproject.toml
+compile test.txt "${cuda[@]}" --extra torch --extra loadtest --group dev pyproject.toml
+compile loadtest.txt --extra loadtest pyproject.toml
 compile build.txt deploy/locks/build.in
 compile model.txt --no-deps deploy/locks/model.in
