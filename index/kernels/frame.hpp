@@ -70,6 +70,7 @@ inline uint16_t narrowed_f16(float value) {
 }
 
 // Fills one group with `count` <= 32 edges; the rest are empty slots. Returns the sum of the squared lengths.
+template <class Hop>
 inline double encode_edges(const float* vertex, const float* const* neighbours, const int32_t* which, size_t count,
                            size_t padded, bool l2, uint8_t* group) {
   int32_t* vertices = reinterpret_cast<int32_t*>(group);
@@ -80,25 +81,8 @@ inline double encode_edges(const float* vertex, const float* const* neighbours, 
   for (size_t slot = count; slot < kGroup; ++slot) add[slot] = kEmptyAdd;
   for (size_t slot = 0; slot < count; ++slot) {
     const float* neighbour = neighbours[slot];
-    // |r|^2, <r, b>, <v, b> and <v, r>
-    float rr[16] = {}, rb[16] = {}, vb[16] = {}, vr[16] = {};
-    for (size_t i = 0; i < padded; i += 16) {
-      uint32_t positive = 0;
-      float lane[16];
-      for (size_t j = 0; j < 16; ++j) {
-        const float v = vertex[i + j], r = neighbour[i + j] - v;
-        lane[j] = r;
-        rr[j] += r * r;
-        rb[j] += __builtin_fabsf(r);
-        vb[j] += r >= 0.0f ? v : -v;
-        vr[j] += v * r;
-      }
-      for (size_t j = 0; j < 16; ++j) positive |= static_cast<uint32_t>(lane[j] >= 0.0f) << j;
-      for (size_t t = 0; t < 4; ++t) {
-        const uint32_t code = positive >> (4 * t) & 15;
-        signs[(i / 4 + t) * 16 + (slot & 15)] |= static_cast<uint8_t>(slot < 16 ? code : code << 4);
-      }
-    }
+    float rr[16], rb[16], vb[16], vr[16];  // |r|^2, <r, b>, <v, b> and <v, r>
+    Hop::edge(vertex, neighbour, padded, slot, signs, rr, rb, vb, vr);
     const float square = sum_of_lanes(rr), absolute = sum_of_lanes(rb);
     const float vertex_signs = sum_of_lanes(vb), vertex_edge = sum_of_lanes(vr);
     const float factor = absolute > 0.0f ? square / absolute : 0.0f;

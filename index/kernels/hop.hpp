@@ -62,6 +62,32 @@ struct PlainHop {
     }
   }
 
+  // An edge r = neighbour - vertex: its signs into the slot's half of each byte, and 16 partial sums each of r r, |r|,
+  // the vertex's values with r's signs, and their products with r.
+  static void edge(const float* vertex, const float* neighbour, size_t padded, size_t slot, uint8_t* signs, float* rr,
+                   float* rb, float* vb, float* vr) {
+    for (size_t j = 0; j < 16; ++j) rr[j] = rb[j] = vb[j] = vr[j] = 0.0f;
+    for (size_t i = 0; i < padded; i += 16) {
+      uint32_t positive = 0;
+      for (size_t j = 0; j < 16; ++j) {
+        const float v = vertex[i + j], r = neighbour[i + j] - v;
+        rr[j] += r * r;
+        rb[j] += __builtin_fabsf(r);
+        vb[j] += r >= 0.0f ? v : -v;
+        vr[j] += v * r;
+        positive |= static_cast<uint32_t>(r >= 0.0f) << j;
+      }
+      store_signs(positive, i, slot, signs);
+    }
+  }
+
+  static void store_signs(uint32_t positive, size_t i, size_t slot, uint8_t* signs) {
+    for (size_t t = 0; t < 4; ++t) {
+      const uint32_t code = positive >> (4 * t) & 15;
+      signs[(i / 4 + t) * 16 + (slot & 15)] |= static_cast<uint8_t>(slot < 16 ? code : code << 4);
+    }
+  }
+
   // The first four rounds of a Walsh-Hadamard transform, on 16 values.
   static void butterflies(float* x) {
     for (size_t width = 1; width < 16; width *= 2) {

@@ -95,6 +95,33 @@ struct Avx2Hop : PlainHop {
     }
   }
 
+  static void edge(const float* vertex, const float* neighbour, size_t padded, size_t slot, uint8_t* signs, float* rr,
+                   float* rb, float* vb, float* vr) {
+    const __m256 zero = _mm256_setzero_ps(), sign = _mm256_set1_ps(-0.0f);
+    __m256 squares[2] = {zero, zero}, absolutes[2] = {zero, zero}, signed_values[2] = {zero, zero};
+    __m256 products[2] = {zero, zero};
+    for (size_t i = 0; i < padded; i += 16) {
+      uint32_t positive = 0;
+      for (size_t h = 0; h < 2; ++h) {
+        const __m256 v = _mm256_loadu_ps(vertex + i + 8 * h);
+        const __m256 r = _mm256_sub_ps(_mm256_loadu_ps(neighbour + i + 8 * h), v);
+        const __m256 up = _mm256_cmp_ps(r, zero, _CMP_GE_OQ);
+        squares[h] = _mm256_add_ps(squares[h], _mm256_mul_ps(r, r));
+        absolutes[h] = _mm256_add_ps(absolutes[h], _mm256_andnot_ps(sign, r));
+        signed_values[h] = _mm256_add_ps(signed_values[h], _mm256_xor_ps(v, _mm256_andnot_ps(up, sign)));
+        products[h] = _mm256_add_ps(products[h], _mm256_mul_ps(v, r));
+        positive |= static_cast<uint32_t>(_mm256_movemask_ps(up)) << (8 * h);
+      }
+      store_signs(positive, i, slot, signs);
+    }
+    for (size_t h = 0; h < 2; ++h) {
+      _mm256_storeu_ps(rr + 8 * h, squares[h]);
+      _mm256_storeu_ps(rb + 8 * h, absolutes[h]);
+      _mm256_storeu_ps(vb + 8 * h, signed_values[h]);
+      _mm256_storeu_ps(vr + 8 * h, products[h]);
+    }
+  }
+
   // The first eight lanes of 16 rounds through permutes, where the compiler would go through memory.
   static void butterflies(float* x) {
     const __m256 minus[3] = {_mm256_setr_ps(0.f, -0.f, 0.f, -0.f, 0.f, -0.f, 0.f, -0.f),

@@ -85,6 +85,26 @@ struct Avx512Hop : PlainHop {
     }
   }
 
+  static void edge(const float* vertex, const float* neighbour, size_t padded, size_t slot, uint8_t* signs, float* rr,
+                   float* rb, float* vb, float* vr) {
+    const __m512 zero = _mm512_setzero_ps();
+    __m512 squares = zero, absolutes = zero, signed_values = zero, products = zero;
+    for (size_t i = 0; i < padded; i += 16) {
+      const __m512 v = _mm512_loadu_ps(vertex + i), r = _mm512_sub_ps(_mm512_loadu_ps(neighbour + i), v);
+      const __mmask16 positive = _mm512_cmp_ps_mask(r, zero, _CMP_GE_OQ);
+      squares = _mm512_add_ps(squares, _mm512_mul_ps(r, r));
+      absolutes = _mm512_add_ps(absolutes, _mm512_abs_ps(r));
+      signed_values = _mm512_mask_sub_ps(_mm512_add_ps(signed_values, v), static_cast<__mmask16>(~positive),
+                                         signed_values, v);
+      products = _mm512_add_ps(products, _mm512_mul_ps(v, r));
+      store_signs(positive, i, slot, signs);
+    }
+    _mm512_storeu_ps(rr, squares);
+    _mm512_storeu_ps(rb, absolutes);
+    _mm512_storeu_ps(vb, signed_values);
+    _mm512_storeu_ps(vr, products);
+  }
+
   // In each pair the upper lane becomes lower - upper: its negative, added to its swapped neighbour.
   static void butterflies(float* x) {
     __m512 v = _mm512_loadu_ps(x);

@@ -72,7 +72,7 @@ constexpr Kernels table(const char* name) {
                  one_to_rows_at<L2F32, float, float>,
                  walk<Hop, DotI8>,
                  rotate<Hop>,
-                 encode_edges};
+                 encode_edges<Hop>};
 }
 
 }  // namespace

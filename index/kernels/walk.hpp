@@ -26,7 +26,7 @@ namespace {
 // The error of an estimate is about kError * |q - v| |u - v| / sqrt(dim): 0.70 was measured over random pairs and
 // rotations, against 0.75 of RaBitQ's bound for the mean.
 constexpr float kError = 0.70f;
-constexpr float kScoreMargin = 1.6f;
+constexpr float kScoreMargin = 1.0f;
 constexpr float kLowest = -3e38f;  // below every estimate that is finite, above the empty slot's -infinity
 constexpr size_t kTidyAbove = 64;  // waiting candidates; scanning so many costs less than squeezing them
 constexpr size_t kRootBest = 8;    // neighbours of the root to begin with: this many to twice as many (more for large k)
