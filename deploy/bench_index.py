@@ -81,17 +81,19 @@ def build(vectors: Float) -> dict[str, Any]:
         "rows": len(vectors),
         "threads": record["threads"],
         "seconds": round(record["seconds"], 1),
-        "peak_rss_mib": round(record["peak_rss_bytes"] / 2**20),
-        "recall": manifest["recall"],
+        "peak_rss_mib": round(record["peak_memory_bytes"] / 2**20),
+        "recall": round(manifest["recall"]["recall"], 4),
     }
 
 
 def scan(vectors: Float, queries: Float) -> dict[str, Any]:
     """Exact top 10 on one thread, queries one at a time, as a service meets them."""
     import faiss
+    from threadpoolctl import threadpool_limits
 
     from index import exact
 
+    threadpool_limits(1, "blas")
     faiss.omp_set_num_threads(1)
     flat = faiss.IndexFlatIP(vectors.shape[1])
     flat.add(vectors)

@@ -22,17 +22,26 @@ class Step(NamedTuple):
 
 
 STEPS: dict[str, Step] = {
-    "embed": Step("embed.cli:embed", "Turn documents into a folder of vectors."),
-    "build": Step("index.cli:build", "Build a generation of an index from a folder of vectors."),
-    "generations": Step("index.cli:generations", "List the generations of an index."),
-    "switch": Step("index.cli:switch", "Serve another generation of an index."),
-    "rollback": Step("index.cli:rollback", "Serve the generation that was served before."),
-    "verify": Step("index.cli:verify", "Check every byte of a generation against its hashes."),
-    "gc": Step("index.cli:gc", "Delete old generations and what killed builds left."),
+    "embed": Step("embed.cli:embed", "Embed documents into a vectors folder."),
+    "build": Step(
+        "index.cli:build", "Build a generation of an index from the vectors in DIR, and serve it when its gates hold."
+    ),
+    "generations": Step("index.cli:generations", "List the generations of index NAME, or of every index."),
+    "switch": Step("index.cli:switch", "Serve GENERATION of index NAME, once every byte of it is checked."),
+    "rollback": Step(
+        "index.cli:rollback", "Serve the generation of index NAME that was served before; once more goes forward again."
+    ),
+    "verify": Step(
+        "index.cli:verify",
+        "Check every byte of a generation of index NAME (default: the served one) against its hashes.",
+    ),
+    "gc": Step(
+        "index.cli:gc", "Delete old generations of index NAME (default: of every index) and what killed builds left."
+    ),
     "serve": Step("service.cli:serve", "Answer searches over HTTP, with a page for people."),
-    "search": Step("service.cli:search", "Search an index from the command line."),
-    "eval": Step("service.cli:evaluate", "Score an index against relevance judgements."),
-    "info": Step("index.cli:info", "Show this machine: cores, memory, SIMD units, versions."),
+    "search": Step("service.cli:search", "Search index NAME for TEXT, here or on a server."),
+    "eval": Step("service.cli:evaluate", "Score index NAME against relevance judgements in BEIR's format."),
+    "info": Step("index.cli:info", "Show this machine as perwatt may use it: cores, memory, SIMD units, versions."),
 }
 
 # The base class of each package's foreseen errors, looked up only once something was raised.

@@ -136,7 +136,7 @@ def index() -> str:
         table(header, rows)
         + f"\n\nBuilding a graph over {build['rows']:,} × {measured['figures']['dim']} takes {build['seconds']:.0f} s "
         f"on {build['threads']} threads and {build['peak_rss_mib']:,} MiB at most (recall@10 "
-        f"{build['recall']['value']:.3f} at its default effort). {conditions(measured)}"
+        f"{build['recall']:.3f} at its default effort). {conditions(measured)}"
     )
 
 

@@ -20,10 +20,16 @@ class PublicNames:
 
     def __init__(self) -> None:
         self._importers: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+        self._aliases: dict[str, str] = {}
 
     def note(self, module: str, tree: ast.Module, is_package: bool) -> None:
         """Remembers what `module` re-exports."""
         exported = _exported(tree)
+        for node in _statements(tree):
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Name) and is_private(node.value.id):
+                for target in node.targets:
+                    if public := _stands_for(target, module):
+                        self._aliases.setdefault(node.value.id, public)
         for node in _statements(tree):
             if not isinstance(node, ast.ImportFrom):
                 continue
@@ -42,6 +48,8 @@ class PublicNames:
         for _step in range(4):  # a re-export of a re-export; more than a few is a cycle
             if not any(part.startswith("_") for part in module.split(".")):
                 return module
+            if module in self._aliases:
+                return self._aliases[module]
             if not top:
                 return None
             importers = self._importers_of(module, top)
@@ -69,6 +77,19 @@ def _statements(node: ast.AST) -> Iterator[ast.AST]:
             yield from _statements(child)
         else:
             yield child
+
+
+def _stands_for(target: ast.expr, module: str) -> str | None:
+    """The public module name that an assignment gives to a private module.
+
+    collections.abc is made by `sys.modules[__name__] = _collections_abc` in 3.13.0 and by `abc = _collections_abc` in
+    collections/__init__.py since.
+    """
+    if isinstance(target, ast.Name) and not is_private(target.id):
+        return f"{module}.{target.id}"
+    if isinstance(target, ast.Subscript) and ast.unparse(target) == "sys.modules[__name__]":
+        return module
+    return None
 
 
 def _exported(tree: ast.Module) -> set[str] | None:

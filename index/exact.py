@@ -59,7 +59,8 @@ class Codes:
 def norms(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
     """Euclidean length of each row, in float64, so that nothing overflows or vanishes. NaN and inf come through."""
     wide = vectors.astype(np.float64)
-    return np.asarray(np.sqrt(np.einsum("ij,ij->i", wide, wide)), dtype=np.float64)
+    lengths: NDArray[np.float64] = np.sqrt(np.vecdot(wide, wide))
+    return lengths
 
 
 def unit_rows(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -100,8 +101,8 @@ def quantise_rows(vectors: NDArray[np.float32], step: float) -> tuple[NDArray[np
     wide = vectors.astype(np.float64)
     codes = np.clip(np.rint(wide / step), -127, 127)
     error = wide - codes * step
-    largest_error = float(np.sqrt(np.einsum("ij,ij->i", error, error)).max(initial=0.0))
-    length = np.sqrt(np.einsum("ij,ij->i", wide, wide))
+    largest_error = float(np.sqrt(np.vecdot(error, error)).max(initial=0.0))
+    length = np.sqrt(np.vecdot(wide, wide))
     return codes.astype(np.int8), largest_error, length
 
 

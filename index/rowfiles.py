@@ -54,13 +54,14 @@ class _Bytes:
         self._file = pa.memory_map(str(path))
         reader = pa.ipc.open_file(self._file)
         self._starts: list[int] = []
-        self._parts: list[tuple[NDArray[np.int64], memoryview]] = []
+        self._parts: list[tuple[memoryview, memoryview]] = []  # offsets as int64, and data
         row = 0
         for number in range(reader.num_record_batches):
             column = reader.get_batch(number).column(0)
             buffers: list[Any] = column.buffers()
             _, offsets, data = buffers
-            ends = np.frombuffer(offsets, np.int64)[column.offset : column.offset + len(column) + 1]
+            # A memory view gives Python integers, several times as fast as NumPy gives its own.
+            ends = memoryview(offsets).cast("B").cast("q")[column.offset : column.offset + len(column) + 1]
             self._starts.append(row)
             self._parts.append((ends, memoryview(data) if data is not None else memoryview(b"")))
             row += len(column)
@@ -107,8 +108,8 @@ class StringIds:
     def take(self, rows: NDArray[np.int64]) -> NDArray[Any]:
         """object array of str, None where the row is −1."""
         out = np.empty(rows.shape, object)
-        for place, row in np.ndenumerate(rows):
-            out[place] = self.external(int(row)) if row >= 0 else None
+        for query, found in enumerate(rows.tolist()):
+            out[query] = [self.external(row) if row >= 0 else None for row in found]
         return out
 
 

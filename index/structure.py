@@ -81,7 +81,7 @@ class Builder:
             self._rows,
             self._metric,
             held_out,
-            lambda searcher: self._measure(searcher, held_out, graph.EFFORTS),
+            lambda searcher: self._measure(searcher, held_out, graph.EFFORTS, far=True),
             self._threads,
             show=self._show,
         )
@@ -96,7 +96,7 @@ class Builder:
             self._rows,
             self._metric,
             held_out,
-            lambda searcher: self._measure(searcher, held_out, ivf.efforts(count)),
+            lambda searcher: self._measure(searcher, held_out, ivf.efforts(count), far=False),
             self._threads,
             show=self._show,
         )
@@ -109,7 +109,7 @@ class Builder:
         private = ivf.list_bytes(*self._rows.array.shape)
         return self._structure(index, searcher, ivf.EFFORT_UNIT, self._measured(held_out), parameters, private)
 
-    def _measure(self, searcher: Searcher, held_out: NDArray[np.int64], efforts: tuple[int, ...]) -> None:
+    def _measure(self, searcher: Searcher, held_out: NDArray[np.int64], efforts: tuple[int, ...], *, far: bool) -> None:
         def search(queries: NDArray[np.float32], k: int, effort: int) -> Found:
             return self._search(searcher, queries, k, effort)
 
@@ -119,8 +119,9 @@ class Builder:
 
         near = truth(far=False)
         self._points.extend(measuring.curve(search, near, efforts, self._target))
-        if self._l2 or self._target == 0:
-            return  # l2 is for vectors whose queries come from where they do, and no target asks for nothing
+        # l2 is for vectors whose queries come from where they do; in lists, what far queries lack lies in every list.
+        if not far or self._l2 or self._target == 0:
+            return
         self._far_effort = measuring.least_effort(search, truth(far=True), efforts, measuring.far_target(self._target))
         if self._far_effort > max(self._points).effort:
             found = search(near.queries, measuring.K, self._far_effort)

@@ -1,16 +1,17 @@
-"""The query path: admission → encode → search → payload → response, over HTTP.
+"""The query path over HTTP: admission → encode → search → payload → response.
 
-    app.py        the FastAPI application: routes in, problem+json out      envelope.py   what surrounds every request
-    requests.py   what a caller may ask            answers.py   what comes back       problems.py  why it did not
-    limits.py     how much may be asked            admission.py how much at once
-    search.py     one query: resolve → find → answer           batch.py     many of them in one request
-    batcher.py    texts that wait together are encoded together
-    served.py     which generations answer now, and how they are exchanged     loading.py   what is checked before
-    documents.py · embeddings.py · indexes.py · aliases.py · operations.py     the other nouns of the API
-    server.py     uvicorn, signals, a graceful end          page.py      the search page for people
-    cli.py        `perwatt serve`, `search`, `eval`         evaluate.py  nDCG, MRR and recall against judgements
+    server.py · settings.py      from settings to a listening process, and from a signal to its end
+    app.py · routes.py           the FastAPI application; one table of routes and their documentation (schema.py)
+    envelope.py · protocol.py    what surrounds every request: its id, a catch-all, a line in metrics.py
+    limits.py · admission.py     how much may be asked, how much at once, and until when
+    requests.py · answers.py     what a caller may ask and what comes back; problems.py says why it did not
+    search.py · batch.py         one query, resolve → find → answer; and many in one request
+    batcher.py                   texts that wait together are encoded together
+    served.py · loaded.py        which generation answers now, its exchange, its leases; loading.py checks it before
+    documents.py · embeddings.py · indexes.py · aliases.py · operations.py      the other nouns of the API
+    page.py · page/              the search page for people
+    cli.py                       `perwatt serve`, `search`, `eval` (asking.py, evaluate.py, terminal.py)
 
-What it is not: it builds nothing (`index` does), it trains and downloads nothing, and it terminates
-no TLS: a proxy in front does that. Filters, lexical search, keys and quotas are not there yet and
-are refused by name instead of ignored.
+What it is not: it builds nothing (`index` does), it trains and downloads nothing, and it terminates no TLS: a proxy in
+front does that. Filters, lexical search, keys and quotas are not there yet and are refused by name instead of ignored.
 """

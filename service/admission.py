@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from service.problems import Problem
@@ -60,25 +59,37 @@ class Admission:
     """Places for `concurrency` requests; belongs to one event loop."""
 
     def __init__(self, concurrency: int) -> None:
-        self._places = asyncio.Semaphore(concurrency)
+        self.places = asyncio.Semaphore(concurrency)
         self.working = 0
         self.waiting = 0
 
-    @asynccontextmanager
-    async def place(self, deadline: Deadline) -> AsyncIterator[None]:
-        """Held while a request is worked on. Raises Problem deadline-exceeded when none comes free
-        in time."""
-        if self._places.locked():
-            self.waiting += 1
+    def place(self, deadline: Deadline) -> Place:
+        """To be held (`async with`) while a request is worked on; raises Problem deadline-exceeded when none comes
+        free in time."""
+        return Place(self, deadline)
+
+
+class Place:
+    """A class and not a generator: entering and leaving a generator costs more than counting."""
+
+    __slots__ = ("_admission", "_deadline")
+
+    def __init__(self, admission: Admission, deadline: Deadline) -> None:
+        self._admission = admission
+        self._deadline = deadline
+
+    async def __aenter__(self) -> None:
+        admission = self._admission
+        if admission.places.locked():
+            admission.waiting += 1
             try:
-                await deadline.limit(self._places.acquire())
+                await self._deadline.limit(admission.places.acquire())
             finally:
-                self.waiting -= 1
+                admission.waiting -= 1
         else:
-            await self._places.acquire()  # does not wait
-        self.working += 1
-        try:
-            yield
-        finally:
-            self.working -= 1
-            self._places.release()
+            await admission.places.acquire()  # does not wait
+        admission.working += 1
+
+    async def __aexit__(self, *_: object) -> None:
+        self._admission.working -= 1
+        self._admission.places.release()

@@ -56,7 +56,7 @@ async def search_batch(request: Request) -> Response:
     deadline = deadline_of(running, batch.timeout_ms, start_s)
     results: list[BatchResult | BatchFailure | None] = [None] * len(batch.queries)
     async with running.admission.place(deadline):
-        with running.served.loaded(request.path_params["index"]).lease() as loaded:
+        with running.served.loaded(request.path_params["index"]) as loaded:
             embed_s = time.perf_counter()
             asked = await _resolve_all(running, loaded, batch, deadline, start_s, results)
             deadline.check()
@@ -130,7 +130,7 @@ async def _search_all(
     for (k, effort, exact), group in alike.items():
         vectors = np.stack([one.resolved.vector for one in group])
         try:
-            searched = await deadline.limit(loaded.search(vectors, k, effort, exact))
+            searched = await loaded.search(vectors, k, effort, exact, deadline)
         except Problem as problem:
             if problem.code == "deadline-exceeded":
                 raise

@@ -23,7 +23,7 @@ async def document(request: Request) -> Response:
             f"{len(fields)} fields were asked for, at most {limits.FIELDS} are allowed.",
             pointer="/fields",
         )
-    with running.served.loaded(request.path_params["index"]).lease() as loaded:
+    with running.served.loaded(request.path_params["index"]) as loaded:
         row = loaded.generation.row_of(wanted)
         if row is None:
             raise Problem("document-not-found", f"Generation {loaded.id} has no document {wanted!r}.")

@@ -30,6 +30,7 @@ from service.batcher import Batcher
 from service.errors import SettingsError
 from service.loading import encoder_for
 from service.metrics import Metrics
+from service.protocol import Protocol
 from service.running import Running
 from service.served import Served
 from service.settings import Settings
@@ -61,7 +62,7 @@ def load(settings: Settings) -> Running:
     machine = kernels.info()
     admission = Admission(settings.concurrency)
     metrics.watch(served, admission, machine)
-    batcher = None if encoder is None else Batcher(encoder, metrics.encode_batch.observe)
+    batcher = None if encoder is None else Batcher(encoder, metrics.encode_batch.observe, settings.threads)
     return Running(
         settings,
         served,
@@ -112,7 +113,7 @@ class _Server(uvicorn.Server):
             uvicorn.Config(
                 create_app(running),
                 loop="uvloop",
-                http="httptools",
+                http=Protocol,
                 ws="none",
                 lifespan="on",
                 log_config=None,

@@ -46,9 +46,10 @@ def test_recall_reaches_its_target_on_queries_from_outside(built: Path, stranger
 
 def test_half_the_effort_misses_the_target(built: Path, strangers: NDArray[np.float32]) -> None:
     with open_generation(built) as generation:
-        half = measured(generation, strangers, max(1, generation.default_effort // 2))
+        effort = generation.effort_for(0.95)
+        half = measured(generation, strangers, max(1, effort // 2))
         assert half < 0.95 - 0.01
-        assert half < measured(generation, strangers, None) - 0.01
+        assert half < measured(generation, strangers, effort) - 0.01
 
 
 def test_recall_is_the_same_after_every_reload(built: Path, strangers: NDArray[np.float32]) -> None:
@@ -68,7 +69,7 @@ def test_the_curve_rises_and_effort_for_reads_it(built: Path) -> None:
         assert efforts == sorted(set(efforts))
         assert all(later >= earlier - 0.005 for earlier, later in pairwise(recalls))
         assert all(p["low"] <= p["recall"] <= p["high"] for p in curve)
-        assert generation.default_effort == generation.effort_for(0.95)
+        assert generation.default_effort in efforts
         for wanted in (0.5, 0.9, 0.95, 0.98):
             effort = generation.effort_for(wanted)
             assert all(p["low"] < wanted for p in curve if p["effort"] < effort)
@@ -130,3 +131,47 @@ def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
 def test_the_interval_is_honest_when_no_query_differs(share: float) -> None:
     low, high = recall.interval(np.full(100, share))
     assert (low, high) == pytest.approx((0.963, 1.0) if share else (0.0, 0.037), abs=0.001)
+
+
+def test_far_queries_lie_at_the_stated_cosine_and_keep_their_length() -> None:
+    rows = np.random.default_rng(3).standard_normal((50, 24)).astype(np.float32) * 7
+    far = recall.far_from(rows)
+    lengths = np.linalg.norm(rows, axis=1)
+    assert np.allclose(np.linalg.norm(far, axis=1), lengths, rtol=1e-5)
+    assert np.allclose((far * rows).sum(1) / lengths**2, recall.FAR_COSINE, atol=1e-5)
+    assert np.array_equal(far, recall.far_from(rows))
+
+
+def test_a_vector_without_direction_or_room_to_turn_stays_finite() -> None:
+    assert np.isfinite(recall.far_from(np.zeros((1, 8), np.float32))).all()
+    assert np.isfinite(recall.far_from(np.ones((1, 1), np.float32))).all()
+
+
+def test_the_least_effort_is_the_first_that_reaches_the_target() -> None:
+    truth = recall.Truth(np.arange(1), np.zeros((1, 2), np.float32), np.arange(10, 0, -1, dtype=np.float32)[None])
+    hits = {1: 2, 4: 8, 16: 9}
+
+    def search(_queries: NDArray[np.float32], _k: int, effort: int) -> exact.Found:
+        found = np.arange(10)[None] < hits[effort]
+        scores = np.where(found, truth.scores, -np.inf).astype(np.float32)
+        return exact.Found(np.where(found, 1, -1), scores, np.ones(1, np.int64))
+
+    efforts = {target: recall.least_effort(search, truth, (1, 4, 16), target) for target in (0.1, 0.5, 0.8, 0.9, 1.0)}
+    assert efforts == {0.1: 1, 0.5: 4, 0.8: 4, 0.9: 16, 1.0: 16}
+
+
+def test_the_default_effort_also_does_for_queries_far_from_the_data(
+    built: Path, strangers: NDArray[np.float32]
+) -> None:
+    with open_generation(built) as generation:
+        assert generation.default_effort >= generation.effort_for(0.95)
+        if generation.family == "graph":
+            assert measured(generation, recall.far_from(strangers), None) >= recall.far_target(0.95) - 0.02
+
+
+def test_l2_is_served_by_its_held_out_rows_alone(tmp_path: Path) -> None:
+    path = build_generation(
+        clustered(COUNT, DIM), names(COUNT), root=tmp_path, name="l2", family="graph", metric="l2", recall_target=0.95
+    )
+    with open_generation(path) as generation:
+        assert generation.default_effort == generation.effort_for(0.95)

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from indexing import clustered, names
 
-from index import Root, build_generation, open_generation, verify
+from index import GenerationError, Root, build_generation, open_generation, verify
 from index.staging import staging
 
 COUNT, DIM = 2500, 32
@@ -223,3 +223,55 @@ def test_a_root_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         closed.mkdir(mode=0o500)
         with pytest.raises(Exception, match="Permission denied"):
             build_generation(clustered(5, 4), names(5), root=closed, name="test")
+
+
+def test_everything_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A power cut may come at any moment: bytes first, then the name, then the folder that holds the name."""
+    events: list[tuple[str, str]] = []
+    fsync, rename, replace = os.fsync, Path.rename, Path.replace
+
+    def recorded_fsync(handle: int) -> None:
+        events.append(("fsync", Path(f"/proc/self/fd/{handle}").readlink().name))
+        fsync(handle)
+
+    def recorded_rename(self: Path, target: Path) -> Path:
+        events.append(("rename", Path(target).name))
+        return rename(self, target)
+
+    def recorded_replace(self: Path, target: Path) -> Path:
+        events.append(("rename", Path(target).name))
+        return replace(self, target)
+
+    monkeypatch.setattr(os, "fsync", recorded_fsync)
+    monkeypatch.setattr(Path, "rename", recorded_rename)
+    monkeypatch.setattr(Path, "replace", recorded_replace)
+    path = build_generation(clustered(300, 8), names(300), root=tmp_path, name="test", payload=[{}] * 300)
+    named = events.index(("rename", path.name))
+    before = {name for what, name in events[:named] if what == "fsync"}
+    assert before >= {file.name for file in path.iterdir()} | {f".building-{path.name}"}
+    assert ("fsync", "test") in events[named:]
+    switched = events.index(("rename", "current"))
+    assert switched > named
+    assert events[switched - 1][0] == "fsync"
+    assert events[switched - 1][1].startswith(".current.")
+    assert events[switched + 1] == ("fsync", "test")
+
+
+def test_a_file_that_does_not_answer_as_memory_did_is_not_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if the writer, the disk or the reader had a defect that leaves a valid file with other vectors in it."""
+    from index import build
+
+    write = build._write_faiss
+
+    def defective(index: Any, path: Path) -> None:
+        index.reset()
+        index.add(clustered(300, 8, seed=123))
+        write(index, path)
+
+    monkeypatch.setattr(build, "_write_faiss", defective)
+    with pytest.raises(GenerationError, match="does not answer as the index that was written into it"):
+        build_generation(clustered(300, 8), names(300), root=tmp_path, name="test")
+    assert Root(tmp_path).generations("test") == []
+    assert not list((tmp_path / "test").glob(".building-*"))

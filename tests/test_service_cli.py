@@ -152,7 +152,7 @@ def test_eval_folds_chunks_to_documents(own_root: Path, tmp_path: Path, fp32_enc
 
 def test_scifact_gives_the_published_figure(data_folder: Path, tmp_path: Path, fp32_encoder: Any) -> None:
     """nDCG@10 0.64508 and recall@100 0.92500: MTEB's results for all-MiniLM-L6-v2, exact, title + text."""
-    corpus = [json.loads(line) for line in (data_folder / "scifact" / "corpus.jsonl").open()]
+    corpus = [json.loads(line) for line in (data_folder / "scifact" / "corpus.jsonl").read_text().splitlines()]
     texts = [f"{row['title']} {row['text']}".strip() for row in corpus]
     build_generation(
         fp32_encoder.encode(texts),

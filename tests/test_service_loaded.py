@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -30,9 +31,17 @@ def loaded(root: Path) -> Any:
 QUERY = np.ones((1, 8), np.float32)
 
 
+def patience() -> Deadline:
+    return Deadline(60_000, time.perf_counter())
+
+
+def search(loaded: Loaded) -> Any:
+    return loaded.search(QUERY, 5, None, False, patience())
+
+
 def test_a_retired_generation_closes_with_its_last_lease(loaded: Loaded) -> None:
-    with loaded.lease():
-        with loaded.lease():
+    with loaded:
+        with loaded:
             loaded.retire()
         assert not loaded.closed
         assert loaded.payload(0, None)
@@ -40,7 +49,7 @@ def test_a_retired_generation_closes_with_its_last_lease(loaded: Loaded) -> None
 
 
 def test_a_generation_nobody_holds_closes_when_it_is_retired(loaded: Loaded) -> None:
-    with loaded.lease():
+    with loaded:
         pass
     assert not loaded.closed
     loaded.retire()
@@ -53,8 +62,8 @@ def test_a_search_that_outlives_its_request_keeps_the_generation_open(
     monkeypatch.setattr(module, "INLINE_S", 0.0)  # every search goes to the search thread
 
     async def work() -> None:
-        with loaded.lease():
-            search = asyncio.create_task(loaded.search(np.repeat(QUERY, 20_000, axis=0), 10, exact=True))
+        with loaded:
+            search = asyncio.create_task(loaded.search(np.repeat(QUERY, 20_000, axis=0), 10, None, True, patience()))
             await asyncio.sleep(0.001)
             search.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -69,22 +78,20 @@ def test_a_search_that_outlives_its_request_keeps_the_generation_open(
 
 
 def test_inline_or_in_the_thread_the_answer_is_the_same(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
-    inline = asyncio.run(loaded.search(QUERY, 5))
+    inline = asyncio.run(search(loaded))
     monkeypatch.setattr(module, "INLINE_S", 0.0)
-    threaded = asyncio.run(loaded.search(QUERY, 5))
+    threaded = asyncio.run(search(loaded))
     assert inline.found.rows.tolist() == threaded.found.rows.tolist()
     assert inline.found.scores.tolist() == threaded.found.scores.tolist()
 
 
 def test_a_deadline_cuts_a_long_search_short(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
-    import time
-
     monkeypatch.setattr(module, "INLINE_S", 0.0)
 
     async def work() -> None:
         deadline = Deadline(1, time.perf_counter())
         with pytest.raises(Problem) as caught:
-            await deadline.limit(loaded.search(np.repeat(QUERY, 50_000, axis=0), 10, exact=True))
+            await loaded.search(np.repeat(QUERY, 50_000, axis=0), 10, None, True, deadline)
         assert caught.value.code == "deadline-exceeded"
 
     asyncio.run(work())

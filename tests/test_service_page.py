@@ -28,9 +28,9 @@ FLAGS = [
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    chromium = os.environ.get("PERWATT_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
-        pytest.skip("no Chromium on this machine; install it or name it in CHROMIUM to test the page")
+        pytest.fail("no Chromium on this machine; `make test` installs one, and PERWATT_CHROMIUM names another")
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
         yield running
@@ -57,7 +57,7 @@ def page(browser: Browser, server: Server) -> Iterator[Page]:
     page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("request", note)
-    page.goto(f"{server.url}/?index=docs")
+    page.goto(f"{server.url}/?q=")
     expect(page.locator("#facts")).to_contain_text("docs")
     yield page
     page.close()
@@ -83,6 +83,14 @@ def test_typing_finds_and_says_how(page: Page, root: Path) -> None:
     footer = page.locator("#facts")
     for fact in ("docs", "22", Root(root).alias("docs").generation, "all-MiniLM-L6-v2 · fp32", "exact"):
         expect(footer).to_contain_text(fact)
+
+
+def test_an_index_that_words_can_search_is_the_first_choice(browser: Browser, server: Server) -> None:
+    page = open_page(browser, server.url)
+    expect(page.locator("#index option")).to_have_text(["docs", "bare"])
+    expect(page.locator("#facts")).to_contain_text("22")
+    expect(page.locator("#query")).to_be_focused()
+    page.close()
 
 
 def test_a_hit_opens_to_its_whole_payload(page: Page) -> None:
@@ -152,7 +160,7 @@ def test_the_address_keeps_the_search(page: Page) -> None:
     expect(page.locator("#query")).to_have_value("tuning & strings?")
     expect(page.locator("#hits > li")).to_have_count(5)
     expect(page.locator("#hits h2").first).to_have_text("Tuning a guitar")
-    assert "index=docs" in page.url
+    assert "index=" not in page.url  # it is the first
 
 
 def test_an_answer_that_was_overtaken_is_dropped(page: Page) -> None:
@@ -184,13 +192,14 @@ def test_an_index_of_bare_vectors_says_so_before_and_after_a_search(page: Page) 
     notice = page.locator("#notice")
     expect(notice).to_contain_text("knows no model to encode a text with")
     expect(notice).to_contain_text("invalid-value · urn:request:")
+    assert "index=bare" in page.url
     page.locator("#index").select_option("docs")
     expect(notice).not_to_be_visible()
     expect(page.locator("#hits > li")).to_have_count(10)
 
 
 def test_a_server_that_is_gone_is_said_in_words(browser: Browser, server: Server) -> None:
-    page = open_page(browser, f"{server.url}/?index=docs")
+    page = open_page(browser, f"{server.url}/?q=")
     search(page, "lava")
     page.route("**/search", lambda route: route.abort())
     page.locator("#query").fill("lava and ash")
@@ -208,7 +217,7 @@ def test_a_server_that_is_gone_is_said_in_words(browser: Browser, server: Server
 def test_nothing_overflows_and_text_stands_out(
     browser: Browser, server: Server, size: tuple[int, int], scheme: str
 ) -> None:
-    page = open_page(browser, f"{server.url}/?index=docs&q=markup+injection", size, scheme)
+    page = open_page(browser, f"{server.url}/?q=markup+injection", size, scheme)
     expect(page.locator("#hits > li")).to_have_count(10)
     for state in ("closed", "open"):
         if state == "open":

@@ -148,6 +148,7 @@ def test_a_nesting_bomb_inside_a_batch_is_refused(client: httpx.Client) -> None:
         ({"text": "a", "timeout_ms": 60_001}, "invalid-value", "/timeout_ms"),
         ({"vector": [0.0] * 384}, "invalid-value", "/vector"),
         ({"vector": [1e39] + [0.0] * 383}, "invalid-value", "/vector/0"),
+        ({"vector": [1e38] * 384}, "invalid-value", "/vector"),
         ({"vector": ["1"] * 384}, "invalid-value", "/vector/0"),
         ({"vector": [None] * 384}, "invalid-value", "/vector/0"),
         ({"vector": {"0": 1}}, "invalid-value", "/vector"),
@@ -285,6 +286,18 @@ def test_no_documentation_page_reaches_for_another_host(client: httpx.Client) ->
 def test_a_search_out_of_time_is_504(client: httpx.Client) -> None:
     problem = refused(client.post(SEARCH, json={"text": "word " * 1600, "timeout_ms": 1}), 504, "deadline-exceeded")
     assert problem["timeout_ms"] == 1
+
+
+def test_bytes_that_are_not_http_are_answered_as_a_problem(server: Server) -> None:
+    with socket.create_connection(("127.0.0.1", int(server.url.rsplit(":", 1)[1])), 10) as connection:
+        connection.sendall(b"nonsense\r\n\r\n")
+        answer = b""
+        while chunk := connection.recv(65536):
+            answer += chunk
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"content-type: application/problem+json" in head
+    assert json.loads(body)["status"] == 400
 
 
 def test_a_caller_who_hangs_up_in_the_middle_harms_nobody(server: Server) -> None:

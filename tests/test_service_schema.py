@@ -28,7 +28,7 @@ api = schemathesis.openapi.from_dict(
 
 
 @api.parametrize()
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
 def test_the_server_does_what_the_document_says(case: Any, server: Server) -> None:
     response = case.call(base_url=server.url)
     not_for_here: list[Any] = [

@@ -10,9 +10,9 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from serving import ARTICLES, Server, documents
+from serving import ARTICLES, Server, documents, serving
 
-from index import Root, open_generation
+from index import Root, build_generation, open_generation
 
 pytest_plugins = ["serving_fixtures"]
 
@@ -184,3 +184,29 @@ def test_many_at_once_each_get_their_own_answer(server: Server) -> None:
         titles = [title for title, _, _ in ARTICLES]
         found = list(pool.map(lambda title: ask(client, text=title, k=1)["hits"][0]["payload"]["title"], titles * 3))
     assert found == titles * 3
+
+
+def test_a_graph_is_walked_and_searched_exactly_when_asked(own_root: Path, tmp_path: Path) -> None:
+    generator = np.random.default_rng(8)
+    vectors = generator.standard_normal((3000, 16), np.float32)
+    build_generation(vectors, list(range(3000)), root=own_root, name="walked", family="graph", metric="cosine")
+    query = generator.standard_normal(16, np.float32)
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    truth = np.argsort(-(unit @ (query / np.linalg.norm(query))), kind="stable")[:10].tolist()
+    with serving(own_root, tmp_path, "walked") as server, server.client() as client:
+
+        def found(**params: Any) -> tuple[list[int], dict[str, Any]]:
+            answer = ask(client, "/v1/indexes/walked/search", vector=query.tolist(), params=params)
+            return [int(hit["id"]) for hit in answer["hits"]], answer
+
+        exact, answer = found(exact=True)
+        assert exact == truth
+        assert (answer["coverage"]["exact"], answer["usage"]["vectors_scored"]) == (True, 3000)
+        little, much = found(effort=10), found(effort=500)
+        assert not much[1]["coverage"]["exact"]
+        assert little[1]["usage"]["vectors_scored"] < much[1]["usage"]["vectors_scored"] < 3000
+        assert much[0] == truth
+        described = client.get("/v1/indexes/walked").json()
+        assert 0.95 <= described["recall"]["low"] <= described["recall"]["value"] <= described["recall"]["high"] <= 1
+        assert described["default_effort"] >= 1
+        assert re.search(r"recall@10 0\.9\d\d|recall@10 1\.000", "".join(server.said))

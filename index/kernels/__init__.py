@@ -1,8 +1,8 @@
 """The native kernels: which instruction-set units this machine can run, and the one that is in use.
 
-The build holds one unit for each instruction set of its architecture (kernels.hpp has their numeric contract). The
-best that the processor supports is chosen when this module is imported; `PERWATT_ISA` names another, for a
-measurement or to rule a unit out. A name that is unknown or cannot run here is refused at once: falling back in
+The build holds one unit for each instruction set of its architecture (kernels.hpp says what they compute and how
+exactly). The best that the processor supports is chosen when this module is imported; `PERWATT_ISA` names another, for
+a measurement or to rule a unit out. A name that is unknown or cannot run here is refused at once: falling back in
 silence would make every figure measured afterwards a figure of something else.
 """
 

@@ -1,4 +1,4 @@
-// The numeric contract of the distance kernels, and the table each instruction set fills.
+// What the distance kernels compute and how exactly, and the table that each instruction set fills.
 //
 // Every unit (scalar.cpp, avx2.cpp, ...) is one translation unit compiled with its own flags and offers the
 // same six functions. They only compute: no allocation, no threads, no exceptions, no Python, and no standard

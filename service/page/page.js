@@ -195,6 +195,7 @@ kChoice.addEventListener("change", search);
 async function start() {
   try {
     indexes = (await api("/v1/indexes")).content.indexes;
+    indexes.sort((a, b) => Number(!a.model) - Number(!b.model)); // those that words can search come first
   } catch (problem) {
     trouble(problem);
     return;
