@@ -80,20 +80,23 @@ NB_MODULE(_native, m) {
 
   m.def("scan_f32",
         [](Matrix<const float> queries, Matrix<const float> vectors, bool l2, int64_t first_row,
-           Matrix<int64_t> rows, Matrix<float> scores, Vector<int64_t> rescored, const std::string& unit) {
+           Matrix<int64_t> rows, Matrix<float> scores, Vector<int64_t> rescored, std::optional<Vector<const uint64_t>> keep, const std::string& unit) {
           const Kernels& kernels = unit_named(unit);
-          const Scan scan = scan_of(queries, vectors, l2, first_row, rows, scores, rescored);
+          Scan scan = scan_of(queries, vectors, l2, first_row, rows, scores, rescored);
+          scan.batch.keep = kept_rows(keep, static_cast<size_t>(first_row) + vectors.shape(0));
           nb::gil_scoped_release unlocked;
           scan_f32(kernels, scan.rows, scan.batch, scan.answer);
         },
         "queries"_a.noconvert(), "vectors"_a.noconvert(), "l2"_a, "first_row"_a, "rows"_a.noconvert(),
-        "scores"_a.noconvert(), "rescored"_a.noconvert(), "unit"_a = "");
+        "scores"_a.noconvert(), "rescored"_a.noconvert(), "keep"_a.noconvert().none() = nb::none(),
+        "unit"_a = "");
   m.def("scan_i8",
         [](Matrix<const float> queries, Matrix<const float> vectors, Matrix<const int8_t> codes, double step,
            double error_norm, double row_norm, Vector<const float> square_norms, bool l2, int64_t first_row,
-           Matrix<int64_t> rows, Matrix<float> scores, Vector<int64_t> rescored, const std::string& unit) {
+           Matrix<int64_t> rows, Matrix<float> scores, Vector<int64_t> rescored, std::optional<Vector<const uint64_t>> keep, const std::string& unit) {
           const Kernels& kernels = unit_named(unit);
-          const Scan scan = scan_of(queries, vectors, l2, first_row, rows, scores, rescored);
+          Scan scan = scan_of(queries, vectors, l2, first_row, rows, scores, rescored);
+          scan.batch.keep = kept_rows(keep, static_cast<size_t>(first_row) + vectors.shape(0));
           require(codes.shape(0) == vectors.shape(0) && codes.shape(1) == vectors.shape(1),
                   "codes and vectors must have the same shape");
           require(codes.shape(0) == 0 || codes.shape(1) == 1 || codes.stride(1) == 1,
@@ -109,7 +112,8 @@ NB_MODULE(_native, m) {
         },
         "queries"_a.noconvert(), "vectors"_a.noconvert(), "codes"_a.noconvert(), "step"_a, "error_norm"_a,
         "row_norm"_a, "square_norms"_a.noconvert(), "l2"_a, "first_row"_a, "rows"_a.noconvert(),
-        "scores"_a.noconvert(), "rescored"_a.noconvert(), "unit"_a = "");
+        "scores"_a.noconvert(), "rescored"_a.noconvert(), "keep"_a.noconvert().none() = nb::none(),
+        "unit"_a = "");
   m.def("rescore",
         [](Matrix<const float> queries, Matrix<const float> vectors, Matrix<const int64_t> candidates, bool l2,
            Matrix<int64_t> rows, Matrix<float> scores, Vector<int64_t> rescored, const std::string& unit) {

@@ -2,7 +2,6 @@
 // memory of its walks.
 #include "graph_object.hpp"
 
-#include <nanobind/stl/optional.h>
 #include <nanobind/stl/tuple.h>
 
 #include <mutex>
@@ -60,12 +59,7 @@ class Graph {
     require(vectors.shape(0) == view_.count && vectors.shape(1) == view_.dim, "vectors must be those of the graph");
     require(frontier >= kGroup && frontier <= (size_t{1} << 24), "the frontier must be 32 to 2^24");
     require(rows.shape(1) <= view_.count, "k must not be larger than the graph");
-    const uint64_t* bits = nullptr;
-    if (keep) {
-      require(keep->shape(0) == (view_.count + 63) / 64 && (keep->shape(0) < 2 || keep->stride(0) == 1),
-              "keep must have a bit for each row");
-      bits = keep->data();
-    }
+    const uint64_t* bits = kept_rows(keep, view_.count);
     nb::gil_scoped_release unlocked;
     std::unique_ptr<Scratch> scratch = borrow();
     perwatt::search(kernels, view_, signs_.data(), scan.rows, {margin, frontier}, bits, scan.batch, *scratch,

@@ -3,6 +3,7 @@
 
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 
 #include <stdexcept>
@@ -60,6 +61,14 @@ inline Scan scan_of(const Matrix<const float>& queries, const Matrix<const float
   return {{vectors.data(), stride_of(vectors), vectors.shape(0), dim, l2 ? Metric::l2 : Metric::ip},
           {queries.data(), count, k, first_row},
           {rows.data(), scores.data(), rescored.data()}};
+}
+
+// The words of a filter that covers `count` rows, or null.
+inline const uint64_t* kept_rows(const std::optional<Vector<const uint64_t>>& keep, size_t count) {
+  if (!keep) return nullptr;
+  require(keep->shape(0) >= (count + 63) / 64 && (keep->shape(0) < 2 || keep->stride(0) == 1),
+          "keep must have a bit for each row");
+  return keep->data();
 }
 
 }  // namespace perwatt
