@@ -10,16 +10,16 @@ PORT     ?= 8000
 BIN     := $(VENV)/bin
 LOCKS   := deploy/locks
 INDEX   := python-$(PACKAGES)
-SOURCES := $(wildcard index/kernels/*.cpp index/kernels/*.hpp index/kernels/CMakeLists.txt)
+SOURCES := $(wildcard $(foreach package,index embed,$(addprefix $(package)/kernels/,*.cpp *.hpp CMakeLists.txt)))
 
 # One thread of native work a process is right for serving; the steps that may use every core ask for it themselves.
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help setup run test check bench clean lock setup-torch setup-test
+.PHONY: help setup run test test-arm64 check bench clean lock setup-torch setup-test
 .DELETE_ON_ERROR:
 
 help: ## show this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.built ## create .venv with what serving needs, and build the native kernels
 
@@ -29,6 +29,10 @@ run: $(DATA)/indexes/$(INDEX)/current ## embed Python's docstrings, build an ind
 test: setup-test ## check the code and run every test
 	$(MAKE) --no-print-directory check
 	PERWATT_CHROMIUM="$$(deploy/ci/chromium.sh $(VENV))" $(BIN)/python -m pytest
+
+test-arm64: setup-test ## cross-compile the kernels for arm64 and run their tests under emulation
+	deploy/ci/arm64-tools.sh
+	$(BIN)/python -m pytest -m arm64
 
 check: setup-test ## formatting, lint, types
 	$(BIN)/ruff format --check --quiet .

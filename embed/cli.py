@@ -4,12 +4,12 @@ import re
 import shlex
 import sys
 from pathlib import Path
-from typing import Literal
 
 import click
 from loky import cpu_count
 
 from embed.documents import Faults, FieldNames, NoSuchInputError
+from embed.encoder import Backend, Encoder
 from embed.inputs import FORMATS, find_sources, read_documents
 from embed.pipeline import Settings, embed_documents
 from embed.progress import Silent, Terminal, format_seconds
@@ -56,7 +56,11 @@ from embed.record import Record, peak_rss_bytes
     "--precision", type=click.Choice(["fp32", "int8"]), help="Precision of the model's weights and arithmetic."
 )
 @click.option(
-    "--backend", type=click.Choice(["onnx", "torch"]), default="onnx", show_default=True, help="What runs the model."
+    "--backend",
+    type=click.Choice(["auto", "native", "onnx", "torch"]),
+    default="auto",
+    show_default=True,
+    help="What runs the model.",
 )
 @click.option("--threads", type=click.IntRange(1), help="Threads.  [default: the cores this process may use]")
 @click.option("--quiet", is_flag=True, help="No progress and no summary; warnings and errors only.")
@@ -75,7 +79,7 @@ def embed(
     embedded_from: tuple[Path, ...],
     model: str | None,
     precision: str | None,
-    backend: Literal["onnx", "torch"],
+    backend: Backend,
     threads: int | None,
     quiet: bool,
 ) -> None:
@@ -99,10 +103,13 @@ def embed(
     from embed.chunks import Chunker
 
     threads = threads or cpu_count()
-    record = Record(backend=backend, threads=threads)
+    record = Record(threads=threads)
     faults = Faults(on_error)
     names = FieldNames(id_field, text_field, title_field, number_rows)
     encoder = load_encoder(model, precision=precision, backend=backend, threads=threads)
+    record.backend = encoder.backend
+    if backend == "auto" and (why := not_native(encoder, model)):
+        _warn(f"the model runs on {encoder.backend}, not on perwatt's own kernels: {why}")
     chunker = None
     if chunk_tokens:
         model_prefix = encoder.fingerprint.document_prefix
@@ -141,6 +148,16 @@ def embed(
         click.echo(summary(record, out, encoder.fingerprint.max_length, chunker is not None), err=True)
 
 
+def not_native(encoder: Encoder, model: str | None) -> str | None:
+    """Why `auto` took another backend than our kernels, or None when it took them."""
+    from embed.models import find_model
+    from embed.native_encoder import unsuited
+
+    if encoder.backend.startswith("native"):
+        return None
+    return unsuited(find_model(model)) or f"they run int8, and {encoder.fingerprint.precision} was asked for"
+
+
 def skipped(faults: Faults) -> str:
     """What --on-error skip left out: the first few and how many in all."""
     more = faults.skipped - len(faults.first)
@@ -174,3 +191,19 @@ def summary(record: Record, out: Path, max_length: int, chunked: bool) -> str:
 
 def _warn(message: str) -> None:
     click.echo(f"perwatt: {message}", err=True)
+
+
+@click.command("encode")
+@click.option("--model", metavar="NAME|DIR", help="A BERT-shaped model.  [default: all-MiniLM-L6-v2]")
+@click.option("--rounds", type=click.IntRange(1), default=7, show_default=True, help="Rounds; the fastest counts.")
+@click.option("--json", "path", type=click.Path(path_type=Path, dir_okay=False), help="Write every figure here.")
+def bench_encode(model: str | None, rounds: int, path: Path | None) -> None:
+    """Time text to vector beside ONNX Runtime, OpenVINO and sentence-transformers."""
+    import json
+
+    from embed.bench_encode import measure, table
+
+    figures = measure(model, rounds)
+    if path:
+        path.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    click.echo(table(figures))

@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from embed.errors import ModelError
@@ -31,14 +32,25 @@ def prepared_graph(folder: ModelFolder, precision: str, weights_sha256: str) -> 
     recipe = [RECIPE, weights_sha256, precision, limit, folder.pooling, folder.normalize]
     recipe.append(hashlib.sha256(json.dumps(folder.config, sort_keys=True).encode()).hexdigest())
     name = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:24]
-    target = cache_folder() / f"{folder.path.name}-{precision}-{name}.onnx"
+    return cached(
+        f"{folder.path.name}-{precision}-{name}.onnx",
+        lambda target: _make(folder, precision, limit, target),
+    )
+
+
+def cached(name: str, make: Callable[[Path], None]) -> Path:
+    """The path of `name` in the cache, written by `make` first if it is not there or not what was written.
+
+    Raises ModelError when the cache cannot be written.
+    """
+    target = cache_folder() / name
     if target.is_file() and _intact(target):
         return target
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".making-") as making:
             made = Path(making) / target.name
-            _make(folder, precision, limit, made)
+            make(made)
             digest = sha256_file(made)
             with made.open("rb") as file:
                 os.fsync(file.fileno())
@@ -47,7 +59,7 @@ def prepared_graph(folder: ModelFolder, precision: str, weights_sha256: str) -> 
             made.replace(target)
     except OSError as error:
         raise ModelError(
-            f"The model's graph cannot be written to {target.parent}: {error.strerror or error}. "
+            f"The prepared model cannot be written to {target.parent}: {error.strerror or error}. "
             "Free some space there, or set PERWATT_CACHE to a folder that can be written."
         ) from None
     return target

@@ -8,6 +8,7 @@ replaced here.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 from tokenizers import Tokenizer
 
@@ -22,7 +23,12 @@ class Tokens:
         self._lower_case = folder.lower_case
         self._cut = _load(folder)
         self._cut.enable_truncation(folder.max_length)
-        self._whole = _load(folder)
+        self._folder = folder
+
+    @cached_property
+    def _whole(self) -> Tokenizer:
+        """Loaded when a text is first cut into chunks: a search never is."""
+        return _load(self._folder)
 
     def ids(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text with special tokens, cut at the model's length."""

@@ -21,7 +21,7 @@ class TorchEncoder:
         if fingerprint.precision != "fp32":
             raise ModelError(
                 f"--backend torch runs fp32 only, {fingerprint.precision} was asked for. "
-                "Leave --precision out, or use --backend onnx."
+                "Leave --precision out, or use another backend."
             )
         try:
             import torch
@@ -29,9 +29,10 @@ class TorchEncoder:
         except ImportError:
             raise ModelError(
                 "--backend torch needs PyTorch and sentence-transformers, which are not installed. "
-                "Install perwatt with its torch extra (make setup-torch), or use --backend onnx."
+                "Install perwatt with its torch extra (make setup-torch), or use another backend."
             ) from None
         torch.set_num_threads(threads)
+        self._backend = f"torch {torch.__version__}"
         self._fingerprint = fingerprint
         self._tokens = Tokens(folder)
         self._model = SentenceTransformer(str(folder.path), device="cpu").eval()
@@ -43,6 +44,10 @@ class TorchEncoder:
     @property
     def dim(self) -> int:
         return self._fingerprint.dim
+
+    @property
+    def backend(self) -> str:
+        return self._backend
 
     def encode(self, texts: Sequence[str], kind: Kind = "document") -> Vectors:
         return self.encode_counted(texts, kind)[0]

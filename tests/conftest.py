@@ -62,17 +62,30 @@ def make_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
     from embed.models import find_model
 
-    def make(kind: str = "bert", pooling: str = "mean", normalize: bool = True, **changes: Any) -> Path:
+    def make(
+        kind: str = "bert",
+        pooling: str = "mean",
+        normalize: bool = True,
+        hidden: int = 48,
+        heads: int = 4,
+        inner: int = 96,
+        max_length: int = 32,
+        **changes: Any,
+    ) -> Path:
         torch.manual_seed(5)
         folder = tmp_path_factory.mktemp(f"{kind}-{pooling}")
         bare = folder / "bare"
         if kind == "bert":
             config = transformers.BertConfig(
-                hidden_size=48, num_hidden_layers=2, num_attention_heads=4, intermediate_size=96, **changes
+                hidden_size=hidden,
+                num_hidden_layers=2,
+                num_attention_heads=heads,
+                intermediate_size=inner,
+                **changes,
             )
             network = transformers.BertModel(config)
         else:
-            config = transformers.DistilBertConfig(dim=48, n_layers=2, n_heads=4, hidden_dim=96, **changes)
+            config = transformers.DistilBertConfig(dim=hidden, n_layers=2, n_heads=heads, hidden_dim=inner, **changes)
             network = transformers.DistilBertModel(config)
         # Fresh weights are so small that every text would give nearly the same vector.
         with torch.no_grad():
@@ -81,8 +94,8 @@ def make_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         network.eval().save_pretrained(bare)
         for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt"):
             shutil.copy(find_model().path / name, bare / name)
-        body = Transformer(str(bare), max_seq_length=32)
-        modules = [body, Pooling(48, pooling_mode=pooling)] + ([Normalize()] if normalize else [])
+        body = Transformer(str(bare), max_seq_length=max_length)
+        modules = [body, Pooling(hidden, pooling_mode=pooling)] + ([Normalize()] if normalize else [])
         saved = folder / "model"
         SentenceTransformer(modules=modules, device="cpu").save_pretrained(str(saved))
         return saved

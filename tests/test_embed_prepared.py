@@ -62,7 +62,7 @@ def test_smaller_weights_for_cpus_that_saturate_stay_within_tolerance(
 ) -> None:
     save(bert_graph(find_model(), "int8", weight_limit=63), tmp_path / "model.onnx")
     session = ort.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
-    encoder = load_encoder(precision="int8")
+    encoder = load_encoder(precision="int8", backend="onnx")
     encoder._session = session  # type: ignore[attr-defined]
     near = (encoder.encode(texts) * fp32_encoder.encode(texts)).sum(1)
     assert near.min() > encoder.fingerprint.tolerance

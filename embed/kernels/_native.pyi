@@ -1,0 +1,34 @@
+from numpy import float32, int8, int32, uint16
+from numpy.typing import NDArray
+
+def units() -> list[tuple[str, bool]]: ...
+def group(unit: str) -> int: ...
+def spin(unit: str, rounds: int) -> int: ...
+
+class Bert:
+    def __init__(
+        self,
+        unit: str,
+        words: NDArray[uint16],
+        positions: NDArray[float32],
+        norm: NDArray[float32],
+        heads: int,
+        epsilon: float,
+        activation: str,
+        pooling: str,
+        normalize: bool,
+    ) -> None: ...
+    def add_layer(
+        self,
+        qkv: NDArray[int8],
+        qkv_scales: NDArray[float32],
+        attended: NDArray[int8],
+        attended_scales: NDArray[float32],
+        attention_norm: NDArray[float32],
+        inner: NDArray[int8],
+        inner_scales: NDArray[float32],
+        outer: NDArray[int8],
+        outer_scales: NDArray[float32],
+        norm: NDArray[float32],
+    ) -> None: ...
+    def encode(self, ids: NDArray[int32], ends: NDArray[int32], out: NDArray[float32]) -> None: ...

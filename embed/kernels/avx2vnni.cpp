@@ -1,0 +1,83 @@
+// AVX2 with AVX-VNNI: client processors since Alder Lake and the efficiency-core Xeons. vpdpbusd on eight lanes.
+//
+// Six rows by the two vectors of a panel are 12 sums; two weights and one activation make 15 of 16 registers.
+#define UNIT avx2vnni
+#include "attend.hpp"
+#include "avx2_vector.hpp"
+
+namespace perwatt::bert::UNIT {
+namespace {
+
+struct Avx2Vnni : Avx2Vector {
+  using Code = uint8_t;
+  struct Session {};
+  static constexpr size_t kFeedRows = 96;
+  static constexpr size_t kQueries = 4, kKeyPanels = 2;  // 8 sums, 2 keys, one query of 16 registers
+  static constexpr size_t kValueVectors = 2;
+  static constexpr size_t kRows = 6;
+
+  static void store_codes(Code* at, F x) {
+    const __m128i words = codes_of(x);
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(at), _mm_packus_epi16(words, words));
+  }
+
+  template <size_t R, class Then>
+  static void block(const Code* codes, const RowRange* ranges, size_t first, const Linear& w, size_t channel,
+                    const Then& then) {
+    const int8_t* panel = w.codes + channel * w.in;
+    const Code* x = codes + first * w.in;
+    __m256i sum[R][2];
+    for (size_t r = 0; r < R; ++r) sum[r][0] = sum[r][1] = _mm256_setzero_si256();
+    for (size_t k = 0; k < w.in; k += 4) {
+      const __m256i* weights = reinterpret_cast<const __m256i*>(panel + k * kPanel);
+      const __m256i a = _mm256_load_si256(weights), b = _mm256_load_si256(weights + 1);
+      for (size_t r = 0; r < R; ++r) {
+        int32_t four;
+        __builtin_memcpy(&four, x + r * w.in + k, 4);
+        const __m256i activation = _mm256_set1_epi32(four);
+        sum[r][0] = _mm256_dpbusd_avx_epi32(sum[r][0], activation, a);
+        sum[r][1] = _mm256_dpbusd_avx_epi32(sum[r][1], activation, b);
+      }
+    }
+    for (size_t half = 0; half < 2; ++half) {
+      const size_t c = channel + 8 * half;
+      const F step = load(w.step + c), step_sum = load(w.step_sum + c), bias = load(w.bias + c);
+      for (size_t r = 0; r < R; ++r) {
+        const RowRange range = ranges[first + r];
+        const F product = mul(_mm256_cvtepi32_ps(sum[r][half]), step);
+        then(first + r, c, fma(product, splat(range.scale), fma(splat(range.low), step_sum, bias)));
+      }
+    }
+  }
+
+  template <size_t R, class Then>
+  static void rows_of(size_t count, const Code* codes, const RowRange* ranges, size_t first, const Linear& w,
+                      size_t channel, const Then& then) {
+    if constexpr (R > 1) {
+      if (count < R) return rows_of<R - 1>(count, codes, ranges, first, w, channel, then);
+    }
+    block<R>(codes, ranges, first, w, channel, then);
+  }
+
+  template <class Then>
+  static void product(const Code* codes, const RowRange* ranges, size_t rows, const Linear& w, const Then& then) {
+    const size_t blocks = (rows + kRows - 1) / kRows;
+    for (size_t channel = 0; channel < w.out; channel += kPanel) {
+      for (size_t i = 0; i < blocks; ++i) {
+        const size_t first = rows * i / blocks;
+        rows_of<kRows>(rows * (i + 1) / blocks - first, codes, ranges, first, w, channel, then);
+      }
+    }
+  }
+
+  static size_t attention_bytes(const Model& m, size_t longest) { return attend_bytes<Avx2Vnni>(m, longest); }
+  static void attend(const Model& m, const Layer& layer, const Texts& texts, const Scratch<Avx2Vnni>& s) {
+    attend_f32<Avx2Vnni>(m, layer, texts, s);
+  }
+};
+
+}  // namespace
+
+const Kernels kernels = {"avx2vnni", 4, scratch_bytes<Avx2Vnni>, encode<Avx2Vnni>, spin<Avx2Vnni>};
+
+}  // namespace perwatt::bert::UNIT

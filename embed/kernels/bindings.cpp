@@ -1,0 +1,197 @@
+// The Python face of the encoder: checks shapes, types and token ids, releases the GIL, calls.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/pair.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <sys/mman.h>
+
+#include <cstdlib>
+#include <memory>
+#include <new>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "dispatch.hpp"
+
+namespace nb = nanobind;
+using nb::literals::operator""_a;
+
+namespace perwatt::bert {
+namespace {
+
+template <class T, int Dims>
+using Array = nb::ndarray<T, nb::ndim<Dims>, nb::c_contig, nb::device::cpu>;
+
+void require(bool condition, const std::string& message) {
+  if (!condition) throw std::invalid_argument(message);
+}
+
+// Scratch memory of the calling thread, kept between calls and freed with the thread. Huge pages, because a chunk's
+// activations span hundreds of small ones.
+class ThreadScratch {
+ public:
+  ~ThreadScratch() { std::free(at_); }
+
+  void* of(size_t bytes) {
+    if (bytes > bytes_) {
+      constexpr size_t kHuge = size_t{1} << 21;
+      const size_t wanted = (bytes + kHuge - 1) / kHuge * kHuge;
+      std::free(at_);
+      bytes_ = 0;
+      at_ = std::aligned_alloc(kHuge, wanted);
+      if (at_ == nullptr) throw std::bad_alloc();
+      madvise(at_, wanted, MADV_HUGEPAGE);
+      bytes_ = wanted;
+    }
+    return at_;
+  }
+
+ private:
+  void* at_ = nullptr;
+  size_t bytes_ = 0;
+};
+
+// A model over arrays that Python owns (views of the mapped cache file); they are held as long as the model.
+class Bert {
+  // Holds the array as long as the model.
+  template <class Kept>
+  auto keep(const Kept& array) {
+    held_.push_back(std::make_shared<Kept>(array));
+    return array.data();
+  }
+
+ public:
+  Bert(const std::string& unit, Array<const uint16_t, 2> words, Array<const float, 2> positions,
+       Array<const float, 2> norm, size_t heads, float epsilon, const std::string& activation,
+       const std::string& pooling, bool normalize)
+      : kernels_(find_unit(unit)) {
+    if (kernels_ == nullptr) throw std::invalid_argument("unit '" + unit + "' is unknown or cannot run on this processor");
+    vocabulary_ = words.shape(0);
+    positions_ = positions.shape(0);
+    model_.hidden = words.shape(1);
+    model_.heads = heads;
+    require(heads > 0 && model_.hidden % 64 == 0 && model_.hidden % heads == 0, "hidden must be a multiple of 64 and of heads");
+    require(model_.hidden / heads == 32 || model_.hidden / heads == 64, "heads must be 32 or 64 wide");
+    require(positions.shape(1) == model_.hidden, "positions must be as wide as words");
+    model_.words = keep(words);
+    model_.positions = keep(positions);
+    model_.embedding_norm = norm_of(norm);
+    model_.epsilon = epsilon;
+    require(activation == "gelu" || activation == "gelu_tanh" || activation == "relu", "unknown activation " + activation);
+    model_.activation = activation == "gelu" ? Activation::gelu
+                        : activation == "gelu_tanh" ? Activation::gelu_tanh : Activation::relu;
+    require(pooling == "mean" || pooling == "cls" || pooling == "max", "unknown pooling " + pooling);
+    model_.pooling = pooling == "mean" ? Pooling::mean : pooling == "cls" ? Pooling::cls : Pooling::max;
+    model_.normalize = normalize;
+  }
+
+  using Codes = Array<const int8_t, 4>;
+  using Floats = Array<const float, 2>;
+
+  void add_layer(Codes qkv, Floats qkv_scales, Codes attended, Floats attended_scales, Floats attention_norm,
+                 Codes inner, Floats inner_scales, Codes outer, Floats outer_scales, Floats norm) {
+    const size_t hidden = model_.hidden, wide = inner.shape(0) * kPanel;
+    require(layers_.empty() || model_.inner == wide, "all layers must be alike");
+    require(wide % 64 == 0, "the inner width must be a multiple of 64");
+    model_.inner = wide;
+    Layer layer;
+    layer.qkv = linear_of(qkv, qkv_scales, hidden, 3 * hidden);
+    layer.attended = linear_of(attended, attended_scales, hidden, hidden);
+    layer.attention_norm = norm_of(attention_norm);
+    layer.inner = linear_of(inner, inner_scales, hidden, wide);
+    layer.outer = linear_of(outer, outer_scales, wide, hidden);
+    layer.norm = norm_of(norm);
+    layers_.push_back(layer);
+    model_.layers = layers_.data();
+    model_.layer_count = layers_.size();
+  }
+
+  void encode(Array<const int32_t, 1> ids, Array<const int32_t, 1> ends, Array<float, 2> out) const {
+    const size_t count = ends.shape(0), tokens = ids.shape(0);
+    require(model_.layer_count > 0, "the model has no layers yet");
+    require(out.shape(0) == count && out.shape(1) == model_.hidden, "out must be (texts, hidden)");
+    require(tokens < (size_t{1} << 31), "too many tokens in one call");
+    size_t longest = 0;
+    int32_t start = 0;
+    for (size_t i = 0; i < count; ++i) {
+      const int32_t end = ends.data()[i];
+      require(end > start, "every text needs at least one token, and ends must rise");
+      const size_t length = static_cast<size_t>(end - start);
+      require(length <= positions_, "a text is longer than the model's positions");
+      longest = length > longest ? length : longest;
+      start = end;
+    }
+    require(static_cast<size_t>(start) == tokens, "the last end must be the number of tokens");
+    for (size_t i = 0; i < tokens; ++i) {
+      const int32_t id = ids.data()[i];
+      require(id >= 0 && static_cast<size_t>(id) < vocabulary_, "a token id is not in the vocabulary");
+    }
+    if (count == 0) return;
+    const Texts texts{ids.data(), ends.data(), count, tokens, longest};
+    nb::gil_scoped_release unlocked;
+    thread_local ThreadScratch scratch;
+    kernels_->encode(model_, texts, scratch.of(kernels_->scratch_bytes(model_, tokens, longest)), out.data());
+  }
+
+ private:
+  Norm norm_of(const Floats& norm) {
+    require(norm.shape(0) == 2 && norm.shape(1) == model_.hidden, "a norm must be (2, hidden)");
+    const float* at = keep(norm);
+    return {at, at + model_.hidden};
+  }
+
+  Linear linear_of(const Codes& codes, const Floats& scales, size_t in, size_t out) {
+    require(codes.shape(0) * kPanel == out && codes.shape(1) * codes.shape(3) == in && codes.shape(2) == kPanel &&
+                codes.shape(3) == kernels_->group,
+            "codes must be (out / 16, in / " + std::to_string(kernels_->group) + ", 16, group)");
+    require(in <= kMaxInputs, "too many inputs");
+    require(reinterpret_cast<uintptr_t>(codes.data()) % 64 == 0, "codes must be aligned to 64 bytes");
+    require(scales.shape(0) == 3 && scales.shape(1) == out, "scales must be (3, out)");
+    const float* at = keep(scales);
+    return {keep(codes), at, at + out, at + 2 * out, in, out};
+  }
+
+  const Kernels* kernels_;
+  Model model_{};
+  std::vector<Layer> layers_;
+  std::vector<std::shared_ptr<void>> held_;
+  size_t vocabulary_, positions_;
+};
+
+}  // namespace
+}  // namespace perwatt::bert
+
+NB_MODULE(_native, m) {
+  using namespace perwatt::bert;
+
+  m.def("units", [] {
+    std::vector<std::pair<std::string, bool>> names;
+    for (const Unit& unit : units()) names.emplace_back(unit.kernels->name, unit.supported);
+    return names;
+  });
+  m.def("group", [](const std::string& unit) {
+    const Kernels* found = find_unit(unit);
+    if (found == nullptr) throw std::invalid_argument("unit '" + unit + "' is unknown or cannot run on this processor");
+    return found->group;
+  }, "unit"_a);
+
+  m.def("spin", [](const std::string& unit, size_t rounds) {
+    const Kernels* found = find_unit(unit);
+    if (found == nullptr) throw std::invalid_argument("unit '" + unit + "' is unknown or cannot run on this processor");
+    nb::gil_scoped_release unlocked;
+    return found->spin(rounds);
+  }, "unit"_a, "rounds"_a);
+
+  nb::class_<Bert>(m, "Bert")
+      .def(nb::init<const std::string&, Array<const uint16_t, 2>, Array<const float, 2>, Array<const float, 2>, size_t,
+                    float, const std::string&, const std::string&, bool>(),
+           "unit"_a, "words"_a.noconvert(), "positions"_a.noconvert(), "norm"_a.noconvert(), "heads"_a, "epsilon"_a,
+           "activation"_a, "pooling"_a, "normalize"_a)
+      .def("add_layer", &Bert::add_layer, "qkv"_a.noconvert(), "qkv_scales"_a.noconvert(), "attended"_a.noconvert(),
+           "attended_scales"_a.noconvert(), "attention_norm"_a.noconvert(), "inner"_a.noconvert(),
+           "inner_scales"_a.noconvert(), "outer"_a.noconvert(), "outer_scales"_a.noconvert(), "norm"_a.noconvert())
+      .def("encode", &Bert::encode, "ids"_a.noconvert(), "ends"_a.noconvert(), "out"_a.noconvert());
+}

@@ -1,0 +1,295 @@
+// The encoder, step by step, as templates over a unit: embed, (attend, feed forward) for each layer, pool.
+//
+// Included by every unit inside its own translation unit, after `#define UNIT name`. All of it lies in an anonymous namespace
+// of that unit: code compiled for one instruction set can never stand in for another's.
+//
+// What is fused. A runtime that executes a graph writes each operator's result to memory and reads it back; with int8
+// products that traffic costs more than the products. Here the linear layers hand each result, dequantised and with its
+// bias, to a small function that does what comes next (store, add to the residual), and what needs a whole row (norm, the
+// range of the codes, GELU with it) is one pass over the row while it lies in the first-level cache.
+//
+// Memory order: one chunk of texts goes through a layer after another. The feed-forward part, whose rows are the widest,
+// goes through in blocks of kFeedRows rows.
+#pragma once
+
+#include "bert.hpp"
+
+namespace perwatt::bert::UNIT {
+namespace {
+
+// A row of codes stands for x = low + scale * stored code. Units that store signed codes fold their 128 into low.
+struct RowRange {
+  float scale;
+  float low;
+};
+
+constexpr float kLeastRange = 1e-20f;  // of a row; an all-equal row must not be divided by zero
+constexpr float kTop = 255.0f;         // the largest code
+
+// GELU(x) = x * (1/2 + c * P(c^2)), c = x held within +-4, P fitted to the error of the product with x; largest error
+// 2e-4 (erf form) and 4e-4 (tanh form), where the step of a code is 1e-2 or more.
+constexpr float kGeluReach = 4.0f;
+constexpr float kGeluLeast = -0.1705f;  // below either form's minimum, -0.16997 and -0.17004
+constexpr size_t kGeluTerms = 7;
+constexpr float kGelu[2][kGeluTerms] = {
+    {0.397883207f, -0.0645729154f, 0.00877229683f, -0.000813996361f, 4.7953512e-05f, -1.59849969e-06f, 2.27794033e-08f},
+    {0.397745281f, -0.0646422356f, 0.00883993134f, -0.000828939897f, 4.94028754e-05f, -1.66461621e-06f, 2.39410358e-08f},
+};
+
+constexpr size_t round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
+
+// Where a chunk's activations lie. Rows of codes are padded so that a unit may read whole tiles of rows past the end.
+constexpr size_t kRowPad = 32;
+
+template <class U>
+struct Scratch {
+  using Code = typename U::Code;
+  float* hidden;       // (tokens, hidden) the residual stream
+  float* context;      // (tokens, hidden) what attention gives
+  float* wide;         // (tokens, 3 hidden) query, key, value; later (kFeedRows, inner)
+  Code* codes;       // (tokens, hidden)
+  Code* wide_codes;  // (kFeedRows, inner)
+  RowRange* ranges;    // (tokens)
+  RowRange* wide_ranges;
+  char* attention;     // what the unit's attention needs
+
+  static size_t lay(const Model& m, size_t tokens, size_t longest, char* base, Scratch* into) {
+    char* at = base;
+    auto take = [&](size_t bytes) {
+      char* here = at;
+      at += round_up(bytes, 64);
+      return here;
+    };
+    const size_t rows = round_up(tokens, kRowPad), feed = round_up(tokens < U::kFeedRows ? tokens : U::kFeedRows, kRowPad);
+    const size_t qkv = tokens * 3 * m.hidden, inner = feed * m.inner;
+    Scratch s;
+    s.hidden = reinterpret_cast<float*>(take(rows * m.hidden * sizeof(float)));
+    s.context = reinterpret_cast<float*>(take(rows * m.hidden * sizeof(float)));
+    s.wide = reinterpret_cast<float*>(take((qkv > inner ? qkv : inner) * sizeof(float)));
+    s.codes = reinterpret_cast<Code*>(take(rows * m.hidden * sizeof(Code)));
+    s.wide_codes = reinterpret_cast<Code*>(take(feed * m.inner * sizeof(Code)));
+    s.ranges = reinterpret_cast<RowRange*>(take(rows * sizeof(RowRange)));
+    s.wide_ranges = reinterpret_cast<RowRange*>(take(feed * sizeof(RowRange)));
+    s.attention = take(U::attention_bytes(m, longest));
+    if (into != nullptr) *into = s;
+    return static_cast<size_t>(at - base);
+  }
+};
+
+template <class U>
+inline RowRange range_of(float low, float high) {
+  const float width = high - low > kLeastRange ? high - low : kLeastRange;
+  return {width / kTop, low};
+}
+
+// Writes the codes of a row and returns its range as the products want it.
+template <class U>
+inline RowRange encode_row(const float* row, size_t width, typename U::F low, typename U::F high, typename U::Code* codes) {
+  const RowRange range = range_of<U>(U::lowest(low), U::highest(high));
+  const float per_step = 1.0f / range.scale;
+  const auto factor = U::splat(per_step), shift = U::splat(-range.low * per_step);
+  for (size_t i = 0; i < width; i += U::W) U::store_codes(codes + i, U::fma(U::load(row + i), factor, shift));
+  return {range.scale, range.low + U::kCodeZero * range.scale};
+}
+
+// Layer norm in place, and the codes of what it gives.
+template <class U>
+inline RowRange norm_row(float* row, size_t width, const Norm& norm, float epsilon, typename U::Code* codes) {
+  auto sum = U::zero(), sum2 = U::zero();
+  for (size_t i = 0; i < width; i += 2 * U::W) {
+    sum = U::add(sum, U::load(row + i));
+    sum2 = U::add(sum2, U::load(row + i + U::W));
+  }
+  const float mean = U::sum(U::add(sum, sum2)) / static_cast<float>(width);
+  const auto centre = U::splat(mean);
+  auto squares = U::zero(), squares2 = U::zero();
+  for (size_t i = 0; i < width; i += 2 * U::W) {
+    const auto a = U::sub(U::load(row + i), centre), b = U::sub(U::load(row + i + U::W), centre);
+    squares = U::fma(a, a, squares);
+    squares2 = U::fma(b, b, squares2);
+  }
+  const float variance = U::sum(U::add(squares, squares2)) / static_cast<float>(width);
+  const auto factor = U::splat(1.0f / U::root(variance + epsilon));
+  auto low = U::splat(3e38f), high = U::splat(-3e38f);
+  for (size_t i = 0; i < width; i += U::W) {
+    const auto unit = U::mul(U::sub(U::load(row + i), centre), factor);
+    const auto x = U::fma(unit, U::load(norm.gain + i), U::load(norm.shift + i));
+    U::store(row + i, x);
+    low = U::min(low, x);
+    high = U::max(high, x);
+  }
+  return encode_row<U>(row, width, low, high, codes);
+}
+
+template <class U>
+inline RowRange code_row(const float* row, size_t width, typename U::Code* codes) {
+  auto low = U::splat(3e38f), high = U::splat(-3e38f);
+  for (size_t i = 0; i < width; i += U::W) {
+    const auto x = U::load(row + i);
+    low = U::min(low, x);
+    high = U::max(high, x);
+  }
+  return encode_row<U>(row, width, low, high, codes);
+}
+
+template <class U>
+struct Gelu {
+  typename U::F p[kGeluTerms];
+  typename U::F reach = U::splat(kGeluReach), back = U::splat(-kGeluReach), half = U::splat(0.5f);
+  explicit Gelu(Activation kind) {
+    const float* terms = kGelu[kind == Activation::gelu_tanh ? 1 : 0];
+    for (size_t i = 0; i < kGeluTerms; ++i) p[i] = U::splat(terms[i]);
+  }
+  typename U::F operator()(typename U::F x) const {
+    const auto c = U::max(U::min(x, reach), back);
+    const auto square = U::mul(c, c);
+    auto sum = p[kGeluTerms - 1];
+    for (size_t i = kGeluTerms - 1; i-- > 0;) sum = U::fma(sum, square, p[i]);
+    return U::mul(x, U::fma(c, sum, half));
+  }
+};
+
+// The codes of a row after its activation. Both forms of GELU rise wherever they are positive, so the largest result is
+// that of the largest input and the range is known before any of it is computed.
+template <class U>
+inline RowRange activate_row(const float* row, size_t width, Activation kind, typename U::Code* codes) {
+  auto high = U::zero(), high2 = U::zero();
+  for (size_t i = 0; i < width; i += 2 * U::W) {
+    high = U::max(high, U::load(row + i));
+    high2 = U::max(high2, U::load(row + i + U::W));
+  }
+  const float top = U::highest(U::max(high, high2));
+  if (kind == Activation::relu) {
+    const RowRange range = range_of<U>(0.0f, top);
+    const auto factor = U::splat(1.0f / range.scale), zero = U::zero();
+    for (size_t i = 0; i < width; i += U::W) {
+      U::store_codes(codes + i, U::mul(U::max(U::load(row + i), zero), factor));
+    }
+    return {range.scale, U::kCodeZero * range.scale};
+  }
+  const Gelu<U> gelu(kind);
+  const RowRange range = range_of<U>(kGeluLeast, U::highest(gelu(U::splat(top))));
+  const float per_step = 1.0f / range.scale;
+  const auto factor = U::splat(per_step), shift = U::splat(-range.low * per_step);
+  for (size_t i = 0; i < width; i += 2 * U::W) {
+    const auto a = gelu(U::load(row + i)), b = gelu(U::load(row + i + U::W));
+    U::store_codes(codes + i, U::fma(a, factor, shift));
+    U::store_codes(codes + i + U::W, U::fma(b, factor, shift));
+  }
+  return {range.scale, range.low + U::kCodeZero * range.scale};
+}
+
+template <class U>
+void embed(const Model& m, const Texts& texts, const Scratch<U>& s) {
+  size_t start = 0;
+  for (size_t text = 0; text < texts.count; ++text) {
+    const size_t end = static_cast<size_t>(texts.ends[text]);
+    for (size_t t = start; t < end; ++t) {
+      const uint16_t* word = m.words + static_cast<size_t>(texts.ids[t]) * m.hidden;
+      const float* position = m.positions + (t - start) * m.hidden;
+      float* row = s.hidden + t * m.hidden;
+      for (size_t i = 0; i < m.hidden; i += U::W) U::store(row + i, U::add(U::widen(word + i), U::load(position + i)));
+      s.ranges[t] = norm_row<U>(row, m.hidden, m.embedding_norm, m.epsilon, s.codes + t * m.hidden);
+    }
+    start = end;
+  }
+}
+
+template <class U>
+void feed_forward(const Model& m, const Layer& layer, size_t tokens, const Scratch<U>& s) {
+  for (size_t first = 0; first < tokens; first += U::kFeedRows) {
+    const size_t rows = tokens - first < U::kFeedRows ? tokens - first : U::kFeedRows;
+    U::product(s.codes + first * m.hidden, s.ranges + first, rows, layer.inner,
+               [&](size_t row, size_t channel, typename U::F x) { U::store(s.wide + row * m.inner + channel, x); });
+    for (size_t row = 0; row < rows; ++row) {
+      s.wide_ranges[row] =
+          activate_row<U>(s.wide + row * m.inner, m.inner, m.activation, s.wide_codes + row * m.inner);
+    }
+    float* hidden = s.hidden + first * m.hidden;
+    U::product(s.wide_codes, s.wide_ranges, rows, layer.outer, [&](size_t row, size_t channel, typename U::F x) {
+      float* at = hidden + row * m.hidden + channel;
+      U::store(at, U::add(U::load(at), x));
+    });
+    for (size_t row = 0; row < rows; ++row) {
+      s.ranges[first + row] = norm_row<U>(hidden + row * m.hidden, m.hidden, layer.norm, m.epsilon,
+                                          s.codes + (first + row) * m.hidden);
+    }
+  }
+}
+
+template <class U>
+void pool(const Model& m, const Texts& texts, const Scratch<U>& s, float* out) {
+  size_t start = 0;
+  for (size_t text = 0; text < texts.count; ++text) {
+    const size_t end = static_cast<size_t>(texts.ends[text]), length = end - start;
+    const float* rows = s.hidden + start * m.hidden;
+    float* vector = out + text * m.hidden;
+    auto squares = U::zero();
+    for (size_t i = 0; i < m.hidden; i += U::W) {
+      auto x = U::load(rows + i);
+      if (m.pooling == Pooling::mean) {
+        for (size_t t = 1; t < length; ++t) x = U::add(x, U::load(rows + t * m.hidden + i));
+        x = U::mul(x, U::splat(1.0f / static_cast<float>(length)));
+      } else if (m.pooling == Pooling::max) {
+        for (size_t t = 1; t < length; ++t) x = U::max(x, U::load(rows + t * m.hidden + i));
+      }
+      squares = U::fma(x, x, squares);
+      U::store(vector + i, x);
+    }
+    if (m.normalize) {
+      const float norm = U::root(U::sum(squares));
+      const auto factor = U::splat(1.0f / (norm > kLeastRange ? norm : kLeastRange));
+      for (size_t i = 0; i < m.hidden; i += U::W) U::store(vector + i, U::mul(U::load(vector + i), factor));
+    }
+    start = end;
+  }
+}
+
+template <class U>
+void encode(const Model& m, const Texts& texts, void* scratch, float* out) {
+  [[maybe_unused]] const typename U::Session session;
+  Scratch<U> s;
+  Scratch<U>::lay(m, texts.tokens, texts.longest, static_cast<char*>(scratch), &s);
+  embed<U>(m, texts, s);
+  for (size_t i = 0; i < m.layer_count; ++i) {
+    const Layer& layer = m.layers[i];
+    U::attend(m, layer, texts, s);
+    U::product(s.codes, s.ranges, texts.tokens, layer.attended, [&](size_t row, size_t channel, typename U::F x) {
+      float* at = s.hidden + row * m.hidden + channel;
+      U::store(at, U::add(U::load(at), x));
+    });
+    for (size_t t = 0; t < texts.tokens; ++t) {
+      s.ranges[t] =
+          norm_row<U>(s.hidden + t * m.hidden, m.hidden, layer.attention_norm, m.epsilon, s.codes + t * m.hidden);
+    }
+    feed_forward<U>(m, layer, texts.tokens, s);
+  }
+  pool<U>(m, texts, s, out);
+}
+
+template <class U>
+size_t spin(size_t rounds) {
+  constexpr size_t kRows = 32, kIn = 256, kOut = 2 * kPanel;
+  alignas(64) static const int8_t weights[kIn * kOut] = {};
+  alignas(64) static const typename U::Code codes[kRows * kIn] = {};
+  alignas(64) static const float zeros[kOut] = {};
+  static const RowRange ranges[kRows] = {};
+  [[maybe_unused]] const typename U::Session session;
+  Linear linear{weights, zeros, zeros, zeros, kIn, kOut};
+  const typename U::Code* rows = codes;
+  asm volatile("" : "+r"(linear.codes), "+r"(linear.step), "+r"(rows), "+r"(linear.in));  // not known to be zero
+  alignas(64) float out[U::W];
+  for (size_t i = 0; i < rounds; ++i) {
+    U::product(rows, ranges, kRows, linear, [&](size_t, size_t, typename U::F x) { U::store(out, x); });
+    asm volatile("" : : "r"(out) : "memory");
+  }
+  return rounds * kRows * kIn * kOut;
+}
+
+template <class U>
+size_t scratch_bytes(const Model& m, size_t tokens, size_t longest) {
+  return Scratch<U>::lay(m, tokens, longest, nullptr, nullptr);
+}
+
+}  // namespace
+}  // namespace perwatt::bert::UNIT

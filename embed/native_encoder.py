@@ -1,0 +1,157 @@
+"""Runs a BERT-shaped model in int8 on this project's own kernels: no graph, no runtime, no padding.
+
+Texts are laid end to end and cut into chunks by tokens; a chunk goes through the whole network in one call on one
+thread, with the interpreter released, and chunks share nothing but the mapped weights. That is why many cores scale
+without a barrier, and why a text's vector does not depend on what it was encoded with, nor on the number of threads.
+
+A chunk is as large as lets the weights of a layer, read from the third-level cache, serve many tokens, and as small as
+lets its activations stay in the second: measured, CHUNK_TOKENS says what. A call with several threads cuts
+smaller when it must to give each thread work.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from embed.encoder import Counts, Kind, Vectors, prefixed
+from embed.errors import ModelError
+from embed.fingerprint import Fingerprint
+from embed.kernels import _native, unit_in_use
+from embed.models import ModelFolder
+from embed.packed_bert import packed_bert
+from embed.tokens import Tokens
+
+CHUNK_TOKENS = 512
+
+HEAD_WIDTHS = (32, 64)  # that attention is compiled for
+WIDTH_UNIT = 64  # of hidden and inner: the inputs of one tile
+
+ACTIVATIONS = {"gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "relu": "relu"}
+LAYER_PARTS = (
+    "qkv", "qkv.scales", "attended", "attended.scales", "attention_norm",
+    "inner", "inner.scales", "outer", "outer.scales", "norm",
+)  # fmt: skip
+
+
+def unsuited(folder: ModelFolder) -> str | None:
+    """Why the native encoder cannot run this model, as the end of a sentence, or None when it can."""
+    if not folder.bert_shaped:
+        return f"it is a {folder.config.get('model_type')} model with {folder.pooling} pooling, not BERT-shaped"
+    hidden, heads = int(folder.config["hidden_size"]), int(folder.config["num_attention_heads"])
+    inner = int(folder.config["intermediate_size"])
+    if hidden % heads or hidden // heads not in HEAD_WIDTHS:
+        return f"its heads are {hidden / heads:g} wide, and {HEAD_WIDTHS} are supported"
+    if hidden % WIDTH_UNIT or inner % WIDTH_UNIT:
+        return f"its widths {hidden} and {inner} are not multiples of {WIDTH_UNIT}"
+    return None
+
+
+class NativeEncoder:
+    """int8 only. Safe to call from several threads; each call uses up to `threads` of its own pool."""
+
+    def __init__(self, folder: ModelFolder, fingerprint: Fingerprint, threads: int) -> None:
+        why = unsuited(folder)
+        if why or fingerprint.precision != "int8":
+            raise ModelError(
+                f"--backend native cannot run {folder.name}: {why or 'it runs int8 only'}. Use --backend onnx."
+            )
+        self._fingerprint = fingerprint
+        self._tokens = Tokens(folder)
+        self._unit = unit_in_use()
+        self._model = _load(folder, fingerprint, self._unit)
+        self._threads = threads
+        self._pool: ThreadPoolExecutor | None = None
+        self._pool_lock = threading.Lock()
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        return self._fingerprint
+
+    @property
+    def dim(self) -> int:
+        return self._fingerprint.dim
+
+    @property
+    def backend(self) -> str:
+        return f"native {self._unit}"
+
+    def encode(self, texts: Sequence[str], kind: Kind = "document") -> Vectors:
+        return self.encode_counted(texts, kind)[0]
+
+    def encode_counted(self, texts: Sequence[str], kind: Kind = "document") -> tuple[Vectors, Counts]:
+        ids = self._tokens.ids(prefixed(texts, self._fingerprint, kind))
+        lengths = np.array([len(each) for each in ids], np.int32)
+        return self.encode_ids(ids, lengths), lengths
+
+    def encode_ids(self, ids: Sequence[Sequence[int]], lengths: Counts) -> Vectors:
+        """float32 (n, dim) for token ids with special tokens; no text may be without a token."""
+        vectors = np.empty((len(ids), self.dim), np.float32)
+
+        def run(rows: slice) -> None:
+            ends = np.cumsum(lengths[rows], dtype=np.int32)
+            flat = np.fromiter(chain.from_iterable(ids[rows]), np.int32, int(ends[-1]))
+            self._model.encode(flat, ends, vectors[rows])
+
+        wanted = list(chunks(lengths, self._threads))
+        if len(wanted) > 1 and self._threads > 1:
+            for _ in self._workers().map(run, wanted):
+                pass
+        else:
+            for rows in wanted:
+                run(rows)
+        return vectors
+
+    def token_offsets(self, text: str) -> list[tuple[int, int]]:
+        return self._tokens.offsets(text)
+
+    def close(self) -> None:
+        with self._pool_lock:
+            if self._pool is not None:
+                self._pool.shutdown()
+                self._pool = None
+
+    def _workers(self) -> ThreadPoolExecutor:
+        with self._pool_lock:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="encode")
+            return self._pool
+
+
+def chunks(lengths: Counts, threads: int, budget: int = CHUNK_TOKENS) -> Iterator[slice]:
+    """Consecutive rows of at most `budget` tokens, or one row; fewer tokens where that gives each thread a chunk."""
+    tokens = int(lengths.sum(dtype=np.int64))
+    budget = max(1, min(budget, -(-tokens // threads)))
+    start, held = 0, 0
+    for row, length in enumerate(lengths.tolist()):
+        if held and held + length > budget:
+            yield slice(start, row)
+            start, held = row, 0
+        held += length
+    if held:
+        yield slice(start, len(lengths))
+
+
+def _load(folder: ModelFolder, fingerprint: Fingerprint, unit: str) -> _native.Bert:
+    tensors: dict[str, npt.NDArray[Any]] = packed_bert(folder, fingerprint.weights_sha256, _native.group(unit))
+    config = folder.config
+    model = _native.Bert(
+        unit,
+        tensors["words"],
+        tensors["positions"],
+        tensors["norm"],
+        heads=int(config["num_attention_heads"]),
+        epsilon=float(config.get("layer_norm_eps", 1e-12)),
+        activation=ACTIVATIONS[config["hidden_act"]],
+        pooling=folder.pooling,
+        normalize=folder.normalize,
+    )
+    for layer in range(int(config["num_hidden_layers"])):
+        model.add_layer(*(tensors[f"{layer}.{part}"] for part in LAYER_PARTS))
+    return model
