@@ -8,6 +8,7 @@ architecture.
 """
 
 import mmap
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -93,7 +94,8 @@ def write(
     count, dim = vectors.shape
     size = blocks_size(count, dim)
     with (folder / BLOCKS_FILE).open("wb") as file:
-        file.truncate(-(-size // ALIGNMENT) * ALIGNMENT)
+        # Reserved, not only sized: on a full disk a store into a mapping would end the process instead of this call.
+        os.posix_fallocate(file.fileno(), 0, -(-size // ALIGNMENT) * ALIGNMENT)
     blocks = np.memmap(folder / BLOCKS_FILE, np.uint8, "r+")
     layout = encode(vectors, links, sampled_roots(count), threads, l2=l2, blocks=blocks)
     blocks.flush()
