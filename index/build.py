@@ -144,6 +144,7 @@ def _build(source: Arrays | VectorsFolder, root: Root, settings: Settings) -> tu
         )
         built = builder.build(choice.family)
         clock.lap("index")
+        sections |= built.sections
         _write_faiss(built.index, folder / INDEX_FILE)
         if choice.family == "ivf":
             sections |= keep_vectors(folder, arranged.vectors)

@@ -114,17 +114,19 @@ def search(
     *,
     codes: Codes | None = None,
     threads: int = 1,
+    keep: NDArray[np.uint64] | None = None,
 ) -> Found:
     """The k best rows of `vectors` (n, dim) for each of `queries` (q, dim), both float32.
 
     For cosine, queries and vectors are scaled to length 1 here, which copies the vectors: who searches often passes
-    unit vectors and "ip". `codes` are those of `vectors` and change the speed, never the answer. Raises ValueError for
-    shapes that do not fit, k < 1, and queries that are not finite.
+    unit vectors and "ip". `keep` has a bit for each row that may be returned, row r's in word r // 64 from the lowest
+    on. `codes` are those of `vectors` and change the speed, never the answer. Raises ValueError for shapes that do not
+    fit, k < 1, and queries that are not finite.
     """
     queries, vectors = _checked(queries, vectors, k)
     if metric == "cosine":
         queries, vectors = unit_rows(queries), unit_rows(vectors)
-    scan = _Scan(np.ascontiguousarray(queries), vectors, metric == "l2", codes, k)
+    scan = _Scan(np.ascontiguousarray(queries), vectors, metric == "l2", codes, k, keep)
     if len(queries) < min(threads, len(vectors) // _ROWS_WORTH_A_THREAD):
         found = _merge(_run(scan, _ranges(len(vectors), threads), threads, "rows"), k)
     else:
@@ -146,8 +148,9 @@ class _Scan:
         l2: bool,
         codes: Codes | None,
         k: int,
+        keep: NDArray[np.uint64] | None,
     ) -> None:
-        self.queries, self.vectors, self.l2, self.codes, self.k = queries, vectors, l2, codes, k
+        self.queries, self.vectors, self.l2, self.codes, self.k, self.keep = queries, vectors, l2, codes, k, keep
 
     def empty(self, count: int) -> Found:
         rows = np.full((count, self.k), -1, np.int64)
@@ -165,7 +168,7 @@ class _Scan:
             return found
         vectors, codes = self.vectors[start:stop], self.codes
         if codes is None:
-            _native.scan_f32(queries, vectors, self.l2, start, *found)
+            _native.scan_f32(queries, vectors, self.l2, start, *found, self.keep)
             return found
         square_norms = codes.square_norms[start:stop] if self.l2 else codes.square_norms
         _native.scan_i8(
@@ -179,6 +182,7 @@ class _Scan:
             self.l2,
             start,
             *found,
+            self.keep,
         )
         return found
 

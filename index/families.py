@@ -7,7 +7,7 @@ ivf    the graph would not fit: lists of small codes, mapped
 
 from typing import Literal, NamedTuple, get_args
 
-from index import graph
+from index import layout
 from index.errors import InputError
 from index.exact import code_stride
 
@@ -25,9 +25,11 @@ class Choice(NamedTuple):
 
 
 def graph_bytes(count: int, dim: int) -> int:
-    """Memory to build a graph: float32 rows twice (while they are put in order), 2·DEGREE neighbours of 4 bytes on
-    level 0 and 1/DEGREE of DEGREE above, offsets and levels, int8 codes. Serving it takes the rows only once."""
-    return count * (2 * 4 * dim + 4 * (2 * graph.DEGREE + 1) + 12 + code_stride(dim))
+    """Memory to build a graph: float32 rows twice (FAISS's, and turned into the graph's frame), a block a row, the
+    links of three graphs, 64 candidates of 12 bytes for each vertex of a pass and as many links back, int8 codes."""
+    padded = code_stride(dim)
+    links = 3 * 4 * layout.DEGREE + 96 * 12 + 12 * layout.DEGREE // 16
+    return layout.blocks_size(count, dim) + count * (4 * dim + 4 * padded + links + padded)
 
 
 def choose(asked: str, count: int, dim: int, memory_limit_bytes: int) -> Choice:
@@ -40,6 +42,8 @@ def choose(asked: str, count: int, dim: int, memory_limit_bytes: int) -> Choice:
                 f"{count:,} rows are too few for {asked}: its recall cannot be measured on fewer than "
                 f"{STRUCTURE_ROWS}. Use flat (or auto), which is exact and quicker at this size."
             )
+        if asked == "graph" and dim > layout.MAX_DIM:
+            raise InputError(f"a graph has at most {layout.MAX_DIM:,} dimensions, and these have {dim:,}; use ivf")
         if asked == "graph" and graph_bytes(count, dim) > memory_limit_bytes:
             raise InputError(
                 f"building {count:,} × {dim} as a graph needs {_mib(graph_bytes(count, dim))}, and this process may "
@@ -54,6 +58,8 @@ def choose(asked: str, count: int, dim: int, memory_limit_bytes: int) -> Choice:
             "flat",
             f"{count:,} × {dim} have only {_mib(code_bytes)} of codes: scanning them is as quick as a graph, and exact",
         )
+    if dim > layout.MAX_DIM:
+        return Choice("ivf", f"a graph has at most {layout.MAX_DIM:,} dimensions, and these have {dim:,}")
     need = graph_bytes(count, dim)
     if need <= memory:
         return Choice(

@@ -15,9 +15,11 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from index.exact import Metric
+from index.bitmap import Bitmap
+from index.exact import Found, Metric
 from index.flat import faiss_metric
 from index.progress import Progress
+from index.rescoring import rescore
 from index.spool import FloatRows
 from index.untyped import FaissIndex, faiss
 
@@ -35,16 +37,18 @@ class IvfSearch:
     def __init__(self, index: FaissIndex, vectors: NDArray[np.float32], threads: int) -> None:
         self._index, self.vectors, self._threads = index, vectors, threads
 
-    def candidates(
-        self, queries: NDArray[np.float32], k: int, effort: int
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """As GraphSearch.candidates, (q, RESCORED · k). What was compared is estimated: the mean list by nprobe."""
+    def search(self, queries: NDArray[np.float32], k: int, effort: int, keep: Bitmap | None = None) -> Found:
+        """The best k of RESCORED · k candidates. What was compared is estimated: the mean list by nprobe."""
         faiss.omp_set_num_threads(self._threads)
         lists = int(self._index.nlist)
         parameters = faiss.SearchParametersIVF(nprobe=min(effort, lists))
+        if keep is not None:
+            packed = keep.words.view(np.uint8)
+            parameters.sel = faiss.IDSelectorBitmap(len(packed), faiss.swig_ptr(packed))
         _, rows = self._index.search(queries, min(k * RESCORED, len(self.vectors)), params=parameters)
         compared = lists + int(self._index.ntotal) * min(effort, lists) // lists
-        return rows, np.full(len(queries), compared, np.int64)
+        scored = np.full(len(queries), compared, np.int64)
+        return rescore(queries, self.vectors, rows, scored, k, l2=self._index.metric_type == faiss.METRIC_L2)
 
 
 def list_count(rows: int) -> int:

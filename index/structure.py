@@ -4,20 +4,20 @@ What comes out is the FAISS index, the measured recall, the effort for the targe
 searches whose answers the finished files must give again.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from index import exact, flat, graph, ivf
+from index import exact, flat, graph, ivf, walk
 from index import recall as measuring
 from index.errors import GenerationError
 from index.exact import Found, Metric
-from index.generation import INDEX_FILE, Generation, Searcher
+from index.finding import Rows, Searcher, find
+from index.generation import INDEX_FILE, Generation
 from index.recall import Recall
-from index.rescoring import rescore
 from index.sections import map_codes
 from index.spool import FloatRows
 from index.untyped import FaissIndex
@@ -43,6 +43,7 @@ class Structure:
     parameters: dict[str, Any]
     sample: Sample
     private_bytes: int
+    sections: dict[str, Any] = field(default_factory=dict)
 
 
 class Builder:
@@ -59,6 +60,7 @@ class Builder:
         *,
         show: bool,
     ) -> None:
+        self._folder = folder
         self._rows, self._codes = rows, map_codes(folder, sections)
         self._l2, self._metric, self._target = metric == "l2", metric, target
         self._threads, self._show = threads, show
@@ -77,17 +79,19 @@ class Builder:
 
     def _graph(self) -> Structure:
         held_out = measuring.held_out_rows(len(self._rows.array))
-        index = graph.build(
+        index, layout, sections = graph.build(
+            self._folder,
             self._rows,
             self._metric,
             held_out,
-            lambda searcher: self._measure(searcher, held_out, graph.EFFORTS, far=True),
+            lambda searcher: self._measure(searcher, held_out, walk.EFFORTS, far=True),
             self._threads,
             show=self._show,
         )
-        parameters = {"degree": graph.DEGREE, "efConstruction": graph.BUILD_EFFORT}
-        searcher = graph.GraphSearch(index, self._threads)
-        return self._structure(index, searcher, graph.EFFORT_UNIT, self._measured(held_out), parameters, 0)
+        parameters = {"degree": graph.DEGREE, "efConstruction": graph.BUILD_EFFORT, "passes": list(graph.PASSES)}
+        searcher = walk.Walk(layout, self._rows.array, self._threads)
+        structure = self._structure(index, searcher, walk.EFFORT_UNIT, self._measured(held_out), parameters, 0)
+        return replace(structure, sections=sections)
 
     def _ivf(self) -> Structure:
         count = len(self._rows.array)
@@ -111,7 +115,7 @@ class Builder:
 
     def _measure(self, searcher: Searcher, held_out: NDArray[np.int64], efforts: tuple[int, ...], *, far: bool) -> None:
         def search(queries: NDArray[np.float32], k: int, effort: int) -> Found:
-            return self._search(searcher, queries, k, effort)
+            return searcher.search(queries, k, effort)
 
         def truth(*, far: bool) -> measuring.Truth:
             known = (held_out, self._rows.array, self._codes, self._metric, self._threads)
@@ -139,14 +143,6 @@ class Builder:
             "method": "rows held out of the structure; Wilson interval over queries",
         }
 
-    def _search(self, searcher: Searcher | None, queries: NDArray[np.float32], k: int, effort: int) -> Found:
-        if searcher is None:
-            return exact.search(
-                queries, self._rows.array, k, "l2" if self._l2 else "ip", codes=self._codes, threads=self._threads
-            )
-        candidates, scored = searcher.candidates(queries, k, effort)
-        return rescore(queries, self._rows.array, candidates, scored, k, l2=self._l2)
-
     def _structure(
         self,
         index: FaissIndex,
@@ -162,7 +158,8 @@ class Builder:
         queries = np.ascontiguousarray(self._rows.array[rows])
         if self._metric == "cosine":
             queries = exact.unit_rows(queries)  # as a search will: scaling twice can move the last bit
-        found = self._search(searcher, queries, min(measuring.K, len(self._rows.array)), default)
+        everything = Rows(self._rows.array, self._codes, self._metric, self._threads)
+        found = find(everything, searcher, queries, min(measuring.K, len(self._rows.array)), default)
         return Structure(
             index,
             recall | {"k": measuring.K, "target": self._target},

@@ -18,30 +18,49 @@ COMPILER, OBJDUMP = "aarch64-linux-gnu-g++", "aarch64-linux-gnu-objdump"
 pytestmark = pytest.mark.arm64
 
 
-@pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """index/kernels/check.cpp for arm64, with the flags of CMakeLists.txt."""
-    build = tmp_path_factory.mktemp("arm64")
-    configure = [
-        "cmake", "-S", KERNELS, "-B", build, "-DCMAKE_SYSTEM_NAME=Linux", "-DCMAKE_SYSTEM_PROCESSOR=aarch64",
-        f"-DCMAKE_CXX_COMPILER={COMPILER}", "-DCMAKE_EXE_LINKER_FLAGS=-static", "-DPERWATT_PYTHON=OFF",
-    ]  # fmt: skip
+def built(build: Path, *settings: str) -> Path:
+    """index/kernels/check.cpp with the flags of CMakeLists.txt."""
+    configure = ["cmake", "-S", KERNELS, "-B", build, "-DPERWATT_PYTHON=OFF", *settings]
     for command in (configure, ["cmake", "--build", build, "-t", "kernels_check", "-j", "2"]):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
     return build / "kernels_check"
 
 
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return built(
+        tmp_path_factory.mktemp("arm64"), "-DCMAKE_SYSTEM_NAME=Linux", "-DCMAKE_SYSTEM_PROCESSOR=aarch64",
+        f"-DCMAKE_CXX_COMPILER={COMPILER}", "-DCMAKE_EXE_LINKER_FLAGS=-static",
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def native(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What the same program prints on this machine."""
+    done = subprocess.run([built(tmp_path_factory.mktemp("native"))], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def fingerprint(output: str) -> str:
+    """Of every graph's bytes and every walk's answers: the same on both architectures."""
+    return re.findall(r"fingerprint (\w{16})", output)[0]
+
+
 @pytest.mark.parametrize(
     ("processor", "units"),
     [("cortex-a72", ["neon", "scalar"]), ("neoverse-n1", ["neondot", "neon", "scalar"])],
 )
-def test_units_agree_and_only_those_run_that_the_processor_has(program: Path, processor: str, units: list[str]) -> None:
+def test_units_agree_and_only_those_run_that_the_processor_has(
+    program: Path, native: str, processor: str, units: list[str]
+) -> None:
     done = subprocess.run(
         ["qemu-aarch64-static", "-cpu", processor, program], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.findall(r"(\w+): \d+ cases agree", done.stdout) == units
+    assert fingerprint(done.stdout) == fingerprint(native)
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ def scan_f32(
     rows: NDArray[np.int64],
     scores: NDArray[np.float32],
     rescored: NDArray[np.int64],
+    keep: NDArray[np.uint64] | None = None,
     unit: str = "",
 ) -> None: ...
 def scan_i8(
@@ -49,6 +50,7 @@ def scan_i8(
     rows: NDArray[np.int64],
     scores: NDArray[np.float32],
     rescored: NDArray[np.int64],
+    keep: NDArray[np.uint64] | None = None,
     unit: str = "",
 ) -> None: ...
 def rescore(
@@ -61,3 +63,50 @@ def rescore(
     rescored: NDArray[np.int64],
     unit: str = "",
 ) -> None: ...
+def block_bytes(dim: int, degree: int) -> int: ...
+def root_bytes(dim: int, roots: int) -> int: ...
+def encode(
+    vectors: NDArray[np.float32],
+    links: NDArray[np.int32],
+    roots: NDArray[np.int32],
+    l2: bool,
+    blocks: NDArray[np.uint8],
+    root: NDArray[np.uint8],
+    threads: int,
+    unit: str = "",
+) -> tuple[float, float]: ...
+
+class Graph:
+    def __init__(
+        self,
+        blocks: NDArray[np.uint8],
+        root: NDArray[np.uint8],
+        count: int,
+        dim: int,
+        degree: int,
+        l2: bool,
+        gain: float,
+        edge_rms: float,
+    ) -> None: ...
+    def search(
+        self,
+        queries: NDArray[np.float32],
+        vectors: NDArray[np.float32],
+        margin: float,
+        frontier: int,
+        keep: NDArray[np.uint64] | None,
+        rows: NDArray[np.int64],
+        scores: NDArray[np.float32],
+        scored: NDArray[np.int64],
+        unit: str = "",
+    ) -> None: ...
+    def refine(
+        self,
+        links: NDArray[np.int32],
+        which: NDArray[np.int32] | None,
+        k: int,
+        kept: int,
+        threads: int,
+        out: NDArray[np.int32],
+        unit: str = "",
+    ) -> None: ...

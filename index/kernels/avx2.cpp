@@ -7,6 +7,7 @@
 #include <immintrin.h>
 
 #include "one_to_many.hpp"
+#include "hop_avx2.hpp"
 
 namespace perwatt::PERWATT_UNIT {
 namespace {
@@ -90,7 +91,7 @@ struct SumF32 {
   }
 };
 
-constexpr Kernels kTable = table<DotI8, SumF32<Product>, SumF32<SquaredDifference>>("avx2");
+constexpr Kernels kTable = table<DotI8, SumF32<Product>, SumF32<SquaredDifference>, Avx2Hop>("avx2");
 
 }  // namespace
 }  // namespace perwatt::PERWATT_UNIT

@@ -3,6 +3,7 @@
 // int8 is widened to int16 and multiplied with vpmaddwd, as in avx2.cpp and for the same reason.
 #define PERWATT_UNIT avx512
 #include "avx512_f32.hpp"
+#include "hop_avx512.hpp"
 
 namespace perwatt::PERWATT_UNIT {
 namespace {
@@ -29,7 +30,7 @@ struct DotI8 {
   }
 };
 
-constexpr Kernels kTable = table<DotI8, SumF32<Product>, SumF32<SquaredDifference>>("avx512");
+constexpr Kernels kTable = table<DotI8, SumF32<Product>, SumF32<SquaredDifference>, Avx512Hop>("avx512");
 
 }  // namespace
 }  // namespace perwatt::PERWATT_UNIT

@@ -6,6 +6,7 @@
 // the same for every row of a query: it is computed once and taken off at the end.
 #define PERWATT_UNIT avx512vnni
 #include "avx512_f32.hpp"
+#include "hop_avx512.hpp"
 
 namespace perwatt::PERWATT_UNIT {
 namespace {
@@ -47,7 +48,7 @@ struct DotI8 {
   }
 };
 
-constexpr Kernels kTable = table<DotI8, SumF32<Product>, SumF32<SquaredDifference>>("avx512vnni");
+constexpr Kernels kTable = table<DotI8, SumF32<Product>, SumF32<SquaredDifference>, Avx512Hop>("avx512vnni");
 
 }  // namespace
 }  // namespace perwatt::PERWATT_UNIT

@@ -1,38 +1,13 @@
 // The Python face of the kernels: checks shapes and strides, releases the GIL, calls. Whether the numbers are
 // finite is checked once by the callers in Python, where the row can be named.
-#include <nanobind/nanobind.h>
-#include <nanobind/ndarray.h>
 #include <nanobind/stl/pair.h>
-#include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
-#include <stdexcept>
-
-#include "dispatch.hpp"
-#include "scan.hpp"
-
-namespace nb = nanobind;
-using nb::literals::operator""_a;
+#include "graph_object.hpp"
+#include "python_arrays.hpp"
 
 namespace perwatt {
 namespace {
-
-template <class T>
-using Vector = nb::ndarray<T, nb::ndim<1>, nb::device::cpu>;
-template <class T>
-using Matrix = nb::ndarray<T, nb::ndim<2>, nb::device::cpu>;
-
-void require(bool condition, const char* message) {
-  if (!condition) throw std::invalid_argument(message);
-}
-
-const Kernels& unit_named(const std::string& name) {
-  const Kernels* found = find_unit(name);
-  if (found == nullptr) {
-    throw std::invalid_argument("unit '" + name + "' is unknown or not supported by this processor");
-  }
-  return *found;
-}
 
 template <class A, class B>
 void check_rows(const Vector<const A>& query, const Matrix<const B>& rows) {
@@ -41,11 +16,6 @@ void check_rows(const Vector<const A>& query, const Matrix<const B>& rows) {
   require(query.shape(0) < 2 || query.stride(0) == 1, "query must be contiguous");
   require(rows.shape(1) < 2 || rows.stride(1) == 1, "rows must be contiguous along their dimensions");
   require(rows.shape(0) < 2 || rows.stride(0) >= 0, "rows must not run backwards");
-}
-
-template <class T>
-size_t stride_of(const Matrix<const T>& rows) {
-  return rows.shape(0) < 2 ? rows.shape(1) : static_cast<size_t>(rows.stride(0));
 }
 
 template <class In, class Out, class Rows, class At>
@@ -68,31 +38,6 @@ void one_to_many(const Vector<const In>& query, const Matrix<const In>& rows, co
   }
   nb::gil_scoped_release unlocked;
   score_at(query.data(), rows.data(), stride_of(rows), picked.data(), picked.shape(0), dim, out.data());
-}
-
-struct Scan {
-  FloatRows rows;
-  Batch batch;
-  Answer answer;
-};
-
-Scan scan_of(const Matrix<const float>& queries, const Matrix<const float>& vectors, bool l2, int64_t first_row,
-             const Matrix<int64_t>& rows, const Matrix<float>& scores, const Vector<int64_t>& rescored) {
-  const size_t count = queries.shape(0), dim = queries.shape(1), k = rows.shape(1);
-  require(vectors.shape(1) == dim, "queries and vectors must have the same number of dimensions");
-  require(dim >= 1 && dim <= kMaxDim, "dimensions must be 1 to 65,536");
-  require(k >= 1, "k must be at least 1");
-  require(vectors.shape(0) < (size_t{1} << 32), "one scan covers fewer than 2^32 rows");
-  require(count == 0 || (queries.stride(1) == 1 && queries.stride(0) == static_cast<int64_t>(dim)) ||
-              (count == 1 && (dim == 1 || queries.stride(1) == 1)),
-          "queries must be contiguous");
-  require(vectors.shape(0) == 0 || dim == 1 || vectors.stride(1) == 1, "vectors must be contiguous along a row");
-  require(vectors.shape(0) < 2 || vectors.stride(0) >= 0, "vectors must not run backwards");
-  require(rows.shape(0) == count && scores.shape(0) == count && scores.shape(1) == k && rescored.shape(0) == count,
-          "outputs must be (queries, k), (queries, k) and (queries,)");
-  return {{vectors.data(), stride_of(vectors), vectors.shape(0), dim, l2 ? Metric::l2 : Metric::ip},
-          {queries.data(), count, k, first_row},
-          {rows.data(), scores.data(), rescored.data()}};
 }
 
 }  // namespace
@@ -131,22 +76,27 @@ NB_MODULE(_native, m) {
         },
         "query"_a.noconvert(), "rows"_a.noconvert(), "out"_a.noconvert(), "at"_a.none() = nb::none(), "unit"_a = "");
 
+  bind_graph(m);
+
   m.def("scan_f32",
         [](Matrix<const float> queries, Matrix<const float> vectors, bool l2, int64_t first_row,
-           Matrix<int64_t> rows, Matrix<float> scores, Vector<int64_t> rescored, const std::string& unit) {
+           Matrix<int64_t> rows, Matrix<float> scores, Vector<int64_t> rescored, std::optional<Vector<const uint64_t>> keep, const std::string& unit) {
           const Kernels& kernels = unit_named(unit);
-          const Scan scan = scan_of(queries, vectors, l2, first_row, rows, scores, rescored);
+          Scan scan = scan_of(queries, vectors, l2, first_row, rows, scores, rescored);
+          scan.batch.keep = kept_rows(keep, static_cast<size_t>(first_row) + vectors.shape(0));
           nb::gil_scoped_release unlocked;
           scan_f32(kernels, scan.rows, scan.batch, scan.answer);
         },
         "queries"_a.noconvert(), "vectors"_a.noconvert(), "l2"_a, "first_row"_a, "rows"_a.noconvert(),
-        "scores"_a.noconvert(), "rescored"_a.noconvert(), "unit"_a = "");
+        "scores"_a.noconvert(), "rescored"_a.noconvert(), "keep"_a.noconvert().none() = nb::none(),
+        "unit"_a = "");
   m.def("scan_i8",
         [](Matrix<const float> queries, Matrix<const float> vectors, Matrix<const int8_t> codes, double step,
            double error_norm, double row_norm, Vector<const float> square_norms, bool l2, int64_t first_row,
-           Matrix<int64_t> rows, Matrix<float> scores, Vector<int64_t> rescored, const std::string& unit) {
+           Matrix<int64_t> rows, Matrix<float> scores, Vector<int64_t> rescored, std::optional<Vector<const uint64_t>> keep, const std::string& unit) {
           const Kernels& kernels = unit_named(unit);
-          const Scan scan = scan_of(queries, vectors, l2, first_row, rows, scores, rescored);
+          Scan scan = scan_of(queries, vectors, l2, first_row, rows, scores, rescored);
+          scan.batch.keep = kept_rows(keep, static_cast<size_t>(first_row) + vectors.shape(0));
           require(codes.shape(0) == vectors.shape(0) && codes.shape(1) == vectors.shape(1),
                   "codes and vectors must have the same shape");
           require(codes.shape(0) == 0 || codes.shape(1) == 1 || codes.stride(1) == 1,
@@ -162,7 +112,8 @@ NB_MODULE(_native, m) {
         },
         "queries"_a.noconvert(), "vectors"_a.noconvert(), "codes"_a.noconvert(), "step"_a, "error_norm"_a,
         "row_norm"_a, "square_norms"_a.noconvert(), "l2"_a, "first_row"_a, "rows"_a.noconvert(),
-        "scores"_a.noconvert(), "rescored"_a.noconvert(), "unit"_a = "");
+        "scores"_a.noconvert(), "rescored"_a.noconvert(), "keep"_a.noconvert().none() = nb::none(),
+        "unit"_a = "");
   m.def("rescore",
         [](Matrix<const float> queries, Matrix<const float> vectors, Matrix<const int64_t> candidates, bool l2,
            Matrix<int64_t> rows, Matrix<float> scores, Vector<int64_t> rescored, const std::string& unit) {

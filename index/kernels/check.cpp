@@ -7,6 +7,7 @@
 #include <random>
 #include <vector>
 
+#include "check.hpp"
 #include "dispatch.hpp"
 
 namespace {
@@ -107,5 +108,10 @@ int main() {
     }
     std::printf("%s: %zu cases agree\n", unit.kernels->name, cases);
   }
+  std::vector<const perwatt::Kernels*> runnable;
+  for (const perwatt::Unit& unit : perwatt::units()) {
+    if (unit.supported) runnable.push_back(unit.kernels);
+  }
+  perwatt::check_graphs(runnable);
   return 0;
 }

@@ -24,14 +24,17 @@
 // own (and on these architectures not even that). `at` kernels take the row numbers; they prefetch, because
 // their rows lie anywhere.
 //
-// A graph walk (graph.* sections) belongs beside these: a template over the unit's Op types from
-// one_to_many.hpp, instantiated inside each unit, and one more pointer in this table.
+// The graph walk (walk.hpp) is a template over the unit's dot_i8 and its steps of a hop, instantiated inside the unit, so
+// that no indirect call stands in its loop. Its results are the same to the bit in every unit.
 #pragma once
 
 #include <stddef.h>
 #include <stdint.h>
 
 namespace perwatt {
+
+struct GraphView;
+struct Walker;
 
 constexpr size_t kMaxDim = 65536;
 
@@ -49,6 +52,12 @@ struct Kernels {
   void (*l2_f32)(const float* query, const float* base, size_t stride, size_t count, size_t dim, float* out);
   void (*l2_f32_at)(const float* query, const float* base, size_t stride, const uint32_t* at, size_t count,
                     size_t dim, float* out);
+
+  void (*walk)(const GraphView& graph, Walker& walker);
+  // Into the graph's frame, and the edges of a vertex in it (frame.hpp). The same bits in every unit.
+  void (*rotate)(const float* x, size_t dim, size_t padded, const float* signs, float* out);
+  double (*encode_edges)(const float* vertex, const float* const* neighbours, const int32_t* which, size_t count,
+                         size_t padded, bool l2, uint8_t* group);
 };
 
 // One for each translation unit that this architecture builds; dispatch.cpp decides which may run.

@@ -4,6 +4,7 @@
 // even for -128 * -128 = 16,384; two added would not at the edge, so nothing is added before it is widened.
 #define PERWATT_UNIT neon
 #include "neon_f32.hpp"
+#include "hop_neon.hpp"
 
 namespace perwatt::PERWATT_UNIT {
 namespace {
@@ -30,7 +31,7 @@ struct DotI8 {
   }
 };
 
-constexpr Kernels kTable = table<DotI8, SumF32<Product>, SumF32<SquaredDifference>>("neon");
+constexpr Kernels kTable = table<DotI8, SumF32<Product>, SumF32<SquaredDifference>, NeonHop>("neon");
 
 }  // namespace
 }  // namespace perwatt::PERWATT_UNIT

@@ -4,6 +4,7 @@
 // they lie on disk, no bias, no widening.
 #define PERWATT_UNIT neondot
 #include "neon_f32.hpp"
+#include "hop_neon.hpp"
 
 namespace perwatt::PERWATT_UNIT {
 namespace {
@@ -34,7 +35,7 @@ struct DotI8 {
   }
 };
 
-constexpr Kernels kTable = table<DotI8, SumF32<Product>, SumF32<SquaredDifference>>("neondot");
+constexpr Kernels kTable = table<DotI8, SumF32<Product>, SumF32<SquaredDifference>, NeonHop>("neondot");
 
 }  // namespace
 }  // namespace perwatt::PERWATT_UNIT

@@ -10,7 +10,9 @@
 // reader of a profile or a disassembly, and for the test that counts each unit's instructions.
 #pragma once
 
+#include "frame.hpp"
 #include "kernels.hpp"
+#include "walk.hpp"
 
 namespace perwatt::PERWATT_UNIT {
 namespace {
@@ -59,7 +61,7 @@ inline void one_to_rows_at(const T* query, const T* base, size_t stride, const u
   }
 }
 
-template <class DotI8, class DotF32, class L2F32>
+template <class DotI8, class DotF32, class L2F32, class Hop>
 constexpr Kernels table(const char* name) {
   return Kernels{name,
                  one_to_rows<DotI8, int8_t, int32_t>,
@@ -67,7 +69,10 @@ constexpr Kernels table(const char* name) {
                  one_to_rows<DotF32, float, float>,
                  one_to_rows_at<DotF32, float, float>,
                  one_to_rows<L2F32, float, float>,
-                 one_to_rows_at<L2F32, float, float>};
+                 one_to_rows_at<L2F32, float, float>,
+                 walk<Hop, DotI8>,
+                 rotate<Hop>,
+                 encode_edges<Hop>};
 }
 
 }  // namespace

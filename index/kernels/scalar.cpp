@@ -3,6 +3,7 @@
 // without auto-vectorisation and without contraction to fma.
 #define PERWATT_UNIT scalar
 #include "one_to_many.hpp"
+#include "hop.hpp"
 
 namespace perwatt::PERWATT_UNIT {
 namespace {
@@ -43,7 +44,7 @@ struct L2F32 {
   }
 };
 
-constexpr Kernels kTable = table<DotI8, DotF32, L2F32>("scalar");
+constexpr Kernels kTable = table<DotI8, DotF32, L2F32, PlainHop>("scalar");
 
 }  // namespace
 }  // namespace perwatt::PERWATT_UNIT

@@ -75,17 +75,39 @@ QuantisedQuery quantise(const float* query, const FloatRows& rows, const CodeRow
   return result;
 }
 
-void offer_products(const int32_t* products, size_t count, size_t first, Shortlist& shortlist) {
+// Which rows of a scan the batch's filter lets through.
+class Kept {
+ public:
+  explicit Kept(const Batch& batch) : words_(batch.keep), first_(static_cast<size_t>(batch.first_row)) {}
+  bool all() const { return words_ == nullptr; }
+  bool holds(size_t row) const {
+    row += first_;
+    return words_[row >> 6] >> (row & 63) & 1;
+  }
+  bool none_of(size_t first, size_t count) const {
+    for (size_t row = first; row < first + count; ++row) {
+      if (holds(row)) return false;
+    }
+    return true;
+  }
+
+ private:
+  const uint64_t* words_;
+  size_t first_;
+};
+
+void offer_products(const int32_t* products, size_t count, size_t first, const Kept& kept,
+                    Shortlist& shortlist) {
   for (size_t i = 0; i < count; ++i) {
-    if (products[i] >= shortlist.floor()) shortlist.offer(products[i], static_cast<uint32_t>(first + i));
+    if (products[i] >= shortlist.floor() && (kept.all() || kept.holds(first + i))) shortlist.offer(products[i], static_cast<uint32_t>(first + i));
   }
 }
 
 void offer_distances(const int32_t* products, const float* square_norms, double unit, size_t count, size_t first,
-                     Shortlist& shortlist) {
+                     const Kept& kept, Shortlist& shortlist) {
   for (size_t i = 0; i < count; ++i) {
     const double score = 2.0 * unit * products[i] - square_norms[first + i];  // + |q|^2, the same for all rows
-    if (score >= shortlist.floor()) shortlist.offer(score, static_cast<uint32_t>(first + i));
+    if (score >= shortlist.floor() && (kept.all() || kept.holds(first + i))) shortlist.offer(score, static_cast<uint32_t>(first + i));
   }
 }
 
@@ -110,11 +132,15 @@ void scan_f32(const Kernels& kernels, const FloatRows& rows, const Batch& batch,
   const auto kernel = rows.metric == Metric::ip ? kernels.dot_f32 : kernels.l2_f32;
   const float sign = rows.metric == Metric::ip ? 1.0f : -1.0f;
   float scores[kBlockRows];
+  const Kept kept(batch);
   for (size_t first = 0; first < rows.count; first += kBlockRows) {
     const size_t count = std::min(kBlockRows, rows.count - first);
+    if (!kept.all() && kept.none_of(first, count)) continue;
     for (size_t q = 0; q < batch.count; ++q) {
       kernel(batch.queries + q * rows.dim, rows.base + first * rows.stride, rows.stride, count, rows.dim, scores);
-      for (size_t i = 0; i < count; ++i) shortlists[q].offer(sign * scores[i], static_cast<uint32_t>(first + i));
+      for (size_t i = 0; i < count; ++i) {
+        if (kept.all() || kept.holds(first + i)) shortlists[q].offer(sign * scores[i], static_cast<uint32_t>(first + i));
+      }
     }
   }
   for (size_t q = 0; q < batch.count; ++q) {
@@ -135,15 +161,17 @@ void scan_i8(const Kernels& kernels, const FloatRows& rows, const CodeRows& code
     shortlists.emplace_back(batch.k, queries.back().slack);
   }
   int32_t products[kBlockRows];
+  const Kept kept(batch);
   for (size_t first = 0; first < rows.count; first += kBlockRows) {
     const size_t count = std::min(kBlockRows, rows.count - first);
+    if (!kept.all() && kept.none_of(first, count)) continue;
     for (size_t q = 0; q < batch.count; ++q) {
       kernels.dot_i8(queries[q].code.data(), codes.base + first * codes.stride, codes.stride, count, rows.dim,
                      products);
       if (rows.metric == Metric::ip) {
-        offer_products(products, count, first, shortlists[q]);
+        offer_products(products, count, first, kept, shortlists[q]);
       } else {
-        offer_distances(products, codes.square_norms, queries[q].unit, count, first, shortlists[q]);
+        offer_distances(products, codes.square_norms, queries[q].unit, count, first, kept, shortlists[q]);
       }
     }
   }

@@ -36,6 +36,7 @@ struct Batch {
   size_t count;
   size_t k;
   int64_t first_row;  // added to every row number in the answer
+  const uint64_t* keep = nullptr;  // bit r: row r (first_row included) may be in the answer; null: all
 };
 
 // rows (count, k), -1 where fewer than k; scores (count, k), -infinity there; l2 scores are minus the squared

@@ -1,0 +1,12 @@
+#pragma once
+
+#include <vector>
+
+#include "kernels.hpp"
+
+namespace perwatt {
+
+// Compares the graphs and walks of the units with the scalar one's, prints a line, exits 1 at the first difference.
+void check_graphs(const std::vector<const Kernels*>& kernels);
+
+}  // namespace perwatt

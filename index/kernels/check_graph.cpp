@@ -1,0 +1,162 @@
+// The graph of every unit against the scalar one's, to the bit: encoded bytes, refined links, found rows. Then the same
+// walk over damaged blocks, which must come to an end inside its memory. Prints a fingerprint of all that was computed,
+// which is the same on every architecture.
+#include "check.hpp"
+
+#include <cstdio>
+#include <cstdlib>
+#include <random>
+
+#include "encode.hpp"
+#include "refine.hpp"
+#include "search.hpp"
+
+namespace perwatt {
+namespace {
+
+constexpr size_t kDegree = 32;
+
+struct Shape {
+  size_t count, dim;
+  bool l2;
+};
+
+// Integers in a small range: exact in float32, with duplicates and ties, and no generator of a library is involved in
+// anything but bits.
+std::vector<float> points(const Shape& shape, std::mt19937& random) {
+  std::vector<float> centres(8 * shape.dim), vectors(shape.count * shape.dim);
+  for (float& value : centres) value = static_cast<float>(random() % 41) - 20.0f;
+  for (size_t i = 0; i < vectors.size(); ++i) {
+    const size_t row = i / shape.dim, centre = row * 7 % 8;
+    vectors[i] = centres[centre * shape.dim + i % shape.dim] + static_cast<float>(random() % 15) - 7.0f;
+  }
+  for (size_t i = 0; i < shape.dim; ++i) vectors[i] = 0.0f;  // a zero vector, and ten equal ones
+  for (size_t row = 1; row <= 10 && row < shape.count; ++row) {
+    for (size_t i = 0; i < shape.dim; ++i) vectors[row * shape.dim + i] = 3.0f;
+  }
+  return vectors;
+}
+
+struct Built {
+  std::vector<uint8_t> blocks, root;
+  GraphView view;
+};
+
+Built build(const Kernels& unit, const Shape& shape, const std::vector<float>& vectors,
+            const std::vector<int32_t>& links, bool l2) {
+  const size_t padded = padded_dim(shape.dim);
+  std::vector<int32_t> roots;
+  for (size_t r = 0; r < shape.count && r < 40; ++r) roots.push_back(static_cast<int32_t>(r * 17 % shape.count));
+  Built built{std::vector<uint8_t>(shape.count * block_bytes(padded, 1)),
+              std::vector<uint8_t>(root_bytes(padded, (roots.size() + kGroup - 1) / kGroup)), {}};
+  built.view = encode(unit, {vectors.data(), shape.count, shape.dim, kDegree, links.data(), roots.data(), roots.size(),
+                             l2, built.blocks.data(), built.root.data()}, 2);
+  return built;
+}
+
+void search_all(const Kernels& unit, const Built& built, const std::vector<float>& vectors,
+                const std::vector<float>& queries, size_t k, const uint64_t* keep, std::vector<int64_t>& rows,
+                std::vector<int64_t>& scored) {
+  const GraphView& view = built.view;
+  const size_t count = queries.size() / view.dim;
+  const std::vector<float> signs = rotation_signs(view.padded);
+  Scratch scratch(view);
+  rows.assign(count * k, -2);
+  scored.assign(count, 0);
+  std::vector<float> scores(count * k);
+  const FloatRows float_rows{vectors.data(), view.dim, view.count, view.dim, view.l2 ? Metric::l2 : Metric::ip};
+  search(unit, view, signs.data(), float_rows, {0.8f, 64 + 4 * k}, keep, {queries.data(), count, k, 0}, scratch,
+         {rows.data(), scores.data(), scored.data()});
+}
+
+uint64_t mixed(uint64_t fingerprint, const void* data, size_t bytes) {
+  for (size_t i = 0; i < bytes; ++i) {
+    fingerprint = (fingerprint ^ static_cast<const uint8_t*>(data)[i]) * 0x100000001B3ull;
+  }
+  return fingerprint;
+}
+
+template <class T>
+uint64_t mixed(uint64_t fingerprint, const std::vector<T>& values) {
+  return mixed(fingerprint, values.data(), values.size() * sizeof(T));
+}
+
+// Fingerprint of one unit: everything that it computes for this shape.
+uint64_t check(const Kernels& unit, const Shape& shape) {
+  std::mt19937 random(static_cast<uint32_t>(shape.count * 7919 + shape.dim));
+  const std::vector<float> vectors = points(shape, random);
+  std::vector<int32_t> links(shape.count * kDegree, -1), refined(links.size());
+  for (size_t i = 0; i < links.size(); ++i) {
+    if (shape.count > 1 && random() % 4) links[i] = static_cast<int32_t>(random() % shape.count);
+  }
+  uint64_t fingerprint = 0xCBF29CE484222325ull;
+  for (const Reach reach : {Reach{10, 30}, Reach{20, 60}}) {
+    const Built by_distance = build(unit, shape, vectors, links, true);
+    refine(unit, by_distance.view, links.data(), nullptr, 0, reach, 2, refined.data());
+    links.swap(refined);
+  }
+  fingerprint = mixed(fingerprint, links);
+  const std::vector<int32_t> picked{0, static_cast<int32_t>(shape.count / 2), static_cast<int32_t>(shape.count - 1)};
+  Built built = build(unit, shape, vectors, links, true);
+  if (shape.count > 2) refine(unit, built.view, links.data(), picked.data(), 3, {10, 30}, 1, refined.data());
+  fingerprint = mixed(fingerprint, refined);
+  built = build(unit, shape, vectors, links, shape.l2);
+  fingerprint = mixed(mixed(fingerprint, built.blocks), built.root);
+
+  std::vector<float> queries(12 * shape.dim);
+  for (float& value : queries) value = static_cast<float>(random() % 31) - 15.0f;
+  for (size_t i = 0; i < shape.dim; ++i) queries[i] = 0.0f;
+  std::vector<uint64_t> keep((shape.count + 63) / 64);
+  for (uint64_t& word : keep) word = (static_cast<uint64_t>(random()) << 32 | random()) & 0x5555555555555555ull;
+  std::vector<int64_t> rows, scored;
+  for (size_t k : {size_t{1}, size_t{10}, shape.count}) {
+    if (k > shape.count) continue;
+    for (const uint64_t* filter : {static_cast<const uint64_t*>(nullptr), static_cast<const uint64_t*>(keep.data())}) {
+      search_all(unit, built, vectors, queries, k, filter, rows, scored);
+      for (const int64_t row : rows) {
+        if (row < -1 || row >= static_cast<int64_t>(shape.count) ||
+            (filter && row >= 0 && !(filter[row >> 6] >> (row & 63) & 1))) {
+          std::printf("%s: %zu x %zu: found row %lld\n", unit.name, shape.count, shape.dim, static_cast<long long>(row));
+          std::exit(1);
+        }
+      }
+      fingerprint = mixed(mixed(fingerprint, rows), scored);
+    }
+  }
+
+  for (int damage = 0; damage < 20; ++damage) {
+    Built damaged = built;
+    damaged.view.blocks = damaged.blocks.data();
+    damaged.view.root = damaged.root.data();
+    for (int i = 0; i < 1 << (damage / 2); ++i) damaged.blocks[random() % damaged.blocks.size()] = static_cast<uint8_t>(random());
+    for (int i = 0; i < damage; ++i) damaged.root[random() % damaged.root.size()] = static_cast<uint8_t>(random());
+    search_all(unit, damaged, vectors, queries, std::min<size_t>(10, shape.count), nullptr, rows, scored);
+  }
+  return fingerprint;
+}
+
+}  // namespace
+
+void check_graphs(const std::vector<const Kernels*>& kernels) {
+  uint64_t all = 0;
+  size_t cases = 0;
+  for (const size_t dim : {1, 50, 64, 129, 384}) {
+    for (const size_t count : {1, 2, 31, 33, 500}) {
+      for (const bool l2 : {false, true}) {
+        const Shape shape{count, dim, l2};
+        const uint64_t expected = check(kScalar, shape);
+        for (const Kernels* unit : kernels) {
+          if (check(*unit, shape) == expected) continue;
+          std::printf("%s: the graph of %zu x %zu (%s) is not the scalar one\n", unit->name, count, dim,
+                      l2 ? "l2" : "ip");
+          std::exit(1);
+        }
+        all = mixed(all, &expected, sizeof expected);
+        ++cases;
+      }
+    }
+  }
+  std::printf("graphs of %zu shapes agree, fingerprint %016llx\n", cases, static_cast<unsigned long long>(all));
+}
+
+}  // namespace perwatt

@@ -1,0 +1,167 @@
+// See encode.hpp. Sums that decide about bytes run in double, row by row, in the order of the rows.
+#include "encode.hpp"
+
+#include <cmath>
+#include <cstring>
+
+#include "parallel.hpp"
+
+namespace perwatt {
+namespace {
+
+constexpr size_t kRowsPerRange = 256;
+
+// SplitMix64 (Steele, Lea and Flood, 2014), for 64 signs at a time.
+uint64_t next_random(uint64_t& state) {
+  uint64_t z = (state += 0x9E3779B97F4A7C15ull);
+  z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9ull;
+  z = (z ^ z >> 27) * 0x94D049BB133111EBull;
+  return z ^ z >> 31;
+}
+
+double square_of(const float* x, size_t n) {
+  double sums[8] = {};  // one would wait four cycles for each addition; n is a multiple of kPadding
+  for (size_t i = 0; i < n; i += 8) {
+    for (size_t j = 0; j < 8; ++j) sums[j] += static_cast<double>(x[i + j]) * static_cast<double>(x[i + j]);
+  }
+  return ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
+}
+
+void encode_vertex(const float* x, size_t padded, bool l2, uint8_t* block) {
+  float largest = 0.0f;
+  for (size_t i = 0; i < padded; ++i) largest = std::max(largest, std::fabs(x[i]));
+  const float step = largest > 0.0f ? largest / 127.0f : 1.0f;
+  int8_t* codes = reinterpret_cast<int8_t*>(block);
+  int32_t squares = 0;
+  for (size_t i = 0; i < padded; ++i) {
+    const float code = std::nearbyint(x[i] / step);
+    codes[i] = static_cast<int8_t>(std::max(-127.0f, std::min(127.0f, code)));
+    squares += codes[i] * codes[i];
+  }
+  const float square_norm = static_cast<float>(square_of(x, padded));
+  const Head head{l2 ? 2.0f * step : step, l2 ? -square_norm : 0.0f, square_norm, step,
+                  (step * step) * static_cast<float>(squares), {}};
+  std::memcpy(block + padded, &head, sizeof head);
+}
+
+// The vectors in the frame: rotated, moved, scaled.
+struct Frame {
+  std::vector<float> rows, origin, mean;
+  float gain = 1.0f;
+};
+
+Frame frame_of(const Kernels& kernels, const Encoding& e, size_t padded, size_t threads) {
+  Frame frame{std::vector<float>(e.count * padded), std::vector<float>(padded), std::vector<float>(padded)};
+  const std::vector<float> signs = rotation_signs(padded);
+  std::vector<double> squares(e.count);
+  in_parallel(threads, e.count, kRowsPerRange, [&] {
+    return [&](size_t first, size_t last) {
+      for (size_t r = first; r < last; ++r) {
+        kernels.rotate(e.vectors + r * e.dim, e.dim, padded, signs.data(), &frame.rows[r * padded]);
+      }
+    };
+  });
+  std::vector<double> sums(padded);
+  for (size_t r = 0; r < e.count; ++r) {
+    for (size_t i = 0; i < padded; ++i) sums[i] += static_cast<double>(frame.rows[r * padded + i]);
+  }
+  for (size_t i = 0; i < padded; ++i) frame.mean[i] = static_cast<float>(sums[i] / static_cast<double>(e.count));
+  if (e.l2) frame.origin.swap(frame.mean);
+  in_parallel(threads, e.count, kRowsPerRange, [&] {
+    return [&](size_t first, size_t last) {
+      for (size_t r = first; r < last; ++r) {
+        float* x = &frame.rows[r * padded];
+        for (size_t i = 0; i < padded; ++i) x[i] -= frame.origin[i];
+        squares[r] = square_of(x, padded);
+      }
+    };
+  });
+  double sum = 0.0;
+  for (const double square : squares) sum += square;
+  if (sum > 0.0) frame.gain = static_cast<float>(1.0 / std::sqrt(sum / static_cast<double>(e.count)));
+  in_parallel(threads, e.count, kRowsPerRange, [&] {
+    return [&](size_t first, size_t last) {
+      for (size_t i = first * padded; i < last * padded; ++i) frame.rows[i] *= frame.gain;
+    };
+  });
+  for (float& value : frame.mean) value *= frame.gain;
+  return frame;
+}
+
+// A block's groups, from a list of neighbours; returns the sum of the squared lengths of its edges.
+double encode_links(const Kernels& kernels, const Frame& frame, const float* vertex, const int32_t* links,
+                    size_t slots, size_t padded, bool l2, uint8_t* groups, int64_t& edges) {
+  double squares = 0.0;
+  for (size_t start = 0; start < slots; start += kGroup, groups += group_bytes(padded)) {
+    const float* neighbours[kGroup];
+    int32_t which[kGroup];
+    size_t count = 0;
+    for (size_t i = start; i < std::min(start + kGroup, slots); ++i) {
+      if (links[i] < 0) continue;
+      which[count] = links[i];
+      neighbours[count++] = &frame.rows[static_cast<size_t>(links[i]) * padded];
+    }
+    edges += static_cast<int64_t>(count);
+    squares += kernels.encode_edges(vertex, neighbours, which, count, padded, l2, groups);
+  }
+  return squares;
+}
+
+}  // namespace
+
+std::vector<float> rotation_signs(size_t padded) {
+  std::vector<float> signs(4 * padded);
+  uint64_t state = padded, bits = 0;
+  for (size_t i = 0; i < signs.size(); ++i) {
+    if (i % 64 == 0) bits = next_random(state);
+    signs[i] = bits >> (i % 64) & 1 ? 1.0f : -1.0f;
+  }
+  return signs;
+}
+
+GraphView encode(const Kernels& kernels, const Encoding& e, size_t threads) {
+  const size_t padded = padded_dim(e.dim), stride = block_bytes(padded, e.degree / kGroup);
+  const Frame frame = frame_of(kernels, e, padded, threads);
+  std::vector<double> squares(e.count);
+  std::vector<int64_t> edges(e.count);
+  in_parallel(threads, e.count, kRowsPerRange, [&] {
+    return [&](size_t first, size_t last) {
+      for (size_t r = first; r < last; ++r) {
+        const float* x = &frame.rows[r * padded];
+        uint8_t* block = e.blocks + r * stride;
+        encode_vertex(x, padded, e.l2, block);
+        squares[r] = encode_links(kernels, frame, x, e.links + r * e.degree, e.degree, padded, e.l2,
+                                  block + padded + sizeof(Head), edges[r]);
+      }
+    };
+  });
+  const size_t root_groups = (e.root_count + kGroup - 1) / kGroup;
+  std::memcpy(e.root, frame.origin.data(), padded * sizeof(float));
+  uint8_t* root = e.root + padded * sizeof(float);
+  encode_vertex(frame.mean.data(), padded, e.l2, root);
+  int64_t all_edges = 0, root_edges = 0;
+  encode_links(kernels, frame, frame.mean.data(), e.roots, e.root_count, padded, e.l2, root + padded + sizeof(Head),
+               root_edges);
+  double sum = 0.0;
+  for (size_t r = 0; r < e.count; ++r) {
+    sum += squares[r];
+    all_edges += edges[r];
+  }
+  const float edge_rms = all_edges > 0 ? static_cast<float>(std::sqrt(sum / static_cast<double>(all_edges))) : 0.0f;
+  return {e.blocks, e.root, e.count, e.dim, padded, e.degree, root_groups, e.l2, frame.gain, edge_rms};
+}
+
+void to_frame(const Kernels& kernels, const GraphView& graph, const float* signs, const float* query, float* out) {
+  kernels.rotate(query, graph.dim, graph.padded, signs, out);
+  if (graph.l2) {
+    const float* origin = reinterpret_cast<const float*>(graph.root);
+    for (size_t i = 0; i < graph.padded; ++i) out[i] = (out[i] - origin[i]) * graph.gain;
+    return;
+  }
+  // Any length ranks alike; that of the vectors makes the estimates' errors smallest, and theirs is about 1.
+  const double square = square_of(out, graph.padded);
+  const float scale = square > 0.0 ? static_cast<float>(1.0 / std::sqrt(square)) : 0.0f;
+  for (size_t i = 0; i < graph.padded; ++i) out[i] *= scale;
+}
+
+}  // namespace perwatt

@@ -1,0 +1,35 @@
+// Encodes vectors and links into the search layout (graph.hpp): the same bytes for the same input, on every
+// architecture, with every unit and any number of threads.
+#pragma once
+
+#include <vector>
+
+#include "graph.hpp"
+#include "kernels.hpp"
+
+namespace perwatt {
+
+struct Encoding {
+  const float* vectors;  // (count, dim), contiguous, finite
+  size_t count, dim, degree;
+  const int32_t* links;  // (count, degree), -1 for none
+  const int32_t* roots;  // rows that the root links to
+  size_t root_count;
+  bool l2;
+  uint8_t* blocks;  // count * block_bytes(padded, degree / 32)
+  uint8_t* root;    // padded * 4 + block_bytes(padded, ceil(root_count / 32))
+};
+
+inline size_t padded_dim(size_t dim) { return (dim + kPadding - 1) / kPadding * kPadding; }
+inline size_t root_bytes(size_t padded, size_t groups) { return padded * sizeof(float) + block_bytes(padded, groups); }
+
+// The random signs of the rotation: (4, padded) of 1 and -1. A function of `padded` alone.
+std::vector<float> rotation_signs(size_t padded);
+
+// The graph as a walk sees it, over the memory that was filled.
+GraphView encode(const Kernels& kernels, const Encoding& encoding, size_t threads);
+
+// A query float32[dim] in the frame, into out[padded].
+void to_frame(const Kernels& kernels, const GraphView& graph, const float* signs, const float* query, float* out);
+
+}  // namespace perwatt

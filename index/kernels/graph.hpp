@@ -1,0 +1,115 @@
+// The search layout of a graph: what the walk reads, byte for byte, the same on every architecture.
+//
+// HNSW and its kin keep vectors and links apart, so that a hop is one random read for each neighbour. Here, after
+// SymphonyQG (Gou et al., SIGMOD 2025) and NGT-QG, the block of a vertex holds a short code of each of its neighbours,
+// so that a hop is one sequential read, and scores all 32 of them at once from registers. Two things differ: the
+// vertex itself lies there as int8 and not as float32 (a third of the bytes; the best few are scored in float32 at the
+// end), and codes describe the *edge* u - v, one sign a dimension, so that their error shrinks with the edge.
+//
+//   block = codes int8[padded]                     the vertex, step * code
+//           head  64 bytes                         Head
+//           group x degree/32                      32 neighbours:
+//             vertex int32[32]                       which they are
+//             add    f16[32], mul f16[32]            how a sum becomes a score; add = -infinity marks an empty slot
+//             signs  uint8[padded/4][16]             byte j of table t: four signs of neighbour j, and of j+16 above
+//
+// All in a frame of its own: vectors are turned by a fixed random rotation (rotation.hpp), which makes one code fit
+// every dimension alike; scaled so that their root mean square length is 1, which keeps f16 in range; and for l2 moved
+// so that their mean is 0. Inner products rank the same after the first two, distances after all three.
+//
+// Scores are s = <q, x> (ip) or 2 <q, x> - |x|^2 (l2: |q|^2 minus the squared distance). For an edge r = u - v with signs
+// b, and f = |r|^2 / <r, b> (twice that for l2),
+//   s(u) = s(v) + <v, r> + <q - v, r>          is estimated by   s(v) + <v, r> + f <q - v, b>,
+// RaBitQ's estimator (Gao and Long, SIGMOD 2024): without bias over rotations, its error about |q - v| |r| / sqrt(dim).
+// `add` is all that does not depend on the query, `mul` is f, and <q, b> is the sum of the table's lookups.
+//
+// The root is a block too: a vertex that is no row, at the mean, with a sample of rows for neighbours. It stands where
+// HNSW keeps its upper levels.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+namespace perwatt {
+
+constexpr size_t kGroup = 32;           // neighbours that are scored at once
+constexpr size_t kPadding = 64;         // dimensions are padded to whole cache lines of int8
+constexpr size_t kMaxGraphDim = 4096;   // 16-bit sums of dim/4 lookups of at most 63
+constexpr uint16_t kEmptyAdd = 0xFC00;  // -infinity in f16
+
+struct Head {
+  float scale;        // of the integer product: the step (twice it for l2)
+  float bias;         // added to it: 0 (-|x|^2 for l2)
+  float square_norm;  // |x|^2
+  float step;         // x = step * code
+  float code_norm;    // |step * code|^2
+  uint8_t rest[44];
+};
+static_assert(sizeof(Head) == 64);
+
+struct GraphView {
+  const uint8_t* blocks;
+  const uint8_t* root;  // float32[padded], what is taken off a query in the frame; then one block of root_groups groups
+  size_t count, dim, padded, degree, root_groups;
+  bool l2;
+  float gain;      // the scale of the frame
+  float edge_rms;  // root mean square length of an edge, in the frame
+};
+
+inline size_t group_bytes(size_t padded) { return kGroup * 8 + padded * 4; }
+inline size_t block_bytes(size_t padded, size_t groups) { return padded + sizeof(Head) + groups * group_bytes(padded); }
+inline size_t stride_of(const GraphView& g) { return block_bytes(g.padded, g.degree / kGroup); }
+inline const uint8_t* block_of(const GraphView& g, size_t vertex) { return g.blocks + vertex * stride_of(g); }
+inline const Head* head_of(const GraphView& g, const uint8_t* block) {
+  return reinterpret_cast<const Head*>(block + g.padded);
+}
+
+// One query in the frame, and the memory that a walk needs beside the graph: reused from query to query.
+struct Walker {
+  const float* query;  // float32[padded] in the frame, 64-byte aligned
+  size_t k;            // the results that decide when to stop
+  size_t kept;         // results to return, at least k
+  size_t frontier;     // candidates that are kept waiting
+  float margin;        // how far below the k-th best an estimate may be to be visited, in its standard errors
+  const uint64_t* keep;  // bit r: row r may be returned; null: all
+
+  int8_t* codes;     // int8[padded]
+  uint8_t* tables;   // uint8[4 * padded]
+  float* estimates;  // float32[frontier_slots()]
+  int32_t* waiting;  // int32[frontier_slots()]
+  int64_t* results;  // int64[kept + 16]
+  uint64_t* seen;    // a bit for each vertex, all 0 between queries
+  int32_t* log;      // int32[log_slots]: vertices whose bit is set, while they are few
+  size_t log_slots;
+
+  size_t found;    // out: results
+  int64_t scored;  // out: vertices that were scored from their int8 codes
+};
+
+// A hop may append a whole group behind a full frontier, and vector stores may run over by one register.
+inline size_t frontier_slots(size_t frontier, size_t root_groups) {
+  const size_t root = root_groups * kGroup;
+  return (frontier > root ? frontier : root) + kGroup + 32;
+}
+
+// Results are packed: the score's bits, made to order as integers do, above the complement of the vertex, so that one
+// comparison ranks by score and then by vertex, lowest first.
+inline int32_t ordered_bits(float score) {
+  int32_t bits;
+  __builtin_memcpy(&bits, &score, 4);
+  return bits ^ ((bits >> 31) & 0x7FFFFFFF);
+}
+inline float score_of(int64_t key) {
+  int32_t bits = static_cast<int32_t>(key >> 32);
+  bits ^= (bits >> 31) & 0x7FFFFFFF;
+  float score;
+  __builtin_memcpy(&score, &bits, 4);
+  return score;
+}
+inline int64_t key_of(float score, int32_t vertex) {
+  return static_cast<int64_t>(static_cast<uint64_t>(static_cast<uint32_t>(ordered_bits(score))) << 32 |
+                              static_cast<uint32_t>(~vertex));
+}
+inline int32_t vertex_of(int64_t key) { return static_cast<int32_t>(~static_cast<uint32_t>(key)); }
+
+}  // namespace perwatt

@@ -1,0 +1,155 @@
+// The Python face of the graph: an object that checks once what it is given, keeps it alive, and lends each thread the
+// memory of its walks.
+#include "graph_object.hpp"
+
+#include <nanobind/stl/tuple.h>
+
+#include <mutex>
+
+#include "encode.hpp"
+#include "python_arrays.hpp"
+#include "refine.hpp"
+#include "search.hpp"
+
+namespace perwatt {
+namespace {
+
+using Bytes = Vector<const uint8_t>;
+using Links = Matrix<const int32_t>;
+
+void check_shape(size_t count, size_t dim, size_t degree) {
+  require(count >= 1 && count < (size_t{1} << 31), "a graph has 1 to 2^31 - 1 vertices");
+  require(dim >= 1 && dim <= kMaxGraphDim, "a graph has 1 to 4,096 dimensions");
+  require(degree >= kGroup && degree % kGroup == 0 && degree <= 256, "the degree must be 32, or a multiple up to 256");
+}
+
+template <class T>
+void check_contiguous(const Matrix<T>& array, const char* message) {
+  require(array.shape(0) == 0 || array.shape(1) < 2 || array.stride(1) == 1, message);
+  require(array.shape(0) < 2 || array.stride(0) == static_cast<int64_t>(array.shape(1)), message);
+}
+
+void check_links(const Links& links, size_t count, size_t degree) {
+  require(links.shape(0) == count && links.shape(1) == degree, "links must be (count, degree)");
+  check_contiguous(links, "links must be contiguous");
+  for (size_t i = 0; i < count * degree; ++i) {
+    require(links.data()[i] >= -1 && links.data()[i] < static_cast<int64_t>(count), "a link leads out of the graph");
+  }
+}
+
+class Graph {
+ public:
+  Graph(Bytes blocks, Bytes root, size_t count, size_t dim, size_t degree, bool l2, float gain, float edge_rms)
+      : blocks_(blocks), root_(root), signs_(rotation_signs(padded_dim(dim))) {
+    check_shape(count, dim, degree);
+    const size_t padded = padded_dim(dim), stride = block_bytes(padded, degree / kGroup);
+    require(blocks.shape(0) < 2 || blocks.stride(0) == 1, "blocks must be contiguous");
+    require(root.shape(0) < 2 || root.stride(0) == 1, "root must be contiguous");
+    require(blocks.shape(0) >= count * stride, "blocks are too short for their count and dimensions");
+    require(root.shape(0) >= root_bytes(padded, 1), "the root is too short");
+    const size_t groups = (root.shape(0) - root_bytes(padded, 0)) / group_bytes(padded);
+    view_ = {blocks.data(), root.data(), count, dim, padded, degree, groups, l2, gain, edge_rms};
+  }
+
+  void search(Matrix<const float> queries, Matrix<const float> vectors, float margin, size_t frontier,
+              std::optional<Vector<const uint64_t>> keep, Matrix<int64_t> rows, Matrix<float> scores,
+              Vector<int64_t> scored, const std::string& unit) {
+    const Kernels& kernels = unit_named(unit);
+    const Scan scan = scan_of(queries, vectors, view_.l2, 0, rows, scores, scored);
+    require(vectors.shape(0) == view_.count && vectors.shape(1) == view_.dim, "vectors must be those of the graph");
+    require(frontier >= kGroup && frontier <= (size_t{1} << 24), "the frontier must be 32 to 2^24");
+    require(rows.shape(1) <= view_.count, "k must not be larger than the graph");
+    const uint64_t* bits = kept_rows(keep, view_.count);
+    nb::gil_scoped_release unlocked;
+    std::unique_ptr<Scratch> scratch = borrow();
+    perwatt::search(kernels, view_, signs_.data(), scan.rows, {margin, frontier}, bits, scan.batch, *scratch,
+                    scan.answer);
+    give_back(std::move(scratch));
+  }
+
+  void refine(Links links, std::optional<Vector<const int32_t>> which, size_t k, size_t kept, size_t threads,
+              Matrix<int32_t> out, const std::string& unit) {
+    const Kernels& kernels = unit_named(unit);
+    require(view_.l2, "links are refined by distance: the graph must be l2");
+    check_links(links, view_.count, view_.degree);
+    require(out.shape(0) == view_.count && out.shape(1) == view_.degree, "out must be (count, degree)");
+    check_contiguous(out, "out must be contiguous");
+    require(k >= 1 && kept >= k && kept <= 4096, "k must be at least 1, kept at least k and at most 4,096");
+    const int32_t* picked = which ? which->data() : nullptr;
+    const size_t picked_count = which ? which->shape(0) : 0;
+    for (size_t i = 0; i < picked_count; ++i) {
+      require(picked[i] >= 0 && picked[i] < static_cast<int64_t>(view_.count) && (i == 0 || picked[i - 1] < picked[i]),
+              "which must be vertices in ascending order");
+    }
+    nb::gil_scoped_release unlocked;
+    perwatt::refine(kernels, view_, links.data(), picked, picked_count, {k, kept}, threads, out.data());
+  }
+
+ private:
+  std::unique_ptr<Scratch> borrow() {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      if (!idle_.empty()) {
+        std::unique_ptr<Scratch> scratch = std::move(idle_.back());
+        idle_.pop_back();
+        return scratch;
+      }
+    }
+    return std::make_unique<Scratch>(view_);
+  }
+
+  void give_back(std::unique_ptr<Scratch> scratch) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    idle_.push_back(std::move(scratch));
+  }
+
+  Bytes blocks_, root_;
+  std::vector<float> signs_;
+  GraphView view_;
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<Scratch>> idle_;
+};
+
+std::tuple<float, float> encode_graph(Matrix<const float> vectors, Links links, Vector<const int32_t> roots, bool l2,
+                                      Vector<uint8_t> blocks, Vector<uint8_t> root, size_t threads,
+                                      const std::string& unit) {
+  const Kernels& kernels = unit_named(unit);
+  const size_t count = vectors.shape(0), dim = vectors.shape(1), degree = links.shape(1);
+  check_shape(count, dim, degree);
+  check_contiguous(vectors, "vectors must be contiguous");
+  check_links(links, count, degree);
+  const size_t padded = padded_dim(dim), groups = (roots.shape(0) + kGroup - 1) / kGroup;
+  require(groups >= 1 && (roots.shape(0) < 2 || roots.stride(0) == 1), "roots must be contiguous, and at least one");
+  for (size_t i = 0; i < roots.shape(0); ++i) {
+    require(roots.data()[i] >= 0 && roots.data()[i] < static_cast<int64_t>(count), "a root leads out of the graph");
+  }
+  require(blocks.shape(0) >= count * block_bytes(padded, degree / kGroup), "blocks are too short");
+  require(root.shape(0) == root_bytes(padded, groups), "root has another length than its groups need");
+  nb::gil_scoped_release unlocked;
+  const Encoding encoding{vectors.data(), count, dim, degree, links.data(), roots.data(), roots.shape(0), l2,
+                          blocks.data(), root.data()};
+  const GraphView view = encode(kernels, encoding, threads);
+  return {view.gain, view.edge_rms};
+}
+
+}  // namespace
+
+void bind_graph(nb::module_& m) {
+  m.def("block_bytes", [](size_t dim, size_t degree) { return block_bytes(padded_dim(dim), degree / kGroup); },
+        "dim"_a, "degree"_a);
+  m.def("root_bytes",
+        [](size_t dim, size_t roots) { return root_bytes(padded_dim(dim), (roots + kGroup - 1) / kGroup); }, "dim"_a,
+        "roots"_a);
+  m.def("encode", encode_graph, "vectors"_a.noconvert(), "links"_a.noconvert(), "roots"_a.noconvert(), "l2"_a,
+        "blocks"_a.noconvert(), "root"_a.noconvert(), "threads"_a, "unit"_a = "");
+  nb::class_<Graph>(m, "Graph")
+      .def(nb::init<Bytes, Bytes, size_t, size_t, size_t, bool, float, float>(), "blocks"_a.noconvert(),
+           "root"_a.noconvert(), "count"_a, "dim"_a, "degree"_a, "l2"_a, "gain"_a, "edge_rms"_a)
+      .def("search", &Graph::search, "queries"_a.noconvert(), "vectors"_a.noconvert(), "margin"_a, "frontier"_a,
+           "keep"_a.noconvert().none(), "rows"_a.noconvert(), "scores"_a.noconvert(), "scored"_a.noconvert(),
+           "unit"_a = "")
+      .def("refine", &Graph::refine, "links"_a.noconvert(), "which"_a.noconvert().none(), "k"_a, "kept"_a,
+           "threads"_a, "out"_a.noconvert(), "unit"_a = "");
+}
+
+}  // namespace perwatt

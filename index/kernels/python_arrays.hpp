@@ -1,0 +1,74 @@
+// What the bindings share: array types, refusals as ValueError, and the shapes of a search.
+#pragma once
+
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+
+#include <stdexcept>
+
+#include "dispatch.hpp"
+#include "scan.hpp"
+
+namespace nb = nanobind;
+using nb::literals::operator""_a;
+
+namespace perwatt {
+
+template <class T>
+using Vector = nb::ndarray<T, nb::ndim<1>, nb::device::cpu>;
+template <class T>
+using Matrix = nb::ndarray<T, nb::ndim<2>, nb::device::cpu>;
+
+inline void require(bool condition, const char* message) {
+  if (!condition) throw std::invalid_argument(message);
+}
+
+inline const Kernels& unit_named(const std::string& name) {
+  const Kernels* found = find_unit(name);
+  if (found == nullptr) {
+    throw std::invalid_argument("unit '" + name + "' is unknown or not supported by this processor");
+  }
+  return *found;
+}
+
+template <class T>
+size_t stride_of(const Matrix<const T>& rows) {
+  return rows.shape(0) < 2 ? rows.shape(1) : static_cast<size_t>(rows.stride(0));
+}
+
+struct Scan {
+  FloatRows rows;
+  Batch batch;
+  Answer answer;
+};
+
+inline Scan scan_of(const Matrix<const float>& queries, const Matrix<const float>& vectors, bool l2, int64_t first_row,
+             const Matrix<int64_t>& rows, const Matrix<float>& scores, const Vector<int64_t>& rescored) {
+  const size_t count = queries.shape(0), dim = queries.shape(1), k = rows.shape(1);
+  require(vectors.shape(1) == dim, "queries and vectors must have the same number of dimensions");
+  require(dim >= 1 && dim <= kMaxDim, "dimensions must be 1 to 65,536");
+  require(k >= 1, "k must be at least 1");
+  require(vectors.shape(0) < (size_t{1} << 32), "one scan covers fewer than 2^32 rows");
+  require(count == 0 || (queries.stride(1) == 1 && queries.stride(0) == static_cast<int64_t>(dim)) ||
+              (count == 1 && (dim == 1 || queries.stride(1) == 1)),
+          "queries must be contiguous");
+  require(vectors.shape(0) == 0 || dim == 1 || vectors.stride(1) == 1, "vectors must be contiguous along a row");
+  require(vectors.shape(0) < 2 || vectors.stride(0) >= 0, "vectors must not run backwards");
+  require(rows.shape(0) == count && scores.shape(0) == count && scores.shape(1) == k && rescored.shape(0) == count,
+          "outputs must be (queries, k), (queries, k) and (queries,)");
+  return {{vectors.data(), stride_of(vectors), vectors.shape(0), dim, l2 ? Metric::l2 : Metric::ip},
+          {queries.data(), count, k, first_row},
+          {rows.data(), scores.data(), rescored.data()}};
+}
+
+// The words of a filter that covers `count` rows, or null.
+inline const uint64_t* kept_rows(const std::optional<Vector<const uint64_t>>& keep, size_t count) {
+  if (!keep) return nullptr;
+  require(keep->shape(0) >= (count + 63) / 64 && (keep->shape(0) < 2 || keep->stride(0) == 1),
+          "keep must have a bit for each row");
+  return keep->data();
+}
+
+}  // namespace perwatt

@@ -1,0 +1,20 @@
+// A search of a graph: each query into the frame, the walk, and the few that it found once more in float32.
+#pragma once
+
+#include "graph.hpp"
+#include "scan.hpp"
+#include "scratch.hpp"
+
+namespace perwatt {
+
+struct Effort {
+  float margin;     // in standard errors of an estimate
+  size_t frontier;  // candidates that wait
+};
+
+// Answers as the scans do: k best of `batch` in float32, best first, ties by row, -1 where the walk found fewer.
+// `keep`: a bit for each row that may be returned, or null. answer.rescored: vectors that were scored from int8.
+void search(const Kernels& kernels, const GraphView& graph, const float* signs, const FloatRows& rows,
+            const Effort& effort, const uint64_t* keep, const Batch& batch, Scratch& scratch, const Answer& answer);
+
+}  // namespace perwatt
