@@ -69,6 +69,5 @@ def find(
     short = np.flatnonzero(found.rows[:, wanted - 1] < 0)
     if len(short):
         rest = rows.scan(np.ascontiguousarray(queries[short]), k, keep)
-        for whole, part in zip(found, rest, strict=True):
-            whole[short] = part
+        found.rows[short], found.scores[short], found.scored[short] = rest
     return found

@@ -30,7 +30,7 @@ class Layout(NamedTuple):
 
     blocks: NDArray[np.uint8]
     root: NDArray[np.uint8]
-    count: int
+    count: int  # type: ignore[assignment]  # a tuple's method is hidden, and nobody counts in a layout
     dim: int
     l2: bool
     gain: float

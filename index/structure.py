@@ -17,6 +17,7 @@ from index.errors import GenerationError
 from index.exact import Found, Metric
 from index.finding import Rows, Searcher, find
 from index.generation import INDEX_FILE, Generation
+from index.layout import DEGREE
 from index.recall import Recall
 from index.sections import map_codes
 from index.spool import FloatRows
@@ -88,7 +89,7 @@ class Builder:
             self._threads,
             show=self._show,
         )
-        parameters = {"degree": graph.DEGREE, "efConstruction": graph.BUILD_EFFORT, "passes": list(graph.PASSES)}
+        parameters = {"degree": DEGREE, "efConstruction": graph.BUILD_EFFORT, "passes": list(graph.PASSES)}
         searcher = walk.Walk(layout, self._rows.array, self._threads)
         structure = self._structure(index, searcher, walk.EFFORT_UNIT, self._measured(held_out), parameters, 0)
         return replace(structure, sections=sections)

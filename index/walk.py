@@ -57,7 +57,9 @@ class Walk:
                 margin,
                 frontier,
                 words,
-                *(array[start:stop] for array in found),
+                found.rows[start:stop],
+                found.scores[start:stop],
+                found.scored[start:stop],
             )
 
         size = max(1, min(_QUERIES_PER_TASK, -(-count // self._threads)))
