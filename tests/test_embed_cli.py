@@ -166,7 +166,10 @@ def test_known_errors_exit_with_1_and_no_traceback(tmp_path: Path) -> None:
 def test_interrupted_it_keeps_what_it_has_and_says_so(tmp_path: Path) -> None:
     """Ctrl-C while documents still come in: the first window is a fragment by then."""
     command = [sys.executable, "-m", "deploy.command", "embed", "-", "--out", str(tmp_path / "out")]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore Ctrl-C
+    )  # fmt: skip
     assert process.stdin is not None
     assert process.stderr is not None
     given = [{"id": str(number), "text": f"short {number % 100}"} for number in range(8192 + 3000)]
@@ -176,7 +179,7 @@ def test_interrupted_it_keeps_what_it_has_and_says_so(tmp_path: Path) -> None:
         assert process.poll() is None
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    assert process.wait() == 130
+    assert process.wait(120) == 130
     said = process.stderr.read()
     process.stdin.close()
     process.stderr.close()
