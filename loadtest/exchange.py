@@ -25,6 +25,7 @@ from loadtest.session import Part, Session
 from loadtest.trial import LocustView
 
 LEAD_S = 0.3  # for the message to arrive before the window begins, when there is no warm-up
+REPORT_S = 1.5
 DRAIN_S = 10.0  # beyond the request timeout: a part that has not come by then does not come
 
 
@@ -100,7 +101,8 @@ class Conductor:
         self.parts[client] = part
         if len(self.parts) >= self.expected and not self._done:
             self._done = True
-            self._conclude()
+            # Workers report their Locust statistics once a second; the last of them must have come.
+            gevent.spawn_later(REPORT_S if self.expected > 1 else 0.0, self._conclude)
 
     def _watch(self) -> None:
         assert self.window is not None

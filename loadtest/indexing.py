@@ -29,7 +29,10 @@ def indexing_record(
     """A record of the steps that the folders are the results of (vectors folders and generations)."""
     machine = read_machine()
     name = instance or machine.instance_type
+    steps = [read_step(folder) for folder in folders]
+    reused = [_reused(folder) for folder in folders]
     return Record(
+        notes=[note for note in reused if note],
         kind="indexing",
         created_at=now_utc(),
         perwatt=version(),
@@ -37,7 +40,7 @@ def indexing_record(
         objective=Objective(),
         server=machine,
         price=find_price(name, region=region or machine.region) if name else None,
-        indexing=[read_step(folder) for folder in folders],
+        indexing=steps,
     )
 
 
@@ -49,6 +52,17 @@ def read_step(folder: Path) -> Indexing:
     if generation.exists():
         return _build(_object(generation), generation)
     raise RecordError(f"{folder} is neither a vectors folder (embed.json) nor a generation (manifest.json)")
+
+
+def _reused(folder: Path) -> str:
+    """Said when part of the documents was known before: the step's time then is not that of embedding them all."""
+    if not (folder / "embed.json").exists():
+        return ""
+    run = _object(folder / "embed.json").get("run", {})
+    count = run.get("reused", 0)
+    return (
+        f"embed: {count:,} of {run.get('documents', 0):,} documents were known before and not embedded" if count else ""
+    )
 
 
 def _object(path: Path) -> dict[str, Any]:

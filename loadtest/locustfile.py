@@ -22,7 +22,7 @@ from locust import User, events, runners, task
 from locust.runners import MasterRunner, WorkerRunner
 
 from loadtest import locust_stats
-from loadtest.exchange import Conductor, window_from
+from loadtest.exchange import Conductor, emit, window_from
 from loadtest.plan import Plan
 from loadtest.queries import read_queries
 from loadtest.session import Part, Session
@@ -131,8 +131,13 @@ class Site:
     def _finish(self, session: Session) -> None:
         while not session.ended:
             gevent.sleep(0.05)
-        part = session.part()
-        session.close()
+        try:
+            part = session.part()
+        except Exception as error:
+            emit("lost", message=f"a generator process could not add up its part: {error!r}")
+            raise
+        finally:
+            session.close()
         if isinstance(self.environment.runner, WorkerRunner):
             self.environment.runner.send_message("perwatt_part", {"part": msgspec.json.encode(part).decode()})
         elif self.conductor is not None:

@@ -48,7 +48,7 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     slo_p99_ms: float = 100.0
     recall_target: float | None = None
     truth: str | None = None  # path of the exact answers of some of the queries
-    samples_per_s: float = 20.0  # answers a process reads in full, for recall and the server's own clock
+    samples_per_s: float = 50.0  # answers a process reads in full, for recall and the server's own clock
     role: str = "run"
 
     def save(self, path: Path) -> None:

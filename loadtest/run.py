@@ -108,7 +108,8 @@ class Generator:
                 log.seek(0)
                 said = log.read()
             if not trial_file.exists():
-                last = "\n".join(said.strip().splitlines()[-12:])
+                before_summary = said.split("\nType  ")[0].strip().splitlines()
+                last = "\n".join(before_summary[-12:])
                 raise LoadTestError(f"the generator ended with status {process.returncode} and no trial:\n{last}")
             trial = msgspec.json.decode(trial_file.read_bytes(), type=Trial)
         if observe:
@@ -131,6 +132,8 @@ class Generator:
                 for observer in (watcher, meter):
                     if observer is not None:
                         observer.begin(fields["start"], fields["stop"])
+            elif fields["perwatt"] == "lost":
+                raise LoadTestError(f"{fields['message']}; it was stopped, or this machine is far too busy")
             elif fields["perwatt"] == "live" and observe:
                 self._live({**fields, "offered_qps": plan.rate_qps, "role": plan.role})
         return watcher, meter

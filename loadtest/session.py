@@ -24,10 +24,12 @@ from loadtest.plan import Plan
 from loadtest.pump import Pump
 from loadtest.samples import Sampled, SampleReader
 from loadtest.timer import AbsoluteTimer
+from loadtest.truth import Truth
 from loadtest.workload import Workload
 
 TICK_S = 0.01
 FLUSH_TICKS = 5
+GRACE_S = 2.0  # beyond the timeout of the last request; what has no fate by then never will
 SLICES = 120  # at most; a soak of hours has slices of minutes
 
 
@@ -51,9 +53,9 @@ class Part(msgspec.Struct, forbid_unknown_fields=True):
 class Session:
     """Owned by the Locust process; `begin` with the agreed window; `ended` tells when the part is complete."""
 
-    def __init__(self, plan: Plan, workload: Workload, loop: Any, make_socket: Any, truth: Any = None) -> None:
+    def __init__(self, plan: Plan, workload: Workload, loop: Any, make_socket: Any, truth: Truth | None = None) -> None:
         self.plan = plan
-        self.pump = Pump(workload, loop, make_socket)
+        self.pump = Pump(workload, loop, make_socket, frozenset(truth.requests()) if truth is not None else ())
         self.reader = SampleReader(workload, truth, plan.k)
         self.window = (math.inf, math.inf)
         self.on_batch: Callable[[NDArray[np.float64], Counter[str]], None] | None = None
@@ -87,7 +89,8 @@ class Session:
 
     @property
     def ended(self) -> bool:
-        return time.monotonic() >= self.window[1] and self.pump.in_flight == 0
+        late = time.monotonic() - self.window[1]
+        return late >= 0 and (self.pump.in_flight == 0 or late > self.plan.timeout_s + GRACE_S)
 
     # ---- every 10 ms
 
@@ -159,6 +162,7 @@ class Session:
 
     def part(self) -> Part:
         """Everything of the window; call once `ended` is true."""
+        self.pump.sweep()
         self.flush()
         self.reader.read(self.pump.samples, self.window, budget=len(self.pump.samples))
         start, stop = self.window

@@ -168,6 +168,17 @@ def test_samples_hold_the_raw_answer_of_their_request() -> None:
         assert raw.endswith(BODY)
 
 
+def test_requests_with_a_known_answer_are_sampled_first() -> None:
+    with scripted_server() as url:
+        made = workload(url, samples_per_s=10.0)
+        pump = Pump(made, gevent.get_hub().loop, socket.socket, known=frozenset({3}))
+        run_schedule(pump, rate=400)
+        pump.close()
+        sampled = Counter(sample[0] for sample in pump.samples)
+    assert sampled[3] >= 3
+    assert sampled.total() - sampled[3] <= 1 + 1.5 * 10 / 5
+
+
 def test_a_closed_stream_sends_no_more() -> None:
     with scripted_server() as url, pumping(url) as pump:
         begin = time.monotonic()

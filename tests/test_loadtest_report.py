@@ -263,6 +263,7 @@ def test_embedding_and_building_are_priced_from_their_own_records(tmp_path: Path
     record = indexing_record([tmp_path / "v", tmp_path / "g"], instance="c8g.2xlarge")
     assert [(s.step, s.items, s.seconds) for s in record.indexing] == [("embed", 800, 40), ("build", 1000, 10)]
     text = markdown(run_page(record))
+    assert "200 of 1,000 documents were known before" in text
     assert units.digits(800 / (40 / 3600 * 0.31904)) in text
     with pytest.raises(RecordError, match="neither a vectors folder"):
         indexing_record([tmp_path])

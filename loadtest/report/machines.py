@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
@@ -73,7 +74,7 @@ def served_table(record: Record) -> Table | None:
         ["Index", f"{served.index}, generation {served.generation or 'not told'}"],
         ["Vectors", f"{units.count(served.count)} × {served.dim}, {served.metric}" if served.count else "not told"],
         ["Model", served.model or "none or not told"],
-        ["Kernels", str(served.kernels) if served.kernels else "not told"],
+        ["Kernels", kernels_in_words(served.kernels)],
         ["Asked", f"{units.count(asked.queries)} distinct {asked.kind} queries, k = {asked.k}, {asked.popularity}"],
         ["Filters", ", ".join(f"{f['share']:.0%} {f['filter']}" for f in asked.filters) or "none"],
         ["Workload", asked.fingerprint[:23] + "…"],
@@ -81,6 +82,13 @@ def served_table(record: Record) -> Table | None:
     if trial is not None:
         rows.append(["Effort", str(trial.effort) if trial.effort is not None else "the index's default"])
     return Table(["", "This run"], rows)
+
+
+def kernels_in_words(kernels: Any) -> str:
+    """What a service tells of its kernels: {"isa": …, "arch": …}, or anything else as it stands."""
+    if isinstance(kernels, dict) and "isa" in kernels:
+        return f"{kernels['isa']} ({kernels.get('arch', 'architecture not told')})"
+    return str(kernels) if kernels else "not told"
 
 
 def health_table(trial: Trial) -> Table:
