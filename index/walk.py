@@ -14,7 +14,7 @@ from index.bitmap import Bitmap
 from index.exact import Found
 from index.layout import Layout
 
-EFFORT_UNIT = "hundredths of the estimate's standard error, from 100"
+EFFORT_UNIT = "margin"  # of the walk, as above
 EFFORTS = (10, 25, 50, 75, 100, 125, 150, 175, 200, 230, 260, 300, 350, 420, 500, 600, 800, 1000, 1400, 2000)
 _ZERO = 100
 # Candidates that wait: enough that none is missed at recall@10 0.99 and recall@100 0.98 (100,000 × 384, 50,000 × 128),
