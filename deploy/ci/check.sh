@@ -3,7 +3,6 @@
 # `make test` runs the rest (hadolint, zizmor, yamllint, Helm's engine, the schemas of compose files and Kubernetes).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-venv=${PERWATT_VENV:-.venv}
 tools=${PERWATT_TOOLS:-$PWD/.perwatt/tools}
 mkdir -p "$tools"
 as_root=()
