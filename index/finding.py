@@ -61,7 +61,7 @@ def find(
 ) -> Found:
     """The best k ≤ n of each query; rows are −1 only where fewer than k survive the filter."""
     if keep is not None and keep.count <= FEW_SURVIVORS:
-        return rows.score(queries, k, keep.rows())
+        return rows.score(queries, k, keep.rows)
     if exactly or searcher is None:
         return rows.scan(queries, k, keep)
     found = searcher.search(queries, k, effort, keep)

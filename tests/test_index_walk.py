@@ -295,7 +295,7 @@ def test_a_bitmap_counts_and_lists_its_rows_and_ignores_bits_beyond() -> None:
         packed[-1] |= 0xFF & ~((1 << (count - 1) % 8 + 1) - 1)
         for given_keep in (keep, packed):
             bitmap = Bitmap(given_keep, count)
-            np.testing.assert_array_equal(bitmap.rows(), np.flatnonzero(keep))
+            np.testing.assert_array_equal(bitmap.rows, np.flatnonzero(keep))
             assert bitmap.count == keep.sum()
 
 
