@@ -40,6 +40,11 @@ class Bitmap:
         word, bit = np.nonzero(bits)
         return (some[word] * 64 + bit).astype(np.int64)
 
+    @cached_property
+    def rows32(self) -> NDArray[np.uint32]:
+        """As `rows`, in the form that the kernels pick rows by."""
+        return self.rows.astype(np.uint32)
+
     def holds(self, row: int) -> bool:
         return bool(int(self.words[row >> 6]) >> (row & 63) & 1)
 

@@ -235,7 +235,7 @@ def opened(request: pytest.FixtureRequest, family: str, tmp_path_factory: pytest
     ]
     path = build_generation(
         vectors, list(range(COUNT)), root=tmp_path_factory.mktemp("families"), name="test", family=family,
-        metric=request.param, payload=payload, filterable=["n", "cluster", "u", "odd"], recall_target=0.9,
+        metric=request.param, payload=payload, filterable=["n", "cluster", "u", "odd"], switch=False,
     )  # fmt: skip
     with open_generation(path) as generation:
         assert generation.manifest["filterable"] == {"n": "int", "cluster": "keyword", "u": "float", "odd": "bool"}
@@ -262,21 +262,23 @@ def recall_of(generation: Generation, queries: Any, asked: dict[str, Any], k: in
 @pytest.mark.parametrize("share", SHARES)
 def test_recall_holds_through_a_filter_of_any_selectivity(opened: Generation, share: float) -> None:
     queries = clustered(60, DIM, seed=11)
-    assert recall_of(opened, queries, {"field": "u", "lt": share}) >= 0.9
-    assert recall_of(opened, queries, {"field": "n", "lt": round(share * COUNT)}) >= 0.9
+    enough = 0.95 * opened.manifest["recall"]["recall"]
+    assert recall_of(opened, queries, {"field": "u", "lt": share}) >= enough
+    assert recall_of(opened, queries, {"field": "n", "lt": round(share * COUNT)}) >= enough
 
 
-def test_recall_holds_where_the_survivors_lie_elsewhere_than_the_query(opened: Generation) -> None:
-    """Each query asks for the neighbours in another cluster than its own, and in all clusters but its own."""
-    queries = clustered(24, DIM, seed=12)
+@pytest.mark.parametrize("kind", ["another", "all others", "half of the others"])
+def test_recall_holds_where_the_survivors_lie_elsewhere_than_the_query(opened: Generation, kind: str) -> None:
+    """Each query asks for its neighbours in clusters that are not its own."""
+    queries = clustered(36, DIM, seed=12)
     own = np.argmax(queries @ clustered(12, DIM, seed=1, spread=0.0).T, axis=1)
+    recalls = []
     for query, cluster in zip(queries, own.tolist(), strict=True):
-        for asked in (
-            {"field": "cluster", "eq": f"c{(cluster + 5) % 12}"},
-            {"not": {"field": "cluster", "eq": f"c{cluster}"}},
-            {"field": "cluster", "in": [f"c{(cluster + step) % 12}" for step in range(3, 9)]},
-        ):
-            assert recall_of(opened, query[None], asked) >= 0.8, asked
+        steps = {"another": [5], "all others": range(1, 12), "half of the others": range(3, 9)}[kind]
+        asked = {"field": "cluster", "in": [f"c{(cluster + step) % 12}" for step in steps]}
+        recalls.append(recall_of(opened, query[None], asked))
+    # Lists are visited by how near they are, survivors in them or not; a walk goes on until it has enough of them.
+    assert np.mean(recalls) >= {"flat": 1.0, "graph": 0.9, "ivf": 0.8}[opened.family]
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
