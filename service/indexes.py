@@ -70,7 +70,8 @@ class IndexList(Struct, frozen=True):
 async def list_indexes(request: Request) -> Response:
     running = running_of(request)
     caller = caller_of(request.scope)
-    listed = [info_of(running, name, loaded, caller) for name, loaded in running.served.all().items()]
+    visible = {name: loaded for name, loaded in running.served.all().items() if caller.may_see(name)}
+    listed = [info_of(running, name, loaded, caller) for name, loaded in visible.items()]
     return _response(IndexList(listed))
 
 
