@@ -27,7 +27,6 @@ from msgspec import Raw
 from index import Found, Generation, InputError
 from index.bitmap import Bitmap
 from index.filtering import Filter
-from index.finding import scans
 from service import filters
 from service.admission import Deadline
 from service.answers import FilterableField, Recall
@@ -131,10 +130,13 @@ class Loaded:
             return filters.survivors(self.generation.filters, filter_)
         return await self.in_thread(deadline, filters.survivors, self.generation.filters, filter_)
 
-    def compares_all(self, exact: bool, keep: Bitmap | None = None) -> bool:
+    def compares_all(self, exact: bool, keep: Bitmap | None = None, effort: int | None = None) -> bool:
         """Whether a search compares the query with every vector that may be a hit, because it was told to or because
         that is the quickest."""
-        return exact or self.generation.family == "flat" or scans(keep)
+        return exact or self.generation.family == "flat" or self._scans(keep, effort)
+
+    def _scans(self, keep: Bitmap | None, effort: int | None) -> bool:
+        return keep is not None and keep.count <= self.generation.few(effort)
 
     def row_of(self, id_: str, caller: Caller) -> int | None:
         """The row of a document, None for one that is not there or that the caller's key hides."""
@@ -161,7 +163,7 @@ class Loaded:
         return Searched(found, time.thread_time() - start_s)
 
     def _expected_s(self, queries: int, k: int, effort: int | None, exact: bool, keep: Bitmap | None) -> float:
-        if exact or scans(keep):
+        if exact or self._scans(keep, effort):
             return queries * self._exact_s * (1.0 if keep is None else keep.count / self.count)
         usual = self.generation.default_effort or 1
         harder = 1.0 if keep is None else self.count / max(1, keep.count)

@@ -178,12 +178,13 @@ def result_of(
         if row >= 0 and row != resolved.row
     ]
     del hits[query.k :]
+    effort, exact = effort_of(query)
     cpu_s = resolved.cpu_s + search_cpu_s + time.perf_counter() - start_s
     return BatchResult(
         hits,
         Coverage(
             survivors=_survivors(loaded, resolved, keep),
-            exact=loaded.compares_all(effort_of(query)[1], keep),
+            exact=loaded.compares_all(exact, keep, effort),
             partial=False,
         ),
         Usage(resolved.tokens, scored, round(cpu_s * 1e3, 4)),
