@@ -11,8 +11,9 @@ from click.testing import CliRunner
 from loadtest_servers import http_server
 
 from loadtest.bench import parse_cpus
-from loadtest.cli import loadtest, parse_filters
+from loadtest.cli import loadtest
 from loadtest.errors import TargetError, WorkloadError
+from loadtest.filters import parse_filters
 from loadtest.machine import Machine
 from loadtest.record import read_record
 from loadtest.target import Target
