@@ -60,6 +60,7 @@ STEPS: dict[str, Step] = {
 }
 
 BENCHES: dict[str, Step] = {
+    "ann": Step("deploy.ann.cli:bench_ann", "Race our engine against every installable peer."),
     "encode": Step(
         "embed.cli:bench_encode", "Time text to vector beside ONNX Runtime, OpenVINO and sentence-transformers."
     ),
@@ -71,6 +72,7 @@ FORESEEN = (
     ("index.errors", "IndexingError"),
     ("service.errors", "ServiceError"),
     ("loadtest.errors", "LoadTestError"),
+    ("deploy.ann.errors", "BenchError"),
 )
 
 
