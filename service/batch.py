@@ -22,6 +22,7 @@ from service import answers, limits, requests
 from service.admission import Deadline
 from service.answers import BatchAnswer, BatchFailure, BatchResult, Usage
 from service.batcher import WINDOW_TEXTS
+from service.caller import caller_of
 from service.limits import read_body
 from service.loaded import Loaded
 from service.problems import Problem
@@ -53,6 +54,7 @@ async def search_batch(request: Request) -> Response:
     body = await read_body(request.scope, request.receive, limits.BATCH_BODY_BYTES)
     start_s = time.perf_counter()
     batch = limits.decode(requests.BATCH, body)
+    caller_of(request.scope).charge(len(batch.queries) - 1)
     deadline = deadline_of(running, batch.timeout_ms, start_s)
     results: list[BatchResult | BatchFailure | None] = [None] * len(batch.queries)
     async with running.admission.place(deadline):

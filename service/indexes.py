@@ -12,6 +12,7 @@ from starlette.responses import Response
 from index import kernels
 from service import answers
 from service.answers import Recall
+from service.caller import caller_of
 from service.errors import LoadError
 from service.loaded import Loaded
 from service.running import Running, running_of
@@ -65,7 +66,8 @@ class IndexList(Struct, frozen=True):
 
 async def list_indexes(request: Request) -> Response:
     running = running_of(request)
-    listed = [info_of(running, name, loaded) for name, loaded in running.served.all().items()]
+    may_see = caller_of(request.scope).may_see
+    listed = [info_of(running, name, loaded) for name, loaded in running.served.all().items() if may_see(name)]
     return _response(IndexList(listed))
 
 
