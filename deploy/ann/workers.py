@@ -1,7 +1,8 @@
 """Engines' processes from outside. Each has a socket for orders and a file for whatever its library prints.
 
-OpenMP's threads sleep while they wait, in all engines alike and unless the environment says otherwise: on cores that are
-shared with anything else, spinning ones have cost tens of times the work. A worker is stopped (SIGSTOP) except while it has an order, so that no engine's spinning threads are in another's time.
+OpenMP's threads sleep while they wait, in all engines alike and unless the environment says otherwise: on cores that
+are shared with anything else, spinning ones have cost tens of times the work. A worker is stopped (SIGSTOP) except
+while it has an order, so that whatever else its library does is not in another's time.
 """
 
 from __future__ import annotations
