@@ -18,6 +18,7 @@ from service import answers, limits, requests
 from service.admission import Deadline
 from service.answers import BatchResult, Coverage, Hit, SearchAnswer, Usage
 from service.batcher import Vector
+from service.caller import Caller, caller_of
 from service.limits import read_body
 from service.loaded import Loaded
 from service.problems import Problem
@@ -38,12 +39,23 @@ class Resolved(NamedTuple):
 async def search(request: Request) -> Response:
     running = running_of(request)
     body = await read_body(request.scope, request.receive, limits.BODY_BYTES)
-    start_s = time.perf_counter()
+    caller = caller_of(request.scope)
+    content, timing = await answer(running, caller, request.path_params["index"], body, time.perf_counter())
+    return Response(content, headers={"server-timing": timing}, media_type="application/json")
+
+
+async def answer(running: Running, caller: Caller, index: str, body: bytes, start_s: float) -> tuple[bytes, str]:
+    """JSON of the answer to the query in `body`, and its Server-Timing; raises Problem.
+
+    It never waits when the query is a vector or an id, its search is short and a place is free: then one step of the
+    coroutine is all of it. caller: who asks, with the filter that its key may impose. start_s: `time.perf_counter`
+    when the body was complete, from which the deadline runs.
+    """
     query = limits.decode(requests.SEARCH, body)
     requests.check(query)
     deadline = deadline_of(running, query.timeout_ms, start_s)
     async with running.admission.place(deadline):
-        with running.served.loaded(request.path_params["index"]) as loaded:
+        with running.served.loaded(index) as loaded:
             expect(query, loaded)
             embed_s = time.perf_counter()
             resolved = await resolve(running, loaded, query, deadline)
@@ -78,8 +90,7 @@ async def search(request: Request) -> Response:
                 )
             )
     observe(running, result.usage, ann_s - embed_s, payload_s - ann_s, end_s - payload_s)
-    timing = server_timing(ann_s - embed_s, payload_s - ann_s, end_s - payload_s)
-    return Response(content, headers={"server-timing": timing}, media_type="application/json")
+    return content, server_timing(ann_s - embed_s, payload_s - ann_s, end_s - payload_s)
 
 
 def deadline_of(running: Running, timeout_ms: int | None, start_s: float) -> Deadline:
