@@ -15,7 +15,7 @@ SOURCES := $(wildcard $(foreach package,index embed,$(addprefix $(package)/kerne
 # One thread of native work a process is right for serving; the steps that may use every core ask for it themselves.
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help setup run test test-arm64 check bench clean lock setup-torch setup-test
+.PHONY: help setup run test test-arm64 check check-deploy images bench clean lock setup-torch setup-test
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -38,6 +38,14 @@ check: setup-test ## formatting, lint, types
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy
+
+check-deploy: setup-test ## lint the scripts, workflows and templates of deploy/ with tools that take longer
+	PERWATT_VENV="$(VENV)" deploy/ci/check.sh
+
+images: ## build the images of both architectures and their manifest lists, without an engine (root, Debian)
+	deploy/images/tools.sh
+	deploy/images/base.sh
+	deploy/images/build.sh
 
 bench: setup-test $(DATA)/indexes/$(INDEX)/current ## measure beside the peers and write the figures into the README
 	$(BIN)/python -m deploy.figures measure

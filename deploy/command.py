@@ -39,6 +39,7 @@ STEPS: dict[str, Step] = {
         "index.cli:gc", "Delete old generations of index NAME (default: of every index) and what killed builds left."
     ),
     "serve": Step("service.cli:serve", "Answer searches over HTTP, with a page for people."),
+    "keys": Step("service.keys_cli:keys", "Make, show, rotate and revoke the keys of a server."),
     "search": Step("service.cli:search", "Search index NAME for TEXT, here or on a server."),
     "eval": Step("service.cli:evaluate", "Score index NAME against relevance judgements in BEIR's format."),
     "loadtest": Step("loadtest.cli:loadtest", "Load a service and measure what a query costs."),

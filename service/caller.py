@@ -10,9 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.types import Scope
+
+if TYPE_CHECKING:
+    from service.quota import Quota
 
 
 def _free(_cost: float) -> None:
@@ -23,13 +26,15 @@ def _free(_cost: float) -> None:
 class Caller:
     """name: of the key, None without one. scope: metrics, search or admin. indexes: the only names it may use; None:
     all. filter: JSON of a filter that holds for all it asks, None: none. charge: takes that many more requests from
-    the key's quota; it never refuses, the debt delays the next request."""
+    the key's quota; it never refuses, the debt delays the next request. quota: from which the gate takes, None:
+    unlimited."""
 
     name: str | None = None
     scope: str = "admin"
     indexes: frozenset[str] | None = None
     filter: dict[str, Any] | None = None
     charge: Callable[[float], None] = _free
+    quota: Quota | None = None
 
     def may_see(self, index: str) -> bool:
         return self.indexes is None or index in self.indexes
@@ -39,5 +44,5 @@ ANYONE = Caller()
 
 
 def caller_of(scope: Scope) -> Caller:
-    caller: Caller = scope["state"].get("caller", ANYONE)
+    caller: Caller = scope.get("state", {}).get("caller", ANYONE)
     return caller

@@ -24,3 +24,4 @@ compile test.txt "${cuda[@]}" --extra torch --extra loadtest --group dev pyproje
 compile loadtest.txt --extra loadtest pyproject.toml
 compile build.txt deploy/locks/build.in
 compile model.txt --no-deps deploy/locks/model.in
+compile image.txt deploy/locks/image.in
