@@ -14,7 +14,8 @@ from typing import NamedTuple
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service import answers, limits, requests
+from index.bitmap import Bitmap
+from service import answers, filters, limits, requests
 from service.admission import Deadline
 from service.answers import BatchResult, Coverage, Hit, SearchAnswer, Usage
 from service.batcher import Vector
@@ -57,13 +58,14 @@ async def answer(running: Running, caller: Caller, index: str, body: bytes, star
     async with running.admission.place(deadline):
         with running.served.loaded(index) as loaded:
             expect(query, loaded)
+            keep = await survivors(loaded, caller, query, deadline)
             embed_s = time.perf_counter()
-            resolved = await resolve(running, loaded, query, deadline)
+            resolved = await resolve(running, loaded, caller, query, deadline)
             deadline.check()
             ann_s = time.perf_counter()
             effort, exact = effort_of(query)
             searched = await loaded.search(
-                resolved.vector.reshape(1, -1), wanted(query, resolved), effort, exact, deadline
+                resolved.vector.reshape(1, -1), wanted(query, resolved), effort, exact, deadline, keep
             )
             payload_s = time.perf_counter()
             found = searched.found
@@ -71,6 +73,7 @@ async def answer(running: Running, caller: Caller, index: str, body: bytes, star
                 loaded,
                 query,
                 resolved,
+                keep,
                 found.rows[0].tolist(),
                 found.scores[0].tolist(),
                 int(found.scored[0]),
@@ -115,11 +118,19 @@ def expect(query: SearchRequest, loaded: Loaded) -> None:
             )
 
 
-async def resolve(running: Running, loaded: Loaded, query: SearchRequest, deadline: Deadline) -> Resolved:
+async def survivors(loaded: Loaded, caller: Caller, query: SearchRequest, deadline: Deadline) -> Bitmap | None:
+    """The rows that the query's filter and that of the caller's key keep, None for all."""
+    asked = filters.conjoin(filters.parse(query.filter), filters.of_key(caller.filter))
+    return await loaded.survivors(asked, deadline)
+
+
+async def resolve(
+    running: Running, loaded: Loaded, caller: Caller, query: SearchRequest, deadline: Deadline
+) -> Resolved:
     if query.vector is not None:
         return Resolved(requests.vector_of(query.vector, loaded.dim))
     if query.id is not None:
-        row = loaded.generation.row_of(query.id)
+        row = loaded.row_of(query.id, caller)
         if row is None:
             raise Problem(
                 "document-not-found",
@@ -152,6 +163,7 @@ def result_of(
     loaded: Loaded,
     query: SearchRequest,
     resolved: Resolved,
+    keep: Bitmap | None,
     rows: list[int],
     scores: list[float],
     scored: int,
@@ -170,12 +182,18 @@ def result_of(
     return BatchResult(
         hits,
         Coverage(
-            survivors=loaded.count - (resolved.row is not None),
-            exact=loaded.compares_all(effort_of(query)[1]),
+            survivors=_survivors(loaded, resolved, keep),
+            exact=loaded.compares_all(effort_of(query)[1], keep),
             partial=False,
         ),
         Usage(resolved.tokens, scored, round(cpu_s * 1e3, 4)),
     )
+
+
+def _survivors(loaded: Loaded, resolved: Resolved, keep: Bitmap | None) -> int:
+    if keep is None:
+        return loaded.count - (resolved.row is not None)
+    return keep.count - (resolved.row is not None and keep.holds(resolved.row))
 
 
 def observe(running: Running, usage: Usage, embed_s: float, ann_s: float, payload_s: float) -> None:
