@@ -20,7 +20,8 @@ SOURCES := $(wildcard $(foreach package,index embed,$(addprefix $(package)/kerne
 # One thread of native work a process is right for serving; the steps that may use every core ask for it themselves.
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help setup run report selftest test test-arm64 check bench clean lock setup-torch setup-test
+.PHONY: help setup run report selftest test test-arm64 check check-deploy images bench clean lock setup-torch setup-test \
+  setup-peers
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -57,7 +58,15 @@ check: setup-test ## formatting, lint, types
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy
 
-bench: setup-test $(DATA)/indexes/$(INDEX)/current ## measure beside the peers and write the figures into the README
+check-deploy: setup-test ## lint the scripts, workflows and templates of deploy/ with tools that take longer
+	PERWATT_VENV="$(VENV)" deploy/ci/check.sh
+
+images: ## build the images of both architectures and their manifest lists, without an engine (root, Debian)
+	deploy/images/tools.sh
+	deploy/images/base.sh
+	deploy/images/build.sh
+
+bench: setup-peers $(DATA)/indexes/$(INDEX)/current ## measure beside the peers and write the figures into the README
 	$(BIN)/python -m deploy.figures measure
 	$(BIN)/python -m deploy.figures render
 
@@ -102,6 +111,13 @@ $(VENV)/.torch: $(VENV)/.installed $(LOCKS)/test.txt
 setup-torch: setup $(VENV)/.torch ## add PyTorch (CPU) and sentence-transformers, for --backend torch and other models
 
 setup-test: setup $(VENV)/.torch
+
+$(VENV)/.peers: $(VENV)/.torch $(LOCKS)/peers.txt
+	@echo "Installing the engines that perwatt is measured beside …"
+	$(BIN)/pip install --quiet --no-deps --require-hashes -r $(LOCKS)/peers.txt
+	@touch $@
+
+setup-peers: setup-test $(VENV)/.peers ## add the engines that `perwatt bench` measures beside ours
 
 # An index is made once; `perwatt embed` and `perwatt build` by hand make it anew.
 $(DATA)/indexes/$(INDEX)/current: | $(VENV)/.built

@@ -155,6 +155,6 @@ class Target:
 
 def _names(listed: Any) -> str:
     """Aliases in what GET /v1/indexes answered."""
-    rows = listed.get("indexes", listed) if isinstance(listed, dict) else listed
+    rows = listed.get("indexes") if isinstance(listed, dict) else listed
     names = [row.get("alias") or row.get("name") for row in rows if isinstance(row, dict)] if rows else []
     return ", ".join(str(name) for name in names if name) or "none that it tells"

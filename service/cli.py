@@ -52,7 +52,19 @@ _url = click.option("--url", help="Ask this server instead of opening the index 
     show_default=True,
     help="Native threads of the encoder and of a search.",
 )
-@click.option("--insecure", is_flag=True, help="Allow a --host that other machines reach.")
+@click.option("--insecure", is_flag=True, help="Allow a --host that other machines reach, without keys.")
+@click.option(
+    "--keys",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File of keys (`perwatt keys`); every search needs one then.",
+)
+@click.option(
+    "--allow-host",
+    "allow_hosts",
+    multiple=True,
+    metavar="NAME",
+    help="A name by which this server is asked on the loopback, besides localhost.",
+)
 @click.option(
     "--concurrency",
     type=click.IntRange(min=1),

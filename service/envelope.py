@@ -1,4 +1,4 @@
-"""What surrounds every request: an identity, a catch-all, and a line in the metrics.
+"""What surrounds every request: an identity, the gate, a catch-all, and a line in the metrics.
 
 A plain ASGI wrapper, because a middleware that is built from request and response objects costs
 more than a search of a small index. The id is the caller's `X-Request-Id` when it is harmless to
@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import LoadError
+from service.gate import Gate
 from service.limits import ClientGone
 from service.metrics import Metrics
 from service.problems import MEDIA_TYPE, Problem
@@ -32,9 +33,10 @@ _NOSNIFF = (b"x-content-type-options", b"nosniff")
 class Envelope:
     """ASGI middleware; `scope["state"]["request_id"]` is set for whatever lies inside."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, gate: Gate) -> None:
         self.app = app
         self.metrics = metrics
+        self.gate = gate
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -60,6 +62,8 @@ class Envelope:
             await send(message)
 
         try:
+            caller = self.gate.check(scope["method"], scope["path"], scope["headers"])
+            scope.setdefault("state", {})["caller"] = caller
             await self.app(scope, receive, send_with_headers)
         except ClientGone:
             status = 499  # nginx's number for a caller that hung up; it is counted and never sent

@@ -9,6 +9,7 @@ from starlette.requests import Request
 
 from service.admission import Admission
 from service.batcher import Batcher
+from service.gate import Gate
 from service.metrics import Metrics
 from service.served import Served
 from service.settings import Settings
@@ -27,6 +28,7 @@ class Running:
     batcher: Batcher | None
     admission: Admission
     metrics: Metrics
+    gate: Gate
     isa: str  # the SIMD unit in use
     draining: bool = False
 

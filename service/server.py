@@ -7,7 +7,7 @@ request never meets a half-loaded server.
 SIGTERM: `/readyz` turns 503 while requests are still taken for `drain_s`, so that a load balancer
 looks away; then the port is closed, requests in flight finish (at most `grace_s`), and the process
 ends with 0. SIGINT skips the first part, and a second one the rest. SIGHUP: every index follows its
-alias on disk.
+alias on disk, and the keys their file, which is also looked at once a second.
 """
 
 from __future__ import annotations
@@ -28,15 +28,20 @@ from service.admission import Admission
 from service.app import create_app
 from service.batcher import Batcher
 from service.errors import SettingsError
+from service.gate import Gate
+from service.keyring import Keyring
 from service.loading import encoder_for
 from service.metrics import Metrics
 from service.protocol import Protocol
+from service.quota import Quotas
+from service.routes import accesses
 from service.running import Running
 from service.served import Served
-from service.settings import Settings
+from service.settings import Settings, is_loopback
 
 log = logging.getLogger("perwatt.service")
 
+KEYS_TICKS = 10  # of a tenth of a second between two looks at the file of keys
 KEEP_ALIVE_S = 75  # above the 60 s after which common load balancers drop an idle connection, so that they do it first
 
 
@@ -63,15 +68,14 @@ def load(settings: Settings) -> Running:
     admission = Admission(settings.concurrency)
     metrics.watch(served, admission, machine)
     batcher = None if encoder is None else Batcher(encoder, metrics.encode_batch.observe, settings.threads)
-    return Running(
-        settings,
-        served,
-        encoder,
-        batcher,
-        admission,
-        metrics,
-        str(machine["isa"]),
-    )
+    return Running(settings, served, encoder, batcher, admission, metrics, gate_of(settings), str(machine["isa"]))
+
+
+def gate_of(settings: Settings) -> Gate:
+    """Raises KeysError when there is a file of keys and it cannot be used."""
+    keyring = None if settings.keys is None else Keyring(settings.keys, Quotas())
+    guarded = keyring is None and is_loopback(settings.host)
+    return Gate(accesses(), keyring, frozenset(settings.allow_hosts) if guarded else None)
 
 
 def run(settings: Settings, started: Callable[[Running, str], None]) -> None:
@@ -145,12 +149,17 @@ class _Server(uvicorn.Server):
             self.should_exit = True
 
     async def on_tick(self, counter: int) -> bool:
+        keyring = self._running.gate.keyring
+        if keyring is not None and counter % KEYS_TICKS == 0:
+            keyring.follow()
         if self._drained_at_s is not None and time.monotonic() >= self._drained_at_s:
             self.should_exit = True
         return await super().on_tick(counter)
 
     def _reload(self) -> None:
         log.info("SIGHUP: following the aliases on disk")
+        if self._running.gate.keyring is not None:
+            self._running.gate.keyring.reload()
         task = asyncio.get_running_loop().create_task(self._running.served.reload_all())
         self._reloading.add(task)  # the loop keeps only a weak reference
         task.add_done_callback(self._reloading.discard)

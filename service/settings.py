@@ -31,17 +31,20 @@ class Settings:
     precision: str | None = None
     threads: int = 1
     insecure: bool = False
+    keys: Path | None = None
+    allow_hosts: tuple[str, ...] = ()
     concurrency: int = 64
     timeout_s: float = 10.0
     drain_s: float = 2.0
     grace_s: float = 20.0
 
     def __post_init__(self) -> None:
-        if not self.insecure and not is_loopback(self.host):
+        if not self.insecure and self.keys is None and not is_loopback(self.host):
             raise SettingsError(
-                f"--host {self.host} would let everyone on that network search this index, and there are no keys yet. "
-                "Bind to 127.0.0.1 and put a proxy that checks who asks in front, or add --insecure if the network is "
-                "trusted."
+                f"--host {self.host} would let everyone on that network search this index. Make a key with `perwatt "
+                "keys create NAME --keys FILE` and serve with --keys FILE, or bind to 127.0.0.1 and put a "
+                "proxy that checks "
+                "who asks in front, or add --insecure if the network is trusted."
             )
         if self.threads < 1:
             raise SettingsError(f"--threads {self.threads}: expected 1 or more.")

@@ -51,6 +51,7 @@ def scan_i8(
     scores: NDArray[np.float32],
     rescored: NDArray[np.int64],
     keep: NDArray[np.uint64] | None = None,
+    at: NDArray[np.uint32] | None = None,
     unit: str = "",
 ) -> None: ...
 def rescore(
