@@ -26,13 +26,15 @@ _CHECK_BYTES = 8
 
 
 class Cursor(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """Hits after (score, row), `seen` of which came before; query: digest of what was asked."""
+    """Hits after (score, row), where `seen` came before. query: digest of what was asked. depth: of the rankings that
+    were fused, 0 where none were."""
 
     generation: str
     query: bytes
     seen: int
     score: float
     row: int
+    depth: int
 
 
 _ENCODER = msgspec.msgpack.Encoder()
@@ -72,7 +74,8 @@ def decode(given: str, generation: str, query: bytes, count: int) -> Cursor:
             "The cursor belongs to another query; only k and fields may change from page to page.",
             pointer="/cursor",
         )
-    if not (0 <= cursor.row < count and 0 < cursor.seen <= limits.PAGED and math.isfinite(cursor.score)):
+    within = 0 <= cursor.row < count and 0 < cursor.seen <= limits.PAGED and 0 <= cursor.depth <= limits.PAGED
+    if not within or not math.isfinite(cursor.score):
         raise Problem("invalid-value", "The cursor does not fit this generation.", pointer="/cursor")
     return cursor
 

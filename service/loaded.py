@@ -27,6 +27,7 @@ from msgspec import Raw
 from index import Found, Generation, InputError
 from index.bitmap import Bitmap
 from index.filtering import Filter
+from index.lexical import Matched
 from service import filters
 from service.admission import Deadline
 from service.answers import FilterableField, Recall
@@ -50,6 +51,13 @@ class Searched(NamedTuple):
     cpu_s: float
 
 
+class Matching(NamedTuple):
+    """What the words of a text matched."""
+
+    found: Matched
+    cpu_s: float
+
+
 class Loaded:
     def __init__(self, generation: Generation, threads: ThreadPoolExecutor) -> None:
         self.generation = generation
@@ -63,6 +71,7 @@ class Loaded:
         self._retired = False
         self._closed = False
         self._ann_s, self._exact_s = self._warm()
+        self._words_s = 0.0  # the last search by words
 
     @property
     def recall(self) -> Recall | None:
@@ -129,6 +138,25 @@ class Loaded:
         if self.count < INLINE_FILTER_ROWS or self.generation.filters.known(filter_):
             return filters.survivors(self.generation.filters, filter_)
         return await self.in_thread(deadline, filters.survivors, self.generation.filters, filter_)
+
+    async def search_words(self, text: str, k: int, filter_: Filter | None, deadline: Deadline) -> Matching:
+        """The best k rows by the words of a text, here or in the search thread. Raises Problem where there are none."""
+        if self.generation.lexical is None:
+            raise Problem(
+                "invalid-value",
+                f"Generation {self.id} has no words to search: its documents had neither title nor text, or it was "
+                "built with --no-lexical; use mode 'dense'.",
+                pointer="/mode",
+            )
+        if self._words_s < INLINE_S:
+            return self._search_words(text, k, filter_)
+        return await self.in_thread(deadline, self._search_words, text, k, filter_)
+
+    def _search_words(self, text: str, k: int, filter_: Filter | None) -> Matching:
+        start_s = time.thread_time()
+        found = self.generation.search_words(text, k, filter_)
+        self._words_s = time.thread_time() - start_s
+        return Matching(found, self._words_s)
 
     def compares_all(self, exact: bool, keep: Bitmap | None = None, effort: int | None = None) -> bool:
         """Whether a search compares the query with every vector that may be a hit, because it was told to or because

@@ -23,7 +23,7 @@ from index.postings import Column, Numbers, Words
 from service.admission import Deadline
 from service.batcher import Vector
 from service.cursor import Cursor
-from service.fusion import DEPTH, RRF_K, fuse
+from service.fusion import DEPTH, FUSED_PER_HIT, RRF_K, fuse
 from service.loaded import Loaded
 from service.problems import Problem
 from service.requests import SearchRequest
@@ -79,19 +79,25 @@ class Ranking:
         weights = None if params is None else params.weights
         self._weights = (1.0, 1.0) if weights is None else (weights.dense, weights.lexical)
         self._scored, self._cpu_s, self._lexical_s = 0, 0.0, 0.0
+        self.depth = 0
 
     async def hits(self, k: int, after: Cursor | None) -> Ranked:
         """The best k, or the k that follow `after`."""
         seen = after.seen if after else 0
-        found = await self._grouped(seen + k + 1) if self._query.group_by else await self._best(seen + k + 1)
+        found = await self._grouped(seen + k + 1) if self._query.group_by else await self._best(seen + k + 1, after)
         if after is not None:
             found = [hit for hit in found if (-hit.score, hit.row) > (-after.score, after.row)]
         keep = self._survivors.keep
         exact = self._query.mode == "lexical" or self._loaded.compares_all(self._exact, keep, self._effort)
         return Ranked(found[:k], len(found) > k, self._scored, exact, self._cpu_s, self._lexical_s)
 
-    async def _best(self, depth: int) -> list[Found]:
-        return await self._rank(self._survivors, depth)
+    async def _best(self, wanted: int, after: Cursor | None) -> list[Found]:
+        if self._query.mode != "hybrid":
+            return await self._rank(self._survivors, wanted)
+        # What a fused score is hangs on how deep the rankings were: all pages are of the first one's depth, and end
+        # with what was fused.
+        self.depth = after.depth if after else max(DEPTH, FUSED_PER_HIT * (wanted - 1))
+        return await self._rank(self._survivors, self.depth)
 
     async def _grouped(self, wanted: int) -> list[Found]:
         """The best row of each of the `wanted` best groups."""
@@ -101,17 +107,15 @@ class Ranking:
         survivors, depth = self._survivors, 2 * wanted
         while True:
             found = await self._rank(survivors, depth)
+            if self._query.mode == "hybrid":
+                taken = {}  # deeper rankings fuse to other scores
             for hit in found:
                 taken.setdefault(key(hit.row), hit)
-            if len(taken) >= wanted or len(found) < min(depth, survivors.count(self._loaded)) or not found:
-                break
-            if depth >= survivors.count(self._loaded):
-                break
-            survivors = _without(self._survivors, self._loaded, column, list(taken.values()))
-            if survivors.count(self._loaded) <= 0:
-                break
+            if len(taken) >= wanted or len(found) < depth or depth >= self._loaded.count:
+                return sorted(taken.values(), key=lambda hit: (-hit.score, hit.row))[:wanted]
+            if self._query.mode != "hybrid":
+                survivors = _without(self._survivors, self._loaded, column, list(taken.values()))
             depth *= 2
-        return sorted(taken.values(), key=lambda hit: (-hit.score, hit.row))[:wanted]
 
     async def _rank(self, survivors: Survivors, depth: int) -> list[Found]:
         depth = min(depth, self._loaded.count)
