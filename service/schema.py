@@ -154,8 +154,6 @@ def _by_hand(components: dict[str, Any], model: Fingerprint | None) -> None:
         "default": None,
     }
     components["Filter"] = filter_schema()
-    query["if"] = {"properties": {"mode": {"enum": ["lexical", "hybrid"]}}, "required": ["mode"]}
-    query["then"] = {"required": ["text"]}
     query["oneOf"] = [
         {"required": [name], "properties": {name: {"not": {"type": "null"}}}} for name in ("text", "vector", "id")
     ]
@@ -186,9 +184,9 @@ def filter_schema() -> dict[str, Any]:
     inner = {"$ref": REF.format(name="Filter")}
     several = {"type": "array", "items": inner, "minItems": 1, "maxItems": limits.FILTER_NODES - 1}
     return {
-        "description": "A condition on a declared field (eq, in, exists, or a range of int, float or date), or and, or, "
-        f"not of filters; at most {limits.FILTER_NODES} nodes, {limits.FILTER_DEPTH} deep. A document without a value "
-        "meets no condition but exists: false.",
+        "description": "A condition on a declared field (eq, in, exists, or a range of int, float or date), or and, "
+        f"or, not of filters; at most {limits.FILTER_NODES} nodes, {limits.FILTER_DEPTH} deep. A document without a "
+        "value meets no condition but exists: false.",
         "anyOf": [*conditions, _closed({"and": several}), _closed({"or": several}), _closed({"not": inner})],
     }
 

@@ -30,7 +30,6 @@ from service.running import Running, running_of
 
 EVERYTHING = Survivors()
 NO_VECTOR: Vector = np.zeros(0, np.float32)
-NO_FILTER_S = 5e-6  # finding out that there is no filter takes less
 
 
 class Stages(NamedTuple):
@@ -120,7 +119,8 @@ async def answer(running: Running, caller: Caller, index: str, body: bytes, star
                     result.next_cursor,
                 )
             )
-    stages = Stages(embed_s - filter_s, ann_s - embed_s, payload_s - ann_s - lexical_s, lexical_s, end_s - payload_s)
+    filtered_s = 0.0 if kept.filter is None else embed_s - filter_s
+    stages = Stages(filtered_s, ann_s - embed_s, payload_s - ann_s - lexical_s, lexical_s, end_s - payload_s)
     observe(running, result.usage, stages)
     return content, server_timing(stages)
 
@@ -294,7 +294,7 @@ def observe(running: Running, usage: Usage, stages: Stages) -> None:
 def server_timing(stages: Stages) -> str:
     """Stages in their order; filter and lexical only where there was one."""
     timing = f"embed;dur={stages.embed * 1e3:.3f}, ann;dur={stages.ann * 1e3:.3f}"
-    if stages.filter > NO_FILTER_S:
+    if stages.filter:
         timing = f"filter;dur={stages.filter * 1e3:.3f}, {timing}"
     if stages.lexical:
         timing = f"{timing}, lexical;dur={stages.lexical * 1e3:.3f}"
