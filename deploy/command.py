@@ -39,10 +39,14 @@ STEPS: dict[str, Step] = {
         "index.cli:gc", "Delete old generations of index NAME (default: of every index) and what killed builds left."
     ),
     "serve": Step("service.cli:serve", "Answer searches over HTTP, with a page for people."),
+    "keys": Step("service.keys_cli:keys", "Make, show, rotate and revoke the keys of a server."),
     "search": Step("service.cli:search", "Search index NAME for TEXT, here or on a server."),
     "eval": Step("service.cli:evaluate", "Score index NAME against relevance judgements in BEIR's format."),
     "loadtest": Step("loadtest.cli:loadtest", "Load a service and measure what a query costs."),
-    "report": Step("loadtest.commands:report", "Make a report of one run, or of the arms of an experiment."),
+    "report": Step(
+        "loadtest.commands:report",
+        "Make a report of one run, or of the arms of an experiment; with --peak, of the fleet it would take too.",
+    ),
     "compare": Step("loadtest.commands:compare", "Compare two arms."),
     "gate": Step(
         "loadtest.commands:gate", "Is this slower than before? Exit status: 0 no, 1 yes, 2 cannot tell, 3 invalid."
@@ -60,6 +64,11 @@ STEPS: dict[str, Step] = {
 }
 
 BENCHES: dict[str, Step] = {
+    "ann": Step("deploy.ann.cli:bench_ann", "Race our engine against every installable peer."),
+    "kernels": Step(
+        "deploy.bench_kernels:bench_kernels",
+        "Time a distance of each SIMD unit beside NumPy, FAISS and NumKong, and against the read bandwidth.",
+    ),
     "encode": Step(
         "embed.cli:bench_encode", "Time text to vector beside ONNX Runtime, OpenVINO and sentence-transformers."
     ),
@@ -71,6 +80,7 @@ FORESEEN = (
     ("index.errors", "IndexingError"),
     ("service.errors", "ServiceError"),
     ("loadtest.errors", "LoadTestError"),
+    ("deploy.ann.errors", "BenchError"),
 )
 
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from index.build import build_generation
     from index.errors import (
         ConflictError,
+        FieldError,
+        FilterError,
         GateError,
         GenerationError,
         IndexingError,
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
 _PLACES = {
     "Alias": "index.root",
     "ConflictError": "index.errors",
+    "FieldError": "index.errors",
+    "FilterError": "index.errors",
     "Found": "index.exact",
     "GateError": "index.errors",
     "Generation": "index.generation",
@@ -55,6 +59,8 @@ _PLACES = {
 __all__ = [
     "Alias",
     "ConflictError",
+    "FieldError",
+    "FilterError",
     "Found",
     "GateError",
     "Generation",

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from index import families, gates, machine, rowfiles, structure
 from index.arrays import Arrays, PayloadRow
-from index.columns import ColumnReader, Field, parse_fields
+from index.columns import ColumnReader, Field, infer_types, parse_fields
 from index.cost import Clock
 from index.errors import GateError, InputError
 from index.exact import Metric
@@ -74,9 +74,9 @@ def build_generation(
 
     vectors: float32 (n, dim), an array or memory map, or a VectorsFolder, which brings its own ids, payload, model and
     canaries. ids: unique str or int, one a row, in any order. payload: one JSON object a row (dict, str or bytes).
-    metric: cosine scales vectors and queries to length 1. family: auto, flat, graph or ivf. profile: of
-    a graph, auto, speed or compact (families.py). recall_target: of
-    recall@10, to be met by the lower end of its 95 % interval. filterable: FIELD:TYPE declarations. threads: default
+    metric: cosine scales vectors and queries to length 1. family: auto, flat, graph or ivf. profile: of a graph,
+    auto, speed or compact (families.py). recall_target: of recall@10, to be met by the lower end of its 95 % interval.
+    filterable: FIELD:TYPE declarations, or FIELD to have the type inferred. threads: default
     all cores of the cgroup. progress: on stderr.
 
     Raises InputError, naming the row and id, for rows that cannot be indexed; StorageError when the disk fails;
@@ -157,7 +157,7 @@ def _build(source: Arrays | VectorsFolder, root: Root, settings: Settings) -> tu
         _write_faiss(built.index, folder / INDEX_FILE)
         if choice.family == "ivf":
             sections |= keep_vectors(folder, arranged.vectors)
-        _write_rows(folder, arranged, settings.fields)
+        fields = _write_rows(folder, arranged, settings.fields)
         for temporary in folder.glob(".spool-*"):
             temporary.unlink()
         if choice.family != "ivf":
@@ -180,7 +180,7 @@ def _build(source: Arrays | VectorsFolder, root: Root, settings: Settings) -> tu
             "recall": built.recall,
             "effort": built.effort,
             "sections": sections,
-            "filterable": {field.name: field.type for field in settings.fields},
+            "filterable": {field.name: field.type for field in fields},
             "memory_bytes": _memory_to_serve(described),
             "memory_private_bytes": built.private_bytes,
             "files": described,
@@ -207,13 +207,16 @@ def _write_faiss(index: FaissIndex, path: Path) -> None:
         faiss.write_index(index, faiss.PyCallbackIOWriter(file.write))
 
 
-def _write_rows(folder: Path, arranged: Arranged, fields: list[Field]) -> None:
+def _write_rows(folder: Path, arranged: Arranged, declared: list[Field]) -> list[Field]:
+    """Writes ids, payload and columns; returns the fields with their types."""
     rowfiles.write_ids(folder, arranged)
+    fields = infer_types(declared, rowfiles.payload_batches(arranged))
     columns = ColumnReader(fields) if fields else None
     if arranged.has_payload or columns is not None:
         rowfiles.write_payload(folder, arranged, columns)
     if columns is not None:
         rowfiles.write_columns(folder, columns)
+    return fields
 
 
 def _memory_to_serve(described: dict[str, dict[str, Any]]) -> int:

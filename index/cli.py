@@ -62,9 +62,10 @@ def _json_option(command: Command) -> Command:
 )
 @click.option(
     "--filterable",
-    metavar="FIELD:TYPE",
+    metavar="FIELD[:TYPE],…",
     multiple=True,
-    help="Payload field that filters may use: keyword, keyword[], int, float, bool or date. Repeat for more.",
+    help="Payload fields that filters may use, with their types: keyword, keyword[], int, float, bool or date. Without "
+    "a type the narrowest that fits every value is taken.",
 )
 @click.option("--no-switch", is_flag=True, help="Build only; what is served stays.")
 @click.option(

@@ -43,6 +43,9 @@ class IvfSearch:
         lists = int(self._index.nlist)
         parameters = faiss.SearchParametersIVF(nprobe=min(effort, lists))
         if keep is not None:
+            # The nearest survivors lie in as many more lists as rows are dropped.
+            effort = int(effort * len(self.vectors) / max(1, keep.count))
+            parameters.nprobe = min(effort, lists)
             packed = keep.words.view(np.uint8)
             parameters.sel = faiss.IDSelectorBitmap(len(packed), faiss.swig_ptr(packed))
         _, rows = self._index.search(queries, min(k * RESCORED, len(self.vectors)), params=parameters)

@@ -81,6 +81,23 @@ class Recall(Struct, frozen=True):
     queries: int
 
 
+class FieldValue(Struct, frozen=True):
+    value: str | bool
+    count: int
+
+
+class FilterableField(Struct, frozen=True, omit_defaults=True):
+    """present: documents that have a value. values: the most frequent ones of a keyword or bool field with their
+    counts, distinct: how many there are in all. min, max: of an int, float or date field."""
+
+    type: str
+    present: int | None = None
+    distinct: int | None = None
+    values: list[FieldValue] | None = None
+    min: int | float | str | None = None
+    max: int | float | str | None = None
+
+
 class DocumentAnswer(Struct, frozen=True):
     index: str
     generation: str

@@ -43,7 +43,7 @@ def create_app(running: Running) -> FastAPI:
         exception_handlers={HTTPException: _pass_on},
     )
     app.state.running = running
-    app.add_middleware(Envelope, metrics=running.metrics)
+    app.add_middleware(Envelope, metrics=running.metrics, gate=running.gate)
     documented = schema.document(app.version, running.encoder.fingerprint if running.encoder else None)
 
     def openapi() -> dict[str, Any]:

@@ -18,10 +18,12 @@ import numpy as np
 from starlette.requests import Request
 from starlette.responses import Response
 
+from index.bitmap import Bitmap
 from service import answers, limits, requests
 from service.admission import Deadline
 from service.answers import BatchAnswer, BatchFailure, BatchResult, Usage
 from service.batcher import WINDOW_TEXTS
+from service.caller import Caller, caller_of
 from service.limits import read_body
 from service.loaded import Loaded
 from service.problems import Problem
@@ -35,6 +37,7 @@ from service.search import (
     resolve,
     result_of,
     server_timing,
+    survivors,
     wanted,
 )
 
@@ -46,6 +49,7 @@ class _Asked(NamedTuple):
     query: requests.SearchRequest
     deadline: Deadline
     resolved: Resolved
+    keep: Bitmap | None
 
 
 async def search_batch(request: Request) -> Response:
@@ -53,12 +57,14 @@ async def search_batch(request: Request) -> Response:
     body = await read_body(request.scope, request.receive, limits.BATCH_BODY_BYTES)
     start_s = time.perf_counter()
     batch = limits.decode(requests.BATCH, body)
+    caller_of(request.scope).charge(len(batch.queries) - 1)
     deadline = deadline_of(running, batch.timeout_ms, start_s)
     results: list[BatchResult | BatchFailure | None] = [None] * len(batch.queries)
     async with running.admission.place(deadline):
         with running.served.loaded(request.path_params["index"]) as loaded:
             embed_s = time.perf_counter()
-            asked = await _resolve_all(running, loaded, batch, deadline, start_s, results)
+            caller = caller_of(request.scope)
+            asked = await _resolve_all(running, loaded, caller, batch, deadline, start_s, results)
             deadline.check()
             ann_s = time.perf_counter()
             payload_s = await _search_all(loaded, asked, deadline, results)
@@ -84,6 +90,7 @@ async def search_batch(request: Request) -> Response:
 async def _resolve_all(
     running: Running,
     loaded: Loaded,
+    caller: Caller,
     batch: requests.BatchRequest,
     deadline: Deadline,
     start_s: float,
@@ -100,7 +107,8 @@ async def _resolve_all(
             own = deadline
             if query.timeout_ms is not None and query.timeout_ms < deadline.timeout_ms:
                 own = Deadline(query.timeout_ms, start_s)
-            return _Asked(place, query, own, await resolve(running, loaded, query, own))
+            keep = await survivors(loaded, caller, query, own)
+            return _Asked(place, query, own, await resolve(running, loaded, caller, query, own), keep)
         except Problem as problem:
             results[place] = BatchFailure(problem.as_dict())
             return None
@@ -121,16 +129,18 @@ async def _search_all(
     deadline: Deadline,
     results: list[BatchResult | BatchFailure | None],
 ) -> float:
-    """Searches the queries that ask for the same k and effort as one matrix; returns seconds spent
+    """Searches the queries that ask for the same k, effort and filter as one matrix; returns seconds spent
     on payloads."""
-    alike: defaultdict[tuple[int, int | None, bool], list[_Asked]] = defaultdict(list)
+    alike: defaultdict[tuple[int, int | None, bool, int], list[_Asked]] = defaultdict(list)
     for one in asked:
-        alike[(wanted(one.query, one.resolved), *effort_of(one.query))].append(one)
+        # The same filter comes to the same bitmap, which its query keeps alive.
+        alike[(wanted(one.query, one.resolved), *effort_of(one.query), id(one.keep))].append(one)
     payload_s = 0.0
-    for (k, effort, exact), group in alike.items():
+    for (k, effort, exact, _), group in alike.items():
+        keep = group[0].keep
         vectors = np.stack([one.resolved.vector for one in group])
         try:
-            searched = await loaded.search(vectors, k, effort, exact, deadline)
+            searched = await loaded.search(vectors, k, effort, exact, deadline, keep)
         except Problem as problem:
             if problem.code == "deadline-exceeded":
                 raise
@@ -146,7 +156,9 @@ async def _search_all(
         for at, one in enumerate(group):
             try:
                 one.deadline.check()
-                results[one.place] = result_of(loaded, one.query, one.resolved, rows[at], scores[at], scored[at], cpu_s)
+                results[one.place] = result_of(
+                    loaded, one.query, one.resolved, keep, rows[at], scores[at], scored[at], cpu_s
+                )
             except Problem as problem:
                 results[one.place] = BatchFailure(problem.as_dict())
         payload_s += time.perf_counter() - start_s

@@ -16,6 +16,7 @@ from starlette.responses import Response
 from service import answers, limits, requests
 from service.answers import EmbeddingsAnswer, EmbeddingsUsage
 from service.batcher import Vector
+from service.caller import caller_of
 from service.limits import read_body
 from service.problems import Problem
 from service.running import running_of
@@ -52,6 +53,7 @@ async def embeddings(request: Request) -> Response:
             got=asked.dimensions,
         )
     texts = [asked.input] if isinstance(asked.input, str) else asked.input
+    caller_of(request.scope).charge(len(texts) - 1)
     deadline = deadline_of(running, None, start_s)
     async with running.admission.place(deadline):
         encoded = await deadline.limit(batcher.encode_many(texts, asked.input_type))

@@ -5,6 +5,7 @@
     ├── SettingsError      a setting that cannot be honoured
     ├── LoadError          a generation that must not be served, with the problem code a caller would see
     ├── RemoteError        a server that was asked by the command line and did not answer with hits
+    ├── KeysError          a file of keys that cannot be used, or a key that is not there
     └── JudgementsError    a malformed line in queries or qrels; names the file and the line
 """
 
@@ -18,6 +19,10 @@ class ServiceError(Exception):
 
 class SettingsError(ServiceError):
     """A setting, or a combination of settings, that the service will not run with."""
+
+
+class KeysError(ServiceError):
+    """A file of keys, or a change to one, that makes no sense; never repeats what could be a secret."""
 
 
 class LoadError(ServiceError):

@@ -18,6 +18,7 @@ from typing import TypeVar
 import msgspec
 from starlette.types import Message, Receive, Scope
 
+from index import filtering
 from service.problems import Problem, of_undecodable
 
 BODY_BYTES = 1 << 20
@@ -30,6 +31,7 @@ K = 1000
 FIELDS = 64
 EFFORT = 1 << 16
 TIMEOUT_MS = 60_000
+FILTER_NODES, FILTER_DEPTH, FILTER_VALUES = filtering.MAX_NODES, filtering.MAX_DEPTH, filtering.MAX_VALUES
 DRAIN_BYTES = 4 << 20
 DRAIN_S = 2.0
 
@@ -47,6 +49,9 @@ def as_dict() -> dict[str, int]:
         "k": K,
         "fields": FIELDS,
         "effort": EFFORT,
+        "filter_nodes": FILTER_NODES,
+        "filter_depth": FILTER_DEPTH,
+        "filter_values": FILTER_VALUES,
         "timeout_ms": TIMEOUT_MS,
     }
 

@@ -3,7 +3,7 @@
 `/livez` says that the event loop turns and nothing else, so that a process is never restarted for a
 reason that a restart does not cure. `/readyz` says whether requests should be sent here: not while
 the server is on its way out. A generation that was refused at a reload does not make it unready,
-since the old one answers; it is named in the detail.
+since the old one answers; it is named in the detail, to those who may see it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from starlette.responses import Response
 
 from index import kernels
 from service import limits, versions
+from service.caller import caller_of
+from service.gate import NOBODY
 from service.problems import Problem
 from service.running import running_of
 
@@ -28,12 +30,16 @@ async def readyz(request: Request) -> Response:
     running = running_of(request)
     if running.draining:
         raise Problem("not-ready", "The server is finishing its last requests and will end.")
+    caller = caller_of(request.scope)
+    if caller is NOBODY:
+        return _json({"status": "ready"})
     indexes = {
         name: {
             "generation": loaded.id,
             "refused": running.served.failures.get(name),
         }
         for name, loaded in running.served.all().items()
+        if caller.may_see(name)
     }
     return _json({"status": "ready", "indexes": indexes})
 

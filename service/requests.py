@@ -110,12 +110,6 @@ def check(request: SearchRequest) -> None:
             "use mode 'dense'.",
             pointer="/mode",
         )
-    if bytes(request.filter) != b"null":
-        raise Problem(
-            "filter-field-not-indexed",
-            "This generation declares no filterable fields, so no filter can be applied to it.",
-            pointer="/filter",
-        )
 
 
 def vector_of(given: list[float] | str, dim: int) -> np.ndarray[tuple[int], np.dtype[np.float32]]:

@@ -44,6 +44,7 @@ class Operation(NamedTuple):
     asks: Any = None  # struct of the request body
     gives: Any = None  # struct of the 200 answer; None: any JSON object; a str: a media type
     problems: tuple[str, ...] = ()
+    access: str = "search"  # scope of the key that it needs; "open": none
 
     @property
     def name(self) -> str:
@@ -113,6 +114,7 @@ OPERATIONS = (
         requests.SwitchRequest,
         indexes.IndexInfo,
         (*BODY, *SWITCH),
+        access="admin",
     ),
     Operation(
         "POST",
@@ -121,16 +123,18 @@ OPERATIONS = (
         "Serve the generation that was served before.",
         gives=indexes.IndexInfo,
         problems=("invalid-value", *SWITCH),
+        access="admin",
     ),
-    Operation("GET", "/livez", operations.livez, "Whether the process is alive."),
+    Operation("GET", "/livez", operations.livez, "Whether the process is alive.", access="open"),
     Operation(
         "GET",
         "/readyz",
         operations.readyz,
         "Whether requests should be sent here.",
         problems=("not-ready",),
+        access="open",
     ),
-    Operation("GET", "/metrics", operations.metrics, "Prometheus metrics.", gives="text/plain"),
+    Operation("GET", "/metrics", operations.metrics, "Prometheus metrics.", gives="text/plain", access="metrics"),
     Operation("GET", "/version", operations.version, "Versions, kernels, model and limits."),
     Operation("GET", "/openapi.json", operations.openapi, "This document."),
 )
@@ -142,6 +146,14 @@ def routes() -> list[Route]:
     return [
         *(Route(routed(operation.path), operation.endpoint, methods=[operation.method]) for operation in OPERATIONS),
         *(Route(path, page.page, methods=["GET"]) for path in FILES),
+    ]
+
+
+def accesses() -> list[tuple[str, str, str]]:
+    """(method, path as routed, access) of every route: what the gate decides by."""
+    return [
+        *((operation.method, routed(operation.path), operation.access) for operation in OPERATIONS),
+        *(("GET", path, "open") for path in FILES),
     ]
 
 

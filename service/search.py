@@ -14,10 +14,12 @@ from typing import NamedTuple
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service import answers, limits, requests
+from index.bitmap import Bitmap
+from service import answers, filters, limits, requests
 from service.admission import Deadline
 from service.answers import BatchResult, Coverage, Hit, SearchAnswer, Usage
 from service.batcher import Vector
+from service.caller import Caller, caller_of
 from service.limits import read_body
 from service.loaded import Loaded
 from service.problems import Problem
@@ -38,20 +40,32 @@ class Resolved(NamedTuple):
 async def search(request: Request) -> Response:
     running = running_of(request)
     body = await read_body(request.scope, request.receive, limits.BODY_BYTES)
-    start_s = time.perf_counter()
+    caller = caller_of(request.scope)
+    content, timing = await answer(running, caller, request.path_params["index"], body, time.perf_counter())
+    return Response(content, headers={"server-timing": timing}, media_type="application/json")
+
+
+async def answer(running: Running, caller: Caller, index: str, body: bytes, start_s: float) -> tuple[bytes, str]:
+    """JSON of the answer to the query in `body`, and its Server-Timing; raises Problem.
+
+    It never waits when the query is a vector or an id, its search is short and a place is free: then one step of the
+    coroutine is all of it. caller: who asks, with the filter that its key may impose. start_s: `time.perf_counter`
+    when the body was complete, from which the deadline runs.
+    """
     query = limits.decode(requests.SEARCH, body)
     requests.check(query)
     deadline = deadline_of(running, query.timeout_ms, start_s)
     async with running.admission.place(deadline):
-        with running.served.loaded(request.path_params["index"]) as loaded:
+        with running.served.loaded(index) as loaded:
             expect(query, loaded)
+            keep = await survivors(loaded, caller, query, deadline)
             embed_s = time.perf_counter()
-            resolved = await resolve(running, loaded, query, deadline)
+            resolved = await resolve(running, loaded, caller, query, deadline)
             deadline.check()
             ann_s = time.perf_counter()
             effort, exact = effort_of(query)
             searched = await loaded.search(
-                resolved.vector.reshape(1, -1), wanted(query, resolved), effort, exact, deadline
+                resolved.vector.reshape(1, -1), wanted(query, resolved), effort, exact, deadline, keep
             )
             payload_s = time.perf_counter()
             found = searched.found
@@ -59,6 +73,7 @@ async def search(request: Request) -> Response:
                 loaded,
                 query,
                 resolved,
+                keep,
                 found.rows[0].tolist(),
                 found.scores[0].tolist(),
                 int(found.scored[0]),
@@ -78,8 +93,7 @@ async def search(request: Request) -> Response:
                 )
             )
     observe(running, result.usage, ann_s - embed_s, payload_s - ann_s, end_s - payload_s)
-    timing = server_timing(ann_s - embed_s, payload_s - ann_s, end_s - payload_s)
-    return Response(content, headers={"server-timing": timing}, media_type="application/json")
+    return content, server_timing(ann_s - embed_s, payload_s - ann_s, end_s - payload_s)
 
 
 def deadline_of(running: Running, timeout_ms: int | None, start_s: float) -> Deadline:
@@ -104,11 +118,19 @@ def expect(query: SearchRequest, loaded: Loaded) -> None:
             )
 
 
-async def resolve(running: Running, loaded: Loaded, query: SearchRequest, deadline: Deadline) -> Resolved:
+async def survivors(loaded: Loaded, caller: Caller, query: SearchRequest, deadline: Deadline) -> Bitmap | None:
+    """The rows that the query's filter and that of the caller's key keep, None for all."""
+    asked = filters.conjoin(filters.parse(query.filter), filters.of_key(caller.filter))
+    return await loaded.survivors(asked, deadline)
+
+
+async def resolve(
+    running: Running, loaded: Loaded, caller: Caller, query: SearchRequest, deadline: Deadline
+) -> Resolved:
     if query.vector is not None:
         return Resolved(requests.vector_of(query.vector, loaded.dim))
     if query.id is not None:
-        row = loaded.generation.row_of(query.id)
+        row = loaded.row_of(query.id, caller)
         if row is None:
             raise Problem(
                 "document-not-found",
@@ -141,6 +163,7 @@ def result_of(
     loaded: Loaded,
     query: SearchRequest,
     resolved: Resolved,
+    keep: Bitmap | None,
     rows: list[int],
     scores: list[float],
     scored: int,
@@ -159,12 +182,18 @@ def result_of(
     return BatchResult(
         hits,
         Coverage(
-            survivors=loaded.count - (resolved.row is not None),
-            exact=loaded.compares_all(effort_of(query)[1]),
+            survivors=_survivors(loaded, resolved, keep),
+            exact=loaded.compares_all(effort_of(query)[1], keep),
             partial=False,
         ),
         Usage(resolved.tokens, scored, round(cpu_s * 1e3, 4)),
     )
+
+
+def _survivors(loaded: Loaded, resolved: Resolved, keep: Bitmap | None) -> int:
+    if keep is None:
+        return loaded.count - (resolved.row is not None)
+    return keep.count - (resolved.row is not None and keep.holds(resolved.row))
 
 
 def observe(running: Running, usage: Usage, embed_s: float, ann_s: float, payload_s: float) -> None:

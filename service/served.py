@@ -71,7 +71,7 @@ class Served:
             )
         raise Problem(
             "index-not-found",
-            f"No index {index!r} is served here; there are {', '.join(self.names)}.",
+            f"No index {index!r} is served here; GET /v1/indexes lists those that are.",
         )
 
     def name_of(self, loaded: Loaded) -> str:
@@ -86,7 +86,7 @@ class Served:
         if name not in self._by_name:
             raise Problem(
                 "index-not-found",
-                f"No alias {name!r} is served here; there are {', '.join(self.names)}.",
+                f"No alias {name!r} is served here; GET /v1/indexes lists those that are.",
             )
         return self._alias(name)
 

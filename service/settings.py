@@ -17,10 +17,11 @@ class Settings:
 
     model, precision: handed to `embed.load_encoder`; None takes what the served generations were
     made with. threads: native threads of the encoder and of a search. insecure: bind to a public
-    address without keys. concurrency: requests worked on at once; more wait for their turn until
-    their deadline. timeout_s: deadline of a request that names none. drain_s: how long after
-    SIGTERM requests are still accepted while `/readyz` says 503, so that a load balancer can look
-    away first. grace_s: how long requests may take to finish then.
+    address without keys. concurrency: requests worked on at once; queue: how many more may
+    wait for their turn, until their deadline; beyond it they are refused with 503. connections: open ones of a worker.
+    workers: processes that answer, each with a core's worth of threads. timeout_s: deadline of a request that names
+    none. drain_s: how long after SIGTERM requests are still accepted while `/readyz` says 503, so that a load
+    balancer can look away first. grace_s: how long requests may take to finish then.
     """
 
     root: Path = DEFAULT_ROOT
@@ -31,17 +32,23 @@ class Settings:
     precision: str | None = None
     threads: int = 1
     insecure: bool = False
+    keys: Path | None = None
+    allow_hosts: tuple[str, ...] = ()
     concurrency: int = 64
+    queue: int = 256
+    connections: int = 20_000
+    workers: int = 1
     timeout_s: float = 10.0
     drain_s: float = 2.0
     grace_s: float = 20.0
 
     def __post_init__(self) -> None:
-        if not self.insecure and not is_loopback(self.host):
+        if not self.insecure and self.keys is None and not is_loopback(self.host):
             raise SettingsError(
-                f"--host {self.host} would let everyone on that network search this index, and there are no keys yet. "
-                "Bind to 127.0.0.1 and put a proxy that checks who asks in front, or add --insecure if the network is "
-                "trusted."
+                f"--host {self.host} would let everyone on that network search this index. Make a key with `perwatt "
+                "keys create NAME --keys FILE` and serve with --keys FILE, or bind to 127.0.0.1 and put a "
+                "proxy that checks "
+                "who asks in front, or add --insecure if the network is trusted."
             )
         if self.threads < 1:
             raise SettingsError(f"--threads {self.threads}: expected 1 or more.")

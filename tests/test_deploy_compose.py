@@ -1,0 +1,123 @@
+"""The compose file, what Prometheus asks and what the dashboard shows: well-formed, and about what there really is."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import check_jsonschema
+import httpx
+import jsonschema
+import pytest
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+
+from deploy.command import STEPS
+
+pytest_plugins = ["serving_fixtures"]
+
+FOLDER = Path(__file__).parents[1] / "deploy" / "compose"
+COMPOSE: dict[str, Any] = yaml.safe_load((FOLDER / "compose.yaml").read_text())
+DASHBOARD: dict[str, Any] = json.loads((FOLDER / "grafana/dashboards/perwatt.json").read_text())
+EXPRESSIONS = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
+OURS = ("serve", "embed", "build", "loadtest")
+
+
+def schema(name: str) -> dict[str, Any]:
+    folder = Path(check_jsonschema.__file__).parent / "builtin_schemas" / "vendor"
+    content: dict[str, Any] = json.loads((folder / f"{name}.json").read_text())
+    return content
+
+
+def test_the_compose_file_follows_the_specification() -> None:
+    jsonschema.validate(COMPOSE, schema("compose-spec"))
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**COMPOSE, "services": {"serve": {"imagge": "x"}}}, schema("compose-spec"))
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_our_services_are_read_only_and_without_privileges(name: str) -> None:
+    service = COMPOSE["services"][name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["command"][0] in STEPS
+
+
+def test_every_port_is_the_loopbacks() -> None:
+    ports = [port for service in COMPOSE["services"].values() for port in service.get("ports", [])]
+    assert len(ports) == 3
+    assert all(port.startswith("127.0.0.1:") for port in ports)
+
+
+def test_the_generator_has_cpus_of_its_own() -> None:
+    assert COMPOSE["services"]["serve"]["cpuset"] != COMPOSE["services"]["loadtest"]["cpuset"]
+
+
+def test_options_exist() -> None:
+    from embed.cli import embed
+    from index.cli import build
+    from loadtest.cli import knee
+    from service.cli import serve
+
+    for name, command in {"serve": serve, "embed": embed, "build": build, "loadtest": knee}.items():
+        known = {option for parameter in command.params for option in parameter.opts}
+        given = {word.split("=")[0] for word in COMPOSE["services"][name]["command"] if word.startswith("--")}
+        assert given <= known, name
+
+
+def test_prometheus_asks_the_service_where_it_listens() -> None:
+    [job] = yaml.safe_load((FOLDER / "prometheus.yaml").read_text())["scrape_configs"]
+    [static] = job["static_configs"]
+    host, port = static["targets"][0].split(":")
+    assert host in COMPOSE["services"]
+    assert COMPOSE["services"][host]["ports"][0].endswith(f":{port}")
+    assert job["metrics_path"] == "/metrics"
+
+
+def test_grafana_finds_its_dashboard_and_the_dashboard_its_source() -> None:
+    [source] = yaml.safe_load((FOLDER / "grafana/provisioning/datasources/prometheus.yaml").read_text())["datasources"]
+    assert source["url"].removeprefix("http://").split(":")[0] in COMPOSE["services"]
+    [provider] = yaml.safe_load((FOLDER / "grafana/provisioning/dashboards/perwatt.yaml").read_text())["providers"]
+    mounted = [each.split(":")[1] for each in COMPOSE["services"]["grafana"]["volumes"]]
+    assert provider["options"]["path"] in mounted
+    assert {panel["datasource"]["uid"] for panel in DASHBOARD["panels"]} == {source["uid"]}
+
+
+def test_panels_do_not_overlap() -> None:
+    taken: set[tuple[int, int]] = set()
+    for panel in DASHBOARD["panels"]:
+        at = panel["gridPos"]
+        cells = {(at["x"] + x, at["y"] + y) for x in range(at["w"]) for y in range(at["h"])}
+        assert at["x"] + at["w"] <= 24
+        assert not cells & taken, panel["title"]
+        taken |= cells
+    assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(DASHBOARD["panels"])
+
+
+@pytest.fixture(scope="module")
+def measured(server: Any) -> dict[str, set[str]]:
+    """Label names by sample name, of a server that has answered a search."""
+    with server.client() as client:
+        answer: httpx.Response = client.post("/v1/indexes/docs/search", json={"text": "espresso", "k": 1})
+        assert answer.status_code == 200
+        text = client.get("/metrics").text
+    found: dict[str, set[str]] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            found.setdefault(sample.name, set()).update(sample.labels)
+    return found
+
+
+@pytest.mark.parametrize("expression", EXPRESSIONS)
+def test_what_the_dashboard_asks_for_is_measured(expression: str, measured: dict[str, set[str]]) -> None:
+    names = re.findall(r"\bperwatt_\w+", expression)
+    assert names
+    assert set(names) <= set(measured)
+    labels = set().union(*(measured[name] for name in names))
+    asked = set(re.findall(r"(\w+)=~?\"", expression))
+    for grouping in re.findall(r"\bby \(([^)]*)\)", expression):
+        asked |= {label.strip() for label in grouping.split(",")}
+    assert asked <= labels

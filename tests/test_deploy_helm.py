@@ -1,0 +1,184 @@
+"""The Helm chart, rendered by Helm's own engine and held against Kubernetes' schemas."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+import kubernetes_validate
+import pytest
+import yaml
+from helm_python import chart as helm
+from helm_python.errors import HelmError
+
+from deploy.command import STEPS, perwatt
+
+CHART = Path(__file__).parents[1] / "deploy" / "helm" / "perwatt"
+EVERYTHING: dict[str, Any] = {
+    "rebuild": {"enabled": True},
+    "loadtest": {"enabled": True},
+    "autoscaling": {"enabled": True},
+    "modelCache": {"writable": True},
+}
+ARCHIVE = {"name": "docs", "url": "https://example.org/docs.tar", "sha256": "0" * 64}
+FETCHED: dict[str, Any] = {"indexes": {"source": "fetch", "fetch": {"archives": [ARCHIVE]}}}
+OLDEST, NEWEST = "1.27", "1.34"
+
+
+def rendered(values: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+    with helm.Chart.load(CHART) as chart:
+        files = chart.render(values=values or {}, name="demo", namespace="search")
+    texts = [text for path, text in files.items() if path.endswith(".yaml")]
+    return [each for text in texts for each in yaml.safe_load_all(text) if each]
+
+
+def one(kind: str, values: dict[str, Any] | None = None) -> dict[str, Any]:
+    [found] = [each for each in rendered(values) if each["kind"] == kind]
+    return found
+
+
+def pod(workload: dict[str, Any]) -> dict[str, Any]:
+    spec = workload["spec"]
+    if workload["kind"] == "CronJob":
+        spec = spec["jobTemplate"]["spec"]
+    found: dict[str, Any] = spec["template"]["spec"]
+    return found
+
+
+def containers(workload: dict[str, Any]) -> list[dict[str, Any]]:
+    return [*pod(workload).get("initContainers", []), *pod(workload)["containers"]]
+
+
+def workloads(values: dict[str, Any]) -> list[dict[str, Any]]:
+    return [each for each in rendered(values) if each["kind"] in ("Deployment", "CronJob", "Job")]
+
+
+def test_helm_lint_finds_nothing_but_the_missing_icon() -> None:
+    said = helm.lint(str(CHART))
+    assert said["errors"] == []
+    assert [each["error"] for each in said["messages"]] == ["icon is recommended"]
+
+
+@pytest.mark.parametrize("version", [OLDEST, NEWEST])
+@pytest.mark.parametrize("values", [{}, EVERYTHING, FETCHED])
+def test_manifests_are_what_kubernetes_expects(values: dict[str, Any], version: str) -> None:
+    for manifest in rendered(values):
+        kubernetes_validate.validate(manifest, version, strict=True)
+
+
+def test_the_schemas_see_a_wrong_manifest() -> None:
+    manifest = one("Deployment")
+    manifest["spec"]["replicaz"] = 2
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(manifest, NEWEST, strict=True)
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"architecture": "x86"}, "architecture"),
+        ({"serve": {"replica": 2}}, "replica"),
+        ({"image": {"repository": "perwatt-serve", "digest": "sha256:12"}}, "digest"),
+        ({"indexes": {"source": "fetch", "fetch": {"archives": [{**ARCHIVE, "sha256": "12"}]}}}, "sha256"),
+        ({"indexes": {"source": "fetch"}}, "archives is empty"),
+        ({**FETCHED, "rebuild": {"enabled": True}}, "needs indexes.source volume"),
+    ],
+)
+def test_values_that_cannot_work_are_refused(values: dict[str, Any], says: str) -> None:
+    with pytest.raises(HelmError, match=says):
+        rendered(values)
+
+
+def test_every_container_is_confined() -> None:
+    found = [
+        each for values in (EVERYTHING, FETCHED) for workload in workloads(values) for each in containers(workload)
+    ]
+    assert len(found) >= 8
+    for container in found:
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }, container["name"]
+    for workload in workloads(EVERYTHING):
+        assert pod(workload)["securityContext"]["runAsNonRoot"] is True
+
+
+def test_commands_and_their_options_exist() -> None:
+    for workload in [*workloads(EVERYTHING), *workloads(FETCHED)]:
+        for container in containers(workload):
+            if "command" in container:
+                assert container["command"][:2] == ["python3", "-m"]
+                continue
+            words = container["args"]
+            command: click.Command | None = perwatt.get_command(click.Context(perwatt), words[0])
+            assert words[0] in STEPS
+            while isinstance(command, click.Group):
+                words = words[1:]
+                command = command.get_command(click.Context(command), words[0])
+            assert command
+            known = {option for parameter in command.params for option in parameter.opts}
+            assert {word.split("=")[0] for word in words if word.startswith("--")} <= known, container["name"]
+
+
+@pytest.mark.parametrize("architecture", ["arm64", "amd64"])
+def test_an_architecture_can_be_chosen_for_all_pods(architecture: str) -> None:
+    for workload in workloads({**EVERYTHING, "architecture": architecture}):
+        assert pod(workload)["nodeSelector"]["kubernetes.io/arch"] == architecture
+    assert "kubernetes.io/arch" not in pod(one("Deployment"))["nodeSelector"]
+
+
+def test_a_digest_wins_over_the_tag() -> None:
+    digest = "sha256:" + "a" * 64
+    [container] = pod(one("Deployment", {"image": {"tag": "1", "digest": digest}}))["containers"]
+    assert container["image"] == f"perwatt-serve@{digest}"
+
+
+def test_a_fetched_index_is_checked_twice_before_it_is_served() -> None:
+    deployment = one("Deployment", FETCHED)
+    fetch, verify = pod(deployment)["initContainers"]
+    assert fetch["args"] == [ARCHIVE["url"], ARCHIVE["sha256"], "/indexes"]
+    assert verify["args"] == ["verify", "docs", "--root", "/indexes"]
+    [mount] = [each for each in pod(deployment)["containers"][0]["volumeMounts"] if each["name"] == "indexes"]
+    assert mount["readOnly"] is True
+
+
+def test_pods_end_gracefully_and_not_all_at_once() -> None:
+    deployment, budget = one("Deployment"), one("PodDisruptionBudget")
+    words = pod(deployment)["containers"][0]["args"]
+    lasts = sum(float(word.split("=")[1]) for word in words if word.startswith(("--drain", "--grace")))
+    assert pod(deployment)["terminationGracePeriodSeconds"] > lasts
+    assert deployment["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    for selector in (budget["spec"]["selector"]["matchLabels"], one("Service")["spec"]["selector"]):
+        assert selector.items() <= labels.items()
+
+
+def test_the_autoscaler_and_the_deployment_do_not_fight_over_replicas() -> None:
+    assert "replicas" not in one("Deployment", {"autoscaling": {"enabled": True}})["spec"]
+    target = one("HorizontalPodAutoscaler", EVERYTHING)["spec"]["scaleTargetRef"]["name"]
+    assert target == one("Deployment")["metadata"]["name"]
+
+
+def test_the_rebuild_may_restart_its_own_deployment_and_nothing_else() -> None:
+    [rule] = one("Role", EVERYTHING)["rules"]
+    deployment = one("Deployment")["metadata"]["name"]
+    assert rule == {
+        "apiGroups": ["apps"],
+        "resources": ["deployments"],
+        "resourceNames": [deployment],
+        "verbs": ["patch"],
+    }
+    [restart] = pod(one("CronJob", EVERYTHING))["containers"]
+    assert restart["args"] == ["search", deployment]
+    assert pod(one("Deployment"))["automountServiceAccountToken"] is False
+
+
+def test_the_load_test_never_shares_a_node_with_what_it_loads() -> None:
+    [term] = pod(one("Job", EVERYTHING))["affinity"]["podAntiAffinity"][
+        "requiredDuringSchedulingIgnoredDuringExecution"
+    ]
+    labels = one("Deployment")["spec"]["template"]["metadata"]["labels"]
+    assert term["topologyKey"] == "kubernetes.io/hostname"
+    assert term["labelSelector"]["matchLabels"].items() <= labels.items()

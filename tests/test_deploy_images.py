@@ -1,0 +1,143 @@
+"""The Dockerfile and the bake file, without building: linted, agreeing with each other and with the repository."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import hcl2
+import pytest
+
+TOP = Path(__file__).parents[1]
+DOCKERFILE = (TOP / "deploy" / "Dockerfile").read_text()
+STAGES = re.findall(r"^FROM (?:--platform=\S+ )?(\S+) AS (\S+)$", DOCKERFILE, re.MULTILINE)
+
+
+def hadolint(text: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [Path(sys.executable).with_name("hadolint"), "--config", TOP / ".hadolint.yaml", "-"],
+        input=text, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def test_the_dockerfile_is_clean() -> None:
+    said = hadolint(DOCKERFILE)
+    assert (said.returncode, said.stdout) == (0, "")
+    assert hadolint(DOCKERFILE + "RUN cd /tmp && sudo ls\n").returncode != 0
+
+
+def of_stage(name: str) -> str:
+    """The instructions of a stage and of those that it is made from."""
+    base = {stage: base for base, stage in STAGES}[name]
+    [body] = re.findall(rf"^FROM .* AS {name}$(.*?)(?=^FROM |\Z)", DOCKERFILE, re.MULTILINE | re.DOTALL)
+    return (of_stage(base) if base in [stage for _, stage in STAGES] else "") + str(body)
+
+
+def test_what_serves_has_no_compiler_no_shell_commands_and_no_root() -> None:
+    serve = of_stage("serve")
+    installed = re.findall(r"apt-get install [^&]*?--no-install-recommends ([^\\&]*)", serve)
+    assert [each.split() for each in installed] == [["libgomp1", "python3"]]
+    assert re.findall(r"^USER (\S+)", serve, re.MULTILINE)[-1] == "10001"
+    for instruction in ("ENTRYPOINT", "CMD", r"HEALTHCHECK [^\[]*CMD"):
+        assert re.search(rf"^{instruction} \[\"", serve, re.MULTILINE), f"{instruction} would need a shell"
+    assert "loadtest.txt" not in serve
+    assert "torch" not in (TOP / "deploy/locks/serve.txt").read_text()
+
+
+def test_what_is_copied_exists() -> None:
+    for sources in re.findall(r"^COPY (?!--from)(.*) \S+$", DOCKERFILE, re.MULTILINE):
+        for source in sources.split():
+            assert (TOP / source).exists(), source
+
+
+def blocks(kind: str) -> dict[str, dict[str, Any]]:
+    with (TOP / "deploy" / "docker-bake.hcl").open() as file:
+        parsed: dict[str, list[dict[str, Any]]] = hcl2.load(file)
+    return {name.strip('"'): body for block in parsed[kind] for name, body in block.items()}
+
+
+def unquoted(values: list[str]) -> list[str]:
+    return [value.strip('"') for value in values]
+
+
+def test_bake_builds_stages_that_exist_for_both_architectures() -> None:
+    targets = blocks("target")
+    stages = [stage for _, stage in STAGES]
+    for name in unquoted(blocks("group")["default"]["targets"]):
+        local, both = unquoted(targets[name]["inherits"])
+        assert targets[local]["target"].strip('"') in stages
+        assert unquoted(targets[both]["platforms"]) == ["linux/amd64", "linux/arm64"]
+        assert unquoted(targets[local]["inherits"]) == ["common"]
+    assert (TOP / targets["common"]["dockerfile"].strip('"')).exists()
+
+
+def test_bake_hands_over_arguments_that_the_dockerfile_takes() -> None:
+    declared = set(re.findall(r"^ARG (\w+)", DOCKERFILE, re.MULTILINE))
+    given = blocks("target")["common"]["args"]
+    assert set(given) <= declared
+    assert set(given.values()) <= set(blocks("variable"))
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    [version] = re.findall(r'^version = "(.*)"', (TOP / "pyproject.toml").read_text(), re.MULTILINE)
+    assert blocks("variable")["VERSION"]["default"].strip('"') == version
+    chart = (TOP / "deploy/helm/perwatt/Chart.yaml").read_text()
+    assert re.findall(r'^(?:version|appVersion): "?([^"\n]*)"?$', chart, re.MULTILINE) == [version, version]
+
+
+def test_labels_are_of_the_oci_vocabulary() -> None:
+    labels = set(re.findall(r"org\.opencontainers\.image\.(\S+?)=", DOCKERFILE))
+    assert labels == {"title", "description", "licenses", "version", "revision", "source", "base.name"}
+
+
+@pytest.mark.parametrize("script", sorted((TOP / "deploy").rglob("*.sh")), ids=lambda path: str(path.relative_to(TOP)))
+def test_scripts_can_be_run_and_stop_at_the_first_error(script: Path) -> None:
+    text = script.read_text()
+    if "shellcheck shell=bash" in text.partition("\n")[0]:
+        return  # sourced by others
+    assert script.stat().st_mode & stat.S_IXUSR
+    interpreter = text.partition("\n")[0]
+    assert interpreter in ("#!/usr/bin/env bash", "#!/bin/sh")
+    assert re.search(r"^set -eu", text, re.MULTILINE)
+    shell = shutil.which(interpreter.split("/")[-1].split()[-1])
+    assert shell
+    subprocess.run([shell, "-n", script], check=True)
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache as it lies in the image, which nobody may write to any more."""
+    cache = tmp_path_factory.mktemp("cache")
+    subprocess.run(
+        [sys.executable, "-m", "deploy.images.prepare_model"], cwd=TOP, check=True,
+        env={**os.environ, "PERWATT_CACHE": str(cache)},
+    )  # fmt: skip
+    return cache
+
+
+def test_the_prepared_model_is_all_that_an_encoder_of_this_machine_needs(
+    prepared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from embed import load_encoder
+
+    before = {path.name: path.stat().st_mtime_ns for path in prepared.rglob("*")}
+    monkeypatch.setenv("PERWATT_CACHE", str(prepared))
+    encoder = load_encoder(threads=1)
+    assert encoder.backend.startswith("native")
+    assert encoder.encode(["a read-only container"]).shape == (1, encoder.dim)
+    encoder.close()
+    assert {path.name: path.stat().st_mtime_ns for path in prepared.rglob("*")} == before
+
+
+def test_every_unit_of_this_architecture_finds_its_packing_prepared() -> None:
+    from deploy.images.prepare_model import GROUPS
+    from embed.kernels import _native
+
+    assert {_native.group(unit) for unit, *_ in _native.units()} <= set(GROUPS[platform.machine()])

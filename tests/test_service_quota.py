@@ -1,0 +1,101 @@
+"""Token buckets: the burst, the rate, debts, and one bucket for all processes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from service.problems import Problem
+from service.quota import Quota, Quotas, table
+
+
+def takes(quota: Quota, times: int) -> int:
+    """How many of `times` requests got through."""
+    through = 0
+    for _ in range(times):
+        try:
+            quota.take()
+            through += 1
+        except Problem:
+            pass
+    return through
+
+
+def test_a_refusal_says_when_to_come_back() -> None:
+    quota = Quotas().of(3, 0.5, 1)
+    quota.take()
+    with pytest.raises(Problem) as caught:
+        quota.take()
+    assert (caught.value.code, caught.value.status, caught.value.headers["retry-after"]) == ("quota-exceeded", 429, "2")
+
+
+def test_a_burst_is_let_through_and_no_more() -> None:
+    assert takes(Quotas().of(3, rate_per_s=0.001, burst=7), 50) == 7
+
+
+def test_without_a_burst_a_second_s_worth_is_one() -> None:
+    assert takes(Quotas().of(0, 0.01, None), 5) == 1
+    assert Quotas().of(0, 25.4, None).burst == 25
+
+
+def test_time_gives_requests_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = 1000.0
+    monkeypatch.setattr("service.quota.time.monotonic", lambda: now_s)
+    quota = Quotas().of(1, rate_per_s=2, burst=3)
+    assert takes(quota, 10) == 3
+    now_s += 0.5
+    assert takes(quota, 10) == 1
+    now_s += 1.0
+    assert takes(quota, 10) == 2
+    now_s += 3600
+    assert takes(quota, 10) == 3  # what was not used does not gather beyond the burst
+
+
+def test_the_wait_that_is_told_is_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = 50.0
+    monkeypatch.setattr("service.quota.time.monotonic", lambda: now_s)
+    quota = Quotas().of(1, rate_per_s=0.4, burst=1)
+    quota.take()
+    with pytest.raises(Problem) as caught:
+        quota.take()
+    assert caught.value.members["retry_after_s"] == 2.5
+    assert caught.value.headers["retry-after"] == "3"
+    now_s += 2.499
+    assert takes(quota, 1) == 0
+    now_s += 0.002
+    assert takes(quota, 1) == 1
+
+
+def test_a_batch_is_a_debt(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = 0.0
+    monkeypatch.setattr("service.quota.time.monotonic", lambda: now_s)
+    quota = Quotas().of(1, rate_per_s=10, burst=10)
+    quota.take()
+    quota.charge(29)
+    assert takes(quota, 1) == 0
+    now_s += 2.05  # thirty were taken, ten are allowed at once
+    assert takes(quota, 3) == 0
+    now_s += 0.1
+    assert takes(quota, 3) == 1
+
+
+def test_keys_do_not_share_a_bucket() -> None:
+    quotas = Quotas()
+    assert takes(quotas.of(1, 0.001, 5), 9) == 5
+    assert takes(quotas.of(2, 0.001, 5), 9) == 5
+
+
+def test_processes_share_a_bucket_and_lose_no_request() -> None:
+    descriptor = table()
+    program = (
+        "from service.quota import Quotas\nfrom service.problems import Problem\n"
+        f"quota, through = Quotas({descriptor}).of(7, 0.001, 1500), 0\n"
+        "for _ in range(1000):\n try: quota.take(); through += 1\n except Problem: pass\nprint(through)"
+    )
+    running = [
+        subprocess.Popen([sys.executable, "-c", program], pass_fds=[descriptor], stdout=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    assert sum(int(process.communicate()[0]) for process in running) == 1500
