@@ -18,6 +18,7 @@ from index.exact import LONGEST, Found, Metric, norms
 from index.filtering import Filter, Filters, parse
 from index.finding import Rows, Searcher, few, find
 from index.ivf import IvfSearch
+from index.layout import Profile
 from index.lexical import Lexical, Matched
 from index.manifest import MANIFEST_FILE, check_files, read_manifest
 from index.postings import open_columns
@@ -41,6 +42,7 @@ class Generation:
         self.dim: int = manifest["dim"]
         self.metric: Metric = manifest["metric"]
         self.family: str = manifest["family"]
+        self.profile: Profile | None = layout.profile_of(manifest)
         self.default_effort: int = manifest["effort"]["default"]
         curve = sorted(manifest["effort"]["curve"], key=lambda point: int(point["effort"]))
         self._compared = [point["effort"] for point in curve], [point["scored"] for point in curve]
