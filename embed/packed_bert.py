@@ -1,4 +1,4 @@
-"""A BERT-shaped model as the native encoder reads it: int8 weights in the order the processor consumes them.
+"""A BERT-shaped model as the native encoder reads it: weights in the order the processor consumes them.
 
 The file is made once a machine beside the prepared graphs, checked by its hash at every start and mapped, so that all
 workers share one copy through the page cache. It is a safetensors file whose header is padded until the data starts on
@@ -9,6 +9,8 @@ that softmax is a power of two without another multiplication; every output chan
 largest magnitude of the channel over 127; the codes are cut into panels of 16 channels, and within a panel the bytes
 that one dot-product instruction wants together lie together (`group`: 4 inputs, or 8 for SMMLA). Word embeddings are
 kept as bfloat16: their rounding, 0.1 % a component and independent between components, moves a cosine by 1e-6.
+
+In fp32 the same matrices lie in the same panels as float32, an input's 16 channels side by side, whatever the unit.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import hashlib
 import json
 import math
 import mmap
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +28,14 @@ import numpy.typing as npt
 
 from embed.errors import ModelError
 from embed.models import ModelFolder
-from embed.prepared import cached
+from embed.prepared import cache_folder, cached
 from embed.safetensors_file import read_tensors
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
 
 # Changes whenever the same model would be packed otherwise.
-RECIPE = 1
+RECIPE = 2
 
 PANEL = 16  # output channels side by side; kPanel of kernels/bert.hpp
 LARGEST = 127
@@ -42,25 +45,30 @@ DATA_START = 4096
 TYPES = {"I8": np.int8, "F32": np.float32, "BF16": np.uint16}
 
 
-def packed_bert(folder: ModelFolder, weights_sha256: str, group: int) -> dict[str, Array]:
+def packed_bert(folder: ModelFolder, weights_sha256: str, group: int | None, keep: bool = True) -> dict[str, Array]:
     """The packed tensors of `folder` by name, as read-only views of the mapped file, made first if it is not there.
 
-    words bfloat16 as uint16 (vocabulary, hidden), positions float32 (positions, hidden), norm float32 (2, hidden), and
-    for layer i: i.qkv, i.attended, i.inner, i.outer int8 (out / 16, in / group, 16, group), each with i.….scales
-    float32 (3, out): step, step times the sum of the codes, bias; i.attention_norm and i.norm float32 (2, hidden).
+    group: of the unit that will read int8 codes, or None for fp32. keep: without it, what is not in the cache yet does
+    not stay there (fp32 is as large as the model, and may be wanted once, to measure int8).
+    positions float32 (positions, hidden), norm float32 (2, hidden), and for layer i i.attention_norm and i.norm float32
+    (2, hidden). In int8: words bfloat16 as uint16 (vocabulary, hidden); i.qkv, i.attended, i.inner, i.outer int8
+    (out / 16, in / group, 16, group), each with i.….scales float32 (3, out): step, step times the sum of the codes,
+    bias. In fp32: words float32; the matrices float32 (out / 16, in, 16), each with i.….bias float32 (out,).
     Raises ModelError when a tensor is missing or the cache cannot be written.
     """
     settings = json.dumps(folder.config, sort_keys=True).encode()
     recipe = [RECIPE, weights_sha256, group, hashlib.sha256(settings).hexdigest()]
     name = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:24]
-    path = cached(
-        f"{folder.path.name}-int8-k{group}-{name}.safetensors",
-        lambda target: _write(_pack(folder, group), target),
-    )
-    return _mapped(path)
+    kind = "fp32" if group is None else f"int8-k{group}"
+    file = f"{folder.path.name}-{kind}-{name}.safetensors"
+    if not keep and not (cache_folder() / file).exists():
+        with tempfile.TemporaryDirectory(prefix="perwatt-") as made:
+            _write(_pack(folder, group), Path(made) / file)
+            return _mapped(Path(made) / file)  # the mapping outlives the file's name
+    return _mapped(cached(file, lambda target: _write(_pack(folder, group), target)))
 
 
-def _pack(folder: ModelFolder, group: int) -> dict[str, tuple[str, Array]]:
+def _pack(folder: ModelFolder, group: int | None) -> dict[str, tuple[str, Array]]:
     tensors = read_tensors(folder.weights)
     prefix = "bert." if "bert.embeddings.word_embeddings.weight" in tensors else ""
     config = folder.config
@@ -80,6 +88,10 @@ def _pack(folder: ModelFolder, group: int) -> dict[str, tuple[str, Array]]:
     packed: dict[str, tuple[str, Array]] = {}
 
     def linear(name: str, weight: Floats, bias: Floats) -> None:
+        if group is None:
+            packed[name] = "F32", in_panels(weight, 1)[..., 0]
+            packed[f"{name}.bias"] = "F32", bias
+            return
         codes, scales = quantise(weight, bias)
         packed[name] = "I8", in_panels(codes, group)
         packed[f"{name}.scales"] = "F32", scales
@@ -104,7 +116,8 @@ def _pack(folder: ModelFolder, group: int) -> dict[str, tuple[str, Array]]:
     segment = tensor("embeddings.token_type_embeddings.weight")[0]  # every token is of segment 0
     packed["positions"] = "F32", tensor("embeddings.position_embeddings.weight") + segment
     packed["norm"] = norm("embeddings.LayerNorm")
-    packed["words"] = "BF16", bfloat16(tensor("embeddings.word_embeddings.weight"))
+    words = tensor("embeddings.word_embeddings.weight")
+    packed["words"] = ("F32", words) if group is None else ("BF16", bfloat16(words))
     return packed
 
 
@@ -116,7 +129,7 @@ def quantise(weight: Floats, bias: Floats) -> tuple[npt.NDArray[np.int8], Floats
     return codes, np.stack([step, step * sums, bias]).astype(np.float32)
 
 
-def in_panels(codes: npt.NDArray[np.int8], group: int) -> npt.NDArray[np.int8]:
+def in_panels(codes: Array, group: int) -> Array:
     """(out, in) → (out / 16, in / group, 16, group)."""
     out, width = codes.shape
     panels = codes.reshape(out // PANEL, PANEL, width // group, group)

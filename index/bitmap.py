@@ -1,5 +1,6 @@
 """Which rows a search may return: one bit a row, packed the way the kernels read it."""
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ class Bitmap:
     """A filter's answer over `count` rows.
 
     given: bool (count,), or those bools packed by `np.packbits(…, bitorder="little")`, uint8 (⌈count / 8⌉,). Raises
-    InputError for anything else.
+    InputError for anything else. `words` hold the same bits, 64 in each, and `count` says how many are set.
     """
 
     def __init__(self, given: NDArray[Any], count: int) -> None:
@@ -28,8 +29,27 @@ class Bitmap:
         if count % 8:
             padded[count // 8] &= (1 << count % 8) - 1
         self.words = padded.view("<u8")
+        self.size = count
         self.count = int(np.bitwise_count(self.words).sum())
 
+    @cached_property
     def rows(self) -> NDArray[np.int64]:
-        """The rows whose bit is set, ascending."""
-        return np.flatnonzero(np.unpackbits(self.words.view(np.uint8), bitorder="little")).astype(np.int64)
+        """The rows whose bit is set, ascending. Costs what is set, not what there is, and is kept."""
+        some = np.flatnonzero(self.words)
+        bits = np.unpackbits(self.words[some].view(np.uint8), bitorder="little").reshape(-1, 64)
+        word, bit = np.nonzero(bits)
+        return (some[word] * 64 + bit).astype(np.int64)
+
+    @cached_property
+    def rows32(self) -> NDArray[np.uint32]:
+        """As `rows`, in the form that the kernels pick rows by."""
+        return self.rows.astype(np.uint32)
+
+    def holds(self, row: int) -> bool:
+        return bool(int(self.words[row >> 6]) >> (row & 63) & 1)
+
+    def without(self, rows: NDArray[Any]) -> "Bitmap":
+        """The same bits but those of `rows`, which may repeat."""
+        packed = self.words.view(np.uint8).copy()
+        np.bitwise_and.at(packed, rows >> 3, ~(1 << (rows & 7)).astype(np.uint8))
+        return Bitmap(packed[: -(-self.size // 8)], self.size)

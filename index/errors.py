@@ -2,6 +2,8 @@
 
 IndexingError
 ├── InputError         rows or settings that no index can be made from, or a query that it cannot answer
+│   ├── FilterError    a filter that is malformed, or compares a field with a value of another type
+│   └── FieldError     a filter on a field that was not declared when the generation was built
 ├── GenerationError    a file of a generation, a manifest or an alias that is damaged, missing or not ours
 ├── NotFoundError      no index or generation of that name
 ├── ConflictError      the alias was changed by someone else in between
@@ -19,6 +21,22 @@ class IndexingError(Exception):
 
 class InputError(IndexingError):
     pass
+
+
+class FilterError(InputError):
+    """`at`: JSON pointer into the filter. `unknown`: the name that is none, if that is the fault."""
+
+    def __init__(self, message: str, at: str, unknown: str | None = None) -> None:
+        super().__init__(message)
+        self.at, self.unknown = at, unknown
+
+
+class FieldError(InputError):
+    """`at`: JSON pointer to the condition."""
+
+    def __init__(self, message: str, at: str) -> None:
+        super().__init__(message)
+        self.at = at
 
 
 class GenerationError(IndexingError):

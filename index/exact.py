@@ -138,6 +138,23 @@ def search(
     return found
 
 
+def search_at(
+    queries: NDArray[np.float32],
+    vectors: NDArray[np.float32],
+    k: int,
+    metric: Metric,
+    rows: NDArray[np.uint32],
+    *,
+    codes: Codes,
+) -> Found:
+    """As `search`, among `rows` (ascending) alone, on one thread. metric: ip or l2, and queries float32 (q, dim) that
+    were checked."""
+    scan = _Scan(queries, vectors, metric == "l2", codes, k, None, rows)
+    found = scan.queries_between(0, len(queries))
+    found.scored[:] = len(rows)
+    return found
+
+
 class _Scan:
     """One search, cut into ranges of queries or of rows for the threads to take."""
 
@@ -149,8 +166,10 @@ class _Scan:
         codes: Codes | None,
         k: int,
         keep: NDArray[np.uint64] | None,
+        at: NDArray[np.uint32] | None = None,
     ) -> None:
-        self.queries, self.vectors, self.l2, self.codes, self.k, self.keep = queries, vectors, l2, codes, k, keep
+        self.queries, self.vectors, self.l2, self.codes, self.k = queries, vectors, l2, codes, k
+        self.keep, self.at = keep, at
 
     def empty(self, count: int) -> Found:
         rows = np.full((count, self.k), -1, np.int64)
@@ -183,6 +202,7 @@ class _Scan:
             start,
             *found,
             self.keep,
+            self.at,
         )
         return found
 

@@ -1,12 +1,13 @@
 """One search of a generation: which way to go, and that the answer always holds min(k, survivors) rows.
 
-    exact, or no structure      a scan, which skips what a filter drops
-    few survivors               their rows are scored in float32, one after the other
+    few survivors               a scan of just their codes
+    exact, or no structure      a scan of all codes, which skips blocks that a filter drops
     otherwise                   the structure; queries for which it found too few are scanned
 
 A filter never cuts an answer afterwards: it is in the walk, or in the scan.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,11 +17,18 @@ from numpy.typing import NDArray
 from index import exact
 from index.bitmap import Bitmap
 from index.exact import Codes, Found, Metric
-from index.rescoring import rescore
 
-# Up to so many survivors, scoring them all is quicker than a walk that must pass what it may not return. An absolute
-# count: both sides cost about the same for any size of the set.
-FEW_SURVIVORS = 1000
+# What one vector compared on the way of a structure costs, in survivors that a scan compares in the same time: a visit
+# of a walk is some 35 cache lines and a group of neighbours, a row of a list some fast-scan codes and its share of the
+# rescoring. Through a filter a structure has to compare n / survivors times as much as without one, so both ways cost
+# the same at √(WORTH · compared · n) survivors. Measured by `python -m deploy.bench_filters` (avx512vnni, 384
+# dimensions) against what this says: graph, 100,000 rows, recall 0.95: 10,000 (9,400), 0.995: 30,000 (19,600); 25,000
+# rows, 0.95: 3,000 (4,900), default effort: more than there are (25,000); ivf, 25,000 rows: 12,000 (9,000). The
+# structure's side holds for filters that have nothing to do with the query; where the survivors lie elsewhere it costs
+# several times as much, and the scan the same.
+WORTH = {"graph": 20.0, "ivf": 1.0}
+# A scan of everything reads in order, four times as fast as picking: it pays from every fourth row on.
+SPARSE = 4
 
 
 class Searcher(Protocol):
@@ -43,10 +51,15 @@ class Rows:
         words = None if keep is None else keep.words
         return exact.search(queries, self.vectors, k, metric, codes=self.codes, threads=self.threads, keep=words)
 
-    def score(self, queries: NDArray[np.float32], k: int, rows: NDArray[np.int64]) -> Found:
-        candidates = np.broadcast_to(rows, (len(queries), len(rows)))
-        scored = np.full(len(queries), len(rows), np.int64)
-        return rescore(queries, self.vectors, candidates, scored, k, l2=self.metric == "l2")
+    def scan_at(self, queries: NDArray[np.float32], k: int, keep: Bitmap) -> Found:
+        """As `scan`, over the survivors' rows alone: their codes are read one by one and nothing between them."""
+        metric: Metric = "l2" if self.metric == "l2" else "ip"
+        return exact.search_at(queries, self.vectors, k, metric, keep.rows32, codes=self.codes)
+
+
+def few(family: str, count: int, compared: float) -> int:
+    """Up to how many survivors of `count` rows are all compared, where a search without a filter compares so many."""
+    return count if family not in WORTH else min(count, math.isqrt(int(WORTH[family] * compared * count)))
 
 
 def find(
@@ -58,10 +71,12 @@ def find(
     *,
     keep: Bitmap | None = None,
     exactly: bool = False,
+    few: int = 0,
 ) -> Found:
-    """The best k ≤ n of each query; rows are −1 only where fewer than k survive the filter."""
-    if keep is not None and keep.count <= FEW_SURVIVORS:
-        return rows.score(queries, k, keep.rows())
+    """The best k ≤ n of each query; rows are −1 only where fewer than k survive the filter. Up to `few`
+    survivors are all compared."""
+    if keep is not None and (keep.count <= few or (exactly and keep.count <= len(rows.vectors) // SPARSE)):
+        return rows.scan_at(queries, k, keep)
     if exactly or searcher is None:
         return rows.scan(queries, k, keep)
     found = searcher.search(queries, k, effort, keep)

@@ -5,6 +5,7 @@ are read straight from Arrow's buffers: a pyarrow scalar for each hit would cost
 """
 
 from bisect import bisect_right
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from index.columns import ColumnReader
+from index.postings import COLUMNS_FILE, write_postings
 from index.spool import Arranged
 
-IDS_FILE, PAYLOAD_FILE, COLUMNS_FILE = "ids.arrow", "payload.arrow", "columns.arrow"
+IDS_FILE, PAYLOAD_FILE = "ids.arrow", "payload.arrow"
 _ROWS_PER_BATCH = 8192
 
 
@@ -25,21 +27,30 @@ def write_ids(folder: Path, arranged: Arranged) -> None:
     _write(folder / IDS_FILE, table)
 
 
+def payload_batches(arranged: Arranged) -> Iterator[list[bytes]]:
+    """The payload in row order, some thousand rows at a time."""
+    for start in range(0, len(arranged.ids), _ROWS_PER_BATCH):
+        yield arranged.payload(start, min(start + _ROWS_PER_BATCH, len(arranged.ids)))
+
+
 def write_payload(folder: Path, arranged: Arranged, columns: ColumnReader | None) -> None:
     """Writes the payload in row order and hands it to `columns` on the way."""
     schema = pa.schema([pa.field("payload", pa.large_binary(), nullable=False)])
-    count = len(arranged.ids)
+    start = 0
     with pa.OSFile(str(folder / PAYLOAD_FILE), "wb") as file, pa.ipc.new_file(file, schema) as writer:
-        for start in range(0, count, _ROWS_PER_BATCH):
-            stop = min(start + _ROWS_PER_BATCH, count)
-            payload = arranged.payload(start, stop)
+        for payload in payload_batches(arranged):
+            stop = start + len(payload)
             writer.write_batch(pa.record_batch([pa.array(payload, pa.large_binary())], schema=schema))
             if columns is not None:
                 columns.take(payload, arranged.ids[start:stop], start)
+            start = stop
 
 
-def write_columns(folder: Path, columns: ColumnReader) -> None:
-    _write(folder / COLUMNS_FILE, columns.table())
+def write_columns(folder: Path, columns: ColumnReader) -> pa.Table:
+    table = columns.table()
+    _write(folder / COLUMNS_FILE, table)
+    write_postings(folder, table)
+    return table
 
 
 def _write(path: Path, table: pa.Table) -> None:

@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from service import answers, limits
 from service.answers import DocumentAnswer
+from service.caller import caller_of
 from service.problems import Problem
 from service.running import running_of
 
@@ -24,7 +25,7 @@ async def document(request: Request) -> Response:
             pointer="/fields",
         )
     with running.served.loaded(request.path_params["index"]) as loaded:
-        row = loaded.generation.row_of(wanted)
+        row = loaded.row_of(wanted, caller_of(request.scope))
         if row is None:
             raise Problem("document-not-found", f"Generation {loaded.id} has no document {wanted!r}.")
         content = answers.encode(

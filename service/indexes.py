@@ -11,8 +11,8 @@ from starlette.responses import Response
 
 from index import kernels
 from service import answers
-from service.answers import Recall
-from service.caller import caller_of
+from service.answers import FilterableField, Recall
+from service.caller import ANYONE, Caller, caller_of
 from service.errors import LoadError
 from service.loaded import Loaded
 from service.running import Running, running_of
@@ -39,7 +39,9 @@ class Kernels(Struct, frozen=True):
 
 
 class IndexInfo(Struct, frozen=True):
-    """etag: of the alias on disk, for If-Match. refused: why the last reload kept the old
+    """modes: of searches that it answers. filterable: the fields that filters may name.
+
+    etag: of the alias on disk, for If-Match. refused: why the last reload kept the old
     generation, or null. model: null when the vectors came without one. previous: what a rollback
     would go to."""
 
@@ -54,6 +56,8 @@ class IndexInfo(Struct, frozen=True):
     default_effort: int
     model: Model | None
     recall: Recall | None
+    modes: list[str]
+    filterable: dict[str, FilterableField]
     bytes: Bytes
     kernels: Kernels
     built_at: str
@@ -66,23 +70,24 @@ class IndexList(Struct, frozen=True):
 
 async def list_indexes(request: Request) -> Response:
     running = running_of(request)
-    may_see = caller_of(request.scope).may_see
-    listed = [info_of(running, name, loaded) for name, loaded in running.served.all().items() if may_see(name)]
+    caller = caller_of(request.scope)
+    visible = {name: loaded for name, loaded in running.served.all().items() if caller.may_see(name)}
+    listed = [info_of(running, name, loaded, caller) for name, loaded in visible.items()]
     return _response(IndexList(listed))
 
 
 async def get_index(request: Request) -> Response:
     running = running_of(request)
     loaded = running.served.loaded(request.path_params["index"])
-    return described(running, running.served.name_of(loaded), loaded)
+    return described(running, running.served.name_of(loaded), loaded, caller_of(request.scope))
 
 
-def described(running: Running, name: str, loaded: Loaded) -> Response:
-    info = info_of(running, name, loaded)
+def described(running: Running, name: str, loaded: Loaded, caller: Caller = ANYONE) -> Response:
+    info = info_of(running, name, loaded, caller)
     return _response(info, etag=info.etag)
 
 
-def info_of(running: Running, name: str, loaded: Loaded) -> IndexInfo:
+def info_of(running: Running, name: str, loaded: Loaded, caller: Caller) -> IndexInfo:
     manifest = loaded.generation.manifest
     try:
         alias = running.served.alias(name)
@@ -103,6 +108,11 @@ def info_of(running: Running, name: str, loaded: Loaded) -> IndexInfo:
         default_effort=loaded.generation.default_effort,
         model=model and Model(model["id"], model["name"], model["precision"], model["max_length"]),
         recall=loaded.recall,
+        modes=["dense"] if loaded.generation.lexical is None else ["dense", "lexical", "hybrid"],
+        # Values and counts are those of all documents, so a caller whose key hides some is told the types alone.
+        filterable=loaded.filterable
+        if caller.filter is None
+        else {name: FilterableField(type_) for name, type_ in manifest["filterable"].items()},
         bytes=Bytes(sum(file["bytes"] for file in manifest["files"].values()), manifest["memory_bytes"]),
         kernels=Kernels(info["arch"], info["isa"], info["units"]),
         built_at=manifest["created_at"],

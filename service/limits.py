@@ -18,6 +18,7 @@ from typing import TypeVar
 import msgspec
 from starlette.types import Message, Receive, Scope
 
+from index import filtering
 from service.problems import Problem, of_undecodable
 
 BODY_BYTES = 1 << 20
@@ -28,8 +29,12 @@ ID_CHARACTERS = 1024  # as many bytes as an id may have in an index
 NAME_CHARACTERS = 256
 K = 1000
 FIELDS = 64
+PAGED = 10_000  # hits that a cursor may lead past; a page looks for all that came before it too
+CURSOR_CHARACTERS = 512
+RRF_K = 10_000
 EFFORT = 1 << 16
 TIMEOUT_MS = 60_000
+FILTER_NODES, FILTER_DEPTH, FILTER_VALUES = filtering.MAX_NODES, filtering.MAX_DEPTH, filtering.MAX_VALUES
 DRAIN_BYTES = 4 << 20
 DRAIN_S = 2.0
 
@@ -46,7 +51,11 @@ def as_dict() -> dict[str, int]:
         "id_characters": ID_CHARACTERS,
         "k": K,
         "fields": FIELDS,
+        "paged_hits": PAGED,
         "effort": EFFORT,
+        "filter_nodes": FILTER_NODES,
+        "filter_depth": FILTER_DEPTH,
+        "filter_values": FILTER_VALUES,
         "timeout_ms": TIMEOUT_MS,
     }
 

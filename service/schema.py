@@ -2,7 +2,7 @@
 the bodies.
 
 What the types cannot say is added by hand here, and only that: exactly one of text, vector and id;
-a filter is null; a failed query of a batch is a problem object.
+a filter, which nests; a failed query of a batch is a problem object.
 """
 
 from __future__ import annotations
@@ -150,11 +150,10 @@ def _problem() -> dict[str, Any]:
 def _by_hand(components: dict[str, Any], model: Fingerprint | None) -> None:
     query = components["SearchRequest"]
     query["properties"]["filter"] = {
-        "type": "null",
+        "anyOf": [{"type": "null"}, {"$ref": REF.format(name="Filter")}],
         "default": None,
-        "description": "No index here declares filterable fields.",
     }
-    query["properties"]["mode"]["enum"] = ["dense"]
+    components["Filter"] = filter_schema()
     query["oneOf"] = [
         {"required": [name], "properties": {name: {"not": {"type": "null"}}}} for name in ("text", "vector", "id")
     ]
@@ -167,6 +166,38 @@ def _by_hand(components: dict[str, Any], model: Fingerprint | None) -> None:
         embeddings["model"] = {"enum": [model.name, model.id, None], "default": None}
         embeddings["dimensions"] = {"enum": [model.dim, None], "default": None}
     components["BatchFailure"]["properties"]["error"] = {"$ref": REF.format(name="Problem")}
+
+
+def filter_schema() -> dict[str, Any]:
+    field = {"type": "string"}
+    value = {"type": ["string", "number", "boolean"]}
+    bound = {"type": ["string", "number"]}
+    values = {"type": "array", "items": value, "maxItems": limits.FILTER_VALUES}
+    conditions: list[dict[str, Any]] = [
+        _closed({"field": field, name: schema}) for name, schema in (("eq", value), ("in", values))
+    ]
+    conditions.append(_closed({"field": field, "exists": {"type": "boolean"}}))
+    for low in ("gt", "gte"):
+        conditions.append(_closed({"field": field, low: bound}))
+        conditions += [_closed({"field": field, low: bound, high: bound}) for high in ("lt", "lte")]
+    conditions += [_closed({"field": field, high: bound}) for high in ("lt", "lte")]
+    inner = {"$ref": REF.format(name="Filter")}
+    several = {"type": "array", "items": inner, "minItems": 1, "maxItems": limits.FILTER_NODES - 1}
+    return {
+        "description": "A condition on a declared field (eq, in, exists, or a range of int, float or date), or and, "
+        f"or, not of filters; at most {limits.FILTER_NODES} nodes, {limits.FILTER_DEPTH} deep. A document without a "
+        "value meets no condition but exists: false.",
+        "anyOf": [*conditions, _closed({"and": several}), _closed({"or": several}), _closed({"not": inner})],
+    }
+
+
+def _closed(properties: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
 
 
 def _ref(struct: type) -> dict[str, str]:

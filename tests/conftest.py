@@ -35,7 +35,9 @@ def data_folder() -> Path:
 def fp32_encoder() -> Iterator[Any]:
     from embed import load_encoder
 
-    encoder = load_encoder(precision="fp32", threads=2)
+    encoder = load_encoder(
+        precision="fp32", backend="onnx", threads=2
+    )  # not our own arithmetic: the other tests' yardstick
     yield encoder
     encoder.close()
 

@@ -79,6 +79,7 @@ def build_docs(root: Path, encoder: Any, name: str = "docs", drop: int = 0, **ch
         "root": root,
         "name": name,
         "payload": payloads,
+        "filterable": ["words:int", "url:keyword"],
         "model": encoder.fingerprint.as_dict(),
         "canaries": [{"text": text, "vector": vectors[row].tolist()} for row, text in enumerate(texts[:4])],
     }

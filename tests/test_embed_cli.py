@@ -71,7 +71,7 @@ def test_the_vectors_are_the_models(embedded: Path, fp32_encoder: Any) -> None:
     manifest = json.loads((embedded / "embed.json").read_text())
     assert manifest["model"] == fp32_encoder.fingerprint.as_dict()
     assert manifest["run"]["threads"] == 2
-    assert manifest["run"]["backend"].startswith("onnx ")
+    assert manifest["run"]["backend"].startswith("native ")
     vectors = vectors_of(embedded)
     expected = fp32_encoder.encode([f"{d['title']} {d['text']}" for d in DOCUMENTS])
     assert np.allclose(np.array([vectors[d["_id"]] for d in DOCUMENTS]), expected, atol=1e-5)

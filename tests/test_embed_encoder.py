@@ -35,7 +35,7 @@ def test_every_bert_shape_agrees_with_pytorch(
     make_model: Callable[..., Path], texts: list[str], pooling: str, activation: str
 ) -> None:
     path = make_model(pooling=pooling, normalize=pooling != "max", hidden_act=activation)
-    ours = load_encoder(path, precision="fp32").encode(texts)
+    ours = load_encoder(path, precision="fp32", backend="onnx").encode(texts)
     theirs = load_encoder(path, backend="torch").encode(texts)
     assert np.abs(ours - theirs).max() < 1e-4 * np.abs(theirs).max()
 
@@ -99,7 +99,7 @@ def test_long_texts_are_cut_at_the_models_length(int8_encoder: Any) -> None:
 
 
 def test_prefixes_belong_to_the_fingerprint_and_to_the_text(fp32_encoder: Any) -> None:
-    prefixed = load_encoder(precision="fp32", query_prefix="query: ", document_prefix="passage: ")
+    prefixed = load_encoder(precision="fp32", backend="onnx", query_prefix="query: ", document_prefix="passage: ")
     assert prefixed.fingerprint.id != fp32_encoder.fingerprint.id
     assert np.array_equal(prefixed.encode(["gzip"], "query"), fp32_encoder.encode(["query: gzip"]))
     assert np.array_equal(prefixed.encode(["gzip"], "document"), fp32_encoder.encode(["passage: gzip"]))

@@ -33,7 +33,7 @@ def unit(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
 
 @pytest.fixture
 def encoder(unit: str) -> Iterator[NativeEncoder]:
-    encoder = load_encoder(backend="native", threads=2)
+    encoder = load_encoder(precision="int8", backend="native", threads=2)
     assert isinstance(encoder, NativeEncoder)
     assert encoder.backend == f"native {unit}"
     yield encoder
@@ -64,7 +64,7 @@ def test_a_vector_is_the_same_bits_in_any_company(encoder: NativeEncoder, texts:
 def test_the_number_of_threads_changes_nothing(unit: str, texts: list[str]) -> None:
     expected = None
     for threads in (1, 2, 3, 7):
-        encoder = load_encoder(backend="native", threads=threads)
+        encoder = load_encoder(precision="int8", backend="native", threads=threads)
         vectors = encoder.encode(texts * 5)
         assert expected is None or np.array_equal(vectors, expected)
         expected = vectors
@@ -76,16 +76,17 @@ def test_any_number_of_tokens_agrees_with_the_scalar_unit(
 ) -> None:
     """Every remainder of every block of rows, keys and queries that a unit cuts its work into."""
     path = make_model(hidden=64, heads=2, inner=128, max_length=80)
-    ours = load_encoder(path, backend="native", threads=1)
-    monkeypatch.setenv("PERWATT_ISA", "scalar")
-    oracle = load_encoder(path, backend="native", threads=1)
-    assert isinstance(ours, NativeEncoder)
-    assert isinstance(oracle, NativeEncoder)
     random = np.random.default_rng(2)
     lengths = np.arange(1, 81, dtype=np.int32)
     ids = [random.integers(0, 30000, length).tolist() for length in lengths]
-    near = cosines(ours.encode_ids(ids, lengths), oracle.encode_ids(ids, lengths))
-    assert near.min() > 0.998
+    for precision, least in (("int8", 0.998), ("fp32", 1 - 1e-6)):
+        vectors = []
+        for name in (unit, "scalar"):
+            monkeypatch.setenv("PERWATT_ISA", name)
+            encoder = load_encoder(path, precision=precision, backend="native", threads=1)
+            assert isinstance(encoder, NativeEncoder)
+            vectors.append(encoder.encode_ids(ids, lengths))
+        assert cosines(*vectors).min() > least
 
 
 @pytest.mark.parametrize("pooling", ["mean", "cls", "max"])
@@ -104,11 +105,14 @@ def test_every_shape_agrees_with_pytorch(
         hidden=hidden, heads=heads, inner=inner, pooling=pooling, normalize=pooling != "max", hidden_act=activation
     )
     reference = load_encoder(path, backend="torch").encode(texts)
-    encoder = load_encoder(path)
+    encoder = load_encoder(path, precision="int8")
     assert encoder.backend.startswith("native")
     vectors = encoder.encode(texts)
     assert cosines(vectors, reference).min() > 0.99
     assert np.abs(np.linalg.norm(vectors, axis=1) / np.linalg.norm(reference, axis=1) - 1).max() < 0.02
+    exact = load_encoder(path, precision="fp32")
+    assert exact.backend == encoder.backend
+    assert np.abs(exact.encode(texts) - reference).max() < 1e-5 * max(1, np.abs(reference).max())
 
 
 def test_empty_and_long_texts_and_none_at_all(encoder: NativeEncoder) -> None:
@@ -125,17 +129,22 @@ def test_a_model_of_another_width_runs_on_onnx_runtime(make_model: Callable[...,
     path = make_model()  # hidden 48
     assert unsuited(find_model(path)) == "its heads are 12 wide, and (32, 64) are supported"
     assert unsuited(find_model(make_model(hidden=96, heads=3))) == "its widths 96 and 96 are not multiples of 64"
-    encoder = load_encoder(path)
+    encoder = load_encoder(path, precision="int8")
     assert encoder.backend.startswith("onnx")
-    assert encoder.fingerprint.precision == "int8"
+    assert load_encoder(path).backend.startswith("onnx")
     with pytest.raises(ModelError, match=r"--backend native cannot run model: its heads"):
         load_encoder(path, backend="native")
 
 
-def test_fp32_runs_on_onnx_runtime() -> None:
-    assert load_encoder(precision="fp32").backend.startswith("onnx")
-    with pytest.raises(ModelError, match="it runs int8 only"):
-        load_encoder(precision="fp32", backend="native")
+def test_fp32_on_every_unit_equals_the_other_runtimes(unit: str, texts: list[str]) -> None:
+    ours = load_encoder(precision="fp32")
+    assert ours.backend == f"native {unit}"
+    long = [*texts, " ".join(texts) * 9, "", "tokens to the limit " * 300]
+    vectors = ours.encode(long)
+    for backend in ("onnx", "torch"):
+        reference = load_encoder(precision="fp32", backend=backend)  # type: ignore[arg-type]
+        assert reference.fingerprint == ours.fingerprint
+        assert np.abs(vectors - reference.encode(long)).max() < 1e-5
 
 
 @pytest.mark.parametrize("place", [0, 5000, -1])
@@ -143,14 +152,14 @@ def test_a_damaged_packed_model_is_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, texts: list[str], place: int
 ) -> None:
     monkeypatch.setenv("PERWATT_CACHE", str(tmp_path))
-    expected = load_encoder(backend="native").encode(texts)
+    expected = load_encoder(precision="int8", backend="native").encode(texts)
     [packed] = (tmp_path / "models").glob("*.safetensors")
     whole = packed.read_bytes()
     damaged = bytearray(whole)
     damaged[place] ^= 0x40
     packed.unlink()
     packed.write_bytes(damaged)
-    assert np.array_equal(load_encoder(backend="native").encode(texts), expected)
+    assert np.array_equal(load_encoder(precision="int8", backend="native").encode(texts), expected)
     assert packed.read_bytes() == whole
 
 
@@ -158,7 +167,7 @@ def test_the_packed_model_is_a_safetensors_file(tmp_path: Path, monkeypatch: pyt
     from safetensors import safe_open
 
     monkeypatch.setenv("PERWATT_CACHE", str(tmp_path))
-    load_encoder(backend="native")
+    load_encoder(precision="int8", backend="native")
     [packed] = (tmp_path / "models").glob("*.safetensors")
     with safe_open(packed, "np") as file:
         assert file.get_slice("0.inner").get_dtype() == "I8"
@@ -248,5 +257,5 @@ def test_vectors_rank_as_those_of_fp32(data_folder: Path, fp32_encoder: Any) -> 
             total += gain / sum(1 / np.log2(rank + 2) for rank in range(min(10, len(relevant))))
         return total / len(queries)
 
-    native = load_encoder(backend="native", threads=os.cpu_count())
+    native = load_encoder(precision="int8", backend="native", threads=os.cpu_count())
     assert ndcg(native) > ndcg(fp32_encoder) - 0.005

@@ -77,7 +77,7 @@ def test_a_missing_field_is_null() -> None:
 def test_a_column_that_is_null_everywhere_keeps_its_type() -> None:
     reader = ColumnReader([Field("a", "int"), Field("b", "keyword")])
     reader.take([b"{}"], ["x"], 0)
-    assert reader.table().schema.types == [pa.int64(), pa.dictionary(pa.int32(), pa.string())]
+    assert reader.table().schema.types == [pa.int64(), pa.dictionary(pa.int32(), pa.large_string())]
 
 
 def test_declarations_are_read() -> None:
@@ -86,7 +86,8 @@ def test_declarations_are_read() -> None:
         ("a:b", "int"),
         ("tags", "keyword[]"),
     ]
-    for text in ("lang", ":int", "lang:", "lang:text", "lang:Int", ""):
+    assert parse_fields(["lang:keyword,year", "draft"]) == [("lang", "keyword"), ("year", ""), ("draft", "")]
+    for text in (":int", "lang:", "lang:text", "lang:Int", "", "lang:int,"):
         with pytest.raises(InputError, match=r"expected FIELD:TYPE with a type of keyword, keyword\[\], int"):
             parse_fields([text])
     with pytest.raises(InputError, match="'a' is declared filterable twice"):

@@ -44,7 +44,15 @@ def copy(original: Path, tmp_path: Path) -> Path:
 
 def test_a_generation_is_made_of_these_files(original: Path) -> None:
     family = read_manifest(original)["family"]
-    files = {"manifest.json", "index.faiss", "codes.i8", "ids.arrow", "payload.arrow", "columns.arrow"}
+    files = {
+        "manifest.json",
+        "index.faiss",
+        "codes.i8",
+        "ids.arrow",
+        "payload.arrow",
+        "columns.arrow",
+        "postings.arrow",
+    }
     files |= {"flat": {"norms.f32"}, "graph": {"graph.blocks", "graph.root"}, "ivf": {"vectors.f32"}}[family]
     assert {entry.name for entry in original.iterdir()} == files
     for section in read_manifest(original)["sections"]:

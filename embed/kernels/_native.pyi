@@ -3,13 +3,13 @@ from numpy.typing import NDArray
 
 def units() -> list[tuple[str, bool]]: ...
 def group(unit: str) -> int: ...
-def spin(unit: str, rounds: int) -> int: ...
+def spin(unit: str, rounds: int, f32: bool = False) -> int: ...
 
 class Bert:
     def __init__(
         self,
         unit: str,
-        words: NDArray[uint16],
+        words: NDArray[uint16] | NDArray[float32],
         positions: NDArray[float32],
         norm: NDArray[float32],
         heads: int,
@@ -20,14 +20,14 @@ class Bert:
     ) -> None: ...
     def add_layer(
         self,
-        qkv: NDArray[int8],
+        qkv: NDArray[int8] | NDArray[float32],
         qkv_scales: NDArray[float32],
-        attended: NDArray[int8],
+        attended: NDArray[int8] | NDArray[float32],
         attended_scales: NDArray[float32],
         attention_norm: NDArray[float32],
-        inner: NDArray[int8],
+        inner: NDArray[int8] | NDArray[float32],
         inner_scales: NDArray[float32],
-        outer: NDArray[int8],
+        outer: NDArray[int8] | NDArray[float32],
         outer_scales: NDArray[float32],
         norm: NDArray[float32],
     ) -> None: ...

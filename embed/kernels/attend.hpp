@@ -135,8 +135,10 @@ void attend_f32(const Model& m, const Layer& layer, const Texts& texts, const Sc
     }
     start += length;
   }
-  for (size_t t = 0; t < texts.tokens; ++t) {
-    s.ranges[t] = code_row<U>(s.context + t * m.hidden, m.hidden, s.codes + t * m.hidden);
+  if constexpr (!U::kExact) {
+    for (size_t t = 0; t < texts.tokens; ++t) {
+      s.ranges[t] = code_row<U>(s.context + t * m.hidden, m.hidden, s.context_codes + t * m.hidden);
+    }
   }
 }
 

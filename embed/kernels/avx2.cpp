@@ -7,6 +7,7 @@
 #define UNIT avx2
 #include "attend.hpp"
 #include "avx2_vector.hpp"
+#include "f32_product.hpp"
 
 namespace perwatt::bert::UNIT {
 namespace {
@@ -72,8 +73,10 @@ struct Avx2 : Avx2Vector {
   }
 };
 
+using Exact = Float32<Avx2Vector>;
+
 }  // namespace
 
-const Kernels kernels = {"avx2", 4, scratch_bytes<Avx2>, encode<Avx2>, spin<Avx2>};
+const Kernels kernels = {"avx2", 4, network<Avx2>(), network<Exact>()};
 
 }  // namespace perwatt::bert::UNIT

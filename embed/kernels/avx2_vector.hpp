@@ -9,6 +9,10 @@ namespace perwatt::bert::UNIT {
 namespace {
 
 struct Avx2Vector {
+  static constexpr bool kExact = false;
+  // Of 16 registers: 12 sums, two weights, a broadcast.
+  static constexpr size_t kFloatRows = 6, kFloatVectors = 2, kFloatFeedRows = 96;
+  static constexpr size_t kFloatQueries = 4, kFloatKeyPanels = 2, kFloatValueVectors = 2;
   using F = __m256;
   static constexpr size_t W = 8;
   static constexpr float kCodeZero = 0.0f;  // codes are stored as they are, unsigned
@@ -20,6 +24,7 @@ struct Avx2Vector {
   static F add(F a, F b) { return _mm256_add_ps(a, b); }
   static F sub(F a, F b) { return _mm256_sub_ps(a, b); }
   static F mul(F a, F b) { return _mm256_mul_ps(a, b); }
+  static F div(F a, F b) { return _mm256_div_ps(a, b); }
   static F fma(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }
   static F min(F a, F b) { return _mm256_min_ps(a, b); }
   static F max(F a, F b) { return _mm256_max_ps(a, b); }

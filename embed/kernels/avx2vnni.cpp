@@ -4,6 +4,7 @@
 #define UNIT avx2vnni
 #include "attend.hpp"
 #include "avx2_vector.hpp"
+#include "f32_product.hpp"
 
 namespace perwatt::bert::UNIT {
 namespace {
@@ -76,8 +77,10 @@ struct Avx2Vnni : Avx2Vector {
   }
 };
 
+using Exact = Float32<Avx2Vector>;
+
 }  // namespace
 
-const Kernels kernels = {"avx2vnni", 4, scratch_bytes<Avx2Vnni>, encode<Avx2Vnni>, spin<Avx2Vnni>};
+const Kernels kernels = {"avx2vnni", 4, network<Avx2Vnni>(), network<Exact>()};
 
 }  // namespace perwatt::bert::UNIT

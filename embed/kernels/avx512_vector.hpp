@@ -9,6 +9,10 @@ namespace perwatt::bert::UNIT {
 namespace {
 
 struct Avx512Vector {
+  static constexpr bool kExact = false;
+  // Of 32 registers: 24 sums, two weights, a broadcast.
+  static constexpr size_t kFloatRows = 12, kFloatVectors = 2, kFloatFeedRows = 96;
+  static constexpr size_t kFloatQueries = 6, kFloatKeyPanels = 4, kFloatValueVectors = 4;
   using F = __m512;
   using Code = uint8_t;
   static constexpr size_t W = 16;
@@ -21,6 +25,7 @@ struct Avx512Vector {
   static F add(F a, F b) { return _mm512_add_ps(a, b); }
   static F sub(F a, F b) { return _mm512_sub_ps(a, b); }
   static F mul(F a, F b) { return _mm512_mul_ps(a, b); }
+  static F div(F a, F b) { return _mm512_div_ps(a, b); }
   static F fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
   static F min(F a, F b) { return _mm512_min_ps(a, b); }
   static F max(F a, F b) { return _mm512_max_ps(a, b); }

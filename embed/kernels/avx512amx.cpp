@@ -10,6 +10,7 @@
 #define UNIT avx512amx
 #include "attend.hpp"
 #include "avx512_vector.hpp"
+#include "f32_product.hpp"
 
 namespace perwatt::bert::UNIT {
 namespace {
@@ -157,7 +158,7 @@ struct Avx512Amx : Avx512Vector {
       start += length;
     }
     for (size_t t = 0; t < texts.tokens; ++t) {
-      s.ranges[t] = code_row<Avx512Amx>(s.context + t * m.hidden, m.hidden, s.codes + t * m.hidden);
+      s.ranges[t] = code_row<Avx512Amx>(s.context + t * m.hidden, m.hidden, s.context_codes + t * m.hidden);
     }
   }
 
@@ -310,8 +311,10 @@ struct Avx512Amx : Avx512Vector {
   }
 };
 
+using Exact = Float32<Avx512Vector>;
+
 }  // namespace
 
-const Kernels kernels = {"avx512amx", 4, scratch_bytes<Avx512Amx>, encode<Avx512Amx>, spin<Avx512Amx>};
+const Kernels kernels = {"avx512amx", 4, network<Avx512Amx>(), network<Exact>()};
 
 }  // namespace perwatt::bert::UNIT

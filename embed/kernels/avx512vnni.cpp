@@ -2,6 +2,7 @@
 #define UNIT avx512vnni
 #include "attend.hpp"
 #include "avx512_vector.hpp"
+#include "f32_product.hpp"
 #include "avx512_vnni_product.hpp"
 
 namespace perwatt::bert::UNIT {
@@ -19,8 +20,10 @@ struct Avx512Vnni : Avx512Vector, VnniProduct {
   }
 };
 
+using Exact = Float32<Avx512Vector>;
+
 }  // namespace
 
-const Kernels kernels = {"avx512vnni", 4, scratch_bytes<Avx512Vnni>, encode<Avx512Vnni>, spin<Avx512Vnni>};
+const Kernels kernels = {"avx512vnni", 4, network<Avx512Vnni>(), network<Exact>()};
 
 }  // namespace perwatt::bert::UNIT

@@ -9,6 +9,10 @@
 //   attention           f32 (amx: bf16)  f32 sums, softmax in f32          f32
 //   norm, GELU, pooling f32              f32                               f32 or u8 codes
 //
+// Every unit holds the network twice: in int8 as above, and in float32 throughout (`f32`), which is the reference and what a
+// model gets that int8 does not suit. There linear layers are f32 x f32 with one f32 sum a result, in the order of the
+// inputs; vectors agree with those of another runtime within 1e-5 a component.
+//
 // Codes. A row of activations (one token) is x ~ low + scale * code with code in 0...255, where low and low + 255 * scale
 // are the row's least and largest value: the range need not be centred on zero, and after GELU or next to an outlier
 // channel it is far from it. Weights are w ~ step * code, code in -127...127, one step an output channel. With
@@ -42,6 +46,7 @@ struct Linear {
   const float* bias;      // (out)
   size_t in;              // multiple of 64
   size_t out;             // multiple of 32
+  const float* weights = nullptr;  // in place of codes, step and step_sum: [out/16][in][16]
 };
 
 struct Norm {
@@ -64,7 +69,7 @@ enum class Activation : uint32_t { gelu, gelu_tanh, relu };
 enum class Pooling : uint32_t { mean, cls, max };
 
 struct Model {
-  const uint16_t* words;   // bfloat16 (vocabulary, hidden)
+  const uint16_t* words;   // bfloat16 (vocabulary, hidden); null in float32
   const float* positions;  // (positions, hidden), the row of segment 0 added
   Norm embedding_norm;
   const Layer* layers;
@@ -76,6 +81,7 @@ struct Model {
   Activation activation;
   Pooling pooling;
   bool normalize;
+  const float* words_f32 = nullptr;  // in place of words
 };
 
 // Texts end to end: text i is ids[ends[i-1]] ... ids[ends[i] - 1] with ends[-1] = 0. No text is empty.
@@ -87,16 +93,22 @@ struct Texts {
   size_t longest;
 };
 
-struct Kernels {
-  const char* name;
-  size_t group;  // of the packed weights
+// The network in one arithmetic.
+struct Network {
   // Bytes of scratch memory, 64-byte aligned, that encode needs for texts of this size.
   size_t (*scratch_bytes)(const Model& model, size_t tokens, size_t longest);
   // out: float32 (count, hidden).
   void (*encode)(const Model& model, const Texts& texts, void* scratch, float* out);
-  // Runs the integer product alone, everything in the first-level cache, and returns its multiply-adds: what the unit
-  // could do if a model were nothing else.
+  // Runs the product alone, everything in the first-level cache, and returns its multiply-adds: what the unit could do if
+  // a model were nothing else.
   size_t (*spin)(size_t rounds);
+};
+
+struct Kernels {
+  const char* name;
+  size_t group;  // of the packed int8 weights
+  Network int8;
+  Network f32;
 };
 
 // One for each translation unit that this architecture builds; dispatch.cpp decides which may run. Each unit's code lies in

@@ -12,6 +12,7 @@
 #include <new>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "dispatch.hpp"
@@ -64,9 +65,10 @@ class Bert {
   }
 
  public:
-  Bert(const std::string& unit, Array<const uint16_t, 2> words, Array<const float, 2> positions,
-       Array<const float, 2> norm, size_t heads, float epsilon, const std::string& activation,
-       const std::string& pooling, bool normalize)
+  // Words of uint16 (bfloat16) make an int8 network, of float32 one in float32.
+  template <class Word>
+  Bert(const std::string& unit, Array<Word, 2> words, Array<const float, 2> positions, Array<const float, 2> norm,
+       size_t heads, float epsilon, const std::string& activation, const std::string& pooling, bool normalize)
       : kernels_(find_unit(unit)) {
     if (kernels_ == nullptr) throw std::invalid_argument("unit '" + unit + "' is unknown or cannot run on this processor");
     vocabulary_ = words.shape(0);
@@ -76,7 +78,13 @@ class Bert {
     require(heads > 0 && model_.hidden % 64 == 0 && model_.hidden % heads == 0, "hidden must be a multiple of 64 and of heads");
     require(model_.hidden / heads == 32 || model_.hidden / heads == 64, "heads must be 32 or 64 wide");
     require(positions.shape(1) == model_.hidden, "positions must be as wide as words");
-    model_.words = keep(words);
+    if constexpr (std::is_same_v<Word, const float>) {
+      model_.words_f32 = keep(words);
+      network_ = &kernels_->f32;
+    } else {
+      model_.words = keep(words);
+      network_ = &kernels_->int8;
+    }
     model_.positions = keep(positions);
     model_.embedding_norm = norm_of(norm);
     model_.epsilon = epsilon;
@@ -90,9 +98,15 @@ class Bert {
 
   using Codes = Array<const int8_t, 4>;
   using Floats = Array<const float, 2>;
+  using Weights = Array<const float, 3>;
+  using Biases = Array<const float, 1>;
 
-  void add_layer(Codes qkv, Floats qkv_scales, Codes attended, Floats attended_scales, Floats attention_norm,
-                 Codes inner, Floats inner_scales, Codes outer, Floats outer_scales, Floats norm) {
+  // Weights are codes with scales, or float32 with biases, as the words were.
+  template <class Weights, class Scales>
+  void add_layer(Weights qkv, Scales qkv_scales, Weights attended, Scales attended_scales, Floats attention_norm,
+                 Weights inner, Scales inner_scales, Weights outer, Scales outer_scales, Floats norm) {
+    require(std::is_same_v<Weights, Codes> == (network_ == &kernels_->int8), "weights must be int8 codes when words are "
+            "bfloat16, and float32 when words are");
     const size_t hidden = model_.hidden, wide = inner.shape(0) * kPanel;
     require(layers_.empty() || model_.inner == wide, "all layers must be alike");
     require(wide % 64 == 0, "the inner width must be a multiple of 64");
@@ -133,7 +147,7 @@ class Bert {
     const Texts texts{ids.data(), ends.data(), count, tokens, longest};
     nb::gil_scoped_release unlocked;
     thread_local ThreadScratch scratch;
-    kernels_->encode(model_, texts, scratch.of(kernels_->scratch_bytes(model_, tokens, longest)), out.data());
+    network_->encode(model_, texts, scratch.of(network_->scratch_bytes(model_, tokens, longest)), out.data());
   }
 
  private:
@@ -154,7 +168,21 @@ class Bert {
     return {keep(codes), at, at + out, at + 2 * out, in, out};
   }
 
+  Linear linear_of(const Weights& weights, const Biases& bias, size_t in, size_t out) {
+    require(weights.shape(0) * kPanel == out && weights.shape(1) == in && weights.shape(2) == kPanel,
+            "weights must be (out / 16, in, 16)");
+    require(reinterpret_cast<uintptr_t>(weights.data()) % 64 == 0, "weights must be aligned to 64 bytes");
+    require(bias.shape(0) == out, "a bias must be (out)");
+    Linear linear{};
+    linear.bias = keep(bias);
+    linear.in = in;
+    linear.out = out;
+    linear.weights = keep(weights);
+    return linear;
+  }
+
   const Kernels* kernels_;
+  const Network* network_;
   Model model_{};
   std::vector<Layer> layers_;
   std::vector<std::shared_ptr<void>> held_;
@@ -178,20 +206,30 @@ NB_MODULE(_native, m) {
     return found->group;
   }, "unit"_a);
 
-  m.def("spin", [](const std::string& unit, size_t rounds) {
+  m.def("spin", [](const std::string& unit, size_t rounds, bool f32) {
     const Kernels* found = find_unit(unit);
     if (found == nullptr) throw std::invalid_argument("unit '" + unit + "' is unknown or cannot run on this processor");
     nb::gil_scoped_release unlocked;
-    return found->spin(rounds);
-  }, "unit"_a, "rounds"_a);
+    return (f32 ? found->f32 : found->int8).spin(rounds);
+  }, "unit"_a, "rounds"_a, "f32"_a = false);
 
-  nb::class_<Bert>(m, "Bert")
-      .def(nb::init<const std::string&, Array<const uint16_t, 2>, Array<const float, 2>, Array<const float, 2>, size_t,
-                    float, const std::string&, const std::string&, bool>(),
-           "unit"_a, "words"_a.noconvert(), "positions"_a.noconvert(), "norm"_a.noconvert(), "heads"_a, "epsilon"_a,
-           "activation"_a, "pooling"_a, "normalize"_a)
-      .def("add_layer", &Bert::add_layer, "qkv"_a.noconvert(), "qkv_scales"_a.noconvert(), "attended"_a.noconvert(),
-           "attended_scales"_a.noconvert(), "attention_norm"_a.noconvert(), "inner"_a.noconvert(),
-           "inner_scales"_a.noconvert(), "outer"_a.noconvert(), "outer_scales"_a.noconvert(), "norm"_a.noconvert())
-      .def("encode", &Bert::encode, "ids"_a.noconvert(), "ends"_a.noconvert(), "out"_a.noconvert());
+  using Words = Array<const uint16_t, 2>;
+  using FloatWords = Array<const float, 2>;
+  using Floats = Array<const float, 2>;
+  nb::class_<Bert> bert(m, "Bert");
+  const auto made_of = [&]<class Given>(Given) {
+    bert.def(nb::init<const std::string&, Given, Floats, Floats, size_t, float, const std::string&, const std::string&, bool>(),
+             "unit"_a, "words"_a.noconvert(), "positions"_a.noconvert(), "norm"_a.noconvert(), "heads"_a, "epsilon"_a,
+             "activation"_a, "pooling"_a, "normalize"_a);
+  };
+  made_of(Words());
+  made_of(FloatWords());
+  const auto layer_of = [&](auto add) {
+    bert.def("add_layer", add, "qkv"_a.noconvert(), "qkv_scales"_a.noconvert(), "attended"_a.noconvert(),
+             "attended_scales"_a.noconvert(), "attention_norm"_a.noconvert(), "inner"_a.noconvert(),
+             "inner_scales"_a.noconvert(), "outer"_a.noconvert(), "outer_scales"_a.noconvert(), "norm"_a.noconvert());
+  };
+  layer_of(&Bert::add_layer<Bert::Codes, Bert::Floats>);
+  layer_of(&Bert::add_layer<Bert::Weights, Bert::Biases>);
+  bert.def("encode", &Bert::encode, "ids"_a.noconvert(), "ends"_a.noconvert(), "out"_a.noconvert());
 }

@@ -2,7 +2,7 @@
 //
 // A small model of each shape is filled with random weights and a few texts of awkward lengths are encoded three ways: by
 // the scalar unit, by the unit, and by the unit one text at a time. The unit must agree with the scalar one within the
-// rounding of codes, and with itself bit for bit.
+// rounding of codes (int8) or of float32, and with itself bit for bit.
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -16,7 +16,8 @@ namespace {
 
 using namespace perwatt::bert;
 
-constexpr double kLeastCosine = 0.995;
+constexpr double kLeastCosine = 0.995, kLeastCosineF32 = 1 - 1e-6;
+constexpr size_t kFloat = 0;  // in place of a group: weights in float32
 
 struct Shape {
   size_t hidden, inner, heads, layers;
@@ -53,15 +54,18 @@ class Made {
       layers_.push_back(layer);
     }
     Aligned<uint16_t> words(kVocabulary * h);
+    Aligned<float> words_f32(kVocabulary * h);
     for (size_t i = 0; i < kVocabulary * h; ++i) {
       const float x = normal_(random_);
       uint32_t bits;
       std::memcpy(&bits, &x, 4);
       words.get()[i] = static_cast<uint16_t>(bits >> 16);
+      words_f32.get()[i] = x;
     }
     halves_.push_back(std::move(words));
     model = {halves_.back().get(), floats(kPositions * h, 0.3f, 0.0f), norm(h), layers_.data(), shape.layers, h,
-             shape.inner, shape.heads, 1e-12f, shape.activation, shape.pooling, shape.normalize};
+             shape.inner, shape.heads, 1e-12f, shape.activation, shape.pooling, shape.normalize, words_f32.get()};
+    floats_.push_back(std::move(words_f32));
   }
 
   static constexpr size_t kVocabulary = 97, kPositions = 80;
@@ -82,6 +86,7 @@ class Made {
 
   Linear linear(size_t in, size_t out, size_t group) {
     Aligned<int8_t> codes(in * out);
+    Aligned<float> weights(in * out);
     const float step = 1.0f / (40.0f * std::sqrt(static_cast<float>(in)));
     const float* steps = floats(out, step / 10, step);
     Aligned<float> sums(out);
@@ -90,7 +95,10 @@ class Made {
       for (size_t k = 0; k < in; ++k) {
         const int code = std::max(-127, std::min(127, static_cast<int>(std::lround(40 * normal_(random_)))));
         const size_t panel = channel / kPanel * kPanel * in;
-        codes.get()[panel + k / group * group * kPanel + channel % kPanel * group + k % group] = static_cast<int8_t>(code);
+        weights.get()[panel + k * kPanel + channel % kPanel] = steps[channel] * static_cast<float>(code);
+        if (group != kFloat) {
+          codes.get()[panel + k / group * group * kPanel + channel % kPanel * group + k % group] = static_cast<int8_t>(code);
+        }
         sum += code;
       }
       sums.get()[channel] = steps[channel] * static_cast<float>(sum);
@@ -98,7 +106,9 @@ class Made {
     codes_.push_back(std::move(codes));
     floats_.push_back(std::move(sums));
     const float* step_sum = floats_.back().get();
-    return {codes_.back().get(), steps, step_sum, floats(out, 0.1f, 0.0f), in, out};
+    const float* bias = floats(out, 0.1f, 0.0f);
+    floats_.push_back(std::move(weights));
+    return {codes_.back().get(), steps, step_sum, bias, in, out, floats_.back().get()};
   }
 
   std::mt19937 random_;
@@ -109,7 +119,7 @@ class Made {
   std::vector<Aligned<uint16_t>> halves_;
 };
 
-std::vector<float> run(const Kernels& kernels, const Model& model, const std::vector<std::vector<int32_t>>& texts) {
+std::vector<float> run(const Network& network, const Model& model, const std::vector<std::vector<int32_t>>& texts) {
   std::vector<int32_t> ids, ends;
   size_t longest = 0;
   for (const auto& text : texts) {
@@ -118,9 +128,9 @@ std::vector<float> run(const Kernels& kernels, const Model& model, const std::ve
     longest = std::max(longest, text.size());
   }
   const Texts all{ids.data(), ends.data(), texts.size(), ids.size(), longest};
-  Aligned<char> scratch(kernels.scratch_bytes(model, ids.size(), longest));
+  Aligned<char> scratch(network.scratch_bytes(model, ids.size(), longest));
   std::vector<float> out(texts.size() * model.hidden);
-  kernels.encode(model, all, scratch.get(), out.data());
+  network.encode(model, all, scratch.get(), out.data());
   return out;
 }
 
@@ -147,30 +157,35 @@ int main() {
   for (const Unit& unit : units()) {
     if (!unit.supported) continue;
     int cases = 0;
-    double least = 1.0;
+    double least = 1.0, least_f32 = 1.0;
     for (const Shape& shape : shapes) {
-      const Made oracle(shape, scalar::kernels.group), made(shape, unit.kernels->group);
       std::mt19937 random(3);
       std::vector<std::vector<int32_t>> texts;
       for (size_t length : lengths) {
         texts.emplace_back();
         for (size_t t = 0; t < length; ++t) texts.back().push_back(static_cast<int32_t>(random() % Made::kVocabulary));
       }
-      const std::vector<float> expected = run(scalar::kernels, oracle.model, texts);
-      const std::vector<float> together = run(*unit.kernels, made.model, texts);
-      for (size_t i = 0; i < texts.size(); ++i, ++cases) {
-        const float* vector = together.data() + i * shape.hidden;
-        const double near = cosine(vector, expected.data() + i * shape.hidden, shape.hidden);
-        const std::vector<float> alone = run(*unit.kernels, made.model, {texts[i]});
-        const bool same = std::memcmp(alone.data(), vector, shape.hidden * sizeof(float)) == 0;
-        least = near < least ? near : least;
-        if (near >= kLeastCosine && same) continue;
-        ++failures;
-        std::printf("%s: hidden %zu, %zu tokens: cosine %.5f to scalar, %s alone\n", unit.kernels->name, shape.hidden,
-                    texts[i].size(), near, same ? "the same" : "another vector");
+      for (const bool f32 : {false, true}) {
+        const Network& ours = f32 ? unit.kernels->f32 : unit.kernels->int8;
+        const Made oracle(shape, f32 ? kFloat : scalar::kernels.group), made(shape, f32 ? kFloat : unit.kernels->group);
+        const std::vector<float> expected = run(f32 ? scalar::kernels.f32 : scalar::kernels.int8, oracle.model, texts);
+        const std::vector<float> together = run(ours, made.model, texts);
+        double& nearest = f32 ? least_f32 : least;
+        for (size_t i = 0; i < texts.size(); ++i, ++cases) {
+          const float* vector = together.data() + i * shape.hidden;
+          const double near = cosine(vector, expected.data() + i * shape.hidden, shape.hidden);
+          const std::vector<float> alone = run(ours, made.model, {texts[i]});
+          const bool same = std::memcmp(alone.data(), vector, shape.hidden * sizeof(float)) == 0;
+          nearest = near < nearest ? near : nearest;
+          if (near >= (f32 ? kLeastCosineF32 : kLeastCosine) && same) continue;
+          ++failures;
+          std::printf("%s %s: hidden %zu, %zu tokens: cosine %.7f to scalar, %s alone\n", unit.kernels->name,
+                      f32 ? "float32" : "int8", shape.hidden, texts[i].size(), near, same ? "the same" : "another vector");
+        }
       }
     }
-    std::printf("%s: %d cases, least cosine to scalar %.5f\n", unit.kernels->name, cases, least);
+    std::printf("%s: %d cases, least cosine to scalar %.5f in int8, %.8f in float32\n", unit.kernels->name, cases, least,
+                least_f32);
   }
   return failures == 0 ? 0 : 1;
 }

@@ -8,6 +8,8 @@
 // bias, to a small function that does what comes next (store, add to the residual), and what needs a whole row (norm, the
 // range of the codes, GELU with it) is one pass over the row while it lies in the first-level cache.
 //
+// A unit with kExact set keeps float32 throughout: its "codes" are the rows themselves and nothing is written twice.
+//
 // Memory order: one chunk of texts goes through a layer after another. The feed-forward part, whose rows are the widest,
 // goes through in blocks of kFeedRows rows.
 #pragma once
@@ -47,8 +49,9 @@ struct Scratch {
   float* hidden;       // (tokens, hidden) the residual stream
   float* context;      // (tokens, hidden) what attention gives
   float* wide;         // (tokens, 3 hidden) query, key, value; later (kFeedRows, inner)
-  Code* codes;       // (tokens, hidden)
-  Code* wide_codes;  // (kFeedRows, inner)
+  Code* codes;         // (tokens, hidden) of the residual stream after a norm
+  Code* context_codes; // (tokens, hidden) of what attention gives
+  Code* wide_codes;    // (kFeedRows, inner)
   RowRange* ranges;    // (tokens)
   RowRange* wide_ranges;
   char* attention;     // what the unit's attention needs
@@ -66,8 +69,14 @@ struct Scratch {
     s.hidden = reinterpret_cast<float*>(take(rows * m.hidden * sizeof(float)));
     s.context = reinterpret_cast<float*>(take(rows * m.hidden * sizeof(float)));
     s.wide = reinterpret_cast<float*>(take((qkv > inner ? qkv : inner) * sizeof(float)));
-    s.codes = reinterpret_cast<Code*>(take(rows * m.hidden * sizeof(Code)));
-    s.wide_codes = reinterpret_cast<Code*>(take(feed * m.inner * sizeof(Code)));
+    if constexpr (U::kExact) {
+      s.codes = s.hidden;
+      s.context_codes = s.context;
+      s.wide_codes = s.wide;
+    } else {
+      s.codes = s.context_codes = reinterpret_cast<Code*>(take(rows * m.hidden * sizeof(Code)));
+      s.wide_codes = reinterpret_cast<Code*>(take(feed * m.inner * sizeof(Code)));
+    }
     s.ranges = reinterpret_cast<RowRange*>(take(rows * sizeof(RowRange)));
     s.wide_ranges = reinterpret_cast<RowRange*>(take(feed * sizeof(RowRange)));
     s.attention = take(U::attention_bytes(m, longest));
@@ -118,7 +127,8 @@ inline RowRange norm_row(float* row, size_t width, const Norm& norm, float epsil
     low = U::min(low, x);
     high = U::max(high, x);
   }
-  return encode_row<U>(row, width, low, high, codes);
+  if constexpr (U::kExact) return {};
+  else return encode_row<U>(row, width, low, high, codes);
 }
 
 template <class U>
@@ -130,6 +140,30 @@ inline RowRange code_row(const float* row, size_t width, typename U::Code* codes
     high = U::max(high, x);
   }
   return encode_row<U>(row, width, low, high, codes);
+}
+
+// GELU to float32's accuracy: x times the standard normal's share below x is max(x, 0) - |x| * (share beyond |x|). For the
+// erf form the share beyond is (1/2) erfc(|x| / sqrt 2) by formula 7.1.26 of Abramowitz and Stegun, error 1.5e-7; for the
+// tanh form it is p / (1 + p) with p = e^(-2 y), y = sqrt(2 / pi) (|x| + 0.044715 |x|^3).
+template <class U>
+inline typename U::F exact_gelu(typename U::F x, Activation kind) {
+  constexpr float kLog2e = 1.44269504f;
+  const auto zero = U::zero(), one = U::splat(1.0f), size = U::max(x, U::sub(zero, x)), square = U::mul(x, x);
+  auto beyond = zero;
+  if (kind == Activation::gelu_tanh) {
+    const auto y = U::mul(size, U::fma(square, U::splat(0.044715f), one));
+    const auto power = U::exp2(U::mul(y, U::splat(-2.0f * 0.797884561f * kLog2e)));
+    beyond = U::div(power, U::add(one, power));
+  } else {
+    const auto t = U::div(one, U::fma(size, U::splat(0.3275911f * 0.707106781f), one));
+    auto sum = U::splat(0.5f * 1.061405429f);
+    sum = U::fma(sum, t, U::splat(0.5f * -1.453152027f));
+    sum = U::fma(sum, t, U::splat(0.5f * 1.421413741f));
+    sum = U::fma(sum, t, U::splat(0.5f * -0.284496736f));
+    sum = U::fma(sum, t, U::splat(0.5f * 0.254829592f));
+    beyond = U::mul(U::mul(sum, t), U::exp2(U::mul(square, U::splat(-0.5f * kLog2e))));
+  }
+  return U::sub(U::max(x, zero), U::mul(size, beyond));
 }
 
 template <class U>
@@ -180,15 +214,28 @@ inline RowRange activate_row(const float* row, size_t width, Activation kind, ty
 }
 
 template <class U>
+inline void activate_in_place(float* row, size_t width, Activation kind) {
+  for (size_t i = 0; i < width; i += U::W) {
+    const auto x = U::load(row + i);
+    U::store(row + i, kind == Activation::relu ? U::max(x, U::zero()) : exact_gelu<U>(x, kind));
+  }
+}
+
+template <class U>
 void embed(const Model& m, const Texts& texts, const Scratch<U>& s) {
   size_t start = 0;
   for (size_t text = 0; text < texts.count; ++text) {
     const size_t end = static_cast<size_t>(texts.ends[text]);
     for (size_t t = start; t < end; ++t) {
-      const uint16_t* word = m.words + static_cast<size_t>(texts.ids[t]) * m.hidden;
+      const size_t word = static_cast<size_t>(texts.ids[t]) * m.hidden;
       const float* position = m.positions + (t - start) * m.hidden;
       float* row = s.hidden + t * m.hidden;
-      for (size_t i = 0; i < m.hidden; i += U::W) U::store(row + i, U::add(U::widen(word + i), U::load(position + i)));
+      for (size_t i = 0; i < m.hidden; i += U::W) {
+        auto x = U::zero();
+        if constexpr (U::kExact) x = U::load(m.words_f32 + word + i);
+        else x = U::widen(m.words + word + i);
+        U::store(row + i, U::add(x, U::load(position + i)));
+      }
       s.ranges[t] = norm_row<U>(row, m.hidden, m.embedding_norm, m.epsilon, s.codes + t * m.hidden);
     }
     start = end;
@@ -202,8 +249,9 @@ void feed_forward(const Model& m, const Layer& layer, size_t tokens, const Scrat
     U::product(s.codes + first * m.hidden, s.ranges + first, rows, layer.inner,
                [&](size_t row, size_t channel, typename U::F x) { U::store(s.wide + row * m.inner + channel, x); });
     for (size_t row = 0; row < rows; ++row) {
-      s.wide_ranges[row] =
-          activate_row<U>(s.wide + row * m.inner, m.inner, m.activation, s.wide_codes + row * m.inner);
+      float* wide = s.wide + row * m.inner;
+      if constexpr (U::kExact) activate_in_place<U>(wide, m.inner, m.activation);
+      else s.wide_ranges[row] = activate_row<U>(wide, m.inner, m.activation, s.wide_codes + row * m.inner);
     }
     float* hidden = s.hidden + first * m.hidden;
     U::product(s.wide_codes, s.wide_ranges, rows, layer.outer, [&](size_t row, size_t channel, typename U::F x) {
@@ -254,7 +302,7 @@ void encode(const Model& m, const Texts& texts, void* scratch, float* out) {
   for (size_t i = 0; i < m.layer_count; ++i) {
     const Layer& layer = m.layers[i];
     U::attend(m, layer, texts, s);
-    U::product(s.codes, s.ranges, texts.tokens, layer.attended, [&](size_t row, size_t channel, typename U::F x) {
+    U::product(s.context_codes, s.ranges, texts.tokens, layer.attended, [&](size_t row, size_t channel, typename U::F x) {
       float* at = s.hidden + row * m.hidden + channel;
       U::store(at, U::add(U::load(at), x));
     });
@@ -270,14 +318,15 @@ void encode(const Model& m, const Texts& texts, void* scratch, float* out) {
 template <class U>
 size_t spin(size_t rounds) {
   constexpr size_t kRows = 32, kIn = 256, kOut = 2 * kPanel;
-  alignas(64) static const int8_t weights[kIn * kOut] = {};
+  alignas(64) static const int8_t weights[kIn * kOut * (U::kExact ? sizeof(float) : 1)] = {};
   alignas(64) static const typename U::Code codes[kRows * kIn] = {};
   alignas(64) static const float zeros[kOut] = {};
   static const RowRange ranges[kRows] = {};
   [[maybe_unused]] const typename U::Session session;
   Linear linear{weights, zeros, zeros, zeros, kIn, kOut};
+  if constexpr (U::kExact) linear.weights = reinterpret_cast<const float*>(weights);
   const typename U::Code* rows = codes;
-  asm volatile("" : "+r"(linear.codes), "+r"(linear.step), "+r"(rows), "+r"(linear.in));  // not known to be zero
+  asm volatile("" : "+r"(linear.codes), "+r"(linear.weights), "+r"(linear.step), "+r"(rows), "+r"(linear.in));  // not known to be zero
   alignas(64) float out[U::W];
   for (size_t i = 0; i < rounds; ++i) {
     U::product(rows, ranges, kRows, linear, [&](size_t, size_t, typename U::F x) { U::store(out, x); });
@@ -289,6 +338,11 @@ size_t spin(size_t rounds) {
 template <class U>
 size_t scratch_bytes(const Model& m, size_t tokens, size_t longest) {
   return Scratch<U>::lay(m, tokens, longest, nullptr, nullptr);
+}
+
+template <class U>
+constexpr Network network() {
+  return {scratch_bytes<U>, encode<U>, spin<U>};
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #define UNIT i8mm
 #include "attend.hpp"
 #include "neon_vector.hpp"
+#include "f32_product.hpp"
 
 namespace perwatt::bert::UNIT {
 namespace {
@@ -55,8 +56,10 @@ struct I8mm : NeonVector {
   }
 };
 
+using Exact = Float32<NeonVector>;
+
 }  // namespace
 
-const Kernels kernels = {"i8mm", 8, scratch_bytes<I8mm>, encode<I8mm>, spin<I8mm>};
+const Kernels kernels = {"i8mm", 8, network<I8mm>(), network<Exact>()};
 
 }  // namespace perwatt::bert::UNIT

@@ -5,6 +5,7 @@
 #define UNIT neon
 #include "attend.hpp"
 #include "neon_vector.hpp"
+#include "f32_product.hpp"
 
 namespace perwatt::bert::UNIT {
 namespace {
@@ -58,8 +59,10 @@ struct Neon : NeonVector {
   }
 };
 
+using Exact = Float32<NeonVector>;
+
 }  // namespace
 
-const Kernels kernels = {"neon", 4, scratch_bytes<Neon>, encode<Neon>, spin<Neon>};
+const Kernels kernels = {"neon", 4, network<Neon>(), network<Exact>()};
 
 }  // namespace perwatt::bert::UNIT

@@ -11,6 +11,10 @@ namespace perwatt::bert::UNIT {
 namespace {
 
 struct NeonVector {
+  static constexpr bool kExact = false;
+  // Of 32 registers: 20 sums, four weights, five broadcasts.
+  static constexpr size_t kFloatRows = 5, kFloatVectors = 4, kFloatFeedRows = 96;
+  static constexpr size_t kFloatQueries = 6, kFloatKeyPanels = 4, kFloatValueVectors = 4;
   using F = float32x4_t;
   using Code = int8_t;
   struct Session {};
@@ -28,6 +32,7 @@ struct NeonVector {
   static F add(F a, F b) { return vaddq_f32(a, b); }
   static F sub(F a, F b) { return vsubq_f32(a, b); }
   static F mul(F a, F b) { return vmulq_f32(a, b); }
+  static F div(F a, F b) { return vdivq_f32(a, b); }
   static F fma(F a, F b, F c) { return vfmaq_f32(c, a, b); }
   static F min(F a, F b) { return vminq_f32(a, b); }
   static F max(F a, F b) { return vmaxq_f32(a, b); }

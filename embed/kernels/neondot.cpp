@@ -6,6 +6,7 @@
 #define UNIT neondot
 #include "attend.hpp"
 #include "neon_vector.hpp"
+#include "f32_product.hpp"
 
 namespace perwatt::bert::UNIT {
 namespace {
@@ -49,8 +50,10 @@ struct NeonDot : NeonVector {
   }
 };
 
+using Exact = Float32<NeonVector>;
+
 }  // namespace
 
-const Kernels kernels = {"neondot", 4, scratch_bytes<NeonDot>, encode<NeonDot>, spin<NeonDot>};
+const Kernels kernels = {"neondot", 4, network<NeonDot>(), network<Exact>()};
 
 }  // namespace perwatt::bert::UNIT

@@ -1,11 +1,15 @@
 // One lane at a time, compiled without vectorisation: the oracle of the other units, and what runs where none of them can.
 #define UNIT scalar
 #include "attend.hpp"
+#include "f32_product.hpp"
 
 namespace perwatt::bert::UNIT {
 namespace {
 
 struct Scalar {
+  static constexpr bool kExact = false;
+  static constexpr size_t kFloatRows = 1, kFloatVectors = 16, kFloatFeedRows = 64;
+  static constexpr size_t kFloatQueries = 2, kFloatKeyPanels = 2, kFloatValueVectors = 2;
   using F = float;
   using Code = uint8_t;
   static constexpr size_t W = 1;
@@ -21,6 +25,7 @@ struct Scalar {
   static F add(F a, F b) { return a + b; }
   static F sub(F a, F b) { return a - b; }
   static F mul(F a, F b) { return a * b; }
+  static F div(F a, F b) { return a / b; }
   static F fma(F a, F b, F c) { return a * b + c; }
   static F min(F a, F b) { return a < b ? a : b; }
   static F max(F a, F b) { return a > b ? a : b; }
@@ -68,8 +73,10 @@ struct Scalar {
   }
 };
 
+using Exact = Float32<Scalar>;
+
 }  // namespace
 
-const Kernels kernels = {"scalar", 4, scratch_bytes<Scalar>, encode<Scalar>, spin<Scalar>};
+const Kernels kernels = {"scalar", 4, network<Scalar>(), network<Exact>()};
 
 }  // namespace perwatt::bert::UNIT

@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 def units() -> list[tuple[str, bool]]: ...
 def active() -> str: ...
 def use(name: str) -> bool: ...
+def read_sum(bytes: NDArray[np.uint8], streams: int) -> int: ...
 def dot_i8(
     query: NDArray[np.int8],
     rows: NDArray[np.int8],
@@ -51,6 +52,7 @@ def scan_i8(
     scores: NDArray[np.float32],
     rescored: NDArray[np.int64],
     keep: NDArray[np.uint64] | None = None,
+    at: NDArray[np.uint32] | None = None,
     unit: str = "",
 ) -> None: ...
 def rescore(
@@ -63,7 +65,8 @@ def rescore(
     rescored: NDArray[np.int64],
     unit: str = "",
 ) -> None: ...
-def block_bytes(dim: int, degree: int) -> int: ...
+def block_bytes(dim: int, degree: int, compact: bool = False) -> int: ...
+def spoke_bytes(dim: int) -> int: ...
 def root_bytes(dim: int, roots: int) -> int: ...
 def encode(
     vectors: NDArray[np.float32],
@@ -74,6 +77,7 @@ def encode(
     root: NDArray[np.uint8],
     threads: int,
     unit: str = "",
+    spokes: NDArray[np.uint8] | None = None,
 ) -> tuple[float, float]: ...
 
 class Graph:
@@ -87,6 +91,7 @@ class Graph:
         l2: bool,
         gain: float,
         edge_rms: float,
+        spokes: NDArray[np.uint8] | None = None,
     ) -> None: ...
     def search(
         self,

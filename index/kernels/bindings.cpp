@@ -3,6 +3,7 @@
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/vector.h>
 
+#include "bandwidth.hpp"
 #include "graph_object.hpp"
 #include "python_arrays.hpp"
 
@@ -54,6 +55,15 @@ NB_MODULE(_native, m) {
   m.def("active", [] { return std::string(active()->name); });
   m.def("use", [](const std::string& name) { return use(name); }, "name"_a);
 
+  m.def("read_sum",
+        [](Vector<const uint8_t> bytes, size_t streams) {
+          require(bytes.shape(0) < 2 || bytes.stride(0) == 1, "bytes must be contiguous");
+          require(streams == 1 || streams == 2 || streams == 4, "streams must be 1, 2 or 4");
+          require(bytes.shape(0) % (streams * kReadBytes) == 0, "bytes must be whole steps of every stream");
+          nb::gil_scoped_release unlocked;
+          return read_sum(bytes.data(), bytes.shape(0), streams);
+        },
+        "bytes"_a.noconvert(), "streams"_a);
   m.def("dot_i8",
         [](Vector<const int8_t> query, Matrix<const int8_t> rows, Vector<int32_t> out, nb::object at,
            const std::string& unit) {
@@ -93,7 +103,8 @@ NB_MODULE(_native, m) {
   m.def("scan_i8",
         [](Matrix<const float> queries, Matrix<const float> vectors, Matrix<const int8_t> codes, double step,
            double error_norm, double row_norm, Vector<const float> square_norms, bool l2, int64_t first_row,
-           Matrix<int64_t> rows, Matrix<float> scores, Vector<int64_t> rescored, std::optional<Vector<const uint64_t>> keep, const std::string& unit) {
+           Matrix<int64_t> rows, Matrix<float> scores, Vector<int64_t> rescored, std::optional<Vector<const uint64_t>> keep,
+           std::optional<Vector<const uint32_t>> at, const std::string& unit) {
           const Kernels& kernels = unit_named(unit);
           Scan scan = scan_of(queries, vectors, l2, first_row, rows, scores, rescored);
           scan.batch.keep = kept_rows(keep, static_cast<size_t>(first_row) + vectors.shape(0));
@@ -107,13 +118,23 @@ NB_MODULE(_native, m) {
                   "l2 needs the squared norm of every row");
           require(step > 0.0 && error_norm >= 0.0 && row_norm >= 0.0, "step must be positive, norms not negative");
           const CodeRows code_rows{codes.data(), stride_of(codes), step, error_norm, row_norm, square_norms.data()};
+          if (at) {
+            require(!keep && first_row == 0, "picked rows are of all rows, and already filtered");
+            require(at->shape(0) < 2 || at->stride(0) == 1, "at must be contiguous");
+            for (size_t i = 0; i < at->shape(0); ++i) {
+              require(at->data()[i] < vectors.shape(0), "a row number is not in vectors");
+            }
+            static const uint32_t none = 0;  // an empty array may have no address, and null would mean every row
+            scan.batch.at = at->shape(0) ? at->data() : &none;
+            scan.batch.at_count = at->shape(0);
+          }
           nb::gil_scoped_release unlocked;
           scan_i8(kernels, scan.rows, code_rows, scan.batch, scan.answer);
         },
         "queries"_a.noconvert(), "vectors"_a.noconvert(), "codes"_a.noconvert(), "step"_a, "error_norm"_a,
         "row_norm"_a, "square_norms"_a.noconvert(), "l2"_a, "first_row"_a, "rows"_a.noconvert(),
         "scores"_a.noconvert(), "rescored"_a.noconvert(), "keep"_a.noconvert().none() = nb::none(),
-        "unit"_a = "");
+        "at"_a.noconvert().none() = nb::none(), "unit"_a = "");
   m.def("rescore",
         [](Matrix<const float> queries, Matrix<const float> vectors, Matrix<const int64_t> candidates, bool l2,
            Matrix<int64_t> rows, Matrix<float> scores, Vector<int64_t> rescored, const std::string& unit) {

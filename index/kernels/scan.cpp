@@ -96,6 +96,15 @@ class Kept {
   size_t first_;
 };
 
+// The same for rows picked one by one; a row's number is in `at`.
+void offer_picked(const int32_t* products, const CodeRows& codes, const double* unit, const uint32_t* at, size_t count,
+                  Shortlist& shortlist) {
+  for (size_t i = 0; i < count; ++i) {
+    const double score = unit ? 2.0 * *unit * products[i] - codes.square_norms[at[i]] : products[i];
+    if (score >= shortlist.floor()) shortlist.offer(score, at[i]);
+  }
+}
+
 void offer_products(const int32_t* products, size_t count, size_t first, const Kept& kept,
                     Shortlist& shortlist) {
   for (size_t i = 0; i < count; ++i) {
@@ -161,8 +170,16 @@ void scan_i8(const Kernels& kernels, const FloatRows& rows, const CodeRows& code
     shortlists.emplace_back(batch.k, queries.back().slack);
   }
   int32_t products[kBlockRows];
+  for (size_t first = 0; first < batch.at_count; first += kBlockRows) {
+    const uint32_t* at = batch.at + first;
+    const size_t count = std::min(kBlockRows, batch.at_count - first);
+    for (size_t q = 0; q < batch.count; ++q) {
+      kernels.dot_i8_at(queries[q].code.data(), codes.base, codes.stride, at, count, rows.dim, products);
+      offer_picked(products, codes, rows.metric == Metric::ip ? nullptr : &queries[q].unit, at, count, shortlists[q]);
+    }
+  }
   const Kept kept(batch);
-  for (size_t first = 0; first < rows.count; first += kBlockRows) {
+  for (size_t first = 0; first < (batch.at ? 0 : rows.count); first += kBlockRows) {
     const size_t count = std::min(kBlockRows, rows.count - first);
     if (!kept.all() && kept.none_of(first, count)) continue;
     for (size_t q = 0; q < batch.count; ++q) {

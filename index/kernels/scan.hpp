@@ -37,6 +37,8 @@ struct Batch {
   size_t k;
   int64_t first_row;  // added to every row number in the answer
   const uint64_t* keep = nullptr;  // bit r: row r (first_row included) may be in the answer; null: all
+  const uint32_t* at = nullptr;    // scan_i8 only: the rows to look at, ascending; null: all
+  size_t at_count = 0;
 };
 
 // rows (count, k), -1 where fewer than k; scores (count, k), -infinity there; l2 scores are minus the squared
