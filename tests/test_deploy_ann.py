@@ -33,7 +33,16 @@ from deploy.ann.workers import EngineFailedError, EngineProcess
 
 TESTS = Path(__file__).parent
 # Those that the test environment holds; the rest differ from them in an adapter of some lines.
-HERE = ("perwatt", "perwatt-exact", "rabitqlib", "faiss-hnsw16", "faiss-ivf-pq", "hnswlib", "usearch")
+HERE = (
+    "perwatt",
+    "perwatt-compact",
+    "perwatt-exact",
+    "rabitqlib",
+    "faiss-hnsw16",
+    "faiss-ivf-pq",
+    "hnswlib",
+    "usearch",
+)
 
 
 class Plain:
