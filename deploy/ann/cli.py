@@ -54,7 +54,7 @@ def bench_ann(
     """Race our engine against every installable peer.
 
     All search the same vectors with the same queries and are judged by the same exact answers, in one run. Peers come
-    with pip install 'perwatt[peers]'; one that is missing or fails is named with its reason, and the rest goes on.
+    with `make setup-peers`; one that is missing or fails is named with its reason, and the rest goes on.
     """
     import json
     import signal

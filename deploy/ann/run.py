@@ -130,7 +130,7 @@ class _Run:
         if self._load.metric not in entry.metrics:
             return self._fail(entry, f"it has no {self._load.metric} for vectors like these")
         if installed(entry.package) is None:
-            return self._fail(entry, f"{entry.package} is not installed (pip install 'perwatt[peers]')")
+            return self._fail(entry, f"{entry.package} is not installed (pip install {entry.package})")
         if entry.built_as in self._builds:
             self._builds[entry.name] = self._builds[entry.built_as]
             return True
