@@ -199,8 +199,6 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "embedding": embedding,
     "quality": quality,
     "index": index,
-    "ann": ann,
-    "kernels": kernels,
 }
 
 
