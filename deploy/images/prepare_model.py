@@ -2,7 +2,7 @@
 
 The encoder packs a model once a machine, in the order in which its dot product reads weights: four inputs at a time, or
 eight where an Arm processor has SMMLA. Which one a container meets is not known when its image is made, and a read-only
-container could not write the other, so all that can occur are in the image; so is the finding that int8 suits the model.
+container could not write the other, so all that can occur are in the image, and so is the finding that int8 suits it.
 fp32, as large as the model itself, is not: a server that wants it sets PERWATT_CACHE to a folder that can be written.
 """
 
