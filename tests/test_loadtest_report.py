@@ -22,6 +22,7 @@ from loadtest.compare import compare
 from loadtest.errors import LoadTestError, RecordError
 from loadtest.example import simulated_record
 from loadtest.fleet import SHAPES, Demand, fleet, parse_shape
+from loadtest.histogram import Histogram
 from loadtest.indexing import indexing_record, items_per_joule, read_steps
 from loadtest.machine import read_machine
 from loadtest.metered import Metered
@@ -433,3 +434,30 @@ def test_indexing_is_on_the_bill_of_a_load_test_and_its_joules_are_metered_or_mo
     (tmp_path / "e.json").write_bytes(msgspec.json.encode(msgspec.structs.replace(metered, seconds=3.0)))
     with pytest.raises(RecordError, match="another run"):
         read_steps([tmp_path / "v"], [f"embed={tmp_path / 'e.json'}"])
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda d: d["trials"][0].update(window_s=0.0), "window or counts that cannot be"),
+        (lambda d: d["trials"][0].update(answered=10**9), "window or counts that cannot be"),
+        (lambda d: d["price"].update(source="a blog"), "its source is 'a blog'"),
+        (lambda d: d["price"].update(usd_per_hour=0), "it costs 0"),
+        (lambda d: d["knee"].update(knee_low_qps=1e9), "lies outside its interval"),
+        (lambda d: d["knee"].update(knee_qps=float("nan")), "is not a run record"),
+        (lambda d: d["trials"][0].update(planned=1.5), "damaged or of another version"),
+    ],
+)
+def test_numbers_that_cannot_be_are_refused(records: list[Record], tmp_path: Path, change: Any, says: str) -> None:
+    plain = msgspec.to_builtins(records[0])
+    change(plain)
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps(plain))
+    with pytest.raises(RecordError, match=says):
+        read_record(path)
+
+
+@pytest.mark.parametrize("text", ["", "AAAA", "not base64 é", "HISTFAAAABl4nJNpmSzMwMDAxAABzFCaEUoz2X+AsQA/awK9"])
+def test_a_histogram_that_was_cut_is_named(text: str) -> None:
+    with pytest.raises(RecordError, match="cannot be decoded"):
+        Histogram.decode(text)
