@@ -325,12 +325,13 @@ def machine(as_json: bool) -> None:
 
 
 @loadtest.command()
-@click.option("--full/--short", default=False, help="Also the proofs in real time (some minutes).")
-def selftest(full: bool) -> None:
+@click.option("--full/--short", default=False, help="Also the proofs in real time (some 25 minutes).")
+@click.option("--only", multiple=True, help="One of those: md1, mm4, stopped, paused, starved, planted. Repeatable.")
+def selftest(full: bool, only: tuple[str, ...]) -> None:
     """Turn the harness on itself: what it says about servers whose truth is known."""
     from loadtest.selftest import run_selftest
 
-    results = run_selftest(full=full, tell=click.echo)
+    results = run_selftest(full=full, tell=click.echo, only=only)
     failed = [result for result in results if not result.passed]
     click.echo(f"{len(results) - len(failed)} of {len(results)} proofs passed")
     if failed:
@@ -426,16 +427,27 @@ def _finish(record: Any, out: Path) -> None:
 
 
 @loadtest.command()
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the run records.")
-@click.option("--blocks", default=8, show_default=True)
-@click.option("--speed", default=1.12, show_default=True, help="Planted speed of the candidate.")
-def example(out: Path, blocks: int, speed: float) -> None:
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the run records.")
+@click.option("--sample", "sample_out", type=click.Path(path_type=Path), help="Folder for SAMPLE.md and its pictures.")
+@click.option("--blocks", default=8, type=click.IntRange(1), show_default=True)
+@click.option("--speed", default=1.12, type=POSITIVE, show_default=True, help="Planted speed of the candidate.")
+def example(out: Path | None, sample_out: Path | None, blocks: int, speed: float) -> None:
     """Run records of two simulated machines, to see what a migration report looks like."""
     from loadtest.example import example_records
     from loadtest.record import write_record
+    from loadtest.report.sample import sample_files
 
-    out.mkdir(parents=True, exist_ok=True)
-    for record in example_records(blocks, speed):
+    if out is None and sample_out is None:
+        raise click.UsageError("say where to: --out FOLDER for the records, --sample FOLDER for the report as Markdown")
+    records = example_records(blocks, speed)
+    for record in records if out is not None else []:
         name = record.label.arm.replace(" ", "-").replace("(", "").replace(")", "")
+        assert out is not None
         write_record(record, out / f"{record.label.block:02}-{name}.json")
-    click.echo(f"wrote {blocks * 3} simulated records to {out}")
+    if out is not None:
+        click.echo(f"wrote {len(records)} simulated records to {out}")
+    if sample_out is not None:
+        sample_out.mkdir(parents=True, exist_ok=True)
+        for file, text in sample_files(records).items():
+            (sample_out / file).write_text(text, "utf-8")
+        click.echo(f"wrote SAMPLE.md and its pictures to {sample_out}")

@@ -20,7 +20,7 @@ from loadtest.commands import prices as prices_command
 from loadtest.commands import report as report_command
 from loadtest.compare import compare
 from loadtest.errors import LoadTestError, RecordError
-from loadtest.example import simulated_record
+from loadtest.example import example_records, simulated_record
 from loadtest.fleet import SHAPES, Demand, fleet, parse_shape
 from loadtest.histogram import Histogram
 from loadtest.indexing import indexing_record, items_per_joule, read_steps
@@ -29,6 +29,7 @@ from loadtest.metered import Metered
 from loadtest.prices.table import HOURS_A_MONTH, find_price
 from loadtest.reading import capacity, headline_trial, queries_per_dollar, queries_per_joule
 from loadtest.record import Label, Record, read_record, write_record
+from loadtest.report import sample
 from loadtest.report.compare_page import compare_page
 from loadtest.report.data import report_json
 from loadtest.report.html import html
@@ -36,7 +37,7 @@ from loadtest.report.markdown import markdown
 from loadtest.report.run_page import run_page
 from loadtest.report.summary import run_lines
 from loadtest.textbook import Textbook
-from loadtest.trial import Energy, Gate, LocustView, Trial
+from loadtest.trial import Energy, Gate, LocustView, ServerSide, Trial
 
 
 @pytest.fixture(scope="module")
@@ -461,3 +462,40 @@ def test_numbers_that_cannot_be_are_refused(records: list[Record], tmp_path: Pat
 def test_a_histogram_that_was_cut_is_named(text: str) -> None:
     with pytest.raises(RecordError, match="cannot be decoded"):
         Histogram.decode(text)
+
+
+def test_an_unconfirmed_knee_is_no_number_to_quote(records: list[Record]) -> None:
+    record = records[0]
+    record.label.simulated = False
+    assert record.knee is not None
+    record.knee.confirmed, record.knee.sustained_qps = False, 0.0
+    page = run_page(record)
+    assert page.headline.word == "Not confirmed"
+    assert "95 % interval" not in page.headline.sentence
+    assert "Which rate can be promised" in markdown(page)
+    assert "[" not in run_lines(record)[0]
+
+
+def test_a_disturbed_machine_is_told_and_a_quiet_one_is_not(records: list[Record]) -> None:
+    record = records[0]
+    record.label.simulated = False
+    empty = Histogram().encode()
+    for trial in record.trials:
+        trial.server = ServerSide(0, empty, empty, others_cores=0.01, stolen_cores=0.0)
+    assert "quiet machine" not in markdown(run_page(record))
+    server = record.trials[0].server
+    assert server is not None
+    server.others_cores = 0.8
+    assert "0.80 at worst" in markdown(run_page(record))
+
+
+def test_the_committed_sample_is_what_the_example_makes() -> None:
+    folder = Path(sample.__file__).parents[1]
+    made = sample.sample_files(example_records())
+    assert sorted(made) == sorted(p.name for p in (*folder.glob("sample-*.svg"), folder / "SAMPLE.md"))
+    for name, text in made.items():
+        assert (folder / name).read_text("utf-8") == text, f"{name}: run perwatt loadtest example --sample loadtest"
+    assert "Both machines below are simulated" in made["SAMPLE.md"]
+    for name in made:
+        if name.endswith(".svg"):
+            ElementTree.fromstring(made[name])
