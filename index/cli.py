@@ -40,6 +40,13 @@ def _json_option(command: Command) -> Command:
     help="Search structure; auto chooses by size and memory.",
 )
 @click.option(
+    "--profile",
+    type=click.Choice(["auto", "speed", "compact"]),
+    default="auto",
+    show_default=True,
+    help="Layout of a graph: speed takes three times the memory of compact; auto chooses by the memory there is.",
+)
+@click.option(
     "--metric",
     type=click.Choice(["cosine", "ip", "l2"]),
     default="cosine",
@@ -60,6 +67,13 @@ def _json_option(command: Command) -> Command:
     help="Payload fields that filters may use, with their types: keyword, keyword[], int, float, bool or date. Without "
     "a type the narrowest that fits every value is taken.",
 )
+@click.option(
+    "--lexical/--no-lexical",
+    default=True,
+    show_default=True,
+    help="Search by words too, where documents have a title or text.",
+)
+@click.option("--language", default="english", show_default=True, help="Of their stems; none: words as they are.")
 @click.option("--no-switch", is_flag=True, help="Build only; what is served stays.")
 @click.option(
     "--min-count-ratio",
@@ -75,9 +89,12 @@ def build(
     name: str,
     root: Path,
     family: str,
+    profile: str,
     metric: Any,
     recall_target: float,
     filterable: tuple[str, ...],
+    lexical: bool,
+    language: str,
     no_switch: bool,
     min_count_ratio: float,
     threads: int | None,
@@ -99,9 +116,12 @@ def build(
             root=root,
             name=name,
             family=family,
+            profile=profile,
             metric=metric,
             recall_target=recall_target,
             filterable=filterable,
+            lexical=lexical,
+            language=language,
             threads=threads,
             switch=not no_switch,
             min_count_ratio=min_count_ratio,
@@ -131,15 +151,22 @@ def generations(name: str | None, root: Path, as_json: bool) -> None:
         return
     if not rows:
         click.echo(f"no generation of {name or 'any index'} under {root}")
-    columns = ("generation", "state", "count", "dim", "family", "recall@10", "created")
+    columns = ("generation", "state", "count", "dim", "family", "profile", "recall@10", "created")
     cells = [
         [
             row["generation"],
             row["state"],
             *(
-                [row["error"], "", "", "", ""]
+                [row["error"], "", "", "", "", ""]
                 if "error" in row
-                else [f"{row['count']:,}", row["dim"], row["family"], f"{row['recall']:.4f}", row["created_at"]]
+                else [
+                    f"{row['count']:,}",
+                    row["dim"],
+                    row["family"],
+                    row["profile"] or "",
+                    f"{row['recall']:.4f}",
+                    row["created_at"],
+                ]
             ),
         ]
         for row in rows
@@ -150,6 +177,7 @@ def generations(name: str | None, root: Path, as_json: bool) -> None:
 
 def _generation_rows(root: Root, name: str) -> list[dict[str, Any]]:
     from index.errors import NotFoundError
+    from index.layout import profile_of
     from index.manifest import read_manifest
 
     try:
@@ -163,7 +191,7 @@ def _generation_rows(root: Root, name: str) -> list[dict[str, Any]]:
         try:
             manifest = read_manifest(root.path(name, generation))
             row |= {key: manifest[key] for key in ("count", "dim", "metric", "family", "created_at", "memory_bytes")}
-            row["recall"] = manifest["recall"]["recall"]
+            row |= {"profile": profile_of(manifest), "recall": manifest["recall"]["recall"]}
         except GenerationError as error:
             row["error"] = str(error)
         rows.append(row)
