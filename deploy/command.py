@@ -10,6 +10,7 @@ without a traceback. Anything else is a defect and keeps its traceback."""
 from __future__ import annotations
 
 import importlib
+import io
 import sys
 from typing import Any, NamedTuple
 
@@ -143,6 +144,9 @@ def _foreseen() -> tuple[type[Exception], ...]:
 
 
 def main() -> None:
+    for stream in (sys.stdout, sys.stderr):  # "≤" on a terminal that has no such character is no reason to fail
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         perwatt(prog_name="perwatt")
     except Exception as error:
