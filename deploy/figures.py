@@ -23,12 +23,12 @@ from typing import Any
 TOP = Path(__file__).parents[1]
 README = TOP / "README.md"
 KEPT = TOP / "deploy" / "figures"
-MEASURED = ("embedding", "quality", "index", "kernels", "ann", "ann-others")
+MEASURED = ("embedding", "quality", "index", "kernels", "ann", "ann-others", "generator")
 VERSIONS = ("perwatt", "numpy", "faiss-cpu", "onnxruntime", "torch", "sentence-transformers")
 
 
 def measure(name: str) -> None:
-    from deploy import bench_embedding, bench_index, bench_kernels, bench_quality
+    from deploy import bench_embedding, bench_generator, bench_index, bench_kernels, bench_quality
     from deploy.ann import kept as bench_ann
 
     KEPT.mkdir(exist_ok=True)
@@ -39,6 +39,9 @@ def measure(name: str) -> None:
         "kernels": bench_kernels.measure,
         "ann": lambda: bench_ann.main_run(KEPT / "ann.svg"),
         "ann-others": bench_ann.other_runs,
+        "generator": lambda: bench_generator.measure(
+            TOP / ".perwatt" / "vectors" / "python-stdlib", TOP / ".perwatt" / "indexes", "python-stdlib"
+        ),
     }
     if name not in benches:
         raise SystemExit(f"No measurement is called {name!r}, expected some of: {', '.join(benches)}.")
@@ -192,6 +195,26 @@ def kernels() -> str:
         + f"\n\nOne thread; the same thread only adding the words up reads {read['cached']:.0f} GB/s from L2 and "
         f"{read['memory']:.1f} GB/s from memory. `perwatt bench kernels` has 128 and 768 dimensions too. "
         f"{conditions(measured)}"
+    )
+
+
+def generator() -> str:
+    measured = kept("generator")
+    figures = measured["figures"]
+    small, real = (figures["ceiling"][kind] for kind in ("small", "real"))
+    served = figures["service_queries_per_s"]
+    size = f"{figures['answer_bytes'] / 1000:.1f} kB"
+    rows: list[list[object]] = [
+        ["generator, answers of 60 bytes from a server that does nothing", f"{small['queries_per_s']:,}"],
+        [f"generator, answers of {size} from a server that does nothing", f"{real['queries_per_s']:,}"],
+        [f"the service, by text, answers of {size}", f"{served['text']:,}"],
+        [f"the service, by vector, answers of {size}", f"{served['vector']:,}"],
+    ]
+    ratio = real["queries_per_s"] / max(served.values())
+    return (
+        table(["one core of …", "queries/s"], rows)
+        + f"\n\nOne core of the load generator keeps {ratio:.0f} cores of the service busy (6,040 × 384, k = 10), with "
+        f"p99 at {real['p99_ms']:.1f} ms. {conditions(measured)}"
     )
 
 
