@@ -130,7 +130,7 @@ def test_figures_have_the_units_and_shapes_that_readers_rely_on(run: dict[str, A
         "engines", "failed", "reached",
     }  # fmt: skip
     assert run["vectors"] == {"name": "clusters", "rows": 1200, "dim": 64, "metric": "cosine", "queries": 50}
-    assert set(run["machine"]) == {"arch", "cpu", "cores", "memory_bytes", "isa", "kernel"}
+    assert set(run["machine"]) == {"arch", "cpu", "cores", "memory_bytes", "isa", "kernel", "load_average"}
     for engine in run["engines"]:
         assert engine["build"]["seconds"] > 0
         assert engine["build"]["threads"] == 2
