@@ -7,15 +7,21 @@ DATA     ?= .perwatt
 PACKAGES ?= stdlib
 PORT     ?= 8000
 
+# The report's service and its load generator, each on CPUs of its own.
+SERVER_CPUS ?= 0
+LOAD_CPUS   ?= 1
+
 BIN     := $(VENV)/bin
 LOCKS   := deploy/locks
 INDEX   := python-$(PACKAGES)
+REPORT  := $(DATA)/report
 SOURCES := $(wildcard $(foreach package,index embed,$(addprefix $(package)/kernels/,*.cpp *.hpp CMakeLists.txt)))
 
 # One thread of native work a process is right for serving; the steps that may use every core ask for it themselves.
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help setup run test test-arm64 check check-deploy images bench clean lock setup-torch setup-test
+.PHONY: help setup run report selftest test test-arm64 check check-deploy images bench clean lock setup-torch setup-test \
+  setup-peers
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -25,6 +31,19 @@ setup: $(VENV)/.built ## create .venv with what serving needs, and build the nat
 
 run: $(DATA)/indexes/$(INDEX)/current ## embed Python's docstrings, build an index, serve it on 127.0.0.1:8000
 	$(BIN)/perwatt serve --root $(DATA)/indexes --port $(PORT)
+
+report: $(VENV)/.loadtest $(DATA)/indexes/$(INDEX)/current ## load the service and write what a query costs here, some 5 minutes
+	rm -f $(REPORT)/run.json
+	$(BIN)/perwatt loadtest knee --index $(INDEX) --queries $(DATA)/vectors/$(INDEX) --slo-p99-ms 50 --recall 0.95 \
+	  --start "$(BIN)/perwatt serve --root $(DATA)/indexes --port {port}" \
+	  --start-cpus $(SERVER_CPUS) --generator-cpus $(LOAD_CPUS) --start-rate 250 \
+	  --search-s 4 --confirm-s 15 --level-s 4 --warmup 1 --beside-locust \
+	  --indexing $(DATA)/vectors/$(INDEX) --indexing $(DATA)/indexes/$(INDEX) --out $(REPORT)/run.json || test $$? -eq 3
+	$(BIN)/perwatt report $(REPORT)/run.json --html $(REPORT)/report.html --markdown $(REPORT)/report.md \
+	  --json $(REPORT)/report.json
+
+selftest: $(VENV)/.loadtest ## turn the load test on servers whose truth is known, some 10 minutes
+	$(BIN)/perwatt loadtest selftest --full
 
 test: setup-test ## check the code and run every test
 	$(MAKE) --no-print-directory check
@@ -47,7 +66,7 @@ images: ## build the images of both architectures and their manifest lists, with
 	deploy/images/base.sh
 	deploy/images/build.sh
 
-bench: setup-test $(DATA)/indexes/$(INDEX)/current ## measure beside the peers and write the figures into the README
+bench: setup-peers $(DATA)/indexes/$(INDEX)/current ## measure beside the peers and write the figures into the README
 	$(BIN)/python -m deploy.figures measure
 	$(BIN)/python -m deploy.figures render
 
@@ -78,6 +97,11 @@ $(VENV)/.built: $(VENV)/.installed pyproject.toml $(SOURCES)
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
+$(VENV)/.loadtest: $(VENV)/.built $(LOCKS)/loadtest.txt
+	@echo "Installing what the load test needs …"
+	$(BIN)/pip install --quiet --no-deps --require-hashes -r $(LOCKS)/loadtest.txt
+	@touch $@
+
 $(VENV)/.torch: $(VENV)/.installed $(LOCKS)/test.txt
 	@echo "Installing the test tools and the CPU build of PyTorch (about 400 MB) …"
 	deploy/install-torch.sh $(VENV)
@@ -87,6 +111,13 @@ $(VENV)/.torch: $(VENV)/.installed $(LOCKS)/test.txt
 setup-torch: setup $(VENV)/.torch ## add PyTorch (CPU) and sentence-transformers, for --backend torch and other models
 
 setup-test: setup $(VENV)/.torch
+
+$(VENV)/.peers: $(VENV)/.torch $(LOCKS)/peers.txt
+	@echo "Installing the engines that perwatt is measured beside …"
+	$(BIN)/pip install --quiet --no-deps --require-hashes -r $(LOCKS)/peers.txt
+	@touch $@
+
+setup-peers: setup-test $(VENV)/.peers ## add the engines that `perwatt bench` measures beside ours
 
 # An index is made once; `perwatt embed` and `perwatt build` by hand make it anew.
 $(DATA)/indexes/$(INDEX)/current: | $(VENV)/.built

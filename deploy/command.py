@@ -43,7 +43,10 @@ STEPS: dict[str, Step] = {
     "search": Step("service.cli:search", "Search index NAME for TEXT, here or on a server."),
     "eval": Step("service.cli:evaluate", "Score index NAME against relevance judgements in BEIR's format."),
     "loadtest": Step("loadtest.cli:loadtest", "Load a service and measure what a query costs."),
-    "report": Step("loadtest.commands:report", "Make a report of one run, or of the arms of an experiment."),
+    "report": Step(
+        "loadtest.commands:report",
+        "Make a report of one run, or of the arms of an experiment; with --peak, of the fleet it would take too.",
+    ),
     "compare": Step("loadtest.commands:compare", "Compare two arms."),
     "gate": Step(
         "loadtest.commands:gate", "Is this slower than before? Exit status: 0 no, 1 yes, 2 cannot tell, 3 invalid."
@@ -61,6 +64,7 @@ STEPS: dict[str, Step] = {
 }
 
 BENCHES: dict[str, Step] = {
+    "ann": Step("deploy.ann.cli:bench_ann", "Race our engine against every installable peer."),
     "encode": Step(
         "embed.cli:bench_encode", "Time text to vector beside ONNX Runtime, OpenVINO and sentence-transformers."
     ),
@@ -72,6 +76,7 @@ FORESEEN = (
     ("index.errors", "IndexingError"),
     ("service.errors", "ServiceError"),
     ("loadtest.errors", "LoadTestError"),
+    ("deploy.ann.errors", "BenchError"),
 )
 
 

@@ -1,12 +1,14 @@
-"""A measurement set up: the service asked what it serves, exact answers fetched, the generator ready, facts collected.
+"""A measurement set up: the service started or found, asked what it serves, exact answers fetched, the generator ready.
 
-What the commands share. `Bench` refuses an emulated machine before any load is made.
+What the commands share. `Bench` refuses an emulated machine before any load is made, and asks one query of each kind
+before the first trial, so that a wrong address, index or key is an error and not a load test of error messages.
 """
 
 from __future__ import annotations
 
-import shutil
+import os
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -15,26 +17,32 @@ import click
 import msgspec
 
 from loadtest.calibration import Calibration
-from loadtest.cli import parse_filters
 from loadtest.curve import load_curve
 from loadtest.effort import cheapest_effort
-from loadtest.errors import InvalidRun, PriceError, WorkloadError
-from loadtest.health import gates
+from loadtest.errors import InvalidRun, PriceError, ServiceLost, TargetError, WorkloadError
+from loadtest.filters import parse_filters, read_filters
+from loadtest.health import beyond_doubt, gates
+from loadtest.hosted import Hosted, hosted
+from loadtest.indexing import read_steps
 from loadtest.knee import Knee, find_knee, sound
 from loadtest.machine import Machine, read_machine
 from loadtest.objective import Objective
 from loadtest.plan import Plan
 from loadtest.power.probe import choose, probe
 from loadtest.prices.table import Price, find_price, price_table
-from loadtest.queries import read_queries
-from loadtest.record import Asked, Label, Record, Served, now_utc, version
+from loadtest.queries import Query, read_queries, write_queries
+from loadtest.record import Asked, Label, Record, Served, now_utc, version, write_record
 from loadtest.run import Generator, Live, idle_trial
 from loadtest.target import Target
+from loadtest.textbook import Textbook, measure_textbook
 from loadtest.trial import Trial
 from loadtest.workload import Address, Workload
 
+GONE = ("connection refused", "connection reset", "closed by the server")
+BEYOND = 1.5  # of the knee: where an open and a closed loop tell different stories
 
-def parse_cpus(text: str | None) -> list[int] | None:
+
+def parse_cpus(text: str | None, option: str = "--generator-cpus") -> list[int] | None:
     """ "0,2-3" → [0, 2, 3]."""
     if text is None:
         return None
@@ -44,7 +52,10 @@ def parse_cpus(text: str | None) -> list[int] | None:
             first, _, last = part.partition("-")
             found += range(int(first), int(last or first) + 1)
     except ValueError:
-        raise WorkloadError(f"--generator-cpus {text!r}: expected numbers such as 1 or 0,2-3") from None
+        found = []
+    here = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(found)
+    if not found or not set(found) <= here:
+        raise WorkloadError(f"{option} {text!r}: expected some of the CPUs {sorted(here)}, such as 1 or 0,2-3")
     return found
 
 
@@ -58,7 +69,10 @@ class Bench:
         self.trials: list[Trial] = []
         self.knee: Knee | None = None
         self.notes: list[str] = []
-        self._folder = Path(tempfile.mkdtemp(prefix="perwatt-bench-"))
+        self.textbook: list[Textbook] = []
+        self.indexing = read_steps(given["indexing"], given["energy"])
+        self.served_bytes = 0
+        self.hosted: Hosted | None = None
         self.here = read_machine()
         if self.here.emulated:
             raise InvalidRun(
@@ -67,9 +81,24 @@ class Bench:
                 "Run on the real architecture"
             )
         self.objective = Objective(p99_ms=given["slo_p99_ms"], recall=given["recall_target"])
+        generator_cpus = parse_cpus(given["generator_cpus"])
+        self.start_cpus = parse_cpus(given["start_cpus"], "--start-cpus")
+        with ExitStack() as opened:
+            self._folder = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="perwatt-bench-")))
+            if given["start"]:
+                _tell(f"starting {given['start']}")
+                self.hosted = opened.enter_context(hosted(given["start"], self.start_cpus))
+                given["url"] = self.hosted.url
+            self._prepare(live, ask_service, generator_cpus)
+            self._opened = opened.pop_all()
+
+    def _prepare(self, live: Live, ask_service: bool, generator_cpus: list[int] | None) -> None:
+        given = self.given
         self.local = Address.parse(given["url"]).host in ("127.0.0.1", "localhost", "::1")
         self.plan = self._plan()
         queries = read_queries(given["queries"], field=given["field_"], limit=self.plan.queries_limit)
+        if given["send"] != "text":
+            queries = self._as_vectors(queries, 1.0 if given["send"] == "vector" else 0.5)
         self.workload = Workload(self.plan, queries)
         self.served: Served | None = None
         if ask_service:
@@ -77,7 +106,7 @@ class Bench:
         sources = probe(powercap=given["sysfs_powercap"], redfish=given["redfish"], shelly=given["shelly"])
         own = self.local or given["redfish"] or given["shelly"]
         source = choose(sources, given["power_source"]) if own else None
-        self.generator = Generator(self.plan, source=source, live=live, cpus=parse_cpus(given["generator_cpus"]))
+        self.generator = Generator(self.plan, source=source, live=live, cpus=generator_cpus, first=given["first"])
 
     def _plan(self) -> Plan:
         given = self.given
@@ -97,7 +126,7 @@ class Bench:
             effort=int(effort) if effort not in (None, "auto") else None,
             mode=given["mode"],
             popularity=given["popularity"],
-            filters=parse_filters(given["filters"]),
+            filters=[*parse_filters(given["filters"]), *read_filters(given["filters_file"])],
             seed=given["seed"],
             max_in_flight=given["max_in_flight"],
             timeout_s=given["timeout_s"],
@@ -109,6 +138,7 @@ class Bench:
         target = Target(self.plan.url, self.plan.index)
         try:
             self.served = target.served()
+            self.served_bytes = target.try_each_kind(self.workload)
             if self.given["recall_queries"] and self.plan.mode in (None, "dense"):
                 truth = target.exact_answers(self.workload, self.given["recall_queries"])
                 file = self._folder / "truth.json"
@@ -136,14 +166,56 @@ class Bench:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        shutil.rmtree(self._folder, ignore_errors=True)
+        if isinstance(error, ServiceLost) and self.trials:
+            self.notes.append(str(error))
+            write_record(
+                self.record(), self.out
+            )  # hours of a soak are worth keeping, and say themselves how they ended
+            _tell(f"wrote {self.out} up to there")
+        self._opened.close()
 
     # ---- steps
 
     def measure(self, rate_qps: float, duration_s: float, role: str) -> Trial:
-        trial = self.generator.measure(rate_qps, duration_s, role)
+        trial = self._trial(rate_qps, duration_s, role)
         self.trials.append(trial)
         return trial
+
+    def _trial(self, rate_qps: float, duration_s: float, role: str) -> Trial:
+        """One trial; ServiceLost when the service is not there any more afterwards."""
+        trial = self.generator.measure(rate_qps, duration_s, role)
+        if any(kind in trial.errors for kind in GONE):
+            reason = self.hosted.gone() if self.hosted else None
+            target = Target(self.plan.url, self.plan.index, timeout_s=self.plan.timeout_s)
+            try:
+                target.ask("GET", "/livez")
+            except TargetError as error:
+                reason = reason or str(error)
+            finally:
+                target.close()
+            if reason:
+                self.trials.append(trial)
+                raise ServiceLost(
+                    f"the service was lost during the {role} trial at {rate_qps:,.4g} q/s, after {trial.answered:,} "
+                    f"answers: {reason}"
+                )
+        return trial
+
+    def _as_vectors(self, queries: list[Query], share: float) -> list[Query]:
+        """Every query, or every second one, as the vector that the service itself makes of its text."""
+        target = Target(self.plan.url, self.plan.index)
+        chosen = [i for i, query in enumerate(queries) if query.text is not None and (share == 1 or i % 2)]
+        try:
+            vectors = target.embed([queries[i].text or "" for i in chosen])
+        finally:
+            target.close()
+        queries = list(queries)
+        for i, vector in zip(chosen, vectors, strict=True):
+            queries[i] = msgspec.structs.replace(queries[i], text=None, vector=vector)
+        file = self._folder / "queries.jsonl"
+        write_queries(queries, file)
+        self.plan = msgspec.structs.replace(self.plan, queries=str(file))
+        return queries
 
     def find_knee(
         self,
@@ -154,7 +226,7 @@ class Bench:
         tolerance: float,
     ) -> None:
         self.knee, _ = find_knee(
-            self.generator.measure,
+            self._trial,
             self.objective,
             start_qps=start_qps,
             limit_qps=limit_qps,
@@ -170,8 +242,15 @@ class Bench:
         return self.knee.sustained_qps or self.knee.bracket_qps[0]
 
     def calibrate(self, rate_qps: float) -> Calibration:
-        """Prove the generator at three times the rate; the gates of the trials made before are judged again."""
-        found = self.generator.calibrate(3.0 * rate_qps)
+        """Prove the generator at three times the rate, and of every trial that was not far beyond the service's reach.
+
+        The gates of the trials made before are judged again.
+        """
+        slo_s = self.plan.slo_p99_ms / 1e3
+        rate_qps = max(
+            [rate_qps, *(t.offered_qps for t in self.trials if t.role != "voided" and not beyond_doubt(t, slo_s))]
+        )
+        found = self.generator.calibrate(3.0 * rate_qps, answer_bytes=self.served_bytes)
         _tell(f"generator: {found.sustained_qps:,.4g} q/s against a null server, p99 {found.p99_ms:.3g} ms")
         for trial in self.trials:
             trial.gates = gates(trial, self.plan.slo_p99_ms, found)
@@ -181,9 +260,38 @@ class Bench:
         idle = (lambda: idle_trial(self.generator, level_s)) if self.local else None
         if idle is not None:
             self.trials.append(idle())
-        load_curve(
-            sound(self.generator.measure, self.trials), None, capacity_qps, level_s=level_s, levels=levels, tell=_tell
-        )
+        load_curve(self._level, None, capacity_qps, level_s=level_s, levels=levels, tell=_tell)
+        if levels and not any(trial.role == "curve" for trial in self.trials):
+            self.trials[-1].role = "curve"
+            raise InvalidRun("the generator stumbled at every level of the curve")
+
+    def _level(self, rate_qps: float, duration_s: float, role: str) -> Trial:
+        """One level of the curve. A level that cannot be had leaves a gap and a note; the knee stands without it."""
+        try:
+            return sound(self._trial, self.trials)(rate_qps, duration_s, role)
+        except InvalidRun as error:
+            self.trials[-1].role = "voided"
+            self.notes.append(f"a level of the curve is missing: {error}")
+            return self.trials[-1]
+
+    def beside_textbook(self, seconds: float) -> None:
+        """The confirmed rate, and one far beyond the knee, also as Locust alone would load them."""
+        assert self.knee is not None
+        rates = [self.sustained_qps(), BEYOND * self.knee.knee_qps]
+        for number, rate in enumerate(rates):
+            if number:
+                try:
+                    sound(self._trial, self.trials)(rate, seconds, "beyond")
+                except InvalidRun as error:  # it decides nothing, so it must not void what does
+                    self.trials[-1].role = "voided"
+                    self.notes.append(f"beyond the knee our own trial is missing: {error}")
+            plan = msgspec.structs.replace(self.plan, rate_qps=rate, duration_s=seconds)
+            found = measure_textbook(plan, self._folder, self.generator.cpus)
+            _tell(
+                f"Locust alone, told to offer {rate:,.4g} q/s: {found.answered_qps:,.4g} q/s answered, "
+                f"p99 {found.p99_ms:g} ms, exit status {found.exit_status}"
+            )
+            self.textbook.append(found)
 
     # ---- the record
 
@@ -209,12 +317,14 @@ class Bench:
             server=server,
             generator=self.here,
             shared=server is not None and server.identity == self.here.identity,
-            cores_served=given["cores_served"],
+            cores_served=given["cores_served"] or (len(self.start_cpus) if self.start_cpus else None),
             trials=self.trials,
             calibration=self.generator.calibration,
             knee=self.knee,
             price=self._price(server),
             power_notes=self.generator.power_notes,
+            indexing=self.indexing,
+            textbook=self.textbook,
             notes=self.notes,
         )
 

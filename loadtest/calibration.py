@@ -6,6 +6,7 @@ run is believed up to a third of the rate at which that tail is still small.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from contextlib import contextmanager
 
 import msgspec
 
+from loadtest.priority import go_first
 from loadtest.trial import Trial
 
 SHARE = 0.995  # answered of planned
@@ -27,17 +29,25 @@ class Calibration(msgspec.Struct, forbid_unknown_fields=True):
     cpu: float  # mean share of a core, the busiest process
     processes: int
     tried: list[tuple[float, float, float]]  # offered q/s, answered share, p99 ms
+    answer_bytes: int = 0  # of the body that the null server sent
 
 
 @contextmanager
-def null_server() -> Iterator[str]:
-    """A null server in a process of its own; yields its URL."""
+def null_server(answer_bytes: int = 0, first: bool = False, cpus: list[int] | None = None) -> Iterator[str]:
+    """A null server in a process of its own, with answers of so many bytes; yields its URL.
+
+    It stands in for a service that is never slow, so it may run first and on CPUs that the generator does not use.
+    """
     server = subprocess.Popen(
-        [sys.executable, "-m", "loadtest.null_server"],
+        [sys.executable, "-m", "loadtest.null_server", str(answer_bytes)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     )
+    if cpus:
+        os.sched_setaffinity(server.pid, cpus)
+    if first:
+        go_first(server.pid)
     try:
         assert server.stdout is not None
         yield f"http://127.0.0.1:{int(server.stdout.readline())}"

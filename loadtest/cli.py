@@ -6,7 +6,7 @@ no number was printed. Status 1 and 2 are those of any command (failure, wrong u
 
 from __future__ import annotations
 
-import json
+import contextlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -36,6 +36,10 @@ def service_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--popularity", default="uniform", show_default=True, help="uniform or zipf:<exponent>."),
         click.option("--filter", "filters", multiple=True,
                      help="SHARE:JSON, e.g. '0.2:{\"field\":\"kind\",\"eq\":\"class\"}'."),
+        click.option("--filters", "filters_file", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+                     default=None, help="The same from a file: {\"share\": …, \"filter\": {…}} a line."),
+        click.option("--send", type=click.Choice(["text", "vector", "both"]), default="text", show_default=True,
+                     help="Text queries as text, as the vectors that the service makes of them, or by turns."),
         click.option("--processes", default=1, show_default=True, help="Generator processes."),
         click.option("--slo-p99-ms", default=100.0, show_default=True, help="Objective for p99 of the response time."),
         click.option("--recall", "recall_target", type=float, default=None, help="Recall@k that must be proven."),
@@ -64,6 +68,15 @@ def service_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--redfish", default=None, help="URL of a Redfish chassis."),
         click.option("--shelly", default=None, help="URL of a Shelly plug."),
         click.option("--sysfs-powercap", type=click.Path(path_type=Path), default=None),
+        click.option("--start", default=None, metavar="COMMAND",
+                     help="Start the service first, with {port} replaced by a free port, and end it afterwards."),
+        click.option("--start-cpus", default=None, help="CPUs for that service, e.g. 0."),
+        click.option("--indexing", multiple=True, type=click.Path(exists=True, path_type=Path),
+                     help="Vectors folder or generation whose making belongs to the bill."),
+        click.option("--energy", multiple=True, metavar="STEP=FILE",
+                     help="What perwatt loadtest metered wrote while that step ran, e.g. embed=embed-energy.json."),
+        click.option("--first/--no-first", default=True,
+                     help="Run the generator before other programs (real-time class), where that is allowed."),
         click.option("--generator-cpus", default=None, help="CPUs for the generator, e.g. 1 or 2-3."),
         click.option("--out", type=click.Path(path_type=Path), default=None, help="Where to write the run record."),
     ]  # fmt: skip
@@ -139,21 +152,21 @@ def run(rate_qps: float, duration_s: float, calibrate_first: bool, **given: Any)
     default=True,
     help="Prove the generator at three times the knee.",
 )
+@click.option("--beside-locust", is_flag=True, help="Load it also as Locust alone would, and show both.")
 def knee(
     start_qps: float, limit_qps: float, search_s: float, confirm_s: float, tolerance: float, with_curve: bool,
-    level_s: float, levels: int, calibrate_after: bool, **given: Any,
+    level_s: float, levels: int, calibrate_after: bool, beside_locust: bool, **given: Any,
 ) -> None:  # fmt: skip
     """The highest rate that meets the objective, and the load curve up to it."""
     with _open("knee", given) as bench:
-        try:
+        with contextlib.suppress(InvalidRun):  # the reasons are in the trials; _finish ends with status 3
             bench.find_knee(start_qps, limit_qps, search_s, confirm_s, tolerance)
-        except InvalidRun:
-            _finish(bench.record(), bench.out)  # the reasons are in the trials; ends with status 3
-            raise
-        if calibrate_after:
-            bench.calibrate(bench.sustained_qps())
-        if with_curve:
-            bench.curve(bench.sustained_qps(), level_s, levels)
+            if calibrate_after:
+                bench.calibrate(bench.sustained_qps())
+            if with_curve:
+                bench.curve(bench.sustained_qps(), level_s, levels)
+            if beside_locust:
+                bench.beside_textbook(max(level_s, 5.0))
         _finish(bench.record(), bench.out)
 
 
@@ -165,7 +178,8 @@ def knee(
 def curve(capacity_qps: float, level_s: float, levels: int, **given: Any) -> None:
     """The load curve from idle to 100 % of a capacity that is known."""
     with _open("curve", given) as bench:
-        bench.curve(capacity_qps, level_s, levels)
+        with contextlib.suppress(InvalidRun):
+            bench.curve(capacity_qps, level_s, levels)
         _finish(bench.record(), bench.out)
 
 
@@ -236,16 +250,46 @@ def selftest(full: bool) -> None:
 @click.option("--instance", default=None, help="Instance type for the price.")
 @click.option("--region", default=None)
 @click.option("--arm", default="this machine", show_default=True)
-def indexing(folders: tuple[Path, ...], out: Path, instance: str | None, region: str | None, arm: str) -> None:
+@click.option(
+    "--energy",
+    multiple=True,
+    metavar="STEP=FILE",
+    help="What perwatt loadtest metered wrote, e.g. embed=embed-energy.json.",
+)
+def indexing(
+    folders: tuple[Path, ...], out: Path, instance: str | None, region: str | None, arm: str, energy: tuple[str, ...]
+) -> None:
     """What embedding and building cost, from vectors folders and generations."""
     from loadtest.indexing import indexing_record
     from loadtest.record import write_record
 
-    record = indexing_record(list(folders), arm=arm, instance=instance, region=region)
+    record = indexing_record(list(folders), arm=arm, instance=instance, region=region, energy=energy)
     write_record(record, out)
     for step in record.indexing:
         click.echo(f"{step.step}: {units.count(step.items)} items in {units.seconds(step.seconds)}")
     click.echo(f"wrote {out}")
+
+
+@loadtest.command(context_settings={"ignore_unknown_options": True})
+@click.argument("out", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.option("--power-source", default=None, help="Power source by name; default: the finest that is readable.")
+def metered(out: Path, command: tuple[str, ...], power_source: str | None) -> None:
+    """Run COMMAND and write the joules it took to OUT, from this machine's sensor."""
+    import msgspec
+
+    from loadtest.errors import PowerError
+    from loadtest.metered import run_metered
+    from loadtest.power.probe import choose, probe
+
+    source = choose(probe(), power_source)
+    if source is None:
+        raise PowerError("no power sensor can be read here, so there is nothing to meter with; see perwatt power")
+    found = run_metered(command, source)
+    out.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1))
+    joules = units.joules(found.energy.joules)
+    click.echo(f"{joules} ({found.energy.domain}) in {units.seconds(found.seconds)}; wrote {out}", err=True)
+    sys.exit(found.exit_status)
 
 
 def _open(kind: str, given: dict[str, Any], ask_service: bool = True) -> Any:
@@ -260,8 +304,9 @@ def _open(kind: str, given: dict[str, Any], ask_service: bool = True) -> Any:
 
 
 def _live(fields: dict[str, Any]) -> None:
-    """The line that people watch."""
-    if not sys.stderr.isatty():
+    """The line that people watch: once a second on a terminal, else every ten."""
+    terminal = sys.stderr.isatty()
+    if not terminal and (fields["elapsed_s"] < 5 or round(fields["elapsed_s"]) % 10):
         return
     elapsed = max(fields["elapsed_s"], 1e-9)
     line = (
@@ -270,7 +315,7 @@ def _live(fields: dict[str, Any]) -> None:
         f"p99 {units.milliseconds(fields['p99_ms'])}  lag p99 {units.milliseconds(fields['lag_p99_ms'])}  "
         f"shed {fields['shed']:.0f}  missed {fields['missed']:.0f}  errors {fields['errors']:.0f}"
     )
-    click.echo(f"\r\x1b[K{line}", nl=False, err=True)
+    click.echo(f"\r\x1b[K{line}" if terminal else line, nl=not terminal, err=True)
 
 
 def _finish(record: Any, out: Path) -> None:
@@ -285,22 +330,6 @@ def _finish(record: Any, out: Path) -> None:
     click.echo(f"wrote {out}")
     if record.invalid:
         sys.exit(INVALID)
-
-
-def parse_filters(texts: tuple[str, ...]) -> list[Any]:
-    from loadtest.errors import WorkloadError
-    from loadtest.plan import FilterShare
-
-    found = []
-    for text in texts:
-        share, _, body = text.partition(":")
-        try:
-            found.append(FilterShare(float(share), json.loads(body)))
-        except ValueError as error:
-            raise WorkloadError(
-                f'--filter {text!r}: expected SHARE:JSON, e.g. 0.2:{{"field":"lang","eq":"en"}}'
-            ) from error
-    return found
 
 
 @loadtest.command()

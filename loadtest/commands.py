@@ -56,6 +56,34 @@ def arm_options(command: Any) -> Any:
     return command
 
 
+def fleet_options(required: bool) -> Callable[[Any], Any]:
+    """The reader's own demand; a report has its fleet section only when --peak is given."""
+    options = [
+        click.option("--peak", "peak_qps", required=required, type=float, help="Peak rate of the day, q/s."),
+        click.option("--shape", default="office", show_default=True, help="flat, office, evening, or 24 numbers."),
+        click.option("--headroom", default=0.3, show_default=True, help="Share of capacity kept free at the peak."),
+        click.option("--pue", default=1.2, show_default=True, help="Energy at the meter over energy at the machine."),
+        click.option("--grid", "grid", type=float, default=None, help="kgCO2e a kWh of your grid."),
+        click.option("--fewest", default=2, show_default=True, help="Never fewer machines than this."),
+        click.option("--autoscale/--no-autoscale", default=False, help="Follow the hours of the day."),
+    ]
+
+    def with_options(command: Any) -> Any:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return with_options
+
+
+def _demand(
+    peak_qps: float, shape: str, headroom: float, pue: float, grid: float | None, fewest: int, autoscale: bool
+) -> Any:
+    from loadtest.fleet import Demand, parse_shape
+
+    return Demand(peak_qps, parse_shape(shape), headroom, pue, grid, fewest, autoscale)
+
+
 @click.command()
 @RUNS
 @arm_options
@@ -70,11 +98,12 @@ def arm_options(command: Any) -> Any:
 @click.option(
     "--json", "json_out", type=click.Path(path_type=Path), default=None, help="Write JSON here (- for stdout)."
 )
+@fleet_options(required=False)
 def report(
     runs: tuple[Path, ...], baseline: str | None, candidate: str | None, replica: str | None, margin: float,
-    html_out: Path | None, markdown_out: Path | None, json_out: Path | None,
+    html_out: Path | None, markdown_out: Path | None, json_out: Path | None, **fleet_given: Any,
 ) -> None:  # fmt: skip
-    """Make a report of one run, or of the arms of an experiment."""
+    """Make a report of one run, or of the arms of an experiment; with --peak, of the fleet it would take too."""
     from loadtest.compare import compare as compared
     from loadtest.report.compare_page import compare_page
     from loadtest.report.data import report_json
@@ -83,13 +112,14 @@ def report(
     from loadtest.report.run_page import run_page
 
     records = _records(runs)
+    demand = _demand(**fleet_given) if fleet_given["peak_qps"] else None
     comparison = None
     if len(records) == 1:
-        page = run_page(records[0])
+        page = run_page(records[0], demand)
     else:
         base, other = _two_arms(records, baseline, candidate, replica)
         comparison = compared(records, base, other, replica=replica, margin=margin)
-        page = compare_page(comparison, records)
+        page = compare_page(comparison, records, demand)
     if not any((html_out, markdown_out, json_out)):
         html_out = Path("report.html")
     made: list[tuple[Path | None, Callable[[], str]]] = [
@@ -249,22 +279,12 @@ def refresh(region: str, out: Path, instances: tuple[str, ...]) -> None:
 
 @click.command()
 @RUNS
-@click.option("--peak", "peak_qps", required=True, type=float, help="Peak rate of the day, q/s.")
-@click.option("--shape", default="office", show_default=True, help="flat, office, evening, or 24 numbers.")
-@click.option("--headroom", default=0.3, show_default=True, help="Share of capacity kept free at the peak.")
-@click.option("--pue", default=1.2, show_default=True, help="Energy at the meter over energy at the machine.")
-@click.option("--grid", "grid", type=float, default=None, help="kgCO2e a kWh of your grid.")
-@click.option("--fewest", default=2, show_default=True, help="Never fewer machines than this.")
-@click.option("--autoscale/--no-autoscale", default=False, help="Follow the hours of the day.")
-def fleet(
-    runs: tuple[Path, ...], peak_qps: float, shape: str, headroom: float, pue: float, grid: float | None, fewest: int,
-    autoscale: bool,
-) -> None:  # fmt: skip
+@fleet_options(required=True)
+def fleet(runs: tuple[Path, ...], **fleet_given: Any) -> None:
     """What a real day would need on each machine that was measured: instances, $ and kWh a month."""
-    from loadtest.fleet import Demand, parse_shape
     from loadtest.fleet import fleet as sized
 
-    demand = Demand(peak_qps, parse_shape(shape), headroom, pue, grid, fewest, autoscale)
+    demand = _demand(**fleet_given)
     for record in _records(runs):
         found = sized(record, demand)
         click.echo(

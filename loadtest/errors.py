@@ -4,6 +4,7 @@ LoadTestError           base: a full sentence for the person at the command line
 ├── RecordError         a run record is damaged, of another format, or does not hold what was asked of it
 ├── WorkloadError       the queries cannot be sent as they are
 ├── TargetError         the service under test is not reachable or refuses what we ask
+│   └── ServiceLost     it was there when the run began and is not any more
 ├── PowerError          a power sensor cannot be read, or two readings may not be divided by each other
 ├── PriceError          a price is missing, undated or without a source
 └── InvalidRun          the measurement was made, and may not be believed (exit status 3)
@@ -24,6 +25,10 @@ class WorkloadError(LoadTestError):
 
 class TargetError(LoadTestError):
     """The service under test is not reachable, not ready, or refuses what we ask."""
+
+
+class ServiceLost(TargetError):  # noqa: N818 – a state, not a fault of ours
+    """The service ended, or stopped answering, while it was being loaded."""
 
 
 class PowerError(LoadTestError):

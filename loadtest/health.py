@@ -3,6 +3,10 @@
 A generator that is itself too slow reports its own queue as the service's, and reports a lower rate as if nothing had
 happened. So each way of being too slow has a gate with a number. A gate that could not be checked says so; it is not
 taken as passed. Only sheds blame the service: all connections were waiting for it.
+
+A trial far beyond what the service can do needs no fine clock: when the time from the actual send alone misses the
+objective by more than every stall of ours together, it is a miss whoever was late, and lag, stalls and the ceiling are
+not judged.
 """
 
 from __future__ import annotations
@@ -25,6 +29,8 @@ def gates(trial: Trial, slo_p99_ms: float, calibration: Calibration | None) -> l
     """All gates of a trial, in the order in which they should be read."""
     allowed_s = SHARE_OF_SLO * slo_p99_ms / 1e3
     found = [_lag(trial, allowed_s), _cpu(trial), _stall(trial, allowed_s)]
+    if beyond_doubt(trial, slo_p99_ms / 1e3):
+        _not_judged(found[0], found[2])
     if trial.planned:
         missed = trial.missed / trial.planned
         shed = trial.shed / trial.planned
@@ -44,8 +50,26 @@ def gates(trial: Trial, slo_p99_ms: float, calibration: Calibration | None) -> l
             ),
         ]
     found.append(_ceiling(trial, calibration, allowed_s))
+    if beyond_doubt(trial, slo_p99_ms / 1e3):
+        _not_judged(found[-1])
     found.append(_clocks(trial, slo_p99_ms))
     return found
+
+
+def _not_judged(*failed: Gate) -> None:
+    for gate in failed:
+        if gate.ok is False:
+            gate.ok = None
+            gate.found += " (the service is overloaded beyond doubt: not judged)"
+
+
+def beyond_doubt(trial: Trial, slo_s: float) -> bool:
+    """The service missed the objective by more than we could have been late: the send itself and every stall."""
+    stalls = Histogram.decode(trial.generator.stall)
+    if not trial.answered or not stalls.total:
+        return False
+    late_s = trial.lag_s(0.999) + stalls.max_s()
+    return trial.service_s(0.99) - late_s > slo_s
 
 
 def _lag(trial: Trial, allowed_s: float) -> Gate:

@@ -3,19 +3,26 @@
 Nightly rebuilds are part of the bill. `embed.json` keeps what its run did and took, and a generation's `manifest.json`
 what building took; both are read here, nothing is run again. Documents that were found in the cache were not embedded
 and do not count as work.
+
+Joules come from `perwatt loadtest metered FILE COMMAND…`, which reads the machine's sensor while the step runs; without
+one, from the models, at the share of the CPU that the step says it used.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from loadtest.errors import RecordError
 from loadtest.machine import read_machine
+from loadtest.metered import read_metered
 from loadtest.objective import Objective
+from loadtest.power.models import modelled_watts
 from loadtest.prices.table import find_price
+from loadtest.reading import PerJoule, cores_of, microarchitecture_of, vcpus_of
 from loadtest.record import Indexing, Label, Record, now_utc, version
 
 
@@ -25,11 +32,12 @@ def indexing_record(
     arm: str = "this machine",
     instance: str | None = None,
     region: str | None = None,
+    energy: Sequence[str] = (),
 ) -> Record:
     """A record of the steps that the folders are the results of (vectors folders and generations)."""
     machine = read_machine()
     name = instance or machine.instance_type
-    steps = [read_step(folder) for folder in folders]
+    steps = read_steps(folders, energy)
     reused = [_reused(folder) for folder in folders]
     return Record(
         notes=[note for note in reused if note],
@@ -44,8 +52,52 @@ def indexing_record(
     )
 
 
+def read_steps(folders: Sequence[Path], energy: Sequence[str] = ()) -> list[Indexing]:
+    """The steps of the folders in order; `energy` are STEP=FILE of what was metered while a step ran."""
+    steps = [read_step(folder) for folder in folders]
+    for text in energy:
+        name, _, file = text.partition("=")
+        matching = [step for step in steps if step.step == name]
+        if len(matching) != 1 or not file:
+            have = ", ".join(step.step for step in steps) or "none"
+            raise RecordError(f"--energy {text!r}: expected STEP=FILE with one of the steps given ({have})")
+        metered = read_metered(Path(file))
+        step = matching[0]
+        if metered.seconds < step.seconds * 0.99:
+            raise RecordError(
+                f"{file} covers {metered.seconds:.1f} s, but {name} took {step.seconds:.1f} s: it was metered during "
+                "another run"
+            )
+        step.energy = metered.energy
+    return steps
+
+
+def items_per_joule(record: Record, step: Indexing) -> PerJoule:
+    """Documents or vectors a joule: metered, else modelled at the CPU share of the step, else none."""
+    if step.energy is not None and step.energy.joules > 0:
+        value = step.items / step.energy.joules
+        return PerJoule("measured", value, value, value, step.energy.domain, step.energy.source)
+    micro, threads = microarchitecture_of(record), vcpus_of(record)
+    cores = record.server.cores if record.server is not None and record.price is None else cores_of(record)
+    if micro and cores and threads and step.cpu_seconds:
+        threads = record.server.threads if record.server is not None and record.price is None else threads
+        share = min(step.cpu_seconds / step.seconds / threads, 1.0)
+        power = modelled_watts(micro, float(cores), share)
+        if power is not None:
+            per = [step.items / (watts * step.seconds) for watts in (power.high_w, power.mid_w, power.low_w)]
+            how = f"modelled from {', '.join(power.models)} at {share:.0%} of the CPU"
+            return PerJoule("modelled", per[0], per[1], per[2], "whole server, modelled", how)
+    return PerJoule("none", math.nan, math.nan, math.nan, "", "no sensor was read and no model knows this machine")
+
+
 def read_step(folder: Path) -> Indexing:
-    """The step that made `folder`: "embed" for a vectors folder, "build" for a generation."""
+    """The step that made `folder`: "embed" for a vectors folder, "build" for a generation.
+
+    The folder of an index stands for the generation that it serves.
+    """
+    alias = folder / "current"
+    if alias.is_file():
+        folder = folder / str(_object(alias).get("generation"))
     vectors, generation = folder / "embed.json", folder / "manifest.json"
     if vectors.exists():
         return _embed(_object(vectors), vectors)

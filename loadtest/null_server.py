@@ -1,7 +1,8 @@
 """A server that does nothing, as fast as Python can: the ceiling of the generator is measured against it.
 
-One epoll loop, one fixed response. It reads a request only far enough to know where it ends. `python -m
-loadtest.null_server` prints its port and serves until its standard input is closed, so it ends with whoever started it.
+One epoll loop, one fixed response, as many bytes long as the real answers are, since receiving them is work too. It
+reads a request only far enough to know where it ends. `python -m loadtest.null_server [BYTES]` prints its port and
+serves until its standard input is closed, so it ends with whoever started it.
 """
 
 from __future__ import annotations
@@ -11,10 +12,16 @@ import socket
 import sys
 
 BODY = b'{"index":"null","generation":"null","hits":[],"took_ms":0.0}'
-RESPONSE = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (
-    len(BODY),
-    BODY,
-)
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+
+
+def response(body_bytes: int = 0) -> bytes:
+    """The whole response; the body is padded with blanks, which JSON allows, to at least so many bytes."""
+    body = BODY.ljust(body_bytes)
+    return HEAD % len(body) + body
+
+
+RESPONSE = response()
 
 
 def request_end(data: bytes) -> int:
@@ -29,7 +36,7 @@ def request_end(data: bytes) -> int:
     return whole if len(data) >= whole else 0
 
 
-def serve(listener: socket.socket, stop_fd: int) -> None:
+def serve(listener: socket.socket, stop_fd: int, answer: bytes = RESPONSE) -> None:
     """Answer until `stop_fd` reads end of file."""
     listener.setblocking(False)
     poll = select.epoll()
@@ -53,7 +60,7 @@ def serve(listener: socket.socket, stop_fd: int) -> None:
                 if fd in partial:
                     data = partial.pop(fd) + data
                 if request_end(data):
-                    client.send(RESPONSE)
+                    client.send(answer)
                 else:
                     partial[fd] = data
             elif fd == stop_fd:
@@ -73,7 +80,7 @@ def serve(listener: socket.socket, stop_fd: int) -> None:
 def main() -> None:
     listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
     print(listener.getsockname()[1], flush=True)
-    serve(listener, sys.stdin.fileno())
+    serve(listener, sys.stdin.fileno(), response(int(sys.argv[1]) if len(sys.argv) > 1 else 0))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,8 @@ from loadtest.knee import Knee
 from loadtest.machine import Machine
 from loadtest.objective import Objective
 from loadtest.prices.table import Price
-from loadtest.trial import Trial
+from loadtest.textbook import Textbook
+from loadtest.trial import Energy, Trial
 
 FORMAT = "perwatt-run/1"
 
@@ -72,6 +73,7 @@ class Indexing(msgspec.Struct, forbid_unknown_fields=True):
     cpu_seconds: float | None
     source: str
     tokens: int | None = None
+    energy: Energy | None = None  # metered while the step ran
 
 
 class Record(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -97,6 +99,7 @@ class Record(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     price: Price | None = None
     power_notes: list[str] = []
     indexing: list[Indexing] = []
+    textbook: list[Textbook] = []  # the same load as Locust alone makes it
     notes: list[str] = []
 
     @property

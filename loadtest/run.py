@@ -24,6 +24,7 @@ from loadtest.health import SHARE_OF_SLO, gates
 from loadtest.plan import Plan
 from loadtest.power.meter import Meter
 from loadtest.power.sources import Source
+from loadtest.priority import NORMAL, go_first
 from loadtest.trial import Trial
 from loadtest.watch import Watcher
 
@@ -34,7 +35,10 @@ START_S = 60.0  # for the generator's processes to be up
 
 
 class Generator:
-    """Makes trials. `source` is the power source of the machine under test, when there is one within reach."""
+    """Makes trials. `source` is the power source of the machine under test, when there is one within reach.
+
+    `cpus` confine the generator; `first` lets it run before other programs, where that is allowed.
+    """
 
     def __init__(
         self,
@@ -43,13 +47,15 @@ class Generator:
         source: Source | None = None,
         live: Live | None = None,
         cpus: list[int] | None = None,
+        first: bool = True,
     ) -> None:
         self.plan = plan
         self.calibration: Calibration | None = None
         self.power_notes: list[str] = []
         self._source = source
         self._live = live or (lambda fields: None)
-        self._cpus = cpus
+        self.cpus = cpus
+        self._first = first
         self._seed = plan.seed
 
     def measure(self, rate_qps: float, duration_s: float, role: str) -> Trial:
@@ -60,9 +66,11 @@ class Generator:
         trial.gates = gates(trial, plan.slo_p99_ms, self.calibration)
         return trial
 
-    def calibrate(self, start_qps: float, *, ceiling: bool = False, seconds: float = 5.0) -> Calibration:
+    def calibrate(
+        self, start_qps: float, *, ceiling: bool = False, seconds: float = 5.0, answer_bytes: int = 0
+    ) -> Calibration:
         """The same processes and bytes against a null server; kept for the gates of later trials."""
-        with null_server() as url:
+        with null_server(answer_bytes, self._first, self._others()) as url:
             plan = msgspec.structs.replace(
                 self.plan, url=url, duration_s=seconds, warmup_s=1.0, role="calibration", truth=None
             )
@@ -72,7 +80,12 @@ class Generator:
 
             allowed_ms = SHARE_OF_SLO * self.plan.slo_p99_ms
             self.calibration = calibrate(measure, start_qps, allowed_ms, ceiling)
+            self.calibration.answer_bytes = answer_bytes
         return self.calibration
+
+    def _others(self) -> list[int] | None:
+        """CPUs that the generator is not confined to; None when it is not confined, or to all there are."""
+        return sorted(os.sched_getaffinity(0) - set(self.cpus)) or None if self.cpus else None
 
     def _once(self, plan: Plan, observe: bool) -> Trial:
         with tempfile.TemporaryDirectory(prefix="perwatt-") as folder:
@@ -94,8 +107,10 @@ class Generator:
                     text=True,
                     cwd=LOCUSTFILE.parents[1],
                     env={**os.environ, "PYTHONUNBUFFERED": "1"},
-                    preexec_fn=self._confine if self._cpus else None,
                 )
+                if self.cpus:
+                    os.sched_setaffinity(process.pid, self.cpus)  # its threads and children inherit it
+                priority = go_first(process.pid) if self._first else NORMAL
                 try:
                     watcher, meter = self._follow(process, plan, observe)
                     process.wait(plan.timeout_s + START_S)
@@ -112,12 +127,10 @@ class Generator:
                 last = "\n".join(before_summary[-12:])
                 raise LoadTestError(f"the generator ended with status {process.returncode} and no trial:\n{last}")
             trial = msgspec.json.decode(trial_file.read_bytes(), type=Trial)
+        trial.generator.priority = priority
         if observe:
             self._complete(trial, watcher, meter)
         return trial
-
-    def _confine(self) -> None:
-        os.sched_setaffinity(0, self._cpus or [])
 
     def _follow(self, process: subprocess.Popen[str], plan: Plan, observe: bool) -> tuple[Watcher | None, Meter | None]:
         """Read the generator's lines until it ends; watch and meter begin with the window."""

@@ -43,6 +43,14 @@ class Target:
 
     def served(self) -> Served:
         """What is served; fields that the service does not tell stay None."""
+        status, raw = self.ask("GET", f"/v1/indexes/{self.index}")
+        if status in (401, 403):
+            raise TargetError(
+                f"{self.url} refuses us with {status}: set PERWATT_API_KEY to a key that may search {self.index!r}"
+            )
+        if b"index-not-found" in raw:
+            listed = self._json("/v1/indexes")
+            raise TargetError(f"{self.url} serves no index {self.index!r}; it serves: {_names(listed)}")
         described, version = self._json(f"/v1/indexes/{self.index}"), self._json("/version")
         about = described if isinstance(described, dict) else {}
         model = about.get("model")
@@ -74,6 +82,40 @@ class Target:
             return msgspec.json.decode(raw, type=Answer)
         except msgspec.MsgspecError as error:
             raise TargetError(f"{self.url} answered a search with something else: {error}") from error
+
+    def try_each_kind(self, workload: Workload) -> int:
+        """One request of each kind and filter; the mean bytes of an answer. TargetError says what was refused."""
+        kinds: dict[tuple[str, int], int] = {}
+        for number, query in enumerate(workload.queries):
+            kind = "text" if query.text is not None else "id" if query.id is not None else "vector"
+            for variant in range(workload.variants):
+                kinds.setdefault((kind, variant), number * workload.variants + variant)
+        sizes = []
+        for request in kinds.values():
+            status, raw = self.ask("POST", f"/v1/indexes/{self.index}/search", workload.body(request))
+            if status != 200:
+                raise TargetError(
+                    f"{self.url} answers one of the queries with {status}: {raw[:400].decode('utf-8', 'replace')}\n"
+                    f"The query was {workload.body(request)[:200].decode('utf-8', 'replace')}"
+                )
+            sizes.append(len(raw))
+        return round(sum(sizes) / len(sizes))
+
+    def embed(self, texts: list[str], at_once: int = 64) -> list[list[float]]:
+        """The service's own vectors of `texts` (POST /v1/embeddings)."""
+        found: list[list[float]] = []
+        for start in range(0, len(texts), at_once):
+            body = msgspec.json.encode({"input": texts[start : start + at_once]})
+            status, raw = self.ask("POST", "/v1/embeddings", body)
+            try:
+                found += [one["embedding"] for one in json.loads(raw)["data"]] if status == 200 else []
+            except (ValueError, KeyError, TypeError):
+                status = 0
+            if status != 200 or len(found) != min(start + at_once, len(texts)):
+                raise TargetError(
+                    f"{self.url} makes no vectors of the queries ({status}): {raw[:300].decode('utf-8', 'replace')}"
+                )
+        return found
 
     def exact_answers(self, workload: Workload, count: int, seed: int = 0) -> Truth:
         """Exact answers (`params.exact`) to `count` requests of the workload, a seeded sample, asked one by one."""
@@ -109,3 +151,10 @@ class Target:
 
     def close(self) -> None:
         self._connection.close()
+
+
+def _names(listed: Any) -> str:
+    """Aliases in what GET /v1/indexes answered."""
+    rows = listed.get("indexes") if isinstance(listed, dict) else listed
+    names = [row.get("alias") or row.get("name") for row in rows if isinstance(row, dict)] if rows else []
+    return ", ".join(str(name) for name in names if name) or "none that it tells"

@@ -60,6 +60,7 @@ class Generator(msgspec.Struct, forbid_unknown_fields=True):
     lag: str  # actual minus due time of every send
     stall: str  # lateness of a 10 ms ticker
     max_in_flight: int
+    priority: str = "normal"  # or "real time"
 
 
 class LocustView(msgspec.Struct, forbid_unknown_fields=True):

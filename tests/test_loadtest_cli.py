@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import os
+import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from loadtest_servers import http_server
 
 from loadtest.bench import parse_cpus
-from loadtest.cli import loadtest, parse_filters
-from loadtest.errors import TargetError, WorkloadError
+from loadtest.cli import loadtest
+from loadtest.errors import LoadTestError, TargetError, WorkloadError
+from loadtest.filters import parse_filters
 from loadtest.machine import Machine
 from loadtest.record import read_record
 from loadtest.target import Target
@@ -27,12 +32,22 @@ def service(method: str, path: str, body: bytes, headers: dict[str, str]) -> tup
         return 200, {"perwatt": "1", "kernels": {"isa": "avx2"}}
     if method == "GET":
         about = {"generation": "docs-1", "count": 50, "dim": 8, "metric": "cosine", "model": {"id": "sha256:0"}}
+        if path == "/v1/indexes":
+            return 200, {"indexes": [{"alias": "docs"}]}
         return (200, about) if path == "/v1/indexes/docs" else (404, {"code": "index-not-found"})
+    if path == "/v1/embeddings":
+        texts = json.loads(body)["input"]
+        return 200, {"data": [{"embedding": [float(text.split()[-1])] * 8} for text in texts]}
     if "/indexes/docs/" not in path:
         return 404, {"code": "index-not-found"}
     asked = json.loads(body)
     params = asked.get("params", {})
-    number = int(asked["text"].split()[-1])
+    if "filter" in asked and asked["filter"].get("field") == "secret":
+        return 400, {"code": "filter-field-not-indexed"}
+    if "vector" in asked:
+        number = int(np.frombuffer(base64.b64decode(asked["vector"]), "<f4")[0])
+    else:
+        number = int(asked["text"].split()[-1])
     ids = [CORPUS[(number + j) % 50] for j in range(asked["k"])]
     if not params.get("exact") and params.get("effort", 8) < 64 and number % 2:
         ids[-1] = "wrong"
@@ -136,6 +151,43 @@ def test_a_service_that_is_not_there_is_named(queries: Path, tmp_path: Path) -> 
     assert "Is the service running (perwatt serve)?" in str(done.exception)
 
 
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (["--index", "other"], "serves no index 'other'; it serves: docs"),
+        (["--filter", '0.5:{"field": "secret"}'], "answers one of the queries with 400.*filter-field-not-indexed"),
+        (["--generator-cpus", "999"], "expected some of the CPUs"),
+        (["--energy", "embed=nowhere"], "one of the steps given"),
+        (["--indexing", "."], "neither a vectors folder"),
+        (["--effort", "high"], "expected a number or 'auto'"),
+    ],
+)
+def test_what_cannot_be_measured_is_an_error_before_any_load(
+    queries: Path, tmp_path: Path, change: list[str], says: str
+) -> None:
+    out = tmp_path / "run.json"
+    with http_server(service) as url:
+        done = CliRunner().invoke(loadtest, ["run", *arguments(url, queries, out, "--rate", "1", *change)])
+    assert isinstance(done.exception, LoadTestError), done.output
+    assert re.search(says, str(done.exception), re.DOTALL)
+    assert not out.exists()
+
+
+def test_the_same_questions_are_sent_as_text_or_as_vectors_or_by_turns(queries: Path, tmp_path: Path) -> None:
+    kinds = {}
+    with http_server(service) as url:
+        for send in ("vector", "both"):
+            out = tmp_path / f"{send}.json"
+            more = ["--rate", "30", "--duration", "1", "--recall-queries", "10", "--send", send]
+            CliRunner().invoke(loadtest, ["run", *arguments(url, queries, out, *more)], catch_exceptions=False)
+            record = read_record(out)
+            assert record.asked is not None
+            kinds[send] = record.asked.kind
+            assert record.trials[0].answered > 0
+            assert record.trials[0].errors == {}
+    assert kinds == {"vector": "vector", "both": "text+vector"}
+
+
 def test_an_emulated_machine_is_refused_before_any_load(
     queries: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -170,17 +222,19 @@ def test_machine_facts_are_printed_for_another_machines_record() -> None:
 
 
 def test_listeners_are_found_by_port_on_this_machine_alone() -> None:
-    import os
-
     with http_server(service) as url:
         assert os.getpid() in [process.pid for process in listeners(url)]
         assert listeners(url.replace("127.0.0.1", "192.0.2.1")) == []
 
 
 def test_options_that_make_no_sense_are_named() -> None:
-    assert parse_cpus("0,2-3") == [0, 2, 3]
+    mine = sorted(os.sched_getaffinity(0))
+    assert parse_cpus(",".join(str(cpu) for cpu in mine)) == mine
+    assert parse_cpus(f"{mine[0]}-{mine[0]}") == mine[:1]
     assert parse_cpus(None) is None
     with pytest.raises(WorkloadError, match="--generator-cpus"):
         parse_cpus("two")
+    with pytest.raises(WorkloadError, match=r"--start-cpus .* expected some of the CPUs"):
+        parse_cpus("4096", "--start-cpus")
     with pytest.raises(WorkloadError, match="--filter"):
         parse_filters(("0.5",))

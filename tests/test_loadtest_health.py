@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -109,3 +110,17 @@ def test_calibration_climbs_until_the_tail_grows_and_falls_when_it_must() -> Non
     low = calibrate(measure, 40_000, allowed_ms=2.0)
     assert 0 < low.sustained_qps < 9000
     assert calibrate(measure, 2000, allowed_ms=1e-6).sustained_qps == 0
+
+
+def test_an_overload_beyond_doubt_needs_no_fine_clock_and_a_stumble_below_it_does() -> None:
+    late = {"lag": encoded(0.040), "stall": encoded(0.040)}
+    overloaded = trial(**late)
+    overloaded.service = encoded(3.0)
+    low = msgspec.structs.replace(GOOD, sustained_qps=600.0)
+    assert closed(overloaded, low) == []
+    assert [gate.name for gate in overloaded.gates if "overloaded beyond doubt" in gate.found] == [
+        "schedule lag, p99", "event-loop stall, p99", "generator ceiling",
+    ]  # fmt: skip
+    close = trial(**late)
+    close.service = encoded(0.090)  # 20 ms are allowed, and 80 ms of it may have been ours
+    assert closed(close, low) == ["schedule lag, p99", "event-loop stall, p99", "generator ceiling"]

@@ -22,10 +22,11 @@ from loadtest.compare import compare
 from loadtest.errors import LoadTestError, RecordError
 from loadtest.example import simulated_record
 from loadtest.fleet import SHAPES, Demand, fleet, parse_shape
-from loadtest.indexing import indexing_record
+from loadtest.indexing import indexing_record, items_per_joule, read_steps
 from loadtest.machine import read_machine
+from loadtest.metered import Metered
 from loadtest.prices.table import HOURS_A_MONTH, find_price
-from loadtest.reading import capacity, queries_per_dollar, queries_per_joule
+from loadtest.reading import capacity, headline_trial, queries_per_dollar, queries_per_joule
 from loadtest.record import Label, Record, read_record, write_record
 from loadtest.report.compare_page import compare_page
 from loadtest.report.data import report_json
@@ -33,7 +34,8 @@ from loadtest.report.html import html
 from loadtest.report.markdown import markdown
 from loadtest.report.run_page import run_page
 from loadtest.report.summary import run_lines
-from loadtest.trial import Energy, Gate
+from loadtest.textbook import Textbook
+from loadtest.trial import Energy, Gate, LocustView, Trial
 
 
 @pytest.fixture(scope="module")
@@ -345,3 +347,89 @@ def test_fleet_and_prices_print_what_they_know(folder: Path) -> None:
 
 def test_labels_name_arms_and_blocks() -> None:
     assert Label("a", 3).simulated is False
+
+
+# ---- beside Locust, the fleet and the limits in the page
+
+
+def beside(record: Record) -> Record:
+    """The record with Locust's view of its confirmation, and a closed loop at that rate and beyond it."""
+    confirmed = headline_trial(record)
+    assert confirmed is not None
+    confirmed.locust = LocustView(confirmed.answered + 50, 0, 7.0, 17.0)
+    beyond = msgspec.convert(msgspec.to_builtins(confirmed), Trial)
+    beyond.role, beyond.offered_qps, beyond.shed = "beyond", confirmed.offered_qps * 1.5, 700
+    record.trials.append(beyond)
+    record.textbook = [
+        Textbook(confirmed.offered_qps, 90, 5.0, confirmed.offered_qps * 0.999, 0, 7.0, 18.0, 0),
+        Textbook(beyond.offered_qps, 130, 5.0, beyond.offered_qps * 0.6, 0, 30.0, 64.0, 0),
+    ]
+    return record
+
+
+def test_locusts_own_figures_stand_beside_ours_on_the_same_run(records: list[Record]) -> None:
+    text = markdown(run_page(beside(records[0])))
+    section = text[text.index("### Beside Locust") :].split("###")[1]
+    assert "| Locust's statistics |" in section
+    assert "7 ms | 17 ms" in section
+    assert "silently 40% below the rate" in section
+    assert section.count("silently") == 1
+    assert "700 not sent" in section
+    assert section.count("open loop (ours)") == 2
+
+
+def test_the_fleet_is_in_the_report_when_the_demand_is_given(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "page.md"
+    arguments = [str(folder), "--replica", "x86 again", "--baseline", "x86", "--markdown", str(out)]
+    assert CliRunner().invoke(report_command, arguments).exit_code == 0
+    assert "### Fleet" not in out.read_text()
+    more = ["--peak", "9000", "--grid", "0.3", "--pue", "1.1", "--headroom", "0.2"]
+    assert CliRunner().invoke(report_command, [*arguments, *more]).exit_code == 0
+    text = out.read_text()
+    assert "peak of 9,000 q/s with 20.0 % headroom" in text
+    assert "kgCO2e (modelled)" in text
+    assert text.count("| Machines at the peak |") == 1
+
+
+def test_a_measured_run_says_what_it_cannot_say_and_a_simulated_one_need_not(records: list[Record]) -> None:
+    record = records[0]
+    assert "cannot say" not in markdown(run_page(record))
+    record.label.simulated = False
+    record.shared, record.price, record.server = True, None, read_machine(ask_imds=False)
+    record.server.virtualisation = "virtual"
+    record.cores_served = 1
+    text = markdown(run_page(record))
+    limits = text[text.index("### What this run cannot say") :]
+    for words in ("not the noise between runs", "neighbours", f"had 1 of {record.server.threads} CPUs", "price table"):
+        assert words in limits
+    assert "No recall was asked for" not in limits
+
+
+def test_indexing_is_on_the_bill_of_a_load_test_and_its_joules_are_metered_or_modelled(
+    records: list[Record], tmp_path: Path
+) -> None:
+    (tmp_path / "v").mkdir()
+    run = {"documents": 1000, "embedded": 1000, "seconds": 40.0, "cpu_seconds": 75.0}
+    (tmp_path / "v" / "embed.json").write_text(json.dumps({"format": 1, "count": 1000, "run": run}))
+    (tmp_path / "i" / "docs-1").mkdir(parents=True)
+    build = {"seconds": 10.0, "cpu_seconds": 20.0}
+    (tmp_path / "i" / "docs-1" / "manifest.json").write_text(json.dumps({"count": 1000, "build": build}))
+    (tmp_path / "i" / "current").write_text(json.dumps({"generation": "docs-1"}))
+    energy = Energy("RAPL", "package", 500.0, 41.0, 80, {})
+    metered = Metered(command=["x"], exit_status=0, seconds=41.0, cpu_seconds=75.0, energy=energy)
+    (tmp_path / "e.json").write_bytes(msgspec.json.encode(metered))
+    record = records[0]
+    record.indexing = read_steps([tmp_path / "v", tmp_path / "i"], [f"embed={tmp_path / 'e.json'}"])
+    embedded, built = (items_per_joule(record, step) for step in record.indexing)
+    assert (embedded.evidence, embedded.mid, embedded.domain) == ("measured", 2.0, "package")
+    assert built.evidence == "modelled"
+    assert 0 < built.low < built.mid < built.high
+    text = markdown(run_page(record))
+    assert "### Indexing" in text
+    assert "2.00 (package, measured)" in text
+    for bad in ("embed", f"walk={tmp_path / 'e.json'}"):
+        with pytest.raises(RecordError, match="expected STEP=FILE"):
+            read_steps([tmp_path / "v"], [bad])
+    (tmp_path / "e.json").write_bytes(msgspec.json.encode(msgspec.structs.replace(metered, seconds=3.0)))
+    with pytest.raises(RecordError, match="another run"):
+        read_steps([tmp_path / "v"], [f"embed={tmp_path / 'e.json'}"])

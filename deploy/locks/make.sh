@@ -22,6 +22,7 @@ done
 compile serve.txt pyproject.toml
 compile test.txt "${cuda[@]}" --extra torch --extra loadtest --group dev pyproject.toml
 compile loadtest.txt --extra loadtest pyproject.toml
+compile peers.txt --extra peers pyproject.toml
 compile build.txt deploy/locks/build.in
 compile model.txt --no-deps deploy/locks/model.in
 compile image.txt deploy/locks/image.in

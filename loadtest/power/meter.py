@@ -8,6 +8,7 @@ whole.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 
@@ -103,23 +104,41 @@ class Meter:
         self._readings: list[Reading] = []
         self._problem: PowerError | None = None
         self._thread: threading.Thread | None = None
+        self._ended = threading.Event()
         self._window = (0.0, 0.0)
 
     def begin(self, start: float, stop: float) -> None:
+        """Start reading at `start`, in the future, until `stop`."""
         self._window = (start, stop)
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
-    def _run(self) -> None:
-        start, stop = self._window
-        due = start
-        try:
-            while True:
-                time.sleep(max(due - time.monotonic(), 0))
+    def begin_now(self) -> None:
+        """Start with a reading made before this returns; `end_now` makes the last one."""
+        first = read_all(self.source)
+        self._readings.append(first)
+        self.begin(first.at_s, math.inf)
+
+    def end_now(self) -> None:
+        """End what `begin_now` began: the window is from the first reading to one made here."""
+        self._ended.set()
+        assert self._thread is not None
+        self._thread.join(self._period_s + 30)
+        if self._problem is None:
+            try:
                 self._readings.append(read_all(self.source))
-                if due >= stop:
+            except PowerError as error:
+                self._problem = error
+        self._window = (self._window[0], self._readings[-1].at_s)
+
+    def _run(self) -> None:
+        due = self._window[0]
+        try:
+            while not self._ended.wait(max(due - time.monotonic(), 0)):
+                self._readings.append(read_all(self.source))
+                if due >= self._window[1]:
                     return
-                due = min(max(due + self._period_s, time.monotonic()), stop)
+                due = min(max(due + self._period_s, time.monotonic()), self._window[1])
         except PowerError as error:
             self._problem = error
 

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 
 from loadtest import units
 from loadtest.compare import Comparison, by_arm
+from loadtest.fleet import Demand
 from loadtest.ratio import FEWEST, Ratio, blocks_needed
 from loadtest.reading import capacity, cores_of, headline_trial, queries_per_dollar, usd_per_million, vcpus_of
 from loadtest.record import Record
 from loadtest.report import charts
+from loadtest.report.fleet_section import fleet_section
 from loadtest.report.machines import machine_section
 from loadtest.report.page import Chart, Figure, Headline, Page, Section, Table
 from loadtest.report.run_page import SIMULATED, foot
@@ -33,7 +35,8 @@ WORDS = {
 }
 
 
-def compare_page(comparison: Comparison, records: Sequence[Record]) -> Page:
+def compare_page(comparison: Comparison, records: Sequence[Record], demand: Demand | None = None) -> Page:
+    """The page of a comparison; with `demand`, also the fleet of each arm."""
     arms = by_arm(records)
     pair = [(name, arms[name][0]) for name in (comparison.baseline, comparison.candidate)]
     first = pair[0][1]
@@ -42,6 +45,8 @@ def compare_page(comparison: Comparison, records: Sequence[Record]) -> Page:
     if not comparison.problems:
         sections += [_arms_section(comparison, arms), _curves_section(pair), _energy_section(comparison)]
         sections.append(_sensitivity_section(comparison, pair))
+        if demand is not None:
+            sections.append(fleet_section([record for _, record in pair], demand))
     sections.append(machine_section(pair))
     return Page(
         title=f"{comparison.candidate} against {comparison.baseline}",

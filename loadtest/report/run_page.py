@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 
 from loadtest import units
+from loadtest.fleet import Demand
+from loadtest.indexing import items_per_joule
 from loadtest.reading import (
     capacity,
     cores_of,
@@ -18,6 +20,9 @@ from loadtest.reading import (
 )
 from loadtest.record import Record
 from loadtest.report import charts
+from loadtest.report.fleet_section import fleet_section
+from loadtest.report.limits import limits_section
+from loadtest.report.locust_section import locust_section
 from loadtest.report.machines import health_table, machine_section, served_table, trial_tables
 from loadtest.report.page import Chart, Figure, Headline, Page, Section, Table
 from loadtest.trial import Trial
@@ -25,7 +30,8 @@ from loadtest.trial import Trial
 SIMULATED = "Simulated. These are queues in virtual time with a planted speed; nothing was measured."
 
 
-def run_page(record: Record) -> Page:
+def run_page(record: Record, demand: Demand | None = None) -> Page:
+    """The page of one record; with `demand`, also the fleet that it would take."""
     title = f"Load test of {record.label.arm}"
     where = record.served.index if record.served else record.kind
     subtitle = f"{where} · {record.created_at} · run {record.id}"
@@ -35,9 +41,12 @@ def run_page(record: Record) -> Page:
     if record.invalid:
         return _invalid_page(record, title, subtitle, banner)
     trial = headline_trial(record)
-    sections = [_load_section(record), _latency_section(trial), _energy_section(record)]
+    sections = [_load_section(record), _latency_section(trial), locust_section(record, trial), _energy_section(record)]
+    sections += [fleet_section([record], demand) if demand else None, _indexing_section(record)]
     sections += [_recall_section(record, trial), _health_section(record, trial)]
     sections += [machine_section([(record.label.arm, record)]), _served_section(record)]
+    if not record.label.simulated:
+        sections.append(limits_section(record))
     return Page(
         title=title,
         subtitle=subtitle,
@@ -132,12 +141,6 @@ def _latency_section(trial: Trial | None) -> Section | None:
         f"At {units.rate(trial.offered_qps)} for {units.seconds(trial.window_s)}. What was not answered "
         f"({units.count(trial.unanswered)} of {units.count(trial.planned)}) counts as slower than everything."
     )
-    if trial.locust is not None:
-        lead += (
-            f" Locust's own statistics of the same requests say p50 {trial.locust.p50_ms:g} ms and p99 "
-            f"{trial.locust.p99_ms:g} ms: "
-            "service time alone, rounded to whole milliseconds below 100 ms, and with the warm-up in it."
-        )
     return Section("Latency", lead, _present(charts.percentiles(trial), table, charts.timeline(trial)))
 
 
@@ -199,9 +202,10 @@ def _health_section(record: Record, trial: Trial | None) -> Section | None:
     parts: list[Table | Chart | str] = [health_table(trial)]
     if record.calibration is not None:
         c = record.calibration
+        processes = f"{c.processes} {'process' if c.processes == 1 else 'processes'}"
         parts.append(
-            f"Against a server that does nothing, the same {c.processes} processes sent "
-            f"{units.rate(c.sustained_qps)} with p99 "
+            f"Against a server that only answers with {units.count(c.answer_bytes)} bytes, the same generator "
+            f"({processes}, {trial.generator.priority} priority) sent {units.rate(c.sustained_qps)} with p99 "
             f"{units.milliseconds(c.p99_ms)} and {units.percent(c.cpu)} of a core."
         )
     return Section("Generator", lead, parts)
@@ -223,18 +227,36 @@ def _invalid_page(record: Record, title: str, subtitle: str, banner: str) -> Pag
     return Page(title, subtitle, banner, Headline("Invalid", sentence, "none", "void"), [], sections, foot([record]))
 
 
-def _indexing_page(record: Record) -> Page:
+def _indexing_table(record: Record) -> Table:
     rows = []
     for step in record.indexing:
         per_dollar = "–"
         if record.price is not None:
             per_dollar = units.digits(step.items / (step.seconds / 3600 * record.price.usd_per_hour))
         cpu = units.digits(step.items / step.cpu_seconds) if step.cpu_seconds else "–"
+        joule = items_per_joule(record, step)
+        per_joule = {
+            "measured": f"{units.digits(joule.mid)} ({joule.domain}, measured)",
+            "modelled": f"{units.digits(joule.low)} to {units.digits(joule.high)} (modelled)",
+            "none": "–",
+        }[joule.evidence]
         rows.append(
             [step.step, units.count(step.items), units.seconds(step.seconds), units.digits(step.items / step.seconds),
-             cpu, per_dollar]
+             cpu, per_dollar, per_joule]
         )  # fmt: skip
-    table = Table(["Step", "Items", "Took", "Items a second", "Items a CPU second", "Items a dollar"], rows)
+    columns = ["Step", "Items", "Took", "Items a second", "Items a CPU second", "Items a dollar", "Items a joule"]
+    return Table(columns, rows)
+
+
+def _indexing_section(record: Record) -> Section | None:
+    if not record.indexing:
+        return None
+    lead = "What making the index cost, from the records its steps left behind. Nightly rebuilds are on the bill too."
+    return Section("Indexing", lead, [_indexing_table(record)])
+
+
+def _indexing_page(record: Record) -> Page:
+    table = _indexing_table(record)
     total = sum(step.seconds for step in record.indexing)
     cost = f" and {units.dollars(total / 3600 * record.price.usd_per_hour)}" if record.price else ""
     headline = Headline("Indexing", f"The steps took {units.seconds(total)}{cost} on this machine.", "measured", "good")

@@ -1,0 +1,147 @@
+"""What was aimed for, and what a run reached: ratios within the run, so that the machine's own speed drops out.
+
+A ratio is of queries a second at the same target of recall, each engine with its cheapest setting for it; of build
+seconds on the same cores; or of bytes. Where the best peer is meant, it is the best of all that reached the recall.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+SPEED, COMPACT = "perwatt", "perwatt-compact"
+SYMQG = ("rabitqlib", "rabitqlib-8bit")
+FAISS_GRAPHS = ("faiss-hnsw16", "faiss-hnsw32")
+
+
+class Reached(NamedTuple):
+    """One target and what it came to; `value` is None where the run did not measure what it is about."""
+
+    name: str
+    target: float
+    at_least: bool  # else at most
+    value: float | None
+    against: str  # the engine it was compared with
+
+    def met(self) -> bool | None:
+        if self.value is None:
+            return None
+        return self.value >= self.target if self.at_least else self.value <= self.target
+
+
+def reached(engines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """All targets that this run can say something about: {"name", "target", "at_least", "value", "against", "met"}."""
+    return [{**one._asdict(), "met": one.met()} for one in _all({each["name"]: each for each in engines})]
+
+
+def qps(engine: dict[str, Any] | None, case: str, recall: str) -> float | None:
+    found = (engine or {}).get("cases", {}).get(case, {}).get("at", {}).get(recall)
+    return None if found is None else float(found["qps"])
+
+
+def _all(known: dict[str, dict[str, Any]]) -> Iterable[Reached]:
+    ours, compact = known.get(SPEED), known.get(COMPACT)
+    peers = [each for each in known.values() if not each["ours"]]
+    cases = sorted({case for each in known.values() for case in each["cases"]}, key=_order)
+    for case in cases:
+        for recall in ("0.95", "0.99"):
+            yield _times(f"speed, {says(case)}, recall {recall}: × best peer", 1.25, ours, peers, case, recall)
+    single = [case for case in cases if case.endswith("_t1")][:1]
+    for case in single:
+        for recall in ("0.95", "0.99"):
+            for names, label in ((FAISS_GRAPHS, "faiss HNSW"), (("hnswlib",), "hnswlib")):
+                others = [known[name] for name in names if name in known]
+                yield _times(f"speed, {says(case)}, recall {recall}: × {label}", 5.0, ours, others, case, recall)
+    yield from _scaling(ours, cases)
+    yield from _memory(known, ours, compact, single)
+    yield from _build(known, ours)
+
+
+def _times(
+    name: str, target: float, ours: dict[str, Any] | None, others: list[dict[str, Any]], case: str, recall: str
+) -> Reached:
+    mine = qps(ours, case, recall)
+    best = max(others, key=lambda each: qps(each, case, recall) or 0.0, default=None)
+    theirs = qps(best, case, recall)
+    value = round(mine / theirs, 2) if mine and theirs else None
+    return Reached(name, target, True, value, best["label"] if best and theirs else "none reached it")
+
+
+def says(case: str) -> str:
+    k, threads = case.split("_t")
+    return f"k = {k[1:]}, {threads} thread{'s' * (threads != '1')}"
+
+
+def _order(case: str) -> tuple[int, int]:
+    k, threads = case.split("_t")
+    return int(k[1:]), int(threads)
+
+
+def _scaling(ours: dict[str, Any] | None, cases: list[str]) -> Iterable[Reached]:
+    for case in cases:
+        k, threads = _order(case)
+        if threads == 1:
+            continue
+        for recall in ("0.95", "0.99"):
+            many, one = qps(ours, case, recall), qps(ours, f"k{k}_t1", recall)
+            value = round(many / one, 2) if many and one else None
+            name = f"speed, k = {k}, recall {recall}: {threads} threads × one"
+            yield Reached(name, 0.95 * threads, True, value, "perwatt, speed")
+
+
+def _memory(
+    known: dict[str, dict[str, Any]],
+    ours: dict[str, Any] | None,
+    compact: dict[str, Any] | None,
+    single: list[str],
+) -> Iterable[Reached]:
+    symqg, hnsw = known.get(SYMQG[0]), known.get(FAISS_GRAPHS[0])
+    yield _share("speed: bytes that searches go through, of SymphonyQG's memory", 0.75, ours, symqg, _read)
+    yield _share("speed: resident after the run, float32 rows included, of SymphonyQG's", 0.75, ours, symqg, _resident)
+    if compact is None:
+        return
+    yield _share("compact: bytes that searches go through, of float32 HNSW's memory", 0.45, compact, hnsw, _read)
+    for case in single:
+        for recall in ("0.95", "0.99"):
+            yield _times(
+                f"compact, {says(case)}, recall {recall}: × faiss HNSW16",
+                2.5,
+                compact,
+                [hnsw] if hnsw else [],
+                case,
+                recall,
+            )
+
+
+def _read(engine: dict[str, Any]) -> float:
+    sizes = engine["bytes_per_vector"]
+    return float(sizes.get("read_by_searches", sizes["private"] + sizes["mapped"]))
+
+
+def _resident(engine: dict[str, Any]) -> float:
+    sizes = engine["bytes_per_vector"]
+    return float(sizes["private"] + sizes["mapped"])
+
+
+def _share(
+    name: str,
+    target: float,
+    ours: dict[str, Any] | None,
+    other: dict[str, Any] | None,
+    size: Callable[[dict[str, Any]], float],
+) -> Reached:
+    value = round(size(ours) / _resident(other), 3) if ours and other and _resident(other) else None
+    return Reached(name, target, False, value, other["label"] if other else "not measured")
+
+
+def _build(known: dict[str, dict[str, Any]], ours: dict[str, Any] | None) -> Iterable[Reached]:
+    for names, label, target in (
+        (("hnswlib",), "hnswlib's", 1.0),
+        (FAISS_GRAPHS, "faiss HNSW's", 1.0),
+        (SYMQG, "SymphonyQG's", 1.5),
+    ):
+        others = [known[name] for name in names if name in known]
+        quickest = min(others, key=lambda each: float(each["build"]["seconds"]), default=None)
+        value = round(ours["build"]["seconds"] / quickest["build"]["seconds"], 2) if ours and quickest else None
+        against = quickest["label"] if quickest else "not measured"
+        yield Reached(f"build: seconds, of {label}", target, False, value, against)

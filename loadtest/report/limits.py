@@ -1,0 +1,52 @@
+"""What one run cannot say, from how it was made. A number without its limits is quoted without them."""
+
+from __future__ import annotations
+
+from loadtest.reading import queries_per_joule
+from loadtest.record import Record
+from loadtest.report.page import Section, Table
+
+
+def limits_section(record: Record) -> Section:
+    """Rows of (what, why, what would help), only those that hold for this run."""
+    rows = [
+        [
+            "Whether another run would give the same",
+            "This is one run. Its interval covers the noise inside it, not the noise between runs or machines.",
+            "Several blocks with a replica of the baseline, then perwatt compare.",
+        ]
+    ]
+    server = record.server
+    if server is not None and server.virtualisation.startswith("virtual"):
+        rows.append([
+            "What the processor can do",
+            f"The machine is {server.virtualisation}: its neighbours take cache, memory bandwidth and time.",
+            "A metal or dedicated machine, or enough blocks to average its luck.",
+        ])  # fmt: skip
+    if record.shared:
+        cores = f"{record.cores_served} of {server.threads} CPUs" if server and record.cores_served else "the same CPUs"
+        rows.append([
+            "What the whole machine can do",
+            f"The load was generated on the machine under test; the service had {cores}. They share its memory.",
+            "A generator on a machine of its own (--url, --server-facts).",
+        ])  # fmt: skip
+    evidence = queries_per_joule(record).evidence
+    if evidence != "measured":
+        why = {
+            "modelled": "No sensor could be read. The joules are an interval of models that disagree with one another.",
+            "none": "No sensor could be read and no model knows this machine, so there are no joules at all.",
+        }[evidence]
+        rows.append(["What a query draws", why, "perwatt power says which sensors there are, and why not the others."])
+    if record.price is None:
+        rows.append([
+            "What a query costs in dollars",
+            "The machine is not in the price table.",
+            "--instance NAME, or a price of your own (--prices FILE).",
+        ])  # fmt: skip
+    if record.objective.recall is None:
+        rows.append([
+            "Whether the answers were right",
+            "No recall was asked for, and a fast wrong answer is not a fast answer.",
+            "--recall 0.95",
+        ])  # fmt: skip
+    return Section("What this run cannot say", "", [Table(["Open", "Because", "What would answer it"], rows)])
