@@ -65,6 +65,10 @@ STEPS: dict[str, Step] = {
 
 BENCHES: dict[str, Step] = {
     "ann": Step("deploy.ann.cli:bench_ann", "Race our engine against every installable peer."),
+    "kernels": Step(
+        "deploy.bench_kernels:bench_kernels",
+        "Time a distance of each SIMD unit beside NumPy, FAISS and NumKong, and against the read bandwidth.",
+    ),
     "encode": Step(
         "embed.cli:bench_encode", "Time text to vector beside ONNX Runtime, OpenVINO and sentence-transformers."
     ),

@@ -1,24 +1,29 @@
-"""How many requests are worked on at once, and until when each is worth answering.
+"""How many requests are worked on at once, how many may wait, and until when each is worth answering.
 
-A request gets a place or waits for one; its deadline runs from the moment its body was read, and
-passing it is a 504 no matter whether the time went into waiting, encoding or searching. An answer
-that comes too late is not sent: the caller has given up on it, and a server that says so is easier
-to reason about than one that sometimes does and sometimes does not.
+A request gets a place or waits for one; its deadline runs from the moment its body was read, and passing it is a 504 no
+matter whether the time went into waiting, encoding or searching. An answer that comes too late is not sent: the caller
+has given up on it, and a server that says so is easier to reason about than one that sometimes does and sometimes does
+not.
 
-The waiting line is bounded by the deadlines alone. Refusing early with 503 when the line is too
-long belongs here.
+The waiting line is bounded twice. By number, so that memory is; and by time: a request that would, at the rate at which
+places have lately come free, get its place only after its deadline is refused at once. Waiting in vain would cost its
+caller the time and everybody behind it the place. Both refusals are 503 with a Retry-After that is the time the line
+needs, because it is not the caller who did something wrong.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from service.problems import Problem
 
 T = TypeVar("T")
+
+SMOOTHING = 0.1  # weight of the newest interval between two places that came free: the last ten or so count
 
 
 class Deadline:
@@ -38,13 +43,30 @@ class Deadline:
         if time.perf_counter() > self.at_s:
             raise self.problem()
 
-    async def limit(self, work: Coroutine[Any, Any, T]) -> T:
-        """Awaits `work`, cancelling it and raising the Problem when the deadline passes first."""
+    async def limit(self, work: Awaitable[T]) -> T:
+        """Awaits `work`, cancelling it and raising the Problem when the deadline passes first.
+
+        It is not `asyncio.timeout`, which needs a task around it: the express lane runs a search by hand until it waits
+        for the first time, and this may be where.
+        """
+        future = asyncio.ensure_future(work)
+        passed = False
+
+        def pass_() -> None:
+            nonlocal passed
+            passed = True
+            future.cancel()
+
+        timer = asyncio.get_running_loop().call_later(max(0.0, self.left_s()), pass_)
         try:
-            async with asyncio.timeout(self.left_s()):
-                return await work
-        except TimeoutError:
-            raise self.problem() from None
+            return await future
+        except asyncio.CancelledError:
+            if passed:
+                raise self.problem() from None
+            future.cancel()
+            raise
+        finally:
+            timer.cancel()
 
     def problem(self) -> Problem:
         return Problem(
@@ -56,17 +78,42 @@ class Deadline:
 
 
 class Admission:
-    """Places for `concurrency` requests; belongs to one event loop."""
+    """Places for `concurrency` requests and a line of `queue`; belongs to one event loop."""
 
-    def __init__(self, concurrency: int) -> None:
+    def __init__(self, concurrency: int, queue: int, count_shed: Callable[[], None]) -> None:
         self.places = asyncio.Semaphore(concurrency)
+        self.queue = queue
         self.working = 0
         self.waiting = 0
+        self._count_shed = count_shed
+        self._interval_s = 0.0  # between two places that came free while somebody waited
+        self._freed_s = 0.0
 
     def place(self, deadline: Deadline) -> Place:
-        """To be held (`async with`) while a request is worked on; raises Problem deadline-exceeded when none comes
-        free in time."""
+        """To be held (`async with`) while a request is worked on; raises Problem overloaded when none will come free in
+        time, and deadline-exceeded when none did."""
         return Place(self, deadline)
+
+    def wait_s(self) -> float:
+        """How long a request that came now would wait."""
+        return (self.waiting + 1) * self._interval_s if self.places.locked() else 0.0
+
+    def overloaded(self, waiting: int) -> Problem:
+        self._count_shed()
+        return Problem(
+            "overloaded",
+            f"{waiting} requests wait for their turn already; ask again later, or ask another server.",
+            headers={"retry-after": str(max(1, math.ceil(self.wait_s())))},
+        )
+
+    def freed(self) -> None:
+        now_s = time.perf_counter()
+        if self.waiting:
+            if self._freed_s:
+                self._interval_s += SMOOTHING * (now_s - self._freed_s - self._interval_s)
+            self._freed_s = now_s
+        else:
+            self._freed_s = 0.0
 
 
 class Place:
@@ -81,15 +128,19 @@ class Place:
     async def __aenter__(self) -> None:
         admission = self._admission
         if admission.places.locked():
+            if admission.waiting >= admission.queue or admission.wait_s() > self._deadline.left_s():
+                raise admission.overloaded(admission.waiting)
             admission.waiting += 1
             try:
                 await self._deadline.limit(admission.places.acquire())
             finally:
                 admission.waiting -= 1
         else:
+            self._deadline.check()  # it may have waited in the lane
             await admission.places.acquire()  # does not wait
         admission.working += 1
 
     async def __aexit__(self, *_: object) -> None:
         self._admission.working -= 1
         self._admission.places.release()
+        self._admission.freed()

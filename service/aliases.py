@@ -81,6 +81,8 @@ async def _switch(request: Request, generation: str, etags: Collection[str] | No
             pointer=pointer,
             generation=current,
         ) from error
+    if running.channel is not None:
+        await running.channel.tell_others(name)
     return described(running, name, loaded)
 
 

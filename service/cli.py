@@ -66,11 +66,32 @@ _url = click.option("--url", help="Ask this server instead of opening the index 
     help="A name by which this server is asked on the loopback, besides localhost.",
 )
 @click.option(
+    "--workers",
+    type=click.IntRange(1, 1024),
+    default=1,
+    show_default=True,
+    help="Processes, one a core; connections are spread evenly.",
+)
+@click.option(
     "--concurrency",
     type=click.IntRange(min=1),
     default=64,
     show_default=True,
     help="Requests worked on at once; more wait until their deadline.",
+)
+@click.option(
+    "--queue",
+    type=click.IntRange(min=1),
+    default=256,
+    show_default=True,
+    help="Requests that may wait; further ones are refused with 503.",
+)
+@click.option(
+    "--connections",
+    type=click.IntRange(min=1),
+    default=20_000,
+    show_default=True,
+    help="Open ones; beyond it the one that was idle longest is closed.",
 )
 @click.option(
     "--timeout",
@@ -106,13 +127,18 @@ def serve(names: tuple[str, ...], **options: Any) -> None:
     native_threads.pin(settings.threads)
     import logging
 
-    from service import server
-    from service.terminal import print_started
-
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("perwatt.service").setLevel(logging.INFO)
     click.echo(f"loading from {settings.root} …")
-    server.run(settings, print_started)
+    if settings.workers > 1:
+        from service.workers import run_workers
+
+        run_workers(settings)
+    else:
+        from service import server
+        from service.terminal import print_started
+
+        server.run(settings, print_started)
 
 
 @click.command()

@@ -9,6 +9,8 @@ own; an unforeseen one is logged with its traceback and the id, and shows the ca
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import logging
 import re
 import secrets
@@ -25,9 +27,20 @@ from service.problems import MEDIA_TYPE, Problem
 
 log = logging.getLogger("perwatt.service")
 
+GONE = 499  # nginx's number for a caller that hung up; it is counted and never sent
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-_TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _NOSNIFF = (b"x-content-type-options", b"nosniff")
+
+
+_process, _numbers = secrets.token_hex(4), itertools.count(secrets.randbits(24))
+
+
+def request_id(given: bytes | None) -> bytes:
+    """The caller's id when it is harmless to log and to send back, else a new one."""
+    if given is not None and _REQUEST_ID.fullmatch(given):
+        return given
+    return b"%b%08x" % (_process.encode(), next(_numbers) & 0xFFFFFFFF)
 
 
 class Envelope:
@@ -43,15 +56,15 @@ class Envelope:
             await self.app(scope, receive, send)
             return
         start_s = time.perf_counter()
-        request_id = b""
+        given = None
         extra = [_NOSNIFF]
         for name, value in scope["headers"]:
-            if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
-                request_id = value
-            elif name == b"traceparent" and _TRACEPARENT.fullmatch(value):
+            if name == b"x-request-id":
+                given = value
+            elif name == b"traceparent" and TRACEPARENT.fullmatch(value):
                 extra.append((name, value))
-        request_id = request_id or secrets.token_hex(8).encode()
-        extra.append((b"x-request-id", request_id))
+        own_id = request_id(given)
+        extra.append((b"x-request-id", own_id))
         status = 0  # 0 while nothing was sent
 
         async def send_with_headers(message: Message) -> None:
@@ -66,12 +79,16 @@ class Envelope:
             scope.setdefault("state", {})["caller"] = caller
             await self.app(scope, receive, send_with_headers)
         except ClientGone:
-            status = 499  # nginx's number for a caller that hung up; it is counted and never sent
+            status = GONE
+        except asyncio.CancelledError:
+            if status:
+                raise
+            status = GONE  # the connection was lost, which cancels; or the server ended, which hangs up
         except Exception as error:
-            problem = as_problem(error, request_id.decode())
+            problem = as_problem(error, own_id.decode())
             if status:  # the answer is under way: all that is left is to cut it off
                 raise
-            await _send_problem(problem, request_id.decode(), send_with_headers)
+            await _send_problem(problem, own_id.decode(), send_with_headers)
         finally:
             endpoint = scope.get("endpoint")
             operation = getattr(endpoint, "__name__", "none")

@@ -20,7 +20,9 @@ from typing import NamedTuple
 from service import keys
 from service.caller import Caller
 from service.errors import KeysError
+from service.filters import of_key
 from service.keys import Key, Secret
+from service.problems import Problem
 from service.quota import Quotas
 
 log = logging.getLogger("perwatt.service")
@@ -80,11 +82,10 @@ class Keyring:
         }
 
     def _caller(self, key: Key) -> Caller:
-        if key.filter is not None:
-            raise KeysError(
-                f"Key {key.name} has a filter, which this version cannot impose; make one without, on an "
-                "index of its own."
-            )
+        try:
+            of_key(key.filter)
+        except Problem as problem:
+            raise KeysError(f"The filter of key {key.name} cannot be imposed: {problem.detail}") from None
         indexes = None if key.indexes is None else frozenset(key.indexes)
         if key.rate_per_s is None:
             return Caller(key.name, key.scope, indexes, key.filter)

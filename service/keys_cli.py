@@ -168,6 +168,13 @@ def _filter(given: str | None) -> dict[str, object] | None:
         raise KeysError(f"--filter is not JSON ({error}); write it like a filter in a search.") from None
     if not isinstance(found, dict):
         raise KeysError(f"--filter is {given}, expected an object like a filter in a search.")
+    from service.filters import of_key
+    from service.problems import Problem
+
+    try:
+        of_key(found)
+    except Problem as problem:
+        raise KeysError(f"--filter is none: {problem.detail}") from None
     return found
 
 

@@ -1,114 +1,208 @@
-"""What Prometheus sees: how many, how long at which stage, and what is being served.
+"""What Prometheus sees: how many, how long at which stage, at what cost, and what is being served.
 
-Counters and histograms are fed by the request path, with their labels bound once, because looking a
-label up costs more than counting. What describes the served generations is read from them at the
-moment of the scrape, so that after a switch no series of the old generation lingers.
+The numbers lie in a slab that all workers share (`slab.py`), a row a worker, so that any of them answers a scrape for
+all. Counting is one addition in a list of numbers; a library that takes a lock and looks labels up would cost a
+search by vector a tenth of its time. The library still writes the text. What describes the served generations is read
+from them at the moment of the scrape, so that after a switch no series of the old generation lingers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from service import energy
+from service.slab import Slab
+
 if TYPE_CHECKING:
-    from service.admission import Admission
     from service.served import Served
 
 STAGES = ("embed", "ann", "payload")
+STATUSES = (0, 200, 304, 400, 401, 403, 404, 405, 408, 410, 412, 413, 415, 422, 429, 431, 499, 500, 503, 504)
+OTHER = "none"  # the operation of a request that reached none
 
-# Fifteen steps of about ×2.2 from 50 µs, less than any search over HTTP takes, to 10 s, the longest
-# default deadline.
-SECONDS = (
-    5e-5,
-    1e-4,
-    2e-4,
-    5e-4,
-    1e-3,
-    2e-3,
-    5e-3,
-    1e-2,
-    2e-2,
-    5e-2,
-    0.1,
-    0.2,
-    0.5,
-    1.0,
-    2.0,
-    5.0,
-    10.0,
-)
+# Steps of about ×2.2 from 50 µs, less than any search over HTTP takes, to 10 s, the longest default deadline.
+SECONDS = (5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 BATCH_SIZES = (1, 2, 4, 8, 16, 32)
 
 
-class Metrics:
-    """One registry an application, so that two in one process do not share numbers."""
+class Count:
+    """One number of a row."""
 
-    def __init__(self) -> None:
+    __slots__ = ("_at", "_row")
+
+    def __init__(self, row: memoryview[float], at: int) -> None:
+        self._row, self._at = row, at
+
+    def inc(self, by: float = 1.0) -> None:
+        self._row[self._at] += by
+
+    def set(self, value: float) -> None:
+        self._row[self._at] = value
+
+
+class Spread:
+    """A histogram: a number a bucket, one for what is beyond them, and the sum."""
+
+    __slots__ = ("_at", "_bounds", "_row", "_sum")
+
+    def __init__(self, row: memoryview[float], at: int, bounds: Sequence[float]) -> None:
+        self._row, self._at, self._bounds, self._sum = row, at, bounds, at + len(bounds) + 1
+
+    def observe(self, value: float) -> None:
+        row = self._row
+        row[self._at + bisect_left(self._bounds, value)] += 1.0
+        row[self._sum] += value
+
+
+class _Layout:
+    """Where each number lies in a row: the same in every worker, because they are laid out from the same table."""
+
+    def __init__(self, operations: Sequence[str]) -> None:
+        self.operations = (*operations, OTHER)
+        self.width = 0
+        self.requests = self._take(len(self.operations) * len(STATUSES))
+        self.latency = self._take(len(self.operations) * _size(SECONDS))
+        self.stages = self._take(len(STAGES) * _size(SECONDS))
+        self.encode_batch = self._take(_size(BATCH_SIZES))
+        names = ("tokens", "vectors_scored", "cpu", "shed", "timed_out", "working", "waiting", "connections", "pid")
+        self.of = {name: self._take(1) for name in names}
+
+    def _take(self, numbers: int) -> int:
+        at = self.width
+        self.width += numbers
+        return at
+
+
+class Metrics:
+    """operations: the names that requests are counted under. slab: what is shared with the other workers,
+    None: alone. worker: which row is ours."""
+
+    def __init__(self, operations: Sequence[str] = (), slab: Slab | None = None, worker: int = 0) -> None:
         self.registry = CollectorRegistry()
-        self._requests = Counter(
-            "perwatt_requests",
-            "Requests answered, by operation and status.",
-            ["operation", "status"],
-            registry=self.registry,
+        self._layout = layout = _Layout(operations)
+        self._slab = Slab(layout.width) if slab is None else slab
+        if self._slab.width < layout.width:
+            raise ValueError(f"a row has {self._slab.width} numbers, {layout.width} are needed")
+        self._row = row = self._slab.row(worker)
+        self._of = {name: at for at, name in enumerate(layout.operations)}
+        self._status = {status: at for at, status in enumerate(STATUSES)}
+        self.embed, self.ann, self.payload = (
+            Spread(row, layout.stages + at * _size(SECONDS), SECONDS) for at in range(len(STAGES))
         )
-        self._latency = Histogram(
-            "perwatt_request_seconds",
-            "From the head of a request to the end of its answer.",
-            ["operation"],
-            buckets=SECONDS,
-            registry=self.registry,
-        )
-        stages = Histogram(
-            "perwatt_stage_seconds",
-            "Time of a query in one stage of the path.",
-            ["stage"],
-            buckets=SECONDS,
-            registry=self.registry,
-        )
-        self.embed, self.ann, self.payload = (stages.labels(stage) for stage in STAGES)
-        self.encode_batch = Histogram(
-            "perwatt_encode_batch_texts",
-            "Texts encoded in one forward pass.",
-            buckets=BATCH_SIZES,
-            registry=self.registry,
-        )
-        self.tokens = Counter("perwatt_tokens", "Tokens of query texts encoded.", registry=self.registry)
-        self.vectors_scored = Counter("perwatt_vectors_scored", "Distances computed.", registry=self.registry)
-        self.cpu = Counter(
-            "perwatt_query_cpu_seconds",
-            "Processor time of encode, search and payload.",
-            registry=self.registry,
-        )
-        self._bound: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
+        self._latency = [
+            Spread(row, layout.latency + at * _size(SECONDS), SECONDS) for at in range(len(layout.operations))
+        ]
+        self.encode_batch = Spread(row, layout.encode_batch, BATCH_SIZES)
+        numbers = {name: Count(row, at) for name, at in layout.of.items()}
+        self.tokens, self.vectors_scored, self.cpu = (numbers[name] for name in ("tokens", "vectors_scored", "cpu"))
+        self.shed, self.timed_out = numbers["shed"], numbers["timed_out"]
+        self._now = {name: numbers[name] for name in ("working", "waiting", "connections")}
+        numbers["pid"].set(os.getpid())
+        self._look: Callable[[], dict[str, int]] = dict
+        self.registry.register(_Counted(self))
 
     def count_request(self, operation: str, status: int, seconds: float) -> None:
-        bound = self._bound.get((operation, status))
-        if bound is None:
-            bound = (
-                self._requests.labels(operation, str(status)),
-                self._latency.labels(operation),
-            )
-            self._bound[operation, status] = bound
-        bound[0].inc()
-        bound[1].observe(seconds)
+        at = self._of.get(operation)
+        if at is None:
+            at = self._of[OTHER]
+        self._row[self._layout.requests + at * len(STATUSES) + self._status.get(status, 0)] += 1.0
+        self._latency[at].observe(seconds)
 
-    def watch(self, served: Served, admission: Admission, kernels: dict[str, object]) -> None:
-        self.registry.register(_Now(served, admission, kernels))
+    def watch(self, served: Served, kernels: dict[str, object]) -> None:
+        self.registry.register(_Served(served, kernels))
+
+    def look_with(self, look: Callable[[], dict[str, int]]) -> None:
+        """What is going on now, under the names working, waiting and connections."""
+        self._look = look
+
+    def note(self) -> None:
+        """Writes what is going on now into our row, for whoever is asked. Once a second, and at a scrape."""
+        for name, value in self._look().items():
+            self._now[name].set(value)
 
     def text(self) -> bytes:
+        self.note()
         return generate_latest(self.registry)
 
+    def families(self) -> Iterable[Metric]:
+        layout, sums = self._layout, self._slab.sums()
+        requests = CounterMetricFamily(
+            "perwatt_requests", "Requests answered, by operation and status.", labels=["operation", "status"]
+        )
+        latency = HistogramMetricFamily(
+            "perwatt_request_seconds", "From the head of a request to the end of its answer.", labels=["operation"]
+        )
+        for at, operation in enumerate(layout.operations):
+            for place, status in enumerate(STATUSES):
+                number = sums[layout.requests + at * len(STATUSES) + place]
+                if number:
+                    requests.add_metric([operation, str(status)], number)
+            _add(latency, [operation], sums, layout.latency + at * _size(SECONDS), SECONDS)
+        stages = HistogramMetricFamily(
+            "perwatt_stage_seconds", "Time of a query in one stage of the path.", labels=["stage"]
+        )
+        for at, stage in enumerate(STAGES):
+            _add(stages, [stage], sums, layout.stages + at * _size(SECONDS), SECONDS)
+        batches = HistogramMetricFamily("perwatt_encode_batch_texts", "Texts encoded in one forward pass.")
+        _add(batches, [], sums, layout.encode_batch, BATCH_SIZES)
+        yield from (requests, latency, stages, batches)
+        for name, key, text in (
+            ("perwatt_tokens", "tokens", "Tokens of query texts encoded."),
+            ("perwatt_vectors_scored", "vectors_scored", "Distances computed."),
+            ("perwatt_query_cpu_seconds", "cpu", "Processor time of encode, search and payload."),
+            ("perwatt_shed", "shed", "Requests refused because the waiting line was full or too long."),
+            ("perwatt_connections_timed_out", "timed_out", "Connections closed because a caller was too slow."),
+        ):
+            yield _counter(name, text, sums[layout.of[key]])
+        for name, key, text in (
+            ("perwatt_requests_working", "working", "Requests that hold a place now."),
+            ("perwatt_requests_waiting", "waiting", "Requests that wait for their turn."),
+            ("perwatt_connections", "connections", "Open connections."),
+        ):
+            yield _gauge(name, text, sums[layout.of[key]])
+        pids = [int(self._slab.row(worker)[layout.of["pid"]]) for worker in range(self._slab.workers)]
+        yield _gauge(
+            "perwatt_workers", "Worker processes that are alive.", sum(_cpu_s(pid) is not None for pid in pids)
+        )
+        cpu = CounterMetricFamily(
+            "perwatt_process_cpu_seconds", "Processor time of a worker process since it started.", labels=["worker"]
+        )
+        for worker, pid in enumerate(pids):
+            seconds = _cpu_s(pid)
+            if seconds is not None:
+                cpu.add_metric([str(worker)], seconds)
+        yield cpu
+        joules = CounterMetricFamily(
+            "perwatt_machine_joules",
+            "Energy counters of the processor packages, of the whole machine; absent where no sensor can be read.",
+            labels=["zone"],
+        )
+        for zone, energy_j in energy.read():
+            joules.add_metric([zone], energy_j)
+        yield joules
 
-class _Now(Collector):
-    """What is loaded, and how much is being worked on, at the moment of the scrape."""
 
-    def __init__(self, served: Served, admission: Admission, kernels: dict[str, object]) -> None:
+class _Counted(Collector):
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterable[Metric]:
+        return self._metrics.families()
+
+
+class _Served(Collector):
+    """What is loaded at the moment of the scrape."""
+
+    def __init__(self, served: Served, kernels: dict[str, object]) -> None:
         self._served = served
-        self._admission = admission
         self._kernels = kernels
 
     def collect(self) -> Iterable[Metric]:
@@ -138,9 +232,42 @@ class _Now(Collector):
                     value = getattr(measured, bound)
                     recall.add_metric([name, str(measured.k), bound], value)
             refused.add_metric([name], name in self._served.failures)
-        working = GaugeMetricFamily("perwatt_requests_working", "Requests that hold a place now.")
-        working.add_metric([], self._admission.working)
-        waiting = GaugeMetricFamily("perwatt_requests_waiting", "Requests that wait for a place.")
-        waiting.add_metric([], self._admission.waiting)
         kernel.add_metric([str(self._kernels["arch"]), str(self._kernels["isa"])], 1)
-        return (info, vectors, recall, refused, working, waiting, kernel)
+        return (info, vectors, recall, refused, kernel)
+
+
+def _size(bounds: Sequence[float]) -> int:
+    return len(bounds) + 2  # what is beyond them, and the sum
+
+
+def _add(
+    family: HistogramMetricFamily, labels: list[str], sums: Sequence[float], at: int, bounds: Sequence[float]
+) -> None:
+    buckets: list[tuple[str, float]] = []
+    total = 0.0
+    for place, bound in enumerate((*bounds, float("inf"))):
+        total += sums[at + place]
+        buckets.append(("+Inf" if bound == float("inf") else repr(float(bound)), total))
+    if total or not labels:
+        family.add_metric(labels, buckets=buckets, sum_value=sums[at + len(bounds) + 1])
+
+
+def _counter(name: str, text: str, value: float) -> Metric:
+    family = CounterMetricFamily(name, text)
+    family.add_metric([], value)
+    return family
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    family = GaugeMetricFamily(name, text)
+    family.add_metric([], value)
+    return family
+
+
+def _cpu_s(pid: int) -> float | None:
+    """Processor time of a process, user and system; None when it is not there, or not to be seen."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

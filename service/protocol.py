@@ -1,28 +1,269 @@
-"""The HTTP protocol of uvicorn with one change: bytes that are no HTTP request are answered with a problem object too.
+"""The HTTP protocol of uvicorn, hardened and shortened.
 
-Here, below the application, is also the place for limits on how slowly a head or a body may arrive.
+**Time.** uvicorn waits for ever for the rest of a head or a body, so that a few bytes a minute hold a connection for as
+long as its owner likes (slowloris). Here a head has `HEAD_S` from its first byte, a body `BODY_S` and then a least
+rate, an answer must keep being taken, and a connection that asks nothing is closed. No timer runs for any of it: a
+`Watch` looks at all connections once a second, which costs less than starting and cancelling a timer a request, and
+makes ten thousand idle connections cost a few milliseconds a second.
+
+**Number.** Beyond `connections` the one that has been idle longest is closed to make room, as nginx does: whoever fills
+the table with idle connections loses them, and not the others.
+
+**Speed.** A plain search goes to the express lane (`lane.py`) as soon as its body is complete.
+
+Bytes that are no HTTP request, and requests that came too slowly, are answered with a problem object like everything
+else.
 """
 
 from __future__ import annotations
 
+import asyncio
 import secrets
+import time
+from collections.abc import Callable
+from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.server import ServerState
 
+from service.lane import Express, Lane
 from service.problems import MEDIA_TYPE, Problem
+
+HEAD_S = 10.0
+HEAD_BYTES = 32 << 10
+BODY_S = 10.0
+BODY_BYTES_PER_S = 16 << 10  # after BODY_S, on average since the head: slower than any line that is in use
+IDLE_S = 75.0  # above the 60 s after which common load balancers drop an idle connection, so that they do it first
+READER_S = 20.0  # without a byte of an answer being taken
+SWEEP_S = 1.0
+
+
+class Watch:
+    """Looks at every connection once a second; belongs to one event loop."""
+
+    def __init__(
+        self, connections: int, timed_out: Callable[[], None], closed: Callable[[], None] | None = None
+    ) -> None:
+        """connections: how many may be open. timed_out: called for every one that was too slow; closed: for every one
+        that ends."""
+        self.bound = connections
+        self.timed_out = timed_out
+        self.closed = closed
+        self.open: dict[Protocol, None] = {}  # in the order in which they were opened
+
+    def start(self) -> None:
+        asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
+
+    def make_room(self) -> None:
+        """Closes the connection that has been idle longest, when there are too many."""
+        if len(self.open) <= self.bound:
+            return
+        idle = min((one for one in self.open if one.idle), key=lambda one: one.since_s, default=None)
+        if idle is not None:
+            idle.transport.abort()
+
+    def _sweep(self) -> None:
+        now_s = time.monotonic()
+        for connection in list(self.open):
+            connection.look(now_s)
+        self.start()
 
 
 class Protocol(HttpToolsProtocol):
+    """`lane` and `watch` are set by a subclass that belongs to one server (`protocol_of`)."""
+
+    lane: Lane
+    watch: Watch
+    cycle: Any  # None, uvicorn's cycle of a request, or a request in the lane
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self.since_s = 0.0  # when the present state began
+        self.receiving = ""  # "head", "body", or nothing
+        self.received = 0  # bytes of it
+        self._unsent = 0  # bytes of answers that were not taken when we last looked
+        self._stuck_s = 0.0  # since when that has not become less
+        self._task: asyncio.Task[None] | None = None
+        self._prefix: tuple[object, dict[int, bytes]] = (None, {})
+
+    # --- a connection -----------------------------------------------------------------------------------------------
+
+    @property
+    def idle(self) -> bool:
+        return not self.receiving and (self.cycle is None or self.cycle.response_complete)
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.since_s = time.monotonic()
+        self.watch.open[self] = None
+        self.watch.make_room()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.watch.open.pop(self, None)
+        if self.watch.closed is not None:
+            self.watch.closed()
+        unanswered = self.cycle is not None and not self.cycle.response_complete
+        super().connection_lost(exc)
+        if unanswered and self._task is not None:
+            self._task.cancel()  # nobody waits for the answer any more
+
+    def look(self, now_s: float) -> None:
+        """Once a second: is this connection still worth keeping?"""
+        unsent = self.transport.get_write_buffer_size()
+        if not unsent or unsent < self._unsent:
+            self._stuck_s = now_s
+        elif now_s - self._stuck_s > READER_S:
+            self._drop()
+            return
+        self._unsent = unsent
+        spent_s = now_s - self.since_s
+        if self.receiving == "head":
+            if spent_s > HEAD_S:
+                self._too_slow("head")
+        elif self.receiving == "body":
+            if not self.flow.read_paused and spent_s > BODY_S + self.received / BODY_BYTES_PER_S:
+                self._too_slow("body")
+        elif self.idle and not unsent and spent_s > (HEAD_S if self.cycle is None else IDLE_S):  # never asked; idle
+            self.transport.close()
+
+    def _too_slow(self, what: str) -> None:
+        detail = f"The {what} of the request did not arrive in time; send it at once, or on a better line."
+        if self.cycle is None or self.cycle.response_complete or not getattr(self.cycle, "response_started", False):
+            self.watch.timed_out()
+            self._answer_and_close(
+                Problem("deadline-exceeded", detail, status=408, title="The request came too slowly")
+            )
+        else:
+            self._drop()
+
+    def _drop(self) -> None:
+        self.watch.timed_out()
+        self.transport.abort()
+
+    # --- a request --------------------------------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        if not self.receiving:
+            self.receiving, self.received, self.since_s = "head", 0, time.monotonic()
+        self.received += len(data)
+        super().data_received(data)
+        if self.receiving == "head" and self.received > HEAD_BYTES and not self.transport.is_closing():
+            self._head_too_large()
+
+    def on_message_begin(self) -> None:
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
+        if not self.receiving:  # the next of several in one piece
+            self.receiving, self.received, self.since_s = "head", 0, time.monotonic()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        self.receiving, self.received, self.since_s = "body", 0, time.monotonic()
+        if sum(len(name) + len(value) for name, value in self.headers) + len(self.url) > HEAD_BYTES:
+            self._head_too_large()
+            return
+        parser = self.parser
+        pending = self.cycle is not None and not self.cycle.response_complete
+        if not pending and parser.get_method() == b"POST" and parser.get_http_version() == "1.1":
+            express = self.lane.candidate(self, self.url, parser.should_keep_alive())
+            if express is not None:
+                self.cycle = express
+                return
+        headers, url = self.headers, self.url
+        super().on_message_begin()  # makes the scope, which the lane does without
+        self.headers.extend(headers)
+        self.url = url
+        self.expect_100_continue = any(
+            name == b"expect" and value.lower() == b"100-continue" for name, value in headers
+        )
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        if isinstance(self.cycle, Express):
+            if not self.cycle.response_complete:
+                self.cycle.body.append(body)
+        elif not self.transport.is_closing():
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self.receiving, self.since_s = "", time.monotonic()
+        if isinstance(self.cycle, Express):
+            if not self.cycle.response_complete and not self.transport.is_closing():
+                self.lane.enter(self.cycle)
+        elif self.cycle is not None:
+            super().on_message_complete()
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        self._task = task = self.loop.create_task(cycle.run_asgi(app))
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
+
+    # --- an answer --------------------------------------------------------------------------------------------------
+
+    def send_express(self, status: int, head: bytes, content: bytes, keep_alive: bool) -> None:
+        """head: header lines from the first to the empty one, but those that all answers have."""
+        if self.transport.is_closing():
+            return
+        defaults = self.server_state.default_headers
+        if self._prefix[0] is not defaults:
+            self._prefix = (defaults, {})
+        prefix = self._prefix[1].get(status)
+        if prefix is None:
+            lines = b"".join(b"%b: %b\r\n" % header for header in defaults)
+            prefix = self._prefix[1][status] = STATUS_LINE[status] + lines
+        self.transport.write(prefix + head + content)
+        if not keep_alive:
+            self.transport.close()
+        self.on_response_complete()
+
+    def on_response_complete(self) -> None:
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        if not self.receiving:
+            self.since_s = time.monotonic()
+        if not self.flow.write_paused:  # else `resume_writing`: who does not take answers need not ask more
+            self.flow.resume_reading()
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self.idle:
+            self.flow.resume_reading()
+
     def send_400_response(self, msg: str) -> None:
+        self._answer_and_close(
+            Problem("invalid-value", "These bytes are not an HTTP request.", status=400, title="Not HTTP")
+        )
+
+    def _head_too_large(self) -> None:
+        detail = f"The head of a request may have {HEAD_BYTES:,} bytes; this one has more."
+        self._answer_and_close(Problem("invalid-value", detail, status=431, title="The head is too large"))
+
+    def _answer_and_close(self, problem: Problem) -> None:
         request_id = secrets.token_hex(8)
-        problem = Problem("invalid-value", "These bytes are not an HTTP request.", status=400, title="Not HTTP")
         body = problem.body(request_id)
         head = (
-            "HTTP/1.1 400 Bad Request\r\n"
             f"content-type: {MEDIA_TYPE}\r\n"
             f"content-length: {len(body)}\r\n"
             f"x-request-id: {request_id}\r\n"
             "connection: close\r\n\r\n"
         )
-        self.transport.write(head.encode() + body)
+        self.transport.write(STATUS_LINE[problem.status] + head.encode() + body)
         self.transport.close()
+
+
+def protocol_of(lane: Lane, watch: Watch) -> type[Protocol]:
+    return type("Protocol", (Protocol,), {"lane": lane, "watch": watch})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from starlette.requests import Request
@@ -16,11 +16,16 @@ from service.settings import Settings
 
 if TYPE_CHECKING:
     from embed import Encoder
+    from service.channel import Channel
+    from service.lane import Lane
+    from service.protocol import Watch
+    from service.supervisor import Shared
 
 
 @dataclass
 class Running:
-    """encoder and batcher are None when every served generation was built from bare vectors."""
+    """encoder and batcher are None when every served generation was built from bare vectors; shared and channel
+    when there is one process."""
 
     settings: Settings
     served: Served
@@ -30,6 +35,10 @@ class Running:
     metrics: Metrics
     gate: Gate
     isa: str  # the SIMD unit in use
+    shared: Shared | None = None  # with the other workers
+    lane: Lane = field(init=False)
+    watch: Watch = field(init=False)
+    channel: Channel | None = None
     draining: bool = False
 
     def close(self) -> None:

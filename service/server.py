@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import resource
 import signal
 import socket
 import time
@@ -27,27 +28,30 @@ from index import Root, kernels
 from service.admission import Admission
 from service.app import create_app
 from service.batcher import Batcher
+from service.channel import Channel
 from service.errors import SettingsError
 from service.gate import Gate
 from service.keyring import Keyring
+from service.lane import Lane
+from service.listening import address_of, bind
 from service.loading import encoder_for
 from service.metrics import Metrics
-from service.protocol import Protocol
+from service.protocol import IDLE_S, Watch, protocol_of
 from service.quota import Quotas
-from service.routes import accesses
+from service.routes import OPERATIONS, accesses
 from service.running import Running
 from service.served import Served
 from service.settings import Settings, is_loopback
+from service.supervisor import Shared
 
 log = logging.getLogger("perwatt.service")
 
-KEYS_TICKS = 10  # of a tenth of a second between two looks at the file of keys
-KEEP_ALIVE_S = 75  # above the 60 s after which common load balancers drop an idle connection, so that they do it first
+SECOND_TICKS = 10  # of uvicorn's clock, which ticks every tenth of a second
 
 
-def load(settings: Settings) -> Running:
+def load(settings: Settings, shared: Shared | None = None) -> Running:
     """Everything the service needs, loaded and checked; raises ServiceError, or EmbedError for the
-    model."""
+    model. shared: with the other workers."""
     root = Root(settings.root)
     names = settings.names or tuple(root.names())
     if not names:
@@ -63,48 +67,74 @@ def load(settings: Settings) -> Running:
     encoder = encoder_for(settings, root, names)
     served = Served(root, names, encoder, settings.threads)
     served.load_all()
-    metrics = Metrics()
+    names_of_operations = [operation.name for operation in OPERATIONS]
+    if shared is None:
+        metrics = Metrics(names_of_operations)
+    else:
+        metrics = Metrics(names_of_operations, shared.metrics, shared.worker)
     machine = kernels.info()
-    admission = Admission(settings.concurrency)
-    metrics.watch(served, admission, machine)
+    admission = Admission(settings.concurrency, settings.queue, metrics.shed.inc)
+    metrics.watch(served, machine)
     batcher = None if encoder is None else Batcher(encoder, metrics.encode_batch.observe, settings.threads)
-    return Running(settings, served, encoder, batcher, admission, metrics, gate_of(settings), str(machine["isa"]))
+    gate = gate_of(settings, Quotas() if shared is None else shared.quotas)
+    running = Running(settings, served, encoder, batcher, admission, metrics, gate, str(machine["isa"]), shared)
+    running.lane = lane = Lane(running, settings.queue)
+    running.watch = watch = Watch(
+        settings.connections, metrics.timed_out.inc, None if shared is None else shared.closed
+    )
+    metrics.look_with(
+        lambda: {
+            "working": admission.working,
+            "waiting": admission.waiting + lane.waiting,
+            "connections": len(watch.open),
+        }
+    )
+    return running
 
 
-def gate_of(settings: Settings) -> Gate:
+def gate_of(settings: Settings, quotas: Quotas) -> Gate:
     """Raises KeysError when there is a file of keys and it cannot be used."""
-    keyring = None if settings.keys is None else Keyring(settings.keys, Quotas())
+    keyring = None if settings.keys is None else Keyring(settings.keys, quotas)
     guarded = keyring is None and is_loopback(settings.host)
     return Gate(accesses(), keyring, frozenset(settings.allow_hosts) if guarded else None)
 
 
 def run(settings: Settings, started: Callable[[Running, str], None]) -> None:
-    """Serves until a signal ends it. `started` is told the address once requests are answered
+    """Serves until a signal ends it, in this process. `started` is told the address once requests are answered
     there."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to reload
     with bind(settings.host, settings.port) as listening:
         running = load(settings)
-        gc.collect()
-        gc.freeze()  # what is loaded now lives to the end: the collector need not look at it again
-        host = f"[{settings.host}]" if ":" in settings.host else settings.host
-        address = f"http://{host}:{listening.getsockname()[1]}"
-        server = _Server(running, lambda: started(running, address))
-        server.run(sockets=[listening])
+        address = address_of(settings, listening)
+        serve(running, listening, lambda: started(running, address))
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """A bound socket that does not listen yet; port 0 takes a free one."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind((host, port))
-    except OSError as error:
-        listening.close()
-        raise SettingsError(
-            f"Cannot listen on {host} port {port} ({error.strerror}); choose another with --host and --port."
-        ) from None
-    return listening
+def work(settings: Settings, shared: Shared, describe: Callable[[Running], str]) -> None:
+    """Serves what comes down the channel, until a signal or the end of the parent. `describe`: what to say when
+    ready."""
+    running = load(settings, shared)
+
+    def started() -> None:
+        if running.channel is not None:
+            running.channel.ready(describe(running))
+
+    serve(running, None, started)
+
+
+def serve(running: Running, listening: socket.socket | None, started: Callable[[], None]) -> None:
+    gc.collect()
+    gc.freeze()  # what is loaded now lives to the end: the collector need not look at it again
+    _many_connections(running.settings.connections)
+    _Server(running, started).run(sockets=[] if listening is None else [listening])
+
+
+def _many_connections(connections: int) -> None:
+    """As many open files as so many connections need, as far as we are allowed."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + 512
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, allowed), hard))
 
 
 class _Server(uvicorn.Server):
@@ -113,18 +143,19 @@ class _Server(uvicorn.Server):
 
     def __init__(self, running: Running, started: Callable[[], None]) -> None:
         settings = running.settings
+        self._make = protocol_of(running.lane, running.watch)
         super().__init__(
             uvicorn.Config(
                 create_app(running),
                 loop="uvloop",
-                http=Protocol,
+                http=self._make,
                 ws="none",
                 lifespan="on",
                 log_config=None,
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,
-                timeout_keep_alive=KEEP_ALIVE_S,
+                timeout_keep_alive=round(IDLE_S),
                 timeout_graceful_shutdown=max(1, round(settings.grace_s)),
             )
         )
@@ -135,6 +166,12 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        running = self._running
+        running.watch.start()
+        if running.shared is not None:
+            running.channel = Channel(
+                running.shared.channel, self._protocol, running.shared.closed, running.served.reload, self._orphaned
+            )
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
         self._say_started()
 
@@ -149,12 +186,20 @@ class _Server(uvicorn.Server):
             self.should_exit = True
 
     async def on_tick(self, counter: int) -> bool:
-        keyring = self._running.gate.keyring
-        if keyring is not None and counter % KEYS_TICKS == 0:
-            keyring.follow()
+        if counter % SECOND_TICKS == 0:
+            self._running.metrics.note()
+            if self._running.gate.keyring is not None:
+                self._running.gate.keyring.follow()
         if self._drained_at_s is not None and time.monotonic() >= self._drained_at_s:
             self.should_exit = True
         return await super().on_tick(counter)
+
+    def _protocol(self) -> asyncio.Protocol:
+        return self._make(self.config, self.server_state, self.lifespan.state)
+
+    def _orphaned(self) -> None:
+        log.warning("the parent process is gone: finishing what is in flight")
+        self.should_exit = True
 
     def _reload(self) -> None:
         log.info("SIGHUP: following the aliases on disk")

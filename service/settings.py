@@ -17,10 +17,11 @@ class Settings:
 
     model, precision: handed to `embed.load_encoder`; None takes what the served generations were
     made with. threads: native threads of the encoder and of a search. insecure: bind to a public
-    address without keys. concurrency: requests worked on at once; more wait for their turn until
-    their deadline. timeout_s: deadline of a request that names none. drain_s: how long after
-    SIGTERM requests are still accepted while `/readyz` says 503, so that a load balancer can look
-    away first. grace_s: how long requests may take to finish then.
+    address without keys. concurrency: requests worked on at once; queue: how many more may
+    wait for their turn, until their deadline; beyond it they are refused with 503. connections: open ones of a worker.
+    workers: processes that answer, each with a core's worth of threads. timeout_s: deadline of a request that names
+    none. drain_s: how long after SIGTERM requests are still accepted while `/readyz` says 503, so that a load
+    balancer can look away first. grace_s: how long requests may take to finish then.
     """
 
     root: Path = DEFAULT_ROOT
@@ -34,6 +35,9 @@ class Settings:
     keys: Path | None = None
     allow_hosts: tuple[str, ...] = ()
     concurrency: int = 64
+    queue: int = 256
+    connections: int = 20_000
+    workers: int = 1
     timeout_s: float = 10.0
     drain_s: float = 2.0
     grace_s: float = 20.0

@@ -79,6 +79,13 @@ def json_of_report(generation: str, report: Report) -> str:
 
 def print_started(running: Running, address: str) -> None:
     """What a person wants to know when the server is up, the address last, where the eye is."""
+    click.echo(describe(running))
+    click.echo(f"\nperwatt is serving on {click.style(address, bold=True)}   (Ctrl-C ends it)")
+
+
+def describe(running: Running) -> str:
+    """What is served, with which model, by which kernels."""
+    lines: list[str] = []
     for name, loaded in running.served.all().items():
         recall = loaded.recall
         measured = "recall unknown"
@@ -86,14 +93,14 @@ def print_started(running: Running, address: str) -> None:
             measured = "exact"
         elif recall is not None:
             measured = f"recall@{recall.k} {recall.value:.3f} ({recall.low:.3f} to {recall.high:.3f})"
-        click.echo(f"  {name:<16} {loaded.count:>11,} × {loaded.dim}   {measured}   {loaded.id}")
+        lines.append(f"  {name:<16} {loaded.count:>11,} × {loaded.dim}   {measured}   {loaded.id}")
     if running.encoder is not None:
         fingerprint = running.encoder.fingerprint
-        click.echo(f"  model            {fingerprint.name}, {fingerprint.precision}")
+        lines.append(f"  model            {fingerprint.name}, {fingerprint.precision}")
     else:
-        click.echo("  model            none: these indexes are searched by vector or id")
-    click.echo(f"  kernels          {running.isa}")
-    click.echo(f"\nperwatt is serving on {click.style(address, bold=True)}   (Ctrl-C ends it)")
+        lines.append("  model            none: these indexes are searched by vector or id")
+    lines.append(f"  kernels          {running.isa}")
+    return "\n".join(lines)
 
 
 def _clean(text: str) -> str:

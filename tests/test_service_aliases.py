@@ -198,8 +198,9 @@ def test_the_other_precision_is_another_model(own_root: Path, tmp_path: Path) ->
     assert "(fp32, sha256:" in caught.value.log
 
 
-def test_switches_under_load_lose_no_request_and_mix_no_answer(
-    own_root: Path, tmp_path: Path, fp32_encoder: Any
+@pytest.mark.parametrize("workers", [1, 2])
+def test_fifty_switches_under_load_lose_no_request_and_mix_no_answer(
+    own_root: Path, tmp_path: Path, fp32_encoder: Any, workers: int
 ) -> None:
     first = Root(own_root).alias("docs").generation
     second = build_docs(own_root, fp32_encoder, drop=2, switch=False).name
@@ -220,11 +221,11 @@ def test_switches_under_load_lose_no_request_and_mix_no_answer(
                 answered.append(content["generation"])
         return answered
 
-    with serving(own_root, tmp_path) as server, ThreadPoolExecutor(6) as pool:
+    with serving(own_root, tmp_path, "--workers", str(workers)) as server, ThreadPoolExecutor(6) as pool:
         asking = [pool.submit(ask, server, query) for query in queries * 2]
         try:
             with server.client() as client:
-                for round_ in range(12):
+                for round_ in range(50):
                     generation = (second, first)[round_ % 2]
                     answer = (
                         put(client, generation) if round_ % 3 else client.put(ALIAS, json={"generation": generation})

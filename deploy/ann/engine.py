@@ -69,3 +69,4 @@ class Entry(NamedTuple):
     ours: bool = False
     metrics: Sequence[Metric] = ("cosine", "ip", "l2")
     parallel: bool = True  # can answer a batch on several threads
+    built_as: str = ""  # an earlier entry whose folder it opens, in another way; default its own

@@ -31,6 +31,7 @@ ENGINES: tuple[Entry, ...] = (
         {},
         "vertex blocks, mapped and shared by all processes",
         ours=True,
+        built_as="perwatt",
     ),
     Entry(
         "perwatt-ivf",

@@ -131,7 +131,10 @@ class _Run:
             return self._fail(entry, f"it has no {self._load.metric} for vectors like these")
         if installed(entry.package) is None:
             return self._fail(entry, f"{entry.package} is not installed (pip install 'perwatt[peers]')")
-        folder = self._scratch / entry.name
+        if entry.built_as in self._builds:
+            self._builds[entry.name] = self._builds[entry.built_as]
+            return True
+        folder = self._scratch / (entry.built_as or entry.name)
         folder.mkdir()
         order = {"vectors": str(self._scratch / "vectors.npy"), "metric": self._load.metric, "folder": str(folder)}
         try:
@@ -159,7 +162,7 @@ class _Run:
             self._memory[entry.name] = process.ask(
                 "load",
                 BUILD_SECONDS,
-                folder=str(self._scratch / entry.name),
+                folder=str(self._scratch / (entry.built_as or entry.name)),
                 rows=rows,
                 dim=dim,
                 metric=self._load.metric,

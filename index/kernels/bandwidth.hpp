@@ -6,8 +6,11 @@
 
 namespace perwatt {
 
-// Adds up the 64-bit words of `bytes` (a multiple of 4,096 a stream), reading `streams` parts of it in lockstep, in
-// the widest loads that this processor has. The sum is returned so that the loads happen.
+// A stream must be a multiple of this long: eight of the widest loads.
+constexpr size_t kReadBytes = 512;
+
+// Adds up the 64-bit words of `bytes`, reading 1, 2 or 4 parts of it in lockstep, in the widest loads that this
+// processor has. The sum (modulo 2^64) is returned so that the loads happen.
 uint64_t read_sum(const uint8_t* bytes, size_t size, size_t streams);
 
 }  // namespace perwatt

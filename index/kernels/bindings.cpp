@@ -3,6 +3,7 @@
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/vector.h>
 
+#include "bandwidth.hpp"
 #include "graph_object.hpp"
 #include "python_arrays.hpp"
 
@@ -54,6 +55,15 @@ NB_MODULE(_native, m) {
   m.def("active", [] { return std::string(active()->name); });
   m.def("use", [](const std::string& name) { return use(name); }, "name"_a);
 
+  m.def("read_sum",
+        [](Vector<const uint8_t> bytes, size_t streams) {
+          require(bytes.shape(0) < 2 || bytes.stride(0) == 1, "bytes must be contiguous");
+          require(streams == 1 || streams == 2 || streams == 4, "streams must be 1, 2 or 4");
+          require(bytes.shape(0) % (streams * kReadBytes) == 0, "bytes must be whole steps of every stream");
+          nb::gil_scoped_release unlocked;
+          return read_sum(bytes.data(), bytes.shape(0), streams);
+        },
+        "bytes"_a.noconvert(), "streams"_a);
   m.def("dot_i8",
         [](Vector<const int8_t> query, Matrix<const int8_t> rows, Vector<int32_t> out, nb::object at,
            const std::string& unit) {
