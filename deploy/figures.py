@@ -86,8 +86,11 @@ def encode() -> str:
 
     measured = kept("encode")
     figures = measured["figures"]
-    cases, ratio, cold = figures["cases"], figures["ratios"], figures["cold_start"]
+    cases, ratio, cold = figures["cases"], figures["ratios"], figures.get("cold_start")
     cosines, documents = figures["mean_cosine_to_fp32"], cases["documents"]
+    first = ""
+    if cold:
+        first = f"A fresh process has the vector of its first query after {cold['perwatt']['process_s']:.2f} s. "
     rows: list[list[object]] = []
     for name in sorted(documents, key=lambda name: float(documents[name]["ms_per_call"])):
         label = f"**{LABELS[name]}**" if name == "perwatt_int8" else LABELS[name]
@@ -100,9 +103,8 @@ def encode() -> str:
         f"{figures['model']}; queries of 8 tokens on one core, the rest on {figures['cores']}, tokenising included. "
         f"Against the faster int8 of ONNX Runtime: {ratio['query1_vs_ort_int8']:.1f} × on one query, "
         f"{ratio['query8_vs_ort_int8']:.1f} × on 32 at once, {ratio['documents_vs_ort_int8']:.1f} × on documents, at "
-        f"{documents['perwatt_int8']['share_of_int8_peak']:.0%} of the int8 peak of {figures['unit']}. A fresh process "
-        f"has the vector of its first query after {cold['perwatt']['process_s']:.2f} s. `perwatt bench encode` "
-        f"measures it anywhere, on every unit of the processor. {conditions(measured)}"
+        f"{documents['perwatt_int8']['share_of_int8_peak']:.0%} of the int8 peak of {figures['unit']}. {first}"
+        f"`perwatt bench encode` measures it anywhere, on every unit of the processor. {conditions(measured)}"
     )
 
 

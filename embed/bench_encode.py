@@ -21,6 +21,7 @@ fresh process takes until it holds the vector of a first query, when models are 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import statistics
 import subprocess
@@ -99,6 +100,11 @@ Encode = Callable[[list[str]], Any]
 
 def measure(model: str | Path | None = None, rounds: int = ROUNDS) -> dict[str, Any]:
     """Every figure with its unit in its name: "cases" {case: {contender: {…}}}, "units", "cold_start", "ratios", …"""
+    with tempfile.TemporaryDirectory() as made:
+        return _measure(model, rounds, Path(made))
+
+
+def _measure(model: str | Path | None, rounds: int, made: Path) -> dict[str, Any]:
     folder = find_model(model)
     tokens = Tokens(folder)
     cores = cpu_count()
@@ -118,7 +124,7 @@ def measure(model: str | Path | None = None, rounds: int = ROUNDS) -> dict[str, 
     for case in cases:
         threads = case.cores or cores
         texts = cut_texts(tokens, case.texts, case.tokens)
-        with contenders(folder, model, threads) as (running, absent):
+        with contenders(folder, model, threads, made) as (running, absent):
             figures["absent"] |= absent
             seconds, peak = race(running, texts, rounds)
             vectors = {name: np.asarray(encode(texts), np.float32) for name, encode in running.items()}
@@ -262,9 +268,10 @@ def cut_texts(tokens: Tokens, count: int, length: int) -> list[str]:
 
 @contextlib.contextmanager
 def contenders(
-    folder: ModelFolder, model: str | Path | None, threads: int
+    folder: ModelFolder, model: str | Path | None, threads: int, made: Path
 ) -> Iterator[tuple[dict[str, Encode], dict[str, str]]]:
-    """Those that can run here, by name, and why the others cannot; sessions live as long as the context."""
+    """Those that can run here, by name, and why the others cannot; sessions live as long as the context, the graphs of
+    the peers as long as the folder `made`."""
     native = load_encoder(model, precision="int8", backend="native", threads=threads)
     exact = load_encoder(model, precision="fp32", backend="native", threads=threads)
     fp32 = load_encoder(model, precision="fp32", backend="onnx", threads=threads)
@@ -275,24 +282,23 @@ def contenders(
         "ort_int8_per_token": per_token.encode,
         "ort_fp32": fp32.encode,
     }
-    with tempfile.TemporaryDirectory() as made:
-        peers: dict[str, Callable[[], dict[str, Encode]]] = {
-            "ort_int8_dynamic": lambda: dynamic_int8(folder, model, threads, Path(made)),
-            "openvino": lambda: openvino(folder, native, threads, Path(made)),
-            "sentence_transformers": lambda: sentence_transformers(folder, threads),
-        }
-        absent = {}
-        for name, start in peers.items():
-            try:
-                peer = start()
-                for encode in peer.values():
-                    encode(["gzip"])
-                running |= peer
-            except ImportError as error:
-                absent[name] = f"not installed ({error.name})"
-            except Exception as error:  # whatever a peer fails of must not stop the others
-                absent[name] = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-        yield running, absent
+    peers: dict[str, Callable[[], dict[str, Encode]]] = {
+        "ort_int8_dynamic": lambda: dynamic_int8(folder, model, threads, made),
+        "openvino": lambda: openvino(folder, native, threads, made),
+        "sentence_transformers": lambda: sentence_transformers(folder, threads),
+    }
+    absent = {}
+    for name, start in peers.items():
+        try:
+            peer = start()
+            for encode in peer.values():
+                encode(["gzip"])
+            running |= peer
+        except ImportError as error:
+            absent[name] = f"not installed ({error.name})"
+        except Exception as error:  # whatever a peer fails of must not stop the others
+            absent[name] = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+    yield running, absent
     native.close()
     exact.close()
 
@@ -305,14 +311,15 @@ def dynamic_int8(folder: ModelFolder, model: str | Path | None, threads: int, ma
 
     from embed.onnx_bert import bert_graph, save
 
-    save(bert_graph(folder, "fp32"), made / "fp32.onnx")
-    quantize_dynamic(
-        made / "fp32.onnx",
-        made / "int8.onnx",
-        per_channel=True,
-        weight_type=QuantType.QInt8,
-        extra_options={"DefaultTensorType": TensorProto.FLOAT},
-    )
+    if not (made / "int8.onnx").exists():
+        save(bert_graph(folder, "fp32"), made / "fp32.onnx")
+        quantize_dynamic(
+            made / "fp32.onnx",
+            made / "int8.onnx",
+            per_channel=True,
+            weight_type=QuantType.QInt8,
+            extra_options={"DefaultTensorType": TensorProto.FLOAT},
+        )
     encoder = load_encoder(model, precision="fp32", backend="onnx", threads=threads)
     assert isinstance(encoder, OnnxEncoder)
     options = ort.SessionOptions()
@@ -325,9 +332,11 @@ def dynamic_int8(folder: ModelFolder, model: str | Path | None, threads: int, ma
 def openvino(folder: ModelFolder, ours: Any, threads: int, made: Path) -> dict[str, Encode]:
     import openvino as ov
 
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # names every operator of vision models that is not there
     from embed.onnx_export import export
 
-    export(folder, made / "plain.onnx")
+    if not (made / "plain.onnx").exists():
+        export(folder, made / "plain.onnx")
     core = ov.Core()
     settings = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
     compiled = core.compile_model(core.read_model(made / "plain.onnx"), "CPU", settings)
