@@ -42,6 +42,7 @@ from index.vectors import VectorsFolder
 class Settings:
     name: str
     family: str
+    profile: str
     metric: Metric
     recall_target: float
     fields: list[Field]
@@ -57,6 +58,7 @@ def build_generation(
     root: Path | str = DEFAULT_ROOT,
     name: str,
     family: str = "auto",
+    profile: str = "auto",
     metric: Metric = "cosine",
     recall_target: float = 0.95,
     payload: Sequence[PayloadRow] | None = None,
@@ -72,9 +74,9 @@ def build_generation(
 
     vectors: float32 (n, dim), an array or memory map, or a VectorsFolder, which brings its own ids, payload, model and
     canaries. ids: unique str or int, one a row, in any order. payload: one JSON object a row (dict, str or bytes).
-    metric: cosine scales vectors and queries to length 1. family: auto, flat, graph or ivf. recall_target: of
-    recall@10, to be met by the lower end of its 95 % interval. filterable: FIELD:TYPE
-    declarations, or FIELD to have the type inferred. threads: default
+    metric: cosine scales vectors and queries to length 1. family: auto, flat, graph or ivf. profile: of a graph,
+    auto, speed or compact (families.py). recall_target: of recall@10, to be met by the lower end of its 95 % interval.
+    filterable: FIELD:TYPE declarations, or FIELD to have the type inferred. threads: default
     all cores of the cgroup. progress: on stderr.
 
     Raises InputError, naming the row and id, for rows that cannot be indexed; StorageError when the disk fails;
@@ -84,6 +86,7 @@ def build_generation(
     settings = Settings(
         check_name(name),
         family,
+        profile,
         _metric(metric),
         _share(recall_target, "recall_target"),
         parse_fields(list(filterable or [])),
@@ -130,8 +133,12 @@ def _build(source: Arrays | VectorsFolder, root: Root, settings: Settings) -> tu
         arranged = _take(source, folder, settings)
         clock.lap("take")
         count, dim = len(arranged.ids), source.dim
-        choice = families.choose(settings.family, count, dim, machine.memory_limit_bytes())
+        memory = machine.memory_limit_bytes()
+        profile, profile_reason = families.choose_profile(settings.profile, count, dim, memory)
+        choice = families.choose(settings.family, count, dim, memory, profile)
         say(f"family {choice.family}: {choice.reason}", show=settings.show)
+        if choice.family == "graph":
+            say(f"profile {profile}: {profile_reason}", show=settings.show)
         sections = write_codes(folder, arranged.vectors, settings.metric, show=settings.show)
         clock.lap("quantise")
         builder = structure.Builder(
@@ -141,6 +148,7 @@ def _build(source: Arrays | VectorsFolder, root: Root, settings: Settings) -> tu
             settings.metric,
             settings.recall_target,
             settings.threads,
+            profile=profile,
             show=settings.show,
         )
         built = builder.build(choice.family)

@@ -40,6 +40,13 @@ def _json_option(command: Command) -> Command:
     help="Search structure; auto chooses by size and memory.",
 )
 @click.option(
+    "--profile",
+    type=click.Choice(["auto", "speed", "compact"]),
+    default="auto",
+    show_default=True,
+    help="Layout of a graph: speed takes three times the memory of compact; auto chooses by the memory there is.",
+)
+@click.option(
     "--metric",
     type=click.Choice(["cosine", "ip", "l2"]),
     default="cosine",
@@ -75,6 +82,7 @@ def build(
     name: str,
     root: Path,
     family: str,
+    profile: str,
     metric: Any,
     recall_target: float,
     filterable: tuple[str, ...],
@@ -99,6 +107,7 @@ def build(
             root=root,
             name=name,
             family=family,
+            profile=profile,
             metric=metric,
             recall_target=recall_target,
             filterable=filterable,
@@ -131,15 +140,22 @@ def generations(name: str | None, root: Path, as_json: bool) -> None:
         return
     if not rows:
         click.echo(f"no generation of {name or 'any index'} under {root}")
-    columns = ("generation", "state", "count", "dim", "family", "recall@10", "created")
+    columns = ("generation", "state", "count", "dim", "family", "profile", "recall@10", "created")
     cells = [
         [
             row["generation"],
             row["state"],
             *(
-                [row["error"], "", "", "", ""]
+                [row["error"], "", "", "", "", ""]
                 if "error" in row
-                else [f"{row['count']:,}", row["dim"], row["family"], f"{row['recall']:.4f}", row["created_at"]]
+                else [
+                    f"{row['count']:,}",
+                    row["dim"],
+                    row["family"],
+                    row["profile"] or "",
+                    f"{row['recall']:.4f}",
+                    row["created_at"],
+                ]
             ),
         ]
         for row in rows
@@ -150,6 +166,7 @@ def generations(name: str | None, root: Path, as_json: bool) -> None:
 
 def _generation_rows(root: Root, name: str) -> list[dict[str, Any]]:
     from index.errors import NotFoundError
+    from index.layout import profile_of
     from index.manifest import read_manifest
 
     try:
@@ -163,7 +180,7 @@ def _generation_rows(root: Root, name: str) -> list[dict[str, Any]]:
         try:
             manifest = read_manifest(root.path(name, generation))
             row |= {key: manifest[key] for key in ("count", "dim", "metric", "family", "created_at", "memory_bytes")}
-            row["recall"] = manifest["recall"]["recall"]
+            row |= {"profile": profile_of(manifest), "recall": manifest["recall"]["recall"]}
         except GenerationError as error:
             row["error"] = str(error)
         rows.append(row)

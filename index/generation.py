@@ -18,6 +18,7 @@ from index.exact import LONGEST, Found, Metric, norms
 from index.filtering import Filters, parse
 from index.finding import Rows, Searcher, find
 from index.ivf import IvfSearch
+from index.layout import Profile
 from index.manifest import MANIFEST_FILE, check_files, read_manifest
 from index.postings import open_columns
 from index.rowfiles import IntegerIds, Payload, StringIds
@@ -40,6 +41,7 @@ class Generation:
         self.dim: int = manifest["dim"]
         self.metric: Metric = manifest["metric"]
         self.family: str = manifest["family"]
+        self.profile: Profile | None = layout.profile_of(manifest)
         self.default_effort: int = manifest["effort"]["default"]
         self._codes = map_codes(path, manifest["sections"])
         self._index = _read_faiss(path / INDEX_FILE)

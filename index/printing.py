@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from index.layout import profile_of
 from index.root import Alias
 
 
@@ -17,6 +18,7 @@ def print_built(path: Path, manifest: dict[str, Any]) -> None:
             ("generation", manifest["generation"]),
             ("vectors", f"{manifest['count']:,} × {manifest['dim']}, {manifest['metric']}"),
             ("family", f"{manifest['family']} ({manifest['family_reason']})"),
+            *([("profile", profile)] if (profile := profile_of(manifest)) else []),
             ("recall@10", _recall(recall)),
             ("effort", _effort(manifest)),
             ("memory to serve", size(manifest["memory_bytes"])),

@@ -17,7 +17,7 @@ from index.errors import GenerationError
 from index.exact import Found, Metric
 from index.finding import Rows, Searcher, find
 from index.generation import INDEX_FILE, Generation
-from index.layout import DEGREE
+from index.layout import DEGREE, Profile
 from index.recall import Recall
 from index.sections import map_codes
 from index.spool import FloatRows
@@ -59,9 +59,10 @@ class Builder:
         target: float,
         threads: int,
         *,
+        profile: Profile,
         show: bool,
     ) -> None:
-        self._folder = folder
+        self._folder, self._profile = folder, profile
         self._rows, self._codes = rows, map_codes(folder, sections)
         self._l2, self._metric, self._target = metric == "l2", metric, target
         self._threads, self._show = threads, show
@@ -87,6 +88,7 @@ class Builder:
             held_out,
             lambda searcher: self._measure(searcher, held_out, walk.EFFORTS, far=True),
             self._threads,
+            profile=self._profile,
             show=self._show,
         )
         parameters = {"degree": DEGREE, "efConstruction": graph.BUILD_EFFORT, "passes": list(graph.PASSES)}

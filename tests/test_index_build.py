@@ -12,7 +12,7 @@ import pytest
 from indexing import brute_force, clustered, names, write_vectors_folder
 
 from index import GateError, InputError, Root, VectorsFolder, build_generation, open_generation
-from index.families import choose, graph_bytes
+from index.families import PROFILES, choose, choose_profile, graph_bytes, serving_bytes
 from index.untyped import faiss
 
 DIM = 24
@@ -295,7 +295,23 @@ def test_auto_goes_by_size_and_memory() -> None:
         assert choose(asked, 5_000, 384, 8 * gib) == (asked, "asked for")
     with pytest.raises(InputError, match=r"needs .* Use ivf"):
         choose("graph", 10_000_000, 384, 8 * gib)
-    assert graph_bytes(250_000, 384) < 2 * gib
+    assert graph_bytes(250_000, 384, "compact") < graph_bytes(250_000, 384, "speed") < 2 * gib
+
+
+def test_the_profile_goes_by_the_memory_there_is() -> None:
+    gib = 2**30
+    assert choose_profile("auto", 250_000, 384, 8 * gib)[0] == "speed"
+    assert choose_profile("auto", 250_000, 384, 2 * gib)[0] == "compact"
+    for asked in PROFILES:
+        assert choose_profile(asked, 250_000, 384, 1) == (asked, "asked for")
+    with pytest.raises(InputError, match="'tiny' is not a profile; expected auto, speed, compact"):
+        choose_profile("tiny", 1, 1, gib)
+
+
+def test_compact_takes_less_than_half_of_what_float32_links_and_vectors_would() -> None:
+    hnsw = 4 * 384 + 2 * 16 * 4  # a row of HNSW with M = 16, its upper levels left out
+    assert serving_bytes(1, 384, "compact") <= 0.45 * hnsw
+    assert serving_bytes(1, 384, "speed") <= 0.75 * 3456  # SymphonyQG of degree 32 keeps float32 rows in its blocks
 
 
 def test_auto_says_why_on_stderr_and_in_the_manifest(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -16,16 +16,18 @@ from numpy.typing import NDArray
 
 from index import InputError, build_generation, exact, kernels, layout, open_generation, recall
 from index.bitmap import Bitmap
+from index.families import PROFILES
 from index.finding import FEW
 from index.generation import Generation
 from index.graph import of_one_length
 from index.kernels import _native
-from index.layout import DEGREE, Layout
+from index.layout import DEGREE, Layout, Profile
 from index.root import Root
 from index.untyped import faiss
 from index.walk import Walk
 
 UNITS = kernels.units()
+METRICS = ("cosine", "ip", "l2")
 DIM, COUNT = 48, 5000
 FEW_SURVIVORS = FEW * math.isqrt(COUNT)
 
@@ -42,21 +44,32 @@ def nearest_links(vectors: NDArray[np.float32]) -> NDArray[np.int32]:
 
 
 def encoded(
-    vectors: NDArray[np.float32], links: NDArray[np.int32], l2: bool, threads: int = 1, unit: str = ""
+    vectors: NDArray[np.float32],
+    links: NDArray[np.int32],
+    l2: bool,
+    threads: int = 1,
+    unit: str = "",
+    profile: Profile = "compact",
 ) -> Layout:
     count, dim = vectors.shape
     roots = layout.sampled_roots(count)
-    blocks = np.zeros(layout.blocks_size(count, dim), np.uint8)
+    sizes = layout.row_sizes(count, dim, profile)
+    blocks = np.zeros(sizes[layout.BLOCKS_FILE], np.uint8)
+    spokes = np.zeros(sizes[layout.SPOKES_FILE], np.uint8) if profile == "compact" else None
     root = np.zeros(_native.root_bytes(dim, len(roots)), np.uint8)
-    gain, edge_rms = _native.encode(vectors, links, roots.astype(np.int32), l2, blocks, root, threads, unit)
-    return Layout(blocks, root, count, dim, l2, gain, edge_rms)
+    gain, edge_rms = _native.encode(vectors, links, roots.astype(np.int32), l2, blocks, root, threads, unit, spokes)
+    return Layout(blocks, root, count, dim, l2, gain, edge_rms, spokes)
 
 
 def refined(
-    vectors: NDArray[np.float32], links: NDArray[np.int32], threads: int = 1, unit: str = ""
+    vectors: NDArray[np.float32],
+    links: NDArray[np.int32],
+    threads: int = 1,
+    unit: str = "",
+    profile: Profile = "compact",
 ) -> NDArray[np.int32]:
     out = np.empty_like(links)
-    encoded(vectors, links, True, threads, unit).graph().refine(links, None, 20, 60, threads, out, unit)
+    encoded(vectors, links, True, threads, unit, profile).graph().refine(links, None, 20, 60, threads, out, unit)
     return out
 
 
@@ -78,15 +91,18 @@ def walk(
 @pytest.mark.parametrize("l2", [False, True])
 @pytest.mark.parametrize("dim", [1, 3, 63, 64, 65, 100, 128, 192, 384])
 @pytest.mark.parametrize("count", [1, 2, 31, 32, 33, 400])
-def test_every_unit_encodes_refines_and_finds_as_the_scalar_one(dim: int, count: int, l2: bool) -> None:
+@pytest.mark.parametrize("profile", PROFILES)
+def test_every_unit_encodes_refines_and_finds_as_the_scalar_one(
+    dim: int, count: int, l2: bool, profile: Profile
+) -> None:
     vectors, queries = clustered(count, dim, seed=dim), clustered(9, dim, seed=dim + 1)
     answers = {}
     for unit in UNITS:
-        links = refined(vectors, nearest_links(vectors), unit=unit)
-        made = encoded(vectors, links, l2, unit=unit)
+        links = refined(vectors, nearest_links(vectors), unit=unit, profile=profile)
+        made = encoded(vectors, links, l2, unit=unit, profile=profile)
         k = min(10, count)
         rows, _, scored = walk(made, vectors, queries, k, unit=unit)
-        parts = (links, made.blocks, made.root, rows, scored)
+        parts = (links, made.blocks, made.root, rows, scored, *([] if made.spokes is None else [made.spokes]))
         digest = [hashlib.sha256(np.ascontiguousarray(part).tobytes()).hexdigest() for part in parts]
         answers[unit] = [*digest, made.gain, made.edge_rms]
     assert all(answer == answers["scalar"] for answer in answers.values())
@@ -94,7 +110,8 @@ def test_every_unit_encodes_refines_and_finds_as_the_scalar_one(dim: int, count:
 
 @pytest.mark.parametrize("scale", [1e-12, 1.0, 1e12])
 @pytest.mark.parametrize("l2", [False, True])
-def test_any_scale_and_offset_is_found_as_well(scale: float, l2: bool) -> None:
+@pytest.mark.parametrize("profile", PROFILES)
+def test_any_scale_and_offset_is_found_as_well(scale: float, l2: bool, profile: Profile) -> None:
     """The frame takes scale and (for l2) offset off before anything becomes f16."""
     vectors, queries = clustered(2000, 30), clustered(200, 30, seed=3)
     if l2:
@@ -103,7 +120,7 @@ def test_any_scale_and_offset_is_found_as_well(scale: float, l2: bool) -> None:
     links = nearest_links(of_one_length(vectors))
     for _ in range(2):
         links = refined(of_one_length(vectors), links)
-    found, _, _ = walk(encoded(vectors, links, l2), vectors, queries, 10, margin=2.0)
+    found, _, _ = walk(encoded(vectors, links, l2, profile=profile), vectors, queries, 10, margin=2.0)
     truth = exact.search(queries, vectors, 10, "l2" if l2 else "ip").rows
     assert np.mean([len(set(a) & set(b)) / 10 for a, b in zip(found, truth, strict=True)]) > 0.97
 
@@ -113,7 +130,11 @@ def test_refinement_is_the_same_on_any_number_of_threads() -> None:
     links = np.random.default_rng(0).integers(-1, 3000, (3000, DEGREE)).astype(np.int32)
     once, often = refined(vectors, links, 1), refined(vectors, links, 4)
     np.testing.assert_array_equal(once, often)
-    np.testing.assert_array_equal(encoded(vectors, once, True, 1).blocks, encoded(vectors, once, True, 4).blocks)
+    for profile in PROFILES:
+        one, four = (encoded(vectors, once, True, threads, profile=profile) for threads in (1, 4))
+        np.testing.assert_array_equal(one.blocks, four.blocks)
+        if one.spokes is not None:
+            np.testing.assert_array_equal(one.spokes, four.spokes)
 
 
 def test_refinement_reaches_every_row_and_links_no_row_to_itself() -> None:
@@ -135,14 +156,15 @@ def test_refinement_reaches_every_row_and_links_no_row_to_itself() -> None:
     assert len(reached) == 2000
 
 
-@pytest.fixture(scope="module", params=["cosine", "ip", "l2"])
+@pytest.fixture(scope="module", params=[(metric, profile) for metric in METRICS for profile in PROFILES], ids="-".join)
 def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     vectors = clustered(COUNT, DIM)
     vectors[100:160] = vectors[100]
-    vectors[200:203] = 0 if request.param != "cosine" else vectors[3]
-    return build_generation(
-        vectors, names(COUNT), root=tmp_path_factory.mktemp("walk"), name="walk", family="graph", metric=request.param
-    )
+    metric, profile = request.param
+    vectors[200:203] = 0 if metric != "cosine" else vectors[3]
+    root = tmp_path_factory.mktemp("walk")
+    how = {"family": "graph", "metric": metric, "profile": profile}
+    return build_generation(vectors, names(COUNT), root=root, name="walk", **how)
 
 
 @pytest.fixture(scope="module")
@@ -330,10 +352,12 @@ def test_damaged_blocks_are_survived(built: Path, queries: NDArray[np.float32]) 
     random = np.random.default_rng(8)
     for share in (1e-6, 1e-4, 1e-2, 1.0):
         blocks, root = np.array(intact.blocks), np.array(intact.root)
-        for array in (blocks, root):
+        spokes = None if intact.spokes is None else np.array(intact.spokes)
+        for array in (blocks, root) if spokes is None else (blocks, root, spokes):
             places = random.integers(0, len(array), max(1, int(share * len(array))))
             array[places] = random.integers(0, 256, len(places))
-        found = Walk(intact._replace(blocks=blocks, root=root), vectors, 1).search(queries[:50], 10, 200)
+        damaged = intact._replace(blocks=blocks, root=root, spokes=spokes)
+        found = Walk(damaged, vectors, 1).search(queries[:50], 10, 200)
         assert ((found.rows >= -1) & (found.rows < COUNT)).all()
 
 
@@ -342,7 +366,7 @@ def test_damaged_blocks_are_survived(built: Path, queries: NDArray[np.float32]) 
     [
         {"blocks": np.zeros(1000, np.uint8)},
         {"root": np.zeros(100, np.uint8)},
-        {"count": COUNT + 100},
+        {"count": COUNT + 3000},
         {"count": 0},
         {"dim": 0},
         {"dim": 5000},
@@ -370,8 +394,13 @@ def test_sections_are_a_function_of_the_file_that_faiss_wrote(built: Path) -> No
     links = faiss.vector_to_array(stored.hnsw.neighbors)[starts[:, None] + np.arange(DEGREE)]
     with open_generation(built) as generation:
         vectors = np.stack([generation.vector(row) for row in range(COUNT)])
-        made = encoded(vectors, np.ascontiguousarray(links), generation.metric == "l2", threads=2)
+        l2, profile = generation.metric == "l2", generation.profile
+        assert profile is not None
+        made = encoded(vectors, np.ascontiguousarray(links), l2, threads=2, profile=profile)
         written = layout.load(built, generation.manifest)
+    if made.spokes is not None:
+        assert written.spokes is not None
+        np.testing.assert_array_equal(made.spokes, written.spokes[: len(made.spokes)])
     np.testing.assert_array_equal(made.blocks, written.blocks[: len(made.blocks)])
     np.testing.assert_array_equal(made.root, written.root)
     assert (made.gain, made.edge_rms) == pytest.approx((written.gain, written.edge_rms), rel=1e-7)

@@ -65,7 +65,8 @@ def rescore(
     rescored: NDArray[np.int64],
     unit: str = "",
 ) -> None: ...
-def block_bytes(dim: int, degree: int) -> int: ...
+def block_bytes(dim: int, degree: int, compact: bool = False) -> int: ...
+def spoke_bytes(dim: int) -> int: ...
 def root_bytes(dim: int, roots: int) -> int: ...
 def encode(
     vectors: NDArray[np.float32],
@@ -76,6 +77,7 @@ def encode(
     root: NDArray[np.uint8],
     threads: int,
     unit: str = "",
+    spokes: NDArray[np.uint8] | None = None,
 ) -> tuple[float, float]: ...
 
 class Graph:
@@ -89,6 +91,7 @@ class Graph:
         l2: bool,
         gain: float,
         edge_rms: float,
+        spokes: NDArray[np.uint8] | None = None,
     ) -> None: ...
     def search(
         self,

@@ -48,7 +48,19 @@ struct DotI8 {
   }
 };
 
-constexpr Kernels kTable = table<DotI8, SumF32<Product>, SumF32<SquaredDifference>, Avx512Hop>("avx512vnni");
+struct VnniHop : Avx512Hop {
+  struct Dots {
+    void add(__m512i& sum, __m512i codes, __m512i q) { sum = _mm512_dpbusd_epi32(sum, codes, q); }
+    void flush(__m512i&) {}
+  };
+
+  template <int R>
+  static void spokes(const int8_t* query, const uint8_t* const* codes, size_t padded, int32_t* out) {
+    spokes_by<Dots, R>(query, codes, padded, out);
+  }
+};
+
+constexpr Kernels kTable = table<DotI8, SumF32<Product>, SumF32<SquaredDifference>, VnniHop>("avx512vnni");
 
 }  // namespace
 }  // namespace perwatt::PERWATT_UNIT

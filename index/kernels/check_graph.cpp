@@ -38,19 +38,21 @@ std::vector<float> points(const Shape& shape, std::mt19937& random) {
 }
 
 struct Built {
-  std::vector<uint8_t> blocks, root;
+  std::vector<uint8_t> blocks, root, spokes;
   GraphView view;
 };
 
 Built build(const Kernels& unit, const Shape& shape, const std::vector<float>& vectors,
-            const std::vector<int32_t>& links, bool l2) {
+            const std::vector<int32_t>& links, bool l2, bool compact) {
   const size_t padded = padded_dim(shape.dim);
   std::vector<int32_t> roots;
   for (size_t r = 0; r < shape.count && r < 40; ++r) roots.push_back(static_cast<int32_t>(r * 17 % shape.count));
-  Built built{std::vector<uint8_t>(shape.count * block_bytes(padded, 1)),
-              std::vector<uint8_t>(root_bytes(padded, (roots.size() + kGroup - 1) / kGroup)), {}};
+  const size_t stride = compact ? compact_bytes(padded, kDegree) : block_bytes(padded, 1);
+  Built built{std::vector<uint8_t>(shape.count * stride),
+              std::vector<uint8_t>(root_bytes(padded, (roots.size() + kGroup - 1) / kGroup)),
+              std::vector<uint8_t>(compact ? shape.count * spoke_bytes(padded) : 0), {}};
   built.view = encode(unit, {vectors.data(), shape.count, shape.dim, kDegree, links.data(), roots.data(), roots.size(),
-                             l2, built.blocks.data(), built.root.data()}, 2);
+                             l2, built.blocks.data(), built.root.data(), compact ? built.spokes.data() : nullptr}, 2);
   return built;
 }
 
@@ -82,7 +84,7 @@ uint64_t mixed(uint64_t fingerprint, const std::vector<T>& values) {
 }
 
 // Fingerprint of one unit: everything that it computes for this shape.
-uint64_t check(const Kernels& unit, const Shape& shape) {
+uint64_t check(const Kernels& unit, const Shape& shape, bool compact) {
   std::mt19937 random(static_cast<uint32_t>(shape.count * 7919 + shape.dim));
   const std::vector<float> vectors = points(shape, random);
   std::vector<int32_t> links(shape.count * kDegree, -1), refined(links.size());
@@ -91,17 +93,17 @@ uint64_t check(const Kernels& unit, const Shape& shape) {
   }
   uint64_t fingerprint = 0xCBF29CE484222325ull;
   for (const Reach reach : {Reach{10, 30}, Reach{20, 60}}) {
-    const Built by_distance = build(unit, shape, vectors, links, true);
+    const Built by_distance = build(unit, shape, vectors, links, true, compact);
     refine(unit, by_distance.view, links.data(), nullptr, 0, reach, 2, refined.data());
     links.swap(refined);
   }
   fingerprint = mixed(fingerprint, links);
   const std::vector<int32_t> picked{0, static_cast<int32_t>(shape.count / 2), static_cast<int32_t>(shape.count - 1)};
-  Built built = build(unit, shape, vectors, links, true);
+  Built built = build(unit, shape, vectors, links, true, compact);
   if (shape.count > 2) refine(unit, built.view, links.data(), picked.data(), 3, {10, 30}, 1, refined.data());
   fingerprint = mixed(fingerprint, refined);
-  built = build(unit, shape, vectors, links, shape.l2);
-  fingerprint = mixed(mixed(fingerprint, built.blocks), built.root);
+  built = build(unit, shape, vectors, links, shape.l2, compact);
+  fingerprint = mixed(mixed(mixed(fingerprint, built.blocks), built.root), built.spokes);
 
   std::vector<float> queries(12 * shape.dim);
   for (float& value : queries) value = static_cast<float>(random() % 31) - 15.0f;
@@ -128,6 +130,10 @@ uint64_t check(const Kernels& unit, const Shape& shape) {
     Built damaged = built;
     damaged.view.blocks = damaged.blocks.data();
     damaged.view.root = damaged.root.data();
+    if (compact) {
+      damaged.view.spokes = damaged.spokes.data();
+      for (int i = 0; i < damage; ++i) damaged.spokes[random() % damaged.spokes.size()] = static_cast<uint8_t>(random());
+    }
     for (int i = 0; i < 1 << (damage / 2); ++i) damaged.blocks[random() % damaged.blocks.size()] = static_cast<uint8_t>(random());
     for (int i = 0; i < damage; ++i) damaged.root[random() % damaged.root.size()] = static_cast<uint8_t>(random());
     search_all(unit, damaged, vectors, queries, std::min<size_t>(10, shape.count), nullptr, rows, scored);
@@ -144,15 +150,17 @@ void check_graphs(const std::vector<const Kernels*>& kernels) {
     for (const size_t count : {1, 2, 31, 33, 500}) {
       for (const bool l2 : {false, true}) {
         const Shape shape{count, dim, l2};
-        const uint64_t expected = check(kScalar, shape);
-        for (const Kernels* unit : kernels) {
-          if (check(*unit, shape) == expected) continue;
-          std::printf("%s: the graph of %zu x %zu (%s) is not the scalar one\n", unit->name, count, dim,
-                      l2 ? "l2" : "ip");
-          std::exit(1);
+        for (const bool compact : {false, true}) {
+          const uint64_t expected = check(kScalar, shape, compact);
+          for (const Kernels* unit : kernels) {
+            if (check(*unit, shape, compact) == expected) continue;
+            std::printf("%s: the graph of %zu x %zu (%s, %s) is not the scalar one\n", unit->name, count, dim,
+                        l2 ? "l2" : "ip", compact ? "compact" : "speed");
+            std::exit(1);
+          }
+          all = mixed(all, &expected, sizeof expected);
+          ++cases;
         }
-        all = mixed(all, &expected, sizeof expected);
-        ++cases;
       }
     }
   }

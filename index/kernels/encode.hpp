@@ -16,8 +16,9 @@ struct Encoding {
   const int32_t* roots;  // rows that the root links to
   size_t root_count;
   bool l2;
-  uint8_t* blocks;  // count * block_bytes(padded, degree / 32)
+  uint8_t* blocks;  // count * block_bytes(padded, degree / 32), or with spokes count * compact_bytes(padded, degree)
   uint8_t* root;    // padded * 4 + block_bytes(padded, ceil(root_count / 32))
+  uint8_t* spokes = nullptr;  // compact: count * spoke_bytes(padded)
 };
 
 inline size_t padded_dim(size_t dim) { return (dim + kPadding - 1) / kPadding * kPadding; }

@@ -37,18 +37,32 @@ void check_links(const Links& links, size_t count, size_t degree) {
   }
 }
 
+size_t block_bytes_of(size_t padded, size_t degree, bool compact) {
+  return compact ? compact_bytes(padded, degree) : block_bytes(padded, degree / kGroup);
+}
+
+template <class T>
+void check_spokes(const std::optional<Vector<T>>& spokes, size_t count, size_t padded) {
+  if (!spokes) return;
+  require(spokes->shape(0) < 2 || spokes->stride(0) == 1, "spokes must be contiguous");
+  require(spokes->shape(0) >= count * spoke_bytes(padded), "spokes are too short for their count and dimensions");
+}
+
 class Graph {
  public:
-  Graph(Bytes blocks, Bytes root, size_t count, size_t dim, size_t degree, bool l2, float gain, float edge_rms)
-      : blocks_(blocks), root_(root), signs_(rotation_signs(padded_dim(dim))) {
+  Graph(Bytes blocks, Bytes root, size_t count, size_t dim, size_t degree, bool l2, float gain, float edge_rms,
+        std::optional<Bytes> spokes)
+      : blocks_(blocks), root_(root), spokes_(spokes), signs_(rotation_signs(padded_dim(dim))) {
     check_shape(count, dim, degree);
-    const size_t padded = padded_dim(dim), stride = block_bytes(padded, degree / kGroup);
+    const size_t padded = padded_dim(dim), stride = block_bytes_of(padded, degree, spokes.has_value());
+    check_spokes(spokes, count, padded);
     require(blocks.shape(0) < 2 || blocks.stride(0) == 1, "blocks must be contiguous");
     require(root.shape(0) < 2 || root.stride(0) == 1, "root must be contiguous");
     require(blocks.shape(0) >= count * stride, "blocks are too short for their count and dimensions");
     require(root.shape(0) >= root_bytes(padded, 1), "the root is too short");
     const size_t groups = (root.shape(0) - root_bytes(padded, 0)) / group_bytes(padded);
-    view_ = {blocks.data(), root.data(), count, dim, padded, degree, groups, l2, gain, edge_rms};
+    view_ = {blocks.data(), root.data(), count, dim, padded, degree, groups, l2, gain, edge_rms,
+             spokes ? spokes->data() : nullptr};
   }
 
   void search(Matrix<const float> queries, Matrix<const float> vectors, float margin, size_t frontier,
@@ -104,6 +118,7 @@ class Graph {
   }
 
   Bytes blocks_, root_;
+  std::optional<Bytes> spokes_;
   std::vector<float> signs_;
   GraphView view_;
   std::mutex mutex_;
@@ -112,7 +127,7 @@ class Graph {
 
 std::tuple<float, float> encode_graph(Matrix<const float> vectors, Links links, Vector<const int32_t> roots, bool l2,
                                       Vector<uint8_t> blocks, Vector<uint8_t> root, size_t threads,
-                                      const std::string& unit) {
+                                      const std::string& unit, std::optional<Vector<uint8_t>> spokes) {
   const Kernels& kernels = unit_named(unit);
   const size_t count = vectors.shape(0), dim = vectors.shape(1), degree = links.shape(1);
   check_shape(count, dim, degree);
@@ -123,11 +138,12 @@ std::tuple<float, float> encode_graph(Matrix<const float> vectors, Links links, 
   for (size_t i = 0; i < roots.shape(0); ++i) {
     require(roots.data()[i] >= 0 && roots.data()[i] < static_cast<int64_t>(count), "a root leads out of the graph");
   }
-  require(blocks.shape(0) >= count * block_bytes(padded, degree / kGroup), "blocks are too short");
+  require(blocks.shape(0) >= count * block_bytes_of(padded, degree, spokes.has_value()), "blocks are too short");
+  check_spokes(spokes, count, padded);
   require(root.shape(0) == root_bytes(padded, groups), "root has another length than its groups need");
   nb::gil_scoped_release unlocked;
   const Encoding encoding{vectors.data(), count, dim, degree, links.data(), roots.data(), roots.shape(0), l2,
-                          blocks.data(), root.data()};
+                          blocks.data(), root.data(), spokes ? spokes->data() : nullptr};
   const GraphView view = encode(kernels, encoding, threads);
   return {view.gain, view.edge_rms};
 }
@@ -135,16 +151,20 @@ std::tuple<float, float> encode_graph(Matrix<const float> vectors, Links links, 
 }  // namespace
 
 void bind_graph(nb::module_& m) {
-  m.def("block_bytes", [](size_t dim, size_t degree) { return block_bytes(padded_dim(dim), degree / kGroup); },
-        "dim"_a, "degree"_a);
+  m.def("block_bytes",
+        [](size_t dim, size_t degree, bool compact) { return block_bytes_of(padded_dim(dim), degree, compact); }, "dim"_a,
+        "degree"_a, "compact"_a = false);
+  m.def("spoke_bytes", [](size_t dim) { return spoke_bytes(padded_dim(dim)); }, "dim"_a);
   m.def("root_bytes",
         [](size_t dim, size_t roots) { return root_bytes(padded_dim(dim), (roots + kGroup - 1) / kGroup); }, "dim"_a,
         "roots"_a);
   m.def("encode", encode_graph, "vectors"_a.noconvert(), "links"_a.noconvert(), "roots"_a.noconvert(), "l2"_a,
-        "blocks"_a.noconvert(), "root"_a.noconvert(), "threads"_a, "unit"_a = "");
+        "blocks"_a.noconvert(), "root"_a.noconvert(), "threads"_a, "unit"_a = "",
+        "spokes"_a.noconvert() = nb::none());
   nb::class_<Graph>(m, "Graph")
-      .def(nb::init<Bytes, Bytes, size_t, size_t, size_t, bool, float, float>(), "blocks"_a.noconvert(),
-           "root"_a.noconvert(), "count"_a, "dim"_a, "degree"_a, "l2"_a, "gain"_a, "edge_rms"_a)
+      .def(nb::init<Bytes, Bytes, size_t, size_t, size_t, bool, float, float, std::optional<Bytes>>(), "blocks"_a.noconvert(),
+           "root"_a.noconvert(), "count"_a, "dim"_a, "degree"_a, "l2"_a, "gain"_a, "edge_rms"_a,
+           "spokes"_a.noconvert() = nb::none())
       .def("search", &Graph::search, "queries"_a.noconvert(), "vectors"_a.noconvert(), "margin"_a, "frontier"_a,
            "keep"_a.noconvert().none(), "rows"_a.noconvert(), "scores"_a.noconvert(), "scored"_a.noconvert(),
            "unit"_a = "")

@@ -48,6 +48,17 @@ struct PlainHop {
     return mask;
   }
 
+  // out[r]: the sum over a spoke of the query's code times the spoke's. padded is a multiple of 64; the query may be read 64
+  // codes beyond.
+  template <int R>
+  static void spokes(const int8_t* query, const uint8_t* const* codes, size_t padded, int32_t* out) {
+    const size_t bytes = code_bytes(padded);
+    for (int r = 0; r < R; ++r) {
+      out[r] = 0;
+      for (size_t i = 0; i < padded; ++i) out[r] += (codes[r][i % bytes] >> (i / bytes * 2) & 3) * query[i];
+    }
+  }
+
   // tables[16 t + c]: round(sum of the query's four values of table t, each with its sign of c, + middle), in units.
   static void make_tables(const float* query, size_t padded, float middle, float inverse, uint8_t* tables) {
     const float shift = middle * inverse;

@@ -44,6 +44,38 @@ struct Avx2Hop : PlainHop {
     store_sums(high, high_odd, sums + 16);
   }
 
+  // Spokes, as in hop_avx512.hpp; pairs are added in 16 bits; the four steps of a load reach 4 * 2 * 3 * 127 at most.
+  template <int R>
+  static void spokes(const int8_t* query, const uint8_t* const* codes, size_t padded, int32_t* out) {
+    const size_t bytes = code_bytes(padded);
+    const __m256i cut = _mm256_set1_epi8(3), one = _mm256_set1_epi16(1);
+    __m256i sums[R];
+    for (int r = 0; r < R; ++r) sums[r] = _mm256_setzero_si256();
+    for (size_t i = 0; i < bytes; i += 32) {
+      const __m256i lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+      const __m256i inside = _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>((bytes - i) / 4)), lanes);
+      __m256i x[R], words[R];
+      for (int r = 0; r < R; ++r) {
+        x[r] = _mm256_maskload_epi32(reinterpret_cast<const int*>(codes[r] + i), inside);
+        words[r] = _mm256_setzero_si256();
+      }
+      for (size_t j = 0; j < 4; ++j) {
+        const __m256i q = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(query + j * bytes + i));
+        for (int r = 0; r < R; ++r) {
+          words[r] = _mm256_add_epi16(words[r], _mm256_maddubs_epi16(_mm256_and_si256(x[r], cut), q));
+          x[r] = _mm256_srli_epi16(x[r], 2);
+        }
+      }
+      for (int r = 0; r < R; ++r) sums[r] = _mm256_add_epi32(sums[r], _mm256_madd_epi16(words[r], one));
+    }
+    for (int r = 0; r < R; ++r) {
+      __m128i four = _mm_add_epi32(_mm256_castsi256_si128(sums[r]), _mm256_extracti128_si256(sums[r], 1));
+      four = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0x4E));
+      four = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0xB1));
+      out[r] = _mm_cvtsi128_si32(four);
+    }
+  }
+
   static uint32_t estimate(const uint16_t* sums, const uint16_t* add, const uint16_t* mul, float base, float unit,
                            float offset, float threshold, float* out) {
     uint32_t mask = 0;

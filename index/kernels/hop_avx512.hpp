@@ -51,6 +51,60 @@ struct Avx512Hop : PlainHop {
     store_sums(high, high_odd, sums + 16);
   }
 
+  // Spokes: one load of up to 64 bytes holds four codes for each lane; each is shifted down and cut out.
+  static __m512i some_bytes(const uint8_t* p, size_t n) {
+    return _mm512_maskz_loadu_epi8(n >= 64 ? ~uint64_t{0} : (uint64_t{1} << n) - 1, p);
+  }
+
+  // The sums of four registers, in order.
+  static __m128i sums_of_four(const __m512i* v) {
+    const __m512i a = _mm512_add_epi32(_mm512_unpacklo_epi32(v[0], v[1]), _mm512_unpackhi_epi32(v[0], v[1]));
+    const __m512i b = _mm512_add_epi32(_mm512_unpacklo_epi32(v[2], v[3]), _mm512_unpackhi_epi32(v[2], v[3]));
+    const __m512i all = _mm512_add_epi32(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
+    const __m256i half = _mm256_add_epi32(_mm512_castsi512_si256(all), _mm512_extracti64x4_epi64(all, 1));
+    return _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
+  }
+
+  template <class Products, int R>
+  static void spokes_by(const int8_t* query, const uint8_t* const* codes, size_t padded, int32_t* out) {
+    const size_t bytes = code_bytes(padded);
+    const __m512i cut = _mm512_set1_epi8(3);
+    __m512i sums[R];
+    for (int r = 0; r < R; ++r) sums[r] = _mm512_setzero_si512();
+    for (size_t i = 0; i < bytes; i += 64) {
+      __m512i x[R];
+      Products products[R];
+      for (int r = 0; r < R; ++r) x[r] = some_bytes(codes[r] + i, bytes - i);
+      for (size_t j = 0; j < 4; ++j) {
+        const __m512i q = _mm512_loadu_si512(query + j * bytes + i);
+        for (int r = 0; r < R; ++r) {
+          products[r].add(sums[r], _mm512_and_si512(x[r], cut), q);
+          x[r] = _mm512_srli_epi16(x[r], 2);
+        }
+      }
+      for (int r = 0; r < R; ++r) products[r].flush(sums[r]);
+    }
+    if constexpr (R == 4) {
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(out), sums_of_four(sums));
+    } else {
+      for (int r = 0; r < R; ++r) out[r] = _mm512_reduce_add_epi32(sums[r]);
+    }
+  }
+
+  // Without VNNI: pairs are added in 16 bits; the four steps of a load reach 4 * 2 * 3 * 127 at most.
+  struct Pairs {
+    __m512i words = _mm512_setzero_si512();
+    void add(__m512i&, __m512i codes, __m512i q) {
+      words = _mm512_add_epi16(words, _mm512_maddubs_epi16(codes, q));
+    }
+    void flush(__m512i& sum) { sum = _mm512_add_epi32(sum, _mm512_madd_epi16(words, _mm512_set1_epi16(1))); }
+  };
+
+  template <int R>
+  static void spokes(const int8_t* query, const uint8_t* const* codes, size_t padded, int32_t* out) {
+    spokes_by<Pairs, R>(query, codes, padded, out);
+  }
+
   static uint32_t estimate(const uint16_t* sums, const uint16_t* add, const uint16_t* mul, float base, float unit,
                            float offset, float threshold, float* out) {
     uint32_t mask = 0;

@@ -30,6 +30,38 @@ struct NeonHop : PlainHop {
     for (size_t i = 0; i < 4; ++i) vst1q_u16(sums + 8 * i, lanes[i]);
   }
 
+  // Spokes: one load of 16 bytes holds four codes for each lane; each is shifted down and cut out.
+  template <class Products, int R>
+  static void spokes_by(const int8_t* query, const uint8_t* const* codes, size_t padded, int32_t* out) {
+    const size_t bytes = code_bytes(padded);
+    const uint8x16_t cut = vdupq_n_u8(3);
+    int32x4_t sums[R];
+    for (int r = 0; r < R; ++r) sums[r] = vdupq_n_s32(0);
+    for (size_t i = 0; i < bytes; i += 16) {
+      uint8x16_t x[R];
+      for (int r = 0; r < R; ++r) x[r] = vld1q_u8(codes[r] + i);
+      for (size_t j = 0; j < 4; ++j) {
+        const int8x16_t q = vld1q_s8(query + j * bytes + i);
+        for (int r = 0; r < R; ++r) {
+          sums[r] = Products::add(sums[r], vreinterpretq_s8_u8(vandq_u8(x[r], cut)), q);
+          x[r] = vshrq_n_u8(x[r], 2);
+        }
+      }
+    }
+    for (int r = 0; r < R; ++r) out[r] = vaddvq_s32(sums[r]);
+  }
+
+  struct Pairs {
+    static int32x4_t add(int32x4_t sum, int8x16_t codes, int8x16_t q) {
+      return vpadalq_s16(vpadalq_s16(sum, vmull_s8(vget_low_s8(codes), vget_low_s8(q))), vmull_high_s8(codes, q));
+    }
+  };
+
+  template <int R>
+  static void spokes(const int8_t* query, const uint8_t* const* codes, size_t padded, int32_t* out) {
+    spokes_by<Pairs, R>(query, codes, padded, out);
+  }
+
   static uint32_t estimate(const uint16_t* sums, const uint16_t* add, const uint16_t* mul, float base, float unit,
                            float offset, float threshold, float* out) {
     const uint32x4_t bits = {1, 2, 4, 8};

@@ -35,7 +35,18 @@ struct DotI8 {
   }
 };
 
-constexpr Kernels kTable = table<DotI8, SumF32<Product>, SumF32<SquaredDifference>, NeonHop>("neondot");
+struct DotHop : NeonHop {
+  struct Dots {
+    static int32x4_t add(int32x4_t sum, int8x16_t codes, int8x16_t q) { return vdotq_s32(sum, codes, q); }
+  };
+
+  template <int R>
+  static void spokes(const int8_t* query, const uint8_t* const* codes, size_t padded, int32_t* out) {
+    spokes_by<Dots, R>(query, codes, padded, out);
+  }
+};
+
+constexpr Kernels kTable = table<DotI8, SumF32<Product>, SumF32<SquaredDifference>, DotHop>("neondot");
 
 }  // namespace
 }  // namespace perwatt::PERWATT_UNIT

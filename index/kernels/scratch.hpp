@@ -38,7 +38,7 @@ class Scratch {
     }
     const size_t log_slots = walker_.log_slots;
     walker_ = {query_.get(), k, kept, frontier, margin, keep, codes_.get(), tables_.get(), estimates_.get(),
-               waiting_.get(), results_.get(), seen_.get(), log_.get(), log_slots, 0, 0};
+               waiting_.get(), results_.get(), seen_.get(), log_.get(), log_slots, 0.0f, 0.0f, 0, 0};
     return walker_;
   }
 

@@ -14,6 +14,10 @@
 // A walk is bound by cache lines that are in flight, not by arithmetic: 35 lines a visit at 384 dimensions cost 110 ns
 // with several blocks on their way and 316 ns one after the other; from a hot cache half of the former.
 //
+// In the profile `compact` a hop takes two passes, one vertex apart: the neighbours that were never seen are marked and
+// their spokes asked for; then, when those have come and the next vertex is already known, they are estimated, four at a
+// time.
+//
 // Everything is a template over the unit's steps, instantiated inside the unit; hop.hpp says why all agree to the bit.
 // It survives any bytes: vertices are checked before they are followed, and no loop depends on a number being finite.
 #pragma once
@@ -27,21 +31,29 @@ namespace {
 // rotations, against 0.75 of RaBitQ's bound for the mean.
 constexpr float kError = 0.70f;
 constexpr float kScoreMargin = 1.0f;
+// Estimates from spokes err half as much. The margin keeps its unit all the same: with exact estimates, too, the way to the
+// best leads over vertices that are worse than the k-th, so half the error does not make half the margin enough.
+constexpr float kSpokeScoreMargin = 0.5f;
 constexpr float kLowest = -3e38f;  // below every estimate that is finite, above the empty slot's -infinity
 constexpr size_t kTidyAbove = 64;  // waiting candidates; scanning so many costs less than squeezing them
 constexpr size_t kRootBest = 8;    // neighbours of the root to begin with: this many to twice as many (more for large k)
 
-template <class Hop, class DotI8>
+template <class Hop, class DotI8, bool Compact>
 struct Walk {
   const GraphView& graph;
   Walker& walker;
   const size_t padded = graph.padded;
   const size_t stride = stride_of(graph);
   const size_t groups = graph.degree / kGroup;
+  const size_t spoke_stride = Compact ? spoke_bytes(padded) : 0;
 
   float product_unit, sum_unit, sum_offset, square_norm, error_unit;
   float visit_above = kLowest, keep_above = kLowest;
   size_t waiting = 0, logged = 0;
+  // compact: how the sum of a spoke becomes a product, the root's score, and the error of every estimate.
+  float spoke_unit = 0.0f, spoke_offset = 0.0f, hub = 0.0f, spoke_error = 0.0f;
+  size_t new_count = 0;
+  int32_t news[Compact ? kMaxDegree : 1];
 
   static int32_t dot(const int8_t* query, const uint8_t* codes, size_t dim) {
     const int8_t* rows[1] = {reinterpret_cast<const int8_t*>(codes)};
@@ -87,11 +99,19 @@ struct Walk {
     }
     square_norm = sums[0];
     product_unit = largest / 127.0f;
+    walker.square_norm = square_norm;
+    walker.largest = largest;
     Hop::quantise(q, padded, 127.0f / largest, walker.codes);
     sum_unit = 2.0f * quadruple / 63.0f;
     sum_offset = -quadruple * static_cast<float>(padded / 4);
     Hop::make_tables(q, padded, quadruple, 1.0f / sum_unit, walker.tables);
     error_unit = kError * graph.edge_rms / __builtin_sqrtf(static_cast<float>(padded)) * (graph.l2 ? 2.0f : 1.0f);
+    if constexpr (Compact) {
+      int32_t sum = 0;
+      for (size_t i = 0; i < padded; ++i) sum += walker.codes[i];
+      spoke_unit = 2.0f * product_unit;
+      spoke_offset = -product_unit * static_cast<float>(3 * sum);
+    }
     for (size_t i = 0; i < walker.kept + 16; ++i) walker.results[i] = INT64_MIN;
     walker.found = 0;
     walker.scored = 0;
@@ -101,14 +121,18 @@ struct Walk {
   void narrow() {
     const int64_t key = walker.results[walker.k - 1];
     const float kth = score_of(key);
+    if constexpr (Compact) return narrow(kth, spoke_error);
     float square = square_norm - kth;
     if (!graph.l2) {
       const uint8_t* block = graph.blocks + static_cast<size_t>(vertex_of(key)) * stride;
       square = (square_norm + head_of(graph, block)->square_norm) - 2.0f * kth;
     }
-    const float error = square > 0.0f ? error_unit * __builtin_sqrtf(square) : 0.0f;
+    narrow(kth, square > 0.0f ? error_unit * __builtin_sqrtf(square) : 0.0f);
+  }
+
+  void narrow(float kth, float error) {
     visit_above = kth - walker.margin * error;
-    const float limit = kth - (walker.margin + kScoreMargin) * error;
+    const float limit = kth - (walker.margin + (Compact ? kSpokeScoreMargin : kScoreMargin)) * error;
     if (limit > keep_above) keep_above = limit;
   }
 
@@ -138,6 +162,46 @@ struct Walk {
       }
       if (waiting > walker.frontier) shrink(walker.frontier / 4, walker.frontier / 2, walker.frontier);
     }
+  }
+
+  // The neighbours of a compact block that are new, and their spokes on the way.
+  void gather(int32_t vertex) {
+    const uint8_t* block = graph.blocks + static_cast<size_t>(vertex) * stride;
+    const int32_t* vertices = reinterpret_cast<const int32_t*>(block + padded + sizeof(Head));
+    new_count = 0;
+    for (size_t j = 0; j < graph.degree; ++j) {
+      const int32_t other = vertices[j];
+      if (static_cast<uint32_t>(other) >= graph.count || seen(other)) continue;
+      mark(other);
+      const uint8_t* spoke = graph.spokes + static_cast<size_t>(other) * spoke_stride;
+      for (size_t offset = 0; offset < spoke_stride; offset += 64) __builtin_prefetch(spoke + offset, 0, 2);
+      news[new_count++] = other;
+    }
+  }
+
+  template <int R>
+  void weigh(const int32_t* vertices) {
+    const uint8_t* spokes[R];
+    int32_t sums[R];
+    for (int r = 0; r < R; ++r) spokes[r] = graph.spokes + static_cast<size_t>(vertices[r]) * spoke_stride;
+    Hop::template spokes<R>(walker.codes, spokes, padded, sums);
+    for (int r = 0; r < R; ++r) {
+      float factors[2];
+      __builtin_memcpy(factors, spokes[r] + code_bytes(padded), sizeof factors);
+      const float product = static_cast<float>(sums[r]) * spoke_unit + spoke_offset;
+      const float estimate = (hub + factors[0]) + factors[1] * product;
+      walker.estimates[waiting] = estimate;
+      walker.waiting[waiting] = vertices[r];
+      waiting += estimate > keep_above;
+    }
+  }
+
+  void weigh_news() {
+    size_t i = 0;
+    for (; i + 4 <= new_count; i += 4) weigh<4>(news + i);
+    for (; i < new_count; ++i) weigh<1>(news + i);
+    new_count = 0;
+    if (waiting > walker.frontier) shrink(walker.frontier / 4, walker.frontier / 2, walker.frontier);
   }
 
   // Drops what is behind the threshold; if too much is left, raises the threshold until `least` to `most` are.
@@ -179,6 +243,11 @@ struct Walk {
   void begin() {
     const uint8_t* root = graph.root + padded * sizeof(float);
     const float base = score(root);
+    if constexpr (Compact) {
+      hub = base;
+      const float square = graph.l2 ? square_norm - base : (square_norm + head_of(graph, root)->square_norm) - 2.0f * base;
+      spoke_error = square > 0.0f ? error_unit * __builtin_sqrtf(square) : 0.0f;
+    }
     const uint8_t* group = root + padded + sizeof(Head);
     alignas(64) uint16_t sums[kGroup];
     alignas(64) float estimates[kGroup];
@@ -208,6 +277,7 @@ struct Walk {
   }
 
   void visit_all() {
+    if constexpr (Compact) return visit_all_in_two_passes();
     for (int32_t current = next(); current >= 0;) {
       int32_t following = next();
       const uint8_t* block = graph.blocks + static_cast<size_t>(current) * stride;
@@ -215,6 +285,19 @@ struct Walk {
       offer(base, current);
       expand(block + padded + sizeof(Head), groups, base);
       if (following < 0) following = next();
+      current = following;
+    }
+  }
+
+  void visit_all_in_two_passes() {
+    int32_t current = next();
+    if (current >= 0) gather(current);
+    while (current >= 0) {
+      int32_t following = next();
+      offer(score(graph.blocks + static_cast<size_t>(current) * stride), current);
+      weigh_news();
+      if (following < 0) following = next();
+      if (following >= 0) gather(following);
       current = following;
     }
   }
@@ -250,7 +333,11 @@ struct Walk {
 
 template <class Hop, class DotI8>
 inline void walk(const GraphView& graph, Walker& walker) {
-  Walk<Hop, DotI8>{graph, walker}.run();
+  if (graph.spokes) {
+    Walk<Hop, DotI8, true>{graph, walker}.run();
+  } else {
+    Walk<Hop, DotI8, false>{graph, walker}.run();
+  }
 }
 
 }  // namespace
