@@ -95,6 +95,14 @@ _key = click.option("--key", envvar="PERWATT_KEY", help="Key for that server; be
     help="Open ones; beyond it the one that was idle longest is closed.",
 )
 @click.option(
+    "--client-timeout",
+    "client_s",
+    type=click.FloatRange(min=0.5, max=600),
+    default=10.0,
+    show_default=True,
+    help="Seconds a caller may take to send the head of a request, and its body before a least rate is asked for.",
+)
+@click.option(
     "--timeout",
     "timeout_s",
     type=click.FloatRange(min=0.001, max=60),
