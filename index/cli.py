@@ -67,6 +67,13 @@ def _json_option(command: Command) -> Command:
     help="Payload fields that filters may use, with their types: keyword, keyword[], int, float, bool or date. Without "
     "a type the narrowest that fits every value is taken.",
 )
+@click.option(
+    "--lexical/--no-lexical",
+    default=True,
+    show_default=True,
+    help="Search by words too, where documents have a title or text.",
+)
+@click.option("--language", default="english", show_default=True, help="Of their stems; none: words as they are.")
 @click.option("--no-switch", is_flag=True, help="Build only; what is served stays.")
 @click.option(
     "--min-count-ratio",
@@ -86,6 +93,8 @@ def build(
     metric: Any,
     recall_target: float,
     filterable: tuple[str, ...],
+    lexical: bool,
+    language: str,
     no_switch: bool,
     min_count_ratio: float,
     threads: int | None,
@@ -111,6 +120,8 @@ def build(
             metric=metric,
             recall_target=recall_target,
             filterable=filterable,
+            lexical=lexical,
+            language=language,
             threads=threads,
             switch=not no_switch,
             min_count_ratio=min_count_ratio,

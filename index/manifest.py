@@ -61,7 +61,7 @@ def read_manifest(folder: Path, generation: str | None = None) -> dict[str, Any]
 def check_files(folder: Path, manifest: dict[str, Any], threads: int) -> None:
     """Compares every file of the folder with the manifest. Raises GenerationError naming the first that differs."""
     expected: dict[str, dict[str, Any]] = manifest["files"]
-    present = {entry.name: entry for entry in folder.iterdir()}
+    present = _entries(folder)
     for name in sorted(expected.keys() - present.keys()):
         raise GenerationError(folder / name, "is missing, and the manifest names it")
     for name in sorted(present.keys() - expected.keys() - {MANIFEST_FILE}):
@@ -87,8 +87,16 @@ def check_files(folder: Path, manifest: dict[str, Any], threads: int) -> None:
 
 def describe_files(folder: Path, threads: int) -> dict[str, dict[str, Any]]:
     """The manifest's `files` for what is in the folder now."""
-    paths = sorted(path for path in folder.iterdir() if path.name != MANIFEST_FILE)
-    found = files.digests(paths, threads)
-    return {
-        path.name: {"bytes": digest.bytes, "sha256": digest.sha256} for path, digest in zip(paths, found, strict=True)
-    }
+    present = _entries(folder)
+    names = sorted(present.keys() - {MANIFEST_FILE})
+    found = files.digests([present[name] for name in names], threads)
+    return {name: {"bytes": digest.bytes, "sha256": digest.sha256} for name, digest in zip(names, found, strict=True)}
+
+
+def _entries(folder: Path) -> dict[str, Path]:
+    """What is in the folder by its relative name; of a folder in it its content, or itself where it is empty."""
+    entries: dict[str, Path] = {}
+    for entry in folder.iterdir():
+        inside = _entries(entry) if entry.is_dir() and not entry.is_symlink() else {}
+        entries |= {f"{entry.name}/{name}": path for name, path in inside.items()} or {entry.name: entry}
+    return entries
