@@ -73,6 +73,7 @@ BENCHES: dict[str, Step] = {
     "encode": Step(
         "embed.cli:bench_encode", "Time text to vector beside ONNX Runtime, OpenVINO and sentence-transformers."
     ),
+    "http": Step("deploy.bench_http:bench_http", "Requests per second of one core over HTTP, beside other servers."),
 }
 
 # The base class of each package's foreseen errors, looked up only once something was raised.
