@@ -19,5 +19,10 @@ for lock in "$@"; do
     grep -q "Traceback\|ConnectionError\|ServiceError\|Max retries\|HTTPError" <<<"$said" && exit 2
     exit "$status"
   }
+  if grep -q "could not be audited" <<<"$said"; then # pip-audit calls that clean; it is not
+    printf '%s: %s packages could not be looked up; was the list reachable?\n' "$lock" \
+      "$(grep -c 'could not be audited' <<<"$said")" >&2
+    exit 2
+  fi
   printf '%s: %s\n' "$lock" "$said"
 done
