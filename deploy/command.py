@@ -61,7 +61,7 @@ STEPS: dict[str, Step] = {
     ),
     "prices": Step("loadtest.commands:prices", "What machines cost: the dated table, and refreshing it."),
     "bench": Step("deploy.command:bench", "Measure beside the peers, on this machine."),
-    "info": Step("index.cli:info", "Show this machine as perwatt may use it: cores, memory, SIMD units, versions."),
+    "info": Step("deploy.info:info", "Show this machine as perwatt may use it: cores, memory, SIMD units, versions."),
 }
 
 BENCHES: dict[str, Step] = {
