@@ -1,8 +1,9 @@
 """The README's figures: measured here, kept as JSON, written into the README by this script and checked by the tests.
 
-    python -m deploy.figures measure [embedding] [index] [quality]     run the benchmarks (all by default)
-    python -m deploy.figures render                                    write the README's tables from the kept JSON
-    python -m deploy.figures check                                     exit 1 if the README says anything else
+    python -m deploy.figures measure [NAME …]     run the benchmarks, all by default: embedding, quality, index,
+                                                  kernels, ann, ann-others
+    python -m deploy.figures render               write the README's tables from the kept JSON
+    python -m deploy.figures check                exit 1 if the README says anything else
 
 A measurement is one JSON file in deploy/figures/ with the machine, versions and date it was made with. Ratios are shown
 where absolute figures would only describe the machine; rows in which perwatt loses stay.
@@ -22,16 +23,22 @@ from typing import Any
 TOP = Path(__file__).parents[1]
 README = TOP / "README.md"
 KEPT = TOP / "deploy" / "figures"
+MEASURED = ("embedding", "quality", "index", "kernels", "ann", "ann-others")
 VERSIONS = ("perwatt", "numpy", "faiss-cpu", "onnxruntime", "torch", "sentence-transformers")
 
 
 def measure(name: str) -> None:
-    from deploy import bench_embedding, bench_index, bench_quality
+    from deploy import bench_embedding, bench_index, bench_kernels, bench_quality
+    from deploy.ann import kept as bench_ann
 
+    KEPT.mkdir(exist_ok=True)
     benches: dict[str, Callable[[], Any]] = {
         "embedding": bench_embedding.measure,
         "index": lambda: bench_index.measure(TOP / ".perwatt" / "vectors" / "python-stdlib"),
         "quality": bench_quality.measure,
+        "kernels": bench_kernels.measure,
+        "ann": lambda: bench_ann.main_run(KEPT / "ann.svg"),
+        "ann-others": bench_ann.other_runs,
     }
     if name not in benches:
         raise SystemExit(f"No measurement is called {name!r}, expected some of: {', '.join(benches)}.")
@@ -42,7 +49,6 @@ def measure(name: str) -> None:
         "versions": {package: version(package) for package in VERSIONS},
         "figures": figures,
     }
-    KEPT.mkdir(exist_ok=True)
     (KEPT / f"{name}.json").write_text(json.dumps(kept, indent=1) + "\n")
     print(json.dumps(figures, indent=1))
 
@@ -143,7 +149,59 @@ def index() -> str:
     )
 
 
-BLOCKS: dict[str, Callable[[], str]] = {"embedding": embedding, "quality": quality, "index": index}
+def ann() -> str:
+    from deploy.ann import kept as show
+
+    measured = kept("ann")
+    figures = measured["figures"]
+    vectors = figures["vectors"]
+    peers = ", ".join(
+        f"{name} {number}" for name, number in figures["versions"].items() if number and name != "perwatt"
+    )
+    return "\n\n".join(
+        [
+            "![Queries a second over recall, one line an engine](deploy/figures/ann.svg)",
+            f"{vectors['name']}: {vectors['rows']:,} × {vectors['dim']}, {vectors['metric']}, {vectors['queries']:,} "
+            f"held-out queries in one call, {figures['rounds']} interleaved rounds of which the fastest counts. Ratios "
+            "are within the run, at the cheapest setting of each engine that reaches the recall.",
+            show.targets_table(figures, kept("kernels")["figures"], table),
+            "Every engine; perwatt's queries a second, and the others' as multiples of them:",
+            show.engines_table(figures, table),
+            show.others_table(kept("ann-others")["figures"], table),
+            f"{conditions(measured)} Peers: {peers}.{show.left_out(figures)}",
+        ]
+    )
+
+
+def kernels() -> str:
+    measured = kept("kernels")
+    figures = measured["figures"]
+    rows: list[list[object]] = []
+    here = [each for each in figures["kernels"] if each["dim"] == 384]
+    for name in dict.fromkeys(each["by"] for each in here):
+        cells: list[object] = []
+        for type_, place in (("int8", "cached"), ("int8", "memory"), ("float32", "cached"), ("float32", "memory")):
+            found = [each for each in here if (each["by"], each["type"], each["place"]) == (name, type_, place)]
+            cells.append(f"{found[0]['ns_per_distance']:.1f} ({found[0]['share_of_read']:.0%})" if found else "–")
+        rows.append([name, *cells])
+    sizes = figures["sets_bytes"]
+    cached, memory = f"{sizes['cached'] >> 20:,} MiB, in L2", f"{sizes['memory'] >> 20:,} MiB, in memory"
+    header = ["ns a distance, 384-d (share of read bandwidth)"]
+    header += [f"{type_}, {place}" for type_ in ("int8", "float32") for place in (cached, memory)]
+    read = figures["read_gb_per_s"]
+    return (
+        table(header, rows)
+        + f"\n\nOne thread; the same thread only adding the words up reads {read['cached']:.0f} GB/s from L2 and "
+        f"{read['memory']:.1f} GB/s from memory. `perwatt bench kernels` has 128 and 768 dimensions too. "
+        f"{conditions(measured)}"
+    )
+
+
+BLOCKS: dict[str, Callable[[], str]] = {
+    "embedding": embedding,
+    "quality": quality,
+    "index": index,
+}
 
 
 def rendered(readme: str) -> str:
@@ -161,7 +219,7 @@ def rendered(readme: str) -> str:
 def main(arguments: list[str]) -> None:
     step, names = (arguments[0], arguments[1:]) if arguments else ("", [])
     if step == "measure":
-        for name in names or list(BLOCKS):
+        for name in names or MEASURED:
             measure(name)
     elif step == "render":
         README.write_text(rendered(README.read_text()))
