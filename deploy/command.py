@@ -52,8 +52,8 @@ STEPS: dict[str, Step] = {
         "loadtest.commands:gate", "Is this slower than before? Exit status: 0 no, 1 yes, 2 cannot tell, 3 invalid."
     ),
     "fleet": Step(
-        "loadtest.commands:fleet",
-        "What a real day would need on each machine that was measured: instances, $ and kWh a month.",
+        "deploy.cloud.cli:fleet",
+        "What a real day needs, from records; and measuring on rented machines of both architectures.",
     ),
     "power": Step(
         "loadtest.commands:power", "Show which power sources can be read here, what they read, and why the rest cannot."
@@ -80,6 +80,7 @@ FORESEEN = (
     ("index.errors", "IndexingError"),
     ("service.errors", "ServiceError"),
     ("loadtest.errors", "LoadTestError"),
+    ("deploy.errors", "DeployError"),
     ("deploy.ann.errors", "BenchError"),
 )
 
