@@ -11,6 +11,8 @@ PORT     ?= 8000
 SERVER_CPUS ?= 0
 LOAD_CPUS   ?= 1
 
+FUZZ_SECONDS ?= 60
+
 BIN     := $(VENV)/bin
 LOCKS   := deploy/locks
 INDEX   := python-$(PACKAGES)
@@ -20,7 +22,7 @@ SOURCES := $(wildcard $(foreach package,index embed,$(addprefix $(package)/kerne
 # One thread of native work a process is right for serving; the steps that may use every core ask for it themselves.
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help setup run report selftest test test-arm64 check check-deploy images bench clean lock setup-torch setup-test \
+.PHONY: help setup run report selftest test fuzz test-arm64 check check-deploy images bench clean lock setup-torch setup-test \
   setup-peers
 .DELETE_ON_ERROR:
 
@@ -48,6 +50,10 @@ selftest: $(VENV)/.loadtest ## turn the load test on servers whose truth is know
 test: setup-test ## check the code and run every test
 	$(MAKE) --no-print-directory check
 	PERWATT_CHROMIUM="$$(deploy/ci/chromium.sh $(VENV))" $(BIN)/python -m pytest
+
+fuzz: setup-test ## let atheris look for a filter, cursor or manifest that breaks its reader, FUZZ_SECONDS each
+	for target in filter cursor signed-cursor manifest; do \
+	  $(BIN)/python tests/fuzzing.py $$target $(FUZZ_SECONDS) || exit 1; done
 
 test-arm64: setup-test ## cross-compile the kernels for arm64 and run their tests under emulation
 	deploy/ci/arm64-tools.sh
@@ -122,4 +128,5 @@ setup-peers: setup-test $(VENV)/.peers ## add the engines that `perwatt bench` m
 # An index is made once; `perwatt embed` and `perwatt build` by hand make it anew.
 $(DATA)/indexes/$(INDEX)/current: | $(VENV)/.built
 	$(BIN)/perwatt embed python:$(PACKAGES) --out $(DATA)/vectors/$(INDEX)
-	$(BIN)/perwatt build $(DATA)/vectors/$(INDEX) --index $(INDEX) --root $(DATA)/indexes
+	$(BIN)/perwatt build $(DATA)/vectors/$(INDEX) --index $(INDEX) --root $(DATA)/indexes \
+	  --filterable kind:keyword,module:keyword

@@ -6,12 +6,15 @@
     limits.py · admission.py     how much may be asked, how much at once, and until when
     requests.py · answers.py     what a caller may ask and what comes back; problems.py says why it did not
     search.py · batch.py         one query, resolve → find → answer; and many in one request
+    filters.py                   what may be a hit: the request's filter and the one of the caller's key
+    ranking.py · fusion.py       by meaning, by words or both; one hit a group; cursor.py: page by page
     batcher.py                   texts that wait together are encoded together
     served.py · loaded.py        which generation answers now, its exchange, its leases; loading.py checks it before
     documents.py · embeddings.py · indexes.py · aliases.py · operations.py      the other nouns of the API
+    measuring.py                 recall of what is served, on demand
     page.py · page/              the search page for people
     cli.py                       `perwatt serve`, `search`, `eval` (asking.py, evaluate.py, terminal.py)
 
 What it is not: it builds nothing (`index` does), it trains and downloads nothing, and it terminates no TLS: a proxy in
-front does that. Filters, lexical search, keys and quotas are not there yet and are refused by name instead of ignored.
+front does that.
 """
