@@ -627,7 +627,8 @@ def test_the_machine_under_test_sets_its_end_then_serves(bucket: Bucket, tmp_pat
     assert calls[0].startswith("shutdown -h +30 ")
     assert calls[1].startswith("docker load ")
     assert calls[-1].endswith(
-        "localhost/perwatt:test serve --root /indexes --host 0.0.0.0 --port 8000 --insecure --threads 2"
+        "localhost/perwatt:test serve --root /indexes --host 0.0.0.0 --port 8000 --insecure "
+        f"--workers {len(os.sched_getaffinity(0))} --threads 2"
     )
     assert (tmp_path / "work" / "facts" / "machine.json").read_text() == "{}\n"
     assert "shutdown -h now" not in calls
@@ -644,7 +645,8 @@ def test_other_bytes_than_those_of_the_plan_are_not_run(bucket: Bucket, tmp_path
 def test_the_generator_writes_log_and_record_and_ends_itself(bucket: Bucket, tmp_path: Path) -> None:
     calls = machine(tmp_path, boot.GENERATOR, settings(bucket), {"knee": ["--arm", "c8g.4xlarge", "--filter", "a b"]})
     assert calls[0].startswith("shutdown -h +30 ")
-    assert "--out /runs/run.json --arm c8g.4xlarge --filter a b" in calls[-2]
+    assert "--out /runs/run.json --processes " in calls[-2]
+    assert calls[-2].endswith(" --arm c8g.4xlarge --filter a b")
     assert calls[-1] == "shutdown -h now"
     assert bucket.written["run"] == b"record\n"
     assert list(bucket.written) == ["log", "run"]

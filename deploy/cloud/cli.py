@@ -56,7 +56,9 @@ fleet.add_command(size, "size")
 @click.option("--index", "index_name", default="docs", show_default=True, help="Index in index.tar.")
 @click.option("--slo-p99-ms", default=20.0, show_default=True)
 @click.option("--recall", default=0.95, show_default=True)
-@click.option("--knee-option", multiple=True, help="More for `perwatt loadtest knee`, e.g. --knee-option=--processes=4")
+@click.option(
+    "--knee-option", multiple=True, help="More for `perwatt loadtest knee`, e.g. --knee-option=--processes=12"
+)
 @click.option("--serve-option", multiple=True, help="More for `perwatt serve`, e.g. --serve-option=--threads=2")
 @click.option("--poll-s", default=10.0, show_default=True, help="Seconds between looks at a trial.")
 @click.option("--seed", default=1, show_default=True, help="Of the order within blocks.")

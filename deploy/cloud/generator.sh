@@ -29,4 +29,5 @@ curl -fsS --retry 300 --retry-delay 2 --retry-all-errors --output /dev/null "htt
 curl -fsS --retry 5 --retry-all-errors --output "$work/machine.json" "http://$server:8001/machine.json"
 docker run --rm --network host --read-only --tmpfs /tmp --cap-drop all --security-opt no-new-privileges \
   --volume "$work:$work:ro" --volume "$work/runs:/runs" "$image" loadtest knee --url "http://$server:8000" \
-  --queries "$work/vectors" --server-facts "$work/machine.json" --out /runs/run.json "${knee[@]}"
+  --queries "$work/vectors" --server-facts "$work/machine.json" --out /runs/run.json \
+  --processes "$((($(nproc) + 1) / 2))" "${knee[@]}"

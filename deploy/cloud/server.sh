@@ -20,10 +20,10 @@ fetch "$image_url" "$image_sha256" "$work/image.tar"
 fetch "$index_url" "$index_sha256" "$work/index.tar"
 image=$(docker load --input "$work/image.tar" | sed -n 's/^Loaded image: //p')
 tar -xf "$work/index.tar" -C "$work"
-confined=(--network host --read-only --cap-drop all --security-opt no-new-privileges)
+confined=(--network host --read-only --tmpfs /tmp --cap-drop all --security-opt no-new-privileges)
 # The facts of this machine are in every record; who loads it asks for them at a port of their own.
 docker run --rm "${confined[@]}" "$image" loadtest machine --json > "$work/facts/machine.json"
 docker run --detach "${confined[@]}" --volume "$work/facts:/facts:ro" --entrypoint python3 "$image" \
   -m http.server 8001 --directory /facts
 docker run --detach --restart no "${confined[@]}" --volume "$work/indexes:/indexes:ro" "$image" \
-  serve --root /indexes --host 0.0.0.0 --port 8000 --insecure "${serve[@]}"
+  serve --root /indexes --host 0.0.0.0 --port 8000 --insecure --workers "$(nproc)" "${serve[@]}"
