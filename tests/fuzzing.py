@@ -1,16 +1,14 @@
 """What a stranger can hand us as bytes, each with what may come of it: a value, or the one error that is meant for it.
 
-    python tests/fuzzing.py filter|cursor|manifest SECONDS     coverage-guided, by atheris
-
 `make test` runs each for a moment on what Hypothesis makes up and on mutations of valid inputs (test_service_fuzz.py);
-`make fuzz` lets atheris look for new branches as long as one likes. Anything but the expected error ends either.
+`make fuzz` lets atheris look for new branches as long as one likes (fuzz.py). Anything but the expected error ends
+either.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import sys
 import tempfile
 from collections.abc import Callable
 from functools import cache
@@ -146,19 +144,3 @@ SEEDS: dict[str, list[bytes]] = {
     "signed-cursor": [cursor._ENCODER.encode(cursor.Cursor("gen", QUERY, 10, 0.5, 7, 0))],
     "manifest": [valid_manifest()],
 }
-
-
-def main() -> None:
-    import atheris
-
-    name, seconds = sys.argv[1], sys.argv[2]
-    atheris.instrument_all()
-    corpus = Path(tempfile.mkdtemp(prefix="perwatt-corpus-"))
-    for number, seed in enumerate(SEEDS[name]):
-        (corpus / str(number)).write_bytes(seed)
-    atheris.Setup([sys.argv[0], f"-max_total_time={seconds}", "-max_len=4096", str(corpus)], TARGETS[name])
-    atheris.Fuzz()
-
-
-if __name__ == "__main__":
-    main()
