@@ -206,20 +206,19 @@ def kernels() -> str:
 def generator() -> str:
     measured = kept("generator")
     figures = measured["figures"]
-    small, real = (figures["ceiling"][kind] for kind in ("small", "real"))
+    ceiling = figures["ceiling"]
     served = figures["service_queries_per_s"]
     size = f"{figures['answer_bytes'] / 1000:.1f} kB"
     rows: list[list[object]] = [
-        ["generator, answers of 60 bytes from a server that does nothing", f"{small['queries_per_s']:,}"],
-        [f"generator, answers of {size} from a server that does nothing", f"{real['queries_per_s']:,}"],
+        [f"the load generator, against a server that does nothing but answer {size}", f"{ceiling['queries_per_s']:,}"],
         [f"the service, by text, answers of {size}", f"{served['text']:,}"],
         [f"the service, by vector, answers of {size}", f"{served['vector']:,}"],
     ]
-    ratio = real["queries_per_s"] / max(served.values())
+    ratio = ceiling["queries_per_s"] / max(served.values())
     return (
         table(["one core of …", "queries/s"], rows)
         + f"\n\nOne core of the load generator keeps {ratio:.0f} cores of the service busy (6,040 × 384, k = 10), with "
-        f"p99 at {real['p99_ms']:.1f} ms. {conditions(measured)}"
+        f"p99 at {ceiling['p99_ms']:.1f} ms. {conditions(measured)}"
     )
 
 
@@ -227,6 +226,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "encode": encode,
     "quality": quality,
     "index": index,
+    "generator": generator,
 }
 
 

@@ -40,7 +40,6 @@ HERE = (
     "rabitqlib",
     "faiss-hnsw16",
     "faiss-ivf-pq",
-    "hnswlib",
     "usearch",
 )
 
@@ -454,12 +453,12 @@ def command(*arguments: object) -> subprocess.CompletedProcess[str]:
 def test_the_command_writes_what_it_says(tmp_path: Path) -> None:
     np.save(tmp_path / "rows.npy", clustered(1500, 16, seed=1))
     ran = command(
-        "--vectors", tmp_path / "rows.npy", "--peers", "hnswlib", "--k", 5, "--threads", 1, "--rounds", 1,
+        "--vectors", tmp_path / "rows.npy", "--peers", "usearch", "--k", 5, "--threads", 1, "--rounds", 1,
         "--json", tmp_path / "out.json", "--plot", tmp_path / "out.svg", "--metric", "l2",
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
     figures = json.loads((tmp_path / "out.json").read_text())
-    assert [each["name"] for each in figures["engines"]] == ["perwatt", "hnswlib"]
+    assert [each["name"] for each in figures["engines"]] == ["perwatt", "usearch"]
     assert figures["vectors"]["metric"] == "l2"
     assert ran.stdout.strip() == table(figures)
     assert (tmp_path / "out.svg").read_text() == picture(figures)
