@@ -22,7 +22,7 @@ SOURCES := $(wildcard $(foreach package,index embed,$(addprefix $(package)/kerne
 # One thread of native work a process is right for serving; the steps that may use every core ask for it themselves.
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help setup run report selftest test test-arm64 sanitize fuzz check check-deploy images bench clean lock setup-torch setup-test \
+.PHONY: help setup run report selftest test test-arm64 sanitize fuzz check check-deploy images test-images bench clean lock setup-torch setup-test \
   setup-peers
 .DELETE_ON_ERROR:
 
@@ -44,7 +44,7 @@ report: $(VENV)/.loadtest $(DATA)/indexes/$(INDEX)/current ## load the service a
 	$(BIN)/perwatt report $(REPORT)/run.json --html $(REPORT)/report.html --markdown $(REPORT)/report.md \
 	  --json $(REPORT)/report.json
 
-selftest: $(VENV)/.loadtest ## turn the load test on servers whose truth is known, some 10 minutes
+selftest: $(VENV)/.loadtest ## turn the load test on servers whose truth is known, some 25 minutes
 	$(BIN)/perwatt loadtest selftest --full
 
 test: setup-test ## check the code and run every test
@@ -80,6 +80,11 @@ images: ## build the images of both architectures and their manifest lists, with
 	deploy/images/tools.sh
 	deploy/images/base.sh
 	deploy/images/build.sh
+
+test-images: images ## start both images, compare their answers, and run the test suite in the arm64 one (some hours)
+	deploy/images/build.sh test
+	deploy/images/try.sh
+	deploy/images/suite.sh arm64
 
 bench: setup-peers $(DATA)/indexes/$(INDEX)/current ## measure beside the peers and write the figures into the README
 	$(BIN)/python -m deploy.figures measure

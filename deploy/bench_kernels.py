@@ -10,7 +10,8 @@ rounds. FAISS scores float32 with fvec_inner_products_ny, and int8 as an exact s
 codes, since it has no such function for them; NumPy has no product of int8 that does not overflow.
 
 The exact scan is measured through `index.exact.search`, k = 10, all of it: quantising the query, the int8 scan, and
-float32 scores for what may belong to the answer.
+float32 scores for what may belong to the answer. A set of a core's own cache is scanned in 10 µs and would measure the
+call; there a batch of queries is asked, which the scan answers block by block, and bytes count once a query.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ DIMS = (128, 384, 768)
 SCAN_DIM = 384
 ROUNDS = 5
 K = 10
+CACHED_QUERIES = 64
 STREAMS = (1, 2, 4)
 LEAST_SECONDS = 0.02  # a short pass is repeated this long
 LEAST_MEMORY_SET = 1 << 30
@@ -225,18 +227,20 @@ def scans(memory: NDArray[np.uint8], sets: Places, rounds: int) -> list[dict[str
                 continue  # a set of one core's cache is not divided: starting a thread takes longer than the scan
             rows = size // SCAN_DIM
             raw = memory[:size]
-            search = _scan(raw[: rows * SCAN_DIM].view(np.int8).reshape(-1, SCAN_DIM), threads)
+            queries = CACHED_QUERIES if place == "cached" else 1
+            search = _scan(raw[: rows * SCAN_DIM].view(np.int8).reshape(-1, SCAN_DIM), queries, threads)
             best, read = float("inf"), 0.0
             search()
             with ThreadPoolExecutor(threads) as pool:
                 for _ in range(rounds):
                     read = max(read, *(size / timed(_reader(raw, streams, threads, pool)) for streams in STREAMS))
-                    best = min(best, timed(search))
+                    best = min(best, timed(search) / queries)
             found.append(
                 {
                     "place": place,
                     "threads": threads,
                     "rows": rows,
+                    "queries": queries,
                     "ns_per_row": round(1e9 * best / rows, 2),
                     "gb_per_s": round(rows * SCAN_DIM / best / 1e9, 2),
                     "read_gb_per_s": round(read / 1e9, 2),
@@ -246,7 +250,7 @@ def scans(memory: NDArray[np.uint8], sets: Places, rounds: int) -> list[dict[str
     return found
 
 
-def _scan(codes: NDArray[np.int8], threads: int) -> Call:
+def _scan(codes: NDArray[np.int8], count_asked: int, threads: int) -> Call:
     """A search over codes whose float32 rows are all one row: they would be four times the set, and it reads a few."""
     count, dim = codes.shape
     step = 1 / 127
@@ -254,8 +258,8 @@ def _scan(codes: NDArray[np.int8], threads: int) -> Call:
     rows = np.broadcast_to(row, (count, dim))
     length = step * float(np.sqrt(np.vecdot(codes[:1000].astype(np.float64), codes[:1000].astype(np.float64)).max()))
     known = exact.Codes(codes, step, step * dim**0.5 / 2, length, np.zeros(0, np.float32))
-    query = row[None].copy()
-    return lambda: exact.search(query, rows, K, codes=known, threads=threads)
+    queries = codes[:count_asked].astype(np.float32)
+    return lambda: exact.search(queries, rows, K, codes=known, threads=threads)
 
 
 def _reader(raw: NDArray[np.uint8], streams: int, threads: int, pool: ThreadPoolExecutor) -> Call:

@@ -10,6 +10,7 @@ without a traceback. Anything else is a defect and keeps its traceback."""
 from __future__ import annotations
 
 import importlib
+import io
 import sys
 from typing import Any, NamedTuple
 
@@ -52,15 +53,15 @@ STEPS: dict[str, Step] = {
         "loadtest.commands:gate", "Is this slower than before? Exit status: 0 no, 1 yes, 2 cannot tell, 3 invalid."
     ),
     "fleet": Step(
-        "loadtest.commands:fleet",
-        "What a real day would need on each machine that was measured: instances, $ and kWh a month.",
+        "deploy.cloud.cli:fleet",
+        "What a real day needs, from records; and measuring on rented machines of both architectures.",
     ),
     "power": Step(
         "loadtest.commands:power", "Show which power sources can be read here, what they read, and why the rest cannot."
     ),
     "prices": Step("loadtest.commands:prices", "What machines cost: the dated table, and refreshing it."),
     "bench": Step("deploy.command:bench", "Measure beside the peers, on this machine."),
-    "info": Step("index.cli:info", "Show this machine as perwatt may use it: cores, memory, SIMD units, versions."),
+    "info": Step("deploy.info:info", "Show this machine as perwatt may use it: cores, memory, SIMD units, versions."),
 }
 
 BENCHES: dict[str, Step] = {
@@ -72,6 +73,7 @@ BENCHES: dict[str, Step] = {
     "encode": Step(
         "embed.cli:bench_encode", "Time text to vector beside ONNX Runtime, OpenVINO and sentence-transformers."
     ),
+    "http": Step("deploy.bench_http:bench_http", "Requests per second of one core over HTTP, beside other servers."),
 }
 
 # The base class of each package's foreseen errors, looked up only once something was raised.
@@ -80,6 +82,7 @@ FORESEEN = (
     ("index.errors", "IndexingError"),
     ("service.errors", "ServiceError"),
     ("loadtest.errors", "LoadTestError"),
+    ("deploy.errors", "DeployError"),
     ("deploy.ann.errors", "BenchError"),
 )
 
@@ -142,6 +145,9 @@ def _foreseen() -> tuple[type[Exception], ...]:
 
 
 def main() -> None:
+    for stream in (sys.stdout, sys.stderr):  # "≤" on a terminal that has no such character is no reason to fail
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         perwatt(prog_name="perwatt")
     except Exception as error:

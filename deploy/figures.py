@@ -1,8 +1,9 @@
 """The README's figures: measured here, kept as JSON, written into the README by this script and checked by the tests.
 
-    python -m deploy.figures measure [embedding] [index] [quality]     run the benchmarks (all by default)
-    python -m deploy.figures render                                    write the README's tables from the kept JSON
-    python -m deploy.figures check                                     exit 1 if the README says anything else
+    python -m deploy.figures measure [NAME …]     run the benchmarks, all by default: encode, quality, index,
+                                                  kernels, ann, ann-others
+    python -m deploy.figures render               write the README's tables from the kept JSON
+    python -m deploy.figures check                exit 1 if the README says anything else
 
 A measurement is one JSON file in deploy/figures/ with the machine, versions and date it was made with. Ratios are shown
 where absolute figures would only describe the machine; rows in which perwatt loses stay.
@@ -22,16 +23,26 @@ from typing import Any
 TOP = Path(__file__).parents[1]
 README = TOP / "README.md"
 KEPT = TOP / "deploy" / "figures"
+MEASURED = ("encode", "quality", "index", "kernels", "ann", "ann-others", "generator")
 VERSIONS = ("perwatt", "numpy", "faiss-cpu", "onnxruntime", "torch", "sentence-transformers")
 
 
 def measure(name: str) -> None:
-    from deploy import bench_embedding, bench_index, bench_quality
+    from deploy import bench_generator, bench_index, bench_kernels, bench_quality
+    from deploy.ann import kept as bench_ann
+    from embed import bench_encode
 
+    KEPT.mkdir(exist_ok=True)
     benches: dict[str, Callable[[], Any]] = {
-        "embedding": bench_embedding.measure,
+        "encode": bench_encode.measure,
         "index": lambda: bench_index.measure(TOP / ".perwatt" / "vectors" / "python-stdlib"),
         "quality": bench_quality.measure,
+        "kernels": bench_kernels.measure,
+        "ann": lambda: bench_ann.main_run(KEPT / "ann.svg"),
+        "ann-others": bench_ann.other_runs,
+        "generator": lambda: bench_generator.measure(
+            TOP / ".perwatt" / "vectors" / "python-stdlib", TOP / ".perwatt" / "indexes", "python-stdlib"
+        ),
     }
     if name not in benches:
         raise SystemExit(f"No measurement is called {name!r}, expected some of: {', '.join(benches)}.")
@@ -42,7 +53,6 @@ def measure(name: str) -> None:
         "versions": {package: version(package) for package in VERSIONS},
         "figures": figures,
     }
-    KEPT.mkdir(exist_ok=True)
     (KEPT / f"{name}.json").write_text(json.dumps(kept, indent=1) + "\n")
     print(json.dumps(figures, indent=1))
 
@@ -80,26 +90,30 @@ def conditions(measured: dict[str, Any]) -> str:
     )
 
 
-def embedding() -> str:
-    measured = kept("embedding")
+def encode() -> str:
+    from embed.bench_encode import CASES, LABELS
+
+    measured = kept("encode")
     figures = measured["figures"]
-    rate, query = figures["documents_per_s"], figures["query_ms"]
-    base = rate["sentence_transformers"]
-    names = {
-        "sentence_transformers": "sentence-transformers, fp32 (PyTorch)",
-        "perwatt_fp32": "perwatt, fp32 (ONNX Runtime)",
-        "onnx_runtime_int8": "perwatt, int8 (ONNX Runtime)",
-        "perwatt_int8": "**perwatt, int8** (its own kernels, the default)",
-    }
-    rows: list[list[object]] = [
-        [label, f"{rate[name]:.0f}", f"{rate[name] / base:.1f} ×", f"{query[name]:.1f}"]
-        for name, label in names.items()
-    ]
+    cases, ratio, cold = figures["cases"], figures["ratios"], figures.get("cold_start")
+    cosines, documents = figures["mean_cosine_to_fp32"], cases["documents"]
+    first = ""
+    if cold:
+        first = f"A fresh process has the vector of its first query after {cold['perwatt']['process_s']:.2f} s. "
+    rows: list[list[object]] = []
+    for name in sorted(documents, key=lambda name: float(documents[name]["ms_per_call"])):
+        label = f"**{LABELS[name]}**" if name == "perwatt_int8" else LABELS[name]
+        rates = [f"{cases[case.name][name][f'{case.unit}_per_s']:,.0f}" for case in CASES]
+        rows.append([label, f"{cases['query1'][name]['ms_per_call']:.2f}", *rates, f"{cosines[name]:.4f}"])
+    header = ["one encoder, text to vector", "ms a query", "queries/s", "… 32 at once", "texts/s of 32 tokens"]
+    header += ["documents/s of 256", "cosine to fp32"]
     return (
-        table(["encoder, all-MiniLM-L6-v2", "documents/s", "ratio", "ms a short query"], rows)
-        + f"\n\n{figures['texts']} texts of {figures['tokens_per_text']:.0f} tokens, {figures['cores']} cores, best of "
-        f"interleaved rounds; the kernels ran as {figures['int8_backend']}. int8 against fp32: mean cosine "
-        f"{figures['int8_cosine_mean']:.4f}, least {figures['int8_cosine_min']:.4f}. {conditions(measured)}"
+        f"![Queries and documents a second of each encoder](deploy/figures/encode.svg)\n\n{table(header, rows)}\n\n"
+        f"{figures['model']}; queries of 8 tokens on one core, the rest on {figures['cores']}, tokenising included. "
+        f"Against the faster int8 of ONNX Runtime: {ratio['query1_vs_ort_int8']:.1f} × on one query, "
+        f"{ratio['query8_vs_ort_int8']:.1f} × on 32 at once, {ratio['documents_vs_ort_int8']:.1f} × on documents, at "
+        f"{documents['perwatt_int8']['share_of_int8_peak']:.0%} of the int8 peak of {figures['unit']}. {first}"
+        f"`perwatt bench encode` measures it anywhere, on every unit of the processor. {conditions(measured)}"
     )
 
 
@@ -141,7 +155,79 @@ def index() -> str:
     )
 
 
-BLOCKS: dict[str, Callable[[], str]] = {"embedding": embedding, "quality": quality, "index": index}
+def ann() -> str:
+    from deploy.ann import kept as show
+
+    measured = kept("ann")
+    figures = measured["figures"]
+    vectors = figures["vectors"]
+    peers = ", ".join(
+        f"{name} {number}" for name, number in figures["versions"].items() if number and name != "perwatt"
+    )
+    return "\n\n".join(
+        [
+            "![Queries a second over recall, one line an engine](deploy/figures/ann.svg)",
+            f"{vectors['name']}: {vectors['rows']:,} × {vectors['dim']}, {vectors['metric']}, {vectors['queries']:,} "
+            f"held-out queries in one call, {figures['rounds']} interleaved rounds of which the fastest counts. Ratios "
+            "are within the run, at the cheapest setting of each engine that reaches the recall.",
+            show.targets_table(figures, kept("kernels")["figures"], table),
+            "Every engine; perwatt's queries a second, and the others' as multiples of them:",
+            show.engines_table(figures, table),
+            show.others_table(kept("ann-others")["figures"], table),
+            f"{conditions(measured)} Peers: {peers}.{show.left_out(figures)}",
+        ]
+    )
+
+
+def kernels() -> str:
+    measured = kept("kernels")
+    figures = measured["figures"]
+    rows: list[list[object]] = []
+    here = [each for each in figures["kernels"] if each["dim"] == 384]
+    for name in dict.fromkeys(each["by"] for each in here):
+        cells: list[object] = []
+        for type_, place in (("int8", "cached"), ("int8", "memory"), ("float32", "cached"), ("float32", "memory")):
+            found = [each for each in here if (each["by"], each["type"], each["place"]) == (name, type_, place)]
+            cells.append(f"{found[0]['ns_per_distance']:.1f} ({found[0]['share_of_read']:.0%})" if found else "–")
+        rows.append([name, *cells])
+    sizes = figures["sets_bytes"]
+    cached, memory = f"{sizes['cached'] >> 20:,} MiB, in L2", f"{sizes['memory'] >> 20:,} MiB, in memory"
+    header = ["ns a distance, 384-d (share of read bandwidth)"]
+    header += [f"{type_}, {place}" for type_ in ("int8", "float32") for place in (cached, memory)]
+    read = figures["read_gb_per_s"]
+    return (
+        table(header, rows)
+        + f"\n\nOne thread; the same thread only adding the words up reads {read['cached']:.0f} GB/s from L2 and "
+        f"{read['memory']:.1f} GB/s from memory. `perwatt bench kernels` has 128 and 768 dimensions too. "
+        f"{conditions(measured)}"
+    )
+
+
+def generator() -> str:
+    measured = kept("generator")
+    figures = measured["figures"]
+    small, real = (figures["ceiling"][kind] for kind in ("small", "real"))
+    served = figures["service_queries_per_s"]
+    size = f"{figures['answer_bytes'] / 1000:.1f} kB"
+    rows: list[list[object]] = [
+        ["generator, answers of 60 bytes from a server that does nothing", f"{small['queries_per_s']:,}"],
+        [f"generator, answers of {size} from a server that does nothing", f"{real['queries_per_s']:,}"],
+        [f"the service, by text, answers of {size}", f"{served['text']:,}"],
+        [f"the service, by vector, answers of {size}", f"{served['vector']:,}"],
+    ]
+    ratio = real["queries_per_s"] / max(served.values())
+    return (
+        table(["one core of …", "queries/s"], rows)
+        + f"\n\nOne core of the load generator keeps {ratio:.0f} cores of the service busy (6,040 × 384, k = 10), with "
+        f"p99 at {real['p99_ms']:.1f} ms. {conditions(measured)}"
+    )
+
+
+BLOCKS: dict[str, Callable[[], str]] = {
+    "encode": encode,
+    "quality": quality,
+    "index": index,
+}
 
 
 def rendered(readme: str) -> str:
@@ -156,16 +242,30 @@ def rendered(readme: str) -> str:
     return readme
 
 
+def pictures() -> dict[Path, str]:
+    """The drawings that the README shows, by their path: each says what the kept figures say."""
+    from deploy.encode_picture import picture
+
+    return {KEPT / "encode.svg": picture(kept("encode"))}
+
+
 def main(arguments: list[str]) -> None:
     step, names = (arguments[0], arguments[1:]) if arguments else ("", [])
     if step == "measure":
-        for name in names or list(BLOCKS):
+        for name in names or MEASURED:
             measure(name)
     elif step == "render":
         README.write_text(rendered(README.read_text()))
+        for path, text in pictures().items():
+            path.write_text(text)
     elif step == "check":
+        stale = [path.name for path, text in pictures().items() if not path.is_file() or path.read_text() != text]
         if rendered(README.read_text()) != README.read_text():
-            raise SystemExit("README.md differs from deploy/figures/*.json. Run: python -m deploy.figures render")
+            stale.insert(0, README.name)
+        if stale:
+            raise SystemExit(
+                f"{' and '.join(stale)} differ from deploy/figures/*.json. Run: python -m deploy.figures render"
+            )
     else:
         raise SystemExit(__doc__)
 

@@ -12,7 +12,7 @@ from functools import cached_property
 
 from tokenizers import Tokenizer
 
-from embed.errors import ModelError
+from embed.errors import ModelError, TextError
 from embed.models import ModelFolder
 
 
@@ -31,8 +31,12 @@ class Tokens:
         return _load(self._folder)
 
     def ids(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each text with special tokens, cut at the model's length."""
-        encodings = self._cut.encode_batch_fast(self._prepared(texts))
+        """Token ids of each text with special tokens, cut at the model's length. TextError for what is no Unicode."""
+        prepared = self._prepared(texts)
+        try:
+            encodings = self._cut.encode_batch_fast(prepared)
+        except (TypeError, UnicodeEncodeError):  # the library's word for half a surrogate pair
+            raise not_unicode(prepared) from None
         return [encoding.ids for encoding in encodings]
 
     def offsets(self, text: str) -> list[tuple[int, int]]:
@@ -45,6 +49,21 @@ class Tokens:
 
     def _prepared(self, texts: Sequence[str]) -> list[str]:
         return [text.lower() for text in texts] if self._lower_case else list(texts)
+
+
+def not_unicode(texts: Sequence[str]) -> TextError:
+    """The error for the first of `texts` that has no UTF-8 form."""
+    for number, text in enumerate(texts):
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            return TextError(
+                f"Text {number} of {len(texts)} is not valid Unicode at character {error.start} (half a surrogate "
+                'pair). Repair it where it is read, for instance with text.encode("utf-8", "replace").decode().'
+            )
+        except AttributeError:
+            return TextError(f"Text {number} of {len(texts)} is a {type(text).__name__}, expected a str.")
+    return TextError("The tokenizer refused a text.")
 
 
 def _load(folder: ModelFolder) -> Tokenizer:

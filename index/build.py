@@ -4,7 +4,7 @@
     arrange    rows in the order of their ids                       spool.py
     quantise   int8 codes, the sections of the kernels              sections.py
     index      FAISS, and recall against exact search on the way    structure.py, recall.py
-    write      ids, payload, columns, manifest                      rowfiles.py, manifest.py
+    write      ids, payload, columns, words, manifest               rowfiles.py, lexical.py, manifest.py
     verify     opened as a reader will, compared with memory        generation.py
     publish    renamed; switched to if the gates hold               staging.py, gates.py, root.py
 
@@ -27,6 +27,7 @@ from index.cost import Clock
 from index.errors import GateError, InputError
 from index.exact import Metric
 from index.generation import INDEX_FILE, open_staged
+from index.lexical import LexicalWriter, check_language
 from index.manifest import FORMAT, MANIFEST_FILE, describe_files
 from index.progress import Progress, say
 from index.root import DEFAULT_ROOT, Root, check_name
@@ -49,6 +50,7 @@ class Settings:
     threads: int
     min_count_ratio: float
     show: bool
+    language: str | None  # that words are stemmed in; None: no words
 
 
 def build_generation(
@@ -65,6 +67,8 @@ def build_generation(
     model: dict[str, Any] | None = None,
     canaries: list[dict[str, Any]] | None = None,
     filterable: Sequence[str] | None = None,
+    lexical: bool = True,
+    language: str = "english",
     threads: int | None = None,
     switch: bool = True,
     min_count_ratio: float = gates.MIN_COUNT_RATIO,
@@ -76,8 +80,9 @@ def build_generation(
     canaries. ids: unique str or int, one a row, in any order. payload: one JSON object a row (dict, str or bytes).
     metric: cosine scales vectors and queries to length 1. family: auto, flat, graph or ivf. profile: of a graph,
     auto, speed or compact (families.py). recall_target: of recall@10, to be met by the lower end of its 95 % interval.
-    filterable: FIELD:TYPE declarations, or FIELD to have the type inferred. threads: default
-    all cores of the cgroup. progress: on stderr.
+    filterable: FIELD:TYPE declarations, or FIELD to have the type inferred. lexical: search by words too, where the
+    payload has a title or text; language: that their stems are of, or "none". threads: default all cores of the
+    cgroup. progress: on stderr.
 
     Raises InputError, naming the row and id, for rows that cannot be indexed; StorageError when the disk fails;
     GateError, with the generation written but not served, when a gate does not hold. What is served changes only at
@@ -93,6 +98,7 @@ def build_generation(
         threads or machine.cores(),
         _share(min_count_ratio, "min_count_ratio"),
         progress,
+        check_language(language) if lexical else None,
     )
     if isinstance(vectors, VectorsFolder):
         if any(given is not None for given in (ids, payload, model, canaries)):
@@ -134,7 +140,7 @@ def _build(source: Arrays | VectorsFolder, root: Root, settings: Settings) -> tu
         clock.lap("take")
         count, dim = len(arranged.ids), source.dim
         memory = machine.memory_limit_bytes()
-        profile, profile_reason = families.choose_profile(settings.profile, count, dim, memory)
+        profile, profile_reason = families.choose_profile(settings.profile, count, dim)
         choice = families.choose(settings.family, count, dim, memory, profile)
         say(f"family {choice.family}: {choice.reason}", show=settings.show)
         if choice.family == "graph":
@@ -157,7 +163,7 @@ def _build(source: Arrays | VectorsFolder, root: Root, settings: Settings) -> tu
         _write_faiss(built.index, folder / INDEX_FILE)
         if choice.family == "ivf":
             sections |= keep_vectors(folder, arranged.vectors)
-        fields = _write_rows(folder, arranged, settings.fields)
+        fields, words = _write_rows(folder, arranged, settings)
         for temporary in folder.glob(".spool-*"):
             temporary.unlink()
         if choice.family != "ivf":
@@ -181,6 +187,7 @@ def _build(source: Arrays | VectorsFolder, root: Root, settings: Settings) -> tu
             "effort": built.effort,
             "sections": sections,
             "filterable": {field.name: field.type for field in fields},
+            "lexical": words,
             "memory_bytes": _memory_to_serve(described),
             "memory_private_bytes": built.private_bytes,
             "files": described,
@@ -207,16 +214,22 @@ def _write_faiss(index: FaissIndex, path: Path) -> None:
         faiss.write_index(index, faiss.PyCallbackIOWriter(file.write))
 
 
-def _write_rows(folder: Path, arranged: Arranged, declared: list[Field]) -> list[Field]:
-    """Writes ids, payload and columns; returns the fields with their types."""
+def _write_rows(folder: Path, arranged: Arranged, settings: Settings) -> tuple[list[Field], dict[str, Any] | None]:
+    """Writes ids, payload, columns and words; returns the fields with their types, and what the words came to."""
     rowfiles.write_ids(folder, arranged)
-    fields = infer_types(declared, rowfiles.payload_batches(arranged))
+    fields = infer_types(settings.fields, rowfiles.payload_batches(arranged))
     columns = ColumnReader(fields) if fields else None
     if arranged.has_payload or columns is not None:
         rowfiles.write_payload(folder, arranged, columns)
-    if columns is not None:
-        rowfiles.write_columns(folder, columns)
-    return fields
+    table = None if columns is None else rowfiles.write_columns(folder, columns)
+    if not arranged.has_payload or settings.language is None:
+        return fields, None
+    writer = LexicalWriter(folder, settings.language, table)
+    with Progress("words", len(arranged.ids), show=settings.show) as progress:
+        for payload in rowfiles.payload_batches(arranged):
+            writer.take(payload)
+            progress.add(len(payload))
+    return fields, writer.finish()
 
 
 def _memory_to_serve(described: dict[str, dict[str, Any]]) -> int:

@@ -1,6 +1,5 @@
 """The commands of this package; deploy/command.py mounts them. Tables for people, `--json` for programs."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -8,7 +7,7 @@ from typing import Any, TypeVar
 import click
 
 from index.errors import GateError, GenerationError
-from index.printing import print_alias, print_built, print_json, print_pairs, print_table, size
+from index.printing import print_alias, print_built, print_json, print_table
 from index.root import DEFAULT_ROOT, Root
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -44,7 +43,7 @@ def _json_option(command: Command) -> Command:
     type=click.Choice(["auto", "speed", "compact"]),
     default="auto",
     show_default=True,
-    help="Layout of a graph: speed takes three times the memory of compact; auto chooses by the memory there is.",
+    help="Layout of a graph: speed takes three times the memory of compact, and auto is compact.",
 )
 @click.option(
     "--metric",
@@ -67,6 +66,13 @@ def _json_option(command: Command) -> Command:
     help="Payload fields that filters may use, with their types: keyword, keyword[], int, float, bool or date. Without "
     "a type the narrowest that fits every value is taken.",
 )
+@click.option(
+    "--lexical/--no-lexical",
+    default=True,
+    show_default=True,
+    help="Search by words too, where documents have a title or text.",
+)
+@click.option("--language", default="english", show_default=True, help="Of their stems; none: words as they are.")
 @click.option("--no-switch", is_flag=True, help="Build only; what is served stays.")
 @click.option(
     "--min-count-ratio",
@@ -86,6 +92,8 @@ def build(
     metric: Any,
     recall_target: float,
     filterable: tuple[str, ...],
+    lexical: bool,
+    language: str,
     no_switch: bool,
     min_count_ratio: float,
     threads: int | None,
@@ -111,6 +119,8 @@ def build(
             metric=metric,
             recall_target=recall_target,
             filterable=filterable,
+            lexical=lexical,
+            language=language,
             threads=threads,
             switch=not no_switch,
             min_count_ratio=min_count_ratio,
@@ -241,42 +251,3 @@ def gc(name: str | None, root: Path, keep: int, as_json: bool) -> None:
         return
     for index, gone in deleted.items():
         click.echo(f"{index}: deleted {', '.join(gone) if gone else 'nothing'}")
-
-
-@click.command()
-@_json_option
-def info(as_json: bool) -> None:
-    """Show this machine as perwatt may use it: cores, memory, SIMD units, versions."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    from index import kernels, machine
-
-    def installed(package: str) -> str:
-        try:
-            return version(package)
-        except PackageNotFoundError:
-            return "not installed"
-
-    units = kernels.info()
-    versions = {package: installed(package) for package in ("perwatt", "faiss-cpu", "numpy", "pyarrow", "onnxruntime")}
-    facts = {
-        "processor": machine.processor_name(),
-        "cores": machine.cores(),
-        "memory_bytes": machine.memory_limit_bytes(),
-        "memory_available_bytes": machine.memory_available_bytes(),
-        "kernels": units,
-        "versions": {"python": sys.version.split()[0], **versions},
-    }
-    if as_json:
-        print_json(facts)
-        return
-    available = size(machine.memory_available_bytes())
-    print_pairs(
-        [
-            ("processor", f"{machine.processor_name()} ({units['arch']})"),
-            ("cores", f"{machine.cores()} (of this cgroup)"),
-            ("memory", f"{size(machine.memory_limit_bytes())} (of this cgroup), {available} available"),
-            ("kernels", f"{units['isa']} in use; this machine can run {', '.join(kernels.units())}"),
-            ("versions", ", ".join(f"{name} {number}" for name, number in facts["versions"].items())),  # type: ignore[attr-defined]
-        ]
-    )

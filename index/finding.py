@@ -18,11 +18,15 @@ from index import exact
 from index.bitmap import Bitmap
 from index.exact import Codes, Found, Metric
 
-# Up to FEW · √n survivors of n rows, comparing all of them is quicker than a walk that must pass what it may not
-# return: the scan costs 25 ns a survivor, the walk 20 µs times n / survivors (100,000 × 384, avx512vnni, recall@10
-# 0.95). The walk's side holds for filters that have nothing to do with the query; where the survivors lie elsewhere it
-# costs several times as much, and the scan the same. `python -m deploy.bench_filters` prints where the two cross.
-FEW = 28
+# What one vector compared on the way of a structure costs, in survivors that a scan compares in the same time: a visit
+# of a walk is some 35 cache lines and a group of neighbours, a row of a list some fast-scan codes and its share of the
+# rescoring. Through a filter a structure has to compare n / survivors times as much as without one, so both ways cost
+# the same at √(WORTH · compared · n) survivors. Measured by `python -m deploy.bench_filters` (avx512vnni, 384
+# dimensions) against what this says: graph, 100,000 rows, recall 0.95: 10,000 (9,400), 0.995: 30,000 (19,600); 25,000
+# rows, 0.95: 3,000 (4,900), default effort: more than there are (25,000); ivf, 25,000 rows: 12,000 (9,000). The
+# structure's side holds for filters that have nothing to do with the query; where the survivors lie elsewhere it costs
+# several times as much, and the scan the same.
+WORTH = {"graph": 20.0, "ivf": 1.0}
 # A scan of everything reads in order, four times as fast as picking: it pays from every fourth row on.
 SPARSE = 4
 
@@ -53,9 +57,9 @@ class Rows:
         return exact.search_at(queries, self.vectors, k, metric, keep.rows32, codes=self.codes)
 
 
-def scans(keep: Bitmap | None) -> bool:
-    """Whether so few rows survive that all of them are compared."""
-    return keep is not None and keep.count <= FEW * math.isqrt(keep.size)
+def few(family: str, count: int, compared: float) -> int:
+    """Up to how many survivors of `count` rows are all compared, where a search without a filter compares so many."""
+    return count if family not in WORTH else min(count, math.isqrt(int(WORTH[family] * compared * count)))
 
 
 def find(
@@ -67,9 +71,11 @@ def find(
     *,
     keep: Bitmap | None = None,
     exactly: bool = False,
+    few: int = 0,
 ) -> Found:
-    """The best k ≤ n of each query; rows are −1 only where fewer than k survive the filter."""
-    if keep is not None and (scans(keep) or (exactly and keep.count <= len(rows.vectors) // SPARSE)):
+    """The best k ≤ n of each query; rows are −1 only where fewer than k survive the filter. Up to `few`
+    survivors are all compared."""
+    if keep is not None and (keep.count <= few or (exactly and keep.count <= len(rows.vectors) // SPARSE)):
         return rows.scan_at(queries, k, keep)
     if exactly or searcher is None:
         return rows.scan(queries, k, keep)

@@ -15,10 +15,11 @@ from index import flat, layout, machine, recall
 from index.bitmap import Bitmap
 from index.errors import GenerationError, InputError
 from index.exact import LONGEST, Found, Metric, norms
-from index.filtering import Filters, parse
-from index.finding import Rows, Searcher, find
+from index.filtering import Filter, Filters, parse
+from index.finding import Rows, Searcher, few, find
 from index.ivf import IvfSearch
 from index.layout import Profile
+from index.lexical import Lexical, Matched
 from index.manifest import MANIFEST_FILE, check_files, read_manifest
 from index.postings import open_columns
 from index.rowfiles import IntegerIds, Payload, StringIds
@@ -43,6 +44,8 @@ class Generation:
         self.family: str = manifest["family"]
         self.profile: Profile | None = layout.profile_of(manifest)
         self.default_effort: int = manifest["effort"]["default"]
+        curve = sorted(manifest["effort"]["curve"], key=lambda point: int(point["effort"]))
+        self._compared = [point["effort"] for point in curve], [point["scored"] for point in curve]
         self._codes = map_codes(path, manifest["sections"])
         self._index = _read_faiss(path / INDEX_FILE)
         if self._index.ntotal != self.count or self._index.d != self.dim:
@@ -62,6 +65,8 @@ class Generation:
         self._ids = StringIds(path) if manifest["id_type"] == "str" else IntegerIds(path)
         self._payload = Payload(path)
         self.filters = Filters(open_columns(path, manifest["filterable"], self.count), self.count)
+        entry = manifest.get("lexical")
+        self.lexical = None if entry is None else Lexical(path, entry, self.filters)
 
     def search(
         self,
@@ -102,8 +107,25 @@ class Generation:
             raise InputError(f"effort is {effort}; expected at least 1 (this index's default is {self.default_effort})")
         bits = keep if keep is None or isinstance(keep, Bitmap) else Bitmap(np.asarray(keep), self.count)
         reach = min(k, self.count)
-        found = find(self._rows, self._searcher, queries, reach, effort, keep=bits, exactly=exact)
+        found = find(self._rows, self._searcher, queries, reach, effort, keep=bits, exactly=exact, few=self.few(effort))
         return found if reach == k else _padded(found, k)
+
+    def search_words(self, text: str, k: int, filter_: Filter | None = None) -> Matched:
+        """The best k rows by the words of `text`, BM25: rows int64 and scores float32 (m,), m < k where fewer match.
+
+        Raises InputError for k below 1, and where the generation has no words; FilterError and FieldError as `filter`.
+        """
+        if self.lexical is None:
+            raise InputError(
+                f"{self.id} has no words to search: its payload had neither title nor text, or it was built without"
+            )
+        if k < 1:
+            raise InputError(f"k is {k}; expected at least 1")
+        return self.lexical.search(text, min(k, self.count), None if filter_ is None else filter_.tree)
+
+    def few(self, effort: int | None = None) -> int:
+        """Up to how many survivors of a filter are all compared, so that the answer is exact; more are searched for."""
+        return few(self.family, self.count, float(np.interp(effort or self.default_effort, *self._compared)))
 
     def filter(self, given: Mapping[str, Any]) -> Bitmap:
         """The rows that survive a filter, {"field": "lang", "eq": "en"} and so on (filtering.py), for `keep`.
@@ -145,6 +167,8 @@ class Generation:
         """Lets go of the files. The generation must not be used afterwards."""
         del self._index, self._vectors, self._codes, self._rows, self._searcher, self._ids, self._payload
         self.filters.columns.clear()
+        if self.lexical is not None:
+            self.lexical.close()
 
     def __enter__(self) -> Self:
         return self

@@ -65,7 +65,7 @@ def check_files(folder: Path, manifest: dict[str, Any], threads: int) -> None:
         stated = entry if isinstance(entry, dict) else {}
         if type(stated.get("bytes")) is not int or not isinstance(stated.get("sha256"), str):
             raise GenerationError(folder / MANIFEST_FILE, f"does not say how long {name} is and what it hashes to")
-    present = {entry.name: entry for entry in folder.iterdir()}
+    present = _entries(folder)
     for name in sorted(expected.keys() - present.keys()):
         raise GenerationError(folder / name, "is missing, and the manifest names it")
     for name in sorted(present.keys() - expected.keys() - {MANIFEST_FILE}):
@@ -91,8 +91,16 @@ def check_files(folder: Path, manifest: dict[str, Any], threads: int) -> None:
 
 def describe_files(folder: Path, threads: int) -> dict[str, dict[str, Any]]:
     """The manifest's `files` for what is in the folder now."""
-    paths = sorted(path for path in folder.iterdir() if path.name != MANIFEST_FILE)
-    found = files.digests(paths, threads)
-    return {
-        path.name: {"bytes": digest.bytes, "sha256": digest.sha256} for path, digest in zip(paths, found, strict=True)
-    }
+    present = _entries(folder)
+    names = sorted(present.keys() - {MANIFEST_FILE})
+    found = files.digests([present[name] for name in names], threads)
+    return {name: {"bytes": digest.bytes, "sha256": digest.sha256} for name, digest in zip(names, found, strict=True)}
+
+
+def _entries(folder: Path) -> dict[str, Path]:
+    """What is in the folder by its relative name; of a folder in it its content, or itself where it is empty."""
+    entries: dict[str, Path] = {}
+    for entry in folder.iterdir():
+        inside = _entries(entry) if entry.is_dir() and not entry.is_symlink() else {}
+        entries |= {f"{entry.name}/{name}": path for name, path in inside.items()} or {entry.name: entry}
+    return entries

@@ -86,6 +86,10 @@ class Column:
             return self._valid
         return np.full(-(-self._count // 8), 255, np.uint8)
 
+    def holds(self, row: int) -> bool:
+        """Whether a row has a value."""
+        return self._valid is None or bool(self._valid[row >> 3] >> (row & 7) & 1)
+
     def one_of(self, values: Sequence[Any]) -> Bits:
         """Rows with one of the values, which are as `Type.read_one` gives them."""
         raise NotImplementedError

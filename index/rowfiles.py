@@ -46,10 +46,11 @@ def write_payload(folder: Path, arranged: Arranged, columns: ColumnReader | None
             start = stop
 
 
-def write_columns(folder: Path, columns: ColumnReader) -> None:
+def write_columns(folder: Path, columns: ColumnReader) -> pa.Table:
     table = columns.table()
     _write(folder / COLUMNS_FILE, table)
     write_postings(folder, table)
+    return table
 
 
 def _write(path: Path, table: pa.Table) -> None:

@@ -64,9 +64,8 @@ def _new_id(name: str, folder: Path) -> tuple[str, datetime]:
 
 def publish(root: Root, name: str, generation: str, path: Path) -> Path:
     """Makes a finished folder a generation: everything on the disk first, then its name."""
-    for file in path.iterdir():
-        sync(file)
-    sync(path)
+    for entry in [*path.rglob("*"), path]:
+        sync(entry)
     with root.locked(name) as folder:
         final = folder / generation
         path.rename(final)

@@ -18,6 +18,8 @@ from loadtest import units
 from loadtest.errors import InvalidRun
 
 INVALID = 3
+POSITIVE = click.FloatRange(0, min_open=True)
+SECONDS = click.FloatRange(1)  # windows are whole seconds
 
 
 def service_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -25,61 +27,142 @@ def service_options(command: Callable[..., Any]) -> Callable[..., Any]:
     options = [
         click.option("--url", default="http://127.0.0.1:8000", show_default=True, help="The service under test."),
         click.option("--index", required=True, help="Name of the index to search."),
-        click.option("--queries", required=True, type=click.Path(exists=True, path_type=Path),
-                     help="Real queries: .jsonl, .txt, .npy, or a vectors folder."),
-        click.option("--field", "field_", default="title", show_default=True,
-                     help="Payload field to ask for, when --queries is a vectors folder."),
-        click.option("-k", "k", default=10, show_default=True, help="Neighbours asked for."),
-        click.option("--effort", default=None, help="Search effort: a number, or 'auto' for the cheapest that "
-                                                    "proves --recall."),
+        click.option(
+            "--queries",
+            required=True,
+            type=click.Path(exists=True, path_type=Path),
+            help="Real queries: .jsonl, .txt, .npy, or a vectors folder.",
+        ),
+        click.option(
+            "--field",
+            "field_",
+            default="title",
+            show_default=True,
+            help="Payload field to ask for, when --queries is a vectors folder.",
+        ),
+        click.option(
+            "-k", "k", default=10, type=click.IntRange(1, 1000), show_default=True, help="Neighbours asked for."
+        ),
+        click.option(
+            "--effort", default=None, help="Search effort: a number, or 'auto' for the cheapest that proves --recall."
+        ),
         click.option("--mode", type=click.Choice(["dense", "lexical", "hybrid"]), default=None),
         click.option("--popularity", default="uniform", show_default=True, help="uniform or zipf:<exponent>."),
-        click.option("--filter", "filters", multiple=True,
-                     help="SHARE:JSON, e.g. '0.2:{\"field\":\"kind\",\"eq\":\"class\"}'."),
-        click.option("--filters", "filters_file", type=click.Path(exists=True, dir_okay=False, path_type=Path),
-                     default=None, help="The same from a file: {\"share\": …, \"filter\": {…}} a line."),
-        click.option("--send", type=click.Choice(["text", "vector", "both"]), default="text", show_default=True,
-                     help="Text queries as text, as the vectors that the service makes of them, or by turns."),
-        click.option("--processes", default=1, show_default=True, help="Generator processes."),
-        click.option("--slo-p99-ms", default=100.0, show_default=True, help="Objective for p99 of the response time."),
-        click.option("--recall", "recall_target", type=float, default=None, help="Recall@k that must be proven."),
-        click.option("--recall-queries", default=300, show_default=True, help="Queries whose exact answers are fetched "
-                                                                              "first."),
-        click.option("--max-in-flight", default=1024, show_default=True, help="Connections of each process."),
-        click.option("--timeout", "timeout_s", default=10.0, show_default=True,
-                     help="Seconds until a request is given up."),
-        click.option("--warmup", "warmup_s", default=2.0, show_default=True, help="Seconds of load before the window."),
-        click.option("--seed", default=1, show_default=True),
-        click.option("--arm", default="this machine", show_default=True,
-                     help="Name of what is measured, for comparisons."),
-        click.option("--block", default=0, show_default=True, help="Block of the experiment that this trial "
-                                                                   "belongs to."),
+        click.option(
+            "--filter", "filters", multiple=True, help='SHARE:JSON, e.g. \'0.2:{"field":"kind","eq":"class"}\'.'
+        ),
+        click.option(
+            "--filters",
+            "filters_file",
+            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            default=None,
+            help='The same from a file: {"share": …, "filter": {…}} a line.',
+        ),
+        click.option(
+            "--send",
+            type=click.Choice(["text", "vector", "both"]),
+            default="text",
+            show_default=True,
+            help="Text queries as text, as the vectors that the service makes of them, or by turns.",
+        ),
+        click.option(
+            "--processes", default=1, type=click.IntRange(1, 512), show_default=True, help="Generator processes."
+        ),
+        click.option(
+            "--slo-p99-ms",
+            default=100.0,
+            type=POSITIVE,
+            show_default=True,
+            help="Objective for p99 of the response time.",
+        ),
+        click.option(
+            "--recall", "recall_target", type=click.FloatRange(0, 1), default=None, help="Recall@k that must be proven."
+        ),
+        click.option(
+            "--recall-queries",
+            default=300,
+            type=click.IntRange(0),
+            show_default=True,
+            help="Queries whose exact answers are fetched first.",
+        ),
+        click.option(
+            "--max-in-flight",
+            default=1024,
+            type=click.IntRange(1),
+            show_default=True,
+            help="Connections of each process.",
+        ),
+        click.option(
+            "--timeout",
+            "timeout_s",
+            default=10.0,
+            show_default=True,
+            type=POSITIVE,
+            help="Seconds until a request is given up.",
+        ),
+        click.option(
+            "--warmup",
+            "warmup_s",
+            default=2.0,
+            type=click.FloatRange(0),
+            show_default=True,
+            help="Seconds of load before the window.",
+        ),
+        click.option("--seed", default=1, type=click.IntRange(0), show_default=True),
+        click.option(
+            "--arm", default="this machine", show_default=True, help="Name of what is measured, for comparisons."
+        ),
+        click.option(
+            "--block", default=0, show_default=True, help="Block of the experiment that this trial belongs to."
+        ),
         click.option("--experiment", default="", help="Name of the experiment."),
-        click.option("--instance", default=None, help="Instance type for the price; else what the metadata "
-                                                      "service says."),
+        click.option(
+            "--instance", default=None, help="Instance type for the price; else what the metadata service says."
+        ),
         click.option("--region", default=None, help="Region for the price."),
-        click.option("--prices", type=click.Path(exists=True, path_type=Path), default=None,
-                     help="A price table of your own."),
-        click.option("--server-facts", type=click.Path(exists=True, path_type=Path), default=None,
-                     help="Facts of the service's machine (perwatt loadtest machine --json), if it is another one."),
+        click.option(
+            "--prices", type=click.Path(exists=True, path_type=Path), default=None, help="A price table of your own."
+        ),
+        click.option(
+            "--server-facts",
+            type=click.Path(exists=True, path_type=Path),
+            default=None,
+            help="Facts of the service's machine (perwatt loadtest machine --json), if it is another one.",
+        ),
         click.option("--cores-served", type=int, default=None, help="CPUs that the service is confined to."),
-        click.option("--power-source", default=None, help="Power source by name; default: the finest that is "
-                                                          "readable."),
+        click.option(
+            "--power-source", default=None, help="Power source by name; default: the finest that is readable."
+        ),
         click.option("--redfish", default=None, help="URL of a Redfish chassis."),
         click.option("--shelly", default=None, help="URL of a Shelly plug."),
         click.option("--sysfs-powercap", type=click.Path(path_type=Path), default=None),
-        click.option("--start", default=None, metavar="COMMAND",
-                     help="Start the service first, with {port} replaced by a free port, and end it afterwards."),
+        click.option(
+            "--start",
+            default=None,
+            metavar="COMMAND",
+            help="Start the service first, with {port} replaced by a free port, and end it afterwards.",
+        ),
         click.option("--start-cpus", default=None, help="CPUs for that service, e.g. 0."),
-        click.option("--indexing", multiple=True, type=click.Path(exists=True, path_type=Path),
-                     help="Vectors folder or generation whose making belongs to the bill."),
-        click.option("--energy", multiple=True, metavar="STEP=FILE",
-                     help="What perwatt loadtest metered wrote while that step ran, e.g. embed=embed-energy.json."),
-        click.option("--first/--no-first", default=True,
-                     help="Run the generator before other programs (real-time class), where that is allowed."),
+        click.option(
+            "--indexing",
+            multiple=True,
+            type=click.Path(exists=True, path_type=Path),
+            help="Vectors folder or generation whose making belongs to the bill.",
+        ),
+        click.option(
+            "--energy",
+            multiple=True,
+            metavar="STEP=FILE",
+            help="What perwatt loadtest metered wrote while that step ran, e.g. embed=embed-energy.json.",
+        ),
+        click.option(
+            "--first/--no-first",
+            default=True,
+            help="Run the generator before other programs (real-time class), where that is allowed.",
+        ),
         click.option("--generator-cpus", default=None, help="CPUs for the generator, e.g. 1 or 2-3."),
         click.option("--out", type=click.Path(path_type=Path), default=None, help="Where to write the run record."),
-    ]  # fmt: skip
+    ]
     for option in reversed(options):
         command = option(command)
     return command
@@ -100,13 +183,14 @@ def loadtest() -> None:
     "--rate",
     "rate_qps",
     required=True,
-    type=float,
+    type=POSITIVE,
     help="Queries a second, of all processes together.",
 )
 @click.option(
     "--duration",
     "duration_s",
     default=30.0,
+    type=SECONDS,
     show_default=True,
     help="Seconds of the measured window.",
 )
@@ -127,25 +211,34 @@ def run(rate_qps: float, duration_s: float, calibrate_first: bool, **given: Any)
 
 @loadtest.command()
 @service_options
-@click.option("--start-rate", "start_qps", default=50.0, show_default=True, help="Where doubling begins.")
+@click.option(
+    "--start-rate", "start_qps", default=50.0, type=POSITIVE, show_default=True, help="Where doubling begins."
+)
 @click.option(
     "--limit-rate",
     "limit_qps",
     default=100_000.0,
+    type=POSITIVE,
     show_default=True,
     help="Never offer more than this.",
 )
-@click.option("--search-s", default=10.0, show_default=True, help="Seconds of a search trial.")
-@click.option("--confirm-s", default=30.0, show_default=True, help="Seconds of a confirmation.")
-@click.option("--tolerance", default=0.03, show_default=True, help="Relative width of the final bracket.")
+@click.option("--search-s", default=10.0, type=SECONDS, show_default=True, help="Seconds of a search trial.")
+@click.option("--confirm-s", default=30.0, type=SECONDS, show_default=True, help="Seconds of a confirmation.")
+@click.option(
+    "--tolerance",
+    default=0.03,
+    type=click.FloatRange(0.001, 0.5),
+    show_default=True,
+    help="Relative width of the final bracket.",
+)
 @click.option(
     "--curve/--no-curve",
     "with_curve",
     default=True,
     help="Also record the load curve from idle to 100 %.",
 )
-@click.option("--level-s", default=10.0, show_default=True, help="Seconds of a level of the curve.")
-@click.option("--levels", default=10, show_default=True, help="Levels of the curve.")
+@click.option("--level-s", default=10.0, type=SECONDS, show_default=True, help="Seconds of a level of the curve.")
+@click.option("--levels", default=10, type=click.IntRange(1, 100), show_default=True, help="Levels of the curve.")
 @click.option(
     "--calibrate/--no-calibrate",
     "calibrate_after",
@@ -172,9 +265,9 @@ def knee(
 
 @loadtest.command()
 @service_options
-@click.option("--capacity", "capacity_qps", required=True, type=float, help="What is 100 % (the knee), q/s.")
-@click.option("--level-s", default=10.0, show_default=True, help="Seconds of a level.")
-@click.option("--levels", default=10, show_default=True, help="Levels of the curve.")
+@click.option("--capacity", "capacity_qps", required=True, type=POSITIVE, help="What is 100 % (the knee), q/s.")
+@click.option("--level-s", default=10.0, type=SECONDS, show_default=True, help="Seconds of a level.")
+@click.option("--levels", default=10, type=click.IntRange(1, 100), show_default=True, help="Levels of the curve.")
 def curve(capacity_qps: float, level_s: float, levels: int, **given: Any) -> None:
     """The load curve from idle to 100 % of a capacity that is known."""
     with _open("curve", given) as bench:
@@ -185,8 +278,8 @@ def curve(capacity_qps: float, level_s: float, levels: int, **given: Any) -> Non
 
 @loadtest.command()
 @service_options
-@click.option("--rate", "rate_qps", required=True, type=float, help="Queries a second.")
-@click.option("--hours", default=1.0, show_default=True, help="How long.")
+@click.option("--rate", "rate_qps", required=True, type=POSITIVE, help="Queries a second.")
+@click.option("--hours", default=1.0, type=POSITIVE, show_default=True, help="How long.")
 def soak(rate_qps: float, hours: float, **given: Any) -> None:
     """Hours at a constant rate: does it get slower, does it grow?"""
     from loadtest.soak import drifts
@@ -203,7 +296,7 @@ def soak(rate_qps: float, hours: float, **given: Any) -> None:
 
 @loadtest.command()
 @service_options
-@click.option("--start-rate", "start_qps", default=5000.0, show_default=True)
+@click.option("--start-rate", "start_qps", default=5000.0, type=POSITIVE, show_default=True)
 def calibrate(start_qps: float, **given: Any) -> None:
     """The generator's own ceiling, against a server that does nothing."""
     with _open("run", given, ask_service=False) as bench:
@@ -232,12 +325,13 @@ def machine(as_json: bool) -> None:
 
 
 @loadtest.command()
-@click.option("--full/--short", default=False, help="Also the proofs in real time (some minutes).")
-def selftest(full: bool) -> None:
+@click.option("--full/--short", default=False, help="Also the proofs in real time (some 25 minutes).")
+@click.option("--only", multiple=True, help="One of those: md1, mm4, stopped, paused, starved, planted. Repeatable.")
+def selftest(full: bool, only: tuple[str, ...]) -> None:
     """Turn the harness on itself: what it says about servers whose truth is known."""
     from loadtest.selftest import run_selftest
 
-    results = run_selftest(full=full, tell=click.echo)
+    results = run_selftest(full=full, tell=click.echo, only=only)
     failed = [result for result in results if not result.passed]
     click.echo(f"{len(results) - len(failed)} of {len(results)} proofs passed")
     if failed:
@@ -333,16 +427,27 @@ def _finish(record: Any, out: Path) -> None:
 
 
 @loadtest.command()
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the run records.")
-@click.option("--blocks", default=8, show_default=True)
-@click.option("--speed", default=1.12, show_default=True, help="Planted speed of the candidate.")
-def example(out: Path, blocks: int, speed: float) -> None:
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the run records.")
+@click.option("--sample", "sample_out", type=click.Path(path_type=Path), help="Folder for SAMPLE.md and its pictures.")
+@click.option("--blocks", default=8, type=click.IntRange(1), show_default=True)
+@click.option("--speed", default=1.12, type=POSITIVE, show_default=True, help="Planted speed of the candidate.")
+def example(out: Path | None, sample_out: Path | None, blocks: int, speed: float) -> None:
     """Run records of two simulated machines, to see what a migration report looks like."""
     from loadtest.example import example_records
     from loadtest.record import write_record
+    from loadtest.report.sample import sample_files
 
-    out.mkdir(parents=True, exist_ok=True)
-    for record in example_records(blocks, speed):
+    if out is None and sample_out is None:
+        raise click.UsageError("say where to: --out FOLDER for the records, --sample FOLDER for the report as Markdown")
+    records = example_records(blocks, speed)
+    for record in records if out is not None else []:
         name = record.label.arm.replace(" ", "-").replace("(", "").replace(")", "")
+        assert out is not None
         write_record(record, out / f"{record.label.block:02}-{name}.json")
-    click.echo(f"wrote {blocks * 3} simulated records to {out}")
+    if out is not None:
+        click.echo(f"wrote {len(records)} simulated records to {out}")
+    if sample_out is not None:
+        sample_out.mkdir(parents=True, exist_ok=True)
+        for file, text in sample_files(records).items():
+            (sample_out / file).write_text(text, "utf-8")
+        click.echo(f"wrote SAMPLE.md and its pictures to {sample_out}")

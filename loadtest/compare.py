@@ -1,7 +1,8 @@
 """Two arms compared at equal recall and equal latency: per second, per dollar, and per joule where joules are known.
 
 An experiment is a folder of run records with arms and blocks. Before any ratio is formed the records must be of one
-kind: the same questions, the same objective, none invalid, none emulated, and either all simulated or none. A replica
+kind: the same questions to the same index, the same objective, none invalid, none emulated, and either all simulated or
+none. Only knees have a capacity to compare: a run at a fixed rate answers that rate on any machine that can. A replica
 of the baseline (arm A′) is compared with it in the same way; its interval must contain 1, or the method has failed on
 this very occasion, and its spread is the noise floor that is printed.
 """
@@ -89,7 +90,7 @@ def compare(
         if arm not in arms:
             raise RecordError(f"there is no arm {arm!r}; the records have {', '.join(sorted(arms))}")
     chosen = [*arms[baseline], *arms[candidate], *(arms[replica] if replica else [])]
-    _same_question(chosen)
+    same_question(chosen)
     problems = [f"{r.label.arm}, block {r.label.block}: {reason}" for r in chosen for reason in r.invalid]
     problems += [
         f"{r.label.arm}, block {r.label.block}: no capacity: the objective was not met"
@@ -110,6 +111,8 @@ def compare(
         reasons.append(
             f"{per_second.blocks} blocks say nothing about the noise between runs; make at least {FEWEST}, better 8"
         )
+    bounded = lower_bounds(chosen)
+    reasons += bounded
     aa = paired_ratio(_rates(arms[replica]), _rates(arms[baseline]), 0.99) if replica else None
     if aa is not None and not aa.low <= 1 <= aa.high:
         problem = (
@@ -124,6 +127,8 @@ def compare(
     modelled = None if per_joule is not None else _belief(arms[candidate][0], arms[baseline][0], per_second)
     verdicts = {"per second": judge(per_second.low, per_second.high, margin)}
     verdicts["per dollar"] = judge(per_dollar.low, per_dollar.high, margin) if per_dollar else Verdict.INCONCLUSIVE
+    if bounded:
+        verdicts = dict.fromkeys(verdicts, Verdict.INCONCLUSIVE)
     if per_joule is not None:
         verdicts["per joule"] = judge(per_joule.low, per_joule.high, margin)
     elif modelled is not None:
@@ -146,9 +151,11 @@ def compare(
     )
 
 
-def _same_question(records: Sequence[Record]) -> None:
+def same_question(records: Sequence[Record], bytewise: bool = True) -> None:
+    """RecordError unless all records were asked the same of the same; `bytewise`: of the very same generation."""
     first = records[0]
     for record in records[1:]:
+        _same_index(record, first, bytewise)
         if record.label.simulated != first.label.simulated:
             raise RecordError("simulated and measured runs may not be compared")
         if record.objective != first.objective:
@@ -159,6 +166,32 @@ def _same_question(records: Sequence[Record]) -> None:
                 f"{record.label.arm} and {first.label.arm} were asked different questions (workload fingerprints "
                 "differ): "
                 "use the same query file, k, filters and popularity"
+            )
+
+
+def lower_bounds(records: Sequence[Record]) -> list[str]:
+    """Why some of the capacities are only lower bounds, so that their ratio decides nothing."""
+    fixed = sorted({r.label.arm for r in records if r.knee is None})
+    limited = sorted({r.label.arm for r in records if r.knee is not None and r.knee.reached_limit})
+    found = []
+    if fixed:
+        found.append(f"{', '.join(fixed)}: loaded at a fixed rate, which shows no capacity; use perwatt loadtest knee")
+    if limited:
+        found.append(f"{', '.join(limited)}: the search ended at the highest rate allowed; raise --limit-rate")
+    return found
+
+
+def _same_index(record: Record, first: Record, bytewise: bool) -> None:
+    """Equal recall means little over unlike indexes; `bytewise` demands one generation, as it was shipped to both."""
+    if record.served is None or first.served is None:
+        return
+    names = ["count", "dim", "metric", "model", *(["generation"] if bytewise else [])]
+    for name in names:
+        ours, theirs = getattr(record.served, name), getattr(first.served, name)
+        if ours is not None and theirs is not None and ours != theirs:
+            raise RecordError(
+                f"{record.label.arm} (block {record.label.block}) and {first.label.arm} served different indexes: "
+                f"{name} is {ours!r} and {theirs!r}. Build once and serve the same folder on both machines"
             )
 
 

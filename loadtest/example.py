@@ -18,6 +18,7 @@ from loadtest.record import Asked, Label, Record, version
 from loadtest.simulate import EPOCH, Queue, simulated_trial
 from loadtest.trial import Recall, Trial
 
+BASELINE, REPLICA, CANDIDATE = "simulated x86", "simulated x86 (replica)", "simulated arm64"
 MEAN_S = 0.002
 SERVERS = 4
 
@@ -78,9 +79,9 @@ def example_records(blocks: int = 8, speed: float = 1.12, seed: int = 7) -> list
     records = []
     for block in range(blocks):
         for arm, factor, price in (
-            ("simulated x86", 1.0, base),
-            ("simulated x86 (replica)", 1.0, base),
-            ("simulated arm64", speed, other),
+            (BASELINE, 1.0, base),
+            (REPLICA, 1.0, base),
+            (CANDIDATE, speed, other),
         ):
             records.append(simulated_record(arm, block, factor, seed=seed, price=price, curve=block == 0))
     return records

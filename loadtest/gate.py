@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 from scipy import stats
 
-from loadtest.compare import _same_question
+from loadtest.compare import lower_bounds, same_question
 from loadtest.ratio import FEWEST
 from loadtest.reading import capacity
 from loadtest.record import Record
@@ -37,14 +37,17 @@ def gate(
     level: float = 0.95,
 ) -> Gated:
     """Candidate runs against baseline runs: capacity at the objective."""
-    _same_question([*baseline, *candidate])
+    same_question([*baseline, *candidate], bytewise=False)  # an index is rebuilt between the builds of a pipeline
     bad = [f"{r.label.arm}: {reason}" for r in (*baseline, *candidate) for reason in r.invalid]
     found = [[capacity(r) for r in side] for side in (candidate, baseline)]
     if bad or any(one is None for side in found for one in side):
         why = "; ".join(bad) or "a run did not meet its objective at any rate, so it has no capacity"
         return Gated(Verdict.INVALID, math.nan, math.nan, math.nan, why)
     new, old = (np.log([one.qps for one in side if one is not None]) for side in found)
+    bounded = lower_bounds([*baseline, *candidate])
     difference = float(new.mean() - old.mean())
+    if bounded:
+        return Gated(Verdict.INCONCLUSIVE, math.exp(difference), 0.0, math.inf, "; ".join(bounded))
     if min(len(new), len(old)) < FEWEST:
         why = f"{len(new)} and {len(old)} runs: at least {FEWEST} a side are needed to know the noise between runs"
         return Gated(Verdict.INCONCLUSIVE, math.exp(difference), 0.0, math.inf, why)

@@ -19,6 +19,8 @@ import numpy as np
 from hdrh.histogram import HdrHistogram
 from numpy.typing import ArrayLike, NDArray
 
+from loadtest.errors import RecordError
+
 LOWEST_US = 1
 HIGHEST_US = 3_600_000_000  # one hour
 DIGITS = 3
@@ -124,7 +126,12 @@ class Histogram:
 
     @classmethod
     def decode(cls, text: str) -> Histogram:
-        decoded = HdrHistogram.decode(text)
+        try:
+            decoded = HdrHistogram.decode(text)
+        except Exception as error:  # the library lets through whatever base64, zlib and ctypes raise
+            raise RecordError(
+                f"a histogram cannot be decoded ({type(error).__name__}: {error}); the file is damaged"
+            ) from error
         counts = np.zeros(COUNTS_LEN, np.int64)
         found = np.frombuffer(decoded.counts, dtype=np.int64)[:COUNTS_LEN]
         counts[: len(found)] = found

@@ -60,12 +60,14 @@ def find_knee(
     search_s: float = 10.0,
     confirm_s: float = 30.0,
     tolerance: float = TOLERANCE,
+    growth: float = 2.0,
     tell: Callable[[str], None] = lambda line: None,
     trials: list[Trial] | None = None,
 ) -> tuple[Knee, list[Trial]]:
     """The knee and every trial that led to it, in order. Raises InvalidRun when the generator was the bottleneck.
 
-    `trials` is filled as they are made, so that they are there even then.
+    `trials` is filled as they are made, so that they are there even then. `growth` is the factor of the first, coarse
+    search; less than 2 is for those who know about where the knee lies.
     """
     trials = [] if trials is None else trials
     carefully = sound(measure, trials)
@@ -88,7 +90,7 @@ def find_knee(
             low = rate
             if rate >= limit_qps:
                 break
-            rate = min(rate * 2, limit_qps)
+            rate = min(rate * growth, limit_qps)
         elif low:
             high = rate
         else:

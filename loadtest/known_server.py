@@ -1,5 +1,8 @@
 """A server over HTTP with a known queue, to hold the measured knee against the one on paper in real time.
 
+With `--work ROUNDS` it does not compute the queue but stands in it: each request costs so many rounds of a hash on one
+core, so a planted factor is work done and not time waited.
+
 It answers each request when a queue with the given service time would have: the queue is computed, not performed, so
 one process can be any M/D/c or M/M/c and its CPU is idle. Answers are sent by a timer that is exact to tens of
 microseconds. `python -m loadtest.known_server --mean-ms 5 --servers 1 --constant` prints its port and ends with its
@@ -9,6 +12,7 @@ standard input.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import heapq
 import random
 import select
@@ -42,7 +46,18 @@ class KnownServer:
         return end
 
 
-def serve(listener: socket.socket, stop_fd: int, queue: KnownServer) -> None:
+class WorkingServer:
+    """One server that really works: a request is done when so many rounds of a hash are."""
+
+    def __init__(self, rounds: int) -> None:
+        self._rounds = rounds
+
+    def departure(self, arrival: float) -> float:
+        hashlib.pbkdf2_hmac("sha256", b"perwatt", b"known", self._rounds)
+        return time.monotonic()
+
+
+def serve(listener: socket.socket, stop_fd: int, queue: KnownServer | WorkingServer) -> None:
     """Answer until `stop_fd` reads end of file."""
     listener.setblocking(False)
     poll = select.epoll()
@@ -96,14 +111,17 @@ def _accept(listener: socket.socket, poll: select.epoll, clients: dict[int, sock
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--mean-ms", type=float, required=True)
+    parser.add_argument("--mean-ms", type=float, default=1.0)
+    parser.add_argument("--work", type=int, default=0, metavar="ROUNDS")
     parser.add_argument("--servers", type=int, default=1)
     parser.add_argument("--constant", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
     print(listener.getsockname()[1], flush=True)
-    queue = KnownServer(given.mean_ms / 1e3, given.servers, given.constant, given.seed)
+    queue: KnownServer | WorkingServer = KnownServer(given.mean_ms / 1e3, given.servers, given.constant, given.seed)
+    if given.work:
+        queue = WorkingServer(given.work)
     serve(listener, sys.stdin.fileno(), queue)
 
 

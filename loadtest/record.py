@@ -21,7 +21,7 @@ from loadtest.errors import RecordError
 from loadtest.knee import Knee
 from loadtest.machine import Machine
 from loadtest.objective import Objective
-from loadtest.prices.table import Price
+from loadtest.prices.table import Price, check
 from loadtest.textbook import Textbook
 from loadtest.trial import Energy, Trial
 
@@ -118,6 +118,9 @@ class Record(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         ):
             if machine is not None and machine.emulated:
                 found.append(f"the {whose} is emulated: {machine.emulated[0]}")
+        switched = sorted({g for trial in self.trials if trial.server is not None for g in trial.server.generations})
+        if len(switched) > 1:
+            found.append(f"the index was switched while it was measured: answers came from {', '.join(switched)}")
         for trial in (t for t in self.trials if t.role != "voided"):
             # A search may overload the service (sheds), and a run may not; nothing may overload the generator.
             if self.kind == "run" or trial.invalid_by_generator:
@@ -165,9 +168,26 @@ def read_record(path: Path) -> Record:
     if kind != FORMAT:
         raise RecordError(f"{path} has format {kind!r}; this version reads {FORMAT!r}")
     try:
-        return msgspec.json.decode(raw, type=Record)
+        record = msgspec.json.decode(raw, type=Record)
     except msgspec.MsgspecError as error:
         raise RecordError(f"{path} is damaged or of another version: {error}") from error
+    if problem := _unsound(record):
+        raise RecordError(f"{path} cannot be used: {problem}")
+    return record
+
+
+def _unsound(record: Record) -> str | None:
+    """What no run of ours could have written: reports would divide by it or draw it."""
+    if record.price is not None and (problem := check(record.price)):
+        return f"the price of {record.price.instance}: {problem}"
+    for trial in record.trials:
+        counts = (trial.planned, trial.sent, trial.shed, trial.missed, trial.answered, trial.planned - trial.answered)
+        if not (trial.window_s > 0 and trial.slice_s > 0 and trial.offered_qps >= 0 and min(counts) >= 0):
+            return f"the {trial.role} trial of {trial.started_at} has a window or counts that cannot be"
+    knee = record.knee
+    if knee is not None and not (0 < knee.knee_low_qps <= knee.knee_qps <= knee.knee_high_qps):
+        return f"the knee {knee.knee_qps} lies outside its interval {knee.knee_low_qps} to {knee.knee_high_qps}"
+    return None
 
 
 class _Format(msgspec.Struct):

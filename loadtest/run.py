@@ -157,6 +157,10 @@ class Generator:
             trial.server.cores_used = watcher.cores_used
             trial.server.rss_bytes = watcher.rss_bytes
             trial.server.watched = watcher.watched
+            trial.server.stolen_cores = watcher.stolen_cores
+            if watcher.busy_cores is not None and watcher.cores_used is not None:
+                ours = sum(sum(process) / len(process) for process in trial.generator.cpu if process)
+                trial.server.others_cores = round(max(watcher.busy_cores - watcher.cores_used - ours, 0.0), 4)
         if meter is not None:
             try:
                 trial.energy = meter.result()

@@ -50,6 +50,8 @@ class ServerSide(msgspec.Struct, forbid_unknown_fields=True):
     cores_used: float | None = None  # mean over the window, of the processes that listen at the URL's port
     rss_bytes: list[int] = []  # one a second
     watched: str = "not on this machine"
+    others_cores: float | None = None  # cores that programs other than the service and the generator used meanwhile
+    stolen_cores: float | None = None  # cores that the hypervisor gave to somebody else while ours wanted to run
 
 
 class Generator(msgspec.Struct, forbid_unknown_fields=True):

@@ -31,6 +31,13 @@ def listeners(url: str) -> list[psutil.Process]:
     return list(found.values())
 
 
+def machine_cpu_s() -> tuple[float, float]:
+    """CPU seconds that the whole machine has worked, and that were stolen from it, since it started."""
+    times = psutil.cpu_times()
+    worked = times.user + times.nice + times.system + times.irq + times.softirq  # guests are in user and nice
+    return worked, times.steal
+
+
 class Watcher:
     """Samples CPU and resident memory of processes over [start, stop) of time.monotonic(), in a thread."""
 
@@ -40,6 +47,8 @@ class Watcher:
         self.cores_used: float | None = None
         self.rss_bytes: list[int] = []
         self.watched = "not on this machine"
+        self.busy_cores: float | None = None  # of the whole machine, by anyone
+        self.stolen_cores: float | None = None
 
     def begin(self, start: float, stop: float) -> None:
         if self._processes:
@@ -50,11 +59,16 @@ class Watcher:
     def _run(self, start: float, stop: float) -> None:
         time.sleep(max(start - time.monotonic(), 0))
         began, before = time.monotonic(), self._cpu_s()
+        busy, stolen = machine_cpu_s()
         step_s = max((stop - start) / 3600, 1.0)  # at most 3600 values, also of a long soak
         while (left := stop - time.monotonic()) > 0:
             self.rss_bytes.append(self._rss())
             time.sleep(min(left, step_s))
-        self.cores_used = round((self._cpu_s() - before) / (time.monotonic() - began), 4)
+        wall = time.monotonic() - began
+        self.cores_used = round((self._cpu_s() - before) / wall, 4)
+        busy_now, stolen_now = machine_cpu_s()
+        self.busy_cores = round((busy_now - busy) / wall, 4)
+        self.stolen_cores = round((stolen_now - stolen) / wall, 4)
 
     def _cpu_s(self) -> float:
         total = 0.0

@@ -13,10 +13,21 @@ import msgspec
 from msgspec import Raw, Struct
 
 
-class Hit(Struct, frozen=True, gc=False):
+class Scores(Struct, frozen=True, gc=False, omit_defaults=True):
+    """The scores that a hit of a hybrid search has in either ranking, where it is in it."""
+
+    dense: float | None = None
+    lexical: float | None = None
+
+
+class Hit(Struct, frozen=True, gc=False, omit_defaults=True):
+    """score: cosine, inner product or minus the squared distance; BM25 in mode lexical; the fused score in mode hybrid,
+    where scores has what it was made from."""
+
     id: str
     score: float
     payload: Raw
+    scores: Scores | None = None
 
 
 class Coverage(Struct, frozen=True, gc=False):
@@ -37,9 +48,9 @@ class Usage(Struct, frozen=True, gc=False):
     cpu_ms: float
 
 
-class SearchAnswer(Struct, frozen=True, gc=False):
+class SearchAnswer(Struct, frozen=True, gc=False, omit_defaults=True):
     """model: fingerprint of the vectors searched, null where none is known. took_ms: from body read
-    to answer."""
+    to answer. next_cursor: of the next page, when pages were asked for and there are hits left."""
 
     index: str
     generation: str
@@ -48,12 +59,14 @@ class SearchAnswer(Struct, frozen=True, gc=False):
     coverage: Coverage
     usage: Usage
     took_ms: float
+    next_cursor: str | None = None
 
 
-class BatchResult(Struct, frozen=True, gc=False):
+class BatchResult(Struct, frozen=True, gc=False, omit_defaults=True):
     hits: list[Hit]
     coverage: Coverage
     usage: Usage
+    next_cursor: str | None = None
 
 
 class BatchFailure(Struct, frozen=True):

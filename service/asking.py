@@ -7,15 +7,11 @@ search` and `perwatt eval` are written once.
 
 from __future__ import annotations
 
-import binascii
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
-from urllib.error import HTTPError, URLError
-from urllib.parse import quote, urlsplit
-from urllib.request import Request, urlopen
+from urllib.parse import urlsplit
 
 import msgspec
 import numpy as np
@@ -24,6 +20,7 @@ import numpy.typing as npt
 from index import Generation, IndexingError, InputError, Root
 from service import limits
 from service.answers import Hit
+from service.client import Client, ClientError, ProblemError, calls
 from service.errors import RemoteError, ServiceError, SettingsError
 from service.evaluate import Search
 from service.loading import encoder_for, open_checked
@@ -56,7 +53,6 @@ class _Reply(msgspec.Struct):
     results: list[_Result] = []
 
 
-_REPLY = msgspec.json.Decoder(_Reply)
 _DOCUMENT = msgspec.json.Decoder(_Document)
 
 
@@ -115,13 +111,18 @@ class Local:
 
 
 class Remote:
-    """A running server, by the batch route."""
+    """A running server, by the batch route. key: for one that asks for it."""
 
-    def __init__(self, url: str, name: str) -> None:
+    def __init__(self, url: str, name: str, key: str | None = None) -> None:
         if urlsplit(url).scheme not in ("http", "https"):
             raise SettingsError(f"--url {url}: expected an address like http://127.0.0.1:8000.")
-        self._index = f"{url.rstrip('/')}/v1/indexes/{quote(name, safe='')}"
-        self.generation = self._call(self._index).generation
+        self._url = url
+        self._name = name
+        self._client = Client(url, key=key, timeout_s=REMOTE_TIMEOUT_S)
+        self.generation = self._call(calls.get_index(name)).generation
+
+    def close(self) -> None:
+        self._client.close()
 
     def ask(self, queries: Sequence[Query], how: How) -> list[list[Hit]]:
         params = {"effort": how.effort, "exact": how.exact}
@@ -130,31 +131,23 @@ class Remote:
         answers: list[list[Hit]] = []
         for start in range(0, len(queries), BATCH):
             bodies = [
-                {("text" if isinstance(query, str) else "vector"): _sendable(query), **common}
+                {("text" if isinstance(query, str) else "vector"): query, **common}
                 for query in queries[start : start + BATCH]
             ]
-            answer = self._call(
-                f"{self._index}/search/batch",
-                {"queries": bodies, "timeout_ms": limits.TIMEOUT_MS},
-            )
-            for result in answer.results:
+            for result in self._call(calls.search_batch(self._name, bodies, limits.TIMEOUT_MS)).results:
                 if result.error is not None:
                     raise RemoteError(f"The server answered: {result.error['detail']}")
                 answers.append(result.hits)
         return answers
 
-    def _call(self, url: str, body: Any = None) -> _Reply:
-        request = Request(url, headers={"content-type": "application/json"})
-        if body is not None:
-            request.data = msgspec.json.encode(body)
+    def _call(self, call: calls.Call[Any]) -> _Reply:
         try:
-            with urlopen(request, timeout=REMOTE_TIMEOUT_S) as answer:
-                return _REPLY.decode(answer.read())
-        except HTTPError as error:
-            raise RemoteError(f"The server answered: {_detail(error)}") from error
-        except (URLError, HTTPException, OSError, msgspec.DecodeError) as error:
-            reason = getattr(error, "reason", error)
-            raise RemoteError(f"No answer from {url} ({reason}); is `perwatt serve` running there?") from error
+            reply: _Reply = self._client.call(msgspec.structs.replace(call, gives=_Reply))
+        except ProblemError as problem:
+            raise RemoteError(f"The server answered: {problem.detail}") from problem
+        except ClientError as error:
+            raise RemoteError(f"No answer from {self._url} ({error}); is `perwatt serve` running there?") from error
+        return reply
 
 
 @contextmanager
@@ -197,16 +190,3 @@ def rankings(asking: Asking, effort: int | None, exact: bool) -> Search:
         return [[_DOCUMENT.decode(hit.payload).doc_id or hit.id for hit in hits] for hits in answers]
 
     return search
-
-
-def _sendable(query: Query) -> str:
-    if isinstance(query, str):
-        return query
-    return binascii.b2a_base64(query.astype("<f4").tobytes(), newline=False).decode()
-
-
-def _detail(error: HTTPError) -> str:
-    try:
-        return str(msgspec.json.decode(error.read())["detail"])
-    except (msgspec.DecodeError, KeyError, TypeError, OSError):
-        return f"status {error.code}"

@@ -18,7 +18,6 @@ import numpy as np
 from starlette.requests import Request
 from starlette.responses import Response
 
-from index.bitmap import Bitmap
 from service import answers, limits, requests
 from service.admission import Deadline
 from service.answers import BatchAnswer, BatchFailure, BatchResult, Usage
@@ -27,15 +26,20 @@ from service.caller import Caller, caller_of
 from service.limits import read_body
 from service.loaded import Loaded
 from service.problems import Problem
+from service.ranking import Survivors
 from service.running import Running, running_of
 from service.search import (
     Resolved,
+    Stages,
     deadline_of,
     effort_of,
     expect,
+    is_plain,
     observe,
+    rank,
     resolve,
     result_of,
+    result_of_ranked,
     server_timing,
     survivors,
     wanted,
@@ -49,7 +53,7 @@ class _Asked(NamedTuple):
     query: requests.SearchRequest
     deadline: Deadline
     resolved: Resolved
-    keep: Bitmap | None
+    kept: Survivors
 
 
 async def search_batch(request: Request) -> Response:
@@ -82,9 +86,9 @@ async def search_batch(request: Request) -> Response:
                     round((end_s - start_s) * 1e3, 3),
                 )
             )
-    stages = (ann_s - embed_s, end_s - ann_s - payload_s, payload_s)
-    observe(running, usage, *stages)
-    return Response(content, headers={"server-timing": server_timing(*stages)}, media_type="application/json")
+    stages = Stages(0.0, ann_s - embed_s, end_s - ann_s - payload_s, 0.0, payload_s)
+    observe(running, usage, stages)
+    return Response(content, headers={"server-timing": server_timing(stages)}, media_type="application/json")
 
 
 async def _resolve_all(
@@ -107,8 +111,8 @@ async def _resolve_all(
             own = deadline
             if query.timeout_ms is not None and query.timeout_ms < deadline.timeout_ms:
                 own = Deadline(query.timeout_ms, start_s)
-            keep = await survivors(loaded, caller, query, own)
-            return _Asked(place, query, own, await resolve(running, loaded, caller, query, own), keep)
+            kept = await survivors(loaded, caller, query, own)
+            return _Asked(place, query, own, await resolve(running, loaded, caller, query, own), kept)
         except Problem as problem:
             results[place] = BatchFailure(problem.as_dict())
             return None
@@ -132,12 +136,15 @@ async def _search_all(
     """Searches the queries that ask for the same k, effort and filter as one matrix; returns seconds spent
     on payloads."""
     alike: defaultdict[tuple[int, int | None, bool, int], list[_Asked]] = defaultdict(list)
-    for one in asked:
-        # The same filter comes to the same bitmap, which its query keeps alive.
-        alike[(wanted(one.query, one.resolved), *effort_of(one.query), id(one.keep))].append(one)
     payload_s = 0.0
+    for one in asked:
+        if not is_plain(one.query):
+            payload_s += await _search_one(loaded, one, results)
+            continue
+        # The same filter comes to the same bitmap, which its query keeps alive.
+        alike[(wanted(one.query, one.resolved), *effort_of(one.query), id(one.kept.keep))].append(one)
     for (k, effort, exact, _), group in alike.items():
-        keep = group[0].keep
+        keep = group[0].kept.keep
         vectors = np.stack([one.resolved.vector for one in group])
         try:
             searched = await loaded.search(vectors, k, effort, exact, deadline, keep)
@@ -163,6 +170,19 @@ async def _search_all(
                 results[one.place] = BatchFailure(problem.as_dict())
         payload_s += time.perf_counter() - start_s
     return payload_s
+
+
+async def _search_one(loaded: Loaded, one: _Asked, results: list[BatchResult | BatchFailure | None]) -> float:
+    """A query of words, groups or pages goes alone; returns seconds spent on payloads."""
+    try:
+        ranked, paged = await rank(loaded, one.query, one.resolved, one.kept, one.deadline)
+        start_s = time.perf_counter()
+        one.deadline.check()
+        results[one.place] = result_of_ranked(loaded, one.query, one.resolved, one.kept, ranked, paged)
+        return time.perf_counter() - start_s
+    except Problem as problem:
+        results[one.place] = BatchFailure(problem.as_dict())
+        return 0.0
 
 
 def _sum(results: Iterable[BatchResult | BatchFailure]) -> Usage:

@@ -7,7 +7,7 @@ are imported, and `--help` should not take a second.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,7 @@ _effort = click.option(
 _exact = click.option("--exact", is_flag=True, help="Compare with every vector.")
 _json = click.option("--json", "as_json", is_flag=True, help="For programs.")
 _url = click.option("--url", help="Ask this server instead of opening the index here.")
+_key = click.option("--key", envvar="PERWATT_KEY", help="Key for that server; better from PERWATT_KEY.")
 
 
 @click.command()
@@ -94,6 +95,14 @@ _url = click.option("--url", help="Ask this server instead of opening the index 
     help="Open ones; beyond it the one that was idle longest is closed.",
 )
 @click.option(
+    "--client-timeout",
+    "client_s",
+    type=click.FloatRange(min=0.5, max=600),
+    default=10.0,
+    show_default=True,
+    help="Seconds a caller may take to send the head of a request, and its body before a least rate is asked for.",
+)
+@click.option(
     "--timeout",
     "timeout_s",
     type=click.FloatRange(min=0.001, max=60),
@@ -147,6 +156,7 @@ def serve(names: tuple[str, ...], **options: Any) -> None:
 @click.option("--k", type=click.IntRange(1, 1000), default=10, show_default=True)
 @_root
 @_url
+@_key
 @click.option(
     "--vector",
     "vector_file",
@@ -164,6 +174,7 @@ def search(
     k: int,
     root: Path,
     url: str | None,
+    key: str | None,
     vector_file: Path | None,
     effort: int | None,
     exact: bool,
@@ -182,7 +193,7 @@ def search(
     from service.asking import How, read_vector
 
     query = read_vector(vector_file) if vector_file is not None else str(text)
-    with _asking(name, url, Settings(root=root, model=model, precision=precision)) as asking:
+    with _asking(name, url, key, Settings(root=root, model=model, precision=precision)) as asking:
         [hits] = asking.ask([query], How(k, effort, exact))
     if as_json:
         click.echo(terminal.json_of_hits(asking.generation, hits))
@@ -208,6 +219,7 @@ def search(
 )
 @_root
 @_url
+@_key
 @click.option(
     "--k",
     "cutoffs",
@@ -228,6 +240,7 @@ def evaluate(
     qrels_file: Path,
     root: Path,
     url: str | None,
+    key: str | None,
     cutoffs: tuple[int, ...],
     effort: int | None,
     exact: bool,
@@ -250,7 +263,7 @@ def evaluate(
     queries = measures.read_queries(queries_file)
     qrels = measures.read_qrels(qrels_file)
     settings = Settings(root=root, model=model, precision=precision, threads=cpu_count())
-    with _asking(name, url, settings) as asking:
+    with _asking(name, url, key, settings) as asking:
         report = measures.evaluate(queries, qrels, rankings(asking, effort, exact), cutoffs)
     if as_json:
         click.echo(terminal.json_of_report(asking.generation, report))
@@ -259,11 +272,12 @@ def evaluate(
 
 
 @contextmanager
-def _asking(name: str, url: str | None, settings: Settings) -> Iterator[Asking]:
+def _asking(name: str, url: str | None, key: str | None, settings: Settings) -> Iterator[Asking]:
     from service.asking import Remote, local
 
     if url is not None:
-        yield Remote(url, name)
-    else:
-        with local(settings, name) as asking:
+        with closing(Remote(url, name, key)) as asking:
             yield asking
+    else:
+        with local(settings, name) as here:
+            yield here

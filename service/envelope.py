@@ -81,8 +81,6 @@ class Envelope:
         except ClientGone:
             status = GONE
         except asyncio.CancelledError:
-            if status:
-                raise
             status = GONE  # the connection was lost, which cancels; or the server ended, which hangs up
         except Exception as error:
             problem = as_problem(error, own_id.decode())

@@ -39,7 +39,7 @@ class Kernels(Struct, frozen=True):
 
 
 class IndexInfo(Struct, frozen=True):
-    """filterable: the fields that filters may name.
+    """modes: of searches that it answers. filterable: the fields that filters may name.
 
     etag: of the alias on disk, for If-Match. refused: why the last reload kept the old
     generation, or null. model: null when the vectors came without one. previous: what a rollback
@@ -56,6 +56,7 @@ class IndexInfo(Struct, frozen=True):
     default_effort: int
     model: Model | None
     recall: Recall | None
+    modes: list[str]
     filterable: dict[str, FilterableField]
     bytes: Bytes
     kernels: Kernels
@@ -107,6 +108,7 @@ def info_of(running: Running, name: str, loaded: Loaded, caller: Caller) -> Inde
         default_effort=loaded.generation.default_effort,
         model=model and Model(model["id"], model["name"], model["precision"], model["max_length"]),
         recall=loaded.recall,
+        modes=["dense"] if loaded.generation.lexical is None else ["dense", "lexical", "hybrid"],
         # Values and counts are those of all documents, so a caller whose key hides some is told the types alone.
         filterable=loaded.filterable
         if caller.filter is None

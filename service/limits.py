@@ -29,6 +29,9 @@ ID_CHARACTERS = 1024  # as many bytes as an id may have in an index
 NAME_CHARACTERS = 256
 K = 1000
 FIELDS = 64
+PAGED = 10_000  # hits that a cursor may lead past; a page looks for all that came before it too
+CURSOR_CHARACTERS = 512
+RRF_K = 10_000
 EFFORT = 1 << 16
 TIMEOUT_MS = 60_000
 FILTER_NODES, FILTER_DEPTH, FILTER_VALUES = filtering.MAX_NODES, filtering.MAX_DEPTH, filtering.MAX_VALUES
@@ -48,6 +51,7 @@ def as_dict() -> dict[str, int]:
         "id_characters": ID_CHARACTERS,
         "k": K,
         "fields": FIELDS,
+        "paged_hits": PAGED,
         "effort": EFFORT,
         "filter_nodes": FILTER_NODES,
         "filter_depth": FILTER_DEPTH,

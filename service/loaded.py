@@ -27,7 +27,7 @@ from msgspec import Raw
 from index import Found, Generation, InputError
 from index.bitmap import Bitmap
 from index.filtering import Filter
-from index.finding import scans
+from index.lexical import Matched
 from service import filters
 from service.admission import Deadline
 from service.answers import FilterableField, Recall
@@ -51,6 +51,13 @@ class Searched(NamedTuple):
     cpu_s: float
 
 
+class Matching(NamedTuple):
+    """What the words of a text matched."""
+
+    found: Matched
+    cpu_s: float
+
+
 class Loaded:
     def __init__(self, generation: Generation, threads: ThreadPoolExecutor) -> None:
         self.generation = generation
@@ -64,6 +71,7 @@ class Loaded:
         self._retired = False
         self._closed = False
         self._ann_s, self._exact_s = self._warm()
+        self._words_s = 0.0  # the last search by words
 
     @property
     def recall(self) -> Recall | None:
@@ -131,10 +139,32 @@ class Loaded:
             return filters.survivors(self.generation.filters, filter_)
         return await self.in_thread(deadline, filters.survivors, self.generation.filters, filter_)
 
-    def compares_all(self, exact: bool, keep: Bitmap | None = None) -> bool:
+    async def search_words(self, text: str, k: int, filter_: Filter | None, deadline: Deadline) -> Matching:
+        """The best k rows by the words of a text, here or in the search thread. Raises Problem where there are none."""
+        if self.generation.lexical is None:
+            raise Problem(
+                "invalid-value",
+                f"Generation {self.id} has no words to search: its documents had neither title nor text, or it was "
+                "built with --no-lexical; use mode 'dense'.",
+                pointer="/mode",
+            )
+        if self._words_s < INLINE_S:
+            return self._search_words(text, k, filter_)
+        return await self.in_thread(deadline, self._search_words, text, k, filter_)
+
+    def _search_words(self, text: str, k: int, filter_: Filter | None) -> Matching:
+        start_s = time.thread_time()
+        found = self.generation.search_words(text, k, filter_)
+        self._words_s = time.thread_time() - start_s
+        return Matching(found, self._words_s)
+
+    def compares_all(self, exact: bool, keep: Bitmap | None = None, effort: int | None = None) -> bool:
         """Whether a search compares the query with every vector that may be a hit, because it was told to or because
         that is the quickest."""
-        return exact or self.generation.family == "flat" or scans(keep)
+        return exact or self.generation.family == "flat" or self._scans(keep, effort)
+
+    def _scans(self, keep: Bitmap | None, effort: int | None) -> bool:
+        return keep is not None and keep.count <= self.generation.few(effort)
 
     def row_of(self, id_: str, caller: Caller) -> int | None:
         """The row of a document, None for one that is not there or that the caller's key hides."""
@@ -161,7 +191,7 @@ class Loaded:
         return Searched(found, time.thread_time() - start_s)
 
     def _expected_s(self, queries: int, k: int, effort: int | None, exact: bool, keep: Bitmap | None) -> float:
-        if exact or scans(keep):
+        if exact or self._scans(keep, effort):
             return queries * self._exact_s * (1.0 if keep is None else keep.count / self.count)
         usual = self.generation.default_effort or 1
         harder = 1.0 if keep is None else self.count / max(1, keep.count)

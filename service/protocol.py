@@ -20,22 +20,20 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from typing import Any
 
 from uvicorn.config import Config
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from service.lane import Express, Lane
 from service.problems import MEDIA_TYPE, Problem
 
-HEAD_S = 10.0
 HEAD_BYTES = 32 << 10
-BODY_S = 10.0
-BODY_BYTES_PER_S = 16 << 10  # after BODY_S, on average since the head: slower than any line that is in use
+BODY_BYTES_PER_S = 16 << 10  # on average since the head, once the patience is over: slower than any line that is in use
 IDLE_S = 75.0  # above the 60 s after which common load balancers drop an idle connection, so that they do it first
-READER_S = 20.0  # without a byte of an answer being taken
 SWEEP_S = 1.0
 
 
@@ -43,11 +41,18 @@ class Watch:
     """Looks at every connection once a second; belongs to one event loop."""
 
     def __init__(
-        self, connections: int, timed_out: Callable[[], None], closed: Callable[[], None] | None = None
+        self,
+        connections: int,
+        patience_s: float,
+        timed_out: Callable[[], None],
+        closed: Callable[[], None] | None = None,
     ) -> None:
-        """connections: how many may be open. timed_out: called for every one that was too slow; closed: for every one
+        """connections: how many may be open. patience_s: with a head, with the start of a body, and, twice, with an
+        answer
+        of which nothing is taken. timed_out: called for every one that was too slow; closed: for every one
         that ends."""
         self.bound = connections
+        self.patience_s = patience_s
         self.timed_out = timed_out
         self.closed = closed
         self.open: dict[Protocol, None] = {}  # in the order in which they were opened
@@ -68,6 +73,19 @@ class Watch:
         for connection in list(self.open):
             connection.look(now_s)
         self.start()
+
+
+class Flow(FlowControl):
+    """uvicorn reads on whenever a request asks for its body, even while others that were sent ahead wait: a caller who
+    never takes an answer could have it keep any number of them. Here nothing is read while there are any."""
+
+    def __init__(self, transport: asyncio.Transport, pipeline: Sized) -> None:
+        super().__init__(transport)
+        self._pipeline = pipeline
+
+    def resume_reading(self) -> None:
+        if not self._pipeline and not self.write_paused:
+            super().resume_reading()
 
 
 class Protocol(HttpToolsProtocol):
@@ -101,7 +119,8 @@ class Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.since_s = time.monotonic()
+        self.flow = Flow(transport, self.pipeline)
+        self.since_s = self._stuck_s = time.monotonic()
         self.watch.open[self] = None
         self.watch.make_room()
 
@@ -116,21 +135,22 @@ class Protocol(HttpToolsProtocol):
 
     def look(self, now_s: float) -> None:
         """Once a second: is this connection still worth keeping?"""
+        patience_s = self.watch.patience_s
         unsent = self.transport.get_write_buffer_size()
         if not unsent or unsent < self._unsent:
             self._stuck_s = now_s
-        elif now_s - self._stuck_s > READER_S:
+        elif now_s - self._stuck_s > 2 * patience_s:
             self._drop()
             return
         self._unsent = unsent
         spent_s = now_s - self.since_s
         if self.receiving == "head":
-            if spent_s > HEAD_S:
+            if spent_s > patience_s:
                 self._too_slow("head")
         elif self.receiving == "body":
-            if not self.flow.read_paused and spent_s > BODY_S + self.received / BODY_BYTES_PER_S:
+            if not self.flow.read_paused and spent_s > patience_s + self.received / BODY_BYTES_PER_S:
                 self._too_slow("body")
-        elif self.idle and not unsent and spent_s > (HEAD_S if self.cycle is None else IDLE_S):  # never asked; idle
+        elif self.idle and not unsent and spent_s > (patience_s if self.cycle is None else IDLE_S):  # never asked; idle
             self.transport.close()
 
     def _too_slow(self, what: str) -> None:
@@ -232,16 +252,19 @@ class Protocol(HttpToolsProtocol):
             return
         if not self.receiving:
             self.since_s = time.monotonic()
-        if not self.flow.write_paused:  # else `resume_writing`: who does not take answers need not ask more
-            self.flow.resume_reading()
-        if self.pipeline:
+        if self.pipeline:  # what was sent ahead comes first, and nothing is read meanwhile: it would pile up
             cycle, app = self.pipeline.pop()
             self._start_asgi_task(cycle, app)
+        else:
+            self.flow.resume_reading()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self.flow.pause_reading()  # who does not take answers need not ask more
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        if self.idle:
-            self.flow.resume_reading()
+        self.flow.resume_reading()
 
     def send_400_response(self, msg: str) -> None:
         self._answer_and_close(

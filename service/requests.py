@@ -28,16 +28,26 @@ NOTHING = Raw(b"null")
 Text = Annotated[str, Meta(max_length=limits.TEXT_CHARACTERS, pattern=r"[^ \t\r\n]")]  # more than blanks
 Name = Annotated[str, Meta(max_length=limits.NAME_CHARACTERS)]
 Fields = Annotated[list[str], Meta(max_length=limits.FIELDS)]
+Weight = Annotated[float, Meta(ge=0, le=1000)]
 TimeoutMs = Annotated[int, Meta(ge=1, le=limits.TIMEOUT_MS)]
+
+
+class Weights(Struct, forbid_unknown_fields=True, frozen=True):
+    """Of the two rankings that a hybrid search fuses; 0 leaves one out."""
+
+    dense: Weight = 1.0
+    lexical: Weight = 1.0
 
 
 class SearchParams(Struct, forbid_unknown_fields=True, frozen=True):
     """effort: how hard to look, in the unit of the index family (candidates kept, lists probed);
     None is the index's own choice for its recall target. exact: compare with every vector
-    instead."""
+    instead. weights, rrf_k: of the fusion in mode hybrid."""
 
     effort: Annotated[int, Meta(ge=1, le=limits.EFFORT)] | None = None
     exact: bool = False
+    weights: Weights | None = None
+    rrf_k: Annotated[int, Meta(ge=1, le=limits.RRF_K)] | None = None
 
 
 class Expect(Struct, forbid_unknown_fields=True, frozen=True):
@@ -48,7 +58,11 @@ class Expect(Struct, forbid_unknown_fields=True, frozen=True):
 
 
 class SearchRequest(Struct, forbid_unknown_fields=True):
-    """One query: exactly one of text, vector and id (a document to find the neighbours of)."""
+    """One query: exactly one of text, vector and id (a document to find the neighbours of).
+
+    mode: by meaning (dense), by words (lexical), or both fused by rank (hybrid); the last two take a text. group_by: a
+    declared field of which each value gives its best hit alone. cursor: "" for the first of several pages, then
+    next_cursor as it came."""
 
     text: Text | None = None
     vector: list[float] | str | None = None
@@ -57,6 +71,8 @@ class SearchRequest(Struct, forbid_unknown_fields=True):
     mode: Literal["dense", "lexical", "hybrid"] = "dense"
     filter: Raw = msgspec.field(default_factory=lambda: NOTHING)  # its schema is in schema.py
     fields: Fields | None = None
+    group_by: Name | None = None
+    cursor: Annotated[str, Meta(max_length=limits.CURSOR_CHARACTERS)] | None = None
     params: SearchParams | None = None
     timeout_ms: TimeoutMs | None = None
     expect: Expect | None = None
@@ -103,13 +119,15 @@ def check(request: SearchRequest) -> None:
             f"A query is exactly one of text, vector and id; this one has {given} of them.",
             pointer="",
         )
-    if request.mode != "dense":
+    if request.mode != "dense" and request.text is None:
         raise Problem(
             "invalid-value",
-            f"mode {request.mode!r} needs a lexical index, and this generation has dense vectors only; "
-            "use mode 'dense'.",
+            f"mode {request.mode!r} searches by words, and so by a text; a vector or an id goes with mode 'dense'.",
             pointer="/mode",
         )
+    weights = None if request.params is None else request.params.weights
+    if weights is not None and not weights.dense and not weights.lexical:
+        raise Problem("invalid-value", "One of the two weights has to be more than 0.", pointer="/params/weights")
 
 
 def vector_of(given: list[float] | str, dim: int) -> np.ndarray[tuple[int], np.dtype[np.float32]]:

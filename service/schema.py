@@ -152,10 +152,8 @@ def _by_hand(components: dict[str, Any], model: Fingerprint | None) -> None:
     query["properties"]["filter"] = {
         "anyOf": [{"type": "null"}, {"$ref": REF.format(name="Filter")}],
         "default": None,
-        "description": f"At most {limits.FILTER_NODES} nodes in all.",
     }
-    components |= filter_schemas()
-    query["properties"]["mode"]["enum"] = ["dense"]
+    components["Filter"] = filter_schema()
     query["oneOf"] = [
         {"required": [name], "properties": {name: {"not": {"type": "null"}}}} for name in ("text", "vector", "id")
     ]
@@ -170,8 +168,7 @@ def _by_hand(components: dict[str, Any], model: Fingerprint | None) -> None:
     components["BatchFailure"]["properties"]["error"] = {"$ref": REF.format(name="Problem")}
 
 
-def filter_schemas() -> dict[str, Any]:
-    """A filter, written out to the depth that is allowed, so that the document says exactly what is taken."""
+def filter_schema() -> dict[str, Any]:
     field = {"type": "string"}
     value = {"type": ["string", "number", "boolean"]}
     bound = {"type": ["string", "number"]}
@@ -184,18 +181,14 @@ def filter_schemas() -> dict[str, Any]:
         conditions.append(_closed({"field": field, low: bound}))
         conditions += [_closed({"field": field, low: bound, high: bound}) for high in ("lt", "lte")]
     conditions += [_closed({"field": field, high: bound}) for high in ("lt", "lte")]
-    schemas: dict[str, Any] = {f"Filter{limits.FILTER_DEPTH}": {"anyOf": conditions}}
-    for depth in range(limits.FILTER_DEPTH - 1, 0, -1):
-        inner = {"$ref": REF.format(name=f"Filter{depth + 1}")}
-        several = {"type": "array", "items": inner, "minItems": 1, "maxItems": limits.FILTER_NODES - 1}
-        schemas["Filter" if depth == 1 else f"Filter{depth}"] = {
-            "anyOf": [*conditions, _closed({"and": several}), _closed({"or": several}), _closed({"not": inner})]
-        }
-    schemas["Filter"]["description"] = (
-        "A condition on a declared field (eq, in, exists, or a range of int, float or date), or and, or, not of "
-        "filters. A document without a value meets no condition but exists: false."
-    )
-    return schemas
+    inner = {"$ref": REF.format(name="Filter")}
+    several = {"type": "array", "items": inner, "minItems": 1, "maxItems": limits.FILTER_NODES - 1}
+    return {
+        "description": "A condition on a declared field (eq, in, exists, or a range of int, float or date), or and, "
+        f"or, not of filters; at most {limits.FILTER_NODES} nodes, {limits.FILTER_DEPTH} deep. A document without a "
+        "value meets no condition but exists: false.",
+        "anyOf": [*conditions, _closed({"and": several}), _closed({"or": several}), _closed({"not": inner})],
+    }
 
 
 def _closed(properties: dict[str, Any]) -> dict[str, Any]:

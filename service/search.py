@@ -11,25 +11,44 @@ from __future__ import annotations
 import time
 from typing import NamedTuple
 
+import numpy as np
 from starlette.requests import Request
 from starlette.responses import Response
 
 from index.bitmap import Bitmap
-from service import answers, filters, limits, requests
+from service import answers, cursor, filters, limits, requests
 from service.admission import Deadline
-from service.answers import BatchResult, Coverage, Hit, SearchAnswer, Usage
+from service.answers import BatchResult, Coverage, Hit, Scores, SearchAnswer, Usage
 from service.batcher import Vector
 from service.caller import Caller, caller_of
 from service.limits import read_body
 from service.loaded import Loaded
 from service.problems import Problem
+from service.ranking import Ranked, Ranking, Survivors
 from service.requests import SearchRequest
 from service.running import Running, running_of
 
+EVERYTHING = Survivors()
+NO_VECTOR: Vector = np.zeros(0, np.float32)
+
+
+class Stages(NamedTuple):
+    """Seconds of a query in each stage of the path."""
+
+    filter: float
+    embed: float
+    ann: float
+    lexical: float
+    payload: float
+
+
+class Paged(NamedTuple):
+    next_cursor: str | None
+
 
 class Resolved(NamedTuple):
-    """The vector that a query comes down to. row: the document it asks to be similar to, which is
-    no hit itself."""
+    """The vector that a query comes down to; of no elements where it is searched by words alone.
+    row: the document it asks to be similar to, which is no hit itself."""
 
     vector: Vector
     row: int | None = None
@@ -58,27 +77,34 @@ async def answer(running: Running, caller: Caller, index: str, body: bytes, star
     async with running.admission.place(deadline):
         with running.served.loaded(index) as loaded:
             expect(query, loaded)
-            keep = await survivors(loaded, caller, query, deadline)
+            filter_s = time.perf_counter()
+            kept = await survivors(loaded, caller, query, deadline)
             embed_s = time.perf_counter()
             resolved = await resolve(running, loaded, caller, query, deadline)
             deadline.check()
             ann_s = time.perf_counter()
-            effort, exact = effort_of(query)
-            searched = await loaded.search(
-                resolved.vector.reshape(1, -1), wanted(query, resolved), effort, exact, deadline, keep
-            )
-            payload_s = time.perf_counter()
-            found = searched.found
-            result = result_of(
-                loaded,
-                query,
-                resolved,
-                keep,
-                found.rows[0].tolist(),
-                found.scores[0].tolist(),
-                int(found.scored[0]),
-                searched.cpu_s,
-            )
+            lexical_s = 0.0
+            if is_plain(query):
+                effort, exact = effort_of(query)
+                searched = await loaded.search(
+                    resolved.vector.reshape(1, -1), wanted(query, resolved), effort, exact, deadline, kept.keep
+                )
+                payload_s = time.perf_counter()
+                found = searched.found
+                result = result_of(
+                    loaded,
+                    query,
+                    resolved,
+                    kept.keep,
+                    found.rows[0].tolist(),
+                    found.scores[0].tolist(),
+                    int(found.scored[0]),
+                    searched.cpu_s,
+                )
+            else:
+                ranked, paged = await rank(loaded, query, resolved, kept, deadline)
+                lexical_s, payload_s = ranked.lexical_s, time.perf_counter()
+                result = result_of_ranked(loaded, query, resolved, kept, ranked, paged)
             end_s = time.perf_counter()
             deadline.check()
             content = answers.encode(
@@ -90,10 +116,47 @@ async def answer(running: Running, caller: Caller, index: str, body: bytes, star
                     result.coverage,
                     result.usage,
                     round((end_s - start_s) * 1e3, 3),
+                    result.next_cursor,
                 )
             )
-    observe(running, result.usage, ann_s - embed_s, payload_s - ann_s, end_s - payload_s)
-    return content, server_timing(ann_s - embed_s, payload_s - ann_s, end_s - payload_s)
+    filtered_s = 0.0 if kept.filter is None else embed_s - filter_s
+    stages = Stages(filtered_s, ann_s - embed_s, payload_s - ann_s - lexical_s, lexical_s, end_s - payload_s)
+    observe(running, result.usage, stages)
+    return content, server_timing(stages)
+
+
+def is_plain(query: SearchRequest) -> bool:
+    """Whether one search of vectors is all that a query takes: the hot way, and what a batch does for many at once."""
+    return query.mode == "dense" and query.group_by is None and query.cursor is None
+
+
+async def rank(
+    loaded: Loaded, query: SearchRequest, resolved: Resolved, kept: Survivors, deadline: Deadline
+) -> tuple[Ranked, Paged | None]:
+    """Rows of a query that takes more than one search of vectors, and the page that they are, when pages are asked
+    for. The page begins where the cursor of the one before ended."""
+    kept = kept._replace(own=resolved.row)
+    vector = None if query.mode == "lexical" else resolved.vector
+    ranking = Ranking(loaded, query, vector, kept, deadline)
+    if query.cursor is None:
+        return await ranking.hits(query.k, None), None
+    asked = cursor.digest(
+        query.text,
+        query.id,
+        None if query.vector is None else resolved.vector.tobytes(),
+        query.mode,
+        query.group_by,
+        query.params,
+        None if kept.filter is None else kept.filter.key,
+    )
+    after = cursor.decode(query.cursor, loaded.id, asked, loaded.count) if query.cursor else None
+    ranked = await ranking.hits(query.k, after)
+    seen = (after.seen if after else 0) + len(ranked.hits)
+    if not ranked.more or seen >= limits.PAGED:
+        return ranked, Paged(None)
+    last = ranked.hits[-1]
+    following = cursor.Cursor(loaded.id, asked, seen, last.score, last.row, ranking.depth)
+    return ranked, Paged(cursor.encode(following))
 
 
 def deadline_of(running: Running, timeout_ms: int | None, start_s: float) -> Deadline:
@@ -118,10 +181,10 @@ def expect(query: SearchRequest, loaded: Loaded) -> None:
             )
 
 
-async def survivors(loaded: Loaded, caller: Caller, query: SearchRequest, deadline: Deadline) -> Bitmap | None:
-    """The rows that the query's filter and that of the caller's key keep, None for all."""
+async def survivors(loaded: Loaded, caller: Caller, query: SearchRequest, deadline: Deadline) -> Survivors:
+    """What the query's filter and that of the caller's key let through."""
     asked = filters.conjoin(filters.parse(query.filter), filters.of_key(caller.filter))
-    return await loaded.survivors(asked, deadline)
+    return EVERYTHING if asked is None else Survivors(asked, await loaded.survivors(asked, deadline))
 
 
 async def resolve(
@@ -139,6 +202,8 @@ async def resolve(
             )
         return Resolved(loaded.generation.vector(row), row)
     assert query.text is not None  # `requests.check` saw to it
+    if query.mode == "lexical":
+        return Resolved(NO_VECTOR)
     if loaded.model is None or running.batcher is None:
         raise Problem(
             "invalid-value",
@@ -178,34 +243,59 @@ def result_of(
         if row >= 0 and row != resolved.row
     ]
     del hits[query.k :]
+    effort, exact = effort_of(query)
     cpu_s = resolved.cpu_s + search_cpu_s + time.perf_counter() - start_s
     return BatchResult(
         hits,
         Coverage(
-            survivors=_survivors(loaded, resolved, keep),
-            exact=loaded.compares_all(effort_of(query)[1], keep),
+            survivors=Survivors(None, keep, resolved.row).count(loaded),
+            exact=loaded.compares_all(exact, keep, effort),
             partial=False,
         ),
         Usage(resolved.tokens, scored, round(cpu_s * 1e3, 4)),
     )
 
 
-def _survivors(loaded: Loaded, resolved: Resolved, keep: Bitmap | None) -> int:
-    if keep is None:
-        return loaded.count - (resolved.row is not None)
-    return keep.count - (resolved.row is not None and keep.holds(resolved.row))
+def result_of_ranked(
+    loaded: Loaded, query: SearchRequest, resolved: Resolved, kept: Survivors, ranked: Ranked, paged: Paged | None
+) -> BatchResult:
+    start_s = time.perf_counter()
+    name, payload = loaded.generation.external_id, loaded.payload
+    fused = query.mode == "hybrid"
+    hits = [
+        Hit(
+            name(hit.row),
+            hit.score,
+            payload(hit.row, query.fields),
+            Scores(hit.dense, hit.lexical) if fused else None,
+        )
+        for hit in ranked.hits
+    ]
+    cpu_s = resolved.cpu_s + ranked.cpu_s + time.perf_counter() - start_s
+    return BatchResult(
+        hits,
+        Coverage(kept._replace(own=resolved.row).count(loaded), ranked.exact, False),
+        Usage(resolved.tokens, ranked.scored, round(cpu_s * 1e3, 4)),
+        None if paged is None else paged.next_cursor,
+    )
 
 
-def observe(running: Running, usage: Usage, embed_s: float, ann_s: float, payload_s: float) -> None:
+def observe(running: Running, usage: Usage, stages: Stages) -> None:
     metrics = running.metrics
     if usage.tokens:
-        metrics.embed.observe(embed_s)
+        metrics.embed.observe(stages.embed)
         metrics.tokens.inc(usage.tokens)
-    metrics.ann.observe(ann_s)
-    metrics.payload.observe(payload_s)
+    metrics.ann.observe(stages.ann)
+    metrics.payload.observe(stages.payload)
     metrics.vectors_scored.inc(usage.vectors_scored)
     metrics.cpu.inc(usage.cpu_ms / 1e3)
 
 
-def server_timing(embed_s: float, ann_s: float, payload_s: float) -> str:
-    return f"embed;dur={embed_s * 1e3:.3f}, ann;dur={ann_s * 1e3:.3f}, payload;dur={payload_s * 1e3:.3f}"
+def server_timing(stages: Stages) -> str:
+    """Stages in their order; filter and lexical only where there was one."""
+    timing = f"embed;dur={stages.embed * 1e3:.3f}, ann;dur={stages.ann * 1e3:.3f}"
+    if stages.filter:
+        timing = f"filter;dur={stages.filter * 1e3:.3f}, {timing}"
+    if stages.lexical:
+        timing = f"{timing}, lexical;dur={stages.lexical * 1e3:.3f}"
+    return f"{timing}, payload;dur={stages.payload * 1e3:.3f}"

@@ -80,7 +80,7 @@ def load(settings: Settings, shared: Shared | None = None) -> Running:
     running = Running(settings, served, encoder, batcher, admission, metrics, gate, str(machine["isa"]), shared)
     running.lane = lane = Lane(running, settings.queue)
     running.watch = watch = Watch(
-        settings.connections, metrics.timed_out.inc, None if shared is None else shared.closed
+        settings.connections, settings.client_s, metrics.timed_out.inc, None if shared is None else shared.closed
     )
     metrics.look_with(
         lambda: {

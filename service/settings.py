@@ -19,9 +19,11 @@ class Settings:
     made with. threads: native threads of the encoder and of a search. insecure: bind to a public
     address without keys. concurrency: requests worked on at once; queue: how many more may
     wait for their turn, until their deadline; beyond it they are refused with 503. connections: open ones of a worker.
-    workers: processes that answer, each with a core's worth of threads. timeout_s: deadline of a request that names
-    none. drain_s: how long after SIGTERM requests are still accepted while `/readyz` says 503, so that a load
-    balancer can look away first. grace_s: how long requests may take to finish then.
+    workers: processes that answer, each with a core's worth of threads.
+    client_s: what a caller may take for the head of a request, and for its body before a least rate is asked for.
+    timeout_s: deadline of a request that names none. drain_s: how long after SIGTERM requests are still accepted
+    while `/readyz` says 503, so that a load balancer can look away first. grace_s: how long requests may take to
+    finish then.
     """
 
     root: Path = DEFAULT_ROOT
@@ -38,6 +40,7 @@ class Settings:
     queue: int = 256
     connections: int = 20_000
     workers: int = 1
+    client_s: float = 10.0
     timeout_s: float = 10.0
     drain_s: float = 2.0
     grace_s: float = 20.0

@@ -18,11 +18,21 @@ def test_the_readme_shows_the_kept_figures() -> None:
 
 
 def test_a_figure_changed_by_hand_is_noticed() -> None:
-    match = re.search(r"<!-- figures: embedding -->\n(.*\n)+?.*?(\d+\.\d) ×", README)
+    match = re.search(r"<!-- figures: encode -->\n(.*\n)+?.*?(\d+\.\d) ×", README)
     assert match
     start, end = match.span(2)
     altered = README[:start] + "9.9" + README[end:]
     assert figures.rendered(altered) == README != altered
+
+
+def test_the_pictures_show_the_kept_figures() -> None:
+    for path, text in figures.pictures().items():
+        assert path.read_text() == text
+        assert path.relative_to(figures.TOP).as_posix() in README
+    drawn = figures.pictures()[figures.KEPT / "encode.svg"]
+    rate = figures.kept("encode")["figures"]["cases"]["documents"]["perwatt_int8"]["documents_per_s"]
+    assert f">{rate:,.0f}</text>" in drawn
+    assert "prefers-color-scheme:dark" in drawn
 
 
 def test_a_missing_marker_is_an_error() -> None:

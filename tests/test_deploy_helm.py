@@ -20,6 +20,7 @@ EVERYTHING: dict[str, Any] = {
     "loadtest": {"enabled": True},
     "autoscaling": {"enabled": True},
     "modelCache": {"writable": True},
+    "keys": {"secret": "perwatt-keys"},
 }
 ARCHIVE = {"name": "docs", "url": "https://example.org/docs.tar", "sha256": "0" * 64}
 FETCHED: dict[str, Any] = {"indexes": {"source": "fetch", "fetch": {"archives": [ARCHIVE]}}}
@@ -153,6 +154,16 @@ def test_pods_end_gracefully_and_not_all_at_once() -> None:
     labels = deployment["spec"]["template"]["metadata"]["labels"]
     for selector in (budget["spec"]["selector"]["matchLabels"], one("Service")["spec"]["selector"]):
         assert selector.items() <= labels.items()
+
+
+def test_keys_take_the_place_of_trust() -> None:
+    [open_to_all] = pod(one("Deployment"))["containers"]
+    deployment = one("Deployment", {"keys": {"secret": "perwatt-keys"}})
+    [with_keys] = pod(deployment)["containers"]
+    assert "--insecure" in open_to_all["args"]
+    assert "--insecure" not in with_keys["args"]
+    assert "--keys=/keys/keys" in with_keys["args"]
+    assert {"name": "keys", "secret": {"secretName": "perwatt-keys"}} in pod(deployment)["volumes"]
 
 
 def test_the_autoscaler_and_the_deployment_do_not_fight_over_replicas() -> None:

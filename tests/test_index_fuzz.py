@@ -29,7 +29,7 @@ def test_the_fuzzer_would_notice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             run_case(number, generations, tmp_path / "scratch")
         except AssertionError:
             unnoticed += 1
-    assert unnoticed > 5
+    assert unnoticed >= 3
 
     monkeypatch.setattr("fuzz_index_generation.COUNT", 100)  # any answer of the 420 rows is now out of the generation
     noticed = 0
@@ -38,7 +38,7 @@ def test_the_fuzzer_would_notice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             run_case(number, generations, tmp_path / "scratch")
         except AssertionError as error:
             noticed += "rows out of the generation" in str(error)
-    assert noticed > 5
+    assert noticed >= 3
 
 
 def test_lies_of_the_fuzzer_reach_the_readers(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from index import InputError, build_generation, exact, kernels, layout, open_generation, recall
 from index.bitmap import Bitmap
 from index.families import PROFILES
-from index.finding import FEW
+from index.finding import few
 from index.generation import Generation
 from index.graph import of_one_length
 from index.kernels import _native
@@ -29,7 +28,7 @@ from index.walk import Walk
 UNITS = kernels.units()
 METRICS = ("cosine", "ip", "l2")
 DIM, COUNT = 48, 5000
-FEW_SURVIVORS = FEW * math.isqrt(COUNT)
+FEW_SURVIVORS = few("graph", COUNT, 50)
 
 
 def nearest_links(vectors: NDArray[np.float32]) -> NDArray[np.int32]:

@@ -14,13 +14,14 @@ from loadtest.compare import compare
 from loadtest.errors import RecordError
 from loadtest.example import MEAN_S, SERVERS, simulated_record
 from loadtest.gate import gate
+from loadtest.histogram import Histogram
 from loadtest.prices.table import find_price
 from loadtest.ratio import blocks_needed, detectable, paired_ratio
-from loadtest.record import Record
+from loadtest.record import Record, Served
 from loadtest.selftest import aa_proof, coverage, planted_proof
 from loadtest.sensitivity import break_evens, joule_tornado, tornado
 from loadtest.simulate import Queue, paper_knee_qps
-from loadtest.trial import Energy, Gate
+from loadtest.trial import Energy, Gate, ServerSide
 from loadtest.verdict import Verdict, judge
 
 X86, ARM = find_price("c7i.2xlarge"), find_price("c8g.2xlarge")
@@ -254,3 +255,54 @@ def test_an_invalid_run_stops_the_gate(records: list[Record]) -> None:
     found = gate(of(records, "arm"), of(records, "x86"), 0.05)
     assert found.verdict is Verdict.INVALID
     assert "generator CPU" in found.why
+
+
+# ---- what would have been compared by mistake
+
+
+def test_a_fixed_rate_or_a_limit_shows_no_capacity_to_compare(records: list[Record]) -> None:
+    for record in of(records, "arm"):
+        record.knee, record.kind = None, "run"
+        record.trials[-1].role = "run"
+    found = compare(records, "x86", "arm")
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert any("loaded at a fixed rate" in reason for reason in found.reasons)
+    assert gate(of(records, "arm"), of(records, "x86"), 0.05).verdict is Verdict.INCONCLUSIVE
+
+
+def test_a_search_that_ended_at_its_limit_is_a_lower_bound(records: list[Record]) -> None:
+    knee = of(records, "x86")[0].knee
+    assert knee is not None
+    knee.reached_limit = True
+    found = compare(records, "x86", "arm")
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert "raise --limit-rate" in found.reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "gate_refuses"),
+    [("generation", "docs-2", False), ("count", 999, True), ("model", "sha256:1", True), ("dim", 8, True)],
+)
+def test_different_indexes_are_refused_but_a_gate_takes_a_rebuilt_one(
+    records: list[Record], name: str, value: object, gate_refuses: bool
+) -> None:
+    for record in records:
+        record.served = Served("http://x", "docs", "docs-1", "sha256:0", 1000, 384, "cosine")
+    compare(records, "x86", "arm")
+    for record in of(records, "arm"):
+        assert record.served is not None
+        setattr(record.served, name, value)
+    with pytest.raises(RecordError, match=f"served different indexes: {name} is"):
+        compare(records, "x86", "arm")
+    if gate_refuses:
+        with pytest.raises(RecordError, match="different indexes"):
+            gate(of(records, "arm"), of(records, "x86"), 0.05)
+    else:
+        gate(of(records, "arm"), of(records, "x86"), 0.05)
+
+
+def test_an_index_that_was_switched_in_between_voids_the_run(records: list[Record]) -> None:
+    empty = Histogram().encode()
+    for trial, generation in zip(records[0].trials, ("docs-1", "docs-2"), strict=False):
+        trial.server = ServerSide(10, empty, empty, generations=[generation])
+    assert "switched while it was measured: answers came from docs-1, docs-2" in records[0].invalid[0]

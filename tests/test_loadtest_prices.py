@@ -12,8 +12,10 @@ import pytest
 from loadtest_servers import http_server
 
 from loadtest.errors import PriceError
+from loadtest.prices import table
+from loadtest.prices.own import read_own
 from loadtest.prices.refresh import refresh, usd_per_hour, write_table
-from loadtest.prices.table import find_price, own_price, price_table, read_table
+from loadtest.prices.table import find_price, price_table, read_table
 
 HEAD = (
     "provider,region,instance,architecture,microarchitecture,vcpus,cores,memory_gib,usd_per_hour,purchase,"
@@ -79,18 +81,61 @@ def test_an_unknown_instance_names_its_neighbours() -> None:
         find_price("quantum")
 
 
-def test_an_own_machine_is_amortisation_plus_electricity() -> None:
-    price = own_price(
-        instance="rack 7", architecture="amd64", microarchitecture="EPYC Turin", vcpus=64, cores=32, memory_gib=256,
-        purchase_usd=8760, lifetime_years=4, mean_watts=500, usd_per_kwh=0.2, pue=1.5, as_of="2026-01-01",
-        other_usd_per_month=73,
-    )  # fmt: skip
+OWN = """
+[[machine]]
+name = "rack 7"
+architecture = "amd64"
+microarchitecture = "EPYC Turin"
+vcpus = 64
+cores = 32
+memory_gib = 256
+purchase = 8760
+lifetime_years = 4
+mean_watts = 500
+price_per_kwh = 0.2
+pue = 1.5
+other_per_month = 73
+as_of = "2026-01-01"
+"""
+
+
+def test_an_own_machine_is_amortisation_plus_electricity_plus_the_rest(tmp_path: Path) -> None:
+    file = tmp_path / "own.toml"
+    file.write_text(OWN)
+    price = find_price("rack 7", price_table(file))
     assert price.usd_per_hour == pytest.approx(0.25 + 0.15 + 0.10)
-    with pytest.raises(PriceError, match=r"PUE 0\.9"):
-        own_price(
-            instance="x", architecture="amd64", microarchitecture="y", vcpus=1, cores=1, memory_gib=1, purchase_usd=1,
-            lifetime_years=1, mean_watts=1, usd_per_kwh=1, pue=0.9, as_of="2026-01-01",
-        )  # fmt: skip
+    assert price.source.startswith("own: 500 W at 0.2 USD/kWh")
+    file.write_text(OWN + 'currency = "EUR"\nusd_per_unit = 1.1\nrate_source = "ECB, 2026-01-01"\n')
+    euros = read_own(file)[0]
+    assert euros.usd_per_hour == pytest.approx(0.5 * 1.1)
+    assert "1.1 USD a EUR (ECB, 2026-01-01)" in euros.source
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (("pue = 1.5", "pue = 0.9"), r"PUE 0\.9"),
+        (("cores = 32", "cores = 99"), "99 cores behind 64 vCPUs"),
+        (("purchase = 8760", "purchase = -1"), "must not be negative"),
+        (("pue = 1.5", 'pue = 1.5\ncurrency = "EUR"\nusd_per_unit = 1.1'), "needs a rate_source"),
+        (('as_of = "2026-01-01"', 'as_of = "soon"'), "expected YYYY-MM-DD"),
+        (("mean_watts = 500", ""), "machine 1: .*mean_watts"),
+        (("[[machine]]", "[machine]"), r"expected one or more \[\[machine\]\]"),
+        (("[[machine]]", "[[machine]"), "cannot be read"),
+    ],
+)
+def test_an_own_machine_that_makes_no_sense_is_named(tmp_path: Path, change: tuple[str, str], says: str) -> None:
+    file = tmp_path / "own.toml"
+    file.write_text(OWN.replace(*change))
+    with pytest.raises(PriceError, match=says):
+        read_own(file)
+
+
+def test_the_example_in_the_guide_is_read(tmp_path: Path) -> None:
+    guide = (Path(table.__file__).parents[1] / "README.md").read_text("utf-8")
+    file = tmp_path / "own.toml"
+    file.write_text(guide.split("```toml\n")[1].split("```")[0])
+    assert read_own(file)[0].usd_per_hour > 0
 
 
 def item(instance: str, usd: str, unit: str = "Hrs") -> str:

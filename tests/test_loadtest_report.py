@@ -20,14 +20,16 @@ from loadtest.commands import prices as prices_command
 from loadtest.commands import report as report_command
 from loadtest.compare import compare
 from loadtest.errors import LoadTestError, RecordError
-from loadtest.example import simulated_record
+from loadtest.example import example_records, simulated_record
 from loadtest.fleet import SHAPES, Demand, fleet, parse_shape
+from loadtest.histogram import Histogram
 from loadtest.indexing import indexing_record, items_per_joule, read_steps
 from loadtest.machine import read_machine
 from loadtest.metered import Metered
 from loadtest.prices.table import HOURS_A_MONTH, find_price
 from loadtest.reading import capacity, headline_trial, queries_per_dollar, queries_per_joule
 from loadtest.record import Label, Record, read_record, write_record
+from loadtest.report import sample
 from loadtest.report.compare_page import compare_page
 from loadtest.report.data import report_json
 from loadtest.report.html import html
@@ -35,7 +37,7 @@ from loadtest.report.markdown import markdown
 from loadtest.report.run_page import run_page
 from loadtest.report.summary import run_lines
 from loadtest.textbook import Textbook
-from loadtest.trial import Energy, Gate, LocustView, Trial
+from loadtest.trial import Energy, Gate, LocustView, ServerSide, Trial
 
 
 @pytest.fixture(scope="module")
@@ -433,3 +435,67 @@ def test_indexing_is_on_the_bill_of_a_load_test_and_its_joules_are_metered_or_mo
     (tmp_path / "e.json").write_bytes(msgspec.json.encode(msgspec.structs.replace(metered, seconds=3.0)))
     with pytest.raises(RecordError, match="another run"):
         read_steps([tmp_path / "v"], [f"embed={tmp_path / 'e.json'}"])
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda d: d["trials"][0].update(window_s=0.0), "window or counts that cannot be"),
+        (lambda d: d["trials"][0].update(answered=10**9), "window or counts that cannot be"),
+        (lambda d: d["price"].update(source="a blog"), "its source is 'a blog'"),
+        (lambda d: d["price"].update(usd_per_hour=0), "it costs 0"),
+        (lambda d: d["knee"].update(knee_low_qps=1e9), "lies outside its interval"),
+        (lambda d: d["knee"].update(knee_qps=float("nan")), "is not a run record"),
+        (lambda d: d["trials"][0].update(planned=1.5), "damaged or of another version"),
+    ],
+)
+def test_numbers_that_cannot_be_are_refused(records: list[Record], tmp_path: Path, change: Any, says: str) -> None:
+    plain = msgspec.to_builtins(records[0])
+    change(plain)
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps(plain))
+    with pytest.raises(RecordError, match=says):
+        read_record(path)
+
+
+@pytest.mark.parametrize("text", ["", "AAAA", "not base64 é", "HISTFAAAABl4nJNpmSzMwMDAxAABzFCaEUoz2X+AsQA/awK9"])
+def test_a_histogram_that_was_cut_is_named(text: str) -> None:
+    with pytest.raises(RecordError, match="cannot be decoded"):
+        Histogram.decode(text)
+
+
+def test_an_unconfirmed_knee_is_no_number_to_quote(records: list[Record]) -> None:
+    record = records[0]
+    record.label.simulated = False
+    assert record.knee is not None
+    record.knee.confirmed, record.knee.sustained_qps = False, 0.0
+    page = run_page(record)
+    assert page.headline.word == "Not confirmed"
+    assert "95 % interval" not in page.headline.sentence
+    assert "Which rate can be promised" in markdown(page)
+    assert "[" not in run_lines(record)[0]
+
+
+def test_a_disturbed_machine_is_told_and_a_quiet_one_is_not(records: list[Record]) -> None:
+    record = records[0]
+    record.label.simulated = False
+    empty = Histogram().encode()
+    for trial in record.trials:
+        trial.server = ServerSide(0, empty, empty, others_cores=0.01, stolen_cores=0.0)
+    assert "quiet machine" not in markdown(run_page(record))
+    server = record.trials[0].server
+    assert server is not None
+    server.others_cores = 0.8
+    assert "0.80 at worst" in markdown(run_page(record))
+
+
+def test_the_committed_sample_is_what_the_example_makes() -> None:
+    folder = Path(sample.__file__).parents[1]
+    made = sample.sample_files(example_records())
+    assert sorted(made) == sorted(p.name for p in (*folder.glob("sample-*.svg"), folder / "SAMPLE.md"))
+    for name, text in made.items():
+        assert (folder / name).read_text("utf-8") == text, f"{name}: run perwatt loadtest example --sample loadtest"
+    assert "Both machines below are simulated" in made["SAMPLE.md"]
+    for name in made:
+        if name.endswith(".svg"):
+            ElementTree.fromstring(made[name])

@@ -42,7 +42,7 @@ def test_a_query_that_fails_is_a_problem_in_its_place(client: httpx.Client) -> N
         ({"id": "nobody"}, "document-not-found"),
         ({"vector": [1.0, 2.0]}, "dimension-mismatch"),
         ({"vector": [0.0] * 384}, "invalid-value"),
-        ({"text": "x", "mode": "hybrid"}, "invalid-value"),
+        ({"id": "a01", "mode": "hybrid"}, "invalid-value"),
         ({"text": "x", "filter": {"field": "lang", "eq": "en"}}, "filter-field-not-indexed"),
         ({"text": "x", "expect": {"generation": "other"}}, "precondition-failed"),
         (["not an object"], "invalid-value"),

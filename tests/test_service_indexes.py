@@ -30,7 +30,8 @@ def test_an_index_is_described_by_its_manifest(client: httpx.Client, root: Path)
     assert index["model"]["name"] == "all-MiniLM-L6-v2"
     assert index["recall"]["k"] == 10
     assert index["recall"]["low"] <= index["recall"]["value"] <= index["recall"]["high"]
-    on_disk = sum(file.stat().st_size for file in Root(root).path("docs").iterdir() if file.name != "manifest.json")
+    files = [file for file in Root(root).path("docs").rglob("*") if file.is_file() and file.name != "manifest.json"]
+    on_disk = sum(file.stat().st_size for file in files)
     assert index["bytes"]["files"] == on_disk
     assert index["kernels"]["isa"] in index["kernels"]["units"]
     assert index["refused"] is None

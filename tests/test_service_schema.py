@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -22,8 +23,21 @@ pytest_plugins = ["serving_fixtures"]
 
 # Names of indexes are fixed, so that most requests reach further than the first 404.
 FIXED = ProjectConfig(parameters={"path.index": "docs", "path.alias": "docs"})
+
+
+def shallow(described: dict[str, Any]) -> dict[str, Any]:
+    """The same document with filters of two levels: what is generated is then written in seconds, not in minutes."""
+    schemas = described["components"]["schemas"]
+    conditions = [each for each in schemas["Filter"]["anyOf"] if "field" in each["properties"]]
+    text = json.dumps(schemas["Filter"]).replace("schemas/Filter", "schemas/Condition")
+    described["components"]["schemas"] = {
+        **schemas, "Filter": json.loads(text), "Condition": {"anyOf": conditions},
+    }  # fmt: skip
+    return described
+
+
 api = schemathesis.openapi.from_dict(
-    document("under test", None), config=SchemathesisConfig(projects=ProjectsConfig(default=FIXED))
+    shallow(document("under test", None)), config=SchemathesisConfig(projects=ProjectsConfig(default=FIXED))
 )
 
 
@@ -56,6 +70,8 @@ def could_not_be_known(case: Any, problem: dict[str, Any]) -> bool:
         return True  # 10.0 is an integer to JSON Schema and a mistake to most callers
     if pointer.startswith("/filter"):  # which fields there are, and of what type
         return code in ("filter-field-not-indexed", "invalid-value")
+    if pointer in ("/group_by", "/mode", "/cursor", "/params/weights"):
+        return code in ("filter-field-not-indexed", "invalid-value", "generation-gone")
     if pointer == "/generation":
         return bool(code == "invalid-value")
     if pointer in ("/model", "/dimensions"):  # the document of a server names those that it has

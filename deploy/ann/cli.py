@@ -54,9 +54,11 @@ def bench_ann(
     """Race our engine against every installable peer.
 
     All search the same vectors with the same queries and are judged by the same exact answers, in one run. Peers come
-    with pip install 'perwatt[peers]'; one that is missing or fails is named with its reason, and the rest goes on.
+    with `make setup-peers`; one that is missing or fails is named with its reason, and the rest goes on.
     """
     import json
+    import signal
+    import sys
 
     from deploy.ann.engines import ENGINES, chosen
     from deploy.ann.picture import picture
@@ -70,6 +72,7 @@ def bench_ann(
             click.echo(f"{entry.name:<20} {entry.package:<12} {number:<14} {entry.settings}")
         return
     entries = chosen(peers)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was built lies on disk, and goes with the run
     for place in (path, plot):
         if place and not place.absolute().parent.is_dir():
             raise click.UsageError(f"the folder of {place} does not exist")

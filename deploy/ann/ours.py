@@ -15,10 +15,12 @@ NAME = "bench"
 
 
 class Perwatt:
-    """`exact` searches every vector; `huge_pages` is open_generation's."""
+    """`profile` is a graph's; `exact` searches every vector; `huge_pages` is open_generation's."""
 
-    def __init__(self, family: str = "graph", *, exact: bool = False, huge_pages: bool = False) -> None:
-        self._family, self._exact, self._huge_pages = family, exact, huge_pages
+    def __init__(
+        self, family: str = "graph", *, profile: str = "speed", exact: bool = False, huge_pages: bool = False
+    ) -> None:
+        self._family, self._profile, self._exact, self._huge_pages = family, profile, exact, huge_pages
         self._folder = Path()
         self._opened: dict[int, Generation] = {}
 
@@ -30,6 +32,7 @@ class Perwatt:
             root=folder,
             name=NAME,
             family=self._family,
+            profile=self._profile,
             metric=metric,
             threads=threads,
             switch=False,

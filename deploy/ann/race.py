@@ -18,7 +18,9 @@ from deploy.ann.workers import SEARCH_SECONDS, EngineFailedError, EngineProcess
 
 TARGETS = (0.90, 0.95, 0.99)
 LEAST_ROUNDS, LEAST_QUERIES = 2, 100
-DRAWN_POINTS = 9
+DRAWN_POINTS = 8
+# Hits that a recall is taken from: with k = 100 a thousand queries tell as much as ten thousand with 10.
+JUDGED_HITS = 100_000
 
 
 class Case(NamedTuple):
@@ -69,11 +71,11 @@ class Runner:
 
     def learn(self, k: int, threads: int) -> None:
         """The recall of its settings at k."""
-        threads = threads if self.entry.parallel else 1
+        order = {"k": k, "threads": threads if self.entry.parallel else 1, "count": JUDGED_HITS // k, "judge": True}
 
         def attempt(setting: Setting) -> Tried:
-            answer = self.process.ask("search", SEARCH_SECONDS, k=k, setting=setting, threads=threads, judge=True)
-            return Tried(setting, answer["recall"], answer["seconds"] * threads)
+            answer = self.process.ask("search", SEARCH_SECONDS, setting=setting, **order)
+            return Tried(setting, answer["recall"], answer["seconds"] * order["threads"] / answer["queries"])
 
         self.swept[k] = sweep(attempt, self.entry.ladder, k, TARGETS)
 
@@ -86,7 +88,7 @@ class Runner:
         self.timed[case] = {}
         for setting in sorted(set(wanted)):
             one = tried[setting]
-            fits = int(queries * seconds_a_pass / max(1e-9, one.seconds))
+            fits = int(seconds_a_pass / max(1e-9, one.seconds))
             count = min(queries, max(LEAST_QUERIES, fits))
             self.timed[case][setting] = Timed(setting, one.recall, count)
 

@@ -33,8 +33,8 @@ from index.progress import Progress, say
 
 FORMAT = 1
 ROUNDS = 5
-BUDGET_SECONDS = 2.0  # for all rounds of a setting in a case
-SECONDS_A_PASS = 1.0  # a pass that would take longer answers fewer queries
+BUDGET_SECONDS = 1.2  # for all rounds of a setting in a case
+SECONDS_A_PASS = 0.6  # a pass that would take longer answers fewer queries
 # Loading may need this many times the file for a while: float32 vectors and the codes made of them, for one.
 LOADING = 1.6
 
@@ -59,7 +59,7 @@ def measure(
         if not 1 <= k <= len(load.rows) // 4:
             raise BenchError(f"k is {k} with {len(load.rows):,} rows; expected 1 to a quarter of them.")
     started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="perwatt-bench-") as scratch, ExitStack() as living:
+    with tempfile.TemporaryDirectory(prefix="perwatt-ann-") as scratch, ExitStack() as living:
         run = _Run(load, Path(scratch), max(threads), show=show)
         run.prepare(ks)
         built = [entry for entry in entries if run.build(entry)]
@@ -130,7 +130,7 @@ class _Run:
         if self._load.metric not in entry.metrics:
             return self._fail(entry, f"it has no {self._load.metric} for vectors like these")
         if installed(entry.package) is None:
-            return self._fail(entry, f"{entry.package} is not installed (pip install 'perwatt[peers]')")
+            return self._fail(entry, f"{entry.package} is not installed (pip install {entry.package})")
         if entry.built_as in self._builds:
             self._builds[entry.name] = self._builds[entry.built_as]
             return True

@@ -23,7 +23,7 @@ HOPELESS = 1.3
 class Tried(NamedTuple):
     setting: Setting
     recall: float
-    seconds: float  # of the pass that measured the recall: good enough to choose what to time
+    seconds: float  # of one thread for a query, from the pass that gave the recall: enough to choose what to time
 
 
 Try = Callable[[Setting], Tried]

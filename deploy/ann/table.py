@@ -29,7 +29,8 @@ def table(figures: dict[str, Any]) -> str:
         sign, value = ("≥" if each["at_least"] else "≤"), each["value"]
         met = {True: "met", False: "MISSED", None: "–"}[each["met"]]
         shown = "–" if value is None else f"{value:g}"
-        lines.append(f"{each['name']:<72}{sign} {each['target']:<5g} {shown:>7}  {met:<7}{each['against']}")
+        name = f"{each['name']}, {each['part']}".removesuffix(", ")
+        lines.append(f"{name:<72}{sign} {each['target']:<5g} {shown:>7}  {met:<7}{each['against']}")
     return "\n".join(lines).strip()
 
 

@@ -12,12 +12,14 @@ from typing import Any, NamedTuple
 SPEED, COMPACT = "perwatt", "perwatt-compact"
 SYMQG = ("rabitqlib", "rabitqlib-8bit")
 FAISS_GRAPHS = ("faiss-hnsw16", "faiss-hnsw32")
+RECALLS = ("0.95", "0.99")
 
 
 class Reached(NamedTuple):
     """One target and what it came to; `value` is None where the run did not measure what it is about."""
 
     name: str
+    part: str  # of the target: "recall 0.95", …; empty where it has but one
     target: float
     at_least: bool  # else at most
     value: float | None
@@ -30,7 +32,7 @@ class Reached(NamedTuple):
 
 
 def reached(engines: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """All targets that this run can say something about: {"name", "target", "at_least", "value", "against", "met"}."""
+    """Every target of an engine that took part: {"name", "part", "target", "at_least", "value", "against", "met"}."""
     return [{**one._asdict(), "met": one.met()} for one in _all({each["name"]: each for each in engines})]
 
 
@@ -39,78 +41,71 @@ def qps(engine: dict[str, Any] | None, case: str, recall: str) -> float | None:
     return None if found is None else float(found["qps"])
 
 
-def _all(known: dict[str, dict[str, Any]]) -> Iterable[Reached]:
-    ours, compact = known.get(SPEED), known.get(COMPACT)
-    peers = [each for each in known.values() if not each["ours"]]
-    cases = sorted({case for each in known.values() for case in each["cases"]}, key=_order)
-    for case in cases:
-        for recall in ("0.95", "0.99"):
-            yield _times(f"speed, {says(case)}, recall {recall}: × best peer", 1.25, ours, peers, case, recall)
-    single = [case for case in cases if case.endswith("_t1")][:1]
-    for case in single:
-        for recall in ("0.95", "0.99"):
-            for names, label in ((FAISS_GRAPHS, "faiss HNSW"), (("hnswlib",), "hnswlib")):
-                others = [known[name] for name in names if name in known]
-                yield _times(f"speed, {says(case)}, recall {recall}: × {label}", 5.0, ours, others, case, recall)
-    yield from _scaling(ours, cases)
-    yield from _memory(known, ours, compact, single)
-    yield from _build(known, ours)
-
-
-def _times(
-    name: str, target: float, ours: dict[str, Any] | None, others: list[dict[str, Any]], case: str, recall: str
-) -> Reached:
-    mine = qps(ours, case, recall)
-    best = max(others, key=lambda each: qps(each, case, recall) or 0.0, default=None)
-    theirs = qps(best, case, recall)
-    value = round(mine / theirs, 2) if mine and theirs else None
-    return Reached(name, target, True, value, best["label"] if best and theirs else "none reached it")
-
-
 def says(case: str) -> str:
-    k, threads = case.split("_t")
-    return f"k = {k[1:]}, {threads} thread{'s' * (threads != '1')}"
+    k, threads = parts(case)
+    return f"k = {k}, {threads} thread{'s' * (threads != 1)}"
 
 
-def _order(case: str) -> tuple[int, int]:
+def parts(case: str) -> tuple[int, int]:
+    """k and threads."""
     k, threads = case.split("_t")
     return int(k[1:]), int(threads)
 
 
+def _all(known: dict[str, dict[str, Any]]) -> Iterable[Reached]:
+    ours, compact = known.get(SPEED), known.get(COMPACT)
+    peers = [each for each in known.values() if not each["ours"]]
+    cases = sorted({case for each in known.values() for case in each["cases"]}, key=parts)
+    for case in cases:
+        yield from _times(f"speed, {says(case)}: queries/s × best peer's", 1.25, ours, peers, case)
+    for case in cases[:1]:
+        for names, label in ((FAISS_GRAPHS, "faiss HNSW's"), (("hnswlib",), "hnswlib's")):
+            others = [known[name] for name in names if name in known]
+            yield from _times(f"speed, {says(case)}: queries/s × {label}", 5.0, ours, others, case)
+    yield from _scaling(ours, cases)
+    yield from _memory(known, ours, compact)
+    if compact is not None:
+        hnsw = [known[name] for name in FAISS_GRAPHS if name in known]
+        for case in cases:
+            yield from _times(f"compact, {says(case)}: queries/s × faiss HNSW's", 2.5, compact, hnsw, case)
+    yield from _build(known, ours)
+
+
+def _times(
+    name: str, target: float, ours: dict[str, Any] | None, others: list[dict[str, Any]], case: str
+) -> Iterable[Reached]:
+    for recall in RECALLS:
+        mine = qps(ours, case, recall)
+        best = max(others, key=lambda each: qps(each, case, recall) or 0.0, default=None)
+        theirs = qps(best, case, recall)
+        value = round(mine / theirs, 2) if mine and theirs else None
+        against = best["label"] if best and theirs else "none that reached it"
+        yield Reached(name, f"recall {recall}", target, True, value, against)
+
+
 def _scaling(ours: dict[str, Any] | None, cases: list[str]) -> Iterable[Reached]:
     for case in cases:
-        k, threads = _order(case)
+        k, threads = parts(case)
         if threads == 1:
             continue
-        for recall in ("0.95", "0.99"):
+        for recall in RECALLS:
             many, one = qps(ours, case, recall), qps(ours, f"k{k}_t1", recall)
             value = round(many / one, 2) if many and one else None
-            name = f"speed, k = {k}, recall {recall}: {threads} threads × one"
-            yield Reached(name, 0.95 * threads, True, value, "perwatt, speed")
+            name = f"speed, k = {k}: queries/s on {threads} threads × on one"
+            yield Reached(name, f"recall {recall}", 0.95 * threads, True, value, "perwatt, speed")
 
 
 def _memory(
-    known: dict[str, dict[str, Any]],
-    ours: dict[str, Any] | None,
-    compact: dict[str, Any] | None,
-    single: list[str],
+    known: dict[str, dict[str, Any]], ours: dict[str, Any] | None, compact: dict[str, Any] | None
 ) -> Iterable[Reached]:
     symqg, hnsw = known.get(SYMQG[0]), known.get(FAISS_GRAPHS[0])
-    yield _share("speed: bytes that searches go through, of SymphonyQG's memory", 0.75, ours, symqg, _read)
-    yield _share("speed: resident after the run, float32 rows included, of SymphonyQG's", 0.75, ours, symqg, _resident)
-    if compact is None:
-        return
-    yield _share("compact: bytes that searches go through, of float32 HNSW's memory", 0.45, compact, hnsw, _read)
-    for case in single:
-        for recall in ("0.95", "0.99"):
-            yield _times(
-                f"compact, {says(case)}, recall {recall}: × faiss HNSW16",
-                2.5,
-                compact,
-                [hnsw] if hnsw else [],
-                case,
-                recall,
-            )
+    name = "speed: memory, of SymphonyQG's"
+    yield _share(name, "codes and graph", 0.75, ours, symqg, _read)
+    yield _share(name, "all that is resident", 0.75, ours, symqg, _resident)
+    if compact is not None:
+        name = "compact: memory, of float32 HNSW's"
+        yield _share(name, "codes and graph", 0.45, compact, hnsw, _read)
+        yield _share(name, "all that is resident", 0.45, compact, hnsw, _resident)
 
 
 def _read(engine: dict[str, Any]) -> float:
@@ -125,23 +120,24 @@ def _resident(engine: dict[str, Any]) -> float:
 
 def _share(
     name: str,
+    part: str,
     target: float,
     ours: dict[str, Any] | None,
     other: dict[str, Any] | None,
     size: Callable[[dict[str, Any]], float],
 ) -> Reached:
-    value = round(size(ours) / _resident(other), 3) if ours and other and _resident(other) else None
-    return Reached(name, target, False, value, other["label"] if other else "not measured")
+    value = round(size(ours) / _resident(other), 2) if ours and other and _resident(other) else None
+    return Reached(name, part, target, False, value, other["label"] if other else "nothing, it was not measured")
 
 
 def _build(known: dict[str, dict[str, Any]], ours: dict[str, Any] | None) -> Iterable[Reached]:
     for names, label, target in (
         (("hnswlib",), "hnswlib's", 1.0),
         (FAISS_GRAPHS, "faiss HNSW's", 1.0),
-        (SYMQG, "SymphonyQG's", 1.5),
+        (SYMQG[:1], "SymphonyQG's", 1.5),
     ):
         others = [known[name] for name in names if name in known]
         quickest = min(others, key=lambda each: float(each["build"]["seconds"]), default=None)
         value = round(ours["build"]["seconds"] / quickest["build"]["seconds"], 2) if ours and quickest else None
-        against = quickest["label"] if quickest else "not measured"
-        yield Reached(f"build: seconds, of {label}", target, False, value, against)
+        against = quickest["label"] if quickest else "nothing, it was not measured"
+        yield Reached(f"build: seconds, of {label}", "", target, False, value, against)

@@ -7,6 +7,7 @@ while it has an order, so that whatever else its library does is not in another'
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -41,7 +42,11 @@ class EngineProcess:
         self._link = ours
         self._lines = ours.makefile("rw", encoding="utf-8")
         self._stopped = False
-        self.ask("become", SEARCH_SECONDS, place=entry.place, arguments=entry.arguments)
+        try:
+            self.ask("become", SEARCH_SECONDS, place=entry.place, arguments=entry.arguments)
+        except EngineFailedError:
+            self.close()
+            raise
 
     def ask(self, what: str, seconds: float, **order: Any) -> dict[str, Any]:
         """The answer to one order. Raises EngineFailedError: it said so, it died, or it took longer than `seconds`."""
@@ -72,7 +77,8 @@ class EngineProcess:
         """Lets it finish, and ends it if it does not."""
         if self._process.poll() is None:
             self._signal(signal.SIGCONT)
-        self._lines.close()
+        with contextlib.suppress(OSError):  # an order that nobody was left to read
+            self._lines.close()
         self._link.close()
         try:
             self._process.wait(10)

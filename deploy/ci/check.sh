@@ -3,6 +3,7 @@
 # `make test` runs the rest (hadolint, zizmor, yamllint, Helm's engine, the schemas of compose files and Kubernetes).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+venv=${PERWATT_VENV:-.venv}
 tools=${PERWATT_TOOLS:-$PWD/.perwatt/tools}
 mkdir -p "$tools"
 as_root=()
@@ -30,4 +31,6 @@ if ! command -v promtool >/dev/null && [ ! -x "$tools/usr/bin/promtool" ]; then
 fi
 PATH="$PATH:$tools/usr/bin" promtool check config deploy/compose/prometheus.yaml
 
+echo cfn-lint
+"$venv/bin/cfn-lint" --non-zero-exit-code informational -- deploy/cloud/fleet.yaml
 echo "deploy/ is clean"

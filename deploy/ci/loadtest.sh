@@ -15,6 +15,7 @@ if [ "$cpus" -lt 2 ]; then
   exit 1
 fi
 serve_cpus=${SERVE_CPUS:-0-$((cpus / 2 - 1))} loadtest_cpus=${LOADTEST_CPUS:-$((cpus / 2))-$((cpus - 1))}
+half=$((cpus / 2))
 work=$(mktemp -d)
 server=""
 # shellcheck disable=SC2317 # called by the trap
@@ -31,7 +32,7 @@ chmod 755 "$work"
 tar -xf "$archive" -C "$work"
 
 PERWATT_CPUS=$serve_cpus PERWATT_NAME="perwatt-trial-$$" \
-  perwatt_of serve "$work" serve --root "$work/indexes" --port "${PORT:-8000}" &
+  perwatt_of serve "$work" serve --root "$work/indexes" --port "${PORT:-8000}" --workers "$half" &
 server=$!
 url=http://127.0.0.1:${PORT:-8000}
 ready=""
@@ -49,6 +50,7 @@ status=0
 # shellcheck disable=SC2086 # a list of options
 PERWATT_CPUS=$loadtest_cpus perwatt_of loadtest "$work" loadtest knee --url "$url" --index docs \
   --queries "$work/vectors" --arm "$arm" --block "$block" --experiment "${EXPERIMENT:-ci}" --out "$work/run.json" \
+  --processes "$half" --cores-served "$half" \
   ${KNEE_OPTIONS:---slo-p99-ms 20 --recall 0.95} || status=$?
 if [ -f "$work/run.json" ]; then
   mkdir -p "$(dirname "$out")"

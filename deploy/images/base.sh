@@ -23,7 +23,7 @@ for arch in $ARCHITECTURES; do
     --keyring=/usr/share/keyrings/debian-archive-keyring.gpg \
     --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-include=/usr/share/doc/*/copyright' \
     --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
-    --customize-hook='rm -rf "$1"/var/lib/apt/lists/* "$1"/var/cache/apt/archives/*.deb' \
+    --customize-hook='rm -rf "$1"/var/lib/apt/lists/* "$1"/var/cache/apt/archives/*.deb "$1"/var/cache/apt/*.bin' \
     bookworm "$scratch/base.tar" ${mirror:+"$mirror"}
   container=$(buildah from --arch "$arch" scratch)
   buildah add --quiet "$container" "$scratch/base.tar" / >/dev/null

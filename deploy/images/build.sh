@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds the targets given (default: serve loadtest) for both architectures and joins each pair in a manifest list, kept
-# as an OCI layout in $STORE/oci-TARGET: build.sh [TARGET...]
+# as an OCI layout in $STORE/oci-TARGET; also as archives that a machine can load, $STORE/archives/TARGET-ARCH.tar:
+# build.sh [TARGET...]
 #
 # The build stage takes the base of this machine, the run stage that of the target. Where packages come from is this
 # machine's affair and reaches the build as secrets: UV_CONFIG_FILE if it is set, and the authorities of SSL_CERT_FILE.
@@ -10,6 +11,7 @@ cd "$(dirname "$0")/../.."
 . deploy/images/engine.sh
 
 [ $# -gt 0 ] || set -- serve loadtest
+mkdir -p "$STORE/archives"
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)
 own=$(dpkg --print-architecture)
@@ -45,6 +47,11 @@ for target in "$@"; do
       exit 1
     fi
     buildah manifest add "$list" "localhost/perwatt-$target:$arch" >/dev/null
+    if [ "$target" = serve ] || [ "$target" = loadtest ]; then
+      archive=$STORE/archives/$target-$arch.tar
+      rm -f "$archive"
+      buildah push --quiet "localhost/perwatt-$target:$arch" "docker-archive:$archive:perwatt-$target:$version" >/dev/null
+    fi
     lap "image $target, $arch: $(buildah images --format '{{.Size}}' "localhost/perwatt-$target:$arch")"
   done
   rm -rf "$STORE/oci-$target"

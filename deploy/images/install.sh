@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs hash-locked requirements, or a wheel, into a virtual environment that may be for another architecture:
-# install.sh VENV native|amd64|arm64 LOCK|WHEEL...
+# install.sh VENV native|amd64|arm64 LOCK|WHEEL|FOLDER-OF-WHEELS...
 #
 # uv rather than pip: it evaluates the locks' markers for the target, where pip takes the machine it runs on. uv itself
 # comes by pip, by hash. Nothing is resolved (--no-deps) and nothing is built (--only-binary).
@@ -24,6 +24,12 @@ case $platform in
 esac
 hashed=""
 for what in "$@"; do
+  if [ -d "$what" ]; then
+    found=$(find "$what" -name '*.whl')
+    [ -n "$found" ] || exit 0
+    arguments="$arguments $found"
+    continue
+  fi
   case $what in
     *.whl) arguments="$arguments $what" ;;
     *) arguments="$arguments -r $what" hashed=--require-hashes ;;

@@ -36,8 +36,8 @@ struct Avx2Vnni : Avx2Vector {
         int32_t four;
         __builtin_memcpy(&four, x + r * w.in + k, 4);
         const __m256i activation = _mm256_set1_epi32(four);
-        sum[r][0] = _mm256_dpbusd_avx_epi32(sum[r][0], activation, a);
-        sum[r][1] = _mm256_dpbusd_avx_epi32(sum[r][1], activation, b);
+        accumulate(sum[r][0], activation, a);
+        accumulate(sum[r][1], activation, b);
       }
     }
     for (size_t half = 0; half < 2; ++half) {
@@ -49,6 +49,11 @@ struct Avx2Vnni : Avx2Vector {
         then(first + r, c, fma(product, splat(range.scale), fma(splat(range.low), step_sum, bias)));
       }
     }
+  }
+
+  // _mm256_dpbusd_avx_epi32, spelled out: from the intrinsic GCC 12 copies each sum to another register and back.
+  static void accumulate(__m256i& sum, __m256i unsigned_codes, __m256i signed_codes) {
+    asm("%{vex%} vpdpbusd %2, %1, %0" : "+x"(sum) : "x"(unsigned_codes), "x"(signed_codes));
   }
 
   template <size_t R, class Then>

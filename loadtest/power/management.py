@@ -70,7 +70,14 @@ def ipmi_sources() -> Found:
 def _command(command: list[str], pattern: re.Pattern[str]) -> Callable[[], float]:
     def read() -> float:
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+            done = subprocess.run(
+                command,
+                capture_output=True,
+                text=True,
+                timeout=TIMEOUT_S,
+                check=False,
+                env={**os.environ, "LC_ALL": "C"},
+            )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise PowerError(f"{command[0]} did not answer: {error}") from error
         found = pattern.search(done.stdout)

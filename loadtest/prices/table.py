@@ -6,7 +6,7 @@ line.
 
 `vcpus` is what the provider sells and `cores` what is behind it: a vCPU of a Graviton, of a C7a/M7a/R7a and of
 generation 8 AMD is a core, an Intel vCPU is half of one. Rates per vCPU and per core are therefore always given beside
-each other. A machine of one's own is a row too: euros are not converted, `own_price` takes dollars.
+each other.
 """
 
 from __future__ import annotations
@@ -83,6 +83,11 @@ def check(price: Price) -> str | None:
 
 @cache
 def price_table(path: Path = BUILT_IN) -> tuple[Price, ...]:
+    """The rows of a CSV table, or the machines of one's own in a TOML file (`own.py`)."""
+    if path.suffix == ".toml":
+        from loadtest.prices.own import read_own
+
+        return tuple(read_own(path))
     return tuple(read_table(path))
 
 
@@ -101,46 +106,4 @@ def find_price(instance: str, table: Sequence[Price] | None = None, region: str 
     raise PriceError(
         f"no price of {instance!r}{f' in {region}' if region else ''} is known. {hint}"
         "Refresh the table (perwatt prices refresh) or give a table of your own (--prices FILE)"
-    )
-
-
-def own_price(
-    *,
-    instance: str,
-    architecture: str,
-    microarchitecture: str,
-    vcpus: int,
-    cores: int,
-    memory_gib: float,
-    purchase_usd: float,
-    lifetime_years: float,
-    mean_watts: float,
-    usd_per_kwh: float,
-    pue: float,
-    as_of: str,
-    other_usd_per_month: float = 0.0,
-) -> Price:
-    """A machine of one's own by the hour: amortisation, electricity at the wall times PUE, and the rest a month."""
-    if purchase_usd < 0 or lifetime_years <= 0 or mean_watts < 0 or usd_per_kwh < 0 or pue < 1:
-        raise PriceError(
-            f"cannot price {instance}: purchase {purchase_usd}, life {lifetime_years} years, {mean_watts} W, "
-            f"{usd_per_kwh} $/kWh, PUE {pue}; expected none negative, a life above 0 and a PUE of at least 1"
-        )
-    hourly = purchase_usd / (lifetime_years * 8760)
-    hourly += mean_watts / 1000 * pue * usd_per_kwh
-    hourly += other_usd_per_month / HOURS_A_MONTH
-    return Price(
-        provider="own",
-        region="on premises",
-        instance=instance,
-        architecture=architecture,
-        microarchitecture=microarchitecture,
-        vcpus=vcpus,
-        cores=cores,
-        memory_gib=memory_gib,
-        usd_per_hour=hourly,
-        purchase=f"bought for ${purchase_usd:,.0f}, {lifetime_years:g} years",
-        operating_system="linux",
-        source=f"own: {mean_watts:g} W at ${usd_per_kwh:g}/kWh, PUE {pue:g}",
-        as_of=as_of,
     )

@@ -2,9 +2,27 @@
 
 from __future__ import annotations
 
+from statistics import mean
+
 from loadtest.reading import queries_per_joule
 from loadtest.record import Record
 from loadtest.report.page import Section, Table
+
+QUIET = 0.05  # cores: what a machine's own housekeeping takes
+
+
+def _disturbed(record: Record) -> list[list[str]]:
+    """A row when somebody else used the machine meanwhile: other programs, or the hypervisor's other guests."""
+    sides = [trial.server for trial in record.trials if trial.server is not None]
+    busy = [side.others_cores for side in sides if side.others_cores is not None]
+    stolen = [side.stolen_cores for side in sides if side.stolen_cores is not None]
+    if max([*busy, *stolen], default=0.0) <= QUIET:
+        return []
+    why = (
+        f"Other programs used {mean(busy):.2f} cores on average and {max(busy):.2f} at worst meanwhile" if busy else ""
+    )
+    why += f"; the hypervisor gave away {mean(stolen):.2f}" if stolen and max(stolen) > QUIET else ""
+    return [["What the service does on a quiet machine", f"{why}.", "End them, or measure where nothing else runs."]]
 
 
 def limits_section(record: Record) -> Section:
@@ -22,6 +40,13 @@ def limits_section(record: Record) -> Section:
             "What the processor can do",
             f"The machine is {server.virtualisation}: its neighbours take cache, memory bandwidth and time.",
             "A metal or dedicated machine, or enough blocks to average its luck.",
+        ])  # fmt: skip
+    rows += _disturbed(record)
+    if record.knee is not None and not record.knee.confirmed:
+        rows.append([
+            "Which rate can be promised",
+            "The longer trials contradicted the search: times at one and the same rate differed too much.",
+            "A quieter machine, or a longer --search-s and --confirm-s.",
         ])  # fmt: skip
     if record.shared:
         cores = f"{record.cores_served} of {server.threads} CPUs" if server and record.cores_served else "the same CPUs"

@@ -41,9 +41,11 @@ def run_page(record: Record, demand: Demand | None = None) -> Page:
     if record.invalid:
         return _invalid_page(record, title, subtitle, banner)
     trial = headline_trial(record)
-    sections = [_load_section(record), _latency_section(trial), locust_section(record, trial), _energy_section(record)]
+    attempts = [t for t in record.trials if t.role == "confirm"]
+    shown = trial or (attempts[-1] if attempts else None)  # without a confirmation, what was seen at the last attempt
+    sections = [_load_section(record), _latency_section(shown), locust_section(record, shown), _energy_section(record)]
     sections += [fleet_section([record], demand) if demand else None, _indexing_section(record)]
-    sections += [_recall_section(record, trial), _health_section(record, trial)]
+    sections += [_recall_section(record, shown), _health_section(record, shown)]
     sections += [machine_section([(record.label.arm, record)]), _served_section(record)]
     if not record.label.simulated:
         sections.append(limits_section(record))
@@ -70,14 +72,16 @@ def _headline(record: Record, trial: Trial | None) -> Headline:
     if record.knee is None:
         return Headline("Objective met", f"{units.rate(found.qps)} were answered within {limit}.", evidence, "good")
     bounds = f"{units.digits(found.low)} to {units.digits(found.high)}"
-    sentence = f"{bounds} q/s (95 % interval) is where p99 crosses the objective ({limit})."
     if record.knee.confirmed:
+        sentence = f"{bounds} q/s (95 % interval) is where p99 crosses the objective ({limit})."
         sentence += f" A longer trial confirmed {units.rate(found.sustained_qps)}."
     else:
-        sentence += " No longer trial confirmed any rate near it: the machine was too unsteady."
+        sentence = f"The search points at {units.rate(found.qps)} for {limit}, but no longer trial near it met that: "
+        sentence += "the machine was too unsteady, and this is neither a promise nor an estimate with an interval."
     if record.knee.reached_limit:
         sentence += " The search stopped at the highest rate it was allowed to offer; the knee is higher."
-    return Headline(units.rate(found.qps), sentence, evidence, "good" if record.knee.confirmed else "open")
+    word = units.rate(found.qps) if record.knee.confirmed else "Not confirmed"
+    return Headline(word, sentence, evidence, "good" if record.knee.confirmed else "open")
 
 
 def _figures(record: Record, trial: Trial | None) -> list[Figure]:

@@ -16,9 +16,9 @@ def run_lines(record: Record) -> list[str]:
     limit = units.milliseconds(record.objective.p99_ms)
     if record.knee is not None and found is not None:
         more = " or more (the highest rate allowed was met)" if record.knee.reached_limit else ""
+        bounds = f" [{units.digits(found.low)} to {units.digits(found.high)}]" if record.knee.confirmed else ""
         lines.append(
-            f"knee {units.rate(found.qps)} [{units.digits(found.low)} to {units.digits(found.high)}]{more} at p99 "
-            f"≤ {limit}; "
+            f"knee {units.rate(found.qps)}{bounds}{more} at p99 ≤ {limit}; "
             + (f"confirmed at {units.rate(found.sustained_qps)}" if record.knee.confirmed else "not confirmed")
         )
     trial = headline_trial(record)

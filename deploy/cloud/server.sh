@@ -1,0 +1,29 @@
+# shellcheck shell=bash disable=SC2154
+# The machine under test. Set before: image_url image_sha256 index_url index_sha256 log_url; serve=(options)
+set -euo pipefail
+exec > >(tee -a /var/log/perwatt.log) 2>&1
+report() {
+  status=$?
+  if [ $status -ne 0 ]; then
+    curl -fsS -X PUT --upload-file /var/log/perwatt.log "$log_url" || true
+    shutdown -h now
+  fi
+}
+trap report EXIT
+fetch() { # address, hash, file
+  curl -fsS --retry 5 --retry-all-errors --output "$3" "$1"
+  echo "$2  $3" | sha256sum --check --quiet
+}
+work=${PERWATT_WORK:-/srv/perwatt}
+mkdir -p "$work/facts"
+fetch "$image_url" "$image_sha256" "$work/image.tar"
+fetch "$index_url" "$index_sha256" "$work/index.tar"
+image=$(docker load --input "$work/image.tar" | sed -n 's/^Loaded image: //p')
+tar -xf "$work/index.tar" -C "$work"
+confined=(--network host --read-only --tmpfs /tmp --cap-drop all --security-opt no-new-privileges)
+# The facts of this machine are in every record; who loads it asks for them at a port of their own.
+docker run --rm "${confined[@]}" "$image" loadtest machine --json > "$work/facts/machine.json"
+docker run --detach "${confined[@]}" --volume "$work/facts:/facts:ro" --entrypoint python3 "$image" \
+  -m http.server 8001 --directory /facts
+docker run --detach --restart no "${confined[@]}" --volume "$work/indexes:/indexes:ro" "$image" \
+  serve --root /indexes --host 0.0.0.0 --port 8000 --insecure --workers "$(nproc)" "${serve[@]}"

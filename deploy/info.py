@@ -1,0 +1,82 @@
+"""`perwatt info`: what this machine offers, and what a model would run on here."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import click
+
+from embed import kernels as encoding
+from embed.models import find_model
+from embed.native_encoder import unsuited
+from embed.precision import choose
+from index import kernels as searching
+from index import machine
+from index.printing import print_json, print_pairs, size
+
+PACKAGES = ("perwatt", "faiss-cpu", "numpy", "pyarrow", "onnxruntime")
+
+
+@click.command()
+@click.option("--model", metavar="NAME|DIR", help="Tell also what this model runs on here, and in which precision.")
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
+def info(model: str | None, as_json: bool) -> None:
+    """Show this machine as perwatt may use it: cores, memory, SIMD units, versions."""
+    facts: dict[str, Any] = {
+        "processor": machine.processor_name(),
+        "cores": machine.cores(),
+        "memory_bytes": machine.memory_limit_bytes(),
+        "memory_available_bytes": machine.memory_available_bytes(),
+        "kernels": searching.info(),
+        "encoder": encoding.info(),
+        "versions": {"python": sys.version.split()[0], **{package: installed(package) for package in PACKAGES}},
+    }
+    if model:
+        facts["model"] = about(model)
+    if as_json:
+        print_json(facts)
+        return
+    memory, available = size(facts["memory_bytes"]), size(facts["memory_available_bytes"])
+    pairs = [
+        ("processor", f"{facts['processor']} ({facts['kernels']['arch']})"),
+        ("cores", f"{facts['cores']} (of this cgroup)"),
+        ("memory", f"{memory} (of this cgroup), {available} available"),
+        ("kernels", units(facts["kernels"])),
+        ("encoder", units(facts["encoder"])),
+        ("versions", ", ".join(f"{name} {number}" for name, number in facts["versions"].items())),
+    ]
+    if model:
+        told = facts["model"]
+        pairs.append(
+            ("model", f"{told['name']} runs on {told['backend']}{'' if told['native'] else ': ' + told['why']}")
+        )
+        pairs.append(("precision", f"{told['precision']} unless told otherwise: {told['precision_why']}"))
+    print_pairs(pairs)
+
+
+def about(model: str) -> dict[str, Any]:
+    """What runs the model here by default and why; a model that is new to this machine is prepared and measured."""
+    folder = find_model(model)
+    why, choice = unsuited(folder), choose(folder, "auto")
+    return {
+        "name": folder.name,
+        "backend": "perwatt's own kernels" if why is None else f"ONNX Runtime {installed('onnxruntime')}",
+        "native": why is None,
+        "why": why,
+        "precision": choice.precision,
+        "precision_why": choice.reason,
+        "int8_mean_cosine": choice.int8_mean_cosine,
+    }
+
+
+def units(facts: dict[str, Any]) -> str:
+    return f"{facts['isa']} in use; this machine can run {', '.join(facts['units'])}"
+
+
+def installed(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"

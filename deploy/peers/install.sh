@@ -1,0 +1,22 @@
+#!/bin/sh
+# A virtual environment for each server that is measured beside ours: install.sh FOLDER NAME...
+# They are never installed into perwatt's own. A server that cannot be installed is said and does not stop the rest.
+set -u
+folder=$1
+shift
+python=${PYTHON:-python3}
+for name in "$@"; do
+	case $name in
+	chroma) packages="chromadb" ;;
+	lancedb) packages="lancedb fastapi uvicorn uvloop httptools msgspec numpy" ;;
+	milvus) packages="pymilvus milvus-lite fastapi uvicorn uvloop httptools msgspec numpy" ;;
+	txtai) packages="txtai fastapi uvicorn uvloop httptools" ;;
+	granian) packages="granian" ;;
+	*)
+		echo "No peer is called $name; there are chroma, lancedb, milvus, txtai, granian." >&2
+		exit 2
+		;;
+	esac
+	"$python" -m venv "$folder/$name" && "$folder/$name/bin/pip" install --quiet --only-binary :all: $packages ||
+		echo "$name could not be installed; it will be left out." >&2
+done

@@ -1,0 +1,59 @@
+"""milvus-lite behind FastAPI: it has no HTTP of its own, and is embedded like this by those who use it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import uvicorn
+from fastapi import FastAPI, Request
+from pymilvus import DataType, MilvusClient
+from starlette.responses import Response
+
+
+class Query(msgspec.Struct):
+    vector: list[float]
+    effort: int
+    k: int = 10
+
+
+def main(folder: Path, port: int) -> None:
+    file = folder / "milvus.db"
+    made = file.exists()
+    client = MilvusClient(str(file))
+    if not made:
+        vectors = np.load(folder / "vectors.npy")
+        schema = client.create_schema(auto_id=False)
+        schema.add_field("row", DataType.INT64, is_primary=True)
+        schema.add_field("vector", DataType.FLOAT_VECTOR, dim=vectors.shape[1])
+        index = client.prepare_index_params()
+        try:
+            index.add_index("vector", index_type="HNSW", metric_type="COSINE", params={"M": 16, "efConstruction": 100})
+            client.create_collection("bench", schema=schema, index_params=index)
+        except Exception:  # older ones know IVF and exact search only
+            index = client.prepare_index_params()
+            index.add_index("vector", index_type="IVF_FLAT", metric_type="COSINE", params={"nlist": 512})
+            client.create_collection("bench", schema=schema, index_params=index)
+        for start in range(0, len(vectors), 5000):
+            part = vectors[start : start + 5000]
+            client.insert("bench", [{"row": start + at, "vector": vector} for at, vector in enumerate(part)])
+    client.load_collection("bench")
+    decode = msgspec.json.Decoder(Query).decode
+    app = FastAPI(openapi_url=None)
+
+    @app.post("/search")
+    async def search(request: Request) -> Response:
+        query = decode(await request.body())
+        params = {"params": {"ef": query.effort, "nprobe": query.effort}}
+        [found] = client.search("bench", [query.vector], limit=query.k, search_params=params, output_fields=["row"])
+        hits = [{"id": f"s{hit['row']:06}", "score": hit["distance"], "payload": {"row": hit["row"]}} for hit in found]
+        return Response(msgspec.json.encode({"hits": hits}), media_type="application/json")
+
+    print("ready", flush=True)
+    uvicorn.run(app, port=port, loop="uvloop", http="httptools", access_log=False, log_level="warning")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]))

@@ -1,0 +1,36 @@
+"""A thin client, for programs that ask: `from service.client import Client, AsyncClient`.
+
+    with Client("http://127.0.0.1:8000", key="pw_…") as client:
+        answer = client.search("docs", text="rotate an api key", k=5)
+        for hit in answer.hits:
+            print(hit.score, hit.id, hit.payload["title"])
+
+It knows the paths, the types and the errors, and does what every caller would have to: it waits and asks again where
+the server said that waiting helps (503, 504, and a connection that could not be made), and it raises a problem as
+`ProblemError` with its code. It needs httpx and msgspec and nothing else of perwatt.
+
+    answers.py     what comes back, as structs        problems.py     what is raised
+    calls.py       each call once, as a request and the type of its answer
+    retries.py     when to ask again                  sync.py · asynchronous.py     the two clients
+"""
+
+from service.client.answers import Answer, BatchAnswer, Document, Embeddings, Hit, Index
+from service.client.asynchronous import AsyncClient
+from service.client.problems import ClientError, ProblemError, UnreachableError
+from service.client.retries import Retries
+from service.client.sync import Client
+
+__all__ = [
+    "Answer",
+    "AsyncClient",
+    "BatchAnswer",
+    "Client",
+    "ClientError",
+    "Document",
+    "Embeddings",
+    "Hit",
+    "Index",
+    "ProblemError",
+    "Retries",
+    "UnreachableError",
+]

@@ -1,0 +1,102 @@
+"""What comes back, as a caller meets it. A member that a newer server adds is ignored, one that it lacks has a
+default."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct
+
+
+class Hit(Struct, frozen=True):
+    """score: higher is better for every metric. payload: the document's fields, or those that were asked for."""
+
+    id: str
+    score: float
+    payload: dict[str, Any] = {}
+
+
+class Coverage(Struct, frozen=True):
+    """survivors: documents that could have been hits. exact: all of them were compared. partial: some were not
+    reached."""
+
+    survivors: int
+    exact: bool
+    partial: bool = False
+
+
+class Usage(Struct, frozen=True):
+    """tokens of the texts; distances computed; milliseconds of processor time."""
+
+    tokens: int
+    vectors_scored: int
+    cpu_ms: float
+
+
+class Answer(Struct, frozen=True):
+    """hits: best first, ties by id. model: fingerprint, None for an index of bare vectors."""
+
+    index: str
+    generation: str
+    model: str | None
+    hits: list[Hit]
+    coverage: Coverage
+    usage: Usage
+    took_ms: float
+
+
+class Result(Struct, frozen=True):
+    """One of a batch: its hits, or the problem object that stands in their place."""
+
+    hits: list[Hit] = []
+    coverage: Coverage | None = None
+    usage: Usage | None = None
+    error: dict[str, Any] | None = None
+
+
+class BatchAnswer(Struct, frozen=True):
+    """results: one a query, in their order."""
+
+    index: str
+    generation: str
+    model: str | None
+    results: list[Result]
+    usage: Usage
+    took_ms: float
+
+
+class Document(Struct, frozen=True):
+    index: str
+    generation: str
+    id: str
+    payload: dict[str, Any]
+
+
+class Index(Struct, frozen=True):
+    """etag: of the alias, for `switch(…, etag=…)`. previous: where a rollback would go."""
+
+    alias: str
+    generation: str
+    previous: str | None
+    etag: str | None
+    count: int
+    dim: int
+    metric: str
+    family: str
+    recall: dict[str, Any] | None = None
+    model: dict[str, Any] | None = None
+    refused: str | None = None
+
+
+class Indexes(Struct, frozen=True):
+    indexes: list[Index]
+
+
+class Embedding(Struct, frozen=True):
+    index: int
+    embedding: list[float]
+
+
+class Embeddings(Struct, frozen=True):
+    data: list[Embedding]
+    model: str

@@ -1,0 +1,98 @@
+"""Each call of the API once: how it is asked, and what its answer is. The two clients send and receive."""
+
+from __future__ import annotations
+
+import binascii
+from array import array
+from collections.abc import Mapping, Sequence
+from typing import Any, Generic, TypeVar
+from urllib.parse import quote
+
+import msgspec
+
+from service.client.answers import Answer, BatchAnswer, Document, Embeddings, Index, Indexes
+from service.client.problems import UnreachableError
+
+T = TypeVar("T")
+Vector = Sequence[float]
+Query = Mapping[str, Any]
+
+
+class Call(msgspec.Struct, Generic[T], frozen=True):
+    """changes: whether it changes the server, so that it is not repeated when it may have been done."""
+
+    method: str
+    path: str
+    gives: type[T]
+    body: Any = None
+    headers: dict[str, str] = {}
+    changes: bool = False
+
+    def content(self) -> bytes | None:
+        return None if self.body is None else msgspec.json.encode(self.body)
+
+    def decode(self, content: bytes) -> T:
+        try:
+            return msgspec.json.decode(content, type=self.gives)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise UnreachableError(f"The answer is none of perwatt ({error}); is that the right address?") from None
+
+
+def search(index: str, query: Query) -> Call[Answer]:
+    return Call("POST", f"/v1/indexes/{_part(index)}/search", Answer, sendable(query))
+
+
+def search_batch(index: str, queries: Sequence[Query], timeout_ms: int | None) -> Call[BatchAnswer]:
+    body = {"queries": [sendable(query) for query in queries], "timeout_ms": timeout_ms}
+    return Call("POST", f"/v1/indexes/{_part(index)}/search/batch", BatchAnswer, body)
+
+
+def document(index: str, id_: str, fields: Sequence[str] | None) -> Call[Document]:
+    chosen = "" if fields is None else "?fields=" + quote(",".join(fields), safe=",")
+    return Call("GET", f"/v1/indexes/{_part(index)}/documents/{quote(id_, safe='')}{chosen}", Document)
+
+
+def embeddings(texts: Sequence[str], kind: str) -> Call[Embeddings]:
+    return Call("POST", "/v1/embeddings", Embeddings, {"input": list(texts), "input_type": kind})
+
+
+def indexes() -> Call[Indexes]:
+    return Call("GET", "/v1/indexes", Indexes)
+
+
+def get_index(index: str) -> Call[Index]:
+    return Call("GET", f"/v1/indexes/{_part(index)}", Index)
+
+
+def switch(alias: str, generation: str, etag: str | None) -> Call[Index]:
+    headers = {} if etag is None else {"if-match": f'"{etag}"'}
+    return Call("PUT", f"/v1/aliases/{_part(alias)}", Index, {"generation": generation}, headers, changes=True)
+
+
+def rollback(alias: str, etag: str | None) -> Call[Index]:
+    headers = {} if etag is None else {"if-match": f'"{etag}"'}
+    return Call("POST", f"/v1/aliases/{_part(alias)}/rollback", Index, None, headers, changes=True)
+
+
+def sendable(query: Query) -> dict[str, Any]:
+    """A query as JSON: what is None is left out, and a vector goes as base64 of float32, a third of the bytes."""
+    body = {name: value for name, value in query.items() if value is not None}
+    vector = body.get("vector")
+    if vector is not None and not isinstance(vector, str):
+        body["vector"] = binascii.b2a_base64(_float32(vector), newline=False).decode()
+    return body
+
+
+def _float32(vector: Vector) -> bytes:
+    """Little-endian float32 bytes of numbers, of an array, or of a NumPy vector, which is not imported for it."""
+    convert = getattr(vector, "astype", None)
+    if convert is not None:
+        return bytes(convert("<f4").tobytes())
+    numbers = array("f", vector)
+    if array("H", [1]).tobytes() != b"\1\0":
+        numbers.byteswap()
+    return numbers.tobytes()
+
+
+def _part(name: str) -> str:
+    return quote(name, safe="")

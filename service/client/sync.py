@@ -1,0 +1,110 @@
+"""The client that blocks. One instance may be shared by threads."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, TypeVar
+
+import httpx
+
+from service.client import calls
+from service.client.answers import Answer, BatchAnswer, Document, Index
+from service.client.calls import Call, Query, Vector
+from service.client.problems import ClientError, UnreachableError, problem_of
+from service.client.retries import Retries
+
+T = TypeVar("T")
+
+
+class Client:
+    """url: of the server. key: `pw_…`, for a server that asks for one. timeout_s: of one try. Further options go to
+    `httpx.Client`, which keeps the connections."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        key: str | None = None,
+        timeout_s: float = 30.0,
+        retries: Retries | None = None,
+        **options: Any,
+    ) -> None:
+        headers = {"content-type": "application/json"}
+        if key is not None:
+            headers["authorization"] = f"Bearer {key}"
+        self._http = httpx.Client(base_url=url, timeout=timeout_s, headers=headers, **options)
+        self._retries = Retries() if retries is None else retries
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._http.close()
+
+    def search(
+        self,
+        index: str,
+        *,
+        text: str | None = None,
+        vector: Vector | None = None,
+        id: str | None = None,
+        k: int = 10,
+        **more: Any,
+    ) -> Answer:
+        """Exactly one of text, vector (numbers, or a NumPy vector) and id. more: any other field of a search, as
+        filter,
+        fields, mode, params, timeout_ms, expect."""
+        return self.call(calls.search(index, {"text": text, "vector": vector, "id": id, "k": k, **more}))
+
+    def search_batch(self, index: str, queries: Sequence[Query], *, timeout_ms: int | None = None) -> BatchAnswer:
+        """Up to 256 queries, each a mapping with the fields of a search. One that failed has its `error` set."""
+        return self.call(calls.search_batch(index, queries, timeout_ms))
+
+    def document(self, index: str, id: str, *, fields: Sequence[str] | None = None) -> Document:
+        return self.call(calls.document(index, id, fields))
+
+    def embed(self, texts: Sequence[str], *, kind: str = "document") -> list[list[float]]:
+        """One vector a text, by the model that the server has loaded. kind: query or document."""
+        return [one.embedding for one in (self.call(calls.embeddings(texts, kind))).data]
+
+    def indexes(self) -> list[Index]:
+        return (self.call(calls.indexes())).indexes
+
+    def index(self, name: str) -> Index:
+        return self.call(calls.get_index(name))
+
+    def switch(self, alias: str, generation: str, *, etag: str | None = None) -> Index:
+        """etag: of the state that the decision was made on; another one is ProblemError precondition-failed."""
+        return self.call(calls.switch(alias, generation, etag))
+
+    def rollback(self, alias: str, *, etag: str | None = None) -> Index:
+        return self.call(calls.rollback(alias, etag))
+
+    def call(self, call: Call[T]) -> T:
+        """Any call of `calls`, asked again where that helps; raises ProblemError or UnreachableError."""
+        attempt = self._retries.begin()
+        while True:
+            status = retry_after = None
+            error: ClientError
+            try:
+                answer = self._http.request(call.method, call.path, content=call.content(), headers=call.headers)
+            except httpx.TransportError as failed:
+                error = UnreachableError(f"{self._http.base_url} did not answer: {failed or type(failed).__name__}.")
+                if call.changes and not isinstance(failed, httpx.ConnectError):
+                    raise error from failed  # it may have been done
+            else:
+                if answer.is_success:
+                    return call.decode(answer.content)
+                status, retry_after = answer.status_code, answer.headers.get("retry-after")
+                error = problem_of(status, answer.content, answer.headers.get("x-request-id"))
+            wait_s = attempt.wait_s(status, retry_after, call.changes)
+            if wait_s is None:
+                raise error
+            time.sleep(wait_s)

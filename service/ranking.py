@@ -1,0 +1,212 @@
+"""From a resolved query to rows in order: dense, lexical or both; one a group; from where the last page ended.
+
+    dense     nearest vectors                                   index/generation.py
+    lexical   BM25 over the words of the text                   index/lexical.py
+    hybrid    both, fused by rank                               fusion.py
+
+All of it is above one question, "the best n rows of these survivors", that dense and lexical each answer. A group shows
+its best row alone: rows of the groups that were found are taken out of the survivors and the question is put again, for
+twice as many, until there are enough groups or no rows left. So k groups come back whenever there are k.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from index import FieldError
+from index.bitmap import Bitmap
+from index.filtering import And, Filter, Not, OneOf
+from index.postings import Column, Numbers, Words
+from service.admission import Deadline
+from service.batcher import Vector
+from service.cursor import Cursor
+from service.fusion import DEPTH, FUSED_PER_HIT, RRF_K, fuse
+from service.loaded import Loaded
+from service.problems import Problem
+from service.requests import SearchRequest
+
+Key = Callable[[int], object]
+
+
+class Survivors(NamedTuple):
+    """What may be a hit: the filter and the rows that it keeps; None and None for all. own: the row of the document
+    that asks for its like."""
+
+    filter: Filter | None = None
+    keep: Bitmap | None = None
+    own: int | None = None
+
+    def count(self, loaded: Loaded) -> int:
+        if self.keep is None:
+            return loaded.count - (self.own is not None)
+        return self.keep.count - (self.own is not None and self.keep.holds(self.own))
+
+
+class Found(NamedTuple):
+    """One hit. dense, lexical: its score in either ranking of a hybrid search, None where it is not in it."""
+
+    row: int
+    score: float
+    dense: float | None = None
+    lexical: float | None = None
+
+
+class Ranked(NamedTuple):
+    """hits: best first. more: whether there are hits behind them. ann_s, lexical_s: where the time went."""
+
+    hits: list[Found]
+    more: bool
+    scored: int
+    exact: bool
+    cpu_s: float
+    lexical_s: float
+
+
+class Ranking:
+    """One query over one generation; adds up what it costs on the way."""
+
+    def __init__(
+        self, loaded: Loaded, query: SearchRequest, vector: Vector | None, survivors: Survivors, deadline: Deadline
+    ) -> None:
+        self._loaded, self._query, self._vector, self._deadline = loaded, query, vector, deadline
+        self._survivors = survivors
+        params = query.params
+        self._effort, self._exact = (None, False) if params is None else (params.effort, params.exact)
+        self._rrf_k = RRF_K if params is None or params.rrf_k is None else params.rrf_k
+        weights = None if params is None else params.weights
+        self._weights = (1.0, 1.0) if weights is None else (weights.dense, weights.lexical)
+        self._scored, self._cpu_s, self._lexical_s = 0, 0.0, 0.0
+        self.depth = 0
+
+    async def hits(self, k: int, after: Cursor | None) -> Ranked:
+        """The best k, or the k that follow `after`."""
+        seen = after.seen if after else 0
+        found = await self._grouped(seen + k + 1) if self._query.group_by else await self._best(seen + k + 1, after)
+        if after is not None:
+            found = [hit for hit in found if (-hit.score, hit.row) > (-after.score, after.row)]
+        keep = self._survivors.keep
+        exact = self._query.mode == "lexical" or self._loaded.compares_all(self._exact, keep, self._effort)
+        return Ranked(found[:k], len(found) > k, self._scored, exact, self._cpu_s, self._lexical_s)
+
+    async def _best(self, wanted: int, after: Cursor | None) -> list[Found]:
+        if self._query.mode != "hybrid":
+            return await self._rank(self._survivors, wanted)
+        # What a fused score is hangs on how deep the rankings were: all pages are of the first one's depth, and end
+        # with what was fused.
+        self.depth = after.depth if after else max(DEPTH, FUSED_PER_HIT * (wanted - 1))
+        return await self._rank(self._survivors, self.depth)
+
+    async def _grouped(self, wanted: int) -> list[Found]:
+        """The best row of each of the `wanted` best groups."""
+        column = group_column(self._loaded, self._query)
+        key = _key(column)
+        taken: dict[object, Found] = {}
+        survivors, depth = self._survivors, 2 * wanted
+        while True:
+            found = await self._rank(survivors, depth)
+            if self._query.mode == "hybrid":
+                taken = {}  # deeper rankings fuse to other scores
+            for hit in found:
+                taken.setdefault(key(hit.row), hit)
+            if len(taken) >= wanted or len(found) < depth or depth >= self._loaded.count:
+                return sorted(taken.values(), key=lambda hit: (-hit.score, hit.row))[:wanted]
+            if self._query.mode != "hybrid":
+                survivors = _without(self._survivors, self._loaded, column, list(taken.values()))
+            depth *= 2
+
+    async def _rank(self, survivors: Survivors, depth: int) -> list[Found]:
+        depth = min(depth, self._loaded.count)
+        if self._query.mode == "dense":
+            return [Found(row, score) for row, score in (await self._dense(survivors, depth)).items()]
+        if self._query.mode == "lexical":
+            return [Found(row, score) for row, score in (await self._lexical(survivors, depth)).items()]
+        depth = min(max(depth, DEPTH), self._loaded.count)
+        dense, lexical = await self._dense(survivors, depth), await self._lexical(survivors, depth)
+        fused = fuse([(list(dense), self._weights[0]), (list(lexical), self._weights[1])], self._rrf_k)
+        return [Found(row, score, dense.get(row), lexical.get(row)) for row, score in fused]
+
+    async def _dense(self, survivors: Survivors, depth: int) -> dict[int, float]:
+        """Row to score, best first."""
+        if self._vector is None:
+            return {}
+        own = survivors.own
+        searched = await self._loaded.search(
+            self._vector.reshape(1, -1),
+            depth + (own is not None),
+            self._effort,
+            self._exact,
+            self._deadline,
+            survivors.keep,
+        )
+        self._scored += int(searched.found.scored[0])
+        self._cpu_s += searched.cpu_s
+        rows, scores = searched.found.rows[0].tolist(), searched.found.scores[0].tolist()
+        found = {row: score for row, score in zip(rows, scores, strict=True) if row >= 0 and row != own}
+        while len(found) > depth:
+            found.popitem()
+        return found
+
+    async def _lexical(self, survivors: Survivors, depth: int) -> dict[int, float]:
+        assert self._query.text is not None  # `requests.check` saw to it
+        matched = await self._loaded.search_words(self._query.text, depth, survivors.filter, self._deadline)
+        self._cpu_s += matched.cpu_s
+        self._lexical_s += matched.cpu_s
+        return dict(zip(matched.found.rows.tolist(), matched.found.scores.tolist(), strict=True))
+
+
+def group_column(loaded: Loaded, query: SearchRequest) -> Column:
+    """The column that a query groups by; raises Problem for one that was not declared, or holds no single value."""
+    name = query.group_by or ""
+    try:
+        column = loaded.generation.filters.column(name)
+    except FieldError as error:
+        raise Problem("filter-field-not-indexed", f"To group by it: {error}.", pointer="/group_by") from None
+    if column.type not in ("keyword", "int"):
+        raise Problem(
+            "invalid-value",
+            f"Hits are grouped by a keyword or int field, and {name!r} is {column.type}.",
+            pointer="/group_by",
+        )
+    return column
+
+
+def _key(column: Column) -> Key:
+    """A row's group; a row without a value is a group of its own."""
+
+    def of_words(row: int) -> object:
+        assert isinstance(column, Words)
+        number = int(column.numbers_at(np.array([row]))[0])
+        return number if number >= 0 else (row,)
+
+    def of_numbers(row: int) -> object:
+        assert isinstance(column, Numbers)
+        return int(column.values[row]) if column.holds(row) else (row,)
+
+    return of_words if isinstance(column, Words) else of_numbers
+
+
+def _without(survivors: Survivors, loaded: Loaded, column: Column, found: list[Found]) -> Survivors:
+    """The survivors that are in none of the groups found, for the bitmap and for the query of words alike."""
+    values = []
+    alone = []
+    for hit in found:
+        if column.holds(hit.row):
+            values.append(_value(column, hit.row))
+        else:
+            alone.append(hit.row)
+    kept = survivors.keep or Bitmap(np.ones(loaded.count, np.bool_), loaded.count)
+    gone = Bitmap(column.one_of(values), loaded.count).rows
+    keep = kept.without(np.concatenate([gone, np.array(alone, np.int64)]))
+    tree = Not(OneOf(column.name, tuple(values), ""))
+    asked = survivors.filter
+    return Survivors(Filter(tree if asked is None else And((asked.tree, tree)), b""), keep, survivors.own)
+
+
+def _value(column: Column, row: int) -> str | int:
+    if isinstance(column, Words):
+        return column.word(int(column.numbers_at(np.array([row]))[0]))
+    assert isinstance(column, Numbers)
+    return int(column.values[row])

@@ -1,0 +1,690 @@
+"""Experiments on rented machines, against a cloud that moto simulates: planned, run, crashed at every step, reaped.
+
+moto keeps machines, buckets and the stack; what the machines would do is played by `Machinery`: it reads the user data
+of a generator that runs, and writes a simulated record where that says. The scripts themselves are run for real, with
+the container engine and `shutdown` replaced by programs that write down how they were called.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import cache
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+import boto3
+import msgspec
+import pytest
+import yaml
+from moto import mock_aws
+from moto.core import DEFAULT_ACCOUNT_ID as ACCOUNT_ID
+from moto.ec2 import ec2_backends
+from moto.server import ThreadedMotoServer
+
+from deploy.cloud import boot, machines
+from deploy.cloud.experiment import run
+from deploy.cloud.machines import EXPERIMENT, Machines, reap
+from deploy.cloud.parcel import Parcel, sha256_of
+from deploy.cloud.plan import Plan, make_plan, read_plan
+from deploy.cloud.stack import Stack, read_stack
+from deploy.errors import DeployError
+from loadtest.example import simulated_record
+from loadtest.prices.table import find_price
+from loadtest.record import Record
+
+REGION = "us-east-1"
+TEMPLATE = (Path(__file__).parents[1] / "deploy" / "cloud" / "fleet.yaml").read_text()
+# A placement group is the one resource that moto does not know.
+MOTO_TEMPLATE = re.sub(r"  PlacementGroup:\n    Type:.*?\n\n", "", TEMPLATE, flags=re.DOTALL).replace(
+    "PlacementGroup: {Value: !Ref PlacementGroup}", "PlacementGroup: {Value: perwatt}"
+).replace("placement-group/${PlacementGroup}", "placement-group/perwatt")  # fmt: skip
+SPEED = {"c8g.4xlarge": 1.2, "c8i.4xlarge": 1.0}
+
+
+@pytest.fixture(autouse=True)
+def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
+
+
+@pytest.fixture
+def archives(tmp_path: Path) -> dict[str, Path]:
+    folder = tmp_path / "archives"
+    folder.mkdir()
+    for name in ("serve-amd64", "serve-arm64", "loadtest-amd64", "index"):
+        (folder / f"{name}.tar").write_text(f"the bytes of {name}")
+    return {path.stem: path for path in sorted(folder.glob("*.tar"))}
+
+
+def planned(archives: dict[str, Path], **changed: Any) -> Plan:
+    given: dict[str, Any] = {
+        "arms": ["c8g.4xlarge"], "amd64": ["c8i.4xlarge"], "blocks": 1, "replica": False, "generator": "c8i.4xlarge",
+        "region": REGION, "spot": False, "minutes": 30, "max_usd": 100.0, "knee": ["--index", "docs"], "serve": [],
+        "sha256": {name: sha256_of(path) for name, path in archives.items()}, "seed": 1,
+    }  # fmt: skip
+    return make_plan(**{**given, **changed})
+
+
+@cache
+def simulated(instance: str) -> Record:
+    return simulated_record(instance, 1, SPEED[instance], seed=3, price=find_price(instance), curve=False)
+
+
+def record_of(arm: str, block: int) -> bytes:
+    """Of the arm in that block: all blocks and the replica alike, because simulating takes its time."""
+    record = simulated(arm.removesuffix("-again"))
+    label = msgspec.structs.replace(record.label, arm=arm, block=block)
+    return msgspec.json.encode(msgspec.structs.replace(record, label=label))
+
+
+@cache
+def client_of(service: str, endpoint: str | None = None) -> Any:
+    return boto3.client(service, REGION, endpoint_url=endpoint)
+
+
+class Machinery:
+    """What running machines do, a step at every look: generators write their record; those in `failing` only a log."""
+
+    def __init__(self, endpoint: str | None = None) -> None:
+        self.ec2, self.s3 = (client_of(name, endpoint) for name in ("ec2", "s3"))
+        self.failing: set[str] = set()  # names of trials whose next attempt fails
+        self.launched: list[dict[str, Any]] = []
+        self._seen: set[str] = set()
+
+    def alive(self) -> list[dict[str, Any]]:
+        found = self.ec2.describe_instances(Filters=[{"Name": "instance-state-name", "Values": list(machines.ALIVE)}])
+        return [each for reservation in found["Reservations"] for each in reservation["Instances"]]
+
+    def step(self, _seconds: float = 0.0) -> None:
+        for each in self.alive():
+            if each["InstanceId"] in self._seen:
+                continue
+            self._seen.add(each["InstanceId"])
+            tags = {tag["Key"]: tag["Value"] for tag in each["Tags"]}
+            found = self.ec2.describe_instance_attribute(InstanceId=each["InstanceId"], Attribute="userData")
+            script = boot.decoded(found["UserData"]["Value"])
+            self.launched.append({**each, "tags": tags, "script": script})
+            if "generator" in tags["Name"]:
+                self._generate(each["InstanceId"], tags["perwatt-trial"], script)
+
+    def _generate(self, instance: str, trial: str, script: str) -> None:
+        [arm] = re.findall(r"--arm (\S+)", script)
+        [block] = re.findall(r"--block (\d+)", script)
+        self._put(script, "log_url", b"the log")
+        if trial in self.failing:
+            self.failing.remove(trial)
+            self.ec2.terminate_instances(InstanceIds=[instance])
+            return
+        self._put(script, "run_url", record_of(arm, int(block)))
+
+    def _put(self, script: str, name: str, body: bytes) -> None:
+        [url] = re.findall(rf"^{name}='?(\S+?)'?$", script, re.MULTILINE)
+        parsed = urlparse(url)
+        host = (parsed.hostname or "").split(".")
+        path = parsed.path.lstrip("/")
+        bucket, key = (host[0], path) if "s3" in host[1:2] else path.split("/", 1)
+        self.s3.put_object(Bucket=bucket, Key=key, Body=body)
+
+
+class Cloud:
+    """moto's cloud with the stack in it, and clients whose calls are counted and can be made to fail."""
+
+    def __init__(self) -> None:
+        cloudformation = boto3.client("cloudformation", REGION)
+        cloudformation.create_stack(
+            StackName="perwatt-fleet", TemplateBody=MOTO_TEMPLATE, Capabilities=["CAPABILITY_IAM"]
+        )
+        self.stack = read_stack(cloudformation, "perwatt-fleet")
+        self.machinery = Machinery()
+        self._clients: dict[str, Any] = {}
+        self.calls: list[str] = []
+        self.launches: list[dict[str, Any]] = []  # the launching calls, as they are sent
+        self.crash: tuple[str, int] | None = None  # ("before" | "after", at which call)
+        self.error: type[BaseException] = RuntimeError
+
+    def client(self, name: str) -> Any:
+        if name in self._clients:
+            return self._clients[name]
+        client = self._clients[name] = boto3.client(name, REGION)
+
+        def before(model: Any, params: dict[str, Any], **_: Any) -> None:
+            self.calls.append(f"{name}:{model.name}")
+            if model.name == "RunInstances":
+                self.launches.append(params["body"])
+            self._crash("before")
+
+        def after(**_: Any) -> None:
+            self._crash("after")
+
+        client.meta.events.register_first("before-call.*.*", before)
+        client.meta.events.register_last("after-call.*.*", after)
+        return client
+
+    def forget(self) -> None:
+        """moto lists terminated machines for ever, which makes every look at them slower."""
+        assert self.machinery.alive() == []
+        ec2_backends[ACCOUNT_ID][REGION].reservations.clear()
+
+    def _crash(self, when: str) -> None:
+        if self.crash == (when, len(self.calls)):
+            raise self.error(f"crash {when} {self.calls[-1]}")
+
+    def run(
+        self, plan: Plan, folder: Path, archives: dict[str, Path], wait: Callable[[float], None] | None = None
+    ) -> Any:
+        rented = Machines(self.client("ec2"), self.client("ssm"), self.stack, plan.experiment)
+        parcel = Parcel(self.client("s3"), self.stack.bucket, plan.experiment, valid_s=1800)
+        return run(plan, folder, archives, rented, parcel, tell=lambda _: None, wait=wait or self.machinery.step)
+
+
+@pytest.fixture(scope="module")
+def moto_cloud() -> Iterator[Cloud]:
+    with mock_aws():
+        yield Cloud()
+
+
+@pytest.fixture
+def cloud(moto_cloud: Cloud) -> Cloud:
+    """The stack is made once; machines of another test are gone, or that test has failed."""
+    moto_cloud.calls.clear()
+    moto_cloud.launches.clear()
+    moto_cloud.crash, moto_cloud.error = None, RuntimeError
+    moto_cloud.machinery = Machinery()
+    moto_cloud.forget()
+    return moto_cloud
+
+
+# --- the plan -------------------------------------------------------------------------------------------------------
+
+
+def test_every_block_holds_every_arm_once_in_an_order_of_its_own(archives: dict[str, Path]) -> None:
+    plan = planned(archives, amd64=["c8i.4xlarge", "c8a.4xlarge"], blocks=8, replica=True)
+    orders = [[trial.arm for trial in plan.trials if trial.block == block] for block in range(1, 9)]
+    assert all(sorted(order) == ["c8a.4xlarge", "c8g.4xlarge", "c8i.4xlarge", "c8i.4xlarge-again"] for order in orders)
+    assert len({tuple(order) for order in orders}) > 3
+    assert plan.baseline == "c8i.4xlarge"
+
+
+def test_the_price_is_that_of_both_machines_until_they_end_themselves(archives: dict[str, Path]) -> None:
+    plan = planned(archives, blocks=6)
+    each = {name: find_price(name).usd_per_hour for name in ("c8g.4xlarge", "c8i.4xlarge")}
+    assert plan.worst_usd == pytest.approx(6 * 0.5 * (each["c8g.4xlarge"] + 3 * each["c8i.4xlarge"]))
+
+
+def test_what_was_launched_counts_even_if_it_failed(archives: dict[str, Path]) -> None:
+    plan = planned(archives)
+    before = plan.worst_usd
+    plan.trials[0].attempts = 2
+    assert plan.worst_usd == pytest.approx(before + 2 * plan.trial_usd(plan.trials[0]))
+    plan.trials[0].done = True
+    assert plan.worst_usd == pytest.approx(before + plan.trial_usd(plan.trials[0]))
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"arms": ["c8i.2xlarge"]}, "is an amd64 machine: name it with --amd64"),
+        ({"amd64": ["c8g.4xlarge"], "arms": []}, "make no comparison"),
+        ({"amd64": ["c8g.2xlarge"]}, "is an arm64 machine: name it with --arm"),
+        ({"amd64": []}, "make no comparison"),
+        ({"amd64": ["c8i.4xlarge", "c8i.4xlarge"]}, "each once"),
+    ],
+)
+def test_a_plan_without_a_comparison_is_refused(changed: dict[str, Any], says: str, archives: dict[str, Path]) -> None:
+    with pytest.raises(DeployError, match=says):
+        planned(archives, **changed)
+
+
+def test_a_dry_run_prints_the_plan_and_its_price_and_asks_nobody(tmp_path: Path) -> None:
+    ran = fleet("run", "--arm", "c8g.4xlarge", "--amd64", "c8i.4xlarge", "--amd64", "c8a.4xlarge", "--blocks", "6",
+                "--max-usd", "20", "--dry-run", "--out", tmp_path / "out", endpoint="http://127.0.0.1:9")  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    assert "at most $17.99 of $20.00 allowed" in ran.stdout
+    assert ran.stdout.count("block ") == 6
+    assert "c8g.4xlarge, us-east-1, on-demand, $0.63808/h as of" in ran.stdout
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_budget_that_is_too_small_launches_nothing(cloud: Cloud, archives: dict[str, Path], tmp_path: Path) -> None:
+    plan = planned(archives, max_usd=1.0)
+    with pytest.raises(DeployError, match=r"could cost \$1\.44.*allows \$1\.00"):
+        cloud.run(plan, tmp_path, archives)
+    assert cloud.calls == []
+
+
+# --- a run that goes well -------------------------------------------------------------------------------------------
+
+
+def test_an_experiment_gives_a_record_of_every_trial_and_leaves_nothing_running(
+    cloud: Cloud, archives: dict[str, Path], tmp_path: Path
+) -> None:
+    plan = planned(archives, blocks=2, replica=True)
+    records = cloud.run(plan, tmp_path, archives)
+    assert [path.stem for path in records] == [trial.name for trial in plan.trials]
+    assert all(path.exists() for path in records)
+    assert cloud.machinery.alive() == []
+    launched = cloud.machinery.launched
+    assert len(launched) == 2 * len(plan.trials)
+    for each in launched:
+        shutdown = cloud.machinery.ec2.describe_instance_attribute(
+            InstanceId=each["InstanceId"], Attribute="instanceInitiatedShutdownBehavior"
+        )
+        assert shutdown["InstanceInitiatedShutdownBehavior"]["Value"] == "terminate"
+        assert each["script"].splitlines()[1].startswith("shutdown -h +30 ")
+        assert each["SubnetId"] == cloud.stack.subnet
+        assert each.get("IamInstanceProfile") is None
+        assert each["tags"][EXPERIMENT] == plan.experiment
+        due = datetime.datetime.fromisoformat(each["tags"]["perwatt-expires"])
+        assert due - each["LaunchTime"] < datetime.timedelta(minutes=36)
+    assert {each["Placement.GroupName"] for each in cloud.launches} == {"perwatt"}  # which moto does not keep
+    kinds = {each["InstanceType"] for each in launched if "generator" in each["tags"]["Name"]}
+    assert kinds == {"c8i.4xlarge"}
+
+
+def test_all_machines_get_the_same_bytes_by_their_hash(cloud: Cloud, archives: dict[str, Path], tmp_path: Path) -> None:
+    plan = planned(archives, blocks=2)
+    cloud.run(plan, tmp_path, archives)
+    said = [
+        dict(re.findall(r"^(\w+_sha256)=(\w+)$", each["script"], re.MULTILINE)) for each in cloud.machinery.launched
+    ]
+    assert {each["index_sha256"] for each in said} == {plan.sha256["index"]}
+    assert {each["image_sha256"] for each in said} == {plan.sha256[name] for name in archives} - {plan.sha256["index"]}
+    for name, path in archives.items():
+        stored = cloud.machinery.s3.get_object(Bucket=cloud.stack.bucket, Key=f"archives/{plan.sha256[name]}.tar")
+        assert stored["Body"].read() == path.read_bytes()
+
+
+def test_spot_machines_are_asked_for_where_spot_is_wanted(
+    cloud: Cloud, archives: dict[str, Path], tmp_path: Path
+) -> None:
+    cloud.run(planned(archives, spot=True), tmp_path, archives)
+    assert {each.get("InstanceLifecycle") for each in cloud.machinery.launched} == {"spot"}
+
+
+def test_the_rights_of_the_role_are_those_that_are_used(
+    cloud: Cloud, archives: dict[str, Path], tmp_path: Path
+) -> None:
+    class Loader(yaml.SafeLoader):
+        pass
+
+    Loader.add_multi_constructor("!", lambda loader, suffix, node: f"{suffix} {getattr(node, 'value', '')}")
+    archives["index"].write_text("bytes that were not uploaded before")
+    cloud.run(planned(archives), tmp_path, archives)
+    read_stack(cloud.client("cloudformation"), "perwatt-fleet")
+    statements = yaml.load(TEMPLATE, Loader)["Resources"]["Policy"]["Properties"]["PolicyDocument"]["Statement"]
+    granted = {
+        action
+        for each in statements
+        for action in ([each["Action"]] if isinstance(each["Action"], str) else each["Action"])
+    }
+    # Calls whose right has another name; tags at launch need one of their own.
+    named = {"s3:ListObjectsV2": "s3:ListBucket"}
+    assert granted == {named.get(call, call) for call in cloud.calls} | {"ec2:CreateTags"}
+    for each in statements:
+        open_ended = each["Resource"] == "*"
+        assert open_ended == (each["Action"] == "ec2:DescribeInstances")
+
+
+# --- and one that does not ------------------------------------------------------------------------------------------
+
+
+def test_a_trial_that_fails_is_made_again_and_its_log_kept(
+    cloud: Cloud, archives: dict[str, Path], tmp_path: Path
+) -> None:
+    plan = planned(archives)
+    first = plan.trials[0]
+    cloud.machinery.failing = {first.name}
+    cloud.run(plan, tmp_path, archives)
+    assert (first.attempts, first.done) == (2, True)
+    assert (tmp_path / "runs" / f"{first.name}-1.log").read_bytes() == b"the log"
+    assert cloud.machinery.alive() == []
+
+
+def test_a_trial_that_keeps_failing_ends_the_experiment(
+    cloud: Cloud, archives: dict[str, Path], tmp_path: Path
+) -> None:
+    def step(_: float) -> None:
+        cloud.machinery.failing = {trial.name for trial in plan.trials}
+        cloud.machinery.step()
+
+    plan = planned(archives)
+    with pytest.raises(DeployError, match="failed 3 times"):
+        cloud.run(plan, tmp_path, archives, wait=step)
+    assert len(cloud.machinery.launched) == 6
+    assert cloud.machinery.alive() == []
+
+
+def of_one_trial(archives: dict[str, Path]) -> Plan:
+    plan = planned(archives)
+    del plan.trials[1:]
+    return plan
+
+
+def calls_of_a_run(cloud: Cloud, archives: dict[str, Path], folder: Path) -> int:
+    cloud.run(of_one_trial(archives), folder, archives)
+    count = len(cloud.calls)
+    cloud.calls.clear()
+    cloud.machinery = Machinery()
+    return count
+
+
+@pytest.mark.parametrize(("when", "error"), [("before", KeyboardInterrupt), ("after", RuntimeError)])
+def test_a_crash_at_every_call_leaves_no_machine_and_the_run_goes_on(
+    when: str, error: type[BaseException], cloud: Cloud, archives: dict[str, Path], tmp_path: Path
+) -> None:
+    count = calls_of_a_run(cloud, archives, tmp_path / "whole")
+    assert count > 12
+    swallowed = 0
+    for at in range(1, count + 1):
+        folder = tmp_path / str(at)
+        cloud.calls.clear()
+        cloud.crash, cloud.error, cloud.machinery = (when, at), error, Machinery()
+        plan = of_one_trial(archives)
+        try:
+            cloud.run(plan, folder, archives)
+            swallowed += 1  # while ending what is already over: tried again
+        except error as raised:
+            assert str(raised).startswith("crash")  # noqa: PT017 – which call it was differs
+        assert cloud.machinery.alive() == [], f"crash {when} call {at}, {cloud.calls[at - 1]}"
+        cloud.crash = None
+        kept = read_plan(folder) or plan
+        kept.max_usd = 100.0
+        records = cloud.run(kept, folder, archives)
+        assert all(path.exists() for path in records)
+        assert cloud.machinery.alive() == []
+        assert len(list((folder / "runs").glob("*-01.json"))) == 1
+        cloud.forget()
+    assert swallowed < 4
+
+
+def test_a_crash_while_waiting_leaves_no_machine(cloud: Cloud, archives: dict[str, Path], tmp_path: Path) -> None:
+    def interrupted(_: float) -> None:
+        assert len(cloud.machinery.alive()) == 2
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cloud.run(planned(archives), tmp_path, archives, wait=interrupted)
+    assert cloud.machinery.alive() == []
+
+
+def test_records_that_are_here_are_not_paid_for_again(cloud: Cloud, archives: dict[str, Path], tmp_path: Path) -> None:
+    cloud.run(planned(archives), tmp_path, archives)
+    plan = read_plan(tmp_path)
+    assert plan
+    (tmp_path / "runs" / f"{plan.trials[1].name}.json").unlink()
+    cloud.machinery = Machinery()
+    cloud.run(plan, tmp_path, archives)
+    assert {each["tags"]["perwatt-trial"] for each in cloud.machinery.launched} == {plan.trials[1].name}
+
+
+def test_the_reaper_takes_what_outlived_its_time_and_nothing_else(cloud: Cloud, archives: dict[str, Path]) -> None:
+    ec2 = cloud.machinery.ec2
+    rented = Machines(ec2, boto3.client("ssm", REGION), cloud.stack, "fleet-lost")
+    lost, _ = rented.launch("c8g.4xlarge", "arm64", "lost", "server", 1, "#!/bin/sh", 30, False)
+    [image] = ec2.describe_instances(InstanceIds=[lost])["Reservations"][0]["Instances"]
+    stranger = ec2.run_instances(ImageId=image["ImageId"], MinCount=1, MaxCount=1)["Instances"][0]["InstanceId"]
+    now = datetime.datetime.now(datetime.UTC)
+    assert reap(ec2, now) == []
+    assert reap(ec2, now + datetime.timedelta(minutes=36)) == [(lost, "fleet-lost")]
+    assert [each["InstanceId"] for each in cloud.machinery.alive()] == [stranger]
+    ec2.terminate_instances(InstanceIds=[stranger])
+
+
+# --- the command, killed outright -----------------------------------------------------------------------------------
+
+
+def environment(endpoint: str) -> dict[str, str]:
+    top = str(Path(__file__).parents[1])
+    return {**os.environ, "PYTHONPATH": top, "AWS_ENDPOINT_URL": endpoint}
+
+
+def fleet(*arguments: object, endpoint: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "deploy.command", "fleet", *map(str, arguments)],
+        env=environment(endpoint), capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def endpoint() -> Iterator[str]:
+    """moto as a server of its own, so that a command can be killed and the cloud is still there."""
+    server = ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    url = f"http://{host}:{port}"
+    boto3.client("cloudformation", REGION, endpoint_url=url).create_stack(
+        StackName="perwatt-killed", TemplateBody=MOTO_TEMPLATE, Capabilities=["CAPABILITY_IAM"]
+    )
+    yield url
+    server.stop()
+
+
+def test_a_command_that_was_killed_goes_on_and_ends_with_a_report(
+    endpoint: str, archives: dict[str, Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    asked = ("run", "--arm", "c8g.4xlarge", "--amd64", "c8i.4xlarge", "--blocks", "3", "--max-usd", "50",
+             "--poll-s", "0.1", "--stack", "perwatt-killed", "--archives", archives["index"].parent,
+             "--out", out)  # fmt: skip
+    machinery = Machinery(endpoint)
+    killed = subprocess.Popen(
+        [sys.executable, "-m", "deploy.command", "fleet", *map(str, asked)],
+        env=environment(endpoint), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 100
+    while len(machinery.alive()) < 2:
+        assert killed.poll() is None, killed.stdout and killed.stdout.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    left = {each["InstanceId"] for each in machinery.alive()}
+    assert len(left) == 2
+
+    stop = threading.Event()
+
+    def work() -> None:
+        while not stop.wait(0.05):
+            machinery.step()
+
+    machinery._seen = set(left)  # those of the killed run never come to write anything
+    worker = threading.Thread(target=work)
+    worker.start()
+    try:
+        ran = fleet(*asked, endpoint=endpoint)
+    finally:
+        stop.set()
+        worker.join()
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "ended 2 machines that an earlier run left" in ran.stdout
+    assert re.search(r"better[\w ]*: c8g\.4xlarge against c8i\.4xlarge, queries per dollar", ran.stdout), ran.stdout
+    assert machinery.alive() == []
+    assert len(list((out / "runs").glob("*-0?.json"))) == 9
+    assert "<html" in (out / "c8g.4xlarge.html").read_text()[:200]
+    assert "simulated" in (out / "c8g.4xlarge.md").read_text()
+
+    other = fleet(*asked[:-1], out, "--minutes", "20", endpoint=endpoint)
+    assert other.returncode == 1
+    assert "was started with other minutes" in other.stderr
+    assert fleet("reap", "--all", endpoint=endpoint).stdout == "0 machines were left over\n"
+
+
+def test_without_the_stack_the_command_says_how_to_make_it(archives: dict[str, Path], tmp_path: Path) -> None:
+    server = ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    try:
+        ran = fleet("run", "--amd64", "c8i.4xlarge", "--max-usd", "50", "--stack", "nowhere", "--archives",
+                    archives["index"].parent, "--out", tmp_path / "out", endpoint=f"http://{host}:{port}")  # fmt: skip
+    finally:
+        server.stop()
+    assert ran.returncode == 1
+    assert "aws cloudformation deploy --stack-name nowhere" in ran.stderr
+
+
+# --- what a machine does --------------------------------------------------------------------------------------------
+
+
+class Bucket(HTTPServer):
+    """Gives archives and takes what is written, as signed addresses of a bucket do; also a service that is ready."""
+
+    def __init__(self, files: dict[str, bytes]) -> None:
+        super().__init__(("127.0.0.1", 0), BucketHandler)
+        self.files, self.written = files, dict[str, bytes]()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class BucketHandler(BaseHTTPRequestHandler):
+    server: Bucket
+
+    def do_GET(self) -> None:
+        content = self.server.files.get(self.path.strip("/"))
+        self.send_response(404 if content is None else 200)
+        self.end_headers()
+        self.wfile.write(content or b"")
+
+    def do_PUT(self) -> None:
+        self.server.written[self.path.strip("/")] = self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        pass
+
+
+def machine(tmp_path: Path, script: Path, settings: dict[str, str], lists: dict[str, list[str]]) -> list[str]:
+    """Runs a machine's first script here; returns the calls of docker and shutdown in their order."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    calls = tmp_path / "calls"
+    stub = f'#!/bin/bash\necho "$(basename "$0") $*" >> {calls}\n'
+    (programs / "shutdown").write_text(stub)
+    (programs / "docker").write_text(
+        stub
+        + 'case "$1 $*" in\n'
+        + '  load*) echo "Loaded image: localhost/perwatt:test" ;;\n'
+        + "  *machine\\ --json*) echo '{}' ;;\n"
+        + f"  *loadtest\\ knee*) echo record > {tmp_path}/work/runs/run.json ;;\n"
+        + "esac\n"
+    )
+    for program in programs.iterdir():
+        program.chmod(0o755)
+    log = tmp_path / "perwatt.log"
+    text = boot.user_data(script, 30, {**settings, "PERWATT_WORK": str(tmp_path / "work")}, lists)
+    # Only the place of the log and the ports of the service differ here.
+    text = text.replace("/var/log/perwatt.log", str(log))
+    for port in (boot.PORT, boot.FACTS_PORT):
+        text = text.replace(f"$server:{port}", "$server")
+    (tmp_path / "script").write_text(text)
+    environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"}
+    subprocess.run(["bash", tmp_path / "script"], env=environment, capture_output=True, timeout=120, check=False)
+    return calls.read_text().splitlines()
+
+
+@pytest.fixture
+def bucket(tmp_path: Path) -> Iterator[Bucket]:
+    (tmp_path / "indexes").mkdir()
+    subprocess.run(["tar", "-cf", tmp_path / "index.tar", "-C", tmp_path, "indexes"], check=True)
+    files = {
+        "image": b"an image",
+        "index": (tmp_path / "index.tar").read_bytes(),
+        "readyz": b"{}",
+        "machine.json": b"{}",
+    }
+    with Bucket(files) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def settings(bucket: Bucket, **more: str) -> dict[str, str]:
+    given = {f"{name}_url": f"{bucket.url}/{name}" for name in ("image", "index", "log", "run")}
+    hashes = {f"{name}_sha256": hashlib.sha256(bucket.files[name]).hexdigest() for name in ("image", "index")}
+    return {**given, **hashes, "server": bucket.url.removeprefix("http://"), **more}
+
+
+def test_the_machine_under_test_sets_its_end_then_serves(bucket: Bucket, tmp_path: Path) -> None:
+    calls = machine(tmp_path, boot.SERVER, settings(bucket), {"serve": ["--threads", "2"]})
+    assert calls[0].startswith("shutdown -h +30 ")
+    assert calls[1].startswith("docker load ")
+    assert calls[-1].endswith(
+        "localhost/perwatt:test serve --root /indexes --host 0.0.0.0 --port 8000 --insecure "
+        f"--workers {len(os.sched_getaffinity(0))} --threads 2"
+    )
+    assert (tmp_path / "work" / "facts" / "machine.json").read_text() == "{}\n"
+    assert "shutdown -h now" not in calls
+    assert bucket.written == {}
+
+
+def test_other_bytes_than_those_of_the_plan_are_not_run(bucket: Bucket, tmp_path: Path) -> None:
+    calls = machine(tmp_path, boot.SERVER, settings(bucket, image_sha256="0" * 64), {"serve": []})
+    assert [call.split()[0] for call in calls] == ["shutdown", "shutdown"]
+    assert calls[-1] == "shutdown -h now"
+    assert b"FAILED" in bucket.written["log"]
+
+
+def test_the_generator_writes_log_and_record_and_ends_itself(bucket: Bucket, tmp_path: Path) -> None:
+    calls = machine(tmp_path, boot.GENERATOR, settings(bucket), {"knee": ["--arm", "c8g.4xlarge", "--filter", "a b"]})
+    assert calls[0].startswith("shutdown -h +30 ")
+    assert "--out /runs/run.json --processes " in calls[-2]
+    assert calls[-2].endswith(" --arm c8g.4xlarge --filter a b")
+    assert calls[-1] == "shutdown -h now"
+    assert bucket.written["run"] == b"record\n"
+    assert list(bucket.written) == ["log", "run"]
+
+
+def test_a_generator_that_fails_writes_its_log_and_ends_itself(bucket: Bucket, tmp_path: Path) -> None:
+    del bucket.files["index"]
+    calls = machine(tmp_path, boot.GENERATOR, {**settings_without_index(bucket)}, {"knee": []})
+    assert calls[-1] == "shutdown -h now"
+    assert set(bucket.written) == {"log"}
+
+
+def settings_without_index(bucket: Bucket) -> dict[str, str]:
+    bucket.files["index"] = b""
+    return settings(bucket, index_sha256="0" * 64)
+
+
+def test_a_first_script_that_is_too_long_is_refused() -> None:
+    with pytest.raises(DeployError, match="EC2 takes 16,384"):
+        boot.user_data(boot.SERVER, 30, {"image_url": "x" * 16384}, {})
+
+
+def test_the_plan_on_disk_is_the_plan(archives: dict[str, Path], tmp_path: Path) -> None:
+    from deploy.cloud.plan import FILE, write_plan
+
+    plan = planned(archives, blocks=2)
+    write_plan(plan, tmp_path)
+    assert read_plan(tmp_path) == plan
+    (tmp_path / FILE).write_text(json.dumps({"format": "perwatt-fleet-0"}))
+    with pytest.raises(DeployError, match="not a plan that this version can go on with"):
+        read_plan(tmp_path)
+
+
+def test_stacks_of_another_kind_are_refused() -> None:
+    class Other:
+        def describe_stacks(self, StackName: str) -> dict[str, Any]:  # noqa: N803 – AWS's name
+            return {"Stacks": [{"Outputs": [{"OutputKey": "Subnet", "OutputValue": "subnet-1"}]}]}
+
+    with pytest.raises(DeployError, match="no output Bucket, PlacementGroup, SecurityGroup"):
+        read_stack(Other(), "other")
+    assert Stack("subnet", "group", "place", "bucket").bucket == "bucket"

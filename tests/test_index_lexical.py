@@ -1,0 +1,171 @@
+"""Words inside a generation: BM25 that ranks, filters that hold, files that are hashed, links that are cleaned up."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from filter_language import DECLARED, filters, payloads, survives
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from indexing import clustered
+
+from index import GenerationError, InputError, build_generation, open_generation, verify
+from index.filtering import parse
+
+TEXTS = [
+    ("Rotating keys", "Create a second key, then revoke the first."),
+    ("Sourdough", "Feed flour and water every day."),
+    ("Running shoes", "Shoes for runners who run far: run, run and run."),
+    ("Café Olé", "Crème brûlée über alles"),
+    ("", "keys keys keys"),
+]
+
+
+def built(root: Path, rows: list[dict[str, Any]], **options: Any) -> Path:
+    vectors = clustered(len(rows), 8)
+    return build_generation(vectors, list(range(len(rows))), root=root, name="words", payload=rows, **options)
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return built(tmp_path_factory.mktemp("words"), [{"title": title, "text": text} for title, text in TEXTS])
+
+
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        ("runner", [2]), ("RUN!", [2]), ("cafe CREME", [3]), ("flour", [1]), ("key", [4, 0]), ("keys (revoke)", [0, 4]),
+        ("title:run -shoes \"", [2]), ("zebra", []), ("", []), ("?!", []), ("日本", []),
+    ],
+)  # fmt: skip
+def test_words_are_found_by_their_stems_and_nothing_is_syntax(path: Path, text: str, rows: list[int]) -> None:
+    with open_generation(path) as generation:
+        found = generation.search_words(text, 10)
+        assert found.rows.tolist() == rows
+        assert (np.diff(found.scores) <= 0).all()
+
+
+def test_scores_are_bm25(path: Path) -> None:
+    """k1 1.2, b 0.75; tantivy keeps lengths in one byte, exact up to 40 words."""
+    with open_generation(path) as generation:
+        found = generation.search_words("flour", 10)
+        lengths = [len(f"{title} {text}".replace(":", " ").replace(",", " ").split()) for title, text in TEXTS]
+        length, mean = lengths[1], sum(lengths) / len(lengths)
+        idf = math.log(1 + (len(TEXTS) - 1 + 0.5) / (1 + 0.5))
+        expected = idf * 2.2 * 1 / (1 + 1.2 * (1 - 0.75 + 0.75 * length / mean))
+        assert found.scores[0] == pytest.approx(expected, rel=1e-5)
+
+
+def test_equal_scores_come_by_row(tmp_path: Path) -> None:
+    path = built(tmp_path, [{"text": "the same words"}] * 50)
+    with open_generation(path) as generation:
+        assert generation.search_words("same", 20).rows.tolist() == list(range(20))
+
+
+def test_a_generation_without_text_has_no_words_and_says_so(tmp_path: Path) -> None:
+    without = [
+        built(tmp_path, [{"body": "some text"}] * 3),
+        built(tmp_path, [{"text": "some text"}] * 3, lexical=False),
+        built(tmp_path, [{"text": 7, "title": None}] * 3),
+    ]
+    for path in without:
+        assert not (path / "lexical").exists()
+        with open_generation(path) as generation:
+            assert generation.manifest["lexical"] is None
+            with pytest.raises(InputError, match="has no words to search"):
+                generation.search_words("text", 1)
+
+
+def test_rows_without_text_before_and_between_those_with_it(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [{"n": row} for row in range(20_000)]
+    for row in (9000, 9001, 19_999):
+        rows[row]["text"] = f"found word{row}"
+    with open_generation(built(tmp_path, rows, filterable=["n:int"])) as generation:
+        assert generation.search_words("found", 10).rows.tolist() == [9000, 9001, 19_999]
+        late = parse({"field": "n", "gt": 9000})
+        assert generation.search_words("found", 10, late).rows.tolist() == [9001, 19_999]
+        assert generation.manifest["lexical"]["documents"] == 3
+
+
+def test_a_language_is_that_of_the_stems(tmp_path: Path) -> None:
+    rows = [{"text": "Häuser am Meer"}, {"text": "running"}]
+    with open_generation(built(tmp_path, rows, language="german")) as german:
+        assert german.search_words("Haus", 1).rows.tolist() == [0]
+    with open_generation(built(tmp_path, rows, language="none")) as plain:
+        assert plain.search_words("run", 1).rows.tolist() == []
+    with pytest.raises(InputError, match="'klingon' is no language"):
+        built(tmp_path, rows, language="klingon")
+
+
+def test_every_file_of_the_words_is_hashed(path: Path, tmp_path: Path) -> None:
+    import shutil
+
+    copy = Path(shutil.copytree(path, tmp_path / path.name))
+    verify(copy)
+    files = sorted((copy / "lexical").iterdir())
+    assert len(files) >= 5
+    assert not [file for file in files if file.name.endswith(".lock")]
+    for file in files:
+        raw = file.read_bytes()
+        if not raw:
+            continue
+        file.write_bytes(bytes([raw[0] ^ 1]) + raw[1:])
+        with pytest.raises(GenerationError, match=f"lexical/{file.name}: is damaged"):
+            open_generation(copy)
+        file.write_bytes(raw)
+    (copy / "lexical" / "extra").write_text("x")
+    with pytest.raises(GenerationError, match="lexical/extra: is not in the manifest"):
+        open_generation(copy)
+    (copy / "lexical" / "extra").unlink()
+    (copy / "lexical" / "meta.json").rename(copy / "meta.json")
+    with pytest.raises(GenerationError, match=r"lexical/meta.json: is missing"):
+        open_generation(copy)
+
+
+def test_opening_writes_nothing_into_the_generation_and_cleans_up_after_itself(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import tempfile
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    before = sorted(entry.name for entry in path.rglob("*"))
+    path.joinpath("lexical").chmod(0o555)
+    generation = open_generation(path)
+    assert generation.search_words("key", 1).rows.tolist() == [4]
+    assert len(list(tmp_path.iterdir())) == 1
+    generation.close()
+    path.joinpath("lexical").chmod(0o755)
+    assert list(tmp_path.iterdir()) == []
+    assert sorted(entry.name for entry in path.rglob("*")) == before
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    asked=st.lists(filters, min_size=8, max_size=8),
+    rows=st.lists(payloads, min_size=30, max_size=60),
+    k=st.integers(1, 70),
+)
+def test_a_filter_means_the_same_to_words_as_to_vectors(
+    tmp_path_factory: pytest.TempPathFactory, asked: list[dict[str, Any]], rows: list[dict[str, Any]], k: int
+) -> None:
+    words = ["alpha", "beta", "alpha beta", "gamma"]
+    with_text = [{**row, "text": words[place % 4]} for place, row in enumerate(rows)]
+    root = tmp_path_factory.mktemp("filtered")
+    with open_generation(built(root, with_text, filterable=DECLARED)) as generation:
+        unfiltered = generation.search_words("alpha gamma", len(rows))
+        for each in asked:
+            kept = [row for row, payload in enumerate(rows) if survives(payload, each)]
+            assert generation.filter(each).rows.tolist() == kept
+            expected = [
+                (row, score)
+                for row, score in zip(unfiltered.rows.tolist(), unfiltered.scores.tolist(), strict=True)
+                if row in kept
+            ]
+            found = generation.search_words("alpha gamma", k, parse(json.loads(json.dumps(each))))
+            assert found.rows.tolist() == [row for row, _ in expected[:k]], each
+            assert found.scores.tolist() == [score for _, score in expected[:k]]

@@ -1,0 +1,73 @@
+"""What the planted proofs compare with is itself right: the throttled queue, the work, the stopping."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import numpy as np
+import psutil
+import pytest
+
+from loadtest.errors import LoadTestError
+from loadtest.planted import (
+    BASE_S,
+    FACTORS,
+    PERIOD_S,
+    SLO_S,
+    THROTTLED,
+    rounds_for,
+    throttled,
+    throttled_knee_qps,
+    throttled_response_s,
+    true_ratio,
+)
+from loadtest.schedule import PoissonStream
+from loadtest.selftest import run_selftest
+from loadtest.simulate import Queue, paper_knee_qps
+
+
+def test_a_queue_that_is_never_stopped_is_the_ordinary_one() -> None:
+    arrivals = PoissonStream(180.0, 3).arrivals_s(200.0)
+    ordinary = Queue(BASE_S).response_s(arrivals, np.random.default_rng(0))
+    assert throttled_response_s(arrivals, BASE_S, 1.0) == pytest.approx(ordinary)
+    assert throttled_knee_qps(1.0) == pytest.approx(paper_knee_qps(Queue(BASE_S), SLO_S), rel=0.02)
+
+
+def test_a_stopped_server_goes_on_where_it_was() -> None:
+    half = PERIOD_S / 2
+    assert throttled_response_s(np.array([0.0]), half, 0.5) == pytest.approx([half])
+    assert throttled_response_s(np.array([half * 0.5]), half, 0.5) == pytest.approx([half * 2])
+    assert throttled_response_s(np.array([half * 1.5]), half, 0.5) == pytest.approx([half * 1.5])
+
+
+def test_the_planted_truths_lie_where_they_must() -> None:
+    assert true_ratio("base") == true_ratio("base again") == 1.0
+    assert 1.40 < true_ratio("1.40 times the speed") < 1.6
+    assert 1.05 < true_ratio("1.05 times the speed") < 1.08
+    assert 0.55 < true_ratio(THROTTLED) < 1 / 1.40
+    assert next(iter(FACTORS)) == "base"
+
+
+def test_a_throttled_process_gets_its_share_and_is_left_running() -> None:
+    child = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        with throttled(child.pid, 0.5):
+            time.sleep(0.3)
+            states = {psutil.Process(child.pid).status() for _ in range(200) if not time.sleep(0.002)}
+        assert psutil.STATUS_STOPPED in states
+        assert len(states) > 1
+        assert psutil.Process(child.pid).status() != psutil.STATUS_STOPPED
+    finally:
+        child.kill()
+        child.wait()
+
+
+def test_rounds_are_proportional_to_the_time() -> None:
+    assert rounds_for(0.010) == pytest.approx(5 * rounds_for(0.002), rel=0.5)
+
+
+def test_a_proof_by_another_name_is_refused() -> None:
+    with pytest.raises(LoadTestError, match="no proof is called everything; expected md1, mm4"):
+        run_selftest(full=False, tell=lambda line: None, only=["everything"])

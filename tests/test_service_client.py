@@ -1,0 +1,200 @@
+"""The client against the real server, and against one that refuses on purpose for as often as a test wants."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from serving import Server, serving
+
+from service import keys
+from service.client import AsyncClient, Client, ProblemError, Retries, UnreachableError
+
+pytest_plugins = ["serving_fixtures"]
+
+
+def test_a_search_by_text_vector_and_id(server: Server, fp32_encoder: Any) -> None:
+    vector = fp32_encoder.encode(["volcano"], kind="query")[0]
+    with Client(server.url) as client:
+        by_text = client.search("docs", text="volcano", k=3, fields=["title"])
+        assert by_text.hits[0].id == "a18"
+        assert by_text.hits[0].payload == {"title": "Volcanic eruptions"}
+        assert by_text.usage.tokens > 0
+        for given in (vector, vector.tolist(), tuple(vector.tolist())):
+            by_vector = client.search("docs", vector=given, k=3)
+            assert [hit.id for hit in by_vector.hits] == [hit.id for hit in by_text.hits]
+            np.testing.assert_allclose([h.score for h in by_vector.hits], [h.score for h in by_text.hits], atol=1e-5)
+        similar = client.search("docs", id="a18", k=100)
+        assert "a18" not in {hit.id for hit in similar.hits}
+
+
+def test_the_other_calls(server: Server) -> None:
+    with Client(server.url) as client:
+        names = {index.alias for index in client.indexes()}
+        assert {"docs", "bare"} <= names
+        docs = client.index("docs")
+        assert (docs.count, docs.dim) == (22, 384)
+        odd = client.document("docs", "notes/2024 été#1", fields=["text"])
+        assert odd.payload["text"].startswith("Untitled")
+        batch = client.search_batch("docs", [{"text": "espresso", "k": 1}, {"vector": [1.0, 2.0]}])
+        assert batch.results[0].hits[0].id == "a14"
+        assert batch.results[1].error is not None
+        assert batch.results[1].error["code"] == "dimension-mismatch"
+        [first, second] = client.embed(["one", "two"], kind="query")
+        assert len(first) == len(second) == 384
+
+
+def test_a_problem_is_an_exception_with_its_code(server: Server) -> None:
+    with Client(server.url) as client:
+        with pytest.raises(ProblemError) as caught:
+            client.search("docs", vector=[1.0])
+        assert (caught.value.code, caught.value.status, caught.value.pointer) == ("dimension-mismatch", 422, "/vector")
+        assert caught.value.members["expected"] == 384
+        assert caught.value.request_id
+        with pytest.raises(ProblemError, match="index-not-found"):
+            client.index("nowhere")
+
+
+def test_the_asynchronous_one_does_the_same(server: Server) -> None:
+    async def work() -> None:
+        async with AsyncClient(server.url) as client:
+            answers = await asyncio.gather(*(client.search("docs", text="volcano", k=1) for _ in range(8)))
+            assert {answer.hits[0].id for answer in answers} == {"a18"}
+            assert (await client.index("docs")).count == 22
+            assert len(await client.embed(["one"])) == 1
+            with pytest.raises(ProblemError, match="document-not-found"):
+                await client.document("docs", "nobody")
+
+    asyncio.run(work())
+
+
+def test_both_clients_have_the_same_calls() -> None:
+    def public(kind: type) -> set[str]:
+        return {name for name in dir(kind) if not name.startswith("_")}
+
+    assert public(Client) == public(AsyncClient)
+
+
+def test_a_key_is_sent_and_switches_with_an_etag(own_root: Path, tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    with keys.changing(path) as held:
+        token = keys.add(held, keys.Key("admin", 0, "admin", []), None)
+    with serving(own_root, tmp_path, "--keys", str(path)) as server:
+        with Client(server.url, key=token) as client:
+            docs = client.index("docs")
+            assert client.switch("docs", docs.generation, etag=docs.etag) == docs
+            for refused in (lambda: client.switch("docs", docs.generation, etag="x"), lambda: client.rollback("docs")):
+                with pytest.raises(ProblemError, match="precondition-failed"):
+                    refused()
+        with Client(server.url) as stranger, pytest.raises(ProblemError, match="unauthenticated"):
+            stranger.search("docs", text="a")
+
+
+class Refusing:
+    """An HTTP server that gives each answer of a list in turn and then the last for ever; None hangs up."""
+
+    def __init__(self, answers: list[tuple[int, dict[str, str], bytes] | None]) -> None:
+        self.answers, self.asked = answers, 0
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
+        self.thread = threading.Thread(target=self.serve, daemon=True)
+        self.thread.start()
+
+    def serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self.socket.accept()
+            except OSError:
+                return
+            with connection:
+                connection.recv(65536)
+                answer = self.answers[min(self.asked, len(self.answers) - 1)]
+                self.asked += 1
+                if answer is not None:
+                    status, headers, body = answer
+                    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+                    head = f"HTTP/1.1 {status} X\r\nconnection: close\r\n{lines}content-length: {len(body)}\r\n\r\n"
+                    connection.sendall(head.encode() + body)
+
+
+def problem(status: int, code: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
+    return status, headers, json.dumps({"code": code, "detail": "No.", "status": status}).encode()
+
+
+GOOD = (200, {}, b'{"indexes": []}')
+BUSY = problem(503, "overloaded", **{"retry-after": "0"})
+FAST = Retries(times=3, first_s=0.001)
+
+
+@contextmanager
+def refusing(*answers: Any) -> Iterator[Refusing]:
+    server = Refusing(list(answers))
+    try:
+        yield server
+    finally:
+        server.socket.close()
+
+
+@pytest.mark.parametrize(
+    ("answers", "asked"),
+    [
+        ([BUSY, BUSY, GOOD], 3),
+        ([problem(504, "deadline-exceeded"), GOOD], 2),
+        ([None, GOOD], 2),
+    ],
+)
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_what_passes_is_asked_again(answers: list[Any], asked: int, asynchronous: bool) -> None:
+    with refusing(*answers) as server:
+        if asynchronous:
+
+            async def work() -> Any:
+                async with AsyncClient(server.url, retries=FAST) as client:
+                    return await client.indexes()
+
+            assert asyncio.run(work()) == []
+        else:
+            with Client(server.url, retries=FAST) as client:
+                assert client.indexes() == []
+        assert server.asked == asked
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "asked"),
+    [
+        (BUSY, "overloaded", 4),
+        (problem(503, "overloaded", **{"retry-after": "3600"}), "overloaded", 1),  # longer than there is patience
+        (problem(429, "quota-exceeded", **{"retry-after": "0"}), "quota-exceeded", 1),
+        (problem(500, "internal"), "internal", 1),
+        (problem(422, "invalid-value"), "invalid-value", 1),
+    ],
+)
+def test_what_does_not_pass_is_raised(answer: Any, code: str, asked: int) -> None:
+    with refusing(answer) as server, Client(server.url, retries=FAST) as client:
+        with pytest.raises(ProblemError) as caught:
+            client.indexes()
+        assert (caught.value.code, server.asked) == (code, asked)
+
+
+@pytest.mark.parametrize("answer", [None, problem(504, "deadline-exceeded")])
+def test_a_change_that_may_have_been_made_is_not_made_again(answer: Any) -> None:
+    with refusing(answer, GOOD) as server, Client(server.url, retries=FAST) as client:
+        with pytest.raises((ProblemError, UnreachableError)):
+            client.switch("docs", "generation")
+        assert server.asked == 1
+
+
+def test_a_server_of_another_kind_is_said() -> None:
+    for answer in ((200, {}, b"<html>"), (404, {}, b"<html>")):
+        with refusing(answer) as server, Client(server.url) as client, pytest.raises(UnreachableError, match="address"):
+            client.indexes()
+    with Client("http://127.0.0.1:9", retries=FAST) as client, pytest.raises(UnreachableError, match="did not answer"):
+        client.indexes()
