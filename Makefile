@@ -23,7 +23,7 @@ SOURCES := $(wildcard $(foreach package,index embed,$(addprefix $(package)/kerne
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .PHONY: help setup run report selftest test test-arm64 sanitize fuzz check check-deploy images test-images bench clean lock setup-torch setup-test \
-  setup-peers
+  setup-peers test-hostile test-overload audit
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -50,6 +50,12 @@ selftest: $(VENV)/.loadtest ## turn the load test on servers whose truth is know
 test: setup-test ## check the code and run every test
 	$(MAKE) --no-print-directory check
 	PERWATT_CHROMIUM="$$(deploy/ci/chromium.sh $(VENV))" $(BIN)/python -m pytest
+
+test-hostile: $(DATA)/indexes/$(INDEX)/current ## what a good caller notices of slow, idle and greedy ones, some 5 minutes
+	$(BIN)/python -m deploy.hostile $(DATA)/indexes $(INDEX)
+
+test-overload: $(DATA)/indexes/$(INDEX)/current ## three times more than the server can do, for two minutes
+	$(BIN)/python -m deploy.overload $(DATA)/indexes $(INDEX)
 
 test-arm64: setup-test ## cross-compile the kernels for arm64 and run their tests under emulation
 	deploy/ci/arm64-tools.sh
@@ -89,6 +95,9 @@ test-images: images ## start both images, compare their answers, and run the tes
 bench: setup-peers $(DATA)/indexes/$(INDEX)/current ## measure beside the peers and write the figures into the README
 	$(BIN)/python -m deploy.figures measure
 	$(BIN)/python -m deploy.figures render
+
+audit: ## look every locked package up in the public list of known holes
+	deploy/ci/audit.sh
 
 lock: ## write deploy/locks/*.txt anew from pyproject.toml (needs uv)
 	deploy/locks/make.sh

@@ -1,0 +1,150 @@
+"""`make test-hostile`: what a good caller notices of bad ones.
+
+    python -m deploy.hostile ROOT INDEX [SECONDS]
+
+A good caller asks at a steady rate, on a schedule, and its latency runs from the moment each request was due. Windows
+without an attack and windows with one alternate, so that a slow moment of the machine falls on both; the promise is
+that the 99th percentile under attack is at most `ALLOWED` times that without. Exit status 1 when an attack breaks it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import re
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable
+
+ALLOWED = 1.5
+RATE_PER_S = 100
+IDLE = 10_000
+SLOW = 500
+WINDOWS = 3
+
+HEAD = "POST /v1/indexes/{index}/search HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+
+
+class Target:
+    def __init__(self, port: int, index: str, query: bytes) -> None:
+        self.port = port
+        self.head = HEAD.format(index=index)
+        self.request = f"{self.head}content-length: {len(query)}\r\n\r\n".encode() + query
+
+    async def dial(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_connection("127.0.0.1", self.port)
+
+
+async def good(target: Target, seconds: float) -> list[float]:
+    """Latencies in milliseconds from the due time of each request, one connection, one after the other."""
+    reader, writer = await target.dial()
+    latencies: list[float] = []
+    start_s = time.perf_counter()
+    for number in range(int(seconds * RATE_PER_S)):
+        due_s = start_s + number / RATE_PER_S
+        await asyncio.sleep(max(0.0, due_s - time.perf_counter()))
+        writer.write(target.request)
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = re.search(rb"content-length: (\d+)", head)
+        assert head.startswith(b"HTTP/1.1 200"), head
+        assert length
+        await reader.readexactly(int(length[1]))
+        latencies.append((time.perf_counter() - due_s) * 1e3)
+    writer.close()
+    return latencies
+
+
+async def _hold(target: Target, count: int, first: bytes, again: bytes, every_s: float) -> None:
+    """`count` connections that send `first` and then `again` for ever, opened anew when the server has had enough."""
+
+    async def one() -> None:
+        while True:
+            with contextlib.suppress(OSError):
+                _, writer = await target.dial()
+                writer.write(first)
+                while not writer.is_closing():
+                    await asyncio.sleep(every_s)
+                    writer.write(again)
+                    await writer.drain()
+            await asyncio.sleep(0.5)
+
+    await asyncio.gather(*(one() for _ in range(count)))
+
+
+async def _bodies(target: Target, body: bytes, declared: int) -> None:
+    """Two callers who send `body` as often as they can."""
+
+    async def one() -> None:
+        while True:
+            with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+                reader, writer = await target.dial()
+                writer.write(f"{target.head}content-length: {declared}\r\n\r\n".encode() + body)
+                await reader.readuntil(b"\r\n\r\n")
+                writer.close()
+            await asyncio.sleep(0.05)
+
+    await asyncio.gather(one(), one())
+
+
+ATTACKS: dict[str, Callable[[Target], Awaitable[None]]] = {
+    "idle connections": lambda target: _hold(target, IDLE, b"", b"", 1.0),
+    "slow heads": lambda target: _hold(target, SLOW, target.head.encode(), b"x: y\r\n", 1.0),
+    "slow bodies": lambda target: _hold(
+        target, SLOW, f"{target.head}content-length: 900000\r\n\r\n".encode(), b" ", 1.0
+    ),
+    "a body of 1 GiB": lambda target: _bodies(target, b" " * 65536, 1 << 30),
+    "100,000 brackets": lambda target: _bodies(target, b"[" * 100_000, 100_000),
+}
+
+
+async def measure(port: int, index: str, seconds: float) -> dict[str, tuple[float, float]]:
+    """{attack: (p99 without, p99 with it)} in milliseconds, each the best of the windows."""
+    target = Target(port, index, json.dumps({"vector": [0.05] * 384}).encode())
+    await good(target, 1)
+    figures: dict[str, tuple[float, float]] = {}
+    for name in ATTACKS:
+        calm: list[float] = []
+        attacked: list[float] = []
+        for _ in range(WINDOWS):
+            calm.append(_p99(await good(target, seconds)))
+            attack = subprocess.Popen([sys.executable, "-m", "deploy.hostile", "attack", str(port), index, name])
+            try:
+                await asyncio.sleep(3)  # until it is in full swing
+                attacked.append(_p99(await good(target, seconds)))
+            finally:
+                attack.kill()
+                attack.wait()
+        figures[name] = (min(calm), min(attacked))
+        print(f"{name:<20} p99 {min(calm):7.2f} ms alone, {min(attacked):7.2f} ms beside it", flush=True)
+    return figures
+
+
+def _p99(latencies: list[float]) -> float:
+    return sorted(latencies)[int(len(latencies) * 0.99)]
+
+
+def main(root: str, index: str, seconds: str = "5") -> int:
+    serve = [sys.executable, "-m", "deploy.command", "serve", index, "--root", root, "--port", "0"]
+    server = subprocess.Popen(serve, stdout=subprocess.PIPE, text=True)
+    try:
+        assert server.stdout
+        port = next(int(found[1]) for line in server.stdout if (found := re.search(r"http://127\.0\.0\.1:(\d+)", line)))
+        figures = asyncio.run(measure(port, index, float(seconds)))
+    finally:
+        server.terminate()
+        server.wait()
+    broken = [name for name, (calm, attacked) in figures.items() if attacked > ALLOWED * calm]
+    print(f"more than {ALLOWED} ×: {', '.join(broken) or 'none'}")
+    return len(broken) > 0
+
+
+if __name__ == "__main__":
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if sys.argv[1] == "attack":
+        asyncio.run(ATTACKS[sys.argv[4]](Target(int(sys.argv[2]), sys.argv[3], b"{}")))  # type: ignore[arg-type]
+    else:
+        sys.exit(main(*sys.argv[1:]))
