@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from loadtest.errors import TargetError
+from loadtest.priority import go_first
 
 READY_S = 300.0  # a large index is read and checked whole before it is served
 END_S = 20.0
@@ -36,7 +37,7 @@ def free_port() -> int:
 class Hosted:
     """A running service: `url`, and `gone()` with the reason once it has ended."""
 
-    def __init__(self, command: str, cpus: list[int] | None, log: Path) -> None:
+    def __init__(self, command: str, cpus: list[int] | None, log: Path, first: bool = False) -> None:
         if "{port}" not in command:
             raise TargetError(
                 f"--start {command!r}: expected {{port}} where the port belongs, e.g. 'perwatt serve --port {{port}}'"
@@ -52,6 +53,8 @@ class Hosted:
             raise TargetError(f"--start: {words[0]} cannot be started: {error}") from error
         if cpus:
             os.sched_setaffinity(self.process.pid, cpus)  # threads and children inherit it
+        if first:
+            go_first(self.process.pid)
 
     def gone(self) -> str | None:
         """Why it no longer runs; None while it does."""
@@ -90,10 +93,15 @@ class Hosted:
 
 
 @contextmanager
-def hosted(command: str, cpus: list[int] | None = None, limit_s: float = READY_S) -> Iterator[Hosted]:
-    """The service of `command`, ready; ended when the block is left, however it is left."""
+def hosted(
+    command: str, cpus: list[int] | None = None, limit_s: float = READY_S, first: bool = False
+) -> Iterator[Hosted]:
+    """The service of `command`, ready; ended when the block is left, however it is left.
+
+    `first` runs it before other programs where that is allowed: for what a core of it can do, not for what users get.
+    """
     with tempfile.TemporaryDirectory(prefix="perwatt-service-") as folder:
-        service = Hosted(command, cpus, Path(folder, "log"))
+        service = Hosted(command, cpus, Path(folder, "log"), first)
         try:
             service.wait_until_ready(limit_s)
             yield service

@@ -61,13 +61,15 @@ def find_knee(
     confirm_s: float = 30.0,
     tolerance: float = TOLERANCE,
     growth: float = 2.0,
+    confirmations: int = 8,
     tell: Callable[[str], None] = lambda line: None,
     trials: list[Trial] | None = None,
 ) -> tuple[Knee, list[Trial]]:
     """The knee and every trial that led to it, in order. Raises InvalidRun when the generator was the bottleneck.
 
     `trials` is filled as they are made, so that they are there even then. `growth` is the factor of the first, coarse
-    search; less than 2 is for those who know about where the knee lies.
+    search; less than 2 is for those who know about where the knee lies. So many `confirmations` are tried, each a step
+    lower than the one before.
     """
     trials = [] if trials is None else trials
     carefully = sound(measure, trials)
@@ -103,7 +105,7 @@ def find_knee(
         low, high = (middle, high) if passes(middle) else (low, middle)
 
     rate, confirmed = low, False
-    for _ in range(8):
+    for _ in range(confirmations):
         trial = carefully(rate, confirm_s, "confirm")
         missed = objective.misses(trial, strict=True)
         tell(f"confirm: {rate:,.4g} q/s: {'; '.join(missed) or 'met'}")

@@ -24,6 +24,7 @@ from locust.runners import MasterRunner, WorkerRunner
 from loadtest import locust_stats
 from loadtest.exchange import Conductor, emit, window_from
 from loadtest.plan import Plan
+from loadtest.priority import NORMAL, go_first
 from loadtest.queries import read_queries
 from loadtest.session import Part, Session
 from loadtest.truth import Truth
@@ -107,7 +108,9 @@ class Site:
             gc.freeze()  # a full collection would otherwise walk all requests again and stall the loop
             truth = Truth.load(Path(plan.truth)) if plan.truth else None
             raw = monkey.get_original("socket", "socket")
+            priority = go_first(0) if plan.first else NORMAL  # not before: starting and preparing is work for anyone
             self.session = Session(plan, workload, gevent.get_hub().loop, raw, truth)
+            self.session.priority = priority
             self.session.on_batch = self._log
 
     def live(self) -> dict[str, float] | None:

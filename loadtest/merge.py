@@ -68,6 +68,7 @@ def merge_parts(
             lag=merged([part.lag for part in parts]),
             stall=merged([part.stall for part in parts]),
             max_in_flight=plan.max_in_flight,
+            priority=" and ".join(sorted({part.priority for part in parts})),
         ),
         server=_server(parts),
         recall=recall_interval(recalls.values(), plan.k),

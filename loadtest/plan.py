@@ -50,6 +50,7 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     truth: str | None = None  # path of the exact answers of some of the queries
     samples_per_s: float = 50.0  # answers a process reads in full, for recall and the server's own clock
     role: str = "run"
+    first: bool = False  # the generator asks to run before other programs, once its requests are made
 
     def save(self, path: Path) -> None:
         path.write_bytes(msgspec.json.format(msgspec.json.encode(self), indent=2))

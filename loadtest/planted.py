@@ -12,6 +12,7 @@ import hashlib
 import math
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -31,7 +32,7 @@ from loadtest.simulate import Queue, paper_knee_qps
 
 BASE_S = 0.004
 SLO_S = 0.040
-BLOCKS = 4
+BLOCKS = 3
 PERIOD_S = 0.010
 SHARE = 1 / 1.40  # of each period that the throttled server runs
 FACTORS = {"base": 1.0, "base again": 1.0, "1.40 times the speed": 1.40, "1.05 times the speed": 1.05}
@@ -47,7 +48,8 @@ def planted_proofs(blocks: int = BLOCKS, seed: int = 5) -> list[Proof]:
             arm = list(knees)[number]
             work = round(rounds / FACTORS.get(arm, 1.0))
             expected = true_ratio(arm) * paper_knee_qps(Queue(BASE_S), SLO_S)
-            knees[arm][block] = _knee(work, expected, arm == THROTTLED, seed=block * 1000 + int(number) * 100 + 1)
+            knees[arm][block] = qps = _knee(work, expected, arm == THROTTLED, seed=block * 1000 + int(number) * 100 + 1)
+            print(f"block {block + 1} of {blocks}, {arm}: {qps:.1f} q/s", file=sys.stderr, flush=True)
     proofs = []
     for arm in knees:
         if arm != "base":
@@ -77,7 +79,7 @@ def _knee(rounds: int, expected_qps: float, throttle: bool, seed: int) -> float:
     ):
         knee, _ = find_knee(
             generator_for(plan).measure, Objective(p99_ms=SLO_S * 1e3), start_qps=expected_qps * 0.75, growth=1.25,
-            tolerance=0.04, search_s=6, confirm_s=10,
+            tolerance=0.04, search_s=5, confirm_s=8, confirmations=1,
         )  # fmt: skip
     return knee.knee_qps
 

@@ -24,7 +24,6 @@ from loadtest.health import SHARE_OF_SLO, gates
 from loadtest.plan import Plan
 from loadtest.power.meter import Meter
 from loadtest.power.sources import Source
-from loadtest.priority import NORMAL, go_first
 from loadtest.trial import Trial
 from loadtest.watch import Watcher
 
@@ -49,7 +48,7 @@ class Generator:
         cpus: list[int] | None = None,
         first: bool = True,
     ) -> None:
-        self.plan = plan
+        self.plan = msgspec.structs.replace(plan, first=first)
         self.calibration: Calibration | None = None
         self.power_notes: list[str] = []
         self._source = source
@@ -110,7 +109,6 @@ class Generator:
                 )
                 if self.cpus:
                     os.sched_setaffinity(process.pid, self.cpus)  # its threads and children inherit it
-                priority = go_first(process.pid) if self._first else NORMAL
                 try:
                     watcher, meter = self._follow(process, plan, observe)
                     process.wait(plan.timeout_s + START_S)
@@ -127,7 +125,6 @@ class Generator:
                 last = "\n".join(before_summary[-12:])
                 raise LoadTestError(f"the generator ended with status {process.returncode} and no trial:\n{last}")
             trial = msgspec.json.decode(trial_file.read_bytes(), type=Trial)
-        trial.generator.priority = priority
         if observe:
             self._complete(trial, watcher, meter)
         return trial

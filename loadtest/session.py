@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from loadtest.histogram import COUNTS_LEN, Histogram, slots
 from loadtest.plan import Plan
+from loadtest.priority import NORMAL
 from loadtest.pump import Pump
 from loadtest.samples import Sampled, SampleReader
 from loadtest.timer import AbsoluteTimer
@@ -48,6 +49,7 @@ class Part(msgspec.Struct, forbid_unknown_fields=True):
     lag: str
     stall: str
     sampled: Sampled
+    priority: str = NORMAL
 
 
 class Session:
@@ -58,6 +60,7 @@ class Session:
         self.pump = Pump(workload, loop, make_socket, frozenset(truth.requests()) if truth is not None else ())
         self.reader = SampleReader(workload, truth, plan.k)
         self.window = (math.inf, math.inf)
+        self.priority = NORMAL
         self.on_batch: Callable[[NDArray[np.float64], Counter[str]], None] | None = None
         self._response = Histogram()
         self._service = Histogram()
@@ -194,6 +197,7 @@ class Session:
             lag=self._lag.encode(),
             stall=self._stall.encode(),
             sampled=self.reader.result(),
+            priority=self.priority,
         )
 
     def close(self) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from loadtest.calibration import Calibration, calibrate
+from loadtest.errors import LoadTestError
 from loadtest.health import gates, reasons
 from loadtest.histogram import Histogram
 from loadtest.simulate import Queue, simulated_trial
@@ -124,3 +125,21 @@ def test_an_overload_beyond_doubt_needs_no_fine_clock_and_a_stumble_below_it_doe
     close = trial(**late)
     close.service = encoded(0.090)  # 20 ms are allowed, and 80 ms of it may have been ours
     assert closed(close, low) == ["schedule lag, p99", "event-loop stall, p99", "generator ceiling"]
+
+
+def test_one_hiccup_is_not_a_ceiling_and_a_generator_that_never_ends_is_one() -> None:
+    asked: list[float] = []
+
+    def measure(rate: float) -> Trial:
+        asked.append(rate)
+        if rate > 4000:
+            raise LoadTestError("the generator did not report its part")
+        queue = Queue(1 / 9000) if len(asked) != 2 else Queue(1 / 2100)  # the second trial meets a neighbour
+        return simulated_trial(queue, rate, 2, 1)
+
+    found = calibrate(measure, 2000, allowed_ms=2.0, ceiling=True)
+    assert asked == [2000, 3000, 3000, 4500, 4500]
+    assert found.sustained_qps == 3000
+    assert found.tried[-1] == (4500, 0.0, 0.0)
+    with pytest.raises(LoadTestError, match="did not report"):
+        calibrate(measure, 9000, allowed_ms=2.0)

@@ -123,3 +123,15 @@ def test_locusts_own_command_line_works_and_writes_a_trial(plan: Plan, tmp_path:
     rows = Path(f"{csv}_stats.csv").read_text().splitlines()
     assert any(row.startswith("POST,search,") for row in rows)
     assert "search" in (tmp_path / "locust.html").read_text()
+
+
+def test_the_generator_runs_first_only_when_asked_and_says_how_it_ran(plan: Plan) -> None:
+    with null_server() as url:
+        told = msgspec.structs.replace(plan, url=url, truth=None)
+        asked = Generator(told).measure(40.0, 1.0, "run").generator.priority
+        unasked = Generator(told, first=False).measure(40.0, 1.0, "run").generator.priority
+    # May this user at all? Asked in a process that is thrown away.
+    ask = "from loadtest.priority import go_first; print(go_first(0))"
+    done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, cwd=LOCUSTFILE.parents[1])
+    assert asked == done.stdout.strip()
+    assert unasked == "normal"

@@ -1,7 +1,7 @@
 #!/bin/sh
 # A virtual environment for each server that is measured beside ours: install.sh FOLDER NAME...
 # They are never installed into perwatt's own. A server that cannot be installed is said and does not stop the rest.
-set -u
+set -eu
 folder=$1
 shift
 python=${PYTHON:-python3}
@@ -17,6 +17,11 @@ for name in "$@"; do
 		exit 2
 		;;
 	esac
-	"$python" -m venv "$folder/$name" && "$folder/$name/bin/pip" install --quiet --only-binary :all: $packages ||
-		echo "$name could not be installed; it will be left out." >&2
+	{
+		"$python" -m venv "$folder/$name" &&
+			# txtai asks for PyTorch, whose default build on Linux is CUDA's.
+			{ [ "$name" != txtai ] || "$(dirname "$0")/../install-torch.sh" "$folder/$name"; } &&
+			# shellcheck disable=SC2086 # a list of names
+			"$folder/$name/bin/pip" install --quiet --only-binary :all: $packages
+	} || echo "$name could not be installed; it will be left out." >&2
 done
