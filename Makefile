@@ -11,9 +11,9 @@ PORT     ?= 8000
 SERVER_CPUS ?= 0
 LOAD_CPUS   ?= 1
 
-FUZZ_SECONDS ?= 60
-
 BIN     := $(VENV)/bin
+FUZZ_SECONDS ?= 600
+SANITIZE := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 LOCKS   := deploy/locks
 INDEX   := python-$(PACKAGES)
 REPORT  := $(DATA)/report
@@ -22,8 +22,8 @@ SOURCES := $(wildcard $(foreach package,index embed,$(addprefix $(package)/kerne
 # One thread of native work a process is right for serving; the steps that may use every core ask for it themselves.
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help setup run report selftest test fuzz test-arm64 check check-deploy images test-images bench clean lock \
-  setup-torch setup-test setup-peers test-hostile test-overload audit
+.PHONY: help setup run report selftest test test-arm64 sanitize fuzz check check-deploy images test-images bench clean \
+  lock setup-torch setup-test setup-peers test-hostile test-overload audit
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -51,10 +51,6 @@ test: setup-test ## check the code and run every test
 	$(MAKE) --no-print-directory check
 	PERWATT_CHROMIUM="$$(deploy/ci/chromium.sh $(VENV))" $(BIN)/python -m pytest
 
-fuzz: setup-test ## let atheris look for a filter, cursor or manifest that breaks its reader, FUZZ_SECONDS each
-	for target in filter cursor signed-cursor manifest; do \
-	  $(BIN)/python tests/fuzz.py $$target $(FUZZ_SECONDS) || exit 1; done
-
 test-hostile: $(DATA)/indexes/$(INDEX)/current ## what a good caller notices of slow, idle and greedy ones, some 5 minutes
 	$(BIN)/python -m deploy.hostile $(DATA)/indexes $(INDEX)
 
@@ -64,6 +60,21 @@ test-overload: $(DATA)/indexes/$(INDEX)/current ## three times more than the ser
 test-arm64: setup-test ## cross-compile the kernels for arm64 and run their tests under emulation
 	deploy/ci/arm64-tools.sh
 	$(BIN)/python -m pytest -m arm64
+
+sanitize: $(VENV)/.installed ## run the kernels' own checks under AddressSanitizer and UndefinedBehaviorSanitizer
+	rm -rf build/sanitize
+	for part in index:kernels_check embed:encoder_check; do \
+	  package=$${part%:*} program=$${part#*:} && \
+	  PATH="$(abspath $(BIN)):$$PATH" cmake -S $$package/kernels -B build/sanitize/$$package -DPERWATT_PYTHON=OFF \
+	    -DCMAKE_BUILD_TYPE=None -DCMAKE_CXX_FLAGS="$(SANITIZE)" >/dev/null && \
+	  PATH="$(abspath $(BIN)):$$PATH" cmake --build build/sanitize/$$package -t $$program -j 2 && \
+	  build/sanitize/$$package/$$program || exit 1; \
+	done
+
+fuzz: setup-test ## damaged generations, filters, cursors, manifests, FUZZ_SECONDS (600) each: refused or survived
+	$(BIN)/python tests/fuzz_index_generation.py --first $$(date +%s)000 --seconds $(FUZZ_SECONDS)
+	for target in filter cursor signed-cursor manifest; do \
+	  $(BIN)/python tests/fuzz.py $$target $(FUZZ_SECONDS) || exit 1; done
 
 check: setup-test ## formatting, lint, types
 	$(BIN)/ruff format --check --quiet .
