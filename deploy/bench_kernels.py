@@ -17,6 +17,7 @@ call; there a batch of queries is asked, which the scan answers block by block, 
 from __future__ import annotations
 
 import importlib
+import os
 import platform
 import time
 from collections.abc import Callable, Iterable
@@ -105,6 +106,7 @@ def measure(
             "level2_bytes": cache_bytes(2),
             "level3_bytes": cache_bytes(3),
             "isa": kernels.info()["isa"],
+            "load_average": round(os.getloadavg()[0], 1),  # when the run began
         },
         "sets_bytes": sets._asdict(),
         "rounds": rounds,

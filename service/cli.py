@@ -126,7 +126,9 @@ _key = click.option("--key", envvar="PERWATT_KEY", help="Key for that server; be
     show_default=True,
     help="Seconds that requests in flight may take to finish after that.",
 )
-def serve(names: tuple[str, ...], **options: Any) -> None:
+@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Of stderr.")
+@click.option("--access-log", is_flag=True, help="A line a request: its id, key, status and time, and no query.")
+def serve(names: tuple[str, ...], log_format: str, access_log: bool, **options: Any) -> None:
     """Answer searches over HTTP, with a page for people.
 
     Serves the current generation of each NAME, or of every index in the root. SIGHUP follows the
@@ -134,10 +136,9 @@ def serve(names: tuple[str, ...], **options: Any) -> None:
     """
     settings = Settings(names=names, **options)
     native_threads.pin(settings.threads)
-    import logging
+    from service import logs
 
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
-    logging.getLogger("perwatt.service").setLevel(logging.INFO)
+    logs.configure(log_format, access_log)
     click.echo(f"loading from {settings.root} …")
     if settings.workers > 1:
         from service.workers import run_workers

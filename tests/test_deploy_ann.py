@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -128,7 +129,7 @@ def test_figures_have_the_units_and_shapes_that_readers_rely_on(run: dict[str, A
         "engines", "failed", "reached",
     }  # fmt: skip
     assert run["vectors"] == {"name": "clusters", "rows": 1200, "dim": 64, "metric": "cosine", "queries": 50}
-    assert set(run["machine"]) == {"arch", "cpu", "cores", "memory_bytes", "isa", "kernel"}
+    assert set(run["machine"]) == {"arch", "cpu", "cores", "memory_bytes", "isa", "kernel", "load_average"}
     for engine in run["engines"]:
         assert engine["build"]["seconds"] > 0
         assert engine["build"]["threads"] == 2
@@ -522,3 +523,27 @@ def test_other_vectors_differ_as_they_say(tmp_path: Path, monkeypatch: pytest.Mo
         spread_ = np.linalg.norm(load.rows, axis=1).std()
         assert (spread_ < 1e-3) == (load.metric == "cosine"), load.name
         assert len({load.name for load in loads}) == len(loads)
+
+
+def test_engines_are_listed_with_their_versions() -> None:
+    lines = command("--list").stdout.splitlines()
+    assert [line.split()[0] for line in lines] == [each.name for each in ENGINES]
+    faiss = next(line for line in lines if line.startswith("faiss-hnsw16"))
+    assert re.search(r"faiss-cpu +\d+\.\d+", faiss)
+
+
+def test_a_run_that_is_ended_leaves_nothing_behind(tmp_path: Path) -> None:
+    np.save(tmp_path / "rows.npy", clustered(1500, 64, seed=1))
+    (tmp_path / "scratch").mkdir()
+    run = subprocess.Popen(
+        [sys.executable, "-m", "deploy.command", "bench", "ann", "--vectors", str(tmp_path / "rows.npy")],
+        env={**os.environ, "TMPDIR": str(tmp_path / "scratch")}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    assert run.stdout
+    try:
+        assert eventually(lambda: bool(list((tmp_path / "scratch").glob("*/*.log"))))  # a worker has begun
+    finally:
+        run.terminate()
+        said, _ = run.communicate(timeout=60)
+    assert run.returncode == 143, said.decode()
+    assert list((tmp_path / "scratch").iterdir()) == []

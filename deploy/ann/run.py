@@ -58,7 +58,7 @@ def measure(
     for k in ks:
         if not 1 <= k <= len(load.rows) // 4:
             raise BenchError(f"k is {k} with {len(load.rows):,} rows; expected 1 to a quarter of them.")
-    started = time.monotonic()
+    started, busy = time.monotonic(), os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="perwatt-ann-") as scratch, ExitStack() as living:
         run = _Run(load, Path(scratch), max(threads), show=show)
         run.prepare(ks)
@@ -89,6 +89,7 @@ def measure(
             "memory_bytes": machine.memory_limit_bytes(),
             "isa": kernels.info()["isa"],
             "kernel": os.uname().release,
+            "load_average": round(busy, 1),  # when the run began: what else was going on
         },
         "versions": {name: installed(name) for name in sorted({"numpy", *(entry.package for entry in entries)})},
         "targets": list(TARGETS),

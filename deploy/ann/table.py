@@ -14,6 +14,10 @@ def table(figures: dict[str, Any]) -> str:
         f"{vectors['queries']:,} queries",
         f"{host['cpu']}, {host['cores']} cores, {host['isa']} kernels; {figures['seconds'] // 60} min "
         f"{figures['seconds'] % 60} s; queries a second, × perwatt's in brackets",
+        *(
+            [f"load average {host['load_average']:g} when it began: other work ran beside it"]
+            * (host["load_average"] >= 1)
+        ),
     ]
     for case in cases_of(figures):
         lines += ["", *case_lines(figures, case)]

@@ -1,0 +1,95 @@
+"""The steps of CI that judge, run as CI runs them, on records of simulated machines."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from loadtest.example import simulated_record
+from loadtest.record import Record
+
+CI = Path(__file__).parents[1] / "deploy" / "ci"
+
+
+def step(name: str, *arguments: object, summary: Path) -> subprocess.CompletedProcess[str]:
+    environment = {key: value for key, value in os.environ.items() if key != "PERWATT_TAG"}
+    environment |= {
+        "PERWATT_COMMAND": str(Path(sys.executable).with_name("perwatt")),
+        "GITHUB_STEP_SUMMARY": str(summary),
+    }
+    return subprocess.run(
+        [CI / name, *map(str, arguments)], capture_output=True, text=True, timeout=120, check=False, env=environment
+    )
+
+
+@cache
+def simulated(speed: float) -> Record:
+    return simulated_record("amd64", 1, speed, seed=5, curve=False)
+
+
+def records(folder: Path, speed: float) -> Path:
+    """amd64, its replica, and an arm64 that is as fast as it is told, in four blocks that are alike."""
+    folder.mkdir()
+    for arm, factor in {"amd64": 1.0, "amd64-again": 1.0, "arm64": speed}.items():
+        record = simulated(factor)
+        for block in range(1, 5):
+            label = msgspec.structs.replace(record.label, arm=arm, block=block)
+            written = msgspec.json.encode(msgspec.structs.replace(record, label=label))
+            (folder / f"{arm}-{block}.json").write_bytes(written)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return records(tmp_path_factory.mktemp("release") / "runs", 1.3)
+
+
+@pytest.fixture(scope="module")
+def slower(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return records(tmp_path_factory.mktemp("slower") / "runs", 1.0)
+
+
+def test_the_report_is_the_summary_of_the_run(release: Path, tmp_path: Path) -> None:
+    summary, out = tmp_path / "summary", tmp_path / "report"
+    ran = step("compare.sh", release, out, "amd64", "arm64", "amd64-again", summary=summary)
+    assert ran.returncode == 0, ran.stderr
+    assert summary.read_text() == (out / "report.md").read_text()
+    assert "arm64" in summary.read_text().splitlines()[0] + summary.read_text()
+    assert "<html" in (out / "report.html").read_text()[:200]
+    assert len(list((out / "runs").iterdir())) == 12
+    assert step("compare.sh", release, out, "amd64", "arm64", "amd64-again", summary=summary).returncode == 0
+
+
+def test_a_regression_is_stopped_and_nothing_else(release: Path, slower: Path, tmp_path: Path) -> None:
+    summary = tmp_path / "summary"
+    worse = step("gate.sh", slower, release, "arm64", "5%", summary=summary)
+    assert (worse.returncode, worse.stdout.split(":")[0]) == (1, "worse")
+    assert step("gate.sh", slower, release, "arm64", "40%", summary=summary).returncode == 0
+    assert step("gate.sh", slower, release, "amd64", "5%", summary=summary).returncode == 0
+
+
+def test_the_replica_is_not_taken_for_the_arm(release: Path, slower: Path, tmp_path: Path) -> None:
+    """The names of amd64's records begin like those of amd64-again's."""
+    only = tmp_path / "only-replica"
+    only.mkdir()
+    for path in slower.glob("amd64-again-*"):
+        (only / path.name).write_bytes(path.read_bytes())
+    ran = step("gate.sh", release, only, "amd64", summary=tmp_path / "summary")
+    assert ran.returncode == 0
+    assert "no runs of a release to compare amd64 with" in ran.stdout
+
+
+def test_too_few_runs_are_a_warning(release: Path, tmp_path: Path) -> None:
+    few = tmp_path / "few"
+    few.mkdir()
+    for block in (1, 2):
+        (few / f"arm64-{block}.json").write_bytes((release / f"arm64-{block}.json").read_bytes())
+    ran = step("gate.sh", few, release, "arm64", summary=tmp_path / "summary")
+    assert ran.returncode == 0
+    assert "::warning::" in ran.stdout
