@@ -34,6 +34,13 @@ _effort = click.option(
     help="How hard to look; default: what met the recall target when the index was built.",
 )
 _exact = click.option("--exact", is_flag=True, help="Compare with every vector.")
+_mode = click.option(
+    "--mode",
+    type=click.Choice(["dense", "lexical", "hybrid"]),
+    default="dense",
+    show_default=True,
+    help="By meaning, by words, or both fused.",
+)
 _json = click.option("--json", "as_json", is_flag=True, help="For programs.")
 _url = click.option("--url", help="Ask this server instead of opening the index here.")
 _key = click.option("--key", envvar="PERWATT_KEY", help="Key for that server; better from PERWATT_KEY.")
@@ -126,7 +133,9 @@ _key = click.option("--key", envvar="PERWATT_KEY", help="Key for that server; be
     show_default=True,
     help="Seconds that requests in flight may take to finish after that.",
 )
-def serve(names: tuple[str, ...], **options: Any) -> None:
+@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Of stderr.")
+@click.option("--access-log", is_flag=True, help="A line a request: its id, key, status and time, and no query.")
+def serve(names: tuple[str, ...], log_format: str, access_log: bool, **options: Any) -> None:
     """Answer searches over HTTP, with a page for people.
 
     Serves the current generation of each NAME, or of every index in the root. SIGHUP follows the
@@ -134,10 +143,9 @@ def serve(names: tuple[str, ...], **options: Any) -> None:
     """
     settings = Settings(names=names, **options)
     native_threads.pin(settings.threads)
-    import logging
+    from service import logs
 
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
-    logging.getLogger("perwatt.service").setLevel(logging.INFO)
+    logs.configure(log_format, access_log)
     click.echo(f"loading from {settings.root} …")
     if settings.workers > 1:
         from service.workers import run_workers
@@ -163,6 +171,7 @@ def serve(names: tuple[str, ...], **options: Any) -> None:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="A .npy file with the query vector, instead of TEXT.",
 )
+@_mode
 @_effort
 @_exact
 @_model
@@ -176,6 +185,7 @@ def search(
     url: str | None,
     key: str | None,
     vector_file: Path | None,
+    mode: Any,
     effort: int | None,
     exact: bool,
     model: str | None,
@@ -194,7 +204,7 @@ def search(
 
     query = read_vector(vector_file) if vector_file is not None else str(text)
     with _asking(name, url, key, Settings(root=root, model=model, precision=precision)) as asking:
-        [hits] = asking.ask([query], How(k, effort, exact))
+        [hits] = asking.ask([query], How(k, effort, exact, mode))
     if as_json:
         click.echo(terminal.json_of_hits(asking.generation, hits))
     else:
@@ -229,6 +239,20 @@ def search(
     show_default=True,
     help="Cut-offs: the first of nDCG and MRR, each of them of recall.",
 )
+@click.option(
+    "--mode",
+    "modes",
+    type=click.Choice(["dense", "lexical", "hybrid", "all"]),
+    multiple=True,
+    help="How to search; all (the default) compares every mode that the index has.",
+)
+@click.option(
+    "--weights",
+    type=(click.FloatRange(min=0), click.FloatRange(min=0)),
+    default=(1.0, 1.0),
+    show_default=True,
+    help="Of dense and lexical in a hybrid search.",
+)
 @_effort
 @_exact
 @_model
@@ -242,6 +266,8 @@ def evaluate(
     url: str | None,
     key: str | None,
     cutoffs: tuple[int, ...],
+    modes: tuple[Any, ...],
+    weights: tuple[float, float],
     effort: int | None,
     exact: bool,
     model: str | None,
@@ -258,17 +284,21 @@ def evaluate(
     native_threads.pin(cpu_count())
     from service import evaluate as measures
     from service import terminal
-    from service.asking import rankings
+    from service.asking import How, rankings
 
     queries = measures.read_queries(queries_file)
     qrels = measures.read_qrels(qrels_file)
     settings = Settings(root=root, model=model, precision=precision, threads=cpu_count())
     with _asking(name, url, key, settings) as asking:
-        report = measures.evaluate(queries, qrels, rankings(asking, effort, exact), cutoffs)
+        asked = asking.modes if not modes or "all" in modes else modes
+        reports = {
+            mode: measures.evaluate(queries, qrels, rankings(asking, How(1, effort, exact, mode, weights)), cutoffs)
+            for mode in asked
+        }
     if as_json:
-        click.echo(terminal.json_of_report(asking.generation, report))
+        click.echo(terminal.json_of_reports(asking.generation, reports))
     else:
-        terminal.print_report(asking.generation, report)
+        terminal.print_reports(asking.generation, reports)
 
 
 @contextmanager

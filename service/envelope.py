@@ -19,6 +19,8 @@ import time
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service import logs
+from service.caller import caller_of
 from service.errors import LoadError
 from service.gate import Gate
 from service.limits import ClientGone
@@ -90,7 +92,11 @@ class Envelope:
         finally:
             endpoint = scope.get("endpoint")
             operation = getattr(endpoint, "__name__", "none")
-            self.metrics.count_request(operation, status, time.perf_counter() - start_s)
+            spent_s = time.perf_counter() - start_s
+            self.metrics.count_request(operation, status, spent_s)
+            if logs.wanted():
+                name = caller_of(scope).name
+                logs.note(operation, status, spent_s, own_id.decode(), name, path=scope["path"])
 
 
 def as_problem(error: Exception, request_id: str) -> Problem:

@@ -22,7 +22,7 @@ from collections import deque
 from collections.abc import Coroutine, Generator
 from typing import TYPE_CHECKING, Any
 
-from service import envelope, limits, search
+from service import envelope, limits, logs, search
 from service.caller import Caller
 from service.limits import ClientGone
 from service.problems import MEDIA_TYPE, Problem
@@ -188,6 +188,9 @@ class Lane:
             f"content-length: {len(content)}\r\n\r\n"
         )
         request.response_complete = True
+        if logs.wanted():
+            body, spent_s = b"".join(request.body), time.perf_counter() - request.start_s
+            logs.note("search", status, spent_s, request_id, request.caller.name, body, index=request.index)
         request.protocol.send_express(status, head.encode("latin-1"), content, request.keep_alive)
 
 

@@ -125,7 +125,10 @@ def serve(running: Running, listening: socket.socket | None, started: Callable[[
     gc.collect()
     gc.freeze()  # what is loaded now lives to the end: the collector need not look at it again
     _many_connections(running.settings.connections)
-    _Server(running, started).run(sockets=[] if listening is None else [listening])
+    try:
+        _Server(running, started).run(sockets=[] if listening is None else [listening])
+    finally:
+        gc.unfreeze()
 
 
 def _many_connections(connections: int) -> None:

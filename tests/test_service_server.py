@@ -158,6 +158,7 @@ def test_sigint_finishes_what_is_in_flight_at_once(root: Path, tmp_path: Path) -
         assert asking.result(60).status_code == 200
         assert server.process.wait(30) == 0
     assert "Traceback" not in server.log()
+    assert "leaked" not in server.log()  # what native code says of objects that outlive the interpreter
 
 
 def test_sighup_without_a_change_changes_nothing(root: Path, tmp_path: Path) -> None:
