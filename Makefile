@@ -12,6 +12,8 @@ SERVER_CPUS ?= 0
 LOAD_CPUS   ?= 1
 
 BIN     := $(VENV)/bin
+FUZZ_SECONDS ?= 600
+SANITIZE := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 LOCKS   := deploy/locks
 INDEX   := python-$(PACKAGES)
 REPORT  := $(DATA)/report
@@ -20,8 +22,8 @@ SOURCES := $(wildcard $(foreach package,index embed,$(addprefix $(package)/kerne
 # One thread of native work a process is right for serving; the steps that may use every core ask for it themselves.
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help setup run report selftest test test-arm64 check check-deploy images test-images bench clean lock setup-torch setup-test \
-  setup-peers test-hostile test-overload audit
+.PHONY: help setup run report selftest test test-arm64 sanitize fuzz check check-deploy images test-images bench clean \
+  lock setup-torch setup-test setup-peers test-hostile test-overload audit
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -58,6 +60,21 @@ test-overload: $(DATA)/indexes/$(INDEX)/current ## three times more than the ser
 test-arm64: setup-test ## cross-compile the kernels for arm64 and run their tests under emulation
 	deploy/ci/arm64-tools.sh
 	$(BIN)/python -m pytest -m arm64
+
+sanitize: $(VENV)/.installed ## run the kernels' own checks under AddressSanitizer and UndefinedBehaviorSanitizer
+	rm -rf build/sanitize
+	for part in index:kernels_check embed:encoder_check; do \
+	  package=$${part%:*} program=$${part#*:} && \
+	  PATH="$(abspath $(BIN)):$$PATH" cmake -S $$package/kernels -B build/sanitize/$$package -DPERWATT_PYTHON=OFF \
+	    -DCMAKE_BUILD_TYPE=None -DCMAKE_CXX_FLAGS="$(SANITIZE)" >/dev/null && \
+	  PATH="$(abspath $(BIN)):$$PATH" cmake --build build/sanitize/$$package -t $$program -j 2 && \
+	  build/sanitize/$$package/$$program || exit 1; \
+	done
+
+fuzz: setup-test ## damaged generations, filters, cursors, manifests, FUZZ_SECONDS (600) each: refused or survived
+	$(BIN)/python tests/fuzz_index_generation.py --first $$(date +%s)000 --seconds $(FUZZ_SECONDS)
+	for target in filter cursor signed-cursor manifest; do \
+	  $(BIN)/python tests/fuzz.py $$target $(FUZZ_SECONDS) || exit 1; done
 
 check: setup-test ## formatting, lint, types
 	$(BIN)/ruff format --check --quiet .
@@ -136,4 +153,5 @@ setup-peers: setup-test $(VENV)/.peers ## add the engines that `perwatt bench` m
 # An index is made once; `perwatt embed` and `perwatt build` by hand make it anew.
 $(DATA)/indexes/$(INDEX)/current: | $(VENV)/.built
 	$(BIN)/perwatt embed python:$(PACKAGES) --out $(DATA)/vectors/$(INDEX)
-	$(BIN)/perwatt build $(DATA)/vectors/$(INDEX) --index $(INDEX) --root $(DATA)/indexes
+	$(BIN)/perwatt build $(DATA)/vectors/$(INDEX) --index $(INDEX) --root $(DATA)/indexes \
+	  --filterable kind:keyword,module:keyword

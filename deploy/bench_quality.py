@@ -1,7 +1,8 @@
 """Search quality on judged collections, from documents to nDCG@10, by the commands a user would type.
 
 Every collection in $PERWATT_DATA in BEIR's shape is embedded in both precisions, built as an exact index and as a
-graph, and evaluated. The published figure is that of the model's authors' own stack (MTEB), fp32 and exact.
+graph, and evaluated: by meaning, by words and by both. The published figure is that of the model's authors' own stack
+(MTEB), fp32 and exact.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ FAMILIES = ("flat", "graph")
 
 
 def measure() -> list[dict[str, Any]]:
-    """One row a collection and precision: documents, queries, nDCG@10 by family, recall@100 exact."""
+    """One row a collection and precision: documents, queries, nDCG@10 by family and by mode, recall@100 exact."""
     given = os.environ.get("PERWATT_DATA")
     if not given:
         raise SystemExit("PERWATT_DATA is not set; expected a folder of collections in BEIR's shape, such as scifact/.")
@@ -44,8 +45,10 @@ def row(collection: Path, precision: str, scratch: Path) -> dict[str, Any]:
                 "--queries", collection / "queries.jsonl", "--qrels", collection / "qrels.tsv",
             )
         )  # fmt: skip
-        figures[f"ndcg_10_{family}"] = round(judged["ndcg@10"], 5)
+        figures[f"ndcg_10_{family}"] = round(judged["modes"]["dense"]["ndcg@10"], 5)
         if family == "flat":
+            for mode in ("lexical", "hybrid"):
+                figures[f"ndcg_10_{mode}"] = round(judged["modes"][mode]["ndcg@10"], 5)
             figures["queries"] = judged["queries"]
             figures["recall_100"] = round(judged["recall@100"], 5)
     figures["published_ndcg_10"] = PUBLISHED.get(collection.name)

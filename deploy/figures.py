@@ -124,12 +124,14 @@ def quality() -> str:
             f"{row['collection']}, {row['precision']}",
             f"{row['ndcg_10_flat']:.4f}",
             f"{row['ndcg_10_graph']:.4f}",
+            f"{row['ndcg_10_lexical']:.4f}",
+            f"{row['ndcg_10_hybrid']:.4f}",
             f"{row['recall_100']:.4f}",
             row["published_ndcg_10"] if row["precision"] == "fp32" and row["published_ndcg_10"] else "–",
         ]
         for row in measured["figures"]
     ]
-    header = ["collection", "nDCG@10 exact", "nDCG@10 graph", "recall@100", "published nDCG@10 (fp32, exact)"]
+    header = ["nDCG@10", "dense, exact", "dense, graph", "lexical", "hybrid", "recall@100", "published (fp32, exact)"]
     return table(header, rows) + f"\n\n{conditions(measured)}"
 
 

@@ -140,7 +140,7 @@ def _build(source: Arrays | VectorsFolder, root: Root, settings: Settings) -> tu
         clock.lap("take")
         count, dim = len(arranged.ids), source.dim
         memory = machine.memory_limit_bytes()
-        profile, profile_reason = families.choose_profile(settings.profile, count, dim, memory)
+        profile, profile_reason = families.choose_profile(settings.profile, count, dim)
         choice = families.choose(settings.family, count, dim, memory, profile)
         say(f"family {choice.family}: {choice.reason}", show=settings.show)
         if choice.family == "graph":

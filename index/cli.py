@@ -43,7 +43,7 @@ def _json_option(command: Command) -> Command:
     type=click.Choice(["auto", "speed", "compact"]),
     default="auto",
     show_default=True,
-    help="Layout of a graph: speed takes three times the memory of compact; auto chooses by the memory there is.",
+    help="Layout of a graph: speed takes three times the memory of compact, and auto is compact.",
 )
 @click.option(
     "--metric",

@@ -210,8 +210,13 @@ def _open(path: Path, threads: int, verify: bool, generation: str | None, *, hug
         check_files(path, manifest, max(threads, machine.cores()))
     try:
         return Generation(path, manifest, threads, huge_pages=huge_pages)
-    except (KeyError, TypeError, ValueError, OSError, RuntimeError) as error:
-        raise GenerationError(path / MANIFEST_FILE, f"does not fit its files: {error}") from error
+    except GenerationError:
+        raise
+    except (
+        Exception
+    ) as error:  # a manifest that lies with the right hashes can make NumPy, Arrow or FAISS raise anything
+        what = f"{type(error).__name__}: {error}"
+        raise GenerationError(path / MANIFEST_FILE, f"does not fit its files ({what})") from error
 
 
 def _read_faiss(path: Path) -> FaissIndex:

@@ -61,6 +61,10 @@ def read_manifest(folder: Path, generation: str | None = None) -> dict[str, Any]
 def check_files(folder: Path, manifest: dict[str, Any], threads: int) -> None:
     """Compares every file of the folder with the manifest. Raises GenerationError naming the first that differs."""
     expected: dict[str, dict[str, Any]] = manifest["files"]
+    for name, entry in expected.items():
+        stated = entry if isinstance(entry, dict) else {}
+        if type(stated.get("bytes")) is not int or not isinstance(stated.get("sha256"), str):
+            raise GenerationError(folder / MANIFEST_FILE, f"does not say how long {name} is and what it hashes to")
     present = _entries(folder)
     for name in sorted(expected.keys() - present.keys()):
         raise GenerationError(folder / name, "is missing, and the manifest names it")

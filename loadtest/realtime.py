@@ -97,8 +97,8 @@ def _pause_generator(after_s: float, for_s: float) -> None:
 
 
 PROOFS: dict[str, Callable[[], list[Proof]]] = {
-    "md1": lambda: [real_knee("M/D/1", 5.0, 1, True, 50.0)],
-    "mm4": lambda: [real_knee("M/M/4", 16.0, 4, False, 120.0)],
+    "md1": lambda: [real_knee("M/D/1", 2.0, 1, True, 20.0)],
+    "mm4": lambda: [real_knee("M/M/4", 8.0, 4, False, 60.0)],
     "stopped": lambda: [stopped_server()],
     "paused": lambda: [gates_see_a_pause()],
     "starved": lambda: [starved_generator()],

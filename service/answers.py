@@ -94,6 +94,25 @@ class Recall(Struct, frozen=True):
     queries: int
 
 
+class RecallAnswer(Struct, frozen=True):
+    """Recall@k of the generation that answers now against an exact search, with the 95 % interval. queries: how many;
+    method: where they came from. ann_ms, exact_ms: of one query, the mean."""
+
+    index: str
+    generation: str
+    k: int
+    effort: int
+    recall: float
+    low: float
+    high: float
+    queries: int
+    method: str
+    survivors: int
+    ann_ms: float
+    exact_ms: float
+    took_ms: float
+
+
 class FieldValue(Struct, frozen=True):
     value: str | bool
     count: int

@@ -8,6 +8,7 @@ mount, test and observe one; the parts that would work on every request a second
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -43,6 +44,7 @@ def create_app(running: Running) -> FastAPI:
         exception_handlers={HTTPException: _pass_on},
     )
     app.state.running = running
+    app.state.measuring = asyncio.Lock()
     app.add_middleware(Envelope, metrics=running.metrics, gate=running.gate)
     documented = schema.document(app.version, running.encoder.fingerprint if running.encoder else None)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 import msgspec
@@ -23,6 +23,7 @@ from service.answers import Hit
 from service.client import Client, ClientError, ProblemError, calls
 from service.errors import RemoteError, ServiceError, SettingsError
 from service.evaluate import Search
+from service.fusion import DEPTH, FUSED_PER_HIT, fuse
 from service.loading import encoder_for, open_checked
 from service.settings import Settings
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 Query = str | npt.NDArray[np.float32]  # a text, or a vector float32 (dim,)
 
+Mode = Literal["dense", "lexical", "hybrid"]
+MODES: tuple[Mode, ...] = ("dense", "lexical", "hybrid")
 BATCH = 64  # queries a request
 REMOTE_TIMEOUT_S = 120
 
@@ -50,6 +53,7 @@ class _Reply(msgspec.Struct):
     """What is read of an index's description and of the answer to a batch."""
 
     generation: str
+    modes: tuple[Mode, ...] = MODES[:1]
     results: list[_Result] = []
 
 
@@ -62,10 +66,15 @@ class How(NamedTuple):
     k: int
     effort: int | None = None
     exact: bool = False
+    mode: Mode = "dense"
+    weights: tuple[float, float] = (1.0, 1.0)  # of dense and lexical in a hybrid search
 
 
 class Asking(Protocol):
+    """modes: of searches that the generation answers."""
+
     generation: str
+    modes: tuple[Mode, ...]
 
     def ask(self, queries: Sequence[Query], how: How) -> list[list[Hit]]:
         """Hits of each query, best first; min(how.k, what the way of asking allows) of them."""
@@ -76,23 +85,48 @@ class Local:
 
     def __init__(self, opened: Generation, encoder: Encoder | None) -> None:
         self.generation = opened.id
+        self.modes: tuple[Mode, ...] = MODES if opened.lexical is not None else MODES[:1]
         self._opened = opened
         self._encoder = encoder
 
     def ask(self, queries: Sequence[Query], how: How) -> list[list[Hit]]:
         answers: list[list[Hit]] = []
         for start in range(0, len(queries), BATCH):
-            vectors = self._vectors(queries[start : start + BATCH])
-            k = min(how.k, self._opened.count)
+            part = queries[start : start + BATCH]
             try:
-                found = self._opened.search_rows(vectors, k, how.effort, how.exact)
+                answers += [
+                    [self._hit(row, score) for row, score in ranked[: how.k]] for ranked in self._ranked(part, how)
+                ]
             except InputError as error:
                 raise ServiceError(str(error)) from error
-            answers += (
-                [self._hit(row, score) for row, score in zip(rows, scores, strict=True) if row >= 0]
-                for rows, scores in zip(found.rows.tolist(), found.scores.tolist(), strict=True)
-            )
         return answers
+
+    def _ranked(self, queries: Sequence[Query], how: How) -> list[list[tuple[int, float]]]:
+        """(row, score) of each query, best first; at least how.k where there are so many."""
+        if how.mode == "dense":
+            return self._dense(queries, how.k, how)
+        if how.mode == "lexical":
+            return self._lexical(queries, how.k)
+        depth = max(DEPTH, FUSED_PER_HIT * how.k)
+        both = zip(self._dense(queries, depth, how), self._lexical(queries, depth), strict=True)
+        return [
+            fuse([([row for row, _ in dense], how.weights[0]), ([row for row, _ in lexical], how.weights[1])])
+            for dense, lexical in both
+        ]
+
+    def _dense(self, queries: Sequence[Query], k: int, how: How) -> list[list[tuple[int, float]]]:
+        found = self._opened.search_rows(self._vectors(queries), min(k, self._opened.count), how.effort, how.exact)
+        return [
+            [(row, score) for row, score in zip(rows, scores, strict=True) if row >= 0]
+            for rows, scores in zip(found.rows.tolist(), found.scores.tolist(), strict=True)
+        ]
+
+    def _lexical(self, queries: Sequence[Query], k: int) -> list[list[tuple[int, float]]]:
+        texts = [query for query in queries if isinstance(query, str)]
+        if len(texts) != len(queries):
+            raise ServiceError("A search by words takes a text; a vector goes with --mode dense.")
+        found = [self._opened.search_words(text, k) for text in texts]
+        return [list(zip(one.rows.tolist(), one.scores.tolist(), strict=True)) for one in found]
 
     def _hit(self, row: int, score: float) -> Hit:
         return Hit(self._opened.external_id(row), score, msgspec.Raw(self._opened.payload(row)))
@@ -119,14 +153,17 @@ class Remote:
         self._url = url
         self._name = name
         self._client = Client(url, key=key, timeout_s=REMOTE_TIMEOUT_S)
-        self.generation = self._call(calls.get_index(name)).generation
+        described = self._call(calls.get_index(name))
+        self.generation, self.modes = described.generation, described.modes
 
     def close(self) -> None:
         self._client.close()
 
     def ask(self, queries: Sequence[Query], how: How) -> list[list[Hit]]:
-        params = {"effort": how.effort, "exact": how.exact}
-        common = {"k": min(how.k, limits.K), "params": params}
+        params: dict[str, Any] = {"effort": how.effort, "exact": how.exact}
+        if how.mode == "hybrid":
+            params["weights"] = {"dense": how.weights[0], "lexical": how.weights[1]}
+        common: dict[str, Any] = {"k": min(how.k, limits.K), "mode": how.mode, "params": params}
         common["expect"] = {"generation": self.generation}  # no mixture of two when it is switched
         answers: list[list[Hit]] = []
         for start in range(0, len(queries), BATCH):
@@ -181,12 +218,12 @@ def read_vector(file: Path) -> npt.NDArray[np.float32]:
     return given.reshape(-1).astype(np.float32)
 
 
-def rankings(asking: Asking, effort: int | None, exact: bool) -> Search:
+def rankings(asking: Asking, how: How) -> Search:
     """`asking` as evaluation wants it: texts in, names of documents out; a chunk is named by its
     `doc_id`."""
 
     def search(texts: Sequence[str], depth: int) -> list[list[str]]:
-        answers = asking.ask(texts, How(depth, effort, exact))
+        answers = asking.ask(texts, how._replace(k=depth))
         return [[_DOCUMENT.decode(hit.payload).doc_id or hit.id for hit in hits] for hits in answers]
 
     return search

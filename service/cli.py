@@ -34,6 +34,13 @@ _effort = click.option(
     help="How hard to look; default: what met the recall target when the index was built.",
 )
 _exact = click.option("--exact", is_flag=True, help="Compare with every vector.")
+_mode = click.option(
+    "--mode",
+    type=click.Choice(["dense", "lexical", "hybrid"]),
+    default="dense",
+    show_default=True,
+    help="By meaning, by words, or both fused.",
+)
 _json = click.option("--json", "as_json", is_flag=True, help="For programs.")
 _url = click.option("--url", help="Ask this server instead of opening the index here.")
 _key = click.option("--key", envvar="PERWATT_KEY", help="Key for that server; better from PERWATT_KEY.")
@@ -164,6 +171,7 @@ def serve(names: tuple[str, ...], log_format: str, access_log: bool, **options: 
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="A .npy file with the query vector, instead of TEXT.",
 )
+@_mode
 @_effort
 @_exact
 @_model
@@ -177,6 +185,7 @@ def search(
     url: str | None,
     key: str | None,
     vector_file: Path | None,
+    mode: Any,
     effort: int | None,
     exact: bool,
     model: str | None,
@@ -195,7 +204,7 @@ def search(
 
     query = read_vector(vector_file) if vector_file is not None else str(text)
     with _asking(name, url, key, Settings(root=root, model=model, precision=precision)) as asking:
-        [hits] = asking.ask([query], How(k, effort, exact))
+        [hits] = asking.ask([query], How(k, effort, exact, mode))
     if as_json:
         click.echo(terminal.json_of_hits(asking.generation, hits))
     else:
@@ -230,6 +239,20 @@ def search(
     show_default=True,
     help="Cut-offs: the first of nDCG and MRR, each of them of recall.",
 )
+@click.option(
+    "--mode",
+    "modes",
+    type=click.Choice(["dense", "lexical", "hybrid", "all"]),
+    multiple=True,
+    help="How to search; all (the default) compares every mode that the index has.",
+)
+@click.option(
+    "--weights",
+    type=(click.FloatRange(min=0), click.FloatRange(min=0)),
+    default=(1.0, 1.0),
+    show_default=True,
+    help="Of dense and lexical in a hybrid search.",
+)
 @_effort
 @_exact
 @_model
@@ -243,6 +266,8 @@ def evaluate(
     url: str | None,
     key: str | None,
     cutoffs: tuple[int, ...],
+    modes: tuple[Any, ...],
+    weights: tuple[float, float],
     effort: int | None,
     exact: bool,
     model: str | None,
@@ -259,17 +284,21 @@ def evaluate(
     native_threads.pin(cpu_count())
     from service import evaluate as measures
     from service import terminal
-    from service.asking import rankings
+    from service.asking import How, rankings
 
     queries = measures.read_queries(queries_file)
     qrels = measures.read_qrels(qrels_file)
     settings = Settings(root=root, model=model, precision=precision, threads=cpu_count())
     with _asking(name, url, key, settings) as asking:
-        report = measures.evaluate(queries, qrels, rankings(asking, effort, exact), cutoffs)
+        asked = asking.modes if not modes or "all" in modes else modes
+        reports = {
+            mode: measures.evaluate(queries, qrels, rankings(asking, How(1, effort, exact, mode, weights)), cutoffs)
+            for mode in asked
+        }
     if as_json:
-        click.echo(terminal.json_of_report(asking.generation, report))
+        click.echo(terminal.json_of_reports(asking.generation, reports))
     else:
-        terminal.print_report(asking.generation, report)
+        terminal.print_reports(asking.generation, reports)
 
 
 @contextmanager

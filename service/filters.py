@@ -63,7 +63,7 @@ def _parse(given: bytes) -> Filter:
         return parse_json(msgspec.json.decode(given))
     except FilterError as error:
         raise _problem(error) from None
-    except (msgspec.DecodeError, RecursionError) as error:  # numbers that no type holds; the rest was checked before
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:  # msgspec skips over what it leaves raw
         raise Problem("bad-json", f"The filter cannot be read: {error}.", pointer="/filter") from None
 
 

@@ -32,6 +32,7 @@ FIELDS = 64
 PAGED = 10_000  # hits that a cursor may lead past; a page looks for all that came before it too
 CURSOR_CHARACTERS = 512
 RRF_K = 10_000
+RECALL_QUERIES = 2000
 EFFORT = 1 << 16
 TIMEOUT_MS = 60_000
 FILTER_NODES, FILTER_DEPTH, FILTER_VALUES = filtering.MAX_NODES, filtering.MAX_DEPTH, filtering.MAX_VALUES

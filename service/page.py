@@ -20,6 +20,8 @@ FILES = {
     "/page.css": ("page.css", "text/css; charset=utf-8"),
     "/page.js": ("page.js", "text/javascript; charset=utf-8"),
     "/hits.js": ("hits.js", "text/javascript; charset=utf-8"),
+    "/filters.js": ("filters.js", "text/javascript; charset=utf-8"),
+    "/timing.js": ("timing.js", "text/javascript; charset=utf-8"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
 POLICY = (

@@ -98,6 +98,17 @@ class EmbeddingsRequest(Struct, forbid_unknown_fields=True):
     input_type: Literal["query", "document"] = "document"
 
 
+class RecallRequest(Struct, forbid_unknown_fields=True):
+    """How many queries to measure with, or the texts themselves; k, filter and params as in a search."""
+
+    queries: Annotated[int, Meta(ge=10, le=limits.RECALL_QUERIES)] = 200
+    texts: Annotated[list[Text], Meta(min_length=1, max_length=limits.BATCH_QUERIES)] | None = None
+    k: Annotated[int, Meta(ge=1, le=100)] = 10
+    filter: Raw = msgspec.field(default_factory=lambda: NOTHING)
+    params: SearchParams | None = None
+    timeout_ms: TimeoutMs | None = None
+
+
 class SwitchRequest(Struct, forbid_unknown_fields=True):
     """The generation that an alias shall point to."""
 
@@ -107,6 +118,7 @@ class SwitchRequest(Struct, forbid_unknown_fields=True):
 SEARCH = msgspec.json.Decoder(SearchRequest)
 BATCH = msgspec.json.Decoder(BatchRequest)
 EMBEDDINGS = msgspec.json.Decoder(EmbeddingsRequest)
+RECALL = msgspec.json.Decoder(RecallRequest)
 SWITCH = msgspec.json.Decoder(SwitchRequest)
 
 

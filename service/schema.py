@@ -166,7 +166,7 @@ def _problem() -> dict[str, Any]:
 
 def _by_hand(components: dict[str, Any], model: Fingerprint | None) -> None:
     query = components["SearchRequest"]
-    query["properties"]["filter"] = {
+    components["RecallRequest"]["properties"]["filter"] = query["properties"]["filter"] = {
         "anyOf": [{"type": "null"}, {"$ref": REF.format(name="Filter")}],
         "default": None,
     }

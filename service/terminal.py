@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -55,24 +55,30 @@ def json_of_hits(generation: str, hits: Iterable[Hit]) -> str:
     )
 
 
-def print_report(generation: str, report: Report) -> None:
-    click.echo(f"{generation}, {report.queries:,} judged queries")
-    for name, value in report.figures().items():
-        click.echo(f"  {name:<11} {value:.5f}")
-    if report.without_judgements:
-        click.echo(f"{report.without_judgements:,} queries have no judgement and were left out.")
-    if report.without_query:
-        click.echo(f"{report.without_query:,} judged queries are not in the queries file.")
+def print_reports(generation: str, reports: Mapping[str, Report]) -> None:
+    """A column a mode."""
+    first = next(iter(reports.values()))
+    click.echo(f"{generation}, {first.queries:,} judged queries")
+    click.echo("  " + " " * 11 + "".join(f"{mode:>9}" for mode in reports))
+    for name in first.figures():
+        click.echo(f"  {name:<11}" + "".join(f"{report.figures()[name]:9.5f}" for report in reports.values()))
+    if first.without_judgements:
+        click.echo(f"{first.without_judgements:,} queries have no judgement and were left out.")
+    if first.without_query:
+        click.echo(f"{first.without_query:,} judged queries are not in the queries file.")
 
 
-def json_of_report(generation: str, report: Report) -> str:
+def json_of_reports(generation: str, reports: Mapping[str, Report]) -> str:
+    """The figures of the first mode, and under `modes` those of each."""
+    first = next(iter(reports.values()))
     return json.dumps(
         {
             "generation": generation,
-            **report.figures(),
-            "queries": report.queries,
-            "without_judgements": report.without_judgements,
-            "without_query": report.without_query,
+            **first.figures(),
+            "modes": {mode: report.figures() for mode, report in reports.items()},
+            "queries": first.queries,
+            "without_judgements": first.without_judgements,
+            "without_query": first.without_query,
         }
     )
 

@@ -38,7 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which a user has embedded some of the standard library and built an index of it."""
     folder = tmp_path_factory.mktemp("user")
     perwatt("embed", *(f"python:{name}" for name in PACKAGES), "--out", "vectors/library", folder=folder)
-    perwatt("build", "vectors/library", "--index", "library", folder=folder)
+    perwatt("build", "vectors/library", "--index", "library", "--filterable", "kind,module:keyword,line", folder=folder)
     return folder
 
 
@@ -76,6 +76,17 @@ def test_what_was_asked_for_is_found_over_http(server: str) -> None:
     assert any("zlib" in each for each in ids)
     payload = answer["hits"][0]["payload"]
     assert {"module", "name", "kind", "signature", "file", "line", "python", "title", "text"} == set(payload)
+
+
+def test_a_filter_keeps_what_it_says_by_meaning_and_by_words(server: str) -> None:
+    wanted = {"and": [{"field": "kind", "eq": "function"}, {"not": {"field": "module", "in": ["gzip"]}}]}
+    for mode in ("dense", "lexical", "hybrid"):
+        query = {"text": "compress data", "mode": mode, "filter": wanted}
+        hits = post(f"{server}/v1/indexes/library/search", query)["hits"]
+        assert hits
+        assert all(hit["payload"]["kind"] == "function" and hit["payload"]["module"] != "gzip" for hit in hits), mode
+    one_each = post(f"{server}/v1/indexes/library/search", {"text": "compress", "group_by": "module", "k": 5})["hits"]
+    assert len({hit["payload"]["module"] for hit in one_each}) == 5
 
 
 def test_the_command_line_finds_the_same_with_and_without_a_server(server: str, folder: Path) -> None:

@@ -298,14 +298,12 @@ def test_auto_goes_by_size_and_memory() -> None:
     assert graph_bytes(250_000, 384, "compact") < graph_bytes(250_000, 384, "speed") < 2 * gib
 
 
-def test_the_profile_goes_by_the_memory_there_is() -> None:
-    gib = 2**30
-    assert choose_profile("auto", 250_000, 384, 8 * gib)[0] == "speed"
-    assert choose_profile("auto", 250_000, 384, 2 * gib)[0] == "compact"
+def test_the_profile_is_compact_unless_asked_for() -> None:
+    assert choose_profile("auto", 250_000, 384)[0] == "compact"
     for asked in PROFILES:
-        assert choose_profile(asked, 250_000, 384, 1) == (asked, "asked for")
+        assert choose_profile(asked, 250_000, 384) == (asked, "asked for")
     with pytest.raises(InputError, match="'tiny' is not a profile; expected auto, speed, compact"):
-        choose_profile("tiny", 1, 1, gib)
+        choose_profile("tiny", 1, 1)
 
 
 def test_compact_takes_less_than_half_of_what_float32_links_and_vectors_would() -> None:

@@ -53,7 +53,9 @@ def test_a_generation_is_made_of_these_files(original: Path) -> None:
         "columns.arrow",
         "postings.arrow",
     }
-    files |= {"flat": {"norms.f32"}, "graph": {"graph.blocks", "graph.root"}, "ivf": {"vectors.f32"}}[family]
+    files |= {"flat": {"norms.f32"}, "graph": {"graph.blocks", "graph.root", "graph.spokes"}, "ivf": {"vectors.f32"}}[
+        family
+    ]
     assert {entry.name for entry in original.iterdir()} == files
     for section in read_manifest(original)["sections"]:
         assert (original / section).stat().st_size % 65536 == 0

@@ -50,7 +50,13 @@ def fingerprint(output: str) -> str:
 
 @pytest.mark.parametrize(
     ("processor", "units"),
-    [("cortex-a72", ["neon", "scalar"]), ("neoverse-n1", ["neondot", "neon", "scalar"])],
+    [
+        ("cortex-a72", ["neon", "scalar"]),  # Graviton1
+        ("neoverse-n1", ["neondot", "neon", "scalar"]),  # Graviton2
+        ("neoverse-v1", ["neondot", "neon", "scalar"]),  # Graviton3, SVE of 256 bits
+        ("neoverse-n2", ["neondot", "neon", "scalar"]),  # SVE2 of 128 bits, as Graviton4
+        ("a64fx", ["neon", "scalar"]),  # SVE of 512 bits, no dot product in its hwcap
+    ],
 )
 def test_units_agree_and_only_those_run_that_the_processor_has(
     program: Path, native: str, processor: str, units: list[str]

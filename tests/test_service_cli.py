@@ -123,10 +123,20 @@ def test_eval_scores_an_index(root: Path, server: Server, tmp_path: Path, there:
     ideal = 1 + 1 / np.log2(3)
     assert report["ndcg@10"] == pytest.approx((19 + 1 / ideal) / 20)
     assert report["recall@10"] == report["recall@100"] == pytest.approx(19.5 / 20)
+    assert list(report["modes"]) == ["dense", "lexical", "hybrid"]
+    assert all(figures["mrr@10"] == 1.0 for figures in report["modes"].values())
+    only = json.loads(run(cli.evaluate, "docs", *files, *place, "--json", "--mode", "lexical").output)
+    assert only["modes"] == {"lexical": report["modes"]["lexical"]}
     assert (report["mrr@10"], report["queries"], report["without_judgements"]) == (1.0, 20, 1)
 
     readable = run(cli.evaluate, "docs", *files, *place, "--k", "5", "--exact").output
-    for line in ("20 judged queries", "ndcg@5", "mrr@5       1.00000", "recall@5", "1 queries have no judgement"):
+    for line in (
+        "20 judged queries",
+        "ndcg@5",
+        "mrr@5        1.00000  1.00000  1.00000",
+        "recall@5",
+        "1 queries have no judgement",
+    ):
         assert line in readable
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -79,7 +80,7 @@ def test_typing_finds_and_says_how(page: Page, root: Path) -> None:
     expect(first.locator("mark")).to_have_text("coffee")
     expect(first.locator("a")).to_have_attribute("href", "https://example.org/kitchen/espresso")
     expect(page.locator("#status")).to_contain_text("10 hits of 22 in")
-    expect(page.locator("#status")).to_contain_text("embed")
+    expect(page.get_by_role("img", name="encode")).to_be_visible()
     footer = page.locator("#facts")
     for fact in ("docs", "22", Root(root).alias("docs").generation, "all-MiniLM-L6-v2 · fp32", "exact"):
         expect(footer).to_contain_text(fact)
@@ -163,6 +164,88 @@ def test_the_address_keeps_the_search(page: Page) -> None:
     assert "index=" not in page.url  # it is the first
 
 
+def test_values_and_ranges_narrow_the_search_and_stay_in_the_address(page: Page) -> None:
+    search(page, "water")
+    page.locator("details.pill", has_text="words").locator("summary").click()
+    page.get_by_role("spinbutton", name="from").fill("12")
+    page.get_by_role("spinbutton", name="to").fill("12")
+    page.get_by_role("spinbutton", name="to").press("Tab")
+    twelve = sum(len(text.split()) == 12 for _, text, _ in ARTICLES)
+    assert 0 < twelve < 10
+    expect(page.locator("#hits > li")).to_have_count(twelve)
+    expect(page.locator("#status")).to_contain_text(f"{twelve} hits of {twelve} in")
+    expect(page.locator("details.pill.on .value")).to_have_text("12 – 12")
+    page.reload()
+    expect(page.locator("#hits > li")).to_have_count(twelve)
+    page.locator("details.pill", has_text="url").locator("summary").click()
+    box = page.get_by_role("checkbox", name="https://example.org/keys/rotate")
+    box.check()
+    expect(page.locator("#hits > li")).to_have_count(1)
+    expect(page.locator("#hits h2")).to_have_text("Rotating an API key")
+    expect(box).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(box).not_to_be_visible()
+    page.get_by_role("button", name="Clear filters").click()
+    expect(page.locator("#hits > li")).to_have_count(10)
+    assert "filter=" not in page.url
+
+
+def test_a_click_elsewhere_closes_a_menu(page: Page) -> None:
+    pill = page.locator("details.pill", has_text="url")
+    pill.locator("summary").click()
+    expect(pill.locator(".menu")).to_be_visible()
+    page.locator("footer").click()
+    expect(pill.locator(".menu")).not_to_be_visible()
+
+
+def test_a_search_by_words_finds_only_what_has_them(page: Page) -> None:
+    search(page, "octopus arms")
+    page.get_by_role("radio", name="Words").check(force=True)
+    expect(page.locator("#hits h2")).to_have_text(["Octopus"])
+    expect(page.get_by_role("img", name="words")).to_be_visible()
+    page.get_by_role("radio", name="Both").check(force=True)
+    expect(page.locator("#hits > li")).to_have_count(10)
+    expect(page.locator(".score").first).to_have_attribute("title", re.compile("fused from · meaning 0.* · words"))
+    assert "mode=hybrid" in page.url
+    page.reload()
+    expect(page.get_by_role("radio", name="Both")).to_be_checked()
+    page.locator("#index").select_option("bare")
+    expect(page.locator("#tools")).not_to_be_visible()
+
+
+def test_a_hit_leads_to_its_like_and_back(page: Page) -> None:
+    search(page, "espresso")
+    page.get_by_role("radio", name="Both").check(force=True)
+    page.locator("#hits h2").first.click()
+    page.get_by_role("button", name="More like this").click()
+    expect(page.locator("#like")).to_contain_text("Like “Espresso”")
+    expect(page.locator("#status")).to_contain_text("10 hits of 21 in")
+    expect(page.locator("#hits h2", has_text="Espresso")).to_have_count(0)
+    expect(page.get_by_role("radio", name="Meaning")).to_be_checked()
+    expect(page.get_by_role("radio", name="Words")).to_be_disabled()
+    assert "like=a14" in page.url
+    page.reload()
+    expect(page.locator("#status")).to_contain_text("10 hits of 21 in")
+    page.get_by_role("button", name="back to the search").click()
+    expect(page.locator("#hits h2").first).to_have_text("Espresso")
+    expect(page.locator("#like")).not_to_be_visible()
+
+
+def test_the_bar_says_where_the_time_went(page: Page) -> None:
+    search(page, "lava")
+    page.locator("#timing summary").click()
+    names = page.locator("#timing dt")
+    expect(names).to_have_text(["encode", "search", "payload", "rest"])
+    expect(page.locator("#timing .what").first).to_contain_text("the model runs here")
+    expect(page.locator("#timing p")).to_contain_text("22 vectors compared · 3 tokens read")
+    widths = page.locator("#timing .bar i").evaluate_all("pieces => pieces.map(piece => piece.offsetWidth)")
+    assert len(widths) == 4
+    assert all(width >= 1 for width in widths)
+    page.locator("#query").fill("lava and ash")
+    expect(page.locator("#status")).to_contain_text("ms")
+    expect(names.first).to_be_visible()  # it stays open over searches
+
+
 def test_an_answer_that_was_overtaken_is_dropped(page: Page) -> None:
     held: list[Route] = []
 
@@ -219,10 +302,16 @@ def test_nothing_overflows_and_text_stands_out(
 ) -> None:
     page = open_page(browser, f"{server.url}/?q=markup+injection", size, scheme)
     expect(page.locator("#hits > li")).to_have_count(10)
-    for state in ("closed", "open"):
+    for state in ("closed", "open", "timing", "menu"):
         if state == "open":
             page.locator("#hits h2").first.click()
             expect(page.locator(".payload").first).to_be_visible()
+        elif state == "timing":
+            page.locator("#timing summary").click()
+            expect(page.locator("#timing dl")).to_be_visible()
+        elif state == "menu":
+            page.locator("details.pill", has_text="url").locator("summary").click()
+            expect(page.locator(".menu").nth(1)).to_be_visible()
         beyond = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert beyond == 0, state
     faint = page.evaluate(CONTRAST)

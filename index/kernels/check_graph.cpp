@@ -151,6 +151,7 @@ void check_graphs(const std::vector<const Kernels*>& kernels) {
       for (const bool l2 : {false, true}) {
         const Shape shape{count, dim, l2};
         for (const bool compact : {false, true}) {
+          if (compact && (dim == 50 || count == 2 || count == 31)) continue;  // an emulator has all day, its user not
           const uint64_t expected = check(kScalar, shape, compact);
           for (const Kernels* unit : kernels) {
             if (check(*unit, shape, compact) == expected) continue;

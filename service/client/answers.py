@@ -14,6 +14,7 @@ class Hit(Struct, frozen=True):
     id: str
     score: float
     payload: dict[str, Any] = {}
+    scores: dict[str, float] = {}  # of a hybrid search: in either ranking, where it is in it
 
 
 class Coverage(Struct, frozen=True):
@@ -43,6 +44,7 @@ class Answer(Struct, frozen=True):
     coverage: Coverage
     usage: Usage
     took_ms: float
+    next_cursor: str | None = None  # of the next page, when pages were asked for with cursor ""
 
 
 class Result(Struct, frozen=True):
@@ -51,6 +53,7 @@ class Result(Struct, frozen=True):
     hits: list[Hit] = []
     coverage: Coverage | None = None
     usage: Usage | None = None
+    next_cursor: str | None = None
     error: dict[str, Any] | None = None
 
 

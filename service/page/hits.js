@@ -10,7 +10,7 @@ const FACTS = 5;
 const COMMON = new Set(("a an and are as at be by can do does for from has have how i if in into is it its my of on or "
   + "that the this to was what when where which who why will with you your").split(" "));
 
-export function hitElement(hit, query, best) {
+export function hitElement(hit, query, scale, alike) {
   const payload = hit.payload || {};
   const used = new Set();
   const take = (names) => {
@@ -33,7 +33,7 @@ export function hitElement(hit, query, best) {
   const head = element("div", "head");
   const heading = element("h2", looksLikeCode(title) ? "code" : "");
   marked(heading, title, words);
-  head.append(heading, score(hit.score, best));
+  head.append(heading, score(hit, scale));
 
   const summary = element("summary");
   summary.append(head);
@@ -52,20 +52,25 @@ export function hitElement(hit, query, best) {
   const details = element("details");
   details.append(summary);
   details.addEventListener("toggle", () => {
-    if (details.open && details.childElementCount === 1) details.append(everything(hit, payload, words));
+    if (details.open && details.childElementCount === 1) details.append(everything(hit, payload, words), more(hit, title, alike));
   });
   const item = element("li");
   item.append(details);
   return item;
 }
 
-function score(value, best) {
+// The bar is the share of the best a hit can have: 1 for a cosine, the first hit's score otherwise.
+function score(hit, scale) {
   const shown = element("span", "score");
-  shown.textContent = value.toFixed(3);
-  shown.title = `score ${value}`;
-  if (value >= 0 && best > 0) {
+  const { score: value, scores } = hit;
+  shown.textContent = scores ? value.toFixed(4) : value.toFixed(3);
+  shown.title = scores
+    ? ["fused from", scores.dense !== undefined && `meaning ${scores.dense.toFixed(3)}`,
+      scores.lexical !== undefined && `words ${scores.lexical.toFixed(2)}`].filter(Boolean).join(" · ")
+    : `score ${value}`;
+  if (value >= 0 && scale > 0) {
     const bar = element("i");
-    bar.style.width = `${Math.round((100 * value) / Math.max(best, 1))}%`;
+    bar.style.width = `${Math.round((100 * value) / scale)}%`;
     shown.append(bar);
   }
   return shown;
@@ -130,6 +135,14 @@ function everything(hit, payload, words) {
   add("id", hit.id);
   for (const [name, value] of Object.entries(payload)) add(name, value);
   return list;
+}
+
+function more(hit, title, alike) {
+  const button = element("button", "more");
+  button.type = "button";
+  button.textContent = "More like this";
+  button.addEventListener("click", () => alike(hit, title));
+  return button;
 }
 
 function anchor(address) {

@@ -3,19 +3,23 @@
 // Payloads come from whatever was indexed and are not to be trusted: every piece of them reaches the page through
 // textContent or a text node, and a link only with http or https.
 
+import { Tools } from "/filters.js";
 import { hitElement } from "/hits.js";
+import { drawTiming, ms } from "/timing.js";
 
 const PAUSE_MS = 140; // longer than the gap between two keys of a fluent typist, shorter than anyone waits
 
 const at = (id) => document.getElementById(id);
 const query = at("query"), hits = at("hits"), status = at("status"), notice = at("notice"), welcome = at("welcome");
-const indexChoice = at("index"), kChoice = at("k");
+const indexChoice = at("index"), kChoice = at("k"), timing = at("timing"), likeness = at("like");
+const tools = new Tools(at("tools"), () => search());
 const number = new Intl.NumberFormat("en");
 
 let indexes = [];
 let asked = 0; // number of the newest search; an answer to an older one is dropped
 let underway = null;
 let pause = 0;
+let like = null; // {id, title} of the document whose like is searched for, instead of a text
 
 async function api(path, options) {
   let answer;
@@ -27,7 +31,7 @@ async function api(path, options) {
   }
   const content = await answer.json().catch(() => ({ title: "The answer cannot be read", detail: `Status ${answer.status}.` }));
   if (!answer.ok) throw content;
-  return { content, timing: answer.headers.get("server-timing") || "" };
+  return { content, stages: answer.headers.get("server-timing") || "" };
 }
 
 async function search() {
@@ -36,10 +40,9 @@ async function search() {
   const number_ = ++asked;
   underway?.abort();
   remember(text);
-  if (!text) {
+  if (!text && !like) {
     waiting(false);
-    show([], "");
-    status.textContent = "";
+    nothing();
     trouble(null);
     return;
   }
@@ -47,42 +50,62 @@ async function search() {
   underway = new AbortController();
   waiting(true);
   try {
-    const { content, timing } = await api(`/v1/indexes/${encodeURIComponent(chosen().alias)}/search`, {
+    const asked_ = like ? { id: like.id } : { text };
+    const { content, stages } = await api(`/v1/indexes/${encodeURIComponent(chosen().alias)}/search`, {
       method: "POST",
       headers: { "content-type": "application/json" },
-      body: JSON.stringify({ text, k: Number(kChoice.value) }),
+      body: JSON.stringify({ ...asked_, k: Number(kChoice.value), ...tools.request() }),
       signal: underway.signal,
     });
     if (number_ !== asked) return;
     trouble(null);
-    show(content.hits, text);
-    status.textContent = summary(content, timing);
+    show(content.hits, like ? "" : text);
+    status.textContent = summary(content);
+    drawTiming(timing, stages, content);
     facts(content.generation);
   } catch (problem) {
     if (problem.name === "AbortError" || number_ !== asked) return;
-    show([], "");
-    status.textContent = "";
+    nothing();
     trouble(problem);
   }
   waiting(false);
 }
 
-// "10 hits of 7,123 in 4.1 ms: embed 3.2, search 0.4"
-function summary(answer, timing) {
+// "10 hits of 7,123 in 4.1 ms · exact"
+function summary(answer) {
   const of = number.format(answer.coverage.survivors);
   const count = answer.hits.length;
   const found = count ? `${count} ${count === 1 ? "hit" : "hits"} of ${of}` : `No hits among ${of}`;
-  const stage = (name) => Number((timing.match(new RegExp(`${name};dur=([\\d.]+)`)) || [])[1] || 0);
-  return `${found} in ${ms(answer.took_ms)} ms · embed ${ms(stage("embed"))} · search ${ms(stage("ann"))}`
-    + (answer.coverage.exact ? " · exact" : "");
+  return `${found} in ${ms(answer.took_ms)} ms` + (answer.coverage.exact ? " · exact" : "");
 }
 
-const ms = (value) => (value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(2));
+function nothing() {
+  show([], "");
+  status.textContent = "";
+  timing.hidden = true;
+}
+
+// A hit's neighbours, until the next word is typed.
+function alike(hit, title) {
+  like = { id: hit.id, title };
+  tools.lockMode(true);
+  likeness.hidden = false;
+  likeness.firstElementChild.textContent = `Like “${title}”`;
+  scrollTo({ top: 0 });
+  search();
+}
+
+function unlike() {
+  like = null;
+  likeness.hidden = true;
+  tools.lockMode(false);
+}
 
 function show(found, text) {
   const best = found.length ? found[0].score : 0;
-  hits.replaceChildren(...found.map((hit) => hitElement(hit, text, best)));
-  welcome.hidden = Boolean(query.value.trim());
+  const scale = tools.mode === "dense" || like ? Math.max(best, 1) : best;
+  hits.replaceChildren(...found.map((hit) => hitElement(hit, text, scale, alike)));
+  welcome.hidden = Boolean(query.value.trim() || like);
 }
 
 function trouble(problem) {
@@ -104,6 +127,8 @@ function remember(text) {
   if (text) kept.set("q", text);
   if (indexes.length > 1 && chosen().alias !== indexes[0].alias) kept.set("index", chosen().alias);
   if (kChoice.value !== "10") kept.set("k", kChoice.value);
+  if (like) kept.set("like", like.id);
+  tools.remember(kept);
   const address = kept.size ? `?${kept}` : location.pathname;
   history.replaceState(null, "", address);
   document.title = text ? `${text} · perwatt` : "perwatt";
@@ -114,6 +139,9 @@ function recall() {
   query.value = kept.get("q") || "";
   if (indexes.some((index) => index.alias === kept.get("index"))) indexChoice.value = kept.get("index");
   if ([...kChoice.options].some((option) => option.value === kept.get("k"))) kChoice.value = kept.get("k");
+  tools.show(chosen());
+  tools.recall(kept);
+  if (kept.get("like")) alike({ id: kept.get("like") }, kept.get("like"));
 }
 
 const chosen = () => indexes.find((index) => index.alias === indexChoice.value) || indexes[0];
@@ -152,7 +180,7 @@ function facts(generation) {
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
   const here = document.activeElement;
-  if (here === indexChoice || here === kChoice) return;
+  if (here === indexChoice || here === kChoice || here?.closest(".tools, .told, .like")) return;
   const heads = [...hits.querySelectorAll("summary")];
   const place = heads.findIndex((head) => head.parentElement.contains(here));
   const typing = here === query;
@@ -179,6 +207,7 @@ document.addEventListener("keydown", (event) => {
 });
 
 query.addEventListener("input", () => {
+  unlike();
   clearTimeout(pause);
   pause = setTimeout(search, query.value.trim() ? PAUSE_MS : 0);
 });
@@ -186,7 +215,14 @@ at("search").addEventListener("submit", (event) => {
   event.preventDefault();
   search();
 });
+likeness.lastElementChild.addEventListener("click", () => {
+  unlike();
+  query.focus();
+  search();
+});
 indexChoice.addEventListener("change", () => {
+  unlike();
+  tools.show(chosen());
   facts();
   search();
 });
@@ -204,7 +240,7 @@ async function start() {
   at("index-choice").hidden = indexes.length < 2;
   recall();
   facts();
-  welcome.hidden = Boolean(query.value.trim());
+  welcome.hidden = Boolean(query.value.trim() || like);
   if (document.activeElement === document.body) query.focus();
   if (query.value.trim()) search();
 }

@@ -1,0 +1,110 @@
+"""Recall of what is served, measured on the spot: the same queries searched as usual and exactly.
+
+The build measured it too, on rows that it held out; here it is measured for a filter, an effort, or the caller's own
+texts. Without texts, queries are rows of the index, each turned away from its place in a random direction to where
+questions lie (`index/recall.py` says how far and why). A hit counts when its score is at least that of the k-th true
+one, since which of two equal vectors came back is nobody's loss.
+
+One measurement at a time, a few queries at once in the search thread, so that those who search wait a moment and not
+until it is done. Admin calls are the gate's to let in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import numpy as np
+from starlette.requests import Request
+from starlette.responses import Response
+
+from index.bitmap import Bitmap
+from index.recall import far_from, interval
+from service import answers, filters, limits, requests
+from service.admission import Deadline
+from service.aliases import for_admins_only
+from service.answers import RecallAnswer
+from service.caller import Caller, caller_of
+from service.limits import read_body
+from service.loaded import Loaded, Vectors
+from service.problems import Problem
+from service.requests import RecallRequest
+from service.running import Running, running_of
+from service.search import deadline_of
+
+AT_ONCE = 16
+_SEED = 41
+
+
+async def recall(request: Request) -> Response:
+    """`POST`: measures recall@k of the generation that answers for the index."""
+    for_admins_only(request)
+    running = running_of(request)
+    body = await read_body(request.scope, request.receive, limits.BODY_BYTES)
+    start_s = time.perf_counter()
+    asked = limits.decode(requests.RECALL, body)
+    deadline = deadline_of(running, asked.timeout_ms or limits.TIMEOUT_MS, start_s)
+    lock: asyncio.Lock = request.app.state.measuring
+    if lock.locked():
+        raise Problem("overloaded", "Another recall is being measured here; one at a time.")
+    async with lock:
+        with running.served.loaded(request.path_params["index"]) as loaded:
+            measured = await _measure(running, loaded, caller_of(request.scope), asked, deadline)
+            content = answers.encode(
+                RecallAnswer(
+                    running.served.name_of(loaded),
+                    loaded.id,
+                    *measured,
+                    took_ms=round((time.perf_counter() - start_s) * 1e3, 3),
+                )
+            )
+    return Response(content, headers={"cache-control": "no-store"}, media_type="application/json")
+
+
+async def _measure(
+    running: Running, loaded: Loaded, caller: Caller, asked: RecallRequest, deadline: Deadline
+) -> tuple[int, int, float, float, float, int, str, int, float, float]:
+    filter_ = filters.conjoin(filters.parse(asked.filter), filters.of_key(caller.filter))
+    keep = await loaded.survivors(filter_, deadline)
+    queries, method = await _queries(running, loaded, asked, deadline)
+    reach = min(asked.k, loaded.count if keep is None else keep.count)
+    if reach == 0:
+        raise Problem("invalid-value", "No document survives the filter.", pointer="/filter")
+    params = asked.params
+    effort = loaded.generation.default_effort if params is None or params.effort is None else params.effort
+    shares, took = [], {False: 0.0, True: 0.0}
+    for start in range(0, len(queries), AT_ONCE):
+        part = queries[start : start + AT_ONCE]
+        scores = {}
+        for exact in (False, True):
+            at_s = time.perf_counter()
+            scores[exact] = await _scores(loaded, part, reach, effort, exact, keep, deadline)
+            took[exact] += time.perf_counter() - at_s
+        shares.append((scores[False] >= scores[True][:, -1:]).mean(axis=1))
+        deadline.check()
+    found = np.concatenate(shares)
+    low, high = interval(found)
+    ann_ms, exact_ms = (round(seconds / len(queries) * 1e3, 4) for seconds in (took[False], took[True]))
+    survivors = loaded.count if keep is None else keep.count
+    return asked.k, effort, float(found.mean()), low, high, len(queries), method, survivors, ann_ms, exact_ms
+
+
+async def _scores(
+    loaded: Loaded, queries: Vectors, k: int, effort: int, exact: bool, keep: Bitmap | None, deadline: Deadline
+) -> Vectors:
+    return (await loaded.search(queries, k, effort, exact, deadline, keep)).found.scores
+
+
+async def _queries(running: Running, loaded: Loaded, asked: RecallRequest, deadline: Deadline) -> tuple[Vectors, str]:
+    if asked.texts is not None:
+        if loaded.model is None or running.batcher is None:
+            raise Problem("invalid-value", "This index knows no model to encode texts with.", pointer="/texts")
+        encoded = await deadline.limit(running.batcher.encode_many(asked.texts, "query"))
+        return np.stack([one.vector for one in encoded]), "the texts of the request"
+    wanted = min(asked.queries, loaded.count)
+    rows = np.random.default_rng(_SEED).choice(loaded.count, wanted, replace=False)
+    vectors = np.stack([loaded.generation.vector(int(row)) for row in np.sort(rows)])
+    if loaded.generation.metric == "l2":
+        # Queries of l2 come from where the vectors do: halfway between two of them.
+        return (vectors + np.roll(vectors, 1, axis=0)) / np.float32(2), "halfway between two rows of the index"
+    return far_from(vectors), "rows of the index, turned away to a cosine of 0.5"

@@ -1,0 +1,249 @@
+// What narrows a search: how it ranks, which documents may be hits, one hit a group. Built from the fields that the index
+// declares; an index without any shows none of it. Values come from the corpus and reach the page as text only.
+
+const number = new Intl.NumberFormat("en");
+const MODES = { dense: "Meaning", lexical: "Words", hybrid: "Both" };
+const HINTS = {
+  dense: "Ranks by what the text means",
+  lexical: "Ranks by the words that occur (BM25)",
+  hybrid: "Fuses both rankings, place by place",
+};
+
+export class Tools {
+  constructor(place, changed) {
+    this.place = place;
+    this.changed = changed;
+    this.index = null;
+    this.clear();
+    document.addEventListener("click", (event) => this.close(event.target));
+    place.addEventListener("keydown", (event) => {
+      if (event.key !== "Escape") return;
+      const open = place.querySelector("details[open]");
+      if (!open) return;
+      event.stopPropagation();
+      open.open = false;
+      open.firstElementChild.focus();
+    });
+  }
+
+  clear() {
+    this.mode = "dense";
+    this.group = "";
+    this.chosen = {}; // field → {in: […]} or {gte, lte}
+  }
+
+  // The index that is searched from now on. What was chosen for another one does not fit it.
+  show(index) {
+    if (this.index?.alias !== index.alias) this.clear();
+    this.index = index;
+    this.draw();
+  }
+
+  // The part of a search request that is decided here.
+  request() {
+    const asked = {};
+    if (this.mode !== "dense") asked.mode = this.mode;
+    if (this.group) asked.group_by = this.group;
+    const conditions = Object.entries(this.chosen).map(([field, condition]) => ({ field, ...condition }));
+    if (conditions.length === 1) asked.filter = conditions[0];
+    if (conditions.length > 1) asked.filter = { and: conditions };
+    return asked;
+  }
+
+  remember(address) {
+    if (this.mode !== "dense") address.set("mode", this.mode);
+    if (this.group) address.set("group", this.group);
+    if (Object.keys(this.chosen).length) address.set("filter", JSON.stringify(this.chosen));
+  }
+
+  recall(address) {
+    const fields = this.index.filterable;
+    if (this.index.modes.includes(address.get("mode"))) this.mode = address.get("mode");
+    if (groupable(fields[address.get("group")])) this.group = address.get("group");
+    try {
+      for (const [field, condition] of Object.entries(JSON.parse(address.get("filter") || "{}"))) {
+        if (fields[field]) this.chosen[field] = condition;
+      }
+    } catch {
+      // an address that was cut short: search without it
+    }
+    this.draw();
+  }
+
+  // A search by document has no words to rank by.
+  lockMode(locked) {
+    if (locked === Boolean(this.locked)) return;
+    if (locked) [this.before, this.mode] = [this.mode, "dense"];
+    else this.mode = this.before;
+    this.locked = locked;
+    this.draw();
+  }
+
+  close(target) {
+    for (const open of this.place.querySelectorAll("details[open]")) if (!open.contains(target)) open.open = false;
+  }
+
+  draw() {
+    const opened = this.place.querySelector("details[open]")?.dataset.field;
+    const parts = [];
+    if (this.index.modes.length > 1) parts.push(this.modes());
+    const fields = Object.entries(this.index.filterable).filter(([, field]) => field.present !== 0);
+    parts.push(...fields.map(([name, field]) => this.pill(name, field)));
+    const groups = fields.filter(([, field]) => groupable(field)).map(([name]) => name);
+    if (groups.length) parts.push(this.groups(groups));
+    if (fields.length) parts.push(this.reset());
+    this.place.replaceChildren(...parts);
+    this.place.hidden = !parts.length;
+    const again = [...this.place.querySelectorAll("details")].find((one) => one.dataset.field === opened);
+    if (opened && again) again.open = true;
+  }
+
+  modes() {
+    const set = made("fieldset", "modes");
+    set.append(made("legend", "unseen", "Rank by"));
+    for (const mode of this.index.modes) {
+      const label = made("label", "", MODES[mode]);
+      const choice = made("input");
+      choice.type = "radio";
+      choice.name = "mode";
+      choice.value = mode;
+      choice.checked = this.mode === mode;
+      choice.disabled = Boolean(this.locked) && mode !== "dense";
+      label.title = choice.disabled ? "A document is compared by meaning" : HINTS[mode];
+      choice.addEventListener("change", () => {
+        this.mode = mode;
+        this.changed();
+      });
+      label.prepend(choice);
+      set.append(label);
+    }
+    return set;
+  }
+
+  pill(name, field) {
+    const pill = made("details", "pill");
+    pill.dataset.field = name;
+    const head = made("summary");
+    head.append(made("span", "name", name), made("span", "value"));
+    const menu = made("div", "menu");
+    menu.append(...(field.values ? this.values(name, field) : this.range(name, field)));
+    pill.append(head, menu);
+    this.mark(pill, name);
+    return pill;
+  }
+
+  // Whether a field narrows the search is shown on its pill; the controls under it stay as they are, and keep the focus.
+  mark(pill, name) {
+    const chosen = this.chosen[name];
+    pill.classList.toggle("on", Boolean(chosen));
+    const value = pill.querySelector(".value");
+    value.textContent = chosen ? said(chosen) : "";
+    value.hidden = !chosen;
+  }
+
+  values(name, field) {
+    const list = made("ul");
+    for (const { value, count } of field.values) {
+      const label = made("label");
+      const box = made("input");
+      box.type = "checkbox";
+      box.checked = Boolean(this.chosen[name]?.in?.includes(value));
+      box.addEventListener("change", () => {
+        const kept = new Set(this.chosen[name]?.in || []);
+        if (box.checked) kept.add(value);
+        else kept.delete(value);
+        this.choose(name, kept.size ? { in: [...kept] } : null);
+      });
+      label.append(box, made("span", "", String(value) || "(empty)"), made("small", "", number.format(count)));
+      const item = made("li");
+      item.append(label);
+      list.append(item);
+    }
+    const rest = (field.distinct || 0) - field.values.length;
+    return rest > 0 ? [list, made("p", "", `${number.format(rest)} rarer values are not listed`)] : [list];
+  }
+
+  range(name, field) {
+    return [["gte", "from", field.min], ["lte", "to", field.max]].map(([bound, word, edge]) => {
+      const label = made("label", "bound", word);
+      const input = made("input");
+      const date = field.type === "date";
+      input.type = date ? "date" : "number";
+      if (!date) {
+        input.step = field.type === "int" ? "1" : "any";
+        input.placeholder = String(edge);
+      } else if (/^\d{4}-/.test(edge)) {
+        input.min = field.min.slice(0, 10);
+        input.max = field.max.slice(0, 10);
+      }
+      const given = this.chosen[name]?.[bound];
+      if (given !== undefined) input.value = date ? given.slice(0, 10) : given;
+      input.addEventListener("change", () => {
+        const kept = { ...this.chosen[name] };
+        delete kept[bound];
+        if (input.value && input.checkValidity()) {
+          // The day that a range ends with belongs to it.
+          kept[bound] = date ? input.value + (bound === "lte" ? "T23:59:59.999999Z" : "T00:00:00Z") : Number(input.value);
+        }
+        this.choose(name, Object.keys(kept).length ? kept : null);
+      });
+      label.append(input);
+      return label;
+    });
+  }
+
+  choose(name, condition) {
+    if (condition) this.chosen[name] = condition;
+    else delete this.chosen[name];
+    for (const pill of this.place.querySelectorAll(".pill")) if (pill.dataset.field === name) this.mark(pill, name);
+    this.place.querySelector(".reset").hidden = !Object.keys(this.chosen).length;
+    this.changed();
+  }
+
+  groups(names) {
+    const label = made("label", this.group ? "group on" : "group", "one per");
+    const select = made("select");
+    select.append(new Option("document", ""), ...names.map((name) => new Option(name)));
+    select.value = this.group;
+    select.addEventListener("change", () => {
+      this.group = select.value;
+      this.draw();
+      this.changed();
+    });
+    label.append(select);
+    return label;
+  }
+
+  reset() {
+    const button = made("button", "reset", "Clear filters");
+    button.type = "button";
+    button.hidden = !Object.keys(this.chosen).length;
+    button.addEventListener("click", (event) => {
+      event.stopPropagation();
+      this.chosen = {};
+      this.draw();
+      this.changed();
+    });
+    return button;
+  }
+}
+
+// A field that many documents share a value of is worth grouping by.
+const groupable = (field) => Boolean(field && field.type === "keyword" && field.distinct < field.present);
+
+function said(condition) {
+  if (condition.in) {
+    const [first, ...others] = condition.in.map(String);
+    return others.length ? `${first} +${others.length}` : first;
+  }
+  const end = (value) => (typeof value === "string" ? value.slice(0, 10) : String(value));
+  if (condition.gte !== undefined && condition.lte !== undefined) return `${end(condition.gte)} – ${end(condition.lte)}`;
+  return condition.gte !== undefined ? `≥ ${end(condition.gte)}` : `≤ ${end(condition.lte)}`;
+}
+
+function made(name, kind, text) {
+  const element = document.createElement(name);
+  if (kind) element.className = kind;
+  if (text !== undefined) element.textContent = text;
+  return element;
+}

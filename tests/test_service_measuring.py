@@ -1,0 +1,102 @@
+"""Recall measured on the served index is what a comparison by hand gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from indexing import clustered
+from serving import Server, build_docs, serving
+
+from index import build_generation
+
+COUNT, DIM = 4000, 24
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory, fp32_encoder: Any) -> Iterator[Server]:
+    root = tmp_path_factory.mktemp("root")
+    payload = [{"n": row} for row in range(COUNT)]
+    for metric in ("cosine", "l2"):
+        build_generation(
+            clustered(COUNT, DIM), list(range(COUNT)), root=root, name=f"walked-{metric}", family="graph",
+            metric=metric, payload=payload, filterable=["n"],
+        )  # fmt: skip
+    build_docs(root, fp32_encoder)
+    with serving(root, tmp_path_factory.mktemp("server")) as running:
+        yield running
+
+
+@pytest.fixture
+def client(measured: Server) -> Iterator[httpx.Client]:
+    with measured.client() as talking:
+        yield talking
+
+
+def measure(client: httpx.Client, index: str = "walked-cosine", **asked: Any) -> dict[str, Any]:
+    answer = client.post(f"/v1/indexes/{index}/recall", json=asked)
+    assert answer.status_code == 200, answer.text
+    content: dict[str, Any] = answer.json()
+    return content
+
+
+@pytest.mark.parametrize("index", ["walked-cosine", "walked-l2"])
+def test_more_effort_is_more_recall(client: httpx.Client, index: str) -> None:
+    little, much = (measure(client, index, queries=300, params={"effort": effort}) for effort in (10, 800))
+    assert little["recall"] < much["recall"]
+    assert much["recall"] > 0.99
+    for answer in (little, much):
+        assert 0 <= answer["low"] <= answer["recall"] <= answer["high"] <= 1
+        assert answer["low"] < answer["high"]
+        assert (answer["queries"], answer["k"], answer["survivors"]) == (300, 10, COUNT)
+        assert answer["ann_ms"] > 0 < answer["exact_ms"]
+    assert little["effort"] == 10
+
+
+def test_it_is_what_searches_give(client: httpx.Client, fp32_encoder: Any) -> None:
+    """The recall of one query at a time, by the hits that came back."""
+    texts = ["coffee", "stars", "money and interest"]
+    assert measure(client, "docs", texts=texts)["recall"] == 1.0, "a flat index compares everything"
+    assert measure(client, "docs", texts=texts)["method"] == "the texts of the request"
+    problem = client.post("/v1/indexes/walked-l2/recall", json={"texts": texts}).json()
+    assert (problem["code"], problem["pointer"]) == ("invalid-value", "/texts")
+
+
+def test_a_filter_and_a_k_larger_than_its_survivors(client: httpx.Client) -> None:
+    few = measure(client, filter={"field": "n", "lt": 30}, k=50, queries=20)
+    assert (few["recall"], few["survivors"]) == (1.0, 30)
+    many = measure(client, filter={"field": "n", "gte": 200}, queries=50)
+    assert many["survivors"] == COUNT - 200
+    assert many["recall"] > 0.9
+    none = client.post("/v1/indexes/walked-l2/recall", json={"filter": {"field": "n", "lt": 0}})
+    assert (none.status_code, none.json()["pointer"]) == (422, "/filter")
+
+
+@pytest.mark.parametrize("body", [{"queries": 5}, {"queries": 10**6}, {"k": 0}, {"texts": []}, {"what": 1}])
+def test_what_cannot_be_measured_is_refused(client: httpx.Client, body: dict[str, Any]) -> None:
+    assert client.post("/v1/indexes/docs/recall", json=body).status_code == 422
+
+
+def test_searches_go_on_while_it_is_measured_and_only_one_is(measured: Server, client: httpx.Client) -> None:
+    vector = np.ones(DIM).tolist()
+    with ThreadPoolExecutor(4) as pool:
+
+        def ask() -> int:
+            with measured.client() as own:
+                return own.post("/v1/indexes/walked-cosine/recall", json={"queries": 2000}).status_code
+
+        measuring = [pool.submit(ask) for _ in range(4)]
+        answers = [client.post("/v1/indexes/walked-cosine/search", json={"vector": vector}) for _ in range(20)]
+        statuses = sorted(one.result() for one in measuring)
+    assert [answer.status_code for answer in answers] == [200] * 20
+    assert set(statuses) <= {200, 503}
+    assert statuses[0] == 200
+
+
+def test_a_page_of_another_site_cannot_ask(client: httpx.Client) -> None:
+    answer = client.post("/v1/indexes/docs/recall", json={}, headers={"origin": "http://evil.example"})
+    assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
