@@ -25,7 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -202,12 +202,15 @@ def measure(
         perwatt, port = _perwatt(stack, place, server_core)
         path = "/v1/indexes/bench/search"
         vectors = [[round(float(number), 7) for number in query] for query in queries]
+        effort = _least_effort(port, path, lambda effort: _json_bodies(vectors, effort), truth, wanted)
+        params = {"params": {"effort": effort}}
         forms = {
-            "perwatt, vector as JSON": [json.dumps({"vector": vector}) for vector in vectors],
+            "perwatt, vector as JSON": _json_bodies(vectors, effort),
             "perwatt, vector as base64": [
-                json.dumps({"vector": base64.b64encode(query.astype("<f4").tobytes()).decode()}) for query in queries
+                json.dumps({"vector": base64.b64encode(query.astype("<f4").tobytes()).decode(), **params})
+                for query in queries
             ],
-            "perwatt, text": [json.dumps({"text": text}) for text in _texts()],
+            "perwatt, text": [json.dumps({"text": text, **params}) for text in _texts()],
         }
         for name, bodies in forms.items():
             recall = None if "text" in name else _recall(port, path, bodies, truth)
@@ -340,13 +343,25 @@ def _peer(
             for vector in vectors
         ]
         return Contender("Chroma", server, port, path, bodies, _recall(port, path, bodies, truth))
-    for effort in LADDER:
-        bodies = [json.dumps({"vector": vector, "effort": effort}) for vector in vectors]
-        recall = _recall(port, "/search", bodies, truth)
-        if recall >= wanted:
-            break
+
+    def asking(effort: int) -> list[str]:
+        return [json.dumps({"vector": vector, "effort": effort}) for vector in vectors]
+
+    bodies = asking(_least_effort(port, "/search", asking, truth, wanted))
+    recall = _recall(port, "/search", bodies, truth)
     titles = {"lancedb": "LanceDB behind FastAPI", "milvus": "milvus-lite behind FastAPI"}
     return Contender(titles[name], server, port, "/search", bodies, recall)
+
+
+def _json_bodies(vectors: list[list[float]], effort: int) -> list[str]:
+    return [json.dumps({"vector": vector, "params": {"effort": effort}}) for vector in vectors]
+
+
+def _least_effort(
+    port: int, path: str, asking: Callable[[int], list[str]], truth: list[set[str]], wanted: float
+) -> int:
+    """Of the ladder, the first that reaches the recall, else the last."""
+    return next((effort for effort in LADDER if _recall(port, path, asking(effort), truth) >= wanted), LADDER[-1])
 
 
 def _recall(port: int, path: str, bodies: list[str], truth: list[set[str]]) -> float:

@@ -64,7 +64,16 @@ def document(version: str, model: Fingerprint | None) -> dict[str, Any]:
             "same generation gives the same order.",
         },
         "paths": paths,
-        "components": {"schemas": components},
+        "components": {
+            "schemas": components,
+            "securitySchemes": {
+                "key": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "A key (pw_…) of scope search, admin or metrics.",
+                }
+            },
+        },
     }
 
 
@@ -72,7 +81,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
     documented: dict[str, Any] = {
         "operationId": operation.name,
         "summary": operation.summary,
-        "responses": {"200": _answer(operation), **_problems(operation.problems)},
+        "responses": {"200": _answer(operation), **_problems((*operation.problems, *_of_the_way(operation)))},
     }
     parameters = [
         {"name": name, "in": "path", "required": True, **PARAMETERS[name]}
@@ -98,12 +107,20 @@ def _operation(operation: Operation) -> dict[str, Any]:
         )
     if parameters:
         documented["parameters"] = parameters
+    if operation.access != "open":
+        documented["security"] = [{"key": []}, {}]  # none, on a server without keys
     if operation.asks is not None:
         documented["requestBody"] = {
             "required": True,
             "content": {"application/json": {"schema": _ref(operation.asks)}},
         }
     return documented
+
+
+def _of_the_way(operation: Operation) -> tuple[str, ...]:
+    """Problems that come from around the endpoint: the gate, and the line of those who wait."""
+    gate = () if operation.access == "open" else ("unauthenticated", "forbidden", "quota-exceeded")
+    return (*gate, "overloaded") if operation.asks is not None else gate
 
 
 def _answer(operation: Operation) -> dict[str, Any]:

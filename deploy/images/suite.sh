@@ -21,6 +21,7 @@ for file in "$@"; do
   fi
   # One test may take twenty times as long as natively. Compilers and browsers are not in the image.
   if podman run --rm --arch "$arch" --pull=never --network host --tmpfs /tmp:rw,exec --env QEMU_CPU="$QEMU_CPU" \
+    --env HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis \
     --volume "$PWD/tests:/src/tests:ro" "localhost/perwatt-test:$arch" -q -o timeout=3000 "tests/$name.py" \
     > "$logs/$name.log" 2>&1; then
     lap "$name: $(tail -1 "$logs/$name.log")"

@@ -5,6 +5,7 @@ set -eu
 folder=$1
 shift
 python=${PYTHON:-python3}
+# shellcheck disable=SC2086 # packages are a list of names
 for name in "$@"; do
 	case $name in
 	chroma) packages="chromadb" ;;
@@ -21,7 +22,6 @@ for name in "$@"; do
 		"$python" -m venv "$folder/$name" &&
 			# txtai asks for PyTorch, whose default build on Linux is CUDA's.
 			{ [ "$name" != txtai ] || "$(dirname "$0")/../install-torch.sh" "$folder/$name"; } &&
-			# shellcheck disable=SC2086 # a list of names
 			"$folder/$name/bin/pip" install --quiet --only-binary :all: $packages
 	} || echo "$name could not be installed; it will be left out." >&2
 done
