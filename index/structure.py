@@ -67,7 +67,7 @@ class Builder:
         self._l2, self._metric, self._target = metric == "l2", metric, target
         self._threads, self._show = threads, show
         self._points: list[Recall] = []
-        self._far_effort = 0  # the least that does for queries far from the data
+        self._least_effort = 0  # what points midway between rows need
 
     def build(self, family: str) -> Structure:
         return {"flat": self._flat, "graph": self._graph, "ivf": self._ivf}[family]()
@@ -86,7 +86,7 @@ class Builder:
             self._rows,
             self._metric,
             held_out,
-            lambda searcher: self._measure(searcher, held_out, walk.EFFORTS, far=True),
+            lambda searcher: self._measure(searcher, held_out, walk.EFFORTS, midway=True),
             self._threads,
             profile=self._profile,
             show=self._show,
@@ -103,7 +103,7 @@ class Builder:
             self._rows,
             self._metric,
             held_out,
-            lambda searcher: self._measure(searcher, held_out, ivf.efforts(count), far=False),
+            lambda searcher: self._measure(searcher, held_out, ivf.efforts(count), midway=False),
             self._threads,
             show=self._show,
         )
@@ -116,26 +116,29 @@ class Builder:
         private = ivf.list_bytes(*self._rows.array.shape)
         return self._structure(index, searcher, ivf.EFFORT_UNIT, self._measured(held_out), parameters, private)
 
-    def _measure(self, searcher: Searcher, held_out: NDArray[np.int64], efforts: tuple[int, ...], *, far: bool) -> None:
+    def _measure(
+        self, searcher: Searcher, held_out: NDArray[np.int64], efforts: tuple[int, ...], *, midway: bool
+    ) -> None:
         def search(queries: NDArray[np.float32], k: int, effort: int) -> Found:
             return searcher.search(queries, k, effort)
 
-        def truth(*, far: bool) -> measuring.Truth:
+        def truth(*, midway_between: bool) -> measuring.Truth:
             known = (held_out, self._rows.array, self._codes, self._metric, self._threads)
-            return measuring.truth_without(*known, far=far)
+            return measuring.truth_without(*known, midway_between=midway_between)
 
-        near = truth(far=False)
+        near = truth(midway_between=False)
         self._points.extend(measuring.curve(search, near, efforts, self._target))
-        # l2 is for vectors whose queries come from where they do; in lists, what far queries lack lies in every list.
-        if not far or self._l2 or self._target == 0:
+        # l2 is for vectors whose queries come from where they do; in lists, what other queries lack lies in every list.
+        if not midway or self._l2 or self._target == 0:
             return
-        self._far_effort = measuring.least_effort(search, truth(far=True), efforts, measuring.far_target(self._target))
-        if self._far_effort > max(self._points).effort:
-            found = search(near.queries, measuring.K, self._far_effort)
-            self._points.append(measuring.recall_of(found, near, self._far_effort))
+        between, least = truth(midway_between=True), measuring.midway_target(self._target)
+        self._least_effort = measuring.least_effort(search, between, efforts, least)
+        if self._least_effort > max(self._points).effort:
+            found = search(near.queries, measuring.K, self._least_effort)
+            self._points.append(measuring.recall_of(found, near, self._least_effort))
 
     def _measured(self, held_out: NDArray[np.int64]) -> dict[str, Any]:
-        good = [point for point in self._points if point.low >= self._target and point.effort >= self._far_effort]
+        good = [point for point in self._points if point.low >= self._target and point.effort >= self._least_effort]
         point = min(good, default=max(self._points))
         return {
             "recall": point.recall,

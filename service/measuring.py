@@ -1,8 +1,8 @@
 """Recall of what is served, measured on the spot: the same queries searched as usual and exactly.
 
 The build measured it too, on rows that it held out; here it is measured for a filter, an effort, or the caller's own
-texts. Without texts, queries are rows of the index, each turned away from its place in a random direction to where
-questions lie (`index/recall.py` says how far and why). A hit counts when its score is at least that of the k-th true
+texts. Without texts, queries are points midway between two rows of the index, where questions lie (`index/recall.py`
+says why). A hit counts when its score is at least that of the k-th true
 one, since which of two equal vectors came back is nobody's loss.
 
 One measurement at a time, a few queries at once in the search thread, so that those who search wait a moment and not
@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from index.bitmap import Bitmap
-from index.recall import far_from, interval
+from index.recall import interval, midway
 from service import answers, filters, limits, requests
 from service.admission import Deadline
 from service.aliases import for_admins_only
@@ -104,7 +104,4 @@ async def _queries(running: Running, loaded: Loaded, asked: RecallRequest, deadl
     wanted = min(asked.queries, loaded.count)
     rows = np.random.default_rng(_SEED).choice(loaded.count, wanted, replace=False)
     vectors = np.stack([loaded.generation.vector(int(row)) for row in np.sort(rows)])
-    if loaded.generation.metric == "l2":
-        # Queries of l2 come from where the vectors do: halfway between two of them.
-        return (vectors + np.roll(vectors, 1, axis=0)) / np.float32(2), "halfway between two rows of the index"
-    return far_from(vectors), "rows of the index, turned away to a cosine of 0.5"
+    return midway(vectors), "points midway between two rows of the index"

@@ -133,18 +133,21 @@ def test_the_interval_is_honest_when_no_query_differs(share: float) -> None:
     assert (low, high) == pytest.approx((0.963, 1.0) if share else (0.0, 0.037), abs=0.001)
 
 
-def test_far_queries_lie_at_the_stated_cosine_and_keep_their_length() -> None:
+def test_points_lie_midway_between_two_rows_at_their_mean_length() -> None:
     rows = np.random.default_rng(3).standard_normal((50, 24)).astype(np.float32) * 7
-    far = recall.far_from(rows)
+    points = recall.midway(rows)
     lengths = np.linalg.norm(rows, axis=1)
-    assert np.allclose(np.linalg.norm(far, axis=1), lengths, rtol=1e-5)
-    assert np.allclose((far * rows).sum(1) / lengths**2, recall.FAR_COSINE, atol=1e-5)
-    assert np.array_equal(far, recall.far_from(rows))
+    partner = np.roll(np.arange(50), 25)
+    assert np.allclose(np.linalg.norm(points, axis=1), (lengths + lengths[partner]) / 2, rtol=1e-5)
+    cosine = (points * rows).sum(1) / np.linalg.norm(points, axis=1) / lengths
+    assert np.allclose(cosine, cosine[partner], atol=1e-5)  # as near to the one as to the other
+    assert np.allclose(2 * cosine**2 - 1, (rows * rows[partner]).sum(1) / lengths / lengths[partner], atol=1e-5)
 
 
-def test_a_vector_without_direction_or_room_to_turn_stays_finite() -> None:
-    assert np.isfinite(recall.far_from(np.zeros((1, 8), np.float32))).all()
-    assert np.isfinite(recall.far_from(np.ones((1, 1), np.float32))).all()
+def test_points_between_rows_without_a_direction_stay_finite() -> None:
+    assert not recall.midway(np.zeros((1, 8), np.float32)).any()
+    assert not recall.midway(np.array([[1, 0], [-1, 0]], np.float32)).any()
+    assert np.array_equal(recall.midway(np.ones((1, 3), np.float32)).round(6), np.ones((1, 3), np.float32))
 
 
 def test_the_least_effort_is_the_first_that_reaches_the_target() -> None:
@@ -160,13 +163,13 @@ def test_the_least_effort_is_the_first_that_reaches_the_target() -> None:
     assert efforts == {0.1: 1, 0.5: 4, 0.8: 4, 0.9: 16, 1.0: 16}
 
 
-def test_the_default_effort_also_does_for_queries_far_from_the_data(
+def test_the_default_effort_also_does_for_points_midway_between_rows(
     built: Path, strangers: NDArray[np.float32]
 ) -> None:
     with open_generation(built) as generation:
         assert generation.default_effort >= generation.effort_for(0.95)
         if generation.family == "graph":
-            assert measured(generation, recall.far_from(strangers), None) >= recall.far_target(0.95) - 0.02
+            assert measured(generation, recall.midway(strangers), None) >= recall.midway_target(0.95) - 0.02
 
 
 def test_l2_is_served_by_its_held_out_rows_alone(tmp_path: Path) -> None:
