@@ -72,8 +72,9 @@ def test_killed_again_and_again_it_ends_with_the_same_bytes(clean: Path, tmp_pat
         if code == 0:
             break
         assert code == -signal.SIGKILL
-        assert not (tmp_path / "embed.json").exists()
         kills += 1
+        if (tmp_path / "embed.json").exists():  # it had ended by the time the signal came
+            break
     assert kills >= 2
     assert content(tmp_path) == content(clean)
     # All texts and the canaries once, and by each kill at most a slice (8) or the canaries (16) lost.
@@ -108,16 +109,17 @@ def test_killed_before_each_change_on_disk_the_folder_is_old_or_new(tmp_path: Pa
 
 
 def test_peak_memory_does_not_follow_the_corpus(tmp_path: Path) -> None:
-    """40 MB more of vectors and text must not cost 40 MB more memory, neither embedded nor found again."""
+    """60 MB more of vectors and text must not cost 60 MB more memory, neither embedded nor found again."""
     options = ("--slice", 256, "--dim", 384, "--long", 40)
     peaks: dict[tuple[int, int], int] = {}
-    for count in (10_000, 30_000):
+    for count in (10_000, 50_000):
         for window in (1024, 1000):  # with other windows, all fragments are read and written anew
             code, embedded, record = finish(start(tmp_path / str(count), count, "--window", window, *options))
             assert code == 0
             assert (embedded > count) == (window == 1024)
             peaks[count, window] = record["peak_rss_bytes"]
-    size = sum(path.stat().st_size for path in (tmp_path / "30000").iterdir())
-    assert size > 40 << 20
-    assert peaks[30_000, 1024] - peaks[10_000, 1024] < 16 << 20
-    assert peaks[30_000, 1000] - peaks[10_000, 1000] < 16 << 20
+    size = sum(path.stat().st_size for path in (tmp_path / "50000").iterdir())
+    assert size > 60 << 20
+    # Half of what was added; Arrow's threads keep some 10 to 20 MB, more of them when the machine is busy.
+    assert peaks[50_000, 1024] - peaks[10_000, 1024] < 30 << 20
+    assert peaks[50_000, 1000] - peaks[10_000, 1000] < 30 << 20
