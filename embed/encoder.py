@@ -12,6 +12,7 @@ an index built with one serves with the other.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -84,19 +85,28 @@ def load_encoder(
         from embed.precision import choose
 
         precision = "fp32" if backend == "torch" else choose(folder, backend).precision
-    fingerprint = Fingerprint(
+    fingerprint = fingerprint_of(folder, precision)
+    if query_prefix is not None:
+        fingerprint = replace(fingerprint, query_prefix=query_prefix)
+    if document_prefix is not None:
+        fingerprint = replace(fingerprint, document_prefix=document_prefix)
+    return start(folder, fingerprint, backend, threads or usable_cores())
+
+
+def fingerprint_of(folder: ModelFolder, precision: str) -> Fingerprint:
+    """What the model's own configuration says, in a precision."""
+    return Fingerprint(
         name=folder.name,
         weights_sha256=folder.weights_sha256,
         tokenizer_sha256=folder.tokenizer_sha256,
         pooling=folder.pooling,
         normalize=folder.normalize,
-        query_prefix=folder.query_prefix if query_prefix is None else query_prefix,
-        document_prefix=folder.document_prefix if document_prefix is None else document_prefix,
+        query_prefix=folder.query_prefix,
+        document_prefix=folder.document_prefix,
         max_length=folder.max_length,
         precision=precision,
         dim=folder.dim,
     )
-    return start(folder, fingerprint, backend, threads or usable_cores())
 
 
 def start(folder: ModelFolder, fingerprint: Fingerprint, backend: Backend, threads: int) -> Encoder:

@@ -23,9 +23,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from embed.encoder import Encoder, start
+from embed.encoder import Encoder, fingerprint_of, start
 from embed.errors import ModelError
-from embed.fingerprint import Fingerprint
 from embed.models import ModelFolder
 from embed.native_encoder import NativeEncoder, unsuited
 from embed.prepared import cached
@@ -76,7 +75,7 @@ def measure(folder: ModelFolder, backend: Backend) -> Choice:
     """Encodes the yardstick in both precisions on one thread."""
     vectors = []
     for precision in ("fp32", "int8"):
-        fingerprint = _fingerprint(folder, precision)
+        fingerprint = fingerprint_of(folder, precision)
         encoder: Encoder
         if backend == "native":
             encoder = NativeEncoder(folder, fingerprint, 1, keep=precision == "int8")
@@ -99,21 +98,6 @@ def cosine(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> npt.NDArra
     with np.errstate(invalid="ignore", divide="ignore"):
         cosines = (wide * other).sum(axis=1) / lengths
     return np.where(np.isfinite(cosines), cosines, 0.0)
-
-
-def _fingerprint(folder: ModelFolder, precision: str) -> Fingerprint:
-    return Fingerprint(
-        name=folder.name,
-        weights_sha256=folder.weights_sha256,
-        tokenizer_sha256=folder.tokenizer_sha256,
-        pooling=folder.pooling,
-        normalize=folder.normalize,
-        query_prefix=folder.query_prefix,
-        document_prefix=folder.document_prefix,
-        max_length=folder.max_length,
-        precision=precision,
-        dim=folder.dim,
-    )
 
 
 def _write(choice: Choice, target: Path) -> None:

@@ -102,7 +102,9 @@ def describe(running: Running) -> str:
         lines.append(f"  {name:<16} {loaded.count:>11,} × {loaded.dim}   {measured}   {loaded.id}")
     if running.encoder is not None:
         fingerprint = running.encoder.fingerprint
-        lines.append(f"  model            {fingerprint.name}, {fingerprint.precision}")
+        lines.append(
+            f"  model            {fingerprint.name}, {fingerprint.precision}, run by {running.encoder.backend}"
+        )
     else:
         lines.append("  model            none: these indexes are searched by vector or id")
     lines.append(f"  kernels          {running.isa}")

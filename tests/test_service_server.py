@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -54,6 +55,11 @@ def test_the_start_says_where_and_what(server: Server, root: Path) -> None:
         assert Root(root).alias(name).generation in said
     for word in ("22 × 384", "500 × 8", "exact", "all-MiniLM-L6-v2, fp32", server.url):
         assert word in said
+
+
+def test_the_start_says_what_runs_the_model(server: Server) -> None:
+    model = next(line for line in server.said if line.startswith("  model "))
+    assert re.search(r"run by (native|onnx) \S+$", model.rstrip())  # a model that our kernels cannot run is seen here
 
 
 def test_only_the_named_indexes_are_served(root: Path, tmp_path: Path) -> None:
