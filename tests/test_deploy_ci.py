@@ -57,13 +57,14 @@ def slower(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_report_is_the_summary_of_the_run(release: Path, tmp_path: Path) -> None:
     summary, out = tmp_path / "summary", tmp_path / "report"
+    (out / "runs").mkdir(parents=True)
+    (out / "runs" / "arm64-1.json").write_text("of a report that was made here before")
     ran = step("compare.sh", release, out, "amd64", "arm64", "amd64-again", summary=summary)
     assert ran.returncode == 0, ran.stderr
     assert summary.read_text() == (out / "report.md").read_text()
     assert "arm64" in summary.read_text().splitlines()[0] + summary.read_text()
     assert "<html" in (out / "report.html").read_text()[:200]
     assert len(list((out / "runs").iterdir())) == 12
-    assert step("compare.sh", release, out, "amd64", "arm64", "amd64-again", summary=summary).returncode == 0
 
 
 def test_a_regression_is_stopped_and_nothing_else(release: Path, slower: Path, tmp_path: Path) -> None:
