@@ -13,6 +13,8 @@ LOAD_CPUS   ?= 1
 
 BIN     := $(VENV)/bin
 FUZZ_SECONDS ?= 600
+# Test files that `make test-images` runs in the arm64 image; all of them by default.
+SUITE ?=
 SANITIZE := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 LOCKS   := deploy/locks
 INDEX   := python-$(PACKAGES)
@@ -92,7 +94,7 @@ images: ## build the images of both architectures and their manifest lists, with
 test-images: images ## start both images, compare their answers, and run the test suite in the arm64 one (some hours)
 	deploy/images/build.sh test
 	deploy/images/try.sh
-	deploy/images/suite.sh arm64
+	deploy/images/suite.sh arm64 $(SUITE)
 
 bench: setup-peers $(DATA)/indexes/$(INDEX)/current ## measure beside the peers and write the figures into the README
 	$(BIN)/python -m deploy.figures measure

@@ -21,6 +21,7 @@ done
 
 compile serve.txt pyproject.toml
 compile onnx.txt --extra onnx pyproject.toml
+compile otel.txt --extra otel pyproject.toml
 compile test.txt "${cuda[@]}" --extra torch --extra loadtest --extra otel --group dev pyproject.toml
 compile loadtest.txt --extra loadtest pyproject.toml
 compile peers.txt --extra peers pyproject.toml

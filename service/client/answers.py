@@ -18,8 +18,8 @@ class Hit(Struct, frozen=True):
 
 
 class Coverage(Struct, frozen=True):
-    """survivors: documents that could have been hits. exact: all of them were compared. partial: some were not
-    reached."""
+    """survivors: documents that could have been hits. exact: all of them were compared. partial: of the last page,
+    that further hits may exist which paging does not lead to."""
 
     survivors: int
     exact: bool
