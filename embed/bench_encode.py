@@ -41,7 +41,6 @@ from embed.encoder import load_encoder, prefixed
 from embed.kernels import ENVIRONMENT_VARIABLE, _native, unit_in_use, units
 from embed.models import ModelFolder, find_model
 from embed.native_encoder import NativeEncoder
-from embed.onnx_encoder import OnnxEncoder
 from embed.tokens import Tokens
 
 ROUNDS = 7
@@ -310,6 +309,7 @@ def dynamic_int8(folder: ModelFolder, model: str | Path | None, threads: int, ma
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     from embed.onnx_bert import bert_graph, save
+    from embed.onnx_encoder import OnnxEncoder
 
     if not (made / "int8.onnx").exists():
         save(bert_graph(folder, "fp32"), made / "fp32.onnx")

@@ -70,8 +70,8 @@ def load_encoder(
     precision: "int8" or "fp32"; by default int8 for a BERT-shaped model whose int8 vectors stay near enough to fp32's,
     which is measured when the model is first loaded on a machine (`precision.choose`), and fp32 for another. torch runs
     fp32 only.
-    backend: "auto" takes native where the model's shape allows it, and onnx otherwise; `Encoder.backend` says which it
-    took.
+    backend: "auto" takes native where the model's shape allows it, and onnx otherwise, which needs the onnx extra;
+    `Encoder.backend` says which it took.
     threads: of one call; by default the cores this process may use, by affinity and cgroup.
     query_prefix, document_prefix: put before each text; by default what the model's own configuration names.
     Raises ModelError.
@@ -117,10 +117,17 @@ def start(folder: ModelFolder, fingerprint: Fingerprint, backend: Backend, threa
         return TorchEncoder(folder, fingerprint, threads)
     from embed.native_encoder import NativeEncoder, unsuited
 
-    if backend == "native" or (backend == "auto" and unsuited(folder) is None):
+    why = unsuited(folder)
+    if backend == "native" or (backend == "auto" and why is None):
         return NativeEncoder(folder, fingerprint, threads)
-    from embed.onnx_encoder import OnnxEncoder
-
+    try:
+        from embed.onnx_encoder import OnnxEncoder
+    except ImportError as error:
+        raise ModelError(
+            f"{folder.name} was to run in ONNX Runtime{f', since {why}' if why else ''}; but {error.name} is not "
+            "installed. Install perwatt with its onnx extra (from a checkout: make setup-onnx; in an image: "
+            "--build-arg RUNTIME=onnx), or use a BERT-shaped model, which needs nothing else."
+        ) from None
     return OnnxEncoder(folder, fingerprint, threads)
 
 

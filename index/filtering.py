@@ -162,7 +162,7 @@ class Filters:
     """The declared fields of a generation. Safe to use from several threads."""
 
     def __init__(self, columns: Mapping[str, Column], count: int) -> None:
-        self.columns, self._count = dict(columns), count
+        self.columns, self.count = dict(columns), count
         self._kept: OrderedDict[bytes, Bitmap] = OrderedDict()
         self._most = max(4, KEPT_BYTES // max(1, count // 8))
         self._lock = Lock()
@@ -175,7 +175,7 @@ class Filters:
             if known is not None:
                 self._kept.move_to_end(filter_.key)
                 return known
-        made = Bitmap(self._bits(filter_.tree), self._count)
+        made = Bitmap(self._bits(filter_.tree), self.count)
         with self._lock:
             self._kept[filter_.key] = made
             while len(self._kept) > self._most:

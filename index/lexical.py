@@ -8,6 +8,10 @@ Title and text are one field: that is how the vectors were made, and how BM25 is
 A filter is a part of the query here. The columns are indexed beside the words, keywords by their numbers, and the tree
 of a filter becomes a tree of tantivy queries that scores nothing; so min(k, survivors that match) hits come back, and
 none is looked for twice. Hits are ordered by score, ties by row.
+
+A text beyond _HEAP_BYTES comes to several segments, and tantivy puts the larger ones first. Scores do not change by it
+(frequencies and lengths are counted over all of them), the order of ties does; so where a tie lies across the end of
+the answer, all of it is fetched, and the rows decide.
 """
 
 import tempfile
@@ -34,7 +38,8 @@ LANGUAGES = (
 )
 MAX_WORDS = 256  # different words of a query that are looked up; a longer text is cut there
 _LONGEST_WORD = 64  # characters; what is longer is a hash or a line of base64
-_HEAP_BYTES = 256 << 20
+_HEAP_BYTES = 256 << 20  # of what is not yet in a segment
+_ROW_BYTES = 128  # of it that a row's columns take, at most
 _WORDS, _ROW, _PRESENT = "words", "row", "present"
 _NOTHING = 0.0
 
@@ -204,6 +209,9 @@ class Lexical:
         index = tantivy.Index.open(self._links.name)
         index.config_reader("manual")
         self._schema, self._searcher = index.schema, index.searcher()
+        # Documents of one segment lie in the order of their rows unless it was merged, which takes eight of them first.
+        small = entry["text_bytes"] + _ROW_BYTES * filters.count < _HEAP_BYTES
+        self._by_row = self._searcher.num_segments == 1 and small
         self._analyser = analyser(self.language)
 
     def words(self, text: str) -> list[str]:
@@ -219,11 +227,22 @@ class Lexical:
         if keep is not None:
             silent = Query.const_score_query(self._query(keep), _NOTHING)
             query = Query.boolean_query([(Occur.Must, query), (Occur.Must, silent)])
-        hits = self._searcher.search(query, k, count=False).hits
+        hits = self._hits(query, k)
         rows = self._searcher.fast_field_values(_ROW, [address for _, address in hits])
         found = Matched(np.array(rows, np.int64), np.array([score for score, _ in hits], np.float32))
-        order = np.lexsort((found.rows, -found.scores))
+        order = np.lexsort((found.rows, -found.scores))[:k]
         return Matched(found.rows[order], found.scores[order])
+
+    def _hits(self, query: Any, k: int) -> list[tuple[float, Any]]:
+        """The best k, and where it is not certain which of a tie belong to them, all of the tie."""
+        if self._by_row:
+            return list(self._searcher.search(query, k, count=False).hits)
+        asked = k + 1
+        while True:
+            hits: list[tuple[float, Any]] = self._searcher.search(query, asked, count=False).hits
+            if len(hits) < asked or hits[-1][0] < hits[k - 1][0]:
+                return hits
+            asked *= 4
 
     def close(self) -> None:
         del self._searcher

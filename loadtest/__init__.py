@@ -1,7 +1,8 @@
 """loadtest: an outside observer of a search service that says what a query costs, in joules and in dollars.
 
-It speaks HTTP, records what it saw in one file a run, and computes everything else from that file: the knee, the
-comparison of two machines, the report. Nothing in it knows how an index is built or how the service answers.
+It speaks HTTP (through `service.client` what is not timed), records what it saw in one file a run, and computes
+everything else from that file: the knee, the comparison of two machines, the report. Nothing in it knows how an index
+is built or how the service answers.
 
 The path of the data, file by file:
     queries → workload → schedule → wire → pump → session → locustfile      one trial, open loop, inside Locust

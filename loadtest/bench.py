@@ -188,7 +188,7 @@ class Bench:
             reason = self.hosted.gone() if self.hosted else None
             target = Target(self.plan.url, self.plan.index, timeout_s=self.plan.timeout_s)
             try:
-                target.ask("GET", "/livez")
+                target.alive()
             except TargetError as error:
                 reason = reason or str(error)
             finally:

@@ -14,14 +14,13 @@ import socket
 import subprocess
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from loadtest.errors import TargetError
 from loadtest.priority import go_first
+from service.client import Client, ClientError, ProblemError, Retries, calls
 
 READY_S = 300.0  # a large index is read and checked whole before it is served
 END_S = 20.0
@@ -66,20 +65,20 @@ class Hosted:
         return f"the service {how}" + (f":\n{last}" if last else " and wrote nothing")
 
     def wait_until_ready(self, limit_s: float = READY_S) -> None:
-        ask = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
         until = time.monotonic() + limit_s
         said = "nothing listens yet"
-        while time.monotonic() < until:
-            if reason := self.gone():
-                raise TargetError(f"--start: {reason}")
-            try:
-                with ask(f"{self.url}/readyz", timeout=5):
+        with Client(self.url, timeout_s=5, retries=Retries(times=0), trust_env=False) as client:
+            while time.monotonic() < until:
+                if reason := self.gone():
+                    raise TargetError(f"--start: {reason}")
+                try:
+                    client.call(calls.ready())
                     return
-            except urllib.error.HTTPError as error:
-                said = f"/readyz answers {error.code}"
-            except (OSError, urllib.error.URLError):
-                pass
-            time.sleep(0.05)
+                except ProblemError as problem:
+                    said = f"/readyz answers {problem.status}"
+                except ClientError:
+                    pass
+                time.sleep(0.05)
         raise TargetError(f"--start: the service was not ready after {limit_s:g} s: {said}")
 
     def end(self) -> None:

@@ -1,11 +1,14 @@
-"""The service under test, asked outside the load: is it ready, what does it serve, what are the exact answers?"""
+"""The service under test, asked outside the load: is it ready, what does it serve, what are the exact answers?
+
+These questions go through the service's own client, like those of any other program; requests under the clock do not
+(see `pump.py`), because a client library's work would be measured with them. What is asked for is typed here, with
+everything optional that another version of the service may not tell.
+"""
 
 from __future__ import annotations
 
-import http.client
-import json
 import os
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -16,72 +19,106 @@ from loadtest.samples import Answer
 from loadtest.trial import Recall
 from loadtest.truth import Exact, Truth, recall_interval
 from loadtest.workload import Address, Workload
+from service.client import Client, ClientError, ProblemError, calls
+from service.client.calls import Call
+
+T = TypeVar("T")
+
+
+class _Described(msgspec.Struct):
+    """What an index tells of itself; another service's may tell less."""
+
+    generation: str | None = None
+    count: int | None = None
+    dim: int | None = None
+    metric: str | None = None
+    model: Any = None
+    recall: Any = None
+    kernels: Any = None
+
+
+class _Listed(msgspec.Struct):
+    alias: str | None = None
+
+
+class _Names(msgspec.Struct):
+    indexes: list[_Listed] = []
+
+
+class _Vector(msgspec.Struct):
+    embedding: list[float]
+
+
+class _Embeddings(msgspec.Struct):
+    data: list[_Vector]
 
 
 class Target:
-    """One kept-alive connection to `url`, for questions one at a time."""
+    """The service at `url`, for questions one at a time."""
 
     def __init__(self, url: str, index: str, timeout_s: float = 30.0) -> None:
         self.url = url
         self.index = index
-        self._address = Address.parse(url)
-        self._connection = http.client.HTTPConnection(self._address.host, self._address.port, timeout=timeout_s)
+        Address.parse(url)  # what the load could not be sent to is refused here already
+        key = os.environ.get("PERWATT_API_KEY")
+        self._client = Client(url, key=key, timeout_s=timeout_s, trust_env=False)  # straight there, as the load goes
 
-    def ask(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
-        headers = {"Content-Type": "application/json"} if body else {}
-        if key := os.environ.get("PERWATT_API_KEY"):
-            headers["Authorization"] = f"Bearer {key}"
+    def ask(self, call: Call[T], what: str) -> T:
+        """The answer to `call`; TargetError with `what` was answered with what."""
         try:
-            self._connection.request(method, self._address.prefix + path, body, headers)
-            response = self._connection.getresponse()
-            return response.status, response.read()
-        except (OSError, http.client.HTTPException) as error:
-            self._connection.close()
+            return self._client.call(call)
+        except ProblemError as problem:
+            if problem.status in (401, 403):
+                raise TargetError(
+                    f"{self.url} refuses us with {problem.status}: set PERWATT_API_KEY to a key that may search "
+                    f"{self.index!r}"
+                ) from problem
             raise TargetError(
-                f"no answer from {self.url}{path}: {error}. Is the service running (perwatt serve)?"
-            ) from error
+                f"{self.url} {what} with {problem.status}: {problem.detail} ({problem.code})"
+            ) from problem
+        except ClientError as error:
+            raise TargetError(f"no answer from {self.url}: {error} Is the service running (perwatt serve)?") from error
+
+    def alive(self) -> None:
+        """Raises TargetError when it does not answer."""
+        self.ask(Call("GET", "/livez", msgspec.Raw), "answers /livez")
 
     def served(self) -> Served:
         """What is served; fields that the service does not tell stay None."""
-        status, raw = self.ask("GET", f"/v1/indexes/{self.index}")
-        if status in (401, 403):
-            raise TargetError(
-                f"{self.url} refuses us with {status}: set PERWATT_API_KEY to a key that may search {self.index!r}"
-            )
-        if b"index-not-found" in raw:
-            listed = self._json("/v1/indexes")
-            raise TargetError(f"{self.url} serves no index {self.index!r}; it serves: {_names(listed)}")
-        described, version = self._json(f"/v1/indexes/{self.index}"), self._json("/version")
-        about = described if isinstance(described, dict) else {}
-        model = about.get("model")
+        try:
+            about = self.ask(_as(calls.get_index(self.index), _Described), "answers")
+        except TargetError as error:
+            if isinstance(error.__cause__, ProblemError) and error.__cause__.code == "index-not-found":
+                raise TargetError(f"{self.url} serves no index {self.index!r}; it serves: {self._names()}") from error
+            raise
         return Served(
             url=self.url,
             index=self.index,
-            generation=about.get("generation"),
-            model=model.get("id") if isinstance(model, dict) else model,
-            count=about.get("count"),
-            dim=about.get("dim"),
-            metric=about.get("metric"),
-            recall=about.get("recall"),
-            kernels=about.get("kernels"),
-            version=version,
+            generation=about.generation,
+            model=about.model.get("id") if isinstance(about.model, dict) else about.model,
+            count=about.count,
+            dim=about.dim,
+            metric=about.metric,
+            recall=about.recall,
+            kernels=about.kernels,
+            version=self._version(),
         )
 
-    def _json(self, path: str) -> Any:
-        status, body = self.ask("GET", path)
+    def _version(self) -> Any:
         try:
-            return json.loads(body) if status == 200 else None
-        except ValueError:
+            return self._client.version()
+        except ClientError:
             return None
 
-    def search(self, body: dict[str, Any]) -> Answer:
-        status, raw = self.ask("POST", f"/v1/indexes/{self.index}/search", msgspec.json.encode(body))
-        if status != 200:
-            raise TargetError(f"{self.url} answered a search with {status}: {raw[:300].decode('utf-8', 'replace')}")
+    def _names(self) -> str:
         try:
-            return msgspec.json.decode(raw, type=Answer)
-        except msgspec.MsgspecError as error:
-            raise TargetError(f"{self.url} answered a search with something else: {error}") from error
+            listed = self._client.call(_as(calls.indexes(), _Names)).indexes
+        except ClientError:
+            listed = []
+        return ", ".join(one.alias for one in listed if one.alias) or "none that it tells"
+
+    def search(self, body: dict[str, Any]) -> Answer:
+        return self.ask(_as(calls.search(self.index, body), Answer), "answered a search")
 
     def try_each_kind(self, workload: Workload) -> int:
         """One request of each kind and filter; the mean bytes of an answer. TargetError says what was refused."""
@@ -92,29 +129,24 @@ class Target:
                 kinds.setdefault((kind, variant), number * workload.variants + variant)
         sizes = []
         for request in kinds.values():
-            status, raw = self.ask("POST", f"/v1/indexes/{self.index}/search", workload.body(request))
-            if status != 200:
-                raise TargetError(
-                    f"{self.url} answers one of the queries with {status}: {raw[:400].decode('utf-8', 'replace')}\n"
-                    f"The query was {workload.body(request)[:200].decode('utf-8', 'replace')}"
-                )
-            sizes.append(len(raw))
+            body = workload.body(request)  # the very bytes that will be sent under load
+            call = msgspec.structs.replace(_as(calls.search(self.index, {}), msgspec.Raw), body=msgspec.Raw(body))
+            try:
+                sizes.append(len(bytes(self.ask(call, "answers one of the queries"))))
+            except TargetError as error:
+                raise TargetError(f"{error}\nThe query was {body[:200].decode('utf-8', 'replace')}") from error
         return round(sum(sizes) / len(sizes))
 
     def embed(self, texts: list[str], at_once: int = 64) -> list[list[float]]:
         """The service's own vectors of `texts` (POST /v1/embeddings)."""
         found: list[list[float]] = []
         for start in range(0, len(texts), at_once):
-            body = msgspec.json.encode({"input": texts[start : start + at_once]})
-            status, raw = self.ask("POST", "/v1/embeddings", body)
-            try:
-                found += [one["embedding"] for one in json.loads(raw)["data"]] if status == 200 else []
-            except (ValueError, KeyError, TypeError):
-                status = 0
-            if status != 200 or len(found) != min(start + at_once, len(texts)):
-                raise TargetError(
-                    f"{self.url} makes no vectors of the queries ({status}): {raw[:300].decode('utf-8', 'replace')}"
-                )
+            part = texts[start : start + at_once]
+            call: Call[_Embeddings] = _as(calls.embeddings(part, "query"), _Embeddings)
+            data = self.ask(call, "answers a request for vectors of the queries").data
+            if len(data) != len(part):
+                raise TargetError(f"{self.url} made {len(data)} vectors of {len(part)} queries")
+            found += [one.embedding for one in data]
         return found
 
     def exact_answers(self, workload: Workload, count: int, seed: int = 0) -> Truth:
@@ -150,11 +182,9 @@ class Target:
         return found
 
     def close(self) -> None:
-        self._connection.close()
+        self._client.close()
 
 
-def _names(listed: Any) -> str:
-    """Aliases in what GET /v1/indexes answered."""
-    rows = listed.get("indexes") if isinstance(listed, dict) else listed
-    names = [row.get("alias") or row.get("name") for row in rows if isinstance(row, dict)] if rows else []
-    return ", ".join(str(name) for name in names if name) or "none that it tells"
+def _as(call: Call[Any], gives: type[T]) -> Call[T]:
+    """The same call, its answer read as another type."""
+    return msgspec.structs.replace(call, gives=gives)

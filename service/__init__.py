@@ -6,6 +6,7 @@
     gate.py · caller.py          who asks, before a body is read: keys.py, keyring.py, keys_cli.py, quota.py
     app.py · routes.py           the FastAPI application; one table of routes and their documentation (schema.py)
     envelope.py · metrics.py     what surrounds every request: its id, a catch-all, a number; energy.py reads joules
+    tracing.py · spans.py        OpenTelemetry, where it is wanted
     limits.py · admission.py     how much may be asked, how much at once, and until when
     requests.py · answers.py     what a caller may ask and what comes back; problems.py says why it did not
     search.py · batch.py         one query, resolve → find → answer; and many in one request

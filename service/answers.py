@@ -31,8 +31,8 @@ class Hit(Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class Coverage(Struct, frozen=True, gc=False):
-    """survivors: documents that could have been hits. exact: all of them were compared. partial:
-    some were not reached."""
+    """survivors: documents that could have been hits. exact: all of them were compared. partial: of the last
+    page there is, that further hits may exist which paging does not lead to (`/version` has its limits)."""
 
     survivors: int
     exact: bool

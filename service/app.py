@@ -39,6 +39,7 @@ def create_app(running: Running) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},  # ours: spans.py
         lifespan=lifespan,
         routes=list(routes()),
         exception_handlers={HTTPException: _pass_on},
@@ -46,6 +47,10 @@ def create_app(running: Running) -> FastAPI:
     app.state.running = running
     app.state.measuring = asyncio.Lock()
     app.add_middleware(Envelope, metrics=running.metrics, gate=running.gate)
+    if running.spans is not None:
+        from service.spans import Traced
+
+        app.add_middleware(Traced, spans=running.spans)
     documented = schema.document(app.version, running.encoder.fingerprint if running.encoder else None)
 
     def openapi() -> dict[str, Any]:

@@ -133,6 +133,11 @@ _key = click.option("--key", envvar="PERWATT_KEY", help="Key for that server; be
     show_default=True,
     help="Seconds that requests in flight may take to finish after that.",
 )
+@click.option(
+    "--otel/--no-otel",
+    default=None,
+    help="Send spans to an OpenTelemetry collector; without it, if the OTEL_… variables ask for it.",
+)
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Of stderr.")
 @click.option("--access-log", is_flag=True, help="A line a request: its id, key, status and time, and no query.")
 def serve(names: tuple[str, ...], log_format: str, access_log: bool, **options: Any) -> None:

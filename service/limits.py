@@ -19,6 +19,7 @@ import msgspec
 from starlette.types import Message, Receive, Scope
 
 from index import filtering
+from service.fusion import PAGED_DEPTH
 from service.problems import Problem, of_undecodable
 
 BODY_BYTES = 1 << 20
@@ -53,6 +54,7 @@ def as_dict() -> dict[str, int]:
         "k": K,
         "fields": FIELDS,
         "paged_hits": PAGED,
+        "paged_fusion_depth": PAGED_DEPTH,
         "effort": EFFORT,
         "filter_nodes": FILTER_NODES,
         "filter_depth": FILTER_DEPTH,

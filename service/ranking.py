@@ -6,7 +6,8 @@
 
 All of it is above one question, "the best n rows of these survivors", that dense and lexical each answer. A group shows
 its best row alone: rows of the groups that were found are taken out of the survivors and the question is put again, for
-twice as many, until there are enough groups or no rows left. So k groups come back whenever there are k.
+twice as many, until there are enough groups or no rows left. So k groups come back whenever there are k; but in the
+pages of a hybrid search, which are cut from one fusion of a fixed depth and end with it.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from index.postings import Column, Numbers, Words
 from service.admission import Deadline
 from service.batcher import Vector
 from service.cursor import Cursor
-from service.fusion import DEPTH, FUSED_PER_HIT, RRF_K, fuse
+from service.fusion import DEPTH, FUSED_PER_HIT, PAGED_DEPTH, RRF_K, fuse
 from service.loaded import Loaded
 from service.problems import Problem
 from service.requests import SearchRequest
@@ -55,10 +56,12 @@ class Found(NamedTuple):
 
 
 class Ranked(NamedTuple):
-    """hits: best first. more: whether there are hits behind them. ann_s, lexical_s: where the time went."""
+    """hits: best first. more: whether there are hits behind them; cut: whether rows that might be were not looked at.
+    lexical_s: how much of the time went there."""
 
     hits: list[Found]
     more: bool
+    cut: bool
     scored: int
     exact: bool
     cpu_s: float
@@ -79,39 +82,39 @@ class Ranking:
         weights = None if params is None else params.weights
         self._weights = (1.0, 1.0) if weights is None else (weights.dense, weights.lexical)
         self._scored, self._cpu_s, self._lexical_s = 0, 0.0, 0.0
-        self.depth = 0
+        self._cut = False
+        self.depth = 0  # of the rankings that were fused for a page
 
     async def hits(self, k: int, after: Cursor | None) -> Ranked:
         """The best k, or the k that follow `after`."""
+        if self._query.mode == "hybrid" and self._query.cursor is not None:
+            self.depth = after.depth if after else max(PAGED_DEPTH, FUSED_PER_HIT * k)
         seen = after.seen if after else 0
-        found = await self._grouped(seen + k + 1) if self._query.group_by else await self._best(seen + k + 1, after)
+        found = await self._grouped(seen + k + 1) if self._query.group_by else await self._best(seen + k + 1)
         if after is not None:
             found = [hit for hit in found if (-hit.score, hit.row) > (-after.score, after.row)]
         keep = self._survivors.keep
         exact = self._query.mode == "lexical" or self._loaded.compares_all(self._exact, keep, self._effort)
-        return Ranked(found[:k], len(found) > k, self._scored, exact, self._cpu_s, self._lexical_s)
+        return Ranked(found[:k], len(found) > k, self._cut, self._scored, exact, self._cpu_s, self._lexical_s)
 
-    async def _best(self, wanted: int, after: Cursor | None) -> list[Found]:
+    async def _best(self, wanted: int) -> list[Found]:
         if self._query.mode != "hybrid":
             return await self._rank(self._survivors, wanted)
-        # What a fused score is hangs on how deep the rankings were: all pages are of the first one's depth, and end
-        # with what was fused.
-        self.depth = after.depth if after else max(DEPTH, FUSED_PER_HIT * (wanted - 1))
-        return await self._rank(self._survivors, self.depth)
+        return await self._rank(self._survivors, self.depth or max(DEPTH, FUSED_PER_HIT * (wanted - 1)))
 
     async def _grouped(self, wanted: int) -> list[Found]:
         """The best row of each of the `wanted` best groups."""
         column = group_column(self._loaded, self._query)
         key = _key(column)
         taken: dict[object, Found] = {}
-        survivors, depth = self._survivors, 2 * wanted
+        survivors, depth = self._survivors, self.depth or 2 * wanted
         while True:
             found = await self._rank(survivors, depth)
             if self._query.mode == "hybrid":
                 taken = {}  # deeper rankings fuse to other scores
             for hit in found:
                 taken.setdefault(key(hit.row), hit)
-            if len(taken) >= wanted or len(found) < depth or depth >= self._loaded.count:
+            if len(taken) >= wanted or len(found) < depth or depth >= self._loaded.count or self.depth:
                 return sorted(taken.values(), key=lambda hit: (-hit.score, hit.row))[:wanted]
             if self._query.mode != "hybrid":
                 survivors = _without(self._survivors, self._loaded, column, list(taken.values()))
@@ -126,6 +129,7 @@ class Ranking:
         depth = min(max(depth, DEPTH), self._loaded.count)
         dense, lexical = await self._dense(survivors, depth), await self._lexical(survivors, depth)
         fused = fuse([(list(dense), self._weights[0]), (list(lexical), self._weights[1])], self._rrf_k)
+        self._cut = max(len(dense), len(lexical)) == depth and len(fused) < survivors.count(self._loaded)
         return [Found(row, score, dense.get(row), lexical.get(row)) for row, score in fused]
 
     async def _dense(self, survivors: Survivors, depth: int) -> dict[int, float]:

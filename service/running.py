@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from service.channel import Channel
     from service.lane import Lane
     from service.protocol import Watch
+    from service.spans import Spans
     from service.supervisor import Shared
 
 
@@ -36,6 +37,7 @@ class Running:
     gate: Gate
     isa: str  # the SIMD unit in use
     shared: Shared | None = None  # with the other workers
+    spans: Spans | None = None  # None: nothing is traced
     lane: Lane = field(init=False)
     watch: Watch = field(init=False)
     channel: Channel | None = None
@@ -47,6 +49,8 @@ class Running:
         self.served.close()
         if self.encoder is not None:
             self.encoder.close()
+        if self.spans is not None:
+            self.spans.close()
 
 
 def running_of(request: Request) -> Running:

@@ -43,7 +43,10 @@ class Stages(NamedTuple):
 
 
 class Paged(NamedTuple):
+    """partial: there is no further page, and yet there may be further hits."""
+
     next_cursor: str | None
+    partial: bool = False
 
 
 class Resolved(NamedTuple):
@@ -153,7 +156,7 @@ async def rank(
     ranked = await ranking.hits(query.k, after)
     seen = (after.seen if after else 0) + len(ranked.hits)
     if not ranked.more or seen >= limits.PAGED:
-        return ranked, Paged(None)
+        return ranked, Paged(None, ranked.more or ranked.cut)
     last = ranked.hits[-1]
     following = cursor.Cursor(loaded.id, asked, seen, last.score, last.row, ranking.depth)
     return ranked, Paged(cursor.encode(following))
@@ -274,7 +277,7 @@ def result_of_ranked(
     cpu_s = resolved.cpu_s + ranked.cpu_s + time.perf_counter() - start_s
     return BatchResult(
         hits,
-        Coverage(kept._replace(own=resolved.row).count(loaded), ranked.exact, False),
+        Coverage(kept._replace(own=resolved.row).count(loaded), ranked.exact, paged is not None and paged.partial),
         Usage(resolved.tokens, ranked.scored, round(cpu_s * 1e3, 4)),
         None if paged is None else paged.next_cursor,
     )

@@ -15,16 +15,19 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import resource
 import signal
 import socket
 import time
 from collections.abc import Callable
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import uvicorn
 
 from index import Root, kernels
+from service import tracing
 from service.admission import Admission
 from service.app import create_app
 from service.batcher import Batcher
@@ -43,6 +46,9 @@ from service.running import Running
 from service.served import Served
 from service.settings import Settings, is_loopback
 from service.supervisor import Shared
+
+if TYPE_CHECKING:
+    from service.spans import Spans
 
 log = logging.getLogger("perwatt.service")
 
@@ -78,7 +84,7 @@ def load(settings: Settings, shared: Shared | None = None) -> Running:
     batcher = None if encoder is None else Batcher(encoder, metrics.encode_batch.observe, settings.threads)
     gate = gate_of(settings, Quotas() if shared is None else shared.quotas)
     running = Running(settings, served, encoder, batcher, admission, metrics, gate, str(machine["isa"]), shared)
-    running.lane = lane = Lane(running, settings.queue)
+    running.lane = lane = _lane(running, tracing.spans_of(settings.otel, os.environ))
     running.watch = watch = Watch(
         settings.connections, settings.client_s, metrics.timed_out.inc, None if shared is None else shared.closed
     )
@@ -90,6 +96,16 @@ def load(settings: Settings, shared: Shared | None = None) -> Running:
         }
     )
     return running
+
+
+def _lane(running: Running, spans: Spans | None) -> Lane:
+    """The express lane; of a server that is traced, one that makes spans."""
+    if spans is None:
+        return Lane(running, running.settings.queue)
+    from service.spans import TracedLane
+
+    running.spans = spans
+    return TracedLane(running, running.settings.queue, spans)
 
 
 def gate_of(settings: Settings, quotas: Quotas) -> Gate:

@@ -61,6 +61,7 @@ def http_server(answers: Callable[[str, str, bytes, dict[str, str]], tuple[int, 
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # head and body are two writes: the second would wait 40 ms for the first's ACK
 
         def _any(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))

@@ -57,13 +57,14 @@ def slower(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_report_is_the_summary_of_the_run(release: Path, tmp_path: Path) -> None:
     summary, out = tmp_path / "summary", tmp_path / "report"
+    (out / "runs").mkdir(parents=True)
+    (out / "runs" / "arm64-1.json").write_text("of a report that was made here before")
     ran = step("compare.sh", release, out, "amd64", "arm64", "amd64-again", summary=summary)
     assert ran.returncode == 0, ran.stderr
     assert summary.read_text() == (out / "report.md").read_text()
     assert "arm64" in summary.read_text().splitlines()[0] + summary.read_text()
     assert "<html" in (out / "report.html").read_text()[:200]
     assert len(list((out / "runs").iterdir())) == 12
-    assert step("compare.sh", release, out, "amd64", "arm64", "amd64-again", summary=summary).returncode == 0
 
 
 def test_a_regression_is_stopped_and_nothing_else(release: Path, slower: Path, tmp_path: Path) -> None:
@@ -93,3 +94,74 @@ def test_too_few_runs_are_a_warning(release: Path, tmp_path: Path) -> None:
     ran = step("gate.sh", few, release, "arm64", summary=tmp_path / "summary")
     assert ran.returncode == 0
     assert "::warning::" in ran.stdout
+
+
+def without(tmp_path: Path, *programs: str) -> str:
+    """A PATH on which everything is but these programs."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for place in reversed(os.environ["PATH"].split(":")):
+        for program in Path(place).glob("*") if Path(place).is_dir() else []:
+            if program.name not in programs:
+                (folder / program.name).unlink(missing_ok=True)
+                (folder / program.name).symlink_to(program)
+    return str(folder)
+
+
+def run(path: str, name: str, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    given = {key: value for key, value in os.environ.items() if key not in ("REGISTRY", "GH_TOKEN", "PERWATT_TAG")}
+    return subprocess.run(
+        [CI / name, *map(str, arguments)], env={**given, "PATH": path, **environment},
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> str:
+    return without(tmp_path, "docker", "gh", "skopeo")
+
+
+def test_without_an_engine_the_images_are_refused_in_a_sentence(bare: str, tmp_path: Path) -> None:
+    ran = run(bare, "images.sh", tmp_path / "images.tar")
+    assert ran.returncode == 1
+    assert "images.sh needs a Docker engine with buildx, and none answers here. 'make images'" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({}, "expected the registry and its path"),
+        ({"REGISTRY": "oci:somewhere"}, "expected a slash at its end"),
+        ({"REGISTRY": "registry.example.org/me/"}, "expected who publishes to registry.example.org/me/"),
+        ({"REGISTRY": "oci:out/", "PERWATT_IMAGES": "/nonexistent"}, "There is no /nonexistent/oci-serve to publish"),
+    ],
+)
+def test_publishing_says_what_it_lacks(given: dict[str, str], says: str, bare: str, tmp_path: Path) -> None:
+    if given.get("REGISTRY") == "oci:out/":
+        given = {**given, "REGISTRY": f"oci:{tmp_path}/out/"}
+    ran = run(bare, "publish.sh", "v1", **given)
+    assert ran.returncode == 1
+    assert says in ran.stderr
+
+
+def test_a_release_that_cannot_be_asked_for_is_not_taken_for_none(bare: str, tmp_path: Path) -> None:
+    ran = run(bare, "baseline.sh", tmp_path / "baseline")
+    assert ran.returncode == 1
+    assert "needs gh" in ran.stderr
+    gh = tmp_path / "bin" / "gh"
+    for said, status in (("release not found", 0), ("To get started with GitHub CLI, please run:  gh auth login", 1)):
+        gh.write_text(f"#!/bin/sh\necho '{said}' >&2\nexit 1\n")
+        gh.chmod(0o755)
+        ran = run(bare, "baseline.sh", tmp_path / "baseline")
+        assert ran.returncode == status, ran.stdout + ran.stderr
+        assert said in ran.stderr or "there is no release" in ran.stdout
+
+
+def test_the_runs_of_the_last_release_are_unpacked(bare: str, release: Path, tmp_path: Path) -> None:
+    subprocess.run(["tar", "-cf", tmp_path / "runs.tar", "-C", release, "."], check=True)
+    gh = tmp_path / "bin" / "gh"
+    gh.write_text(f'#!/bin/sh\nwhile [ "$1" != --dir ]; do shift; done\ncp {tmp_path}/runs.tar "$2"\n')
+    gh.chmod(0o755)
+    ran = run(bare, "baseline.sh", tmp_path / "baseline")
+    assert ran.returncode == 0, ran.stderr
+    assert {path.name for path in release.iterdir()} < {path.name for path in (tmp_path / "baseline").iterdir()}

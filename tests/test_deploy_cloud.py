@@ -28,16 +28,20 @@ import boto3
 import msgspec
 import pytest
 import yaml
+from botocore.exceptions import ClientError
+from click.testing import CliRunner
 from moto import mock_aws
 from moto.core import DEFAULT_ACCOUNT_ID as ACCOUNT_ID
 from moto.ec2 import ec2_backends
 from moto.server import ThreadedMotoServer
 
 from deploy.cloud import boot, machines
+from deploy.cloud.cli import cloud as answering
+from deploy.cloud.cli import fleet as commands
 from deploy.cloud.experiment import run
 from deploy.cloud.machines import EXPERIMENT, Machines, reap
 from deploy.cloud.parcel import Parcel, sha256_of
-from deploy.cloud.plan import Plan, make_plan, read_plan
+from deploy.cloud.plan import Plan, make_plan, one_at_a_time, read_plan
 from deploy.cloud.stack import Stack, read_stack
 from deploy.errors import DeployError
 from loadtest.example import simulated_record
@@ -251,12 +255,71 @@ def test_a_plan_without_a_comparison_is_refused(changed: dict[str, Any], says: s
 
 def test_a_dry_run_prints_the_plan_and_its_price_and_asks_nobody(tmp_path: Path) -> None:
     ran = fleet("run", "--arm", "c8g.4xlarge", "--amd64", "c8i.4xlarge", "--amd64", "c8a.4xlarge", "--blocks", "6",
-                "--max-usd", "20", "--dry-run", "--out", tmp_path / "out", endpoint="http://127.0.0.1:9")  # fmt: skip
+                "--max-usd", "20", "--dry-run", endpoint="http://127.0.0.1:9", folder=tmp_path)  # fmt: skip
     assert ran.returncode == 0, ran.stderr
     assert "at most $17.99 of $20.00 allowed" in ran.stdout
     assert ran.stdout.count("block ") == 6
     assert "c8g.4xlarge, us-east-1, on-demand, $0.63808/h as of" in ran.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (["--max-usd", "nan"], "nan is not a finite number"),
+        (["--max-usd", "inf"], "inf is not a finite number"),
+        (["--max-usd", "1"], r"could cost \$\d+\.\d\d.*allows \$1\.00"),
+        (["--max-usd", "100", "--poll-s", "0"], "is not in the range"),
+        (["--max-usd", "100", "--recall", "1.5"], "is not in the range"),
+        (["--max-usd", "100", "--amd64", "c9z.4xlarge"], "no price of 'c9z.4xlarge' in us-east-1 is known"),
+        (["--max-usd", "100"], "serve-amd64.tar cannot be read"),
+    ],
+)
+def test_what_cannot_be_paid_or_run_is_refused_before_anybody_is_asked(
+    given: list[str], says: str, tmp_path: Path
+) -> None:
+    ran = CliRunner().invoke(
+        commands, ["run", "--amd64", "c8i.4xlarge", "--archives", str(tmp_path), "--out", str(tmp_path / "out"), *given]
+    )
+    assert ran.exit_code != 0
+    assert re.search(says, ran.output + str(ran.exception))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_budget_that_is_no_number_allows_nothing(archives: dict[str, Path]) -> None:
+    with pytest.raises(DeployError, match="could cost"):
+        planned(archives, max_usd=float("nan")).check_budget()
+
+
+def test_without_credentials_it_is_said_and_nothing_is_left(
+    archives: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    rest = ["--amd64", "c8i.4xlarge", "--max-usd", "100", "--archives", str(archives["index"].parent)]
+    for arguments in (["run", *rest, "--out", str(tmp_path / "out")], ["reap"]):
+        ran = CliRunner().invoke(commands, arguments)
+        assert isinstance(ran.exception, DeployError), ran.output
+        assert "No credentials for AWS were found. Set AWS_PROFILE" in str(ran.exception)
+    assert read_plan(tmp_path / "out") is None
+
+
+def test_a_refusal_of_the_cloud_is_a_sentence() -> None:
+    refused = ClientError({"Error": {"Code": "VcpuLimitExceeded", "Message": "too many"}}, "RunInstances")
+    says = r"AWS in us-east-1 refused or did not answer: .*too many.* goes on"
+    with pytest.raises(DeployError, match=says), answering(REGION):
+        raise refused
+
+
+def test_a_second_run_in_the_same_folder_is_refused(tmp_path: Path) -> None:
+    """It would take the first one's machines for what an earlier run left."""
+    with one_at_a_time(tmp_path), pytest.raises(DeployError, match="Another run is at work"), one_at_a_time(tmp_path):
+        pass
+    with one_at_a_time(tmp_path):
+        pass
 
 
 def test_a_budget_that_is_too_small_launches_nothing(cloud: Cloud, archives: dict[str, Path], tmp_path: Path) -> None:
@@ -452,21 +515,22 @@ def environment(endpoint: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": top, "AWS_ENDPOINT_URL": endpoint}
 
 
-def fleet(*arguments: object, endpoint: str) -> subprocess.CompletedProcess[str]:
+def fleet(*arguments: object, endpoint: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "deploy.command", "fleet", *map(str, arguments)],
-        env=environment(endpoint), capture_output=True, text=True, timeout=120, check=False,
+        cwd=folder, env=environment(endpoint), capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
     """moto as a server of its own, so that a command can be killed and the cloud is still there."""
     server = ThreadedMotoServer(port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
     url = f"http://{host}:{port}"
-    boto3.client("cloudformation", REGION, endpoint_url=url).create_stack(
+    given = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
+    boto3.client("cloudformation", REGION, endpoint_url=url, **given).create_stack(
         StackName="perwatt-killed", TemplateBody=MOTO_TEMPLATE, Capabilities=["CAPABILITY_IAM"]
     )
     yield url
@@ -523,15 +587,11 @@ def test_a_command_that_was_killed_goes_on_and_ends_with_a_report(
     assert fleet("reap", "--all", endpoint=endpoint).stdout == "0 machines were left over\n"
 
 
-def test_without_the_stack_the_command_says_how_to_make_it(archives: dict[str, Path], tmp_path: Path) -> None:
-    server = ThreadedMotoServer(port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    try:
-        ran = fleet("run", "--amd64", "c8i.4xlarge", "--max-usd", "50", "--stack", "nowhere", "--archives",
-                    archives["index"].parent, "--out", tmp_path / "out", endpoint=f"http://{host}:{port}")  # fmt: skip
-    finally:
-        server.stop()
+def test_without_the_stack_the_command_says_how_to_make_it(
+    endpoint: str, archives: dict[str, Path], tmp_path: Path
+) -> None:
+    ran = fleet("run", "--amd64", "c8i.4xlarge", "--max-usd", "50", "--stack", "nowhere", "--archives",
+                archives["index"].parent, "--out", tmp_path / "out", endpoint=endpoint)  # fmt: skip
     assert ran.returncode == 1
     assert "aws cloudformation deploy --stack-name nowhere" in ran.stderr
 
@@ -609,7 +669,7 @@ def bucket(tmp_path: Path) -> Iterator[Bucket]:
         "machine.json": b"{}",
     }
     with Bucket(files) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         yield server
         server.shutdown()

@@ -21,6 +21,8 @@ EVERYTHING: dict[str, Any] = {
     "autoscaling": {"enabled": True},
     "modelCache": {"writable": True},
     "keys": {"secret": "perwatt-keys"},
+    "serve": {"accessLog": True},
+    "tracing": {"endpoint": "http://collector:4318", "ratio": 0.25},
 }
 ARCHIVE = {"name": "docs", "url": "https://example.org/docs.tar", "sha256": "0" * 64}
 FETCHED: dict[str, Any] = {"indexes": {"source": "fetch", "fetch": {"archives": [ARCHIVE]}}}
@@ -83,6 +85,9 @@ def test_the_schemas_see_a_wrong_manifest() -> None:
         ({"image": {"repository": "perwatt-serve", "digest": "sha256:12"}}, "digest"),
         ({"indexes": {"source": "fetch", "fetch": {"archives": [{**ARCHIVE, "sha256": "12"}]}}}, "sha256"),
         ({"indexes": {"source": "fetch"}}, "archives is empty"),
+        ({"serve": {"logFormat": "xml"}}, "logFormat"),
+        ({"serve": {"timeoutSeconds": 600}}, "timeoutSeconds"),
+        ({"tracing": {"endpoint": "collector:4317"}}, "endpoint"),
         ({**FETCHED, "rebuild": {"enabled": True}}, "needs indexes.source volume"),
     ],
 )
@@ -164,6 +169,30 @@ def test_keys_take_the_place_of_trust() -> None:
     assert "--insecure" not in with_keys["args"]
     assert "--keys=/keys/keys" in with_keys["args"]
     assert {"name": "keys", "secret": {"secretName": "perwatt-keys"}} in pod(deployment)["volumes"]
+
+
+def test_every_setting_of_the_service_can_be_given_as_a_value() -> None:
+    from service.cli import serve
+
+    [container] = pod(one("Deployment", EVERYTHING))["containers"]
+    given = {word.split("=")[0] for word in container["args"] if word.startswith("--")}
+    known = {parameter.opts[0] for parameter in serve.params if parameter.opts[0].startswith("--")}
+    # The port is the chart's own, names on the loopback do not reach a pod, and the vectors say model and precision.
+    assert known - given == {"--insecure", "--port", "--allow-host", "--model", "--precision"}
+
+
+def test_spans_go_where_the_values_say() -> None:
+    [silent] = pod(one("Deployment"))["containers"]
+    assert "env" not in silent
+    assert "--otel" not in silent["args"]
+    [traced] = pod(one("Deployment", {"tracing": {"endpoint": "http://collector:4318", "ratio": 0.25}}))["containers"]
+    assert "--otel" in traced["args"]
+    told = {each["name"]: each["value"] for each in traced["env"]}
+    assert told == {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318",
+        "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
+        "OTEL_TRACES_SAMPLER_ARG": "0.25",
+    }
 
 
 def test_the_autoscaler_and_the_deployment_do_not_fight_over_replicas() -> None:

@@ -141,3 +141,16 @@ def test_every_unit_of_this_architecture_finds_its_packing_prepared() -> None:
     from embed.kernels import _native
 
     assert {_native.group(unit) for unit, *_ in _native.units()} <= set(GROUPS[platform.machine()])
+
+
+@pytest.mark.parametrize("name", ["emulated.txt", "without-torch.txt"])
+def test_what_is_left_out_of_an_image_exists(name: str) -> None:
+    lines = (TOP / "deploy" / "images" / name).read_text().splitlines()
+    for line in lines:
+        if line.startswith("#"):
+            continue
+        place, _, reason = line.partition(" ")
+        file, _, test = place.partition("::")
+        source = (TOP / "tests" / f"{file}.py").read_text()
+        assert not test or f"\ndef {test}(" in source, place
+        assert reason.strip() or name == "without-torch.txt", f"{place} is left out for no reason"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import subprocess
@@ -94,6 +95,58 @@ def test_both_architectures_run_natively() -> None:
     assert set(jobs["test"]["strategy"]["matrix"]["runner"]) == arches
     assert {each["runner"] for each in jobs["images"]["strategy"]["matrix"]["include"]} == arches
     assert {each["runner"] for each in jobs["loadtest"]["strategy"]["matrix"]["include"]} == arches
+
+
+def matrix_of(job: dict[str, Any]) -> list[dict[str, Any]]:
+    """The combinations of a job's matrix, as GitHub makes them: an entry of `include` joins those that it agrees with,
+    and is one of its own where there are none."""
+    matrix = dict(job.get("strategy", {}).get("matrix", {}))
+    included = matrix.pop("include", [])
+    found = [dict(zip(matrix, values, strict=True)) for values in itertools.product(*matrix.values())] if matrix else []
+    for entry in included:
+        joined = [
+            each for each in found if all(each.get(key, entry[key]) == entry[key] for key in matrix & entry.keys())
+        ]
+        for each in joined:
+            each.update(entry)
+        if not joined:
+            found.append(dict(entry))
+    return found or [{}]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_no_two_jobs_of_a_run_keep_an_artefact_under_the_same_name(path: Path) -> None:
+    """The second of them would fail, and its trial be lost."""
+    kept = [
+        re.sub(r"\$\{\{ matrix\.(\w+) \}\}", lambda found, case=case: str(case[found[1]]), step["with"]["name"])
+        for job in workflow(path)["jobs"].values()
+        for step in job.get("steps", [])
+        if "upload-artifact" in step.get("uses", "")
+        for case in matrix_of(job)
+        if runs_in(step, case)
+    ]
+    assert len(set(kept)) == len(kept), kept
+    if path.stem == "measure":
+        assert len([name for name in kept if name.startswith("run-")]) == 12
+
+
+def runs_in(step: dict[str, Any], case: dict[str, Any]) -> bool:
+    """Whether a step runs in that combination, of the conditions that are used: none, always(), matrix.x == 'y'."""
+    condition = str(step.get("if", "always()"))
+    if condition == "always()":
+        return True
+    [(key, value)] = re.findall(r"^matrix\.(\w+) == '(\w+)'$", condition)
+    return bool(case[key] == value)
+
+
+def test_the_weekly_figures_are_measurements_that_there_are() -> None:
+    from deploy.figures import MEASURED
+
+    [names] = re.findall(r"set -- ([a-z -]+) \$", (TOP / "deploy/ci/peers.sh").read_text())
+    assert set(names.split()) <= set(MEASURED)
+    assert [step["run"].split()[0] for step in steps(TOP / ".github/workflows/weekly.yaml") if "run" in step] == [
+        "deploy/ci/peers.sh"
+    ]
 
 
 def test_the_report_compares_arms_that_are_measured() -> None:

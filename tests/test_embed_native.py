@@ -136,6 +136,17 @@ def test_a_model_of_another_width_runs_on_onnx_runtime(make_model: Callable[...,
         load_encoder(path, backend="native")
 
 
+def test_where_onnx_runtime_is_not_installed_it_is_said_what_to_do(
+    make_model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)  # an import of it fails as if it were not there
+    monkeypatch.delitem(sys.modules, "embed.onnx_encoder", raising=False)
+    path = make_model()  # hidden 48
+    with pytest.raises(ModelError, match=r"12 wide, .*; but onnxruntime is not installed\. .* make setup-onnx"):
+        load_encoder(path, precision="fp32")
+    assert load_encoder(precision="int8").backend.startswith("native")
+
+
 def test_fp32_on_every_unit_equals_the_other_runtimes(unit: str, texts: list[str]) -> None:
     ours = load_encoder(precision="fp32")
     assert ours.backend == f"native {unit}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from pathlib import Path
@@ -16,6 +17,7 @@ from indexing import clustered
 
 from index import GenerationError, InputError, build_generation, open_generation, verify
 from index.filtering import parse
+from index.lexical import LexicalWriter
 
 TEXTS = [
     ("Rotating keys", "Create a second key, then revoke the first."),
@@ -169,3 +171,42 @@ def test_a_filter_means_the_same_to_words_as_to_vectors(
             found = generation.search_words("alpha gamma", k, parse(json.loads(json.dumps(each))))
             assert found.rows.tolist() == [row for row, _ in expected[:k]], each
             assert found.scores.tolist() == [score for _, score in expected[:k]]
+
+
+def in_segments(root: Path, rows: list[dict[str, Any]], cuts: list[int], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A generation whose words were written in a segment from each cut to the next, as a large text's are."""
+    take = LexicalWriter.take
+
+    def cutting(self: LexicalWriter, payload: list[bytes]) -> None:
+        edges = [0, *cuts, len(payload)]
+        for start, stop in itertools.pairwise(edges):
+            take(self, payload[start:stop])
+            self._writer.commit()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LexicalWriter, "take", cutting)
+        return built(root, rows, filterable=["n:int"])
+
+
+@pytest.mark.parametrize("cuts", [[5, 200, 260], list(range(20, 600, 20))], ids=["four", "merged"])
+def test_ranks_are_those_of_one_segment_however_many_there_are(
+    tmp_path: Path, cuts: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random = np.random.default_rng(2)
+    rows = [
+        {"n": row, "text": " ".join(f"w{word}" for word in random.zipf(1.6, random.integers(1, 9)) if word < 30)}
+        for row in range(600)
+    ]
+    single = built(tmp_path / "one", rows, filterable=["n:int"])
+    several = in_segments(tmp_path / "many", rows, cuts, monkeypatch)
+    with open_generation(single) as one, open_generation(several) as many:
+        assert one.lexical is not None
+        assert many.lexical is not None
+        assert (one.lexical._searcher.num_segments, one.lexical._by_row) == (1, True)
+        assert many.lexical._searcher.num_segments > 1
+        for text in ("w1", "w1 w2", "w7 w1 w3 w20", "w29"):
+            for k in (1, 3, 10, 60, 600):
+                for keep in (None, parse({"field": "n", "gte": 50})):
+                    expected, found = (each.search_words(text, k, keep) for each in (one, many))
+                    assert found.rows.tolist() == expected.rows.tolist()
+                    assert found.scores.tolist() == expected.scores.tolist()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,12 +12,13 @@ import pytest
 TOP = Path(__file__).parents[1]
 PACKAGES = ("embed", "index", "service", "loadtest", "deploy")
 
-# What each package may import of the others. loadtest stands outside: it may only ask index.exact for ground truth.
+# What each package may import of the others. loadtest stands outside: it asks index.exact for ground truth, and the
+# service as any other program does.
 MAY_IMPORT = {
     "embed": set[str](),
     "index": set[str](),
     "service": {"embed", "index"},
-    "loadtest": {"index.exact"},
+    "loadtest": {"index.exact", "service.client"},
     "deploy": set(PACKAGES),
 }
 
@@ -29,7 +31,8 @@ def imports_of(path: Path) -> Iterator[tuple[int, str]]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}:{node.lineno}: imports are absolute here"
             assert node.module
-            yield node.lineno, node.module
+            if "." in node.module:  # `from index import exact` imports index.exact, and is judged by it
+                yield node.lineno, node.module
             for name in node.names:
                 yield node.lineno, f"{node.module}.{name.name}"
 
@@ -42,8 +45,6 @@ def strangers(package: str, path: Path) -> list[str]:
         top = name.split(".")[0]
         if top not in PACKAGES or any(name == each or name.startswith(each + ".") for each in allowed):
             continue
-        if any(each.startswith(name + ".") for each in allowed) and name == top:
-            continue  # `from index import exact` names both; the longer name is judged on its own
         found.append(f"{path.relative_to(TOP) if path.is_relative_to(TOP) else path}:{line} imports {name}")
     return found
 
@@ -65,13 +66,27 @@ def test_packages_import_only_what_the_data_path_allows(package: str) -> None:
         ("loadtest", "from index.exact import search", 0),
         ("loadtest", "from index import exact", 0),
         ("loadtest", "from index import build", 1),
+        ("loadtest", "import index.exact", 0),
         ("loadtest", "import service", 1),
+        ("loadtest", "from service.client import Client", 0),
+        ("loadtest", "from service.limits import K", 2),
     ],
 )
 def test_the_rule_sees_a_forbidden_import(package: str, source: str, count: int, tmp_path: Path) -> None:
     module = tmp_path / "module.py"
     module.write_text(source)
     assert len(strangers(package, module)) == count
+
+
+def test_the_client_needs_nothing_else_of_the_service() -> None:
+    inside = [
+        f"{path.name}:{line} imports {name}"
+        for path in sorted((TOP / "service" / "client").glob("*.py"))
+        for line, name in imports_of(path)
+        if name.split(".")[0] in PACKAGES and not name.startswith("service.client")
+    ]
+    assert inside == []
+    assert not list(imports_of(TOP / "service" / "__init__.py"))  # what importing any part of it brings along
 
 
 def test_no_module_hides_a_package() -> None:
@@ -102,3 +117,12 @@ def test_nothing_is_pickled() -> None:
         if name.split(".")[0] in ("pickle", "dill", "cloudpickle", "shelve", "joblib")
     ]
     assert offenders == []
+
+
+def test_the_licence_is_the_one_that_is_declared_and_whole() -> None:
+    project = tomllib.loads((TOP / "pyproject.toml").read_text())["project"]
+    assert (project["license"], project["license-files"]) == ("Apache-2.0", ["LICENSE"])
+    text = (TOP / "LICENSE").read_text()
+    assert "Version 2.0, January 2004" in text
+    assert [f"   {number}. " in text for number in range(1, 10)] == [True] * 9
+    assert text.rstrip().endswith("limitations under the License.")

@@ -34,16 +34,16 @@ def service(method: str, path: str, body: bytes, headers: dict[str, str]) -> tup
         about = {"generation": "docs-1", "count": 50, "dim": 8, "metric": "cosine", "model": {"id": "sha256:0"}}
         if path == "/v1/indexes":
             return 200, {"indexes": [{"alias": "docs"}]}
-        return (200, about) if path == "/v1/indexes/docs" else (404, {"code": "index-not-found"})
+        return (200, about) if path == "/v1/indexes/docs" else problem(404, "index-not-found")
     if path == "/v1/embeddings":
         texts = json.loads(body)["input"]
         return 200, {"data": [{"embedding": [float(text.split()[-1])] * 8} for text in texts]}
     if "/indexes/docs/" not in path:
-        return 404, {"code": "index-not-found"}
+        return problem(404, "index-not-found")
     asked = json.loads(body)
     params = asked.get("params", {})
     if "filter" in asked and asked["filter"].get("field") == "secret":
-        return 400, {"code": "filter-field-not-indexed"}
+        return problem(400, "filter-field-not-indexed")
     if "vector" in asked:
         number = int(np.frombuffer(base64.b64decode(asked["vector"]), "<f4")[0])
     else:
@@ -53,6 +53,10 @@ def service(method: str, path: str, body: bytes, headers: dict[str, str]) -> tup
         ids[-1] = "wrong"
     hits = [{"id": id_, "score": 1 - j / 100 - (0.5 if id_ == "wrong" else 0)} for j, id_ in enumerate(ids)]
     return 200, {"hits": hits, "generation": "docs-1", "model": "sha256:0", "took_ms": 0.1}
+
+
+def problem(status: int, code: str) -> tuple[int, Any]:
+    return status, {"code": code, "detail": "There is none.", "status": status}
 
 
 @pytest.fixture

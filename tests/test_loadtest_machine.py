@@ -102,6 +102,107 @@ def test_microarchitectures_are_told_by_numbers_and_never_guessed(block: dict[st
     assert microarchitecture(block) == name
 
 
+@pytest.mark.parametrize(
+    ("files", "cpus", "memory"),
+    [
+        # version 2: the group of a service, below a slice that is tighter
+        (
+            {
+                "proc/self/cgroup": "0::/app.slice/perwatt.service",
+                "sys/fs/cgroup/app.slice/cpu.max": "200000 100000",
+                "sys/fs/cgroup/app.slice/perwatt.service/cpu.max": "400000 100000",
+                "sys/fs/cgroup/app.slice/perwatt.service/memory.max": 2 << 30,
+                "sys/fs/cgroup/app.slice/memory.max": "max",
+            },
+            2.0,
+            2 << 30,
+        ),
+        # version 1, on the host
+        (
+            {
+                "proc/self/cgroup": "9:memory:/docker/abc\n4:cpu,cpuacct:/docker/abc\n1:name=systemd:/docker/abc",
+                "sys/fs/cgroup/cpu,cpuacct/docker/abc/cpu.cfs_quota_us": 250000,
+                "sys/fs/cgroup/cpu,cpuacct/docker/abc/cpu.cfs_period_us": 100000,
+                "sys/fs/cgroup/memory/docker/abc/memory.limit_in_bytes": 1 << 29,
+                "sys/fs/cgroup/memory/memory.limit_in_bytes": 9223372036854771712,
+            },
+            2.5,
+            1 << 29,
+        ),
+        # version 1, in a container: the path is the host's, the mount's top is the container's group
+        (
+            {
+                "proc/self/cgroup": "9:memory:/docker/abc\n4:cpu,cpuacct:/docker/abc",
+                "sys/fs/cgroup/cpu/cpu.cfs_quota_us": 50000,
+                "sys/fs/cgroup/cpu/cpu.cfs_period_us": 100000,
+                "sys/fs/cgroup/memory/memory.limit_in_bytes": 1 << 28,
+            },
+            0.5,
+            1 << 28,
+        ),
+        # version 1 without limits, beside an empty version 2 (hybrid)
+        (
+            {
+                "proc/self/cgroup": "4:cpu:/\n9:memory:/\n0::/",
+                "sys/fs/cgroup/cpu/cpu.cfs_quota_us": -1,
+                "sys/fs/cgroup/cpu/cpu.cfs_period_us": 100000,
+                "sys/fs/cgroup/memory/memory.limit_in_bytes": 9223372036854771712,
+            },
+            None,
+            None,
+        ),
+        ({"sys/fs/cgroup/cpu.max": "garbage", "sys/fs/cgroup/memory.max": ""}, None, None),
+    ],
+)
+def test_limits_are_the_tightest_of_either_version(
+    tmp_path: Path, files: dict[str, object], cpus: float | None, memory: int | None
+) -> None:
+    facts = read_machine(lay(tmp_path, files), ask_imds=False)
+    assert (facts.cgroup_cpus, facts.cgroup_memory_bytes) == (cpus, memory)
+
+
+HASH = "0123456789abcdef" * 4
+
+
+@pytest.mark.parametrize(
+    ("files", "told", "says"),
+    [
+        ({}, "", None),
+        ({".dockerenv": ""}, "sha256:77", "sha256:77"),
+        ({".dockerenv": ""}, "", "container (digest not told)"),
+        ({"run/.containerenv": ""}, "", "container (digest not told)"),
+        ({"run/.containerenv": f'engine="podman-5"\nimageid="{HASH}"'}, "", f"image id sha256:{HASH}"),
+        (
+            {"proc/self/mountinfo": f"500 400 8:1 /var/lib/docker/containers/{HASH}/hostname /etc/hostname rw - ext4"},
+            "",
+            f"container {HASH[:12]} (digest not told)",
+        ),
+    ],
+)
+def test_a_container_is_told_by_digest_or_id(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, object], told: str, says: str | None
+) -> None:
+    monkeypatch.setenv("PERWATT_IMAGE_DIGEST", told)
+    assert read_machine(lay(tmp_path, files), ask_imds=False).container == says
+
+
+def test_the_builds_that_do_the_arithmetic_are_asked_themselves() -> None:
+    """What FAISS and each OpenBLAS say of themselves here is in the record, and on a laid-out machine nothing is."""
+    import faiss
+    import numpy as np
+
+    found = read_machine(ask_imds=False).libraries
+    assert found["numpy"].startswith(np.__version__)
+    assert found["FAISS"].endswith(faiss.get_compile_options().strip())
+    blas = {name: build for name, build in found.items() if name in ("BLAS of numpy", "BLAS of faiss")}
+    assert len(blas) == 2
+    assert all("kernels " in build and build.endswith(" threads") for build in blas.values()), blas
+
+
+def test_libraries_of_a_laid_out_machine_are_not_those_of_this_one(tmp_path: Path) -> None:
+    assert read_machine(tmp_path, ask_imds=False).libraries == {}
+
+
 def test_an_empty_machine_has_no_facts_and_no_crash(tmp_path: Path) -> None:
     facts = read_machine(tmp_path, ask_imds=False)
     assert (facts.microarchitecture, facts.cores, facts.memory_bytes, facts.caches) == ("unknown", None, None, {})

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import numpy as np
 import pytest
 from loadtest_servers import http_server
 
@@ -30,7 +31,9 @@ def test_the_table_covers_the_generations_that_matter_with_source_and_date() -> 
     for size in "cmr":
         assert {f"{size}{g}" for g in ("6g", "7g", "8g", "6i", "7i", "8i", "6a", "7a", "8a")} <= families
     assert {"c9g", "m9g"} <= families
-    assert any(price.provider == "azure" and price.architecture == "arm64" for price in table)
+    for provider in ("aws", "azure", "gcp"):
+        assert {p.architecture for p in table if p.provider == provider} == {"arm64", "amd64"}, provider
+    assert {"c4a", "n4a", "c4d", "n4", "c3"} <= {p.instance.split("-")[0] for p in table if p.provider == "gcp"}
     assert all(price.as_of and price.source.startswith("https://") for price in table)
 
 
@@ -40,6 +43,10 @@ def test_vcpus_and_cores_follow_who_sells_threads() -> None:
         ("c8a.2xlarge", 8, 8),
         ("c8i.2xlarge", 8, 4),
         ("c6a.2xlarge", 8, 4),
+        ("Standard_D4ps_v6", 4, 4),
+        ("c4a-standard-8", 8, 8),
+        ("n4a-highmem-8", 8, 8),
+        ("c4d-standard-8", 8, 4),
     ):
         price = find_price(name)
         assert (price.vcpus, price.cores) == (vcpus, cores)
@@ -52,6 +59,16 @@ def test_prices_are_linear_in_size_within_a_family() -> None:
             continue
         small = find_price(price.instance.split(".")[0] + ".xlarge")
         assert price.usd_per_hour / price.vcpus == pytest.approx(small.usd_per_hour / 4, rel=2e-3), price.instance
+
+
+def test_gcp_sells_cpus_and_memory_each_at_a_rate() -> None:
+    """So price = a · vCPUs + b · GiB in each family, exactly: a wrong size or memory would stand out."""
+    for family in ("c4a", "n4a", "c4d", "n4", "c3"):
+        rows = [price for price in price_table() if price.instance.startswith(f"{family}-")]
+        sizes = np.array([[price.vcpus, price.memory_gib] for price in rows])
+        dollars = np.array([price.usd_per_hour for price in rows])
+        rates = np.linalg.lstsq(sizes, dollars, rcond=None)[0]
+        assert sizes @ rates == pytest.approx(dollars, rel=1e-9), family
 
 
 @pytest.mark.parametrize(
@@ -77,6 +94,8 @@ def test_a_row_that_may_not_be_used_is_named_by_its_line(tmp_path: Path, old: st
 def test_an_unknown_instance_names_its_neighbours() -> None:
     with pytest.raises(PriceError, match=r"Near it: c8g\."):
         find_price("c8g.huge")
+    with pytest.raises(PriceError, match=r"Near it: c4a-highcpu-1"):
+        find_price("c4a-huge")
     with pytest.raises(PriceError, match=r"no price of .quantum"):
         find_price("quantum")
 

@@ -48,6 +48,12 @@ def test_the_other_calls(server: Server) -> None:
         assert batch.results[0].hits[0].id == "a14"
         assert batch.results[1].error is not None
         assert batch.results[1].error["code"] == "dimension-mismatch"
+        assert docs.modes == ["dense", "lexical", "hybrid"]
+        assert docs.filterable["words"]["type"] == "int"
+        assert client.version()["limits"]["k"] == 1000
+        assert client.ready()
+        measured = client.recall("docs", queries=10, k=5, filter={"field": "words", "gte": 0})
+        assert (measured.recall, measured.queries, measured.k, measured.survivors) == (1.0, 10, 5, 20)
         [first, second] = client.embed(["one", "two"], kind="query")
         assert len(first) == len(second) == 384
 
@@ -70,6 +76,9 @@ def test_the_asynchronous_one_does_the_same(server: Server) -> None:
             assert {answer.hits[0].id for answer in answers} == {"a18"}
             assert (await client.index("docs")).count == 22
             assert len(await client.embed(["one"])) == 1
+            assert await client.ready()
+            assert (await client.recall("docs", queries=10)).recall == 1
+            assert (await client.version())["perwatt"]
             with pytest.raises(ProblemError, match="document-not-found"):
                 await client.document("docs", "nobody")
 
@@ -189,6 +198,13 @@ def test_a_change_that_may_have_been_made_is_not_made_again(answer: Any) -> None
     with refusing(answer, GOOD) as server, Client(server.url, retries=FAST) as client:
         with pytest.raises((ProblemError, UnreachableError)):
             client.switch("docs", "generation")
+        assert server.asked == 1
+
+
+@pytest.mark.parametrize("answer", [problem(503, "not-ready", **{"retry-after": "0"}), None])
+def test_readiness_is_looked_at_once(answer: Any) -> None:
+    with refusing(answer) as server, Client(server.url, retries=FAST) as client:
+        assert not client.ready()
         assert server.asked == 1
 
 

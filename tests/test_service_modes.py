@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import binascii
+import itertools
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import numpy as np
 import pytest
 from serving import Server, serving
 
 from index import Root, build_generation, open_generation
+from service import cursor, limits
 from service.fusion import fuse
 
 DOCUMENTS, CHUNKS, DIM = 60, 12, 384
@@ -204,23 +208,61 @@ def test_a_group_is_of_a_declared_field(client: httpx.Client) -> None:
         {"text": "chess castling on", "mode": "lexical"},
         {"text": "chess", "mode": "hybrid"},
         {"text": "chess", "group_by": "doc_id"},
+        {"text": "chess castling on", "mode": "hybrid", "group_by": "doc_id"},
+        {"text": "chess", "mode": "hybrid", "filter": {"field": "even", "eq": True}, "params": {"rrf_k": 10}},
         {"id": "c100", "filter": {"field": "even", "eq": True}},
     ],
     ids=str,
 )
 def test_pages_are_the_whole_answer_cut_up(client: httpx.Client, query: dict[str, Any]) -> None:
-    query = {**query, "params": {"exact": True}}
-    whole = ask(client, k=150, **query)
+    """To the very end. A hybrid search is fused deeper in pages, so there the whole is one long page."""
+    query = {**query, "params": {**query.get("params", {}), "exact": True}}
+    hybrid = query.get("mode") == "hybrid"
+    whole = ask(client, k=1000, **query, **({"cursor": ""} if hybrid else {}))
     pages: list[Any] = []
-    cursor: str | None = ""
-    sizes = iter([1, 7, 40, 2, 30, 70, 50])
-    while cursor is not None and len(pages) < 150:
-        page = ask(client, k=next(sizes), cursor=cursor, **query)
+    following: str | None = ""
+    sizes = itertools.cycle([1, 7, 40, 2, 130, 70, 50])
+    while following is not None:
+        page = ask(client, k=next(sizes), cursor=following, **query)
         pages += page["hits"]
-        cursor = page.get("next_cursor")
-    if query.get("mode") != "hybrid":  # fused as deep as the first page was
-        assert pages[:150] == whole["hits"]
-    assert len({hit["id"] for hit in pages}) == len(pages) >= min(100, len(whole["hits"]))
+        following = page.get("next_cursor")
+        assert not page["coverage"]["partial"]
+    assert pages == whole["hits"]
+    assert len({hit["id"] for hit in pages}) == len(pages) > 100
+    if query.get("mode") != "lexical" and "group_by" not in query:
+        assert len(pages) == whole["coverage"]["survivors"]
+
+
+def rewritten(given: str, **changes: Any) -> str:
+    """A cursor with other numbers in it: nothing in one is secret."""
+    raw = binascii.a2b_base64(given.replace("-", "+").replace("_", "/"))
+    held = msgspec.msgpack.decode(raw[: -cursor._CHECK_BYTES], type=cursor.Cursor)
+    return cursor.encode(msgspec.structs.replace(held, **changes))
+
+
+@pytest.mark.parametrize(
+    ("query", "changes"),
+    [
+        ({"text": "chess", "mode": "hybrid"}, {"depth": 50}),
+        ({"text": "chess", "mode": "hybrid", "group_by": "number"}, {"depth": 50}),
+        ({"text": "chess"}, {"seen": limits.PAGED - 30}),
+        ({"text": "chess castling on", "mode": "lexical"}, {"seen": limits.PAGED - 30}),
+    ],
+    ids=str,
+)
+def test_pages_that_end_before_the_hits_do_say_so(
+    client: httpx.Client, query: dict[str, Any], changes: dict[str, int]
+) -> None:
+    """As if the index were larger than what may be paged through."""
+    page = ask(client, k=10, cursor="", **query)
+    seen = len(page["hits"])
+    following: str | None = rewritten(page["next_cursor"], **changes)
+    while following is not None:
+        page = ask(client, k=10, cursor=following, **query)
+        seen += len(page["hits"])
+        following = page.get("next_cursor")
+        assert page["coverage"]["partial"] == (following is None)
+    assert seen < page["coverage"]["survivors"]
 
 
 def test_the_last_page_names_no_other(client: httpx.Client) -> None:

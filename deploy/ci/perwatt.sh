@@ -15,3 +15,11 @@ perwatt_of() {
     (cd "$folder" && exec ${PERWATT_CPUS:+taskset -c "$PERWATT_CPUS"} "${PERWATT_COMMAND:-$top/.venv/bin/perwatt}" "$@")
   fi
 }
+
+# needs_docker WHAT INSTEAD: ends the script with a sentence where no engine with buildx answers.
+needs_docker() {
+  if ! docker info >/dev/null 2>&1 || ! docker buildx version >/dev/null 2>&1; then
+    echo "$1 needs a Docker engine with buildx, and none answers here. $2" >&2
+    exit 1
+  fi
+}

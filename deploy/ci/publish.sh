@@ -1,13 +1,50 @@
 #!/usr/bin/env bash
-# Pushes the images of both architectures, with provenance and a bill of materials: publish.sh TAG
-# Needs $REGISTRY (with a slash at its end), $REGISTRY_USER and $REGISTRY_TOKEN.
+# Publishes the images of both architectures: publish.sh TAG
+#
+# $REGISTRY is a registry and a path, with a slash at its end; $REGISTRY_USER and $REGISTRY_TOKEN let one in. Docker builds
+# the images and pushes them, with provenance and a bill of materials. Where no Docker answers, or where $REGISTRY is
+# oci:FOLDER/ (a folder of OCI layouts, for machines without a network), skopeo copies those that `make images` built.
 set -euo pipefail
-cd "$(dirname "$0")/../.."
+# shellcheck source=deploy/ci/perwatt.sh
+. "$(dirname "$0")/perwatt.sh"
+cd "$top"
 tag=${1:?usage: publish.sh TAG}
-: "${REGISTRY:?the registry and its path, such as ghcr.io/you/}" "${REGISTRY_USER:?}" "${REGISTRY_TOKEN:?}"
+: "${REGISTRY:?expected the registry and its path, registry.example.org/you/, or oci:FOLDER/}"
+case $REGISTRY in
+  */) ;;
+  *) echo "REGISTRY is $REGISTRY, expected a slash at its end." >&2; exit 1 ;;
+esac
+
+copied() { # from the layout of `make images`: copied ROLE DESTINATION
+  local version layout=${PERWATT_IMAGES:-.perwatt/images}/oci-$1
+  version=$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+  if [ ! -f "$layout/index.json" ]; then
+    echo "There is no $layout to publish. 'make images' builds it; or start a Docker engine." >&2
+    exit 1
+  fi
+  skopeo copy --quiet --all "oci:$layout:$version" "$2"
+  platforms=$(skopeo inspect --raw "$2" | python3 -c 'import json, sys
+print(*sorted(each["platform"]["architecture"] for each in json.load(sys.stdin)["manifests"]))')
+  echo "$2: $platforms"
+  [ "$platforms" = "amd64 arm64" ] || { echo "$2 has $platforms, expected amd64 and arm64." >&2; exit 1; }
+}
+
+if [[ $REGISTRY == oci:* ]]; then
+  mkdir -p "${REGISTRY#oci:}"
+  for role in serve loadtest; do copied $role "${REGISTRY}perwatt-$role:$tag"; done
+  exit 0
+fi
+: "${REGISTRY_USER:?expected who publishes to $REGISTRY}" "${REGISTRY_TOKEN:?expected a token of $REGISTRY_USER}"
 export REGISTRY=${REGISTRY,,} TAG=$tag VERSION=${tag#v} REVISION=${GITHUB_SHA:-$(git rev-parse HEAD)}
-docker login --username "$REGISTRY_USER" --password-stdin "${REGISTRY%%/*}" <<<"$REGISTRY_TOKEN"
-trap 'docker logout "${REGISTRY%%/*}"' EXIT
+host=${REGISTRY%%/*}
+if ! docker info >/dev/null 2>&1; then
+  skopeo login --username "$REGISTRY_USER" --password-stdin "$host" <<<"$REGISTRY_TOKEN"
+  trap 'skopeo logout "$host"' EXIT
+  for role in serve loadtest; do copied $role "docker://${REGISTRY}perwatt-$role:$tag"; done
+  exit 0
+fi
+docker login --username "$REGISTRY_USER" --password-stdin "$host" <<<"$REGISTRY_TOKEN"
+trap 'docker logout "$host"' EXIT
 # The default builder cannot hold two platforms; the build stage crosses, and only the last steps are emulated.
 docker run --privileged --rm tonistiigi/binfmt --install arm64
 docker buildx create --name perwatt-publish --use

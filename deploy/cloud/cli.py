@@ -2,14 +2,55 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
+from deploy.errors import DeployError
 from loadtest.commands import fleet as size
 
 ARCHIVES = ("serve-amd64", "serve-arm64", "loadtest-{generator}", "index")
+
+
+class Number(click.FloatRange):
+    """A range that NaN and infinity are not in, which compare with no budget as one expects."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return number
+
+
+@contextlib.contextmanager
+def cloud(region: str) -> Iterator[None]:
+    """Within it, what the cloud or its library refuses is a DeployError that says so."""
+    try:
+        import boto3.exceptions
+        import botocore.exceptions
+    except ImportError:
+        raise DeployError(
+            "boto3 is not installed. Install perwatt with its loadtest extra: pip install 'perwatt[loadtest]'"
+        ) from None
+    try:
+        yield
+    except botocore.exceptions.NoCredentialsError:
+        raise DeployError(
+            "No credentials for AWS were found. Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, to "
+            "those of a role with the policy of deploy/cloud/fleet.yaml."
+        ) from None
+    except (
+        botocore.exceptions.BotoCoreError,
+        botocore.exceptions.ClientError,
+        boto3.exceptions.Boto3Error,
+    ) as error:
+        raise DeployError(
+            f"AWS in {region} refused or did not answer: {error}. What was measured is kept; the same command goes on."
+        ) from error
 
 
 class Fleet(click.Group):
@@ -38,7 +79,7 @@ fleet.add_command(size, "size")
 @click.option("--blocks", type=click.IntRange(1), default=6, show_default=True, help="Each holds every arm once.")
 @click.option("--replica/--no-replica", default=True, show_default=True,
               help="Also run the baseline as an arm of its own (A/A).")  # fmt: skip
-@click.option("--max-usd", type=click.FloatRange(min=0, min_open=True), required=True,
+@click.option("--max-usd", type=Number(min=0, min_open=True), required=True,
               help="Nothing is launched if it could cost more.")  # fmt: skip
 @click.option("--minutes", type=click.IntRange(10, 240), default=30, show_default=True,
               help="After which a machine ends itself.")  # fmt: skip
@@ -54,16 +95,22 @@ fleet.add_command(size, "size")
               show_default=True, help="Folder of SERVE-ARCH.tar, LOADTEST-ARCH.tar (make images) and index.tar "
                                       "(deploy/ci/index.sh).")  # fmt: skip
 @click.option("--index", "index_name", default="docs", show_default=True, help="Index in index.tar.")
-@click.option("--slo-p99-ms", default=20.0, show_default=True)
-@click.option("--recall", default=0.95, show_default=True)
+@click.option("--slo-p99-ms", type=Number(min=0, min_open=True), default=20.0, show_default=True)
+@click.option("--recall", type=Number(0, 1, min_open=True), default=0.95, show_default=True)
 @click.option(
     "--knee-option", multiple=True, help="More for `perwatt loadtest knee`, e.g. --knee-option=--processes=12"
 )
 @click.option("--serve-option", multiple=True, help="More for `perwatt serve`, e.g. --serve-option=--threads=2")
-@click.option("--poll-s", default=10.0, show_default=True, help="Seconds between looks at a trial.")
+@click.option(
+    "--poll-s",
+    type=Number(min=0.01, max=600),
+    default=10.0,
+    show_default=True,
+    help="Seconds between looks at a trial.",
+)
 @click.option("--seed", default=1, show_default=True, help="Of the order within blocks.")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True,
-              help="Folder of plan, records and report; the same again goes on.")  # fmt: skip
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path(".perwatt/fleet"),
+              show_default=True, help="Folder of plan, records and report; the same again goes on.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Print the plan and its price; ask and launch nothing.")
 def run(
     arms: tuple[str, ...], amd64: tuple[str, ...], blocks: int, replica: bool, max_usd: float, minutes: int,
@@ -74,43 +121,48 @@ def run(
     """Measure the same images and index bytes on rented machines, in randomised blocks, and compare."""
     from deploy.cloud import experiment, parcel
     from deploy.cloud.machines import Machines
-    from deploy.cloud.plan import described, make_plan, read_plan, same_question
+    from deploy.cloud.plan import described, make_plan, one_at_a_time, read_plan, same_question
     from deploy.cloud.stack import read_stack
     from loadtest.prices.table import find_price
 
     names = [name.format(generator=find_price(generator, region=region).architecture) for name in ARCHIVES]
     names = [name for name in names if name != "serve-arm64" or arms]
     paths = {name: archives / f"{name}.tar" for name in names}
-    sha256 = {} if dry_run else {name: parcel.sha256_of(path) for name, path in paths.items()}
     knee = ["--index", index_name, "--slo-p99-ms", f"{slo_p99_ms:g}", "--recall", f"{recall:g}", *knee_option]
     plan = make_plan(
         arms=arms, amd64=amd64, blocks=blocks, replica=replica, generator=generator, region=region, spot=spot,
-        minutes=minutes, max_usd=max_usd, sha256=sha256, knee=knee, serve=serve_option, seed=seed,
+        minutes=minutes, max_usd=max_usd, sha256={}, knee=knee, serve=serve_option, seed=seed,
     )  # fmt: skip
-    before = read_plan(out)
-    if before is not None:
+    if not dry_run:
+        if read_plan(out) is None:
+            plan.check_budget()  # before the archives are read
+        plan.sha256 = {name: parcel.sha256_of(path) for name, path in paths.items()}
+    with one_at_a_time(out) if not dry_run else contextlib.nullcontext():
+        before = read_plan(out)
+        if before is not None:
+            if dry_run:
+                plan.sha256 = before.sha256
+            same_question(before, plan)
+            before.max_usd = max_usd
+            plan = before
+        for line in described(plan):
+            click.echo(line)
+        plan.check_budget()
         if dry_run:
-            plan.sha256 = before.sha256
-        same_question(before, plan)
-        before.max_usd = max_usd
-        plan = before
-    for line in described(plan):
-        click.echo(line)
-    plan.check_budget()
-    if dry_run:
-        click.echo("dry run: nothing was asked and nothing launched")
-        return
-    clients = experiment.clients(region)
-    stack = read_stack(clients["cloudformation"], stack_name)
-    records = experiment.run(
-        plan,
-        out,
-        paths,
-        Machines(clients["ec2"], clients["ssm"], stack, plan.experiment),
-        parcel.Parcel(clients["s3"], stack.bucket, plan.experiment, valid_s=minutes * 60),
-        tell=click.echo,
-        poll_s=poll_s,
-    )
+            click.echo("dry run: nothing was asked and nothing launched")
+            return
+        with cloud(region):
+            clients = experiment.clients(region)
+            stack = read_stack(clients["cloudformation"], stack_name)
+            records = experiment.run(
+                plan,
+                out,
+                paths,
+                Machines(clients["ec2"], clients["ssm"], stack, plan.experiment),
+                parcel.Parcel(clients["s3"], stack.bucket, plan.experiment, valid_s=minutes * 60),
+                tell=click.echo,
+                poll_s=poll_s,
+            )
     _report(records, plan.baseline if replica else amd64[0], replica, out)
 
 
@@ -146,7 +198,8 @@ def reap(region: str, everything: bool) -> None:
 
     from deploy.cloud import machines
 
-    found: list[tuple[str, str]] = machines.reap(_ec2(region), datetime.datetime.now(datetime.UTC), everything)
+    with cloud(region):
+        found: list[tuple[str, str]] = machines.reap(_ec2(region), datetime.datetime.now(datetime.UTC), everything)
     for instance, experiment in found:
         click.echo(f"terminated {instance} of {experiment}")
     click.echo(f"{len(found)} machines were left over")

@@ -10,10 +10,12 @@ launched, and again by what is left of it when a run goes on.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import fcntl
 import os
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -76,7 +78,7 @@ class Plan(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
     def check_budget(self) -> None:
         """Raises DeployError when what is planned could cost more than is allowed."""
-        if self.worst_usd > self.max_usd:
+        if not self.worst_usd <= self.max_usd:  # so that NaN allows nothing
             spent = sum(self.trial_usd(trial) * trial.attempts for trial in self.trials)
             raise DeployError(
                 f"This could cost ${self.worst_usd:.2f}, ${spent:.2f} of it for what was launched before; --max-usd "
@@ -180,6 +182,18 @@ def read_plan(folder: Path) -> Plan | None:
         raise DeployError(
             f"{path} is not a plan that this version can go on with: {error}. Take another --out."
         ) from error
+
+
+@contextlib.contextmanager
+def one_at_a_time(folder: Path) -> Iterator[None]:
+    """Holds `folder` for one run: a second would end the machines of the first. Raises DeployError when it is held."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("wb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DeployError(f"Another run is at work in {folder}. Wait for it, or take another --out.") from None
+        yield
 
 
 def same_question(old: Plan, new: Plan) -> None:

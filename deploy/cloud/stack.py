@@ -29,12 +29,14 @@ OUTPUTS = {
 
 
 def read_stack(cloudformation: Any, name: str) -> Stack:
-    """Raises DeployError when there is no such stack, or it is another one."""
+    """Raises DeployError when there is no such stack, or it is another one; ClientError when AWS refuses to say."""
     from botocore.exceptions import ClientError
 
     try:
         [found] = cloudformation.describe_stacks(StackName=name)["Stacks"]
     except ClientError as error:
+        if error.response.get("Error", {}).get("Code") != "ValidationError":
+            raise
         raise DeployError(
             f"There is no stack {name} here ({error}). Deploy it once: aws cloudformation deploy --stack-name {name} "
             "--template-file deploy/cloud/fleet.yaml --capabilities CAPABILITY_IAM"

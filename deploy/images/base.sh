@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# The base of both architectures, as $BASE:amd64 and $BASE:arm64: the published debian:bookworm-slim where a registry can
-# be reached, else its equal, made from Debian's packages. Made once; `make clean` forgets it.
+# The base of both architectures, as $BASE:amd64 and $BASE:arm64: $PERWATT_BASE (debian:bookworm-slim, a short name, which
+# registries.conf(5) of this machine resolves) where a registry can be reached, else its equal, made from Debian's
+# packages. Made once; `make clean` forgets it.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 # shellcheck source=deploy/images/engine.sh
 . deploy/images/engine.sh
 
-published=${PERWATT_BASE:-docker.io/library/debian:bookworm-slim}
+published=${PERWATT_BASE:-debian:bookworm-slim}
 mirror=$(awk '$1 == "URIs:" && $2 ~ /\/debian$/ { print $2; exit }' /etc/apt/sources.list.d/debian.sources 2>/dev/null || true)
 for arch in $ARCHITECTURES; do
   buildah inspect --type image "$BASE:$arch" >/dev/null 2>&1 && continue

@@ -20,7 +20,9 @@ for name in torch triton cuda-bindings cuda-pathfinder cuda-toolkit nvidia-{cubl
 done
 
 compile serve.txt pyproject.toml
-compile test.txt "${cuda[@]}" --extra torch --extra loadtest --group dev pyproject.toml
+compile onnx.txt --extra onnx pyproject.toml
+compile otel.txt --extra otel pyproject.toml
+compile test.txt "${cuda[@]}" --extra torch --extra loadtest --extra otel --group dev pyproject.toml
 compile loadtest.txt --extra loadtest pyproject.toml
 compile peers.txt --extra peers pyproject.toml
 compile build.txt deploy/locks/build.in

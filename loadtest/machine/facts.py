@@ -13,9 +13,12 @@ from pathlib import Path
 
 import msgspec
 
+from loadtest.machine.cgroup import cpu_limit, memory_limit_bytes
+from loadtest.machine.container import container
 from loadtest.machine.cpu import cpuinfo, microarchitecture
 from loadtest.machine.emulation import signs
 from loadtest.machine.imds import instance
+from loadtest.machine.libraries import libraries
 
 
 class Machine(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -44,6 +47,7 @@ class Machine(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     instance_type: str | None
     region: str | None
     emulated: list[str]
+    libraries: dict[str, str] = {}  # name → version and build, of the Python environment that was asked
 
 
 # What a kernel could use, in the order of width; the full flags line is long and mostly about other things.
@@ -59,10 +63,6 @@ def _read(path: Path) -> str | None:
         return path.read_text("utf-8", errors="replace").strip()
     except OSError:
         return None
-
-
-def _int(text: str | None) -> int | None:
-    return int(text) if text is not None and text.lstrip("-").isdigit() else None
 
 
 def read_machine(root: Path = Path("/"), *, ask_imds: bool = True, machine: str | None = None) -> Machine:
@@ -93,13 +93,14 @@ def read_machine(root: Path = Path("/"), *, ask_imds: bool = True, machine: str 
         operating_system=system[1] if system else platform.system(),
         governor=_read(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         cpus_allowed=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else threads,
-        cgroup_cpus=_cgroup_cpus(root),
-        cgroup_memory_bytes=_int(_read(root / "sys/fs/cgroup/memory.max")),
+        cgroup_cpus=cpu_limit(root),
+        cgroup_memory_bytes=memory_limit_bytes(root),
         virtualisation=_virtualisation(root, first, cloud.get("instance_type")),
-        container=_container(root),
+        container=container(root),
         instance_type=cloud.get("instance_type"),
         region=cloud.get("region"),
         emulated=signs(root, machine),
+        libraries=libraries() if root == Path("/") else {},
     )
 
 
@@ -131,11 +132,6 @@ def _caches(root: Path) -> dict[str, str]:
     return found
 
 
-def _cgroup_cpus(root: Path) -> float | None:
-    quota, _, period = (_read(root / "sys/fs/cgroup/cpu.max") or "max").partition(" ")
-    return None if quota == "max" or not period else int(quota) / int(period)
-
-
 def _virtualisation(root: Path, first: dict[str, str], instance_type: str | None) -> str:
     if instance_type is not None:
         return "metal" if "metal" in instance_type else "virtual (EC2)"
@@ -147,15 +143,6 @@ def _virtualisation(root: Path, first: dict[str, str], instance_type: str | None
     if "CPU part" in first and not vendor:
         return "unknown"  # Arm has no hypervisor flag; without DMI there is nothing to tell by
     return "metal"
-
-
-def _container(root: Path) -> str | None:
-    """The image digest if the image tells it (PERWATT_IMAGE_DIGEST), else only that there is a container."""
-    digest = os.environ.get("PERWATT_IMAGE_DIGEST")
-    if digest:
-        return digest
-    inside = (root / ".dockerenv").exists() or (root / "run/.containerenv").exists()
-    return "container (digest not told)" if inside else None
 
 
 def _midr_name(first: dict[str, str], micro: str) -> str:

@@ -4,9 +4,9 @@
 same columns, is read instead when it is given. Each row says where it is from and as of when, or reading fails with its
 line.
 
-`vcpus` is what the provider sells and `cores` what is behind it: a vCPU of a Graviton, of a C7a/M7a/R7a and of
-generation 8 AMD is a core, an Intel vCPU is half of one. Rates per vCPU and per core are therefore always given beside
-each other.
+`vcpus` is what the provider sells and `cores` what is behind it: a vCPU of a Graviton, a Cobalt or an Axion, of a
+C7a/M7a/R7a and of generation 8 AMD on AWS is a core, an Intel vCPU is half of one, and so is one of GCP's C4D. Rates
+per vCPU and per core are therefore always given beside each other.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def find_price(instance: str, table: Sequence[Price] | None = None, region: str 
     if found:
         regions = ", ".join(sorted({f"{p.provider} {p.region}" for p in found}))
         raise PriceError(f"{instance} has several prices ({regions}): say which region")
-    family = instance.split(".")[0]
+    family = re.split(r"[.-]", instance)[0]
     near = [p.instance for p in table if p.instance.startswith(family)][:6]
     hint = f"Near it: {', '.join(near)}. " if near else ""
     raise PriceError(

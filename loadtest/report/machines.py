@@ -35,6 +35,7 @@ def machine_rows(machine: Machine) -> list[tuple[str, str]]:
         ("Limits (cgroup)", ", ".join(limits) or "none"),
         ("Runs on", machine.virtualisation),
         ("Container", machine.container or "none"),
+        ("Libraries", "; ".join(f"{name}: {build}" for name, build in machine.libraries.items()) or "not recorded"),
         ("Instance", " ".join(filter(None, (machine.instance_type, machine.region))) or "not on EC2"),
     ]
 

@@ -7,14 +7,15 @@
 
 It knows the paths, the types and the errors, and does what every caller would have to: it waits and asks again where
 the server said that waiting helps (503, 504, and a connection that could not be made), and it raises a problem as
-`ProblemError` with its code. It needs httpx and msgspec and nothing else of perwatt.
+`ProblemError` with its code. It needs httpx and msgspec and nothing else of perwatt, so the load generator uses it
+too, for all that it does not time.
 
     answers.py     what comes back, as structs        problems.py     what is raised
     calls.py       each call once, as a request and the type of its answer
     retries.py     when to ask again                  sync.py · asynchronous.py     the two clients
 """
 
-from service.client.answers import Answer, BatchAnswer, Document, Embeddings, Hit, Index
+from service.client.answers import Answer, BatchAnswer, Document, Embeddings, Hit, Index, Recall
 from service.client.asynchronous import AsyncClient
 from service.client.problems import ClientError, ProblemError, UnreachableError
 from service.client.retries import Retries
@@ -31,6 +32,7 @@ __all__ = [
     "Hit",
     "Index",
     "ProblemError",
+    "Recall",
     "Retries",
     "UnreachableError",
 ]

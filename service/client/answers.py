@@ -18,8 +18,8 @@ class Hit(Struct, frozen=True):
 
 
 class Coverage(Struct, frozen=True):
-    """survivors: documents that could have been hits. exact: all of them were compared. partial: some were not
-    reached."""
+    """survivors: documents that could have been hits. exact: all of them were compared. partial: of the last page,
+    that further hits may exist which paging does not lead to."""
 
     survivors: int
     exact: bool
@@ -86,13 +86,36 @@ class Index(Struct, frozen=True):
     dim: int
     metric: str
     family: str
+    default_effort: int | None = None
+    modes: list[str] = []  # of searches that it answers
+    filterable: dict[str, dict[str, Any]] = {}  # what filters may name: field to its type, and what is known of it
     recall: dict[str, Any] | None = None
+    kernels: dict[str, Any] | None = None
     model: dict[str, Any] | None = None
     refused: str | None = None
 
 
 class Indexes(Struct, frozen=True):
     indexes: list[Index]
+
+
+class Recall(Struct, frozen=True):
+    """Recall@k against exact search, measured on the spot, with the 95 % interval. queries: how many; method: where
+    they came from. ann_ms, exact_ms: of one query, the mean."""
+
+    index: str
+    generation: str
+    k: int
+    effort: int
+    recall: float
+    low: float
+    high: float
+    queries: int
+    method: str
+    survivors: int
+    ann_ms: float
+    exact_ms: float
+    took_ms: float
 
 
 class Embedding(Struct, frozen=True):

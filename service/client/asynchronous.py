@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import httpx
 
 from service.client import calls
-from service.client.answers import Answer, BatchAnswer, Document, Index
+from service.client.answers import Answer, BatchAnswer, Document, Index, Recall
 from service.client.calls import Call, Query, Vector
 from service.client.problems import ClientError, UnreachableError, problem_of
 from service.client.retries import Retries
@@ -80,6 +80,23 @@ class AsyncClient:
     async def index(self, name: str) -> Index:
         return await self.call(calls.get_index(name))
 
+    async def recall(self, index: str, *, queries: int = 200, k: int = 10, **more: Any) -> Recall:
+        """Measures what is served, which takes an admin key where there are keys. more: texts (instead of a number of
+        queries), filter, params, timeout_ms."""
+        return await self.call(calls.recall(index, {"queries": queries, "k": k, **more}))
+
+    async def version(self) -> dict[str, Any]:
+        """Versions, SIMD kernels, the model, and the limits that requests are held to."""
+        return await self.call(calls.version())
+
+    async def ready(self) -> bool:
+        """Whether requests should be sent there now; one look, without another try."""
+        try:
+            await self.call(calls.ready(), Retries(times=0))
+        except ClientError:
+            return False
+        return True
+
     async def switch(self, alias: str, generation: str, *, etag: str | None = None) -> Index:
         """etag: of the state that the decision was made on; another one is ProblemError precondition-failed."""
         return await self.call(calls.switch(alias, generation, etag))
@@ -87,9 +104,10 @@ class AsyncClient:
     async def rollback(self, alias: str, *, etag: str | None = None) -> Index:
         return await self.call(calls.rollback(alias, etag))
 
-    async def call(self, call: Call[T]) -> T:
-        """Any call of `calls`, asked again where that helps; raises ProblemError or UnreachableError."""
-        attempt = self._retries.begin()
+    async def call(self, call: Call[T], retries: Retries | None = None) -> T:
+        """Any call of `calls`, asked again where that helps; raises ProblemError or UnreachableError.
+        retries: instead of the client's own."""
+        attempt = (self._retries if retries is None else retries).begin()
         while True:
             status = retry_after = None
             error: ClientError

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from service.client.answers import Answer, BatchAnswer, Document, Embeddings, Index, Indexes
+from service.client.answers import Answer, BatchAnswer, Document, Embeddings, Index, Indexes, Recall
 from service.client.problems import UnreachableError
 
 T = TypeVar("T")
@@ -62,6 +62,19 @@ def indexes() -> Call[Indexes]:
 
 def get_index(index: str) -> Call[Index]:
     return Call("GET", f"/v1/indexes/{_part(index)}", Index)
+
+
+def recall(index: str, asked: Mapping[str, Any]) -> Call[Recall]:
+    body = {name: value for name, value in asked.items() if value is not None}
+    return Call("POST", f"/v1/indexes/{_part(index)}/recall", Recall, body)
+
+
+def version() -> Call[dict[str, Any]]:
+    return Call("GET", "/version", dict[str, Any])
+
+
+def ready() -> Call[dict[str, Any]]:
+    return Call("GET", "/readyz", dict[str, Any])
 
 
 def switch(alias: str, generation: str, etag: str | None) -> Call[Index]:

@@ -126,7 +126,7 @@ export class Tools {
     const head = made("summary");
     head.append(made("span", "name", name), made("span", "value"));
     const menu = made("div", "menu");
-    menu.append(...(field.values ? this.values(name, field) : this.range(name, field)));
+    menu.append(...(RANGED.has(field.type) ? this.range(name, field) : this.values(name, field)));
     pill.append(head, menu);
     this.mark(pill, name);
     return pill;
@@ -143,24 +143,52 @@ export class Tools {
 
   values(name, field) {
     const list = made("ul");
-    for (const { value, count } of field.values) {
-      const label = made("label");
-      const box = made("input");
-      box.type = "checkbox";
-      box.checked = Boolean(this.chosen[name]?.in?.includes(value));
-      box.addEventListener("change", () => {
-        const kept = new Set(this.chosen[name]?.in || []);
-        if (box.checked) kept.add(value);
-        else kept.delete(value);
-        this.choose(name, kept.size ? { in: [...kept] } : null);
-      });
-      label.append(box, made("span", "", String(value) || "(empty)"), made("small", "", number.format(count)));
-      const item = made("li");
-      item.append(label);
-      list.append(item);
-    }
-    const rest = (field.distinct || 0) - field.values.length;
-    return rest > 0 ? [list, made("p", "", `${number.format(rest)} rarer values are not listed`)] : [list];
+    const known = field.values || (field.type === "bool" ? [{ value: true }, { value: false }] : []);
+    const typed = (this.chosen[name]?.in || []).filter((value) => !known.some((one) => one.value === value));
+    for (const { value, count } of [...known, ...typed.map((value) => ({ value }))]) list.append(this.choice(name, value, count));
+    if (field.type === "bool") return [list];
+    const rest = field.values ? field.distinct - field.values.length : -1;
+    return rest === 0 ? [list] : [list, this.another(name, list, rest)];
+  }
+
+  choice(name, value, count) {
+    const label = made("label");
+    const box = made("input");
+    box.type = "checkbox";
+    box.checked = Boolean(this.chosen[name]?.in?.includes(value));
+    box.addEventListener("change", () => {
+      const kept = new Set(this.chosen[name]?.in || []);
+      if (box.checked) kept.add(value);
+      else kept.delete(value);
+      this.choose(name, kept.size ? { in: [...kept] } : null);
+    });
+    label.append(box, made("span", "", typeof value === "boolean" ? (value ? "yes" : "no") : value || "(empty)"));
+    if (count !== undefined) label.append(made("small", "", number.format(count)));
+    const item = made("li");
+    item.append(label);
+    return item;
+  }
+
+  // A value that is not listed can be typed. rest: how many there are, −1 when that is not told.
+  another(name, list, rest) {
+    const label = made("label", "another", rest > 0 ? `${number.format(rest)} rarer ones, by name` : "by name");
+    const input = made("input");
+    input.type = "text";
+    input.maxLength = 1024;
+    input.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter" || event.isComposing) return;
+      event.preventDefault();
+      const value = input.value;
+      if (!value) return;
+      input.value = "";
+      const there = [...list.children].find((item) => item.querySelector("span").textContent === value);
+      if (!there) list.append(this.choice(name, value));
+      const box = (there || list.lastElementChild).querySelector("input");
+      if (!box.checked) box.click();
+      else input.focus();
+    });
+    label.append(input);
+    return label;
   }
 
   range(name, field) {
@@ -171,8 +199,8 @@ export class Tools {
       input.type = date ? "date" : "number";
       if (!date) {
         input.step = field.type === "int" ? "1" : "any";
-        input.placeholder = String(edge);
-      } else if (/^\d{4}-/.test(edge)) {
+        if (edge !== undefined) input.placeholder = String(edge);
+      } else if (/^\d{4}-/.test(edge || "")) {
         input.min = field.min.slice(0, 10);
         input.max = field.max.slice(0, 10);
       }
@@ -228,12 +256,14 @@ export class Tools {
   }
 }
 
-// A field that many documents share a value of is worth grouping by.
-const groupable = (field) => Boolean(field && field.type === "keyword" && field.distinct < field.present);
+const RANGED = new Set(["int", "float", "date"]);
+
+// A field that many documents share a value of is worth grouping by; of one whose numbers are not told it may be so.
+const groupable = (field) => Boolean(field && field.type === "keyword" && !(field.distinct >= field.present));
 
 function said(condition) {
   if (condition.in) {
-    const [first, ...others] = condition.in.map(String);
+    const [first, ...others] = condition.in.map((value) => (typeof value === "boolean" ? (value ? "yes" : "no") : value));
     return others.length ? `${first} +${others.length}` : first;
   }
   const end = (value) => (typeof value === "string" ? value.slice(0, 10) : String(value));

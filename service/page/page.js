@@ -1,5 +1,8 @@
 // The search page: what is typed becomes a search after a short pause, and the newest answer wins.
 //
+// A server with keys is asked with one that the reader types in. It is kept in sessionStorage, so it ends with the tab,
+// and it goes nowhere but into the header of our own requests.
+//
 // Payloads come from whatever was indexed and are not to be trusted: every piece of them reaches the page through
 // textContent or a text node, and a link only with http or https.
 
@@ -12,6 +15,7 @@ const PAUSE_MS = 140; // longer than the gap between two keys of a fluent typist
 const at = (id) => document.getElementById(id);
 const query = at("query"), hits = at("hits"), status = at("status"), notice = at("notice"), welcome = at("welcome");
 const indexChoice = at("index"), kChoice = at("k"), timing = at("timing"), likeness = at("like");
+const further = at("further"), door = at("door"), again = notice.querySelector("button");
 const tools = new Tools(at("tools"), () => search());
 const number = new Intl.NumberFormat("en");
 
@@ -20,14 +24,19 @@ let asked = 0; // number of the newest search; an answer to an older one is drop
 let underway = null;
 let pause = 0;
 let like = null; // {id, title} of the document whose like is searched for, instead of a text
+let next = null; // {cursor, body, text} of the hits that follow those that are shown
+let retry = null; // what "Try again" does
+
+const KEY = "perwatt-key"; // in sessionStorage
 
 async function api(path, options) {
   let answer;
+  const key = sessionStorage.getItem(KEY);
   try {
-    answer = await fetch(path, options);
+    answer = await fetch(path, key ? { ...options, headers: { ...options?.headers, authorization: `Bearer ${key}` } } : options);
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw { title: "The server does not answer", detail: "Is it still running? The search is tried again when you type." };
+    throw { title: "The server does not answer", detail: "Is it still running? The search is tried again when you type.", status: 0 };
   }
   const content = await answer.json().catch(() => ({ title: "The answer cannot be read", detail: `Status ${answer.status}.` }));
   if (!answer.ok) throw content;
@@ -47,42 +56,77 @@ async function search() {
     return;
   }
   if (!indexes.length) return;
+  const asked_ = like ? { id: like.id } : { text };
+  const body = { ...asked_, k: Number(kChoice.value), ...tools.request(), cursor: "" };
+  await page(number_, body, (content, stages) => {
+    const words = like ? "" : text;
+    const scale = show(content.hits, words);
+    status.textContent = summary(content, content.hits.length);
+    if (!content.hits.length) at("empty").textContent = why(content);
+    drawTiming(timing, stages, content);
+    facts(content.generation);
+    follow(content, body, words, scale);
+  }, search);
+}
+
+// One page of hits, handed to `done` unless something newer was asked meanwhile.
+async function page(number_, body, done, once) {
   underway = new AbortController();
   waiting(true);
   try {
-    const asked_ = like ? { id: like.id } : { text };
     const { content, stages } = await api(`/v1/indexes/${encodeURIComponent(chosen().alias)}/search`, {
       method: "POST",
       headers: { "content-type": "application/json" },
-      body: JSON.stringify({ ...asked_, k: Number(kChoice.value), ...tools.request() }),
+      body: JSON.stringify(body),
       signal: underway.signal,
     });
     if (number_ !== asked) return;
     trouble(null);
-    show(content.hits, like ? "" : text);
-    status.textContent = summary(content);
-    drawTiming(timing, stages, content);
-    facts(content.generation);
+    done(content, stages);
   } catch (problem) {
     if (problem.name === "AbortError" || number_ !== asked) return;
-    nothing();
-    trouble(problem);
+    if (!body.cursor) nothing();
+    else further.hidden = true;
+    trouble(problem, once);
   }
   waiting(false);
 }
 
+// The hits behind those that are shown, appended to them; the first of them gets the focus.
+function showMore() {
+  const { body, text, scale } = next;
+  page(++asked, body, (content, stages) => {
+    const place = hits.childElementCount;
+    hits.append(...content.hits.map((hit) => hitElement(hit, text, scale, alike)));
+    status.textContent = summary(content, hits.childElementCount);
+    drawTiming(timing, stages, content);
+    follow(content, body, text, scale);
+    hits.children[place]?.querySelector("summary").focus();
+  }, showMore);
+}
+
+function follow(content, body, text, scale) {
+  next = content.next_cursor ? { body: { ...body, cursor: content.next_cursor }, text, scale } : null;
+  further.hidden = !next;
+}
+
 // "10 hits of 7,123 in 4.1 ms · exact"
-function summary(answer) {
+function summary(answer, count) {
   const of = number.format(answer.coverage.survivors);
-  const count = answer.hits.length;
   const found = count ? `${count} ${count === 1 ? "hit" : "hits"} of ${of}` : `No hits among ${of}`;
   return `${found} in ${ms(answer.took_ms)} ms` + (answer.coverage.exact ? " · exact" : "");
+}
+
+// Why there is nothing, and what would help.
+function why(answer) {
+  if (!answer.coverage.survivors) return "No document passes these filters together. Take one away, or widen it.";
+  return "No document has any of these words. By meaning there is always something nearest.";
 }
 
 function nothing() {
   show([], "");
   status.textContent = "";
-  timing.hidden = true;
+  timing.hidden = further.hidden = true;
 }
 
 // A hit's neighbours, until the next word is typed.
@@ -101,16 +145,27 @@ function unlike() {
   tools.lockMode(false);
 }
 
+// Returns the score that a full bar stands for, on the pages that follow too.
 function show(found, text) {
   const best = found.length ? found[0].score : 0;
   const scale = tools.mode === "dense" || like ? Math.max(best, 1) : best;
   hits.replaceChildren(...found.map((hit) => hitElement(hit, text, scale, alike)));
-  welcome.hidden = Boolean(query.value.trim() || like);
+  at("empty").textContent = "";
+  welcome.hidden = Boolean(query.value.trim() || like || !indexes.length);
+  return scale;
 }
 
-function trouble(problem) {
+// once: what to do again when that may help.
+function trouble(problem, once) {
+  if (problem?.status === 401) {
+    ask(problem);
+    problem = null;
+  }
   notice.hidden = !problem;
   if (!problem) return;
+  const passing = [0, 429, 503, 504].includes(problem.status);
+  retry = passing ? once : null;
+  again.hidden = !retry;
   const [title, detail, small] = notice.children;
   title.textContent = problem.title || "Something went wrong";
   detail.textContent = problem.detail || "";
@@ -134,8 +189,7 @@ function remember(text) {
   document.title = text ? `${text} · perwatt` : "perwatt";
 }
 
-function recall() {
-  const kept = new URLSearchParams(location.search);
+function recall(kept) {
   query.value = kept.get("q") || "";
   if (indexes.some((index) => index.alias === kept.get("index"))) indexChoice.value = kept.get("index");
   if ([...kChoice.options].some((option) => option.value === kept.get("k"))) kChoice.value = kept.get("k");
@@ -148,6 +202,7 @@ const chosen = () => indexes.find((index) => index.alias === indexChoice.value) 
 
 function facts(generation) {
   const index = chosen();
+  if (!index) return;
   const shown = [
     ["index", index.alias],
     ["documents", number.format(index.count)],
@@ -180,7 +235,7 @@ function facts(generation) {
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
   const here = document.activeElement;
-  if (here === indexChoice || here === kChoice || here?.closest(".tools, .told, .like")) return;
+  if (here === indexChoice || here === kChoice || here?.closest(".tools, .told, .like, .door, .notice, .further, footer")) return;
   const heads = [...hits.querySelectorAll("summary")];
   const place = heads.findIndex((head) => head.parentElement.contains(here));
   const typing = here === query;
@@ -228,20 +283,62 @@ indexChoice.addEventListener("change", () => {
 });
 kChoice.addEventListener("change", search);
 
+again.addEventListener("click", () => retry?.());
+further.firstElementChild.addEventListener("click", showMore);
+
+// The door: a field for the key, instead of everything that would need one.
+function ask(problem) {
+  const had = sessionStorage.getItem(KEY);
+  sessionStorage.removeItem(KEY);
+  nothing();
+  document.body.classList.add("locked");
+  door.hidden = false;
+  door.classList.toggle("refused", Boolean(had));
+  if (had) at("door-why").textContent = problem.detail || "This key does not open it.";
+  at("key").value = "";
+  at("key").focus();
+}
+
+door.addEventListener("submit", (event) => {
+  event.preventDefault();
+  const key = at("key").value.trim();
+  if (!key) return;
+  if (/^[\x21-\x7e]+$/.test(key)) {
+    sessionStorage.setItem(KEY, key);
+    start();
+  } else {
+    sessionStorage.setItem(KEY, "?");
+    ask({ detail: "A key has letters, digits and _ only; this is something else." });
+  }
+});
+at("forget").addEventListener("click", () => {
+  sessionStorage.removeItem(KEY);
+  location.reload();
+});
+
 async function start() {
+  const kept = new URLSearchParams(location.search); // what the address says, before anything else is remembered in it
   try {
     indexes = (await api("/v1/indexes")).content.indexes;
     indexes.sort((a, b) => Number(!a.model) - Number(!b.model)); // those that words can search come first
+    if (!indexes.length) throw { detail: "No index that is served here is open to this key.", status: 403 };
   } catch (problem) {
-    trouble(problem);
+    if (problem.status === 403 && sessionStorage.getItem(KEY)) ask(problem); // right, and of no use here
+    else trouble(problem, start);
     return;
   }
+  const keyed = Boolean(sessionStorage.getItem(KEY));
+  at("forget").hidden = !keyed;
+  at("paths").hidden = keyed; // a link carries no key
+  trouble(null);
+  door.hidden = true;
+  document.body.classList.remove("locked");
   indexChoice.replaceChildren(...indexes.map((index) => new Option(index.alias)));
   at("index-choice").hidden = indexes.length < 2;
-  recall();
+  recall(kept);
   facts();
   welcome.hidden = Boolean(query.value.trim() || like);
-  if (document.activeElement === document.body) query.focus();
+  if (document.activeElement === document.body || document.activeElement === at("key")) query.focus();
   if (query.value.trim()) search();
 }
 
