@@ -25,9 +25,11 @@ class Query(msgspec.Struct):
 
 def main(folder: Path, port: int) -> None:
     file = folder / "milvus.db"
-    made = file.exists()
+    filled = folder / "milvus.filled"
+    if not filled.exists():
+        file.unlink(missing_ok=True)
     client = MilvusClient(str(file))
-    if not made:
+    if not filled.exists():
         vectors = np.load(folder / "vectors.npy")
         schema = client.create_schema(auto_id=False)
         schema.add_field("row", DataType.INT64, is_primary=True)
@@ -38,6 +40,7 @@ def main(folder: Path, port: int) -> None:
         for start in range(0, len(vectors), 5000):
             part = vectors[start : start + 5000]
             client.insert("bench", [{"row": start + at, "vector": vector} for at, vector in enumerate(part)])
+        filled.touch()
     client.load_collection("bench")
     decode = msgspec.json.Decoder(Query).decode
     app = FastAPI(openapi_url=None)

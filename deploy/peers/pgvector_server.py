@@ -41,10 +41,10 @@ def main(folder: Path, port: int) -> None:
         place.mkdir(parents=True)
         if user is not None:
             os.chown(place, user, -1)
-        initdb = [BIN / "initdb", "--auth=trust", "--username=postgres", "--encoding=UTF8", place / "data"]
+        initdb = [str(BIN / "initdb"), "--auth=trust", "--username=postgres", "--encoding=UTF8", str(place / "data")]
         subprocess.run(initdb, check=True, user=user, stdout=subprocess.DEVNULL)
     options = [word for setting in SETTINGS for word in ("-c", setting)]
-    command = [BIN / "postgres", "-D", place / "data", "-k", place, *options]
+    command = [str(BIN / "postgres"), "-D", str(place / "data"), "-k", str(place), *options]
     database = subprocess.Popen(command, user=user, stdout=subprocess.DEVNULL)
     try:
         connection = connected(place)
