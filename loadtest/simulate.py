@@ -41,15 +41,17 @@ class Queue:
         if self.servers == 1:
             # Lindley: departures are the running maximum of (arrival − work before it), plus the work so far.
             work = np.cumsum(service)
-            departures = work + np.maximum.accumulate(arrivals_s - (work - service))
-            return departures - arrivals_s
+            response: NDArray[np.float64] = work + np.maximum.accumulate(arrivals_s - (work - service)) - arrivals_s
+            return response
         free = [0.0] * self.servers
-        out = np.empty(len(arrivals_s))
-        for i, (arrival, length) in enumerate(zip(arrivals_s.tolist(), service.tolist(), strict=True)):
-            end = max(free[0], arrival) + length
-            heapq.heapreplace(free, end)
-            out[i] = end - arrival
-        return out
+        replace = heapq.heapreplace
+        departures = []
+        for arrival, length in zip(arrivals_s.tolist(), service.tolist(), strict=True):
+            start = free[0]
+            end = (start if start > arrival else arrival) + length
+            replace(free, end)
+            departures.append(end)
+        return np.array(departures) - arrivals_s
 
     @property
     def capacity_qps(self) -> float:
