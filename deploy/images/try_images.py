@@ -6,18 +6,22 @@ The index is built by the amd64 image, in its own container; then every containe
 read-only root, without privileges, without network but its loopback, and with the shells taken away. Each must become
 ready and healthy, say which kernels it runs, give the same hits, and end with status 0 when it is asked to. The arm64
 image runs on two emulated cores, of Graviton3 (with SMMLA) and of Graviton2 (without), which read the model in
-different packings. Emulated time says nothing about a processor, so nothing is timed.
+different packings. The image `loadtest` measures the service, and refuses to where it is emulated. Emulated time says
+nothing about a processor, so nothing else is timed.
 
 Runs on the host's Python with nothing installed; podman and the images come from the scripts beside this file.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import platform
 import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -130,8 +134,9 @@ def least_alignment(path: Path) -> int:
     return min(aligned, default=PAGE_BYTES)
 
 
-def answers(case: Case, indexes: Path) -> dict[str, Any]:
-    """What a container of `case` answers; it is started and stopped here."""
+@contextlib.contextmanager
+def served(case: Case, indexes: Path) -> Iterator[str]:
+    """The name of a container of `case` that is ready; afterwards it is asked to end, and has to do so gracefully."""
     name = f"perwatt-try-{case.arch}-{case.processor or 'native'}"
     podman("rm", "--force", "--ignore", "--time", "1", name)
     [image] = json.loads(podman("image", "inspect", f"localhost/perwatt-serve:{case.arch}"))
@@ -150,18 +155,55 @@ def answers(case: Case, indexes: Path) -> dict[str, Any]:
             running = podman("inspect", "--format", "{{.State.Running}}", name).strip() == "true"
             expect(running and time.monotonic() < deadline, f"{name} did not become ready:\n{podman('logs', name)}")
             time.sleep(1)
-        found: dict[str, Any] = json.loads(podman("exec", name, "python3", "-IS", "-c", CLIENT, json.dumps(QUERIES)))
+        yield name
         podman("stop", "--time", "120", name)
         status = podman("inspect", "--format", "{{.State.ExitCode}}", name).strip()
         expect(status == "0", f"{name} ended with {status} after SIGTERM:\n{podman('logs', name)}")
     finally:
         podman("rm", "--force", "--ignore", "--time", "1", name)
+
+
+def answers(case: Case, indexes: Path) -> dict[str, Any]:
+    """What a container of `case` answers; it is started and stopped here."""
+    with served(case, indexes) as name:
+        found: dict[str, Any] = json.loads(podman("exec", name, "python3", "-IS", "-c", CLIENT, json.dumps(QUERIES)))
     for status, content in (found["version"], found["index"], found["similar"], *found["text"]):
         expect(status == 200, f"{name} answered {status}: {content}")
     kernels = found["version"][1]["kernels"]
     print(f"{name}: kernels {kernels['arch']} {kernels['isa']}, generation {found['index'][1]['generation']}")
     expect(case.isa in ("", kernels["isa"]), f"{name} runs the unit {kernels['isa']}, expected {case.isa}")
     return found
+
+
+def load_tests(folder: Path) -> None:
+    """The image `loadtest` of this machine's architecture measures a service; the other's refuses to, and says why."""
+    runs = folder / "runs"
+    runs.mkdir(exist_ok=True)
+    shutil.chown(runs, UID, UID)
+    own = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
+    with served(Case(own, "", ""), folder / "indexes") as name:
+        for arch in ("amd64", "arm64"):
+            (runs / f"{arch}.json").unlink(missing_ok=True)
+            run = ["podman", "run", "--rm", "--arch", arch, "--pull=never", "--network", f"container:{name}",
+                   "--read-only", "--cap-drop", "all", "--tmpfs", "/tmp", "--volume", f"{folder}:/work:ro",
+                   "--volume", f"{runs}:/runs", f"localhost/perwatt-loadtest:{arch}"]  # fmt: skip
+            said = subprocess.run([*run, "loadtest", "--help"], capture_output=True, text=True, check=False)
+            expect(said.returncode == 0 and "\n  knee " in said.stdout, f"{arch}: loadtest --help:\n{said.stderr}")
+            run += ["loadtest", "run", "--index", "library", "--queries", "/work/vectors/library", "--rate", "20"]
+            run += ["--duration", "3", "--recall-queries", "20", "--no-calibrate", "--out", f"/runs/{arch}.json"]
+            said = subprocess.run(run, capture_output=True, text=True, check=False)
+            if arch == own:
+                # 3: measured, and not to be believed, on a machine as busy as one that builds images.
+                expect(
+                    said.returncode in (0, 3), f"the load test of {arch} ended with {said.returncode}:\n{said.stderr}"
+                )
+                kind = json.loads((runs / f"{arch}.json").read_text())["kind"]
+                expect(kind == "run", f"the record is of the kind {kind!r}")
+            else:
+                refused = said.returncode == 3 and "this machine is emulated" in said.stderr
+                expect(refused, f"the load test of {arch} ended with {said.returncode}:\n{said.stderr}")
+                expect(not (runs / f"{arch}.json").exists(), f"there is a record of {arch}, which is emulated")
+    print(f"loadtest: {own} measured the service, the other refused, since it is emulated")
 
 
 def same(one: dict[str, Any], other: dict[str, Any], cases: str) -> None:
@@ -196,6 +238,7 @@ def main(store: str) -> None:
     )
     for case, other in zip(CASES[1:], found[1:], strict=True):
         same(found[0], other, f"amd64 and {case.arch} ({case.processor})")
+    load_tests(folder)
     print(f"{len(CASES)} containers gave the same hits to {len(QUERIES) + 1} searches and ended gracefully")
 
 
