@@ -654,6 +654,7 @@ def machine(tmp_path: Path, script: Path, settings: dict[str, str], lists: dict[
         text = text.replace(f"$server:{port}", "$server")
     (tmp_path / "script").write_text(text)
     environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"}
+    environment.pop("OMP_NUM_THREADS", None)  # nproc heeds it; a machine that has just started has none
     subprocess.run(["bash", tmp_path / "script"], env=environment, capture_output=True, timeout=120, check=False)
     return calls.read_text().splitlines()
 
