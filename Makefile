@@ -94,8 +94,8 @@ images: ## build the images of both architectures and their manifest lists, with
 	deploy/images/build.sh
 
 test-images: images ## start both images, compare their answers, and run the test suite in the arm64 one (some hours)
-	deploy/images/build.sh test
 	deploy/images/try.sh
+	ARCHITECTURES=arm64 deploy/images/build.sh test
 	deploy/images/suite.sh arm64 $(SUITE)
 
 bench: setup-peers $(DATA)/indexes/$(INDEX)/current ## measure beside the peers and write the figures into the README
