@@ -34,12 +34,14 @@ def main(folder: Path, port: int) -> None:
         schema = client.create_schema(auto_id=False)
         schema.add_field("row", DataType.INT64, is_primary=True)
         schema.add_field("vector", DataType.FLOAT_VECTOR, dim=vectors.shape[1])
+        client.create_collection("bench", schema=schema)
+        for start in range(0, len(vectors), 1000):
+            part = vectors[start : start + 1000]
+            client.insert("bench", [{"row": start + at, "vector": vector} for at, vector in enumerate(part)])
+        # After the rows: an index that is there already would be built anew with every insertion.
         index = client.prepare_index_params()
         index.add_index("vector", index_type="IVF_FLAT", metric_type="COSINE", params={"nlist": 512})
-        client.create_collection("bench", schema=schema, index_params=index)
-        for start in range(0, len(vectors), 5000):
-            part = vectors[start : start + 5000]
-            client.insert("bench", [{"row": start + at, "vector": vector} for at, vector in enumerate(part)])
+        client.create_index("bench", index)
         filled.touch()
     client.load_collection("bench")
     decode = msgspec.json.Decoder(Query).decode

@@ -15,6 +15,7 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
+from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,6 +40,16 @@ PEERS = {
     "milvus": "milvus-lite behind FastAPI",
     "pgvector": "PostgreSQL + pgvector behind FastAPI",
     "txtai": "txtai's API, text",
+}
+
+# Whose version is said.
+PACKAGES = {
+    "bare": "uvicorn",
+    "bare-granian": "granian",
+    "chroma": "chromadb",
+    "lancedb": "lancedb",
+    "milvus": "milvus-lite",
+    "txtai": "txtai",
 }
 
 
@@ -68,9 +79,10 @@ class Contender:
     ) -> None:
         self.name, self.server, self.port, self.path, self.bodies = name, server, port, path, bodies
         self.recall, self.effort = recall, effort
+        self.version = ""
         self.rounds: list[Round] = []
 
-    def round(self, folder: Path, seconds: float, connections: int, cores: str) -> Round:
+    def round(self, folder: Path, seconds: int, connections: int, cores: str) -> Round:
         """One more, with the load on `cores`."""
         found = load.wrk(folder, self.server, self.port, self.path, self.bodies, seconds, connections, cores)
         self.rounds.append(found)
@@ -81,6 +93,7 @@ class Contender:
         best = max(self.rounds, key=lambda each: each["per_s"])
         return {
             "name": self.name,
+            "version": self.version,
             "recall": self.recall,
             "effort": self.effort,
             "requests_per_s": round(best["per_s"], 1),
@@ -119,6 +132,18 @@ def forms(server: Server, port: int, case: Case) -> list[Contender]:
 
 def peer(stack: ExitStack, name: str, case: Case, installed: Path, cores: str) -> Contender:
     """A peer that is up, at the least effort that reaches the recall. Raises ClickException or OSError."""
+    contender = _started(stack, name, case, installed, cores)
+    if name == "pgvector":
+        contender.version = contender.server.said.removeprefix("ready ").strip()
+    if name in PACKAGES:
+        home = installed / name.rpartition("-")[2]
+        where = sys.path if name == "bare" else [str(path) for path in home.glob("lib/python3*/site-packages")]
+        [found, *_] = metadata.distributions(name=PACKAGES[name], path=where)
+        contender.version = f"{PACKAGES[name]} {found.version}"
+    return contender
+
+
+def _started(stack: ExitStack, name: str, case: Case, installed: Path, cores: str) -> Contender:
     own = name.startswith(("bare", "perwatt"))
     home = installed / name.rpartition("-")[2] / "bin" / "python"
     script = SCRIPTS / f"{name.replace('-', '_')}_server.py"

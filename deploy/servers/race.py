@@ -58,7 +58,7 @@ def measure(
             with ExitStack() as started:
                 try:
                     contender = contenders.peer(started, name, case, installed, server_core)
-                    contender.round(place, 0.5, connections, load_core)
+                    contender.round(place, 1, connections, load_core)  # warm
                 except (click.ClickException, OSError, ValueError) as error:
                     why = error.message if isinstance(error, click.ClickException) else str(error)
                     left_out[PEERS[name]] = why
