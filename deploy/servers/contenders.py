@@ -12,6 +12,7 @@ import base64
 import http.client
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -177,7 +178,7 @@ def _started(stack: ExitStack, name: str, case: Case, installed: Path, cores: st
             return _ours(case.vectors, effort)
 
     elif name == "chroma":
-        # The effort is the collection's, so it is set anew for every step.
+        # The effort is the collection's, and heeded at the next start.
         collection = f"/api/v2/tenants/default_tenant/databases/default_database/collections/{server.said.split()[1]}"
         path = f"{collection}/query"
         asked = {"n_results": K, "include": ["metadatas", "distances"]}
@@ -185,6 +186,8 @@ def _started(stack: ExitStack, name: str, case: Case, installed: Path, cores: st
         def asking(effort: int) -> list[str]:
             change = {"new_configuration": {"hnsw": {"ef_search": effort}}}
             call(port, "PUT", collection, json.dumps(change))
+            server.process.send_signal(signal.SIGHUP)
+            server.wait("ready")
             return [json.dumps({"query_embeddings": [vector], **asked}) for vector in case.vectors]
 
     else:

@@ -23,11 +23,12 @@ from deploy.servers.process import Server
 SATURATED = 0.9
 
 LUA = """
-local bodies = {}
-for line in io.lines(os.getenv("BODIES")) do
-  bodies[#bodies + 1] = wrk.format("POST", nil, {["content-type"] = "application/json"}, line)
+local bodies, at = {}, 0
+function init()  -- before it, wrk knows no Host
+  for line in io.lines(os.getenv("BODIES")) do
+    bodies[#bodies + 1] = wrk.format("POST", nil, {["content-type"] = "application/json"}, line)
+  end
 end
-local at = 0
 function request() at = at % #bodies + 1; return bodies[at] end
 function done(summary, latency, requests)
   local bad = summary.errors.status + summary.errors.connect + summary.errors.read + summary.errors.timeout
