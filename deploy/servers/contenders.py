@@ -38,7 +38,7 @@ PEERS = {
     "perwatt-granian": "perwatt without its lane, under Granian",
     "chroma": "Chroma's server",
     "lancedb": "LanceDB behind FastAPI",
-    "milvus": "milvus-lite behind FastAPI",
+    "milvus": "milvus-lite behind FastAPI, exact",
     "pgvector": "PostgreSQL + pgvector behind FastAPI",
     "txtai": "txtai's API, text",
 }
