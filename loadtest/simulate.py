@@ -41,15 +41,14 @@ class Queue:
         if self.servers == 1:
             # Lindley: departures are the running maximum of (arrival − work before it), plus the work so far.
             work = np.cumsum(service)
-            response: NDArray[np.float64] = work + np.maximum.accumulate(arrivals_s - (work - service)) - arrivals_s
-            return response
+            departures = work + np.maximum.accumulate(arrivals_s - (work - service))
+            return departures - arrivals_s
         free = [0.0] * self.servers
-        replace = heapq.heapreplace
-        departures = []
+        departures: list[float] = []
         for arrival, length in zip(arrivals_s.tolist(), service.tolist(), strict=True):
-            start = free[0]
-            end = (start if start > arrival else arrival) + length
-            replace(free, end)
+            first = free[0]
+            end = (first if first > arrival else arrival) + length
+            heapq.heapreplace(free, end)
             departures.append(end)
         return np.array(departures) - arrivals_s
 

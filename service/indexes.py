@@ -12,7 +12,7 @@ from starlette.responses import Response
 from index import kernels
 from service import answers, filters
 from service.answers import FilterableField, Recall
-from service.caller import ANYONE, Caller, caller_of
+from service.caller import Caller, caller_of
 from service.errors import LoadError
 from service.loaded import Loaded
 from service.problems import Problem
@@ -84,7 +84,7 @@ async def get_index(request: Request) -> Response:
     return described(running, running.served.name_of(loaded), loaded, caller_of(request.scope))
 
 
-def described(running: Running, name: str, loaded: Loaded, caller: Caller = ANYONE) -> Response:
+def described(running: Running, name: str, loaded: Loaded, caller: Caller) -> Response:
     info = info_of(running, name, loaded, caller)
     return _response(info, etag=info.etag)
 

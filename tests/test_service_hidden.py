@@ -234,3 +234,11 @@ def test_a_recall_is_measured_over_the_visible_ones(server: Server, tokens: dict
         assert measured.survivors == COUNT // 2
         with pytest.raises(ProblemError, match="No document survives"):
             chief.recall("docs", queries=20, filter={"not": VISIBLE})
+
+
+def test_a_switch_describes_as_much_as_may_be_seen(server: Server, tokens: dict[str, str]) -> None:
+    with Client(server.url, key=tokens["chief"]) as chief:
+        switched = chief.switch("docs", chief.index("docs").generation)
+        assert switched == chief.index("docs")
+        assert switched.count == COUNT // 2
+        assert switched.filterable["owner"] == {"type": "keyword"}
