@@ -2,7 +2,7 @@
 
 The build holds one unit for each instruction set of its architecture (kernels.hpp says what they compute and how
 exactly). The best that the processor supports is chosen when this module is imported; `PERWATT_ISA` names another, for
-a measurement or to rule a unit out. The encoder obeys the same variable and has other units (avx512amx, i8mm), so a
+a measurement or to rule a unit out. The encoder obeys the same variable and has other units (avx512amx, no sve256), so a
 name is a rung of one ladder: the best unit of ours that is not above it runs. A name on no rung, or a unit of ours
 that cannot run here, is refused at once: falling back in silence would make every figure measured afterwards a figure
 of something else.
@@ -19,7 +19,7 @@ ENVIRONMENT_VARIABLE = "PERWATT_ISA"
 # Every instruction set that a unit of this project is named for, each row from the plainest to the widest.
 LADDERS = (
     ("scalar", "avx2", "avx2vnni", "avx512", "avx512vnni", "avx512amx"),
-    ("scalar", "neon", "neondot", "i8mm"),
+    ("scalar", "neon", "neondot", "i8mm", "sve256"),
 )
 
 

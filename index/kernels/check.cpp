@@ -112,6 +112,7 @@ int main() {
   for (const perwatt::Unit& unit : perwatt::units()) {
     if (unit.supported) runnable.push_back(unit.kernels);
   }
+  perwatt::check_scans(runnable);
   perwatt::check_graphs(runnable);
   return 0;
 }

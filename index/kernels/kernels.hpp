@@ -1,12 +1,13 @@
 // What the distance kernels compute and how exactly, and the table that each instruction set fills.
 //
 // Every unit (scalar.cpp, avx2.cpp, ...) is one translation unit compiled with its own flags and offers the
-// same six functions. They only compute: no allocation, no threads, no exceptions, no Python, and no standard
+// same functions. They only compute: no allocation, no threads, no exceptions, no Python, and no standard
 // header with inline functions (one such function compiled with AVX-512 flags may be the copy that the linker
 // keeps for everybody, and then the program dies on a machine without AVX-512).
 //
 //   function  input        products     accumulator  output   error against exact arithmetic
 //   dot_i8    int8 x int8  int16/int32  int32        int32    none
+//   dots_i8   the same for several queries, which share the loads of the rows
 //   dot_f32   f32 x f32    f32 (fma)    f32          f32      <= gamma(dim) * sum |q_i x_i|
 //   l2_f32    f32 - f32    f32 (fma)    f32          f32      <= gamma(dim + 3) * sum (q_i - x_i)^2
 //
@@ -45,6 +46,10 @@ struct Kernels {
   void (*dot_i8_at)(const int8_t* query, const int8_t* base, size_t stride, const uint32_t* at, size_t count,
                     size_t dim, int32_t* out);
 
+  // Every query against every row: queries start query_stride apart, and so do their outputs, out_stride apart.
+  void (*dots_i8)(const int8_t* queries, size_t query_stride, size_t query_count, const int8_t* base, size_t stride,
+                  size_t count, size_t dim, int32_t* out, size_t out_stride);
+
   void (*dot_f32)(const float* query, const float* base, size_t stride, size_t count, size_t dim, float* out);
   void (*dot_f32_at)(const float* query, const float* base, size_t stride, const uint32_t* at, size_t count,
                      size_t dim, float* out);
@@ -69,6 +74,8 @@ extern const Kernels kAvx512Vnni;
 #elif defined(__aarch64__)
 extern const Kernels kNeon;
 extern const Kernels kNeonDot;
+extern const Kernels kI8mm;
+extern const Kernels kSve256;
 #endif
 
 }  // namespace perwatt

@@ -61,11 +61,40 @@ inline void one_to_rows_at(const T* query, const T* base, size_t stride, const u
   }
 }
 
+// Several queries: a unit that has registers for it writes `Op::tile`, kQueriesAtOnce queries against kRowsAtOnce rows,
+// and `Op::bias`, what `tile` wants to know of its queries. The rest, and the other units, take one query after another.
+template <class Op>
+concept Tiled = requires { Op::kQueriesAtOnce; };
+
+template <class Op, class T, class Out>
+inline void many_to_rows(const T* queries, size_t query_stride, size_t query_count, const T* base, size_t stride,
+                         size_t count, size_t dim, Out* out, size_t out_stride) {
+  size_t q = 0;
+  if constexpr (Tiled<Op>) {
+    for (; q + Op::kQueriesAtOnce <= query_count; q += Op::kQueriesAtOnce) {
+      const T* first = queries + q * query_stride;
+      Out* outs = out + q * out_stride;
+      const auto bias = Op::bias(first, query_stride, dim);
+      size_t i = 0;
+      for (; i + kRowsAtOnce <= count; i += kRowsAtOnce) {
+        Op::tile(first, query_stride, base + i * stride, stride, dim, bias, outs + i, out_stride);
+      }
+      for (size_t each = 0; each < Op::kQueriesAtOnce; ++each) {
+        one_to_rows<Op>(first + each * query_stride, base + i * stride, stride, count - i, dim, outs + each * out_stride + i);
+      }
+    }
+  }
+  for (; q < query_count; ++q) {
+    one_to_rows<Op>(queries + q * query_stride, base, stride, count, dim, out + q * out_stride);
+  }
+}
+
 template <class DotI8, class DotF32, class L2F32, class Hop>
 constexpr Kernels table(const char* name) {
   return Kernels{name,
                  one_to_rows<DotI8, int8_t, int32_t>,
                  one_to_rows_at<DotI8, int8_t, int32_t>,
+                 many_to_rows<DotI8, int8_t, int32_t>,
                  one_to_rows<DotF32, float, float>,
                  one_to_rows_at<DotF32, float, float>,
                  one_to_rows<L2F32, float, float>,
