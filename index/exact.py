@@ -10,9 +10,7 @@ With unit vectors of 384 dimensions some tens of rows are left to rescore, howev
 """
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -26,8 +24,7 @@ CODE_ALIGNMENT = 64  # bytes: a cache line; a row of codes starts on one
 # Float32 products of vectors longer than this could overflow to infinity, and infinities do not rank.
 LONGEST = 1e18
 
-_QUERIES_PER_SCAN = 256
-# Starting threads costs some 100 µs, which is what scanning this many rows of 384 codes takes.
+# Starting a thread costs some 20 µs; scanning this many rows of 384 codes takes three times as long.
 _ROWS_WORTH_A_THREAD = 8192
 _ROWS_PER_CHUNK = 16384
 
@@ -126,14 +123,8 @@ def search(
     queries, vectors = _checked(queries, vectors, k)
     if metric == "cosine":
         queries, vectors = unit_rows(queries), unit_rows(vectors)
-    scan = _Scan(np.ascontiguousarray(queries), vectors, metric == "l2", codes, k, keep)
-    if len(queries) < min(threads, len(vectors) // _ROWS_WORTH_A_THREAD):
-        found = _merge(_run(scan, _ranges(len(vectors), threads), threads, "rows"), k)
-    else:
-        per_scan = max(1, min(_QUERIES_PER_SCAN, -(-len(queries) // threads)))
-        ranges = [(a, min(a + per_scan, len(queries))) for a in range(0, len(queries), per_scan)]
-        parts = _run(scan, ranges, threads, "queries")
-        found = Found(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True))) if parts else scan.empty(0)
+    threads = max(1, min(threads, len(vectors) * max(1, len(queries)) // _ROWS_WORTH_A_THREAD))
+    found = _scan(queries, vectors, k, codes, threads, l2=metric == "l2", keep=keep)
     found.scored[:] = len(vectors)
     return found
 
@@ -149,83 +140,30 @@ def search_at(
 ) -> Found:
     """As `search`, among `rows` (ascending) alone, on one thread. metric: ip or l2, and queries float32 (q, dim) that
     were checked."""
-    scan = _Scan(queries, vectors, metric == "l2", codes, k, None, rows)
-    found = scan.queries_between(0, len(queries))
+    found = _scan(queries, vectors, k, codes, 1, l2=metric == "l2", at=rows)
     found.scored[:] = len(rows)
     return found
 
 
-class _Scan:
-    """One search, cut into ranges of queries or of rows for the threads to take."""
-
-    def __init__(
-        self,
-        queries: NDArray[np.float32],
-        vectors: NDArray[np.float32],
-        l2: bool,
-        codes: Codes | None,
-        k: int,
-        keep: NDArray[np.uint64] | None,
-        at: NDArray[np.uint32] | None = None,
-    ) -> None:
-        self.queries, self.vectors, self.l2, self.codes, self.k = queries, vectors, l2, codes, k
-        self.keep, self.at = keep, at
-
-    def empty(self, count: int) -> Found:
-        rows = np.full((count, self.k), -1, np.int64)
-        return Found(rows, np.full((count, self.k), -np.inf, np.float32), np.zeros(count, np.int64))
-
-    def queries_between(self, start: int, stop: int) -> Found:
-        return self._scan(self.queries[start:stop], 0, len(self.vectors))
-
-    def rows_between(self, start: int, stop: int) -> Found:
-        return self._scan(self.queries, start, stop)
-
-    def _scan(self, queries: NDArray[np.float32], start: int, stop: int) -> Found:
-        found = self.empty(len(queries))
-        if len(queries) == 0:
-            return found
-        vectors, codes = self.vectors[start:stop], self.codes
-        if codes is None:
-            _native.scan_f32(queries, vectors, self.l2, start, *found, self.keep)
-            return found
-        square_norms = codes.square_norms[start:stop] if self.l2 else codes.square_norms
-        _native.scan_i8(
-            queries,
-            vectors,
-            codes.codes[start:stop],
-            codes.step,
-            codes.error_norm,
-            codes.row_norm,
-            square_norms,
-            self.l2,
-            start,
-            *found,
-            self.keep,
-            self.at,
-        )
-        return found
-
-
-def _run(scan: _Scan, ranges: list[tuple[int, int]], threads: int, over: Literal["queries", "rows"]) -> list[Found]:
-    work = scan.queries_between if over == "queries" else scan.rows_between
-    if threads <= 1 or len(ranges) <= 1:
-        return [work(start, stop) for start, stop in ranges]
-    with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(lambda range_: work(*range_), ranges))
-
-
-def _ranges(n: int, parts: int) -> list[tuple[int, int]]:
-    edges = [n * i // parts for i in range(parts + 1)]
-    return list(pairwise(edges))
-
-
-def _merge(parts: list[Found], k: int) -> Found:
-    rows = np.concatenate([part.rows for part in parts], axis=1)
-    scores = np.concatenate([part.scores for part in parts], axis=1)
-    # Padding has score −inf and must stay behind everything, so rows of −1 sort as the largest.
-    order = np.lexsort((np.where(rows < 0, np.iinfo(np.int64).max, rows), -scores), axis=1)[:, :k]
-    return Found(np.take_along_axis(rows, order, 1), np.take_along_axis(scores, order, 1), parts[0].scored)
+def _scan(
+    queries: NDArray[np.float32],
+    vectors: NDArray[np.float32],
+    k: int,
+    codes: Codes | None,
+    threads: int,
+    *,
+    l2: bool,
+    keep: NDArray[np.uint64] | None = None,
+    at: NDArray[np.uint32] | None = None,
+) -> Found:
+    shape = len(queries), k
+    found = Found(np.empty(shape, np.int64), np.empty(shape, np.float32), np.empty(len(queries), np.int64))
+    if codes is None:
+        _native.scan_f32(queries, vectors, l2, threads, *found, keep)
+    else:
+        scale = codes.step, codes.error_norm, codes.row_norm, codes.square_norms
+        _native.scan_i8(queries, vectors, codes.codes, *scale, l2, threads, *found, keep, at)
+    return found
 
 
 def _checked(
@@ -238,10 +176,10 @@ def _checked(
         raise ValueError(f"queries have {queries.shape[1]} dimensions and vectors {vectors.shape[1]}")
     if k < 1:
         raise ValueError(f"k is {k}; expected at least 1")
-    length = norms(queries)
-    bad = np.flatnonzero(~(length < LONGEST))
-    if len(bad):
-        raise ValueError(f"query {bad[0]} is not finite or longer than {LONGEST:g}")
+    queries = np.ascontiguousarray(queries)
+    bad = _native.prepare(queries, LONGEST, 1)
+    if bad < len(queries):
+        raise ValueError(f"query {bad} is not finite or longer than {LONGEST:g}")
     return queries, vectors
 
 

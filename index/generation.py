@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from index import flat, layout, machine, recall
 from index.bitmap import Bitmap
 from index.errors import GenerationError, InputError
-from index.exact import LONGEST, Found, Metric, norms
+from index.exact import LONGEST, Found, Metric
 from index.filtering import Filter, Filters, parse
 from index.finding import Rows, Searcher, few, find
 from index.ivf import IvfSearch
+from index.kernels import _native
 from index.layout import Profile
 from index.lexical import Lexical, Matched
 from index.manifest import MANIFEST_FILE, check_files, read_manifest
@@ -179,14 +180,13 @@ class Generation:
     def _checked(self, queries: NDArray[np.float32]) -> NDArray[np.float32]:
         if queries.dtype != np.float32 or queries.ndim != 2 or queries.shape[1] != self.dim:
             raise InputError(f"queries are {queries.dtype} {queries.shape}; {self.id} expects float32 (q, {self.dim})")
-        length = norms(queries)
-        bad = np.flatnonzero(~(length < LONGEST) | ((length == 0) & (self.metric == "cosine")))
-        if len(bad):
-            what = "zero, which has no direction" if length[bad[0]] == 0 else "not finite or too long"
-            raise InputError(f"query {bad[0]} is {what}")
-        if self.metric == "cosine":
-            return (queries / length[:, None]).astype(np.float32)
-        return np.ascontiguousarray(queries)
+        queries = np.ascontiguousarray(queries)
+        scaled = np.empty_like(queries) if self.metric == "cosine" else None
+        bad = _native.prepare(queries, LONGEST, self._threads, scaled)
+        if bad < len(queries):
+            what = "not finite or too long" if queries[bad].any() else "zero, which has no direction"
+            raise InputError(f"query {bad} is {what}")
+        return queries if scaled is None else scaled
 
 
 def open_generation(path: Path | str, threads: int = 1, verify: bool = True, huge_pages: bool = False) -> Generation:

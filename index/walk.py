@@ -5,8 +5,6 @@ is estimated to be better than the k-th best found, at 200 already when that is 
 must be better by as much. So an effort means the same at any number of dimensions and any scale.
 """
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,7 +20,6 @@ _ZERO = 100
 # as many more as it drops rows: what leads to the survivors may be dropped itself. (100,000 × 384, a tenth survives:
 # recall@10 0.98 instead of 0.89, which is above that without a filter, and half the time, since no walk falls short.)
 _WAITING, _WAITING_PER_HIT = 32, 7
-_QUERIES_PER_TASK = 64
 
 
 class Walk:
@@ -40,7 +37,6 @@ class Walk:
     ) -> None:
         self._graph, self.vectors, self._count = layout.graph(), vectors, layout.count
         self._threads, self._renumber = threads, renumber
-        self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
 
     def search(self, queries: NDArray[np.float32], k: int, effort: int, keep: Bitmap | None = None) -> Found:
         """The best k ≤ n that the walk finds, −1 where it finds fewer. `scored` counts vectors scored from their codes;
@@ -53,25 +49,7 @@ class Walk:
         words = None if keep is None else keep.words
         count = len(queries)
         found = Found(np.empty((count, k), np.int64), np.empty((count, k), np.float32), np.empty(count, np.int64))
-
-        def part(start: int, stop: int) -> None:
-            self._graph.search(
-                queries[start:stop],
-                self.vectors,
-                margin,
-                frontier,
-                words,
-                found.rows[start:stop],
-                found.scores[start:stop],
-                found.scored[start:stop],
-            )
-
-        size = max(1, min(_QUERIES_PER_TASK, -(-count // self._threads)))
-        if self._pool is None or count <= size:
-            part(0, count)
-        else:
-            starts = range(0, count, size)
-            list(self._pool.map(part, starts, (min(start + size, count) for start in starts)))
+        self._graph.search(queries, self.vectors, margin, frontier, words, *found, self._threads)
         if self._renumber is not None:
             return found._replace(rows=np.where(found.rows >= 0, self._renumber[found.rows], -1))
         return found

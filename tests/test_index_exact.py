@@ -76,7 +76,7 @@ def test_few_rows_are_left_to_score_in_float32() -> None:
     codes = exact.quantise(vectors)
     rescored = exact.Found(np.empty((20, 10), np.int64), np.empty((20, 10), np.float32), np.empty(20, np.int64))
     scale = (codes.step, codes.error_norm, codes.row_norm, codes.square_norms)
-    exact._native.scan_i8(queries, vectors, codes.codes, *scale, False, 0, *rescored)
+    exact._native.scan_i8(queries, vectors, codes.codes, *scale, False, 1, *rescored)
     assert (rescored.scored >= 10).all()
     assert rescored.scored.mean() < 0.02 * len(vectors)
 
@@ -91,6 +91,21 @@ def test_threads_and_batches_do_not_change_the_answer(threads: int, count: int, 
     many = exact.search(queries, vectors, 12, codes=exact.quantise(vectors), threads=threads)
     np.testing.assert_array_equal(one.rows, many.rows)
     np.testing.assert_array_equal(one.scores, many.scores)
+
+
+@pytest.mark.parametrize("metric", ["ip", "l2"])
+@pytest.mark.parametrize("count", [1, 2, 40])
+def test_threads_see_the_filter_and_the_norms_of_their_own_rows(count: int, metric: str, monkeypatch: Any) -> None:
+    monkeypatch.setattr(exact, "_ROWS_WORTH_A_THREAD", 100)
+    vectors, queries = clustered(1500, 33), clustered(count, 33, seed=2)
+    kept = np.random.default_rng(1).random(1500) < 0.02
+    words = np.packbits(np.pad(kept, (0, 36)), bitorder="little").view(np.uint64)
+    alone = exact.search(queries, vectors[kept], 12, metric)
+    for codes in (None, exact.quantise(vectors, metric)):
+        for threads in (1, 3):
+            found = exact.search(queries, vectors, 12, metric, codes=codes, threads=threads, keep=words)
+            np.testing.assert_array_equal(found.rows, np.flatnonzero(kept)[alone.rows])
+            np.testing.assert_array_equal(found.scores, alone.scores)
 
 
 def test_ties_go_to_the_lower_row() -> None:

@@ -58,6 +58,41 @@ def test_int8_products_are_exact(unit: str, dim: int, by: int) -> None:
 
 
 @pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("dim", DIMS)
+@pytest.mark.parametrize("by", [0, 1, 5])
+def test_several_int8_queries_at_once_are_exact(unit: str, dim: int, by: int) -> None:
+    random = np.random.default_rng(dim)
+    for asked in (0, 1, 3, 4, 5, 9):
+        for count in COUNTS:
+            queries = misaligned(random.integers(-128, 128, (asked, dim)).astype(np.int8), by)
+            rows = misaligned(random.choice([-128, -1, 0, 1, 127], (count, dim + 3)).astype(np.int8), by)[:, :dim]
+            out = np.empty((asked, count), np.int32)
+            _native.dots_i8(queries, rows, out, unit)
+            np.testing.assert_array_equal(out, queries.astype(np.int64) @ rows.astype(np.int64).T)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("dim", [1, 7, 8, 9, 384])
+def test_queries_are_scaled_to_length_one_and_the_first_that_cannot_be_is_named(dim: int, threads: int) -> None:
+    queries = np.random.default_rng(dim).normal(size=(700, dim)).astype(np.float32)
+    queries[5] *= 1e-30  # its squares vanish in float32
+    queries[6] *= 1e15
+    scaled = np.empty_like(queries)
+    assert _native.prepare(queries, 1e18, threads, scaled) == 700
+    wide = queries.astype(np.float64)
+    np.testing.assert_allclose(scaled, wide / np.linalg.norm(wide, axis=1, keepdims=True), rtol=1e-7)
+    for row in (699, 300, 3):
+        queries[row] = 0
+        assert _native.prepare(queries, 1e18, threads, scaled) == row  # no direction
+        queries[row, -1] = 1e19
+        assert _native.prepare(queries, 1e18, threads) == row
+        queries[row, -1] = np.nan
+        assert _native.prepare(queries, 1e18, threads) == row
+        queries[row] = 0
+        assert _native.prepare(queries, 1e18, threads) == 700  # a zero has a product with everything
+
+
+@pytest.mark.parametrize("unit", UNITS)
 @pytest.mark.parametrize(("q", "x"), [(-128, -128), (-128, 127), (127, -128), (127, 127), (0, -128), (-128, 0)])
 def test_int8_extremes_do_not_saturate_or_overflow(unit: str, q: int, x: int) -> None:
     for dim in (1, 64, 384, 65536):

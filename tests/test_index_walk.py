@@ -83,7 +83,7 @@ def walk(
 ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]:
     count = len(queries)
     found = np.empty((count, k), np.int64), np.empty((count, k), np.float32), np.empty(count, np.int64)
-    made.graph().search(queries, vectors, margin, 64 + 8 * k, keep, *found, unit)
+    made.graph().search(queries, vectors, margin, 64 + 8 * k, keep, *found, 1, unit)
     return found
 
 

@@ -27,11 +27,15 @@ def l2_f32(
     at: NDArray[np.uint32] | None = None,
     unit: str = "",
 ) -> None: ...
+def dots_i8(queries: NDArray[np.int8], rows: NDArray[np.int8], out: NDArray[np.int32], unit: str = "") -> None: ...
+def prepare(
+    queries: NDArray[np.float32], longest: float, threads: int, unit_length: NDArray[np.float32] | None = None
+) -> int: ...
 def scan_f32(
     queries: NDArray[np.float32],
     vectors: NDArray[np.float32],
     l2: bool,
-    first_row: int,
+    threads: int,
     rows: NDArray[np.int64],
     scores: NDArray[np.float32],
     rescored: NDArray[np.int64],
@@ -47,7 +51,7 @@ def scan_i8(
     row_norm: float,
     square_norms: NDArray[np.float32],
     l2: bool,
-    first_row: int,
+    threads: int,
     rows: NDArray[np.int64],
     scores: NDArray[np.float32],
     rescored: NDArray[np.int64],
@@ -103,6 +107,7 @@ class Graph:
         rows: NDArray[np.int64],
         scores: NDArray[np.float32],
         scored: NDArray[np.int64],
+        threads: int = 1,
         unit: str = "",
     ) -> None: ...
     def refine(

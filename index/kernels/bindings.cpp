@@ -6,6 +6,7 @@
 #include "bandwidth.hpp"
 #include "graph_object.hpp"
 #include "python_arrays.hpp"
+#include "queries.hpp"
 
 namespace perwatt {
 namespace {
@@ -86,28 +87,58 @@ NB_MODULE(_native, m) {
         },
         "query"_a.noconvert(), "rows"_a.noconvert(), "out"_a.noconvert(), "at"_a.none() = nb::none(), "unit"_a = "");
 
+  m.def("dots_i8",
+        [](Matrix<const int8_t> queries, Matrix<const int8_t> rows, Matrix<int32_t> out, const std::string& unit) {
+          const Kernels& kernels = unit_named(unit);
+          const size_t dim = queries.shape(1);
+          require(rows.shape(1) == dim && dim <= kMaxDim, "queries and rows must have the same number of dimensions");
+          require((queries.shape(1) < 2 || queries.stride(1) == 1) && (rows.shape(1) < 2 || rows.stride(1) == 1),
+                  "queries and rows must be contiguous along their dimensions");
+          require((queries.shape(0) < 2 || queries.stride(0) >= 0) && (rows.shape(0) < 2 || rows.stride(0) >= 0),
+                  "queries and rows must not run backwards");
+          require(out.shape(0) == queries.shape(0) && out.shape(1) == rows.shape(0), "out must be (queries, rows)");
+          check_contiguous(out, "out must be contiguous");
+          nb::gil_scoped_release unlocked;
+          kernels.dots_i8(queries.data(), stride_of(queries), queries.shape(0), rows.data(), stride_of(rows),
+                          rows.shape(0), dim, out.data(), rows.shape(0));
+        },
+        "queries"_a.noconvert(), "rows"_a.noconvert(), "out"_a.noconvert(), "unit"_a = "");
+  m.def("prepare",
+        [](Matrix<const float> queries, double longest, size_t threads, std::optional<Matrix<float>> unit_length) {
+          const size_t count = queries.shape(0), dim = queries.shape(1);
+          check_contiguous(queries, "queries must be contiguous");
+          if (unit_length) {
+            require(unit_length->shape(0) == count && unit_length->shape(1) == dim, "queries and unit_length must have the same shape");
+            check_contiguous(*unit_length, "unit_length must be contiguous");
+          }
+          nb::gil_scoped_release unlocked;
+          return prepare(queries.data(), count, dim, longest, unit_length.has_value(), threads,
+                         unit_length ? unit_length->data() : nullptr);
+        },
+        "queries"_a.noconvert(), "longest"_a, "threads"_a, "unit_length"_a.noconvert().none() = nb::none());
+
   bind_graph(m);
 
   m.def("scan_f32",
-        [](Matrix<const float> queries, Matrix<const float> vectors, bool l2, int64_t first_row,
+        [](Matrix<const float> queries, Matrix<const float> vectors, bool l2, size_t threads,
            Matrix<int64_t> rows, Matrix<float> scores, Vector<int64_t> rescored, std::optional<Vector<const uint64_t>> keep, const std::string& unit) {
           const Kernels& kernels = unit_named(unit);
-          Scan scan = scan_of(queries, vectors, l2, first_row, rows, scores, rescored);
-          scan.batch.keep = kept_rows(keep, static_cast<size_t>(first_row) + vectors.shape(0));
+          Scan scan = scan_of(queries, vectors, l2, rows, scores, rescored);
+          scan.batch.keep = kept_rows(keep, vectors.shape(0));
           nb::gil_scoped_release unlocked;
-          scan_f32(kernels, scan.rows, scan.batch, scan.answer);
+          scan_f32(kernels, scan.rows, scan.batch, threads, scan.answer);
         },
-        "queries"_a.noconvert(), "vectors"_a.noconvert(), "l2"_a, "first_row"_a, "rows"_a.noconvert(),
+        "queries"_a.noconvert(), "vectors"_a.noconvert(), "l2"_a, "threads"_a, "rows"_a.noconvert(),
         "scores"_a.noconvert(), "rescored"_a.noconvert(), "keep"_a.noconvert().none() = nb::none(),
         "unit"_a = "");
   m.def("scan_i8",
         [](Matrix<const float> queries, Matrix<const float> vectors, Matrix<const int8_t> codes, double step,
-           double error_norm, double row_norm, Vector<const float> square_norms, bool l2, int64_t first_row,
+           double error_norm, double row_norm, Vector<const float> square_norms, bool l2, size_t threads,
            Matrix<int64_t> rows, Matrix<float> scores, Vector<int64_t> rescored, std::optional<Vector<const uint64_t>> keep,
            std::optional<Vector<const uint32_t>> at, const std::string& unit) {
           const Kernels& kernels = unit_named(unit);
-          Scan scan = scan_of(queries, vectors, l2, first_row, rows, scores, rescored);
-          scan.batch.keep = kept_rows(keep, static_cast<size_t>(first_row) + vectors.shape(0));
+          Scan scan = scan_of(queries, vectors, l2, rows, scores, rescored);
+          scan.batch.keep = kept_rows(keep, vectors.shape(0));
           require(codes.shape(0) == vectors.shape(0) && codes.shape(1) == vectors.shape(1),
                   "codes and vectors must have the same shape");
           require(codes.shape(0) == 0 || codes.shape(1) == 1 || codes.stride(1) == 1,
@@ -119,7 +150,7 @@ NB_MODULE(_native, m) {
           require(step > 0.0 && error_norm >= 0.0 && row_norm >= 0.0, "step must be positive, norms not negative");
           const CodeRows code_rows{codes.data(), stride_of(codes), step, error_norm, row_norm, square_norms.data()};
           if (at) {
-            require(!keep && first_row == 0, "picked rows are of all rows, and already filtered");
+            require(!keep && threads == 1, "picked rows are already filtered, and scanned by one thread");
             require(at->shape(0) < 2 || at->stride(0) == 1, "at must be contiguous");
             for (size_t i = 0; i < at->shape(0); ++i) {
               require(at->data()[i] < vectors.shape(0), "a row number is not in vectors");
@@ -129,17 +160,17 @@ NB_MODULE(_native, m) {
             scan.batch.at_count = at->shape(0);
           }
           nb::gil_scoped_release unlocked;
-          scan_i8(kernels, scan.rows, code_rows, scan.batch, scan.answer);
+          scan_i8(kernels, scan.rows, code_rows, scan.batch, threads, scan.answer);
         },
         "queries"_a.noconvert(), "vectors"_a.noconvert(), "codes"_a.noconvert(), "step"_a, "error_norm"_a,
-        "row_norm"_a, "square_norms"_a.noconvert(), "l2"_a, "first_row"_a, "rows"_a.noconvert(),
+        "row_norm"_a, "square_norms"_a.noconvert(), "l2"_a, "threads"_a, "rows"_a.noconvert(),
         "scores"_a.noconvert(), "rescored"_a.noconvert(), "keep"_a.noconvert().none() = nb::none(),
         "at"_a.noconvert().none() = nb::none(), "unit"_a = "");
   m.def("rescore",
         [](Matrix<const float> queries, Matrix<const float> vectors, Matrix<const int64_t> candidates, bool l2,
            Matrix<int64_t> rows, Matrix<float> scores, Vector<int64_t> rescored, const std::string& unit) {
           const Kernels& kernels = unit_named(unit);
-          const Scan scan = scan_of(queries, vectors, l2, 0, rows, scores, rescored);
+          const Scan scan = scan_of(queries, vectors, l2, rows, scores, rescored);
           const size_t width = candidates.shape(1);
           require(candidates.shape(0) == queries.shape(0), "candidates must have one row for each query");
           require(candidates.shape(0) == 0 || width < 2 ||

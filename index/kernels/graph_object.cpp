@@ -7,6 +7,7 @@
 #include <mutex>
 
 #include "encode.hpp"
+#include "parallel.hpp"
 #include "python_arrays.hpp"
 #include "refine.hpp"
 #include "search.hpp"
@@ -21,12 +22,6 @@ void check_shape(size_t count, size_t dim, size_t degree) {
   require(count >= 1 && count < (size_t{1} << 31), "a graph has 1 to 2^31 - 1 vertices");
   require(dim >= 1 && dim <= kMaxGraphDim, "a graph has 1 to 4,096 dimensions");
   require(degree >= kGroup && degree % kGroup == 0 && degree <= 256, "the degree must be 32, or a multiple up to 256");
-}
-
-template <class T>
-void check_contiguous(const Matrix<T>& array, const char* message) {
-  require(array.shape(0) == 0 || array.shape(1) < 2 || array.stride(1) == 1, message);
-  require(array.shape(0) < 2 || array.stride(0) == static_cast<int64_t>(array.shape(1)), message);
 }
 
 void check_links(const Links& links, size_t count, size_t degree) {
@@ -67,18 +62,24 @@ class Graph {
 
   void search(Matrix<const float> queries, Matrix<const float> vectors, float margin, size_t frontier,
               std::optional<Vector<const uint64_t>> keep, Matrix<int64_t> rows, Matrix<float> scores,
-              Vector<int64_t> scored, const std::string& unit) {
+              Vector<int64_t> scored, size_t threads, const std::string& unit) {
     const Kernels& kernels = unit_named(unit);
-    const Scan scan = scan_of(queries, vectors, view_.l2, 0, rows, scores, scored);
+    const Scan scan = scan_of(queries, vectors, view_.l2, rows, scores, scored);
     require(vectors.shape(0) == view_.count && vectors.shape(1) == view_.dim, "vectors must be those of the graph");
     require(frontier >= kGroup && frontier <= (size_t{1} << 24), "the frontier must be 32 to 2^24");
     require(rows.shape(1) <= view_.count, "k must not be larger than the graph");
     const uint64_t* bits = kept_rows(keep, view_.count);
     nb::gil_scoped_release unlocked;
-    std::unique_ptr<Scratch> scratch = borrow();
-    perwatt::search(kernels, view_, signs_.data(), scan.rows, {margin, frontier}, bits, scan.batch, *scratch,
-                    scan.answer);
-    give_back(std::move(scratch));
+    const size_t k = scan.batch.k;
+    in_parallel(threads, scan.batch.count, kQueriesPerRange, [&] {
+      return [&, lent = Lent(*this)](size_t first, size_t last) {
+        Batch part = scan.batch;
+        part.queries += first * view_.dim;
+        part.count = last - first;
+        perwatt::search(kernels, view_, signs_.data(), scan.rows, {margin, frontier}, bits, part, lent.scratch(),
+                        {scan.answer.rows + first * k, scan.answer.scores + first * k, scan.answer.rescored + first});
+      };
+    });
   }
 
   void refine(Links links, std::optional<Vector<const int32_t>> which, size_t k, size_t kept, size_t threads,
@@ -100,6 +101,24 @@ class Graph {
   }
 
  private:
+  // What a walk took some 16 us for, times this, is what a thread is started for, which takes about as long as one or two.
+  static constexpr size_t kQueriesPerRange = 8;
+
+  // A thread's memory, for as long as its part of a batch takes.
+  class Lent {
+   public:
+    explicit Lent(Graph& graph) : graph_(&graph), scratch_(graph.borrow()) {}
+    Lent(Lent&&) = default;
+    ~Lent() {
+      if (scratch_) graph_->give_back(std::move(scratch_));
+    }
+    Scratch& scratch() const { return *scratch_; }
+
+   private:
+    Graph* graph_;
+    std::unique_ptr<Scratch> scratch_;
+  };
+
   std::unique_ptr<Scratch> borrow() {
     {
       const std::lock_guard<std::mutex> lock(mutex_);
@@ -167,7 +186,7 @@ void bind_graph(nb::module_& m) {
            "spokes"_a.noconvert() = nb::none())
       .def("search", &Graph::search, "queries"_a.noconvert(), "vectors"_a.noconvert(), "margin"_a, "frontier"_a,
            "keep"_a.noconvert().none(), "rows"_a.noconvert(), "scores"_a.noconvert(), "scored"_a.noconvert(),
-           "unit"_a = "")
+           "threads"_a = 1, "unit"_a = "")
       .def("refine", &Graph::refine, "links"_a.noconvert(), "which"_a.noconvert().none(), "k"_a, "kept"_a,
            "threads"_a, "out"_a.noconvert(), "unit"_a = "");
 }

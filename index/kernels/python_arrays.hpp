@@ -38,13 +38,19 @@ size_t stride_of(const Matrix<const T>& rows) {
   return rows.shape(0) < 2 ? rows.shape(1) : static_cast<size_t>(rows.stride(0));
 }
 
+template <class T>
+void check_contiguous(const Matrix<T>& array, const char* message) {
+  require(array.shape(0) == 0 || array.shape(1) < 2 || array.stride(1) == 1, message);
+  require(array.shape(0) < 2 || array.stride(0) == static_cast<int64_t>(array.shape(1)), message);
+}
+
 struct Scan {
   FloatRows rows;
   Batch batch;
   Answer answer;
 };
 
-inline Scan scan_of(const Matrix<const float>& queries, const Matrix<const float>& vectors, bool l2, int64_t first_row,
+inline Scan scan_of(const Matrix<const float>& queries, const Matrix<const float>& vectors, bool l2,
              const Matrix<int64_t>& rows, const Matrix<float>& scores, const Vector<int64_t>& rescored) {
   const size_t count = queries.shape(0), dim = queries.shape(1), k = rows.shape(1);
   require(vectors.shape(1) == dim, "queries and vectors must have the same number of dimensions");
@@ -59,7 +65,7 @@ inline Scan scan_of(const Matrix<const float>& queries, const Matrix<const float
   require(rows.shape(0) == count && scores.shape(0) == count && scores.shape(1) == k && rescored.shape(0) == count,
           "outputs must be (queries, k), (queries, k) and (queries,)");
   return {{vectors.data(), stride_of(vectors), vectors.shape(0), dim, l2 ? Metric::l2 : Metric::ip},
-          {queries.data(), count, k, first_row},
+          {queries.data(), count, k, 0},
           {rows.data(), scores.data(), rescored.data()}};
 }
 

@@ -1,9 +1,10 @@
 // See scan.hpp. Blocks of rows are the outer loop and queries the inner one, so that with many queries each
-// block comes from memory once and from the cache for the rest.
+// block comes from memory once and from the cache for the rest; int8 queries go several at a time, and share the loads too.
 #include "scan.hpp"
 
 #include <cmath>
 
+#include "shares.hpp"
 #include "shortlist.hpp"
 
 namespace perwatt {
@@ -11,6 +12,10 @@ namespace {
 
 // 256 rows of 384 int8 codes are 96 KiB and of float32 384 KiB: both stay in a core's 1 to 2 MiB of L2.
 constexpr size_t kBlockRows = 256;
+constexpr size_t kBlockQueries = 8;  // whose products with a block, 8 KiB, stay in L1 until they are looked at
+constexpr size_t kLanes = 8;
+typedef float Floats __attribute__((vector_size(kLanes * sizeof(float))));
+typedef double Doubles __attribute__((vector_size(kLanes * sizeof(double))));
 
 // gamma(n) of kernels.hpp.
 double gamma(size_t n) {
@@ -32,7 +37,6 @@ void write_best(std::vector<Listed>& scored, size_t k, int64_t first_row, int64_
 
 // An int8 query, and what its rounding and the codes' may add up to.
 struct QuantisedQuery {
-  std::vector<int8_t> code;
   double unit;   // what one unit of the integer product is worth
   double slack;  // twice the bound of the error of a score, in the scale that is compared (see below)
 };
@@ -42,21 +46,36 @@ struct QuantisedQuery {
 //   |<f, step * c>| <= |f| (|x| + |e|)   and   |<q, e>| <= |q| |e|.
 // The float32 score that decides in the end is itself off by gamma, and by one smallest float for each dimension whose
 // product is too small for a normal one; for l2 so is the stored |x|^2.
-QuantisedQuery quantise(const float* query, const FloatRows& rows, const CodeRows& codes) {
-  double largest = 0.0, square_norm = 0.0;
-  for (size_t i = 0; i < rows.dim; ++i) {
-    const double value = query[i];
-    largest = std::max(largest, std::abs(value));
-    square_norm += value * value;
+//
+// Eight dimensions at a time: one chain of additions in double would take longer than the scan of a thousand rows.
+QuantisedQuery quantise(const float* query, const FloatRows& rows, const CodeRows& codes, int8_t* code) {
+  float largest_of[kLanes] = {};
+  for (size_t i = 0; i + kLanes <= rows.dim; i += kLanes) {
+    for (size_t lane = 0; lane < kLanes; ++lane) {
+      const float magnitude = std::abs(query[i + lane]);
+      largest_of[lane] = largest_of[lane] < magnitude ? magnitude : largest_of[lane];
+    }
   }
-  const double step = largest > 0.0 ? largest / 127.0 : 1.0;
-  QuantisedQuery result{std::vector<int8_t>(rows.dim), step * codes.step, 0.0};
-  double square_error = 0.0;
-  for (size_t i = 0; i < rows.dim; ++i) {
-    const double code = std::nearbyint(query[i] / step);
-    const double error = query[i] - code * step;
-    square_error += error * error;
-    result.code[i] = static_cast<int8_t>(code);
+  float largest = *std::max_element(largest_of, largest_of + kLanes);
+  for (size_t i = rows.dim / kLanes * kLanes; i < rows.dim; ++i) largest = std::max(largest, std::abs(query[i]));
+  const double step = largest > 0.0f ? largest / 127.0 : 1.0, inverse = 1.0 / step;
+  QuantisedQuery result{step * codes.step, 0.0};
+  Doubles square_norms{}, square_errors{};
+  for (size_t i = 0; i < rows.dim; i += kLanes) {
+    const size_t count = std::min(kLanes, rows.dim - i);
+    Floats narrow{};
+    __builtin_memcpy(&narrow, query + i, count * sizeof(float));
+    const Doubles value = __builtin_convertvector(narrow, Doubles);
+    // Adding and taking off 1.5 * 2^52 rounds to the nearest integer, ties to even, and is no call.
+    const Doubles rounded = (value * inverse + 0x1.8p52) - 0x1.8p52, error = value - rounded * step;
+    square_norms += value * value;
+    square_errors += error * error;
+    for (size_t lane = 0; lane < count; ++lane) code[i + lane] = static_cast<int8_t>(static_cast<int>(rounded[lane]));
+  }
+  double square_norm = 0.0, square_error = 0.0;
+  for (size_t lane = 0; lane < kLanes; ++lane) {
+    square_norm += square_norms[lane];
+    square_error += square_errors[lane];
   }
   const double norm = std::sqrt(square_norm);
   const double product_error =
@@ -105,11 +124,44 @@ void offer_picked(const int32_t* products, const CodeRows& codes, const double* 
   }
 }
 
-void offer_products(const int32_t* products, size_t count, size_t first, const Kept& kept,
-                    Shortlist& shortlist) {
-  for (size_t i = 0; i < count; ++i) {
-    if (products[i] >= shortlist.floor() && (kept.all() || kept.holds(first + i))) shortlist.offer(products[i], static_cast<uint32_t>(first + i));
+// The least product that is not below `floor`.
+int32_t least(double floor) {
+  constexpr double kLow = std::numeric_limits<int32_t>::min(), kHigh = std::numeric_limits<int32_t>::max();
+  return static_cast<int32_t>(std::min(std::max(std::ceil(floor), kLow), kHigh));
+}
+
+typedef int32_t Four __attribute__((vector_size(16), aligned(4), may_alias));
+
+inline bool any(Four reached) {
+  uint64_t halves[2];
+  __builtin_memcpy(halves, &reached, sizeof halves);
+  return (halves[0] | halves[1]) != 0;
+}
+
+// Nearly every row of a scan is below the floor, so sixteen are compared at once before four of them are, and one; vectors
+// of 16 bytes are in the baseline of both architectures. Not inlined: it needs the registers to itself.
+__attribute__((noinline)) void offer_products(const int32_t* products, size_t count, size_t first, const Kept& kept,
+                                              Shortlist& shortlist) {
+  double floor = shortlist.floor();
+  int32_t enough = least(floor);
+  const auto one = [&](size_t i) {
+    if (products[i] < enough || !(kept.all() || kept.holds(first + i))) return;
+    shortlist.offer(products[i], static_cast<uint32_t>(first + i));
+    if (shortlist.floor() == floor) return;
+    floor = shortlist.floor();
+    enough = least(floor);
+  };
+  size_t i = 0;
+  for (; i + 16 <= count; i += 16) {
+    const Four* four = reinterpret_cast<const Four*>(products + i);
+    const Four low = (four[0] >= enough) | (four[1] >= enough), high = (four[2] >= enough) | (four[3] >= enough);
+    if (!any(low | high)) continue;
+    for (size_t part = 0; part < 4; ++part) {
+      if (!any(four[part] >= enough)) continue;
+      for (size_t j = 0; j < 4; ++j) one(i + 4 * part + j);
+    }
   }
+  for (; i < count; ++i) one(i);
 }
 
 void offer_distances(const int32_t* products, const float* square_norms, double unit, size_t count, size_t first,
@@ -134,9 +186,7 @@ void score(const Kernels& kernels, const FloatRows& rows, const float* query, st
   }
 }
 
-}  // namespace
-
-void scan_f32(const Kernels& kernels, const FloatRows& rows, const Batch& batch, const Answer& answer) {
+void scan_some_f32(const Kernels& kernels, const FloatRows& rows, const Batch& batch, const Answer& answer) {
   std::vector<Shortlist> shortlists(batch.count, Shortlist(batch.k, 0.0));
   const auto kernel = rows.metric == Metric::ip ? kernels.dot_f32 : kernels.l2_f32;
   const float sign = rows.metric == Metric::ip ? 1.0f : -1.0f;
@@ -159,22 +209,25 @@ void scan_f32(const Kernels& kernels, const FloatRows& rows, const Batch& batch,
   }
 }
 
-void scan_i8(const Kernels& kernels, const FloatRows& rows, const CodeRows& codes, const Batch& batch,
-             const Answer& answer) {
+void scan_some_i8(const Kernels& kernels, const FloatRows& rows, const CodeRows& codes, const Batch& batch,
+                  const Answer& answer) {
+  const size_t query_stride = (rows.dim + 63) / 64 * 64;  // and each begins with a cache line, as rows do
+  std::vector<int8_t> query_memory(batch.count * query_stride + 63);
+  int8_t* query_codes = query_memory.data() + (-reinterpret_cast<uintptr_t>(query_memory.data()) & 63);
   std::vector<QuantisedQuery> queries;
   std::vector<Shortlist> shortlists;
   queries.reserve(batch.count);
   shortlists.reserve(batch.count);
   for (size_t q = 0; q < batch.count; ++q) {
-    queries.push_back(quantise(batch.queries + q * rows.dim, rows, codes));
+    queries.push_back(quantise(batch.queries + q * rows.dim, rows, codes, query_codes + q * query_stride));
     shortlists.emplace_back(batch.k, queries.back().slack);
   }
-  int32_t products[kBlockRows];
+  int32_t products[kBlockQueries * kBlockRows];
   for (size_t first = 0; first < batch.at_count; first += kBlockRows) {
     const uint32_t* at = batch.at + first;
     const size_t count = std::min(kBlockRows, batch.at_count - first);
     for (size_t q = 0; q < batch.count; ++q) {
-      kernels.dot_i8_at(queries[q].code.data(), codes.base, codes.stride, at, count, rows.dim, products);
+      kernels.dot_i8_at(query_codes + q * query_stride, codes.base, codes.stride, at, count, rows.dim, products);
       offer_picked(products, codes, rows.metric == Metric::ip ? nullptr : &queries[q].unit, at, count, shortlists[q]);
     }
   }
@@ -183,12 +236,15 @@ void scan_i8(const Kernels& kernels, const FloatRows& rows, const CodeRows& code
     const size_t count = std::min(kBlockRows, rows.count - first);
     if (!kept.all() && kept.none_of(first, count)) continue;
     for (size_t q = 0; q < batch.count; ++q) {
-      kernels.dot_i8(queries[q].code.data(), codes.base + first * codes.stride, codes.stride, count, rows.dim,
-                     products);
+      const int32_t* mine = products + q % kBlockQueries * kBlockRows;
+      if (q % kBlockQueries == 0) {
+        kernels.dots_i8(query_codes + q * query_stride, query_stride, std::min(kBlockQueries, batch.count - q),
+                        codes.base + first * codes.stride, codes.stride, count, rows.dim, products, kBlockRows);
+      }
       if (rows.metric == Metric::ip) {
-        offer_products(products, count, first, kept, shortlists[q]);
+        offer_products(mine, count, first, kept, shortlists[q]);
       } else {
-        offer_distances(products, codes.square_norms, queries[q].unit, count, first, kept, shortlists[q]);
+        offer_distances(mine, codes.square_norms, queries[q].unit, count, first, kept, shortlists[q]);
       }
     }
   }
@@ -198,6 +254,34 @@ void scan_i8(const Kernels& kernels, const FloatRows& rows, const CodeRows& code
     answer.rescored[q] = static_cast<int64_t>(listed.size());
     write_best(listed, batch.k, batch.first_row, answer.rows + q * batch.k, answer.scores + q * batch.k);
   }
+}
+
+// The rows [first, last) of `rows`, and the batch as it sees them.
+FloatRows part_of(FloatRows rows, size_t first, size_t last, Batch& batch) {
+  rows.base += first * rows.stride;
+  rows.count = last - first;
+  batch.first_row += static_cast<int64_t>(first);
+  return rows;
+}
+
+}  // namespace
+
+void scan_f32(const Kernels& kernels, const FloatRows& rows, const Batch& batch, size_t threads, const Answer& answer) {
+  in_shares(threads, rows.count, rows.dim, batch, answer, [&](size_t first, size_t last, Batch part, const Answer& out) {
+    const FloatRows some = part_of(rows, first, last, part);
+    scan_some_f32(kernels, some, part, out);
+  });
+}
+
+void scan_i8(const Kernels& kernels, const FloatRows& rows, const CodeRows& codes, const Batch& batch, size_t threads,
+             const Answer& answer) {
+  in_shares(threads, rows.count, rows.dim, batch, answer, [&](size_t first, size_t last, Batch part, const Answer& out) {
+    const FloatRows some = part_of(rows, first, last, part);
+    CodeRows some_codes = codes;
+    some_codes.base += first * codes.stride;
+    if (rows.metric == Metric::l2) some_codes.square_norms += first;
+    scan_some_i8(kernels, some, some_codes, part, out);
+  });
 }
 
 void rescore(const Kernels& kernels, const FloatRows& rows, const int64_t* candidates, size_t width,

@@ -4,7 +4,7 @@
 //   scan_f32  scores every row in float32.
 //   scan_i8   scores every row in int8, a quarter of the bytes, keeps each row that could still belong to the
 //             answer given a proven bound of the int8 error, and scores only those in float32.
-// The caller splits rows or queries among threads; these functions start none.
+// Rows or queries are shared out among `threads` (shares.hpp), which changes no answer.
 #pragma once
 
 #include "kernels.hpp"
@@ -54,8 +54,9 @@ struct Answer {
 void rescore(const Kernels& kernels, const FloatRows& rows, const int64_t* candidates, size_t width,
              const Batch& batch, const Answer& answer);
 
-void scan_f32(const Kernels& kernels, const FloatRows& rows, const Batch& batch, const Answer& answer);
-void scan_i8(const Kernels& kernels, const FloatRows& rows, const CodeRows& codes, const Batch& batch,
+// Picked rows (batch.at) are scanned by one thread.
+void scan_f32(const Kernels& kernels, const FloatRows& rows, const Batch& batch, size_t threads, const Answer& answer);
+void scan_i8(const Kernels& kernels, const FloatRows& rows, const CodeRows& codes, const Batch& batch, size_t threads,
              const Answer& answer);
 
 }  // namespace perwatt

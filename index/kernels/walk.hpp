@@ -47,13 +47,15 @@ struct Walk {
   const size_t groups = graph.degree / kGroup;
   const size_t spoke_stride = Compact ? spoke_bytes(padded) : 0;
 
-  float product_unit, sum_unit, sum_offset, square_norm, error_unit;
+  float product_unit = 0.0f, sum_unit = 0.0f, sum_offset = 0.0f, square_norm = 0.0f, error_unit = 0.0f;
   float visit_above = kLowest, keep_above = kLowest;
   size_t waiting = 0, logged = 0;
   // compact: how the sum of a spoke becomes a product, the root's score, and the error of every estimate.
   float spoke_unit = 0.0f, spoke_offset = 0.0f, hub = 0.0f, spoke_error = 0.0f;
   size_t new_count = 0;
   int32_t news[Compact ? kMaxDegree : 1];
+
+  Walk(const GraphView& graph_, Walker& walker_) : graph(graph_), walker(walker_) {}
 
   static int32_t dot(const int8_t* query, const uint8_t* codes, size_t dim) {
     const int8_t* rows[1] = {reinterpret_cast<const int8_t*>(codes)};
@@ -334,9 +336,9 @@ struct Walk {
 template <class Hop, class DotI8>
 inline void walk(const GraphView& graph, Walker& walker) {
   if (graph.spokes) {
-    Walk<Hop, DotI8, true>{graph, walker}.run();
+    Walk<Hop, DotI8, true>(graph, walker).run();
   } else {
-    Walk<Hop, DotI8, false>{graph, walker}.run();
+    Walk<Hop, DotI8, false>(graph, walker).run();
   }
 }
 
