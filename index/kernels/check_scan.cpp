@@ -1,7 +1,7 @@
 // Several queries at once, and the scans made of them, against a plain sort by exact scores: every unit, filtered and not,
-// picked rows, duplicates, zero vectors, k beyond the rows. Values are small integers, so float32 arithmetic is exact in any
-// order: every unit and every architecture must give the same rows, scores and counts. Then values of any size, where
-// the scan of codes must still give the answer of the scan of floats, to the bit.
+// picked rows, duplicates, zero vectors, k beyond the rows, on one thread and on three. Values are small integers, so
+// float32 arithmetic is exact in any order: every unit and every architecture must give the same rows, scores and counts.
+// Then values of any size, where the scan of codes must still give the answer of the scan of floats, to the bit.
 #include "check.hpp"
 
 #include <algorithm>
@@ -131,15 +131,15 @@ void require_same(const Kernels& unit, const char* what, const Set& set, size_t 
 }
 
 // Every way to the k best rows, all of the same set: each must give `wanted`. Returns how many rows the codes left over.
-std::vector<int64_t> check_ways(const Kernels& unit, const Set& set, size_t k, const Found* wanted_all,
+std::vector<int64_t> check_ways(const Kernels& unit, const Set& set, size_t k, size_t threads, const Found* wanted_all,
                                 const Found* wanted_kept, const std::vector<uint32_t>& kept) {
   std::vector<uint64_t> bits((set.count + 63) / 64);
   for (const uint32_t row : kept) bits[row >> 6] |= uint64_t{1} << (row & 63);
   Batch batch{set.queries.data(), set.query_count, k, 0};
   Found floats(set.query_count, k), codes(set.query_count, k), again(set.query_count, k);
-  scan_f32(unit, set.rows(), batch, floats.answer());
+  scan_f32(unit, set.rows(), batch, threads, floats.answer());
   if (wanted_all) require_same(unit, "scan_f32", set, k, floats, *wanted_all);
-  scan_i8(unit, set.rows(), set.code_rows(), batch, codes.answer());
+  scan_i8(unit, set.rows(), set.code_rows(), batch, threads, codes.answer());
   require_same(unit, "scan_i8", set, k, codes, floats);
 
   std::vector<int64_t> candidates;  // all rows, from the last to the first, with gaps
@@ -154,16 +154,16 @@ std::vector<int64_t> check_ways(const Kernels& unit, const Set& set, size_t k, c
 
   std::vector<int64_t> left = codes.rescored;
   batch.keep = bits.data();
-  scan_f32(unit, set.rows(), batch, floats.answer());
+  scan_f32(unit, set.rows(), batch, threads, floats.answer());
   if (wanted_kept) require_same(unit, "scan_f32, filtered", set, k, floats, *wanted_kept);
-  scan_i8(unit, set.rows(), set.code_rows(), batch, codes.answer());
+  scan_i8(unit, set.rows(), set.code_rows(), batch, threads, codes.answer());
   require_same(unit, "scan_i8, filtered", set, k, codes, floats);
   left.insert(left.end(), codes.rescored.begin(), codes.rescored.end());
   batch.keep = nullptr;
   static const uint32_t none = 0;
   batch.at = kept.empty() ? &none : kept.data();
   batch.at_count = kept.size();
-  scan_i8(unit, set.rows(), set.code_rows(), batch, codes.answer());
+  scan_i8(unit, set.rows(), set.code_rows(), batch, 1, codes.answer());
   require_same(unit, "scan_i8, picked rows", set, k, codes, floats);
   return left;
 }
@@ -202,10 +202,11 @@ void check_scans(const std::vector<const Kernels*>& kernels) {
           }
           for (const size_t k : {size_t{1}, size_t{10}, count + 3}) {
             const Found best = expected(whole, k, all), best_kept = expected(whole, k, kept);
-            const std::vector<int64_t> left = check_ways(kScalar, whole, k, &best, &best_kept, kept);
+            const std::vector<int64_t> left = check_ways(kScalar, whole, k, 1, &best, &best_kept, kept);
             for (const Kernels* unit : kernels) {
-              check_ways(*unit, any, k, nullptr, nullptr, kept);
-              if (check_ways(*unit, whole, k, &best, &best_kept, kept) == left) continue;
+              check_ways(*unit, any, k, 1, nullptr, nullptr, kept);
+              check_ways(*unit, whole, k, 3, &best, &best_kept, kept);
+              if (check_ways(*unit, whole, k, 1, &best, &best_kept, kept) == left) continue;
               std::printf("%s scan_i8: %zu x %zu: another number of rows is left than in scalar\n", unit->name, count, dim);
               std::exit(1);
             }
