@@ -49,9 +49,11 @@ report: $(VENV)/.loadtest $(DATA)/indexes/$(INDEX)/current ## load the service a
 selftest: $(VENV)/.loadtest ## turn the load test on servers whose truth is known, some 25 minutes
 	$(BIN)/perwatt loadtest selftest --full
 
-test: setup-test ## check the code and run every test
-	$(MAKE) --no-print-directory check
-	PERWATT_CHROMIUM="$$(deploy/ci/chromium.sh $(VENV))" $(BIN)/python -m pytest
+test: setup-test ## check the code and run every test, on up to four cores
+	@chromium="$$(deploy/ci/chromium.sh $(VENV))" || exit 1; \
+	$(MAKE) --no-print-directory check >$(VENV)/check.log 2>&1 & check=$$!; \
+	PERWATT_CHROMIUM="$$chromium" $(BIN)/python -m pytest --numprocesses auto --dist worksteal; tests=$$?; \
+	wait $$check; checked=$$?; cat $(VENV)/check.log; exit $$((tests | checked))
 
 test-hostile: $(DATA)/indexes/$(INDEX)/current ## what a good caller notices of slow, idle and greedy ones, some 5 minutes
 	$(BIN)/python -m deploy.hostile $(DATA)/indexes $(INDEX)
@@ -92,8 +94,8 @@ images: ## build the images of both architectures and their manifest lists, with
 	deploy/images/build.sh
 
 test-images: images ## start both images, compare their answers, and run the test suite in the arm64 one (some hours)
-	deploy/images/build.sh test
 	deploy/images/try.sh
+	ARCHITECTURES=arm64 deploy/images/build.sh test
 	deploy/images/suite.sh arm64 $(SUITE)
 
 bench: setup-peers $(DATA)/indexes/$(INDEX)/current ## measure beside the peers and write the figures into the README
@@ -135,10 +137,12 @@ $(VENV)/.loadtest: $(VENV)/.built $(LOCKS)/loadtest.txt
 	$(BIN)/pip install --quiet --no-deps --require-hashes -r $(LOCKS)/loadtest.txt
 	@touch $@
 
+# pip would compile on one core what it installs. A few packages carry templates that are no Python; those fail.
 $(VENV)/.torch: $(VENV)/.installed $(LOCKS)/test.txt
 	@echo "Installing the test tools and the CPU build of PyTorch (about 400 MB) …"
 	deploy/install-torch.sh $(VENV)
-	$(BIN)/pip install --quiet --no-deps --require-hashes -r $(LOCKS)/test.txt
+	$(BIN)/pip install --quiet --no-compile --no-deps --require-hashes -r $(LOCKS)/test.txt
+	$(BIN)/python -W ignore -m compileall -qq -j 0 $(VENV)/lib >/dev/null 2>&1 || true
 	@touch $@
 
 setup-onnx: setup ## add ONNX Runtime, for models that the kernels cannot run

@@ -1,7 +1,7 @@
 """The README's figures: measured here, kept as JSON, written into the README by this script and checked by the tests.
 
     python -m deploy.figures measure [NAME …]     run the benchmarks, all by default: encode, quality, index,
-                                                  kernels, ann, ann-others
+                                                  kernels, ann, ann-others, generator, http
     python -m deploy.figures render               write the README's tables from the kept JSON
     python -m deploy.figures check                exit 1 if the README says anything else
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
 import platform
 import sys
 from collections.abc import Callable
@@ -23,13 +24,14 @@ from typing import Any
 TOP = Path(__file__).parents[1]
 README = TOP / "README.md"
 KEPT = TOP / "deploy" / "figures"
-MEASURED = ("encode", "quality", "index", "kernels", "ann", "ann-others", "generator")
+MEASURED = ("encode", "quality", "index", "kernels", "ann", "ann-others", "generator", "http")
 VERSIONS = ("perwatt", "numpy", "faiss-cpu", "onnxruntime", "torch", "sentence-transformers")
 
 
 def measure(name: str) -> None:
     from deploy import bench_generator, bench_index, bench_kernels, bench_quality
     from deploy.ann import kept as bench_ann
+    from deploy.servers import race
     from embed import bench_encode
 
     KEPT.mkdir(exist_ok=True)
@@ -42,6 +44,10 @@ def measure(name: str) -> None:
         "ann-others": bench_ann.other_runs,
         "generator": lambda: bench_generator.measure(
             TOP / ".perwatt" / "vectors" / "python-stdlib", TOP / ".perwatt" / "indexes", "python-stdlib"
+        ),
+        # The peers' environments and what they have built are kept, so that the next run takes minutes.
+        "http": lambda: race.measure(
+            folder=Path(os.environ.get("PERWATT_PEERS", TOP / ".perwatt" / "peers")), work=TOP / ".perwatt" / "http"
         ),
     }
     if name not in benches:
@@ -223,6 +229,16 @@ def generator() -> str:
         table(["one core of …", "queries/s"], rows)
         + f"\n\nOne core of the load generator keeps {ratio:.0f} cores of the service busy (6,040 × 384, k = 10), with "
         f"p99 at {ceiling['p99_ms']:.1f} ms. {conditions(measured)}"
+    )
+
+
+def http() -> str:
+    from deploy.servers import kept as show
+
+    measured = kept("http")
+    figures = measured["figures"]
+    return "\n\n".join(
+        [show.targets(figures, table), show.servers(figures, table), f"{show.remarks(figures)} {conditions(measured)}"]
     )
 
 

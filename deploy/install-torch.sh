@@ -12,7 +12,7 @@ uv=0.13.9
 if "$venv/bin/python" -c "import torch, sys; sys.exit(torch.__version__.split('+')[0] != '$version')" 2>/dev/null; then
   exit 0
 fi
-if [ "$(uname -s)" = Linux ] && "$venv/bin/pip" install --quiet --no-deps "torch==$version+cpu" 2>/dev/null; then
+if [ "$(uname -s)" = Linux ] && "$venv/bin/pip" install --quiet --no-compile --no-deps "torch==$version+cpu" 2>/dev/null; then
   exit 0
 fi
 "$venv/bin/pip" install --quiet "uv==$uv"

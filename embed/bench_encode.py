@@ -21,6 +21,7 @@ fresh process takes until it holds the vector of a first query, when models are 
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import statistics
@@ -245,21 +246,27 @@ def multiply_adds(folder: ModelFolder, tokens: int) -> int:
     return int(config["num_hidden_layers"]) * (tokens * a_token + 2 * tokens * tokens * hidden)
 
 
-def cut_texts(tokens: Tokens, count: int, length: int) -> list[str]:
-    """`count` different texts of exactly `length` tokens, special tokens included."""
+@functools.cache
+def corpus() -> tuple[str, ...]:
+    """The docstrings of the standard library, some 2 MB: parsed once, which takes seconds, and cut for every case."""
     from embed.documents import Faults, FieldNames
     from embed.inputs import find_sources, read_documents
 
+    return tuple(each.text for each in read_documents(find_sources(["python:stdlib"]), FieldNames(), Faults("fail")))
+
+
+def cut_texts(tokens: Tokens, count: int, length: int) -> list[str]:
+    """`count` different texts of exactly `length` tokens, special tokens included."""
     texts: list[str] = []
     gathered = ""
-    for document in read_documents(find_sources(["python:stdlib"]), FieldNames(), Faults("fail")):
-        gathered = f"{gathered} {document.text}".strip()
+    for text in corpus():
+        gathered = f"{gathered} {text}".strip()
         offsets = tokens.offsets(gathered)
         if len(offsets) < length - 2:
             continue
-        text, gathered = gathered[: offsets[length - 3][1]], ""
-        if len(tokens.ids([text])[0]) == length:
-            texts.append(text)
+        cut, gathered = gathered[: offsets[length - 3][1]], ""
+        if len(tokens.ids([cut])[0]) == length:
+            texts.append(cut)
         if len(texts) == count:
             break
     return texts

@@ -7,7 +7,6 @@ altogether where the line would pass LONGEST_TITLE characters (subprocess.Popen 
 """
 
 import ast
-import copy
 
 LONGEST_DEFAULT = 20
 LONGEST_TITLE = 120
@@ -69,10 +68,19 @@ def _parameters(node: ast.FunctionDef | ast.AsyncFunctionDef, bound: bool, name:
 
 def _shortened(arguments: ast.arguments, constants: Constants) -> ast.arguments:
     """A copy with constants of the module written out, and every default that is still long replaced by `...`."""
-    arguments = copy.deepcopy(arguments)
-    arguments.defaults = [_short(default, constants) for default in arguments.defaults]
-    arguments.kw_defaults = [default and _short(default, constants) for default in arguments.kw_defaults]
-    return arguments
+    return ast.arguments(
+        posonlyargs=[_copied(each) for each in arguments.posonlyargs],
+        args=[_copied(each) for each in arguments.args],
+        vararg=arguments.vararg and _copied(arguments.vararg),
+        kwonlyargs=[_copied(each) for each in arguments.kwonlyargs],
+        kw_defaults=[default and _short(default, constants) for default in arguments.kw_defaults],
+        kwarg=arguments.kwarg and _copied(arguments.kwarg),
+        defaults=[_short(default, constants) for default in arguments.defaults],
+    )
+
+
+def _copied(argument: ast.arg) -> ast.arg:
+    return ast.arg(argument.arg, argument.annotation)
 
 
 def _short(default: ast.expr, constants: Constants) -> ast.expr:

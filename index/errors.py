@@ -32,7 +32,7 @@ class FilterError(InputError):
 
 
 class FieldError(InputError):
-    """`at`: JSON pointer to the condition."""
+    """`at`: JSON pointer to the name of the field."""
 
     def __init__(self, message: str, at: str) -> None:
         super().__init__(message)

@@ -37,7 +37,7 @@ _BOUNDS = {"gt": True, "gte": False, "lt": True, "lte": False}  # whether the bo
 
 
 class OneOf(NamedTuple):
-    """`at`: JSON pointer to the condition, for the errors of its values."""
+    """`at`: JSON pointer to the operator, for the errors of its values."""
 
     field: str
     values: tuple[Any, ...]
@@ -200,7 +200,7 @@ class Filters:
 
     def values(self, node: OneOf) -> tuple[Column, list[Any]]:
         """The column and the values as it compares them."""
-        column = self.column(node.field, node.at)
+        column = self.column(node.field, f"{node.at.rpartition('/')[0]}/field")
         many = node.at.endswith("/in")
         return column, [
             _read(column, value, f"{node.at}/{place}" if many else node.at) for place, value in enumerate(node.values)
@@ -208,7 +208,7 @@ class Filters:
 
     def bounds(self, node: Between) -> tuple[Numbers, Any, Any, bool, bool]:
         """The column, the bounds as it compares them or None, and whether each is left out itself."""
-        column = self.column(node.field, node.at)
+        column = self.column(node.field, f"{node.at}/field")
         if not isinstance(column, Numbers):
             raise FilterError(f"field {node.field!r} is {column.type}, and ranges are for int, float and date", node.at)
         low, high = (
@@ -226,7 +226,7 @@ class Filters:
             numbers, low, high, above, below = self.bounds(node)
             return numbers.between(low, high, above=above, below=below)
         if isinstance(node, Exists):
-            present = self.column(node.field, node.at).present()
+            present = self.column(node.field, f"{node.at}/field").present()
             return present if node.wanted else ~present
         if isinstance(node, Not):
             return ~self._bits(node.part)

@@ -259,7 +259,7 @@ class Lexical:
             name = f"f{self._places[column.name]}"
             return Query.range_query(self._schema, name, kind, low, high, not above, not below)
         if isinstance(node, Exists):
-            column_ = self._filters.column(node.field, node.at)
+            column_ = self._filters.column(node.field, f"{node.at}/field")
             there = Query.term_query(self._schema, _PRESENT, self._places[column_.name])
             return there if node.wanted else _not(there)
         if isinstance(node, Not):

@@ -250,7 +250,9 @@ class Bench:
         rate_qps = max(
             [rate_qps, *(t.offered_qps for t in self.trials if t.role != "voided" and not beyond_doubt(t, slo_s))]
         )
-        found = self.generator.calibrate(3.0 * rate_qps, answer_bytes=self.served_bytes)
+        found = self.generator.calibrate(
+            3.0 * rate_qps, seconds=self.given["calibrate_s"], answer_bytes=self.served_bytes
+        )
         _tell(f"generator: {found.sustained_qps:,.4g} q/s against a null server, p99 {found.p99_ms:.3g} ms")
         for trial in self.trials:
             trial.gates = gates(trial, self.plan.slo_p99_ms, found)

@@ -160,6 +160,9 @@ def service_options(command: Callable[..., Any]) -> Callable[..., Any]:
             default=True,
             help="Run the generator before other programs (real-time class), where that is allowed.",
         ),
+        click.option(
+            "--calibrate-s", default=5.0, type=SECONDS, show_default=True, help="Seconds of a calibration trial."
+        ),
         click.option("--generator-cpus", default=None, help="CPUs for the generator, e.g. 1 or 2-3."),
         click.option("--out", type=click.Path(path_type=Path), default=None, help="Where to write the run record."),
     ]
@@ -300,7 +303,7 @@ def soak(rate_qps: float, hours: float, **given: Any) -> None:
 def calibrate(start_qps: float, **given: Any) -> None:
     """The generator's own ceiling, against a server that does nothing."""
     with _open("run", given, ask_service=False) as bench:
-        found = bench.generator.calibrate(start_qps, ceiling=True)
+        found = bench.generator.calibrate(start_qps, ceiling=True, seconds=given["calibrate_s"])
     per_core = found.sustained_qps / max(found.processes, 1)
     click.echo(
         f"{units.rate(found.sustained_qps)} with {found.processes} processes ({units.rate(per_core)} each), "

@@ -22,7 +22,7 @@ import msgspec
 from loadtest.merge import merge_parts
 from loadtest.plan import Plan
 from loadtest.session import Part, Session
-from loadtest.trial import LocustView
+from loadtest.trial import LocustView, Trial
 
 LEAD_S = 0.3  # for the message to arrive before the window begins, when there is no warm-up
 REPORT_S = 1.5
@@ -73,6 +73,7 @@ class Conductor:
         self.started_at = ""
         self._live: dict[str, dict[str, float]] = {}
         self._done = False
+        self.trial: Trial | None = None
 
     def agree(self) -> dict[str, Any]:
         """Fix the window from now; returns the message for the workers."""
@@ -104,20 +105,24 @@ class Conductor:
             # Workers report their Locust statistics once a second; the last of them must have come.
             gevent.spawn_later(REPORT_S if self.expected > 1 else 0.0, self._conclude)
 
+    def live(self) -> dict[str, float] | None:
+        """Counters summed over the processes, times and CPU of the worst; None before there are any."""
+        own = self._local_live()
+        rows = [own] if own is not None else list(self._live.values())
+        if not rows:
+            return None
+        total = {key: sum(row[key] for row in rows) for key in ("planned", "answered", "shed", "missed", "errors")}
+        return total | {key: max(row[key] for row in rows) for key in ("p50_ms", "p99_ms", "lag_p99_ms", "cpu")}
+
     def _watch(self) -> None:
         assert self.window is not None
         start = self.window[0]
         while not self._done:
             gevent.sleep(1.0)
             now = time.monotonic()
-            own = self._local_live()
-            rows = [own] if own is not None else list(self._live.values())
-            if start < now < self.window[1] and rows:
-                total = {
-                    key: sum(row[key] for row in rows) for key in ("planned", "answered", "shed", "missed", "errors")
-                }
-                worst = {key: max(row[key] for row in rows) for key in ("p50_ms", "p99_ms", "lag_p99_ms", "cpu")}
-                emit("live", elapsed_s=round(min(now, self.window[1]) - start, 1), **total, **worst)
+            live = self.live()
+            if start < now < self.window[1] and live is not None:
+                emit("live", elapsed_s=round(min(now, self.window[1]) - start, 1), **live)
             if now > self.window[1] + self.plan.timeout_s + DRAIN_S:
                 missing = self.expected - len(self.parts)
                 emit(
@@ -140,9 +145,9 @@ class Conductor:
         stop = self.window[1]
         if math.isinf(stop):
             stop = self.window[0] + len(next(iter(self.parts.values())).slices) * 60.0
-        trial = merge_parts(self.plan, list(self.parts.values()), stop - self.window[0], self.started_at, view)
+        self.trial = merge_parts(self.plan, list(self.parts.values()), stop - self.window[0], self.started_at, view)
         if self.out is not None:
-            self.out.write_bytes(msgspec.json.encode(trial))
+            self.out.write_bytes(msgspec.json.encode(self.trial))
             emit("trial", path=str(self.out))
         if self.plan.duration_s:
             self.environment.process_exit_code = 0

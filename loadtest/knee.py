@@ -96,10 +96,10 @@ def find_knee(
         elif low:
             high = rate
         else:
-            rate /= 4
+            tried, rate = rate, rate / growth**2
             if rate < LOWEST_QPS:
                 last = "; ".join(objective.misses(trials[-1], strict=False))
-                raise TargetError(f"the objective is not met even at {rate * 4:g} q/s: {last}")
+                raise TargetError(f"the objective is not met even at {tried:g} q/s: {last}")
     while math.isfinite(high) and high / low > 1 + tolerance:
         middle = math.sqrt(low * high)
         low, high = (middle, high) if passes(middle) else (low, middle)

@@ -3,8 +3,8 @@ q.jsonl`.
 
 A Locust user here is one Poisson stream of `--rate-per-user` queries a second, so the users slider of the web UI is the
 offered load. Locust's console, CSV and HTML keep working and show service time in Locust's rounding; what counts
-(response time from the schedule, shed sends, recall, the generator's own health) is in the trial that `--trial` names,
-and `perwatt loadtest run` makes a run record of it.
+(response time from the schedule, shed sends, the generator's own health) is in the web UI's tab "Open loop" and in the
+trial that `--trial` names, and `perwatt loadtest run` makes a run record of it.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from locust.runners import MasterRunner, WorkerRunner
 
 from loadtest import locust_stats
 from loadtest.exchange import Conductor, emit, window_from
+from loadtest.filters import read_filters
+from loadtest.locust_tab import Row, add_tab, live_rows, trial_rows
 from loadtest.plan import Plan
 from loadtest.priority import NORMAL, go_first
 from loadtest.queries import read_queries
@@ -60,6 +62,9 @@ def options(parser: Any) -> None:
     add("--top-k", type=int, default=10, help="neighbours asked for")
     add("--effort", type=int, default=0, help="search effort; 0: the index's own")
     add("--popularity", default="uniform", help="uniform or zipf:<exponent>")
+    add("--mode", default="", choices=["", "dense", "lexical", "hybrid"], help="search mode; empty: the index's own")
+    add("--filters", default="", help='file with a {"share": 0.2, "filter": {...}} a line')
+    add("--slo-p99-ms", type=float, default=100.0, help="objective that the generator's health is judged by")
     add("--max-in-flight", type=int, default=1024, help="connections of each process")
     add("--schedule-seed", type=int, default=1, help="seed of arrivals and choice of queries")
 
@@ -77,6 +82,9 @@ def plan_of(parsed: Any, host: str | None) -> Plan:
         k=parsed.top_k,
         effort=parsed.effort or None,
         popularity=parsed.popularity,
+        mode=parsed.mode or None,
+        filters=read_filters(Path(parsed.filters) if parsed.filters else None),
+        slo_p99_ms=parsed.slo_p99_ms,
         max_in_flight=parsed.max_in_flight,
         seed=parsed.schedule_seed,
     )
@@ -115,6 +123,18 @@ class Site:
 
     def live(self) -> dict[str, float] | None:
         return self.session.live() if self.session is not None else None
+
+    def rows(self) -> list[Row]:
+        """What the web UI's tab shows."""
+        conductor = self.conductor
+        if conductor is None or conductor.window is None:
+            return []
+        if conductor.trial is not None:
+            return trial_rows(conductor.trial, conductor.plan.slo_p99_ms)
+        live = conductor.live()
+        if live is None or time.monotonic() < conductor.window[0]:
+            return [{"name": "State", "value": "warming up"}]
+        return live_rows(live)
 
     def join(self) -> None:
         """One more user: one more stream."""
@@ -162,6 +182,7 @@ def site_of(environment: Any) -> Site:
 def listen(environment: Any, **_: Any) -> None:
     site = site_of(environment)
     runner = environment.runner
+    add_tab(environment, site.rows)
     if isinstance(runner, WorkerRunner):
         runner.register_message("perwatt_window", lambda environment, msg, **_: site.begin(window_from(msg.data)))
     elif isinstance(runner, MasterRunner):

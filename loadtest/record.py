@@ -104,7 +104,9 @@ class Record(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
     @property
     def id(self) -> str:
-        return hashlib.sha256(msgspec.json.encode(self)).hexdigest()[:12]
+        """Of what its file says: a float that is still an int here (100, not 100.0) must not make it another run."""
+        written = msgspec.json.decode(msgspec.json.encode(self), type=Record)
+        return hashlib.sha256(msgspec.json.encode(written)).hexdigest()[:12]
 
     @property
     def invalid(self) -> list[str]:

@@ -44,12 +44,13 @@ class Queue:
             departures = work + np.maximum.accumulate(arrivals_s - (work - service))
             return departures - arrivals_s
         free = [0.0] * self.servers
-        out = np.empty(len(arrivals_s))
-        for i, (arrival, length) in enumerate(zip(arrivals_s.tolist(), service.tolist(), strict=True)):
-            end = max(free[0], arrival) + length
+        departures: list[float] = []
+        for arrival, length in zip(arrivals_s.tolist(), service.tolist(), strict=True):
+            first = free[0]
+            end = (first if first > arrival else arrival) + length
             heapq.heapreplace(free, end)
-            out[i] = end - arrival
-        return out
+            departures.append(end)
+        return np.array(departures) - arrivals_s
 
     @property
     def capacity_qps(self) -> float:

@@ -6,9 +6,12 @@ has given up on it, and a server that says so is easier to reason about than one
 not.
 
 The waiting line is bounded twice. By number, so that memory is; and by time: a request that would, at the rate at which
-places have lately come free, get its place only after its deadline is refused at once. Waiting in vain would cost its
-caller the time and everybody behind it the place. Both refusals are 503 with a Retry-After that is the time the line
-needs, because it is not the caller who did something wrong.
+answers have lately been finished, be answered only after its deadline is refused at once. Waiting in vain would cost
+its caller the time and everybody behind it the place. Both refusals are 503 with a Retry-After that is the time the
+line needs, because it is not the caller who did something wrong.
+
+The rate is a count over a span of time and not a mean of intervals: texts are encoded in batches, so answers come in
+bursts, and after a burst of thirty-two a mean of the latest intervals says that the line is gone in an instant.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from service.problems import Problem
 
 T = TypeVar("T")
 
-SMOOTHING = 0.1  # weight of the newest interval between two places that came free: the last ten or so count
+REMEMBERED_S = 0.5  # by how long ago an answer was finished, it counts 1/e: dozens of batches, and soon forgotten
 
 
 class Deadline:
@@ -86,8 +89,7 @@ class Admission:
         self.working = 0
         self.waiting = 0
         self._count_shed = count_shed
-        self._interval_s = 0.0  # between two places that came free while somebody waited
-        self._freed_s = 0.0
+        self._busy = Rate(REMEMBERED_S)
 
     def place(self, deadline: Deadline) -> Place:
         """To be held (`async with`) while a request is worked on; raises Problem overloaded when none will come free in
@@ -95,8 +97,8 @@ class Admission:
         return Place(self, deadline)
 
     def wait_s(self) -> float:
-        """How long a request that came now would wait."""
-        return (self.waiting + 1) * self._interval_s if self.places.locked() else 0.0
+        """How long a request that came now would take to be answered: everybody who is in comes first."""
+        return (self.working + self.waiting + 1) * self._busy.interval_s if self.places.locked() else 0.0
 
     def overloaded(self, waiting: int) -> Problem:
         self._count_shed()
@@ -107,13 +109,37 @@ class Admission:
         )
 
     def freed(self) -> None:
-        now_s = time.perf_counter()
         if self.waiting:
-            if self._freed_s:
-                self._interval_s += SMOOTHING * (now_s - self._freed_s - self._interval_s)
-            self._freed_s = now_s
+            self._busy.note(time.perf_counter())
         else:
-            self._freed_s = 0.0
+            self._busy.pause()
+
+
+class Rate:
+    """How often something happens while it is looked at, the last `remembered_s` before all else."""
+
+    def __init__(self, remembered_s: float) -> None:
+        self._remembered_s = remembered_s
+        self._count = self._span_s = 0.0
+        self._latest_s: float | None = None
+
+    @property
+    def interval_s(self) -> float:
+        """Between two, on average; 0 before there were any."""
+        return self._span_s / self._count if self._count else 0.0
+
+    def note(self, now_s: float) -> None:
+        """It has happened. The first after a pause only starts the clock."""
+        if self._latest_s is not None:
+            span_s = now_s - self._latest_s
+            kept = math.exp(-span_s / self._remembered_s)
+            self._count = self._count * kept + 1
+            self._span_s = self._span_s * kept + span_s
+        self._latest_s = now_s
+
+    def pause(self) -> None:
+        """What comes next says nothing about how often it could have come."""
+        self._latest_s = None
 
 
 class Place:

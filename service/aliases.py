@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service import limits, requests
+from service.caller import caller_of
 from service.errors import LoadError
 from service.indexes import described
 from service.limits import read_body
@@ -83,7 +84,7 @@ async def _switch(request: Request, generation: str, etags: Collection[str] | No
         ) from error
     if running.channel is not None:
         await running.channel.tell_others(name)
-    return described(running, name, loaded)
+    return described(running, name, loaded, caller_of(request.scope))
 
 
 def _etags(request: Request) -> list[str] | None:

@@ -13,8 +13,10 @@ from pathlib import Path
 POWERCAP = Path("/sys/class/powercap")
 
 
-def read(folder: Path = POWERCAP) -> list[tuple[str, float]]:
-    """(name of the zone, joules since the counter last wrapped) of every package that may be read."""
+def read(folder: Path | None = None) -> list[tuple[str, float]]:
+    """(name of the zone, joules since the counter last wrapped) of every package that may be read; by default those of
+    `POWERCAP`."""
+    folder = folder or POWERCAP
     found: list[tuple[str, float]] = []
     for zone in sorted(folder.glob("intel-rapl:*")):
         try:

@@ -10,11 +10,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from index import kernels
-from service import answers
+from service import answers, filters
 from service.answers import FilterableField, Recall
-from service.caller import ANYONE, Caller, caller_of
+from service.caller import Caller, caller_of
 from service.errors import LoadError
 from service.loaded import Loaded
+from service.problems import Problem
 from service.running import Running, running_of
 
 
@@ -39,7 +40,8 @@ class Kernels(Struct, frozen=True):
 
 
 class IndexInfo(Struct, frozen=True):
-    """modes: of searches that it answers. filterable: the fields that filters may name.
+    """count: of documents, those that the key hides left out. modes: of searches that it answers. filterable: the
+    fields that filters may name.
 
     etag: of the alias on disk, for If-Match. refused: why the last reload kept the old
     generation, or null. model: null when the vectors came without one. previous: what a rollback
@@ -82,7 +84,7 @@ async def get_index(request: Request) -> Response:
     return described(running, running.served.name_of(loaded), loaded, caller_of(request.scope))
 
 
-def described(running: Running, name: str, loaded: Loaded, caller: Caller = ANYONE) -> Response:
+def described(running: Running, name: str, loaded: Loaded, caller: Caller) -> Response:
     info = info_of(running, name, loaded, caller)
     return _response(info, etag=info.etag)
 
@@ -101,7 +103,7 @@ def info_of(running: Running, name: str, loaded: Loaded, caller: Caller) -> Inde
         generation=loaded.id,
         previous=previous,
         etag=etag,
-        count=loaded.count,
+        count=visible(loaded, caller),
         dim=loaded.dim,
         metric=loaded.generation.metric,
         family=loaded.generation.family,
@@ -109,7 +111,7 @@ def info_of(running: Running, name: str, loaded: Loaded, caller: Caller) -> Inde
         model=model and Model(model["id"], model["name"], model["precision"], model["max_length"]),
         recall=loaded.recall,
         modes=["dense"] if loaded.generation.lexical is None else ["dense", "lexical", "hybrid"],
-        # Values and counts are those of all documents, so a caller whose key hides some is told the types alone.
+        # Values and their numbers are those of all documents, so a caller whose key hides some is told the types alone.
         filterable=loaded.filterable
         if caller.filter is None
         else {name: FilterableField(type_) for name, type_ in manifest["filterable"].items()},
@@ -118,6 +120,17 @@ def info_of(running: Running, name: str, loaded: Loaded, caller: Caller) -> Inde
         built_at=manifest["created_at"],
         refused=running.served.failures.get(name),
     )
+
+
+def visible(loaded: Loaded, caller: Caller) -> int:
+    """Documents that the caller's key lets through; none where its filter cannot be applied."""
+    imposed = filters.of_key(caller.filter)
+    if imposed is None:
+        return loaded.count
+    try:
+        return filters.survivors(loaded.generation.filters, imposed).count
+    except Problem:
+        return 0
 
 
 def _response(content: IndexInfo | IndexList, etag: str | None = None) -> Response:

@@ -43,6 +43,7 @@ class Keyring:
         self.path = path
         self._quotas = quotas
         self._seen = self._stamp()
+        self._slots: dict[int, str] = {}  # who had them last
         self._by_id = self._load()
 
     def __len__(self) -> int:
@@ -66,20 +67,27 @@ class Keyring:
 
     def reload(self, stamp: tuple[int, int, int] | None = None) -> bool:
         self._seen = self._stamp() if stamp is None else stamp
+        before = self._slots
         try:
             self._by_id = self._load()
         except KeysError as error:
             log.error("the keys stay as they were: %s", error)
             return False
+        for slot, name in self._slots.items():
+            if before.get(slot, name) != name:
+                self._quotas.forgive(slot)
         log.info("%d keys are in force", len(self))
         return True
 
     def _load(self) -> dict[str, _Entry]:
-        return {
+        found = keys.read(self.path)
+        entries = {
             secret.id: _Entry(secret.sha256, _expires_s(secret), self._caller(key))
-            for key in keys.read(self.path)
+            for key in found
             for secret in key.secrets
         }
+        self._slots = {**self._slots, **{key.slot: key.name for key in found}}
+        return entries
 
     def _caller(self, key: Key) -> Caller:
         try:

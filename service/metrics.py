@@ -24,7 +24,7 @@ from service.slab import Slab
 if TYPE_CHECKING:
     from service.served import Served
 
-STAGES = ("embed", "ann", "payload")
+STAGES = ("filter", "embed", "ann", "lexical", "payload")
 STATUSES = (0, 200, 304, 400, 401, 403, 404, 405, 408, 410, 412, 413, 415, 422, 429, 431, 499, 500, 503, 504)
 OTHER = "none"  # the operation of a request that reached none
 
@@ -86,7 +86,6 @@ class Metrics:
     None: alone. worker: which row is ours."""
 
     def __init__(self, operations: Sequence[str] = (), slab: Slab | None = None, worker: int = 0) -> None:
-        self.registry = CollectorRegistry()
         self._layout = layout = _Layout(operations)
         self._slab = Slab(layout.width) if slab is None else slab
         if self._slab.width < layout.width:
@@ -94,7 +93,7 @@ class Metrics:
         self._row = row = self._slab.row(worker)
         self._of = {name: at for at, name in enumerate(layout.operations)}
         self._status = {status: at for at, status in enumerate(STATUSES)}
-        self.embed, self.ann, self.payload = (
+        self.filter, self.embed, self.ann, self.lexical, self.payload = (
             Spread(row, layout.stages + at * _size(SECONDS), SECONDS) for at in range(len(STAGES))
         )
         self._latency = [
@@ -107,7 +106,7 @@ class Metrics:
         self._now = {name: numbers[name] for name in ("working", "waiting", "connections")}
         numbers["pid"].set(os.getpid())
         self._look: Callable[[], dict[str, int]] = dict
-        self.registry.register(_Counted(self))
+        self._watched: tuple[Served, dict[str, object]] | None = None
 
     def count_request(self, operation: str, status: int, seconds: float) -> None:
         at = self._of.get(operation)
@@ -117,7 +116,7 @@ class Metrics:
         self._latency[at].observe(seconds)
 
     def watch(self, served: Served, kernels: dict[str, object]) -> None:
-        self.registry.register(_Served(served, kernels))
+        self._watched = served, kernels
 
     def look_with(self, look: Callable[[], dict[str, int]]) -> None:
         """What is going on now, under the names working, waiting and connections."""
@@ -128,9 +127,14 @@ class Metrics:
         for name, value in self._look().items():
             self._now[name].set(value)
 
-    def text(self) -> bytes:
+    def text(self, may_see: Callable[[str], bool] = lambda _name: True) -> bytes:
+        """All numbers, and what is served under the names that the caller may see."""
         self.note()
-        return generate_latest(self.registry)
+        registry = CollectorRegistry()
+        registry.register(_Counted(self))
+        if self._watched is not None:
+            registry.register(_Served(*self._watched, may_see))
+        return generate_latest(registry)
 
     def families(self) -> Iterable[Metric]:
         layout, sums = self._layout, self._slab.sums()
@@ -201,9 +205,10 @@ class _Counted(Collector):
 class _Served(Collector):
     """What is loaded at the moment of the scrape."""
 
-    def __init__(self, served: Served, kernels: dict[str, object]) -> None:
+    def __init__(self, served: Served, kernels: dict[str, object], may_see: Callable[[str], bool]) -> None:
         self._served = served
         self._kernels = kernels
+        self._may_see = may_see
 
     def collect(self) -> Iterable[Metric]:
         info = GaugeMetricFamily(
@@ -224,6 +229,8 @@ class _Served(Collector):
         )
         kernel = GaugeMetricFamily("perwatt_kernel_info", "1 for the SIMD unit in use.", labels=["arch", "isa"])
         for name, loaded in self._served.all().items():
+            if not self._may_see(name):
+                continue
             info.add_metric([name, loaded.id, loaded.model or ""], 1)
             vectors.add_metric([name], loaded.count)
             measured = loaded.recall

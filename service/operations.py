@@ -45,7 +45,7 @@ async def readyz(request: Request) -> Response:
 
 
 async def metrics(request: Request) -> Response:
-    text = running_of(request).metrics.text()
+    text = running_of(request).metrics.text(caller_of(request.scope).may_see)
     return Response(text, headers={"content-type": "text/plain; version=0.0.4; charset=utf-8"})
 
 

@@ -50,6 +50,10 @@ class Quotas:
         finally:
             fcntl.lockf(self._descriptor, fcntl.LOCK_UN, SLOT_BYTES, at)
 
+    def forgive(self, slot: int) -> None:
+        """Fills the bucket: its slot has gone to another key, which owes nothing of what the one before took."""
+        self._full_at_s[slot] = 0.0
+
 
 class Quota:
     """The bucket of one key: `rate_per_s` requests a second, `burst` of them at once."""

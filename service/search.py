@@ -285,6 +285,10 @@ def result_of_ranked(
 
 def observe(running: Running, usage: Usage, stages: Stages) -> None:
     metrics = running.metrics
+    if stages.filter:
+        metrics.filter.observe(stages.filter)
+    if stages.lexical:
+        metrics.lexical.observe(stages.lexical)
     if usage.tokens:
         metrics.embed.observe(stages.embed)
         metrics.tokens.inc(usage.tokens)

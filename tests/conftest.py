@@ -14,12 +14,25 @@ from typing import Any
 
 import pytest
 
+from service import native_threads
+
 # Before anything loads them: tests run beside each other's servers, and a pool a library adds nothing but noise.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-# Graphs made by other versions of the code must not be found, and none of ours be left behind.
-_CACHE = tempfile.TemporaryDirectory(prefix="perwatt-test-cache-")
-os.environ["PERWATT_CACHE"] = _CACHE.name
+if "PYTEST_XDIST_WORKER" in os.environ:  # one of several: native code that is not told otherwise gets one thread
+    native_threads.pin()
+else:
+    # Graphs made by other versions of the code must not be found, and none of ours be left behind. Workers inherit it.
+    _CACHE = tempfile.TemporaryDirectory(prefix="perwatt-test-cache-")
+    os.environ["PERWATT_CACHE"] = _CACHE.name
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """A worker a core that a cgroup leaves us, but no more than there is memory for: one grows to 3 GB."""
+    from loky import cpu_count
+
+    return min(4, int(cpu_count()))
 
 
 @pytest.fixture(scope="session")

@@ -484,6 +484,46 @@ def test_a_crash_while_waiting_leaves_no_machine(cloud: Cloud, archives: dict[st
     assert cloud.machinery.alive() == []
 
 
+class Late:
+    """EC2 as it is: a machine is listed only some time after its launch was answered."""
+
+    def __init__(self, ec2: Any) -> None:
+        self._ec2, self.listed = ec2, False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ec2, name)
+
+    def get_paginator(self, name: str) -> Any:
+        return self._ec2.get_paginator(name) if self.listed else self
+
+    def paginate(self, **_: Any) -> list[dict[str, Any]]:
+        return [{"Reservations": []}]
+
+
+def test_a_machine_that_is_not_listed_yet_is_ended_too(cloud: Cloud, archives: dict[str, Path], tmp_path: Path) -> None:
+    plan = planned(archives)
+    ec2 = Late(cloud.client("ec2"))
+    rented = Machines(ec2, cloud.client("ssm"), cloud.stack, plan.experiment)
+    parcel = Parcel(cloud.client("s3"), cloud.stack.bucket, plan.experiment, valid_s=1800)
+
+    def interrupted(_: float) -> None:
+        assert len(cloud.machinery.alive()) == 2
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(plan, tmp_path, archives, rented, parcel, tell=lambda _: None, wait=interrupted)
+    assert cloud.machinery.alive() == []
+
+    def listed(_: float) -> None:
+        ec2.listed = True
+        cloud.machinery.step()
+
+    records = run(plan, tmp_path, archives, rented, parcel, tell=lambda _: None, wait=listed)
+    assert [trial.attempts for trial in plan.trials] == [2, 1]
+    assert all(path.exists() for path in records)
+    assert cloud.machinery.alive() == []
+
+
 def test_records_that_are_here_are_not_paid_for_again(cloud: Cloud, archives: dict[str, Path], tmp_path: Path) -> None:
     cloud.run(planned(archives), tmp_path, archives)
     plan = read_plan(tmp_path)
@@ -654,6 +694,7 @@ def machine(tmp_path: Path, script: Path, settings: dict[str, str], lists: dict[
         text = text.replace(f"$server:{port}", "$server")
     (tmp_path / "script").write_text(text)
     environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"}
+    environment.pop("OMP_NUM_THREADS", None)  # nproc heeds it; a machine that has just started has none
     subprocess.run(["bash", tmp_path / "script"], env=environment, capture_output=True, timeout=120, check=False)
     return calls.read_text().splitlines()
 

@@ -136,6 +136,68 @@ def test_the_prepared_model_is_all_that_an_encoder_of_this_machine_needs(
     assert {path.name: path.stat().st_mtime_ns for path in prepared.rglob("*")} == before
 
 
+@pytest.fixture
+def baked(tmp_path: Path) -> tuple[Path, Path]:
+    """A root with an index of fp32 vectors, and a folder with the model that made them, under a name of its own."""
+    import numpy as np
+
+    from embed.encoder import fingerprint_of
+    from embed.models import find_model
+    from index import build_generation
+
+    own = tmp_path / "models" / "own"
+    own.mkdir(parents=True)
+    for path in find_model().path.iterdir():
+        (own / path.name).symlink_to(path)
+    made_with = fingerprint_of(find_model(own), "fp32").as_dict()
+    vectors = np.random.default_rng(1).normal(size=(20, made_with["dim"])).astype(np.float32)
+    for name, model in (("bare", None), ("library", made_with)):
+        build_generation(
+            vectors, [str(row) for row in range(20)], root=tmp_path / "indexes", name=name, model=model, threads=1
+        )
+    return tmp_path / "indexes", tmp_path / "models"
+
+
+def bake(indexes: Path, models: Path, cache: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "deploy.images.prepare_model", indexes, models], cwd=TOP,
+        capture_output=True, text=True, env={**os.environ, "PERWATT_CACHE": str(cache)}, check=False,
+    )  # fmt: skip
+
+
+def test_a_baked_index_finds_its_model_prepared_in_its_precision(
+    baked: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from embed import load_encoder
+
+    cache = tmp_path / "cache"
+    ran = bake(*baked, cache)
+    assert ran.returncode == 0, ran.stderr
+    before = {path.name: path.stat().st_mtime_ns for path in cache.rglob("*")}
+    assert [name for name in before if "fp32" in name]
+    monkeypatch.setenv("PERWATT_CACHE", str(cache))
+    encoder = load_encoder(baked[1] / "own", precision="fp32", threads=1)
+    encoder.close()
+    assert {path.name: path.stat().st_mtime_ns for path in cache.rglob("*")} == before
+
+
+def test_an_image_whose_index_lacks_its_model_is_not_baked(baked: tuple[Path, Path], tmp_path: Path) -> None:
+    indexes, models = baked
+    (models / "own").rename(models / "other")
+    ran = bake(indexes, models, tmp_path / "cache")
+    assert ran.returncode == 1
+    assert "index library were made with own, and the folder of models has other" in ran.stderr
+    (models / "other").rename(models / "own")
+    weights = models / "own" / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.unlink()
+    weights.write_bytes(content)
+    ran = bake(indexes, models, tmp_path / "cache")
+    assert ran.returncode == 1
+    assert "made with other weights than" in ran.stderr
+
+
 def test_every_unit_of_this_architecture_finds_its_packing_prepared() -> None:
     from deploy.images.prepare_model import GROUPS
     from embed.kernels import _native

@@ -103,8 +103,10 @@ def test_a_published_shape_agrees_with_sentence_transformers(
 
     long = [*texts, "words up to the limit " * 200]
     plain = SentenceTransformer(str(path), device="cpu")
-    documents = plain.encode([model.document_prefix + text for text in long], show_progress_bar=False)
-    queries = plain.encode([model.query_prefix + text for text in texts], show_progress_bar=False)
+    # One at a time: in a batch, every text is padded to the longest.
+    options: dict[str, Any] = {"show_progress_bar": False, "batch_size": 1}
+    documents = plain.encode([model.document_prefix + text for text in long], **options)
+    queries = plain.encode([model.query_prefix + text for text in texts], **options)
 
     exact = load_encoder(path, precision="fp32")
     assert exact.backend.startswith("native")

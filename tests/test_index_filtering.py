@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -162,7 +162,7 @@ def test_a_field_that_was_not_declared_is_an_error_and_says_which_there_are(tmp_
     fields = columns_of(tmp_path, [{"year": 1, "author": "x"}])
     with pytest.raises(FieldError, match=r"field 'author' was not declared .*; declared are lang \(keyword\)") as info:
         fields.bitmap(parse({"and": [{"field": "year", "eq": 1}, {"field": "author", "eq": "x"}]}))
-    assert info.value.at == "/and/1/eq"
+    assert info.value.at == "/and/1/field"
     with pytest.raises(FieldError, match="no field was"):
         Filters({}, 1).bitmap(parse({"field": "year", "exists": True}))
 
@@ -282,12 +282,70 @@ def test_recall_holds_where_the_survivors_lie_elsewhere_than_the_query(opened: G
     assert np.mean(recalls) >= {"flat": 1.0, "graph": 0.9, "ivf": 0.8}[opened.family]
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+class Rows(NamedTuple):
+    """All that is known of the rows without the code under test: payloads read as JSON, float64 vectors."""
+
+    vectors: Any
+    of: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def rows(opened: Generation) -> Rows:
+    payload = [json.loads(opened.payload(row)) for row in range(COUNT)]
+    vectors = np.stack([opened.vector(row) for row in range(COUNT)]).astype(np.float64)
+    return Rows(vectors, {name: np.array([each[name] for each in payload]) for name in ("n", "u", "cluster", "odd")})
+
+
+def asked_and_kept(rows: Rows, kind: str, share: float, low: float, cluster: int) -> tuple[dict[str, Any], Any]:
+    """A filter that keeps about `share` of the rows, and those that it keeps, row by row."""
+    u, n = rows.of["u"], rows.of["n"]
+    by_chance = {"field": "u", "gte": low, "lt": low + share}
+    within = (u >= low) & (u < low + share)
+    if kind == "a part":  # of the rows by chance
+        return by_chance, within
+    if kind == "a stretch":
+        first, last = round(low * COUNT), round((low + share) * COUNT)
+        return {"field": "n", "gte": first, "lt": last}, (n >= first) & (n < last)
+    own = {"field": "cluster", "eq": f"c{cluster}"}
+    inside = rows.of["cluster"] == f"c{cluster}"
+    if kind == "in a cluster":
+        return {"and": [own, by_chance]}, inside & within
+    if kind == "not in a cluster":
+        return {"and": [by_chance, {"not": own}]}, within & ~inside
+    odd = {"and": [{"field": "odd", "eq": True}, {"field": "n", "lt": 3}]}
+    return {"or": [by_chance, odd]}, within | (rows.of["odd"] & (n < 3))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
-    low=st.floats(0, 1),
-    width=st.sampled_from([1e-4, 1e-3, 0.03, 0.4, 1.0]),
+    kind=st.sampled_from(["a part", "a stretch", "in a cluster", "not in a cluster", "or three more"]),
+    share=st.sampled_from([1.0, 0.5, 0.1, 0.03, 0.01, 1e-3, 1e-4]),
+    low=st.just(0.0) | st.floats(0, 1),
+    cluster=st.integers(0, 11),
     k=st.integers(1, 50),
     seed=st.integers(0, 9),
 )
-def test_any_range_gives_as_many_as_survive(opened: Generation, low: float, width: float, k: int, seed: int) -> None:
-    recall_of(opened, clustered(3, DIM, seed=seed), {"field": "u", "gte": low, "lt": low + width}, k)
+def test_an_answer_through_a_filter_is_that_of_brute_force(
+    opened: Generation, rows: Rows, kind: str, share: float, low: float, cluster: int, k: int, seed: int
+) -> None:
+    """Survivors and scores are the true ones however the search went, and so is the order where all was compared."""
+    asked, kept = asked_and_kept(rows, kind, share, low, cluster)
+    keep = opened.filter(asked)
+    assert keep.rows.tolist() == np.flatnonzero(kept).tolist()
+    queries = clustered(3, DIM, seed=seed)
+    near = rows.vectors @ queries.astype(np.float64).T
+    if opened.metric == "l2":
+        near = -((rows.vectors[:, None, :] - queries[None].astype(np.float64)) ** 2).sum(axis=2)
+    elif opened.metric == "cosine":
+        near /= np.linalg.norm(queries, axis=1)
+    reach = min(k, int(kept.sum()))
+    for exactly in (False, True):
+        found = opened.search_rows(queries, k, keep=keep, exact=exactly)
+        for at, (answer, scores) in enumerate(zip(found.rows, found.scores, strict=True)):
+            assert len(set(answer[:reach].tolist())) == reach
+            assert (answer[reach:] == -1).all()
+            assert kept[answer[:reach]].all()
+            np.testing.assert_allclose(scores[:reach], near[answer[:reach], at], rtol=1e-5, atol=1e-5)
+            if exactly or opened.family == "flat" or keep.count <= opened.few(None):
+                best = np.sort(near[kept, at])[::-1][:reach]
+                np.testing.assert_allclose(scores[:reach], best, rtol=1e-5, atol=1e-5)

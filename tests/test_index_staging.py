@@ -72,7 +72,9 @@ def test_a_build_that_is_killed_at_any_moment_changes_nothing(served: Root) -> N
     length = time.perf_counter() - begin
     seed = int(np.random.default_rng().integers(2**32))
     caught, left = 0, 0
-    for delay in np.random.default_rng(seed).random(12) * length:
+    for number, delay in enumerate(np.random.default_rng(seed).random(40) * length):
+        if number >= 12 and caught >= 4 and left:
+            break  # the whole build may have been slower than these, in which case more of them come too late
         before, generations = snapshot(served), served.generations("test")
         build = builder(served.folder)
         assert build.stdout is not None

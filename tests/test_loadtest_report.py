@@ -116,22 +116,27 @@ def pages(records: list[Record]) -> list[str]:
     return [render(page) for page in both for render in (html, markdown)] + [report_json(records, found)]
 
 
-def test_reports_made_twice_are_identical_bytes(records: list[Record], folder: Path) -> None:
-    first = pages(records)
+@pytest.fixture(scope="module")
+def written(made: list[Record]) -> list[str]:
+    """HTML and Markdown of a run, HTML and Markdown of a comparison, JSON."""
+    return pages(made)
+
+
+def test_reports_made_twice_are_identical_bytes(records: list[Record], folder: Path, written: list[str]) -> None:
     again = [read_record(folder / f"{r.label.block}-{r.label.arm}.json") for r in records]
-    assert pages(again) == first
+    assert pages(again) == written
 
 
-def test_the_page_stands_alone(records: list[Record]) -> None:
-    for text in pages(records):
+def test_the_page_stands_alone(written: list[str]) -> None:
+    for text in written:
         assert not re.search(r"<(script|link|img|iframe)|@import|url\(|src=", text)
-    page = pages(records)[2]
+    page = written[2]
     for loaded in re.findall(r'(?:href|src)="?([^">]+)', page):
         assert not loaded.startswith("http")
 
 
-def test_every_chart_is_well_formed_and_says_what_it_shows(records: list[Record]) -> None:
-    for page in pages(records)[0:3:2]:
+def test_every_chart_is_well_formed_and_says_what_it_shows(written: list[str]) -> None:
+    for page in written[0:3:2]:
         charts = re.findall(r"<svg .*?</svg>", page, re.S)
         assert len(charts) >= 6
         for chart in charts:
@@ -144,18 +149,18 @@ def test_every_chart_is_well_formed_and_says_what_it_shows(records: list[Record]
             assert all(-1 <= n <= max(width, 900) for n in numbers)
 
 
-def test_the_verdict_comes_first_with_its_interval_and_evidence(records: list[Record]) -> None:
-    text = pages(records)[3]
+def test_the_verdict_comes_first_with_its_interval_and_evidence(written: list[str]) -> None:
+    text = written[3]
     second = text.splitlines()[4]
     assert second.startswith("**Better: 1.")
     assert "(simulated)" in second
     assert re.search(r"\(\d\.\d\d to \d\.\d\d, 95 %\)", second)
 
 
-def test_simulated_runs_say_so_across_the_top_and_never_say_measured(records: list[Record]) -> None:
-    for text in pages(records)[:4]:
+def test_simulated_runs_say_so_across_the_top_and_never_say_measured(written: list[str]) -> None:
+    for text in written[:4]:
         assert "nothing was measured" in text
-    assert "evidence measured" not in pages(records)[2]
+    assert "evidence measured" not in written[2]
 
 
 def test_modelled_joules_are_never_called_measured(records: list[Record]) -> None:

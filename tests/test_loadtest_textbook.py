@@ -20,7 +20,7 @@ from loadtest.textbook import measure_textbook, percentile, users_for
 def plan(url: str, folder: Path, **changes: Any) -> Plan:
     queries = folder / "queries.jsonl"
     queries.write_text("\n".join(json.dumps({"text": f"question {i}"}) for i in range(5)))
-    given: dict[str, Any] = {"rate_qps": 40.0, "duration_s": 3.0, "slo_p99_ms": 50.0, **changes}
+    given: dict[str, Any] = {"rate_qps": 40.0, "duration_s": 2.0, "slo_p99_ms": 50.0, **changes}
     return Plan(url=url, index="docs", queries=str(queries), **given)
 
 
@@ -43,7 +43,7 @@ def test_a_slow_service_makes_a_closed_loop_offer_less_and_call_it_success(tmp_p
 
 def test_failures_are_counted_and_not_answers(tmp_path: Path) -> None:
     with http_server(lambda *_: (503, {"code": "overloaded"})) as url:
-        found = measure_textbook(plan(url, tmp_path, duration_s=2.0), tmp_path)
+        found = measure_textbook(plan(url, tmp_path, duration_s=1.0), tmp_path)
     assert found.failures > 0
     assert found.answered_qps == 0
 

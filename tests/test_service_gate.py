@@ -72,7 +72,7 @@ def test_the_table_of_access_is_the_whole_application() -> None:
     """Every route of the application, FastAPI's own included, is one that the gate knows."""
 
     class Nothing:
-        encoder = metrics = gate = None
+        encoder = metrics = gate = spans = None
 
         def close(self) -> None: ...
 

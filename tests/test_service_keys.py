@@ -19,6 +19,7 @@ from service import keys
 from service.errors import KeysError
 from service.keyring import Keyring
 from service.keys_cli import keys as command
+from service.problems import Problem
 from service.quota import Quotas
 
 
@@ -242,3 +243,29 @@ def test_what_makes_no_sense_is_refused_and_writes_nothing(path: Path, arguments
 def test_usage_errors_are_usage_errors(path: Path) -> None:
     for arguments in (("--burst", 3), ("--expires", "soon"), ("--scope", "root"), ("--rate", 0)):
         assert run("create", "shop", "--keys", path, *arguments, ok=False).exit_code == 2
+
+
+def test_a_key_in_a_freed_slot_owes_nothing(path: Path) -> None:
+    """The debt of the key that had the slot before is not its own; that of a key which stays is."""
+    tokens = {name: create(path, name, "--rate", "0.001", "--burst", 2) for name in ("stays", "goes")}
+    held = ring(path)
+    for token in tokens.values():
+        caller = held.caller(token)
+        assert caller is not None
+        caller.charge(500)
+    run("revoke", "goes", "--keys", path)
+    assert held.follow()
+    tokens["comes"] = create(path, "comes", "--rate", "0.001", "--burst", 2)
+    assert held.follow()
+    through = {}
+    for name in ("stays", "comes"):
+        caller = held.caller(tokens[name])
+        assert caller is not None
+        assert caller.quota is not None
+        try:
+            caller.quota.take()
+            through[name] = True
+        except Problem:
+            through[name] = False
+    assert through == {"stays": False, "comes": True}
+    assert {key.slot for key in keys.read(path)} == {0, 1}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import binascii
 import itertools
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -341,3 +342,16 @@ def test_the_stages_are_timed(client: httpx.Client) -> None:
     assert stages(text="x") == ["embed", "ann", "payload"]
     assert stages(text="coffee", mode="hybrid") == ["embed", "ann", "lexical", "payload"]
     assert stages(text="x", filter={"field": "number", "gt": 3, "lte": 50}) == ["filter", "embed", "ann", "payload"]
+
+
+def test_metrics_know_every_stage(client: httpx.Client) -> None:
+    def counted() -> dict[str, float]:
+        found = re.findall(r'perwatt_stage_seconds_count\{stage="(\w+)"\} (\S+)', client.get("/metrics").text)
+        return {stage: float(number) for stage, number in found}
+
+    before = counted()
+    ask(client, text="coffee", mode="hybrid", filter={"field": "number", "gt": 3})
+    ask(client, text="coffee")
+    after = counted()
+    more = {stage: after[stage] - before.get(stage, 0.0) for stage in after}
+    assert more == {"filter": 1, "embed": 2, "ann": 2, "lexical": 1, "payload": 2}

@@ -138,7 +138,7 @@ def test_a_nesting_bomb_inside_a_batch_is_refused(client: httpx.Client) -> None:
         ({"id": "a", "mode": "lexical"}, "invalid-value", "/mode"),
         ({"id": "a", "mode": "hybrid"}, "invalid-value", "/mode"),
         ({"text": "a", "mode": "other"}, "invalid-value", "/mode"),
-        ({"text": "a", "filter": {"field": "lang", "eq": "en"}}, "filter-field-not-indexed", "/filter/eq"),
+        ({"text": "a", "filter": {"field": "lang", "eq": "en"}}, "filter-field-not-indexed", "/filter/field"),
         ({"text": "a", "fields": ["f"] * 65}, "invalid-value", "/fields"),
         ({"text": "a", "fields": [1]}, "invalid-value", "/fields/0"),
         ({"text": "a", "params": {"effort": 0}}, "invalid-value", "/params/effort"),

@@ -122,12 +122,12 @@ def _attempt(
 def _await(key: str, minutes: int, machines: Machines, parcel: Parcel, poll_s: float, wait: Wait) -> bytes | None:
     """The record, or None when both machines' time is over or one of them is gone before there is one."""
     for _ in range(int(minutes * 60 / poll_s)):
+        wait(poll_s)  # first: EC2 does not list at once what it has launched
         record = parcel.read(f"{key}.json")
         if record is not None:
             return record
         if len(machines.alive()) < 2:
             return parcel.read(f"{key}.json")  # the generator ends itself right after it has written
-        wait(poll_s)
     return None
 
 

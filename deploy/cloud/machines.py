@@ -1,14 +1,13 @@
 """Launching, ending, and finding what was left behind.
 
 Every machine carries its tags from the moment it exists (they are part of the call that makes it): the experiment, the
-trial, and when its time is over. Ending goes by tag and never by a list kept in memory, so that a machine whose launch
-was answered to nobody is found too.
+trial, and when its time is over. Ending goes by tag, so that a machine whose launch was answered to nobody is found
+too; and by id where the launch was answered and EC2 does not list the machine yet, which takes it some seconds.
 """
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable
 from typing import Any
 
 from deploy.cloud.stack import Stack
@@ -27,6 +26,7 @@ class Machines:
     def __init__(self, ec2: Any, ssm: Any, stack: Stack, experiment: str) -> None:
         self._ec2, self._ssm, self._stack, self._experiment = ec2, ssm, stack, experiment
         self._images: dict[str, str] = {}
+        self._unlisted: set[str] = set()  # launched, and in no listing so far
 
     def launch(
         self, instance: str, arch: str, trial: str, role: str, attempt: int, user_data: str, minutes: int, spot: bool
@@ -80,20 +80,21 @@ class Machines:
             **market,
         )
         [launched] = answer["Instances"]
+        self._unlisted.add(launched["InstanceId"])
         return launched["InstanceId"], launched["PrivateIpAddress"]
 
     def alive(self) -> list[str]:
-        return [each["InstanceId"] for each in _found(self._ec2, self._experiment)]
-
-    def end(self, ids: Iterable[str]) -> None:
-        wanted = sorted(set(ids))
-        if wanted:
-            self._ec2.terminate_instances(InstanceIds=wanted)
+        """Those that are listed."""
+        listed = _found(self._ec2, self._experiment)
+        self._unlisted.difference_update(each["InstanceId"] for each in listed)
+        return [each["InstanceId"] for each in listed if each["State"]["Name"] in ALIVE]
 
     def end_all(self) -> list[str]:
-        """Terminates every machine of the experiment that is alive, and says which there were."""
-        found = self.alive()
-        self.end(found)
+        """Terminates every machine of the experiment that is alive, listed or not, and says which there were."""
+        found = sorted({*self.alive(), *self._unlisted})
+        if found:
+            self._ec2.terminate_instances(InstanceIds=found)
+            self._unlisted.clear()
         return found
 
     def _image(self, arch: str) -> str:
@@ -107,6 +108,8 @@ def reap(ec2: Any, now: datetime.datetime, everything: bool = False) -> list[tup
     """Terminates machines of any experiment whose time is over, or all of them; returns (id, experiment) of each."""
     over = []
     for each in _found(ec2, None):
+        if each["State"]["Name"] not in ALIVE:
+            continue
         tags = {tag["Key"]: tag["Value"] for tag in each.get("Tags", [])}
         try:
             expired = datetime.datetime.fromisoformat(tags.get(EXPIRES, "")) <= now
@@ -120,12 +123,11 @@ def reap(ec2: Any, now: datetime.datetime, everything: bool = False) -> list[tup
 
 
 def _found(ec2: Any, experiment: str | None) -> list[dict[str, Any]]:
+    """Machines of an experiment, or of any, in whatever state: EC2 lists terminated ones for an hour."""
     wanted = (
         {"Name": f"tag:{EXPERIMENT}", "Values": [experiment]}
         if experiment
         else {"Name": "tag-key", "Values": [EXPERIMENT]}
     )
-    pages = ec2.get_paginator("describe_instances").paginate(
-        Filters=[wanted, {"Name": "instance-state-name", "Values": list(ALIVE)}]
-    )
+    pages = ec2.get_paginator("describe_instances").paginate(Filters=[wanted])
     return [each for page in pages for reservation in page["Reservations"] for each in reservation["Instances"]]

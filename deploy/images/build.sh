@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# Builds the targets given (default: serve loadtest) for both architectures and joins each pair in a manifest list, kept
-# as an OCI layout in $STORE/oci-TARGET; also as archives that a machine can load, $STORE/archives/TARGET-ARCH.tar:
+# Builds the targets given (default: serve loadtest) for both architectures and joins each pair in a manifest list:
 # build.sh [TARGET...]
+#
+# serve and loadtest are also kept as an OCI layout, $STORE/oci-TARGET, and as archives that a machine can load,
+# $STORE/archives/TARGET-ARCH.tar. The target baked takes the folders $INDEXES and $MODELS, see deploy/Dockerfile.
 #
 # The build stage takes the base of this machine, the run stage that of the target. Where packages come from is this
 # machine's affair and reaches the build as secrets: UV_CONFIG_FILE if it is set, and the authorities of SSL_CERT_FILE.
@@ -19,6 +21,10 @@ secrets=()
 [ -z "${UV_CONFIG_FILE:-}" ] || secrets+=(--secret "id=index,src=$UV_CONFIG_FILE")
 [ -z "${SSL_CERT_FILE:-}" ] || secrets+=(--secret "id=certificates,src=$SSL_CERT_FILE")
 
+contexts=()
+[ -z "${INDEXES:-}" ] || contexts+=(--build-context "indexes=$(realpath "$INDEXES")")
+[ -z "${MODELS:-}" ] || contexts+=(--build-context "models=$(realpath "$MODELS")")
+
 # buildah 1.28 takes the base of every stage for the target's platform, whatever --platform=$BUILDPLATFORM says; so the
 # base of this machine is also kept under the label of the other. BuildKit picks it by itself.
 build_base() { # architecture of the target
@@ -34,6 +40,8 @@ build_base() { # architecture of the target
 }
 
 for target in "$@"; do
+  kept=""
+  case $target in serve | loadtest) kept=yes ;; esac
   list=localhost/perwatt-$target:$version
   buildah manifest rm "$list" >/dev/null 2>&1 || true
   buildah manifest create "$list" >/dev/null
@@ -41,19 +49,20 @@ for target in "$@"; do
     log=$STORE/build-$target-$arch.log
     if ! buildah build --layers --pull=never --format docker --platform "linux/$arch" --target "$target" \
       --build-arg BASE="$BASE:$arch" --build-arg BUILD_BASE="$(build_base "$arch")" --build-arg VERSION="$version" --build-arg REVISION="$revision" \
-      "${secrets[@]}" --tag "localhost/perwatt-$target:$arch" --file deploy/Dockerfile . > "$log" 2>&1; then
+      "${secrets[@]}" "${contexts[@]}" --tag "localhost/perwatt-$target:$arch" --file deploy/Dockerfile . > "$log" 2>&1; then
       tail -40 "$log" >&2
       echo "The image $target of $arch was not built; the whole log is $log" >&2
       exit 1
     fi
     buildah manifest add "$list" "localhost/perwatt-$target:$arch" >/dev/null
-    if [ "$target" = serve ] || [ "$target" = loadtest ]; then
+    if [ -n "$kept" ]; then
       archive=$STORE/archives/$target-$arch.tar
       rm -f "$archive"
       buildah push --quiet "localhost/perwatt-$target:$arch" "docker-archive:$archive:perwatt-$target:$version" >/dev/null
     fi
     lap "image $target, $arch: $(buildah images --format '{{.Size}}' "localhost/perwatt-$target:$arch")"
   done
+  [ -n "$kept" ] || continue
   rm -rf "$STORE/oci-$target"
   buildah manifest push --quiet --all --format oci "$list" "oci:$STORE/oci-$target:$version" >/dev/null 2>&1
   lap "manifest list $list"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 
 import msgspec
-import uvicorn
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
@@ -15,7 +14,7 @@ class Query(msgspec.Struct):
     k: int = 10
 
 
-def main(_folder: str, port: int) -> None:
+def bare() -> FastAPI:
     decode = msgspec.json.Decoder(Query).decode
     hits = [{"id": str(number), "score": 0.5, "payload": {"row": number}} for number in range(10)]
     app = FastAPI(openapi_url=None)
@@ -25,8 +24,14 @@ def main(_folder: str, port: int) -> None:
         decode(await request.body())
         return Response(msgspec.json.encode({"hits": hits}), media_type="application/json")
 
+    return app
+
+
+def main(_folder: str, port: int) -> None:
+    import uvicorn
+
     print("ready", flush=True)
-    uvicorn.run(app, port=port, loop="uvloop", http="httptools", access_log=False, log_level="warning")
+    uvicorn.run(bare(), port=port, loop="uvloop", http="httptools", access_log=False, log_level="warning")
 
 
 if __name__ == "__main__":

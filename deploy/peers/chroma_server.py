@@ -26,7 +26,7 @@ def main(folder: Path, port: int) -> None:
             collection = client.create_collection(
                 "bench",
                 embedding_function=None,
-                configuration={"hnsw": {"space": "cosine", "ef_search": int(sys.argv[3]), "ef_construction": 100}},
+                configuration={"hnsw": {"space": "cosine", "ef_construction": 100}},
             )
             for start in range(0, len(ids), 2000):
                 part = slice(start, start + 2000)

@@ -10,11 +10,12 @@ for name in "$@"; do
 	case $name in
 	chroma) packages="chromadb" ;;
 	lancedb) packages="lancedb fastapi uvicorn uvloop httptools msgspec numpy" ;;
-	milvus) packages="pymilvus milvus-lite fastapi uvicorn uvloop httptools msgspec numpy" ;;
+	milvus) packages="pymilvus<3 milvus-lite<3 setuptools<80 fastapi uvicorn uvloop httptools msgspec numpy" ;;
+	pgvector) packages="pgserver psycopg[binary] pgvector fastapi uvicorn uvloop httptools msgspec numpy" ;;
 	txtai) packages="txtai fastapi uvicorn uvloop httptools" ;;
 	granian) packages="granian" ;;
 	*)
-		echo "No peer is called $name; there are chroma, lancedb, milvus, txtai, granian." >&2
+		echo "No peer is called $name; there are chroma, lancedb, milvus, pgvector, txtai, granian." >&2
 		exit 2
 		;;
 	esac

@@ -1,6 +1,6 @@
 """LanceDB behind FastAPI, in the way its documentation embeds it: an IVF index with scalar-quantised HNSW parts.
 
-nprobes and ef come with the query as `effort`, refine_factor rescores with the stored vectors.
+ef comes with the query as `effort`. Nothing is rescored (refine_factor): at a recall of 0.95 a higher ef is cheaper.
 """
 
 from __future__ import annotations
@@ -44,7 +44,6 @@ def main(folder: Path, port: int) -> None:
             .distance_type("cosine")
             .nprobes(1)
             .ef(query.effort)
-            .refine_factor(2)
             .limit(query.k)
             .select(["id", "row", "_distance"])
             .to_arrow()

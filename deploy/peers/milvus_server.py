@@ -1,4 +1,8 @@
-"""milvus-lite behind FastAPI: it has no HTTP of its own, and is embedded like this by those who use it."""
+"""milvus-lite behind FastAPI: it has no HTTP of its own, and is embedded like this by those who use it.
+
+Its 2.5 knows IVF_FLAT and exact search only. Its 3.2, which knows HNSW, took 0.4 s for a search of 100,000 vectors
+here, whatever the index: install.sh takes the faster one.
+"""
 
 from __future__ import annotations
 
@@ -21,24 +25,22 @@ class Query(msgspec.Struct):
 
 def main(folder: Path, port: int) -> None:
     file = folder / "milvus.db"
-    made = file.exists()
+    filled = folder / "milvus.filled"
+    if not filled.exists():
+        file.unlink(missing_ok=True)
     client = MilvusClient(str(file))
-    if not made:
+    if not filled.exists():
         vectors = np.load(folder / "vectors.npy")
         schema = client.create_schema(auto_id=False)
         schema.add_field("row", DataType.INT64, is_primary=True)
         schema.add_field("vector", DataType.FLOAT_VECTOR, dim=vectors.shape[1])
         index = client.prepare_index_params()
-        try:
-            index.add_index("vector", index_type="HNSW", metric_type="COSINE", params={"M": 16, "efConstruction": 100})
-            client.create_collection("bench", schema=schema, index_params=index)
-        except Exception:  # older ones know IVF and exact search only
-            index = client.prepare_index_params()
-            index.add_index("vector", index_type="IVF_FLAT", metric_type="COSINE", params={"nlist": 512})
-            client.create_collection("bench", schema=schema, index_params=index)
+        index.add_index("vector", index_type="IVF_FLAT", metric_type="COSINE", params={"nlist": 512})
+        client.create_collection("bench", schema=schema, index_params=index)
         for start in range(0, len(vectors), 5000):
             part = vectors[start : start + 5000]
             client.insert("bench", [{"row": start + at, "vector": vector} for at, vector in enumerate(part)])
+        filled.touch()
     client.load_collection("bench")
     decode = msgspec.json.Decoder(Query).decode
     app = FastAPI(openapi_url=None)
@@ -46,7 +48,7 @@ def main(folder: Path, port: int) -> None:
     @app.post("/search")
     async def search(request: Request) -> Response:
         query = decode(await request.body())
-        params = {"params": {"ef": query.effort, "nprobe": query.effort}}
+        params = {"params": {"nprobe": query.effort}}
         [found] = client.search("bench", [query.vector], limit=query.k, search_params=params, output_fields=["row"])
         hits = [{"id": f"s{hit['row']:06}", "score": hit["distance"], "payload": {"row": hit["row"]}} for hit in found]
         return Response(msgspec.json.encode({"hits": hits}), media_type="application/json")

@@ -22,6 +22,7 @@ from loadtest.errors import PriceError
 from loadtest.prices.table import Price, price_table
 
 SOURCE_URL = "https://api.pricing.us-east-1.amazonaws.com/"
+FILTER_VALUES = 200  # of one filter, at most: EC2's own limit
 PRICE_LIST_REGION = "us-east-1"  # the API itself lives in few regions; what it knows is worldwide
 
 
@@ -70,17 +71,19 @@ def fetch_prices(pricing: Any, region: str) -> dict[str, float]:
 def fetch_shapes(ec2: Any, instances: Sequence[str]) -> dict[str, tuple[str, int, int, float]]:
     """Instance type → (architecture, vCPUs, cores, GiB); `ec2` is a boto3 EC2 client of the region."""
     shapes: dict[str, tuple[str, int, int, float]] = {}
-    for page in ec2.get_paginator("describe_instance_types").paginate():
-        for described in page["InstanceTypes"]:
-            name = described["InstanceType"]
-            if name not in instances:
-                continue
-            cpu = described["VCpuInfo"]
-            vcpus = cpu["DefaultVCpus"]
-            cores = cpu.get("DefaultCores") or vcpus // cpu.get("DefaultThreadsPerCore", 1)
-            architectures = described["ProcessorInfo"]["SupportedArchitectures"]
-            kind = "arm64" if "arm64" in architectures else "amd64"
-            shapes[name] = (kind, vcpus, cores, described["MemoryInfo"]["SizeInMiB"] / 1024)
+    pages = ec2.get_paginator("describe_instance_types")
+    for start in range(0, len(instances), FILTER_VALUES):
+        # A filter passes over a name that the region does not have; InstanceTypes=[…] would fail as a whole.
+        wanted = {"Name": "instance-type", "Values": list(instances[start : start + FILTER_VALUES])}
+        for page in pages.paginate(Filters=[wanted]):
+            for described in page["InstanceTypes"]:
+                cpu = described["VCpuInfo"]
+                vcpus = cpu["DefaultVCpus"]
+                cores = cpu.get("DefaultCores") or vcpus // cpu.get("DefaultThreadsPerCore", 1)
+                architectures = described["ProcessorInfo"]["SupportedArchitectures"]
+                kind = "arm64" if "arm64" in architectures else "amd64"
+                memory_gib = described["MemoryInfo"]["SizeInMiB"] / 1024
+                shapes[described["InstanceType"]] = (kind, vcpus, cores, memory_gib)
     return shapes
 
 
@@ -88,7 +91,7 @@ def refresh(pricing: Any, ec2: Any, region: str, instances: Iterable[str], as_of
     """Fresh rows for `instances`. Microarchitectures are carried over from the built-in table by family."""
     wanted = list(instances)
     prices = fetch_prices(pricing, region)
-    shapes = fetch_shapes(ec2, wanted)
+    shapes = fetch_shapes(ec2, [name for name in wanted if name in prices])
     micro = {p.instance.split(".")[0]: p.microarchitecture for p in price_table()}
     rows = []
     for name in wanted:

@@ -1,0 +1,11 @@
+"""Servers measured beside each other over HTTP: `perwatt bench http`.
+
+    process.py       a server and all it started, on cores of its own: its processor time, its memory, its end
+    load.py          wrk, and Locust beside it
+    contenders.py    who is asked what, and the least effort at which each finds what it should
+    race.py          the measurement: interleaved rounds, and what they come to
+    more_workers.py  what a second worker brings, and what N of them take of the memory
+    kept.py          the tables of the README
+
+It measures servers, not networks: everything runs on one machine and speaks over its loopback.
+"""

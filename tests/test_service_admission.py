@@ -1,0 +1,79 @@
+"""Who gets a place, who waits, and who is told at once that it would be in vain."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from service.admission import Admission, Deadline, Rate
+from service.problems import Problem
+
+BATCH = 8
+CONCURRENCY = 16
+
+
+def test_a_rate_is_that_of_bursts_and_not_of_what_lies_between_their_parts() -> None:
+    rate = Rate(0.5)
+    rate.note(0.0)
+    for burst in range(1, 30):
+        for part in range(32):
+            rate.note(burst * 0.08 + part * 1e-5)
+        assert rate.interval_s == pytest.approx(0.08 / 32, rel=0.1)
+
+
+def test_a_rate_follows_a_change_and_forgets_a_pause() -> None:
+    rate = Rate(0.5)
+    now_s = 0.0
+    rate.note(now_s)
+    for interval_s in (0.001, 0.01):
+        for _ in range(int(3 / interval_s)):
+            now_s += interval_s
+            rate.note(now_s)
+        assert rate.interval_s == pytest.approx(interval_s, rel=0.05)
+    rate.pause()
+    rate.note(now_s + 100)
+    assert rate.interval_s == pytest.approx(0.01, rel=0.05)
+
+
+def test_who_could_not_be_answered_in_time_is_refused_and_the_rest_is() -> None:
+    """A server that answers eight at a time, every 20 ms, and is asked four times as much as it can do."""
+    outcomes: dict[str, int] = {}
+    batch: list[asyncio.Future[None]] = []
+
+    async def batches() -> None:
+        while True:
+            await asyncio.sleep(0.02)
+            for answered in batch[:BATCH]:
+                if not answered.done():
+                    answered.set_result(None)
+            del batch[:BATCH]
+
+    async def ask(admission: Admission) -> None:
+        deadline = Deadline(200, time.perf_counter())
+        try:
+            async with admission.place(deadline):
+                answered = asyncio.get_running_loop().create_future()
+                batch.append(answered)
+                await deadline.limit(answered)
+            outcome = "answered"
+        except Problem as problem:
+            outcome = problem.code
+        outcomes[outcome] = outcomes.get(outcome, 0) + 1
+
+    async def work() -> None:
+        admission = Admission(CONCURRENCY, 10_000, lambda: None)
+        server = asyncio.create_task(batches())
+        asking = []
+        for _ in range(100):
+            asking += [asyncio.create_task(ask(admission)) for _ in range(4 * BATCH)]
+            await asyncio.sleep(0.02)
+        await asyncio.gather(*asking)
+        server.cancel()
+
+    asyncio.run(work())
+    assert outcomes["answered"] > 100
+    assert outcomes["overloaded"] > outcomes["answered"]
+    # Until the first answers there is nothing to judge by, and a line that is too long is let in.
+    assert outcomes.get("deadline-exceeded", 0) < 0.25 * outcomes["answered"]
