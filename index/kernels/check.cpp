@@ -89,6 +89,7 @@ void check_f32(const Kernels& unit, const Case& c, std::mt19937& random) {
 }  // namespace
 
 int main() {
+  std::setvbuf(stdout, nullptr, _IOLBF, 0);  // an emulator takes minutes
   for (const perwatt::Unit& unit : perwatt::units()) {
     if (!unit.supported) {
       std::printf("%s: not supported here\n", unit.kernels->name);

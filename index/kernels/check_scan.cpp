@@ -191,7 +191,7 @@ void check_scans(const std::vector<const Kernels*>& kernels) {
     }
   }
   for (const Metric metric : {Metric::ip, Metric::l2}) {
-    for (const size_t dim : {1, 17, 384}) {
+    for (const size_t dim : {1, 17, 130}) {
       for (const size_t count : {1, 5, 700}) {
         for (const size_t query_count : {1, 2, 11}) {
           const Set whole = made(count, dim, query_count, metric, true), any = made(count, dim, query_count, metric, false);
