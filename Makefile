@@ -25,7 +25,7 @@ SOURCES := $(wildcard $(foreach package,index embed,$(addprefix $(package)/kerne
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .PHONY: help setup run report selftest test test-arm64 sanitize fuzz check check-deploy images test-images bench clean \
-  lock setup-onnx setup-torch setup-test setup-peers test-hostile test-overload audit
+  lock setup-onnx setup-torch setup-test setup-peers setup-servers test-hostile test-overload audit
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -99,7 +99,7 @@ test-images: images ## start both images, compare their answers, and run the tes
 	ARCHITECTURES=arm64 deploy/images/build.sh test
 	deploy/images/suite.sh arm64 $(SUITE)
 
-bench: setup-peers $(DATA)/indexes/$(INDEX)/current ## measure beside the peers and write the figures into the README
+bench: setup-peers setup-servers $(DATA)/indexes/$(INDEX)/current ## measure beside the peers and write the figures into the README
 	$(BIN)/python -m deploy.figures measure
 	$(BIN)/python -m deploy.figures render
 
@@ -159,6 +159,9 @@ $(VENV)/.peers: $(VENV)/.torch $(LOCKS)/peers.txt
 	@touch $@
 
 setup-peers: setup-test $(VENV)/.peers ## add the engines that `perwatt bench` measures beside ours
+
+setup-servers: ## add the servers that `perwatt bench http` measures beside ours, each in an environment of its own
+	deploy/peers/install.sh $(DATA)/peers chroma lancedb milvus pgvector txtai granian
 
 # An index is made once; `perwatt embed` and `perwatt build` by hand make it anew.
 $(DATA)/indexes/$(INDEX)/current: | $(VENV)/.built

@@ -21,6 +21,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import click
+
 TOP = Path(__file__).parents[1]
 README = TOP / "README.md"
 KEPT = TOP / "deploy" / "figures"
@@ -52,7 +54,10 @@ def measure(name: str) -> None:
     }
     if name not in benches:
         raise SystemExit(f"No measurement is called {name!r}, expected some of: {', '.join(benches)}.")
-    figures = benches[name]()
+    try:
+        figures = benches[name]()
+    except click.ClickException as error:
+        raise SystemExit(f"{name} was not measured: {error.message}") from None
     kept = {
         "measured_on": datetime.date.today().isoformat(),
         "machine": machine(),

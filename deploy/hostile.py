@@ -24,12 +24,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from typing import NamedTuple
 
 ALLOWED = 1.5
 STEADY = 2.0
 RATE_PER_S = 100
 IDLE = 10_000
 SLOW = 500
+GIB = 1 << 30
+PIECE = b" " * 65536
+SWING_S = 30.0  # what an attack may take until it holds what it is meant to hold
 WINDOWS = 3
 
 HEAD = "POST /v1/indexes/{index}/search HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
@@ -70,25 +74,29 @@ async def _hold(target: Target, count: int, first: bytes, again: bytes, every_s:
     async def one() -> None:
         while True:
             with contextlib.suppress(OSError):
-                _, writer = await target.dial()
+                reader, writer = await target.dial()
                 writer.write(first)
-                while not writer.is_closing():
+                while not reader.at_eof():
                     await asyncio.sleep(every_s)
                     writer.write(again)
                     await writer.drain()
+                writer.close()
             await asyncio.sleep(0.5)
 
     await asyncio.gather(*(one() for _ in range(count)))
 
 
-async def _bodies(target: Target, body: bytes, declared: int) -> None:
-    """Two callers who send `body` as often as they can."""
+async def _send(target: Target, framing: str, pieces: int, piece: bytes) -> None:
+    """Two callers who send a body of so many pieces as often as they can, until the server will take no more of it."""
 
     async def one() -> None:
         while True:
             with contextlib.suppress(OSError, asyncio.IncompleteReadError):
                 reader, writer = await target.dial()
-                writer.write(f"{target.head}content-length: {declared}\r\n\r\n".encode() + body)
+                writer.write(f"{target.head}{framing}\r\n\r\n".encode())
+                for _ in range(pieces):
+                    writer.write(piece)
+                    await writer.drain()
                 await reader.readuntil(b"\r\n\r\n")
                 writer.close()
             await asyncio.sleep(0.05)
@@ -96,15 +104,42 @@ async def _bodies(target: Target, body: bytes, declared: int) -> None:
     await asyncio.gather(one(), one())
 
 
-ATTACKS: dict[str, Callable[[Target], Awaitable[None]]] = {
-    "idle connections": lambda target: _hold(target, IDLE, b"", b"", 1.0),
-    "slow heads": lambda target: _hold(target, SLOW, target.head.encode(), b"x: y\r\n", 1.0),
-    "slow bodies": lambda target: _hold(
-        target, SLOW, f"{target.head}content-length: 900000\r\n\r\n".encode(), b" ", 1.0
+class Attack(NamedTuple):
+    connections: int  # that it holds open
+    run: Callable[[Target], Awaitable[None]]
+
+
+ATTACKS = {
+    "idle connections": Attack(IDLE, lambda target: _hold(target, IDLE, b"", b"", 1.0)),
+    "slow heads": Attack(SLOW, lambda target: _hold(target, SLOW, target.head.encode(), b"x: y\r\n", 1.0)),
+    "slow bodies": Attack(
+        SLOW,
+        lambda target: _hold(target, SLOW, f"{target.head}content-length: 900000\r\n\r\n".encode(), b" ", 1.0),
     ),
-    "a body of 1 GiB": lambda target: _bodies(target, b" " * 65536, 1 << 30),
-    "100,000 brackets": lambda target: _bodies(target, b"[" * 100_000, 100_000),
+    "a body of 1 GiB": Attack(0, lambda target: _send(target, f"content-length: {GIB}", GIB // len(PIECE), PIECE)),
+    "1 GiB in chunks": Attack(
+        0,
+        lambda target: _send(target, "transfer-encoding: chunked", GIB // len(PIECE), b"10000\r\n" + PIECE + b"\r\n"),
+    ),
+    "100,000 brackets": Attack(0, lambda target: _send(target, "content-length: 100000", 1, b"[" * 100_000)),
 }
+
+
+async def _in_full_swing(target: Target, attack: Attack) -> int:
+    """Waits for it; the connections that the server then has open."""
+    limit_s = time.monotonic() + SWING_S
+    while True:
+        await asyncio.sleep(1)
+        reader, writer = await target.dial()
+        writer.write(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+        found = re.search(rb"^perwatt_connections (\S+)", await reader.read(-1), re.MULTILINE)
+        writer.close()
+        assert found
+        now = int(float(found[1]))
+        if now >= attack.connections and time.monotonic() > limit_s - SWING_S + 2:
+            return now
+        if time.monotonic() > limit_s:
+            raise SystemExit(f"{now:,} connections are open, {attack.connections:,} are needed: this is no attack.")
 
 
 async def measure(port: int, index: str, seconds: float) -> dict[str, tuple[list[float], list[float]]]:
@@ -115,22 +150,33 @@ async def measure(port: int, index: str, seconds: float) -> dict[str, tuple[list
     for name in ATTACKS:
         calm: list[float] = []
         attacked: list[float] = []
+        held = 0
         for _ in range(WINDOWS):
             calm.append(_p99(await good(target, seconds)))
             attack = subprocess.Popen([sys.executable, "-m", "deploy.hostile", "attack", str(port), index, name])
             try:
-                await asyncio.sleep(3)  # until it is in full swing
+                held = max(held, await _in_full_swing(target, ATTACKS[name]))
                 attacked.append(_p99(await good(target, seconds)))
             finally:
                 attack.kill()
                 attack.wait()
         figures[name] = (sorted(calm), sorted(attacked))
-        print(f"{name:<20} p99 {_ms(figures[name][0])} alone, {_ms(figures[name][1])} beside it", flush=True)
+        alone, beside = figures[name]
+        print(
+            f"{name:<17} p99 {_ms(alone)} alone, {_ms(beside)} beside it: {_middle(beside) / _middle(alone):.2f} ×; "
+            f"{held:,} connections",
+            flush=True,
+        )
     return figures
 
 
 def _ms(windows: list[float]) -> str:
     return " / ".join(f"{each:.2f}" for each in windows) + " ms"
+
+
+def _middle(windows: list[float]) -> float:
+    """The median: one window that was disturbed is outvoted, on either side."""
+    return windows[len(windows) // 2]
 
 
 def _p99(latencies: list[float]) -> float:
@@ -149,9 +195,7 @@ def main(root: str, index: str, seconds: str = "5") -> int:
     finally:
         server.terminate()
         server.wait()
-    # The median window of three: one that was disturbed is outvoted, on either side.
-    middle = {name: (calm[len(calm) // 2], attacked[len(attacked) // 2]) for name, (calm, attacked) in figures.items()}
-    broken = [name for name, (calm, attacked) in middle.items() if attacked > ALLOWED * calm]
+    broken = [name for name, (calm, attacked) in figures.items() if _middle(attacked) > ALLOWED * _middle(calm)]
     print(f"more than {ALLOWED} ×: {', '.join(broken) or 'none'}")
     if unsteady := [name for name, (calm, _) in figures.items() if calm[-1] > STEADY * calm[0]]:
         print(f"but nothing was proved: without an attack, too, the windows differ ({', '.join(unsteady)})")
@@ -164,6 +208,6 @@ if __name__ == "__main__":
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     if sys.argv[1] == "attack":
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-        asyncio.run(ATTACKS[sys.argv[4]](Target(int(sys.argv[2]), sys.argv[3], b"{}")))  # type: ignore[arg-type]
+        asyncio.run(ATTACKS[sys.argv[4]].run(Target(int(sys.argv[2]), sys.argv[3], b"{}")))  # type: ignore[arg-type]
     else:
         sys.exit(main(*sys.argv[1:]))

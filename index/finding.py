@@ -21,11 +21,14 @@ from index.exact import Codes, Found, Metric
 # What one vector compared on the way of a structure costs, in survivors that a scan compares in the same time: a visit
 # of a walk is some 35 cache lines and a group of neighbours, a row of a list some fast-scan codes and its share of the
 # rescoring. Through a filter a structure has to compare n / survivors times as much as without one, so both ways cost
-# the same at √(WORTH · compared · n) survivors. Measured by `python -m deploy.bench_filters` (avx512vnni, 384
-# dimensions) against what this says: graph, 100,000 rows, recall 0.95: 10,000 (9,400), 0.995: 30,000 (19,600); 25,000
-# rows, 0.95: 3,000 (4,900), default effort: more than there are (25,000); ivf, 25,000 rows: 12,000 (9,000). The
-# structure's side holds for filters that have nothing to do with the query; where the survivors lie elsewhere it costs
-# several times as much, and the scan the same.
+# the same at √(WORTH · compared · n) survivors. Measured by `python -m deploy.bench_filters` (WordNet, 384 dimensions,
+# avx512vnni, one thread; the crossing lies between two steps of the benchmark) against what this says:
+#   graph, 100,000 rows   effort 193 (recall 0.95)   4,000 to 8,000 (8,037)   500 (default)   16,000 to 32,000 (22,544)
+#   graph,  25,000 rows   effort 168 (recall 0.95)   2,000 to 4,000 (3,643)   420 (default)    4,000 to  8,000  (8,635)
+#   ivf,   100,000 rows                                                        49 (default)   16,000 to 32,000 (28,821)
+# At 1,000 of 100,000 the graph would take 18 ms (default effort: 298 ms), and the scan of the survivors takes 0.05 ms.
+# The structure's side holds for filters that have nothing to do with the query; where the survivors lie elsewhere it
+# costs several times as much, and the scan the same.
 WORTH = {"graph": 20.0, "ivf": 1.0}
 # A scan of everything reads in order, four times as fast as picking: it pays from every fourth row on.
 SPARSE = 4

@@ -51,7 +51,11 @@ def create_app(running: Running) -> FastAPI:
         from service.spans import Traced
 
         app.add_middleware(Traced, spans=running.spans)
-    documented = schema.document(app.version, running.encoder.fingerprint if running.encoder else None)
+    documented = schema.document(
+        app.version,
+        running.encoder.fingerprint if running.encoder else None,
+        keys=running.gate.keyring is not None,
+    )
 
     def openapi() -> dict[str, Any]:
         return documented

@@ -37,8 +37,9 @@ PARAMETERS: dict[str, dict[str, Any]] = {
 }
 
 
-def document(version: str, model: Fingerprint | None) -> dict[str, Any]:
-    """`model` is the one that is loaded: the only one that a request for embeddings may name."""
+def document(version: str, model: Fingerprint | None, keys: bool = False) -> dict[str, Any]:
+    """`model` is the one that is loaded: the only one that a request for embeddings may name. keys: whether the server
+    asks for one."""
     structs = [
         struct
         for operation in OPERATIONS
@@ -52,7 +53,7 @@ def document(version: str, model: Fingerprint | None) -> dict[str, Any]:
     _by_hand(components, model)
     paths: dict[str, dict[str, Any]] = {}
     for operation in OPERATIONS:
-        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation)
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, keys)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -77,7 +78,7 @@ def document(version: str, model: Fingerprint | None) -> dict[str, Any]:
     }
 
 
-def _operation(operation: Operation) -> dict[str, Any]:
+def _operation(operation: Operation, keys: bool) -> dict[str, Any]:
     documented: dict[str, Any] = {
         "operationId": operation.name,
         "summary": operation.summary,
@@ -108,7 +109,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
     if parameters:
         documented["parameters"] = parameters
     if operation.access != "open":
-        documented["security"] = [{"key": []}, {}]  # none, on a server without keys
+        documented["security"] = [{"key": []}] if keys else [{"key": []}, {}]  # an open server takes one and needs none
     if operation.asks is not None:
         documented["requestBody"] = {
             "required": True,

@@ -121,6 +121,34 @@ def bare(tmp_path: Path) -> str:
     return without(tmp_path, "docker", "gh", "skopeo")
 
 
+@pytest.mark.parametrize(
+    ("said", "status", "ends", "tells"),
+    [
+        ("No known vulnerabilities found", 0, 0, "serve.txt: No known vulnerabilities found"),
+        ("h11 0.14.0 CVE-2025-43859 0.16.0", 1, 1, "CVE-2025-43859"),
+        (
+            "No known vulnerabilities found\nh11 could not be audited: h11 (0.16.0)",
+            0,
+            2,
+            "1 packages could not be looked up",
+        ),
+        ("Max retries exceeded with url: /pypi/h11/json", 1, 2, "Max retries"),
+    ],
+    ids=["clean", "a hole", "not found", "no network"],
+)
+def test_an_audit_is_clean_only_when_every_package_was_looked_up(
+    tmp_path: Path, said: str, status: int, ends: int, tells: str
+) -> None:
+    """pip-audit itself ends with 0 for packages that it could not find, and with 1 for a hole and for no network."""
+    program = tmp_path / "bin" / "pip-audit"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\ncat <<'END'\n{said}\nEND\nexit {status}\n")
+    program.chmod(0o755)
+    ran = run(os.environ["PATH"], "audit.sh", "deploy/locks/serve.txt", PERWATT_AUDIT=str(tmp_path))
+    assert ran.returncode == ends, ran.stdout + ran.stderr
+    assert tells in ran.stdout + ran.stderr
+
+
 def test_without_an_engine_the_images_are_refused_in_a_sentence(bare: str, tmp_path: Path) -> None:
     ran = run(bare, "images.sh", tmp_path / "images.tar")
     assert ran.returncode == 1

@@ -323,12 +323,14 @@ def asked_and_kept(rows: Rows, kind: str, share: float, low: float, cluster: int
     low=st.just(0.0) | st.floats(0, 1),
     cluster=st.integers(0, 11),
     k=st.integers(1, 50),
+    effort=st.sampled_from([None, 1, 50]),
     seed=st.integers(0, 9),
 )
 def test_an_answer_through_a_filter_is_that_of_brute_force(
-    opened: Generation, rows: Rows, kind: str, share: float, low: float, cluster: int, k: int, seed: int
+    opened: Generation, rows: Rows, kind: str, share: float, low: float, cluster: int, k: int, effort: Any, seed: int
 ) -> None:
-    """Survivors and scores are the true ones however the search went, and so is the order where all was compared."""
+    """Survivors and scores are the true ones however the search went, and so is the order where all was compared; an
+    effort of 1 finds too little, and what it leaves is scanned for."""
     asked, kept = asked_and_kept(rows, kind, share, low, cluster)
     keep = opened.filter(asked)
     assert keep.rows.tolist() == np.flatnonzero(kept).tolist()
@@ -340,12 +342,12 @@ def test_an_answer_through_a_filter_is_that_of_brute_force(
         near /= np.linalg.norm(queries, axis=1)
     reach = min(k, int(kept.sum()))
     for exactly in (False, True):
-        found = opened.search_rows(queries, k, keep=keep, exact=exactly)
+        found = opened.search_rows(queries, k, effort, keep=keep, exact=exactly)
         for at, (answer, scores) in enumerate(zip(found.rows, found.scores, strict=True)):
             assert len(set(answer[:reach].tolist())) == reach
             assert (answer[reach:] == -1).all()
             assert kept[answer[:reach]].all()
             np.testing.assert_allclose(scores[:reach], near[answer[:reach], at], rtol=1e-5, atol=1e-5)
-            if exactly or opened.family == "flat" or keep.count <= opened.few(None):
+            if exactly or opened.family == "flat" or keep.count <= opened.few(effort):
                 best = np.sort(near[kept, at])[::-1][:reach]
                 np.testing.assert_allclose(scores[:reach], best, rtol=1e-5, atol=1e-5)

@@ -72,7 +72,8 @@ def test_the_table_of_access_is_the_whole_application() -> None:
     """Every route of the application, FastAPI's own included, is one that the gate knows."""
 
     class Nothing:
-        encoder = metrics = gate = spans = None
+        encoder = metrics = spans = None
+        gate = Gate((), None, None)
 
         def close(self) -> None: ...
 
@@ -138,6 +139,17 @@ def test_a_key_for_some_indexes_sees_no_other(guarded: Guarded, root: Path) -> N
     with guarded.server.client(headers=bearer(guarded.of["bare-admin"])) as client:
         assert client.post("/v1/aliases/docs/rollback").status_code == 403
         assert client.post("/v1/aliases/bare/rollback").status_code == 412
+
+
+def test_the_document_says_whether_a_key_is_needed(guarded: Guarded, client: httpx.Client) -> None:
+    with guarded.server.client(headers=bearer(guarded.of["search"])) as asking:
+        for answer, security in (
+            (asking.get("/openapi.json"), [{"key": []}]),
+            (client.get("/openapi.json"), [{"key": []}, {}]),
+        ):
+            paths = answer.json()["paths"]
+            assert paths["/v1/indexes/{index}/search"]["post"]["security"] == security
+            assert "security" not in paths["/livez"]["get"]
 
 
 def test_probes_need_no_key_and_learn_nothing(guarded: Guarded) -> None:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
 from schemathesis.checks import CHECKS
 from schemathesis.config import ProjectConfig, ProjectsConfig, SchemathesisConfig
+from schemathesis.schemas import BaseSchema
 from schemathesis.specs.openapi import checks
-from serving import Server
+from serving import Server, serving
 
+from service import keys
 from service.problems import KINDS
 from service.routes import OPERATIONS, routes
 from service.schema import document
@@ -36,25 +41,53 @@ def shallow(described: dict[str, Any]) -> dict[str, Any]:
     return described
 
 
-api = schemathesis.openapi.from_dict(
-    shallow(document("under test", None)), config=SchemathesisConfig(projects=ProjectsConfig(default=FIXED))
-)
+def api_of(with_keys: bool) -> BaseSchema:
+    described = shallow(document("under test", None, with_keys))
+    return schemathesis.openapi.from_dict(described, config=SchemathesisConfig(projects=ProjectsConfig(default=FIXED)))
+
+
+api, api_with_keys = api_of(False), api_of(True)
+
+
+@pytest.fixture(scope="module")
+def admin(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    path = tmp_path_factory.mktemp("keys") / "keys.json"
+    with keys.changing(path) as held:
+        return path, keys.add(held, keys.Key("admin", 0, "admin", []), None)
+
+
+@pytest.fixture(scope="module")
+def locked(root: Path, admin: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with serving(root, tmp_path_factory.mktemp("locked"), "--keys", str(admin[0])) as running:
+        yield running
 
 
 @api.parametrize()
 @settings(max_examples=60, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
 def test_the_server_does_what_the_document_says(case: Any, server: Server) -> None:
-    response = case.call(base_url=server.url)
+    hold_together(case, case.call(base_url=server.url))
+
+
+@api_with_keys.parametrize()
+@settings(max_examples=12, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+def test_a_server_with_keys_does_it_too_and_nothing_without_one(
+    case: Any, locked: Server, admin: tuple[Path, str]
+) -> None:
+    """Schemathesis takes the key away, and exchanges it, wherever the document asks for one."""
+    headers = {"authorization": f"Bearer {admin[1]}"}
+    hold_together(case, case.call(base_url=locked.url, headers=headers), headers)
+
+
+def hold_together(case: Any, response: Any, headers: dict[str, str] | None = None) -> None:
     not_for_here: list[Any] = [
         checks.positive_data_acceptance,  # below: the document cannot say which vectors an index ranks
-        checks.ignored_auth,  # this server has no keys; test_service_gate.py tries every route with every key
     ]
     if case.path.endswith("/batch"):
         not_for_here.append(checks.negative_data_rejection)  # a bad query is a problem in its place, by design
     if response.status_code == 504:
         assert response.json()["code"] == "deadline-exceeded"
         not_for_here.append(CHECKS.get_one("not_a_server_error"))
-    case.validate_response(response, excluded_checks=not_for_here)
+    case.validate_response(response, excluded_checks=not_for_here, headers=headers)
     if case.meta is not None and case.meta.generation.mode.is_positive and response.status_code >= 400:
         assert could_not_be_known(case, response.json()), response.json()
 

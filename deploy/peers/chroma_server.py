@@ -1,9 +1,15 @@
-"""Chroma's own server, `chroma run`, filled through its own client."""
+"""Chroma's own server, `chroma run`, filled through its own client.
+
+A change of the collection's ef_search is kept at once and heeded by the next start only: SIGHUP starts it anew, and
+"ready" is said again.
+"""
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -12,38 +18,52 @@ import numpy as np
 
 
 def main(folder: Path, port: int) -> None:
-    command = Path(sys.executable).with_name("chroma")
-    server = subprocess.Popen(
-        [command, "run", "--path", folder / "chroma", "--port", str(port), "--host", "127.0.0.1"],
-        stdout=subprocess.DEVNULL,
+    again = threading.Event()
+    signal.signal(signal.SIGHUP, lambda *_: again.set())
+    while True:
+        server = subprocess.Popen(
+            [Path(sys.executable).with_name("chroma"), "run", "--path", folder / "chroma", "--port", str(port)],
+            stdout=subprocess.DEVNULL,
+        )
+        try:
+            client = connected(port)
+            fill(client, folder)
+            print("ready", client.get_collection("bench", embedding_function=None).id, flush=True)
+            while server.poll() is None and not again.wait(0.2):
+                pass
+        finally:
+            server.terminate()
+            server.wait()
+        if not again.is_set():
+            return
+        again.clear()
+
+
+def fill(client: chromadb.api.ClientAPI, folder: Path) -> None:
+    filled = folder / "chroma.filled"
+    if filled.exists():
+        return
+    if "bench" in [collection.name for collection in client.list_collections()]:
+        client.delete_collection("bench")
+    vectors = np.load(folder / "vectors.npy")
+    ids = (folder / "ids.txt").read_text().split()
+    collection = client.create_collection(
+        "bench",
+        embedding_function=None,
+        configuration={"hnsw": {"space": "cosine", "ef_construction": 100}},
     )
-    try:
-        client = connected(port)
-        names = [collection.name for collection in client.list_collections()]
-        if "bench" not in names:
-            vectors = np.load(folder / "vectors.npy")
-            ids = (folder / "ids.txt").read_text().split()
-            collection = client.create_collection(
-                "bench",
-                embedding_function=None,
-                configuration={"hnsw": {"space": "cosine", "ef_construction": 100}},
-            )
-            for start in range(0, len(ids), 2000):
-                part = slice(start, start + 2000)
-                rows = [{"row": row} for row in range(start, min(start + 2000, len(ids)))]
-                collection.add(ids=ids[part], embeddings=vectors[part], metadatas=rows)
-        print("ready", client.get_collection("bench", embedding_function=None).id, flush=True)
-        server.wait()
-    finally:
-        server.terminate()
-        server.wait()
+    for start in range(0, len(ids), 2000):
+        part = slice(start, start + 2000)
+        rows = [{"row": row} for row in range(start, min(start + 2000, len(ids)))]
+        collection.add(ids=ids[part], embeddings=vectors[part], metadatas=rows)
+    filled.touch()
 
 
 def connected(port: int) -> chromadb.api.ClientAPI:
     limit_s = time.monotonic() + 60
     while True:
         try:
-            return chromadb.HttpClient(host="127.0.0.1", port=port)
+            return chromadb.HttpClient(host="localhost", port=port)
         except Exception:
             if time.monotonic() > limit_s:
                 raise

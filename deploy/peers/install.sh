@@ -12,7 +12,7 @@ for name in "$@"; do
 	lancedb) packages="lancedb fastapi uvicorn uvloop httptools msgspec numpy" ;;
 	milvus) packages="pymilvus<3 milvus-lite<3 setuptools<80 fastapi uvicorn uvloop httptools msgspec numpy" ;;
 	pgvector) packages="pgserver psycopg[binary] pgvector fastapi uvicorn uvloop httptools msgspec numpy" ;;
-	txtai) packages="txtai fastapi uvicorn uvloop httptools" ;;
+	txtai) packages="txtai[api] uvloop httptools" ;;
 	granian) packages="granian" ;;
 	*)
 		echo "No peer is called $name; there are chroma, lancedb, milvus, pgvector, txtai, granian." >&2

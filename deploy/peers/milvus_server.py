@@ -1,7 +1,7 @@
 """milvus-lite behind FastAPI: it has no HTTP of its own, and is embedded like this by those who use it.
 
-Its 2.5 knows IVF_FLAT and exact search only. Its 3.2, which knows HNSW, took 0.4 s for a search of 100,000 vectors
-here, whatever the index: install.sh takes the faster one.
+It searches exactly. The IVF_FLAT of its 2.5 found 80 % of the neighbours of these vectors whatever the nprobe, and its
+3.2, which knows HNSW, took 0.4 s for a search of 100,000 vectors, whatever the index: install.sh takes the former.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from starlette.responses import Response
 
 class Query(msgspec.Struct):
     vector: list[float]
-    effort: int
+    effort: int  # exact search has none
     k: int = 10
 
 
@@ -34,12 +34,14 @@ def main(folder: Path, port: int) -> None:
         schema = client.create_schema(auto_id=False)
         schema.add_field("row", DataType.INT64, is_primary=True)
         schema.add_field("vector", DataType.FLOAT_VECTOR, dim=vectors.shape[1])
-        index = client.prepare_index_params()
-        index.add_index("vector", index_type="IVF_FLAT", metric_type="COSINE", params={"nlist": 512})
-        client.create_collection("bench", schema=schema, index_params=index)
-        for start in range(0, len(vectors), 5000):
-            part = vectors[start : start + 5000]
+        client.create_collection("bench", schema=schema)
+        for start in range(0, len(vectors), 1000):
+            part = vectors[start : start + 1000]
             client.insert("bench", [{"row": start + at, "vector": vector} for at, vector in enumerate(part)])
+        # After the rows: an index that is there already is worked on with every insertion.
+        index = client.prepare_index_params()
+        index.add_index("vector", index_type="FLAT", metric_type="COSINE")
+        client.create_index("bench", index)
         filled.touch()
     client.load_collection("bench")
     decode = msgspec.json.Decoder(Query).decode
@@ -48,8 +50,7 @@ def main(folder: Path, port: int) -> None:
     @app.post("/search")
     async def search(request: Request) -> Response:
         query = decode(await request.body())
-        params = {"params": {"nprobe": query.effort}}
-        [found] = client.search("bench", [query.vector], limit=query.k, search_params=params, output_fields=["row"])
+        [found] = client.search("bench", [query.vector], limit=query.k, output_fields=["row"])
         hits = [{"id": f"s{hit['row']:06}", "score": hit["distance"], "payload": {"row": hit["row"]}} for hit in found]
         return Response(msgspec.json.encode({"hits": hits}), media_type="application/json")
 

@@ -106,7 +106,8 @@ def serve(connection: psycopg.Connection, port: int) -> None:
         hits = [{"id": id_, "score": -distance, "payload": {"row": row}} for id_, row, distance in cursor.fetchall()]
         return Response(msgspec.json.encode({"hits": hits}), media_type="application/json")
 
-    print("ready", flush=True)
+    [[version]] = connection.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'").fetchall()
+    print(f"ready PostgreSQL {connection.info.server_version // 10_000} with pgvector {version}", flush=True)
     uvicorn.run(app, port=port, loop="uvloop", http="httptools", access_log=False, log_level="warning")
 
 

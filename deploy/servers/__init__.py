@@ -5,6 +5,7 @@
     contenders.py    who is asked what, and the least effort at which each finds what it should
     race.py          the measurement: interleaved rounds, and what they come to
     more_workers.py  what a second worker brings, and what N of them take of the memory
+    spread.py        how evenly connections are spread over workers, by three ways
     kept.py          the tables of the README
 
 It measures servers, not networks: everything runs on one machine and speaks over its loopback.

@@ -12,9 +12,11 @@ import base64
 import http.client
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
+from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,9 +38,19 @@ PEERS = {
     "perwatt-granian": "perwatt without its lane, under Granian",
     "chroma": "Chroma's server",
     "lancedb": "LanceDB behind FastAPI",
-    "milvus": "milvus-lite behind FastAPI",
+    "milvus": "milvus-lite behind FastAPI, exact",
     "pgvector": "PostgreSQL + pgvector behind FastAPI",
     "txtai": "txtai's API, text",
+}
+
+# Whose version is said.
+PACKAGES = {
+    "bare": "uvicorn",
+    "bare-granian": "granian",
+    "chroma": "chromadb",
+    "lancedb": "lancedb",
+    "milvus": "milvus-lite",
+    "txtai": "txtai",
 }
 
 
@@ -68,9 +80,10 @@ class Contender:
     ) -> None:
         self.name, self.server, self.port, self.path, self.bodies = name, server, port, path, bodies
         self.recall, self.effort = recall, effort
+        self.version = ""
         self.rounds: list[Round] = []
 
-    def round(self, folder: Path, seconds: float, connections: int, cores: str) -> Round:
+    def round(self, folder: Path, seconds: int, connections: int, cores: str) -> Round:
         """One more, with the load on `cores`."""
         found = load.wrk(folder, self.server, self.port, self.path, self.bodies, seconds, connections, cores)
         self.rounds.append(found)
@@ -81,6 +94,7 @@ class Contender:
         best = max(self.rounds, key=lambda each: each["per_s"])
         return {
             "name": self.name,
+            "version": self.version,
             "recall": self.recall,
             "effort": self.effort,
             "requests_per_s": round(best["per_s"], 1),
@@ -119,6 +133,18 @@ def forms(server: Server, port: int, case: Case) -> list[Contender]:
 
 def peer(stack: ExitStack, name: str, case: Case, installed: Path, cores: str) -> Contender:
     """A peer that is up, at the least effort that reaches the recall. Raises ClickException or OSError."""
+    contender = _started(stack, name, case, installed, cores)
+    if name == "pgvector":
+        contender.version = contender.server.said.removeprefix("ready ").strip()
+    if name in PACKAGES:
+        home = installed / name.rpartition("-")[2]
+        where = sys.path if name == "bare" else [str(path) for path in home.glob("lib/python3*/site-packages")]
+        [found, *_] = metadata.distributions(name=PACKAGES[name], path=where)
+        contender.version = f"{PACKAGES[name]} {found.version}"
+    return contender
+
+
+def _started(stack: ExitStack, name: str, case: Case, installed: Path, cores: str) -> Contender:
     own = name.startswith(("bare", "perwatt"))
     home = installed / name.rpartition("-")[2] / "bin" / "python"
     script = SCRIPTS / f"{name.replace('-', '_')}_server.py"
@@ -152,7 +178,7 @@ def peer(stack: ExitStack, name: str, case: Case, installed: Path, cores: str) -
             return _ours(case.vectors, effort)
 
     elif name == "chroma":
-        # The effort is the collection's, so it is set anew for every step.
+        # The effort is the collection's, and heeded at the next start.
         collection = f"/api/v2/tenants/default_tenant/databases/default_database/collections/{server.said.split()[1]}"
         path = f"{collection}/query"
         asked = {"n_results": K, "include": ["metadatas", "distances"]}
@@ -160,6 +186,8 @@ def peer(stack: ExitStack, name: str, case: Case, installed: Path, cores: str) -
         def asking(effort: int) -> list[str]:
             change = {"new_configuration": {"hnsw": {"ef_search": effort}}}
             call(port, "PUT", collection, json.dumps(change))
+            server.process.send_signal(signal.SIGHUP)
+            server.wait("ready")
             return [json.dumps({"query_embeddings": [vector], **asked}) for vector in case.vectors]
 
     else:

@@ -38,7 +38,7 @@ def targets(figures: dict[str, Any], show: Show) -> str:
     line("vector in: processor time beyond the search", "≤ 130 µs", beyond <= 130, f"{beyond:.0f} µs", floor)
     for form in ("vector", "text"):
         ratio = more[form]["ratio"]
-        where = f"one worker; the load on {more['load_on']}"
+        where = f"one; the load on {more['load_on']}"
         line(f"{form} in: requests/s of two workers ×", "≥ 1.8", ratio >= 1.8, f"{ratio:.2f}", where)
         scaled = 2 * more[form]["two_per_cpu_s"] / more[form]["one_per_cpu_s"]
         line(
@@ -69,6 +69,8 @@ def servers(figures: dict[str, Any], show: Show) -> str:
         ours = TEXT if "text" in row["name"] else VECTOR
         ratio = row["requests_per_s"] / known[ours]["requests_per_s"]
         name = f"**{row['name']}**" if row["name"] in (VECTOR, BASE64, TEXT) else row["name"]
+        if row["version"]:
+            name += f" ({row['version']})"
         recall = "–" if row["recall"] is None else f"{row['recall']:.3f}"
         cells = [f"{row['requests_per_s']:,.0f}", f"{ratio:.2f} ×", f"{row['cpu_us_a_request']:,.0f}"]
         rows.append([name, *cells, f"{row['p50_ms']:.1f} / {row['p99_ms']:.1f}", recall])

@@ -23,11 +23,12 @@ from deploy.servers.process import Server
 SATURATED = 0.9
 
 LUA = """
-local bodies = {}
-for line in io.lines(os.getenv("BODIES")) do
-  bodies[#bodies + 1] = wrk.format("POST", nil, {["content-type"] = "application/json"}, line)
+local bodies, at = {}, 0
+function init()  -- before it, wrk knows no Host
+  for line in io.lines(os.getenv("BODIES")) do
+    bodies[#bodies + 1] = wrk.format("POST", nil, {["content-type"] = "application/json"}, line)
+  end
 end
-local at = 0
 function request() at = at % #bodies + 1; return bodies[at] end
 function done(summary, latency, requests)
   local bad = summary.errors.status + summary.errors.connect + summary.errors.read + summary.errors.timeout
@@ -59,17 +60,25 @@ class Round(TypedDict):
 
 
 def wrk(
-    folder: Path, server: Server, port: int, path: str, bodies: list[str], seconds: float, connections: int, cores: str
+    folder: Path,
+    server: Server,
+    port: int,
+    path: str,
+    bodies: list[str],
+    seconds: int,
+    connections: int,
+    cores: str,
+    threads: int = 1,
 ) -> Round:
     """path "": the bodies are paths of GET requests. Raises ClickException where a request failed."""
     (folder / "bodies").write_text("\n".join(bodies) + "\n")
     (folder / "load.lua").write_text(LUA if path else LUA_GET)
-    command = ["taskset", "-c", cores, "wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s"]
+    command = ["taskset", "-c", cores, "wrk", f"-t{threads}", f"-c{connections}", f"-d{seconds}s"]
     command += ["-s", str(folder / "load.lua"), f"http://127.0.0.1:{port}{path}"]
     before_s, own_s = server.cpu_s(), _children_s()
-    ran = subprocess.run(
-        command, env={**os.environ, "BODIES": str(folder / "bodies")}, capture_output=True, text=True, check=True
-    )
+    ran = subprocess.run(command, env={**os.environ, "BODIES": str(folder / "bodies")}, capture_output=True, text=True)
+    if ran.returncode:
+        raise click.ClickException(f"wrk ended with status {ran.returncode}: {ran.stderr.strip()}")
     spent_s, own_s = server.cpu_s() - before_s, _children_s() - own_s
     found: dict[str, float] = json.loads(ran.stdout.strip().splitlines()[-1])
     if found["bad"] or not found["requests"]:

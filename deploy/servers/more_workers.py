@@ -1,9 +1,10 @@
 """What a second worker brings, and what N of them take of the memory.
 
-On a machine of two cores the generator of the load has to live on the cores of the two workers, so that the plain ratio
-of requests a second says as much about it as about the service. Three figures stand beside it that do not: requests a
-second of the server's own processor time, which is what more workers must not make worse; the share of the work that
-fell on the busiest worker; and the plain ratio for text, where the generator's part is small.
+The generator of the load needs processor time too, and on a machine of two cores it has none of its own once both have
+a worker. So it shares the workers' cores in both arrangements: one worker and its load on one core, against two workers
+and twice the load on two. What is compared is then the same but for the number. With four cores or more the load has
+cores of its own. Two figures stand beside the ratio: requests a second of the server's own processor time, which more
+workers must not make worse, and the share of the work that fell on the busiest.
 """
 
 from __future__ import annotations
@@ -21,23 +22,22 @@ ROUNDS = 2
 
 
 def measure(place: Path, vector: Contender, text: Contender, seconds: int, connections: int) -> dict[str, Any]:
-    """{"vector": …, "text": …, "load_on": …}, each with requests a second of one and of two workers."""
+    """{"vector": …, "text": …, "load_on": …}, each with requests a second of one and of two workers; `connections`
+    of them a worker."""
     cores = sorted(os.sched_getaffinity(0))
-    both = ",".join(map(str, cores[:2]))
-    beside = ",".join(map(str, cores[2:4])) if len(cores) > 3 else both
+    own = len(cores) > 3
     found: dict[tuple[str, int], dict[str, float]] = {}
     with ExitStack() as stack:
-        started = {
-            workers: contenders.perwatt(stack, place, both if workers == 2 else str(cores[0]), workers)
-            for workers in (1, 2)
-        }
+        started = {workers: contenders.perwatt(stack, place, _listed(cores[:workers]), workers) for workers in (1, 2)}
         for _ in range(ROUNDS):
             for workers, (server, port) in started.items():
                 other = started[3 - workers][0]
+                loaded_on = _listed(cores[2 : 2 + workers] if own else cores[:workers])
                 for form, asked in (("vector", vector), ("text", text)):
                     with other.paused():
-                        loaded_on = beside if workers == 2 else str(cores[-1])
-                        latest = _round(place, server, port, asked, seconds, connections, loaded_on)
+                        latest = _round(
+                            place, server, port, asked, seconds, workers * connections, loaded_on, threads=workers
+                        )
                     best = found.get((form, workers))
                     if best is None or latest["per_s"] > best["per_s"]:
                         found[form, workers] = latest
@@ -53,15 +53,26 @@ def measure(place: Path, vector: Contender, text: Contender, seconds: int, conne
             "generator_cores": round(two["busy"], 2),
             "busiest_share": round(two["busiest_share"], 3),
         }
-    return {**forms, "load_on": "cores of its own" if beside != both else "the cores of the workers"}
+    return {**forms, "load_on": "cores of its own" if own else "the cores of the workers"}
+
+
+def _listed(cores: list[int]) -> str:
+    return ",".join(map(str, cores))
 
 
 def _round(
-    place: Path, server: Server, port: int, asked: Contender, seconds: int, connections: int, cores: str
+    place: Path,
+    server: Server,
+    port: int,
+    asked: Contender,
+    seconds: int,
+    connections: int,
+    cores: str,
+    threads: int,
 ) -> dict[str, float]:
     pids = server.pids()
     before = {pid: cpu_s(pid) for pid in pids}
-    found = load.wrk(place, server, port, asked.path, asked.bodies, seconds, connections, cores)
+    found = load.wrk(place, server, port, asked.path, asked.bodies, seconds, connections, cores, threads)
     spent = [cpu_s(pid) - before[pid] for pid in pids]
     return {
         "per_s": found["per_s"],
@@ -78,13 +89,10 @@ def memory(place: Path, vector: Contender, text: Contender, counts: tuple[int, .
     found = {}
     for workers in counts:
         with ExitStack() as stack:
-            server, port = contenders.perwatt(
-                stack, place, ",".join(map(str, sorted(os.sched_getaffinity(0)))), workers
-            )
+            cores = _listed(sorted(os.sched_getaffinity(0)))
+            server, port = contenders.perwatt(stack, place, cores, workers)
             for asked in (vector, text):
-                load.wrk(
-                    place, server, port, asked.path, asked.bodies, 2, 4 * workers, str(max(os.sched_getaffinity(0)))
-                )
+                load.wrk(place, server, port, asked.path, asked.bodies, 2, 4 * workers, cores)
             total = server.pss()
         index = sum(size for name, size in total.items() if name.startswith(str(generation.absolute())))
         model = sum(size for name, size in total.items() if name.endswith(".safetensors"))
