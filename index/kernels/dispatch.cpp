@@ -7,6 +7,9 @@
 #if defined(__aarch64__)
 #include <sys/auxv.h>
 #include <sys/prctl.h>
+#elif defined(__x86_64__)
+#include <sys/syscall.h>
+#include <unistd.h>
 #endif
 
 namespace perwatt {
@@ -21,6 +24,13 @@ bool has_avx512() {
 }
 
 bool has_avx512vnni() { return has_avx512() && __builtin_cpu_supports("avx512vnni"); }
+
+// The tiles' registers must be asked for, once a process; Linux gives them to those that may have them.
+bool has_avx512amx() {
+  constexpr long kArchReqXcompPerm = 0x1023, kTileData = 18;  // asm/prctl.h, and the number of the state component
+  return has_avx512vnni() && __builtin_cpu_supports("amx-tile") && __builtin_cpu_supports("amx-int8") &&
+         syscall(SYS_arch_prctl, kArchReqXcompPerm, kTileData) == 0;
+}
 #elif defined(__aarch64__)
 // Linux arch/arm64/include/uapi/asm/hwcap.h and include/uapi/linux/prctl.h; named here because old C library headers lack
 // some of them.
@@ -43,6 +53,7 @@ bool has_sve256() {
 std::vector<Unit> list_units() {
   return {
 #if defined(__x86_64__)
+      {&kAvx512Amx, has_avx512amx()},
       {&kAvx512Vnni, has_avx512vnni()},
       {&kAvx512, has_avx512()},
       {&kAvx2, has_avx2()},

@@ -71,6 +71,7 @@ extern const Kernels kScalar;
 extern const Kernels kAvx2;
 extern const Kernels kAvx512;
 extern const Kernels kAvx512Vnni;
+extern const Kernels kAvx512Amx;
 #elif defined(__aarch64__)
 extern const Kernels kNeon;
 extern const Kernels kNeonDot;
