@@ -38,7 +38,7 @@ def targets(figures: dict[str, Any], show: Show) -> str:
     line("vector in: processor time beyond the search", "≤ 130 µs", beyond <= 130, f"{beyond:.0f} µs", floor)
     for form in ("vector", "text"):
         ratio = more[form]["ratio"]
-        where = f"one; the load on {more['load_on']}"
+        where = f"one worker; beside two, the load is on {more['load_on']}"
         line(f"{form} in: requests/s of two workers ×", "≥ 1.8", ratio >= 1.8, f"{ratio:.2f}", where)
         scaled = 2 * more[form]["two_per_cpu_s"] / more[form]["one_per_cpu_s"]
         line(
