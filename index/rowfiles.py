@@ -150,4 +150,6 @@ class IntegerIds:
 
     def take(self, rows: NDArray[np.int64]) -> NDArray[Any]:
         """int64, −1 where the row is −1."""
-        return np.where(rows >= 0, self._values[np.maximum(rows, 0)], -1)
+        found = self._values.take(rows, mode="wrap")  # −1 takes the last
+        found[rows < 0] = -1
+        return found

@@ -43,14 +43,14 @@ from loadtest.trial import Energy, Gate, LocustView, ServerSide, Trial
 @pytest.fixture(scope="module")
 def made() -> list[Record]:
     found = []
-    for block in range(4):
+    for block in range(3):
         for arm, speed, instance in (
             ("x86", 1.0, "c7i.2xlarge"),
             ("x86 again", 1.0, "c7i.2xlarge"),
             ("arm", 1.2, "c8g.2xlarge"),
         ):
             price = find_price(instance)
-            found.append(simulated_record(arm, block, speed, seed=11, price=price, curve=block == 0))
+            found.append(simulated_record(arm, block, speed, seed=12, price=price, curve=block == 0))
     return found
 
 
@@ -196,6 +196,18 @@ def test_an_invalid_run_shows_its_reasons_and_no_number(records: list[Record]) -
     assert "q/s (95 %" not in text
     assert run_lines(record)[0].startswith("INVALID")
     assert json.loads(report_json([record], None))["runs"][0]["capacity_qps"] is None
+
+
+def test_a_search_that_was_interrupted_is_called_so(records: list[Record]) -> None:
+    records[0].knee = None
+    records[0].notes = ["interrupted: of the search trial's 10 s 4 s were measured"]
+    page = markdown(run_page(records[0]))
+    assert "**Not finished**" in page
+    assert "did not come to its end: interrupted: of the search trial's 10 s" in page
+    assert "the search for the knee did not come to its end" in run_lines(records[0])
+    found = compare(records, "x86", "arm")
+    assert found.verdict.exit_status == 3
+    assert "x86, block 0: no capacity: the search did not come to its end" in found.problems
 
 
 def test_an_emulated_machine_is_invalid_whatever_it_measured(records: list[Record]) -> None:

@@ -6,6 +6,10 @@
 
 #if defined(__aarch64__)
 #include <sys/auxv.h>
+#include <sys/prctl.h>
+#elif defined(__x86_64__)
+#include <sys/syscall.h>
+#include <unistd.h>
 #endif
 
 namespace perwatt {
@@ -20,20 +24,42 @@ bool has_avx512() {
 }
 
 bool has_avx512vnni() { return has_avx512() && __builtin_cpu_supports("avx512vnni"); }
+
+// The tiles' registers must be asked for, once a process; Linux gives them to those that may have them.
+bool has_avx512amx() {
+  constexpr long kArchReqXcompPerm = 0x1023, kTileData = 18;  // asm/prctl.h, and the number of the state component
+  return has_avx512vnni() && __builtin_cpu_supports("amx-tile") && __builtin_cpu_supports("amx-int8") &&
+         syscall(SYS_arch_prctl, kArchReqXcompPerm, kTileData) == 0;
+}
 #elif defined(__aarch64__)
-// Linux arch/arm64/include/uapi/asm/hwcap.h; named here because old C library headers lack it.
-constexpr unsigned long kHwcapAsimdDp = 1ul << 20;
+// Linux arch/arm64/include/uapi/asm/hwcap.h and include/uapi/linux/prctl.h; named here because old C library headers lack
+// some of them.
+constexpr unsigned long kHwcapAsimdDp = 1ul << 20, kHwcapSve = 1ul << 22, kHwcap2I8mm = 1ul << 13;
+constexpr int kPrSveGetVl = 51, kPrSveVlLenMask = 0xFFFF;
 
 bool has_neondot() { return (getauxval(AT_HWCAP) & kHwcapAsimdDp) != 0; }
+
+bool has_i8mm() { return has_neondot() && (getauxval(AT_HWCAP2) & kHwcap2I8mm) != 0; }
+
+// The length in use and not the longest that the processor has: threads started later have it too, unless someone asks the
+// kernel for another (Linux Documentation/arch/arm64/sve.rst).
+bool has_sve256() {
+  if (!has_i8mm() || (getauxval(AT_HWCAP) & kHwcapSve) == 0) return false;
+  const int length = prctl(kPrSveGetVl);
+  return length >= 0 && (length & kPrSveVlLenMask) == 256 / 8;
+}
 #endif
 
 std::vector<Unit> list_units() {
   return {
 #if defined(__x86_64__)
+      {&kAvx512Amx, has_avx512amx()},
       {&kAvx512Vnni, has_avx512vnni()},
       {&kAvx512, has_avx512()},
       {&kAvx2, has_avx2()},
 #elif defined(__aarch64__)
+      {&kSve256, has_sve256()},
+      {&kI8mm, has_i8mm()},
       {&kNeonDot, has_neondot()},
       {&kNeon, true},
 #endif

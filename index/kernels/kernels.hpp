@@ -71,9 +71,12 @@ extern const Kernels kScalar;
 extern const Kernels kAvx2;
 extern const Kernels kAvx512;
 extern const Kernels kAvx512Vnni;
+extern const Kernels kAvx512Amx;
 #elif defined(__aarch64__)
 extern const Kernels kNeon;
 extern const Kernels kNeonDot;
+extern const Kernels kI8mm;
+extern const Kernels kSve256;
 #endif
 
 }  // namespace perwatt

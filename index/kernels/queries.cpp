@@ -49,7 +49,8 @@ size_t prepare(const float* queries, size_t count, size_t dim, double longest, b
         }
         if (!unit_length) continue;
         float* scaled = out + q * dim;
-        for (size_t i = 0; i < dim; ++i) scaled[i] = static_cast<float>(query[i] / length);
+        const double inverse = 1.0 / length;  // a division a dimension would take four times as long
+        for (size_t i = 0; i < dim; ++i) scaled[i] = static_cast<float>(query[i] * inverse);
       }
     };
   });

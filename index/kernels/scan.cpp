@@ -12,10 +12,13 @@ namespace {
 
 // 256 rows of 384 int8 codes are 96 KiB and of float32 384 KiB: both stay in a core's 1 to 2 MiB of L2.
 constexpr size_t kBlockRows = 256;
-constexpr size_t kBlockQueries = 8;  // whose products with a block, 8 KiB, stay in L1 until they are looked at
+constexpr size_t kBlockQueries = 16;  // whose products with a block, 16 KiB, stay in L1 until they are looked at
+constexpr size_t kFirstRows = 64;
 constexpr size_t kLanes = 8;
 typedef float Floats __attribute__((vector_size(kLanes * sizeof(float))));
 typedef double Doubles __attribute__((vector_size(kLanes * sizeof(double))));
+typedef int32_t Integers __attribute__((vector_size(kLanes * sizeof(int32_t))));
+typedef int8_t Codes __attribute__((vector_size(kLanes)));
 
 // gamma(n) of kernels.hpp.
 double gamma(size_t n) {
@@ -61,16 +64,26 @@ QuantisedQuery quantise(const float* query, const FloatRows& rows, const CodeRow
   const double step = largest > 0.0f ? largest / 127.0 : 1.0, inverse = 1.0 / step;
   QuantisedQuery result{step * codes.step, 0.0};
   Doubles square_norms{}, square_errors{};
-  for (size_t i = 0; i < rows.dim; i += kLanes) {
-    const size_t count = std::min(kLanes, rows.dim - i);
-    Floats narrow{};
-    __builtin_memcpy(&narrow, query + i, count * sizeof(float));
+  const auto round = [&](Floats narrow) {
     const Doubles value = __builtin_convertvector(narrow, Doubles);
     // Adding and taking off 1.5 * 2^52 rounds to the nearest integer, ties to even, and is no call.
     const Doubles rounded = (value * inverse + 0x1.8p52) - 0x1.8p52, error = value - rounded * step;
     square_norms += value * value;
     square_errors += error * error;
-    for (size_t lane = 0; lane < count; ++lane) code[i + lane] = static_cast<int8_t>(static_cast<int>(rounded[lane]));
+    return __builtin_convertvector(__builtin_convertvector(rounded, Integers), Codes);
+  };
+  size_t i = 0;
+  for (; i + kLanes <= rows.dim; i += kLanes) {
+    Floats narrow;
+    __builtin_memcpy(&narrow, query + i, sizeof narrow);
+    const Codes some = round(narrow);
+    __builtin_memcpy(code + i, &some, sizeof some);
+  }
+  if (i < rows.dim) {
+    Floats narrow{};
+    __builtin_memcpy(&narrow, query + i, (rows.dim - i) * sizeof(float));
+    const Codes some = round(narrow);
+    __builtin_memcpy(code + i, &some, rows.dim - i);
   }
   double square_norm = 0.0, square_error = 0.0;
   for (size_t lane = 0; lane < kLanes; ++lane) {
@@ -138,37 +151,68 @@ inline bool any(Four reached) {
   return (halves[0] | halves[1]) != 0;
 }
 
-// Nearly every row of a scan is below the floor, so sixteen are compared at once before four of them are, and one; vectors
-// of 16 bytes are in the baseline of both architectures. Not inlined: it needs the registers to itself.
-__attribute__((noinline)) void offer_products(const int32_t* products, size_t count, size_t first, const Kept& kept,
-                                              Shortlist& shortlist) {
-  double floor = shortlist.floor();
-  int32_t enough = least(floor);
-  const auto one = [&](size_t i) {
-    if (products[i] < enough || !(kept.all() || kept.holds(first + i))) return;
-    shortlist.offer(products[i], static_cast<uint32_t>(first + i));
-    if (shortlist.floor() == floor) return;
-    floor = shortlist.floor();
-    enough = least(floor);
-  };
-  size_t i = 0;
+// Which of up to kBlockRows products reach `enough`, in ascending order; returns how many. In a long scan nearly none does,
+// so sixteen are compared at once (vectors of 16 bytes are in the baseline of both architectures). Where one does, early in
+// a scan, nobody can guess which: all sixteen are written down and counted on, without a branch to guess wrong. Not
+// inlined: it needs the registers to itself.
+__attribute__((noinline)) size_t reaching(const int32_t* products, size_t count, int32_t enough, uint32_t* which) {
+  size_t found = 0, i = 0;
   for (; i + 16 <= count; i += 16) {
     const Four* four = reinterpret_cast<const Four*>(products + i);
     const Four low = (four[0] >= enough) | (four[1] >= enough), high = (four[2] >= enough) | (four[3] >= enough);
     if (!any(low | high)) continue;
-    for (size_t part = 0; part < 4; ++part) {
-      if (!any(four[part] >= enough)) continue;
-      for (size_t j = 0; j < 4; ++j) one(i + 4 * part + j);
+    for (size_t j = i; j < i + 16; ++j) {
+      which[found] = static_cast<uint32_t>(j);
+      found += products[j] >= enough;
     }
   }
-  for (; i < count; ++i) one(i);
+  for (; i < count; ++i) {
+    which[found] = static_cast<uint32_t>(i);
+    found += products[i] >= enough;
+  }
+  return found;
+}
+
+// Those of `which` that the filter lets through.
+size_t kept_of(const Kept& kept, size_t first, uint32_t* which, size_t count) {
+  if (kept.all()) return count;
+  size_t found = 0;
+  for (size_t i = 0; i < count; ++i) {
+    const uint32_t row = which[i];
+    which[found] = row;
+    found += kept.holds(first + row);
+  }
+  return found;
+}
+
+void offer_products(const int32_t* products, size_t count, size_t first, const Kept& kept, Shortlist& shortlist) {
+  uint32_t which[kBlockRows];
+  // While anything is good enough, the floor rises quickly: in the first block it is asked for more often.
+  const size_t step = first == 0 ? kFirstRows : count;
+  for (size_t start = 0; start < count; start += step) {
+    const int32_t* some = products + start;
+    const size_t reach = reaching(some, std::min(step, count - start), least(shortlist.floor()), which);
+    const size_t found = kept_of(kept, first + start, which, reach);
+    if (found) shortlist.offer(which, found, first + start, [some](uint32_t i) { return static_cast<double>(some[i]); });
+  }
 }
 
 void offer_distances(const int32_t* products, const float* square_norms, double unit, size_t count, size_t first,
                      const Kept& kept, Shortlist& shortlist) {
-  for (size_t i = 0; i < count; ++i) {
-    const double score = 2.0 * unit * products[i] - square_norms[first + i];  // + |q|^2, the same for all rows
-    if (score >= shortlist.floor() && (kept.all() || kept.holds(first + i))) shortlist.offer(score, static_cast<uint32_t>(first + i));
+  uint32_t which[kBlockRows];
+  double scores[kBlockRows];
+  const size_t step = first == 0 ? kFirstRows : count;
+  for (size_t start = 0; start < count; start += step) {
+    const size_t stop = std::min(start + step, count);
+    const double floor = shortlist.floor();
+    size_t reach = 0;
+    for (size_t i = start; i < stop; ++i) {
+      scores[i - start] = 2.0 * unit * products[i] - square_norms[first + i];  // + |q|^2, the same for all rows
+      which[reach] = static_cast<uint32_t>(i - start);
+      reach += scores[i - start] >= floor;
+    }
+    const size_t found = kept_of(kept, first + start, which, reach);
+    if (found) shortlist.offer(which, found, first + start, [&scores](uint32_t i) { return scores[i]; });
   }
 }
 

@@ -8,7 +8,9 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <limits>
 #include <vector>
 
@@ -41,10 +43,26 @@ class Shortlist {
       std::push_heap(best_.begin(), best_.end(), std::greater<>());
     }
     if (best_.size() == k_) floor_ = best_.front() - slack_;
-    if (listed_.size() >= thin_at_) {
-      thin();
-      thin_at_ = std::max(thin_at_, 2 * listed_.size());
+    thin_if_many();
+  }
+
+  // Several rows at once, first + which[i] with a score of score_of(which[i]), none below the floor; for a slack above 0,
+  // with which ties need no care. Choosing the k best again costs less than sifting each into the heap.
+  template <class Score>
+  void offer(const uint32_t* which, size_t count, size_t first, Score score_of) {
+    const double worst = best_.size() < k_ ? -std::numeric_limits<double>::infinity() : best_.front();
+    for (size_t i = 0; i < count; ++i) {
+      const double score = score_of(which[i]);
+      listed_.push_back({score, static_cast<uint32_t>(first + which[i])});
+      if (score > worst) best_.push_back(score);
     }
+    if (best_.size() > k_) {
+      std::nth_element(best_.begin(), best_.begin() + static_cast<std::ptrdiff_t>(k_ - 1), best_.end(), std::greater<>());
+      best_.resize(k_);
+    }
+    std::make_heap(best_.begin(), best_.end(), std::greater<>());
+    if (best_.size() == k_) floor_ = best_.front() - slack_;
+    thin_if_many();
   }
 
   // What is left, in ascending order of row.
@@ -54,6 +72,12 @@ class Shortlist {
   }
 
  private:
+  void thin_if_many() {
+    if (listed_.size() < thin_at_) return;
+    thin();
+    thin_at_ = std::max(thin_at_, 2 * listed_.size());
+  }
+
   void thin() {
     std::erase_if(listed_, [this](const Listed& entry) { return entry.score < floor_; });
   }
