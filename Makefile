@@ -61,9 +61,10 @@ test-hostile: $(DATA)/indexes/$(INDEX)/current ## what a good caller notices of 
 test-overload: $(DATA)/indexes/$(INDEX)/current ## three times more than the server can do, for two minutes
 	$(BIN)/python -m deploy.overload $(DATA)/indexes $(INDEX)
 
-test-arm64: setup-test ## cross-compile the kernels for arm64 and run their tests under emulation
+test-arm64: setup-test ## cross-compile the kernels for arm64 and test them on five emulated processors, some 30 minutes
 	deploy/ci/arm64-tools.sh
-	$(BIN)/python -m pytest -m arm64
+	deploy/ci/arm64-python.sh $(VENV)
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal -m arm64
 
 sanitize: $(VENV)/.installed ## run the kernels' own checks under AddressSanitizer and UndefinedBehaviorSanitizer
 	rm -rf build/sanitize

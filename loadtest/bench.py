@@ -19,7 +19,16 @@ import msgspec
 from loadtest.calibration import Calibration
 from loadtest.curve import load_curve
 from loadtest.effort import cheapest_effort
-from loadtest.errors import InvalidRun, PriceError, ServiceLost, TargetError, WorkloadError
+from loadtest.errors import (
+    InvalidRun,
+    LoadTestError,
+    PowerError,
+    PriceError,
+    RecordError,
+    ServiceLost,
+    TargetError,
+    WorkloadError,
+)
 from loadtest.filters import parse_filters, read_filters
 from loadtest.health import beyond_doubt, gates
 from loadtest.hosted import Hosted, hosted
@@ -31,8 +40,9 @@ from loadtest.plan import Plan
 from loadtest.power.probe import choose, probe
 from loadtest.prices.table import Price, find_price, price_table
 from loadtest.queries import Query, read_queries, write_queries
-from loadtest.record import Asked, Label, Record, Served, now_utc, version, write_record
-from loadtest.run import Generator, Live, idle_trial
+from loadtest.record import Asked, Label, Record, Served, check_writable, now_utc, version, write_record
+from loadtest.run import Generator, Interrupted, Live, idle_trial
+from loadtest.soak import drifts
 from loadtest.target import Target
 from loadtest.textbook import Textbook, measure_textbook
 from loadtest.trial import Trial
@@ -66,6 +76,8 @@ class Bench:
         self.kind = kind
         self.given = given
         self.out: Path = given["out"] or Path(f"{kind}.json")
+        if ask_service:
+            check_writable(self.out)
         self.trials: list[Trial] = []
         self.knee: Knee | None = None
         self.notes: list[str] = []
@@ -80,6 +92,7 @@ class Bench:
                 "emulates. "
                 "Run on the real architecture"
             )
+        self.facts = _facts(given["server_facts"])
         self.objective = Objective(p99_ms=given["slo_p99_ms"], recall=given["recall_target"])
         generator_cpus = parse_cpus(given["generator_cpus"])
         self.start_cpus = parse_cpus(given["start_cpus"], "--start-cpus")
@@ -95,6 +108,7 @@ class Bench:
     def _prepare(self, live: Live, ask_service: bool, generator_cpus: list[int] | None) -> None:
         given = self.given
         self.local = Address.parse(given["url"]).host in ("127.0.0.1", "localhost", "::1")
+        self.price = self._price(self._server())
         self.plan = self._plan()
         queries = read_queries(given["queries"], field=given["field_"], limit=self.plan.queries_limit)
         if given["send"] != "text":
@@ -105,6 +119,11 @@ class Bench:
             self._ask_service()
         sources = probe(powercap=given["sysfs_powercap"], redfish=given["redfish"], shelly=given["shelly"])
         own = self.local or given["redfish"] or given["shelly"]
+        if given["power_source"] and not own:
+            raise PowerError(
+                f"--power-source {given['power_source']!r}: the service is on another machine, and the sensors of this "
+                "one say nothing about it; give its --redfish or --shelly"
+            )
         source = choose(sources, given["power_source"]) if own else None
         self.generator = Generator(self.plan, source=source, live=live, cpus=generator_cpus, first=given["first"])
 
@@ -166,13 +185,14 @@ class Bench:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if isinstance(error, ServiceLost) and self.trials:
-            self.notes.append(str(error))
-            write_record(
-                self.record(), self.out
-            )  # hours of a soak are worth keeping, and say themselves how they ended
-            _tell(f"wrote {self.out} up to there")
-        self._opened.close()
+        try:
+            if isinstance(error, LoadTestError | KeyboardInterrupt) and self.trials:
+                # Hours of a soak are worth keeping, and say themselves how they ended.
+                self.notes.append(str(error) or "interrupted")
+                write_record(self.record(), self.out)
+                _tell(f"wrote {self.out} up to there")
+        finally:
+            self._opened.close()
 
     # ---- steps
 
@@ -183,7 +203,11 @@ class Bench:
 
     def _trial(self, rate_qps: float, duration_s: float, role: str) -> Trial:
         """One trial; ServiceLost when the service is not there any more afterwards."""
-        trial = self.generator.measure(rate_qps, duration_s, role)
+        try:
+            trial = self.generator.measure(rate_qps, duration_s, role)
+        except Interrupted as error:
+            self.trials.append(error.trial)
+            raise
         if any(kind in trial.errors for kind in GONE):
             reason = self.hosted.gone() if self.hosted else None
             target = Target(self.plan.url, self.plan.index, timeout_s=self.plan.timeout_s)
@@ -300,6 +324,7 @@ class Bench:
     def record(self) -> Record:
         given = self.given
         server = self._server()
+        drifted = drifts(self.trials[-1]) if self.kind == "soak" and self.trials else []
         return Record(
             kind=self.kind,
             created_at=now_utc(),
@@ -323,17 +348,15 @@ class Bench:
             trials=self.trials,
             calibration=self.generator.calibration,
             knee=self.knee,
-            price=self._price(server),
+            price=self.price,
             power_notes=self.generator.power_notes,
             indexing=self.indexing,
             textbook=self.textbook,
-            notes=self.notes,
+            notes=[*self.notes, *(drift.stated() for drift in drifted)],
         )
 
     def _server(self) -> Machine | None:
-        if self.given["server_facts"] is not None:
-            return msgspec.json.decode(self.given["server_facts"].read_bytes(), type=Machine)
-        return self.here if self.local else None
+        return self.facts if self.facts is not None else self.here if self.local else None
 
     def _price(self, server: Machine | None) -> Price | None:
         instance = self.given["instance"] or (server.instance_type if server else None)
@@ -348,6 +371,15 @@ class Bench:
                 raise
             self.notes.append(f"no price: {error}")
             return None
+
+
+def _facts(file: Path | None) -> Machine | None:
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=Machine) if file is not None else None
+    except (OSError, msgspec.MsgspecError) as error:
+        raise RecordError(
+            f"--server-facts {file}: expected what perwatt loadtest machine --json writes: {error}"
+        ) from error
 
 
 def _tell(line: str) -> None:

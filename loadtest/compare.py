@@ -93,7 +93,7 @@ def compare(
     same_question(chosen)
     problems = [f"{r.label.arm}, block {r.label.block}: {reason}" for r in chosen for reason in r.invalid]
     problems += [
-        f"{r.label.arm}, block {r.label.block}: no capacity: the objective was not met"
+        f"{r.label.arm}, block {r.label.block}: no capacity: {_without_capacity(r)}"
         for r in chosen
         if not r.invalid and capacity(r) is None
     ]
@@ -149,6 +149,11 @@ def compare(
         reasons=tuple(reasons),
         verdicts=verdicts,
     )
+
+
+def _without_capacity(record: Record) -> str:
+    unfinished = record.kind == "knee" and record.knee is None
+    return "the search did not come to its end" if unfinished else "the objective was not met"
 
 
 def same_question(records: Sequence[Record], bytewise: bool = True) -> None:

@@ -19,8 +19,7 @@ from loadtest.simulate import EPOCH, Queue, simulated_trial
 from loadtest.trial import Recall, Trial
 
 BASELINE, REPLICA, CANDIDATE = "simulated x86", "simulated x86 (replica)", "simulated arm64"
-MEAN_S = 0.002
-SERVERS = 4
+MEAN_S = 0.0005
 
 
 def simulated_record(
@@ -43,7 +42,7 @@ def simulated_record(
     hour = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0, block))).normal(0, block_noise)
     own_key = (1, block, sum(map(ord, arm)))
     own = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=own_key)).normal(0, noise)
-    queue = Queue(MEAN_S / (speed * math.exp(hour + own)), SERVERS, constant=False)
+    queue = Queue(MEAN_S / (speed * math.exp(hour + own)), constant=False)
     recall = Recall(0.967, 0.959, 0.975, 300, 10)
     number = [seed * 1_000_003 + block * 1009 + sum(map(ord, arm)) * 7]
 
@@ -52,7 +51,7 @@ def simulated_record(
         return simulated_trial(queue, rate, duration, number[0], role, recall)
 
     objective = Objective(p99_ms=slo_p99_ms, recall=0.95)
-    knee, trials = find_knee(measure, objective, start_qps=queue.capacity_qps * 0.45, search_s=10, confirm_s=30)
+    knee, trials = find_knee(measure, objective, start_qps=queue.capacity_qps * 0.45, search_s=5, confirm_s=15)
     if curve:
         trials.append(simulated_trial(Queue(MEAN_S), 0.0, 10.0, 0, "idle"))
         trials += [measure(knee.sustained_qps * level / 10, 10.0, "curve") for level in range(1, 11)]

@@ -53,6 +53,12 @@ def emit(event: str, **fields: Any) -> None:
     sys.stdout.flush()
 
 
+def stop_from(message: dict[str, Any]) -> float:
+    """The earlier end of a message on this machine's clock."""
+    own = message["boot_id"] == boot_id()
+    return float(message["stop"] if own else math.ceil(time.monotonic() + message["in_s"]))
+
+
 class Conductor:
     """Runs in the master or in the only process."""
 
@@ -95,6 +101,18 @@ class Conductor:
             stop = session.window[1] if session else float(math.ceil(time.monotonic()))
             self.window = (self.window[0], stop)
 
+    def end_early(self) -> dict[str, Any] | None:
+        """Whoever started us wants no more: the window ends within two seconds. The message for the workers."""
+        if self.window is None:
+            return None
+        now = time.monotonic()
+        stop = max(float(math.ceil(now + LEAD_S)), self.window[0] + 1)
+        if stop >= self.window[1]:
+            return None
+        self.window = (self.window[0], stop)
+        emit("cut", stop=stop)
+        return {"stop": stop, "in_s": stop - now, "boot_id": boot_id()}
+
     def report(self, client: str, live: dict[str, float]) -> None:
         self._live[client] = live
 
@@ -122,7 +140,12 @@ class Conductor:
             now = time.monotonic()
             live = self.live()
             if start < now < self.window[1] and live is not None:
-                emit("live", elapsed_s=round(min(now, self.window[1]) - start, 1), **live)
+                try:
+                    emit("live", elapsed_s=round(min(now, self.window[1]) - start, 1), **live)
+                except OSError:  # nobody reads any more, so nobody wants the load either
+                    self.environment.process_exit_code = 1
+                    self.environment.runner.quit()
+                    return
             if now > self.window[1] + self.plan.timeout_s + DRAIN_S:
                 missing = self.expected - len(self.parts)
                 emit(

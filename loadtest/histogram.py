@@ -96,7 +96,7 @@ class Histogram:
 
     def mean_s(self) -> float:
         """Mean of what was recorded, from slot middles; nan when empty."""
-        used = np.flatnonzero(self.counts)
+        used = np.flatnonzero(self.counts != 0)
         if not used.size:
             return math.nan
         tops = slot_top_us(used)
@@ -104,7 +104,7 @@ class Histogram:
         return float(np.average((tops + bottoms) / 2, weights=self.counts[used])) / 1e6
 
     def max_s(self) -> float:
-        used = np.flatnonzero(self.counts)
+        used = np.flatnonzero(self.counts != 0)
         return float(slot_top_us(used[-1])) / 1e6 if used.size else math.nan
 
     def share_above(self, limit_s: float) -> float:
@@ -117,7 +117,7 @@ class Histogram:
     def encode(self) -> str:
         """HdrHistogram V2, compressed, base64: what every HdrHistogram tool reads."""
         histogram = HdrHistogram(LOWEST_US, HIGHEST_US, DIGITS)
-        used = np.flatnonzero(self.counts)
+        used = np.flatnonzero(self.counts != 0)
         if used.size:
             into = np.frombuffer(histogram.counts, dtype=np.int64)
             into[:COUNTS_LEN] = self.counts

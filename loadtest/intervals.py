@@ -74,7 +74,8 @@ def _quantile_columns(weights: NDArray[np.float64], table: NDArray[np.float64], 
         here = np.flatnonzero(run == each)
         within = before[here, None] + np.cumsum(weights[here] @ table[:, each], axis=1)
         found[here] = each * RUN + (within < ranks[here, None]).sum(axis=1)
-    return np.minimum(found, columns - 1)
+    clipped: NDArray[np.int64] = np.minimum(found, columns - 1)
+    return clipped
 
 
 def quantile_interval_s(slices: Sequence[Slice], q: float, level: float = 0.95, seed: int = 0) -> tuple[float, float]:

@@ -1,7 +1,7 @@
 """A server over HTTP with a known queue, to hold the measured knee against the one on paper in real time.
 
-With `--work ROUNDS` it does not compute the queue but stands in it: each request costs so many rounds of a hash on one
-core, so a planted factor is work done and not time waited.
+With `--work-ms` it does not compute the queue but stands in it: each request costs so much of one core's time, so a
+planted factor is work done and not time waited.
 
 It answers each request when a queue with the given service time would have: the queue is computed, not performed, so
 one process can be any M/D/c or M/M/c and its CPU is idle. Answers are sent by a timer that is exact to tens of
@@ -22,6 +22,7 @@ import time
 
 from loadtest.null_server import request_end
 
+ROUNDS = 10  # of the hash between two looks at the clock: some 10 µs
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
 
 
@@ -47,13 +48,21 @@ class KnownServer:
 
 
 class WorkingServer:
-    """One server that really works: a request is done when so many rounds of a hash are."""
+    """One server that really works: a request is done when the process has spent `work_s` of its core on it.
 
-    def __init__(self, rounds: int) -> None:
-        self._rounds = rounds
+    That time is read from the thread's own CPU clock and not counted in rounds of the hash: what a round takes changes
+    with the clock rate and with whoever sits on the other half of the core, and a planted factor must not. Receiving
+    and answering are paid from it too, so n requests cost n × work_s, whatever HTTP costs.
+    """
+
+    def __init__(self, work_s: float) -> None:
+        self._work_s = work_s
+        self._paid_s = time.thread_time()
 
     def departure(self, arrival: float) -> float:
-        hashlib.pbkdf2_hmac("sha256", b"perwatt", b"known", self._rounds)
+        self._paid_s += self._work_s
+        while time.thread_time() < self._paid_s:
+            hashlib.pbkdf2_hmac("sha256", b"perwatt", b"known", ROUNDS)
         return time.monotonic()
 
 
@@ -112,7 +121,7 @@ def _accept(listener: socket.socket, poll: select.epoll, clients: dict[int, sock
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--mean-ms", type=float, default=1.0)
-    parser.add_argument("--work", type=int, default=0, metavar="ROUNDS")
+    parser.add_argument("--work-ms", type=float, default=0.0)
     parser.add_argument("--servers", type=int, default=1)
     parser.add_argument("--constant", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
@@ -120,8 +129,8 @@ def main() -> None:
     listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
     print(listener.getsockname()[1], flush=True)
     queue: KnownServer | WorkingServer = KnownServer(given.mean_ms / 1e3, given.servers, given.constant, given.seed)
-    if given.work:
-        queue = WorkingServer(given.work)
+    if given.work_ms:
+        queue = WorkingServer(given.work_ms / 1e3)
     serve(listener, sys.stdin.fileno(), queue)
 
 

@@ -10,6 +10,7 @@ trial that `--trial` names, and `perwatt loadtest run` makes a run record of it.
 from __future__ import annotations
 
 import gc
+import signal
 import time
 from collections import Counter
 from pathlib import Path
@@ -22,7 +23,7 @@ from locust import User, events, runners, task
 from locust.runners import MasterRunner, WorkerRunner
 
 from loadtest import locust_stats
-from loadtest.exchange import Conductor, emit, window_from
+from loadtest.exchange import Conductor, emit, stop_from, window_from
 from loadtest.filters import read_filters
 from loadtest.locust_tab import Row, add_tab, live_rows, trial_rows
 from loadtest.plan import Plan
@@ -166,6 +167,19 @@ class Site:
         elif self.conductor is not None:
             self.conductor.collect("local", part)
 
+    def end_early(self) -> None:
+        message = self.conductor.end_early() if self.conductor is not None else None
+        if message is None:
+            return
+        if isinstance(self.environment.runner, MasterRunner):
+            self.environment.runner.send_message("perwatt_cut", message)
+        else:
+            self.cut(message)
+
+    def cut(self, message: dict[str, Any]) -> None:
+        if self.session is not None:
+            self.session.end_at(stop_from(message))
+
     def hear(self, client: str, part: str) -> None:
         """In the master: a worker's part."""
         if self.conductor is not None:
@@ -185,11 +199,17 @@ def listen(environment: Any, **_: Any) -> None:
     add_tab(environment, site.rows)
     if isinstance(runner, WorkerRunner):
         runner.register_message("perwatt_window", lambda environment, msg, **_: site.begin(window_from(msg.data)))
+        runner.register_message("perwatt_cut", lambda environment, msg, **_: site.cut(msg.data))
     elif isinstance(runner, MasterRunner):
         runner.register_message(
             "perwatt_part",
             lambda environment, msg, **_: site.hear(msg.node_id, msg.data["part"]),
         )
+    if environment.parsed_options.plan:
+        # Ctrl-C reaches everyone on the terminal. Whoever started us decides: it asks for what there is, or kills us.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        if not isinstance(runner, WorkerRunner):
+            gevent.signal_handler(signal.SIGUSR1, site.end_early)
 
 
 def test_start(environment: Any, **_: Any) -> None:

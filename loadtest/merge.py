@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 
 from loadtest.histogram import Histogram
@@ -29,7 +30,8 @@ def merge_parts(
     planned = sum(part.planned for part in parts)
     shed = sum(part.shed for part in parts)
     missed = sum(part.missed for part in parts)
-    length_s = slice_length_s(window_s) if plan.duration_s else 60.0
+    # Of the window that was planned: one that was ended early has fewer slices, and not shorter ones.
+    length_s = slice_length_s(float(math.ceil(plan.duration_s))) if plan.duration_s else 60.0
     slices = []
     for i in range(min(len(part.slices) for part in parts)):
         rows = [part.slices[i] for part in parts]

@@ -37,9 +37,16 @@ def read_queries(source: Path, *, field: str = "title", limit: int = 10_000, see
     if source.is_dir():
         queries = _from_vectors_folder(source, field)
     elif source.suffix == ".npy":
-        vectors = np.load(source, mmap_mode="r", allow_pickle=False)
-        if vectors.ndim != 2:
-            raise WorkloadError(f"{source} holds an array of shape {vectors.shape}; expected (queries, dim)")
+        try:
+            vectors = np.load(source, mmap_mode="r", allow_pickle=False)
+        except (ValueError, OSError, EOFError) as error:
+            raise WorkloadError(f"{source} is not an array of numbers as numpy.save writes it: {error}") from error
+        if vectors.ndim != 2 or vectors.dtype.kind != "f":
+            raise WorkloadError(
+                f"{source} holds an array of {vectors.dtype} of shape {vectors.shape}; expected floats (queries, dim)"
+            )
+        if not len(vectors):
+            raise WorkloadError(f"{source} holds no query")
         chosen = _sample(len(vectors), limit, seed)
         return [Query(vector=row) for row in vectors[chosen].astype(np.float32).tolist()]
     elif source.suffix == ".jsonl":
@@ -66,7 +73,10 @@ def _sample(count: int, limit: int, seed: int) -> list[int]:
 
 
 def _lines(source: Path) -> list[tuple[int, str]]:
-    text = source.read_text("utf-8")
+    try:
+        text = source.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise WorkloadError(f"{source} cannot be read as UTF-8 text: {error}") from error
     return [(n, line.strip()) for n, line in enumerate(text.splitlines(), 1) if line.strip()]
 
 
@@ -87,12 +97,15 @@ def _from_vectors_folder(folder: Path, field: str) -> list[Query]:
     if not manifest.exists():
         raise WorkloadError(f"{folder} has no embed.json, so it is not a finished vectors folder")
     texts: dict[str, None] = {}  # ordered and distinct: a title that occurs often is still one query
-    for fragment in json.loads(manifest.read_text("utf-8"))["fragments"]:
-        table = parquet.read_table(folder / fragment["file"], columns=["payload"])
-        for payload in table.column("payload").to_pylist():
-            value = json.loads(payload or b"{}").get(field)
-            if isinstance(value, str) and value.strip():
-                texts[value.strip()] = None
+    try:
+        for fragment in json.loads(manifest.read_text("utf-8"))["fragments"]:
+            table = parquet.read_table(folder / fragment["file"], columns=["payload"])
+            for payload in table.column("payload").to_pylist():
+                value = json.loads(payload or b"{}").get(field)
+                if isinstance(value, str) and value.strip():
+                    texts[value.strip()] = None
+    except (OSError, ValueError, KeyError, TypeError) as error:  # pyarrow's ArrowInvalid is a ValueError
+        raise WorkloadError(f"{folder} is damaged: {error!r}; make it anew with perwatt embed") from error
     if not texts:
         raise WorkloadError(f"no document of {folder} has a text field {field!r}")
     return [Query(text=text) for text in texts]

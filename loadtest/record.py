@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -144,9 +145,21 @@ def version() -> str:
         return "source tree"
 
 
+def check_writable(path: Path) -> None:
+    """RecordError when no record could be written at `path`; asked before an hour of load, and not after it."""
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(f"{path} is a folder")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise RecordError(f"{path} cannot be written ({error}); name another file with --out") from error
+
+
 def write_record(record: Record, path: Path) -> Path:
     """Write atomically: a record is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    check_writable(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with temporary.open("wb") as file:
         file.write(msgspec.json.format(msgspec.json.encode(record), indent=1))

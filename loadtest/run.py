@@ -7,16 +7,21 @@ exactly its ends; the monotonic clock is the same for all processes of a machine
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import psutil
 
 from loadtest.calibration import Calibration, calibrate, null_server
 from loadtest.errors import LoadTestError, PowerError
@@ -31,6 +36,14 @@ Live = Callable[[dict[str, Any]], None]
 
 LOCUSTFILE = Path(__file__).with_name("locustfile.py")
 START_S = 60.0  # for the generator's processes to be up
+
+
+class Interrupted(KeyboardInterrupt):
+    """Someone pressed Ctrl-C within the window; `trial` is of the part until then."""
+
+    def __init__(self, trial: Trial, planned_s: float) -> None:
+        super().__init__(f"interrupted: of the {trial.role} trial's {planned_s:g} s {trial.window_s:g} s were measured")
+        self.trial = trial
 
 
 class Generator:
@@ -53,16 +66,22 @@ class Generator:
         self.power_notes: list[str] = []
         self._source = source
         self._live = live or (lambda fields: None)
+        self._interrupted = False
         self.cpus = cpus
         self._first = first
         self._seed = plan.seed
 
     def measure(self, rate_qps: float, duration_s: float, role: str) -> Trial:
-        """One trial at `rate_qps`; each has a seed of its own, so a repetition is not the same arrivals again."""
+        """One trial at `rate_qps`; each has a seed of its own, so a repetition is not the same arrivals again.
+
+        Ctrl-C within the window ends it early: Interrupted carries what was measured.
+        """
         self._seed += 1
         plan = msgspec.structs.replace(self.plan, rate_qps=rate_qps, duration_s=duration_s, role=role, seed=self._seed)
         trial = self._once(plan, observe=True)
         trial.gates = gates(trial, plan.slo_p99_ms, self.calibration)
+        if self._interrupted:
+            raise Interrupted(trial, duration_s)
         return trial
 
     def calibrate(
@@ -113,9 +132,7 @@ class Generator:
                     watcher, meter = self._follow(process, plan, observe)
                     process.wait(plan.timeout_s + START_S)
                 finally:
-                    if process.poll() is None:
-                        process.kill()
-                        process.wait()
+                    _end(process)
                     if process.stdout is not None:
                         process.stdout.close()
                 log.seek(0)
@@ -130,23 +147,37 @@ class Generator:
         return trial
 
     def _follow(self, process: subprocess.Popen[str], plan: Plan, observe: bool) -> tuple[Watcher | None, Meter | None]:
-        """Read the generator's lines until it ends; watch and meter begin with the window."""
+        """Read the generator's lines until it ends; watch and meter begin with the window.
+
+        The first Ctrl-C within the window asks the generator for what it has, the second one ends it.
+        """
         watcher = Watcher(plan.url) if observe else None
         meter = Meter(self._source) if observe and self._source else None
+        observers = [observer for observer in (watcher, meter) if observer is not None]
         assert process.stdout is not None
-        for line in process.stdout:
-            if not line.startswith('{"perwatt"'):
-                continue
-            fields = json.loads(line)
-            if fields["perwatt"] == "window" and observe:
-                for observer in (watcher, meter):
-                    if observer is not None:
+        start = math.inf
+        while True:
+            try:
+                line = process.stdout.readline()
+                if not line:
+                    return watcher, meter
+                fields: dict[str, Any] = json.loads(line) if line.startswith('{"perwatt"') else {"perwatt": ""}
+                if fields["perwatt"] == "window":
+                    start = fields["start"]
+                    for observer in observers:
                         observer.begin(fields["start"], fields["stop"])
-            elif fields["perwatt"] == "lost":
-                raise LoadTestError(f"{fields['message']}; it was stopped, or this machine is far too busy")
-            elif fields["perwatt"] == "live" and observe:
-                self._live({**fields, "offered_qps": plan.rate_qps, "role": plan.role})
-        return watcher, meter
+                elif fields["perwatt"] == "cut":
+                    for observer in observers:
+                        observer.cut(fields["stop"])
+                elif fields["perwatt"] == "lost":
+                    raise LoadTestError(f"{fields['message']}; it was stopped, or this machine is far too busy")
+                elif fields["perwatt"] == "live" and observe:
+                    self._live({**fields, "offered_qps": plan.rate_qps, "role": plan.role})
+            except KeyboardInterrupt:
+                if self._interrupted or not observe or time.monotonic() < start:
+                    raise
+                self._interrupted = True
+                process.send_signal(signal.SIGUSR1)
 
     def _complete(self, trial: Trial, watcher: Watcher | None, meter: Meter | None) -> None:
         if watcher is not None and trial.server is not None:
@@ -165,10 +196,22 @@ class Generator:
                 self.power_notes.append(str(error))
 
 
+def _end(process: subprocess.Popen[str]) -> None:
+    """The generator and its workers, which would otherwise go on sending until they miss their master."""
+    if process.poll() is not None:
+        return
+    workers: list[psutil.Process] = []
+    with contextlib.suppress(psutil.Error):
+        workers = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    for worker in workers:
+        with contextlib.suppress(psutil.Error):
+            worker.kill()
+    process.wait()
+
+
 def idle_trial(generator: Generator, seconds: float) -> Trial:
     """The machine doing nothing but being ready: the load curve's first point, and the power that is drawn anyway."""
-    import math
-    import time
     from datetime import UTC, datetime
 
     from loadtest.histogram import Histogram

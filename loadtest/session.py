@@ -87,7 +87,11 @@ class Session:
 
     def stop_now(self) -> None:
         """End the window at the next whole second (someone pressed stop)."""
-        self.window = (self.window[0], min(self.window[1], float(math.ceil(time.monotonic()))))
+        self.end_at(float(math.ceil(time.monotonic())))
+
+    def end_at(self, stop: float) -> None:
+        """End the window at `stop`, whole seconds, if it does not end before."""
+        self.window = (self.window[0], min(self.window[1], stop))
         self.pump.stop_at = self.window[1]
 
     @property

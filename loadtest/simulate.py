@@ -41,8 +41,8 @@ class Queue:
         if self.servers == 1:
             # Lindley: departures are the running maximum of (arrival − work before it), plus the work so far.
             work = np.cumsum(service)
-            departures = work + np.maximum.accumulate(arrivals_s - (work - service))
-            return departures - arrivals_s
+            response: NDArray[np.float64] = work + np.maximum.accumulate(arrivals_s - (work - service)) - arrivals_s
+            return response
         free = [0.0] * self.servers
         departures: list[float] = []
         for arrival, length in zip(arrivals_s.tolist(), service.tolist(), strict=True):

@@ -31,6 +31,10 @@ class Drift(msgspec.Struct, frozen=True):
     def real(self) -> bool:
         return self.p_value < ALPHA
 
+    def stated(self) -> str:
+        trend = "a trend" if self.real else "no trend"
+        return f"{self.what}: {self.relative_per_hour:+.1%} an hour ({trend}, p = {self.p_value:.2g})"
+
     @property
     def relative_per_hour(self) -> float:
         return self.per_hour / self.start if self.start else math.nan

@@ -7,6 +7,7 @@ which is said and not guessed.
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 import time
 from urllib.parse import urlsplit
@@ -44,6 +45,8 @@ class Watcher:
     def __init__(self, url: str) -> None:
         self._processes = listeners(url)
         self._thread: threading.Thread | None = None
+        self._cut = threading.Event()
+        self._stop = math.inf
         self.cores_used: float | None = None
         self.rss_bytes: list[int] = []
         self.watched = "not on this machine"
@@ -53,17 +56,24 @@ class Watcher:
     def begin(self, start: float, stop: float) -> None:
         if self._processes:
             self.watched = f"{len(self._processes)} processes at the port"
+            self._stop = stop
             self._thread = threading.Thread(target=self._run, args=(start, stop), daemon=True)
             self._thread.start()
+
+    def cut(self, stop: float) -> None:
+        """The window ends at `stop` already, which is still to come."""
+        self._stop = stop
+        self._cut.set()
 
     def _run(self, start: float, stop: float) -> None:
         time.sleep(max(start - time.monotonic(), 0))
         began, before = time.monotonic(), self._cpu_s()
         busy, stolen = machine_cpu_s()
         step_s = max((stop - start) / 3600, 1.0)  # at most 3600 values, also of a long soak
-        while (left := stop - time.monotonic()) > 0:
+        while (left := self._stop - time.monotonic()) > 0:
             self.rss_bytes.append(self._rss())
-            time.sleep(min(left, step_s))
+            if self._cut.wait(min(left, step_s)):
+                time.sleep(max(self._stop - time.monotonic(), 0))
         wall = time.monotonic() - began
         self.cores_used = round((self._cpu_s() - before) / wall, 4)
         busy_now, stolen_now = machine_cpu_s()

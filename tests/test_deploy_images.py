@@ -51,6 +51,25 @@ def test_what_serves_has_no_compiler_no_shell_commands_and_no_root() -> None:
     assert "torch" not in (TOP / "deploy/locks/serve.txt").read_text()
 
 
+def test_where_packages_and_images_come_from_is_the_machines_affair() -> None:
+    """No address but of schemas, in other people's metadata, of examples and within a network; no image by host."""
+    known = {"json-schema.org", "www.w3.org", "github.com", "feross.org", "www.patreon.com"}
+    known |= {"example.org", "localhost", "collector", "prometheus"}
+    files = [path for folder in ("deploy", ".github", ".ci") for path in (TOP / folder).rglob("*") if path.is_file()]
+    named: dict[str, str] = {}
+    images: dict[str, str] = {}
+    for path in [*files, TOP / "Makefile", TOP / "pyproject.toml"]:
+        try:
+            text = path.read_text()
+        except UnicodeDecodeError:
+            continue
+        named |= dict.fromkeys(re.findall(r"https?://([a-z][\w.-]*\w)", text), str(path))
+        images |= dict.fromkeys(re.findall(r"(?:image:|FROM|BASE[:=]-?)[ \"]*([\w.-]+\.[\w.-]+)/", text), str(path))
+    assert {host: path for host, path in named.items() if host not in known} == {}
+    assert images == {}
+    assert len(files) > 100
+
+
 def test_what_is_copied_exists() -> None:
     for sources in re.findall(r"^COPY (?!--from)(.*) \S+$", DOCKERFILE, re.MULTILINE):
         for source in sources.split():

@@ -6,49 +6,25 @@ On arm64 itself test_embed_native.py and test_embed_native_kernels.py do all of 
 from __future__ import annotations
 
 import re
-import subprocess
-from pathlib import Path
 
+import disassembly
 import pytest
-from test_embed_native_kernels import check_instructions, disassembly
+from emulation import BUILT, OBJDUMP, PROCESSORS, emulate
+from test_embed_native_kernels import INSTRUCTIONS
 
-KERNELS = Path(__file__).parents[1] / "embed" / "kernels"
-COMPILER, OBJDUMP = "aarch64-linux-gnu-g++", "aarch64-linux-gnu-objdump"
+PROGRAM = BUILT / "kernels" / "encoder" / "encoder_check"
 
-# Run by `make test-arm64`, which installs the compiler and the emulator.
+# Run by `make test-arm64`, which installs the compiler and the emulator and makes what is run.
 pytestmark = pytest.mark.arm64
 
 
-@pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """embed/kernels/check.cpp for arm64, with the flags of CMakeLists.txt."""
-    build = tmp_path_factory.mktemp("arm64")
-    configure = [
-        "cmake", "-S", KERNELS, "-B", build, "-DCMAKE_SYSTEM_NAME=Linux", "-DCMAKE_SYSTEM_PROCESSOR=aarch64",
-        f"-DCMAKE_CXX_COMPILER={COMPILER}", "-DCMAKE_EXE_LINKER_FLAGS=-static", "-DPERWATT_PYTHON=OFF",
-    ]  # fmt: skip
-    for command in (configure, ["cmake", "--build", build, "-t", "encoder_check", "-j", "2"]):
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
-    return build / "encoder_check"
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("processor", PROCESSORS)
+def test_units_agree_and_only_those_run_that_the_processor_has(processor: str) -> None:
+    units = [unit for unit in PROCESSORS[processor] if unit in INSTRUCTIONS["aarch64"]]
+    assert re.findall(r"(\w+): \d+ cases", emulate(processor, PROGRAM)) == units
 
 
-@pytest.mark.parametrize(
-    ("processor", "units"),
-    [
-        ("cortex-a72", ["neon", "scalar"]),
-        ("neoverse-n1", ["neondot", "neon", "scalar"]),
-        ("max", ["i8mm", "neondot", "neon", "scalar"]),
-    ],
-)
-def test_units_agree_and_only_those_run_that_the_processor_has(program: Path, processor: str, units: list[str]) -> None:
-    done = subprocess.run(
-        ["qemu-aarch64-static", "-cpu", processor, program], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert re.findall(r"(\w+): \d+ cases", done.stdout) == units
-
-
-@pytest.mark.parametrize("unit", ["i8mm", "neondot", "neon", "scalar"])
-def test_units_hold_their_instructions(program: Path, unit: str) -> None:
-    check_instructions(disassembly(program, OBJDUMP)[unit], "aarch64", unit)
+@pytest.mark.parametrize("unit", INSTRUCTIONS["aarch64"])
+def test_units_hold_their_instructions(unit: str) -> None:
+    disassembly.check(disassembly.instructions(PROGRAM, "perwatt::bert", OBJDUMP), unit, INSTRUCTIONS["aarch64"])

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import re
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +161,11 @@ def test_a_service_that_is_not_there_is_named(queries: Path, tmp_path: Path) -> 
         (["--energy", "embed=nowhere"], "one of the steps given"),
         (["--indexing", "."], "neither a vectors folder"),
         (["--effort", "high"], "expected a number or 'auto'"),
+        (["--instance", "none.large"], "no price of 'none.large' is known"),
+        (["--server-facts", __file__], "expected what perwatt loadtest machine --json writes"),
+        (["--power-source", "wattmeter"], "no power source that can be read here is called 'wattmeter'"),
+        (["--out", "/dev/null/run.json"], "/dev/null/run.json cannot be written"),
+        (["--out", "/"], "is a folder"),
     ],
 )
 def test_what_cannot_be_measured_is_an_error_before_any_load(
@@ -167,6 +177,60 @@ def test_what_cannot_be_measured_is_an_error_before_any_load(
     assert isinstance(done.exception, LoadTestError), done.output
     assert re.search(says, str(done.exception), re.DOTALL)
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--rate", "nan"), ("--rate", "inf"), ("--rate", "0"), ("--duration", "nan"), ("--duration", "0"),
+     ("--recall", "1"), ("--slo-p99-ms", "inf")],
+)  # fmt: skip
+def test_numbers_that_no_load_can_have_are_wrong_usage(queries: Path, option: str, value: str) -> None:
+    given = {"--rate": "1", option: value}
+    done = CliRunner().invoke(
+        loadtest,
+        ["run", "--index", "docs", "--queries", str(queries), *(part for pair in given.items() for part in pair)],
+    )
+    assert done.exit_code == 2
+    assert f"Invalid value for '{option}': {value}" in done.output.replace(".0", "")
+
+
+@pytest.mark.parametrize(("number", "processes"), [(signal.SIGINT, 2), (signal.SIGTERM, 1)])
+def test_a_run_that_is_interrupted_keeps_what_it_measured(
+    queries: Path, tmp_path: Path, number: signal.Signals, processes: int
+) -> None:
+    out, asked = tmp_path / "run.json", [0]
+
+    def counted(method: str, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, Any]:
+        asked[0] += path.endswith("/search")
+        return service(method, path, body, headers)
+
+    with http_server(counted) as url:
+        more = ["--rate", "50", "--hours", "2", "--warmup", "0", "--recall-queries", "0", "--processes", str(processes)]
+        perwatt = subprocess.Popen(
+            [sys.executable, "-m", "deploy.command", "loadtest", "soak", *arguments(url, queries, out, *more)],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+        )  # fmt: skip
+        try:
+            ends = time.monotonic() + 90
+            while asked[0] < 150 and time.monotonic() < ends:
+                time.sleep(0.05)
+            # Ctrl-C reaches everyone on the terminal, a pipeline's cancel only the first.
+            os.killpg(perwatt.pid, number) if number == signal.SIGINT else perwatt.send_signal(number)
+            said, _ = perwatt.communicate(timeout=60)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(perwatt.pid, signal.SIGKILL)
+    assert perwatt.returncode == 1
+    assert f"wrote {out} up to there" in said
+    trial = read_record(out).trials[-1]
+    assert "interrupted: of the soak trial's 7200 s" in read_record(out).notes[0]
+    assert trial.slice_s == 60
+    assert 1 <= trial.window_s < 90
+    assert trial.answered > 20
+    assert trial.answered == trial.planned - trial.missed
+    assert trial.generator.processes == processes
+    assert trial.server is not None
+    assert trial.server.cores_used is not None
 
 
 def test_questions_are_sent_as_text_and_as_vectors_by_turns(queries: Path, tmp_path: Path) -> None:

@@ -11,13 +11,13 @@ import psutil
 import pytest
 
 from loadtest.errors import LoadTestError
+from loadtest.known_server import WorkingServer
 from loadtest.planted import (
     BASE_S,
     FACTORS,
     PERIOD_S,
     SLO_S,
     THROTTLED,
-    rounds_for,
     throttled,
     throttled_knee_qps,
     throttled_response_s,
@@ -64,8 +64,15 @@ def test_a_throttled_process_gets_its_share_and_is_left_running() -> None:
         child.wait()
 
 
-def test_rounds_are_proportional_to_the_time() -> None:
-    assert rounds_for(0.010) == pytest.approx(5 * rounds_for(0.002), rel=0.5)
+def test_requests_cost_what_was_planted_and_nothing_beside() -> None:
+    server = WorkingServer(0.003)
+    began = time.thread_time()
+    for _ in range(20):
+        beside = time.thread_time() + 0.001  # what HTTP costs is paid from the same time
+        while time.thread_time() < beside:
+            pass
+        server.departure(0.0)
+    assert time.thread_time() - began == pytest.approx(20 * 0.003, rel=0.05)
 
 
 def test_a_proof_by_another_name_is_refused() -> None:

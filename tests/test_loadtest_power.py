@@ -284,6 +284,10 @@ def test_a_meter_reads_over_the_window_and_a_sensor_that_vanishes_voids_it(tmp_p
     found = meter.result()
     assert found.joules == 0
     assert found.samples >= 3
+    cut = Meter(source, period_s=0.02)
+    cut.begin(now, now + 3600)
+    cut.cut(time.monotonic() + 0.05)
+    assert cut.result().window_s < 60
     gone = Meter(source, period_s=0.02)
     (root / "sys/class/powercap/intel-rapl:0/energy_uj").unlink()
     gone.begin(now, now + 0.1)

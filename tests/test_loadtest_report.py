@@ -43,14 +43,14 @@ from loadtest.trial import Energy, Gate, LocustView, ServerSide, Trial
 @pytest.fixture(scope="module")
 def made() -> list[Record]:
     found = []
-    for block in range(4):
+    for block in range(3):
         for arm, speed, instance in (
             ("x86", 1.0, "c7i.2xlarge"),
             ("x86 again", 1.0, "c7i.2xlarge"),
             ("arm", 1.2, "c8g.2xlarge"),
         ):
             price = find_price(instance)
-            found.append(simulated_record(arm, block, speed, seed=11, price=price, curve=block == 0))
+            found.append(simulated_record(arm, block, speed, seed=12, price=price, curve=block == 0))
     return found
 
 
@@ -198,6 +198,18 @@ def test_an_invalid_run_shows_its_reasons_and_no_number(records: list[Record]) -
     assert json.loads(report_json([record], None))["runs"][0]["capacity_qps"] is None
 
 
+def test_a_search_that_was_interrupted_is_called_so(records: list[Record]) -> None:
+    records[0].knee = None
+    records[0].notes = ["interrupted: of the search trial's 10 s 4 s were measured"]
+    page = markdown(run_page(records[0]))
+    assert "**Not finished**" in page
+    assert "did not come to its end: interrupted: of the search trial's 10 s" in page
+    assert "the search for the knee did not come to its end" in run_lines(records[0])
+    found = compare(records, "x86", "arm")
+    assert found.verdict.exit_status == 3
+    assert "x86, block 0: no capacity: the search did not come to its end" in found.problems
+
+
 def test_an_emulated_machine_is_invalid_whatever_it_measured(records: list[Record]) -> None:
     machine = read_machine(ask_imds=False)
     machine.emulated = ["process 1 runs under qemu-aarch64"]
@@ -341,6 +353,31 @@ def test_arms_that_are_not_clear_are_asked_for(folder: Path) -> None:
     done = CliRunner().invoke(report_command, [str(folder)])
     assert isinstance(done.exception, RecordError)
     assert "say which is --baseline" in str(done.exception)
+
+
+def test_what_cannot_be_compared_is_invalid_and_not_worse(folder: Path, tmp_path: Path) -> None:
+    """Where the exit status is a verdict, a damaged file must not look like a slower build."""
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "cut.json").write_bytes((folder / "0-x86.json").read_bytes()[:3000])
+    runs, cut, empty = str(folder), str(tmp_path / "cut.json"), str(tmp_path / "empty")
+    for command, arguments, says in (
+        (compare_command, [runs, cut, "--baseline", "x86", "--candidate", "arm"], "cut.json is not a run record"),
+        (compare_command, [empty], "empty holds no run record"),
+        (compare_command, [runs, "--baseline", "x86", "--candidate", "alpha"], "there is no arm 'alpha'"),
+        (gate_command, [runs, "--baseline", str(tmp_path / "none")], "there is no baseline at"),
+        (gate_command, [empty, "--baseline", runs], "empty holds no run record"),
+        (gate_command, [runs, "--baseline", cut], "cut.json is not a run record"),
+    ):
+        done = CliRunner().invoke(command, arguments)
+        assert done.exit_code == 3, done.output
+        assert "invalid: " in done.output
+        assert says in done.output
+
+
+def test_a_report_that_cannot_be_written_is_named(folder: Path) -> None:
+    done = CliRunner().invoke(report_command, [str(folder / "0-x86.json"), "--html", "/dev/null/report.html"])
+    assert isinstance(done.exception, RecordError)
+    assert "/dev/null/report.html cannot be written" in str(done.exception)
 
 
 def test_fleet_and_prices_print_what_they_know(folder: Path) -> None:

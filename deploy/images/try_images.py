@@ -5,10 +5,10 @@
 The index is built by the amd64 image, in its own container; then every container serves those very bytes: with a
 read-only root, without privileges, without network but its loopback, and with the shells taken away. Each must become
 ready and healthy, say which kernels it runs, give the same hits, and end with status 0 when it is asked to. The arm64
-image runs on two emulated cores, of Graviton3 (with SMMLA) and of Graviton2 (without), which read the model in
-different packings. Then an image of each is baked with an index of vectors in fp32 and the model that made them, and
-serves with nothing mounted. The image `loadtest` measures the service, and refuses to where it is emulated. Emulated
-time says nothing about a processor, so nothing else is timed.
+image runs on two emulated cores, of Graviton3 (with SMMLA and wide SVE) and of Graviton2 (without), which read the
+model in different packings. Then an image of each is baked with an index of vectors in fp32 and the model that made
+them, and serves with nothing mounted. The image `loadtest` measures the service, and refuses to where it is emulated.
+Emulated time says nothing about a processor, so nothing else is timed.
 
 Runs on the host's Python with nothing installed; podman and the images come from the scripts beside this file.
 """
@@ -45,7 +45,7 @@ class Case(NamedTuple):
     image: str = "serve"
 
 
-CASES = (Case("amd64", "", ""), Case("arm64", "neoverse-v1", "neondot"), Case("arm64", "neoverse-n1", "neondot"))
+CASES = (Case("amd64", "", ""), Case("arm64", "neoverse-v1", "sve256"), Case("arm64", "neoverse-n1", "neondot"))
 BAKED = tuple(case._replace(image="baked") for case in CASES[:2])
 MODEL = "minilm-of-our-own"
 

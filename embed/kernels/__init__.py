@@ -17,7 +17,7 @@ ENVIRONMENT_VARIABLE = "PERWATT_ISA"
 # Every instruction set that a unit of this project is named for, each row from the plainest to the widest.
 LADDERS = (
     ("scalar", "avx2", "avx2vnni", "avx512", "avx512vnni", "avx512amx"),
-    ("scalar", "neon", "neondot", "i8mm"),
+    ("scalar", "neon", "neondot", "i8mm", "sve256"),
 )
 
 

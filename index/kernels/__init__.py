@@ -1,11 +1,12 @@
 """The native kernels: which instruction-set units this machine can run, and the one that is in use.
 
 The build holds one unit for each instruction set of its architecture (kernels.hpp says what they compute and how
-exactly). The best that the processor supports is chosen when this module is imported; `PERWATT_ISA` names another, for
-a measurement or to rule a unit out. The encoder obeys the same variable and has other units (avx2vnni, i8mm), so a
-name is a rung of one ladder: the best unit of ours that is not above it runs. A name on no rung, or a unit of ours
-that cannot run here, is refused at once: falling back in silence would make every figure measured afterwards a figure
-of something else.
+exactly): avx512amx (many int8 queries at once in tiles), avx512vnni, avx512 and avx2; sve256 (float32 in SVE registers
+of 256 bits, the rest i8mm's), i8mm (several int8 queries at once), neondot and neon; and scalar. The best that the
+processor supports is chosen when this module is imported; `PERWATT_ISA` names another, for a measurement or to rule a
+unit out. The encoder obeys the same variable and has other units (avx2vnni, no sve256), so a name is a rung of one
+ladder: the best unit of ours that is not above it runs. A name on no rung, or a unit of ours that cannot run here, is
+refused at once: falling back in silence would make every figure measured afterwards a figure of something else.
 """
 
 import os
@@ -19,7 +20,7 @@ ENVIRONMENT_VARIABLE = "PERWATT_ISA"
 # Every instruction set that a unit of this project is named for, each row from the plainest to the widest.
 LADDERS = (
     ("scalar", "avx2", "avx2vnni", "avx512", "avx512vnni", "avx512amx"),
-    ("scalar", "neon", "neondot", "i8mm"),
+    ("scalar", "neon", "neondot", "i8mm", "sve256"),
 )
 
 

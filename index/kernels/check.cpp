@@ -54,19 +54,6 @@ void check_i8(const Kernels& unit, const Case& c, std::mt19937& random) {
     if (straight[r] != sum) fail(unit, "dot_i8", c, static_cast<double>(sum), straight[r]);
     if (picked[c.count - 1 - r] != sum) fail(unit, "dot_i8_at", c, static_cast<double>(sum), picked[c.count - 1 - r]);
   }
-  // Several queries at once, each as if it were alone.
-  constexpr size_t kQueries = 6;
-  std::vector<int8_t> queries(kQueries * (c.dim + 1) + c.misalignment);
-  for (int8_t& code : queries) code = static_cast<int8_t>(any(random));
-  std::vector<int32_t> together(kQueries * (c.count + 2));
-  const int8_t* several = queries.data() + c.misalignment;
-  unit.dots_i8(several, c.dim + 1, kQueries, x, stride, c.count, c.dim, together.data(), c.count + 2);
-  for (size_t i = 0; i < kQueries; ++i) {
-    unit.dot_i8(several + i * (c.dim + 1), x, stride, c.count, c.dim, straight.data());
-    for (size_t r = 0; r < c.count; ++r) {
-      if (together[i * (c.count + 2) + r] != straight[r]) fail(unit, "dots_i8", c, straight[r], together[i * (c.count + 2) + r]);
-    }
-  }
 }
 
 void check_f32(const Kernels& unit, const Case& c, std::mt19937& random) {
@@ -102,6 +89,7 @@ void check_f32(const Kernels& unit, const Case& c, std::mt19937& random) {
 }  // namespace
 
 int main() {
+  std::setvbuf(stdout, nullptr, _IOLBF, 0);  // an emulator takes minutes
   for (const perwatt::Unit& unit : perwatt::units()) {
     if (!unit.supported) {
       std::printf("%s: not supported here\n", unit.kernels->name);
@@ -125,6 +113,7 @@ int main() {
   for (const perwatt::Unit& unit : perwatt::units()) {
     if (unit.supported) runnable.push_back(unit.kernels);
   }
+  perwatt::check_scans(runnable);
   perwatt::check_graphs(runnable);
   return 0;
 }

@@ -6,6 +6,10 @@
 
 namespace perwatt {
 
+// Compares the units' scans, and their products of several queries, with exact arithmetic; prints a line, exits 1 at the
+// first difference.
+void check_scans(const std::vector<const Kernels*>& kernels);
+
 // Compares the graphs and walks of the units with the scalar one's, prints a line, exits 1 at the first difference.
 void check_graphs(const std::vector<const Kernels*>& kernels);
 

@@ -126,6 +126,7 @@ uint64_t check(const Kernels& unit, const Shape& shape, bool compact) {
     }
   }
 
+  const std::vector<float> few(queries.begin(), queries.begin() + static_cast<std::ptrdiff_t>(3 * shape.dim));
   for (int damage = 0; damage < 20; ++damage) {
     Built damaged = built;
     damaged.view.blocks = damaged.blocks.data();
@@ -136,7 +137,7 @@ uint64_t check(const Kernels& unit, const Shape& shape, bool compact) {
     }
     for (int i = 0; i < 1 << (damage / 2); ++i) damaged.blocks[random() % damaged.blocks.size()] = static_cast<uint8_t>(random());
     for (int i = 0; i < damage; ++i) damaged.root[random() % damaged.root.size()] = static_cast<uint8_t>(random());
-    search_all(unit, damaged, vectors, queries, std::min<size_t>(10, shape.count), nullptr, rows, scored);
+    search_all(unit, damaged, vectors, few, std::min<size_t>(10, shape.count), nullptr, rows, scored);
   }
   return fingerprint;
 }
@@ -153,7 +154,10 @@ void check_graphs(const std::vector<const Kernels*>& kernels) {
         for (const bool compact : {false, true}) {
           if (compact && (dim == 50 || count == 2 || count == 31)) continue;  // an emulator has all day, its user not
           const uint64_t expected = check(kScalar, shape, compact);
+          decltype(Kernels::walk) checked = nullptr;
           for (const Kernels* unit : kernels) {
+            if (unit == &kScalar || unit->walk == checked) continue;  // sve256 walks with i8mm's code
+            checked = unit->walk;
             if (check(*unit, shape, compact) == expected) continue;
             std::printf("%s: the graph of %zu x %zu (%s, %s) is not the scalar one\n", unit->name, count, dim,
                         l2 ? "l2" : "ip", compact ? "compact" : "speed");

@@ -6,6 +6,7 @@
 
 #if defined(__aarch64__)
 #include <sys/auxv.h>
+#include <sys/prctl.h>
 #elif defined(__x86_64__)
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -31,10 +32,22 @@ bool has_avx512amx() {
          syscall(SYS_arch_prctl, kArchReqXcompPerm, kTileData) == 0;
 }
 #elif defined(__aarch64__)
-// Linux arch/arm64/include/uapi/asm/hwcap.h; named here because old C library headers lack it.
-constexpr unsigned long kHwcapAsimdDp = 1ul << 20;
+// Linux arch/arm64/include/uapi/asm/hwcap.h and include/uapi/linux/prctl.h; named here because old C library headers lack
+// some of them.
+constexpr unsigned long kHwcapAsimdDp = 1ul << 20, kHwcapSve = 1ul << 22, kHwcap2I8mm = 1ul << 13;
+constexpr int kPrSveGetVl = 51, kPrSveVlLenMask = 0xFFFF;
 
 bool has_neondot() { return (getauxval(AT_HWCAP) & kHwcapAsimdDp) != 0; }
+
+bool has_i8mm() { return has_neondot() && (getauxval(AT_HWCAP2) & kHwcap2I8mm) != 0; }
+
+// The length in use and not the longest that the processor has: threads started later have it too, unless someone asks the
+// kernel for another (Linux Documentation/arch/arm64/sve.rst).
+bool has_sve256() {
+  if (!has_i8mm() || (getauxval(AT_HWCAP) & kHwcapSve) == 0) return false;
+  const int length = prctl(kPrSveGetVl);
+  return length >= 0 && (length & kPrSveVlLenMask) == 256 / 8;
+}
 #endif
 
 std::vector<Unit> list_units() {
@@ -45,6 +58,8 @@ std::vector<Unit> list_units() {
       {&kAvx512, has_avx512()},
       {&kAvx2, has_avx2()},
 #elif defined(__aarch64__)
+      {&kSve256, has_sve256()},
+      {&kI8mm, has_i8mm()},
       {&kNeonDot, has_neondot()},
       {&kNeon, true},
 #endif

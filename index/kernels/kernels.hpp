@@ -75,6 +75,8 @@ extern const Kernels kAvx512Amx;
 #elif defined(__aarch64__)
 extern const Kernels kNeon;
 extern const Kernels kNeonDot;
+extern const Kernels kI8mm;
+extern const Kernels kSve256;
 #endif
 
 }  // namespace perwatt

@@ -1,50 +1,10 @@
 // NEON with the dot-product extension (FEAT_DotProd): Graviton2 (Neoverse N1) onwards, Ampere Altra, Apple.
-//
-// sdot multiplies sixteen signed bytes and adds each four products into an int32 lane: the plain int8 codes as
-// they lie on disk, no bias, no widening.
 #define PERWATT_UNIT neondot
 #include "neon_f32.hpp"
-#include "hop_neon.hpp"
+#include "sdot.hpp"
 
 namespace perwatt::PERWATT_UNIT {
 namespace {
-
-struct DotI8 {
-  template <int R>
-  static void block(const int8_t* query, const int8_t* const* rows, size_t dim, int32_t* out) {
-    int32x4_t even[R], odd[R];
-    for (int r = 0; r < R; ++r) even[r] = odd[r] = vdupq_n_s32(0);
-    size_t i = 0;
-    for (; i + 32 <= dim; i += 32) {
-      const int8x16_t q0 = vld1q_s8(query + i);
-      const int8x16_t q1 = vld1q_s8(query + i + 16);
-      for (int r = 0; r < R; ++r) {
-        even[r] = vdotq_s32(even[r], q0, vld1q_s8(rows[r] + i));
-        odd[r] = vdotq_s32(odd[r], q1, vld1q_s8(rows[r] + i + 16));
-      }
-    }
-    for (; i + 16 <= dim; i += 16) {
-      const int8x16_t q = vld1q_s8(query + i);
-      for (int r = 0; r < R; ++r) even[r] = vdotq_s32(even[r], q, vld1q_s8(rows[r] + i));
-    }
-    for (int r = 0; r < R; ++r) {
-      int32_t sum = vaddvq_s32(vaddq_s32(even[r], odd[r]));
-      for (size_t j = i; j < dim; ++j) sum += static_cast<int32_t>(query[j]) * static_cast<int32_t>(rows[r][j]);
-      out[r] = sum;
-    }
-  }
-};
-
-struct DotHop : NeonHop {
-  struct Dots {
-    static int32x4_t add(int32x4_t sum, int8x16_t codes, int8x16_t q) { return vdotq_s32(sum, codes, q); }
-  };
-
-  template <int R>
-  static void spokes(const int8_t* query, const uint8_t* const* codes, size_t padded, int32_t* out) {
-    spokes_by<Dots, R>(query, codes, padded, out);
-  }
-};
 
 constexpr Kernels kTable = table<DotI8, SumF32<Product>, SumF32<SquaredDifference>, DotHop>("neondot");
 

@@ -131,6 +131,10 @@ class Meter:
                 self._problem = error
         self._window = (self._window[0], self._readings[-1].at_s)
 
+    def cut(self, stop: float) -> None:
+        """The window of `begin` ends at `stop` already, which is still to come."""
+        self._window = (self._window[0], min(self._window[1], stop))
+
     def _run(self) -> None:
         due = self._window[0]
         try:

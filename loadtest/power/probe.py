@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from loadtest.errors import PowerError
 from loadtest.power.hwmon import hwmon_sources
 from loadtest.power.management import ipmi_sources, redfish_source, shelly_source
 from loadtest.power.powercap import powercap_sources
@@ -30,10 +31,19 @@ def probe(
 
 
 def choose(found: Found, name: str | None = None) -> Source | None:
-    """The source to use: the named one, else the finest (CPU counters before the wall, which averages)."""
+    """The source to use: the named one, else the finest (CPU counters before the wall, which averages).
+
+    PowerError when none has that name.
+    """
     sources = [source for source in found if isinstance(source, Source)]
     if name is not None:
-        return next((s for s in sources if name.lower() in s.name.lower()), None)
+        named = next((s for s in sources if name.lower() in s.name.lower()), None)
+        if named is None:
+            have = ", ".join(s.name for s in sources) or "none"
+            raise PowerError(
+                f"no power source that can be read here is called {name!r}; there are: {have} (see perwatt power)"
+            )
+        return named
     ordered = sorted(
         sources,
         key=lambda s: PREFERENCE.index(s.domain) if s.domain in PREFERENCE else len(PREFERENCE),

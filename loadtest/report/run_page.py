@@ -66,6 +66,9 @@ def _headline(record: Record, trial: Trial | None) -> Headline:
     if record.objective.recall is not None:
         limit += f" and recall ≥ {record.objective.recall:g}"
     evidence = "simulated" if record.label.simulated else "measured"
+    if record.kind == "knee" and record.knee is None:
+        why = record.notes[-1] if record.notes else "its record says no more"
+        return Headline("Not finished", f"The search for the knee did not come to its end: {why}.", evidence, "open")
     if found is None:
         missed = record.objective.misses(trial, strict=False) if trial else ["no trial"]
         return Headline("Objective missed", f"At this rate {limit} was not met: {'; '.join(missed)}.", evidence, "bad")

@@ -21,6 +21,8 @@ def run_lines(record: Record) -> list[str]:
             f"knee {units.rate(found.qps)}{bounds}{more} at p99 ≤ {limit}; "
             + (f"confirmed at {units.rate(found.sustained_qps)}" if record.knee.confirmed else "not confirmed")
         )
+    if record.kind == "knee" and record.knee is None:
+        lines.append("the search for the knee did not come to its end")
     trial = headline_trial(record)
     if trial is not None:
         missed = record.objective.misses(trial, strict=False)

@@ -1,0 +1,47 @@
+"""The instructions of each unit in a built library. Tests of answers cannot see a kernel that was compiled to something
+slower, so these count what a unit is named for.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+# Arithmetic on several lanes, on aarch64.
+PACKED = r"(\w*mulh?|\w*add|\w*sub|\w*ml[as]l?2?|\w*dot|\w*mmla|\w*adalp|\w*mull2?)p? [vz]\d+\."
+
+
+def instructions(binary: Path, namespace: str, objdump: str = "objdump") -> dict[str, list[str]]:
+    """Of each unit's functions, those that lie in `namespace`::UNIT: one string an instruction, single-spaced."""
+    assert shutil.which(objdump), (
+        f"{objdump} is needed to look into {binary.name}; install binutils of its architecture"
+    )
+    text = subprocess.run(
+        [objdump, "-d", "-C", "--no-show-raw-insn", str(binary)], capture_output=True, text=True, check=True
+    ).stdout
+    found: dict[str, list[str]] = {}
+    current: list[str] | None = None
+    for line in text.splitlines():
+        if re.match(r"[0-9a-f]+ <", line):
+            header = re.search(rf"{namespace}::(\w+)::(?:\(anonymous|\w+\()", line)
+            current = found.setdefault(header.group(1), []) if header else None
+        elif current is not None and "\t" in line:
+            current.append(" ".join(line.split("\t", 1)[1].split()))
+    return found
+
+
+def check(units: dict[str, list[str]], unit: str, demands: dict[str, tuple[dict[str, int], str]]) -> None:
+    """Fails unless the unit's code matches each pattern that it requires so often at least, and what it forbids
+    nowhere; and unless just that tells it from every other unit."""
+    assert _complaint(units[unit], *demands[unit]) == ""
+    for other, demand in demands.items():
+        assert other == unit or _complaint(units[unit], *demand), f"{unit} would pass for {other}"
+
+
+def _complaint(code: list[str], required: dict[str, int], forbidden: str) -> str:
+    counts = {pattern: sum(bool(re.match(pattern, line)) for line in code) for pattern in required}
+    if not all(counts[pattern] >= least for pattern, least in required.items()):
+        return f"{counts} of {required}"
+    return ", ".join(sorted({line for line in code if re.match(forbidden, line)})[:20])
