@@ -1,7 +1,8 @@
 """The README's figures: measured here, kept as JSON, written into the README by this script and checked by the tests.
 
     python -m deploy.figures measure [NAME …]     run the benchmarks, all by default: encode, quality, index,
-                                                  kernels, ann, ann-others, generator, http
+                                                  kernels, ann, ann-others, generator, http,
+                                                  http-workers
     python -m deploy.figures render               write the README's tables from the kept JSON
     python -m deploy.figures check                exit 1 if the README says anything else
 
@@ -26,7 +27,7 @@ import click
 TOP = Path(__file__).parents[1]
 README = TOP / "README.md"
 KEPT = TOP / "deploy" / "figures"
-MEASURED = ("encode", "quality", "index", "kernels", "ann", "ann-others", "generator", "http")
+MEASURED = ("encode", "quality", "index", "kernels", "ann", "ann-others", "generator", "http", "http-workers")
 VERSIONS = ("perwatt", "numpy", "faiss-cpu", "onnxruntime", "torch", "sentence-transformers")
 
 
@@ -51,6 +52,7 @@ def measure(name: str) -> None:
         "http": lambda: race.measure(
             folder=Path(os.environ.get("PERWATT_PEERS", TOP / ".perwatt" / "peers")), work=TOP / ".perwatt" / "http"
         ),
+        "http-workers": lambda: race.measure_workers(work=TOP / ".perwatt" / "http"),
     }
     if name not in benches:
         raise SystemExit(f"No measurement is called {name!r}, expected some of: {', '.join(benches)}.")
@@ -241,7 +243,7 @@ def http() -> str:
     from deploy.servers import kept as show
 
     measured = kept("http")
-    figures = measured["figures"]
+    figures = measured["figures"] | kept("http-workers")["figures"]
     return "\n\n".join(
         [show.targets(figures, table), show.servers(figures, table), f"{show.remarks(figures)} {conditions(measured)}"]
     )
@@ -254,6 +256,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "ann": ann,
     "kernels": kernels,
     "generator": generator,
+    "http": http,
 }
 
 

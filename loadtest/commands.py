@@ -5,14 +5,19 @@ None of them loads anything. The same records give the same bytes.
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
 from loadtest import units
+from loadtest.errors import PriceError, RecordError
+from loadtest.options import Finite
+
+INVALID = 3
 
 RUNS = click.argument("runs", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=True, path_type=Path))
 
@@ -23,13 +28,34 @@ def _records(paths: tuple[Path, ...]) -> list[Any]:
 
     files: list[Path] = []
     for path in paths:
-        files += sorted(path.glob("*.json")) if path.is_dir() else [path]
+        found = sorted(path.glob("*.json")) if path.is_dir() else [path]
+        if not found:
+            raise RecordError(f"{path} holds no run record (*.json)")
+        files += found
     return [read_record(file) for file in files]
+
+
+@contextlib.contextmanager
+def _or_invalid() -> Iterator[None]:
+    """Where the exit status is a verdict, 1 means worse: what cannot be compared at all is invalid, and ends with 3."""
+    try:
+        yield
+    except RecordError as error:
+        click.echo(f"invalid: {error}", err=True)
+        sys.exit(INVALID)
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
+    except OSError as error:
+        raise RecordError(f"{path} cannot be written: {error}") from error
+    click.echo(f"wrote {path}", err=True)
 
 
 def _two_arms(records: list[Any], baseline: str | None, candidate: str | None, replica: str | None) -> tuple[str, str]:
     from loadtest.compare import by_arm
-    from loadtest.errors import RecordError
 
     names = [name for name in by_arm(records) if name != replica]
     if baseline is None and candidate is None and len(names) == 2:
@@ -49,7 +75,13 @@ def arm_options(command: Any) -> Any:
             click.option("--baseline", default=None, help="Arm that is compared with."),
             click.option("--candidate", default=None, help="Arm that is compared."),
             click.option("--replica", default=None, help="Arm that is the baseline once more (A/A)."),
-            click.option("--margin", default=0.02, show_default=True, help="Loss that does not matter."),
+            click.option(
+                "--margin",
+                default=0.02,
+                type=Finite(0, 1, max_open=True),
+                show_default=True,
+                help="Loss that does not matter.",
+            ),
         ]
     ):
         command = option(command)
@@ -59,12 +91,22 @@ def arm_options(command: Any) -> Any:
 def fleet_options(required: bool) -> Callable[[Any], Any]:
     """The reader's own demand; a report has its fleet section only when --peak is given."""
     options = [
-        click.option("--peak", "peak_qps", required=required, type=float, help="Peak rate of the day, q/s."),
+        click.option("--peak", "peak_qps", required=required, type=Finite(), help="Peak rate of the day, q/s."),
         click.option("--shape", default="office", show_default=True, help="flat, office, evening, or 24 numbers."),
-        click.option("--headroom", default=0.3, show_default=True, help="Share of capacity kept free at the peak."),
-        click.option("--pue", default=1.2, show_default=True, help="Energy at the meter over energy at the machine."),
-        click.option("--grid", "grid", type=float, default=None, help="kgCO2e a kWh of your grid."),
-        click.option("--fewest", default=2, show_default=True, help="Never fewer machines than this."),
+        click.option(
+            "--headroom", default=0.3, type=Finite(), show_default=True, help="Share of capacity kept free at the peak."
+        ),
+        click.option(
+            "--pue",
+            default=1.2,
+            type=Finite(),
+            show_default=True,
+            help="Energy at the meter over energy at the machine.",
+        ),
+        click.option("--grid", "grid", type=Finite(0), default=None, help="kgCO2e a kWh of your grid."),
+        click.option(
+            "--fewest", default=2, type=click.IntRange(1), show_default=True, help="Never fewer machines than this."
+        ),
         click.option("--autoscale/--no-autoscale", default=False, help="Follow the hours of the day."),
     ]
 
@@ -133,9 +175,7 @@ def report(
         if str(target) == "-":
             click.echo(make(), nl=False)
         else:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(make(), "utf-8")
-            click.echo(f"wrote {target}", err=True)
+            _write(target, make())
 
 
 @click.command()
@@ -152,9 +192,10 @@ def compare(
     from loadtest.compare import compare as compared
     from loadtest.report.data import report_json
 
-    records = _records(runs)
-    base, other = _two_arms(records, baseline, candidate, replica)
-    found = compared(records, base, other, replica=replica, margin=margin)
+    with _or_invalid():
+        records = _records(runs)
+        base, other = _two_arms(records, baseline, candidate, replica)
+        found = compared(records, base, other, replica=replica, margin=margin)
     key = found.headline if metric == "auto" else f"per {metric}"
     verdict = found.verdicts[key]
     if as_json:
@@ -201,14 +242,20 @@ def _share(_context: click.Context, _option: click.Parameter, value: str) -> flo
 
 @click.command()
 @RUNS
-@click.option("--baseline", "baselines", multiple=True, required=True, type=click.Path(exists=True, path_type=Path),
+@click.option("--baseline", "baselines", multiple=True, required=True, type=click.Path(path_type=Path),
               help="Run record or folder of them; may be given more than once.")  # fmt: skip
 @click.option("--max-regression", default="5%", show_default=True, callback=_share, help="Loss that is allowed.")
 def gate(runs: tuple[Path, ...], baselines: tuple[Path, ...], max_regression: float) -> None:
     """Is this slower than before? Exit status: 0 no, 1 yes, 2 cannot tell, 3 invalid."""
     from loadtest.gate import gate as gated
 
-    found = gated(_records(runs), _records(baselines), max_regression)
+    with _or_invalid():
+        for baseline in baselines:
+            if not baseline.exists():
+                raise RecordError(
+                    f"there is no baseline at {baseline}: keep the records of a build that was good there"
+                )
+        found = gated(_records(runs), _records(baselines), max_regression)
     click.echo(f"{found.verdict.value}: {found.why}")
     if found.verdict.exit_status != 3:
         click.echo(
@@ -222,7 +269,7 @@ def gate(runs: tuple[Path, ...], baselines: tuple[Path, ...], max_regression: fl
 @click.option("--redfish", default=None, help="URL of a Redfish chassis.")
 @click.option("--shelly", default=None, help="URL of a Shelly plug.")
 @click.option("--sysfs-powercap", type=click.Path(path_type=Path), default=None, help="Where powercap was mounted.")
-@click.option("--seconds", default=1.0, show_default=True, help="How long each source is read.")
+@click.option("--seconds", default=1.0, type=Finite(0), show_default=True, help="How long each source is read.")
 def power(redfish: str | None, shelly: str | None, sysfs_powercap: Path | None, seconds: float) -> None:
     """Show which power sources can be read here, what they read, and why the rest cannot."""
     from loadtest.power.show import show
@@ -243,15 +290,17 @@ def list_(table: Path | None, pattern: str) -> None:
     """Prices whose instance name contains PATTERN."""
     from loadtest.prices.table import price_table
 
-    for price in price_table(table) if table else price_table():
-        if pattern in price.instance:
-            per_core = price.usd_per_hour / price.cores
-            click.echo(
-                f"{price.instance:18} {price.region:10} {price.architecture:6} {price.microarchitecture:19} "
-                f"{price.vcpus:4} vCPU "
-                f"{price.cores:4} cores {price.memory_gib:6g} GiB  ${price.usd_per_hour:<9g}/h  ${per_core:.5f} a "
-                f"core  {price.as_of}"
-            )
+    chosen = [price for price in (price_table(table) if table else price_table()) if pattern in price.instance]
+    if not chosen:
+        raise PriceError(f"no machine in the table has {pattern!r} in its name")
+    for price in chosen:
+        per_core = price.usd_per_hour / price.cores
+        click.echo(
+            f"{price.instance:18} {price.region:10} {price.architecture:6} {price.microarchitecture:19} "
+            f"{price.vcpus:4} vCPU "
+            f"{price.cores:4} cores {price.memory_gib:6g} GiB  ${price.usd_per_hour:<9g}/h  ${per_core:.5f} a "
+            f"core  {price.as_of}"
+        )
 
 
 @prices.command()
@@ -261,16 +310,25 @@ def list_(table: Path | None, pattern: str) -> None:
 def refresh(region: str, out: Path, instances: tuple[str, ...]) -> None:
     """Ask AWS for today's prices (needs credentials); without INSTANCES, of all AWS machines of the built-in table."""
     import boto3
+    from botocore.exceptions import BotoCoreError, ClientError
 
     from loadtest.prices.refresh import PRICE_LIST_REGION, write_table
     from loadtest.prices.refresh import refresh as fetch
     from loadtest.prices.table import price_table
 
     wanted = instances or tuple(p.instance for p in price_table() if p.provider == "aws")
-    rows = fetch(
-        boto3.client("pricing", region_name=PRICE_LIST_REGION), boto3.client("ec2", region_name=region), region, wanted
-    )
-    write_table(rows, out)
+    try:
+        pricing, ec2 = (boto3.client("pricing", region_name=PRICE_LIST_REGION), boto3.client("ec2", region_name=region))
+        rows = fetch(pricing, ec2, region, wanted)
+    except (BotoCoreError, ClientError) as error:
+        raise PriceError(
+            f"AWS gave no prices: {error}. It needs credentials that may use pricing:GetProducts and "
+            "ec2:DescribeInstanceTypes"
+        ) from error
+    try:
+        write_table(rows, out)
+    except OSError as error:
+        raise PriceError(f"{out} cannot be written: {error}") from error
     missing = sorted(set(wanted) - {row.instance for row in rows})
     click.echo(f"wrote {len(rows)} prices to {out}")
     if missing:

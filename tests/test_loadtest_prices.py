@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ from typing import Any
 import boto3
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from loadtest_servers import http_server
 
+from loadtest.commands import prices
 from loadtest.errors import PriceError
 from loadtest.prices import table
 from loadtest.prices.own import read_own
@@ -211,3 +214,20 @@ def test_refresh_pages_through_the_price_list_and_takes_cores_from_ec2(tmp_path:
     again = read_table(tmp_path / "fresh.csv")
     assert again == rows
     assert {row.as_of for row in again} == {"2026-11-23"}
+
+
+def test_what_has_no_price_is_said_and_so_is_an_aws_that_gives_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = CliRunner().invoke(prices, ["list", "z99"])
+    assert isinstance(done.exception, PriceError)
+    assert "no machine in the table has 'z99'" in str(done.exception)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    done = CliRunner().invoke(prices, ["refresh", "--out", str(tmp_path / "fresh.csv"), "c8g.large"])
+    assert isinstance(done.exception, PriceError)
+    assert "AWS gave no prices: Unable to locate credentials. It needs credentials that may" in str(done.exception)
+    assert not (tmp_path / "fresh.csv").exists()

@@ -355,6 +355,31 @@ def test_arms_that_are_not_clear_are_asked_for(folder: Path) -> None:
     assert "say which is --baseline" in str(done.exception)
 
 
+def test_what_cannot_be_compared_is_invalid_and_not_worse(folder: Path, tmp_path: Path) -> None:
+    """Where the exit status is a verdict, a damaged file must not look like a slower build."""
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "cut.json").write_bytes((folder / "0-x86.json").read_bytes()[:3000])
+    runs, cut, empty = str(folder), str(tmp_path / "cut.json"), str(tmp_path / "empty")
+    for command, arguments, says in (
+        (compare_command, [runs, cut, "--baseline", "x86", "--candidate", "arm"], "cut.json is not a run record"),
+        (compare_command, [empty], "empty holds no run record"),
+        (compare_command, [runs, "--baseline", "x86", "--candidate", "alpha"], "there is no arm 'alpha'"),
+        (gate_command, [runs, "--baseline", str(tmp_path / "none")], "there is no baseline at"),
+        (gate_command, [empty, "--baseline", runs], "empty holds no run record"),
+        (gate_command, [runs, "--baseline", cut], "cut.json is not a run record"),
+    ):
+        done = CliRunner().invoke(command, arguments)
+        assert done.exit_code == 3, done.output
+        assert "invalid: " in done.output
+        assert says in done.output
+
+
+def test_a_report_that_cannot_be_written_is_named(folder: Path) -> None:
+    done = CliRunner().invoke(report_command, [str(folder / "0-x86.json"), "--html", "/dev/null/report.html"])
+    assert isinstance(done.exception, RecordError)
+    assert "/dev/null/report.html cannot be written" in str(done.exception)
+
+
 def test_fleet_and_prices_print_what_they_know(folder: Path) -> None:
     done = CliRunner().invoke(fleet_command, [str(folder / "0-arm.json"), "--peak", "20000", "--grid", "0.3"])
     assert done.exit_code == 0, done.output

@@ -132,3 +132,22 @@ def test_a_sample_is_seeded_and_keeps_the_order(tmp_path: Path) -> None:
     assert some == sorted(some)
     assert some == [int(q.text or "") for q in read_queries(tmp_path / "q.txt", limit=50, seed=3)]
     assert some != [int(q.text or "") for q in read_queries(tmp_path / "q.txt", limit=50, seed=4)]
+
+
+def test_a_damaged_query_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "cut.npy").write_bytes(b"\x93NUMPY\x01")
+    np.save(tmp_path / "counts.npy", np.arange(6).reshape(2, 3))
+    np.save(tmp_path / "none.npy", np.zeros((0, 3), np.float32))
+    (tmp_path / "latin.txt").write_bytes("größe".encode("latin-1"))
+    (tmp_path / "vectors").mkdir()
+    (tmp_path / "vectors" / "embed.json").write_text('{"fragments": [{"file": "part-0.parquet"}]}')
+    (tmp_path / "vectors" / "part-0.parquet").write_bytes(b"PAR1 and no more")
+    for name, says in (
+        ("cut.npy", "not an array of numbers"),
+        ("counts.npy", r"array of int64 of shape \(2, 3\); expected floats"),
+        ("none.npy", "holds no query"),
+        ("latin.txt", "cannot be read as UTF-8"),
+        ("vectors", "is damaged: .*make it anew with perwatt embed"),
+    ):
+        with pytest.raises(WorkloadError, match=says):
+            read_queries(tmp_path / name)

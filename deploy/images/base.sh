@@ -19,11 +19,13 @@ for arch in $ARCHITECTURES; do
   scratch=$(mktemp -d -p /dev/shm perwatt-base.XXXXXX)
   trap 'rm -rf --one-file-system "$scratch"' EXIT
   # shellcheck disable=SC2016 # mmdebstrap expands it
-  # What debian:bookworm-slim leaves out: documentation, manuals, and translations.
+  # What debian:bookworm-slim leaves out: documentation, manuals, translations, and all of Perl but perl-base, which comes
+  # with the package that merges /usr afterwards; the hook merges it before.
   # In a mount namespace of its own: what it mounts, this machine's /dev/shm among it, is gone with it even if it is
   # killed, and deleting $scratch then reaches nothing else.
   TMPDIR=$scratch unshare --mount mmdebstrap --quiet --mode=root --arch="$arch" --variant=minbase \
     --keyring=/usr/share/keyrings/debian-archive-keyring.gpg \
+    --hook-dir=/usr/share/mmdebstrap/hooks/merged-usr \
     --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-include=/usr/share/doc/*/copyright' \
     --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
     --customize-hook='rm -rf "$1"/var/lib/apt/lists/* "$1"/var/cache/apt/archives/*.deb "$1"/var/cache/apt/*.bin' \

@@ -38,7 +38,7 @@ def targets(figures: dict[str, Any], show: Show) -> str:
     line("vector in: processor time beyond the search", "≤ 130 µs", beyond <= 130, f"{beyond:.0f} µs", floor)
     for form in ("vector", "text"):
         ratio = more[form]["ratio"]
-        where = f"one; the load on {more['load_on']}"
+        where = f"one worker; beside two, the load is on {more['load_on']}"
         line(f"{form} in: requests/s of two workers ×", "≥ 1.8", ratio >= 1.8, f"{ratio:.2f}", where)
         scaled = 2 * more[form]["two_per_cpu_s"] / more[form]["one_per_cpu_s"]
         line(
@@ -86,8 +86,8 @@ def remarks(figures: dict[str, Any]) -> str:
         f"{asked['rows']:,} × {asked['dim']}, k = {asked['k']}, each at the least effort that reaches a recall of "
         f"{asked['wanted']:g} in its own answers; {asked['connections']} connections, {asked['rounds']} interleaved "
         f"rounds of {asked['seconds']} s, the best counts. wrk {asked['wrk']} on the other core, which was at most "
-        f"{busiest:.0%} busy; Locust's faster client gets {by_locust['per_s']:,.0f} a second out of a core "
-        f"({by_locust['busy']:.0%} busy) and would be what is measured.",
+        f"{busiest:.0%} busy; Locust's faster client, beside it, gets {by_locust['per_s']:,.0f} vectors a second "
+        f"answered with {by_locust['busy']:.0%} of that core.",
         f"A walk takes {figures['search_us']:.0f} µs of perwatt's request. It keeps no cache of queries or answers, so "
         "there are no cache hits to show apart.",
         _granian(known),

@@ -1,10 +1,11 @@
 """What a second worker brings, and what N of them take of the memory.
 
 The generator of the load needs processor time too, and on a machine of two cores it has none of its own once both have
-a worker. So it shares the workers' cores in both arrangements: one worker and its load on one core, against two workers
-and twice the load on two. What is compared is then the same but for the number. With four cores or more the load has
-cores of its own. Two figures stand beside the ratio: requests a second of the server's own processor time, which more
-workers must not make worse, and the share of the work that fell on the busiest.
+a worker. So the plain ratio says as much about it as about the service: the most that it can be is what the generator
+leaves of two cores. Two figures stand beside it that do not depend on that: requests a second of the server's own
+processor time, which more workers must not make worse, and the share of the work that fell on the busiest. (One worker
+and its load on one core would be no fair beginning: they wake each other without a word between cores, which is worth
+a tenth.) With four cores or more the load has cores of its own.
 """
 
 from __future__ import annotations
@@ -32,12 +33,10 @@ def measure(place: Path, vector: Contender, text: Contender, seconds: int, conne
         for _ in range(ROUNDS):
             for workers, (server, port) in started.items():
                 other = started[3 - workers][0]
-                loaded_on = _listed(cores[2 : 2 + workers] if own else cores[:workers])
+                loaded_on = _listed(cores[2 : 2 + workers] if own else cores if workers == 2 else cores[-1:])
                 for form, asked in (("vector", vector), ("text", text)):
                     with other.paused():
-                        latest = _round(
-                            place, server, port, asked, seconds, workers * connections, loaded_on, threads=workers
-                        )
+                        latest = _round(place, server, port, asked, seconds, workers * connections, loaded_on)
                     best = found.get((form, workers))
                     if best is None or latest["per_s"] > best["per_s"]:
                         found[form, workers] = latest
@@ -61,18 +60,11 @@ def _listed(cores: list[int]) -> str:
 
 
 def _round(
-    place: Path,
-    server: Server,
-    port: int,
-    asked: Contender,
-    seconds: int,
-    connections: int,
-    cores: str,
-    threads: int,
+    place: Path, server: Server, port: int, asked: Contender, seconds: int, connections: int, cores: str
 ) -> dict[str, float]:
     pids = server.pids()
     before = {pid: cpu_s(pid) for pid in pids}
-    found = load.wrk(place, server, port, asked.path, asked.bodies, seconds, connections, cores, threads)
+    found = load.wrk(place, server, port, asked.path, asked.bodies, seconds, connections, cores)
     spent = [cpu_s(pid) - before[pid] for pid in pids]
     return {
         "per_s": found["per_s"],
@@ -94,9 +86,10 @@ def memory(place: Path, vector: Contender, text: Contender, counts: tuple[int, .
             for asked in (vector, text):
                 load.wrk(place, server, port, asked.path, asked.bodies, 2, 4 * workers, cores)
             total = server.pss()
-        index = sum(size for name, size in total.items() if name.startswith(str(generation.absolute())))
+        index = sum(size for name, size in total.items() if name.startswith(str(generation.resolve())))
         model = sum(size for name, size in total.items() if name.endswith(".safetensors"))
         found[str(workers)] = {"index": index, "model": model, "other": sum(total.values()) - index - model}
+    assert all(each["index"] for each in found.values()), "the index is mapped"
     files = sum(file.stat().st_size for file in generation.iterdir())
     return {"files": files, "by_workers": found}
 

@@ -1,8 +1,9 @@
 """A server and everything it started, on cores of its own.
 
-Processor time is the scheduler's (nanoseconds a thread, `schedstat`), which does not care how busy the rest of the
-machine was; the processes are found by their parents, because PostgreSQL puts each of its own into a session of its
-own. A server that is not being measured is stopped (SIGSTOP), so that its clocks and sweepers cost the others nothing.
+Processor time is the kernel's count of a process, which does not care how busy the rest of the machine was: Linux
+scales it to the scheduler's own and tells it in hundredths of a second. The processes are found by their parents,
+because PostgreSQL puts each of its own into a session of its own. A server that is not being measured is stopped
+(SIGSTOP), so that its clocks and sweepers cost the others nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pathlib import Path
 
 import click
 
-SAID_S = 1800  # a peer may have to build its index first
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 THREADS = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 
 
@@ -93,12 +94,11 @@ class Server:
 
 
 def cpu_s(pid: int) -> float:
-    """Processor time of a process so far; 0 for one that is gone."""
-    total = 0
-    with contextlib.suppress(OSError, ValueError):
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            total += int((task / "schedstat").read_text().split()[0])
-    return total / 1e9
+    """Processor time of a process so far, with that of its threads that have ended; 0 for one that is gone."""
+    with contextlib.suppress(OSError):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
+    return 0.0
 
 
 def pss_of(pid: int) -> dict[str, int]:

@@ -40,7 +40,7 @@ def measure(
     only: Sequence[str] = (),
 ) -> dict[str, Any]:
     """{"rows": one a contender, "left_out": {name: why}, "search_us": …, "beyond_search_us": …, "locust": …,
-    "more_workers": …, "memory": …, "conditions": …}; microseconds of processor time a request."""
+    "conditions": …}; microseconds of processor time a request."""
     version = load.wrk_version()
     with ExitStack() as stack:
         place = work or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="perwatt-bench-")))
@@ -70,12 +70,19 @@ def measure(
         searched_us: list[float] = []  # of a walk, one a round
         others = {each.server for each in racing}
         for _ in range(rounds):
-            for contender in racing:
+            for contender in list(racing):
                 with ExitStack() as paused:
                     for other in others - {contender.server}:
                         paused.enter_context(other.paused())
                     before = _searches(port) if contender.server is perwatt else (0.0, 0.0)
-                    found = contender.round(place, seconds, connections, load_core)
+                    try:
+                        found = contender.round(place, seconds, connections, load_core)
+                    except click.ClickException as error:
+                        if contender.server is perwatt:
+                            raise
+                        left_out[contender.name] = error.message
+                        racing.remove(contender)
+                        continue
                     click.echo(f"{contender.name:<38} {found['per_s']:>9,.0f}/s", err=True)
                     if contender is racing[0]:
                         now = _searches(port)
@@ -96,8 +103,6 @@ def measure(
             "search_us": round(search_us, 1),
             "beyond_search_us": round(standing[0]["cpu_us_a_request"] - search_us, 1),
             "locust": {name: round(float(str(value)), 2) for name, value in by_locust.items()},
-            "more_workers": more_workers.measure(place, racing[0], racing[2], seconds, connections),
-            "memory": more_workers.memory(place, racing[0], racing[2]),
             "conditions": {
                 "rows": rows,
                 "dim": len(case.vectors[0]),
@@ -108,6 +113,29 @@ def measure(
                 "seconds": seconds,
                 "wrk": version,
             },
+        }
+
+
+def measure_workers(
+    file: Path | None = None,
+    rows: int = 100_000,
+    wanted: float = 0.95,
+    seconds: int = 3,
+    connections: int = 16,
+    work: Path | None = None,
+) -> dict[str, Any]:
+    """{"more_workers": …, "memory": …} of perwatt alone (`more_workers.py`)."""
+    with ExitStack() as stack:
+        place = work or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="perwatt-bench-")))
+        place.mkdir(parents=True, exist_ok=True)
+        case = prepare(place, file, rows, wanted)
+        with ExitStack() as started:
+            vector, _, text = contenders.forms(
+                *contenders.perwatt(started, place, str(min(os.sched_getaffinity(0)))), case
+            )
+        return {
+            "more_workers": more_workers.measure(place, vector, text, seconds, connections),
+            "memory": more_workers.memory(place, vector, text),
         }
 
 

@@ -15,7 +15,7 @@ from loadtest.trial import Trial
 
 
 def machine_rows(machine: Machine) -> list[tuple[str, str]]:
-    cores = f"{machine.cores or '?'} cores, {machine.threads} threads"
+    cores = f"{_several(machine.cores, 'core')}, {_several(machine.threads, 'thread')}"
     if machine.cpus_allowed != machine.threads:
         cores += f", {machine.cpus_allowed} allowed"
     limits = []
@@ -26,7 +26,7 @@ def machine_rows(machine: Machine) -> list[tuple[str, str]]:
     return [
         ("Architecture", machine.architecture),
         ("CPU", f"{machine.cpu} ({machine.microarchitecture})"),
-        ("Cores", f"{cores}, {machine.sockets or '?'} sockets, {machine.numa_nodes or '?'} NUMA nodes"),
+        ("Cores", f"{cores}, {_several(machine.sockets, 'socket')}, {_several(machine.numa_nodes, 'NUMA node')}"),
         ("Caches", ", ".join(f"{level} {size}" for level, size in machine.caches.items()) or "–"),
         ("Vector units", ", ".join(machine.isa) or "–"),
         ("Memory", units.size_bytes(machine.memory_bytes) if machine.memory_bytes else "–"),
@@ -38,6 +38,10 @@ def machine_rows(machine: Machine) -> list[tuple[str, str]]:
         ("Libraries", "; ".join(f"{name}: {build}" for name, build in machine.libraries.items()) or "not recorded"),
         ("Instance", " ".join(filter(None, (machine.instance_type, machine.region))) or "not on EC2"),
     ]
+
+
+def _several(count: int | None, what: str) -> str:
+    return f"{count or '?'} {what}{'' if count == 1 else 's'}"
 
 
 def machine_section(records: Sequence[tuple[str, Record]]) -> Section:
