@@ -105,12 +105,19 @@ class Admission:
         """How long a request that came now would take to be answered: everybody who is in comes first."""
         return (self.working + self.waiting + 1) * self._busy.interval_s if self.places.locked() else 0.0
 
+    def retry_after_s(self) -> int:
+        return max(1, math.ceil(self.wait_s()))
+
     def overloaded(self, waiting: int) -> Problem:
+        """Counted."""
         self._count_shed()
+        return self.problem(waiting, self.retry_after_s())
+
+    def problem(self, waiting: int, retry_after_s: int) -> Problem:
         return Problem(
             "overloaded",
             f"{waiting} requests wait for their turn already; ask again later, or ask another server.",
-            headers={"retry-after": str(max(1, math.ceil(self.wait_s())))},
+            headers={"retry-after": str(retry_after_s)},
         )
 
     def freed(self) -> None:
