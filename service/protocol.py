@@ -234,6 +234,7 @@ class Protocol(HttpToolsProtocol):
                 self._refuse(self.cycle)
         elif self.cycle is not None:
             super().on_message_complete()
+            self.flow.resume_reading()  # it stopped for a large body, and would not see that the caller hangs up
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         self._task = task = self.loop.create_task(cycle.run_asgi(app))

@@ -255,6 +255,9 @@ def test_who_was_refused_is_answered_when_there_is_a_place(root: Path, tmp_path:
         while (answer := ask(connection, BODY))[0] == 503:
             assert time.monotonic() < limit_s
         assert answer[0] == 200
+        gone = 'perwatt_requests_total{operation="search_batch",status="499"}'
+        while full.metrics(gone) != [2.0]:  # of large bodies, and yet seen to have hung up
+            assert time.monotonic() < limit_s
         unfinished.sendall(BODY[-1:])
         refused(receive(unfinished, bytearray()))  # it was decided from its head
         assert ask(unfinished, BODY)[0] == 200
