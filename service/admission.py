@@ -96,6 +96,11 @@ class Admission:
         time, and deadline-exceeded when none did."""
         return Place(self, deadline)
 
+    @property
+    def full(self) -> bool:
+        """Whether whoever comes now is refused whatever it asks; the lane then does not even read it."""
+        return self.places.locked() and self.waiting >= self.queue
+
     def wait_s(self) -> float:
         """How long a request that came now would take to be answered: everybody who is in comes first."""
         return (self.working + self.waiting + 1) * self._busy.interval_s if self.places.locked() else 0.0
@@ -154,7 +159,7 @@ class Place:
     async def __aenter__(self) -> None:
         admission = self._admission
         if admission.places.locked():
-            if admission.waiting >= admission.queue or admission.wait_s() > self._deadline.left_s():
+            if admission.full or admission.wait_s() > self._deadline.left_s():
                 raise admission.overloaded(admission.waiting)
             admission.waiting += 1
             try:

@@ -100,8 +100,9 @@ class Lane:
     def enter(self, request: Express) -> None:
         """The body is complete."""
         request.start_s = time.perf_counter()
-        if len(self._queue) >= self._bound:
-            self._refuse(request, self._running.admission.overloaded(len(self._queue)))
+        admission = self._running.admission
+        if len(self._queue) >= self._bound or admission.full:
+            self._refuse(request, admission.overloaded(max(len(self._queue), admission.waiting)))
             return
         self._queue.append(request)
         if not self._scheduled:
