@@ -288,6 +288,7 @@ def test_keys_come_before_a_refusal(root: Path, tmp_path: Path) -> None:
         while status(own) == 503:
             assert time.monotonic() < limit_s
         assert status(own) == 401
+        assert full.metrics("perwatt_requests_waiting", **bearer(admin)) == [1.0]  # and the line is as full as it was
 
 
 def test_a_refusal_is_logged_where_requests_are(root: Path, tmp_path: Path) -> None:
