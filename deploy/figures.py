@@ -2,7 +2,7 @@
 
     python -m deploy.figures measure [NAME …]     run the benchmarks, all by default: encode, quality, index,
                                                   kernels, ann, ann-others, generator, http,
-                                                  http-workers
+                                                  http-workers, open
     python -m deploy.figures render               write the README's tables from the kept JSON
     python -m deploy.figures check                exit 1 if the README says anything else
 
@@ -27,12 +27,12 @@ import click
 TOP = Path(__file__).parents[1]
 README = TOP / "README.md"
 KEPT = TOP / "deploy" / "figures"
-MEASURED = ("encode", "quality", "index", "kernels", "ann", "ann-others", "generator", "http", "http-workers")
+MEASURED = ("encode", "quality", "index", "kernels", "ann", "ann-others", "generator", "http", "http-workers", "open")
 VERSIONS = ("perwatt", "numpy", "faiss-cpu", "onnxruntime", "torch", "sentence-transformers")
 
 
 def measure(name: str) -> None:
-    from deploy import bench_generator, bench_index, bench_kernels, bench_quality
+    from deploy import bench_generator, bench_index, bench_kernels, bench_open, bench_quality
     from deploy.ann import kept as bench_ann
     from deploy.servers import race
     from embed import bench_encode
@@ -43,6 +43,7 @@ def measure(name: str) -> None:
         "index": lambda: bench_index.measure(TOP / ".perwatt" / "vectors" / "python-stdlib"),
         "quality": bench_quality.measure,
         "kernels": bench_kernels.measure,
+        "open": bench_open.measure,
         "ann": lambda: bench_ann.main_run(KEPT / "ann.svg"),
         "ann-others": bench_ann.other_runs,
         "generator": lambda: bench_generator.measure(
@@ -166,7 +167,17 @@ def index() -> str:
         table(header, rows)
         + f"\n\nBuilding a graph over {build['rows']:,} × {measured['figures']['dim']} takes {build['seconds']:.0f} s "
         f"on {build['threads']} threads and {build['peak_rss_mib']:,} MiB at most (recall@10 "
-        f"{build['recall']:.3f} at its default effort). {conditions(measured)}"
+        f"{build['recall']:.3f} at its default effort). {opening()}{conditions(measured)}"
+    )
+
+
+def opening() -> str:
+    figures = kept("open")["figures"]
+    large, small = figures["large"], figures["small"]
+    return (
+        f"Opening {large['rows']:,} × {figures['dim']} takes {1000 * large['open_s']:.0f} ms beyond the hashes "
+        f"({large['verify_s']:.1f} s for {large['bytes'] / 2**30:.1f} GiB), {small['rows']:,} rows "
+        f"{1000 * small['open_s']:.0f} ms; the first search after it takes {1000 * large['first_search_s']:.1f} ms. "
     )
 
 

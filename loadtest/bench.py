@@ -38,7 +38,7 @@ from loadtest.machine import Machine, read_machine
 from loadtest.objective import Objective
 from loadtest.plan import Plan
 from loadtest.power.probe import choose, probe
-from loadtest.prices.table import Price, find_price, price_table
+from loadtest.prices.table import Price, find_price, misplaced, price_table
 from loadtest.queries import Query, read_queries, write_queries
 from loadtest.record import Asked, Label, Record, Served, check_writable, now_utc, version, write_record
 from loadtest.run import Generator, Interrupted, Live, idle_trial
@@ -365,7 +365,11 @@ class Bench:
         table = price_table(self.given["prices"]) if self.given["prices"] else None
         region = self.given["region"] or (server.region if server else None)
         try:
-            return find_price(instance, table, region)
+            price = find_price(instance, table, region)
+            if server is not None and (note := misplaced(price, server.architecture)):
+                self.notes.append(note)
+                _tell(f"warning: {note}")
+            return price
         except PriceError as error:
             if self.given["instance"]:
                 raise

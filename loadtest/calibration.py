@@ -19,6 +19,7 @@ from loadtest.priority import go_first
 from loadtest.trial import Trial
 
 SHARE = 0.995  # answered of planned
+LOST = 6  # trials without an end, each of which takes its time
 
 
 class Calibration(msgspec.Struct, forbid_unknown_fields=True):
@@ -69,19 +70,21 @@ def calibrate(
 ) -> Calibration:
     """Try `start_qps`; with `ceiling`, go on by half as much again until the allowance is exceeded.
 
-    If the first rate fails, lower ones are tried, so that there always is an answer (possibly 0 q/s).
+    If the first rate fails, lower ones are tried, so that there always is an answer (possibly 0 q/s): what was measured
+    before must not be lost because the proof of it could not be had. It is then INVALID.
     """
     tried: list[tuple[float, float, float]] = []
     best: Trial | None = None
-    rate = start_qps
+    rate, lost = start_qps, 0
     for _ in range(12):
         for _attempt in range(2):  # a neighbour's hiccup is not a ceiling
             try:
                 trial = measure(rate)
             except LoadTestError:
-                if best is None:
-                    raise
                 tried.append((rate, 0.0, 0.0))  # far beyond its ceiling a generator may not even come to its end
+                lost += 1
+                if best is None and lost == LOST:
+                    return Calibration(0.0, 0.0, 0.0, 0.0, 0, tried)
                 continue
             p99_ms = trial.response_s(0.99) * 1e3
             tried.append((rate, trial.answered_share, p99_ms))

@@ -18,7 +18,7 @@ from scipy import stats
 from loadtest.errors import RecordError
 from loadtest.power.models import PowerRatio, power_ratio
 from loadtest.ratio import FEWEST, Ratio, detectable, paired_ratio
-from loadtest.reading import capacity, queries_per_joule, side_of
+from loadtest.reading import beyond_its_knee, capacity, queries_per_joule, side_of
 from loadtest.record import Record
 from loadtest.verdict import Verdict, judge
 
@@ -175,10 +175,13 @@ def same_question(records: Sequence[Record], bytewise: bool = True) -> None:
 
 
 def lower_bounds(records: Sequence[Record]) -> list[str]:
-    """Why some of the capacities are only lower bounds, so that their ratio decides nothing."""
+    """Why some of the capacities are not known, or only from below, so that their ratio decides nothing."""
     fixed = sorted({r.label.arm for r in records if r.knee is None})
     limited = sorted({r.label.arm for r in records if r.knee is not None and r.knee.reached_limit})
+    unsteady = [f"{r.label.arm} (block {r.label.block})" for r in records if beyond_its_knee(r)]
     found = []
+    if unsteady:
+        found.append(f"{', '.join(unsteady)}: more than its knee met the objective at another moment; repeat it")
     if fixed:
         found.append(f"{', '.join(fixed)}: loaded at a fixed rate, which shows no capacity; use perwatt loadtest knee")
     if limited:

@@ -21,7 +21,7 @@ from loadtest.machine import read_machine
 from loadtest.metered import read_metered
 from loadtest.objective import Objective
 from loadtest.power.models import modelled_watts
-from loadtest.prices.table import find_price
+from loadtest.prices.table import find_price, misplaced
 from loadtest.reading import PerJoule, cores_of, microarchitecture_of, vcpus_of
 from loadtest.record import Indexing, Label, Record, now_utc, version
 
@@ -38,16 +38,17 @@ def indexing_record(
     machine = read_machine()
     name = instance or machine.instance_type
     steps = read_steps(folders, energy)
-    reused = [_reused(folder) for folder in folders]
+    price = find_price(name, region=region or machine.region) if name else None
+    said = [_reused(folder) for folder in folders] + [misplaced(price, machine.architecture) if price else ""]
     return Record(
-        notes=[note for note in reused if note],
+        notes=[note for note in said if note],
         kind="indexing",
         created_at=now_utc(),
         perwatt=version(),
         label=Label(arm),
         objective=Objective(),
         server=machine,
-        price=find_price(name, region=region or machine.region) if name else None,
+        price=price,
         indexing=steps,
     )
 

@@ -155,7 +155,10 @@ def sound(measure: Measure, trials: list[Trial], tries: int = TRIES) -> Measure:
 def crossing(
     trials: Sequence[Trial], slo_s: float, bracket: tuple[float, float], draws: int = 400
 ) -> tuple[float, float, float]:
-    """Where the fitted p99 meets `slo_s`: estimate, and the 95 % interval from bootstrapping each trial's slices.
+    """Where the fitted p99 meets `slo_s`: estimate, and a 95 % interval from bootstrapping the trials and their slices.
+
+    Both, because they see different noise: a trial of a few seconds has too few slices to resample, and what a
+    neighbour does to the machine from one trial to the next is in no trial's slices.
 
     The middle of the bracket, and its ends, when fewer than three rates lie near the objective.
     """
@@ -166,7 +169,8 @@ def crossing(
         return middle, *bracket
     rates = np.array([t.offered_qps for t in near])
     weights = np.sqrt([t.answered for t in near])
-    estimate = _solve(rates, np.array([[t.response_s(0.99)] for t in near]), weights, slo_s)[0]
+    once = np.ones((len(near), 1))
+    estimate = _solve(rates, np.array([[t.response_s(0.99)] for t in near]), weights, once, slo_s)[0]
     if not bracket[0] / 1.25 <= estimate <= bracket[1] * 1.25:
         return middle, *bracket
     tails = np.stack(
@@ -177,21 +181,26 @@ def crossing(
             for seed, t in enumerate(near)
         ]
     )
-    solved = _solve(rates, tails, weights, slo_s)
-    solved = solved[np.isfinite(solved)]
+    drawn = np.random.default_rng(len(near)).multinomial(len(near), np.full(len(near), 1 / len(near)), draws).T
+    solved = _solve(rates, tails, weights, drawn, slo_s)
+    # A draw whose line hardly falls meets the objective anywhere.
+    solved = np.clip(solved[np.isfinite(solved)], rates.min() / 2, rates.max() * 2)
     if len(solved) < draws // 2:
         return float(estimate), *bracket
     low, high = np.quantile(solved, [0.025, 0.975])
     return float(estimate), float(min(low, estimate)), float(max(high, estimate))
 
 
-def _solve(rates: np.ndarray, p99_s: np.ndarray, weights: np.ndarray, slo_s: float) -> np.ndarray:
-    """Where the weighted least-squares line of 1/p99 on the rate meets 1/slo, a column a draw; nan where it rises."""
-    w = (weights**2)[:, None]
+def _solve(rates: np.ndarray, p99_s: np.ndarray, weights: np.ndarray, drawn: np.ndarray, slo_s: float) -> np.ndarray:
+    """Where the weighted least-squares line of 1/p99 on the rate meets 1/slo, a column a draw; nan where it rises.
+
+    `drawn`: how often each trial is in a draw.
+    """
+    w = (weights**2)[:, None] * drawn
     y = 1.0 / p99_s
     x = rates[:, None]
     x_mean = (w * x).sum(0) / w.sum(0)
     y_mean = (w * y).sum(0) / w.sum(0)
-    slope = (w * (x - x_mean) * (y - y_mean)).sum(0) / (w * (x - x_mean) ** 2).sum(0)
     with np.errstate(divide="ignore", invalid="ignore"):
+        slope = (w * (x - x_mean) * (y - y_mean)).sum(0) / (w * (x - x_mean) ** 2).sum(0)
         return np.where(slope < 0, x_mean + (1 / slo_s - y_mean) / slope, np.nan)

@@ -16,6 +16,8 @@ from loadtest.power.models import Modelled, Side, modelled_watts
 from loadtest.record import Record
 from loadtest.trial import Trial
 
+BEYOND = 1.05  # of the interval's upper end
+
 
 class Capacity(msgspec.Struct, frozen=True):
     """Queries a second at the objective: the estimate with its interval, and what a confirmation promised."""
@@ -37,6 +39,19 @@ def capacity(record: Record) -> Capacity | None:
         if trial.role in ("run", "soak") and not record.objective.misses(trial, strict=False):
             return Capacity(trial.achieved_qps, trial.achieved_qps, trial.achieved_qps, trial.achieved_qps)
     return None
+
+
+def beyond_its_knee(record: Record) -> list[Trial]:
+    """Trials that met the objective where the knee says that it cannot be met: the machine was not the same."""
+    knee = record.knee
+    if knee is None or knee.reached_limit:
+        return []
+    limit_qps = BEYOND * max(knee.knee_high_qps, knee.bracket_qps[1])
+    return [
+        trial
+        for trial in record.trials
+        if trial.role != "voided" and trial.offered_qps > limit_qps and not record.objective.misses(trial, strict=False)
+    ]
 
 
 def headline_trial(record: Record) -> Trial | None:

@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -81,13 +82,18 @@ class Deadline:
 
 
 class Admission:
-    """Places for `concurrency` requests and a line of `queue`; belongs to one event loop."""
+    """Places for `concurrency` requests and a line of `queue`; belongs to one event loop.
+
+    A place is handed from who leaves to who is first in line, without being free in between: under an overload every
+    request that is answered has waited here, and tasks, events and rounds of the loop would come off what is answered.
+    """
 
     def __init__(self, concurrency: int, queue: int, count_shed: Callable[[], None]) -> None:
-        self.places = asyncio.Semaphore(concurrency)
         self.queue = queue
-        self.working = 0
+        self.working = 0  # places that are taken
         self.waiting = 0
+        self._concurrency = concurrency
+        self._line: deque[asyncio.Future[None]] = deque()  # who gave up stays in it, done, until it is their turn
         self._count_shed = count_shed
         self._busy = Rate(REMEMBERED_S)
 
@@ -96,23 +102,70 @@ class Admission:
         time, and deadline-exceeded when none did."""
         return Place(self, deadline)
 
+    @property
+    def taken(self) -> bool:
+        """Whether all places are."""
+        return self.working >= self._concurrency
+
+    @property
+    def full(self) -> bool:
+        """Whether whoever comes now is refused whatever it asks; the lane then does not even read it."""
+        return self.working >= self._concurrency and self.waiting >= self.queue
+
     def wait_s(self) -> float:
         """How long a request that came now would take to be answered: everybody who is in comes first."""
-        return (self.working + self.waiting + 1) * self._busy.interval_s if self.places.locked() else 0.0
+        return (self.working + self.waiting + 1) * self._busy.interval_s if self.taken else 0.0
+
+    def retry_after_s(self) -> int:
+        return max(1, math.ceil(self.wait_s()))
 
     def overloaded(self, waiting: int) -> Problem:
+        """Counted."""
         self._count_shed()
+        return self.problem(waiting, self.retry_after_s())
+
+    def problem(self, waiting: int, retry_after_s: int) -> Problem:
         return Problem(
             "overloaded",
             f"{waiting} requests wait for their turn already; ask again later, or ask another server.",
-            headers={"retry-after": str(max(1, math.ceil(self.wait_s())))},
+            headers={"retry-after": str(retry_after_s)},
         )
 
-    def freed(self) -> None:
-        if self.waiting:
-            self._busy.note(time.perf_counter())
-        else:
-            self._busy.pause()
+    async def turn(self, deadline: Deadline) -> None:
+        """Waits in line, and has a place when it returns; raises Problem deadline-exceeded when it is too late."""
+        loop = asyncio.get_running_loop()
+        turn: asyncio.Future[None] = loop.create_future()
+        self._line.append(turn)
+        self.waiting += 1
+        timer = loop.call_later(max(0.0, deadline.left_s()), self._too_late, turn, deadline)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.cancelled():
+                self.waiting -= 1
+            elif turn.exception() is None:  # it was handed a place, which nobody wants any more
+                self.leave()
+            raise
+        finally:
+            timer.cancel()
+
+    def _too_late(self, turn: asyncio.Future[None], deadline: Deadline) -> None:
+        if not turn.done():
+            self.waiting -= 1
+            turn.set_exception(deadline.problem())
+
+    def leave(self) -> None:
+        """Gives a place to who is first in line."""
+        line = self._line
+        while line:
+            turn = line.popleft()
+            if not turn.done():
+                self.waiting -= 1
+                self._busy.note(time.perf_counter())
+                turn.set_result(None)
+                return
+        self.working -= 1
+        self._busy.pause()
 
 
 class Rate:
@@ -153,20 +206,13 @@ class Place:
 
     async def __aenter__(self) -> None:
         admission = self._admission
-        if admission.places.locked():
-            if admission.waiting >= admission.queue or admission.wait_s() > self._deadline.left_s():
+        if admission.taken:
+            if admission.full or admission.wait_s() > self._deadline.left_s():
                 raise admission.overloaded(admission.waiting)
-            admission.waiting += 1
-            try:
-                await self._deadline.limit(admission.places.acquire())
-            finally:
-                admission.waiting -= 1
+            await admission.turn(self._deadline)
         else:
             self._deadline.check()  # it may have waited in the lane
-            await admission.places.acquire()  # does not wait
-        admission.working += 1
+            admission.working += 1
 
     async def __aexit__(self, *_: object) -> None:
-        self._admission.working -= 1
-        self._admission.places.release()
-        self._admission.freed()
+        self._admission.leave()

@@ -67,10 +67,15 @@ class Batcher:
     async def encode(self, text: str, kind: Kind = "query") -> Encoded:
         """Vector float32 (dim,) of one text. Cancelling the call withdraws the text if it has not
         started."""
+        return await self.submit(text, kind)
+
+    def submit(self, text: str, kind: Kind = "query") -> asyncio.Future[Encoded]:
+        """`encode` for whoever waits for the future itself, which costs less than a task; cancelling it withdraws the
+        text if it has not started."""
         future: asyncio.Future[Encoded] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting(text, kind, future))
         self._start_if_idle()
-        return await future
+        return future
 
     async def encode_many(self, texts: Sequence[str], kind: Kind) -> list[Encoded]:
         """One `Encoded` a text, in order; at most `WINDOW_TEXTS` of them stand in the queue at

@@ -10,7 +10,7 @@ Two things make it cheap. The coroutine of a search that never waits is run by h
 (for the encoder, for a place) becomes a task. And requests that arrive in one turn of the event loop are first all read
 and then worked on, a millisecond at a time: that makes the waiting line visible. Under overload it would otherwise
 stand in the buffers of the kernel, where nobody can refuse it; here a request beyond the bound is answered 503 for
-the price of its head.
+the price of its head, or less (`refusal.py`).
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from service import envelope, limits, logs, search
 from service.caller import Caller
 from service.limits import ClientGone
 from service.problems import MEDIA_TYPE, Problem
+from service.refusal import Refusals, Refused
 
 if TYPE_CHECKING:
     from service.protocol import Protocol
@@ -67,10 +68,12 @@ class Express:
 
 
 class Lane:
-    """queue: how many requests may wait for their turn. Belongs to one event loop."""
+    """queue: how many requests may wait for their turn. traced: every request leaves a span. Belongs to one event
+    loop."""
 
-    def __init__(self, running: Running, queue: int) -> None:
+    def __init__(self, running: Running, queue: int, traced: bool = False) -> None:
         self._running = running
+        self.refusals = Refusals(running, traced)
         self._queue: deque[Express] = deque()
         self._bound = queue
         self._scheduled = False
@@ -79,7 +82,12 @@ class Lane:
     def waiting(self) -> int:
         return len(self._queue)
 
-    def candidate(self, protocol: Protocol, url: bytes, keep_alive: bool) -> Express | None:
+    @property
+    def full(self) -> bool:
+        """Whether whoever comes now is refused."""
+        return len(self._queue) >= self._bound or self._running.admission.full
+
+    def candidate(self, protocol: Protocol, url: bytes, keep_alive: bool) -> Express | Refused | None:
         """The request whose head was just read, if it is one for the lane and may come in; None: the general way."""
         path = PATH.fullmatch(url)
         if path is None:
@@ -95,13 +103,22 @@ class Lane:
             caller = self._running.gate.index_call(protocol.headers, index)
         except Exception:
             return None  # refused; the general way comes to the same end and says why
+        if self.full and self.refusals.cheap:
+            return Refused(heads, keep_alive, protocol.since_s)
         return Express(protocol, heads, index, caller, keep_alive)
+
+    def refusal(self, refused: Refused | None, defaults: list[tuple[bytes, bytes]], spent_s: float) -> bytes:
+        """The answer to a request that was refused by its head; None: by its bytes."""
+        return self.refusals.answer(self._ahead(), defaults, refused, spent_s)
+
+    def _ahead(self) -> int:
+        return max(len(self._queue), self._running.admission.waiting)
 
     def enter(self, request: Express) -> None:
         """The body is complete."""
         request.start_s = time.perf_counter()
-        if len(self._queue) >= self._bound:
-            self._refuse(request, self._running.admission.overloaded(len(self._queue)))
+        if self.full:
+            self._refuse(request, self._running.admission.overloaded(self._ahead()))
             return
         self._queue.append(request)
         if not self._scheduled:

@@ -99,6 +99,10 @@ class Metrics:
         self._latency = [
             Spread(row, layout.latency + at * _size(SECONDS), SECONDS) for at in range(len(layout.operations))
         ]
+        search = self._of.get("search", self._of[OTHER])
+        self._refused = layout.requests + search * len(STATUSES) + self._status[503]
+        self._searches = self._latency[search]
+        self._shed = layout.of["shed"]
         self.encode_batch = Spread(row, layout.encode_batch, BATCH_SIZES)
         numbers = {name: Count(row, at) for name, at in layout.of.items()}
         self.tokens, self.vectors_scored, self.cpu = (numbers[name] for name in ("tokens", "vectors_scored", "cpu"))
@@ -114,6 +118,13 @@ class Metrics:
             at = self._of[OTHER]
         self._row[self._layout.requests + at * len(STATUSES) + self._status.get(status, 0)] += 1.0
         self._latency[at].observe(seconds)
+
+    def count_refused(self, seconds: float) -> None:
+        """A search that was shed: `count_request` and `shed` in one, for thousands a second."""
+        row = self._row
+        row[self._refused] += 1.0
+        row[self._shed] += 1.0
+        self._searches.observe(seconds)
 
     def watch(self, served: Served, kernels: dict[str, object]) -> None:
         self._watched = served, kernels

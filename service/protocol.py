@@ -9,7 +9,8 @@ makes ten thousand idle connections cost a few milliseconds a second.
 **Number.** Beyond `connections` the one that has been idle longest is closed to make room, as nginx does: whoever fills
 the table with idle connections loses them, and not the others.
 
-**Speed.** A plain search goes to the express lane (`lane.py`) as soon as its body is complete.
+**Speed.** A plain search goes to the express lane (`lane.py`) as soon as its body is complete; where the line is full
+it is refused from its head (`refusal.py`).
 
 Bytes that are no HTTP request, and requests that came too slowly, are answered with a problem object like everything
 else.
@@ -30,6 +31,7 @@ from uvicorn.server import ServerState
 
 from service.lane import Express, Lane
 from service.problems import MEDIA_TYPE, Problem
+from service.refusal import LAST, Refused
 
 HEAD_BYTES = 32 << 10
 BODY_BYTES_PER_S = 16 << 10  # on average since the head, once the patience is over: slower than any line that is in use
@@ -109,6 +111,7 @@ class Protocol(HttpToolsProtocol):
         self._unsent = 0  # bytes of answers that were not taken when we last looked
         self._stuck_s = 0.0  # since when that has not become less
         self._task: asyncio.Task[None] | None = None
+        self._piece = b""  # what is being read, where a request begins with it and the line was full
         self._prefix: tuple[object, dict[int, bytes]] = (None, {})
 
     # --- a connection -----------------------------------------------------------------------------------------------
@@ -171,9 +174,15 @@ class Protocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         if not self.receiving:
-            self.receiving, self.received, self.since_s = "head", 0, time.monotonic()
+            self.since_s = time.monotonic()
+            if self.lane.full:
+                if self._refuse_known(data):
+                    return
+                self._piece = data
+            self.receiving, self.received = "head", 0
         self.received += len(data)
         super().data_received(data)
+        self._piece = b""
         if self.receiving == "head" and self.received > HEAD_BYTES and not self.transport.is_closing():
             self._head_too_large()
 
@@ -212,7 +221,7 @@ class Protocol(HttpToolsProtocol):
         if isinstance(self.cycle, Express):
             if not self.cycle.response_complete:
                 self.cycle.body.append(body)
-        elif not self.transport.is_closing():
+        elif not isinstance(self.cycle, Refused) and not self.transport.is_closing():
             super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -220,8 +229,12 @@ class Protocol(HttpToolsProtocol):
         if isinstance(self.cycle, Express):
             if not self.cycle.response_complete and not self.transport.is_closing():
                 self.lane.enter(self.cycle)
+        elif isinstance(self.cycle, Refused):
+            if not self.cycle.response_complete and not self.transport.is_closing():
+                self._refuse(self.cycle)
         elif self.cycle is not None:
             super().on_message_complete()
+            self.flow.resume_reading()  # it stopped for a large body, and would not see that the caller hangs up
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         self._task = task = self.loop.create_task(cycle.run_asgi(app))
@@ -245,6 +258,31 @@ class Protocol(HttpToolsProtocol):
         if not keep_alive:
             self.transport.close()
         self.on_response_complete()
+
+    def _refuse(self, refused: Refused) -> None:
+        """Its body is complete."""
+        spent_s = time.monotonic() - refused.start_s
+        refused.response_complete = True
+        self.transport.write(self.lane.refusal(refused, self.server_state.default_headers, spent_s))
+        if not refused.keep_alive:
+            self.transport.close()
+        elif self._piece:
+            self.lane.refusals.remember(self._piece, refused)
+        self.on_response_complete()
+
+    def _refuse_known(self, data: bytes) -> bool:
+        """Refuses a request that came in one piece and is known by its head, without the parser; whether it did."""
+        cycle = self.cycle
+        if (cycle is not None and not cycle.response_complete) or not self.lane.refusals.knows(data):
+            return False
+        if self.transport.is_closing():
+            return False
+        if cycle is None:
+            self.cycle = LAST  # it has asked
+        start_s, self.since_s = self.since_s, time.monotonic()
+        self.server_state.total_requests += 1
+        self.transport.write(self.lane.refusal(None, self.server_state.default_headers, self.since_s - start_s))
+        return True
 
     def on_response_complete(self) -> None:
         self.server_state.total_requests += 1

@@ -214,7 +214,7 @@ async def resolve(
             "vector or an id, or embed the documents with `perwatt embed` and build the index from that.",
             pointer="/text",
         )
-    encoded = await deadline.limit(running.batcher.encode(query.text))
+    encoded = await deadline.limit(running.batcher.submit(query.text))
     return Resolved(encoded.vector, None, encoded.tokens, encoded.cpu_s)
 
 

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("perwatt.service")
 
+YOUNG = 20_000  # objects before the collector looks: hundreds of requests that wait are no garbage
 SECOND_TICKS = 10  # of uvicorn's clock, which ticks every tenth of a second
 
 
@@ -140,10 +141,13 @@ def work(settings: Settings, shared: Shared, describe: Callable[[Running], str])
 def serve(running: Running, listening: socket.socket | None, started: Callable[[], None]) -> None:
     gc.collect()
     gc.freeze()  # what is loaded now lives to the end: the collector need not look at it again
+    thresholds = gc.get_threshold()
+    gc.set_threshold(YOUNG, *thresholds[1:])
     _many_connections(running.settings.connections)
     try:
         _Server(running, started).run(sockets=[] if listening is None else [listening])
     finally:
+        gc.set_threshold(*thresholds)
         gc.unfreeze()
 
 

@@ -148,7 +148,7 @@ class TracedLane(Lane):
     """The express lane of a server that is traced."""
 
     def __init__(self, running: Running, queue: int, spans: Spans) -> None:
-        super().__init__(running, queue)
+        super().__init__(running, queue, traced=True)
         self._spans = spans
 
     def _send(self, request: Express, status: int, headers: str, content: bytes) -> None:

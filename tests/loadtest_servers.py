@@ -67,10 +67,11 @@ def http_server(answers: Callable[[str, str, bytes, dict[str, str]], tuple[int, 
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             status, found = answers(self.command, self.path, body, {k.lower(): v for k, v in self.headers.items()})
             data = found.encode() if isinstance(found, str) else json.dumps(found).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
+            with contextlib.suppress(OSError):  # whoever asked may be gone
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
 
         do_GET = do_POST = do_PUT = _any  # noqa: N815 – the names that http.server looks for
 

@@ -130,6 +130,20 @@ def test_the_interval_of_p99_holds_the_truth_in_about_nine_of_ten_windows() -> N
     assert 49 <= held <= 59
 
 
+def test_short_trials_still_leave_an_interval() -> None:
+    """A trial of four seconds has too few slices to resample; the trials themselves are resampled too."""
+    held = 0
+    queue = Queue(0.002)
+    paper = paper_knee_qps(queue, 0.020)
+    for seed in range(10):
+        knee, _ = find_knee(
+            measure_of(queue, seed * 1000), Objective(p99_ms=20), start_qps=200, search_s=4, confirm_s=8
+        )
+        assert knee.knee_low_qps < knee.knee_qps < knee.knee_high_qps
+        held += knee.knee_low_qps <= paper <= knee.knee_high_qps
+    assert held >= 7
+
+
 def test_too_few_slices_have_no_upper_bound() -> None:
     assert math.isinf(quantile_interval_s(simulated_trial(Queue(0.001), 500, 5, 1).slices, 0.99)[1])
 

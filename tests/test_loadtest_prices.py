@@ -19,7 +19,7 @@ from loadtest.errors import PriceError
 from loadtest.prices import table
 from loadtest.prices.own import read_own
 from loadtest.prices.refresh import refresh, usd_per_hour, write_table
-from loadtest.prices.table import find_price, price_table, read_table
+from loadtest.prices.table import find_price, misplaced, price_table, read_table
 
 HEAD = (
     "provider,region,instance,architecture,microarchitecture,vcpus,cores,memory_gib,usd_per_hour,purchase,"
@@ -214,6 +214,13 @@ def test_refresh_pages_through_the_price_list_and_takes_cores_from_ec2(tmp_path:
     again = read_table(tmp_path / "fresh.csv")
     assert again == rows
     assert {row.as_of for row in again} == {"2026-11-23"}
+
+
+def test_a_machine_priced_as_one_of_the_other_architecture_is_told() -> None:
+    arm, x86 = find_price("c8g.2xlarge"), find_price("c7i.2xlarge")
+    assert misplaced(arm, "aarch64") == misplaced(x86, "x86_64") == ""
+    assert misplaced(arm, "x86_64") == "priced as c8g.2xlarge, which is arm64, but what ran was x86_64"
+    assert misplaced(x86, "aarch64") == "priced as c7i.2xlarge, which is amd64, but what ran was aarch64"
 
 
 def test_what_has_no_price_is_said_and_so_is_an_aws_that_gives_none(

@@ -198,6 +198,23 @@ def test_an_invalid_run_shows_its_reasons_and_no_number(records: list[Record]) -
     assert json.loads(report_json([record], None))["runs"][0]["capacity_qps"] is None
 
 
+def test_a_knee_that_was_passed_at_another_moment_is_called_unsteady(records: list[Record]) -> None:
+    record = records[0]
+    assert "Unsteady" not in html(run_page(record))
+    quick = msgspec.convert(msgspec.to_builtins(record.trials[0]), Trial)
+    assert record.knee is not None
+    quick.role, quick.offered_qps = "beyond", record.knee.knee_high_qps * 1.5
+    quick.planned = quick.answered
+    record.trials.append(quick)
+    page = markdown(run_page(record))
+    assert "**Unsteady: " in page
+    assert "were answered within the objective at another moment" in page
+    assert any(line.startswith("unsteady: ") for line in run_lines(record))
+    found = compare(records, "x86", "arm")
+    assert found.verdict.exit_status == 2
+    assert any("x86 (block 0): more than its knee" in reason for reason in found.reasons)
+
+
 def test_a_search_that_was_interrupted_is_called_so(records: list[Record]) -> None:
     records[0].knee = None
     records[0].notes = ["interrupted: of the search trial's 10 s 4 s were measured"]

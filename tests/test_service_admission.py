@@ -103,3 +103,52 @@ def test_who_could_not_be_answered_in_time_is_refused_and_the_rest_is(monkeypatc
     # Until the first answers there is nothing to judge by, and a line that is too long is let in; later the last of
     # a line may miss its batch.
     assert outcomes.get("deadline-exceeded", 0) < 0.25 * outcomes["answered"]
+
+
+def test_a_place_goes_down_the_line_and_none_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """First come, first served; who gave up in line is passed over, and so is who gave up when the place was theirs
+    already but they did not know it yet."""
+    served: list[str] = []
+    codes: list[str] = []
+
+    async def work() -> None:
+        loop = asyncio.get_running_loop()
+        admission = Admission(1, 5, lambda: None)
+        leave = {name: loop.create_future() for name in "abcdef"}
+
+        async def ask(name: str, timeout_ms: float = 10_000) -> None:
+            try:
+                async with admission.place(Deadline(timeout_ms, now_s())):
+                    served.append(name)
+                    await leave[name]
+            except Problem as problem:
+                codes.append(problem.code)
+
+        tasks = {}
+        for name in "abcdef":
+            tasks[name] = asyncio.create_task(ask(name, 50 if name == "c" else 10_000))
+            await asyncio.sleep(0)
+        assert (admission.working, admission.waiting, admission.full) == (1, 5, True)
+        await ask("one too many")
+        tasks["b"].cancel()
+        await asyncio.sleep(0.1)  # longer than c has
+        assert codes == ["overloaded", "deadline-exceeded"]
+        assert (admission.working, admission.waiting, admission.full) == (1, 3, False)
+        leave["a"].set_result(None)
+        await asyncio.sleep(0)  # a leaves, and d is given the place
+        assert admission.waiting == 2
+        assert served == ["a"]
+        tasks["d"].cancel()
+        while "e" not in served:
+            await asyncio.sleep(0)
+        assert (admission.working, admission.waiting) == (1, 1)
+        for name in "ef":
+            leave[name].set_result(None)
+        await asyncio.gather(*tasks.values(), return_exceptions=True)
+        assert served == ["a", "e", "f"]
+        assert (admission.working, admission.waiting, admission.taken) == (0, 0, False)
+
+    with asyncio.Runner(loop_factory=Jumping) as runner:
+        now_s = runner.get_loop().time
+        monkeypatch.setattr("service.admission.time", SimpleNamespace(perf_counter=now_s))
+        runner.run(work())

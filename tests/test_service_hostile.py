@@ -12,7 +12,7 @@ import json
 import socket
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -209,6 +209,29 @@ def test_more_than_can_be_done_is_refused_in_time_and_the_rest_is_done(root: Pat
         with server.client() as client:
             text = client.get("/metrics").text
         assert f"perwatt_shed_total {float(statuses.count(503))}" in text
+
+
+def test_who_comes_to_a_full_line_is_refused_unread(root: Path, tmp_path: Path) -> None:
+    """So a refusal costs less than reading what is refused: a body that is no JSON is not even noticed."""
+    slow = {"queries": [{"text": f"{number} " + "word " * 1600} for number in range(12)], "timeout_ms": 60_000}
+    with serving(root, tmp_path, "--concurrency", "1", "--queue", "1") as server, ThreadPoolExecutor(4) as pool:
+
+        def ask() -> None:
+            with server.client() as client:
+                client.post(f"{PATH}/batch", json=slow, timeout=120)
+
+        with server.client() as client:
+            limit_s = time.monotonic() + LONG_S
+            asking: list[Future[None]] = []
+            while True:
+                asking = [one for one in asking if not one.done()]
+                asking += [pool.submit(ask) for _ in range(4 - len(asking))]
+                unread = client.post(PATH, content=b"[", headers={"content-type": "application/json"})
+                if unread.status_code == 503:
+                    break
+                assert unread.status_code == 422
+                assert time.monotonic() < limit_s
+        assert unread.json()["code"] == "overloaded"
 
 
 def test_who_would_wait_in_vain_is_told_at_once(root: Path, tmp_path: Path) -> None:

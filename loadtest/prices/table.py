@@ -91,6 +91,17 @@ def price_table(path: Path = BUILT_IN) -> tuple[Price, ...]:
     return tuple(read_table(path))
 
 
+def misplaced(price: Price, architecture: str) -> str:
+    """Said when a machine is priced as one of the other architecture: dollars and modelled watts are then not its own.
+
+    `architecture` as the kernel calls it.
+    """
+    known = {"x86_64": "amd64", "aarch64": "arm64"}.get(architecture, architecture)
+    if known == price.architecture:
+        return ""
+    return f"priced as {price.instance}, which is {price.architecture}, but what ran was {architecture}"
+
+
 def find_price(instance: str, table: Sequence[Price] | None = None, region: str | None = None) -> Price:
     """The price of an instance type; PriceError with near names when it is not in the table."""
     table = price_table() if table is None else table

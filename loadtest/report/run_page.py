@@ -8,6 +8,7 @@ from loadtest import units
 from loadtest.fleet import Demand
 from loadtest.indexing import items_per_joule
 from loadtest.reading import (
+    beyond_its_knee,
     capacity,
     cores_of,
     curve_queries_per_joule,
@@ -84,7 +85,14 @@ def _headline(record: Record, trial: Trial | None) -> Headline:
     if record.knee.reached_limit:
         sentence += " The search stopped at the highest rate it was allowed to offer; the knee is higher."
     word = units.rate(found.qps) if record.knee.confirmed else "Not confirmed"
-    return Headline(word, sentence, evidence, "good" if record.knee.confirmed else "open")
+    if met := beyond_its_knee(record):
+        fastest = max(trial.offered_qps for trial in met)
+        sentence += (
+            f" But {units.rate(fastest)} were answered within the objective at another moment: the machine was not the "
+            "same throughout, and this number says more of its neighbours than of it."
+        )
+        word = f"Unsteady: {word}"
+    return Headline(word, sentence, evidence, "good" if record.knee.confirmed and not met else "open")
 
 
 def _figures(record: Record, trial: Trial | None) -> list[Figure]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from loadtest import units
-from loadtest.reading import capacity, headline_trial, queries_per_dollar, queries_per_joule
+from loadtest.reading import beyond_its_knee, capacity, headline_trial, queries_per_dollar, queries_per_joule
 from loadtest.record import Record
 
 
@@ -23,6 +23,9 @@ def run_lines(record: Record) -> list[str]:
         )
     if record.kind == "knee" and record.knee is None:
         lines.append("the search for the knee did not come to its end")
+    if met := beyond_its_knee(record):
+        fastest = units.rate(max(each.offered_qps for each in met))
+        lines.append(f"unsteady: {fastest} met the objective at another moment; repeat this on a quieter machine")
     trial = headline_trial(record)
     if trial is not None:
         missed = record.objective.misses(trial, strict=False)

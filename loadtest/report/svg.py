@@ -168,7 +168,10 @@ def _legend(lines: Sequence[Line], width: int, right: int) -> str:
     out = []
     x, y = width - right, 14 if width > 500 else 32  # below the axis' name where there is no room beside it
     for line in reversed(lines):
-        x -= round(len(line.label) * 7.3) + 26
+        taken = round(len(line.label) * 7.3) + 26
+        if x - taken < 0:  # one row is not enough: the rest stands above it
+            x, y = width - right, y - 18
+        x -= taken
         out.append(f'<circle class="dot {line.css}" cx="{x + 5}" cy="{y - 4}" r="4"/>')
         out.append(_text(x + 14, y, line.label, "key", "start"))
     return "".join(out)
