@@ -2,7 +2,7 @@
 here.
 
 A plan travels as a file: `perwatt loadtest` writes it, the Locust processes read it. What is secret (an API key) is not
-in it but in the environment of those processes (PERWATT_API_KEY).
+in it but in the environment of those processes (PERWATT_KEY).
 """
 
 from __future__ import annotations

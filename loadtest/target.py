@@ -60,7 +60,7 @@ class Target:
         self.url = url
         self.index = index
         Address.parse(url)  # what the load could not be sent to is refused here already
-        key = os.environ.get("PERWATT_API_KEY")
+        key = os.environ.get("PERWATT_KEY")
         self._client = Client(url, key=key, timeout_s=timeout_s, trust_env=False)  # straight there, as the load goes
 
     def ask(self, call: Call[T], what: str) -> T:
@@ -70,7 +70,7 @@ class Target:
         except ProblemError as problem:
             if problem.status in (401, 403):
                 raise TargetError(
-                    f"{self.url} refuses us with {problem.status}: set PERWATT_API_KEY to a key that may search "
+                    f"{self.url} refuses us with {problem.status}: set PERWATT_KEY to a key that may search "
                     f"{self.index!r}"
                 ) from problem
             raise TargetError(

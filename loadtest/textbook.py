@@ -51,6 +51,7 @@ def measure_textbook(plan: Plan, folder: Path, cpus: list[int] | None = None) ->
     command = [
         sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--headless", "--only-summary", "--json",
         "--users", str(users), "--spawn-rate", str(users), "--run-time", f"{math.ceil(plan.duration_s)}s",
+        "--stop-timeout", f"{math.ceil(plan.timeout_s)}s",  # what is in flight at the end is answered and counted
         "--host", plan.url, "--plan", str(file), "--loglevel", "ERROR", "--exit-code-on-error", "0",
     ]  # fmt: skip
     process = subprocess.Popen(

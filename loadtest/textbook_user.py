@@ -45,7 +45,7 @@ def ready(environment: Any, **_: Any) -> None:
     )
     TextbookUser.path = f"{workload.address.prefix}/v1/indexes/{plan.index}/search"
     TextbookUser.headers = {"Content-Type": "application/json"}
-    if key := os.environ.get("PERWATT_API_KEY"):
+    if key := os.environ.get("PERWATT_KEY"):
         TextbookUser.headers["Authorization"] = f"Bearer {key}"
     TextbookUser.wait_time = constant_throughput(plan.rate_qps / users_for(plan.rate_qps, plan.slo_p99_ms))
 

@@ -30,7 +30,7 @@ GENERATION = re.compile(r"(?P<name>.+)-\d{8}T\d{6}Z-[0-9a-f]{4}")
 OPEN = "open"  # no key is asked for; one that is sent is still looked at
 NOBODY = Caller(scope=OPEN)
 
-_PARAMETER = re.compile(r"\{(\w+)(:path)?\}")
+_PARAMETER = re.compile(r"\{(\w+)(:rest)?\}")
 
 
 class Need(Struct, frozen=True):

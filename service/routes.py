@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -168,6 +169,22 @@ def accesses() -> list[tuple[str, str, str]]:
     ]
 
 
+class Rest(Convertor[str]):
+    """The rest of a path, whatever is in it: a document id may hold slashes, and line ends, which Starlette's `path`
+    does not take."""
+
+    regex = r"[\s\S]*"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("rest", Rest())
+
+
 def routed(path: str) -> str:
-    """A document id may hold slashes: the last parameter takes the rest of the path."""
-    return path.replace("/documents/{id}", "/documents/{id:path}")
+    """As the router reads it: a document id takes the rest of the path."""
+    return path.replace("/documents/{id}", "/documents/{id:rest}")

@@ -92,7 +92,7 @@ def test_the_table_of_access_is_the_whole_application() -> None:
 @pytest.mark.parametrize("who", ["none", "wrong", "metrics", "search", "admin"])
 @pytest.mark.parametrize(("method", "path", "access"), accesses())
 def test_every_route_with_every_scope(guarded: Guarded, method: str, path: str, access: str, who: str) -> None:
-    filled = path.replace("{index}", "docs").replace("{alias}", "docs").replace("{id:path}", "a01")
+    filled = path.replace("{index}", "docs").replace("{alias}", "docs").replace("{id:rest}", "a01")
     token = {"none": None, "wrong": guarded.of["search"][:-3] + "AAA"}.get(who, guarded.of.get(who))
     headers = JSON if token is None else {**JSON, **bearer(token)}
     with guarded.server.client() as client:

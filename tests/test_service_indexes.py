@@ -55,6 +55,7 @@ def test_a_document_is_projected(client: httpx.Client) -> None:
         ("/v1/indexes/docs/documents/nobody", 404, "document-not-found"),
         ("/v1/indexes/docs/documents/%ff%fe", 404, "document-not-found"),
         ("/v1/indexes/docs/documents/..%2f..%2fcurrent", 404, "document-not-found"),
+        ("/v1/indexes/docs/documents/%0Aa%2F00%0A", 404, "document-not-found"),
         ("/v1/indexes/bare/documents/0017", 404, "document-not-found"),
         ("/v1/indexes/bare/documents/500", 404, "document-not-found"),
         ("/v1/indexes/nowhere/documents/a00", 404, "index-not-found"),

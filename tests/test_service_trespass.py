@@ -64,7 +64,7 @@ def without_id(answer: httpx.Response, index: str) -> tuple[int, str]:
     ("method", "path"), [(method, path) for method, path, _ in accesses() if "{index}" in path or "{alias}" in path]
 )
 def test_an_index_of_others_is_as_one_that_is_not_there(fenced: Fenced, method: str, path: str, chunked: bool) -> None:
-    filled = path.replace("{alias}", "{index}").replace("{id:path}", "a01")
+    filled = path.replace("{alias}", "{index}").replace("{id:rest}", "a01")
     body = b'{"vector": [1, 0, 0, 0, 0, 0, 0, 0], "k": 3}'
     for who in ("search", "admin"):
         told = set()
