@@ -230,6 +230,23 @@ def test_this_machine_can_be_read() -> None:
             "x86_64",
             "emulated without KVM",
         ),
+        (
+            {  # as qemu 10 answers in user mode
+                "proc/cpuinfo": GRAVITON4.format(n=0),
+                "proc/1/cmdline": "/usr/bin/python3",
+                "sys/devices/system/clocksource/clocksource0/available_clocksource": "tsc kvm-clock",
+            },
+            "aarch64",
+            "keeps time with kvm-clock, which is an x86 machine's",
+        ),
+        (
+            {
+                "proc/cpuinfo": ICE_LAKE.format(n=0),
+                "sys/devices/system/clocksource/clocksource0/available_clocksource": "arch_sys_counter",
+            },
+            "x86_64",
+            "keeps time with arch_sys_counter, which is an Arm machine's",
+        ),
     ],
 )
 def test_emulation_is_found_out(tmp_path: Path, files: dict[str, object], machine: str, says: str) -> None:
@@ -241,6 +258,12 @@ def test_hardware_virtualisation_is_not_emulation(tmp_path: Path) -> None:
     root = lay(tmp_path, {"sys/class/dmi/id/sys_vendor": "QEMU", clocks: "kvm-clock tsc"})
     lay(root, {"proc/cpuinfo": ICE_LAKE.format(n=0), "proc/1/cmdline": "/usr/bin/qemu-system-x86_64\0-smp"})
     assert signs(root, "x86_64") == []
+
+
+def test_a_graviton_keeps_its_own_time(tmp_path: Path) -> None:
+    clocks = "sys/devices/system/clocksource/clocksource0/available_clocksource"
+    root = lay(tmp_path, {"proc/cpuinfo": GRAVITON4.format(n=0), clocks: "arch_sys_counter"})
+    assert signs(root, "aarch64") == []
 
 
 def metadata(method: str, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, Any]:

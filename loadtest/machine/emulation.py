@@ -2,6 +2,10 @@
 
 A user-mode qemu translates one process at a time and the kernel underneath is the host's; a full-system qemu without
 KVM (TCG) emulates everything. Hardware virtualisation is neither: the instructions run on the CPU itself.
+
+What a process reads of itself is no proof: qemu 10 in user mode answers for /proc/cpuinfo and for the
+process's own command line as the emulated machine would. The kernel's clocks it does not answer for, and they are those
+of one architecture.
 """
 
 from __future__ import annotations
@@ -12,6 +16,10 @@ from pathlib import Path
 from loadtest.machine.cpu import cpuinfo
 
 _ARM = ("aarch64", "arm64")
+_X86 = ("x86_64", "AMD64")
+_CLOCKS = Path("sys/devices/system/clocksource/clocksource0/available_clocksource")
+# Linux drivers/clocksource/arm_arch_timer.c; arch/x86/kernel/{tsc,hpet,kvmclock}.c, drivers/clocksource/acpi_pm.c.
+_CLOCKS_OF = {"an Arm": {"arch_sys_counter"}, "an x86": {"tsc", "hpet", "acpi_pm", "kvm-clock"}}
 
 
 def signs(root: Path, machine: str | None = None) -> list[str]:
@@ -22,8 +30,13 @@ def signs(root: Path, machine: str | None = None) -> list[str]:
     first = blocks[0] if blocks else {}
     if machine in _ARM and ("vendor_id" in first or "GenuineIntel" in str(first)):
         found.append(f"the process is {machine}, but the kernel's CPU is {first.get('model name', 'an x86')}")
-    if machine in ("x86_64", "AMD64") and ("CPU implementer" in first or "VirtualApple" in str(first)):
+    if machine in _X86 and ("CPU implementer" in first or "VirtualApple" in str(first)):
         found.append(f"the process is {machine}, but the kernel's CPU is an Arm one")
+    other = "an x86" if machine in _ARM else "an Arm" if machine in _X86 else None
+    if other and (betray := sorted(_CLOCKS_OF[other] & _clocks(root))):
+        found.append(
+            f"the process is {machine}, but the kernel keeps time with {betray[0]}, which is {other} machine's"
+        )
     name = first.get("model name", "")
     if "QEMU" in name or "TCG" in name:
         found.append(f"the CPU calls itself {name!r}")
@@ -39,6 +52,14 @@ def signs(root: Path, machine: str | None = None) -> list[str]:
     return found
 
 
+def _clocks(root: Path) -> set[str]:
+    """What the kernel can keep time with; empty where it does not say."""
+    try:
+        return set((root / _CLOCKS).read_text("ascii").split())
+    except OSError:
+        return set()
+
+
 def _full_system(root: Path, machine: str) -> list[str]:
     """qemu without KVM: its DMI says QEMU, and no hypervisor that runs guests on the CPU has left a trace."""
     try:
@@ -47,11 +68,7 @@ def _full_system(root: Path, machine: str) -> list[str]:
         return []
     if maker != "QEMU":
         return []
-    sources = root / "sys/devices/system/clocksource/clocksource0/available_clocksource"
-    try:
-        clocks = sources.read_text("ascii")
-    except OSError:
-        return []
-    if machine in ("x86_64", "AMD64") and "kvm-clock" not in clocks:
+    clocks = _clocks(root)
+    if clocks and machine in _X86 and "kvm-clock" not in clocks:
         return ["the machine is qemu's and offers no kvm-clock: it is emulated without KVM"]
     return []
