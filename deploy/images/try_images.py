@@ -88,18 +88,18 @@ def build_indexes(folder: Path) -> None:
         (folder / name).mkdir(parents=True)
         shutil.chown(folder / name, UID, UID)
     run: list[object] = ["run", "--rm", "--arch", "amd64", "--pull=never", "--network", "none", "--read-only"]
-    run += ["--cap-drop", "all", "--volume", f"{folder}:/work"]
+    run += ["--cap-drop", "all", "--volume", f"{folder}:/here"]
     image = "localhost/perwatt-serve:amd64"
     corpus = [f"python:{name}" for name in CORPUS]
-    podman(*run, image, "embed", *corpus, "--out", "/work/vectors/library", "--quiet")
-    podman(*run, image, "build", "/work/vectors/library", "--index", "library", "--root", "/work/indexes")
-    model = f"/work/baked/models/{MODEL}"
+    podman(*run, image, "embed", *corpus, "--out", "/here/vectors/library", "--quiet")
+    podman(*run, image, "build", "/here/vectors/library", "--index", "library", "--root", "/here/indexes")
+    model = f"/here/baked/models/{MODEL}"
     copy = "import shutil, sys; from embed.models import find_model; shutil.copytree(find_model().path, sys.argv[1])"
     podman(*run, "--entrypoint", "python3", image, "-c", copy, model)
-    run += ["--env", "PERWATT_CACHE=/work/cache"]
-    podman(*run, image, "embed", *corpus, "--out", "/work/vectors/own", "--quiet", "--model", model,
+    run += ["--env", "PERWATT_CACHE=/here/cache"]
+    podman(*run, image, "embed", *corpus, "--out", "/here/vectors/own", "--quiet", "--model", model,
            "--precision", "fp32")  # fmt: skip
-    podman(*run, image, "build", "/work/vectors/own", "--index", "library", "--root", "/work/baked/indexes")
+    podman(*run, image, "build", "/here/vectors/own", "--index", "library", "--root", "/here/baked/indexes")
 
 
 def image_facts(arch: str) -> None:
@@ -196,11 +196,11 @@ def load_tests(folder: Path) -> None:
         for arch in ("amd64", "arm64"):
             (runs / f"{arch}.json").unlink(missing_ok=True)
             run = ["podman", "run", "--rm", "--arch", arch, "--pull=never", "--network", f"container:{name}",
-                   "--read-only", "--cap-drop", "all", "--tmpfs", "/tmp", "--volume", f"{folder}:/work:ro",
+                   "--read-only", "--cap-drop", "all", "--tmpfs", "/tmp", "--volume", f"{folder}:/here:ro",
                    "--volume", f"{runs}:/runs", f"localhost/perwatt-loadtest:{arch}"]  # fmt: skip
             said = subprocess.run([*run, "loadtest", "--help"], capture_output=True, text=True, check=False)
             expect(said.returncode == 0 and "\n  knee " in said.stdout, f"{arch}: loadtest --help:\n{said.stderr}")
-            run += ["loadtest", "run", "--index", "library", "--queries", "/work/vectors/library", "--rate", "20"]
+            run += ["loadtest", "run", "--index", "library", "--queries", "/here/vectors/library", "--rate", "20"]
             run += ["--duration", "3", "--recall-queries", "20", "--no-calibrate", "--out", f"/runs/{arch}.json"]
             said = subprocess.run(run, capture_output=True, text=True, check=False)
             if arch == own:
