@@ -46,7 +46,7 @@ report: $(VENV)/.loadtest $(DATA)/indexes/$(INDEX)/current ## load the service a
 	$(BIN)/perwatt report $(REPORT)/run.json --html $(REPORT)/report.html --markdown $(REPORT)/report.md \
 	  --json $(REPORT)/report.json
 
-selftest: $(VENV)/.loadtest ## turn the load test on servers whose truth is known, some 25 minutes
+selftest: $(VENV)/.loadtest ## turn the load test on servers whose truth is known, some 40 minutes
 	$(BIN)/perwatt loadtest selftest --full
 
 test: setup-test ## check the code and run every test, on up to four cores

@@ -34,6 +34,7 @@ SLOW = 500
 GIB = 1 << 30
 PIECE = b" " * 65536
 SWING_S = 30.0  # what an attack may take until it holds what it is meant to hold
+CALM = 3  # connections that are none of an attack's
 WINDOWS = 3
 
 HEAD = "POST /v1/indexes/{index}/search HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
@@ -125,21 +126,36 @@ ATTACKS = {
 }
 
 
+async def _connections(target: Target) -> int:
+    """That the server has open, the one that asks included."""
+    reader, writer = await target.dial()
+    writer.write(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+    found = re.search(rb"^perwatt_connections (\S+)", await reader.read(-1), re.MULTILINE)
+    writer.close()
+    assert found
+    return int(float(found[1]))
+
+
 async def _in_full_swing(target: Target, attack: Attack) -> int:
     """Waits for it; the connections that the server then has open."""
-    limit_s = time.monotonic() + SWING_S
+    begun_s = time.monotonic()
     while True:
         await asyncio.sleep(1)
-        reader, writer = await target.dial()
-        writer.write(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
-        found = re.search(rb"^perwatt_connections (\S+)", await reader.read(-1), re.MULTILINE)
-        writer.close()
-        assert found
-        now = int(float(found[1]))
-        if now >= attack.connections and time.monotonic() > limit_s - SWING_S + 2:
+        now = await _connections(target)
+        if now >= attack.connections and time.monotonic() > begun_s + 2:
             return now
-        if time.monotonic() > limit_s:
+        if time.monotonic() > begun_s + SWING_S:
             raise SystemExit(f"{now:,} connections are open, {attack.connections:,} are needed: this is no attack.")
+
+
+async def _settled(target: Target) -> None:
+    """Waits until the server has closed what an attack left open: ten thousand partings are work, too."""
+    limit_s = time.monotonic() + SWING_S
+    while (now := await _connections(target)) > CALM:
+        if time.monotonic() > limit_s:
+            raise SystemExit(f"{now:,} connections are open {SWING_S:.0f} s after an attack, at most {CALM} should be.")
+        await asyncio.sleep(0.5)
+    await asyncio.sleep(1)
 
 
 async def measure(port: int, index: str, seconds: float) -> dict[str, tuple[list[float], list[float]]]:
@@ -152,6 +168,7 @@ async def measure(port: int, index: str, seconds: float) -> dict[str, tuple[list
         attacked: list[float] = []
         held = 0
         for _ in range(WINDOWS):
+            await _settled(target)
             calm.append(_p99(await good(target, seconds)))
             attack = subprocess.Popen([sys.executable, "-m", "deploy.hostile", "attack", str(port), index, name])
             try:

@@ -61,7 +61,7 @@ def _parameters(node: ast.FunctionDef | ast.AsyncFunctionDef, bound: bool, name:
     if len(name) + len(written) <= LONGEST_TITLE:
         return written
     names = [argument.arg for argument in every if argument.arg not in ("self", "cls")]
-    while names and len(name) + len(", ".join(names)) > LONGEST_TITLE:
+    while names not in ([], ["..."]) and len(name) + len(", ".join(names)) > LONGEST_TITLE:
         names[-2:] = ["..."]
     return ", ".join(names)
 

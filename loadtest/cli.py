@@ -328,7 +328,7 @@ def machine(as_json: bool) -> None:
 
 
 @loadtest.command()
-@click.option("--full/--short", default=False, help="Also the proofs in real time (some 25 minutes).")
+@click.option("--full/--short", default=False, help="Also the proofs in real time (some 40 minutes).")
 @click.option("--only", multiple=True, help="One of those: md1, mm4, stopped, paused, starved, planted. Repeatable.")
 def selftest(full: bool, only: tuple[str, ...]) -> None:
     """Turn the harness on itself: what it says about servers whose truth is known."""

@@ -36,7 +36,7 @@ from loadtest.simulate import Queue, paper_knee_qps
 
 BASE_S = 0.002
 SLO_S = 0.020
-BLOCKS = 3
+BLOCKS = 5
 WIDEST = 1.4  # high end of the interval over its low end
 PERIOD_S = 0.010
 SHARE = 1 / 1.40  # of each period that the throttled server runs

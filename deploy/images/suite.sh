@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The Python test suite inside the image `test` of an architecture, file by file: suite.sh ARCH [FILE...]
+# The Python test suite inside the image `test` of an architecture: suite.sh ARCH [FILE...]. Each file has a container of
+# its own, and as many run at once as there are processors ($JOBS).
 #
 # What cannot be borne under emulation is named, with the reason, in deploy/images/emulated.txt, and runs like all else
 # where ARCH is this machine's; what needs PyTorch is named in without-torch.txt. A file has an hour ($LIMIT_S seconds); one
@@ -13,10 +14,28 @@ shift
 [ $# -gt 0 ] || set -- tests/test_*.py
 logs=$STORE/suite-$arch
 mkdir -p "$logs"
-failed=() left_out=0 passed=0 skipped=0
-count() { sed -n "\$s/.*\\b\\([0-9][0-9]*\\) $1.*/\\1/p" "$2"; }
+count() { sed -n "\$s/.*\b\([0-9][0-9]*\) $1.*/\1/p" "$2"; }
 lists=(deploy/images/without-torch.txt)
 [ "$arch" = "$(dpkg --print-architecture)" ] || lists+=(deploy/images/emulated.txt)
+
+# One test may take twenty times as long as natively. Browsers are not in the image.
+run_file() { # name of a test file
+  local name=$1 status=0 without container=perwatt-suite-$arch-$1 log=$logs/$1.log
+  mapfile -t without < <(sed -n "s|^\($name::[^ ]*\).*|--deselect=tests/\1|; s|tests/$name::|tests/$name.py::|p" "${lists[@]}")
+  timeout "${LIMIT_S:-3600}" podman run --rm --replace --name "$container" --arch "$arch" --pull=never \
+    --network host --tmpfs /tmp:rw,exec --env QEMU_CPU="$QEMU_CPU" --env HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis \
+    --volume "$PWD/tests:/src/tests:ro" "localhost/perwatt-test:$arch" -q -o timeout=3000 "${without[@]}" "tests/$name.py" \
+    > "$log" 2>&1 || status=$?
+  [ $status -ne 124 ] || podman rm --force --time 1 "$container" >/dev/null
+  echo $status > "$log.status"
+  case $status in
+    0) lap "$name: $(tail -1 "$log")" ;;
+    124) lap "$name: FAILED, its time was over, see $log" ;;
+    *) lap "$name: FAILED with status $status, see $log" ;;
+  esac
+}
+
+left_out=0 chosen=()
 for file in "$@"; do
   name=$(basename "$file" .py)
   if reason=$(grep -h "^$name\( \|\$\)" "${lists[@]}"); then
@@ -24,20 +43,19 @@ for file in "$@"; do
     left_out=$((left_out + 1))
     continue
   fi
-  mapfile -t without < <(sed -n "s|^\($name::[^ ]*\).*|--deselect=tests/\1|; s|tests/$name::|tests/$name.py::|p" "${lists[@]}")
-  # One test may take twenty times as long as natively. Browsers are not in the image.
-  container=perwatt-suite-$arch-$name log=$logs/$name.log
-  if timeout "${LIMIT_S:-3600}" podman run --rm --replace --name "$container" --arch "$arch" --pull=never \
-    --network host --tmpfs /tmp:rw,exec --env QEMU_CPU="$QEMU_CPU" --env HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis \
-    --volume "$PWD/tests:/src/tests:ro" "localhost/perwatt-test:$arch" -q -o timeout=3000 "${without[@]}" "tests/$name.py" \
-    > "$log" 2>&1; then
-    lap "$name: $(tail -1 "$log")"
-  else
-    status=$?
-    [ $status -ne 124 ] || podman rm --force --time 1 "$container" >/dev/null
-    lap "$name: FAILED with status $status$([ $status -ne 124 ] || echo ", its time was over"), see $log"
-    failed+=("$name")
-  fi
+  rm -f "$logs/$name.log" "$logs/$name.log.status"
+  chosen+=("$name")
+done
+for name in "${chosen[@]}"; do
+  while [ "$(jobs -rp | wc -l)" -ge "${JOBS:-$(nproc)}" ]; do wait -n || true; done
+  run_file "$name" &
+done
+wait
+
+failed=() passed=0 skipped=0
+for name in "${chosen[@]}"; do
+  log=$logs/$name.log
+  [ "$(cat "$log.status" 2>/dev/null)" = 0 ] || failed+=("$name")
   passed=$((passed + $(count passed "$log" | grep . || echo 0)))
   skipped=$((skipped + $(count skipped "$log" | grep . || echo 0)))
 done
