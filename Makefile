@@ -55,7 +55,7 @@ test: setup-test ## check the code and run every test, on up to four cores
 	PERWATT_CHROMIUM="$$chromium" $(BIN)/python -m pytest --numprocesses auto --dist worksteal; tests=$$?; \
 	wait $$check; checked=$$?; cat $(VENV)/check.log; exit $$((tests | checked))
 
-test-hostile: $(DATA)/indexes/$(INDEX)/current ## what a good caller notices of slow, idle and greedy ones, some 5 minutes
+test-hostile: $(DATA)/indexes/$(INDEX)/current ## what a good caller notices of slow, idle and greedy ones, some 8 minutes
 	$(BIN)/python -m deploy.hostile $(DATA)/indexes $(INDEX)
 
 test-overload: $(DATA)/indexes/$(INDEX)/current ## three times more than the server can do, for two minutes

@@ -200,7 +200,7 @@ def _p99(latencies: list[float]) -> float:
     return sorted(latencies)[int(len(latencies) * 0.99)]
 
 
-def main(root: str, index: str, seconds: str = "5") -> int:
+def main(root: str, index: str, seconds: str = "10") -> int:
     serve = [sys.executable, "-m", "deploy.command", "serve", index, "--root", root, "--port", "0"]
     cores = sorted(os.sched_getaffinity(0))
     server = subprocess.Popen(["taskset", "-c", str(cores[0]), *serve], stdout=subprocess.PIPE, text=True)

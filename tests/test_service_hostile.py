@@ -7,10 +7,12 @@ must happen at all.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import socket
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -18,6 +20,8 @@ from pathlib import Path
 import httpx
 import pytest
 from serving import Server, serving
+
+from service.protocol import CLOSED, SLICE, Watch
 
 pytest_plugins = ["serving_fixtures"]
 
@@ -186,6 +190,60 @@ def test_the_longest_idle_make_room_for_who_comes(root: Path, tmp_path: Path) ->
         connection.sendall(f"{HEAD}content-length: 13\r\n\r\n".encode() + b'{"id": "a01"}')
         connection.settimeout(LONG_S)
         assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
+class Idle:
+    """Stands for an open connection in a `Watch`, and takes down in which go it was looked at."""
+
+    def __init__(self, watch: Watch, closes: bool, looks: list[float], since_s: float = 0.0) -> None:
+        self.closes, self.looks, self.closed = closes, looks, False
+        self.since_s, self.idle = since_s, True
+        self.watch, self.transport = watch, self
+        watch.open[self] = None  # type: ignore[index]
+
+    def look(self, now_s: float) -> None:
+        self.looks.append(now_s)
+        if self.closes:
+            self.closed = True
+            del self.watch.open[self]  # type: ignore[arg-type]
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def abort(self) -> None:
+        """As with a socket, the end of it is noticed later."""
+        self.closed = True
+
+
+@pytest.mark.parametrize(("closes", "most", "count"), [(False, SLICE, 1250), (True, CLOSED, 250)])
+def test_no_request_waits_for_all_connections_to_be_looked_at(closes: bool, most: int, count: int) -> None:
+    watch = Watch(20_000, 10.0, lambda: None)
+    looks: list[float] = []
+    every = [Idle(watch, closes, looks) for _ in range(count)]
+
+    async def for_a_while() -> None:
+        watch.start()
+        limit_s = time.monotonic() + LONG_S
+        while len(looks) < count and time.monotonic() < limit_s:
+            await asyncio.sleep(0.05)
+
+    asyncio.run(for_a_while())
+    assert len(looks) == count
+    assert all(one.closed == closes for one in every)
+    assert max(Counter(looks).values()) <= most
+
+
+def test_whoever_comes_in_one_go_makes_as_many_go_the_longest_idle_first() -> None:
+    watch = Watch(5, 10.0, lambda: None)
+    every = [Idle(watch, False, [], since_s) for since_s in (3.0, 1.0, 4.0, 2.0, 0.0, 5.0)]
+    watch.make_room()
+    every[1].since_s = 6.0  # it has asked something meanwhile
+    every[3].idle = False
+    for _ in range(3):
+        watch.make_room()
+    assert [one.since_s for one in every if one.closed] == [3.0, 4.0, 0.0, 5.0]
+    watch.make_room()
+    assert [one.since_s for one in every if not one.closed] == [2.0]
 
 
 def test_more_than_can_be_done_is_refused_in_time_and_the_rest_is_done(root: Path, tmp_path: Path) -> None:
