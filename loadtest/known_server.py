@@ -75,12 +75,16 @@ def serve(listener: socket.socket, stop_fd: int, queue: KnownServer | WorkingSer
     clients: dict[int, socket.socket] = {}
     partial: dict[int, bytes] = {}
     due: list[tuple[float, int, float]] = []
-    while True:
+
+    def answer_due() -> None:
         now = time.monotonic()
         while due and due[0][0] <= now:
             _, fd, arrived = heapq.heappop(due)
             if fd in clients:
                 clients[fd].send(answer((now - arrived) * 1e3))
+
+    while True:
+        answer_due()
         wait_s = due[0][0] - time.monotonic() if due else 1.0
         # epoll waits whole milliseconds, rounded up: it is asked for less, and the rest is polled.
         for fd, _ in poll.poll(max(wait_s - 0.001, 0)):
@@ -102,6 +106,7 @@ def serve(listener: socket.socket, stop_fd: int, queue: KnownServer | WorkingSer
             if request_end(data):
                 arrived = time.monotonic()
                 heapq.heappush(due, (queue.departure(arrived), fd, arrived))
+                answer_due()  # and not after all that came with it: where work is done, that is later
             else:
                 partial[fd] = data
 

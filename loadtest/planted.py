@@ -5,7 +5,8 @@ less CPU time a request, and the base with its CPU taken away for a share of eve
 it. What must come back is the ratio of the knees on paper, which is more than the factor: a fixed objective leaves the
 faster server more services to wait for.
 (`cpu.max` itself needs a writable cgroup, which few containers have; stopping and continuing the process is the same
-thing by other means, and its truth is just as well known: half an hour of the very queue in virtual time.)
+thing by other means, and its truth is just as well known: half an hour of the very queue in virtual time, with the
+share that a process which never rests was measured to get.)
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import functools
 import math
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -22,11 +24,12 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 
 from loadtest import units
 from loadtest.knee import find_knee
-from loadtest.known import generator_for, known_server, plan_for
+from loadtest.known import apart, generator_for, known_server, plan_for
 from loadtest.objective import Objective
 from loadtest.priority import go_first
 from loadtest.ratio import Ratio, paired_ratio
@@ -51,6 +54,7 @@ class Arm(NamedTuple):
     work_s: float  # of CPU time a request
     voided: int  # trials in which the generator stumbled; each was made again
     stolen: float  # share of the machine that the hypervisor took, in the worst trial
+    share: float = 1.0  # of the time that the server could run
 
 
 def planted_proofs(blocks: int = BLOCKS, seed: int = 5) -> list[Proof]:
@@ -72,9 +76,12 @@ def planted_proofs(blocks: int = BLOCKS, seed: int = 5) -> list[Proof]:
     proofs = []
     for name, of in arms.items():
         if name != "base":
-            ratio, true = paired_ratio(knees[name], knees["base"]), true_ratio(name)
+            share = float(np.mean([arm.share for arm in of.values()]))
+            ratio, true = paired_ratio(knees[name], knees["base"]), true_ratio(name, share)
             work = [float(np.mean([arm.work_s for arm in each.values()])) for each in (of, arms["base"])]
             found_text = f"{_found(ratio, true)}; CPU a request {units.seconds(work[0])} and {units.seconds(work[1])}"
+            if name == THROTTLED:
+                found_text += f"; it got {share:.4f} of the time, {SHARE:.4f} were meant"
             proofs.append(Proof(_name(name), _held(ratio, true), found_text))
     return proofs
 
@@ -105,7 +112,8 @@ def _search(arm: str, seed: int) -> Arm:
 
     Arms of a block share the seed: with the same unit arrivals, what the schedule's luck does to one it does to all.
     """
-    expected_qps = true_ratio(arm) * paper_knee_qps(Queue(BASE_S), SLO_S)
+    share = share_left(SHARE) if arm == THROTTLED else 1.0
+    expected_qps = true_ratio(arm, share) * paper_knee_qps(Queue(BASE_S), SLO_S)
     with (
         known_server("--work-ms", str(BASE_S * 1e3 / FACTORS.get(arm, 1.0))) as (url, pid),
         plan_for(url, slo_p99_ms=SLO_S * 1e3, seed=seed, warmup_s=0.5) as plan,
@@ -123,6 +131,7 @@ def _search(arm: str, seed: int) -> Arm:
         sum(t.role == "voided" for t in trials),
         max((t.server.stolen_cores or 0.0 for t in trials if t.server is not None), default=0.0)
         / (os.cpu_count() or 1),
+        share,
     )
 
 
@@ -154,15 +163,32 @@ def throttled(pid: int, share: float) -> Iterator[None]:
         os.kill(pid, signal.SIGCONT)
 
 
+def share_left(share: float, seconds: float = 5.0) -> float:
+    """The share of the time that a process gets which is `throttled` to `share` and never rests."""
+    child = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        os.sched_setaffinity(child.pid, apart()[0])
+        go_first(child.pid)
+        with throttled(child.pid, share):
+            time.sleep(0.5)
+            began_s, before_s = time.monotonic(), psutil.Process(child.pid).cpu_times().user
+            time.sleep(seconds)
+            return float((psutil.Process(child.pid).cpu_times().user - before_s) / (time.monotonic() - began_s))
+    finally:
+        child.kill()
+        child.wait()
+
+
 # ---- the truth
 
 
 @functools.cache
-def true_ratio(arm: str) -> float:
-    """Of the arm's knee to the base's. The objective does not scale with the speed, so it is not quite the factor."""
+def true_ratio(arm: str, share: float = SHARE) -> float:
+    """Of the arm's knee to the base's. The objective does not scale with the speed, so it is not quite the factor.
+    share: of the time, that a throttled server could run."""
     base = paper_knee_qps(Queue(BASE_S), SLO_S)
     if arm == THROTTLED:
-        return throttled_knee_qps(SHARE) / base
+        return throttled_knee_qps(share) / base
     return paper_knee_qps(Queue(BASE_S / FACTORS[arm]), SLO_S) / base
 
 

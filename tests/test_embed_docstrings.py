@@ -153,7 +153,7 @@ def test_names_kinds_and_signatures(package: Path) -> None:
 def test_a_name_that_is_longer_than_any_title_has_its_parameters_left_out(package: Path, parameters: str) -> None:
     name = "enter_" + "very_" * 24 + "long_name"
     path = package / "shelf" / "long.py"
-    path.write_text(f"class Rule:\n    def {name}({parameters}):\n        \"\"\"Called when entering.\"\"\"\n")
+    path.write_text(f'class Rule:\n    def {name}({parameters}):\n        """Called when entering."""\n')
     found, _ = read("shelf")
     shown = f"shelf.long.Rule.{name}"
     assert found[shown].title == (f"{shown}()" if parameters == "self" else f"{shown}(...)")

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import select
+import signal
+import socket
 import subprocess
 import sys
 import time
@@ -11,6 +16,7 @@ import psutil
 import pytest
 
 from loadtest.errors import LoadTestError
+from loadtest.known import known_server
 from loadtest.known_server import WorkingServer
 from loadtest.planted import (
     BASE_S,
@@ -18,6 +24,7 @@ from loadtest.planted import (
     PERIOD_S,
     SLO_S,
     THROTTLED,
+    share_left,
     throttled,
     throttled_knee_qps,
     throttled_response_s,
@@ -64,6 +71,11 @@ def test_a_throttled_process_gets_its_share_and_is_left_running() -> None:
         child.wait()
 
 
+def test_the_share_that_is_left_is_measured_and_decides_the_truth() -> None:
+    assert 0.01 < share_left(0.5, seconds=1.0) < 0.53  # less where others go first, too; the clock ticks in 10 ms
+    assert true_ratio(THROTTLED, 0.70) < true_ratio(THROTTLED) == true_ratio(THROTTLED, 1 / 1.40)
+
+
 def test_requests_cost_what_was_planted_and_nothing_beside() -> None:
     server = WorkingServer(0.003)
     began = time.thread_time()
@@ -73,6 +85,21 @@ def test_requests_cost_what_was_planted_and_nothing_beside() -> None:
             pass
         server.departure(0.0)
     assert time.thread_time() - began == pytest.approx(20 * 0.003, rel=0.05)
+
+
+def test_who_came_first_is_answered_before_the_next_one_is_worked_for() -> None:
+    """Both requests lie there when the server comes to look: answered together, each would have waited for both."""
+    request = b"POST / HTTP/1.1\r\ncontent-length: 0\r\n\r\n"
+    with known_server("--work-ms", "400") as (url, pid), contextlib.ExitStack() as stack:
+        address = ("127.0.0.1", int(url.rpartition(":")[2]))
+        first, second = (stack.enter_context(socket.create_connection(address, 20)) for _ in range(2))
+        os.kill(pid, signal.SIGSTOP)
+        for connection in (first, second):
+            connection.sendall(request)
+        os.kill(pid, signal.SIGCONT)
+        assert first.recv(65536).startswith(b"HTTP/1.1 200 ")
+        assert select.select([second], [], [], 0)[0] == []
+        assert second.recv(65536).startswith(b"HTTP/1.1 200 ")
 
 
 def test_a_proof_by_another_name_is_refused() -> None:
