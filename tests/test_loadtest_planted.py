@@ -98,7 +98,7 @@ def test_who_came_first_is_answered_before_the_next_one_is_worked_for() -> None:
             connection.sendall(request)
         os.kill(pid, signal.SIGCONT)
         assert first.recv(65536).startswith(b"HTTP/1.1 200 ")
-        assert select.select([second], [], [], 0)[0] == []
+        assert select.select([second], [], [], 0.1)[0] == []
         assert second.recv(65536).startswith(b"HTTP/1.1 200 ")
 
 
