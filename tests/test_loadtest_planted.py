@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import select
-import signal
 import socket
 import subprocess
 import sys
@@ -90,14 +88,15 @@ def test_requests_cost_what_was_planted_and_nothing_beside() -> None:
 def test_who_came_first_is_answered_before_the_next_one_is_worked_for() -> None:
     """Both requests lie there when the server comes to look: answered together, each would have waited for both."""
     request = b"POST / HTTP/1.1\r\ncontent-length: 0\r\n\r\n"
-    with known_server("--work-ms", "400") as (url, pid), contextlib.ExitStack() as stack:
+    with known_server("--work-ms", "400") as (url, _), contextlib.ExitStack() as stack:
         address = ("127.0.0.1", int(url.rpartition(":")[2]))
-        first, second = (stack.enter_context(socket.create_connection(address, 20)) for _ in range(2))
-        os.kill(pid, signal.SIGSTOP)
+        before, first, second = (stack.enter_context(socket.create_connection(address, 20)) for _ in range(3))
+        before.sendall(request)
+        time.sleep(0.1)  # the server works
         for connection in (first, second):
             connection.sendall(request)
-        os.kill(pid, signal.SIGCONT)
-        assert first.recv(65536).startswith(b"HTTP/1.1 200 ")
+        for connection in (before, first):
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
         assert select.select([second], [], [], 0.1)[0] == []
         assert second.recv(65536).startswith(b"HTTP/1.1 200 ")
 
