@@ -15,8 +15,9 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -156,28 +157,32 @@ class Generator:
         observers = [observer for observer in (watcher, meter) if observer is not None]
         assert process.stdout is not None
         start = math.inf
-        while True:
-            try:
-                line = process.stdout.readline()
-                if not line:
-                    return watcher, meter
+        cut = False
+
+        def interrupt(number: int, frame: object) -> None:
+            if self._interrupted or not observe or time.monotonic() < start:
+                raise KeyboardInterrupt
+            self._interrupted = True
+            process.send_signal(signal.SIGUSR1)
+
+        with _instead_of_interrupting(interrupt):
+            while line := process.stdout.readline():
                 fields: dict[str, Any] = json.loads(line) if line.startswith('{"perwatt"') else {"perwatt": ""}
                 if fields["perwatt"] == "window":
                     start = fields["start"]
                     for observer in observers:
                         observer.begin(fields["start"], fields["stop"])
                 elif fields["perwatt"] == "cut":
+                    cut = True
                     for observer in observers:
                         observer.cut(fields["stop"])
                 elif fields["perwatt"] == "lost":
                     raise LoadTestError(f"{fields['message']}; it was stopped, or this machine is far too busy")
                 elif fields["perwatt"] == "live" and observe:
                     self._live({**fields, "offered_qps": plan.rate_qps, "role": plan.role})
-            except KeyboardInterrupt:
-                if self._interrupted or not observe or time.monotonic() < start:
-                    raise
-                self._interrupted = True
-                process.send_signal(signal.SIGUSR1)
+                    if self._interrupted and not cut:
+                        process.send_signal(signal.SIGUSR1)  # it has not heard of it yet
+        return watcher, meter
 
     def _complete(self, trial: Trial, watcher: Watcher | None, meter: Meter | None) -> None:
         if watcher is not None and trial.server is not None:
@@ -194,6 +199,24 @@ class Generator:
                 trial.energy = meter.result()
             except PowerError as error:
                 self.power_notes.append(str(error))
+
+
+@contextlib.contextmanager
+def _instead_of_interrupting(handler: Callable[[int, object], None]) -> Iterator[None]:
+    """`handler` wherever a signal would raise KeyboardInterrupt. An exception that comes at any moment can come where
+    Python drops it, in a finaliser, and then nobody has pressed Ctrl-C; a handler's word stays."""
+    raising = [
+        number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) is signal.default_int_handler
+    ]
+    if threading.current_thread() is not threading.main_thread():
+        raising = []  # signals are the main thread's
+    for number in raising:
+        signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number in raising:
+            signal.signal(number, signal.default_int_handler)
 
 
 def _end(process: subprocess.Popen[str]) -> None:

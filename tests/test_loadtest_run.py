@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ from loadtest_servers import http_server
 from loadtest.calibration import null_server
 from loadtest.plan import Plan
 from loadtest.power.sources import Channel, Kind, Source
-from loadtest.run import LOCUSTFILE, Generator, idle_trial
+from loadtest.run import LOCUSTFILE, Generator, _instead_of_interrupting, idle_trial
 from loadtest.trial import Trial
 from loadtest.truth import Exact, Truth
 
@@ -126,3 +127,16 @@ def test_the_generator_does_not_push_ahead_unless_asked(plan: Plan) -> None:
     with null_server() as url:
         trial = Generator(msgspec.structs.replace(plan, url=url, truth=None), first=False).measure(40.0, 1.0, "run")
     assert trial.generator.priority == "normal"
+
+
+def test_ctrl_c_is_heard_where_python_drops_exceptions_too() -> None:
+    heard: list[int] = []
+
+    class Ends:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGINT)
+
+    with _instead_of_interrupting(lambda number, frame: heard.append(number)):
+        Ends()
+    assert heard == [signal.SIGINT]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
