@@ -102,7 +102,7 @@ def _held(ratio: Ratio, true: float) -> bool:
 
 def _found(ratio: Ratio, true: float) -> str:
     return (
-        f"knees {ratio.estimate:.3f} [{ratio.low:.3f}, {ratio.high:.3f}] over {ratio.blocks} blocks, "
+        f"knees {ratio.estimate:.3f} [{ratio.low:.3f}, {ratio.high:.3f}] at {LEVEL:.2%} over {ratio.blocks} blocks, "
         f"on paper {true:.3f}"
     )
 

@@ -205,11 +205,10 @@ class Generator:
 def _instead_of_interrupting(handler: Callable[[int, object], None]) -> Iterator[None]:
     """`handler` wherever a signal would raise KeyboardInterrupt. An exception that comes at any moment can come where
     Python drops it, in a finaliser, and then nobody has pressed Ctrl-C; a handler's word stays."""
-    raising = [
-        number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) is signal.default_int_handler
-    ]
-    if threading.current_thread() is not threading.main_thread():
-        raising = []  # signals are the main thread's
+    raising: list[signal.Signals] = []
+    if threading.current_thread() is threading.main_thread():  # others hear of no signals, and may set no handlers
+        signals = (signal.SIGINT, signal.SIGTERM)
+        raising = [number for number in signals if signal.getsignal(number) is signal.default_int_handler]
     for number in raising:
         signal.signal(number, handler)
     try:

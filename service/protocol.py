@@ -74,15 +74,20 @@ class Watch:
         """Closes the connection that has been idle longest, when there are too many."""
         if len(self.open) <= self.bound:
             return
-        for _ in range(2):
-            while self._longest_idle:
-                since_s, connection = self._longest_idle.pop()
-                # Those that are not on the list, or have asked since it was made, have been idle for less long.
-                if connection.since_s == since_s and connection.idle and not connection.transport.is_closing():
-                    connection.transport.abort()
-                    return
+        if not self._end_longest_idle():
             idle = ((one.since_s, one) for one in self.open if one.idle and not one.transport.is_closing())
             self._longest_idle = heapq.nsmallest(SLICE, idle, key=lambda each: each[0])[::-1]
+            self._end_longest_idle()
+
+    def _end_longest_idle(self) -> bool:
+        """Of those on the list; whether there was one. Who is not on it, or has asked since, has been idle for less
+        long."""
+        while self._longest_idle:
+            since_s, connection = self._longest_idle.pop()
+            if connection.since_s == since_s and connection.idle and not connection.transport.is_closing():
+                connection.transport.abort()
+                return True
+        return False
 
     def _sweep(self) -> None:
         if not self._round:

@@ -140,3 +140,33 @@ def test_ctrl_c_is_heard_where_python_drops_exceptions_too() -> None:
         Ends()
     assert heard == [signal.SIGINT]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_generator_that_has_not_heard_of_ctrl_c_is_told_again(plan: Plan) -> None:
+    """This one is deaf to the first word, and cuts the window at the second."""
+    deaf = (
+        "import json, signal, time\n"
+        "heard = []\n"
+        "signal.signal(signal.SIGUSR1, lambda *_: heard.append(1))\n"
+        "tell = lambda what, **more: print(json.dumps({'perwatt': what, **more}), flush=True)\n"
+        "tell('window', start=time.monotonic(), stop=time.monotonic() + 3600)\n"
+        "while len(heard) < 2:\n"
+        "    time.sleep(0.2)\n"
+        "    tell('live')\n"
+        "tell('cut', stop=time.monotonic())\n"
+    )
+    lines: list[dict[str, Any]] = []
+
+    def live(fields: dict[str, Any]) -> None:
+        lines.append(fields)
+        if len(lines) == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    with http_server(search_service) as url:
+        here = msgspec.structs.replace(plan, url=url)
+        command = [sys.executable, "-c", deaf]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            generator = Generator(here, live=live)
+            generator._follow(process, here, observe=True)
+            assert process.wait(60) == 0
+    assert len(lines) >= 2
