@@ -18,14 +18,17 @@ count() { sed -n "\$s/.*\b\([0-9][0-9]*\) $1.*/\1/p" "$2"; }
 lists=(deploy/images/without-torch.txt)
 [ "$arch" = "$(dpkg --print-architecture)" ] || lists+=(deploy/images/emulated.txt)
 
-# One test may take twenty times as long as natively. Browsers are not in the image.
+# One test may take twenty times as long as natively. Each process keeps to one thread of arithmetic, as in `make test`,
+# where tests run side by side as well. Browsers are not in the image.
+alone=()
+for variable in OMP OPENBLAS MKL RAYON; do alone+=(--env "${variable}_NUM_THREADS=1"); done
 run_file() { # name of a test file
   local name=$1 status=0 without container=perwatt-suite-$arch-$1 log=$logs/$1.log
   mapfile -t without < <(sed -n "s|^\($name::[^ ]*\).*|--deselect=tests/\1|; s|tests/$name::|tests/$name.py::|p" "${lists[@]}")
   timeout "${LIMIT_S:-3600}" podman run --rm --replace --name "$container" --arch "$arch" --pull=never \
     --network host --tmpfs /tmp:rw,exec --env QEMU_CPU="$QEMU_CPU" --env HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis \
-    --volume "$PWD/tests:/src/tests:ro" "localhost/perwatt-test:$arch" -q -o timeout=3000 "${without[@]}" "tests/$name.py" \
-    > "$log" 2>&1 || status=$?
+    "${alone[@]}" --volume "$PWD/tests:/src/tests:ro" "localhost/perwatt-test:$arch" \
+    -q -o timeout=3000 "${without[@]}" "tests/$name.py" > "$log" 2>&1 || status=$?
   [ $status -ne 124 ] || podman rm --force --time 1 "$container" >/dev/null
   echo $status > "$log.status"
   case $status in
