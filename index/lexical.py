@@ -40,6 +40,7 @@ MAX_WORDS = 256  # different words of a query that are looked up; a longer text 
 _LONGEST_WORD = 64  # characters; what is longer is a hash or a line of base64
 _HEAP_BYTES = 256 << 20  # of what is not yet in a segment
 _ROW_BYTES = 128  # of it that a row's columns take, at most
+_MEMORY = "/dev/shm"
 _WORDS, _ROW, _PRESENT = "words", "row", "present"
 _NOTHING = 0.0
 
@@ -121,6 +122,9 @@ class LexicalWriter:
         self._writer = self._index = None
         for lock in self._folder.glob(".*.lock"):
             lock.unlink()
+        readers = self._folder.stat().st_mode & 0o666  # tantivy's own lists of its files are for nobody else to read
+        for file in self._folder.iterdir():
+            file.chmod(readers)
         return {
             "fields": list(FIELDS),
             "language": self._language,
@@ -196,6 +200,15 @@ def _add(document: Any, place: int, kind: str, value: Any) -> None:
             document.add_unsigned(name, number)
 
 
+def _scratch() -> str | None:
+    """Where links are made: the usual folder, or memory where no other may be written (a read-only container)."""
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError:
+        return _MEMORY
+    return None
+
+
 class Lexical:
     """The words of a generation, open for searching. Safe to use from several threads."""
 
@@ -203,7 +216,7 @@ class Lexical:
         self.language: str = entry["language"]
         self._filters = filters
         self._places = {name: place for place, name in enumerate(filters.columns)}
-        self._links = tempfile.TemporaryDirectory(prefix="perwatt-lexical-")
+        self._links = tempfile.TemporaryDirectory(prefix="perwatt-lexical-", dir=_scratch())
         for file in (folder / FOLDER).iterdir():
             (Path(self._links.name) / file.name).symlink_to(file.absolute())
         index = tantivy.Index.open(self._links.name)

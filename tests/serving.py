@@ -1,9 +1,8 @@
-"""A real server for tests: real text, embedded with the real model, served by the real command on a
-free port.
+"""A real server for tests: real text, embedded with the real model, served by the real command on a free port.
 
-root      an index `docs` (text, fp32), one `bare` (vectors of 8 dimensions, no model), one
-`chunks`, for reading only server    serves them for the whole session own_root  a copy that a test
-may switch, damage and rebuild in; `serving(own_root)` starts a server on it
+- root: an index `docs` (text, fp32), one `bare` (vectors of 8 dimensions, no model), one `chunks`; for reading only
+- server: serves them for the whole session
+- own_root: a copy that a test may switch, damage and rebuild in; `serving(own_root)` starts a server on it
 """
 
 from __future__ import annotations
@@ -20,9 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from patience import patient
 
 STARTED = re.compile(r"serving on (http://\S+)")
-START_S = 60
+START_S = patient(60)
 
 # Title, text, url: short articles on subjects that do not overlap, so that the right answer is
 # beyond doubt.
@@ -106,7 +106,7 @@ class Server:
         return self._log_file.read_text()
 
     def client(self, **options: Any) -> httpx.Client:
-        return httpx.Client(base_url=self.url, timeout=30, **options)
+        return httpx.Client(base_url=self.url, timeout=patient(30), **options)
 
     def wait_for_log(self, text: str) -> None:
         limit_s = time.monotonic() + START_S

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from indexing import clustered
 from numpy.typing import NDArray
+from patience import patient
 
 from deploy.ann.engine import Entry, Float, Ladder, Metric, Setting
 from deploy.ann.engines import ENGINES, chosen
@@ -447,7 +448,7 @@ def test_adapters_of_all_engines_can_be_found() -> None:
 def command(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "deploy.command", "bench", "ann", *map(str, arguments)],
-        capture_output=True, text=True, timeout=300,
+        capture_output=True, text=True, timeout=patient(300),
     )  # fmt: skip
 
 
@@ -544,6 +545,6 @@ def test_a_run_that_is_ended_leaves_nothing_behind(tmp_path: Path) -> None:
         assert eventually(lambda: bool(list((tmp_path / "scratch").glob("*/*.log"))))  # a worker has begun
     finally:
         run.terminate()
-        said, _ = run.communicate(timeout=60)
+        said, _ = run.communicate(timeout=patient(60))
     assert run.returncode == 143, said.decode()
     assert list((tmp_path / "scratch").iterdir()) == []

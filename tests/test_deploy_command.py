@@ -8,13 +8,14 @@ import sys
 
 import click
 import pytest
+from patience import patient
 
 from deploy.command import BENCHES, FORESEEN, STEPS, Step
 
 
 def perwatt(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "deploy.command", *arguments], capture_output=True, text=True, timeout=120
+        [sys.executable, "-m", "deploy.command", *arguments], capture_output=True, text=True, timeout=patient(120)
     )
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import patient
 
 PACKAGES = ("gzip", "bz2", "lzma", "encodings", "csv", "argparse", "json", "tempfile", "shutil", "decimal")
 
@@ -22,7 +23,7 @@ def perwatt(*arguments: object, folder: Path) -> str:
     """What the command printed for its user: the summary of `embed` goes to stderr, all else to stdout."""
     ran = subprocess.run(
         [sys.executable, "-m", "deploy.command", *map(str, arguments)],
-        cwd=folder, env=environment(), capture_output=True, text=True, timeout=300,
+        cwd=folder, env=environment(), capture_output=True, text=True, timeout=patient(300),
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
     return ran.stderr if arguments[0] == "embed" else ran.stdout
@@ -58,13 +59,13 @@ def server(folder: Path) -> Iterator[str]:
         pytest.fail("".join(said))
     yield found.group()
     process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 0
+    assert process.wait(patient(60)) == 0
     process.stdout.close()
 
 
 def post(url: str, body: dict[str, Any]) -> dict[str, Any]:
     request = urllib.request.Request(url, json.dumps(body).encode(), {"content-type": "application/json"})
-    with urllib.request.urlopen(request, timeout=60) as answer:
+    with urllib.request.urlopen(request, timeout=patient(60)) as answer:
         content: dict[str, Any] = json.load(answer)
     return content
 

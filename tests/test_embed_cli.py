@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from patience import patient
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [
@@ -179,7 +180,7 @@ def test_interrupted_it_keeps_what_it_has_and_says_so(tmp_path: Path) -> None:
         assert process.poll() is None
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    assert process.wait(120) == 130
+    assert process.wait(patient(120)) == 130
     said = process.stderr.read()
     process.stdin.close()
     process.stderr.close()

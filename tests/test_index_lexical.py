@@ -5,6 +5,9 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import os
+import stat
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -132,8 +135,6 @@ def test_every_file_of_the_words_is_hashed(path: Path, tmp_path: Path) -> None:
 def test_opening_writes_nothing_into_the_generation_and_cleans_up_after_itself(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import tempfile
-
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     before = sorted(entry.name for entry in path.rglob("*"))
     path.joinpath("lexical").chmod(0o555)
@@ -144,6 +145,30 @@ def test_opening_writes_nothing_into_the_generation_and_cleans_up_after_itself(
     path.joinpath("lexical").chmod(0o755)
     assert list(tmp_path.iterdir()) == []
     assert sorted(entry.name for entry in path.rglob("*")) == before
+
+
+def test_whoever_may_read_the_folder_may_read_every_file(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        path = built(tmp_path, [{"text": "some text", "n": 1}] * 3, filterable=["n:int"])
+    finally:
+        os.umask(before)
+    modes = {stat.S_IMODE(file.stat().st_mode) for file in path.rglob("*") if file.is_file()}
+    assert modes == {0o640}
+
+
+def test_where_only_memory_may_be_written_it_opens_there(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nowhere() -> str:
+        raise FileNotFoundError("No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_get_default_tempdir", nowhere)
+    before = set(Path("/dev/shm").glob("perwatt-lexical-*"))
+    with open_generation(path) as generation:
+        assert generation.search_words("key", 1).rows.tolist() == [4]
+        assert len(set(Path("/dev/shm").glob("perwatt-lexical-*")) - before) == 1
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))

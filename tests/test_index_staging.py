@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from indexing import clustered, names
+from patience import patient
 
 from index import GenerationError, Root, build_generation, open_generation, verify
 from index.staging import staging
@@ -109,7 +110,7 @@ def test_gc_removes_what_a_killed_build_left(served: Root) -> None:
     assert build.stdout is not None
     build.stdout.readline()
     folder = served.folder / "test"
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + patient(60)
     while not list(folder.glob(".building-*/codes.i8")) and time.monotonic() < deadline:
         time.sleep(0.001)
     assert served.gc("test") == []  # it is alive

@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from patience import patient
 from serving import NotStarted, Server, build_docs, serving
 
 from index import Root
@@ -240,11 +241,11 @@ def test_fifty_switches_under_load_lose_no_request_and_mix_no_answer(
 def test_changes_are_taken_from_this_machine_and_from_no_web_page(own_root: Path, tmp_path: Path) -> None:
     with serving(own_root, tmp_path, "--host", "0.0.0.0", "--insecure") as server:
         port = server.url.rsplit(":", 1)[1]
-        with httpx.Client(base_url=f"http://{own_address()}:{port}", timeout=30) as from_outside:
+        with httpx.Client(base_url=f"http://{own_address()}:{port}", timeout=patient(30)) as from_outside:
             assert from_outside.post(SEARCH, json={"text": "a"}).status_code == 200
             for answer in (from_outside.post(f"{ALIAS}/rollback"), put(from_outside, "x")):
                 assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as here:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=patient(30)) as here:
             answer = here.post(f"{ALIAS}/rollback", headers={"origin": "https://evil.example"})
             assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
             same = here.post(f"{ALIAS}/rollback", headers={"origin": f"http://127.0.0.1:{port}"})

@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+from patience import patient
 from serving import NotStarted, Server, build_docs, serving
 from starlette.exceptions import HTTPException
 
@@ -211,7 +212,7 @@ def test_keys_change_while_the_server_runs_and_no_request_is_lost(root: Path, tm
             return client.post(SEARCH, json={"id": "a01"}, headers=bearer(token)).status_code
 
         def until(token: str, wanted: int, other: str) -> None:
-            limit_s = time.monotonic() + 20
+            limit_s = time.monotonic() + patient(20)
             while status(token) != wanted:
                 assert status(other) == 200
                 assert time.monotonic() < limit_s
@@ -254,7 +255,7 @@ def test_an_admin_key_switches_from_another_address(own_root: Path, tmp_path: Pa
     second = build_docs(own_root, fp32_encoder, drop=2, switch=False).name
     with serving(own_root, tmp_path, "--host", "0.0.0.0", "--keys", str(path)) as server:
         address = f"http://{own_address()}:{server.url.rsplit(':', 1)[1]}"
-        with httpx.Client(base_url=address, timeout=30) as outside:
+        with httpx.Client(base_url=address, timeout=patient(30)) as outside:
             for token, status in ((search, 403), (admin, 200)):
                 answer = outside.put("/v1/aliases/docs", json={"generation": second}, headers=bearer(token))
                 assert answer.status_code == status

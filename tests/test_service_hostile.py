@@ -19,6 +19,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from patience import patient
 from serving import Server, serving
 
 from service.protocol import CLOSED, SLICE, Watch
@@ -27,7 +28,7 @@ pytest_plugins = ["serving_fixtures"]
 
 PATH = "/v1/indexes/docs/search"
 HEAD = f"POST {PATH} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
-LONG_S = 60
+LONG_S = patient(60)
 
 
 @pytest.fixture(scope="module")
@@ -252,7 +253,7 @@ def test_more_than_can_be_done_is_refused_in_time_and_the_rest_is_done(root: Pat
 
         def ask(_: int) -> httpx.Response:
             with server.client() as client:
-                return client.post(f"{PATH}/batch", json=slow, timeout=120)
+                return client.post(f"{PATH}/batch", json=slow, timeout=patient(120))
 
         with ThreadPoolExecutor(12) as pool:
             answers = list(pool.map(ask, range(12)))
@@ -276,7 +277,7 @@ def test_who_comes_to_a_full_line_is_refused_unread(root: Path, tmp_path: Path) 
 
         def ask() -> None:
             with server.client() as client:
-                client.post(f"{PATH}/batch", json=slow, timeout=120)
+                client.post(f"{PATH}/batch", json=slow, timeout=patient(120))
 
         with server.client() as client:
             limit_s = time.monotonic() + LONG_S
@@ -299,7 +300,7 @@ def test_who_would_wait_in_vain_is_told_at_once(root: Path, tmp_path: Path) -> N
 
         def ask() -> httpx.Response:
             with server.client() as client:
-                return client.post(f"{PATH}/batch", json=slow, timeout=120)
+                return client.post(f"{PATH}/batch", json=slow, timeout=patient(120))
 
         asking = [pool.submit(ask) for _ in range(8)]
         with server.client() as client:

@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 import pytest
+from patience import patient
 from serving import NotStarted, Server, serving
 
 from index import Root
@@ -43,7 +44,7 @@ def in_flight(server: Server, pool: ThreadPoolExecutor) -> Future[httpx.Response
 
     asking = pool.submit(ask)
     with server.client() as client:
-        limit_s = time.monotonic() + 30
+        limit_s = time.monotonic() + patient(30)
         while "perwatt_requests_working 1.0" not in client.get("/metrics").text:
             assert time.monotonic() < limit_s
     return asking
@@ -142,17 +143,17 @@ def test_sigterm_finishes_what_is_in_flight_and_ends_with_0(root: Path, tmp_path
         asking = in_flight(server, pool)
         server.process.send_signal(signal.SIGTERM)
         with server.client() as client:
-            limit_s = time.monotonic() + 10
+            limit_s = time.monotonic() + patient(10)
             while (ready := client.get("/readyz")).status_code == 200:
                 assert time.monotonic() < limit_s
             assert (ready.status_code, ready.json()["code"]) == (503, "not-ready")
             assert ready.headers["retry-after"] == "1"
             assert client.get("/livez").status_code == 200
             assert client.post(SEARCH, json={"text": "still here"}).status_code == 200
-        answer = asking.result(60)
+        answer = asking.result(patient(60))
         assert answer.status_code == 200
         assert len(answer.json()["results"]) == 24
-        assert server.process.wait(30) == 0
+        assert server.process.wait(patient(30)) == 0
         with pytest.raises(httpx.ConnectError), server.client() as client:
             client.get("/livez")
 
@@ -161,8 +162,8 @@ def test_sigint_finishes_what_is_in_flight_at_once(root: Path, tmp_path: Path) -
     with ThreadPoolExecutor(1) as pool, serving(root, tmp_path, "--drain", "30") as server:
         asking = in_flight(server, pool)
         server.process.send_signal(signal.SIGINT)
-        assert asking.result(60).status_code == 200
-        assert server.process.wait(30) == 0
+        assert asking.result(patient(60)).status_code == 200
+        assert server.process.wait(patient(30)) == 0
     assert "Traceback" not in server.log()
     assert "leaked" not in server.log()  # what native code says of objects that outlive the interpreter
 
@@ -187,8 +188,8 @@ def test_more_than_there_are_places_wait_and_are_answered(root: Path, tmp_path: 
         hurried = ask({"id": "a01", "timeout_ms": 50})
         assert (hurried.status_code, hurried.json()["code"]) == (504, "deadline-exceeded")
         waiting = [pool.submit(ask, {"id": "a01", "timeout_ms": 60_000}) for _ in range(6)]
-        assert [one.result(60).status_code for one in waiting] == [200] * 6
-        assert slow.result(60).status_code == 200
+        assert [one.result(patient(60)).status_code for one in waiting] == [200] * 6
+        assert slow.result(patient(60)).status_code == 200
 
 
 def test_an_address_of_ip_version_6_is_an_address(root: Path, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import httpx
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from patience import patient
 from serving import Server, serving
 
 from service import keys, tracing
@@ -28,7 +29,7 @@ TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 SAMPLED = {"traceparent": f"00-{TRACE}-{PARENT}-01"}
 SECRET = "the volcano that nobody may read of"
 STAGES = {"encode", "search", "fetch"}
-LIMIT_S = 30
+LIMIT_S = patient(30)
 
 
 class Collector:

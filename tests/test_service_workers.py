@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 import pytest
+from patience import patient
 from serving import NotStarted, Server, build_docs, serving
 
 from index import Root
@@ -24,7 +25,7 @@ pytest_plugins = ["serving_fixtures"]
 
 SEARCH = "/v1/indexes/docs/search"
 QUERY = {"id": "a01"}
-LONG_S = 60
+LONG_S = patient(60)
 
 
 @contextmanager
@@ -170,12 +171,12 @@ def test_sigterm_finishes_what_every_worker_has_in_flight(root: Path, tmp_path: 
     slow = {"queries": [{"text": f"{number} " + "word " * 1600} for number in range(12)], "timeout_ms": 60_000}
     with workers(root, tmp_path) as server, ThreadPoolExecutor(4) as pool, ExitStack() as stack:
         made = clients(server, 4, stack)
-        asking = [pool.submit(each.post, f"{SEARCH}/batch", json=slow, timeout=120) for each in made]
+        asking = [pool.submit(each.post, f"{SEARCH}/batch", json=slow, timeout=patient(120)) for each in made]
         with server.client() as client:
             eventually(lambda: _working(client) >= 3)
         server.process.send_signal(signal.SIGTERM)
         assert [one.result(120).status_code for one in asking] == [200] * 4
-        assert server.process.wait(60) == 0
+        assert server.process.wait(patient(60)) == 0
         assert "Traceback" not in server.log()
 
 

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# The Python test suite inside the image `test` of an architecture: suite.sh ARCH [FILE...]. Each file has a container of
-# its own, and as many run at once as there are processors ($JOBS).
+# The Python test suite inside the image `test` of an architecture: suite.sh ARCH [FILE...]. Each file has a container
+# of its own, and as many run at once as there are processors ($JOBS).
 #
 # What cannot be borne under emulation is named, with the reason, in deploy/images/emulated.txt, and runs like all else
-# where ARCH is this machine's; what needs PyTorch is named in without-torch.txt. A file has an hour ($LIMIT_S seconds); one
-# that needs longer has failed. A log of each is kept in $STORE/suite-ARCH.
+# where ARCH is this machine's; what needs PyTorch is named in without-torch.txt. A file has an hour ($LIMIT_S seconds);
+# one that needs longer has failed. A log of each is kept in $STORE/suite-ARCH.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 # shellcheck source=deploy/images/engine.sh
@@ -18,16 +18,17 @@ count() { sed -n "\$s/.*\b\([0-9][0-9]*\) $1.*/\1/p" "$2"; }
 lists=(deploy/images/without-torch.txt)
 [ "$arch" = "$(dpkg --print-architecture)" ] || lists+=(deploy/images/emulated.txt)
 
-# One test may take twenty times as long as natively. Each process keeps to one thread of arithmetic, as in `make test`,
-# where tests run side by side as well. Browsers are not in the image.
-alone=()
-for variable in OMP OPENBLAS MKL RAYON; do alone+=(--env "${variable}_NUM_THREADS=1"); done
+# Under emulation one test may take twenty times as long as natively, and is given it. Each process keeps to one thread
+# of arithmetic, as in `make test`, where tests run side by side as well. Browsers are not in the image.
+settings=()
+for variable in OMP OPENBLAS MKL RAYON; do settings+=(--env "${variable}_NUM_THREADS=1"); done
+[ "$arch" = "$(dpkg --print-architecture)" ] || settings+=(--env PERWATT_TEST_PATIENCE=20)
 run_file() { # name of a test file
   local name=$1 status=0 without container=perwatt-suite-$arch-$1 log=$logs/$1.log
-  mapfile -t without < <(sed -n "s|^\($name::[^ ]*\).*|--deselect=tests/\1|; s|tests/$name::|tests/$name.py::|p" "${lists[@]}")
+  mapfile -t without < <(sed -n "s|^\($name\)\(::[^ ]*\).*|--deselect=tests/\1.py\2|p" "${lists[@]}")
   timeout "${LIMIT_S:-3600}" podman run --rm --replace --name "$container" --arch "$arch" --pull=never \
     --network host --tmpfs /tmp:rw,exec --env QEMU_CPU="$QEMU_CPU" --env HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis \
-    "${alone[@]}" --volume "$PWD/tests:/src/tests:ro" "localhost/perwatt-test:$arch" \
+    "${settings[@]}" --volume "$PWD/tests:/src/tests:ro" "localhost/perwatt-test:$arch" \
     -q -o timeout=3000 "${without[@]}" "tests/$name.py" > "$log" 2>&1 || status=$?
   [ $status -ne 124 ] || podman rm --force --time 1 "$container" >/dev/null
   echo $status > "$log.status"
