@@ -91,9 +91,12 @@ class Server:
 
     def __init__(self, root: Path, *arguments: str, log_file: Path, env: dict[str, str] | None = None) -> None:
         self._log_file = log_file
+        command = [sys.executable, "-m", "deploy.command", "serve", "--root", str(root), "--port", "0"]
+        if "--timeout" not in arguments:
+            command += ["--timeout", f"{min(patient(10), 60):g}"]  # natively the default
         with log_file.open("w") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "deploy.command", "serve", "--root", str(root), "--port", "0", *arguments],
+                [*command, *arguments],
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
