@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from serving import SERVED_PRECISION
 
 from service import native_threads
 
@@ -62,6 +63,12 @@ def int8_encoder() -> Iterator[Any]:
     encoder = load_encoder(precision="int8", threads=2)
     yield encoder
     encoder.close()
+
+
+@pytest.fixture(scope="session")
+def served_encoder(request: pytest.FixtureRequest) -> Any:
+    """Of the precision that the servers of tests serve."""
+    return request.getfixturevalue(f"{SERVED_PRECISION}_encoder")
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """A real server for tests: real text, embedded with the real model, served by the real command on a free port.
 
-- root: an index `docs` (text, fp32), one `bare` (vectors of 8 dimensions, no model), one `chunks`; for reading only
+- root: for reading only, with an index `docs` (text, SERVED_PRECISION), one `bare` (vectors of 8 dimensions, no model)
+  and one `chunks`
 - server: serves them for the whole session
 - own_root: a copy that a test may switch, damage and rebuild in; `serving(own_root)` starts a server on it
 """
@@ -23,6 +24,8 @@ from patience import patient
 
 STARTED = re.compile(r"serving on (http://\S+)")
 START_S = patient(60)
+# Of the model in the served indexes: float32, or int8 where a float costs ten times as much (an emulated processor).
+SERVED_PRECISION = os.environ.get("PERWATT_TEST_PRECISION", "fp32")
 
 # Title, text, url: short articles on subjects that do not overlap, so that the right answer is
 # beyond doubt.

@@ -1,6 +1,6 @@
 """Fixtures around `serving`; a test module asks for them with `pytest_plugins = ["serving_fixtures"]`.
 
-root      an index `docs` (text, fp32) and one `bare` (vectors of 8 dimensions, no model), for reading only
+root      an index `docs` (text, SERVED_PRECISION) and one `bare` (vectors of 8 dimensions, no model), for reading only
 server    serves them for the whole session
 client    talks to it
 own_root  a copy of root that a test may switch, damage and build in; `serving(own_root, …)` starts a server on it
@@ -20,11 +20,11 @@ from serving import Server, build_docs, serving
 
 
 @pytest.fixture(scope="session")
-def root(tmp_path_factory: pytest.TempPathFactory, fp32_encoder: Any) -> Path:
+def root(tmp_path_factory: pytest.TempPathFactory, served_encoder: Any) -> Path:
     from index import build_generation
 
     folder = tmp_path_factory.mktemp("root")
-    build_docs(folder, fp32_encoder)
+    build_docs(folder, served_encoder)
     generator = np.random.default_rng(3)
     build_generation(
         generator.standard_normal((500, 8), np.float32), list(range(500)), root=folder, name="bare", metric="l2"

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 from patience import patient
-from serving import NotStarted, Server, build_docs, serving
+from serving import SERVED_PRECISION, NotStarted, Server, build_docs, serving
 
 from index import Root
 
@@ -36,10 +36,10 @@ def damage(generation: Path, file: str = "index.faiss") -> None:
     (generation / file).write_bytes(content)
 
 
-def test_switch_and_rollback_change_disk_and_answers(own_root: Path, tmp_path: Path, fp32_encoder: Any) -> None:
+def test_switch_and_rollback_change_disk_and_answers(own_root: Path, tmp_path: Path, served_encoder: Any) -> None:
     root = Root(own_root)
     first = root.alias("docs").generation
-    second = build_docs(own_root, fp32_encoder, drop=2, switch=False).name
+    second = build_docs(own_root, served_encoder, drop=2, switch=False).name
     with serving(own_root, tmp_path) as server, server.client() as client:
         answer = put(client, second)
         assert (answer.status_code, answer.json()["generation"], answer.json()["previous"]) == (200, second, first)
@@ -60,9 +60,9 @@ def test_switching_to_what_is_served_changes_nothing(own_root: Path, tmp_path: P
         assert put(client, before["generation"]).json() == before
 
 
-def test_if_match_lets_only_one_of_two_change(own_root: Path, tmp_path: Path, fp32_encoder: Any) -> None:
-    second = build_docs(own_root, fp32_encoder, drop=2, switch=False).name
-    third = build_docs(own_root, fp32_encoder, drop=3, switch=False).name
+def test_if_match_lets_only_one_of_two_change(own_root: Path, tmp_path: Path, served_encoder: Any) -> None:
+    second = build_docs(own_root, served_encoder, drop=2, switch=False).name
+    third = build_docs(own_root, served_encoder, drop=3, switch=False).name
     with serving(own_root, tmp_path) as server, server.client() as client:
         etag = client.get("/v1/indexes/docs").headers["etag"]
         assert put(client, second, if_match=f'"x", {etag}').status_code == 200
@@ -99,10 +99,10 @@ def test_a_generation_that_is_none_is_refused(
 
 
 def test_a_damaged_generation_is_refused_by_name_and_the_old_one_answers(
-    own_root: Path, tmp_path: Path, fp32_encoder: Any
+    own_root: Path, tmp_path: Path, served_encoder: Any
 ) -> None:
     first = Root(own_root).alias("docs").generation
-    damaged = build_docs(own_root, fp32_encoder, drop=2, switch=False)
+    damaged = build_docs(own_root, served_encoder, drop=2, switch=False)
     damage(damaged)
     with serving(own_root, tmp_path) as server, server.client() as client:
         answer = put(client, damaged.name)
@@ -119,18 +119,18 @@ def test_a_damaged_generation_is_refused_by_name_and_the_old_one_answers(
 
 
 def test_sighup_follows_the_alias_and_survives_a_damaged_generation(
-    own_root: Path, tmp_path: Path, fp32_encoder: Any
+    own_root: Path, tmp_path: Path, served_encoder: Any
 ) -> None:
     root = Root(own_root)
     first = root.alias("docs").generation
     with serving(own_root, tmp_path) as server, server.client() as client:
-        second = build_docs(own_root, fp32_encoder, drop=2)
+        second = build_docs(own_root, served_encoder, drop=2)
         assert served(client) == first
         server.process.send_signal(signal.SIGHUP)
         server.wait_for_log(f"docs switched from {first} to {second.name}")
         assert served(client) == second.name
 
-        third = build_docs(own_root, fp32_encoder, drop=3)
+        third = build_docs(own_root, served_encoder, drop=3)
         damage(third, "payload.arrow")
         server.process.send_signal(signal.SIGHUP)
         server.wait_for_log(f"docs stays at {second.name}")
@@ -139,7 +139,7 @@ def test_sighup_follows_the_alias_and_survives_a_damaged_generation(
 
         root.rollback("docs")
         server.process.send_signal(signal.SIGHUP)
-        fourth = build_docs(own_root, fp32_encoder, drop=1)
+        fourth = build_docs(own_root, served_encoder, drop=1)
         server.process.send_signal(signal.SIGHUP)
         server.wait_for_log(f"to {fourth.name}")
         assert client.get("/readyz").json()["indexes"]["docs"] == {"generation": fourth.name, "refused": None}
@@ -159,10 +159,10 @@ def test_an_alias_file_that_is_damaged_is_said_and_changes_nothing(own_root: Pat
 
 
 def test_another_model_is_refused_at_a_switch_and_at_the_start(
-    own_root: Path, tmp_path: Path, fp32_encoder: Any
+    own_root: Path, tmp_path: Path, served_encoder: Any
 ) -> None:
-    model = {**fp32_encoder.fingerprint.as_dict(), "name": "another", "id": "sha256:" + "0" * 64}
-    other = build_docs(own_root, fp32_encoder, model=model, switch=False).name
+    model = {**served_encoder.fingerprint.as_dict(), "name": "another", "id": "sha256:" + "0" * 64}
+    other = build_docs(own_root, served_encoder, model=model, switch=False).name
     with serving(own_root, tmp_path) as server, server.client() as client:
         first = served(client)
         answer = put(client, other)
@@ -179,34 +179,35 @@ def test_another_model_is_refused_at_a_switch_and_at_the_start(
 
 
 def test_a_model_that_computes_something_else_is_found_by_the_canaries(
-    own_root: Path, tmp_path: Path, fp32_encoder: Any
+    own_root: Path, tmp_path: Path, served_encoder: Any
 ) -> None:
-    vector = fp32_encoder.encode(["something else entirely"])[0]
+    vector = served_encoder.encode(["something else entirely"])[0]
     changed = build_docs(
-        own_root, fp32_encoder, canaries=[{"text": "a text", "vector": vector.tolist()}], switch=False
+        own_root, served_encoder, canaries=[{"text": "a text", "vector": vector.tolist()}], switch=False
     ).name
     with serving(own_root, tmp_path) as server, server.client() as client:
         answer = put(client, changed)
         assert (answer.status_code, answer.json()["code"]) == (422, "model-mismatch")
         assert "canary 0" in answer.json()["detail"]
-        assert "0.999" in answer.json()["detail"]
+        assert "0.99" in answer.json()["detail"]
 
 
 def test_the_other_precision_is_another_model(own_root: Path, tmp_path: Path) -> None:
-    with pytest.raises(NotStarted) as caught, serving(own_root, tmp_path, "--precision", "int8"):
+    other = "int8" if SERVED_PRECISION == "fp32" else "fp32"
+    with pytest.raises(NotStarted) as caught, serving(own_root, tmp_path, "--precision", other):
         pass
     assert "(int8, sha256:" in caught.value.log
-    assert "(fp32, sha256:" in caught.value.log
+    assert f"({SERVED_PRECISION}, sha256:" in caught.value.log
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_fifty_switches_under_load_lose_no_request_and_mix_no_answer(
-    own_root: Path, tmp_path: Path, fp32_encoder: Any, workers: int
+    own_root: Path, tmp_path: Path, served_encoder: Any, workers: int
 ) -> None:
     first = Root(own_root).alias("docs").generation
-    second = build_docs(own_root, fp32_encoder, drop=2, switch=False).name
+    second = build_docs(own_root, served_encoder, drop=2, switch=False).name
     counts = {first: 22, second: 20}
-    vector = fp32_encoder.encode(["espresso"], kind="query")[0].tolist()
+    vector = served_encoder.encode(["espresso"], kind="query")[0].tolist()
     queries = [{"vector": vector, "k": 100}, {"text": "espresso", "k": 100}, {"id": "a14", "k": 100}]
     over = threading.Event()
 

@@ -55,8 +55,8 @@ def test_a_query_that_fails_is_a_problem_in_its_place(client: httpx.Client) -> N
     assert all({"type", "title", "status", "code", "detail"} <= set(result["error"]) for result in results[::2])
 
 
-def test_a_vector_that_cannot_be_ranked_fails_none_of_its_group(client: httpx.Client, fp32_encoder: Any) -> None:
-    good = fp32_encoder.encode(["espresso"], kind="query")[0].tolist()
+def test_a_vector_that_cannot_be_ranked_fails_none_of_its_group(client: httpx.Client, served_encoder: Any) -> None:
+    good = served_encoder.encode(["espresso"], kind="query")[0].tolist()
     results = ask(client, [{"vector": good}, {"vector": [0.0] * 384}, {"vector": good}])["results"]
     assert results[0]["hits"] == results[2]["hits"]
     assert results[1]["error"]["code"] == "invalid-value"

@@ -26,34 +26,34 @@ def run(encoder: Any, work: Any) -> tuple[Any, list[int]]:
     return asyncio.run(main()), sizes
 
 
-def test_a_lone_text_goes_at_once_and_those_that_gather_meanwhile_go_together(fp32_encoder: Any) -> None:
+def test_a_lone_text_goes_at_once_and_those_that_gather_meanwhile_go_together(served_encoder: Any) -> None:
     texts = ["the first one " * 100, *(f"text {number}" for number in range(9))]
 
     async def work(batcher: Batcher) -> Any:
         return await asyncio.gather(*(batcher.encode(text) for text in texts))
 
-    encoded, sizes = run(fp32_encoder, work)
+    encoded, sizes = run(served_encoder, work)
     assert sizes == [1, 9]
-    np.testing.assert_allclose([one.vector for one in encoded], fp32_encoder.encode(texts, "query"), atol=1e-5)
-    assert [one.tokens for one in encoded] == fp32_encoder.encode_counted(texts, "query")[1].tolist()
+    np.testing.assert_allclose([one.vector for one in encoded], served_encoder.encode(texts, "query"), atol=1e-5)
+    assert [one.tokens for one in encoded] == served_encoder.encode_counted(texts, "query")[1].tolist()
 
 
-def test_one_after_the_other_is_one_by_one(fp32_encoder: Any) -> None:
+def test_one_after_the_other_is_one_by_one(served_encoder: Any) -> None:
     async def work(batcher: Batcher) -> None:
         for text in ("a", "b", "c"):
             await batcher.encode(text)
 
-    assert run(fp32_encoder, work)[1] == [1, 1, 1]
+    assert run(served_encoder, work)[1] == [1, 1, 1]
 
 
-def test_a_crowd_is_split_at_the_largest_batch(fp32_encoder: Any) -> None:
+def test_a_crowd_is_split_at_the_largest_batch(served_encoder: Any) -> None:
     async def work(batcher: Batcher) -> None:
         await asyncio.gather(*(batcher.encode(f"text {number}") for number in range(1 + MAX_TEXTS + 3)))
 
-    assert run(fp32_encoder, work)[1] == [1, MAX_TEXTS, 3]
+    assert run(served_encoder, work)[1] == [1, MAX_TEXTS, 3]
 
 
-def test_a_query_waits_behind_one_window_of_bulk_work_at_most(fp32_encoder: Any) -> None:
+def test_a_query_waits_behind_one_window_of_bulk_work_at_most(served_encoder: Any) -> None:
     async def work(batcher: Batcher) -> int:
         bulk = asyncio.create_task(batcher.encode_many([f"bulk {number}" for number in range(200)], "query"))
         await asyncio.sleep(0)  # the first window is queued
@@ -66,7 +66,7 @@ def test_a_query_waits_behind_one_window_of_bulk_work_at_most(fp32_encoder: Any)
     sizes: list[int] = []
 
     async def main() -> int:
-        batcher = Batcher(fp32_encoder, sizes.append)
+        batcher = Batcher(served_encoder, sizes.append)
         try:
             return await work(batcher)
         finally:
@@ -76,13 +76,13 @@ def test_a_query_waits_behind_one_window_of_bulk_work_at_most(fp32_encoder: Any)
     assert sum(sizes) == 201
 
 
-def test_bulk_work_comes_back_in_order(fp32_encoder: Any) -> None:
+def test_bulk_work_comes_back_in_order(served_encoder: Any) -> None:
     texts = [f"{'word ' * (number % 9)}{number}" for number in range(50)]
-    encoded, _ = run(fp32_encoder, lambda batcher: batcher.encode_many(texts, "document"))
-    np.testing.assert_allclose([one.vector for one in encoded], fp32_encoder.encode(texts), atol=1e-5)
+    encoded, _ = run(served_encoder, lambda batcher: batcher.encode_many(texts, "document"))
+    np.testing.assert_allclose([one.vector for one in encoded], served_encoder.encode(texts), atol=1e-5)
 
 
-def test_a_text_whose_caller_gave_up_is_not_encoded(fp32_encoder: Any) -> None:
+def test_a_text_whose_caller_gave_up_is_not_encoded(served_encoder: Any) -> None:
     async def work(batcher: Batcher) -> None:
         first = asyncio.create_task(batcher.encode("the first one " * 100))
         await asyncio.sleep(0)
@@ -93,28 +93,28 @@ def test_a_text_whose_caller_gave_up_is_not_encoded(fp32_encoder: Any) -> None:
             task.cancel()
         await asyncio.gather(first, patient)
 
-    assert run(fp32_encoder, work)[1] == [1, 1]
+    assert run(served_encoder, work)[1] == [1, 1]
 
 
-def test_queries_and_documents_are_not_mixed(fp32_encoder: Any) -> None:
+def test_queries_and_documents_are_not_mixed(served_encoder: Any) -> None:
     async def work(batcher: Batcher) -> None:
         kinds: list[Coroutine[Any, Any, Any]] = [batcher.encode("first")]
         kinds += [batcher.encode("a", "query"), batcher.encode("b", "document"), batcher.encode("c", "document")]
         await asyncio.gather(*kinds)
 
-    assert run(fp32_encoder, work)[1] == [1, 1, 2]
+    assert run(served_encoder, work)[1] == [1, 1, 2]
 
 
-def test_the_cost_of_a_batch_is_shared_by_tokens(fp32_encoder: Any) -> None:
+def test_the_cost_of_a_batch_is_shared_by_tokens(served_encoder: Any) -> None:
     texts = ["start", "short", "long " * 200]
-    encoded, sizes = run(fp32_encoder, lambda batcher: asyncio.gather(*(batcher.encode(text) for text in texts)))
+    encoded, sizes = run(served_encoder, lambda batcher: asyncio.gather(*(batcher.encode(text) for text in texts)))
     assert sizes == [1, 2]
     _, short, long = encoded
     assert short.cpu_s > 0
     assert long.cpu_s / short.cpu_s == pytest.approx(long.tokens / short.tokens)
 
 
-def test_a_failure_reaches_every_caller_and_the_next_batch_runs(fp32_encoder: Any) -> None:
+def test_a_failure_reaches_every_caller_and_the_next_batch_runs(served_encoder: Any) -> None:
     async def work(batcher: Batcher) -> list[Any]:
         wrong: Any = 7  # not a text: the tokenizer refuses the batch
         failed = await asyncio.gather(
@@ -122,5 +122,5 @@ def test_a_failure_reaches_every_caller_and_the_next_batch_runs(fp32_encoder: An
         )
         return [*failed, await batcher.encode("after")]
 
-    results, _ = run(fp32_encoder, work)
+    results, _ = run(served_encoder, work)
     assert [isinstance(one, Exception) for one in results] == [False, True, True, False]

@@ -28,7 +28,7 @@ def run(command: Any, *arguments: str | Path) -> Result:
 
 
 def test_search_prints_score_id_title_and_text(root: Path) -> None:
-    result = run(cli.search, "docs", "how do I replace my credentials", "--k", "2", "--root", root)
+    result = run(cli.search, "docs", "swapping an old secret token for a new one", "--k", "2", "--root", root)
     assert result.exit_code == 0
     first, *text = result.output.splitlines()
     score, id_, title = first.split(maxsplit=2)
@@ -140,19 +140,19 @@ def test_eval_scores_an_index(root: Path, server: Server, tmp_path: Path, there:
         assert line in readable
 
 
-def test_eval_folds_chunks_to_documents(own_root: Path, tmp_path: Path, fp32_encoder: Any) -> None:
+def test_eval_folds_chunks_to_documents(own_root: Path, tmp_path: Path, served_encoder: Any) -> None:
     texts = [text for title, text, _ in ARTICLES for text in (title, text, f"{title} {text}")]
     ids = [f"a{at // 3:02}#{at % 3}" for at in range(len(texts))]
     payload = [
         {"doc_id": id_.split("#")[0], "chunk": int(id_[-1]), "text": text} for id_, text in zip(ids, texts, strict=True)
     ]
     build_generation(
-        fp32_encoder.encode(texts),
+        served_encoder.encode(texts),
         ids,
         root=own_root,
         name="chunks",
         payload=payload,
-        model=fp32_encoder.fingerprint.as_dict(),
+        model=served_encoder.fingerprint.as_dict(),
     )
     report = json.loads(
         run(cli.evaluate, "chunks", *judged(tmp_path), "--root", own_root, "--k", "1", "--k", "19", "--json").output
@@ -160,17 +160,17 @@ def test_eval_folds_chunks_to_documents(own_root: Path, tmp_path: Path, fp32_enc
     assert (report["ndcg@1"], report["recall@19"]) == (1.0, 19.5 / 20)
 
 
-def test_scifact_gives_the_published_figure(data_folder: Path, tmp_path: Path, fp32_encoder: Any) -> None:
+def test_scifact_gives_the_published_figure(data_folder: Path, tmp_path: Path, served_encoder: Any) -> None:
     """nDCG@10 0.64508 and recall@100 0.92500: MTEB's results for all-MiniLM-L6-v2, exact, title + text."""
     corpus = [json.loads(line) for line in (data_folder / "scifact" / "corpus.jsonl").read_text().splitlines()]
     texts = [f"{row['title']} {row['text']}".strip() for row in corpus]
     build_generation(
-        fp32_encoder.encode(texts),
+        served_encoder.encode(texts),
         [row["_id"] for row in corpus],
         root=tmp_path,
         name="scifact",
         family="graph",
-        model=fp32_encoder.fingerprint.as_dict(),
+        model=served_encoder.fingerprint.as_dict(),
     )
     qrels = next((data_folder / "scifact").rglob("*.tsv"))
     files = ("--queries", data_folder / "scifact" / "queries.jsonl", "--qrels", qrels)
@@ -182,14 +182,14 @@ def test_scifact_gives_the_published_figure(data_folder: Path, tmp_path: Path, f
     assert walked["ndcg@10"] == pytest.approx(exact["ndcg@10"], abs=0.003)
 
 
-def test_a_model_that_does_not_fit_is_refused_here_as_by_a_server(own_root: Path, fp32_encoder: Any) -> None:
-    model = {**fp32_encoder.fingerprint.as_dict(), "id": "sha256:" + "1" * 64}
-    build_docs(own_root, fp32_encoder, model=model)
+def test_a_model_that_does_not_fit_is_refused_here_as_by_a_server(own_root: Path, served_encoder: Any) -> None:
+    model = {**served_encoder.fingerprint.as_dict(), "id": "sha256:" + "1" * 64}
+    build_docs(own_root, served_encoder, model=model)
     with pytest.raises(ServiceError, match="holds vectors of all-MiniLM-L6-v2"):
         run(cli.search, "docs", "x", "--root", own_root)
 
 
-def test_a_local_model_has_to_be_named(own_root: Path, fp32_encoder: Any) -> None:
-    build_docs(own_root, fp32_encoder, model={**fp32_encoder.fingerprint.as_dict(), "name": "my-model"})
+def test_a_local_model_has_to_be_named(own_root: Path, served_encoder: Any) -> None:
+    build_docs(own_root, served_encoder, model={**served_encoder.fingerprint.as_dict(), "name": "my-model"})
     with pytest.raises(SettingsError, match="--model FOLDER"):
         run(cli.search, "docs", "x", "--root", own_root)

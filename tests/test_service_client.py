@@ -21,8 +21,8 @@ from service.client import AsyncClient, Client, ProblemError, Retries, Unreachab
 pytest_plugins = ["serving_fixtures"]
 
 
-def test_a_search_by_text_vector_and_id(server: Server, fp32_encoder: Any) -> None:
-    vector = fp32_encoder.encode(["volcano"], kind="query")[0]
+def test_a_search_by_text_vector_and_id(server: Server, served_encoder: Any) -> None:
+    vector = served_encoder.encode(["volcano"], kind="query")[0]
     with Client(server.url) as client:
         by_text = client.search("docs", text="volcano", k=3, fields=["title"])
         assert by_text.hits[0].id == "a18"

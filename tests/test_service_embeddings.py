@@ -14,26 +14,26 @@ pytest_plugins = ["serving_fixtures"]
 EMBEDDINGS = "/v1/embeddings"
 
 
-def test_one_text_gives_the_encoders_vector(client: httpx.Client, fp32_encoder: Any) -> None:
+def test_one_text_gives_the_encoders_vector(client: httpx.Client, served_encoder: Any) -> None:
     answer = client.post(EMBEDDINGS, json={"input": "noise"}).json()
     assert answer["object"] == "list"
     assert answer["model"] == "all-MiniLM-L6-v2"
     [one] = answer["data"]
     assert (one["object"], one["index"]) == ("embedding", 0)
-    np.testing.assert_allclose(one["embedding"], fp32_encoder.encode(["noise"])[0], atol=1e-5)
+    np.testing.assert_allclose(one["embedding"], served_encoder.encode(["noise"])[0], atol=1e-5)
     assert answer["usage"] == {"prompt_tokens": 3, "total_tokens": 3}
 
 
-def test_many_texts_come_back_in_order_as_base64(client: httpx.Client, fp32_encoder: Any) -> None:
+def test_many_texts_come_back_in_order_as_base64(client: httpx.Client, served_encoder: Any) -> None:
     texts = [f"text number {number} " * (1 + number % 7) for number in range(40)]
     answer = client.post(EMBEDDINGS, json={"input": texts, "encoding_format": "base64"}).json()
     vectors = np.array([np.frombuffer(base64.b64decode(one["embedding"]), "<f4") for one in answer["data"]])
-    np.testing.assert_allclose(vectors, fp32_encoder.encode(texts), atol=1e-5)
+    np.testing.assert_allclose(vectors, served_encoder.encode(texts), atol=1e-5)
     assert [one["index"] for one in answer["data"]] == list(range(40))
 
 
-def test_what_other_clients_send_along_is_taken(client: httpx.Client, fp32_encoder: Any) -> None:
-    for model in ("all-MiniLM-L6-v2", fp32_encoder.fingerprint.id):
+def test_what_other_clients_send_along_is_taken(client: httpx.Client, served_encoder: Any) -> None:
+    for model in ("all-MiniLM-L6-v2", served_encoder.fingerprint.id):
         body = {"input": ["a"], "model": model, "dimensions": 384, "user": "u", "encoding_format": "float"}
         assert client.post(EMBEDDINGS, json=body).status_code == 200
 

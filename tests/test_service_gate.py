@@ -247,12 +247,12 @@ def test_a_quota_is_kept_over_the_routes_of_a_key(root: Path, tmp_path: Path) ->
         assert client.post(SEARCH, json=query, headers=bearer(free)).status_code == 200
 
 
-def test_an_admin_key_switches_from_another_address(own_root: Path, tmp_path: Path, fp32_encoder: Any) -> None:
+def test_an_admin_key_switches_from_another_address(own_root: Path, tmp_path: Path, served_encoder: Any) -> None:
     from test_service_aliases import own_address
 
     path = tmp_path / "keys.json"
     admin, search = make(path, "admin", "admin"), make(path, "search", "search")
-    second = build_docs(own_root, fp32_encoder, drop=2, switch=False).name
+    second = build_docs(own_root, served_encoder, drop=2, switch=False).name
     with serving(own_root, tmp_path, "--host", "0.0.0.0", "--keys", str(path)) as server:
         address = f"http://{own_address()}:{server.url.rsplit(':', 1)[1]}"
         with httpx.Client(base_url=address, timeout=patient(30)) as outside:

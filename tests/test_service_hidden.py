@@ -48,8 +48,8 @@ def name(row: int) -> str:
 
 
 @pytest.fixture(scope="module")
-def vectors(fp32_encoder: Any) -> Any:
-    return fp32_encoder.encode([f"{row['title']} {row['text']}" for row in documents()], kind="document")
+def vectors(served_encoder: Any) -> Any:
+    return served_encoder.encode([f"{row['title']} {row['text']}" for row in documents()], kind="document")
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def tokens(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 @pytest.fixture(scope="module", params=["graph", "flat"])
 def server(
-    request: Any, vectors: Any, fp32_encoder: Any, tokens: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+    request: Any, vectors: Any, served_encoder: Any, tokens: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
     root = tmp_path_factory.mktemp("root")
     build_generation(
@@ -79,7 +79,7 @@ def server(
         payload=documents(),
         family=request.param,
         canaries=[],
-        model=fp32_encoder.fingerprint.as_dict(),
+        model=served_encoder.fingerprint.as_dict(),
         filterable=["tier:keyword", "author:keyword", "owner:keyword", "year:int"],
     )
     build_generation(

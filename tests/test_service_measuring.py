@@ -18,7 +18,7 @@ COUNT, DIM = 4000, 24
 
 
 @pytest.fixture(scope="module")
-def measured(tmp_path_factory: pytest.TempPathFactory, fp32_encoder: Any) -> Iterator[Server]:
+def measured(tmp_path_factory: pytest.TempPathFactory, served_encoder: Any) -> Iterator[Server]:
     root = tmp_path_factory.mktemp("root")
     payload = [{"n": row} for row in range(COUNT)]
     for metric in ("cosine", "l2"):
@@ -26,7 +26,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory, fp32_encoder: Any) -> Ite
             clustered(COUNT, DIM), list(range(COUNT)), root=root, name=f"walked-{metric}", family="graph",
             metric=metric, payload=payload, filterable=["n"],
         )  # fmt: skip
-    build_docs(root, fp32_encoder)
+    build_docs(root, served_encoder)
     with serving(root, tmp_path_factory.mktemp("server")) as running:
         yield running
 
@@ -57,7 +57,7 @@ def test_more_effort_is_more_recall(client: httpx.Client, index: str) -> None:
     assert little["effort"] == 10
 
 
-def test_it_is_what_searches_give(client: httpx.Client, fp32_encoder: Any) -> None:
+def test_it_is_what_searches_give(client: httpx.Client, served_encoder: Any) -> None:
     """The recall of one query at a time, by the hits that came back."""
     texts = ["coffee", "stars", "money and interest"]
     assert measure(client, "docs", texts=texts)["recall"] == 1.0, "a flat index compares everything"

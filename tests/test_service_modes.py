@@ -44,13 +44,13 @@ def rows() -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, fp32_encoder: Any) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, served_encoder: Any) -> Path:
     folder = tmp_path_factory.mktemp("chunks")
     payload = rows()
     build_generation(
-        fp32_encoder.encode([row["text"] for row in payload], kind="document"),
+        served_encoder.encode([row["text"] for row in payload], kind="document"),
         [f"c{place:03}" for place in range(len(payload))],
-        root=folder, name="chunks", payload=payload, model=fp32_encoder.fingerprint.as_dict(),
+        root=folder, name="chunks", payload=payload, model=served_encoder.fingerprint.as_dict(),
         filterable=["doc_id,number,even"], family="graph",
     )  # fmt: skip
     wordless = np.random.default_rng(1).standard_normal((50, DIM), np.float32)

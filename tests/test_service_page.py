@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, Request, Route, expect, sync_playwright
-from serving import ARTICLES, HOSTILE, Server, serving
+from serving import ARTICLES, HOSTILE, SERVED_PRECISION, Server, serving
 
 from index import Root, build_generation
 from service import keys
@@ -83,7 +83,7 @@ def test_typing_finds_and_says_how(page: Page, root: Path) -> None:
     expect(page.locator("#status")).to_contain_text("10 hits of 22 in")
     expect(page.get_by_role("img", name="encode")).to_be_visible()
     footer = page.locator("#facts")
-    for fact in ("docs", "22", Root(root).alias("docs").generation, "all-MiniLM-L6-v2 · fp32", "exact"):
+    for fact in ("docs", "22", Root(root).alias("docs").generation, f"all-MiniLM-L6-v2 · {SERVED_PRECISION}", "exact"):
         expect(footer).to_contain_text(fact)
 
 
@@ -373,7 +373,7 @@ def test_assistive_technology_finds_its_way(page: Page) -> None:
 
 
 @pytest.fixture(scope="module")
-def rich(tmp_path_factory: pytest.TempPathFactory, fp32_encoder: Any) -> Path:
+def rich(tmp_path_factory: pytest.TempPathFactory, served_encoder: Any) -> Path:
     """An index with a field of every type that a filter may name: the articles, in three parts each."""
     folder = tmp_path_factory.mktemp("rich")
     ids, payloads = [], []
@@ -394,12 +394,12 @@ def rich(tmp_path_factory: pytest.TempPathFactory, fp32_encoder: Any) -> Path:
                 }
             )
     build_generation(
-        fp32_encoder.encode([payload["text"] for payload in payloads], kind="document"),
+        served_encoder.encode([payload["text"] for payload in payloads], kind="document"),
         ids,
         root=folder,
         name="rich",
         payload=payloads,
-        model=fp32_encoder.fingerprint.as_dict(),
+        model=served_encoder.fingerprint.as_dict(),
         canaries=[],
         filterable=[
             *("doc_id:keyword", "lang:keyword", "tags:keyword[]", "part:int", "price:float", "free:bool", "at:date")

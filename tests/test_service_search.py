@@ -28,7 +28,7 @@ def ask(client: httpx.Client, path: str = SEARCH, **query: Any) -> dict[str, Any
 @pytest.mark.parametrize(
     ("text", "title"),
     [
-        ("how do I replace my credentials", "Rotating an API key"),
+        ("swapping an old secret token for a new one", "Rotating an API key"),
         ("when does the day turn dark", "Total solar eclipse"),
         ("brewing strong coffee", "Espresso"),
         ("my bike has a flat", "Changing a bicycle tube"),
@@ -75,8 +75,8 @@ def test_scores_descend_and_the_same_request_gives_the_same_answer(client: httpx
     assert scores == sorted(scores, reverse=True)
 
 
-def test_a_vector_comes_as_numbers_or_as_base64_with_one_answer(client: httpx.Client, fp32_encoder: Any) -> None:
-    vector = fp32_encoder.encode(["king and rook"], kind="query")[0]
+def test_a_vector_comes_as_numbers_or_as_base64_with_one_answer(client: httpx.Client, served_encoder: Any) -> None:
+    vector = served_encoder.encode(["king and rook"], kind="query")[0]
     as_numbers = ask(client, vector=vector.tolist())
     as_base64 = ask(client, vector=base64.b64encode(vector.astype("<f4").tobytes()).decode())
     as_text = ask(client, text="king and rook")
@@ -128,8 +128,8 @@ def test_the_generation_is_an_address_too(client: httpx.Client, root: Path) -> N
     assert ask(client, f"/v1/indexes/{generation}/search", text="x")["generation"] == generation
 
 
-def test_expectations_that_hold_change_nothing(client: httpx.Client, root: Path, fp32_encoder: Any) -> None:
-    expect = {"generation": Root(root).alias("docs").generation, "model": fp32_encoder.fingerprint.id}
+def test_expectations_that_hold_change_nothing(client: httpx.Client, root: Path, served_encoder: Any) -> None:
+    expect = {"generation": Root(root).alias("docs").generation, "model": served_encoder.fingerprint.id}
     assert ask(client, text="x", expect=expect)["hits"] == ask(client, text="x")["hits"]
 
 

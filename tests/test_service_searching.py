@@ -26,7 +26,7 @@ def blocks(language: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def server(fp32_encoder: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(served_encoder: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     root = tmp_path_factory.mktemp("root")
     payload = [
         {"title": "Rotate an API key", "text": f"Number {row}", "url": f"/{row}", "lang": "en" if row % 3 else "fr",
@@ -34,9 +34,9 @@ def server(fp32_encoder: Any, tmp_path_factory: pytest.TempPathFactory) -> Itera
         for row in range(22)
     ]  # fmt: skip
     build_generation(
-        fp32_encoder.encode([f"{each['title']} {each['text']}" for each in payload], kind="document"),
+        served_encoder.encode([f"{each['title']} {each['text']}" for each in payload], kind="document"),
         [str(row + 30) for row in range(22)], root=root, name="docs", payload=payload, filterable=FIELDS,
-        model=fp32_encoder.fingerprint.as_dict(), canaries=[],
+        model=served_encoder.fingerprint.as_dict(), canaries=[],
     )  # fmt: skip
     with serving(root, tmp_path_factory.mktemp("server")) as running:
         yield running

@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import pytest
 from patience import patient
-from serving import NotStarted, Server, serving
+from serving import SERVED_PRECISION, NotStarted, Server, serving
 
 from index import Root
 from service import native_threads
@@ -54,7 +54,7 @@ def test_the_start_says_where_and_what(server: Server, root: Path) -> None:
     said = "".join(server.said)
     for name in ("docs", "bare"):
         assert Root(root).alias(name).generation in said
-    for word in ("22 × 384", "500 × 8", "exact", "all-MiniLM-L6-v2, fp32", server.url):
+    for word in ("22 × 384", "500 × 8", "exact", f"all-MiniLM-L6-v2, {SERVED_PRECISION}", server.url):
         assert word in said
 
 
@@ -203,11 +203,11 @@ def test_an_address_of_ip_version_6_is_an_address(root: Path, tmp_path: Path) ->
         assert client.get("/readyz").status_code == 200
 
 
-def test_operations_answer(client: httpx.Client, fp32_encoder: Any) -> None:
+def test_operations_answer(client: httpx.Client, served_encoder: Any) -> None:
     assert client.get("/livez").json() == {"status": "alive"}
     assert set(client.get("/readyz").json()["indexes"]) == {"docs", "bare"}
     version = client.get("/version").json()
-    assert version["model"] == fp32_encoder.fingerprint.as_dict()
+    assert version["model"] == served_encoder.fingerprint.as_dict()
     assert version["limits"]["body_bytes"] == 1 << 20
     assert version["limits"]["batch_body_bytes"] == 8 << 20
     assert (version["limits"]["text_characters"], version["limits"]["k"]) == (8192, 1000)

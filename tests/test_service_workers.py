@@ -124,9 +124,9 @@ def test_a_worker_that_dies_is_replaced_and_the_numbers_go_on(root: Path, tmp_pa
 
 
 def test_a_switch_by_one_worker_is_followed_by_all_before_it_is_answered(
-    own_root: Path, tmp_path: Path, fp32_encoder: Any
+    own_root: Path, tmp_path: Path, served_encoder: Any
 ) -> None:
-    second = build_docs(own_root, fp32_encoder, drop=2, switch=False).name
+    second = build_docs(own_root, served_encoder, drop=2, switch=False).name
     with workers(own_root, tmp_path, count=3) as server, ExitStack() as stack:
         made = clients(server, 6, stack)
         first = Root(own_root).alias("docs").generation
@@ -137,7 +137,7 @@ def test_a_switch_by_one_worker_is_followed_by_all_before_it_is_answered(
         assert {each.post(SEARCH, json=QUERY).json()["generation"] for each in made} == {first}
 
 
-def test_sighup_and_keys_reach_every_worker(own_root: Path, tmp_path: Path, fp32_encoder: Any) -> None:
+def test_sighup_and_keys_reach_every_worker(own_root: Path, tmp_path: Path, served_encoder: Any) -> None:
     path = tmp_path / "keys.json"
     with keys.changing(path) as held:
         first = keys.add(held, keys.Key("first", 0, "search", []), None)
@@ -149,7 +149,7 @@ def test_sighup_and_keys_reach_every_worker(own_root: Path, tmp_path: Path, fp32
             return [each.post(SEARCH, json=QUERY, headers=headers).json().get("generation") for each in made]
 
         assert len(set(answers(first))) == 1
-        second = build_docs(own_root, fp32_encoder, drop=2).name
+        second = build_docs(own_root, served_encoder, drop=2).name
         with keys.changing(path) as held:
             token = keys.add(held, keys.Key("second", 0, "search", []), None)
         server.process.send_signal(signal.SIGHUP)

@@ -18,11 +18,14 @@ count() { sed -n "\$s/.*\b\([0-9][0-9]*\) $1.*/\1/p" "$2"; }
 lists=(deploy/images/without-torch.txt)
 [ "$arch" = "$(dpkg --print-architecture)" ] || lists+=(deploy/images/emulated.txt)
 
-# Under emulation one test may take twenty times as long as natively, and is given it. Each process keeps to one thread
-# of arithmetic, as in `make test`, where tests run side by side as well. Browsers are not in the image.
+# Under emulation one test may take twenty times as long as natively, and is given it; servers of tests serve int8, as
+# float32 costs ten times as much there. Each process keeps to one thread of arithmetic, as in `make test`, where tests
+# run side by side as well. Browsers are not in the image.
 settings=()
 for variable in OMP OPENBLAS MKL RAYON; do settings+=(--env "${variable}_NUM_THREADS=1"); done
-[ "$arch" = "$(dpkg --print-architecture)" ] || settings+=(--env PERWATT_TEST_PATIENCE=20)
+if [ "$arch" != "$(dpkg --print-architecture)" ]; then
+  settings+=(--env PERWATT_TEST_PATIENCE=20 --env PERWATT_TEST_PRECISION=int8)
+fi
 run_file() { # name of a test file
   local name=$1 status=0 without container=perwatt-suite-$arch-$1 log=$logs/$1.log
   mapfile -t without < <(sed -n "s|^\($name\)\(::[^ ]*\).*|--deselect=tests/\1.py\2|p" "${lists[@]}")
