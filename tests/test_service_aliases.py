@@ -13,6 +13,7 @@ import pytest
 from patience import patient
 from serving import SERVED_PRECISION, NotStarted, Server, build_docs, serving
 
+from embed.fingerprint import TOLERANCE
 from index import Root
 
 pytest_plugins = ["serving_fixtures"]
@@ -189,7 +190,7 @@ def test_a_model_that_computes_something_else_is_found_by_the_canaries(
         answer = put(client, changed)
         assert (answer.status_code, answer.json()["code"]) == (422, "model-mismatch")
         assert "canary 0" in answer.json()["detail"]
-        assert "0.99" in answer.json()["detail"]
+        assert str(TOLERANCE[SERVED_PRECISION]) in answer.json()["detail"]
 
 
 def test_the_other_precision_is_another_model(own_root: Path, tmp_path: Path) -> None:
