@@ -41,6 +41,7 @@ def test_the_compose_file_follows_the_specification() -> None:
 def test_our_services_are_read_only_and_without_privileges(name: str) -> None:
     service = COMPOSE["services"][name]
     assert service["read_only"] is True
+    assert "/tmp" in service["tmpfs"]  # where opening a generation makes a folder
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert service["command"][0] in STEPS

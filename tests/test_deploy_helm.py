@@ -111,6 +111,16 @@ def test_every_container_is_confined() -> None:
         assert pod(workload)["securityContext"]["runAsNonRoot"] is True
 
 
+def test_every_container_may_write_to_tmp() -> None:
+    """Opening a generation makes a folder there: serving, verifying, and the check at the end of a build."""
+    for workload in [*workloads(EVERYTHING), *workloads(FETCHED)]:
+        for container in containers(workload):
+            [mount] = [each for each in container["volumeMounts"] if each["mountPath"] == "/tmp"]
+            assert not mount.get("readOnly"), container["name"]
+            [volume] = [each for each in pod(workload)["volumes"] if each["name"] == mount["name"]]
+            assert "emptyDir" in volume, container["name"]
+
+
 def test_commands_and_their_options_exist() -> None:
     for workload in [*workloads(EVERYTHING), *workloads(FETCHED)]:
         for container in containers(workload):

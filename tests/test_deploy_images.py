@@ -76,6 +76,26 @@ def test_what_is_copied_exists() -> None:
             assert (TOP / source).exists(), source
 
 
+def test_whoever_makes_the_root_read_only_leaves_tmp_writable() -> None:
+    """Opening a generation makes a folder there; so says every command that is written down or run."""
+    files = [path for folder in ("deploy", ".github") for path in (TOP / folder).rglob("*") if path.is_file()]
+    found = [
+        (str(path.relative_to(TOP)), line)
+        for path in [*files, *TOP.glob("*.md"), *TOP.glob("*/*.md")]
+        if path.suffix in ("", ".md", ".py", ".sh", ".yaml")
+        for line in path.read_text().splitlines()
+        if re.search(r"--read-only(?![-\w])", line)
+    ]
+    assert {path for path, _ in found} >= {"deploy/Dockerfile", "deploy/GRAVITON.md", "deploy/images/try_images.py"}
+    assert [(path, line) for path, line in found if not re.search(r'--tmpfs"?,? "?/tmp\b', line)] == []
+
+
+def test_podman_makes_nothing_else_writable_while_the_images_are_tried() -> None:
+    tried = (TOP / "deploy/images/try_images.py").read_text()
+    assert '"--read-only-tmpfs=false"' in tried
+    assert tried.count("*READ_ONLY,") + tried.count("*READ_ONLY]") == tried.count('"--cap-drop"') == 3
+
+
 def blocks(kind: str) -> dict[str, dict[str, Any]]:
     with (TOP / "deploy" / "docker-bake.hcl").open() as file:
         parsed: dict[str, list[dict[str, Any]]] = hcl2.load(file)

@@ -3,9 +3,9 @@
     python3 deploy/images/try_images.py STORE
 
 The index is built by the amd64 image, in its own container; then every container serves those very bytes: with a
-read-only root, without privileges, without network but its loopback, and with the shells taken away. Each must become
-ready and healthy, say which kernels it runs, give the same hits, and end with status 0 when it is asked to. The arm64
-image runs on two emulated cores, of Graviton3 (with SMMLA and wide SVE) and of Graviton2 (without), which read the
+read-only root but for /tmp, without privileges, without network but its loopback, and with the shells taken away. Each
+must become ready and healthy, say which kernels it runs, give the same hits, and end with status 0 when it is asked to.
+The arm64 image runs on two emulated cores, of Graviton3 (with SMMLA and wide SVE) and of Graviton2 (without), which read the
 model in different packings. Then an image of each is baked with an index of vectors in fp32 and the model that made
 them, and serves with nothing mounted. The image `loadtest` measures the service, and refuses to where it is emulated.
 Emulated time says nothing about a processor, so nothing else is timed.
@@ -46,6 +46,8 @@ class Case(NamedTuple):
 
 
 CASES = (Case("amd64", "", ""), Case("arm64", "neoverse-v1", "sve256"), Case("arm64", "neoverse-n1", "neondot"))
+# As the documents say it: podman alone would make /run and /var/tmp writable too.
+READ_ONLY = ("--read-only", "--read-only-tmpfs=false", "--tmpfs", "/tmp")
 BAKED = tuple(case._replace(image="baked") for case in CASES[:2])
 MODEL = "minilm-of-our-own"
 
@@ -87,7 +89,7 @@ def build_indexes(folder: Path) -> None:
     for name in ("vectors", "indexes", "cache", "baked/indexes", "baked/models"):
         (folder / name).mkdir(parents=True)
         shutil.chown(folder / name, UID, UID)
-    run: list[object] = ["run", "--rm", "--arch", "amd64", "--pull=never", "--network", "none", "--read-only"]
+    run: list[object] = ["run", "--rm", "--arch", "amd64", "--pull=never", "--network", "none", *READ_ONLY]
     run += ["--cap-drop", "all", "--volume", f"{folder}:/here"]
     image = "localhost/perwatt-serve:amd64"
     corpus = [f"python:{name}" for name in CORPUS]
@@ -152,7 +154,7 @@ def served(case: Case, indexes: Path | None) -> Iterator[str]:
     shells = [argument for shell in ("bash", "dash") for argument in ("--volume", f"/dev/null:/usr/bin/{shell}:ro")]
     podman(
         "run", "--detach", "--name", name, "--arch", case.arch, "--pull=never", "--no-healthcheck",
-        "--network", "none", "--read-only", "--cap-drop", "all", "--security-opt", "no-new-privileges", *shells,
+        "--network", "none", *READ_ONLY, "--cap-drop", "all", "--security-opt", "no-new-privileges", *shells,
         *(("--env", f"QEMU_CPU={case.processor}") if case.processor else ()),
         *(("--volume", f"{indexes}:/indexes:ro") if indexes else ()),
         f"localhost/perwatt-{case.image}:{case.arch}", *command,
@@ -196,7 +198,7 @@ def load_tests(folder: Path) -> None:
         for arch in ("amd64", "arm64"):
             (runs / f"{arch}.json").unlink(missing_ok=True)
             run = ["podman", "run", "--rm", "--arch", arch, "--pull=never", "--network", f"container:{name}",
-                   "--read-only", "--cap-drop", "all", "--tmpfs", "/tmp", "--volume", f"{folder}:/here:ro",
+                   *READ_ONLY, "--cap-drop", "all", "--volume", f"{folder}:/here:ro",
                    "--volume", f"{runs}:/runs", f"localhost/perwatt-loadtest:{arch}"]  # fmt: skip
             said = subprocess.run([*run, "loadtest", "--help"], capture_output=True, text=True, check=False)
             expect(said.returncode == 0 and "\n  knee " in said.stdout, f"{arch}: loadtest --help:\n{said.stderr}")

@@ -54,6 +54,7 @@ imagePullSecrets:
 {{- end }}
 {{- end -}}
 
+{{- /* Whoever includes it mounts a writable /tmp: opening a generation makes a folder there. */ -}}
 {{- define "perwatt.containerSecurity" -}}
 securityContext:
   allowPrivilegeEscalation: false
