@@ -47,6 +47,11 @@ def test_our_services_are_read_only_and_without_privileges(name: str) -> None:
     assert service["command"][0] in STEPS
 
 
+def test_who_serves_is_who_built() -> None:
+    """An index and a file of keys may be for their owner's eyes only."""
+    assert {COMPOSE["services"][name]["user"] for name in OURS} == {"${RUN_AS:-1000:1000}"}
+
+
 def test_every_port_is_the_loopbacks() -> None:
     ports = [port for service in COMPOSE["services"].values() for port in service.get("ports", [])]
     assert len(ports) == 3

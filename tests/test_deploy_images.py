@@ -220,6 +220,23 @@ def test_a_baked_index_finds_its_model_prepared_in_its_precision(
     assert {path.name: path.stat().st_mtime_ns for path in cache.rglob("*")} == before
 
 
+def test_what_is_baked_can_be_read_by_whoever_serves(tmp_path: Path) -> None:
+    """Builders copy a folder's files as root's, with the modes that they had; the image runs as somebody else."""
+    body = DOCKERFILE.partition("AS baked\n")[2]
+    copied = re.findall(r"^COPY --from=(\S+) (\S+) \S+$", body, re.MULTILINE)
+    assert copied == [("data", "/indexes"), ("data", "/models")]
+    [command] = re.findall(r"^RUN (.*)$", of_stage("data"), re.MULTILINE)
+    generation = tmp_path / "indexes" / "docs" / "docs-1"
+    generation.mkdir(parents=True)
+    secret = generation / "words"
+    secret.write_text("x")
+    secret.chmod(0o600)
+    generation.chmod(0o700)
+    subprocess.run(["sh", "-euc", re.sub(r" /(?=indexes|models)", f" {tmp_path}/", command)], check=True)
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (secret, generation)] == [0o644, 0o755]
+    assert (tmp_path / "models").is_dir(), "a base without models must still be copied from"
+
+
 def test_an_image_whose_index_lacks_its_model_is_not_baked(baked: tuple[Path, Path], tmp_path: Path) -> None:
     indexes, models = baked
     (models / "own").rename(models / "other")
