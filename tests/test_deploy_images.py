@@ -43,7 +43,7 @@ def of_stage(name: str) -> str:
 def test_what_serves_has_no_compiler_no_shell_commands_and_no_root() -> None:
     serve = of_stage("serve")
     installed = re.findall(r"apt-get install [^&]*?--no-install-recommends ([^\\&]*)", serve)
-    assert [each.split() for each in installed] == [["libgomp1", "python3"]]
+    assert [each.split() for each in installed] == [["ca-certificates", "libgomp1", "python3"]]
     assert re.findall(r"^USER (\S+)", serve, re.MULTILINE)[-1] == "10001"
     for instruction in ("ENTRYPOINT", "CMD", r"HEALTHCHECK [^\[]*CMD"):
         assert re.search(rf"^{instruction} \[\"", serve, re.MULTILINE), f"{instruction} would need a shell"

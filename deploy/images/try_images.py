@@ -5,8 +5,8 @@
 The index is built by the amd64 image, in its own container; then every container serves those very bytes: with a
 read-only root but for /tmp, without privileges, without network but its loopback, and with the shells taken away. Each
 must become ready and healthy, say which kernels it runs, give the same hits, and end with status 0 when it is asked to.
-The arm64 image runs on two emulated cores, of Graviton3 (with SMMLA and wide SVE) and of Graviton2 (without), which read the
-model in different packings. Then an image of each is baked with an index of vectors in fp32 and the model that made
+The arm64 image runs on two emulated cores, of Graviton3 (with SMMLA and wide SVE) and Graviton2 (without), which read
+the model in different packings. Then an image of each is baked with an index of vectors in fp32 and the model that made
 them, and serves with nothing mounted. The image `loadtest` measures the service, and refuses to where it is emulated.
 Emulated time says nothing about a processor, so nothing else is timed.
 
@@ -114,6 +114,8 @@ def image_facts(arch: str) -> None:
     try:
         names = {path.name for folder in ("usr/bin", "opt/perwatt/bin") for path in (mounted / folder).iterdir()}
         expect(not names & {"gcc", "g++", "c++", "cc", "ld", "make", "pip", "pip3"}, f"{arch} has a compiler or pip")
+        authorities = mounted / "etc/ssl/certs/ca-certificates.crt"
+        expect(authorities.is_file() and authorities.stat().st_size > 0, f"{arch} trusts no server over https")
         [site] = (mounted / "opt/perwatt/lib").glob("python3.*/site-packages")
         expect(not (site / "torch").exists(), f"{arch} has torch")
         libraries = [path for path in site.rglob("*.so*") if path.is_file()]
