@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import re
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +31,9 @@ FETCHED: dict[str, Any] = {"indexes": {"source": "fetch", "fetch": {"archives": 
 OLDEST, NEWEST = "1.27", "1.34"
 
 
-def rendered(values: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+def rendered(values: dict[str, Any] | None = None, name: str = "demo", revision: int = 1) -> list[dict[str, Any]]:
     with helm.Chart.load(CHART) as chart:
-        files = chart.render(values=values or {}, name="demo", namespace="search")
+        files = chart.render(values=values or {}, name=name, namespace="search", revision=revision)
     texts = [text for path, text in files.items() if path.endswith(".yaml")]
     return [each for text in texts for each in yaml.safe_load_all(text) if each]
 
@@ -232,3 +234,35 @@ def test_the_load_test_never_shares_a_node_with_what_it_loads() -> None:
     labels = one("Deployment")["spec"]["template"]["metadata"]["labels"]
     assert term["topologyKey"] == "kubernetes.io/hostname"
     assert term["labelSelector"]["matchLabels"].items() <= labels.items()
+
+
+def test_the_load_test_waits_for_what_it_loads() -> None:
+    """A Job starts with the Deployment, and one that fails is not repeated."""
+    job = one("Job", {**EVERYTHING, "service": {"port": 8080}})
+    [ready] = pod(job)["initContainers"]
+    [loads] = pod(job)["containers"]
+    assert ready["image"] == loads["image"]
+    assert importlib.util.find_spec(ready["command"][2])
+    url, seconds = ready["args"]
+    assert f"--url={url}" in loads["args"]
+    assert url == f"http://{one('Service')['metadata']['name']}:8080"
+    startup = pod(one("Deployment"))["containers"][0]["startupProbe"]
+    assert int(seconds) > startup["periodSeconds"] * startup["failureThreshold"]
+
+
+def test_every_revision_has_a_load_test_of_its_own() -> None:
+    """A Job's template may not be changed: under one name, Kubernetes would refuse every upgrade."""
+    first, second = (
+        next(each for each in rendered(EVERYTHING, revision=revision) if each["kind"] == "Job") for revision in (1, 2)
+    )
+    assert first["spec"]["template"] != second["spec"]["template"]
+    assert first["metadata"]["name"] != second["metadata"]["name"]
+
+
+@pytest.mark.parametrize("name", ["a" * 53, "perwatt-" + "a" * 45, "a-" * 26 + "a"])
+def test_names_of_long_releases_are_short_enough(name: str) -> None:
+    for manifest in rendered(EVERYTHING, name=name, revision=123456):
+        given = manifest["metadata"]["name"]
+        assert len(given) <= (52 if manifest["kind"] == "CronJob" else 63), given
+        assert re.fullmatch(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", given), given
+        assert manifest["kind"] != "Job" or given.endswith("-loadtest-123456")
