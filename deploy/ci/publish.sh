@@ -1,6 +1,9 @@
 #!/usr/bin/env bash
 # Publishes the images of both architectures: publish.sh TAG
 #
+# Version 0.1.0 is published as perwatt-serve:0.1.0, which is what the chart of that version asks for; TAG may have a v
+# before it. A registry gets no other tag than the version of these sources; a folder takes any.
+#
 # $REGISTRY is a registry and a path, with a slash at its end; $REGISTRY_USER and $REGISTRY_TOKEN let one in. Docker builds
 # the images and pushes them, with provenance and a bill of materials. Where no Docker answers, or where $REGISTRY is
 # oci:FOLDER/ (a folder of OCI layouts, for machines without a network), skopeo copies those that `make images` built.
@@ -9,6 +12,8 @@ set -euo pipefail
 . "$(dirname "$0")/perwatt.sh"
 cd "$top"
 tag=${1:?usage: publish.sh TAG}
+tag=${tag#v}
+version=$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 : "${REGISTRY:?expected the registry and its path, registry.example.org/you/, or oci:FOLDER/}"
 case $REGISTRY in
   */) ;;
@@ -16,8 +21,7 @@ case $REGISTRY in
 esac
 
 copied() { # from the layout of `make images`: copied ROLE DESTINATION
-  local version layout=${PERWATT_IMAGES:-.perwatt/images}/oci-$1
-  version=$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+  local layout=${PERWATT_IMAGES:-.perwatt/images}/oci-$1
   if [ ! -f "$layout/index.json" ]; then
     echo "There is no $layout to publish. 'make images' builds it; or start a Docker engine." >&2
     exit 1
@@ -35,7 +39,12 @@ if [[ $REGISTRY == oci:* ]]; then
   exit 0
 fi
 : "${REGISTRY_USER:?expected who publishes to $REGISTRY}" "${REGISTRY_TOKEN:?expected a token of $REGISTRY_USER}"
-export REGISTRY=${REGISTRY,,} TAG=$tag VERSION=${tag#v} REVISION=${GITHUB_SHA:-$(git rev-parse HEAD)}
+if [ "$tag" != "$version" ]; then
+  echo "The tag is $1, and these sources are version $version (pyproject.toml), expected the tag v$version. Tag the commit" \
+    "that has the version, or set the version first: pyproject.toml, docker-bake.hcl and Chart.yaml." >&2
+  exit 1
+fi
+export REGISTRY=${REGISTRY,,} TAG=$tag VERSION=$version REVISION=${GITHUB_SHA:-$(git rev-parse HEAD)}
 host=${REGISTRY%%/*}
 if ! docker info >/dev/null 2>&1; then
   skopeo login --username "$REGISTRY_USER" --password-stdin "$host" <<<"$REGISTRY_TOKEN"
