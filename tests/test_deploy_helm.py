@@ -18,7 +18,12 @@ from deploy.command import STEPS, perwatt
 
 CHART = Path(__file__).parents[1] / "deploy" / "helm" / "perwatt"
 EVERYTHING: dict[str, Any] = {
-    "rebuild": {"enabled": True},
+    "rebuild": {
+        "enabled": True,
+        "embedArguments": ["--model=/models/own", "--title-field", "name"],
+        "buildArguments": ["--filterable=kind:keyword,year:int"],
+    },
+    "models": {"claim": "perwatt-models"},
     "loadtest": {"enabled": True},
     "autoscaling": {"enabled": True},
     "modelCache": {"writable": True},
@@ -225,6 +230,46 @@ def test_the_rebuild_may_restart_its_own_deployment_and_nothing_else() -> None:
     [restart] = pod(one("CronJob", EVERYTHING))["containers"]
     assert restart["args"] == ["search", deployment]
     assert pod(one("Deployment"))["automountServiceAccountToken"] is False
+
+
+def steps(values: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The containers of the rebuild by name, in their order."""
+    return {each["name"]: each for each in containers(one("CronJob", values))}
+
+
+def test_a_rebuild_is_made_with_the_options_that_are_given() -> None:
+    """A build inherits nothing from the served generation: its filters would be gone in the morning."""
+    found = steps(EVERYTHING)
+    for name, given in (("embed", "embedArguments"), ("build", "buildArguments")):
+        options = EVERYTHING["rebuild"][given]
+        assert found[name]["args"][-len(options) :] == options
+
+
+def test_a_model_of_ones_own_reaches_whoever_needs_it() -> None:
+    serve = pod(one("Deployment", EVERYTHING))
+    rebuild = pod(one("CronJob", EVERYTHING))
+    for spec, container in ((serve, serve["containers"][0]), (rebuild, steps(EVERYTHING)["embed"])):
+        mounted = {each["mountPath"]: each["name"] for each in container["volumeMounts"]}
+        volumes = {each["name"]: each for each in spec["volumes"]}
+        assert volumes[mounted["/models"]]["persistentVolumeClaim"]["claimName"] == "perwatt-models"
+        assert {"name": "PERWATT_CACHE", "value": "/cache"} in container["env"]
+        assert "emptyDir" in volumes[mounted["/cache"]]
+    assert not [each for each in workloads({"rebuild": {"enabled": True}}) if "models" in str(pod(each)["volumes"])]
+
+
+def test_rebuilds_that_fail_do_not_fill_the_volume() -> None:
+    found = steps(EVERYTHING)
+    assert list(found) == ["make-room", "embed", "build", "gc", "restart"]
+    assert importlib.util.find_spec(found["make-room"]["command"][2])
+    assert found["make-room"]["args"] == ["docs", "/indexes", "2"]
+    assert one("CronJob", EVERYTHING)["spec"]["jobTemplate"]["spec"]["backoffLimit"] == 0
+
+
+def test_every_container_says_what_it_needs() -> None:
+    for workload in [*workloads(EVERYTHING), *workloads(FETCHED)]:
+        for container in containers(workload):
+            assert container["resources"]["requests"]["cpu"], container["name"]
+            assert container["resources"]["limits"]["memory"], container["name"]
 
 
 def test_the_load_test_never_shares_a_node_with_what_it_loads() -> None:
