@@ -83,6 +83,34 @@ def test_prometheus_asks_the_service_where_it_listens() -> None:
     assert job["metrics_path"] == "/metrics"
 
 
+def test_prometheus_finds_the_key_that_it_is_given() -> None:
+    """Nothing is mounted where there are no keys; Prometheus would not scrape with a file that is missing."""
+    [job] = yaml.safe_load((FOLDER / "prometheus.yaml").read_text())["scrape_configs"]
+    mounted = [each for each in COMPOSE["services"]["prometheus"]["volumes"] if isinstance(each, dict)]
+    assert [(each["target"], each["source"]) for each in mounted] == [
+        (job["authorization"]["credentials_file"], "${METRICS_KEY:-/dev/null}")
+    ]
+
+
+def test_a_service_without_keys_does_not_mind_an_empty_one(server: Any) -> None:
+    """What Prometheus sends that has read an empty file."""
+    with server.client() as client:
+        assert client.get("/metrics", headers={"authorization": "Bearer"}).status_code == 200
+
+
+def test_the_load_test_has_the_key_that_it_is_given() -> None:
+    """By its name alone, so that there is none where none is given: an empty one would be sent."""
+    assert COMPOSE["services"]["loadtest"]["environment"] == ["PERWATT_KEY"]
+
+
+def test_paths_that_are_written_down_do_not_depend_on_where_the_file_lies() -> None:
+    """Compose takes ./keys for a file beside compose.yaml, not beside whoever gives the command."""
+    text = (FOLDER / "compose.yaml").read_text()
+    written = re.findall(r"^#.*?\b(?:KEYS|METRICS_KEY)=(\S*?)[ .\n]", text, re.MULTILINE)
+    assert len(written) == 2
+    assert all(path.startswith('"$PWD/') for path in written), written
+
+
 def test_grafana_finds_its_dashboard_and_the_dashboard_its_source() -> None:
     [source] = yaml.safe_load((FOLDER / "grafana/provisioning/datasources/prometheus.yaml").read_text())["datasources"]
     assert source["url"].removeprefix("http://").split(":")[0] in COMPOSE["services"]

@@ -24,7 +24,7 @@ EVERYTHING: dict[str, Any] = {
         "buildArguments": ["--filterable=kind:keyword,year:int"],
     },
     "models": {"claim": "perwatt-models"},
-    "loadtest": {"enabled": True},
+    "loadtest": {"enabled": True, "keySecret": "perwatt-loadtest"},
     "autoscaling": {"enabled": True},
     "modelCache": {"writable": True},
     "keys": {"secret": "perwatt-keys"},
@@ -41,6 +41,13 @@ def rendered(values: dict[str, Any] | None = None, name: str = "demo", revision:
         files = chart.render(values=values or {}, name=name, namespace="search", revision=revision)
     texts = [text for path, text in files.items() if path.endswith(".yaml")]
     return [each for text in texts for each in yaml.safe_load_all(text) if each]
+
+
+def notes(values: dict[str, Any]) -> str:
+    with helm.Chart.load(CHART) as chart:
+        files = chart.render(values=values, name="demo", namespace="search")
+    [found] = [text for path, text in files.items() if path.endswith("NOTES.txt")]
+    return found
 
 
 def one(kind: str, values: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -95,6 +102,7 @@ def test_the_schemas_see_a_wrong_manifest() -> None:
         ({"serve": {"logFormat": "xml"}}, "logFormat"),
         ({"serve": {"timeoutSeconds": 600}}, "timeoutSeconds"),
         ({"tracing": {"endpoint": "collector:4317"}}, "endpoint"),
+        ({"keys": {"secret": "perwatt-keys"}, "loadtest": {"enabled": True}}, "give loadtest.keySecret"),
         ({**FETCHED, "rebuild": {"enabled": True}}, "needs indexes.source volume"),
     ],
 )
@@ -186,6 +194,33 @@ def test_keys_take_the_place_of_trust() -> None:
     assert "--insecure" not in with_keys["args"]
     assert "--keys=/keys/keys" in with_keys["args"]
     assert {"name": "keys", "secret": {"secretName": "perwatt-keys"}} in pod(deployment)["volumes"]
+
+
+def test_the_load_test_has_a_key_where_one_is_asked_for() -> None:
+    [loads] = pod(one("Job", EVERYTHING))["containers"]
+    reference = {"secretKeyRef": {"name": "perwatt-loadtest", "key": "key"}}
+    assert loads["env"] == [{"name": "PERWATT_KEY", "valueFrom": reference}]
+    [open_to_all] = pod(one("Job", {"loadtest": {"enabled": True}}))["containers"]
+    assert "env" not in open_to_all
+
+
+def annotations(values: dict[str, Any]) -> dict[str, str]:
+    found: dict[str, str] = one("Deployment", values)["spec"]["template"]["metadata"].get("annotations", {})
+    return found
+
+
+def test_nobody_is_told_to_scrape_who_would_be_refused() -> None:
+    assert annotations({})["prometheus.io/scrape"] == "true"
+    assert annotations({"keys": {"secret": "perwatt-keys"}}) == {}
+    said = notes({"keys": {"secret": "perwatt-keys"}})
+    assert "perwatt keys create prometheus --scope metrics" in said
+    assert "Whoever reaches" not in said
+    assert "Whoever reaches" in notes({})
+
+
+def test_annotations_are_given_once() -> None:
+    own = {"prometheus.io/scrape": "false", "team": "search"}
+    assert annotations({"serve": {"podAnnotations": own}}).items() >= own.items()
 
 
 def test_every_setting_of_the_service_can_be_given_as_a_value() -> None:
