@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from functools import cache
@@ -14,6 +15,7 @@ import pytest
 
 from loadtest.example import simulated_record
 from loadtest.record import Record
+from loadtest.trial import Gate
 
 CI = Path(__file__).parents[1] / "deploy" / "ci"
 
@@ -95,6 +97,53 @@ def test_too_few_runs_are_a_warning(release: Path, tmp_path: Path) -> None:
     ran = step("gate.sh", few, release, "arm64", summary=tmp_path / "summary")
     assert ran.returncode == 0
     assert "::warning::" in ran.stdout
+
+
+def unbelievable(path: Path) -> None:
+    """Makes a record one of a trial whose generator could not keep up."""
+    record = msgspec.json.decode(path.read_bytes(), type=Record)
+    gate = Gate("generator CPU", False, "99 %", "≤ 70 %")
+    trial = msgspec.structs.replace(record.trials[-1], gates=[gate])
+    written = msgspec.structs.replace(record, trials=[*record.trials[:-1], trial])
+    assert written.invalid
+    path.write_bytes(msgspec.json.encode(written))
+
+
+def copy(folder: Path, to: Path) -> Path:
+    shutil.copytree(folder, to)
+    return to
+
+
+def test_a_trial_that_may_not_be_believed_is_left_out_and_said(release: Path, slower: Path, tmp_path: Path) -> None:
+    """And what the others show counts."""
+    summary = tmp_path / "summary"
+    new, old = copy(slower, tmp_path / "new"), copy(release, tmp_path / "old")
+    unbelievable(new / "arm64-2.json")
+    unbelievable(old / "arm64-1.json")
+    ran = step("gate.sh", new, old, "arm64", summary=summary)
+    assert ran.returncode == 1, ran.stdout + ran.stderr
+    assert "::warning::new/arm64-2.json may not be believed and is left out of the gate of arm64: " in ran.stdout
+    assert ran.stdout.splitlines()[-2].startswith("worse:")
+    left_out = [line.split()[1] for line in summary.read_text().splitlines()]
+    assert left_out == ["new/arm64-2.json", "old/arm64-1.json"]
+
+
+def test_trials_none_of_which_may_be_believed_do_not_pass(release: Path, tmp_path: Path) -> None:
+    for side in ("new", "old"):
+        (tmp_path / side).mkdir()
+        shutil.copy(release / "arm64-1.json", tmp_path / side)
+    unbelievable(tmp_path / "new" / "arm64-1.json")
+    ran = step("gate.sh", tmp_path / "new", tmp_path / "old", "arm64", summary=tmp_path / "summary")
+    assert ran.returncode == 3
+    assert "has no record of arm64 that may be believed" in ran.stderr
+
+
+def test_a_damaged_record_does_not_pass_for_slower(release: Path, tmp_path: Path) -> None:
+    new = copy(release, tmp_path / "new")
+    (new / "arm64-1.json").write_text("{")
+    ran = step("gate.sh", new, release, "arm64", summary=tmp_path / "summary")
+    assert ran.returncode == 3
+    assert "arm64-1.json is not a run record" in ran.stderr
 
 
 def without(tmp_path: Path, *programs: str) -> str:

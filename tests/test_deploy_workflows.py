@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import re
 import subprocess
 import sys
@@ -157,3 +158,21 @@ def test_the_report_compares_arms_that_are_measured() -> None:
     gated = [step["run"].split()[-1] for step in jobs["report"]["steps"] if "gate.sh" in step.get("run", "")]
     assert set(compared.split()[-3:]) == arms
     assert set(gated) <= arms
+
+
+@pytest.mark.parametrize(
+    ("ends", "kept", "status"), [(0, True, 0), (3, True, 0), (3, False, 3), (1, True, 1), (2, False, 2)]
+)
+def test_only_a_trial_that_may_not_be_believed_is_a_warning(ends: int, kept: bool, status: int, tmp_path: Path) -> None:
+    """The step as a runner gives it to its shell, with a load test that only ends; 3 without a record is a refusal."""
+    [command] = [step["run"] for step in steps(TOP / ".github/workflows/measure.yaml") if "loadtest.sh" in str(step)]
+    script = tmp_path / "deploy" / "ci" / "loadtest.sh"
+    script.parent.mkdir(parents=True)
+    script.write_text(f"#!/bin/sh\n{'mkdir runs; touch runs/arm64-2.json' if kept else ':'}\nexit {ends}\n")
+    script.chmod(0o755)
+    ran = subprocess.run(
+        ["bash", "-e", "-c", command], cwd=tmp_path, env={**os.environ, "ARM": "arm64", "BLOCK": "2"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ran.returncode == status
+    assert ran.stdout.startswith("::warning::The trial of arm64 in block 2") == ((ends, status) == (3, 0))

@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # Is this slower than the last release? gate.sh RUNS BASELINE-RUNS ARM [MAX-REGRESSION]
 #
-# Compares the arm's records with those kept with the release. Exit status: 0 not slower or cannot tell (said as a
-# warning: too few runs, or too much noise), 1 slower, 3 a record is invalid. No baseline at all is the first release.
+# Compares the arm's records with those kept with the release; one that may not be believed is left out on either side,
+# with its reason as a warning and in the run's summary. Exit status: 0 not slower or cannot tell (said as a warning: too
+# few runs, or too much noise), 1 slower, 3 no record of the arm may be believed, or they cannot be compared. No baseline
+# at all is the first release.
 set -euo pipefail
 # shellcheck source=deploy/ci/perwatt.sh
 . "$(dirname "$0")/perwatt.sh"
@@ -11,13 +13,38 @@ runs=$(realpath "${1:?$usage}") baseline=$(realpath -m "${2:?$usage}") arm=${3:?
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir "$work/new" "$work/old"
-cp "$runs"/"$arm"-[0-9]*.json "$work/new/"
-if ! cp "$baseline"/"$arm"-[0-9]*.json "$work/old/" 2>/dev/null; then
-  echo "::notice::There are no runs of a release to compare $arm with: nothing is gated."
-  exit 0
-fi
-status=0
-perwatt_of loadtest "$work" gate new --baseline old --max-regression "$allowed" || status=$?
+cp "$runs"/"$arm"-[0-9]*.json "$work/new/" 2>/dev/null || true
+cp "$baseline"/"$arm"-[0-9]*.json "$work/old/" 2>/dev/null || true
+
+left_out() { # takes away the records that may not be believed and says why; false if there is none
+  local record why any=""
+  for record in "$work"/{new,old}/*.json; do
+    perwatt_of loadtest "$work" report "${record#"$work/"}" --json told.json >/dev/null 2>&1 || exit 3 # the gate said it
+    why=$(python3 -c 'import json, sys
+print(*json.load(sys.stdin)["runs"][0]["invalid_because"], sep="; ")' < "$work/told.json")
+    [ -n "$why" ] || continue
+    rm "$record"
+    any=yes why="${record#"$work/"} may not be believed and is left out of the gate of $arm: $why"
+    echo "::warning::$why"
+    echo "- $why" >> "${GITHUB_STEP_SUMMARY:-/dev/null}"
+  done
+  [ -n "$any" ]
+}
+
+status=3
+while [ "$status" = 3 ]; do
+  if [ -z "$(ls "$work/new")" ]; then
+    echo "$runs has no record of $arm that may be believed, so its speed is unknown. Repeat the load test." >&2
+    exit 3
+  fi
+  if [ -z "$(ls "$work/old")" ]; then
+    echo "::notice::There are no runs of a release to compare $arm with: nothing is gated."
+    exit 0
+  fi
+  status=0
+  perwatt_of loadtest "$work" gate new --baseline old --max-regression "$allowed" || status=$?
+  if [ "$status" = 3 ]; then left_out || exit 3; fi
+done
 case $status in
   2) echo "::warning::Whether $arm became slower than the last release cannot be told from these runs." ;;
   0) ;;
