@@ -74,6 +74,18 @@ def test_options_exist() -> None:
         assert given <= known, name
 
 
+def test_loading_may_take_as_long_everywhere() -> None:
+    """A container that is called unhealthy while it loads is replaced by one that begins anew."""
+    top = FOLDER.parent
+    [image] = re.findall(r"--start-period=(\S+)", (top / "Dockerfile").read_text())
+    chart = (top / "helm/perwatt/templates/serve.yaml").read_text()
+    [period, failures] = re.findall(
+        r"startupProbe:.*?periodSeconds: (\d+)\s+failureThreshold: (\d+)", chart, re.DOTALL
+    )[0]
+    seconds = int(period) * int(failures)
+    assert image == COMPOSE["services"]["serve"]["healthcheck"]["start_period"] == f"{seconds}s" == "600s"
+
+
 def test_prometheus_asks_the_service_where_it_listens() -> None:
     [job] = yaml.safe_load((FOLDER / "prometheus.yaml").read_text())["scrape_configs"]
     [static] = job["static_configs"]
