@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -36,9 +37,11 @@ FETCHED: dict[str, Any] = {"indexes": {"source": "fetch", "fetch": {"archives": 
 OLDEST, NEWEST = "1.27", "1.34"
 
 
-def rendered(values: dict[str, Any] | None = None, name: str = "demo", revision: int = 1) -> list[dict[str, Any]]:
+def rendered(
+    values: dict[str, Any] | None = None, name: str = "demo", namespace: str = "search", revision: int = 1
+) -> list[dict[str, Any]]:
     with helm.Chart.load(CHART) as chart:
-        files = chart.render(values=values or {}, name=name, namespace="search", revision=revision)
+        files = chart.render(values=values or {}, name=name, namespace=namespace, revision=revision)
     texts = [text for path, text in files.items() if path.endswith(".yaml")]
     return [each for text in texts for each in yaml.safe_load_all(text) if each]
 
@@ -102,6 +105,9 @@ def test_the_schemas_see_a_wrong_manifest() -> None:
         ({"serve": {"logFormat": "xml"}}, "logFormat"),
         ({"serve": {"timeoutSeconds": 600}}, "timeoutSeconds"),
         ({"tracing": {"endpoint": "collector:4317"}}, "endpoint"),
+        ({"serve": {"podAnnotations": {"team": True}}}, "podAnnotations"),
+        ({"disruptionBudget": {"maxUnavailable": "some"}}, "maxUnavailable"),
+        ({"autoscaling": {"enabled": True, "minReplicas": 20}}, "minReplicas is 20, expected at most"),
         ({"keys": {"secret": "perwatt-keys"}, "loadtest": {"enabled": True}}, "give loadtest.keySecret"),
         ({**FETCHED, "rebuild": {"enabled": True}}, "needs indexes.source volume"),
     ],
@@ -109,6 +115,44 @@ def test_the_schemas_see_a_wrong_manifest() -> None:
 def test_values_that_cannot_work_are_refused(values: dict[str, Any], says: str) -> None:
     with pytest.raises(HelmError, match=says):
         rendered(values)
+
+
+def largest(schema: dict[str, Any]) -> dict[str, Any]:
+    """Values with every whole number of the chart as large as may be."""
+    found: dict[str, Any] = {}
+    for name, each in schema["properties"].items():
+        if each.get("type") == "integer":
+            found[name] = min(1_000_000, each.get("maximum", 1_000_000))
+        elif inner := largest(each) if "properties" in each else {}:
+            found[name] = inner
+    return found
+
+
+@pytest.mark.parametrize("autoscaled", [False, True])
+def test_large_numbers_stay_whole_numbers(autoscaled: bool) -> None:
+    """Helm reads numbers as floats, and would write a million as 1e+06."""
+    values = largest(json.loads((CHART / "values.schema.json").read_text()))
+    assert values["serve"]["queue"] == values["rebuild"]["deadlineSeconds"] == 1_000_000
+    for part, enabled in {"autoscaling": autoscaled, "rebuild": True, "loadtest": True}.items():
+        values[part]["enabled"] = enabled
+    values["disruptionBudget"] = {"maxUnavailable": 1_000_000}
+    for manifest in rendered(values):
+        assert "e+" not in yaml.safe_dump(manifest)
+        kubernetes_validate.validate(manifest, NEWEST, strict=True)
+
+
+def test_names_that_look_like_numbers_stay_names() -> None:
+    claim = {"claim": "123"}
+    values = {
+        "indexes": {"source": "volume", "volume": claim},
+        "models": claim,
+        "keys": {"secret": "123"},
+        "rebuild": {"enabled": True, "documents": claim, "vectors": claim},
+        "loadtest": {"enabled": True, "queries": claim, "runs": claim, "keySecret": "123"},
+        "disruptionBudget": {"maxUnavailable": "50%"},
+    }
+    for manifest in rendered(values, name="123", namespace="456"):
+        kubernetes_validate.validate(manifest, NEWEST, strict=True)
 
 
 def test_every_container_is_confined() -> None:

@@ -8,7 +8,7 @@
 
 {{- define "perwatt.selector" -}}
 app.kubernetes.io/name: perwatt
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
 {{- define "perwatt.labels" -}}
