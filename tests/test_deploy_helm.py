@@ -390,3 +390,33 @@ def test_names_of_long_releases_are_short_enough(name: str) -> None:
         assert len(given) <= (52 if manifest["kind"] == "CronJob" else 63), given
         assert re.fullmatch(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", given), given
         assert manifest["kind"] != "Job" or given.endswith("-loadtest-123456")
+
+
+PAGE = (CHART / "README.md").read_text()
+VALUES: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
+
+
+def test_the_page_names_values_that_there_are() -> None:
+    named = {path for path in re.findall(r"`(\w+(?:\.\w+)+)`", PAGE) if path.split(".")[0] in VALUES}
+    assert len(named) > 8
+    for path in named:
+        found = VALUES
+        for part in path.split("."):
+            assert part in found, path
+            found = found[part]
+    for example in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL):
+        values = yaml.safe_load(example)
+        if set(values) <= set(VALUES):
+            assert [each["kind"] for each in rendered(values)].count("CronJob") == 1
+
+
+def test_the_access_mode_of_the_claim_is_said_wherever_it_is_chosen() -> None:
+    for text in (PAGE, (CHART / "values.yaml").read_text(), notes({"rebuild": {"enabled": True}})):
+        assert "ReadWriteMany" in text
+    assert "ReadOnlyMany" in notes({})
+    assert "ReadOnlyMany" not in notes(FETCHED)
+
+
+def test_whoever_rebuilds_without_options_is_told_what_that_means() -> None:
+    assert "give\nthem in rebuild.buildArguments" in notes({"rebuild": {"enabled": True}})
+    assert "rebuild.buildArguments" not in notes(EVERYTHING)
