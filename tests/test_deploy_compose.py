@@ -86,6 +86,13 @@ def test_loading_may_take_as_long_everywhere() -> None:
     assert image == COMPOSE["services"]["serve"]["healthcheck"]["start_period"] == f"{seconds}s" == "600s"
 
 
+def test_a_build_with_filters_is_the_build_that_there_is_and_more() -> None:
+    text = (FOLDER / "compose.yaml").read_text()
+    [written] = re.findall(r"^# .* run --rm build (build .*)$", text, re.MULTILINE)
+    command = [word.replace("${INDEX:-docs}", "docs") for word in COMPOSE["services"]["build"]["command"]]
+    assert written.split() == [*command, "--filterable", "kind"]
+
+
 def test_prometheus_asks_the_service_where_it_listens() -> None:
     [job] = yaml.safe_load((FOLDER / "prometheus.yaml").read_text())["scrape_configs"]
     [static] = job["static_configs"]
