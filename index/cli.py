@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import click
 
-from index.errors import GateError, GenerationError
+from index.errors import GateError, GenerationError, InputError, NotFoundError
 from index.printing import print_alias, print_built, print_json, print_table
 from index.root import DEFAULT_ROOT, Root
 
@@ -25,6 +25,16 @@ def _root_option(command: Command) -> Command:
 
 def _json_option(command: Command) -> Command:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
+
+
+def _filters_of_served(root: Path, name: str) -> list[str]:
+    """The fields that the served generation can be filtered by; none where none is served, or none that can be read."""
+    from index.manifest import read_manifest
+
+    try:
+        return list(read_manifest(Root(root).path(name))["filterable"])
+    except (NotFoundError, GenerationError, InputError):
+        return []
 
 
 @click.command()
@@ -108,6 +118,7 @@ def build(
     from index.manifest import read_manifest
     from index.vectors import VectorsFolder
 
+    before = _filters_of_served(root, name)
     failure: GateError | None = None
     try:
         path = build_generation(
@@ -135,6 +146,12 @@ def build(
         print_built(path, manifest)
     if failure is not None:
         raise failure
+    if lost := [field for field in before if field not in manifest["filterable"]]:
+        click.echo(
+            f"{name} could be filtered by {', '.join(lost)}, and this generation cannot: searches that do it are "
+            f"refused. If that is not meant, build again with --filterable {','.join(before)}",
+            err=True,
+        )
 
 
 @click.command()

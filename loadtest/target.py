@@ -60,7 +60,7 @@ class Target:
         self.url = url
         self.index = index
         Address.parse(url)  # what the load could not be sent to is refused here already
-        key = os.environ.get("PERWATT_KEY")
+        key = os.environ.get("PERWATT_KEY") or None
         self._client = Client(url, key=key, timeout_s=timeout_s, trust_env=False)  # straight there, as the load goes
 
     def ask(self, call: Call[T], what: str) -> T:

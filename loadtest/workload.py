@@ -62,7 +62,7 @@ class Workload:
         self.variants = 1 + len(plan.filters)
         self._variant_shares = np.cumsum([1 - sum(shares), *shares])
         self._popularity = popularity(plan.popularity, len(queries))
-        self._key = api_key if api_key is not None else os.environ.get("PERWATT_KEY")
+        self._key = api_key if api_key is not None else os.environ.get("PERWATT_KEY") or None
         self._wires: list[bytes | None] = [None] * (len(queries) * self.variants)
 
     def body(self, request: int) -> bytes:

@@ -72,6 +72,15 @@ def test_the_whole_life_of_an_index(vectors: Path, root: Path) -> None:
     assert "deleted nothing" in perwatt("gc", "--root", root).stdout
 
 
+def test_a_build_that_drops_a_filter_says_so(vectors: Path, root: Path) -> None:
+    build = ("build", vectors, "--index", "docs", "--root", root, "--family", "flat")
+    assert "could be filtered" not in perwatt(*build, "--filterable", "year:int").stderr
+    assert "could be filtered" not in perwatt(*build, "--filterable", "year:int").stderr
+    said = perwatt(*build).stderr
+    assert "docs could be filtered by year, and this generation cannot" in said
+    assert "--filterable year" in said
+
+
 def test_a_gate_that_does_not_hold_fails_the_command_and_says_so(vectors: Path, root: Path) -> None:
     build = ("build", vectors, "--index", "docs", "--root", root, "--family", "graph")
     perwatt(*build)

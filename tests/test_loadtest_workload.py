@@ -36,6 +36,14 @@ def test_a_request_is_complete_http_with_the_body_of_its_query() -> None:
     assert json.loads(body) == expected
 
 
+@pytest.mark.parametrize(("given", "sent"), [("k1", True), ("", False)])
+def test_a_key_of_the_environment_is_sent_and_an_empty_one_is_none(
+    monkeypatch: pytest.MonkeyPatch, given: str, sent: bool
+) -> None:
+    monkeypatch.setenv("PERWATT_KEY", given)
+    assert (b"authorization" in Workload(plan(), [Query(text="a")]).wire(0).lower()) is sent
+
+
 def test_vectors_go_as_base64_of_little_endian_float32_or_as_numbers() -> None:
     vector = [1.0, -0.5, 0.25]
     packed = json.loads(Workload(plan(), [Query(vector=vector)]).body(0))["vector"]
