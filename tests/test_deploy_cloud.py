@@ -15,6 +15,7 @@ import re
 import signal
 import subprocess
 import sys
+import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -789,3 +790,28 @@ def test_stacks_of_another_kind_are_refused() -> None:
     with pytest.raises(DeployError, match="no output Bucket, PlacementGroup, SecurityGroup"):
         read_stack(Other(), "other")
     assert Stack("subnet", "group", "place", "bucket").bucket == "bucket"
+
+
+# --- the index that all machines get --------------------------------------------------------------------------------
+
+
+def test_the_index_is_made_of_a_corpus_beside_and_everybody_may_read_it(tmp_path: Path) -> None:
+    """The service runs as another user than whoever packed it."""
+    corpus = tmp_path / "here" / "corpus.jsonl"
+    corpus.parent.mkdir()
+    documents = ({"id": str(number), "title": f"title {number}", "text": f"text {number}"} for number in range(20))
+    corpus.write_text("\n".join(map(json.dumps, documents)))
+    script = Path(boot.__file__).parents[1] / "ci" / "index.sh"
+    environment = {key: value for key, value in os.environ.items() if key != "PERWATT_TAG"}
+    ran = subprocess.run(
+        ["bash", "-c", 'umask 077 && exec "$@"', "bash", script, "archives/index.tar", "here/corpus.jsonl"],
+        cwd=tmp_path, env={**environment, "PERWATT_COMMAND": str(Path(sys.executable).with_name("perwatt"))},
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    with tarfile.open(tmp_path / "archives" / "index.tar") as archive:
+        entries = {each.name: each for each in archive}
+    assert any(name.endswith("/lexical/meta.json") for name in entries)
+    assert {name.split("/")[0] for name in entries} == {"indexes", "vectors"}
+    assert [name for name, each in entries.items() if ~each.mode & (0o055 if each.isdir() else 0o044)] == []
+    assert hashlib.sha256((tmp_path / "archives" / "index.tar").read_bytes()).hexdigest() in ran.stdout
