@@ -670,8 +670,13 @@ class BucketHandler(BaseHTTPRequestHandler):
         pass
 
 
-def machine(tmp_path: Path, script: Path, settings: dict[str, str], lists: dict[str, list[str]]) -> list[str]:
-    """Runs a machine's first script here; returns the calls of docker and shutdown in their order."""
+def machine(
+    tmp_path: Path, script: Path, settings: dict[str, str], lists: dict[str, list[str]], dies: bool = False
+) -> list[str]:
+    """Runs a machine's first script here; returns the calls of docker and shutdown in their order.
+
+    A service lives until its machine is terminated, which is while the script waits for it; or it `dies`.
+    """
     programs = tmp_path / "bin"
     programs.mkdir()
     calls = tmp_path / "calls"
@@ -682,6 +687,10 @@ def machine(tmp_path: Path, script: Path, settings: dict[str, str], lists: dict[
         + 'case "$1 $*" in\n'
         + '  load*) echo "Loaded image: localhost/perwatt:test" ;;\n'
         + "  *machine\\ --json*) echo '{}' ;;\n"
+        + "  *serve\\ --root*) echo 0123abcd ;;\n"
+        + f"  inspect*) echo {'false' if dies else 'true'} ;;\n"
+        + f"  wait*) {'echo 1' if dies else 'kill -KILL $PPID'} ;;\n"
+        + '  logs*) echo "the reason of $2" ;;\n'
         + f"  *loadtest\\ knee*) echo record > {tmp_path}/work/runs/run.json ;;\n"
         + "esac\n"
     )
@@ -692,7 +701,7 @@ def machine(tmp_path: Path, script: Path, settings: dict[str, str], lists: dict[
     # Only the place of the log and the ports of the service differ here.
     text = text.replace("/var/log/perwatt.log", str(log))
     for port in (boot.PORT, boot.FACTS_PORT):
-        text = text.replace(f"$server:{port}", "$server")
+        text = text.replace(f"$server:{port}", "$server").replace(f"127.0.0.1:{port}", settings["server"])
     (tmp_path / "script").write_text(text)
     environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"}
     environment.pop("OMP_NUM_THREADS", None)  # nproc heeds it; a machine that has just started has none
@@ -728,13 +737,24 @@ def test_the_machine_under_test_sets_its_end_then_serves(bucket: Bucket, tmp_pat
     calls = machine(tmp_path, boot.SERVER, settings(bucket), {"serve": ["--threads", "2"]})
     assert calls[0].startswith("shutdown -h +30 ")
     assert calls[1].startswith("docker load ")
-    assert calls[-1].endswith(
+    assert calls[-1] == "docker wait 0123abcd"
+    assert calls[-2].endswith(
         "localhost/perwatt:test serve --root /indexes --host 0.0.0.0 --port 8000 --insecure "
         f"--workers {len(os.sched_getaffinity(0))} --threads 2"
     )
     assert (tmp_path / "work" / "facts" / "machine.json").read_text() == "{}\n"
     assert "shutdown -h now" not in calls
     assert bucket.written == {}
+
+
+@pytest.mark.parametrize("ready", [False, True])
+def test_a_service_that_dies_says_why_and_ends_its_machine(ready: bool, bucket: Bucket, tmp_path: Path) -> None:
+    """At its start, or later under load: the other machine must not wait for it until its time is over."""
+    if not ready:
+        del bucket.files["readyz"]
+    calls = machine(tmp_path, boot.SERVER, settings(bucket), {"serve": []}, dies=True)
+    assert calls[-3:] == ["docker wait 0123abcd", "docker logs 0123abcd", "shutdown -h now"]
+    assert b"the reason of 0123abcd" in bucket.written["log"]
 
 
 def test_other_bytes_than_those_of_the_plan_are_not_run(bucket: Bucket, tmp_path: Path) -> None:

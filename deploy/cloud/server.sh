@@ -2,12 +2,12 @@
 # The machine under test. Set before: image_url image_sha256 index_url index_sha256 log_url; serve=(options)
 set -euo pipefail
 exec > >(tee -a /var/log/perwatt.log) 2>&1
+# However it ends, this machine serves nobody any more.
+# shellcheck disable=SC2317 # called by the trap
 report() {
-  status=$?
-  if [ $status -ne 0 ]; then
-    curl -fsS -X PUT --upload-file /var/log/perwatt.log "$log_url" || true
-    shutdown -h now
-  fi
+  sleep 1 # until tee has written what was said last
+  curl -fsS -X PUT --upload-file /var/log/perwatt.log "$log_url" || true
+  shutdown -h now
 }
 trap report EXIT
 fetch() { # address, hash, file
@@ -25,5 +25,15 @@ confined=(--network host --read-only --tmpfs /tmp --cap-drop all --security-opt 
 docker run --rm "${confined[@]}" "$image" loadtest machine --json > "$work/facts/machine.json"
 docker run --detach "${confined[@]}" --volume "$work/facts:/facts:ro" --entrypoint python3 "$image" \
   -m http.server 8001 --directory /facts
-docker run --detach --restart no "${confined[@]}" --volume "$work/indexes:/indexes:ro" "$image" \
-  serve --root /indexes --host 0.0.0.0 --port 8000 --insecure --workers "$(nproc)" "${serve[@]}"
+service=$(docker run --detach --restart no "${confined[@]}" --volume "$work/indexes:/indexes:ro" "$image" \
+  serve --root /indexes --host 0.0.0.0 --port 8000 --insecure --workers "$(nproc)" "${serve[@]}")
+until curl -fsS --max-time 5 --output /dev/null http://127.0.0.1:8000/readyz; do
+  [ "$(docker inspect --format '{{.State.Running}}' "$service")" = true ] || break
+  sleep 2
+done
+# Returns when the service has died, now or under load: what it said last is in the report then. One that lives is ended
+# with its machine.
+docker wait "$service"
+docker logs "$service"
+echo "perwatt: the service has ended"
+exit 1
