@@ -23,7 +23,7 @@ from functools import cache
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
+from urllib.parse import parse_qs, urlparse
 
 import boto3
 import msgspec
@@ -37,17 +37,22 @@ from moto.ec2 import ec2_backends
 from moto.server import ThreadedMotoServer
 
 from deploy.cloud import boot, machines
+from deploy.cloud.boot import SPARE_MINUTES
 from deploy.cloud.cli import cloud as answering
+from deploy.cloud.cli import ended_by_signals
 from deploy.cloud.cli import fleet as commands
-from deploy.cloud.experiment import run
+from deploy.cloud.experiment import put_aside, run
 from deploy.cloud.machines import EXPERIMENT, Machines, reap
-from deploy.cloud.parcel import Parcel, sha256_of
-from deploy.cloud.plan import Plan, make_plan, one_at_a_time, read_plan
+from deploy.cloud.options import check_knee, check_serve
+from deploy.cloud.parcel import Parcel, check_index, sha256_of, sign_in
+from deploy.cloud.plan import FILE, Plan, make_plan, one_at_a_time, read_plan, same_question, write_plan
 from deploy.cloud.stack import Stack, read_stack
 from deploy.errors import DeployError
 from loadtest.example import simulated_record
-from loadtest.prices.table import find_price
-from loadtest.record import Record
+from loadtest.prices.refresh import write_table
+from loadtest.prices.table import find_price, price_table
+from loadtest.record import Record, read_record
+from loadtest.trial import Gate
 
 REGION = "us-east-1"
 TEMPLATE = (Path(__file__).parents[1] / "deploy" / "cloud" / "fleet.yaml").read_text()
@@ -70,15 +75,24 @@ def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 def archives(tmp_path: Path) -> dict[str, Path]:
     folder = tmp_path / "archives"
     folder.mkdir()
-    for name in ("serve-amd64", "serve-arm64", "loadtest-amd64", "index"):
+    for name in ("serve-amd64", "serve-arm64", "loadtest-amd64"):
         (folder / f"{name}.tar").write_text(f"the bytes of {name}")
+    pack(folder / "index.tar", "indexes/docs/current", "vectors/embed.json")
     return {path.stem: path for path in sorted(folder.glob("*.tar"))}
+
+
+def pack(archive: Path, *names: str, mode: int = 0o644) -> None:
+    with tarfile.open(archive, "w") as file:
+        for name in names:
+            entry = tarfile.TarInfo(name)
+            entry.mode = mode
+            file.addfile(entry)
 
 
 def planned(archives: dict[str, Path], **changed: Any) -> Plan:
     given: dict[str, Any] = {
         "arms": ["c8g.4xlarge"], "amd64": ["c8i.4xlarge"], "blocks": 1, "replica": False, "generator": "c8i.4xlarge",
-        "region": REGION, "spot": False, "minutes": 30, "max_usd": 100.0, "knee": ["--index", "docs"], "serve": [],
+        "region": REGION, "spot": False, "minutes": 25, "max_usd": 100.0, "knee": ["--index", "docs"], "serve": [],
         "sha256": {name: sha256_of(path) for name, path in archives.items()}, "seed": 1,
     }  # fmt: skip
     return make_plan(**{**given, **changed})
@@ -89,10 +103,10 @@ def simulated(instance: str) -> Record:
     return simulated_record(instance, 1, SPEED[instance], seed=3, price=find_price(instance), curve=False)
 
 
-def record_of(arm: str, block: int) -> bytes:
+def record_of(arm: str, block: int, experiment: str) -> bytes:
     """Of the arm in that block: all blocks and the replica alike, because simulating takes its time."""
     record = simulated(arm.removesuffix("-again"))
-    label = msgspec.structs.replace(record.label, arm=arm, block=block)
+    label = msgspec.structs.replace(record.label, arm=arm, block=block, experiment=experiment)
     return msgspec.json.encode(msgspec.structs.replace(record, label=label))
 
 
@@ -107,6 +121,7 @@ class Machinery:
     def __init__(self, endpoint: str | None = None) -> None:
         self.ec2, self.s3 = (client_of(name, endpoint) for name in ("ec2", "s3"))
         self.failing: set[str] = set()  # names of trials whose next attempt fails
+        self.damaged: dict[str, Callable[[bytes], bytes]] = {}  # what becomes of the next record of a trial
         self.launched: list[dict[str, Any]] = []
         self._seen: set[str] = set()
 
@@ -129,12 +144,14 @@ class Machinery:
     def _generate(self, instance: str, trial: str, script: str) -> None:
         [arm] = re.findall(r"--arm (\S+)", script)
         [block] = re.findall(r"--block (\d+)", script)
+        [experiment] = re.findall(r"--experiment (\S+)", script)
         self._put(script, "log_url", b"the log")
         if trial in self.failing:
             self.failing.remove(trial)
             self.ec2.terminate_instances(InstanceIds=[instance])
             return
-        self._put(script, "run_url", record_of(arm, int(block)))
+        spoilt = self.damaged.pop(trial, lambda record: record)
+        self._put(script, "run_url", spoilt(record_of(arm, int(block), experiment)))
 
     def _put(self, script: str, name: str, body: bytes) -> None:
         [url] = re.findall(rf"^{name}='?(\S+?)'?$", script, re.MULTILINE)
@@ -153,7 +170,7 @@ class Cloud:
         cloudformation.create_stack(
             StackName="perwatt-fleet", TemplateBody=MOTO_TEMPLATE, Capabilities=["CAPABILITY_IAM"]
         )
-        self.stack = read_stack(cloudformation, "perwatt-fleet")
+        self.stack = read_stack(cloudformation, "perwatt-fleet", REGION)
         self.machinery = Machinery()
         self._clients: dict[str, Any] = {}
         self.calls: list[str] = []
@@ -227,7 +244,9 @@ def test_every_block_holds_every_arm_once_in_an_order_of_its_own(archives: dict[
 def test_the_price_is_that_of_both_machines_until_they_end_themselves(archives: dict[str, Path]) -> None:
     plan = planned(archives, blocks=6)
     each = {name: find_price(name).usd_per_hour for name in ("c8g.4xlarge", "c8i.4xlarge")}
-    assert plan.worst_usd == pytest.approx(6 * 0.5 * (each["c8g.4xlarge"] + 3 * each["c8i.4xlarge"]))
+    assert plan.worst_usd == pytest.approx(
+        6 * (25 + SPARE_MINUTES) / 60 * (each["c8g.4xlarge"] + 3 * each["c8i.4xlarge"])
+    )
 
 
 def test_what_was_launched_counts_even_if_it_failed(archives: dict[str, Path]) -> None:
@@ -285,6 +304,155 @@ def test_what_cannot_be_paid_or_run_is_refused_before_anybody_is_asked(
     assert ran.exit_code != 0
     assert re.search(says, ran.output + str(ran.exception))
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (["--recall", "1"], "is not in the range"),
+        (["--knee-option=--bogus"], "`perwatt loadtest knee` would refuse '--bogus': No such option"),
+        (["--knee-option=--processes=many"], "'many' is not a valid integer"),
+        (["--knee-option=--help"], "No such option"),
+        (["--knee-option=--arm=mine"], "--knee-option: --arm is set by `perwatt fleet` itself"),
+        (["--knee-option=--filters=filters.jsonl"], "--filters names filters.jsonl, and a rented machine has no files"),
+        (["--serve-option=--nope"], "`perwatt serve` would refuse '--nope': No such option"),
+        (["--serve-option=--threads=0"], "0 is not in the range"),
+        (["--serve-option=--port=9000"], "--serve-option: --port is set by `perwatt fleet` itself"),
+        (["--index", ""], r"index\.tar has no index ''; it has docs"),
+        (["--index", "doc"], r"index\.tar has no index 'doc'; it has docs"),
+    ],
+)
+def test_what_a_machine_would_refuse_is_refused_before_it_is_paid_for(
+    given: list[str], says: str, archives: dict[str, Path], tmp_path: Path
+) -> None:
+    ran = CliRunner().invoke(
+        commands, ["run", "--amd64", "c8i.4xlarge", "--max-usd", "100", "--archives", str(archives["index"].parent),
+                   "--out", str(tmp_path / "out"), *given]
+    )  # fmt: skip
+    assert ran.exit_code != 0
+    assert re.search(says, ran.output + str(ran.exception))
+    assert not (tmp_path / "out").exists()
+
+
+def test_options_of_the_machines_commands_are_taken_as_they_were_said() -> None:
+    check_knee(["--index", "docs", "--slo-p99-ms", "20.0", "--recall", "0.95"],
+               ["--processes=12", "--indexing", "/srv/perwatt/vectors", "--filter", '0.2:{"field":"kind","eq":"class"}',
+                "--no-curve"])  # fmt: skip
+    check_serve(["--threads=2", "--workers", "8"])
+
+
+@pytest.mark.parametrize(
+    ("names", "mode", "says"),
+    [
+        (("indexes/docs/current", "vectors/embed.json"), 0o600, "only its owner can read.*--mode=a"),
+        (("indexes/docs/current",), 0o644, "has no folder vectors"),
+        (("vectors/embed.json",), 0o644, "has no index 'docs'; it has none"),
+        ((), None, "is not an archive"),
+    ],
+)
+def test_an_archive_without_what_machines_need_is_refused(
+    names: tuple[str, ...], mode: int | None, says: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "index.tar"
+    if mode is None:
+        path.write_text("no archive")
+    else:
+        pack(path, *names, mode=mode)
+    with pytest.raises(DeployError, match=says):
+        check_index(path, "docs")
+
+
+def test_a_machine_may_be_paid_for_no_longer_than_its_price_says(archives: dict[str, Path]) -> None:
+    plan = planned(archives)
+    both = 2 * plan.price("c8i.4xlarge").usd_per_hour
+    [trial] = [trial for trial in plan.trials if trial.instance == "c8i.4xlarge"]
+    assert plan.trial_usd(trial) == pytest.approx(both * (plan.minutes + SPARE_MINUTES) / 60)
+
+
+# --- regions and their prices ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Path:
+    """A table as `perwatt prices refresh --region eu-west-1` writes it."""
+    rows = [
+        msgspec.structs.replace(find_price(name), region="eu-west-1", usd_per_hour=usd)
+        for name, usd in (("c8g.4xlarge", 0.7), ("c8i.4xlarge", 0.8))
+    ]
+    write_table(rows, tmp_path / "prices.csv")
+    return tmp_path / "prices.csv"
+
+
+def test_another_region_is_planned_with_its_own_prices(elsewhere: Path) -> None:
+    asked = ["run", "--arm", "c8g.4xlarge", "--amd64", "c8i.4xlarge", "--no-replica", "--blocks", "1",
+             "--max-usd", "20", "--region", "eu-west-1", "--dry-run"]  # fmt: skip
+    ran = CliRunner().invoke(commands, [*asked, "--prices", str(elsewhere)])
+    assert ran.exit_code == 0, ran.output + str(ran.exception)
+    assert "c8g.4xlarge, eu-west-1, on-demand, $0.7/h" in ran.output
+    assert "at most $1.55 of" in ran.output
+    without = CliRunner().invoke(commands, asked)
+    assert "no price of 'c8g.4xlarge' in eu-west-1 is known" in str(without.exception)
+    assert "--prices FILE" in str(without.exception)
+
+
+def test_a_machine_of_another_provider_is_not_planned() -> None:
+    ran = CliRunner().invoke(
+        commands, ["run", "--region", "us-east1", "--amd64", "n4-standard-16", "--generator", "n4-standard-16",
+                   "--max-usd", "100", "--dry-run"]
+    )  # fmt: skip
+    assert "no price of 'n4-standard-16' in us-east1 is known" in str(ran.exception)
+
+
+def test_the_prices_of_the_plan_are_kept_and_are_those_of_the_records(
+    elsewhere: Path, archives: dict[str, Path], tmp_path: Path
+) -> None:
+    plan = planned(archives, region="eu-west-1", table=price_table(elsewhere))
+    write_plan(plan, tmp_path)
+    kept = read_plan(tmp_path)
+    assert kept == plan
+    assert kept.price("c8g.4xlarge").usd_per_hour == 0.7
+    with pytest.raises(DeployError, match="was started with other prices"):
+        same_question(kept, msgspec.structs.replace(plan, prices=plan.prices[:1]))
+
+
+def test_the_generator_is_told_the_price_of_the_machine_under_test(
+    cloud: Cloud, archives: dict[str, Path], tmp_path: Path
+) -> None:
+    plan = of_one_trial(archives)
+    cloud.run(plan, tmp_path, archives)
+    [script] = [each["script"] for each in cloud.machinery.launched if "generator" in each["tags"]["Name"]]
+    [table] = re.findall(r"^prices='(.*?)'$", script, re.MULTILINE | re.DOTALL)
+    (tmp_path / "prices.csv").write_text(table)
+    assert price_table(tmp_path / "prices.csv") == (plan.price(plan.trials[0].instance),)
+
+
+def test_addresses_are_signed_for_the_region_of_the_bucket(archives: dict[str, Path]) -> None:
+    signed = urlparse(Parcel(sign_in("eu-central-1")[0], "perwatt-bucket", "fleet", valid_s=60).to_read("0"))
+    assert signed.hostname == "perwatt-bucket.s3.eu-central-1.amazonaws.com"
+    assert "/eu-central-1/s3/aws4_request" in parse_qs(signed.query)["X-Amz-Credential"][0]
+
+
+def test_the_first_use_of_spot_is_explained() -> None:
+    refused = ClientError(
+        {"Error": {"Code": "AuthFailure.ServiceLinkedRoleCreationNotPermitted", "Message": "no"}}, "RunInstances"
+    )
+    says = "aws iam create-service-linked-role --aws-service-name spot.amazonaws.com"
+    with pytest.raises(DeployError, match=says), answering(REGION):
+        raise refused
+
+
+def test_the_zone_of_the_stack_can_be_chosen() -> None:
+    with mock_aws():
+        cloudformation, ec2 = boto3.client("cloudformation", REGION), boto3.client("ec2", REGION)
+        for zone in ("us-east-1b", "us-east-1d", ""):
+            given = [{"ParameterKey": "Zone", "ParameterValue": zone}]
+            name = f"perwatt-{zone or 'any'}"
+            cloudformation.create_stack(
+                StackName=name, TemplateBody=MOTO_TEMPLATE, Parameters=given, Capabilities=["CAPABILITY_IAM"]
+            )
+            subnet = read_stack(cloudformation, name, REGION).subnet
+            [found] = ec2.describe_subnets(SubnetIds=[subnet])["Subnets"]
+            assert found["AvailabilityZone"] == zone or not zone
 
 
 def test_a_budget_that_is_no_number_allows_nothing(archives: dict[str, Path]) -> None:
@@ -348,12 +516,12 @@ def test_an_experiment_gives_a_record_of_every_trial_and_leaves_nothing_running(
             InstanceId=each["InstanceId"], Attribute="instanceInitiatedShutdownBehavior"
         )
         assert shutdown["InstanceInitiatedShutdownBehavior"]["Value"] == "terminate"
-        assert each["script"].splitlines()[1].startswith("shutdown -h +30 ")
+        assert each["script"].splitlines()[1].startswith("shutdown -h +25 ")
         assert each["SubnetId"] == cloud.stack.subnet
         assert each.get("IamInstanceProfile") is None
         assert each["tags"][EXPERIMENT] == plan.experiment
         due = datetime.datetime.fromisoformat(each["tags"]["perwatt-expires"])
-        assert due - each["LaunchTime"] < datetime.timedelta(minutes=36)
+        assert due - each["LaunchTime"] < datetime.timedelta(minutes=25 + SPARE_MINUTES + 1)
     assert {each["Placement.GroupName"] for each in cloud.launches} == {"perwatt"}  # which moto does not keep
     kinds = {each["InstanceType"] for each in launched if "generator" in each["tags"]["Name"]}
     assert kinds == {"c8i.4xlarge"}
@@ -388,7 +556,7 @@ def test_the_rights_of_the_role_are_those_that_are_used(
     Loader.add_multi_constructor("!", lambda loader, suffix, node: f"{suffix} {getattr(node, 'value', '')}")
     archives["index"].write_text("bytes that were not uploaded before")
     cloud.run(planned(archives), tmp_path, archives)
-    read_stack(cloud.client("cloudformation"), "perwatt-fleet")
+    read_stack(cloud.client("cloudformation"), "perwatt-fleet", REGION)
     statements = yaml.load(TEMPLATE, Loader)["Resources"]["Policy"]["Properties"]["PolicyDocument"]["Statement"]
     granted = {
         action
@@ -426,10 +594,67 @@ def test_a_trial_that_keeps_failing_ends_the_experiment(
         cloud.machinery.step()
 
     plan = planned(archives)
-    with pytest.raises(DeployError, match="failed 3 times"):
+    with pytest.raises(DeployError, match=r"failed 3 times.*The same command tries again"):
         cloud.run(plan, tmp_path, archives, wait=step)
     assert len(cloud.machinery.launched) == 6
     assert cloud.machinery.alive() == []
+    cloud.machinery = Machinery()
+    kept = read_plan(tmp_path)
+    assert kept
+    cloud.run(kept, tmp_path, archives)
+    assert [trial.attempts for trial in kept.trials] == [4, 1]
+
+
+def starved(record: bytes) -> bytes:
+    """The record of a generator that did not keep up, which says so."""
+    read = msgspec.json.decode(record, type=Record)
+    gate = Gate("CPU of the generator", False, "71 %", "70 %")
+    trials = [msgspec.structs.replace(trial, gates=[*trial.gates, gate]) for trial in read.trials]
+    return msgspec.json.encode(msgspec.structs.replace(read, trials=trials))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (starved, "the record is invalid: "),
+        (lambda record: record[: len(record) // 2], "is not a run record"),
+        (lambda record: record.replace(b'"experiment":"fleet-', b'"experiment":"other-'), "the record is of .*other-"),
+    ],
+)
+def test_a_record_that_cannot_be_used_is_kept_aside_and_its_trial_made_again(
+    spoil: Callable[[bytes], bytes], says: str, cloud: Cloud, archives: dict[str, Path], tmp_path: Path
+) -> None:
+    plan = planned(archives)
+    first = plan.trials[0]
+    cloud.machinery.damaged = {first.name: spoil}
+    told: list[str] = []
+    records = run_with(cloud, cloud.client("ec2"), plan, tmp_path, archives, tell=told.append)
+    assert (first.attempts, first.done) == (2, True)
+    assert re.search(says, "\n".join(told))
+    assert [path.name for path in put_aside(tmp_path)] == [f"{first.name}-1.invalid.json"]
+    assert sorted((tmp_path / "runs").glob("*.json")) == sorted(records)
+    assert all(read_record(path).label.experiment == plan.experiment for path in records)
+
+
+def test_a_record_that_was_damaged_since_is_made_again(cloud: Cloud, archives: dict[str, Path], tmp_path: Path) -> None:
+    plan = planned(archives)
+    [damaged, _] = cloud.run(plan, tmp_path, archives)
+    damaged.write_bytes(b"{")
+    cloud.machinery = Machinery()
+    cloud.run(plan, tmp_path, archives)
+    assert {each["tags"]["perwatt-trial"] for each in cloud.machinery.launched} == {damaged.stem}
+    assert read_record(damaged).label.arm == plan.trials[0].arm
+
+
+def test_a_record_of_another_experiment_is_not_taken(cloud: Cloud, archives: dict[str, Path], tmp_path: Path) -> None:
+    plan = planned(archives)
+    other = tmp_path / "runs" / f"{plan.trials[1].name}.json"
+    other.parent.mkdir()
+    other.write_bytes(record_of(plan.trials[1].arm, 1, "fleet-of-yesterday"))
+    with pytest.raises(DeployError, match=f"is a record of fleet-of-yesterday, and this is {plan.experiment}"):
+        cloud.run(plan, tmp_path, archives)
+    assert cloud.calls == []
+    assert other.exists()
 
 
 def of_one_trial(archives: dict[str, Path]) -> Plan:
@@ -446,21 +671,24 @@ def calls_of_a_run(cloud: Cloud, archives: dict[str, Path], folder: Path) -> int
     return count
 
 
-@pytest.mark.parametrize(("when", "error"), [("before", KeyboardInterrupt), ("after", RuntimeError)])
+@pytest.mark.parametrize(
+    ("when", "errors"), [("before", (KeyboardInterrupt, SystemExit)), ("after", (RuntimeError, SystemExit))]
+)
 def test_a_crash_at_every_call_leaves_no_machine_and_the_run_goes_on(
-    when: str, error: type[BaseException], cloud: Cloud, archives: dict[str, Path], tmp_path: Path
+    when: str, errors: tuple[type[BaseException], ...], cloud: Cloud, archives: dict[str, Path], tmp_path: Path
 ) -> None:
+    """By turns with an error, and with what Ctrl-C and signals are."""
     count = calls_of_a_run(cloud, archives, tmp_path / "whole")
     assert count > 12
     swallowed = 0
     for at in range(1, count + 1):
-        folder = tmp_path / str(at)
+        folder, error = tmp_path / str(at), errors[at % len(errors)]
         cloud.calls.clear()
         cloud.crash, cloud.error, cloud.machinery = (when, at), error, Machinery()
         plan = of_one_trial(archives)
         try:
             cloud.run(plan, folder, archives)
-            swallowed += 1  # while ending what is already over: tried again
+            swallowed += len(cloud.calls) >= at  # while ending what is already over: tried again
         except error as raised:
             assert str(raised).startswith("crash")  # noqa: PT017 – which call it was differs
         assert cloud.machinery.alive() == [], f"crash {when} call {at}, {cloud.calls[at - 1]}"
@@ -483,6 +711,141 @@ def test_a_crash_while_waiting_leaves_no_machine(cloud: Cloud, archives: dict[st
     with pytest.raises(KeyboardInterrupt):
         cloud.run(planned(archives), tmp_path, archives, wait=interrupted)
     assert cloud.machinery.alive() == []
+
+
+class Altered:
+    """EC2 with some of its calls replaced."""
+
+    def __init__(self, ec2: Any, **calls: Callable[..., Any]) -> None:
+        self._ec2, self._calls = ec2, calls
+
+    def __getattr__(self, name: str) -> Any:
+        return self._calls.get(name) or getattr(self._ec2, name)
+
+
+def run_with(cloud: Cloud, ec2: Any, plan: Plan, folder: Path, archives: dict[str, Path], **more: Any) -> list[Path]:
+    rented = Machines(ec2, cloud.client("ssm"), cloud.stack, plan.experiment)
+    parcel = Parcel(cloud.client("s3"), cloud.stack.bucket, plan.experiment, valid_s=1800)
+    return run(plan, folder, archives, rented, parcel, **{"tell": lambda _: None, "wait": cloud.machinery.step, **more})
+
+
+def no(code: str) -> ClientError:
+    return ClientError({"Error": {"Code": code, "Message": "not now"}}, "RunInstances")
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("terminal", [True, False])
+def test_impatience_while_ending_waits_to_be_tried_again_ends_nothing_sooner(
+    terminal: bool, error: type[BaseException], cloud: Cloud, archives: dict[str, Path], tmp_path: Path
+) -> None:
+    """Interrupted, then again in each wait between the tries of an ending that AWS refuses, on a lost terminal."""
+    waits: list[float] = []
+
+    def refused_thrice(**given: Any) -> Any:
+        if len(waits) < 4:
+            raise no("Unavailable")
+        return cloud.client("ec2").terminate_instances(**given)
+
+    def interrupted(seconds: float) -> None:
+        assert len(cloud.machinery.alive()) == 2
+        waits.append(seconds)
+        raise error
+
+    def tell(line: str) -> None:
+        if not terminal and "ending" in line:
+            raise OSError("Input/output error")
+
+    ec2 = Altered(cloud.client("ec2"), terminate_instances=refused_thrice)
+    with pytest.raises(error):
+        run_with(cloud, ec2, planned(archives), tmp_path, archives, wait=interrupted, tell=tell)
+    assert waits == [10.0, 2.0, 4.0, 8.0]
+    assert cloud.machinery.alive() == []
+
+
+class Refusing(Altered):
+    """EC2 that answers launches in turn with these error codes, None being none, and the rest with machines."""
+
+    def __init__(self, ec2: Any, *codes: str | None) -> None:
+        self.codes = list(codes)
+        super().__init__(ec2, run_instances=self._launch)
+
+    def _launch(self, **given: Any) -> Any:
+        code = self.codes.pop(0) if self.codes else None
+        if code is not None:
+            raise no(code)
+        return self._ec2.run_instances(**given)
+
+
+def test_where_no_machine_is_free_it_is_asked_again_at_no_cost(
+    cloud: Cloud, archives: dict[str, Path], tmp_path: Path
+) -> None:
+    plan = planned(archives)
+    plan.max_usd = plan.worst_usd + 0.01  # for no attempt that fails
+    waits: list[float] = []
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        cloud.machinery.step()
+
+    ec2 = Refusing(cloud.client("ec2"), "InsufficientInstanceCapacity", "VcpuLimitExceeded")
+    run_with(cloud, ec2, plan, tmp_path, archives, wait=wait)
+    assert [trial.attempts for trial in plan.trials] == [1, 1]
+    assert waits[:2] == [30.0, 60.0]
+    tokens = {each["ClientToken"] for each in cloud.launches}
+    assert len(tokens) == 4
+
+
+def test_a_generator_that_is_refused_costs_its_pair_and_is_asked_for_again(
+    cloud: Cloud, archives: dict[str, Path], tmp_path: Path
+) -> None:
+    plan = of_one_trial(archives)
+    alive_while_waiting: list[int] = []
+
+    def wait(_: float) -> None:
+        alive_while_waiting.append(len(cloud.machinery.alive()))
+        cloud.machinery.step()
+
+    ec2 = Refusing(cloud.client("ec2"), None, "InsufficientInstanceCapacity")
+    run_with(cloud, ec2, plan, tmp_path, archives, wait=wait)
+    assert (plan.trials[0].attempts, plan.trials[0].done) == (2, True)
+    assert alive_while_waiting == [0, 2]
+
+
+def test_refusals_that_last_end_the_run_and_the_same_again_goes_on(
+    cloud: Cloud, archives: dict[str, Path], tmp_path: Path
+) -> None:
+    plan = planned(archives)
+    plan.max_usd = plan.worst_usd + 0.01
+    for _ in range(4):
+        ec2 = Refusing(cloud.client("ec2"), *["InsufficientInstanceCapacity"] * 5)
+        with pytest.raises(ClientError, match="InsufficientInstanceCapacity"):
+            run_with(cloud, ec2, read_plan(tmp_path) or plan, tmp_path, archives)
+        assert ec2.codes == []
+    kept = read_plan(tmp_path)
+    assert kept
+    assert [trial.attempts for trial in kept.trials] == [0, 0]
+    run_with(cloud, cloud.client("ec2"), kept, tmp_path, archives)
+    assert all(trial.done for trial in kept.trials)
+
+
+def test_what_may_have_been_launched_counts(cloud: Cloud, archives: dict[str, Path], tmp_path: Path) -> None:
+    plan = planned(archives)
+    with pytest.raises(ClientError, match="InternalError"):
+        run_with(cloud, Refusing(cloud.client("ec2"), "InternalError"), plan, tmp_path, archives)
+    assert plan.trials[0].attempts == 1
+
+
+def test_a_refusal_of_the_real_call_takes_its_attempt_back(
+    cloud: Cloud, archives: dict[str, Path], tmp_path: Path
+) -> None:
+    """moto refuses as AWS does, with a status: here, a subnet that is not there."""
+    plan = planned(archives)
+    elsewhere = msgspec.structs.replace(cloud.stack, subnet="subnet-0123456789abcdef0")
+    rented = Machines(cloud.client("ec2"), cloud.client("ssm"), elsewhere, plan.experiment)
+    parcel = Parcel(cloud.client("s3"), cloud.stack.bucket, plan.experiment, valid_s=1800)
+    with pytest.raises(ClientError, match="InvalidSubnetID"):
+        run(plan, tmp_path, archives, rented, parcel, tell=lambda _: None, wait=lambda _: None)
+    assert plan.trials[0].attempts == 0
 
 
 class Late:
@@ -515,12 +878,17 @@ def test_a_machine_that_is_not_listed_yet_is_ended_too(cloud: Cloud, archives: d
         run(plan, tmp_path, archives, rented, parcel, tell=lambda _: None, wait=interrupted)
     assert cloud.machinery.alive() == []
 
-    def listed(_: float) -> None:
-        ec2.listed = True
-        cloud.machinery.step()
+    looks: list[float] = []
+
+    def listed(seconds: float) -> None:
+        looks.append(seconds)
+        if len(looks) > 3:  # the first looks find none of the two, and it is no failure
+            ec2.listed = True
+            cloud.machinery.step()
 
     records = run(plan, tmp_path, archives, rented, parcel, tell=lambda _: None, wait=listed)
     assert [trial.attempts for trial in plan.trials] == [2, 1]
+    assert len(looks) == 5
     assert all(path.exists() for path in records)
     assert cloud.machinery.alive() == []
 
@@ -538,7 +906,7 @@ def test_records_that_are_here_are_not_paid_for_again(cloud: Cloud, archives: di
 def test_the_reaper_takes_what_outlived_its_time_and_nothing_else(cloud: Cloud, archives: dict[str, Path]) -> None:
     ec2 = cloud.machinery.ec2
     rented = Machines(ec2, boto3.client("ssm", REGION), cloud.stack, "fleet-lost")
-    lost, _ = rented.launch("c8g.4xlarge", "arm64", "lost", "server", 1, "#!/bin/sh", 30, False)
+    lost, _ = rented.launch("c8g.4xlarge", "arm64", "lost", "server", "#!/bin/sh", 30, False)
     [image] = ec2.describe_instances(InstanceIds=[lost])["Reservations"][0]["Instances"]
     stranger = ec2.run_instances(ImageId=image["ImageId"], MinCount=1, MaxCount=1)["Instances"][0]["InstanceId"]
     now = datetime.datetime.now(datetime.UTC)
@@ -583,6 +951,7 @@ def test_a_command_that_was_killed_goes_on_and_ends_with_a_report(
 ) -> None:
     out = tmp_path / "out"
     asked = ("run", "--arm", "c8g.4xlarge", "--amd64", "c8i.4xlarge", "--blocks", "3", "--max-usd", "50",
+             "--recall", "0.94999999", "--knee-option=--no-curve",
              "--poll-s", "0.1", "--stack", "perwatt-killed", "--archives", archives["index"].parent,
              "--out", out)  # fmt: skip
     machinery = Machinery(endpoint)
@@ -607,6 +976,7 @@ def test_a_command_that_was_killed_goes_on_and_ends_with_a_report(
             machinery.step()
 
     machinery._seen = set(left)  # those of the killed run never come to write anything
+    machinery.damaged = {"c8g.4xlarge-02": starved}
     worker = threading.Thread(target=work)
     worker.start()
     try:
@@ -619,13 +989,94 @@ def test_a_command_that_was_killed_goes_on_and_ends_with_a_report(
     assert re.search(r"better[\w ]*: c8g\.4xlarge against c8i\.4xlarge, queries per dollar", ran.stdout), ran.stdout
     assert machinery.alive() == []
     assert len(list((out / "runs").glob("*-0?.json"))) == 9
+    assert [path.name for path in put_aside(out)] == ["c8g.4xlarge-02-1.invalid.json"]
+    counted = f"9 trials took 11 pairs of machines; records that did not count: 1, kept in {out / 'invalid'}."
+    assert counted in ran.stdout
+    page = (out / "c8g.4xlarge.md").read_text()
+    assert counted in page
+    assert re.search(r"\| c8g\.4xlarge +\| 3 \| [45] \| [01] \| 1 \|", page), page
     assert "<html" in (out / "c8g.4xlarge.html").read_text()[:200]
     assert "simulated" in (out / "c8g.4xlarge.md").read_text()
 
+    kept = read_plan(out)
+    assert kept
+    assert kept.knee == ["--index", "docs", "--slo-p99-ms", "20.0", "--recall", "0.94999999", "--no-curve"]
     other = fleet(*asked[:-1], out, "--minutes", "20", endpoint=endpoint)
     assert other.returncode == 1
     assert "was started with other minutes" in other.stderr
     assert fleet("reap", "--all", endpoint=endpoint).stdout == "0 machines were left over\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_command_that_is_told_to_end_ends_its_machines_first(
+    number: signal.Signals, endpoint: str, archives: dict[str, Path], tmp_path: Path
+) -> None:
+    machinery = Machinery(endpoint)
+    told = subprocess.Popen(
+        [sys.executable, "-m", "deploy.command", "fleet", "run", "--amd64", "c8i.4xlarge", "--max-usd", "50",
+         "--poll-s", "60", "--stack", "perwatt-killed", "--archives", str(archives["index"].parent),
+         "--out", str(tmp_path / "out")],
+        env=environment(endpoint), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 100
+    while len(machinery.alive()) < 2:
+        assert told.poll() is None, told.stdout and told.stdout.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    told.send_signal(number)
+    said, _ = told.communicate(timeout=60)
+    assert told.returncode == 128 + number, said
+    assert "Traceback" not in said
+    assert machinery.alive() == []
+
+
+def test_handlers_of_signals_are_put_back_and_nohup_is_heeded() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with ended_by_signals():
+            os.kill(os.getpid(), signal.SIGHUP)
+            with pytest.raises(SystemExit) as ended:
+                os.kill(os.getpid(), signal.SIGTERM)
+        assert ended.value.code == 128 + signal.SIGTERM
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_credentials_that_end_before_the_addresses_are_made_new_or_refused(
+    endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A session of botocore keeps those of a role until a quarter of an hour before their end."""
+    config = tmp_path / "config"
+    config.write_text(
+        "[default]\naws_access_key_id = testing\naws_secret_access_key = testing\n"
+        "[profile fleet]\nrole_arn = arn:aws:iam::123456789012:role/fleet\nsource_profile = default\n"
+        "duration_seconds = 3600\n"
+    )
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    given = {"AWS_CONFIG_FILE": config, "AWS_SHARED_CREDENTIALS_FILE": tmp_path / "none", "AWS_PROFILE": "fleet",
+             "AWS_ENDPOINT_URL": endpoint}  # fmt: skip
+    for name, value in given.items():
+        monkeypatch.setenv(name, str(value))
+
+    def token(parcel: Parcel) -> str:
+        return parse_qs(urlparse(parcel.to_read("0")).query)["X-Amz-Security-Token"][0]
+
+    s3, credentials = sign_in(REGION)
+    again = {"credentials": credentials, "sign_in": lambda: sign_in(REGION)}
+    lasting = Parcel(s3, "bucket", "fleet", valid_s=1800, **again)
+    first = token(lasting)
+    lasting.renew()
+    assert token(lasting) == first
+    credentials._expiry_time -= datetime.timedelta(minutes=40)  # as if so much had passed
+    assert token(lasting) == first
+    lasting.renew()
+    assert token(lasting) != first
+    with pytest.raises(DeployError, match=r"end in less than the 70 minutes.*duration_seconds = 43200"):
+        Parcel(s3, "bucket", "fleet", valid_s=4200, **again).renew()
+    Parcel(s3, "bucket", "fleet", valid_s=4200).renew()  # a user's, which do not end
 
 
 def test_without_the_stack_the_command_says_how_to_make_it(
@@ -634,7 +1085,8 @@ def test_without_the_stack_the_command_says_how_to_make_it(
     ran = fleet("run", "--amd64", "c8i.4xlarge", "--max-usd", "50", "--stack", "nowhere", "--archives",
                 archives["index"].parent, "--out", tmp_path / "out", endpoint=endpoint)  # fmt: skip
     assert ran.returncode == 1
-    assert "aws cloudformation deploy --stack-name nowhere" in ran.stderr
+    assert "There is no stack nowhere in us-east-1" in ran.stderr
+    assert "aws cloudformation deploy --region us-east-1 --stack-name nowhere" in ran.stderr
 
 
 # --- what a machine does --------------------------------------------------------------------------------------------
@@ -765,9 +1217,13 @@ def test_other_bytes_than_those_of_the_plan_are_not_run(bucket: Bucket, tmp_path
 
 
 def test_the_generator_writes_log_and_record_and_ends_itself(bucket: Bucket, tmp_path: Path) -> None:
-    calls = machine(tmp_path, boot.GENERATOR, settings(bucket), {"knee": ["--arm", "c8g.4xlarge", "--filter", "a b"]})
+    table = "instance,region\nc8g.4xlarge,eu-west-1\n"
+    options = {"knee": ["--arm", "c8g.4xlarge", "--filter", "a b"]}
+    calls = machine(tmp_path, boot.GENERATOR, settings(bucket, prices=table), options)
     assert calls[0].startswith("shutdown -h +30 ")
-    assert "--out /runs/run.json --processes " in calls[-2]
+    prices = tmp_path / "work" / "prices.csv"
+    assert f"--prices {prices} --out /runs/run.json --processes " in calls[-2]
+    assert prices.read_text() == table
     assert calls[-2].endswith(" --arm c8g.4xlarge --filter a b")
     assert calls[-1] == "shutdown -h now"
     assert bucket.written["run"] == b"record\n"
@@ -792,8 +1248,6 @@ def test_a_first_script_that_is_too_long_is_refused() -> None:
 
 
 def test_the_plan_on_disk_is_the_plan(archives: dict[str, Path], tmp_path: Path) -> None:
-    from deploy.cloud.plan import FILE, write_plan
-
     plan = planned(archives, blocks=2)
     write_plan(plan, tmp_path)
     assert read_plan(tmp_path) == plan
@@ -808,7 +1262,7 @@ def test_stacks_of_another_kind_are_refused() -> None:
             return {"Stacks": [{"Outputs": [{"OutputKey": "Subnet", "OutputValue": "subnet-1"}]}]}
 
     with pytest.raises(DeployError, match="no output Bucket, PlacementGroup, SecurityGroup"):
-        read_stack(Other(), "other")
+        read_stack(Other(), "other", REGION)
     assert Stack("subnet", "group", "place", "bucket").bucket == "bucket"
 
 

@@ -16,6 +16,8 @@ from deploy.errors import DeployError
 
 LIMIT_BYTES = 16384  # of user data, before base64
 PORT, FACTS_PORT = 8000, 8001
+# A machine's minutes are counted from its first script; until then, and after its end was said, it may be paid for.
+SPARE_MINUTES = 5
 SERVER = Path(__file__).with_name("server.sh")
 GENERATOR = Path(__file__).with_name("generator.sh")
 

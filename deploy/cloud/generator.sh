@@ -1,10 +1,11 @@
 # shellcheck shell=bash disable=SC2154
-# The machine that loads. Set before: image_url image_sha256 index_url index_sha256 server run_url log_url;
+# The machine that loads. Set before: image_url image_sha256 index_url index_sha256 server prices run_url log_url;
 # knee=(options)
 set -euo pipefail
 exec > >(tee -a /var/log/perwatt.log) 2>&1
 report() {
   status=$?
+  sleep 1 # until tee has written what was said last
   curl -fsS -X PUT --upload-file /var/log/perwatt.log "$log_url" || true
   # Only after the log: a record means that the trial is over and both machines may go.
   if [ -s "$work/runs/run.json" ]; then
@@ -27,7 +28,8 @@ image=$(docker load --input "$work/image.tar" | sed -n 's/^Loaded image: //p')
 tar -xf "$work/index.tar" -C "$work"
 curl -fsS --retry 300 --retry-delay 2 --retry-all-errors --output /dev/null "http://$server:8000/readyz"
 curl -fsS --retry 5 --retry-all-errors --output "$work/machine.json" "http://$server:8001/machine.json"
+printf '%s' "$prices" > "$work/prices.csv"
 docker run --rm --network host --read-only --tmpfs /tmp --cap-drop all --security-opt no-new-privileges \
   --volume "$work:$work:ro" --volume "$work/runs:/runs" "$image" loadtest knee --url "http://$server:8000" \
-  --queries "$work/vectors" --server-facts "$work/machine.json" --out /runs/run.json \
-  --processes "$((($(nproc) + 1) / 2))" "${knee[@]}"
+  --queries "$work/vectors" --server-facts "$work/machine.json" --prices "$work/prices.csv" \
+  --out /runs/run.json --processes "$((($(nproc) + 1) / 2))" "${knee[@]}"

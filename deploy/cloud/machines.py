@@ -8,8 +8,10 @@ too; and by id where the launch was answered and EC2 does not list the machine y
 from __future__ import annotations
 
 import datetime
+import uuid
 from typing import Any
 
+from deploy.cloud.boot import SPARE_MINUTES
 from deploy.cloud.stack import Stack
 
 EXPERIMENT, TRIAL, EXPIRES = "perwatt-experiment", "perwatt-trial", "perwatt-expires"
@@ -29,11 +31,11 @@ class Machines:
         self._unlisted: set[str] = set()  # launched, and in no listing so far
 
     def launch(
-        self, instance: str, arch: str, trial: str, role: str, attempt: int, user_data: str, minutes: int, spot: bool
+        self, instance: str, arch: str, trial: str, role: str, user_data: str, minutes: int, spot: bool
     ) -> tuple[str, str]:
         """The id and the private address of a machine that ends itself after `minutes`."""
         now = datetime.datetime.now(datetime.UTC)
-        expires = now + datetime.timedelta(minutes=minutes + 5)
+        expires = now + datetime.timedelta(minutes=minutes + SPARE_MINUTES)
         tags = {
             "Name": f"perwatt {trial} {role}",
             EXPERIMENT: self._experiment,
@@ -50,8 +52,9 @@ class Machines:
             InstanceType=instance,
             MinCount=1,
             MaxCount=1,
-            # The same call again, after an answer that was lost, launches nothing more.
-            ClientToken=f"{self._experiment}-{trial}-{role}-{attempt}"[-64:],
+            # The same call again, after an answer that was lost, launches nothing more. Of this call alone: one that
+            # was refused is asked again with other addresses in its user data, which EC2 takes for a mistake.
+            ClientToken=str(uuid.uuid4()),
             InstanceInitiatedShutdownBehavior="terminate",
             UserData=user_data,
             NetworkInterfaces=[
@@ -84,14 +87,14 @@ class Machines:
         return launched["InstanceId"], launched["PrivateIpAddress"]
 
     def alive(self) -> list[str]:
-        """Those that are listed."""
+        """Those that are listed as alive, and those that were launched and are in no listing yet."""
         listed = _found(self._ec2, self._experiment)
         self._unlisted.difference_update(each["InstanceId"] for each in listed)
-        return [each["InstanceId"] for each in listed if each["State"]["Name"] in ALIVE]
+        return sorted({*self._unlisted, *(each["InstanceId"] for each in listed if each["State"]["Name"] in ALIVE)})
 
     def end_all(self) -> list[str]:
         """Terminates every machine of the experiment that is alive, listed or not, and says which there were."""
-        found = sorted({*self.alive(), *self._unlisted})
+        found = self.alive()
         if found:
             self._ec2.terminate_instances(InstanceIds=found)
             self._unlisted.clear()

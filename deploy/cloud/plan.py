@@ -4,8 +4,8 @@ A trial is one pair of machines: the one under test and one that loads it, the s
 holds each arm once, in an order drawn by a seeded generator, so that a slow hour of the cloud meets all arms alike. The
 first amd64 arm is run a second time in every block as its own replica, whose spread is the noise floor of the report.
 
-The cost is the worst case: every machine lives until it ends itself. It is held against the budget before anything is
-launched, and again by what is left of it when a run goes on.
+The cost is the worst case: every machine lives until it has ended itself. It is held against the budget before
+anything is launched, and again by what is left of it when a run goes on.
 """
 
 from __future__ import annotations
@@ -20,16 +20,19 @@ from pathlib import Path
 
 import msgspec
 
+from deploy.cloud.boot import SPARE_MINUTES
 from deploy.errors import DeployError
-from loadtest.prices.table import Price, find_price
+from loadtest.prices.table import Price, find_price, price_table
 
 FILE = "fleet.json"
-FORMAT = "perwatt-fleet-1"
+FORMAT = "perwatt-fleet-2"
 REPLICA = "-again"
 
 
 class Trial(msgspec.Struct, forbid_unknown_fields=True):
-    """One arm in one block. `attempts` counts the pairs that were launched for it; `done` that its record is here."""
+    """One arm in one block. `attempts` counts the pairs that may have been launched for it; `done` that its record is
+    here.
+    """
 
     arm: str
     instance: str
@@ -53,6 +56,7 @@ class Plan(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     generator_arch: str
     spot: bool
     minutes: int  # after which a machine ends itself
+    prices: list[Price]  # of the machines, as they were when the experiment was started
     max_usd: float
     sha256: dict[str, str]  # of the images and the index
     knee: list[str]  # options of `perwatt loadtest knee`
@@ -64,12 +68,12 @@ class Plan(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         return next(trial.arm for trial in self.trials if trial.arm + REPLICA in {each.arm for each in self.trials})
 
     def price(self, instance: str) -> Price:
-        return find_price(instance, region=self.region)
+        return find_price(instance, self.prices, self.region)
 
     def trial_usd(self, trial: Trial) -> float:
-        """The most that one attempt can cost: both machines until they end themselves, at the on-demand price."""
+        """The most that one attempt can cost: both machines until they have ended themselves, at on-demand prices."""
         both = self.price(trial.instance).usd_per_hour + self.price(self.generator).usd_per_hour
-        return both * self.minutes / 60
+        return both * (self.minutes + SPARE_MINUTES) / 60
 
     @property
     def worst_usd(self) -> float:
@@ -101,9 +105,10 @@ def make_plan(
     knee: Sequence[str],
     serve: Sequence[str],
     seed: int,
+    table: Sequence[Price] | None = None,
 ) -> Plan:
-    """`arms`: arm64 instance types, `amd64`: the others, of which the first is the baseline. Raises DeployError and
-    PriceError.
+    """`arms`: arm64 instance types, `amd64`: the others, of which the first is the baseline. `table`: prices, those of
+    the package by default. Raises DeployError and PriceError.
     """
     if not amd64 or len({*arms, *amd64}) != len(arms) + len(amd64) or len(arms) + len(amd64) + replica < 2:
         raise DeployError(
@@ -113,8 +118,9 @@ def make_plan(
     kinds = [(name, name, "arm64") for name in arms] + [(name, name, "amd64") for name in amd64]
     if replica:
         kinds.append((amd64[0] + REPLICA, amd64[0], "amd64"))
+    prices = aws_prices([*(instance for _, instance, _ in kinds), generator], region, table)
     for _, instance, arch in kinds:
-        sold = find_price(instance, region=region).architecture
+        sold = find_price(instance, prices).architecture
         if sold != arch:
             raise DeployError(
                 f"{instance} is an {sold} machine: name it with {'--arm' if sold == 'arm64' else '--amd64'}."
@@ -129,15 +135,22 @@ def make_plan(
         experiment=f"fleet-{now:%Y%m%dT%H%M%SZ}-{os.urandom(2).hex()}",
         region=region,
         generator=generator,
-        generator_arch=find_price(generator, region=region).architecture,
+        generator_arch=find_price(generator, prices).architecture,
         spot=spot,
         minutes=minutes,
+        prices=prices,
         max_usd=max_usd,
         sha256=sha256,
         knee=list(knee),
         serve=list(serve),
         trials=trials,
     )
+
+
+def aws_prices(instances: Sequence[str], region: str, table: Sequence[Price] | None = None) -> list[Price]:
+    """The rows of what AWS sells in `region`, each instance type once; PriceError for one that is not there."""
+    sold = [price for price in table or price_table() if price.provider == "aws"]
+    return [find_price(instance, sold, region) for instance in dict.fromkeys(instances)]
 
 
 def described(plan: Plan) -> list[str]:
@@ -150,7 +163,7 @@ def described(plan: Plan) -> list[str]:
     left = [trial for trial in plan.trials if not trial.done]
     lines.append(
         f"  {len(left)} trials of two machines (one under test, one {plan.generator} that loads it), at most "
-        f"{plan.minutes} minutes each"
+        f"{plan.minutes} minutes each and {SPARE_MINUTES} to start and to end"
     )
     lines.append(
         f"  at most ${plan.worst_usd:.2f} of ${plan.max_usd:.2f} allowed"
@@ -198,7 +211,7 @@ def one_at_a_time(folder: Path) -> Iterator[None]:
 
 def same_question(old: Plan, new: Plan) -> None:
     """Raises DeployError when a run that would go on was asked something else before."""
-    fields = ("region", "generator", "spot", "minutes", "sha256", "knee", "serve")
+    fields = ("region", "generator", "spot", "minutes", "prices", "sha256", "knee", "serve")
     arms = [{(trial.arm, trial.block) for trial in plan.trials} for plan in (old, new)]
     differ = [field for field in fields if getattr(old, field) != getattr(new, field)]
     if arms[0] != arms[1]:

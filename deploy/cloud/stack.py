@@ -28,7 +28,7 @@ OUTPUTS = {
 }
 
 
-def read_stack(cloudformation: Any, name: str) -> Stack:
+def read_stack(cloudformation: Any, name: str, region: str) -> Stack:
     """Raises DeployError when there is no such stack, or it is another one; ClientError when AWS refuses to say."""
     from botocore.exceptions import ClientError
 
@@ -38,13 +38,15 @@ def read_stack(cloudformation: Any, name: str) -> Stack:
         if error.response.get("Error", {}).get("Code") != "ValidationError":
             raise
         raise DeployError(
-            f"There is no stack {name} here ({error}). Deploy it once: aws cloudformation deploy --stack-name {name} "
-            "--template-file deploy/cloud/fleet.yaml --capabilities CAPABILITY_IAM"
+            f"There is no stack {name} in {region} ({error}). Name its --region, or deploy it once: aws cloudformation "
+            f"deploy --region {region} --stack-name {name} --template-file deploy/cloud/fleet.yaml --capabilities "
+            "CAPABILITY_IAM"
         ) from error
     given = {output["OutputKey"]: output["OutputValue"] for output in found.get("Outputs", [])}
     missing = sorted(set(OUTPUTS.values()) - set(given))
     if missing:
         raise DeployError(
-            f"Stack {name} has no output {', '.join(missing)}: it was not made from deploy/cloud/fleet.yaml."
+            f"Stack {name} in {region} has no output {', '.join(missing)}: it was not made from "
+            "deploy/cloud/fleet.yaml."
         )
     return Stack(**{field: given[output] for field, output in OUTPUTS.items()})
