@@ -1,7 +1,6 @@
-"""How long tests wait for what must come before they fail: seconds of a native run, times PERWATT_TEST_PATIENCE.
+"""What tests wait for and weigh where the processor is emulated: PERWATT_TEST_PATIENCE, set by deploy/images/suite.sh.
 
-deploy/images/suite.sh sets it where the processor is emulated. It stretches only waits that end as soon as what they
-wait for is there, never a limit that is itself the thing tested.
+It stretches only waits that end as soon as what they wait for is there, never a limit that is itself the thing tested.
 """
 
 from __future__ import annotations
@@ -12,4 +11,10 @@ _TIMES = float(os.environ.get("PERWATT_TEST_PATIENCE", "1"))
 
 
 def patient(seconds: float) -> float:
+    """How long to wait before a test fails, from the seconds of a native run."""
     return seconds * _TIMES
+
+
+def burden(texts: int) -> int:
+    """How many texts keep a server busy for some seconds and no minute, from the number that does so natively."""
+    return texts if _TIMES == 1 else max(2, texts // 6)

@@ -12,6 +12,7 @@ import httpx
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
+from patience import patient
 from schemathesis.checks import CHECKS
 from schemathesis.config import ProjectConfig, ProjectsConfig, SchemathesisConfig
 from schemathesis.schemas import BaseSchema
@@ -65,7 +66,7 @@ def locked(root: Path, admin: tuple[Path, str], tmp_path_factory: pytest.TempPat
 @api.parametrize()
 @settings(max_examples=60, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
 def test_the_server_does_what_the_document_says(case: Any, server: Server) -> None:
-    hold_together(case, case.call(base_url=server.url))
+    hold_together(case, case.call(base_url=server.url, timeout=patient(10)))
 
 
 @api_with_keys.parametrize()
@@ -75,7 +76,7 @@ def test_a_server_with_keys_does_it_too_and_nothing_without_one(
 ) -> None:
     """Schemathesis takes the key away, and exchanges it, wherever the document asks for one."""
     headers = {"authorization": f"Bearer {admin[1]}"}
-    hold_together(case, case.call(base_url=locked.url, headers=headers), headers)
+    hold_together(case, case.call(base_url=locked.url, headers=headers, timeout=patient(10)), headers)
 
 
 def hold_together(case: Any, response: Any, headers: dict[str, str] | None = None) -> None:

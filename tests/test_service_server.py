@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 import pytest
-from patience import patient
+from patience import burden, patient
 from serving import SERVED_PRECISION, NotStarted, Server, serving
 
 from index import Root
@@ -26,7 +26,7 @@ from service.settings import Settings, is_loopback
 pytest_plugins = ["serving_fixtures"]
 
 SEARCH = "/v1/indexes/docs/search"
-SLOW = {"queries": [{"text": f"{number} " + "word " * 1600} for number in range(24)], "timeout_ms": 60_000}
+SLOW = {"queries": [{"text": f"{number} " + "word " * 1600} for number in range(burden(24))], "timeout_ms": 60_000}
 
 
 def refused(root: Path, tmp_path: Path, *arguments: str) -> NotStarted:
@@ -152,7 +152,7 @@ def test_sigterm_finishes_what_is_in_flight_and_ends_with_0(root: Path, tmp_path
             assert client.post(SEARCH, json={"text": "still here"}).status_code == 200
         answer = asking.result(patient(60))
         assert answer.status_code == 200
-        assert len(answer.json()["results"]) == 24
+        assert len(answer.json()["results"]) == len(SLOW["queries"])
         assert server.process.wait(patient(30)) == 0
         with pytest.raises(httpx.ConnectError), server.client() as client:
             client.get("/livez")
