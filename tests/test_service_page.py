@@ -45,6 +45,20 @@ def open_page(browser: Browser, url: str, size: tuple[int, int] = DESK, scheme: 
     return page
 
 
+def test_what_is_typed_before_the_indexes_are_known_is_searched(browser: Browser, server: Server) -> None:
+    page = browser.new_page()
+    held: list[Route] = []
+    page.route("**/v1/indexes", lambda route: held.append(route))
+    with page.expect_request("**/v1/indexes"):
+        page.goto(server.url)
+    page.locator("#query").fill("espresso")
+    held[0].continue_()
+    expect(page.locator("#status")).to_contain_text("ms")
+    expect(page.locator("#query")).to_have_value("espresso")
+    expect(page.locator("#hits > li").first).to_contain_text("Espresso")
+    page.close()
+
+
 @pytest.fixture
 def page(browser: Browser, server: Server) -> Iterator[Page]:
     """The page with `docs` chosen. An error in the console, or a request that leaves the server, fails the test."""

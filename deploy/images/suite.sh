@@ -21,7 +21,7 @@ lists=(deploy/images/without-torch.txt)
 # Under emulation one test may take twenty times as long as natively, and is given it; servers of tests serve int8, as
 # float32 costs ten times as much there. Each process keeps to one thread of arithmetic, as in `make test`, where tests
 # run side by side as well. Browsers are not in the image.
-settings=()
+settings=(--env PYTHONPATH=/src)
 for variable in OMP OPENBLAS MKL RAYON; do settings+=(--env "${variable}_NUM_THREADS=1"); done
 if [ "$arch" != "$(dpkg --print-architecture)" ]; then
   settings+=(--env PERWATT_TEST_PATIENCE=20 --env PERWATT_TEST_PRECISION=int8)

@@ -190,7 +190,7 @@ function remember(text) {
 }
 
 function recall(kept) {
-  query.value = kept.get("q") || "";
+  if (!query.value) query.value = kept.get("q") || ""; // who typed before the indexes were known is not interrupted
   if (indexes.some((index) => index.alias === kept.get("index"))) indexChoice.value = kept.get("index");
   if ([...kChoice.options].some((option) => option.value === kept.get("k"))) kChoice.value = kept.get("k");
   tools.show(chosen());
