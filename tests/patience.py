@@ -15,6 +15,10 @@ def patient(seconds: float) -> float:
     return seconds * _TIMES
 
 
+# Keeps a server busy for a while with a few of it. Emulated, a text of 512 tokens takes ten seconds.
+LONG = "word " * (1600 if _TIMES == 1 else 200)
+
+
 def burden(texts: int) -> int:
     """How many texts keep a server busy for some seconds and no minute, from the number that does so natively."""
     return texts if _TIMES == 1 else max(2, texts // 6)

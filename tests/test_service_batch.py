@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
-from patience import burden
+from patience import LONG, burden
 from serving import ARTICLES
 
 pytest_plugins = ["serving_fixtures"]
@@ -78,9 +78,8 @@ def test_a_batch_that_is_none_is_refused_as_a_whole(client: httpx.Client, body: 
 
 
 def test_a_query_out_of_its_own_time_fails_alone(client: httpx.Client) -> None:
-    long = "word " * 1600
-    queries: list[dict[str, Any]] = [{"text": long} for _ in range(burden(24))]
-    queries[3] = {"text": long + "x", "timeout_ms": 1}
+    queries: list[dict[str, Any]] = [{"text": LONG} for _ in range(burden(24))]
+    queries[3] = {"text": LONG + "x", "timeout_ms": 1}
     results = ask(client, queries, timeout_ms=60_000)["results"]
     assert results[3]["error"]["code"] == "deadline-exceeded"
     assert [at for at, result in enumerate(results) if "error" in result] == [3]

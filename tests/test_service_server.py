@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 import pytest
-from patience import burden, patient
+from patience import LONG, burden, patient
 from serving import SERVED_PRECISION, NotStarted, Server, serving
 
 from index import Root
@@ -26,7 +26,7 @@ from service.settings import Settings, is_loopback
 pytest_plugins = ["serving_fixtures"]
 
 SEARCH = "/v1/indexes/docs/search"
-SLOW = {"queries": [{"text": f"{number} " + "word " * 1600} for number in range(burden(24))], "timeout_ms": 60_000}
+SLOW = {"queries": [{"text": f"{number} " + LONG} for number in range(burden(24))], "timeout_ms": 60_000}
 
 
 def refused(root: Path, tmp_path: Path, *arguments: str) -> NotStarted:

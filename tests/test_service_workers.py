@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 import pytest
-from patience import burden, patient
+from patience import LONG, burden, patient
 from serving import NotStarted, Server, build_docs, serving
 
 from index import Root
@@ -168,7 +168,7 @@ def test_a_quota_is_one_for_all_workers(root: Path, tmp_path: Path) -> None:
 
 
 def test_sigterm_finishes_what_every_worker_has_in_flight(root: Path, tmp_path: Path) -> None:
-    slow = {"queries": [{"text": f"{number} " + "word " * 1600} for number in range(burden(12))], "timeout_ms": 60_000}
+    slow = {"queries": [{"text": f"{number} " + LONG} for number in range(burden(12))], "timeout_ms": 60_000}
     with workers(root, tmp_path) as server, ThreadPoolExecutor(4) as pool, ExitStack() as stack:
         made = clients(server, 4, stack)
         asking = [pool.submit(each.post, f"{SEARCH}/batch", json=slow, timeout=patient(120)) for each in made]
