@@ -255,14 +255,22 @@ def verify(name: str, generation: str | None, root: Path, as_json: bool) -> None
 @click.argument("name", required=False)
 @_root_option
 @click.option("--keep", type=click.IntRange(0), default=2, show_default=True, help="Newest generations to keep anyway.")
+@click.option("--missing-ok", is_flag=True, help="Delete nothing where there is no index NAME yet.")
 @_json_option
-def gc(name: str | None, root: Path, keep: int, as_json: bool) -> None:
+def gc(name: str | None, root: Path, keep: int, missing_ok: bool, as_json: bool) -> None:
     """Delete old generations of index NAME (default: of every index) and what killed builds left.
 
     The served generation and the one before it stay.
     """
     place = Root(root)
-    deleted = {index: place.gc(index, keep) for index in ([name] if name else place.names())}
+    deleted: dict[str, list[str]] = {}
+    for index in [name] if name else place.names():
+        try:
+            deleted[index] = place.gc(index, keep)
+        except NotFoundError:
+            if not missing_ok:
+                raise
+            deleted[index] = []
     if as_json:
         print_json(deleted)
         return

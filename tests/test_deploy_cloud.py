@@ -947,6 +947,14 @@ def endpoint() -> Iterator[str]:
     server.stop()
 
 
+def until_two_are_alive(machinery: Machinery, command: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 100
+    while len(machinery.alive()) < 2:
+        assert command.poll() is None, command.stdout and command.stdout.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def test_a_command_that_was_killed_goes_on_and_ends_with_a_report(
     endpoint: str, archives: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -960,11 +968,7 @@ def test_a_command_that_was_killed_goes_on_and_ends_with_a_report(
         [sys.executable, "-m", "deploy.command", "fleet", *map(str, asked)],
         env=environment(endpoint), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
-    deadline = time.monotonic() + 100
-    while len(machinery.alive()) < 2:
-        assert killed.poll() is None, killed.stdout and killed.stdout.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    until_two_are_alive(machinery, killed)
     killed.send_signal(signal.SIGKILL)
     killed.communicate()
     left = {each["InstanceId"] for each in machinery.alive()}
@@ -1019,11 +1023,7 @@ def test_a_command_that_is_told_to_end_ends_its_machines_first(
          "--out", str(tmp_path / "out")],
         env=environment(endpoint), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
-    deadline = time.monotonic() + 100
-    while len(machinery.alive()) < 2:
-        assert told.poll() is None, told.stdout and told.stdout.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    until_two_are_alive(machinery, told)
     told.send_signal(number)
     said, _ = told.communicate(timeout=60)
     assert told.returncode == 128 + number, said

@@ -81,6 +81,24 @@ def test_a_build_that_drops_a_filter_says_so(vectors: Path, root: Path) -> None:
     assert "--filterable year" in said
 
 
+def test_nights_whose_gates_fail_do_not_fill_the_volume(vectors: Path, root: Path, tmp_path: Path) -> None:
+    """The commands of a nightly rebuild, in its order, from before the first build on."""
+    make_room = ("gc", "docs", "--root", root, "--keep", 1, "--missing-ok")
+    build = ("--index", "docs", "--root", root, "--family", "flat", "--no-lexical")
+    assert perwatt(*make_room).stdout == "docs: deleted nothing\n"
+    assert "there is no index 'docs'" in perwatt(*make_room[:-1], code=1).stderr
+    perwatt("build", vectors, *build)
+    served = Root(root).alias("docs").generation
+    few = write_vectors_folder(tmp_path / "few", names(10), clustered(10, DIM), [{}] * 10)
+    kept = []
+    for _night in range(3):
+        perwatt(*make_room)
+        perwatt("build", few, *build, code=1)
+        kept.append(len(Root(root).generations("docs")))
+    assert kept == [2, 3, 3]  # the one served, the newest, and tonight's
+    assert Root(root).alias("docs").generation == served
+
+
 def test_a_gate_that_does_not_hold_fails_the_command_and_says_so(vectors: Path, root: Path) -> None:
     build = ("build", vectors, "--index", "docs", "--root", root, "--family", "graph")
     perwatt(*build)
