@@ -458,6 +458,7 @@ def test_a_measured_run_says_what_it_cannot_say_and_a_simulated_one_need_not(rec
     record.label.simulated = False
     record.shared, record.price, record.server = True, None, read_machine(ask_imds=False)
     record.server.virtualisation = "virtual"
+    record.server.emulated = []  # such a run would be refused, not limited
     record.cores_served = 1
     text = markdown(run_page(record))
     limits = text[text.index("### What this run cannot say") :]
