@@ -46,7 +46,7 @@ def create_app(running: Running) -> FastAPI:
     )
     app.state.running = running
     app.state.measuring = asyncio.Lock()
-    app.add_middleware(Envelope, metrics=running.metrics, gate=running.gate)
+    app.add_middleware(Envelope, metrics=running.metrics, gate=running.gate, ending=lambda: running.draining)
     if running.spans is not None:
         from service.spans import Traced
 

@@ -15,6 +15,7 @@ import logging
 import re
 import secrets
 import time
+from collections.abc import Callable
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -30,6 +31,7 @@ from service.problems import MEDIA_TYPE, Problem
 log = logging.getLogger("perwatt.service")
 
 GONE = 499  # nginx's number for a caller that hung up; it is counted and never sent
+ENDED = "The server ended before this was answered."
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _NOSNIFF = (b"x-content-type-options", b"nosniff")
@@ -46,12 +48,14 @@ def request_id(given: bytes | None) -> bytes:
 
 
 class Envelope:
-    """ASGI middleware; `scope["state"]["request_id"]` is set for whatever lies inside."""
+    """ASGI middleware; `scope["state"]["caller"]` is set for whatever lies inside. ending: whether the server is about
+    to end, and cancels what does not finish in time."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, gate: Gate) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, gate: Gate, ending: Callable[[], bool]) -> None:
         self.app = app
         self.metrics = metrics
         self.gate = gate
+        self.ending = ending
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -83,7 +87,10 @@ class Envelope:
         except ClientGone:
             status = GONE
         except asyncio.CancelledError:
-            status = GONE  # the connection was lost, which cancels; or the server ended, which hangs up
+            if status or not self.ending():
+                status = GONE  # the connection was lost, which cancels
+            else:
+                await _send_problem(Problem("not-ready", ENDED), own_id.decode(), send_with_headers)
         except Exception as error:
             problem = as_problem(error, own_id.decode())
             if status:  # the answer is under way: all that is left is to cut it off

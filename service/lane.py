@@ -162,7 +162,7 @@ class Lane:
             answer = await work
         except asyncio.CancelledError:
             if not request.disconnected:
-                self._fail(request, Problem("not-ready", "The server ended before this was answered."))
+                self._fail(request, Problem("not-ready", envelope.ENDED))
                 raise
             self._fail(request, ClientGone())
         except Exception as error:

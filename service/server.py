@@ -225,6 +225,7 @@ class _Server(uvicorn.Server):
 
     def _orphaned(self) -> None:
         log.warning("the parent process is gone: finishing what is in flight")
+        self._running.draining = True
         self.should_exit = True
 
     def _reload(self) -> None:

@@ -16,12 +16,12 @@ from service.limits import ClientGone
 from service.metrics import Metrics
 
 
-def answer_of(error: Exception, metrics: Metrics | None = None) -> httpx.Response:
+def answer_of(error: BaseException, metrics: Metrics | None = None, *, ending: bool = False) -> httpx.Response:
     async def failing(scope: Scope, receive: Receive, send: Send) -> None:
         raise error
 
     async def ask() -> httpx.Response:
-        app: Any = Envelope(failing, metrics or Metrics(), Gate((), None, None))
+        app: Any = Envelope(failing, metrics or Metrics(), Gate((), None, None), lambda: ending)
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
             return await client.get("/", headers={"x-request-id": "the-id"})
 
@@ -54,6 +54,17 @@ def test_a_caller_who_is_gone_is_counted_and_not_answered() -> None:
     assert 'perwatt_requests_total{operation="none",status="499"} 1.0' in metrics.text().decode()
 
 
+def test_who_is_still_unanswered_when_the_server_ends_is_told_to_ask_again() -> None:
+    metrics = Metrics()
+    answer = answer_of(asyncio.CancelledError(), metrics, ending=True)
+    assert (answer.status_code, answer.json()["code"]) == (503, "not-ready")
+    assert answer.headers["retry-after"] == "1"
+    with pytest.raises(AssertionError):  # cancelled as the connection was lost: httpx found no answer
+        answer_of(asyncio.CancelledError(), metrics)
+    for status in (503, 499):
+        assert f'perwatt_requests_total{{operation="none",status="{status}"}} 1.0' in metrics.text().decode()
+
+
 def test_an_answer_under_way_is_cut_off_and_not_patched() -> None:
     sent: list[Any] = []
 
@@ -67,7 +78,7 @@ def test_an_answer_under_way_is_cut_off_and_not_patched() -> None:
     async def receive() -> Any:
         return {"type": "http.request", "body": b""}
 
-    app: Any = Envelope(failing, Metrics(), Gate((), None, None))
+    app: Any = Envelope(failing, Metrics(), Gate((), None, None), lambda: False)
     with pytest.raises(ZeroDivisionError):
         asyncio.run(app({"type": "http", "method": "GET", "path": "/", "headers": []}, receive, send))
     assert [message["type"] for message in sent] == ["http.response.start"]

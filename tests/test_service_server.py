@@ -35,12 +35,12 @@ def refused(root: Path, tmp_path: Path, *arguments: str) -> NotStarted:
     return caught.value
 
 
-def in_flight(server: Server, pool: ThreadPoolExecutor) -> Future[httpx.Response]:
-    """A request of some seconds, sent and being worked on."""
+def in_flight(server: Server, pool: ThreadPoolExecutor, slow: dict[str, Any] = SLOW) -> Future[httpx.Response]:
+    """A request of a second or, emulated, some; sent and being worked on."""
 
     def ask() -> httpx.Response:
         with server.client() as client:
-            return client.post("/v1/indexes/docs/search/batch", json=SLOW)
+            return client.post("/v1/indexes/docs/search/batch", json=slow)
 
     asking = pool.submit(ask)
     with server.client() as client:
@@ -139,10 +139,10 @@ def test_nothing_native_is_imported_before_threads_can_be_pinned() -> None:
 
 
 def test_sigterm_finishes_what_is_in_flight_and_ends_with_0(root: Path, tmp_path: Path) -> None:
-    with ThreadPoolExecutor(1) as pool, serving(root, tmp_path, "--drain", "0.5") as server:
+    with ThreadPoolExecutor(1) as pool, serving(root, tmp_path, "--drain", "2") as server:
         asking = in_flight(server, pool)
-        server.process.send_signal(signal.SIGTERM)
-        with server.client() as client:
+        with server.client() as client:  # before the signal: to make one takes longer than a drain may, emulated
+            server.process.send_signal(signal.SIGTERM)
             limit_s = time.monotonic() + patient(10)
             while (ready := client.get("/readyz")).status_code == 200:
                 assert time.monotonic() < limit_s
@@ -166,6 +166,26 @@ def test_sigint_finishes_what_is_in_flight_at_once(root: Path, tmp_path: Path) -
         assert server.process.wait(patient(30)) == 0
     assert "Traceback" not in server.log()
     assert "leaked" not in server.log()  # what native code says of objects that outlive the interpreter
+
+
+def test_what_outlives_the_grace_is_told_to_ask_again(root: Path, tmp_path: Path) -> None:
+    times = {"--drain": "0", "--grace": "1", "--concurrency": "1"}
+    arguments = [word for pair in times.items() for word in pair]
+    endless = {"queries": [{"text": f"{number} " + LONG} for number in range(256)], "timeout_ms": 60_000}
+    with ThreadPoolExecutor(2) as pool, serving(root, tmp_path, *arguments) as server, server.client() as client:
+        asking = [in_flight(server, pool, endless)]
+        asking.append(pool.submit(client.post, SEARCH, json={"id": "a01", "timeout_ms": 60_000}))  # the express lane
+        with server.client() as other:
+            limit_s = time.monotonic() + patient(10)
+            while "perwatt_requests_waiting 1.0" not in other.get("/metrics").text:
+                assert time.monotonic() < limit_s
+        server.process.send_signal(signal.SIGTERM)
+        for one in asking:
+            answer = one.result(patient(60))
+            assert (answer.status_code, answer.json()["code"]) == (503, "not-ready")
+            assert answer.headers["retry-after"] == "1"
+        assert server.process.wait(patient(30)) == 0
+    assert "Traceback" not in server.log()
 
 
 def test_sighup_without_a_change_changes_nothing(root: Path, tmp_path: Path) -> None:
