@@ -251,7 +251,7 @@ def _report(plan: Any, records: list[Path], baseline: str, replica: bool, out: P
 
 def _attempts_section(plan: Any, out: Path) -> Any:
     """How often each arm was measured, and what did not count, so that nothing is selected in silence."""
-    from deploy.cloud.experiment import INVALID, put_aside
+    from deploy.cloud.experiment import INVALID, RUNS, put_aside
     from loadtest.report.page import Section, Table
 
     aside = [path.name.removesuffix(".invalid.json").rpartition("-")[0] for path in put_aside(out)]
@@ -262,7 +262,7 @@ def _attempts_section(plan: Any, out: Path) -> Any:
         launched += attempts
         rows.append([arm, str(len(trials)), str(attempts), str(attempts - len(trials) - invalid), str(invalid)])
     lead = f"{len(plan.trials)} trials took {launched} pairs of machines; records that did not count: {len(aside)}"
-    lead += f", kept in {out / INVALID}." if aside else "."
+    lead += f", kept in {INVALID}/ beside {RUNS}/." if aside else "."
     columns = ["Arm", "Trials", "Pairs launched", "Without a record", "Records that did not count"]
     return Section("Attempts", lead, [Table(columns, rows)])
 
