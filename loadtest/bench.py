@@ -130,8 +130,6 @@ class Bench:
     def _plan(self) -> Plan:
         given = self.given
         effort = given["effort"]
-        if effort not in (None, "auto") and not str(effort).isdigit():
-            raise WorkloadError(f"--effort {effort!r}: expected a number or 'auto'")
         return Plan(
             url=given["url"],
             index=given["index"],

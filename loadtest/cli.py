@@ -17,12 +17,29 @@ from typing import Any
 import click
 
 from loadtest import units
-from loadtest.errors import InvalidRun
-from loadtest.options import Finite
+from loadtest.errors import InvalidRun, WorkloadError
+from loadtest.options import Finite, Read
 
 INVALID = 3
 POSITIVE = Finite(0, min_open=True)
 SECONDS = Finite(1)  # windows are whole seconds
+
+
+def _effort(text: str) -> None:
+    if text != "auto" and not (text.isdecimal() and int(text) > 0):
+        raise WorkloadError(f"{text!r}: expected a number or 'auto'")
+
+
+def _popularity(text: str) -> None:
+    from loadtest.workload import popularity
+
+    popularity(text, 1)
+
+
+def _filter(text: str) -> None:
+    from loadtest.filters import parse_filters
+
+    parse_filters((text,))
 
 
 def service_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -47,12 +64,25 @@ def service_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "-k", "k", default=10, type=click.IntRange(1, 1000), show_default=True, help="Neighbours asked for."
         ),
         click.option(
-            "--effort", default=None, help="Search effort: a number, or 'auto' for the cheapest that proves --recall."
+            "--effort",
+            type=Read(_effort),
+            default=None,
+            help="Search effort: a number, or 'auto' for the cheapest that proves --recall.",
         ),
         click.option("--mode", type=click.Choice(["dense", "lexical", "hybrid"]), default=None),
-        click.option("--popularity", default="uniform", show_default=True, help="uniform or zipf:<exponent>."),
         click.option(
-            "--filter", "filters", multiple=True, help='SHARE:JSON, e.g. \'0.2:{"field":"kind","eq":"class"}\'.'
+            "--popularity",
+            type=Read(_popularity),
+            default="uniform",
+            show_default=True,
+            help="uniform or zipf:<exponent>.",
+        ),
+        click.option(
+            "--filter",
+            "filters",
+            type=Read(_filter),
+            multiple=True,
+            help='SHARE:JSON, e.g. \'0.2:{"field":"kind","eq":"class"}\'.',
         ),
         click.option(
             "--filters",

@@ -24,7 +24,7 @@ def parse_filters(texts: tuple[str, ...]) -> list[FilterShare]:
             found.append(msgspec.convert({"share": float(share), "filter": json.loads(body)}, FilterShare))
         except (ValueError, msgspec.ValidationError) as error:
             raise WorkloadError(
-                f'--filter {text!r}: expected SHARE:JSON, e.g. 0.2:{{"field":"lang","eq":"en"}} ({error})'
+                f'{text!r}: expected SHARE:JSON, e.g. 0.2:{{"field":"lang","eq":"en"}} ({error})'
             ) from error
     return found
 

@@ -8,7 +8,7 @@ in it but in the environment of those processes (PERWATT_KEY).
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -18,7 +18,7 @@ from loadtest.errors import WorkloadError
 class FilterShare(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Share (0 to 1) of the requests that carry this filter."""
 
-    share: float
+    share: Annotated[float, msgspec.Meta(ge=0, le=1)]
     filter: dict[str, Any]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
 import os
 from collections.abc import Iterator
 from urllib.parse import urlsplit
@@ -136,7 +137,7 @@ def popularity(name: str, count: int) -> NDArray[np.float64]:
         exponent = 0.0 if kind == "uniform" else float(parameter or "1")
     except ValueError:
         exponent = -1.0
-    if kind not in ("uniform", "zipf") or exponent < 0:
+    if kind not in ("uniform", "zipf") or not 0 <= exponent < math.inf:
         raise WorkloadError(f"unknown popularity {name!r}: expected uniform or zipf:<exponent ≥ 0>")
     weights = np.arange(1, count + 1, dtype=np.float64) ** -exponent
     cumulative: NDArray[np.float64] = np.cumsum(weights) / weights.sum()

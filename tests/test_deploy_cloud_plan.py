@@ -110,6 +110,7 @@ def test_what_cannot_be_paid_or_run_is_refused_before_anybody_is_asked(
         (["--recall", "1"], "is not in the range"),
         (["--knee-option=--bogus"], "`perwatt loadtest knee` would refuse '--bogus': No such option"),
         (["--knee-option=--processes=many"], "'many' is not a valid integer"),
+        (["--knee-option=--effort=high"], "'high': expected a number or 'auto'"),
         (["--knee-option=--help"], "No such option"),
         (["--knee-option=--arm=mine"], "--knee-option: --arm is set by `perwatt fleet` itself"),
         (["--knee-option=--filters=filters.jsonl"], "--filters names filters.jsonl, and a rented machine has no files"),

@@ -86,7 +86,7 @@ def test_the_fingerprint_tells_different_questions_apart() -> None:
     assert one.fingerprint() != Workload(plan(k=5), [Query(text="a")]).fingerprint()
 
 
-@pytest.mark.parametrize("name", ["normal", "zipf:-1", "zipf:x"])
+@pytest.mark.parametrize("name", ["normal", "zipf:-1", "zipf:x", "zipf:nan", "zipf:inf"])
 def test_an_unknown_popularity_is_refused(name: str) -> None:
     with pytest.raises(WorkloadError, match="popularity"):
         popularity(name, 10)
