@@ -20,5 +20,5 @@ LONG = "word " * (1600 if _TIMES == 1 else 200)
 
 
 def burden(texts: int) -> int:
-    """How many texts keep a server busy for some seconds and no minute, from the number that does so natively."""
+    """How many texts are enough work for some seconds and no minute, from the number that is so natively."""
     return texts if _TIMES == 1 else max(2, texts // 6)
