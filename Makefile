@@ -94,7 +94,7 @@ images: ## build the images of both architectures and their manifest lists, with
 	deploy/images/base.sh
 	deploy/images/build.sh
 
-test-images: images ## start both images, compare their answers, and run the test suite in the arm64 one (some hours)
+test-images: images ## start both images, compare their answers, and run the test suite in the arm64 one (two hours)
 	deploy/images/try.sh
 	ARCHITECTURES=arm64 deploy/images/build.sh test
 	deploy/images/suite.sh arm64 $(SUITE)
