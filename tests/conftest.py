@@ -6,6 +6,7 @@ import json
 import os
 import resource
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -17,6 +18,10 @@ from serving import SERVED_PRECISION
 
 from service import native_threads
 
+# A shell that runs us in the background, and nohup, have signals ignored; tests, and what they start, are to be ended.
+for _signal, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(_signal) is signal.SIG_IGN:
+        signal.signal(_signal, _handler)
 # Before anything loads them: tests run beside each other's servers, and a pool a library adds nothing but noise.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
