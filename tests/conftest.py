@@ -18,10 +18,9 @@ from serving import SERVED_PRECISION
 
 from service import native_threads
 
-# A shell that runs us in the background, and nohup, have signals ignored; tests, and what they start, are to be ended.
-for _signal, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
-    if signal.getsignal(_signal) is signal.SIG_IGN:
-        signal.signal(_signal, _handler)
+# A script that runs us in the background has Ctrl-C ignored, which tests and what they start would inherit.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # Before anything loads them: tests run beside each other's servers, and a pool a library adds nothing but noise.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")

@@ -115,7 +115,8 @@ def test_a_command_that_is_told_to_end_ends_its_machines_first(
 ) -> None:
     machinery = Machinery(endpoint)
     told = subprocess.Popen(
-        [sys.executable, "-m", "deploy.command", "fleet", "run", "--amd64", "c8i.4xlarge", "--max-usd", "50",
+        ["env", f"--default-signal={number.name.removeprefix('SIG')}",  # under nohup, SIGHUP is ignored
+         sys.executable, "-m", "deploy.command", "fleet", "run", "--amd64", "c8i.4xlarge", "--max-usd", "50",
          "--poll-s", "60", "--stack", "perwatt-killed", "--archives", str(archives["index"].parent),
          "--out", str(tmp_path / "out")],
         env=environment(endpoint), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
