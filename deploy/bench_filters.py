@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from embed.vectors.npy import NpyVectors
 from index import Generation, build_generation, finding, kernels, open_generation
 from index.bitmap import Bitmap
 from index.columns import TYPES
@@ -38,7 +39,7 @@ def main() -> None:
             rows = np.random.default_rng(1).choice(generation.count, QUERIES)
             crossings(generation, _away(np.stack([generation.vector(int(row)) for row in rows])))
     else:
-        vectors = np.load(Path(os.environ["PERWATT_DATA"]) / "wordnet_minilm_f16.npy").astype(np.float32)
+        vectors = NpyVectors(Path(os.environ["PERWATT_DATA"]) / "wordnet_minilm_f16.npy").rows()
         queries = np.ascontiguousarray(vectors[-2000:][:QUERIES])
         for family, count in (("graph", 25_000), ("graph", 100_000), ("ivf", 100_000)):
             with tempfile.TemporaryDirectory() as folder:

@@ -10,7 +10,12 @@ import click
 
 
 @click.command("http")
-@click.option("--vectors", "file", type=click.Path(exists=True, path_type=Path), help="A .npy file; unit length.")
+@click.option(
+    "--vectors",
+    "file",
+    type=click.Path(exists=True, path_type=Path),
+    help="A .npy file (n, dim).  [default: WordNet's, in $PERWATT_DATA]",
+)
 @click.option("--rows", type=click.IntRange(min=2000), default=100_000, show_default=True)
 @click.option("--recall", "wanted", type=click.FloatRange(0, 1), default=0.95, show_default=True)
 @click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True)

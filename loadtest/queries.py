@@ -2,7 +2,7 @@
 
 .jsonl      one object a line: {"text": …} or {"vector": […]} or {"id": …}, optionally "filter" and "truth" (ids)
 .txt        one text query a line
-.npy        float32 or float16 (n, dim): one vector query a row
+.npy        float16, float32 or float64 (n, dim): one vector query a row
 a folder    a vectors folder: `field` (default "title") of a seeded sample of its documents, as text queries
 """
 
@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from embed.vectors.npy import NpyVectors
 from loadtest.errors import WorkloadError
 
 
@@ -37,18 +38,9 @@ def read_queries(source: Path, *, field: str = "title", limit: int = 10_000, see
     if source.is_dir():
         queries = _from_vectors_folder(source, field)
     elif source.suffix == ".npy":
-        try:
-            vectors = np.load(source, mmap_mode="r", allow_pickle=False)
-        except (ValueError, OSError, EOFError) as error:
-            raise WorkloadError(f"{source} is not an array of numbers as numpy.save writes it: {error}") from error
-        if vectors.ndim != 2 or vectors.dtype.kind != "f":
-            raise WorkloadError(
-                f"{source} holds an array of {vectors.dtype} of shape {vectors.shape}; expected floats (queries, dim)"
-            )
-        if not len(vectors):
-            raise WorkloadError(f"{source} holds no query")
-        chosen = _sample(len(vectors), limit, seed)
-        return [Query(vector=row) for row in vectors[chosen].astype(np.float32).tolist()]
+        vectors = NpyVectors(source)
+        chosen = np.array(_sample(vectors.count, limit, seed))
+        return [Query(vector=row) for row in vectors.rows(chosen).tolist()]
     elif source.suffix == ".jsonl":
         queries = [_parse(line, source, number) for number, line in _lines(source)]
     elif source.suffix == ".txt":

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
@@ -204,18 +203,6 @@ def local(settings: Settings, name: str) -> Iterator[Local]:
         opened.close()
         if encoder is not None:
             encoder.close()
-
-
-def read_vector(file: Path) -> npt.NDArray[np.float32]:
-    """One vector, float32 (dim,), from a .npy file of shape (dim,) or (1, dim)."""
-    try:
-        given = np.load(file, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise SettingsError(f"{file} is not a .npy file of numbers ({error}).") from error
-    if not isinstance(given, np.ndarray) or given.dtype.kind not in "fiu" or given.size != max(given.shape or (0,)):
-        kind = f"{given.dtype} {given.shape}" if isinstance(given, np.ndarray) else type(given).__name__
-        raise SettingsError(f"{file} holds {kind}, expected one vector of numbers.")
-    return given.reshape(-1).astype(np.float32)
 
 
 def rankings(asking: Asking, how: How) -> Search:

@@ -204,8 +204,9 @@ def search(
     if (text is None) == (vector_file is None):
         raise click.UsageError("Give either TEXT or --vector FILE.")
     native_threads.pin()
+    from embed.vectors.npy import read_vector
     from service import terminal
-    from service.asking import How, read_vector
+    from service.asking import How
 
     query = read_vector(vector_file) if vector_file is not None else str(text)
     with _asking(name, url, key, Settings(root=root, model=model, precision=precision)) as asking:

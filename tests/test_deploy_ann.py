@@ -405,8 +405,6 @@ def test_vectors_come_from_files_and_indexes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("array", "message"),
     [
-        (np.zeros((5000, 8), np.int32), "expected floats in two dimensions"),
-        (np.zeros(5000, np.float32), "expected floats in two dimensions"),
         (np.ones((300, 8), np.float32), "too few"),
         (np.zeros((5000, 8), np.float32), "no cosine"),
     ],
@@ -420,13 +418,10 @@ def test_arrays_that_cannot_be_searched_are_refused(array: NDArray[Any], message
 def test_queries_of_another_width_and_two_sources_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "rows.npy", np.ones((2000, 8), np.float32))
     np.save(tmp_path / "queries.npy", np.ones((10, 9), np.float32))
-    (tmp_path / "broken.npy").write_text("no array")
     with pytest.raises(BenchError, match="9 dimensions, and the vectors have 8"):
         workload(tmp_path / "rows.npy", queries=tmp_path / "queries.npy")
     with pytest.raises(BenchError, match="not both"):
         workload(tmp_path / "rows.npy", index="some")
-    with pytest.raises(BenchError, match="cannot be read"):
-        workload(tmp_path / "broken.npy")
 
 
 def test_engines_are_chosen_by_name() -> None:

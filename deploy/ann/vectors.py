@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from deploy.ann.engine import Float, Metric
 from deploy.ann.errors import BenchError
+from embed.vectors.npy import NpyVectors
 from index import Root, VectorsFolder, exact, open_generation
 
 SEED = 20261123
@@ -44,7 +45,8 @@ def workload(
     limit: int | None = None,
 ) -> Workload:
     """Reads `source` (an .npy file, a generation's folder or a folder of vectors), or the served generation of `index`,
-    or else the docstrings at hand; holds out queries unless they are given. Raises BenchError."""
+    or else the docstrings at hand; holds out queries unless they are given. Raises BenchError, and
+    NpyError for a file that cannot be used."""
     if source is not None and index is not None:
         raise BenchError("give --vectors or --index, not both.")
     if index is not None:
@@ -55,7 +57,7 @@ def workload(
         name, (rows, own_metric) = source.name, _read(source)
     metric = metric or own_metric
     if queries is not None:
-        asked = _array(queries)
+        asked = NpyVectors(queries).rows()
         if asked.shape[1] != rows.shape[1]:
             raise BenchError(f"{queries} has {asked.shape[1]} dimensions, and the vectors have {rows.shape[1]}.")
         rows = rows[np.random.default_rng(SEED).permutation(len(rows))]
@@ -86,22 +88,11 @@ def _read(source: Path) -> tuple[Float, Metric]:
         with open_generation(source) as generation:
             rows = np.stack([generation.vector(row) for row in range(generation.count)])
             return rows, generation.metric
-    return _array(source), "cosine"
+    return NpyVectors(source).rows(), "cosine"
 
 
 def _folder(source: Path) -> Float:
     return np.concatenate([batch.vectors for batch in VectorsFolder(source).batches()])
-
-
-def _array(path: Path) -> Float:
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise BenchError(f"{path} cannot be read as an .npy file of vectors: {error}") from error
-    if array.ndim != 2 or array.dtype.kind != "f" or not array.size:
-        raise BenchError(f"{path} holds {array.dtype} {array.shape}; expected floats in two dimensions (n, dim).")
-    rows: Float = np.asarray(array, np.float32)
-    return rows
 
 
 def _docstrings() -> tuple[Float, Metric]:

@@ -16,12 +16,18 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from deploy.servers import contenders, load, more_workers
 from deploy.servers.contenders import PEERS, Case
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Float = NDArray[np.float32]
 
 HELD_OUT = 1000
 RECALL_QUERIES = 300
@@ -148,20 +154,7 @@ def prepare(place: Path, file: Path | None, rows: int, wanted: float) -> Case:
     from index import build_generation
     from index.exact import search
 
-    if file is None:
-        data = os.environ.get("PERWATT_DATA")
-        if not data:
-            raise click.ClickException("Name a file of vectors with --vectors, or set PERWATT_DATA.")
-        file = Path(data) / "wordnet_minilm_f16.npy"
-    every = np.load(file, mmap_mode="r")
-    if len(every) < rows + HELD_OUT:
-        raise click.ClickException(
-            f"{file} has {len(every):,} rows, {rows + HELD_OUT:,} are needed: choose fewer --rows."
-        )
-    queries = np.asarray(every[-HELD_OUT:], np.float32)
-    queries /= np.linalg.norm(queries, axis=1, keepdims=True)
-    corpus = np.asarray(every[:rows], np.float32)
-    corpus /= np.linalg.norm(corpus, axis=1, keepdims=True)
+    corpus, queries = read(file, rows)
     ids = [f"s{row:06}" for row in range(rows)]
     if not (place / "ids.txt").exists():
         np.save(place / "vectors.npy", corpus)
@@ -187,6 +180,28 @@ def prepare(place: Path, file: Path | None, rows: int, wanted: float) -> Case:
     truth = [{ids[row] for row in each} for each in found.rows.tolist()]
     numbers = [[round(float(number), 7) for number in query] for query in queries]
     return Case(place, numbers, texts(HELD_OUT), truth, wanted)
+
+
+def read(file: Path | None, rows: int) -> tuple[Float, Float]:
+    """The first `rows` vectors of a .npy file (default: WordNet's) and the last HELD_OUT, of length 1."""
+    from embed.vectors.npy import NpyVectors
+    from index.exact import unit_rows
+
+    if file is None:
+        data = os.environ.get("PERWATT_DATA")
+        if not data:
+            raise click.ClickException("Name a file of vectors with --vectors, or set PERWATT_DATA.")
+        file = Path(data) / "wordnet_minilm_f16.npy"
+    every = NpyVectors(file)
+    if every.count < rows + HELD_OUT:
+        raise click.ClickException(
+            f"{file} has {every.count:,} rows, {rows + HELD_OUT:,} are needed: choose fewer --rows."
+        )
+    corpus, queries = every.rows(slice(rows)), every.rows(slice(-HELD_OUT, None))
+    try:
+        return unit_rows(corpus), unit_rows(queries)
+    except ValueError as error:
+        raise click.ClickException(f"{file}: {error}.") from error
 
 
 def texts(count: int) -> list[str]:
