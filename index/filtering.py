@@ -2,7 +2,8 @@
 
     {"field": "lang", "eq": "en"}           the value is this one; for keyword[], the list holds it
     {"field": "lang", "in": ["en", "de"]}   one of these; of none, no row
-    {"field": "year", "gte": 2020, "lt": 2024}      int, float and date; gt or gte, lt or lte, one or both
+    {"field": "year", "gte": 2020, "lt": 2024}      int, float and date; gt or gte, lt or lte, one or both, the
+                                            lower bound not above the upper
     {"field": "tags", "exists": true}       there is a value, be it an empty list; false: there is none
     {"and": […]}  {"or": […]}  {"not": …}
 
@@ -211,10 +212,17 @@ class Filters:
         column = self.column(node.field, f"{node.at}/field")
         if not isinstance(column, Numbers):
             raise FilterError(f"field {node.field!r} is {column.type}, and ranges are for int, float and date", node.at)
-        low, high = (
+        bounds: list[Any] = [
             None if bound is None else _read(column, bound[1], f"{node.at}/{bound[0]}")
             for bound in (node.low, node.high)
-        )
+        ]
+        low, high = bounds
+        if node.low and node.high and low > high:
+            raise FilterError(
+                f"the range of field {node.field!r} runs backwards: {node.low[0]} {_kind(node.low[1])} is above "
+                f"{node.high[0]} {_kind(node.high[1])}; exchange them",
+                node.at,
+            )
         above, below = (bound is not None and _BOUNDS[bound[0]] for bound in (node.low, node.high))
         return column, low, high, above, below
 

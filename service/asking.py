@@ -17,13 +17,15 @@ import numpy as np
 import numpy.typing as npt
 
 from index import Generation, IndexingError, InputError, Root
-from service import limits
+from index.filtering import Filter, parse
+from service import filters, limits, requests
 from service.answers import Hit
 from service.client import Client, ClientError, ProblemError, calls
 from service.errors import RemoteError, ServiceError, SettingsError
 from service.evaluate import Search
 from service.fusion import DEPTH, FUSED_PER_HIT, fuse
 from service.loading import encoder_for, open_checked
+from service.problems import Problem
 from service.settings import Settings
 
 if TYPE_CHECKING:
@@ -60,13 +62,32 @@ _DOCUMENT = msgspec.json.Decoder(_Document)
 
 
 class How(NamedTuple):
-    """effort None: the index's own choice for its recall target."""
+    """effort None: the index's own choice for its recall target. filter: as in a request, None for none."""
 
     k: int
     effort: int | None = None
     exact: bool = False
     mode: Mode = "dense"
     weights: tuple[float, float] = (1.0, 1.0)  # of dense and lexical in a hybrid search
+    filter: dict[str, Any] | None = None
+
+    def request(self, query: Query) -> dict[str, Any]:
+        """The body of a search, as the API takes it."""
+        params: dict[str, Any] = {"effort": self.effort, "exact": self.exact}
+        if self.mode == "hybrid":
+            params["weights"] = {"dense": self.weights[0], "lexical": self.weights[1]}
+        body: dict[str, Any] = {"k": self.k, "mode": self.mode, "filter": self.filter, "params": params}
+        return {("text" if isinstance(query, str) else "vector"): query, **body}
+
+
+def check(query: Query, how: How) -> None:
+    """Raises ServiceError for a query that the API would refuse, whatever index it is for."""
+    try:
+        asked = limits.decode(requests.SEARCH, msgspec.json.encode(calls.sendable(how.request(query))))
+        requests.check(asked)
+        filters.parse(asked.filter)
+    except Problem as problem:
+        raise ServiceError(f"This cannot be searched: {problem.detail}") from None
 
 
 class Asking(Protocol):
@@ -102,29 +123,32 @@ class Local:
 
     def _ranked(self, queries: Sequence[Query], how: How) -> list[list[tuple[int, float]]]:
         """(row, score) of each query, best first; at least how.k where there are so many."""
+        asked = None if how.filter is None else parse(how.filter)
         if how.mode == "dense":
-            return self._dense(queries, how.k, how)
+            return self._dense(queries, how.k, how, asked)
         if how.mode == "lexical":
-            return self._lexical(queries, how.k)
+            return self._lexical(queries, how.k, asked)
         depth = max(DEPTH, FUSED_PER_HIT * how.k)
-        both = zip(self._dense(queries, depth, how), self._lexical(queries, depth), strict=True)
+        both = zip(self._dense(queries, depth, how, asked), self._lexical(queries, depth, asked), strict=True)
         return [
             fuse([([row for row, _ in dense], how.weights[0]), ([row for row, _ in lexical], how.weights[1])])
             for dense, lexical in both
         ]
 
-    def _dense(self, queries: Sequence[Query], k: int, how: How) -> list[list[tuple[int, float]]]:
-        found = self._opened.search_rows(self._vectors(queries), min(k, self._opened.count), how.effort, how.exact)
+    def _dense(self, queries: Sequence[Query], k: int, how: How, asked: Filter | None) -> list[list[tuple[int, float]]]:
+        keep = None if asked is None else self._opened.filters.bitmap(asked)
+        k = min(k, self._opened.count)
+        found = self._opened.search_rows(self._vectors(queries), k, how.effort, how.exact, keep)
         return [
             [(row, score) for row, score in zip(rows, scores, strict=True) if row >= 0]
             for rows, scores in zip(found.rows.tolist(), found.scores.tolist(), strict=True)
         ]
 
-    def _lexical(self, queries: Sequence[Query], k: int) -> list[list[tuple[int, float]]]:
+    def _lexical(self, queries: Sequence[Query], k: int, asked: Filter | None) -> list[list[tuple[int, float]]]:
         texts = [query for query in queries if isinstance(query, str)]
         if len(texts) != len(queries):
             raise ServiceError("A search by words takes a text; a vector goes with --mode dense.")
-        found = [self._opened.search_words(text, k) for text in texts]
+        found = [self._opened.search_words(text, k, asked) for text in texts]
         return [list(zip(one.rows.tolist(), one.scores.tolist(), strict=True)) for one in found]
 
     def _hit(self, row: int, score: float) -> Hit:
@@ -159,17 +183,11 @@ class Remote:
         self._client.close()
 
     def ask(self, queries: Sequence[Query], how: How) -> list[list[Hit]]:
-        params: dict[str, Any] = {"effort": how.effort, "exact": how.exact}
-        if how.mode == "hybrid":
-            params["weights"] = {"dense": how.weights[0], "lexical": how.weights[1]}
-        common: dict[str, Any] = {"k": min(how.k, limits.K), "mode": how.mode, "params": params}
-        common["expect"] = {"generation": self.generation}  # no mixture of two when it is switched
+        how = how._replace(k=min(how.k, limits.K))
+        expect = {"generation": self.generation}  # no mixture of two when it is switched
         answers: list[list[Hit]] = []
         for start in range(0, len(queries), BATCH):
-            bodies = [
-                {("text" if isinstance(query, str) else "vector"): query, **common}
-                for query in queries[start : start + BATCH]
-            ]
+            bodies = [how.request(query) | {"expect": expect} for query in queries[start : start + BATCH]]
             for result in self._call(calls.search_batch(self._name, bodies, limits.TIMEOUT_MS)).results:
                 if result.error is not None:
                     raise RemoteError(f"The server answered: {result.error['detail']}")

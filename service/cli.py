@@ -41,6 +41,12 @@ _mode = click.option(
     show_default=True,
     help="By meaning, by words, or both fused.",
 )
+_filter = click.option(
+    "--filter",
+    "filter_json",
+    metavar="JSON",
+    help="""Only documents that it keeps, like '{"field": "year", "gte": 2020}'; of fields that `build` declared.""",
+)
 _json = click.option("--json", "as_json", is_flag=True, help="For programs.")
 _url = click.option("--url", help="Ask this server instead of opening the index here.")
 _key = click.option("--key", envvar="PERWATT_KEY", help="Key for that server; better from PERWATT_KEY.")
@@ -177,6 +183,7 @@ def serve(names: tuple[str, ...], log_format: str, access_log: bool, **options: 
     help="A .npy file with the query vector, instead of TEXT.",
 )
 @_mode
+@_filter
 @_effort
 @_exact
 @_model
@@ -191,6 +198,7 @@ def search(
     key: str | None,
     vector_file: Path | None,
     mode: Any,
+    filter_json: str | None,
     effort: int | None,
     exact: bool,
     model: str | None,
@@ -206,15 +214,19 @@ def search(
     native_threads.pin()
     from embed.vectors.npy import read_vector
     from service import terminal
-    from service.asking import How
+    from service.asking import How, check
 
     query = read_vector(vector_file) if vector_file is not None else str(text)
+    how = How(k, effort, exact, mode, filter=None if filter_json is None else _object(filter_json))
+    check(query, how)
     with _asking(name, url, key, Settings(root=root, model=model, precision=precision)) as asking:
-        [hits] = asking.ask([query], How(k, effort, exact, mode))
+        [hits] = asking.ask([query], how)
     if as_json:
         click.echo(terminal.json_of_hits(asking.generation, hits))
-    else:
+    elif hits:
         terminal.print_hits(hits)
+    else:
+        click.echo("no hits", err=True)
 
 
 @click.command("eval")
@@ -305,6 +317,18 @@ def evaluate(
         click.echo(terminal.json_of_reports(asking.generation, reports))
     else:
         terminal.print_reports(asking.generation, reports)
+
+
+def _object(given: str) -> dict[str, Any]:
+    import json
+
+    try:
+        found = json.loads(given)
+    except (ValueError, RecursionError) as error:
+        raise click.BadParameter(f"{given[:80]} is not JSON ({error}).", param_hint="--filter") from None
+    if not isinstance(found, dict):
+        raise click.BadParameter(f"{given[:80]} is no JSON object with a condition.", param_hint="--filter")
+    return found
 
 
 @contextmanager

@@ -115,7 +115,7 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
     try:
         return decoder.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise of_undecodable(error) from None
+        raise of_undecodable(error, body) from None
 
 
 def _require_json(content_type: bytes) -> None:

@@ -12,6 +12,7 @@ address.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -48,7 +49,8 @@ KINDS: dict[str, Kind] = {
 RETRY_AFTER_S = (
     1  # for 429 and 503: both describe a state that passes, and a second is shorter than any caller's patience
 )
-NAME_CHARACTERS = 80  # of a misspelt field that are repeated to its author
+NAME_CHARACTERS = 80  # of a misspelt field, or of a value, that are repeated to its author
+REREAD_BYTES = 64 << 10  # a refused body up to this size is read once more, for the value that was at fault
 MEDIA_TYPE = "application/problem+json"
 
 # `- at `$.params.effort`` at the end of a msgspec message; a key of a mapping is written `[...]`,
@@ -56,6 +58,9 @@ MEDIA_TYPE = "application/problem+json"
 _PLACE = re.compile(r" - at `\$(?P<path>[^`]*)`$")
 _STEP = re.compile(r"\.(?P<field>[^.\[\]]+)|\[(?P<element>[^\]]+)\]")
 _UNKNOWN = re.compile(r"unknown field `(?P<field>.*)`$", re.DOTALL)
+# The one pattern in a request, and what it stands for.
+NOT_BLANK = r"[^ \t\r\n]"
+_PATTERNS = {f" matching regex {NOT_BLANK!r}": " of more than blanks"}
 
 
 class Problem(Exception):  # noqa: N818 - the term of RFC 9457
@@ -108,9 +113,9 @@ class Problem(Exception):  # noqa: N818 - the term of RFC 9457
         return msgspec.json.encode(self.as_dict(request_id))
 
 
-def of_undecodable(error: Exception) -> Problem:
+def of_undecodable(error: Exception, body: bytes = b"") -> Problem:
     """The problem of a body that did not decode: not JSON (400), an unknown field or a wrong value
-    (422).
+    (422). Its detail repeats the wrong value where `body` is given and short.
 
     msgspec names the place in its own notation (`$.params.effort`); it is translated to a JSON
     pointer. Nesting that exhausts the parser's stack is a RecursionError and counts as bad JSON, as
@@ -125,9 +130,8 @@ def of_undecodable(error: Exception) -> Problem:
         return Problem("bad-json", f"{message}.")
     place = _PLACE.search(message)
     path = place["path"] if place else ""
-    pointer = "".join(
-        "/" + (step["field"] or step["element"]).replace("~", "~0").replace("/", "~1") for step in _STEP.finditer(path)
-    )
+    steps = [step["field"] or step["element"] for step in _STEP.finditer(path)]
+    pointer = "".join("/" + step.replace("~", "~0").replace("/", "~1") for step in steps)
     text = message[: place.start()] if place else message
     unknown = _UNKNOWN.search(text)
     if unknown:
@@ -139,4 +143,36 @@ def of_undecodable(error: Exception) -> Problem:
             f"There is no field {field!r}{where}; /openapi.json lists the fields there are.",
             pointer=f"{pointer}/{escaped}",
         )
-    return Problem("invalid-value", f"{text.replace('`', '')}.", pointer=pointer)
+    return Problem("invalid-value", _detail(text.replace("`", ""), pointer, _given(body, steps)), pointer=pointer)
+
+
+def _detail(text: str, pointer: str, given: str) -> str:
+    """What was given and what was expected, of msgspec's sentence about the second."""
+    expected = text.removeprefix("Expected ")
+    if expected == text:
+        known = "" if "enum" not in text else "; /openapi.json lists the values there are"
+        return f"{pointer}: {text}{known}." if pointer else f"{text}{known}."
+    for pattern, meaning in _PATTERNS.items():
+        expected = expected.replace(pattern, meaning)
+    return f"{pointer or 'The body'}{f' is {given}' if given else ''}: expected {expected}."
+
+
+def _given(body: bytes, steps: Sequence[str]) -> str:
+    """The value at the end of `steps` as its author wrote it, cut; its length where it is long; "" where unknown."""
+    if not body or len(body) > REREAD_BYTES:
+        return ""
+    try:
+        value = msgspec.json.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return ""  # what follows the wrong value is no JSON
+    for step in steps:
+        if isinstance(value, list) and step.isdigit() and int(step) < len(value):
+            value = value[int(step)]
+        elif isinstance(value, dict) and step in value:
+            value = value[step]
+        else:
+            return ""
+    shown = msgspec.json.encode(value).decode()
+    if len(shown) <= NAME_CHARACTERS:
+        return shown
+    return f"{shown[:NAME_CHARACTERS]}…" + (f" of length {len(value):,}" if isinstance(value, str | list) else "")

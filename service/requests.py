@@ -20,12 +20,12 @@ import numpy as np
 from msgspec import Meta, Raw, Struct
 
 from service import limits
-from service.problems import Problem
+from service.problems import NOT_BLANK, Problem
 
 _FLOAT32 = np.dtype("<f4")
 NOTHING = Raw(b"null")
 
-Text = Annotated[str, Meta(max_length=limits.TEXT_CHARACTERS, pattern=r"[^ \t\r\n]")]  # more than blanks
+Text = Annotated[str, Meta(max_length=limits.TEXT_CHARACTERS, pattern=NOT_BLANK)]
 Name = Annotated[str, Meta(max_length=limits.NAME_CHARACTERS)]
 Fields = Annotated[list[str], Meta(max_length=limits.FIELDS)]
 Weight = Annotated[float, Meta(ge=0, le=1000)]

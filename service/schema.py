@@ -202,9 +202,10 @@ def filter_schema() -> dict[str, Any]:
     inner = {"$ref": REF.format(name="Filter")}
     several = {"type": "array", "items": inner, "minItems": 1, "maxItems": limits.FILTER_NODES - 1}
     return {
-        "description": "A condition on a declared field (eq, in, exists, or a range of int, float or date), or and, "
-        f"or, not of filters; at most {limits.FILTER_NODES} nodes, {limits.FILTER_DEPTH} deep. A document without a "
-        "value meets no condition but exists: false.",
+        "description": "A condition on a declared field (eq, in, exists, or a range of int, float or date whose lower "
+        "bound is not above its upper one), or and, or, not of filters; at most "
+        f"{limits.FILTER_NODES} nodes, {limits.FILTER_DEPTH} deep. A document without a value meets no condition but "
+        "exists: false.",
         "anyOf": [*conditions, _closed({"and": several}), _closed({"or": several}), _closed({"not": inner})],
     }
 

@@ -38,8 +38,16 @@ def _condition(name: str) -> st.SearchStrategy[dict[str, Any]]:
         low = st.builds(lambda op, value: {op: value}, st.sampled_from(["gt", "gte"]), ONE[name])
         high = st.builds(lambda op, value: {op: value}, st.sampled_from(["lt", "lte"]), ONE[name])
         kinds += [bound.map(lambda b: {"field": name, **b}) for bound in (low, high)]
-        kinds.append(st.builds(lambda a, b: {"field": name, **a, **b}, low, high))
+        kinds.append(st.builds(lambda a, b: _forwards(name, a, b), low, high))
     return st.one_of(kinds)
+
+
+def _forwards(name: str, low: dict[str, Any], high: dict[str, Any]) -> dict[str, Any]:
+    """A range that does not run backwards, which would be refused: the bounds are exchanged where they do."""
+    [(above, least)], [(below, most)] = low.items(), high.items()
+    if _comparable(name, least) > _comparable(name, most):
+        least, most = most, least
+    return {"field": name, above: least, below: most}
 
 
 conditions = st.one_of([_condition(name) for name in TYPES])

@@ -50,6 +50,44 @@ def test_a_server_gives_what_the_files_give(root: Path, server: Server) -> None:
         )
 
 
+@pytest.mark.parametrize("mode", ["dense", "lexical", "hybrid"])
+@pytest.mark.parametrize("there", [False, True], ids=["files", "server"])
+def test_a_filter_keeps_what_it_says_in_every_mode(root: Path, server: Server, mode: str, there: bool) -> None:
+    place = ("--url", server.url) if there else ("--root", str(root))
+    asked = json.dumps({"field": "words", "gte": 12})
+    result = run(cli.search, "docs", "rain in winter", "--mode", mode, "--filter", asked, "--k", "50", "--json", *place)
+    hits = json.loads(result.output)["hits"]
+    kept = {f"a{at:02}" for at, (_, text, _) in enumerate(ARTICLES) if len(text.split()) >= 12}
+    found = {hit["id"] for hit in hits}
+    assert found
+    assert found == kept if mode == "dense" else found <= kept
+    nothing = run(cli.search, "docs", "rain", "--mode", mode, "--filter", '{"field": "words", "lt": 0}', *place)
+    assert nothing.stdout == ""
+    assert nothing.stderr == "no hits\n"
+
+
+@pytest.mark.parametrize("there", [False, True], ids=["files", "server"])
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("",), '/text is "": expected str of more than blanks'),
+        (("  ",), '/text is "  ": expected str of more than blanks'),
+        (("a" * 8193,), "of length 8,193: expected str of length <= 8192"),
+        (("x", "--filter", '{"field": "words", "gte": 5, "lt": 4}'), "gte 5 is above lt 4"),
+        (("x", "--filter", '{"field": "words", "eq": "5"}'), "compared with an integer of 64 bits"),
+        (("x", "--filter", '{"field": "lang", "eq": "en"}'), r"ield 'lang' was not declared .*words \(int\)"),
+        (("x", "--filter", '{"xor": []}'), "here is no 'xor' in a filter"),
+        (("x", "--effort", "99999"), "/params/effort is 99999: expected int <= 65536"),
+    ],
+)
+def test_what_the_api_refuses_is_refused_here_too(
+    root: Path, server: Server, arguments: tuple[str, ...], complaint: str, there: bool
+) -> None:
+    place = ("--url", server.url) if there else ("--root", str(root))
+    with pytest.raises(ServiceError, match=complaint):
+        run(cli.search, "docs", *arguments, *place)
+
+
 @pytest.mark.parametrize("there", [False, True], ids=["files", "server"])
 def test_a_vector_is_searched_from_a_file(root: Path, server: Server, tmp_path: Path, there: bool) -> None:
     vectors = np.random.default_rng(3).standard_normal((500, 8), np.float32)
@@ -93,7 +131,15 @@ def test_a_vector_of_another_dimension_is_said(root: Path, server: Server, tmp_p
 
 
 @pytest.mark.parametrize(
-    "arguments", [("docs",), ("docs", "x", "--vector", "pyproject.toml"), ("docs", "x", "--k", "0")]
+    "arguments",
+    [
+        ("docs",),
+        ("docs", "x", "--vector", "pyproject.toml"),
+        ("docs", "x", "--k", "0"),
+        ("docs", "x", "--filter", "words > 3"),
+        ("docs", "x", "--filter", "[]"),
+        ("docs", "x", "--mode", "sparse"),
+    ],
 )
 def test_wrong_usage_is_shown_as_usage(arguments: tuple[str, ...]) -> None:
     result = CliRunner().invoke(cli.search, arguments)

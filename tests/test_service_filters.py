@@ -130,6 +130,8 @@ def test_a_batch_may_filter_each_query_differently(client: httpx.Client) -> None
         ({"and": [{"field": "nothing", "exists": True}]}, "filter-field-not-indexed", "/filter/and/0/field"),
         ({"field": "year", "eq": "2000"}, "invalid-value", "/filter/eq"),
         ({"field": "year", "in": [2000, 2000.5]}, "invalid-value", "/filter/in/1"),
+        ({"not": {"field": "year", "gte": 2001, "lt": 2000}}, "invalid-value", "/filter/not"),
+        ({"field": "published", "gt": "2020-01-02", "lte": "2020-01-01"}, "invalid-value", "/filter"),
         ({"field": "year", "is": 1}, "unknown-field", "/filter/is"),
         ({"nand": []}, "unknown-field", "/filter/nand"),
         ([], "invalid-value", "/filter"),

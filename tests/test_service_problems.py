@@ -13,6 +13,7 @@ import msgspec
 import pytest
 from serving import Server
 
+from service import limits
 from service.problems import KINDS, Problem, of_undecodable
 from service.requests import SEARCH as SEARCH_DECODER
 
@@ -168,6 +169,28 @@ def test_a_nesting_bomb_inside_a_batch_is_refused(client: httpx.Client) -> None:
 def test_what_cannot_be_meant_is_422_and_pointed_at(client: httpx.Client, query: Any, code: str, pointer: str) -> None:
     problem = refused(client.post(SEARCH, content=json.dumps(query), headers=JSON), 422, code)
     assert problem.get("pointer") == pointer
+
+
+@pytest.mark.parametrize(
+    ("body", "detail"),
+    [
+        (b'{"text": ""}', '/text is "": expected str of more than blanks.'),
+        (b'{"text": " \\n"}', '/text is " \\n": expected str of more than blanks.'),
+        (b'{"text": "%s"}' % (b"a" * 9000), f'/text is "{"a" * 79}… of length 9,000: expected str of length <= 8192.'),
+        (b'{"text": "a", "k": 0}', "/k is 0: expected int >= 1."),
+        (b'{"text": "a", "k": "10"}', '/k is "10": expected int, got str.'),
+        (b'{"text": "a", "params": {"weights": {"dense": -1}}}', "/params/weights/dense is -1: expected float >= 0.0."),
+        (b'{"vector": [1, 2, "x"]}', '/vector/2 is "x": expected float, got str.'),
+        (b'{"text": "a", "mode": "x"}', "/mode: Invalid enum value 'x'; /openapi.json lists the values there are."),
+        (b"[]", "The body is []: expected object, got array."),
+        (b'{"k": 0, "x": ' + b"[" * 5000, "/k: expected int >= 1."),
+        (b'{"k": 0, "text": "%s"}' % (b"a" * (64 << 10)), "/k: expected int >= 1."),
+    ],
+)
+def test_a_wrong_value_is_repeated_beside_what_was_expected(body: bytes, detail: str) -> None:
+    with pytest.raises(Problem) as caught:
+        limits.decode(SEARCH_DECODER, body)
+    assert caught.value.detail == detail
 
 
 def test_a_number_no_float_can_hold_is_refused(client: httpx.Client) -> None:
