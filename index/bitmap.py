@@ -45,6 +45,11 @@ class Bitmap:
         """As `rows`, in the form that the kernels pick rows by."""
         return self.rows.astype(np.uint32)
 
+    def __and__(self, other: "Bitmap") -> "Bitmap":
+        """The rows that both have."""
+        words = self.words & other.words
+        return Bitmap(words.view(np.uint8)[: -(-self.size // 8)], self.size)
+
     def holds(self, row: int) -> bool:
         return bool(int(self.words[row >> 6]) >> (row & 63) & 1)
 

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from index import families, gates, machine, rowfiles, structure
 from index.arrays import Arrays, PayloadRow
+from index.changes.fold import Folded
 from index.columns import ColumnReader, Field, infer_types, parse_fields
 from index.cost import Clock
 from index.errors import GateError, InputError
@@ -36,7 +37,7 @@ from index.sections import keep_vectors, write_codes
 from index.spool import VECTORS_FILE, Arranged, Spool
 from index.staging import publish, staging
 from index.untyped import FaissIndex, faiss
-from index.vectors import VectorsFolder
+from index.vectors import Source, VectorsFolder
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Settings:
 
 
 def build_generation(
-    vectors: NDArray[np.float32] | VectorsFolder,
+    vectors: NDArray[np.float32] | VectorsFolder | Folded,
     ids: Sequence[str] | Sequence[int] | NDArray[Any] | None = None,
     *,
     root: Path | str = DEFAULT_ROOT,
@@ -76,8 +77,9 @@ def build_generation(
 ) -> Path:
     """Builds a generation of index `name` under `root`, serves it (`switch`), and returns its folder.
 
-    vectors: float32 (n, dim), an array or memory map, or a VectorsFolder, which brings its own ids, payload, model and
-    canaries. ids: unique str or int, one a row, in any order. payload: one JSON object a row (dict, str or bytes).
+    vectors: float32 (n, dim), an array or memory map, or a VectorsFolder or Folded, which brings its own ids, payload,
+    model and canaries. ids: unique str or int, one a row, in any order. payload: one JSON object a row (dict, str or
+    bytes).
     metric: cosine scales vectors and queries to length 1. family: auto, flat, graph or ivf. profile: of a graph,
     auto, speed or compact (families.py). recall_target: of recall@10, to be met by the lower end of its 95 % interval.
     filterable: FIELD:TYPE declarations, or FIELD to have the type inferred. lexical: search by words too, where the
@@ -100,10 +102,11 @@ def build_generation(
         progress,
         check_language(language) if lexical else None,
     )
-    if isinstance(vectors, VectorsFolder):
+    source: Source
+    if isinstance(vectors, VectorsFolder | Folded):
         if any(given is not None for given in (ids, payload, model, canaries)):
             raise InputError("a folder of vectors brings its own ids, payload, model and canaries; pass none of them")
-        source: Arrays | VectorsFolder = vectors
+        source = vectors
     elif ids is None:
         raise InputError("ids are missing; expected one for each vector")
     else:
@@ -132,7 +135,7 @@ def build_generation(
     return path
 
 
-def _build(source: Arrays | VectorsFolder, root: Root, settings: Settings) -> tuple[Path, dict[str, Any]]:
+def _build(source: Source, root: Root, settings: Settings) -> tuple[Path, dict[str, Any]]:
     clock = Clock()
     source.check(settings.threads)
     with staging(root, settings.name) as (folder, generation, created_at):
@@ -188,6 +191,7 @@ def _build(source: Arrays | VectorsFolder, root: Root, settings: Settings) -> tu
             "sections": sections,
             "filterable": {field.name: field.type for field in fields},
             "lexical": words,
+            "changes": source.folded._asdict() if isinstance(source, Folded) else None,
             "memory_bytes": _memory_to_serve(described),
             "memory_private_bytes": built.private_bytes,
             "files": described,
@@ -199,7 +203,7 @@ def _build(source: Arrays | VectorsFolder, root: Root, settings: Settings) -> tu
         return publish(root, settings.name, generation, folder), manifest
 
 
-def _take(source: Arrays | VectorsFolder, folder: Path, settings: Settings) -> Arranged:
+def _take(source: Source, folder: Path, settings: Settings) -> Arranged:
     with Spool(folder, source.dim, settings.metric) as spool:
         with Progress("read", source.count, show=settings.show) as progress:
             for batch in source.batches():

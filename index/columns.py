@@ -179,7 +179,7 @@ class ColumnReader:
                         f"row {first_row + row} (id {ids[row]!r}): field {field.name!r} is {value!r}, "
                         f"expected {type_.expected}, as declared by {field.name}:{field.type}"
                     ) from error
-            chunks.append(pa.array(values, _PLAIN.get(field.type, type_.arrow)))
+            chunks.append(_plain(values, field.type))
 
     def table(self) -> pa.Table:
         """One chunk a column; the vocabularies of keywords sorted bytewise."""
@@ -188,6 +188,15 @@ class ColumnReader:
             for field, chunks in zip(self._fields, self._chunks, strict=True)
         ]
         return pa.table(columns, names=[field.name for field in self._fields])
+
+
+def column_of(values: Sequence[Any], type_: str) -> Any:
+    """An Arrow column of values as `Type.read` gives them, None for no value; keywords as in `ColumnReader.table`."""
+    return _finished(_plain(values, type_), type_)
+
+
+def _plain(values: Sequence[Any], type_: str) -> Any:
+    return pa.array(values, _PLAIN.get(type_, TYPES[type_].arrow))
 
 
 def _finished(array: Any, type_: str) -> Any:

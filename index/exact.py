@@ -124,7 +124,7 @@ def search(
     if metric == "cosine":
         queries, vectors = unit_rows(queries), unit_rows(vectors)
     threads = max(1, min(threads, len(vectors) * max(1, len(queries)) // _ROWS_WORTH_A_THREAD))
-    found = _scan(queries, vectors, k, codes, threads, l2=metric == "l2", keep=keep)
+    found = scan(queries, vectors, k, codes, threads, l2=metric == "l2", keep=keep)
     found.scored[:] = len(vectors)
     return found
 
@@ -140,12 +140,12 @@ def search_at(
 ) -> Found:
     """As `search`, among `rows` (ascending) alone, on one thread. metric: ip or l2, and queries float32 (q, dim) that
     were checked."""
-    found = _scan(queries, vectors, k, codes, 1, l2=metric == "l2", at=rows)
+    found = scan(queries, vectors, k, codes, 1, l2=metric == "l2", at=rows)
     found.scored[:] = len(rows)
     return found
 
 
-def _scan(
+def scan(
     queries: NDArray[np.float32],
     vectors: NDArray[np.float32],
     k: int,
@@ -156,6 +156,7 @@ def _scan(
     keep: NDArray[np.uint64] | None = None,
     at: NDArray[np.uint32] | None = None,
 ) -> Found:
+    """As `search` for the inner product or l2, of queries that were checked; `scored` is as the kernel counts it."""
     shape = len(queries), k
     found = Found(np.empty(shape, np.int64), np.empty(shape, np.float32), np.empty(len(queries), np.int64))
     if codes is None:

@@ -99,7 +99,7 @@ class Generation:
         keep: NDArray[Any] | Bitmap | None = None,
     ) -> Found:
         """As `search`, with rows int64 (q, k) for ids, and how many vectors were compared, `scored` int64 (q,)."""
-        queries = self._checked(queries)
+        queries = self.checked(queries)
         if k < 1:
             raise InputError(f"k is {k}; expected at least 1")
         if effort is None:
@@ -143,6 +143,11 @@ class Generation:
     def external_id(self, row: int) -> str:
         return self._ids.external(row)
 
+    @property
+    def code_step(self) -> float:
+        """The scale of the int8 codes: a code times it is the value."""
+        return self._codes.step
+
     def row_of(self, id_: str) -> int | None:
         """The row of an external id (an integer one as its decimal string), or None."""
         return self._ids.row_of(id_)
@@ -152,6 +157,10 @@ class Generation:
         if not 0 <= row < self.count:
             raise IndexError(f"row {row} of {self.count}")
         return np.array(self._vectors[row])
+
+    def vectors(self, start: int, stop: int) -> NDArray[np.float32]:
+        """The vectors of rows start to stop, as `vector` has them. A view into the file."""
+        return self._vectors[start:stop]
 
     def effort_for(self, wanted: float) -> int:
         """The least measured effort whose recall@10 is at least `wanted`, by the lower end of its interval."""
@@ -177,7 +186,8 @@ class Generation:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _checked(self, queries: NDArray[np.float32]) -> NDArray[np.float32]:
+    def checked(self, queries: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The queries as they are compared, of length 1 for cosine. Raises InputError as `search` does."""
         if queries.dtype != np.float32 or queries.ndim != 2 or queries.shape[1] != self.dim:
             raise InputError(f"queries are {queries.dtype} {queries.shape}; {self.id} expects float32 (q, {self.dim})")
         queries = np.ascontiguousarray(queries)

@@ -14,6 +14,7 @@ A text beyond _HEAP_BYTES comes to several segments, and tantivy puts the larger
 the answer, all of it is fetched, and the rows decide.
 """
 
+import re
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
@@ -43,6 +44,7 @@ _ROW_BYTES = 128  # of it that a row's columns take, at most
 _MEMORY = "/dev/shm"
 _WORDS, _ROW, _PRESENT = "words", "row", "present"
 _NOTHING = 0.0
+_MEAN = re.compile(r'"value": ([0-9.e+-]+),\s*"description": "avgdl')  # where tantivy explains a score
 
 
 class _Texts(msgspec.Struct):
@@ -58,6 +60,15 @@ class Matched(NamedTuple):
 
     rows: NDArray[np.int64]
     scores: NDArray[np.float32]
+
+
+def text_of(payload: bytes) -> str:
+    """What of a payload is searched by words: its title and text, "" where it has neither."""
+    try:
+        found = _TEXTS.decode(payload)
+    except msgspec.DecodeError:
+        return ""
+    return "\n".join(part for part in (found.title, found.text) if isinstance(part, str) and part)
 
 
 def analyser(language: str) -> Any:
@@ -145,11 +156,7 @@ class LexicalWriter:
             self._writer.add_document(document)
 
     def _text(self, raw: bytes) -> str:
-        try:
-            found = _TEXTS.decode(raw)
-        except msgspec.DecodeError:
-            return ""
-        text = "\n".join(part for part in (found.title, found.text) if isinstance(part, str) and part)
+        text = text_of(raw)
         self._with_text += bool(text)
         self._bytes += len(text)
         return text
@@ -229,7 +236,29 @@ class Lexical:
 
     def words(self, text: str) -> list[str]:
         """The different words of a query, in the order of the text; at most MAX_WORDS."""
-        return list(dict.fromkeys(self._analyser.analyze(text)))[:MAX_WORDS]
+        return list(dict.fromkeys(self.analyse(text)))[:MAX_WORDS]
+
+    def analyse(self, text: str) -> list[str]:
+        """All words of a text, as they are indexed, in its order."""
+        return list(self._analyser.analyze(text))
+
+    def held(self, word: str) -> int:
+        """How many documents hold a word."""
+        return int(self._searcher.doc_freq(_WORDS, word))
+
+    @property
+    def documents(self) -> int:
+        """How many there are, those without a text included: BM25 counts all of them."""
+        return int(self._searcher.num_docs)
+
+    def mean_length(self, text: str) -> float | None:
+        """Words of a document on average, as BM25 counts them; None where no document holds a word of `text`."""
+        for word in self.words(text):
+            query = Query.term_query(self._schema, _WORDS, word, "freq")
+            for _, address in self._searcher.search(query, 1, count=False).hits:
+                found = _MEAN.search(query.explain(self._searcher, address).to_json())
+                return float(found[1]) if found else None
+        return None
 
     def search(self, text: str, k: int, keep: Node | None = None) -> Matched:
         """The best k ≥ 1 rows that hold a word of the text and survive the filter. Raises as `Filters.bitmap`."""

@@ -33,6 +33,14 @@ Bits = NDArray[np.uint8]  # (⌈n / 8⌉,), a row's bit from the lowest on
 
 def write_postings(folder: Path, columns: pa.Table) -> None:
     """Writes postings.arrow for the table that is in columns.arrow."""
+    table = postings_of(columns)
+    with pa.OSFile(str(folder / POSTINGS_FILE), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+        if table.num_columns:
+            writer.write_table(table)
+
+
+def postings_of(columns: pa.Table) -> pa.Table:
+    """For each column which rows hold what, as postings.arrow has it. Columns are of one chunk."""
     cells: dict[str, Any] = {}
     for place, column in enumerate(columns.columns):
         array: Any = column.chunk(0)
@@ -50,15 +58,12 @@ def write_postings(folder: Path, columns: pa.Table) -> None:
             rows = _present_rows(array)
             values = _buffer(array, 1, np.float64 if pa.types.is_floating(array.type) else np.int64, len(array))
             cells[f"{place}.rows"] = rows[np.argsort(values[rows], kind="stable")].astype(np.int32)
-    table = pa.table(
+    return pa.table(
         {
             name: pa.LargeListArray.from_arrays(pa.array([0, len(values)], pa.int64()), pa.array(values))
             for name, values in cells.items()
         }
     )
-    with pa.OSFile(str(folder / POSTINGS_FILE), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
-        if table.num_columns:
-            writer.write_table(table)
 
 
 def _words(place: int, rows: NDArray[Any], numbers: NDArray[Any], words: int) -> dict[str, NDArray[Any]]:
@@ -74,7 +79,7 @@ class Column:
     """A field that filters may use. Conditions give Bits; a row without a value meets none of them."""
 
     def __init__(self, name: str, type_: str, count: int, array: Any) -> None:
-        self.name, self.type, self._count = name, type_, count
+        self.name, self.type, self._count, self._array = name, type_, count, array
         self._valid: Bits | None = None
         if array.null_count:
             self._valid = _buffer(array, 0, np.uint8, -(-count // 8))
@@ -89,6 +94,11 @@ class Column:
     def holds(self, row: int) -> bool:
         """Whether a row has a value."""
         return self._valid is None or bool(self._valid[row >> 3] >> (row & 7) & 1)
+
+    def value(self, row: int) -> Any:
+        """What a row holds, as `Type.read` gives it; None for no value."""
+        scalar = self._array[row]
+        return scalar.value if self.type == "date" else scalar.as_py()
 
     def one_of(self, values: Sequence[Any]) -> Bits:
         """Rows with one of the values, which are as `Type.read_one` gives them."""
@@ -186,7 +196,6 @@ class Numbers(Column):
 
     def __init__(self, name: str, type_: str, array: Any, rows: NDArray[np.int32]) -> None:
         super().__init__(name, type_, len(array), array)
-        self._array = array
         self.values: NDArray[Any] = _buffer(array, 1, np.float64 if type_ == "float" else np.int64, len(array))
         self._rows = rows
         self._value: Callable[[int], Any] = self.values.data.__getitem__
@@ -238,7 +247,6 @@ class Flags(Column):
 
     def __init__(self, name: str, type_: str, array: Any) -> None:
         super().__init__(name, type_, len(array), array)
-        self._array = array
         self.set = _buffer(array, 1, np.uint8, -(-len(array) // 8))
 
     def one_of(self, values: Sequence[bool]) -> Bits:
@@ -266,6 +274,11 @@ def open_columns(folder: Path, fields: dict[str, str], count: int) -> dict[str, 
     postings = pa.ipc.open_file(pa.memory_map(str(folder / POSTINGS_FILE))).read_all()
     if table.num_rows != count or set(table.column_names) != set(fields):
         raise ValueError(f"{COLUMNS_FILE} has {table.num_rows} rows of {table.column_names}")
+    return columns_of(table, postings, fields)
+
+
+def columns_of(table: pa.Table, postings: pa.Table, fields: dict[str, str]) -> dict[str, Column]:
+    """The columns of a table and its postings. Raises ValueError where a column has another type than declared."""
 
     def cell(place: int, name: str, dtype: type) -> NDArray[Any]:
         values: Any = postings.column(f"{place}.{name}").chunk(0)

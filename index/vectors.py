@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -29,6 +29,20 @@ class Batch:
     ids: list[str] | list[int]
     vectors: NDArray[np.float32]
     payload: list[bytes] | None
+
+
+class Source(Protocol):
+    """Rows for a build: `count` of `dim` dimensions, the `model` that made them and its `canaries`."""
+
+    dim: int
+    count: int
+    model: dict[str, Any] | None
+    canaries: list[dict[str, Any]]
+
+    def check(self, threads: int) -> None:
+        """Raises GenerationError for rows that are not as they were written."""
+
+    def batches(self) -> Iterator[Batch]: ...
 
 
 class VectorsFolder:

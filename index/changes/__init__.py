@@ -1,0 +1,13 @@
+"""What was put and deleted since a generation was built: a durable log, and a view that searches both as one.
+
+It leaves to others how a generation is searched (index/generation.py) and how the answers of several parts become one
+(index/shards/merge.py). It knows nothing of texts, models or HTTP: whoever writes brings vectors and payloads.
+
+    log.py       the log on disk: effects in one order, durable when `append` returns
+    receipt.py   up to where the log was acknowledged, in memory that every process of the machine sees
+    writer.py    group commit: many callers, one fsync
+    delta.py     the changes in memory, searched exactly
+    columns.py   filters over the changes
+    words.py     BM25 over the changes, by the generation's statistics
+    view.py      a generation and its changes, searched as one
+"""

@@ -1,0 +1,187 @@
+"""A generation and the changes since, searched as one.
+
+Rows of the generation keep their numbers; rows of the delta follow after them, so row `count + r` is the delta's row r.
+Every search asks both and merges: the generation as ever, but for the rows that are gone, which are taken out of the
+filter that each search has anyway; the delta exactly. So min(k, survivors) hits come back, ties by id, and a document
+that was written before the view was made is found like any other.
+
+A view does not change. Whoever wants later changes asks for a later one.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.bitmap import Bitmap
+from index.changes.delta import Snapshot
+from index.exact import Found
+from index.filtering import Filter, parse
+from index.generation import Generation
+from index.lexical import Matched
+from index.shards.merge import Ranked, merge
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Rows of a view that may be hits. base: of the generation, None for all of it; delta: of the changes."""
+
+    base: Bitmap | None
+    delta: Bitmap
+    rows_of_base: int
+
+    @cached_property
+    def count(self) -> int:
+        return (self.rows_of_base if self.base is None else self.base.count) + self.delta.count
+
+    def holds(self, row: int) -> bool:
+        if row >= self.rows_of_base:
+            return self.delta.holds(row - self.rows_of_base)
+        return self.base is None or self.base.holds(row)
+
+    def without(self, rows: NDArray[Any]) -> "Kept":
+        """The same but for `rows`, which may repeat."""
+        below = rows < self.rows_of_base
+        base = self.base
+        if below.any():
+            base = (base or _everything(self.rows_of_base)).without(rows[below])
+        delta = self.delta.without(rows[~below] - self.rows_of_base) if not below.all() else self.delta
+        return Kept(base, delta, self.rows_of_base)
+
+
+class View:
+    """Searches a generation with its changes. Safe to use from several threads, like the generation."""
+
+    def __init__(self, generation: Generation, snapshot: Snapshot) -> None:
+        self.generation, self.seq = generation, snapshot.seq
+        self._snapshot = snapshot
+        self._base = generation.count
+        self.alive = Kept(snapshot.kept, snapshot.live, generation.count)
+        self.count = self.alive.count
+        self._nothing_put = snapshot.live.count == 0
+
+    @property
+    def rows(self) -> int:
+        """One more than the largest row."""
+        return self._base + len(self._snapshot.vectors)
+
+    def search_rows(
+        self,
+        queries: NDArray[np.float32],
+        k: int,
+        effort: int | None = None,
+        exact: bool = False,
+        keep: Kept | None = None,
+    ) -> Found:
+        """As `Generation.search_rows`, over both; `keep` as `filter` gives it."""
+        keep = keep or self.alive
+        found = self.generation.search_rows(queries, k, effort, exact, keep.base)
+        if keep.delta.count == 0:
+            return found
+        queries = self.generation.checked(queries)
+        changed = self._snapshot.search(queries, min(k, len(self._snapshot.vectors)), self._metric, keep.delta)
+        for query in range(len(queries)):
+            parts = (
+                _ranked(found.rows[query], found.scores[query], 0),
+                _ranked(changed.rows[query], changed.scores[query], self._base),
+            )
+            best = merge(parts, k, self.id_key)
+            count = len(best.rows)
+            found.rows[query, :count], found.scores[query, :count] = best
+        found.scored[:] += changed.scored
+        return found
+
+    def search_words(self, text: str, k: int, filter_: Filter | None = None) -> Matched:
+        """As `Generation.search_words`, over both."""
+        keep = self.alive if filter_ is None else self.survivors(filter_)
+        found = self._words_of_generation(text, k, filter_)
+        if keep.delta.count == 0:
+            return found
+        assert self.generation.lexical is not None  # the generation's own search saw to it
+        changed = self._snapshot.search_words(self.generation.lexical.words(text), k, keep.delta)
+        order = sorted(
+            range(len(changed.rows)),
+            key=lambda at: (-changed.scores[at], self.id_key(self._base + int(changed.rows[at]))),
+        )
+        theirs = Ranked(changed.rows[order][:k] + self._base, changed.scores[order][:k])
+        return Matched(*merge((Ranked(*found), theirs), k, self.id_key))
+
+    def filter(self, given: Mapping[str, Any]) -> Kept:
+        """As `Generation.filter`, over both, without what is gone."""
+        return self.survivors(parse(given))
+
+    def survivors(self, filter_: Filter) -> Kept:
+        base = self.generation.filters.bitmap(filter_)
+        if self._snapshot.kept is not None:
+            base = base & self._snapshot.kept
+        count = len(self._snapshot.vectors)
+        delta = Bitmap(self._snapshot.columns.bits(filter_), count) & self._snapshot.live
+        return Kept(base, delta, self._base)
+
+    def payload(self, row: int) -> bytes:
+        return self.generation.payload(row) if row < self._base else self._snapshot.payloads[row - self._base]
+
+    def external_id(self, row: int) -> str:
+        return self.generation.external_id(row) if row < self._base else self._snapshot.ids[row - self._base]
+
+    def row_of(self, id_: str) -> int | None:
+        """The row of a document, or None where there is none or it was deleted."""
+        row = self._rows_by_id.get(id_)
+        if row is not None:
+            return self._base + row
+        row = self.generation.row_of(id_)
+        return row if row is not None and self.alive.holds(row) else None
+
+    def vector(self, row: int) -> NDArray[np.float32]:
+        if row < self._base:
+            return self.generation.vector(row)
+        return np.array(self._snapshot.vectors[row - self._base])
+
+    def value(self, name: str, row: int) -> Any:
+        """What a declared field holds in a row, as `Type.read` gives it; None for no value."""
+        if row >= self._base:
+            return self._snapshot.columns.value(name, row - self._base)
+        return self.generation.filters.column(name).value(row)
+
+    def id_key(self, row: int) -> Any:
+        """What rows are ordered by where their scores are equal: integer ids by value, others bytewise."""
+        id_ = self.external_id(row)
+        return id_.encode() if self.generation.manifest["id_type"] == "str" else int(id_)
+
+    @property
+    def _metric(self) -> Any:
+        return "l2" if self.generation.metric == "l2" else "ip"  # cosine rows and queries are of length 1 by now
+
+    @cached_property
+    def _rows_by_id(self) -> dict[str, int]:
+        ids, live = self._snapshot.ids, self._snapshot.live
+        return {ids[row]: row for row in live.rows.tolist()}
+
+    def _words_of_generation(self, text: str, k: int, filter_: Filter | None) -> Matched:
+        """The best k that are not gone. Words know nothing of what is gone, so more are asked for until there are k."""
+        kept, asked = self._snapshot.kept, k
+        if kept is not None:
+            asked += min(k, self._base - kept.count)
+        while True:
+            found = self.generation.search_words(text, asked, filter_)
+            if kept is None:
+                return found
+            there = (kept.words[found.rows >> 6] >> (found.rows & 63).astype(np.uint64)) & np.uint64(1) == 1
+            if there.sum() >= k or len(found.rows) < asked or asked >= self._base:
+                return Matched(found.rows[there][:k], found.scores[there][:k])
+            asked *= 4
+
+
+def _ranked(rows: NDArray[np.int64], scores: NDArray[np.float32], first: int) -> Ranked:
+    """A part's list without its padding; its rows are counted from `first` on."""
+    if rows[-1] < 0:
+        count = int((rows >= 0).sum())
+        rows, scores = rows[:count], scores[:count]
+    return Ranked(rows + first if first else rows, scores)
+
+
+def _everything(count: int) -> Bitmap:
+    return Bitmap(np.ones(count, np.bool_), count)

@@ -1,0 +1,92 @@
+"""Group commit: many callers hand in writes, one thread makes them durable, each caller learns its own seq.
+
+An fsync takes some milliseconds whatever is in it. So what arrives while one runs goes into the next, and a thousand
+callers at once cost a few transactions. The writes of one caller are never split: all of them are in one transaction.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future
+from typing import NamedTuple
+
+from index.changes.log import Log, LogClosedError, Write
+
+# Writes in one transaction. On an fsync of 4 ms, groups of 1,024 vectors of 384 are written at twice the rate of groups
+# of 128; larger ones win little and make every caller in them wait for all of it.
+MOST = 1024
+
+
+class Full(Exception):  # noqa: N818 – the name that the standard library's queue gives it
+    """More writes wait for the disk than `Writer` lets wait."""
+
+
+class _Job(NamedTuple):
+    writes: Sequence[Write]
+    done: "Future[int]"
+
+
+class Writer:
+    """Owns a log and the one thread that appends to it. `submit` may be called from any thread."""
+
+    def __init__(self, log: Log, *, waiting: int = 50_000) -> None:
+        """waiting: how many writes may wait for the disk before `submit` refuses."""
+        self.log = log
+        self._most = waiting
+        self._jobs: deque[_Job] = deque()
+        self._count = 0
+        self._ending = False
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name=f"changes-{log.path.parent.name}", daemon=True)
+        self._thread.start()
+
+    def submit(self, writes: Sequence[Write]) -> "Future[int]":
+        """A future of the seq of the last of `writes`, set once they are on the disk.
+
+        Raises Full while too many wait, LogClosedError after a commit that failed or after `close`.
+        """
+        job = _Job(writes, Future())
+        with self._changed:
+            if self._ending or self.log.failure is not None:
+                reason = self.log.failure or "the writer was closed"
+                raise LogClosedError(f"{self.log.path} takes no more changes until the service is restarted: {reason}")
+            if self._count and self._count + len(writes) > self._most:
+                raise Full(f"{self._count:,} writes wait for the disk already")
+            self._jobs.append(job)
+            self._count += len(writes)
+            self._changed.notify()
+        return job.done
+
+    def close(self) -> None:
+        """Writes what was handed in, then lets go of the log."""
+        with self._changed:
+            self._ending = True
+            self._changed.notify()
+        self._thread.join()
+        self.log.close()
+
+    def _run(self) -> None:
+        while jobs := self._next():
+            try:
+                last = self.log.append([write for job in jobs for write in job.writes])
+            except BaseException as error:
+                for job in jobs:
+                    job.done.set_exception(error)
+                continue
+            seq = last - sum(len(job.writes) for job in jobs)
+            for job in jobs:
+                seq += len(job.writes)
+                job.done.set_result(seq)
+
+    def _next(self) -> list[_Job]:
+        """What waits, up to MOST writes; nothing once the writer ends."""
+        with self._changed:
+            while not self._jobs and not self._ending:
+                self._changed.wait()
+            jobs: list[_Job] = []
+            count = 0
+            while self._jobs and (not jobs or count + len(self._jobs[0].writes) <= MOST):
+                jobs.append(self._jobs.popleft())
+                count += len(jobs[-1].writes)
+            self._count -= count
+            return jobs
