@@ -1,10 +1,12 @@
 """The commands of this package; deploy/command.py mounts them. Tables for people, `--json` for programs."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from index.errors import GateError, GenerationError, InputError, NotFoundError
 from index.printing import print_alias, print_built, print_json, print_table
@@ -38,9 +40,20 @@ def _filters_of_served(root: Path, name: str) -> list[str]:
 
 
 @click.command()
-@click.argument("vectors", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("vectors", metavar="DIR", type=click.Path(path_type=Path), required=False)
 @click.option("--index", "name", metavar="NAME", required=True, help="Index to build a generation of.")
 @_root_option
+@click.option(
+    "--from-changes",
+    is_flag=True,
+    help="Build from the served generation and what was written since, in place of DIR; metric, recall target, filters "
+    "and words are those of the served one.",
+)
+@click.option(
+    "--drop-changes",
+    is_flag=True,
+    help="Build from DIR alone: forget what was written to the index, instead of adding it.",
+)
 @click.option(
     "--family",
     type=click.Choice(["auto", "flat", "graph", "ivf"]),
@@ -94,9 +107,11 @@ def _filters_of_served(root: Path, name: str) -> list[str]:
 @click.option("--threads", type=click.IntRange(1), help="Default: every core of the cgroup.")
 @_json_option
 def build(
-    vectors: Path,
+    vectors: Path | None,
     name: str,
     root: Path,
+    from_changes: bool,
+    drop_changes: bool,
     family: str,
     profile: str,
     metric: Any,
@@ -111,32 +126,50 @@ def build(
 ) -> None:
     """Build a generation of an index from the vectors in DIR, and serve it when its gates hold.
 
-    What is served changes at the very end or not at all. A generation whose recall or count misses its gate is kept,
-    not served, and the command fails.
+    What was written to the index since is laid over them, so no write is lost. What is served changes at the very end
+    or not at all. A generation whose recall or count misses its gate is kept, not served, and the command fails.
     """
+    from index import machine
     from index.build import build_generation
+    from index.changes import rebuild
+    from index.changes.fold import Folded
     from index.manifest import read_manifest
     from index.vectors import VectorsFolder
 
+    if (vectors is None) != from_changes:
+        raise click.UsageError("give a folder of vectors, or --from-changes, and not both")
     before = _filters_of_served(root, name)
     failure: GateError | None = None
+    settings = {
+        "metric": metric,
+        "recall_target": recall_target,
+        "filterable": filterable,
+        "lexical": lexical,
+        "language": language,
+    }
+    place = Root(root)
     try:
-        path = build_generation(
-            VectorsFolder(vectors),
-            root=root,
-            name=name,
-            family=family,
-            profile=profile,
-            metric=metric,
-            recall_target=recall_target,
-            filterable=filterable,
-            lexical=lexical,
-            language=language,
-            threads=threads,
-            switch=not no_switch,
-            min_count_ratio=min_count_ratio,
-            progress=True,
-        )
+        with ExitStack() as opened:
+            source: VectorsFolder | Folded
+            if vectors is None:
+                source, kept = opened.enter_context(rebuild.folded_from_served(place, name, threads or machine.cores()))
+                settings |= {key: value for key, value in kept.items() if not _given(key)}
+            elif drop_changes:
+                source = rebuild.dropping(place, name, VectorsFolder(vectors))
+            else:
+                source = rebuild.folded_from_folder(place, name, VectorsFolder(vectors))
+            path = build_generation(
+                source,
+                root=root,
+                name=name,
+                family=family,
+                profile=profile,
+                threads=threads,
+                switch=not no_switch,
+                min_count_ratio=min_count_ratio,
+                progress=True,
+                **settings,
+            )
     except GateError as error:
         failure, path = error, error.generation
     manifest = read_manifest(path)
@@ -152,6 +185,12 @@ def build(
             f"refused. If that is not meant, build again with --filterable {','.join(before)}",
             err=True,
         )
+
+
+def _given(parameter: str) -> bool:
+    """Whether an option of the running command was typed, and not left at its default."""
+    context = click.get_current_context()
+    return context.get_parameter_source(parameter) is not ParameterSource.DEFAULT
 
 
 @click.command()
@@ -260,13 +299,17 @@ def verify(name: str, generation: str | None, root: Path, as_json: bool) -> None
 def gc(name: str | None, root: Path, keep: int, missing_ok: bool, as_json: bool) -> None:
     """Delete old generations of index NAME (default: of every index) and what killed builds left.
 
-    The served generation and the one before it stay.
+    The served generation and the one before it stay. Changes that all kept generations hold leave the log; where a
+    service writes it, it does that by itself.
     """
+    from index.changes.rebuild import trim
+
     place = Root(root)
     deleted: dict[str, list[str]] = {}
     for index in [name] if name else place.names():
         try:
             deleted[index] = place.gc(index, keep)
+            trim(place, index)
         except NotFoundError:
             if not missing_ok:
                 raise

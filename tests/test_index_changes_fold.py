@@ -70,9 +70,10 @@ def test_changes_are_laid_over_a_folder_of_vectors(tmp_path: Path) -> None:
     vectors = np.random.default_rng(0).standard_normal((40, DIM)).astype(np.float32)
     write_vectors_folder(tmp_path / "vectors", [f"d{row}" for row in range(40)], vectors)
     (tmp_path / "docs").mkdir()
-    with Log(tmp_path / "docs", DIM, None) as log:
+    folder = VectorsFolder(tmp_path / "vectors")
+    assert folder.model is not None
+    with Log(tmp_path / "docs", DIM, folder.model["id"]) as log:
         log.append([write("d3", 3), Write("d4", None), write("new", 5), Write("never", None)])
-        folder = VectorsFolder(tmp_path / "vectors")
         source = fold(folder, tmp_path / "docs", FoldedTo(0, 0))
     assert source is not None
     assert (source.count, source.changed) == (40, 4)

@@ -49,7 +49,8 @@ class Folded:
             self._last[change.id] = change
         self._puts = [change for change in self._last.values() if change.vector is not None]
         self.changed = len(self._last)
-        self.count = sum(len(batch.ids) for batch in self._kept(vectors=False)) + len(self._puts)
+        kept = sum(len(batch.ids) for batch in self._kept(vectors=False)) if self._last else base.count
+        self.count = kept + len(self._puts)
         if self.count == 0:
             raise InputError("after these changes the index would be empty, and an index needs at least one document")
 
@@ -111,10 +112,21 @@ def fold(base: Generation | VectorsFolder, folder: Path, since: FoldedTo) -> Fol
             raise GenerationError(reader.path, "is not the log that this generation was built from")
         found: list[Change] = []
         seq = since.seq
+        model = _model(base)
+        if (reader.head.dim, reader.head.model) != (base.dim, model) and reader.since(seq, most=1):
+            raise InputError(
+                f"the changes hold vectors of model {reader.head.model} with {reader.head.dim} dimensions, and these "
+                f"rows are of {model} with {base.dim}; fold the changes first (`perwatt build --from-changes`)"
+            )
         while some := reader.since(seq):
             found += some
             seq = some[-1].seq
         return Folded(base, found, FoldedTo(reader.head.id, seq))
+
+
+def _model(base: Generation | VectorsFolder) -> str | None:
+    model = base.manifest["model"] if isinstance(base, Generation) else base.model
+    return None if model is None else str(model["id"])
 
 
 def _picked(ids: list[Any], rows: list[int]) -> list[Any]:

@@ -1,0 +1,106 @@
+"""Which rows the next generation of an index is built from, and which changes nobody needs any more.
+
+    from the served generation     its rows with the changes since; built as that one was, unless told otherwise
+    from a folder of vectors       its rows with every change that the log has; a folder knows nothing of writes
+
+A change may be forgotten once every generation that is kept holds it: whoever rolls back to the oldest of them replays
+what came after it.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from index.changes.fold import Folded, FoldedTo, fold, folded_to
+from index.changes.log import LOG_FILE, Log, LogLockedError, LogReader
+from index.errors import GenerationError, InputError, NotFoundError
+from index.generation import open_generation
+from index.manifest import read_manifest
+from index.root import Root
+from index.vectors import VectorsFolder
+
+
+@contextmanager
+def folded_from_served(root: Root, name: str, threads: int) -> Iterator[tuple[Folded, dict[str, Any]]]:
+    """The rows of the served generation with the changes since, and the settings that it was built with, as
+    `build_generation` takes them. Raises InputError where there is nothing to fold."""
+    path = root.path(name)
+    with open_generation(path, threads) as served:
+        since = folded_to(served.manifest)
+        source = fold(served, path.parent, since)
+        if source is None or source.folded.seq == since.seq:
+            raise InputError(
+                f"{served.id} holds every change of index {name!r} already; there is nothing to build. "
+                f"`perwatt build DIR --index {name}` builds from a folder of vectors."
+            )
+        yield source, settings_of(served.manifest)
+
+
+def folded_from_folder(root: Root, name: str, folder: VectorsFolder) -> VectorsFolder | Folded:
+    """The rows of a folder with every change that the log has laid over them; the folder alone where there is no log.
+
+    Raises InputError where older changes were trimmed: they are in the served generation and would be lost with it.
+    """
+    place = root.folder / name
+    if not (place / LOG_FILE).exists():
+        return folder
+    with LogReader(place) as reader:
+        first, log = reader.head.first, reader.head.id
+    if first > 1:
+        raise InputError(
+            f"changes 1 to {first - 1:,} of index {name!r} are in its served generation and no longer in the log, so a "
+            f"generation from {folder.path} alone would lose them. `perwatt build --from-changes --index {name}` keeps "
+            "them; --drop-changes builds from the folder and forgets every change"
+        )
+    source = fold(folder, place, FoldedTo(log, 0))
+    return folder if source is None or source.folded.seq == 0 else source
+
+
+def dropping(root: Root, name: str, folder: VectorsFolder) -> VectorsFolder | Folded:
+    """The rows of a folder as they are, and every change so far as done with."""
+    place = root.folder / name
+    if not (place / LOG_FILE).exists():
+        return folder
+    with LogReader(place) as reader:
+        return Folded(folder, (), FoldedTo(reader.head.id, max(reader.acknowledged, reader.head.first - 1)))
+
+
+def settings_of(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Keyword arguments of `build_generation` that build another generation in the same way."""
+    words = manifest.get("lexical")
+    return {
+        "metric": manifest["metric"],
+        "recall_target": manifest["recall"]["target"] if manifest["recall"] else 0.95,
+        "filterable": [f"{name}:{type_}" for name, type_ in manifest["filterable"].items()],
+        "lexical": words is not None,
+        "language": words["language"] if words else "english",
+    }
+
+
+def needed_after(root: Root, name: str) -> FoldedTo:
+    """The last change that every kept generation holds; log 0 where one of them holds none."""
+    oldest: FoldedTo | None = None
+    for generation in root.generations(name):
+        held = folded_to(read_manifest(root.path(name, generation)))
+        oldest = held if oldest is None or held.seq < oldest.seq else oldest
+    return oldest or FoldedTo(0, 0)
+
+
+def trim(root: Root, name: str) -> int | None:
+    """Forgets changes that every kept generation holds, and returns how many; None where a service writes the log,
+    which does it by itself."""
+    folder = root.folder / name
+    if not (folder / LOG_FILE).exists():
+        return 0
+    try:
+        needed = needed_after(root, name)
+        with LogReader(folder) as reader:
+            head = reader.head
+        if needed.log != head.id or needed.seq < head.first:
+            return 0
+        with Log(folder, head.dim, head.model) as log:
+            return log.trim(needed.seq)
+    except LogLockedError:
+        return None
+    except (GenerationError, NotFoundError):
+        return 0  # what is damaged is kept, for whoever looks into it

@@ -1,0 +1,133 @@
+"""`perwatt build` over an index that was written to: no write is lost, whatever it builds from, unless told to."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from changing import DIM, Documents, write
+from click.testing import CliRunner
+from indexing import write_vectors_folder
+
+import index
+from index.changes.fold import FoldedTo, folded_to
+from index.changes.log import Log, LogReader, Write
+from index.changes.rebuild import needed_after, trim
+from index.cli import build, gc
+from index.errors import InputError
+from index.manifest import read_manifest
+from index.root import Root
+
+
+@pytest.fixture
+def vectors(tmp_path: Path) -> Path:
+    rows = np.random.default_rng(0).standard_normal((60, DIM)).astype(np.float32)
+    return write_vectors_folder(tmp_path / "vectors", [f"d{row}" for row in range(60)], rows)
+
+
+def built(tmp_path: Path, *words: str) -> Path:
+    ran = CliRunner().invoke(build, [*words, "--index", "docs", "--root", str(tmp_path), "--json"])
+    if isinstance(ran.exception, index.IndexingError):
+        raise ran.exception
+    assert ran.exit_code == 0, ran.output
+    return Path(json.loads(ran.stdout)["path"])
+
+
+def model_of(tmp_path: Path) -> str | None:
+    model = read_manifest(Root(tmp_path).path("docs"))["model"]
+    return None if model is None else model["id"]
+
+
+def wrote(tmp_path: Path, *writes: Write) -> None:
+    with Log(tmp_path / "docs", DIM, model_of(tmp_path)) as log:
+        log.append(writes)
+
+
+def ids(path: Path) -> set[str]:
+    with index.open_generation(path) as opened:
+        return {opened.external_id(row) for row in range(opened.count)}
+
+
+def test_from_changes_builds_as_the_served_generation_was_built(tmp_path: Path) -> None:
+    documents = Documents(80)
+    documents.build(tmp_path, metric="l2", recall_target=0.9, language="german")
+    with pytest.raises(InputError, match="holds every change of index 'docs' already"):
+        built(tmp_path, "--from-changes")
+    wrote(tmp_path, documents.put(3, 33), documents.put(200, 1), documents.delete(4))
+    first = Root(tmp_path).alias("docs").generation
+    path = built(tmp_path, "--from-changes")
+    manifest = read_manifest(path)
+    assert Root(tmp_path).alias("docs")[:2] == (path.name, first)
+    assert manifest["count"] == len(documents.seeds) == 80
+    assert folded_to(manifest).seq == 3
+    before = read_manifest(tmp_path / "docs" / first)
+    for kept in ("metric", "filterable", "dim", "model", "canaries"):
+        assert manifest[kept] == before[kept]
+    assert manifest["lexical"]["language"] == "german"
+    assert manifest["recall"]["target"] == 0.9
+    assert read_manifest(built_after(tmp_path, documents))["metric"] == "ip"
+
+
+def built_after(tmp_path: Path, documents: Documents) -> Path:
+    wrote(tmp_path, documents.put(5, 55))
+    return built(tmp_path, "--from-changes", "--metric", "ip")
+
+
+def test_a_folder_is_built_with_what_was_written_and_without_it_only_when_told(tmp_path: Path, vectors: Path) -> None:
+    plain = built(tmp_path, str(vectors))
+    assert read_manifest(plain)["changes"] is None
+    wrote(tmp_path, write("new", 1), Write("d7", None))
+    expected = ids(plain) - {"d7"} | {"new"}
+    assert ids(built(tmp_path, str(vectors))) == expected
+    dropped = built(tmp_path, str(vectors), "--drop-changes")
+    assert ids(dropped) == ids(plain)
+    assert folded_to(read_manifest(dropped)).seq == 2
+
+
+def test_a_folder_is_not_built_once_its_older_changes_were_trimmed(tmp_path: Path, vectors: Path) -> None:
+    built(tmp_path, str(vectors))
+    wrote(tmp_path, write("new", 1))
+    for _ in range(2):
+        built(tmp_path, str(vectors))
+    assert CliRunner().invoke(gc, ["docs", "--root", str(tmp_path), "--keep", "0"]).exit_code == 0
+    with LogReader(tmp_path / "docs") as reader:
+        assert reader.head.first == 2
+    with pytest.raises(InputError, match=r"changes 1 to 1 of index 'docs' .* --drop-changes"):
+        built(tmp_path, str(vectors))
+    wrote(tmp_path, write("newer", 2))
+    assert {"new", "newer"} <= ids(built(tmp_path, "--from-changes"))
+    assert "new" not in ids(built(tmp_path, str(vectors), "--drop-changes"))
+
+
+def test_changes_leave_the_log_when_every_kept_generation_holds_them(tmp_path: Path, vectors: Path) -> None:
+    assert trim(Root(tmp_path), "docs") == 0
+    built(tmp_path, str(vectors))
+    wrote(tmp_path, write("a", 1), write("b", 2))
+    built(tmp_path, "--from-changes")
+    assert needed_after(Root(tmp_path), "docs") == FoldedTo(0, 0)
+    assert trim(Root(tmp_path), "docs") == 0
+    wrote(tmp_path, write("c", 3))
+    built(tmp_path, "--from-changes")
+    Root(tmp_path).gc("docs", keep=0)
+    assert needed_after(Root(tmp_path), "docs").seq == 2
+    with Log(tmp_path / "docs", DIM, model_of(tmp_path)):
+        assert trim(Root(tmp_path), "docs") is None  # whoever writes it does it
+    assert trim(Root(tmp_path), "docs") == 2
+    with Log(tmp_path / "docs", DIM, model_of(tmp_path)) as log:
+        assert (log.first, log.last) == (3, 3)
+
+
+def test_a_folder_of_another_model_is_not_mixed_with_the_changes(tmp_path: Path, vectors: Path) -> None:
+    built(tmp_path, str(vectors))
+    wrote(tmp_path, write("a", 1))
+    rows = np.random.default_rng(0).standard_normal((60, 7)).astype(np.float32)
+    other = write_vectors_folder(tmp_path / "other", [f"d{row}" for row in range(60)], rows)
+    with pytest.raises(InputError, match=f"with {DIM} dimensions, and these rows"):
+        built(tmp_path, str(other))
+
+
+def test_it_is_one_source_or_the_other(tmp_path: Path, vectors: Path) -> None:
+    for words in ([], [str(vectors), "--from-changes"]):
+        ran = CliRunner().invoke(build, [*words, "--index", "docs", "--root", str(tmp_path)])
+        assert ran.exit_code == 2
+        assert "give a folder of vectors, or --from-changes" in ran.output
