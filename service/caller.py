@@ -1,9 +1,9 @@
 """Who asks: what a key allows, as the rest of the service sees it.
 
-The layer around the application (`gate.py`) makes a Caller of every request before its body is read; an endpoint finds
-it in the scope. Without keys everyone is `ANYONE`. An endpoint has three things to honour: `may_see` for the names it
-lists, `filter` (conjoined with the request's own, and applied to documents too), and `charge` for what a request costs
-beyond the one that the gate has taken.
+The layer around the application (`gate.py`) makes a Caller of every request before its body is read, and settles
+whether it may make this call; an endpoint finds it in the scope. Without keys everyone is `ANYONE`. An endpoint has
+three things to honour: `may_see` for the names it lists, `filter` (conjoined with the request's own, and applied to
+documents too), and `charge` for what a request costs beyond the one that the gate has taken.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ def _free(_cost: float) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """name: of the key, None without one. scope: metrics, search or admin. indexes: the only names it may use; None:
+    """scope: metrics, search or admin. name: of the key, None without one. indexes: the only names it may use; None:
     all. filter: JSON of a filter that holds for all it asks, None: none. charge: takes that many more requests from
     the key's quota; it never refuses, the debt delays the next request. quota: from which the gate takes, None:
     unlimited."""
 
+    scope: str
     name: str | None = None
-    scope: str = "admin"
     indexes: frozenset[str] | None = None
     filter: dict[str, Any] | None = None
     charge: Callable[[float], None] = _free
@@ -40,9 +40,10 @@ class Caller:
         return self.indexes is None or index in self.indexes
 
 
-ANYONE = Caller()
+ANYONE = Caller("search")  # where there are no keys
+NOBODY = Caller("open")  # where there are, and none was sent, or one that is not known
 
 
 def caller_of(scope: Scope) -> Caller:
-    caller: Caller = scope.get("state", {}).get("caller", ANYONE)
+    caller: Caller = scope["state"]["caller"]
     return caller

@@ -145,7 +145,11 @@ _key = click.option("--key", envvar="PERWATT_KEY", help="Key for that server; be
     help="Send spans to an OpenTelemetry collector; without it, if the OTEL_… variables ask for it.",
 )
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Of stderr.")
-@click.option("--access-log", is_flag=True, help="A line a request: its id, key, status and time, and no query.")
+@click.option(
+    "--access-log",
+    is_flag=True,
+    help="A line a request: method, path, status, time, bytes of the answer, its id and the name of the key; no query.",
+)
 def serve(names: tuple[str, ...], log_format: str, access_log: bool, **options: Any) -> None:
     """Answer searches over HTTP, with a page for people.
 

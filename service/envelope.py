@@ -21,7 +21,6 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import logs
-from service.caller import caller_of
 from service.errors import LoadError
 from service.gate import Gate
 from service.limits import ClientGone
@@ -71,18 +70,23 @@ class Envelope:
                 extra.append((name, value))
         own_id = request_id(given)
         extra.append((b"x-request-id", own_id))
-        status = 0  # 0 while nothing was sent
+        status = sent = 0  # status 0 while nothing was sent
 
         async def send_with_headers(message: Message) -> None:
-            nonlocal status
+            nonlocal status, sent
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"].extend(extra)
+            else:
+                sent += len(message.get("body", b""))
             await send(message)
 
+        method, path = scope["method"], scope["path"]
+        verdict = self.gate.judge(scope)
+        scope.setdefault("state", {})["caller"] = verdict.caller
         try:
-            caller = self.gate.check(scope["method"], scope["path"], scope["headers"])
-            scope.setdefault("state", {})["caller"] = caller
+            if verdict.refusal is not None:
+                raise verdict.refusal
             await self.app(scope, receive, send_with_headers)
         except ClientGone:
             status = GONE
@@ -97,13 +101,17 @@ class Envelope:
                 raise
             await _send_problem(problem, own_id.decode(), send_with_headers)
         finally:
-            endpoint = scope.get("endpoint")
-            operation = getattr(endpoint, "__name__", "none")
             spent_s = time.perf_counter() - start_s
-            self.metrics.count_request(operation, status, spent_s)
+            self.metrics.count_request(verdict.operation, status, spent_s)
             if logs.wanted():
-                name = caller_of(scope).name
-                logs.note(operation, status, spent_s, own_id.decode(), name, path=scope["path"])
+                logs.note(
+                    *(verdict.operation, status, spent_s),
+                    method=method,
+                    path=path,
+                    answer_bytes=0 if method == "HEAD" else sent,
+                    request_id=own_id.decode(),
+                    key=verdict.caller.name,
+                )
 
 
 def as_problem(error: Exception, request_id: str) -> Problem:

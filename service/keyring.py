@@ -96,9 +96,9 @@ class Keyring:
             raise KeysError(f"The filter of key {key.name} cannot be imposed: {problem.detail}") from None
         indexes = None if key.indexes is None else frozenset(key.indexes)
         if key.rate_per_s is None:
-            return Caller(key.name, key.scope, indexes, key.filter)
+            return Caller(key.scope, key.name, indexes, key.filter)
         quota = self._quotas.of(key.slot, key.rate_per_s, key.burst)
-        return Caller(key.name, key.scope, indexes, key.filter, quota.charge, quota)
+        return Caller(key.scope, key.name, indexes, key.filter, quota.charge, quota)
 
     def _stamp(self) -> tuple[int, int, int]:
         try:

@@ -99,9 +99,8 @@ class Lane:
         if int(length) > limits.BODY_BYTES:
             return None
         index = path[1].decode()
-        try:
-            caller = self._running.gate.index_call(protocol.headers, index)
-        except Exception:
+        caller = self._running.gate.searcher(index, protocol.headers)
+        if caller is None:
             return None  # refused; the general way comes to the same end and says why
         if self.full and self.refusals.cheap:
             return Refused(heads, keep_alive, protocol.since_s)
@@ -207,7 +206,15 @@ class Lane:
         request.response_complete = True
         if logs.wanted():
             body, spent_s = b"".join(request.body), time.perf_counter() - request.start_s
-            logs.note("search", status, spent_s, request_id, request.caller.name, body, index=request.index)
+            logs.note(
+                *("search", status, spent_s),
+                method="POST",
+                path=f"/v1/indexes/{request.index}/search",
+                answer_bytes=len(content),
+                request_id=request_id,
+                key=request.caller.name,
+                body=body,
+            )
         request.protocol.send_express(status, head.encode("latin-1"), content, request.keep_alive)
 
 

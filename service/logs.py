@@ -1,4 +1,4 @@
-"""Logs for machines: one JSON object a line, and what a query said is in none of them.
+"""Logs: text for people or one JSON object a line for machines, and what a query said is in none of them.
 
 A request is described by what an operator needs to follow it: its id, who asked, what, how it ended and how long it
 took. Of a body there is its length and a hash under a key that is made at the start and kept nowhere: the same query
@@ -13,6 +13,7 @@ import logging
 import os
 import secrets
 import sys
+import urllib.parse
 from typing import Any
 
 import msgspec
@@ -20,7 +21,9 @@ import msgspec
 LOGGER = "perwatt.service"
 ACCESS = "perwatt.access"
 HASH_BYTES = 8
+PATH_CHARACTERS = 256  # of a path that are told: who asks decides how long it is
 
+_SAID = frozenset({"method", "path", "status"})  # of a request, by the message
 _key = secrets.token_bytes(32)
 _access = logging.getLogger(ACCESS)
 
@@ -42,10 +45,22 @@ class Lines(logging.Formatter):
         return msgspec.json.encode(line).decode()
 
 
+class Text(logging.Formatter):
+    """A record as a person reads it; what is given as `extra={"about": {…}}` follows as name=value."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(message)s")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        about: dict[str, Any] = getattr(record, "about", {})
+        more = (f" {name}={'-' if value is None else value}" for name, value in about.items() if name not in _SAID)
+        return super().formatMessage(record) + "".join(more)
+
+
 def configure(form: str, access: bool) -> None:
     """form: text or json, to stderr. access: a line a request."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(Lines() if form == "json" else logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(Lines() if form == "json" else Text())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger(LOGGER).setLevel(logging.INFO)
     _access.setLevel(logging.INFO if access else logging.WARNING)
@@ -59,21 +74,28 @@ def note(
     operation: str,
     status: int,
     seconds: float,
+    *,
+    method: str,
+    path: str,
+    answer_bytes: int,
     request_id: str,
     key: str | None,
     body: bytes | None = None,
-    **more: str,
 ) -> None:
-    """A line about a request that was answered. key: the name of the key, not the key."""
+    """A line about a request that was answered, or refused. path: without its query string. answer_bytes: of the body
+    that was sent. key: the name of the key, not the key. body: that came, where it is at hand."""
+    told = urllib.parse.quote(path[:PATH_CHARACTERS]) + ("…" if len(path) > PATH_CHARACTERS else "")
     about: dict[str, Any] = {
-        "operation": operation,
+        "method": method,
+        "path": told,
         "status": status,
         "ms": round(seconds * 1e3, 3),
+        "answer_bytes": answer_bytes,
         "request_id": request_id,
         "key": key,
-        **more,
+        "operation": operation,
     }
     if body is not None:
         about["body_bytes"] = len(body)
         about["body_hash"] = hashlib.blake2b(body, digest_size=HASH_BYTES, key=_key).hexdigest()
-    _access.info("%s %d", operation, status, extra={"about": about})
+    _access.info("%s %s %d", method, told, status, extra={"about": about})

@@ -16,8 +16,7 @@ from starlette.responses import Response
 
 from index import kernels
 from service import limits, versions
-from service.caller import caller_of
-from service.gate import NOBODY
+from service.caller import NOBODY, caller_of
 from service.problems import Problem
 from service.running import running_of
 

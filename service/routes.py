@@ -1,5 +1,5 @@
-"""The API as one table: what the server routes and what /openapi.json documents are read from the
-same rows.
+"""The API as one table: what the server routes, who may call it, and what /openapi.json documents are read from the
+same rows. Who may call is enforced in one place, for every row alike (`gate.py`).
 
 The endpoints are registered as plain Starlette routes: raw request in, response out. FastAPI's own
 parameter and response handling costs about 30 µs a request (0.165, measured beside a route without
@@ -29,6 +29,7 @@ from service import (
     requests,
     search,
 )
+from service.gate import Entry, RouteScope
 from service.page import FILES, Page
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -41,12 +42,12 @@ SWITCH = ("index-not-found", "forbidden", "precondition-failed", "model-mismatch
 class Operation(NamedTuple):
     method: str
     path: str
+    scope: RouteScope  # that a key must have; "open": none is asked for
     endpoint: Endpoint
     summary: str
     asks: Any = None  # struct of the request body
     gives: Any = None  # struct of the 200 answer; None: any JSON object; a str: a media type
     problems: tuple[str, ...] = ()
-    access: str = "search"  # scope of the key that it needs; "open": none
 
     @property
     def name(self) -> str:
@@ -57,6 +58,7 @@ OPERATIONS = (
     Operation(
         "POST",
         "/v1/indexes/{index}/search",
+        "search",
         search.search,
         "One query by text, vector or the id of a document.",
         requests.SearchRequest,
@@ -70,6 +72,7 @@ OPERATIONS = (
     Operation(
         "POST",
         "/v1/indexes/{index}/search/batch",
+        "search",
         batch.search_batch,
         "Up to 256 queries; results in order, a problem object for each that failed.",
         requests.BatchRequest,
@@ -79,6 +82,7 @@ OPERATIONS = (
     Operation(
         "GET",
         "/v1/indexes/{index}/documents/{id}",
+        "search",
         documents.document,
         "The payload of one document.",
         gives=answers.DocumentAnswer,
@@ -87,6 +91,7 @@ OPERATIONS = (
     Operation(
         "POST",
         "/v1/embeddings",
+        "search",
         embeddings.embeddings,
         "Texts to vectors in OpenAI's shape, by the model that is loaded.",
         requests.EmbeddingsRequest,
@@ -96,6 +101,7 @@ OPERATIONS = (
     Operation(
         "GET",
         "/v1/indexes",
+        "search",
         indexes.list_indexes,
         "Every index that is served.",
         gives=indexes.IndexList,
@@ -103,6 +109,7 @@ OPERATIONS = (
     Operation(
         "GET",
         "/v1/indexes/{index}",
+        "search",
         indexes.get_index,
         "One index: its generation, model, size and measured recall.",
         gives=indexes.IndexInfo,
@@ -111,44 +118,44 @@ OPERATIONS = (
     Operation(
         "POST",
         "/v1/indexes/{index}/recall",
+        "admin",
         measuring.recall,
         "Measure recall@k of what is served, against an exact search.",
         requests.RecallRequest,
         answers.RecallAnswer,
         (*BODY, *FIND, *TIME, "forbidden", "filter-field-not-indexed", "overloaded"),
-        access="admin",
     ),
     Operation(
         "PUT",
         "/v1/aliases/{alias}",
+        "admin",
         aliases.switch,
         "Serve another generation, once it has been checked.",
         requests.SwitchRequest,
         indexes.IndexInfo,
         (*BODY, *SWITCH),
-        access="admin",
     ),
     Operation(
         "POST",
         "/v1/aliases/{alias}/rollback",
+        "admin",
         aliases.rollback,
         "Serve the generation that was served before.",
         gives=indexes.IndexInfo,
         problems=("invalid-value", *SWITCH),
-        access="admin",
     ),
-    Operation("GET", "/livez", operations.livez, "Whether the process is alive.", access="open"),
+    Operation("GET", "/livez", "open", operations.livez, "Whether the process is alive."),
     Operation(
         "GET",
         "/readyz",
+        "open",
         operations.readyz,
         "Whether requests should be sent here.",
         problems=("not-ready",),
-        access="open",
     ),
-    Operation("GET", "/metrics", operations.metrics, "Prometheus metrics.", gives="text/plain", access="metrics"),
-    Operation("GET", "/version", operations.version, "Versions, kernels, model and limits."),
-    Operation("GET", "/openapi.json", operations.openapi, "This document."),
+    Operation("GET", "/metrics", "metrics", operations.metrics, "Prometheus metrics.", gives="text/plain"),
+    Operation("GET", "/version", "search", operations.version, "Versions, kernels, model and limits."),
+    Operation("GET", "/openapi.json", "search", operations.openapi, "This document."),
 )
 
 
@@ -161,11 +168,11 @@ def routes() -> list[Route]:
     ]
 
 
-def accesses() -> list[tuple[str, str, str]]:
-    """(method, path as routed, access) of every route: what the gate decides by."""
+def entries() -> list[Entry]:
+    """Every route as the gate takes it."""
     return [
-        *((operation.method, routed(operation.path), operation.access) for operation in OPERATIONS),
-        *(("GET", path, "open") for path in FILES),
+        *(Entry(operation.method, routed(operation.path), operation.scope, operation.name) for operation in OPERATIONS),
+        *(Entry("GET", path, "open", "page") for path in FILES),
     ]
 
 

@@ -108,7 +108,7 @@ def _operation(operation: Operation, keys: bool) -> dict[str, Any]:
         )
     if parameters:
         documented["parameters"] = parameters
-    if operation.access != "open":
+    if operation.scope != "open":
         documented["security"] = [{"key": []}] if keys else [{"key": []}, {}]  # an open server takes one and needs none
     if operation.asks is not None:
         documented["requestBody"] = {
@@ -120,7 +120,7 @@ def _operation(operation: Operation, keys: bool) -> dict[str, Any]:
 
 def _of_the_way(operation: Operation) -> tuple[str, ...]:
     """Problems that come from around the endpoint: the gate, and the line of those who wait."""
-    gate = () if operation.access == "open" else ("unauthenticated", "forbidden", "quota-exceeded")
+    gate = () if operation.scope == "open" else ("unauthenticated", "forbidden", "quota-exceeded")
     return (*gate, "overloaded") if operation.asks is not None else gate
 
 

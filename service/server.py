@@ -41,7 +41,7 @@ from service.loading import encoder_for
 from service.metrics import Metrics
 from service.protocol import IDLE_S, Watch, protocol_of
 from service.quota import Quotas
-from service.routes import OPERATIONS, accesses
+from service.routes import OPERATIONS, entries
 from service.running import Running
 from service.served import Served
 from service.settings import Settings, is_loopback
@@ -115,8 +115,7 @@ def _lane(running: Running, spans: Spans | None) -> Lane:
 def gate_of(settings: Settings, quotas: Quotas) -> Gate:
     """Raises KeysError when there is a file of keys and it cannot be used."""
     keyring = None if settings.keys is None else Keyring(settings.keys, quotas)
-    guarded = keyring is None and is_loopback(settings.host)
-    return Gate(accesses(), keyring, frozenset(settings.allow_hosts) if guarded else None)
+    return Gate(entries(), keyring, settings.allow_hosts, own_names_only=is_loopback(settings.host))
 
 
 def run(settings: Settings, started: Callable[[Running, str], None]) -> None:

@@ -60,9 +60,14 @@ class Settings:
 
 def is_loopback(host: str) -> bool:
     """Whether only this machine reaches `host`; a name other than localhost is taken as public."""
-    if host == "localhost":
-        return True
+    address = address_in(host)
+    return host == "localhost" if address is None else address.is_loopback
+
+
+def address_in(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The IP address that `host` is, None where it is a name; of an IPv4 one in IPv6's clothes, the IPv4 one."""
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(host)
     except ValueError:
-        return False
+        return None
+    return (address.version == 6 and address.ipv4_mapped) or address

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 from patience import patient
 
 STARTED = re.compile(r"serving on (http://\S+)")
@@ -153,3 +155,21 @@ def serving(root: Path, tmp_path: Path, *arguments: str, env: dict[str, str] | N
         yield server
     finally:
         server.end(signal.SIGINT)
+
+
+def ask_route(client: httpx.Client, entry: Any, index: str = "docs", **headers: str) -> httpx.Response:
+    """A call of an entry of the table of routes, which that route refuses with 400 or 412 at most: it changes
+    nothing."""
+    path = entry.path.replace("{index}", index).replace("{alias}", index).replace("{id:rest}", "a01")
+    content = b"{" if entry.method in ("POST", "PUT") else None
+    return client.request(entry.method, path, headers={"content-type": "application/json", **headers}, content=content)
+
+
+def own_address() -> str:
+    """An address of this machine that is not loopback; nothing is sent to find it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            pytest.skip("this machine has no address but loopback")
+        return str(probe.getsockname()[0])

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 from patience import patient
-from serving import SERVED_PRECISION, NotStarted, Server, build_docs, serving
+from serving import SERVED_PRECISION, NotStarted, Server, build_docs, own_address, serving
 
 from embed.fingerprint import TOLERANCE
 from index import Root
@@ -252,15 +252,3 @@ def test_changes_are_taken_from_this_machine_and_from_no_web_page(own_root: Path
             assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
             same = here.post(f"{ALIAS}/rollback", headers={"origin": f"http://127.0.0.1:{port}"})
             assert same.status_code == 412
-
-
-def own_address() -> str:
-    """An address of this machine that is not loopback; nothing is sent to find it."""
-    import socket
-
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))
-        except OSError:
-            pytest.skip("this machine has no address but loopback")
-        return str(probe.getsockname()[0])

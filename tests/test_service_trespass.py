@@ -20,7 +20,7 @@ from test_service_tracing import Collector
 from index import Root
 from service import keys
 from service.client import Client
-from service.routes import accesses
+from service.routes import entries
 
 pytest_plugins = ["serving_fixtures"]
 
@@ -61,7 +61,7 @@ def without_id(answer: httpx.Response, index: str) -> tuple[int, str]:
 
 @pytest.mark.parametrize("chunked", [False, True])
 @pytest.mark.parametrize(
-    ("method", "path"), [(method, path) for method, path, _ in accesses() if "{index}" in path or "{alias}" in path]
+    ("method", "path"), [(method, path) for method, path, *_ in entries() if "{index}" in path or "{alias}" in path]
 )
 def test_an_index_of_others_is_as_one_that_is_not_there(fenced: Fenced, method: str, path: str, chunked: bool) -> None:
     filled = path.replace("{alias}", "{index}").replace("{id:rest}", "a01")
@@ -128,7 +128,7 @@ def test_no_spelling_of_a_target_gets_into_another_index(fenced: Fenced, target:
             f"{method} {target} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {fenced.of['search']}\r\n{more}"
             "content-length: 0\r\nconnection: close\r\n\r\n",
         )
-        assert answer[9:12] in (b"400", b"403", b"404", b"405", b"410"), answer
+        assert answer[9:12] in (b"400", b"401", b"403", b"404", b"405", b"410"), answer
         assert SECRET.encode() not in answer
         assert fenced.generation.encode() not in answer.replace(target.encode(), b"")
 
@@ -200,7 +200,7 @@ def test_metrics_name_the_indexes_of_the_key_alone(fenced: Fenced, who: str) -> 
 
 def test_no_route_names_an_index_that_the_key_is_not_for(fenced: Fenced) -> None:
     paths = [
-        path for method, path, _ in accesses() if method == "GET" and "{" not in path and not path.startswith("/v1")
+        path for method, path, *_ in entries() if method == "GET" and "{" not in path and not path.startswith("/v1")
     ]
     for who in ("metrics", "search", "admin"):
         with fenced.server.client(headers=bearer(fenced.of[who])) as client:
