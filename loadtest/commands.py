@@ -91,15 +91,21 @@ def arm_options(command: Any) -> Any:
 def fleet_options(required: bool) -> Callable[[Any], Any]:
     """The reader's own demand; a report has its fleet section only when --peak is given."""
     options = [
-        click.option("--peak", "peak_qps", required=required, type=Finite(), help="Peak rate of the day, q/s."),
+        click.option(
+            "--peak", "peak_qps", required=required, type=Finite(0, min_open=True), help="Peak rate of the day, q/s."
+        ),
         click.option("--shape", default="office", show_default=True, help="flat, office, evening, or 24 numbers."),
         click.option(
-            "--headroom", default=0.3, type=Finite(), show_default=True, help="Share of capacity kept free at the peak."
+            "--headroom",
+            default=0.3,
+            type=Finite(0, 1, max_open=True),
+            show_default=True,
+            help="Share of capacity kept free at the peak.",
         ),
         click.option(
             "--pue",
             default=1.2,
-            type=Finite(),
+            type=Finite(1),
             show_default=True,
             help="Energy at the meter over energy at the machine.",
         ),

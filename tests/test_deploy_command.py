@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import importlib
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import click
 import pytest
 from patience import patient
 
 from deploy.command import BENCHES, FORESEEN, STEPS, Step
+from deploy.command import perwatt as root
 
 
 def perwatt(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -42,6 +45,23 @@ def test_each_step_is_a_command_with_the_help_that_is_listed(steps: dict[str, St
     command = getattr(importlib.import_module(module), attribute)
     assert isinstance(command, click.Command)
     assert command.get_short_help_str(limit=200).rstrip(".") == steps[name].help.rstrip(".")
+
+
+def every_command(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """The command and all below it, each with the words that call it."""
+    yield path, command
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            below = command.get_command(context, name)
+            assert below is not None, name
+            yield from every_command(below, (*path, name))
+
+
+def test_no_help_shows_a_range_that_has_no_ends() -> None:
+    helps = {path: command.get_help(click.Context(command, info_name="x")) for path, command in every_command(root)}
+    assert len(helps) > 40
+    assert {path: text for path, text in helps.items() if re.search(r"[<>=]=?None|None[<>=]", text)} == {}
 
 
 def test_foreseen_errors_exist() -> None:
