@@ -227,7 +227,7 @@ def compare(
             f"with {m.wins:.0%}"
         )
     if found.per_joule is None and found.per_second is not None:
-        click.echo(f"  break-even power ratio: {found.per_second.estimate:.2f}")
+        click.echo(f"  break-even power ratio: {found.per_second.estimate:.2f}; joules not measured: {found.unmetered}")
     if found.replica is not None:
         click.echo(
             f"  A/A: {units.ratio(found.replica.estimate)} "
@@ -346,21 +346,18 @@ def refresh(region: str, out: Path, instances: tuple[str, ...]) -> None:
 @fleet_options(required=True)
 def fleet(runs: tuple[Path, ...], **fleet_given: Any) -> None:
     """What a real day would need on each machine that was measured: instances, $ and kWh a month."""
-    from loadtest.fleet import fleet as sized
+    from loadtest.compare import by_arm, same_question
+    from loadtest.report.fleet_section import fleet_section
+    from loadtest.report.page import Table
 
     demand = _demand(**fleet_given)
-    for record in _records(runs):
-        found = sized(record, demand)
-        click.echo(
-            f"{found.arm}: {found.machines_at_peak} machines at the peak, "
-            f"{units.percent(found.utilisation_at_peak)} used ({found.price})"
-        )
-        if found.usd_per_month is not None:
-            click.echo(f"  {units.dollars(found.usd_per_month)} a month")
-        for label, unit, values in (("", "kWh", found.kwh_per_month), ("", "kgCO2e", found.kg_co2e_per_month)):
-            if values is not None:
-                low, mid, high = (units.digits(v) for v in values)
-                text = mid if low == high else f"{low} to {high} (middle {mid})"
-                click.echo(f"  {text} {unit} a month, {found.evidence}{label}")
-        if found.kwh_per_month is None:
-            click.echo("  no energy: no sensor was read and no model knows this machine")
+    for name, records in by_arm(_records(runs)).items():
+        same_question(records, bytewise=False)
+        section = fleet_section({name: records}, demand)
+        if not section.parts:
+            raise RecordError(section.lead)
+        click.echo(f"{name}:")
+        for part in section.parts:
+            assert isinstance(part, Table)
+            for label, value in part.rows:
+                click.echo(f"  {label.strip()}: {value}")

@@ -18,7 +18,16 @@ from scipy import stats
 from loadtest.errors import RecordError
 from loadtest.power.models import PowerRatio, power_ratio
 from loadtest.ratio import FEWEST, Ratio, detectable, paired_ratio
-from loadtest.reading import beyond_its_knee, capacity, queries_per_joule, side_of
+from loadtest.reading import (
+    beyond_its_knee,
+    capacity,
+    no_capacity,
+    no_joules,
+    no_model,
+    price_of,
+    queries_per_joule,
+    side_of,
+)
 from loadtest.record import Record
 from loadtest.verdict import Verdict, judge
 
@@ -45,6 +54,8 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     per_joule: Ratio | None
     joule_domain: str
     modelled: PowerBelief | None
+    unmetered: str = ""  # why no joules were compared; empty when they were
+    unmodelled: str = ""  # why no models were asked instead
     replica: Ratio | None
     noise_floor: float  # half-width of the A/A interval as a share, inf without a replica
     detectable: float
@@ -93,7 +104,7 @@ def compare(
     same_question(chosen)
     problems = [f"{r.label.arm}, block {r.label.block}: {reason}" for r in chosen for reason in r.invalid]
     problems += [
-        f"{r.label.arm}, block {r.label.block}: no capacity: {_without_capacity(r)}"
+        f"{r.label.arm}, block {r.label.block}: no capacity: {no_capacity(r)}"
         for r in chosen
         if not r.invalid and capacity(r) is None
     ]
@@ -122,9 +133,11 @@ def compare(
         )
         return msgspec.structs.replace(empty, problems=(problem,), replica=aa)
     per_dollar = _per_dollar(arms[candidate], arms[baseline], per_second)
-    per_joule, domain, why = _per_joule(arms[candidate], arms[baseline], level)
-    reasons += why
-    modelled = None if per_joule is not None else _belief(arms[candidate][0], arms[baseline][0], per_second)
+    per_joule, domain, unmetered, told = _per_joule(arms[candidate], arms[baseline], level)
+    reasons += told
+    modelled, unmodelled = None, ""
+    if per_joule is None:
+        modelled, unmodelled = _belief(arms[candidate], arms[baseline], per_second)
     verdicts = {"per second": judge(per_second.low, per_second.high, margin)}
     verdicts["per dollar"] = judge(per_dollar.low, per_dollar.high, margin) if per_dollar else Verdict.INCONCLUSIVE
     if bounded:
@@ -143,17 +156,14 @@ def compare(
         per_joule=per_joule,
         joule_domain=domain,
         modelled=modelled,
+        unmetered=unmetered,
+        unmodelled=unmodelled,
         replica=aa,
         noise_floor=floor,
         detectable=detectable(per_second),
         reasons=tuple(reasons),
         verdicts=verdicts,
     )
-
-
-def _without_capacity(record: Record) -> str:
-    unfinished = record.kind == "knee" and record.knee is None
-    return "the search did not come to its end" if unfinished else "the objective was not met"
 
 
 def same_question(records: Sequence[Record], bytewise: bool = True) -> None:
@@ -223,41 +233,39 @@ def _rates(records: Sequence[Record]) -> dict[int, float]:
 
 
 def _per_dollar(candidate: Sequence[Record], baseline: Sequence[Record], rate: Ratio) -> Ratio | None:
-    prices = [{r.price.usd_per_hour for r in side if r.price} for side in (candidate, baseline)]
-    if any(not each for each in prices) or any(r.price is None for r in (*candidate, *baseline)):
-        return None
-    if any(len(each) != 1 for each in prices):
-        raise RecordError("the runs of one arm have different prices: price them alike")
-    return rate.scaled(prices[1].pop() / prices[0].pop())
+    ours, theirs = price_of(candidate), price_of(baseline)
+    return rate.scaled(theirs.usd_per_hour / ours.usd_per_hour) if ours and theirs else None
 
 
 def _per_joule(
     candidate: Sequence[Record], baseline: Sequence[Record], level: float
-) -> tuple[Ratio | None, str, list[str]]:
-    """The measured ratio; nothing when any run was not metered; refused when the domains differ."""
+) -> tuple[Ratio | None, str, str, list[str]]:
+    """The measured ratio and its domain; else why there is none, and what of that belongs into the first lines."""
     read = {r.id: queries_per_joule(r) for r in (*candidate, *baseline)}
-    if any(reading.evidence != "measured" for reading in read.values()):
-        return None, "", []
+    unmetered = [r for r in (*candidate, *baseline) if read[r.id].evidence != "measured"]
+    if unmetered:
+        return None, "", "; ".join(dict.fromkeys(no_joules(r) for r in unmetered)), []
     domains = sorted({reading.domain for reading in read.values()})
     if len(domains) != 1:
-        return (
-            None,
-            "",
-            [f"joules were metered in unlike domains ({', '.join(domains)}) and are not divided"],
-        )
+        why = f"joules were metered in unlike domains ({', '.join(domains)}) and are not divided"
+        return None, "", why, [why]
     sides = [{r.label.block: read[r.id].mid for r in side} for side in (candidate, baseline)]
-    return paired_ratio(sides[0], sides[1], level), domains[0], []
+    return paired_ratio(sides[0], sides[1], level), domains[0], "", []
 
 
-def _belief(candidate: Record, baseline: Record, rate: Ratio) -> PowerBelief | None:
-    sides = side_of(candidate), side_of(baseline)
-    if sides[0] is None or sides[1] is None or rate.blocks < FEWEST:
-        return None
-    power = power_ratio(sides[0], sides[1])
+def _belief(candidate: Sequence[Record], baseline: Sequence[Record], rate: Ratio) -> tuple[PowerBelief | None, str]:
+    """Queries a joule by the models that know both machines; else why there is no such belief."""
+    for side in (candidate, baseline):
+        if why := no_model(side[0]):
+            return None, f"{side[0].label.arm}: {why}"
+    sides = [side_of(*records) for records in (candidate, baseline)]
+    power = power_ratio(sides[0], sides[1]) if sides[0] and sides[1] else None
     if power is None:
-        return None
+        return None, "no power model has figures for both processors"
+    if rate.blocks < FEWEST:
+        return None, f"fewer than {FEWEST} blocks have no interval to put beside the models'"
     centre = math.log(rate.estimate / power.median)
     sd = math.hypot(rate.log_se, power.log_sd)
     z = float(stats.norm.ppf(0.95))
     wins = float(stats.norm.cdf(centre / sd)) if sd > 0 else float(centre > 0)
-    return PowerBelief(math.exp(centre - z * sd), math.exp(centre), math.exp(centre + z * sd), wins, power)
+    return PowerBelief(math.exp(centre - z * sd), math.exp(centre), math.exp(centre + z * sd), wins, power), ""

@@ -17,7 +17,7 @@ from scipy import stats
 
 from loadtest.compare import lower_bounds, same_question
 from loadtest.ratio import FEWEST
-from loadtest.reading import capacity
+from loadtest.reading import capacity, no_capacity
 from loadtest.record import Record
 from loadtest.verdict import Verdict, judge
 
@@ -38,11 +38,15 @@ def gate(
 ) -> Gated:
     """Candidate runs against baseline runs: capacity at the objective."""
     same_question([*baseline, *candidate], bytewise=False)  # an index is rebuilt between the builds of a pipeline
-    bad = [f"{r.label.arm}: {reason}" for r in (*baseline, *candidate) for reason in r.invalid]
     found = [[capacity(r) for r in side] for side in (candidate, baseline)]
-    if bad or any(one is None for side in found for one in side):
-        why = "; ".join(bad) or "a run did not meet its objective at any rate, so it has no capacity"
-        return Gated(Verdict.INVALID, math.nan, math.nan, math.nan, why)
+    bad = [
+        f"{r.label.arm}: {reason}"
+        for r, one in zip((*candidate, *baseline), (*found[0], *found[1]), strict=True)
+        if one is None
+        for reason in r.invalid or [f"no capacity: {no_capacity(r)}"]
+    ]
+    if bad:
+        return Gated(Verdict.INVALID, math.nan, math.nan, math.nan, "; ".join(bad))
     new, old = (np.log([one.qps for one in side if one is not None]) for side in found)
     bounded = lower_bounds([*baseline, *candidate])
     difference = float(new.mean() - old.mean())

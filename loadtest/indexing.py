@@ -11,7 +11,6 @@ one, from the models, at the share of the CPU that the step says it used.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from loadtest.metered import read_metered
 from loadtest.objective import Objective
 from loadtest.power.models import modelled_watts
 from loadtest.prices.table import find_price, misplaced
-from loadtest.reading import PerJoule, cores_of, microarchitecture_of, vcpus_of
+from loadtest.reading import PerJoule, cores_of, microarchitecture_of, no_model, vcpus_of
 from loadtest.record import Indexing, Label, Record, now_utc, version
 
 
@@ -88,7 +87,8 @@ def items_per_joule(record: Record, step: Indexing) -> PerJoule:
             per = [step.items / (watts * step.seconds) for watts in (power.high_w, power.mid_w, power.low_w)]
             how = f"modelled from {', '.join(power.models)} at {share:.0%} of the CPU"
             return PerJoule("modelled", per[0], per[1], per[2], "whole server, modelled", how)
-    return PerJoule("none", math.nan, math.nan, math.nan, "", "no sensor was read and no model knows this machine")
+    why = no_model(record) or f"{step.source} does not say how much CPU time the step took"
+    return PerJoule.none("nobody metered it (perwatt loadtest metered)", why)
 
 
 def read_step(folder: Path) -> Indexing:

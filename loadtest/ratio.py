@@ -10,7 +10,7 @@ too bold with few blocks.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 import numpy as np
@@ -46,6 +46,34 @@ class Ratio(msgspec.Struct, frozen=True):
         )
 
 
+class Mean(msgspec.Struct, frozen=True):
+    """A geometric mean over blocks with its two-sided interval; with fewer than FEWEST blocks that is (0, ∞)."""
+
+    estimate: float
+    low: float
+    high: float
+    blocks: int
+    log_se: float
+    decided_by: str  # "t" or "bootstrap", whichever was wider; "none" with too few blocks
+
+
+def geometric_mean(values: Sequence[float], level: float = 0.95, seed: int = 0) -> Mean:
+    """Of values above 0, one a block."""
+    logs = np.log(np.asarray(values, dtype=np.float64))
+    n, mean = len(logs), float(logs.mean())
+    if n < FEWEST:
+        return Mean(math.exp(mean), 0.0, math.inf, n, math.inf, "none")
+    se = float(logs.std(ddof=1)) / math.sqrt(n)
+    reach = float(stats.t.ppf((1 + level) / 2, n - 1)) * se
+    by_t = (mean - reach, mean + reach)
+    random = np.random.default_rng(seed)
+    means = logs[random.integers(0, n, (RESAMPLES, n))].mean(axis=1)
+    by_bootstrap = tuple(np.quantile(means, [(1 - level) / 2, (1 + level) / 2]))
+    t_wider = by_t[1] - by_t[0] >= by_bootstrap[1] - by_bootstrap[0]
+    low, high = by_t if t_wider else by_bootstrap
+    return Mean(math.exp(mean), math.exp(low), math.exp(high), n, se, "t" if t_wider else "bootstrap")
+
+
 def paired_ratio(
     candidate: Mapping[int, float],
     baseline: Mapping[int, float],
@@ -64,29 +92,9 @@ def paired_ratio(
             raise RecordError(
                 f"block {block} has {candidate[block]} over {baseline[block]}: a ratio needs both above 0"
             )
-    logs = np.array([math.log(candidate[b] / baseline[b]) for b in shared])
-    n = len(logs)
-    mean = float(logs.mean())
-    per_block = {b: float(math.exp(v)) for b, v in zip(shared, logs, strict=True)}
-    if n < FEWEST:
-        return Ratio(math.exp(mean), 0.0, math.inf, n, math.inf, "none", per_block)
-    se = float(logs.std(ddof=1)) / math.sqrt(n)
-    reach = float(stats.t.ppf((1 + level) / 2, n - 1)) * se
-    by_t = (mean - reach, mean + reach)
-    random = np.random.default_rng(seed)
-    means = logs[random.integers(0, n, (RESAMPLES, n))].mean(axis=1)
-    by_bootstrap = tuple(np.quantile(means, [(1 - level) / 2, (1 + level) / 2]))
-    t_wider = by_t[1] - by_t[0] >= by_bootstrap[1] - by_bootstrap[0]
-    low, high = by_t if t_wider else by_bootstrap
-    return Ratio(
-        math.exp(mean),
-        math.exp(low),
-        math.exp(high),
-        n,
-        se,
-        "t" if t_wider else "bootstrap",
-        per_block,
-    )
+    per_block = {block: candidate[block] / baseline[block] for block in shared}
+    mean = geometric_mean(list(per_block.values()), level, seed)
+    return Ratio(mean.estimate, mean.low, mean.high, mean.blocks, mean.log_se, mean.decided_by, per_block)
 
 
 def detectable(ratio: Ratio, power: float = 0.8, level: float = 0.95) -> float:

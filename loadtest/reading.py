@@ -1,18 +1,23 @@
 """Reading one run record: the figures that reports show, each with its evidence class, or the reason why it is not
 shown.
 
-Nothing here is stored. A record holds what was seen; what it means is worked out each time, so a better model of power
-next year reads this year's records.
+The reasons are one sentence for each case, so that all commands and reports say the same. Nothing here is stored. A
+record holds what was seen; what it means is worked out each time, so a better model of power next year reads this
+year's records.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from statistics import fmean
 
 import msgspec
 
 from loadtest.curve import queries_per_joule_over_curve
-from loadtest.power.models import Modelled, Side, modelled_watts
+from loadtest.errors import RecordError
+from loadtest.power.models import Modelled, Side, modelled_watts, unmodelled
+from loadtest.prices.table import Price
 from loadtest.record import Record
 from loadtest.trial import Trial
 
@@ -39,6 +44,19 @@ def capacity(record: Record) -> Capacity | None:
         if trial.role in ("run", "soak") and not record.objective.misses(trial, strict=False):
             return Capacity(trial.achieved_qps, trial.achieved_qps, trial.achieved_qps, trial.achieved_qps)
     return None
+
+
+def no_capacity(record: Record) -> str:
+    """Why `capacity` is None."""
+    if record.invalid:
+        return "the run is invalid"
+    if record.kind == "indexing":
+        return "it made an index and answered no query"
+    if record.kind == "knee" and record.knee is None:
+        return "the search did not come to its end"
+    if not any(trial.role in ("run", "soak") for trial in record.trials):
+        return "a load curve alone shows no capacity; perwatt loadtest knee does"
+    return "the objective was missed"
 
 
 def beyond_its_knee(record: Record) -> list[Trial]:
@@ -97,12 +115,23 @@ def utilisation(record: Record) -> tuple[float, str]:
     return 1.0, "assumed: full load at the knee"
 
 
-def side_of(record: Record) -> Side | None:
-    """The machine as the power models see it, None when its microarchitecture or cores are unknown."""
-    micro, cores = microarchitecture_of(record), cores_of(record)
+def side_of(*records: Record) -> Side | None:
+    """The machine as the power models see it; None when its microarchitecture or cores are unknown.
+
+    records: those of one arm; its utilisation is their mean.
+    """
+    micro, cores = microarchitecture_of(records[0]), cores_of(records[0])
     if micro is None or cores is None:
         return None
-    return Side(micro, float(cores), round(utilisation(record)[0], 3))
+    return Side(micro, float(cores), round(fmean(utilisation(record)[0] for record in records), 3))
+
+
+def price_of(records: Sequence[Record]) -> Price | None:
+    """What an hour of the arm's machine costs; None unless every record has a price. RecordError when they differ."""
+    prices = [record.price for record in records if record.price is not None]
+    if len({price.usd_per_hour for price in prices}) > 1:
+        raise RecordError(f"the runs of {records[0].label.arm} have different prices: price them alike")
+    return prices[0] if len(prices) == len(records) else None
 
 
 class PerJoule(msgspec.Struct, frozen=True):
@@ -114,6 +143,10 @@ class PerJoule(msgspec.Struct, frozen=True):
     high: float
     domain: str
     how: str
+
+    @classmethod
+    def none(cls, unmeasured: str, unmodelled: str) -> PerJoule:
+        return cls("none", math.nan, math.nan, math.nan, "", f"not measured: {unmeasured}; not modelled: {unmodelled}")
 
 
 def queries_per_joule(record: Record) -> PerJoule:
@@ -130,7 +163,38 @@ def queries_per_joule(record: Record) -> PerJoule:
         how = f"modelled from {', '.join(power.models)}; utilisation {utilisation(record)[1]}"
         return PerJoule("modelled", found.qps / power.high_w, found.qps / power.mid_w, found.qps / power.low_w,
                         "whole server, modelled", how)  # fmt: skip
-    return PerJoule("none", math.nan, math.nan, math.nan, "", "no sensor, and no model knows this machine")
+    if found is None:
+        return PerJoule.none(no_joules(record), f"{no_capacity(record)}, so there is no rate to divide by watts")
+    return PerJoule.none(no_joules(record), no_model(record) or "")
+
+
+def no_joules(record: Record) -> str:
+    """Why no sensor's joules stand for the run."""
+    if record.label.simulated:
+        return "a simulation draws no power"
+    if record.power_notes:
+        return f"the sensor failed while it ran ({record.power_notes[0]})"
+    if any(trial.energy is not None for trial in record.trials):
+        return "what was metered was no confirmed trial"
+    if record.kind != "indexing" and not record.shared:
+        return "the service ran on another machine, and no sensor of that one was named (--redfish, --shelly)"
+    return "no power sensor of this machine can be read (perwatt power says why)"
+
+
+def no_model(record: Record) -> str | None:
+    """Why no model says what the machine under test draws; None when one does."""
+    if record.server is None and record.price is None:
+        return "the machine under test was not described (--server-facts, or --instance)"
+    cpu = record.server.cpu if record.server is not None else record.price.instance if record.price else ""
+    return unmodelled(microarchitecture_of(record), cores_of(record), cpu)
+
+
+def no_price(record: Record) -> str:
+    """Why the machine has no price."""
+    for note in record.notes:
+        if note.startswith("no price: "):
+            return note.removeprefix("no price: ")
+    return "which machine this is in a price table was not told (--instance NAME; --prices FILE for one of your own)"
 
 
 def modelled_power(record: Record) -> Modelled | None:

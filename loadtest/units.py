@@ -6,6 +6,7 @@ Three significant digits everywhere: a fourth would claim more than a load test 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 
 def digits(value: float, significant: int = 3) -> str:
@@ -76,6 +77,12 @@ def ratio(value: float) -> str:
     if math.isinf(value) or math.isnan(value):
         return digits(value)
     return f"{value:.2f}×"
+
+
+def spread(low: float, high: float, show: Callable[[float], str] = digits) -> str:
+    """From low to high, each as `show` writes it; one value when both read alike."""
+    first, last = show(low), show(high)
+    return first if first == last else f"{first} to {last}"
 
 
 def interval(low: float, high: float) -> str:

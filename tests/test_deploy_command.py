@@ -47,7 +47,9 @@ def test_each_step_is_a_command_with_the_help_that_is_listed(steps: dict[str, St
     assert command.get_short_help_str(limit=200).rstrip(".") == steps[name].help.rstrip(".")
 
 
-def every_command(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+def every_command(
+    command: click.Command, path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], click.Command]]:
     """The command and all below it, each with the words that call it."""
     yield path, command
     if isinstance(command, click.Group):

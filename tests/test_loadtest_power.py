@@ -313,8 +313,10 @@ def test_perwatt_power_shows_readings_remedies_and_the_model(tmp_path: Path, mon
     assert "* ACPI power meter" in lines
     assert "150 W" in lines
     cpu = "processor: 0\nvendor_id: GenuineIntel\ncpu family: 6\nmodel: 143\nmodel name: X\nflags: avx2\n"
-    lines = "\n".join(show(lay(tmp_path / "b", {"proc/cpuinfo": cpu}), None, None, None, 0))
+    topology = "sys/devices/system/cpu/cpu0/topology"
+    files: dict[str, object] = {"proc/cpuinfo": cpu, f"{topology}/physical_package_id": 0, f"{topology}/core_id": 0}
+    lines = "\n".join(show(lay(tmp_path / "b", files), None, None, None, 0))
     assert "not readable" in lines
     assert "Modelled, not measured, for 1 cores of Sapphire Rapids" in lines
     lines = "\n".join(show(lay(tmp_path / "c", {"proc/cpuinfo": "processor: 0\n"}), None, None, None, 0))
-    assert "No model knows this CPU" in lines
+    assert "no power model knows its processor (unknown)" in lines

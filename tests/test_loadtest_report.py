@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import msgspec
 import pytest
 from click.testing import CliRunner
+from loadtest_records import invalid, three_arms
 
 from loadtest import units
 from loadtest.commands import compare as compare_command
@@ -19,14 +20,12 @@ from loadtest.commands import gate as gate_command
 from loadtest.commands import prices as prices_command
 from loadtest.commands import report as report_command
 from loadtest.compare import compare
-from loadtest.errors import LoadTestError, RecordError
-from loadtest.example import example_records, simulated_record
-from loadtest.fleet import SHAPES, Demand, fleet, parse_shape
+from loadtest.errors import RecordError
+from loadtest.example import example_records
 from loadtest.histogram import Histogram
 from loadtest.indexing import indexing_record, items_per_joule, read_steps
 from loadtest.machine import read_machine
 from loadtest.metered import Metered
-from loadtest.prices.table import HOURS_A_MONTH, find_price
 from loadtest.reading import capacity, headline_trial, queries_per_dollar, queries_per_joule
 from loadtest.record import Label, Record, read_record, write_record
 from loadtest.report import sample
@@ -37,26 +36,12 @@ from loadtest.report.markdown import markdown
 from loadtest.report.run_page import run_page
 from loadtest.report.summary import run_lines
 from loadtest.textbook import Textbook
-from loadtest.trial import Energy, Gate, LocustView, ServerSide, Trial
-
-
-@pytest.fixture(scope="module")
-def made() -> list[Record]:
-    found = []
-    for block in range(3):
-        for arm, speed, instance in (
-            ("x86", 1.0, "c7i.2xlarge"),
-            ("x86 again", 1.0, "c7i.2xlarge"),
-            ("arm", 1.2, "c8g.2xlarge"),
-        ):
-            price = find_price(instance)
-            found.append(simulated_record(arm, block, speed, seed=12, price=price, curve=block == 0))
-    return found
+from loadtest.trial import Energy, LocustView, ServerSide, Trial
 
 
 @pytest.fixture
-def records(made: list[Record]) -> list[Record]:
-    return [msgspec.convert(msgspec.to_builtins(record), Record) for record in made]
+def records() -> list[Record]:
+    return three_arms()
 
 
 @pytest.fixture
@@ -64,11 +49,6 @@ def folder(records: list[Record], tmp_path: Path) -> Path:
     for record in records:
         write_record(record, tmp_path / "runs" / f"{record.label.block}-{record.label.arm}.json")
     return tmp_path / "runs"
-
-
-def invalid(record: Record) -> Record:
-    record.trials[-1].gates = [Gate("generator CPU", False, "99 % of a core", "≤ 70 %")]
-    return record
 
 
 # ---- the file
@@ -117,9 +97,9 @@ def pages(records: list[Record]) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def written(made: list[Record]) -> list[str]:
+def written() -> list[str]:
     """HTML and Markdown of a run, HTML and Markdown of a comparison, JSON."""
-    return pages(made)
+    return pages(three_arms())
 
 
 def test_reports_made_twice_are_identical_bytes(records: list[Record], folder: Path, written: list[str]) -> None:
@@ -241,54 +221,6 @@ def test_text_from_outside_cannot_break_the_page(records: list[Record]) -> None:
     assert "&lt;script&gt;" in text
 
 
-# ---- fleet
-
-
-def test_a_fleet_is_sized_by_what_was_confirmed(records: list[Record]) -> None:
-    record = records[0]
-    assert record.knee is not None
-    demand = Demand(peak_qps=record.knee.sustained_qps * 7, shape=SHAPES["flat"], headroom=0.3, grid_kg_per_kwh=0.4)
-    found = fleet(record, demand)
-    assert found.machines_at_peak == 10
-    assert record.price is not None
-    assert found.usd_per_month == pytest.approx(10 * HOURS_A_MONTH * record.price.usd_per_hour)
-    assert found.evidence == "modelled"
-    assert found.kwh_per_month is not None
-    assert found.kg_co2e_per_month is not None
-    assert found.kwh_per_month[0] < found.kwh_per_month[2]
-    assert found.kg_co2e_per_month[1] == pytest.approx(found.kwh_per_month[1] * 0.4)
-
-
-def test_a_fleet_that_follows_the_day_is_smaller_and_never_below_its_floor(records: list[Record]) -> None:
-    steady = fleet(records[0], Demand(20_000, SHAPES["office"]))
-    following = fleet(records[0], Demand(20_000, SHAPES["office"], follows_load=True))
-    assert following.machine_hours < 0.8 * steady.machine_hours
-    assert fleet(records[0], Demand(1, SHAPES["flat"])).machines_at_peak == 2
-
-
-def test_measured_power_is_used_for_the_fleet_when_the_curve_has_it(records: list[Record]) -> None:
-    record = records[0]
-    for trial in record.trials:
-        watts = 40 + 60 * trial.offered_qps / (record.knee.sustained_qps if record.knee else 1)
-        trial.energy = Energy("RAPL", "package", watts * trial.window_s, trial.window_s, 60, {})
-    assert record.knee is not None
-    found = fleet(record, Demand(record.knee.sustained_qps, SHAPES["flat"], headroom=0, pue=1.0, fewest=1))
-    assert found.evidence == "measured"
-    assert found.kwh_per_month is not None
-    assert found.kwh_per_month[0] == found.kwh_per_month[2] == pytest.approx(0.1 * HOURS_A_MONTH, rel=0.05)
-
-
-def test_shapes_and_demands_that_make_no_sense_are_refused(records: list[Record]) -> None:
-    assert max(parse_shape(",".join(["5"] * 23 + ["10"]))) == 1
-    for text in ("weekend", "1,2,3", ",".join(["0"] * 24)):
-        with pytest.raises(LoadTestError, match="expected flat, office, evening, or 24 numbers"):
-            parse_shape(text)
-    with pytest.raises(LoadTestError, match="headroom 1"):
-        fleet(records[0], Demand(100, SHAPES["flat"], headroom=1.0))
-    with pytest.raises(LoadTestError, match="no valid capacity"):
-        fleet(invalid(records[0]), Demand(100, SHAPES["flat"]))
-
-
 # ---- indexing
 
 
@@ -400,7 +332,7 @@ def test_a_report_that_cannot_be_written_is_named(folder: Path) -> None:
 def test_fleet_and_prices_print_what_they_know(folder: Path) -> None:
     done = CliRunner().invoke(fleet_command, [str(folder / "0-arm.json"), "--peak", "20000", "--grid", "0.3"])
     assert done.exit_code == 0, done.output
-    assert "a month, modelled" in done.output
+    assert re.search(r"Energy a month: .* kWh, modelled", done.output)
     listed = CliRunner().invoke(prices_command, ["list", "c8g.x"])
     assert listed.output.startswith("c8g.xlarge")
     assert len(listed.output.splitlines()) == 1
@@ -437,19 +369,6 @@ def test_locusts_own_figures_stand_beside_ours_on_the_same_run(records: list[Rec
     assert section.count("silently") == 1
     assert "700 not sent" in section
     assert section.count("open loop (ours)") == 2
-
-
-def test_the_fleet_is_in_the_report_when_the_demand_is_given(folder: Path, tmp_path: Path) -> None:
-    out = tmp_path / "page.md"
-    arguments = [str(folder), "--replica", "x86 again", "--baseline", "x86", "--markdown", str(out)]
-    assert CliRunner().invoke(report_command, arguments).exit_code == 0
-    assert "### Fleet" not in out.read_text()
-    more = ["--peak", "9000", "--grid", "0.3", "--pue", "1.1", "--headroom", "0.2"]
-    assert CliRunner().invoke(report_command, [*arguments, *more]).exit_code == 0
-    text = out.read_text()
-    assert "peak of 9,000 q/s with 20.0 % headroom" in text
-    assert "kgCO2e (modelled)" in text
-    assert text.count("| Machines at the peak |") == 1
 
 
 def test_a_measured_run_says_what_it_cannot_say_and_a_simulated_one_need_not(records: list[Record]) -> None:

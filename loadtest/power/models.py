@@ -103,6 +103,17 @@ def modelled_watts(microarchitecture: str, cores: float, utilisation: float) -> 
     )
 
 
+def unmodelled(microarchitecture: str | None, cores: float | None, cpu: str) -> str | None:
+    """Why no model says what such a machine draws; None when one does. cpu: its name, for the reason."""
+    if microarchitecture in (None, "unknown"):
+        return f"no power model knows its processor ({cpu})"
+    if cores is None:
+        return "how many physical cores it has cannot be seen"
+    if not any(row.microarchitecture == microarchitecture for row in coefficients()):
+        return f"no power model has figures for {microarchitecture}"
+    return None
+
+
 class PowerRatio(msgspec.Struct, frozen=True):
     """P_candidate / P_baseline as a lognormal belief; `by_model` are the middles that it spans."""
 

@@ -11,7 +11,7 @@ from loadtest import units
 from loadtest.errors import PowerError
 from loadtest.machine import read_machine
 from loadtest.power.meter import energy, read_all
-from loadtest.power.models import modelled_watts
+from loadtest.power.models import modelled_watts, unmodelled
 from loadtest.power.probe import choose, probe
 from loadtest.power.sources import Source
 
@@ -29,18 +29,19 @@ def show(root: Path, powercap: Path | None, redfish: str | None, shelly: str | N
             lines += [f"  {one.name:18} not readable: {one.why}", f"  {'':18} → {one.remedy}"]
     if chosen is None:
         machine = read_machine(root, ask_imds=False)
-        cores = machine.cores or machine.threads
-        idle = modelled_watts(machine.microarchitecture, cores, 0.0)
-        full = modelled_watts(machine.microarchitecture, cores, 1.0)
-        if idle is not None and full is not None:
-            lines.append(
-                f"Modelled, not measured, for {cores} cores of {machine.microarchitecture}: idle "
-                f"{units.watts(idle.low_w)} to "
-                f"{units.watts(idle.high_w)}, full {units.watts(full.low_w)} to {units.watts(full.high_w)} "
-                f"({', '.join(full.models)})"
-            )
-        else:
-            lines.append(f"No model knows this CPU ({machine.cpu}), so reports will have no joules.")
+        why = unmodelled(machine.microarchitecture, machine.cores, machine.cpu)
+        if why is not None:
+            lines.append(f"Not modelled either, so reports of this machine will have no joules: {why}.")
+            return lines
+        micro, cores = machine.microarchitecture, float(machine.cores or 0)
+        idle, full = modelled_watts(micro, cores, 0.0), modelled_watts(micro, cores, 1.0)
+        assert idle is not None
+        assert full is not None
+        lines.append(
+            f"Modelled, not measured, for {cores:g} cores of {micro}: idle {units.watts(idle.low_w)} to "
+            f"{units.watts(idle.high_w)}, full {units.watts(full.low_w)} to {units.watts(full.high_w)} "
+            f"({', '.join(full.models)})"
+        )
     else:
         lines.append("* is what runs will use; joules of unlike domains are never compared.")
     return lines

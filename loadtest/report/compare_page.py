@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from statistics import fmean
 
 from loadtest import units
 from loadtest.compare import Comparison, by_arm
 from loadtest.fleet import Demand
-from loadtest.ratio import FEWEST, Ratio, blocks_needed
-from loadtest.reading import capacity, cores_of, headline_trial, queries_per_dollar, usd_per_million, vcpus_of
+from loadtest.ratio import FEWEST, Ratio, blocks_needed, geometric_mean
+from loadtest.reading import (
+    capacity,
+    cores_of,
+    headline_trial,
+    no_price,
+    price_of,
+    queries_per_dollar,
+    usd_per_million,
+    vcpus_of,
+)
 from loadtest.record import Record
 from loadtest.report import charts
 from loadtest.report.fleet_section import fleet_section
@@ -17,6 +27,7 @@ from loadtest.report.machines import machine_section
 from loadtest.report.page import Chart, Figure, Headline, Page, Section, Table
 from loadtest.report.run_page import SIMULATED, foot
 from loadtest.sensitivity import break_evens, joule_tornado, tornado
+from loadtest.trial import Recall
 from loadtest.verdict import Verdict
 
 TONES = {
@@ -46,7 +57,7 @@ def compare_page(comparison: Comparison, records: Sequence[Record], demand: Dema
         sections += [_arms_section(comparison, arms), _curves_section(pair), _energy_section(comparison)]
         sections.append(_sensitivity_section(comparison, pair))
         if demand is not None:
-            sections.append(fleet_section([record for _, record in pair], demand))
+            sections.append(fleet_section({name: arms[name] for name, _ in pair}, demand))
     sections.append(machine_section(pair))
     return Page(
         title=f"{comparison.candidate} against {comparison.baseline}",
@@ -146,40 +157,51 @@ def _ratios_section(comparison: Comparison) -> Section:
 
 
 def _arms_section(comparison: Comparison, arms: dict[str, list[Record]]) -> Section:
-    names = [comparison.baseline, comparison.candidate]
-    rows: list[list[str]] = []
-
-    def add(label: str, values: list[str]) -> None:
-        rows.append([label, *values])
-
-    def mean(name: str, of: list[float | None]) -> str:
-        known = [v for v in of if v is not None]
-        return units.digits(math.exp(sum(map(math.log, known)) / len(known))) if known else "–"
-
-    found = {name: [capacity(r) for r in arms[name]] for name in names}
-    add("Queries a second at the objective", [mean(n, [c.qps if c else None for c in found[n]]) for n in names])
-    add("  confirmed", [mean(n, [c.sustained_qps or None if c else None for c in found[n]]) for n in names])
-    per: list[tuple[str, list[int | None]]] = [
-        ("  per vCPU", [vcpus_of(arms[n][0]) for n in names]),
-        ("  per physical core", [cores_of(arms[n][0]) for n in names]),
+    sides = [arms[name] for name in (comparison.baseline, comparison.candidate)]
+    found = [[capacity(record) for record in side] for side in sides]
+    rows: list[list[str]] = [
+        ["Queries a second at the objective", *(_mean([c.qps if c else None for c in of]) for of in found)],
+        ["  confirmed", *(_mean([c.sustained_qps or None if c else None for c in of]) for of in found)],
     ]
-    for label, sizes in per:
-        values = [
-            mean(n, [c.qps / size if c and size else None for c in found[n]])
-            for n, size in zip(names, sizes, strict=True)
+    for label, size_of in (("  per vCPU", vcpus_of), ("  per physical core", cores_of)):
+        sizes = [size_of(side[0]) for side in sides]
+        means = [
+            _mean([c.qps / size if c and size else None for c in of]) for of, size in zip(found, sizes, strict=True)
         ]
-        add(label, [f"{v} ({s} of them)" if s else v for v, s in zip(values, sizes, strict=True)])
-    add("Queries a dollar", [mean(n, [queries_per_dollar(r) for r in arms[n]]) for n in names])
-    add("Dollars a million queries", [mean(n, [usd_per_million(r) for r in arms[n]]) for n in names])
-    prices = [arms[n][0].price for n in names]
-    add("Price", [p.stated() if p else "not known" for p in prices])
-    trials = [headline_trial(arms[n][0]) for n in names]
-    add("p99 at the confirmed rate", [units.seconds(t.response_s(0.99)) if t else "–" for t in trials])
-    recalls = [t.recall if t else None for t in trials]
-    add("Recall", [f"{r.mean:.3f} ({r.low:.3f} to {r.high:.3f})" if r else "not measured" for r in recalls])
-    add("Search effort", [str(t.effort) if t and t.effort is not None else "default" for t in trials])
-    lead = "Geometric means over the blocks. A vCPU is a whole core on some machines and half of one on others."
-    return Section("The arms", lead, [Table(["", *names], rows)])
+        rows.append([label, *(f"{m}; {s} of them" if s else m for m, s in zip(means, sizes, strict=True))])
+    rows.append(["Queries a dollar", *(_mean([queries_per_dollar(r) for r in side]) for side in sides)])
+    rows.append(["Dollars a million queries", *(_mean([usd_per_million(r) for r in side]) for side in sides)])
+    prices = [price_of(side) for side in sides]
+    rows.append(["Price", *(p.stated() if p else no_price(side[0]) for p, side in zip(prices, sides, strict=True))])
+    trials = [[t for t in map(headline_trial, side) if t is not None] for side in sides]
+    tails = [[t.response_s(0.99) for t in of] for of in trials]
+    rows.append(
+        ["p99 at the confirmed rate", *(units.spread(min(of), max(of), units.seconds) if of else "–" for of in tails)]
+    )
+    rows.append(["Recall", *(_recall([t.recall for t in of if t.recall is not None]) for of in trials)])
+    efforts = [sorted({str(t.effort) if t.effort is not None else "default" for t in of}) for of in trials]
+    rows.append(["Search effort", *(", ".join(of) or "–" for of in efforts)])
+    lead = (
+        "Geometric means over all blocks with their 95 % intervals; p99 and recall from the lowest to the highest "
+        "block. The arms of a block share its hour, so intervals that overlap here say nothing against the ratio. A "
+        "vCPU is a whole core on some machines and half of one on others."
+    )
+    return Section("The arms", lead, [Table(["", comparison.baseline, comparison.candidate], rows)])
+
+
+def _mean(of: list[float | None]) -> str:
+    known = [value for value in of if value is not None]
+    if not known:
+        return "–"
+    mean = geometric_mean(known)
+    text = units.digits(mean.estimate)
+    return f"{text} ({units.spread(mean.low, mean.high)})" if mean.blocks >= FEWEST else text
+
+
+def _recall(of: list[Recall]) -> str:
+    if not of:
+        return "not measured"
+    return f"{fmean(r.mean for r in of):.3f} ({min(r.low for r in of):.3f} to {max(r.high for r in of):.3f})"
 
 
 def _curves_section(pair: list[tuple[str, Record]]) -> Section | None:
@@ -192,22 +214,21 @@ def _curves_section(pair: list[tuple[str, Record]]) -> Section | None:
 def _energy_section(comparison: Comparison) -> Section:
     parts: list[Table | Chart | str] = []
     rho = comparison.break_even_power
+    watts = f"less than ρ* = {rho.estimate if rho else math.nan:.2f} of the watts of {comparison.baseline}"
     if comparison.per_joule is not None:
         lead = f"Measured on both sides in the same domain ({comparison.joule_domain})."
     elif comparison.modelled is not None:
         lead = (
-            "No joule was measured. Each model is applied to both sides with its own constants, and the interval "
-            "spans them all; "
-            f"whatever one believes of them, {comparison.candidate} wins a joule exactly if it draws less than ρ* = "
-            f"{rho.estimate if rho else math.nan:.2f} of the watts of {comparison.baseline}. "
+            f"No joules were compared: {comparison.unmetered}. Each model is applied to both sides with its own "
+            "constants, and the interval spans them all; whatever one believes of them, "
+            f"{comparison.candidate} wins a joule exactly if it draws {watts}. "
         )
         if comparison.modelled.p5 < 1 < comparison.modelled.p95:
             lead += "The models do not agree on who wins: per joule, this is inconclusive."
     else:
         lead = (
-            f"No joule was measured and no model knows both machines. {comparison.candidate} wins a joule exactly "
-            "if it draws less "
-            f"than ρ* = {rho.estimate if rho else math.nan:.2f} of the watts of {comparison.baseline}."
+            f"No joules were compared: {comparison.unmetered}; and none modelled: {comparison.unmodelled}. "
+            f"{comparison.candidate} wins a joule exactly if it draws {watts}."
         )
     chart = charts.bars(joule_tornado(comparison), "Queries a joule by each model alone, and by all together")
     if chart is not None:

@@ -2,42 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from loadtest import units
-from loadtest.fleet import Demand, Fleet, fleet
-from loadtest.reading import capacity
+from loadtest.fleet import Demand, Fleet, Span, fleet
+from loadtest.reading import capacity, no_capacity
 from loadtest.record import Record
 from loadtest.report.page import Section, Table
 
 
-def fleet_section(records: Sequence[Record], demand: Demand) -> Section:
-    """A column a record (the first of each arm), the demand in words above it."""
-    sized = [(record.label.arm, fleet(record, demand)) for record in records if capacity(record) is not None]
-    if not sized:
-        return Section("Fleet", "No run has a capacity, so no fleet can be sized.", [])
+def fleet_section(arms: Mapping[str, Sequence[Record]], demand: Demand) -> Section:
+    """A column an arm, from all its blocks; the demand in words above it."""
+    missing = [f"{name}, block {r.label.block}: {no_capacity(r)}" for name, of in arms.items() for r in of
+               if capacity(r) is None]  # fmt: skip
+    if missing:
+        return Section("Fleet", f"No fleet can be sized: {'; '.join(missing)}.", [])
+    sized = [fleet(records, demand) for records in arms.values()]
     grid = demand.grid_kg_per_kwh
     hours = "following the hours of the day" if demand.follows_load else "at full size all day"
     carbon = f"{grid:g} kgCO2e a kWh" if grid is not None else "no grid factor given"
     lead = (
         f"For a peak of {units.rate(demand.peak_qps)} with {units.percent(demand.headroom)} headroom and at least "
-        f"{demand.fewest} machines, {hours}; PUE {demand.pue:g}, {carbon}. Sized by the confirmed rate, not by the "
-        "estimate; a month has 730 hours."
+        f"{demand.fewest} machines, {hours}; PUE {demand.pue:g}, {carbon}. Sized by the confirmed rates of all blocks, "
+        "not by the estimates, at both ends of their interval; a month has 730 hours."
     )
     rows = [
-        ["Machines at the peak", *(units.count(one.machines_at_peak) for _, one in sized)],
-        ["Used at the peak", *(units.percent(one.utilisation_at_peak) for _, one in sized)],
-        ["Machine hours a month", *(units.count(one.machine_hours) for _, one in sized)],
-        ["Price", *(one.price for _, one in sized)],
-        ["Cost a month", *(units.dollars(one.usd_per_month) if one.usd_per_month else "–" for _, one in sized)],
-        ["Energy a month", *(_interval(one.kwh_per_month, "kWh", one) for _, one in sized)],
-        ["Carbon a month", *(_interval(one.kg_co2e_per_month, "kgCO2e", one) for _, one in sized)],
+        ["One machine answers, q/s", *(_spread(one.each_qps, units.digits) for one in sized)],
+        ["  known from", *(one.sized_by for one in sized)],
+        ["Machines at the peak", *(_spread(one.machines_at_peak, units.count) for one in sized)],
+        ["Used at the peak", *(_spread(one.utilisation_at_peak, units.percent) for one in sized)],
+        ["Machine hours a month", *(_spread(one.machine_hours, units.count) for one in sized)],
+        ["Price", *(one.price for one in sized)],
+        ["Cost a month", *(_spread(one.usd_per_month, units.dollars) for one in sized)],
+        ["Energy a month", *(_energy(one.kwh_per_month, "kWh", one) for one in sized)],
     ]
-    return Section("Fleet", lead, [Table(["", *(arm for arm, _ in sized)], rows)])
+    if grid is not None:
+        rows.append(["Carbon a month", *(_energy(one.kg_co2e_per_month, "kgCO2e", one) for one in sized)])
+    return Section("Fleet", lead, [Table(["", *(one.arm for one in sized)], rows)])
 
 
-def _interval(values: tuple[float, float, float] | None, unit: str, one: Fleet) -> str:
-    if values is None:
+def _spread(span: Span | None, show: Callable[[float], str]) -> str:
+    """The value, and its interval where that reads differently."""
+    if span is None:
         return "–"
-    low, _, high = (units.digits(value) for value in values)
-    return f"{low if low == high else f'{low} to {high}'} {unit} ({one.evidence})"
+    mid, ends = show(span.mid), units.spread(span.low, span.high, show)
+    return mid if mid == ends else f"{mid} ({ends})"
+
+
+def _energy(span: Span | None, unit: str, one: Fleet) -> str:
+    return f"{_spread(span, units.digits)} {unit}, {one.evidence}" if span else f"none: {one.why_no_energy}"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from statistics import mean
 
-from loadtest.reading import queries_per_joule
+from loadtest.reading import no_joules, no_price, queries_per_joule
 from loadtest.record import Record
 from loadtest.report.page import Section, Table
 
+SENSORS = "perwatt power says which sensors there are, and why not the others."
 QUIET = 0.05  # cores: what a machine's own housekeeping takes
 
 
@@ -55,18 +56,17 @@ def limits_section(record: Record) -> Section:
             f"The load was generated on the machine under test; the service had {cores}. They share its memory.",
             "A generator on a machine of its own (--url, --server-facts).",
         ])  # fmt: skip
-    evidence = queries_per_joule(record).evidence
-    if evidence != "measured":
-        why = {
-            "modelled": "No sensor could be read. The joules are an interval of models that disagree with one another.",
-            "none": "No sensor could be read and no model knows this machine, so there are no joules at all.",
-        }[evidence]
-        rows.append(["What a query draws", why, "perwatt power says which sensors there are, and why not the others."])
+    joule = queries_per_joule(record)
+    if joule.evidence == "modelled":
+        why = f"Not measured: {no_joules(record)}. The joules are an interval of models that disagree with one another."
+        rows.append(["What a query draws", why, SENSORS])
+    elif joule.evidence == "none":
+        rows.append(["What a query draws", f"There are no joules at all: {joule.how}.", SENSORS])
     if record.price is None:
         rows.append([
             "What a query costs in dollars",
-            "The machine is not in the price table.",
-            "--instance NAME, or a price of your own (--prices FILE).",
+            f"No price: {no_price(record)}.",
+            "perwatt prices list shows what the built-in table holds.",
         ])  # fmt: skip
     if record.objective.recall is None:
         rows.append([

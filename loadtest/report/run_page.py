@@ -13,6 +13,9 @@ from loadtest.reading import (
     cores_of,
     curve_queries_per_joule,
     headline_trial,
+    no_capacity,
+    no_joules,
+    no_price,
     queries_per_dollar,
     queries_per_joule,
     usd_per_million,
@@ -45,7 +48,7 @@ def run_page(record: Record, demand: Demand | None = None) -> Page:
     attempts = [t for t in record.trials if t.role == "confirm"]
     shown = trial or (attempts[-1] if attempts else None)  # without a confirmation, what was seen at the last attempt
     sections = [_load_section(record), _latency_section(shown), locust_section(record, shown), _energy_section(record)]
-    sections += [fleet_section([record], demand) if demand else None, _indexing_section(record)]
+    sections += [fleet_section({record.label.arm: [record]}, demand) if demand else None, _indexing_section(record)]
     sections += [_recall_section(record, shown), _health_section(record, shown)]
     sections += [machine_section([(record.label.arm, record)]), _served_section(record)]
     if not record.label.simulated:
@@ -112,7 +115,8 @@ def _figures(record: Record, trial: Trial | None) -> list[Figure]:
         detail = f"{units.dollars(per_million)} a million · {record.price.stated()}"
         out.append(Figure("Queries a dollar", units.digits(per_dollar), detail, measured))
     else:
-        out.append(Figure("Queries a dollar", "–", "no price: this machine is not in the table (--instance)", "none"))
+        why = f"no price: {no_price(record)}" if record.price is None else no_capacity(record)
+        out.append(Figure("Queries a dollar", "–", why, "none"))
     out.append(joule_figure(record))
     if trial is not None:
         p99 = units.seconds(trial.response_s(0.99))
@@ -166,9 +170,8 @@ def _energy_section(record: Record) -> Section:
         "measured": f"Measured: {found.how}. The domain is {found.domain}; joules of another domain must not be "
         "set against it.",
         "modelled": (
-            "No sensor could be read, so nothing here was measured. Published models and SPECpower results give "
-            "the interval; "
-            "they disagree with each other by more than most differences between machines."
+            f"Nothing here was measured: {no_joules(record)}. Published models and SPECpower results give the "
+            "interval; they disagree with each other by more than most differences between machines."
         ),
         "none": f"There are no joules in this report: {found.how}. What holds without them is the break-even "
         "power ratio of a comparison.",
@@ -243,13 +246,15 @@ def _invalid_page(record: Record, title: str, subtitle: str, banner: str) -> Pag
 
 
 def _indexing_table(record: Record) -> Table:
-    rows = []
+    rows, missing = [], []
     for step in record.indexing:
         per_dollar = "–"
         if record.price is not None:
             per_dollar = units.digits(step.items / (step.seconds / 3600 * record.price.usd_per_hour))
         cpu = units.digits(step.items / step.cpu_seconds) if step.cpu_seconds else "–"
         joule = items_per_joule(record, step)
+        if joule.evidence == "none":
+            missing.append(f"No joules of {step.step}: {joule.how}.")
         per_joule = {
             "measured": f"{units.digits(joule.mid)} ({joule.domain}, measured)",
             "modelled": f"{units.digits(joule.low)} to {units.digits(joule.high)} (modelled)",
@@ -260,7 +265,7 @@ def _indexing_table(record: Record) -> Table:
              cpu, per_dollar, per_joule]
         )  # fmt: skip
     columns = ["Step", "Items", "Took", "Items a second", "Items a CPU second", "Items a dollar", "Items a joule"]
-    return Table(columns, rows)
+    return Table(columns, rows, note=" ".join(dict.fromkeys(missing)))
 
 
 def _indexing_section(record: Record) -> Section | None:
@@ -275,7 +280,7 @@ def _indexing_page(record: Record) -> Page:
     total = sum(step.seconds for step in record.indexing)
     cost = f" and {units.dollars(total / 3600 * record.price.usd_per_hour)}" if record.price else ""
     headline = Headline("Indexing", f"The steps took {units.seconds(total)}{cost} on this machine.", "measured", "good")
-    price = f"Priced as {record.price.stated()}." if record.price else "No price: this machine is not in the table."
+    price = f"Priced as {record.price.stated()}." if record.price else f"No price: {no_price(record)}."
     sections = [Section("Steps", price, [table]), machine_section([(record.label.arm, record)])]
     return Page(f"Indexing on {record.label.arm}", record.created_at, "", headline, [], sections, foot([record]))
 
