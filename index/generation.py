@@ -4,7 +4,7 @@ Every hash is compared before a file is opened (a manifest that does not verify 
 Vectors, codes, ids and payload stay in the page cache and are shared by all processes that open the same generation.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -136,6 +136,10 @@ class Generation:
         """
         return self.filters.bitmap(parse(given))
 
+    def survivors(self, filter_: Filter) -> Bitmap:
+        """As `filter`, of a parsed one."""
+        return self.filters.bitmap(filter_)
+
     def payload(self, row: int) -> bytes:
         """The row's payload, a JSON object as bytes."""
         return self._payload.at(row)
@@ -151,6 +155,39 @@ class Generation:
     def row_of(self, id_: str) -> int | None:
         """The row of an external id (an integer one as its decimal string), or None."""
         return self._ids.row_of(id_)
+
+    def place_of(self, id_: str) -> int:
+        """How many rows have an id before this one, in the order of ids."""
+        return self._ids.place_of(id_)
+
+    def as_of(self, rows: int) -> "Generation":
+        """Itself: a generation does not change."""
+        return self
+
+    def order(self, row: int) -> Any:
+        """What rows are sorted by where their scores are equal: rows lie in the order of their ids."""
+        return row
+
+    @property
+    def rows(self) -> int:
+        """One more than the largest row."""
+        return self.count
+
+    def value(self, name: str, row: int) -> Any:
+        """What a declared field holds in a row, as `Type.read` gives it; None for no value."""
+        return self.filters.column(name).value(row)
+
+    def rows_with(self, name: str, values: Sequence[Any]) -> NDArray[np.int64]:
+        """Rows of which a declared field holds one of the values, ascending."""
+        return Bitmap(self.filters.column(name).one_of(values), self.count).rows
+
+    def without(self, keep: Bitmap | None, rows: NDArray[np.int64]) -> Bitmap:
+        """What `keep` lets through (None: everything) but for some rows."""
+        return (keep or Bitmap(np.ones(self.count, np.bool_), self.count)).without(rows)
+
+    def sample(self, wanted: int, seed: int) -> NDArray[np.int64]:
+        """Up to `wanted` rows drawn at random, ascending; the same for the same seed."""
+        return np.sort(np.random.default_rng(seed).choice(self.count, min(wanted, self.count), replace=False))
 
     def vector(self, row: int) -> NDArray[np.float32]:
         """The row's vector float32 (dim,), of length 1 for cosine. A copy."""

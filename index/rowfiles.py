@@ -106,7 +106,8 @@ class StringIds:
     def external(self, row: int) -> str:
         return self._column.at(row).decode()
 
-    def row_of(self, id_: str) -> int | None:
+    def place_of(self, id_: str) -> int:
+        """How many ids come before it."""
         wanted, low, high = id_.encode(errors="surrogatepass"), 0, self.count
         while low < high:
             middle = (low + high) // 2
@@ -114,7 +115,12 @@ class StringIds:
                 low = middle + 1
             else:
                 high = middle
-        return low if low < self.count and self._column.at(low) == wanted else None
+        return low
+
+    def row_of(self, id_: str) -> int | None:
+        row = self.place_of(id_)
+        there = row < self.count and self._column.at(row) == id_.encode(errors="surrogatepass")
+        return row if there else None
 
     def take(self, rows: NDArray[np.int64]) -> NDArray[Any]:
         """object array of str, None where the row is −1."""
@@ -137,6 +143,10 @@ class IntegerIds:
         if not 0 <= row < self.count:
             raise IndexError(f"row {row} of {self.count}")
         return str(self._values[row])
+
+    def place_of(self, id_: str) -> int:
+        """How many ids come before it, which is an integer in decimals."""
+        return int(np.searchsorted(self._values, int(id_)))
 
     def row_of(self, id_: str) -> int | None:
         try:

@@ -50,7 +50,8 @@ class Usage(Struct, frozen=True, gc=False):
 
 class SearchAnswer(Struct, frozen=True, gc=False, omit_defaults=True):
     """model: fingerprint of the vectors searched, null where none is known. took_ms: from body read
-    to answer. next_cursor: of the next page, when pages were asked for and there are hits left."""
+    to answer. next_cursor: of the next page, when pages were asked for and there are hits left. seq: of
+    an index that was written to, the last write that was searched."""
 
     index: str
     generation: str
@@ -60,6 +61,7 @@ class SearchAnswer(Struct, frozen=True, gc=False, omit_defaults=True):
     usage: Usage
     took_ms: float
     next_cursor: str | None = None
+    seq: int | None = None
 
 
 class BatchResult(Struct, frozen=True, gc=False, omit_defaults=True):
@@ -73,7 +75,7 @@ class BatchFailure(Struct, frozen=True):
     error: dict[str, Any]
 
 
-class BatchAnswer(Struct, frozen=True):
+class BatchAnswer(Struct, frozen=True, omit_defaults=True):
     """One result or one problem object a query, in the order of the queries; usage is their sum."""
 
     index: str
@@ -82,6 +84,7 @@ class BatchAnswer(Struct, frozen=True):
     results: list[Any]  # BatchResult or BatchFailure; msgspec writes such a union and cannot describe it
     usage: Usage
     took_ms: float
+    seq: int | None = None
 
 
 class Recall(Struct, frozen=True):

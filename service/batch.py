@@ -24,7 +24,6 @@ from service.answers import BatchAnswer, BatchFailure, BatchResult, Usage
 from service.batcher import WINDOW_TEXTS
 from service.caller import Caller, caller_of
 from service.limits import read_body
-from service.loaded import Loaded
 from service.problems import Problem
 from service.ranking import Survivors
 from service.running import Running, running_of
@@ -44,6 +43,7 @@ from service.search import (
     survivors,
     wanted,
 )
+from service.served_view import ServedView
 
 
 class _Asked(NamedTuple):
@@ -66,24 +66,26 @@ async def search_batch(request: Request) -> Response:
     results: list[BatchResult | BatchFailure | None] = [None] * len(batch.queries)
     async with running.admission.place(deadline):
         with running.served.loaded(request.path_params["index"]) as loaded:
+            view = await loaded.view_at(batch.min_seq, deadline)
             embed_s = time.perf_counter()
             caller = caller_of(request.scope)
-            asked = await _resolve_all(running, loaded, caller, batch, deadline, start_s, results)
+            asked = await _resolve_all(running, view, caller, batch, deadline, start_s, results)
             deadline.check()
             ann_s = time.perf_counter()
-            payload_s = await _search_all(loaded, asked, deadline, results)
+            payload_s = await _search_all(view, asked, deadline, results)
             end_s = time.perf_counter()
             deadline.check()
             done = [result for result in results if result is not None]
             usage = _sum(done)
             content = answers.encode(
                 BatchAnswer(
-                    running.served.name_of(loaded),
-                    loaded.id,
-                    loaded.model,
+                    view.generation.name,
+                    view.id,
+                    view.model,
                     done,
                     usage,
                     round((end_s - start_s) * 1e3, 3),
+                    view.seq or None,
                 )
             )
     stages = Stages(0.0, ann_s - embed_s, end_s - ann_s - payload_s, 0.0, payload_s)
@@ -93,7 +95,7 @@ async def search_batch(request: Request) -> Response:
 
 async def _resolve_all(
     running: Running,
-    loaded: Loaded,
+    view: ServedView,
     caller: Caller,
     batch: requests.BatchRequest,
     deadline: Deadline,
@@ -107,12 +109,14 @@ async def _resolve_all(
         try:
             query = limits.decode(requests.SEARCH, body)
             requests.check(query)
-            expect(query, loaded)
+            if query.min_seq is not None:
+                raise Problem("invalid-value", "min_seq is for the batch and not for one query.", pointer="/min_seq")
+            expect(query, view)
             own = deadline
             if query.timeout_ms is not None and query.timeout_ms < deadline.timeout_ms:
                 own = Deadline(query.timeout_ms, start_s)
-            kept = await survivors(loaded, caller, query, own)
-            return _Asked(place, query, own, await resolve(running, loaded, caller, query, own), kept)
+            kept = await survivors(view, caller, query, own)
+            return _Asked(place, query, own, await resolve(running, view, caller, query, own), kept)
         except Problem as problem:
             results[place] = BatchFailure(problem.as_dict())
             return None
@@ -128,7 +132,7 @@ async def _resolve_all(
 
 
 async def _search_all(
-    loaded: Loaded,
+    view: ServedView,
     asked: Iterable[_Asked],
     deadline: Deadline,
     results: list[BatchResult | BatchFailure | None],
@@ -139,7 +143,7 @@ async def _search_all(
     payload_s = 0.0
     for one in asked:
         if not is_plain(one.query):
-            payload_s += await _search_one(loaded, one, results)
+            payload_s += await _search_one(view, one, results)
             continue
         # The same filter comes to the same bitmap, which its query keeps alive.
         alike[(wanted(one.query, one.resolved), *effort_of(one.query), id(one.kept.keep))].append(one)
@@ -147,7 +151,7 @@ async def _search_all(
         keep = group[0].kept.keep
         vectors = np.stack([one.resolved.vector for one in group])
         try:
-            searched = await loaded.search(vectors, k, effort, exact, deadline, keep)
+            searched = await view.search(vectors, k, effort, exact, deadline, keep)
         except Problem as problem:
             if problem.code == "deadline-exceeded":
                 raise
@@ -155,7 +159,7 @@ async def _search_all(
                 results[group[0].place] = BatchFailure(problem.as_dict())
             else:  # one vector that cannot be ranked must not fail its neighbours
                 for one in group:
-                    payload_s += await _search_all(loaded, [one], deadline, results)
+                    payload_s += await _search_all(view, [one], deadline, results)
             continue
         start_s = time.perf_counter()
         found, cpu_s = searched.found, searched.cpu_s / len(group)
@@ -164,7 +168,7 @@ async def _search_all(
             try:
                 one.deadline.check()
                 results[one.place] = result_of(
-                    loaded, one.query, one.resolved, keep, rows[at], scores[at], scored[at], cpu_s
+                    view, one.query, one.resolved, keep, rows[at], scores[at], scored[at], cpu_s
                 )
             except Problem as problem:
                 results[one.place] = BatchFailure(problem.as_dict())
@@ -172,13 +176,13 @@ async def _search_all(
     return payload_s
 
 
-async def _search_one(loaded: Loaded, one: _Asked, results: list[BatchResult | BatchFailure | None]) -> float:
+async def _search_one(view: ServedView, one: _Asked, results: list[BatchResult | BatchFailure | None]) -> float:
     """A query of words, groups or pages goes alone; returns seconds spent on payloads."""
     try:
-        ranked, paged = await rank(loaded, one.query, one.resolved, one.kept, one.deadline)
+        ranked, paged = await rank(view, one.query, one.resolved, one.kept, one.deadline)
         start_s = time.perf_counter()
         one.deadline.check()
-        results[one.place] = result_of_ranked(loaded, one.query, one.resolved, one.kept, ranked, paged)
+        results[one.place] = result_of_ranked(view, one.query, one.resolved, one.kept, ranked, paged)
         return time.perf_counter() - start_s
     except Problem as problem:
         results[one.place] = BatchFailure(problem.as_dict())

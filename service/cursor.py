@@ -27,7 +27,7 @@ _CHECK_BYTES = 8
 
 class Cursor(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """Hits after (score, row), where `seen` came before. query: digest of what was asked. depth: of the rankings that
-    were fused, 0 where none were."""
+    were fused, 0 where none were. rows: how many there were for the first page; later ones are not in any page."""
 
     generation: str
     query: bytes
@@ -35,6 +35,7 @@ class Cursor(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     score: float
     row: int
     depth: int
+    rows: int
 
 
 _ENCODER = msgspec.msgpack.Encoder()
@@ -46,7 +47,7 @@ def encode(cursor: Cursor) -> str:
     return binascii.b2a_base64(content + _check(content), newline=False).decode().replace("+", "-").replace("/", "_")
 
 
-def decode(given: str, generation: str, query: bytes, count: int) -> Cursor:
+def decode(given: str, generation: str, query: bytes, rows: int) -> Cursor:
     """The cursor of a request; raises Problem invalid-value for what `encode` did not make or that belongs to another
     query, generation-gone for one of another generation."""
     try:
@@ -74,7 +75,9 @@ def decode(given: str, generation: str, query: bytes, count: int) -> Cursor:
             "The cursor belongs to another query; only k and fields may change from page to page.",
             pointer="/cursor",
         )
-    within = 0 <= cursor.row < count and 0 < cursor.seen <= limits.PAGED and 0 <= cursor.depth <= limits.PAGED
+    within = (
+        0 <= cursor.row < cursor.rows <= rows and 0 < cursor.seen <= limits.PAGED and 0 <= cursor.depth <= limits.PAGED
+    )
     if not within or not math.isfinite(cursor.score):
         raise Problem("invalid-value", "The cursor does not fit this generation.", pointer="/cursor")
     return cursor

@@ -25,15 +25,16 @@ async def document(request: Request) -> Response:
             pointer="/fields",
         )
     with running.served.loaded(request.path_params["index"]) as loaded:
-        row = loaded.row_of(wanted, caller_of(request.scope))
+        view = loaded.view()
+        row = view.row_of(wanted, caller_of(request.scope))
         if row is None:
             raise Problem("document-not-found", f"Generation {loaded.id} has no document {wanted!r}.")
         content = answers.encode(
             DocumentAnswer(
                 running.served.name_of(loaded),
                 loaded.id,
-                loaded.generation.external_id(row),
-                loaded.payload(row, fields),
+                view.rows.external_id(row),
+                view.payload(row, fields),
             )
         )
     return Response(content, media_type="application/json")

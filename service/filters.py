@@ -17,7 +17,8 @@ from msgspec import Raw
 
 from index import FieldError, FilterError
 from index.bitmap import Bitmap
-from index.filtering import Filter, Filters
+from index.changes.view import Kept, Searchable
+from index.filtering import Filter
 from index.filtering import parse as parse_json
 from service.problems import Problem
 
@@ -45,17 +46,17 @@ def conjoin(asked: Filter | None, imposed: Filter | None) -> Filter | None:
     return asked & imposed
 
 
-def survivors(filters: Filters, filter_: Filter) -> Bitmap:
-    """The rows of a generation that a filter keeps; raises Problem filter-field-not-indexed or invalid-value."""
+def survivors(rows: Searchable, filter_: Filter) -> Bitmap | Kept:
+    """The rows that a filter keeps; raises Problem filter-field-not-indexed or invalid-value."""
     try:
-        return filters.bitmap(filter_)
+        return rows.survivors(filter_)
     except (FieldError, FilterError) as error:
         raise _problem(error) from None
 
 
-def holds(filters: Filters, imposed: Filter | None, row: int) -> bool:
+def holds(rows: Searchable, imposed: Filter | None, row: int) -> bool:
     """Whether a caller may see this row at all."""
-    return imposed is None or survivors(filters, imposed).holds(row)
+    return imposed is None or survivors(rows, imposed).holds(row)
 
 
 def _parse(given: bytes) -> Filter:

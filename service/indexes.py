@@ -128,7 +128,7 @@ def visible(loaded: Loaded, caller: Caller) -> int:
     if imposed is None:
         return loaded.count
     try:
-        return filters.survivors(loaded.generation.filters, imposed).count
+        return filters.survivors(loaded.view().rows, imposed).count
     except Problem:
         return 0
 

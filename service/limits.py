@@ -35,6 +35,7 @@ CURSOR_CHARACTERS = 512
 RRF_K = 10_000
 RECALL_QUERIES = 2000
 EFFORT = 1 << 16
+SEQ = (1 << 53) - 1  # the largest integer that every JSON parser keeps
 TIMEOUT_MS = 60_000
 FILTER_NODES, FILTER_DEPTH, FILTER_VALUES = filtering.MAX_NODES, filtering.MAX_DEPTH, filtering.MAX_VALUES
 DRAIN_BYTES = 4 << 20

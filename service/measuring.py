@@ -18,18 +18,17 @@ import numpy as np
 from starlette.requests import Request
 from starlette.responses import Response
 
-from index.bitmap import Bitmap
 from index.recall import interval, midway
 from service import answers, filters, limits, requests
 from service.admission import Deadline
 from service.answers import RecallAnswer
 from service.caller import Caller, caller_of
 from service.limits import read_body
-from service.loaded import Loaded, Vectors
 from service.problems import Problem
 from service.requests import RecallRequest
 from service.running import Running, running_of
 from service.search import deadline_of
+from service.served_view import ServedView, Survived, Vectors
 
 AT_ONCE = 16
 _SEED = 41
@@ -49,7 +48,7 @@ async def recall(request: Request) -> Response:
         raise Problem("overloaded", "Another recall is being measured here; one at a time.")
     async with lock:
         with running.served.loaded(request.path_params["index"]) as loaded:
-            measured = await _measure(running, loaded, caller_of(request.scope), asked, deadline)
+            measured = await _measure(running, loaded.view(), caller_of(request.scope), asked, deadline)
             content = answers.encode(
                 RecallAnswer(
                     running.served.name_of(loaded),
@@ -62,46 +61,45 @@ async def recall(request: Request) -> Response:
 
 
 async def _measure(
-    running: Running, loaded: Loaded, caller: Caller, asked: RecallRequest, deadline: Deadline
+    running: Running, view: ServedView, caller: Caller, asked: RecallRequest, deadline: Deadline
 ) -> tuple[int, int, float, float, float, int, str, int, float, float]:
     filter_ = filters.conjoin(filters.parse(asked.filter), filters.of_key(caller.filter))
-    keep = await loaded.survivors(filter_, deadline)
-    queries, method = await _queries(running, loaded, asked, deadline)
-    reach = min(asked.k, loaded.count if keep is None else keep.count)
+    keep = await view.survivors(filter_, deadline)
+    queries, method = await _queries(running, view, asked, deadline)
+    reach = min(asked.k, view.count if keep is None else keep.count)
     if reach == 0:
         raise Problem("invalid-value", "No document survives the filter.", pointer="/filter")
     params = asked.params
-    effort = loaded.generation.default_effort if params is None or params.effort is None else params.effort
+    effort = view.generation.default_effort if params is None or params.effort is None else params.effort
     shares, took = [], {False: 0.0, True: 0.0}
     for start in range(0, len(queries), AT_ONCE):
         part = queries[start : start + AT_ONCE]
         scores = {}
         for exact in (False, True):
             at_s = time.perf_counter()
-            scores[exact] = await _scores(loaded, part, reach, effort, exact, keep, deadline)
+            scores[exact] = await _scores(view, part, reach, effort, exact, keep, deadline)
             took[exact] += time.perf_counter() - at_s
         shares.append((scores[False] >= scores[True][:, -1:]).mean(axis=1))
         deadline.check()
     found = np.concatenate(shares)
     low, high = interval(found)
     ann_ms, exact_ms = (round(seconds / len(queries) * 1e3, 4) for seconds in (took[False], took[True]))
-    survivors = loaded.count if keep is None else keep.count
+    survivors = view.count if keep is None else keep.count
     return asked.k, effort, float(found.mean()), low, high, len(queries), method, survivors, ann_ms, exact_ms
 
 
 async def _scores(
-    loaded: Loaded, queries: Vectors, k: int, effort: int, exact: bool, keep: Bitmap | None, deadline: Deadline
+    view: ServedView, queries: Vectors, k: int, effort: int, exact: bool, keep: Survived | None, deadline: Deadline
 ) -> Vectors:
-    return (await loaded.search(queries, k, effort, exact, deadline, keep)).found.scores
+    return (await view.search(queries, k, effort, exact, deadline, keep)).found.scores
 
 
-async def _queries(running: Running, loaded: Loaded, asked: RecallRequest, deadline: Deadline) -> tuple[Vectors, str]:
+async def _queries(running: Running, view: ServedView, asked: RecallRequest, deadline: Deadline) -> tuple[Vectors, str]:
     if asked.texts is not None:
-        if loaded.model is None or running.batcher is None:
+        if view.model is None or running.batcher is None:
             raise Problem("invalid-value", "This index knows no model to encode texts with.", pointer="/texts")
         encoded = await deadline.limit(running.batcher.encode_many(asked.texts, "query"))
         return np.stack([one.vector for one in encoded]), "the texts of the request"
-    wanted = min(asked.queries, loaded.count)
-    rows = np.random.default_rng(_SEED).choice(loaded.count, wanted, replace=False)
-    vectors = np.stack([loaded.generation.vector(int(row)) for row in np.sort(rows)])
+    rows = view.rows.sample(asked.queries, _SEED)
+    vectors = np.stack([view.rows.vector(int(row)) for row in rows])
     return midway(vectors), "points midway between two rows of the index"

@@ -12,24 +12,21 @@ pages of a hybrid search, which are cut from one fusion of a fixed depth and end
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from index import FieldError
-from index.bitmap import Bitmap
 from index.filtering import And, Filter, Not, OneOf
-from index.postings import Column, Numbers, Words
+from index.postings import Column
 from service.admission import Deadline
 from service.batcher import Vector
 from service.cursor import Cursor
 from service.fusion import DEPTH, FUSED_PER_HIT, PAGED_DEPTH, RRF_K, fuse
-from service.loaded import Loaded
 from service.problems import Problem
 from service.requests import SearchRequest
-
-Key = Callable[[int], object]
+from service.served_view import ServedView, Survived
 
 
 class Survivors(NamedTuple):
@@ -37,12 +34,12 @@ class Survivors(NamedTuple):
     that asks for its like."""
 
     filter: Filter | None = None
-    keep: Bitmap | None = None
+    keep: Survived | None = None
     own: int | None = None
 
-    def count(self, loaded: Loaded) -> int:
+    def count(self, view: ServedView) -> int:
         if self.keep is None:
-            return loaded.count - (self.own is not None)
+            return view.count - (self.own is not None)
         return self.keep.count - (self.own is not None and self.keep.holds(self.own))
 
 
@@ -72,9 +69,9 @@ class Ranking:
     """One query over one generation; adds up what it costs on the way."""
 
     def __init__(
-        self, loaded: Loaded, query: SearchRequest, vector: Vector | None, survivors: Survivors, deadline: Deadline
+        self, view: ServedView, query: SearchRequest, vector: Vector | None, survivors: Survivors, deadline: Deadline
     ) -> None:
-        self._loaded, self._query, self._vector, self._deadline = loaded, query, vector, deadline
+        self._view, self._query, self._vector, self._deadline = view, query, vector, deadline
         self._survivors = survivors
         params = query.params
         self._effort, self._exact = (None, False) if params is None else (params.effort, params.exact)
@@ -92,9 +89,10 @@ class Ranking:
         seen = after.seen if after else 0
         found = await self._grouped(seen + k + 1) if self._query.group_by else await self._best(seen + k + 1)
         if after is not None:
-            found = [hit for hit in found if (-hit.score, hit.row) > (-after.score, after.row)]
+            last = -after.score, self._view.rows.order(after.row)
+            found = [hit for hit in found if self._place(hit) > last]
         keep = self._survivors.keep
-        exact = self._query.mode == "lexical" or self._loaded.compares_all(self._exact, keep, self._effort)
+        exact = self._query.mode == "lexical" or self._view.compares_all(self._exact, keep, self._effort)
         return Ranked(found[:k], len(found) > k, self._cut, self._scored, exact, self._cpu_s, self._lexical_s)
 
     async def _best(self, wanted: int) -> list[Found]:
@@ -104,8 +102,7 @@ class Ranking:
 
     async def _grouped(self, wanted: int) -> list[Found]:
         """The best row of each of the `wanted` best groups."""
-        column = group_column(self._loaded, self._query)
-        key = _key(column)
+        column = group_column(self._view, self._query)
         taken: dict[object, Found] = {}
         survivors, depth = self._survivors, self.depth or 2 * wanted
         while True:
@@ -113,23 +110,29 @@ class Ranking:
             if self._query.mode == "hybrid":
                 taken = {}  # deeper rankings fuse to other scores
             for hit in found:
-                taken.setdefault(key(hit.row), hit)
-            if len(taken) >= wanted or len(found) < depth or depth >= self._loaded.count or self.depth:
-                return sorted(taken.values(), key=lambda hit: (-hit.score, hit.row))[:wanted]
+                value = self._view.rows.value(column.name, hit.row)
+                taken.setdefault((hit.row,) if value is None else value, hit)  # without a value, a group of its own
+            if len(taken) >= wanted or len(found) < depth or depth >= self._view.rows.rows or self.depth:
+                return sorted(taken.values(), key=self._place)[:wanted]
             if self._query.mode != "hybrid":
-                survivors = _without(self._survivors, self._loaded, column, list(taken.values()))
+                survivors = _without(self._survivors, self._view, column, taken)
             depth *= 2
 
+    def _place(self, hit: Found) -> tuple[float, Any]:
+        """What hits are sorted by: best first, ties by id."""
+        return -hit.score, self._view.rows.order(hit.row)
+
     async def _rank(self, survivors: Survivors, depth: int) -> list[Found]:
-        depth = min(depth, self._loaded.count)
+        depth = min(depth, self._view.count)
         if self._query.mode == "dense":
             return [Found(row, score) for row, score in (await self._dense(survivors, depth)).items()]
         if self._query.mode == "lexical":
             return [Found(row, score) for row, score in (await self._lexical(survivors, depth)).items()]
-        depth = min(max(depth, DEPTH), self._loaded.count)
+        depth = min(max(depth, DEPTH), self._view.count)
         dense, lexical = await self._dense(survivors, depth), await self._lexical(survivors, depth)
-        fused = fuse([(list(dense), self._weights[0]), (list(lexical), self._weights[1])], self._rrf_k)
-        self._cut = max(len(dense), len(lexical)) == depth and len(fused) < survivors.count(self._loaded)
+        rankings = [(list(dense), self._weights[0]), (list(lexical), self._weights[1])]
+        fused = fuse(rankings, self._rrf_k, self._view.rows.order)
+        self._cut = max(len(dense), len(lexical)) == depth and len(fused) < survivors.count(self._view)
         return [Found(row, score, dense.get(row), lexical.get(row)) for row, score in fused]
 
     async def _dense(self, survivors: Survivors, depth: int) -> dict[int, float]:
@@ -137,7 +140,7 @@ class Ranking:
         if self._vector is None:
             return {}
         own = survivors.own
-        searched = await self._loaded.search(
+        searched = await self._view.search(
             self._vector.reshape(1, -1),
             depth + (own is not None),
             self._effort,
@@ -155,17 +158,17 @@ class Ranking:
 
     async def _lexical(self, survivors: Survivors, depth: int) -> dict[int, float]:
         assert self._query.text is not None  # `requests.check` saw to it
-        matched = await self._loaded.search_words(self._query.text, depth, survivors.filter, self._deadline)
+        matched = await self._view.search_words(self._query.text, depth, survivors.filter, self._deadline)
         self._cpu_s += matched.cpu_s
         self._lexical_s += matched.cpu_s
         return dict(zip(matched.found.rows.tolist(), matched.found.scores.tolist(), strict=True))
 
 
-def group_column(loaded: Loaded, query: SearchRequest) -> Column:
+def group_column(view: ServedView, query: SearchRequest) -> Column:
     """The column that a query groups by; raises Problem for one that was not declared, or holds no single value."""
     name = query.group_by or ""
     try:
-        column = loaded.generation.filters.column(name)
+        column = view.generation.filters.column(name)
     except FieldError as error:
         raise Problem("filter-field-not-indexed", f"To group by it: {error}.", pointer="/group_by") from None
     if column.type not in ("keyword", "int"):
@@ -177,40 +180,12 @@ def group_column(loaded: Loaded, query: SearchRequest) -> Column:
     return column
 
 
-def _key(column: Column) -> Key:
-    """A row's group; a row without a value is a group of its own."""
-
-    def of_words(row: int) -> object:
-        assert isinstance(column, Words)
-        number = int(column.numbers_at(np.array([row]))[0])
-        return number if number >= 0 else (row,)
-
-    def of_numbers(row: int) -> object:
-        assert isinstance(column, Numbers)
-        return int(column.values[row]) if column.holds(row) else (row,)
-
-    return of_words if isinstance(column, Words) else of_numbers
-
-
-def _without(survivors: Survivors, loaded: Loaded, column: Column, found: list[Found]) -> Survivors:
-    """The survivors that are in none of the groups found, for the bitmap and for the query of words alike."""
-    values = []
-    alone = []
-    for hit in found:
-        if column.holds(hit.row):
-            values.append(_value(column, hit.row))
-        else:
-            alone.append(hit.row)
-    kept = survivors.keep or Bitmap(np.ones(loaded.count, np.bool_), loaded.count)
-    gone = Bitmap(column.one_of(values), loaded.count).rows
-    keep = kept.without(np.concatenate([gone, np.array(alone, np.int64)]))
+def _without(survivors: Survivors, view: ServedView, column: Column, taken: Mapping[object, Found]) -> Survivors:
+    """The survivors that are in none of the groups taken, for the rows to search and for the query of words alike."""
+    alone = [hit.row for group, hit in taken.items() if isinstance(group, tuple)]
+    values = [group for group in taken if not isinstance(group, tuple)]
+    gone = np.concatenate([view.rows.rows_with(column.name, values), np.array(alone, np.int64)])
     tree = Not(OneOf(column.name, tuple(values), ""))
     asked = survivors.filter
-    return Survivors(Filter(tree if asked is None else And((asked.tree, tree)), b""), keep, survivors.own)
-
-
-def _value(column: Column, row: int) -> str | int:
-    if isinstance(column, Words):
-        return column.word(int(column.numbers_at(np.array([row]))[0]))
-    assert isinstance(column, Numbers)
-    return int(column.values[row])
+    filter_ = Filter(tree if asked is None else And((asked.tree, tree)), b"")
+    return Survivors(filter_, view.rows.without(survivors.keep, gone), survivors.own)

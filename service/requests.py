@@ -29,6 +29,7 @@ Text = Annotated[str, Meta(max_length=limits.TEXT_CHARACTERS, pattern=NOT_BLANK)
 Name = Annotated[str, Meta(max_length=limits.NAME_CHARACTERS)]
 Fields = Annotated[list[str], Meta(max_length=limits.FIELDS)]
 Weight = Annotated[float, Meta(ge=0, le=1000)]
+Seq = Annotated[int, Meta(ge=0, le=limits.SEQ)]
 TimeoutMs = Annotated[int, Meta(ge=1, le=limits.TIMEOUT_MS)]
 
 
@@ -62,7 +63,7 @@ class SearchRequest(Struct, forbid_unknown_fields=True):
 
     mode: by meaning (dense), by words (lexical), or both fused by rank (hybrid); the last two take a text. group_by: a
     declared field of which each value gives its best hit alone. cursor: "" for the first of several pages, then
-    next_cursor as it came."""
+    next_cursor as it came. min_seq: of a write that has to be searched too; the answer waits for it."""
 
     text: Text | None = None
     vector: list[float] | str | None = None
@@ -73,6 +74,7 @@ class SearchRequest(Struct, forbid_unknown_fields=True):
     fields: Fields | None = None
     group_by: Name | None = None
     cursor: Annotated[str, Meta(max_length=limits.CURSOR_CHARACTERS)] | None = None
+    min_seq: Seq | None = None
     params: SearchParams | None = None
     timeout_ms: TimeoutMs | None = None
     expect: Expect | None = None
@@ -83,6 +85,7 @@ class BatchRequest(Struct, forbid_unknown_fields=True):
     no other."""
 
     queries: Annotated[list[Raw], Meta(min_length=1, max_length=limits.BATCH_QUERIES)]
+    min_seq: Seq | None = None
     timeout_ms: TimeoutMs | None = None
 
 

@@ -15,18 +15,17 @@ import numpy as np
 from starlette.requests import Request
 from starlette.responses import Response
 
-from index.bitmap import Bitmap
 from service import answers, cursor, filters, limits, requests
 from service.admission import Deadline
 from service.answers import BatchResult, Coverage, Hit, Scores, SearchAnswer, Usage
 from service.batcher import Vector
 from service.caller import Caller, caller_of
 from service.limits import read_body
-from service.loaded import Loaded
 from service.problems import Problem
 from service.ranking import Ranked, Ranking, Survivors
 from service.requests import SearchRequest
 from service.running import Running, running_of
+from service.served_view import ServedView, Survived
 
 EVERYTHING = Survivors()
 NO_VECTOR: Vector = np.zeros(0, np.float32)
@@ -79,23 +78,24 @@ async def answer(running: Running, caller: Caller, index: str, body: bytes, star
     deadline = deadline_of(running, query.timeout_ms, start_s)
     async with running.admission.place(deadline):
         with running.served.loaded(index) as loaded:
-            expect(query, loaded)
+            view = await loaded.view_at(query.min_seq, deadline)
+            expect(query, view)
             filter_s = time.perf_counter()
-            kept = await survivors(loaded, caller, query, deadline)
+            kept = await survivors(view, caller, query, deadline)
             embed_s = time.perf_counter()
-            resolved = await resolve(running, loaded, caller, query, deadline)
+            resolved = await resolve(running, view, caller, query, deadline)
             deadline.check()
             ann_s = time.perf_counter()
             lexical_s = 0.0
             if is_plain(query):
                 effort, exact = effort_of(query)
-                searched = await loaded.search(
+                searched = await view.search(
                     resolved.vector.reshape(1, -1), wanted(query, resolved), effort, exact, deadline, kept.keep
                 )
                 payload_s = time.perf_counter()
                 found = searched.found
                 result = result_of(
-                    loaded,
+                    view,
                     query,
                     resolved,
                     kept.keep,
@@ -105,21 +105,22 @@ async def answer(running: Running, caller: Caller, index: str, body: bytes, star
                     searched.cpu_s,
                 )
             else:
-                ranked, paged = await rank(loaded, query, resolved, kept, deadline)
+                ranked, paged = await rank(view, query, resolved, kept, deadline)
                 lexical_s, payload_s = ranked.lexical_s, time.perf_counter()
-                result = result_of_ranked(loaded, query, resolved, kept, ranked, paged)
+                result = result_of_ranked(view, query, resolved, kept, ranked, paged)
             end_s = time.perf_counter()
             deadline.check()
             content = answers.encode(
                 SearchAnswer(
-                    running.served.name_of(loaded),
-                    loaded.id,
-                    loaded.model,
+                    view.generation.name,
+                    view.id,
+                    view.model,
                     result.hits,
                     result.coverage,
                     result.usage,
                     round((end_s - start_s) * 1e3, 3),
                     result.next_cursor,
+                    view.seq or None,
                 )
             )
     filtered_s = 0.0 if kept.filter is None else embed_s - filter_s
@@ -134,13 +135,13 @@ def is_plain(query: SearchRequest) -> bool:
 
 
 async def rank(
-    loaded: Loaded, query: SearchRequest, resolved: Resolved, kept: Survivors, deadline: Deadline
+    view: ServedView, query: SearchRequest, resolved: Resolved, kept: Survivors, deadline: Deadline
 ) -> tuple[Ranked, Paged | None]:
     """Rows of a query that takes more than one search of vectors, and the page that they are, when pages are asked
     for. The page begins where the cursor of the one before ended."""
     kept = kept._replace(own=resolved.row)
     vector = None if query.mode == "lexical" else resolved.vector
-    ranking = Ranking(loaded, query, vector, kept, deadline)
+    ranking = Ranking(view, query, vector, kept, deadline)
     if query.cursor is None:
         return await ranking.hits(query.k, None), None
     asked = cursor.digest(
@@ -152,13 +153,19 @@ async def rank(
         query.params,
         None if kept.filter is None else kept.filter.key,
     )
-    after = cursor.decode(query.cursor, loaded.id, asked, loaded.count) if query.cursor else None
+    after = cursor.decode(query.cursor, view.id, asked, view.rows.rows) if query.cursor else None
+    pinned = view.rows.rows
+    if after is not None and after.rows < pinned:
+        # Without what was put since the first page, so that a document that was replaced meanwhile does not come twice.
+        later = np.arange(after.rows, pinned)
+        kept = kept if kept.keep is None else kept._replace(keep=view.rows.without(kept.keep, later))
+        ranking, pinned = Ranking(view.as_of(after.rows), query, vector, kept, deadline), after.rows
     ranked = await ranking.hits(query.k, after)
     seen = (after.seen if after else 0) + len(ranked.hits)
     if not ranked.more or seen >= limits.PAGED:
         return ranked, Paged(None, ranked.more or ranked.cut)
     last = ranked.hits[-1]
-    following = cursor.Cursor(loaded.id, asked, seen, last.score, last.row, ranking.depth)
+    following = cursor.Cursor(view.id, asked, seen, last.score, last.row, ranking.depth, pinned)
     return ranked, Paged(cursor.encode(following))
 
 
@@ -166,13 +173,13 @@ def deadline_of(running: Running, timeout_ms: int | None, start_s: float) -> Dea
     return Deadline(timeout_ms if timeout_ms is not None else running.settings.timeout_s * 1e3, start_s)
 
 
-def expect(query: SearchRequest, loaded: Loaded) -> None:
+def expect(query: SearchRequest, view: ServedView) -> None:
     """Raises Problem precondition-failed when the query relies on another generation or model."""
     if query.expect is None:
         return
     for what, expected, got in (
-        ("generation", query.expect.generation, loaded.id),
-        ("model", query.expect.model, loaded.model),
+        ("generation", query.expect.generation, view.id),
+        ("model", query.expect.model, view.model),
     ):
         if expected is not None and expected != got:
             raise Problem(
@@ -184,33 +191,33 @@ def expect(query: SearchRequest, loaded: Loaded) -> None:
             )
 
 
-async def survivors(loaded: Loaded, caller: Caller, query: SearchRequest, deadline: Deadline) -> Survivors:
+async def survivors(view: ServedView, caller: Caller, query: SearchRequest, deadline: Deadline) -> Survivors:
     """What the query's filter and that of the caller's key let through."""
     asked = filters.conjoin(filters.parse(query.filter), filters.of_key(caller.filter))
-    return EVERYTHING if asked is None else Survivors(asked, await loaded.survivors(asked, deadline))
+    return EVERYTHING if asked is None else Survivors(asked, await view.survivors(asked, deadline))
 
 
 async def resolve(
-    running: Running, loaded: Loaded, caller: Caller, query: SearchRequest, deadline: Deadline
+    running: Running, view: ServedView, caller: Caller, query: SearchRequest, deadline: Deadline
 ) -> Resolved:
     if query.vector is not None:
-        return Resolved(requests.vector_of(query.vector, loaded.dim))
+        return Resolved(requests.vector_of(query.vector, view.dim))
     if query.id is not None:
-        row = loaded.row_of(query.id, caller)
+        row = view.row_of(query.id, caller)
         if row is None:
             raise Problem(
                 "document-not-found",
-                f"Generation {loaded.id} has no document {query.id!r}.",
+                f"Generation {view.id} has no document {query.id!r}.",
                 pointer="/id",
             )
-        return Resolved(loaded.generation.vector(row), row)
+        return Resolved(view.rows.vector(row), row)
     assert query.text is not None  # `requests.check` saw to it
     if query.mode == "lexical":
         return Resolved(NO_VECTOR)
-    if loaded.model is None or running.batcher is None:
+    if view.model is None or running.batcher is None:
         raise Problem(
             "invalid-value",
-            f"Generation {loaded.id} was built from bare vectors and knows no model to encode a text with: send a "
+            f"Generation {view.id} was built from bare vectors and knows no model to encode a text with: send a "
             "vector or an id, or embed the documents with `perwatt embed` and build the index from that.",
             pointer="/text",
         )
@@ -228,10 +235,10 @@ def effort_of(query: SearchRequest) -> tuple[int | None, bool]:
 
 
 def result_of(
-    loaded: Loaded,
+    view: ServedView,
     query: SearchRequest,
     resolved: Resolved,
-    keep: Bitmap | None,
+    keep: Survived | None,
     rows: list[int],
     scores: list[float],
     scored: int,
@@ -239,7 +246,7 @@ def result_of(
 ) -> BatchResult:
     """Hits with their payloads; `rows` are best first and padded with −1."""
     start_s = time.perf_counter()  # nothing here waits, so this is processor time, without a system call
-    name, payload, fields = loaded.generation.external_id, loaded.payload, query.fields
+    name, payload, fields = view.rows.external_id, view.payload, query.fields
     hits = [
         Hit(name(row), score, payload(row, fields))
         for row, score in zip(rows, scores, strict=True)
@@ -251,8 +258,8 @@ def result_of(
     return BatchResult(
         hits,
         Coverage(
-            survivors=Survivors(None, keep, resolved.row).count(loaded),
-            exact=loaded.compares_all(exact, keep, effort),
+            survivors=Survivors(None, keep, resolved.row).count(view),
+            exact=view.compares_all(exact, keep, effort),
             partial=False,
         ),
         Usage(resolved.tokens, scored, round(cpu_s * 1e3, 4)),
@@ -260,10 +267,10 @@ def result_of(
 
 
 def result_of_ranked(
-    loaded: Loaded, query: SearchRequest, resolved: Resolved, kept: Survivors, ranked: Ranked, paged: Paged | None
+    view: ServedView, query: SearchRequest, resolved: Resolved, kept: Survivors, ranked: Ranked, paged: Paged | None
 ) -> BatchResult:
     start_s = time.perf_counter()
-    name, payload = loaded.generation.external_id, loaded.payload
+    name, payload = view.rows.external_id, view.payload
     fused = query.mode == "hybrid"
     hits = [
         Hit(
@@ -277,7 +284,7 @@ def result_of_ranked(
     cpu_s = resolved.cpu_s + ranked.cpu_s + time.perf_counter() - start_s
     return BatchResult(
         hits,
-        Coverage(kept._replace(own=resolved.row).count(loaded), ranked.exact, paged is not None and paged.partial),
+        Coverage(kept._replace(own=resolved.row).count(view), ranked.exact, paged is not None and paged.partial),
         Usage(resolved.tokens, ranked.scored, round(cpu_s * 1e3, 4)),
         None if paged is None else paged.next_cursor,
     )

@@ -95,7 +95,7 @@ def describe(running: Running) -> str:
     for name, loaded in running.served.all().items():
         recall = loaded.recall
         measured = "recall unknown"
-        if loaded.compares_all(False):
+        if loaded.view().compares_all(False):
             measured = "exact"
         elif recall is not None:
             measured = f"recall@{recall.k} {recall.value:.3f} ({recall.low:.3f} to {recall.high:.3f})"

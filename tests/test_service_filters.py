@@ -179,7 +179,7 @@ def test_a_keys_filter_is_joined_to_the_requests(folder: Path) -> None:
         for asked in ({"field": "lang", "eq": "de"}, {"or": [{"field": "lang", "exists": False}, IMPOSED]}, None):
             both = filters.conjoin(filters.parse(Raw(msgspec.json.encode(asked))), imposed)
             assert both is not None
-            kept = filters.survivors(generation.filters, both)
+            kept = filters.survivors(generation, both)
             expected = [
                 row
                 for row, payload in enumerate(payloads())
@@ -187,9 +187,9 @@ def test_a_keys_filter_is_joined_to_the_requests(folder: Path) -> None:
             ]
             assert kept.rows.tolist() == expected
         assert filters.conjoin(None, None) is None
-        assert filters.holds(generation.filters, imposed, 1)
-        assert not filters.holds(generation.filters, imposed, 2)
-        assert filters.holds(generation.filters, None, 2)
+        assert filters.holds(generation, imposed, 1)
+        assert not filters.holds(generation, imposed, 2)
+        assert filters.holds(generation, None, 2)
 
 
 def test_a_keys_filter_does_not_use_up_the_requests_limits(folder: Path) -> None:
@@ -200,7 +200,7 @@ def test_a_keys_filter_does_not_use_up_the_requests_limits(folder: Path) -> None
     with open_generation(path) as generation:
         both = filters.conjoin(filters.parse(Raw(msgspec.json.encode(deepest))), filters.of_key(IMPOSED))
         assert both is not None
-        assert filters.survivors(generation.filters, both).count == COUNT // 4
+        assert filters.survivors(generation, both).count == COUNT // 4
 
 
 def test_a_keys_filter_hides_documents_and_fails_closed(folder: Path) -> None:
@@ -209,10 +209,10 @@ def test_a_keys_filter_hides_documents_and_fails_closed(folder: Path) -> None:
     path = next((folder / "filtered").glob("filtered-*"))
     with ThreadPoolExecutor(1) as thread:
         loaded = Loaded(open_generation(path), thread)
-        assert loaded.row_of("1", Caller(filter=IMPOSED)) == 1
-        assert loaded.row_of("2", Caller(filter=IMPOSED)) is None
-        assert loaded.row_of("2", Caller()) == 2
+        assert loaded.view().row_of("1", Caller(scope="search", filter=IMPOSED)) == 1
+        assert loaded.view().row_of("2", Caller(scope="search", filter=IMPOSED)) is None
+        assert loaded.view().row_of("2", Caller(scope="search")) == 2
         with pytest.raises(Problem) as info:
-            loaded.row_of("1", Caller(filter={"field": "tenant", "eq": "a"}))
+            loaded.view().row_of("1", Caller(scope="search", filter={"field": "tenant", "eq": "a"}))
         assert info.value.code == "filter-field-not-indexed"
         loaded.retire()

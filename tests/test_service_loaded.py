@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from index import Root, open_generation
-from service import loaded as module
+from service import served_view as module
 from service.admission import Deadline
 from service.loaded import Loaded
 from service.problems import Problem
@@ -36,7 +36,7 @@ def patience() -> Deadline:
 
 
 def search(loaded: Loaded) -> Any:
-    return loaded.search(QUERY, 5, None, False, patience())
+    return loaded.view().search(QUERY, 5, None, False, patience())
 
 
 def test_a_retired_generation_closes_with_its_last_lease(loaded: Loaded) -> None:
@@ -44,7 +44,7 @@ def test_a_retired_generation_closes_with_its_last_lease(loaded: Loaded) -> None
         with loaded:
             loaded.retire()
         assert not loaded.closed
-        assert loaded.payload(0, None)
+        assert loaded.view().payload(0, None)
     assert loaded.closed
 
 
@@ -63,7 +63,9 @@ def test_a_search_that_outlives_its_request_keeps_the_generation_open(
 
     async def work() -> None:
         with loaded:
-            search = asyncio.create_task(loaded.search(np.repeat(QUERY, 20_000, axis=0), 10, None, True, patience()))
+            search = asyncio.create_task(
+                loaded.view().search(np.repeat(QUERY, 20_000, axis=0), 10, None, True, patience())
+            )
             await asyncio.sleep(0.001)
             search.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -91,7 +93,7 @@ def test_a_deadline_cuts_a_long_search_short(loaded: Loaded, monkeypatch: pytest
     async def work() -> None:
         deadline = Deadline(1, time.perf_counter())
         with pytest.raises(Problem) as caught:
-            await loaded.search(np.repeat(QUERY, 50_000, axis=0), 10, None, True, deadline)
+            await loaded.view().search(np.repeat(QUERY, 50_000, axis=0), 10, None, True, deadline)
         assert caught.value.code == "deadline-exceeded"
 
     asyncio.run(work())

@@ -5,7 +5,7 @@ come at the end. The last ones lie in a part that is made anew when it is asked;
 as they are, and equal parts are joined in fours, so that each row is moved a few times and a filter looks at few parts.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -79,17 +79,23 @@ class ColumnsSnapshot:
     def bits(self, filter_: Filter) -> NDArray[np.uint8]:
         """The rows that survive a filter, a bit each from the lowest on, uint8 (⌈count / 8⌉,). Raises as
         `Filters.bitmap`."""
-        packed = np.zeros(-(-self.count // 8), np.uint8)
-        for part in self._parts():
-            if part.filters.count:
-                kept = part.filters.bitmap(filter_).words.view(np.uint8)
-                first = part.start // 8  # parts begin at multiples of SEALED
-                packed[first : first + len(kept)] = kept[: len(packed) - first]
-        return packed
+        return self._joined(lambda filters: filters.bitmap(filter_).words.view(np.uint8))
+
+    def one_of(self, name: str, values: Sequence[Any]) -> NDArray[np.uint8]:
+        """The rows of which a field holds one of the values, as `bits` gives them."""
+        return self._joined(lambda filters: filters.columns[name].one_of(values))
 
     def value(self, name: str, row: int) -> Any:
         """As `Type.read` gives it, None for none."""
         return self._columns.values[name][row]
+
+    def _joined(self, of_part: Callable[[Filters], NDArray[np.uint8]]) -> NDArray[np.uint8]:
+        packed = np.zeros(-(-self.count // 8), np.uint8)
+        for part in self._parts():
+            kept = of_part(part.filters)
+            first = part.start // 8  # parts begin at multiples of SEALED
+            packed[first : first + len(kept)] = kept[: len(packed) - first]
+        return packed
 
     def _parts(self) -> tuple[Part, ...]:
         start = self._sealed[-1].start + self._sealed[-1].filters.count if self._sealed else 0

@@ -9,7 +9,7 @@ a row scores the same here and in the next generation.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +29,7 @@ _FIRST_ROWS = 1024  # room for so many, doubled whenever it is full
 _HEADROOM = 1.25  # codes are made anew when a vector goes so far beyond their scale
 
 
-class Snapshot(NamedTuple):
+class DeltaSnapshot(NamedTuple):
     """What was applied up to `seq`. live: rows of the delta that may be found. kept: rows of the generation that were
     neither replaced nor deleted, None for all of them."""
 
@@ -42,6 +42,7 @@ class Snapshot(NamedTuple):
     ids: list[str]
     payloads: list[bytes]
     words: ChangedWords | None
+    places: dict[int, Any]  # of rows in the order of ids, as far as they were asked for
 
     def search(self, queries: NDArray[np.float32], k: int, metric: Metric, keep: Bitmap) -> Found:
         """The best k of the rows that `keep` has; rows of the delta, −1 where there are fewer."""
@@ -83,7 +84,8 @@ class Delta:
         self._words: ChangedWords | None = None
         if generation.lexical is not None:
             self._words = ChangedWords(generation.lexical.analyse, _statistics(generation))
-        self._snapshot: Snapshot | None = None
+        self._places: dict[int, Any] = {}
+        self._snapshot: DeltaSnapshot | None = None
 
     @property
     def count(self) -> int:
@@ -120,14 +122,14 @@ class Delta:
                 self._live[row] = self.rows.get(self._ids[row]) == row
         self._snapshot = None
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self) -> DeltaSnapshot:
         if self._snapshot is None:
             count, generation = len(self._ids), self.generation
             kept = Bitmap(self._kept, generation.count) if self.gone else None
             norms = self._norms[:count] if generation.metric == "l2" else self._norms[:0]
             codes = Codes(self._codes[:count, : generation.dim], self._step, self._error_norm, self._row_norm, norms)
             live = Bitmap(self._live[:count].copy(), count)
-            self._snapshot = Snapshot(
+            self._snapshot = DeltaSnapshot(
                 self.seq,
                 self._vectors[:count],
                 codes,
@@ -137,6 +139,7 @@ class Delta:
                 self._ids,
                 self._payloads,
                 self._words,
+                self._places,
             )
         return self._snapshot
 

@@ -8,16 +8,16 @@ that was written before the view was made is found like any other.
 A view does not change. Whoever wants later changes asks for a later one.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from index.bitmap import Bitmap
-from index.changes.delta import Snapshot
+from index.changes.delta import DeltaSnapshot
 from index.exact import Found
 from index.filtering import Filter, parse
 from index.generation import Generation
@@ -52,16 +52,44 @@ class Kept:
         return Kept(base, delta, self.rows_of_base)
 
 
-class View:
-    """Searches a generation with its changes. Safe to use from several threads, like the generation."""
+class Searchable(Protocol):
+    """What a generation and a view of one with its changes have in common. `keep` is what its own `survivors` gave."""
 
-    def __init__(self, generation: Generation, snapshot: Snapshot) -> None:
+    @property
+    def count(self) -> int: ...
+    @property
+    def rows(self) -> int: ...
+    def search_rows(
+        self, queries: NDArray[np.float32], k: int, effort: int | None = None, exact: bool = False, keep: Any = None
+    ) -> Found: ...
+    def search_words(self, text: str, k: int, filter_: Filter | None = None) -> Matched: ...
+    def survivors(self, filter_: Filter) -> Bitmap | Kept: ...
+    def without(self, keep: Any, rows: NDArray[np.int64]) -> Bitmap | Kept: ...
+    def rows_with(self, name: str, values: Sequence[Any]) -> NDArray[np.int64]: ...
+    def sample(self, wanted: int, seed: int) -> NDArray[np.int64]: ...
+    def as_of(self, rows: int) -> "Searchable": ...
+    def order(self, row: int) -> Any: ...
+    def payload(self, row: int) -> bytes: ...
+    def external_id(self, row: int) -> str: ...
+    def row_of(self, id_: str) -> int | None: ...
+    def vector(self, row: int) -> NDArray[np.float32]: ...
+    def value(self, name: str, row: int) -> Any: ...
+
+
+class View:
+    """Searches a generation with its changes. Safe to use from several threads, like the generation.
+
+    count: documents that there are. seq: the last change that it knows.
+    """
+
+    def __init__(self, generation: Generation, snapshot: DeltaSnapshot) -> None:
         self.generation, self.seq = generation, snapshot.seq
         self._snapshot = snapshot
         self._base = generation.count
         self.alive = Kept(snapshot.kept, snapshot.live, generation.count)
         self.count = self.alive.count
-        self._nothing_put = snapshot.live.count == 0
+        self._places: dict[int, Any] = snapshot.places
+        self._survivors: dict[bytes, Kept] = {}  # by the keys of their filters, as long as nothing is written
 
     @property
     def rows(self) -> int:
@@ -88,7 +116,7 @@ class View:
                 _ranked(found.rows[query], found.scores[query], 0),
                 _ranked(changed.rows[query], changed.scores[query], self._base),
             )
-            best = merge(parts, k, self.id_key)
+            best = merge(parts, k, self.order)
             count = len(best.rows)
             found.rows[query, :count], found.scores[query, :count] = best
         found.scored[:] += changed.scored
@@ -102,24 +130,64 @@ class View:
             return found
         assert self.generation.lexical is not None  # the generation's own search saw to it
         changed = self._snapshot.search_words(self.generation.lexical.words(text), k, keep.delta)
-        order = sorted(
-            range(len(changed.rows)),
-            key=lambda at: (-changed.scores[at], self.id_key(self._base + int(changed.rows[at]))),
-        )
-        theirs = Ranked(changed.rows[order][:k] + self._base, changed.scores[order][:k])
-        return Matched(*merge((Ranked(*found), theirs), k, self.id_key))
+        theirs = Ranked(changed.rows + self._base, changed.scores)
+        return Matched(*merge((Ranked(*found), theirs), k, self.order))
 
     def filter(self, given: Mapping[str, Any]) -> Kept:
         """As `Generation.filter`, over both, without what is gone."""
         return self.survivors(parse(given))
 
     def survivors(self, filter_: Filter) -> Kept:
+        """As `filter`, of a parsed one."""
+        known = self._survivors.get(filter_.key) if filter_.key else None
+        if known is None:
+            known = self._survivors[filter_.key] = self._kept(filter_)
+        return known
+
+    def _kept(self, filter_: Filter) -> Kept:
         base = self.generation.filters.bitmap(filter_)
         if self._snapshot.kept is not None:
             base = base & self._snapshot.kept
         count = len(self._snapshot.vectors)
         delta = Bitmap(self._snapshot.columns.bits(filter_), count) & self._snapshot.live
         return Kept(base, delta, self._base)
+
+    def as_of(self, rows: int) -> "View":
+        """This view without the documents that were put after an earlier one had so many `rows`. What was deleted or
+        replaced since stays away."""
+        if rows >= self.rows:
+            return self
+        alive = self._snapshot.live.words.copy()
+        count = len(self._snapshot.vectors)
+        first = np.unpackbits(alive.view(np.uint8), bitorder="little")[:count].astype(np.bool_)
+        first[max(0, rows - self._base) :] = False
+        return View(self.generation, self._snapshot._replace(live=Bitmap(first, count)))
+
+    def rows_with(self, name: str, values: Sequence[Any]) -> NDArray[np.int64]:
+        """As `Generation.rows_with`, over both; also of rows that are gone."""
+        count = len(self._snapshot.vectors)
+        changed = Bitmap(self._snapshot.columns.one_of(name, values), count).rows + self._base
+        return np.concatenate([self.generation.rows_with(name, values), changed])
+
+    def without(self, keep: Kept | None, rows: NDArray[np.int64]) -> Kept:
+        return (keep or self.alive).without(rows)
+
+    def sample(self, wanted: int, seed: int) -> NDArray[np.int64]:
+        """As `Generation.sample`, of the rows that are not gone."""
+        base = np.arange(self._base) if self.alive.base is None else self.alive.base.rows
+        rows = np.concatenate([base, self.alive.delta.rows + self._base])
+        return np.sort(np.random.default_rng(seed).choice(rows, min(wanted, len(rows)), replace=False))
+
+    def order(self, row: int) -> Any:
+        """What rows are sorted by where their scores are equal: the order of ids, over both."""
+        if row < self._base:
+            return row, 1, b""
+        place = self._places.get(row)
+        if place is None:
+            id_ = self.external_id(row)
+            key = id_.encode() if self.generation.manifest["id_type"] == "str" else int(id_)
+            place = self._places[row] = (self.generation.place_of(id_), 0, key)
+        return place
 
     def payload(self, row: int) -> bytes:
         return self.generation.payload(row) if row < self._base else self._snapshot.payloads[row - self._base]
@@ -145,11 +213,6 @@ class View:
         if row >= self._base:
             return self._snapshot.columns.value(name, row - self._base)
         return self.generation.filters.column(name).value(row)
-
-    def id_key(self, row: int) -> Any:
-        """What rows are ordered by where their scores are equal: integer ids by value, others bytewise."""
-        id_ = self.external_id(row)
-        return id_.encode() if self.generation.manifest["id_type"] == "str" else int(id_)
 
     @property
     def _metric(self) -> Any:

@@ -1,8 +1,8 @@
 """Several ranked lists into one, best first, ties by id.
 
-Each part gives its best k, ties by id within the part. So the k best of all are among them, whatever the parts are: a
-generation and the changes since, or the shards of an index. Lists of different kinds (dense and lexical) are merged
-each for itself before they are fused by rank.
+Each part gives its best k and, of a tie at their end, those that come first by id or all of them. So the k best of all
+are among them, whatever the parts are: a generation and the changes since, or the shards of an index. Lists of
+different kinds (dense and lexical) are merged each for itself before they are fused by rank.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,9 +22,8 @@ class Ranked(NamedTuple):
 def merge(parts: Sequence[Ranked], k: int, id_of: Callable[[int], Any]) -> Ranked:
     """The best k of all parts. id_of: what rows are ordered by where their scores are equal; asked only of those."""
     hits = [hit for part in parts for hit in zip((-part.scores).tolist(), part.rows.tolist(), strict=True)]
-    if sum(len(part.rows) > 0 for part in parts) > 1:
-        hits.sort()
-        _order_ties(hits, k, id_of)
+    hits.sort()
+    _order_ties(hits, k, id_of)
     del hits[k:]
     return Ranked(np.array([row for _, row in hits], np.int64), -np.array([score for score, _ in hits], np.float32))
 
