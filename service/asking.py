@@ -40,7 +40,9 @@ REMOTE_TIMEOUT_S = 120
 
 
 class _Document(msgspec.Struct):
-    doc_id: str | None = None
+    """doc_id: of the payload; a document of somebody else's may have any field of that name."""
+
+    doc_id: Any = None
 
 
 class _Result(msgspec.Struct):
@@ -99,6 +101,9 @@ class Asking(Protocol):
     def ask(self, queries: Sequence[Query], how: How) -> list[list[Hit]]:
         """Hits of each query, best first; min(how.k, what the way of asking allows) of them."""
 
+    def absent(self, documents: set[str]) -> set[str]:
+        """Those that the index has neither under this id nor as the `doc_id` of a chunk."""
+
 
 class Local:
     """A generation opened in this process."""
@@ -120,6 +125,17 @@ class Local:
             except InputError as error:
                 raise ServiceError(str(error)) from error
         return answers
+
+    def absent(self, documents: set[str]) -> set[str]:
+        rows = {document: self._opened.row_of(document) for document in documents}
+        missing = {
+            document
+            for document, row in rows.items()
+            if row is None or _name(document, self._opened.payload(row)) != document
+        }
+        for row in range(self._opened.count if missing else 0):
+            missing.discard(_name("", self._opened.payload(row)))
+        return missing
 
     def _ranked(self, queries: Sequence[Query], how: How) -> list[list[tuple[int, float]]]:
         """(row, score) of each query, best first; at least how.k where there are so many."""
@@ -194,13 +210,31 @@ class Remote:
                 answers.append(result.hits)
         return answers
 
+    def absent(self, documents: set[str]) -> set[str]:
+        """One call a document: what a chunk is called is `perwatt embed`'s way."""
+        return {each for each in documents if not self._has(each) and not self._has(f"{each}#0")}
+
+    def _has(self, id_: str) -> bool:
+        try:
+            self._client.call(calls.document(self._name, id_, ()))
+        except ProblemError as problem:
+            if problem.code in ("document-not-found", "invalid-value"):  # the second of what no id can be
+                return False
+            raise RemoteError(f"The server answered: {problem.detail}") from problem
+        except ClientError as error:
+            raise self._silent(error) from error
+        return True
+
+    def _silent(self, error: ClientError) -> RemoteError:
+        return RemoteError(f"No answer from {self._url} ({error}); is `perwatt serve` running there?")
+
     def _call(self, call: calls.Call[Any]) -> _Reply:
         try:
             reply: _Reply = self._client.call(msgspec.structs.replace(call, gives=_Reply))
         except ProblemError as problem:
             raise RemoteError(f"The server answered: {problem.detail}") from problem
         except ClientError as error:
-            raise RemoteError(f"No answer from {self._url} ({error}); is `perwatt serve` running there?") from error
+            raise self._silent(error) from error
         return reply
 
 
@@ -223,12 +257,19 @@ def local(settings: Settings, name: str) -> Iterator[Local]:
             encoder.close()
 
 
-def rankings(asking: Asking, how: How) -> Search:
+def rankings(asking: Asking, how: How, seen: set[str]) -> Search:
     """`asking` as evaluation wants it: texts in, names of documents out; a chunk is named by its
-    `doc_id`."""
+    `doc_id`. What was found is added to `seen`."""
 
     def search(texts: Sequence[str], depth: int) -> list[list[str]]:
         answers = asking.ask(texts, how._replace(k=depth))
-        return [[_DOCUMENT.decode(hit.payload).doc_id or hit.id for hit in hits] for hits in answers]
+        found = [[_name(hit.id, hit.payload) for hit in hits] for hits in answers]
+        seen.update(*found)
+        return found
 
     return search
+
+
+def _name(id_: str, payload: bytes | msgspec.Raw) -> str:
+    name = _DOCUMENT.decode(payload).doc_id
+    return str(name) if isinstance(name, str | int) and name != "" else id_

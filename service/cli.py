@@ -275,6 +275,11 @@ def search(
     show_default=True,
     help="Of dense and lexical in a hybrid search.",
 )
+@click.option(
+    "--drop-same-id",
+    is_flag=True,
+    help="Leave out a hit that has the id of its query: for collections whose queries are documents of the corpus.",
+)
 @_effort
 @_exact
 @_model
@@ -290,6 +295,7 @@ def evaluate(
     cutoffs: tuple[int, ...],
     modes: tuple[Any, ...],
     weights: tuple[float, float],
+    drop_same_id: bool,
     effort: int | None,
     exact: bool,
     model: str | None,
@@ -299,7 +305,8 @@ def evaluate(
     """Score index NAME against relevance judgements in BEIR's format.
 
     nDCG has linear gain; chunks are folded to documents; definitions are trec_eval's and BEIR's, so
-    that figures can be laid beside published ones.
+    that figures can be laid beside published ones. Relevant documents that are not in the index are
+    counted as not found, and said; where none of them is, the exit status is 2.
     """
     from loky import cpu_count
 
@@ -313,14 +320,30 @@ def evaluate(
     settings = Settings(root=root, model=model, precision=precision, threads=cpu_count())
     with _asking(name, url, key, settings) as asking:
         asked = asking.modes if not modes or "all" in modes else modes
+        seen: set[str] = set()
         reports = {
-            mode: measures.evaluate(queries, qrels, rankings(asking, How(1, effort, exact, mode, weights)), cutoffs)
+            mode: measures.evaluate(
+                queries,
+                qrels,
+                rankings(asking, How(1, effort, exact, mode, weights), seen),
+                cutoffs,
+                drop_same_id=drop_same_id,
+            )
             for mode in asked
         }
+        relevant = measures.relevant(queries, qrels)
+        absent = sorted(asking.absent(relevant - seen))
+    if absent and len(absent) == len(relevant):
+        raise click.BadParameter(
+            f"none of the {len(relevant):,} relevant documents of {qrels_file} is in {asking.generation}: they are "
+            f"{terminal.some(absent)}, and it has {terminal.some(sorted(seen))}. Is it the index of this collection, "
+            "and was it embedded with the --id-field that the judgements use?",
+            param_hint="--qrels",
+        )
     if as_json:
-        click.echo(terminal.json_of_reports(asking.generation, reports))
+        click.echo(terminal.json_of_reports(asking.generation, reports, len(relevant), absent))
     else:
-        terminal.print_reports(asking.generation, reports)
+        terminal.print_reports(asking.generation, reports, len(relevant), absent)
 
 
 def _object(given: str) -> dict[str, Any]:

@@ -11,9 +11,11 @@ Definitions, for one query with judged relevances rel(d) and a ranking d1, d2, �
     MRR@k     1 / i of the first relevant (rel > 0) d_i with i ≤ k, else 0
     recall@k  relevant documents among the first k / all relevant documents of the query
 
-What decides the third digit, and is done here as BEIR does it: a document with the id of the query
-is ignored (in some collections the query is in the corpus); a query without any judgement is left
-out and counted; a query whose judgements are all 0 stays in and scores 0. A chunked corpus is
+What decides the third digit: a hit with the id of its query is a hit like any other, unless it is
+to be dropped (`drop_same_id`: BEIR does for ArguAna and Quora, whose queries are documents of the
+corpus; where both are merely numbered from 1 it would drop documents that were found). As in BEIR,
+a query without any judgement is left out and counted; a query whose judgements are all 0 stays in
+and scores 0. A chunked corpus is
 judged by documents, so hits are folded to `doc_id`, best chunk first. Ties are kept in the index's
 order (by id), where trec_eval reverses ids; only equal scores are touched by it.
 """
@@ -42,7 +44,8 @@ class _Query(msgspec.Struct):
 
 
 class Report(NamedTuple):
-    """Means over `queries` judged queries. recall: cut-off → mean."""
+    """Means over `queries` judged queries. recall: cut-off → mean. same_id: queries that found, within the largest
+    cut-off, a document of their own id; `dropped` says whether it was dropped."""
 
     k: int
     ndcg: float
@@ -51,6 +54,8 @@ class Report(NamedTuple):
     queries: int
     without_judgements: int  # in the queries file and left out
     without_query: int  # judged, but their text is not in the queries file
+    same_id: int
+    dropped: bool
 
     def figures(self) -> dict[str, float]:
         return {
@@ -73,6 +78,10 @@ def read_queries(path: Path) -> dict[str, str]:
             ) from None
         if query.id in queries:
             raise JudgementsError(f"{path}:{number}: query {query.id!r} was there before.")
+        if not query.text.strip():
+            raise JudgementsError(
+                f"{path}:{number}: the text of query {query.id!r} is blank; expected one to search for."
+            )
         queries[query.id] = query.text
     if not queries:
         raise JudgementsError(f"{path}: holds no query.")
@@ -134,9 +143,21 @@ def fold(documents: Iterable[str]) -> Ranking:
     return list(dict.fromkeys(documents))
 
 
-def evaluate(queries: Mapping[str, str], qrels: Qrels, search: Search, cutoffs: Sequence[int] = (10, 100)) -> Report:
+def relevant(queries: Mapping[str, str], qrels: Qrels) -> set[str]:
+    """The documents that a judged query should find."""
+    return {document for query in queries for document, value in qrels.get(query, {}).items() if value > 0}
+
+
+def evaluate(
+    queries: Mapping[str, str],
+    qrels: Qrels,
+    search: Search,
+    cutoffs: Sequence[int] = (10, 100),
+    *,
+    drop_same_id: bool = False,
+) -> Report:
     """Search every judged query and average. The first cut-off is that of nDCG and MRR; recall is
-    taken at each.
+    taken at each. drop_same_id: leave out a hit that has the id of its query.
 
     Chunked corpora need more hits than documents, so a query that comes up short is asked again for
     four times as many, until it has enough documents or the index has no more hits to give.
@@ -144,14 +165,20 @@ def evaluate(queries: Mapping[str, str], qrels: Qrels, search: Search, cutoffs: 
     judged = [query for query in queries if query in qrels]
     if not judged:
         raise JudgementsError("No query of the queries file is judged in the qrels file; are they of one collection?")
-    wanted = max(cutoffs) + 1  # one more, because the query's own document may have to be dropped
+    wanted = max(cutoffs)
     rankings: dict[str, Ranking] = {}
-    asking, depth = judged, wanted
+    same_id: set[str] = set()
+    asking, depth = judged, wanted + drop_same_id
     while asking:
         short = []
         for query, hits in zip(asking, search([queries[q] for q in asking], depth), strict=True):
-            rankings[query] = [document for document in fold(hits) if document != query]
-            if len(rankings[query]) < wanted - 1 and len(hits) == depth:
+            ranking = fold(hits)
+            if query in ranking[: wanted + drop_same_id]:
+                same_id.add(query)
+            if drop_same_id and query in ranking:
+                ranking.remove(query)
+            rankings[query] = ranking
+            if len(ranking) < wanted and len(hits) == depth:
                 short.append(query)  # with fewer hits than asked for there are no more to be had
         asking = short
         depth *= 4
@@ -165,6 +192,8 @@ def evaluate(queries: Mapping[str, str], qrels: Qrels, search: Search, cutoffs: 
         queries=len(judged),
         without_judgements=len(queries) - len(judged),
         without_query=sum(query not in queries for query in qrels),
+        same_id=len(same_id),
+        dropped=drop_same_id,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -55,8 +55,8 @@ def json_of_hits(generation: str, hits: Iterable[Hit]) -> str:
     )
 
 
-def print_reports(generation: str, reports: Mapping[str, Report]) -> None:
-    """A column a mode."""
+def print_reports(generation: str, reports: Mapping[str, Report], relevant: int, absent: Sequence[str]) -> None:
+    """A column a mode; below it what the figures do not show. absent: of the `relevant` documents."""
     first = next(iter(reports.values()))
     click.echo(f"{generation}, {first.queries:,} judged queries")
     click.echo("  " + " " * 11 + "".join(f"{mode:>9}" for mode in reports))
@@ -66,9 +66,27 @@ def print_reports(generation: str, reports: Mapping[str, Report]) -> None:
         click.echo(f"{first.without_judgements:,} queries have no judgement and were left out.")
     if first.without_query:
         click.echo(f"{first.without_query:,} judged queries are not in the queries file.")
+    if absent:
+        click.echo(
+            f"{len(absent):,} of {relevant:,} relevant documents are not in the index and count as not found: "
+            f"{some(absent)}."
+        )
+    same_id = max(report.same_id for report in reports.values())
+    if first.dropped:
+        click.echo(f"Hits with the id of their query were dropped: {same_id:,} queries had one.")
+    elif same_id:
+        click.echo(
+            f"{same_id:,} queries found a document of their own id; it counts like any other. "
+            "Where queries are documents of the corpus: --drop-same-id"
+        )
 
 
-def json_of_reports(generation: str, reports: Mapping[str, Report]) -> str:
+def some(names: Sequence[str], most: int = 3) -> str:
+    """The first few, quoted."""
+    return ", ".join(map(repr, names[:most])) + (" …" if len(names) > most else "") if names else "nothing"
+
+
+def json_of_reports(generation: str, reports: Mapping[str, Report], relevant: int, absent: Sequence[str]) -> str:
     """The figures of the first mode, and under `modes` those of each."""
     first = next(iter(reports.values()))
     return json.dumps(
@@ -79,6 +97,10 @@ def json_of_reports(generation: str, reports: Mapping[str, Report]) -> str:
             "queries": first.queries,
             "without_judgements": first.without_judgements,
             "without_query": first.without_query,
+            "relevant_documents": relevant,
+            "absent_documents": len(absent),
+            "same_id": max(report.same_id for report in reports.values()),
+            "dropped_same_id": first.dropped,
         }
     )
 

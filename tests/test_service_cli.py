@@ -178,8 +178,41 @@ def test_eval_scores_an_index(root: Path, server: Server, tmp_path: Path, there:
         "mrr@5        1.00000  1.00000  1.00000",
         "recall@5",
         "1 queries have no judgement",
+        "1 of 21 relevant documents are not in the index and count as not found: 'nobody'.",
     ):
         assert line in readable
+
+
+@pytest.mark.parametrize("there", [False, True], ids=["files", "server"])
+def test_eval_keeps_documents_that_are_numbered_as_the_queries_are(
+    root: Path, server: Server, tmp_path: Path, there: bool
+) -> None:
+    place = ("--url", server.url) if there else ("--root", str(root))
+    write_jsonl(tmp_path / "queries.jsonl", [{"_id": "a00", "text": ARTICLES[0][0]}])
+    (tmp_path / "qrels.tsv").write_text("a00\ta00\t1\n")
+    files = ("--queries", tmp_path / "queries.jsonl", "--qrels", tmp_path / "qrels.tsv")
+    kept = run(cli.evaluate, "docs", *files, *place).output
+    assert "ndcg@10      1.00000" in kept
+    assert "1 queries found a document of their own id; it counts like any other." in kept
+    dropped = run(cli.evaluate, "docs", *files, *place, "--drop-same-id").output
+    assert "ndcg@10      0.00000" in dropped
+    assert "Hits with the id of their query were dropped: 1 queries had one." in dropped
+
+
+@pytest.mark.parametrize("there", [False, True], ids=["files", "server"])
+def test_judgements_of_another_collection_are_refused_with_examples(
+    root: Path, server: Server, tmp_path: Path, there: bool
+) -> None:
+    place = ("--url", server.url) if there else ("--root", str(root))
+    write_jsonl(tmp_path / "queries.jsonl", [{"_id": "1", "text": "rain"}])
+    (tmp_path / "qrels.tsv").write_text("".join(f"1\tMED-{at}/ü\t1\n" for at in range(5)) + "1\ta00\t0\n")
+    files = ("--queries", tmp_path / "queries.jsonl", "--qrels", tmp_path / "qrels.tsv")
+    result = run(cli.evaluate, "docs", *files, *place)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    said = " ".join(result.stderr.split())
+    assert "none of the 5 relevant documents of" in said
+    assert "they are 'MED-0/ü', 'MED-1/ü', 'MED-2/ü' …, and it has 'a00', 'a01'" in said
 
 
 def test_eval_folds_chunks_to_documents(own_root: Path, tmp_path: Path, served_encoder: Any) -> None:
@@ -200,6 +233,7 @@ def test_eval_folds_chunks_to_documents(own_root: Path, tmp_path: Path, served_e
         run(cli.evaluate, "chunks", *judged(tmp_path), "--root", own_root, "--k", "1", "--k", "19", "--json").output
     )
     assert (report["ndcg@1"], report["recall@19"]) == (1.0, 19.5 / 20)
+    assert (report["relevant_documents"], report["absent_documents"]) == (21, 1)
 
 
 def test_scifact_gives_the_published_figure(data_folder: Path, tmp_path: Path, served_encoder: Any) -> None:

@@ -79,16 +79,24 @@ def test_a_query_judged_without_relevant_documents_scores_zero_and_stays_in() ->
     assert report.ndcg == pytest.approx(0.5)
 
 
-def test_the_document_that_is_the_query_is_ignored() -> None:
-    report = evaluate.evaluate({"q": "text"}, {"q": {"a": 1}}, asks({"text": ["q", "a"]}), cutoffs=(1,))
-    assert report.figures() == {"ndcg@1": 1.0, "mrr@1": 1.0, "recall@1": 1.0}
+@pytest.mark.parametrize(("judged", "figure"), [("q", 1.0), ("a", 0.0)])
+def test_a_hit_with_the_id_of_its_query_counts_unless_it_is_to_be_dropped(judged: str, figure: float) -> None:
+    search = asks({"text": ["q", "a"]})
+    for drop, expected in ((False, figure), (True, 1 - figure)):
+        report = evaluate.evaluate({"q": "text"}, {"q": {judged: 1}}, search, cutoffs=(1,), drop_same_id=drop)
+        assert report.figures() == {"ndcg@1": expected, "mrr@1": expected, "recall@1": expected}
+        assert (report.same_id, report.dropped) == (1, drop)
+
+
+def test_the_relevant_documents_are_those_that_a_query_of_the_file_should_find() -> None:
+    assert evaluate.relevant({"1": "a", "2": "b"}, {"1": {"x": 1, "y": 0}, "3": {"z": 1}}) == {"x"}
 
 
 def test_chunks_are_folded_to_documents_and_asked_for_until_there_are_enough() -> None:
     asked: list[int] = []
     chunks = ["a"] * 30 + ["b"] * 5 + ["c"]
     report = evaluate.evaluate({"q": "text"}, {"q": {"c": 1}}, asks({"text": chunks}, asked), cutoffs=(3, 5))
-    assert asked == [6, 24, 96]  # 96 exceeds what there is, so it ends there
+    assert asked == [5, 20, 80]  # 80 exceeds what there is, so it ends there
     assert report.mrr == pytest.approx(1 / 3)
     assert report.recall == {3: 1.0, 5: 1.0}
 
@@ -135,6 +143,7 @@ def test_a_malformed_judgement_is_named_by_file_and_line(tmp_path: Path, line: s
     [
         (b'{"_id": "2"}', r"queries\.jsonl:2: .*missing required field"),
         (b'{"_id": 2, "text": "a"}', r"queries\.jsonl:2: .*Expected `str`"),
+        (b'{"_id": "2", "text": " "}', r"queries\.jsonl:2: the text of query '2' is blank"),
         (b'{"_id": "2", "text"', r"queries\.jsonl:2: .*truncated"),
         (b'{"_id": "1", "text": "again"}', r"queries\.jsonl:2: query '1' was there before"),
         (b'{"_id": "2", "text": "\xff"}', r"queries\.jsonl: is not UTF-8"),
