@@ -5,7 +5,8 @@ that listing the commands imports nothing (FAISS, pyarrow and ONNX Runtime take 
 the order in which data flows, and so is the help page's.
 
 Errors that the packages foresaw derive from one base class a package and carry a full sentence; they are printed
-without a traceback. Anything else is a defect and keeps its traceback."""
+without a traceback, and so is a disk that is full, failing or not ours to write. Anything else is a defect and keeps
+its traceback."""
 
 from __future__ import annotations
 
@@ -151,9 +152,12 @@ def main() -> None:
     try:
         perwatt(prog_name="perwatt")
     except Exception as error:
-        if not isinstance(error, _foreseen()):
+        from index.files import storage_failure
+
+        said = str(error) if isinstance(error, _foreseen()) else storage_failure(error)
+        if said is None:
             raise
-        click.echo(f"perwatt: error: {error}", err=True)
+        click.echo(f"perwatt: error: {said}", err=True)
         sys.exit(1)
 
 

@@ -11,17 +11,19 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from index import machine
 from index.errors import ConflictError, GenerationError, InputError, NotFoundError
+from index.files import named_storage_errors
 from index.manifest import MANIFEST_FILE, check_files, read_manifest
 from index.sealed import SEAL, read_sealed, write_sealed
 
 ALIAS_FILE, LOCK_FILE, BUILDING_PREFIX = "current", ".lock", ".building-"
 DEFAULT_ROOT = Path("indexes")
+_NOTHING = "nothing was built yet; `perwatt build VECTORS --index NAME` does"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 
@@ -56,7 +58,12 @@ class Root:
         """Raises NotFoundError when nothing was ever switched to, GenerationError when the alias file is damaged."""
         path = self._folder(name) / ALIAS_FILE
         if not path.exists():
-            raise NotFoundError(f"index {name!r} under {self.folder} serves no generation: {self._what_there_is(name)}")
+            there = f"index {name!r} under {self.folder} serves no generation: "
+            if not (built := self.generations(name)):
+                raise NotFoundError(there + _NOTHING)
+            raise NotFoundError(
+                f"{there}none of {', '.join(built)} was switched to; `perwatt switch {name} {built[-1]}` serves it"
+            )
         return _alias(path)
 
     def generations(self, name: str) -> list[str]:
@@ -120,15 +127,32 @@ class Root:
 
     @contextmanager
     def locked(self, name: str, *, create: bool = False) -> Iterator[Path]:
-        """Holds the index's lock. Yields its folder."""
-        folder = self.folder / check_name(name) if create else self._folder(name)
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            yield folder
-        finally:
-            os.close(handle)
+        """Holds the index's lock. Yields its folder, which is made if there is none and `create` is given.
+
+        Raises StorageError, for what is done under the lock too, when the folder cannot be written to.
+        """
+        check_name(name)
+        with named_storage_errors(self.folder):
+            handle = None
+            while handle is None:
+                folder = self.folder / name if create else self._folder(name)
+                if create:
+                    folder.mkdir(parents=True, exist_ok=True)
+                handle = _locked(folder / LOCK_FILE)
+            try:
+                yield folder
+            finally:
+                os.close(handle)
+
+    def remove_unused(self, name: str) -> None:
+        """Removes an index's folder in which no build has finished yet and none is under way, as if it had not begun.
+
+        Who waits for its lock meanwhile sees that it is gone.
+        """
+        with self.locked(name) as folder, suppress(OSError):
+            if [entry.name for entry in folder.iterdir()] == [LOCK_FILE]:
+                (folder / LOCK_FILE).unlink()
+                folder.rmdir()
 
     def sweep(self, folder: Path) -> list[str]:
         """Removes what dead builds left in an index's folder; the caller holds its lock."""
@@ -186,11 +210,30 @@ class Root:
 
     def _what_there_is(self, name: str) -> str:
         generations = self.generations(name)
-        return f"it has {', '.join(generations)}" if generations else "nothing was built yet"
+        return f"it has {', '.join(generations)}" if generations else _NOTHING
 
     def _known(self) -> str:
         names = self.names()
         return f"it has {', '.join(names)}" if names else "nothing was built there yet"
+
+
+def _locked(file: Path) -> int | None:
+    """A handle that holds the lock; None when the file was removed while it was waited for."""
+    try:
+        handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        if os.path.samestat(os.fstat(handle), file.stat()):
+            return handle
+    except FileNotFoundError:
+        pass
+    except BaseException:
+        os.close(handle)
+        raise
+    os.close(handle)
+    return None
 
 
 def _alias(path: Path) -> Alias:

@@ -4,52 +4,48 @@ The lock is on the folder itself, so it dies with the process, whatever killed i
 that is being built from one that never will be. Process ids would not do: containers reuse them.
 """
 
-import errno
 import fcntl
 import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from index.errors import StorageError
-from index.files import sync
+from index.errors import IndexingError
+from index.files import named_storage_errors, sync
 from index.root import BUILDING_PREFIX, Root
-
-_STORAGE_ERRORS = {
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EFBIG,
-    errno.EIO,
-    errno.EROFS,
-    errno.EACCES,
-    errno.EPERM,
-    errno.EMFILE,
-    errno.ENFILE,
-}
 
 
 @contextmanager
 def staging(root: Root, name: str) -> Iterator[tuple[Path, str, datetime]]:
     """A folder to build in, the id of the generation that it will be, and its time of creation.
 
-    The folder is gone afterwards unless it was published. What dead builds left is removed first.
+    The folder is gone afterwards unless it was published, and with it those that a first build had to make. What dead
+    builds left is removed first.
     """
-    with named_storage_errors(root.folder):
+    missing = [each for each in (root.folder, *root.folder.parents) if not each.exists()]
+    with named_storage_errors(root.folder), ExitStack() as undone:
+        undone.callback(_remove_unused, root, name, missing)
         with root.locked(name, create=True) as folder:
             root.sweep(folder)
             generation, created_at = _new_id(name, folder)
             path = folder / f"{BUILDING_PREFIX}{generation}"
             path.mkdir()
             lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            undone.callback(os.close, lock)
+            undone.callback(shutil.rmtree, path, ignore_errors=True)
             fcntl.flock(lock, fcntl.LOCK_EX)
-        try:
-            yield path, generation, created_at
-        finally:
-            shutil.rmtree(path, ignore_errors=True)
-            os.close(lock)
+        yield path, generation, created_at
+
+
+def _remove_unused(root: Root, name: str, made: list[Path]) -> None:
+    """Whatever keeps them from being removed is not worth an error of its own."""
+    with suppress(OSError, IndexingError):
+        root.remove_unused(name)
+        for each in made:
+            each.rmdir()
 
 
 def _new_id(name: str, folder: Path) -> tuple[str, datetime]:
@@ -71,22 +67,3 @@ def publish(root: Root, name: str, generation: str, path: Path) -> Path:
         path.rename(final)
         sync(folder)
     return final
-
-
-@contextmanager
-def named_storage_errors(folder: Path) -> Iterator[None]:
-    """Turns a full or failing disk into one sentence. FAISS reports it as a RuntimeError of its own."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in _STORAGE_ERRORS:
-            raise
-        place = error.filename or folder
-        raise StorageError(
-            f"cannot write {place}: {error.strerror} ({_free(folder)}). What is served has not changed."
-        ) from error
-
-
-def _free(folder: Path) -> str:
-    existing = next(parent for parent in [folder, *folder.absolute().parents] if parent.exists())
-    return f"{shutil.disk_usage(existing).free / 2**20:,.0f} MiB are free"

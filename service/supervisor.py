@@ -174,10 +174,13 @@ class Supervisor:
         except KeyboardInterrupt:
             status = 130
         except Exception as error:
-            if isinstance(error, _foreseen()):
-                print(f"perwatt: error: {error}", file=sys.stderr)
-            else:
+            from index.files import storage_failure
+
+            said = str(error) if isinstance(error, _foreseen()) else storage_failure(error)
+            if said is None:
                 log.exception("worker %d failed", worker)
+            else:
+                print(f"perwatt: error: {said}", file=sys.stderr)
         finally:
             sys.stdout.flush()
             sys.stderr.flush()

@@ -15,7 +15,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -92,11 +92,18 @@ def build_docs(root: Path, encoder: Any, name: str = "docs", drop: int = 0, **ch
 
 
 class Server:
-    """`perwatt serve` in a process of its own. `log()` is what it wrote to stderr."""
+    """`perwatt serve` in a process of its own. `log()` is what it wrote to stderr. prefix: a command that runs it."""
 
-    def __init__(self, root: Path, *arguments: str, log_file: Path, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *arguments: str,
+        log_file: Path,
+        env: dict[str, str] | None = None,
+        prefix: Sequence[str] = (),
+    ) -> None:
         self._log_file = log_file
-        command = [sys.executable, "-m", "deploy.command", "serve", "--root", str(root), "--port", "0"]
+        command = [*prefix, sys.executable, "-m", "deploy.command", "serve", "--root", str(root), "--port", "0"]
         if "--timeout" not in arguments:
             command += ["--timeout", f"{min(patient(10), 60):g}"]  # natively the default
         with log_file.open("w") as log:
@@ -149,8 +156,10 @@ class NotStarted(Exception):  # noqa: N818 - what a test may expect
 
 
 @contextmanager
-def serving(root: Path, tmp_path: Path, *arguments: str, env: dict[str, str] | None = None) -> Iterator[Server]:
-    server = Server(root, *arguments, log_file=tmp_path / "server.log", env=env)
+def serving(
+    root: Path, tmp_path: Path, *arguments: str, env: dict[str, str] | None = None, prefix: Sequence[str] = ()
+) -> Iterator[Server]:
+    server = Server(root, *arguments, log_file=tmp_path / "server.log", env=env, prefix=prefix)
     try:
         yield server
     finally:

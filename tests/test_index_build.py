@@ -161,7 +161,7 @@ def test_a_vector_that_cannot_be_indexed_is_named(tmp_path: Path, row: int, valu
     vectors[row] = value
     with pytest.raises(InputError, match=rf"row {row} \(id '{ids[row]}'\) is {what}"):
         build_generation(vectors, ids, root=tmp_path, name="test")
-    assert Root(tmp_path).generations("test") == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_zero_vectors_are_welcome_where_they_have_a_distance(tmp_path: Path) -> None:

@@ -26,9 +26,15 @@ def three(tmp_path: Path) -> tuple[Root, list[str]]:
 
 def test_nothing_is_served_until_something_was_switched_to(three: tuple[Root, list[str]]) -> None:
     root, generations = three
-    with pytest.raises(NotFoundError, match="serves no generation: it has") as info:
+    with pytest.raises(NotFoundError) as info:
         root.alias("test")
-    assert generations[0] in str(info.value)
+    assert str(info.value) == (
+        f"index 'test' under {root.folder} serves no generation: none of {', '.join(generations)} was switched to; "
+        f"`perwatt switch test {generations[-1]}` serves it"
+    )
+    (root.folder / "empty").mkdir()
+    with pytest.raises(NotFoundError, match="nothing was built yet; `perwatt build VECTORS --index NAME` does"):
+        root.alias("empty")
     assert sorted(generations) == root.generations("test")
     assert root.names() == ["test"]
 

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ import pytest
 from indexing import clustered, names
 from patience import patient
 
-from index import GenerationError, Root, build_generation, open_generation, verify
+from index import GenerationError, InputError, NotFoundError, Root, build_generation, open_generation, verify
+from index.root import LOCK_FILE
 from index.staging import staging
 
 COUNT, DIM = 2500, 32
@@ -182,6 +184,47 @@ exit $code
     assert codes["8m"] == 0
 
 
+def test_a_first_build_that_fails_leaves_no_folder(tmp_path: Path) -> None:
+    vectors = clustered(20, DIM)
+    vectors[3] = np.nan
+    root = tmp_path / "some" / "indexes"
+    with pytest.raises(InputError, match="row 3"):
+        build_generation(vectors, names(20), root=root, name="test")
+    assert list(tmp_path.iterdir()) == []
+    root.mkdir(parents=True)  # what was there before stays
+    with pytest.raises(InputError):
+        build_generation(vectors, names(20), root=root, name="test")
+    assert root.is_dir()
+    assert list(root.iterdir()) == []
+    path = build_generation(vectors[4:], names(16), root=root, name="test", family="flat")
+    with pytest.raises(InputError):
+        build_generation(vectors, names(20), root=root, name="test")
+    assert Root(root).path("test") == path
+
+
+def test_who_waits_for_a_folder_that_is_removed_gets_the_lock_of_the_next_one(tmp_path: Path) -> None:
+    root, held = Root(tmp_path), threading.Event()
+
+    def wait() -> None:
+        with root.locked("test", create=True) as folder:
+            assert (folder / LOCK_FILE).exists()
+            held.set()
+
+    with root.locked("test", create=True) as folder:
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        waiting.join(0.2)  # most likely in flock by now; if not, it has less to go wrong with
+        assert not held.is_set()
+        (folder / LOCK_FILE).unlink()
+        folder.rmdir()
+    waiting.join()
+    assert held.is_set()
+    root.remove_unused("test")
+    with pytest.raises(NotFoundError), root.locked("test"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_two_builds_at_once_both_finish(served: Root) -> None:
     builds = [builder(served.folder) for _ in range(2)]
     paths = []
@@ -276,5 +319,5 @@ def test_a_file_that_does_not_answer_as_memory_did_is_not_published(
     monkeypatch.setattr(build, "_write_faiss", defective)
     with pytest.raises(GenerationError, match="does not answer as the index that was written into it"):
         build_generation(clustered(300, 8), names(300), root=tmp_path, name="test")
-    assert Root(tmp_path).generations("test") == []
+    assert list(tmp_path.iterdir()) == []
     assert not list((tmp_path / "test").glob(".building-*"))
