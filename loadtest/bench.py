@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import tempfile
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -30,10 +31,10 @@ from loadtest.errors import (
     WorkloadError,
 )
 from loadtest.filters import parse_filters, read_filters
-from loadtest.health import beyond_doubt, gates
+from loadtest.health import beyond_doubt
 from loadtest.hosted import Hosted, hosted
 from loadtest.indexing import read_steps
-from loadtest.knee import Knee, find_knee, sound
+from loadtest.knee import Knee, Measure, find_knee, sound
 from loadtest.machine import Machine, read_machine
 from loadtest.objective import Objective
 from loadtest.plan import Plan
@@ -46,6 +47,7 @@ from loadtest.soak import drifts
 from loadtest.target import Target
 from loadtest.textbook import Textbook, measure_textbook
 from loadtest.trial import Trial
+from loadtest.watch import busiest, listeners, on_this_machine
 from loadtest.workload import Address, Workload
 
 GONE = ("connection refused", "connection reset", "closed by the server")
@@ -107,7 +109,7 @@ class Bench:
 
     def _prepare(self, live: Live, ask_service: bool, generator_cpus: list[int] | None) -> None:
         given = self.given
-        self.local = Address.parse(given["url"]).host in ("127.0.0.1", "localhost", "::1")
+        self.local = on_this_machine(Address.parse(given["url"]).host)
         self.price = self._price(self._server())
         self.plan = self._plan()
         queries = read_queries(given["queries"], field=given["field_"], limit=self.plan.queries_limit)
@@ -125,7 +127,14 @@ class Bench:
                 "one say nothing about it; give its --redfish or --shelly"
             )
         source = choose(sources, given["power_source"]) if own else None
-        self.generator = Generator(self.plan, source=source, live=live, cpus=generator_cpus, first=given["first"])
+        self.generator = Generator(
+            self.plan,
+            source=source,
+            live=live,
+            cpus=generator_cpus,
+            first=given["first"],
+            allow_interference=given["allow_interference"],
+        )
 
     def _plan(self) -> Plan:
         given = self.given
@@ -206,6 +215,10 @@ class Bench:
         except Interrupted as error:
             self.trials.append(error.trial)
             raise
+        for gate in trial.gates:
+            if gate.ok is False and gate.cause == "other programs":
+                now = busiest(listeners(self.plan.url))
+                _tell(f"{gate.name}: {gate.found}, expected {gate.limit}" + (f"; now: {now} of a CPU" if now else ""))
         if any(kind in trial.errors for kind in GONE):
             reason = self.hosted.gone() if self.hosted else None
             target = Target(self.plan.url, self.plan.index, timeout_s=self.plan.timeout_s)
@@ -277,22 +290,25 @@ class Bench:
         )
         _tell(f"generator: {found.sustained_qps:,.4g} q/s against a null server, p99 {found.p99_ms:.3g} ms")
         for trial in self.trials:
-            trial.gates = gates(trial, self.plan.slo_p99_ms, found)
+            self.generator.judge(trial)
         return found
 
     def curve(self, capacity_qps: float, level_s: float, levels: int) -> None:
-        idle = (lambda: idle_trial(self.generator, level_s)) if self.local else None
-        if idle is not None:
-            self.trials.append(idle())
-        load_curve(self._level, None, capacity_qps, level_s=level_s, levels=levels, tell=_tell)
+        def idle() -> Trial:
+            return self._level(lambda _rate, seconds, _role: idle_trial(self.generator, seconds), 0.0, level_s, "idle")
+
+        load_curve(
+            partial(self._level, self._trial), idle if self.local else None, capacity_qps,
+            level_s=level_s, levels=levels, tell=_tell,
+        )  # fmt: skip
         if levels and not any(trial.role == "curve" for trial in self.trials):
             self.trials[-1].role = "curve"
-            raise InvalidRun("the generator stumbled at every level of the curve")
+            raise InvalidRun("every level of the curve was spoiled")
 
-    def _level(self, rate_qps: float, duration_s: float, role: str) -> Trial:
+    def _level(self, measure: Measure, rate_qps: float, duration_s: float, role: str) -> Trial:
         """One level of the curve. A level that cannot be had leaves a gap and a note; the knee stands without it."""
         try:
-            return sound(self._trial, self.trials)(rate_qps, duration_s, role)
+            return sound(measure, self.trials)(rate_qps, duration_s, role)
         except InvalidRun as error:
             self.trials[-1].role = "voided"
             self.notes.append(f"a level of the curve is missing: {error}")

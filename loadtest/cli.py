@@ -198,6 +198,11 @@ def service_options(command: Callable[..., Any]) -> Callable[..., Any]:
             help="Run the generator before other programs (real-time class), where that is allowed.",
         ),
         click.option(
+            "--allow-interference",
+            is_flag=True,
+            help="Let trials count although other programs used the CPUs; the report says so in its first lines.",
+        ),
+        click.option(
             "--calibrate-s", default=5.0, type=SECONDS, show_default=True, help="Seconds of a calibration trial."
         ),
         click.option("--generator-cpus", default=None, help="CPUs for the generator, e.g. 1 or 2-3."),

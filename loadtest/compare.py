@@ -21,6 +21,7 @@ from loadtest.ratio import FEWEST, Ratio, detectable, paired_ratio
 from loadtest.reading import (
     beyond_its_knee,
     capacity,
+    disturbance,
     no_capacity,
     no_joules,
     no_model,
@@ -185,11 +186,12 @@ def same_question(records: Sequence[Record], bytewise: bool = True) -> None:
 
 
 def lower_bounds(records: Sequence[Record]) -> list[str]:
-    """Why some of the capacities are not known, or only from below, so that their ratio decides nothing."""
+    """Why some of the capacities are not known, or only from below, or were disturbed, so that their ratio decides
+    nothing."""
     fixed = sorted({r.label.arm for r in records if r.knee is None})
     limited = sorted({r.label.arm for r in records if r.knee is not None and r.knee.reached_limit})
     unsteady = [f"{r.label.arm} (block {r.label.block})" for r in records if beyond_its_knee(r)]
-    found = []
+    found = [f"{r.label.arm} (block {r.label.block}): {why}" for r in records if (why := disturbance(r))]
     if unsteady:
         found.append(f"{', '.join(unsteady)}: more than its knee met the objective at another moment; repeat it")
     if fixed:

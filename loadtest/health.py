@@ -1,4 +1,5 @@
-"""Was it the service that was measured, or ourselves? The gates that a trial must pass before its numbers are shown.
+"""Was it the service that was measured, or ourselves, or somebody else? The gates that a trial must pass before its
+numbers are shown.
 
 A generator that is itself too slow reports its own queue as the service's, and reports a lower rate as if nothing had
 happened. So each way of being too slow has a gate with a number. A gate that could not be checked says so; it is not
@@ -7,6 +8,10 @@ taken as passed. Only sheds blame the service: all connections were waiting for 
 A trial far beyond what the service can do needs no fine clock: when the time from the actual send alone misses the
 objective by more than every stall of ours together, it is a miss whoever was late, and lag, stalls and the ceiling are
 not judged.
+
+Other programs on the CPUs of the service or of the generator are judged whoever was slow. A CPU gives a program no
+more than the others leave of it, so a share that they take is a share that the knee loses; and p99 is about one request
+in a hundred, so neighbours who hold the CPU for longer than that are in it. The limit is INTERFERENCE.
 """
 
 from __future__ import annotations
@@ -16,16 +21,29 @@ import numpy as np
 from loadtest import units
 from loadtest.calibration import Calibration
 from loadtest.histogram import Histogram
-from loadtest.trial import Gate, Trial
+from loadtest.trial import Gate, Interference, Trial
 
 SHARE_OF_SLO = 0.10  # what the generator may add to p99 before it matters
 CPU_LIMIT = 0.70
 CPU_SECONDS = 0.05  # this share of the seconds may be above it: a garbage collection is not a saturation
 SENT = 0.995
 HEADROOM = 3.0
+# Of the CPUs' time. The search for a knee narrows to 3 %, so it does not see a smaller loss. A quiet machine's own
+# housekeeping takes about 1 %, and in a trial of a few seconds the kernel's counting errs by as much.
+INTERFERENCE = 0.05
+
+REMEDIES = {
+    "generator": "Give the generator more processes (--processes) or a machine of its own.",
+    "service": "The service did not keep up: offer less, or allow more connections (--max-in-flight).",
+    "network": "Something between the two takes time, or the clocks disagree: measure without what is in between.",
+    "other programs": "End the other programs, or say --allow-interference (make report LENIENT=1), and the report "
+    "says that they ran.",
+}
 
 
-def gates(trial: Trial, slo_p99_ms: float, calibration: Calibration | None) -> list[Gate]:
+def gates(
+    trial: Trial, slo_p99_ms: float, calibration: Calibration | None, allow_interference: bool = False
+) -> list[Gate]:
     """All gates of a trial, in the order in which they should be read."""
     allowed_s = SHARE_OF_SLO * slo_p99_ms / 1e3
     found = [_lag(trial, allowed_s), _cpu(trial), _stall(trial, allowed_s)]
@@ -52,7 +70,7 @@ def gates(trial: Trial, slo_p99_ms: float, calibration: Calibration | None) -> l
     found.append(_ceiling(trial, calibration, allowed_s))
     if beyond_doubt(trial, slo_p99_ms / 1e3):
         _not_judged(found[-1])
-    found.append(_clocks(trial, slo_p99_ms))
+    found += [_clocks(trial, slo_p99_ms), _others(trial, allow_interference)]
     return found
 
 
@@ -143,8 +161,30 @@ def _clocks(trial: Trial, slo_p99_ms: float) -> Gate:
     )
 
 
+def _others(trial: Trial, allowed: bool) -> Gate:
+    name, limit = "CPU taken by other programs", f"≤ {INTERFERENCE:.0%} of the CPUs of either"
+    if not trial.interference:
+        return Gate(name, None, "cannot be seen from here", limit, "other programs")
+    found = " and ".join(taken(each) for each in trial.interference)
+    quiet = all(each.share <= INTERFERENCE for each in trial.interference)
+    if not quiet and allowed:
+        return Gate(name, None, f"{found} (--allow-interference: not judged)", limit, "other programs")
+    return Gate(name, quiet, found, limit, "other programs")
+
+
+def taken(by_others: Interference) -> str:
+    """ "91 % of the service's CPU", "12 % of the generator's 4 CPUs"."""
+    cpus = "CPU" if by_others.cpus == 1 else f"{by_others.cpus} CPUs"
+    return f"{units.percent(by_others.share, 2)} of the {by_others.whose}'s {cpus}"
+
+
 def reasons(trial: Trial) -> list[str]:
     """Sentences for the gates that failed."""
     return [
         f"{gate.name}: {gate.found}, expected {gate.limit} ({gate.cause})" for gate in trial.gates if gate.ok is False
     ]
+
+
+def remedies(trial: Trial) -> list[str]:
+    """What to do about them, a sentence for each cause."""
+    return [REMEDIES[cause] for cause in dict.fromkeys(gate.cause for gate in trial.gates if gate.ok is False)]

@@ -24,7 +24,7 @@ import numpy as np
 
 from loadtest import units
 from loadtest.errors import InvalidRun, TargetError
-from loadtest.health import reasons
+from loadtest.health import reasons, remedies
 from loadtest.intervals import ENOUGH, bootstrap_quantiles_s
 from loadtest.objective import Objective
 from loadtest.trial import Trial
@@ -34,7 +34,7 @@ Measure = Callable[[float, float, str], Trial]  # rate_qps, duration_s, role
 TOLERANCE = 0.03
 NEAR = 1.6  # the fit uses trials whose p99 is within this factor of the objective: the line is only locally straight
 LOWEST_QPS = 0.5
-TRIES = 3  # of one trial, when the generator stumbled
+TRIES = 3  # of one trial, when it was spoiled
 
 
 class Knee(msgspec.Struct, forbid_unknown_fields=True):
@@ -65,7 +65,7 @@ def find_knee(
     tell: Callable[[str], None] = lambda line: None,
     trials: list[Trial] | None = None,
 ) -> tuple[Knee, list[Trial]]:
-    """The knee and every trial that led to it, in order. Raises InvalidRun when the generator was the bottleneck.
+    """The knee and every trial that led to it, in order. Raises InvalidRun when trials were spoiled.
 
     `trials` is filled as they are made, so that they are there even then. `growth` is the factor of the first, coarse
     search; less than 2 is for those who know about where the knee lies. So many `confirmations` are tried, each a step
@@ -131,22 +131,23 @@ def find_knee(
 
 
 def sound(measure: Measure, trials: list[Trial], tries: int = TRIES) -> Measure:
-    """`measure`, repeated when the generator itself stumbled; every trial goes to `trials`, the stumbles as "voided".
+    """`measure`, repeated when the generator stumbled or other programs took the CPUs; every trial goes to `trials`,
+    the spoiled ones as "voided".
 
-    One garbage collection of a neighbour must not end an hour of measuring. The last stumble raises InvalidRun.
+    One garbage collection of a neighbour must not end an hour of measuring. The last spoiled trial raises InvalidRun.
     """
 
     def careful(rate_qps: float, duration_s: float, role: str) -> Trial:
         for _ in range(tries):
             trial = measure(rate_qps, duration_s, role)
             trials.append(trial)
-            if not trial.invalid_by_generator:
+            if not trial.spoiled:
                 return trial
             trial.role = "voided"
         trial.role = role
         raise InvalidRun(
-            f"at {trial.offered_qps:,.4g} q/s the generator was the bottleneck: {'; '.join(reasons(trial))}. "
-            "Give it more processes, or a machine of its own"
+            f"{tries} trials at {trial.offered_qps:,.4g} q/s say nothing about the service: "
+            f"{'; '.join(reasons(trial))}. {' '.join(remedies(trial))}"
         )
 
     return careful

@@ -53,8 +53,8 @@ class Arm(NamedTuple):
 
     knee_qps: float
     work_s: float  # of CPU time a request
-    voided: int  # trials in which the generator stumbled; each was made again
-    stolen: float  # share of the machine that the hypervisor took, in the worst trial
+    voided: int  # trials that were spoiled; each was made again
+    stolen: float  # share of the server's or the generator's CPU that the hypervisor took, in the worst trial
     share: float = 1.0  # of the time that the server could run
 
 
@@ -130,8 +130,7 @@ def _search(arm: str, seed: int) -> Arm:
         knee.knee_qps,
         float(np.median([t.cores_used / t.achieved_qps for t in within])) if within else math.nan,
         sum(t.role == "voided" for t in trials),
-        max((t.server.stolen_cores or 0.0 for t in trials if t.server is not None), default=0.0)
-        / (os.cpu_count() or 1),
+        max((each.stolen_cores / each.cpus for t in trials for each in t.interference), default=0.0),
         share,
     )
 

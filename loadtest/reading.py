@@ -16,10 +16,11 @@ import msgspec
 
 from loadtest.curve import queries_per_joule_over_curve
 from loadtest.errors import RecordError
+from loadtest.health import INTERFERENCE, taken
 from loadtest.power.models import Modelled, Side, modelled_watts, unmodelled
 from loadtest.prices.table import Price
 from loadtest.record import Record
-from loadtest.trial import Trial
+from loadtest.trial import Interference, Trial
 
 BEYOND = 1.05  # of the interval's upper end
 
@@ -70,6 +71,20 @@ def beyond_its_knee(record: Record) -> list[Trial]:
         for trial in record.trials
         if trial.role != "voided" and trial.offered_qps > limit_qps and not record.objective.misses(trial, strict=False)
     ]
+
+
+def disturbance(record: Record) -> str:
+    """What other programs took in the worst trials, of a run that was told to let that pass; empty if it was little."""
+    worst: dict[str, Interference] = {}
+    for each in (each for trial in record.trials if trial.role != "voided" for each in trial.interference):
+        if each.share > max(worst[each.whose].share if each.whose in worst else 0.0, INTERFERENCE):
+            worst[each.whose] = each
+    if not worst:
+        return ""
+    return (
+        f"other programs took {' and '.join(taken(each) for each in worst.values())} in the worst trial, where a valid "
+        f"one allows {INTERFERENCE:.0%}; --allow-interference let it pass"
+    )
 
 
 def headline_trial(record: Record) -> Trial | None:

@@ -124,11 +124,16 @@ class Record(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         switched = sorted({g for trial in self.trials if trial.server is not None for g in trial.server.generations})
         if len(switched) > 1:
             found.append(f"the index was switched while it was measured: answers came from {', '.join(switched)}")
-        for trial in (t for t in self.trials if t.role != "voided"):
-            # A search may overload the service (sheds), and a run may not; nothing may overload the generator.
-            if self.kind == "run" or trial.invalid_by_generator:
-                found += [f"{trial.role} at {trial.offered_qps:,.4g} q/s: {reason}" for reason in reasons(trial)]
+        for trial in self.failed:
+            found += [f"{trial.role} at {trial.offered_qps:,.4g} q/s: {reason}" for reason in reasons(trial)]
         return found
+
+    @property
+    def failed(self) -> list[Trial]:
+        """Trials that make the run invalid. A search may overload the service (sheds), and a run may not; nothing may
+        spoil a trial."""
+        counted = [trial for trial in self.trials if trial.role != "voided"]
+        return [trial for trial in counted if (not trial.valid if self.kind == "run" else trial.spoiled)]
 
 
 def now_utc() -> str:

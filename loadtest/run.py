@@ -50,7 +50,8 @@ class Interrupted(KeyboardInterrupt):
 class Generator:
     """Makes trials. `source` is the power source of the machine under test, when there is one within reach.
 
-    `cpus` confine the generator; `first` lets it run before other programs, where that is allowed.
+    `cpus` confine the generator; `first` lets it run before other programs, where that is allowed;
+    `allow_interference` lets trials count although other programs used the CPUs.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Generator:
         live: Live | None = None,
         cpus: list[int] | None = None,
         first: bool = True,
+        allow_interference: bool = False,
     ) -> None:
         self.plan = msgspec.structs.replace(plan, first=first)
         self.calibration: Calibration | None = None
@@ -70,6 +72,7 @@ class Generator:
         self._interrupted = False
         self.cpus = cpus
         self._first = first
+        self._allow_interference = allow_interference
         self._seed = plan.seed
 
     def measure(self, rate_qps: float, duration_s: float, role: str) -> Trial:
@@ -80,10 +83,13 @@ class Generator:
         self._seed += 1
         plan = msgspec.structs.replace(self.plan, rate_qps=rate_qps, duration_s=duration_s, role=role, seed=self._seed)
         trial = self._once(plan, observe=True)
-        trial.gates = gates(trial, plan.slo_p99_ms, self.calibration)
+        self.judge(trial)
         if self._interrupted:
             raise Interrupted(trial, duration_s)
         return trial
+
+    def judge(self, trial: Trial) -> None:
+        trial.gates = gates(trial, self.plan.slo_p99_ms, self.calibration, self._allow_interference)
 
     def calibrate(
         self, start_qps: float, *, ceiling: bool = False, seconds: float = 5.0, answer_bytes: int = 0
@@ -152,7 +158,7 @@ class Generator:
 
         The first Ctrl-C within the window asks the generator for what it has, the second one ends it.
         """
-        watcher = Watcher(plan.url) if observe else None
+        watcher = Watcher(plan.url, process.pid) if observe else None
         meter = Meter(self._source) if observe and self._source else None
         observers = [observer for observer in (watcher, meter) if observer is not None]
         assert process.stdout is not None
@@ -185,15 +191,13 @@ class Generator:
         return watcher, meter
 
     def _complete(self, trial: Trial, watcher: Watcher | None, meter: Meter | None) -> None:
-        if watcher is not None and trial.server is not None:
+        if watcher is not None:
             watcher.join()
-            trial.server.cores_used = watcher.cores_used
-            trial.server.rss_bytes = watcher.rss_bytes
-            trial.server.watched = watcher.watched
-            trial.server.stolen_cores = watcher.stolen_cores
-            if watcher.busy_cores is not None and watcher.cores_used is not None:
-                ours = sum(sum(process) / len(process) for process in trial.generator.cpu if process)
-                trial.server.others_cores = round(max(watcher.busy_cores - watcher.cores_used - ours, 0.0), 4)
+            trial.interference = watcher.interference
+            if trial.server is not None:
+                trial.server.cores_used = watcher.cores_used
+                trial.server.rss_bytes = watcher.rss_bytes
+                trial.server.watched = watcher.watched
         if meter is not None:
             try:
                 trial.energy = meter.result()
@@ -255,4 +259,5 @@ def idle_trial(generator: Generator, seconds: float) -> Trial:
         generator=Facts(0, [], empty, empty, 0), server=ServerSide(0, empty, empty),
     )  # fmt: skip
     generator._complete(trial, watcher, meter)
+    generator.judge(trial)
     return trial

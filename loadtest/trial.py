@@ -14,6 +14,8 @@ import msgspec
 
 from loadtest.histogram import Histogram
 
+SPOILERS = ("generator", "other programs")  # causes of a failed gate that the service has no part in
+
 
 class Slice(msgspec.Struct, forbid_unknown_fields=True):
     """A piece of the window: requests due in [start_s, start_s + slice_s)."""
@@ -50,8 +52,8 @@ class ServerSide(msgspec.Struct, forbid_unknown_fields=True):
     cores_used: float | None = None  # mean over the window, of the processes that listen at the URL's port
     rss_bytes: list[int] = []  # one a second
     watched: str = "not on this machine"
-    others_cores: float | None = None  # cores that programs other than the service and the generator used meanwhile
-    stolen_cores: float | None = None  # cores that the hypervisor gave to somebody else while ours wanted to run
+    others_cores: float | None = None  # of records before trials had `interference`; written no more
+    stolen_cores: float | None = None  # the same
 
 
 class Generator(msgspec.Struct, forbid_unknown_fields=True):
@@ -63,6 +65,22 @@ class Generator(msgspec.Struct, forbid_unknown_fields=True):
     stall: str  # lateness of a 10 ms ticker
     max_in_flight: int
     priority: str = "normal"  # or "real time"
+
+
+class Interference(msgspec.Struct, forbid_unknown_fields=True):
+    """What others took, over the window, of the CPUs that the service or the generator could run on.
+
+    `whose`: service, generator, or "service and generator" where they may run on the same. Cores are means.
+    """
+
+    whose: str
+    cpus: int
+    others_cores: float  # used by other programs; interrupts are not counted, most of them are our own traffic
+    stolen_cores: float  # given to somebody else by the hypervisor while they were wanted here
+
+    @property
+    def share(self) -> float:
+        return self.others_cores / self.cpus
 
 
 class LocustView(msgspec.Struct, forbid_unknown_fields=True):
@@ -87,7 +105,7 @@ class Energy(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Gate(msgspec.Struct, forbid_unknown_fields=True):
-    """One test of the generator. `ok` None: could not be checked. `cause` is who would be to blame."""
+    """One test of the trial. `ok` None: could not be checked, or is not judged. `cause` is who would be to blame."""
 
     name: str
     ok: bool | None
@@ -120,6 +138,7 @@ class Trial(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     recall: Recall | None = None
     locust: LocustView | None = None
     energy: Energy | None = None
+    interference: list[Interference] = []
     gates: list[Gate] = []
 
     @property
@@ -144,8 +163,9 @@ class Trial(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         return all(gate.ok is not False for gate in self.gates)
 
     @property
-    def invalid_by_generator(self) -> bool:
-        return any(gate.ok is False and gate.cause == "generator" for gate in self.gates)
+    def spoiled(self) -> bool:
+        """By the generator or by other programs: whatever it shows, it says nothing about the service."""
+        return any(gate.ok is False and gate.cause in SPOILERS for gate in self.gates)
 
     def response_s(self, q: float) -> float:
         """Quantile of the response time from the due time; unanswered requests count as slower than any."""

@@ -245,6 +245,9 @@ def test_the_load_test_has_a_key_where_one_is_asked_for() -> None:
     reference = {"secretKeyRef": {"name": "perwatt-loadtest", "key": "key"}}
     assert loads["env"] == [{"name": "PERWATT_KEY", "valueFrom": reference}]
     [open_to_all] = pod(one("Job", {"loadtest": {"enabled": True}}))["containers"]
+    assert "--allow-interference" not in open_to_all["args"]
+    [lenient] = pod(one("Job", {"loadtest": {"enabled": True, "allowInterference": True}}))["containers"]
+    assert lenient["args"].count("--allow-interference") == 1
     assert "env" not in open_to_all
 
 

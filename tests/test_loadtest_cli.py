@@ -24,6 +24,8 @@ from loadtest.cli import loadtest
 from loadtest.errors import LoadTestError, TargetError, WorkloadError
 from loadtest.machine import Machine
 from loadtest.record import read_record
+from loadtest.report.markdown import markdown
+from loadtest.report.run_page import run_page
 from loadtest.target import Target
 from loadtest.watch import listeners
 
@@ -77,7 +79,7 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def arguments(url: str, queries: Path, out: Path, *more: str) -> list[str]:
     return ["--url", url, "--index", "docs", "--queries", str(queries), "--out", str(out), "--slo-p99-ms", "20000",
-            "--timeout", "30", "--warmup", "0.5", "-k", "5", *more]  # fmt: skip
+            "--timeout", "30", "--warmup", "0.5", "-k", "5", "--allow-interference", *more]  # fmt: skip
 
 
 def test_run_writes_a_record_with_everything(queries: Path, tmp_path: Path) -> None:
@@ -232,6 +234,36 @@ def test_a_run_that_is_interrupted_keeps_what_it_measured(
     assert trial.generator.processes == processes
     assert trial.server is not None
     assert trial.server.cores_used is not None
+
+
+def test_other_programs_make_a_run_invalid_and_say_who_they_are(queries: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run.json"
+    saw = tmp_path / "wood-saw"
+    saw.symlink_to(sys.executable)
+    # Not our children: the service answers in this process, and its children would be taken for the service's.
+    start = f"{saw} -c 'while True: pass' >/dev/null & echo $!"
+    hogs = [int(subprocess.check_output(["sh", "-c", start])) for _ in os.sched_getaffinity(0)]
+    more = ["--start-rate", "20", "--limit-rate", "20", "--search-s", "1", "--no-curve", "--recall-queries", "0"]
+    try:
+        with http_server(service) as url:
+            given = [word for word in arguments(url, queries, out, *more) if word != "--allow-interference"]
+            done = subprocess.run(
+                [sys.executable, "-m", "deploy.command", "loadtest", "knee", *given],
+                capture_output=True, text=True, timeout=300,
+            )  # fmt: skip
+    finally:
+        for hog in hogs:
+            os.kill(hog, signal.SIGKILL)
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "INVALID: no number is shown." in done.stdout
+    assert "search at 20 q/s: CPU taken by other programs: " in done.stdout
+    assert "End the other programs, or say --allow-interference" in done.stdout
+    assert "wood-saw" in done.stderr
+    record = read_record(out)
+    assert [trial.role for trial in record.trials] == ["voided", "voided", "search"], "each is tried three times"
+    assert record.knee is None
+    page = markdown(run_page(record)).split("\n\n")
+    assert any("**Invalid**" in part and "CPU taken by other programs" in part for part in page[:3])
 
 
 def test_questions_are_sent_as_text_and_as_vectors_by_turns(queries: Path, tmp_path: Path) -> None:

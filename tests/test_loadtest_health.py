@@ -10,10 +10,10 @@ import pytest
 
 from loadtest.calibration import Calibration, calibrate
 from loadtest.errors import LoadTestError
-from loadtest.health import gates, reasons
+from loadtest.health import INTERFERENCE, gates, reasons, remedies
 from loadtest.histogram import Histogram
 from loadtest.simulate import Queue, simulated_trial
-from loadtest.trial import ServerSide, Trial
+from loadtest.trial import Interference, ServerSide, Trial
 
 SLO_MS = 20.0
 GOOD = Calibration(sustained_qps=2000, p99_ms=0.5, lag_p99_ms=0.1, cpu=0.2, processes=1, tried=[])
@@ -26,6 +26,7 @@ def encoded(seconds: float) -> str:
 def trial(**generator: Any) -> Trial:
     made = simulated_trial(Queue(0.001), 500, 30, 1)
     made.server = ServerSide(100, encoded(0.0012), encoded(0.0015))
+    made.interference = [Interference("service", 2, 0.02, 0.0), Interference("generator", 1, 0.01, 0.0)]
     for name, value in generator.items():
         setattr(made.generator, name, value)
     return made
@@ -54,7 +55,7 @@ def test_a_quiet_generator_passes_every_gate() -> None:
 def test_each_slowness_closes_its_own_gate(generator: dict[str, Any], name: str) -> None:
     made = trial(**generator)
     assert closed(made) == [name]
-    assert made.invalid_by_generator
+    assert made.spoiled
     assert name in reasons(made)[0]
 
 
@@ -62,15 +63,43 @@ def test_one_busy_second_in_thirty_is_not_saturation() -> None:
     assert closed(trial(cpu=[[0.2] * 29 + [0.95]])) == []
 
 
+OTHERS = "CPU taken by other programs"
+
+
+@pytest.mark.parametrize("whose", ["service", "generator", "service and generator"])
+def test_other_programs_beyond_their_share_spoil_a_trial_whoever_they_disturb(whose: str) -> None:
+    made = trial()
+    made.interference[-1] = Interference(whose, 4, 4 * INTERFERENCE, 0.0)
+    assert closed(made) == []
+    made.interference[-1] = Interference(whose, 4, 4 * INTERFERENCE + 0.02, 0.0)
+    assert closed(made) == [OTHERS]
+    assert made.spoiled
+    [reason] = reasons(made)
+    assert f"1.0 % of the service's 2 CPUs and 5.5 % of the {whose}'s 4 CPUs, expected ≤ 5%" in reason
+    [remedy] = remedies(made)
+    assert remedy.startswith("End the other programs, or say --allow-interference")
+
+
+def test_other_programs_may_be_allowed_and_are_still_told() -> None:
+    made = trial()
+    made.interference = [Interference("service", 1, 0.83, 0.0)]
+    made.gates = gates(made, SLO_MS, GOOD, allow_interference=True)
+    assert made.valid
+    assert not made.spoiled
+    [gate] = [gate for gate in made.gates if gate.name == OTHERS]
+    assert gate.ok is None
+    assert gate.found == "83 % of the service's CPU (--allow-interference: not judged)"
+
+
 def test_missed_sends_blame_the_generator_and_sheds_the_service() -> None:
     made = trial()
     made.missed = made.planned // 100
     assert closed(made) == ["sends made on time"]
-    assert made.invalid_by_generator
+    assert made.spoiled
     made = trial()
     made.shed = made.planned // 100
     assert closed(made) == ["connections to spare"]
-    assert not made.invalid_by_generator
+    assert not made.spoiled
     assert not made.valid
 
 
@@ -84,17 +113,19 @@ def test_a_ceiling_below_three_times_the_rate_or_with_a_tail_is_too_low(changes:
 def test_what_could_not_be_checked_is_not_passed() -> None:
     made = trial()
     made.server = None
-    made.generator.cpu = []
+    made.generator.cpu, made.interference = [], []
     closed(made, None)
     unknown = {gate.name for gate in made.gates if gate.ok is None}
-    assert unknown == {"generator ceiling", "client and server clocks agree", "generator CPU"}
+    assert unknown == {
+        "generator ceiling", "client and server clocks agree", "generator CPU", "CPU taken by other programs",
+    }  # fmt: skip
 
 
 def test_clocks_that_disagree_are_found_below_overload_only() -> None:
     made = trial()
     made.server = ServerSide(100, encoded(0.001), encoded(0.008))
     assert closed(made) == ["client and server clocks agree"]
-    assert not made.invalid_by_generator
+    assert not made.spoiled
     made.server = ServerSide(100, encoded(0.008), encoded(0.001))
     assert closed(made) == ["client and server clocks agree"], "an answer cannot be faster than its making"
     made.response = encoded(1.0)

@@ -22,6 +22,8 @@ from loadtest.commands import report as report_command
 from loadtest.compare import compare
 from loadtest.errors import RecordError
 from loadtest.example import example_records
+from loadtest.gate import gate
+from loadtest.health import gates
 from loadtest.histogram import Histogram
 from loadtest.indexing import indexing_record, items_per_joule, read_steps
 from loadtest.machine import read_machine
@@ -36,7 +38,7 @@ from loadtest.report.markdown import markdown
 from loadtest.report.run_page import run_page
 from loadtest.report.summary import run_lines
 from loadtest.textbook import Textbook
-from loadtest.trial import Energy, LocustView, ServerSide, Trial
+from loadtest.trial import Energy, Interference, LocustView, Trial
 
 
 @pytest.fixture
@@ -381,6 +383,9 @@ def test_a_measured_run_says_what_it_cannot_say_and_a_simulated_one_need_not(rec
     record.cores_served = 1
     text = markdown(run_page(record))
     limits = text[text.index("### What this run cannot say") :]
+    assert "cannot be seen from where the load came from" in limits
+    disturbed(record, 0.0)
+    assert "cannot be seen from where the load came from" not in markdown(run_page(record))
     for words in ("not the noise between runs", "neighbours", f"had 1 of {record.server.threads} CPUs", "price table"):
         assert words in limits
     assert "No recall was asked for" not in limits
@@ -455,17 +460,62 @@ def test_an_unconfirmed_knee_is_no_number_to_quote(records: list[Record]) -> Non
     assert "[" not in run_lines(record)[0]
 
 
-def test_a_disturbed_machine_is_told_and_a_quiet_one_is_not(records: list[Record]) -> None:
-    record = records[0]
+def disturbed(record: Record, share: float) -> Record:
+    """As `loadtest knee --allow-interference` would have kept it; the worst trial is not the first."""
     record.label.simulated = False
-    empty = Histogram().encode()
+    for number, trial in enumerate(record.trials):
+        here = share if number == 1 else share / 3
+        trial.interference = [Interference("service", 2, 2 * here, 0.0), Interference("generator", 1, 0.01, 0.0)]
+        trial.gates = gates(trial, record.objective.p99_ms, None, allow_interference=True)
+    return record
+
+
+def test_other_programs_that_were_allowed_are_told_in_the_first_lines(records: list[Record]) -> None:
+    record = disturbed(records[0], 0.83)
+    page = run_page(record)
+    assert page.headline.word.startswith("Disturbed: ")
+    assert page.headline.tone == "open"
+    assert "other programs took 83 % of the service's 2 CPUs in the worst trial" in page.headline.sentence
+    assert "--allow-interference let it pass" in page.headline.sentence
+    assert run_lines(record)[0].startswith("disturbed: other programs took 83 %")
+    first = html(page)
+    assert first.index("other programs took 83 %") < first.index("<dl class=figures>")
+    # What was disturbed may be looked at, and decides nothing.
+    for each in records:
+        each.label.simulated = False
+    found = compare(records, "x86", "arm")
+    assert found.verdict.exit_status == 2
+    assert any("x86 (block 0): other programs took 83 %" in reason for reason in found.reasons)
+    arms = [[r for r in records if r.label.arm == arm] for arm in ("arm", "x86")]
+    assert gate(arms[0], arms[1], 0.05).verdict.exit_status == 2
+
+
+def test_other_programs_that_were_not_allowed_make_the_run_invalid(records: list[Record]) -> None:
+    record = records[0]
+    record.trials[1].interference = [Interference("service", 1, 0.91, 0.0)]
+    record.trials[1].gates = gates(record.trials[1], record.objective.p99_ms, None)
+    assert capacity(record) is None
+    page = run_page(record)
+    assert page.headline.word == "Invalid"
+    assert "CPU taken by other programs: 91 % of the service's CPU" in page.headline.sentence
+    assert "End the other programs" in page.sections[0].lead
+    assert any("End the other programs" in line for line in run_lines(record))
+    headline = compare_page(compare(records, "x86", "arm"), records).headline
+    assert "x86, block 0: " in headline.sentence
+    assert "CPU taken by other programs: 91 %" in headline.sentence
+    record.trials[1].role = "voided"
+    assert not record.invalid, "a trial that was made again does not count"
+
+
+def test_a_disturbed_machine_is_told_and_a_quiet_one_is_not(records: list[Record]) -> None:
+    record = disturbed(records[0], 0.005)
     for trial in record.trials:
-        trial.server = ServerSide(0, empty, empty, others_cores=0.01, stolen_cores=0.0)
+        trial.interference = trial.interference[:1]
     assert "quiet machine" not in markdown(run_page(record))
-    server = record.trials[0].server
-    assert server is not None
-    server.others_cores = 0.8
-    assert "0.80 at worst" in markdown(run_page(record))
+    record.trials[0].interference = [Interference("service", 2, 0.08, 0.1)]
+    text = markdown(run_page(record))
+    assert "4.0 % in the worst trial; the hypervisor gave " in text
+    assert "Disturbed" not in text
 
 
 def test_the_committed_sample_is_what_the_example_makes() -> None:

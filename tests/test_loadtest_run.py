@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 from loadtest_servers import http_server
 
 from loadtest.calibration import null_server
+from loadtest.health import reasons
 from loadtest.plan import Plan
 from loadtest.power.sources import Channel, Kind, Source
 from loadtest.run import LOCUSTFILE, Generator, _instead_of_interrupting, idle_trial
@@ -79,7 +81,7 @@ def test_the_service_on_this_machine_is_watched_and_each_trial_has_a_seed_of_its
     ask = "from loadtest.priority import go_first; print(go_first(0))"
     may = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, cwd=LOCUSTFILE.parents[1])
     with null_server() as url:
-        generator = Generator(msgspec.structs.replace(plan, url=url, truth=None))
+        generator = Generator(msgspec.structs.replace(plan, url=url, truth=None), allow_interference=True)
         trials = [generator.measure(40.0, 1.0, "run") for _ in range(2)]
         idle = idle_trial(generator, 1.0)
     assert [trial.seed for trial in trials] == [plan.seed + 1, plan.seed + 2]
@@ -91,6 +93,32 @@ def test_the_service_on_this_machine_is_watched_and_each_trial_has_a_seed_of_its
     assert trials[0].generator.priority == may.stdout.strip()
     assert idle.planned == 0
     assert idle.valid
+
+
+def test_other_programs_on_the_cpus_void_a_trial_unless_they_are_allowed(plan: Plan) -> None:
+    hogs = [
+        subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2 * len(os.sched_getaffinity(0)))
+    ]
+    try:
+        with null_server() as url:
+            strict = Generator(msgspec.structs.replace(plan, url=url, truth=None))
+            trial, idle = strict.measure(20.0, 2.0, "run"), idle_trial(strict, 1.0)
+            lenient = Generator(msgspec.structs.replace(plan, url=url, truth=None), allow_interference=True)
+            allowed = lenient.measure(20.0, 2.0, "run")
+    finally:
+        for hog in hogs:
+            hog.kill()
+            hog.wait()
+    for each in (trial, allowed):
+        [found] = each.interference
+        assert found.whose == "service and generator"
+        assert found.cpus == len(os.sched_getaffinity(0))
+        assert found.share > 0.3
+    assert trial.spoiled
+    assert idle.spoiled, "an idle machine that is not idle draws another power"
+    assert "CPU taken by other programs" in str(reasons(trial))
+    assert "CPU taken by other programs" not in str(reasons(allowed))
+    assert [gate.ok for gate in allowed.gates if gate.cause == "other programs"] == [None]
 
 
 def test_calibration_uses_the_same_bytes_and_is_kept(plan: Plan) -> None:

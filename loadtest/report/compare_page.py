@@ -25,7 +25,7 @@ from loadtest.report import charts
 from loadtest.report.fleet_section import fleet_section
 from loadtest.report.machines import machine_section
 from loadtest.report.page import Chart, Figure, Headline, Page, Section, Table
-from loadtest.report.run_page import SIMULATED, foot
+from loadtest.report.run_page import SIMULATED, foot, invalid_because
 from loadtest.sensitivity import break_evens, joule_tornado, tornado
 from loadtest.trial import Recall
 from loadtest.verdict import Verdict
@@ -74,7 +74,7 @@ def _headline(comparison: Comparison, first: Record) -> Headline:
     verdict = comparison.verdict
     evidence = "simulated" if first.label.simulated else "measured"
     if verdict is Verdict.INVALID:
-        return Headline("Invalid", "The measurement failed its own checks, so no number is shown.", "none", "void")
+        return Headline("Invalid", invalid_because(comparison.problems), "none", "void")
     ratio = comparison.per_dollar or comparison.per_second
     assert ratio is not None
     what = "queries a dollar" if comparison.per_dollar else "queries a second"

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 from statistics import mean
 
+from loadtest import units
 from loadtest.reading import no_joules, no_price, queries_per_joule
 from loadtest.record import Record
 from loadtest.report.page import Section, Table
 
 SENSORS = "perwatt power says which sensors there are, and why not the others."
-QUIET = 0.05  # cores: what a machine's own housekeeping takes
+QUIET = 0.01  # of the CPUs: what a machine's own housekeeping takes
 
 
-def _disturbed(record: Record) -> list[list[str]]:
-    """A row when somebody else used the machine meanwhile: other programs, or the hypervisor's other guests."""
-    sides = [trial.server for trial in record.trials if trial.server is not None]
-    busy = [side.others_cores for side in sides if side.others_cores is not None]
-    stolen = [side.stolen_cores for side in sides if side.stolen_cores is not None]
-    if max([*busy, *stolen], default=0.0) <= QUIET:
+def _neighbours(record: Record) -> list[list[str]]:
+    """A row when somebody else used the CPUs meanwhile: other programs, or the hypervisor's other guests."""
+    seen = [each for trial in record.trials if trial.role != "voided" for each in trial.interference]
+    others = [each.share for each in seen]
+    stolen = [each.stolen_cores / each.cpus for each in seen]
+    if max([*others, *stolen], default=0.0) <= QUIET:
         return []
     why = (
-        f"Other programs used {mean(busy):.2f} cores on average and {max(busy):.2f} at worst meanwhile" if busy else ""
+        f"Other programs took {units.percent(mean(others), 2)} of the CPUs on average and "
+        f"{units.percent(max(others), 2)} in the worst trial"
     )
-    why += f"; the hypervisor gave away {mean(stolen):.2f}" if stolen and max(stolen) > QUIET else ""
+    why += f"; the hypervisor gave {units.percent(mean(stolen), 2)} to other guests" if max(stolen) > QUIET else ""
     return [["What the service does on a quiet machine", f"{why}.", "End them, or measure where nothing else runs."]]
 
 
@@ -42,7 +44,14 @@ def limits_section(record: Record) -> Section:
             f"The machine is {server.virtualisation}: its neighbours take cache, memory bandwidth and time.",
             "A metal or dedicated machine, or enough blocks to average its luck.",
         ])  # fmt: skip
-    rows += _disturbed(record)
+    rows += _neighbours(record)
+    seen = {each.whose for trial in record.trials for each in trial.interference}
+    if record.trials and not any("service" in whose for whose in seen):
+        rows.append([
+            "Whether the service was left in peace",
+            "Other programs beside it cannot be seen from where the load came from.",
+            "Look at its machine's CPUs meanwhile, or let --start start it where the load comes from.",
+        ])  # fmt: skip
     if record.knee is not None and not record.knee.confirmed:
         rows.append([
             "Which rate can be promised",

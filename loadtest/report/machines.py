@@ -116,7 +116,7 @@ def trial_tables(record: Record) -> list[Table]:
     if voided and tables:
         words = "trial was" if voided == 1 else "trials were"
         tables[-1] = msgspec.structs.replace(
-            tables[-1], note=f"{voided} {words} voided and repeated: the generator stumbled."
+            tables[-1], note=f"{voided} {words} voided and made again: the generator stumbled, or other programs ran."
         )
     return tables
 

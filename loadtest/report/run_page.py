@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from loadtest import units
 from loadtest.fleet import Demand
+from loadtest.health import remedies
 from loadtest.indexing import items_per_joule
 from loadtest.reading import (
     beyond_its_knee,
     capacity,
     cores_of,
     curve_queries_per_joule,
+    disturbance,
     headline_trial,
     no_capacity,
     no_joules,
@@ -57,7 +60,7 @@ def run_page(record: Record, demand: Demand | None = None) -> Page:
         title=title,
         subtitle=subtitle,
         banner=banner,
-        headline=_headline(record, trial),
+        headline=_disturbed(_headline(record, trial), disturbance(record)),
         figures=_figures(record, trial),
         sections=[section for section in sections if section is not None],
         foot=foot([record]),
@@ -96,6 +99,13 @@ def _headline(record: Record, trial: Trial | None) -> Headline:
         )
         word = f"Unsteady: {word}"
     return Headline(word, sentence, evidence, "good" if record.knee.confirmed and not met else "open")
+
+
+def _disturbed(headline: Headline, why: str) -> Headline:
+    if not why:
+        return headline
+    sentence = f"{headline.sentence} But {why}."
+    return Headline(f"Disturbed: {headline.word}", sentence, headline.evidence, "open")
 
 
 def _figures(record: Record, trial: Trial | None) -> list[Figure]:
@@ -216,7 +226,10 @@ def _recall_section(record: Record, trial: Trial | None) -> Section | None:
 def _health_section(record: Record, trial: Trial | None) -> Section | None:
     if trial is None or not trial.gates:
         return None
-    lead = "Was it the service that was measured, or the generator? A failed gate would have voided the run."
+    lead = (
+        "Was it the service that was measured, or the generator, or other programs beside them? A failed gate would "
+        "have voided the run."
+    )
     parts: list[Table | Chart | str] = [health_table(trial)]
     if record.calibration is not None:
         c = record.calibration
@@ -226,7 +239,7 @@ def _health_section(record: Record, trial: Trial | None) -> Section | None:
             f"({processes}, {trial.generator.priority} priority) sent {units.rate(c.sustained_qps)} with p99 "
             f"{units.milliseconds(c.p99_ms)} and {units.percent(c.cpu)} of a core."
         )
-    return Section("Generator", lead, parts)
+    return Section("Validity", lead, parts)
 
 
 def _served_section(record: Record) -> Section | None:
@@ -234,15 +247,22 @@ def _served_section(record: Record) -> Section | None:
     return Section("Served and asked", "", [table]) if table else None
 
 
+def invalid_because(reasons: Sequence[str]) -> str:
+    """The first reason stands in the first lines of the page; the others in its table."""
+    first, *more = dict.fromkeys(reasons)
+    others = f" (and {len(more)} more)" if more else ""
+    return f"The measurement failed its own checks, so no number is shown: {first}{others}."
+
+
 def _invalid_page(record: Record, title: str, subtitle: str, banner: str) -> Page:
-    sentence = "The measurement failed its own checks, so no number is shown."
     reasons = list(dict.fromkeys(record.invalid))
-    sections = [Section("Why", "", [Table(["Reason"], [[reason] for reason in reasons])])]
-    last = next((t for t in reversed(record.trials) if not t.valid), None)
-    if last is not None:
-        sections.append(Section("Generator", "The gates of the trial that failed.", [health_table(last)]))
+    advice = " ".join(dict.fromkeys(remedy for trial in record.failed for remedy in remedies(trial)))
+    sections = [Section("Why", advice, [Table(["Reason"], [[reason] for reason in reasons])])]
+    if record.failed:
+        sections.append(Section("Validity", "The gates of the trial that failed.", [health_table(record.failed[-1])]))
     sections.append(machine_section([(record.label.arm, record)]))
-    return Page(title, subtitle, banner, Headline("Invalid", sentence, "none", "void"), [], sections, foot([record]))
+    headline = Headline("Invalid", invalid_because(reasons), "none", "void")
+    return Page(title, subtitle, banner, headline, [], sections, foot([record]))
 
 
 def _indexing_table(record: Record) -> Table:

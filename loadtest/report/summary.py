@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from loadtest import units
-from loadtest.reading import beyond_its_knee, capacity, headline_trial, queries_per_dollar, queries_per_joule
+from loadtest.health import remedies
+from loadtest.reading import (
+    beyond_its_knee,
+    capacity,
+    disturbance,
+    headline_trial,
+    queries_per_dollar,
+    queries_per_joule,
+)
 from loadtest.record import Record
 
 
 def run_lines(record: Record) -> list[str]:
     """The reading of one record in plain lines. An invalid run has reasons and no number."""
     if record.invalid:
-        return ["INVALID: no number is shown.", *(f"  {reason}" for reason in dict.fromkeys(record.invalid))]
-    lines = []
+        advice = dict.fromkeys(remedy for trial in record.failed for remedy in remedies(trial))
+        return ["INVALID: no number is shown.", *(f"  {line}" for line in (*dict.fromkeys(record.invalid), *advice))]
+    lines = [f"disturbed: {why}"] if (why := disturbance(record)) else []
     found = capacity(record)
     limit = units.milliseconds(record.objective.p99_ms)
     if record.knee is not None and found is not None:
