@@ -1,4 +1,8 @@
-"""`perwatt info`: what this machine offers, and what a model would run on here."""
+"""`perwatt info`: what this machine offers, and what a model would run on here.
+
+The facts of the machine are those of `perwatt loadtest machine` and of the reports, in the same words. What a build and
+a server go by are `index.machine`'s cores and memory, which must agree with them.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import click
+import msgspec
 
 from embed import kernels as encoding
 from embed.models import find_model
@@ -14,7 +19,9 @@ from embed.native_encoder import unsuited
 from embed.precision import choose
 from index import kernels as searching
 from index import machine
-from index.printing import print_json, print_pairs, size
+from index.printing import print_json, print_pairs
+from loadtest import units
+from loadtest.machine import in_words, read_machine
 
 PACKAGES = ("perwatt", "faiss-cpu", "numpy", "pyarrow", "onnxruntime")
 
@@ -24,8 +31,9 @@ PACKAGES = ("perwatt", "faiss-cpu", "numpy", "pyarrow", "onnxruntime")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 def info(model: str | None, as_json: bool) -> None:
     """Show this machine as perwatt may use it: cores, memory, SIMD units, versions."""
+    here = read_machine()
     facts: dict[str, Any] = {
-        "processor": machine.processor_name(),
+        "machine": msgspec.to_builtins(here),
         "cores": machine.cores(),
         "memory_bytes": machine.memory_limit_bytes(),
         "memory_available_bytes": machine.memory_available_bytes(),
@@ -38,21 +46,19 @@ def info(model: str | None, as_json: bool) -> None:
     if as_json:
         print_json(facts)
         return
-    memory, available = size(facts["memory_bytes"]), size(facts["memory_available_bytes"])
     pairs = [
-        ("processor", f"{facts['processor']} ({facts['kernels']['arch']})"),
-        ("cores", f"{facts['cores']} (of this cgroup)"),
-        ("memory", f"{memory} (of this cgroup), {available} available"),
-        ("kernels", units(facts["kernels"])),
-        ("encoder", units(facts["encoder"])),
-        ("versions", ", ".join(f"{name} {number}" for name, number in facts["versions"].items())),
+        *in_words(here),
+        ("Free memory", units.size_bytes(facts["memory_available_bytes"])),
+        ("Search kernels", ladder(facts["kernels"])),
+        ("Encoder kernels", ladder(facts["encoder"])),
+        ("Versions", ", ".join(f"{name} {number}" for name, number in facts["versions"].items())),
     ]
     if model:
         told = facts["model"]
         pairs.append(
-            ("model", f"{told['name']} runs on {told['backend']}{'' if told['native'] else ': ' + told['why']}")
+            ("Model", f"{told['name']} runs on {told['backend']}{'' if told['native'] else ': ' + told['why']}")
         )
-        pairs.append(("precision", f"{told['precision']} unless told otherwise: {told['precision_why']}"))
+        pairs.append(("Precision", f"{told['precision']} unless told otherwise: {told['precision_why']}"))
     print_pairs(pairs)
 
 
@@ -71,7 +77,7 @@ def about(model: str) -> dict[str, Any]:
     }
 
 
-def units(facts: dict[str, Any]) -> str:
+def ladder(facts: dict[str, Any]) -> str:
     return f"{facts['isa']} in use; this machine can run {', '.join(facts['units'])}"
 
 

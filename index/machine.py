@@ -4,8 +4,10 @@ A container with 2 of 64 cores and 8 GiB of 256 still sees the host's numbers in
 killed. Limits are read from cgroup v2 and v1, along the path from this process's group to the root.
 """
 
+import math
 import os
 import resource
+from collections.abc import Iterator
 from pathlib import Path
 
 import loky
@@ -14,8 +16,15 @@ _CGROUP_ROOT, _PROC = Path("/sys/fs/cgroup"), Path("/proc")
 
 
 def cores() -> int:
-    """Cores this process may use: affinity and cgroup quota, rounded up."""
-    return int(loky.cpu_count())
+    """Cores this process may use: the least of its affinity and of every cgroup's quota above it, rounded up."""
+    quotas = [int(loky.cpu_count())]
+    for group in _groups("cpu"):
+        quota, _, period = _read(group / "cpu.max").partition(" ")
+        if not quota:
+            quota, period = _read(group / "cpu.cfs_quota_us"), _read(group / "cpu.cfs_period_us")
+        if quota.strip().isdigit() and period.strip().isdigit() and int(period):
+            quotas.append(math.ceil(int(quota) / int(period)))
+    return max(min(quotas), 1)
 
 
 def memory_limit_bytes() -> int:
@@ -67,22 +76,27 @@ def processor_name() -> str:
 def _cgroup_limits() -> list[tuple[int, Path]]:
     """Every memory limit above this process, in bytes, with the folder of its cgroup."""
     limits = []
-    for line in _read(_PROC / "self" / "cgroup").splitlines():
+    for group in _groups("memory"):
+        value = (_read(group / "memory.max") or _read(group / "memory.limit_in_bytes")).strip()
+        if value.isdigit():
+            limits.append((int(value), group))
+    return limits
+
+
+def _groups(controller: str) -> Iterator[Path]:
+    """Folders of the cgroups above this process that could limit `controller`, of either version."""
+    for line in (_read(_PROC / "self" / "cgroup") or "0::/").splitlines():
         _, controllers, place = line.split(":", 2)
-        if controllers == "":
-            base, name = _CGROUP_ROOT, "memory.max"
-        elif "memory" in controllers.split(","):
-            base, name = _CGROUP_ROOT / "memory", "memory.limit_in_bytes"
-        else:
+        if controllers and controller not in controllers.split(","):
+            continue
+        mounts = (_CGROUP_ROOT / controllers, _CGROUP_ROOT / controller) if controllers else (_CGROUP_ROOT,)
+        base = next((mount for mount in mounts if mount.is_dir()), None)
+        if base is None:
             continue
         # Inside a container the path may be the host's; the group itself is then mounted as the root.
         parts = Path(place.lstrip("/")).parts
         for depth in range(len(parts), -1, -1):
-            group = base.joinpath(*parts[:depth])
-            value = _read(group / name).strip()
-            if value.isdigit():
-                limits.append((int(value), group))
-    return limits
+            yield base.joinpath(*parts[:depth])
 
 
 def _read(path: Path) -> str:

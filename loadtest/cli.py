@@ -352,14 +352,14 @@ def machine(as_json: bool) -> None:
     """Show the facts of this machine that a run record holds."""
     import msgspec
 
-    from loadtest.machine import read_machine
+    from loadtest.machine import in_words, read_machine
 
     facts = read_machine()
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(facts), indent=2))
         return
-    for name, value in msgspec.structs.asdict(facts).items():
-        click.echo(f"{name:22} {value if value not in (None, [], {}) else '–'}")
+    for name, value in in_words(facts):
+        click.echo(f"{name:16} {value}")
 
 
 @loadtest.command()

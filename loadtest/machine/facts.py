@@ -6,6 +6,7 @@ All paths hang from `root`, so that a machine we do not have can be laid out in 
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import platform
 import re
@@ -22,7 +23,7 @@ from loadtest.machine.libraries import libraries
 
 
 class Machine(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """`cores` are physical, `threads` what the scheduler sees; `cpus_allowed` and the cgroup limit what we may use."""
+    """`cores` are physical, `threads` the CPUs that the scheduler sees; `cpus_allowed` and the cgroup limit them."""
 
     identity: str  # a hash that tells machines apart without naming them
     architecture: str
@@ -48,6 +49,17 @@ class Machine(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     region: str | None
     emulated: list[str]
     libraries: dict[str, str] = {}  # name → version and build, of the Python environment that was asked
+
+    @property
+    def usable_cpus(self) -> int:
+        """CPUs that a process may keep busy: by affinity and by the cgroup's quota, of which a part is one too."""
+        quota = self.cpus_allowed if self.cgroup_cpus is None else math.ceil(self.cgroup_cpus)
+        return max(min(self.cpus_allowed, quota), 1)
+
+    @property
+    def usable_memory_bytes(self) -> int | None:
+        known = [size for size in (self.memory_bytes, self.cgroup_memory_bytes) if size is not None]
+        return min(known, default=None)
 
 
 # What a kernel could use, in the order of width; the full flags line is long and mostly about other things.

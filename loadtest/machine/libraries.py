@@ -35,7 +35,7 @@ def libraries() -> dict[str, str]:
         from threadpoolctl import threadpool_info
     except ImportError:
         return found
-    for pool in threadpool_info():
+    for pool in sorted(threadpool_info(), key=_name):  # the order they were loaded in says nothing
         found[_name(pool)] = ", ".join(_build(pool))
     return found
 

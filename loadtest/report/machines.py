@@ -8,40 +8,10 @@ from typing import Any
 import msgspec
 
 from loadtest import units
-from loadtest.machine import Machine
+from loadtest.machine import in_words
 from loadtest.record import Record
 from loadtest.report.page import Section, Table
 from loadtest.trial import Trial
-
-
-def machine_rows(machine: Machine) -> list[tuple[str, str]]:
-    cores = f"{_several(machine.cores, 'core')}, {_several(machine.threads, 'thread')}"
-    if machine.cpus_allowed != machine.threads:
-        cores += f", {machine.cpus_allowed} allowed"
-    limits = []
-    if machine.cgroup_cpus is not None:
-        limits.append(f"{machine.cgroup_cpus:g} CPUs")
-    if machine.cgroup_memory_bytes is not None:
-        limits.append(units.size_bytes(machine.cgroup_memory_bytes))
-    return [
-        ("Architecture", machine.architecture),
-        ("CPU", f"{machine.cpu} ({machine.microarchitecture})"),
-        ("Cores", f"{cores}, {_several(machine.sockets, 'socket')}, {_several(machine.numa_nodes, 'NUMA node')}"),
-        ("Caches", ", ".join(f"{level} {size}" for level, size in machine.caches.items()) or "–"),
-        ("Vector units", ", ".join(machine.isa) or "–"),
-        ("Memory", units.size_bytes(machine.memory_bytes) if machine.memory_bytes else "–"),
-        ("Kernel", f"{machine.kernel}, {machine.operating_system}"),
-        ("Governor", machine.governor or "not visible"),
-        ("Limits (cgroup)", ", ".join(limits) or "none"),
-        ("Runs on", machine.virtualisation),
-        ("Container", machine.container or "none"),
-        ("Libraries", "; ".join(f"{name}: {build}" for name, build in machine.libraries.items()) or "not recorded"),
-        ("Instance", " ".join(filter(None, (machine.instance_type, machine.region))) or "not on EC2"),
-    ]
-
-
-def _several(count: int | None, what: str) -> str:
-    return f"{count or '?'} {what}{'' if count == 1 else 's'}"
 
 
 def machine_section(records: Sequence[tuple[str, Record]]) -> Section:
@@ -51,7 +21,7 @@ def machine_section(records: Sequence[tuple[str, Record]]) -> Section:
     for name, _ in sides:
         columns.append(name)
     if sides:
-        each = [machine_rows(machine) for _, machine in sides]
+        each = [in_words(machine) for _, machine in sides]
         rows = [[each[0][i][0], *(side[i][1] for side in each)] for i in range(len(each[0]))]
         tables.append(Table(columns, rows))
     first = records[0][1]
