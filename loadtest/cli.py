@@ -207,6 +207,9 @@ def service_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option("--generator-cpus", default=None, help="CPUs for the generator, e.g. 1 or 2-3."),
         click.option("--out", type=click.Path(path_type=Path), default=None, help="Where to write the run record."),
+        click.option(
+            "--dry-run", is_flag=True, help="Say what would be done and how long it takes; ask and load nothing."
+        ),
     ]
     for option in reversed(options):
         command = option(command)
@@ -247,6 +250,7 @@ def loadtest() -> None:
 )
 def run(rate_qps: float, duration_s: float, calibrate_first: bool, **given: Any) -> None:
     """One trial at a constant rate."""
+    _plan("run", given, duration_s=duration_s, calibrate_first=calibrate_first)
     with _open("run", given) as bench:
         if calibrate_first:
             bench.calibrate(rate_qps)
@@ -296,6 +300,11 @@ def knee(
     level_s: float, levels: int, calibrate_after: bool, beside_locust: bool, **given: Any,
 ) -> None:  # fmt: skip
     """The highest rate that meets the objective, and the load curve up to it."""
+    _plan(
+        "knee", given, start_qps=start_qps, limit_qps=limit_qps, search_s=search_s, confirm_s=confirm_s,
+        tolerance=tolerance, with_curve=with_curve, level_s=level_s, levels=levels, calibrate_after=calibrate_after,
+        beside_locust=beside_locust,
+    )  # fmt: skip
     with _open("knee", given) as bench:
         with contextlib.suppress(InvalidRun):  # the reasons are in the trials; _finish ends with status 3
             bench.find_knee(start_qps, limit_qps, search_s, confirm_s, tolerance)
@@ -315,6 +324,7 @@ def knee(
 @click.option("--levels", default=10, type=click.IntRange(1, 100), show_default=True, help="Levels of the curve.")
 def curve(capacity_qps: float, level_s: float, levels: int, **given: Any) -> None:
     """The load curve from idle to 100 % of a capacity that is known."""
+    _plan("curve", given, level_s=level_s, levels=levels)
     with _open("curve", given) as bench:
         with contextlib.suppress(InvalidRun):
             bench.curve(capacity_qps, level_s, levels)
@@ -327,6 +337,7 @@ def curve(capacity_qps: float, level_s: float, levels: int, **given: Any) -> Non
 @click.option("--hours", default=1.0, type=POSITIVE, show_default=True, help="How long.")
 def soak(rate_qps: float, hours: float, **given: Any) -> None:
     """Hours at a constant rate: does it get slower, does it grow?"""
+    _plan("soak", given, hours=hours)
     with _open("soak", given) as bench:
         bench.measure(rate_qps, max(round(hours * 3600), 1), "soak")
         _finish(bench.record(), bench.out)
@@ -337,6 +348,7 @@ def soak(rate_qps: float, hours: float, **given: Any) -> None:
 @click.option("--start-rate", "start_qps", default=5000.0, type=POSITIVE, show_default=True)
 def calibrate(start_qps: float, **given: Any) -> None:
     """The generator's own ceiling, against a server that does nothing."""
+    _plan("calibrate", given)
     with _open("run", given, ask_service=False) as bench:
         found = bench.generator.calibrate(start_qps, ceiling=True, seconds=given["calibrate_s"])
     per_core = found.sustained_qps / max(found.processes, 1)
@@ -422,6 +434,19 @@ def metered(out: Path, command: tuple[str, ...], power_source: str | None) -> No
     joules = units.joules(found.energy.joules)
     click.echo(f"{joules} ({found.energy.domain}) in {units.seconds(found.seconds)}; wrote {out}", err=True)
     sys.exit(found.exit_status)
+
+
+def _plan(kind: str, given: dict[str, Any], **more: Any) -> None:
+    """Says how long it will take, and ends there when nothing else was asked for."""
+    from loadtest import duration
+
+    dry = given.pop("dry_run")
+    lines = duration.in_words(duration.steps(kind, {**given, **more}))
+    for line in lines if dry else lines[:1]:
+        click.echo(line, err=not dry)
+    if dry:
+        click.echo("dry run: nothing was asked and nothing loaded")
+        sys.exit(0)
 
 
 def _open(kind: str, given: dict[str, Any], ask_service: bool = True) -> Any:

@@ -34,6 +34,7 @@ Measure = Callable[[float, float, str], Trial]  # rate_qps, duration_s, role
 TOLERANCE = 0.03
 NEAR = 1.6  # the fit uses trials whose p99 is within this factor of the objective: the line is only locally straight
 LOWEST_QPS = 0.5
+CONFIRMATIONS = 8  # are tried at most
 TRIES = 3  # of one trial, when it was spoiled
 
 
@@ -61,7 +62,7 @@ def find_knee(
     confirm_s: float = 30.0,
     tolerance: float = TOLERANCE,
     growth: float = 2.0,
-    confirmations: int = 8,
+    confirmations: int = CONFIRMATIONS,
     tell: Callable[[str], None] = lambda line: None,
     trials: list[Trial] | None = None,
 ) -> tuple[Knee, list[Trial]]:

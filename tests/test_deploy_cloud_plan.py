@@ -76,6 +76,8 @@ def test_a_dry_run_prints_the_plan_and_its_price_and_asks_nobody(tmp_path: Path)
                 "--max-usd", "20", "--dry-run", endpoint="http://127.0.0.1:9", folder=tmp_path)  # fmt: skip
     assert ran.returncode == 0, ran.stderr
     assert "at most $17.99 of $20.00 allowed" in ran.stdout
+    [hours] = re.findall(r"one trial after the other: some (.*) h to (.*) h in all, at most (.*) h", ran.stdout)
+    assert 2 < float(hours[0]) < float(hours[1]) < float(hours[2]) == 24 * 30 / 60
     assert ran.stdout.count("block ") == 6
     assert "c8g.4xlarge, us-east-1, on-demand, $0.63808/h as of" in ran.stdout
     assert list(tmp_path.iterdir()) == []

@@ -14,7 +14,7 @@ from deploy.errors import DeployError
 OF_KNEE = frozenset(
     {
         *("url", "index", "queries", "server_facts", "prices", "out", "start"),
-        *("arm", "block", "experiment", "instance", "region"),
+        *("arm", "block", "experiment", "instance", "region", "dry_run"),
     }
 )
 OF_SERVE = frozenset({"root", "host", "port", "insecure", "keys"})
@@ -31,6 +31,14 @@ def check_knee(own: Sequence[str], more: Sequence[str]) -> None:
 
     _parsed(knee, "perwatt loadtest knee", own)
     _check(knee, "perwatt loadtest knee", "--knee-option", more, OF_KNEE, LOADING)
+
+
+def knee_seconds(given: Sequence[str]) -> tuple[float, float]:
+    """The least and the most that a trial with these options takes, once its machines are up."""
+    from loadtest.cli import knee
+    from loadtest.duration import steps, total
+
+    return total(steps("knee", _parsed(knee, "perwatt loadtest knee", given).params))
 
 
 def check_serve(more: Sequence[str]) -> None:

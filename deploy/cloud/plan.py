@@ -21,12 +21,15 @@ from pathlib import Path
 import msgspec
 
 from deploy.cloud.boot import SPARE_MINUTES
+from deploy.cloud.options import knee_seconds
 from deploy.errors import DeployError
+from loadtest.duration import about
 from loadtest.prices.table import Price, find_price, price_table
 
 FILE = "fleet.json"
 FORMAT = "perwatt-fleet-2"
 REPLICA = "-again"
+STARTING_S = 300.0  # as a rule: two machines boot and fetch their images, the service reads its index
 
 
 class Trial(msgspec.Struct, forbid_unknown_fields=True):
@@ -164,6 +167,12 @@ def described(plan: Plan) -> list[str]:
     lines.append(
         f"  {len(left)} trials of two machines (one under test, one {plan.generator} that loads it), at most "
         f"{plan.minutes} minutes each and {SPARE_MINUTES} to start and to end"
+    )
+    longest_s = (plan.minutes + SPARE_MINUTES) * 60
+    least_s, most_s = (min(STARTING_S + seconds, longest_s) for seconds in knee_seconds(plan.knee))
+    lines.append(
+        f"  one trial after the other: {about(len(left) * least_s, len(left) * most_s)} in all, at most "
+        f"{len(left) * longest_s / 3600:.1f} h"
     )
     lines.append(
         f"  at most ${plan.worst_usd:.2f} of ${plan.max_usd:.2f} allowed"

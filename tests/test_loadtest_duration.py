@@ -1,0 +1,96 @@
+"""Before a command begins it says how long it takes, and a dry run says no more than that and does nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from loadtest.cli import loadtest
+from loadtest.duration import STARTING_S, Step, about, in_words, steps, total
+from loadtest.errors import TargetError
+from loadtest.knee import find_knee
+from loadtest.objective import Objective
+from loadtest.simulate import Queue, simulated_trial
+from loadtest.trial import Trial
+
+
+@pytest.fixture
+def queries(tmp_path: Path) -> Path:
+    path = tmp_path / "queries.txt"
+    path.write_text("one question\n")
+    return path
+
+
+def given(command: str, *more: str) -> dict[str, object]:
+    found = loadtest.commands[command]
+    assert isinstance(found, click.Command)
+    return found.make_context(command, ["--index", "docs", "--queries", __file__, *more]).params
+
+
+def test_windows_are_added_up_with_what_comes_before_each() -> None:
+    run = given("run", "--rate", "5", "--duration", "60", "--warmup", "4")
+    assert steps("run", run) == [Step("one trial", 64 + STARTING_S, 64 + STARTING_S)]
+    soak = given("soak", "--rate", "5", "--hours", "2", "--warmup", "0")
+    assert total(steps("soak", soak)) == (7200 + STARTING_S, 7200 + STARTING_S)
+    curve = given("curve", "--capacity", "5", "--levels", "4", "--level-s", "20", "--warmup", "1")
+    assert total(steps("curve", curve)) == (20 + 4 * (21 + STARTING_S),) * 2
+
+
+@pytest.mark.parametrize("capacity_qps", [60.0, 150.0, 900.0, 20_000.0])
+def test_a_search_is_as_long_as_was_said(capacity_qps: float) -> None:
+    seconds: list[float] = []
+
+    def measure(rate: float, duration: float, role: str) -> Trial:
+        seconds.append(2.0 + STARTING_S + duration)
+        return simulated_trial(Queue(1 / capacity_qps), rate, duration, len(seconds), role)
+
+    find_knee(measure, Objective(p99_ms=1e3 * 20 / capacity_qps), start_qps=50, search_s=10, confirm_s=30)
+    least, most = total(steps("knee", given("knee", "--no-curve", "--no-calibrate", "--start-rate", "50")))
+    assert least <= sum(seconds) <= most
+
+
+def test_what_is_left_out_takes_no_time() -> None:
+    whole = total(steps("knee", given("knee", "--beside-locust")))
+    bare = total(steps("knee", given("knee", "--no-curve", "--no-calibrate")))
+    at_limit = total(steps("knee", given("knee", "--no-curve", "--no-calibrate", "--limit-rate", "20")))
+    assert at_limit < bare < whole
+
+
+def test_a_forecast_is_no_finer_than_it_can_be() -> None:
+    assert [about(s, s) for s in (12.3, 200.0, 9000.0)] == ["some 12 s", "some 3 min", "some 2.5 h"]
+    assert in_words([Step("a", 20, 60), Step("b", 60, 240)]) == [
+        "this takes some 80 s to 5 min", "  a: some 20 s to 60 s", "  b: some 60 s to 4 min",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("command", "more", "says"),
+    [
+        ("run", ["--rate", "5", "--duration", "600"], "this takes some 10 min"),
+        ("knee", [], "this takes some 5 min to 13 min"),
+        ("curve", ["--capacity", "9"], "this takes some 3 min"),
+        ("soak", ["--rate", "5", "--hours", "8"], "this takes some 8.0 h"),
+        ("calibrate", [], "this takes some 18 s to "),
+    ],
+)
+def test_a_dry_run_says_how_long_and_does_nothing(
+    command: str, more: list[str], says: str, queries: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out" / "run.json"
+    asked = ["--url", "http://127.0.0.1:1", "--index", "docs", "--queries", str(queries), "--out", str(out), *more]
+    done = CliRunner().invoke(loadtest, [command, *asked, "--dry-run"], catch_exceptions=False)
+    assert done.exit_code == 0
+    assert done.output.startswith(says)
+    assert done.output.splitlines()[-1] == "dry run: nothing was asked and nothing loaded"
+    assert not out.parent.exists()
+
+
+def test_the_same_is_said_before_a_command_that_is_not_dry(queries: Path) -> None:
+    done = CliRunner().invoke(
+        loadtest, ["run", "--url", "http://127.0.0.1:1", "--index", "docs", "--queries", str(queries), "--rate", "5"]
+    )
+    assert isinstance(done.exception, TargetError)
+    assert done.stderr.startswith("this takes some 35 s\n")
