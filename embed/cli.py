@@ -15,10 +15,23 @@ from embed.progress import Silent, Terminal, format_seconds
 from embed.record import Record, peak_rss_bytes
 
 
+def _one_character(given: str | None) -> str | None:
+    character = "\t" if given in ("tab", "\\t") else given
+    if character is not None and (len(character.encode()) != 1 or character in '"\r\n'):
+        raise click.BadParameter(f"{given!r} was given; one ASCII character other than a quote, or tab, was expected")
+    return character
+
+
 @click.command()
 @click.argument("inputs", metavar="INPUT...", nargs=-1, required=True)
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Vectors folder to write.")
 @click.option("--format", type=click.Choice(FORMATS), help="Format of all inputs, whatever their extension says.")
+@click.option(
+    "--separator",
+    callback=lambda _context, _option, given: _one_character(given),
+    metavar="CHARACTER|tab",
+    help="What separates the fields of a CSV.  [default: a comma; in TSV a tab]",
+)
 @click.option("--id-field", metavar="NAME", help="Field with the id.  [default: id or _id]")
 @click.option("--text-field", metavar="NAME", help="Field with the text.  [default: text]")
 @click.option(
@@ -67,6 +80,7 @@ def embed(
     inputs: tuple[str, ...],
     out: Path,
     format: str | None,
+    separator: str | None,
     id_field: str | None,
     text_field: str | None,
     title_field: str | None,
@@ -94,7 +108,7 @@ def embed(
     if chunk_overlap and not chunk_tokens:
         raise click.UsageError("--chunk-overlap needs --chunk-tokens")
     try:
-        sources = find_sources(inputs, format)
+        sources = find_sources(inputs, format, separator)
     except NoSuchInputError as error:
         raise click.UsageError(str(error)) from error
 

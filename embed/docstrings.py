@@ -99,7 +99,9 @@ def read_docstrings(source: Source) -> Iterator[Document]:
                 "line": definition.line,
                 "python": python,
             }
-            yield Document(document_id, definition.title, definition.text, payload, source, row)
+            yield Document(
+                document_id, definition.title, definition.text, payload, source, row, done_bytes=source.done_bytes
+            )
     if unparsed:
         source.notes.append(
             f"{source.name}: {len(unparsed)} source files do not parse and were left out (first: {unparsed[0]})"

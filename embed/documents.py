@@ -25,6 +25,11 @@ from embed.errors import EmbedError
 # document: the model reads some thousand characters of it at most, and memory must stay bounded.
 MAX_RECORD_BYTES = 64 << 20
 
+# As many as an index takes.
+MAX_ID_BYTES = 1024
+# Deeper JSON is refused where it is read, since every later reader of a payload has a limit of its own.
+MAX_DEPTH = 64
+
 ID_FIELDS = ("id", "_id")
 TEXT_FIELD = "text"
 TITLE_FIELD = "title"
@@ -46,8 +51,10 @@ class NoSuchInputError(InputError):
 class Source:
     """One input and how far it has been read.
 
-    done_bytes of size_bytes is what progress is computed from; size_bytes is 0 where unknown
-    (stdin). notes: what the reader has to tell the user at the end."""
+    done_bytes of size_bytes is the share of its records that was read, which progress is computed from; size_bytes is 0
+    where unknown (stdin). lines_after: of a text file cut into pieces of equal size, about how many lines there are
+    from each piece on, ending in 0: a sample, since the first records are often shorter than the rest. separator: of a
+    CSV file, where one was given. notes: what the reader has to tell the user at the end."""
 
     name: str
     format: str
@@ -55,6 +62,9 @@ class Source:
     path: Path | None = None
     size_bytes: int = 0
     done_bytes: int = 0
+    lines_after: list[float] = field(default_factory=list)
+    read_bytes: int = 0
+    separator: str | None = None
     notes: list[str] = field(default_factory=list)
 
     def at(self, row: int) -> str:
@@ -63,11 +73,20 @@ class Source:
         """
         return f"{self.name}, row {row}" if self.format == "parquet" else f"{self.name}:{row}"
 
+    def passed(self, lines: int, line_bytes: int) -> None:
+        """Notes that `lines` lines have been read, the last of them `line_bytes` long."""
+        if self.lines_after:
+            self.read_bytes = min(self.size_bytes, self.read_bytes + line_bytes)
+            place = self.read_bytes * (len(self.lines_after) - 1) / self.size_bytes
+            at = min(int(place), len(self.lines_after) - 2)
+            rest = self.lines_after[at] + (self.lines_after[at + 1] - self.lines_after[at]) * (place - at)
+            self.done_bytes = round(self.size_bytes * lines / (lines + rest))
+
 
 @dataclass(slots=True)
 class Document:
     """payload: every field but the id; text_field: the name that `text` has in it; row: 1-based
-    line or row of source.
+    line or row of source; done_bytes: the source's when this record was read.
     """
 
     id: str
@@ -77,6 +96,7 @@ class Document:
     source: Source
     row: int
     text_field: str = TEXT_FIELD
+    done_bytes: int = 0
 
     @property
     def where(self) -> str:
@@ -115,7 +135,7 @@ class Faults:
     def meet(self, error: DocumentError) -> None:
         """Raises `error` under "fail"; counts it under "skip"."""
         if self.on_error == "fail":
-            raise error
+            raise DocumentError(f"{error}. To leave out records that cannot be used: --on-error skip") from error
         self.skipped += 1
         if len(self.first) < self.SHOWN:
             self.first.append(str(error))
@@ -139,7 +159,25 @@ def shape(record: Mapping[str, object], names: FieldNames, source: Source, row: 
     if not embedded_text(title, text):
         raise DocumentError(f"{where}: nothing to embed: field {text_field!r} is empty (id {document_id!r})")
     payload = {key: value for key, value in record.items() if key != id_field}
-    return Document(document_id, title, text, payload, source, row, text_field)
+    for key, value in payload.items():
+        if isinstance(value, dict | list) and not _shallow(value):
+            raise DocumentError(too_deep(where, f"field {key!r}"))
+    return Document(document_id, title, text, payload, source, row, text_field, source.done_bytes)
+
+
+def too_deep(where: str, what: str) -> str:
+    """The message for JSON that is nested too deeply."""
+    return f"{where}: {what} is nested more than {MAX_DEPTH} levels deep. Flatten it, or leave it out"
+
+
+def check_id(document_id: str, where: str) -> None:
+    """DocumentError where no index would take the id."""
+    size = len(document_id.encode())
+    if size > MAX_ID_BYTES:
+        raise DocumentError(
+            f"{where}: the id {document_id[:40]!r}… has {size:,} bytes, and an index takes up to {MAX_ID_BYTES:,}. "
+            "Shorten it, name another field with --id-field, or let --number-rows make FILE:ROW the id"
+        )
 
 
 def payload_json(document: Document, payload: Mapping[str, object]) -> bytes:
@@ -159,6 +197,7 @@ def payload_json(document: Document, payload: Mapping[str, object]) -> bytes:
 
 def _id_of(record: Mapping[str, object], names: FieldNames, where: str, number_id: str) -> tuple[str | None, str]:
     if names.number_rows:
+        check_id(number_id, where)
         return None, number_id
     candidates = (names.id,) if names.id else ID_FIELDS
     name = next((name for name in candidates if name in record), None)
@@ -176,6 +215,7 @@ def _id_of(record: Mapping[str, object], names: FieldNames, where: str, number_i
     if not value:
         raise DocumentError(f"{where}: the id in field {name!r} is empty")
     _check_unicode(value, name, where)
+    check_id(value, where)
     return name, value
 
 
@@ -196,6 +236,19 @@ def _check_unicode(value: str, name: str, where: str) -> None:
         raise DocumentError(
             f"{where}: field {name!r} is not valid Unicode at character {error.start} (half a surrogate pair)"
         ) from None
+
+
+def _shallow(value: object) -> bool:
+    """Whether it is nested at most MAX_DEPTH levels deep; without recursion, which has a limit of its own."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        inner: list[object] = []
+        for each in level:
+            inner += each.values() if isinstance(each, dict) else each if isinstance(each, list) else ()
+        level = [each for each in inner if isinstance(each, dict | list)]
+        if not level:
+            return True
+    return False
 
 
 def _kind(value: object) -> str:

@@ -7,7 +7,8 @@ nearly always it is an unescaped separator, and guessing would move text into th
 
 import csv
 from collections.abc import Iterator
-from typing import BinaryIO, Self
+from functools import partial
+from typing import BinaryIO
 
 from embed.documents import (
     MAX_RECORD_BYTES,
@@ -19,15 +20,19 @@ from embed.documents import (
     Source,
     shape,
 )
-from embed.documents_jsonl import BOM
+from embed.lines import Lines
+
+TAB = "\t"
+SEPARATORS = (";", TAB, "|", ",")  # looked for in a header that is one column
 
 
 def read_csv(stream: BinaryIO, source: Source, names: FieldNames, faults: Faults) -> Iterator[Document]:
-    """The documents of the stream, in order; the separator is a tab for .tsv and a comma otherwise."""
+    """The documents of the stream, in order; a separator that was not given is a tab for .tsv and a comma otherwise."""
     csv.field_size_limit(MAX_RECORD_BYTES)
-    delimiter = "\t" if source.format == "tsv" else ","
-    lines = _Lines(stream)
-    rows = csv.reader(lines, delimiter=delimiter, strict=True)
+    separator = source.separator or (TAB if source.format == "tsv" else ",")
+    lines = Lines(stream, source)
+    # Bytes that are not UTF-8 come through as lone surrogates and are refused field by field.
+    rows = csv.reader(map(partial(bytes.decode, errors="surrogateescape"), lines), delimiter=separator, strict=True)
     header: list[str] | None = None
     while True:
         row = lines.count + 1
@@ -36,7 +41,7 @@ def read_csv(stream: BinaryIO, source: Source, names: FieldNames, faults: Faults
             if not fields:
                 continue
             if header is None:
-                header = _header(fields, source)
+                header = _header(fields, separator, source, row)
                 continue
             yield shape(_record(header, fields, source, row), names, source, row)
         except StopIteration:
@@ -44,41 +49,25 @@ def read_csv(stream: BinaryIO, source: Source, names: FieldNames, faults: Faults
         except csv.Error as error:
             open_quote = "limit" in str(error) or "end of data" in str(error)
             hint = " (is a quote left open?)" if open_quote else ""
-            faults.meet(DocumentError(f"{source.at(row)}: not valid {source.format.upper()}: {error}{hint}"))
+            what = f"{source.at(row)}: not valid {source.format.upper()}: {error}{hint}"
+            if header is None:
+                raise InputError(f"{what}. If the header is not separated by {separator!r}, use --separator") from None
+            faults.meet(DocumentError(what))
         except DocumentError as error:
             faults.meet(error)
 
 
-class _Lines:
-    """Lines as text, counted; bytes that are not UTF-8 come through as lone surrogates and are refused field by field.
-
-    An iterator and not a generator, which would end with the first error: the csv reader goes on after one.
-    """
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-        self.count = 0
-
-    def __iter__(self) -> Self:
-        return self
-
-    def __next__(self) -> str:
-        line = self._stream.readline(MAX_RECORD_BYTES + 1)
-        if not line:
-            raise StopIteration
-        self.count += 1
-        if len(line) > MAX_RECORD_BYTES:
-            while line and not line.endswith(b"\n"):
-                line = self._stream.readline(MAX_RECORD_BYTES)
-            raise csv.Error(f"the line is longer than {MAX_RECORD_BYTES >> 20} MiB")
-        return (line.removeprefix(BOM) if self.count == 1 else line).decode(errors="surrogateescape")
-
-
-def _header(fields: list[str], source: Source) -> list[str]:
+def _header(fields: list[str], separator: str, source: Source, row: int) -> list[str]:
     header = [field.strip() for field in fields]
+    other = next((each for each in SEPARATORS if each in header[0]), None)
+    if len(header) == 1 and other:
+        raise InputError(
+            f"{source.at(row)}: split at {separator!r} the header {header[0][:80]!r} is one column; "
+            f"it seems to be separated by {other!r}: --separator {'tab' if other == TAB else repr(other)}"
+        )
     if "" in header or len(set(header)) != len(header):
         raise InputError(
-            f"{source.name}: the first line must name every column once, and it reads {', '.join(map(repr, header))}"
+            f"{source.at(row)}: the header must name every column once, and it reads {', '.join(map(repr, header))}"
         )
     return header
 

@@ -1,54 +1,28 @@
 """JSON Lines: one object a line, UTF-8, plain or gzipped.
 
-Read as bytes, line by line, so that the line number in an error is the one an editor shows and a
-bad line costs only itself. Blank lines are passed over; a byte-order mark and CRLF are accepted.
-NaN and Infinity, which Python writes but JSON does not know, become null."""
+A bad line costs only itself. Blank lines are passed over; a byte-order mark and CRLF are accepted. NaN and Infinity,
+which Python writes but JSON does not know, become null."""
 
 import json
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from embed.documents import (
-    MAX_RECORD_BYTES,
-    Document,
-    DocumentError,
-    Faults,
-    FieldNames,
-    InputError,
-    Source,
-    shape,
-)
-
-BOM = b"\xef\xbb\xbf"
+from embed.documents import Document, DocumentError, Faults, FieldNames, Source, shape, too_deep
+from embed.lines import Lines
 
 
 def read_jsonl(stream: BinaryIO, source: Source, names: FieldNames, faults: Faults) -> Iterator[Document]:
     """The documents of the stream, in order."""
-    for row, line in _lines(stream, source, faults):
+    lines = Lines(stream, source)
+    while True:
         try:
-            yield shape(_record(line, source, row), names, source, row)
+            line = next(lines)
+            if line.strip():
+                yield shape(_record(line, source, lines.count), names, source, lines.count)
+        except StopIteration:
+            return
         except DocumentError as error:
             faults.meet(error)
-
-
-def _lines(stream: BinaryIO, source: Source, faults: Faults) -> Iterator[tuple[int, bytes]]:
-    row = 0
-    while line := stream.readline(MAX_RECORD_BYTES + 1):
-        row += 1
-        if row == 1:
-            if line.startswith((b"\xff\xfe", b"\xfe\xff")):
-                raise InputError(
-                    f"{source.name}: this is UTF-16, and JSON Lines are UTF-8; "
-                    f"convert it first: iconv -f utf-16 -t utf-8"
-                )
-            line = line.removeprefix(BOM)
-        if len(line) > MAX_RECORD_BYTES:
-            while line and not line.endswith(b"\n"):
-                line = stream.readline(MAX_RECORD_BYTES)
-            mib = MAX_RECORD_BYTES >> 20
-            faults.meet(DocumentError(f"{source.at(row)}: the line is longer than {mib} MiB"))
-        elif line.strip():
-            yield row, line
 
 
 def _record(line: bytes, source: Source, row: int) -> dict[str, object]:
@@ -60,7 +34,9 @@ def _record(line: bytes, source: Source, row: int) -> dict[str, object]:
         ) from None
     except json.JSONDecodeError as error:
         raise DocumentError(f"{source.at(row)}: not JSON: {error.msg} at column {error.colno}") from None
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        raise DocumentError(too_deep(source.at(row), "the JSON")) from None
+    except ValueError as error:
         raise DocumentError(f"{source.at(row)}: not usable JSON: {error}") from None
     if not isinstance(value, dict):
         raise DocumentError(

@@ -31,11 +31,11 @@ def read_parquet(stream: BinaryIO, source: Source, names: FieldNames, faults: Fa
         for batch in table.iter_batches(batch_size=BATCH_ROWS):
             for record in _exact(batch).to_pylist():
                 row += 1
+                source.done_bytes = source.size_bytes * row // total
                 try:
                     yield shape({key: jsonable(value) for key, value in record.items()}, names, source, row)
                 except DocumentError as error:
                     faults.meet(error)
-            source.done_bytes = source.size_bytes * row // total
     except (pa.ArrowException, OSError, ValueError) as error:
         after = f" after row {row}" if row else ""
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__

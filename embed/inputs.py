@@ -11,11 +11,11 @@ however long the ids are, so that ten million documents cost 240 MB and not seve
 import glob
 import gzip
 import hashlib
+import os
 import sys
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -37,6 +37,8 @@ EXTENSIONS = {
     ".parquet": "parquet",
     ".pq": "parquet",
 }
+# A text file is sampled for the density of its lines in so many places, so many bytes at each.
+SAMPLES, SAMPLE_BYTES = 256, 16 << 10
 # Ids are looked up this many at a time: one at a time would cost more than reading the document.
 CHECKED_TOGETHER = 1024
 
@@ -47,8 +49,13 @@ def format_of(path: Path) -> str | None:
     return EXTENSIONS.get(Path(name).suffix)
 
 
-def find_sources(inputs: Sequence[str], format: str | None = None) -> list[Source]:
+def find_sources(inputs: Sequence[str], format: str | None = None, separator: str | None = None) -> list[Source]:
     """The sources that the inputs name, in order, each file once.
+
+    Args:
+        inputs: files, folders, globs, "-" for stdin, python: corpora.
+        format: of all files; by default what the extension of each says.
+        separator: of all CSV and TSV files; by default a comma and a tab.
 
     NoSuchInputError where an input names nothing; InputError where a format cannot be told.
     """
@@ -67,9 +74,10 @@ def find_sources(inputs: Sequence[str], format: str | None = None) -> list[Sourc
                     known = format or format_of(path)
                     if known is None:
                         raise InputError(_unknown_extension(path))
-                    sources.append(Source(str(path), known, path=path, size_bytes=path.stat().st_size))
+                    name = os.fsencode(path).decode(errors="replace")
+                    sources.append(Source(name, known, path=path, size_bytes=path.stat().st_size))
     for number, source in enumerate(sources):
-        source.number = number
+        source.number, source.separator = number, separator
     return sources
 
 
@@ -92,10 +100,7 @@ def _read_all(sources: Iterable[Source], names: FieldNames, faults: Faults) -> I
             continue
         reader = {"jsonl": read_jsonl, "parquet": read_parquet}.get(source.format, read_csv)
         with _open(source) as stream:
-            try:
-                yield from reader(stream, source, names, faults)
-            except (OSError, EOFError, zlib.error) as error:
-                raise InputError(f"{source.name}: cannot be read: {error}") from error
+            yield from reader(stream, source, names, faults)
         source.done_bytes = source.size_bytes
 
 
@@ -115,13 +120,27 @@ def _open(source: Source) -> Iterator[BinaryIO]:
             with gzip.GzipFile(fileobj=_Counted(stream, source), mode="rb") as unpacked:
                 yield cast(BinaryIO, unpacked)
         else:
-            yield cast(BinaryIO, _Counted(stream, source))
+            source.lines_after = _lines_after(source.path, source.size_bytes)
+            yield stream
+
+
+def _lines_after(path: Path, size_bytes: int) -> list[float]:
+    """About how many lines there are from each piece of the file on; nothing where no sample can be taken."""
+    pieces = min(SAMPLES, -(-size_bytes // SAMPLE_BYTES))
+    lines: list[float] = []
+    try:
+        with path.open("rb", buffering=0) as file:
+            for number in range(pieces):
+                file.seek(max(0, size_bytes * (2 * number + 1) // (2 * pieces) - SAMPLE_BYTES // 2))
+                sample = file.read(SAMPLE_BYTES)
+                lines.append(sample.count(b"\n") / max(1, len(sample)) * size_bytes / pieces)
+    except OSError:
+        return []  # it is met again, and named, where the file is read
+    return [*accumulate(reversed([*lines, 0.0]))][::-1] if lines else []
 
 
 class _Counted:
-    """A file that notes in its source how far it was read; under gzip that is the compressed
-    position.
-    """
+    """The file under a gzip file, which notes in its source how far it was read."""
 
     def __init__(self, stream: BinaryIO, source: Source) -> None:
         self._stream = stream
@@ -131,11 +150,6 @@ class _Counted:
         data = self._stream.read(size)
         self._source.done_bytes += len(data)
         return data
-
-    def readline(self, size: int = -1) -> bytes:
-        line = self._stream.readline(size)
-        self._source.done_bytes += len(line)
-        return line
 
     def seek(self, offset: int, whence: int = 0) -> int:
         return self._stream.seek(offset, whence)

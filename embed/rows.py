@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from embed.chunks import Chunker
-from embed.documents import Document, DocumentError, Faults, embedded_text, payload_json
+from embed.documents import Document, DocumentError, Faults, check_id, embedded_text, payload_json
 
 # 8,192 rows of 384 float32 are 12 MiB, read in some 50 ms; fewer would make a million documents a
 # thousand files.
@@ -45,6 +45,7 @@ def rows_of(
                 payload |= {"doc_id": document.id, "chunk": number}
                 if not omit_text:
                     payload[document.text_field] = part
+                check_id(f"{document.id}#{number}", document.where)
                 rows.append(Row(f"{document.id}#{number}", text, payload_json(document, payload)))
         except DocumentError as error:
             faults.meet(error)

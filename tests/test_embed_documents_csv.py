@@ -8,12 +8,16 @@ import io
 import pytest
 
 import embed.documents_csv as csv_reader
+from embed import lines
 from embed.documents import Document, DocumentError, Faults, FieldNames, InputError, Source
 
 
-def read(data: bytes, on_error: str = "fail", kind: str = "csv") -> tuple[list[Document], Faults]:
+def read(
+    data: bytes, on_error: str = "fail", kind: str = "csv", separator: str | None = None
+) -> tuple[list[Document], Faults]:
     faults = Faults(on_error)
-    return list(csv_reader.read_csv(io.BytesIO(data), Source(f"c.{kind}", kind), FieldNames(), faults)), faults
+    source = Source(f"c.{kind}", kind, separator=separator)
+    return list(csv_reader.read_csv(io.BytesIO(data), source, FieldNames(), faults)), faults
 
 
 def test_what_the_csv_module_writes_is_read_back() -> None:
@@ -66,11 +70,12 @@ def test_a_quote_left_open_is_named_with_the_line_it_opens_on() -> None:
 
 
 def test_a_line_or_a_quoted_field_beyond_the_limit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(csv_reader, "MAX_RECORD_BYTES", 1 << 20)
+    for module in (csv_reader, lines):
+        monkeypatch.setattr(module, "MAX_RECORD_BYTES", 1 << 20)
     long_line = b"2," + b"x" * (3 << 20) + b"\n"
     documents, faults = read(b"id,text\n1,ok\n" + long_line + b"3,ok\n", "skip")
     assert [(d.id, d.row) for d in documents] == [("1", 2), ("3", 4)]
-    assert faults.first == ["c.csv:3: not valid CSV: the line is longer than 1 MiB"]
+    assert faults.first == ["c.csv:3: the line is longer than 1 MiB"]
     long_field = b'id,text\n1,"' + (b"x" * 1023 + b"\n") * 1025 + b'"\n'
     with pytest.raises(DocumentError, match=r"c\.csv:2: .*quote left open"):
         read(long_field)
@@ -85,3 +90,32 @@ def test_a_header_must_name_every_column_once(header: bytes) -> None:
 def test_a_file_without_id_names_its_columns() -> None:
     with pytest.raises(DocumentError, match=r"'name', 'text'.*--id-field"):
         read(b"name,text\na,b\n")
+
+
+@pytest.mark.parametrize(
+    ("header", "kind", "said"),
+    [
+        (b"id;text;title", "csv", "--separator ';'"),
+        (b'\xef\xbb\xbf"id";"text"', "csv", "use --separator"),
+        (b"id|text", "tsv", "--separator '|'"),
+        (b"id,text", "tsv", "--separator ','"),
+        (b"id\ttext", "csv", "--separator tab"),
+    ],
+)
+def test_another_separator_is_recognised_and_the_option_named(header: bytes, kind: str, said: str) -> None:
+    for on_error in ("fail", "skip"):
+        with pytest.raises(InputError) as caught:
+            read(header + b"\n1;2;3\n", on_error, kind)
+        assert str(caught.value).startswith(f"c.{kind}:1: ")
+        assert said in str(caught.value)
+
+
+def test_a_separator_may_be_given() -> None:
+    documents, _ = read(b'\xef\xbb\xbf"id";"text"\r\n"1";"a; b"\r\n', separator=";")
+    assert [(d.id, d.text) for d in documents] == [("1", "a; b")]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_a_table_that_is_not_utf8_is_named_with_its_encoding(encoding: str) -> None:
+    with pytest.raises(InputError, match=rf"c\.csv:1: this file is UTF-{encoding[4:6]}.*iconv"):
+        read("id,text\n1,x\n".encode(encoding))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -108,15 +109,39 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     path = Path("/proc/self/mem")  # opens, and fails to be read, even for root
     link = tmp_path / "unreadable.jsonl"
     link.symlink_to(path)
-    with pytest.raises(InputError, match=r"unreadable\.jsonl: cannot be read"):
+    with pytest.raises(InputError, match=r"unreadable\.jsonl:1: cannot be read: Input/output error"):
         read(link)
 
 
-@pytest.mark.parametrize("data", [gzip.compress(jsonl("1") * 500)[:-20], b"no gzip at all"])
-def test_a_damaged_gzip_is_named(data: bytes, tmp_path: Path) -> None:
-    path = put(tmp_path / "cut.jsonl.gz", data)
-    with pytest.raises(InputError, match=r"cut\.jsonl\.gz: cannot be read"):
+MANY = jsonl(*map(str, range(20_000)))
+
+
+@pytest.mark.parametrize(
+    ("data", "line", "said"),
+    [
+        (gzip.compress(MANY)[:-20], range(15_000, 20_001), "was cut off"),
+        (gzip.compress(MANY)[:-4], [20_001], "was cut off"),
+        (gzip.compress(MANY)[:-8] + b"12345678", [20_001], "cannot be unpacked as gzip: CRC check failed"),
+        (b"no gzip at all", [1], "cannot be unpacked as gzip: Not a gzipped file"),
+    ],
+)
+@pytest.mark.parametrize("name", ["cut.jsonl.gz", "cut.csv.gz"])
+def test_a_damaged_gzip_is_named_with_its_line(
+    name: str, data: bytes, line: Sequence[int], said: str, tmp_path: Path
+) -> None:
+    path = put(tmp_path / name, data)
+    with pytest.raises(InputError) as caught:
         read(path, on_error="skip")
+    place, message = str(caught.value).removeprefix(f"{path}:").split(": ", 1)
+    assert int(place) in line
+    assert said in message
+
+
+def test_a_name_that_is_not_unicode_can_be_part_of_an_id(tmp_path: Path) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.jsonl"))
+    sources = find_sources([str(put(path, jsonl("1")))])
+    [document] = read_documents(sources, FieldNames(number_rows=True), Faults())
+    assert document.id == f"{tmp_path}/caf\ufffd.jsonl:1"
 
 
 def test_nothing_at_all_is_an_error(tmp_path: Path) -> None:
@@ -136,7 +161,10 @@ def test_a_duplicate_id_names_both_places(between: int, tmp_path: Path) -> None:
     second = put(tmp_path / "b.jsonl", jsonl("before", "twice", "after"))
     with pytest.raises(DocumentError) as caught:
         read(first, second)
-    assert str(caught.value) == f"{second}:2: id 'twice' was given before, at {first}:2"
+    assert str(caught.value) == (
+        f"{second}:2: id 'twice' was given before, at {first}:2. "
+        "To leave out records that cannot be used: --on-error skip"
+    )
     kept = ids(read(first, second, on_error="skip"))
     assert len(kept) == len(set(kept)) == between + 4
 
@@ -163,3 +191,17 @@ def test_progress_is_counted_in_bytes_of_the_file(name: str, tmp_path: Path) -> 
     assert 0 < sources[0].done_bytes <= len(data)
     assert len(list(documents)) == 2999
     assert sources[0].done_bytes == len(data)
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.csv"])
+def test_progress_foretells_the_number_of_records_whatever_their_order_by_length(name: str, tmp_path: Path) -> None:
+    """The first records are the shortest: by bytes alone there would seem to be three times as many."""
+    texts = ["x" * (10 + number // 10) for number in range(20_000)]
+    lines = [json.dumps({"id": number, "text": text}) for number, text in enumerate(texts)]
+    if name == "a.csv":
+        lines = ["id,text", *(f"{number},{text}" for number, text in enumerate(texts))]
+    sources = find_sources([str(put(tmp_path / name, "\n".join(lines).encode()))])
+    for number, document in enumerate(read_documents(sources, FieldNames(), Faults()), start=1):
+        if number in (2000, 10_000, 20_000):
+            expected = number * sources[0].size_bytes / document.done_bytes
+            assert 19_600 < expected < 20_400
