@@ -15,18 +15,18 @@ LENIENT     ?=
 
 BIN     := $(VENV)/bin
 FUZZ_SECONDS ?= 600
-# Test files that `make test-images` runs in the arm64 image; all of them by default.
+# Test files that `make test-images` runs in the arm64 image, and `make test-units` here; all of them by default.
 SUITE ?=
 SANITIZE := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 LOCKS   := deploy/locks
 INDEX   := python-$(PACKAGES)
 REPORT  := $(DATA)/report
-SOURCES := $(wildcard $(foreach package,index embed,$(addprefix $(package)/kernels/,*.cpp *.hpp CMakeLists.txt)))
+SOURCES := $(wildcard $(foreach folder,native embed/kernels index/kernels,$(addprefix $(folder)/,*.cpp *.hpp CMakeLists.txt)))
 
 # One thread of native work a process is right for serving; the steps that may use every core ask for it themselves.
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help setup run report selftest test test-arm64 sanitize fuzz check check-deploy images test-images bench clean \
+.PHONY: help setup run report selftest test test-units test-arm64 sanitize fuzz check check-deploy images test-images bench clean \
   lock setup-onnx setup-torch setup-test setup-peers setup-servers test-hostile test-overload audit
 .DELETE_ON_ERROR:
 
@@ -57,6 +57,9 @@ test: setup-test ## check the code and run every test, on up to four cores
 	PERWATT_CHROMIUM="$$chromium" $(BIN)/python -m pytest --numprocesses auto --dist worksteal; tests=$$?; \
 	wait $$check; checked=$$?; cat $(VENV)/check.log; exit $$((tests | checked))
 
+test-units: setup-test ## every test as on plainer processors: this one's ladder of units cut at each rung (hours; SUITE=…)
+	PERWATT_CHROMIUM="$$(deploy/ci/chromium.sh $(VENV))" $(BIN)/python tests/rungs.py $(SUITE)
+
 test-hostile: $(DATA)/indexes/$(INDEX)/current ## what a good caller notices of slow, idle and greedy ones, some 8 minutes
 	$(BIN)/python -m deploy.hostile $(DATA)/indexes $(INDEX)
 
@@ -70,13 +73,11 @@ test-arm64: setup-test ## cross-compile the kernels for arm64 and test them on f
 
 sanitize: $(VENV)/.installed ## run the kernels' own checks under AddressSanitizer and UndefinedBehaviorSanitizer
 	rm -rf build/sanitize
-	for part in index:kernels_check embed:encoder_check; do \
-	  package=$${part%:*} program=$${part#*:} && \
-	  PATH="$(abspath $(BIN)):$$PATH" cmake -S $$package/kernels -B build/sanitize/$$package -DPERWATT_PYTHON=OFF \
-	    -DCMAKE_BUILD_TYPE=None -DCMAKE_CXX_FLAGS="$(SANITIZE)" >/dev/null && \
-	  PATH="$(abspath $(BIN)):$$PATH" cmake --build build/sanitize/$$package -t $$program -j 2 && \
-	  build/sanitize/$$package/$$program || exit 1; \
-	done
+	PATH="$(abspath $(BIN)):$$PATH" cmake -S native -B build/sanitize -DPERWATT_PYTHON=OFF -DCMAKE_BUILD_TYPE=None \
+	  -DCMAKE_CXX_FLAGS="$(SANITIZE)" >/dev/null
+	PATH="$(abspath $(BIN)):$$PATH" cmake --build build/sanitize -t kernels_check encoder_check -j 2
+	build/sanitize/index/kernels_check
+	build/sanitize/embed/encoder_check
 
 fuzz: setup-test ## damaged generations, filters, cursors, manifests, FUZZ_SECONDS (600) each: refused or survived
 	$(BIN)/python tests/fuzz_index_generation.py --first $$(date +%s)000 --seconds $(FUZZ_SECONDS)

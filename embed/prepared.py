@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from embed.errors import ModelError
+from embed.kernels import features
 from embed.models import ModelFolder, sha256_file
 
 # Changes whenever `onnx_bert` or `onnx_export` writes another graph from the same model.
@@ -75,11 +76,7 @@ def int8_weight_limit() -> int:
     """127, or 63 where the CPU's int8 multiply saturates: x86 without VNNI. See `onnx_bert.bert_graph`."""
     if platform.machine().lower() not in ("x86_64", "amd64"):
         return 127
-    try:
-        features = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return 63
-    return 127 if "avx512_vnni" in features or "avx_vnni" in features else 63
+    return 127 if {"avx512_vnni", "avx_vnni"} & set(features()) else 63
 
 
 def _make(folder: ModelFolder, precision: str, limit: int, target: Path) -> None:

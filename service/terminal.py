@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from index import kernels
 from service.answers import Hit
 from service.evaluate import Report
 
@@ -130,6 +131,8 @@ def describe(running: Running) -> str:
     else:
         lines.append("  model            none: these indexes are searched by vector or id")
     lines.append(f"  kernels          {running.isa}")
+    if hidden := kernels.hidden():
+        lines.append(f"  hidden           {', '.join(hidden)}, by PERWATT_HIDE_ISA, which is meant for tests")
     return "\n".join(lines)
 
 

@@ -12,7 +12,7 @@ import pytest
 from emulation import BUILT, OBJDUMP, PROCESSORS, emulate
 from test_embed_native_kernels import INSTRUCTIONS
 
-PROGRAM = BUILT / "kernels" / "encoder" / "encoder_check"
+PROGRAM = BUILT / "kernels" / "embed" / "encoder_check"
 
 # Run by `make test-arm64`, which installs the compiler and the emulator and makes what is run.
 pytestmark = pytest.mark.arm64

@@ -33,11 +33,11 @@ pytestmark = pytest.mark.arm64
 def native(tmp_path_factory: pytest.TempPathFactory) -> str:
     """What the check program prints on this machine."""
     build = tmp_path_factory.mktemp("native")
-    configure = ["cmake", "-S", TESTS.parent / "index" / "kernels", "-B", build, "-DPERWATT_PYTHON=OFF"]
+    configure = ["cmake", "-S", TESTS.parent / "native", "-B", build, "-DPERWATT_PYTHON=OFF"]
     for command in (
         configure,
         ["cmake", "--build", build, "-t", "kernels_check", "-j", "2"],
-        [build / "kernels_check"],
+        [build / "index" / "kernels_check"],
     ):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
@@ -54,14 +54,14 @@ def fingerprint(output: str) -> str:
 def test_kernels_scans_and_walks_are_exact_and_only_those_run_that_the_processor_has(
     native: str, processor: str
 ) -> None:
-    printed = emulate(processor, BUILT / "kernels" / "kernels_check")
+    printed = emulate(processor, BUILT / "kernels" / "index" / "kernels_check")
     assert re.findall(r"(\w+): \d+ cases agree", printed) == PROCESSORS[processor]
     assert fingerprint(printed) == fingerprint(native)
 
 
 @pytest.mark.parametrize("unit", INSTRUCTIONS["aarch64"])
 def test_units_hold_their_instructions(unit: str) -> None:
-    (library,) = (BUILT / "kernels").glob("_native.*.so")
+    (library,) = (BUILT / "kernels" / "index").glob("_native.*.so")
     disassembly.check(disassembly.instructions(library, "perwatt", OBJDUMP), unit, INSTRUCTIONS["aarch64"])
 
 

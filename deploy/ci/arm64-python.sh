@@ -58,7 +58,7 @@ fi
 
 include=$(echo "$root"/usr/include/python3.*)
 export PATH=$venv/bin:$PATH
-cmake -S index/kernels -B "$here/kernels" -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 \
+cmake -S native -B "$here/kernels" -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 \
   -DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++ -DCMAKE_CXX_FLAGS="-idirafter $root/usr/include" \
   -DCMAKE_EXE_LINKER_FLAGS=-static -DPython_EXECUTABLE="$python" -DPython_INCLUDE_DIR="$include" \
   -Dnanobind_DIR="$("$venv/bin/python" -m nanobind --cmake_dir)" > "$here/cmake.log" || { cat "$here/cmake.log"; exit 1; }
@@ -66,4 +66,4 @@ cmake --build "$here/kernels" -j "$(nproc)" -t _native kernels_check encoder_che
   { cat "$here/build.log"; exit 1; }
 rm -rf "$site/index"
 cp -r index "$site"
-cp "$here"/kernels/_native.cpython-*.so "$site/index/kernels"
+cp "$here"/kernels/index/_native.cpython-*.so "$site/index/kernels"

@@ -2,8 +2,10 @@
 
 The build holds one unit for each instruction set of its architecture (bert.hpp has their numeric contract). The best
 that the processor supports is taken; `PERWATT_ISA` names another. The search kernels obey the same variable and have
-other units, so it is read as a rung of one ladder: this package takes its best unit that is not above the rung. A name
-that is on no rung, or a unit of ours that cannot run here, is refused.
+other units, so it is read as a rung of one ladder (native/cpu.cpp): this package takes its best unit that is not above
+the rung. A name that is on no rung, or a unit of ours that cannot run here, is refused.
+
+`PERWATT_HIDE_ISA` hides features of the processor. It is meant for tests alone.
 """
 
 import os
@@ -13,12 +15,6 @@ from embed.errors import EmbedError
 from embed.kernels import _native
 
 ENVIRONMENT_VARIABLE = "PERWATT_ISA"
-
-# Every instruction set that a unit of this project is named for, each row from the plainest to the widest.
-LADDERS = (
-    ("scalar", "avx2", "avx2vnni", "avx512", "avx512vnni", "avx512amx"),
-    ("scalar", "neon", "neondot", "i8mm", "sve256"),
-)
 
 
 class KernelError(EmbedError):
@@ -35,22 +31,26 @@ def built() -> list[str]:
     return [name for name, _ in _native.units()]
 
 
+def features() -> list[str]:
+    """What this processor has of all that a unit could need, as Linux names it in /proc/cpuinfo."""
+    return _native.features()
+
+
 def unit_in_use() -> str:
     """The unit a new encoder runs on. Raises KernelError when PERWATT_ISA names none that can run here."""
-    wanted = os.environ.get(ENVIRONMENT_VARIABLE, "")
-    if not wanted:
-        return units()[0]
-    ladder = next((rungs for rungs in LADDERS if wanted in rungs and built()[0] in rungs), None)
-    if ladder is None or (wanted in built() and wanted not in units()):
-        why = "is not a unit of this build" if ladder is None else "cannot run on this processor"
-        raise KernelError(
-            f"{ENVIRONMENT_VARIABLE}={wanted!r} {why}; this machine can run "
-            f"{', '.join(units())}. Unset it to take the best of them."
-        )
-    reach = ladder.index(wanted)
-    return next(name for name in units() if ladder.index(name) <= reach)
+    try:
+        return _native.choose(os.environ.get(ENVIRONMENT_VARIABLE, ""))
+    except ValueError as error:
+        raise KernelError(str(error)) from None
 
 
 def info() -> dict[str, object]:
-    """What the encoder runs on: {"arch", "isa" (the unit in use), "units" (those that could be), "built"}."""
-    return {"arch": platform.machine(), "isa": unit_in_use(), "units": units(), "built": built()}
+    """What the encoder runs on: {"arch", "isa" (the unit in use), "units" (those that could be), "built", "hidden" (the
+    words of PERWATT_HIDE_ISA)}."""
+    return {
+        "arch": platform.machine(),
+        "isa": unit_in_use(),
+        "units": units(),
+        "built": built(),
+        "hidden": _native.hidden(),
+    }

@@ -1,9 +1,7 @@
 // The Python face of the encoder: checks shapes, types and token ids, releases the GIL, calls.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
-#include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
-#include <nanobind/stl/vector.h>
 
 #include <sys/mman.h>
 
@@ -15,6 +13,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "bind_units.hpp"
 #include "dispatch.hpp"
 
 namespace nb = nanobind;
@@ -69,7 +68,7 @@ class Bert {
   template <class Word>
   Bert(const std::string& unit, Array<Word, 2> words, Array<const float, 2> positions, Array<const float, 2> norm,
        size_t heads, float epsilon, const std::string& activation, const std::string& pooling, bool normalize)
-      : kernels_(find_unit(unit)) {
+      : kernels_(units().find_able(unit)) {
     if (kernels_ == nullptr) throw std::invalid_argument("unit '" + unit + "' is unknown or cannot run on this processor");
     vocabulary_ = words.shape(0);
     positions_ = positions.shape(0);
@@ -195,21 +194,16 @@ class Bert {
 NB_MODULE(_native, m) {
   using namespace perwatt::bert;
 
-  m.def("units", [] {
-    std::vector<std::pair<std::string, bool>> names;
-    for (const Unit& unit : units()) names.emplace_back(unit.kernels->name, unit.supported);
-    return names;
-  });
+  perwatt::bind_units(m, units());
   // Of any unit of this build: an image is packed for processors other than the one it is made on.
   m.def("group", [](const std::string& name) {
-    for (const Unit& unit : units()) {
-      if (name == unit.kernels->name) return unit.kernels->group;
-    }
-    throw std::invalid_argument("unit '" + name + "' is not in this build");
+    const Kernels* found = units().find(name);
+    if (found == nullptr) throw std::invalid_argument("unit '" + name + "' is not in this build");
+    return found->group;
   }, "unit"_a);
 
   m.def("spin", [](const std::string& unit, size_t rounds, bool f32) {
-    const Kernels* found = find_unit(unit);
+    const Kernels* found = units().find_able(unit);
     if (found == nullptr) throw std::invalid_argument("unit '" + unit + "' is unknown or cannot run on this processor");
     nb::gil_scoped_release unlocked;
     return (f32 ? found->f32 : found->int8).spin(rounds);

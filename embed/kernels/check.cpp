@@ -154,8 +154,7 @@ int main() {
   };
   const size_t lengths[] = {1, 2, 7, 16, 17, 33, 64, 80, 3, 31};
   int failures = 0;
-  for (const Unit& unit : units()) {
-    if (!unit.supported) continue;
+  for (const Kernels* unit : units().able()) {
     int cases = 0;
     double least = 1.0, least_f32 = 1.0;
     for (const Shape& shape : shapes) {
@@ -166,8 +165,8 @@ int main() {
         for (size_t t = 0; t < length; ++t) texts.back().push_back(static_cast<int32_t>(random() % Made::kVocabulary));
       }
       for (const bool f32 : {false, true}) {
-        const Network& ours = f32 ? unit.kernels->f32 : unit.kernels->int8;
-        const Made oracle(shape, f32 ? kFloat : scalar::kernels.group), made(shape, f32 ? kFloat : unit.kernels->group);
+        const Network& ours = f32 ? unit->f32 : unit->int8;
+        const Made oracle(shape, f32 ? kFloat : scalar::kernels.group), made(shape, f32 ? kFloat : unit->group);
         const std::vector<float> expected = run(f32 ? scalar::kernels.f32 : scalar::kernels.int8, oracle.model, texts);
         const std::vector<float> together = run(ours, made.model, texts);
         double& nearest = f32 ? least_f32 : least;
@@ -179,12 +178,12 @@ int main() {
           nearest = near < nearest ? near : nearest;
           if (near >= (f32 ? kLeastCosineF32 : kLeastCosine) && same) continue;
           ++failures;
-          std::printf("%s %s: hidden %zu, %zu tokens: cosine %.7f to scalar, %s alone\n", unit.kernels->name,
+          std::printf("%s %s: hidden %zu, %zu tokens: cosine %.7f to scalar, %s alone\n", unit->name,
                       f32 ? "float32" : "int8", shape.hidden, texts[i].size(), near, same ? "the same" : "another vector");
         }
       }
     }
-    std::printf("%s: %d cases, least cosine to scalar %.5f in int8, %.8f in float32\n", unit.kernels->name, cases, least,
+    std::printf("%s: %d cases, least cosine to scalar %.5f in int8, %.8f in float32\n", unit->name, cases, least,
                 least_f32);
   }
   return failures == 0 ? 0 : 1;

@@ -7,6 +7,9 @@ processor supports is chosen when this module is imported; `PERWATT_ISA` names a
 unit out. The encoder obeys the same variable and has other units (avx2vnni, no sve256), so a name is a rung of one
 ladder: the best unit of ours that is not above it runs. A name on no rung, or a unit of ours that cannot run here, is
 refused at once: falling back in silence would make every figure measured afterwards a figure of something else.
+
+native/cpu.cpp has the ladder, what each rung needs, and `PERWATT_HIDE_ISA`, which hides features of the processor from
+both modules. It is meant for tests alone, which are to pass on processors that nobody here has; `perwatt info` tells.
 """
 
 import os
@@ -17,42 +20,33 @@ from index.kernels import _native
 
 ENVIRONMENT_VARIABLE = "PERWATT_ISA"
 
-# Every instruction set that a unit of this project is named for, each row from the plainest to the widest.
-LADDERS = (
-    ("scalar", "avx2", "avx2vnni", "avx512", "avx512vnni", "avx512amx"),
-    ("scalar", "neon", "neondot", "i8mm", "sve256"),
-)
-
 
 def units() -> list[str]:
     """Names of the units that this processor can run, best first; "scalar" is always the last."""
     return [name for name, supported in _native.units() if supported]
 
 
+def hidden() -> list[str]:
+    """The words of PERWATT_HIDE_ISA, which hide features of the processor in a test."""
+    return _native.hidden()
+
+
 def info() -> dict[str, object]:
-    """What the kernels run on: {"arch", "isa" (the unit in use), "units" (those that could be), "built"}."""
+    """What the kernels run on: {"arch", "isa" (the unit in use), "units" (those that could be), "built", "hidden"}."""
     return {
         "arch": platform.machine(),
         "isa": _native.active(),
         "units": units(),
         "built": [name for name, _ in _native.units()],
+        "hidden": hidden(),
     }
 
 
 def _choose() -> None:
-    wanted = os.environ.get(ENVIRONMENT_VARIABLE, "")
-    if not wanted:
-        return
-    built, able = [name for name, _ in _native.units()], units()
-    ladder = next((rungs for rungs in LADDERS if wanted in rungs and built[0] in rungs), None)
-    if ladder is None or (wanted in built and wanted not in able):
-        why = "is not a unit of this build" if ladder is None else "cannot run on this processor"
-        raise KernelError(
-            f"{ENVIRONMENT_VARIABLE}={wanted!r} {why}; this machine can run {', '.join(able)}. "
-            "Unset it to take the best of them."
-        )
-    reach = ladder.index(wanted)
-    _native.use(next(name for name in able if ladder.index(name) <= reach))
+    try:
+        _native.use(_native.choose(os.environ.get(ENVIRONMENT_VARIABLE, "")))
+    except ValueError as error:
+        raise KernelError(str(error)) from None
 
 
 _choose()

@@ -6,6 +6,7 @@
 // caller wants them query by query, which is the same transpose again. One query would leave 15 of 16 columns empty, so it
 // stays with vpdpbusd, and so does the walk.
 #define PERWATT_UNIT avx512amx
+#include "amx.hpp"
 #include "vnni.hpp"
 
 namespace perwatt::PERWATT_UNIT {
@@ -16,25 +17,6 @@ constexpr size_t kTileBytes = 64;                // of a row: dimensions at once
 constexpr size_t kRowTiles = 4;                  // at once: a tile's sum takes 52 cycles, three others fill them
 constexpr size_t kLeastQueries = 4;              // fewer are quicker without tiles
 constexpr size_t kMostDim = 2048;                // 32 KiB of queries on the stack; wider vectors go without tiles
-
-// The shape of the tiles belongs to the thread; it is set for one call and given back, so that the kernel need not save
-// 8 KiB at every later switch of threads.
-struct Session {
-  struct alignas(64) Config {
-    uint8_t palette = 1, start_row = 0, reserved[14] = {};
-    uint16_t bytes_a_row[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-    uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
-  };
-  Session() {
-    const Config config;
-    _tile_loadconfig(&config);
-  }
-  ~Session() { _tile_release(); }
-  Session(const Session&) = delete;
-};
-
-// The tile intrinsics do not tell the compiler that they read and write memory.
-inline void settle() { asm volatile("" ::: "memory"); }
 
 // Sixteen registers of sixteen 32-bit lanes, transposed.
 inline void transpose(__m512i (&x)[16]) {
@@ -151,7 +133,7 @@ void many_by_tiles(const int8_t* queries, size_t query_stride, size_t query_coun
   const size_t tiled = dim <= kMostDim ? count / kTile * kTile : 0;
   if (tiled > 0 && query_count >= kLeastQueries) {
     alignas(64) int8_t packed[kTile * kMostDim];
-    const Session session;
+    const TileSession session;
     while (query_count - q >= kLeastQueries) {
       const size_t some = query_count - q < kTile ? query_count - q : kTile;
       const int8_t* mine = queries + q * query_stride;

@@ -4,6 +4,7 @@
 #include <nanobind/stl/vector.h>
 
 #include "bandwidth.hpp"
+#include "bind_units.hpp"
 #include "graph_object.hpp"
 #include "python_arrays.hpp"
 #include "queries.hpp"
@@ -48,11 +49,7 @@ void one_to_many(const Vector<const In>& query, const Matrix<const In>& rows, co
 NB_MODULE(_native, m) {
   using namespace perwatt;
 
-  m.def("units", [] {
-    std::vector<std::pair<std::string, bool>> names;
-    for (const Unit& unit : units()) names.emplace_back(unit.kernels->name, unit.supported);
-    return names;
-  });
+  bind_units(m, units());
   m.def("active", [] { return std::string(active()->name); });
   m.def("use", [](const std::string& name) { return use(name); }, "name"_a);
 

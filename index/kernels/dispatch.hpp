@@ -1,25 +1,19 @@
-// Which units this build holds, which of them this processor can run, and which one is in use.
+// Which units this build holds and which one is in use.
 #pragma once
 
 #include <string>
-#include <vector>
 
 #include "kernels.hpp"
+#include "units.hpp"
 
 namespace perwatt {
 
-struct Unit {
-  const Kernels* kernels;
-  bool supported;  // by this processor and its operating system
-};
-
-// Best first; scalar is always last and always supported.
-const std::vector<Unit>& units();
+const Units<Kernels>& units();
 
 // The unit of that name, or null when it is unknown or this processor cannot run it. "" is the one in use.
 const Kernels* find_unit(const std::string& name);
 
-// The one in use: the best supported unit until use() names another. Set once at import, before any search.
+// The one in use: the best that can run until use() names another. Set once at import, before any search.
 const Kernels* active();
 bool use(const std::string& name);
 

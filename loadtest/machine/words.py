@@ -30,11 +30,16 @@ def in_words(machine: Machine) -> list[tuple[str, str]]:
         ("Runs on", machine.virtualisation),
         ("Instance", " ".join(filter(None, (machine.instance_type, machine.region))) or "not on EC2"),
         ("Caches", ", ".join(f"{level} {size}" for level, size in machine.caches.items()) or "–"),
-        ("Vector units", ", ".join(machine.isa) or "–"),
+        ("Vector units", (", ".join(machine.isa) or "–") + hidden_in_words(machine.hidden_isa)),
         ("Governor", machine.governor or "not visible"),
         ("Kernel", f"{machine.kernel}, {machine.operating_system}"),
         ("Libraries", "; ".join(f"{name}: {build}" for name, build in machine.libraries.items()) or "not recorded"),
     ]
+
+
+def hidden_in_words(words: list[str] | None) -> str:
+    """What to say behind the units of a machine or a service that PERWATT_HIDE_ISA made a plainer one."""
+    return f"; PERWATT_HIDE_ISA hides {', '.join(words)} for a test" if words else ""
 
 
 def _several(count: float | None, what: str) -> str:

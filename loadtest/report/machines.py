@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from loadtest import units
-from loadtest.machine import in_words
+from loadtest.machine import hidden_in_words, in_words
 from loadtest.record import Record
 from loadtest.report.page import Section, Table
 from loadtest.trial import Trial
@@ -62,7 +62,9 @@ def served_table(record: Record) -> Table | None:
 def kernels_in_words(kernels: Any) -> str:
     """What a service tells of its kernels: {"isa": …, "arch": …}, or anything else as it stands."""
     if isinstance(kernels, dict) and "isa" in kernels:
-        return f"{kernels['isa']} ({kernels.get('arch', 'architecture not told')})"
+        return (
+            f"{kernels['isa']} ({kernels.get('arch', 'architecture not told')}){hidden_in_words(kernels.get('hidden'))}"
+        )
     return str(kernels) if kernels else "not told"
 
 
