@@ -140,6 +140,35 @@ class DocumentAnswer(Struct, frozen=True):
     payload: Raw
 
 
+class WriteFailure(Struct, frozen=True):
+    """place: in the request's list. error: the problem of that document."""
+
+    place: int
+    id: str | None
+    error: dict[str, Any]
+
+
+class PutAnswer(Struct, frozen=True, omit_defaults=True):
+    """seq: of the last document written, for the min_seq of a search; all of them are on the disk. failed: documents
+    that were not written, and why."""
+
+    index: str
+    seq: int
+    written: int
+    took_ms: float
+    failed: list[WriteFailure] = []
+
+
+class DeleteAnswer(Struct, frozen=True):
+    """deleted: documents that were there; with dry_run, those that would be."""
+
+    index: str
+    seq: int
+    deleted: int
+    dry_run: bool
+    took_ms: float
+
+
 class Embedding(Struct, frozen=True):
     """embedding: numbers, or with encoding_format base64 the base64 of little-endian float32
     bytes."""

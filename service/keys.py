@@ -38,8 +38,9 @@ SECRET_BYTES = 32
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 INDEX = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
-Access = Literal["metrics", "search", "admin"]
-RANK: dict[str, int] = {"metrics": 1, "search": 1, "admin": 2}  # admin may do what the other two may
+Access = Literal["metrics", "search", "write", "admin"]
+# A scope may do what those below it may; metrics and search are beside each other.
+RANK: dict[str, int] = {"metrics": 1, "search": 1, "write": 2, "admin": 3}
 
 
 class Secret(Struct, forbid_unknown_fields=True, omit_defaults=True):

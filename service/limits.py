@@ -34,6 +34,8 @@ PAGED = 10_000  # hits that a cursor may lead past; a page looks for all that ca
 CURSOR_CHARACTERS = 512
 RRF_K = 10_000
 RECALL_QUERIES = 2000
+WRITE_DOCUMENTS, DELETE_DOCUMENTS = 1000, 10_000  # in one request
+CHANGES = 200_000  # rows that were put since the generation; beyond it writes are refused until it is rebuilt
 EFFORT = 1 << 16
 SEQ = (1 << 53) - 1  # the largest integer that every JSON parser keeps
 TIMEOUT_MS = 60_000
@@ -61,6 +63,9 @@ def as_dict() -> dict[str, int]:
         "filter_depth": FILTER_DEPTH,
         "filter_values": FILTER_VALUES,
         "timeout_ms": TIMEOUT_MS,
+        "write_documents": WRITE_DOCUMENTS,
+        "delete_documents": DELETE_DOCUMENTS,
+        "changes": CHANGES,
     }
 
 

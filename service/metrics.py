@@ -48,6 +48,10 @@ class Count:
         self._row[self._at] = value
 
 
+# When an index should be rebuilt: searches compare every document that was written since.
+REBUILD_ROWS, REBUILD_SHARE = 50_000, 0.05
+
+
 class Spread:
     """A histogram: a number a bucket, one for what is beyond them, and the sum."""
 
@@ -72,7 +76,10 @@ class _Layout:
         self.latency = self._take(len(self.operations) * _size(SECONDS))
         self.stages = self._take(len(STAGES) * _size(SECONDS))
         self.encode_batch = self._take(_size(BATCH_SIZES))
-        names = ("tokens", "vectors_scored", "cpu", "shed", "timed_out", "working", "waiting", "connections", "pid")
+        names = (
+            *("tokens", "vectors_scored", "cpu", "shed", "timed_out", "documents_put", "documents_deleted"),
+            *("working", "waiting", "connections", "pid"),
+        )
         self.of = {name: self._take(1) for name in names}
 
     def _take(self, numbers: int) -> int:
@@ -107,6 +114,7 @@ class Metrics:
         numbers = {name: Count(row, at) for name, at in layout.of.items()}
         self.tokens, self.vectors_scored, self.cpu = (numbers[name] for name in ("tokens", "vectors_scored", "cpu"))
         self.shed, self.timed_out = numbers["shed"], numbers["timed_out"]
+        self.documents_put, self.documents_deleted = numbers["documents_put"], numbers["documents_deleted"]
         self._now = {name: numbers[name] for name in ("working", "waiting", "connections")}
         numbers["pid"].set(os.getpid())
         self._look: Callable[[], dict[str, int]] = dict
@@ -175,6 +183,8 @@ class Metrics:
             ("perwatt_query_cpu_seconds", "cpu", "Processor time of encode, search and payload."),
             ("perwatt_shed", "shed", "Requests refused because the waiting line was full or too long."),
             ("perwatt_connections_timed_out", "timed_out", "Connections closed because a caller was too slow."),
+            ("perwatt_documents_put", "documents_put", "Documents written and on the disk."),
+            ("perwatt_documents_deleted", "documents_deleted", "Documents deleted, on the disk."),
         ):
             yield _counter(name, text, sums[layout.of[key]])
         for name, key, text in (
@@ -238,6 +248,20 @@ class _Served(Collector):
             "1 when the last reload of an index was refused and the old generation still answers.",
             labels=["index"],
         )
+        seq = GaugeMetricFamily("perwatt_changes_seq", "The last write that searches see.", labels=["index"])
+        rows = GaugeMetricFamily(
+            "perwatt_changes_rows",
+            "Documents written since the generation was built; every search compares them all.",
+            labels=["index"],
+        )
+        due = GaugeMetricFamily(
+            "perwatt_rebuild_due",
+            f"1 when {REBUILD_ROWS:,} documents or {REBUILD_SHARE:.0%} of the index were written since the generation.",
+            labels=["index"],
+        )
+        behind = GaugeMetricFamily(
+            "perwatt_changes_unreadable", "1 when later writes cannot be read and are not searched.", labels=["index"]
+        )
         kernel = GaugeMetricFamily("perwatt_kernel_info", "1 for the SIMD unit in use.", labels=["arch", "isa"])
         for name, loaded in self._served.all().items():
             if not self._may_see(name):
@@ -250,8 +274,14 @@ class _Served(Collector):
                     value = getattr(measured, bound)
                     recall.add_metric([name, str(measured.k), bound], value)
             refused.add_metric([name], name in self._served.failures)
+            follower = loaded.follower
+            written = follower.delta.count if follower.delta is not None else 0
+            seq.add_metric([name], follower.seq)
+            rows.add_metric([name], written)
+            due.add_metric([name], written >= min(REBUILD_ROWS, max(1, REBUILD_SHARE * loaded.generation.count)))
+            behind.add_metric([name], follower.failure is not None)
         kernel.add_metric([str(self._kernels["arch"]), str(self._kernels["isa"])], 1)
-        return (info, vectors, recall, refused, kernel)
+        return (info, vectors, recall, refused, seq, rows, due, behind, kernel)
 
 
 def _size(bounds: Sequence[float]) -> int:

@@ -23,7 +23,7 @@ from service import limits
 from service.problems import NOT_BLANK, Problem
 
 _FLOAT32 = np.dtype("<f4")
-NOTHING = Raw(b"null")
+NOTHING, EMPTY = Raw(b"null"), Raw(b"{}")
 
 Text = Annotated[str, Meta(max_length=limits.TEXT_CHARACTERS, pattern=NOT_BLANK)]
 Name = Annotated[str, Meta(max_length=limits.NAME_CHARACTERS)]
@@ -112,6 +112,39 @@ class RecallRequest(Struct, forbid_unknown_fields=True):
     timeout_ms: TimeoutMs | None = None
 
 
+class PutDocument(Struct, forbid_unknown_fields=True):
+    """payload: a JSON object as hits have it. vector: as in a search; without one the text is encoded, which is `text`,
+    or else the title and text of the payload."""
+
+    id: Annotated[str, Meta(min_length=1, max_length=limits.ID_CHARACTERS)]
+    payload: Raw = msgspec.field(default_factory=lambda: EMPTY)  # its schema is in schema.py
+    text: Text | None = None
+    vector: list[float] | str | None = None
+
+
+class PutRequest(Struct, forbid_unknown_fields=True):
+    """Up to 1,000 documents, each decoded on its own so that a bad one spoils no other."""
+
+    documents: Annotated[list[Raw], Meta(min_length=1, max_length=limits.WRITE_DOCUMENTS)]
+    timeout_ms: TimeoutMs | None = None
+
+
+class DeleteRequest(Struct, forbid_unknown_fields=True):
+    """Documents by their ids, or by a filter; dry_run: counts them and deletes none."""
+
+    ids: (
+        Annotated[
+            list[Annotated[str, Meta(min_length=1, max_length=limits.ID_CHARACTERS)]],
+            Meta(min_length=1, max_length=limits.DELETE_DOCUMENTS),
+        ]
+        | None
+    ) = None
+    filter: Raw = msgspec.field(default_factory=lambda: NOTHING)
+    dry_run: bool = False
+    min_seq: Seq | None = None
+    timeout_ms: TimeoutMs | None = None
+
+
 class SwitchRequest(Struct, forbid_unknown_fields=True):
     """The generation that an alias shall point to."""
 
@@ -123,6 +156,9 @@ BATCH = msgspec.json.Decoder(BatchRequest)
 EMBEDDINGS = msgspec.json.Decoder(EmbeddingsRequest)
 RECALL = msgspec.json.Decoder(RecallRequest)
 SWITCH = msgspec.json.Decoder(SwitchRequest)
+PUT = msgspec.json.Decoder(PutRequest)
+PUT_DOCUMENT = msgspec.json.Decoder(PutDocument)
+DELETE = msgspec.json.Decoder(DeleteRequest)
 
 
 def check(request: SearchRequest) -> None:

@@ -28,6 +28,7 @@ from service import (
     operations,
     requests,
     search,
+    writes,
 )
 from service.gate import Entry, RouteScope
 from service.page import FILES, Page
@@ -36,6 +37,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 BODY = ("bad-json", "unknown-field", "invalid-value", "body-too-large", "unsupported-encoding")
 FIND = ("index-not-found", "generation-gone")
 TIME = ("deadline-exceeded",)
+WRITE = ("forbidden", "not-ready", "overloaded", "deadline-exceeded")
 SWITCH = ("index-not-found", "forbidden", "precondition-failed", "model-mismatch", "insufficient-memory")
 
 
@@ -87,6 +89,35 @@ OPERATIONS = (
         "The payload of one document.",
         gives=answers.DocumentAnswer,
         problems=(*FIND, "document-not-found", "invalid-value"),
+    ),
+    Operation(
+        "PUT",
+        "/v1/indexes/{index}/documents",
+        "write",
+        writes.put_documents,
+        "Write up to 1,000 documents; on the disk before the answer, a problem for each that was not written.",
+        requests.PutRequest,
+        answers.PutAnswer,
+        (*BODY, *FIND, *WRITE, "quota-exceeded"),
+    ),
+    Operation(
+        "DELETE",
+        "/v1/indexes/{index}/documents/{id}",
+        "write",
+        writes.delete_document,
+        "Delete one document.",
+        gives=answers.DeleteAnswer,
+        problems=(*FIND, *WRITE, "document-not-found", "invalid-value"),
+    ),
+    Operation(
+        "POST",
+        "/v1/indexes/{index}/documents/delete",
+        "write",
+        writes.delete_documents,
+        "Delete documents by their ids or by a filter.",
+        requests.DeleteRequest,
+        answers.DeleteAnswer,
+        (*BODY, *FIND, *WRITE, "filter-field-not-indexed", "precondition-failed"),
     ),
     Operation(
         "POST",

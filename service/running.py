@@ -13,6 +13,7 @@ from service.gate import Gate
 from service.metrics import Metrics
 from service.served import Served
 from service.settings import Settings
+from service.writing import Writing
 
 if TYPE_CHECKING:
     from embed import Encoder
@@ -35,6 +36,7 @@ class Running:
     admission: Admission
     metrics: Metrics
     gate: Gate
+    writing: Writing
     isa: str  # the SIMD unit in use
     shared: Shared | None = None  # with the other workers
     spans: Spans | None = None  # None: nothing is traced
@@ -47,6 +49,7 @@ class Running:
         if self.batcher is not None:
             self.batcher.close()
         self.served.close()
+        self.writing.close()  # after who reads the logs, so that the last one to close them folds their -wal into them
         if self.encoder is not None:
             self.encoder.close()
         if self.spans is not None:

@@ -47,7 +47,7 @@ def document(version: str, model: Fingerprint | None, keys: bool = False) -> dic
         if isinstance(struct, type) and issubclass(struct, msgspec.Struct)
     ]
     _, components = msgspec.json.schema_components(
-        [*structs, requests.SearchRequest, BatchResult, BatchFailure], ref_template=REF
+        [*structs, requests.SearchRequest, requests.PutDocument, BatchResult, BatchFailure], ref_template=REF
     )
     components = {**components, "Problem": _problem()}
     _by_hand(components, model)
@@ -183,6 +183,13 @@ def _by_hand(components: dict[str, Any], model: Fingerprint | None) -> None:
         embeddings = components["EmbeddingsRequest"]["properties"]
         embeddings["model"] = {"enum": [model.name, model.id, None], "default": None}
         embeddings["dimensions"] = {"enum": [model.dim, None], "default": None}
+    components["PutDocument"]["properties"]["payload"] = {"type": "object", "default": {}}
+    components["PutRequest"]["properties"]["documents"]["items"] = {"$ref": REF.format(name="PutDocument")}
+    components["DeleteRequest"]["properties"]["filter"] = query["properties"]["filter"]
+    components["DeleteRequest"]["oneOf"] = [
+        {"required": [name], "properties": {name: {"not": {"type": "null"}}}} for name in ("ids", "filter")
+    ]
+    components["WriteFailure"]["properties"]["error"] = {"$ref": REF.format(name="Problem")}
     components["BatchFailure"]["properties"]["error"] = {"$ref": REF.format(name="Problem")}
 
 

@@ -17,6 +17,7 @@ import gc
 import logging
 import os
 import resource
+import secrets
 import signal
 import socket
 import time
@@ -46,6 +47,7 @@ from service.running import Running
 from service.served import Served
 from service.settings import Settings, is_loopback
 from service.supervisor import Shared
+from service.writing import Writing
 
 if TYPE_CHECKING:
     from service.spans import Spans
@@ -87,7 +89,10 @@ def load(settings: Settings, shared: Shared | None = None) -> Running:
     metrics.watch(served, machine)
     batcher = None if encoder is None else Batcher(encoder, metrics.encode_batch.observe, settings.threads)
     gate = gate_of(settings, Quotas() if shared is None else shared.quotas)
-    running = Running(settings, served, encoder, batcher, admission, metrics, gate, str(machine["isa"]), shared)
+    service = secrets.token_hex(8) if shared is None else shared.service
+    writing = Writing(root, service, f"http://{settings.host}:{settings.port}")
+    isa = str(machine["isa"])
+    running = Running(settings, served, encoder, batcher, admission, metrics, gate, writing, isa, shared)
     running.lane = lane = _lane(running, tracing.spans_of(settings.otel, os.environ))
     running.watch = watch = Watch(
         settings.connections, settings.client_s, metrics.timed_out.inc, None if shared is None else shared.closed

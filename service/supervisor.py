@@ -23,6 +23,7 @@ import contextlib
 import errno
 import logging
 import os
+import secrets
 import selectors
 import signal
 import socket
@@ -49,8 +50,11 @@ BACKLOG = 2048
 class Shared:
     """What a worker is born with: its number, its end of the channel, and memory that it shares with the others."""
 
-    def __init__(self, worker: int, channel: socket.socket, metrics: Slab, quotas: Quotas, closed: Slab) -> None:
-        self.worker = worker
+    def __init__(
+        self, worker: int, channel: socket.socket, metrics: Slab, quotas: Quotas, closed: Slab, service: str
+    ) -> None:
+        """service: a name that the workers of this service share and no other service has."""
+        self.worker, self.service = worker, service
         self.channel = channel
         self.metrics, self.quotas = metrics, quotas
         self._closed = closed.row(worker)
@@ -90,6 +94,7 @@ class Supervisor:
         self._wanted = workers
         self._metrics = metrics
         self._quotas = Quotas()
+        self._service = secrets.token_hex(8)
         self._closed = Slab(1, workers)
         self._work = work
         self._drain_s, self._grace_s = drain_s, grace_s
@@ -165,7 +170,7 @@ class Supervisor:
         self._selector.close()
         status = 1
         try:
-            self._work(Shared(worker, theirs, self._metrics, self._quotas, self._closed))
+            self._work(Shared(worker, theirs, self._metrics, self._quotas, self._closed, self._service))
             status = 0
         except ServiceError as error:
             print(f"perwatt: error: {error}", file=sys.stderr)

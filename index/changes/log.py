@@ -139,10 +139,14 @@ class Log:
         upto = min(upto, self.last)
         if self.failure is not None or upto < self.first:
             return 0
-        found = self._connection.execute("SELECT chain FROM changes WHERE seq = ?", (upto,)).fetchone()
-        with _transaction(self._connection):
-            self._connection.execute("DELETE FROM changes WHERE seq <= ?", (upto,))
-            self._connection.execute("UPDATE log SET first = ?, chain = ?", (upto + 1, found[0]))
+        try:
+            found = self._connection.execute("SELECT chain FROM changes WHERE seq = ?", (upto,)).fetchone()
+            with _transaction(self._connection):
+                self._connection.execute("DELETE FROM changes WHERE seq <= ?", (upto,))
+                self._connection.execute("UPDATE log SET first = ?, chain = ?", (upto + 1, found[0]))
+        except sqlite3.Error:
+            self._roll_back()
+            return 0  # they stay; nobody needs them gone
         gone, self.first = upto + 1 - self.first, upto + 1
         return gone
 

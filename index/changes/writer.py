@@ -36,6 +36,7 @@ class Writer:
         self._jobs: deque[_Job] = deque()
         self._count = 0
         self._ending = False
+        self._trim_to = 0
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name=f"changes-{log.path.parent.name}", daemon=True)
         self._thread.start()
@@ -57,6 +58,12 @@ class Writer:
             self._changed.notify()
         return job.done
 
+    def trim(self, upto: int) -> None:
+        """`Log.trim`, between two transactions; nobody waits for it."""
+        with self._changed:
+            self._trim_to = max(self._trim_to, upto)
+            self._changed.notify()
+
     def close(self) -> None:
         """Writes what was handed in, then lets go of the log."""
         with self._changed:
@@ -66,7 +73,9 @@ class Writer:
         self.log.close()
 
     def _run(self) -> None:
-        while jobs := self._next():
+        while (jobs := self._next()) or not self._ending:
+            if not jobs:
+                continue
             try:
                 last = self.log.append([write for job in jobs for write in job.writes])
             except BaseException as error:
@@ -82,11 +91,15 @@ class Writer:
         """What waits, up to MOST writes; nothing once the writer ends."""
         with self._changed:
             while not self._jobs and not self._ending:
+                if self._trim_to >= self.log.first:
+                    self.log.trim(self._trim_to)
                 self._changed.wait()
             jobs: list[_Job] = []
             count = 0
             while self._jobs and (not jobs or count + len(self._jobs[0].writes) <= MOST):
-                jobs.append(self._jobs.popleft())
-                count += len(jobs[-1].writes)
-            self._count -= count
+                job = self._jobs.popleft()
+                self._count -= len(job.writes)
+                if job.done.set_running_or_notify_cancel():  # else its caller gave up before it began
+                    jobs.append(job)
+                    count += len(job.writes)
             return jobs
