@@ -221,7 +221,7 @@ def search(
     from service.asking import How, check
 
     query = read_vector(vector_file) if vector_file is not None else str(text)
-    how = How(k, effort, exact, mode, filter=None if filter_json is None else _object(filter_json))
+    how = How(k, effort, exact, mode, filter=None if filter_json is None else json_object(filter_json))
     check(query, how)
     with _asking(name, url, key, Settings(root=root, model=model, precision=precision)) as asking:
         [hits] = asking.ask([query], how)
@@ -346,7 +346,7 @@ def evaluate(
         terminal.print_reports(asking.generation, reports, len(relevant), absent)
 
 
-def _object(given: str) -> dict[str, Any]:
+def json_object(given: str) -> dict[str, Any]:
     import json
 
     try:

@@ -107,7 +107,7 @@ class Gate:
 
     def judge(self, scope: Scope) -> Verdict:
         """Whether the request of this ASGI scope may come in."""
-        known, index = self._find(scope["path"])
+        known, index = self._find(scope["path"], scope["method"])
         if known is None:  # it is not left to the router, whose patterns might know it
             return self._judge(None, index, scope, HTTPException(404))
         return self._judge(known.entries.get(scope["method"]), index, scope)
@@ -149,16 +149,21 @@ class Gate:
             return Verdict(operation, caller, refusal)
         return Verdict(operation, caller, None)
 
-    def _find(self, path: str) -> tuple[_Path | None, str | None]:
-        """What the table says of a path, and the index in it."""
+    def _find(self, path: str, method: str) -> tuple[_Path | None, str | None]:
+        """What the table says of a path, and the index in it. Of several patterns that a path fits it is the one that
+        takes the method, as for the router."""
         plain = self._plain.get(path)
         if plain is not None:
             return plain, None
+        first: tuple[_Path | None, str | None] = None, None
         for known in self._patterns.values():
             found = known.pattern.fullmatch(path)
             if found:
-                return known, None if known.name is None else found[known.name]
-        return None, None
+                here = known, None if known.name is None else found[known.name]
+                if method in known.entries:
+                    return here
+                first = first if first[0] else here
+        return first
 
     def _require_own_name(self, headers: Headers) -> None:
         """On the loopback. Who sends no Host is no browser."""

@@ -13,9 +13,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
 from starlette.convertors import Convertor, register_url_convertor
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from service import (
     aliases,
@@ -79,7 +81,7 @@ OPERATIONS = (
         "Up to 256 queries; results in order, a problem object for each that failed.",
         requests.BatchRequest,
         answers.BatchAnswer,
-        (*BODY, *FIND, *TIME),
+        (*BODY, *FIND, *TIME, "precondition-failed"),
     ),
     Operation(
         "GET",
@@ -190,11 +192,22 @@ OPERATIONS = (
 )
 
 
+class _Route(Route):
+    """One method of a path. Another is refused with all that the path takes, which several routes may have."""
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] not in (self.methods or ()):
+            taken = {operation.method for operation in OPERATIONS if routed(operation.path) == self.path}
+            allowed = sorted(taken | ({"HEAD"} if "GET" in taken else set()))
+            raise HTTPException(405, headers={"allow": ", ".join(allowed)})
+        await super().handle(scope, receive, send)
+
+
 def routes() -> list[Route]:
     """Hot ones first: the router compares paths in order."""
     page = Page()
     return [
-        *(Route(routed(operation.path), operation.endpoint, methods=[operation.method]) for operation in OPERATIONS),
+        *(_Route(routed(operation.path), operation.endpoint, methods=[operation.method]) for operation in OPERATIONS),
         *(Route(path, page.page, methods=["GET"]) for path in FILES),
     ]
 

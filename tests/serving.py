@@ -167,9 +167,10 @@ def serving(
 
 
 def ask_route(client: httpx.Client, entry: Any, index: str = "docs", **headers: str) -> httpx.Response:
-    """A call of an entry of the table of routes, which that route refuses with 400 or 412 at most: it changes
+    """A call of an entry of the table of routes, which that route refuses with 400, 404 or 412 at most: it changes
     nothing."""
-    path = entry.path.replace("{index}", index).replace("{alias}", index).replace("{id:rest}", "a01")
+    id_ = "not-there" if entry.method == "DELETE" else "a01"
+    path = entry.path.replace("{index}", index).replace("{alias}", index).replace("{id:rest}", id_)
     content = b"{" if entry.method in ("POST", "PUT") else None
     return client.request(entry.method, path, headers={"content-type": "application/json", **headers}, content=content)
 

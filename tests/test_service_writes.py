@@ -15,10 +15,15 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from serving import NotStarted, Server, serving
 
 from index.changes.log import Log, LogReader, changes
+from service.client import Client
+from service.errors import RemoteError
 from service.keys import Key, add, changing
+from service.writes_cli import delete as delete_command
+from service.writes_cli import put as put_command
 
 pytest_plugins = ["serving_fixtures"]
 BAKING = {"id": "n1", "payload": {"title": "Rye bread", "text": "Bake rye bread in a hot oven with steam.", "words": 9}}
@@ -294,6 +299,36 @@ def test_scopes_and_filters_of_keys_hold_for_writes(own_root: Path, tmp_path: Pa
         all_of_it = {"filter": {"field": "words", "exists": False}}
         assert client.post(f"{path}/delete", json=all_of_it, headers=tenant).json()["deleted"] == 0
         assert client.get(f"{path}/a00", headers=write).status_code == 200
+
+
+def test_the_client_and_the_command_line_write_too(writable: Server, tmp_path: Path) -> None:
+    with Client(writable.url) as client:
+        done = client.put("docs", [BAKING, {"id": "n2", "vector": [0.5] * 384}, {"id": "bad"}])
+        assert (done.written, [one.id for one in done.failed]) == (2, ["bad"])
+        assert client.search("docs", text="rye bread", k=1, min_seq=done.seq).hits[0].id == "n1"
+        assert client.delete("docs", filter={"field": "words", "eq": 9}, dry_run=True).deleted >= 1
+        assert client.delete("docs", ids=["n2", "nobody"]).deleted == 1
+    corpus = tmp_path / "corpus.jsonl"
+    lines = [
+        {"id": f"c{n}", "title": "Numbers", "text": f"The number {n} written out.", "words": n} for n in range(450)
+    ]
+    corpus.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    ran = CliRunner().invoke(put_command, ["docs", str(corpus), "--url", writable.url])
+    assert (ran.exit_code, ran.stdout) == (0, "docs: 450 documents written, seq 453\n"), ran.output
+    with writable.client() as client:
+        assert client.get("/v1/indexes/docs").json()["count"] == 22 + 1 + 450
+    arguments = ["docs", "--filter", '{"field": "words", "gte": 100}', "--url", writable.url]
+    assert CliRunner().invoke(delete_command, [*arguments, "--dry-run"]).stdout.startswith("docs: 350 documents would")
+    assert CliRunner().invoke(delete_command, arguments).stdout.startswith("docs: 350 documents deleted, seq ")
+    corpus.write_text(json.dumps({"id": "c1", "text": "x", "words": "none"}))
+    ran = CliRunner().invoke(put_command, ["docs", str(corpus), "--url", writable.url])
+    assert isinstance(ran.exception, RemoteError)
+    assert "expected an integer" in str(ran.exception)
+
+
+def test_a_method_that_documents_do_not_take_is_told_all_that_they_do(talking: httpx.Client) -> None:
+    refused = talking.post("/v1/indexes/docs/documents/a01", json={})
+    assert (refused.status_code, refused.headers["allow"]) == (405, "DELETE, GET, HEAD")
 
 
 def test_a_log_that_another_program_holds_is_said(own_root: Path, writable: Server, talking: httpx.Client) -> None:

@@ -45,6 +45,7 @@ class Answer(Struct, frozen=True):
     usage: Usage
     took_ms: float
     next_cursor: str | None = None  # of the next page, when pages were asked for with cursor ""
+    seq: int = 0  # the last write that was searched
 
 
 class Result(Struct, frozen=True):
@@ -66,6 +67,32 @@ class BatchAnswer(Struct, frozen=True):
     results: list[Result]
     usage: Usage
     took_ms: float
+
+
+class Failure(Struct, frozen=True):
+    """A document that was not written. place: in the list that was sent. error: its problem object."""
+
+    place: int
+    id: str | None
+    error: dict[str, Any]
+
+
+class Put(Struct, frozen=True):
+    """seq: of the last document written, for the min_seq of a search."""
+
+    index: str
+    seq: int
+    written: int
+    failed: list[Failure] = []
+
+
+class Deleted(Struct, frozen=True):
+    """deleted: documents that were there; in a dry run, those that would be."""
+
+    index: str
+    seq: int
+    deleted: int
+    dry_run: bool = False
 
 
 class Document(Struct, frozen=True):

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
 
 import httpx
 
 from service.client import calls
-from service.client.answers import Answer, BatchAnswer, Document, Index, Recall
+from service.client.answers import Answer, BatchAnswer, Deleted, Document, Index, Put, Recall
 from service.client.calls import Call, Query, Vector
 from service.client.problems import ClientError, UnreachableError, problem_of
 from service.client.retries import Retries
@@ -69,6 +69,22 @@ class AsyncClient:
 
     async def document(self, index: str, id: str, *, fields: Sequence[str] | None = None) -> Document:
         return await self.call(calls.document(index, id, fields))
+
+    async def put(self, index: str, documents: Sequence[Mapping[str, Any]]) -> Put:
+        """Writes up to 1,000 documents, each a mapping with `id`, and `payload`, `text` or `vector`. They are on the
+        disk when it returns; what could not be written is in `failed`."""
+        return await self.call(calls.put(index, documents))
+
+    async def delete(
+        self,
+        index: str,
+        *,
+        ids: Sequence[str] | None = None,
+        filter: Mapping[str, Any] | None = None,
+        dry_run: bool = False,
+    ) -> Deleted:
+        """Deletes documents by ids or by a filter; one that is not there is not counted."""
+        return await self.call(calls.delete(index, {"ids": ids, "filter": filter, "dry_run": dry_run}))
 
     async def embed(self, texts: Sequence[str], *, kind: str = "document") -> list[list[float]]:
         """One vector a text, by the model that the server has loaded. kind: query or document."""

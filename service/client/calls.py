@@ -10,7 +10,17 @@ from urllib.parse import quote
 
 import msgspec
 
-from service.client.answers import Answer, BatchAnswer, Document, Embeddings, Index, Indexes, Recall
+from service.client.answers import (
+    Answer,
+    BatchAnswer,
+    Deleted,
+    Document,
+    Embeddings,
+    Index,
+    Indexes,
+    Put,
+    Recall,
+)
 from service.client.problems import UnreachableError
 
 T = TypeVar("T")
@@ -50,6 +60,15 @@ def search_batch(index: str, queries: Sequence[Query], timeout_ms: int | None) -
 def document(index: str, id_: str, fields: Sequence[str] | None) -> Call[Document]:
     chosen = "" if fields is None else "?fields=" + quote(",".join(fields), safe=",")
     return Call("GET", f"/v1/indexes/{_part(index)}/documents/{quote(id_, safe='')}{chosen}", Document)
+
+
+def put(index: str, documents: Sequence[Mapping[str, Any]]) -> Call[Put]:
+    body = {"documents": [sendable(document) for document in documents]}
+    return Call("PUT", f"/v1/indexes/{_part(index)}/documents", Put, body)  # again is the same: no change that repeats
+
+
+def delete(index: str, asked: Mapping[str, Any]) -> Call[Deleted]:
+    return Call("POST", f"/v1/indexes/{_part(index)}/documents/delete", Deleted, sendable(asked))
 
 
 def embeddings(texts: Sequence[str], kind: str) -> Call[Embeddings]:
