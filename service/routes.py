@@ -84,6 +84,16 @@ OPERATIONS = (
         (*BODY, *FIND, *TIME, "precondition-failed"),
     ),
     Operation(
+        "POST",
+        "/v1/indexes/{index}/documents/delete",
+        "write",
+        writes.delete_documents,
+        "Delete documents by their ids or by a filter.",
+        requests.DeleteRequest,
+        answers.DeleteAnswer,
+        (*BODY, *FIND, *WRITE, "filter-field-not-indexed", "precondition-failed"),
+    ),
+    Operation(
         "GET",
         "/v1/indexes/{index}/documents/{id}",
         "search",
@@ -110,16 +120,6 @@ OPERATIONS = (
         "Delete one document.",
         gives=answers.DeleteAnswer,
         problems=(*FIND, *WRITE, "document-not-found", "invalid-value"),
-    ),
-    Operation(
-        "POST",
-        "/v1/indexes/{index}/documents/delete",
-        "write",
-        writes.delete_documents,
-        "Delete documents by their ids or by a filter.",
-        requests.DeleteRequest,
-        answers.DeleteAnswer,
-        (*BODY, *FIND, *WRITE, "filter-field-not-indexed", "precondition-failed"),
     ),
     Operation(
         "POST",
