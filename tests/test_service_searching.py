@@ -73,6 +73,17 @@ def test_the_program_of_the_page_runs(server: Server, capsys: pytest.CaptureFixt
     assert capsys.readouterr().out.startswith("filter-field-not-indexed /filter/field ")
 
 
+def test_the_write_of_the_page_is_taken(server: Server) -> None:
+    [example] = blocks("http")
+    line, body = example.strip().split("\n")
+    method, path = line.split()
+    with server.client() as client:
+        assert client.request(method, path, json=json.loads(body)).json()["written"] == 1
+        assert client.delete("/v1/indexes/docs/documents/n1").json()["deleted"] == 1
+    assert f"writes up to {limits.WRITE_DOCUMENTS:,} documents" in PAGE
+    assert f"up to {limits.DELETE_DOCUMENTS:,}, and with" in PAGE
+
+
 def test_the_table_of_errors_is_the_closed_list() -> None:
     table = re.findall(r"^\| (\d{3}) \| (.*?) \|", PAGE, re.MULTILINE)
     told = {code: int(status) for status, codes in table for code in re.findall(r"`([a-z-]+)`", codes)}
