@@ -35,7 +35,11 @@ def bench_http(as_json: bool, **options: Any) -> None:
         return
     for row in figures["rows"]:
         recall = "" if row["recall"] is None else f"recall {row['recall']:.3f}"
-        click.echo(f"{row['name']:<38} {row['requests_per_s']:>9,.0f}/s {row['cpu_us_a_request']:>9,.0f} µs  {recall}")
+        opened = f"{row['open']['p99_ms']:>9,.1f}" if row["open"] else f"{'–':>9}"
+        click.echo(
+            f"{row['name']:<38} {row['requests_per_s']:>9,.0f}/s {row['cpu_us_a_request']:>9,.0f} µs  p99 {opened} ms "
+            f"open, {row['p99_ms']:>9,.1f} ms closed loop  {recall}"
+        )
     for name, why in figures["left_out"].items():
         click.echo(f"{name:<38} left out: {why}")
     click.echo(f"beyond the search: {figures['beyond_search_us']:.0f} µs of processor time a request")

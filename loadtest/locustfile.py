@@ -31,7 +31,7 @@ from loadtest.priority import NORMAL, go_first
 from loadtest.queries import read_queries
 from loadtest.session import Part, Session
 from loadtest.truth import Truth
-from loadtest.workload import Workload
+from loadtest.workload import ReadyMade, Workload
 
 runners.WORKER_REPORT_INTERVAL = 1.0  # the live line is once a second
 
@@ -111,8 +111,11 @@ class Site:
             out = Path(options.trial) if options.trial else None
             self.conductor = Conductor(plan, self.environment, out, self.live)
         if not isinstance(runner, MasterRunner):
-            queries = read_queries(Path(plan.queries), field=plan.queries_field, limit=plan.queries_limit)
-            workload = Workload(plan, queries)
+            if plan.wires:
+                workload: Workload = ReadyMade(plan, ReadyMade.read(Path(plan.wires)))
+            else:
+                queries = read_queries(Path(plan.queries), field=plan.queries_field, limit=plan.queries_limit)
+                workload = Workload(plan, queries)
             workload.prebuild()
             gc.freeze()  # a full collection would otherwise walk all requests again and stall the loop
             truth = Truth.load(Path(plan.truth)) if plan.truth else None

@@ -28,6 +28,7 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     url: str
     index: str
     queries: str  # path of the query file
+    wires: str | None = None  # path of whole requests instead (`workload.ReadyMade`), for servers that are not perwatt
     queries_field: str = "title"
     queries_limit: int = 10_000
     rate_qps: float  # of all processes together

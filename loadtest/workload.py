@@ -12,6 +12,7 @@ import hashlib
 import math
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import msgspec
@@ -128,6 +129,25 @@ class Workload:
     def kind(self) -> str:
         kinds = {"text" if q.text is not None else "id" if q.id is not None else "vector" for q in self.queries}
         return "+".join(sorted(kinds))
+
+
+class ReadyMade(Workload):
+    """Whole requests as somebody else made them: what lets servers that are not perwatt be loaded alike."""
+
+    def __init__(self, plan: Plan, wires: list[bytes]) -> None:
+        super().__init__(plan, [Query(id=str(number)) for number in range(len(wires))])
+        self._wires = [*wires]
+
+    def body(self, request: int) -> bytes:
+        return self.wire(request)
+
+    @staticmethod
+    def read(path: Path) -> list[bytes]:
+        return [wire.encode() for wire in msgspec.json.decode(path.read_bytes(), type=list[str])]
+
+    @staticmethod
+    def write(wires: list[str], path: Path) -> None:
+        path.write_bytes(msgspec.json.encode(wires))
 
 
 def popularity(name: str, count: int) -> NDArray[np.float64]:

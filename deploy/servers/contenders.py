@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import click
 
 from deploy.servers import load
-from deploy.servers.load import Round
+from deploy.servers.load import Open, Round
 from deploy.servers.process import Server, free_port, until_open
 
 SCRIPTS = Path(__file__).parents[1] / "peers"
@@ -82,6 +82,7 @@ class Contender:
         self.recall, self.effort = recall, effort
         self.version = ""
         self.rounds: list[Round] = []
+        self.open: Open | None = None
 
     def round(self, folder: Path, seconds: int, connections: int, cores: str) -> Round:
         """One more, with the load on `cores`."""
@@ -89,9 +90,17 @@ class Contender:
         self.rounds.append(found)
         return found
 
+    def open_loop(self, folder: Path, core: int) -> None:
+        """The same requests in an open loop, from `core`."""
+        self.open = load.open_loop(folder, self.name, self.port, self.path, self.bodies, self.best["per_s"], core)
+
+    @property
+    def best(self) -> Round:
+        return max(self.rounds, key=lambda each: each["per_s"])
+
     def figures(self) -> dict[str, Any]:
         """Of the round that answered most; the processor time is the least of all rounds."""
-        best = max(self.rounds, key=lambda each: each["per_s"])
+        best = self.best
         return {
             "name": self.name,
             "version": self.version,
@@ -102,6 +111,7 @@ class Contender:
             "p50_ms": round(best["p50_ms"], 3),
             "p99_ms": round(best["p99_ms"], 3),
             "generator_busy": round(max(each["busy"] for each in self.rounds), 2),
+            "open": {name: round(float(str(value)), 3) for name, value in self.open.items()} if self.open else None,
         }
 
 

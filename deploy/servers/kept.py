@@ -64,6 +64,7 @@ def targets(figures: dict[str, Any], show: Show) -> str:
 
 def servers(figures: dict[str, Any], show: Show) -> str:
     known = {row["name"]: row for row in figures["rows"]}
+    opened = any(row.get("open") for row in figures["rows"])
     rows: list[list[object]] = []
     for row in sorted(figures["rows"], key=lambda row: -float(row["requests_per_s"])):
         ours = TEXT if "text" in row["name"] else VECTOR
@@ -73,9 +74,14 @@ def servers(figures: dict[str, Any], show: Show) -> str:
             name += f" ({row['version']})"
         recall = "–" if row["recall"] is None else f"{row['recall']:.3f}"
         cells = [f"{row['requests_per_s']:,.0f}", f"{ratio:.2f} ×", f"{row['cpu_us_a_request']:,.0f}"]
+        if opened:
+            found = row.get("open")
+            cells.append(f"{found['p50_ms']:.1f} / {found['p99_ms']:.1f}" if found else "–")
         rows.append([name, *cells, f"{row['p50_ms']:.1f} / {row['p99_ms']:.1f}", recall])
-    header = ["one core of …", "requests/s", "of perwatt's", "µs CPU", "p50 / p99 ms", "recall"]
-    return show(header, rows)
+    header = ["one core of …", "requests/s", "of perwatt's", "µs CPU"]
+    if opened:
+        header.append(f"p50 / p99 ms in an open loop at {figures['conditions']['open_share']:.0%}")
+    return show([*header, "p50 / p99 ms in wrk's closed loop", "recall"], rows)
 
 
 def remarks(figures: dict[str, Any]) -> str:
@@ -85,9 +91,10 @@ def remarks(figures: dict[str, Any]) -> str:
     said = [
         f"{asked['rows']:,} × {asked['dim']}, k = {asked['k']}, each at the least effort that reaches a recall of "
         f"{asked['wanted']:g} in its own answers; {asked['connections']} connections, {asked['rounds']} interleaved "
-        f"rounds of {asked['seconds']} s, the best counts. wrk {asked['wrk']} on the other core, which was at most "
-        f"{busiest:.0%} busy; Locust's faster client, beside it, gets {by_locust['per_s']:,.0f} vectors a second "
-        f"answered with {by_locust['busy']:.0%} of that core.",
+        f"rounds of {asked['seconds']} s, the best counts.",
+        _loops(figures),
+        f"wrk {asked['wrk']} on the other core was at most {busiest:.0%} busy; Locust's faster client, beside it, gets "
+        f"{by_locust['per_s']:,.0f} vectors a second answered with {by_locust['busy']:.0%} of that core.",
         f"A walk takes {figures['search_us']:.0f} µs of perwatt's request. It keeps no cache of queries or answers, so "
         "there are no cache hits to show apart.",
         _granian(known),
@@ -98,6 +105,22 @@ def remarks(figures: dict[str, Any]) -> str:
     if figures["left_out"]:
         said.append("Left out: " + "; ".join(f"{name} ({why})" for name, why in figures["left_out"].items()) + ".")
     return " ".join(each for each in said if each)
+
+
+def _loops(figures: dict[str, Any]) -> str:
+    """What the two kinds of times are; one of them where the open loop was not measured."""
+    asked = figures["conditions"]
+    said = (
+        f"wrk is a closed loop: each of its {asked['connections']} connections sends when its last answer is there, so "
+        "its times are of a load that waits for the server, and not what users see."
+    )
+    late = [row["open"]["late_ms"] for row in figures["rows"] if row.get("open")]
+    if not late:
+        return said
+    return (
+        f"{said} The open loop is perwatt's own generator: Poisson arrivals at {asked['open_share']:.0%} of those "
+        f"requests/s, time from when a request was due; it was itself at most {max(late):.2f} ms late (p99)."
+    )
 
 
 def _granian(known: dict[str, Any]) -> str:

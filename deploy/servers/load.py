@@ -1,7 +1,11 @@
-"""Load on one server: wrk in a closed loop, and how busy it was itself.
+"""Load on one server: wrk in a closed loop, and how busy it was itself; and perwatt's own generator in an open one.
 
 A generator that uses up its own core measures itself. wrk says what share of one it took; a round in which that was
 more than `SATURATED` says nothing about the server, and is not kept quiet about.
+
+wrk finds out how much a server can do. Its times are of a load that waits for the server: a connection sends when its
+last answer is there, so a slow second is asked less (coordinated omission). What users of a server see is the open
+loop's: requests come when they are due, whatever became of those before, and time runs from then.
 """
 
 from __future__ import annotations
@@ -19,7 +23,17 @@ from typing import TypedDict
 import click
 
 from deploy.servers.process import Server
+from loadtest.health import gates
+from loadtest.knee import sound
+from loadtest.plan import Plan
+from loadtest.run import Generator
+from loadtest.trial import Trial
+from loadtest.workload import ReadyMade
 
+OPEN_SHARE = 0.7  # of what wrk found: about where a server is run whose times matter
+REQUESTS = 1000  # at least, so that ten are slower than p99
+SHORTEST_S, LONGEST_S = 10.0, 60.0
+LEAST_P99_MS = 5.0  # the generator may add a tenth of p99, but needs no better clock than half a millisecond
 SATURATED = 0.9
 TIMEOUT_S = 60  # a slow peer is slow and no failure
 
@@ -58,6 +72,67 @@ class Round(TypedDict):
     p99_ms: float
     cpu_us: float
     busy: float
+
+
+class Open(TypedDict):
+    """late_ms: what the generator itself was late at p99, which is in the times."""
+
+    offered_per_s: float
+    p50_ms: float
+    p99_ms: float
+    late_ms: float
+
+
+def open_loop(
+    folder: Path,
+    name: str,
+    port: int,
+    path: str,
+    bodies: list[str],
+    closed_per_s: float,
+    core: int,
+    allow_interference: bool = False,
+) -> Open:
+    """Poisson arrivals at OPEN_SHARE of `closed_per_s`, from `core`; path "": the bodies are paths of GET requests.
+
+    Raises ClickException where a request failed or was not answered, and InvalidRun where the generator or other
+    programs spoiled it.
+    """
+    rate = OPEN_SHARE * closed_per_s
+    ReadyMade.write([_wire(port, path, body) for body in bodies], folder / "wires.json")
+    plan = Plan(
+        url=f"http://127.0.0.1:{port}", index="", queries="", wires=str(folder / "wires.json"), rate_qps=rate,
+        duration_s=1, warmup_s=1, timeout_s=TIMEOUT_S, samples_per_s=0,
+    )  # fmt: skip
+    generator = Generator(plan, cpus=[core], allow_interference=allow_interference)
+
+    def measure(rate_qps: float, seconds: float, role: str) -> Trial:
+        trial = generator.measure(rate_qps, seconds, role)
+        if lost := trial.unanswered - trial.missed:
+            kinds = ", ".join(
+                f"{kind}: {count}" for kind, count in {**trial.errors, "shed": trial.shed}.items() if count
+            )
+            raise click.ClickException(
+                f"{name}: of {trial.planned:,} requests at {rate:,.0f}/s {lost:,} were not answered ({kinds})."
+            )
+        trial.gates = gates(trial, max(trial.response_s(0.99) * 1e3, LEAST_P99_MS), None, allow_interference)
+        return trial
+
+    trial = sound(measure, [])(rate, min(max(REQUESTS / rate, SHORTEST_S), LONGEST_S), "run")
+    return {
+        "offered_per_s": rate,
+        "p50_ms": trial.response_s(0.5) * 1e3,
+        "p99_ms": trial.response_s(0.99) * 1e3,
+        "late_ms": trial.lag_s(0.99) * 1e3,
+    }
+
+
+def _wire(port: int, path: str, body: str) -> str:
+    host = f"Host: 127.0.0.1:{port}\r\n"
+    if not path:
+        return f"GET {body} HTTP/1.1\r\n{host}\r\n"
+    length = len(body.encode())
+    return f"POST {path} HTTP/1.1\r\n{host}Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
 
 
 def wrk(

@@ -1,7 +1,8 @@
-"""The race: everybody on one core, wrk on another, in interleaved rounds.
+"""The race: everybody on one core, wrk on another, in interleaved rounds; then each once more in an open loop.
 
 A slow minute of the machine falls on all; while one is measured the others are stopped. The figure is the round that
-answered most, and the processor time a request is the least of all rounds.
+answered most, and the processor time a request is the least of all rounds. The open loop is perwatt's own generator at
+a stated share of that; other programs beside it spoil it, and then nothing is kept.
 
 perwatt keeps no cache of queries, vectors or answers, so there are no cache hits to show apart: every request is
 parsed, encoded and walked anew, though the queries cycle through a thousand.
@@ -22,6 +23,7 @@ import click
 
 from deploy.servers import contenders, load, more_workers
 from deploy.servers.contenders import PEERS, Case
+from loadtest.errors import InvalidRun
 
 if TYPE_CHECKING:
     import numpy as np
@@ -93,6 +95,20 @@ def measure(
                     if contender is racing[0]:
                         now = _searches(port)
                         searched_us.append((now[0] - before[0]) / max(1.0, now[1] - before[1]) * 1e6)
+        for contender in list(racing):
+            with ExitStack() as paused:
+                for other in others - {contender.server}:
+                    paused.enter_context(other.paused())
+                try:
+                    contender.open_loop(place, int(load_core))
+                except InvalidRun as error:
+                    raise click.ClickException(f"{contender.name}: {error}") from error
+                except click.ClickException as error:
+                    left_out[f"{contender.name}, open loop"] = error.message
+                    click.echo(error.message, err=True)
+                    continue
+                assert contender.open is not None
+                click.echo(f"{contender.name:<38} open loop: p99 {contender.open['p99_ms']:>9,.1f} ms", err=True)
         with ExitStack() as paused:
             for other in others - {perwatt}:
                 paused.enter_context(other.paused())
@@ -118,6 +134,7 @@ def measure(
                 "rounds": rounds,
                 "seconds": seconds,
                 "wrk": version,
+                "open_share": load.OPEN_SHARE,
             },
         }
 
