@@ -135,7 +135,7 @@ def fleet(records: Sequence[Record], demand: Demand) -> Fleet:
 
 def promised(records: Sequence[Record]) -> tuple[Span, str]:
     """What one machine of the arm answers at the objective, by what was confirmed and not by the estimate, and where
-    its interval comes from. LoadTestError when a block has no capacity: leaving it out would leave out a slow one."""
+    it comes from. LoadTestError when a block has no capacity: leaving it out would leave out a slow one."""
     found = []
     for record in records:
         here = capacity(record)
@@ -147,12 +147,16 @@ def promised(records: Sequence[Record]) -> tuple[Span, str]:
         found.append(here)
     each = [here.sustained_qps or here.low for here in found]
     mean = geometric_mean(each)
+    unconfirmed = sum(not here.sustained_qps for here in found)
+    told = f"; {unconfirmed} not confirmed, which counts with the lower end of its search" if unconfirmed else ""
     if mean.blocks >= FEWEST:
-        return Span(mean.low, mean.estimate, mean.high), f"mean of {mean.blocks} blocks and its 95 % interval"
+        return Span(mean.low, mean.estimate, mean.high), f"mean of {mean.blocks} blocks and its 95 % interval{told}"
     low = min(qps * here.low / here.qps for qps, here in zip(each, found, strict=True))
     high = max(qps * here.high / here.qps for qps, here in zip(each, found, strict=True))
     blocks = "1 block" if mean.blocks == 1 else f"{mean.blocks} blocks"
-    return Span(low, mean.estimate, high), f"{blocks}: the interval is that inside a run, not that between machines"
+    return Span(
+        low, mean.estimate, high
+    ), f"{blocks}: the interval is that inside a run, not that between machines{told}"
 
 
 class _Day(NamedTuple):

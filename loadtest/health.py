@@ -162,7 +162,7 @@ def _clocks(trial: Trial, slo_p99_ms: float) -> Gate:
 
 
 def _others(trial: Trial, allowed: bool) -> Gate:
-    name, limit = "CPU taken by other programs", f"≤ {INTERFERENCE:.0%} of the CPUs of either"
+    name, limit = "CPU taken by other programs", f"≤ {units.percent(INTERFERENCE, 1)} of each"
     if not trial.interference:
         return Gate(name, None, "cannot be seen from here", limit, "other programs")
     found = " and ".join(taken(each) for each in trial.interference)

@@ -14,6 +14,7 @@ from statistics import fmean
 
 import msgspec
 
+from loadtest import units
 from loadtest.curve import queries_per_joule_over_curve
 from loadtest.errors import RecordError
 from loadtest.health import INTERFERENCE, taken
@@ -83,7 +84,7 @@ def disturbance(record: Record) -> str:
         return ""
     return (
         f"other programs took {' and '.join(taken(each) for each in worst.values())} in the worst trial, where a valid "
-        f"one allows {INTERFERENCE:.0%}; --allow-interference let it pass"
+        f"one allows {units.percent(INTERFERENCE, 1)}; --allow-interference let it pass"
     )
 
 
@@ -174,6 +175,8 @@ def queries_per_joule(record: Record) -> PerJoule:
             how += "; the generator ran on the same machine and is in these joules"
         return PerJoule("measured", value, value, value, trial.energy.domain, how)
     found, power = capacity(record), modelled_power(record)
+    if record.knee is not None and not record.knee.confirmed and found is not None:
+        return PerJoule.none(no_joules(record), "no trial confirmed a rate, so there is none to divide by watts")
     if found is not None and power is not None:
         how = f"modelled from {', '.join(power.models)}; utilisation {utilisation(record)[1]}"
         return PerJoule("modelled", found.qps / power.high_w, found.qps / power.mid_w, found.qps / power.low_w,

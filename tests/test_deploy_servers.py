@@ -28,7 +28,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def opened(url: str, folder: Path, path: str, bodies: list[str]) -> load.Open:
     core = max(os.sched_getaffinity(0))
-    return load.open_loop(folder, "it", urlsplit(url).port or 0, path, bodies, 20 / load.OPEN_SHARE, core, True)
+    return load.open_loop(folder, urlsplit(url).port or 0, path, bodies, 20 / load.OPEN_SHARE, core, True)
 
 
 @pytest.mark.parametrize(("path", "bodies"), [("/search?a=b", ['{"vector": [1.0]}', '{"text": "ü"}']),

@@ -77,6 +77,16 @@ def test_a_fleet_comes_from_all_blocks_and_its_interval_reaches_the_dollars(reco
     assert found.sized_by == "mean of 3 blocks and its 95 % interval"
 
 
+def test_a_fleet_says_which_blocks_were_not_confirmed(records: list[Record]) -> None:
+    arm = blocks_of(records, "x86")
+    assert arm[1].knee is not None
+    arm[1].knee.confirmed, arm[1].knee.sustained_qps, arm[1].knee.knee_low_qps = False, 0.0, 123.0
+    found = fleet(arm, Demand(100, SHAPES["flat"]))
+    others = [record.knee.sustained_qps for record in (arm[0], arm[2]) if record.knee is not None]
+    assert found.each_qps.mid == pytest.approx((123.0 * others[0] * others[1]) ** (1 / 3))
+    assert found.sized_by.endswith("; 1 not confirmed, which counts with the lower end of its search")
+
+
 def test_a_fleet_leaves_no_block_out_and_takes_one_price(records: list[Record]) -> None:
     arm = blocks_of(records, "x86")
     arm[1].price = find_price("c8g.2xlarge")

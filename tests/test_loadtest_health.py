@@ -75,7 +75,7 @@ def test_other_programs_beyond_their_share_spoil_a_trial_whoever_they_disturb(wh
     assert closed(made) == [OTHERS]
     assert made.spoiled
     [reason] = reasons(made)
-    assert f"1.0 % of the service's 2 CPUs and 5.5 % of the {whose}'s 4 CPUs, expected ≤ 5%" in reason
+    assert f"1.0 % of the service's 2 CPUs and 5.5 % of the {whose}'s 4 CPUs, expected ≤ 5 %" in reason
     [remedy] = remedies(made)
     assert remedy.startswith("End the other programs, or say --allow-interference")
 

@@ -456,6 +456,10 @@ def test_an_unconfirmed_knee_is_no_number_to_quote(records: list[Record]) -> Non
     page = run_page(record)
     assert page.headline.word == "Not confirmed"
     assert "95 % interval" not in page.headline.sentence
+    assert [figure.value for figure in page.figures] == ["–", "–", "–"]
+    assert all("no longer trial confirmed a rate" in figure.detail for figure in page.figures)
+    assert queries_per_joule(record).how.endswith("no trial confirmed a rate, so there is none to divide by watts")
+    assert not any("a dollar" in line for line in run_lines(record))
     assert "Which rate can be promised" in markdown(page)
     assert "[" not in run_lines(record)[0]
 
@@ -475,11 +479,11 @@ def test_other_programs_that_were_allowed_are_told_in_the_first_lines(records: l
     page = run_page(record)
     assert page.headline.word.startswith("Disturbed: ")
     assert page.headline.tone == "open"
-    assert "other programs took 83 % of the service's 2 CPUs in the worst trial" in page.headline.sentence
+    assert page.headline.sentence.startswith("Other programs took 83 % of the service's 2 CPUs in the worst trial")
     assert "--allow-interference let it pass" in page.headline.sentence
     assert run_lines(record)[0].startswith("disturbed: other programs took 83 %")
     first = html(page)
-    assert first.index("other programs took 83 %") < first.index("<dl class=figures>")
+    assert first.index("Other programs took 83 %") < first.index("<dl class=figures>")
     # What was disturbed may be looked at, and decides nothing.
     for each in records:
         each.label.simulated = False

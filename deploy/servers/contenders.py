@@ -92,7 +92,7 @@ class Contender:
 
     def open_loop(self, folder: Path, core: int) -> None:
         """The same requests in an open loop, from `core`."""
-        self.open = load.open_loop(folder, self.name, self.port, self.path, self.bodies, self.best["per_s"], core)
+        self.open = load.open_loop(folder, self.port, self.path, self.bodies, self.best["per_s"], core)
 
     @property
     def best(self) -> Round:

@@ -85,7 +85,6 @@ class Open(TypedDict):
 
 def open_loop(
     folder: Path,
-    name: str,
     port: int,
     path: str,
     bodies: list[str],
@@ -108,12 +107,13 @@ def open_loop(
 
     def measure(rate_qps: float, seconds: float, role: str) -> Trial:
         trial = generator.measure(rate_qps, seconds, role)
+        if any(gate.ok is False and gate.cause == "other programs" for gate in trial.gates):
+            return trial  # whatever else was wrong with it
         if lost := trial.unanswered - trial.missed:
-            kinds = ", ".join(
-                f"{kind}: {count}" for kind, count in {**trial.errors, "shed": trial.shed}.items() if count
-            )
+            kinds = {**trial.errors, "shed": trial.shed}
             raise click.ClickException(
-                f"{name}: of {trial.planned:,} requests at {rate:,.0f}/s {lost:,} were not answered ({kinds})."
+                f"of {trial.planned:,} requests at {rate:,.0f}/s {lost:,} were not answered "
+                f"({', '.join(f'{kind}: {count:,}' for kind, count in kinds.items() if count)})"
             )
         trial.gates = gates(trial, max(trial.response_s(0.99) * 1e3, LEAST_P99_MS), None, allow_interference)
         return trial

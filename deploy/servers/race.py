@@ -105,7 +105,7 @@ def measure(
                     raise click.ClickException(f"{contender.name}: {error}") from error
                 except click.ClickException as error:
                     left_out[f"{contender.name}, open loop"] = error.message
-                    click.echo(error.message, err=True)
+                    click.echo(f"{contender.name}, open loop: {error.message}", err=True)
                     continue
                 assert contender.open is not None
                 click.echo(f"{contender.name:<38} open loop: p99 {contender.open['p99_ms']:>9,.1f} ms", err=True)

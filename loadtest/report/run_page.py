@@ -104,7 +104,7 @@ def _headline(record: Record, trial: Trial | None) -> Headline:
 def _disturbed(headline: Headline, why: str) -> Headline:
     if not why:
         return headline
-    sentence = f"{headline.sentence} But {why}."
+    sentence = f"{why[0].upper()}{why[1:]}. {headline.sentence}"
     return Headline(f"Disturbed: {headline.word}", sentence, headline.evidence, "open")
 
 
@@ -113,6 +113,11 @@ def _figures(record: Record, trial: Trial | None) -> list[Figure]:
     out = []
     simulated = record.label.simulated
     measured = "simulated" if simulated else "measured"
+    if record.knee is not None and found is not None and not record.knee.confirmed:
+        why = f"the search points at {units.rate(found.qps)}, and no longer trial confirmed a rate"
+        return [
+            Figure(f"Queries a {what}", "–", why, "none") for what in ("second at the objective", "dollar", "joule")
+        ]
     if found is not None:
         vcpus, cores = vcpus_of(record), cores_of(record)
         if vcpus and cores:

@@ -56,6 +56,7 @@ def run_lines(record: Record) -> list[str]:
     else:
         lines.append(f"queries a joule: none ({per_joule.how})")
     per_dollar = queries_per_dollar(record)
-    if per_dollar is not None and record.price is not None:
+    confirmed = record.knee is None or record.knee.confirmed
+    if per_dollar is not None and record.price is not None and confirmed:
         lines.append(f"{units.digits(per_dollar)} queries a dollar ({record.price.stated()})")
     return lines
