@@ -2,9 +2,10 @@
 
     take       every row is checked and spooled                     spool.py
     arrange    rows in the order of their ids                       spool.py
+    rows       ids, payload, columns, words                         rowfiles.py, field_inference.py, lexical.py
     quantise   int8 codes, the sections of the kernels              sections.py
     index      FAISS, and recall against exact search on the way    structure.py, recall.py
-    write      ids, payload, columns, words, manifest               rowfiles.py, lexical.py, manifest.py
+    write      the FAISS file and the manifest                      manifest.py
     verify     opened as a reader will, compared with memory        generation.py
     publish    renamed; switched to if the gates hold               staging.py, gates.py, root.py
 
@@ -23,10 +24,11 @@ from numpy.typing import NDArray
 from index import families, gates, machine, rowfiles, structure
 from index.arrays import Arrays, PayloadRow
 from index.changes.fold import Folded
-from index.columns import ColumnReader, Field, infer_types, parse_fields
+from index.columns import ColumnReader, Field, parse_fields
 from index.cost import Clock
 from index.errors import GateError, InputError
 from index.exact import Metric
+from index.field_inference import infer_types
 from index.generation import INDEX_FILE, open_staged
 from index.lexical import LexicalWriter, check_language
 from index.manifest import FORMAT, MANIFEST_FILE, describe_files
@@ -48,6 +50,7 @@ class Settings:
     metric: Metric
     recall_target: float
     fields: list[Field]
+    required: frozenset[str]  # of these fields, those that some row must have
     threads: int
     min_count_ratio: float
     show: bool
@@ -67,7 +70,7 @@ def build_generation(
     payload: Sequence[PayloadRow] | None = None,
     model: dict[str, Any] | None = None,
     canaries: list[dict[str, Any]] | None = None,
-    filterable: Sequence[str] | None = None,
+    filterable: Sequence[str | Field] | None = None,
     lexical: bool = True,
     language: str = "english",
     threads: int | None = None,
@@ -82,9 +85,9 @@ def build_generation(
     bytes).
     metric: cosine scales vectors and queries to length 1. family: auto, flat, graph or ivf. profile: of a graph,
     auto, speed or compact (families.py). recall_target: of recall@10, to be met by the lower end of its 95 % interval.
-    filterable: FIELD:TYPE declarations, or FIELD to have the type inferred. lexical: search by words too, where the
-    payload has a title or text; language: that their stems are of, or "none". threads: default all cores of the
-    cgroup. progress: on stderr.
+    filterable: FIELD:TYPE declarations, or FIELD to have the type inferred; some row must have it, unless it comes as a
+    Field. lexical: search by words too, where the payload has a title or text; language: that their stems are of, or
+    "none". threads: default all cores of the cgroup. progress: on stderr.
 
     Raises InputError, naming the row and id, for rows that cannot be indexed; StorageError when the disk fails;
     GateError, with the generation written but not served, when a gate does not hold. What is served changes only at
@@ -96,7 +99,8 @@ def build_generation(
         profile,
         _metric(metric),
         _share(recall_target, "recall_target"),
-        parse_fields(list(filterable or [])),
+        parse_fields(filterable or []),
+        frozenset(field.name for field in parse_fields([each for each in filterable or [] if isinstance(each, str)])),
         threads or machine.cores(),
         _share(min_count_ratio, "min_count_ratio"),
         progress,
@@ -141,6 +145,11 @@ def _build(source: Source, root: Root, settings: Settings) -> tuple[Path, dict[s
     with staging(root, settings.name) as (folder, generation, created_at):
         arranged = _take(source, folder, settings)
         clock.lap("take")
+        # First, since it is what may be refused: not after the hours that a large graph takes.
+        fields, words = _write_rows(folder, arranged, settings)
+        for temporary in folder.glob(".spool-*"):
+            temporary.unlink()
+        clock.lap("rows")
         count, dim = len(arranged.ids), source.dim
         memory = machine.memory_limit_bytes()
         profile, profile_reason = families.choose_profile(settings.profile, count, dim)
@@ -166,9 +175,6 @@ def _build(source: Source, root: Root, settings: Settings) -> tuple[Path, dict[s
         _write_faiss(built.index, folder / INDEX_FILE)
         if choice.family == "ivf":
             sections |= keep_vectors(folder, arranged.vectors)
-        fields, words = _write_rows(folder, arranged, settings)
-        for temporary in folder.glob(".spool-*"):
-            temporary.unlink()
         if choice.family != "ivf":
             (folder / VECTORS_FILE).unlink()
         clock.lap("write")
@@ -221,18 +227,23 @@ def _write_faiss(index: FaissIndex, path: Path) -> None:
 def _write_rows(folder: Path, arranged: Arranged, settings: Settings) -> tuple[list[Field], dict[str, Any] | None]:
     """Writes ids, payload, columns and words; returns the fields with their types, and what the words came to."""
     rowfiles.write_ids(folder, arranged)
-    fields = infer_types(settings.fields, rowfiles.payload_batches(arranged))
+    fields, notes = infer_types(settings.fields, rowfiles.payload_batches(arranged))
+    for note in notes:
+        say(note, show=settings.show)
     columns = ColumnReader(fields) if fields else None
     if arranged.has_payload or columns is not None:
         rowfiles.write_payload(folder, arranged, columns)
-    table = None if columns is None else rowfiles.write_columns(folder, columns)
+    table = None
+    if columns is not None:
+        columns.check_seen(settings.required)
+        table = rowfiles.write_columns(folder, columns)
     if not arranged.has_payload or settings.language is None:
         return fields, None
     writer = LexicalWriter(folder, settings.language, table)
     with Progress("words", len(arranged.ids), show=settings.show) as progress:
-        for payload in rowfiles.payload_batches(arranged):
-            writer.take(payload)
-            progress.add(len(payload))
+        for batch in rowfiles.payload_batches(arranged):
+            writer.take(batch.payload)
+            progress.add(len(batch.payload))
     return fields, writer.finish()
 
 

@@ -86,8 +86,9 @@ def _filters_of_served(root: Path, name: str) -> list[str]:
     "--filterable",
     metavar="FIELD[:TYPE],…",
     multiple=True,
-    help="Payload fields that filters may use, with their types: keyword, keyword[], int, float, bool or date. Without "
-    "a type the narrowest that fits every value is taken.",
+    help="Payload fields that filters may use, with their types: keyword, keyword[], int, float, bool or date. "
+    "Strings are read as the declared type, as CSV needs it. Without a type the narrowest that fits every value is "
+    "taken, and said.",
 )
 @click.option(
     "--lexical/--no-lexical",
@@ -133,6 +134,7 @@ def build(
     from index.build import build_generation
     from index.changes import rebuild
     from index.changes.fold import Folded
+    from index.columns import parse_fields
     from index.manifest import read_manifest
     from index.vectors import VectorsFolder
 
@@ -176,7 +178,7 @@ def build(
     if as_json:
         print_json({"path": str(path), "switched": not no_switch and failure is None, "manifest": manifest})
     else:
-        print_built(path, manifest)
+        print_built(path, manifest, {field.name for field in parse_fields(filterable) if not field.type})
     if failure is not None:
         raise failure
     if lost := [field for field in before if field not in manifest["filterable"]]:

@@ -1,16 +1,17 @@
 """Filterable fields: declared as FIELD:TYPE, taken out of the payload, checked, stored as Arrow columns.
 
 A value that does not have the declared type stops the build with its row, id and field: a filter over a column that is
-half strings answers wrongly for ever after. A missing field and null are stored as null; what a filter makes of them
-is said in filtering.py. FIELD alone is given the narrowest type that all its values have.
+half strings answers wrongly for ever after. CSV knows only strings, so a string is read as the number, truth or moment
+that was declared. A missing field, null and a blank string where none can be meant are stored as null; what a filter
+makes of them is said in filtering.py. FIELD alone is given a type by field_inference.py.
 
 Keywords are numbered by their place in the sorted vocabulary of the field, so that columns and postings (postings.py)
 hold integers only.
 """
 
-import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+import sys
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -24,6 +25,10 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 # RFC 3339, with the offset optional: without one a time is in UTC. Python alone would also take week dates.
 _DATE = re.compile(r"\d{4}-\d\d-\d\d(?:[Tt ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:[Zz]|[+-]\d\d:\d\d)?)?", re.ASCII)
+_WHOLE = re.compile(r"[+-]?\d{1,40}(?:\.0*)?", re.ASCII)
+_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+_TRUTHS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
+_MOST_NAMES = 50  # of fields that there are, told to who misspelt one
 
 
 class Field(NamedTuple):
@@ -53,7 +58,7 @@ def read_int(value: Any) -> int:
 
 
 def read_float(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
         raise TypeError
     return float(value)
 
@@ -72,6 +77,34 @@ def read_date(value: Any) -> int:
     return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH) // _MICROSECOND
 
 
+def _whole(value: Any) -> Any:
+    """An integer from what has no integers: a CSV file, or a column of floats because of its missing values."""
+    if isinstance(value, str) and _WHOLE.fullmatch(value):
+        return int(value.partition(".")[0])
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 2**53 else value
+
+
+def _number(value: Any) -> Any:
+    return float(value) if isinstance(value, str) and _NUMBER.fullmatch(value) else value
+
+
+def _truth(value: Any) -> Any:
+    return _TRUTHS.get(value.lower(), value) if isinstance(value, str) else value
+
+
+def _stored(convert: Callable[[Any], Any], read: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Reads a row's value, which may be a string of one, padded; blank: None."""
+
+    def read_stored(value: Any) -> Any:
+        if isinstance(value, str):
+            value = value.strip()
+            if not value:
+                return None
+        return read(convert(value))
+
+    return read_stored
+
+
 class Type(NamedTuple):
     """`read` takes a row's JSON value, `read_one` what a filter compares with; TypeError or ValueError refuse it."""
 
@@ -82,29 +115,34 @@ class Type(NamedTuple):
     expected_one: str
 
 
+def _type(arrow: pa.DataType, convert: Callable[[Any], Any], read: Callable[[Any], Any], expected: str) -> Type:
+    return Type(arrow, _stored(convert, read), read, f"{expected}, or a string of one", expected)
+
+
 _STRING, _DATE_STRING = "a string", "an RFC 3339 date or date-time as a string (UTC unless it has an offset)"
 _NUMBERED = pa.dictionary(pa.int32(), pa.large_string())
 TYPES = {
     "keyword": Type(_NUMBERED, read_keyword, read_keyword, _STRING, _STRING),
     "keyword[]": Type(pa.list_(_NUMBERED), _keywords, read_keyword, "a list of strings", _STRING),
-    "int": Type(pa.int64(), read_int, read_int, "an integer of 64 bits", "an integer of 64 bits"),
-    "float": Type(pa.float64(), read_float, read_float, "a finite number", "a finite number"),
-    "bool": Type(pa.bool_(), read_bool, read_bool, "true or false", "true or false"),
-    "date": Type(pa.timestamp("us", "UTC"), read_date, read_date, _DATE_STRING, _DATE_STRING),
+    "int": _type(pa.int64(), _whole, read_int, "an integer of 64 bits"),
+    "float": _type(pa.float64(), _number, read_float, "a finite number"),
+    "bool": _type(pa.bool_(), _truth, read_bool, "true or false"),
+    "date": Type(
+        pa.timestamp("us", "UTC"), _stored(lambda value: value, read_date), read_date, _DATE_STRING, _DATE_STRING
+    ),
 }
 # As they are collected: words, not yet numbers of words.
 _PLAIN = {"keyword": pa.large_string(), "keyword[]": pa.list_(pa.large_string())}
-# Narrowest first: a type holds for a field when it holds for every value. A date is a keyword too, an int a float.
-_INFERRED = ("bool", "int", "float", "date", "keyword", "keyword[]")
 
 
-def parse_fields(declared: Sequence[str]) -> list[Field]:
-    """["lang:keyword,year:int", "draft"] as fields, the last one's type still open.
+def parse_fields(declared: Sequence[str | Field]) -> list[Field]:
+    """["lang:keyword,year:int", "draft"] as fields, the last one's type still open; a Field is taken as it is.
 
     Commas separate declarations, and the last colon a name from its type, so a name may hold colons and no comma.
     """
-    fields = []
-    for text in [part for parts in declared for part in parts.split(",")]:
+    fields = [field for field in declared if isinstance(field, Field)]
+    texts = [part.strip() for parts in declared if not isinstance(parts, Field) for part in parts.split(",")]
+    for text in texts:
         name, colon, type_ = text.rpartition(":")
         if not colon:
             name, type_ = text, ""
@@ -121,41 +159,25 @@ def parse_fields(declared: Sequence[str]) -> list[Field]:
     return fields
 
 
-def infer_types(fields: Sequence[Field], batches: Iterable[Sequence[bytes]]) -> list[Field]:
-    """The fields with their types: those declared without one get the narrowest that fits all of the payload.
+class Names:
+    """Which of some fields no row has had so far, and while there is one, which fields the rows do have."""
 
-    Raises InputError for a field that no type fits, or that no row has.
-    """
-    possible = {field.name: list(_INFERRED) for field in fields if not field.type}
-    if not possible:
-        return list(fields)
-    seen = set()
-    for payload in batches:
-        for raw in payload:
-            content = msgspec.json.decode(raw)
-            for name, types in possible.items():
-                value = content.get(name)
-                if value is None:
-                    continue
-                seen.add(name)
-                types[:] = [type_ for type_ in types if _holds(type_, value)]
-                if not types:
-                    raise InputError(
-                        f"field {name!r} has no one type: {value!r} does not fit what came before it. Declare it as "
-                        f"{name}:TYPE to be told the row, or make its values alike"
-                    )
-    for name in possible:
-        if name not in seen:
-            raise InputError(f"no row has a field {name!r} to infer a type from; is it spelt as in the payload?")
-    return [Field(field.name, field.type or possible[field.name][0]) for field in fields]
+    def __init__(self, fields: Iterable[str]) -> None:
+        self.unseen = set(fields)
+        self._seen: dict[str, None] = {}
 
+    def take(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        for row in rows if self.unseen else ():
+            self.unseen.difference_update(row)
+            self._seen.update(dict.fromkeys(row))
 
-def _holds(type_: str, value: Any) -> bool:
-    try:
-        TYPES[type_].read(value)
-    except (TypeError, ValueError):
-        return False
-    return True
+    def missing(self, name: str) -> InputError:
+        seen = [repr(each) for each in list(self._seen)[:_MOST_NAMES]] or ["none"]
+        more = " …" if len(self._seen) > _MOST_NAMES else ""
+        return InputError(
+            f"no row has a field {name!r}, which was declared filterable; the fields there are: "
+            f"{', '.join(seen)}{more}. Is it spelt as in the documents?"
+        )
 
 
 class ColumnReader:
@@ -164,9 +186,12 @@ class ColumnReader:
     def __init__(self, fields: list[Field]) -> None:
         self._fields = fields
         self._chunks: list[list[Any]] = [[] for _ in fields]
+        self._names = Names(field.name for field in fields)
 
-    def take(self, payload: list[bytes], ids: list[Any], first_row: int) -> None:
+    def take(self, payload: Sequence[bytes], ids: Sequence[Any], rows: Sequence[int]) -> None:
+        """rows: which of the input they were, for errors."""
         objects = [msgspec.json.decode(raw) for raw in payload]
+        self._names.take(objects)
         for field, chunks in zip(self._fields, self._chunks, strict=True):
             type_ = TYPES[field.type]
             values = []
@@ -176,10 +201,15 @@ class ColumnReader:
                     values.append(None if value is None else type_.read(value))
                 except (TypeError, ValueError) as error:
                     raise InputError(
-                        f"row {first_row + row} (id {ids[row]!r}): field {field.name!r} is {value!r}, "
+                        f"row {rows[row]} (id {ids[row]!r}): field {field.name!r} is {value!r}, "
                         f"expected {type_.expected}, as declared by {field.name}:{field.type}"
                     ) from error
             chunks.append(_plain(values, field.type))
+
+    def check_seen(self, required: Collection[str]) -> None:
+        """Raises InputError for a field of these that no row has, not even as null: most likely it is misspelt."""
+        for name in sorted(self._names.unseen.intersection(required)):
+            raise self._names.missing(name)
 
     def table(self) -> pa.Table:
         """One chunk a column; the vocabularies of keywords sorted bytewise."""

@@ -16,6 +16,7 @@ the answer, all of it is fetched, and the rows decide.
 
 import re
 import tempfile
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -109,7 +110,7 @@ class LexicalWriter:
         self._writer: Any = None
         self._row = self._with_text = self._bytes = 0
 
-    def take(self, payload: list[bytes]) -> None:
+    def take(self, payload: Sequence[bytes]) -> None:
         texts = [self._text(raw) for raw in payload]
         if self._writer is None and any(texts):
             self._open()

@@ -1,7 +1,7 @@
 """How the commands show things: aligned pairs and tables for people, JSON for programs."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,8 @@ from index.layout import profile_of
 from index.root import Alias
 
 
-def print_built(path: Path, manifest: dict[str, Any]) -> None:
+def print_built(path: Path, manifest: dict[str, Any], inferred: Collection[str] = ()) -> None:
+    """inferred: the fields whose types nobody declared."""
     recall, made = manifest["recall"], manifest["build"]
     print_pairs(
         [
@@ -21,6 +22,7 @@ def print_built(path: Path, manifest: dict[str, Any]) -> None:
             *([("profile", profile)] if (profile := profile_of(manifest)) else []),
             ("recall@10", _recall(recall)),
             ("effort", _effort(manifest)),
+            ("filterable", _filterable(manifest["filterable"], inferred)),
             ("memory to serve", size(manifest["memory_bytes"])),
             (
                 "build",
@@ -45,6 +47,11 @@ def _recall(recall: dict[str, Any]) -> str:
         f"{recall['recall']:.4f} (95 %: {recall['low']:.4f} to {recall['high']:.4f}, {recall['queries']:,} queries), "
         f"target {recall['target']:g}"
     )
+
+
+def _filterable(fields: dict[str, str], inferred: Collection[str]) -> str:
+    shown = [f"{name}:{type_}{' (inferred)' if name in inferred else ''}" for name, type_ in fields.items()]
+    return ", ".join(shown) or "no field"
 
 
 def _effort(manifest: dict[str, Any]) -> str:

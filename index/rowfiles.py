@@ -14,6 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from index.columns import ColumnReader
+from index.field_inference import Rows
 from index.postings import COLUMNS_FILE, write_postings
 from index.spool import Arranged
 
@@ -27,23 +28,21 @@ def write_ids(folder: Path, arranged: Arranged) -> None:
     _write(folder / IDS_FILE, table)
 
 
-def payload_batches(arranged: Arranged) -> Iterator[list[bytes]]:
+def payload_batches(arranged: Arranged) -> Iterator[Rows]:
     """The payload in row order, some thousand rows at a time."""
     for start in range(0, len(arranged.ids), _ROWS_PER_BATCH):
-        yield arranged.payload(start, min(start + _ROWS_PER_BATCH, len(arranged.ids)))
+        stop = min(start + _ROWS_PER_BATCH, len(arranged.ids))
+        yield Rows(arranged.payload(start, stop), arranged.ids[start:stop], arranged.order[start:stop].tolist())
 
 
 def write_payload(folder: Path, arranged: Arranged, columns: ColumnReader | None) -> None:
     """Writes the payload in row order and hands it to `columns` on the way."""
     schema = pa.schema([pa.field("payload", pa.large_binary(), nullable=False)])
-    start = 0
     with pa.OSFile(str(folder / PAYLOAD_FILE), "wb") as file, pa.ipc.new_file(file, schema) as writer:
-        for payload in payload_batches(arranged):
-            stop = start + len(payload)
-            writer.write_batch(pa.record_batch([pa.array(payload, pa.large_binary())], schema=schema))
+        for batch in payload_batches(arranged):
+            writer.write_batch(pa.record_batch([pa.array(batch.payload, pa.large_binary())], schema=schema))
             if columns is not None:
-                columns.take(payload, arranged.ids[start:stop], start)
-            start = stop
+                columns.take(*batch)
 
 
 def write_columns(folder: Path, columns: ColumnReader) -> pa.Table:

@@ -40,7 +40,7 @@ QUERY = b"q" * 12
 def columns() -> Filters:
     folder = Path(tempfile.mkdtemp(prefix="perwatt-fuzz-"))
     reader = ColumnReader(parse_fields([f"{name}:{type_}" for name, type_ in TYPES.items()]))
-    reader.take([json.dumps(row).encode() for row in ROWS], [0, 1, 2], 0)
+    reader.take([json.dumps(row).encode() for row in ROWS], [0, 1, 2], range(3))
     write_columns(folder, reader)
     return Filters(open_columns(folder, TYPES, len(ROWS)), len(ROWS))
 

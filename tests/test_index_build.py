@@ -228,7 +228,7 @@ def test_an_empty_set_is_refused(tmp_path: Path) -> None:
         ({"recall_target": 95}, "recall_target is 95; expected 0 to 1"),
         ({"min_count_ratio": -1}, "min_count_ratio is -1"),
         ({"filterable": ["year:"]}, "'year:' does not declare a filterable field"),
-        ({"filterable": ["year"]}, "no row has a field 'year' to infer a type from"),
+        ({"filterable": ["year"]}, "no row has a field 'year'"),
         ({"family": "graph"}, "100 rows are too few for graph"),
         ({"payload": [{}]}, "there are 1 payload rows for 100 vectors"),
         ({"payload": ["[1]"] * 100}, r"payload of row 0 \(id 'doc-0'\) is not a JSON object"),

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from indexing import clustered, names, write_vectors_folder
 
-from index import Root
+from index import Root, open_generation
 
 DIM, COUNT = 16, 1200
 
@@ -79,6 +79,43 @@ def test_a_build_that_drops_a_filter_says_so(vectors: Path, root: Path) -> None:
     said = perwatt(*build).stderr
     assert "docs could be filtered by year, and this generation cannot" in said
     assert "--filterable year" in said
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    """As a CSV file is embedded: every value is a string."""
+    rows = [
+        {"text": f"row {row}", "year": str(2000 + row), "price": f"{row}.5" if row else "", "lang": "en",
+         "published": "2024-01-01" if row != 3 else "soon", "sold": "true" if row % 2 else "FALSE"}
+        for row in range(20)
+    ]  # fmt: skip
+    return write_vectors_folder(tmp_path / "table", names(20), clustered(20, DIM), rows)
+
+
+def test_columns_of_strings_are_read_as_declared_and_what_is_inferred_is_printed(table: Path, root: Path) -> None:
+    build = ("build", table, "--index", "docs", "--root", root)
+    done = perwatt(*build, "--filterable", "year:int,price:float,sold:bool,lang,published")
+    shown = "lang:keyword (inferred), price:float, published:keyword (inferred), sold:bool, year:int"
+    assert f"filterable       {shown}\n" in done.stdout
+    assert "field published is a keyword, although 19 of 20 values read as date: row 3 (id 'doc-17')" in done.stderr
+    assert "field lang" not in done.stderr
+    with open_generation(Root(root).path("docs")) as generation:
+        assert generation.filter({"field": "year", "gte": 2015, "lt": 2018}).count == 3
+        assert generation.filter({"field": "price", "exists": False}).count == 1
+        assert generation.filter({"field": "sold", "eq": True}).count == 10
+    said = perwatt(*build, "--filterable", "year", "--json").stderr
+    assert "year is a keyword, since its values are strings, and every one reads as int" in said
+    served = Root(root).alias("docs")
+    for declared, said in (
+        ("published:date", "row 3 (id 'doc-17'): field 'published' is 'soon', expected an RFC 3339 date"),
+        ("lang:int", "row 0 (id 'doc-0'): field 'lang' is 'en', expected an integer of 64 bits, or a string of one"),
+        ("yaer:int", "no row has a field 'yaer', which was declared filterable; the fields there are: 'text', 'year',"),
+        ("yaer", "no row has a field 'yaer', which was declared filterable; the fields there are: 'text', 'year',"),
+    ):
+        failed = perwatt(*build, "--family", "graph", "--filterable", declared, code=1)
+        assert said in failed.stderr
+        assert "graph" not in failed.stderr.replace("profile", "")  # before the long part of the build
+    assert Root(root).alias("docs") == served
 
 
 def test_nights_whose_gates_fail_do_not_fill_the_volume(vectors: Path, root: Path, tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ def stored(type_: str, *values: Any) -> list[Any]:
     reader = ColumnReader([Field("f", type_)])
     rows = [json.dumps({"f": value}).encode() for value in values]
     half = len(rows) // 2
-    reader.take(rows[:half], ["x"] * half, 0)
-    reader.take(rows[half:], ["x"] * (len(rows) - half), half)
+    reader.take(rows[:half], ["x"] * half, range(half))
+    reader.take(rows[half:], ["x"] * (len(rows) - half), range(half, len(rows)))
     return list(reader.table().column("f").to_pylist())
 
 
@@ -53,30 +53,60 @@ def test_dates_are_moments_in_utc() -> None:
     [
         ("keyword", 1), ("keyword", ["a"]), ("keyword", True),
         ("keyword[]", "a"), ("keyword[]", ["a", 1]), ("keyword[]", [None]),
-        ("int", "1"), ("int", 1.0), ("int", True), ("int", 2**63),
-        ("float", "1.0"), ("float", False),
-        ("bool", 1), ("bool", "true"),
-        ("date", "yesterday"), ("date", 1700000000), ("date", "2023-02-29"), ("date", ""),
+        ("int", "one"), ("int", 1.5), ("int", True), ("int", 2**63), ("int", "1.5"), ("int", "1,000"), ("int", "1e3"),
+        ("int", "0x10"), ("int", "1_0"), ("int", "٣"), ("int", str(2**63)), ("int", "9" * 50), ("int", 1e300),
+        ("float", "3,14"), ("float", False), ("float", "nan"), ("float", "inf"), ("float", "1e999"), ("float", "."),
+        ("float", 10**400),
+        ("bool", 1), ("bool", "yes"), ("bool", "2"),
+        ("date", "yesterday"), ("date", 1700000000), ("date", "2023-02-29"), ("date", "01/02/2023"),
     ],
 )  # fmt: skip
 def test_a_value_of_another_type_is_named_by_row_id_and_field(type_: str, value: Any) -> None:
     reader = ColumnReader([Field("year", type_)])
     rows = [json.dumps({"year": each}).encode() for each in (None, value)]
     with pytest.raises(InputError, match=r"row 101 \(id 'doc-b'\): field 'year' is .*, expected ") as info:
-        reader.take(rows, ["doc-a", "doc-b"], 100)
+        reader.take(rows, ["doc-a", "doc-b"], [7, 101])
     assert f"as declared by year:{type_}" in str(info.value)
     assert repr(value) in str(info.value)
 
 
+@pytest.mark.parametrize(
+    ("type_", "given", "expected"),
+    [
+        ("int", ["2001", " -7 ", "+3", "007", "2001.0", "", "  ", 2001.0], [2001, -7, 3, 7, 2001, None, None, 2001]),
+        ("int", [str(2**63 - 1), str(-(2**63))], [2**63 - 1, -(2**63)]),
+        ("float", ["1.5", "-2", ".5", "3.", "1e-3", " 4 ", ""], [1.5, -2.0, 0.5, 3.0, 0.001, 4.0, None]),
+        ("bool", ["true", "False", "TRUE", "t", "f"], [True, False, True, True, False]),
+        ("bool", ["1", "0", " true", ""], [True, False, True, None]),
+        ("keyword", ["2001", "", " a "], ["2001", "", " a "]),
+    ],
+)
+def test_strings_are_read_as_the_type_that_is_declared(type_: str, given: list[Any], expected: list[Any]) -> None:
+    assert stored(type_, *given) == expected
+
+
+def test_a_blank_date_is_none() -> None:
+    assert stored("date", "", " 2024-02-29 ") == [None, datetime.datetime(2024, 2, 29, tzinfo=datetime.UTC)]
+
+
+def test_a_field_that_no_row_has_is_refused_with_those_that_there_are() -> None:
+    reader = ColumnReader([Field("yaer", "int"), Field("null", "int"), Field("late", "int")])
+    reader.take([b'{"year": 1, "null": null}'], ["a"], [0])
+    reader.take([b'{"late": 1, "lang": "en"}'], ["b"], [1])
+    reader.check_seen(["null", "late"])
+    with pytest.raises(InputError, match=r"no row has a field 'yaer'.* are: 'year', 'null', 'late', 'lang'\."):
+        reader.check_seen(["yaer", "late"])
+
+
 def test_a_missing_field_is_null() -> None:
     reader = ColumnReader([Field("a", "int"), Field("b", "keyword")])
-    reader.take([b'{"a":1}', b'{"b":"x","c":2}'], ["x", "y"], 0)
+    reader.take([b'{"a":1}', b'{"b":"x","c":2}'], ["x", "y"], [0, 1])
     assert reader.table().to_pylist() == [{"a": 1, "b": None}, {"a": None, "b": "x"}]
 
 
 def test_a_column_that_is_null_everywhere_keeps_its_type() -> None:
     reader = ColumnReader([Field("a", "int"), Field("b", "keyword")])
-    reader.take([b"{}"], ["x"], 0)
+    reader.take([b"{}"], ["x"], [0])
     assert reader.table().schema.types == [pa.int64(), pa.dictionary(pa.int32(), pa.large_string())]
 
 
@@ -87,6 +117,7 @@ def test_declarations_are_read() -> None:
         ("tags", "keyword[]"),
     ]
     assert parse_fields(["lang:keyword,year", "draft"]) == [("lang", "keyword"), ("year", ""), ("draft", "")]
+    assert parse_fields(["lang:keyword, year ", Field("a", "int")]) == [("a", "int"), ("lang", "keyword"), ("year", "")]
     for text in (":int", "lang:", "lang:text", "lang:Int", "", "lang:int,"):
         with pytest.raises(InputError, match=r"expected FIELD:TYPE with a type of keyword, keyword\[\], int"):
             parse_fields([text])

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from indexing import clustered
 
 from index import Generation, build_generation, open_generation
-from index.columns import ColumnReader, infer_types, parse_fields
-from index.errors import FieldError, FilterError, InputError
+from index.columns import ColumnReader, parse_fields
+from index.errors import FieldError, FilterError
 from index.filtering import Filters, parse
 from index.postings import FEW, MANY, open_columns
 from index.rowfiles import write_columns
@@ -28,8 +28,8 @@ def columns_of(folder: Path, rows: list[dict[str, Any]]) -> Filters:
     reader = ColumnReader(parse_fields(DECLARED))
     raw = [json.dumps(row).encode() for row in rows]
     half = len(rows) // 2
-    reader.take(raw[:half], list(range(half)), 0)
-    reader.take(raw[half:], list(range(half, len(rows))), half)
+    reader.take(raw[:half], range(half), range(half))
+    reader.take(raw[half:], range(half, len(rows)), range(half, len(rows)))
     write_columns(folder, reader)
     return Filters(open_columns(folder, TYPES, len(rows)), len(rows))
 
@@ -134,6 +134,7 @@ def nested(levels: int) -> dict[str, Any]:
         ({"field": "year", "in": [1, "1"]}, "/in/1", "this is '1'"),
         ({"field": "year", "eq": None}, "/eq", r"this is null \(for no value at all: exists\)"),
         ({"field": "year", "eq": 2**63}, "/eq", "this is 9223372036854775808"),
+        ({"field": "price", "gt": 10**400}, "/gt", "a finite number"),
         ({"field": "published", "gte": "last week"}, "/gte", "RFC 3339"),
         ({"field": "published", "gte": "2020-W01-1"}, "/gte", "RFC 3339"),
         ({"field": "published", "gte": "2020-02-30"}, "/gte", "RFC 3339"),
@@ -179,28 +180,6 @@ def test_filters_are_joined(tmp_path: Path) -> None:
     fields = columns_of(tmp_path, [{"year": row, "lang": "en" if row % 2 else "de"} for row in range(10)])
     both = parse({"field": "year", "lt": 5}) & parse({"field": "lang", "eq": "en"})
     assert fields.bitmap(both).rows.tolist() == [1, 3]
-
-
-@pytest.mark.parametrize(
-    ("values", "type_"),
-    [
-        ([True, None, False], "bool"),
-        ([1, 2**62], "int"),
-        ([1, 2.5], "float"),
-        (["2020-01-01", "2020-01-01T10:00:00Z"], "date"),
-        (["2020-01-01", "soon"], "keyword"),
-        ([["a"], [], None], "keyword[]"),
-    ],
-)
-def test_a_type_is_inferred_from_every_value(values: list[Any], type_: str) -> None:
-    payload = [json.dumps({"f": value}).encode() for value in values]
-    assert infer_types(parse_fields(["f", "g:int"]), [payload[:1], payload[1:]]) == [("f", type_), ("g", "int")]
-
-
-def test_a_field_of_mixed_types_has_to_be_declared() -> None:
-    payload = [b'{"f": 1}', b'{"f": "one"}']
-    with pytest.raises(InputError, match="field 'f' has no one type: 'one' does not fit what came before it"):
-        infer_types(parse_fields(["f"]), [payload])
 
 
 def test_a_field_is_described_for_a_form(tmp_path: Path) -> None:

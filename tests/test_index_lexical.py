@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from filter_language import DECLARED, filters, payloads, survives
+from filter_language import TYPES, filters, payloads, survives
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from indexing import clustered
 
 from index import GenerationError, InputError, build_generation, open_generation, verify
+from index.columns import Field
 from index.filtering import parse
 from index.lexical import LexicalWriter
 
@@ -183,7 +184,7 @@ def test_a_filter_means_the_same_to_words_as_to_vectors(
     words = ["alpha", "beta", "alpha beta", "gamma"]
     with_text = [{**row, "text": words[place % 4]} for place, row in enumerate(rows)]
     root = tmp_path_factory.mktemp("filtered")
-    with open_generation(built(root, with_text, filterable=DECLARED)) as generation:
+    with open_generation(built(root, with_text, filterable=[Field(*each) for each in TYPES.items()])) as generation:
         unfiltered = generation.search_words("alpha gamma", len(rows))
         for each in asked:
             kept = [row for row, payload in enumerate(rows) if survives(payload, each)]

@@ -13,6 +13,7 @@ from typing import Any
 
 from index.changes.fold import Folded, FoldedTo, fold, folded_to
 from index.changes.log import LOG_FILE, Log, LogLockedError, LogReader
+from index.columns import Field
 from index.errors import GenerationError, InputError, NotFoundError
 from index.generation import open_generation
 from index.manifest import read_manifest
@@ -71,7 +72,7 @@ def settings_of(manifest: dict[str, Any]) -> dict[str, Any]:
     return {
         "metric": manifest["metric"],
         "recall_target": manifest["recall"]["target"] if manifest["recall"] else 0.95,
-        "filterable": [f"{name}:{type_}" for name, type_ in manifest["filterable"].items()],
+        "filterable": [Field(name, type_) for name, type_ in manifest["filterable"].items()],
         "lexical": words is not None,
         "language": words["language"] if words else "english",
     }
