@@ -31,7 +31,7 @@ def steps(path: Path) -> list[dict[str, Any]]:
 
 
 def test_there_are_workflows() -> None:
-    assert [path.stem for path in FILES] == ["ci", "measure", "release", "weekly"]
+    assert [path.stem for path in FILES] == ["ci", "measure", "nightly", "release", "weekly"]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -93,7 +93,8 @@ def test_local_workflows_that_are_called_exist_and_can_be_called(path: Path) -> 
 def test_both_architectures_run_natively() -> None:
     jobs = {name: job for path in FILES for name, job in workflow(path)["jobs"].items()}
     arches = {"ubuntu-24.04", "ubuntu-24.04-arm"}
-    assert set(jobs["test"]["strategy"]["matrix"]["runner"]) == arches
+    for name in ("test", "units"):
+        assert set(jobs[name]["strategy"]["matrix"]["runner"]) == arches
     assert {each["runner"] for each in jobs["images"]["strategy"]["matrix"]["include"]} == arches
     assert {each["runner"] for each in jobs["loadtest"]["strategy"]["matrix"]["include"]} == arches
 
