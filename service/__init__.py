@@ -1,8 +1,9 @@
 """The query path over HTTP: admission → encode → search → payload → response.
 
     server.py · settings.py      from settings to a listening process, and from a signal to its end
-    workers.py · supervisor.py   several processes behind one port; channel.py: a worker's end, slab.py: what they share
-    protocol.py · lane.py        bytes to requests: who is too slow, and the short way for a plain search; refusal.py
+    workers.py · supervisor.py   several processes behind one port: accepting.py the parent's end, channel.py a worker's
+    connection.py · watch.py     how long a connection may take, how many there may be, and how each of them ends
+    protocol.py · lane.py        bytes to requests with a head.py in order; the short way for a plain search, refusal.py
     gate.py · caller.py          who asks, before a body is read: keys.py, keyring.py, keys_cli.py, quota.py
     app.py · routes.py           the FastAPI application; one table of routes and their documentation (schema.py)
     envelope.py · metrics.py     what surrounds every request: its id, a catch-all, a number; energy.py reads joules

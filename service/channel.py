@@ -15,6 +15,7 @@ from service.supervisor import MESSAGE_BYTES
 
 log = logging.getLogger("perwatt.service")
 
+AT_ONCE = 16  # messages in one turn of the loop; a connection takes some 60 µs, and requests wait meanwhile
 FOLLOW_S = 60.0  # until the others are not waited for any longer: they are told all the same
 
 
@@ -39,6 +40,7 @@ class Channel:
         self._numbers = itertools.count()
         self._asked: dict[int, asyncio.Future[None]] = {}
         self._tasks: set[asyncio.Task[object]] = set()
+        self._taken = 0  # connections
         self._loop = asyncio.get_running_loop()
         sock.setblocking(False)
         self._loop.add_reader(sock.fileno(), self._read)
@@ -61,11 +63,12 @@ class Channel:
         self._loop.remove_reader(self._sock.fileno())
 
     def _read(self) -> None:
-        while True:
+        before = self._taken
+        for _ in range(AT_ONCE):
             try:
                 message, descriptors, _, _ = socket.recv_fds(self._sock, MESSAGE_BYTES, 1)
             except BlockingIOError:
-                return
+                break
             except OSError:
                 message, descriptors = b"", []
             if not message:
@@ -73,6 +76,7 @@ class Channel:
                 self._orphaned()
                 return
             if descriptors:
+                self._taken += 1
                 self._keep(self._take(descriptors[0]))
                 continue
             said = msgspec.json.decode(message)
@@ -82,12 +86,14 @@ class Channel:
                 future = self._asked.pop(said["followed"], None)
                 if future is not None and not future.done():
                     future.set_result(None)
+        if self._taken > before:  # said before anything is read from them: what is not taken yet goes to another worker
+            self._send({"taken": self._taken})
 
     async def _take(self, descriptor: int) -> None:
         connection = socket.socket(fileno=descriptor)
         connection.setblocking(False)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             await self._loop.connect_accepted_socket(self._make, connection)
         except OSError:  # it was gone before it was taken
             connection.close()

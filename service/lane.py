@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from service.running import Running
 
 PATH = re.compile(rb"/v1/indexes/([a-z0-9][A-Za-z0-9_-]{0,127})/search")
-ODD = (b"content-encoding", b"transfer-encoding", b"expect", b"upgrade")
+ODD = (b"content-encoding", b"transfer-encoding", b"expect")
 SLICE_S = 1e-3  # of work before the loop looks at its sockets again: as long as a few searches
 
 Answer = tuple[bytes, str]

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from embed import Encoder
     from service.channel import Channel
     from service.lane import Lane
-    from service.protocol import Watch
     from service.spans import Spans
     from service.supervisor import Shared
+    from service.watch import Watch
 
 
 @dataclass

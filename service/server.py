@@ -33,6 +33,7 @@ from service.admission import Admission
 from service.app import create_app
 from service.batcher import Batcher
 from service.channel import Channel
+from service.connection import IDLE_S
 from service.errors import SettingsError
 from service.gate import Gate
 from service.keyring import Keyring
@@ -40,13 +41,14 @@ from service.lane import Lane
 from service.listening import address_of, bind
 from service.loading import encoder_for
 from service.metrics import Metrics
-from service.protocol import IDLE_S, Watch, protocol_of
+from service.protocol import protocol_of
 from service.quota import Quotas
 from service.routes import OPERATIONS, entries
 from service.running import Running
 from service.served import Served
 from service.settings import Settings, is_loopback
 from service.supervisor import Shared
+from service.watch import Watch
 from service.writing import Writing
 
 if TYPE_CHECKING:

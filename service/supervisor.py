@@ -6,12 +6,12 @@ leaves it to a hash of the addresses, which is even for thousands of connections
 balancer keeps open. Measured with four workers (`deploy/servers/spread.py`), the fullest had 49 % of eight connections
 and 63 % of 64 at one socket, 50 % and 32 % with SO_REUSEPORT. Here the parent accepts, and hands each connection to the
 worker that has the fewest: 25 % of any number. It costs one message a connection and nothing a request. What it cannot
-level out is connections of unlike load.
+level out is connections of unlike load. Where no worker can take one, it waits (`accepting.py`).
 
 The parent is kept so small that it has nothing to die of: it loads no index, no model and no native library, and it
 forks its workers from that clean state. A worker that dies is replaced, after a pause that doubles while it keeps
-dying; the connections it had are lost, its row of numbers is not. If the parent dies, the workers see the end of
-their channel and finish what they have.
+dying; the connections that it had taken are lost, its row of numbers is not. If the parent dies, the workers see the
+end of their channel and finish what they have.
 
 A channel is a socket pair that keeps messages apart (SEQPACKET): connections go down it as descriptors, words go both
 ways. When one worker has switched a generation, the others are told to follow before its caller gets the answer.
@@ -20,7 +20,6 @@ ways. When one worker has switched a generation, the others are told to follow b
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import os
 import secrets
@@ -29,22 +28,22 @@ import signal
 import socket
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Collection
 from typing import Any
 
 import msgspec
 
+from service.accepting import Accepting
 from service.errors import ServiceError
 from service.quota import Quotas
 from service.slab import Slab
 
 log = logging.getLogger("perwatt.service")
 
-ACCEPT_AT_ONCE = 64
 MESSAGE_BYTES = 64 << 10
 PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0  # before a dead worker is replaced
 STABLE_S = 60.0  # a worker that lived as long is not one that keeps dying
-BACKLOG = 2048
 
 
 class Shared:
@@ -70,12 +69,19 @@ class _Worker:
         self.channel = channel
         self.born_s = time.monotonic()
         self.given = 0  # connections
+        self.untaken: deque[socket.socket] = deque()  # … that may still lie in its channel, the oldest first
         self.ready = False
         self._closed, self._closed_before = closed, closed[0]
 
     @property
     def open(self) -> float:
         return self.given - (self._closed[0] - self._closed_before)
+
+    def took(self, connections: int) -> None:
+        """The worker has that many of all it was given, and the parent must let go of them: as long as it holds one,
+        the caller does not see it closed."""
+        while len(self.untaken) > self.given - connections:
+            self.untaken.popleft().close()
 
 
 class Supervisor:
@@ -90,7 +96,6 @@ class Supervisor:
         drain_s: float,
         grace_s: float,
     ) -> None:
-        self._listening = listening
         self._wanted = workers
         self._metrics = metrics
         self._quotas = Quotas()
@@ -102,6 +107,7 @@ class Supervisor:
         self._failures = [0] * workers
         self._replace_at_s: dict[int, float] = {}
         self._selector = selectors.DefaultSelector()
+        self._accepting = Accepting(listening, self._selector, self._give, self._any_ready)
         self._asked: dict[
             int, tuple[int, int, set[int]]
         ] = {}  # question → who asked, its own number, who has to answer
@@ -128,9 +134,7 @@ class Supervisor:
             for worker in range(1, self._wanted):
                 self._start(worker)
             self._until_ready(range(1, self._wanted))
-            self._listening.listen(BACKLOG)
-            self._listening.setblocking(False)
-            self._selector.register(self._listening, selectors.EVENT_READ, self._accept)
+            self._accepting.start()
             if not self._ending:
                 started(self._said)
             while self._workers or (self._replace_at_s and not self._ending):
@@ -139,7 +143,7 @@ class Supervisor:
             for each in self._workers.values():
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(each.pid, signal.SIGKILL)
-            self._listening.close()
+            self._accepting.close()
 
     # --- workers ----------------------------------------------------------------------------------------------------
 
@@ -163,7 +167,10 @@ class Supervisor:
             signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         ours.close()
-        self._listening.close()
+        self._accepting.close()
+        for each in self._workers.values():
+            for connection in each.untaken:
+                connection.close()
         for key in list(self._selector.get_map().values()):
             if isinstance(key.fileobj, socket.socket):
                 key.fileobj.close()
@@ -209,9 +216,10 @@ class Supervisor:
                 self._selector.unregister(each.channel)
             each.channel.close()
             del self._workers[worker]
+            self._accepting.give_back(each.untaken)
             for question in list(self._asked):
                 self._answered(question, worker)
-            if self._ending or not (each.ready or self._serving):
+            if self._ending or not (each.ready or self._accepting.open):
                 continue
             lived_s = time.monotonic() - each.born_s
             self._failures[worker] = 0 if lived_s > STABLE_S else self._failures[worker] + 1
@@ -223,16 +231,12 @@ class Supervisor:
             )
             self._replace_at_s[worker] = time.monotonic() + pause_s
 
-    @property
-    def _serving(self) -> bool:
-        return self._listening.fileno() in self._selector.get_map() if self._listening.fileno() >= 0 else False
-
     # --- one turn ---------------------------------------------------------------------------------------------------
 
     def _turn(self, longest_s: float) -> None:
         now_s = time.monotonic()
         times_s = [*self._replace_at_s.values(), self._kill_at_s, *([self._close_at_s] if self._close_at_s else [])]
-        wait_s = min([longest_s, *(max(0.0, at_s - now_s) for at_s in times_s)])
+        wait_s = min([self._accepting.wait_s(longest_s), *(max(0.0, at_s - now_s) for at_s in times_s)])
         for key, _ in self._selector.select(wait_s):
             key.data()
         now_s = time.monotonic()
@@ -240,8 +244,10 @@ class Supervisor:
             if now_s >= at_s and not self._ending:
                 del self._replace_at_s[worker]
                 self._start(worker)
+        self._accepting.turn()
         if self._close_at_s is not None and now_s >= self._close_at_s:
-            self._stop_listening()
+            self._close_at_s = None
+            self._accepting.stop()
         if now_s >= self._kill_at_s:
             for each in self._workers.values():
                 os.kill(each.pid, signal.SIGKILL)
@@ -253,7 +259,7 @@ class Supervisor:
                 if number in (signal.SIGTERM, signal.SIGINT):
                     again = self._ending
                     self._ending = True
-                    if self._close_at_s is None and self._serving:
+                    if self._close_at_s is None and self._accepting.open:
                         self._close_at_s = time.monotonic() + (self._drain_s if number == signal.SIGTERM else 0)
                     self._kill_at_s = min(self._kill_at_s, time.monotonic() + self._drain_s + self._grace_s + 5)
                     if again and number == signal.SIGINT:
@@ -267,29 +273,13 @@ class Supervisor:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(each.pid, number)
 
-    def _stop_listening(self) -> None:
-        self._close_at_s = None
-        if self._serving:
-            self._selector.unregister(self._listening)
-        self._listening.close()
-
     # --- connections ------------------------------------------------------------------------------------------------
 
-    def _accept(self) -> None:
-        for _ in range(ACCEPT_AT_ONCE):
-            try:
-                connection, _ = self._listening.accept()
-            except BlockingIOError:
-                return
-            except OSError as error:
-                if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS):
-                    time.sleep(0.01)  # the next descriptor that is closed makes room
-                return
-            with connection:
-                self._give(connection)
+    def _any_ready(self) -> bool:
+        return any(each.ready for each in self._workers.values())
 
-    def _give(self, connection: socket.socket) -> None:
-        """To the ready worker with the fewest connections; to the next if its channel is full."""
+    def _give(self, connection: socket.socket) -> bool:
+        """To the ready worker with the fewest connections; to the next if its channel is full. Whether one took it."""
         ready = (each for each in self._workers.values() if each.ready)
         for each in sorted(ready, key=lambda each: each.open):
             try:
@@ -297,7 +287,9 @@ class Supervisor:
             except (BlockingIOError, BrokenPipeError, ConnectionResetError):
                 continue
             each.given += 1
-            return
+            each.untaken.append(connection)
+            return True
+        return False
 
     # --- words ------------------------------------------------------------------------------------------------------
 
@@ -318,8 +310,10 @@ class Supervisor:
             said = msgspec.json.decode(message)
             if "ready" in said:
                 each.ready, self._said = True, self._said or said["ready"]
-                if self._serving:
+                if self._accepting.open:
                     log.info("worker %d is ready", worker)
+            elif "taken" in said:
+                each.took(said["taken"])
             elif "follow" in said:
                 self._ask(worker, said["follow"], said["name"])
             elif "followed" in said:

@@ -19,10 +19,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+import uvloop
 from patience import LONG, burden, patient
 from serving import Server, serving
 
-from service.protocol import CLOSED, SLICE, Watch
+from service.watch import CLOSED, PARK_ABOVE, SLICE, WOKEN, Watch
 
 pytest_plugins = ["serving_fixtures"]
 
@@ -198,7 +199,7 @@ class Idle:
 
     def __init__(self, watch: Watch, closes: bool, looks: list[float], since_s: float = 0.0) -> None:
         self.closes, self.looks, self.closed = closes, looks, False
-        self.since_s, self.idle = since_s, True
+        self.since_s, self.idle, self.descriptor = since_s, True, 0  # and parked
         self.watch, self.transport = watch, self
         watch.open[self] = None  # type: ignore[index]
 
@@ -214,6 +215,68 @@ class Idle:
     def abort(self) -> None:
         """As with a socket, the end of it is noticed later."""
         self.closed = True
+
+
+class Sleeper:
+    """Stands for an idle connection, with a socket of its own that the loop does not read."""
+
+    def __init__(self, watch: Watch, woken: Counter[int], turn: list[int], sock: socket.socket) -> None:
+        self.woken, self.turn, self.sock = woken, turn, sock
+        self.since_s, self.idle, self.descriptor, self.read_paused = 0.0, True, -1, False
+        self.transport, self.flow = self, self
+        watch.opened(self)  # type: ignore[arg-type]
+
+    def look(self, now_s: float) -> None:
+        """Always worth keeping."""
+
+    def get_extra_info(self, _: str) -> socket.socket:
+        return self.sock
+
+    def is_closing(self) -> bool:
+        return False
+
+    def pause_reading(self) -> None:
+        assert self.descriptor >= 0
+
+    def resume_reading(self) -> None:
+        self.woken[self.turn[0]] += 1
+
+
+@pytest.mark.parametrize("of_a_sudden", [True, False])
+def test_those_that_end_at_once_are_told_of_a_few_at_a_time(of_a_sudden: bool) -> None:
+    """Parked when there are many, as they come or when they have been idle for a while."""
+    watch, woken, turn = Watch(20_000, 10.0, lambda: None), Counter[int](), [0]
+    pairs = [socket.socketpair() for _ in range(PARK_ABOVE + 300)]
+
+    async def count() -> None:
+        while True:
+            turn[0] += 1
+            await asyncio.sleep(0)
+
+    async def for_a_while() -> None:
+        counting = asyncio.get_running_loop().create_task(count())
+        watch.start()
+        every = [Sleeper(watch, woken, turn, ours) for ours, _ in pairs]
+        limit_s = time.monotonic() + LONG_S
+        expected = 300 if of_a_sudden else len(every)
+        while sum(each.descriptor >= 0 for each in every) < expected:
+            await asyncio.sleep(0 if of_a_sudden else 0.05)
+            assert time.monotonic() < limit_s
+        for _, theirs in pairs:
+            theirs.close()
+        while woken.total() < expected:
+            await asyncio.sleep(0.01)
+            assert time.monotonic() < limit_s
+        for each in every:
+            watch.ended(each)  # type: ignore[arg-type]
+        counting.cancel()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(for_a_while())
+    for ours, _ in pairs:
+        ours.close()
+    assert max(woken.values()) == WOKEN
+    assert not watch.open
 
 
 @pytest.mark.parametrize(("closes", "most", "count"), [(False, SLICE, 1250), (True, CLOSED, 250)])

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 import re
 import signal
 import socket
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import uvloop
 from patience import LONG, burden, patient
 from serving import NotStarted, Server, build_docs, serving
 
 from index import Root
 from service import keys
+from service.channel import AT_ONCE, Channel
 
 pytest_plugins = ["serving_fixtures"]
 
@@ -121,6 +126,82 @@ def test_a_worker_that_dies_is_replaced_and_the_numbers_go_on(root: Path, tmp_pa
         assert sockets_of(new, port) > 0
         with server.client() as client:
             assert 'perwatt_requests_total{operation="search",status="200"} 15.0' in client.get("/metrics").text
+
+
+def asking(server: Server, path: str = "/livez") -> socket.socket:
+    """A new connection that has asked for `path`."""
+    made = socket.create_connection(("127.0.0.1", int(server.url.rsplit(":", 1)[1])), LONG_S)
+    made.sendall(f"GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n".encode())
+    return made
+
+
+def answer(connection: socket.socket) -> tuple[int, dict[str, str], bytes]:
+    """All that comes until the connection is ended, which it is at once."""
+    with connection:
+        had = b""
+        while got := connection.recv(65536):
+            had += got
+    head, _, body = had.partition(b"\r\n\r\n")
+    lines = head.decode("latin-1").split("\r\n")
+    return int(lines[0].split()[1]), dict(line.split(": ", 1) for line in lines[1:]), body
+
+
+def test_who_comes_while_all_workers_are_dead_waits_for_the_next_ones(root: Path, tmp_path: Path) -> None:
+    with workers(root, tmp_path) as server:
+        for _ in range(2):
+            for pid in children(server.process.pid):
+                os.kill(pid, signal.SIGKILL)
+            assert [answer(each)[0] for each in [asking(server) for _ in range(300)]] == [200] * 300
+            eventually(lambda: server.log().count("is ready") % 2 == 0)
+
+
+def test_what_a_worker_was_given_and_did_not_take_goes_to_another(root: Path, tmp_path: Path) -> None:
+    with workers(root, tmp_path) as server:
+        pids = children(server.process.pid)
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        made = [asking(server) for _ in range(20)]
+        time.sleep(0.3)  # the parent gives them away meanwhile; if it did not, the others would have them all the same
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        assert [answer(each)[0] for each in made] == [200] * 20
+        port = int(server.url.rsplit(":", 1)[1])
+        assert sockets_of(server.process.pid, port) == 0
+
+
+def test_more_than_the_workers_can_take_in_waits_and_is_not_lost(root: Path, tmp_path: Path) -> None:
+    """A channel has room for some three hundred connections."""
+    with workers(root, tmp_path) as server:
+        pids = children(server.process.pid)
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        made = [asking(server) for _ in range(1200)]
+        time.sleep(0.3)
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+        assert [answer(each)[0] for each in made] == [200] * 1200
+
+
+def test_where_no_worker_comes_callers_are_told_so(own_root: Path, tmp_path: Path) -> None:
+    """The index is damaged, so that no new worker can start; it is mended, and they do."""
+    file = Root(own_root).path("docs") / "ids.arrow"
+    good = file.read_bytes()
+    with workers(own_root, tmp_path) as server:
+        file.unlink()  # what is mapped stays as it is
+        file.write_bytes(b"damaged")
+        for pid in children(server.process.pid):
+            os.kill(pid, signal.SIGKILL)
+        for path in ("/livez", "/v1/indexes/docs", "/"):
+            status, headers, body = answer(asking(server, path))
+            assert status == 503
+            assert int(headers["retry-after"]) >= 1
+            assert headers["connection"] == "close"
+            assert json.loads(body)["code"] == "not-ready"
+        with server.client() as client:  # and with a body, which it does not read and does not choke on
+            assert client.post(SEARCH, json={"text": "word " * 100_000}).status_code == 503
+        file.unlink()
+        file.write_bytes(good)
+        eventually(lambda: answer(asking(server))[0] == 200)
 
 
 def test_a_switch_by_one_worker_is_followed_by_all_before_it_is_answered(
@@ -249,3 +330,43 @@ def test_a_port_in_use_is_said_by_the_parent(root: Path, tmp_path: Path) -> None
         with pytest.raises(NotStarted) as caught, workers(root, tmp_path, "--port", str(taken.getsockname()[1])):
             pass
     assert "Address already in use" in caught.value.log
+
+
+def test_a_worker_takes_a_few_connections_in_a_turn() -> None:
+    """So that the requests it has do not wait for all of ten thousand that come at once; and it says what it has."""
+    theirs, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with socket.create_server(("127.0.0.1", 0), backlog=100) as listening:
+        pairs = [(socket.create_connection(listening.getsockname()), listening.accept()[0]) for _ in range(100)]
+    for _, end in pairs:
+        socket.send_fds(ours, [b"c"], [end.fileno()])
+    turns: list[int] = []
+    turn = 0
+
+    def make() -> asyncio.Protocol:
+        turns.append(turn)
+        return asyncio.Protocol()
+
+    async def follow(_: str) -> None:
+        """Nothing does."""
+
+    async def until_all_are_taken() -> None:
+        nonlocal turn
+        channel = Channel(theirs, make, lambda: None, follow, lambda: None)
+        limit_s = time.monotonic() + LONG_S
+        while len(turns) < len(pairs):
+            turn += 1
+            await asyncio.sleep(0)
+            assert time.monotonic() < limit_s
+        channel.close()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(until_all_are_taken())
+    assert max(Counter(turns).values()) == AT_ONCE
+    said = []
+    ours.setblocking(False)
+    with suppress(BlockingIOError):
+        while True:
+            said.append(json.loads(ours.recv(4096))["taken"])
+    assert said == [*range(AT_ONCE, len(pairs), AT_ONCE), len(pairs)]
+    for end in (theirs, ours, *(end for pair in pairs for end in pair)):
+        end.close()

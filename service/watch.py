@@ -1,0 +1,155 @@
+"""All connections of one event loop: which are too slow, which make room, and which are parked.
+
+No timer runs for any of them. A `Watch` looks at every connection once a second, in slices, and closes a few at a time:
+ten thousand idle ones cost some ten milliseconds a second, and no request waits for all of them.
+
+Nor does a request wait for all of them to end. Whoever drops ten thousand idle connections at once makes as many events
+in one turn of the loop, at some 20 µs each, and nothing else is answered meanwhile. So beyond `PARK_ABOVE` idle
+connections are parked: uvloop stops reading them, an epoll of their own watches them, and it gives back at most
+`WOKEN` in a turn, between which requests are answered. That costs six system calls for each time that a connection
+falls idle, and the next request on it waits one more turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import select
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from service.connection import Connection
+
+SWEEP_S = 1.0
+SLICE = 200  # connections that are looked at in one go; about a microsecond each
+CLOSED = 20  # … and closed in one go; up to a tenth of a millisecond each
+PAUSE_S = 0.02  # between goes when there are more to close
+PARK_ABOVE = 256  # open connections: so many may end in one turn, which takes 5 ms
+WOKEN = 32  # in one turn; what each of them may be is an end, so that a turn takes a millisecond
+
+
+class Watch:
+    """Looks at every connection once a second; belongs to one event loop."""
+
+    def __init__(
+        self,
+        connections: int,
+        patience_s: float,
+        timed_out: Callable[[], None],
+        closed: Callable[[], None] | None = None,
+    ) -> None:
+        """
+        Args:
+            connections: How many may be open.
+            patience_s: With a head, with the start of a body, and, twice, with an answer of which nothing is taken.
+            timed_out: Called for every connection that was too slow.
+            closed: Called for every one that ends.
+        """
+        self.bound = connections
+        self.patience_s = patience_s
+        self.timed_out = timed_out
+        self.closed = closed
+        self.open: dict[Connection, None] = {}  # in the order in which they were opened
+        self._round: list[Connection] = []  # those that are still to be looked at in this round, the last one first
+        self._pace_s = SWEEP_S  # from one go to the next in this round
+        self._longest_idle: list[
+            tuple[float, Connection]
+        ] = []  # with since when, the longest last; some may have asked
+        self._parking: Parking | None = None
+
+    def start(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._parking = Parking(loop)
+        loop.call_later(SWEEP_S, self._sweep)
+
+    def opened(self, connection: Connection) -> None:
+        self.open[connection] = None
+        self.make_room()
+        if len(self.open) > PARK_ABOVE:  # uvloop begins to read it when it has been told, so not at once
+            asyncio.get_running_loop().call_soon(self._park, connection)
+
+    def ended(self, connection: Connection) -> None:
+        self.open.pop(connection, None)
+        if self._parking is not None:
+            self._parking.forget(connection)
+        if self.closed is not None:
+            self.closed()
+
+    def _park(self, connection: Connection) -> None:
+        if self._parking is not None and connection.idle and not connection.transport.is_closing():
+            self._parking.park(connection)
+
+    def make_room(self) -> None:
+        """Closes the connection that has been idle longest, when there are too many."""
+        if len(self.open) <= self.bound:
+            return
+        if not self._end_longest_idle():
+            idle = ((one.since_s, one) for one in self.open if one.idle and not one.transport.is_closing())
+            self._longest_idle = heapq.nsmallest(SLICE, idle, key=lambda each: each[0])[::-1]
+            self._end_longest_idle()
+
+    def _end_longest_idle(self) -> bool:
+        """Of those on the list; whether there was one. Who is not on it, or has asked since, has been idle for less
+        long."""
+        while self._longest_idle:
+            since_s, connection = self._longest_idle.pop()
+            if connection.since_s == since_s and connection.idle and not connection.transport.is_closing():
+                connection.transport.abort()
+                return True
+        return False
+
+    def _sweep(self) -> None:
+        if not self._round:
+            self._round = list(self.open)[::-1]
+            self._pace_s = SWEEP_S / max(1, -(-len(self._round) // SLICE))
+        now_s = time.monotonic()
+        closed = 0
+        parks = len(self.open) > PARK_ABOVE
+        for _ in range(min(SLICE, len(self._round))):
+            connection = self._round.pop()
+            if connection in self.open:
+                was_closing = connection.transport.is_closing()
+                connection.look(now_s)
+                closed += connection.transport.is_closing() and not was_closing
+                if closed == CLOSED:
+                    break
+                if parks and now_s - connection.since_s >= SWEEP_S:
+                    self._park(connection)
+        pause_s = PAUSE_S if closed == CLOSED and self._round else self._pace_s
+        asyncio.get_running_loop().call_later(pause_s, self._sweep)
+
+
+class Parking:
+    """Idle connections that the loop does not read, until there is something to read."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._epoll: select.epoll | None = None
+        self._parked: dict[int, Connection] = {}  # by descriptor
+
+    def park(self, connection: Connection) -> None:
+        if connection.descriptor >= 0 or connection.flow.read_paused:
+            return
+        if self._epoll is None:
+            self._epoll = select.epoll()
+            self._loop.add_reader(self._epoll.fileno(), self._wake)
+        connection.descriptor = connection.transport.get_extra_info("socket").fileno()
+        self._parked[connection.descriptor] = connection
+        connection.transport.pause_reading()
+        self._epoll.register(connection.descriptor, select.EPOLLIN)
+
+    def forget(self, connection: Connection) -> None:
+        if connection.descriptor >= 0 and self._epoll is not None:
+            self._epoll.unregister(connection.descriptor)
+            del self._parked[connection.descriptor]
+            connection.descriptor = -1
+
+    def _wake(self) -> None:
+        assert self._epoll is not None
+        for descriptor, _ in self._epoll.poll(0, WOKEN):
+            connection = self._parked[descriptor]
+            self.forget(connection)
+            if not connection.transport.is_closing():
+                connection.transport.resume_reading()
