@@ -19,7 +19,7 @@ from service.problems import MEDIA_TYPE, Problem
 
 ACCEPT_AT_ONCE = 64
 BACKLOG = 2048
-HOLD_S = 5.0  # a worker is replaced in two to four; after this long, callers and their balancers give up anyway
+HOLD_S = 10.0  # a worker is replaced in two to four; after this long, callers and their balancers give up anyway
 RETRY_S = 0.005  # until a worker that had its hands full is asked again
 LEAVE_S, LEAVING = 2.0, 256  # how long, and for how many, what was sent is read past, so that the answer is not lost
 RETRY_AFTER_S = 2
