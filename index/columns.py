@@ -57,6 +57,11 @@ def read_int(value: Any) -> int:
     return value
 
 
+def _compared_int(value: Any) -> int:
+    """2001.0 is the integer 2001 to JSON, as it is to a language of one kind of number."""
+    return read_int(int(value) if isinstance(value, float) and value.is_integer() else value)
+
+
 def read_float(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
         raise TypeError
@@ -124,7 +129,7 @@ _NUMBERED = pa.dictionary(pa.int32(), pa.large_string())
 TYPES = {
     "keyword": Type(_NUMBERED, read_keyword, read_keyword, _STRING, _STRING),
     "keyword[]": Type(pa.list_(_NUMBERED), _keywords, read_keyword, "a list of strings", _STRING),
-    "int": _type(pa.int64(), _whole, read_int, "an integer of 64 bits"),
+    "int": _type(pa.int64(), _whole, _compared_int, "an integer of 64 bits"),
     "float": _type(pa.float64(), _number, read_float, "a finite number"),
     "bool": _type(pa.bool_(), _truth, read_bool, "true or false"),
     "date": Type(

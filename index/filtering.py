@@ -9,8 +9,8 @@
 
 A row without a value (the field is missing, or null) meets no condition but `exists: false`. `not` is everything else,
 so `not eq` holds for it: who does not mean that adds `exists: true`. Values are of the field's type exactly; an int
-field is never compared with "7". Fields are those that were declared when the generation was built; another one is an
-error and never a scan of the payload.
+field is never compared with "7", though 7.0 is 7. Fields are those that were declared when the generation was built;
+another one is an error and never a scan of the payload.
 
 Parsing knows no generation, so that a filter is parsed once and applied to many. Bitmaps of the filters used last are
 kept, up to KEPT_BYTES a generation: a filter that comes again costs one lookup.

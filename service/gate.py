@@ -109,22 +109,30 @@ class Gate:
         """Whether the request of this ASGI scope may come in."""
         known, index = self._find(scope["path"], scope["method"])
         if known is None:  # it is not left to the router, whose patterns might know it
-            return self._judge(None, index, scope, HTTPException(404))
-        return self._judge(known.entries.get(scope["method"]), index, scope)
+            return self._judge(UNKNOWN, None, None, scope, HTTPException(404))
+        entry = known.entries.get(scope["method"])
+        if entry is None:  # the router says which methods there are
+            open_path = all(each.scope == OPEN for each in known.entries.values())
+            return self._judge(UNKNOWN, OPEN if open_path else None, index, scope)
+        return self._judge(entry.operation, entry.scope, index, scope)
 
     def searcher(self, index: str, headers: Headers) -> Caller | None:
         """`judge` of a search of `index`, for whoever has taken the path apart already; None: they may not."""
         if self.keyring is None and not self._own_names_only:
             return ANYONE
-        verdict = self._judge(self._patterns[SEARCH].entries["POST"], index, {"headers": headers})
+        entry = self._patterns[SEARCH].entries["POST"]
+        verdict = self._judge(entry.operation, entry.scope, index, {"headers": headers})
         return verdict.caller if verdict.refusal is None else None
 
     def _judge(
-        self, entry: Entry | None, index: str | None, scope: Scope, unknown: HTTPException | None = None
+        self,
+        operation: str,
+        needed: RouteScope | None,
+        index: str | None,
+        scope: Scope,
+        unknown: HTTPException | None = None,
     ) -> Verdict:
-        """entry: None where no route takes that path and method; where only the method is unknown, the router says
-        which are."""
-        operation, needed = (UNKNOWN, None) if entry is None else (entry.operation, entry.scope)
+        """needed: None where any key will do, for what is said to whoever has one."""
         headers: Headers = scope["headers"]
         caller = NOBODY
         try:

@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TypeVar
+import functools
+from typing import Any, TypeVar
 
 import msgspec
+from msgspec import Raw
 from starlette.types import Message, Receive, Scope
 
 from index import filtering
@@ -40,6 +42,8 @@ EFFORT = 1 << 16
 SEQ = (1 << 53) - 1  # the largest integer that every JSON parser keeps
 TIMEOUT_MS = 60_000
 FILTER_NODES, FILTER_DEPTH, FILTER_VALUES = filtering.MAX_NODES, filtering.MAX_DEPTH, filtering.MAX_VALUES
+WHOLE_BYTES = 4 << 10  # of a field that may hold an integer written as a float
+WHOLE_NUMBERS = 1 << 53  # up to which a float is one
 DRAIN_BYTES = 4 << 20
 DRAIN_S = 2.0
 
@@ -119,9 +123,39 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
     """`body` as the struct of `decoder`; raises Problem bad-json, unknown-field or
     invalid-value."""
     try:
-        return decoder.decode(body)
+        try:
+            return decoder.decode(body)
+        except msgspec.ValidationError as error:
+            if "got `float`" not in str(error):
+                raise
+            return decoder.decode(_with_whole_numbers(body, decoder.type))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise of_undecodable(error, body) from None
+
+
+def _with_whole_numbers(body: bytes, struct: Any) -> bytes:
+    """The same JSON with 10 for 10.0: to JSON Schema, and to languages of one kind of number, that is an integer.
+    Fields that are long hold none, and are taken over as they are."""
+    fields = msgspec.json.decode(body, type=_in_raw_fields(struct))
+    for name in fields.__struct_fields__:
+        raw = getattr(fields, name)
+        if raw is not msgspec.UNSET and len(bytes(raw)) <= WHOLE_BYTES:
+            setattr(fields, name, Raw(msgspec.json.encode(_whole(msgspec.json.decode(raw)))))
+    return msgspec.json.encode(fields)
+
+
+@functools.cache
+def _in_raw_fields(struct: type[msgspec.Struct]) -> type[msgspec.Struct]:
+    fields = [(name, Raw | msgspec.UnsetType, msgspec.UNSET) for name in struct.__struct_fields__]
+    return msgspec.defstruct(struct.__name__, fields, forbid_unknown_fields=True)
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, float) and value.is_integer() and abs(value) <= WHOLE_NUMBERS:
+        return int(value)
+    if isinstance(value, dict):
+        return {name: _whole(each) for name, each in value.items()}
+    return [_whole(each) for each in value] if isinstance(value, list) else value
 
 
 def _require_json(content_type: bytes) -> None:

@@ -39,6 +39,10 @@ class Weights(Struct, forbid_unknown_fields=True, frozen=True):
     dense: Weight = 1.0
     lexical: Weight = 1.0
 
+    def __post_init__(self) -> None:
+        if not self.dense and not self.lexical:
+            raise ValueError("one of the two weights has to be more than 0")
+
 
 class SearchParams(Struct, forbid_unknown_fields=True, frozen=True):
     """effort: how hard to look, in the unit of the index family (candidates kept, lists probed);
@@ -148,7 +152,7 @@ class DeleteRequest(Struct, forbid_unknown_fields=True):
 class SwitchRequest(Struct, forbid_unknown_fields=True):
     """The generation that an alias shall point to."""
 
-    generation: Name
+    generation: Name  # its pattern is in schema.py
 
 
 SEARCH = msgspec.json.Decoder(SearchRequest)
@@ -176,9 +180,6 @@ def check(request: SearchRequest) -> None:
             f"mode {request.mode!r} searches by words, and so by a text; a vector or an id goes with mode 'dense'.",
             pointer="/mode",
         )
-    weights = None if request.params is None else request.params.weights
-    if weights is not None and not weights.dense and not weights.lexical:
-        raise Problem("invalid-value", "One of the two weights has to be more than 0.", pointer="/params/weights")
 
 
 def vector_of(given: list[float] | str, dim: int) -> np.ndarray[tuple[int], np.dtype[np.float32]]:

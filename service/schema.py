@@ -1,8 +1,10 @@
 """The OpenAPI document, made from the table of operations and the structs that decode and encode
 the bodies.
 
-What the types cannot say is added by hand here, and only that: exactly one of text, vector and id;
-a filter, which nests; a failed query of a batch is a problem object.
+What the types cannot say is added by hand here, and only that: exactly one of text, vector and id, and which of them
+goes with which mode; what a vector's string holds; a filter, which nests; a failed query of a batch is a problem
+object. What only the served index can tell (its fields, its dimensions, its generations) is told by
+`GET /v1/indexes/{index}` and not here: a client that is generated from this document outlives a rebuild.
 """
 
 from __future__ import annotations
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
 
 REF = "#/components/schemas/{name}"
 NAME = "^[a-z0-9][a-z0-9_-]{0,62}$"
+GENERATION = NAME[:-1] + "-[0-9]{8}T[0-9]{6}Z-[0-9a-f]{4}$"
+BASE64 = "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
+FLOAT32 = 3.4028234663852886e38  # the largest
+QUERY = ("text", "vector", "id")
 _PARAMETER = re.compile(r"\{(\w+)\}")
 
 PARAMETERS: dict[str, dict[str, Any]] = {
@@ -94,7 +100,7 @@ def _operation(operation: Operation, keys: bool) -> dict[str, Any]:
                 "name": "fields",
                 "in": "query",
                 "description": f"At most {limits.FIELDS} payload fields, separated by commas; all when absent.",
-                "schema": {"type": "string"},
+                "schema": {"type": "string", "pattern": f"^[^,]*(,[^,]*){{0,{limits.FIELDS - 1}}}$"},
             }
         )
     if operation.path.startswith("/v1/aliases/"):
@@ -172,9 +178,19 @@ def _by_hand(components: dict[str, Any], model: Fingerprint | None) -> None:
         "default": None,
     }
     components["Filter"] = filter_schema()
-    query["oneOf"] = [
-        {"required": [name], "properties": {name: {"not": {"type": "null"}}}} for name in ("text", "vector", "id")
-    ]
+    query["oneOf"] = [_query_by(name) for name in QUERY]
+    query["properties"]["vector"] = {
+        "description": "An array of numbers, or the base64 of little-endian float32; of the index's dimensions.",
+        "anyOf": [
+            {"type": "array", "minItems": 1, "items": {"type": "number", "minimum": -FLOAT32, "maximum": FLOAT32}},
+            {"type": "string", "minLength": 8, "pattern": BASE64, "contentEncoding": "base64"},
+            {"type": "null"},
+        ],
+        "default": None,
+    }
+    zero = {"const": 0}
+    components["Weights"]["not"] = {"required": ["dense", "lexical"], "properties": {"dense": zero, "lexical": zero}}
+    components["SwitchRequest"]["properties"]["generation"]["pattern"] = GENERATION
     components["BatchRequest"]["properties"]["queries"]["items"] = {"$ref": REF.format(name="SearchRequest")}
     components["BatchAnswer"]["properties"]["results"]["items"] = {
         "anyOf": [{"$ref": REF.format(name=name)} for name in ("BatchResult", "BatchFailure")]
@@ -191,6 +207,13 @@ def _by_hand(components: dict[str, Any], model: Fingerprint | None) -> None:
     ]
     components["WriteFailure"]["properties"]["error"] = {"$ref": REF.format(name="Problem")}
     components["BatchFailure"]["properties"]["error"] = {"$ref": REF.format(name="Problem")}
+
+
+def _query_by(name: str) -> dict[str, Any]:
+    """A query that has this one of `QUERY`; only a text is searched by words."""
+    others = {other: {"type": "null"} for other in QUERY if other != name}
+    mode = {} if name == "text" else {"mode": {"const": "dense"}}
+    return {"required": [name], "properties": {name: {"not": {"type": "null"}}, **others, **mode}}
 
 
 def filter_schema() -> dict[str, Any]:

@@ -3,128 +3,150 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
+import jsonschema
 import pytest
-import schemathesis
-from hypothesis import HealthCheck, settings
+from narrowing import narrow
 from patience import patient
-from schemathesis.checks import CHECKS
-from schemathesis.config import ProjectConfig, ProjectsConfig, SchemathesisConfig
-from schemathesis.schemas import BaseSchema
-from schemathesis.specs.openapi import checks
-from serving import Server, serving
+from serving import Server, build_docs, serving
 
 from service import keys
 from service.problems import KINDS
 from service.routes import OPERATIONS, routes
-from service.schema import document
 
 pytest_plugins = ["serving_fixtures"]
 
-
-# Names of indexes are fixed, so that most requests reach further than the first 404.
-FIXED = ProjectConfig(parameters={"path.index": "docs", "path.alias": "docs"})
-
-
-def shallow(described: dict[str, Any]) -> dict[str, Any]:
-    """The same document with filters of two levels: what is generated is then written in seconds, not in minutes."""
-    schemas = described["components"]["schemas"]
-    conditions = [each for each in schemas["Filter"]["anyOf"] if "field" in each["properties"]]
-    text = json.dumps(schemas["Filter"]).replace("schemas/Filter", "schemas/Condition")
-    described["components"]["schemas"] = {
-        **schemas, "Filter": json.loads(text), "Condition": {"anyOf": conditions},
-    }  # fmt: skip
-    return described
+EXAMPLES = os.environ.get("PERWATT_FUZZ_EXAMPLES", "8")  # of each call and phase; more for whoever has the time
+IDS = ("a01", "notes/2024 été#1")
+# What is no fault of the request, nor of the server: a precondition that does not hold, a deadline that passed (both
+# are the caller's to set), and whom a key does not let in.
+CONFIG = """
+[checks.not_a_server_error]
+expected-statuses = ["2xx", "3xx", "4xx", "504"]
+[checks.positive_data_acceptance]
+expected-statuses = ["2xx", "3xx", "401", "403", "404", "412", "504"]
+[checks.negative_data_rejection]
+expected-statuses = ["400", "401", "403", "404", "405", "412", "415", "422", "504"]
+"""
 
 
-def api_of(with_keys: bool) -> BaseSchema:
-    described = shallow(document("under test", None, with_keys))
-    return schemathesis.openapi.from_dict(described, config=SchemathesisConfig(projects=ProjectsConfig(default=FIXED)))
+class Fuzzed:
+    """Two servers of the same indexes, one without keys and one with; `docs` has two generations to switch between."""
 
+    def __init__(self, keyless: Server, locked: Server, of: dict[str, str], generations: list[str]) -> None:
+        self.keyless, self.locked, self.of, self.generations = keyless, locked, of, generations
 
-api, api_with_keys = api_of(False), api_of(True)
+    def document(self, who: str) -> dict[str, Any]:
+        """As this caller is given it, narrowed to what `docs` holds; a stranger has it from somebody else."""
+        key = self.of.get("admin" if who == "stranger" else who)
+        headers = {} if key is None else {"authorization": f"Bearer {key}"}
+        with (self.keyless if key is None else self.locked).client(headers=headers) as client:
+            document: dict[str, Any] = client.get("/openapi.json").json()
+            narrow(document, client.get("/v1/indexes/docs").json(), IDS, self.generations)
+        return document
 
 
 @pytest.fixture(scope="module")
-def admin(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    path = tmp_path_factory.mktemp("keys") / "keys.json"
+def fuzzed(root: Path, served_encoder: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fuzzed]:
+    folder = tmp_path_factory.mktemp("fuzzed")
+    own = Path(shutil.copytree(root, folder / "root"))
+    build_docs(own, served_encoder, drop=2)
+    path, of = folder / "keys.json", {}
     with keys.changing(path) as held:
-        return path, keys.add(held, keys.Key("admin", 0, "admin", []), None)
+        for scope in ("search", "admin"):
+            of[scope] = keys.add(held, keys.Key(scope, 0, scope, []), None)
+    (folder / "locked").mkdir()
+    with (
+        serving(own, folder, "docs") as keyless,
+        serving(own, folder / "locked", "docs", "--keys", str(path)) as locked,
+    ):
+        yield Fuzzed(keyless, locked, of, sorted(each.name for each in (own / "docs").iterdir() if each.is_dir()))
 
 
-@pytest.fixture(scope="module")
-def written(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """On a copy of the indexes: what is fuzzed here writes and deletes documents."""
-    folder = tmp_path_factory.mktemp("written")
-    with serving(Path(shutil.copytree(root, folder / "root")), folder) as running:
-        yield running
+@pytest.mark.parametrize("who", ["keyless", "admin", "search", "stranger"])
+def test_schemathesis_finds_nothing(fuzzed: Fuzzed, tmp_path: Path, who: str) -> None:
+    """Every check of it, on every call, by everybody who may come: without keys, with a key of each scope, and without
+    one where one is asked for."""
+    (tmp_path / "document.json").write_text(json.dumps(fuzzed.document(who)))
+    (tmp_path / "schemathesis.toml").write_text(CONFIG)
+    server = fuzzed.keyless if who == "keyless" else fuzzed.locked
+    key = ["--header", f"Authorization: Bearer {fuzzed.of[who]}"] if who in fuzzed.of else []
+    ran = subprocess.run(
+        [Path(sys.executable).with_name("schemathesis"), "run", "document.json", "--url", server.url, "--checks", "all",
+         "--max-examples", EXAMPLES, "--generation-deterministic", "--suppress-health-check", "all",
+         "--continue-on-failure", "--no-color", "--request-timeout", str(patient(10)), *key],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert f"Tested: {len(OPERATIONS)}" in ran.stdout
+    assert re.search(r"[1-9]\d{2,} generated, [1-9]\d{2,} passed", ran.stdout), ran.stdout
 
 
-@pytest.fixture(scope="module")
-def locked(root: Path, admin: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("locked")
-    with serving(Path(shutil.copytree(root, folder / "root")), folder, "--keys", str(admin[0])) as running:
-        yield running
+QUERY: dict[str, Any] = {"text": "espresso"}
 
 
-@api.parametrize()
-@settings(max_examples=60, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
-def test_the_server_does_what_the_document_says(case: Any, written: Server) -> None:
-    hold_together(case, case.call(base_url=written.url, timeout=patient(10)))
-
-
-@api_with_keys.parametrize()
-@settings(max_examples=12, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
-def test_a_server_with_keys_does_it_too_and_nothing_without_one(
-    case: Any, locked: Server, admin: tuple[Path, str]
+@pytest.mark.parametrize(
+    ("struct", "path", "body", "taken"),
+    [
+        ("SearchRequest", "search", {**QUERY, "k": 3.0, "timeout_ms": 9000.0}, True),  # an integer, to JSON Schema
+        ("SearchRequest", "search", {**QUERY, "params": {"effort": 64.0}, "fields": ["title"]}, True),
+        ("SearchRequest", "search", {**QUERY, "filter": {"field": "words", "gte": 10.0}}, True),
+        ("SearchRequest", "search", {**QUERY, "k": 3.5}, False),
+        ("SearchRequest", "search", {**QUERY, "k": "3"}, False),
+        ("SearchRequest", "search", {**QUERY, "k": 1001.0}, False),
+        ("SearchRequest", "search", {**QUERY, "k": 3.0, "efort": 1}, False),
+        ("SearchRequest", "search", {**QUERY, "mode": "lexical"}, True),
+        ("SearchRequest", "search", {"id": "a01"}, True),
+        ("SearchRequest", "search", {"id": "a01", "mode": "lexical"}, False),
+        ("SearchRequest", "search", {"vector": [1.0] * 384, "mode": "hybrid"}, False),
+        ("SearchRequest", "search", {"id": "a01", "text": "a", "mode": "lexical"}, False),
+        ("SearchRequest", "search", {"id": None, "text": None}, False),
+        ("SearchRequest", "search", {"vector": []}, False),
+        ("SearchRequest", "search", {"vector": ""}, False),
+        ("SearchRequest", "search", {"vector": "AAA"}, False),
+        ("SearchRequest", "search", {"vector": [1e39] * 384}, False),
+        ("SearchRequest", "search", {**QUERY, "mode": "hybrid", "params": {"weights": {"dense": 0}}}, True),
+        ("SearchRequest", "search", {**QUERY, "params": {"weights": {"dense": 0, "lexical": 0.0}}}, False),
+        ("RecallRequest", "recall", {"params": {"weights": {"dense": 0, "lexical": 0}}}, False),
+        ("RecallRequest", "recall", {"queries": 20.0, "k": 5.0}, True),
+        ("BatchRequest", "search/batch", {"queries": [{**QUERY, "k": 3.0}], "timeout_ms": 9000.0}, True),
+    ],
+)
+def test_what_the_document_takes_the_server_takes(
+    client: httpx.Client, struct: str, path: str, body: dict[str, Any], taken: bool
 ) -> None:
-    """Schemathesis takes the key away, and exchanges it, wherever the document asks for one."""
-    headers = {"authorization": f"Bearer {admin[1]}"}
-    hold_together(case, case.call(base_url=locked.url, headers=headers, timeout=patient(10)), headers)
+    document = client.get("/openapi.json").json()
+    schema = {"$ref": f"#/components/schemas/{struct}", "components": document["components"]}
+    assert jsonschema.Draft202012Validator(schema).is_valid(body) == taken
+    answer = client.post(f"/v1/indexes/docs/{path}", json=body)
+    assert answer.status_code == (200 if taken else 422), answer.text
+    assert all("error" not in result for result in answer.json().get("results", ()))
 
 
-def hold_together(case: Any, response: Any, headers: dict[str, str] | None = None) -> None:
-    not_for_here: list[Any] = [
-        checks.positive_data_acceptance,  # below: the document cannot say which vectors an index ranks
-    ]
-    if case.path.endswith("/batch") or (case.method, case.path.rpartition("/")[2]) == ("PUT", "documents"):
-        not_for_here.append(checks.negative_data_rejection)  # a bad query is a problem in its place, by design
-    if response.status_code == 412:  # a precondition that does not hold is said before what else is wrong
-        not_for_here.append(checks.negative_data_rejection)
-    if response.status_code == 504:
-        assert response.json()["code"] == "deadline-exceeded"
-        not_for_here.append(CHECKS.get_one("not_a_server_error"))
-    case.validate_response(response, excluded_checks=not_for_here, headers=headers)
-    if case.meta is not None and case.meta.generation.mode.is_positive and response.status_code >= 400:
-        assert could_not_be_known(case, response.json()), response.json()
+@pytest.mark.parametrize("generation", ["", "docs", "docs-20260101T000000Z", "../docs-20260101T000000Z-abcd"])
+def test_what_is_no_generation_is_none_to_both(client: httpx.Client, generation: str) -> None:
+    document = client.get("/openapi.json").json()
+    schema = {"$ref": "#/components/schemas/SwitchRequest", "components": document["components"]}
+    assert not jsonschema.Draft202012Validator(schema).is_valid({"generation": generation})
+    assert client.put("/v1/aliases/docs", json={"generation": generation}).status_code == 422
 
 
-def could_not_be_known(case: Any, problem: dict[str, Any]) -> bool:
-    """Whether a request that keeps to the document was refused for what only the served data could tell."""
-    code, pointer = problem["code"], problem.get("pointer", "")
-    if code in ("document-not-found", "deadline-exceeded"):
-        return True
-    if code == "precondition-failed":
-        return str(pointer).startswith(("/expect", "/min_seq")) or str(case.path).startswith("/v1/aliases/")
-    if code == "invalid-value" and "int" in problem["detail"] and "got float" in problem["detail"]:
-        return True  # 10.0 is an integer to JSON Schema and a mistake to most callers
-    if pointer.startswith("/filter"):  # which fields there are, and of what type
-        return code in ("filter-field-not-indexed", "invalid-value")
-    if pointer in ("/group_by", "/mode", "/cursor", "/params/weights"):
-        return code in ("filter-field-not-indexed", "invalid-value", "generation-gone")
-    if pointer == "/generation":
-        return bool(code == "invalid-value")
-    if pointer in ("/model", "/dimensions"):  # the document of a server names those that it has
-        return code in ("model-mismatch", "dimension-mismatch")
-    if pointer == "/vector" or pointer.startswith("/vector/"):
-        return code in ("dimension-mismatch", "invalid-value")
-    return False
+def test_a_long_body_is_read_twice_only_where_an_integer_may_stand(client: httpx.Client) -> None:
+    vector = [0.123456789012] * 384  # longer than what an integer may stand in
+    long = {"vector": vector, "k": 2.0}
+    assert len(client.post("/v1/indexes/docs/search", json=long).json()["hits"]) == 2
+    many = {"queries": [{"id": f"{'x' * 1000}"} for _ in range(250)] + [{"id": "a01", "k": 2.0}], "timeout_ms": 8000.0}
+    results = client.post("/v1/indexes/docs/search/batch", json=many).json()["results"]
+    assert len(results[-1]["hits"]) == 2
 
 
 def test_every_route_is_documented_and_every_documented_one_is_routed(client: httpx.Client) -> None:
