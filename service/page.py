@@ -22,6 +22,7 @@ FILES = {
     "/hits.js": ("hits.js", "text/javascript; charset=utf-8"),
     "/filters.js": ("filters.js", "text/javascript; charset=utf-8"),
     "/timing.js": ("timing.js", "text/javascript; charset=utf-8"),
+    "/values.js": ("values.js", "text/javascript; charset=utf-8"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
 POLICY = (

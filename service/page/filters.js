@@ -1,6 +1,8 @@
 // What narrows a search: how it ranks, which documents may be hits, one hit a group. Built from the fields that the index
 // declares; an index without any shows none of it. Values come from the corpus and reach the page as text only.
 
+import { shownNumber, spoken } from "/values.js";
+
 const number = new Intl.NumberFormat("en");
 const MODES = { dense: "Meaning", lexical: "Words", hybrid: "Both" };
 const HINTS = {
@@ -85,13 +87,13 @@ export class Tools {
 
   draw() {
     const opened = this.place.querySelector("details[open]")?.dataset.field;
-    const parts = [];
-    if (this.index.modes.length > 1) parts.push(this.modes());
+    const ranking = made("div"), filters = made("div"); // a row each where they do not fit beside each other
+    if (this.index.modes.length > 1) ranking.append(this.modes());
     const fields = Object.entries(this.index.filterable).filter(([, field]) => field.present !== 0);
-    parts.push(...fields.map(([name, field]) => this.pill(name, field)));
     const groups = fields.filter(([, field]) => groupable(field)).map(([name]) => name);
-    if (groups.length) parts.push(this.groups(groups));
-    if (fields.length) parts.push(this.reset());
+    if (groups.length) ranking.append(this.groups(groups));
+    if (fields.length) filters.append(...fields.map(([name, field]) => this.pill(name, field)), this.reset());
+    const parts = [ranking, filters].filter((part) => part.childElementCount);
     this.place.replaceChildren(...parts);
     this.place.hidden = !parts.length;
     const again = [...this.place.querySelectorAll("details")].find((one) => one.dataset.field === opened);
@@ -124,7 +126,7 @@ export class Tools {
     const pill = made("details", "pill");
     pill.dataset.field = name;
     const head = made("summary");
-    head.append(made("span", "name", name), made("span", "value"));
+    head.append(spoken(made("span", "name", name)), spoken(made("span", "value")));
     const menu = made("div", "menu");
     menu.append(...(RANGED.has(field.type) ? this.range(name, field) : this.values(name, field)));
     pill.append(head, menu);
@@ -162,7 +164,7 @@ export class Tools {
       else kept.delete(value);
       this.choose(name, kept.size ? { in: [...kept] } : null);
     });
-    label.append(box, made("span", "", typeof value === "boolean" ? (value ? "yes" : "no") : value || "(empty)"));
+    label.append(box, spoken(made("span", "", typeof value === "boolean" ? (value ? "yes" : "no") : value || "(empty)")));
     if (count !== undefined) label.append(made("small", "", number.format(count)));
     const item = made("li");
     item.append(label);
@@ -172,7 +174,7 @@ export class Tools {
   // A value that is not listed can be typed. rest: how many there are, −1 when that is not told.
   another(name, list, rest) {
     const label = made("label", "another", rest > 0 ? `${number.format(rest)} rarer ones, by name` : "by name");
-    const input = made("input");
+    const input = spoken(made("input"));
     input.type = "text";
     input.maxLength = 1024;
     input.addEventListener("keydown", (event) => {
@@ -199,7 +201,7 @@ export class Tools {
       input.type = date ? "date" : "number";
       if (!date) {
         input.step = field.type === "int" ? "1" : "any";
-        if (edge !== undefined) input.placeholder = String(edge);
+        if (edge !== undefined) input.placeholder = shownNumber(edge);
       } else if (/^\d{4}-/.test(edge || "")) {
         input.min = field.min.slice(0, 10);
         input.max = field.max.slice(0, 10);

@@ -1,6 +1,8 @@
 // One hit as a list item: title, score, a piece of the text with the query's words marked, where it came from; opened, the
 // whole payload. The corpus is unknown, so fields are recognised by their usual names and shown under their own otherwise.
 
+import { shownJson, shownNumber, spoken } from "/values.js";
+
 const TITLES = ["title", "name", "heading", "headline", "subject", "label"];
 const TEXTS = ["text", "body", "content", "abstract", "description", "summary", "doc", "docstring", "snippet"];
 const CODE = ["id", "name", "file", "path", "signature", "module"];
@@ -31,18 +33,23 @@ export function hitElement(hit, query, scale, alike) {
   if (body.startsWith(title)) body = body.slice(title.length).replace(/^[\s.:;,–—-]+/, "");
 
   const head = element("div", "head");
-  const heading = element("h2", looksLikeCode(title) ? "code" : "");
+  const heading = spoken(element("h2", looksLikeCode(title) ? "code" : ""));
   marked(heading, title, words);
   head.append(heading, score(hit, scale));
 
   const summary = element("summary");
   summary.append(head);
   if (body) {
-    const snippet = element("p", "snippet");
+    const snippet = spoken(element("p", "snippet"));
     marked(snippet, excerpt(body, words), words);
     summary.append(snippet);
   }
   const from = provenance(hit, payload, used, textField);
+  let named = hit.id === title; // whether the id can be seen without opening
+  if (!from.childElementCount && !named) {
+    from.append(piece(hit.id, "code", "id"));
+    named = true;
+  }
   if (from.childElementCount) summary.append(from);
   summary.addEventListener("click", (event) => {
     if (event.target.closest("a")) return;
@@ -52,7 +59,7 @@ export function hitElement(hit, query, scale, alike) {
   const details = element("details");
   details.append(summary);
   details.addEventListener("toggle", () => {
-    if (details.open && details.childElementCount === 1) details.append(everything(hit, payload, words), more(hit, title, alike));
+    if (details.open && details.childElementCount === 1) details.append(everything(hit, payload, words, named), more(hit, title, alike));
   });
   const item = element("li");
   item.append(details);
@@ -67,7 +74,7 @@ function score(hit, scale) {
   shown.title = scores
     ? ["fused from", scores.dense !== undefined && `meaning ${scores.dense.toFixed(3)}`,
       scores.lexical !== undefined && `words ${scores.lexical.toFixed(2)}`].filter(Boolean).join(" · ")
-    : `score ${value}`;
+    : `score ${value.toFixed(5)}`;
   if (value >= 0 && scale > 0) {
     const bar = element("i");
     bar.style.width = `${Math.round((100 * value) / scale)}%`;
@@ -76,19 +83,21 @@ function score(hit, scale) {
   return shown;
 }
 
+function piece(value, kind, name) {
+  const made = spoken(element("span", kind));
+  if (name) {
+    const label = element("b");
+    label.textContent = `${name} `;
+    made.append(label);
+  }
+  made.append(value);
+  return made;
+}
+
 // url · module · file:line · then other short fields under their own names
 function provenance(hit, payload, used, textField) {
   const from = element("div", "from");
-  const add = (value, kind, name) => {
-    const piece = element("span", kind);
-    if (name) {
-      const label = element("b");
-      label.textContent = `${name} `;
-      piece.append(label);
-    }
-    piece.append(value);
-    from.append(piece);
-  };
+  const add = (...what) => from.append(piece(...what));
   const link = LINKS.find((name) => typeof payload[name] === "string" && payload[name]);
   if (link) {
     used.add(link);
@@ -112,28 +121,34 @@ function provenance(hit, payload, used, textField) {
     const short = typeof value === "number" || typeof value === "boolean" || (typeof value === "string" && value && value.length <= 60);
     if (left <= 0) break;
     if (!short || used.has(name) || name === textField || TITLES.includes(name) || name === "signature") continue;
-    add(String(value), "", name);
+    if (isId(hit, name, value)) continue;
+    add(typeof value === "number" ? shownNumber(value) : String(value), "", name);
     left -= 1;
   }
-  if (!from.childElementCount && hit.id) add(hit.id, "code", "id");
   return from;
 }
 
-// The whole payload, a field a row, in its own order; values that are not text as JSON.
-function everything(hit, payload, words) {
+// A field that repeats the document's id.
+const isId = (hit, name, value) => name === "id" && String(value) === hit.id;
+
+// The whole payload, a field a row, in its own order; values that are not text as JSON. The id, unless it is
+// named above.
+function everything(hit, payload, words, named) {
   const list = element("dl", "payload");
   const add = (name, value) => {
     const term = element("dt");
     term.textContent = name;
-    const text = typeof value === "string" ? value : JSON.stringify(value, null, 2);
-    const prose = typeof value === "string" && !CODE.includes(name);
+    const written = typeof value === "string";
+    const text = written ? value : shownJson(value);
+    const prose = written && !CODE.includes(name);
     const what = element("dd", prose ? "" : "code");
+    if (written) spoken(what);
     if (typeof value === "string" && LINKS.includes(name)) what.append(anchor(value));
     else marked(what, text, prose ? words : []);
     list.append(term, what);
   };
-  add("id", hit.id);
-  for (const [name, value] of Object.entries(payload)) add(name, value);
+  if (!named) add("id", hit.id);
+  for (const [name, value] of Object.entries(payload)) if (!isId(hit, name, value)) add(name, value);
   return list;
 }
 

@@ -10,6 +10,7 @@ import { Tools } from "/filters.js";
 import { hitElement } from "/hits.js";
 import { drawTiming, ms } from "/timing.js";
 
+const LONG = 200; // characters of a query, beyond which it makes no address that anyone could send
 const PAUSE_MS = 140; // longer than the gap between two keys of a fluent typist, shorter than anyone waits
 
 const at = (id) => document.getElementById(id);
@@ -176,21 +177,22 @@ function waiting(yes) {
   document.body.classList.toggle("waiting", yes);
 }
 
-// The address bar keeps the search, so that it can be reloaded, bookmarked and sent.
+// The address bar keeps the search, so that it can be reloaded, bookmarked and sent; a long query, the tab alone.
 function remember(text) {
   const kept = new URLSearchParams();
-  if (text) kept.set("q", text);
+  const long = text.length > LONG;
+  if (text && !long) kept.set("q", text);
   if (indexes.length > 1 && chosen().alias !== indexes[0].alias) kept.set("index", chosen().alias);
   if (kChoice.value !== "10") kept.set("k", kChoice.value);
   if (like) kept.set("like", like.id);
   tools.remember(kept);
   const address = kept.size ? `?${kept}` : location.pathname;
-  history.replaceState(null, "", address);
-  document.title = text ? `${text} · perwatt` : "perwatt";
+  history.replaceState(long ? { q: text } : null, "", address);
+  document.title = text ? `${long ? `${text.slice(0, LONG)}…` : text} · perwatt` : "perwatt";
 }
 
 function recall(kept) {
-  if (!query.value) query.value = kept.get("q") || ""; // who typed before the indexes were known is not interrupted
+  if (!query.value) query.value = kept.get("q") || history.state?.q || ""; // who typed before the indexes were known is not interrupted
   if (indexes.some((index) => index.alias === kept.get("index"))) indexChoice.value = kept.get("index");
   if ([...kChoice.options].some((option) => option.value === kept.get("k"))) kChoice.value = kept.get("k");
   tools.show(chosen());
