@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from embed.errors import ModelError
+from embed.models import DEFAULT_HUB_NAME, DEFAULT_WEIGHTS_SHA256
 
 # The least cosine between a text's vector now and when the generation was made. Measured with all-MiniLM-L6-v2 on the
 # yardstick's texts and 128 abstracts: fp32 between backends and units ≥ 0.99999; int8 against fp32 ≥ 0.992, so that it
@@ -44,6 +45,13 @@ class Fingerprint:
         del fields["name"]
         canonical = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return "sha256:" + hashlib.sha256(canonical.encode()).hexdigest()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What people call it: its name, also without the owner; where the weights are known, its name on the model hub;
+        and its id."""
+        published = (DEFAULT_HUB_NAME,) if self.weights_sha256 == DEFAULT_WEIGHTS_SHA256 else ()
+        return tuple(dict.fromkeys((self.name, self.name.rsplit("/", 1)[-1], *published, self.id)))
 
     @property
     def tolerance(self) -> float:

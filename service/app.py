@@ -20,7 +20,7 @@ from starlette.responses import Response
 
 from service import schema, versions
 from service.envelope import Envelope
-from service.routes import routes
+from service.routes import OPENAI, routes
 from service.running import Running
 
 
@@ -46,7 +46,9 @@ def create_app(running: Running) -> FastAPI:
     )
     app.state.running = running
     app.state.measuring = asyncio.Lock()
-    app.add_middleware(Envelope, metrics=running.metrics, gate=running.gate, ending=lambda: running.draining)
+    app.add_middleware(
+        Envelope, metrics=running.metrics, gate=running.gate, ending=lambda: running.draining, openai=OPENAI
+    )
     if running.spans is not None:
         from service.spans import Traced
 

@@ -25,6 +25,7 @@ from service.errors import LoadError
 from service.gate import Gate
 from service.limits import ClientGone
 from service.metrics import Metrics
+from service.openai_errors import openai_error
 from service.problems import MEDIA_TYPE, Problem
 
 log = logging.getLogger("perwatt.service")
@@ -48,13 +49,21 @@ def request_id(given: bytes | None) -> bytes:
 
 class Envelope:
     """ASGI middleware; `scope["state"]["caller"]` is set for whatever lies inside. ending: whether the server is about
-    to end, and cancels what does not finish in time."""
+    to end, and cancels what does not finish in time. openai: operations whose problems carry OpenAI's error too."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, gate: Gate, ending: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        metrics: Metrics,
+        gate: Gate,
+        ending: Callable[[], bool],
+        openai: frozenset[str] = frozenset(),
+    ) -> None:
         self.app = app
         self.metrics = metrics
         self.gate = gate
         self.ending = ending
+        self.openai = openai
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -94,12 +103,13 @@ class Envelope:
             if status or not self.ending():
                 status = GONE  # the connection was lost, which cancels
             else:
-                await _send_problem(Problem("not-ready", ENDED), own_id.decode(), send_with_headers)
+                problem = Problem("not-ready", ENDED)
+                await self._send_problem(problem, verdict.operation, own_id, send_with_headers)
         except Exception as error:
             problem = as_problem(error, own_id.decode())
             if status:  # the answer is under way: all that is left is to cut it off
                 raise
-            await _send_problem(problem, own_id.decode(), send_with_headers)
+            await self._send_problem(problem, verdict.operation, own_id, send_with_headers)
         finally:
             spent_s = time.perf_counter() - start_s
             self.metrics.count_request(verdict.operation, status, spent_s)
@@ -112,6 +122,18 @@ class Envelope:
                     request_id=own_id.decode(),
                     key=verdict.caller.name,
                 )
+
+    async def _send_problem(self, problem: Problem, operation: str, request_id: bytes, send: Send) -> None:
+        if operation in self.openai or problem.status == 401:
+            problem.members["error"] = openai_error(problem)
+        body = problem.body(request_id.decode())
+        headers = [
+            (b"content-type", MEDIA_TYPE.encode()),
+            (b"content-length", str(len(body)).encode()),
+            *((name.encode(), value.encode()) for name, value in problem.headers.items()),
+        ]
+        await send({"type": "http.response.start", "status": problem.status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
 
 
 def as_problem(error: Exception, request_id: str) -> Problem:
@@ -143,14 +165,3 @@ def as_problem(error: Exception, request_id: str) -> Problem:
         "internal",
         "The server failed in a way nobody foresaw. Its log has the reason under the id of this request.",
     )
-
-
-async def _send_problem(problem: Problem, request_id: str, send: Send) -> None:
-    body = problem.body(request_id)
-    headers = [
-        (b"content-type", MEDIA_TYPE.encode()),
-        (b"content-length", str(len(body)).encode()),
-        *((name.encode(), value.encode()) for name, value in problem.headers.items()),
-    ]
-    await send({"type": "http.response.start", "status": problem.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

@@ -27,6 +27,7 @@ from service.problems import Problem, of_undecodable
 BODY_BYTES = 1 << 20
 BATCH_BODY_BYTES = 8 << 20
 BATCH_QUERIES = 256
+EMBEDDINGS_INPUTS = 2048  # as many as OpenAI takes
 TEXT_CHARACTERS = 8192
 ID_CHARACTERS = 1024  # as many bytes as an id may have in an index
 NAME_CHARACTERS = 256
@@ -56,6 +57,7 @@ def as_dict() -> dict[str, int]:
         "body_bytes": BODY_BYTES,
         "batch_body_bytes": BATCH_BODY_BYTES,
         "batch_queries": BATCH_QUERIES,
+        "embeddings_inputs": EMBEDDINGS_INPUTS,
         "text_characters": TEXT_CHARACTERS,
         "id_characters": ID_CHARACTERS,
         "k": K,

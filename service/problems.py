@@ -33,6 +33,7 @@ KINDS: dict[str, Kind] = {
     "index-not-found": Kind(404, "No such index is served"),
     "generation-gone": Kind(410, "That generation is not served"),
     "document-not-found": Kind(404, "No such document"),
+    "model-not-found": Kind(404, "No such model is loaded"),
     "unauthenticated": Kind(401, "A key is needed"),
     "forbidden": Kind(403, "This call is not allowed from here"),
     "body-too-large": Kind(413, "The body is too large"),

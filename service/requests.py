@@ -94,15 +94,22 @@ class BatchRequest(Struct, forbid_unknown_fields=True):
 
 
 class EmbeddingsRequest(Struct, forbid_unknown_fields=True):
-    """OpenAI's request for embeddings, and `input_type` for models that encode queries and
-    documents differently."""
+    """OpenAI's request for embeddings; user is ignored. Ours are input_type, for models that encode queries and
+    documents differently, and timeout_ms, for all the texts; without it, each 16 of them have the server's."""
 
-    input: Text | Annotated[list[Text], Meta(min_length=1, max_length=limits.BATCH_QUERIES)]
+    input: Text | Annotated[list[Text], Meta(min_length=1, max_length=limits.EMBEDDINGS_INPUTS)]
     model: Name | None = None
-    encoding_format: Literal["float", "base64"] = "float"
+    encoding_format: Literal["float", "base64"] | None = "float"
     dimensions: int | None = None
-    user: Name | None = None
+    user: str | None = None
     input_type: Literal["query", "document"] = "document"
+    timeout_ms: TimeoutMs | None = None
+
+
+class TokenInput(Struct):
+    """What OpenAI takes in place of texts: tokens of its own tokenizer."""
+
+    input: Annotated[list[int | list[int]], Meta(min_length=1)]
 
 
 class RecallRequest(Struct, forbid_unknown_fields=True):
@@ -158,6 +165,7 @@ class SwitchRequest(Struct, forbid_unknown_fields=True):
 SEARCH = msgspec.json.Decoder(SearchRequest)
 BATCH = msgspec.json.Decoder(BatchRequest)
 EMBEDDINGS = msgspec.json.Decoder(EmbeddingsRequest)
+TOKEN_INPUT = msgspec.json.Decoder(TokenInput)
 RECALL = msgspec.json.Decoder(RecallRequest)
 SWITCH = msgspec.json.Decoder(SwitchRequest)
 PUT = msgspec.json.Decoder(PutRequest)

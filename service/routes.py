@@ -27,12 +27,13 @@ from service import (
     embeddings,
     indexes,
     measuring,
+    models,
     operations,
     requests,
     search,
     writes,
 )
-from service.gate import Entry, RouteScope
+from service.gate import UNKNOWN, Entry, RouteScope
 from service.page import FILES, Page
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -52,6 +53,7 @@ class Operation(NamedTuple):
     asks: Any = None  # struct of the request body
     gives: Any = None  # struct of the 200 answer; None: any JSON object; a str: a media type
     problems: tuple[str, ...] = ()
+    openai: bool = False  # in OpenAI's shape, its errors too
 
     @property
     def name(self) -> str:
@@ -130,6 +132,26 @@ OPERATIONS = (
         requests.EmbeddingsRequest,
         answers.EmbeddingsAnswer,
         (*BODY, *TIME, "model-mismatch", "dimension-mismatch"),
+        openai=True,
+    ),
+    Operation(
+        "GET",
+        "/v1/models",
+        "search",
+        models.list_models,
+        "The model that /v1/embeddings answers for, in OpenAI's shape.",
+        gives=models.ModelList,
+        openai=True,
+    ),
+    Operation(
+        "GET",
+        "/v1/models/{model}",
+        "search",
+        models.get_model,
+        "That model by one of its names.",
+        gives=models.Model,
+        problems=("model-not-found",),
+        openai=True,
     ),
     Operation(
         "GET",
@@ -191,6 +213,9 @@ OPERATIONS = (
     Operation("GET", "/openapi.json", "search", operations.openapi, "This document."),
 )
 
+# Names of those whose problems carry OpenAI's error: its calls, and whatever no route has, which may be one misspelt.
+OPENAI = frozenset({UNKNOWN, *(operation.name for operation in OPERATIONS if operation.openai)})
+
 
 class _Route(Route):
     """One method of a path. Another is refused with all that the path takes, which several routes may have."""
@@ -237,5 +262,5 @@ register_url_convertor("rest", Rest())
 
 
 def routed(path: str) -> str:
-    """As the router reads it: a document id takes the rest of the path."""
-    return path.replace("/documents/{id}", "/documents/{id:rest}")
+    """As the router reads it: a document's id and a model's name take the rest of the path."""
+    return path.replace("/documents/{id}", "/documents/{id:rest}").replace("{model}", "{model:rest}")

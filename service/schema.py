@@ -40,6 +40,10 @@ PARAMETERS: dict[str, dict[str, Any]] = {
         "description": "The external id of a document, percent-encoded; it may hold slashes.",
         "schema": {"type": "string", "minLength": 1},
     },
+    "model": {
+        "description": "The name of a model, or its fingerprint; it may hold slashes.",
+        "schema": {"type": "string", "minLength": 1},
+    },
 }
 
 
@@ -166,6 +170,10 @@ def _problem() -> dict[str, Any]:
             "detail": {"type": "string"},
             "pointer": {"type": "string", "description": "JSON pointer to the value at fault."},
             "instance": {"type": "string", "description": "urn:request: and the X-Request-Id."},
+            "error": {
+                "type": "object",
+                "description": "For OpenAI's clients, from calls in OpenAI's shape: message, type, param, code.",
+            },
         },
         "required": ["type", "title", "status", "code", "detail"],
     }
@@ -197,7 +205,7 @@ def _by_hand(components: dict[str, Any], model: Fingerprint | None) -> None:
     }
     if model is not None:
         embeddings = components["EmbeddingsRequest"]["properties"]
-        embeddings["model"] = {"enum": [model.name, model.id, None], "default": None}
+        embeddings["model"] = {"enum": [*model.names, None], "default": None}
         embeddings["dimensions"] = {"enum": [model.dim, None], "default": None}
     components["PutDocument"]["properties"]["payload"] = {"type": "object", "default": {}}
     components["PutRequest"]["properties"]["documents"]["items"] = {"$ref": REF.format(name="PutDocument")}

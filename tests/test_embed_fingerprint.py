@@ -8,6 +8,7 @@ import pytest
 
 from embed.errors import ModelError
 from embed.fingerprint import TOLERANCE, Fingerprint
+from embed.models import DEFAULT_WEIGHTS_SHA256
 
 ONE = Fingerprint("m", "a" * 64, "b" * 64, "mean", True, "", "", 256, "fp32", 384)
 
@@ -50,3 +51,17 @@ def test_missing_fields_are_named() -> None:
 
 def test_each_precision_has_a_tolerance() -> None:
     assert all(0.9 < replace(ONE, precision=name).tolerance < 1 for name in TOLERANCE)
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "names"),
+    [
+        ("all-MiniLM-L6-v2", DEFAULT_WEIGHTS_SHA256, ["all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2"]),
+        ("a-folder", DEFAULT_WEIGHTS_SHA256, ["a-folder", "sentence-transformers/all-MiniLM-L6-v2"]),
+        ("all-MiniLM-L6-v2", "d" * 64, ["all-MiniLM-L6-v2"]),  # somebody's own under that name
+        ("intfloat/e5-small-v2", "d" * 64, ["intfloat/e5-small-v2", "e5-small-v2"]),
+    ],
+)
+def test_it_goes_by_the_names_that_are_known_to_be_its_own(name: str, weights: str, names: list[str]) -> None:
+    one = replace(ONE, name=name, weights_sha256=weights)
+    assert one.names == (*names, one.id)

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import base64
+import math
+import time
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import numpy as np
 import pytest
+from patience import LONG, burden, patient
+from serving import serving
+
+from service import limits
+from service.batcher import WINDOW_TEXTS
+from service.openai_errors import openai_error
+from service.problems import Problem
 
 pytest_plugins = ["serving_fixtures"]
 
@@ -33,9 +44,48 @@ def test_many_texts_come_back_in_order_as_base64(client: httpx.Client, served_en
 
 
 def test_what_other_clients_send_along_is_taken(client: httpx.Client, served_encoder: Any) -> None:
-    for model in ("all-MiniLM-L6-v2", served_encoder.fingerprint.id):
-        body = {"input": ["a"], "model": model, "dimensions": 384, "user": "u", "encoding_format": "float"}
+    for model in served_encoder.fingerprint.names:
+        body = {"input": ["a"], "model": model, "dimensions": 384, "user": "u" * 1000, "encoding_format": "float"}
         assert client.post(EMBEDDINGS, json=body).status_code == 200
+    nothing = dict.fromkeys(("model", "dimensions", "user", "encoding_format", "timeout_ms"))
+    assert client.post(EMBEDDINGS, json={"input": ["a"], **nothing}).status_code == 200
+
+
+def test_a_request_may_be_as_long_as_openais(client: httpx.Client) -> None:
+    """2,048 texts, in more bytes than a search may have."""
+    texts = ["a" + " " * 1000] * burden(limits.EMBEDDINGS_INPUTS)
+    answer = client.post(EMBEDDINGS, json={"input": texts, "encoding_format": "base64"})
+    assert answer.status_code == 200
+    assert len(answer.json()["data"]) == len(texts)
+
+
+def test_time_nobody_set_is_for_a_window_of_texts_and_time_somebody_set_for_all(
+    root: Path, tmp_path: Path, client: httpx.Client
+) -> None:
+    window = [LONG[:300]] * WINDOW_TEXTS
+    client.post(EMBEDDINGS, json={"input": window}).raise_for_status()
+    start_s = time.perf_counter()
+    client.post(EMBEDDINGS, json={"input": window}).raise_for_status()
+    window_s = time.perf_counter() - start_s
+    timeout_s = max(1.0, 8 * window_s)
+    texts = window * min(math.ceil(1.5 * timeout_s / window_s), limits.EMBEDDINGS_INPUTS // WINDOW_TEXTS)
+    with serving(root, tmp_path, "--timeout", f"{timeout_s:.2f}") as server, server.client() as own:
+        answer = own.post(EMBEDDINGS, json={"input": texts, "encoding_format": "base64"}, timeout=patient(120))
+        assert answer.status_code == 200
+        late = own.post(EMBEDDINGS, json={"input": texts, "timeout_ms": 1})
+    assert (late.status_code, late.json()["error"]["code"]) == (504, "deadline-exceeded")
+
+
+def test_the_models_are_the_one_that_is_loaded(client: httpx.Client, served_encoder: Any) -> None:
+    answer = client.get("/v1/models").json()
+    [model] = answer["data"]
+    assert answer["object"] == "list"
+    assert (model["dimensions"], model["max_tokens"]) == (384, 256)
+    for name in served_encoder.fingerprint.names:
+        assert client.get(f"/v1/models/{name}").json() == model
+        assert client.get(f"/v1/models/{quote(name, safe='')}").json() == model
+    missing = client.get("/v1/models/gpt-7")
+    assert (missing.status_code, missing.json()["code"]) == (404, "model-not-found")
 
 
 @pytest.mark.parametrize(
@@ -45,10 +95,13 @@ def test_what_other_clients_send_along_is_taken(client: httpx.Client, served_enc
         ({"input": "a", "model": "../../etc"}, "model-mismatch"),
         ({"input": "a", "dimensions": 64}, "dimension-mismatch"),
         ({"input": []}, "invalid-value"),
-        ({"input": ["a"] * 257}, "invalid-value"),
+        ({"input": ["a"] * 2049}, "invalid-value"),
+        ({"input": "a", "timeout_ms": 0}, "invalid-value"),
         ({"input": ""}, "invalid-value"),
         ({"input": "a" * 8193}, "invalid-value"),
         ({"input": [1, 2, 3]}, "invalid-value"),
+        ({"input": [[1, 2], [3]]}, "invalid-value"),
+        ({"input": ["a", 1]}, "invalid-value"),
         ({"input": "a", "encoding_format": "hex"}, "invalid-value"),
         ({"input": "a", "stream": True}, "unknown-field"),
         ({}, "invalid-value"),
@@ -57,3 +110,30 @@ def test_what_other_clients_send_along_is_taken(client: httpx.Client, served_enc
 def test_what_cannot_be_embedded_is_refused(client: httpx.Client, body: dict[str, Any], code: str) -> None:
     answer = client.post(EMBEDDINGS, json=body)
     assert (answer.status_code, answer.json()["code"]) == (422, code)
+    error = answer.json()["error"]
+    assert (error["message"], error["type"]) == (answer.json()["detail"], "invalid_request_error")
+
+
+def test_tokens_are_refused_with_what_to_set(client: httpx.Client) -> None:
+    for tokens in ([1, 2, 3], [[1, 2], [3]]):
+        answer = client.post(EMBEDDINGS, json={"input": tokens}).json()
+        assert answer["pointer"] == "/input"
+        assert "check_embedding_ctx_length=False" in answer["detail"]
+
+
+@pytest.mark.parametrize(
+    ("problem", "error"),
+    [
+        (Problem("invalid-value", "x.", pointer="/input/3"), ("invalid_request_error", "input[3]")),
+        (Problem("invalid-value", "x.", pointer=""), ("invalid_request_error", None)),
+        (Problem("unknown-field", "x.", pointer="/a/b"), ("invalid_request_error", "a.b")),
+        (Problem("unauthenticated", "x."), ("authentication_error", None)),
+        (Problem("forbidden", "x."), ("permission_error", None)),
+        (Problem("quota-exceeded", "x."), ("rate_limit_error", None)),
+        (Problem("overloaded", "x."), ("server_error", None)),
+    ],
+)
+def test_a_problem_as_openais_error(problem: Problem, error: tuple[str, str | None]) -> None:
+    made = openai_error(problem)
+    assert (made["type"], made["param"]) == error
+    assert (made["message"], made["code"]) == ("x.", problem.code)

@@ -106,7 +106,9 @@ def test_what_a_document_without_a_value_meets(server: Server) -> None:
             client.search("docs", text="key", filter={"field": "title", "eq": "x"})
 
 
-@pytest.mark.parametrize("page", ["README.md", "service/SEARCHING.md", "service/OPERATING.md", "service/SPEED.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "service/SEARCHING.md", "service/OPENAI.md", "service/OPERATING.md", "service/SPEED.md"]
+)
 def test_links_lead_somewhere(page: str) -> None:
     text = (TOP / page).read_text()
     links = re.findall(r"\]\(((?!https?:)[^)\s]+)\)", text)

@@ -3,7 +3,7 @@
 # support. `make lock` runs it; needs uv.
 #
 # PyTorch and what its CUDA build would bring are left out: which build is right is decided at install time by
-# deploy/install-torch.sh, and a hash would pin the wrong one.
+# deploy/install-torch.sh, and a hash would pin the wrong one. So is pip, which httpie asks for and every environment has.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -22,7 +22,7 @@ done
 compile serve.txt pyproject.toml
 compile onnx.txt --extra onnx pyproject.toml
 compile otel.txt --extra otel pyproject.toml
-compile test.txt "${cuda[@]}" --extra torch --extra loadtest --extra otel --group dev pyproject.toml
+compile test.txt "${cuda[@]}" --no-emit-package pip --extra torch --extra loadtest --extra otel --group dev pyproject.toml
 compile loadtest.txt --extra loadtest pyproject.toml
 compile peers.txt --extra peers pyproject.toml
 compile build.txt deploy/locks/build.in
