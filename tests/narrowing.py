@@ -48,7 +48,13 @@ def narrow(document: dict[str, Any], index: dict[str, Any], ids: Iterable[str], 
         "model": {"enum": [None, index["model"]["id"]]},
     }
     schemas["SwitchRequest"]["properties"]["generation"] = {"enum": [*generations]}
-    # What is no query has a problem in its place, and the batch an answer.
+    for struct in ("SearchRequest", "BatchRequest", "DeleteRequest"):
+        schemas[struct]["properties"]["min_seq"] = {"enum": [None, 0]}  # a later one is what a write's answer gave
+    schemas["DeleteRequest"]["properties"] |= {"filter": recall["filter"], "dry_run": {"const": True}}
+    # What is no query or document has a problem in its place, and the batch an answer.
+    schemas["PutRequest"]["properties"]["documents"]["items"] = {
+        "anyOf": [{"$ref": "#/components/schemas/PutDocument"}, {}]
+    }
     schemas["BatchRequest"]["properties"]["queries"]["items"] = {
         "anyOf": [{"$ref": "#/components/schemas/SearchRequest"}, {}]
     }
