@@ -2,17 +2,21 @@
 
 import re
 import shlex
+import signal
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import click
 
+from embed.chunks import Chunker
 from embed.documents import Faults, FieldNames, NoSuchInputError
 from embed.encoder import Backend, Encoder, usable_cores
 from embed.inputs import FORMATS, find_sources, read_documents
-from embed.pipeline import Settings, embed_documents
+from embed.pipeline import Settings, embed_documents, slices_at_once
 from embed.progress import Silent, Terminal, format_seconds
 from embed.record import Record, peak_rss_bytes
+from embed.stopping import signal_of, stoppable
 
 
 def _one_character(given: str | None) -> str | None:
@@ -67,6 +71,7 @@ def _one_character(given: str | None) -> str | None:
 @click.option(
     "--precision", type=click.Choice(["fp32", "int8"]), help="Precision of the model's weights and arithmetic."
 )
+@click.option("--replace-model", is_flag=True, help="Replace vectors of another model or precision in --out.")
 @click.option(
     "--backend",
     type=click.Choice(["auto", "native", "onnx", "torch"]),
@@ -92,6 +97,7 @@ def embed(
     embedded_from: tuple[Path, ...],
     model: str | None,
     precision: str | None,
+    replace_model: bool,
     backend: Backend,
     threads: int | None,
     quiet: bool,
@@ -113,45 +119,38 @@ def embed(
         raise click.UsageError(str(error)) from error
 
     from embed import load_encoder
-    from embed.chunks import Chunker
 
     threads = threads or usable_cores()
-    record = Record(threads=threads)
-    faults = Faults(on_error)
+    record, faults = Record(threads=threads), Faults(on_error)
     names = FieldNames(id_field, text_field, title_field, number_rows)
-    encoder = load_encoder(model, precision=precision, backend=backend, threads=threads)
-    record.backend = encoder.backend
-    for note in choices(encoder, model, precision, backend):
-        _warn(note)
-    chunker = None
-    if chunk_tokens:
-        model_prefix = encoder.fingerprint.document_prefix
-        chunker = Chunker(
-            encoder.token_offsets,
-            chunk_tokens,
-            chunk_overlap,
-            encoder.fingerprint.max_length,
-            len(encoder.token_offsets(model_prefix)) if model_prefix else 0,
-        )
-    progress = Silent() if quiet else Terminal(sources, "chunks" if chunker else "docs")
-    try:
-        embed_documents(
-            read_documents(sources, names, faults),
-            encoder,
-            out,
-            Settings(embedded_from=embedded_from, chunker=chunker, omit_text=omit_text),
-            faults=faults,
-            progress=progress,
-            warn=_warn,
-            record=record,
-        )
-    except KeyboardInterrupt:
-        progress.close()
-        _warn("interrupted; what was embedded is kept, the same command goes on from there")
-        sys.exit(130)
-    finally:
-        progress.close()
-        encoder.close()
+    with stoppable():
+        try:
+            with closing(load_encoder(model, precision=precision, backend=backend, threads=threads)) as encoder:
+                record.backend = encoder.backend
+                for note in choices(encoder, model, precision, backend):
+                    _warn(note)
+                chunker = _chunker(encoder, chunk_tokens, chunk_overlap) if chunk_tokens else None
+                with closing(Silent() if quiet else Terminal(sources, "chunks" if chunker else "docs")) as progress:
+                    embed_documents(
+                        read_documents(sources, names, faults),
+                        encoder,
+                        out,
+                        Settings(
+                            embedded_from=embedded_from,
+                            chunker=chunker,
+                            omit_text=omit_text,
+                            replace_model=replace_model,
+                            slices_at_once=slices_at_once(threads),
+                        ),
+                        faults=faults,
+                        progress=progress,
+                        warn=_warn,
+                        record=record,
+                    )
+        except KeyboardInterrupt as error:
+            number = signal_of(error)
+            _warn(stopped(number, record))
+            sys.exit(128 + number)
     for source in sources:
         for note in source.notes:
             _warn(note)
@@ -159,6 +158,19 @@ def embed(
         _warn(skipped(faults))
     if not quiet:
         click.echo(summary(record, out, encoder.fingerprint.max_length, chunker is not None), err=True)
+
+
+def _chunker(encoder: Encoder, tokens: int, overlap: int) -> Chunker:
+    prefix = encoder.fingerprint.document_prefix
+    prefix_tokens = len(encoder.token_offsets(prefix)) if prefix else 0
+    return Chunker(encoder.token_offsets, tokens, overlap, encoder.fingerprint.max_length, prefix_tokens)
+
+
+def stopped(number: signal.Signals, record: Record) -> str:
+    """What a run that was told to end says."""
+    done = f"{record.embedded:,} texts were embedded, and are kept" if record.embedded else "nothing was embedded"
+    again = shlex.join(["perwatt", *sys.argv[1:]])
+    return f"stopped by {number.name}; {done}. To go on, give the same command again: {again}"
 
 
 def choices(encoder: Encoder, model: str | None, precision: str | None, backend: Backend) -> list[str]:

@@ -8,6 +8,7 @@ Fragments are only ever added until embed.json is replaced, in one rename; then 
 name are deleted. So a kill at any moment leaves the old state whole, or the new one with some files
 too many, and what the killed run had finished is found by the next one."""
 
+import contextlib
 import fcntl
 import json
 import os
@@ -49,8 +50,9 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     return manifest
 
 
-def learn(folder: Path, fingerprint_id: str, known: KnownVectors, warn: Callable[[str], None]) -> set[str]:
-    """Adds every whole fragment of this model to `known`; returns the names of all whole fragments.
+def learn(folder: Path, fingerprint_id: str, known: KnownVectors, warn: Callable[[str], None]) -> tuple[set[str], int]:
+    """Adds every whole fragment of this model to `known`; returns the names of all whole fragments, and how many rows
+    those of other models have.
 
     Damaged ones, and ones that embed.json names and that are gone, are told to `warn` and otherwise
     ignored."""
@@ -60,18 +62,21 @@ def learn(folder: Path, fingerprint_id: str, known: KnownVectors, warn: Callable
     for name in sorted(named - {path.name for path in present}):
         warn(f"{folder / name}, which embed.json names, is gone; its texts are embedded again")
     whole: set[str] = set()
+    foreign = 0
     for path in present:
         try:
             fragment = fragments.check(path)
             if fragments.fingerprint_id(fragment) == fingerprint_id:
                 known.add(fragment, fragments.read_hashes(fragment))
+            else:
+                foreign += fragment.rows
             whole.add(path.name)
         except DamagedFragmentError as error:
             rest = (
                 "its texts are embedded again" if path.name in named else "it is left over from a killed run; ignored"
             )
             warn(f"{error}; {rest}")
-    return whole
+    return whole, foreign
 
 
 class VectorsFolder:
@@ -81,8 +86,10 @@ class VectorsFolder:
         self.path = path
         self.manifest: dict[str, Any] | None = None
         self._lock = -1
+        self._made: list[Path] = []
 
     def __enter__(self) -> Self:
+        self._made = [path for path in (self.path, *self.path.parents) if not path.exists()]
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
@@ -106,6 +113,12 @@ class VectorsFolder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is not None and self._made and [path.name for path in self.path.iterdir()] == [".lock"]:
+            # A first run that failed before it had anything to keep leaves no trace.
+            (self.path / ".lock").unlink()
+            for path in self._made:
+                with contextlib.suppress(OSError):  # somebody else put something there
+                    path.rmdir()
         os.close(self._lock)  # lets go of the lock too
 
     def commit(self, manifest: dict[str, Any], kept: Sequence[Fragment]) -> bool:

@@ -15,7 +15,7 @@ version rewrites them once."""
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from embed.durable import write_durably
+from embed.durable import durable_file
 from embed.errors import EmbedError
 from embed.hashes import HASH_BYTES
 
@@ -70,8 +70,7 @@ class Rows:
     payloads: Sequence[bytes] = ()
 
 
-def encode(rows: Rows, fingerprint_id: str) -> bytes:
-    """The Parquet file as bytes."""
+def _table(rows: Rows, fingerprint_id: str) -> pa.Table:
     count, dim = rows.vectors.shape
     element = pa.field("element", pa.float32(), nullable=False)
     flat = pa.array(np.ascontiguousarray(rows.vectors).ravel(), type=pa.float32())
@@ -92,27 +91,27 @@ def encode(rows: Rows, fingerprint_id: str) -> bytes:
         columns.insert(0, (pa.field("id", pa.string(), nullable=False), ids))
         columns.append((pa.field("payload", pa.binary(), nullable=False), payloads))
     schema = pa.schema([field for field, _ in columns], metadata={FINGERPRINT_KEY: fingerprint_id.encode()})
-    sink = pa.BufferOutputStream()
-    pq.write_table(
-        pa.table([column for _, column in columns], schema=schema),
-        sink,
-        row_group_size=count,
-        compression=dict(COMPRESSION[field.name] for field, _ in columns),
-        use_dictionary=False,
-        write_statistics=False,
-    )
-    return sink.getvalue().to_pybytes()
+    return pa.table([column for _, column in columns], schema=schema)
 
 
-def write(folder: Path, stem: str, data: bytes, rows: int, known: set[str]) -> Fragment:
-    """`data` as `<stem>-<hash>.parquet`; not written again if that name is in `known` (checked
-    earlier).
-    """
-    digest = hashlib.sha256(data).hexdigest()
-    path = folder / f"{stem}-{digest[:16]}.parquet"
-    if path.name not in known:
-        write_durably(path, data)
-    return Fragment(path, rows, len(data), digest)
+def write(folder: Path, stem: str, rows: Rows, fingerprint_id: str, known: Collection[str] = ()) -> Fragment:
+    """The rows as `<stem>-<hash>.parquet`, written in pages of a megabyte.
+
+    A file whose name is in `known` (checked earlier) stays as it is. Raises WriteError."""
+    table = _table(rows, fingerprint_id)
+    with durable_file(folder / f"{stem}.parquet") as file:
+        pq.write_table(
+            table,
+            pa.PythonFile(file, mode="w"),  # type: ignore[arg-type]
+            row_group_size=table.num_rows,
+            compression=dict(COMPRESSION[name] for name in table.column_names),
+            use_dictionary=False,
+            write_statistics=False,
+        )
+        path = folder / f"{stem}-{file.sha256[:16]}.parquet"
+        if path.name not in known:
+            file.keep(path)
+    return Fragment(path, table.num_rows, file.size, file.sha256)
 
 
 def check(path: Path) -> Fragment:

@@ -107,7 +107,7 @@ def _read_all(sources: Iterable[Source], names: FieldNames, faults: Faults) -> I
 @contextmanager
 def _open(source: Source) -> Iterator[BinaryIO]:
     if source.path is None:
-        yield sys.stdin.buffer
+        yield _stdin()
         return
     try:
         stream = source.path.open("rb", buffering=1 << 20)
@@ -122,6 +122,16 @@ def _open(source: Source) -> Iterator[BinaryIO]:
         else:
             source.lines_after = _lines_after(source.path, source.size_bytes)
             yield stream
+
+
+def _stdin() -> BinaryIO:
+    """stdin with a buffer of its own: a thread that waits for more must not hold a lock that Python's exit needs."""
+    try:
+        return open(sys.stdin.fileno(), "rb", buffering=1 << 20, closefd=False)
+    except (OSError, ValueError):  # no file but an object, in a notebook or a test
+        return sys.stdin.buffer
+    except AttributeError:
+        raise InputError("stdin: is closed, and documents were expected there") from None
 
 
 def _lines_after(path: Path, size_bytes: int) -> list[float]:

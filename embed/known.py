@@ -19,8 +19,8 @@ from embed.fragments import Fragment
 from embed.hashes import HASH_BYTES, HashIndex
 
 # Fragments whose vectors stay in memory: documents mostly come in the order of the last run, so
-# that a window of them touches two fragments. At 8,192 x 384 float32, four take 50 MB.
-FRAGMENTS_HELD = 4
+# that a window of them touches two fragments. At 8,192 x 384 float32, two take 25 MB.
+FRAGMENTS_HELD = 2
 ROW_BITS = 32
 
 
@@ -39,17 +39,25 @@ class KnownVectors:
         self._dim = dim
         self._warn = warn
         self._index = HashIndex()
-        self._fragments: list[Fragment] = []
+        self._places: list[Fragment | NDArray[np.float32]] = []
         self._held: OrderedDict[int, NDArray[np.float32]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._index)
 
-    def add(self, fragment: Fragment, hashes: NDArray[np.bytes_]) -> None:
-        """Makes the vectors of a fragment findable; hashes: (fragment.rows,) in row order."""
-        first = len(self._fragments) << ROW_BITS
-        self._fragments.append(fragment)
+    def add(self, place: Fragment | NDArray[np.float32], hashes: NDArray[np.bytes_]) -> int:
+        """Makes vectors findable: those of a fragment, or an array (n, dim) that is held until it is `settled`.
+
+        hashes: (n,) in row order. Returns the number by which to settle them."""
+        number = len(self._places)
+        first = number << ROW_BITS
+        self._places.append(place)
         self._index.add(hashes, np.arange(first, first + len(hashes), dtype=np.int64))
+        return number
+
+    def settled(self, number: int, fragment: Fragment) -> None:
+        """The vectors that were added as an array are in a fragment now, in the same order."""
+        self._places[number] = fragment
 
     def read(self, hashes: NDArray[np.bytes_]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """float32 (n, dim) and bool (n,): the vectors, and which of them are known (the others are
@@ -61,20 +69,22 @@ class KnownVectors:
         numbers = places >> ROW_BITS
         for number in np.unique(numbers[known]):
             here = np.flatnonzero(numbers == number)
+            place, rows = self._places[number], places[here] & (1 << ROW_BITS) - 1
+            if not isinstance(place, Fragment):
+                vectors[here] = place[rows]
+                continue
             try:
-                vectors[here] = self._vectors(int(number))[places[here] & (1 << ROW_BITS) - 1]
+                vectors[here] = self._vectors(int(number), place)[rows]
             except (OSError, pa.ArrowException) as error:
                 # Another run may rebuild a folder of --embedded-from while we read it.
-                self._warn(
-                    f"{self._fragments[number].path} can no longer be read, its texts are embedded again: {error}"
-                )
+                self._warn(f"{place.path} can no longer be read, its texts are embedded again: {error}")
                 known[here] = False
         return vectors, known
 
-    def _vectors(self, number: int) -> NDArray[np.float32]:
+    def _vectors(self, number: int, fragment: Fragment) -> NDArray[np.float32]:
         if number not in self._held:
-            self._held[number] = fragments.read_vectors(self._fragments[number])
-            if len(self._held) > FRAGMENTS_HELD:
+            while len(self._held) >= FRAGMENTS_HELD:
                 self._held.popitem(last=False)
+            self._held[number] = fragments.read_vectors(fragment)
         self._held.move_to_end(number)
         return self._held[number]

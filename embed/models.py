@@ -229,14 +229,33 @@ def _check_default(folder: ModelFolder) -> None:
 
 def _download(name: str) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub.errors import (
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
 
+    if Path(name).exists():
+        raise _none_such(name, "it is a file, and a folder was expected")
     wanted = ["*.json", "*/config.json", "model.safetensors"]
     try:
         return Path(snapshot_download(name, allow_patterns=wanted))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise ModelError(
-            f"No model {name!r}: it is not a folder here, and the model hub did not give it "
-            f"({type(error).__name__}). Give a folder in the sentence-transformers layout, or "
-            f"leave --model out for {DEFAULT_MODEL}."
-        ) from None
+    except HFValidationError:
+        why = "there is no such folder here, and no name on the model hub looks like that (NAME or OWNER/NAME does)"
+    except LocalEntryNotFoundError:
+        why = "it is not a folder here, was not downloaded before, and the model hub cannot be reached"
+    except RepositoryNotFoundError:
+        why = "it is not a folder here, and the model hub has none of that name for you (HF_TOKEN opens private ones)"
+    except (HfHubHTTPError, OSError) as error:
+        why = (
+            f"it is not a folder here, and the model hub did not give it: {str(error).strip() or type(error).__name__}"
+        )
+    raise _none_such(name, why)
+
+
+def _none_such(name: str, why: str) -> ModelError:
+    return ModelError(
+        f"No model {name!r}: {why}. Give a folder in the sentence-transformers layout, or leave --model out for "
+        f"{DEFAULT_MODEL}."
+    )

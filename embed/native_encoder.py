@@ -12,7 +12,6 @@ fifth to two fifths is lost. A call with several threads cuts smaller when it mu
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
@@ -67,8 +66,9 @@ class NativeEncoder:
         self._unit = unit_in_use()
         self._model = _load(folder, fingerprint, self._unit, keep)
         self._threads = threads
-        self._pool: ThreadPoolExecutor | None = None
-        self._pool_lock = threading.Lock()
+        self._pool = ThreadPoolExecutor(
+            threads, thread_name_prefix="encode"
+        )  # starts a thread when there is work for it
 
     @property
     def fingerprint(self) -> Fingerprint:
@@ -107,7 +107,7 @@ class NativeEncoder:
 
         wanted = list(chunks(lengths, self._threads))
         if len(wanted) > 1 and self._threads > 1:
-            for _ in self._workers().map(run, wanted):
+            for _ in self._pool.map(run, wanted):
                 pass
         else:
             for rows in wanted:
@@ -118,16 +118,8 @@ class NativeEncoder:
         return self._tokens.offsets(text)
 
     def close(self) -> None:
-        with self._pool_lock:
-            if self._pool is not None:
-                self._pool.shutdown()
-                self._pool = None
-
-    def _workers(self) -> ThreadPoolExecutor:
-        with self._pool_lock:
-            if self._pool is None:
-                self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="encode")
-            return self._pool
+        """Chunks under way end; a call that has more of them raises in its own thread."""
+        self._pool.shutdown(cancel_futures=True)
 
 
 def chunks(lengths: Counts, threads: int, budget: int = CHUNK_TOKENS) -> Iterator[slice]:

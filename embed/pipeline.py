@@ -1,22 +1,28 @@
-"""Documents in, a vectors folder out: window by window, each of them durable before the next is
-read.
+"""Documents in, a vectors folder out: window by window, each of them durable before the one after
+the next is read.
 
 For each window of rows (rows.py) the texts are hashed, the known ones are read from fragments
-(known.py), the rest is embedded (window.py), and the window becomes one fragment. Memory holds one
-window, whatever the size of the corpus."""
+(known.py), the rest is embedded (window.py), and the window becomes one fragment. The next window is
+read and the last one written meanwhile, so that the encoder waits for neither. Memory holds those
+three windows, whatever the size of the corpus."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from embed import canaries, fragments
+from embed.ahead import read_ahead
 from embed.canaries import Canaries
 from embed.chunks import Chunker
 from embed.documents import Document, Faults
 from embed.encoder import Encoder
-from embed.folder import FORMAT, VectorsFolder, learn
+from embed.errors import EmbedError
+from embed.folder import FORMAT, FolderError, VectorsFolder, learn
 from embed.fragments import Fragment, Rows
 from embed.known import KnownVectors, hash_texts
 from embed.progress import Progress, Silent
@@ -24,19 +30,30 @@ from embed.record import Record, now
 from embed.rows import WINDOW_BYTES, WINDOW_ROWS, Row, rows_of, windows
 from embed.window import SLICE_TEXTS, SPOOL_EVERY_S, WindowEmbedder, finite
 
+# The one whose last chunks are computed, and one that has chunks for threads that have none left of it. With many
+# threads a slice of short texts is soon done, and its start and end are one thread's work.
+SLICES_AT_ONCE, THREADS_A_SLICE = 2, 8
+
+
+def slices_at_once(threads: int) -> int:
+    """Calls of an encoder of so many threads that keep them all at work."""
+    return 1 if threads == 1 else SLICES_AT_ONCE + threads // THREADS_A_SLICE
+
 
 @dataclass(slots=True)
 class Settings:
-    """embedded_from: other vectors folders whose vectors may be used. The sizes are for tests to
-    make small.
+    """embedded_from: other vectors folders whose vectors may be used; replace_model: whether vectors of another model
+    that lie in the folder may be replaced. The sizes are for tests to make small.
     """
 
     embedded_from: Sequence[Path] = ()
     chunker: Chunker | None = None
     omit_text: bool = False
+    replace_model: bool = False
     window_rows: int = WINDOW_ROWS
     window_bytes: int = WINDOW_BYTES
     slice_texts: int = SLICE_TEXTS
+    slices_at_once: int = SLICES_AT_ONCE
     spool_every_s: float = SPOOL_EVERY_S
 
 
@@ -58,21 +75,47 @@ def embed_documents(
     the next run."""
     settings, faults = settings or Settings(), faults or Faults()
     record = record or Record()
-    with VectorsFolder(out) as folder:
-        run = _Run(encoder, folder, settings, progress or Silent(), warn, record)
-        counted = _counted(documents, record)
-        rows = (row for group in rows_of(counted, faults, settings.chunker, settings.omit_text) for row in group)
-        for window in windows(rows, settings.window_rows, settings.window_bytes):
+    with ExitStack() as stack:
+        folder = stack.enter_context(VectorsFolder(out))
+        run = stack.enter_context(closing(_Run(encoder, folder, settings, progress or Silent(), warn, record)))
+        for window in stack.enter_context(closing(read_ahead(_windows(documents, settings, faults, record)))):
             run.take(window)
         record.skipped = faults.skipped
         run.finish()
     return record
 
 
-def _counted(documents: Iterable[Document], record: Record) -> Iterator[Document]:
-    for document in documents:
-        record.documents += 1
-        yield document
+@dataclass(slots=True)
+class Window:
+    """Rows with the hashes of their texts, (n,), and where in the sources their reading has come to."""
+
+    rows: list[Row]
+    hashes: NDArray[np.bytes_]
+    reached: tuple[int, int]
+
+
+def _windows(documents: Iterable[Document], settings: Settings, faults: Faults, record: Record) -> Iterator[Window]:
+    reached = (0, 0)
+
+    def counted() -> Iterator[Document]:
+        nonlocal reached
+        for document in documents:
+            record.documents += 1
+            reached = (document.source.number, document.done_bytes)
+            yield document
+
+    rows = (row for group in rows_of(counted(), faults, settings.chunker, settings.omit_text) for row in group)
+    for window in windows(rows, settings.window_rows, settings.window_bytes):
+        yield Window(window, hash_texts(row.text for row in window), reached)
+
+
+@dataclass(slots=True)
+class Writing:
+    """A fragment on its way to the disk: its number in `known`, and the spool files that it replaces."""
+
+    fragment: Future[Fragment]
+    number: int
+    spools: list[Path]
 
 
 @dataclass(slots=True)
@@ -89,30 +132,49 @@ class _Run:
     embedder: WindowEmbedder = field(init=False)
     canaries: Canaries = field(default_factory=Canaries)
     written: list[Fragment] = field(default_factory=list)
+    taken: int = 0
+    writing: Writing | None = None
+    writer: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="write"))
 
     def __post_init__(self) -> None:
         self.model_id = self.encoder.fingerprint.id
         self.known = KnownVectors(self.encoder.dim, self.warn)
-        self.whole = learn(self.folder.path, self.model_id, self.known, self.warn)
+        self.whole, foreign = learn(self.folder.path, self.model_id, self.known, self.warn)
+        self._check_model(foreign)
         for other in self.settings.embedded_from:
             before = len(self.known)
             learn(other, self.model_id, self.known, self.warn)
             if len(self.known) == before:
                 self.warn(f"{other} holds no vectors of this model; nothing is reused from it")
-        model = (self.folder.manifest or {}).get("model", {})
-        if model and model.get("id") != self.model_id:
-            self.warn(
-                f"{self.folder.path} holds vectors of another model ({model.get('name')}, {model.get('precision')}); "
-                "they are replaced when this run ends"
-            )
+        self.record.known = len(self.known)
         self.embedder = WindowEmbedder(
-            self.encoder, self.folder.path, self.settings.slice_texts, self.settings.spool_every_s, self.record
+            self.encoder,
+            self.folder.path,
+            self.settings.slice_texts,
+            self.settings.slices_at_once,
+            self.settings.spool_every_s,
+            self.record,
         )
 
-    def take(self, window: list[Row]) -> None:
-        """Embeds what of the window is not known and writes its fragment."""
+    def _check_model(self, foreign: int) -> None:
+        """FolderError where this run would replace vectors of another model, unless it was told to."""
+        model = self.folder.manifest["model"] if self.folder.manifest else {}
+        if self.settings.replace_model or model.get("id") == self.model_id or not (model or foreign):
+            return
+        ours = self.encoder.fingerprint
+        whose = f"of {model['name']} in {model['precision']}" if model else "of another model, from an unfinished run"
+        same = model and (model["name"], model["precision"]) == (ours.name, ours.precision)
+        raise FolderError(
+            f"{self.folder.path} holds {foreign:,} vectors {whose}, and this run would replace them by those of "
+            f"{ours.name} in {ours.precision}{' with other weights or settings' if same else ''}. Choose another "
+            "--out, give the --model and --precision they were made with, or let --replace-model replace them"
+        )
+
+    def take(self, given: Window) -> None:
+        """Embeds what of the window is not known, and has its fragment written."""
+        window, hashes = given.rows, given.hashes
         self.record.rows += len(window)
-        hashes = hash_texts(row.text for row in window)
+        self.record.reached = given.reached
         distinct, first, back = np.unique(hashes, return_index=True, return_inverse=True)
         texts = [window[number].text for number in first]
         self.canaries.offer(distinct, texts)
@@ -122,15 +184,31 @@ class _Run:
         for _slice in self.embedder.fill(vectors, known, distinct, texts, [window[number].id for number in first]):
             self._show()
         rows = Rows(hashes, vectors[back], [row.id for row in window], [row.payload for row in window])
-        data = fragments.encode(rows, self.model_id)
-        stem = f"part-{len(self.written):05d}"
-        fragment = fragments.write(self.folder.path, stem, data, len(window), self.whole)
-        self.embedder.drop_spools()
-        self.written.append(fragment)
-        self.known.add(fragment, hashes)
+        self._settle()
+        stem, self.taken = f"part-{self.taken:05d}", self.taken + 1
+        written = self.writer.submit(fragments.write, self.folder.path, stem, rows, self.model_id, self.whole)
+        self.writing = Writing(written, self.known.add(rows.vectors, hashes), self.embedder.take_spools())
+
+    def _settle(self) -> None:
+        """Waits until the last fragment is durable."""
+        if self.writing is not None:
+            fragment = self.writing.fragment.result()
+            for path in self.writing.spools:
+                path.unlink(missing_ok=True)
+            self.written.append(fragment)
+            self.known.settled(self.writing.number, fragment)
+            self.writing = None
+
+    def close(self) -> None:
+        """Waits for what is being written: the folder is locked until then."""
+        self.embedder.close()
+        with suppress(EmbedError):  # another one is on its way then
+            self._settle()
+        self.writer.shutdown()
 
     def finish(self) -> None:
         """Writes embed.json, which makes the folder valid, and deletes what it does not name."""
+        self._settle()
         texts = self.canaries.texts()
         made = canaries.recorded(self.folder.manifest, texts, self.model_id)
         if made is None:
@@ -149,4 +227,4 @@ class _Run:
         self.record.changed = self.folder.commit(manifest, self.written)
 
     def _show(self) -> None:
-        self.progress.show(self.record.embedded + self.record.reused, self.record.rows, self.record)
+        self.progress.show(self.record)

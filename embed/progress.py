@@ -1,8 +1,8 @@
 """How far the run is: a bar on a terminal, else a line every ten seconds.
 
-The total is estimated from the share of the input that was read, and exact once the last record is
-in. The rate that a person wants to see is of texts embedded, not of rows found again, so the two
-are shown apart."""
+What counts is what is embedded: texts found again cost next to nothing, and a time left computed from them would be far
+too short. How many there will be to embed is foretold from the share of the input that was read, less what this model
+had embedded before; once the last record is in, it is exact."""
 
 import sys
 import time
@@ -18,8 +18,8 @@ LINE_EVERY_S = 10.0
 
 
 class Progress(Protocol):
-    def show(self, done: int, read: int, record: Record) -> None:
-        """done: rows with a vector; read: rows taken from the input so far."""
+    def show(self, record: Record) -> None:
+        """To be called before the first text is embedded, and whenever some more are."""
 
     def close(self) -> None: ...
 
@@ -27,7 +27,7 @@ class Progress(Protocol):
 class Silent:
     """For tests, notebooks and --quiet."""
 
-    def show(self, done: int, read: int, record: Record) -> None:
+    def show(self, record: Record) -> None:
         pass
 
     def close(self) -> None:
@@ -48,30 +48,51 @@ class Terminal:
         )
         self._started = self._last_line = time.monotonic()
 
-    def show(self, done: int, read: int, record: Record) -> None:
-        total = self._total(read)
+    def show(self, record: Record) -> None:
+        now, left = time.monotonic(), self._left(record)
+        total = None if left is None else record.embedded + left
+        if not record.embedded:
+            self._started = now
         if self._bar is not None:
+            if not record.embedded:
+                self._bar.unpause()  # its time begins with the first text embedded
             self._bar.total = total
-            self._bar.set_postfix(reused=record.reused, refresh=False)
-            self._bar.update(done - self._bar.n)
-            return
-        now = time.monotonic()
-        if now - self._last_line >= LINE_EVERY_S:
+            self._bar.set_postfix(reused=record.reused, refresh=not record.embedded)
+            self._bar.update(record.embedded - self._bar.n)
+        elif now - self._last_line >= LINE_EVERY_S:
             self._last_line = now
-            rate = done / (now - self._started)
-            rest = f" of ~{total:,}, {format_seconds((total - done) / rate)} to go" if total and rate else ""
-            self._stream.write(f"{done:,}{rest} ({rate:.0f} {self._unit}/s, {record.reused:,} reused)\n")
+            self._stream.write(self._line(record, left, now - self._started) + "\n")
             self._stream.flush()
+
+    def _line(self, record: Record, left: int | None, seconds: float) -> str:
+        line = f"{record.embedded:,}" + ("" if left is None else f" of ~{record.embedded + left:,}") + " embedded"
+        if record.embedded and seconds:
+            rate = record.embedded / seconds
+            line += "" if left is None else f", {format_seconds(left / rate)} to go"
+            line += f" ({rate:.0f} {self._unit}/s, {record.reused:,} reused)"
+        else:
+            line += f" ({record.reused:,} reused)"
+        return line
 
     def close(self) -> None:
         if self._bar is not None:
             self._bar.close()
 
-    def _total(self, read: int) -> int | None:
-        size = sum(source.size_bytes for source in self._sources)
-        done = sum(min(source.done_bytes, source.size_bytes) for source in self._sources)
-        unknown = any(source.name == "stdin" for source in self._sources)
-        return None if unknown or not done else round(read * size / done)
+    def _left(self, record: Record) -> int | None:
+        """About how many rows are still to be embedded; None where nothing tells."""
+        number, done = record.reached
+        sizes = [source.size_bytes for source in self._sources]
+        read = sum(sizes[:number]) + min(done, sizes[number])
+        if not read or any(source.path is None and not source.size_bytes for source in self._sources):
+            return None
+        to_read = round(record.rows * (sum(sizes) - read) / read)
+        new = record.rows - record.reused
+        # What was known at the start comes first, as after a kill, or is spread over the input, as after a change: of
+        # the two, what leaves more. Texts that repeat others of this input are spread over it.
+        beyond = record.rows - min(record.known, record.reused)
+        after_kill = max(0, to_read - max(0, record.known - record.reused)) * (new / beyond if beyond else 1.0)
+        after_change = to_read * new / record.rows
+        return new - record.embedded + round(max(after_kill, after_change))
 
 
 def format_seconds(seconds: float) -> str:

@@ -21,7 +21,8 @@ class Record:
     documents: read; skipped: records refused under --on-error skip; reused: rows whose text had a
     vector already, from an earlier run or from earlier in this one; tokens: of the embedded texts,
     as the model saw them; cut: embedded texts that reached the model's length, so that their rest
-    (if any) was not read; changed: whether embed.json was replaced."""
+    (if any) was not read; changed: whether embed.json was replaced; known: vectors of this model found at the start;
+    reached: source and byte that the rows were read up to."""
 
     threads: int | None = None
     backend: str = ""
@@ -34,6 +35,8 @@ class Record:
     cut: int = 0
     embedding_seconds: float = 0.0
     changed: bool = True
+    known: int = 0
+    reached: tuple[int, int] = (0, 0)
     started_at: str = field(default_factory=lambda: now())
     _wall: float = field(default_factory=time.perf_counter)
     _cpu: float = field(default_factory=time.process_time)

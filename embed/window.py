@@ -4,12 +4,17 @@ The texts to embed are ordered by length and cut into slices, and only whole sli
 leaves undone is cut into the same slices by the next one, goes through the model in the same batches, and comes out
 equal to the last bit even where a model's arithmetic depends on what shares a batch.
 
-Finished slices go to a spool file every SPOOL_EVERY_S; that, and the slice in the works, is what a kill can cost.
+Several slices are in the works at once, so that the threads of the encoder find the next one's chunks when they run out
+of this one's, whatever a busy neighbour on one of their cores makes of their pace.
+
+Finished slices go to a spool file every SPOOL_EVERY_S; that, and the slices in the works, is what a kill can cost.
 """
 
 import contextlib
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +22,7 @@ from numpy.typing import NDArray
 
 from embed import fragments
 from embed.durable import NoSpaceError
-from embed.encoder import Encoder
+from embed.encoder import Counts, Encoder, Vectors
 from embed.errors import EmbedError
 from embed.fragments import Rows
 from embed.record import Record
@@ -31,14 +36,33 @@ class VectorError(EmbedError):
 
 
 class WindowEmbedder:
-    """Fills in vectors and keeps the spool files of the window in the works."""
+    """Fills in vectors and keeps the spool files of the window in the works. To be closed.
 
-    def __init__(self, encoder: Encoder, folder: Path, slice_texts: int, spool_every_s: float, record: Record) -> None:
+    Args:
+        encoder: what makes the vectors.
+        folder: where spool files go.
+        slice_texts: texts that go to the encoder in one call.
+        slices_at_once: calls that may be under way.
+        spool_every_s: seconds after which finished slices are spooled.
+        record: where texts, tokens and seconds are counted.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        folder: Path,
+        slice_texts: int,
+        slices_at_once: int,
+        spool_every_s: float,
+        record: Record,
+    ) -> None:
         self._encoder = encoder
         self._folder = folder
         self._slice_texts = slice_texts
+        self._slices_at_once = slices_at_once
         self._spool_every_s = spool_every_s
         self._record = record
+        self._callers = ThreadPoolExecutor(slices_at_once, thread_name_prefix="slice")
         self._spooled_at = time.monotonic()
         self._spools: list[Path] = []
         self._pending: list[NDArray[np.intp]] = []
@@ -57,11 +81,17 @@ class WindowEmbedder:
         without a finite vector."""
         unknown = np.flatnonzero(~known)
         order = unknown[np.argsort([len(texts[int(number)]) for number in unknown], kind="stable")]
+        starts = _spread(range(0, len(order), self._slice_texts))
+        slices = [order[start : start + self._slice_texts] for start in starts]
+        since = time.perf_counter()
         try:
-            for start in _spread(range(0, len(order), self._slice_texts)):
-                wanted = order[start : start + self._slice_texts]
-                self._compute(vectors, wanted, texts, ids)
+            for wanted, computed, tokens in self._computed(slices, texts):
+                vectors[wanted] = finite(computed, [ids[number] for number in wanted], "document")
                 self._pending.append(wanted)
+                self._count(tokens)
+                now = time.perf_counter()
+                self._record.embedding_seconds += now - since
+                since = now
                 yield
                 if time.monotonic() - self._spooled_at >= self._spool_every_s:
                     self._spool(vectors, hashes)
@@ -74,29 +104,41 @@ class WindowEmbedder:
             raise
         self._pending.clear()
 
-    def drop_spools(self) -> None:
-        """Deletes this window's spool files; to be called once its fragment is durable."""
-        for path in self._spools:
-            path.unlink(missing_ok=True)
-        self._spools.clear()
+    def take_spools(self) -> list[Path]:
+        """This window's spool files; to be deleted once its fragment is durable."""
+        spools, self._spools = self._spools, []
         self._spooled_at = time.monotonic()
+        return spools
 
-    def _compute(
-        self, vectors: NDArray[np.float32], wanted: NDArray[np.intp], texts: Sequence[str], ids: Sequence[str]
-    ) -> None:
-        started = time.perf_counter()
-        computed, tokens = self._encoder.encode_counted([texts[number] for number in wanted], "document")
-        self._record.embedding_seconds += time.perf_counter() - started
-        vectors[wanted] = finite(computed, [ids[number] for number in wanted], "document")
-        self._record.embedded += len(wanted)
+    def close(self) -> None:
+        """Starts no further slice, and waits for none: those under way end with the encoder."""
+        self._callers.shutdown(wait=False, cancel_futures=True)
+
+    def _computed(
+        self, slices: Sequence[NDArray[np.intp]], texts: Sequence[str]
+    ) -> Iterator[tuple[NDArray[np.intp], Vectors, Counts]]:
+        """Each slice with its vectors and token counts, in order."""
+        under_way: deque[tuple[NDArray[np.intp], Future[tuple[Vectors, Counts]]]] = deque()
+        left = iter(slices)
+        while True:
+            while len(under_way) < self._slices_at_once and (wanted := next(left, None)) is not None:
+                call = self._callers.submit(self._encoder.encode_counted, [texts[at] for at in wanted], "document")
+                under_way.append((wanted, call))
+            if not under_way:
+                return
+            wanted, call = under_way.popleft()
+            yield wanted, *call.result()
+
+    def _count(self, tokens: Counts) -> None:
+        self._record.embedded += len(tokens)
         self._record.tokens += int(tokens.sum())
         self._record.cut += int(np.count_nonzero(tokens >= self._encoder.fingerprint.max_length))
 
     def _spool(self, vectors: NDArray[np.float32], hashes: NDArray[np.bytes_]) -> None:
         if self._pending:
             done = np.concatenate(self._pending)
-            data = fragments.encode(Rows(hashes[done], vectors[done]), self._encoder.fingerprint.id)
-            self._spools.append(fragments.write(self._folder, "spool", data, len(done), set()).path)
+            rows = Rows(hashes[done], vectors[done])
+            self._spools.append(fragments.write(self._folder, "spool", rows, self._encoder.fingerprint.id).path)
             self._pending.clear()
         self._spooled_at = time.monotonic()
 

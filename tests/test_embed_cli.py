@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -102,7 +104,9 @@ def test_stdin_skipping_and_quiet(tmp_path: Path) -> None:
     refused = perwatt("-", "--out", tmp_path / "a", stdin=text)
     assert refused.returncode == 1
     assert refused.stderr.startswith("perwatt: error: stdin:2: not JSON")
+    assert "--on-error skip" in refused.stderr
     assert "Traceback" not in refused.stderr
+    assert not (tmp_path / "a").exists()
     done = perwatt("-", "--out", tmp_path / "a", "--on-error", "skip", stdin=text)
     assert done.returncode == 0, done.stderr
     assert "skipped 8 records" in done.stderr
@@ -164,12 +168,13 @@ def test_known_errors_exit_with_1_and_no_traceback(tmp_path: Path) -> None:
         assert "Traceback" not in done.stderr
 
 
-def test_interrupted_it_keeps_what_it_has_and_says_so(tmp_path: Path) -> None:
-    """Ctrl-C while documents still come in: the first window is a fragment by then."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_told_to_end_it_keeps_what_it_has_and_says_how_to_go_on(number: signal.Signals, tmp_path: Path) -> None:
+    """While documents still come in: the first window is a fragment by then."""
     command = [sys.executable, "-m", "deploy.command", "embed", "-", "--out", str(tmp_path / "out")]
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore Ctrl-C
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # a shell's background jobs ignore Ctrl-C
     )  # fmt: skip
     assert process.stdin is not None
     assert process.stderr is not None
@@ -179,15 +184,68 @@ def test_interrupted_it_keeps_what_it_has_and_says_so(tmp_path: Path) -> None:
     while not list((tmp_path / "out").glob("part-*")):
         assert process.poll() is None
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(patient(120)) == 130
+    process.send_signal(number)
+    if number == signal.SIGTERM:
+        process.send_signal(number)  # as `timeout` does
+    assert process.wait(patient(120)) == 128 + number
     said = process.stderr.read()
     process.stdin.close()
     process.stderr.close()
-    assert "interrupted; what was embedded is kept" in said
+    assert re.search(rf"perwatt: stopped by {number.name}; [\d,]+ texts were embedded, and are kept\.", said)
+    assert said.endswith(f"give the same command again: perwatt embed - --out {tmp_path / 'out'}\n")
     assert "Traceback" not in said
     again = perwatt("-", "--out", tmp_path / "out", stdin=lines(given))
     assert "11,192 documents: 0 embedded, 11,192 reused" in again.stderr
+
+
+def test_told_to_end_before_anything_was_embedded_it_leaves_no_folder(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "deploy.command", "embed", "-", "--out", str(out)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    while not out.exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.terminate()
+    assert process.wait(patient(60)) == 128 + signal.SIGTERM
+    assert process.stdin is not None
+    assert process.stderr is not None
+    assert "perwatt: stopped by SIGTERM; nothing was embedded. To go on" in process.stderr.read()
+    process.stdin.close()
+    process.stderr.close()
+    assert not out.exists()
+
+
+def test_another_precision_into_the_same_folder_asks_for_a_flag(embedded: Path, corpus: Path) -> None:
+    before = sorted(path.name for path in embedded.iterdir())
+    refused = perwatt(corpus, "--out", embedded, "--precision", "int8")
+    assert refused.returncode == 1
+    assert "holds 3 vectors of all-MiniLM-L6-v2 in fp32" in refused.stderr
+    assert "all-MiniLM-L6-v2 in int8" in refused.stderr
+    assert "--replace-model" in refused.stderr
+    assert sorted(path.name for path in embedded.iterdir()) == before
+    copied = embedded.parent / "copied"
+    shutil.copytree(embedded, copied)
+    done = perwatt(corpus, "--out", copied, "--precision", "int8", "--replace-model")
+    assert (done.returncode, "3 embedded" in done.stderr) == (0, True)
+    assert json.loads((copied / "embed.json").read_text())["model"]["precision"] == "int8"
+
+
+def test_a_table_of_a_spreadsheet_is_read_with_its_separator(tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    table.write_bytes("\ufeffid;text;title\r\n1;über den Wolken;Lied\r\n".encode())
+    refused = perwatt(table, "--out", tmp_path / "out")
+    assert refused.returncode == 1
+    assert refused.stderr == (
+        f"perwatt: error: {table}:1: split at ',' the header 'id;text;title' is one column; it seems to be separated "
+        "by ';': --separator ';'\n"
+    )
+    assert perwatt(table, "--out", tmp_path / "out", "--separator", ";").returncode == 0
+    assert list(vectors_of(tmp_path / "out")) == ["1"]
+    table.write_text(table.read_text().replace(";", "\t"))
+    assert perwatt(table, "--out", tmp_path / "out", "--separator", "tab").returncode == 0
+    wrong = perwatt(table, "--out", tmp_path / "out", "--separator", ";;")
+    assert wrong.returncode == 2
+    assert "';;' was given; one ASCII character" in wrong.stderr
 
 
 def test_docstrings_of_one_module(tmp_path: Path) -> None:

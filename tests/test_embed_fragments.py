@@ -24,7 +24,7 @@ def some_rows(count: int, dim: int = 5, seed: int = 1) -> Rows:
 
 
 def write(folder: Path, rows: Rows, stem: str = "part-00000", model: str = "sha256:model") -> fragments.Fragment:
-    return fragments.write(folder, stem, fragments.encode(rows, model), len(rows.hashes), set())
+    return fragments.write(folder, stem, rows, model)
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, 8192])

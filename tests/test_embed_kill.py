@@ -77,7 +77,7 @@ def test_killed_again_and_again_it_ends_with_the_same_bytes(clean: Path, tmp_pat
             break
     assert kills >= 2
     assert content(tmp_path) == content(clean)
-    # All texts and the canaries once, and by each kill at most a slice (8) or the canaries (16) lost.
+    # All texts and the canaries once, and by each kill at most two slices (of 8) or the canaries (16) lost.
     assert 400 <= embedded_in_all <= 400 + 16 + 16 * kills
 
 

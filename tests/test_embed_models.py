@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
+import threading
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -38,9 +43,54 @@ def test_weights_that_are_not_the_official_ones_are_refused(tmp_path: Path, monk
         find_model()
 
 
-def test_a_model_that_is_nowhere_says_where_it_was_looked_for() -> None:
-    with pytest.raises(ModelError, match=r"'no/such-model'.*not a folder here.*model hub"):
-        find_model("no/such-model")
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("/no/such/folder", "there is no such folder here, and no name on the model hub looks like that"),
+        ("./vectors", "there is no such folder here, and no name on the model hub looks like that"),
+        ("two words", "there is no such folder here, and no name on the model hub looks like that"),
+        (__file__, "it is a file, and a folder was expected"),
+        ("no/such-model", "it is not a folder here, was not downloaded before, and the model hub cannot be reached"),
+    ],
+)
+def test_a_model_that_is_nowhere_says_why(name: str, why: str) -> None:
+    with pytest.raises(ModelError) as caught:
+        find_model(name)
+    assert str(caught.value).startswith(f"No model {name!r}: {why}")
+    assert "Give a folder in the sentence-transformers layout" in str(caught.value)
+
+
+def test_a_name_that_the_hub_does_not_have_is_said_to_be_so() -> None:
+    """A hub on this machine that has no models."""
+    asked = []
+
+    class Empty(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(404)
+            self.send_header("X-Error-Code", "RepoNotFound")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        do_HEAD = do_GET  # noqa: N815
+
+        def log_message(self, *_arguments: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Empty) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        hub = "import sys; from embed.models import find_model; find_model(sys.argv[1])"
+        command = [sys.executable, "-c", hub, "no/such-model"]
+        ran = subprocess.run(
+            command,
+            env=os.environ | {"HF_ENDPOINT": address, "HF_HUB_OFFLINE": "0", "NO_PROXY": "*"},
+            capture_output=True,
+            text=True,
+        )
+        server.shutdown()
+    assert asked
+    assert "the model hub has none of that name for you" in ran.stderr
 
 
 @pytest.mark.parametrize(

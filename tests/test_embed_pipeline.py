@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -14,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hashing_encoder import HashingEncoder
+from patience import patient
 
 from embed.chunks import Chunker
 from embed.documents import Document, DocumentError, Faults, Source
@@ -194,12 +197,41 @@ def test_vectors_of_another_model_are_never_mixed_in(tmp_path: Path) -> None:
     record, _ = run(tmp_path / "b", documents(range(20)), other, embedded_from=[tmp_path / "a"])
     assert record.embedded == 20
     assert any("no vectors of this model" in warning for warning in run_warnings)
-    record, _ = run(tmp_path / "a", documents(range(20)), other)
+    before = manifest_of(tmp_path / "a")
+    with pytest.raises(FolderError, match=r"20 vectors of hashing in fp32.* another in fp32\..*--out.*--replace-model"):
+        run(tmp_path / "a", documents(range(20)), other)
+    assert manifest_of(tmp_path / "a") == before
+    record, _ = run(tmp_path / "a", documents(range(20)), other, replace_model=True)
     assert record.embedded == 20
-    assert any("vectors of another model (hashing" in warning for warning in run_warnings)
     assert manifest_of(tmp_path / "a")["model"]["name"] == "another"
     assert files_of(tmp_path / "a") == named_in(tmp_path / "a")
     assert vectors_of(tmp_path / "a") == vectors_of(tmp_path / "b")
+
+
+def test_vectors_that_an_unfinished_run_of_another_model_left_are_kept_too(tmp_path: Path) -> None:
+    with pytest.raises(DocumentError):
+        embed_documents(broken(documents(range(100))), HashingEncoder(), tmp_path, Settings(**SMALL))
+    left = files_of(tmp_path)
+    with pytest.raises(FolderError, match=r"64 vectors of another model, from an unfinished run"):
+        run(tmp_path, documents(range(100)), HashingEncoder(name="another"))
+    assert files_of(tmp_path) == left
+    record, _ = run(tmp_path, documents(range(100)))
+    assert record.reused == 64
+
+
+def test_a_first_run_that_fails_leaves_no_folder_unless_there_is_something_to_keep(tmp_path: Path) -> None:
+    for made in (tmp_path / "new", tmp_path / "a" / "b" / "c"):
+        with pytest.raises(DocumentError):
+            embed_documents(broken(documents(range(10))), HashingEncoder(), made, Settings(**SMALL))
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(DocumentError):
+        embed_documents(broken(documents(range(70))), HashingEncoder(), tmp_path / "new", Settings(**SMALL))
+    record, _ = run(tmp_path / "new", documents(range(70)))
+    assert record.reused == 64
+    (tmp_path / "own").mkdir()
+    with pytest.raises(DocumentError):
+        embed_documents(broken(documents(range(10))), HashingEncoder(), tmp_path / "own", Settings(**SMALL))
+    assert (tmp_path / "own").is_dir()
 
 
 @pytest.mark.parametrize("damage", ["flip", "truncate", "remove"])
@@ -254,6 +286,11 @@ def test_an_out_that_is_a_file_is_refused(tmp_path: Path) -> None:
         run(tmp_path / "file", documents(range(3)))
 
 
+def broken(given: Sequence[Document]) -> Iterator[Document]:
+    yield from given
+    raise DocumentError("test.jsonl:9: no")
+
+
 class Failing(HashingEncoder):
     """Gives a bad vector for one text, as a model with damaged weights would."""
 
@@ -283,13 +320,8 @@ def test_a_vector_that_is_none_names_its_document_and_loses_nothing(value: float
 def test_a_refused_document_leaves_the_old_state_and_the_work_done(tmp_path: Path) -> None:
     run(tmp_path, documents(range(100)))
     before = manifest_of(tmp_path)
-
-    def broken() -> Iterator[Document]:
-        yield from documents(range(300, 450))
-        raise DocumentError("test.jsonl:9: no")
-
     with pytest.raises(DocumentError, match="no"):
-        embed_documents(broken(), HashingEncoder(), tmp_path, Settings(**SMALL))
+        embed_documents(broken(documents(range(300, 450))), HashingEncoder(), tmp_path, Settings(**SMALL))
     assert manifest_of(tmp_path) == before
     table_of(tmp_path)
     record, _ = run(tmp_path, documents(range(300, 450)))
@@ -330,8 +362,66 @@ def test_spool_files_last_no_longer_than_their_window(tmp_path: Path) -> None:
             counts.append(len(list(tmp_path.glob("spool-*"))))
             return super().encode_counted(texts, kind)
 
-    run(tmp_path, documents(range(256)), Watching())
-    assert counts == [*range(8)] * 4 + [0]
+    run(tmp_path, documents(range(256)), Watching(), slices_at_once=1)
+    assert len(counts) == 33
+    assert 7 <= max(counts) <= 7 + 8, "those of the window in the works, and of the one that is being written"
+    assert counts[-1] == 0
+    assert not list(tmp_path.glob("spool-*"))
+
+
+@pytest.mark.parametrize("slices_at_once", [2, 5])
+def test_the_bytes_do_not_depend_on_how_many_slices_are_in_the_works(slices_at_once: int, tmp_path: Path) -> None:
+    given = documents([number % 150 for number in range(400)])  # texts come again, in the next window and later
+    for name, more in (("one", 1), ("more", slices_at_once)):
+        record, _ = run(tmp_path / name, given, slices_at_once=more)
+        assert (record.embedded, record.reused) == (150, 250)
+    assert named_in(tmp_path / "one") == named_in(tmp_path / "more")
+    assert table_of(tmp_path / "one").equals(table_of(tmp_path / "more"))
+
+
+def test_slices_are_in_the_works_together_and_documents_are_read_meanwhile(tmp_path: Path) -> None:
+    """No thread of an encoder waits for the end of a slice, nor for the next window to be read."""
+    met, read = threading.Barrier(2), threading.Event()
+
+    class Meeting(HashingEncoder):
+        def encode_counted(self, texts: Sequence[str], kind: str = "document") -> Any:
+            if self.calls < 2:
+                met.wait(patient(30))
+                assert read.wait(patient(30))
+            return super().encode_counted(texts, kind)
+
+    def given() -> Iterator[Document]:
+        yield from documents(range(127))
+        read.set()  # the second window fills while the first one is embedded
+        yield from documents([127])
+
+    record = embed_documents(given(), Meeting(), tmp_path, Settings(**SMALL))
+    assert record.embedded == 128
+
+
+def test_the_next_window_is_embedded_while_a_fragment_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second = threading.Event()
+    sync = os.fsync
+
+    def slow(handle: int) -> None:
+        if threading.current_thread().name.startswith("write"):
+            assert second.wait(patient(30))
+        sync(handle)
+
+    class Telling(HashingEncoder):
+        def encode_counted(self, texts: Sequence[str], kind: str = "document") -> Any:
+            if any("document number 100 " in text for text in texts):
+                second.set()
+            return super().encode_counted(texts, kind)
+
+    monkeypatch.setattr(os, "fsync", slow)
+    # Its texts are known although their fragment is not there yet.
+    given = documents([*range(64), *range(32), *range(96, 128)])
+    record = embed_documents(given, Telling(), tmp_path, Settings(**SMALL))
+    assert (record.embedded, record.reused) == (96, 32)
+    table_of(tmp_path)
 
 
 def test_omit_text_leaves_only_the_text_out(tmp_path: Path) -> None:
@@ -374,3 +464,14 @@ def test_windows_are_bounded_in_bytes_too(tmp_path: Path) -> None:
     rows = [entry["rows"] for entry in manifest_of(tmp_path)["fragments"]]
     assert sum(rows) == 40
     assert max(rows) <= 10
+
+
+def test_an_id_that_its_chunk_number_makes_too_long_is_a_fault_of_its_document(tmp_path: Path) -> None:
+    encoder = HashingEncoder()
+    given = documents(range(2), text="document {} " * 20)
+    given[1].id = "x" * 1023
+    faults = Faults("skip")
+    settings = Settings(chunker=Chunker(encoder.token_offsets, 24, 0, 64))
+    record = embed_documents(given, encoder, tmp_path, settings, faults=faults)
+    assert (record.documents, record.skipped) == (2, 1)
+    assert "test.jsonl:2: the id" in faults.first[0]

@@ -26,33 +26,84 @@ class FakeTerminal(io.StringIO):
         return True
 
 
+def lines_of(stream: io.StringIO) -> list[str]:
+    return stream.getvalue().splitlines()
+
+
 def test_without_a_terminal_a_line_every_ten_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, stream = Clock(monkeypatch), io.StringIO()
-    source = Source("a.jsonl", "jsonl", size_bytes=1000)
-    shown = Terminal([source], "docs", stream)
-    source.done_bytes = 250
+    record = Record(rows=100, reached=(0, 250))
+    shown = Terminal([Source("a.jsonl", "jsonl", size_bytes=1000)], "docs", stream)
     for done in range(0, 100, 5):
+        record.embedded = done
+        shown.show(record)
         clock.now += 1
-        shown.show(done, 100, Record(reused=7))
     shown.close()
-    assert stream.getvalue() == (
-        "45 of ~400, 79 s to go (4 docs/s, 7 reused)\n95 of ~400, 64 s to go (5 docs/s, 7 reused)\n"
-    )
+    assert lines_of(stream) == ["50 of ~400 embedded, 70 s to go (5 docs/s, 0 reused)"]
+
+
+def test_what_is_found_again_counts_neither_as_done_nor_as_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that was killed at 40,000 of 100,000 goes on with the rest at 50 a second."""
+    clock, stream = Clock(monkeypatch), io.StringIO()
+    record = Record(known=40_000)
+    shown = Terminal([Source("a.jsonl", "jsonl", size_bytes=1_000_000)], "docs", stream)
+    for rows in (10_000, 20_000, 30_000, 40_000):
+        record.rows = record.reused = rows
+        record.reached = (0, rows * 10)
+        shown.show(record)
+        clock.now += 5.5
+    record.rows, record.reached = 50_000, (0, 500_000)
+    shown.show(record)
+    for _ in range(11):
+        clock.now += 1
+        record.embedded += 50
+        shown.show(record)
+    assert lines_of(stream) == [
+        "0 of ~60,000 embedded (30,000 reused)",
+        "0 of ~60,000 embedded (40,000 reused)",
+        "500 of ~60,000 embedded, 19 min 50 s to go (50 docs/s, 40,000 reused)",
+    ]
+
+
+def test_where_one_text_in_twenty_changed_one_in_twenty_is_expected(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, stream = Clock(monkeypatch), io.StringIO()
+    record = Record(known=100_000, rows=10_000, reused=9500, reached=(0, 1000))
+    shown = Terminal([Source("a.jsonl", "jsonl", size_bytes=10_000)], "docs", stream)
+    shown.show(record)
+    clock.now += progress.LINE_EVERY_S
+    record.embedded = 100
+    shown.show(record)
+    assert lines_of(stream) == ["100 of ~5,000 embedded, 8 min 10 s to go (10 docs/s, 9,500 reused)"]
+
+
+def test_the_sources_before_count_as_read_and_those_after_by_their_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, stream = Clock(monkeypatch), io.StringIO()
+    sources = [
+        Source(name, "csv", path=Path(name), size_bytes=size) for name, size in (("a", 100), ("b", 400), ("c", 500))
+    ]
+    record = Record(rows=300, embedded=100, reached=(1, 200))
+    clock.now += progress.LINE_EVERY_S
+    shown = Terminal(sources, "docs", stream)
+    shown.show(record)
+    clock.now += progress.LINE_EVERY_S
+    shown.show(record)
+    assert lines_of(stream)[0].startswith("100 of ~1,000 embedded, ")
 
 
 def test_the_total_of_stdin_is_not_made_up(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, stream = Clock(monkeypatch), io.StringIO()
-    shown = Terminal([Source("stdin", "jsonl"), Source("a", "csv", size_bytes=10, done_bytes=5)], "docs", stream)
+    sources = [Source("a", "csv", path=Path("a"), size_bytes=10), Source("stdin", "jsonl", 1)]
+    shown = Terminal(sources, "docs", stream)
     clock.now += progress.LINE_EVERY_S
-    shown.show(50, 100, Record())
-    assert stream.getvalue() == "50 (5 docs/s, 0 reused)\n"
+    shown.show(Record(rows=100, embedded=50, reached=(0, 5)))
+    assert lines_of(stream) == ["50 embedded (5 docs/s, 0 reused)"]
 
 
-def test_on_a_terminal_a_bar() -> None:
+def test_on_a_terminal_a_bar_of_what_is_embedded() -> None:
     stream = FakeTerminal()
-    source = Source("a.jsonl", "jsonl", size_bytes=1000, done_bytes=500)
-    shown = Terminal([source], "chunks", stream)
-    shown.show(100, 100, Record(reused=40))
+    shown = Terminal([Source("a.jsonl", "jsonl", size_bytes=1000)], "chunks", stream)
+    shown.show(Record(rows=140, reused=40, reached=(0, 500)))
+    shown.show(Record(rows=140, reused=40, embedded=100, reached=(0, 500)))
     shown.close()
     assert "100/200" in stream.getvalue()
     assert "chunks" in stream.getvalue()
