@@ -308,7 +308,7 @@ def gc(name: str | None, root: Path, keep: int, missing_ok: bool, as_json: bool)
 
     place = Root(root)
     deleted: dict[str, list[str]] = {}
-    for index in [name] if name else place.names():
+    for index in [name] if name else place.names(unfinished=True):
         try:
             deleted[index] = place.gc(index, keep)
             trim(place, index)

@@ -125,10 +125,11 @@ def _type(arrow: pa.DataType, convert: Callable[[Any], Any], read: Callable[[Any
 
 
 _STRING, _DATE_STRING = "a string", "an RFC 3339 date or date-time as a string (UTC unless it has an offset)"
+_LIST = "a list of strings (CSV has none; JSON Lines and Parquet do)"
 _NUMBERED = pa.dictionary(pa.int32(), pa.large_string())
 TYPES = {
     "keyword": Type(_NUMBERED, read_keyword, read_keyword, _STRING, _STRING),
-    "keyword[]": Type(pa.list_(_NUMBERED), _keywords, read_keyword, "a list of strings", _STRING),
+    "keyword[]": Type(pa.list_(_NUMBERED), _keywords, read_keyword, _LIST, _STRING),
     "int": _type(pa.int64(), _whole, read_int, "an integer of 64 bits")._replace(read_one=_compared_int),
     "float": _type(pa.float64(), _number, read_float, "a finite number"),
     "bool": _type(pa.bool_(), _truth, read_bool, "true or false"),

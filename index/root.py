@@ -47,12 +47,13 @@ class Root:
     def __init__(self, folder: Path | str = DEFAULT_ROOT) -> None:
         self.folder = Path(folder)
 
-    def names(self) -> list[str]:
-        """Indexes that have an alias or a generation, sorted."""
+    def names(self, *, unfinished: bool = False) -> list[str]:
+        """Indexes with an alias or a generation, sorted; `unfinished`: also those whose first build has not ended."""
         if not self.folder.is_dir():
             return []
         folders = [entry for entry in self.folder.iterdir() if entry.is_dir() and _NAME.fullmatch(entry.name)]
-        return sorted(f.name for f in folders if (f / ALIAS_FILE).exists() or self._generations(f))
+        files = (ALIAS_FILE, LOCK_FILE) if unfinished else (ALIAS_FILE,)
+        return sorted(f.name for f in folders if any((f / file).exists() for file in files) or self._generations(f))
 
     def alias(self, name: str) -> Alias:
         """Raises NotFoundError when nothing was ever switched to, GenerationError when the alias file is damaged."""
@@ -105,7 +106,7 @@ class Root:
 
     def gc(self, name: str, keep: int = 2) -> list[str]:
         """Deletes generations that are neither served, nor the one before, nor among the newest `keep`, and what dead
-        builds left. Returns what was deleted."""
+        builds left; an index that never had another has no folder then. Returns what was deleted."""
         if keep < 0:
             raise InputError(f"keep is {keep}; expected 0 or more")
         folder = self._folder(name)
@@ -123,6 +124,8 @@ class Root:
                     (folder / generation).rename(doomed)
                     shutil.rmtree(doomed)
                     deleted.append(generation)
+        if not generations:
+            self.remove_unused(name)
         return deleted
 
     @contextmanager

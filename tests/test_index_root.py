@@ -10,9 +10,11 @@ import threading
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from indexing import clustered, names
 
 from index import ConflictError, GenerationError, InputError, NotFoundError, Root, build_generation, open_generation
+from index.cli import gc
 
 
 def built(root: Path, name: str = "test", count: int = 60) -> str:
@@ -209,6 +211,25 @@ def test_gc_leaves_a_build_that_is_alive_and_removes_a_dead_one(tmp_path: Path) 
     finally:
         os.close(handle)
     assert root.gc("test") == [".building-alive"]
+
+
+def test_gc_removes_an_index_whose_first_build_was_killed(tmp_path: Path) -> None:
+    root = Root(tmp_path)
+    dead = tmp_path / "never" / ".building-dead"
+    dead.mkdir(parents=True)
+    (tmp_path / "never" / ".lock").touch()
+    (tmp_path / "other").mkdir()  # not ours
+    assert root.names() == []
+    assert root.names(unfinished=True) == ["never"]
+    handle = os.open(dead, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        assert root.gc("never") == []  # it is alive
+        assert dead.exists()
+    finally:
+        os.close(handle)
+    assert CliRunner().invoke(gc, ["--root", str(tmp_path)]).output == "never: deleted .building-dead\n"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["other"]
 
 
 def test_other_processes_wait_for_the_lock(three: tuple[Root, list[str]]) -> None:
