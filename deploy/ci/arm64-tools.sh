@@ -14,7 +14,7 @@ as_root=()
 knows_neoverse && exit 0
 # The mirror that the system is set up with, and its backports.
 codename=$(. /etc/os-release && echo "$VERSION_CODENAME")
-mirror=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/*.sources /etc/apt/sources.list.d/*.list 2>/dev/null |
+mirror=$({ cat /etc/apt/sources.list /etc/apt/sources.list.d/*.sources /etc/apt/sources.list.d/*.list 2>/dev/null || true; } |
   grep -oE 'https?://[^ ]+' | grep -v security | head -1)
 echo "deb $mirror $codename-backports main" | "${as_root[@]}" tee /etc/apt/sources.list.d/backports.list >/dev/null
 "${as_root[@]}" apt-get update -qq
