@@ -79,10 +79,11 @@ sanitize: $(VENV)/.installed ## run the kernels' own checks under AddressSanitiz
 	build/sanitize/index/kernels_check
 	build/sanitize/embed/encoder_check
 
-fuzz: setup-test ## damaged generations, filters, cursors, manifests, FUZZ_SECONDS (600) each: refused or survived
+fuzz: setup-test ## damaged generations, filters, cursors, manifests, FUZZ_SECONDS (600) each, and the HTTP API
 	$(BIN)/python tests/fuzz_index_generation.py --first $$(date +%s)000 --seconds $(FUZZ_SECONDS)
 	for target in filter cursor signed-cursor manifest; do \
 	  $(BIN)/python tests/fuzz.py $$target $(FUZZ_SECONDS) || exit 1; done
+	PERWATT_FUZZ_EXAMPLES=1000 $(BIN)/python -m pytest -q tests/test_service_schema.py -k schemathesis
 
 check: setup-test ## formatting, lint, types
 	$(BIN)/ruff format --check --quiet .

@@ -98,7 +98,7 @@ def _operation(operation: Operation, keys: bool) -> dict[str, Any]:
         {"name": name, "in": "path", "required": True, **PARAMETERS[name]}
         for name in _PARAMETER.findall(operation.path)
     ]
-    if operation.path.endswith("/documents/{id}"):
+    if operation.method == "GET" and operation.path.endswith("/documents/{id}"):
         parameters.append(
             {
                 "name": "fields",

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+DOOMED = ("a18", "a19", "gone")  # may be deleted
 OF_TYPE: dict[str, dict[str, Any]] = {
     "keyword": {"type": "string"},
     "int": {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1},
@@ -26,12 +27,16 @@ def narrow(document: dict[str, Any], index: dict[str, Any], ids: Iterable[str], 
     """Changes `document`. index: as the server describes it; it has a model and words. ids: of documents that it has.
     generations: that its alias may be switched to."""
     schemas = document["components"]["schemas"]
+    known = {name: {"type": "string", "enum": [index["alias"]]} for name in ("index", "alias")}
+    known["If-Match"] = {"type": "string", "enum": ["*"]}
     for path in document["paths"].values():
-        for operation in path.values():
+        for method, operation in path.items():
+            # One that nobody has is 404.
+            known["id"] = {
+                "anyOf": [{"enum": [*(ids if method == "get" else DOOMED)]}, {"type": "string", "minLength": 1}]
+            }
             for parameter in operation.get("parameters", ()):
-                values = {"index": [index["alias"]], "alias": [index["alias"]], "id": [*ids], "If-Match": ["*"]}
-                if parameter["name"] in values:
-                    parameter["schema"] = {"type": "string", "enum": values[parameter["name"]]}
+                parameter["schema"] = known.get(parameter["name"], parameter["schema"])
     types = {name: field["type"].removesuffix("[]") for name, field in index["filterable"].items()}
     schemas["Filter"] = {"anyOf": [*(condition for name in types for condition in conditions(name, types[name]))]}
     schemas["Filter"]["anyOf"] += [nested(join, schemas["Filter"]["anyOf"][:]) for join in ("and", "or", "not")]
@@ -39,7 +44,7 @@ def narrow(document: dict[str, Any], index: dict[str, Any], ids: Iterable[str], 
     texts = [binascii.b2a_base64(vector.tobytes(), newline=False).decode() for vector in vectors]
     search, recall = schemas["SearchRequest"]["properties"], schemas["RecallRequest"]["properties"]
     search["vector"] = {"enum": [None, *texts, *(vector.tolist() for vector in vectors)]}
-    search["id"] = {"anyOf": [{"enum": [None, *ids]}, search["id"]["anyOf"][0]]}  # one that nobody has is 404
+    search["id"] = {"anyOf": [{"enum": [None, *ids]}, search["id"]["anyOf"][0]]}
     search["group_by"] = {"enum": [None, *(name for name, type_ in types.items() if type_ in ("keyword", "int"))]}
     search["cursor"] = {"enum": [None, ""]}  # the next one is what an answer gave
     recall["filter"] = {"enum": [None, *({"field": name, "exists": True} for name in types)]}  # some document is left
@@ -48,16 +53,16 @@ def narrow(document: dict[str, Any], index: dict[str, Any], ids: Iterable[str], 
         "model": {"enum": [None, index["model"]["id"]]},
     }
     schemas["SwitchRequest"]["properties"]["generation"] = {"enum": [*generations]}
-    for struct in ("SearchRequest", "BatchRequest", "DeleteRequest"):
-        schemas[struct]["properties"]["min_seq"] = {"enum": [None, 0]}  # a later one is what a write's answer gave
-    schemas["DeleteRequest"]["properties"] |= {"filter": recall["filter"], "dry_run": {"const": True}}
-    # What is no query or document has a problem in its place, and the batch an answer.
-    schemas["PutRequest"]["properties"]["documents"]["items"] = {
-        "anyOf": [{"$ref": "#/components/schemas/PutDocument"}, {}]
-    }
-    schemas["BatchRequest"]["properties"]["queries"]["items"] = {
-        "anyOf": [{"$ref": "#/components/schemas/SearchRequest"}, {}]
-    }
+    delete = schemas["DeleteRequest"]["properties"]  # of what nothing else asks for
+    delete["filter"] = {"enum": [None, *({"field": name, "in": []} for name in types)]}
+    delete["ids"]["anyOf"][0]["items"] = {"type": "string", "enum": [*DOOMED]}
+    document["paths"]["/v1/indexes/{index}/documents/{id}"]["delete"]["parameters"][1]["schema"]["enum"] = [
+        "gone",
+        "a19",
+    ]
+    # What is no query or document has a problem in its place, and the others an answer.
+    for struct, many, one in (("BatchRequest", "queries", "SearchRequest"), ("PutRequest", "documents", "PutDocument")):
+        schemas[struct]["properties"][many]["items"] = {"anyOf": [{"$ref": f"#/components/schemas/{one}"}, {}]}
 
 
 def conditions(name: str, type_: str) -> list[dict[str, Any]]:
