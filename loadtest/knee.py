@@ -24,7 +24,7 @@ import numpy as np
 
 from loadtest import units
 from loadtest.errors import InvalidRun, TargetError
-from loadtest.health import reasons, remedies
+from loadtest.health import reasons
 from loadtest.intervals import ENOUGH, bootstrap_quantiles_s
 from loadtest.objective import Objective
 from loadtest.trial import Trial
@@ -147,8 +147,7 @@ def sound(measure: Measure, trials: list[Trial], tries: int = TRIES) -> Measure:
             trial.role = "voided"
         trial.role = role
         raise InvalidRun(
-            f"{tries} trials at {trial.offered_qps:,.4g} q/s say nothing about the service: "
-            f"{'; '.join(reasons(trial))}. {' '.join(remedies(trial))}"
+            f"{tries} trials at {trial.offered_qps:,.4g} q/s say nothing about the service: {'; '.join(reasons(trial))}"
         )
 
     return careful

@@ -43,19 +43,22 @@ def test_the_time_of_each_cpu_is_read_by_its_number(tmp_path: Path) -> None:
     )
     found = cpu_times(tmp_path)
     assert list(found) == [0, 3], "CPU 1 and 2 are switched off"
-    assert found[0] == pytest.approx((1020 * tick_s, 10 * tick_s, 40 * tick_s))
+    assert found[0] == pytest.approx((150 * tick_s, 1020 * tick_s, 10 * tick_s, 40 * tick_s))
     (tmp_path / "proc/stat").write_text("cpu 0 0 0 0 0 0 0 0\ncpu0 0 0 0 0 0 0 0 0 0 0\n")
     assert cpu_times(tmp_path) == {}, "a sandbox that counts nothing has not counted nought"
     assert cpu_times(tmp_path / "nowhere") == {}
 
 
 def test_what_is_left_is_the_others() -> None:
-    before = {0: CpuTime(100.0, 5.0, 1.0), 1: CpuTime(50.0, 5.0, 0.0), 2: CpuTime(0.0, 0.0, 0.0)}
-    after = {0: CpuTime(104.0, 5.5, 1.5), 1: CpuTime(56.0, 6.0, 0.0), 2: CpuTime(0.0, 0.0, 0.0)}
-    # Of 2 × 10 s: 10 idle, 1.5 interrupts, 0.5 stolen, 5 ours, and so 3 of others. CPU 2 is not ours to look at.
+    before = {0: CpuTime(10.0, 100.0, 5.0, 1.0), 1: CpuTime(9.0, 50.0, 5.0, 0.0), 2: CpuTime(0.0, 0.0, 0.0, 0.0)}
+    after = {0: CpuTime(15.0, 104.0, 5.5, 1.5), 1: CpuTime(13.0, 56.0, 6.0, 0.0), 2: CpuTime(0.0, 0.0, 0.0, 0.0)}
+    # Of 2 × 10 s: 10 idle, 1.5 interrupts, 0.5 stolen, 5 ours, and so 3 of others; the ticks found 9 busy, so 4 of
+    # others, and the smaller one counts. CPU 2 is not ours to look at.
     found = left_over("service", {0, 1}, 10.0, before, after, 5.0)
     assert found == Interference("service", 2, 0.3, 0.05)
     assert found.share == pytest.approx(0.15)
+    after[1] = CpuTime(11.0, 56.0, 6.0, 0.0)
+    assert left_over("service", {0, 1}, 10.0, before, after, 5.0) == Interference("service", 2, 0.2, 0.05)
     assert left_over("service", {0, 1}, 10.0, before, after, 9.0) == Interference("service", 2, 0.0, 0.05)
     assert left_over("service", {7}, 10.0, before, after, 0.0) is None
 

@@ -102,7 +102,7 @@ def measure(
                 try:
                     contender.open_loop(place, int(load_core))
                 except InvalidRun as error:
-                    raise click.ClickException(f"{contender.name}: {error}") from error
+                    raise click.ClickException(f"{contender.name}: {error}. Measure on a quiet machine.") from error
                 except click.ClickException as error:
                     left_out[f"{contender.name}, open loop"] = error.message
                     click.echo(f"{contender.name}, open loop: {error.message}", err=True)
