@@ -48,8 +48,8 @@ class Fingerprint:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What people call it: its name, also without the owner; where the weights are known, its name on the model
-        hub; and its id."""
+        """What people call it: its name, also without the owner; its name on the hub, where the weights are known;
+        its id."""
         published = (DEFAULT_HUB_NAME,) if self.weights_sha256 == DEFAULT_WEIGHTS_SHA256 else ()
         return tuple(dict.fromkeys((self.name, self.name.rsplit("/", 1)[-1], *published, self.id)))
 

@@ -116,7 +116,11 @@ class _Parser:
         if name == "not":
             return Not(self.node(inside, f"{at}/not", depth + 1))
         if name not in ("and", "or"):
-            raise FilterError(f"there is no {name[:80]!r} in a filter", f"{at}/{_escaped(name)}", unknown=name)
+            raise FilterError(
+                f"there is no {name[:80]!r} in a filter; it has 'field' and a condition, or 'and', 'or' or 'not'",
+                f"{at}/{_escaped(name)}",
+                unknown=name,
+            )
         if not isinstance(inside, list) or not inside:
             raise FilterError(f"{name!r} takes a list of at least one filter", f"{at}/{name}")
         parts = tuple(self.node(part, f"{at}/{name}/{place}", depth + 1) for place, part in enumerate(inside))

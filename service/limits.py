@@ -132,7 +132,7 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
                 raise
             return decoder.decode(_with_whole_numbers(body, decoder.type))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise of_undecodable(error, body) from None
+        raise of_undecodable(error, body, decoder.type) from None
 
 
 def _with_whole_numbers(body: bytes, struct: Any) -> bytes:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 import msgspec
 
@@ -114,9 +114,10 @@ class Problem(Exception):  # noqa: N818 - the term of RFC 9457
         return msgspec.json.encode(self.as_dict(request_id))
 
 
-def of_undecodable(error: Exception, body: bytes = b"") -> Problem:
+def of_undecodable(error: Exception, body: bytes = b"", asked: Any = None) -> Problem:
     """The problem of a body that did not decode: not JSON (400), an unknown field or a wrong value
-    (422). Its detail repeats the wrong value where `body` is given and short.
+    (422). Its detail repeats the wrong value where `body` is given and short, and names the values there are where the
+    struct `asked` has a few.
 
     msgspec names the place in its own notation (`$.params.effort`); it is translated to a JSON
     pointer. Nesting that exhausts the parser's stack is a RecursionError and counts as bad JSON, as
@@ -144,15 +145,25 @@ def of_undecodable(error: Exception, body: bytes = b"") -> Problem:
             f"There is no field {field!r}{where}; /openapi.json lists the fields there are.",
             pointer=f"{pointer}/{escaped}",
         )
+    if text.startswith("Invalid enum value") and (values := _values(asked, steps)):
+        text = f"Expected {values}"
     return Problem("invalid-value", _detail(text.replace("`", ""), pointer, _given(body, steps)), pointer=pointer)
+
+
+def _values(asked: Any, steps: Sequence[str]) -> str:
+    """Those that a field of the struct `asked` may have, where it is one of a few."""
+    if asked is None or len(steps) != 1:
+        return ""
+    kind = next(field.type for field in msgspec.structs.fields(asked) if field.encode_name == steps[0])
+    literals = [each for each in (kind, *get_args(kind)) if get_origin(each) is Literal]
+    return " or ".join(msgspec.json.encode(value).decode() for each in literals for value in get_args(each))
 
 
 def _detail(text: str, pointer: str, given: str) -> str:
     """What was given and what was expected, of msgspec's sentence about the second."""
     expected = text.removeprefix("Expected ")
     if expected == text:
-        known = "" if "enum" not in text else "; /openapi.json lists the values there are"
-        return f"{pointer}: {text}{known}." if pointer else f"{text}{known}."
+        return f"{pointer}: {text}." if pointer else f"{text}."
     for pattern, meaning in _PATTERNS.items():
         expected = expected.replace(pattern, meaning)
     return f"{pointer or 'The body'}{f' is {given}' if given else ''}: expected {expected}."

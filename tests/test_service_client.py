@@ -56,6 +56,23 @@ def test_the_other_calls(server: Server) -> None:
         assert (measured.recall, measured.queries, measured.k, measured.survivors) == (1.0, 10, 5, 20)
         [first, second] = client.embed(["one", "two"], kind="query")
         assert len(first) == len(second) == 384
+        texts = [f"text {number}" for number in range(300)]  # more than one request has
+        assert client.embed(texts)[299] == pytest.approx(client.embed(texts[299:])[0], abs=1e-5)
+
+
+def test_one_text_is_not_taken_apart_into_letters(server: Server) -> None:
+    with Client(server.url) as client:
+        with pytest.raises(TypeError, match=r"texts is the text 'noise', expected a list of texts: \['noise'\]"):
+            client.embed("noise")
+        with pytest.raises(TypeError, match="fields is the text 'title', expected a list"):
+            client.document("docs", "a18", fields="title")
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+@pytest.mark.parametrize("url", ["127.0.0.1:8000", "localhost:8000", "", "ftp://localhost"])
+def test_what_is_no_address_is_refused_at_once(kind: Any, url: str) -> None:
+    with pytest.raises(ValueError, match="expected an address like http"):
+        kind(url)
 
 
 def test_a_problem_is_an_exception_with_its_code(server: Server) -> None:

@@ -87,7 +87,7 @@ def test_openai_finds_the_model_by_all_its_names(ours: openai.OpenAI, served_enc
         ({"input": [[100, 257], [7]]}, "tokens of OpenAI's tokenizer.*check_embedding_ctx_length=False", "input"),
         ({"input": [100, 257]}, "tokens of OpenAI's tokenizer", "input"),
         ({"input": ["a"] * 2049}, "expected array of length <= 2048", "input"),
-        ({"encoding_format": "hex"}, "Invalid enum value 'hex'", "encoding_format"),
+        ({"encoding_format": "hex"}, '/encoding_format is "hex": expected "float" or "base64"', "encoding_format"),
         ({"extra_body": {"stream": True}}, "no field 'stream'", "stream"),
     ],
 )

@@ -26,6 +26,7 @@ from service.client.problems import UnreachableError
 T = TypeVar("T")
 Vector = Sequence[float]
 Query = Mapping[str, Any]
+EMBEDDED = 256  # texts of a request: so few that it is answered well within a client's patience
 
 
 class Call(msgspec.Struct, Generic[T], frozen=True):
@@ -58,7 +59,7 @@ def search_batch(index: str, queries: Sequence[Query], timeout_ms: int | None) -
 
 
 def document(index: str, id_: str, fields: Sequence[str] | None) -> Call[Document]:
-    chosen = "" if fields is None else "?fields=" + quote(",".join(fields), safe=",")
+    chosen = "" if fields is None else "?fields=" + quote(",".join(_several(fields, "fields")), safe=",")
     return Call("GET", f"/v1/indexes/{_part(index)}/documents/{quote(id_, safe='')}{chosen}", Document)
 
 
@@ -73,6 +74,11 @@ def delete(index: str, asked: Mapping[str, Any]) -> Call[Deleted]:
 
 def embeddings(texts: Sequence[str], kind: str) -> Call[Embeddings]:
     return Call("POST", "/v1/embeddings", Embeddings, {"input": list(texts), "input_type": kind})
+
+
+def parts(texts: Sequence[str]) -> list[Sequence[str]]:
+    """Of as many texts as one request should have."""
+    return [texts[first : first + EMBEDDED] for first in range(0, len(_several(texts, "texts")), EMBEDDED)]
 
 
 def indexes() -> Call[Indexes]:
@@ -113,6 +119,20 @@ def sendable(query: Query) -> dict[str, Any]:
     if vector is not None and not isinstance(vector, str):
         body["vector"] = binascii.b2a_base64(_float32(vector), newline=False).decode()
     return body
+
+
+def address(url: str) -> str:
+    """`url`, if it is one; raises ValueError."""
+    if not url.startswith(("http://", "https://")):
+        raise ValueError(f"url is {url!r}, expected an address like http://127.0.0.1:8000.")
+    return url
+
+
+def _several(given: Sequence[str], name: str) -> Sequence[str]:
+    """`given`, unless it is a text, which would be taken apart into letters."""
+    if isinstance(given, str):
+        raise TypeError(f"{name} is the text {given[:40]!r}, expected a list of texts: [{given[:40]!r}].")
+    return given
 
 
 def _float32(vector: Vector) -> bytes:

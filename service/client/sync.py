@@ -34,7 +34,7 @@ class Client:
         headers = {"content-type": "application/json"}
         if key is not None:
             headers["authorization"] = f"Bearer {key}"
-        self._http = httpx.Client(base_url=url, timeout=timeout_s, headers=headers, **options)
+        self._http = httpx.Client(base_url=calls.address(url), timeout=timeout_s, headers=headers, **options)
         self._retries = Retries() if retries is None else retries
 
     def __enter__(self) -> Client:
@@ -59,8 +59,7 @@ class Client:
         **more: Any,
     ) -> Answer:
         """Exactly one of text, vector (numbers, or a NumPy vector) and id. more: any other field of a search, as
-        filter,
-        fields, mode, params, timeout_ms, expect."""
+        filter, fields, mode, params, timeout_ms and expect."""
         return self.call(calls.search(index, {"text": text, "vector": vector, "id": id, "k": k, **more}))
 
     def search_batch(self, index: str, queries: Sequence[Query], *, timeout_ms: int | None = None) -> BatchAnswer:
@@ -87,8 +86,8 @@ class Client:
         return self.call(calls.delete(index, {"ids": ids, "filter": filter, "dry_run": dry_run}))
 
     def embed(self, texts: Sequence[str], *, kind: str = "document") -> list[list[float]]:
-        """One vector a text, by the model that the server has loaded. kind: query or document."""
-        return [one.embedding for one in (self.call(calls.embeddings(texts, kind))).data]
+        """One vector a text, however many, by the model that the server has loaded. kind: query or document."""
+        return [one.embedding for part in calls.parts(texts) for one in (self.call(calls.embeddings(part, kind))).data]
 
     def indexes(self) -> list[Index]:
         return (self.call(calls.indexes())).indexes
