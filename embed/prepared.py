@@ -68,8 +68,13 @@ def cached(name: str, make: Callable[[Path], None]) -> Path:
 
 def cache_folder() -> Path:
     given = os.environ.get("PERWATT_CACHE")
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return (Path(given) if given else base / "perwatt") / "models"
+    if given:
+        return Path(given) / "models"
+    try:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:  # a user without a home, as containers have
+        base = Path(tempfile.gettempdir()) / f"perwatt-{os.getuid()}"
+    return base / "perwatt" / "models"
 
 
 def int8_weight_limit() -> int:

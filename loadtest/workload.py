@@ -65,6 +65,8 @@ class Workload:
         self._variant_shares = np.cumsum([1 - sum(shares), *shares])
         self._popularity = popularity(plan.popularity, len(queries))
         self._key = api_key if api_key is not None else os.environ.get("PERWATT_KEY") or None
+        if self._key and not (self._key.isascii() and self._key.isprintable()):
+            raise WorkloadError("The key has characters that no key has; expected one as it was printed, pw_….")
         self._wires: list[bytes | None] = [None] * (len(queries) * self.variants)
 
     def body(self, request: int) -> bytes:

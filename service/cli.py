@@ -49,7 +49,20 @@ _filter = click.option(
 )
 _json = click.option("--json", "as_json", is_flag=True, help="For programs.")
 _url = click.option("--url", help="Ask this server instead of opening the index here.")
-_key = click.option("--key", envvar="PERWATT_KEY", help="Key for that server; better from PERWATT_KEY.")
+
+
+def _sendable(_context: click.Context, _option: click.Parameter, key: str | None) -> str | None:
+    from service.client import calls
+
+    try:
+        return key and key.strip() and calls.authorization(key.strip()).removeprefix("Bearer ")
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+key_option = click.option(
+    "--key", envvar="PERWATT_KEY", callback=_sendable, help="Key for that server; better from PERWATT_KEY."
+)
 
 
 @click.command()
@@ -179,7 +192,7 @@ def serve(names: tuple[str, ...], log_format: str, access_log: bool, **options: 
 @click.option("--k", type=click.IntRange(1, 1000), default=10, show_default=True)
 @_root
 @_url
-@_key
+@key_option
 @click.option(
     "--vector",
     "vector_file",
@@ -251,7 +264,7 @@ def search(
 )
 @_root
 @_url
-@_key
+@key_option
 @click.option(
     "--k",
     "cutoffs",

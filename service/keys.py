@@ -38,6 +38,8 @@ SECRET_BYTES = 32
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 INDEX = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
+DIGEST = "^[0-9a-f]{64}$"
+
 Access = Literal["metrics", "search", "write", "admin"]
 # A scope may do what those below it may; metrics and search are beside each other.
 RANK: dict[str, int] = {"metrics": 1, "search": 1, "write": 2, "admin": 3}
@@ -47,7 +49,7 @@ class Secret(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """id: the readable part. sha256: hex, of the whole key as it is sent. Times are ISO 8601 in UTC."""
 
     id: str
-    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+    sha256: Annotated[str, Meta(pattern=DIGEST)]
     created_at: datetime.datetime
     expires_at: datetime.datetime | None = None
 
@@ -106,7 +108,8 @@ def read(path: Path) -> list[Key]:
     try:
         found = _decode(content)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise KeysError(f"{path} is not a file of keys: {error}.") from None
+        reason = str(error).replace(f"`str` matching regex {DIGEST!r}", "the 64 hexadecimal digits of a SHA-256")
+        raise KeysError(f"{path} is not a file of keys: {reason}. Restore it, or make the keys anew.") from None
     if found.format != FORMAT:
         raise KeysError(f"{path} has format {found.format}, this version reads {FORMAT}; update perwatt.")
     _check(path, found.keys)

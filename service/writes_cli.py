@@ -12,23 +12,20 @@ import click
 import msgspec
 from tqdm import tqdm
 
-from service.cli import json_object
+from service.cli import json_object, key_option
 from service.errors import RemoteError
 
 AT_ONCE = 200  # documents in a request: enough for one fsync to be little, and few to send again
 TIMEOUT_S = 120
 
 _url = click.option("--url", required=True, metavar="URL", help="Of the service, as http://127.0.0.1:8000.")
-_key = click.option(
-    "--key", envvar="PERWATT_KEY", metavar="KEY", help="Of scope write; better in the environment, as PERWATT_KEY."
-)
 
 
 @click.command()
 @click.argument("name")
 @click.argument("inputs", nargs=-1, required=True)
 @_url
-@_key
+@key_option
 @click.option("--format", "format_", type=click.Choice(["jsonl", "csv", "tsv", "parquet"]), help="Of every INPUT.")
 @click.option("--id-field", help="Field that holds the id; default: id or _id.")
 @click.option("--text-field", help="Field that holds the text; default: text.")
@@ -83,7 +80,7 @@ def put(
 @click.argument("name")
 @click.argument("ids", nargs=-1)
 @_url
-@_key
+@key_option
 @click.option("--filter", "filter_json", metavar="JSON", help="Delete what this filter keeps, as the API takes it.")
 @click.option("--dry-run", is_flag=True, help="Count what would be deleted.")
 def delete(name: str, ids: tuple[str, ...], url: str, key: str | None, filter_json: str | None, dry_run: bool) -> None:

@@ -84,3 +84,13 @@ def test_the_weight_limit_follows_the_cpu(
     monkeypatch.setattr(prepared.platform, "machine", lambda: machine)
     monkeypatch.setattr(prepared, "features", lambda: features)
     assert prepared.int8_weight_limit() == limit
+
+
+def test_a_user_without_a_home_has_a_cache_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere(_class: type[Path]) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("PERWATT_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", classmethod(nowhere))
+    assert f"perwatt-{os.getuid()}" in prepared.cache_folder().parts

@@ -154,3 +154,8 @@ def test_a_damaged_query_file_is_named(tmp_path: Path) -> None:
     ):
         with pytest.raises(WorkloadError, match=says):
             read_queries(tmp_path / name)
+
+
+def test_a_key_that_cannot_be_sent_is_refused_before_the_load() -> None:
+    with pytest.raises(WorkloadError, match="characters that no key has"):
+        Workload(plan(), [Query(text="x")], api_key="schlüssel")

@@ -269,3 +269,10 @@ def test_a_local_model_has_to_be_named(own_root: Path, served_encoder: Any) -> N
     build_docs(own_root, served_encoder, model={**served_encoder.fingerprint.as_dict(), "name": "my-model"})
     with pytest.raises(SettingsError, match="--model FOLDER"):
         run(cli.search, "docs", "x", "--root", own_root)
+
+
+def test_a_key_that_cannot_be_sent_is_wrong_usage() -> None:
+    for command in (cli.search, cli.evaluate):
+        result = CliRunner().invoke(command, ["docs", "--url", "http://127.0.0.1:1", "--key", "schlüssel"])
+        assert result.exit_code == 2
+        assert "characters that no key has" in result.output

@@ -231,3 +231,9 @@ def test_a_server_of_another_kind_is_said() -> None:
             client.indexes()
     with Client("http://127.0.0.1:9", retries=FAST) as client, pytest.raises(UnreachableError, match="did not answer"):
         client.indexes()
+
+
+@pytest.mark.parametrize("key", ["schlüssel", "pw_1\n", "pw_1\x00"])
+def test_a_key_that_cannot_be_sent_is_refused_at_once(key: str) -> None:
+    with pytest.raises(ValueError, match="characters that no key has"):
+        Client("http://127.0.0.1:1", key=key)

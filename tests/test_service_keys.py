@@ -152,6 +152,11 @@ def test_a_change_that_fails_leaves_the_file_as_it_was(path: Path, monkeypatch: 
 @pytest.mark.parametrize(
     ("content", "word"),
     [
+        (
+            b'{"format": 1, "keys": [{"name": "x", "slot": 0, "scope": "search", "secrets": [{"id": "a", "sha256": "0",'
+            b'"created_at": "2026-01-01T00:00:00Z"}]}]}',
+            "Expected the 64 hexadecimal digits of a SHA-256",
+        ),
         (b"", "not a file of keys"),
         (b"{}", "not a file of keys"),
         (b"\xff", "not a file of keys"),

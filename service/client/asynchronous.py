@@ -33,7 +33,7 @@ class AsyncClient:
     ) -> None:
         headers = {"content-type": "application/json"}
         if key is not None:
-            headers["authorization"] = f"Bearer {key}"
+            headers["authorization"] = calls.authorization(key)
         self._http = httpx.AsyncClient(base_url=calls.address(url), timeout=timeout_s, headers=headers, **options)
         self._retries = Retries() if retries is None else retries
 

@@ -128,6 +128,15 @@ def address(url: str) -> str:
     return url
 
 
+def authorization(key: str) -> str:
+    """The header of a key; raises ValueError for what is none and could not be sent."""
+    if not (key.isascii() and key.isprintable()):
+        raise ValueError(
+            "The key has characters that no key has; expected one as `perwatt keys create` prints it, pw_…."
+        )
+    return f"Bearer {key}"
+
+
 def _several(given: Sequence[str], name: str) -> Sequence[str]:
     """`given`, unless it is a text, which would be taken apart into letters."""
     if isinstance(given, str):
