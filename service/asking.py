@@ -23,6 +23,7 @@ from service.answers import Hit
 from service.client import Client, ClientError, ProblemError, calls
 from service.errors import RemoteError, ServiceError, SettingsError
 from service.evaluate import Search
+from service.following import Follower
 from service.fusion import DEPTH, FUSED_PER_HIT, fuse
 from service.loading import encoder_for, open_checked
 from service.problems import Problem
@@ -106,12 +107,15 @@ class Asking(Protocol):
 
 
 class Local:
-    """A generation opened in this process."""
+    """A generation opened in this process, with what was written since."""
 
     def __init__(self, opened: Generation, encoder: Encoder | None) -> None:
         self.generation = opened.id
         self.modes: tuple[Mode, ...] = MODES if opened.lexical is not None else MODES[:1]
         self._opened = opened
+        follower = Follower(opened)
+        self._rows = follower.now()
+        follower.close()  # the view it gave stays as it is
         self._encoder = encoder
 
     def ask(self, queries: Sequence[Query], how: How) -> list[list[Hit]]:
@@ -127,14 +131,14 @@ class Local:
         return answers
 
     def absent(self, documents: set[str]) -> set[str]:
-        rows = {document: self._opened.row_of(document) for document in documents}
+        rows = {document: self._rows.row_of(document) for document in documents}
         missing = {
             document
             for document, row in rows.items()
-            if row is None or _name(document, self._opened.payload(row)) != document
+            if row is None or _name(document, self._rows.payload(row)) != document
         }
-        for row in range(self._opened.count if missing else 0):
-            missing.discard(_name("", self._opened.payload(row)))
+        for row in range(self._rows.rows if missing else 0):
+            missing.discard(_name("", self._rows.payload(row)))
         return missing
 
     def _ranked(self, queries: Sequence[Query], how: How) -> list[list[tuple[int, float]]]:
@@ -147,14 +151,17 @@ class Local:
         depth = max(DEPTH, FUSED_PER_HIT * how.k)
         both = zip(self._dense(queries, depth, how, asked), self._lexical(queries, depth, asked), strict=True)
         return [
-            fuse([([row for row, _ in dense], how.weights[0]), ([row for row, _ in lexical], how.weights[1])])
+            fuse(
+                [([row for row, _ in dense], how.weights[0]), ([row for row, _ in lexical], how.weights[1])],
+                order=self._rows.order,
+            )
             for dense, lexical in both
         ]
 
     def _dense(self, queries: Sequence[Query], k: int, how: How, asked: Filter | None) -> list[list[tuple[int, float]]]:
-        keep = None if asked is None else self._opened.filters.bitmap(asked)
-        k = min(k, self._opened.count)
-        found = self._opened.search_rows(self._vectors(queries), k, how.effort, how.exact, keep)
+        keep = None if asked is None else self._rows.survivors(asked)
+        k = min(k, self._rows.rows)
+        found = self._rows.search_rows(self._vectors(queries), k, how.effort, how.exact, keep)
         return [
             [(row, score) for row, score in zip(rows, scores, strict=True) if row >= 0]
             for rows, scores in zip(found.rows.tolist(), found.scores.tolist(), strict=True)
@@ -164,11 +171,11 @@ class Local:
         texts = [query for query in queries if isinstance(query, str)]
         if len(texts) != len(queries):
             raise ServiceError("A search by words takes a text; a vector goes with --mode dense.")
-        found = [self._opened.search_words(text, k, asked) for text in texts]
+        found = [self._rows.search_words(text, k, asked) for text in texts]
         return [list(zip(one.rows.tolist(), one.scores.tolist(), strict=True)) for one in found]
 
     def _hit(self, row: int, score: float) -> Hit:
-        return Hit(self._opened.external_id(row), score, msgspec.Raw(self._opened.payload(row)))
+        return Hit(self._rows.external_id(row), score, msgspec.Raw(self._rows.payload(row)))
 
     def _vectors(self, queries: Sequence[Query]) -> npt.NDArray[np.float32]:
         texts = [query for query in queries if isinstance(query, str)]

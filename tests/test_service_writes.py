@@ -19,6 +19,7 @@ from click.testing import CliRunner
 from serving import NotStarted, Server, serving
 
 from index.changes.log import Log, LogReader, changes
+from service.cli import search as search_command
 from service.client import Client
 from service.errors import RemoteError
 from service.keys import Key, add, changing
@@ -324,6 +325,17 @@ def test_the_client_and_the_command_line_write_too(writable: Server, tmp_path: P
     ran = CliRunner().invoke(put_command, ["docs", str(corpus), "--url", writable.url])
     assert isinstance(ran.exception, RemoteError)
     assert "expected an integer" in str(ran.exception)
+
+
+def test_a_search_without_a_server_finds_what_was_written(talking: httpx.Client, own_root: Path) -> None:
+    put(talking, BAKING)
+    talking.delete("/v1/indexes/docs/documents/a00")
+    for mode in ("dense", "lexical", "hybrid"):
+        arguments = ["docs", "rye bread in the oven", "--root", str(own_root), "--mode", mode, "--k", "30", "--json"]
+        found = json.loads(CliRunner().invoke(search_command, arguments).stdout)
+        hits = [hit["id"] for hit in found["hits"]]
+        assert hits[0] == "n1"
+        assert "a00" not in hits
 
 
 def test_a_method_that_documents_do_not_take_is_told_all_that_they_do(talking: httpx.Client) -> None:
