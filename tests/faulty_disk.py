@@ -1,8 +1,10 @@
 """Runs Python on a disk that fails, records what was written to it, and replays that as a power cut would leave it."""
 
+import atexit
 import functools
 import os
 import random
+import shutil
 import struct
 import subprocess
 import sys
@@ -27,7 +29,9 @@ class Operation(NamedTuple):
 
 @functools.cache
 def _library() -> Path:
-    built = Path(tempfile.mkdtemp(prefix="perwatt-faults-")) / "faults.so"
+    folder = tempfile.mkdtemp(prefix="perwatt-faults-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    built = Path(folder) / "faults.so"
     source = Path(__file__).with_name("faults.c")
     command = ["cc", "-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o", str(built), str(source), "-ldl"]
     subprocess.run(command, check=True)

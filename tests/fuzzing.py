@@ -36,13 +36,20 @@ ROWS: list[dict[str, Any]] = [
 QUERY = b"q" * 12
 
 
+class Rows:
+    """What a generation is to a filter."""
+
+    def __init__(self, columns: Filters) -> None:
+        self.survivors = columns.bitmap
+
+
 @cache
-def columns() -> Filters:
+def columns() -> Rows:
     folder = Path(tempfile.mkdtemp(prefix="perwatt-fuzz-"))
     reader = ColumnReader(parse_fields([f"{name}:{type_}" for name, type_ in TYPES.items()]))
     reader.take([json.dumps(row).encode() for row in ROWS], [0, 1, 2], range(3))
     write_columns(folder, reader)
-    return Filters(open_columns(folder, TYPES, len(ROWS)), len(ROWS))
+    return Rows(Filters(open_columns(folder, TYPES, len(ROWS)), len(ROWS)))
 
 
 def a_filter(data: bytes) -> None:
@@ -140,7 +147,7 @@ SEEDS: dict[str, list[bytes]] = {
         b'{"or": [{"field": "day", "gt": "2019-12-31T23:59:59.5Z"}, {"field": "price", "lte": 1e308}]}',
         b'{"field": "draft", "exists": false}',
     ],
-    "cursor": [cursor.encode(cursor.Cursor("gen", QUERY, 10, 0.5, 7, 0)).encode()],
-    "signed-cursor": [cursor._ENCODER.encode(cursor.Cursor("gen", QUERY, 10, 0.5, 7, 0))],
+    "cursor": [cursor.encode(cursor.Cursor("gen", QUERY, 10, 0.5, 7, 0, 10)).encode()],
+    "signed-cursor": [cursor._ENCODER.encode(cursor.Cursor("gen", QUERY, 10, 0.5, 7, 0, 10))],
     "manifest": [valid_manifest()],
 }

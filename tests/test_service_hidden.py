@@ -180,7 +180,9 @@ def test_the_cursor_of_somebody_who_sees_all_opens_nothing(
     assert ours is not None
     held = cursor._DECODER.decode(raw(ours))
     for row in range(0, COUNT, 7):
-        forged = cursor.encode(cursor.Cursor(held.generation, held.query, held.seen, held.score + 1, row, held.depth))
+        forged = cursor.encode(
+            cursor.Cursor(held.generation, held.query, held.seen, held.score + 1, row, held.depth, held.rows)
+        )
         assert len(half.search("docs", k=5, cursor=forged, **query).hits) <= 5
 
 
