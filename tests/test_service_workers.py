@@ -347,9 +347,15 @@ def test_a_worker_takes_a_few_connections_in_a_turn() -> None:
     turns: list[int] = []
     turn = 0
 
+    opened: list[asyncio.BaseTransport] = []
+
+    class Taken(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            opened.append(transport)
+
     def make() -> asyncio.Protocol:
         turns.append(turn)
-        return asyncio.Protocol()
+        return Taken()
 
     async def follow(_: str) -> None:
         """Nothing does."""
@@ -358,11 +364,14 @@ def test_a_worker_takes_a_few_connections_in_a_turn() -> None:
         nonlocal turn
         channel = Channel(theirs, make, lambda: None, follow, lambda: None)
         limit_s = time.monotonic() + LONG_S
-        while len(turns) < len(pairs):
+        while len(opened) < len(pairs):
             turn += 1
             await asyncio.sleep(0)
             assert time.monotonic() < limit_s
         channel.close()
+        for transport in opened:
+            transport.close()
+        await asyncio.sleep(0.1)  # uvloop's loop does not close before they are
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(until_all_are_taken())
