@@ -41,8 +41,11 @@ STEPS: dict[str, Step] = {
         "index.cli:gc", "Delete old generations of index NAME (default: of every index) and what killed builds left."
     ),
     "serve": Step("service.cli:serve", "Answer searches over HTTP, with a page for people."),
-    "put": Step("service.writes_cli:put", "Write documents to an index of a running service."),
-    "delete": Step("service.writes_cli:delete", "Delete documents from an index of a running service."),
+    "put": Step("service.writes_cli:put", "Write the documents of INPUT… to index NAME of a running service."),
+    "delete": Step(
+        "service.writes_cli:delete",
+        "Delete documents from index NAME of a running service, by their IDS or by a filter.",
+    ),
     "keys": Step("service.keys_cli:keys", "Make, show, rotate and revoke the keys of a server."),
     "search": Step("service.cli:search", "Search index NAME for TEXT, here or on a server."),
     "eval": Step("service.cli:evaluate", "Score index NAME against relevance judgements in BEIR's format."),

@@ -116,6 +116,8 @@ def _holds(type_: str, value: Any, blank: bool) -> bool:
     """Whether a value is of this type as it is; a blank string is no date, but no other value either."""
     if blank:
         return type_ in ("date", "keyword")
+    if type_ == "int" and isinstance(value, float):
+        return False  # a filter may say 2001.0 and mean 2001; a column of such values is one of floats
     try:
         (TYPES[type_].read if type_ == "keyword[]" else TYPES[type_].read_one)(value)
     except (TypeError, ValueError):

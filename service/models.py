@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from embed import Fingerprint
 
 
-class Model(Struct, frozen=True):
+class ListedModel(Struct, frozen=True):
     """id: what answers call it. created: 0, as its files do not say. names: all that a request may call it.
     max_tokens: of a text; the rest is cut."""
 
@@ -30,7 +30,7 @@ class Model(Struct, frozen=True):
 
 
 class ModelList(Struct, frozen=True):
-    data: list[Model]
+    data: list[ListedModel]
     object: str = "list"
 
 
@@ -49,9 +49,9 @@ async def get_model(request: Request) -> Response:
     return Response(answers.encode(_model(encoder.fingerprint)), media_type="application/json")
 
 
-def _model(fingerprint: Fingerprint) -> Model:
+def _model(fingerprint: Fingerprint) -> ListedModel:
     owners = [name.partition("/")[0] for name in fingerprint.names if "/" in name]
-    return Model(
+    return ListedModel(
         fingerprint.name,
         0,
         owners[0] if owners else "local",

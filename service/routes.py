@@ -149,7 +149,7 @@ OPERATIONS = (
         "search",
         models.get_model,
         "That model by one of its names.",
-        gives=models.Model,
+        gives=models.ListedModel,
         problems=("model-not-found",),
         openai=True,
     ),

@@ -94,6 +94,26 @@ def test_what_was_appended_is_read_in_its_order_by_anyone(tmp_path: Path) -> Non
         assert again.append([Write("c", None)]) == 5
 
 
+def test_who_reads_while_others_write_never_takes_the_log_for_cut(tmp_path: Path) -> None:
+    writing = threading.Event()
+
+    def write_on() -> None:
+        with opened(tmp_path) as log:
+            writing.set()
+            for place in range(1500):
+                log.append([Write(f"d{place}", None)])
+
+    thread = threading.Thread(target=write_on)
+    thread.start()
+    writing.wait()
+    seq = 0
+    with LogReader(tmp_path) as reader:
+        while seq < 1500:
+            found = reader.since(seq)
+            seq = found[-1].seq if found else seq
+    thread.join()
+
+
 def test_a_second_writer_is_told_of_the_first(tmp_path: Path) -> None:
     with opened(tmp_path), pytest.raises(LogLockedError, match="by another process"):
         opened(tmp_path)

@@ -36,8 +36,8 @@ ROUTES = routes()
 # Without keys. A page at another name that leads here (DNS rebinding), a page of another site, what came through a
 # proxy on the same machine, and the person at this machine: headers, and what they are refused on the loopback and
 # where the server is bound to every address.
-ALL = {"open", "metrics", "search", "admin"}
-LOCAL = {"admin"}
+ALL = {"open", "metrics", "search", "write", "admin"}
+LOCAL = {"write", "admin"}
 WITHOUT_KEYS: dict[str, tuple[dict[str, str], set[str], set[str]]] = {
     "local": ({}, set(), set()),
     "by a given name": ({"host": "search.internal:8000"}, set(), set()),
@@ -76,7 +76,7 @@ def test_every_route_without_keys(keyless: Server, who: str) -> None:
                 assert (answer.status_code, answer.json()["code"]) == (403, "forbidden"), entry
             else:
                 assert answer.status_code in (200, 400, 404, 412), (entry, answer.text)
-            if entry.scope == "admin" and refused == LOCAL and "origin" not in headers:
+            if entry.scope in LOCAL and refused == LOCAL and "origin" not in headers:
                 assert "--keys" in answer.json()["detail"], "it says what to do"
 
 
@@ -102,7 +102,7 @@ def test_without_keys_another_machine_may_search_and_no_more(root: Path, address
 
     try:
         for entry, status in asyncio.run(statuses()):
-            assert (status == 403) == (entry.scope == "admin" and not local), entry
+            assert (status == 403) == (entry.scope in LOCAL and not local), entry
     finally:
         running.close()
 

@@ -236,6 +236,7 @@ class LogReader:
 
         Raises GenerationError for a damaged one, for one that is missing, and where the log was trimmed beyond `seq`.
         """
+        acknowledged = self.acknowledged  # looked at first: what is written while we read may come too late for us
         try:
             before, chain = self._chain_before(seq)
             query = f"SELECT {_COLUMNS} FROM changes WHERE seq > ? ORDER BY seq LIMIT ?"
@@ -245,8 +246,8 @@ class LogReader:
                 before, chain = row[0], row[5]
         except sqlite3.Error as error:
             raise _translated(self.path, error) from error
-        if len(found) < most and before < self.acknowledged:
-            raise _cut(self.path, before, self.acknowledged)
+        if len(found) < most and before < acknowledged:
+            raise _cut(self.path, before, acknowledged)
         self._chain_at = before, chain
         return found
 
