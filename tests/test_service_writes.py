@@ -347,7 +347,7 @@ def test_a_log_that_another_program_holds_is_said(own_root: Path, writable: Serv
     with LogHeld(own_root / "bare"):
         refused = talking.put("/v1/indexes/bare/documents", json={"documents": [{"id": "1", "vector": [1.0] * 8}]})
         assert refused.json()["code"] == "not-ready"
-    assert put(talking, {"id": "1", "vector": [1.0] * 8}, index="bare")["seq"] == 1
+    assert put(talking, {"id": "1", "vector": [1.0] * 8}, index="bare")["written"] == 1
 
 
 class LogHeld:
