@@ -61,6 +61,7 @@ YOUNG = 20_000  # objects before the collector looks: hundreds of requests that 
 # are no garbage either, and looking at them all stops the world for 35 to 55 ms.
 MIDDLE = 50
 SECOND_TICKS = 10  # of uvicorn's clock, which ticks every tenth of a second
+TRIM_TICKS = 60 * SECOND_TICKS  # between looks for changes that no kept generation needs any more
 
 
 def load(settings: Settings, shared: Shared | None = None) -> Running:
@@ -194,7 +195,7 @@ class _Server(uvicorn.Server):
         self._running = running
         self._say_started = started
         self._drained_at_s: float | None = None
-        self._reloading: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -222,6 +223,8 @@ class _Server(uvicorn.Server):
             self._running.metrics.note()
             if self._running.gate.keyring is not None:
                 self._running.gate.keyring.follow()
+        if counter and counter % TRIM_TICKS == 0:
+            self._keep(asyncio.get_running_loop().create_task(asyncio.to_thread(self._running.writing.trim)))
         if self._drained_at_s is not None and time.monotonic() >= self._drained_at_s:
             self.should_exit = True
         return await super().on_tick(counter)
@@ -238,6 +241,9 @@ class _Server(uvicorn.Server):
         log.info("SIGHUP: following the aliases on disk")
         if self._running.gate.keyring is not None:
             self._running.gate.keyring.reload()
-        task = asyncio.get_running_loop().create_task(self._running.served.reload_all())
-        self._reloading.add(task)  # the loop keeps only a weak reference
-        task.add_done_callback(self._reloading.discard)
+        self._keep(asyncio.get_running_loop().create_task(self._running.served.reload_all()))
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        """Until it is done: the loop has only a weak reference."""
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -21,7 +21,7 @@ from starlette.responses import Response
 
 from embed.documents import embedded_text
 from embed.known import hash_texts
-from index import InputError
+from index import InputError, exact
 from index.bitmap import Bitmap
 from index.changes.columns import ChangedColumns, check_payload
 from index.changes.log import Write
@@ -114,7 +114,7 @@ async def delete_documents(request: Request) -> Response:
             ids = [id_ for id_ in dict.fromkeys(asked.ids) if view.row_of(id_, caller) is not None]
         else:
             ids = await _surviving(view, filters.conjoin(filter_, filters.of_key(caller.filter)), deadline)
-        caller.charge(len(ids) - 1)
+        caller.charge(max(0, len(ids) - 1))  # one was taken by the gate
         return await _delete(running, loaded, ids, start_s, deadline, dry_run=asked.dry_run)
 
 
@@ -194,6 +194,12 @@ def _checked(running: Running, view: ServedView, caller: Caller, place: int, raw
                 "invalid-value", "A document brings a text to encode or its vector, not both.", pointer="/text"
             )
         vector = requests.vector_of(given.vector, view.dim)
+        if exact.norms(vector.reshape(1, -1))[0] >= exact.LONGEST:
+            raise Problem(
+                "invalid-value",
+                f"The vector is longer than {exact.LONGEST:g}, and no index ranks it.",
+                pointer="/vector",
+            )
         if view.generation.metric == "cosine" and not vector.any():
             raise Problem("invalid-value", "The vector is zero, which has no direction.", pointer="/vector")
         return _Put(place, given.id, payload, None, vector)

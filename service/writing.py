@@ -90,12 +90,14 @@ class Writing:
         if not self.writes and self._remote is None:
             async with self._opening:
                 await self._find_writer()
-        if self._remote is not None:
+        remote = self._remote
+        if remote is not None:
             try:
-                return await self._remote.ask(index, dim, model, writes)
+                return await remote.ask(index, dim, model, writes)
             except ConnectionError:
-                self._remote.close()
-                self._remote = None
+                remote.close()
+                if self._remote is remote:  # else another write that was on its way has seen it too
+                    self._remote = None
                 raise Problem(
                     "not-ready",
                     "The process that writes has ended, and whether these writes are on the disk is not known. Send "
@@ -107,17 +109,17 @@ class Writing:
         except (IndexingError, Full) as error:
             raise _problem(error) from error
 
-    def trim(self, index: str) -> None:
-        """Forgets what every kept generation of an index holds, if this process writes it."""
-        writer = self._writers.get(index)
-        if writer is None:
-            return
-        try:
-            needed = needed_after(self._root, index)
+    def trim(self) -> None:
+        """Forgets what every kept generation holds, of the indexes that this process writes. Reads manifests, so it is
+        for another thread than the event loop's."""
+        for index, writer in list(self._writers.items()):
+            try:
+                needed = needed_after(self._root, index)
+            except IndexingError as error:
+                log.warning("the changes of %s stay as they are: %s", index, error)
+                continue
             if needed.log == writer.log.id:
                 writer.trim(needed.seq)
-        except IndexingError as error:
-            log.warning("the changes of %s stay as they are: %s", index, error)
 
     def close(self) -> None:
         if self._remote is not None:

@@ -123,12 +123,13 @@ def test_each_document_that_cannot_be_written_says_why_and_the_others_are(talkin
         {"id": "n6", "vector": [0.0] * 384},
         {"id": "n7", "payload": {"text": "t"}, "oops": 1},
         {"id": "n8", "text": "apples", "vector": [0.1] * 384},
+        {"id": "n10", "vector": [1e18] * 384},
         {"id": "n9", "text": "only searched by, not kept", "payload": {"url": "/n9"}},
     )
     assert answer["written"] == 2
     codes = {one["place"]: one["error"]["code"] for one in answer["failed"]}
     assert codes == {
-        **dict.fromkeys((1, 2, 3, 4, 5, 6, 8, 10), "invalid-value"),
+        **dict.fromkeys((1, 2, 3, 4, 5, 6, 8, 10, 11), "invalid-value"),
         7: "dimension-mismatch",
         9: "unknown-field",
     }

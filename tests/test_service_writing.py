@@ -1,0 +1,94 @@
+"""The process that writes, from inside: what it forgets, and what those who hand it their writes see when it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+from pathlib import Path
+
+import pytest
+from changing import DIM, Documents, write
+
+from index import Root, build_generation, open_generation
+from index.changes.log import LogReader
+from index.changes.rebuild import folded_from_served
+from service.problems import Problem
+from service.writing import LOCK_FILE, SOCKET_FILE, Writing
+
+
+def fold(root: Root) -> None:
+    with folded_from_served(root, "docs", 1) as (source, settings):
+        build_generation(source, root=root.folder, name="docs", threads=1, **settings)
+
+
+def test_what_every_kept_generation_holds_leaves_the_log(tmp_path: Path) -> None:
+    path, root = Documents(40).build(tmp_path), Root(tmp_path)
+    with open_generation(path) as opened:
+        assert opened.dim == DIM
+
+    async def life() -> None:
+        writing = Writing(root, "one", "http://127.0.0.1:1")
+        for turn in range(1, 4):
+            seq = await writing.submit("docs", DIM, None, [write(f"n{turn}", turn)])
+            assert seq == turn
+            await asyncio.to_thread(fold, root)
+        root.gc("docs", keep=0)  # what is served holds three changes, the one before it two
+        await asyncio.to_thread(writing.trim)
+        assert (
+            await writing.submit("docs", DIM, None, [write("n4", 4)]) == 4
+        )  # after the trimming, which waits for no one
+        await asyncio.to_thread(writing.close)
+
+    asyncio.run(life())
+    with LogReader(tmp_path / "docs") as reader:
+        assert reader.head.first == 3
+        assert [change.seq for change in reader.since(2)] == [3, 4]
+
+
+def test_all_whose_writes_were_on_their_way_are_told_when_the_writer_ends(tmp_path: Path) -> None:
+    asked = 0
+
+    async def life() -> None:
+        gone = asyncio.Event()
+
+        async def end_after_both(reader: asyncio.StreamReader, stream: asyncio.StreamWriter) -> None:
+            nonlocal asked
+            for _ in range(2):
+                await reader.readexactly(int.from_bytes(await reader.readexactly(4), "little"))
+                asked += 1
+            stream.close()
+            gone.set()
+
+        server = await asyncio.start_unix_server(end_after_both, tmp_path / SOCKET_FILE)
+        writing = Writing(Root(tmp_path), "one", "http://127.0.0.1:1")
+        two = [writing.submit("docs", DIM, None, [write(f"n{turn}", turn)]) for turn in range(2)]
+        outcomes = await asyncio.gather(*two, return_exceptions=True)
+        await gone.wait()
+        assert [type(outcome) for outcome in outcomes] == [Problem, Problem]
+        assert {str(outcome)[:32] for outcome in outcomes} == {"The process that writes has ended"[:32]}
+        writing.close()
+        server.close()
+
+    with (tmp_path / LOCK_FILE).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.write(json.dumps({"service": "one", "address": ""}))
+        lock.flush()
+        asyncio.run(life())
+    assert asked == 2
+
+
+def test_a_service_of_another_name_is_told_who_writes(tmp_path: Path) -> None:
+    Documents(3).build(tmp_path)
+
+    async def life() -> None:
+        first = Writing(Root(tmp_path), "one", "http://here:1")
+        await first.submit("docs", DIM, None, [write("a", 1)])
+        second = Writing(Root(tmp_path), "two", "http://there:2")
+        with pytest.raises(Problem, match="send writes to http://here:1"):
+            await second.submit("docs", DIM, None, [write("b", 2)])
+        await asyncio.to_thread(first.close)
+        assert await second.submit("docs", DIM, None, [write("b", 2)]) == 2
+        await asyncio.to_thread(second.close)
+
+    asyncio.run(life())
