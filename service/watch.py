@@ -17,10 +17,9 @@ import heapq
 import select
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from service.connection import Connection
+from uvicorn.protocols.http.flow_control import FlowControl
 
 SWEEP_S = 1.0
 SLICE = 200  # connections that are looked at in one go; about a microsecond each
@@ -28,6 +27,25 @@ CLOSED = 20  # … and closed in one go; up to a tenth of a millisecond each
 PAUSE_S = 0.02  # between goes when there are more to close
 PARK_ABOVE = 256  # open connections: so many may end in one turn, which takes 5 ms
 WOKEN = 32  # in one turn; what each of them may be is an end, so that a turn takes a millisecond
+
+
+class Watched(Protocol):
+    """What a connection shows to the one that watches it (`connection.py`).
+
+    since_s: when its present state began. descriptor: of its socket, while it is parked, else -1.
+    """
+
+    transport: asyncio.Transport
+    since_s: float
+    descriptor: int
+
+    @property
+    def idle(self) -> bool: ...
+
+    @property
+    def flow(self) -> FlowControl: ...
+
+    def look(self, now_s: float) -> None: ...
 
 
 class Watch:
@@ -51,12 +69,10 @@ class Watch:
         self.patience_s = patience_s
         self.timed_out = timed_out
         self.closed = closed
-        self.open: dict[Connection, None] = {}  # in the order in which they were opened
-        self._round: list[Connection] = []  # those that are still to be looked at in this round, the last one first
+        self.open: dict[Watched, None] = {}  # in the order in which they were opened
+        self._round: list[Watched] = []  # those that are still to be looked at in this round, the last one first
         self._pace_s = SWEEP_S  # from one go to the next in this round
-        self._longest_idle: list[
-            tuple[float, Connection]
-        ] = []  # with since when, the longest last; some may have asked
+        self._longest_idle: list[tuple[float, Watched]] = []  # with since when, longest last; some may have asked
         self._parking: Parking | None = None
 
     def start(self) -> None:
@@ -64,20 +80,20 @@ class Watch:
         self._parking = Parking(loop)
         loop.call_later(SWEEP_S, self._sweep)
 
-    def opened(self, connection: Connection) -> None:
+    def opened(self, connection: Watched) -> None:
         self.open[connection] = None
         self.make_room()
         if len(self.open) > PARK_ABOVE:  # uvloop begins to read it when it has been told, so not at once
             asyncio.get_running_loop().call_soon(self._park, connection)
 
-    def ended(self, connection: Connection) -> None:
+    def ended(self, connection: Watched) -> None:
         self.open.pop(connection, None)
         if self._parking is not None:
             self._parking.forget(connection)
         if self.closed is not None:
             self.closed()
 
-    def _park(self, connection: Connection) -> None:
+    def _park(self, connection: Watched) -> None:
         if self._parking is not None and connection.idle and not connection.transport.is_closing():
             self._parking.park(connection)
 
@@ -127,9 +143,9 @@ class Parking:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._epoll: select.epoll | None = None
-        self._parked: dict[int, Connection] = {}  # by descriptor
+        self._parked: dict[int, Watched] = {}  # by descriptor
 
-    def park(self, connection: Connection) -> None:
+    def park(self, connection: Watched) -> None:
         if connection.descriptor >= 0 or connection.flow.read_paused:
             return
         if self._epoll is None:
@@ -140,7 +156,7 @@ class Parking:
         connection.transport.pause_reading()
         self._epoll.register(connection.descriptor, select.EPOLLIN)
 
-    def forget(self, connection: Connection) -> None:
+    def forget(self, connection: Watched) -> None:
         if connection.descriptor >= 0 and self._epoll is not None:
             self._epoll.unregister(connection.descriptor)
             del self._parked[connection.descriptor]
