@@ -30,7 +30,8 @@ def metered(**changes: object) -> Metered:
 def test_joules_cover_exactly_the_command() -> None:
     found = run_metered([sys.executable, "-c", "sum(range(10**7)); import sys; sys.exit(3)"], STEADY)
     assert found.exit_status == 3
-    assert found.energy.window_s >= found.seconds > 0
+    assert found.energy.window_s >= found.seconds - 0.0005  # as written: in milliseconds
+    assert found.seconds > 0
     assert found.energy.joules == pytest.approx(100 * found.energy.window_s, rel=1e-3)
     assert found.cpu_seconds > 0
 
