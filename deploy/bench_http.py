@@ -1,4 +1,4 @@
-"""`perwatt bench http`: requests per second of one core over HTTP, beside other servers (`deploy/servers/`)."""
+"""`perwatt bench http`: requests per second of one core over HTTP, beside other servers (`service/bench/`)."""
 
 from __future__ import annotations
 

@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from index.codes import quantise
+
 Float = npt.NDArray[np.float32]
 
 ROWS = 250_000
@@ -97,7 +99,7 @@ def scan(vectors: Float, queries: Float) -> dict[str, Any]:
     faiss.omp_set_num_threads(1)
     flat = faiss.IndexFlatIP(vectors.shape[1])
     flat.add(vectors)
-    codes = exact.quantise(vectors)
+    codes = quantise(vectors)
 
     def by_numpy(query: Float) -> Any:
         scores = vectors @ query[0]

@@ -35,6 +35,8 @@ from index import exact, kernels, machine
 from index.kernels import _native
 from index.layout import huge_bytes
 
+from index.codes import Codes
+
 DIMS = (128, 384, 768)
 SCAN_DIM = 384
 ROUNDS = 5
@@ -259,7 +261,7 @@ def _scan(codes: NDArray[np.int8], count_asked: int, threads: int) -> Call:
     row = codes[0].astype(np.float32) * np.float32(step)
     rows = np.broadcast_to(row, (count, dim))
     length = step * float(np.sqrt(np.vecdot(codes[:1000].astype(np.float64), codes[:1000].astype(np.float64)).max()))
-    known = exact.Codes(codes, step, step * dim**0.5 / 2, length, np.zeros(0, np.float32))
+    known = Codes(codes, step, step * dim**0.5 / 2, length, np.zeros(0, np.float32))
     queries = codes[:count_asked].astype(np.float32)
     return lambda: exact.search(queries, rows, K, codes=known, threads=threads)
 

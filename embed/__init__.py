@@ -4,7 +4,8 @@ What it is not: it knows neither an index nor HTTP; `index` reads the folder it 
 Training or fine-tuning a model is sentence-transformers' work.
 """
 
-from embed.encoder import Encoder, load_encoder
+from embed.encoder import Encoder
+from embed.load import load_encoder
 from embed.errors import EmbedError, ModelError
 from embed.fingerprint import Fingerprint
 

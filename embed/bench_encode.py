@@ -38,7 +38,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from loky import cpu_count
 
-from embed.encoder import load_encoder, prefixed
+from embed.encoder import prefixed
+from embed.load import load_encoder
 from embed.kernels import ENVIRONMENT_VARIABLE, _native, unit_in_use, units
 from embed.models import ModelFolder, find_model
 from embed.native_encoder import NativeEncoder

@@ -11,7 +11,8 @@ import click
 
 from embed.chunks import Chunker
 from embed.documents import Faults, FieldNames, NoSuchInputError
-from embed.encoder import Backend, Encoder, usable_cores
+from embed.backends import usable_cores
+from embed.encoder import Backend, Encoder
 from embed.inputs import FORMATS, find_sources, read_documents
 from embed.pipeline import Settings, embed_documents, slices_at_once
 from embed.progress import Silent, Terminal, format_seconds

@@ -18,6 +18,25 @@ from typing import Any, Self
 from embed.errors import ModelError
 from embed.models import DEFAULT_HUB_NAME, DEFAULT_WEIGHTS_SHA256
 
+from embed.models import ModelFolder
+
+
+def fingerprint_of(folder: ModelFolder, precision: str) -> Fingerprint:
+    """What the model's own configuration says, in a precision."""
+    return Fingerprint(
+        name=folder.name,
+        weights_sha256=folder.weights_sha256,
+        tokenizer_sha256=folder.tokenizer_sha256,
+        pooling=folder.pooling,
+        normalize=folder.normalize,
+        query_prefix=folder.query_prefix,
+        document_prefix=folder.document_prefix,
+        max_length=folder.max_length,
+        precision=precision,
+        dim=folder.dim,
+    )
+
+
 # The least cosine between a text's vector now and when the generation was made. Measured with all-MiniLM-L6-v2 on the
 # yardstick's texts and 128 abstracts: fp32 between backends and units ≥ 0.99999; int8 against fp32 ≥ 0.992, so that it
 # lies beyond fp32's tolerance and is another fingerprint; and two units that round int8 differently can each be that

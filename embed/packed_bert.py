@@ -28,7 +28,7 @@ import numpy.typing as npt
 
 from embed.errors import ModelError
 from embed.models import ModelFolder
-from embed.prepared import cache_folder, cached
+from embed.cache import cache_folder, cached
 from embed.safetensors_file import read_tensors
 
 Array = npt.NDArray[Any]

@@ -23,11 +23,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from embed.encoder import Encoder, fingerprint_of, start
+from embed.backends import start
+from embed.encoder import Encoder
+from embed.fingerprint import fingerprint_of
 from embed.errors import ModelError
 from embed.models import ModelFolder
 from embed.native_encoder import NativeEncoder, unsuited
-from embed.prepared import cached
+from embed.cache import cached
 from embed.yardstick import yardstick
 
 if TYPE_CHECKING:

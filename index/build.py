@@ -27,7 +27,7 @@ from index.changes.fold import Folded
 from index.columns import ColumnReader, Field, parse_fields
 from index.cost import Clock
 from index.errors import GateError, InputError
-from index.exact import Metric
+from index.codes import Metric
 from index.field_inference import infer_types
 from index.generation import INDEX_FILE, open_staged
 from index.lexical import LexicalWriter, check_language
@@ -36,7 +36,9 @@ from index.progress import Progress, say
 from index.root import DEFAULT_ROOT, Root, check_name
 from index.sealed import write_sealed
 from index.sections import keep_vectors, write_codes
-from index.spool import VECTORS_FILE, Arranged, Spool
+from index.rowfiles import Arranged
+from index.sections import VECTORS_FILE
+from index.spool import Spool
 from index.staging import publish, staging
 from index.untyped import FaissIndex, faiss
 from index.vectors import Source, VectorsFolder

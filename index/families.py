@@ -18,7 +18,7 @@ from typing import Literal, NamedTuple, get_args
 
 from index import layout
 from index.errors import InputError
-from index.exact import code_stride
+from index.codes import code_stride
 from index.layout import Profile
 
 Family = Literal["flat", "graph", "ivf"]

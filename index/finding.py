@@ -16,7 +16,18 @@ from numpy.typing import NDArray
 
 from index import exact
 from index.bitmap import Bitmap
-from index.exact import Codes, Found, Metric
+from index.codes import Codes, Metric
+from index.exact import Found
+
+from collections.abc import Sequence
+from typing import Any
+
+
+def effort_for(points: Sequence[dict[str, Any]], recall: float) -> int | None:
+    """The least measured effort whose lower bound reaches `recall`."""
+    good = [int(point["effort"]) for point in points if point["low"] >= recall]
+    return min(good, default=None)
+
 
 # What one vector compared on the way of a structure costs, in survivors that a scan compares in the same time: a visit
 # of a walk is some 35 cache lines and a group of neighbours, a row of a list some fast-scan codes and its share of the

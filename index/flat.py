@@ -8,18 +8,18 @@ rows that the rescoring reads.
 import numpy as np
 from numpy.typing import NDArray
 
-from index.exact import Metric
+from index.codes import Metric
 from index.progress import Progress
-from index.spool import FloatRows
+from index.sections import FloatRows
 from index.untyped import FaissIndex, faiss
+
+from index.untyped import faiss_metric
 
 EFFORT_UNIT = "none"
 DEFAULT_EFFORT = 1  # there is nothing to choose
 _ROWS_PER_ADD = 8192
 
 
-def faiss_metric(metric: Metric) -> int:
-    return int(faiss.METRIC_L2 if metric == "l2" else faiss.METRIC_INNER_PRODUCT)
 
 
 def build(rows: FloatRows, metric: Metric, *, show: bool) -> FaissIndex:
@@ -34,7 +34,3 @@ def build(rows: FloatRows, metric: Metric, *, show: bool) -> FaissIndex:
     return index
 
 
-def float_rows(index: FaissIndex) -> NDArray[np.float32]:
-    """The index's own float32 rows, (n, dim), without a copy. Valid while `index` lives."""
-    view = faiss.rev_swig_ptr(index.get_xb(), index.ntotal * index.d)
-    return np.asarray(view).reshape(index.ntotal, index.d)

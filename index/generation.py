@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from index import flat, layout, machine, recall
 from index.bitmap import Bitmap
 from index.errors import GenerationError, InputError
-from index.exact import LONGEST, Found, Metric
+from index.codes import LONGEST, Metric
+from index.exact import Found
 from index.filtering import Filter, Filters, parse
 from index.finding import Rows, Searcher, few, find
-from index.ivf import IvfSearch
+from index.ivf_search import IvfSearch
 from index.kernels import _native
 from index.layout import Profile
 from index.lexical import Lexical, Matched
@@ -25,9 +26,12 @@ from index.manifest import MANIFEST_FILE, check_files, read_manifest
 from index.postings import open_columns
 from index.rowfiles import IntegerIds, Payload, StringIds
 from index.sections import map_codes, map_section
-from index.spool import VECTORS_FILE
+from index.sections import VECTORS_FILE
 from index.untyped import FaissIndex, faiss
 from index.walk import Walk
+
+from index import finding
+from index import untyped
 
 INDEX_FILE = "index.faiss"
 
@@ -55,13 +59,13 @@ class Generation:
             )
         self._searcher: Searcher | None = None
         if self.family == "graph":
-            self._vectors = flat.float_rows(faiss.downcast_index(self._index.storage))
+            self._vectors = untyped.float_rows(faiss.downcast_index(self._index.storage))
             self._searcher = Walk(layout.load(path, manifest, huge_pages=huge_pages), self._vectors, threads)
         elif self.family == "ivf":
             self._vectors = map_section(path, VECTORS_FILE, manifest["sections"])
             self._searcher = IvfSearch(self._index, self._vectors, threads)
         else:
-            self._vectors = flat.float_rows(self._index)
+            self._vectors = untyped.float_rows(self._index)
         self._rows = Rows(self._vectors, self._codes, self.metric, threads)
         self._ids = StringIds(path) if manifest["id_type"] == "str" else IntegerIds(path)
         self._payload = Payload(path)
@@ -201,7 +205,7 @@ class Generation:
 
     def effort_for(self, wanted: float) -> int:
         """The least measured effort whose recall@10 is at least `wanted`, by the lower end of its interval."""
-        effort = recall.effort_for(self.manifest["effort"]["curve"], wanted)
+        effort = finding.effort_for(self.manifest["effort"]["curve"], wanted)
         if effort is None:
             best = max(self.manifest["effort"]["curve"], key=lambda point: float(point["low"]))
             raise InputError(

@@ -21,11 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index import layout
-from index.exact import Metric, norms
-from index.flat import faiss_metric, float_rows
+from index.codes import Metric, norms
+from index.untyped import faiss_metric, float_rows
 from index.layout import DEGREE, Layout, Profile
 from index.progress import Progress
-from index.spool import FloatRows
+from index.sections import FloatRows
 from index.untyped import FaissIndex, faiss
 from index.walk import Walk
 

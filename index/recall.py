@@ -35,7 +35,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index import exact
-from index.exact import Codes, Found, Metric
+from index.codes import Codes, Metric
+from index.exact import Found
 
 K = 10
 HELD_OUT = 1000
@@ -174,7 +175,3 @@ def least_effort(
     return ladder[-1]
 
 
-def effort_for(points: Sequence[dict[str, Any]], recall: float) -> int | None:
-    """The least measured effort whose lower bound reaches `recall`."""
-    good = [int(point["effort"]) for point in points if point["low"] >= recall]
-    return min(good, default=None)

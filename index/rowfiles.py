@@ -16,7 +16,48 @@ from numpy.typing import NDArray
 from index.columns import ColumnReader
 from index.field_inference import Rows
 from index.postings import COLUMNS_FILE, write_postings
-from index.spool import Arranged
+
+from index.sections import FloatRows
+from pathlib import Path
+from typing import Any
+from numpy.typing import NDArray
+import numpy as np
+import mmap
+
+
+type_of_ids = {str: "str", int: "int64"}
+
+
+class Arranged:
+    """Rows in the order of their ids: row r was input row order[r]."""
+
+    def __init__(
+        self,
+        ids: list[Any],
+        order: NDArray[np.int64],
+        vectors: FloatRows,
+        payload_path: Path,
+        payload_ends: NDArray[np.int64] | None,
+    ) -> None:
+        self.ids, self.order, self.vectors = ids, order, vectors
+        self.id_type = type_of_ids[type(ids[0])]
+        self._payload_path, self._ends = payload_path, payload_ends
+
+    @property
+    def has_payload(self) -> bool:
+        return self._ends is not None
+
+    def payload(self, start: int, stop: int) -> list[bytes]:
+        """Payload of rows start to stop."""
+        if self._ends is None:
+            return [b"{}"] * (stop - start)
+        with self._payload_path.open("rb") as file, _mapped(file.fileno()) as raw:
+            return [raw[self._ends[row] : self._ends[row + 1]] for row in self.order[start:stop].tolist()]
+
+
+def _mapped(handle: int) -> mmap.mmap:
+    return mmap.mmap(handle, 0, access=mmap.ACCESS_READ)
+
 
 IDS_FILE, PAYLOAD_FILE = "ids.arrow", "payload.arrow"
 _ROWS_PER_BATCH = 8192

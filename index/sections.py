@@ -17,9 +17,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from index.exact import Codes, Metric, code_stride, quantise_rows
+from index.codes import Codes, Metric, code_stride, quantise_rows
 from index.progress import Progress
-from index.spool import VECTORS_FILE, FloatRows
+
+from pathlib import Path
+from numpy.typing import NDArray
+import numpy as np
+import mmap
+
+
+VECTORS_FILE = "vectors.f32"
+
+
+class FloatRows:
+    """float32 (n, dim) in a file, mapped. `drop` gives the pages back: they count as resident until then."""
+
+    def __init__(self, path: Path, dim: int) -> None:
+        with path.open("rb") as file:
+            self._mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self.array: NDArray[np.float32] = np.frombuffer(self._mapping, np.float32).reshape(-1, dim)
+
+    def drop(self) -> None:
+        self._mapping.madvise(mmap.MADV_DONTNEED)
+
 
 CODES_FILE, NORMS_FILE = "codes.i8", "norms.f32"
 ALIGNMENT = 65536  # bytes

@@ -17,27 +17,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.errors import InputError
-from index.exact import LONGEST, Metric, norms
+from index.codes import LONGEST, Metric, norms
 from index.vectors import Batch
 
-VECTORS_FILE = "vectors.f32"
+from index.rowfiles import Arranged
+from index.rowfiles import type_of_ids
+from index.sections import FloatRows
+from index.sections import VECTORS_FILE
+
 _ROWS_PER_COPY = 8192
 _LONGEST_ID_BYTES = 1024
 _ANY_OBJECT = msgspec.json.Decoder(dict[str, Any])
 
-type_of_ids = {str: "str", int: "int64"}
 
 
-class FloatRows:
-    """float32 (n, dim) in a file, mapped. `drop` gives the pages back: they count as resident until then."""
-
-    def __init__(self, path: Path, dim: int) -> None:
-        with path.open("rb") as file:
-            self._mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        self.array: NDArray[np.float32] = np.frombuffer(self._mapping, np.float32).reshape(-1, dim)
-
-    def drop(self) -> None:
-        self._mapping.madvise(mmap.MADV_DONTNEED)
 
 
 class Spool:
@@ -139,35 +132,8 @@ class Spool:
             raise InputError(f"the payload of row {row} (id {id_!r}) is not a JSON object: {error}") from error
 
 
-class Arranged:
-    """Rows in the order of their ids: row r was input row order[r]."""
-
-    def __init__(
-        self,
-        ids: list[Any],
-        order: NDArray[np.int64],
-        vectors: FloatRows,
-        payload_path: Path,
-        payload_ends: NDArray[np.int64] | None,
-    ) -> None:
-        self.ids, self.order, self.vectors = ids, order, vectors
-        self.id_type = type_of_ids[type(ids[0])]
-        self._payload_path, self._ends = payload_path, payload_ends
-
-    @property
-    def has_payload(self) -> bool:
-        return self._ends is not None
-
-    def payload(self, start: int, stop: int) -> list[bytes]:
-        """Payload of rows start to stop."""
-        if self._ends is None:
-            return [b"{}"] * (stop - start)
-        with self._payload_path.open("rb") as file, _mapped(file.fileno()) as raw:
-            return [raw[self._ends[row] : self._ends[row + 1]] for row in self.order[start:stop].tolist()]
 
 
-def _mapped(handle: int) -> mmap.mmap:
-    return mmap.mmap(handle, 0, access=mmap.ACCESS_READ)
 
 
 def _check_string(id_: str, row: int) -> None:

@@ -14,14 +14,18 @@ from numpy.typing import NDArray
 from index import exact, flat, graph, ivf, walk
 from index import recall as measuring
 from index.errors import GenerationError
-from index.exact import Found, Metric
+from index.codes import Metric
+from index.exact import Found
 from index.finding import Rows, Searcher, find
 from index.generation import INDEX_FILE, Generation
 from index.layout import DEGREE, Profile
 from index.recall import Recall
 from index.sections import map_codes
-from index.spool import FloatRows
+from index.sections import FloatRows
 from index.untyped import FaissIndex
+
+from index import codes
+from index import ivf_search
 
 SAMPLE_QUERIES = 32
 
@@ -110,11 +114,11 @@ class Builder:
         parameters = {
             "lists": ivf.list_count(count),
             "codes": f"PQ{ivf.subspaces(self._rows.array.shape[1])}x4fs",
-            "rescored": ivf.RESCORED,
+            "rescored": ivf_search.RESCORED,
         }
-        searcher = ivf.IvfSearch(index, self._rows.array, self._threads)
+        searcher = ivf_search.IvfSearch(index, self._rows.array, self._threads)
         private = ivf.list_bytes(*self._rows.array.shape)
-        return self._structure(index, searcher, ivf.EFFORT_UNIT, self._measured(held_out), parameters, private)
+        return self._structure(index, searcher, ivf_search.EFFORT_UNIT, self._measured(held_out), parameters, private)
 
     def _measure(
         self, searcher: Searcher, held_out: NDArray[np.int64], efforts: tuple[int, ...], *, midway: bool
@@ -163,7 +167,7 @@ class Builder:
         rows = np.unique(np.linspace(0, len(self._rows.array) - 1, SAMPLE_QUERIES).astype(np.int64))
         queries = np.ascontiguousarray(self._rows.array[rows])
         if self._metric == "cosine":
-            queries = exact.unit_rows(queries)  # as a search will: scaling twice can move the last bit
+            queries = codes.unit_rows(queries)  # as a search will: scaling twice can move the last bit
         everything = Rows(self._rows.array, self._codes, self._metric, self._threads)
         found = find(everything, searcher, queries, min(measuring.K, len(self._rows.array)), default)
         return Structure(

@@ -9,6 +9,21 @@ processor time. The policy is read once, when that library is loaded, so it is s
 import os
 from typing import Any, TypeAlias
 
+from index.codes import Metric
+from numpy.typing import NDArray
+import numpy as np
+
+
+def faiss_metric(metric: Metric) -> int:
+    return int(faiss.METRIC_L2 if metric == "l2" else faiss.METRIC_INNER_PRODUCT)
+
+
+def float_rows(index: FaissIndex) -> NDArray[np.float32]:
+    """The index's own float32 rows, (n, dim), without a copy. Valid while `index` lives."""
+    view = faiss.rev_swig_ptr(index.get_xb(), index.ntotal * index.d)
+    return np.asarray(view).reshape(index.ntotal, index.d)
+
+
 _POLICY = "OMP_WAIT_POLICY"
 _given = os.environ.get(_POLICY)
 os.environ[_POLICY] = _given or "PASSIVE"

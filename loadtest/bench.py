@@ -17,7 +17,7 @@ from typing import Any
 import click
 import msgspec
 
-from loadtest.calibration import Calibration
+from loadtest.results import Calibration
 from loadtest.curve import load_curve
 from loadtest.effort import cheapest_effort
 from loadtest.errors import (
@@ -34,18 +34,21 @@ from loadtest.filters import parse_filters, read_filters
 from loadtest.health import beyond_doubt
 from loadtest.hosted import Hosted, hosted
 from loadtest.indexing import read_steps
-from loadtest.knee import Knee, Measure, find_knee, sound
+from loadtest.knee import Measure, find_knee, sound
+from loadtest.results import Knee
 from loadtest.machine import Machine, read_machine
 from loadtest.objective import Objective
 from loadtest.plan import Plan
 from loadtest.power.probe import choose, probe
-from loadtest.prices.table import Price, find_price, misplaced, price_table
+from loadtest.prices.price import Price
+from loadtest.prices.table import find_price, misplaced, price_table
 from loadtest.queries import Query, read_queries, write_queries
 from loadtest.record import Asked, Label, Record, Served, check_writable, now_utc, version, write_record
 from loadtest.run import Generator, Interrupted, Live, idle_trial
 from loadtest.soak import drifts
 from loadtest.target import Target
-from loadtest.textbook import Textbook, measure_textbook
+from loadtest.results import Textbook
+from loadtest.textbook import measure_textbook
 from loadtest.trial import Trial
 from loadtest.watch import busiest, listeners, on_this_machine
 from loadtest.workload import Address, Workload

@@ -18,20 +18,12 @@ from loadtest.errors import LoadTestError
 from loadtest.priority import go_first
 from loadtest.trial import Trial
 
+from loadtest.results import Calibration
+
 SHARE = 0.995  # answered of planned
 LOST = 6  # trials without an end, each of which takes its time
 
 
-class Calibration(msgspec.Struct, forbid_unknown_fields=True):
-    """The highest rate tried against the null server whose tail met the allowance, and that tail."""
-
-    sustained_qps: float
-    p99_ms: float
-    lag_p99_ms: float
-    cpu: float  # mean share of a core, the busiest process
-    processes: int
-    tried: list[tuple[float, float, float]]  # offered q/s, answered share, p99 ms
-    answer_bytes: int = 0  # of the body that the null server sent
 
 
 @contextmanager

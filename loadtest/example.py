@@ -13,7 +13,8 @@ import numpy as np
 
 from loadtest.knee import find_knee
 from loadtest.objective import Objective
-from loadtest.prices.table import Price, find_price
+from loadtest.prices.price import Price
+from loadtest.prices.table import find_price
 from loadtest.record import Asked, Label, Record, version
 from loadtest.simulate import EPOCH, Queue, simulated_trial
 from loadtest.trial import Recall, Trial

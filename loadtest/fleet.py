@@ -20,7 +20,7 @@ import msgspec
 
 from loadtest.errors import LoadTestError
 from loadtest.power.models import Side, modelled_watts
-from loadtest.prices.table import HOURS_A_MONTH
+from loadtest.prices.price import HOURS_A_MONTH
 from loadtest.ratio import FEWEST, geometric_mean
 from loadtest.reading import (
     PerJoule,

@@ -19,7 +19,7 @@ from __future__ import annotations
 import numpy as np
 
 from loadtest import units
-from loadtest.calibration import Calibration
+from loadtest.results import Calibration
 from loadtest.histogram import Histogram
 from loadtest.trial import Gate, Interference, Trial
 

@@ -29,6 +29,8 @@ from loadtest.intervals import ENOUGH, bootstrap_quantiles_s
 from loadtest.objective import Objective
 from loadtest.trial import Trial
 
+from loadtest.results import Knee
+
 Measure = Callable[[float, float, str], Trial]  # rate_qps, duration_s, role
 
 TOLERANCE = 0.03
@@ -38,18 +40,6 @@ CONFIRMATIONS = 8  # are tried at most
 TRIES = 3  # of one trial, when it was spoiled
 
 
-class Knee(msgspec.Struct, forbid_unknown_fields=True):
-    """`reached_limit`: the search stopped at the highest rate it was allowed to offer; the true knee is higher."""
-
-    objective: Objective
-    sustained_qps: float
-    knee_qps: float
-    knee_low_qps: float
-    knee_high_qps: float
-    bracket_qps: tuple[float, float]
-    tolerance: float
-    confirmed: bool
-    reached_limit: bool = False
 
 
 def find_knee(

@@ -17,7 +17,7 @@ import msgspec
 from loadtest.errors import PowerError, RecordError
 from loadtest.power.meter import Meter
 from loadtest.power.sources import Source
-from loadtest.trial import Energy
+from loadtest.energy import Energy
 
 FORMAT = "perwatt-energy/1"
 

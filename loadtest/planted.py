@@ -34,7 +34,7 @@ from loadtest.objective import Objective
 from loadtest.priority import go_first
 from loadtest.ratio import Ratio, paired_ratio
 from loadtest.schedule import PoissonStream
-from loadtest.selftest import Proof
+from loadtest.proof import Proof
 from loadtest.simulate import Queue, paper_knee_qps
 
 BASE_S = 0.002

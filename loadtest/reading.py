@@ -19,7 +19,7 @@ from loadtest.curve import queries_per_joule_over_curve
 from loadtest.errors import RecordError
 from loadtest.health import INTERFERENCE, taken
 from loadtest.power.models import Modelled, Side, modelled_watts, unmodelled
-from loadtest.prices.table import Price
+from loadtest.prices.price import Price
 from loadtest.record import Record
 from loadtest.trial import Interference, Trial
 

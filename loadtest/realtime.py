@@ -16,7 +16,7 @@ from loadtest.knee import find_knee
 from loadtest.known import generator_for, known_server, plan_for
 from loadtest.objective import Objective
 from loadtest.run import Generator
-from loadtest.selftest import Proof
+from loadtest.proof import Proof
 from loadtest.simulate import Queue, paper_knee_qps
 
 

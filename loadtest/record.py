@@ -17,14 +17,15 @@ from typing import Any
 
 import msgspec
 
-from loadtest.calibration import Calibration
+from loadtest.results import Calibration
 from loadtest.errors import RecordError
-from loadtest.knee import Knee
+from loadtest.results import Knee
 from loadtest.machine import Machine
 from loadtest.objective import Objective
-from loadtest.prices.table import Price, check
-from loadtest.textbook import Textbook
-from loadtest.trial import Energy, Trial
+from loadtest.prices.price import Price, check
+from loadtest.results import Textbook
+from loadtest.energy import Energy
+from loadtest.trial import Trial
 
 FORMAT = "perwatt-run/1"
 

@@ -24,7 +24,8 @@ from typing import Any
 import msgspec
 import psutil
 
-from loadtest.calibration import Calibration, calibrate, null_server
+from loadtest.calibration import calibrate, null_server
+from loadtest.results import Calibration
 from loadtest.errors import LoadTestError, PowerError
 from loadtest.health import SHARE_OF_SLO, gates
 from loadtest.plan import Plan

@@ -22,21 +22,12 @@ import msgspec
 from loadtest.errors import LoadTestError
 from loadtest.plan import Plan
 
+from loadtest.results import Textbook
+
 LOCUSTFILE = Path(__file__).with_name("textbook_user.py")
 PERIODS = 4.0  # users are so many that each may take four objectives for a request before the rate suffers
 
 
-class Textbook(msgspec.Struct, forbid_unknown_fields=True):
-    """What Locust said of a closed-loop run: rates in q/s, times in ms as it rounds them."""
-
-    offered_qps: float
-    users: int
-    duration_s: float
-    answered_qps: float
-    failures: int
-    p50_ms: float
-    p99_ms: float
-    exit_status: int
 
 
 def users_for(rate_qps: float, slo_p99_ms: float) -> int:

@@ -14,6 +14,8 @@ import msgspec
 
 from loadtest.histogram import Histogram
 
+from loadtest.energy import Energy
+
 SPOILERS = ("generator", "other programs")  # causes of a failed gate that the service has no part in
 
 
@@ -92,16 +94,6 @@ class LocustView(msgspec.Struct, forbid_unknown_fields=True):
     p99_ms: float
 
 
-class Energy(msgspec.Struct, forbid_unknown_fields=True):
-    """Joules over exactly the window. `domain` names what was metered; unlike domains are never divided."""
-
-    source: str
-    domain: str
-    joules: float
-    window_s: float
-    samples: int
-    per_channel_j: dict[str, float]
-    note: str = ""
 
 
 class Gate(msgspec.Struct, forbid_unknown_fields=True):

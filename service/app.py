@@ -50,7 +50,7 @@ def create_app(running: Running) -> FastAPI:
         Envelope, metrics=running.metrics, gate=running.gate, ending=lambda: running.draining, openai=OPENAI
     )
     if running.spans is not None:
-        from service.spans import Traced
+        from service.traced import Traced
 
         app.add_middleware(Traced, spans=running.spans)
     documented = schema.document(

@@ -56,41 +56,6 @@ class _Asked(NamedTuple):
     kept: Survivors
 
 
-async def search_batch(request: Request) -> Response:
-    running = running_of(request)
-    body = await read_body(request.scope, request.receive, limits.BATCH_BODY_BYTES)
-    start_s = time.perf_counter()
-    batch = limits.decode(requests.BATCH, body)
-    caller_of(request.scope).charge(len(batch.queries) - 1)
-    deadline = deadline_of(running, batch.timeout_ms, start_s)
-    results: list[BatchResult | BatchFailure | None] = [None] * len(batch.queries)
-    async with running.admission.place(deadline):
-        with running.served.loaded(request.path_params["index"]) as loaded:
-            view = await loaded.view_at(batch.min_seq, deadline)
-            embed_s = time.perf_counter()
-            caller = caller_of(request.scope)
-            asked = await _resolve_all(running, view, caller, batch, deadline, start_s, results)
-            deadline.check()
-            ann_s = time.perf_counter()
-            payload_s = await _search_all(view, asked, deadline, results)
-            end_s = time.perf_counter()
-            deadline.check()
-            done = [result for result in results if result is not None]
-            usage = _sum(done)
-            content = answers.encode(
-                BatchAnswer(
-                    view.generation.name,
-                    view.id,
-                    view.model,
-                    done,
-                    usage,
-                    round((end_s - start_s) * 1e3, 3),
-                    view.seq or None,
-                )
-            )
-    stages = Stages(0.0, ann_s - embed_s, end_s - ann_s - payload_s, 0.0, payload_s)
-    observe(running, usage, stages)
-    return Response(content, headers={"server-timing": server_timing(stages)}, media_type="application/json")
 
 
 async def _resolve_all(

@@ -15,9 +15,6 @@ RRF_K = 60  # as the paper has it; between 10 and 100 nDCG@10 moves by less than
 # Rows of each ranking that are fused: at least so many, and so many for each hit asked for. What both know is to be
 # found in both.
 DEPTH, FUSED_PER_HIT = 100, 2
-# Of a search that is read page by page. A fused score hangs on how deep the rankings were, so all pages have to come of
-# the same depth, or rows would come twice or never; and the pages end where it does.
-PAGED_DEPTH = 1000
 
 
 def fuse(

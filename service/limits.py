@@ -21,8 +21,15 @@ from msgspec import Raw
 from starlette.types import Message, Receive, Scope
 
 from index import filtering
-from service.fusion import PAGED_DEPTH
 from service.problems import Problem, of_undecodable
+
+
+
+
+# Of a search that is read page by page. A fused score hangs on how deep the rankings were, so all pages have to come of
+# the same depth, or rows would come twice or never; and the pages end where it does.
+PAGED_DEPTH = 1000
+
 
 BODY_BYTES = 1 << 20
 BATCH_BODY_BYTES = 8 << 20

@@ -23,7 +23,8 @@ from index.postings import Column
 from service.admission import Deadline
 from service.batcher import Vector
 from service.cursor import Cursor
-from service.fusion import DEPTH, FUSED_PER_HIT, PAGED_DEPTH, RRF_K, fuse
+from service.fusion import DEPTH, FUSED_PER_HIT, RRF_K, fuse
+from service.limits import PAGED_DEPTH
 from service.problems import Problem
 from service.requests import SearchRequest
 from service.served_view import ServedView, Survived

@@ -36,6 +36,8 @@ from service import (
 from service.gate import UNKNOWN, Entry, RouteScope
 from service.page import FILES, Page
 
+from service import searching
+
 Endpoint = Callable[[Request], Awaitable[Response]]
 BODY = ("bad-json", "unknown-field", "invalid-value", "body-too-large", "unsupported-encoding")
 FIND = ("index-not-found", "generation-gone")
@@ -65,7 +67,7 @@ OPERATIONS = (
         "POST",
         "/v1/indexes/{index}/search",
         "search",
-        search.search,
+        searching.search,
         "One query by text, vector or the id of a document.",
         requests.SearchRequest,
         answers.SearchAnswer,
@@ -79,7 +81,7 @@ OPERATIONS = (
         "POST",
         "/v1/indexes/{index}/search/batch",
         "search",
-        batch.search_batch,
+        searching.search_batch,
         "Up to 256 queries; results in order, a problem object for each that failed.",
         requests.BatchRequest,
         answers.BatchAnswer,

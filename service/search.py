@@ -58,12 +58,6 @@ class Resolved(NamedTuple):
     cpu_s: float = 0.0
 
 
-async def search(request: Request) -> Response:
-    running = running_of(request)
-    body = await read_body(request.scope, request.receive, limits.BODY_BYTES)
-    caller = caller_of(request.scope)
-    content, timing = await answer(running, caller, request.path_params["index"], body, time.perf_counter())
-    return Response(content, headers={"server-timing": timing}, media_type="application/json")
 
 
 async def answer(running: Running, caller: Caller, index: str, body: bytes, start_s: float) -> tuple[bytes, str]:

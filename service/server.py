@@ -114,7 +114,7 @@ def _lane(running: Running, spans: Spans | None) -> Lane:
     """The express lane; of a server that is traced, one that makes spans."""
     if spans is None:
         return Lane(running, running.settings.queue)
-    from service.spans import TracedLane
+    from service.traced import TracedLane
 
     running.spans = spans
     return TracedLane(running, running.settings.queue, spans)

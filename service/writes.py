@@ -38,6 +38,8 @@ from service.running import Running, running_of
 from service.search import deadline_of
 from service.served_view import ServedView
 
+from index import codes
+
 WRITE_TIMEOUT_MS = limits.TIMEOUT_MS  # a thousand texts take longer than a search may
 FULL_RETRY_AFTER_S = 60
 
@@ -194,10 +196,10 @@ def _checked(running: Running, view: ServedView, caller: Caller, place: int, raw
                 "invalid-value", "A document brings a text to encode or its vector, not both.", pointer="/text"
             )
         vector = requests.vector_of(given.vector, view.dim)
-        if exact.norms(vector.reshape(1, -1))[0] >= exact.LONGEST:
+        if codes.norms(vector.reshape(1, -1))[0] >= codes.LONGEST:
             raise Problem(
                 "invalid-value",
-                f"The vector is longer than {exact.LONGEST:g}, and no index ranks it.",
+                f"The vector is longer than {codes.LONGEST:g}, and no index ranks it.",
                 pointer="/vector",
             )
         if view.generation.metric == "cosine" and not vector.any():

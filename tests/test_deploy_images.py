@@ -180,7 +180,7 @@ def baked(tmp_path: Path) -> tuple[Path, Path]:
     """A root with an index of fp32 vectors, and a folder with the model that made them, under a name of its own."""
     import numpy as np
 
-    from embed.encoder import fingerprint_of
+    from embed.fingerprint import fingerprint_of
     from embed.models import find_model
     from index import build_generation
 

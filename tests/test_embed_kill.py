@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_embed_pipeline import files_of, manifest_of, named_in, table_of
+from vectors_folders import files_of, manifest_of, named_in, table_of
 
 HERE = Path(__file__).parent
 

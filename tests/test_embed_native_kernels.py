@@ -14,6 +14,8 @@ from embed.kernels import _native, built, info, units
 from embed.packed_bert import bfloat16, in_panels, quantise
 from index.kernels import _native as index_native
 
+from instructions import ENCODER_INSTRUCTIONS
+
 HIDDEN, INNER = 64, 128
 
 
@@ -170,29 +172,12 @@ def test_info_names_the_unit_in_use() -> None:
     assert units()[-1] == "scalar"
 
 
-# What each unit must hold to deserve its name, and what it must not: packed arithmetic in scalar (but a compiler may
-# clear or copy memory with any register), another unit's products in the others.
-INSTRUCTIONS = {
-    "x86_64": {
-        "scalar": ({"imul": 4, "mulss": 20}, r".*[yz]mm|v|pmadd|pmul|(mul|add|sub)p[sd]"),
-        "avx2": ({"vpmaddwd .*ymm": 24, r"vfmadd\d+ps .*ymm": 100}, r".*zmm|vpdpbusd|vpmaddubsw"),
-        "avx2vnni": ({r".*vpdpbusd .*ymm": 48, r"vfmadd\d+ps .*ymm": 100}, r".*zmm|vpmaddwd"),
-        "avx512vnni": ({r"vpdpbusd .*zmm": 200, r"vfmadd\d+ps .*zmm": 200}, r"tdp"),
-        "avx512amx": ({r"tdpbusd": 18, r"tdpbf16ps": 12, r"vcvtneps2bf16": 2}, r"vpdpbusd"),
-    },
-    "aarch64": {
-        "scalar": ({"fmul": 10}, disassembly.PACKED),
-        "neon": ({"smull": 8, "sadalp": 16, r"fmla v": 50}, r"sdot|smmla"),
-        "neondot": ({"sdot": 80, r"fmla v": 50}, r"sadalp|smmla"),
-        "i8mm": ({"smmla": 24, r"fmla v": 50}, r"sadalp|sdot"),
-    },
-}
 
 
 @pytest.mark.parametrize("unit", [name for name, _ in _native.units()])
 def test_the_library_holds_the_instructions_that_each_unit_is_named_for(unit: str) -> None:
     units = disassembly.instructions(Path(_native.__file__), "perwatt::bert")
-    disassembly.check(units, unit, INSTRUCTIONS[platform.machine()])
+    disassembly.check(units, unit, ENCODER_INSTRUCTIONS[platform.machine()])
 
 
 def test_both_packages_climb_the_same_ladder_and_see_the_same_processor() -> None:

@@ -26,6 +26,11 @@ from embed.pipeline import Settings, embed_documents
 from embed.record import Record
 from embed.window import VectorError
 
+from vectors_folders import files_of
+from vectors_folders import manifest_of
+from vectors_folders import named_in
+from vectors_folders import table_of
+
 SMALL = {"window_rows": 64, "slice_texts": 8, "spool_every_s": 0.0}
 SOURCE = Source("test.jsonl", "jsonl")
 
@@ -51,24 +56,8 @@ def run(
 run_warnings: list[str] = []
 
 
-def manifest_of(out: Path) -> dict[str, Any]:
-    manifest: dict[str, Any] = json.loads((out / "embed.json").read_text())
-    return manifest
 
 
-def table_of(out: Path) -> pa.Table:
-    """All rows, each fragment checked against embed.json as a reader would."""
-    manifest = manifest_of(out)
-    tables = []
-    for entry in manifest["fragments"]:
-        path = out / entry["file"]
-        assert path.stat().st_size == entry["bytes"]
-        assert hashlib.sha256(path.read_bytes()).hexdigest() == entry["sha256"]
-        tables.append(pq.read_table(path))
-        assert tables[-1].num_rows == entry["rows"]
-    table = pa.concat_tables(tables)
-    assert table.num_rows == manifest["count"]
-    return table
 
 
 def vectors_of(out: Path) -> dict[str, bytes]:
@@ -77,12 +66,8 @@ def vectors_of(out: Path) -> dict[str, bytes]:
     return {key: vector.tobytes() for key, vector in zip(table["id"].to_pylist(), vectors, strict=True)}
 
 
-def files_of(out: Path) -> set[str]:
-    return {path.name for path in out.iterdir()} - {".lock", "embed.json"}
 
 
-def named_in(out: Path) -> set[str]:
-    return {entry["file"] for entry in manifest_of(out)["fragments"]}
 
 
 def test_the_folder_is_what_its_manifest_says(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from embed import ModelError, load_encoder, prepared
 from embed.models import DEFAULT_WEIGHTS_SHA256, find_model
 from embed.onnx_bert import bert_graph, save
 
+from embed.cache import cache_folder
+
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -93,4 +95,4 @@ def test_a_user_without_a_home_has_a_cache_of_its_own(monkeypatch: pytest.Monkey
     for name in ("PERWATT_CACHE", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(Path, "home", classmethod(nowhere))
-    assert f"perwatt-{os.getuid()}" in prepared.cache_folder().parts
+    assert f"perwatt-{os.getuid()}" in cache_folder().parts

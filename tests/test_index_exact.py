@@ -13,15 +13,18 @@ from numpy.typing import NDArray
 
 from index import exact
 
+from index.codes import quantise
+from index.codes import unit_rows
+
 METRICS = ("cosine", "ip", "l2")
 
 
 def both_ways(queries: NDArray, vectors: NDArray, k: int, metric: str, threads: int = 1) -> exact.Found:
     """The answer, once it is the same bit for bit with codes and without."""
     if metric == "cosine":  # codes belong to the vectors that are scored
-        queries, vectors, metric = exact.unit_rows(queries), exact.unit_rows(vectors), "ip"
+        queries, vectors, metric = unit_rows(queries), unit_rows(vectors), "ip"
     plain = exact.search(queries, vectors, k, metric, threads=threads)
-    coded = exact.search(queries, vectors, k, metric, codes=exact.quantise(vectors, metric), threads=threads)
+    coded = exact.search(queries, vectors, k, metric, codes=quantise(vectors, metric), threads=threads)
     for ours, theirs in zip(coded, plain, strict=True):
         np.testing.assert_array_equal(ours, theirs)
     return plain
@@ -72,8 +75,8 @@ def test_codes_never_change_the_answer(count: int, dim: int, k: int, metric: str
 
 def test_few_rows_are_left_to_score_in_float32() -> None:
     """The bound must be tight enough to be worth having, not only right."""
-    vectors, queries = exact.unit_rows(clustered(20000, 64)), exact.unit_rows(clustered(20, 64, seed=5))
-    codes = exact.quantise(vectors)
+    vectors, queries = unit_rows(clustered(20000, 64)), unit_rows(clustered(20, 64, seed=5))
+    codes = quantise(vectors)
     rescored = exact.Found(np.empty((20, 10), np.int64), np.empty((20, 10), np.float32), np.empty(20, np.int64))
     scale = (codes.step, codes.error_norm, codes.row_norm, codes.square_norms)
     exact._native.scan_i8(queries, vectors, codes.codes, *scale, False, 1, *rescored)
@@ -85,10 +88,10 @@ def test_few_rows_are_left_to_score_in_float32() -> None:
 @pytest.mark.parametrize("count", [1, 2, 5, 300])
 def test_threads_and_batches_do_not_change_the_answer(threads: int, count: int, monkeypatch: Any) -> None:
     monkeypatch.setattr(exact, "_ROWS_WORTH_A_THREAD", 100)
-    vectors = exact.unit_rows(clustered(1500, 33))
-    queries = exact.unit_rows(clustered(count, 33, seed=2))
+    vectors = unit_rows(clustered(1500, 33))
+    queries = unit_rows(clustered(count, 33, seed=2))
     one = exact.search(queries, vectors, 12)
-    many = exact.search(queries, vectors, 12, codes=exact.quantise(vectors), threads=threads)
+    many = exact.search(queries, vectors, 12, codes=quantise(vectors), threads=threads)
     np.testing.assert_array_equal(one.rows, many.rows)
     np.testing.assert_array_equal(one.scores, many.scores)
 
@@ -101,7 +104,7 @@ def test_threads_see_the_filter_and_the_norms_of_their_own_rows(count: int, metr
     kept = np.random.default_rng(1).random(1500) < 0.02
     words = np.packbits(np.pad(kept, (0, 36)), bitorder="little").view(np.uint64)
     alone = exact.search(queries, vectors[kept], 12, metric)
-    for codes in (None, exact.quantise(vectors, metric)):
+    for codes in (None, quantise(vectors, metric)):
         for threads in (1, 3):
             found = exact.search(queries, vectors, 12, metric, codes=codes, threads=threads, keep=words)
             np.testing.assert_array_equal(found.rows, np.flatnonzero(kept)[alone.rows])
@@ -109,8 +112,8 @@ def test_threads_see_the_filter_and_the_norms_of_their_own_rows(count: int, metr
 
 
 def test_ties_go_to_the_lower_row() -> None:
-    vectors = np.tile(exact.unit_rows(clustered(1, 20)), (20000, 1))
-    for codes in (None, exact.quantise(vectors)):
+    vectors = np.tile(unit_rows(clustered(1, 20)), (20000, 1))
+    for codes in (None, quantise(vectors)):
         for threads in (1, 2):
             found = exact.search(vectors[:1], vectors, 7, codes=codes, threads=threads)
             assert found.rows.tolist() == [[0, 1, 2, 3, 4, 5, 6]]
@@ -118,7 +121,7 @@ def test_ties_go_to_the_lower_row() -> None:
 
 def test_fewer_vectors_than_k_are_padded() -> None:
     vectors = clustered(3, 8)
-    for codes in (None, exact.quantise(vectors)):
+    for codes in (None, quantise(vectors)):
         for threads in (1, 4):
             found = exact.search(vectors[:2], vectors, 5, codes=codes, threads=threads)
             assert (found.rows[:, 3:] == -1).all()
@@ -135,13 +138,13 @@ def test_no_queries_and_no_vectors() -> None:
 
 
 def test_unaligned_vectors_of_a_mapped_file() -> None:
-    vectors = exact.unit_rows(clustered(300, 24))
+    vectors = unit_rows(clustered(300, 24))
     raw = np.zeros(vectors.nbytes + 3, np.uint8)
     raw[3:] = vectors.view(np.uint8).ravel()
     unaligned = raw[3:].view(np.float32).reshape(vectors.shape)
     assert not unaligned.flags.aligned
     expected = exact.search(vectors[:4], vectors, 5)
-    for codes in (None, exact.quantise(vectors)):
+    for codes in (None, quantise(vectors)):
         np.testing.assert_array_equal(exact.search(vectors[:4], unaligned, 5, codes=codes).rows, expected.rows)
 
 

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from index import kernels
 from index.kernels import _native
 
+from instructions import INDEX_INSTRUCTIONS
+
 DIMS = (1, 3, 7, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129, 384, 514)
 COUNTS = (0, 1, 3, 4, 5, 9)
 UNITS = kernels.units()
@@ -210,27 +212,9 @@ def test_a_unit_that_cannot_run_is_refused_by_name(isa: str) -> None:
         assert unit in result.stderr.splitlines()[-1]
 
 
-# What each unit must hold to deserve its name, and what it must not: packed arithmetic in scalar (but a compiler may
-# clear or copy memory with any register), the plainer unit's products in the others.
-INSTRUCTIONS = {
-    "x86_64": {
-        "scalar": ({"imul": 1, "mulss": 2}, r".*[yz]mm|v|pmadd|pmul|(mul|add|sub)p[sd]"),
-        "avx2": ({"vpmaddwd": 4, r"vfmadd\d+ps .*ymm": 16}, r".*zmm|vpdp"),
-        "avx512": ({r"vpmaddwd .*zmm": 4, r"vfmadd\d+ps .*zmm": 16}, r"vpdp"),
-        "avx512vnni": ({r"vpdpbusd .*zmm": 24, r"vfmadd\d+ps .*zmm": 16}, r"vpmaddwd|tdp"),
-        "avx512amx": ({r"tdpbssd": 5, r"vpdpbusd .*zmm": 8, r"vfmadd\d+ps .*zmm": 16}, r"vpmaddwd"),
-    },
-    "aarch64": {
-        "scalar": ({"s?mul|s?madd": 1, "fmul": 1}, disassembly.PACKED),
-        "neon": ({"smull": 40, "sadalp": 40, r"fmla v": 16}, r"sdot|smmla|\w+ z\d"),
-        "neondot": ({"sdot": 40, r"fmla v": 16}, r"sadalp|smmla|\w+ z\d"),
-        "i8mm": ({"smmla": 60, "sdot": 40, r"fmla v": 16}, r"sadalp|\w+ z\d"),
-        "sve256": ({r"(fmla|fmad) z": 8}, r"fmla v|sdot|smmla"),  # float32 alone; the rest of the unit is i8mm's
-    },
-}
 
 
 @pytest.mark.parametrize("unit", [name for name, _ in _native.units()])
 def test_the_library_holds_the_instructions_that_each_unit_is_named_for(unit: str) -> None:
     units = disassembly.instructions(Path(_native.__file__), "perwatt")
-    disassembly.check(units, unit, INSTRUCTIONS[platform.machine()])
+    disassembly.check(units, unit, INDEX_INSTRUCTIONS[platform.machine()])

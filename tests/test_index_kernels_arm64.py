@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from emulation import BUILT, OBJDUMP, PROCESSORS, emulate
 from indexing import clustered, names
-from test_index_kernels import INSTRUCTIONS
+from instructions import INDEX_INSTRUCTIONS
 
 from index import build_generation
 from index.families import PROFILES
@@ -59,10 +59,10 @@ def test_kernels_scans_and_walks_are_exact_and_only_those_run_that_the_processor
     assert fingerprint(printed) == fingerprint(native)
 
 
-@pytest.mark.parametrize("unit", INSTRUCTIONS["aarch64"])
+@pytest.mark.parametrize("unit", INDEX_INSTRUCTIONS["aarch64"])
 def test_units_hold_their_instructions(unit: str) -> None:
     (library,) = (BUILT / "kernels" / "index").glob("_native.*.so")
-    disassembly.check(disassembly.instructions(library, "perwatt", OBJDUMP), unit, INSTRUCTIONS["aarch64"])
+    disassembly.check(disassembly.instructions(library, "perwatt", OBJDUMP), unit, INDEX_INSTRUCTIONS["aarch64"])
 
 
 @pytest.mark.timeout(3600)

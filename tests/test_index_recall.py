@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from index import build_generation, exact, open_generation, recall
 from index.generation import Generation
 
+from index import codes
+
 DIM, COUNT = 40, 6000
 
 
@@ -78,9 +80,9 @@ def test_the_curve_rises_and_effort_for_reads_it(built: Path) -> None:
 
 
 def test_truth_leaves_the_held_out_rows_out() -> None:
-    vectors = exact.unit_rows(clustered(900, 16))
+    vectors = codes.unit_rows(clustered(900, 16))
     held_out = recall.held_out_rows(len(vectors))
-    truth = recall.truth_without(held_out, vectors, exact.quantise(vectors), "cosine", 2)
+    truth = recall.truth_without(held_out, vectors, codes.quantise(vectors), "cosine", 2)
     rest = np.delete(vectors, held_out, axis=0)
     _, scores = brute_force(vectors[held_out], rest, 10, "ip")
     np.testing.assert_allclose(truth.scores, scores, rtol=1e-5, atol=1e-6)
@@ -88,11 +90,11 @@ def test_truth_leaves_the_held_out_rows_out() -> None:
 
 def test_truth_survives_rows_that_are_surrounded_by_held_out_ones() -> None:
     """The nearest neighbours of these rows are nearly all held out with them: the search must look further."""
-    vectors = exact.unit_rows(clustered(400, 16, spread=2.0))
+    vectors = codes.unit_rows(clustered(400, 16, spread=2.0))
     held_out = np.arange(0, 200)
     vectors[held_out] = vectors[0] + np.random.default_rng(0).normal(size=(200, 16)).astype(np.float32) * 1e-3
-    vectors = exact.unit_rows(vectors)
-    truth = recall.truth_without(held_out, vectors, exact.quantise(vectors), "cosine", 1)
+    vectors = codes.unit_rows(vectors)
+    truth = recall.truth_without(held_out, vectors, codes.quantise(vectors), "cosine", 1)
     _, scores = brute_force(vectors[held_out], vectors[200:], 10, "ip")
     np.testing.assert_allclose(truth.scores, scores, rtol=1e-5, atol=1e-6)
 

@@ -24,6 +24,8 @@ from index.layout import DEGREE, Layout, Profile
 from index.untyped import faiss
 from index.walk import Walk
 
+from index import codes
+
 UNITS = kernels.units()
 METRICS = ("cosine", "ip", "l2")
 DIM, COUNT = 48, 5000
@@ -244,7 +246,7 @@ def test_stock_faiss_searches_the_file_at_least_as_well_as_its_own_graph(
     with open_generation(built) as generation:
         vectors = np.stack([generation.vector(row) for row in range(COUNT)])
         if generation.metric == "cosine":
-            queries = exact.unit_rows(queries)
+            queries = codes.unit_rows(queries)
         own = faiss.IndexHNSWFlat(DIM, DEGREE // 2, stored.metric_type)
         own.hnsw.efConstruction = 200
         own.add(vectors)
@@ -289,7 +291,7 @@ def test_a_filter_returns_survivors_only_and_as_many_as_there_are(
         vectors = np.stack([generation.vector(row) for row in np.flatnonzero(keep)]) if survivors else None
         metric = "l2" if generation.metric == "l2" else "ip"
         if generation.metric == "cosine":
-            queries = exact.unit_rows(queries)
+            queries = codes.unit_rows(queries)
     reach = min(k, survivors)
     for answer in (found, exactly):
         assert (answer.rows[:, :reach] >= 0).all()
@@ -348,8 +350,8 @@ def test_inner_products_of_unequal_lengths_become_distances() -> None:
     vectors = clustered(300, 8) * np.random.default_rng(0).uniform(0.2, 5, (300, 1)).astype(np.float32)
     longer = of_one_length(vectors)
     assert longer.shape == (300, 9)
-    np.testing.assert_allclose(exact.norms(longer), exact.norms(vectors).max(), rtol=1e-5)
-    unit = exact.unit_rows(vectors)
+    np.testing.assert_allclose(codes.norms(longer), codes.norms(vectors).max(), rtol=1e-5)
+    unit = codes.unit_rows(vectors)
     assert of_one_length(unit) is unit
 
 

@@ -18,10 +18,11 @@ from loadtest.histogram import Histogram
 from loadtest.prices.table import find_price
 from loadtest.ratio import blocks_needed, detectable, paired_ratio
 from loadtest.record import Record, Served
-from loadtest.selftest import aa_proof, coverage, planted_proof
+from loadtest.virtual import aa_proof, coverage, planted_proof
 from loadtest.sensitivity import break_evens, joule_tornado, tornado
 from loadtest.simulate import Queue, paper_knee_qps
-from loadtest.trial import Energy, Gate, ServerSide
+from loadtest.energy import Energy
+from loadtest.trial import Gate, ServerSide
 from loadtest.verdict import Verdict, judge
 
 X86, ARM = find_price("c7i.2xlarge"), find_price("c8g.2xlarge")

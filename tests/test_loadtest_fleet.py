@@ -14,10 +14,11 @@ from loadtest.commands import fleet as fleet_command
 from loadtest.commands import report as report_command
 from loadtest.errors import LoadTestError, RecordError
 from loadtest.fleet import SHAPES, Demand, fleet, parse_shape
-from loadtest.prices.table import HOURS_A_MONTH, find_price
+from loadtest.prices.price import HOURS_A_MONTH
+from loadtest.prices.table import find_price
 from loadtest.ratio import geometric_mean
 from loadtest.record import Record, write_record
-from loadtest.trial import Energy
+from loadtest.energy import Energy
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from loadtest.calibration import Calibration, calibrate
+from loadtest.calibration import calibrate
+from loadtest.results import Calibration
 from loadtest.errors import LoadTestError
 from loadtest.health import INTERFERENCE, gates, reasons, remedies
 from loadtest.histogram import Histogram

@@ -14,7 +14,8 @@ from loadtest.intervals import quantile_interval_s
 from loadtest.knee import Measure, find_knee
 from loadtest.objective import Objective
 from loadtest.simulate import Queue, md1_response_cdf, mmc_response_tail, paper_knee_qps, simulated_trial
-from loadtest.trial import Energy, Gate, Recall, Trial
+from loadtest.energy import Energy
+from loadtest.trial import Gate, Recall, Trial
 
 
 def measure_of(queue: Queue, seed: int) -> Measure:

@@ -14,7 +14,7 @@ from loadtest.cli import loadtest
 from loadtest.errors import PowerError, RecordError
 from loadtest.metered import Metered, read_metered, run_metered
 from loadtest.power.sources import Channel, Kind, Source
-from loadtest.trial import Energy
+from loadtest.energy import Energy
 
 START = time.monotonic()
 STEADY = Source("test", "package", "here", (Channel("p", Kind.COUNTER, lambda: 100 * (time.monotonic() - START)),))

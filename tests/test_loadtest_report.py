@@ -25,7 +25,8 @@ from loadtest.example import example_records
 from loadtest.gate import gate
 from loadtest.health import gates
 from loadtest.histogram import Histogram
-from loadtest.indexing import indexing_record, items_per_joule, read_steps
+from loadtest.indexing import indexing_record, read_steps
+from loadtest.indexing_cost import items_per_joule
 from loadtest.machine import read_machine
 from loadtest.metered import Metered
 from loadtest.reading import capacity, headline_trial, queries_per_dollar, queries_per_joule
@@ -37,8 +38,9 @@ from loadtest.report.html import html
 from loadtest.report.markdown import markdown
 from loadtest.report.run_page import run_page
 from loadtest.report.summary import run_lines
-from loadtest.textbook import Textbook
-from loadtest.trial import Energy, Interference, LocustView, Trial
+from loadtest.results import Textbook
+from loadtest.energy import Energy
+from loadtest.trial import Interference, LocustView, Trial
 
 
 @pytest.fixture

@@ -25,19 +25,17 @@ from service.quota import Quotas
 from service.routes import OPERATIONS, entries
 from service.settings import Settings
 
+from server_keys import bearer
+from server_keys import make_key
+
 pytest_plugins = ["serving_fixtures"]
 
 SEARCH = "/v1/indexes/docs/search"
 JSON = {"content-type": "application/json"}
 
 
-def bearer(token: str) -> dict[str, str]:
-    return {"authorization": f"Bearer {token}"}
 
 
-def make(path: Path, name: str, scope: keys.Access, **more: Any) -> str:
-    with keys.changing(path) as held:
-        return keys.add(held, keys.Key(name, 0, scope, [], **more), None)
 
 
 class Guarded:
@@ -51,9 +49,9 @@ class Guarded:
 def guarded(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     folder = tmp_path_factory.mktemp("guarded")
     path = folder / "keys.json"
-    of = {scope: make(path, scope, scope) for scope in ("metrics", "search", "write", "admin")}
-    of["bare-only"] = make(path, "bare-only", "search", indexes=["bare"])
-    of["bare-admin"] = make(path, "bare-admin", "admin", indexes=["bare"])
+    of = {scope: make_key(path, scope, scope) for scope in ("metrics", "search", "write", "admin")}
+    of["bare-only"] = make_key(path, "bare-only", "search", indexes=["bare"])
+    of["bare-admin"] = make_key(path, "bare-admin", "admin", indexes=["bare"])
     own = Path(shutil.copytree(root, folder / "root"))  # there are routes that write
     with serving(own, folder, "--keys", str(path)) as server:
         yield Guarded(server, path, of)
@@ -213,7 +211,7 @@ def test_no_key_and_no_part_of_one_is_logged(guarded: Guarded) -> None:
 
 def test_keys_change_while_the_server_runs_and_no_request_is_lost(root: Path, tmp_path: Path) -> None:
     path = tmp_path / "keys.json"
-    first = make(path, "first", "search")
+    first = make_key(path, "first", "search")
     with serving(root, tmp_path, "--keys", str(path)) as server, server.client() as client:
 
         def status(token: str) -> int:
@@ -226,7 +224,7 @@ def test_keys_change_while_the_server_runs_and_no_request_is_lost(root: Path, tm
                 assert time.monotonic() < limit_s
 
         assert status(first) == 200
-        second = make(path, "second", "search")
+        second = make_key(path, "second", "search")
         until(second, 200, first)  # found by looking at the file
         with keys.changing(path) as held:
             held.remove(keys.find(held, "first"))
@@ -240,8 +238,8 @@ def test_keys_change_while_the_server_runs_and_no_request_is_lost(root: Path, tm
 
 def test_a_quota_is_kept_over_the_routes_of_a_key(root: Path, tmp_path: Path) -> None:
     path = tmp_path / "keys.json"
-    small = make(path, "small", "search", rate_per_s=0.01, burst=5)
-    free = make(path, "free", "search")
+    small = make_key(path, "small", "search", rate_per_s=0.01, burst=5)
+    free = make_key(path, "free", "search")
     with serving(root, tmp_path, "--keys", str(path)) as server, server.client() as client:
         query = {"id": "a01"}
         answers = [client.post(SEARCH, json=query, headers=bearer(small)) for _ in range(3)]
@@ -257,7 +255,7 @@ def test_a_quota_is_kept_over_the_routes_of_a_key(root: Path, tmp_path: Path) ->
 
 def test_an_admin_key_switches_from_another_address(own_root: Path, tmp_path: Path, served_encoder: Any) -> None:
     path = tmp_path / "keys.json"
-    admin, search = make(path, "admin", "admin"), make(path, "search", "search")
+    admin, search = make_key(path, "admin", "admin"), make_key(path, "search", "search")
     second = build_docs(own_root, served_encoder, drop=2, switch=False).name
     with serving(own_root, tmp_path, "--host", "0.0.0.0", "--keys", str(path)) as server:
         address = f"http://{own_address()}:{server.url.rsplit(':', 1)[1]}"
@@ -284,7 +282,7 @@ def test_a_public_address_is_served_with_keys() -> None:
 
 def test_an_unknown_path_is_never_passed_to_the_router(tmp_path: Path) -> None:
     path = tmp_path / "keys.json"
-    token = make(path, "key", "admin")
+    token = make_key(path, "key", "admin")
     for keyring in (None, Keyring(path, Quotas())):
         key = (b"authorization", f"Bearer {token}".encode())
         scope = {"method": "POST", "path": "/v1/aliases/docs/rollback\n", "headers": [key]}

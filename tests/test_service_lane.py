@@ -13,9 +13,13 @@ import pytest
 from patience import patient
 from serving import Server
 
+from raw_http import PATH
+from raw_http import ask
+from raw_http import receive
+from raw_http import send
+
 pytest_plugins = ["serving_fixtures"]
 
-PATH = "/v1/indexes/docs/search"
 VECTOR = [0.05] * 384
 QUERIES: list[Any] = [
     {"vector": VECTOR},
@@ -39,28 +43,10 @@ def connection(server: Server) -> Iterator[socket.socket]:
         yield made
 
 
-def send(connection: socket.socket, body: bytes, *headers: str, path: str = PATH) -> None:
-    head = "".join(f"{line}\r\n" for line in (f"POST {path} HTTP/1.1", "host: localhost", *headers))
-    connection.sendall(f"{head}content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body)
 
 
-def receive(connection: socket.socket, had: bytearray) -> tuple[int, dict[str, str], bytes]:
-    """Status, headers and body of one answer; `had` keeps what came after it."""
-    while (end := had.find(b"\r\n\r\n")) < 0:
-        had += connection.recv(65536)
-    lines = had[:end].decode("latin-1").split("\r\n")
-    headers = dict(line.split(": ", 1) for line in lines[1:])
-    length = end + 4 + int(headers["content-length"])
-    while len(had) < length:
-        had += connection.recv(65536)
-    body = bytes(had[end + 4 : length])
-    del had[:length]
-    return int(lines[0].split()[1]), headers, body
 
 
-def ask(connection: socket.socket, body: bytes, *headers: str, path: str = PATH) -> tuple[int, dict[str, str], bytes]:
-    send(connection, body, *headers, path=path)
-    return receive(connection, bytearray())
 
 
 def without_times(body: bytes) -> Any:

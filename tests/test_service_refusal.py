@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 from patience import patient
 from serving import Server, serving
-from test_service_gate import bearer, make
-from test_service_lane import PATH, ask, receive, send
+from server_keys import bearer, make_key
+from raw_http import PATH, ask, receive, send
 
 from service import keys
 from service.refusal import HEADS
@@ -301,8 +301,8 @@ def test_who_was_refused_is_answered_when_there_is_a_place(root: Path, tmp_path:
 def test_keys_come_before_a_refusal(root: Path, tmp_path: Path) -> None:
     """A known head is no key: what was refused with a key that is revoked since is unauthenticated."""
     path = tmp_path / "keys.json"
-    admin = make(path, "admin", "admin")
-    token = make(path, "reader", "search", indexes=["docs"])
+    admin = make_key(path, "admin", "admin")
+    token = make_key(path, "reader", "search", indexes=["docs"])
     with filled(root, tmp_path, "--keys", str(path), **bearer(admin)) as full, full.dial() as connection:
 
         def status(*headers: str, index: str = "docs") -> int:

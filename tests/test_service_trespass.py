@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 from serving import Server, serving
-from test_service_tracing import Collector
+from span_collector import Collector
 
 from index import Root
 from service import keys

@@ -19,6 +19,9 @@ from deploy.ann.errors import BenchError
 from embed.vectors.npy import NpyVectors
 from index import Root, VectorsFolder, exact, open_generation
 
+from index.codes import quantise
+from index.codes import unit_rows
+
 SEED = 20261123
 QUERIES = 2000
 DOCSTRINGS = Path(".perwatt") / "vectors" / "python-all"  # where `make run PACKAGES=all` has them too
@@ -71,8 +74,8 @@ def workload(
 
 def truth(load: Workload, k: int, threads: int) -> NDArray[np.int64]:
     """For each query every row that is as good as its k-th best: int64 (q, ≥ k), −1 where there are no more."""
-    metric: exact.Metric = "l2" if load.metric == "l2" else "ip"
-    codes = exact.quantise(load.rows, metric)
+    metric: Metric = "l2" if load.metric == "l2" else "ip"
+    codes = quantise(load.rows, metric)
     wanted = min(len(load.rows), k + _TIES)
     found = exact.search(load.queries, load.rows, wanted, metric, codes=codes, threads=threads)
     last = found.scores[:, min(k, wanted) - 1]
@@ -114,7 +117,7 @@ def _held_out(rows: Float) -> tuple[Float, Float]:
 def _ready(rows: Float, metric: Metric, what: str) -> Float:
     if metric == "cosine":
         try:
-            return np.ascontiguousarray(exact.unit_rows(rows))
+            return np.ascontiguousarray(unit_rows(rows))
         except ValueError as error:
             raise BenchError(f"{what}: {error}; use --metric ip or l2, or leave it out.") from error
     if not np.isfinite(rows).all():

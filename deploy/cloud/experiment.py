@@ -29,7 +29,7 @@ from deploy.cloud.parcel import Parcel
 from deploy.cloud.plan import Plan, Trial, write_plan
 from deploy.errors import DeployError
 from loadtest.errors import RecordError
-from loadtest.prices.table import Price
+from loadtest.prices.price import Price
 from loadtest.reading import capacity
 from loadtest.record import read_record
 

@@ -24,7 +24,8 @@ from deploy.cloud.boot import SPARE_MINUTES
 from deploy.cloud.options import knee_seconds
 from deploy.errors import DeployError
 from loadtest.duration import about
-from loadtest.prices.table import Price, find_price, price_table
+from loadtest.prices.price import Price
+from loadtest.prices.table import find_price, price_table
 
 FILE = "fleet.json"
 FORMAT = "perwatt-fleet-2"

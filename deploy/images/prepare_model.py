@@ -17,7 +17,8 @@ import sys
 from pathlib import Path
 
 from deploy.errors import DeployError
-from embed.encoder import fingerprint_of, start
+from embed.backends import start
+from embed.fingerprint import fingerprint_of
 from embed.models import DEFAULT_MODEL, ModelFolder, find_model
 from embed.native_encoder import unsuited
 from embed.packed_bert import packed_bert

@@ -202,7 +202,7 @@ def prepare(place: Path, file: Path | None, rows: int, wanted: float) -> Case:
 def read(file: Path | None, rows: int) -> tuple[Float, Float]:
     """The first `rows` vectors of a .npy file (default: WordNet's) and the last HELD_OUT, of length 1."""
     from embed.vectors.npy import NpyVectors
-    from index.exact import unit_rows
+    from index.codes import unit_rows
 
     if file is None:
         data = os.environ.get("PERWATT_DATA")

@@ -20,10 +20,15 @@ from index.changes.columns import ChangedColumns, ColumnsSnapshot
 from index.changes.log import Change
 from index.changes.words import ChangedWords, Statistics
 from index.errors import GenerationError
-from index.exact import Codes, Found, Metric
+from index.codes import Codes, Metric
+from index.exact import Found
 from index.generation import Generation
 from index.lexical import text_of
 from index.shards.merge import Ranked
+
+from index.codes import code_stride
+from index.codes import quantise_rows
+from index.codes import unit_rows
 
 _FIRST_ROWS = 1024  # room for so many, doubled whenever it is full
 _HEADROOM = 1.25  # codes are made anew when a vector goes so far beyond their scale
@@ -166,7 +171,7 @@ class Delta:
         count = len(self._ids)
         start = count - len(vectors)
         if self.generation.metric == "cosine":
-            vectors = exact.unit_rows(vectors)
+            vectors = unit_rows(vectors)
         if count > len(self._vectors):
             self._grow(max(count, 2 * len(self._vectors)), start)
         self._vectors[start:count] = vectors
@@ -175,7 +180,7 @@ class Delta:
             self._step, self._error_norm, self._row_norm = largest / 127, 0.0, 0.0
             self._codes = _zeros(len(self._vectors), self.generation.dim)  # snapshots go on with the old ones
             start, vectors = 0, self._vectors[:count]
-        codes, error, lengths = exact.quantise_rows(vectors, self._step)
+        codes, error, lengths = quantise_rows(vectors, self._step)
         self._codes[start:count, : self.generation.dim] = codes
         self._error_norm = max(self._error_norm, error)
         self._row_norm = max(self._row_norm, float(lengths.max(initial=0.0)))
@@ -190,7 +195,7 @@ class Delta:
 
 
 def _zeros(rows: int, dim: int) -> NDArray[np.int8]:
-    return np.zeros((rows, exact.code_stride(dim)), np.int8)
+    return np.zeros((rows, code_stride(dim)), np.int8)
 
 
 def _statistics(generation: Generation) -> Statistics:

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from loadtest.errors import PriceError
-from loadtest.prices.table import HOURS_A_MONTH, Price, check
+from loadtest.prices.price import HOURS_A_MONTH, Price, check
 
 HOURS_A_YEAR = 8760.0
 

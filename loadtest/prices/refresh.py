@@ -19,7 +19,8 @@ from typing import Any
 import msgspec
 
 from loadtest.errors import PriceError
-from loadtest.prices.table import Price, price_table
+from loadtest.prices.price import Price
+from loadtest.prices.table import price_table
 
 SOURCE_URL = "https://api.pricing.us-east-1.amazonaws.com/"
 FILTER_VALUES = 200  # of one filter, at most: EC2's own limit

@@ -21,34 +21,12 @@ import msgspec
 
 from loadtest.errors import PriceError
 
-HOURS_A_MONTH = 730.0  # 8760 / 12, as the providers' calculators have it
+from loadtest.prices.price import Price
+from loadtest.prices.price import check
+
 BUILT_IN = Path(__file__).with_name("prices.csv")
 
 
-class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """An instance and its price. It covers the machine alone: no storage, no data transfer, no tax."""
-
-    provider: str
-    region: str
-    instance: str
-    architecture: str
-    microarchitecture: str
-    vcpus: int
-    cores: int
-    memory_gib: float
-    usd_per_hour: float
-    purchase: str
-    operating_system: str
-    source: str
-    as_of: str
-
-    @property
-    def usd_per_month(self) -> float:
-        return self.usd_per_hour * HOURS_A_MONTH
-
-    def stated(self) -> str:
-        """The words that stand beside every figure made from it."""
-        return f"{self.instance}, {self.region}, {self.purchase}, ${self.usd_per_hour:g}/h as of {self.as_of}"
 
 
 def read_table(path: Path) -> list[Price]:
@@ -68,17 +46,6 @@ def read_table(path: Path) -> list[Price]:
     return rows
 
 
-def check(price: Price) -> str | None:
-    """What keeps a price from being used, or None."""
-    if not re.match(r"https?://\S+$|own: \S", price.source):
-        return f"its source is {price.source!r}; expected a URL, or 'own: …' for a price of your own"
-    if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", price.as_of):
-        return f"its date is {price.as_of!r}; expected YYYY-MM-DD"
-    if not price.usd_per_hour > 0:
-        return f"it costs {price.usd_per_hour} an hour"
-    if not 0 < price.cores <= price.vcpus:
-        return f"it has {price.cores} cores behind {price.vcpus} vCPUs"
-    return None
 
 
 @cache

@@ -10,7 +10,7 @@ from __future__ import annotations
 from loadtest import units
 from loadtest.record import Record
 from loadtest.report.page import Section, Table
-from loadtest.textbook import Textbook
+from loadtest.results import Textbook
 from loadtest.trial import Trial
 
 

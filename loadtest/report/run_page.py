@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from loadtest import units
 from loadtest.fleet import Demand
 from loadtest.health import remedies
-from loadtest.indexing import items_per_joule
+from loadtest.indexing_cost import items_per_joule
 from loadtest.reading import (
     beyond_its_knee,
     capacity,

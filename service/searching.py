@@ -1,0 +1,69 @@
+""""""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+from starlette.requests import Request
+from service.running import running_of
+from service.search import deadline_of
+from service.search import Stages
+from service.search import observe
+from service.limits import read_body
+import time
+from service import limits
+from service import requests
+from service.caller import caller_of
+from service.answers import BatchResult
+from service.answers import BatchFailure
+from service.batch import _sum
+from service.batch import _resolve_all
+from service.batch import _search_all
+from service import answers
+from service.answers import BatchAnswer
+from service.search import server_timing
+from service.search import answer
+
+
+async def search_batch(request: Request) -> Response:
+    running = running_of(request)
+    body = await read_body(request.scope, request.receive, limits.BATCH_BODY_BYTES)
+    start_s = time.perf_counter()
+    batch = limits.decode(requests.BATCH, body)
+    caller_of(request.scope).charge(len(batch.queries) - 1)
+    deadline = deadline_of(running, batch.timeout_ms, start_s)
+    results: list[BatchResult | BatchFailure | None] = [None] * len(batch.queries)
+    async with running.admission.place(deadline):
+        with running.served.loaded(request.path_params["index"]) as loaded:
+            view = await loaded.view_at(batch.min_seq, deadline)
+            embed_s = time.perf_counter()
+            caller = caller_of(request.scope)
+            asked = await _resolve_all(running, view, caller, batch, deadline, start_s, results)
+            deadline.check()
+            ann_s = time.perf_counter()
+            payload_s = await _search_all(view, asked, deadline, results)
+            end_s = time.perf_counter()
+            deadline.check()
+            done = [result for result in results if result is not None]
+            usage = _sum(done)
+            content = answers.encode(
+                BatchAnswer(
+                    view.generation.name,
+                    view.id,
+                    view.model,
+                    done,
+                    usage,
+                    round((end_s - start_s) * 1e3, 3),
+                    view.seq or None,
+                )
+            )
+    stages = Stages(0.0, ann_s - embed_s, end_s - ann_s - payload_s, 0.0, payload_s)
+    observe(running, usage, stages)
+    return Response(content, headers={"server-timing": server_timing(stages)}, media_type="application/json")
+
+
+async def search(request: Request) -> Response:
+    running = running_of(request)
+    body = await read_body(request.scope, request.receive, limits.BODY_BYTES)
+    caller = caller_of(request.scope)
+    content, timing = await answer(running, caller, request.path_params["index"], body, time.perf_counter())
+    return Response(content, headers={"server-timing": timing}, media_type="application/json")
