@@ -61,10 +61,10 @@ test-units: setup-test ## every test as on plainer processors: this one's ladder
 	PERWATT_CHROMIUM="$$(deploy/ci/chromium.sh $(VENV))" $(BIN)/python tests/rungs.py $(SUITE)
 
 test-hostile: $(DATA)/indexes/$(INDEX)/current ## what a good caller notices of slow, idle and greedy ones, some 8 minutes
-	$(BIN)/python -m deploy.hostile $(DATA)/indexes $(INDEX)
+	$(BIN)/python -m service.bench.hostile $(DATA)/indexes $(INDEX)
 
 test-overload: $(DATA)/indexes/$(INDEX)/current ## three times more than the server can do, for two minutes
-	$(BIN)/python -m deploy.overload $(DATA)/indexes $(INDEX)
+	$(BIN)/python -m service.bench.overload $(DATA)/indexes $(INDEX)
 
 test-arm64: setup-test ## cross-compile the kernels for arm64 and test them on five emulated processors, some 30 minutes
 	deploy/ci/arm64-tools.sh
@@ -145,7 +145,7 @@ $(VENV)/.loadtest: $(VENV)/.built $(LOCKS)/loadtest.txt
 # pip would compile on one core what it installs. A few packages carry templates that are no Python; those fail.
 $(VENV)/.torch: $(VENV)/.installed $(LOCKS)/test.txt
 	@echo "Installing the test tools and the CPU build of PyTorch (about 400 MB) …"
-	deploy/install-torch.sh $(VENV)
+	deploy/locks/install-torch.sh $(VENV)
 	$(BIN)/pip install --quiet --no-compile --no-deps --require-hashes -r $(LOCKS)/test.txt
 	$(BIN)/python -W ignore -m compileall -qq -j 0 $(VENV)/lib >/dev/null 2>&1 || true
 	@touch $@
@@ -165,7 +165,7 @@ $(VENV)/.peers: $(VENV)/.torch $(LOCKS)/peers.txt
 setup-peers: setup-test $(VENV)/.peers ## add the engines that `perwatt bench` measures beside ours
 
 setup-servers: ## add the servers that `perwatt bench http` measures beside ours, each in an environment of its own
-	deploy/peers/install.sh $(DATA)/peers chroma lancedb milvus pgvector txtai granian
+	service/bench/peers/install.sh $(DATA)/peers chroma lancedb milvus pgvector txtai granian
 
 # An index is made once; `perwatt embed` and `perwatt build` by hand make it anew.
 $(DATA)/indexes/$(INDEX)/current: | $(VENV)/.built

@@ -1,4 +1,14 @@
-"""How perwatt reaches a machine: the `perwatt` command, images, and what CI runs.
+"""How perwatt reaches a machine: the `perwatt` command, images, jobs, and what CI and rented machines run.
+
+Each line imports only what stands below it:
+
+    command.py     `perwatt`, with a subcommand for each step of the data path
+    info.py        `perwatt info`
+    figures/       the published figures, drawn and written into the README
+    cloud/         measuring on rented machines
+    images/        what is made and tried while an image is built
+    jobs/          what runs beside the service in a cluster
+    errors.py      what can go wrong on the way
 
 Not a library: nothing imports this package. The steps themselves live in `embed`, `index`, `service` and `loadtest`.
 """

@@ -40,46 +40,46 @@ STEPS: dict[str, Step] = {
     "gc": Step(
         "index.cli:gc", "Delete old generations of index NAME (default: of every index) and what killed builds left."
     ),
-    "serve": Step("service.cli:serve", "Answer searches over HTTP, with a page for people."),
-    "put": Step("service.writes_cli:put", "Write the documents of INPUT… to index NAME of a running service."),
+    "serve": Step("service.cli.commands:serve", "Answer searches over HTTP, with a page for people."),
+    "put": Step("service.cli.writes:put", "Write the documents of INPUT… to index NAME of a running service."),
     "delete": Step(
-        "service.writes_cli:delete",
+        "service.cli.writes:delete",
         "Delete documents from index NAME of a running service, by their IDS or by a filter.",
     ),
-    "keys": Step("service.keys_cli:keys", "Make, show, rotate and revoke the keys of a server."),
-    "search": Step("service.cli:search", "Search index NAME for TEXT, here or on a server."),
-    "eval": Step("service.cli:evaluate", "Score index NAME against relevance judgements in BEIR's format."),
-    "loadtest": Step("loadtest.cli:loadtest", "Load a service and measure what a query costs."),
+    "keys": Step("service.cli.keys:keys", "Make, show, rotate and revoke the keys of a server."),
+    "search": Step("service.cli.commands:search", "Search index NAME for TEXT, here or on a server."),
+    "eval": Step("service.cli.commands:evaluate", "Score index NAME against relevance judgements in BEIR's format."),
+    "loadtest": Step("loadtest.cli.load:loadtest", "Load a service and measure what a query costs."),
     "report": Step(
-        "loadtest.commands:report",
+        "loadtest.cli.reports:report",
         "Make a report of one run, or of the arms of an experiment; with --peak, of the fleet it would take too.",
     ),
-    "compare": Step("loadtest.commands:compare", "Compare two arms."),
+    "compare": Step("loadtest.cli.reports:compare", "Compare two arms."),
     "gate": Step(
-        "loadtest.commands:gate", "Is this slower than before? Exit status: 0 no, 1 yes, 2 cannot tell, 3 invalid."
+        "loadtest.cli.reports:gate", "Is this slower than before? Exit status: 0 no, 1 yes, 2 cannot tell, 3 invalid."
     ),
     "fleet": Step(
         "deploy.cloud.cli:fleet",
         "What a real day needs, from records; and measuring on rented machines of both architectures.",
     ),
     "power": Step(
-        "loadtest.commands:power", "Show which power sources can be read here, what they read, and why the rest cannot."
+        "loadtest.cli.reports:power", "Show which power sources can be read here, what they read, and why the rest cannot."
     ),
-    "prices": Step("loadtest.commands:prices", "What machines cost: the dated table, and refreshing it."),
+    "prices": Step("loadtest.cli.reports:prices", "What machines cost: the dated table, and refreshing it."),
     "bench": Step("deploy.command:bench", "Measure beside the peers, on this machine."),
     "info": Step("deploy.info:info", "Show this machine as perwatt may use it: cores, memory, SIMD units, versions."),
 }
 
 BENCHES: dict[str, Step] = {
-    "ann": Step("deploy.ann.cli:bench_ann", "Race our engine against every installable peer."),
+    "ann": Step("deploy.figures.ann_command:bench_ann", "Race our engine against every installable peer."),
     "kernels": Step(
-        "deploy.bench_kernels:bench_kernels",
+        "index.bench.kernels:bench_kernels",
         "Time a distance of each SIMD unit beside NumPy, FAISS and NumKong, and against the read bandwidth.",
     ),
     "encode": Step(
         "embed.cli:bench_encode", "Time text to vector beside ONNX Runtime, OpenVINO and sentence-transformers."
     ),
-    "http": Step("deploy.bench_http:bench_http", "Requests per second of one core over HTTP, beside other servers."),
+    "http": Step("service.bench.command:bench_http", "Requests per second of one core over HTTP, beside other servers."),
 }
 
 # The base class of each package's foreseen errors, looked up only once something was raised.
@@ -89,7 +89,7 @@ FORESEEN = (
     ("service.errors", "ServiceError"),
     ("loadtest.errors", "LoadTestError"),
     ("deploy.errors", "DeployError"),
-    ("deploy.ann.errors", "BenchError"),
+    ("index.bench.errors", "BenchError"),
 )
 
 
@@ -157,7 +157,7 @@ def main() -> None:
     try:
         perwatt(prog_name="perwatt")
     except Exception as error:
-        from index.files import storage_failure
+        from index.disk.files import storage_failure
 
         said = str(error) if isinstance(error, _foreseen()) else storage_failure(error)
         if said is None:

@@ -1,12 +1,28 @@
 """Documents into vectors: reading, chunking, encoding, and the folder of vectors on disk.
 
+Each line imports only what stands below it:
+
+    cli.py         `perwatt embed`
+    stopping.py    a signal becomes an exception
+    bench/         text to vector beside other runtimes
+    pipeline.py    documents in, a vectors folder out, window by window
+    window.py      the vectors of one window: those that are not there yet are computed
+    ahead.py       the next item made while the last is worked on
+    progress.py    how far the run is
+    documents/     readers of files and installed packages, chunks, rows
+    encoders/      texts to vectors: the contract and the backends
+    models/        a model's folder, its fingerprint, what is made from it once
+    kernels/       our own kernels for BERT-shaped models
+    vectors/       fragments, manifest and cache of the folder of vectors
+    errors.py      what can go wrong
+
 What it is not: it knows neither an index nor HTTP; `index` reads the folder it writes, and `service` calls its encoder.
 Training or fine-tuning a model is sentence-transformers' work.
 """
 
-from embed.encoder import Encoder
-from embed.load import load_encoder
+from embed.encoders.contract import Encoder
+from embed.encoders.load import load_encoder
 from embed.errors import EmbedError, ModelError
-from embed.fingerprint import Fingerprint
+from embed.models.fingerprint import Fingerprint
 
 __all__ = ["EmbedError", "Encoder", "Fingerprint", "ModelError", "load_encoder"]

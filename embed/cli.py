@@ -9,14 +9,14 @@ from pathlib import Path
 
 import click
 
-from embed.chunks import Chunker
-from embed.documents import Faults, FieldNames, NoSuchInputError
-from embed.backends import usable_cores
-from embed.encoder import Backend, Encoder
-from embed.inputs import FORMATS, find_sources, read_documents
+from embed.documents.chunks import Chunker
+from embed.documents.document import Faults, FieldNames, NoSuchInputError
+from embed.encoders.backends import usable_cores
+from embed.encoders.contract import Backend, Encoder
+from embed.documents.inputs import FORMATS, find_sources, read_documents
 from embed.pipeline import Settings, embed_documents, slices_at_once
 from embed.progress import Silent, Terminal, format_seconds
-from embed.record import Record, peak_rss_bytes
+from embed.vectors.record import Record, peak_rss_bytes
 from embed.stopping import signal_of, stoppable
 
 
@@ -176,9 +176,9 @@ def stopped(number: signal.Signals, record: Record) -> str:
 
 def choices(encoder: Encoder, model: str | None, precision: str | None, backend: Backend) -> list[str]:
     """What was decided for the user and could surprise them: another runtime, another precision than the usual one."""
-    from embed.models import find_model
-    from embed.native_encoder import unsuited
-    from embed.precision import choose
+    from embed.models.folder import find_model
+    from embed.encoders.native import unsuited
+    from embed.encoders.precision import choose
 
     folder, notes = find_model(model), []
     if backend == "auto" and not encoder.backend.startswith("native"):
@@ -231,7 +231,7 @@ def bench_encode(model: str | None, rounds: int, path: Path | None) -> None:
     """Time text to vector beside ONNX Runtime, OpenVINO and sentence-transformers."""
     import json
 
-    from embed.bench_encode import measure, table
+    from embed.bench.encode import measure, table
 
     figures = measure(model, rounds)
     if path:

@@ -1,8 +1,8 @@
 """Documents in, a vectors folder out: window by window, each of them durable before the one after
 the next is read.
 
-For each window of rows (rows.py) the texts are hashed, the known ones are read from fragments
-(known.py), the rest is embedded (window.py), and the window becomes one fragment. The next window is
+For each window of rows (documents/rows.py) the texts are hashed, the known ones are read from fragments
+(vectors/vector_cache.py), the rest is embedded (window.py), and the window becomes one fragment. The next window is
 read and the last one written meanwhile, so that the encoder waits for neither. Memory holds those
 three windows, whatever the size of the corpus."""
 
@@ -15,19 +15,20 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from embed import canaries, fragments
+from embed.models import canaries
+from embed.vectors import fragments
 from embed.ahead import read_ahead
-from embed.canaries import Canaries
-from embed.chunks import Chunker
-from embed.documents import Document, Faults
-from embed.encoder import Encoder
+from embed.models.canaries import Canaries
+from embed.documents.chunks import Chunker
+from embed.documents.document import Document, Faults
+from embed.encoders.contract import Encoder
 from embed.errors import EmbedError
-from embed.folder import FORMAT, FolderError, VectorsFolder, learn
-from embed.fragments import Fragment, Rows
-from embed.known import KnownVectors, hash_texts
+from embed.vectors.folder import FORMAT, FolderError, VectorsFolder, learn
+from embed.vectors.fragments import Fragment, Rows
+from embed.vectors.vector_cache import KnownVectors, hash_texts
 from embed.progress import Progress, Silent
-from embed.record import Record, now
-from embed.rows import WINDOW_BYTES, WINDOW_ROWS, Row, rows_of, windows
+from embed.vectors.record import Record, now
+from embed.documents.rows import Row, WINDOW_BYTES, WINDOW_ROWS, rows_of, windows
 from embed.window import SLICE_TEXTS, SPOOL_EVERY_S, WindowEmbedder, finite
 
 # The one whose last chunks are computed, and one that has chunks for threads that have none left of it. With many

@@ -11,8 +11,8 @@ from typing import Protocol, TextIO
 
 from tqdm import tqdm
 
-from embed.documents import Source
-from embed.record import Record
+from embed.documents.document import Source
+from embed.vectors.record import Record
 
 LINE_EVERY_S = 10.0
 

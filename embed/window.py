@@ -20,12 +20,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from embed import fragments
-from embed.durable import NoSpaceError
-from embed.encoder import Counts, Encoder, Vectors
+from embed.vectors import fragments
+from embed.vectors.durable import NoSpaceError
+from embed.encoders.contract import Counts, Encoder, Vectors
 from embed.errors import EmbedError
-from embed.fragments import Rows
-from embed.record import Record
+from embed.vectors.fragments import Rows
+from embed.vectors.record import Record
 
 SLICE_TEXTS = 256  # about 5 s of two cores on long texts: the step of the progress bar
 SPOOL_EVERY_S = 10.0

@@ -1,22 +1,37 @@
-"""index: vectors in, approximate nearest neighbours out. FAISS builds, this package's kernels score and scan.
+"""Vectors in, approximate nearest neighbours out. FAISS builds, this package's kernels score and scan.
 
 It knows nothing of models or HTTP, and of text only its words: embed makes the vectors, service answers requests. It
 stores no deletions and no updates either: a generation is immutable, and a new one replaces it in one step.
 
-    build_generation   vectors → a generation on disk           build.py
-    open_generation    a generation, checked and mapped         generation.py
-    Root               indexes, aliases, switch, rollback, gc   root.py
-    verify             every byte against its hash              integrity.py
-    VectorsFolder      what embed wrote                         vectors.py
+    build_generation   vectors → a generation on disk           build/pipeline.py
+    open_generation    a generation, checked and mapped         search/generation.py
+    Root               indexes, aliases, switch, rollback, gc   disk/root.py
+    verify             every byte against its hash              disk/integrity.py
+    VectorsFolder      what embed wrote                         disk/vectors_folder.py
 
-Names are looked up when they are first used: `index.exact` alone must not cost the import of FAISS.
+Each line imports only what stands below it:
+
+    cli.py         `perwatt build`, `generations`, `switch`, `rollback`, `verify`, `gc`
+    printing.py    how the commands show things
+    bench/         the index beside its peers
+    build/         vectors to a generation
+    changes/       what has changed since a generation
+    shards/        one answer from several parts
+    search/        a generation opened and searched
+    disk/          indexes, aliases, manifests, sections
+    kernels/       distances, the scan and the walk, in every instruction set
+    progress.py    how far a step is
+    machine.py     cores and memory that this process may use
+    errors.py      what can go wrong
+
+Names are looked up when they are first used: `index.search.exact` alone must not cost the import of FAISS.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from index.build import build_generation
+    from index.build.pipeline import build_generation
     from index.errors import (
         ConflictError,
         FieldError,
@@ -29,31 +44,31 @@ if TYPE_CHECKING:
         NotFoundError,
         StorageError,
     )
-    from index.exact import Found
-    from index.generation import Generation, open_generation
-    from index.integrity import verify
-    from index.root import Alias, Root
-    from index.vectors import VectorsFolder
+    from index.search.exact import Found
+    from index.search.generation import Generation, open_generation
+    from index.disk.integrity import verify
+    from index.disk.root import Alias, Root
+    from index.disk.vectors_folder import VectorsFolder
 
 _PLACES = {
-    "Alias": "index.root",
+    "Alias": "index.disk.root",
     "ConflictError": "index.errors",
     "FieldError": "index.errors",
     "FilterError": "index.errors",
-    "Found": "index.exact",
+    "Found": "index.search.exact",
     "GateError": "index.errors",
-    "Generation": "index.generation",
+    "Generation": "index.search.generation",
     "GenerationError": "index.errors",
     "IndexingError": "index.errors",
     "InputError": "index.errors",
     "KernelError": "index.errors",
     "NotFoundError": "index.errors",
-    "Root": "index.root",
+    "Root": "index.disk.root",
     "StorageError": "index.errors",
-    "VectorsFolder": "index.vectors",
-    "build_generation": "index.build",
-    "open_generation": "index.generation",
-    "verify": "index.integrity",
+    "VectorsFolder": "index.disk.vectors_folder",
+    "build_generation": "index.build.pipeline",
+    "open_generation": "index.search.generation",
+    "verify": "index.disk.integrity",
 }
 
 __all__ = [

@@ -10,7 +10,7 @@ from click.core import ParameterSource
 
 from index.errors import GateError, GenerationError, InputError, NotFoundError
 from index.printing import print_alias, print_built, print_json, print_table
-from index.root import DEFAULT_ROOT, Root
+from index.disk.root import DEFAULT_ROOT, Root
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -31,7 +31,7 @@ def _json_option(command: Command) -> Command:
 
 def _filters_of_served(root: Path, name: str) -> list[str]:
     """The fields that the served generation can be filtered by; none where none is served, or none that can be read."""
-    from index.manifest import read_manifest
+    from index.disk.manifest import read_manifest
 
     try:
         return list(read_manifest(Root(root).path(name))["filterable"])
@@ -131,12 +131,12 @@ def build(
     or not at all. A generation whose recall or count misses its gate is kept, not served, and the command fails.
     """
     from index import machine
-    from index.build import build_generation
+    from index.build.pipeline import build_generation
     from index.changes import rebuild
     from index.changes.fold import Folded
-    from index.columns import parse_fields
-    from index.manifest import read_manifest
-    from index.vectors import VectorsFolder
+    from index.search.columns import parse_fields
+    from index.disk.manifest import read_manifest
+    from index.disk.vectors_folder import VectorsFolder
 
     if (vectors is None) != from_changes:
         raise click.UsageError("give a folder of vectors, or --from-changes, and not both")
@@ -234,8 +234,8 @@ def generations(name: str | None, root: Path, as_json: bool) -> None:
 
 def _generation_rows(root: Root, name: str) -> list[dict[str, Any]]:
     from index.errors import NotFoundError
-    from index.layout import profile_of
-    from index.manifest import read_manifest
+    from index.disk.layout import profile_of
+    from index.disk.manifest import read_manifest
 
     try:
         alias = root.alias(name)
@@ -282,7 +282,7 @@ def rollback(name: str, root: Path, as_json: bool) -> None:
 @_json_option
 def verify(name: str, generation: str | None, root: Path, as_json: bool) -> None:
     """Check every byte of a generation of index NAME (default: the served one) against its hashes."""
-    from index.integrity import verify as verify_folder
+    from index.disk.integrity import verify as verify_folder
 
     path = Root(root).path(name, generation)
     verify_folder(path)

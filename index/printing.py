@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from index.layout import profile_of
-from index.root import Alias
+from index.disk.layout import profile_of
+from index.disk.root import Alias
 
 
 def print_built(path: Path, manifest: dict[str, Any], inferred: Collection[str] = ()) -> None:

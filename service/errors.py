@@ -1,5 +1,5 @@
 """Foreseen failures of the service outside of a request; inside of one they are problems
-(`problems.py`).
+(`wire/problems.py`).
 
     ServiceError           base: one full sentence for the person at the command line
     ├── SettingsError      a setting that cannot be honoured

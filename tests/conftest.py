@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from serving import SERVED_PRECISION
 
-from service import native_threads
+from service.processes import native_threads
 
 # A script that runs us in the background has Ctrl-C ignored, which tests and what they start would inherit.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -86,7 +86,7 @@ def make_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
 
-    from embed.models import find_model
+    from embed.models.folder import find_model
 
     def make(
         kind: str = "bert",

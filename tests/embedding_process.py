@@ -19,7 +19,7 @@ from typing import Any
 
 from hashing_encoder import HashingEncoder
 
-from embed.documents import Document, Source
+from embed.documents.document import Document, Source
 from embed.pipeline import Settings, embed_documents
 
 SOURCE = Source("made.jsonl", "jsonl")

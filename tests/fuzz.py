@@ -17,8 +17,8 @@ import atheris
 from fuzzing import SEEDS, TARGETS
 
 SEEN = (
-    *("index.filtering", "index.columns", "index.postings", "index.manifest", "index.sealed"),
-    *("service.filters", "service.cursor"),
+    *("index.search.filtering", "index.search.columns", "index.search.postings", "index.disk.manifest", "index.disk.sealed"),
+    *("service.wire.filters", "service.query.cursor"),
 )
 
 

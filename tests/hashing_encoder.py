@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from embed.fingerprint import Fingerprint
+from embed.models.fingerprint import Fingerprint
 
 WORD = re.compile(r"\w+|[^\w\s]")
 MAX_LENGTH = 64

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from loadtest.null_server import RESPONSE, request_end
+from loadtest.generator.null_server import RESPONSE, request_end
 
 Answer = Callable[[int, socket.socket], bool]  # (number of the request, connection) → keep the connection
 

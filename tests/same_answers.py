@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from index import graph, kernels, layout, open_generation
+from index import kernels, open_generation
+from index.build import graph
+from index.disk import layout
 from index.kernels import _native
-from index.manifest import MANIFEST_FILE
-from index.untyped import faiss
+from index.disk.manifest import MANIFEST_FILE
+from index.search.untyped import faiss
 
 SECTIONS = (layout.BLOCKS_FILE, layout.SPOKES_FILE, layout.ROOT_FILE)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
-from service import keys
+from service.access import keys
 
 
 def bearer(token: str) -> dict[str, str]:

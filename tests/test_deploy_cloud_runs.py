@@ -22,7 +22,7 @@ from deploy.cloud.parcel import Parcel
 from deploy.cloud.plan import Plan, read_plan
 from deploy.cloud.stack import read_stack
 from deploy.errors import DeployError
-from loadtest.record import read_record
+from loadtest.record.run_record import read_record
 
 pytest_plugins = ["renting_fixtures"]
 pytestmark = pytest.mark.usefixtures("credentials")

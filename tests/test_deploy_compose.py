@@ -65,8 +65,8 @@ def test_the_generator_has_cpus_of_its_own() -> None:
 def test_options_exist() -> None:
     from embed.cli import embed
     from index.cli import build
-    from loadtest.cli import knee
-    from service.cli import serve
+    from loadtest.cli.load import knee
+    from service.cli.commands import serve
 
     for name, command in {"serve": serve, "embed": embed, "build": build, "loadtest": knee}.items():
         known = {option for parameter in command.params for option in parameter.opts}

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from deploy import figures
+from deploy.figures import render
 from deploy.command import STEPS
 
-README = figures.README.read_text()
+README = render.README.read_text()
 
 
 def test_the_readme_shows_the_kept_figures() -> None:
-    assert figures.rendered(README) == README
+    assert render.rendered(README) == README
 
 
 def test_a_figure_changed_by_hand_is_noticed() -> None:
@@ -22,34 +22,34 @@ def test_a_figure_changed_by_hand_is_noticed() -> None:
     assert match
     start, end = match.span(2)
     altered = README[:start] + "9.9" + README[end:]
-    assert figures.rendered(altered) == README != altered
+    assert render.rendered(altered) == README != altered
 
 
 def test_the_pictures_show_the_kept_figures() -> None:
-    for path, text in figures.pictures().items():
+    for path, text in render.pictures().items():
         assert path.read_text() == text
-        assert path.relative_to(figures.TOP).as_posix() in README
-    drawn = figures.pictures()[figures.KEPT / "encode.svg"]
-    rate = figures.kept("encode")["figures"]["cases"]["documents"]["perwatt_int8"]["documents_per_s"]
+        assert path.relative_to(render.TOP).as_posix() in README
+    drawn = render.pictures()[render.KEPT / "encode.svg"]
+    rate = render.kept("encode")["figures"]["cases"]["documents"]["perwatt_int8"]["documents_per_s"]
     assert f">{rate:,.0f}</text>" in drawn
     assert "prefers-color-scheme:dark" in drawn
 
 
 def test_a_missing_marker_is_an_error() -> None:
     with pytest.raises(SystemExit, match="exactly one pair"):
-        figures.rendered(README.replace("<!-- end: quality -->", ""))
+        render.rendered(README.replace("<!-- end: quality -->", ""))
 
 
-@pytest.mark.parametrize("name", list(figures.BLOCKS))
+@pytest.mark.parametrize("name", list(render.BLOCKS))
 def test_kept_figures_name_their_machine_versions_and_date(name: str) -> None:
-    kept = figures.kept(name)
+    kept = render.kept(name)
     assert re.fullmatch(r"\d{4}-\d\d-\d\d", kept["measured_on"])
     assert set(kept["machine"]) == {"arch", "cpu", "cores", "isa"}
-    assert set(kept["versions"]) == set(figures.VERSIONS)
+    assert set(kept["versions"]) == set(render.VERSIONS)
 
 
 def test_commands_and_targets_that_the_readme_shows_exist() -> None:
-    makefile = (Path(figures.TOP) / "Makefile").read_text()
+    makefile = (Path(render.TOP) / "Makefile").read_text()
     for target in set(re.findall(r"\bmake ([a-z0-9-]+)", README)):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
     for command in set(re.findall(r"(?:^|`)perwatt ([a-z]+)", README, re.MULTILINE)):

@@ -12,7 +12,7 @@ from deploy.command import perwatt
 from loadtest.prices.table import price_table
 
 TOP = Path(__file__).parents[1]
-PAGE = (TOP / "deploy" / "GRAVITON.md").read_text()
+PAGE = (TOP / "deploy" / "cloud" / "GRAVITON.md").read_text()
 COMMANDS = sorted(
     {
         re.sub(r"\s+", " ", found)

@@ -86,7 +86,7 @@ def test_whoever_makes_the_root_read_only_leaves_tmp_writable() -> None:
         for line in path.read_text().splitlines()
         if re.search(r"--read-only(?![-\w])", line)
     ]
-    assert {path for path, _ in found} >= {"deploy/Dockerfile", "deploy/GRAVITON.md", "deploy/images/try_images.py"}
+    assert {path for path, _ in found} >= {"deploy/Dockerfile", "deploy/cloud/GRAVITON.md", "deploy/images/try_images.py"}
     assert [(path, line) for path, line in found if not re.search(r'--tmpfs"?,? "?/tmp\b', line)] == []
 
 
@@ -180,8 +180,8 @@ def baked(tmp_path: Path) -> tuple[Path, Path]:
     """A root with an index of fp32 vectors, and a folder with the model that made them, under a name of its own."""
     import numpy as np
 
-    from embed.fingerprint import fingerprint_of
-    from embed.models import find_model
+    from embed.models.fingerprint import fingerprint_of
+    from embed.models.folder import find_model
     from index import build_generation
 
     own = tmp_path / "models" / "own"

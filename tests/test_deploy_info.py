@@ -14,10 +14,10 @@ from click.testing import CliRunner
 from deploy.info import info
 from embed.kernels import units
 from index import machine
-from loadtest.cli import loadtest
+from loadtest.cli.load import loadtest
 from loadtest.machine import Machine, in_words, read_machine
-from loadtest.objective import Objective
-from loadtest.record import Label, Record
+from loadtest.record.objective import Objective
+from loadtest.record.run_record import Label, Record
 from loadtest.report.machines import machine_section
 from loadtest.report.page import Table
 

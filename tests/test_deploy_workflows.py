@@ -142,7 +142,7 @@ def runs_in(step: dict[str, Any], case: dict[str, Any]) -> bool:
 
 
 def test_the_weekly_figures_are_measurements_that_there_are() -> None:
-    from deploy.figures import MEASURED
+    from deploy.figures.render import MEASURED
 
     [names] = re.findall(r"set -- ([a-z -]+) \$", (TOP / "deploy/ci/peers.sh").read_text())
     assert set(names.split()) <= set(MEASURED)

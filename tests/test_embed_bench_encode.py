@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embed import bench_encode
-from embed.bench_encode import RATIOS, contenders, cut_texts, multiply_adds, race, ratios
+from embed.bench import encode as bench_encode
+from embed.bench.encode import RATIOS, contenders, cut_texts, multiply_adds, race, ratios
 from embed.kernels import unit_in_use, units
-from embed.models import find_model
-from embed.tokens import Tokens
+from embed.models.folder import find_model
+from embed.encoders.tokens import Tokens
 
 
 @pytest.mark.parametrize("length", [8, 32, 256])

@@ -11,8 +11,8 @@ from hashing_encoder import WORD
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import embed.chunks
-from embed.chunks import Chunker, ChunkError
+import embed.documents.chunks
+from embed.documents.chunks import ChunkError, Chunker
 
 
 def words(text: str) -> list[tuple[int, int]]:

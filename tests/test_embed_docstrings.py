@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from embed.docstrings import NoSourceError, find_libraries, read_docstrings
-from embed.documents import Document, Source
-from embed.public_names import PublicNames
+from embed.documents.docstrings import NoSourceError, find_libraries, read_docstrings
+from embed.documents.document import Document, Source
+from embed.documents.public_names import PublicNames
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +113,7 @@ def test_noise_and_private_names_are_left_out(stdlib: dict[str, Document]) -> No
 def test_nothing_is_imported(package: Path) -> None:
     code = (
         "import sys; before = set(sys.modules)\n"
-        "from embed.docstrings import read_docstrings; from embed.documents import Source\n"
+        "from embed.documents.docstrings import read_docstrings; from embed.documents.document import Source\n"
         "assert len(list(read_docstrings(Source('python:shelf', 'python')))) > 5\n"
         "assert len(list(read_docstrings(Source('python:turtle', 'python')))) > 5\n"
         "assert not {'shelf', 'turtle', 'tkinter'} & set(sys.modules)\n"

@@ -6,16 +6,7 @@ import json
 
 import pytest
 
-from embed.documents import (
-    Document,
-    DocumentError,
-    Faults,
-    FieldNames,
-    Source,
-    embedded_text,
-    payload_json,
-    shape,
-)
+from embed.documents.document import Document, DocumentError, Faults, FieldNames, Source, embedded_text, payload_json, shape
 
 SOURCE = Source("corpus.jsonl", "jsonl")
 

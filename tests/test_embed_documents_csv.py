@@ -7,9 +7,9 @@ import io
 
 import pytest
 
-import embed.documents_csv as csv_reader
-from embed import lines
-from embed.documents import Document, DocumentError, Faults, FieldNames, InputError, Source
+import embed.documents.csv as csv_reader
+from embed.documents import lines
+from embed.documents.document import Document, DocumentError, Faults, FieldNames, InputError, Source
 
 
 def read(

@@ -7,9 +7,9 @@ import json
 
 import pytest
 
-import embed.documents_jsonl as jsonl
-from embed import lines
-from embed.documents import Document, DocumentError, Faults, FieldNames, InputError, Source
+import embed.documents.jsonl as jsonl
+from embed.documents import lines
+from embed.documents.document import Document, DocumentError, Faults, FieldNames, InputError, Source
 
 GOOD = b'{"id":"1","text":"one"}\n'
 

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from embed.documents import Document, DocumentError, Faults, FieldNames, InputError, Source, payload_json
-from embed.documents_parquet import read_parquet
+from embed.documents.document import Document, DocumentError, Faults, FieldNames, InputError, Source, payload_json
+from embed.documents.parquet import read_parquet
 
 
 def read(path: Path, on_error: str = "fail", **names: str) -> tuple[list[Document], Faults]:

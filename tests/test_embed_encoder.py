@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from embed import EmbedError, ModelError, load_encoder
-from embed.onnx_encoder import batches
+from embed.encoders.onnx import batches
 
 
 def cosines(a: Any, b: Any) -> Any:

@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from embed import fragments
-from embed.durable import NoSpaceError, WriteError, write_durably
-from embed.fragments import DamagedFragmentError, Rows
-from embed.known import KnownVectors, hash_texts
+from embed.vectors import fragments
+from embed.vectors.durable import NoSpaceError, WriteError, write_durably
+from embed.vectors.fragments import DamagedFragmentError, Rows
+from embed.vectors.vector_cache import KnownVectors, hash_texts
 
 
 def some_rows(count: int, dim: int = 5, seed: int = 1) -> Rows:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from embed.hashes import HASH_BYTES, HashIndex
+from embed.vectors.hashes import HASH_BYTES, HashIndex
 
 
 def keys(*values: bytes) -> np.ndarray:

@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from embed.documents import Document, DocumentError, Faults, FieldNames, InputError, NoSuchInputError
-from embed.inputs import CHECKED_TOGETHER, find_sources, read_documents
+from embed.documents.document import Document, DocumentError, Faults, FieldNames, InputError, NoSuchInputError
+from embed.documents.inputs import CHECKED_TOGETHER, find_sources, read_documents
 
 
 def jsonl(*ids: str) -> bytes:

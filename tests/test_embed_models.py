@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from embed import models
+from embed.models import folder as models
 from embed.errors import ModelError
-from embed.models import DEFAULT_WEIGHTS_SHA256, describe, find_model, sha256_file
+from embed.models.folder import DEFAULT_WEIGHTS_SHA256, describe, find_model, sha256_file
 
 
 def test_the_default_model_needs_no_network_and_is_the_official_one() -> None:
@@ -80,7 +80,7 @@ def test_a_name_that_the_hub_does_not_have_is_said_to_be_so() -> None:
     with HTTPServer(("127.0.0.1", 0), Empty) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         address = f"http://127.0.0.1:{server.server_port}"
-        hub = "import sys; from embed.models import find_model; find_model(sys.argv[1])"
+        hub = "import sys; from embed.models.folder import find_model; find_model(sys.argv[1])"
         command = [sys.executable, "-c", hub, "no/such-model"]
         ran = subprocess.run(
             command,

@@ -15,8 +15,8 @@ import pytest
 
 from embed import EmbedError, ModelError, load_encoder
 from embed.kernels import KernelError, _native, built, unit_in_use, units
-from embed.models import find_model
-from embed.native_encoder import NativeEncoder, chunks, unsuited
+from embed.models.folder import find_model
+from embed.encoders.native import NativeEncoder, chunks, unsuited
 
 UNITS = [unit for unit in units() if unit != "scalar"] or ["scalar"]
 
@@ -140,7 +140,7 @@ def test_where_onnx_runtime_is_not_installed_it_is_said_what_to_do(
     make_model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)  # an import of it fails as if it were not there
-    monkeypatch.delitem(sys.modules, "embed.onnx_encoder", raising=False)
+    monkeypatch.delitem(sys.modules, "embed.encoders.onnx", raising=False)
     path = make_model()  # hidden 48
     with pytest.raises(ModelError, match=r"12 wide, .*; but onnxruntime is not installed\. .* make setup-onnx"):
         load_encoder(path, precision="fp32")

@@ -17,12 +17,12 @@ from serving import build_docs
 
 from embed import EmbedError, load_encoder
 from embed.errors import TextError
-from embed.fingerprint import TOLERANCE
+from embed.models.fingerprint import TOLERANCE
 from embed.kernels import units
-from embed.precision import cosine
-from embed.yardstick import SENTENCES, yardstick
+from embed.encoders.precision import cosine
+from embed.models.yardstick import SENTENCES, yardstick
 from service.errors import LoadError
-from service.loading import open_checked
+from service.query.loading import open_checked
 
 ODD = {
     "empty": "",
@@ -86,7 +86,7 @@ def test_memory_does_not_grow_with_the_number_of_texts() -> None:
     """Unchunked, the activations of 300 full texts would take 700 MB, those of 50 still 117."""
     code = (
         "from embed import load_encoder\n"
-        "from embed.record import peak_rss_bytes\n"
+        "from embed.vectors.record import peak_rss_bytes\n"
         "encoder = load_encoder(threads=2)\n"
         "text = 'words up to the limit ' * 80\n"
         "encoder.encode([text] * 8)\n"

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from embed.kernels import _native, built, info, units
-from embed.packed_bert import bfloat16, in_panels, quantise
+from embed.encoders.packed_bert import bfloat16, in_panels, quantise
 from index.kernels import _native as index_native
 
 from instructions import ENCODER_INSTRUCTIONS

@@ -18,12 +18,12 @@ import pytest
 from hashing_encoder import HashingEncoder
 from patience import patient
 
-from embed.chunks import Chunker
-from embed.documents import Document, DocumentError, Faults, Source
-from embed.durable import NoSpaceError
-from embed.folder import FolderError, VectorsFolder
+from embed.documents.chunks import Chunker
+from embed.documents.document import Document, DocumentError, Faults, Source
+from embed.vectors.durable import NoSpaceError
+from embed.vectors.folder import FolderError, VectorsFolder
 from embed.pipeline import Settings, embed_documents
-from embed.record import Record
+from embed.vectors.record import Record
 from embed.window import VectorError
 
 from vectors_folders import files_of

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from embed import load_encoder, precision
-from embed.models import find_model
-from embed.precision import LEAST_MEAN_COSINE, choose, cosine
-from embed.yardstick import yardstick
+from embed import load_encoder
+from embed.encoders import precision
+from embed.models.folder import find_model
+from embed.encoders.precision import LEAST_MEAN_COSINE, choose, cosine
+from embed.models.yardstick import yardstick
 
 
 def altered_model(make_model: Callable[..., Path], largest: float) -> Path:

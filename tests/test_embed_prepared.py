@@ -10,11 +10,12 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from embed import ModelError, load_encoder, prepared
-from embed.models import DEFAULT_WEIGHTS_SHA256, find_model
-from embed.onnx_bert import bert_graph, save
+from embed import ModelError, load_encoder
+from embed.encoders import prepared
+from embed.models.folder import DEFAULT_WEIGHTS_SHA256, find_model
+from embed.encoders.onnx_bert import bert_graph, save
 
-from embed.cache import cache_folder
+from embed.models.cache import cache_folder
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ import pytest
 
 from embed import progress
 from embed.cli import skipped, summary
-from embed.documents import DocumentError, Faults, Source
+from embed.documents.document import DocumentError, Faults, Source
 from embed.progress import Terminal, format_seconds
-from embed.record import Record
+from embed.vectors.record import Record
 
 
 class Clock:

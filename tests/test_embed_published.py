@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 
 from embed import load_encoder
-from embed.models import find_model
-from embed.precision import LEAST_MEAN_COSINE, cosine
+from embed.models.folder import find_model
+from embed.encoders.precision import LEAST_MEAN_COSINE, cosine
 
 
 class Published(NamedTuple):
@@ -133,7 +133,7 @@ def test_a_published_shape_agrees_with_sentence_transformers(
     ],
 )
 def test_prefixes_that_stand_only_in_a_models_card(name: str, query: str, document: str, tmp_path: Path) -> None:
-    from embed.models import describe
+    from embed.models.folder import describe
 
     path = shutil.copytree(find_model().path, tmp_path / "model")
     folder = describe(path, name)

@@ -14,13 +14,13 @@ from click.testing import CliRunner
 from indexing import clustered
 from numpy.typing import NDArray
 
-from deploy.ann.vectors import workload
-from deploy.servers.race import HELD_OUT, read
+from index.bench.ann.vectors import workload
+from service.bench.race import HELD_OUT, read
 from embed.errors import EmbedError
 from embed.vectors.npy import NpyError, NpyVectors, read_vector
 from index import build_generation
-from loadtest.queries import read_queries
-from service import cli
+from loadtest.workload.queries import read_queries
+from service.cli import commands
 
 ROWS, DIM = HELD_OUT + 2000, 4
 
@@ -30,7 +30,7 @@ def _searched(folder: Path, file: Path) -> list[str]:
     root = folder / "indexes"
     if not root.exists():
         build_generation(clustered(ROWS, DIM), np.arange(ROWS), root=root, name="bare", family="flat")
-    ran = CliRunner().invoke(cli.search, ["bare", "--vector", str(file), "--root", str(root), "--k", "3"])
+    ran = CliRunner().invoke(commands.search, ["bare", "--vector", str(file), "--root", str(root), "--k", "3"])
     if ran.exception:
         raise ran.exception
     return [line.split()[1] for line in ran.output.splitlines()]

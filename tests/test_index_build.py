@@ -12,8 +12,8 @@ import pytest
 from indexing import brute_force, clustered, names, write_vectors_folder
 
 from index import GateError, InputError, Root, VectorsFolder, build_generation, open_generation
-from index.families import PROFILES, choose, choose_profile, graph_bytes, serving_bytes
-from index.untyped import faiss
+from index.build.families import PROFILES, choose, choose_profile, graph_bytes, serving_bytes
+from index.search.untyped import faiss
 
 DIM = 24
 

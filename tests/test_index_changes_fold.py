@@ -14,7 +14,7 @@ from index.changes.fold import FoldedTo, fold, folded_to
 from index.changes.log import Log, Write, changes
 from index.changes.view import View
 from index.errors import GenerationError, InputError
-from index.vectors import VectorsFolder
+from index.disk.vectors_folder import VectorsFolder
 
 
 def churn(log: Log, documents: Documents, seed: int) -> None:

@@ -15,8 +15,8 @@ from index.changes.log import Log, LogReader, Write
 from index.changes.rebuild import needed_after, trim
 from index.cli import build, gc
 from index.errors import InputError
-from index.manifest import read_manifest
-from index.root import Root
+from index.disk.manifest import read_manifest
+from index.disk.root import Root
 
 
 @pytest.fixture

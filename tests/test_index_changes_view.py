@@ -14,9 +14,9 @@ import index
 from index.changes import columns
 from index.changes.delta import Delta
 from index.changes.view import View
-from index.filtering import parse
-from index.generation import Generation
-from index.lexical import text_of
+from index.search.filtering import parse
+from index.search.generation import Generation
+from index.search.words import text_of
 
 FILTERS: list[dict[str, Any] | None] = [
     None,

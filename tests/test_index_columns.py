@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from index.columns import ColumnReader, Field, parse_fields
+from index.search.columns import ColumnReader, Field, parse_fields
 from index.errors import InputError
 
 

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from indexing import brute_force, clustered
 from numpy.typing import NDArray
 
-from index import exact
+from index.search import exact
 
-from index.codes import quantise
-from index.codes import unit_rows
+from index.disk.codes import quantise
+from index.disk.codes import unit_rows
 
 METRICS = ("cosine", "ip", "l2")
 
@@ -182,5 +182,5 @@ def test_importing_exact_search_does_not_import_faiss() -> None:
     import subprocess
     import sys
 
-    code = "import sys, index.exact; sys.exit('faiss' in sys.modules or 'pyarrow' in sys.modules)"
+    code = "import sys, index.search.exact; sys.exit('faiss' in sys.modules or 'pyarrow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from index.columns import parse_fields
+from index.search.columns import parse_fields
 from index.errors import InputError
-from index.field_inference import Rows, infer_types
+from index.search.field_inference import Rows, infer_types
 
 
 def inferred(values: list[Any], declared: str = "f") -> tuple[str, list[str]]:

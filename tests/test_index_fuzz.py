@@ -10,7 +10,7 @@ import pytest
 from fuzz_index_generation import break_bytes, fuzz, lying, prepared, run_case
 
 from index import open_generation
-from index.generation import INDEX_FILE
+from index.search.generation import INDEX_FILE
 
 
 def test_damaged_generations_are_refused_or_survived() -> None:
@@ -22,7 +22,7 @@ def test_the_fuzzer_would_notice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     generations = prepared(tmp_path / "made")
     for number in range(0, 40, 2):
         run_case(number, generations, tmp_path / "scratch")
-    monkeypatch.setattr("index.generation.check_files", lambda *_: None)
+    monkeypatch.setattr("index.search.generation.check_files", lambda *_: None)
     unnoticed = 0
     for number in range(0, 40, 2):
         try:

@@ -16,8 +16,8 @@ from indexing import clustered, names
 from numpy.typing import NDArray
 
 from index import GenerationError, InputError, Root, build_generation, open_generation, verify
-from index.manifest import read_manifest
-from index.sealed import write_sealed
+from index.disk.manifest import read_manifest
+from index.disk.sealed import write_sealed
 
 DIM, COUNT = 16, 600
 
@@ -150,7 +150,7 @@ def test_a_manifest_with_a_valid_seal_and_wrong_content_is_refused(
 
 
 def test_a_faiss_file_that_hashes_right_but_is_none_is_an_error_too(copy: Path) -> None:
-    from index.files import digest
+    from index.disk.files import digest
 
     file = copy / "index.faiss"
     file.write_bytes(file.read_bytes()[:100])

@@ -20,7 +20,7 @@ from indexing import clustered, names
 from instructions import INDEX_INSTRUCTIONS
 
 from index import build_generation
-from index.families import PROFILES
+from index.build.families import PROFILES
 
 TESTS = Path(__file__).parent
 COUNT, DIM = 2000, 48

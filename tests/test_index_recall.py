@@ -10,10 +10,12 @@ import pytest
 from indexing import brute_force, clustered, names
 from numpy.typing import NDArray
 
-from index import build_generation, exact, open_generation, recall
-from index.generation import Generation
+from index import build_generation, open_generation
+from index.build import recall
+from index.search import exact
+from index.search.generation import Generation
 
-from index import codes
+from index.disk import codes
 
 DIM, COUNT = 40, 6000
 

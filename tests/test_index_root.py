@@ -147,8 +147,8 @@ def test_any_damage_to_the_alias_file_is_seen(three: tuple[Root, list[str]]) -> 
 
 def test_a_manifest_that_was_exchanged_whole_is_seen(three: tuple[Root, list[str]]) -> None:
     """Its own seal is valid; the alias remembers another."""
-    from index.manifest import read_manifest
-    from index.sealed import write_sealed
+    from index.disk.manifest import read_manifest
+    from index.disk.sealed import write_sealed
 
     root, (one, *_) = three
     root.switch("test", one)

@@ -18,8 +18,8 @@ from indexing import clustered, names
 from patience import patient
 
 from index import GenerationError, InputError, NotFoundError, Root, build_generation, open_generation, verify
-from index.root import LOCK_FILE
-from index.staging import staging
+from index.disk.root import LOCK_FILE
+from index.disk.staging import staging
 
 COUNT, DIM = 2500, 32
 
@@ -307,16 +307,16 @@ def test_a_file_that_does_not_answer_as_memory_did_is_not_published(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As if the writer, the disk or the reader had a defect that leaves a valid file with other vectors in it."""
-    from index import build
+    from index.build import pipeline
 
-    write = build._write_faiss
+    write = pipeline._write_faiss
 
     def defective(index: Any, path: Path) -> None:
         index.reset()
         index.add(clustered(300, 8, seed=123))
         write(index, path)
 
-    monkeypatch.setattr(build, "_write_faiss", defective)
+    monkeypatch.setattr(pipeline, "_write_faiss", defective)
     with pytest.raises(GenerationError, match="does not answer as the index that was written into it"):
         build_generation(clustered(300, 8), names(300), root=tmp_path, name="test")
     assert list(tmp_path.iterdir()) == []

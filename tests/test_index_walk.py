@@ -13,18 +13,21 @@ from hypothesis import strategies as st
 from indexing import brute_force, clustered, names
 from numpy.typing import NDArray
 
-from index import InputError, build_generation, exact, kernels, layout, open_generation, recall
-from index.bitmap import Bitmap
-from index.families import PROFILES
-from index.finding import few
-from index.generation import Generation
-from index.graph import of_one_length
+from index import InputError, build_generation, kernels, open_generation
+from index.build import recall
+from index.disk import layout
+from index.search import exact
+from index.search.bitmap import Bitmap
+from index.build.families import PROFILES
+from index.search.finding import few
+from index.search.generation import Generation
+from index.build.graph import of_one_length
 from index.kernels import _native
-from index.layout import DEGREE, Layout, Profile
-from index.untyped import faiss
-from index.walk import Walk
+from index.disk.layout import DEGREE, Layout, Profile
+from index.search.untyped import faiss
+from index.search.walk import Walk
 
-from index import codes
+from index.disk import codes
 
 UNITS = kernels.units()
 METRICS = ("cosine", "ip", "l2")

@@ -19,15 +19,15 @@ import pytest
 from click.testing import CliRunner
 from loadtest_servers import http_server
 
-from loadtest.bench import parse_cpus
-from loadtest.cli import loadtest
+from loadtest.experiment.measurement import parse_cpus
+from loadtest.cli.load import loadtest
 from loadtest.errors import LoadTestError, TargetError, WorkloadError
 from loadtest.machine import Machine
-from loadtest.record import read_record
+from loadtest.record.run_record import read_record
 from loadtest.report.markdown import markdown
 from loadtest.report.run_page import run_page
-from loadtest.target import Target
-from loadtest.watch import listeners
+from loadtest.experiment.target import Target
+from loadtest.generator.watch import listeners
 
 CORPUS = [f"doc-{i}" for i in range(50)]
 
@@ -126,9 +126,9 @@ def test_knee_finds_a_capacity_and_writes_its_curve(queries: Path, tmp_path: Pat
 
 
 def test_exact_answers_and_recall_come_through_the_api(queries: Path) -> None:
-    from loadtest.plan import Plan
-    from loadtest.queries import read_queries
-    from loadtest.workload import Workload
+    from loadtest.workload.plan import Plan
+    from loadtest.workload.queries import read_queries
+    from loadtest.workload.requests import Workload
 
     with http_server(service) as url:
         plan = Plan(url=url, index="docs", queries=str(queries), rate_qps=1, duration_s=1, k=4)
@@ -281,7 +281,7 @@ def test_questions_are_sent_as_text_and_as_vectors_by_turns(queries: Path, tmp_p
 def test_an_emulated_machine_is_refused_before_any_load(
     queries: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import loadtest.bench as bench
+    import loadtest.experiment.measurement as bench
 
     real = bench.read_machine
 

@@ -10,20 +10,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtest.compare import compare
+from loadtest.analysis.compare import compare
 from loadtest.errors import RecordError
-from loadtest.example import MEAN_S, simulated_record
-from loadtest.gate import gate
-from loadtest.histogram import Histogram
+from loadtest.selftest.example import MEAN_S, simulated_record
+from loadtest.analysis.regression import gate
+from loadtest.record.histogram import Histogram
 from loadtest.prices.table import find_price
-from loadtest.ratio import blocks_needed, detectable, paired_ratio
-from loadtest.record import Record, Served
-from loadtest.virtual import aa_proof, coverage, planted_proof
-from loadtest.sensitivity import break_evens, joule_tornado, tornado
-from loadtest.simulate import Queue, paper_knee_qps
-from loadtest.energy import Energy
-from loadtest.trial import Gate, ServerSide
-from loadtest.verdict import Verdict, judge
+from loadtest.analysis.ratio import blocks_needed, detectable, paired_ratio
+from loadtest.record.run_record import Record, Served
+from loadtest.selftest.virtual import aa_proof, coverage, planted_proof
+from loadtest.analysis.sensitivity import break_evens, joule_tornado, tornado
+from loadtest.selftest.simulate import Queue, paper_knee_qps
+from loadtest.power.energy import Energy
+from loadtest.record.trial import Gate, ServerSide
+from loadtest.analysis.verdict import Verdict, judge
 
 X86, ARM = find_price("c7i.2xlarge"), find_price("c8g.2xlarge")
 

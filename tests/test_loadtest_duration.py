@@ -8,13 +8,13 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from loadtest.cli import loadtest
-from loadtest.duration import STARTING_S, Step, about, in_words, steps, total
+from loadtest.cli.load import loadtest
+from loadtest.experiment.duration import STARTING_S, Step, about, in_words, steps, total
 from loadtest.errors import TargetError
-from loadtest.knee import find_knee
-from loadtest.objective import Objective
-from loadtest.simulate import Queue, simulated_trial
-from loadtest.trial import Trial
+from loadtest.experiment.knee import find_knee
+from loadtest.record.objective import Objective
+from loadtest.selftest.simulate import Queue, simulated_trial
+from loadtest.record.trial import Trial
 
 
 @pytest.fixture

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from serving import serving
 
 from index import build_generation
-from loadtest.cli import loadtest
+from loadtest.cli.load import loadtest
 from loadtest.errors import TargetError, WorkloadError
-from loadtest.filters import parse_filters, read_filters
-from loadtest.plan import FilterShare, Plan
-from loadtest.queries import read_queries
-from loadtest.record import read_record
-from loadtest.target import Target
-from loadtest.workload import Workload
+from loadtest.workload.filters import parse_filters, read_filters
+from loadtest.workload.plan import FilterShare, Plan
+from loadtest.workload.queries import read_queries
+from loadtest.record.run_record import read_record
+from loadtest.experiment.target import Target
+from loadtest.workload.requests import Workload
 
 CLASSES = {"field": "kind", "eq": "class"}
 

@@ -12,10 +12,10 @@ import psutil
 import pytest
 from click.testing import CliRunner
 
-from loadtest.cli import loadtest
+from loadtest.cli.load import loadtest
 from loadtest.errors import ServiceLost, TargetError
-from loadtest.hosted import hosted
-from loadtest.record import read_record
+from loadtest.experiment.hosted import hosted
+from loadtest.record.run_record import read_record
 
 # Answers searches like the real service; ends by itself after so many of them.
 SERVICE = """

@@ -7,15 +7,15 @@ import math
 import numpy as np
 import pytest
 
-from loadtest.curve import load_curve, queries_per_joule_over_curve
-from loadtest.effort import cheapest_effort
+from loadtest.experiment.curve import load_curve, queries_per_joule_over_curve
+from loadtest.experiment.effort import cheapest_effort
 from loadtest.errors import InvalidRun, TargetError
-from loadtest.intervals import quantile_interval_s
-from loadtest.knee import Measure, find_knee
-from loadtest.objective import Objective
-from loadtest.simulate import Queue, md1_response_cdf, mmc_response_tail, paper_knee_qps, simulated_trial
-from loadtest.energy import Energy
-from loadtest.trial import Gate, Recall, Trial
+from loadtest.record.intervals import quantile_interval_s
+from loadtest.experiment.knee import Measure, find_knee
+from loadtest.record.objective import Objective
+from loadtest.selftest.simulate import Queue, md1_response_cdf, mmc_response_tail, paper_knee_qps, simulated_trial
+from loadtest.power.energy import Energy
+from loadtest.record.trial import Gate, Recall, Trial
 
 
 def measure_of(queue: Queue, seed: int) -> Measure:

@@ -15,10 +15,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from loadtest.calibration import null_server
-from loadtest.hosted import free_port
-from loadtest.run import LOCUSTFILE
-from loadtest.trial import Trial
+from loadtest.generator.calibration import null_server
+from loadtest.experiment.hosted import free_port
+from loadtest.generator.run import LOCUSTFILE
+from loadtest.record.trial import Trial
 
 
 def ask(url: str, form: dict[str, str] | None = None) -> bytes:

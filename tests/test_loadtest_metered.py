@@ -10,11 +10,11 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
-from loadtest.cli import loadtest
+from loadtest.cli.load import loadtest
 from loadtest.errors import PowerError, RecordError
-from loadtest.metered import Metered, read_metered, run_metered
+from loadtest.power.metered import Metered, read_metered, run_metered
 from loadtest.power.sources import Channel, Kind, Source
-from loadtest.energy import Energy
+from loadtest.power.energy import Energy
 
 START = time.monotonic()
 STEADY = Source("test", "package", "here", (Channel("p", Kind.COUNTER, lambda: 100 * (time.monotonic() - START)),))

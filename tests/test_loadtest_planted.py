@@ -14,23 +14,12 @@ import psutil
 import pytest
 
 from loadtest.errors import LoadTestError
-from loadtest.known import known_server
-from loadtest.known_server import WorkingServer
-from loadtest.planted import (
-    BASE_S,
-    FACTORS,
-    PERIOD_S,
-    SLO_S,
-    THROTTLED,
-    share_left,
-    throttled,
-    throttled_knee_qps,
-    throttled_response_s,
-    true_ratio,
-)
-from loadtest.schedule import PoissonStream
-from loadtest.selftest import run_selftest
-from loadtest.simulate import Queue, paper_knee_qps
+from loadtest.selftest.apart import known_server
+from loadtest.selftest.reference_server import WorkingServer
+from loadtest.selftest.planted import BASE_S, FACTORS, PERIOD_S, SLO_S, THROTTLED, share_left, throttled, throttled_knee_qps, throttled_response_s, true_ratio
+from loadtest.workload.schedule import PoissonStream
+from loadtest.selftest.run import run_selftest
+from loadtest.selftest.simulate import Queue, paper_knee_qps
 
 
 def test_a_queue_that_is_never_stopped_is_the_ordinary_one() -> None:

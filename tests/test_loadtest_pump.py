@@ -15,11 +15,11 @@ import msgspec
 import pytest
 from loadtest_servers import answer_at_once, scripted_server
 
-from loadtest.null_server import BODY, RESPONSE
-from loadtest.plan import Plan
-from loadtest.pump import Pump
-from loadtest.queries import Query
-from loadtest.workload import Workload
+from loadtest.generator.null_server import BODY, RESPONSE
+from loadtest.workload.plan import Plan
+from loadtest.generator.pump import Pump
+from loadtest.workload.queries import Query
+from loadtest.workload.requests import Workload
 
 
 def workload(url: str, **changes: Any) -> Workload:

@@ -14,13 +14,13 @@ import msgspec
 import pytest
 from loadtest_servers import http_server
 
-from loadtest.calibration import null_server
-from loadtest.health import reasons
-from loadtest.plan import Plan
+from loadtest.generator.calibration import null_server
+from loadtest.record.validity_checks import reasons
+from loadtest.workload.plan import Plan
 from loadtest.power.sources import Channel, Kind, Source
-from loadtest.run import LOCUSTFILE, Generator, _instead_of_interrupting, idle_trial
-from loadtest.trial import Trial
-from loadtest.truth import Exact, Truth
+from loadtest.generator.run import Generator, LOCUSTFILE, _instead_of_interrupting, idle_trial
+from loadtest.record.trial import Trial
+from loadtest.workload.truth import Exact, Truth
 
 IDS = ["a", "b", "c", "d"]
 
@@ -78,7 +78,7 @@ def test_a_trial_adds_up_over_processes(plan: Plan, processes: int) -> None:
 
 def test_the_service_on_this_machine_is_watched_and_each_trial_has_a_seed_of_its_own(plan: Plan) -> None:
     # May this user run before others at all? Asked in a process that is thrown away.
-    ask = "from loadtest.priority import go_first; print(go_first(0))"
+    ask = "from loadtest.generator.priority import go_first; print(go_first(0))"
     may = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, cwd=LOCUSTFILE.parents[1])
     with null_server() as url:
         generator = Generator(msgspec.structs.replace(plan, url=url, truth=None), allow_interference=True)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from loadtest.schedule import PoissonStream
+from loadtest.workload.schedule import PoissonStream
 
 
 def test_the_same_seed_and_stream_give_the_same_gaps_and_others_do_not() -> None:

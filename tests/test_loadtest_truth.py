@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from loadtest.errors import WorkloadError
-from loadtest.truth import Exact, Truth, recall_interval
+from loadtest.workload.truth import Exact, Truth, recall_interval
 
 TRUTH = Truth([Exact(0, ["a", "b", "c"], [0.9, 0.8, 0.7]), Exact(1, ["a", "b"]), Exact(2, [])], 3)
 

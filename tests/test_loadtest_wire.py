@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from loadtest.wire import Malformed, body_of, response_end, status_of, stays_open
+from loadtest.generator.wire import Malformed, body_of, response_end, status_of, stays_open
 
 PLAIN = b"HTTP/1.1 200 OK\r\ncontent-type: x\r\ncontent-length: 5\r\n\r\nhello"
 OTHER = b"HTTP/1.1 503 Busy\r\nContent-Length:2\r\nConnection: close\r\n\r\nno"

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from loadtest.errors import WorkloadError
-from loadtest.plan import FilterShare, Plan
-from loadtest.queries import Query, read_queries
-from loadtest.workload import Address, Workload, popularity
+from loadtest.workload.plan import FilterShare, Plan
+from loadtest.workload.queries import Query, read_queries
+from loadtest.workload.requests import Address, Workload, popularity
 
 
 def plan(**changes: Any) -> Plan:

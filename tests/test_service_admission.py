@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from service.admission import Admission, Deadline, Rate
-from service.problems import Problem
+from service.query.admission import Admission, Deadline, Rate
+from service.wire.problems import Problem
 
 BATCH = 8
 ROUNDS = 100
@@ -96,7 +96,7 @@ def test_who_could_not_be_answered_in_time_is_refused_and_the_rest_is(monkeypatc
 
     with asyncio.Runner(loop_factory=Jumping) as runner:
         now_s = runner.get_loop().time
-        monkeypatch.setattr("service.admission.time", SimpleNamespace(perf_counter=now_s))
+        monkeypatch.setattr("service.query.admission.time", SimpleNamespace(perf_counter=now_s))
         runner.run(work())
     assert outcomes["answered"] >= 0.99 * ROUNDS * BATCH  # nothing is lost by refusing
     assert outcomes["overloaded"] > outcomes["answered"]
@@ -150,5 +150,5 @@ def test_a_place_goes_down_the_line_and_none_is_lost(monkeypatch: pytest.MonkeyP
 
     with asyncio.Runner(loop_factory=Jumping) as runner:
         now_s = runner.get_loop().time
-        monkeypatch.setattr("service.admission.time", SimpleNamespace(perf_counter=now_s))
+        monkeypatch.setattr("service.query.admission.time", SimpleNamespace(perf_counter=now_s))
         runner.run(work())

@@ -13,7 +13,7 @@ import pytest
 from patience import patient
 from serving import SERVED_PRECISION, NotStarted, Server, build_docs, own_address, serving
 
-from embed.fingerprint import TOLERANCE
+from embed.models.fingerprint import TOLERANCE
 from index import Root
 
 pytest_plugins = ["serving_fixtures"]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.batcher import MAX_TEXTS, WINDOW_TEXTS, Batcher
+from service.query.batcher import Batcher, MAX_TEXTS, WINDOW_TEXTS
 
 
 def run(encoder: Any, work: Any) -> tuple[Any, list[int]]:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from serving import Server, serving
 
-from service import keys
+from service.access import keys
 from service.client import AsyncClient, Client, ProblemError, Retries, UnreachableError
 
 pytest_plugins = ["serving_fixtures"]

@@ -15,10 +15,10 @@ import pytest
 from patience import LONG, burden, patient
 from serving import serving
 
-from service import limits
-from service.batcher import WINDOW_TEXTS
-from service.openai_errors import openai_error
-from service.problems import Problem
+from service.wire import limits
+from service.query.batcher import WINDOW_TEXTS
+from service.http.openai_errors import openai_error
+from service.wire.problems import Problem
 
 pytest_plugins = ["serving_fixtures"]
 

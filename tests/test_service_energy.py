@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from service import energy
-from service.metrics import Metrics
+from service.telemetry import energy
+from service.telemetry.metrics import Metrics
 
 
 def zone(folder: Path, number: str, name: str, energy_uj: str) -> Path:

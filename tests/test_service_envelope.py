@@ -10,10 +10,10 @@ import httpx
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from service.envelope import Envelope
-from service.gate import Entry, Gate
-from service.limits import ClientGone
-from service.metrics import Metrics
+from service.http.envelope import Envelope
+from service.access.auth import Entry, Gate
+from service.wire.limits import ClientGone
+from service.telemetry.metrics import Metrics
 
 GATE = Gate([Entry("GET", "/", "open", "none")], None)
 

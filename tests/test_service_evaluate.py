@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from service import evaluate
+from service.cli import evaluate
 from service.errors import JudgementsError
 
 # Five judged documents of one query: gains 3, 2, 1, and two judged not relevant.

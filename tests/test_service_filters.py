@@ -15,10 +15,10 @@ from msgspec import Raw
 from serving import Server, serving
 
 from index import build_generation, open_generation
-from service import filters
-from service.caller import Caller
-from service.loaded import Loaded
-from service.problems import Problem
+from service.wire import filters
+from service.access.caller import Caller
+from service.query.served_generation import Loaded
+from service.wire.problems import Problem
 
 COUNT, DIM = 6000, 16
 SEARCH = "/v1/indexes/filtered/search"

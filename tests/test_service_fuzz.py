@@ -63,9 +63,9 @@ def test_the_seeds_are_valid() -> None:
     from fuzzing import QUERY, columns, folder
     from msgspec import Raw
 
-    from index.manifest import MANIFEST_FILE, check_files, read_manifest
-    from service import cursor
-    from service import filters as service_filters
+    from index.disk.manifest import MANIFEST_FILE, check_files, read_manifest
+    from service.query import cursor
+    from service.wire import filters as service_filters
 
     for seed in SEEDS["filter"]:
         filter_ = service_filters.parse(Raw(seed))

@@ -17,7 +17,8 @@ import pytest
 from serving import Server, serving
 
 from index import build_generation
-from service import cursor, keys
+from service.access import keys
+from service.query import cursor
 from service.client import Client, ProblemError
 
 COUNT = 240

@@ -23,7 +23,7 @@ import uvloop
 from patience import LONG, burden, patient
 from serving import Server, serving
 
-from service.watch import CLOSED, PARK_ABOVE, SLICE, WOKEN, Watch
+from service.http.watch import CLOSED, PARK_ABOVE, SLICE, WOKEN, Watch
 
 pytest_plugins = ["serving_fixtures"]
 

@@ -20,10 +20,10 @@ from serving import Server, ask_route, serving
 from starlette.exceptions import HTTPException
 from starlette.routing import Match, Route
 
-from service.app import create_app
-from service.gate import Entry, Gate
-from service.routes import entries, routes
-from service.server import load
+from service.http.app import create_app
+from service.access.auth import Entry, Gate
+from service.http.routes import entries, routes
+from service.processes.server import load
 from service.settings import Settings
 
 pytest_plugins = ["serving_fixtures"]

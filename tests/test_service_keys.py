@@ -15,12 +15,12 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service import keys
+from service.access import keys
 from service.errors import KeysError
-from service.keyring import Keyring
-from service.keys_cli import keys as command
-from service.problems import Problem
-from service.quota import Quotas
+from service.access.keyring import Keyring
+from service.cli.keys import keys as command
+from service.wire.problems import Problem
+from service.access.quota import Quotas
 
 
 def run(*arguments: object, ok: bool = True) -> Result:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from serving import serving
 
-from service import keys
+from service.access import keys
 
 pytest_plugins = ["serving_fixtures"]
 

@@ -17,8 +17,9 @@ import pytest
 from serving import Server, serving
 
 from index import Root, build_generation, open_generation
-from service import cursor, limits
-from service.fusion import fuse
+from service.query import cursor
+from service.wire import limits
+from service.query.fusion import fuse
 
 DOCUMENTS, CHUNKS, DIM = 60, 12, 384
 SEARCH = "/v1/indexes/chunks/search"

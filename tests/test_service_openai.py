@@ -16,7 +16,8 @@ import pytest
 from patience import burden
 from serving import Server, serving
 
-from service import keys, limits
+from service.access import keys
+from service.wire import limits
 
 pytest_plugins = ["serving_fixtures"]
 

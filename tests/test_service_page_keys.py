@@ -11,7 +11,7 @@ from browsing import CONTRAST, DESK, SIZES, enter, open_page, overflow, pill, se
 from playwright.sync_api import Browser, expect
 from serving import Server, serving
 
-from service import keys
+from service.access import keys
 
 pytest_plugins = ["serving_fixtures", "browsing_fixtures"]
 

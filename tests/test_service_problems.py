@@ -13,9 +13,9 @@ import msgspec
 import pytest
 from serving import Server
 
-from service import limits
-from service.problems import KINDS, Problem, of_undecodable
-from service.requests import SEARCH as SEARCH_DECODER
+from service.wire import limits
+from service.wire.problems import KINDS, Problem, of_undecodable
+from service.wire.requests import SEARCH as SEARCH_DECODER
 
 pytest_plugins = ["serving_fixtures"]
 

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from service.problems import Problem
-from service.quota import Quota, Quotas, table
+from service.wire.problems import Problem
+from service.access.quota import Quota, Quotas, table
 
 
 def takes(quota: Quota, times: int) -> int:
@@ -42,7 +42,7 @@ def test_without_a_burst_a_second_s_worth_is_one() -> None:
 
 def test_time_gives_requests_back(monkeypatch: pytest.MonkeyPatch) -> None:
     now_s = 1000.0
-    monkeypatch.setattr("service.quota.time.monotonic", lambda: now_s)
+    monkeypatch.setattr("service.access.quota.time.monotonic", lambda: now_s)
     quota = Quotas().of(1, rate_per_s=2, burst=3)
     assert takes(quota, 10) == 3
     now_s += 0.5
@@ -55,7 +55,7 @@ def test_time_gives_requests_back(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_wait_that_is_told_is_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     now_s = 50.0
-    monkeypatch.setattr("service.quota.time.monotonic", lambda: now_s)
+    monkeypatch.setattr("service.access.quota.time.monotonic", lambda: now_s)
     quota = Quotas().of(1, rate_per_s=0.4, burst=1)
     quota.take()
     with pytest.raises(Problem) as caught:
@@ -70,7 +70,7 @@ def test_the_wait_that_is_told_is_the_wait(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_batch_is_a_debt(monkeypatch: pytest.MonkeyPatch) -> None:
     now_s = 0.0
-    monkeypatch.setattr("service.quota.time.monotonic", lambda: now_s)
+    monkeypatch.setattr("service.access.quota.time.monotonic", lambda: now_s)
     quota = Quotas().of(1, rate_per_s=10, burst=10)
     quota.take()
     quota.charge(29)
@@ -90,7 +90,7 @@ def test_keys_do_not_share_a_bucket() -> None:
 def test_processes_share_a_bucket_and_lose_no_request() -> None:
     descriptor = table()
     program = (
-        "from service.quota import Quotas\nfrom service.problems import Problem\n"
+        "from service.access.quota import Quotas\nfrom service.wire.problems import Problem\n"
         f"quota, through = Quotas({descriptor}).of(7, 0.001, 1500), 0\n"
         "for _ in range(1000):\n try: quota.take(); through += 1\n except Problem: pass\nprint(through)"
     )

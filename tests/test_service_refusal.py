@@ -21,8 +21,8 @@ from serving import Server, serving
 from server_keys import bearer, make_key
 from raw_http import PATH, ask, receive, send
 
-from service import keys
-from service.refusal import HEADS
+from service.access import keys
+from service.http.refusal import HEADS
 
 pytest_plugins = ["serving_fixtures"]
 

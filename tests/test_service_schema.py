@@ -19,9 +19,9 @@ from narrowing import narrow
 from patience import patient
 from serving import Server, build_docs, serving
 
-from service import keys
-from service.problems import KINDS
-from service.routes import OPERATIONS, routes
+from service.access import keys
+from service.wire.problems import KINDS
+from service.http.routes import OPERATIONS, routes
 
 pytest_plugins = ["serving_fixtures"]
 

@@ -12,9 +12,9 @@ import pytest
 from serving import Server, serving
 
 from index import build_generation
-from service import limits
+from service.wire import limits
 from service.client import Client, ProblemError
-from service.problems import KINDS
+from service.wire.problems import KINDS
 
 TOP = Path(__file__).parent.parent
 PAGE = (TOP / "service" / "SEARCHING.md").read_text()

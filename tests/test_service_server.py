@@ -19,7 +19,7 @@ from patience import LONG, burden, patient
 from serving import SERVED_PRECISION, NotStarted, Server, serving
 
 from index import Root
-from service import native_threads
+from service.processes import native_threads
 from service.errors import SettingsError
 from service.settings import Settings, is_loopback
 
@@ -132,7 +132,8 @@ def test_native_threads_are_pinned_unless_the_operator_says_otherwise(monkeypatc
 
 def test_nothing_native_is_imported_before_threads_can_be_pinned() -> None:
     program = (
-        "import sys, service.cli; print([name for name in ('numpy', 'faiss', 'onnxruntime') if name in sys.modules])"
+        "import sys, service.cli.commands; "
+        "print([name for name in ('numpy', 'faiss', 'onnxruntime') if name in sys.modules])"
     )
     said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert said.stdout == "[]\n"

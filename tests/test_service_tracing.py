@@ -20,7 +20,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from patience import patient
 from serving import Server, serving
 
-from service import keys, tracing
+from service.access import keys
+from service.telemetry import tracing
 from service.errors import SettingsError
 
 from span_collector import Collector
@@ -175,14 +176,14 @@ def test_a_collector_that_is_not_there_harms_nobody(root: Path, tmp_path: Path) 
 NOTHING = """
 import sys
 from pathlib import Path
-from service import server
+from service.processes import server
 from service.settings import Settings
 running = server.load(Settings(root=Path(sys.argv[1])))
-from service.app import create_app
+from service.http.app import create_app
 create_app(running)
 assert running.spans is None and type(running.lane).__name__ == "Lane"
 # FastAPI imports the API of OpenTelemetry, which does nothing by itself.
-ours = ("opentelemetry.sdk", "opentelemetry.exporter", "opentelemetry.proto", "service.spans")
+ours = ("opentelemetry.sdk", "opentelemetry.exporter", "opentelemetry.proto", "service.telemetry.spans")
 print([name for name in sys.modules if name.startswith(ours)])
 """
 
@@ -214,7 +215,7 @@ def test_what_cannot_be_done_is_said(monkeypatch: pytest.MonkeyPatch, caplog: py
     grpc = {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4317"}
     with pytest.raises(SettingsError, match="http/protobuf"):
         tracing.spans_of(None, grpc)
-    monkeypatch.delitem(sys.modules, "service.spans", raising=False)
+    monkeypatch.delitem(sys.modules, "service.telemetry.spans", raising=False)
     monkeypatch.setitem(sys.modules, "opentelemetry", None)
     for name in [name for name in sys.modules if name.startswith("opentelemetry.")]:
         monkeypatch.setitem(sys.modules, name, None)

@@ -18,9 +18,9 @@ from serving import Server, serving
 from span_collector import Collector
 
 from index import Root
-from service import keys
+from service.access import keys
 from service.client import Client
-from service.routes import entries
+from service.http.routes import entries
 
 pytest_plugins = ["serving_fixtures"]
 

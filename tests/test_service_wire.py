@@ -19,10 +19,10 @@ import pytest
 from patience import LONG, patient
 from serving import Server, serving
 
-from service import keys
-from service.limits import DRAIN_BYTES
-from service.protocol import HEAD_BYTES
-from service.watch import PARK_ABOVE
+from service.access import keys
+from service.wire.limits import DRAIN_BYTES
+from service.http.protocol import HEAD_BYTES
+from service.http.watch import PARK_ABOVE
 
 pytest_plugins = ["serving_fixtures"]
 

@@ -23,8 +23,8 @@ from patience import LONG, burden, patient
 from serving import NotStarted, Server, build_docs, serving
 
 from index import Root
-from service import keys
-from service.channel import AT_ONCE, Channel
+from service.access import keys
+from service.processes.channel import AT_ONCE, Channel
 
 pytest_plugins = ["serving_fixtures"]
 

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from deploy.errors import DeployError
-from loadtest.commands import fleet as size
+from loadtest.cli.reports import fleet as size
 
 ARCHIVES = ("serve-amd64", "serve-arm64", "loadtest-{generator}", "index")
 
@@ -226,8 +226,8 @@ def _report(plan: Any, records: list[Path], baseline: str, replica: bool, out: P
     import msgspec
 
     from deploy.cloud.plan import REPLICA
-    from loadtest.compare import by_arm, compare
-    from loadtest.record import read_record
+    from loadtest.analysis.compare import by_arm, compare
+    from loadtest.record.run_record import read_record
     from loadtest.report.compare_page import compare_page
     from loadtest.report.html import html
     from loadtest.report.markdown import markdown

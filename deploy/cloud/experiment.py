@@ -30,8 +30,8 @@ from deploy.cloud.plan import Plan, Trial, write_plan
 from deploy.errors import DeployError
 from loadtest.errors import RecordError
 from loadtest.prices.price import Price
-from loadtest.reading import capacity
-from loadtest.record import read_record
+from loadtest.analysis.reading import capacity
+from loadtest.record.run_record import read_record
 
 if TYPE_CHECKING:  # a plan is shown without it
     from botocore.exceptions import ClientError

@@ -27,7 +27,7 @@ def check_knee(own: Sequence[str], more: Sequence[str]) -> None:
 
     Raises DeployError for what that command would refuse, and for `more` that the fleet sets itself.
     """
-    from loadtest.cli import knee
+    from loadtest.cli.load import knee
 
     _parsed(knee, "perwatt loadtest knee", own)
     _check(knee, "perwatt loadtest knee", "--knee-option", more, OF_KNEE, LOADING)
@@ -35,15 +35,15 @@ def check_knee(own: Sequence[str], more: Sequence[str]) -> None:
 
 def knee_seconds(given: Sequence[str]) -> tuple[float, float]:
     """The least and the most that a trial with these options takes, once its machines are up."""
-    from loadtest.cli import knee
-    from loadtest.duration import steps, total
+    from loadtest.cli.load import knee
+    from loadtest.experiment.duration import steps, total
 
     return total(steps("knee", _parsed(knee, "perwatt loadtest knee", given).params))
 
 
 def check_serve(more: Sequence[str]) -> None:
     """The same of --serve-option and `perwatt serve`."""
-    from service.cli import serve
+    from service.cli.commands import serve
 
     _check(serve, "perwatt serve", "--serve-option", more, OF_SERVE, SERVING)
 

@@ -98,7 +98,7 @@ class Parcel:
             raise DeployError(
                 f"The credentials for AWS end in less than the {self._valid_s / 60:g} minutes that a trial's signed "
                 "addresses must work, and signing in again gave none that last. Use a profile of the stack's role with "
-                "duration_seconds = 43200 (deploy/GRAVITON.md), or fewer --minutes."
+                "duration_seconds = 43200 (deploy/cloud/GRAVITON.md), or fewer --minutes."
             )
 
     def _ends_early(self) -> bool:

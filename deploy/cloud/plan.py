@@ -23,7 +23,7 @@ import msgspec
 from deploy.cloud.boot import SPARE_MINUTES
 from deploy.cloud.options import knee_seconds
 from deploy.errors import DeployError
-from loadtest.duration import about
+from loadtest.experiment.duration import about
 from loadtest.prices.price import Price
 from loadtest.prices.table import find_price, price_table
 

@@ -1,0 +1,1 @@
+"""What is made and tried while an image is built."""

@@ -17,14 +17,14 @@ import sys
 from pathlib import Path
 
 from deploy.errors import DeployError
-from embed.backends import start
-from embed.fingerprint import fingerprint_of
-from embed.models import DEFAULT_MODEL, ModelFolder, find_model
-from embed.native_encoder import unsuited
-from embed.packed_bert import packed_bert
-from embed.precision import choose
+from embed.encoders.backends import start
+from embed.models.fingerprint import fingerprint_of
+from embed.models.folder import DEFAULT_MODEL, ModelFolder, find_model
+from embed.encoders.native import unsuited
+from embed.encoders.packed_bert import packed_bert
+from embed.encoders.precision import choose
 from index import Root
-from index.manifest import read_manifest
+from index.disk.manifest import read_manifest
 
 # Inputs a dot product reads at a time, by architecture.
 GROUPS = {"x86_64": (4,), "aarch64": (4, 8)}

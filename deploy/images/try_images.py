@@ -96,7 +96,10 @@ def build_indexes(folder: Path) -> None:
     podman(*run, image, "embed", *corpus, "--out", "/here/vectors/library", "--quiet")
     podman(*run, image, "build", "/here/vectors/library", "--index", "library", "--root", "/here/indexes")
     model = f"/here/baked/models/{MODEL}"
-    copy = "import shutil, sys; from embed.models import find_model; shutil.copytree(find_model().path, sys.argv[1])"
+    copy = (
+        "import shutil, sys; from embed.models.folder import find_model; "
+        "shutil.copytree(find_model().path, sys.argv[1])"
+    )
     podman(*run, "--entrypoint", "python3", image, "-c", copy, model)
     run += ["--env", "PERWATT_CACHE=/here/cache"]
     podman(*run, image, "embed", *corpus, "--out", "/here/vectors/own", "--quiet", "--model", model,

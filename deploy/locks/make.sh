@@ -3,7 +3,7 @@
 # support. `make lock` runs it; needs uv.
 #
 # PyTorch and what its CUDA build would bring are left out: which build is right is decided at install time by
-# deploy/install-torch.sh, and a hash would pin the wrong one. So is pip, which httpie asks for and every environment has.
+# deploy/locks/install-torch.sh, and a hash would pin the wrong one. So is pip, which httpie asks for and every environment has.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 

@@ -1,1 +1,4 @@
-"""Vectors on disk, for whoever makes, indexes or sends them. What they mean is left to the encoder and the index."""
+"""The folder of vectors on disk: fragments, the manifest, and which texts have a vector already.
+
+It takes vectors as they come and knows neither documents nor models.
+"""

@@ -13,8 +13,8 @@ import numpy as np
 
 from index.changes.log import Change, LogReader
 from index.errors import GenerationError, InputError
-from index.generation import Generation
-from index.vectors import BATCH_ROWS, Batch, VectorsFolder
+from index.search.generation import Generation
+from index.disk.vectors_folder import BATCH_ROWS, Batch, VectorsFolder
 
 
 class FoldedTo(NamedTuple):

@@ -13,12 +13,12 @@ from typing import Any
 
 from index.changes.fold import Folded, FoldedTo, fold, folded_to
 from index.changes.log import LOG_FILE, Log, LogLockedError, LogReader
-from index.columns import Field
+from index.search.columns import Field
 from index.errors import GenerationError, InputError, NotFoundError
-from index.generation import open_generation
-from index.manifest import read_manifest
-from index.root import Root
-from index.vectors import VectorsFolder
+from index.search.generation import open_generation
+from index.disk.manifest import read_manifest
+from index.disk.root import Root
+from index.disk.vectors_folder import VectorsFolder
 
 
 @contextmanager

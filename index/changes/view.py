@@ -16,12 +16,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from index.bitmap import Bitmap
+from index.search.bitmap import Bitmap
 from index.changes.delta import DeltaSnapshot
-from index.exact import Found
-from index.filtering import Filter, parse
-from index.generation import Generation
-from index.lexical import Matched
+from index.search.exact import Found
+from index.search.filtering import Filter, parse
+from index.search.generation import Generation
+from index.search.words import Matched
 from index.shards.merge import Ranked, merge
 
 

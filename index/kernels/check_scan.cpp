@@ -61,7 +61,7 @@ struct Set {
   CodeRows code_rows() const { return {codes.data(), dim, step, error_norm, row_norm, square_norms.data()}; }
 };
 
-// As index/exact.py quantises.
+// As index/disk/codes.py quantises.
 void quantise(Set& set) {
   double largest = 0.0;
   for (const float value : set.vectors) largest = std::max(largest, std::abs(static_cast<double>(value)));

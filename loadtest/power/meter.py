@@ -16,7 +16,7 @@ import msgspec
 
 from loadtest.errors import PowerError
 from loadtest.power.sources import Channel, Kind, Source
-from loadtest.energy import Energy
+from loadtest.power.energy import Energy
 
 PERIOD_S = 0.5
 

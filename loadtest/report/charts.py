@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from loadtest import units
-from loadtest.compare import Comparison
-from loadtest.histogram import Histogram
-from loadtest.record import Record
+from loadtest.analysis.compare import Comparison
+from loadtest.record.histogram import Histogram
+from loadtest.record.run_record import Record
 from loadtest.report.page import Chart
 from loadtest.report.svg import NARROW, WIDE, Line, Mark, Span, plot, spans
-from loadtest.sensitivity import Bar
-from loadtest.trial import Trial
+from loadtest.analysis.sensitivity import Bar
+from loadtest.record.trial import Trial
 
 NINES = (0.5, 0.75, 0.9, 0.95, 0.99, 0.995, 0.999, 0.9995, 0.9999)
 

@@ -7,28 +7,19 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from loadtest import units
-from loadtest.compare import Comparison, by_arm
-from loadtest.fleet import Demand
-from loadtest.ratio import FEWEST, Ratio, blocks_needed, geometric_mean
-from loadtest.reading import (
-    capacity,
-    cores_of,
-    headline_trial,
-    no_price,
-    price_of,
-    queries_per_dollar,
-    usd_per_million,
-    vcpus_of,
-)
-from loadtest.record import Record
+from loadtest.analysis.compare import Comparison, by_arm
+from loadtest.analysis.fleet import Demand
+from loadtest.analysis.ratio import FEWEST, Ratio, blocks_needed, geometric_mean
+from loadtest.analysis.reading import capacity, cores_of, headline_trial, no_price, price_of, queries_per_dollar, usd_per_million, vcpus_of
+from loadtest.record.run_record import Record
 from loadtest.report import charts
 from loadtest.report.fleet_section import fleet_section
 from loadtest.report.machines import machine_section
 from loadtest.report.page import Chart, Figure, Headline, Page, Section, Table
 from loadtest.report.run_page import SIMULATED, foot, invalid_because
-from loadtest.sensitivity import break_evens, joule_tornado, tornado
-from loadtest.trial import Recall
-from loadtest.verdict import Verdict
+from loadtest.analysis.sensitivity import break_evens, joule_tornado, tornado
+from loadtest.record.trial import Recall
+from loadtest.analysis.verdict import Verdict
 
 TONES = {
     Verdict.BETTER: "good",

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from loadtest import units
-from loadtest.fleet import Demand, Fleet, Span, fleet
-from loadtest.reading import capacity, no_capacity
-from loadtest.record import Record
+from loadtest.analysis.fleet import Demand, Fleet, Span, fleet
+from loadtest.analysis.reading import capacity, no_capacity
+from loadtest.record.run_record import Record
 from loadtest.report.page import Section, Table
 
 

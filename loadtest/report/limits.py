@@ -5,8 +5,8 @@ from __future__ import annotations
 from statistics import mean
 
 from loadtest import units
-from loadtest.reading import no_joules, no_price, queries_per_joule
-from loadtest.record import Record
+from loadtest.analysis.reading import no_joules, no_price, queries_per_joule
+from loadtest.record.run_record import Record
 from loadtest.report.page import Section, Table
 
 SENSORS = "perwatt power says which sensors there are, and why not the others."

@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from loadtest.compare import compare
-from loadtest.example import BASELINE, CANDIDATE, REPLICA
-from loadtest.fleet import SHAPES, Demand
-from loadtest.record import Record
+from loadtest.analysis.compare import compare
+from loadtest.selftest.example import BASELINE, CANDIDATE, REPLICA
+from loadtest.analysis.fleet import Demand, SHAPES
+from loadtest.record.run_record import Record
 from loadtest.report.compare_page import compare_page
 from loadtest.report.html import STYLE
 from loadtest.report.markdown import markdown

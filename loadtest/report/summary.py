@@ -3,16 +3,9 @@
 from __future__ import annotations
 
 from loadtest import units
-from loadtest.health import remedies
-from loadtest.reading import (
-    beyond_its_knee,
-    capacity,
-    disturbance,
-    headline_trial,
-    queries_per_dollar,
-    queries_per_joule,
-)
-from loadtest.record import Record
+from loadtest.record.validity_checks import remedies
+from loadtest.analysis.reading import beyond_its_knee, capacity, disturbance, headline_trial, queries_per_dollar, queries_per_joule
+from loadtest.record.run_record import Record
 
 
 def run_lines(record: Record) -> list[str]:

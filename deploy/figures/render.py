@@ -1,0 +1,317 @@
+"""The README's figures: measured here, kept as JSON, written into the README by this script and checked by the tests.
+
+    python -m deploy.figures measure [NAME …]     run the benchmarks, all by default: encode, quality, index,
+                                                  kernels, ann, ann-others, generator, http,
+                                                  http-workers, open
+    python -m deploy.figures render               write the README's tables from the kept JSON
+    python -m deploy.figures check                exit 1 if the README says anything else
+
+A measurement is one JSON file in deploy/figures/ with the machine, versions and date it was made with. Ratios are shown
+where absolute figures would only describe the machine; rows in which perwatt loses stay.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import click
+
+TOP = Path(__file__).parents[2]
+README = TOP / "README.md"
+KEPT = TOP / "deploy" / "figures"
+MEASURED = ("encode", "quality", "index", "kernels", "ann", "ann-others", "generator", "http", "http-workers", "open")
+VERSIONS = ("perwatt", "numpy", "faiss-cpu", "onnxruntime", "torch", "sentence-transformers")
+
+
+def measure(name: str) -> None:
+    from index.bench import build as bench_index, kernels as bench_kernels, open
+    from loadtest.bench import generator as bench_generator
+    from service.bench import quality as bench_quality
+    from deploy.figures import ann_tables as bench_ann
+    from service.bench import race
+    from embed.bench import encode as bench_encode
+
+    KEPT.mkdir(exist_ok=True)
+    benches: dict[str, Callable[[], Any]] = {
+        "encode": bench_encode.measure,
+        "index": lambda: bench_index.measure(TOP / ".perwatt" / "vectors" / "python-stdlib"),
+        "quality": bench_quality.measure,
+        "kernels": bench_kernels.measure,
+        "open": open.measure,
+        "ann": lambda: bench_ann.main_run(KEPT / "ann.svg"),
+        "ann-others": bench_ann.other_runs,
+        "generator": lambda: bench_generator.measure(
+            TOP / ".perwatt" / "vectors" / "python-stdlib", TOP / ".perwatt" / "indexes", "python-stdlib"
+        ),
+        # The peers' environments and what they have built are kept, so that the next run takes minutes.
+        "http": lambda: race.measure(
+            folder=Path(os.environ.get("PERWATT_PEERS", TOP / ".perwatt" / "peers")), work=TOP / ".perwatt" / "http"
+        ),
+        "http-workers": lambda: race.measure_workers(work=TOP / ".perwatt" / "http"),
+    }
+    if name not in benches:
+        raise SystemExit(f"No measurement is called {name!r}, expected some of: {', '.join(benches)}.")
+    try:
+        figures = benches[name]()
+    except click.ClickException as error:
+        raise SystemExit(f"{name} was not measured: {error.message}") from None
+    kept = {
+        "measured_on": datetime.date.today().isoformat(),
+        "machine": machine(),
+        "versions": {package: version(package) for package in VERSIONS},
+        "figures": figures,
+    }
+    (KEPT / f"{name}.json").write_text(json.dumps(kept, indent=1) + "\n")
+    print(json.dumps(figures, indent=1))
+
+
+def machine() -> dict[str, Any]:
+    from loky import cpu_count
+
+    from index import kernels
+
+    cpu = platform.processor() or platform.machine()
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            cpu = line.split(":", 1)[1].strip()
+            break
+    return {"arch": platform.machine(), "cpu": cpu, "cores": cpu_count(), "isa": kernels.info()["isa"]}
+
+
+def kept(name: str) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((KEPT / f"{name}.json").read_text())
+    return content
+
+
+def table(header: list[str], rows: list[list[object]]) -> str:
+    cells = [header, ["---"] + ["---:"] * (len(header) - 1), *([str(cell) for cell in row] for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in cells)
+
+
+def conditions(measured: dict[str, Any]) -> str:
+    host, versions = measured["machine"], measured["versions"]
+    return (
+        f"Measured {measured['measured_on']} on {host['cores']} cores of a shared virtual machine "
+        f"({host['arch']}, {host['cpu']}, {host['isa']} kernels) with "
+        + ", ".join(f"{name} {number}" for name, number in versions.items() if name != "perwatt")
+        + "."
+    )
+
+
+def encode() -> str:
+    from embed.bench.encode import CASES, LABELS
+
+    measured = kept("encode")
+    figures = measured["figures"]
+    cases, ratio, cold = figures["cases"], figures["ratios"], figures.get("cold_start")
+    cosines, documents = figures["mean_cosine_to_fp32"], cases["documents"]
+    first = ""
+    if cold:
+        first = f"A fresh process has the vector of its first query after {cold['perwatt']['process_s']:.2f} s. "
+    rows: list[list[object]] = []
+    for name in sorted(documents, key=lambda name: float(documents[name]["ms_per_call"])):
+        label = f"**{LABELS[name]}**" if name == "perwatt_int8" else LABELS[name]
+        rates = [f"{cases[case.name][name][f'{case.unit}_per_s']:,.0f}" for case in CASES]
+        rows.append([label, f"{cases['query1'][name]['ms_per_call']:.2f}", *rates, f"{cosines[name]:.4f}"])
+    header = ["one encoder, text to vector", "ms a query", "queries/s", "… 32 at once", "texts/s of 32 tokens"]
+    header += ["documents/s of 256", "cosine to fp32"]
+    return (
+        f"![Queries and documents a second of each encoder](deploy/figures/encode.svg)\n\n{table(header, rows)}\n\n"
+        f"{figures['model']}; queries of 8 tokens on one core, the rest on {figures['cores']}, tokenising included. "
+        f"Against the faster int8 of ONNX Runtime: {ratio['query1_vs_ort_int8']:.1f} × on one query, "
+        f"{ratio['query8_vs_ort_int8']:.1f} × on 32 at once, {ratio['documents_vs_ort_int8']:.1f} × on documents, at "
+        f"{documents['perwatt_int8']['share_of_int8_peak']:.0%} of the int8 peak of {figures['unit']}. {first}"
+        f"`perwatt bench encode` measures it anywhere, on every unit of the processor. {conditions(measured)}"
+    )
+
+
+def quality() -> str:
+    measured = kept("quality")
+    rows: list[list[object]] = [
+        [
+            f"{row['collection']}, {row['precision']}",
+            f"{row['ndcg_10_flat']:.4f}",
+            f"{row['ndcg_10_graph']:.4f}",
+            f"{row['ndcg_10_lexical']:.4f}",
+            f"{row['ndcg_10_hybrid']:.4f}",
+            f"{row['recall_100']:.4f}",
+            row["published_ndcg_10"] if row["precision"] == "fp32" and row["published_ndcg_10"] else "–",
+        ]
+        for row in measured["figures"]
+    ]
+    header = ["nDCG@10", "dense, exact", "dense, graph", "lexical", "hybrid", "recall@100", "published (fp32, exact)"]
+    return table(header, rows) + f"\n\n{conditions(measured)}"
+
+
+def index() -> str:
+    measured = kept("index")
+    build, scan = measured["figures"]["build"], measured["figures"]["scan"]
+    rate = scan["queries_per_s"]
+    names = {
+        "numpy": "NumPy (OpenBLAS)",
+        "faiss_flat": "FAISS IndexFlatIP",
+        "perwatt_float32": "perwatt, float32",
+        "perwatt_int8_exact": "**perwatt, int8 scan with float32 rescoring** (same answer, proven bound)",
+    }
+    rows: list[list[object]] = [
+        [label, f"{rate[name]:.0f}", f"{rate[name] / rate['faiss_flat']:.1f} ×"] for name, label in names.items()
+    ]
+    header = [f"exact top 10 of {scan['rows']:,} × {measured['figures']['dim']}, one thread", "queries/s", "ratio"]
+    return (
+        table(header, rows)
+        + f"\n\nBuilding a graph over {build['rows']:,} × {measured['figures']['dim']} takes {build['seconds']:.0f} s "
+        f"on {build['threads']} threads and {build['peak_rss_mib']:,} MiB at most (recall@10 "
+        f"{build['recall']:.3f} at its default effort). {opening()}{conditions(measured)}"
+    )
+
+
+def opening() -> str:
+    figures = kept("open")["figures"]
+    large, small = figures["large"], figures["small"]
+    return (
+        f"Opening {large['rows']:,} × {figures['dim']} takes {1000 * large['open_s']:.0f} ms beyond the hashes "
+        f"({large['verify_s']:.1f} s for {large['bytes'] / 2**30:.1f} GiB), {small['rows']:,} rows "
+        f"{1000 * small['open_s']:.0f} ms; the first search after it takes {1000 * large['first_search_s']:.1f} ms. "
+    )
+
+
+def ann() -> str:
+    from deploy.figures import ann_tables as show
+
+    measured = kept("ann")
+    figures = measured["figures"]
+    vectors = figures["vectors"]
+    peers = ", ".join(
+        f"{name} {number}" for name, number in figures["versions"].items() if number and name != "perwatt"
+    )
+    return "\n\n".join(
+        [
+            "![Queries a second over recall, one line an engine](deploy/figures/ann.svg)",
+            f"{vectors['name']}: {vectors['rows']:,} × {vectors['dim']}, {vectors['metric']}, {vectors['queries']:,} "
+            f"held-out queries in one call, {figures['rounds']} interleaved rounds of which the fastest counts. Ratios "
+            "are within the run, at the cheapest setting of each engine that reaches the recall.",
+            show.targets_table(figures, kept("kernels")["figures"], table),
+            "Every engine; perwatt's queries a second, and the others' as multiples of them:",
+            show.engines_table(figures, table),
+            show.others_table(kept("ann-others")["figures"], table),
+            f"{conditions(measured)} Peers: {peers}.{show.left_out(figures)}{show.noise(figures)}",
+        ]
+    )
+
+
+def kernels() -> str:
+    from deploy.figures.ann_tables import noise
+
+    measured = kept("kernels")
+    figures = measured["figures"]
+    rows: list[list[object]] = []
+    here = [each for each in figures["kernels"] if each["dim"] == 384]
+    for name in dict.fromkeys(each["by"] for each in here):
+        cells: list[object] = []
+        for type_, place in (("int8", "cached"), ("int8", "memory"), ("float32", "cached"), ("float32", "memory")):
+            found = [each for each in here if (each["by"], each["type"], each["place"]) == (name, type_, place)]
+            cells.append(f"{found[0]['ns_per_distance']:.1f} ({found[0]['share_of_read']:.0%})" if found else "–")
+        rows.append([name, *cells])
+    sizes = figures["sets_bytes"]
+    cached, memory = f"{sizes['cached'] >> 20:,} MiB, in L2", f"{sizes['memory'] >> 20:,} MiB, in memory"
+    header = ["ns a distance, 384-d (share of read bandwidth)"]
+    header += [f"{type_}, {place}" for type_ in ("int8", "float32") for place in (cached, memory)]
+    read = figures["read_gb_per_s"]
+    return (
+        table(header, rows)
+        + f"\n\nOne thread; the same thread only adding the words up reads {read['cached']:.0f} GB/s from L2 and "
+        f"{read['memory']:.1f} GB/s from memory. `perwatt bench kernels` has 128 and 768 dimensions too. "
+        f"{conditions(measured)}{noise(figures)}"
+    )
+
+
+def generator() -> str:
+    measured = kept("generator")
+    figures = measured["figures"]
+    ceiling = figures["ceiling"]
+    served = figures["service_queries_per_s"]
+    size = f"{figures['answer_bytes'] / 1000:.1f} kB"
+    rows: list[list[object]] = [
+        [f"the load generator, against a server that does nothing but answer {size}", f"{ceiling['queries_per_s']:,}"],
+        [f"the service, by text, answers of {size}", f"{served['text']:,}"],
+        [f"the service, by vector, answers of {size}", f"{served['vector']:,}"],
+    ]
+    ratio = ceiling["queries_per_s"] / max(served.values())
+    return (
+        table(["one core of …", "queries/s"], rows)
+        + f"\n\nOne core of the load generator keeps {ratio:.0f} cores of the service busy (6,040 × 384, k = 10), with "
+        f"p99 at {ceiling['p99_ms']:.1f} ms. {conditions(measured)}"
+    )
+
+
+def http() -> str:
+    from deploy.figures import http_tables as show
+
+    measured = kept("http")
+    figures = measured["figures"] | kept("http-workers")["figures"]
+    return "\n\n".join(
+        [show.targets(figures, table), show.servers(figures, table), f"{show.remarks(figures)} {conditions(measured)}"]
+    )
+
+
+BLOCKS: dict[str, Callable[[], str]] = {
+    "encode": encode,
+    "quality": quality,
+    "index": index,
+    "ann": ann,
+    "kernels": kernels,
+    "generator": generator,
+    "http": http,
+}
+
+
+def rendered(readme: str) -> str:
+    """`readme` with the text between each pair of markers replaced by what the kept figures say."""
+    for name, block in BLOCKS.items():
+        start, end = f"<!-- figures: {name} -->", f"<!-- end: {name} -->"
+        if readme.count(start) != 1 or readme.count(end) != 1:
+            raise SystemExit(f"README.md has not exactly one pair of {start} and {end}.")
+        before, rest = readme.split(start)
+        after = rest.split(end)[1]
+        readme = f"{before}{start}\n{block()}\n{end}{after}"
+    return readme
+
+
+def pictures() -> dict[Path, str]:
+    """The drawings that the README shows, by their path: each says what the kept figures say."""
+    from deploy.figures.encode_picture import picture
+
+    return {KEPT / "encode.svg": picture(kept("encode"))}
+
+
+def main(arguments: list[str]) -> None:
+    step, names = (arguments[0], arguments[1:]) if arguments else ("", [])
+    if step == "measure":
+        for name in names or MEASURED:
+            measure(name)
+    elif step == "render":
+        README.write_text(rendered(README.read_text()))
+        for path, text in pictures().items():
+            path.write_text(text)
+    elif step == "check":
+        stale = [path.name for path, text in pictures().items() if not path.is_file() or path.read_text() != text]
+        if rendered(README.read_text()) != README.read_text():
+            stale.insert(0, README.name)
+        if stale:
+            raise SystemExit(
+                f"{' and '.join(stale)} differ from deploy/figures/*.json. Run: python -m deploy.figures render"
+            )
+    else:
+        raise SystemExit(__doc__)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

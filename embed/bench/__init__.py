@@ -1,0 +1,1 @@
+"""Text to vector, measured beside other runtimes. The figures are rendered by `deploy.figures`."""

@@ -1,0 +1,417 @@
+"""Text to vector: perwatt beside ONNX Runtime, OpenVINO and sentence-transformers, on the same texts and cores.
+
+Every contender gets text and gives vectors, tokenising included, by its own best way in: ONNX Runtime through this
+package's encoder (fused graph, batches by length), in fp32 and in two int8 recipes, the runtime's own dynamic per-
+channel quantisation and the per-token one of `onnx_bert`, of which the faster one counts in each case; OpenVINO with
+the precision it prefers on this processor (bfloat16 where there is hardware for it); sentence-transformers as its own
+`encode`, in float32 and bfloat16. A peer that is not installed or fails is named under "absent", and the rest is
+measured.
+
+Contenders take turns within each round, so that a machine that slows down slows all of them. The fastest round of
+each counts and the median stands beside it; ratios are of the fastest. Texts are docstrings of the standard library
+cut to the wanted number of tokens, special tokens included, so that anyone can repeat the measurement.
+
+The share of the peak compares the multiply-adds that a model needs a second with what the unit's own integer product
+does when everything lies in the first-level cache, measured in the same rounds.
+
+Two more questions are answered on the way. What each unit of this processor gives, one core (`units`); and how long a
+fresh process takes until it holds the vector of a first query, when models are prepared (`cold_start`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from loky import cpu_count
+
+from embed.encoders.contract import prefixed
+from embed.encoders.load import load_encoder
+from embed.kernels import ENVIRONMENT_VARIABLE, _native, unit_in_use, units
+from embed.models.folder import ModelFolder, find_model
+from embed.encoders.native import NativeEncoder
+from embed.encoders.tokens import Tokens
+
+ROUNDS = 7
+# A contender that is slow enough runs each case once a round; a fast one is repeated until this much time has passed.
+LEAST_SECONDS = 0.05
+
+
+class Case(NamedTuple):
+    name: str
+    texts: int  # in one call
+    tokens: int  # of each text, special tokens included
+    cores: int  # 0: all this process may use
+    unit: str  # what one text is called
+
+
+CASES = (
+    Case("query1", 1, 8, 1, "queries"),
+    Case("query8", 32, 8, 1, "queries"),
+    Case("texts32", 64, 32, 0, "documents"),
+    Case("documents", 16, 256, 0, "documents"),
+)
+WHAT = {
+    "query1": "one 8-token query, one core",
+    "query8": "32 queries of 8 tokens, one core",
+    "texts32": "64 texts of 32 tokens, all cores",
+    "documents": "16 documents of 256 tokens, all cores",
+}
+
+LABELS = {
+    "perwatt_int8": "perwatt, int8",
+    "perwatt_fp32": "perwatt, fp32",
+    "ort_int8_per_token": "ONNX Runtime, int8 a token",
+    "ort_int8_dynamic": "ONNX Runtime, int8 dynamic",
+    "ort_fp32": "ONNX Runtime, fp32",
+    "openvino": "OpenVINO, its own choice",
+    "sentence_transformers_fp32": "sentence-transformers, fp32",
+    "sentence_transformers_bf16": "sentence-transformers, bf16",
+}
+
+# ratio: (case, contender); the faster of several contenders where one name covers several.
+RATIOS = {
+    "query1_vs_ort_int8": ("query1", ("ort_int8_per_token", "ort_int8_dynamic")),
+    "query1_vs_ort_fp32": ("query1", ("ort_fp32",)),
+    "query1_vs_openvino": ("query1", ("openvino",)),
+    "query8_vs_ort_int8": ("query8", ("ort_int8_per_token", "ort_int8_dynamic")),
+    "documents_vs_ort_int8": ("documents", ("ort_int8_per_token", "ort_int8_dynamic")),
+    "documents_vs_openvino": ("documents", ("openvino",)),
+    "documents_vs_sentence_transformers": ("documents", ("sentence_transformers_fp32",)),
+}
+
+UNIT_CASES = {"query1": (1, 8), "query8": (32, 8), "document": (1, 256)}  # texts, tokens
+PEERS = ("onnxruntime", "openvino", "torch", "sentence-transformers", "tokenizers")
+
+Encode = Callable[[list[str]], Any]
+
+
+def measure(model: str | Path | None = None, rounds: int = ROUNDS) -> dict[str, Any]:
+    """Every figure with its unit in its name: "cases" {case: {contender: {…}}}, "units", "cold_start", "ratios", …"""
+    with tempfile.TemporaryDirectory() as made:
+        return _measure(model, rounds, Path(made))
+
+
+def _measure(model: str | Path | None, rounds: int, made: Path) -> dict[str, Any]:
+    folder = find_model(model)
+    tokens = Tokens(folder)
+    cores = cpu_count()
+    figures: dict[str, Any] = {
+        "unit": unit_in_use(),
+        "cores": cores,
+        "model": folder.name,
+        "rounds": rounds,
+        "versions": {name: version(name) for name in PEERS if find_spec(name.replace("-", "_"))},
+        "cases": {},
+        "absent": {},
+    }
+    cases = [case._replace(tokens=min(case.tokens, folder.max_length)) for case in CASES]
+    per_text = {case.name: multiply_adds(folder, case.tokens) for case in cases}
+    reference: Any = None
+    cosines: dict[str, float] = {}
+    for case in cases:
+        threads = case.cores or cores
+        texts = cut_texts(tokens, case.texts, case.tokens)
+        with contenders(folder, model, threads, made) as (running, absent):
+            figures["absent"] |= absent
+            seconds, peak = race(running, texts, rounds)
+            vectors = {name: np.asarray(encode(texts), np.float32) for name, encode in running.items()}
+        reference = vectors["ort_fp32"]
+        for name, each in vectors.items():
+            near = (each * reference).sum(1) / np.linalg.norm(each, axis=1) / np.linalg.norm(reference, axis=1)
+            cosines[name] = min(cosines.get(name, 1.0), float(near.mean()))
+        figures["cases"][case.name] = {
+            name: {
+                "ms_per_call": round(1e3 * min(times), 3),
+                "ms_per_call_median": round(1e3 * statistics.median(times), 3),
+                f"{case.unit}_per_s": round(case.texts / min(times), 1),
+                "share_of_int8_peak": round(per_text[case.name] * case.texts / min(times) / (peak * threads), 3),
+            }
+            for name, times in seconds.items()
+        }
+        figures["int8_peak_gmacs_per_core"] = round(peak / 1e9, 1)
+    figures["mean_cosine_to_fp32"] = {name: round(value, 5) for name, value in cosines.items()}
+    figures["units"] = by_unit(folder, tokens, rounds)
+    figures["cold_start"] = cold_start(folder, rounds)
+    figures["ratios"] = ratios(figures["cases"])
+    return figures
+
+
+def ratios(cases: dict[str, dict[str, dict[str, float]]]) -> dict[str, float]:
+    """How many times as fast as the others ours is; those that did not take part are left out."""
+    found = {}
+    for name, (case, others) in RATIOS.items():
+        rivals = [cases[case][other]["ms_per_call"] for other in others if other in cases[case]]
+        if rivals:
+            found[name] = round(min(rivals) / cases[case]["perwatt_int8"]["ms_per_call"], 2)
+    return found
+
+
+def race(running: dict[str, Encode], texts: list[str], rounds: int) -> tuple[dict[str, list[float]], float]:
+    """Seconds a call of each contender, one figure a round, and the multiply-adds a second of the bare product."""
+    seconds: dict[str, list[float]] = {name: [] for name in running}
+    peak = 0.0
+    for encode in running.values():
+        encode(texts)
+    for _ in range(rounds):
+        for name, encode in running.items():
+            best, begun = float("inf"), time.perf_counter()
+            while True:
+                started = time.perf_counter()
+                encode(texts)
+                ended = time.perf_counter()
+                best = min(best, ended - started)
+                if ended - begun > LEAST_SECONDS:
+                    break
+            seconds[name].append(best)
+        started = time.perf_counter()
+        done = _native.spin(unit_in_use(), 2000 if unit_in_use() != "scalar" else 5)
+        peak = max(peak, done / (time.perf_counter() - started))
+    return seconds, peak
+
+
+def by_unit(folder: ModelFolder, tokens: Tokens, rounds: int) -> dict[str, dict[str, float]]:
+    """Milliseconds a call of each unit on one core, without tokenising: {unit: {"query1_int8_ms": …, …}}."""
+    texts = {
+        case: cut_texts(tokens, count, min(length, folder.max_length)) for case, (count, length) in UNIT_CASES.items()
+    }
+    ids = {case: tokens.ids(each) for case, each in texts.items()}
+    lengths = {case: np.array([len(each) for each in every], np.int32) for case, every in ids.items()}
+    found: dict[str, dict[str, float]] = {}
+    asked_for = os.environ.get(ENVIRONMENT_VARIABLE)
+    try:
+        for unit in [name for name in units() if name != "scalar"]:
+            os.environ[ENVIRONMENT_VARIABLE] = unit
+            found[unit] = {}
+            for precision in ("int8", "fp32"):
+                encoder = load_encoder(folder.path, precision=precision, backend="native", threads=1)
+                assert isinstance(encoder, NativeEncoder)
+                for case in UNIT_CASES:
+                    best = float("inf")
+                    for _ in range(5 * rounds if case == "query1" else rounds):
+                        started = time.perf_counter()
+                        encoder.encode_ids(ids[case], lengths[case])
+                        best = min(best, time.perf_counter() - started)
+                    found[unit][f"{case}_{precision}_ms"] = round(1e3 * best, 3)
+    finally:
+        os.environ.pop(ENVIRONMENT_VARIABLE)
+        if asked_for is not None:
+            os.environ[ENVIRONMENT_VARIABLE] = asked_for
+    return found
+
+
+COLD_START = """
+import sys, time
+from embed import load_encoder
+imported = time.perf_counter()
+load_encoder(sys.argv[1], precision=sys.argv[2] or None, backend=sys.argv[3], threads=1).encode(["gzip"], "query")
+print(time.perf_counter() - imported)
+"""
+
+
+def cold_start(folder: ModelFolder, rounds: int) -> dict[str, dict[str, float]]:
+    """Seconds from the start of a process to the vector of its first query, everything prepared and in the page cache:
+    {"perwatt": {"process_s", "load_and_query_s"}, "ort_int8": {…}}; the latter part is without Python and its imports.
+    """
+    runs = {"perwatt": ("", "auto"), "ort_int8": ("int8", "onnx")}
+    found = {name: {"process_s": float("inf"), "load_and_query_s": float("inf")} for name in runs}
+    for _ in range(rounds + 1):  # the first of them prepares what is not prepared
+        for name, (precision, backend) in runs.items():
+            command = [sys.executable, "-c", COLD_START, str(folder.path), precision, backend]
+            started = time.perf_counter()
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            seconds = time.perf_counter() - started
+            found[name]["process_s"] = min(found[name]["process_s"], seconds)
+            found[name]["load_and_query_s"] = min(found[name]["load_and_query_s"], float(done.stdout))
+    return {name: {part: round(value, 3) for part, value in each.items()} for name, each in found.items()}
+
+
+def multiply_adds(folder: ModelFolder, tokens: int) -> int:
+    """What one text costs: the linear layers, and attention's scores and weighted sums."""
+    config = folder.config
+    hidden, inner = int(config["hidden_size"]), int(config["intermediate_size"])
+    a_token = 4 * hidden * hidden + 2 * hidden * inner
+    return int(config["num_hidden_layers"]) * (tokens * a_token + 2 * tokens * tokens * hidden)
+
+
+@functools.cache
+def corpus() -> tuple[str, ...]:
+    """The docstrings of the standard library, some 2 MB: parsed once, which takes seconds, and cut for every case."""
+    from embed.documents.document import Faults, FieldNames
+    from embed.documents.inputs import find_sources, read_documents
+
+    return tuple(each.text for each in read_documents(find_sources(["python:stdlib"]), FieldNames(), Faults("fail")))
+
+
+def cut_texts(tokens: Tokens, count: int, length: int) -> list[str]:
+    """`count` different texts of exactly `length` tokens, special tokens included."""
+    texts: list[str] = []
+    gathered = ""
+    for text in corpus():
+        gathered = f"{gathered} {text}".strip()
+        offsets = tokens.offsets(gathered)
+        if len(offsets) < length - 2:
+            continue
+        cut, gathered = gathered[: offsets[length - 3][1]], ""
+        if len(tokens.ids([cut])[0]) == length:
+            texts.append(cut)
+        if len(texts) == count:
+            break
+    return texts
+
+
+@contextlib.contextmanager
+def contenders(
+    folder: ModelFolder, model: str | Path | None, threads: int, made: Path
+) -> Iterator[tuple[dict[str, Encode], dict[str, str]]]:
+    """Those that can run here, by name, and why the others cannot; sessions live as long as the context, the graphs of
+    the peers as long as the folder `made`."""
+    native = load_encoder(model, precision="int8", backend="native", threads=threads)
+    exact = load_encoder(model, precision="fp32", backend="native", threads=threads)
+    fp32 = load_encoder(model, precision="fp32", backend="onnx", threads=threads)
+    per_token = load_encoder(model, precision="int8", backend="onnx", threads=threads)
+    running: dict[str, Encode] = {
+        "perwatt_int8": native.encode,
+        "perwatt_fp32": exact.encode,
+        "ort_int8_per_token": per_token.encode,
+        "ort_fp32": fp32.encode,
+    }
+    peers: dict[str, Callable[[], dict[str, Encode]]] = {
+        "ort_int8_dynamic": lambda: dynamic_int8(folder, model, threads, made),
+        "openvino": lambda: openvino(folder, native, threads, made),
+        "sentence_transformers": lambda: sentence_transformers(folder, threads),
+    }
+    absent = {}
+    for name, start in peers.items():
+        try:
+            peer = start()
+            for encode in peer.values():
+                encode(["gzip"])
+            running |= peer
+        except ImportError as error:
+            absent[name] = f"not installed ({error.name})"
+        except Exception as error:  # whatever a peer fails of must not stop the others
+            absent[name] = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+    yield running, absent
+    native.close()
+    exact.close()
+
+
+def dynamic_int8(folder: ModelFolder, model: str | Path | None, threads: int, made: Path) -> dict[str, Encode]:
+    """The runtime's own recipe over the fp32 graph: int8 weights by channel, one activation scale a tensor."""
+    import onnxruntime as ort
+    from onnx import TensorProto
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    from embed.encoders.onnx_bert import bert_graph, save
+    from embed.encoders.onnx import OnnxEncoder
+
+    if not (made / "int8.onnx").exists():
+        save(bert_graph(folder, "fp32"), made / "fp32.onnx")
+        quantize_dynamic(
+            made / "fp32.onnx",
+            made / "int8.onnx",
+            per_channel=True,
+            weight_type=QuantType.QInt8,
+            extra_options={"DefaultTensorType": TensorProto.FLOAT},
+        )
+    encoder = load_encoder(model, precision="fp32", backend="onnx", threads=threads)
+    assert isinstance(encoder, OnnxEncoder)
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.enable_mem_pattern = False
+    encoder._session = ort.InferenceSession(str(made / "int8.onnx"), options, ["CPUExecutionProvider"])
+    return {"ort_int8_dynamic": encoder.encode}
+
+
+def openvino(folder: ModelFolder, ours: Any, threads: int, made: Path) -> dict[str, Encode]:
+    import openvino as ov
+
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # names every operator of vision models that is not there
+    from embed.encoders.onnx_export import export
+
+    if not (made / "plain.onnx").exists():
+        export(folder, made / "plain.onnx")
+    core = ov.Core()
+    settings = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
+    compiled = core.compile_model(core.read_model(made / "plain.onnx"), "CPU", settings)
+    request = compiled.create_infer_request()
+    tokens = Tokens(folder)
+
+    def encode(texts: Sequence[str]) -> Any:
+        ids = tokens.ids(prefixed(texts, ours.fingerprint, "document"))
+        width = max(map(len, ids))
+        padded, mask = np.zeros((len(ids), width), np.int64), np.zeros((len(ids), width), np.int64)
+        for row, each in enumerate(ids):
+            padded[row, : len(each)] = each
+            mask[row, : len(each)] = 1
+        return request.infer({"input_ids": padded, "attention_mask": mask})[0].copy()
+
+    return {"openvino": encode}
+
+
+def sentence_transformers(folder: ModelFolder, threads: int) -> dict[str, Encode]:
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+    torch.set_num_threads(threads)
+
+    def encoder(kind: torch.dtype) -> Encode:
+        model = SentenceTransformer(str(folder.path), device="cpu", model_kwargs={"dtype": kind}).eval()
+
+        def encode(texts: list[str]) -> Any:
+            return model.encode(texts, convert_to_tensor=True, show_progress_bar=False).float().numpy()
+
+        return encode
+
+    return {
+        "sentence_transformers_fp32": encoder(torch.float32),
+        "sentence_transformers_bf16": encoder(torch.bfloat16),
+    }
+
+
+def table(figures: dict[str, Any]) -> str:
+    """The figures as lines of text, one block a case."""
+    peak = figures["int8_peak_gmacs_per_core"]
+    lines = [f"{figures['model']}, {figures['cores']} cores, unit {figures['unit']}, {peak:,.0f} GMAC/s a core at best"]
+    for case in CASES:
+        measured = figures["cases"][case.name]
+        lines.append(f"\n{WHAT[case.name]}")
+        ours = measured["perwatt_int8"]["ms_per_call"]
+        for name, each in sorted(measured.items(), key=lambda item: item[1]["ms_per_call"]):
+            lines.append(
+                f"  {LABELS[name]:<28} {each['ms_per_call']:>9.2f} ms"
+                f"  {each[f'{case.unit}_per_s']:>9,.0f} {case.unit}/s"
+                f"  {each['ms_per_call'] / ours:>6.2f} ×  {each['share_of_int8_peak']:>6.1%} of peak"
+                f"  cosine {figures['mean_cosine_to_fp32'][name]:.4f}"
+            )
+    lines.append("\none core by unit, ms (int8 / fp32): an 8-token query, 32 of them, a document")
+    for unit, each in figures["units"].items():
+        pairs = (f"{each[f'{case}_int8_ms']:>9.2f} / {each[f'{case}_fp32_ms']:<9.2f}" for case in UNIT_CASES)
+        lines.append(f"  {unit:<12}" + "".join(pairs))
+    lines.append("\nfrom the start of a process to the first query's vector")
+    for name, each in figures["cold_start"].items():
+        lines.append(
+            f"  {name:<12} {each['process_s']:.3f} s, of it {each['load_and_query_s']:.3f} s after the imports"
+        )
+    lines.extend(f"\n{name} did not take part: {why}" for name, why in figures["absent"].items())
+    lines.append("")
+    lines.extend(_pairs(figures["ratios"].items()))
+    return "\n".join(lines)
+
+
+def _pairs(items: Iterable[tuple[str, float]]) -> list[str]:
+    return [f"{name:<38} {value:.2f}" for name, value in items]

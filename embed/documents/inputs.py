@@ -1,0 +1,225 @@
+"""From what is written on the command line to a stream of documents.
+
+INPUT is a file, a folder (all known files below it, sorted by path), a glob, `-` for stdin, or a
+`python:` corpus. The extension tells the format; --format overrides it, and stdin is JSON Lines
+unless it says otherwise. A folder in BEIR's shape holds its queries beside its corpus: there, only
+the corpus is taken.
+
+Ids are checked here, once for all inputs, by 16-byte hashes in sorted arrays: 24 bytes a document
+however long the ids are, so that ten million documents cost 240 MB and not several GB."""
+
+import glob
+import gzip
+import hashlib
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import accumulate, islice
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import numpy as np
+
+from embed.documents.docstrings import PREFIX, check_name, read_docstrings
+from embed.documents.document import Document, DocumentError, Faults, FieldNames, InputError, NoSuchInputError, Source
+from embed.documents.csv import read_csv
+from embed.documents.jsonl import read_jsonl
+from embed.documents.parquet import read_parquet
+from embed.vectors.hashes import HASH_BYTES, HashIndex
+
+FORMATS = ("jsonl", "csv", "tsv", "parquet")
+EXTENSIONS = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+}
+# A text file is sampled for the density of its lines in so many places, so many bytes at each.
+SAMPLES, SAMPLE_BYTES = 256, 16 << 10
+# Ids are looked up this many at a time: one at a time would cost more than reading the document.
+CHECKED_TOGETHER = 1024
+
+
+def format_of(path: Path) -> str | None:
+    """The format that the extension tells, `.gz` aside; None where it tells none."""
+    name = path.name.lower().removesuffix(".gz")
+    return EXTENSIONS.get(Path(name).suffix)
+
+
+def find_sources(inputs: Sequence[str], format: str | None = None, separator: str | None = None) -> list[Source]:
+    """The sources that the inputs name, in order, each file once.
+
+    Args:
+        inputs: files, folders, globs, "-" for stdin, python: corpora.
+        format: of all files; by default what the extension of each says.
+        separator: of all CSV and TSV files; by default a comma and a tab.
+
+    NoSuchInputError where an input names nothing; InputError where a format cannot be told.
+    """
+    sources: list[Source] = []
+    seen: set[Path] = set()
+    for given in inputs:
+        if given == "-":
+            sources.append(Source("stdin", format or "jsonl"))
+        elif given.startswith(PREFIX):
+            check_name(given.removeprefix(PREFIX))
+            sources.append(Source(given, "python"))
+        else:
+            for path in _paths(given):
+                if path.resolve() not in seen:
+                    seen.add(path.resolve())
+                    known = format or format_of(path)
+                    if known is None:
+                        raise InputError(_unknown_extension(path))
+                    name = os.fsencode(path).decode(errors="replace")
+                    sources.append(Source(name, known, path=path, size_bytes=path.stat().st_size))
+    for number, source in enumerate(sources):
+        source.number, source.separator = number, separator
+    return sources
+
+
+def read_documents(sources: Sequence[Source], names: FieldNames, faults: Faults) -> Iterator[Document]:
+    """The documents of all sources in order, ids unique. InputError where there is none at all."""
+    count = 0
+    for document in _unique(_read_all(sources, names, faults), sources, faults):
+        count += 1
+        yield document
+    if not count:
+        given = ", ".join(source.name for source in sources[:5])
+        why = f"all {faults.skipped} were skipped, first: {faults.first[0]}" if faults.skipped else "there is none"
+        raise InputError(f"no document could be read from {given}: {why}")
+
+
+def _read_all(sources: Iterable[Source], names: FieldNames, faults: Faults) -> Iterator[Document]:
+    for source in sources:
+        if source.format == "python":
+            yield from read_docstrings(source)
+            continue
+        reader = {"jsonl": read_jsonl, "parquet": read_parquet}.get(source.format, read_csv)
+        with _open(source) as stream:
+            yield from reader(stream, source, names, faults)
+        source.done_bytes = source.size_bytes
+
+
+@contextmanager
+def _open(source: Source) -> Iterator[BinaryIO]:
+    if source.path is None:
+        yield _stdin()
+        return
+    try:
+        stream = source.path.open("rb", buffering=1 << 20)
+    except OSError as error:
+        raise InputError(f"{source.name}: cannot be opened: {error.strerror}") from error
+    with stream:
+        if source.format == "parquet":
+            yield stream
+        elif source.path.name.lower().endswith(".gz"):
+            with gzip.GzipFile(fileobj=_Counted(stream, source), mode="rb") as unpacked:
+                yield cast(BinaryIO, unpacked)
+        else:
+            source.lines_after = _lines_after(source.path, source.size_bytes)
+            yield stream
+
+
+def _stdin() -> BinaryIO:
+    """stdin with a buffer of its own: a thread that waits for more must not hold a lock that Python's exit needs."""
+    try:
+        return open(sys.stdin.fileno(), "rb", buffering=1 << 20, closefd=False)
+    except (OSError, ValueError):  # no file but an object, in a notebook or a test
+        return sys.stdin.buffer
+    except AttributeError:
+        raise InputError("stdin: is closed, and documents were expected there") from None
+
+
+def _lines_after(path: Path, size_bytes: int) -> list[float]:
+    """About how many lines there are from each piece of the file on; nothing where no sample can be taken."""
+    pieces = min(SAMPLES, -(-size_bytes // SAMPLE_BYTES))
+    lines: list[float] = []
+    try:
+        with path.open("rb", buffering=0) as file:
+            for number in range(pieces):
+                file.seek(max(0, size_bytes * (2 * number + 1) // (2 * pieces) - SAMPLE_BYTES // 2))
+                sample = file.read(SAMPLE_BYTES)
+                lines.append(sample.count(b"\n") / max(1, len(sample)) * size_bytes / pieces)
+    except OSError:
+        return []  # it is met again, and named, where the file is read
+    return [*accumulate(reversed([*lines, 0.0]))][::-1] if lines else []
+
+
+class _Counted:
+    """The file under a gzip file, which notes in its source how far it was read."""
+
+    def __init__(self, stream: BinaryIO, source: Source) -> None:
+        self._stream = stream
+        self._source = source
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._stream.read(size)
+        self._source.done_bytes += len(data)
+        return data
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._stream.seek(offset, whence)
+
+
+def _unique(documents: Iterator[Document], sources: Sequence[Source], faults: Faults) -> Iterator[Document]:
+    """Each id once; the second document with an id is a fault that names both places."""
+    ids = HashIndex()
+    while batch := list(islice(documents, CHECKED_TOGETHER)):
+        digests = [hashlib.blake2b(d.id.encode(), digest_size=HASH_BYTES).digest() for d in batch]
+        keys = np.frombuffer(b"".join(digests), dtype=f"S{HASH_BYTES}")
+        earlier = ids.find(keys)
+        places = np.array([document.source.number << 40 | document.row for document in batch], dtype=np.int64)
+        here: dict[bytes, int] = {}
+        kept = np.zeros(len(batch), dtype=bool)
+        for number, (document, digest) in enumerate(zip(batch, digests, strict=True)):
+            place = int(earlier[number]) if earlier[number] >= 0 else here.setdefault(digest, int(places[number]))
+            if place == places[number]:
+                kept[number] = True
+                yield document
+            else:
+                first = sources[place >> 40].at(place & (1 << 40) - 1)
+                faults.meet(DocumentError(f"{document.where}: id {document.id!r} was given before, at {first}"))
+        ids.add(keys[kept], places[kept])
+
+
+def _paths(given: str) -> list[Path]:
+    path = Path(given)
+    if path.is_dir():
+        return _below(path)
+    if path.exists():
+        return [path]
+    if any(mark in given for mark in "*?["):
+        found = sorted(Path(name) for name in glob.glob(given, recursive=True))  # noqa: PTH207 (absolute patterns)
+        files = [name for name in found if name.is_file()]
+        if files:
+            return files
+        raise NoSuchInputError(f"no file matches {given}")
+    raise NoSuchInputError(f"there is no file or folder {given}")
+
+
+def _below(folder: Path) -> list[Path]:
+    files = sorted(
+        path
+        for path in folder.rglob("*")
+        if format_of(path)
+        and path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
+    if not files:
+        raise NoSuchInputError(f"no file below {folder} ends in {', '.join(EXTENSIONS)} (or one of them and .gz)")
+    names = {path.name.removesuffix(".gz"): path for path in files if path.parent == folder}
+    if "corpus.jsonl" in names and "queries.jsonl" in names:
+        return [names["corpus.jsonl"]]
+    return files
+
+
+def _unknown_extension(path: Path) -> str:
+    hint = "; a JSON array becomes JSON Lines with: jq -c '.[]'" if path.suffix.lower() == ".json" else ""
+    return (
+        f"{path}: the extension tells no format; known are {', '.join(EXTENSIONS)}. "
+        f"Say which it is with --format {'|'.join(FORMATS)}{hint}"
+    )

@@ -1,0 +1,76 @@
+"""Parquet: read a thousand rows at a time, so that memory does not follow the size of a row group.
+
+Values without a JSON form are given the one a reader would expect: dates, times and decimals as
+strings (a decimal as a float would lose digits), bytes as base64, NaN and infinities as null, maps
+with string keys as objects."""
+
+import base64
+import datetime
+import decimal
+import math
+import uuid
+from collections.abc import Iterator, Mapping
+from typing import BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from embed.documents.document import Document, DocumentError, Faults, FieldNames, InputError, Source, shape
+
+BATCH_ROWS = 1024
+
+
+def read_parquet(stream: BinaryIO, source: Source, names: FieldNames, faults: Faults) -> Iterator[Document]:
+    """The documents of the file, in order; row numbers are 1-based over the whole file."""
+    row = 0
+    try:
+        # Unbuffered row groups would be held whole; 1 MiB pages of each column are enough to fill a
+        # batch.
+        table = pq.ParquetFile(stream, pre_buffer=False, buffer_size=1 << 20)
+        total = max(1, table.metadata.num_rows)
+        for batch in table.iter_batches(batch_size=BATCH_ROWS):
+            for record in _exact(batch).to_pylist():
+                row += 1
+                source.done_bytes = source.size_bytes * row // total
+                try:
+                    yield shape({key: jsonable(value) for key, value in record.items()}, names, source, row)
+                except DocumentError as error:
+                    faults.meet(error)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        after = f" after row {row}" if row else ""
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{source.name}: cannot be read as Parquet{after}: {reason}") from error
+
+
+def jsonable(value: object) -> object:
+    """The value as json.dumps can write it; what is lost is said at the top of this file."""
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, list):
+        # A map column arrives as a list of pairs.
+        if value and all(isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str) for item in value):
+            return {key: jsonable(item) for key, item in value}
+        return [jsonable(item) for item in value]
+    if isinstance(value, tuple):
+        return [jsonable(item) for item in value]
+    if isinstance(value, Mapping):
+        return {str(key): jsonable(item) for key, item in value.items()}
+    if isinstance(value, datetime.datetime | datetime.date | datetime.time):
+        return value.isoformat()
+    if isinstance(value, datetime.timedelta):
+        return value.total_seconds()
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, decimal.Decimal | uuid.UUID):
+        return str(value)
+    return str(value)
+
+
+def _exact(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Nanoseconds, which Python's datetime cannot hold, as strings with all nine digits."""
+    for index, column in enumerate(batch.schema):
+        if pa.types.is_timestamp(column.type) and column.type.unit == "ns":
+            batch = batch.set_column(index, column.name, batch.column(index).cast(pa.string()))
+    return batch

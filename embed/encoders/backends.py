@@ -1,0 +1,38 @@
+"""Starts an encoder by backend; what a backend needs is imported when it is chosen."""
+
+from __future__ import annotations
+
+from embed.encoders.contract import Encoder
+from embed.errors import ModelError
+from embed.models.folder import ModelFolder
+from embed.models.fingerprint import Fingerprint
+from embed.encoders.contract import Backend
+
+
+def start(folder: ModelFolder, fingerprint: Fingerprint, backend: Backend, threads: int) -> Encoder:
+    """The encoder of a described model by backend, which is imported here. Raises ModelError."""
+    if backend == "torch":
+        from embed.encoders.torch import TorchEncoder
+
+        return TorchEncoder(folder, fingerprint, threads)
+    from embed.encoders.native import NativeEncoder, unsuited
+
+    why = unsuited(folder)
+    if backend == "native" or (backend == "auto" and why is None):
+        return NativeEncoder(folder, fingerprint, threads)
+    try:
+        from embed.encoders.onnx import OnnxEncoder
+    except ImportError as error:
+        raise ModelError(
+            f"{folder.name} was to run in ONNX Runtime{f', since {why}' if why else ''}; but {error.name} is not "
+            "installed. Install perwatt with its onnx extra (from a checkout: make setup-onnx; in an image: "
+            "--build-arg RUNTIME=onnx), or use a BERT-shaped model, which needs nothing else."
+        ) from None
+    return OnnxEncoder(folder, fingerprint, threads)
+
+
+def usable_cores() -> int:
+    """The cores this process may use, by affinity and cgroup."""
+    from loky import cpu_count  # takes 50 ms to import: a worker, which is told its threads, does without
+
+    return int(cpu_count())

@@ -1,0 +1,65 @@
+"""What an encoder is: texts in, vectors out.
+
+Three backends keep this contract: our own kernels, which run BERT-shaped models in int8 and fp32; ONNX Runtime, for
+other models; and sentence-transformers on PyTorch, the reference. It is small on purpose, so that another way of
+running a model is one more file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from embed.errors import ModelError
+from embed.models.fingerprint import Fingerprint
+from embed.models.folder import ModelFolder, find_model
+
+Kind = Literal["document", "query"]
+Backend = Literal["auto", "native", "onnx", "torch"]
+Vectors = npt.NDArray[np.float32]
+Counts = npt.NDArray[np.int32]
+
+PRECISIONS = ("fp32", "int8")
+
+
+class Encoder(Protocol):
+    """What the pipeline and the service need of a model. Safe to call from several threads."""
+
+    @property
+    def fingerprint(self) -> Fingerprint: ...
+
+    @property
+    def dim(self) -> int: ...
+
+    @property
+    def backend(self) -> str:
+        """What runs the model, with its version or instruction set: "native avx512vnni", "onnx 1.23.0"."""
+
+    def encode(self, texts: Sequence[str], kind: Kind = "document") -> Vectors:
+        """float32 (n, dim), in the order of `texts`."""
+
+    def encode_counted(self, texts: Sequence[str], kind: Kind = "document") -> tuple[Vectors, Counts]:
+        """As `encode`, with the number of tokens the model read of each text, int32 (n,)."""
+
+    def token_offsets(self, text: str) -> list[tuple[int, int]]:
+        """Start and end character of each token of the uncut text, without special tokens."""
+
+    def close(self) -> None: ...
+
+
+
+
+
+
+
+
+
+
+def prefixed(texts: Sequence[str], fingerprint: Fingerprint, kind: Kind) -> Sequence[str]:
+    prefix = fingerprint.query_prefix if kind == "query" else fingerprint.document_prefix
+    return [prefix + text for text in texts] if prefix else texts

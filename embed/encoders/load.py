@@ -1,0 +1,56 @@
+"""`load_encoder`: the encoder of a model by backend and precision.
+
+Serving with our kernels loads neither ONNX Runtime nor PyTorch: a backend is imported when it is chosen. The
+backend is not part of the fingerprint: the same precision by another backend agrees within the stated tolerance,
+so an index built with one serves with the other.
+"""
+
+from __future__ import annotations
+
+from embed.encoders.contract import Encoder
+from embed.encoders.contract import Backend
+from embed.models.folder import find_model
+from embed.models.fingerprint import fingerprint_of
+from embed.encoders.backends import start
+from embed.errors import ModelError
+from dataclasses import replace
+from pathlib import Path
+from embed.encoders.contract import PRECISIONS
+from embed.encoders.backends import usable_cores
+
+
+def load_encoder(
+    model: str | Path | None = None,
+    *,
+    precision: str | None = None,
+    backend: Backend = "auto",
+    threads: int | None = None,
+    query_prefix: str | None = None,
+    document_prefix: str | None = None,
+) -> Encoder:
+    """The encoder of a model folder, a hub name, or (None) all-MiniLM-L6-v2.
+
+    precision: "int8" or "fp32"; by default int8 for a BERT-shaped model whose int8 vectors stay near enough to fp32's,
+    which is measured when the model is first loaded on a machine (`precision.choose`), and fp32 for another. torch runs
+    fp32 only.
+    backend: "auto" takes native where the model's shape allows it, and onnx otherwise, which needs the onnx extra;
+    `Encoder.backend` says which it took.
+    threads: of one call; by default the cores this process may use, by affinity and cgroup.
+    query_prefix, document_prefix: put before each text; by default what the model's own configuration names.
+    Raises ModelError.
+    """
+    if precision not in (None, *PRECISIONS):
+        raise ModelError(f"Precision {precision!r} is not known, expected one of {PRECISIONS}.")
+    if threads is not None and threads < 1:
+        raise ModelError(f"{threads} threads were asked for, expected at least 1.")
+    folder = find_model(model)
+    if precision is None:
+        from embed.encoders.precision import choose
+
+        precision = "fp32" if backend == "torch" else choose(folder, backend).precision
+    fingerprint = fingerprint_of(folder, precision)
+    if query_prefix is not None:
+        fingerprint = replace(fingerprint, query_prefix=query_prefix)
+    if document_prefix is not None:
+        fingerprint = replace(fingerprint, document_prefix=document_prefix)
+    return start(folder, fingerprint, backend, threads or usable_cores())

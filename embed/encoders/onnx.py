@@ -1,0 +1,92 @@
+"""Runs a model's graph in ONNX Runtime.
+
+Texts are sorted by length and cut into batches by a budget of padded tokens, not by a count of texts: the work of a
+batch and the memory of its activations are proportional to tokens, and one long text must not make thirty short ones
+as wide as itself. The budget is small because the widest activation (tokens × 4 × hidden, float32) is reread at once
+and should still lie in the second-level cache: measured on two cores with 238-token abstracts, 4 texts a batch gave
+1.1 × the throughput of 16 and 1.3 × that of 32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+
+from embed.encoders.contract import Counts, Kind, Vectors, prefixed
+from embed.models.fingerprint import Fingerprint
+from embed.models.folder import ModelFolder
+from embed.encoders.prepared import prepared_graph
+from embed.encoders.tokens import Tokens
+
+# Padded tokens a batch.
+BATCH_TOKENS = 1024
+
+
+class OnnxEncoder:
+    """Runs the model's graph in ONNX Runtime."""
+
+    def __init__(self, folder: ModelFolder, fingerprint: Fingerprint, threads: int) -> None:
+        self._fingerprint = fingerprint
+        self._tokens = Tokens(folder)
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.enable_mem_pattern = False  # remembers a plan for every shape it meets; ours all differ
+        options.log_severity_level = 3
+        # The graph comes fused as far as it pays; the further levels would fuse the residuals into a slower operator.
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        graph = prepared_graph(folder, fingerprint.precision, fingerprint.weights_sha256)
+        self._session = ort.InferenceSession(str(graph), options, ["CPUExecutionProvider"])
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        return self._fingerprint
+
+    @property
+    def dim(self) -> int:
+        return self._fingerprint.dim
+
+    @property
+    def backend(self) -> str:
+        return f"onnx {ort.__version__}"
+
+    def encode(self, texts: Sequence[str], kind: Kind = "document") -> Vectors:
+        return self.encode_counted(texts, kind)[0]
+
+    def encode_counted(self, texts: Sequence[str], kind: Kind = "document") -> tuple[Vectors, Counts]:
+        ids = self._tokens.ids(prefixed(texts, self._fingerprint, kind))
+        lengths = np.array([len(each) for each in ids], np.int32)
+        vectors = np.empty((len(ids), self.dim), np.float32)
+        for rows in batches(lengths):
+            width = int(lengths[rows[-1]])
+            padded = np.zeros((len(rows), width), np.int64)
+            mask = np.zeros((len(rows), width), np.int64)
+            for place, row in enumerate(rows):
+                padded[place, : lengths[row]] = ids[row]
+                mask[place, : lengths[row]] = 1
+            feed = {"input_ids": padded, "attention_mask": mask}
+            vectors[rows] = self._session.run(["sentence_embedding"], feed)[0]
+        return vectors, lengths
+
+    def token_offsets(self, text: str) -> list[tuple[int, int]]:
+        return self._tokens.offsets(text)
+
+    def close(self) -> None:
+        """Nothing to release that the garbage collector would not: kept so that every encoder can be closed."""
+
+
+def batches(lengths: Counts, budget: int = BATCH_TOKENS) -> Iterator[npt.NDArray[np.intp]]:
+    """Row numbers grouped so that each group, padded to its longest, holds at most `budget` tokens, or one row.
+
+    Within a group lengths ascend, so its last row is its longest. Ties keep their order.
+    """
+    order = np.argsort(lengths, kind="stable")
+    start = 0
+    for end in range(1, len(order) + 1):
+        full = end < len(order) and (end - start + 1) * int(lengths[order[end]]) > budget
+        if full or end == len(order):
+            yield order[start:end]
+            start = end

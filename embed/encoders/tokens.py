@@ -1,0 +1,76 @@
+"""Text to token ids, as sentence-transformers does it.
+
+A `tokenizer.json` often carries the truncation and padding of whoever saved it (128 and fixed, in the default model's
+case). Used as it is, it would cut every text at half of the model's length and fill the rest with padding, so both are
+replaced here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+from tokenizers import Tokenizer
+
+from embed.errors import ModelError, TextError
+from embed.models.folder import ModelFolder
+
+
+class Tokens:
+    """Thread-safe: the underlying tokenizers are configured once and only read afterwards."""
+
+    def __init__(self, folder: ModelFolder) -> None:
+        self._lower_case = folder.lower_case
+        self._cut = _load(folder)
+        self._cut.enable_truncation(folder.max_length)
+        self._folder = folder
+
+    @cached_property
+    def _whole(self) -> Tokenizer:
+        """Loaded when a text is first cut into chunks: a search never is."""
+        return _load(self._folder)
+
+    def ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text with special tokens, cut at the model's length. TextError for what is no Unicode."""
+        prepared = self._prepared(texts)
+        try:
+            encodings = self._cut.encode_batch_fast(prepared)
+        except (TypeError, UnicodeEncodeError):  # the library's word for half a surrogate pair
+            raise not_unicode(prepared) from None
+        return [encoding.ids for encoding in encodings]
+
+    def offsets(self, text: str) -> list[tuple[int, int]]:
+        """Start and end character of each token of the whole text, without special tokens, uncut."""
+        prepared = self._prepared([text])[0]
+        if len(prepared) != len(text):  # a few letters change length in lower case: İ becomes two
+            prepared = text
+        encoding = self._whole.encode(prepared, add_special_tokens=False)
+        return list(encoding.offsets)
+
+    def _prepared(self, texts: Sequence[str]) -> list[str]:
+        return [text.lower() for text in texts] if self._lower_case else list(texts)
+
+
+def not_unicode(texts: Sequence[str]) -> TextError:
+    """The error for the first of `texts` that has no UTF-8 form."""
+    for number, text in enumerate(texts):
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            return TextError(
+                f"Text {number} of {len(texts)} is not valid Unicode at character {error.start} (half a surrogate "
+                'pair). Repair it where it is read, for instance with text.encode("utf-8", "replace").decode().'
+            )
+        except AttributeError:
+            return TextError(f"Text {number} of {len(texts)} is a {type(text).__name__}, expected a str.")
+    return TextError("The tokenizer refused a text.")
+
+
+def _load(folder: ModelFolder) -> Tokenizer:
+    try:
+        tokenizer = Tokenizer.from_file(str(folder.tokenizer))
+    except Exception as error:  # the library raises bare Exception for a damaged file
+        raise ModelError(f"{folder.tokenizer} cannot be read as a tokenizer: {error}.") from None
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer

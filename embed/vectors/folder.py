@@ -1,0 +1,140 @@
+"""The vectors folder: what a run finds there, and how the new state replaces the old one.
+
+    DIR/embed.json          written last: it names the fragments that count
+    DIR/part-…, spool-…     see fragments.py
+    DIR/.lock               held by the run that writes
+
+Fragments are only ever added until embed.json is replaced, in one rename; then those it does not
+name are deleted. So a kill at any moment leaves the old state whole, or the new one with some files
+too many, and what the killed run had finished is found by the next one."""
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from embed.vectors import fragments
+from embed.vectors.durable import TEMPORARY, sync_folder, write_durably
+from embed.errors import EmbedError
+from embed.vectors.fragments import DamagedFragmentError, Fragment
+from embed.vectors.vector_cache import KnownVectors
+
+MANIFEST = "embed.json"
+FORMAT = 1
+
+
+class FolderError(EmbedError):
+    """The folder cannot be written to, is being written to, or holds what this version does not
+    know.
+    """
+
+
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """embed.json; None where there is none. FolderError where it cannot be understood."""
+    path = folder / MANIFEST
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise FolderError(
+            f"{path} cannot be read ({error}); delete it, and the fragments beside it are used again"
+        ) from error
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        found = manifest.get("format") if isinstance(manifest, dict) else None
+        raise FolderError(f"{path} has format {found!r}; this version of perwatt knows {FORMAT}. Choose another --out")
+    return manifest
+
+
+def learn(folder: Path, fingerprint_id: str, known: KnownVectors, warn: Callable[[str], None]) -> tuple[set[str], int]:
+    """Adds every whole fragment of this model to `known`; returns the names of all whole fragments, and how many rows
+    those of other models have.
+
+    Damaged ones, and ones that embed.json names and that are gone, are told to `warn` and otherwise
+    ignored."""
+    manifest = read_manifest(folder) or {}
+    named = {entry["file"] for entry in manifest.get("fragments", [])}
+    present = sorted(path for path in folder.iterdir() if fragments.NAME.fullmatch(path.name))
+    for name in sorted(named - {path.name for path in present}):
+        warn(f"{folder / name}, which embed.json names, is gone; its texts are embedded again")
+    whole: set[str] = set()
+    foreign = 0
+    for path in present:
+        try:
+            fragment = fragments.check(path)
+            if fragments.fingerprint_id(fragment) == fingerprint_id:
+                known.add(fragment, fragments.read_hashes(fragment))
+            else:
+                foreign += fragment.rows
+            whole.add(path.name)
+        except DamagedFragmentError as error:
+            rest = (
+                "its texts are embedded again" if path.name in named else "it is left over from a killed run; ignored"
+            )
+            warn(f"{error}; {rest}")
+    return whole, foreign
+
+
+class VectorsFolder:
+    """The folder of --out, locked for as long as the `with` block runs."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.manifest: dict[str, Any] | None = None
+        self._lock = -1
+        self._made: list[Path] = []
+
+    def __enter__(self) -> Self:
+        self._made = [path for path in (self.path, *self.path.parents) if not path.exists()]
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise FolderError(f"{self.path} cannot be written to: {error.strerror}") from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.manifest = read_manifest(self.path)
+        except BlockingIOError:
+            os.close(self._lock)
+            raise FolderError(
+                f"{self.path} is being written by another run; wait for it to end, or choose another --out"
+            ) from None
+        except BaseException:
+            os.close(self._lock)
+            raise
+        for leftover in self.path.glob(f"{TEMPORARY}*"):
+            leftover.unlink()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None and self._made and [path.name for path in self.path.iterdir()] == [".lock"]:
+            # A first run that failed before it had anything to keep leaves no trace.
+            (self.path / ".lock").unlink()
+            for path in self._made:
+                with contextlib.suppress(OSError):  # somebody else put something there
+                    path.rmdir()
+        os.close(self._lock)  # lets go of the lock too
+
+    def commit(self, manifest: dict[str, Any], kept: Sequence[Fragment]) -> bool:
+        """Replaces embed.json, then deletes every fragment it does not name.
+
+        Returns False, and leaves embed.json with the record of the run that made it, when nothing
+        changed but the time."""
+        passing = {"created_at", "run"}
+        before = {key: value for key, value in (self.manifest or {}).items() if key not in passing}
+        changed = before != {key: value for key, value in manifest.items() if key not in passing}
+        if changed:
+            write_durably(self.path / MANIFEST, json.dumps(manifest, ensure_ascii=False).encode())
+            self.manifest = manifest
+        names = {fragment.path.name for fragment in kept}
+        for path in list(self.path.iterdir()):
+            if fragments.NAME.fullmatch(path.name) and path.name not in names:
+                path.unlink()
+        sync_folder(self.path)
+        return changed

@@ -1,0 +1,1 @@
+"""What the index measures about itself, beside its peers. The figures are rendered by `deploy.figures`."""

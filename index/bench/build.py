@@ -1,0 +1,129 @@
+"""Building and exact search: seconds, memory, and queries a second beside FAISS and NumPy on the same vectors.
+
+Vectors are real text embeddings: the standard library's docstrings as `make run` embedded them, or any folder of
+vectors. To reach 250,000 rows each further row is the unit-length mean of two of them drawn by a seeded generator,
+which keeps the distribution that text has (many near neighbours, none equal) where uniform random numbers would not.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from index.disk.codes import quantise
+
+Float = npt.NDArray[np.float32]
+
+ROWS = 250_000
+SCAN_ROWS = 100_000
+QUERIES = 200
+ROUNDS = 5
+SEED = 20261123
+
+BUILD = """
+import json, pathlib, sys
+import numpy as np
+from index import build_generation, open_generation
+vectors = np.load(sys.argv[1], mmap_mode="r")
+path = build_generation(vectors, np.arange(len(vectors)), root=sys.argv[2], name="bench", family="graph")
+generation = open_generation(path)
+print(json.dumps(generation.manifest))
+"""
+
+
+def measure(folder: Path) -> dict[str, Any]:
+    """folder: a vectors folder. Figures with the unit in their name."""
+    real = real_vectors(folder)
+    rows = grown(real, ROWS + QUERIES)
+    vectors, queries = rows[:ROWS], rows[ROWS:]
+    return {
+        "real_rows": len(real),
+        "dim": real.shape[1],
+        "build": build(vectors),
+        "scan": scan(vectors[:SCAN_ROWS], queries),
+    }
+
+
+def real_vectors(folder: Path) -> Float:
+    from index import VectorsFolder
+
+    return np.concatenate([batch.vectors for batch in VectorsFolder(folder).batches()])
+
+
+def grown(real: Float, rows: int) -> Float:
+    generator = np.random.default_rng(SEED)
+    pairs = generator.integers(0, len(real), (max(0, rows - len(real)), 2))
+    share = generator.uniform(0.5, 0.9, (len(pairs), 1)).astype(np.float32)
+    mixed = share * real[pairs[:, 0]] + (1 - share) * real[pairs[:, 1]]
+    everything = np.concatenate([real, mixed])[:rows]
+    everything /= np.linalg.norm(everything, axis=1, keepdims=True)
+    return everything[generator.permutation(len(everything))].astype(np.float32)
+
+
+def build(vectors: Float) -> dict[str, Any]:
+    """Built in a process of its own, whose peak memory is the build's."""
+    with tempfile.TemporaryDirectory() as scratch:
+        np.save(f"{scratch}/vectors.npy", vectors)
+        ran = subprocess.run(
+            [sys.executable, "-c", BUILD, f"{scratch}/vectors.npy", f"{scratch}/indexes"],
+            check=True, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+    manifest = json.loads(ran.stdout)
+    record = manifest["build"]
+    return {
+        "rows": len(vectors),
+        "threads": record["threads"],
+        "seconds": round(record["seconds"], 1),
+        "peak_rss_mib": round(record["peak_memory_bytes"] / 2**20),
+        "recall": round(manifest["recall"]["recall"], 4),
+    }
+
+
+def scan(vectors: Float, queries: Float) -> dict[str, Any]:
+    """Exact top 10 on one thread, queries one at a time, as a service meets them."""
+    import faiss
+    from threadpoolctl import threadpool_limits
+
+    from index.search import exact
+
+    threadpool_limits(1, "blas")
+    faiss.omp_set_num_threads(1)
+    flat = faiss.IndexFlatIP(vectors.shape[1])
+    flat.add(vectors)
+    codes = quantise(vectors)
+
+    def by_numpy(query: Float) -> Any:
+        scores = vectors @ query[0]
+        best = np.argpartition(scores, -10)[-10:]
+        return best[np.argsort(-scores[best])]
+
+    contenders: dict[str, Callable[[Float], Any]] = {
+        "numpy": by_numpy,
+        "faiss_flat": lambda query: flat.search(query, 10)[1][0],
+        "perwatt_float32": lambda query: exact.search(query, vectors, 10).rows[0],
+        "perwatt_int8_exact": lambda query: exact.search(query, vectors, 10, codes=codes).rows[0],
+    }
+    best = {name: float("inf") for name in contenders}
+    for _ in range(ROUNDS):
+        for name, search in contenders.items():
+            started = time.perf_counter()
+            for query in queries:
+                search(query[None])
+            best[name] = min(best[name], time.perf_counter() - started)
+    agree = np.mean(
+        [contenders["faiss_flat"](q[None])[0] == contenders["perwatt_int8_exact"](q[None])[0] for q in queries]
+    )
+    return {
+        "rows": len(vectors),
+        "queries_per_s": {name: round(len(queries) / seconds, 1) for name, seconds in best.items()},
+        "first_hit_agrees_with_faiss": round(float(agree), 4),
+    }

@@ -1,0 +1,136 @@
+"""The graph family: FAISS builds a small-world graph, our kernels refine its links, and our kernels walk it.
+
+index.faiss is a stock IndexHNSWFlat (Malkov and Yashunin, 2016), its level 0 refined: FAISS opens and searches it, with
+a better recall than its own links give (100,000 × 384, efSearch 40: 0.983 against 0.974 at ten times the build effort).
+It holds the float32 rows too. What serves is the search layout beside it (disk/layout.py).
+
+FAISS is asked for a quick, rough graph; two passes of refinement (index/kernels/refine.cpp) then look around each
+vertex with the walk itself. Links are about distance whatever is searched for. For inner products of vectors that are
+not all of one length, distance is taken after one more dimension has made them so (Bachrach et al., RecSys 2014):
+among such vectors the nearest and the greatest product are the same.
+
+Held-out rows are added after the rest, so that recall is measured with queries that the graph has never seen; the
+graph is then permuted into row order.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.disk import layout
+from index.disk.codes import Metric, norms
+from index.search.untyped import faiss_metric, float_rows
+from index.disk.layout import DEGREE, Layout, Profile
+from index.progress import Progress
+from index.disk.sections import FloatRows
+from index.search.untyped import FaissIndex, faiss
+from index.search.walk import Walk
+
+BUILD_EFFORT = 20  # efConstruction of the rough graph; from 40 the refined one is no better, and costs a half more
+# Walks of a pass: results that decide when one stops, and candidates that it hands over.
+PASSES = ((20, 60), (60, 180))
+_ROWS_PER_ADD = 4096
+_SAME_LENGTH = 1e-3  # relative: below it, vectors count as of one length
+
+
+def build(
+    folder: Path,
+    rows: FloatRows,
+    metric: Metric,
+    held_out: NDArray[np.int64],
+    measure: Callable[[Walk], None],
+    threads: int,
+    *,
+    profile: Profile,
+    show: bool,
+) -> tuple[FaissIndex, Layout, dict[str, Any]]:
+    """The graph of all rows, its layout in the folder, and what the manifest says of that; `measure` is called when
+    all but the held-out rows are in it."""
+    count, dim = rows.array.shape
+    index = faiss.IndexHNSWFlat(dim, DEGREE // 2, faiss_metric(metric))
+    index.hnsw.efConstruction = BUILD_EFFORT
+    kept = np.setdiff1d(np.arange(count), held_out)
+    order = np.concatenate([kept, held_out])
+    with Progress("graph", count, show=show) as progress:
+        _add(index, rows, kept, threads, progress)
+        links = _links(index)
+        roots = layout.sampled_roots(len(kept))
+        for k, candidates in PASSES:
+            links = _refined(index, links, metric, roots, None, (k, candidates), threads)
+        _set_links(index, links)
+        rough = layout.encode(float_rows(_storage(index)), links, roots, threads, l2=metric == "l2", profile=profile)
+        measure(Walk(rough, float_rows(_storage(index)), threads, renumber=kept))
+        del rough
+        if len(held_out):
+            _add(index, rows, held_out, threads, progress)
+            new = np.arange(len(kept), count, dtype=np.int32)
+            final_roots = np.argsort(order)[layout.sampled_roots(count)]
+            links = _refined(index, _links(index), metric, final_roots, new, PASSES[-1], threads)
+            _set_links(index, links)
+            # permute_entries wants, for each new place, the old one.
+            index.permute_entries(np.argsort(order))
+    vectors = float_rows(_storage(index))
+    made, sections = layout.write(folder, vectors, _links(index), threads, l2=metric == "l2", profile=profile)
+    return index, made, sections
+
+
+def _refined(
+    index: FaissIndex,
+    links: NDArray[np.int32],
+    metric: Metric,
+    roots: NDArray[np.int64],
+    which: NDArray[np.int32] | None,
+    reach: tuple[int, int],
+    threads: int,
+) -> NDArray[np.int32]:
+    vectors = float_rows(_storage(index))
+    if metric == "ip":
+        vectors = of_one_length(vectors)
+    # Compact whatever is served: it takes a third of the memory, and a third of the time to encode.
+    encoded = layout.encode(vectors, links, roots, threads, l2=True, profile="compact")
+    out = np.empty_like(links)
+    encoded.graph().refine(links, which, *reach, threads, out)
+    return out
+
+
+def of_one_length(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The vectors with one more dimension that makes all as long as the longest; as they are, if they are already."""
+    length = norms(vectors)
+    longest = float(length.max())
+    if float(length.min()) >= longest * (1 - _SAME_LENGTH) or vectors.shape[1] >= layout.MAX_DIM:
+        return vectors
+    rest = np.sqrt(np.maximum(longest**2 - length**2, 0.0))
+    return np.concatenate([vectors, rest[:, None].astype(np.float32)], axis=1)
+
+
+def _storage(index: FaissIndex) -> FaissIndex:
+    return faiss.downcast_index(index.storage)
+
+
+def _links(index: FaissIndex) -> NDArray[np.int32]:
+    """Level 0 of FAISS's graph, int32 (n, DEGREE), −1 for none. A copy."""
+    neighbours, starts = _level0(index)
+    return np.ascontiguousarray(neighbours[starts[:, None] + np.arange(DEGREE)])
+
+
+def _set_links(index: FaissIndex, links: NDArray[np.int32]) -> None:
+    neighbours, starts = _level0(index)
+    neighbours[starts[:, None] + np.arange(DEGREE)] = links
+
+
+def _level0(index: FaissIndex) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    hnsw = index.hnsw
+    starts = faiss.vector_to_array(hnsw.offsets).astype(np.int64)[:-1]
+    return faiss.rev_swig_ptr(hnsw.neighbors.data(), hnsw.neighbors.size()), starts
+
+
+def _add(index: FaissIndex, rows: FloatRows, which: NDArray[np.int64], threads: int, progress: Progress) -> None:
+    faiss.omp_set_num_threads(threads)  # OpenMP keeps it per calling thread
+    for start in range(0, len(which), _ROWS_PER_ADD):
+        part = which[start : start + _ROWS_PER_ADD]
+        index.add(rows.array[part])
+        rows.drop()
+        progress.add(len(part))

@@ -1,0 +1,269 @@
+"""Builds a generation: rows in, a checked and immutable folder out, and the alias moved when the gates hold.
+
+    take       every row is checked and spooled                     spool.py
+    arrange    rows in the order of their ids                       spool.py
+    rows       ids, payload, columns, words                         search/rowfiles.py, search/field_inference.py, search/words.py
+    quantise   int8 codes, the sections of the kernels              disk/sections.py
+    index      FAISS, and recall against exact search on the way    structure.py, recall.py
+    write      the FAISS file and the manifest                      disk/manifest.py
+    verify     opened as a reader will, compared with memory        search/generation.py
+    publish    renamed; switched to if the gates hold               disk/staging.py, publish_checks.py, disk/root.py
+
+All of it happens in a folder `.building-<generation>` next to the finished ones. Killed at any point, or out of disk,
+a build has changed nothing that is served; the next build and gc remove what it left.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index import machine
+from index.build import families, publish_checks, structure
+from index.search import rowfiles
+from index.build.arrays import Arrays, PayloadRow
+from index.changes.fold import Folded
+from index.search.columns import ColumnReader, Field, parse_fields
+from index.build.cost import Clock
+from index.errors import GateError, InputError
+from index.disk.codes import Metric
+from index.search.field_inference import infer_types
+from index.search.generation import INDEX_FILE, open_staged
+from index.search.words import LexicalWriter, check_language
+from index.disk.manifest import FORMAT, MANIFEST_FILE, describe_files
+from index.progress import Progress, say
+from index.disk.root import DEFAULT_ROOT, Root, check_name
+from index.disk.sealed import write_sealed
+from index.disk.sections import keep_vectors, write_codes
+from index.search.rowfiles import Arranged
+from index.disk.sections import VECTORS_FILE
+from index.build.spool import Spool
+from index.disk.staging import publish, staging
+from index.search.untyped import FaissIndex, faiss
+from index.disk.vectors_folder import Source, VectorsFolder
+
+
+@dataclass(frozen=True)
+class Settings:
+    name: str
+    family: str
+    profile: str
+    metric: Metric
+    recall_target: float
+    fields: list[Field]
+    required: frozenset[str]  # of these fields, those that some row must have
+    threads: int
+    min_count_ratio: float
+    show: bool
+    language: str | None  # that words are stemmed in; None: no words
+
+
+def build_generation(
+    vectors: NDArray[np.float32] | VectorsFolder | Folded,
+    ids: Sequence[str] | Sequence[int] | NDArray[Any] | None = None,
+    *,
+    root: Path | str = DEFAULT_ROOT,
+    name: str,
+    family: str = "auto",
+    profile: str = "auto",
+    metric: Metric = "cosine",
+    recall_target: float = 0.95,
+    payload: Sequence[PayloadRow] | None = None,
+    model: dict[str, Any] | None = None,
+    canaries: list[dict[str, Any]] | None = None,
+    filterable: Sequence[str | Field] | None = None,
+    lexical: bool = True,
+    language: str = "english",
+    threads: int | None = None,
+    switch: bool = True,
+    min_count_ratio: float = publish_checks.MIN_COUNT_RATIO,
+    progress: bool = False,
+) -> Path:
+    """Builds a generation of index `name` under `root`, serves it (`switch`), and returns its folder.
+
+    vectors: float32 (n, dim), an array or memory map, or a VectorsFolder or Folded, which brings its own ids, payload,
+    model and canaries. ids: unique str or int, one a row, in any order. payload: one JSON object a row (dict, str or
+    bytes).
+    metric: cosine scales vectors and queries to length 1. family: auto, flat, graph or ivf. profile: of a graph,
+    auto, speed or compact (families.py). recall_target: of recall@10, to be met by the lower end of its 95 % interval.
+    filterable: FIELD:TYPE declarations, or FIELD to have the type inferred; some row must have it, unless it comes as a
+    Field. lexical: search by words too, where the payload has a title or text; language: that their stems are of, or
+    "none". threads: default all cores of the cgroup. progress: on stderr.
+
+    Raises InputError, naming the row and id, for rows that cannot be indexed; StorageError when the disk fails;
+    GateError, with the generation written but not served, when a gate does not hold. What is served changes only at
+    the very end.
+    """
+    settings = Settings(
+        check_name(name),
+        family,
+        profile,
+        _metric(metric),
+        _share(recall_target, "recall_target"),
+        parse_fields(filterable or []),
+        frozenset(field.name for field in parse_fields([each for each in filterable or [] if isinstance(each, str)])),
+        threads or machine.cores(),
+        _share(min_count_ratio, "min_count_ratio"),
+        progress,
+        check_language(language) if lexical else None,
+    )
+    source: Source
+    if isinstance(vectors, VectorsFolder | Folded):
+        if any(given is not None for given in (ids, payload, model, canaries)):
+            raise InputError("a folder of vectors brings its own ids, payload, model and canaries; pass none of them")
+        source = vectors
+    elif ids is None:
+        raise InputError("ids are missing; expected one for each vector")
+    else:
+        source = Arrays(vectors, ids, payload, model, canaries)
+    place = Root(root)
+    path, manifest = _build(source, place, settings)
+    failed = [
+        reason
+        for reason in (
+            publish_checks.recall_gate(manifest),
+            publish_checks.count_gate(place, name, manifest["count"], settings.min_count_ratio),
+        )
+        if reason
+    ]
+    if not switch:
+        for reason in failed:
+            say(f"{path.name} should not be served: {reason}", show=progress)
+        return path
+    if failed:
+        raise GateError(
+            f"{path.name} was built but not switched to: {'; '.join(failed)}. "
+            f"`perwatt switch {name} {path.name}` serves it all the same.",
+            path,
+        )
+    place.switch(name, path.name)
+    return path
+
+
+def _build(source: Source, root: Root, settings: Settings) -> tuple[Path, dict[str, Any]]:
+    clock = Clock()
+    source.check(settings.threads)
+    with staging(root, settings.name) as (folder, generation, created_at):
+        arranged = _take(source, folder, settings)
+        clock.lap("take")
+        # First, since it is what may be refused: not after the hours that a large graph takes.
+        fields, words = _write_rows(folder, arranged, settings)
+        for temporary in folder.glob(".spool-*"):
+            temporary.unlink()
+        clock.lap("rows")
+        count, dim = len(arranged.ids), source.dim
+        memory = machine.memory_limit_bytes()
+        profile, profile_reason = families.choose_profile(settings.profile, count, dim)
+        choice = families.choose(settings.family, count, dim, memory, profile)
+        say(f"family {choice.family}: {choice.reason}", show=settings.show)
+        if choice.family == "graph":
+            say(f"profile {profile}: {profile_reason}", show=settings.show)
+        sections = write_codes(folder, arranged.vectors, settings.metric, show=settings.show)
+        clock.lap("quantise")
+        builder = structure.Builder(
+            folder,
+            arranged.vectors,
+            sections,
+            settings.metric,
+            settings.recall_target,
+            settings.threads,
+            profile=profile,
+            show=settings.show,
+        )
+        built = builder.build(choice.family)
+        clock.lap("index")
+        sections |= built.sections
+        _write_faiss(built.index, folder / INDEX_FILE)
+        if choice.family == "ivf":
+            sections |= keep_vectors(folder, arranged.vectors)
+        if choice.family != "ivf":
+            (folder / VECTORS_FILE).unlink()
+        clock.lap("write")
+        described = describe_files(folder, settings.threads)
+        manifest = {
+            "format": FORMAT,
+            "generation": generation,
+            "name": settings.name,
+            "created_at": created_at.isoformat(timespec="seconds"),
+            "count": count,
+            "dim": dim,
+            "metric": settings.metric,
+            "family": choice.family,
+            "family_reason": choice.reason,
+            "id_type": arranged.id_type,
+            "model": source.model,
+            "canaries": source.canaries,
+            "recall": built.recall,
+            "effort": built.effort,
+            "sections": sections,
+            "filterable": {field.name: field.type for field in fields},
+            "lexical": words,
+            "changes": source.folded._asdict() if isinstance(source, Folded) else None,
+            "memory_bytes": _memory_to_serve(described),
+            "memory_private_bytes": built.private_bytes,
+            "files": described,
+            "build": built.parameters | clock.record(count, settings.threads),
+        }
+        write_sealed(folder / MANIFEST_FILE, manifest)
+        with open_staged(folder, settings.threads, generation) as reopened:
+            structure.check_sample(reopened, built.sample)
+        return publish(root, settings.name, generation, folder), manifest
+
+
+def _take(source: Source, folder: Path, settings: Settings) -> Arranged:
+    with Spool(folder, source.dim, settings.metric) as spool:
+        with Progress("read", source.count, show=settings.show) as progress:
+            for batch in source.batches():
+                spool.take(batch)
+                progress.add(len(batch.ids))
+        return spool.arrange()
+
+
+def _write_faiss(index: FaissIndex, path: Path) -> None:
+    # FAISS's own writer does not notice when the last bytes fail, at close; Python's does.
+    with path.open("wb") as file:
+        faiss.write_index(index, faiss.PyCallbackIOWriter(file.write))
+
+
+def _write_rows(folder: Path, arranged: Arranged, settings: Settings) -> tuple[list[Field], dict[str, Any] | None]:
+    """Writes ids, payload, columns and words; returns the fields with their types, and what the words came to."""
+    rowfiles.write_ids(folder, arranged)
+    fields, notes = infer_types(settings.fields, rowfiles.payload_batches(arranged))
+    for note in notes:
+        say(note, show=settings.show)
+    columns = ColumnReader(fields) if fields else None
+    if arranged.has_payload or columns is not None:
+        rowfiles.write_payload(folder, arranged, columns)
+    table = None
+    if columns is not None:
+        columns.check_seen(settings.required)
+        table = rowfiles.write_columns(folder, columns)
+    if not arranged.has_payload or settings.language is None:
+        return fields, None
+    writer = LexicalWriter(folder, settings.language, table)
+    with Progress("words", len(arranged.ids), show=settings.show) as progress:
+        for batch in rowfiles.payload_batches(arranged):
+            writer.take(batch.payload)
+            progress.add(len(batch.payload))
+    return fields, writer.finish()
+
+
+def _memory_to_serve(described: dict[str, dict[str, Any]]) -> int:
+    """What searches touch, so what should stay in the page cache: not the payload, nor ivf's float32 rows."""
+    cold = {rowfiles.PAYLOAD_FILE, VECTORS_FILE}
+    return sum(int(entry["bytes"]) for name, entry in described.items() if name not in cold)
+
+
+def _metric(given: str) -> Metric:
+    if given not in get_args(Metric):
+        raise InputError(f"{given!r} is not a metric; expected {', '.join(get_args(Metric))}")
+    return given  # type: ignore[return-value]
+
+
+def _share(given: float, what: str) -> float:
+    if not 0.0 <= given <= 1.0:
+        raise InputError(f"{what} is {given}; expected 0 to 1")
+    return float(given)

@@ -1,0 +1,192 @@
+"""Builds the search structure of one family and measures it on the way.
+
+What comes out is the FAISS index, the measured recall, the effort for the target with the whole curve, and a few
+searches whose answers the finished files must give again.
+"""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.build import flat, graph, ivf
+from index.search import exact, walk
+from index.build import recall as measuring
+from index.errors import GenerationError
+from index.disk.codes import Metric
+from index.search.exact import Found
+from index.search.finding import Rows, Searcher, find
+from index.search.generation import Generation, INDEX_FILE
+from index.disk.layout import DEGREE, Profile
+from index.build.recall import Recall
+from index.disk.sections import map_codes
+from index.disk.sections import FloatRows
+from index.search.untyped import FaissIndex
+
+from index.disk import codes
+from index.search import lists
+
+SAMPLE_QUERIES = 32
+
+
+class Sample(NamedTuple):
+    """Rows whose vectors were the queries, and what the structure in memory answered at its default effort."""
+
+    rows: NDArray[np.int64]
+    found: Found
+
+
+@dataclass(frozen=True)
+class Structure:
+    """index: what is written. The rest is what the manifest says of it; private_bytes: what every process that opens it
+    holds for itself, beside the pages that all of them share."""
+
+    index: FaissIndex
+    recall: dict[str, Any]
+    effort: dict[str, Any]
+    parameters: dict[str, Any]
+    sample: Sample
+    private_bytes: int
+    sections: dict[str, Any] = field(default_factory=dict)
+
+
+class Builder:
+    """The rows, their codes and the settings that every family needs."""
+
+    def __init__(
+        self,
+        folder: Path,
+        rows: FloatRows,
+        sections: dict[str, Any],
+        metric: Metric,
+        target: float,
+        threads: int,
+        *,
+        profile: Profile,
+        show: bool,
+    ) -> None:
+        self._folder, self._profile = folder, profile
+        self._rows, self._codes = rows, map_codes(folder, sections)
+        self._l2, self._metric, self._target = metric == "l2", metric, target
+        self._threads, self._show = threads, show
+        self._points: list[Recall] = []
+        self._least_effort = 0  # what points midway between rows need
+
+    def build(self, family: str) -> Structure:
+        return {"flat": self._flat, "graph": self._graph, "ivf": self._ivf}[family]()
+
+    def _flat(self) -> Structure:
+        index = flat.build(self._rows, self._metric, show=self._show)
+        recall = {"recall": 1.0, "low": 1.0, "high": 1.0, "queries": 0, "method": "exact: every vector is scored"}
+        point = Recall(flat.DEFAULT_EFFORT, 1.0, 1.0, 1.0, float(len(self._rows.array)))
+        self._points.append(point)
+        return self._structure(index, None, flat.EFFORT_UNIT, recall, {}, 0)
+
+    def _graph(self) -> Structure:
+        held_out = measuring.held_out_rows(len(self._rows.array))
+        index, layout, sections = graph.build(
+            self._folder,
+            self._rows,
+            self._metric,
+            held_out,
+            lambda searcher: self._measure(searcher, held_out, walk.EFFORTS, midway=True),
+            self._threads,
+            profile=self._profile,
+            show=self._show,
+        )
+        parameters = {"degree": DEGREE, "efConstruction": graph.BUILD_EFFORT, "passes": list(graph.PASSES)}
+        searcher = walk.Walk(layout, self._rows.array, self._threads)
+        structure = self._structure(index, searcher, walk.EFFORT_UNIT, self._measured(held_out), parameters, 0)
+        return replace(structure, sections=sections)
+
+    def _ivf(self) -> Structure:
+        count = len(self._rows.array)
+        held_out = measuring.held_out_rows(count)
+        index = ivf.build(
+            self._rows,
+            self._metric,
+            held_out,
+            lambda searcher: self._measure(searcher, held_out, ivf.efforts(count), midway=False),
+            self._threads,
+            show=self._show,
+        )
+        parameters = {
+            "lists": ivf.list_count(count),
+            "codes": f"PQ{ivf.subspaces(self._rows.array.shape[1])}x4fs",
+            "rescored": lists.RESCORED,
+        }
+        searcher = lists.IvfSearch(index, self._rows.array, self._threads)
+        private = ivf.list_bytes(*self._rows.array.shape)
+        return self._structure(index, searcher, lists.EFFORT_UNIT, self._measured(held_out), parameters, private)
+
+    def _measure(
+        self, searcher: Searcher, held_out: NDArray[np.int64], efforts: tuple[int, ...], *, midway: bool
+    ) -> None:
+        def search(queries: NDArray[np.float32], k: int, effort: int) -> Found:
+            return searcher.search(queries, k, effort)
+
+        def truth(*, midway_between: bool) -> measuring.Truth:
+            known = (held_out, self._rows.array, self._codes, self._metric, self._threads)
+            return measuring.truth_without(*known, midway_between=midway_between)
+
+        near = truth(midway_between=False)
+        self._points.extend(measuring.curve(search, near, efforts, self._target))
+        # l2 is for vectors whose queries come from where they do; in lists, what other queries lack lies in every list.
+        if not midway or self._l2 or self._target == 0:
+            return
+        between, least = truth(midway_between=True), measuring.midway_target(self._target)
+        self._least_effort = measuring.least_effort(search, between, efforts, least)
+        if self._least_effort > max(self._points).effort:
+            found = search(near.queries, measuring.K, self._least_effort)
+            self._points.append(measuring.recall_of(found, near, self._least_effort))
+
+    def _measured(self, held_out: NDArray[np.int64]) -> dict[str, Any]:
+        good = [point for point in self._points if point.low >= self._target and point.effort >= self._least_effort]
+        point = min(good, default=max(self._points))
+        return {
+            "recall": point.recall,
+            "low": point.low,
+            "high": point.high,
+            "effort": point.effort,
+            "queries": len(held_out),
+            "method": "rows held out of the structure; Wilson interval over queries",
+        }
+
+    def _structure(
+        self,
+        index: FaissIndex,
+        searcher: Searcher | None,
+        unit: str,
+        recall: dict[str, Any],
+        parameters: dict[str, Any],
+        private_bytes: int,
+    ) -> Structure:
+        curve = [point._asdict() for point in sorted(self._points)]
+        default = recall.setdefault("effort", flat.DEFAULT_EFFORT)
+        rows = np.unique(np.linspace(0, len(self._rows.array) - 1, SAMPLE_QUERIES).astype(np.int64))
+        queries = np.ascontiguousarray(self._rows.array[rows])
+        if self._metric == "cosine":
+            queries = codes.unit_rows(queries)  # as a search will: scaling twice can move the last bit
+        everything = Rows(self._rows.array, self._codes, self._metric, self._threads)
+        found = find(everything, searcher, queries, min(measuring.K, len(self._rows.array)), default)
+        return Structure(
+            index,
+            recall | {"k": measuring.K, "target": self._target},
+            {"unit": unit, "default": default, "curve": curve},
+            parameters,
+            Sample(rows, found),
+            private_bytes,
+        )
+
+
+def check_sample(generation: Generation, sample: Sample) -> None:
+    """The files must give the answers that memory gave. Raises GenerationError when they do not."""
+    queries = np.stack([generation.vector(int(row)) for row in sample.rows])
+    k = sample.found.rows.shape[1]
+    rows, scores, _ = generation.search_rows(queries, k)
+    if not (np.array_equal(rows, sample.found.rows) and np.array_equal(scores, sample.found.scores)):
+        raise GenerationError(
+            generation.path / INDEX_FILE, "does not answer as the index that was written into it; nothing was published"
+        )

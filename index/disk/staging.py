@@ -1,0 +1,69 @@
+"""Where a generation lies until it is finished: a folder next to the finished ones, locked by its build.
+
+The lock is on the folder itself, so it dies with the process, whatever killed it, and a later build can tell a folder
+that is being built from one that never will be. Process ids would not do: containers reuse them.
+"""
+
+import fcntl
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from index.errors import IndexingError
+from index.disk.files import named_storage_errors, sync
+from index.disk.root import BUILDING_PREFIX, Root
+
+
+@contextmanager
+def staging(root: Root, name: str) -> Iterator[tuple[Path, str, datetime]]:
+    """A folder to build in, the id of the generation that it will be, and its time of creation.
+
+    The folder is gone afterwards unless it was published, and with it those that a first build had to make. What dead
+    builds left is removed first.
+    """
+    missing = [each for each in (root.folder, *root.folder.parents) if not each.exists()]
+    with named_storage_errors(root.folder), ExitStack() as undone:
+        undone.callback(_remove_unused, root, name, missing)
+        with root.locked(name, create=True) as folder:
+            root.sweep(folder)
+            generation, created_at = _new_id(name, folder)
+            path = folder / f"{BUILDING_PREFIX}{generation}"
+            path.mkdir()
+            lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            undone.callback(os.close, lock)
+            undone.callback(shutil.rmtree, path, ignore_errors=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield path, generation, created_at
+
+
+def _remove_unused(root: Root, name: str, made: list[Path]) -> None:
+    """Whatever keeps them from being removed is not worth an error of its own."""
+    with suppress(OSError, IndexingError):
+        root.remove_unused(name)
+        for each in made:
+            each.rmdir()
+
+
+def _new_id(name: str, folder: Path) -> tuple[str, datetime]:
+    """<name>-<second>-<4 hex digits of its fraction>: ids sort as they were made, and no two builds have the same."""
+    while True:
+        now = datetime.now(UTC)
+        generation = f"{name}-{now:%Y%m%dT%H%M%SZ}-{now.microsecond * 65536 // 1_000_000:04x}"
+        if not (folder / generation).exists() and not (folder / f"{BUILDING_PREFIX}{generation}").exists():
+            return generation, now
+        time.sleep(1e-4)
+
+
+def publish(root: Root, name: str, generation: str, path: Path) -> Path:
+    """Makes a finished folder a generation: everything on the disk first, then its name."""
+    for entry in [*path.rglob("*"), path]:
+        sync(entry)
+    with root.locked(name) as folder:
+        final = folder / generation
+        path.rename(final)
+        sync(folder)
+    return final

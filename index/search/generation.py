@@ -1,0 +1,286 @@
+"""A generation opened for searching: checked, mapped, immutable.
+
+Every hash is compared before a file is opened (a manifest that does not verify is the last thing that is read).
+Vectors, codes, ids and payload stay in the page cache and are shared by all processes that open the same generation.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index import machine
+from index.build import flat, recall
+from index.disk import layout
+from index.search.bitmap import Bitmap
+from index.errors import GenerationError, InputError
+from index.disk.codes import LONGEST, Metric
+from index.search.exact import Found
+from index.search.filtering import Filter, Filters, parse
+from index.search.finding import Rows, Searcher, few, find
+from index.search.lists import IvfSearch
+from index.kernels import _native
+from index.disk.layout import Profile
+from index.search.words import Lexical, Matched
+from index.disk.manifest import MANIFEST_FILE, check_files, read_manifest
+from index.search.postings import open_columns
+from index.search.rowfiles import IntegerIds, Payload, StringIds
+from index.disk.sections import map_codes, map_section
+from index.disk.sections import VECTORS_FILE
+from index.search.untyped import FaissIndex, faiss
+from index.search.walk import Walk
+
+from index.search import finding
+from index.search import untyped
+
+INDEX_FILE = "index.faiss"
+
+
+class Generation:
+    """Searches one generation. Safe to use from several threads; `threads` is what one call may use."""
+
+    def __init__(self, path: Path, manifest: dict[str, Any], threads: int, *, huge_pages: bool = False) -> None:
+        self.path, self.manifest, self._threads = path, manifest, threads
+        self.id: str = manifest["generation"]
+        self.name: str = manifest["name"]
+        self.count: int = manifest["count"]
+        self.dim: int = manifest["dim"]
+        self.metric: Metric = manifest["metric"]
+        self.family: str = manifest["family"]
+        self.profile: Profile | None = layout.profile_of(manifest)
+        self.default_effort: int = manifest["effort"]["default"]
+        curve = sorted(manifest["effort"]["curve"], key=lambda point: int(point["effort"]))
+        self._compared = [point["effort"] for point in curve], [point["scored"] for point in curve]
+        self._codes = map_codes(path, manifest["sections"])
+        self._index = _read_faiss(path / INDEX_FILE)
+        if self._index.ntotal != self.count or self._index.d != self.dim:
+            raise GenerationError(
+                path / INDEX_FILE, f"holds {self._index.ntotal} × {self._index.d}, not {self.count} × {self.dim}"
+            )
+        self._searcher: Searcher | None = None
+        if self.family == "graph":
+            self._vectors = untyped.float_rows(faiss.downcast_index(self._index.storage))
+            self._searcher = Walk(layout.load(path, manifest, huge_pages=huge_pages), self._vectors, threads)
+        elif self.family == "ivf":
+            self._vectors = map_section(path, VECTORS_FILE, manifest["sections"])
+            self._searcher = IvfSearch(self._index, self._vectors, threads)
+        else:
+            self._vectors = untyped.float_rows(self._index)
+        self._rows = Rows(self._vectors, self._codes, self.metric, threads)
+        self._ids = StringIds(path) if manifest["id_type"] == "str" else IntegerIds(path)
+        self._payload = Payload(path)
+        self.filters = Filters(open_columns(path, manifest["filterable"], self.count), self.count)
+        entry = manifest.get("lexical")
+        self.lexical = None if entry is None else Lexical(path, entry, self.filters)
+
+    def search(
+        self,
+        queries: NDArray[np.float32],
+        k: int,
+        effort: int | None = None,
+        exact: bool = False,
+        keep: NDArray[Any] | Bitmap | None = None,
+    ) -> tuple[NDArray[Any], NDArray[np.float32]]:
+        """External ids (q, k) and scores float32 (q, k) of the best k for each of `queries` float32 (q, dim).
+
+        ids have the type that they were given in: int64 with −1, or objects of str with None, where there are fewer
+        than k; the score there is −inf. Scores descend, higher is better for every metric (the inner product; minus the
+        squared distance for l2), ties by id. `effort` is the family's (default: the one that met the recall target);
+        `exact` looks at every vector. `keep` says which rows may be returned, as `filter` gives them, as bool (n,) or
+        as its bits, uint8 (⌈n / 8⌉,), packed from the lowest: the answer then holds min(k, kept rows). Raises
+        InputError for queries of another shape or type, or that are not finite (or zero, for cosine), for k or effort
+        below 1, and for a `keep` of another shape.
+        """
+        found = self.search_rows(queries, k, effort, exact, keep)
+        return self._ids.take(found.rows), found.scores
+
+    def search_rows(
+        self,
+        queries: NDArray[np.float32],
+        k: int,
+        effort: int | None = None,
+        exact: bool = False,
+        keep: NDArray[Any] | Bitmap | None = None,
+    ) -> Found:
+        """As `search`, with rows int64 (q, k) for ids, and how many vectors were compared, `scored` int64 (q,)."""
+        queries = self.checked(queries)
+        if k < 1:
+            raise InputError(f"k is {k}; expected at least 1")
+        if effort is None:
+            effort = self.default_effort
+        if effort < 1:
+            raise InputError(f"effort is {effort}; expected at least 1 (this index's default is {self.default_effort})")
+        bits = keep if keep is None or isinstance(keep, Bitmap) else Bitmap(np.asarray(keep), self.count)
+        reach = min(k, self.count)
+        found = find(self._rows, self._searcher, queries, reach, effort, keep=bits, exactly=exact, few=self.few(effort))
+        return found if reach == k else _padded(found, k)
+
+    def search_words(self, text: str, k: int, filter_: Filter | None = None) -> Matched:
+        """The best k rows by the words of `text`, BM25: rows int64 and scores float32 (m,), m < k where fewer match.
+
+        Raises InputError for k below 1, and where the generation has no words; FilterError and FieldError as `filter`.
+        """
+        if self.lexical is None:
+            raise InputError(
+                f"{self.id} has no words to search: its payload had neither title nor text, or it was built without"
+            )
+        if k < 1:
+            raise InputError(f"k is {k}; expected at least 1")
+        return self.lexical.search(text, min(k, self.count), None if filter_ is None else filter_.tree)
+
+    def few(self, effort: int | None = None) -> int:
+        """Up to how many survivors of a filter are all compared, so that the answer is exact; more are searched for."""
+        return few(self.family, self.count, float(np.interp(effort or self.default_effort, *self._compared)))
+
+    def filter(self, given: Mapping[str, Any]) -> Bitmap:
+        """The rows that survive a filter, {"field": "lang", "eq": "en"} and so on (filtering.py), for `keep`.
+
+        Raises FilterError for one that is malformed or of another type than the field, FieldError for a field that was
+        not declared.
+        """
+        return self.filters.bitmap(parse(given))
+
+    def survivors(self, filter_: Filter) -> Bitmap:
+        """As `filter`, of a parsed one."""
+        return self.filters.bitmap(filter_)
+
+    def payload(self, row: int) -> bytes:
+        """The row's payload, a JSON object as bytes."""
+        return self._payload.at(row)
+
+    def external_id(self, row: int) -> str:
+        return self._ids.external(row)
+
+    @property
+    def code_step(self) -> float:
+        """The scale of the int8 codes: a code times it is the value."""
+        return self._codes.step
+
+    def row_of(self, id_: str) -> int | None:
+        """The row of an external id (an integer one as its decimal string), or None."""
+        return self._ids.row_of(id_)
+
+    def place_of(self, id_: str) -> int:
+        """How many rows have an id before this one, in the order of ids."""
+        return self._ids.place_of(id_)
+
+    def as_of(self, rows: int) -> "Generation":
+        """Itself: a generation does not change."""
+        return self
+
+    def order(self, row: int) -> Any:
+        """What rows are sorted by where their scores are equal: rows lie in the order of their ids."""
+        return row
+
+    @property
+    def rows(self) -> int:
+        """One more than the largest row."""
+        return self.count
+
+    def value(self, name: str, row: int) -> Any:
+        """What a declared field holds in a row, as `Type.read` gives it; None for no value."""
+        return self.filters.column(name).value(row)
+
+    def rows_with(self, name: str, values: Sequence[Any]) -> NDArray[np.int64]:
+        """Rows of which a declared field holds one of the values, ascending."""
+        return Bitmap(self.filters.column(name).one_of(values), self.count).rows
+
+    def without(self, keep: Bitmap | None, rows: NDArray[np.int64]) -> Bitmap:
+        """What `keep` lets through (None: everything) but for some rows."""
+        return (keep or Bitmap(np.ones(self.count, np.bool_), self.count)).without(rows)
+
+    def sample(self, wanted: int, seed: int) -> NDArray[np.int64]:
+        """Up to `wanted` rows drawn at random, ascending; the same for the same seed."""
+        return np.sort(np.random.default_rng(seed).choice(self.count, min(wanted, self.count), replace=False))
+
+    def vector(self, row: int) -> NDArray[np.float32]:
+        """The row's vector float32 (dim,), of length 1 for cosine. A copy."""
+        if not 0 <= row < self.count:
+            raise IndexError(f"row {row} of {self.count}")
+        return np.array(self._vectors[row])
+
+    def vectors(self, start: int, stop: int) -> NDArray[np.float32]:
+        """The vectors of rows start to stop, as `vector` has them. A view into the file."""
+        return self._vectors[start:stop]
+
+    def effort_for(self, wanted: float) -> int:
+        """The least measured effort whose recall@10 is at least `wanted`, by the lower end of its interval."""
+        effort = finding.effort_for(self.manifest["effort"]["curve"], wanted)
+        if effort is None:
+            best = max(self.manifest["effort"]["curve"], key=lambda point: float(point["low"]))
+            raise InputError(
+                f"no measured effort of {self.id} reaches recall {wanted}; the best is {best['recall']:.4f} "
+                f"(at least {best['low']:.4f}) at effort {best['effort']}. Ask for less, or use exact search."
+            )
+        return effort
+
+    def close(self) -> None:
+        """Lets go of the files. The generation must not be used afterwards."""
+        del self._index, self._vectors, self._codes, self._rows, self._searcher, self._ids, self._payload
+        self.filters.columns.clear()
+        if self.lexical is not None:
+            self.lexical.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def checked(self, queries: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The queries as they are compared, of length 1 for cosine. Raises InputError as `search` does."""
+        if queries.dtype != np.float32 or queries.ndim != 2 or queries.shape[1] != self.dim:
+            raise InputError(f"queries are {queries.dtype} {queries.shape}; {self.id} expects float32 (q, {self.dim})")
+        queries = np.ascontiguousarray(queries)
+        scaled = np.empty_like(queries) if self.metric == "cosine" else None
+        bad = _native.prepare(queries, LONGEST, self._threads, scaled)
+        if bad < len(queries):
+            what = "not finite or too long" if queries[bad].any() else "zero, which has no direction"
+            raise InputError(f"query {bad} is {what}")
+        return queries if scaled is None else scaled
+
+
+def open_generation(path: Path | str, threads: int = 1, verify: bool = True, huge_pages: bool = False) -> Generation:
+    """Opens a generation's folder. Raises GenerationError, naming the file, when anything is not as it was written.
+
+    `verify=False` skips the hashes (not the manifest's own), for who has just checked them; a damaged FAISS file may
+    then do anything. `huge_pages` copies a graph's blocks into huge pages of this process: walks are a tenth to a
+    fifth quicker, opening takes as long as the copy, and the memory is no longer shared with other processes.
+    """
+    return _open(Path(path), threads, verify, None, huge_pages=huge_pages)
+
+
+def open_staged(path: Path, threads: int, generation: str) -> Generation:
+    """As `open_generation`, for the folder of a build, which is not called like its generation yet."""
+    return _open(path, threads, True, generation)
+
+
+def _open(path: Path, threads: int, verify: bool, generation: str | None, *, huge_pages: bool = False) -> Generation:
+    manifest = read_manifest(path, generation)
+    if verify:
+        check_files(path, manifest, max(threads, machine.cores()))
+    try:
+        return Generation(path, manifest, threads, huge_pages=huge_pages)
+    except GenerationError:
+        raise
+    except (
+        Exception
+    ) as error:  # a manifest that lies with the right hashes can make NumPy, Arrow or FAISS raise anything
+        what = f"{type(error).__name__}: {error}"
+        raise GenerationError(path / MANIFEST_FILE, f"does not fit its files ({what})") from error
+
+
+def _read_faiss(path: Path) -> FaissIndex:
+    try:
+        return faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
+    except RuntimeError as error:
+        raise GenerationError(path, f"is not an index that FAISS can read: {error}") from error
+
+
+def _padded(found: Found, k: int) -> Found:
+    count, reach = found.rows.shape
+    rows, scores = np.full((count, k), -1, np.int64), np.full((count, k), -np.inf, np.float32)
+    rows[:, :reach], scores[:, :reach] = found.rows, found.scores
+    return Found(rows, scores, found.scored)

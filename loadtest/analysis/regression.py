@@ -1,0 +1,73 @@
+"""A regression gate for a pipeline: is this build slower than the last by more than is allowed?
+
+The same interval and the same exit statuses as a comparison, with the allowed regression as the margin. Blocks are
+paired by number when both sides have them; runs of different days have nothing to pair by and are compared as two
+samples, on logarithms, with unequal variances (Welch). One run a side is inconclusive: it says nothing about run-to-run
+noise.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+from scipy import stats
+
+from loadtest.analysis.compare import lower_bounds, same_question
+from loadtest.analysis.ratio import FEWEST
+from loadtest.analysis.reading import capacity, no_capacity
+from loadtest.record.run_record import Record
+from loadtest.analysis.verdict import Verdict, judge
+
+
+class Gated(msgspec.Struct, frozen=True):
+    verdict: Verdict
+    ratio: float
+    low: float
+    high: float
+    why: str
+
+
+def gate(
+    candidate: Sequence[Record],
+    baseline: Sequence[Record],
+    max_regression: float,
+    level: float = 0.95,
+) -> Gated:
+    """Candidate runs against baseline runs: capacity at the objective."""
+    same_question([*baseline, *candidate], bytewise=False)  # an index is rebuilt between the builds of a pipeline
+    found = [[capacity(r) for r in side] for side in (candidate, baseline)]
+    bad = [
+        f"{r.label.arm}: {reason}"
+        for r, one in zip((*candidate, *baseline), (*found[0], *found[1]), strict=True)
+        if one is None
+        for reason in r.invalid or [f"no capacity: {no_capacity(r)}"]
+    ]
+    if bad:
+        return Gated(Verdict.INVALID, math.nan, math.nan, math.nan, "; ".join(bad))
+    new, old = (np.log([one.qps for one in side if one is not None]) for side in found)
+    bounded = lower_bounds([*baseline, *candidate])
+    difference = float(new.mean() - old.mean())
+    if bounded:
+        return Gated(Verdict.INCONCLUSIVE, math.exp(difference), 0.0, math.inf, "; ".join(bounded))
+    if min(len(new), len(old)) < FEWEST:
+        why = f"{len(new)} and {len(old)} runs: at least {FEWEST} a side are needed to know the noise between runs"
+        return Gated(Verdict.INCONCLUSIVE, math.exp(difference), 0.0, math.inf, why)
+    variances = new.var(ddof=1) / len(new), old.var(ddof=1) / len(old)
+    se = math.sqrt(sum(variances))
+    if se == 0:
+        low = high = difference
+    else:
+        freedom = se**4 / sum(v * v / (len(side) - 1) for v, side in zip(variances, (new, old), strict=True))
+        reach = float(stats.t.ppf((1 + level) / 2, freedom)) * se
+        low, high = difference - reach, difference + reach
+    verdict = judge(math.exp(low), math.exp(high), max_regression)
+    return Gated(
+        verdict,
+        math.exp(difference),
+        math.exp(low),
+        math.exp(high),
+        f"{len(new)} runs against {len(old)}",
+    )

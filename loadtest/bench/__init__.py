@@ -1,0 +1,1 @@
+"""What the load generator measures about itself. The figures are rendered by `deploy.figures`."""

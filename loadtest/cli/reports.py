@@ -1,0 +1,363 @@
+"""The commands that read what was recorded: `perwatt report | compare | gate | power | prices | fleet`.
+
+None of them loads anything. The same records give the same bytes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from loadtest import units
+from loadtest.errors import PriceError, RecordError
+from loadtest.cli.options import Finite
+
+INVALID = 3
+
+RUNS = click.argument("runs", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=True, path_type=Path))
+
+
+def _records(paths: tuple[Path, ...]) -> list[Any]:
+    """Records in the given order; a folder stands for its *.json in the order of their names."""
+    from loadtest.record.run_record import read_record
+
+    files: list[Path] = []
+    for path in paths:
+        found = sorted(path.glob("*.json")) if path.is_dir() else [path]
+        if not found:
+            raise RecordError(f"{path} holds no run record (*.json)")
+        files += found
+    return [read_record(file) for file in files]
+
+
+@contextlib.contextmanager
+def _or_invalid() -> Iterator[None]:
+    """Where the exit status is a verdict, 1 means worse: what cannot be compared at all is invalid, and ends with 3."""
+    try:
+        yield
+    except RecordError as error:
+        click.echo(f"invalid: {error}", err=True)
+        sys.exit(INVALID)
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
+    except OSError as error:
+        raise RecordError(f"{path} cannot be written: {error}") from error
+    click.echo(f"wrote {path}", err=True)
+
+
+def _two_arms(records: list[Any], baseline: str | None, candidate: str | None, replica: str | None) -> tuple[str, str]:
+    from loadtest.analysis.compare import by_arm
+
+    names = [name for name in by_arm(records) if name != replica]
+    if baseline is None and candidate is None and len(names) == 2:
+        return names[0], names[1]
+    if baseline is not None and candidate is None:
+        rest = [name for name in names if name != baseline]
+        if len(rest) == 1:
+            return baseline, rest[0]
+    if baseline is None or candidate is None:
+        raise RecordError(f"the runs have the arms {', '.join(names)}: say which is --baseline and which --candidate")
+    return baseline, candidate
+
+
+def arm_options(command: Any) -> Any:
+    for option in reversed(
+        [
+            click.option("--baseline", default=None, help="Arm that is compared with."),
+            click.option("--candidate", default=None, help="Arm that is compared."),
+            click.option("--replica", default=None, help="Arm that is the baseline once more (A/A)."),
+            click.option(
+                "--margin",
+                default=0.02,
+                type=Finite(0, 1, max_open=True),
+                show_default=True,
+                help="Loss that does not matter.",
+            ),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+def fleet_options(required: bool) -> Callable[[Any], Any]:
+    """The reader's own demand; a report has its fleet section only when --peak is given."""
+    options = [
+        click.option(
+            "--peak", "peak_qps", required=required, type=Finite(0, min_open=True), help="Peak rate of the day, q/s."
+        ),
+        click.option("--shape", default="office", show_default=True, help="flat, office, evening, or 24 numbers."),
+        click.option(
+            "--headroom",
+            default=0.3,
+            type=Finite(0, 1, max_open=True),
+            show_default=True,
+            help="Share of capacity kept free at the peak.",
+        ),
+        click.option(
+            "--pue",
+            default=1.2,
+            type=Finite(1),
+            show_default=True,
+            help="Energy at the meter over energy at the machine.",
+        ),
+        click.option("--grid", "grid", type=Finite(0), default=None, help="kgCO2e a kWh of your grid."),
+        click.option(
+            "--fewest", default=2, type=click.IntRange(1), show_default=True, help="Never fewer machines than this."
+        ),
+        click.option("--autoscale/--no-autoscale", default=False, help="Follow the hours of the day."),
+    ]
+
+    def with_options(command: Any) -> Any:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return with_options
+
+
+def _demand(
+    peak_qps: float, shape: str, headroom: float, pue: float, grid: float | None, fewest: int, autoscale: bool
+) -> Any:
+    from loadtest.analysis.fleet import Demand, parse_shape
+
+    return Demand(peak_qps, parse_shape(shape), headroom, pue, grid, fewest, autoscale)
+
+
+@click.command()
+@RUNS
+@arm_options
+@click.option("--html", "html_out", type=click.Path(path_type=Path), default=None, help="Write the page here.")
+@click.option(
+    "--markdown",
+    "markdown_out",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Write Markdown here (- for stdout).",
+)
+@click.option(
+    "--json", "json_out", type=click.Path(path_type=Path), default=None, help="Write JSON here (- for stdout)."
+)
+@fleet_options(required=False)
+def report(
+    runs: tuple[Path, ...], baseline: str | None, candidate: str | None, replica: str | None, margin: float,
+    html_out: Path | None, markdown_out: Path | None, json_out: Path | None, **fleet_given: Any,
+) -> None:  # fmt: skip
+    """Make a report of one run, or of the arms of an experiment; with --peak, of the fleet it would take too."""
+    from loadtest.analysis.compare import compare as compared
+    from loadtest.report.compare_page import compare_page
+    from loadtest.report.data import report_json
+    from loadtest.report.html import html
+    from loadtest.report.markdown import markdown
+    from loadtest.report.run_page import run_page
+
+    records = _records(runs)
+    demand = _demand(**fleet_given) if fleet_given["peak_qps"] else None
+    comparison = None
+    if len(records) == 1:
+        page = run_page(records[0], demand)
+    else:
+        base, other = _two_arms(records, baseline, candidate, replica)
+        comparison = compared(records, base, other, replica=replica, margin=margin)
+        page = compare_page(comparison, records, demand)
+    if not any((html_out, markdown_out, json_out)):
+        html_out = Path("report.html")
+    made: list[tuple[Path | None, Callable[[], str]]] = [
+        (html_out, lambda: html(page)),
+        (markdown_out, lambda: markdown(page)),
+        (json_out, lambda: report_json(records, comparison)),
+    ]
+    for target, make in made:
+        if target is None:
+            continue
+        if str(target) == "-":
+            click.echo(make(), nl=False)
+        else:
+            _write(target, make())
+
+
+@click.command()
+@RUNS
+@arm_options
+@click.option("--metric", type=click.Choice(["auto", "second", "dollar", "joule"]), default="auto", show_default=True,
+              help="What the exit status is decided on; auto: dollars if both arms are priced.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True)
+def compare(
+    runs: tuple[Path, ...], baseline: str | None, candidate: str | None, replica: str | None, margin: float,
+    metric: str, as_json: bool,
+) -> None:  # fmt: skip
+    """Compare two arms. Exit status: 0 better or equal, 1 worse, 2 inconclusive, 3 invalid."""
+    from loadtest.analysis.compare import compare as compared
+    from loadtest.report.data import report_json
+
+    with _or_invalid():
+        records = _records(runs)
+        base, other = _two_arms(records, baseline, candidate, replica)
+        found = compared(records, base, other, replica=replica, margin=margin)
+    key = found.headline if metric == "auto" else f"per {metric}"
+    verdict = found.verdicts[key]
+    if as_json:
+        click.echo(report_json(records, found), nl=False)
+        sys.exit(verdict.exit_status)
+    click.echo(f"{verdict.value}: {other} against {base}, queries {key}")
+    for line in (*found.problems, *found.reasons):
+        click.echo(f"  {line}")
+    for label, ratio in (
+        ("per second", found.per_second),
+        ("per dollar", found.per_dollar),
+        ("per joule", found.per_joule),
+    ):
+        if ratio is not None:
+            click.echo(
+                f"  queries {label}: {units.ratio(ratio.estimate)} [{units.interval(ratio.low, ratio.high)}], "
+                f"{ratio.blocks} blocks"
+            )
+    if found.modelled is not None:
+        m = found.modelled
+        click.echo(
+            f"  queries per joule, modelled: {units.ratio(m.p50)} [{units.interval(m.p5, m.p95)}, 5–95 %], wins "
+            f"with {m.wins:.0%}"
+        )
+    if found.per_joule is None and found.per_second is not None:
+        click.echo(f"  break-even power ratio: {found.per_second.estimate:.2f}; joules not measured: {found.unmetered}")
+    if found.replica is not None:
+        click.echo(
+            f"  A/A: {units.ratio(found.replica.estimate)} "
+            f"[{units.interval(found.replica.low, found.replica.high)}, 99 %]"
+        )
+    sys.exit(verdict.exit_status)
+
+
+def _share(_context: click.Context, _option: click.Parameter, value: str) -> float:
+    try:
+        share = float(value.removesuffix("%")) / (100 if value.endswith("%") else 1)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share < 1:
+        raise click.BadParameter(f"{value!r} is not a share: give 5% or 0.05")
+    return share
+
+
+@click.command()
+@RUNS
+@click.option("--baseline", "baselines", multiple=True, required=True, type=click.Path(path_type=Path),
+              help="Run record or folder of them; may be given more than once.")  # fmt: skip
+@click.option("--max-regression", default="5%", show_default=True, callback=_share, help="Loss that is allowed.")
+def gate(runs: tuple[Path, ...], baselines: tuple[Path, ...], max_regression: float) -> None:
+    """Is this slower than before? Exit status: 0 no, 1 yes, 2 cannot tell, 3 invalid."""
+    from loadtest.analysis.regression import gate as gated
+
+    with _or_invalid():
+        for baseline in baselines:
+            if not baseline.exists():
+                raise RecordError(
+                    f"there is no baseline at {baseline}: keep the records of a build that was good there"
+                )
+        found = gated(_records(runs), _records(baselines), max_regression)
+    click.echo(f"{found.verdict.value}: {found.why}")
+    if found.verdict.exit_status != 3:
+        click.echo(
+            f"  capacity {units.ratio(found.ratio)} [{units.interval(found.low, found.high)}], "
+            f"{max_regression:.0%} loss allowed"
+        )
+    sys.exit(found.verdict.exit_status)
+
+
+@click.command()
+@click.option("--redfish", default=None, help="URL of a Redfish chassis.")
+@click.option("--shelly", default=None, help="URL of a Shelly plug.")
+@click.option("--sysfs-powercap", type=click.Path(path_type=Path), default=None, help="Where powercap was mounted.")
+@click.option("--seconds", default=1.0, type=Finite(0), show_default=True, help="How long each source is read.")
+def power(redfish: str | None, shelly: str | None, sysfs_powercap: Path | None, seconds: float) -> None:
+    """Show which power sources can be read here, what they read, and why the rest cannot."""
+    from loadtest.power.show import show
+
+    for line in show(Path("/"), sysfs_powercap, redfish, shelly, seconds):
+        click.echo(line)
+
+
+@click.group()
+def prices() -> None:
+    """What machines cost: the dated table, and refreshing it."""
+
+
+@prices.command("list")
+@click.option("--table", type=click.Path(exists=True, path_type=Path), default=None)
+@click.argument("pattern", default="")
+def list_(table: Path | None, pattern: str) -> None:
+    """Prices whose instance name contains PATTERN."""
+    from loadtest.prices.table import price_table
+
+    chosen = [price for price in (price_table(table) if table else price_table()) if pattern in price.instance]
+    if not chosen:
+        raise PriceError(f"no machine in the table has {pattern!r} in its name")
+    for price in chosen:
+        per_core = price.usd_per_hour / price.cores
+        click.echo(
+            f"{price.instance:18} {price.region:10} {price.architecture:6} {price.microarchitecture:19} "
+            f"{price.vcpus:4} vCPU "
+            f"{price.cores:4} cores {price.memory_gib:6g} GiB  ${price.usd_per_hour:<9g}/h  ${per_core:.5f} a "
+            f"core  {price.as_of}"
+        )
+
+
+@prices.command()
+@click.option("--region", default="us-east-1", show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Where to write the table.")
+@click.argument("instances", nargs=-1)
+def refresh(region: str, out: Path, instances: tuple[str, ...]) -> None:
+    """Ask AWS for today's prices (needs credentials); without INSTANCES, of all AWS machines of the built-in table."""
+    import boto3
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    from loadtest.prices.refresh import PRICE_LIST_REGION, write_table
+    from loadtest.prices.refresh import refresh as fetch
+    from loadtest.prices.table import price_table
+
+    wanted = instances or tuple(p.instance for p in price_table() if p.provider == "aws")
+    try:
+        pricing, ec2 = (boto3.client("pricing", region_name=PRICE_LIST_REGION), boto3.client("ec2", region_name=region))
+        rows = fetch(pricing, ec2, region, wanted)
+    except (BotoCoreError, ClientError) as error:
+        raise PriceError(
+            f"AWS gave no prices: {error}. It needs credentials that may use pricing:GetProducts and "
+            "ec2:DescribeInstanceTypes"
+        ) from error
+    try:
+        write_table(rows, out)
+    except OSError as error:
+        raise PriceError(f"{out} cannot be written: {error}") from error
+    missing = sorted(set(wanted) - {row.instance for row in rows})
+    click.echo(f"wrote {len(rows)} prices to {out}")
+    if missing:
+        click.echo(f"not sold in {region}: {', '.join(missing)}", err=True)
+
+
+@click.command()
+@RUNS
+@fleet_options(required=True)
+def fleet(runs: tuple[Path, ...], **fleet_given: Any) -> None:
+    """What a real day would need on each machine that was measured: instances, $ and kWh a month."""
+    from loadtest.analysis.compare import by_arm, same_question
+    from loadtest.report.fleet_section import fleet_section
+    from loadtest.report.page import Table
+
+    demand = _demand(**fleet_given)
+    for name, records in by_arm(_records(runs)).items():
+        same_question(records, bytewise=False)
+        section = fleet_section({name: records}, demand)
+        if not section.parts:
+            raise RecordError(section.lead)
+        click.echo(f"{name}:")
+        for part in section.parts:
+            assert isinstance(part, Table)
+            for label, value in part.rows:
+                click.echo(f"  {label.strip()}: {value}")

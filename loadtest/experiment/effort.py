@@ -1,0 +1,48 @@
+"""Equal recall: the cheapest search effort that proves the target, found on each machine for itself.
+
+Two machines are compared at the same recall, not at the same parameter. The effort is doubled until the *lower* 95 %
+bound of recall meets the target and then narrowed, so a machine does not win by being a little less exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from loadtest.errors import TargetError
+from loadtest.record.trial import Recall
+
+LOWEST, HIGHEST = 8, 4096
+
+
+def cheapest_effort(
+    recall_at: Callable[[int], Recall],
+    target: float,
+    tell: Callable[[str], None] = lambda line: None,
+) -> tuple[int, Recall]:
+    """The smallest effort (to about 5 %) whose lower recall bound is at least `target`, and the recall it has."""
+    seen: dict[int, Recall] = {}
+
+    def proves(effort: int) -> bool:
+        if effort not in seen:
+            seen[effort] = recall_at(effort)
+            tell(f"effort {effort}: recall {seen[effort].mean:.4f}, lower bound {seen[effort].low:.4f}")
+        return seen[effort].low >= target
+
+    high = LOWEST
+    while not proves(high):
+        high *= 2
+        if high > HIGHEST:
+            best = seen[high // 2]
+            raise TargetError(
+                f"recall {target:g} is not proven even at effort {high // 2}: {best.mean:.4f}, lower bound "
+                f"{best.low:.4f} "
+                f"over {best.queries} queries. More queries narrow the bound; otherwise the index itself must be finer"
+            )
+    low = high // 2 if high > LOWEST else 0
+    while high - low > max(high // 20, 1):
+        middle = (low + high) // 2
+        if middle and proves(middle):
+            high = middle
+        else:
+            low = middle
+    return high, seen[high]

@@ -1,0 +1,108 @@
+"""A service that the measurement itself starts and ends, on the CPUs it is given.
+
+Measuring on one machine only means something when the service and the generator do not share a core. So whoever has no
+second machine gives both a set of CPUs of their own, and the service is started here instead of by hand: the same
+command line, a free port in place of `{port}`, ready when `/readyz` says so. What it writes is kept in a file, because
+the last lines of a service that died are the explanation that a person needs.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from loadtest.errors import TargetError
+from loadtest.generator.priority import go_first
+from service.client import Client, ClientError, ProblemError, Retries, calls
+
+READY_S = 300.0  # a large index is read and checked whole before it is served
+END_S = 20.0
+TOLD = 8  # last lines of what the service wrote, in an error
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Hosted:
+    """A running service: `url`, and `gone()` with the reason once it has ended."""
+
+    def __init__(self, command: str, cpus: list[int] | None, log: Path, first: bool = False) -> None:
+        if "{port}" not in command:
+            raise TargetError(
+                f"--start {command!r}: expected {{port}} where the port belongs, e.g. 'perwatt serve --port {{port}}'"
+            )
+        self._log = log
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        words = [word.replace("{port}", str(port)) for word in shlex.split(command)]
+        try:
+            with log.open("wb") as file:
+                self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
+        except OSError as error:
+            raise TargetError(f"--start: {words[0]} cannot be started: {error}") from error
+        if cpus:
+            os.sched_setaffinity(self.process.pid, cpus)  # threads and children inherit it
+        if first:
+            go_first(self.process.pid)
+
+    def gone(self) -> str | None:
+        """Why it no longer runs; None while it does."""
+        status = self.process.poll()
+        if status is None:
+            return None
+        how = f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
+        last = "\n".join(self._log.read_text("utf-8", errors="replace").strip().splitlines()[-TOLD:])
+        return f"the service {how}" + (f":\n{last}" if last else " and wrote nothing")
+
+    def wait_until_ready(self, limit_s: float = READY_S) -> None:
+        until = time.monotonic() + limit_s
+        said = "nothing listens yet"
+        with Client(self.url, timeout_s=5, retries=Retries(times=0), trust_env=False) as client:
+            while time.monotonic() < until:
+                if reason := self.gone():
+                    raise TargetError(f"--start: {reason}")
+                try:
+                    client.call(calls.ready())
+                    return
+                except ProblemError as problem:
+                    said = f"/readyz answers {problem.status}"
+                except ClientError:
+                    pass
+                time.sleep(0.05)
+        raise TargetError(f"--start: the service was not ready after {limit_s:g} s: {said}")
+
+    def end(self) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+        try:
+            self.process.wait(END_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+@contextmanager
+def hosted(
+    command: str, cpus: list[int] | None = None, limit_s: float = READY_S, first: bool = False
+) -> Iterator[Hosted]:
+    """The service of `command`, ready; ended when the block is left, however it is left.
+
+    `first` runs it before other programs where that is allowed: for what a core of it can do, not for what users get.
+    """
+    with tempfile.TemporaryDirectory(prefix="perwatt-service-") as folder:
+        service = Hosted(command, cpus, Path(folder, "log"), first)
+        try:
+            service.wait_until_ready(limit_s)
+            yield service
+        finally:
+            service.end()

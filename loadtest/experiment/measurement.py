@@ -1,0 +1,407 @@
+"""A measurement set up: the service started or found, asked what it serves, exact answers fetched, the generator ready.
+
+What the commands share. `Bench` refuses an emulated machine before any load is made, and asks one query of each kind
+before the first trial, so that a wrong address, index or key is an error and not a load test of error messages.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import click
+import msgspec
+
+from loadtest.record.results import Calibration
+from loadtest.experiment.curve import load_curve
+from loadtest.experiment.effort import cheapest_effort
+from loadtest.errors import (
+    InvalidRun,
+    LoadTestError,
+    PowerError,
+    PriceError,
+    RecordError,
+    ServiceLost,
+    TargetError,
+    WorkloadError,
+)
+from loadtest.workload.filters import parse_filters, read_filters
+from loadtest.record.validity_checks import beyond_doubt
+from loadtest.experiment.hosted import Hosted, hosted
+from loadtest.experiment.indexing import read_steps
+from loadtest.experiment.knee import Measure, find_knee, sound
+from loadtest.record.results import Knee
+from loadtest.machine import Machine, read_machine
+from loadtest.record.objective import Objective
+from loadtest.workload.plan import Plan
+from loadtest.power.probe import choose, probe
+from loadtest.prices.price import Price
+from loadtest.prices.table import find_price, misplaced, price_table
+from loadtest.workload.queries import Query, read_queries, write_queries
+from loadtest.record.run_record import Asked, Label, Record, Served, check_writable, now_utc, version, write_record
+from loadtest.generator.run import Generator, Interrupted, Live, idle_trial
+from loadtest.experiment.soak import drifts
+from loadtest.experiment.target import Target
+from loadtest.record.results import Textbook
+from loadtest.experiment.textbook import measure_textbook
+from loadtest.record.trial import Trial
+from loadtest.generator.watch import busiest, listeners, on_this_machine
+from loadtest.workload.requests import Address, Workload
+
+GONE = ("connection refused", "connection reset", "closed by the server")
+BEYOND = 1.5  # of the knee: where an open and a closed loop tell different stories
+
+
+def parse_cpus(text: str | None, option: str = "--generator-cpus") -> list[int] | None:
+    """ "0,2-3" → [0, 2, 3]."""
+    if text is None:
+        return None
+    found: list[int] = []
+    try:
+        for part in text.split(","):
+            first, _, last = part.partition("-")
+            found += range(int(first), int(last or first) + 1)
+    except ValueError:
+        found = []
+    here = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(found)
+    if not found or not set(found) <= here:
+        raise WorkloadError(f"{option} {text!r}: expected some of the CPUs {sorted(here)}, such as 1 or 0,2-3")
+    return found
+
+
+class Bench:
+    """Use as a context; `record` gathers everything at the end."""
+
+    def __init__(self, kind: str, given: dict[str, Any], live: Live, ask_service: bool) -> None:
+        self.kind = kind
+        self.given = given
+        self.out: Path = given["out"] or Path(f"{kind}.json")
+        if ask_service:
+            check_writable(self.out)
+        self.trials: list[Trial] = []
+        self.knee: Knee | None = None
+        self.notes: list[str] = []
+        self.textbook: list[Textbook] = []
+        self.indexing = read_steps(given["indexing"], given["energy"])
+        self.served_bytes = 0
+        self.hosted: Hosted | None = None
+        self.here = read_machine()
+        if self.here.emulated:
+            raise InvalidRun(
+                f"this machine is emulated ({self.here.emulated[0]}): its timings say nothing about the CPU it "
+                "emulates. "
+                "Run on the real architecture"
+            )
+        self.facts = _facts(given["server_facts"])
+        self.objective = Objective(p99_ms=given["slo_p99_ms"], recall=given["recall_target"])
+        generator_cpus = parse_cpus(given["generator_cpus"])
+        self.start_cpus = parse_cpus(given["start_cpus"], "--start-cpus")
+        with ExitStack() as opened:
+            self._folder = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="perwatt-bench-")))
+            if given["start"]:
+                _tell(f"starting {given['start']}")
+                self.hosted = opened.enter_context(hosted(given["start"], self.start_cpus))
+                given["url"] = self.hosted.url
+            self._prepare(live, ask_service, generator_cpus)
+            self._opened = opened.pop_all()
+
+    def _prepare(self, live: Live, ask_service: bool, generator_cpus: list[int] | None) -> None:
+        given = self.given
+        self.local = on_this_machine(Address.parse(given["url"]).host)
+        self.price = self._price(self._server())
+        self.plan = self._plan()
+        queries = read_queries(given["queries"], field=given["field_"], limit=self.plan.queries_limit)
+        if given["send"] != "text":
+            queries = self._as_vectors(queries, 1.0 if given["send"] == "vector" else 0.5)
+        self.workload = Workload(self.plan, queries)
+        self.served: Served | None = None
+        if ask_service:
+            self._ask_service()
+        sources = probe(powercap=given["sysfs_powercap"], redfish=given["redfish"], shelly=given["shelly"])
+        own = self.local or given["redfish"] or given["shelly"]
+        if given["power_source"] and not own:
+            raise PowerError(
+                f"--power-source {given['power_source']!r}: the service is on another machine, and the sensors of this "
+                "one say nothing about it; give its --redfish or --shelly"
+            )
+        source = choose(sources, given["power_source"]) if own else None
+        self.generator = Generator(
+            self.plan,
+            source=source,
+            live=live,
+            cpus=generator_cpus,
+            first=given["first"],
+            allow_interference=given["allow_interference"],
+        )
+
+    def _plan(self) -> Plan:
+        given = self.given
+        effort = given["effort"]
+        return Plan(
+            url=given["url"],
+            index=given["index"],
+            queries=str(Path(given["queries"]).resolve()),
+            queries_field=given["field_"],
+            rate_qps=1.0,
+            duration_s=1.0,
+            warmup_s=given["warmup_s"],
+            processes=given["processes"],
+            k=given["k"],
+            effort=int(effort) if effort not in (None, "auto") else None,
+            mode=given["mode"],
+            popularity=given["popularity"],
+            filters=[*parse_filters(given["filters"]), *read_filters(given["filters_file"])],
+            seed=given["seed"],
+            max_in_flight=given["max_in_flight"],
+            timeout_s=given["timeout_s"],
+            slo_p99_ms=given["slo_p99_ms"],
+            recall_target=given["recall_target"],
+        )
+
+    def _ask_service(self) -> None:
+        target = Target(self.plan.url, self.plan.index)
+        try:
+            self.served = target.served()
+            self.served_bytes = target.try_each_kind(self.workload)
+            if self.given["recall_queries"] and self.plan.mode in (None, "dense"):
+                truth = target.exact_answers(self.workload, self.given["recall_queries"])
+                file = self._folder / "truth.json"
+                truth.save(file)
+                self.plan = msgspec.structs.replace(self.plan, truth=str(file))
+                if self.given["effort"] == "auto":
+                    if self.objective.recall is None:
+                        raise WorkloadError("--effort auto needs --recall: it is the cheapest effort that proves it")
+                    effort, _ = cheapest_effort(
+                        lambda e: target.recall(self.workload, truth, e),
+                        self.objective.recall,
+                        _tell,
+                    )
+                    self.plan = msgspec.structs.replace(self.plan, effort=effort)
+                    self.workload = Workload(self.plan, self.workload.queries)
+        finally:
+            target.close()
+
+    def __enter__(self) -> Bench:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if isinstance(error, LoadTestError | KeyboardInterrupt) and self.trials:
+                # Hours of a soak are worth keeping, and say themselves how they ended.
+                self.notes.append(str(error) or "interrupted")
+                write_record(self.record(), self.out)
+                _tell(f"wrote {self.out} up to there")
+        finally:
+            self._opened.close()
+
+    # ---- steps
+
+    def measure(self, rate_qps: float, duration_s: float, role: str) -> Trial:
+        trial = self._trial(rate_qps, duration_s, role)
+        self.trials.append(trial)
+        return trial
+
+    def _trial(self, rate_qps: float, duration_s: float, role: str) -> Trial:
+        """One trial; ServiceLost when the service is not there any more afterwards."""
+        try:
+            trial = self.generator.measure(rate_qps, duration_s, role)
+        except Interrupted as error:
+            self.trials.append(error.trial)
+            raise
+        for gate in trial.gates:
+            if gate.ok is False and gate.cause == "other programs":
+                now = busiest(listeners(self.plan.url))
+                _tell(f"{gate.name}: {gate.found}, expected {gate.limit}" + (f"; now: {now} of a CPU" if now else ""))
+        if any(kind in trial.errors for kind in GONE):
+            reason = self.hosted.gone() if self.hosted else None
+            target = Target(self.plan.url, self.plan.index, timeout_s=self.plan.timeout_s)
+            try:
+                target.alive()
+            except TargetError as error:
+                reason = reason or str(error)
+            finally:
+                target.close()
+            if reason:
+                self.trials.append(trial)
+                raise ServiceLost(
+                    f"the service was lost during the {role} trial at {rate_qps:,.4g} q/s, after {trial.answered:,} "
+                    f"answers: {reason}"
+                )
+        return trial
+
+    def _as_vectors(self, queries: list[Query], share: float) -> list[Query]:
+        """Every query, or every second one, as the vector that the service itself makes of its text."""
+        target = Target(self.plan.url, self.plan.index)
+        chosen = [i for i, query in enumerate(queries) if query.text is not None and (share == 1 or i % 2)]
+        try:
+            vectors = target.embed([queries[i].text or "" for i in chosen])
+        finally:
+            target.close()
+        queries = list(queries)
+        for i, vector in zip(chosen, vectors, strict=True):
+            queries[i] = msgspec.structs.replace(queries[i], text=None, vector=vector)
+        file = self._folder / "queries.jsonl"
+        write_queries(queries, file)
+        self.plan = msgspec.structs.replace(self.plan, queries=str(file))
+        return queries
+
+    def find_knee(
+        self,
+        start_qps: float,
+        limit_qps: float,
+        search_s: float,
+        confirm_s: float,
+        tolerance: float,
+    ) -> None:
+        self.knee, _ = find_knee(
+            self._trial,
+            self.objective,
+            start_qps=start_qps,
+            limit_qps=limit_qps,
+            search_s=search_s,
+            confirm_s=confirm_s,
+            tolerance=tolerance,
+            tell=_tell,
+            trials=self.trials,
+        )
+
+    def sustained_qps(self) -> float:
+        assert self.knee is not None
+        return self.knee.sustained_qps or self.knee.bracket_qps[0]
+
+    def calibrate(self, rate_qps: float) -> Calibration:
+        """Prove the generator at three times the rate, and of every trial that was not far beyond the service's reach.
+
+        The gates of the trials made before are judged again.
+        """
+        slo_s = self.plan.slo_p99_ms / 1e3
+        rate_qps = max(
+            [rate_qps, *(t.offered_qps for t in self.trials if t.role != "voided" and not beyond_doubt(t, slo_s))]
+        )
+        found = self.generator.calibrate(
+            3.0 * rate_qps, seconds=self.given["calibrate_s"], answer_bytes=self.served_bytes
+        )
+        _tell(f"generator: {found.sustained_qps:,.4g} q/s against a null server, p99 {found.p99_ms:.3g} ms")
+        for trial in self.trials:
+            self.generator.judge(trial)
+        return found
+
+    def curve(self, capacity_qps: float, level_s: float, levels: int) -> None:
+        def idle() -> Trial:
+            return self._level(lambda _rate, seconds, _role: idle_trial(self.generator, seconds), 0.0, level_s, "idle")
+
+        load_curve(
+            partial(self._level, self._trial), idle if self.local else None, capacity_qps,
+            level_s=level_s, levels=levels, tell=_tell,
+        )  # fmt: skip
+        if levels and not any(trial.role == "curve" for trial in self.trials):
+            self.trials[-1].role = "curve"
+            raise InvalidRun("every level of the curve was spoiled")
+
+    def _level(self, measure: Measure, rate_qps: float, duration_s: float, role: str) -> Trial:
+        """One level of the curve. A level that cannot be had leaves a gap and a note; the knee stands without it."""
+        try:
+            return sound(measure, self.trials)(rate_qps, duration_s, role)
+        except InvalidRun as error:
+            self.trials[-1].role = "voided"
+            self.notes.append(f"a level of the curve is missing: {error}")
+            return self.trials[-1]
+
+    def beside_textbook(self, seconds: float) -> None:
+        """The confirmed rate, and one far beyond the knee, also as Locust alone would load them."""
+        assert self.knee is not None
+        rates = [self.sustained_qps(), BEYOND * self.knee.knee_qps]
+        for number, rate in enumerate(rates):
+            if number:
+                try:
+                    sound(self._trial, self.trials)(rate, seconds, "beyond")
+                except InvalidRun as error:  # it decides nothing, so it must not void what does
+                    self.trials[-1].role = "voided"
+                    self.notes.append(f"beyond the knee our own trial is missing: {error}")
+            plan = msgspec.structs.replace(self.plan, rate_qps=rate, duration_s=seconds)
+            found = measure_textbook(plan, self._folder, self.generator.cpus)
+            _tell(
+                f"Locust alone, told to offer {rate:,.4g} q/s: {found.answered_qps:,.4g} q/s answered, "
+                f"p99 {found.p99_ms:g} ms, exit status {found.exit_status}"
+            )
+            self.textbook.append(found)
+
+    # ---- the record
+
+    def record(self) -> Record:
+        given = self.given
+        server = self._server()
+        drifted = drifts(self.trials[-1]) if self.kind == "soak" and self.trials else []
+        return Record(
+            kind=self.kind,
+            created_at=now_utc(),
+            perwatt=version(),
+            label=Label(given["arm"], given["block"], given["experiment"]),
+            objective=self.objective,
+            served=self.served,
+            asked=Asked(
+                queries=len(self.workload.queries),
+                kind=self.workload.kind(),
+                fingerprint=self.workload.fingerprint(),
+                popularity=self.plan.popularity,
+                filters=[{"share": f.share, "filter": f.filter} for f in self.plan.filters],
+                k=self.plan.k,
+                mode=self.plan.mode,
+            ),
+            server=server,
+            generator=self.here,
+            shared=server is not None and server.identity == self.here.identity,
+            cores_served=given["cores_served"] or (len(self.start_cpus) if self.start_cpus else None),
+            trials=self.trials,
+            calibration=self.generator.calibration,
+            knee=self.knee,
+            price=self.price,
+            power_notes=self.generator.power_notes,
+            indexing=self.indexing,
+            textbook=self.textbook,
+            notes=[*self.notes, *(drift.stated() for drift in drifted)],
+        )
+
+    def _server(self) -> Machine | None:
+        return self.facts if self.facts is not None else self.here if self.local else None
+
+    def _price(self, server: Machine | None) -> Price | None:
+        instance = self.given["instance"] or (server.instance_type if server else None)
+        if instance is None:
+            return None
+        table = price_table(self.given["prices"]) if self.given["prices"] else None
+        region = self.given["region"] or (server.region if server else None)
+        try:
+            price = find_price(instance, table, region)
+            if server is not None and (note := misplaced(price, server.architecture)):
+                self.notes.append(note)
+                _tell(f"warning: {note}")
+            return price
+        except PriceError as error:
+            if self.given["instance"]:
+                raise
+            self.notes.append(f"no price: {error}")
+            return None
+
+
+def _facts(file: Path | None) -> Machine | None:
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=Machine) if file is not None else None
+    except (OSError, msgspec.MsgspecError) as error:
+        raise RecordError(
+            f"--server-facts {file}: expected what perwatt loadtest machine --json writes: {error}"
+        ) from error
+
+
+def _tell(line: str) -> None:
+    click.echo(line, err=True)

@@ -1,0 +1,107 @@
+"""The generator's own ceiling, against a server that does nothing.
+
+The same processes send the same bytes on the same kind of schedule; whatever tail appears is ours and the kernel's. A
+run is believed up to a third of the rate at which that tail is still small.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import msgspec
+
+from loadtest.errors import LoadTestError
+from loadtest.generator.priority import go_first
+from loadtest.record.trial import Trial
+
+from loadtest.record.results import Calibration
+
+SHARE = 0.995  # answered of planned
+LOST = 6  # trials without an end, each of which takes its time
+
+
+
+
+@contextmanager
+def null_server(answer_bytes: int = 0, first: bool = False, cpus: list[int] | None = None) -> Iterator[str]:
+    """A null server in a process of its own, with answers of so many bytes; yields its URL.
+
+    It stands in for a service that is never slow, so it may run first and on CPUs that the generator does not use.
+    """
+    server = subprocess.Popen(
+        [sys.executable, "-m", "loadtest.generator.null_server", str(answer_bytes)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    if cpus:
+        os.sched_setaffinity(server.pid, cpus)
+    if first:
+        go_first(server.pid)
+    try:
+        assert server.stdout is not None
+        yield f"http://127.0.0.1:{int(server.stdout.readline())}"
+    finally:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        server.stdin.close()
+        server.stdout.close()
+        try:
+            server.wait(5)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+
+
+def calibrate(
+    measure: Callable[[float], Trial], start_qps: float, allowed_ms: float, ceiling: bool = False
+) -> Calibration:
+    """Try `start_qps`; with `ceiling`, go on by half as much again until the allowance is exceeded.
+
+    If the first rate fails, lower ones are tried, so that there always is an answer (possibly 0 q/s): what was measured
+    before must not be lost because the proof of it could not be had. It is then INVALID.
+    """
+    tried: list[tuple[float, float, float]] = []
+    best: Trial | None = None
+    rate, lost = start_qps, 0
+    for _ in range(12):
+        for _attempt in range(2):  # a neighbour's hiccup is not a ceiling
+            try:
+                trial = measure(rate)
+            except LoadTestError:
+                tried.append((rate, 0.0, 0.0))  # far beyond its ceiling a generator may not even come to its end
+                lost += 1
+                if best is None and lost == LOST:
+                    return Calibration(0.0, 0.0, 0.0, 0.0, 0, tried)
+                continue
+            p99_ms = trial.response_s(0.99) * 1e3
+            tried.append((rate, trial.answered_share, p99_ms))
+            passed = trial.answered_share >= SHARE and p99_ms <= allowed_ms
+            if passed:
+                break
+        else:
+            passed = False
+        if passed:
+            best = trial
+            if not ceiling or rate < start_qps:
+                break
+            rate *= 1.5
+        elif best is not None:
+            break
+        else:
+            rate /= 1.5
+    if best is None:
+        return Calibration(0.0, tried[-1][2], 0.0, 0.0, trial.generator.processes, tried)
+    cpu = max((sum(p) / len(p) for p in best.generator.cpu if p), default=0.0)
+    return Calibration(
+        sustained_qps=best.offered_qps,
+        p99_ms=best.response_s(0.99) * 1e3,
+        lag_p99_ms=best.lag_s(0.99) * 1e3,
+        cpu=round(cpu, 4),
+        processes=best.generator.processes,
+        tried=tried,
+    )

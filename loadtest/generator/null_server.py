@@ -1,0 +1,87 @@
+"""A server that does nothing, as fast as Python can: the ceiling of the generator is measured against it.
+
+One epoll loop, one fixed response, as many bytes long as the real answers are, since receiving them is work too. It
+reads a request only far enough to know where it ends. `python -m loadtest.generator.null_server [BYTES]` prints its port and
+serves until its standard input is closed, so it ends with whoever started it.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import sys
+
+BODY = b'{"index":"null","generation":"null","hits":[],"took_ms":0.0}'
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+
+
+def response(body_bytes: int = 0) -> bytes:
+    """The whole response; the body is padded with blanks, which JSON allows, to at least so many bytes."""
+    body = BODY.ljust(body_bytes)
+    return HEAD % len(body) + body
+
+
+RESPONSE = response()
+
+
+def request_end(data: bytes) -> int:
+    """Length of the complete request at the start of `data`, 0 while incomplete."""
+    head = data.find(b"\r\n\r\n")
+    if head < 0:
+        return 0
+    at = data.find(b"Content-Length: ", 0, head)
+    if at < 0:
+        return head + 4
+    whole = head + 4 + int(data[at + 16 : data.find(b"\r", at)])
+    return whole if len(data) >= whole else 0
+
+
+def serve(listener: socket.socket, stop_fd: int, answer: bytes = RESPONSE) -> None:
+    """Answer until `stop_fd` reads end of file."""
+    listener.setblocking(False)
+    poll = select.epoll()
+    poll.register(listener.fileno(), select.EPOLLIN)
+    poll.register(stop_fd, select.EPOLLIN)
+    clients: dict[int, socket.socket] = {}
+    partial: dict[int, bytes] = {}
+    while True:
+        for fd, _ in poll.poll():
+            client = clients.get(fd)
+            if client is not None:
+                try:
+                    data = client.recv(65_536)
+                except OSError:
+                    data = b""
+                if not data:
+                    poll.unregister(fd)
+                    partial.pop(fd, None)
+                    clients.pop(fd).close()
+                    continue
+                if fd in partial:
+                    data = partial.pop(fd) + data
+                if request_end(data):
+                    client.send(answer)
+                else:
+                    partial[fd] = data
+            elif fd == stop_fd:
+                return
+            else:
+                while True:
+                    try:
+                        client, _ = listener.accept()
+                    except BlockingIOError:
+                        break
+                    client.setblocking(False)
+                    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                    clients[client.fileno()] = client
+                    poll.register(client.fileno(), select.EPOLLIN)
+
+
+def main() -> None:
+    listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
+    print(listener.getsockname()[1], flush=True)
+    serve(listener, sys.stdin.fileno(), response(int(sys.argv[1]) if len(sys.argv) > 1 else 0))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+"""Reading a sample of the answers in full: are they the right ones, and what does the service say about itself?
+
+A fast wrong answer is not a fast answer. A few responses a second are decoded outside the path of the requests: their
+ids are compared with the exact ones (recall), their generation and model with one another (a switch in mid-run is
+seen), and the service's own clock with ours.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import msgspec
+
+from loadtest.record.histogram import Histogram
+from loadtest.workload.truth import Truth
+from loadtest.generator.wire import body_of
+from loadtest.workload.requests import Workload
+
+
+class Hit(msgspec.Struct):
+    id: str
+    score: float = 0.0
+
+
+class _Usage(msgspec.Struct):
+    cpu_ms: float | None = None
+    vectors_scored: float | None = None
+
+
+class _Coverage(msgspec.Struct):
+    survivors: int | None = None
+    partial: bool = False
+
+
+class Answer(msgspec.Struct):
+    """The fields of a search answer that an observer looks at; others are ignored."""
+
+    hits: list[Hit]
+    generation: str | None = None
+    model: str | None = None
+    took_ms: float | None = None
+    usage: _Usage | None = None
+    coverage: _Coverage | None = None
+
+
+class Sampled(msgspec.Struct, forbid_unknown_fields=True):
+    """What the sampled answers of one process add up to. `recalls` maps a query's number to its recall, one each."""
+
+    count: int
+    unreadable: int
+    short: int
+    partial: int
+    took: str
+    service: str
+    cpu_ms: list[float]  # sum, count
+    scored: list[float]  # sum, count
+    generations: list[str]
+    models: list[str]
+    recalls: dict[int, float]
+
+
+class SampleReader:
+    def __init__(self, workload: Workload, truth: Truth | None, k: int) -> None:
+        self._workload = workload
+        self._truth = truth
+        self._k = k
+        self._took = Histogram()
+        self._service = Histogram()
+        self._sums: dict[str, list[float]] = {"cpu_ms": [0.0, 0], "vectors_scored": [0.0, 0]}
+        self._generations: set[str] = set()
+        self._models: set[str] = set()
+        self._recalls: dict[int, float] = {}
+        self._counts = {"count": 0, "unreadable": 0, "short": 0, "partial": 0}
+
+    def read(
+        self,
+        samples: deque[tuple[int, float, float, bytes]],
+        window: tuple[float, float],
+        budget: int,
+    ) -> None:
+        """Decode up to `budget` waiting samples; those sent outside the window are dropped."""
+        for _ in range(min(budget, len(samples))):
+            request, sent, done, raw = samples.popleft()
+            if window[0] <= sent < window[1]:
+                self._read_one(request, done - sent, raw)
+
+    def _read_one(self, request: int, service_s: float, raw: bytes) -> None:
+        self._counts["count"] += 1
+        try:
+            answer = msgspec.json.decode(body_of(raw), type=Answer)
+        except msgspec.MsgspecError:
+            self._counts["unreadable"] += 1
+            return
+        if answer.took_ms is not None:
+            self._took.record_s([answer.took_ms / 1e3])
+            self._service.record_s([service_s])
+        if answer.usage is not None:
+            for name, into in self._sums.items():
+                value: Any = getattr(answer.usage, name)
+                if value is not None:
+                    into[0] += value
+                    into[1] += 1
+        self._generations |= {answer.generation} if answer.generation else set()
+        self._models |= {answer.model} if answer.model else set()
+        coverage = answer.coverage or _Coverage()
+        wanted = self._k if coverage.survivors is None else min(self._k, coverage.survivors)
+        self._counts["short"] += len(answer.hits) < wanted
+        self._counts["partial"] += coverage.partial
+        if self._truth is not None:
+            recall = self._truth.recall(request, [(hit.id, hit.score) for hit in answer.hits])
+            if recall is not None:
+                self._recalls[request] = recall
+
+    def result(self) -> Sampled:
+        return Sampled(
+            count=self._counts["count"],
+            unreadable=self._counts["unreadable"],
+            short=self._counts["short"],
+            partial=self._counts["partial"],
+            took=self._took.encode(),
+            service=self._service.encode(),
+            cpu_ms=self._sums["cpu_ms"],
+            scored=self._sums["vectors_scored"],
+            generations=sorted(self._generations),
+            models=sorted(self._models),
+            recalls=dict(sorted(self._recalls.items())),
+        )

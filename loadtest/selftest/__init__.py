@@ -1,0 +1,1 @@
+"""The harness turned on itself: proofs against servers and experiments whose truth is known."""

@@ -1,0 +1,104 @@
+"""The proofs that need a clock: real processes, real sockets, real seconds. `perwatt loadtest selftest --full`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+from loadtest.selftest import planted
+from loadtest.record.validity_checks import reasons
+from loadtest.experiment.knee import find_knee
+from loadtest.selftest.apart import generator_for, known_server, plan_for
+from loadtest.record.objective import Objective
+from loadtest.generator.run import Generator
+from loadtest.selftest.proof import Proof
+from loadtest.selftest.simulate import Queue, paper_knee_qps
+
+
+def real_knee(name: str, mean_ms: float, servers: int, constant: bool, slo_ms: float) -> Proof:
+    arguments = ["--mean-ms", str(mean_ms), "--servers", str(servers), *(["--constant"] if constant else [])]
+    queue = Queue(mean_ms / 1e3, servers, constant)
+    paper = paper_knee_qps(queue, slo_ms / 1e3)
+    with known_server(*arguments) as (url, _), plan_for(url, slo_p99_ms=slo_ms) as plan:
+        generator = generator_for(plan)
+        knee, _ = find_knee(
+            generator.measure, Objective(p99_ms=slo_ms), start_qps=paper * 0.7, growth=1.25, search_s=15, confirm_s=40,
+            confirmations=1,
+        )  # fmt: skip
+    off = knee.knee_qps / paper - 1
+    found = f"{knee.knee_qps:.1f} q/s, on paper {paper:.1f} ({off:+.2%})"
+    return Proof(f"{name} over HTTP gives back its knee within 3 %", abs(off) <= 0.03, found)
+
+
+def stopped_server(seconds: float = 1.0) -> Proof:
+    """A server stopped for a second: the response time shows it, the service time of what was sent hardly does."""
+    with (
+        known_server("--mean-ms", "1", "--constant") as (url, pid),
+        plan_for(url, slo_p99_ms=50.0, max_in_flight=4, timeout_s=5.0) as plan,
+    ):
+        stop = threading.Timer(8.0, os.kill, (pid, signal.SIGSTOP))
+        go = threading.Timer(8.0 + seconds, os.kill, (pid, signal.SIGCONT))
+        stop.start()
+        go.start()
+        try:
+            trial = generator_for(plan).measure(200.0, 20.0, "run")
+        finally:
+            stop.join()
+            go.join()
+    response, service = trial.response_s(0.99), trial.service_s(0.99)
+    shown = response > seconds / 2 and service < 0.1
+    found = f"p99 from the due time {response:.3g} s, from the send {service * 1e3:.3g} ms; {trial.shed} not sent"
+    return Proof("a server stopped for 1 s shows in the response time and not in the service time", shown, found)
+
+
+def starved_generator() -> Proof:
+    """A generator that must share its core with spinning processes is found out."""
+    cpu = sorted(os.sched_getaffinity(0))[-1]
+    spin = f"import os\nos.sched_setaffinity(0, [{cpu}])\nwhile True: pass"
+    hogs = [subprocess.Popen([sys.executable, "-c", spin]) for _ in range(4)]
+    try:
+        with known_server("--mean-ms", "0.05", "--constant") as (url, _), plan_for(url, slo_p99_ms=5.0) as plan:
+            trial = Generator(plan, cpus=[cpu], first=False, allow_interference=True).measure(5000.0, 8.0, "run")
+    finally:
+        for hog in hogs:
+            hog.kill()
+            hog.wait()
+    found = reasons(trial)
+    return Proof("a starved generator yields INVALID", trial.spoiled, found[0] if found else "all gates passed")
+
+
+def gates_see_a_pause() -> Proof:
+    """Stopping the generator itself for half a second must void its run."""
+    with known_server("--mean-ms", "1", "--constant") as (url, _), plan_for(url, slo_p99_ms=50.0) as plan:
+        generator = generator_for(plan)
+        stopper = threading.Thread(target=_pause_generator, args=(6.0, 0.5), daemon=True)
+        stopper.start()
+        trial = generator.measure(300.0, 8.0, "run")
+        stopper.join()
+    return Proof("a paused generator yields INVALID", trial.spoiled, f"{trial.missed} sends missed")
+
+
+def _pause_generator(after_s: float, for_s: float) -> None:
+    import psutil
+
+    time.sleep(after_s)
+    for child in psutil.Process().children(recursive=True):
+        if "locust" in " ".join(child.cmdline()):
+            child.suspend()
+            time.sleep(for_s)
+            child.resume()
+
+
+PROOFS: dict[str, Callable[[], list[Proof]]] = {
+    "md1": lambda: [real_knee("M/D/1", 2.0, 1, True, 20.0)],
+    "mm4": lambda: [real_knee("M/M/4", 8.0, 4, False, 60.0)],
+    "stopped": lambda: [stopped_server()],
+    "paused": lambda: [gates_see_a_pause()],
+    "starved": lambda: [starved_generator()],
+    "planted": planted.planted_proofs,
+}

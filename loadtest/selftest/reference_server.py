@@ -1,0 +1,143 @@
+"""A server over HTTP with a known queue, to hold the measured knee against the one on paper in real time.
+
+With `--work-ms` it does not compute the queue but stands in it: each request costs so much of one core's time, so a
+planted factor is work done and not time waited.
+
+It answers each request when a queue with the given service time would have: the queue is computed, not performed, so
+one process can be any M/D/c or M/M/c and its CPU is idle. Answers are sent by a timer that is exact to tens of
+microseconds. `python -m loadtest.selftest.reference_server --mean-ms 5 --servers 1 --constant` prints its port and ends with its
+standard input.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import heapq
+import random
+import select
+import socket
+import sys
+import time
+
+from loadtest.generator.null_server import request_end
+
+ROUNDS = 10  # of the hash between two looks at the clock: some 10 µs
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+
+
+def answer(took_ms: float) -> bytes:
+    body = b'{"index":"known","generation":"known-1","hits":[],"took_ms":%.3f}' % took_ms
+    return HEAD % len(body) + body
+
+
+class KnownServer:
+    """Departure times of a first-come first-served queue; `service_s` draws the next service time."""
+
+    def __init__(self, mean_s: float, servers: int, constant: bool, seed: int) -> None:
+        self._mean_s = mean_s
+        self._constant = constant
+        self._random = random.Random(seed)
+        self._free = [0.0] * servers
+
+    def departure(self, arrival: float) -> float:
+        service = self._mean_s if self._constant else self._random.expovariate(1 / self._mean_s)
+        end = max(self._free[0], arrival) + service
+        heapq.heapreplace(self._free, end)
+        return end
+
+
+class WorkingServer:
+    """One server that really works: a request is done when the process has spent `work_s` of its core on it.
+
+    That time is read from the thread's own CPU clock and not counted in rounds of the hash: what a round takes changes
+    with the clock rate and with whoever sits on the other half of the core, and a planted factor must not. Receiving
+    and answering are paid from it too, so n requests cost n × work_s, whatever HTTP costs.
+    """
+
+    def __init__(self, work_s: float) -> None:
+        self._work_s = work_s
+        self._paid_s = time.thread_time()
+
+    def departure(self, arrival: float) -> float:
+        self._paid_s += self._work_s
+        while time.thread_time() < self._paid_s:
+            hashlib.pbkdf2_hmac("sha256", b"perwatt", b"known", ROUNDS)
+        return time.monotonic()
+
+
+def serve(listener: socket.socket, stop_fd: int, queue: KnownServer | WorkingServer) -> None:
+    """Answer until `stop_fd` reads end of file."""
+    listener.setblocking(False)
+    poll = select.epoll()
+    poll.register(listener.fileno(), select.EPOLLIN)
+    poll.register(stop_fd, select.EPOLLIN)
+    clients: dict[int, socket.socket] = {}
+    partial: dict[int, bytes] = {}
+    due: list[tuple[float, int, float]] = []
+
+    def answer_due() -> None:
+        now = time.monotonic()
+        while due and due[0][0] <= now:
+            _, fd, arrived = heapq.heappop(due)
+            if fd in clients:
+                clients[fd].send(answer((now - arrived) * 1e3))
+
+    while True:
+        answer_due()
+        wait_s = due[0][0] - time.monotonic() if due else 1.0
+        # epoll waits whole milliseconds, rounded up: it is asked for less, and the rest is polled.
+        for fd, _ in poll.poll(max(wait_s - 0.001, 0)):
+            if fd == stop_fd:
+                return
+            if fd == listener.fileno():
+                _accept(listener, poll, clients)
+                continue
+            try:
+                data = clients[fd].recv(65_536)
+            except OSError:
+                data = b""
+            if not data:
+                poll.unregister(fd)
+                clients.pop(fd).close()
+                partial.pop(fd, None)
+                continue
+            data = partial.pop(fd, b"") + data
+            if request_end(data):
+                arrived = time.monotonic()
+                heapq.heappush(due, (queue.departure(arrived), fd, arrived))
+                answer_due()  # and not after all that came with it: where work is done, that is later
+            else:
+                partial[fd] = data
+
+
+def _accept(listener: socket.socket, poll: select.epoll, clients: dict[int, socket.socket]) -> None:
+    while True:
+        try:
+            client, _ = listener.accept()
+        except BlockingIOError:
+            return
+        client.setblocking(False)
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        clients[client.fileno()] = client
+        poll.register(client.fileno(), select.EPOLLIN)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--mean-ms", type=float, default=1.0)
+    parser.add_argument("--work-ms", type=float, default=0.0)
+    parser.add_argument("--servers", type=int, default=1)
+    parser.add_argument("--constant", action="store_true")
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
+    print(listener.getsockname()[1], flush=True)
+    queue: KnownServer | WorkingServer = KnownServer(given.mean_ms / 1e3, given.servers, given.constant, given.seed)
+    if given.work_ms:
+        queue = WorkingServer(given.work_ms / 1e3)
+    serve(listener, sys.stdin.fileno(), queue)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,265 @@
+"""The outermost layer: who asks, and whether they may, decided from the head of a request alone.
+
+It runs before the router and before the first byte of a body is read, so that nobody without a key can make the server
+do anything but compare a digest. (CVE-2026-45829, a server of this very kind, decided after it had acted on the body.)
+What a path needs is a column of the table of routes; this is the only place that reads it, and no endpoint asks again.
+A path that is in no table needs a key like any other: without one, nobody learns which paths exist. Of an index that a
+key may not use, the answer is the same whether it exists or not.
+
+Without keys everyone may search, which is why the port is then bound to the loopback only. That alone does not keep a
+web page out: its author can point a name of their own at 127.0.0.1 and have a visitor's browser ask (DNS rebinding).
+Such a request carries that name as its Host, so on the loopback only names that cannot be rebound are taken: localhost
+and addresses.
+
+A call that needs more than a search (it changes the server, or costs as much as thousands of searches) is, without
+keys, for the person at this machine, whatever address is bound: it must come from the loopback, name this machine in
+Host, and show no sign of a proxy, since behind one every caller looks like this machine. With and without keys it is
+not taken from pages of another site.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Literal, NamedTuple
+
+from starlette.exceptions import HTTPException
+from starlette.types import Scope
+
+from service.access.caller import ANYONE, Caller, NOBODY
+from service.access.keyring import Keyring
+from service.access.keys import Access, RANK
+from service.wire.problems import Problem
+from service.settings import address_in, is_loopback
+
+# What a route asks for: a key of this scope; open: none, though one that is sent is looked at.
+RouteScope = Access | Literal["open"]
+OPEN: Literal["open"] = "open"
+SEARCH = "/v1/indexes/{index}/search"
+UNKNOWN = "none"  # the operation of a path or method that no route has
+GENERATION = re.compile(r"(?P<name>.+)-\d{8}T\d{6}Z-[0-9a-f]{4}")
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+_PARAMETER = re.compile(r"\{(\w+)(:rest)?\}")
+_HOST = re.compile(r"(?:\[(?P<v6>[0-9a-f:.]+)\]|(?P<name>[^:\[\]]*))(?::\d*)?")
+_FORWARDED = re.compile(rb"forwarded|via|x-real-ip|x-forwarded(-.*)?", re.DOTALL)
+_WITHOUT_KEYS = (
+    "Without keys, this call is for the machine of the server only: ask http://127.0.0.1 there, not through a proxy, "
+    "or start the server with --keys FILE and send a key that may."
+)
+
+
+class Entry(NamedTuple):
+    """One route, as the gate sees it. path: as the router reads it. operation: its name in logs and metrics."""
+
+    method: str
+    path: str
+    scope: RouteScope
+    operation: str
+
+
+class Verdict(NamedTuple):
+    """operation: what was asked for, UNKNOWN where no route has that path and method. caller: as far as it is known,
+    whether they may or not. refusal: why they may not, None where they may."""
+
+    operation: str
+    caller: Caller
+    refusal: Problem | HTTPException | None
+
+
+class _Path(NamedTuple):
+    """What one path takes, by method. name: of the parameter that holds an index, None where there is none."""
+
+    entries: dict[str, Entry]
+    pattern: re.Pattern[str]
+    name: str | None
+
+
+class Gate:
+    def __init__(
+        self,
+        entries: Iterable[Entry],
+        keyring: Keyring | None,
+        names: Iterable[str] = (),
+        own_names_only: bool = False,
+    ) -> None:
+        """
+        Args:
+            entries: every route that there is.
+            keyring: None where no key is asked for.
+            names: of this machine, besides localhost and addresses. Without keys only.
+            own_names_only: whether every request without keys has to name this machine, as it must on the loopback.
+        """
+        self.keyring = keyring
+        self._names = frozenset(_name_in(name) for name in names)
+        self._own_names_only = own_names_only
+        self._plain: dict[str, _Path] = {}
+        self._patterns: dict[str, _Path] = {}
+        for entry in entries:
+            parameters = [each for each, _ in _PARAMETER.findall(entry.path)]
+            name = next((each for each in parameters if each in ("index", "alias")), None)
+            known = self._patterns if parameters else self._plain
+            path = known.setdefault(entry.path, _Path({}, _pattern(entry.path), name))
+            path.entries[entry.method] = entry
+            if entry.method == "GET":
+                path.entries["HEAD"] = entry
+
+    def judge(self, scope: Scope) -> Verdict:
+        """Whether the request of this ASGI scope may come in."""
+        known, index = self._find(scope["path"], scope["method"])
+        if known is None:  # it is not left to the router, whose patterns might know it
+            return self._judge(UNKNOWN, None, None, scope, HTTPException(404))
+        entry = known.entries.get(scope["method"])
+        if entry is None:  # the router says which methods there are
+            open_path = all(each.scope == OPEN for each in known.entries.values())
+            return self._judge(UNKNOWN, OPEN if open_path else None, index, scope)
+        return self._judge(entry.operation, entry.scope, index, scope)
+
+    def searcher(self, index: str, headers: Headers) -> Caller | None:
+        """`judge` of a search of `index`, for whoever has taken the path apart already; None: they may not."""
+        if self.keyring is None and not self._own_names_only:
+            return ANYONE
+        entry = self._patterns[SEARCH].entries["POST"]
+        verdict = self._judge(entry.operation, entry.scope, index, {"headers": headers})
+        return verdict.caller if verdict.refusal is None else None
+
+    def _judge(
+        self,
+        operation: str,
+        needed: RouteScope | None,
+        index: str | None,
+        scope: Scope,
+        unknown: HTTPException | None = None,
+    ) -> Verdict:
+        """needed: None where any key will do, for what is said to whoever has one."""
+        headers: Headers = scope["headers"]
+        caller = NOBODY
+        try:
+            if self.keyring is None:
+                caller = ANYONE
+                if self._own_names_only:
+                    self._require_own_name(headers)
+            else:
+                caller = _holder(self.keyring, headers, needed != OPEN)
+                if caller.quota is not None and needed != OPEN:
+                    caller.quota.take()
+            if unknown is not None:
+                raise unknown
+            if needed is not None and needed != OPEN:
+                if caller is not ANYONE:
+                    _require_key(caller, needed, index)
+                elif RANK[needed] > RANK["search"]:
+                    self._require_this_machine(scope)
+                if RANK[needed] > RANK["search"]:
+                    _require_own_page(headers)
+        except (Problem, HTTPException) as refusal:
+            return Verdict(operation, caller, refusal)
+        return Verdict(operation, caller, None)
+
+    def _find(self, path: str, method: str) -> tuple[_Path | None, str | None]:
+        """What the table says of a path, and the index in it. Of several patterns that a path fits it is the one that
+        takes the method, as for the router."""
+        plain = self._plain.get(path)
+        if plain is not None:
+            return plain, None
+        first: tuple[_Path | None, str | None] = None, None
+        for known in self._patterns.values():
+            found = known.pattern.fullmatch(path)
+            if found:
+                here = known, None if known.name is None else found[known.name]
+                if method in known.entries:
+                    return here
+                first = first if first[0] else here
+        return first
+
+    def _require_own_name(self, headers: Headers) -> None:
+        """On the loopback. Who sends no Host is no browser."""
+        for host in _all(headers, b"host"):
+            name = _name_in(host)
+            if name not in self._names and name != "localhost" and address_in(name) is None:
+                raise Problem(
+                    "forbidden",
+                    "This server is for this machine only, and a Host of another name is how a web page would get in; "
+                    "ask localhost or 127.0.0.1, or start it with --allow-host NAME.",
+                )
+
+    def _require_this_machine(self, scope: Scope) -> None:
+        headers: Headers = scope["headers"]
+        signs = [f"has the header {name.decode('latin-1')}" for name, _ in headers if _FORWARDED.fullmatch(name)]
+        if scope.get("http_version") == "1.0":  # as nginx does where nothing else is configured
+            signs.append("speaks HTTP/1.0")
+        if signs:
+            raise Problem("forbidden", f"This request seems to come through a proxy: it {signs[0]}. {_WITHOUT_KEYS}")
+        peer = scope.get("client")
+        if peer is None or not is_loopback(peer[0]):
+            raise Problem("forbidden", f"This request comes from another machine. {_WITHOUT_KEYS}")
+        hosts = [_name_in(host) for host in _all(headers, b"host")]
+        if not hosts or not all(name in self._names or is_loopback(name) for name in hosts):
+            raise Problem(
+                "forbidden",
+                "The Host of this request is no known name of this machine, which is how a web page would get in; "
+                f"--allow-host NAME makes one known. {_WITHOUT_KEYS}",
+            )
+
+
+def name_of(index: str) -> str:
+    """The name that a generation id begins with; of a name, the name."""
+    generation = GENERATION.fullmatch(index)
+    return generation["name"] if generation else index
+
+
+def _holder(keyring: Keyring, headers: Headers, needed: bool) -> Caller:
+    """Whose key this is; NOBODY where there is none and none is needed."""
+    given = _all(headers, b"authorization")
+    if not given and not needed:
+        return NOBODY
+    if len(given) != 1:
+        raise _unauthenticated(f"Send one key, as 'authorization: Bearer pw_…'; this request has {len(given)}.")
+    kind, _, token = given[0].decode("latin-1").partition(" ")
+    if kind.lower() != "bearer" or not token:
+        raise _unauthenticated("The key comes as 'authorization: Bearer pw_…'; this header is something else.")
+    caller = keyring.caller(token.strip())
+    if caller is None:
+        raise _unauthenticated("This key is not known here, or no longer.")
+    return caller
+
+
+def _require_key(caller: Caller, needed: Access, index: str | None) -> None:
+    if caller.scope != needed and RANK[caller.scope] <= RANK[needed]:
+        raise Problem("forbidden", f"This call needs a key of scope {needed}, this one has {caller.scope}.")
+    if index is not None and not caller.may_see(name_of(index)):
+        raise Problem("forbidden", "This key is not for that index.")
+
+
+def _require_own_page(headers: Headers) -> None:
+    """A browser says whose page it asks for."""
+    hosts = _all(headers, b"host")
+    for origin in _all(headers, b"origin"):
+        if origin.partition(b"://")[2] not in hosts:
+            raise Problem("forbidden", f"This call is not taken from pages of {origin.decode('latin-1')}.")
+
+
+def _all(headers: Headers, wanted: bytes) -> list[bytes]:
+    return [value for name, value in headers if name == wanted]
+
+
+def _name_in(host: bytes | str) -> str:
+    """The name or address of a Host header, without its port and in lower case."""
+    text = (host if isinstance(host, str) else host.decode("latin-1")).strip().lower()
+    found = _HOST.fullmatch(text)
+    return text if found is None else found["v6"] or found["name"]
+
+
+def _unauthenticated(detail: str) -> Problem:
+    return Problem("unauthenticated", detail, headers={"www-authenticate": 'Bearer realm="perwatt"'})
+
+
+def _pattern(path: str) -> re.Pattern[str]:
+    """A path of the table as a pattern; the last `{id}` of a document takes the rest of the path."""
+    parts: list[str] = []
+    at = 0
+    for found in _PARAMETER.finditer(path):
+        parts += [re.escape(path[at : found.start()]), f"(?P<{found[1]}>{'.*' if found[2] else '[^/]+'})"]
+        at = found.end()
+    return re.compile("".join([*parts, re.escape(path[at:])]), re.DOTALL)

@@ -1,0 +1,49 @@
+"""Who asks: what a key allows, as the rest of the service sees it.
+
+The layer around the application (`auth.py`) makes a Caller of every request before its body is read, and settles
+whether it may make this call; an endpoint finds it in the scope. Without keys everyone is `ANYONE`. An endpoint has
+three things to honour: `may_see` for the names it lists, `filter` (conjoined with the request's own, and applied to
+documents too), and `charge` for what a request costs beyond the one that the gate has taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from starlette.types import Scope
+
+if TYPE_CHECKING:
+    from service.access.quota import Quota
+
+
+def _free(_cost: float) -> None:
+    """Nobody counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """scope: metrics, search or admin. name: of the key, None without one. indexes: the only names it may use; None:
+    all. filter: JSON of a filter that holds for all it asks, None: none. charge: takes that many more requests from
+    the key's quota; it never refuses, the debt delays the next request. quota: from which the gate takes, None:
+    unlimited."""
+
+    scope: str
+    name: str | None = None
+    indexes: frozenset[str] | None = None
+    filter: dict[str, Any] | None = None
+    charge: Callable[[float], None] = _free
+    quota: Quota | None = None
+
+    def may_see(self, index: str) -> bool:
+        return self.indexes is None or index in self.indexes
+
+
+ANYONE = Caller("search")  # where there are no keys
+NOBODY = Caller("open")  # where there are, and none was sent, or one that is not known
+
+
+def caller_of(scope: Scope) -> Caller:
+    caller: Caller = scope["state"]["caller"]
+    return caller

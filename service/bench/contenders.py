@@ -1,0 +1,256 @@
+"""Who takes part, and what each is asked.
+
+All hold the same unit vectors and are asked the same held-out queries for the same k, with effort as small as lets
+their own HTTP answers reach the recall that was wanted against exact search. Each is set up in the way its own
+documentation shows; what has no HTTP of its own is put behind FastAPI with the same uvloop, httptools and msgspec that
+perwatt stands on. A peer that is not installed (service/bench/peers/install.sh) is left out and said.
+"""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+
+from service.bench import load
+from service.bench.load import Open, Round
+from service.bench.process import Server, free_port, until_open
+
+SCRIPTS = Path(__file__).parent / "peers"
+K = 10
+LADDER = (10, 12, 16, 20, 24, 32, 40, 48, 64, 96, 128, 192, 256, 384, 512)  # of effort
+JSON = {"content-type": "application/json"}
+
+PEERS = {
+    "bare": "FastAPI + msgspec, no search",
+    "bare-granian": "FastAPI + msgspec, no search, under Granian",
+    "perwatt-asgi": "perwatt without its lane",
+    "perwatt-granian": "perwatt without its lane, under Granian",
+    "chroma": "Chroma's server",
+    "lancedb": "LanceDB behind FastAPI",
+    "milvus": "milvus-lite behind FastAPI, exact",
+    "pgvector": "PostgreSQL + pgvector behind FastAPI",
+    "txtai": "txtai's API, text",
+}
+
+# Whose version is said.
+PACKAGES = {
+    "bare": "uvicorn",
+    "bare-granian": "granian",
+    "chroma": "chromadb",
+    "lancedb": "lancedb",
+    "milvus": "milvus-lite",
+    "txtai": "txtai",
+}
+
+
+class Case(NamedTuple):
+    """What is searched. folder: of everything that is built; truth: the ids of the true neighbours of the first
+    queries."""
+
+    folder: Path
+    vectors: list[list[float]]  # the queries
+    texts: list[str]
+    truth: list[set[str]]
+    wanted: float  # recall
+
+
+class Contender:
+    """One row of the table. path "": the bodies are paths of GET requests."""
+
+    def __init__(
+        self,
+        name: str,
+        server: Server,
+        port: int,
+        path: str,
+        bodies: list[str],
+        recall: float | None,
+        effort: int | None,
+    ) -> None:
+        self.name, self.server, self.port, self.path, self.bodies = name, server, port, path, bodies
+        self.recall, self.effort = recall, effort
+        self.version = ""
+        self.rounds: list[Round] = []
+        self.open: Open | None = None
+
+    def round(self, folder: Path, seconds: int, connections: int, cores: str) -> Round:
+        """One more, with the load on `cores`."""
+        found = load.wrk(folder, self.server, self.port, self.path, self.bodies, seconds, connections, cores)
+        self.rounds.append(found)
+        return found
+
+    def open_loop(self, folder: Path, core: int) -> None:
+        """The same requests in an open loop, from `core`."""
+        self.open = load.open_loop(folder, self.port, self.path, self.bodies, self.best["per_s"], core)
+
+    @property
+    def best(self) -> Round:
+        return max(self.rounds, key=lambda each: each["per_s"])
+
+    def figures(self) -> dict[str, Any]:
+        """Of the round that answered most; the processor time is the least of all rounds."""
+        best = self.best
+        return {
+            "name": self.name,
+            "version": self.version,
+            "recall": self.recall,
+            "effort": self.effort,
+            "requests_per_s": round(best["per_s"], 1),
+            "cpu_us_a_request": round(min(each["cpu_us"] for each in self.rounds), 1),
+            "p50_ms": round(best["p50_ms"], 3),
+            "p99_ms": round(best["p99_ms"], 3),
+            "generator_busy": round(max(each["busy"] for each in self.rounds), 2),
+            "open": {name: round(float(str(value)), 3) for name, value in self.open.items()} if self.open else None,
+        }
+
+
+def perwatt(stack: ExitStack, folder: Path, cores: str, workers: int = 1) -> tuple[Server, int]:
+    """Started, and where."""
+    port = free_port()
+    command = [sys.executable, "-m", "deploy.command", "serve", "--root", folder / "indexes", "--port", str(port)]
+    server = Server("perwatt", [*map(str, command), "--workers", str(workers)], cores)
+    stack.callback(server.stop)
+    server.wait("serving on")
+    return server, port
+
+
+def forms(server: Server, port: int, case: Case) -> list[Contender]:
+    """perwatt, asked in each of the ways that there are."""
+    path = "/v1/indexes/bench/search"
+    effort = least_effort(port, path, lambda effort: _ours(case.vectors, effort), case)
+    params = {"params": {"effort": effort}}
+    bodies = {
+        "perwatt, vector as JSON": _ours(case.vectors, effort),
+        "perwatt, vector as base64": [json.dumps({"vector": packed(each), **params}) for each in case.vectors],
+        "perwatt, text": [json.dumps({"text": text, **params}) for text in case.texts],
+    }
+    return [
+        Contender(name, server, port, path, asked, None if "text" in name else recall(port, path, asked, case), effort)
+        for name, asked in bodies.items()
+    ]
+
+
+def peer(stack: ExitStack, name: str, case: Case, installed: Path, cores: str) -> Contender:
+    """A peer that is up, at the least effort that reaches the recall. Raises ClickException or OSError."""
+    contender = _started(stack, name, case, installed, cores)
+    if name == "pgvector":
+        contender.version = contender.server.said.removeprefix("ready ").strip()
+    if name in PACKAGES:
+        home = installed / name.rpartition("-")[2]
+        where = sys.path if name == "bare" else [str(path) for path in home.glob("lib/python3*/site-packages")]
+        [found, *_] = metadata.distributions(name=PACKAGES[name], path=where)
+        contender.version = f"{PACKAGES[name]} {found.version}"
+    return contender
+
+
+def _started(stack: ExitStack, name: str, case: Case, installed: Path, cores: str) -> Contender:
+    own = name.startswith(("bare", "perwatt"))
+    home = installed / name.rpartition("-")[2] / "bin" / "python"
+    script = SCRIPTS / f"{name.replace('-', '_')}_server.py"
+    env = {"GRANIAN": str(home)} if name.endswith("granian") else {}
+    if (not own or env) and not home.exists():
+        raise click.ClickException(f"not installed at {home.parents[1]}; service/bench/peers/install.sh makes it")
+    if name == "txtai":
+        from embed.models.folder import find_model
+
+        env["MODEL"] = str(find_model().path)
+    if env.get("GRANIAN"):
+        env["PYTHONPATH"] = os.pathsep.join(str(path) for path in home.parents[1].glob("lib/python3*/site-packages"))
+    port = free_port()
+    server = Server(name, [sys.executable if own else home, script, case.folder, str(port)], cores, env)
+    stack.callback(server.stop)
+    server.wait("ready")
+    until_open(port)
+    title = PEERS[name]
+    if name == "txtai":
+        paths = [f"/search?limit={K}&query=" + text.replace(" ", "+") for text in case.texts]
+        return Contender(title, server, port, "", paths, None, None)
+    if name.startswith("bare"):
+        bodies = [json.dumps({"vector": vector}) for vector in case.vectors]
+        return Contender(title, server, port, "/search", bodies, None, None)
+    path = "/search"
+    asking: Callable[[int], list[str]]
+    if name.startswith("perwatt"):
+        path = "/v1/indexes/bench/search"
+
+        def asking(effort: int) -> list[str]:
+            return _ours(case.vectors, effort)
+
+    elif name == "chroma":
+        # The effort is the collection's, and heeded at the next start.
+        collection = f"/api/v2/tenants/default_tenant/databases/default_database/collections/{server.said.split()[1]}"
+        path = f"{collection}/query"
+        asked = {"n_results": K, "include": ["metadatas", "distances"]}
+
+        def asking(effort: int) -> list[str]:
+            change = {"new_configuration": {"hnsw": {"ef_search": effort}}}
+            call(port, "PUT", collection, json.dumps(change))
+            server.process.send_signal(signal.SIGHUP)
+            server.wait("ready")
+            return [json.dumps({"query_embeddings": [vector], **asked}) for vector in case.vectors]
+
+    else:
+
+        def asking(effort: int) -> list[str]:
+            return [json.dumps({"vector": vector, "effort": effort}) for vector in case.vectors]
+
+    effort = least_effort(port, path, asking, case)
+    bodies = asking(effort)
+    return Contender(title, server, port, path, bodies, recall(port, path, bodies, case), effort)
+
+
+def least_effort(port: int, path: str, asking: Callable[[int], list[str]], case: Case) -> int:
+    """Of the ladder, the first that reaches the recall. Raises ClickException when none does."""
+    reached = 0.0
+    for effort in LADDER:
+        reached = recall(port, path, asking(effort), case)
+        if reached >= case.wanted:
+            return effort
+    raise click.ClickException(f"it reaches a recall of {reached:.3f} only, with the highest effort of {LADDER[-1]}")
+
+
+def recall(port: int, path: str, bodies: list[str], case: Case) -> float:
+    """Of what the server answers over HTTP."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    right = 0
+    for body, true in zip(bodies, case.truth, strict=False):
+        connection.request("POST", path, body, JSON)
+        answer = json.loads(connection.getresponse().read())
+        hits = answer["ids"][0] if "ids" in answer else [hit["id"] for hit in answer["hits"]]
+        right += len(true & set(hits))
+    connection.close()
+    return round(right / (K * len(case.truth)), 4)
+
+
+def call(port: int, method: str, path: str, body: str | None = None) -> str:
+    """Raises ClickException for an answer that is no success."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection.request(method, path, body, JSON)
+    answer = connection.getresponse()
+    text = answer.read().decode()
+    connection.close()
+    if answer.status >= 300:
+        raise click.ClickException(f"{method} {path} answered {answer.status}: {text}")
+    return text
+
+
+def packed(vector: list[float]) -> str:
+    """The base64 of its little-endian float32."""
+    import numpy as np
+
+    return base64.b64encode(np.array(vector, "<f4").tobytes()).decode()
+
+
+def _ours(vectors: list[list[float]], effort: int) -> list[str]:
+    return [json.dumps({"vector": vector, "params": {"effort": effort}}) for vector in vectors]

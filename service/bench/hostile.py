@@ -1,0 +1,230 @@
+"""`make test-hostile`: what a good caller notices of bad ones.
+
+    python -m service.bench.hostile ROOT INDEX [SECONDS]
+
+A good caller asks at a steady rate, on a schedule, and its latency runs from the moment each request was due. Windows
+without an attack and windows with one alternate, so that a slow moment of the machine falls on both; the promise is
+that the 99th percentile under attack is at most `ALLOWED` times that without. Exit status 1 when an attack breaks it.
+
+Attackers come from other machines, and must not take the server's core nor the good caller's: the server has a core of
+its own, and they share the other one, with the attackers in the class of processes that get what is left (SCHED_IDLE).
+When the windows without an attack differ among themselves by more than `STEADY`, something else is at work on the
+machine and nothing was proved: exit status 2.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+ALLOWED = 1.5
+STEADY = 2.0
+RATE_PER_S = 100
+IDLE = 10_000
+SLOW = 500
+GIB = 1 << 30
+PIECE = b" " * 65536
+SWING_S = 30.0  # what an attack may take until it holds what it is meant to hold
+CALM = 3  # connections that are none of an attack's
+WINDOWS = 3
+
+HEAD = "POST /v1/indexes/{index}/search HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+
+
+class Target:
+    def __init__(self, port: int, index: str, query: bytes) -> None:
+        self.port = port
+        self.head = HEAD.format(index=index)
+        self.request = f"{self.head}content-length: {len(query)}\r\n\r\n".encode() + query
+
+    async def dial(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_connection("127.0.0.1", self.port)
+
+
+async def good(target: Target, seconds: float) -> list[float]:
+    """Latencies in milliseconds from the due time of each request, one connection, one after the other."""
+    reader, writer = await target.dial()
+    latencies: list[float] = []
+    start_s = time.perf_counter()
+    for number in range(int(seconds * RATE_PER_S)):
+        due_s = start_s + number / RATE_PER_S
+        await asyncio.sleep(max(0.0, due_s - time.perf_counter()))
+        writer.write(target.request)
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = re.search(rb"content-length: (\d+)", head)
+        assert head.startswith(b"HTTP/1.1 200"), head
+        assert length
+        await reader.readexactly(int(length[1]))
+        latencies.append((time.perf_counter() - due_s) * 1e3)
+    writer.close()
+    return latencies
+
+
+async def _hold(target: Target, count: int, first: bytes, again: bytes, every_s: float) -> None:
+    """`count` connections that send `first` and then `again` for ever, opened anew when the server has had enough."""
+
+    async def one() -> None:
+        while True:
+            with contextlib.suppress(OSError):
+                reader, writer = await target.dial()
+                writer.write(first)
+                while not reader.at_eof():
+                    await asyncio.sleep(every_s)
+                    writer.write(again)
+                    await writer.drain()
+                writer.close()
+            await asyncio.sleep(0.5)
+
+    await asyncio.gather(*(one() for _ in range(count)))
+
+
+async def _send(target: Target, framing: str, pieces: int, piece: bytes) -> None:
+    """Two callers who send a body of so many pieces as often as they can, until the server will take no more of it."""
+
+    async def one() -> None:
+        while True:
+            with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+                reader, writer = await target.dial()
+                writer.write(f"{target.head}{framing}\r\n\r\n".encode())
+                for _ in range(pieces):
+                    writer.write(piece)
+                    await writer.drain()
+                await reader.readuntil(b"\r\n\r\n")
+                writer.close()
+            await asyncio.sleep(0.05)
+
+    await asyncio.gather(one(), one())
+
+
+class Attack(NamedTuple):
+    connections: int  # that it holds open
+    run: Callable[[Target], Awaitable[None]]
+
+
+ATTACKS = {
+    "idle connections": Attack(IDLE, lambda target: _hold(target, IDLE, b"", b"", 1.0)),
+    "slow heads": Attack(SLOW, lambda target: _hold(target, SLOW, target.head.encode(), b"x: y\r\n", 1.0)),
+    "slow bodies": Attack(
+        SLOW,
+        lambda target: _hold(target, SLOW, f"{target.head}content-length: 900000\r\n\r\n".encode(), b" ", 1.0),
+    ),
+    "a body of 1 GiB": Attack(0, lambda target: _send(target, f"content-length: {GIB}", GIB // len(PIECE), PIECE)),
+    "1 GiB in chunks": Attack(
+        0,
+        lambda target: _send(target, "transfer-encoding: chunked", GIB // len(PIECE), b"10000\r\n" + PIECE + b"\r\n"),
+    ),
+    "100,000 brackets": Attack(0, lambda target: _send(target, "content-length: 100000", 1, b"[" * 100_000)),
+}
+
+
+async def _connections(target: Target) -> int:
+    """That the server has open, the one that asks included."""
+    reader, writer = await target.dial()
+    writer.write(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+    found = re.search(rb"^perwatt_connections (\S+)", await reader.read(-1), re.MULTILINE)
+    writer.close()
+    assert found
+    return int(float(found[1]))
+
+
+async def _in_full_swing(target: Target, attack: Attack) -> int:
+    """Waits for it; the connections that the server then has open."""
+    begun_s = time.monotonic()
+    while True:
+        await asyncio.sleep(1)
+        now = await _connections(target)
+        if now >= attack.connections and time.monotonic() > begun_s + 2:
+            return now
+        if time.monotonic() > begun_s + SWING_S:
+            raise SystemExit(f"{now:,} connections are open, {attack.connections:,} are needed: this is no attack.")
+
+
+async def _settled(target: Target) -> None:
+    """Waits until the server has closed what an attack left open: ten thousand partings are work, too."""
+    limit_s = time.monotonic() + SWING_S
+    while (now := await _connections(target)) > CALM:
+        if time.monotonic() > limit_s:
+            raise SystemExit(f"{now:,} connections are open {SWING_S:.0f} s after an attack, at most {CALM} should be.")
+        await asyncio.sleep(0.5)
+    await asyncio.sleep(1)
+
+
+async def measure(port: int, index: str, seconds: float) -> dict[str, tuple[list[float], list[float]]]:
+    """{attack: (p99 without, p99 with it)} in milliseconds, of each window, ascending."""
+    target = Target(port, index, json.dumps({"vector": [0.05] * 384}).encode())
+    await good(target, 1)
+    figures: dict[str, tuple[list[float], list[float]]] = {}
+    for name in ATTACKS:
+        calm: list[float] = []
+        attacked: list[float] = []
+        held = 0
+        for _ in range(WINDOWS):
+            await _settled(target)
+            calm.append(_p99(await good(target, seconds)))
+            attack = subprocess.Popen([sys.executable, "-m", "service.bench.hostile", "attack", str(port), index, name])
+            try:
+                held = max(held, await _in_full_swing(target, ATTACKS[name]))
+                attacked.append(_p99(await good(target, seconds)))
+            finally:
+                attack.kill()
+                attack.wait()
+        figures[name] = (sorted(calm), sorted(attacked))
+        alone, beside = figures[name]
+        print(
+            f"{name:<17} p99 {_ms(alone)} alone, {_ms(beside)} beside it: {_middle(beside) / _middle(alone):.2f} ×; "
+            f"{held:,} connections",
+            flush=True,
+        )
+    return figures
+
+
+def _ms(windows: list[float]) -> str:
+    return " / ".join(f"{each:.2f}" for each in windows) + " ms"
+
+
+def _middle(windows: list[float]) -> float:
+    """The median: one window that was disturbed is outvoted, on either side."""
+    return windows[len(windows) // 2]
+
+
+def _p99(latencies: list[float]) -> float:
+    return sorted(latencies)[int(len(latencies) * 0.99)]
+
+
+def main(root: str, index: str, seconds: str = "10") -> int:
+    serve = [sys.executable, "-m", "deploy.command", "serve", index, "--root", root, "--port", "0"]
+    cores = sorted(os.sched_getaffinity(0))
+    server = subprocess.Popen(["taskset", "-c", str(cores[0]), *serve], stdout=subprocess.PIPE, text=True)
+    os.sched_setaffinity(0, {cores[-1]})  # for the attackers too, which are its children
+    try:
+        assert server.stdout
+        port = next(int(found[1]) for line in server.stdout if (found := re.search(r"http://127\.0\.0\.1:(\d+)", line)))
+        figures = asyncio.run(measure(port, index, float(seconds)))
+    finally:
+        server.terminate()
+        server.wait()
+    broken = [name for name, (calm, attacked) in figures.items() if _middle(attacked) > ALLOWED * _middle(calm)]
+    print(f"more than {ALLOWED} ×: {', '.join(broken) or 'none'}")
+    if unsteady := [name for name, (calm, _) in figures.items() if calm[-1] > STEADY * calm[0]]:
+        print(f"but nothing was proved: without an attack, too, the windows differ ({', '.join(unsteady)})")
+        return 2
+    return len(broken) > 0
+
+
+if __name__ == "__main__":
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if sys.argv[1] == "attack":
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+        asyncio.run(ATTACKS[sys.argv[4]].run(Target(int(sys.argv[2]), sys.argv[3], b"{}")))  # type: ignore[arg-type]
+    else:
+        sys.exit(main(*sys.argv[1:]))

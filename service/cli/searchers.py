@@ -1,0 +1,282 @@
+"""Two ways to ask an index from the command line: in this process, or a running server.
+
+Both give the same hits. The first needs the files and loads the model; the second needs neither,
+and goes through the batch route like any other client. They share a small surface, so that `perwatt
+search` and `perwatt eval` are written once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+from urllib.parse import urlsplit
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from index import Generation, IndexingError, InputError, Root
+from index.search.filtering import Filter, parse
+from service.wire import filters, limits, requests
+from service.wire.answers import Hit
+from service.client import Client, ClientError, ProblemError, calls
+from service.errors import RemoteError, ServiceError, SettingsError
+from service.cli.evaluate import Search
+from service.query.following import Follower
+from service.query.fusion import DEPTH, FUSED_PER_HIT, fuse
+from service.query.loading import encoder_for, open_checked
+from service.wire.problems import Problem
+from service.settings import Settings
+
+if TYPE_CHECKING:
+    from embed import Encoder
+
+Query = str | npt.NDArray[np.float32]  # a text, or a vector float32 (dim,)
+
+Mode = Literal["dense", "lexical", "hybrid"]
+MODES: tuple[Mode, ...] = ("dense", "lexical", "hybrid")
+BATCH = 64  # queries a request
+REMOTE_TIMEOUT_S = 120
+
+
+class _Document(msgspec.Struct):
+    """doc_id: of the payload; a document of somebody else's may have any field of that name."""
+
+    doc_id: Any = None
+
+
+class _Result(msgspec.Struct):
+    """One of a batch: hits, or the problem that stands in their place."""
+
+    hits: list[Hit] = []
+    error: dict[str, Any] | None = None
+
+
+class _Reply(msgspec.Struct):
+    """What is read of an index's description and of the answer to a batch."""
+
+    generation: str
+    modes: tuple[Mode, ...] = MODES[:1]
+    results: list[_Result] = []
+
+
+_DOCUMENT = msgspec.json.Decoder(_Document)
+
+
+class How(NamedTuple):
+    """effort None: the index's own choice for its recall target. filter: as in a request, None for none."""
+
+    k: int
+    effort: int | None = None
+    exact: bool = False
+    mode: Mode = "dense"
+    weights: tuple[float, float] = (1.0, 1.0)  # of dense and lexical in a hybrid search
+    filter: dict[str, Any] | None = None
+
+    def request(self, query: Query) -> dict[str, Any]:
+        """The body of a search, as the API takes it."""
+        params: dict[str, Any] = {"effort": self.effort, "exact": self.exact}
+        if self.mode == "hybrid":
+            params["weights"] = {"dense": self.weights[0], "lexical": self.weights[1]}
+        body: dict[str, Any] = {"k": self.k, "mode": self.mode, "filter": self.filter, "params": params}
+        return {("text" if isinstance(query, str) else "vector"): query, **body}
+
+
+def check(query: Query, how: How) -> None:
+    """Raises ServiceError for a query that the API would refuse, whatever index it is for."""
+    try:
+        asked = limits.decode(requests.SEARCH, msgspec.json.encode(calls.sendable(how.request(query))))
+        requests.check(asked)
+        filters.parse(asked.filter)
+    except Problem as problem:
+        raise ServiceError(f"This cannot be searched: {problem.detail}") from None
+
+
+class Asking(Protocol):
+    """modes: of searches that the generation answers."""
+
+    generation: str
+    modes: tuple[Mode, ...]
+
+    def ask(self, queries: Sequence[Query], how: How) -> list[list[Hit]]:
+        """Hits of each query, best first; min(how.k, what the way of asking allows) of them."""
+
+    def absent(self, documents: set[str]) -> set[str]:
+        """Those that the index has neither under this id nor as the `doc_id` of a chunk."""
+
+
+class Local:
+    """A generation opened in this process, with what was written since."""
+
+    def __init__(self, opened: Generation, encoder: Encoder | None) -> None:
+        self.generation = opened.id
+        self.modes: tuple[Mode, ...] = MODES if opened.lexical is not None else MODES[:1]
+        self._opened = opened
+        follower = Follower(opened)
+        self._rows = follower.now()
+        follower.close()  # the view it gave stays as it is
+        self._encoder = encoder
+
+    def ask(self, queries: Sequence[Query], how: How) -> list[list[Hit]]:
+        answers: list[list[Hit]] = []
+        for start in range(0, len(queries), BATCH):
+            part = queries[start : start + BATCH]
+            try:
+                answers += [
+                    [self._hit(row, score) for row, score in ranked[: how.k]] for ranked in self._ranked(part, how)
+                ]
+            except InputError as error:
+                raise ServiceError(str(error)) from error
+        return answers
+
+    def absent(self, documents: set[str]) -> set[str]:
+        rows = {document: self._rows.row_of(document) for document in documents}
+        missing = {
+            document
+            for document, row in rows.items()
+            if row is None or _name(document, self._rows.payload(row)) != document
+        }
+        for row in range(self._rows.rows if missing else 0):
+            missing.discard(_name("", self._rows.payload(row)))
+        return missing
+
+    def _ranked(self, queries: Sequence[Query], how: How) -> list[list[tuple[int, float]]]:
+        """(row, score) of each query, best first; at least how.k where there are so many."""
+        asked = None if how.filter is None else parse(how.filter)
+        if how.mode == "dense":
+            return self._dense(queries, how.k, how, asked)
+        if how.mode == "lexical":
+            return self._lexical(queries, how.k, asked)
+        depth = max(DEPTH, FUSED_PER_HIT * how.k)
+        both = zip(self._dense(queries, depth, how, asked), self._lexical(queries, depth, asked), strict=True)
+        return [
+            fuse(
+                [([row for row, _ in dense], how.weights[0]), ([row for row, _ in lexical], how.weights[1])],
+                order=self._rows.order,
+            )
+            for dense, lexical in both
+        ]
+
+    def _dense(self, queries: Sequence[Query], k: int, how: How, asked: Filter | None) -> list[list[tuple[int, float]]]:
+        keep = None if asked is None else self._rows.survivors(asked)
+        k = min(k, self._rows.rows)
+        found = self._rows.search_rows(self._vectors(queries), k, how.effort, how.exact, keep)
+        return [
+            [(row, score) for row, score in zip(rows, scores, strict=True) if row >= 0]
+            for rows, scores in zip(found.rows.tolist(), found.scores.tolist(), strict=True)
+        ]
+
+    def _lexical(self, queries: Sequence[Query], k: int, asked: Filter | None) -> list[list[tuple[int, float]]]:
+        texts = [query for query in queries if isinstance(query, str)]
+        if len(texts) != len(queries):
+            raise ServiceError("A search by words takes a text; a vector goes with --mode dense.")
+        found = [self._rows.search_words(text, k, asked) for text in texts]
+        return [list(zip(one.rows.tolist(), one.scores.tolist(), strict=True)) for one in found]
+
+    def _hit(self, row: int, score: float) -> Hit:
+        return Hit(self._rows.external_id(row), score, msgspec.Raw(self._rows.payload(row)))
+
+    def _vectors(self, queries: Sequence[Query]) -> npt.NDArray[np.float32]:
+        texts = [query for query in queries if isinstance(query, str)]
+        encoded: Iterator[npt.NDArray[np.float32]] = iter(())
+        if texts:
+            if self._encoder is None or self._opened.manifest["model"] is None:
+                raise ServiceError(
+                    f"Generation {self.generation} was built from bare vectors and knows no model to encode a "
+                    "text with; search it with --vector FILE.npy."
+                )
+            encoded = iter(self._encoder.encode(texts, kind="query"))
+        return np.stack([next(encoded) if isinstance(query, str) else query for query in queries])
+
+
+class Remote:
+    """A running server, by the batch route. key: for one that asks for it."""
+
+    def __init__(self, url: str, name: str, key: str | None = None) -> None:
+        if urlsplit(url).scheme not in ("http", "https"):
+            raise SettingsError(f"--url {url}: expected an address like http://127.0.0.1:8000.")
+        self._url = url
+        self._name = name
+        self._client = Client(url, key=key, timeout_s=REMOTE_TIMEOUT_S)
+        described = self._call(calls.get_index(name))
+        self.generation, self.modes = described.generation, described.modes
+
+    def close(self) -> None:
+        self._client.close()
+
+    def ask(self, queries: Sequence[Query], how: How) -> list[list[Hit]]:
+        how = how._replace(k=min(how.k, limits.K))
+        expect = {"generation": self.generation}  # no mixture of two when it is switched
+        answers: list[list[Hit]] = []
+        for start in range(0, len(queries), BATCH):
+            bodies = [how.request(query) | {"expect": expect} for query in queries[start : start + BATCH]]
+            for result in self._call(calls.search_batch(self._name, bodies, limits.TIMEOUT_MS)).results:
+                if result.error is not None:
+                    raise RemoteError(f"The server answered: {result.error['detail']}")
+                answers.append(result.hits)
+        return answers
+
+    def absent(self, documents: set[str]) -> set[str]:
+        """One call a document: what a chunk is called is `perwatt embed`'s way."""
+        return {each for each in documents if not self._has(each) and not self._has(f"{each}#0")}
+
+    def _has(self, id_: str) -> bool:
+        try:
+            self._client.call(calls.document(self._name, id_, ()))
+        except ProblemError as problem:
+            if problem.code in ("document-not-found", "invalid-value"):  # the second of what no id can be
+                return False
+            raise RemoteError(f"The server answered: {problem.detail}") from problem
+        except ClientError as error:
+            raise self._silent(error) from error
+        return True
+
+    def _silent(self, error: ClientError) -> RemoteError:
+        return RemoteError(f"No answer from {self._url} ({error}); is `perwatt serve` running there?")
+
+    def _call(self, call: calls.Call[Any]) -> _Reply:
+        try:
+            reply: _Reply = self._client.call(msgspec.structs.replace(call, gives=_Reply))
+        except ProblemError as problem:
+            raise RemoteError(f"The server answered: {problem.detail}") from problem
+        except ClientError as error:
+            raise self._silent(error) from error
+        return reply
+
+
+@contextmanager
+def local(settings: Settings, name: str) -> Iterator[Local]:
+    """The current generation of `name` and the model of its vectors, checked as a server checks
+    them."""
+    root = Root(settings.root)
+    try:
+        path = root.path(name)
+    except IndexingError as error:
+        raise SettingsError(str(error)) from error
+    encoder = encoder_for(settings, root, [name])
+    opened = open_checked(path, encoder, settings.threads)
+    try:
+        yield Local(opened, encoder)
+    finally:
+        opened.close()
+        if encoder is not None:
+            encoder.close()
+
+
+def rankings(asking: Asking, how: How, seen: set[str]) -> Search:
+    """`asking` as evaluation wants it: texts in, names of documents out; a chunk is named by its
+    `doc_id`. What was found is added to `seen`."""
+
+    def search(texts: Sequence[str], depth: int) -> list[list[str]]:
+        answers = asking.ask(texts, how._replace(k=depth))
+        found = [[_name(hit.id, hit.payload) for hit in hits] for hits in answers]
+        seen.update(*found)
+        return found
+
+    return search
+
+
+def _name(id_: str, payload: bytes | msgspec.Raw) -> str:
+    name = _DOCUMENT.decode(payload).doc_id
+    return str(name) if isinstance(name, str | int) and name != "" else id_

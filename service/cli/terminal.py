@@ -1,0 +1,141 @@
+"""How hits, figures and a started server read in a terminal."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from index import kernels
+from service.wire.answers import Hit
+from service.cli.evaluate import Report
+
+if TYPE_CHECKING:
+    from service.query.app_state import Running
+
+# The usual names of the fields that a person looks at first; a corpus without them shows its
+# longest text.
+TITLES = ("title", "name", "heading", "headline", "subject", "label")
+TEXTS = ("text", "body", "content", "abstract", "description", "summary", "snippet")
+SNIPPET_LINES = 3
+
+
+def print_hits(hits: Iterable[Hit]) -> None:
+    """Score, id and title on one line, a piece of the text below."""
+    width = min(shutil.get_terminal_size().columns, 100)
+    for hit in hits:
+        payload: dict[str, Any] = json.loads(bytes(hit.payload))
+        title, text = title_and_text(payload)
+        head = "  ".join(part for part in (click.style(f"{hit.score:7.4f}", bold=True), hit.id, title) if part)
+        click.echo(head)
+        lines = textwrap.wrap(text, width - 9, max_lines=SNIPPET_LINES, placeholder=" …")
+        for line in lines:
+            click.echo(click.style("         " + line, dim=True))
+
+
+def title_and_text(payload: dict[str, Any]) -> tuple[str, str]:
+    """Both on one line each, free of control characters; "" where there is none."""
+    texts = {name: value for name, value in payload.items() if isinstance(value, str)}
+    title = next((texts[name] for name in TITLES if texts.get(name)), "")
+    text = next((texts[name] for name in TEXTS if texts.get(name)), "")
+    text = text or max((value for value in texts.values() if value != title), key=len, default="")
+    return _clean(title), _clean(text)
+
+
+def json_of_hits(generation: str, hits: Iterable[Hit]) -> str:
+    return json.dumps(
+        {
+            "generation": generation,
+            "hits": [{"id": hit.id, "score": hit.score, "payload": json.loads(bytes(hit.payload))} for hit in hits],
+        },
+        ensure_ascii=False,
+    )
+
+
+def print_reports(generation: str, reports: Mapping[str, Report], relevant: int, absent: Sequence[str]) -> None:
+    """A column a mode; below it what the figures do not show. absent: of the `relevant` documents."""
+    first = next(iter(reports.values()))
+    click.echo(f"{generation}, {first.queries:,} judged queries")
+    click.echo("  " + " " * 11 + "".join(f"{mode:>9}" for mode in reports))
+    for name in first.figures():
+        click.echo(f"  {name:<11}" + "".join(f"{report.figures()[name]:9.5f}" for report in reports.values()))
+    if first.without_judgements:
+        click.echo(f"{first.without_judgements:,} queries have no judgement and were left out.")
+    if first.without_query:
+        click.echo(f"{first.without_query:,} judged queries are not in the queries file.")
+    if absent:
+        click.echo(
+            f"{len(absent):,} of {relevant:,} relevant documents are not in the index and count as not found: "
+            f"{some(absent)}."
+        )
+    same_id = max(report.same_id for report in reports.values())
+    if first.dropped:
+        click.echo(f"Hits with the id of their query were dropped: {same_id:,} queries had one.")
+    elif same_id:
+        click.echo(
+            f"{same_id:,} queries found a document of their own id; it counts like any other. "
+            "Where queries are documents of the corpus: --drop-same-id"
+        )
+
+
+def some(names: Sequence[str], most: int = 3) -> str:
+    """The first few, quoted."""
+    return ", ".join(map(repr, names[:most])) + (" …" if len(names) > most else "") if names else "nothing"
+
+
+def json_of_reports(generation: str, reports: Mapping[str, Report], relevant: int, absent: Sequence[str]) -> str:
+    """The figures of the first mode, and under `modes` those of each."""
+    first = next(iter(reports.values()))
+    return json.dumps(
+        {
+            "generation": generation,
+            **first.figures(),
+            "modes": {mode: report.figures() for mode, report in reports.items()},
+            "queries": first.queries,
+            "without_judgements": first.without_judgements,
+            "without_query": first.without_query,
+            "relevant_documents": relevant,
+            "absent_documents": len(absent),
+            "same_id": max(report.same_id for report in reports.values()),
+            "dropped_same_id": first.dropped,
+        }
+    )
+
+
+def print_started(running: Running, address: str) -> None:
+    """What a person wants to know when the server is up, the address last, where the eye is."""
+    click.echo(describe(running))
+    click.echo(f"\nperwatt is serving on {click.style(address, bold=True)}   (Ctrl-C ends it)")
+
+
+def describe(running: Running) -> str:
+    """What is served, with which model, by which kernels."""
+    lines: list[str] = []
+    for name, loaded in running.served.all().items():
+        recall = loaded.recall
+        measured = "recall unknown"
+        if loaded.view().compares_all(False):
+            measured = "exact"
+        elif recall is not None:
+            measured = f"recall@{recall.k} {recall.value:.3f} ({recall.low:.3f} to {recall.high:.3f})"
+        lines.append(f"  {name:<16} {loaded.count:>11,} × {loaded.dim}   {measured}   {loaded.id}")
+    if running.encoder is not None:
+        fingerprint = running.encoder.fingerprint
+        lines.append(
+            f"  model            {fingerprint.name}, {fingerprint.precision}, run by {running.encoder.backend}"
+        )
+    else:
+        lines.append("  model            none: these indexes are searched by vector or id")
+    lines.append(f"  kernels          {running.isa}")
+    if hidden := kernels.hidden():
+        lines.append(f"  hidden           {', '.join(hidden)}, by PERWATT_HIDE_ISA, which is meant for tests")
+    return "\n".join(lines)
+
+
+def _clean(text: str) -> str:
+    """Whitespace as single spaces, and nothing that could steer a terminal."""
+    return "".join(c for c in " ".join(text.split()) if c.isprintable()).strip()

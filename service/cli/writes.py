@@ -1,0 +1,117 @@
+"""`perwatt put` and `perwatt delete`: documents written to and deleted from an index of a running service.
+
+They go through the client like any other caller: one process writes an index, and that is the service's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import click
+import msgspec
+from tqdm import tqdm
+
+from service.cli.commands import json_object, key_option
+from service.errors import RemoteError
+
+AT_ONCE = 200  # documents in a request: enough for one fsync to be little, and few to send again
+TIMEOUT_S = 120
+
+_url = click.option("--url", required=True, metavar="URL", help="Of the service, as http://127.0.0.1:8000.")
+
+
+@click.command()
+@click.argument("name")
+@click.argument("inputs", nargs=-1, required=True)
+@_url
+@key_option
+@click.option("--format", "format_", type=click.Choice(["jsonl", "csv", "tsv", "parquet"]), help="Of every INPUT.")
+@click.option("--id-field", help="Field that holds the id; default: id or _id.")
+@click.option("--text-field", help="Field that holds the text; default: text.")
+@click.option("--title-field", help="Field that holds the title; default: title, where there is one.")
+@click.option("--on-error", type=click.Choice(["fail", "skip"]), default="fail", show_default=True)
+def put(
+    name: str,
+    inputs: tuple[str, ...],
+    url: str,
+    key: str | None,
+    format_: str | None,
+    id_field: str | None,
+    text_field: str | None,
+    title_field: str | None,
+    on_error: str,
+) -> None:
+    """Write the documents of INPUT… to index NAME of a running service.
+
+    INPUT is what `perwatt embed` takes: files, folders, globs, `-` for stdin. A document with the id of another
+    replaces it. What this prints as written is on the service's disk and will be in the next generation.
+    """
+    from embed.documents.document import Faults, FieldNames
+    from embed.documents.inputs import find_sources, read_documents
+    from service.client import Client, ClientError
+
+    sources = find_sources(inputs, format_)
+    faults = Faults(on_error)
+    names = FieldNames(id_field, text_field, title_field)
+    written = seq = 0
+    refused: list[str] = []
+    try:
+        with Client(url, key=key or None, timeout_s=TIMEOUT_S) as client, tqdm(unit=" documents", disable=None) as bar:
+            for some in _groups(read_documents(sources, names, faults)):
+                answer = client.put(name, some)
+                written, seq = written + answer.written, max(seq, answer.seq)
+                refused += [f"{one.id}: {one.error['detail']}" for one in answer.failed]
+                if refused and on_error == "fail":
+                    raise RemoteError(
+                        f"{refused[0]} {written:,} documents before it were written; --on-error skip leaves such out"
+                    )
+                bar.update(len(some))
+    except ClientError as error:
+        raise RemoteError(f"{error} {written:,} documents were written before; putting them again is safe") from error
+    click.echo(f"{name}: {written:,} documents written, seq {seq}")
+    for reason in refused[: Faults.SHOWN]:
+        click.echo(f"not written: {reason}", err=True)
+    if refused or faults.skipped:
+        click.echo(f"{len(refused) + faults.skipped:,} documents were left out", err=True)
+
+
+@click.command()
+@click.argument("name")
+@click.argument("ids", nargs=-1)
+@_url
+@key_option
+@click.option("--filter", "filter_json", metavar="JSON", help="Delete what this filter keeps, as the API takes it.")
+@click.option("--dry-run", is_flag=True, help="Count what would be deleted.")
+def delete(name: str, ids: tuple[str, ...], url: str, key: str | None, filter_json: str | None, dry_run: bool) -> None:
+    """Delete documents from index NAME of a running service, by their IDS or by a filter."""
+    from service.client import Client, ClientError
+
+    if bool(ids) == (filter_json is not None):
+        raise click.UsageError("name documents by their ids, or by --filter; one of the two")
+    try:
+        with Client(url, key=key or None, timeout_s=TIMEOUT_S) as client:
+            if filter_json is not None:
+                done = client.delete(name, filter=json_object(filter_json), dry_run=dry_run)
+            else:
+                done = client.delete(name, ids=list(ids), dry_run=dry_run)
+    except ClientError as error:
+        raise RemoteError(str(error)) from error
+    what = "would be deleted" if dry_run else f"deleted, seq {done.seq}"
+    click.echo(f"{name}: {done.deleted:,} documents {what}")
+
+
+def _groups(documents: Iterator[Any]) -> Iterator[list[dict[str, Any]]]:
+    from embed.documents.document import embedded_text, payload_json
+
+    some: list[dict[str, Any]] = []
+    for document in documents:
+        one: dict[str, Any] = {"id": document.id, "payload": msgspec.Raw(payload_json(document, document.payload))}
+        if document.text_field != "text":
+            one["text"] = embedded_text(document.title, document.text)
+        some.append(one)
+        if len(some) == AT_ONCE:
+            yield some
+            some = []
+    if some:
+        yield some

@@ -1,0 +1,40 @@
+"""One document by its id: the payload it was built with."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.wire import answers, limits
+from service.wire.answers import DocumentAnswer
+from service.access.caller import caller_of
+from service.wire.problems import Problem
+from service.query.app_state import running_of
+
+
+async def document(request: Request) -> Response:
+    """`?fields=title,url` projects the payload, as the field of a search does."""
+    running = running_of(request)
+    wanted = request.path_params["id"]
+    asked = request.query_params.get("fields")
+    fields = None if asked is None else [name for name in asked.split(",") if name]
+    if fields is not None and len(fields) > limits.FIELDS:
+        raise Problem(
+            "invalid-value",
+            f"{len(fields)} fields were asked for, at most {limits.FIELDS} are allowed.",
+            pointer="/fields",
+        )
+    with running.served.loaded(request.path_params["index"]) as loaded:
+        view = loaded.view()
+        row = view.row_of(wanted, caller_of(request.scope))
+        if row is None:
+            raise Problem("document-not-found", f"Generation {loaded.id} has no document {wanted!r}.")
+        content = answers.encode(
+            DocumentAnswer(
+                running.served.name_of(loaded),
+                loaded.id,
+                view.rows.external_id(row),
+                view.payload(row, fields),
+            )
+        )
+    return Response(content, media_type="application/json")

@@ -1,0 +1,76 @@
+"""What machines ask: alive, ready, how much, which version, what is the API.
+
+`/livez` says that the event loop turns and nothing else, so that a process is never restarted for a
+reason that a restart does not cure. `/readyz` says whether requests should be sent here: not while
+the server is on its way out. A generation that was refused at a reload does not make it unready,
+since the old one answers; it is named in the detail, to those who may see it.
+"""
+
+from __future__ import annotations
+
+import platform
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from index import kernels
+from service import versions
+from service.wire import limits
+from service.access.caller import NOBODY, caller_of
+from service.wire.problems import Problem
+from service.query.app_state import running_of
+
+
+async def livez(request: Request) -> Response:
+    return _json({"status": "alive"})
+
+
+async def readyz(request: Request) -> Response:
+    running = running_of(request)
+    if running.draining:
+        raise Problem("not-ready", "The server is finishing its last requests and will end.")
+    caller = caller_of(request.scope)
+    if caller is NOBODY:
+        return _json({"status": "ready"})
+    indexes = {
+        name: {
+            "generation": loaded.id,
+            "refused": running.served.failures.get(name),
+        }
+        for name, loaded in running.served.all().items()
+        if caller.may_see(name)
+    }
+    return _json({"status": "ready", "indexes": indexes})
+
+
+async def metrics(request: Request) -> Response:
+    text = running_of(request).metrics.text(caller_of(request.scope).may_see)
+    return Response(text, headers={"content-type": "text/plain; version=0.0.4; charset=utf-8"})
+
+
+async def version(request: Request) -> Response:
+    running = running_of(request)
+    encoder = running.encoder
+    return _json(
+        {
+            "perwatt": versions.own(),
+            "python": platform.python_version(),
+            "packages": {name: versions.installed(name) for name in versions.PACKAGES},
+            "kernels": kernels.info(),
+            "model": None if encoder is None else encoder.fingerprint.as_dict(),
+            "limits": limits.as_dict(),
+        }
+    )
+
+
+async def openapi(request: Request) -> Response:
+    return _json(request.app.openapi())
+
+
+def _json(content: object) -> Response:
+    return Response(
+        msgspec.json.encode(content),
+        headers={"cache-control": "no-store"},
+        media_type="application/json",
+    )

@@ -1,0 +1,105 @@
+"""Recall of what is served, measured on the spot: the same queries searched as usual and exactly.
+
+The build measured it too, on rows that it held out; here it is measured for a filter, an effort, or the caller's own
+texts. Without texts, queries are points midway between two rows of the index, where questions lie (`index/build/recall.py`
+says why). A hit counts when its score is at least that of the k-th true
+one, since which of two equal vectors came back is nobody's loss.
+
+One measurement at a time, a few queries at once in the search thread, so that those who search wait a moment and not
+until it is done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import numpy as np
+from starlette.requests import Request
+from starlette.responses import Response
+
+from index.build.recall import interval, midway
+from service.wire import answers, filters, limits, requests
+from service.query.admission import Deadline
+from service.wire.answers import RecallAnswer
+from service.access.caller import Caller, caller_of
+from service.wire.limits import read_body
+from service.wire.problems import Problem
+from service.wire.requests import RecallRequest
+from service.query.app_state import Running, running_of
+from service.query.search import deadline_of
+from service.query.served_view import ServedView, Survived, Vectors
+
+AT_ONCE = 16
+_SEED = 41
+
+
+async def recall(request: Request) -> Response:
+    """`POST`: measures recall@k of the generation that answers for the index."""
+    running = running_of(request)
+    body = await read_body(request.scope, request.receive, limits.BODY_BYTES)
+    start_s = time.perf_counter()
+    asked = limits.decode(requests.RECALL, body)
+    queries = asked.queries if asked.texts is None else len(asked.texts)
+    caller_of(request.scope).charge(2 * queries - 1)  # each is searched twice, and one request was taken by the gate
+    deadline = deadline_of(running, asked.timeout_ms or limits.TIMEOUT_MS, start_s)
+    lock: asyncio.Lock = request.app.state.measuring
+    if lock.locked():
+        raise Problem("overloaded", "Another recall is being measured here; one at a time.")
+    async with lock:
+        with running.served.loaded(request.path_params["index"]) as loaded:
+            measured = await _measure(running, loaded.view(), caller_of(request.scope), asked, deadline)
+            content = answers.encode(
+                RecallAnswer(
+                    running.served.name_of(loaded),
+                    loaded.id,
+                    *measured,
+                    took_ms=round((time.perf_counter() - start_s) * 1e3, 3),
+                )
+            )
+    return Response(content, headers={"cache-control": "no-store"}, media_type="application/json")
+
+
+async def _measure(
+    running: Running, view: ServedView, caller: Caller, asked: RecallRequest, deadline: Deadline
+) -> tuple[int, int, float, float, float, int, str, int, float, float]:
+    filter_ = filters.conjoin(filters.parse(asked.filter), filters.of_key(caller.filter))
+    keep = await view.survivors(filter_, deadline)
+    queries, method = await _queries(running, view, asked, deadline)
+    reach = min(asked.k, view.count if keep is None else keep.count)
+    if reach == 0:
+        raise Problem("invalid-value", "No document survives the filter.", pointer="/filter")
+    params = asked.params
+    effort = view.generation.default_effort if params is None or params.effort is None else params.effort
+    shares, took = [], {False: 0.0, True: 0.0}
+    for start in range(0, len(queries), AT_ONCE):
+        part = queries[start : start + AT_ONCE]
+        scores = {}
+        for exact in (False, True):
+            at_s = time.perf_counter()
+            scores[exact] = await _scores(view, part, reach, effort, exact, keep, deadline)
+            took[exact] += time.perf_counter() - at_s
+        shares.append((scores[False] >= scores[True][:, -1:]).mean(axis=1))
+        deadline.check()
+    found = np.concatenate(shares)
+    low, high = interval(found)
+    ann_ms, exact_ms = (round(seconds / len(queries) * 1e3, 4) for seconds in (took[False], took[True]))
+    survivors = view.count if keep is None else keep.count
+    return asked.k, effort, float(found.mean()), low, high, len(queries), method, survivors, ann_ms, exact_ms
+
+
+async def _scores(
+    view: ServedView, queries: Vectors, k: int, effort: int, exact: bool, keep: Survived | None, deadline: Deadline
+) -> Vectors:
+    return (await view.search(queries, k, effort, exact, deadline, keep)).found.scores
+
+
+async def _queries(running: Running, view: ServedView, asked: RecallRequest, deadline: Deadline) -> tuple[Vectors, str]:
+    if asked.texts is not None:
+        if view.model is None or running.batcher is None:
+            raise Problem("invalid-value", "This index knows no model to encode texts with.", pointer="/texts")
+        encoded = await deadline.limit(running.batcher.encode_many(asked.texts, "query"))
+        return np.stack([one.vector for one in encoded]), "the texts of the request"
+    rows = view.rows.sample(asked.queries, _SEED)
+    vectors = np.stack([view.rows.vector(int(row)) for row in rows])
+    return midway(vectors), "points midway between two rows of the index"

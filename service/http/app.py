@@ -1,0 +1,72 @@
+"""The application: a FastAPI app around what is running, with our routes, our errors and our
+documentation.
+
+Of FastAPI it uses the application, its life cycle and its place in an ecosystem that knows how to
+mount, test and observe one; the parts that would work on every request a second time are left out
+(see `routes.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service import versions
+from service.http import schema
+from service.http.envelope import Envelope
+from service.http.routes import OPENAI, routes
+from service.query.app_state import Running
+
+
+def create_app(running: Running) -> FastAPI:
+    """The application for what is loaded; closes it when the server ends."""
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        yield
+        running.close()
+
+    app = FastAPI(
+        title="perwatt",
+        version=versions.own(),
+        openapi_url=None,  # our own document; and no page of /docs, which would load scripts from another host
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},  # ours: telemetry/spans.py
+        lifespan=lifespan,
+        routes=list(routes()),
+        exception_handlers={HTTPException: _pass_on},
+    )
+    app.state.running = running
+    app.state.measuring = asyncio.Lock()
+    app.add_middleware(
+        Envelope, metrics=running.metrics, gate=running.gate, ending=lambda: running.draining, openai=OPENAI
+    )
+    if running.spans is not None:
+        from service.http.traced import Traced
+
+        app.add_middleware(Traced, spans=running.spans)
+    documented = schema.document(
+        app.version,
+        running.encoder.fingerprint if running.encoder else None,
+        keys=running.gate.keyring is not None,
+    )
+
+    def openapi() -> dict[str, Any]:
+        return documented
+
+    app.openapi = openapi  # type: ignore[method-assign]  # as FastAPI documents for an own schema
+    return app
+
+
+async def _pass_on(_request: Request, error: Exception) -> Response:
+    """Lets the envelope answer a 404 or 405 of the router: all problems are made in one place."""
+    raise error

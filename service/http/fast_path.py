@@ -1,0 +1,246 @@
+"""The express lane: a search from bytes to bytes, without what a general application costs.
+
+A search by vector takes a fraction of a millisecond, and a request that goes the general way (scope, task, event,
+middleware, router, request and response objects, two sends with every header checked) costs as much again. So the
+protocol hands a plain `POST …/search` to this lane: JSON, a declared length, nothing odd in the head. Everything else
+takes the general way, and so does a search that the lane has no wish to judge; both call the same function, and a test
+holds the answers together byte by byte.
+
+Two things make it cheap. The coroutine of a search that never waits is run by hand to its end; only one that does wait
+(for the encoder, for a place) becomes a task. And requests that arrive in one turn of the event loop are first all read
+and then worked on, a millisecond at a time: that makes the waiting line visible. Under overload it would otherwise
+stand in the buffers of the kernel, where nobody can refuse it; here a request beyond the bound is answered 503 for
+the price of its head, or less (`refusal.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections import deque
+from collections.abc import Coroutine, Generator
+from typing import TYPE_CHECKING, Any
+
+from service.http import envelope
+from service.query import search
+from service.telemetry import logs
+from service.wire import limits
+from service.access.caller import Caller
+from service.wire.limits import ClientGone
+from service.wire.problems import MEDIA_TYPE, Problem
+from service.http.refusal import Refusals, Refused
+
+if TYPE_CHECKING:
+    from service.http.protocol import Protocol
+    from service.query.app_state import Running
+
+PATH = re.compile(rb"/v1/indexes/([a-z0-9][A-Za-z0-9_-]{0,127})/search")
+ODD = (b"content-encoding", b"transfer-encoding", b"expect")
+SLICE_S = 1e-3  # of work before the loop looks at its sockets again: as long as a few searches
+
+Answer = tuple[bytes, str]
+
+
+class Express:
+    """One request in the lane; to uvicorn's protocol it looks like the cycle of any other request."""
+
+    __slots__ = (
+        *("body", "caller", "disconnected", "heads", "index", "keep_alive", "message_event", "protocol"),
+        *("response_complete", "start_s", "task"),
+    )
+
+    def __init__(
+        self, protocol: Protocol, heads: dict[bytes, bytes], index: str, caller: Caller, keep_alive: bool
+    ) -> None:
+        self.protocol = protocol
+        self.heads = heads
+        self.index = index
+        self.caller = caller
+        self.keep_alive = keep_alive
+        self.body: list[bytes] = []
+        self.start_s = 0.0
+        self.task: asyncio.Task[None] | None = None
+        self.disconnected = False
+        self.response_complete = False
+        self.message_event = self  # uvicorn sets it when the connection is lost
+
+    def set(self) -> None:
+        if self.disconnected and self.task is not None:
+            self.task.cancel()
+
+
+class Lane:
+    """queue: how many requests may wait for their turn. traced: every request leaves a span. Belongs to one event
+    loop."""
+
+    def __init__(self, running: Running, queue: int, traced: bool = False) -> None:
+        self._running = running
+        self.refusals = Refusals(running, traced)
+        self._queue: deque[Express] = deque()
+        self._bound = queue
+        self._scheduled = False
+
+    @property
+    def waiting(self) -> int:
+        return len(self._queue)
+
+    @property
+    def full(self) -> bool:
+        """Whether whoever comes now is refused."""
+        return len(self._queue) >= self._bound or self._running.admission.full
+
+    def candidate(self, protocol: Protocol, url: bytes, keep_alive: bool) -> Express | Refused | None:
+        """The request whose head was just read, if it is one for the lane and may come in; None: the general way."""
+        path = PATH.fullmatch(url)
+        if path is None:
+            return None
+        heads = dict(protocol.headers)
+        length = heads.get(b"content-length")
+        if length is None or heads.get(b"content-type") != b"application/json" or not heads.keys().isdisjoint(ODD):
+            return None
+        if int(length) > limits.BODY_BYTES:
+            return None
+        index = path[1].decode()
+        caller = self._running.gate.searcher(index, protocol.headers)
+        if caller is None:
+            return None  # refused; the general way comes to the same end and says why
+        if self.full and self.refusals.cheap:
+            return Refused(heads, keep_alive, protocol.since_s)
+        return Express(protocol, heads, index, caller, keep_alive)
+
+    def refusal(self, refused: Refused | None, defaults: list[tuple[bytes, bytes]], spent_s: float) -> bytes:
+        """The answer to a request that was refused by its head; None: by its bytes."""
+        return self.refusals.answer(self._ahead(), defaults, refused, spent_s)
+
+    def _ahead(self) -> int:
+        return max(len(self._queue), self._running.admission.waiting)
+
+    def enter(self, request: Express) -> None:
+        """The body is complete."""
+        request.start_s = time.perf_counter()
+        if self.full:
+            self._refuse(request, self._running.admission.overloaded(self._ahead()))
+            return
+        self._queue.append(request)
+        if not self._scheduled:
+            self._scheduled = True
+            request.protocol.loop.call_soon(self._work)
+
+    def _work(self) -> None:
+        end_s = time.perf_counter() + SLICE_S
+        queue = self._queue
+        while queue:
+            self._start(queue.popleft())
+            if time.perf_counter() > end_s:
+                break
+        if queue:
+            self._loop().call_soon(self._work)
+        else:
+            self._scheduled = False
+
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        return self._queue[0].protocol.loop
+
+    def _start(self, request: Express) -> None:
+        if request.disconnected:
+            self._running.metrics.count_request("search", envelope.GONE, time.perf_counter() - request.start_s)
+            return
+        body = request.body[0] if len(request.body) == 1 else b"".join(request.body)
+        work = search.answer(self._running, request.caller, request.index, body, request.start_s)
+        try:
+            future = work.send(None)
+        except StopIteration as done:
+            self._answer(request, done.value)
+        except Exception as error:
+            self._fail(request, error)
+        else:
+            request.task = task = request.protocol.loop.create_task(self._finish(request, Resumed(work, future)))
+            request.protocol.tasks.add(task)  # what a graceful end waits for; the loop keeps only a weak reference
+            task.add_done_callback(request.protocol.tasks.discard)
+
+    async def _finish(self, request: Express, work: Resumed) -> None:
+        try:
+            answer = await work
+        except asyncio.CancelledError:
+            if not request.disconnected:
+                self._fail(request, Problem("not-ready", envelope.ENDED))
+                raise
+            self._fail(request, ClientGone())
+        except Exception as error:
+            self._fail(request, error)
+        else:
+            self._answer(request, answer)
+
+    def _answer(self, request: Express, answer: Answer) -> None:
+        content, timing = answer
+        self._send(request, 200, f"content-type: application/json\r\nserver-timing: {timing}\r\n", content)
+
+    def _fail(self, request: Express, error: Exception) -> None:
+        if isinstance(error, ClientGone) or request.disconnected:
+            self._running.metrics.count_request("search", envelope.GONE, time.perf_counter() - request.start_s)
+            return
+        self._refuse(request, error)
+
+    def _refuse(self, request: Express, error: Exception) -> None:
+        request_id = envelope.request_id(request.heads.get(b"x-request-id"))
+        request.heads[b"x-request-id"] = request_id
+        problem = envelope.as_problem(error, request_id.decode())
+        headers = "".join(f"{name}: {value}\r\n" for name, value in problem.headers.items())
+        body = problem.body(request_id.decode())
+        self._send(request, problem.status, f"content-type: {MEDIA_TYPE}\r\n{headers}", body)
+
+    def _send(self, request: Express, status: int, headers: str, content: bytes) -> None:
+        self._running.metrics.count_request("search", status, time.perf_counter() - request.start_s)
+        if request.disconnected:
+            return
+        heads = request.heads
+        trace = heads.get(b"traceparent")
+        more = (
+            f"traceparent: {trace.decode()}\r\n" if trace is not None and envelope.TRACEPARENT.fullmatch(trace) else ""
+        )
+        if not request.keep_alive:
+            more += "connection: close\r\n"
+        request_id = envelope.request_id(heads.get(b"x-request-id")).decode()
+        head = (
+            f"{headers}x-content-type-options: nosniff\r\nx-request-id: {request_id}\r\n{more}"
+            f"content-length: {len(content)}\r\n\r\n"
+        )
+        request.response_complete = True
+        if logs.wanted():
+            body, spent_s = b"".join(request.body), time.perf_counter() - request.start_s
+            logs.note(
+                *("search", status, spent_s),
+                method="POST",
+                path=f"/v1/indexes/{request.index}/search",
+                answer_bytes=len(content),
+                request_id=request_id,
+                key=request.caller.name,
+                body=body,
+            )
+        request.protocol.send_express(status, head.encode("latin-1"), content, request.keep_alive)
+
+
+class Resumed:
+    """A coroutine that was run by hand until it waited for `future`, to be awaited to its end."""
+
+    __slots__ = ("_coroutine", "_future")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Answer], future: Any) -> None:
+        self._coroutine = coroutine
+        self._future = future
+
+    def __await__(self) -> Generator[Any, Any, Answer]:
+        coroutine, future = self._coroutine, self._future
+        while True:
+            try:
+                sent = yield future
+            except BaseException as error:  # a cancellation above all: it is the coroutine's to handle
+                thrown: BaseException | None = error
+            else:
+                thrown = None
+            try:
+                future = coroutine.send(sent) if thrown is None else coroutine.throw(thrown)
+            except StopIteration as done:
+                answer: Answer = done.value
+                return answer

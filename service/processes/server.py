@@ -1,0 +1,249 @@
+"""From settings to a listening process, and from a signal to its end.
+
+Start: the port is taken first, because a port that is in use should be heard of before a model is
+loaded and not after; then everything is loaded and checked, and only then does the server listen. A
+request never meets a half-loaded server.
+
+SIGTERM: `/readyz` turns 503 while requests are still taken for `drain_s`, so that a load balancer
+looks away; then the port is closed, requests in flight finish (at most `grace_s`), and the process
+ends with 0. SIGINT skips the first part, and a second one the rest. SIGHUP: every index follows its
+alias on disk, and the keys their file, which is also looked at once a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import resource
+import secrets
+import signal
+import socket
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from index import Root, kernels
+from service.telemetry import tracing
+from service.query.admission import Admission
+from service.http.app import create_app
+from service.query.batcher import Batcher
+from service.processes.channel import Channel
+from service.http.connection import IDLE_S
+from service.errors import SettingsError
+from service.access.auth import Gate
+from service.access.keyring import Keyring
+from service.http.fast_path import Lane
+from service.processes.listening import address_of, bind
+from service.query.loading import encoder_for
+from service.telemetry.metrics import Metrics
+from service.http.protocol import protocol_of
+from service.access.quota import Quotas
+from service.http.routes import OPERATIONS, entries
+from service.query.app_state import Running
+from service.query.index_registry import Served
+from service.settings import Settings, is_loopback
+from service.processes.supervisor import Shared
+from service.http.watch import Watch
+from service.query.writing import Writing
+
+if TYPE_CHECKING:
+    from service.telemetry.spans import Spans
+
+log = logging.getLogger("perwatt.service")
+
+YOUNG = 20_000  # objects before the collector looks: hundreds of requests that wait are no garbage
+# Of such looks before it looks at those that outlived one, too: ten thousand connections that come and go outlive them,
+# are no garbage either, and looking at them all stops the world for 35 to 55 ms.
+MIDDLE = 50
+SECOND_TICKS = 10  # of uvicorn's clock, which ticks every tenth of a second
+TRIM_TICKS = 60 * SECOND_TICKS  # between looks for changes that no kept generation needs any more
+
+
+def load(settings: Settings, shared: Shared | None = None) -> Running:
+    """Everything the service needs, loaded and checked; raises ServiceError, or EmbedError for the
+    model. shared: with the other workers."""
+    root = Root(settings.root)
+    names = settings.names or tuple(root.names())
+    if not names:
+        raise SettingsError(
+            f"There is no index under {settings.root}. Build one with `perwatt build VECTORS --index NAME "
+            f"--root {settings.root}`, or name another folder with --root."
+        )
+    unknown = [name for name in names if name not in root.names()]
+    if unknown:
+        raise SettingsError(
+            f"There is no index {unknown[0]!r} under {settings.root}; there are {', '.join(root.names()) or 'none'}."
+        )
+    encoder = encoder_for(settings, root, names)
+    served = Served(root, names, encoder, settings.threads)
+    served.load_all()
+    names_of_operations = [operation.name for operation in OPERATIONS]
+    if shared is None:
+        metrics = Metrics(names_of_operations)
+    else:
+        metrics = Metrics(names_of_operations, shared.metrics, shared.worker)
+    machine = kernels.info()
+    admission = Admission(settings.concurrency, settings.queue, metrics.shed.inc)
+    metrics.watch(served, machine)
+    batcher = None if encoder is None else Batcher(encoder, metrics.encode_batch.observe, settings.threads)
+    gate = gate_of(settings, Quotas() if shared is None else shared.quotas)
+    service = secrets.token_hex(8) if shared is None else shared.service
+    writing = Writing(root, service, f"http://{settings.host}:{settings.port}")
+    isa = str(machine["isa"])
+    running = Running(settings, served, encoder, batcher, admission, metrics, gate, writing, isa, shared)
+    running.lane = lane = _lane(running, tracing.spans_of(settings.otel, os.environ))
+    running.watch = watch = Watch(
+        settings.connections, settings.client_s, metrics.timed_out.inc, None if shared is None else shared.closed
+    )
+    metrics.look_with(
+        lambda: {
+            "working": admission.working,
+            "waiting": admission.waiting + lane.waiting,
+            "connections": len(watch.open),
+        }
+    )
+    return running
+
+
+def _lane(running: Running, spans: Spans | None) -> Lane:
+    """The express lane; of a server that is traced, one that makes spans."""
+    if spans is None:
+        return Lane(running, running.settings.queue)
+    from service.http.traced import TracedLane
+
+    running.spans = spans
+    return TracedLane(running, running.settings.queue, spans)
+
+
+def gate_of(settings: Settings, quotas: Quotas) -> Gate:
+    """Raises KeysError when there is a file of keys and it cannot be used."""
+    keyring = None if settings.keys is None else Keyring(settings.keys, quotas)
+    return Gate(entries(), keyring, settings.allow_hosts, own_names_only=is_loopback(settings.host))
+
+
+def run(settings: Settings, started: Callable[[Running, str], None]) -> None:
+    """Serves until a signal ends it, in this process. `started` is told the address once requests are answered
+    there."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to reload
+    with bind(settings.host, settings.port) as listening:
+        running = load(settings)
+        address = address_of(settings, listening)
+        serve(running, listening, lambda: started(running, address))
+
+
+def work(settings: Settings, shared: Shared, describe: Callable[[Running], str]) -> None:
+    """Serves what comes down the channel, until a signal or the end of the parent. `describe`: what to say when
+    ready."""
+    running = load(settings, shared)
+
+    def started() -> None:
+        if running.channel is not None:
+            running.channel.ready(describe(running))
+
+    serve(running, None, started)
+
+
+def serve(running: Running, listening: socket.socket | None, started: Callable[[], None]) -> None:
+    gc.collect()
+    gc.freeze()  # what is loaded now lives to the end: the collector need not look at it again
+    thresholds = gc.get_threshold()
+    gc.set_threshold(YOUNG, MIDDLE, thresholds[2])
+    _many_connections(running.settings.connections)
+    try:
+        _Server(running, started).run(sockets=[] if listening is None else [listening])
+    finally:
+        gc.set_threshold(*thresholds)
+        gc.unfreeze()
+
+
+def _many_connections(connections: int) -> None:
+    """As many open files as so many connections need, as far as we are allowed."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + 512
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, allowed), hard))
+
+
+class _Server(uvicorn.Server):
+    """uvicorn with our way out: a drain before the end, a reload on SIGHUP, exit status 0 after a
+    signal."""
+
+    def __init__(self, running: Running, started: Callable[[], None]) -> None:
+        settings = running.settings
+        self._make = protocol_of(running.lane, running.watch)
+        super().__init__(
+            uvicorn.Config(
+                create_app(running),
+                loop="uvloop",
+                http=self._make,
+                ws="none",
+                lifespan="on",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                timeout_keep_alive=round(IDLE_S),
+                timeout_graceful_shutdown=max(1, round(settings.grace_s)),
+            )
+        )
+        self._running = running
+        self._say_started = started
+        self._drained_at_s: float | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        running = self._running
+        running.watch.start()
+        if running.shared is not None:
+            running.channel = Channel(
+                running.shared.channel, self._protocol, running.shared.closed, running.served.reload, self._orphaned
+            )
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
+        self._say_started()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if sig == signal.SIGTERM and self._drained_at_s is None and not self.should_exit:
+            self._running.draining = True
+            self._drained_at_s = time.monotonic() + self._running.settings.drain_s
+        elif sig == signal.SIGINT and self.should_exit:
+            self.force_exit = True
+        else:
+            self._running.draining = True
+            self.should_exit = True
+
+    async def on_tick(self, counter: int) -> bool:
+        if counter % SECOND_TICKS == 0:
+            self._running.metrics.note()
+            if self._running.gate.keyring is not None:
+                self._running.gate.keyring.follow()
+        if counter and counter % TRIM_TICKS == 0:
+            self._keep(asyncio.get_running_loop().create_task(asyncio.to_thread(self._running.writing.trim)))
+        if self._drained_at_s is not None and time.monotonic() >= self._drained_at_s:
+            self.should_exit = True
+        return await super().on_tick(counter)
+
+    def _protocol(self) -> asyncio.Protocol:
+        return self._make(self.config, self.server_state, self.lifespan.state)
+
+    def _orphaned(self) -> None:
+        log.warning("the parent process is gone: finishing what is in flight")
+        self._running.draining = True
+        self.should_exit = True
+
+    def _reload(self) -> None:
+        log.info("SIGHUP: following the aliases on disk")
+        if self._running.gate.keyring is not None:
+            self._running.gate.keyring.reload()
+        self._keep(asyncio.get_running_loop().create_task(self._running.served.reload_all()))
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        """Until it is done: the loop has only a weak reference."""
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

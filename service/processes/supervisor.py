@@ -1,0 +1,355 @@
+"""Several workers behind one port: who gets a connection, who replaces the dead, and what all have to hear.
+
+Workers that accept from one listening socket do not share it evenly: the kernel wakes the one that came to wait last,
+so that a few take most connections, which is what uvicorn's `--workers` does. One socket a worker with SO_REUSEPORT
+leaves it to a hash of the addresses, which is even for thousands of connections and not for the eight that a load
+balancer keeps open. Measured with four workers (`service/bench/spread.py`), the fullest had 49 % of eight connections
+and 63 % of 64 at one socket, 50 % and 32 % with SO_REUSEPORT. Here the parent accepts, and hands each connection to the
+worker that has the fewest: 25 % of any number. It costs one message a connection and nothing a request. What it cannot
+level out is connections of unlike load. Where no worker can take one, it waits (`accepting.py`).
+
+The parent is kept so small that it has nothing to die of: it loads no index, no model and no native library, and it
+forks its workers from that clean state. A worker that dies is replaced, after a pause that doubles while it keeps
+dying; the connections that it had taken are lost, its row of numbers is not. If the parent dies, the workers see the
+end of their channel and finish what they have.
+
+A channel is a socket pair that keeps messages apart (SEQPACKET): connections go down it as descriptors, words go both
+ways. When one worker has switched a generation, the others are told to follow before its caller gets the answer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import secrets
+import selectors
+import signal
+import socket
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Collection
+from typing import Any
+
+import msgspec
+
+from service.processes.accepting import Accepting
+from service.errors import ServiceError
+from service.access.quota import Quotas
+from service.telemetry.slab import Slab
+
+log = logging.getLogger("perwatt.service")
+
+MESSAGE_BYTES = 64 << 10
+PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0  # before a dead worker is replaced
+STABLE_S = 60.0  # a worker that lived as long is not one that keeps dying
+
+
+class Shared:
+    """What a worker is born with: its number, its end of the channel, and memory that it shares with the others."""
+
+    def __init__(
+        self, worker: int, channel: socket.socket, metrics: Slab, quotas: Quotas, closed: Slab, service: str
+    ) -> None:
+        """service: a name that the workers of this service share and no other service has."""
+        self.worker, self.service = worker, service
+        self.channel = channel
+        self.metrics, self.quotas = metrics, quotas
+        self._closed = closed.row(worker)
+
+    def closed(self) -> None:
+        """A connection has ended."""
+        self._closed[0] += 1
+
+
+class _Worker:
+    def __init__(self, pid: int, channel: socket.socket, closed: memoryview[float]) -> None:
+        self.pid = pid
+        self.channel = channel
+        self.born_s = time.monotonic()
+        self.given = 0  # connections
+        self.untaken: deque[socket.socket] = deque()  # … that may still lie in its channel, the oldest first
+        self.ready = False
+        self._closed, self._closed_before = closed, closed[0]
+
+    @property
+    def open(self) -> float:
+        return self.given - (self._closed[0] - self._closed_before)
+
+    def took(self, connections: int) -> None:
+        """The worker has that many of all it was given, and the parent must let go of them: as long as it holds one,
+        the caller does not see it closed."""
+        while len(self.untaken) > self.given - connections:
+            self.untaken.popleft().close()
+
+
+class Supervisor:
+    """work: what a worker does with what it shares, until it ends. It runs in a fork of this process."""
+
+    def __init__(
+        self,
+        listening: socket.socket,
+        workers: int,
+        metrics: Slab,
+        work: Callable[[Shared], None],
+        drain_s: float,
+        grace_s: float,
+    ) -> None:
+        self._wanted = workers
+        self._metrics = metrics
+        self._quotas = Quotas()
+        self._service = secrets.token_hex(8)
+        self._closed = Slab(1, workers)
+        self._work = work
+        self._drain_s, self._grace_s = drain_s, grace_s
+        self._workers: dict[int, _Worker] = {}
+        self._failures = [0] * workers
+        self._replace_at_s: dict[int, float] = {}
+        self._selector = selectors.DefaultSelector()
+        self._accepting = Accepting(listening, self._selector, self._give, self._any_ready)
+        self._asked: dict[
+            int, tuple[int, int, set[int]]
+        ] = {}  # question → who asked, its own number, who has to answer
+        self._questions = 0
+        self._close_at_s: float | None = None
+        self._kill_at_s = float("inf")
+        self._ending = False
+        self._said = ""
+
+    def run(self, started: Callable[[str], None]) -> None:
+        """Until a signal ends it. `started` gets what the first worker has to say when all are ready. Raises
+        ServiceError when a worker cannot start at all; it has said why."""
+        woken, waking = socket.socketpair()
+        for end in (woken, waking):
+            end.setblocking(False)
+        signal.set_wakeup_fd(waking.fileno(), warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
+            signal.signal(number, lambda *_: None)  # `woken` tells which
+        self._woken = woken
+        self._selector.register(woken, selectors.EVENT_READ, self._signalled)
+        try:
+            self._start(0)
+            self._until_ready([0])
+            for worker in range(1, self._wanted):
+                self._start(worker)
+            self._until_ready(range(1, self._wanted))
+            self._accepting.start()
+            if not self._ending:
+                started(self._said)
+            while self._workers or (self._replace_at_s and not self._ending):
+                self._turn(1.0)
+        finally:
+            for each in self._workers.values():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(each.pid, signal.SIGKILL)
+            self._accepting.close()
+
+    # --- workers ----------------------------------------------------------------------------------------------------
+
+    def _start(self, worker: int) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        pid = os.fork()
+        if pid == 0:
+            self._be_worker(worker, ours, theirs)
+        theirs.close()
+        ours.setblocking(False)
+        self._workers[worker] = _Worker(pid, ours, self._closed.row(worker))
+        self._selector.register(ours, selectors.EVENT_READ, lambda: self._heard(worker))
+
+    def _be_worker(self, worker: int, ours: socket.socket, theirs: socket.socket) -> None:
+        """Does not return. Nothing of the parent may stay open here: an end of a channel in a second process would keep
+        the first from noticing that it was closed."""
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
+            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        ours.close()
+        self._accepting.close()
+        for each in self._workers.values():
+            for connection in each.untaken:
+                connection.close()
+        for key in list(self._selector.get_map().values()):
+            if isinstance(key.fileobj, socket.socket):
+                key.fileobj.close()
+        self._selector.close()
+        status = 1
+        try:
+            self._work(Shared(worker, theirs, self._metrics, self._quotas, self._closed, self._service))
+            status = 0
+        except ServiceError as error:
+            print(f"perwatt: error: {error}", file=sys.stderr)
+        except SystemExit as error:
+            status = error.code if isinstance(error.code, int) else 1
+        except KeyboardInterrupt:
+            status = 130
+        except Exception as error:
+            from index.disk.files import storage_failure
+
+            said = str(error) if isinstance(error, _foreseen()) else storage_failure(error)
+            if said is None:
+                log.exception("worker %d failed", worker)
+            else:
+                print(f"perwatt: error: {said}", file=sys.stderr)
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)
+
+    def _until_ready(self, workers: Collection[int]) -> None:
+        while not self._ending and not all(
+            self._workers[worker].ready for worker in workers if worker in self._workers
+        ):
+            self._turn(1.0)
+            for worker in workers:
+                if worker not in self._workers and not self._ending:
+                    raise SystemExit(1)  # it has said why
+
+    def _reap(self) -> None:
+        for worker, each in list(self._workers.items()):
+            pid, status = os.waitpid(each.pid, os.WNOHANG)
+            if pid == 0:
+                continue
+            with contextlib.suppress(KeyError):
+                self._selector.unregister(each.channel)
+            each.channel.close()
+            del self._workers[worker]
+            self._accepting.give_back(each.untaken)
+            for question in list(self._asked):
+                self._answered(question, worker)
+            if self._ending or not (each.ready or self._accepting.open):
+                continue
+            lived_s = time.monotonic() - each.born_s
+            self._failures[worker] = 0 if lived_s > STABLE_S else self._failures[worker] + 1
+            pause_s = (
+                min(LONGEST_PAUSE_S, PAUSE_S * 2 ** max(0, self._failures[worker] - 1)) if lived_s <= STABLE_S else 0
+            )
+            log.error(
+                "worker %d (process %d) ended with %s; a new one starts in %.1f s", worker, pid, _how(status), pause_s
+            )
+            self._replace_at_s[worker] = time.monotonic() + pause_s
+
+    # --- one turn ---------------------------------------------------------------------------------------------------
+
+    def _turn(self, longest_s: float) -> None:
+        now_s = time.monotonic()
+        times_s = [*self._replace_at_s.values(), self._kill_at_s, *([self._close_at_s] if self._close_at_s else [])]
+        wait_s = min([self._accepting.wait_s(longest_s), *(max(0.0, at_s - now_s) for at_s in times_s)])
+        for key, _ in self._selector.select(wait_s):
+            key.data()
+        now_s = time.monotonic()
+        for worker, at_s in list(self._replace_at_s.items()):
+            if now_s >= at_s and not self._ending:
+                del self._replace_at_s[worker]
+                self._start(worker)
+        self._accepting.turn()
+        if self._close_at_s is not None and now_s >= self._close_at_s:
+            self._close_at_s = None
+            self._accepting.stop()
+        if now_s >= self._kill_at_s:
+            for each in self._workers.values():
+                os.kill(each.pid, signal.SIGKILL)
+        self._reap()
+
+    def _signalled(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            for number in self._woken.recv(256):
+                if number in (signal.SIGTERM, signal.SIGINT):
+                    again = self._ending
+                    self._ending = True
+                    if self._close_at_s is None and self._accepting.open:
+                        self._close_at_s = time.monotonic() + (self._drain_s if number == signal.SIGTERM else 0)
+                    self._kill_at_s = min(self._kill_at_s, time.monotonic() + self._drain_s + self._grace_s + 5)
+                    if again and number == signal.SIGINT:
+                        self._kill_at_s = 0.0
+                    self._signal_all(number)
+                elif number == signal.SIGHUP:
+                    self._signal_all(number)
+
+    def _signal_all(self, number: int) -> None:
+        for each in self._workers.values():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(each.pid, number)
+
+    # --- connections ------------------------------------------------------------------------------------------------
+
+    def _any_ready(self) -> bool:
+        return any(each.ready for each in self._workers.values())
+
+    def _give(self, connection: socket.socket) -> bool:
+        """To the ready worker with the fewest connections; to the next if its channel is full. Whether one took it."""
+        ready = (each for each in self._workers.values() if each.ready)
+        for each in sorted(ready, key=lambda each: each.open):
+            try:
+                socket.send_fds(each.channel, [b"c"], [connection.fileno()])
+            except (BlockingIOError, BrokenPipeError, ConnectionResetError):
+                continue
+            each.given += 1
+            each.untaken.append(connection)
+            return True
+        return False
+
+    # --- words ------------------------------------------------------------------------------------------------------
+
+    def _heard(self, worker: int) -> None:
+        each = self._workers.get(worker)
+        if each is None:
+            return
+        while True:
+            try:
+                message = each.channel.recv(MESSAGE_BYTES)
+            except BlockingIOError:
+                return
+            except OSError:
+                message = b""
+            if not message:  # it has ended, and will be reaped
+                self._selector.unregister(each.channel)
+                return
+            said = msgspec.json.decode(message)
+            if "ready" in said:
+                each.ready, self._said = True, self._said or said["ready"]
+                if self._accepting.open:
+                    log.info("worker %d is ready", worker)
+            elif "taken" in said:
+                each.took(said["taken"])
+            elif "follow" in said:
+                self._ask(worker, said["follow"], said["name"])
+            elif "followed" in said:
+                self._answered(said["followed"], worker)
+
+    def _ask(self, worker: int, number: int, name: str) -> None:
+        """Tells the other workers to follow the alias of `name`, and `worker` when all have."""
+        self._questions += 1
+        others = {other for other, each in self._workers.items() if other != worker and each.ready}
+        self._asked[self._questions] = (worker, number, set(others))
+        for other in others:
+            self._tell(other, {"follow": self._questions, "name": name})
+        self._answered(self._questions, worker)
+
+    def _answered(self, question: int, worker: int) -> None:
+        asked = self._asked.get(question)
+        if asked is None:
+            return
+        who, number, waiting = asked
+        waiting.discard(worker)
+        if not waiting:
+            del self._asked[question]
+            if who in self._workers:
+                self._tell(who, {"followed": number})
+
+    def _tell(self, worker: int, words: dict[str, Any]) -> None:
+        with contextlib.suppress(OSError):
+            self._workers[worker].channel.send(msgspec.json.encode(words))
+
+
+def _how(status: int) -> str:
+    code = os.waitstatus_to_exitcode(status)
+    return f"status {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
+
+
+def _foreseen() -> tuple[type[Exception], ...]:
+    """The base classes of the errors of the packages that a worker loads, without loading them here."""
+    places = (("embed.errors", "EmbedError"), ("index.errors", "IndexingError"))
+    return tuple(getattr(sys.modules[module], name) for module, name in places if module in sys.modules)

@@ -1,0 +1,148 @@
+"""Many queries in one request: encoded together, searched together where they ask alike, each with
+its own failure.
+
+A query that is malformed, names a document that is not there or runs out of its time gives a
+problem object in its place; the others are answered. The request itself fails only for what
+concerns it as a whole: its size, its JSON, its index.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.wire import answers, limits, requests
+from service.query.admission import Deadline
+from service.wire.answers import BatchAnswer, BatchFailure, BatchResult, Usage
+from service.query.batcher import WINDOW_TEXTS
+from service.access.caller import Caller, caller_of
+from service.wire.limits import read_body
+from service.wire.problems import Problem
+from service.query.ranking import Survivors
+from service.query.app_state import Running, running_of
+from service.query.search import Resolved, Stages, deadline_of, effort_of, expect, is_plain, observe, rank, resolve, result_of, result_of_ranked, server_timing, survivors, wanted
+from service.query.served_view import ServedView
+
+
+class _Asked(NamedTuple):
+    """One query of the batch that is still in the running. place: where its result belongs."""
+
+    place: int
+    query: requests.SearchRequest
+    deadline: Deadline
+    resolved: Resolved
+    kept: Survivors
+
+
+
+
+async def _resolve_all(
+    running: Running,
+    view: ServedView,
+    caller: Caller,
+    batch: requests.BatchRequest,
+    deadline: Deadline,
+    start_s: float,
+    results: list[BatchResult | BatchFailure | None],
+) -> list[_Asked]:
+    """Decodes every query and finds its vector; the ones that fail get their problem in
+    `results`."""
+
+    async def one(place: int, body: bytes) -> _Asked | None:
+        try:
+            query = limits.decode(requests.SEARCH, body)
+            requests.check(query)
+            if query.min_seq is not None:
+                raise Problem("invalid-value", "min_seq is for the batch and not for one query.", pointer="/min_seq")
+            expect(query, view)
+            own = deadline
+            if query.timeout_ms is not None and query.timeout_ms < deadline.timeout_ms:
+                own = Deadline(query.timeout_ms, start_s)
+            kept = await survivors(view, caller, query, own)
+            return _Asked(place, query, own, await resolve(running, view, caller, query, own), kept)
+        except Problem as problem:
+            results[place] = BatchFailure(problem.as_dict())
+            return None
+
+    # In windows, as every bulk caller of the batcher: one query of somebody else waits for one
+    # window at most.
+    asked: list[_Asked | None] = []
+    bodies = [bytes(query) for query in batch.queries]
+    for start in range(0, len(bodies), WINDOW_TEXTS):
+        window = enumerate(bodies[start : start + WINDOW_TEXTS], start)
+        asked += await asyncio.gather(*(one(place, body) for place, body in window))
+    return [one_asked for one_asked in asked if one_asked is not None]
+
+
+async def _search_all(
+    view: ServedView,
+    asked: Iterable[_Asked],
+    deadline: Deadline,
+    results: list[BatchResult | BatchFailure | None],
+) -> float:
+    """Searches the queries that ask for the same k, effort and filter as one matrix; returns seconds spent
+    on payloads."""
+    alike: defaultdict[tuple[int, int | None, bool, int], list[_Asked]] = defaultdict(list)
+    payload_s = 0.0
+    for one in asked:
+        if not is_plain(one.query):
+            payload_s += await _search_one(view, one, results)
+            continue
+        # The same filter comes to the same bitmap, which its query keeps alive.
+        alike[(wanted(one.query, one.resolved), *effort_of(one.query), id(one.kept.keep))].append(one)
+    for (k, effort, exact, _), group in alike.items():
+        keep = group[0].kept.keep
+        vectors = np.stack([one.resolved.vector for one in group])
+        try:
+            searched = await view.search(vectors, k, effort, exact, deadline, keep)
+        except Problem as problem:
+            if problem.code == "deadline-exceeded":
+                raise
+            if len(group) == 1:
+                results[group[0].place] = BatchFailure(problem.as_dict())
+            else:  # one vector that cannot be ranked must not fail its neighbours
+                for one in group:
+                    payload_s += await _search_all(view, [one], deadline, results)
+            continue
+        start_s = time.perf_counter()
+        found, cpu_s = searched.found, searched.cpu_s / len(group)
+        rows, scores, scored = found.rows.tolist(), found.scores.tolist(), found.scored.tolist()
+        for at, one in enumerate(group):
+            try:
+                one.deadline.check()
+                results[one.place] = result_of(
+                    view, one.query, one.resolved, keep, rows[at], scores[at], scored[at], cpu_s
+                )
+            except Problem as problem:
+                results[one.place] = BatchFailure(problem.as_dict())
+        payload_s += time.perf_counter() - start_s
+    return payload_s
+
+
+async def _search_one(view: ServedView, one: _Asked, results: list[BatchResult | BatchFailure | None]) -> float:
+    """A query of words, groups or pages goes alone; returns seconds spent on payloads."""
+    try:
+        ranked, paged = await rank(view, one.query, one.resolved, one.kept, one.deadline)
+        start_s = time.perf_counter()
+        one.deadline.check()
+        results[one.place] = result_of_ranked(view, one.query, one.resolved, one.kept, ranked, paged)
+        return time.perf_counter() - start_s
+    except Problem as problem:
+        results[one.place] = BatchFailure(problem.as_dict())
+        return 0.0
+
+
+def _sum(results: Iterable[BatchResult | BatchFailure]) -> Usage:
+    usages = [result.usage for result in results if isinstance(result, BatchResult)]
+    return Usage(
+        sum(usage.tokens for usage in usages),
+        sum(usage.vectors_scored for usage in usages),
+        round(sum(usage.cpu_ms for usage in usages), 4),
+    )

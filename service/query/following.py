@@ -1,0 +1,141 @@
+"""What a generation answers now: itself, or itself with the changes that were written since.
+
+Every worker follows the log by itself. Whether there is anything new is one look at memory (index/changes/receipt.py),
+so a search of an index that nobody writes to pays nothing. What is new is applied before the search that finds it, a
+few milliseconds' worth at a time; a search that names a `min_seq` waits until that much has been applied.
+
+All of it happens on the event loop's thread, but for the backlog when a generation is loaded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+
+from index import Generation, IndexingError
+from index.changes.delta import Delta
+from index.changes.fold import folded_to
+from index.changes.log import LogReader
+from index.changes.view import Searchable, View
+from index.errors import GenerationError
+from service.query.admission import Deadline
+from service.wire.problems import Problem
+
+log = logging.getLogger("perwatt.service")
+
+AT_ONCE = 128  # changes that one search applies before it goes on: some 2 ms
+LOOK_S = 0.05  # between looks for a log where there is none yet
+WAIT_S = 0.001  # between looks for a change that another process is about to write
+PATIENCE_S = 0.2  # for a change that was acknowledged elsewhere and cannot be seen here yet
+
+
+class Follower:
+    """Keeps up with the log of one generation's index. `now` is what searches use."""
+
+    def __init__(self, generation: Generation) -> None:
+        """Applies what the log holds. Raises GenerationError for a log that is damaged or not this generation's."""
+        self._generation = generation
+        self._folder = generation.path.parent
+        self._folded = folded_to(generation.manifest)
+        self._reader: LogReader | None = None
+        self._delta: Delta | None = None
+        self._view: Searchable = generation
+        self._looked_s = 0.0
+        self.failure: str | None = None  # why no later changes are applied
+        self._open()
+        while self._apply(1 << 14):
+            pass
+
+    @property
+    def seq(self) -> int:
+        """The last change that `now` has; that of the generation where there are none."""
+        return self._folded.seq if self._delta is None else self._delta.seq
+
+    @property
+    def behind(self) -> int:
+        """Changes that were acknowledged and are not applied yet."""
+        return 0 if self._reader is None else max(0, self._reader.acknowledged - self.seq)
+
+    @property
+    def delta(self) -> Delta | None:
+        return self._delta
+
+    def now(self) -> Searchable:
+        reader = self._reader
+        if reader is None:
+            now_s = time.perf_counter()
+            if now_s - self._looked_s > LOOK_S:
+                self._looked_s = now_s
+                self._open_safely()
+            return self._view
+        if reader.acknowledged > self.seq and self.failure is None:
+            self._apply_safely(AT_ONCE)
+        return self._view
+
+    async def at(self, min_seq: int, deadline: Deadline) -> Searchable:
+        """What knows every change up to `min_seq`. Raises Problem precondition-failed where there is no such change,
+        deadline-exceeded when it could not be applied in time, not-ready where changes cannot be read."""
+        unwritten_s = time.perf_counter() + PATIENCE_S
+        while self.seq < min_seq:
+            last = self._folded.seq if self._reader is None else self._reader.acknowledged
+            if last < min_seq and time.perf_counter() > unwritten_s:
+                raise Problem(
+                    "precondition-failed",
+                    f"There is no write {min_seq:,} here, the last is {last:,}; min_seq is a seq that a write gave.",
+                    pointer="/min_seq",
+                    seq=last,
+                )
+            if self.failure is not None:
+                raise Problem("not-ready", f"Changes after {self.seq:,} cannot be read here: {self.failure}")
+            self._open_safely()
+            # Others have their turn, or the writer has.
+            await deadline.limit(asyncio.sleep(0 if self._apply_safely(AT_ONCE) else WAIT_S))
+        return self._view
+
+    def close(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+
+    def _open_safely(self) -> None:
+        try:
+            self._open()
+        except IndexingError as error:
+            self._fail(error)
+
+    def _apply_safely(self, most: int) -> bool:
+        try:
+            return self._apply(most)
+        except IndexingError as error:
+            self._fail(error)
+            return False
+
+    def _fail(self, error: IndexingError) -> None:
+        self.failure = str(error)
+        log.error("%s goes on without later changes: %s", self._generation.id, error)
+
+    def _open(self) -> None:
+        if self._reader is not None or self.failure is not None:
+            return
+        try:
+            reader = LogReader(self._folder)
+        except FileNotFoundError:
+            return
+        if self._folded.log not in (0, reader.head.id):
+            reader.close()
+            raise GenerationError(reader.path, f"is not the log that {self._generation.id} was built from")
+        self._reader = reader
+
+    def _apply(self, most: int) -> bool:
+        """Whether there was anything to apply."""
+        if self._reader is None:
+            return False
+        found = self._reader.since(self.seq, most)
+        if not found:
+            return False
+        if self._delta is None:
+            self._delta = Delta(self._generation, self._folded.seq)
+        self._delta.apply(found)
+        self._view = View(self._generation, self._delta.snapshot())
+        return True

@@ -1,0 +1,192 @@
+"""From a resolved query to rows in order: dense, lexical or both; one a group; from where the last page ended.
+
+    dense     nearest vectors                                   index/search/generation.py
+    lexical   BM25 over the words of the text                   index/search/words.py
+    hybrid    both, fused by rank                               fusion.py
+
+All of it is above one question, "the best n rows of these survivors", that dense and lexical each answer. A group shows
+its best row alone: rows of the groups that were found are taken out of the survivors and the question is put again, for
+twice as many, until there are enough groups or no rows left. So k groups come back whenever there are k; but in the
+pages of a hybrid search, which are cut from one fusion of a fixed depth and end with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from index import FieldError
+from index.search.filtering import And, Filter, Not, OneOf
+from index.search.postings import Column
+from service.query.admission import Deadline
+from service.query.batcher import Vector
+from service.query.cursor import Cursor
+from service.query.fusion import DEPTH, FUSED_PER_HIT, RRF_K, fuse
+from service.wire.limits import PAGED_DEPTH
+from service.wire.problems import Problem
+from service.wire.requests import SearchRequest
+from service.query.served_view import ServedView, Survived
+
+
+class Survivors(NamedTuple):
+    """What may be a hit: the filter and the rows that it keeps; None and None for all. own: the row of the document
+    that asks for its like."""
+
+    filter: Filter | None = None
+    keep: Survived | None = None
+    own: int | None = None
+
+    def count(self, view: ServedView) -> int:
+        if self.keep is None:
+            return view.count - (self.own is not None)
+        return self.keep.count - (self.own is not None and self.keep.holds(self.own))
+
+
+class Found(NamedTuple):
+    """One hit. dense, lexical: its score in either ranking of a hybrid search, None where it is not in it."""
+
+    row: int
+    score: float
+    dense: float | None = None
+    lexical: float | None = None
+
+
+class Ranked(NamedTuple):
+    """hits: best first. more: whether there are hits behind them; cut: whether rows that might be were not looked at.
+    lexical_s: how much of the time went there."""
+
+    hits: list[Found]
+    more: bool
+    cut: bool
+    scored: int
+    exact: bool
+    cpu_s: float
+    lexical_s: float
+
+
+class Ranking:
+    """One query over one generation; adds up what it costs on the way."""
+
+    def __init__(
+        self, view: ServedView, query: SearchRequest, vector: Vector | None, survivors: Survivors, deadline: Deadline
+    ) -> None:
+        self._view, self._query, self._vector, self._deadline = view, query, vector, deadline
+        self._survivors = survivors
+        params = query.params
+        self._effort, self._exact = (None, False) if params is None else (params.effort, params.exact)
+        self._rrf_k = RRF_K if params is None or params.rrf_k is None else params.rrf_k
+        weights = None if params is None else params.weights
+        self._weights = (1.0, 1.0) if weights is None else (weights.dense, weights.lexical)
+        self._scored, self._cpu_s, self._lexical_s = 0, 0.0, 0.0
+        self._cut = False
+        self.depth = 0  # of the rankings that were fused for a page
+
+    async def hits(self, k: int, after: Cursor | None) -> Ranked:
+        """The best k, or the k that follow `after`."""
+        if self._query.mode == "hybrid" and self._query.cursor is not None:
+            self.depth = after.depth if after else max(PAGED_DEPTH, FUSED_PER_HIT * k)
+        seen = after.seen if after else 0
+        found = await self._grouped(seen + k + 1) if self._query.group_by else await self._best(seen + k + 1)
+        if after is not None:
+            last = -after.score, self._view.rows.order(after.row)
+            found = [hit for hit in found if self._place(hit) > last]
+        keep = self._survivors.keep
+        exact = self._query.mode == "lexical" or self._view.compares_all(self._exact, keep, self._effort)
+        return Ranked(found[:k], len(found) > k, self._cut, self._scored, exact, self._cpu_s, self._lexical_s)
+
+    async def _best(self, wanted: int) -> list[Found]:
+        if self._query.mode != "hybrid":
+            return await self._rank(self._survivors, wanted)
+        return await self._rank(self._survivors, self.depth or max(DEPTH, FUSED_PER_HIT * (wanted - 1)))
+
+    async def _grouped(self, wanted: int) -> list[Found]:
+        """The best row of each of the `wanted` best groups."""
+        column = group_column(self._view, self._query)
+        taken: dict[object, Found] = {}
+        survivors, depth = self._survivors, self.depth or 2 * wanted
+        while True:
+            found = await self._rank(survivors, depth)
+            if self._query.mode == "hybrid":
+                taken = {}  # deeper rankings fuse to other scores
+            for hit in found:
+                value = self._view.rows.value(column.name, hit.row)
+                taken.setdefault((hit.row,) if value is None else value, hit)  # without a value, a group of its own
+            if len(taken) >= wanted or len(found) < depth or depth >= self._view.rows.rows or self.depth:
+                return sorted(taken.values(), key=self._place)[:wanted]
+            if self._query.mode != "hybrid":
+                survivors = _without(self._survivors, self._view, column, taken)
+            depth *= 2
+
+    def _place(self, hit: Found) -> tuple[float, Any]:
+        """What hits are sorted by: best first, ties by id."""
+        return -hit.score, self._view.rows.order(hit.row)
+
+    async def _rank(self, survivors: Survivors, depth: int) -> list[Found]:
+        depth = min(depth, self._view.count)
+        if self._query.mode == "dense":
+            return [Found(row, score) for row, score in (await self._dense(survivors, depth)).items()]
+        if self._query.mode == "lexical":
+            return [Found(row, score) for row, score in (await self._lexical(survivors, depth)).items()]
+        depth = min(max(depth, DEPTH), self._view.count)
+        dense, lexical = await self._dense(survivors, depth), await self._lexical(survivors, depth)
+        rankings = [(list(dense), self._weights[0]), (list(lexical), self._weights[1])]
+        fused = fuse(rankings, self._rrf_k, self._view.rows.order)
+        self._cut = max(len(dense), len(lexical)) == depth and len(fused) < survivors.count(self._view)
+        return [Found(row, score, dense.get(row), lexical.get(row)) for row, score in fused]
+
+    async def _dense(self, survivors: Survivors, depth: int) -> dict[int, float]:
+        """Row to score, best first."""
+        if self._vector is None:
+            return {}
+        own = survivors.own
+        searched = await self._view.search(
+            self._vector.reshape(1, -1),
+            depth + (own is not None),
+            self._effort,
+            self._exact,
+            self._deadline,
+            survivors.keep,
+        )
+        self._scored += int(searched.found.scored[0])
+        self._cpu_s += searched.cpu_s
+        rows, scores = searched.found.rows[0].tolist(), searched.found.scores[0].tolist()
+        found = {row: score for row, score in zip(rows, scores, strict=True) if row >= 0 and row != own}
+        while len(found) > depth:
+            found.popitem()
+        return found
+
+    async def _lexical(self, survivors: Survivors, depth: int) -> dict[int, float]:
+        assert self._query.text is not None  # `requests.check` saw to it
+        matched = await self._view.search_words(self._query.text, depth, survivors.filter, self._deadline)
+        self._cpu_s += matched.cpu_s
+        self._lexical_s += matched.cpu_s
+        return dict(zip(matched.found.rows.tolist(), matched.found.scores.tolist(), strict=True))
+
+
+def group_column(view: ServedView, query: SearchRequest) -> Column:
+    """The column that a query groups by; raises Problem for one that was not declared, or holds no single value."""
+    name = query.group_by or ""
+    try:
+        column = view.generation.filters.column(name)
+    except FieldError as error:
+        raise Problem("filter-field-not-indexed", f"To group by it: {error}.", pointer="/group_by") from None
+    if column.type not in ("keyword", "int"):
+        raise Problem(
+            "invalid-value",
+            f"Hits are grouped by a keyword or int field, and {name!r} is {column.type}.",
+            pointer="/group_by",
+        )
+    return column
+
+
+def _without(survivors: Survivors, view: ServedView, column: Column, taken: Mapping[object, Found]) -> Survivors:
+    """The survivors that are in none of the groups taken, for the rows to search and for the query of words alike."""
+    alone = [hit.row for group, hit in taken.items() if isinstance(group, tuple)]
+    values = [group for group in taken if not isinstance(group, tuple)]
+    gone = np.concatenate([view.rows.rows_with(column.name, values), np.array(alone, np.int64)])
+    tree = Not(OneOf(column.name, tuple(values), ""))
+    asked = survivors.filter
+    filter_ = Filter(tree if asked is None else And((asked.tree, tree)), b"")
+    return Survivors(filter_, view.rows.without(survivors.keep, gone), survivors.own)

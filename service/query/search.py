@@ -1,0 +1,310 @@
+"""One query, from body to bytes: decode → admit → resolve to a vector → search → payload → encode.
+
+This is the hot route. It takes the raw request and gives back bytes: msgspec decodes into typed
+structs and encodes out of them, payloads are spliced in as they lie in the file, and FastAPI's own
+validation, which would do all of it again, is not involved. The stages are functions of their own
+because a batch runs the same ones over many queries.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import NamedTuple
+
+import numpy as np
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.query import cursor
+from service.wire import answers, filters, limits, requests
+from service.query.admission import Deadline
+from service.wire.answers import BatchResult, Coverage, Hit, Scores, SearchAnswer, Usage
+from service.query.batcher import Vector
+from service.access.caller import Caller, caller_of
+from service.wire.limits import read_body
+from service.wire.problems import Problem
+from service.query.ranking import Ranked, Ranking, Survivors
+from service.wire.requests import SearchRequest
+from service.query.app_state import Running, running_of
+from service.query.served_view import ServedView, Survived
+
+EVERYTHING = Survivors()
+NO_VECTOR: Vector = np.zeros(0, np.float32)
+
+
+class Stages(NamedTuple):
+    """Seconds of a query in each stage of the path."""
+
+    filter: float
+    embed: float
+    ann: float
+    lexical: float
+    payload: float
+
+
+class Paged(NamedTuple):
+    """partial: there is no further page, and yet there may be further hits."""
+
+    next_cursor: str | None
+    partial: bool = False
+
+
+class Resolved(NamedTuple):
+    """The vector that a query comes down to; of no elements where it is searched by words alone.
+    row: the document it asks to be similar to, which is no hit itself."""
+
+    vector: Vector
+    row: int | None = None
+    tokens: int = 0
+    cpu_s: float = 0.0
+
+
+
+
+async def answer(running: Running, caller: Caller, index: str, body: bytes, start_s: float) -> tuple[bytes, str]:
+    """JSON of the answer to the query in `body`, and its Server-Timing; raises Problem.
+
+    It never waits when the query is a vector or an id, its search is short and a place is free: then one step of the
+    coroutine is all of it. caller: who asks, with the filter that its key may impose. start_s: `time.perf_counter`
+    when the body was complete, from which the deadline runs.
+    """
+    query = limits.decode(requests.SEARCH, body)
+    requests.check(query)
+    deadline = deadline_of(running, query.timeout_ms, start_s)
+    async with running.admission.place(deadline):
+        with running.served.loaded(index) as loaded:
+            view = await loaded.view_at(query.min_seq, deadline)
+            expect(query, view)
+            filter_s = time.perf_counter()
+            kept = await survivors(view, caller, query, deadline)
+            embed_s = time.perf_counter()
+            resolved = await resolve(running, view, caller, query, deadline)
+            deadline.check()
+            ann_s = time.perf_counter()
+            lexical_s = 0.0
+            if is_plain(query):
+                effort, exact = effort_of(query)
+                searched = await view.search(
+                    resolved.vector.reshape(1, -1), wanted(query, resolved), effort, exact, deadline, kept.keep
+                )
+                payload_s = time.perf_counter()
+                found = searched.found
+                result = result_of(
+                    view,
+                    query,
+                    resolved,
+                    kept.keep,
+                    found.rows[0].tolist(),
+                    found.scores[0].tolist(),
+                    int(found.scored[0]),
+                    searched.cpu_s,
+                )
+            else:
+                ranked, paged = await rank(view, query, resolved, kept, deadline)
+                lexical_s, payload_s = ranked.lexical_s, time.perf_counter()
+                result = result_of_ranked(view, query, resolved, kept, ranked, paged)
+            end_s = time.perf_counter()
+            deadline.check()
+            content = answers.encode(
+                SearchAnswer(
+                    view.generation.name,
+                    view.id,
+                    view.model,
+                    result.hits,
+                    result.coverage,
+                    result.usage,
+                    round((end_s - start_s) * 1e3, 3),
+                    result.next_cursor,
+                    view.seq or None,
+                )
+            )
+    filtered_s = 0.0 if kept.filter is None else embed_s - filter_s
+    stages = Stages(filtered_s, ann_s - embed_s, payload_s - ann_s - lexical_s, lexical_s, end_s - payload_s)
+    observe(running, result.usage, stages)
+    return content, server_timing(stages)
+
+
+def is_plain(query: SearchRequest) -> bool:
+    """Whether one search of vectors is all that a query takes: the hot way, and what a batch does for many at once."""
+    return query.mode == "dense" and query.group_by is None and query.cursor is None
+
+
+async def rank(
+    view: ServedView, query: SearchRequest, resolved: Resolved, kept: Survivors, deadline: Deadline
+) -> tuple[Ranked, Paged | None]:
+    """Rows of a query that takes more than one search of vectors, and the page that they are, when pages are asked
+    for. The page begins where the cursor of the one before ended."""
+    kept = kept._replace(own=resolved.row)
+    vector = None if query.mode == "lexical" else resolved.vector
+    ranking = Ranking(view, query, vector, kept, deadline)
+    if query.cursor is None:
+        return await ranking.hits(query.k, None), None
+    asked = cursor.digest(
+        query.text,
+        query.id,
+        None if query.vector is None else resolved.vector.tobytes(),
+        query.mode,
+        query.group_by,
+        query.params,
+        None if kept.filter is None else kept.filter.key,
+    )
+    after = cursor.decode(query.cursor, view.id, asked, view.rows.rows) if query.cursor else None
+    pinned = view.rows.rows
+    if after is not None and after.rows < pinned:
+        # Without what was put since the first page, so that a document that was replaced meanwhile does not come twice.
+        later = np.arange(after.rows, pinned)
+        kept = kept if kept.keep is None else kept._replace(keep=view.rows.without(kept.keep, later))
+        ranking, pinned = Ranking(view.as_of(after.rows), query, vector, kept, deadline), after.rows
+    ranked = await ranking.hits(query.k, after)
+    seen = (after.seen if after else 0) + len(ranked.hits)
+    if not ranked.more or seen >= limits.PAGED:
+        return ranked, Paged(None, ranked.more or ranked.cut)
+    last = ranked.hits[-1]
+    following = cursor.Cursor(view.id, asked, seen, last.score, last.row, ranking.depth, pinned)
+    return ranked, Paged(cursor.encode(following))
+
+
+def deadline_of(running: Running, timeout_ms: int | None, start_s: float) -> Deadline:
+    return Deadline(timeout_ms if timeout_ms is not None else running.settings.timeout_s * 1e3, start_s)
+
+
+def expect(query: SearchRequest, view: ServedView) -> None:
+    """Raises Problem precondition-failed when the query relies on another generation or model."""
+    if query.expect is None:
+        return
+    for what, expected, got in (
+        ("generation", query.expect.generation, view.id),
+        ("model", query.expect.model, view.model),
+    ):
+        if expected is not None and expected != got:
+            raise Problem(
+                "precondition-failed",
+                f"The query expects {what} {expected}, and {got} answers here.",
+                pointer=f"/expect/{what}",
+                expected=expected,
+                got=got,
+            )
+
+
+async def survivors(view: ServedView, caller: Caller, query: SearchRequest, deadline: Deadline) -> Survivors:
+    """What the query's filter and that of the caller's key let through."""
+    asked = filters.conjoin(filters.parse(query.filter), filters.of_key(caller.filter))
+    return EVERYTHING if asked is None else Survivors(asked, await view.survivors(asked, deadline))
+
+
+async def resolve(
+    running: Running, view: ServedView, caller: Caller, query: SearchRequest, deadline: Deadline
+) -> Resolved:
+    if query.vector is not None:
+        return Resolved(requests.vector_of(query.vector, view.dim))
+    if query.id is not None:
+        row = view.row_of(query.id, caller)
+        if row is None:
+            raise Problem(
+                "document-not-found",
+                f"Generation {view.id} has no document {query.id!r}.",
+                pointer="/id",
+            )
+        return Resolved(view.rows.vector(row), row)
+    assert query.text is not None  # `requests.check` saw to it
+    if query.mode == "lexical":
+        return Resolved(NO_VECTOR)
+    if view.model is None or running.batcher is None:
+        raise Problem(
+            "invalid-value",
+            f"Generation {view.id} was built from bare vectors and knows no model to encode a text with: send a "
+            "vector or an id, or embed the documents with `perwatt embed` and build the index from that.",
+            pointer="/text",
+        )
+    encoded = await deadline.limit(running.batcher.submit(query.text))
+    return Resolved(encoded.vector, None, encoded.tokens, encoded.cpu_s)
+
+
+def wanted(query: SearchRequest, resolved: Resolved) -> int:
+    """How many rows to look for: one more than k when the document itself will be among them."""
+    return query.k if resolved.row is None else query.k + 1
+
+
+def effort_of(query: SearchRequest) -> tuple[int | None, bool]:
+    return (None, False) if query.params is None else (query.params.effort, query.params.exact)
+
+
+def result_of(
+    view: ServedView,
+    query: SearchRequest,
+    resolved: Resolved,
+    keep: Survived | None,
+    rows: list[int],
+    scores: list[float],
+    scored: int,
+    search_cpu_s: float,
+) -> BatchResult:
+    """Hits with their payloads; `rows` are best first and padded with −1."""
+    start_s = time.perf_counter()  # nothing here waits, so this is processor time, without a system call
+    name, payload, fields = view.rows.external_id, view.payload, query.fields
+    hits = [
+        Hit(name(row), score, payload(row, fields))
+        for row, score in zip(rows, scores, strict=True)
+        if row >= 0 and row != resolved.row
+    ]
+    del hits[query.k :]
+    effort, exact = effort_of(query)
+    cpu_s = resolved.cpu_s + search_cpu_s + time.perf_counter() - start_s
+    return BatchResult(
+        hits,
+        Coverage(
+            survivors=Survivors(None, keep, resolved.row).count(view),
+            exact=view.compares_all(exact, keep, effort),
+            partial=False,
+        ),
+        Usage(resolved.tokens, scored, round(cpu_s * 1e3, 4)),
+    )
+
+
+def result_of_ranked(
+    view: ServedView, query: SearchRequest, resolved: Resolved, kept: Survivors, ranked: Ranked, paged: Paged | None
+) -> BatchResult:
+    start_s = time.perf_counter()
+    name, payload = view.rows.external_id, view.payload
+    fused = query.mode == "hybrid"
+    hits = [
+        Hit(
+            name(hit.row),
+            hit.score,
+            payload(hit.row, query.fields),
+            Scores(hit.dense, hit.lexical) if fused else None,
+        )
+        for hit in ranked.hits
+    ]
+    cpu_s = resolved.cpu_s + ranked.cpu_s + time.perf_counter() - start_s
+    return BatchResult(
+        hits,
+        Coverage(kept._replace(own=resolved.row).count(view), ranked.exact, paged is not None and paged.partial),
+        Usage(resolved.tokens, ranked.scored, round(cpu_s * 1e3, 4)),
+        None if paged is None else paged.next_cursor,
+    )
+
+
+def observe(running: Running, usage: Usage, stages: Stages) -> None:
+    metrics = running.metrics
+    if stages.filter:
+        metrics.filter.observe(stages.filter)
+    if stages.lexical:
+        metrics.lexical.observe(stages.lexical)
+    if usage.tokens:
+        metrics.embed.observe(stages.embed)
+        metrics.tokens.inc(usage.tokens)
+    metrics.ann.observe(stages.ann)
+    metrics.payload.observe(stages.payload)
+    metrics.vectors_scored.inc(usage.vectors_scored)
+    metrics.cpu.inc(usage.cpu_ms / 1e3)
+
+
+def server_timing(stages: Stages) -> str:
+    """Stages in their order; filter and lexical only where there was one."""
+    timing = f"embed;dur={stages.embed * 1e3:.3f}, ann;dur={stages.ann * 1e3:.3f}"
+    if stages.filter:
+        timing = f"filter;dur={stages.filter * 1e3:.3f}, {timing}"
+    if stages.lexical:
+        timing = f"{timing}, lexical;dur={stages.lexical * 1e3:.3f}"
+    return f"{timing}, payload;dur={stages.payload * 1e3:.3f}"

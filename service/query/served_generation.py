@@ -1,0 +1,140 @@
+"""One generation in memory: searched by requests that hold a lease on it, closed when the last of
+them is done.
+
+A switch must not pull the files from under a search that is running, and must not wait for it
+either. So a request takes a lease, a generation that was replaced is retired, and whoever gives
+back the last lease of a retired one closes it. All of it happens on the event loop's thread, so a
+counter is enough.
+
+How long a search takes is measured when the generation is loaded, which also brings its first pages into memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import math
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import msgspec
+import numpy as np
+
+from index import Generation
+from index.changes.view import Searchable
+from service.query.admission import Deadline
+from service.wire.answers import FilterableField, Recall
+from service.query.following import Follower
+from service.query.served_view import Pace, ServedView
+
+WARM_QUERIES = 16
+
+T = TypeVar("T")
+
+
+class Loaded:
+    def __init__(self, generation: Generation, threads: ThreadPoolExecutor) -> None:
+        self.generation = generation
+        self.id = generation.id
+        self.dim = generation.dim
+        model = generation.manifest["model"]
+        self.model: str | None = None if model is None else model["id"]
+        self._threads = threads
+        self._leases = 0
+        self._retired = False
+        self._closed = False
+        self.follower = Follower(generation)
+        self._pace = Pace(*self._warm())
+        self._view = self._made(self.follower.now())
+
+    @property
+    def count(self) -> int:
+        """Documents that there are now."""
+        return self.view().count
+
+    @property
+    def recall(self) -> Recall | None:
+        """What the build measured; None for a set too small to hold anything out."""
+        measured = self.generation.manifest["recall"]
+        if not measured:
+            return None
+        return Recall(measured["k"], measured["recall"], measured["low"], measured["high"], measured["queries"])
+
+    @functools.cached_property
+    def filterable(self) -> dict[str, FilterableField]:
+        columns = self.generation.filters.columns
+        return {name: msgspec.convert(column.describe(), FilterableField) for name, column in columns.items()}
+
+    def view(self) -> ServedView:
+        """What is searched now. It must be used while a lease is held."""
+        rows = self.follower.now()
+        if rows is not self._view.rows:
+            self._view = self._made(rows)
+        return self._view
+
+    def _made(self, rows: Searchable) -> ServedView:
+        return ServedView(self.generation, rows, self.follower.seq, self._pace, self.in_thread)
+
+    async def view_at(self, min_seq: int | None, deadline: Deadline) -> ServedView:
+        """As `view`, once every change up to `min_seq` is in it. Raises Problem when the deadline passes before."""
+        if min_seq is not None and self.follower.seq < min_seq:
+            await self.follower.at(min_seq, deadline)
+        return self.view()
+
+    def __enter__(self) -> Loaded:
+        """Takes a lease: the generation stays open for the length of the with block."""
+        self._leases += 1
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._release()
+
+    def retire(self) -> None:
+        """No new lease will be taken; closes now or when the last lease ends."""
+        self._retired = True
+        self._close_if_done()
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
+    async def in_thread(self, deadline: Deadline, work: Callable[..., T], *arguments: Any) -> T:
+        """`work` in the search thread; raises Problem when the deadline passes before it is done."""
+
+        async def done() -> T:
+            # The thread has a lease of its own: the request may run into its deadline before the work ends.
+            loop = asyncio.get_running_loop()
+            self._leases += 1
+            future = self._threads.submit(work, *arguments)
+            future.add_done_callback(lambda _done: loop.call_soon_threadsafe(self._release))
+            return await asyncio.wrap_future(future)
+
+        return await deadline.limit(done())
+
+    def _warm(self) -> tuple[float, float]:
+        """Seconds of one approximate and one exact search, with rows' own vectors as queries.
+
+        The least of several: the others waited for pages from disk, or for a processor that was busy elsewhere, and a
+        choice that lasts as long as the generation should not hang on what else ran in its first millisecond.
+        """
+        rows = np.linspace(0, self.generation.count - 1, min(WARM_QUERIES, self.generation.count)).astype(np.int64)
+        least = {False: math.inf, True: math.inf}
+        for exact in least:
+            for row in rows.tolist():
+                query = self.generation.vector(row).reshape(1, -1)
+                start_s = time.perf_counter()
+                self.generation.search_rows(query, 10, exact=exact)
+                least[exact] = min(least[exact], time.perf_counter() - start_s)
+        return least[False], least[True]
+
+    def _release(self) -> None:
+        self._leases -= 1
+        self._close_if_done()
+
+    def _close_if_done(self) -> None:
+        if self._retired and self._leases == 0 and not self._closed:
+            self._closed = True
+            self.follower.close()
+            self.generation.close()

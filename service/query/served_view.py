@@ -1,0 +1,163 @@
+"""What one request searches: a served generation with the changes that it knew when the request began.
+
+A request may search several times, and filter in between; it does all of it on one view, whatever is written meanwhile.
+A short search runs on the event loop itself, a long one in the one search thread (`served_generation.py` has the times).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+import msgspec
+import numpy as np
+from msgspec import Raw
+
+from index import Found, Generation, InputError
+from index.search.bitmap import Bitmap
+from index.changes.view import Kept, Searchable
+from index.search.filtering import Filter
+from index.search.words import Matched
+from service.wire import filters
+from service.query.admission import Deadline
+from service.access.caller import Caller
+from service.wire.problems import Problem
+
+# A worker has one core, so a search in another thread takes its turns from the loop anyway, and pays 20 to 60 µs of
+# processor time for the hop and back. Up to this length the loop does it itself: 2 ms is a delay nobody else notices.
+INLINE_S = 2e-3
+# A filter that was not asked before reads columns: up to this many rows that, too, is done within 2 ms.
+INLINE_FILTER_ROWS = 500_000
+
+T = TypeVar("T")
+Vectors = np.ndarray[Any, np.dtype[np.float32]]
+Survived = Bitmap | Kept
+_OBJECT = msgspec.json.Decoder(dict[str, Raw])
+
+
+class Searched(NamedTuple):
+    found: Found
+    cpu_s: float
+
+
+class Matching(NamedTuple):
+    """What the words of a text matched."""
+
+    found: Matched
+    cpu_s: float
+
+
+@dataclass
+class Pace:
+    """Seconds that one search takes: as measured when the generation was loaded, and the last one by words."""
+
+    ann_s: float
+    exact_s: float
+    words_s: float = 0.0
+
+
+class InThread(Protocol):
+    """Runs `work` in the search thread; raises Problem when the deadline passes before it is done."""
+
+    def __call__(self, deadline: Deadline, work: Callable[..., T], *arguments: Any) -> Awaitable[T]: ...
+
+
+class ServedView:
+    """rows: what is searched, a generation or a view of one with its changes. count: documents in it. seq: the last
+    change in it."""
+
+    def __init__(self, generation: Generation, rows: Searchable, seq: int, pace: Pace, in_thread: InThread) -> None:
+        self.generation, self.rows, self.seq = generation, rows, seq
+        self.id, self.dim, self.count = generation.id, generation.dim, rows.count
+        model = generation.manifest["model"]
+        self.model: str | None = None if model is None else model["id"]
+        self._pace, self._in_thread = pace, in_thread
+
+    def as_of(self, rows: int) -> ServedView:
+        """This view without what was put after an earlier one had so many rows: what later pages are read from."""
+        if rows >= self.rows.rows:
+            return self
+        return ServedView(self.generation, self.rows.as_of(rows), self.seq, self._pace, self._in_thread)
+
+    async def search(
+        self,
+        vectors: Vectors,
+        k: int,
+        effort: int | None,
+        exact: bool,
+        deadline: Deadline,
+        keep: Survived | None = None,
+    ) -> Searched:
+        """Rows and scores for float32 (q, dim), here or in the search thread, whichever costs less. Raises Problem for
+        vectors that the index cannot rank, like zero, and for a deadline that passes before the thread is done."""
+        if self._expected_s(len(vectors), k, effort, exact, keep) < INLINE_S:
+            return self._search(vectors, k, effort, exact, keep)
+        return await self._in_thread(deadline, self._search, vectors, k, effort, exact, keep)
+
+    async def survivors(self, filter_: Filter | None, deadline: Deadline) -> Survived | None:
+        """The rows that a filter keeps, None for all; raises Problem for one that does not fit this generation."""
+        if filter_ is None:
+            return None
+        if self.count < INLINE_FILTER_ROWS or self.generation.filters.known(filter_):
+            return filters.survivors(self.rows, filter_)
+        return await self._in_thread(deadline, filters.survivors, self.rows, filter_)
+
+    async def search_words(self, text: str, k: int, filter_: Filter | None, deadline: Deadline) -> Matching:
+        """The best k rows by the words of a text, here or in the search thread. Raises Problem where there are none."""
+        if self.generation.lexical is None:
+            raise Problem(
+                "invalid-value",
+                f"Generation {self.id} has no words to search: its documents had neither title nor text, or it was "
+                "built with --no-lexical; use mode 'dense'.",
+                pointer="/mode",
+            )
+        if self._pace.words_s < INLINE_S:
+            return self._search_words(text, k, filter_)
+        return await self._in_thread(deadline, self._search_words, text, k, filter_)
+
+    def _search_words(self, text: str, k: int, filter_: Filter | None) -> Matching:
+        start_s = time.thread_time()
+        found = self.rows.search_words(text, k, filter_)
+        self._pace.words_s = time.thread_time() - start_s
+        return Matching(found, self._pace.words_s)
+
+    def compares_all(self, exact: bool, keep: Survived | None = None, effort: int | None = None) -> bool:
+        """Whether a search compares the query with every vector that may be a hit, because it was told to or because
+        that is the quickest."""
+        return exact or self.generation.family == "flat" or self._scans(keep, effort)
+
+    def _scans(self, keep: Survived | None, effort: int | None) -> bool:
+        return keep is not None and keep.count <= self.generation.few(effort)
+
+    def row_of(self, id_: str, caller: Caller) -> int | None:
+        """The row of a document, None for one that is not there or that the caller's key hides."""
+        row = self.rows.row_of(id_)
+        if row is None or not filters.holds(self.rows, filters.of_key(caller.filter), row):
+            return None
+        return row
+
+    def payload(self, row: int, fields: list[str] | None) -> Raw:
+        """The payload of a row as it lies in the file, or only the fields asked for, in the order
+        asked for."""
+        payload = self.rows.payload(row)
+        if fields is None:
+            return Raw(payload)
+        there = _OBJECT.decode(payload)
+        return Raw(msgspec.json.encode({name: there[name] for name in fields if name in there}))
+
+    def _search(self, vectors: Vectors, k: int, effort: int | None, exact: bool, keep: Survived | None) -> Searched:
+        start_s = time.thread_time()
+        try:
+            found = self.rows.search_rows(vectors, k, effort, exact, keep)
+        except InputError as error:
+            raise Problem("invalid-value", f"The vector cannot be ranked: {error}.", pointer="/vector") from None
+        return Searched(found, time.thread_time() - start_s)
+
+    def _expected_s(self, queries: int, k: int, effort: int | None, exact: bool, keep: Survived | None) -> float:
+        if exact or self._scans(keep, effort):
+            return queries * self._pace.exact_s * (1.0 if keep is None else keep.count / self.count)
+        usual = self.generation.default_effort or 1
+        harder = 1.0 if keep is None else self.count / max(1, keep.count)
+        return queries * self._pace.ann_s * max(1.0, max(effort or 0, k) / usual) * harder

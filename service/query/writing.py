@@ -1,0 +1,313 @@
+"""Who writes: one process a root, to which every other worker of the service hands its writes.
+
+Whoever holds the lock on ROOT/.writer writes. It keeps the log of each index open, commits in groups
+(index/changes/writer.py), and answers the other workers on a Unix socket beside the lock. When it dies, the lock goes
+with it, and the next worker that has something to write takes over. A worker that loses the writer in the middle of a
+write cannot know what became of it, and says so; sending it again is safe.
+
+The lock also says whose it is. A second service on the same root finds another service's name in it: it goes on serving
+reads, follows the log like everyone, and tells whoever wants to write where to go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import socket
+import struct
+from collections.abc import Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from index import IndexingError, Root
+from index.changes.log import Log, LogClosedError, LogLockedError, Write
+from index.changes.rebuild import needed_after
+from index.changes.writer import Full, Writer
+from index.errors import StorageError
+from service.wire.problems import Problem
+
+log = logging.getLogger("perwatt.service")
+
+LOCK_FILE, SOCKET_FILE = ".writer", ".writer.sock"
+LONGEST_FRAME = 64 << 20
+_SIZE = struct.Struct("<I")
+
+
+class _Owner(msgspec.Struct):
+    """What the lock file says. service: of all its workers the same, and of no other service."""
+
+    service: str
+    address: str
+
+
+class _Asked(msgspec.Struct, array_like=True):
+    number: int
+    index: str
+    dim: int
+    model: str | None
+    writes: list[Write]
+
+
+class _Answered(msgspec.Struct, array_like=True):
+    """problem: code and detail, in place of a seq."""
+
+    number: int
+    seq: int = 0
+    problem: tuple[str, str] | None = None
+
+
+_ENCODE = msgspec.msgpack.Encoder().encode
+_ASKED, _ANSWERED = msgspec.msgpack.Decoder(_Asked), msgspec.msgpack.Decoder(_Answered)
+_OWNER = msgspec.json.Decoder(_Owner)
+
+
+class Writing:
+    """`submit` on the event loop's thread."""
+
+    def __init__(self, root: Root, service: str, address: str) -> None:
+        """service: a name that this service's workers share and no other service has. address: of the service, told to
+        those who ask another one to write."""
+        self._root, self._service, self._address = root, service, address
+        self._lock = -1
+        self._server: asyncio.AbstractServer | None = None
+        self._writers: dict[str, Writer] = {}
+        self._opening = asyncio.Lock()
+        self._remote: _Remote | None = None
+
+    @property
+    def writes(self) -> bool:
+        """Whether this process is the writer."""
+        return self._lock >= 0
+
+    async def submit(self, index: str, dim: int, model: str | None, writes: Sequence[Write]) -> int:
+        """The seq of the last of the writes, once they are on the disk. Raises Problem."""
+        if not self.writes and self._remote is None:
+            async with self._opening:
+                await self._find_writer()
+        remote = self._remote
+        if remote is not None:
+            try:
+                return await remote.ask(index, dim, model, writes)
+            except ConnectionError:
+                remote.close()
+                if self._remote is remote:  # else another write that was on its way has seen it too
+                    self._remote = None
+                raise Problem(
+                    "not-ready",
+                    "The process that writes has ended, and whether these writes are on the disk is not known. Send "
+                    "them again, which is safe: each replaces what it may have written.",
+                ) from None
+        try:
+            writer = await self._writer(index, dim, model)
+            return await asyncio.wrap_future(writer.submit(writes))
+        except (IndexingError, Full) as error:
+            raise _problem(error) from error
+
+    def trim(self) -> None:
+        """Forgets what every kept generation holds, of the indexes that this process writes. Reads manifests, so it is
+        for another thread than the event loop's."""
+        for index, writer in list(self._writers.items()):
+            try:
+                needed = needed_after(self._root, index)
+            except IndexingError as error:
+                log.warning("the changes of %s stay as they are: %s", index, error)
+                continue
+            if needed.log == writer.log.id:
+                writer.trim(needed.seq)
+
+    def close(self) -> None:
+        if self._remote is not None:
+            self._remote.close()
+        if self._server is not None:
+            self._server.close()
+        for writer in self._writers.values():
+            writer.close()
+        self._writers.clear()
+        if self._lock >= 0:
+            with contextlib.suppress(OSError):
+                (self._root.folder / SOCKET_FILE).unlink()
+            os.close(self._lock)
+            self._lock = -1
+
+    async def _find_writer(self) -> None:
+        """Becomes the writer, or finds the one there is."""
+        if self.writes or self._remote is not None:
+            return
+        path = self._root.folder / LOCK_FILE
+        try:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise Problem(
+                "not-ready", f"This service cannot write under {self._root.folder}: {error.strerror}."
+            ) from error
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            try:
+                self._remote = await self._connect(os.pread(handle, 4096, 0))
+            finally:
+                os.close(handle)
+            return
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, msgspec.json.encode(_Owner(self._service, self._address)), 0)
+        self._lock = handle
+        self._server = await asyncio.start_unix_server(self._serve, sock=_listening(self._root.folder))
+        log.info("process %d writes the changes under %s", os.getpid(), self._root.folder)
+
+    async def _connect(self, said: bytes) -> _Remote:
+        try:
+            owner = _OWNER.decode(said)
+        except msgspec.DecodeError:  # between its lock and its name
+            raise Problem("not-ready", "The process that writes is starting; try again.") from None
+        if owner.service != self._service:
+            raise Problem(
+                "not-ready",
+                f"Another service writes this index: send writes to {owner.address or 'it'}. Reads are answered here.",
+                writer=owner.address,
+            )
+        try:
+            return await _Remote.connect(self._root.folder)
+        except OSError as error:
+            raise Problem("not-ready", f"The process that writes is starting or ending ({error}); try again.") from None
+
+    async def _writer(self, index: str, dim: int, model: str | None) -> Writer:
+        writer = self._writers.get(index)
+        if writer is not None and (writer.log.dim, writer.log.model) == (dim, model):
+            return writer
+        async with self._opening:
+            writer = self._writers.get(index)
+            if writer is not None and (writer.log.dim, writer.log.model) != (dim, model):
+                await asyncio.to_thread(self._writers.pop(index).close)  # another model was switched to
+                writer = None
+            if writer is None:
+                opened = await asyncio.to_thread(Log, self._root.folder / index, dim, model)
+                writer = self._writers[index] = Writer(opened)
+            return writer
+
+    async def _serve(self, reader: asyncio.StreamReader, stream: asyncio.StreamWriter) -> None:
+        """Answers one worker of this service until it goes away; its writes share transactions."""
+        answering: set[asyncio.Task[None]] = set()
+        try:
+            while True:
+                asked = _ASKED.decode(await _receive(reader))
+                task = asyncio.create_task(self._answer(asked, stream))
+                answering.add(task)
+                task.add_done_callback(answering.discard)
+        except (asyncio.IncompleteReadError, ConnectionError, msgspec.DecodeError):
+            pass
+        finally:
+            stream.close()
+
+    async def _answer(self, asked: _Asked, stream: asyncio.StreamWriter) -> None:
+        try:
+            seq = await self.submit(asked.index, asked.dim, asked.model, asked.writes)
+            answer = _Answered(asked.number, seq)
+        except Problem as problem:
+            answer = _Answered(asked.number, problem=(problem.code, problem.detail))
+        with contextlib.suppress(ConnectionError):
+            _send(stream, _ENCODE(answer))
+
+
+class _Remote:
+    """A connection to the process that writes."""
+
+    def __init__(self, reader: asyncio.StreamReader, stream: asyncio.StreamWriter) -> None:
+        self._stream = stream
+        self._waiting: dict[int, Future[int]] = {}
+        self._number = 0
+        self._listening = asyncio.create_task(self._listen(reader))
+
+    @classmethod
+    async def connect(cls, folder: Path) -> _Remote:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.setblocking(False)
+        with _short_path(folder) as path:
+            connection.connect(path)
+        return cls(*await asyncio.open_unix_connection(sock=connection))
+
+    async def ask(self, index: str, dim: int, model: str | None, writes: Sequence[Write]) -> int:
+        """Raises ConnectionError when the writer goes away before it has answered."""
+        if self._listening.done():
+            raise ConnectionResetError
+        self._number += 1
+        answer: Future[int] = Future()
+        self._waiting[self._number] = answer
+        asked = _Asked(self._number, index, dim, model, list(writes))
+        _send(self._stream, _ENCODE(asked))
+        return await asyncio.wrap_future(answer)
+
+    def close(self) -> None:
+        self._listening.cancel()
+        self._stream.close()
+
+    async def _listen(self, reader: asyncio.StreamReader) -> None:
+        try:
+            while True:
+                answered = _ANSWERED.decode(await _receive(reader))
+                waiting = self._waiting.pop(answered.number)
+                if waiting.cancelled():
+                    continue
+                if answered.problem is None:
+                    waiting.set_result(answered.seq)
+                else:
+                    waiting.set_exception(Problem(*answered.problem))
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            for waiting in self._waiting.values():
+                if not waiting.done():
+                    waiting.set_exception(ConnectionResetError())
+            self._waiting.clear()
+
+
+def _send(stream: asyncio.StreamWriter, content: bytes) -> None:
+    stream.write(_SIZE.pack(len(content)) + content)
+
+
+async def _receive(reader: asyncio.StreamReader) -> bytes:
+    (size,) = _SIZE.unpack(await reader.readexactly(_SIZE.size))
+    if size > LONGEST_FRAME:
+        raise ConnectionAbortedError(f"a frame of {size:,} bytes")
+    return await reader.readexactly(size)
+
+
+def _listening(folder: Path) -> socket.socket:
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    with contextlib.suppress(FileNotFoundError):
+        (folder / SOCKET_FILE).unlink()  # of a writer that died
+    before = os.umask(0o177)  # for this user alone
+    try:
+        with _short_path(folder) as path:
+            listening.bind(path)
+    finally:
+        os.umask(before)
+    listening.listen(64)
+    listening.setblocking(False)
+    return listening
+
+
+@contextlib.contextmanager
+def _short_path(folder: Path) -> Any:
+    """The socket's path in some 30 characters: the system takes 107, and folders may be longer."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        short = f"/proc/self/fd/{handle}/{SOCKET_FILE}"
+        yield short if Path("/proc/self/fd").exists() else str(folder / SOCKET_FILE)
+    finally:
+        os.close(handle)
+
+
+def _problem(error: Exception) -> Problem:
+    if isinstance(error, Full):
+        return Problem("overloaded", f"{error}; try again.")
+    if isinstance(error, LogClosedError | StorageError):
+        return Problem("not-ready", f"{error}")
+    if isinstance(error, LogLockedError):
+        return Problem("not-ready", f"{error}; writes of this service go there.")
+    return Problem("internal", f"The changes cannot be written: {error}")

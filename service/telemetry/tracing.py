@@ -1,0 +1,57 @@
+"""Whether requests are traced: `--otel`, or the environment variables by which OpenTelemetry is switched on anywhere.
+
+What does it is in `spans.py`, which is imported only then: a server that is not traced has nothing of OpenTelemetry's
+SDK in its memory and no question about it in the path of a request.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from service.errors import SettingsError
+
+if TYPE_CHECKING:
+    from service.telemetry.spans import Spans
+
+log = logging.getLogger("perwatt.service")
+
+ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+
+
+def wanted(asked: bool | None, environ: Mapping[str, str]) -> bool:
+    """asked: by the command line, None where it says nothing; then an endpoint or OTEL_TRACES_EXPORTER=otlp asks.
+    OTEL_SDK_DISABLED and OTEL_TRACES_EXPORTER=none win over everything, as they do elsewhere."""
+    exporters = environ.get("OTEL_TRACES_EXPORTER", "").strip().lower()
+    if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true" or exporters == "none":
+        return False
+    if asked is not None:
+        return asked
+    return exporters == "otlp" or any(environ.get(name) for name in ENDPOINTS)
+
+
+def spans_of(asked: bool | None, environ: Mapping[str, str]) -> Spans | None:
+    """What makes spans and sends them off; None when nobody wants any. Raises SettingsError for what cannot be done.
+
+    Where only the environment asks (it is often set for every container of a cluster), missing packages are said and
+    not a reason to serve nobody.
+    """
+    if not wanted(asked, environ):
+        return None
+    protocol = next((environ[name] for name in PROTOCOLS if environ.get(name)), "http/protobuf")
+    if protocol != "http/protobuf":
+        raise SettingsError(
+            f"OpenTelemetry is asked for over {protocol!r}, and spans leave here as http/protobuf, which every "
+            "collector takes (on port 4318): set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf."
+        )
+    try:
+        from service.telemetry.spans import Spans
+    except ModuleNotFoundError as error:
+        missing = f"Spans need OpenTelemetry, which is not installed ({error}): pip install 'perwatt[otel]'."
+        if asked:
+            raise SettingsError(missing) from error
+        log.warning("%s Serving without.", missing)
+        return None
+    return Spans()

@@ -1,0 +1,231 @@
+"""What a caller may ask, as typed structs; the schema in /openapi.json is made from the same types.
+
+Unknown fields are refused: a misspelt `efort` that is silently ignored costs its author an
+afternoon. What a type cannot say (exactly one of three fields, a vector of the right dimension) is
+checked here by functions with the same problems.
+
+A vector is a JSON array of numbers, or a string with the base64 of its little-endian float32 bytes:
+a third of the bytes and a twentieth of the parsing.
+"""
+
+from __future__ import annotations
+
+import binascii
+import math
+from array import array
+from typing import Annotated, Literal
+
+import msgspec
+import numpy as np
+from msgspec import Meta, Raw, Struct
+
+from service.wire import limits
+from service.wire.problems import NOT_BLANK, Problem
+
+_FLOAT32 = np.dtype("<f4")
+NOTHING, EMPTY = Raw(b"null"), Raw(b"{}")
+
+Text = Annotated[str, Meta(max_length=limits.TEXT_CHARACTERS, pattern=NOT_BLANK)]
+Name = Annotated[str, Meta(max_length=limits.NAME_CHARACTERS)]
+Fields = Annotated[list[str], Meta(max_length=limits.FIELDS)]
+Weight = Annotated[float, Meta(ge=0, le=1000)]
+Seq = Annotated[int, Meta(ge=0, le=limits.SEQ)]
+TimeoutMs = Annotated[int, Meta(ge=1, le=limits.TIMEOUT_MS)]
+
+
+class Weights(Struct, forbid_unknown_fields=True, frozen=True):
+    """Of the two rankings that a hybrid search fuses; 0 leaves one out."""
+
+    dense: Weight = 1.0
+    lexical: Weight = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.dense and not self.lexical:
+            raise ValueError("one of the two weights has to be more than 0")
+
+
+class SearchParams(Struct, forbid_unknown_fields=True, frozen=True):
+    """effort: how hard to look, in the unit of the index family (candidates kept, lists probed);
+    None is the index's own choice for its recall target. exact: compare with every vector
+    instead. weights, rrf_k: of the fusion in mode hybrid."""
+
+    effort: Annotated[int, Meta(ge=1, le=limits.EFFORT)] | None = None
+    exact: bool = False
+    weights: Weights | None = None
+    rrf_k: Annotated[int, Meta(ge=1, le=limits.RRF_K)] | None = None
+
+
+class Expect(Struct, forbid_unknown_fields=True, frozen=True):
+    """What the caller relies on; an answer from anything else is refused with 412."""
+
+    generation: Name | None = None
+    model: Name | None = None
+
+
+class SearchRequest(Struct, forbid_unknown_fields=True):
+    """One query: exactly one of text, vector and id (a document to find the neighbours of).
+
+    mode: by meaning (dense), by words (lexical), or both fused by rank (hybrid); the last two take a text. group_by: a
+    declared field of which each value gives its best hit alone. cursor: "" for the first of several pages, then
+    next_cursor as it came. min_seq: of a write that has to be searched too; the answer waits for it."""
+
+    text: Text | None = None
+    vector: list[float] | str | None = None
+    id: Annotated[str, Meta(max_length=limits.ID_CHARACTERS)] | None = None
+    k: Annotated[int, Meta(ge=1, le=limits.K)] = 10
+    mode: Literal["dense", "lexical", "hybrid"] = "dense"
+    filter: Raw = msgspec.field(default_factory=lambda: NOTHING)  # its schema is in http/schema.py
+    fields: Fields | None = None
+    group_by: Name | None = None
+    cursor: Annotated[str, Meta(max_length=limits.CURSOR_CHARACTERS)] | None = None
+    min_seq: Seq | None = None
+    params: SearchParams | None = None
+    timeout_ms: TimeoutMs | None = None
+    expect: Expect | None = None
+
+
+class BatchRequest(Struct, forbid_unknown_fields=True):
+    """Up to 256 queries, each a SearchRequest that is decoded on its own so that a bad one spoils
+    no other."""
+
+    queries: Annotated[list[Raw], Meta(min_length=1, max_length=limits.BATCH_QUERIES)]
+    min_seq: Seq | None = None
+    timeout_ms: TimeoutMs | None = None
+
+
+class EmbeddingsRequest(Struct, forbid_unknown_fields=True):
+    """OpenAI's request for embeddings; user is ignored. Ours are input_type, for models that encode queries and
+    documents differently, and timeout_ms, for all the texts; without it, each 16 of them have the server's."""
+
+    input: Text | Annotated[list[Text], Meta(min_length=1, max_length=limits.EMBEDDINGS_INPUTS)]
+    model: Name | None = None
+    encoding_format: Literal["float", "base64"] | None = "float"
+    dimensions: int | None = None
+    user: str | None = None
+    input_type: Literal["query", "document"] = "document"
+    timeout_ms: TimeoutMs | None = None
+
+
+class TokenInput(Struct):
+    """What OpenAI takes in place of texts: tokens of its own tokenizer."""
+
+    input: Annotated[list[int | list[int]], Meta(min_length=1)]
+
+
+class RecallRequest(Struct, forbid_unknown_fields=True):
+    """How many queries to measure with, or the texts themselves; k, filter and params as in a search."""
+
+    queries: Annotated[int, Meta(ge=10, le=limits.RECALL_QUERIES)] = 200
+    texts: Annotated[list[Text], Meta(min_length=1, max_length=limits.BATCH_QUERIES)] | None = None
+    k: Annotated[int, Meta(ge=1, le=100)] = 10
+    filter: Raw = msgspec.field(default_factory=lambda: NOTHING)
+    params: SearchParams | None = None
+    timeout_ms: TimeoutMs | None = None
+
+
+class PutDocument(Struct, forbid_unknown_fields=True):
+    """payload: a JSON object as hits have it. vector: as in a search; without one the text is encoded, which is `text`,
+    or else the title and text of the payload."""
+
+    id: Annotated[str, Meta(min_length=1, max_length=limits.ID_CHARACTERS)]
+    payload: Raw = msgspec.field(default_factory=lambda: EMPTY)  # its schema is in http/schema.py
+    text: Text | None = None
+    vector: list[float] | str | None = None
+
+
+class PutRequest(Struct, forbid_unknown_fields=True):
+    """Up to 1,000 documents, each decoded on its own so that a bad one spoils no other."""
+
+    documents: Annotated[list[Raw], Meta(min_length=1, max_length=limits.WRITE_DOCUMENTS)]
+    timeout_ms: TimeoutMs | None = None
+
+
+class DeleteRequest(Struct, forbid_unknown_fields=True):
+    """Documents by their ids, or by a filter; dry_run: counts them and deletes none."""
+
+    ids: (
+        Annotated[
+            list[Annotated[str, Meta(min_length=1, max_length=limits.ID_CHARACTERS)]],
+            Meta(min_length=1, max_length=limits.DELETE_DOCUMENTS),
+        ]
+        | None
+    ) = None
+    filter: Raw = msgspec.field(default_factory=lambda: NOTHING)
+    dry_run: bool = False
+    min_seq: Seq | None = None
+    timeout_ms: TimeoutMs | None = None
+
+
+class SwitchRequest(Struct, forbid_unknown_fields=True):
+    """The generation that an alias shall point to."""
+
+    generation: Name  # its pattern is in http/schema.py
+
+
+SEARCH = msgspec.json.Decoder(SearchRequest)
+BATCH = msgspec.json.Decoder(BatchRequest)
+EMBEDDINGS = msgspec.json.Decoder(EmbeddingsRequest)
+TOKEN_INPUT = msgspec.json.Decoder(TokenInput)
+RECALL = msgspec.json.Decoder(RecallRequest)
+SWITCH = msgspec.json.Decoder(SwitchRequest)
+PUT = msgspec.json.Decoder(PutRequest)
+PUT_DOCUMENT = msgspec.json.Decoder(PutDocument)
+DELETE = msgspec.json.Decoder(DeleteRequest)
+
+
+def check(request: SearchRequest) -> None:
+    """Raises the Problem of a request whose types are right and whose meaning is not."""
+    given = (request.text is not None) + (request.vector is not None) + (request.id is not None)
+    if given != 1:
+        raise Problem(
+            "invalid-value",
+            f"A query is exactly one of text, vector and id; this one has {given} of them.",
+            pointer="",
+        )
+    if request.mode != "dense" and request.text is None:
+        raise Problem(
+            "invalid-value",
+            f"mode {request.mode!r} searches by words, and so by a text; a vector or an id goes with mode 'dense'.",
+            pointer="/mode",
+        )
+
+
+def vector_of(given: list[float] | str, dim: int) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+    """The query vector, float32 (dim,), finite; raises Problem dimension-mismatch or
+    invalid-value."""
+    if isinstance(given, str):
+        try:
+            raw = binascii.a2b_base64(given.encode("ascii"), strict_mode=True)
+        except (binascii.Error, UnicodeEncodeError) as error:
+            raise Problem(
+                "invalid-value",
+                f"vector is a string but not base64 ({error}); send the base64 of little-endian float32 bytes.",
+                pointer="/vector",
+            ) from None
+        if len(raw) % 4:
+            raise Problem(
+                "invalid-value",
+                f"vector decodes to {len(raw)} bytes, which is not a whole number of float32.",
+                pointer="/vector",
+            )
+        vector = np.frombuffer(raw, dtype=_FLOAT32)
+    else:
+        # array('f') converts a list three times as fast as numpy, and turns what float32 cannot
+        # hold into infinity
+        vector = np.frombuffer(array("f", given), dtype=np.float32)
+    if len(vector) != dim:
+        raise Problem(
+            "dimension-mismatch",
+            f"The index has {dim} dimensions, the vector has {len(vector)}.",
+            pointer="/vector",
+            expected=dim,
+            got=len(vector),
+        )
+    if not math.isfinite(vector.dot(vector)):  # one pass; it may also overflow, which the index refuses
+        for place in np.flatnonzero(~np.isfinite(vector)).tolist():
+            raise Problem(
+                "invalid-value",
+                f"Element {place} of the vector is not a finite float32.",
+                pointer="/vector" if isinstance(given, str) else f"/vector/{place}",
+            )
+    return vector

@@ -1,0 +1,546 @@
+"""`perwatt bench ann`: real engines on a small set, engines that are missing or die, and what the figures become."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from indexing import clustered
+from numpy.typing import NDArray
+from patience import patient
+
+from index.bench.ann.engine import Entry, Float, Ladder, Metric, Setting
+from index.bench.ann.engines import ENGINES, chosen
+from index.bench.errors import BenchError
+from deploy.figures.ann_picture import picture, spread
+from index.bench.ann.race import Case, TARGETS, Timed, at_targets
+from index.bench.ann.run import measure
+from index.bench.ann.sweep import Tried, between, candidates, drawn, sweep
+from index.bench.ann.table import table
+from index.bench.ann.targets import qps, reached
+from index.bench.ann.vectors import Workload, truth, workload
+from index.bench.ann.worker import recall
+from index.bench.ann.workers import EngineFailedError, EngineProcess
+
+TESTS = Path(__file__).parent
+# Those that the test environment holds; the rest differ from them in an adapter of some lines.
+HERE = (
+    "perwatt",
+    "perwatt-compact",
+    "perwatt-exact",
+    "rabitqlib",
+    "faiss-hnsw16",
+    "faiss-ivf-pq",
+    "usearch",
+)
+
+
+class Plain:
+    """An engine that looks at the first `effort` rows only; as an adapter outside the package it must be importable."""
+
+    def build(self, vectors: Float, metric: Metric, threads: int, folder: Path) -> None:
+        self._vectors = vectors
+
+    def save(self, folder: Path) -> dict[str, Any]:
+        np.save(folder / "rows.npy", self._vectors)
+        return {"note": "kept"}
+
+    def load(self, folder: Path, rows: int, dim: int, metric: Metric) -> None:
+        self._vectors = np.load(folder / "rows.npy")
+
+    def search(self, queries: Float, k: int, setting: Setting, threads: int) -> NDArray[Any]:
+        return np.argsort(-(queries @ self._vectors[: setting.effort].T), axis=1, kind="stable")[:, :k]
+
+
+class DiesInBuild(Plain):
+    def build(self, vectors: Float, metric: Metric, threads: int, folder: Path) -> None:
+        print("the last thing it said", flush=True)
+        os.kill(os.getpid(), signal.SIGSEGV)
+
+
+class DiesInSearch(Plain):
+    """The first searches, which find the recall, go well."""
+
+    def search(self, queries: Float, k: int, setting: Setting, threads: int) -> NDArray[Any]:
+        if len(queries) > 32 and (Path.cwd() / "armed").exists():
+            os.abort()
+        return super().search(queries, k, setting, threads)
+
+
+class Refuses(Plain):
+    def build(self, vectors: Float, metric: Metric, threads: int, folder: Path) -> None:
+        raise ValueError("no such thing")
+
+
+def entry(name: str, kind: str = "Plain", ladder: Ladder | None = None, package: str = "numpy", **more: Any) -> Entry:
+    return Entry(name, name.title(), package, f"test_index_bench_ann:{kind}", ladder or Ladder(250, 4000, 2), **more)
+
+
+@pytest.fixture(autouse=True)
+def importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers are processes of their own; they find the engines above by this module's name."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(TESTS), str(TESTS.parent)]))
+
+
+@pytest.fixture(scope="module")
+def load() -> Workload:
+    rows = clustered(1250, 64, seed=3)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    return Workload("clusters", rows[:1200], rows[1200:], "cosine")
+
+
+@pytest.fixture(scope="module")
+def run(load: Workload) -> dict[str, Any]:
+    """Every engine that is installed with the tests, and one that is not."""
+    missing = entry("missing", package="no-such-package-at-all")
+    entries = [each for each in ENGINES if each.name in HERE]
+    return measure(load, [*entries, missing], ks=(10,), threads=(1, 2), rounds=2)
+
+
+def test_every_installed_engine_finds_what_is_there(run: dict[str, Any]) -> None:
+    assert {each["name"] for each in run["engines"]} == set(HERE)
+    for engine in run["engines"]:
+        best = max(point["recall"] for point in engine["cases"]["k10_t1"]["points"])
+        assert best >= 0.95, engine["label"]
+    exact = next(each for each in run["engines"] if each["name"] == "perwatt-exact")
+    assert [point["recall"] for point in exact["cases"]["k10_t2"]["points"]] == [1.0]
+
+
+def test_a_missing_peer_is_named_and_the_rest_goes_on(run: dict[str, Any]) -> None:
+    assert [each["name"] for each in run["failed"]] == ["missing"]
+    assert "no-such-package-at-all is not installed" in run["failed"][0]["reason"]
+    assert run["versions"]["no-such-package-at-all"] is None
+
+
+def test_figures_have_the_units_and_shapes_that_readers_rely_on(run: dict[str, Any]) -> None:
+    assert json.loads(json.dumps(run)) == run
+    assert set(run) == {
+        "format", "measured_at", "seconds", "vectors", "machine", "versions", "targets", "k", "threads", "rounds",
+        "engines", "failed", "reached",
+    }  # fmt: skip
+    assert run["vectors"] == {"name": "clusters", "rows": 1200, "dim": 64, "metric": "cosine", "queries": 50}
+    assert set(run["machine"]) == {"arch", "cpu", "cores", "memory_bytes", "isa", "kernel", "load_average"}
+    for engine in run["engines"]:
+        assert engine["build"]["seconds"] > 0
+        assert engine["build"]["threads"] == 2
+        assert engine["bytes_per_vector"]["file"] > 64 * 0.5
+        assert set(engine["cases"]) == {"k10_t1", "k10_t2"}
+        for case in engine["cases"].values():
+            assert list(case["at"]) == ["0.90", "0.95", "0.99"]
+            assert case["points"]
+            for point in case["points"]:
+                assert set(point) == {"recall", "qps", "spread", "effort", "queries", "rounds"}
+                assert point["qps"] > 0
+                assert 1 <= point["rounds"] <= 2
+    ours = next(each for each in run["engines"] if each["name"] == "perwatt")
+    # A block is the vertex' codes, a head, and signs of 32 edges: 64 + 64 + 256 + 4 · 64 bytes, and the root besides.
+    assert 640 <= ours["bytes_per_vector"]["read_by_searches"] < 1000
+
+
+def test_table_and_picture_name_every_engine(run: dict[str, Any]) -> None:
+    shown = table(run)
+    drawn_ = ElementTree.fromstring(picture(run))
+    texts = ["".join(node.itertext()) for node in drawn_.iter("{http://www.w3.org/2000/svg}text")]
+    for engine in run["engines"]:
+        assert engine["label"] in shown
+        assert engine["label"] in texts
+    assert "left out: Missing: no-such-package-at-all is not installed" in shown
+    assert picture(run) == picture(run)
+
+
+def test_a_peer_that_dies_is_reported_and_the_rest_goes_on(
+    load: Workload, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "armed").touch()
+    entries = [
+        entry("dies-in-build", "DiesInBuild"),
+        entry("dies-in-search", "DiesInSearch"),
+        entry("refuses", "Refuses"),
+        entry("elsewhere", metrics=("l2",)),
+        entry("plain"),
+    ]
+    run = measure(load, entries, ks=(10,), threads=(1,), rounds=1)
+    reasons = {each["name"]: each["reason"] for each in run["failed"]}
+    assert "died of SIGSEGV" in reasons["dies-in-build"]
+    assert "the last thing it said" in reasons["dies-in-build"]
+    assert "died of SIGABRT" in reasons["dies-in-search"]
+    assert reasons["refuses"] == "ValueError: no such thing"
+    assert "no cosine" in reasons["elsewhere"]
+    assert [each["name"] for each in run["engines"]] == ["plain"]
+    assert run["engines"][0]["build"]["note"] == "kept"
+
+
+def test_one_that_dies_during_the_rounds_is_dropped_from_them(load: Workload, tmp_path: Path) -> None:
+    from index.bench.ann.race import Runner, race
+
+    paths = {"queries": tmp_path / "queries.npy", "rows": tmp_path / "rows.npy", "truth": tmp_path / "truth.npy"}
+    np.save(paths["queries"], load.queries)
+    np.save(paths["rows"], load.rows)
+    np.save(paths["truth"], truth(load, 10, 1))
+    lost: list[tuple[str, str]] = []
+    runners = []
+    for name in ("first", "second"):
+        process = EngineProcess(entry(name), tmp_path / f"{name}.log")
+        order = {"folder": str(tmp_path), "rows": 1200, "dim": 64, "metric": "cosine", "queries": str(paths["queries"])}
+        process.ask("load", 60, truth={10: str(paths["truth"])}, **order)
+        runners.append(Runner(entry(name), process))
+        runners[-1].learn(10, 1)
+        runners[-1].enter(Case(10, 1), 50, 1.0, draw=True)
+    os.kill(runners[0].process._process.pid, signal.SIGKILL)
+    case = Case(10, 1)
+    race(runners, case, 2, 1.0, lambda runner, error: lost.append((runner.entry.name, str(error))), lambda: None)
+    runners[1].process.close()
+    runners[0].process.close()
+    assert [name for name, _ in lost] == ["first"]
+    assert "died of SIGKILL" in lost[0][1]
+    assert all(len(each.seconds) == 2 for each in runners[1].timed[case].values())
+
+
+def eventually(is_so: Callable[[], bool]) -> bool:
+    """A signal is delivered when the kernel gets to it."""
+    for _ in range(400):
+        if is_so():
+            return True
+        signal.sigtimedwait([], 0.05)
+    return False
+
+
+def test_a_worker_is_stopped_between_orders_and_dies_with_its_parent(tmp_path: Path) -> None:
+    process = EngineProcess(entry("plain"), tmp_path / "log")
+    status = Path(f"/proc/{process._process.pid}/status")
+    assert eventually(lambda: "State:\tT" in status.read_text())
+    process.close()
+    assert process._process.returncode == 0
+    parent = (
+        "import sys; from pathlib import Path; from test_index_bench_ann import entry\n"
+        "from index.bench.ann.workers import EngineProcess\n"
+        f"process = EngineProcess(entry('plain'), Path({str(tmp_path / 'other')!r}))\n"
+        "print(process._process.pid, flush=True); import os; os._exit(0)"
+    )
+    ran = subprocess.run([sys.executable, "-c", parent], capture_output=True, text=True, check=True)
+    orphan = Path(f"/proc/{int(ran.stdout)}")
+    assert eventually(lambda: not orphan.exists() or "State:\tZ" in (orphan / "status").read_text())
+
+
+def test_no_answer_in_time_is_a_reason(tmp_path: Path) -> None:
+    with EngineProcess(entry("plain"), tmp_path / "log") as process:
+        os.kill(process._process.pid, signal.SIGSTOP)
+        process._signal = lambda which: None  # type: ignore[method-assign]  # it never wakes
+        with pytest.raises(EngineFailedError, match="no answer to memory within"):
+            process.ask("memory", 0.2)
+
+
+def test_recall_counts_ties_once_and_repeated_rows_not_at_all() -> None:
+    right = np.array([[4, 7, 9, 11], [1, 2, -1, -1]])  # 9 and 11 tie for the third place; the second query has two
+    assert recall(np.array([[4, 7, 11], [2, 1, 0]]), right, 3) == pytest.approx(5 / 6)
+    assert recall(np.array([[9, 11, 4], [1, 1, 1]]), right, 3) == pytest.approx(4 / 6)
+    assert recall(np.array([[-1, -1, -1], [-1, -1, -1]]), right, 3) == 0.0
+    with pytest.raises(ValueError, match="has shape"):
+        recall(np.zeros((2, 4), np.int64), right, 3)
+
+
+def test_truth_holds_every_row_as_good_as_the_kth() -> None:
+    rows = np.repeat(np.eye(8, dtype=np.float32), 3, axis=0)
+    load = Workload("triples", rows, np.eye(8, dtype=np.float32)[:2], "cosine")
+    found = truth(load, 2, 1)
+    assert [sorted(row[row >= 0].tolist()) for row in found] == [[0, 1, 2], [3, 4, 5]]
+
+
+def steps(curve: dict[int, float]) -> tuple[Any, list[int]]:
+    asked: list[int] = []
+
+    def attempt(setting: Setting) -> Tried:
+        asked.append(setting.effort)
+        return Tried(setting, curve[setting.effort], setting.effort / 1000)
+
+    return attempt, asked
+
+
+def test_the_sweep_finds_the_least_effort_for_each_target() -> None:
+    curve = {effort: 1 - 3.0 / (effort + 3) for effort in range(1, 4000)}
+    attempt, asked = steps(curve)
+    tried = sweep(attempt, Ladder(10, 2000), 10, TARGETS)
+    for target in TARGETS:
+        least = next(effort for effort in sorted(curve) if curve[effort] >= target)
+        found = candidates(tried, target)[0].effort
+        assert least <= found <= 1.04 * least + 1
+    assert len(asked) < 30
+    assert asked[-1] < 2000  # it stops climbing when there is nothing left to gain
+
+
+def test_the_sweep_ends_where_effort_gains_nothing() -> None:
+    attempt, asked = steps(dict.fromkeys(range(1, 5000), 0.8))
+    tried = sweep(attempt, Ladder(1, 4000, 2), 10, TARGETS)
+    assert len(asked) == 4
+    assert candidates(tried, 0.9) == []
+    assert drawn(tried, 9)
+
+
+def test_a_target_met_by_the_least_effort_or_by_none_asks_for_no_more() -> None:
+    one, two = Tried(Setting(10), 0.93, 1.0), Tried(Setting(11), 0.97, 2.0)
+    assert between([one, two], 0.90) is None
+    assert between([one, two], 0.95) is None
+    assert between([one, two], 0.99) is None
+    assert between([one, Tried(Setting(40), 0.97, 2.0)], 0.95) in range(11, 40)
+
+
+def test_of_two_second_settings_the_hopeless_one_is_not_timed() -> None:
+    tried = [
+        Tried(Setting(5, 4), 0.96, 1.0),
+        Tried(Setting(4, 4), 0.94, 0.8),
+        Tried(Setting(3, 12), 0.97, 1.2),
+        Tried(Setting(2, 40), 0.96, 9.0),
+    ]
+    assert set(candidates(tried, 0.95)) == {Setting(5, 4), Setting(3, 12)}
+
+
+def test_the_fastest_setting_that_reaches_the_recall_counts() -> None:
+    timed = [
+        Timed(Setting(10), 0.949, 100, [0.1, 0.2]),
+        Timed(Setting(20), 0.951, 100, [0.4, 0.3, 0.5]),
+        Timed(Setting(5, 8), 0.97, 100, [0.25, 0.35]),
+        Timed(Setting(90), 0.995, 100, []),  # never measured
+    ]
+    found = at_targets(timed)
+    assert found["0.90"] is not None
+    assert found["0.90"]["qps"] == 1000
+    assert found["0.95"] is not None
+    assert found["0.95"]["effort"] == [5, 8]
+    assert found["0.95"]["qps"] == 400
+    assert found["0.95"]["spread"] == pytest.approx(0.2)
+    assert found["0.99"] is None
+
+
+def test_rungs_of_the_ladder_rise_from_k() -> None:
+    assert Ladder(1, 60, per_k=True).efforts(100)[0] == 100
+    assert Ladder(1, 60, per_k=True).efforts(100)[-1] <= 6000
+    assert Ladder(1, 8, 2).efforts(10) == [1, 2, 4, 8]
+    assert Ladder(1, 1).efforts(10) == [1]
+
+
+def figure(name: str, *, qps: float, build: float = 10.0, size: int = 1000, ours: bool = False) -> dict[str, Any]:
+    at = {"0.90": {"qps": 2 * qps}, "0.95": {"qps": qps}, "0.99": None if name == "scann" else {"qps": qps / 4}}
+    case = {"at": at, "points": [{"recall": 0.95, "qps": qps, "spread": 0.0}]}
+    sizes = {"private": size, "mapped": 0, "file": size}
+    return {
+        "name": name, "label": name.upper(), "ours": ours, "build": {"seconds": build}, "bytes_per_vector": sizes,
+        "cases": {"k10_t1": case, "k10_t2": case},
+    }  # fmt: skip
+
+
+def test_targets_are_held_against_the_best_that_reached_the_recall() -> None:
+    engines = [
+        figure("perwatt", qps=300, build=12, size=600, ours=True),
+        figure("perwatt-compact", qps=900, ours=True),  # ours is never a peer
+        figure("rabitqlib", qps=100, build=9),
+        figure("scann", qps=200),
+        figure("hnswlib", qps=50, build=15),
+    ]
+    found = {(each["name"], each["part"].removeprefix("recall ")): each for each in reached(engines)}
+    best = "speed, k = 10, {}: queries/s × best peer's"
+    assert found[best.format("1 thread"), "0.95"]["value"] == 1.5
+    assert found[best.format("1 thread"), "0.95"]["against"] == "SCANN"
+    assert found[best.format("2 threads"), "0.99"]["value"] == 3.0
+    assert found[best.format("2 threads"), "0.99"]["against"] == "RABITQLIB"
+    assert found["speed, k = 10, 1 thread: queries/s × hnswlib's", "0.95"]["met"] is True
+    assert found["speed, k = 10, 1 thread: queries/s × faiss HNSW's", "0.95"]["met"] is None
+    scaling = found["speed, k = 10: queries/s on 2 threads × on one", "0.95"]
+    assert (scaling["target"], scaling["value"], scaling["met"]) == (1.9, 1.0, False)
+    assert found["compact, k = 10, 1 thread: queries/s × faiss HNSW's", "0.95"]["value"] is None
+    assert found["speed: memory, of SymphonyQG's", "all that is resident"]["value"] == 0.6
+    assert found["build: seconds, of SymphonyQG's", ""]["value"] == 1.33
+    assert found["build: seconds, of hnswlib's", ""]["value"] == 0.8
+    assert qps(engines[3], "k10_t1", "0.99") is None
+
+
+def test_names_keep_apart_and_inside() -> None:
+    places = spread([10, 11, 12, 95, 96], 10, 0, 100)
+    assert all(b - a >= 10 for a, b in pairwise(places))
+    assert places[0] >= 0
+    assert places[-1] <= 100
+
+
+def test_vectors_come_from_files_and_indexes(tmp_path: Path) -> None:
+    from indexing import write_vectors_folder
+
+    from index import Root, build_generation
+
+    rows = clustered(1500, 16, seed=1)
+    np.save(tmp_path / "rows.npy", rows.astype(np.float16))
+    np.save(tmp_path / "queries.npy", rows[:20] + np.float32(0.01))
+    held_out = workload(tmp_path / "rows.npy")
+    assert held_out.rows.shape == (1350, 16)
+    assert held_out.queries.shape == (150, 16)
+    np.testing.assert_allclose(np.linalg.norm(held_out.rows, axis=1), 1, atol=1e-5)
+    again = workload(tmp_path / "rows.npy")
+    assert np.array_equal(held_out.queries, again.queries)
+    together = np.concatenate([held_out.rows, held_out.queries])
+    assert len(np.unique(together.round(5), axis=0)) == len(np.unique(again.rows.round(5), axis=0)) + 150
+
+    given = workload(tmp_path / "rows.npy", queries=tmp_path / "queries.npy", metric="l2", limit=1000)
+    assert given.rows.shape == (1000, 16)
+    assert given.queries.shape == (20, 16)
+    assert np.linalg.norm(given.rows, axis=1).std() > 0.01
+
+    build_generation(rows, np.arange(1500), root=tmp_path / "indexes", name="some", family="flat", metric="l2")
+    served = workload(None, index="some", root=tmp_path / "indexes")
+    assert served.metric == "l2"
+    assert workload(Root(tmp_path / "indexes").path("some")).rows.shape == served.rows.shape == (1350, 16)
+    folder = write_vectors_folder(tmp_path / "folder", [str(i) for i in range(1500)], rows, fragments=2)
+    assert workload(folder).rows.shape == (1350, 16)
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.ones((300, 8), np.float32), "too few"),
+        (np.zeros((5000, 8), np.float32), "no cosine"),
+    ],
+)
+def test_arrays_that_cannot_be_searched_are_refused(array: NDArray[Any], message: str, tmp_path: Path) -> None:
+    np.save(tmp_path / "rows.npy", array)
+    with pytest.raises(BenchError, match=message):
+        workload(tmp_path / "rows.npy")
+
+
+def test_queries_of_another_width_and_two_sources_are_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "rows.npy", np.ones((2000, 8), np.float32))
+    np.save(tmp_path / "queries.npy", np.ones((10, 9), np.float32))
+    with pytest.raises(BenchError, match="9 dimensions, and the vectors have 8"):
+        workload(tmp_path / "rows.npy", queries=tmp_path / "queries.npy")
+    with pytest.raises(BenchError, match="not both"):
+        workload(tmp_path / "rows.npy", index="some")
+
+
+def test_engines_are_chosen_by_name() -> None:
+    assert [each.name for each in chosen(["hnswlib,scann"])] == ["perwatt", "scann", "hnswlib"]
+    assert chosen([]) == list(ENGINES)
+    with pytest.raises(BenchError, match=r"glass is no engine; expected some of: .*hnswlib"):
+        chosen(["glass"])
+    assert len({each.name for each in ENGINES}) == len(ENGINES) == len({each.label for each in ENGINES})
+
+
+def test_adapters_of_all_engines_can_be_found() -> None:
+    import importlib
+
+    for each in ENGINES:
+        module, name = each.place.split(":")
+        getattr(importlib.import_module(module), name)(**each.arguments)
+
+
+def command(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "deploy.command", "bench", "ann", *map(str, arguments)],
+        capture_output=True, text=True, timeout=patient(300),
+    )  # fmt: skip
+
+
+def test_the_command_writes_what_it_says(tmp_path: Path) -> None:
+    np.save(tmp_path / "rows.npy", clustered(1500, 16, seed=1))
+    ran = command(
+        "--vectors", tmp_path / "rows.npy", "--peers", "usearch", "--k", 5, "--threads", 1, "--rounds", 1,
+        "--json", tmp_path / "out.json", "--plot", tmp_path / "out.svg", "--metric", "l2",
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    figures = json.loads((tmp_path / "out.json").read_text())
+    assert [each["name"] for each in figures["engines"]] == ["perwatt", "usearch"]
+    assert figures["vectors"]["metric"] == "l2"
+    assert ran.stdout.strip() == table(figures)
+    assert (tmp_path / "out.svg").read_text() == picture(figures)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (("--peers", "glass"), 1, "perwatt: error: glass is no engine"),
+        (("--vectors", "/no/such/file.npy"), 2, "does not exist"),
+        (("--k", "0"), 2, "0 is not in the range"),
+        (("--json", "/no/such/folder/out.json"), 2, "the folder of /no/such/folder/out.json does not exist"),
+        (("--index", "nothing", "--root", "/no/such/root"), 1, "perwatt: error: "),
+    ],
+)
+def test_mistakes_are_answered_before_anything_is_measured(
+    arguments: tuple[str, ...], status: int, message: str
+) -> None:
+    ran = command(*arguments)
+    assert ran.returncode == status
+    assert message in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+def test_a_k_beyond_the_rows_is_refused(load: Workload) -> None:
+    with pytest.raises(BenchError, match=r"k is 1,?000|k is 1000 with 1,200 rows"):
+        measure(load, [], ks=(1000,))
+
+
+def test_the_readme_shows_targets_and_engines_losing_rows_included(run: dict[str, Any]) -> None:
+    from deploy.figures import ann_tables
+    from deploy.figures.render import table as markdown
+
+    scan = [{"place": place, "threads": 1, "share_of_read": 0.5 if place == "cached" else 0.8} for place in ann_tables.SCANS]
+    shown = ann_tables.targets_table(run, {"scan": scan}, markdown)
+    assert "| exact int8 scan, in the core's own cache: share of read bandwidth | ≥ 0.7 | **missed** 0.50" in shown
+    assert "| exact int8 scan, in memory: share of read bandwidth | ≥ 0.7 | 0.80 (1 thread)" in shown
+    for each in run["reached"]:
+        assert f"| {each['name']} |" in shown
+        if each["met"] is False:
+            assert f"**missed** {each['value']:.2f}" in shown
+    engines = ann_tables.engines_table(run, markdown)
+    for engine in run["engines"]:
+        assert engine["label"] in engines
+    assert "Missing (no-such-package-at-all is not installed" in ann_tables.left_out(run)
+    others = ann_tables.others_table([{key: run[key] for key in ("vectors", "engines", "failed", "reached")}], markdown)
+    assert "clusters: 1,200 × 64, cosine" in others
+
+
+def test_other_vectors_differ_as_they_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from deploy.figures import ann_tables
+    from index.bench.ann import vectors
+
+    np.save(tmp_path / ann_tables.WORDNET, clustered(3000, 192, seed=2).astype(np.float16))
+    monkeypatch.setenv("PERWATT_DATA", str(tmp_path))
+    monkeypatch.setattr(vectors, "_docstrings", lambda: (clustered(1500, 32, seed=4), "cosine"))
+    loads = ann_tables.others()
+    assert [(load.rows.shape[1], load.metric) for load in loads] == [
+        (32, "cosine"), (128, "l2"), (128, "cosine"), (768, "cosine"), (768, "ip"),
+    ]  # fmt: skip
+    for load in loads:
+        spread_ = np.linalg.norm(load.rows, axis=1).std()
+        assert (spread_ < 1e-3) == (load.metric == "cosine"), load.name
+        assert len({load.name for load in loads}) == len(loads)
+
+
+def test_engines_are_listed_with_their_versions() -> None:
+    lines = command("--list").stdout.splitlines()
+    assert [line.split()[0] for line in lines] == [each.name for each in ENGINES]
+    faiss = next(line for line in lines if line.startswith("faiss-hnsw16"))
+    assert re.search(r"faiss-cpu +\d+\.\d+", faiss)
+
+
+def test_a_run_that_is_ended_leaves_nothing_behind(tmp_path: Path) -> None:
+    np.save(tmp_path / "rows.npy", clustered(1500, 64, seed=1))
+    (tmp_path / "scratch").mkdir()
+    run = subprocess.Popen(
+        [sys.executable, "-m", "deploy.command", "bench", "ann", "--vectors", str(tmp_path / "rows.npy")],
+        env={**os.environ, "TMPDIR": str(tmp_path / "scratch")}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    assert run.stdout
+    try:
+        assert eventually(lambda: bool(list((tmp_path / "scratch").glob("*/*.log"))))  # a worker has begun
+    finally:
+        run.terminate()
+        said, _ = run.communicate(timeout=patient(60))
+    assert run.returncode == 143, said.decode()
+    assert list((tmp_path / "scratch").iterdir()) == []

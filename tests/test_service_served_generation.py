@@ -1,0 +1,99 @@
+"""Leases: a generation that was replaced is closed when its last request is done, and neither before nor never."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from index import Root, open_generation
+from service.query import served_view as module
+from service.query.admission import Deadline
+from service.query.served_generation import Loaded
+from service.wire.problems import Problem
+
+pytest_plugins = ["serving_fixtures"]
+
+
+@pytest.fixture
+def loaded(root: Path) -> Any:
+    with ThreadPoolExecutor(1) as threads:
+        opened = Loaded(open_generation(Root(root).path("bare")), threads)
+        yield opened
+        opened.retire()
+
+
+QUERY = np.ones((1, 8), np.float32)
+
+
+def patience() -> Deadline:
+    return Deadline(60_000, time.perf_counter())
+
+
+def search(loaded: Loaded) -> Any:
+    return loaded.view().search(QUERY, 5, None, False, patience())
+
+
+def test_a_retired_generation_closes_with_its_last_lease(loaded: Loaded) -> None:
+    with loaded:
+        with loaded:
+            loaded.retire()
+        assert not loaded.closed
+        assert loaded.view().payload(0, None)
+    assert loaded.closed
+
+
+def test_a_generation_nobody_holds_closes_when_it_is_retired(loaded: Loaded) -> None:
+    with loaded:
+        pass
+    assert not loaded.closed
+    loaded.retire()
+    assert loaded.closed
+
+
+def test_a_search_that_outlives_its_request_keeps_the_generation_open(
+    loaded: Loaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "INLINE_S", 0.0)  # every search goes to the search thread
+
+    async def work() -> None:
+        with loaded:
+            search = asyncio.create_task(
+                loaded.view().search(np.repeat(QUERY, 20_000, axis=0), 10, None, True, patience())
+            )
+            await asyncio.sleep(0.001)
+            search.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await search
+        loaded.retire()
+        closed_at_once = loaded.closed
+        while not loaded.closed:
+            await asyncio.sleep(0.001)
+        assert not closed_at_once
+
+    asyncio.run(work())
+
+
+def test_inline_or_in_the_thread_the_answer_is_the_same(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    inline = asyncio.run(search(loaded))
+    monkeypatch.setattr(module, "INLINE_S", 0.0)
+    threaded = asyncio.run(search(loaded))
+    assert inline.found.rows.tolist() == threaded.found.rows.tolist()
+    assert inline.found.scores.tolist() == threaded.found.scores.tolist()
+
+
+def test_a_deadline_cuts_a_long_search_short(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "INLINE_S", 0.0)
+
+    async def work() -> None:
+        deadline = Deadline(1, time.perf_counter())
+        with pytest.raises(Problem) as caught:
+            await loaded.view().search(np.repeat(QUERY, 50_000, axis=0), 10, None, True, deadline)
+        assert caught.value.code == "deadline-exceeded"
+
+    asyncio.run(work())
