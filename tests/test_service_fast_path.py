@@ -1,4 +1,4 @@
-"""The express lane and the general way give the same answer; what the lane does not take, the other does."""
+"""The fast path and the general way give the same answer; what the fast path does not take, the other does."""
 
 from __future__ import annotations
 
@@ -62,11 +62,11 @@ def without_times(body: bytes) -> Any:
 def test_both_ways_answer_alike(connection: socket.socket, query: Any) -> None:
     body = json.dumps(query).encode()
     for headers in ((), ("x-request-id: mine", "traceparent: 00-" + "a" * 32 + "-" + "b" * 16 + "-01")):
-        lane = ask(connection, body, *headers)
+        fast = ask(connection, body, *headers)
         general = ask(connection, body, "content-encoding: identity", *headers)  # odd enough for the general way
-        assert lane[0] == general[0]
-        assert without_times(lane[2]) == without_times(general[2])
-        given, other = lane[1], general[1]
+        assert fast[0] == general[0]
+        assert without_times(fast[2]) == without_times(general[2])
+        given, other = fast[1], general[1]
         assert set(given) == set(other)
         varying = {"server-timing", "x-request-id", "date", "content-length"} - ({"x-request-id"} if headers else set())
         assert {name: given[name] for name in given if name not in varying} == {
@@ -76,7 +76,7 @@ def test_both_ways_answer_alike(connection: socket.socket, query: Any) -> None:
 
 
 def test_many_on_one_connection_are_answered_in_order(connection: socket.socket) -> None:
-    """Sent in one piece: by vector and by text, in the lane and beside it, so that some would be ready out of turn."""
+    """Sent in one piece: by vector and by text, in the fast path and beside it, so that some would be ready out of turn."""
     bodies = [json.dumps(query).encode() for query in QUERIES[:5]] * 3
     piece = b""
     for number, body in enumerate(bodies):

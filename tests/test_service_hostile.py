@@ -82,7 +82,7 @@ def test_a_head_that_dribbles_in_is_408(strict: Server) -> None:
     good(strict)
 
 
-@pytest.mark.parametrize("odd", ["", "content-encoding: identity\r\n"], ids=["lane", "general"])
+@pytest.mark.parametrize("odd", ["", "content-encoding: identity\r\n"], ids=["fast path", "general"])
 def test_a_body_that_dribbles_in_is_408(strict: Server, odd: str) -> None:
     with dial(strict) as connection:
         connection.sendall(f"{HEAD}{odd}content-length: 100000\r\n\r\n".encode())

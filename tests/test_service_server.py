@@ -175,7 +175,7 @@ def test_what_outlives_the_grace_is_told_to_ask_again(root: Path, tmp_path: Path
     endless = {"queries": [{"text": f"{number} " + LONG} for number in range(256)], "timeout_ms": 60_000}
     with ThreadPoolExecutor(2) as pool, serving(root, tmp_path, *arguments) as server, server.client() as client:
         asking = [in_flight(server, pool, endless)]
-        asking.append(pool.submit(client.post, SEARCH, json={"id": "a01", "timeout_ms": 60_000}))  # the express lane
+        asking.append(pool.submit(client.post, SEARCH, json={"id": "a01", "timeout_ms": 60_000}))  # the fast path
         with server.client() as other:
             limit_s = time.monotonic() + patient(10)
             while "perwatt_requests_waiting 1.0" not in other.get("/metrics").text:

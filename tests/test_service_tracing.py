@@ -54,17 +54,17 @@ def traced(root: Path, tmp_path_factory: pytest.TempPathFactory, collector: Coll
 
 
 def chunked(body: bytes) -> Iterator[bytes]:
-    yield body  # httpx sends an iterator in chunks, which the express lane leaves to the general way
+    yield body  # httpx sends an iterator in chunks, which the fast path leaves to the general way
 
 
-@pytest.mark.parametrize("way", ["lane", "general"])
+@pytest.mark.parametrize("way", ["fast path", "general"])
 def test_a_search_is_a_span_with_its_stages_under_the_trace_of_the_caller(
     traced: Server, collector: Collector, way: str
 ) -> None:
     body = json.dumps({"text": SECRET, "mode": "hybrid", "filter": {"field": "words", "gte": 1}}).encode()
     headers = {"content-type": "application/json", "x-request-id": f"search-{way}", **SAMPLED}
     with traced.client() as client:
-        content: Any = body if way == "lane" else chunked(body)
+        content: Any = body if way == "fast path" else chunked(body)
         answer = client.post("/v1/indexes/docs/search", content=content, headers=headers)
     assert answer.status_code == 200
     span, stages = collector.of_request(f"search-{way}")

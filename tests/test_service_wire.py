@@ -1,7 +1,7 @@
 """Bytes that are meant to be read in two ways, sent to real servers: smuggled requests, trailers, upgrades, Hosts.
 
 Whatever is tried, what a proxy in front would take for the body of one request is never answered as a request here, an
-answer is never given twice or out of turn, and the express lane, the general way and every other route agree.
+answer is never given twice or out of turn, and the fast path, the general way and every other route agree.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ JSON = "content-type: application/json\r\n"
 ODD = JSON + "content-encoding: identity\r\n"  # odd enough for the general way
 # Request lines, headers and bodies of every way through the server.
 WAYS: dict[str, tuple[str, str, bytes]] = {
-    "lane": (f"POST {SEARCH}", JSON, QUERY),
+    "fast path": (f"POST {SEARCH}", JSON, QUERY),
     "general": (f"POST {SEARCH}", ODD, QUERY),
     "batch": (f"POST {SEARCH}/batch", JSON, BATCH),
     "embeddings": ("POST /v1/embeddings", JSON, b'{"input": "a"}'),
@@ -384,7 +384,7 @@ def test_an_offer_to_upgrade_is_ignored_and_the_request_answered(server: Server,
             assert json.loads(second[2]) == {"status": "alive"}
 
 
-@pytest.mark.parametrize("way", ["lane", "general", "batch"])
+@pytest.mark.parametrize("way", ["fast path", "general", "batch"])
 def test_a_request_with_an_offer_comes_in_any_pieces(server: Server, way: str) -> None:
     offer = OFFERS["Java and curl"]
     whole = request(way, *offer)
@@ -487,7 +487,7 @@ def test_http_1_0_needs_no_host(server: Server) -> None:
 # --- turns ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("way", ["lane", "general"])
+@pytest.mark.parametrize("way", ["fast path", "general"])
 @pytest.mark.parametrize(
     ("bad", "status"),
     [("nonsense\r\n\r\n", 400), ("GET / HTTP/1.1\r\n\r\n", 400), (f"GET / HTTP/1.1\r\nx: {'y' * 2 * HEAD_BYTES}", 431)],
@@ -538,7 +538,7 @@ def test_idle_ones_beyond_a_few_are_parked_and_asked_all_the_same(server: Server
         made = [stack.enter_context(dial(server)) for _ in range(PARK_ABOVE + 100)]
         for turn in range(2):
             for number, each in enumerate(made):
-                assert ask(each, request(("lane", "livez")[(number + turn) % 2]))[0][0] == 200
+                assert ask(each, request(("fast path", "livez")[(number + turn) % 2]))[0][0] == 200
             time.sleep(2.2)  # they are looked at once a second
         for each in made[::2]:
             each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
@@ -549,7 +549,7 @@ def test_idle_ones_beyond_a_few_are_parked_and_asked_all_the_same(server: Server
             assert time.monotonic() < limit_s
             time.sleep(0.05)
         for each in made[-10:]:
-            assert ask(each, request("lane"))[0][0] == 200
+            assert ask(each, request("fast path"))[0][0] == 200
 
 
 def open_connections(server: Server) -> float:

@@ -10,7 +10,7 @@ Show = Callable[[list[str], list[list[object]]], str]
 VECTOR, BASE64, TEXT = "perwatt, vector as JSON", "perwatt, vector as base64", "perwatt, text"
 FLOOR = "FastAPI + msgspec, no search"
 FLOOR_GRANIAN = "FastAPI + msgspec, no search, under Granian"
-ASGI, ASGI_GRANIAN = "perwatt without its lane", "perwatt without its lane, under Granian"
+ASGI, ASGI_GRANIAN = "perwatt without its fast path", "perwatt without its fast path, under Granian"
 CHROMA, TXTAI = "Chroma's server", "txtai's API, text"
 NO_SERVERS = (VECTOR, BASE64, TEXT, FLOOR, FLOOR_GRANIAN, ASGI, ASGI_GRANIAN)  # of others
 
@@ -130,9 +130,9 @@ def _granian(known: dict[str, Any]) -> str:
     said = f"Under Granian a bare route answers {bare:.2f} × what it does under uvicorn"
     if ASGI_GRANIAN in known and ASGI in known:
         whole = known[ASGI_GRANIAN]["requests_per_s"] / known[ASGI]["requests_per_s"]
-        lane = known[VECTOR]["requests_per_s"] / known[ASGI_GRANIAN]["requests_per_s"]
+        fast = known[VECTOR]["requests_per_s"] / known[ASGI_GRANIAN]["requests_per_s"]
         said += (
-            f", and perwatt's application {whole:.2f} ×; with perwatt's own protocol on uvicorn it is {lane:.2f} × as "
+            f", and perwatt's application {whole:.2f} ×; with perwatt's own protocol on uvicorn it is {fast:.2f} × as "
             "fast as under Granian"
         )
     return said + "."

@@ -34,8 +34,8 @@ JSON = {"content-type": "application/json"}
 PEERS = {
     "bare": "FastAPI + msgspec, no search",
     "bare-granian": "FastAPI + msgspec, no search, under Granian",
-    "perwatt-asgi": "perwatt without its lane",
-    "perwatt-granian": "perwatt without its lane, under Granian",
+    "perwatt-asgi": "perwatt without its fast path",
+    "perwatt-granian": "perwatt without its fast path, under Granian",
     "chroma": "Chroma's server",
     "lancedb": "LanceDB behind FastAPI",
     "milvus": "milvus-lite behind FastAPI, exact",

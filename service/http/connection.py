@@ -58,7 +58,7 @@ class Connection(HttpToolsProtocol):
 
     watch: Watch
     flow: Flow
-    cycle: Any  # None, uvicorn's cycle of a request, or a request in the lane
+    cycle: Any  # None, uvicorn's cycle of a request, or a request in the fast path
 
     def __init__(
         self,

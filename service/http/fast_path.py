@@ -1,9 +1,9 @@
-"""The express lane: a search from bytes to bytes, without what a general application costs.
+"""The fast path: a search from bytes to bytes, without what a general application costs.
 
 A search by vector takes a fraction of a millisecond, and a request that goes the general way (scope, task, event,
 middleware, router, request and response objects, two sends with every header checked) costs as much again. So the
-protocol hands a plain `POST …/search` to this lane: JSON, a declared length, nothing odd in the head. Everything else
-takes the general way, and so does a search that the lane has no wish to judge; both call the same function, and a test
+protocol hands a plain `POST …/search` to this fast path: JSON, a declared length, nothing odd in the head. Everything else
+takes the general way, and so does a search that the fast path has no wish to judge; both call the same function, and a test
 holds the answers together byte by byte.
 
 Two things make it cheap. The coroutine of a search that never waits is run by hand to its end; only one that does wait
@@ -42,8 +42,8 @@ SLICE_S = 1e-3  # of work before the loop looks at its sockets again: as long as
 Answer = tuple[bytes, str]
 
 
-class Express:
-    """One request in the lane; to uvicorn's protocol it looks like the cycle of any other request."""
+class FastRequest:
+    """One request in the fast path; to uvicorn's protocol it looks like the cycle of any other request."""
 
     __slots__ = (
         *("body", "caller", "disconnected", "heads", "index", "keep_alive", "message_event", "protocol"),
@@ -70,14 +70,14 @@ class Express:
             self.task.cancel()
 
 
-class Lane:
+class FastPath:
     """queue: how many requests may wait for their turn. traced: every request leaves a span. Belongs to one event
     loop."""
 
     def __init__(self, running: Running, queue: int, traced: bool = False) -> None:
         self._running = running
         self.refusals = Refusals(running, traced)
-        self._queue: deque[Express] = deque()
+        self._queue: deque[FastRequest] = deque()
         self._bound = queue
         self._scheduled = False
 
@@ -90,8 +90,8 @@ class Lane:
         """Whether whoever comes now is refused."""
         return len(self._queue) >= self._bound or self._running.admission.full
 
-    def candidate(self, protocol: Protocol, url: bytes, keep_alive: bool) -> Express | Refused | None:
-        """The request whose head was just read, if it is one for the lane and may come in; None: the general way."""
+    def candidate(self, protocol: Protocol, url: bytes, keep_alive: bool) -> FastRequest | Refused | None:
+        """The request whose head was just read, if it is one for the fast path and may come in; None: the general way."""
         path = PATH.fullmatch(url)
         if path is None:
             return None
@@ -107,7 +107,7 @@ class Lane:
             return None  # refused; the general way comes to the same end and says why
         if self.full and self.refusals.cheap:
             return Refused(heads, keep_alive, protocol.since_s)
-        return Express(protocol, heads, index, caller, keep_alive)
+        return FastRequest(protocol, heads, index, caller, keep_alive)
 
     def refusal(self, refused: Refused | None, defaults: list[tuple[bytes, bytes]], spent_s: float) -> bytes:
         """The answer to a request that was refused by its head; None: by its bytes."""
@@ -116,7 +116,7 @@ class Lane:
     def _ahead(self) -> int:
         return max(len(self._queue), self._running.admission.waiting)
 
-    def enter(self, request: Express) -> None:
+    def enter(self, request: FastRequest) -> None:
         """The body is complete."""
         request.start_s = time.perf_counter()
         if self.full:
@@ -142,7 +142,7 @@ class Lane:
     def _loop(self) -> asyncio.AbstractEventLoop:
         return self._queue[0].protocol.loop
 
-    def _start(self, request: Express) -> None:
+    def _start(self, request: FastRequest) -> None:
         if request.disconnected:
             self._running.metrics.count_request("search", envelope.GONE, time.perf_counter() - request.start_s)
             return
@@ -159,7 +159,7 @@ class Lane:
             request.protocol.tasks.add(task)  # what a graceful end waits for; the loop keeps only a weak reference
             task.add_done_callback(request.protocol.tasks.discard)
 
-    async def _finish(self, request: Express, work: Resumed) -> None:
+    async def _finish(self, request: FastRequest, work: Resumed) -> None:
         try:
             answer = await work
         except asyncio.CancelledError:
@@ -172,17 +172,17 @@ class Lane:
         else:
             self._answer(request, answer)
 
-    def _answer(self, request: Express, answer: Answer) -> None:
+    def _answer(self, request: FastRequest, answer: Answer) -> None:
         content, timing = answer
         self._send(request, 200, f"content-type: application/json\r\nserver-timing: {timing}\r\n", content)
 
-    def _fail(self, request: Express, error: Exception) -> None:
+    def _fail(self, request: FastRequest, error: Exception) -> None:
         if isinstance(error, ClientGone) or request.disconnected:
             self._running.metrics.count_request("search", envelope.GONE, time.perf_counter() - request.start_s)
             return
         self._refuse(request, error)
 
-    def _refuse(self, request: Express, error: Exception) -> None:
+    def _refuse(self, request: FastRequest, error: Exception) -> None:
         request_id = envelope.request_id(request.heads.get(b"x-request-id"))
         request.heads[b"x-request-id"] = request_id
         problem = envelope.as_problem(error, request_id.decode())
@@ -190,7 +190,7 @@ class Lane:
         body = problem.body(request_id.decode())
         self._send(request, problem.status, f"content-type: {MEDIA_TYPE}\r\n{headers}", body)
 
-    def _send(self, request: Express, status: int, headers: str, content: bytes) -> None:
+    def _send(self, request: FastRequest, status: int, headers: str, content: bytes) -> None:
         self._running.metrics.count_request("search", status, time.perf_counter() - request.start_s)
         if request.disconnected:
             return
@@ -218,7 +218,7 @@ class Lane:
                 key=request.caller.name,
                 body=body,
             )
-        request.protocol.send_express(status, head.encode("latin-1"), content, request.keep_alive)
+        request.protocol.send_fast(status, head.encode("latin-1"), content, request.keep_alive)
 
 
 class Resumed:

@@ -4,7 +4,7 @@
 whatever else frames a body count against the limit of the head. An offer to upgrade is ignored, and the request
 answered. Nothing that follows a refusal on a connection is read as a request.
 
-**Speed.** A plain search goes to the express lane (`fast_path.py`) as soon as its body is complete; where the line is full
+**Speed.** A plain search goes to the fast path (`fast_path.py`) as soon as its body is complete; where the line is full
 it is refused from its head (`refusal.py`).
 """
 
@@ -21,7 +21,7 @@ from uvicorn.server import ServerState
 
 from service.http import head
 from service.http.connection import Connection
-from service.http.fast_path import Express, Lane
+from service.http.fast_path import FastPath, FastRequest
 from service.wire.problems import Problem
 from service.http.refusal import LAST, Refused
 from service.http.watch import Watch
@@ -35,12 +35,12 @@ class Stopped(Exception):  # noqa: N818 - an event, and nobody's error
 
 
 class Protocol(Connection):
-    """`lane`, `watch` and `known_hosts` are set by a subclass that belongs to one server (`protocol_of`).
+    """`fast_path`, `watch` and `known_hosts` are set by a subclass that belongs to one server (`protocol_of`).
 
     known_hosts: values of Host headers that were found good.
     """
 
-    lane: Lane
+    fast_path: FastPath
     known_hosts: set[bytes]
 
     def __init__(
@@ -63,7 +63,7 @@ class Protocol(Connection):
     def data_received(self, data: bytes) -> None:
         if not self.receiving:
             self.since_s = time.monotonic()
-            if self.lane.full:
+            if self.fast_path.full:
                 if self._refuse_known(data):
                     return
                 self._piece = data
@@ -148,9 +148,9 @@ class Protocol(Connection):
                 return
         pending = self.cycle is not None and not self.cycle.response_complete
         if not pending and version == "1.1" and parser.get_method() == b"POST":
-            express = self.lane.candidate(self, url, parser.should_keep_alive())
-            if express is not None:
-                self.cycle = express
+            fast_request = self.fast_path.candidate(self, url, parser.should_keep_alive())
+            if fast_request is not None:
+                self.cycle = fast_request
                 self.receiving = "body"
                 return
         self._take_the_general_way(version, size)
@@ -173,7 +173,7 @@ class Protocol(Connection):
         except Problem as problem:
             self._stop(problem)
         self._head_bytes, self._delivered = size, 0
-        super().on_message_begin()  # makes the scope, which the lane does without
+        super().on_message_begin()  # makes the scope, which the fast path does without
         self.headers.extend(headers)
         self.url = url
         self.expect_100_continue = any(
@@ -182,7 +182,7 @@ class Protocol(Connection):
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        if isinstance(self.cycle, Express):
+        if isinstance(self.cycle, FastRequest):
             if not self.cycle.response_complete:
                 self.cycle.body.append(body)
         elif not isinstance(self.cycle, Refused) and not self.transport.is_closing():
@@ -193,9 +193,9 @@ class Protocol(Connection):
         if self.receiving == "upgrade":  # the body comes after the same head, read once more
             return
         self.receiving, self.since_s = "", time.monotonic()
-        if isinstance(self.cycle, Express):
+        if isinstance(self.cycle, FastRequest):
             if not self.cycle.response_complete and not self.transport.is_closing():
-                self.lane.enter(self.cycle)
+                self.fast_path.enter(self.cycle)
         elif isinstance(self.cycle, Refused):
             if not self.cycle.response_complete and not self.transport.is_closing():
                 self._refuse(self.cycle)
@@ -210,7 +210,7 @@ class Protocol(Connection):
 
     # --- an answer --------------------------------------------------------------------------------------------------
 
-    def send_express(self, status: int, head: bytes, content: bytes, keep_alive: bool) -> None:
+    def send_fast(self, status: int, head: bytes, content: bytes, keep_alive: bool) -> None:
         """head: header lines from the first to the empty one, but those that all answers have."""
         if self.transport.is_closing():
             return
@@ -230,17 +230,17 @@ class Protocol(Connection):
         """Its body is complete."""
         spent_s = time.monotonic() - refused.start_s
         refused.response_complete = True
-        self.transport.write(self.lane.refusal(refused, self.server_state.default_headers, spent_s))
+        self.transport.write(self.fast_path.refusal(refused, self.server_state.default_headers, spent_s))
         if not refused.keep_alive:
             self.transport.close()
         elif self._piece:
-            self.lane.refusals.remember(self._piece, refused)
+            self.fast_path.refusals.remember(self._piece, refused)
         self.on_response_complete()
 
     def _refuse_known(self, data: bytes) -> bool:
         """Refuses a request that came in one piece and is known by its head, without the parser; whether it did."""
         cycle = self.cycle
-        if (cycle is not None and not cycle.response_complete) or not self.lane.refusals.knows(data):
+        if (cycle is not None and not cycle.response_complete) or not self.fast_path.refusals.knows(data):
             return False
         if self.transport.is_closing():
             return False
@@ -248,7 +248,7 @@ class Protocol(Connection):
             self.cycle = LAST  # it has asked
         start_s, self.since_s = self.since_s, time.monotonic()
         self.server_state.total_requests += 1
-        self.transport.write(self.lane.refusal(None, self.server_state.default_headers, self.since_s - start_s))
+        self.transport.write(self.fast_path.refusal(None, self.server_state.default_headers, self.since_s - start_s))
         return True
 
     def on_response_complete(self) -> None:
@@ -268,5 +268,5 @@ class Protocol(Connection):
             self.flow.resume_reading()
 
 
-def protocol_of(lane: Lane, watch: Watch) -> type[Protocol]:
-    return type("Protocol", (Protocol,), {"lane": lane, "watch": watch, "known_hosts": set()})
+def protocol_of(fast_path: FastPath, watch: Watch) -> type[Protocol]:
+    return type("Protocol", (Protocol,), {"fast_path": fast_path, "watch": watch, "known_hosts": set()})

@@ -4,13 +4,13 @@ Under an overload most requests are refused, on the core that should answer the 
 are four refusals to two answers. So a refusal is decided from the head alone, its body is read past and not kept, and
 what is sent is a template in bytes with an id filled in. Two steps, each cheaper than the one before:
 
-- A head that the lane would take (`fast_path.py`) makes a `Refused` and no `Express`: nothing is kept of it.
+- A head that the fast path would take (`fast_path.py`) makes a `Refused` and no `FastRequest`: nothing is kept of it.
 - Callers send the same heads again and again. One that came whole, with its whole body, and was refused is remembered
   byte for byte; who sends those bytes again, at the boundary between two requests, is refused without the parser. What
   the parser would say of them it has said, and after a whole request it is where it was. This is done only while
   nobody's key has to be looked at: a key may have been revoked since.
 
-Where each request is logged or traced, nothing of this is done, and the lane refuses as it answers.
+Where each request is logged or traced, nothing of this is done, and the fast path refuses as it answers.
 """
 
 from __future__ import annotations

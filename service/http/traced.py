@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from service.http.routes import OPERATIONS
-from service.http.fast_path import Lane
+from service.http.fast_path import FastPath
 from service.telemetry.spans import Spans
-from service.http.fast_path import Express
+from service.http.fast_path import FastRequest
 import time
 from starlette.types import Message
 from starlette.types import ASGIApp
@@ -30,14 +30,14 @@ _TIMING = re.compile(r"server-timing: ([^\r]*)\r\n")
 _ROUTES = {operation.endpoint: operation.path for operation in OPERATIONS if operation.path.startswith("/v1/")}
 
 
-class TracedLane(Lane):
-    """The express lane of a server that is traced."""
+class TracedFastPath(FastPath):
+    """The fast path of a server that is traced."""
 
     def __init__(self, running: Running, queue: int, spans: Spans) -> None:
         super().__init__(running, queue, traced=True)
         self._spans = spans
 
-    def _send(self, request: Express, status: int, headers: str, content: bytes) -> None:
+    def _send(self, request: FastRequest, status: int, headers: str, content: bytes) -> None:
         super()._send(request, status, headers, content)
         found = _TIMING.search(headers)
         self._spans.request(

@@ -37,7 +37,7 @@ from service.http.connection import IDLE_S
 from service.errors import SettingsError
 from service.access.auth import Gate
 from service.access.keyring import Keyring
-from service.http.fast_path import Lane
+from service.http.fast_path import FastPath
 from service.processes.listening import address_of, bind
 from service.query.loading import encoder_for
 from service.telemetry.metrics import Metrics
@@ -96,28 +96,28 @@ def load(settings: Settings, shared: Shared | None = None) -> Running:
     writing = Writing(root, service, f"http://{settings.host}:{settings.port}")
     isa = str(machine["isa"])
     running = Running(settings, served, encoder, batcher, admission, metrics, gate, writing, isa, shared)
-    running.lane = lane = _lane(running, tracing.spans_of(settings.otel, os.environ))
+    running.fast_path = fast_path = _fast_path_of(running, tracing.spans_of(settings.otel, os.environ))
     running.watch = watch = Watch(
         settings.connections, settings.client_s, metrics.timed_out.inc, None if shared is None else shared.closed
     )
     metrics.look_with(
         lambda: {
             "working": admission.working,
-            "waiting": admission.waiting + lane.waiting,
+            "waiting": admission.waiting + fast_path.waiting,
             "connections": len(watch.open),
         }
     )
     return running
 
 
-def _lane(running: Running, spans: Spans | None) -> Lane:
-    """The express lane; of a server that is traced, one that makes spans."""
+def _fast_path_of(running: Running, spans: Spans | None) -> FastPath:
+    """The fast path; of a server that is traced, one that makes spans."""
     if spans is None:
-        return Lane(running, running.settings.queue)
-    from service.http.traced import TracedLane
+        return FastPath(running, running.settings.queue)
+    from service.http.traced import TracedFastPath
 
     running.spans = spans
-    return TracedLane(running, running.settings.queue, spans)
+    return TracedFastPath(running, running.settings.queue, spans)
 
 
 def gate_of(settings: Settings, quotas: Quotas) -> Gate:
@@ -176,7 +176,7 @@ class _Server(uvicorn.Server):
 
     def __init__(self, running: Running, started: Callable[[], None]) -> None:
         settings = running.settings
-        self._make = protocol_of(running.lane, running.watch)
+        self._make = protocol_of(running.fast_path, running.watch)
         super().__init__(
             uvicorn.Config(
                 create_app(running),

@@ -50,7 +50,7 @@ class Deadline:
     async def limit(self, work: Awaitable[T]) -> T:
         """Awaits `work`, cancelling it and raising the Problem when the deadline passes first.
 
-        It is not `asyncio.timeout`, which needs a task around it: the express lane runs a search by hand until it waits
+        It is not `asyncio.timeout`, which needs a task around it: the fast path runs a search by hand until it waits
         for the first time, and this may be where.
         """
         future = asyncio.ensure_future(work)
@@ -109,7 +109,7 @@ class Admission:
 
     @property
     def full(self) -> bool:
-        """Whether whoever comes now is refused whatever it asks; the lane then does not even read it."""
+        """Whether whoever comes now is refused whatever it asks; the fast path then does not even read it."""
         return self.working >= self._concurrency and self.waiting >= self.queue
 
     def wait_s(self) -> float:
@@ -211,7 +211,7 @@ class Place:
                 raise admission.overloaded(admission.waiting)
             await admission.turn(self._deadline)
         else:
-            self._deadline.check()  # it may have waited in the lane
+            self._deadline.check()  # it may have waited in the fast path
             admission.working += 1
 
     async def __aexit__(self, *_: object) -> None:

@@ -18,7 +18,7 @@ from service.query.writing import Writing
 if TYPE_CHECKING:
     from embed import Encoder
     from service.processes.channel import Channel
-    from service.http.fast_path import Lane
+    from service.http.fast_path import FastPath
     from service.telemetry.spans import Spans
     from service.processes.supervisor import Shared
     from service.http.watch import Watch
@@ -40,7 +40,7 @@ class Running:
     isa: str  # the SIMD unit in use
     shared: Shared | None = None  # with the other workers
     spans: Spans | None = None  # None: nothing is traced
-    lane: Lane = field(init=False)
+    fast_path: FastPath = field(init=False)
     watch: Watch = field(init=False)
     channel: Channel | None = None
     draining: bool = False

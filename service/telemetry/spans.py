@@ -41,7 +41,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import versions
 from service.access.caller import caller_of
-from service.http.fast_path import Express, Lane
+from service.http.fast_path import FastPath, FastRequest
 from service.http.routes import OPERATIONS
 
 if TYPE_CHECKING:

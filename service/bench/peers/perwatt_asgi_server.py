@@ -1,4 +1,4 @@
-"""perwatt's application under plain uvicorn: without the express lane and the protocol that shows slow callers out."""
+"""perwatt's application under plain uvicorn: without the fast path and the protocol that shows slow callers out."""
 
 from __future__ import annotations
 
