@@ -15,7 +15,7 @@ from service.wire.answers import Hit
 from service.cli.evaluate import Report
 
 if TYPE_CHECKING:
-    from service.query.app_state import Running
+    from service.query.app_state import AppState
 
 # The usual names of the fields that a person looks at first; a corpus without them shows its
 # longest text.
@@ -106,16 +106,16 @@ def json_of_reports(generation: str, reports: Mapping[str, Report], relevant: in
     )
 
 
-def print_started(running: Running, address: str) -> None:
+def print_started(state: AppState, address: str) -> None:
     """What a person wants to know when the server is up, the address last, where the eye is."""
-    click.echo(describe(running))
+    click.echo(describe(state))
     click.echo(f"\nperwatt is serving on {click.style(address, bold=True)}   (Ctrl-C ends it)")
 
 
-def describe(running: Running) -> str:
+def describe(state: AppState) -> str:
     """What is served, with which model, by which kernels."""
     lines: list[str] = []
-    for name, loaded in running.served.all().items():
+    for name, loaded in state.served.all().items():
         recall = loaded.recall
         measured = "recall unknown"
         if loaded.view().compares_all(False):
@@ -123,14 +123,14 @@ def describe(running: Running) -> str:
         elif recall is not None:
             measured = f"recall@{recall.k} {recall.value:.3f} ({recall.low:.3f} to {recall.high:.3f})"
         lines.append(f"  {name:<16} {loaded.count:>11,} × {loaded.dim}   {measured}   {loaded.id}")
-    if running.encoder is not None:
-        fingerprint = running.encoder.fingerprint
+    if state.encoder is not None:
+        fingerprint = state.encoder.fingerprint
         lines.append(
-            f"  model            {fingerprint.name}, {fingerprint.precision}, run by {running.encoder.backend}"
+            f"  model            {fingerprint.name}, {fingerprint.precision}, run by {state.encoder.backend}"
         )
     else:
         lines.append("  model            none: these indexes are searched by vector or id")
-    lines.append(f"  kernels          {running.isa}")
+    lines.append(f"  kernels          {state.isa}")
     if hidden := kernels.hidden():
         lines.append(f"  hidden           {', '.join(hidden)}, by PERWATT_HIDE_ISA, which is meant for tests")
     return "\n".join(lines)

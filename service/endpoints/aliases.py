@@ -21,7 +21,7 @@ from service.errors import LoadError
 from service.endpoints.indexes import described
 from service.wire.limits import read_body
 from service.wire.problems import Problem
-from service.query.app_state import running_of
+from service.query.app_state import state_of
 
 _STRONG = re.compile(r'(?<!W/)"([^"]*)"')
 
@@ -36,7 +36,7 @@ async def switch(request: Request) -> Response:
 async def rollback(request: Request) -> Response:
     """`POST`: the alias points to the generation it pointed to before."""
     name = request.path_params["alias"]
-    alias = running_of(request).served.alias(name)
+    alias = state_of(request).served.alias(name)
     if alias.previous is None:
         raise Problem(
             "precondition-failed",
@@ -47,22 +47,22 @@ async def rollback(request: Request) -> Response:
 
 
 async def _switch(request: Request, generation: str, etags: Collection[str] | None, pointer: str | None) -> Response:
-    running = running_of(request)
+    state = state_of(request)
     name = request.path_params["alias"]
-    running.served.alias(name)  # index-not-found before anything else
+    state.served.alias(name)  # index-not-found before anything else
     try:
-        loaded = await running.served.switch(name, generation, etags)
+        loaded = await state.served.switch(name, generation, etags)
     except LoadError as error:
-        current = running.served.loaded(name).id
+        current = state.served.loaded(name).id
         raise Problem(
             error.code,
             f"{error} {name} stays at {current}.",
             pointer=pointer,
             generation=current,
         ) from error
-    if running.channel is not None:
-        await running.channel.tell_others(name)
-    return described(running, name, loaded, caller_of(request.scope))
+    if state.channel is not None:
+        await state.channel.tell_others(name)
+    return described(state, name, loaded, caller_of(request.scope))
 
 
 def _etags(request: Request) -> list[str] | None:

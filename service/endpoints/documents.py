@@ -9,12 +9,12 @@ from service.wire import answers, limits
 from service.wire.answers import DocumentAnswer
 from service.access.caller import caller_of
 from service.wire.problems import Problem
-from service.query.app_state import running_of
+from service.query.app_state import state_of
 
 
 async def document(request: Request) -> Response:
     """`?fields=title,url` projects the payload, as the field of a search does."""
-    running = running_of(request)
+    state = state_of(request)
     wanted = request.path_params["id"]
     asked = request.query_params.get("fields")
     fields = None if asked is None else [name for name in asked.split(",") if name]
@@ -24,14 +24,14 @@ async def document(request: Request) -> Response:
             f"{len(fields)} fields were asked for, at most {limits.FIELDS} are allowed.",
             pointer="/fields",
         )
-    with running.served.loaded(request.path_params["index"]) as loaded:
+    with state.served.loaded(request.path_params["index"]) as loaded:
         view = loaded.view()
         row = view.row_of(wanted, caller_of(request.scope))
         if row is None:
             raise Problem("document-not-found", f"Generation {loaded.id} has no document {wanted!r}.")
         content = answers.encode(
             DocumentAnswer(
-                running.served.name_of(loaded),
+                state.served.name_of(loaded),
                 loaded.id,
                 view.rows.external_id(row),
                 view.payload(row, fields),

@@ -26,7 +26,7 @@ from service.access.caller import caller_of
 from service.wire.limits import read_body
 from service.wire.problems import Problem
 from service.wire.requests import EmbeddingsRequest
-from service.query.app_state import running_of
+from service.query.app_state import state_of
 from service.query.search import deadline_of
 
 TOKENS = (
@@ -36,11 +36,11 @@ TOKENS = (
 
 
 async def embeddings(request: Request) -> Response:
-    running = running_of(request)
+    state = state_of(request)
     body = await read_body(request.scope, request.receive, limits.BATCH_BODY_BYTES)
     start_s = time.perf_counter()
     asked = _decode(body)
-    encoder, batcher = running.encoder, running.batcher
+    encoder, batcher = state.encoder, state.batcher
     if encoder is None or batcher is None:
         raise Problem(
             "model-mismatch",
@@ -67,20 +67,20 @@ async def embeddings(request: Request) -> Response:
     texts = [asked.input] if isinstance(asked.input, str) else asked.input
     form = _base64 if asked.encoding_format == "base64" else _floats
     caller_of(request.scope).charge(len(texts) - 1)
-    deadline = deadline_of(running, asked.timeout_ms, start_s)
+    deadline = deadline_of(state, asked.timeout_ms, start_s)
     data: list[answers.Embedding] = []
     tokens = 0
-    async with running.admission.place(deadline):
+    async with state.admission.place(deadline):
         for first in range(0, len(texts), WINDOW_TEXTS):
             if first and asked.timeout_ms is None:
-                deadline = deadline_of(running, None, time.perf_counter())
+                deadline = deadline_of(state, None, time.perf_counter())
             window = texts[first : first + WINDOW_TEXTS]
             encoded = await deadline.limit(batcher.encode_many(window, asked.input_type))
             data += [answers.Embedding(at, form(one.vector)) for at, one in enumerate(encoded, first)]
             spent = sum(one.tokens for one in encoded)
             tokens += spent
-            running.metrics.tokens.inc(spent)
-            running.metrics.cpu.inc(sum(one.cpu_s for one in encoded))
+            state.metrics.tokens.inc(spent)
+            state.metrics.cpu.inc(sum(one.cpu_s for one in encoded))
         content = answers.encode(EmbeddingsAnswer(data, fingerprint.name, EmbeddingsUsage(tokens, tokens)))
     return Response(content, media_type="application/json")
 

@@ -16,7 +16,7 @@ from service.access.caller import Caller, caller_of
 from service.errors import LoadError
 from service.query.served_generation import Loaded
 from service.wire.problems import Problem
-from service.query.app_state import Running, running_of
+from service.query.app_state import AppState, state_of
 
 
 class Bytes(Struct, frozen=True):
@@ -71,28 +71,28 @@ class IndexList(Struct, frozen=True):
 
 
 async def list_indexes(request: Request) -> Response:
-    running = running_of(request)
+    state = state_of(request)
     caller = caller_of(request.scope)
-    visible = {name: loaded for name, loaded in running.served.all().items() if caller.may_see(name)}
-    listed = [info_of(running, name, loaded, caller) for name, loaded in visible.items()]
+    visible = {name: loaded for name, loaded in state.served.all().items() if caller.may_see(name)}
+    listed = [info_of(state, name, loaded, caller) for name, loaded in visible.items()]
     return _response(IndexList(listed))
 
 
 async def get_index(request: Request) -> Response:
-    running = running_of(request)
-    loaded = running.served.loaded(request.path_params["index"])
-    return described(running, running.served.name_of(loaded), loaded, caller_of(request.scope))
+    state = state_of(request)
+    loaded = state.served.loaded(request.path_params["index"])
+    return described(state, state.served.name_of(loaded), loaded, caller_of(request.scope))
 
 
-def described(running: Running, name: str, loaded: Loaded, caller: Caller) -> Response:
-    info = info_of(running, name, loaded, caller)
+def described(state: AppState, name: str, loaded: Loaded, caller: Caller) -> Response:
+    info = info_of(state, name, loaded, caller)
     return _response(info, etag=info.etag)
 
 
-def info_of(running: Running, name: str, loaded: Loaded, caller: Caller) -> IndexInfo:
+def info_of(state: AppState, name: str, loaded: Loaded, caller: Caller) -> IndexInfo:
     manifest = loaded.generation.manifest
     try:
-        alias = running.served.alias(name)
+        alias = state.served.alias(name)
         previous, etag = alias.previous, alias.etag
     except LoadError:  # the alias file was damaged or removed since; what is loaded is not affected
         previous, etag = None, None
@@ -118,7 +118,7 @@ def info_of(running: Running, name: str, loaded: Loaded, caller: Caller) -> Inde
         bytes=Bytes(sum(file["bytes"] for file in manifest["files"].values()), manifest["memory_bytes"]),
         kernels=Kernels(info["arch"], info["isa"], info["units"]),
         built_at=manifest["created_at"],
-        refused=running.served.failures.get(name),
+        refused=state.served.failures.get(name),
     )
 
 

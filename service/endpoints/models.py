@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from service.wire import answers
 from service.wire.problems import Problem
-from service.query.app_state import running_of
+from service.query.app_state import state_of
 
 if TYPE_CHECKING:
     from embed import Fingerprint
@@ -35,13 +35,13 @@ class ModelList(Struct, frozen=True):
 
 
 async def list_models(request: Request) -> Response:
-    encoder = running_of(request).encoder
+    encoder = state_of(request).encoder
     listed = [] if encoder is None else [_model(encoder.fingerprint)]
     return Response(answers.encode(ModelList(listed)), media_type="application/json")
 
 
 async def get_model(request: Request) -> Response:
-    encoder = running_of(request).encoder
+    encoder = state_of(request).encoder
     wanted = request.path_params["model"]
     if encoder is None or wanted not in encoder.fingerprint.names:
         there = "none is loaded" if encoder is None else f"the one that is loaded is {encoder.fingerprint.name}"

@@ -19,7 +19,7 @@ from service import versions
 from service.wire import limits
 from service.access.caller import NOBODY, caller_of
 from service.wire.problems import Problem
-from service.query.app_state import running_of
+from service.query.app_state import state_of
 
 
 async def livez(request: Request) -> Response:
@@ -27,8 +27,8 @@ async def livez(request: Request) -> Response:
 
 
 async def readyz(request: Request) -> Response:
-    running = running_of(request)
-    if running.draining:
+    state = state_of(request)
+    if state.draining:
         raise Problem("not-ready", "The server is finishing its last requests and will end.")
     caller = caller_of(request.scope)
     if caller is NOBODY:
@@ -36,22 +36,22 @@ async def readyz(request: Request) -> Response:
     indexes = {
         name: {
             "generation": loaded.id,
-            "refused": running.served.failures.get(name),
+            "refused": state.served.failures.get(name),
         }
-        for name, loaded in running.served.all().items()
+        for name, loaded in state.served.all().items()
         if caller.may_see(name)
     }
     return _json({"status": "ready", "indexes": indexes})
 
 
 async def metrics(request: Request) -> Response:
-    text = running_of(request).metrics.text(caller_of(request.scope).may_see)
+    text = state_of(request).metrics.text(caller_of(request.scope).may_see)
     return Response(text, headers={"content-type": "text/plain; version=0.0.4; charset=utf-8"})
 
 
 async def version(request: Request) -> Response:
-    running = running_of(request)
-    encoder = running.encoder
+    state = state_of(request)
+    encoder = state.encoder
     return _json(
         {
             "perwatt": versions.own(),

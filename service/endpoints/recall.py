@@ -26,7 +26,7 @@ from service.access.caller import Caller, caller_of
 from service.wire.limits import read_body
 from service.wire.problems import Problem
 from service.wire.requests import RecallRequest
-from service.query.app_state import Running, running_of
+from service.query.app_state import AppState, state_of
 from service.query.search import deadline_of
 from service.query.served_view import ServedView, Survived, Vectors
 
@@ -36,22 +36,22 @@ _SEED = 41
 
 async def recall(request: Request) -> Response:
     """`POST`: measures recall@k of the generation that answers for the index."""
-    running = running_of(request)
+    state = state_of(request)
     body = await read_body(request.scope, request.receive, limits.BODY_BYTES)
     start_s = time.perf_counter()
     asked = limits.decode(requests.RECALL, body)
     queries = asked.queries if asked.texts is None else len(asked.texts)
     caller_of(request.scope).charge(2 * queries - 1)  # each is searched twice, and one request was taken by the gate
-    deadline = deadline_of(running, asked.timeout_ms or limits.TIMEOUT_MS, start_s)
+    deadline = deadline_of(state, asked.timeout_ms or limits.TIMEOUT_MS, start_s)
     lock: asyncio.Lock = request.app.state.measuring
     if lock.locked():
         raise Problem("overloaded", "Another recall is being measured here; one at a time.")
     async with lock:
-        with running.served.loaded(request.path_params["index"]) as loaded:
-            measured = await _measure(running, loaded.view(), caller_of(request.scope), asked, deadline)
+        with state.served.loaded(request.path_params["index"]) as loaded:
+            measured = await _measure(state, loaded.view(), caller_of(request.scope), asked, deadline)
             content = answers.encode(
                 RecallAnswer(
-                    running.served.name_of(loaded),
+                    state.served.name_of(loaded),
                     loaded.id,
                     *measured,
                     took_ms=round((time.perf_counter() - start_s) * 1e3, 3),
@@ -61,11 +61,11 @@ async def recall(request: Request) -> Response:
 
 
 async def _measure(
-    running: Running, view: ServedView, caller: Caller, asked: RecallRequest, deadline: Deadline
+    state: AppState, view: ServedView, caller: Caller, asked: RecallRequest, deadline: Deadline
 ) -> tuple[int, int, float, float, float, int, str, int, float, float]:
     filter_ = filters.conjoin(filters.parse(asked.filter), filters.of_key(caller.filter))
     keep = await view.survivors(filter_, deadline)
-    queries, method = await _queries(running, view, asked, deadline)
+    queries, method = await _queries(state, view, asked, deadline)
     reach = min(asked.k, view.count if keep is None else keep.count)
     if reach == 0:
         raise Problem("invalid-value", "No document survives the filter.", pointer="/filter")
@@ -94,11 +94,11 @@ async def _scores(
     return (await view.search(queries, k, effort, exact, deadline, keep)).found.scores
 
 
-async def _queries(running: Running, view: ServedView, asked: RecallRequest, deadline: Deadline) -> tuple[Vectors, str]:
+async def _queries(state: AppState, view: ServedView, asked: RecallRequest, deadline: Deadline) -> tuple[Vectors, str]:
     if asked.texts is not None:
-        if view.model is None or running.batcher is None:
+        if view.model is None or state.batcher is None:
             raise Problem("invalid-value", "This index knows no model to encode texts with.", pointer="/texts")
-        encoded = await deadline.limit(running.batcher.encode_many(asked.texts, "query"))
+        encoded = await deadline.limit(state.batcher.encode_many(asked.texts, "query"))
         return np.stack([one.vector for one in encoded]), "the texts of the request"
     rows = view.rows.sample(asked.queries, _SEED)
     vectors = np.stack([view.rows.vector(int(row)) for row in rows])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.responses import Response
 from starlette.requests import Request
-from service.query.app_state import running_of
+from service.query.app_state import state_of
 from service.query.search import deadline_of
 from service.query.search import Stages
 from service.query.search import observe
@@ -25,19 +25,19 @@ from service.query.search import answer
 
 
 async def search_batch(request: Request) -> Response:
-    running = running_of(request)
+    state = state_of(request)
     body = await read_body(request.scope, request.receive, limits.BATCH_BODY_BYTES)
     start_s = time.perf_counter()
     batch = limits.decode(requests.BATCH, body)
     caller_of(request.scope).charge(len(batch.queries) - 1)
-    deadline = deadline_of(running, batch.timeout_ms, start_s)
+    deadline = deadline_of(state, batch.timeout_ms, start_s)
     results: list[BatchResult | BatchFailure | None] = [None] * len(batch.queries)
-    async with running.admission.place(deadline):
-        with running.served.loaded(request.path_params["index"]) as loaded:
+    async with state.admission.place(deadline):
+        with state.served.loaded(request.path_params["index"]) as loaded:
             view = await loaded.view_at(batch.min_seq, deadline)
             embed_s = time.perf_counter()
             caller = caller_of(request.scope)
-            asked = await _resolve_all(running, view, caller, batch, deadline, start_s, results)
+            asked = await _resolve_all(state, view, caller, batch, deadline, start_s, results)
             deadline.check()
             ann_s = time.perf_counter()
             payload_s = await _search_all(view, asked, deadline, results)
@@ -57,13 +57,13 @@ async def search_batch(request: Request) -> Response:
                 )
             )
     stages = Stages(0.0, ann_s - embed_s, end_s - ann_s - payload_s, 0.0, payload_s)
-    observe(running, usage, stages)
+    observe(state, usage, stages)
     return Response(content, headers={"server-timing": server_timing(stages)}, media_type="application/json")
 
 
 async def search(request: Request) -> Response:
-    running = running_of(request)
+    state = state_of(request)
     body = await read_body(request.scope, request.receive, limits.BODY_BYTES)
     caller = caller_of(request.scope)
-    content, timing = await answer(running, caller, request.path_params["index"], body, time.perf_counter())
+    content, timing = await answer(state, caller, request.path_params["index"], body, time.perf_counter())
     return Response(content, headers={"server-timing": timing}, media_type="application/json")

@@ -35,7 +35,7 @@ from service.access.caller import Caller, caller_of
 from service.wire.limits import read_body
 from service.query.served_generation import Loaded
 from service.wire.problems import Problem
-from service.query.app_state import Running, running_of
+from service.query.app_state import AppState, state_of
 from service.query.search import deadline_of
 from service.query.served_view import ServedView
 
@@ -66,75 +66,75 @@ class _Put(NamedTuple):
 
 
 async def put_documents(request: Request) -> Response:
-    running, caller = running_of(request), caller_of(request.scope)
+    state, caller = state_of(request), caller_of(request.scope)
     body = await read_body(request.scope, request.receive, limits.BATCH_BODY_BYTES)
     start_s = time.perf_counter()
     asked = limits.decode(requests.PUT, body)
     caller.charge(len(asked.documents) - 1)
-    deadline = deadline_of(running, asked.timeout_ms or WRITE_TIMEOUT_MS, start_s)
-    with _served(running, request) as loaded:
+    deadline = deadline_of(state, asked.timeout_ms or WRITE_TIMEOUT_MS, start_s)
+    with _served(state, request) as loaded:
         view = loaded.view()
         _require_room(loaded, len(asked.documents))
         failed: list[WriteFailure] = []
         puts: list[_Put] = []
         for place, raw in enumerate(asked.documents):
             try:
-                puts.append(_checked(running, view, caller, place, bytes(raw)))
+                puts.append(_checked(state, view, caller, place, bytes(raw)))
             except Problem as problem:
                 failed.append(WriteFailure(place, _id_in(bytes(raw)), problem.as_dict()))
         puts = _allowed(view, caller, puts, failed)
-        writes = await _encoded(running, puts, deadline)
-        seq = await _written(running, loaded, writes, deadline)
-        running.metrics.documents_put.inc(len(writes))
+        writes = await _encoded(state, puts, deadline)
+        seq = await _written(state, loaded, writes, deadline)
+        state.metrics.documents_put.inc(len(writes))
         failed.sort(key=lambda one: one.place)
         answer = PutAnswer(view.generation.name, seq, len(writes), _took_ms(start_s), failed)
     return _response(answer)
 
 
 async def delete_document(request: Request) -> Response:
-    running, caller = running_of(request), caller_of(request.scope)
+    state, caller = state_of(request), caller_of(request.scope)
     start_s = time.perf_counter()
-    deadline = deadline_of(running, None, start_s)
-    with _served(running, request) as loaded:
+    deadline = deadline_of(state, None, start_s)
+    with _served(state, request) as loaded:
         view, id_ = loaded.view(), request.path_params["id"]
         if view.row_of(id_, caller) is None:
             raise Problem("document-not-found", f"Index {view.generation.name} has no document {id_!r}.")
-        return await _delete(running, loaded, [id_], start_s, deadline, dry_run=False)
+        return await _delete(state, loaded, [id_], start_s, deadline, dry_run=False)
 
 
 async def delete_documents(request: Request) -> Response:
-    running, caller = running_of(request), caller_of(request.scope)
+    state, caller = state_of(request), caller_of(request.scope)
     body = await read_body(request.scope, request.receive, limits.BODY_BYTES)
     start_s = time.perf_counter()
     asked = limits.decode(requests.DELETE, body)
-    deadline = deadline_of(running, asked.timeout_ms or WRITE_TIMEOUT_MS, start_s)
+    deadline = deadline_of(state, asked.timeout_ms or WRITE_TIMEOUT_MS, start_s)
     filter_ = filters.parse(asked.filter)
     if (asked.ids is None) == (filter_ is None):
         raise Problem("invalid-value", "Name the documents by ids, or by a filter; one of the two.", pointer="")
-    with _served(running, request) as loaded:
+    with _served(state, request) as loaded:
         view = await loaded.view_at(asked.min_seq, deadline)
         if asked.ids is not None:
             ids = [id_ for id_ in dict.fromkeys(asked.ids) if view.row_of(id_, caller) is not None]
         else:
             ids = await _surviving(view, filters.conjoin(filter_, filters.of_key(caller.filter)), deadline)
         caller.charge(max(0, len(ids) - 1))  # one was taken by the gate
-        return await _delete(running, loaded, ids, start_s, deadline, dry_run=asked.dry_run)
+        return await _delete(state, loaded, ids, start_s, deadline, dry_run=asked.dry_run)
 
 
 async def _delete(
-    running: Running, loaded: Loaded, ids: Sequence[str], start_s: float, deadline: Deadline, *, dry_run: bool
+    state: AppState, loaded: Loaded, ids: Sequence[str], start_s: float, deadline: Deadline, *, dry_run: bool
 ) -> Response:
     writes = [] if dry_run else [Write(id_, None) for id_ in ids]
-    seq = await _written(running, loaded, writes, deadline)
-    running.metrics.documents_deleted.inc(len(writes))
+    seq = await _written(state, loaded, writes, deadline)
+    state.metrics.documents_deleted.inc(len(writes))
     return _response(DeleteAnswer(loaded.generation.name, seq, len(ids), dry_run, _took_ms(start_s)))
 
 
-async def _written(running: Running, loaded: Loaded, writes: Sequence[Write], deadline: Deadline) -> int:
+async def _written(state: AppState, loaded: Loaded, writes: Sequence[Write], deadline: Deadline) -> int:
     """The seq of the last of the writes, once they are on the disk and searched by this worker."""
     if not writes:
         return loaded.follower.seq
-    seq = await deadline.limit(running.writing.submit(loaded.generation.name, loaded.dim, loaded.model, writes))
+    seq = await deadline.limit(state.writing.submit(loaded.generation.name, loaded.dim, loaded.model, writes))
     with contextlib.suppress(Problem):  # they are written, whether they can be read back in time or not
         await loaded.follower.at(seq, deadline)
     return seq
@@ -159,10 +159,10 @@ async def _surviving(view: ServedView, filter_: Filter | None, deadline: Deadlin
     return [view.rows.external_id(row) for row in rows.tolist()]
 
 
-def _served(running: Running, request: Request) -> Loaded:
+def _served(state: AppState, request: Request) -> Loaded:
     """The index of the path by its name: a generation does not change, so it is none to write to."""
     index = request.path_params["index"]
-    loaded = running.served.loaded(index)
+    loaded = state.served.loaded(index)
     if loaded.id == index:
         raise Problem(
             "invalid-value", f"Writes go to an index by its name, {loaded.generation.name}, and not to a generation."
@@ -182,7 +182,7 @@ def _require_room(loaded: Loaded, documents: int) -> None:
         )
 
 
-def _checked(running: Running, view: ServedView, caller: Caller, place: int, raw: bytes) -> _Put:
+def _checked(state: AppState, view: ServedView, caller: Caller, place: int, raw: bytes) -> _Put:
     """Raises the Problem of a document that cannot be written."""
     given = limits.decode(requests.PUT_DOCUMENT, raw)
     payload = bytes(given.payload)
@@ -213,7 +213,7 @@ def _checked(running: Running, view: ServedView, caller: Caller, place: int, raw
             "The document has nothing to search by: send a vector, a text, or a payload with a title or text.",
             pointer="/text",
         )
-    if running.batcher is None or view.model is None:
+    if state.batcher is None or view.model is None:
         raise Problem(
             "invalid-value",
             f"Index {view.generation.name} was built from bare vectors and knows no model to encode a text with: "
@@ -282,14 +282,14 @@ def _allowed(view: ServedView, caller: Caller, puts: list[_Put], failed: list[Wr
     return allowed
 
 
-async def _encoded(running: Running, puts: Sequence[_Put], deadline: Deadline) -> list[Write]:
+async def _encoded(state: AppState, puts: Sequence[_Put], deadline: Deadline) -> list[Write]:
     texts = [put.text for put in puts if put.text is not None]
     encoded: list[Encoded] = []
     if texts:
-        assert running.batcher is not None  # `_checked` saw to it
-        encoded = await deadline.limit(running.batcher.encode_many(texts, "document"))
-        running.metrics.tokens.inc(sum(one.tokens for one in encoded))
-        running.metrics.cpu.inc(sum(one.cpu_s for one in encoded))
+        assert state.batcher is not None  # `_checked` saw to it
+        encoded = await deadline.limit(state.batcher.encode_many(texts, "document"))
+        state.metrics.tokens.inc(sum(one.tokens for one in encoded))
+        state.metrics.cpu.inc(sum(one.cpu_s for one in encoded))
     vectors = (one.vector for one in encoded)
     writes = []
     for put in puts:

@@ -22,16 +22,16 @@ from service import versions
 from service.http import schema
 from service.http.envelope import Envelope
 from service.http.routes import OPENAI, routes
-from service.query.app_state import Running
+from service.query.app_state import AppState
 
 
-def create_app(running: Running) -> FastAPI:
+def create_app(state: AppState) -> FastAPI:
     """The application for what is loaded; closes it when the server ends."""
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         yield
-        running.close()
+        state.close()
 
     app = FastAPI(
         title="perwatt",
@@ -45,19 +45,19 @@ def create_app(running: Running) -> FastAPI:
         routes=list(routes()),
         exception_handlers={HTTPException: _pass_on},
     )
-    app.state.running = running
+    app.state.running = state
     app.state.measuring = asyncio.Lock()
     app.add_middleware(
-        Envelope, metrics=running.metrics, gate=running.gate, ending=lambda: running.draining, openai=OPENAI
+        Envelope, metrics=state.metrics, gate=state.gate, ending=lambda: state.draining, openai=OPENAI
     )
-    if running.spans is not None:
+    if state.spans is not None:
         from service.http.traced import Traced
 
-        app.add_middleware(Traced, spans=running.spans)
+        app.add_middleware(Traced, spans=state.spans)
     documented = schema.document(
         app.version,
-        running.encoder.fingerprint if running.encoder else None,
-        keys=running.gate.keyring is not None,
+        state.encoder.fingerprint if state.encoder else None,
+        keys=state.gate.keyring is not None,
     )
 
     def openapi() -> dict[str, Any]:

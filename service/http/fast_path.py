@@ -33,7 +33,7 @@ from service.http.refusal import Refusals, Refused
 
 if TYPE_CHECKING:
     from service.http.protocol import Protocol
-    from service.query.app_state import Running
+    from service.query.app_state import AppState
 
 PATH = re.compile(rb"/v1/indexes/([a-z0-9][A-Za-z0-9_-]{0,127})/search")
 ODD = (b"content-encoding", b"transfer-encoding", b"expect")
@@ -74,9 +74,9 @@ class FastPath:
     """queue: how many requests may wait for their turn. traced: every request leaves a span. Belongs to one event
     loop."""
 
-    def __init__(self, running: Running, queue: int, traced: bool = False) -> None:
-        self._running = running
-        self.refusals = Refusals(running, traced)
+    def __init__(self, state: AppState, queue: int, traced: bool = False) -> None:
+        self._state = state
+        self.refusals = Refusals(state, traced)
         self._queue: deque[FastRequest] = deque()
         self._bound = queue
         self._scheduled = False
@@ -88,7 +88,7 @@ class FastPath:
     @property
     def full(self) -> bool:
         """Whether whoever comes now is refused."""
-        return len(self._queue) >= self._bound or self._running.admission.full
+        return len(self._queue) >= self._bound or self._state.admission.full
 
     def candidate(self, protocol: Protocol, url: bytes, keep_alive: bool) -> FastRequest | Refused | None:
         """The request whose head was just read, if it is one for the fast path and may come in; None: the general way."""
@@ -102,7 +102,7 @@ class FastPath:
         if int(length) > limits.BODY_BYTES:
             return None
         index = path[1].decode()
-        caller = self._running.gate.searcher(index, protocol.headers)
+        caller = self._state.gate.searcher(index, protocol.headers)
         if caller is None:
             return None  # refused; the general way comes to the same end and says why
         if self.full and self.refusals.cheap:
@@ -114,13 +114,13 @@ class FastPath:
         return self.refusals.answer(self._ahead(), defaults, refused, spent_s)
 
     def _ahead(self) -> int:
-        return max(len(self._queue), self._running.admission.waiting)
+        return max(len(self._queue), self._state.admission.waiting)
 
     def enter(self, request: FastRequest) -> None:
         """The body is complete."""
         request.start_s = time.perf_counter()
         if self.full:
-            self._refuse(request, self._running.admission.overloaded(self._ahead()))
+            self._refuse(request, self._state.admission.overloaded(self._ahead()))
             return
         self._queue.append(request)
         if not self._scheduled:
@@ -144,10 +144,10 @@ class FastPath:
 
     def _start(self, request: FastRequest) -> None:
         if request.disconnected:
-            self._running.metrics.count_request("search", envelope.GONE, time.perf_counter() - request.start_s)
+            self._state.metrics.count_request("search", envelope.GONE, time.perf_counter() - request.start_s)
             return
         body = request.body[0] if len(request.body) == 1 else b"".join(request.body)
-        work = search.answer(self._running, request.caller, request.index, body, request.start_s)
+        work = search.answer(self._state, request.caller, request.index, body, request.start_s)
         try:
             future = work.send(None)
         except StopIteration as done:
@@ -178,7 +178,7 @@ class FastPath:
 
     def _fail(self, request: FastRequest, error: Exception) -> None:
         if isinstance(error, ClientGone) or request.disconnected:
-            self._running.metrics.count_request("search", envelope.GONE, time.perf_counter() - request.start_s)
+            self._state.metrics.count_request("search", envelope.GONE, time.perf_counter() - request.start_s)
             return
         self._refuse(request, error)
 
@@ -191,7 +191,7 @@ class FastPath:
         self._send(request, problem.status, f"content-type: {MEDIA_TYPE}\r\n{headers}", body)
 
     def _send(self, request: FastRequest, status: int, headers: str, content: bytes) -> None:
-        self._running.metrics.count_request("search", status, time.perf_counter() - request.start_s)
+        self._state.metrics.count_request("search", status, time.perf_counter() - request.start_s)
         if request.disconnected:
             return
         heads = request.heads

@@ -22,7 +22,7 @@ from service.telemetry import logs
 from service.wire.problems import MEDIA_TYPE
 
 if TYPE_CHECKING:
-    from service.query.app_state import Running
+    from service.query.app_state import AppState
 
 HEADS = 1024  # that are remembered: a caller has as many as its bodies have lengths
 HEAD_BYTES = 1024  # of one of them, beyond which it is no usual one
@@ -60,10 +60,10 @@ LAST.response_complete = True
 class Refusals:
     """Belongs to one event loop. traced: every request leaves a span."""
 
-    def __init__(self, running: Running, traced: bool) -> None:
-        self._running = running
+    def __init__(self, state: AppState, traced: bool) -> None:
+        self._state = state
         self._traced = traced
-        self._remembers = not traced and running.gate.keyring is None
+        self._remembers = not traced and state.gate.keyring is None
         self._lengths: dict[bytes, int] = {}  # of the bodies, by head
         self._of: object = None  # what the template was made of
         self._made_of = (0, 0)
@@ -94,12 +94,12 @@ class Refusals:
         self, waiting: int, defaults: list[tuple[bytes, bytes]], refused: Refused | None, spent_s: float
     ) -> bytes:
         """The whole answer, counted. defaults: headers that all answers have. refused None: a head that is known."""
-        running = self._running
-        made_of = (waiting, running.admission.retry_after_s())
+        state = self._state
+        made_of = (waiting, state.admission.retry_after_s())
         if self._of is not defaults or made_of != self._made_of:
             self._of, self._made_of = defaults, made_of
             self._make(defaults, *made_of)
-        running.metrics.count_refused(spent_s)
+        state.metrics.count_refused(spent_s)
         if refused is None:
             own = envelope.request_id(None)
             return self._template % (own, b"", self._own_length, own)
@@ -112,7 +112,7 @@ class Refusals:
         return self._template % (request_id, more, self._own_length - len(_ID) + len(request_id), request_id)
 
     def _make(self, defaults: list[tuple[bytes, bytes]], waiting: int, retry_after_s: int) -> None:
-        problem = self._running.admission.problem(waiting, retry_after_s)
+        problem = self._state.admission.problem(waiting, retry_after_s)
         body = problem.body(_ID)
         before, after = body.replace(b"%", b"%%").split(_ID.encode())
         lines = b"".join(b"%b: %b\r\n" % header for header in defaults)

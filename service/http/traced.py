@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from service.query.app_state import Running
+    from service.query.app_state import AppState
 
 
 SEARCH = "/v1/indexes/{index}/search"
@@ -33,8 +33,8 @@ _ROUTES = {operation.endpoint: operation.path for operation in OPERATIONS if ope
 class TracedFastPath(FastPath):
     """The fast path of a server that is traced."""
 
-    def __init__(self, running: Running, queue: int, spans: Spans) -> None:
-        super().__init__(running, queue, traced=True)
+    def __init__(self, state: AppState, queue: int, spans: Spans) -> None:
+        super().__init__(state, queue, traced=True)
         self._spans = spans
 
     def _send(self, request: FastRequest, status: int, headers: str, content: bytes) -> None:

@@ -44,7 +44,7 @@ from service.telemetry.metrics import Metrics
 from service.http.protocol import protocol_of
 from service.access.quota import Quotas
 from service.http.routes import OPERATIONS, entries
-from service.query.app_state import Running
+from service.query.app_state import AppState
 from service.query.index_registry import Served
 from service.settings import Settings, is_loopback
 from service.processes.supervisor import Shared
@@ -64,7 +64,7 @@ SECOND_TICKS = 10  # of uvicorn's clock, which ticks every tenth of a second
 TRIM_TICKS = 60 * SECOND_TICKS  # between looks for changes that no kept generation needs any more
 
 
-def load(settings: Settings, shared: Shared | None = None) -> Running:
+def load(settings: Settings, shared: Shared | None = None) -> AppState:
     """Everything the service needs, loaded and checked; raises ServiceError, or EmbedError for the
     model. shared: with the other workers."""
     root = Root(settings.root)
@@ -95,7 +95,7 @@ def load(settings: Settings, shared: Shared | None = None) -> Running:
     service = secrets.token_hex(8) if shared is None else shared.service
     writing = Writing(root, service, f"http://{settings.host}:{settings.port}")
     isa = str(machine["isa"])
-    running = Running(settings, served, encoder, batcher, admission, metrics, gate, writing, isa, shared)
+    running = AppState(settings, served, encoder, batcher, admission, metrics, gate, writing, isa, shared)
     running.fast_path = fast_path = _fast_path_of(running, tracing.spans_of(settings.otel, os.environ))
     running.watch = watch = Watch(
         settings.connections, settings.client_s, metrics.timed_out.inc, None if shared is None else shared.closed
@@ -110,7 +110,7 @@ def load(settings: Settings, shared: Shared | None = None) -> Running:
     return running
 
 
-def _fast_path_of(running: Running, spans: Spans | None) -> FastPath:
+def _fast_path_of(running: AppState, spans: Spans | None) -> FastPath:
     """The fast path; of a server that is traced, one that makes spans."""
     if spans is None:
         return FastPath(running, running.settings.queue)
@@ -126,7 +126,7 @@ def gate_of(settings: Settings, quotas: Quotas) -> Gate:
     return Gate(entries(), keyring, settings.allow_hosts, own_names_only=is_loopback(settings.host))
 
 
-def run(settings: Settings, started: Callable[[Running, str], None]) -> None:
+def run(settings: Settings, started: Callable[[AppState, str], None]) -> None:
     """Serves until a signal ends it, in this process. `started` is told the address once requests are answered
     there."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to reload
@@ -136,7 +136,7 @@ def run(settings: Settings, started: Callable[[Running, str], None]) -> None:
         serve(running, listening, lambda: started(running, address))
 
 
-def work(settings: Settings, shared: Shared, describe: Callable[[Running], str]) -> None:
+def work(settings: Settings, shared: Shared, describe: Callable[[AppState], str]) -> None:
     """Serves what comes down the channel, until a signal or the end of the parent. `describe`: what to say when
     ready."""
     running = load(settings, shared)
@@ -148,7 +148,7 @@ def work(settings: Settings, shared: Shared, describe: Callable[[Running], str])
     serve(running, None, started)
 
 
-def serve(running: Running, listening: socket.socket | None, started: Callable[[], None]) -> None:
+def serve(running: AppState, listening: socket.socket | None, started: Callable[[], None]) -> None:
     gc.collect()
     gc.freeze()  # what is loaded now lives to the end: the collector need not look at it again
     thresholds = gc.get_threshold()
@@ -174,7 +174,7 @@ class _Server(uvicorn.Server):
     """uvicorn with our way out: a drain before the end, a reload on SIGHUP, exit status 0 after a
     signal."""
 
-    def __init__(self, running: Running, started: Callable[[], None]) -> None:
+    def __init__(self, running: AppState, started: Callable[[], None]) -> None:
         settings = running.settings
         self._make = protocol_of(running.fast_path, running.watch)
         super().__init__(

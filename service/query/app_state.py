@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Running:
+class AppState:
     """encoder and batcher are None when every served generation was built from bare vectors; shared and channel
     when there is one process."""
 
@@ -56,6 +56,6 @@ class Running:
             self.spans.close()
 
 
-def running_of(request: Request) -> Running:
-    running: Running = request.app.state.running
-    return running
+def state_of(request: Request) -> AppState:
+    state: AppState = request.app.state.running
+    return state

@@ -26,7 +26,7 @@ from service.access.caller import Caller, caller_of
 from service.wire.limits import read_body
 from service.wire.problems import Problem
 from service.query.ranking import Survivors
-from service.query.app_state import Running, running_of
+from service.query.app_state import AppState, state_of
 from service.query.search import Resolved, Stages, deadline_of, effort_of, expect, is_plain, observe, rank, resolve, result_of, result_of_ranked, server_timing, survivors, wanted
 from service.query.served_view import ServedView
 
@@ -44,7 +44,7 @@ class _Asked(NamedTuple):
 
 
 async def _resolve_all(
-    running: Running,
+    state: AppState,
     view: ServedView,
     caller: Caller,
     batch: requests.BatchRequest,
@@ -66,7 +66,7 @@ async def _resolve_all(
             if query.timeout_ms is not None and query.timeout_ms < deadline.timeout_ms:
                 own = Deadline(query.timeout_ms, start_s)
             kept = await survivors(view, caller, query, own)
-            return _Asked(place, query, own, await resolve(running, view, caller, query, own), kept)
+            return _Asked(place, query, own, await resolve(state, view, caller, query, own), kept)
         except Problem as problem:
             results[place] = BatchFailure(problem.as_dict())
             return None

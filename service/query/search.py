@@ -25,7 +25,7 @@ from service.wire.limits import read_body
 from service.wire.problems import Problem
 from service.query.ranking import Ranked, Ranking, Survivors
 from service.wire.requests import SearchRequest
-from service.query.app_state import Running, running_of
+from service.query.app_state import AppState, state_of
 from service.query.served_view import ServedView, Survived
 
 EVERYTHING = Survivors()
@@ -61,7 +61,7 @@ class Resolved(NamedTuple):
 
 
 
-async def answer(running: Running, caller: Caller, index: str, body: bytes, start_s: float) -> tuple[bytes, str]:
+async def answer(state: AppState, caller: Caller, index: str, body: bytes, start_s: float) -> tuple[bytes, str]:
     """JSON of the answer to the query in `body`, and its Server-Timing; raises Problem.
 
     It never waits when the query is a vector or an id, its search is short and a place is free: then one step of the
@@ -70,15 +70,15 @@ async def answer(running: Running, caller: Caller, index: str, body: bytes, star
     """
     query = limits.decode(requests.SEARCH, body)
     requests.check(query)
-    deadline = deadline_of(running, query.timeout_ms, start_s)
-    async with running.admission.place(deadline):
-        with running.served.loaded(index) as loaded:
+    deadline = deadline_of(state, query.timeout_ms, start_s)
+    async with state.admission.place(deadline):
+        with state.served.loaded(index) as loaded:
             view = await loaded.view_at(query.min_seq, deadline)
             expect(query, view)
             filter_s = time.perf_counter()
             kept = await survivors(view, caller, query, deadline)
             embed_s = time.perf_counter()
-            resolved = await resolve(running, view, caller, query, deadline)
+            resolved = await resolve(state, view, caller, query, deadline)
             deadline.check()
             ann_s = time.perf_counter()
             lexical_s = 0.0
@@ -120,7 +120,7 @@ async def answer(running: Running, caller: Caller, index: str, body: bytes, star
             )
     filtered_s = 0.0 if kept.filter is None else embed_s - filter_s
     stages = Stages(filtered_s, ann_s - embed_s, payload_s - ann_s - lexical_s, lexical_s, end_s - payload_s)
-    observe(running, result.usage, stages)
+    observe(state, result.usage, stages)
     return content, server_timing(stages)
 
 
@@ -164,8 +164,8 @@ async def rank(
     return ranked, Paged(cursor.encode(following))
 
 
-def deadline_of(running: Running, timeout_ms: int | None, start_s: float) -> Deadline:
-    return Deadline(timeout_ms if timeout_ms is not None else running.settings.timeout_s * 1e3, start_s)
+def deadline_of(state: AppState, timeout_ms: int | None, start_s: float) -> Deadline:
+    return Deadline(timeout_ms if timeout_ms is not None else state.settings.timeout_s * 1e3, start_s)
 
 
 def expect(query: SearchRequest, view: ServedView) -> None:
@@ -193,7 +193,7 @@ async def survivors(view: ServedView, caller: Caller, query: SearchRequest, dead
 
 
 async def resolve(
-    running: Running, view: ServedView, caller: Caller, query: SearchRequest, deadline: Deadline
+    state: AppState, view: ServedView, caller: Caller, query: SearchRequest, deadline: Deadline
 ) -> Resolved:
     if query.vector is not None:
         return Resolved(requests.vector_of(query.vector, view.dim))
@@ -209,14 +209,14 @@ async def resolve(
     assert query.text is not None  # `requests.check` saw to it
     if query.mode == "lexical":
         return Resolved(NO_VECTOR)
-    if view.model is None or running.batcher is None:
+    if view.model is None or state.batcher is None:
         raise Problem(
             "invalid-value",
             f"Generation {view.id} was built from bare vectors and knows no model to encode a text with: send a "
             "vector or an id, or embed the documents with `perwatt embed` and build the index from that.",
             pointer="/text",
         )
-    encoded = await deadline.limit(running.batcher.submit(query.text))
+    encoded = await deadline.limit(state.batcher.submit(query.text))
     return Resolved(encoded.vector, None, encoded.tokens, encoded.cpu_s)
 
 
@@ -285,8 +285,8 @@ def result_of_ranked(
     )
 
 
-def observe(running: Running, usage: Usage, stages: Stages) -> None:
-    metrics = running.metrics
+def observe(state: AppState, usage: Usage, stages: Stages) -> None:
+    metrics = state.metrics
     if stages.filter:
         metrics.filter.observe(stages.filter)
     if stages.lexical:

@@ -45,7 +45,7 @@ from service.http.fast_path import FastPath, FastRequest
 from service.http.routes import OPERATIONS
 
 if TYPE_CHECKING:
-    from service.query.app_state import Running
+    from service.query.app_state import AppState
 
 NAMES = {"filter": "filter", "embed": "encode", "ann": "search", "lexical": "lexical", "payload": "fetch"}
 CLOSE_S = 3.0  # for the last spans, when the collector does not answer: nobody's restart waits longer
