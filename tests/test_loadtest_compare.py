@@ -17,7 +17,7 @@ from loadtest.analysis.regression import gate
 from loadtest.record.histogram import Histogram
 from loadtest.prices.table import find_price
 from loadtest.analysis.ratio import blocks_needed, detectable, paired_ratio
-from loadtest.record.run_record import Record, Served
+from loadtest.record.run_record import Record, ServiceFacts
 from loadtest.selftest.virtual import aa_proof, coverage, planted_proof
 from loadtest.analysis.sensitivity import break_evens, joule_tornado, tornado
 from loadtest.selftest.simulate import Queue, paper_knee_qps
@@ -288,7 +288,7 @@ def test_different_indexes_are_refused_but_a_gate_takes_a_rebuilt_one(
     records: list[Record], name: str, value: object, gate_refuses: bool
 ) -> None:
     for record in records:
-        record.served = Served("http://x", "docs", "docs-1", "sha256:0", 1000, 384, "cosine")
+        record.served = ServiceFacts("http://x", "docs", "docs-1", "sha256:0", 1000, 384, "cosine")
     compare(records, "x86", "arm")
     for record in of(records, "arm"):
         assert record.served is not None

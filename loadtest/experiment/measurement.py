@@ -43,7 +43,7 @@ from loadtest.power.probe import choose, probe
 from loadtest.prices.price import Price
 from loadtest.prices.table import find_price, misplaced, price_table
 from loadtest.workload.queries import Query, read_queries, write_queries
-from loadtest.record.run_record import Asked, Label, Record, Served, check_writable, now_utc, version, write_record
+from loadtest.record.run_record import Asked, Label, Record, ServiceFacts, check_writable, now_utc, version, write_record
 from loadtest.generator.run import Generator, Interrupted, Live, idle_trial
 from loadtest.experiment.soak import drifts
 from loadtest.experiment.target import Target
@@ -119,7 +119,7 @@ class Bench:
         if given["send"] != "text":
             queries = self._as_vectors(queries, 1.0 if given["send"] == "vector" else 0.5)
         self.workload = Workload(self.plan, queries)
-        self.served: Served | None = None
+        self.served: ServiceFacts | None = None
         if ask_service:
             self._ask_service()
         sources = probe(powercap=given["sysfs_powercap"], redfish=given["redfish"], shelly=given["shelly"])

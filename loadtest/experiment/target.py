@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from loadtest.errors import TargetError
-from loadtest.record.run_record import Served
+from loadtest.record.run_record import ServiceFacts
 from loadtest.generator.samples import Answer
 from loadtest.record.trial import Recall
 from loadtest.workload.truth import Exact, Truth, recall_interval
@@ -83,7 +83,7 @@ class Target:
         """Raises TargetError when it does not answer."""
         self.ask(Call("GET", "/livez", msgspec.Raw), "answers /livez")
 
-    def served(self) -> Served:
+    def served(self) -> ServiceFacts:
         """What is served; fields that the service does not tell stay None."""
         try:
             about = self.ask(_as(calls.get_index(self.index), _Described), "answers")
@@ -91,7 +91,7 @@ class Target:
             if isinstance(error.__cause__, ProblemError) and error.__cause__.code == "index-not-found":
                 raise TargetError(f"{self.url} serves no index {self.index!r}; it serves: {self._names()}") from error
             raise
-        return Served(
+        return ServiceFacts(
             url=self.url,
             index=self.index,
             generation=about.generation,

@@ -39,7 +39,7 @@ class Label(msgspec.Struct, forbid_unknown_fields=True):
     simulated: bool = False
 
 
-class Served(msgspec.Struct, forbid_unknown_fields=True):
+class ServiceFacts(msgspec.Struct, forbid_unknown_fields=True):
     """What the service said it serves (GET /v1/indexes/{index} and /version), as far as it said it."""
 
     url: str
@@ -89,7 +89,7 @@ class Record(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     perwatt: str
     label: Label
     objective: Objective
-    served: Served | None = None
+    served: ServiceFacts | None = None
     asked: Asked | None = None
     server: Machine | None = None
     generator: Machine | None = None

@@ -115,7 +115,7 @@ def print_started(state: AppState, address: str) -> None:
 def describe(state: AppState) -> str:
     """What is served, with which model, by which kernels."""
     lines: list[str] = []
-    for name, loaded in state.served.all().items():
+    for name, loaded in state.registry.all().items():
         recall = loaded.recall
         measured = "recall unknown"
         if loaded.view().compares_all(False):

@@ -36,7 +36,7 @@ async def switch(request: Request) -> Response:
 async def rollback(request: Request) -> Response:
     """`POST`: the alias points to the generation it pointed to before."""
     name = request.path_params["alias"]
-    alias = state_of(request).served.alias(name)
+    alias = state_of(request).registry.alias(name)
     if alias.previous is None:
         raise Problem(
             "precondition-failed",
@@ -49,11 +49,11 @@ async def rollback(request: Request) -> Response:
 async def _switch(request: Request, generation: str, etags: Collection[str] | None, pointer: str | None) -> Response:
     state = state_of(request)
     name = request.path_params["alias"]
-    state.served.alias(name)  # index-not-found before anything else
+    state.registry.alias(name)  # index-not-found before anything else
     try:
-        loaded = await state.served.switch(name, generation, etags)
+        loaded = await state.registry.switch(name, generation, etags)
     except LoadError as error:
-        current = state.served.loaded(name).id
+        current = state.registry.loaded(name).id
         raise Problem(
             error.code,
             f"{error} {name} stays at {current}.",

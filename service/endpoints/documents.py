@@ -24,14 +24,14 @@ async def document(request: Request) -> Response:
             f"{len(fields)} fields were asked for, at most {limits.FIELDS} are allowed.",
             pointer="/fields",
         )
-    with state.served.loaded(request.path_params["index"]) as loaded:
+    with state.registry.loaded(request.path_params["index"]) as loaded:
         view = loaded.view()
         row = view.row_of(wanted, caller_of(request.scope))
         if row is None:
             raise Problem("document-not-found", f"Generation {loaded.id} has no document {wanted!r}.")
         content = answers.encode(
             DocumentAnswer(
-                state.served.name_of(loaded),
+                state.registry.name_of(loaded),
                 loaded.id,
                 view.rows.external_id(row),
                 view.payload(row, fields),

@@ -73,15 +73,15 @@ class IndexList(Struct, frozen=True):
 async def list_indexes(request: Request) -> Response:
     state = state_of(request)
     caller = caller_of(request.scope)
-    visible = {name: loaded for name, loaded in state.served.all().items() if caller.may_see(name)}
+    visible = {name: loaded for name, loaded in state.registry.all().items() if caller.may_see(name)}
     listed = [info_of(state, name, loaded, caller) for name, loaded in visible.items()]
     return _response(IndexList(listed))
 
 
 async def get_index(request: Request) -> Response:
     state = state_of(request)
-    loaded = state.served.loaded(request.path_params["index"])
-    return described(state, state.served.name_of(loaded), loaded, caller_of(request.scope))
+    loaded = state.registry.loaded(request.path_params["index"])
+    return described(state, state.registry.name_of(loaded), loaded, caller_of(request.scope))
 
 
 def described(state: AppState, name: str, loaded: Loaded, caller: Caller) -> Response:
@@ -92,7 +92,7 @@ def described(state: AppState, name: str, loaded: Loaded, caller: Caller) -> Res
 def info_of(state: AppState, name: str, loaded: Loaded, caller: Caller) -> IndexInfo:
     manifest = loaded.generation.manifest
     try:
-        alias = state.served.alias(name)
+        alias = state.registry.alias(name)
         previous, etag = alias.previous, alias.etag
     except LoadError:  # the alias file was damaged or removed since; what is loaded is not affected
         previous, etag = None, None
@@ -118,7 +118,7 @@ def info_of(state: AppState, name: str, loaded: Loaded, caller: Caller) -> Index
         bytes=Bytes(sum(file["bytes"] for file in manifest["files"].values()), manifest["memory_bytes"]),
         kernels=Kernels(info["arch"], info["isa"], info["units"]),
         built_at=manifest["created_at"],
-        refused=state.served.failures.get(name),
+        refused=state.registry.failures.get(name),
     )
 
 

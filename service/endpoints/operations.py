@@ -36,9 +36,9 @@ async def readyz(request: Request) -> Response:
     indexes = {
         name: {
             "generation": loaded.id,
-            "refused": state.served.failures.get(name),
+            "refused": state.registry.failures.get(name),
         }
-        for name, loaded in state.served.all().items()
+        for name, loaded in state.registry.all().items()
         if caller.may_see(name)
     }
     return _json({"status": "ready", "indexes": indexes})

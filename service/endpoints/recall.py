@@ -47,11 +47,11 @@ async def recall(request: Request) -> Response:
     if lock.locked():
         raise Problem("overloaded", "Another recall is being measured here; one at a time.")
     async with lock:
-        with state.served.loaded(request.path_params["index"]) as loaded:
+        with state.registry.loaded(request.path_params["index"]) as loaded:
             measured = await _measure(state, loaded.view(), caller_of(request.scope), asked, deadline)
             content = answers.encode(
                 RecallAnswer(
-                    state.served.name_of(loaded),
+                    state.registry.name_of(loaded),
                     loaded.id,
                     *measured,
                     took_ms=round((time.perf_counter() - start_s) * 1e3, 3),

@@ -33,7 +33,7 @@ async def search_batch(request: Request) -> Response:
     deadline = deadline_of(state, batch.timeout_ms, start_s)
     results: list[BatchResult | BatchFailure | None] = [None] * len(batch.queries)
     async with state.admission.place(deadline):
-        with state.served.loaded(request.path_params["index"]) as loaded:
+        with state.registry.loaded(request.path_params["index"]) as loaded:
             view = await loaded.view_at(batch.min_seq, deadline)
             embed_s = time.perf_counter()
             caller = caller_of(request.scope)

@@ -162,7 +162,7 @@ async def _surviving(view: ServedView, filter_: Filter | None, deadline: Deadlin
 def _served(state: AppState, request: Request) -> Loaded:
     """The index of the path by its name: a generation does not change, so it is none to write to."""
     index = request.path_params["index"]
-    loaded = state.served.loaded(index)
+    loaded = state.registry.loaded(index)
     if loaded.id == index:
         raise Problem(
             "invalid-value", f"Writes go to an index by its name, {loaded.generation.name}, and not to a generation."

@@ -45,7 +45,7 @@ from service.http.protocol import protocol_of
 from service.access.quota import Quotas
 from service.http.routes import OPERATIONS, entries
 from service.query.app_state import AppState
-from service.query.index_registry import Served
+from service.query.index_registry import IndexRegistry
 from service.settings import Settings, is_loopback
 from service.processes.supervisor import Shared
 from service.http.watch import Watch
@@ -80,8 +80,8 @@ def load(settings: Settings, shared: Shared | None = None) -> AppState:
             f"There is no index {unknown[0]!r} under {settings.root}; there are {', '.join(root.names()) or 'none'}."
         )
     encoder = encoder_for(settings, root, names)
-    served = Served(root, names, encoder, settings.threads)
-    served.load_all()
+    registry = IndexRegistry(root, names, encoder, settings.threads)
+    registry.load_all()
     names_of_operations = [operation.name for operation in OPERATIONS]
     if shared is None:
         metrics = Metrics(names_of_operations)
@@ -89,13 +89,13 @@ def load(settings: Settings, shared: Shared | None = None) -> AppState:
         metrics = Metrics(names_of_operations, shared.metrics, shared.worker)
     machine = kernels.info()
     admission = Admission(settings.concurrency, settings.queue, metrics.shed.inc)
-    metrics.watch(served, machine)
+    metrics.watch(registry, machine)
     batcher = None if encoder is None else Batcher(encoder, metrics.encode_batch.observe, settings.threads)
     gate = gate_of(settings, Quotas() if shared is None else shared.quotas)
     service = secrets.token_hex(8) if shared is None else shared.service
     writing = Writing(root, service, f"http://{settings.host}:{settings.port}")
     isa = str(machine["isa"])
-    running = AppState(settings, served, encoder, batcher, admission, metrics, gate, writing, isa, shared)
+    running = AppState(settings, registry, encoder, batcher, admission, metrics, gate, writing, isa, shared)
     running.fast_path = fast_path = _fast_path_of(running, tracing.spans_of(settings.otel, os.environ))
     running.watch = watch = Watch(
         settings.connections, settings.client_s, metrics.timed_out.inc, None if shared is None else shared.closed
@@ -203,7 +203,7 @@ class _Server(uvicorn.Server):
         running.watch.start()
         if running.shared is not None:
             running.channel = Channel(
-                running.shared.channel, self._protocol, running.shared.closed, running.served.reload, self._orphaned
+                running.shared.channel, self._protocol, running.shared.closed, running.registry.reload, self._orphaned
             )
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
         self._say_started()
@@ -241,7 +241,7 @@ class _Server(uvicorn.Server):
         log.info("SIGHUP: following the aliases on disk")
         if self._running.gate.keyring is not None:
             self._running.gate.keyring.reload()
-        self._keep(asyncio.get_running_loop().create_task(self._running.served.reload_all()))
+        self._keep(asyncio.get_running_loop().create_task(self._running.registry.reload_all()))
 
     def _keep(self, task: asyncio.Task[None]) -> None:
         """Until it is done: the loop has only a weak reference."""

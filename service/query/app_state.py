@@ -11,7 +11,7 @@ from service.query.admission import Admission
 from service.query.batcher import Batcher
 from service.access.auth import Gate
 from service.telemetry.metrics import Metrics
-from service.query.index_registry import Served
+from service.query.index_registry import IndexRegistry
 from service.settings import Settings
 from service.query.writing import Writing
 
@@ -30,7 +30,7 @@ class AppState:
     when there is one process."""
 
     settings: Settings
-    served: Served
+    registry: IndexRegistry
     encoder: Encoder | None
     batcher: Batcher | None
     admission: Admission
@@ -48,7 +48,7 @@ class AppState:
     def close(self) -> None:
         if self.batcher is not None:
             self.batcher.close()
-        self.served.close()
+        self.registry.close()
         self.writing.close()  # after who reads the logs, so that the last one to close them folds their -wal into them
         if self.encoder is not None:
             self.encoder.close()

@@ -33,7 +33,7 @@ log = logging.getLogger("perwatt.service")
 _GENERATION = re.compile(r"(?P<name>.+)-\d{8}T\d{6}Z-[0-9a-f]{4}")
 
 
-class Served:
+class IndexRegistry:
     """`load_all` before the event loop runs; everything else on its thread."""
 
     def __init__(self, root: Root, names: Iterable[str], encoder: Encoder | None, threads: int) -> None:

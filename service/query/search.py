@@ -72,7 +72,7 @@ async def answer(state: AppState, caller: Caller, index: str, body: bytes, start
     requests.check(query)
     deadline = deadline_of(state, query.timeout_ms, start_s)
     async with state.admission.place(deadline):
-        with state.served.loaded(index) as loaded:
+        with state.registry.loaded(index) as loaded:
             view = await loaded.view_at(query.min_seq, deadline)
             expect(query, view)
             filter_s = time.perf_counter()

@@ -22,7 +22,7 @@ from service.telemetry import energy
 from service.telemetry.slab import Slab
 
 if TYPE_CHECKING:
-    from service.query.index_registry import Served
+    from service.query.index_registry import IndexRegistry
 
 STAGES = ("filter", "embed", "ann", "lexical", "payload")
 STATUSES = (0, 200, 304, 400, 401, 403, 404, 405, 408, 410, 412, 413, 415, 422, 429, 431, 499, 500, 503, 504)
@@ -118,7 +118,7 @@ class Metrics:
         self._now = {name: numbers[name] for name in ("working", "waiting", "connections")}
         numbers["pid"].set(os.getpid())
         self._look: Callable[[], dict[str, int]] = dict
-        self._watched: tuple[Served, dict[str, object]] | None = None
+        self._watched: tuple[IndexRegistry, dict[str, object]] | None = None
 
     def count_request(self, operation: str, status: int, seconds: float) -> None:
         at = self._of.get(operation)
@@ -134,8 +134,8 @@ class Metrics:
         row[self._shed] += 1.0
         self._searches.observe(seconds)
 
-    def watch(self, served: Served, kernels: dict[str, object]) -> None:
-        self._watched = served, kernels
+    def watch(self, registry: IndexRegistry, kernels: dict[str, object]) -> None:
+        self._watched = registry, kernels
 
     def look_with(self, look: Callable[[], dict[str, int]]) -> None:
         """What is going on now, under the names working, waiting and connections."""
@@ -152,7 +152,7 @@ class Metrics:
         registry = CollectorRegistry()
         registry.register(_Counted(self))
         if self._watched is not None:
-            registry.register(_Served(*self._watched, may_see))
+            registry.register(_RegistryCollector(*self._watched, may_see))
         return generate_latest(registry)
 
     def families(self) -> Iterable[Metric]:
@@ -223,11 +223,11 @@ class _Counted(Collector):
         return self._metrics.families()
 
 
-class _Served(Collector):
+class _RegistryCollector(Collector):
     """What is loaded at the moment of the scrape."""
 
-    def __init__(self, served: Served, kernels: dict[str, object], may_see: Callable[[str], bool]) -> None:
-        self._served = served
+    def __init__(self, registry: IndexRegistry, kernels: dict[str, object], may_see: Callable[[str], bool]) -> None:
+        self._registry = registry
         self._kernels = kernels
         self._may_see = may_see
 
@@ -263,7 +263,7 @@ class _Served(Collector):
             "perwatt_changes_unreadable", "1 when later writes cannot be read and are not searched.", labels=["index"]
         )
         kernel = GaugeMetricFamily("perwatt_kernel_info", "1 for the SIMD unit in use.", labels=["arch", "isa"])
-        for name, loaded in self._served.all().items():
+        for name, loaded in self._registry.all().items():
             if not self._may_see(name):
                 continue
             info.add_metric([name, loaded.id, loaded.model or ""], 1)
@@ -273,7 +273,7 @@ class _Served(Collector):
                 for bound in ("value", "low", "high"):
                     value = getattr(measured, bound)
                     recall.add_metric([name, str(measured.k), bound], value)
-            refused.add_metric([name], name in self._served.failures)
+            refused.add_metric([name], name in self._registry.failures)
             follower = loaded.follower
             written = follower.delta.count if follower.delta is not None else 0
             seq.add_metric([name], follower.seq)
