@@ -17,7 +17,7 @@ from serving import Server, serving
 from index import build_generation, open_generation
 from service.wire import filters
 from service.access.caller import Caller
-from service.query.served_generation import Loaded
+from service.query.served_generation import ServedGeneration
 from service.wire.problems import Problem
 
 COUNT, DIM = 6000, 16
@@ -208,7 +208,7 @@ def test_a_keys_filter_hides_documents_and_fails_closed(folder: Path) -> None:
 
     path = next((folder / "filtered").glob("filtered-*"))
     with ThreadPoolExecutor(1) as thread:
-        loaded = Loaded(open_generation(path), thread)
+        loaded = ServedGeneration(open_generation(path), thread)
         assert loaded.view().row_of("1", Caller(scope="search", filter=IMPOSED)) == 1
         assert loaded.view().row_of("2", Caller(scope="search", filter=IMPOSED)) is None
         assert loaded.view().row_of("2", Caller(scope="search")) == 2

@@ -14,7 +14,7 @@ import pytest
 from index import Root, open_generation
 from service.query import served_view as module
 from service.query.admission import Deadline
-from service.query.served_generation import Loaded
+from service.query.served_generation import ServedGeneration
 from service.wire.problems import Problem
 
 pytest_plugins = ["serving_fixtures"]
@@ -23,7 +23,7 @@ pytest_plugins = ["serving_fixtures"]
 @pytest.fixture
 def loaded(root: Path) -> Any:
     with ThreadPoolExecutor(1) as threads:
-        opened = Loaded(open_generation(Root(root).path("bare")), threads)
+        opened = ServedGeneration(open_generation(Root(root).path("bare")), threads)
         yield opened
         opened.retire()
 
@@ -35,11 +35,11 @@ def patience() -> Deadline:
     return Deadline(60_000, time.perf_counter())
 
 
-def search(loaded: Loaded) -> Any:
+def search(loaded: ServedGeneration) -> Any:
     return loaded.view().search(QUERY, 5, None, False, patience())
 
 
-def test_a_retired_generation_closes_with_its_last_lease(loaded: Loaded) -> None:
+def test_a_retired_generation_closes_with_its_last_lease(loaded: ServedGeneration) -> None:
     with loaded:
         with loaded:
             loaded.retire()
@@ -48,7 +48,7 @@ def test_a_retired_generation_closes_with_its_last_lease(loaded: Loaded) -> None
     assert loaded.closed
 
 
-def test_a_generation_nobody_holds_closes_when_it_is_retired(loaded: Loaded) -> None:
+def test_a_generation_nobody_holds_closes_when_it_is_retired(loaded: ServedGeneration) -> None:
     with loaded:
         pass
     assert not loaded.closed
@@ -57,7 +57,7 @@ def test_a_generation_nobody_holds_closes_when_it_is_retired(loaded: Loaded) -> 
 
 
 def test_a_search_that_outlives_its_request_keeps_the_generation_open(
-    loaded: Loaded, monkeypatch: pytest.MonkeyPatch
+    loaded: ServedGeneration, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "INLINE_S", 0.0)  # every search goes to the search thread
 
@@ -79,7 +79,7 @@ def test_a_search_that_outlives_its_request_keeps_the_generation_open(
     asyncio.run(work())
 
 
-def test_inline_or_in_the_thread_the_answer_is_the_same(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_inline_or_in_the_thread_the_answer_is_the_same(loaded: ServedGeneration, monkeypatch: pytest.MonkeyPatch) -> None:
     inline = asyncio.run(search(loaded))
     monkeypatch.setattr(module, "INLINE_S", 0.0)
     threaded = asyncio.run(search(loaded))
@@ -87,7 +87,7 @@ def test_inline_or_in_the_thread_the_answer_is_the_same(loaded: Loaded, monkeypa
     assert inline.found.scores.tolist() == threaded.found.scores.tolist()
 
 
-def test_a_deadline_cuts_a_long_search_short(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_deadline_cuts_a_long_search_short(loaded: ServedGeneration, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "INLINE_S", 0.0)
 
     async def work() -> None:

@@ -14,7 +14,7 @@ from service.wire import answers, filters
 from service.wire.answers import FilterableField, Recall
 from service.access.caller import Caller, caller_of
 from service.errors import LoadError
-from service.query.served_generation import Loaded
+from service.query.served_generation import ServedGeneration
 from service.wire.problems import Problem
 from service.query.app_state import AppState, state_of
 
@@ -84,12 +84,12 @@ async def get_index(request: Request) -> Response:
     return described(state, state.registry.name_of(loaded), loaded, caller_of(request.scope))
 
 
-def described(state: AppState, name: str, loaded: Loaded, caller: Caller) -> Response:
+def described(state: AppState, name: str, loaded: ServedGeneration, caller: Caller) -> Response:
     info = info_of(state, name, loaded, caller)
     return _response(info, etag=info.etag)
 
 
-def info_of(state: AppState, name: str, loaded: Loaded, caller: Caller) -> IndexInfo:
+def info_of(state: AppState, name: str, loaded: ServedGeneration, caller: Caller) -> IndexInfo:
     manifest = loaded.generation.manifest
     try:
         alias = state.registry.alias(name)
@@ -122,7 +122,7 @@ def info_of(state: AppState, name: str, loaded: Loaded, caller: Caller) -> Index
     )
 
 
-def visible(loaded: Loaded, caller: Caller) -> int:
+def visible(loaded: ServedGeneration, caller: Caller) -> int:
     """Documents that the caller's key lets through; none where its filter cannot be applied."""
     imposed = filters.of_key(caller.filter)
     if imposed is None:

@@ -33,7 +33,7 @@ from service.wire.answers import DeleteAnswer, PutAnswer, WriteFailure
 from service.query.batcher import Encoded, Vector
 from service.access.caller import Caller, caller_of
 from service.wire.limits import read_body
-from service.query.served_generation import Loaded
+from service.query.served_generation import ServedGeneration
 from service.wire.problems import Problem
 from service.query.app_state import AppState, state_of
 from service.query.search import deadline_of
@@ -122,7 +122,7 @@ async def delete_documents(request: Request) -> Response:
 
 
 async def _delete(
-    state: AppState, loaded: Loaded, ids: Sequence[str], start_s: float, deadline: Deadline, *, dry_run: bool
+    state: AppState, loaded: ServedGeneration, ids: Sequence[str], start_s: float, deadline: Deadline, *, dry_run: bool
 ) -> Response:
     writes = [] if dry_run else [Write(id_, None) for id_ in ids]
     seq = await _written(state, loaded, writes, deadline)
@@ -130,7 +130,7 @@ async def _delete(
     return _response(DeleteAnswer(loaded.generation.name, seq, len(ids), dry_run, _took_ms(start_s)))
 
 
-async def _written(state: AppState, loaded: Loaded, writes: Sequence[Write], deadline: Deadline) -> int:
+async def _written(state: AppState, loaded: ServedGeneration, writes: Sequence[Write], deadline: Deadline) -> int:
     """The seq of the last of the writes, once they are on the disk and searched by this worker."""
     if not writes:
         return loaded.follower.seq
@@ -159,7 +159,7 @@ async def _surviving(view: ServedView, filter_: Filter | None, deadline: Deadlin
     return [view.rows.external_id(row) for row in rows.tolist()]
 
 
-def _served(state: AppState, request: Request) -> Loaded:
+def _served(state: AppState, request: Request) -> ServedGeneration:
     """The index of the path by its name: a generation does not change, so it is none to write to."""
     index = request.path_params["index"]
     loaded = state.registry.loaded(index)
@@ -170,7 +170,7 @@ def _served(state: AppState, request: Request) -> Loaded:
     return loaded
 
 
-def _require_room(loaded: Loaded, documents: int) -> None:
+def _require_room(loaded: ServedGeneration, documents: int) -> None:
     delta = loaded.follower.delta
     if delta is not None and delta.count + documents > limits.CHANGES:
         raise Problem(

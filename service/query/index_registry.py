@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from index import Alias, ConflictError, IndexingError, Root
 from service.errors import LoadError
-from service.query.served_generation import Loaded
+from service.query.served_generation import ServedGeneration
 from service.query.loading import open_checked
 from service.wire.problems import Problem
 
@@ -43,7 +43,7 @@ class IndexRegistry:
         self._encoder = encoder
         self._threads = threads
         self._search_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="search")
-        self._by_name: dict[str, Loaded] = {}
+        self._by_name: dict[str, ServedGeneration] = {}
         self._exchanging = {name: asyncio.Lock() for name in self.names}
 
     def load_all(self) -> None:
@@ -52,7 +52,7 @@ class IndexRegistry:
         for name in self.names:
             self._by_name[name] = self._load(self._path(name))
 
-    def loaded(self, index: str) -> Loaded:
+    def loaded(self, index: str) -> ServedGeneration:
         """What answers for a name or a generation id; raises Problem index-not-found or
         generation-gone."""
         loaded = self._by_name.get(index)
@@ -74,10 +74,10 @@ class IndexRegistry:
             f"No index {index!r} is served here; GET /v1/indexes lists those that are.",
         )
 
-    def name_of(self, loaded: Loaded) -> str:
+    def name_of(self, loaded: ServedGeneration) -> str:
         return loaded.generation.name
 
-    def all(self) -> dict[str, Loaded]:
+    def all(self) -> dict[str, ServedGeneration]:
         return dict(self._by_name)
 
     def alias(self, name: str) -> Alias:
@@ -97,13 +97,13 @@ class IndexRegistry:
             with contextlib.suppress(LoadError):
                 await self.reload(name)
 
-    async def reload(self, name: str) -> Loaded:
+    async def reload(self, name: str) -> ServedGeneration:
         """Serves the generation the alias points to; raises LoadError and keeps the old one if it
         is not fit."""
         async with self._exchanging[name]:
             return await self._exchange(name, None, lambda: None)
 
-    async def switch(self, name: str, generation: str, etags: Collection[str] | None) -> Loaded:
+    async def switch(self, name: str, generation: str, etags: Collection[str] | None) -> ServedGeneration:
         """Checks `generation`, points the alias to it, serves it.
 
         Raises LoadError (nothing has changed) or Problem precondition-failed when the alias on disk
@@ -133,7 +133,7 @@ class IndexRegistry:
         for loaded in self._by_name.values():
             loaded.retire()
 
-    async def _exchange(self, name: str, generation: str | None, write: Callable[[], None]) -> Loaded:
+    async def _exchange(self, name: str, generation: str | None, write: Callable[[], None]) -> ServedGeneration:
         """`generation` None: the one the alias points to. `write` is called once the new one is
         found fit."""
         old = self._by_name[name]
@@ -161,10 +161,10 @@ class IndexRegistry:
             log.info("%s switched from %s to %s", name, old.id, new.id)
         return new
 
-    def _load(self, path: Path) -> Loaded:
+    def _load(self, path: Path) -> ServedGeneration:
         opened = open_checked(path, self._encoder, self._threads)
         try:
-            return Loaded(opened, self._search_thread)
+            return ServedGeneration(opened, self._search_thread)
         except BaseException:
             opened.close()
             raise

@@ -34,7 +34,7 @@ WARM_QUERIES = 16
 T = TypeVar("T")
 
 
-class Loaded:
+class ServedGeneration:
     def __init__(self, generation: Generation, threads: ThreadPoolExecutor) -> None:
         self.generation = generation
         self.id = generation.id
@@ -83,7 +83,7 @@ class Loaded:
             await self.follower.at(min_seq, deadline)
         return self.view()
 
-    def __enter__(self) -> Loaded:
+    def __enter__(self) -> ServedGeneration:
         """Takes a lease: the generation stays open for the length of the with block."""
         self._leases += 1
         return self
