@@ -19,7 +19,7 @@ from starlette.exceptions import HTTPException
 from index import Root
 from service.access import keys
 from service.http.app import create_app
-from service.access.auth import Entry, Gate
+from service.access.auth import Auth, Entry
 from service.access.keyring import Keyring
 from service.access.quota import Quotas
 from service.http.routes import OPERATIONS, entries
@@ -57,8 +57,8 @@ def guarded(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gu
         yield Guarded(server, path, of)
 
 
-# What a route of each scope answers to a request that is well-formed as far as the gate goes, by who asks. 401: no key;
-# 403: not this one. Everything else is the route's own answer, which shows that the gate let the request through.
+# What a route of each scope answers to a request that is well-formed as far as auth goes, by who asks. 401: no key;
+# 403: not this one. Everything else is the route's own answer, which shows that auth let the request through.
 REFUSED = {
     "open": {"wrong": 401},
     "metrics": {"none": 401, "wrong": 401, "search": 403},
@@ -69,11 +69,11 @@ REFUSED = {
 
 
 def test_the_table_of_routes_is_the_whole_application_and_says_who_may_call_each() -> None:
-    """Every route of the application, FastAPI's own included, is one that the gate knows."""
+    """Every route of the application, FastAPI's own included, is one that auth knows."""
 
     class Nothing:
         encoder = metrics = spans = None
-        gate = Gate((), None)
+        auth = Auth((), None)
 
         def close(self) -> None: ...
 
@@ -286,4 +286,4 @@ def test_an_unknown_path_is_never_passed_to_the_router(tmp_path: Path) -> None:
     for keyring in (None, Keyring(path, Quotas())):
         key = (b"authorization", f"Bearer {token}".encode())
         scope = {"method": "POST", "path": "/v1/aliases/docs/rollback\n", "headers": [key]}
-        assert isinstance(Gate(entries(), keyring).judge(scope).refusal, HTTPException)
+        assert isinstance(Auth(entries(), keyring).judge(scope).refusal, HTTPException)

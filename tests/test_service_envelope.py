@@ -11,11 +11,11 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from service.http.envelope import Envelope
-from service.access.auth import Entry, Gate
+from service.access.auth import Auth, Entry
 from service.wire.limits import ClientGone
 from service.telemetry.metrics import Metrics
 
-GATE = Gate([Entry("GET", "/", "open", "none")], None)
+AUTH = Auth([Entry("GET", "/", "open", "none")], None)
 
 
 def answer_of(error: BaseException, metrics: Metrics | None = None, *, ending: bool = False) -> httpx.Response:
@@ -23,7 +23,7 @@ def answer_of(error: BaseException, metrics: Metrics | None = None, *, ending: b
         raise error
 
     async def ask() -> httpx.Response:
-        app: Any = Envelope(failing, metrics or Metrics(), GATE, lambda: ending)
+        app: Any = Envelope(failing, metrics or Metrics(), AUTH, lambda: ending)
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
             return await client.get("/", headers={"x-request-id": "the-id"})
 
@@ -80,7 +80,7 @@ def test_an_answer_under_way_is_cut_off_and_not_patched() -> None:
     async def receive() -> Any:
         return {"type": "http.request", "body": b""}
 
-    app: Any = Envelope(failing, Metrics(), GATE, lambda: False)
+    app: Any = Envelope(failing, Metrics(), AUTH, lambda: False)
     with pytest.raises(ZeroDivisionError):
         asyncio.run(app({"type": "http", "method": "GET", "path": "/", "headers": []}, receive, send))
     assert [message["type"] for message in sent] == ["http.response.start"]

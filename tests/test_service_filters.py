@@ -167,7 +167,7 @@ def test_the_declared_fields_are_described(client: httpx.Client) -> None:
     assert (limits["filter_nodes"], limits["filter_depth"], limits["filter_values"]) == (64, 6, 1024)
 
 
-# A key's filter: the caller that the gate puts into the scope.
+# A key's filter: the caller that auth puts into the scope.
 
 IMPOSED = {"field": "lang", "eq": "en"}
 

@@ -21,7 +21,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match, Route
 
 from service.http.app import create_app
-from service.access.auth import Entry, Gate
+from service.access.auth import Auth, Entry
 from service.http.routes import entries, routes
 from service.processes.server import load
 from service.settings import Settings
@@ -108,9 +108,9 @@ def test_without_keys_another_machine_may_search_and_no_more(root: Path, address
         running.close()
 
 
-def verdict_of(gate: Gate, method: str, path: str, *headers: tuple[bytes, bytes], version: str = "1.1") -> Any:
+def verdict_of(auth: Auth, method: str, path: str, *headers: tuple[bytes, bytes], version: str = "1.1") -> Any:
     peer = ("127.0.0.1", 4321)
-    return gate.judge(
+    return auth.judge(
         {"method": method, "path": path, "headers": list(headers), "client": peer, "http_version": version}
     )
 
@@ -128,7 +128,7 @@ def verdict_of(gate: Gate, method: str, path: str, *headers: tuple[bytes, bytes]
 )
 def test_a_change_names_this_machine(hosts: list[bytes], version: str, taken: bool) -> None:
     headers = [(b"host", host) for host in hosts]
-    verdict = verdict_of(Gate(entries(), None), "POST", "/v1/aliases/docs/rollback", *headers, version=version)
+    verdict = verdict_of(Auth(entries(), None), "POST", "/v1/aliases/docs/rollback", *headers, version=version)
     assert verdict.operation == "rollback"
     assert (verdict.refusal is None) == taken
 
@@ -143,13 +143,13 @@ PIECES = (
 @settings(max_examples=2000, derandomize=True, deadline=None)
 def test_the_router_runs_what_the_gate_has_judged_and_nothing_else(tail: str, route: Route) -> None:
     """However a path is spelt: two readings of one path would be a way around the table."""
-    gate = Gate(entries(), None)
+    auth = Auth(entries(), None)
     examples = route.path.replace("{id:rest}", "a").replace("{index}", "docs").replace("{alias}", "docs")
     for path in (tail, examples + tail, examples[:-1] + tail):
         for method in ("GET", "HEAD", "POST", "PUT", "DELETE"):
             scope = {"type": "http", "method": method, "path": path, "root_path": ""}
             runs = [each.endpoint.__name__ for each in ROUTES if each.matches(scope)[0] is Match.FULL][:1]
-            verdict = verdict_of(gate, method, path, (b"host", b"localhost"))
+            verdict = verdict_of(auth, method, path, (b"host", b"localhost"))
             if not isinstance(verdict.refusal, HTTPException):  # 404: it never comes to the router
                 assert runs == ([] if verdict.operation == "none" else [verdict.operation])
 
@@ -178,10 +178,10 @@ def test_the_router_runs_what_the_gate_has_judged_and_nothing_else(tail: str, ro
     ],
 )
 def test_a_name_that_could_be_rebound_is_not_taken_on_the_loopback(host: str, taken: bool) -> None:
-    guarding = Gate(entries(), None, ["search.internal"], own_names_only=True)
+    guarding = Auth(entries(), None, ["search.internal"], own_names_only=True)
     verdict = verdict_of(guarding, "GET", "/", (b"host", host.encode()))
     assert getattr(verdict.refusal, "code", None) == (None if taken else "forbidden")
-    assert verdict_of(Gate(entries(), None), "GET", "/", (b"host", host.encode())).refusal is None
+    assert verdict_of(Auth(entries(), None), "GET", "/", (b"host", host.encode())).refusal is None
 
 
 def test_the_server_refuses_a_rebound_name(client: httpx.Client) -> None:

@@ -51,7 +51,7 @@ _WITHOUT_KEYS = (
 
 
 class Entry(NamedTuple):
-    """One route, as the gate sees it. path: as the router reads it. operation: its name in logs and metrics."""
+    """One route, as auth sees it. path: as the router reads it. operation: its name in logs and metrics."""
 
     method: str
     path: str
@@ -76,7 +76,7 @@ class _Path(NamedTuple):
     name: str | None
 
 
-class Gate:
+class Auth:
     def __init__(
         self,
         entries: Iterable[Entry],

@@ -3,7 +3,7 @@
 The layer around the application (`auth.py`) makes a Caller of every request before its body is read, and settles
 whether it may make this call; an endpoint finds it in the scope. Without keys everyone is `ANYONE`. An endpoint has
 three things to honour: `may_see` for the names it lists, `filter` (conjoined with the request's own, and applied to
-documents too), and `charge` for what a request costs beyond the one that the gate has taken.
+documents too), and `charge` for what a request costs beyond the one that auth has taken.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def _free(_cost: float) -> None:
 class Caller:
     """scope: metrics, search or admin. name: of the key, None without one. indexes: the only names it may use; None:
     all. filter: JSON of a filter that holds for all it asks, None: none. charge: takes that many more requests from
-    the key's quota; it never refuses, the debt delays the next request. quota: from which the gate takes, None:
+    the key's quota; it never refuses, the debt delays the next request. quota: from which auth takes, None:
     unlimited."""
 
     scope: str

@@ -107,7 +107,7 @@ def open_loop(
 
     def measure(rate_qps: float, seconds: float, role: str) -> Trial:
         trial = generator.measure(rate_qps, seconds, role)
-        if any(gate.ok is False and gate.cause == "other programs" for gate in trial.gates):
+        if any(auth.ok is False and auth.cause == "other programs" for auth in trial.gates):
             return trial  # whatever else was wrong with it
         if lost := trial.unanswered - trial.missed:
             kinds = {**trial.errors, "shed": trial.shed}

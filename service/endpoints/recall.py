@@ -41,7 +41,7 @@ async def recall(request: Request) -> Response:
     start_s = time.perf_counter()
     asked = limits.decode(requests.RECALL, body)
     queries = asked.queries if asked.texts is None else len(asked.texts)
-    caller_of(request.scope).charge(2 * queries - 1)  # each is searched twice, and one request was taken by the gate
+    caller_of(request.scope).charge(2 * queries - 1)  # each is searched twice, and one request was taken by auth
     deadline = deadline_of(state, asked.timeout_ms or limits.TIMEOUT_MS, start_s)
     lock: asyncio.Lock = request.app.state.measuring
     if lock.locked():

@@ -117,7 +117,7 @@ async def delete_documents(request: Request) -> Response:
             ids = [id_ for id_ in dict.fromkeys(asked.ids) if view.row_of(id_, caller) is not None]
         else:
             ids = await _surviving(view, filters.conjoin(filter_, filters.of_key(caller.filter)), deadline)
-        caller.charge(max(0, len(ids) - 1))  # one was taken by the gate
+        caller.charge(max(0, len(ids) - 1))  # one was taken by auth
         return await _delete(state, loaded, ids, start_s, deadline, dry_run=asked.dry_run)
 
 

@@ -48,7 +48,7 @@ def create_app(state: AppState) -> FastAPI:
     app.state.running = state
     app.state.measuring = asyncio.Lock()
     app.add_middleware(
-        Envelope, metrics=state.metrics, gate=state.gate, ending=lambda: state.draining, openai=OPENAI
+        Envelope, metrics=state.metrics, auth=state.auth, ending=lambda: state.draining, openai=OPENAI
     )
     if state.spans is not None:
         from service.http.traced import Traced
@@ -57,7 +57,7 @@ def create_app(state: AppState) -> FastAPI:
     documented = schema.document(
         app.version,
         state.encoder.fingerprint if state.encoder else None,
-        keys=state.gate.keyring is not None,
+        keys=state.auth.keyring is not None,
     )
 
     def openapi() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What surrounds every request: an identity, the gate, a catch-all, and a line in the metrics.
+"""What surrounds every request: an identity, auth, a catch-all, and a line in the metrics.
 
 A plain ASGI wrapper, because a middleware that is built from request and response objects costs
 more than a search of a small index. The id is the caller's `X-Request-Id` when it is harmless to
@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.telemetry import logs
 from service.errors import LoadError
-from service.access.auth import Gate
+from service.access.auth import Auth
 from service.wire.limits import ClientGone
 from service.telemetry.metrics import Metrics
 from service.http.openai_errors import openai_error
@@ -55,13 +55,13 @@ class Envelope:
         self,
         app: ASGIApp,
         metrics: Metrics,
-        gate: Gate,
+        auth: Auth,
         ending: Callable[[], bool],
         openai: frozenset[str] = frozenset(),
     ) -> None:
         self.app = app
         self.metrics = metrics
-        self.gate = gate
+        self.auth = auth
         self.ending = ending
         self.openai = openai
 
@@ -91,7 +91,7 @@ class Envelope:
             await send(message)
 
         method, path = scope["method"], scope["path"]
-        verdict = self.gate.judge(scope)
+        verdict = self.auth.judge(scope)
         scope.setdefault("state", {})["caller"] = verdict.caller
         try:
             if verdict.refusal is not None:

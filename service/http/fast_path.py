@@ -102,7 +102,7 @@ class FastPath:
         if int(length) > limits.BODY_BYTES:
             return None
         index = path[1].decode()
-        caller = self._state.gate.searcher(index, protocol.headers)
+        caller = self._state.auth.searcher(index, protocol.headers)
         if caller is None:
             return None  # refused; the general way comes to the same end and says why
         if self.full and self.refusals.cheap:

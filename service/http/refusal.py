@@ -63,7 +63,7 @@ class Refusals:
     def __init__(self, state: AppState, traced: bool) -> None:
         self._state = state
         self._traced = traced
-        self._remembers = not traced and state.gate.keyring is None
+        self._remembers = not traced and state.auth.keyring is None
         self._lengths: dict[bytes, int] = {}  # of the bodies, by head
         self._of: object = None  # what the template was made of
         self._made_of = (0, 0)

@@ -229,7 +229,7 @@ def routes() -> list[Route]:
 
 
 def entries() -> list[Entry]:
-    """Every route as the gate takes it."""
+    """Every route as auth takes it."""
     return [
         *(Entry(operation.method, routed(operation.path), operation.scope, operation.name) for operation in OPERATIONS),
         *(Entry("GET", path, "open", "page") for path in FILES),

@@ -129,9 +129,9 @@ def _operation(operation: Operation, keys: bool) -> dict[str, Any]:
 
 
 def _of_the_way(operation: Operation) -> tuple[str, ...]:
-    """Problems that come from around the endpoint: the gate, and the line of those who wait."""
-    gate = () if operation.scope == "open" else ("unauthenticated", "forbidden", "quota-exceeded")
-    return (*gate, "overloaded") if operation.asks is not None else gate
+    """Problems that come from around the endpoint: auth, and the line of those who wait."""
+    auth = () if operation.scope == "open" else ("unauthenticated", "forbidden", "quota-exceeded")
+    return (*auth, "overloaded") if operation.asks is not None else auth
 
 
 def _answer(operation: Operation) -> dict[str, Any]:

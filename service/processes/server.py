@@ -35,7 +35,7 @@ from service.query.batcher import Batcher
 from service.processes.channel import Channel
 from service.http.connection import IDLE_S
 from service.errors import SettingsError
-from service.access.auth import Gate
+from service.access.auth import Auth
 from service.access.keyring import Keyring
 from service.http.fast_path import FastPath
 from service.processes.listening import address_of, bind
@@ -91,11 +91,11 @@ def load(settings: Settings, shared: Shared | None = None) -> AppState:
     admission = Admission(settings.concurrency, settings.queue, metrics.shed.inc)
     metrics.watch(registry, machine)
     batcher = None if encoder is None else Batcher(encoder, metrics.encode_batch.observe, settings.threads)
-    gate = gate_of(settings, Quotas() if shared is None else shared.quotas)
+    auth = auth_of(settings, Quotas() if shared is None else shared.quotas)
     service = secrets.token_hex(8) if shared is None else shared.service
     writing = Writing(root, service, f"http://{settings.host}:{settings.port}")
     isa = str(machine["isa"])
-    running = AppState(settings, registry, encoder, batcher, admission, metrics, gate, writing, isa, shared)
+    running = AppState(settings, registry, encoder, batcher, admission, metrics, auth, writing, isa, shared)
     running.fast_path = fast_path = _fast_path_of(running, tracing.spans_of(settings.otel, os.environ))
     running.watch = watch = Watch(
         settings.connections, settings.client_s, metrics.timed_out.inc, None if shared is None else shared.closed
@@ -120,10 +120,10 @@ def _fast_path_of(running: AppState, spans: Spans | None) -> FastPath:
     return TracedFastPath(running, running.settings.queue, spans)
 
 
-def gate_of(settings: Settings, quotas: Quotas) -> Gate:
+def auth_of(settings: Settings, quotas: Quotas) -> Auth:
     """Raises KeysError when there is a file of keys and it cannot be used."""
     keyring = None if settings.keys is None else Keyring(settings.keys, quotas)
-    return Gate(entries(), keyring, settings.allow_hosts, own_names_only=is_loopback(settings.host))
+    return Auth(entries(), keyring, settings.allow_hosts, own_names_only=is_loopback(settings.host))
 
 
 def run(settings: Settings, started: Callable[[AppState, str], None]) -> None:
@@ -221,8 +221,8 @@ class _Server(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         if counter % SECOND_TICKS == 0:
             self._running.metrics.note()
-            if self._running.gate.keyring is not None:
-                self._running.gate.keyring.follow()
+            if self._running.auth.keyring is not None:
+                self._running.auth.keyring.follow()
         if counter and counter % TRIM_TICKS == 0:
             self._keep(asyncio.get_running_loop().create_task(asyncio.to_thread(self._running.writing.trim)))
         if self._drained_at_s is not None and time.monotonic() >= self._drained_at_s:
@@ -239,8 +239,8 @@ class _Server(uvicorn.Server):
 
     def _reload(self) -> None:
         log.info("SIGHUP: following the aliases on disk")
-        if self._running.gate.keyring is not None:
-            self._running.gate.keyring.reload()
+        if self._running.auth.keyring is not None:
+            self._running.auth.keyring.reload()
         self._keep(asyncio.get_running_loop().create_task(self._running.registry.reload_all()))
 
     def _keep(self, task: asyncio.Task[None]) -> None:

@@ -9,7 +9,7 @@ from starlette.requests import Request
 
 from service.query.admission import Admission
 from service.query.batcher import Batcher
-from service.access.auth import Gate
+from service.access.auth import Auth
 from service.telemetry.metrics import Metrics
 from service.query.index_registry import IndexRegistry
 from service.settings import Settings
@@ -35,7 +35,7 @@ class AppState:
     batcher: Batcher | None
     admission: Admission
     metrics: Metrics
-    gate: Gate
+    auth: Auth
     writing: Writing
     isa: str  # the SIMD unit in use
     shared: Shared | None = None  # with the other workers
