@@ -26,7 +26,7 @@ class Step(NamedTuple):
 STEPS: dict[str, Step] = {
     "embed": Step("embed.cli:embed", "Embed documents into a vectors folder."),
     "build": Step(
-        "index.cli:build", "Build a generation of an index from the vectors in DIR, and serve it when its gates hold."
+        "index.cli:build", "Build a generation of an index from the vectors in DIR, and serve it when its checks pass."
     ),
     "generations": Step("index.cli:generations", "List the generations of index NAME, or of every index."),
     "switch": Step("index.cli:switch", "Serve GENERATION of index NAME, once every byte of it is checked."),

@@ -32,18 +32,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from index.build.pipeline import build_generation
-    from index.errors import (
-        ConflictError,
-        FieldError,
-        FilterError,
-        GateError,
-        GenerationError,
-        IndexingError,
-        InputError,
-        KernelError,
-        NotFoundError,
-        StorageError,
-    )
+    from index.errors import ConflictError, FieldError, FilterError, GenerationError, IndexingError, InputError, KernelError, NotFoundError, PublishCheckError, StorageError
     from index.search.exact import Found
     from index.search.generation import Generation, open_generation
     from index.disk.integrity import verify
@@ -56,7 +45,7 @@ _PLACES = {
     "FieldError": "index.errors",
     "FilterError": "index.errors",
     "Found": "index.search.exact",
-    "GateError": "index.errors",
+    "PublishCheckError": "index.errors",
     "Generation": "index.search.generation",
     "GenerationError": "index.errors",
     "IndexingError": "index.errors",
@@ -77,7 +66,7 @@ __all__ = [
     "FieldError",
     "FilterError",
     "Found",
-    "GateError",
+    "PublishCheckError",
     "Generation",
     "GenerationError",
     "IndexingError",

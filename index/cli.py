@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from index.errors import GateError, GenerationError, InputError, NotFoundError
+from index.errors import GenerationError, InputError, NotFoundError, PublishCheckError
 from index.printing import print_alias, print_built, print_json, print_table
 from index.disk.root import DEFAULT_ROOT, Root
 
@@ -125,10 +125,10 @@ def build(
     threads: int | None,
     as_json: bool,
 ) -> None:
-    """Build a generation of an index from the vectors in DIR, and serve it when its gates hold.
+    """Build a generation of an index from the vectors in DIR, and serve it when its checks pass.
 
     What was written to the index since is laid over them, so no write is lost. What is served changes at the very end
-    or not at all. A generation whose recall or count misses its gate is kept, not served, and the command fails.
+    or not at all. A generation whose recall or count misses its check is kept, not served, and the command fails.
     """
     from index import machine
     from index.build.pipeline import build_generation
@@ -141,7 +141,7 @@ def build(
     if (vectors is None) != from_changes:
         raise click.UsageError("give a folder of vectors, or --from-changes, and not both")
     before = _filters_of_served(root, name)
-    failure: GateError | None = None
+    failure: PublishCheckError | None = None
     settings = {
         "metric": metric,
         "recall_target": recall_target,
@@ -172,7 +172,7 @@ def build(
                 progress=True,
                 **settings,
             )
-    except GateError as error:
+    except PublishCheckError as error:
         failure, path = error, error.generation
     manifest = read_manifest(path)
     if as_json:

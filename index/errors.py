@@ -8,7 +8,7 @@ IndexingError
 ├── NotFoundError      no index or generation of that name
 ├── ConflictError      the alias was changed by someone else in between
 ├── StorageError       the disk is full, read-only or failing; nothing that is served has changed
-├── GateError          a generation was built, but a gate (recall, count) kept it from being switched to
+├── PublishCheckError          a generation was built, but a check (recall, count) kept it from being switched to
 └── KernelError        PERWATT_ISA names a unit that cannot run here
 """
 
@@ -63,7 +63,7 @@ class StorageError(IndexingError):
     pass
 
 
-class GateError(IndexingError):
+class PublishCheckError(IndexingError):
     """`generation` is the path of the generation that was written and not switched to."""
 
     def __init__(self, message: str, generation: Path) -> None:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 from indexing import brute_force, clustered, names, write_vectors_folder
 
-from index import GateError, InputError, Root, VectorsFolder, build_generation, open_generation
+from index import InputError, PublishCheckError, Root, VectorsFolder, build_generation, open_generation
 from index.build.families import PROFILES, choose, choose_profile, graph_bytes, serving_bytes
 from index.search.untyped import faiss
 
@@ -256,7 +256,7 @@ def test_columns_hold_what_was_declared(tmp_path: Path) -> None:
 def test_a_recall_that_misses_its_target_is_not_served(tmp_path: Path) -> None:
     first = built(tmp_path, 1500, family="graph")
     with pytest.raises(
-        GateError, match=r"was built but not switched to: recall@10 is .* misses the target 0\.9999"
+        PublishCheckError, match=r"was built but not switched to: recall@10 is .* misses the target 0\.9999"
     ) as info:
         built(tmp_path, 1500, family="graph", recall_target=0.9999)
     root = Root(tmp_path)
@@ -268,7 +268,7 @@ def test_a_recall_that_misses_its_target_is_not_served(tmp_path: Path) -> None:
 
 def test_half_an_input_is_not_served(tmp_path: Path) -> None:
     first = built(tmp_path, 400)
-    with pytest.raises(GateError, match=r"199 rows, and .* has 400; fewer than 0\.5"):
+    with pytest.raises(PublishCheckError, match=r"199 rows, and .* has 400; fewer than 0\.5"):
         built(tmp_path, 199)
     assert Root(tmp_path).alias("test").generation == first.name
     built(tmp_path, 200)

@@ -1,4 +1,4 @@
-"""Builds a generation: rows in, a checked and immutable folder out, and the alias moved when the gates hold.
+"""Builds a generation: rows in, a checked and immutable folder out, and the alias moved when the checks pass.
 
     take       every row is checked and spooled                     spool.py
     arrange    rows in the order of their ids                       spool.py
@@ -7,7 +7,7 @@
     index      FAISS, and recall against exact search on the way    structure.py, recall.py
     write      the FAISS file and the manifest                      disk/manifest.py
     verify     opened as a reader will, compared with memory        search/generation.py
-    publish    renamed; switched to if the gates hold               disk/staging.py, publish_checks.py, disk/root.py
+    publish    renamed; switched to if the checks pass               disk/staging.py, publish_checks.py, disk/root.py
 
 All of it happens in a folder `.building-<generation>` next to the finished ones. Killed at any point, or out of disk,
 a build has changed nothing that is served; the next build and gc remove what it left.
@@ -28,7 +28,7 @@ from index.build.arrays import Arrays, PayloadRow
 from index.changes.fold import Folded
 from index.search.columns import ColumnReader, Field, parse_fields
 from index.build.cost import Clock
-from index.errors import GateError, InputError
+from index.errors import InputError, PublishCheckError
 from index.disk.codes import Metric
 from index.search.field_inference import infer_types
 from index.search.generation import INDEX_FILE, open_staged
@@ -94,7 +94,7 @@ def build_generation(
     "none". threads: default all cores of the cgroup. progress: on stderr.
 
     Raises InputError, naming the row and id, for rows that cannot be indexed; StorageError when the disk fails;
-    GateError, with the generation written but not served, when a gate does not hold. What is served changes only at
+    PublishCheckError, with the generation written but not served, when a check fails. What is served changes only at
     the very end.
     """
     settings = Settings(
@@ -124,8 +124,8 @@ def build_generation(
     failed = [
         reason
         for reason in (
-            publish_checks.recall_gate(manifest),
-            publish_checks.count_gate(place, name, manifest["count"], settings.min_count_ratio),
+            publish_checks.recall_check(manifest),
+            publish_checks.count_check(place, name, manifest["count"], settings.min_count_ratio),
         )
         if reason
     ]
@@ -134,7 +134,7 @@ def build_generation(
             say(f"{path.name} should not be served: {reason}", show=progress)
         return path
     if failed:
-        raise GateError(
+        raise PublishCheckError(
             f"{path.name} was built but not switched to: {'; '.join(failed)}. "
             f"`perwatt switch {name} {path.name}` serves it all the same.",
             path,

@@ -1,4 +1,4 @@
-"""The gates between a finished build and what is served. A gate that does not hold leaves the generation on disk,
+"""The checks between a finished build and what is served. A check that fails leaves the generation on disk,
 unserved.
 
 recall  the lower end of the 95 % interval, at the effort that would be served, reaches the target
@@ -15,7 +15,7 @@ from index.disk.root import Root
 MIN_COUNT_RATIO = 0.5
 
 
-def recall_gate(manifest: dict[str, Any]) -> str | None:
+def recall_check(manifest: dict[str, Any]) -> str | None:
     """Why the generation must not be served, or None."""
     measured, target = manifest["recall"], manifest["recall"]["target"]
     if measured["low"] >= target:
@@ -26,7 +26,7 @@ def recall_gate(manifest: dict[str, Any]) -> str | None:
     )
 
 
-def count_gate(root: Root, name: str, count: int, min_count_ratio: float) -> str | None:
+def count_check(root: Root, name: str, count: int, min_count_ratio: float) -> str | None:
     """Why a generation of `count` rows must not follow the served one, or None.
 
     A damaged one may always be replaced.
