@@ -9,7 +9,7 @@ import msgspec
 from loadtest.selftest.example import simulated_record
 from loadtest.prices.table import find_price
 from loadtest.record.run_record import Record
-from loadtest.record.trial import Gate
+from loadtest.record.trial import ValidityCheck
 
 ARMS = (("x86", 1.0, "c7i.2xlarge"), ("x86 again", 1.0, "c7i.2xlarge"), ("arm", 1.2, "c8g.2xlarge"))
 
@@ -30,5 +30,5 @@ def three_arms() -> list[Record]:
 
 
 def invalid(record: Record) -> Record:
-    record.trials[-1].gates = [Gate("generator CPU", False, "99 % of a core", "≤ 70 %")]
+    record.trials[-1].gates = [ValidityCheck("generator CPU", False, "99 % of a core", "≤ 70 %")]
     return record

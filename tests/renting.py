@@ -31,7 +31,7 @@ from deploy.cloud.stack import read_stack
 from loadtest.selftest.example import simulated_record
 from loadtest.prices.table import find_price
 from loadtest.record.run_record import Record
-from loadtest.record.trial import Gate
+from loadtest.record.trial import ValidityCheck
 
 REGION = "us-east-1"
 TEMPLATE = (Path(__file__).parents[1] / "deploy" / "cloud" / "fleet.yaml").read_text()
@@ -177,7 +177,7 @@ class Cloud:
 def starved(record: bytes) -> bytes:
     """The record of a generator that did not keep up, which says so."""
     read = msgspec.json.decode(record, type=Record)
-    gate = Gate("CPU of the generator", False, "71 %", "70 %")
+    gate = ValidityCheck("CPU of the generator", False, "71 %", "70 %")
     trials = [msgspec.structs.replace(trial, gates=[*trial.gates, gate]) for trial in read.trials]
     return msgspec.json.encode(msgspec.structs.replace(read, trials=trials))
 

@@ -15,7 +15,7 @@ import pytest
 
 from loadtest.selftest.example import simulated_record
 from loadtest.record.run_record import Record
-from loadtest.record.trial import Gate
+from loadtest.record.trial import ValidityCheck
 
 CI = Path(__file__).parents[1] / "deploy" / "ci"
 
@@ -102,7 +102,7 @@ def test_too_few_runs_are_a_warning(release: Path, tmp_path: Path) -> None:
 def unbelievable(path: Path) -> None:
     """Makes a record one of a trial whose generator could not keep up."""
     record = msgspec.json.decode(path.read_bytes(), type=Record)
-    gate = Gate("generator CPU", False, "99 %", "≤ 70 %")
+    gate = ValidityCheck("generator CPU", False, "99 %", "≤ 70 %")
     trial = msgspec.structs.replace(record.trials[-1], gates=[gate])
     written = msgspec.structs.replace(record, trials=[*record.trials[:-1], trial])
     assert written.invalid

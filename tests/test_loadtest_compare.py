@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from loadtest.analysis.compare import compare
 from loadtest.errors import RecordError
 from loadtest.selftest.example import MEAN_S, simulated_record
-from loadtest.analysis.regression import gate
+from loadtest.analysis.regression import regression
 from loadtest.record.histogram import Histogram
 from loadtest.prices.table import find_price
 from loadtest.analysis.ratio import blocks_needed, detectable, paired_ratio
@@ -22,7 +22,7 @@ from loadtest.selftest.virtual import aa_proof, coverage, planted_proof
 from loadtest.analysis.sensitivity import break_evens, joule_tornado, tornado
 from loadtest.selftest.simulate import Queue, paper_knee_qps
 from loadtest.power.energy import Energy
-from loadtest.record.trial import Gate, ServerSide
+from loadtest.record.trial import ServerSide, ValidityCheck
 from loadtest.analysis.verdict import Verdict, judge
 
 X86, ARM = find_price("c7i.2xlarge"), find_price("c8g.2xlarge")
@@ -174,7 +174,7 @@ def test_measured_joules_are_compared_in_one_domain_and_never_in_two(records: li
 
 
 def test_an_invalid_run_makes_the_comparison_invalid(records: list[Record]) -> None:
-    of(records, "arm")[2].trials[-1].gates = [Gate("generator CPU", False, "99 %", "≤ 70 %")]
+    of(records, "arm")[2].trials[-1].gates = [ValidityCheck("generator CPU", False, "99 %", "≤ 70 %")]
     found = compare(records, "x86", "arm")
     assert found.verdict is Verdict.INVALID
     assert found.per_second is None
@@ -234,26 +234,26 @@ def test_sensitivity_shows_what_could_turn_the_verdict(records: list[Record]) ->
     assert points["price of arm"].value == pytest.approx(X86.usd_per_hour * found.per_second.estimate)
 
 
-# ---- the gate
+# ---- the check
 
 
 def test_the_gate_lets_the_same_pass_and_stops_a_loss(records: list[Record]) -> None:
-    same = gate(of(records, "x86 again"), of(records, "x86"), 0.15)
+    same = regression(of(records, "x86 again"), of(records, "x86"), 0.15)
     assert same.verdict.exit_status == 0
-    slower = gate(of(records, "x86"), of(records, "arm"), 0.05)
+    slower = regression(of(records, "x86"), of(records, "arm"), 0.05)
     assert slower.verdict is Verdict.WORSE
     assert slower.low <= 1 / PLANTED <= slower.high
 
 
 def test_one_run_a_side_cannot_tell(records: list[Record]) -> None:
-    found = gate(of(records, "x86")[:1], of(records, "arm")[:1], 0.05)
+    found = regression(of(records, "x86")[:1], of(records, "arm")[:1], 0.05)
     assert found.verdict is Verdict.INCONCLUSIVE
     assert "at least 3" in found.why
 
 
 def test_an_invalid_run_stops_the_gate(records: list[Record]) -> None:
-    records[0].trials[-1].gates = [Gate("generator CPU", False, "99 %", "≤ 70 %")]
-    found = gate(of(records, "arm"), of(records, "x86"), 0.05)
+    records[0].trials[-1].gates = [ValidityCheck("generator CPU", False, "99 %", "≤ 70 %")]
+    found = regression(of(records, "arm"), of(records, "x86"), 0.05)
     assert found.verdict is Verdict.INVALID
     assert "generator CPU" in found.why
 
@@ -268,7 +268,7 @@ def test_a_fixed_rate_or_a_limit_shows_no_capacity_to_compare(records: list[Reco
     found = compare(records, "x86", "arm")
     assert found.verdict is Verdict.INCONCLUSIVE
     assert any("loaded at a fixed rate" in reason for reason in found.reasons)
-    assert gate(of(records, "arm"), of(records, "x86"), 0.05).verdict is Verdict.INCONCLUSIVE
+    assert regression(of(records, "arm"), of(records, "x86"), 0.05).verdict is Verdict.INCONCLUSIVE
 
 
 def test_a_search_that_ended_at_its_limit_is_a_lower_bound(records: list[Record]) -> None:
@@ -297,9 +297,9 @@ def test_different_indexes_are_refused_but_a_gate_takes_a_rebuilt_one(
         compare(records, "x86", "arm")
     if gate_refuses:
         with pytest.raises(RecordError, match="different indexes"):
-            gate(of(records, "arm"), of(records, "x86"), 0.05)
+            regression(of(records, "arm"), of(records, "x86"), 0.05)
     else:
-        gate(of(records, "arm"), of(records, "x86"), 0.05)
+        regression(of(records, "arm"), of(records, "x86"), 0.05)
 
 
 def test_an_index_that_was_switched_in_between_voids_the_run(records: list[Record]) -> None:

@@ -15,7 +15,7 @@ from loadtest.experiment.knee import Measure, find_knee
 from loadtest.record.objective import Objective
 from loadtest.selftest.simulate import Queue, md1_response_cdf, mmc_response_tail, paper_knee_qps, simulated_trial
 from loadtest.power.energy import Energy
-from loadtest.record.trial import Gate, Recall, Trial
+from loadtest.record.trial import Recall, Trial, ValidityCheck
 
 
 def measure_of(queue: Queue, seed: int) -> Measure:
@@ -78,14 +78,14 @@ def test_the_limit_ends_the_search_and_is_told() -> None:
 
 
 def stumbling(stumbles: int, queue: Queue) -> Measure:
-    """The first `stumbles` trials fail a gate of the generator."""
+    """The first `stumbles` trials fail a check of the generator."""
     inner, left = measure_of(queue, 1), [stumbles]
 
     def measure(rate: float, duration: float, role: str) -> Trial:
         trial = inner(rate, duration, role)
         if left[0] > 0:
             left[0] -= 1
-            trial.gates = [Gate("schedule lag, p99", False, "1 s", "≤ 2 ms")]
+            trial.gates = [ValidityCheck("schedule lag, p99", False, "1 s", "≤ 2 ms")]
         return trial
 
     return measure

@@ -22,8 +22,8 @@ from loadtest.cli.reports import report as report_command
 from loadtest.analysis.compare import compare
 from loadtest.errors import RecordError
 from loadtest.selftest.example import example_records
-from loadtest.analysis.regression import gate
-from loadtest.record.validity_checks import gates
+from loadtest.analysis.regression import regression
+from loadtest.record.validity_checks import validity_checks
 from loadtest.record.histogram import Histogram
 from loadtest.experiment.indexing import indexing_record, read_steps
 from loadtest.analysis.indexing_cost import items_per_joule
@@ -472,7 +472,7 @@ def disturbed(record: Record, share: float) -> Record:
     for number, trial in enumerate(record.trials):
         here = share if number == 1 else share / 3
         trial.interference = [Interference("service", 2, 2 * here, 0.0), Interference("generator", 1, 0.01, 0.0)]
-        trial.gates = gates(trial, record.objective.p99_ms, None, allow_interference=True)
+        trial.gates = validity_checks(trial, record.objective.p99_ms, None, allow_interference=True)
     return record
 
 
@@ -493,13 +493,13 @@ def test_other_programs_that_were_allowed_are_told_in_the_first_lines(records: l
     assert found.verdict.exit_status == 2
     assert any("x86 (block 0): other programs took 83 %" in reason for reason in found.reasons)
     arms = [[r for r in records if r.label.arm == arm] for arm in ("arm", "x86")]
-    assert gate(arms[0], arms[1], 0.05).verdict.exit_status == 2
+    assert regression(arms[0], arms[1], 0.05).verdict.exit_status == 2
 
 
 def test_other_programs_that_were_not_allowed_make_the_run_invalid(records: list[Record]) -> None:
     record = records[0]
     record.trials[1].interference = [Interference("service", 1, 0.91, 0.0)]
-    record.trials[1].gates = gates(record.trials[1], record.objective.p99_ms, None)
+    record.trials[1].gates = validity_checks(record.trials[1], record.objective.p99_ms, None)
     assert capacity(record) is None
     page = run_page(record)
     assert page.headline.word == "Invalid"

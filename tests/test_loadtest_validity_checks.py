@@ -1,4 +1,4 @@
-"""Every way in which a generator can be too slow has a gate that closes."""
+"""Every way in which a generator can be too slow has a check that closes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from loadtest.generator.calibration import calibrate
 from loadtest.record.results import Calibration
 from loadtest.errors import LoadTestError
-from loadtest.record.validity_checks import INTERFERENCE, gates, reasons, remedies
+from loadtest.record.validity_checks import INTERFERENCE, reasons, remedies, validity_checks
 from loadtest.record.histogram import Histogram
 from loadtest.selftest.simulate import Queue, simulated_trial
 from loadtest.record.trial import Interference, ServerSide, Trial
@@ -34,7 +34,7 @@ def trial(**generator: Any) -> Trial:
 
 
 def closed(made: Trial, calibration: Calibration | None = GOOD) -> list[str]:
-    made.gates = gates(made, SLO_MS, calibration)
+    made.gates = validity_checks(made, SLO_MS, calibration)
     return [gate.name for gate in made.gates if gate.ok is False]
 
 
@@ -84,7 +84,7 @@ def test_other_programs_beyond_their_share_spoil_a_trial_whoever_they_disturb(wh
 def test_other_programs_may_be_allowed_and_are_still_told() -> None:
     made = trial()
     made.interference = [Interference("service", 1, 0.83, 0.0)]
-    made.gates = gates(made, SLO_MS, GOOD, allow_interference=True)
+    made.gates = validity_checks(made, SLO_MS, GOOD, allow_interference=True)
     assert made.valid
     assert not made.spoiled
     [gate] = [gate for gate in made.gates if gate.name == OTHERS]
@@ -183,5 +183,5 @@ def test_a_generator_that_never_comes_to_an_end_has_no_ceiling_and_loses_nothing
     assert (found.sustained_qps, found.processes) == (0, 0)
     assert [rate for rate, _, _ in found.tried] == pytest.approx([900, 900, 600, 600, 400, 400])
     judged = trial()
-    judged.gates = gates(judged, 100, found)
+    judged.gates = validity_checks(judged, 100, found)
     assert "generator ceiling" in [gate.name for gate in judged.gates if gate.ok is False]

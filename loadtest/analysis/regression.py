@@ -22,7 +22,7 @@ from loadtest.record.run_record import Record
 from loadtest.analysis.verdict import Verdict, judge
 
 
-class Gated(msgspec.Struct, frozen=True):
+class RegressionVerdict(msgspec.Struct, frozen=True):
     verdict: Verdict
     ratio: float
     low: float
@@ -30,12 +30,12 @@ class Gated(msgspec.Struct, frozen=True):
     why: str
 
 
-def gate(
+def regression(
     candidate: Sequence[Record],
     baseline: Sequence[Record],
     max_regression: float,
     level: float = 0.95,
-) -> Gated:
+) -> RegressionVerdict:
     """Candidate runs against baseline runs: capacity at the objective."""
     same_question([*baseline, *candidate], bytewise=False)  # an index is rebuilt between the builds of a pipeline
     found = [[capacity(r) for r in side] for side in (candidate, baseline)]
@@ -46,15 +46,15 @@ def gate(
         for reason in r.invalid or [f"no capacity: {no_capacity(r)}"]
     ]
     if bad:
-        return Gated(Verdict.INVALID, math.nan, math.nan, math.nan, "; ".join(bad))
+        return RegressionVerdict(Verdict.INVALID, math.nan, math.nan, math.nan, "; ".join(bad))
     new, old = (np.log([one.qps for one in side if one is not None]) for side in found)
     bounded = lower_bounds([*baseline, *candidate])
     difference = float(new.mean() - old.mean())
     if bounded:
-        return Gated(Verdict.INCONCLUSIVE, math.exp(difference), 0.0, math.inf, "; ".join(bounded))
+        return RegressionVerdict(Verdict.INCONCLUSIVE, math.exp(difference), 0.0, math.inf, "; ".join(bounded))
     if min(len(new), len(old)) < FEWEST:
         why = f"{len(new)} and {len(old)} runs: at least {FEWEST} a side are needed to know the noise between runs"
-        return Gated(Verdict.INCONCLUSIVE, math.exp(difference), 0.0, math.inf, why)
+        return RegressionVerdict(Verdict.INCONCLUSIVE, math.exp(difference), 0.0, math.inf, why)
     variances = new.var(ddof=1) / len(new), old.var(ddof=1) / len(old)
     se = math.sqrt(sum(variances))
     if se == 0:
@@ -64,7 +64,7 @@ def gate(
         reach = float(stats.t.ppf((1 + level) / 2, freedom)) * se
         low, high = difference - reach, difference + reach
     verdict = judge(math.exp(low), math.exp(high), max_regression)
-    return Gated(
+    return RegressionVerdict(
         verdict,
         math.exp(difference),
         math.exp(low),

@@ -253,7 +253,7 @@ def _share(_context: click.Context, _option: click.Parameter, value: str) -> flo
 @click.option("--max-regression", default="5%", show_default=True, callback=_share, help="Loss that is allowed.")
 def gate(runs: tuple[Path, ...], baselines: tuple[Path, ...], max_regression: float) -> None:
     """Is this slower than before? Exit status: 0 no, 1 yes, 2 cannot tell, 3 invalid."""
-    from loadtest.analysis.regression import gate as gated
+    from loadtest.analysis.regression import regression as gated
 
     with _or_invalid():
         for baseline in baselines:

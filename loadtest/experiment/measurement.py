@@ -282,7 +282,7 @@ class Bench:
     def calibrate(self, rate_qps: float) -> Calibration:
         """Prove the generator at three times the rate, and of every trial that was not far beyond the service's reach.
 
-        The gates of the trials made before are judged again.
+        The checks of the trials made before are judged again.
         """
         slo_s = self.plan.slo_p99_ms / 1e3
         rate_qps = max(

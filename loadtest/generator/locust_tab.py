@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from loadtest import units
-from loadtest.record.validity_checks import gates
+from loadtest.record.validity_checks import validity_checks
 from loadtest.record.trial import Trial
 
 KEY = "perwatt"
@@ -56,8 +56,8 @@ def live_rows(live: dict[str, float]) -> list[Row]:
 
 
 def trial_rows(trial: Trial, slo_p99_ms: float) -> list[Row]:
-    """After it: the same as in a run record, and each gate that failed."""
-    failed = [gate for gate in gates(trial, slo_p99_ms, None) if gate.ok is False]
+    """After it: the same as in a run record, and each check that failed."""
+    failed = [gate for gate in validity_checks(trial, slo_p99_ms, None) if gate.ok is False]
     blame = "INVALID, the generator was the bottleneck" if any(g.cause == "generator" for g in failed) else "measured"
     found = _rows(
         ("State", blame),
@@ -69,7 +69,7 @@ def trial_rows(trial: Trial, slo_p99_ms: float) -> list[Row]:
         *((f"Response time {name}, from when it was due", units.seconds(trial.response_s(q))) for name, q in _TAILS),
         ("Service time p99, from when it was sent", units.seconds(trial.service_s(0.99))),
     )
-    return found + _rows(*((f"Gate: {gate.name}", f"{gate.found}, expected {gate.limit}") for gate in failed))
+    return found + _rows(*((f"Check: {gate.name}", f"{gate.found}, expected {gate.limit}") for gate in failed))
 
 
 _TAILS = (("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999))

@@ -23,7 +23,7 @@ def merge_parts(
     started_at: str,
     locust: LocustView | None = None,
 ) -> Trial:
-    """The trial that the parts are the whole of; gates and what was watched from outside are added by the caller."""
+    """The trial that the parts are the whole of; checks and what was watched from outside are added by the caller."""
     errors: Counter[str] = Counter()
     for part in parts:
         errors.update(part.errors)

@@ -12,7 +12,7 @@ def go_first(pid: int, before: int = 1) -> str:
 
     A request that is due while another program has the core is sent a time slice late, some milliseconds. The generator
     uses little CPU and must only not be kept waiting, which is what the kernel's real-time class is for (Linux leaves
-    5 % of a core to the others even then). It needs root or CAP_SYS_NICE; without it the gates judge the lag as ever.
+    5 % of a core to the others even then). It needs root or CAP_SYS_NICE; without it the checks judge the lag as ever.
     Of two that go first, the one with the higher `before` does.
     """
     try:

@@ -27,7 +27,7 @@ import psutil
 from loadtest.generator.calibration import calibrate, null_server
 from loadtest.record.results import Calibration
 from loadtest.errors import LoadTestError, PowerError
-from loadtest.record.validity_checks import SHARE_OF_SLO, gates
+from loadtest.record.validity_checks import SHARE_OF_SLO, validity_checks
 from loadtest.workload.plan import Plan
 from loadtest.power.meter import Meter
 from loadtest.power.sources import Source
@@ -90,12 +90,12 @@ class Generator:
         return trial
 
     def judge(self, trial: Trial) -> None:
-        trial.gates = gates(trial, self.plan.slo_p99_ms, self.calibration, self._allow_interference)
+        trial.gates = validity_checks(trial, self.plan.slo_p99_ms, self.calibration, self._allow_interference)
 
     def calibrate(
         self, start_qps: float, *, ceiling: bool = False, seconds: float = 5.0, answer_bytes: int = 0
     ) -> Calibration:
-        """The same processes and bytes against a null server; kept for the gates of later trials."""
+        """The same processes and bytes against a null server; kept for the checks of later trials."""
         with null_server(answer_bytes, self._first, self._others()) as url:
             plan = msgspec.structs.replace(
                 self.plan, url=url, duration_s=seconds, warmup_s=1.0, role="calibration", truth=None

@@ -16,7 +16,7 @@ from loadtest.record.histogram import Histogram
 
 from loadtest.power.energy import Energy
 
-SPOILERS = ("generator", "other programs")  # causes of a failed gate that the service has no part in
+SPOILERS = ("generator", "other programs")  # causes of a failed check that the service has no part in
 
 
 class Slice(msgspec.Struct, forbid_unknown_fields=True):
@@ -59,7 +59,7 @@ class ServerSide(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Generator(msgspec.Struct, forbid_unknown_fields=True):
-    """How the generator fared: what the validity gates look at."""
+    """How the generator fared: what the validity checks look at."""
 
     processes: int
     cpu: list[list[float]]  # share of one core, a list a process, a value a second
@@ -96,7 +96,7 @@ class LocustView(msgspec.Struct, forbid_unknown_fields=True):
 
 
 
-class Gate(msgspec.Struct, forbid_unknown_fields=True):
+class ValidityCheck(msgspec.Struct, forbid_unknown_fields=True):
     """One test of the trial. `ok` None: could not be checked, or is not judged. `cause` is who would be to blame."""
 
     name: str
@@ -131,7 +131,7 @@ class Trial(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     locust: LocustView | None = None
     energy: Energy | None = None
     interference: list[Interference] = []
-    gates: list[Gate] = []
+    gates: list[ValidityCheck] = []
 
     @property
     def unanswered(self) -> int:

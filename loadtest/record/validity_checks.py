@@ -1,8 +1,8 @@
-"""Was it the service that was measured, or ourselves, or somebody else? The gates that a trial must pass before its
+"""Was it the service that was measured, or ourselves, or somebody else? The checks that a trial must pass before its
 numbers are shown.
 
 A generator that is itself too slow reports its own queue as the service's, and reports a lower rate as if nothing had
-happened. So each way of being too slow has a gate with a number. A gate that could not be checked says so; it is not
+happened. So each way of being too slow has a check with a number. A check that could not be checked says so; it is not
 taken as passed. Only sheds blame the service: all connections were waiting for it.
 
 A trial far beyond what the service can do needs no fine clock: when the time from the actual send alone misses the
@@ -21,7 +21,7 @@ import numpy as np
 from loadtest import units
 from loadtest.record.results import Calibration
 from loadtest.record.histogram import Histogram
-from loadtest.record.trial import Gate, Interference, Trial
+from loadtest.record.trial import Interference, Trial, ValidityCheck
 
 SHARE_OF_SLO = 0.10  # what the generator may add to p99 before it matters
 CPU_LIMIT = 0.70
@@ -41,10 +41,10 @@ REMEDIES = {
 }
 
 
-def gates(
+def validity_checks(
     trial: Trial, slo_p99_ms: float, calibration: Calibration | None, allow_interference: bool = False
-) -> list[Gate]:
-    """All gates of a trial, in the order in which they should be read."""
+) -> list[ValidityCheck]:
+    """All checks of a trial, in the order in which they should be read."""
     allowed_s = SHARE_OF_SLO * slo_p99_ms / 1e3
     found = [_lag(trial, allowed_s), _cpu(trial), _stall(trial, allowed_s)]
     if beyond_doubt(trial, slo_p99_ms / 1e3):
@@ -53,13 +53,13 @@ def gates(
         missed = trial.missed / trial.planned
         shed = trial.shed / trial.planned
         found += [
-            Gate(
+            ValidityCheck(
                 "sends made on time",
                 missed <= 1 - SENT,
                 f"{missed:.2%} missed",
                 f"≤ {1 - SENT:.1%}",
             ),
-            Gate(
+            ValidityCheck(
                 "connections to spare",
                 shed <= 1 - SENT,
                 f"{shed:.2%} shed",
@@ -74,7 +74,7 @@ def gates(
     return found
 
 
-def _not_judged(*failed: Gate) -> None:
+def _not_judged(*failed: ValidityCheck) -> None:
     for gate in failed:
         if gate.ok is False:
             gate.ok = None
@@ -90,9 +90,9 @@ def beyond_doubt(trial: Trial, slo_s: float) -> bool:
     return trial.service_s(0.99) - late_s > slo_s
 
 
-def _lag(trial: Trial, allowed_s: float) -> Gate:
+def _lag(trial: Trial, allowed_s: float) -> ValidityCheck:
     lag_s = trial.lag_s(0.99)
-    return Gate(
+    return ValidityCheck(
         "schedule lag, p99",
         lag_s <= allowed_s if trial.sent else None,
         units.seconds(lag_s),
@@ -100,20 +100,20 @@ def _lag(trial: Trial, allowed_s: float) -> Gate:
     )
 
 
-def _cpu(trial: Trial) -> Gate:
+def _cpu(trial: Trial) -> ValidityCheck:
     seconds = np.array([share for process in trial.generator.cpu for share in process])
     limit = f"≤ {CPU_LIMIT:.0%} of a core in {1 - CPU_SECONDS:.0%} of the seconds"
     if not seconds.size:
-        return Gate("generator CPU", None, "not sampled", limit)
+        return ValidityCheck("generator CPU", None, "not sampled", limit)
     above = float((seconds > CPU_LIMIT).mean())
     busiest = float(np.quantile(seconds, 1 - CPU_SECONDS))
-    return Gate("generator CPU", above <= CPU_SECONDS, f"{busiest:.0%} of a core", limit)
+    return ValidityCheck("generator CPU", above <= CPU_SECONDS, f"{busiest:.0%} of a core", limit)
 
 
-def _stall(trial: Trial, allowed_s: float) -> Gate:
+def _stall(trial: Trial, allowed_s: float) -> ValidityCheck:
     histogram = Histogram.decode(trial.generator.stall)
     stall_s = histogram.quantile_s(0.99)
-    return Gate(
+    return ValidityCheck(
         "event-loop stall, p99",
         stall_s <= allowed_s if histogram.total else None,
         units.seconds(stall_s),
@@ -121,13 +121,13 @@ def _stall(trial: Trial, allowed_s: float) -> Gate:
     )
 
 
-def _ceiling(trial: Trial, calibration: Calibration | None, allowed_s: float) -> Gate:
+def _ceiling(trial: Trial, calibration: Calibration | None, allowed_s: float) -> ValidityCheck:
     limit = f"≥ {HEADROOM:g} × {units.rate(trial.offered_qps)} against a null server"
     if calibration is None:
-        return Gate("generator ceiling", None, "not calibrated", limit)
+        return ValidityCheck("generator ceiling", None, "not calibrated", limit)
     p99_s = calibration.p99_ms / 1e3
     enough = calibration.sustained_qps >= HEADROOM * trial.offered_qps * 0.995
-    return Gate(
+    return ValidityCheck(
         "generator ceiling",
         enough and p99_s <= allowed_s,
         f"{units.rate(calibration.sustained_qps)} with p99 {units.seconds(p99_s)}",
@@ -135,14 +135,14 @@ def _ceiling(trial: Trial, calibration: Calibration | None, allowed_s: float) ->
     )
 
 
-def _clocks(trial: Trial, slo_p99_ms: float) -> Gate:
+def _clocks(trial: Trial, slo_p99_ms: float) -> ValidityCheck:
     """The service's own times and ours, of the same requests, must agree; judged below overload only."""
     allowed_s = 1e-3 + SHARE_OF_SLO * slo_p99_ms / 1e3
     limit = f"median differs ≤ {units.seconds(allowed_s)}"
     server = trial.server
     took = Histogram.decode(server.took) if server is not None else Histogram()
     if server is None or took.total < 20:
-        return Gate(
+        return ValidityCheck(
             "client and server clocks agree",
             None,
             "too few sampled answers with took_ms",
@@ -152,7 +152,7 @@ def _clocks(trial: Trial, slo_p99_ms: float) -> Gate:
     apart_s = Histogram.decode(server.service).quantile_s(0.5) - took.quantile_s(0.5)
     overloaded = trial.response_s(0.99) * 1e3 > slo_p99_ms
     found = f"ours is {units.seconds(apart_s)} longer"
-    return Gate(
+    return ValidityCheck(
         "client and server clocks agree",
         None if overloaded else -1e-4 <= apart_s <= allowed_s,
         found + (" (overloaded: not judged)" if overloaded else ""),
@@ -161,15 +161,15 @@ def _clocks(trial: Trial, slo_p99_ms: float) -> Gate:
     )
 
 
-def _others(trial: Trial, allowed: bool) -> Gate:
+def _others(trial: Trial, allowed: bool) -> ValidityCheck:
     name, limit = "CPU taken by other programs", f"≤ {units.percent(INTERFERENCE, 1)} of each"
     if not trial.interference:
-        return Gate(name, None, "cannot be seen from here", limit, "other programs")
+        return ValidityCheck(name, None, "cannot be seen from here", limit, "other programs")
     found = " and ".join(taken(each) for each in trial.interference)
     quiet = all(each.share <= INTERFERENCE for each in trial.interference)
     if not quiet and allowed:
-        return Gate(name, None, f"{found} (--allow-interference: not judged)", limit, "other programs")
-    return Gate(name, quiet, found, limit, "other programs")
+        return ValidityCheck(name, None, f"{found} (--allow-interference: not judged)", limit, "other programs")
+    return ValidityCheck(name, quiet, found, limit, "other programs")
 
 
 def taken(by_others: Interference) -> str:
@@ -179,7 +179,7 @@ def taken(by_others: Interference) -> str:
 
 
 def reasons(trial: Trial) -> list[str]:
-    """Sentences for the gates that failed."""
+    """Sentences for the checks that failed."""
     return [
         f"{gate.name}: {gate.found}, expected {gate.limit} ({gate.cause})" for gate in trial.gates if gate.ok is False
     ]

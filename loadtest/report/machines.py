@@ -69,10 +69,10 @@ def kernels_in_words(kernels: Any) -> str:
 
 
 def health_table(trial: Trial) -> Table:
-    """The gates of one trial."""
+    """The checks of one trial."""
     words = {True: "passed", False: "FAILED", None: "not checked"}
     return Table(
-        ["Gate", "Result", "Found", "Limit"],
+        ["Check", "Result", "Found", "Limit"],
         [[gate.name, words[gate.ok], gate.found, gate.limit] for gate in trial.gates],
     )
 

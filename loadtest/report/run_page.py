@@ -217,7 +217,7 @@ def _health_section(record: Record, trial: Trial | None) -> Section | None:
     if trial is None or not trial.gates:
         return None
     lead = (
-        "Was it the service that was measured, or the generator, or other programs beside them? A failed gate would "
+        "Was it the service that was measured, or the generator, or other programs beside them? A failed check would "
         "have voided the run."
     )
     parts: list[Table | Chart | str] = [health_table(trial)]
@@ -249,7 +249,7 @@ def _invalid_page(record: Record, title: str, subtitle: str, banner: str) -> Pag
     advice = " ".join(dict.fromkeys(remedy for trial in record.failed for remedy in remedies(trial)))
     sections = [Section("Why", advice, [Table(["Reason"], [[reason] for reason in reasons])])]
     if record.failed:
-        sections.append(Section("Validity", "The gates of the trial that failed.", [health_table(record.failed[-1])]))
+        sections.append(Section("Validity", "The checks of the trial that failed.", [health_table(record.failed[-1])]))
     sections.append(machine_section([(record.label.arm, record)]))
     headline = Headline("Invalid", invalid_because(reasons), "none", "void")
     return Page(title, subtitle, banner, headline, [], sections, foot([record]))

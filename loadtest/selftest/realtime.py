@@ -69,7 +69,7 @@ def starved_generator() -> Proof:
             hog.kill()
             hog.wait()
     found = reasons(trial)
-    return Proof("a starved generator yields INVALID", trial.spoiled, found[0] if found else "all gates passed")
+    return Proof("a starved generator yields INVALID", trial.spoiled, found[0] if found else "all checks passed")
 
 
 def gates_see_a_pause() -> Proof:

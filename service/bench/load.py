@@ -23,7 +23,7 @@ from typing import TypedDict
 import click
 
 from service.bench.process import Server
-from loadtest.record.validity_checks import gates
+from loadtest.record.validity_checks import validity_checks
 from loadtest.experiment.knee import sound
 from loadtest.workload.plan import Plan
 from loadtest.generator.run import Generator
@@ -115,7 +115,7 @@ def open_loop(
                 f"of {trial.planned:,} requests at {rate:,.0f}/s {lost:,} were not answered "
                 f"({', '.join(f'{kind}: {count:,}' for kind, count in kinds.items() if count)})"
             )
-        trial.gates = gates(trial, max(trial.response_s(0.99) * 1e3, LEAST_P99_MS), None, allow_interference)
+        trial.gates = validity_checks(trial, max(trial.response_s(0.99) * 1e3, LEAST_P99_MS), None, allow_interference)
         return trial
 
     trial = sound(measure, [])(rate, min(max(REQUESTS / rate, SHORTEST_S), LONGEST_S), "run")
