@@ -17,7 +17,7 @@ from service.processes import native_threads
 from service.settings import DEFAULT_ROOT, Settings
 
 if TYPE_CHECKING:
-    from service.cli.searchers import Asking
+    from service.cli.searchers import IndexSearcher
 
 _root = click.option(
     "--root",
@@ -231,12 +231,12 @@ def search(
     native_threads.pin()
     from embed.vectors.npy import read_vector
     from service.cli import terminal
-    from service.cli.searchers import How, check
+    from service.cli.searchers import SearchOptions, check
 
     query = read_vector(vector_file) if vector_file is not None else str(text)
-    how = How(k, effort, exact, mode, filter=None if filter_json is None else json_object(filter_json))
+    how = SearchOptions(k, effort, exact, mode, filter=None if filter_json is None else json_object(filter_json))
     check(query, how)
-    with _asking(name, url, key, Settings(root=root, model=model, precision=precision)) as asking:
+    with _searcher(name, url, key, Settings(root=root, model=model, precision=precision)) as asking:
         [hits] = asking.ask([query], how)
     if as_json:
         click.echo(terminal.json_of_hits(asking.generation, hits))
@@ -326,19 +326,19 @@ def evaluate(
     native_threads.pin(cpu_count())
     from service.cli import evaluate as measures
     from service.cli import terminal
-    from service.cli.searchers import How, rankings
+    from service.cli.searchers import SearchOptions, rankings
 
     queries = measures.read_queries(queries_file)
     qrels = measures.read_qrels(qrels_file)
     settings = Settings(root=root, model=model, precision=precision, threads=cpu_count())
-    with _asking(name, url, key, settings) as asking:
+    with _searcher(name, url, key, settings) as asking:
         asked = asking.modes if not modes or "all" in modes else modes
         seen: set[str] = set()
         reports = {
             mode: measures.evaluate(
                 queries,
                 qrels,
-                rankings(asking, How(1, effort, exact, mode, weights), seen),
+                rankings(asking, SearchOptions(1, effort, exact, mode, weights), seen),
                 cutoffs,
                 drop_same_id=drop_same_id,
             )
@@ -372,12 +372,12 @@ def json_object(given: str) -> dict[str, Any]:
 
 
 @contextmanager
-def _asking(name: str, url: str | None, key: str | None, settings: Settings) -> Iterator[Asking]:
-    from service.cli.searchers import Remote, local
+def _searcher(name: str, url: str | None, key: str | None, settings: Settings) -> Iterator[IndexSearcher]:
+    from service.cli.searchers import RemoteSearcher, local_searcher
 
     if url is not None:
-        with closing(Remote(url, name, key)) as asking:
+        with closing(RemoteSearcher(url, name, key)) as asking:
             yield asking
     else:
-        with local(settings, name) as here:
+        with local_searcher(settings, name) as here:
             yield here

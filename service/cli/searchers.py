@@ -64,7 +64,7 @@ class _Reply(msgspec.Struct):
 _DOCUMENT = msgspec.json.Decoder(_Document)
 
 
-class How(NamedTuple):
+class SearchOptions(NamedTuple):
     """effort None: the index's own choice for its recall target. filter: as in a request, None for none."""
 
     k: int
@@ -83,7 +83,7 @@ class How(NamedTuple):
         return {("text" if isinstance(query, str) else "vector"): query, **body}
 
 
-def check(query: Query, how: How) -> None:
+def check(query: Query, how: SearchOptions) -> None:
     """Raises ServiceError for a query that the API would refuse, whatever index it is for."""
     try:
         asked = limits.decode(requests.SEARCH, msgspec.json.encode(calls.sendable(how.request(query))))
@@ -93,20 +93,20 @@ def check(query: Query, how: How) -> None:
         raise ServiceError(f"This cannot be searched: {problem.detail}") from None
 
 
-class Asking(Protocol):
+class IndexSearcher(Protocol):
     """modes: of searches that the generation answers."""
 
     generation: str
     modes: tuple[Mode, ...]
 
-    def ask(self, queries: Sequence[Query], how: How) -> list[list[Hit]]:
+    def ask(self, queries: Sequence[Query], how: SearchOptions) -> list[list[Hit]]:
         """Hits of each query, best first; min(how.k, what the way of asking allows) of them."""
 
     def absent(self, documents: set[str]) -> set[str]:
         """Those that the index has neither under this id nor as the `doc_id` of a chunk."""
 
 
-class Local:
+class LocalSearcher:
     """A generation opened in this process, with what was written since."""
 
     def __init__(self, opened: Generation, encoder: Encoder | None) -> None:
@@ -118,7 +118,7 @@ class Local:
         follower.close()  # the view it gave stays as it is
         self._encoder = encoder
 
-    def ask(self, queries: Sequence[Query], how: How) -> list[list[Hit]]:
+    def ask(self, queries: Sequence[Query], how: SearchOptions) -> list[list[Hit]]:
         answers: list[list[Hit]] = []
         for start in range(0, len(queries), BATCH):
             part = queries[start : start + BATCH]
@@ -141,7 +141,7 @@ class Local:
             missing.discard(_name("", self._rows.payload(row)))
         return missing
 
-    def _ranked(self, queries: Sequence[Query], how: How) -> list[list[tuple[int, float]]]:
+    def _ranked(self, queries: Sequence[Query], how: SearchOptions) -> list[list[tuple[int, float]]]:
         """(row, score) of each query, best first; at least how.k where there are so many."""
         asked = None if how.filter is None else parse(how.filter)
         if how.mode == "dense":
@@ -158,7 +158,7 @@ class Local:
             for dense, lexical in both
         ]
 
-    def _dense(self, queries: Sequence[Query], k: int, how: How, asked: Filter | None) -> list[list[tuple[int, float]]]:
+    def _dense(self, queries: Sequence[Query], k: int, how: SearchOptions, asked: Filter | None) -> list[list[tuple[int, float]]]:
         keep = None if asked is None else self._rows.survivors(asked)
         k = min(k, self._rows.rows)
         found = self._rows.search_rows(self._vectors(queries), k, how.effort, how.exact, keep)
@@ -190,7 +190,7 @@ class Local:
         return np.stack([next(encoded) if isinstance(query, str) else query for query in queries])
 
 
-class Remote:
+class RemoteSearcher:
     """A running server, by the batch route. key: for one that asks for it."""
 
     def __init__(self, url: str, name: str, key: str | None = None) -> None:
@@ -205,7 +205,7 @@ class Remote:
     def close(self) -> None:
         self._client.close()
 
-    def ask(self, queries: Sequence[Query], how: How) -> list[list[Hit]]:
+    def ask(self, queries: Sequence[Query], how: SearchOptions) -> list[list[Hit]]:
         how = how._replace(k=min(how.k, limits.K))
         expect = {"generation": self.generation}  # no mixture of two when it is switched
         answers: list[list[Hit]] = []
@@ -246,7 +246,7 @@ class Remote:
 
 
 @contextmanager
-def local(settings: Settings, name: str) -> Iterator[Local]:
+def local_searcher(settings: Settings, name: str) -> Iterator[LocalSearcher]:
     """The current generation of `name` and the model of its vectors, checked as a server checks
     them."""
     root = Root(settings.root)
@@ -257,14 +257,14 @@ def local(settings: Settings, name: str) -> Iterator[Local]:
     encoder = encoder_for(settings, root, [name])
     opened = open_checked(path, encoder, settings.threads)
     try:
-        yield Local(opened, encoder)
+        yield LocalSearcher(opened, encoder)
     finally:
         opened.close()
         if encoder is not None:
             encoder.close()
 
 
-def rankings(asking: Asking, how: How, seen: set[str]) -> Search:
+def rankings(asking: IndexSearcher, how: SearchOptions, seen: set[str]) -> Search:
     """`asking` as evaluation wants it: texts in, names of documents out; a chunk is named by its
     `doc_id`. What was found is added to `seen`."""
 
