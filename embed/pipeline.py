@@ -25,7 +25,7 @@ from embed.encoders.contract import Encoder
 from embed.errors import EmbedError
 from embed.vectors.folder import FORMAT, FolderError, VectorsFolder, learn
 from embed.vectors.fragments import Fragment, Rows
-from embed.vectors.vector_cache import KnownVectors, hash_texts
+from embed.vectors.vector_cache import VectorCache, hash_texts
 from embed.progress import Progress, Silent
 from embed.vectors.record import Record, now
 from embed.documents.rows import Row, WINDOW_BYTES, WINDOW_ROWS, rows_of, windows
@@ -128,7 +128,7 @@ class _Run:
     warn: Callable[[str], None]
     record: Record
     model_id: str = field(init=False)
-    known: KnownVectors = field(init=False)
+    known: VectorCache = field(init=False)
     whole: set[str] = field(init=False)
     embedder: WindowEmbedder = field(init=False)
     canaries: Canaries = field(default_factory=Canaries)
@@ -139,7 +139,7 @@ class _Run:
 
     def __post_init__(self) -> None:
         self.model_id = self.encoder.fingerprint.id
-        self.known = KnownVectors(self.encoder.dim, self.warn)
+        self.known = VectorCache(self.encoder.dim, self.warn)
         self.whole, foreign = learn(self.folder.path, self.model_id, self.known, self.warn)
         self._check_model(foreign)
         for other in self.settings.embedded_from:

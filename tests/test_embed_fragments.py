@@ -12,7 +12,7 @@ import pytest
 from embed.vectors import fragments
 from embed.vectors.durable import NoSpaceError, WriteError, write_durably
 from embed.vectors.fragments import DamagedFragmentError, Rows
-from embed.vectors.vector_cache import KnownVectors, hash_texts
+from embed.vectors.vector_cache import VectorCache, hash_texts
 
 
 def some_rows(count: int, dim: int = 5, seed: int = 1) -> Rows:
@@ -89,7 +89,7 @@ def test_a_truncated_file_is_found(kept: int, tmp_path: Path) -> None:
 
 def test_known_vectors_come_from_many_fragments_and_the_newest_wins(tmp_path: Path) -> None:
     warnings: list[str] = []
-    known = KnownVectors(5, warnings.append)
+    known = VectorCache(5, warnings.append)
     written = []
     for seed in range(7):  # more than are held in memory at once
         rows = some_rows(30, seed=seed)
@@ -109,7 +109,7 @@ def test_known_vectors_come_from_many_fragments_and_the_newest_wins(tmp_path: Pa
 
 def test_a_fragment_that_vanishes_is_told_and_its_texts_are_unknown(tmp_path: Path) -> None:
     warnings: list[str] = []
-    known = KnownVectors(5, warnings.append)
+    known = VectorCache(5, warnings.append)
     rows = some_rows(4)
     fragment = write(tmp_path, rows)
     known.add(fragment, rows.hashes)

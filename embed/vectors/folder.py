@@ -21,7 +21,7 @@ from embed.vectors import fragments
 from embed.vectors.durable import TEMPORARY, sync_folder, write_durably
 from embed.errors import EmbedError
 from embed.vectors.fragments import DamagedFragmentError, Fragment
-from embed.vectors.vector_cache import KnownVectors
+from embed.vectors.vector_cache import VectorCache
 
 MANIFEST = "embed.json"
 FORMAT = 1
@@ -50,7 +50,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     return manifest
 
 
-def learn(folder: Path, fingerprint_id: str, known: KnownVectors, warn: Callable[[str], None]) -> tuple[set[str], int]:
+def learn(folder: Path, fingerprint_id: str, known: VectorCache, warn: Callable[[str], None]) -> tuple[set[str], int]:
     """Adds every whole fragment of this model to `known`; returns the names of all whole fragments, and how many rows
     those of other models have.
 

@@ -30,7 +30,7 @@ def hash_texts(texts: Iterable[str]) -> NDArray[np.bytes_]:
     return np.frombuffer(b"".join(digests), dtype=f"S{HASH_BYTES}")
 
 
-class KnownVectors:
+class VectorCache:
     """Vectors by text hash, dim wide. `warn` is told of a fragment that has gone since it was
     checked.
     """
