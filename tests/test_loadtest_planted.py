@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from loadtest.errors import LoadTestError
-from loadtest.selftest.apart import known_server
+from loadtest.selftest.apart import reference_server
 from loadtest.selftest.reference_server import WorkingServer
 from loadtest.selftest.planted import BASE_S, FACTORS, PERIOD_S, SLO_S, THROTTLED, share_left, throttled, throttled_knee_qps, throttled_response_s, true_ratio
 from loadtest.workload.schedule import PoissonStream
@@ -77,7 +77,7 @@ def test_requests_cost_what_was_planted_and_nothing_beside() -> None:
 def test_who_came_first_is_answered_before_the_next_one_is_worked_for() -> None:
     """Both requests lie there when the server comes to look: answered together, each would have waited for both."""
     request = b"POST / HTTP/1.1\r\ncontent-length: 0\r\n\r\n"
-    with known_server("--work-ms", "400") as (url, _), contextlib.ExitStack() as stack:
+    with reference_server("--work-ms", "400") as (url, _), contextlib.ExitStack() as stack:
         address = ("127.0.0.1", int(url.rpartition(":")[2]))
         before, first, second = (stack.enter_context(socket.create_connection(address, 20)) for _ in range(3))
         before.sendall(request)

@@ -1,4 +1,4 @@
-"""A known server and a generator for it, as the proofs in real time need them: apart, and ahead of other programs.
+"""A reference server and a generator for it, as the proofs in real time need them: apart, and ahead of other programs.
 
 Both run in the kernel's real-time class where that is allowed. What a proof then shows of noise is the machine's and
 the method's, and not that of whatever else happens to run.
@@ -34,8 +34,8 @@ def generator_for(plan: Plan) -> Generator:
 
 
 @contextmanager
-def known_server(*arguments: str) -> Iterator[tuple[str, int]]:
-    """A known server as a process, on a CPU of its own where there are two; yields its URL and process id."""
+def reference_server(*arguments: str) -> Iterator[tuple[str, int]]:
+    """A reference server as a process, on a CPU of its own where there are two; yields its URL and process id."""
     server = subprocess.Popen(
         [sys.executable, "-m", "loadtest.selftest.reference_server", *arguments],
         stdin=subprocess.PIPE,

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from loadtest import units
 from loadtest.experiment.knee import find_knee
-from loadtest.selftest.apart import apart, generator_for, known_server, plan_for
+from loadtest.selftest.apart import apart, generator_for, plan_for, reference_server
 from loadtest.record.objective import Objective
 from loadtest.generator.priority import go_first
 from loadtest.analysis.ratio import Ratio, paired_ratio
@@ -116,7 +116,7 @@ def _search(arm: str, seed: int) -> Arm:
     share = share_left(SHARE) if arm == THROTTLED else 1.0
     expected_qps = true_ratio(arm, share) * paper_knee_qps(Queue(BASE_S), SLO_S)
     with (
-        known_server("--work-ms", str(BASE_S * 1e3 / FACTORS.get(arm, 1.0))) as (url, pid),
+        reference_server("--work-ms", str(BASE_S * 1e3 / FACTORS.get(arm, 1.0))) as (url, pid),
         plan_for(url, slo_p99_ms=SLO_S * 1e3, seed=seed, warmup_s=0.5) as plan,
         throttled(pid, SHARE if arm == THROTTLED else 1.0),
     ):

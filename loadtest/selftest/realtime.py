@@ -13,7 +13,7 @@ from collections.abc import Callable
 from loadtest.selftest import planted
 from loadtest.record.validity_checks import reasons
 from loadtest.experiment.knee import find_knee
-from loadtest.selftest.apart import generator_for, known_server, plan_for
+from loadtest.selftest.apart import generator_for, plan_for, reference_server
 from loadtest.record.objective import Objective
 from loadtest.generator.run import Generator
 from loadtest.selftest.proof import Proof
@@ -24,7 +24,7 @@ def real_knee(name: str, mean_ms: float, servers: int, constant: bool, slo_ms: f
     arguments = ["--mean-ms", str(mean_ms), "--servers", str(servers), *(["--constant"] if constant else [])]
     queue = Queue(mean_ms / 1e3, servers, constant)
     paper = paper_knee_qps(queue, slo_ms / 1e3)
-    with known_server(*arguments) as (url, _), plan_for(url, slo_p99_ms=slo_ms) as plan:
+    with reference_server(*arguments) as (url, _), plan_for(url, slo_p99_ms=slo_ms) as plan:
         generator = generator_for(plan)
         knee, _ = find_knee(
             generator.measure, Objective(p99_ms=slo_ms), start_qps=paper * 0.7, growth=1.25, search_s=15, confirm_s=40,
@@ -38,7 +38,7 @@ def real_knee(name: str, mean_ms: float, servers: int, constant: bool, slo_ms: f
 def stopped_server(seconds: float = 1.0) -> Proof:
     """A server stopped for a second: the response time shows it, the service time of what was sent hardly does."""
     with (
-        known_server("--mean-ms", "1", "--constant") as (url, pid),
+        reference_server("--mean-ms", "1", "--constant") as (url, pid),
         plan_for(url, slo_p99_ms=50.0, max_in_flight=4, timeout_s=5.0) as plan,
     ):
         stop = threading.Timer(8.0, os.kill, (pid, signal.SIGSTOP))
@@ -62,7 +62,7 @@ def starved_generator() -> Proof:
     spin = f"import os\nos.sched_setaffinity(0, [{cpu}])\nwhile True: pass"
     hogs = [subprocess.Popen([sys.executable, "-c", spin]) for _ in range(4)]
     try:
-        with known_server("--mean-ms", "0.05", "--constant") as (url, _), plan_for(url, slo_p99_ms=5.0) as plan:
+        with reference_server("--mean-ms", "0.05", "--constant") as (url, _), plan_for(url, slo_p99_ms=5.0) as plan:
             trial = Generator(plan, cpus=[cpu], first=False, allow_interference=True).measure(5000.0, 8.0, "run")
     finally:
         for hog in hogs:
@@ -74,7 +74,7 @@ def starved_generator() -> Proof:
 
 def gates_see_a_pause() -> Proof:
     """Stopping the generator itself for half a second must void its run."""
-    with known_server("--mean-ms", "1", "--constant") as (url, _), plan_for(url, slo_p99_ms=50.0) as plan:
+    with reference_server("--mean-ms", "1", "--constant") as (url, _), plan_for(url, slo_p99_ms=50.0) as plan:
         generator = generator_for(plan)
         stopper = threading.Thread(target=_pause_generator, args=(6.0, 0.5), daemon=True)
         stopper.start()

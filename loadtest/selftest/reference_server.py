@@ -31,7 +31,7 @@ def answer(took_ms: float) -> bytes:
     return HEAD % len(body) + body
 
 
-class KnownServer:
+class QueueingServer:
     """Departure times of a first-come first-served queue; `service_s` draws the next service time."""
 
     def __init__(self, mean_s: float, servers: int, constant: bool, seed: int) -> None:
@@ -66,7 +66,7 @@ class WorkingServer:
         return time.monotonic()
 
 
-def serve(listener: socket.socket, stop_fd: int, queue: KnownServer | WorkingServer) -> None:
+def serve(listener: socket.socket, stop_fd: int, queue: QueueingServer | WorkingServer) -> None:
     """Answer until `stop_fd` reads end of file."""
     listener.setblocking(False)
     poll = select.epoll()
@@ -133,7 +133,7 @@ def main() -> None:
     given = parser.parse_args()
     listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
     print(listener.getsockname()[1], flush=True)
-    queue: KnownServer | WorkingServer = KnownServer(given.mean_ms / 1e3, given.servers, given.constant, given.seed)
+    queue: QueueingServer | WorkingServer = QueueingServer(given.mean_ms / 1e3, given.servers, given.constant, given.seed)
     if given.work_ms:
         queue = WorkingServer(given.work_ms / 1e3)
     serve(listener, sys.stdin.fileno(), queue)
