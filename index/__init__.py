@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from index.build.pipeline import build_generation
     from index.errors import ConflictError, FieldError, FilterError, GenerationError, IndexingError, InputError, KernelError, NotFoundError, PublishCheckError, StorageError
-    from index.search.exact import Found
+    from index.search.exact import TopK
     from index.search.generation import Generation, open_generation
     from index.disk.integrity import verify
     from index.disk.root import Alias, Root
@@ -44,7 +44,7 @@ _PLACES = {
     "ConflictError": "index.errors",
     "FieldError": "index.errors",
     "FilterError": "index.errors",
-    "Found": "index.search.exact",
+    "TopK": "index.search.exact",
     "PublishCheckError": "index.errors",
     "Generation": "index.search.generation",
     "GenerationError": "index.errors",
@@ -65,7 +65,7 @@ __all__ = [
     "ConflictError",
     "FieldError",
     "FilterError",
-    "Found",
+    "TopK",
     "PublishCheckError",
     "Generation",
     "GenerationError",

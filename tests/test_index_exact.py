@@ -19,7 +19,7 @@ from index.disk.codes import unit_rows
 METRICS = ("cosine", "ip", "l2")
 
 
-def both_ways(queries: NDArray, vectors: NDArray, k: int, metric: str, threads: int = 1) -> exact.Found:
+def both_ways(queries: NDArray, vectors: NDArray, k: int, metric: str, threads: int = 1) -> exact.TopK:
     """The answer, once it is the same bit for bit with codes and without."""
     if metric == "cosine":  # codes belong to the vectors that are scored
         queries, vectors, metric = unit_rows(queries), unit_rows(vectors), "ip"
@@ -77,7 +77,7 @@ def test_few_rows_are_left_to_score_in_float32() -> None:
     """The bound must be tight enough to be worth having, not only right."""
     vectors, queries = unit_rows(clustered(20000, 64)), unit_rows(clustered(20, 64, seed=5))
     codes = quantise(vectors)
-    rescored = exact.Found(np.empty((20, 10), np.int64), np.empty((20, 10), np.float32), np.empty(20, np.int64))
+    rescored = exact.TopK(np.empty((20, 10), np.int64), np.empty((20, 10), np.float32), np.empty(20, np.int64))
     scale = (codes.step, codes.error_norm, codes.row_norm, codes.square_norms)
     exact._native.scan_i8(queries, vectors, codes.codes, *scale, False, 1, *rescored)
     assert (rescored.scored >= 10).all()

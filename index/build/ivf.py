@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from index.search.bitmap import Bitmap
 from index.disk.codes import Metric
-from index.search.exact import Found
+from index.search.exact import TopK
 from index.search.untyped import faiss_metric
 from index.progress import Progress
 from index.search.rescoring import rescore

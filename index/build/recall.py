@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 
 from index.search import exact
 from index.disk.codes import Codes, Metric
-from index.search.exact import Found
+from index.search.exact import TopK
 
 K = 10
 HELD_OUT = 1000
@@ -116,7 +116,7 @@ def truth_without(
     return Truth(rows, queries, scores)
 
 
-def recall_of(found: Found, truth: Truth, effort: int) -> Recall:
+def recall_of(found: TopK, truth: Truth, effort: int) -> Recall:
     expected = np.isfinite(truth.scores).sum(1)
     worst = np.where(np.isfinite(truth.scores), truth.scores, np.inf).min(1)
     hits = ((found.scores >= worst[:, None]) & (found.rows >= 0)).sum(1)
@@ -137,7 +137,7 @@ def interval(shares: NDArray[np.float64]) -> tuple[float, float]:
 
 
 def curve(
-    search: Callable[[NDArray[np.float32], int, int], Found], truth: Truth, ladder: Sequence[int], target: float
+    search: Callable[[NDArray[np.float32], int, int], TopK], truth: Truth, ladder: Sequence[int], target: float
 ) -> list[Recall]:
     """Recall at each effort of the ladder, and between the two around the target until their gap is a twentieth.
 
@@ -166,7 +166,7 @@ def curve(
 
 
 def least_effort(
-    search: Callable[[NDArray[np.float32], int, int], Found], truth: Truth, ladder: Sequence[int], target: float
+    search: Callable[[NDArray[np.float32], int, int], TopK], truth: Truth, ladder: Sequence[int], target: float
 ) -> int:
     """The first effort of the ladder at which mean recall reaches `target`; the last one if none does."""
     for effort in ladder:

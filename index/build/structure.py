@@ -16,7 +16,7 @@ from index.search import exact, walk
 from index.build import recall as measuring
 from index.errors import GenerationError
 from index.disk.codes import Metric
-from index.search.exact import Found
+from index.search.exact import TopK
 from index.search.finding import Rows, Searcher, find
 from index.search.generation import Generation, INDEX_FILE
 from index.disk.layout import DEGREE, Profile
@@ -35,7 +35,7 @@ class Sample(NamedTuple):
     """Rows whose vectors were the queries, and what the structure in memory answered at its default effort."""
 
     rows: NDArray[np.int64]
-    found: Found
+    found: TopK
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ class Builder:
     def _measure(
         self, searcher: Searcher, held_out: NDArray[np.int64], efforts: tuple[int, ...], *, midway: bool
     ) -> None:
-        def search(queries: NDArray[np.float32], k: int, effort: int) -> Found:
+        def search(queries: NDArray[np.float32], k: int, effort: int) -> TopK:
             return searcher.search(queries, k, effort)
 
         def truth(*, midway_between: bool) -> measuring.Truth:

@@ -21,7 +21,7 @@ from index.changes.log import Change
 from index.changes.words import ChangedWords, Statistics
 from index.errors import GenerationError
 from index.disk.codes import Codes, Metric
-from index.search.exact import Found
+from index.search.exact import TopK
 from index.search.generation import Generation
 from index.search.words import text_of
 from index.shards.merge import Ranked
@@ -49,7 +49,7 @@ class DeltaSnapshot(NamedTuple):
     words: ChangedWords | None
     places: dict[int, Any]  # of rows in the order of ids, as far as they were asked for
 
-    def search(self, queries: NDArray[np.float32], k: int, metric: Metric, keep: Bitmap) -> Found:
+    def search(self, queries: NDArray[np.float32], k: int, metric: Metric, keep: Bitmap) -> TopK:
         """The best k of the rows that `keep` has; rows of the delta, −1 where there are fewer."""
         found = exact.scan(queries, self.vectors, k, self.codes, 1, l2=metric == "l2", keep=keep.words)
         found.scored[:] = keep.count

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from index.search.bitmap import Bitmap
 from index.changes.delta import DeltaSnapshot
-from index.search.exact import Found
+from index.search.exact import TopK
 from index.search.filtering import Filter, parse
 from index.search.generation import Generation
 from index.search.words import Matched
@@ -26,7 +26,7 @@ from index.shards.merge import Ranked, merge
 
 
 @dataclass(frozen=True)
-class Kept:
+class Surviving:
     """Rows of a view that may be hits. base: of the generation, None for all of it; delta: of the changes."""
 
     base: Bitmap | None
@@ -42,14 +42,14 @@ class Kept:
             return self.delta.holds(row - self.rows_of_base)
         return self.base is None or self.base.holds(row)
 
-    def without(self, rows: NDArray[Any]) -> "Kept":
+    def without(self, rows: NDArray[Any]) -> "Surviving":
         """The same but for `rows`, which may repeat."""
         below = rows < self.rows_of_base
         base = self.base
         if below.any():
             base = (base or _everything(self.rows_of_base)).without(rows[below])
         delta = self.delta.without(rows[~below] - self.rows_of_base) if not below.all() else self.delta
-        return Kept(base, delta, self.rows_of_base)
+        return Surviving(base, delta, self.rows_of_base)
 
 
 class Searchable(Protocol):
@@ -61,10 +61,10 @@ class Searchable(Protocol):
     def rows(self) -> int: ...
     def search_rows(
         self, queries: NDArray[np.float32], k: int, effort: int | None = None, exact: bool = False, keep: Any = None
-    ) -> Found: ...
+    ) -> TopK: ...
     def search_words(self, text: str, k: int, filter_: Filter | None = None) -> Matched: ...
-    def survivors(self, filter_: Filter) -> Bitmap | Kept: ...
-    def without(self, keep: Any, rows: NDArray[np.int64]) -> Bitmap | Kept: ...
+    def survivors(self, filter_: Filter) -> Bitmap | Surviving: ...
+    def without(self, keep: Any, rows: NDArray[np.int64]) -> Bitmap | Surviving: ...
     def rows_with(self, name: str, values: Sequence[Any]) -> NDArray[np.int64]: ...
     def sample(self, wanted: int, seed: int) -> NDArray[np.int64]: ...
     def as_of(self, rows: int) -> "Searchable": ...
@@ -86,10 +86,10 @@ class View:
         self.generation, self.seq = generation, snapshot.seq
         self._snapshot = snapshot
         self._base = generation.count
-        self.alive = Kept(snapshot.kept, snapshot.live, generation.count)
+        self.alive = Surviving(snapshot.kept, snapshot.live, generation.count)
         self.count = self.alive.count
         self._places: dict[int, Any] = snapshot.places
-        self._survivors: dict[bytes, Kept] = {}  # by the keys of their filters, as long as nothing is written
+        self._survivors: dict[bytes, Surviving] = {}  # by the keys of their filters, as long as nothing is written
 
     @property
     def rows(self) -> int:
@@ -102,8 +102,8 @@ class View:
         k: int,
         effort: int | None = None,
         exact: bool = False,
-        keep: Kept | None = None,
-    ) -> Found:
+        keep: Surviving | None = None,
+    ) -> TopK:
         """As `Generation.search_rows`, over both; `keep` as `filter` gives it."""
         keep = keep or self.alive
         found = self.generation.search_rows(queries, k, effort, exact, keep.base)
@@ -133,24 +133,24 @@ class View:
         theirs = Ranked(changed.rows + self._base, changed.scores)
         return Matched(*merge((Ranked(*found), theirs), k, self.order))
 
-    def filter(self, given: Mapping[str, Any]) -> Kept:
+    def filter(self, given: Mapping[str, Any]) -> Surviving:
         """As `Generation.filter`, over both, without what is gone."""
         return self.survivors(parse(given))
 
-    def survivors(self, filter_: Filter) -> Kept:
+    def survivors(self, filter_: Filter) -> Surviving:
         """As `filter`, of a parsed one."""
         known = self._survivors.get(filter_.key) if filter_.key else None
         if known is None:
             known = self._survivors[filter_.key] = self._kept(filter_)
         return known
 
-    def _kept(self, filter_: Filter) -> Kept:
+    def _kept(self, filter_: Filter) -> Surviving:
         base = self.generation.filters.bitmap(filter_)
         if self._snapshot.kept is not None:
             base = base & self._snapshot.kept
         count = len(self._snapshot.vectors)
         delta = Bitmap(self._snapshot.columns.bits(filter_), count) & self._snapshot.live
-        return Kept(base, delta, self._base)
+        return Surviving(base, delta, self._base)
 
     def as_of(self, rows: int) -> "View":
         """This view without the documents that were put after an earlier one had so many `rows`. What was deleted or
@@ -169,7 +169,7 @@ class View:
         changed = Bitmap(self._snapshot.columns.one_of(name, values), count).rows + self._base
         return np.concatenate([self.generation.rows_with(name, values), changed])
 
-    def without(self, keep: Kept | None, rows: NDArray[np.int64]) -> Kept:
+    def without(self, keep: Surviving | None, rows: NDArray[np.int64]) -> Surviving:
         return (keep or self.alive).without(rows)
 
     def sample(self, wanted: int, seed: int) -> NDArray[np.int64]:

@@ -29,7 +29,7 @@ from index.disk.codes import unit_rows
 _ROWS_WORTH_A_THREAD = 8192
 
 
-class Found(NamedTuple):
+class TopK(NamedTuple):
     """Rows and scores of the best k of each query, best first, ties by row.
 
     rows: int64 (q, k), −1 where there are fewer than k. scores: float32 (q, k), −inf there; higher is better for
@@ -63,7 +63,7 @@ def search(
     codes: Codes | None = None,
     threads: int = 1,
     keep: NDArray[np.uint64] | None = None,
-) -> Found:
+) -> TopK:
     """The k best rows of `vectors` (n, dim) for each of `queries` (q, dim), both float32.
 
     For cosine, queries and vectors are scaled to length 1 here, which copies the vectors: who searches often passes
@@ -88,7 +88,7 @@ def search_at(
     rows: NDArray[np.uint32],
     *,
     codes: Codes,
-) -> Found:
+) -> TopK:
     """As `search`, among `rows` (ascending) alone, on one thread. metric: ip or l2, and queries float32 (q, dim) that
     were checked."""
     found = scan(queries, vectors, k, codes, 1, l2=metric == "l2", at=rows)
@@ -106,10 +106,10 @@ def scan(
     l2: bool,
     keep: NDArray[np.uint64] | None = None,
     at: NDArray[np.uint32] | None = None,
-) -> Found:
+) -> TopK:
     """As `search` for the inner product or l2, of queries that were checked; `scored` is as the kernel counts it."""
     shape = len(queries), k
-    found = Found(np.empty(shape, np.int64), np.empty(shape, np.float32), np.empty(len(queries), np.int64))
+    found = TopK(np.empty(shape, np.int64), np.empty(shape, np.float32), np.empty(len(queries), np.int64))
     if codes is None:
         _native.scan_f32(queries, vectors, l2, threads, *found, keep)
     else:

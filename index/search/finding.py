@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from index.search import exact
 from index.search.bitmap import Bitmap
 from index.disk.codes import Codes, Metric
-from index.search.exact import Found
+from index.search.exact import TopK
 
 from collections.abc import Sequence
 from typing import Any
@@ -48,7 +48,7 @@ SPARSE = 4
 class Searcher(Protocol):
     """How a family finds the best k ≤ n rows, or fewer. Scores are those of exact search."""
 
-    def search(self, queries: NDArray[np.float32], k: int, effort: int, keep: Bitmap | None = None) -> Found: ...
+    def search(self, queries: NDArray[np.float32], k: int, effort: int, keep: Bitmap | None = None) -> TopK: ...
 
 
 @dataclass(frozen=True)
@@ -60,12 +60,12 @@ class Rows:
     metric: Metric
     threads: int
 
-    def scan(self, queries: NDArray[np.float32], k: int, keep: Bitmap | None = None) -> Found:
+    def scan(self, queries: NDArray[np.float32], k: int, keep: Bitmap | None = None) -> TopK:
         metric: Metric = "l2" if self.metric == "l2" else "ip"  # cosine rows and queries are of length 1 by now
         words = None if keep is None else keep.words
         return exact.search(queries, self.vectors, k, metric, codes=self.codes, threads=self.threads, keep=words)
 
-    def scan_at(self, queries: NDArray[np.float32], k: int, keep: Bitmap) -> Found:
+    def scan_at(self, queries: NDArray[np.float32], k: int, keep: Bitmap) -> TopK:
         """As `scan`, over the survivors' rows alone: their codes are read one by one and nothing between them."""
         metric: Metric = "l2" if self.metric == "l2" else "ip"
         return exact.search_at(queries, self.vectors, k, metric, keep.rows32, codes=self.codes)
@@ -86,7 +86,7 @@ def find(
     keep: Bitmap | None = None,
     exactly: bool = False,
     few: int = 0,
-) -> Found:
+) -> TopK:
     """The best k ≤ n of each query; rows are −1 only where fewer than k survive the filter. Up to `few`
     survivors are all compared."""
     if keep is not None and (keep.count <= few or (exactly and keep.count <= len(rows.vectors) // SPARSE)):

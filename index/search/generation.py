@@ -17,7 +17,7 @@ from index.disk import layout
 from index.search.bitmap import Bitmap
 from index.errors import GenerationError, InputError
 from index.disk.codes import LONGEST, Metric
-from index.search.exact import Found
+from index.search.exact import TopK
 from index.search.filtering import Filter, Filters, parse
 from index.search.finding import Rows, Searcher, few, find
 from index.search.lists import IvfSearch
@@ -103,7 +103,7 @@ class Generation:
         effort: int | None = None,
         exact: bool = False,
         keep: NDArray[Any] | Bitmap | None = None,
-    ) -> Found:
+    ) -> TopK:
         """As `search`, with rows int64 (q, k) for ids, and how many vectors were compared, `scored` int64 (q,)."""
         queries = self.checked(queries)
         if k < 1:
@@ -279,8 +279,8 @@ def _read_faiss(path: Path) -> FaissIndex:
         raise GenerationError(path, f"is not an index that FAISS can read: {error}") from error
 
 
-def _padded(found: Found, k: int) -> Found:
+def _padded(found: TopK, k: int) -> TopK:
     count, reach = found.rows.shape
     rows, scores = np.full((count, k), -1, np.int64), np.full((count, k), -np.inf, np.float32)
     rows[:, :reach], scores[:, :reach] = found.rows, found.scores
-    return Found(rows, scores, found.scored)
+    return TopK(rows, scores, found.scored)

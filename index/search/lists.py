@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from index.search.exact import Found
+from index.search.exact import TopK
 from index.search.untyped import FaissIndex
 from index.search.rescoring import rescore
 from index.search.bitmap import Bitmap
@@ -24,7 +24,7 @@ class IvfSearch:
     def __init__(self, index: FaissIndex, vectors: NDArray[np.float32], threads: int) -> None:
         self._index, self.vectors, self._threads = index, vectors, threads
 
-    def search(self, queries: NDArray[np.float32], k: int, effort: int, keep: Bitmap | None = None) -> Found:
+    def search(self, queries: NDArray[np.float32], k: int, effort: int, keep: Bitmap | None = None) -> TopK:
         """The best k of RESCORED · k candidates. What was compared is estimated: the mean list by nprobe."""
         faiss.omp_set_num_threads(self._threads)
         lists, wanted = int(self._index.nlist), min(k * RESCORED, len(self.vectors))

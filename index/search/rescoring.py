@@ -7,7 +7,7 @@ never show in an answer.
 import numpy as np
 from numpy.typing import NDArray
 
-from index.search.exact import Found
+from index.search.exact import TopK
 from index.kernels import _native
 
 
@@ -19,9 +19,9 @@ def rescore(
     k: int,
     *,
     l2: bool,
-) -> Found:
+) -> TopK:
     """The best k of each query's candidates (q, m), −1 for none."""
     count = len(queries)
-    found = Found(np.empty((count, k), np.int64), np.empty((count, k), np.float32), np.empty(count, np.int64))
+    found = TopK(np.empty((count, k), np.int64), np.empty((count, k), np.float32), np.empty(count, np.int64))
     _native.rescore(queries, vectors, np.ascontiguousarray(candidates), l2, *found)
     return found._replace(scored=scored)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.search.bitmap import Bitmap
-from index.search.exact import Found
+from index.search.exact import TopK
 from index.disk.layout import Layout
 
 EFFORT_UNIT = "margin"  # of the walk, as above
@@ -38,7 +38,7 @@ class Walk:
         self._graph, self.vectors, self._count = layout.graph(), vectors, layout.count
         self._threads, self._renumber = threads, renumber
 
-    def search(self, queries: NDArray[np.float32], k: int, effort: int, keep: Bitmap | None = None) -> Found:
+    def search(self, queries: NDArray[np.float32], k: int, effort: int, keep: Bitmap | None = None) -> TopK:
         """The best k ≤ n that the walk finds, −1 where it finds fewer. `scored` counts vectors scored from their codes;
         neighbours that were only estimated are not in it."""
         margin = (effort - _ZERO) / 100
@@ -48,7 +48,7 @@ class Walk:
         frontier = int(min(max(32, self._count), frontier, 1 << 24))
         words = None if keep is None else keep.words
         count = len(queries)
-        found = Found(np.empty((count, k), np.int64), np.empty((count, k), np.float32), np.empty(count, np.int64))
+        found = TopK(np.empty((count, k), np.int64), np.empty((count, k), np.float32), np.empty(count, np.int64))
         self._graph.search(queries, self.vectors, margin, frontier, words, *found, self._threads)
         if self._renumber is not None:
             return found._replace(rows=np.where(found.rows >= 0, self._renumber[found.rows], -1))

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from loadtest.power.sources import Channel, Found, Kind, Source, Unreadable
+from loadtest.power.sources import Channel, Kind, Probed, Source, Unreadable
 
 CLASS = "sys/class/hwmon"
 
@@ -24,10 +24,10 @@ _METERED = (
 )
 
 
-def hwmon_sources(root: Path) -> Found:
+def hwmon_sources(root: Path) -> Probed:
     base = root / CLASS
     meters: list[tuple[str, Path]] = []
-    found: Found = []
+    found: Probed = []
     for device in sorted(base.glob("hwmon*"), key=lambda p: (len(p.name), p.name)):
         name = _text(device / "name") or _text(device / "device/name") or ""
         if name == "power_meter" or (device / "device/power1_average").exists():
@@ -54,8 +54,8 @@ def _place(device: Path) -> Path:
     return device / "device" if (device / "device/power1_average").exists() else device
 
 
-def _acpi(meters: list[tuple[str, Path]]) -> Found:
-    found: Found = []
+def _acpi(meters: list[tuple[str, Path]]) -> Probed:
+    found: Probed = []
     for pattern, domain in _METERED:
         chosen = [(label, place) for label, place in meters if pattern.search(label)]
         if chosen:
@@ -83,7 +83,7 @@ def _meter(name: str, domain: str, meters: list[tuple[str, Path]]) -> Source:
     return Source(name, domain, str(meters[0][1]), channels, averages_s=interval / 1e3)
 
 
-def _labelled(device: Path, name: str, domain: str, factor: float, wanted: tuple[str, ...]) -> Found:
+def _labelled(device: Path, name: str, domain: str, factor: float, wanted: tuple[str, ...]) -> Probed:
     channels = []
     for value in sorted(device.glob("power*_input")):
         stem = value.name.removesuffix("_input")
@@ -101,7 +101,7 @@ def _labelled(device: Path, name: str, domain: str, factor: float, wanted: tuple
     ]
 
 
-def _core_energy(device: Path) -> Found:
+def _core_energy(device: Path) -> Probed:
     channels = tuple(
         Channel(
             _text(device / value.name.replace("_input", "_label")) or value.name,

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from loadtest.errors import PowerError
-from loadtest.power.sources import Channel, Found, Kind, Source, Unreadable
+from loadtest.power.sources import Channel, Kind, Probed, Source, Unreadable
 
 TIMEOUT_S = 5.0
 COMMANDS = (
@@ -36,7 +36,7 @@ COMMANDS = (
 )
 
 
-def ipmi_sources() -> Found:
+def ipmi_sources() -> Probed:
     """The first IPMI tool that is installed and answers."""
     problems = []
     for program, arguments, pattern in COMMANDS:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from loadtest.power.sources import Channel, Found, Kind, Source, Unreadable
+from loadtest.power.sources import Channel, Kind, Probed, Source, Unreadable
 
 CLASS = "sys/class/powercap"
 ROOT_ONLY = (
@@ -28,7 +28,7 @@ MASKED = (
 )
 
 
-def powercap_sources(root: Path, folder: Path | None = None) -> Found:
+def powercap_sources(root: Path, folder: Path | None = None) -> Probed:
     """Sources under `root`/sys/class/powercap, or under `folder` where it was mounted."""
     base = folder or root / CLASS
     zones = sorted(base.rglob("intel-rapl:*") if folder else base.glob("intel-rapl:*"), key=lambda p: p.name)
@@ -44,7 +44,7 @@ def powercap_sources(root: Path, folder: Path | None = None) -> Found:
                 "none on most virtual machines: clouds do not pass it on; use a metal instance",
             )
         ]
-    found: Found = []
+    found: Probed = []
     if zones:
         found += _rapl({zone.name: zone for zone in zones})
     if scmi:
@@ -53,7 +53,7 @@ def powercap_sources(root: Path, folder: Path | None = None) -> Found:
     return found
 
 
-def _rapl(zones: dict[str, Path]) -> Found:
+def _rapl(zones: dict[str, Path]) -> Probed:
     packages, drams, platform = [], [], []
     for name, zone in zones.items():
         label = _text(zone / "name") or ""
@@ -80,7 +80,7 @@ def _rapl(zones: dict[str, Path]) -> Found:
     whole = bool(drams) and len(drams) == len(packages)
     if drams and not whole:
         counted = packages
-    found: Found = [
+    found: Probed = [
         Source(
             "RAPL",
             "package+dram" if whole else "package",

@@ -8,7 +8,7 @@ from loadtest.errors import PowerError
 from loadtest.power.hwmon import hwmon_sources
 from loadtest.power.management import ipmi_sources, redfish_source, shelly_source
 from loadtest.power.powercap import powercap_sources
-from loadtest.power.sources import Found, Source
+from loadtest.power.sources import Probed, Source
 
 # Widest first: the wall includes what the CPU's own counters leave out.
 PREFERENCE = ("module", "package+dram", "package", "wall", "platform", "core")
@@ -20,7 +20,7 @@ def probe(
     powercap: Path | None = None,
     redfish: str | None = None,
     shelly: str | None = None,
-) -> Found:
+) -> Probed:
     """All sources that can be read and all that cannot, with reasons. A given URL that fails raises PowerError."""
     found = powercap_sources(root, powercap) + hwmon_sources(root) + ipmi_sources()
     if redfish:
@@ -30,7 +30,7 @@ def probe(
     return found
 
 
-def choose(found: Found, name: str | None = None) -> Source | None:
+def choose(found: Probed, name: str | None = None) -> Source | None:
     """The source to use: the named one, else the finest (CPU counters before the wall, which averages).
 
     PowerError when none has that name.

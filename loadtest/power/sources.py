@@ -53,4 +53,4 @@ class Unreadable(msgspec.Struct, frozen=True):
     remedy: str
 
 
-Found = list[Source | Unreadable]
+Probed = list[Source | Unreadable]

@@ -44,7 +44,7 @@ class Survivors(NamedTuple):
         return self.keep.count - (self.own is not None and self.keep.holds(self.own))
 
 
-class Found(NamedTuple):
+class RankedHit(NamedTuple):
     """One hit. dense, lexical: its score in either ranking of a hybrid search, None where it is not in it."""
 
     row: int
@@ -57,7 +57,7 @@ class Ranked(NamedTuple):
     """hits: best first. more: whether there are hits behind them; cut: whether rows that might be were not looked at.
     lexical_s: how much of the time went there."""
 
-    hits: list[Found]
+    hits: list[RankedHit]
     more: bool
     cut: bool
     scored: int
@@ -96,15 +96,15 @@ class Ranking:
         exact = self._query.mode == "lexical" or self._view.compares_all(self._exact, keep, self._effort)
         return Ranked(found[:k], len(found) > k, self._cut, self._scored, exact, self._cpu_s, self._lexical_s)
 
-    async def _best(self, wanted: int) -> list[Found]:
+    async def _best(self, wanted: int) -> list[RankedHit]:
         if self._query.mode != "hybrid":
             return await self._rank(self._survivors, wanted)
         return await self._rank(self._survivors, self.depth or max(DEPTH, FUSED_PER_HIT * (wanted - 1)))
 
-    async def _grouped(self, wanted: int) -> list[Found]:
+    async def _grouped(self, wanted: int) -> list[RankedHit]:
         """The best row of each of the `wanted` best groups."""
         column = group_column(self._view, self._query)
-        taken: dict[object, Found] = {}
+        taken: dict[object, RankedHit] = {}
         survivors, depth = self._survivors, self.depth or 2 * wanted
         while True:
             found = await self._rank(survivors, depth)
@@ -119,22 +119,22 @@ class Ranking:
                 survivors = _without(self._survivors, self._view, column, taken)
             depth *= 2
 
-    def _place(self, hit: Found) -> tuple[float, Any]:
+    def _place(self, hit: RankedHit) -> tuple[float, Any]:
         """What hits are sorted by: best first, ties by id."""
         return -hit.score, self._view.rows.order(hit.row)
 
-    async def _rank(self, survivors: Survivors, depth: int) -> list[Found]:
+    async def _rank(self, survivors: Survivors, depth: int) -> list[RankedHit]:
         depth = min(depth, self._view.count)
         if self._query.mode == "dense":
-            return [Found(row, score) for row, score in (await self._dense(survivors, depth)).items()]
+            return [RankedHit(row, score) for row, score in (await self._dense(survivors, depth)).items()]
         if self._query.mode == "lexical":
-            return [Found(row, score) for row, score in (await self._lexical(survivors, depth)).items()]
+            return [RankedHit(row, score) for row, score in (await self._lexical(survivors, depth)).items()]
         depth = min(max(depth, DEPTH), self._view.count)
         dense, lexical = await self._dense(survivors, depth), await self._lexical(survivors, depth)
         rankings = [(list(dense), self._weights[0]), (list(lexical), self._weights[1])]
         fused = fuse(rankings, self._rrf_k, self._view.rows.order)
         self._cut = max(len(dense), len(lexical)) == depth and len(fused) < survivors.count(self._view)
-        return [Found(row, score, dense.get(row), lexical.get(row)) for row, score in fused]
+        return [RankedHit(row, score, dense.get(row), lexical.get(row)) for row, score in fused]
 
     async def _dense(self, survivors: Survivors, depth: int) -> dict[int, float]:
         """Row to score, best first."""
@@ -181,7 +181,7 @@ def group_column(view: ServedView, query: SearchRequest) -> Column:
     return column
 
 
-def _without(survivors: Survivors, view: ServedView, column: Column, taken: Mapping[object, Found]) -> Survivors:
+def _without(survivors: Survivors, view: ServedView, column: Column, taken: Mapping[object, RankedHit]) -> Survivors:
     """The survivors that are in none of the groups taken, for the rows to search and for the query of words alike."""
     alone = [hit.row for group, hit in taken.items() if isinstance(group, tuple)]
     values = [group for group in taken if not isinstance(group, tuple)]

@@ -15,9 +15,9 @@ import msgspec
 import numpy as np
 from msgspec import Raw
 
-from index import Found, Generation, InputError
+from index import Generation, InputError, TopK
 from index.search.bitmap import Bitmap
-from index.changes.view import Kept, Searchable
+from index.changes.view import Searchable, Surviving
 from index.search.filtering import Filter
 from index.search.words import Matched
 from service.wire import filters
@@ -33,12 +33,12 @@ INLINE_FILTER_ROWS = 500_000
 
 T = TypeVar("T")
 Vectors = np.ndarray[Any, np.dtype[np.float32]]
-Survived = Bitmap | Kept
+Survived = Bitmap | Surviving
 _OBJECT = msgspec.json.Decoder(dict[str, Raw])
 
 
 class Searched(NamedTuple):
-    found: Found
+    found: TopK
     cpu_s: float
 
 

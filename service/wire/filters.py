@@ -17,7 +17,7 @@ from msgspec import Raw
 
 from index import FieldError, FilterError
 from index.search.bitmap import Bitmap
-from index.changes.view import Kept, Searchable
+from index.changes.view import Searchable, Surviving
 from index.search.filtering import Filter
 from index.search.filtering import parse as parse_json
 from service.wire.problems import Problem
@@ -46,7 +46,7 @@ def conjoin(asked: Filter | None, imposed: Filter | None) -> Filter | None:
     return asked & imposed
 
 
-def survivors(rows: Searchable, filter_: Filter) -> Bitmap | Kept:
+def survivors(rows: Searchable, filter_: Filter) -> Bitmap | Surviving:
     """The rows that a filter keeps; raises Problem filter-field-not-indexed or invalid-value."""
     try:
         return rows.survivors(filter_)
