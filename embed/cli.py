@@ -14,9 +14,9 @@ from embed.documents.document import Faults, FieldNames, NoSuchInputError
 from embed.encoders.backends import usable_cores
 from embed.encoders.contract import Backend, Encoder
 from embed.documents.inputs import FORMATS, find_sources, read_documents
-from embed.pipeline import Settings, embed_documents, slices_at_once
+from embed.pipeline import EmbedSettings, embed_documents, slices_at_once
 from embed.progress import Silent, Terminal, format_seconds
-from embed.vectors.record import Record, peak_rss_bytes
+from embed.vectors.record import EmbedRecord, peak_rss_bytes
 from embed.stopping import signal_of, stoppable
 
 
@@ -122,7 +122,7 @@ def embed(
     from embed import load_encoder
 
     threads = threads or usable_cores()
-    record, faults = Record(threads=threads), Faults(on_error)
+    record, faults = EmbedRecord(threads=threads), Faults(on_error)
     names = FieldNames(id_field, text_field, title_field, number_rows)
     with stoppable():
         try:
@@ -136,7 +136,7 @@ def embed(
                         read_documents(sources, names, faults),
                         encoder,
                         out,
-                        Settings(
+                        EmbedSettings(
                             embedded_from=embedded_from,
                             chunker=chunker,
                             omit_text=omit_text,
@@ -167,7 +167,7 @@ def _chunker(encoder: Encoder, tokens: int, overlap: int) -> Chunker:
     return Chunker(encoder.token_offsets, tokens, overlap, encoder.fingerprint.max_length, prefix_tokens)
 
 
-def stopped(number: signal.Signals, record: Record) -> str:
+def stopped(number: signal.Signals, record: EmbedRecord) -> str:
     """What a run that was told to end says."""
     done = f"{record.embedded:,} texts were embedded, and are kept" if record.embedded else "nothing was embedded"
     again = shlex.join(["perwatt", *sys.argv[1:]])
@@ -195,7 +195,7 @@ def skipped(faults: Faults) -> str:
     return "\n  ".join(lines + [f"… and {more:,} more"] * (more > 0))
 
 
-def summary(record: Record, out: Path, max_length: int, chunked: bool) -> str:
+def summary(record: EmbedRecord, out: Path, max_length: int, chunked: bool) -> str:
     """The closing lines: what was done, what it took, what comes next."""
     unit = "chunks" if chunked else "documents"
     rows = f"{record.documents:,} documents" + (f" in {record.rows:,} chunks" if chunked else "")

@@ -23,11 +23,11 @@ from embed.documents.chunks import Chunker
 from embed.documents.document import Document, Faults
 from embed.encoders.contract import Encoder
 from embed.errors import EmbedError
-from embed.vectors.folder import FORMAT, FolderError, VectorsFolder, learn
-from embed.vectors.fragments import Fragment, Rows
+from embed.vectors.folder import FORMAT, FolderError, VectorsWriter, learn
+from embed.vectors.fragments import Fragment, FragmentRows
 from embed.vectors.vector_cache import VectorCache, hash_texts
-from embed.progress import Progress, Silent
-from embed.vectors.record import Record, now
+from embed.progress import EmbedProgress, Silent
+from embed.vectors.record import EmbedRecord, now
 from embed.documents.rows import Row, WINDOW_BYTES, WINDOW_ROWS, rows_of, windows
 from embed.window import SLICE_TEXTS, SPOOL_EVERY_S, WindowEmbedder, finite
 
@@ -42,7 +42,7 @@ def slices_at_once(threads: int) -> int:
 
 
 @dataclass(slots=True)
-class Settings:
+class EmbedSettings:
     """embedded_from: other vectors folders whose vectors may be used; replace_model: whether vectors of another model
     that lie in the folder may be replaced. The sizes are for tests to make small.
     """
@@ -62,23 +62,23 @@ def embed_documents(
     documents: Iterable[Document],
     encoder: Encoder,
     out: Path,
-    settings: Settings | None = None,
+    settings: EmbedSettings | None = None,
     *,
     faults: Faults | None = None,
-    progress: Progress | None = None,
+    progress: EmbedProgress | None = None,
     warn: Callable[[str], None] = lambda _message: None,
-    record: Record | None = None,
-) -> Record:
+    record: EmbedRecord | None = None,
+) -> EmbedRecord:
     """Writes the vectors folder `out` and returns what it cost.
 
     Raises EmbedError: DocumentError (with --on-error fail), VectorError, FolderError, NoSpaceError.
     Whatever is raised, the folder holds its old state, and what was embedded until then is found by
     the next run."""
-    settings, faults = settings or Settings(), faults or Faults()
-    record = record or Record()
+    settings, faults = settings or EmbedSettings(), faults or Faults()
+    record = record or EmbedRecord()
     with ExitStack() as stack:
-        folder = stack.enter_context(VectorsFolder(out))
-        run = stack.enter_context(closing(_Run(encoder, folder, settings, progress or Silent(), warn, record)))
+        folder = stack.enter_context(VectorsWriter(out))
+        run = stack.enter_context(closing(_EmbedRun(encoder, folder, settings, progress or Silent(), warn, record)))
         for window in stack.enter_context(closing(read_ahead(_windows(documents, settings, faults, record)))):
             run.take(window)
         record.skipped = faults.skipped
@@ -95,7 +95,7 @@ class Window:
     reached: tuple[int, int]
 
 
-def _windows(documents: Iterable[Document], settings: Settings, faults: Faults, record: Record) -> Iterator[Window]:
+def _windows(documents: Iterable[Document], settings: EmbedSettings, faults: Faults, record: EmbedRecord) -> Iterator[Window]:
     reached = (0, 0)
 
     def counted() -> Iterator[Document]:
@@ -111,7 +111,7 @@ def _windows(documents: Iterable[Document], settings: Settings, faults: Faults, 
 
 
 @dataclass(slots=True)
-class Writing:
+class VectorsWriting:
     """A fragment on its way to the disk: its number in `known`, and the spool files that it replaces."""
 
     fragment: Future[Fragment]
@@ -120,13 +120,13 @@ class Writing:
 
 
 @dataclass(slots=True)
-class _Run:
+class _EmbedRun:
     encoder: Encoder
-    folder: VectorsFolder
-    settings: Settings
-    progress: Progress
+    folder: VectorsWriter
+    settings: EmbedSettings
+    progress: EmbedProgress
     warn: Callable[[str], None]
-    record: Record
+    record: EmbedRecord
     model_id: str = field(init=False)
     known: VectorCache = field(init=False)
     whole: set[str] = field(init=False)
@@ -134,7 +134,7 @@ class _Run:
     canaries: Canaries = field(default_factory=Canaries)
     written: list[Fragment] = field(default_factory=list)
     taken: int = 0
-    writing: Writing | None = None
+    writing: VectorsWriting | None = None
     writer: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="write"))
 
     def __post_init__(self) -> None:
@@ -184,11 +184,11 @@ class _Run:
         self._show()
         for _slice in self.embedder.fill(vectors, known, distinct, texts, [window[number].id for number in first]):
             self._show()
-        rows = Rows(hashes, vectors[back], [row.id for row in window], [row.payload for row in window])
+        rows = FragmentRows(hashes, vectors[back], [row.id for row in window], [row.payload for row in window])
         self._settle()
         stem, self.taken = f"part-{self.taken:05d}", self.taken + 1
         written = self.writer.submit(fragments.write, self.folder.path, stem, rows, self.model_id, self.whole)
-        self.writing = Writing(written, self.known.add(rows.vectors, hashes), self.embedder.take_spools())
+        self.writing = VectorsWriting(written, self.known.add(rows.vectors, hashes), self.embedder.take_spools())
 
     def _settle(self) -> None:
         """Waits until the last fragment is durable."""

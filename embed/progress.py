@@ -11,14 +11,14 @@ from typing import Protocol, TextIO
 
 from tqdm import tqdm
 
-from embed.documents.document import Source
-from embed.vectors.record import Record
+from embed.documents.document import DocumentSource
+from embed.vectors.record import EmbedRecord
 
 LINE_EVERY_S = 10.0
 
 
-class Progress(Protocol):
-    def show(self, record: Record) -> None:
+class EmbedProgress(Protocol):
+    def show(self, record: EmbedRecord) -> None:
         """To be called before the first text is embedded, and whenever some more are."""
 
     def close(self) -> None: ...
@@ -27,7 +27,7 @@ class Progress(Protocol):
 class Silent:
     """For tests, notebooks and --quiet."""
 
-    def show(self, record: Record) -> None:
+    def show(self, record: EmbedRecord) -> None:
         pass
 
     def close(self) -> None:
@@ -37,7 +37,7 @@ class Silent:
 class Terminal:
     """unit: what a row is called ("docs", "chunks")."""
 
-    def __init__(self, sources: Sequence[Source], unit: str, stream: TextIO | None = None) -> None:
+    def __init__(self, sources: Sequence[DocumentSource], unit: str, stream: TextIO | None = None) -> None:
         self._sources = sources
         self._unit = unit
         self._stream = stream or sys.stderr
@@ -48,7 +48,7 @@ class Terminal:
         )
         self._started = self._last_line = time.monotonic()
 
-    def show(self, record: Record) -> None:
+    def show(self, record: EmbedRecord) -> None:
         now, left = time.monotonic(), self._left(record)
         total = None if left is None else record.embedded + left
         if not record.embedded:
@@ -64,7 +64,7 @@ class Terminal:
             self._stream.write(self._line(record, left, now - self._started) + "\n")
             self._stream.flush()
 
-    def _line(self, record: Record, left: int | None, seconds: float) -> str:
+    def _line(self, record: EmbedRecord, left: int | None, seconds: float) -> str:
         line = f"{record.embedded:,}" + ("" if left is None else f" of ~{record.embedded + left:,}") + " embedded"
         if record.embedded and seconds:
             rate = record.embedded / seconds
@@ -78,7 +78,7 @@ class Terminal:
         if self._bar is not None:
             self._bar.close()
 
-    def _left(self, record: Record) -> int | None:
+    def _left(self, record: EmbedRecord) -> int | None:
         """About how many rows are still to be embedded; None where nothing tells."""
         number, done = record.reached
         sizes = [source.size_bytes for source in self._sources]

@@ -9,7 +9,7 @@ from types import FrameType
 SIGNALS = (signal.SIGTERM, signal.SIGHUP)  # Ctrl-C raises KeyboardInterrupt by itself
 
 
-class Stopped(KeyboardInterrupt):
+class StoppedBySignal(KeyboardInterrupt):
     """A signal asked this process to end."""
 
     def __init__(self, number: int) -> None:
@@ -19,7 +19,7 @@ class Stopped(KeyboardInterrupt):
 
 def signal_of(error: KeyboardInterrupt) -> signal.Signals:
     """What asked the process to end."""
-    return signal.Signals(error.number if isinstance(error, Stopped) else signal.SIGINT)
+    return signal.Signals(error.number if isinstance(error, StoppedBySignal) else signal.SIGINT)
 
 
 @contextmanager
@@ -33,7 +33,7 @@ def stoppable() -> Iterator[None]:
     def stop(number: int, _frame: FrameType | None) -> None:
         for each in before:
             signal.signal(each, signal.SIG_IGN)
-        raise Stopped(number)
+        raise StoppedBySignal(number)
 
     try:
         for number in before:

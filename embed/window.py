@@ -24,8 +24,8 @@ from embed.vectors import fragments
 from embed.vectors.durable import NoSpaceError
 from embed.encoders.contract import Counts, Encoder, Vectors
 from embed.errors import EmbedError
-from embed.vectors.fragments import Rows
-from embed.vectors.record import Record
+from embed.vectors.fragments import FragmentRows
+from embed.vectors.record import EmbedRecord
 
 SLICE_TEXTS = 256  # about 5 s of two cores on long texts: the step of the progress bar
 SPOOL_EVERY_S = 10.0
@@ -54,7 +54,7 @@ class WindowEmbedder:
         slice_texts: int,
         slices_at_once: int,
         spool_every_s: float,
-        record: Record,
+        record: EmbedRecord,
     ) -> None:
         self._encoder = encoder
         self._folder = folder
@@ -137,7 +137,7 @@ class WindowEmbedder:
     def _spool(self, vectors: NDArray[np.float32], hashes: NDArray[np.bytes_]) -> None:
         if self._pending:
             done = np.concatenate(self._pending)
-            rows = Rows(hashes[done], vectors[done])
+            rows = FragmentRows(hashes[done], vectors[done])
             self._spools.append(fragments.write(self._folder, "spool", rows, self._encoder.fingerprint.id).path)
             self._pending.clear()
         self._spooled_at = time.monotonic()

@@ -19,10 +19,10 @@ from typing import Any
 
 from hashing_encoder import HashingEncoder
 
-from embed.documents.document import Document, Source
-from embed.pipeline import Settings, embed_documents
+from embed.documents.document import Document, DocumentSource
+from embed.pipeline import EmbedSettings, embed_documents
 
-SOURCE = Source("made.jsonl", "jsonl")
+SOURCE = DocumentSource("made.jsonl", "jsonl")
 CHANGES = {"os.rename", "os.remove"}
 
 
@@ -66,7 +66,7 @@ def main() -> None:
     given = parser.parse_args()
     if given.die_at:
         die_at(given.die_at, given.out)
-    settings = Settings(window_rows=given.window, slice_texts=given.slice, spool_every_s=0.0)
+    settings = EmbedSettings(window_rows=given.window, slice_texts=given.slice, spool_every_s=0.0)
     made = documents(given.count, given.first, given.long)
     record = embed_documents(made, Announcing(given.dim), given.out, settings)
     print(json.dumps(record.as_dict()), flush=True)

@@ -26,7 +26,7 @@ from deploy.cloud import boot, machines
 from deploy.cloud.experiment import run
 from deploy.cloud.machines import Machines
 from deploy.cloud.parcel import Parcel, sha256_of
-from deploy.cloud.plan import Plan, make_plan
+from deploy.cloud.plan import RentalPlan, make_plan
 from deploy.cloud.stack import read_stack
 from loadtest.selftest.example import simulated_record
 from loadtest.prices.table import find_price
@@ -50,7 +50,7 @@ def pack(archive: Path, *names: str, mode: int = 0o644) -> None:
             file.addfile(entry)
 
 
-def planned(archives: dict[str, Path], **changed: Any) -> Plan:
+def planned(archives: dict[str, Path], **changed: Any) -> RentalPlan:
     given: dict[str, Any] = {
         "arms": ["c8g.4xlarge"], "amd64": ["c8i.4xlarge"], "blocks": 1, "replica": False, "generator": "c8i.4xlarge",
         "region": REGION, "spot": False, "minutes": 25, "max_usd": 100.0, "knee": ["--index", "docs"], "serve": [],
@@ -167,7 +167,7 @@ class Cloud:
             raise self.error(f"crash {when} {self.calls[-1]}")
 
     def run(
-        self, plan: Plan, folder: Path, archives: dict[str, Path], wait: Callable[[float], None] | None = None
+        self, plan: RentalPlan, folder: Path, archives: dict[str, Path], wait: Callable[[float], None] | None = None
     ) -> Any:
         rented = Machines(self.client("ec2"), self.client("ssm"), self.stack, plan.experiment)
         parcel = Parcel(self.client("s3"), self.stack.bucket, plan.experiment, valid_s=1800)
@@ -182,7 +182,7 @@ def starved(record: bytes) -> bytes:
     return msgspec.json.encode(msgspec.structs.replace(read, trials=trials))
 
 
-def of_one_trial(archives: dict[str, Path]) -> Plan:
+def of_one_trial(archives: dict[str, Path]) -> RentalPlan:
     plan = planned(archives)
     del plan.trials[1:]
     return plan

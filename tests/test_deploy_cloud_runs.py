@@ -19,7 +19,7 @@ from deploy.cloud.boot import SPARE_MINUTES
 from deploy.cloud.experiment import put_aside, run
 from deploy.cloud.machines import EXPERIMENT, Machines, reap
 from deploy.cloud.parcel import Parcel
-from deploy.cloud.plan import Plan, read_plan
+from deploy.cloud.plan import RentalPlan, read_plan
 from deploy.cloud.stack import read_stack
 from deploy.errors import DeployError
 from loadtest.record.run_record import read_record
@@ -233,7 +233,7 @@ class Altered:
         return self._calls.get(name) or getattr(self._ec2, name)
 
 
-def run_with(cloud: Cloud, ec2: Any, plan: Plan, folder: Path, archives: dict[str, Path], **more: Any) -> list[Path]:
+def run_with(cloud: Cloud, ec2: Any, plan: RentalPlan, folder: Path, archives: dict[str, Path], **more: Any) -> list[Path]:
     rented = Machines(ec2, cloud.client("ssm"), cloud.stack, plan.experiment)
     parcel = Parcel(cloud.client("s3"), cloud.stack.bucket, plan.experiment, valid_s=1800)
     return run(plan, folder, archives, rented, parcel, **{"tell": lambda _: None, "wait": cloud.machinery.step, **more})

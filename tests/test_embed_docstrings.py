@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from embed.documents.docstrings import NoSourceError, find_libraries, read_docstrings
-from embed.documents.document import Document, Source
+from embed.documents.document import Document, DocumentSource
 from embed.documents.public_names import PublicNames
 
 
 @pytest.fixture(scope="module")
 def stdlib() -> dict[str, Document]:
-    return {document.id: document for document in read_docstrings(Source("python:stdlib", "python"))}
+    return {document.id: document for document in read_docstrings(DocumentSource("python:stdlib", "python"))}
 
 
 @pytest.fixture
@@ -64,8 +64,8 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "site-packages"
 
 
-def read(name: str) -> tuple[dict[str, Document], Source]:
-    source = Source(f"python:{name}", "python")
+def read(name: str) -> tuple[dict[str, Document], DocumentSource]:
+    source = DocumentSource(f"python:{name}", "python")
     documents = list(read_docstrings(source))
     found = {document.id: document for document in documents}
     assert len(found) == len(documents)
@@ -113,7 +113,7 @@ def test_noise_and_private_names_are_left_out(stdlib: dict[str, Document]) -> No
 def test_nothing_is_imported(package: Path) -> None:
     code = (
         "import sys; before = set(sys.modules)\n"
-        "from embed.documents.docstrings import read_docstrings; from embed.documents.document import Source\n"
+        "from embed.documents.docstrings import read_docstrings; from embed.documents.document import DocumentSource\n"
         "assert len(list(read_docstrings(Source('python:shelf', 'python')))) > 5\n"
         "assert len(list(read_docstrings(Source('python:turtle', 'python')))) > 5\n"
         "assert not {'shelf', 'turtle', 'tkinter'} & set(sys.modules)\n"

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from embed.documents.document import Document, DocumentError, Faults, FieldNames, Source, embedded_text, payload_json, shape
+from embed.documents.document import Document, DocumentError, DocumentSource, Faults, FieldNames, embedded_text, payload_json, shape
 
-SOURCE = Source("corpus.jsonl", "jsonl")
+SOURCE = DocumentSource("corpus.jsonl", "jsonl")
 
 
 def shaped(record: dict[str, object], **names: object) -> Document:
@@ -133,5 +133,5 @@ def test_faults_raise_under_fail_and_count_under_skip() -> None:
 
 
 def test_a_place_reads_as_line_or_as_row() -> None:
-    assert Source("a.csv", "csv").at(3) == "a.csv:3"
-    assert Source("a.parquet", "parquet").at(3) == "a.parquet, row 3"
+    assert DocumentSource("a.csv", "csv").at(3) == "a.csv:3"
+    assert DocumentSource("a.parquet", "parquet").at(3) == "a.parquet, row 3"

@@ -9,14 +9,14 @@ import pytest
 
 import embed.documents.csv as csv_reader
 from embed.documents import lines
-from embed.documents.document import Document, DocumentError, Faults, FieldNames, InputError, Source
+from embed.documents.document import Document, DocumentError, DocumentSource, Faults, FieldNames, UnreadableInputError
 
 
 def read(
     data: bytes, on_error: str = "fail", kind: str = "csv", separator: str | None = None
 ) -> tuple[list[Document], Faults]:
     faults = Faults(on_error)
-    source = Source(f"c.{kind}", kind, separator=separator)
+    source = DocumentSource(f"c.{kind}", kind, separator=separator)
     return list(csv_reader.read_csv(io.BytesIO(data), source, FieldNames(), faults)), faults
 
 
@@ -83,7 +83,7 @@ def test_a_line_or_a_quoted_field_beyond_the_limit_is_refused(monkeypatch: pytes
 
 @pytest.mark.parametrize("header", [b"id,text,text", b"id,,text"])
 def test_a_header_must_name_every_column_once(header: bytes) -> None:
-    with pytest.raises(InputError, match="must name every column once"):
+    with pytest.raises(UnreadableInputError, match="must name every column once"):
         read(header + b"\n1,2,3\n")
 
 
@@ -104,7 +104,7 @@ def test_a_file_without_id_names_its_columns() -> None:
 )
 def test_another_separator_is_recognised_and_the_option_named(header: bytes, kind: str, said: str) -> None:
     for on_error in ("fail", "skip"):
-        with pytest.raises(InputError) as caught:
+        with pytest.raises(UnreadableInputError) as caught:
             read(header + b"\n1;2;3\n", on_error, kind)
         assert str(caught.value).startswith(f"c.{kind}:1: ")
         assert said in str(caught.value)
@@ -117,5 +117,5 @@ def test_a_separator_may_be_given() -> None:
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
 def test_a_table_that_is_not_utf8_is_named_with_its_encoding(encoding: str) -> None:
-    with pytest.raises(InputError, match=rf"c\.csv:1: this file is UTF-{encoding[4:6]}.*iconv"):
+    with pytest.raises(UnreadableInputError, match=rf"c\.csv:1: this file is UTF-{encoding[4:6]}.*iconv"):
         read("id,text\n1,x\n".encode(encoding))

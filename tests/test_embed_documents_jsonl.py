@@ -9,14 +9,14 @@ import pytest
 
 import embed.documents.jsonl as jsonl
 from embed.documents import lines
-from embed.documents.document import Document, DocumentError, Faults, FieldNames, InputError, Source
+from embed.documents.document import Document, DocumentError, DocumentSource, Faults, FieldNames, UnreadableInputError
 
 GOOD = b'{"id":"1","text":"one"}\n'
 
 
 def read(data: bytes, on_error: str = "fail") -> tuple[list[Document], Faults]:
     faults = Faults(on_error)
-    source = Source("c.jsonl", "jsonl")
+    source = DocumentSource("c.jsonl", "jsonl")
     return list(jsonl.read_jsonl(io.BytesIO(data), source, FieldNames(), faults)), faults
 
 
@@ -67,7 +67,7 @@ def test_nan_and_infinity_become_null() -> None:
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
 def test_utf16_is_recognised(encoding: str, mark: str) -> None:
-    with pytest.raises(InputError, match=r"c\.jsonl:1: this file is UTF-16.*iconv"):
+    with pytest.raises(UnreadableInputError, match=r"c\.jsonl:1: this file is UTF-16.*iconv"):
         read(f'{mark}{{"id":"1","text":"t"}}\n'.encode(encoding))
 
 

@@ -11,13 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from embed.documents.document import Document, DocumentError, Faults, FieldNames, InputError, Source, payload_json
+from embed.documents.document import Document, DocumentError, DocumentSource, Faults, FieldNames, UnreadableInputError, payload_json
 from embed.documents.parquet import read_parquet
 
 
 def read(path: Path, on_error: str = "fail", **names: str) -> tuple[list[Document], Faults]:
     faults = Faults(on_error)
-    source = Source(path.name, "parquet", path=path, size_bytes=path.stat().st_size)
+    source = DocumentSource(path.name, "parquet", path=path, size_bytes=path.stat().st_size)
     with path.open("rb") as stream:
         documents = list(read_parquet(stream, source, FieldNames(**names), faults))
     assert source.done_bytes == source.size_bytes
@@ -94,5 +94,5 @@ def test_a_damaged_file_is_an_input_error(tmp_path: Path) -> None:
     pq.write_table(pa.table({"id": ["1"] * 5000, "text": ["b" * 50] * 5000}), path, use_dictionary=False)
     data = path.read_bytes()
     path.write_bytes(data[:-100])
-    with pytest.raises(InputError, match=r"a\.parquet: cannot be read as Parquet"):
+    with pytest.raises(UnreadableInputError, match=r"a\.parquet: cannot be read as Parquet"):
         read(path)

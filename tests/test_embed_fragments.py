@@ -11,19 +11,19 @@ import pytest
 
 from embed.vectors import fragments
 from embed.vectors.durable import NoSpaceError, WriteError, write_durably
-from embed.vectors.fragments import DamagedFragmentError, Rows
+from embed.vectors.fragments import DamagedFragmentError, FragmentRows
 from embed.vectors.vector_cache import VectorCache, hash_texts
 
 
-def some_rows(count: int, dim: int = 5, seed: int = 1) -> Rows:
+def some_rows(count: int, dim: int = 5, seed: int = 1) -> FragmentRows:
     random = np.random.default_rng(seed)
     texts = [f"text {seed} {number}" for number in range(count)]
     vectors = random.standard_normal((count, dim)).astype(np.float32)
     payloads = [b'{"text":"%s"}' % text.encode() for text in texts]
-    return Rows(hash_texts(texts), vectors, [f"id-{number}-é" for number in range(count)], payloads)
+    return FragmentRows(hash_texts(texts), vectors, [f"id-{number}-é" for number in range(count)], payloads)
 
 
-def write(folder: Path, rows: Rows, stem: str = "part-00000", model: str = "sha256:model") -> fragments.Fragment:
+def write(folder: Path, rows: FragmentRows, stem: str = "part-00000", model: str = "sha256:model") -> fragments.Fragment:
     return fragments.write(folder, stem, rows, model)
 
 
@@ -52,7 +52,7 @@ def test_round_trip_and_schema(count: int, tmp_path: Path) -> None:
 
 def test_a_spool_holds_hashes_and_vectors_only(tmp_path: Path) -> None:
     rows = some_rows(9)
-    fragment = write(tmp_path, Rows(rows.hashes, rows.vectors), "spool")
+    fragment = write(tmp_path, FragmentRows(rows.hashes, rows.vectors), "spool")
     assert pq.read_schema(fragment.path).names == ["text_hash", "vector"]
     assert np.array_equal(fragments.read_vectors(fragment), rows.vectors)
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from embed.documents.document import Document, DocumentError, Faults, FieldNames, InputError, NoSuchInputError
+from embed.documents.document import Document, DocumentError, Faults, FieldNames, NoSuchInputError, UnreadableInputError
 from embed.documents.inputs import CHECKED_TOGETHER, find_sources, read_documents
 
 
@@ -99,7 +99,7 @@ def test_an_input_that_names_nothing(given: str, tmp_path: Path, monkeypatch: py
 @pytest.mark.parametrize("name", ["data.json", "data.txt", "data"])
 def test_an_unknown_extension_asks_for_the_format(name: str, tmp_path: Path) -> None:
     path = put(tmp_path / name, jsonl("1"))
-    with pytest.raises(InputError, match="--format"):
+    with pytest.raises(UnreadableInputError, match="--format"):
         find_sources([str(path)])
     assert ids(read(path, format="jsonl")) == ["1"]
 
@@ -109,7 +109,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     path = Path("/proc/self/mem")  # opens, and fails to be read, even for root
     link = tmp_path / "unreadable.jsonl"
     link.symlink_to(path)
-    with pytest.raises(InputError, match=r"unreadable\.jsonl:1: cannot be read: Input/output error"):
+    with pytest.raises(UnreadableInputError, match=r"unreadable\.jsonl:1: cannot be read: Input/output error"):
         read(link)
 
 
@@ -130,7 +130,7 @@ def test_a_damaged_gzip_is_named_with_its_line(
     name: str, data: bytes, line: Sequence[int], said: str, tmp_path: Path
 ) -> None:
     path = put(tmp_path / name, data)
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(UnreadableInputError) as caught:
         read(path, on_error="skip")
     place, message = str(caught.value).removeprefix(f"{path}:").split(": ", 1)
     assert int(place) in line
@@ -145,9 +145,9 @@ def test_a_name_that_is_not_unicode_can_be_part_of_an_id(tmp_path: Path) -> None
 
 
 def test_nothing_at_all_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no document could be read from"):
+    with pytest.raises(UnreadableInputError, match="no document could be read from"):
         read(put(tmp_path / "a.jsonl", b"\n\n"), put(tmp_path / "b.csv", b"id,text\n"))
-    with pytest.raises(InputError, match=r"all 2 were skipped, first: .*c\.jsonl:1"):
+    with pytest.raises(UnreadableInputError, match=r"all 2 were skipped, first: .*c\.jsonl:1"):
         read(put(tmp_path / "c.jsonl", b"{}\n{}\n"), on_error="skip")
 
 

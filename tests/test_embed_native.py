@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from embed import EmbedError, ModelError, load_encoder
-from embed.kernels import KernelError, _native, built, unit_in_use, units
+from embed.kernels import EncoderKernelError, _native, built, unit_in_use, units
 from embed.models.folder import find_model
 from embed.encoders.native import NativeEncoder, chunks, unsuited
 
@@ -238,9 +238,9 @@ def test_a_rung_without_a_unit_of_ours_takes_the_unit_below(monkeypatch: pytest.
 @pytest.mark.parametrize("isa", ["altivec", "AVX2 ", "neon" if "avx2" in built() else "avx2"])
 def test_a_unit_that_cannot_run_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, isa: str) -> None:
     monkeypatch.setenv("PERWATT_ISA", isa)
-    with pytest.raises(KernelError, match=r"is not a unit of this build; this machine can run .*scalar"):
+    with pytest.raises(EncoderKernelError, match=r"is not a unit of this build; this machine can run .*scalar"):
         load_encoder()
-    assert issubclass(KernelError, EmbedError)
+    assert issubclass(EncoderKernelError, EmbedError)
 
 
 def test_vectors_rank_as_those_of_fp32(data_folder: Path, fp32_encoder: Any) -> None:

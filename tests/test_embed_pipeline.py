@@ -19,11 +19,11 @@ from hashing_encoder import HashingEncoder
 from patience import patient
 
 from embed.documents.chunks import Chunker
-from embed.documents.document import Document, DocumentError, Faults, Source
+from embed.documents.document import Document, DocumentError, DocumentSource, Faults
 from embed.vectors.durable import NoSpaceError
-from embed.vectors.folder import FolderError, VectorsFolder
-from embed.pipeline import Settings, embed_documents
-from embed.vectors.record import Record
+from embed.vectors.folder import FolderError, VectorsWriter
+from embed.pipeline import EmbedSettings, embed_documents
+from embed.vectors.record import EmbedRecord
 from embed.window import VectorError
 
 from vectors_folders import files_of
@@ -32,7 +32,7 @@ from vectors_folders import named_in
 from vectors_folders import table_of
 
 SMALL = {"window_rows": 64, "slice_texts": 8, "spool_every_s": 0.0}
-SOURCE = Source("test.jsonl", "jsonl")
+SOURCE = DocumentSource("test.jsonl", "jsonl")
 
 
 def documents(numbers: Sequence[int], text: str = "document number {} " * 3, **more: object) -> list[Document]:
@@ -45,10 +45,10 @@ def documents(numbers: Sequence[int], text: str = "document number {} " * 3, **m
 
 def run(
     out: Path, given: Sequence[Document], encoder: HashingEncoder | None = None, **settings: Any
-) -> tuple[Record, HashingEncoder]:
+) -> tuple[EmbedRecord, HashingEncoder]:
     encoder = encoder or HashingEncoder()
     warnings: list[str] = []
-    record = embed_documents(given, encoder, out, Settings(**{**SMALL, **settings}), warn=warnings.append)
+    record = embed_documents(given, encoder, out, EmbedSettings(**{**SMALL, **settings}), warn=warnings.append)
     run_warnings[:] = warnings
     return record, encoder
 
@@ -195,7 +195,7 @@ def test_vectors_of_another_model_are_never_mixed_in(tmp_path: Path) -> None:
 
 def test_vectors_that_an_unfinished_run_of_another_model_left_are_kept_too(tmp_path: Path) -> None:
     with pytest.raises(DocumentError):
-        embed_documents(broken(documents(range(100))), HashingEncoder(), tmp_path, Settings(**SMALL))
+        embed_documents(broken(documents(range(100))), HashingEncoder(), tmp_path, EmbedSettings(**SMALL))
     left = files_of(tmp_path)
     with pytest.raises(FolderError, match=r"64 vectors of another model, from an unfinished run"):
         run(tmp_path, documents(range(100)), HashingEncoder(name="another"))
@@ -207,15 +207,15 @@ def test_vectors_that_an_unfinished_run_of_another_model_left_are_kept_too(tmp_p
 def test_a_first_run_that_fails_leaves_no_folder_unless_there_is_something_to_keep(tmp_path: Path) -> None:
     for made in (tmp_path / "new", tmp_path / "a" / "b" / "c"):
         with pytest.raises(DocumentError):
-            embed_documents(broken(documents(range(10))), HashingEncoder(), made, Settings(**SMALL))
+            embed_documents(broken(documents(range(10))), HashingEncoder(), made, EmbedSettings(**SMALL))
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(DocumentError):
-        embed_documents(broken(documents(range(70))), HashingEncoder(), tmp_path / "new", Settings(**SMALL))
+        embed_documents(broken(documents(range(70))), HashingEncoder(), tmp_path / "new", EmbedSettings(**SMALL))
     record, _ = run(tmp_path / "new", documents(range(70)))
     assert record.reused == 64
     (tmp_path / "own").mkdir()
     with pytest.raises(DocumentError):
-        embed_documents(broken(documents(range(10))), HashingEncoder(), tmp_path / "own", Settings(**SMALL))
+        embed_documents(broken(documents(range(10))), HashingEncoder(), tmp_path / "own", EmbedSettings(**SMALL))
     assert (tmp_path / "own").is_dir()
 
 
@@ -260,7 +260,7 @@ def test_a_manifest_that_is_not_understood_stops_the_run(content: str, tmp_path:
 
 
 def test_a_second_run_on_the_same_folder_is_refused(tmp_path: Path) -> None:
-    with VectorsFolder(tmp_path), pytest.raises(FolderError, match="being written by another run"):
+    with VectorsWriter(tmp_path), pytest.raises(FolderError, match="being written by another run"):
         run(tmp_path, documents(range(3)))
     run(tmp_path, documents(range(3)))
 
@@ -306,7 +306,7 @@ def test_a_refused_document_leaves_the_old_state_and_the_work_done(tmp_path: Pat
     run(tmp_path, documents(range(100)))
     before = manifest_of(tmp_path)
     with pytest.raises(DocumentError, match="no"):
-        embed_documents(broken(documents(range(300, 450))), HashingEncoder(), tmp_path, Settings(**SMALL))
+        embed_documents(broken(documents(range(300, 450))), HashingEncoder(), tmp_path, EmbedSettings(**SMALL))
     assert manifest_of(tmp_path) == before
     table_of(tmp_path)
     record, _ = run(tmp_path, documents(range(300, 450)))
@@ -380,7 +380,7 @@ def test_slices_are_in_the_works_together_and_documents_are_read_meanwhile(tmp_p
         read.set()  # the second window fills while the first one is embedded
         yield from documents([127])
 
-    record = embed_documents(given(), Meeting(), tmp_path, Settings(**SMALL))
+    record = embed_documents(given(), Meeting(), tmp_path, EmbedSettings(**SMALL))
     assert record.embedded == 128
 
 
@@ -404,7 +404,7 @@ def test_the_next_window_is_embedded_while_a_fragment_is_written(
     monkeypatch.setattr(os, "fsync", slow)
     # Its texts are known although their fragment is not there yet.
     given = documents([*range(64), *range(32), *range(96, 128)])
-    record = embed_documents(given, Telling(), tmp_path, Settings(**SMALL))
+    record = embed_documents(given, Telling(), tmp_path, EmbedSettings(**SMALL))
     assert (record.embedded, record.reused) == (96, 32)
     table_of(tmp_path)
 
@@ -456,7 +456,7 @@ def test_an_id_that_its_chunk_number_makes_too_long_is_a_fault_of_its_document(t
     given = documents(range(2), text="document {} " * 20)
     given[1].id = "x" * 1023
     faults = Faults("skip")
-    settings = Settings(chunker=Chunker(encoder.token_offsets, 24, 0, 64))
+    settings = EmbedSettings(chunker=Chunker(encoder.token_offsets, 24, 0, 64))
     record = embed_documents(given, encoder, tmp_path, settings, faults=faults)
     assert (record.documents, record.skipped) == (2, 1)
     assert "test.jsonl:2: the id" in faults.first[0]

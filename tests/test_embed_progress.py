@@ -10,9 +10,9 @@ import pytest
 
 from embed import progress
 from embed.cli import skipped, summary
-from embed.documents.document import DocumentError, Faults, Source
+from embed.documents.document import DocumentError, DocumentSource, Faults
 from embed.progress import Terminal, format_seconds
-from embed.vectors.record import Record
+from embed.vectors.record import EmbedRecord
 
 
 class Clock:
@@ -32,8 +32,8 @@ def lines_of(stream: io.StringIO) -> list[str]:
 
 def test_without_a_terminal_a_line_every_ten_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, stream = Clock(monkeypatch), io.StringIO()
-    record = Record(rows=100, reached=(0, 250))
-    shown = Terminal([Source("a.jsonl", "jsonl", size_bytes=1000)], "docs", stream)
+    record = EmbedRecord(rows=100, reached=(0, 250))
+    shown = Terminal([DocumentSource("a.jsonl", "jsonl", size_bytes=1000)], "docs", stream)
     for done in range(0, 100, 5):
         record.embedded = done
         shown.show(record)
@@ -45,8 +45,8 @@ def test_without_a_terminal_a_line_every_ten_seconds(monkeypatch: pytest.MonkeyP
 def test_what_is_found_again_counts_neither_as_done_nor_as_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that was killed at 40,000 of 100,000 goes on with the rest at 50 a second."""
     clock, stream = Clock(monkeypatch), io.StringIO()
-    record = Record(known=40_000)
-    shown = Terminal([Source("a.jsonl", "jsonl", size_bytes=1_000_000)], "docs", stream)
+    record = EmbedRecord(known=40_000)
+    shown = Terminal([DocumentSource("a.jsonl", "jsonl", size_bytes=1_000_000)], "docs", stream)
     for rows in (10_000, 20_000, 30_000, 40_000):
         record.rows = record.reused = rows
         record.reached = (0, rows * 10)
@@ -67,8 +67,8 @@ def test_what_is_found_again_counts_neither_as_done_nor_as_rate(monkeypatch: pyt
 
 def test_where_one_text_in_twenty_changed_one_in_twenty_is_expected(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, stream = Clock(monkeypatch), io.StringIO()
-    record = Record(known=100_000, rows=10_000, reused=9500, reached=(0, 1000))
-    shown = Terminal([Source("a.jsonl", "jsonl", size_bytes=10_000)], "docs", stream)
+    record = EmbedRecord(known=100_000, rows=10_000, reused=9500, reached=(0, 1000))
+    shown = Terminal([DocumentSource("a.jsonl", "jsonl", size_bytes=10_000)], "docs", stream)
     shown.show(record)
     clock.now += progress.LINE_EVERY_S
     record.embedded = 100
@@ -79,9 +79,9 @@ def test_where_one_text_in_twenty_changed_one_in_twenty_is_expected(monkeypatch:
 def test_the_sources_before_count_as_read_and_those_after_by_their_size(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, stream = Clock(monkeypatch), io.StringIO()
     sources = [
-        Source(name, "csv", path=Path(name), size_bytes=size) for name, size in (("a", 100), ("b", 400), ("c", 500))
+        DocumentSource(name, "csv", path=Path(name), size_bytes=size) for name, size in (("a", 100), ("b", 400), ("c", 500))
     ]
-    record = Record(rows=300, embedded=100, reached=(1, 200))
+    record = EmbedRecord(rows=300, embedded=100, reached=(1, 200))
     clock.now += progress.LINE_EVERY_S
     shown = Terminal(sources, "docs", stream)
     shown.show(record)
@@ -92,18 +92,18 @@ def test_the_sources_before_count_as_read_and_those_after_by_their_size(monkeypa
 
 def test_the_total_of_stdin_is_not_made_up(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, stream = Clock(monkeypatch), io.StringIO()
-    sources = [Source("a", "csv", path=Path("a"), size_bytes=10), Source("stdin", "jsonl", 1)]
+    sources = [DocumentSource("a", "csv", path=Path("a"), size_bytes=10), DocumentSource("stdin", "jsonl", 1)]
     shown = Terminal(sources, "docs", stream)
     clock.now += progress.LINE_EVERY_S
-    shown.show(Record(rows=100, embedded=50, reached=(0, 5)))
+    shown.show(EmbedRecord(rows=100, embedded=50, reached=(0, 5)))
     assert lines_of(stream) == ["50 embedded (5 docs/s, 0 reused)"]
 
 
 def test_on_a_terminal_a_bar_of_what_is_embedded() -> None:
     stream = FakeTerminal()
-    shown = Terminal([Source("a.jsonl", "jsonl", size_bytes=1000)], "chunks", stream)
-    shown.show(Record(rows=140, reused=40, reached=(0, 500)))
-    shown.show(Record(rows=140, reused=40, embedded=100, reached=(0, 500)))
+    shown = Terminal([DocumentSource("a.jsonl", "jsonl", size_bytes=1000)], "chunks", stream)
+    shown.show(EmbedRecord(rows=140, reused=40, reached=(0, 500)))
+    shown.show(EmbedRecord(rows=140, reused=40, embedded=100, reached=(0, 500)))
     shown.close()
     assert "100/200" in stream.getvalue()
     assert "chunks" in stream.getvalue()
@@ -119,7 +119,7 @@ def test_seconds_read_well(seconds: float, written: str) -> None:
 
 
 def test_the_summary_says_what_was_done_and_what_comes_next() -> None:
-    record = Record(
+    record = EmbedRecord(
         documents=3000, rows=3000, embedded=2000, reused=1000, skipped=2, tokens=500_000, cut=7, embedding_seconds=40.0
     )
     lines = summary(record, Path("vectors/My Corpus"), 256, chunked=False).splitlines()

@@ -24,12 +24,12 @@ from index.bench.ann.engine import Entry, Float, Ladder, Metric, Setting
 from index.bench.ann.engines import ENGINES, chosen
 from index.bench.errors import BenchError
 from deploy.figures.ann_picture import picture, spread
-from index.bench.ann.race import Case, TARGETS, Timed, at_targets
+from index.bench.ann.race import RaceCase, TARGETS, Timed, at_targets
 from index.bench.ann.run import measure
 from index.bench.ann.sweep import Tried, between, candidates, drawn, sweep
 from index.bench.ann.table import table
 from index.bench.ann.targets import qps, reached
-from index.bench.ann.vectors import Workload, truth, workload
+from index.bench.ann.vectors import AnnWorkload, truth, workload
 from index.bench.ann.worker import recall
 from index.bench.ann.workers import EngineFailedError, EngineProcess
 
@@ -94,14 +94,14 @@ def importable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def load() -> Workload:
+def load() -> AnnWorkload:
     rows = clustered(1250, 64, seed=3)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    return Workload("clusters", rows[:1200], rows[1200:], "cosine")
+    return AnnWorkload("clusters", rows[:1200], rows[1200:], "cosine")
 
 
 @pytest.fixture(scope="module")
-def run(load: Workload) -> dict[str, Any]:
+def run(load: AnnWorkload) -> dict[str, Any]:
     """Every engine that is installed with the tests, and one that is not."""
     missing = entry("missing", package="no-such-package-at-all")
     entries = [each for each in ENGINES if each.name in HERE]
@@ -160,7 +160,7 @@ def test_table_and_picture_name_every_engine(run: dict[str, Any]) -> None:
 
 
 def test_a_peer_that_dies_is_reported_and_the_rest_goes_on(
-    load: Workload, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    load: AnnWorkload, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "armed").touch()
@@ -182,7 +182,7 @@ def test_a_peer_that_dies_is_reported_and_the_rest_goes_on(
     assert run["engines"][0]["build"]["note"] == "kept"
 
 
-def test_one_that_dies_during_the_rounds_is_dropped_from_them(load: Workload, tmp_path: Path) -> None:
+def test_one_that_dies_during_the_rounds_is_dropped_from_them(load: AnnWorkload, tmp_path: Path) -> None:
     from index.bench.ann.race import Runner, race
 
     paths = {"queries": tmp_path / "queries.npy", "rows": tmp_path / "rows.npy", "truth": tmp_path / "truth.npy"}
@@ -197,9 +197,9 @@ def test_one_that_dies_during_the_rounds_is_dropped_from_them(load: Workload, tm
         process.ask("load", 60, truth={10: str(paths["truth"])}, **order)
         runners.append(Runner(entry(name), process))
         runners[-1].learn(10, 1)
-        runners[-1].enter(Case(10, 1), 50, 1.0, draw=True)
+        runners[-1].enter(RaceCase(10, 1), 50, 1.0, draw=True)
     os.kill(runners[0].process._process.pid, signal.SIGKILL)
-    case = Case(10, 1)
+    case = RaceCase(10, 1)
     race(runners, case, 2, 1.0, lambda runner, error: lost.append((runner.entry.name, str(error))), lambda: None)
     runners[1].process.close()
     runners[0].process.close()
@@ -253,7 +253,7 @@ def test_recall_counts_ties_once_and_repeated_rows_not_at_all() -> None:
 
 def test_truth_holds_every_row_as_good_as_the_kth() -> None:
     rows = np.repeat(np.eye(8, dtype=np.float32), 3, axis=0)
-    load = Workload("triples", rows, np.eye(8, dtype=np.float32)[:2], "cosine")
+    load = AnnWorkload("triples", rows, np.eye(8, dtype=np.float32)[:2], "cosine")
     found = truth(load, 2, 1)
     assert [sorted(row[row >= 0].tolist()) for row in found] == [[0, 1, 2], [3, 4, 5]]
 
@@ -480,7 +480,7 @@ def test_mistakes_are_answered_before_anything_is_measured(
     assert "Traceback" not in ran.stderr
 
 
-def test_a_k_beyond_the_rows_is_refused(load: Workload) -> None:
+def test_a_k_beyond_the_rows_is_refused(load: AnnWorkload) -> None:
     with pytest.raises(BenchError, match=r"k is 1,?000|k is 1000 with 1,200 rows"):
         measure(load, [], ks=(1000,))
 

@@ -111,7 +111,7 @@ def test_held_out_rows_are_seeded_distinct_and_at_most_half(count: int) -> None:
 
 
 def test_a_hit_is_a_score_so_duplicates_are_no_misses() -> None:
-    truth = recall.Truth(np.array([0]), np.zeros((1, 4), np.float32), np.array([[0.9] * 10], np.float32))
+    truth = recall.HeldOutTruth(np.array([0]), np.zeros((1, 4), np.float32), np.array([[0.9] * 10], np.float32))
     other_rows = exact.TopK(np.arange(50, 60)[None], np.full((1, 10), 0.9, np.float32), np.array([60]))
     assert recall.recall_of(other_rows, truth, 1).recall == 1.0
     worse = other_rows._replace(scores=np.array([[0.9] * 7 + [0.8] * 3], np.float32))
@@ -155,7 +155,7 @@ def test_points_between_rows_without_a_direction_stay_finite() -> None:
 
 
 def test_the_least_effort_is_the_first_that_reaches_the_target() -> None:
-    truth = recall.Truth(np.arange(1), np.zeros((1, 2), np.float32), np.arange(10, 0, -1, dtype=np.float32)[None])
+    truth = recall.HeldOutTruth(np.arange(1), np.zeros((1, 2), np.float32), np.arange(10, 0, -1, dtype=np.float32)[None])
     hits = {1: 2, 4: 8, 16: 9}
 
     def search(_queries: NDArray[np.float32], _k: int, effort: int) -> exact.TopK:

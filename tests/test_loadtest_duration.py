@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from loadtest.cli.load import loadtest
-from loadtest.experiment.duration import STARTING_S, Step, about, in_words, steps, total
+from loadtest.experiment.duration import STARTING_S, TimedStep, about, in_words, steps, total
 from loadtest.errors import TargetError
 from loadtest.experiment.knee import find_knee
 from loadtest.record.objective import Objective
@@ -32,7 +32,7 @@ def given(command: str, *more: str) -> dict[str, object]:
 
 def test_windows_are_added_up_with_what_comes_before_each() -> None:
     run = given("run", "--rate", "5", "--duration", "60", "--warmup", "4")
-    assert steps("run", run) == [Step("one trial", 64 + STARTING_S, 64 + STARTING_S)]
+    assert steps("run", run) == [TimedStep("one trial", 64 + STARTING_S, 64 + STARTING_S)]
     soak = given("soak", "--rate", "5", "--hours", "2", "--warmup", "0")
     assert total(steps("soak", soak)) == (7200 + STARTING_S, 7200 + STARTING_S)
     curve = given("curve", "--capacity", "5", "--levels", "4", "--level-s", "20", "--warmup", "1")
@@ -61,7 +61,7 @@ def test_what_is_left_out_takes_no_time() -> None:
 
 def test_a_forecast_is_no_finer_than_it_can_be() -> None:
     assert [about(s, s) for s in (12.3, 200.0, 9000.0)] == ["some 12 s", "some 3 min", "some 2.5 h"]
-    assert in_words([Step("a", 20, 60), Step("b", 60, 240)]) == [
+    assert in_words([TimedStep("a", 20, 60), TimedStep("b", 60, 240)]) == [
         "this takes some 80 s to 5 min", "  a: some 20 s to 60 s", "  b: some 60 s to 4 min",
     ]  # fmt: skip
 

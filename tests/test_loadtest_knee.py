@@ -15,7 +15,7 @@ from loadtest.experiment.knee import Measure, find_knee
 from loadtest.record.objective import Objective
 from loadtest.selftest.simulate import Queue, md1_response_cdf, mmc_response_tail, paper_knee_qps, simulated_trial
 from loadtest.power.energy import Energy
-from loadtest.record.trial import Recall, Trial, ValidityCheck
+from loadtest.record.trial import RecallEstimate, Trial, ValidityCheck
 
 
 def measure_of(queue: Queue, seed: int) -> Measure:
@@ -154,11 +154,11 @@ def test_too_few_slices_have_no_upper_bound() -> None:
     [
         ({"errors": {"status 500": 400}}, "failed"),
         ({"answered": 100}, "was answered"),
-        ({"recall": Recall(0.90, 0.88, 0.92, 100, 10)}, "recall is 0.9000"),
+        ({"recall": RecallEstimate(0.90, 0.88, 0.92, 100, 10)}, "recall is 0.9000"),
     ],
 )
 def test_the_objective_is_more_than_latency(change: dict[str, object], says: str) -> None:
-    trial = simulated_trial(Queue(0.001), 500, 30, 1, recall=Recall(0.97, 0.96, 0.98, 100, 10))
+    trial = simulated_trial(Queue(0.001), 500, 30, 1, recall=RecallEstimate(0.97, 0.96, 0.98, 100, 10))
     objective = Objective(p99_ms=20, recall=0.95)
     assert objective.misses(trial, strict=True) == []
     for name, value in change.items():
@@ -167,7 +167,7 @@ def test_the_objective_is_more_than_latency(change: dict[str, object], says: str
 
 
 def test_recall_is_proven_by_its_lower_bound() -> None:
-    trial = simulated_trial(Queue(0.001), 500, 30, 1, recall=Recall(0.96, 0.94, 0.98, 100, 10))
+    trial = simulated_trial(Queue(0.001), 500, 30, 1, recall=RecallEstimate(0.96, 0.94, 0.98, 100, 10))
     objective = Objective(p99_ms=20, recall=0.95)
     assert objective.misses(trial, strict=False) == []
     assert "lower bound of recall" in objective.misses(trial, strict=True)[0]
@@ -190,9 +190,9 @@ def test_the_curve_rises_to_the_capacity_and_sums_energy_as_specpower_does() -> 
 
 
 def test_the_cheapest_effort_that_proves_the_target_is_found() -> None:
-    def recall_at(effort: int) -> Recall:
+    def recall_at(effort: int) -> RecallEstimate:
         mean = 1 - 0.5 * math.exp(-effort / 40)
-        return Recall(mean, mean - 0.01, mean + 0.01, 300, 10)
+        return RecallEstimate(mean, mean - 0.01, mean + 0.01, 300, 10)
 
     effort, recall = cheapest_effort(recall_at, 0.95)
     least = next(e for e in range(1, 500) if recall_at(e).low >= 0.95)

@@ -17,7 +17,7 @@ from loadtest.power.meter import Meter, Reading, energy, joules, read_all
 from loadtest.power.powercap import powercap_sources
 from loadtest.power.probe import choose, probe
 from loadtest.power.show import show
-from loadtest.power.sources import Channel, Kind, Source, Unreadable
+from loadtest.power.sources import PowerChannel, PowerSource, ReadingKind, Unreadable
 
 
 def lay(root: Path, files: dict[str, object]) -> Path:
@@ -68,7 +68,7 @@ def test_amd_has_packages_alone_and_half_a_dram_is_none(tmp_path: Path) -> None:
 def test_psys_is_a_domain_of_its_own(tmp_path: Path) -> None:
     root = lay(tmp_path, zone("intel-rapl:0", "package-0", 5) | zone("intel-rapl:1", "psys", 9_000_000))
     found = powercap_sources(root)
-    assert [(s.name, s.domain) for s in found if isinstance(s, Source)] == [
+    assert [(s.name, s.domain) for s in found if isinstance(s, PowerSource)] == [
         ("RAPL", "package"),
         ("RAPL psys", "platform"),
     ]
@@ -109,7 +109,7 @@ def test_a_machine_without_powercap_says_so(tmp_path: Path) -> None:
 def test_scmi_shows_watts_and_no_counter(tmp_path: Path) -> None:
     root = lay(tmp_path, {"sys/class/powercap/arm-scmi:0/power_uw": 42_500_000})
     source = only(powercap_sources(root))
-    assert (source.name, source.channels[0].kind) == ("SCMI powercap", Kind.GAUGE)
+    assert (source.name, source.channels[0].kind) == ("SCMI powercap", ReadingKind.GAUGE)
     assert read_all(source).values == [42.5]
 
 
@@ -160,8 +160,8 @@ def test_altra_has_power_and_core_energy_and_switched_off_channels_are_left_out(
         }
     files["sys/class/hwmon/hwmon1/energy3_enable"] = 0
     power, cores = hwmon_sources(lay(tmp_path, files))
-    assert isinstance(power, Source)
-    assert isinstance(cores, Source)
+    assert isinstance(power, PowerSource)
+    assert isinstance(cores, PowerSource)
     assert read_all(power).values == [10, 20]
     assert (cores.domain, read_all(cores).values) == ("core", [1, 2])
 
@@ -241,8 +241,8 @@ def test_what_is_not_a_plug_is_refused() -> None:
 # ---- joules
 
 
-COUNTER = Channel("package-0", Kind.COUNTER, lambda: 0.0, wraps_at_j=1000.0)
-GAUGE = Channel("plug", Kind.GAUGE, lambda: 0.0)
+COUNTER = PowerChannel("package-0", ReadingKind.COUNTER, lambda: 0.0, wraps_at_j=1000.0)
+GAUGE = PowerChannel("plug", ReadingKind.GAUGE, lambda: 0.0)
 
 
 def test_a_counter_that_wraps_goes_on() -> None:
@@ -254,7 +254,7 @@ def test_a_counter_is_cut_exactly_at_the_window() -> None:
 
 
 def test_a_counter_that_goes_back_without_a_range_is_refused() -> None:
-    bare = Channel("x", Kind.COUNTER, lambda: 0.0)
+    bare = PowerChannel("x", ReadingKind.COUNTER, lambda: 0.0)
     with pytest.raises(PowerError, match="went backwards"):
         joules(bare, [0, 1], [5, 4], 0, 1)
 
@@ -267,7 +267,7 @@ def test_a_gauge_is_the_area_under_its_samples() -> None:
 
 
 def test_the_domain_and_a_slow_sensor_are_named() -> None:
-    source = Source("Redfish", "wall", "x", (GAUGE,), averages_s=1200)
+    source = PowerSource("Redfish", "wall", "x", (GAUGE,), averages_s=1200)
     found = energy(source, [Reading(0, [100]), Reading(60, [100])], 0, 60)
     assert (found.joules, found.domain) == (6000, "wall")
     assert "averages over 1200 s" in found.note

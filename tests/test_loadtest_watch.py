@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from loadtest.record.trial import Interference
-from loadtest.generator.watch import CpuTime, Side, Watcher, busiest, cpu_times, left_over, listeners, on_this_machine, sides
+from loadtest.generator.watch import CpuTime, OwnProcesses, Watcher, busiest, cpu_times, left_over, listeners, on_this_machine, sides
 
 MINE = sorted(os.sched_getaffinity(0))
 SLEEP = "import time; time.sleep(600)"
@@ -65,7 +65,7 @@ def test_what_is_left_is_the_others() -> None:
 
 def test_a_neighbour_on_the_same_cpu_is_counted_and_our_own_work_is_not() -> None:
     with processes(SLEEP, [MINE[:1]]) as ours, processes(SPIN, [MINE[:1]]) as hogs:
-        beside, own = Side("service", ours), Side("service", [*ours, *hogs])
+        beside, own = OwnProcesses("service", ours), OwnProcesses("service", [*ours, *hogs])
         for side in (beside, own):
             side.begin()
         time.sleep(3)
@@ -80,7 +80,7 @@ def test_a_neighbour_on_the_same_cpu_is_counted_and_our_own_work_is_not() -> Non
 
 def test_a_process_of_ours_that_ended_leaves_no_figure() -> None:
     with processes(SLEEP, [MINE[:1]]) as ours:
-        side = Side("service", ours)
+        side = OwnProcesses("service", ours)
         side.begin()
     assert side.end() is None
 

@@ -19,7 +19,7 @@ from starlette.exceptions import HTTPException
 from index import Root
 from service.access import keys
 from service.http.app import create_app
-from service.access.auth import Auth, Entry
+from service.access.auth import Auth, RouteEntry
 from service.access.keyring import Keyring
 from service.access.quota import Quotas
 from service.http.routes import OPERATIONS, entries
@@ -92,7 +92,7 @@ def test_the_table_of_routes_is_the_whole_application_and_says_who_may_call_each
 
 @pytest.mark.parametrize("who", ["none", "wrong", "metrics", "search", "write", "admin"])
 @pytest.mark.parametrize("entry", entries(), ids=lambda entry: f"{entry.method} {entry.path}")
-def test_every_route_with_every_scope(guarded: Guarded, entry: Entry, who: str) -> None:
+def test_every_route_with_every_scope(guarded: Guarded, entry: RouteEntry, who: str) -> None:
     token = {"none": None, "wrong": guarded.of["search"][:-3] + "AAA"}.get(who, guarded.of.get(who))
     with guarded.server.client() as client:
         answer = ask_route(client, entry, **({} if token is None else bearer(token)))

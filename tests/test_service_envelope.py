@@ -11,11 +11,11 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from service.http.envelope import Envelope
-from service.access.auth import Auth, Entry
+from service.access.auth import Auth, RouteEntry
 from service.wire.limits import ClientGone
 from service.telemetry.metrics import Metrics
 
-AUTH = Auth([Entry("GET", "/", "open", "none")], None)
+AUTH = Auth([RouteEntry("GET", "/", "open", "none")], None)
 
 
 def answer_of(error: BaseException, metrics: Metrics | None = None, *, ending: bool = False) -> httpx.Response:

@@ -21,7 +21,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match, Route
 
 from service.http.app import create_app
-from service.access.auth import Auth, Entry
+from service.access.auth import Auth, RouteEntry
 from service.http.routes import entries, routes
 from service.processes.server import load
 from service.settings import Settings
@@ -89,7 +89,7 @@ def test_without_keys_another_machine_may_search_and_no_more(root: Path, address
     """By the address at the other end of the connection; the names that a caller gives itself count for nothing."""
     running = load(Settings(root=root, names=("bare",), host="0.0.0.0", insecure=True))
 
-    async def statuses() -> list[tuple[Entry, int]]:
+    async def statuses() -> list[tuple[RouteEntry, int]]:
         transport = httpx.ASGITransport(create_app(running), client=(address, 4321))
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             asked = []

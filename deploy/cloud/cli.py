@@ -85,7 +85,7 @@ def ended_by_signals() -> Iterator[None]:
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
 
 
-class Fleet(click.Group):
+class FleetGroup(click.Group):
     """A group whose bare form is `size`: `perwatt fleet RUNS --peak …` says how many machines a day needs."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -94,7 +94,7 @@ class Fleet(click.Group):
         return super().parse_args(ctx, args)
 
 
-@click.group(cls=Fleet)
+@click.group(cls=FleetGroup)
 def fleet() -> None:
     """What a real day needs, from records; and measuring on rented machines of both architectures.
 

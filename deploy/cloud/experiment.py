@@ -26,7 +26,7 @@ import msgspec
 from deploy.cloud import boot
 from deploy.cloud.machines import Machines
 from deploy.cloud.parcel import Parcel
-from deploy.cloud.plan import Plan, Trial, write_plan
+from deploy.cloud.plan import RentalPlan, RentedTrial, write_plan
 from deploy.errors import DeployError
 from loadtest.errors import RecordError
 from loadtest.prices.price import Price
@@ -58,7 +58,7 @@ Wait = Callable[[float], None]
 
 
 def run(
-    plan: Plan,
+    plan: RentalPlan,
     folder: Path,
     archives: dict[str, Path],
     machines: Machines,
@@ -75,7 +75,7 @@ def run(
     Raises DeployError when a trial failed `ATTEMPTS` times, the budget does not allow another attempt, or a record of
     another experiment is in the way; ClientError when AWS refuses.
     """
-    experiment = _Run(plan, folder, machines, parcel, tell, poll_s, wait)
+    experiment = _RentedRun(plan, folder, machines, parcel, tell, poll_s, wait)
     experiment.take_stock()
     plan.check_budget()
     write_plan(plan, folder)
@@ -93,10 +93,10 @@ def run(
 
 
 @dataclass(frozen=True)
-class _Run:
+class _RentedRun:
     """What one run of the plan works with. poll_s: seconds."""
 
-    plan: Plan
+    plan: RentalPlan
     folder: Path
     machines: Machines
     parcel: Parcel
@@ -104,7 +104,7 @@ class _Run:
     poll_s: float
     wait: Wait
 
-    def record_of(self, trial: Trial) -> Path:
+    def record_of(self, trial: RentedTrial) -> Path:
         return self.folder / RUNS / f"{trial.name}.json"
 
     def take_stock(self) -> None:
@@ -129,7 +129,7 @@ class _Run:
                 "expected a folder without records of others. Move them away, or take another --out."
             )
 
-    def measure(self, trial: Trial) -> None:
+    def measure(self, trial: RentedTrial) -> None:
         """Until there is a record of `trial` that can be used. Raises DeployError and ClientError."""
         from botocore.exceptions import ClientError
 
@@ -152,7 +152,7 @@ class _Run:
                 self.tell(f"{trial.name}: {error}; asking again in {pause_s:g} s")
                 self.wait(pause_s)
 
-    def _attempt(self, trial: Trial) -> None:
+    def _attempt(self, trial: RentedTrial) -> None:
         """One pair of machines, from launch to end; `trial.done` says whether there is a record."""
         plan, parcel = self.plan, self.parcel
         key = f"{trial.name}-{trial.attempts + 1}"
@@ -184,7 +184,7 @@ class _Run:
         sha256 = self.plan.sha256[f"{role}-{arch}"]
         return {"image_url": self.parcel.to_read(sha256), "image_sha256": sha256}
 
-    def _launch_counted(self, trial: Trial, user_data: str) -> str:
+    def _launch_counted(self, trial: RentedTrial, user_data: str) -> str:
         """Launches the machine under test: its address. The attempt counts from here on, unless it was refused."""
         from botocore.exceptions import ClientError
 
@@ -198,7 +198,7 @@ class _Run:
                 write_plan(self.plan, self.folder)
             raise
 
-    def _launch(self, instance: str, arch: str, trial: Trial, role: str, user_data: str) -> str:
+    def _launch(self, instance: str, arch: str, trial: RentedTrial, role: str, user_data: str) -> str:
         return self.machines.launch(instance, arch, trial.name, role, user_data, self.plan.minutes, self.plan.spot)[1]
 
     def _await(self, key: str) -> bytes | None:
@@ -218,7 +218,7 @@ class _Run:
             if log is not None:
                 (self.folder / RUNS / f"{key}{suffix}").write_bytes(log)
 
-    def _take(self, trial: Trial, key: str, path: Path) -> None:
+    def _take(self, trial: RentedTrial, key: str, path: Path) -> None:
         """The record in `path` as that of `trial`, or, where it cannot be used, as one of those that are kept aside."""
         why = _unfit(path, self.plan, trial)
         trial.done = why is None
@@ -230,7 +230,7 @@ class _Run:
             self.tell(f"{trial.name}: done")
 
 
-def _unfit(path: Path, plan: Plan, trial: Trial) -> str | None:
+def _unfit(path: Path, plan: RentalPlan, trial: RentedTrial) -> str | None:
     """Why the record in `path` is none of `trial`, or None when it is."""
     try:
         record = read_record(path)

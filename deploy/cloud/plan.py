@@ -33,7 +33,7 @@ REPLICA = "-again"
 STARTING_S = 300.0  # as a rule: two machines boot and fetch their images, the service reads its index
 
 
-class Trial(msgspec.Struct, forbid_unknown_fields=True):
+class RentedTrial(msgspec.Struct, forbid_unknown_fields=True):
     """One arm in one block. `attempts` counts the pairs that may have been launched for it; `done` that its record is
     here.
     """
@@ -50,7 +50,7 @@ class Trial(msgspec.Struct, forbid_unknown_fields=True):
         return f"{self.arm}-{self.block:02}"
 
 
-class Plan(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+class RentalPlan(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """Everything that decides what is measured; a run that goes on must have the same."""
 
     format: str = FORMAT
@@ -65,7 +65,7 @@ class Plan(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     sha256: dict[str, str]  # of the images and the index
     knee: list[str]  # options of `perwatt loadtest knee`
     serve: list[str]  # options of `perwatt serve`
-    trials: list[Trial]
+    trials: list[RentedTrial]
 
     @property
     def baseline(self) -> str:
@@ -74,7 +74,7 @@ class Plan(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     def price(self, instance: str) -> Price:
         return find_price(instance, self.prices, self.region)
 
-    def trial_usd(self, trial: Trial) -> float:
+    def trial_usd(self, trial: RentedTrial) -> float:
         """The most that one attempt can cost: both machines until they have ended themselves, at on-demand prices."""
         both = self.price(trial.instance).usd_per_hour + self.price(self.generator).usd_per_hour
         return both * (self.minutes + SPARE_MINUTES) / 60
@@ -110,7 +110,7 @@ def make_plan(
     serve: Sequence[str],
     seed: int,
     table: Sequence[Price] | None = None,
-) -> Plan:
+) -> RentalPlan:
     """`arms`: arm64 instance types, `amd64`: the others, of which the first is the baseline. `table`: prices, those of
     the package by default. Raises DeployError and PriceError.
     """
@@ -133,9 +133,9 @@ def make_plan(
     trials = []
     for block in range(1, blocks + 1):
         order = shuffle.sample(kinds, len(kinds))
-        trials += [Trial(arm, instance, arch, block) for arm, instance, arch in order]
+        trials += [RentedTrial(arm, instance, arch, block) for arm, instance, arch in order]
     now = datetime.datetime.now(datetime.UTC)
-    return Plan(
+    return RentalPlan(
         experiment=f"fleet-{now:%Y%m%dT%H%M%SZ}-{os.urandom(2).hex()}",
         region=region,
         generator=generator,
@@ -157,7 +157,7 @@ def aws_prices(instances: Sequence[str], region: str, table: Sequence[Price] | N
     return [find_price(instance, sold, region) for instance in dict.fromkeys(instances)]
 
 
-def described(plan: Plan) -> list[str]:
+def described(plan: RentalPlan) -> list[str]:
     """The plan as a person reads it before paying for it."""
     lines = [f"{plan.experiment} in {plan.region}, {'spot' if plan.spot else 'on demand'}"]
     for block in sorted({trial.block for trial in plan.trials}):
@@ -183,7 +183,7 @@ def described(plan: Plan) -> list[str]:
     return lines
 
 
-def write_plan(plan: Plan, folder: Path) -> None:
+def write_plan(plan: RentalPlan, folder: Path) -> None:
     """Replaces the plan on disk in one step."""
     folder.mkdir(parents=True, exist_ok=True)
     written = folder / f".{FILE}.new"
@@ -194,13 +194,13 @@ def write_plan(plan: Plan, folder: Path) -> None:
     written.replace(folder / FILE)
 
 
-def read_plan(folder: Path) -> Plan | None:
+def read_plan(folder: Path) -> RentalPlan | None:
     """The plan of a run that was started in `folder`, None where there is none; DeployError for a damaged one."""
     path = folder / FILE
     if not path.exists():
         return None
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Plan)
+        return msgspec.json.decode(path.read_bytes(), type=RentalPlan)
     except msgspec.MsgspecError as error:
         raise DeployError(
             f"{path} is not a plan that this version can go on with: {error}. Take another --out."
@@ -219,7 +219,7 @@ def one_at_a_time(folder: Path) -> Iterator[None]:
         yield
 
 
-def same_question(old: Plan, new: Plan) -> None:
+def same_question(old: RentalPlan, new: RentalPlan) -> None:
     """Raises DeployError when a run that would go on was asked something else before."""
     fields = ("region", "generator", "spot", "minutes", "prices", "sha256", "knee", "serve")
     arms = [{(trial.arm, trial.block) for trial in plan.trials} for plan in (old, new)]

@@ -14,7 +14,7 @@ from index.bench.ann.engines import ENGINES, chosen
 from deploy.figures.ann_picture import picture
 from index.bench.ann.run import measure
 from index.bench.ann.targets import COMPACT, SPEED, qps, reached
-from index.bench.ann.vectors import Workload, workload
+from index.bench.ann.vectors import AnnWorkload, workload
 
 WORDNET = "wordnet_minilm_f16.npy"
 # The strongest peers of the main run, and the one that everyone knows.
@@ -55,7 +55,7 @@ def other_runs() -> list[dict[str, Any]]:
     return runs
 
 
-def others() -> list[Workload]:
+def others() -> list[AnnWorkload]:
     """Docstrings at hand, and what can be made of WordNet's embeddings."""
     loads = [workload(None, limit=OTHER_ROWS)]
     source = _wordnet()
@@ -71,15 +71,15 @@ def others() -> list[Workload]:
     ]
 
 
-def _made(name: str, load: Workload, change: Callable[[Float], Float], metric: Metric) -> Workload:
+def _made(name: str, load: AnnWorkload, change: Callable[[Float], Float], metric: Metric) -> AnnWorkload:
     rows, queries = change(load.rows), change(load.queries)
     if metric == "cosine":
         rows /= np.linalg.norm(rows, axis=1, keepdims=True)
         queries /= np.linalg.norm(queries, axis=1, keepdims=True)
-    return Workload(name, rows, queries, metric)
+    return AnnWorkload(name, rows, queries, metric)
 
 
-def _principal(load: Workload, dim: int) -> Callable[[Float], Float]:
+def _principal(load: AnnWorkload, dim: int) -> Callable[[Float], Float]:
     middle = load.rows.mean(0)
     axes = np.linalg.svd(load.rows[:20000] - middle, full_matrices=False)[2][:dim].T
     return lambda rows: np.ascontiguousarray((rows - middle) @ axes, np.float32)

@@ -38,14 +38,14 @@ READY_CHECKS = 300  # a second apart; counted, not timed, so that a machine that
 PAGE_BYTES = 1 << 16
 
 
-class Case(NamedTuple):
+class ImageCase(NamedTuple):
     arch: str
     processor: str
     isa: str  # the walk's kernels that this processor must choose; empty: whatever the host has
     image: str = "serve"
 
 
-CASES = (Case("amd64", "", ""), Case("arm64", "neoverse-v1", "sve256"), Case("arm64", "neoverse-n1", "neondot"))
+CASES = (ImageCase("amd64", "", ""), ImageCase("arm64", "neoverse-v1", "sve256"), ImageCase("arm64", "neoverse-n1", "neondot"))
 # As the documents say it: podman alone would make /run and /var/tmp writable too.
 READ_ONLY = ("--read-only", "--read-only-tmpfs=false", "--tmpfs", "/tmp")
 BAKED = tuple(case._replace(image="baked") for case in CASES[:2])
@@ -147,7 +147,7 @@ def least_alignment(path: Path) -> int:
 
 
 @contextlib.contextmanager
-def served(case: Case, indexes: Path | None) -> Iterator[str]:
+def served(case: ImageCase, indexes: Path | None) -> Iterator[str]:
     """The name of a container of `case` that is ready; afterwards it is asked to end, and has to do so gracefully.
 
     indexes: mounted; None where they are in the image.
@@ -181,7 +181,7 @@ def served(case: Case, indexes: Path | None) -> Iterator[str]:
         podman("rm", "--force", "--ignore", "--time", "1", name)
 
 
-def answers(case: Case, indexes: Path | None) -> dict[str, Any]:
+def answers(case: ImageCase, indexes: Path | None) -> dict[str, Any]:
     """What a container of `case` answers; it is started and stopped here."""
     with served(case, indexes) as name:
         found: dict[str, Any] = json.loads(podman("exec", name, "python3", "-IS", "-c", CLIENT, json.dumps(QUERIES)))
@@ -199,7 +199,7 @@ def load_tests(folder: Path) -> None:
     runs.mkdir(exist_ok=True)
     shutil.chown(runs, UID, UID)
     own = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
-    with served(Case(own, "", ""), folder / "indexes") as name:
+    with served(ImageCase(own, "", ""), folder / "indexes") as name:
         for arch in ("amd64", "arm64"):
             (runs / f"{arch}.json").unlink(missing_ok=True)
             run = ["podman", "run", "--rm", "--arch", arch, "--pull=never", "--network", f"container:{name}",

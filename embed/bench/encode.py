@@ -50,7 +50,7 @@ ROUNDS = 7
 LEAST_SECONDS = 0.05
 
 
-class Case(NamedTuple):
+class EncodeCase(NamedTuple):
     name: str
     texts: int  # in one call
     tokens: int  # of each text, special tokens included
@@ -59,10 +59,10 @@ class Case(NamedTuple):
 
 
 CASES = (
-    Case("query1", 1, 8, 1, "queries"),
-    Case("query8", 32, 8, 1, "queries"),
-    Case("texts32", 64, 32, 0, "documents"),
-    Case("documents", 16, 256, 0, "documents"),
+    EncodeCase("query1", 1, 8, 1, "queries"),
+    EncodeCase("query8", 32, 8, 1, "queries"),
+    EncodeCase("texts32", 64, 32, 0, "documents"),
+    EncodeCase("documents", 16, 256, 0, "documents"),
 )
 WHAT = {
     "query1": "one 8-token query, one core",

@@ -10,18 +10,18 @@ from collections.abc import Iterator
 from functools import partial
 from typing import BinaryIO
 
-from embed.documents.document import Document, DocumentError, Faults, FieldNames, InputError, MAX_RECORD_BYTES, Source, shape
-from embed.documents.lines import Lines
+from embed.documents.document import Document, DocumentError, DocumentSource, Faults, FieldNames, MAX_RECORD_BYTES, UnreadableInputError, shape
+from embed.documents.lines import TextLines
 
 TAB = "\t"
 SEPARATORS = (";", TAB, "|", ",")  # looked for in a header that is one column
 
 
-def read_csv(stream: BinaryIO, source: Source, names: FieldNames, faults: Faults) -> Iterator[Document]:
+def read_csv(stream: BinaryIO, source: DocumentSource, names: FieldNames, faults: Faults) -> Iterator[Document]:
     """The documents of the stream, in order; a separator that was not given is a tab for .tsv and a comma otherwise."""
     csv.field_size_limit(MAX_RECORD_BYTES)
     separator = source.separator or (TAB if source.format == "tsv" else ",")
-    lines = Lines(stream, source)
+    lines = TextLines(stream, source)
     # Bytes that are not UTF-8 come through as lone surrogates and are refused field by field.
     rows = csv.reader(map(partial(bytes.decode, errors="surrogateescape"), lines), delimiter=separator, strict=True)
     header: list[str] | None = None
@@ -42,28 +42,28 @@ def read_csv(stream: BinaryIO, source: Source, names: FieldNames, faults: Faults
             hint = " (is a quote left open?)" if open_quote else ""
             what = f"{source.at(row)}: not valid {source.format.upper()}: {error}{hint}"
             if header is None:
-                raise InputError(f"{what}. If the header is not separated by {separator!r}, use --separator") from None
+                raise UnreadableInputError(f"{what}. If the header is not separated by {separator!r}, use --separator") from None
             faults.meet(DocumentError(what))
         except DocumentError as error:
             faults.meet(error)
 
 
-def _header(fields: list[str], separator: str, source: Source, row: int) -> list[str]:
+def _header(fields: list[str], separator: str, source: DocumentSource, row: int) -> list[str]:
     header = [field.strip() for field in fields]
     other = next((each for each in SEPARATORS if each in header[0]), None)
     if len(header) == 1 and other:
-        raise InputError(
+        raise UnreadableInputError(
             f"{source.at(row)}: split at {separator!r} the header {header[0][:80]!r} is one column; "
             f"it seems to be separated by {other!r}: --separator {'tab' if other == TAB else repr(other)}"
         )
     if "" in header or len(set(header)) != len(header):
-        raise InputError(
+        raise UnreadableInputError(
             f"{source.at(row)}: the header must name every column once, and it reads {', '.join(map(repr, header))}"
         )
     return header
 
 
-def _record(header: list[str], fields: list[str], source: Source, row: int) -> dict[str, object]:
+def _record(header: list[str], fields: list[str], source: DocumentSource, row: int) -> dict[str, object]:
     if len(fields) != len(header):
         raise DocumentError(
             f"{source.at(row)}: {len(fields)} fields where the header has {len(header)}; "

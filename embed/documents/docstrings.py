@@ -29,7 +29,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from embed.documents.document import Document, NoSuchInputError, Source
+from embed.documents.document import Document, DocumentSource, NoSuchInputError
 from embed.documents.public_names import PublicNames, is_private
 from embed.documents.signatures import Constants, constants_of, signature, title
 
@@ -72,7 +72,7 @@ class Definition:
     text: str
 
 
-def read_docstrings(source: Source) -> Iterator[Document]:
+def read_docstrings(source: DocumentSource) -> Iterator[Document]:
     """The documents of a `python:` source, sorted by file and line; notes what did not parse."""
     libraries = find_libraries(source.name.removeprefix(PREFIX))
     source.size_bytes = sum(library.size_bytes for library in libraries)
@@ -175,7 +175,7 @@ def _site_folders() -> list[Path]:
     return [folder for folder in dict.fromkeys(found) if folder.is_dir()]
 
 
-def _definitions(library: Library, source: Source, unparsed: list[str]) -> Iterator[Definition]:
+def _definitions(library: Library, source: DocumentSource, unparsed: list[str]) -> Iterator[Definition]:
     names = PublicNames()
     found: list[Definition] = []
     for path in library.files:

@@ -39,16 +39,16 @@ class DocumentError(EmbedError):
     """One record cannot be used; the message opens with its file and line."""
 
 
-class InputError(EmbedError):
+class UnreadableInputError(EmbedError):
     """A whole input cannot be used: it cannot be opened, decoded or recognised."""
 
 
-class NoSuchInputError(InputError):
+class NoSuchInputError(UnreadableInputError):
     """An input that names nothing: the command line itself is wrong."""
 
 
 @dataclass(slots=True)
-class Source:
+class DocumentSource:
     """One input and how far it has been read.
 
     done_bytes of size_bytes is the share of its records that was read, which progress is computed from; size_bytes is 0
@@ -93,7 +93,7 @@ class Document:
     title: str
     text: str
     payload: dict[str, object]
-    source: Source
+    source: DocumentSource
     row: int
     text_field: str = TEXT_FIELD
     done_bytes: int = 0
@@ -141,7 +141,7 @@ class Faults:
             self.first.append(str(error))
 
 
-def shape(record: Mapping[str, object], names: FieldNames, source: Source, row: int) -> Document:
+def shape(record: Mapping[str, object], names: FieldNames, source: DocumentSource, row: int) -> Document:
     """The record as a document. DocumentError where a field is missing or of the wrong type."""
     where = source.at(row)
     id_field, document_id = _id_of(record, names, where, f"{source.name}:{row}")

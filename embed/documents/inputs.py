@@ -22,7 +22,7 @@ from typing import BinaryIO, cast
 import numpy as np
 
 from embed.documents.docstrings import PREFIX, check_name, read_docstrings
-from embed.documents.document import Document, DocumentError, Faults, FieldNames, InputError, NoSuchInputError, Source
+from embed.documents.document import Document, DocumentError, DocumentSource, Faults, FieldNames, NoSuchInputError, UnreadableInputError
 from embed.documents.csv import read_csv
 from embed.documents.jsonl import read_jsonl
 from embed.documents.parquet import read_parquet
@@ -49,7 +49,7 @@ def format_of(path: Path) -> str | None:
     return EXTENSIONS.get(Path(name).suffix)
 
 
-def find_sources(inputs: Sequence[str], format: str | None = None, separator: str | None = None) -> list[Source]:
+def find_sources(inputs: Sequence[str], format: str | None = None, separator: str | None = None) -> list[DocumentSource]:
     """The sources that the inputs name, in order, each file once.
 
     Args:
@@ -59,29 +59,29 @@ def find_sources(inputs: Sequence[str], format: str | None = None, separator: st
 
     NoSuchInputError where an input names nothing; InputError where a format cannot be told.
     """
-    sources: list[Source] = []
+    sources: list[DocumentSource] = []
     seen: set[Path] = set()
     for given in inputs:
         if given == "-":
-            sources.append(Source("stdin", format or "jsonl"))
+            sources.append(DocumentSource("stdin", format or "jsonl"))
         elif given.startswith(PREFIX):
             check_name(given.removeprefix(PREFIX))
-            sources.append(Source(given, "python"))
+            sources.append(DocumentSource(given, "python"))
         else:
             for path in _paths(given):
                 if path.resolve() not in seen:
                     seen.add(path.resolve())
                     known = format or format_of(path)
                     if known is None:
-                        raise InputError(_unknown_extension(path))
+                        raise UnreadableInputError(_unknown_extension(path))
                     name = os.fsencode(path).decode(errors="replace")
-                    sources.append(Source(name, known, path=path, size_bytes=path.stat().st_size))
+                    sources.append(DocumentSource(name, known, path=path, size_bytes=path.stat().st_size))
     for number, source in enumerate(sources):
         source.number, source.separator = number, separator
     return sources
 
 
-def read_documents(sources: Sequence[Source], names: FieldNames, faults: Faults) -> Iterator[Document]:
+def read_documents(sources: Sequence[DocumentSource], names: FieldNames, faults: Faults) -> Iterator[Document]:
     """The documents of all sources in order, ids unique. InputError where there is none at all."""
     count = 0
     for document in _unique(_read_all(sources, names, faults), sources, faults):
@@ -90,10 +90,10 @@ def read_documents(sources: Sequence[Source], names: FieldNames, faults: Faults)
     if not count:
         given = ", ".join(source.name for source in sources[:5])
         why = f"all {faults.skipped} were skipped, first: {faults.first[0]}" if faults.skipped else "there is none"
-        raise InputError(f"no document could be read from {given}: {why}")
+        raise UnreadableInputError(f"no document could be read from {given}: {why}")
 
 
-def _read_all(sources: Iterable[Source], names: FieldNames, faults: Faults) -> Iterator[Document]:
+def _read_all(sources: Iterable[DocumentSource], names: FieldNames, faults: Faults) -> Iterator[Document]:
     for source in sources:
         if source.format == "python":
             yield from read_docstrings(source)
@@ -105,19 +105,19 @@ def _read_all(sources: Iterable[Source], names: FieldNames, faults: Faults) -> I
 
 
 @contextmanager
-def _open(source: Source) -> Iterator[BinaryIO]:
+def _open(source: DocumentSource) -> Iterator[BinaryIO]:
     if source.path is None:
         yield _stdin()
         return
     try:
         stream = source.path.open("rb", buffering=1 << 20)
     except OSError as error:
-        raise InputError(f"{source.name}: cannot be opened: {error.strerror}") from error
+        raise UnreadableInputError(f"{source.name}: cannot be opened: {error.strerror}") from error
     with stream:
         if source.format == "parquet":
             yield stream
         elif source.path.name.lower().endswith(".gz"):
-            with gzip.GzipFile(fileobj=_Counted(stream, source), mode="rb") as unpacked:
+            with gzip.GzipFile(fileobj=_CountedBytes(stream, source), mode="rb") as unpacked:
                 yield cast(BinaryIO, unpacked)
         else:
             source.lines_after = _lines_after(source.path, source.size_bytes)
@@ -131,7 +131,7 @@ def _stdin() -> BinaryIO:
     except (OSError, ValueError):  # no file but an object, in a notebook or a test
         return sys.stdin.buffer
     except AttributeError:
-        raise InputError("stdin: is closed, and documents were expected there") from None
+        raise UnreadableInputError("stdin: is closed, and documents were expected there") from None
 
 
 def _lines_after(path: Path, size_bytes: int) -> list[float]:
@@ -149,10 +149,10 @@ def _lines_after(path: Path, size_bytes: int) -> list[float]:
     return [*accumulate(reversed([*lines, 0.0]))][::-1] if lines else []
 
 
-class _Counted:
+class _CountedBytes:
     """The file under a gzip file, which notes in its source how far it was read."""
 
-    def __init__(self, stream: BinaryIO, source: Source) -> None:
+    def __init__(self, stream: BinaryIO, source: DocumentSource) -> None:
         self._stream = stream
         self._source = source
 
@@ -165,7 +165,7 @@ class _Counted:
         return self._stream.seek(offset, whence)
 
 
-def _unique(documents: Iterator[Document], sources: Sequence[Source], faults: Faults) -> Iterator[Document]:
+def _unique(documents: Iterator[Document], sources: Sequence[DocumentSource], faults: Faults) -> Iterator[Document]:
     """Each id once; the second document with an id is a fault that names both places."""
     ids = HashIndex()
     while batch := list(islice(documents, CHECKED_TOGETHER)):

@@ -7,13 +7,13 @@ import json
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from embed.documents.document import Document, DocumentError, Faults, FieldNames, Source, shape, too_deep
-from embed.documents.lines import Lines
+from embed.documents.document import Document, DocumentError, DocumentSource, Faults, FieldNames, shape, too_deep
+from embed.documents.lines import TextLines
 
 
-def read_jsonl(stream: BinaryIO, source: Source, names: FieldNames, faults: Faults) -> Iterator[Document]:
+def read_jsonl(stream: BinaryIO, source: DocumentSource, names: FieldNames, faults: Faults) -> Iterator[Document]:
     """The documents of the stream, in order."""
-    lines = Lines(stream, source)
+    lines = TextLines(stream, source)
     while True:
         try:
             line = next(lines)
@@ -25,7 +25,7 @@ def read_jsonl(stream: BinaryIO, source: Source, names: FieldNames, faults: Faul
             faults.meet(error)
 
 
-def _record(line: bytes, source: Source, row: int) -> dict[str, object]:
+def _record(line: bytes, source: DocumentSource, row: int) -> dict[str, object]:
     try:
         value = json.loads(line.decode(), parse_constant=lambda _name: None)
     except UnicodeDecodeError as error:

@@ -9,7 +9,7 @@ import gzip
 import zlib
 from typing import BinaryIO, Self
 
-from embed.documents.document import DocumentError, InputError, MAX_RECORD_BYTES, Source
+from embed.documents.document import DocumentError, DocumentSource, MAX_RECORD_BYTES, UnreadableInputError
 
 BOM = b"\xef\xbb\xbf"
 # What a file in another encoding opens with; UTF-32 stands before UTF-16, whose mark it repeats.
@@ -21,13 +21,13 @@ ENCODINGS = (
 )
 
 
-class Lines:
+class TextLines:
     """Iterates over the lines of `stream`; `count` is the number of the last one.
 
     An iterator and not a generator, which would end with the first error: a reader goes on after a DocumentError.
     """
 
-    def __init__(self, stream: BinaryIO, source: Source) -> None:
+    def __init__(self, stream: BinaryIO, source: DocumentSource) -> None:
         self._stream = stream
         self._source = source
         self.count = 0
@@ -56,22 +56,22 @@ class Lines:
         try:
             return self._stream.readline(most_bytes)
         except EOFError:
-            raise InputError(
+            raise UnreadableInputError(
                 f"{self._source.at(self.count + 1)}: the gzip data end in the middle of this line: the file was cut "
                 "off, as by a download that broke. Get it again"
             ) from None
         except (gzip.BadGzipFile, zlib.error) as error:
-            raise InputError(f"{self._source.at(self.count + 1)}: cannot be unpacked as gzip: {error}") from None
+            raise UnreadableInputError(f"{self._source.at(self.count + 1)}: cannot be unpacked as gzip: {error}") from None
         except OSError as error:
             reason = error.strerror or error
-            raise InputError(f"{self._source.at(self.count + 1)}: cannot be read: {reason}") from error
+            raise UnreadableInputError(f"{self._source.at(self.count + 1)}: cannot be read: {reason}") from error
 
     def _check_encoding(self, line: bytes) -> None:
         encoding = next((name for mark, name in ENCODINGS if line.startswith(mark)), None)
         if encoding is None and b"\0" in line[:2]:
             encoding = "utf-16le" if line[1:2] == b"\0" else "utf-16be"
         if encoding is not None:
-            raise InputError(
+            raise UnreadableInputError(
                 f"{self._source.at(1)}: this file is {encoding.upper()}, and UTF-8 was expected; "
                 f"convert it first: iconv -f {encoding} -t utf-8"
             )

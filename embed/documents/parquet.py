@@ -15,12 +15,12 @@ from typing import BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from embed.documents.document import Document, DocumentError, Faults, FieldNames, InputError, Source, shape
+from embed.documents.document import Document, DocumentError, DocumentSource, Faults, FieldNames, UnreadableInputError, shape
 
 BATCH_ROWS = 1024
 
 
-def read_parquet(stream: BinaryIO, source: Source, names: FieldNames, faults: Faults) -> Iterator[Document]:
+def read_parquet(stream: BinaryIO, source: DocumentSource, names: FieldNames, faults: Faults) -> Iterator[Document]:
     """The documents of the file, in order; row numbers are 1-based over the whole file."""
     row = 0
     try:
@@ -39,7 +39,7 @@ def read_parquet(stream: BinaryIO, source: Source, names: FieldNames, faults: Fa
     except (pa.ArrowException, OSError, ValueError) as error:
         after = f" after row {row}" if row else ""
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{source.name}: cannot be read as Parquet{after}: {reason}") from error
+        raise UnreadableInputError(f"{source.name}: cannot be read as Parquet{after}: {reason}") from error
 
 
 def jsonable(value: object) -> object:

@@ -41,7 +41,7 @@ RECIPE = 1
 
 
 @dataclass(frozen=True)
-class Choice:
+class PrecisionChoice:
     """A default precision and why."""
 
     precision: str
@@ -50,13 +50,13 @@ class Choice:
     int8_least_cosine: float | None = None
 
 
-def choose(folder: ModelFolder, backend: Backend) -> Choice:
+def choose(folder: ModelFolder, backend: Backend) -> PrecisionChoice:
     """The default precision of a model with backend "auto", "native" or "onnx", measured once a machine.
 
     Raises ModelError when the model cannot be run or the cache cannot be written.
     """
     if not folder.bert_shaped:
-        return Choice(
+        return PrecisionChoice(
             "fp32", f"int8 is offered for BERT-shaped models, and it is a {folder.config.get('model_type')} model"
         )
     runner = "onnx" if backend == "onnx" or unsuited(folder) else "native"
@@ -68,12 +68,12 @@ def choose(folder: ModelFolder, backend: Backend) -> Choice:
         lambda target: _write(measure(folder, "onnx" if runner == "onnx" else "native"), target),
     )
     try:
-        return Choice(**json.loads(path.read_text()))
+        return PrecisionChoice(**json.loads(path.read_text()))
     except (OSError, ValueError, TypeError) as error:
         raise ModelError(f"{path} cannot be read: {error}. Delete it; it is made anew.") from None
 
 
-def measure(folder: ModelFolder, backend: Backend) -> Choice:
+def measure(folder: ModelFolder, backend: Backend) -> PrecisionChoice:
     """Encodes the yardstick in both precisions on one thread."""
     vectors = []
     for precision in ("fp32", "int8"):
@@ -89,8 +89,8 @@ def measure(folder: ModelFolder, backend: Backend) -> Choice:
     mean, least = round(float(cosines.mean()), 5), round(float(cosines.min()), 5)
     found = f"in int8 its vectors have a mean cosine of {mean:.4f} to those of fp32"
     if mean >= LEAST_MEAN_COSINE:
-        return Choice("int8", f"{found}, at least {LEAST_MEAN_COSINE} is expected", mean, least)
-    return Choice("fp32", f"{found}, and at least {LEAST_MEAN_COSINE} is expected", mean, least)
+        return PrecisionChoice("int8", f"{found}, at least {LEAST_MEAN_COSINE} is expected", mean, least)
+    return PrecisionChoice("fp32", f"{found}, and at least {LEAST_MEAN_COSINE} is expected", mean, least)
 
 
 def cosine(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
@@ -102,5 +102,5 @@ def cosine(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> npt.NDArra
     return np.where(np.isfinite(cosines), cosines, 0.0)
 
 
-def _write(choice: Choice, target: Path) -> None:
+def _write(choice: PrecisionChoice, target: Path) -> None:
     target.write_text(json.dumps(asdict(choice), indent=1) + "\n", encoding="utf-8")

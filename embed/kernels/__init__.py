@@ -17,7 +17,7 @@ from embed.kernels import _native
 ENVIRONMENT_VARIABLE = "PERWATT_ISA"
 
 
-class KernelError(EmbedError):
+class EncoderKernelError(EmbedError):
     """The unit that was asked for cannot be used."""
 
 
@@ -41,7 +41,7 @@ def unit_in_use() -> str:
     try:
         return _native.choose(os.environ.get(ENVIRONMENT_VARIABLE, ""))
     except ValueError as error:
-        raise KernelError(str(error)) from None
+        raise EncoderKernelError(str(error)) from None
 
 
 def info() -> dict[str, object]:

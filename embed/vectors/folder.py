@@ -79,7 +79,7 @@ def learn(folder: Path, fingerprint_id: str, known: VectorCache, warn: Callable[
     return whole, foreign
 
 
-class VectorsFolder:
+class VectorsWriter:
     """The folder of --out, locked for as long as the `with` block runs."""
 
     def __init__(self, path: Path) -> None:

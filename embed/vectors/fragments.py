@@ -59,7 +59,7 @@ class Fragment:
 
 
 @dataclass(slots=True)
-class Rows:
+class FragmentRows:
     """What a fragment holds. hashes: (n,) 'S16'; vectors: float32 (n, dim); ids and payloads empty
     in a spool.
     """
@@ -70,7 +70,7 @@ class Rows:
     payloads: Sequence[bytes] = ()
 
 
-def _table(rows: Rows, fingerprint_id: str) -> pa.Table:
+def _table(rows: FragmentRows, fingerprint_id: str) -> pa.Table:
     count, dim = rows.vectors.shape
     element = pa.field("element", pa.float32(), nullable=False)
     flat = pa.array(np.ascontiguousarray(rows.vectors).ravel(), type=pa.float32())
@@ -94,7 +94,7 @@ def _table(rows: Rows, fingerprint_id: str) -> pa.Table:
     return pa.table([column for _, column in columns], schema=schema)
 
 
-def write(folder: Path, stem: str, rows: Rows, fingerprint_id: str, known: Collection[str] = ()) -> Fragment:
+def write(folder: Path, stem: str, rows: FragmentRows, fingerprint_id: str, known: Collection[str] = ()) -> Fragment:
     """The rows as `<stem>-<hash>.parquet`, written in pages of a megabyte.
 
     A file whose name is in `known` (checked earlier) stays as it is. Raises WriteError."""

@@ -15,7 +15,7 @@ from pathlib import Path
 
 
 @dataclass(slots=True)
-class Record:
+class EmbedRecord:
     """Counts of one run. rows = embedded + reused.
 
     documents: read; skipped: records refused under --on-error skip; reused: rows whose text had a

@@ -52,7 +52,7 @@ _STEP = 4 * 512 * 64  # every set is a multiple: of the streams' steps, on as ma
 Call = Callable[[], object]
 
 
-class Case(NamedTuple):
+class KernelCase(NamedTuple):
     type: str  # int8 or float32
     dim: int
     place: str  # cached or memory
@@ -119,7 +119,7 @@ def measure(
     with threads_of_libraries():
         found["scan"] = scans(memory, sets, rounds)
         for case in [
-            Case(type_, dim, place) for type_ in ("int8", "float32") for dim in dims for place in ("cached", "memory")
+            KernelCase(type_, dim, place) for type_ in ("int8", "float32") for dim in dims for place in ("cached", "memory")
         ]:
             size = getattr(sets, case.place)
             contenders = _contenders(case, memory[:size], chosen)
@@ -174,7 +174,7 @@ def timed(call: Call) -> float:
     return (time.perf_counter() - started) / calls
 
 
-def _contenders(case: Case, raw: NDArray[np.uint8], units: list[str]) -> dict[str, Call]:
+def _contenders(case: KernelCase, raw: NDArray[np.uint8], units: list[str]) -> dict[str, Call]:
     if case.type == "int8":
         return _int8(case.dim, raw, units)
     return _float32(case.dim, raw, units)

@@ -30,7 +30,7 @@ STRUCTURE_ROWS = 200  # half of them are held out to measure a graph or lists
 MEMORY_SHARE = 0.7  # of the limit that an index may take; the rest is Python, FAISS's scratch and the payload's pages
 
 
-class Choice(NamedTuple):
+class FamilyChoice(NamedTuple):
     family: Family
     reason: str
 
@@ -58,10 +58,10 @@ def choose_profile(asked: str, count: int, dim: int) -> tuple[Profile, str]:
     return "compact", f"about as quick as speed, in {_mib(compact)} of memory instead of {_mib(speed)}"
 
 
-def choose(asked: str, count: int, dim: int, memory_limit_bytes: int, profile: Profile = "compact") -> Choice:
+def choose(asked: str, count: int, dim: int, memory_limit_bytes: int, profile: Profile = "compact") -> FamilyChoice:
     """The family to build. Raises InputError for a name that is none, and for a structure too small to be measured."""
     if asked == "flat":
-        return Choice("flat", "asked for")
+        return FamilyChoice("flat", "asked for")
     if asked in ("graph", "ivf"):
         if count < STRUCTURE_ROWS:
             raise InputError(
@@ -76,23 +76,23 @@ def choose(asked: str, count: int, dim: int, memory_limit_bytes: int, profile: P
                 f"building {count:,} × {dim} as a graph needs {_mib(need)}, and this process may use "
                 f"{_mib(memory_limit_bytes)}. Use ivf (or auto), or give it more memory."
             )
-        return Choice("graph", "asked for") if asked == "graph" else Choice("ivf", "asked for")
+        return FamilyChoice("graph", "asked for") if asked == "graph" else FamilyChoice("ivf", "asked for")
     if asked != "auto":
         raise InputError(f"{asked!r} is not a family; expected auto, {', '.join(FAMILIES)}")
     code_bytes, memory = count * code_stride(dim), int(memory_limit_bytes * MEMORY_SHARE)
     if count < STRUCTURE_ROWS or code_bytes <= FLAT_CODE_BYTES:
-        return Choice(
+        return FamilyChoice(
             "flat",
             f"{count:,} × {dim} have only {_mib(code_bytes)} of codes: scanning them is as quick as a graph, and exact",
         )
     if dim > layout.MAX_DIM:
-        return Choice("ivf", f"a graph has at most {layout.MAX_DIM:,} dimensions, and these have {dim:,}")
+        return FamilyChoice("ivf", f"a graph has at most {layout.MAX_DIM:,} dimensions, and these have {dim:,}")
     need = graph_bytes(count, dim, profile)
     if need <= memory:
-        return Choice(
+        return FamilyChoice(
             "graph", f"building {count:,} × {dim} as a graph needs {_mib(need)}, and {_mib(memory)} may be used"
         )
-    return Choice(
+    return FamilyChoice(
         "ivf", f"building {count:,} × {dim} as a graph needs {_mib(need)}, and only {_mib(memory)} may be used"
     )
 

@@ -47,7 +47,7 @@ from index.disk.vectors_folder import Source, VectorsFolder
 
 
 @dataclass(frozen=True)
-class Settings:
+class BuildSettings:
     name: str
     family: str
     profile: str
@@ -97,7 +97,7 @@ def build_generation(
     PublishCheckError, with the generation written but not served, when a check fails. What is served changes only at
     the very end.
     """
-    settings = Settings(
+    settings = BuildSettings(
         check_name(name),
         family,
         profile,
@@ -143,7 +143,7 @@ def build_generation(
     return path
 
 
-def _build(source: Source, root: Root, settings: Settings) -> tuple[Path, dict[str, Any]]:
+def _build(source: Source, root: Root, settings: BuildSettings) -> tuple[Path, dict[str, Any]]:
     clock = Clock()
     source.check(settings.threads)
     with staging(root, settings.name) as (folder, generation, created_at):
@@ -213,7 +213,7 @@ def _build(source: Source, root: Root, settings: Settings) -> tuple[Path, dict[s
         return publish(root, settings.name, generation, folder), manifest
 
 
-def _take(source: Source, folder: Path, settings: Settings) -> Arranged:
+def _take(source: Source, folder: Path, settings: BuildSettings) -> Arranged:
     with Spool(folder, source.dim, settings.metric) as spool:
         with Progress("read", source.count, show=settings.show) as progress:
             for batch in source.batches():
@@ -228,7 +228,7 @@ def _write_faiss(index: FaissIndex, path: Path) -> None:
         faiss.write_index(index, faiss.PyCallbackIOWriter(file.write))
 
 
-def _write_rows(folder: Path, arranged: Arranged, settings: Settings) -> tuple[list[Field], dict[str, Any] | None]:
+def _write_rows(folder: Path, arranged: Arranged, settings: BuildSettings) -> tuple[list[Field], dict[str, Any] | None]:
     """Writes ids, payload, columns and words; returns the fields with their types, and what the words came to."""
     rowfiles.write_ids(folder, arranged)
     fields, notes = infer_types(settings.fields, rowfiles.payload_batches(arranged))

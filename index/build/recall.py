@@ -44,7 +44,7 @@ _SEED = 20
 _Z = 1.959964  # 95 %, two-sided
 
 
-class Recall(NamedTuple):
+class RecallPoint(NamedTuple):
     """Recall at one effort, its 95 % interval, and the mean number of vectors compared with a query."""
 
     effort: int
@@ -54,7 +54,7 @@ class Recall(NamedTuple):
     scored: float
 
 
-class Truth(NamedTuple):
+class HeldOutTruth(NamedTuple):
     """The held-out queries, their rows, and the exact scores of their k best among all other rows."""
 
     rows: NDArray[np.int64]
@@ -97,7 +97,7 @@ def truth_without(
     threads: int,
     *,
     midway_between: bool = False,
-) -> Truth:
+) -> HeldOutTruth:
     """Exact neighbours of the held-out rows, or of points midway between two of them, among the rest."""
     queries = midway(vectors[rows]) if midway_between else np.ascontiguousarray(vectors[rows])
     metric = "l2" if metric == "l2" else "ip"  # cosine rows are unit vectors by now
@@ -113,16 +113,16 @@ def truth_without(
             scores[todo[place], : len(best)] = best
         todo = todo[~complete]
         wanted = min(2 * wanted, len(vectors))
-    return Truth(rows, queries, scores)
+    return HeldOutTruth(rows, queries, scores)
 
 
-def recall_of(found: TopK, truth: Truth, effort: int) -> Recall:
+def recall_of(found: TopK, truth: HeldOutTruth, effort: int) -> RecallPoint:
     expected = np.isfinite(truth.scores).sum(1)
     worst = np.where(np.isfinite(truth.scores), truth.scores, np.inf).min(1)
     hits = ((found.scores >= worst[:, None]) & (found.rows >= 0)).sum(1)
     shares = np.minimum(hits, expected) / np.maximum(expected, 1)
     low, high = interval(shares)
-    return Recall(effort, float(shares.mean()), low, high, float(found.scored.mean()))
+    return RecallPoint(effort, float(shares.mean()), low, high, float(found.scored.mean()))
 
 
 def interval(shares: NDArray[np.float64]) -> tuple[float, float]:
@@ -137,17 +137,17 @@ def interval(shares: NDArray[np.float64]) -> tuple[float, float]:
 
 
 def curve(
-    search: Callable[[NDArray[np.float32], int, int], TopK], truth: Truth, ladder: Sequence[int], target: float
-) -> list[Recall]:
+    search: Callable[[NDArray[np.float32], int, int], TopK], truth: HeldOutTruth, ladder: Sequence[int], target: float
+) -> list[RecallPoint]:
     """Recall at each effort of the ladder, and between the two around the target until their gap is a twentieth.
 
     The ladder is climbed until it stops paying: two steps with the lower bound above 0.995 and the target.
     """
 
-    def at(effort: int) -> Recall:
+    def at(effort: int) -> RecallPoint:
         return recall_of(search(truth.queries, K, effort), truth, effort)
 
-    points: list[Recall] = []
+    points: list[RecallPoint] = []
     enough = 0
     for effort in ladder:
         points.append(at(effort))
@@ -166,7 +166,7 @@ def curve(
 
 
 def least_effort(
-    search: Callable[[NDArray[np.float32], int, int], TopK], truth: Truth, ladder: Sequence[int], target: float
+    search: Callable[[NDArray[np.float32], int, int], TopK], truth: HeldOutTruth, ladder: Sequence[int], target: float
 ) -> int:
     """The first effort of the ladder at which mean recall reaches `target`; the last one if none does."""
     for effort in ladder:

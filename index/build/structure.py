@@ -17,10 +17,10 @@ from index.build import recall as measuring
 from index.errors import GenerationError
 from index.disk.codes import Metric
 from index.search.exact import TopK
-from index.search.finding import Rows, Searcher, find
+from index.search.finding import ScannedRows, Searcher, find
 from index.search.generation import Generation, INDEX_FILE
 from index.disk.layout import DEGREE, Profile
-from index.build.recall import Recall
+from index.build.recall import RecallPoint
 from index.disk.sections import map_codes
 from index.disk.sections import FloatRows
 from index.search.untyped import FaissIndex
@@ -71,7 +71,7 @@ class Builder:
         self._rows, self._codes = rows, map_codes(folder, sections)
         self._l2, self._metric, self._target = metric == "l2", metric, target
         self._threads, self._show = threads, show
-        self._points: list[Recall] = []
+        self._points: list[RecallPoint] = []
         self._least_effort = 0  # what points midway between rows need
 
     def build(self, family: str) -> Structure:
@@ -80,7 +80,7 @@ class Builder:
     def _flat(self) -> Structure:
         index = flat.build(self._rows, self._metric, show=self._show)
         recall = {"recall": 1.0, "low": 1.0, "high": 1.0, "queries": 0, "method": "exact: every vector is scored"}
-        point = Recall(flat.DEFAULT_EFFORT, 1.0, 1.0, 1.0, float(len(self._rows.array)))
+        point = RecallPoint(flat.DEFAULT_EFFORT, 1.0, 1.0, 1.0, float(len(self._rows.array)))
         self._points.append(point)
         return self._structure(index, None, flat.EFFORT_UNIT, recall, {}, 0)
 
@@ -127,7 +127,7 @@ class Builder:
         def search(queries: NDArray[np.float32], k: int, effort: int) -> TopK:
             return searcher.search(queries, k, effort)
 
-        def truth(*, midway_between: bool) -> measuring.Truth:
+        def truth(*, midway_between: bool) -> measuring.HeldOutTruth:
             known = (held_out, self._rows.array, self._codes, self._metric, self._threads)
             return measuring.truth_without(*known, midway_between=midway_between)
 
@@ -169,7 +169,7 @@ class Builder:
         queries = np.ascontiguousarray(self._rows.array[rows])
         if self._metric == "cosine":
             queries = codes.unit_rows(queries)  # as a search will: scaling twice can move the last bit
-        everything = Rows(self._rows.array, self._codes, self._metric, self._threads)
+        everything = ScannedRows(self._rows.array, self._codes, self._metric, self._threads)
         found = find(everything, searcher, queries, min(measuring.K, len(self._rows.array)), default)
         return Structure(
             index,

@@ -22,7 +22,7 @@ SEALED, JOINED = 512, 4
 _OBJECT = msgspec.json.Decoder(dict[str, Any])
 
 
-class Part(NamedTuple):
+class ColumnPart(NamedTuple):
     """Rows from `start` on."""
 
     start: int
@@ -36,7 +36,7 @@ class ChangedColumns:
         self.fields = dict(fields)
         self.values: dict[str, list[Any]] = {name: [] for name in fields}
         self.misfits = 0  # values that were taken before their field was declared with this type; they count as missing
-        self._sealed: list[Part] = []
+        self._sealed: list[ColumnPart] = []
         self._count = 0
 
     def add(self, payload: bytes) -> None:
@@ -55,9 +55,9 @@ class ChangedColumns:
     def snapshot(self) -> "ColumnsSnapshot":
         return ColumnsSnapshot(self, tuple(self._sealed), self._count)
 
-    def part(self, start: int, stop: int) -> Part:
+    def part(self, start: int, stop: int) -> ColumnPart:
         table = pa.table({name: column_of(self.values[name][start:stop], type_) for name, type_ in self.fields.items()})
-        return Part(start, Filters(columns_of(table, postings_of(table), self.fields), stop - start))
+        return ColumnPart(start, Filters(columns_of(table, postings_of(table), self.fields), stop - start))
 
     def _seal(self) -> None:
         self._sealed.append(self.part(self._count - SEALED, self._count))
@@ -72,9 +72,9 @@ class ChangedColumns:
 class ColumnsSnapshot:
     """The columns of the first `count` rows, whatever is added later."""
 
-    def __init__(self, columns: ChangedColumns, sealed: tuple[Part, ...], count: int) -> None:
+    def __init__(self, columns: ChangedColumns, sealed: tuple[ColumnPart, ...], count: int) -> None:
         self._columns, self._sealed, self.count = columns, sealed, count
-        self._tail: Part | None = None
+        self._tail: ColumnPart | None = None
 
     def bits(self, filter_: Filter) -> NDArray[np.uint8]:
         """The rows that survive a filter, a bit each from the lowest on, uint8 (⌈count / 8⌉,). Raises as
@@ -97,7 +97,7 @@ class ColumnsSnapshot:
             packed[first : first + len(kept)] = kept[: len(packed) - first]
         return packed
 
-    def _parts(self) -> tuple[Part, ...]:
+    def _parts(self) -> tuple[ColumnPart, ...]:
         start = self._sealed[-1].start + self._sealed[-1].filters.count if self._sealed else 0
         if start == self.count:
             return self._sealed

@@ -52,7 +52,7 @@ class Searcher(Protocol):
 
 
 @dataclass(frozen=True)
-class Rows:
+class ScannedRows:
     """What every way looks at: float32 rows, their codes, and how they are compared."""
 
     vectors: NDArray[np.float32]
@@ -77,7 +77,7 @@ def few(family: str, count: int, compared: float) -> int:
 
 
 def find(
-    rows: Rows,
+    rows: ScannedRows,
     searcher: Searcher | None,
     queries: NDArray[np.float32],
     k: int,

@@ -19,7 +19,7 @@ from index.errors import GenerationError, InputError
 from index.disk.codes import LONGEST, Metric
 from index.search.exact import TopK
 from index.search.filtering import Filter, Filters, parse
-from index.search.finding import Rows, Searcher, few, find
+from index.search.finding import ScannedRows, Searcher, few, find
 from index.search.lists import IvfSearch
 from index.kernels import _native
 from index.disk.layout import Profile
@@ -68,7 +68,7 @@ class Generation:
             self._searcher = IvfSearch(self._index, self._vectors, threads)
         else:
             self._vectors = untyped.float_rows(self._index)
-        self._rows = Rows(self._vectors, self._codes, self.metric, threads)
+        self._rows = ScannedRows(self._vectors, self._codes, self.metric, threads)
         self._ids = StringIds(path) if manifest["id_type"] == "str" else IntegerIds(path)
         self._payload = Payload(path)
         self.filters = Filters(open_columns(path, manifest["filterable"], self.count), self.count)

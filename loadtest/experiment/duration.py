@@ -20,7 +20,7 @@ CALIBRATIONS = 4  # at most, as a rule: one that is met at once ends it
 CEILING = 12  # trials at most on the way to the generator's ceiling, as a rule fewer than half of them
 
 
-class Step(NamedTuple):
+class TimedStep(NamedTuple):
     """What is done and between how many seconds it takes."""
 
     what: str
@@ -28,12 +28,12 @@ class Step(NamedTuple):
     most_s: float
 
 
-def steps(kind: str, given: Mapping[str, Any]) -> list[Step]:
+def steps(kind: str, given: Mapping[str, Any]) -> list[TimedStep]:
     """Of `perwatt loadtest run | knee | curve | soak | calibrate`, by the names of the command's parameters."""
     before_s = STARTING_S + float(given["warmup_s"])
     if kind == "calibrate":
         trial = _calibration(given)
-        return [Step("the search for the generator's ceiling", 2 * trial.least_s, CEILING * trial.least_s)]
+        return [TimedStep("the search for the generator's ceiling", 2 * trial.least_s, CEILING * trial.least_s)]
     if kind == "run":
         first = [_calibration(given)] if given["calibrate_first"] else []
         return [*first, _same("one trial", before_s + given["duration_s"])]
@@ -43,7 +43,7 @@ def steps(kind: str, given: Mapping[str, Any]) -> list[Step]:
         return [_curve(before_s, given)]
     found = [_search(before_s + given["search_s"], given)]
     confirm_s = before_s + given["confirm_s"]
-    found.append(Step(f"1 to {CONFIRMATIONS} confirmations", confirm_s, CONFIRMATIONS * confirm_s))
+    found.append(TimedStep(f"1 to {CONFIRMATIONS} confirmations", confirm_s, CONFIRMATIONS * confirm_s))
     if given["calibrate_after"]:
         found.append(_calibration(given))
     if given["with_curve"]:
@@ -53,7 +53,7 @@ def steps(kind: str, given: Mapping[str, Any]) -> list[Step]:
     return found
 
 
-def in_words(planned: Sequence[Step]) -> list[str]:
+def in_words(planned: Sequence[TimedStep]) -> list[str]:
     """The sum first, then a line a step."""
     lines = [f"this takes {about(*total(planned))}"]
     if len(planned) > 1:
@@ -61,7 +61,7 @@ def in_words(planned: Sequence[Step]) -> list[str]:
     return lines
 
 
-def total(planned: Sequence[Step]) -> tuple[float, float]:
+def total(planned: Sequence[TimedStep]) -> tuple[float, float]:
     """The least and the most seconds of all steps."""
     return sum(step.least_s for step in planned), sum(step.most_s for step in planned)
 
@@ -77,24 +77,24 @@ def _rounded(value_s: float) -> str:
     return f"{value_s / 60:.0f} min" if value_s < 5400 else f"{value_s / 3600:.1f} h"
 
 
-def _same(what: str, seconds: float) -> Step:
-    return Step(what, seconds, seconds)
+def _same(what: str, seconds: float) -> TimedStep:
+    return TimedStep(what, seconds, seconds)
 
 
-def _search(trial_s: float, given: Mapping[str, Any]) -> Step:
+def _search(trial_s: float, given: Mapping[str, Any]) -> TimedStep:
     """Doubling until it is missed, which is tried twice, and halving the bracket to the tolerance."""
     halvings = math.ceil(math.log2(math.log(2) / math.log1p(given["tolerance"])))
     doublings = math.ceil(math.log2(min(max(given["limit_qps"] / given["start_qps"], 1.0), FAR)))
     least = 1 if not doublings else 3 + halvings
     most = 2 if not doublings else doublings + 2 + 2 * halvings
-    return Step(f"{least} to {most} trials of the search", least * trial_s, most * trial_s)
+    return TimedStep(f"{least} to {most} trials of the search", least * trial_s, most * trial_s)
 
 
-def _calibration(given: Mapping[str, Any]) -> Step:
+def _calibration(given: Mapping[str, Any]) -> TimedStep:
     trial_s = STARTING_S + 1.0 + given["calibrate_s"]
-    return Step("the generator's calibration", trial_s, CALIBRATIONS * trial_s)
+    return TimedStep("the generator's calibration", trial_s, CALIBRATIONS * trial_s)
 
 
-def _curve(before_s: float, given: Mapping[str, Any]) -> Step:
+def _curve(before_s: float, given: Mapping[str, Any]) -> TimedStep:
     idle_s, levels = given["level_s"], given["levels"]
     return _same(f"idle and {levels} levels of the curve", idle_s + levels * (before_s + given["level_s"]))

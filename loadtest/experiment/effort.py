@@ -9,18 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from loadtest.errors import TargetError
-from loadtest.record.trial import Recall
+from loadtest.record.trial import RecallEstimate
 
 LOWEST, HIGHEST = 8, 4096
 
 
 def cheapest_effort(
-    recall_at: Callable[[int], Recall],
+    recall_at: Callable[[int], RecallEstimate],
     target: float,
     tell: Callable[[str], None] = lambda line: None,
-) -> tuple[int, Recall]:
+) -> tuple[int, RecallEstimate]:
     """The smallest effort (to about 5 %) whose lower recall bound is at least `target`, and the recall it has."""
-    seen: dict[int, Recall] = {}
+    seen: dict[int, RecallEstimate] = {}
 
     def proves(effort: int) -> bool:
         if effort not in seen:

@@ -15,8 +15,8 @@ import numpy as np
 
 from loadtest.errors import TargetError
 from loadtest.record.run_record import ServiceFacts
-from loadtest.generator.samples import Answer
-from loadtest.record.trial import Recall
+from loadtest.generator.samples import SampledAnswer
+from loadtest.record.trial import RecallEstimate
 from loadtest.workload.truth import Exact, Truth, recall_interval
 from loadtest.workload.requests import Address, Workload
 from service.client import Client, ClientError, ProblemError, calls
@@ -117,8 +117,8 @@ class Target:
             listed = []
         return ", ".join(one.alias for one in listed if one.alias) or "none that it tells"
 
-    def search(self, body: dict[str, Any]) -> Answer:
-        return self.ask(_as(calls.search(self.index, body), Answer), "answered a search")
+    def search(self, body: dict[str, Any]) -> SampledAnswer:
+        return self.ask(_as(calls.search(self.index, body), SampledAnswer), "answered a search")
 
     def try_each_kind(self, workload: Workload) -> int:
         """One request of each kind and filter; the mean bytes of an answer. TargetError says what was refused."""
@@ -166,7 +166,7 @@ class Target:
             answers.append(Exact(request, [hit.id for hit in hits], [hit.score for hit in hits]))
         return Truth(answers, workload.plan.k)
 
-    def recall(self, workload: Workload, truth: Truth, effort: int | None) -> Recall:
+    def recall(self, workload: Workload, truth: Truth, effort: int | None) -> RecallEstimate:
         """Recall of the answers at `effort`, without load, over all requests that `truth` knows."""
         values = []
         for request in truth.requests():

@@ -252,7 +252,7 @@ def hear(client_id: str, data: dict[str, Any]) -> None:
             site.conductor.report(client_id, data["perwatt"])
 
 
-class Searcher(User):
+class SearchUser(User):
     """One Poisson stream of searches. It sends nothing itself: it joins the process's pump and waits."""
 
     @task

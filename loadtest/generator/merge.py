@@ -8,7 +8,7 @@ from collections import Counter
 from loadtest.record.histogram import Histogram
 from loadtest.workload.plan import Plan
 from loadtest.generator.session import Part, slice_length_s
-from loadtest.record.trial import Generator, LocustView, ServerSide, Slice, Trial
+from loadtest.record.trial import GeneratorFacts, LocustView, ServerSide, Slice, Trial
 from loadtest.workload.truth import recall_interval
 
 
@@ -64,7 +64,7 @@ def merge_parts(
         response=merged([part.response for part in parts]),
         service=merged([part.service for part in parts]),
         slices=slices,
-        generator=Generator(
+        generator=GeneratorFacts(
             processes=len(parts),
             cpu=[part.cpu for part in parts],
             lag=merged([part.lag for part in parts]),

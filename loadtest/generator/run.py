@@ -30,7 +30,7 @@ from loadtest.errors import LoadTestError, PowerError
 from loadtest.record.validity_checks import SHARE_OF_SLO, validity_checks
 from loadtest.workload.plan import Plan
 from loadtest.power.meter import Meter
-from loadtest.power.sources import Source
+from loadtest.power.sources import PowerSource
 from loadtest.record.trial import Trial
 from loadtest.generator.watch import Watcher
 
@@ -59,7 +59,7 @@ class Generator:
         self,
         plan: Plan,
         *,
-        source: Source | None = None,
+        source: PowerSource | None = None,
         live: Live | None = None,
         cpus: list[int] | None = None,
         first: bool = True,
@@ -242,7 +242,7 @@ def idle_trial(generator: Generator, seconds: float) -> Trial:
     from datetime import UTC, datetime
 
     from loadtest.record.histogram import Histogram
-    from loadtest.record.trial import Generator as Facts
+    from loadtest.record.trial import GeneratorFacts as Facts
     from loadtest.record.trial import ServerSide
 
     start = float(math.ceil(time.monotonic()))

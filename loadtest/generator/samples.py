@@ -18,12 +18,12 @@ from loadtest.generator.wire import body_of
 from loadtest.workload.requests import Workload
 
 
-class Hit(msgspec.Struct):
+class SampledHit(msgspec.Struct):
     id: str
     score: float = 0.0
 
 
-class _Usage(msgspec.Struct):
+class _SampledUsage(msgspec.Struct):
     cpu_ms: float | None = None
     vectors_scored: float | None = None
 
@@ -33,14 +33,14 @@ class _Coverage(msgspec.Struct):
     partial: bool = False
 
 
-class Answer(msgspec.Struct):
+class SampledAnswer(msgspec.Struct):
     """The fields of a search answer that an observer looks at; others are ignored."""
 
-    hits: list[Hit]
+    hits: list[SampledHit]
     generation: str | None = None
     model: str | None = None
     took_ms: float | None = None
-    usage: _Usage | None = None
+    usage: _SampledUsage | None = None
     coverage: _Coverage | None = None
 
 
@@ -88,7 +88,7 @@ class SampleReader:
     def _read_one(self, request: int, service_s: float, raw: bytes) -> None:
         self._counts["count"] += 1
         try:
-            answer = msgspec.json.decode(body_of(raw), type=Answer)
+            answer = msgspec.json.decode(body_of(raw), type=SampledAnswer)
         except msgspec.MsgspecError:
             self._counts["unreadable"] += 1
             return

@@ -112,7 +112,7 @@ def left_over(
     return Interference(whose, len(cpus), round(max(others_s, 0.0) / wall_s, 4), round(max(stolen_s, 0.0) / wall_s, 4))
 
 
-class Side:
+class OwnProcesses:
     """Processes that belong to the run and the CPUs they may use; `begin` and `end` bound what is looked at."""
 
     def __init__(self, whose: str, processes: Sequence[psutil.Process]) -> None:
@@ -140,16 +140,16 @@ class Side:
             return None
 
 
-def sides(service: Sequence[psutil.Process], generator: Sequence[psutil.Process], local: bool) -> list[Side]:
+def sides(service: Sequence[psutil.Process], generator: Sequence[psutil.Process], local: bool) -> list[OwnProcesses]:
     """Who is to be left in peace: the service and the generator, as one where their CPUs are not apart.
 
     local: the service runs on this machine. When it does and its processes are not seen, nobody can be told from it.
     """
     if local and not service:
         return []
-    found = [Side(whose, of) for whose, of in (("service", service), ("generator", generator)) if of]
+    found = [OwnProcesses(whose, of) for whose, of in (("service", service), ("generator", generator)) if of]
     if len(found) == 2 and found[0].cpus & found[1].cpus:
-        return [Side("service and generator", [*service, *generator])]
+        return [OwnProcesses("service and generator", [*service, *generator])]
     return found
 
 

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from loadtest.power.sources import Channel, Kind, Probed, Source, Unreadable
+from loadtest.power.sources import PowerChannel, PowerSource, Probed, ReadingKind, Unreadable
 
 CLASS = "sys/class/hwmon"
 
@@ -65,7 +65,7 @@ def _acpi(meters: list[tuple[str, Path]]) -> Probed:
     other = [m for m in plain if "sysio" not in m[0].lower()]
     if other:
         found.append(_meter("ACPI power meter", "wall", other))
-    blocked = [s for s in found if isinstance(s, Source) and not _readable(s)]
+    blocked = [s for s in found if isinstance(s, PowerSource) and not _readable(s)]
     for source in blocked:
         found[found.index(source)] = Unreadable(
             source.name,
@@ -75,12 +75,12 @@ def _acpi(meters: list[tuple[str, Path]]) -> Probed:
     return found
 
 
-def _meter(name: str, domain: str, meters: list[tuple[str, Path]]) -> Source:
+def _meter(name: str, domain: str, meters: list[tuple[str, Path]]) -> PowerSource:
     interval = max((int(_text(place / "power1_average_interval") or 0) for _, place in meters), default=0)
     channels = tuple(
-        Channel(label or place.name, Kind.GAUGE, _reader(place / "power1_average", 1e-6)) for label, place in meters
+        PowerChannel(label or place.name, ReadingKind.GAUGE, _reader(place / "power1_average", 1e-6)) for label, place in meters
     )
-    return Source(name, domain, str(meters[0][1]), channels, averages_s=interval / 1e3)
+    return PowerSource(name, domain, str(meters[0][1]), channels, averages_s=interval / 1e3)
 
 
 def _labelled(device: Path, name: str, domain: str, factor: float, wanted: tuple[str, ...]) -> Probed:
@@ -89,9 +89,9 @@ def _labelled(device: Path, name: str, domain: str, factor: float, wanted: tuple
         stem = value.name.removesuffix("_input")
         label = _text(device / f"{stem}_label") or ""
         if label in wanted and _text(device / f"{stem}_enable") != "0":
-            channels.append(Channel(label, Kind.GAUGE, _reader(value, factor)))
+            channels.append(PowerChannel(label, ReadingKind.GAUGE, _reader(value, factor)))
     if channels:
-        return [Source(name, domain, str(device), tuple(channels))]
+        return [PowerSource(name, domain, str(device), tuple(channels))]
     return [
         Unreadable(
             name,
@@ -103,9 +103,9 @@ def _labelled(device: Path, name: str, domain: str, factor: float, wanted: tuple
 
 def _core_energy(device: Path) -> Probed:
     channels = tuple(
-        Channel(
+        PowerChannel(
             _text(device / value.name.replace("_input", "_label")) or value.name,
-            Kind.COUNTER,
+            ReadingKind.COUNTER,
             _reader(value, 1e-6),
         )
         for value in sorted(device.glob("energy*_input"))
@@ -114,7 +114,7 @@ def _core_energy(device: Path) -> Probed:
     if not channels:
         return []
     return [
-        Source(
+        PowerSource(
             "Altra core energy",
             "core",
             str(device),
@@ -128,7 +128,7 @@ def _reader(path: Path, factor: float) -> Callable[[], float]:
     return lambda: int(path.read_text("ascii")) * factor
 
 
-def _readable(source: Source) -> bool:
+def _readable(source: PowerSource) -> bool:
     try:
         source.channels[0].read()
     except PermissionError:

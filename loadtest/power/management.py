@@ -19,7 +19,7 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from loadtest.errors import PowerError
-from loadtest.power.sources import Channel, Kind, Probed, Source, Unreadable
+from loadtest.power.sources import PowerChannel, PowerSource, Probed, ReadingKind, Unreadable
 
 TIMEOUT_S = 5.0
 COMMANDS = (
@@ -49,7 +49,7 @@ def ipmi_sources() -> Probed:
         except PowerError as error:
             problems.append(str(error))
             continue
-        return [Source("IPMI DCMI", "wall", program, (Channel("system", Kind.GAUGE, read),), averages_s=1.0)]
+        return [PowerSource("IPMI DCMI", "wall", program, (PowerChannel("system", ReadingKind.GAUGE, read),), averages_s=1.0)]
     if problems:
         return [
             Unreadable(
@@ -106,7 +106,7 @@ def _get(url: str, user: str | None = None, password: str | None = None) -> dict
     return found
 
 
-def redfish_source(chassis_url: str) -> Source:
+def redfish_source(chassis_url: str) -> PowerSource:
     """A chassis by its URL (https://bmc/redfish/v1/Chassis/1). Credentials: PERWATT_REDFISH_USER and _PASSWORD."""
     if urlsplit(chassis_url).scheme not in ("http", "https"):
         raise PowerError(f"{chassis_url!r} is not a URL of a Redfish chassis (https://bmc/redfish/v1/Chassis/1)")
@@ -136,8 +136,8 @@ def redfish_source(chassis_url: str) -> Source:
             problems.append(str(error))
             continue
         minutes = _averaging_minutes(base, user, password) if read is older else 0.0
-        channel = Channel("chassis", Kind.GAUGE, read)
-        return Source("Redfish", "wall", base, (channel,), averages_s=minutes * 60)
+        channel = PowerChannel("chassis", ReadingKind.GAUGE, read)
+        return PowerSource("Redfish", "wall", base, (channel,), averages_s=minutes * 60)
     raise PowerError("; ".join(problems))
 
 
@@ -148,7 +148,7 @@ def _averaging_minutes(base: str, user: str | None, password: str | None) -> flo
     return float(minutes) if isinstance(minutes, int | float) else 0.0
 
 
-def shelly_source(url: str) -> Source:
+def shelly_source(url: str) -> PowerSource:
     """A Shelly plug (generation 2 or later) by its address, http://192.168.1.20; local, no cloud."""
     base = url.rstrip("/")
     problems = []
@@ -165,5 +165,5 @@ def shelly_source(url: str) -> Source:
         except PowerError as error:
             problems.append(str(error))
             continue
-        return Source("Shelly plug", "wall", base, (Channel("plug", Kind.GAUGE, read),), averages_s=1.0)
+        return PowerSource("Shelly plug", "wall", base, (PowerChannel("plug", ReadingKind.GAUGE, read),), averages_s=1.0)
     raise PowerError("; ".join(problems))

@@ -15,7 +15,7 @@ import time
 import msgspec
 
 from loadtest.errors import PowerError
-from loadtest.power.sources import Channel, Kind, Source
+from loadtest.power.sources import PowerChannel, PowerSource, ReadingKind
 from loadtest.power.energy import Energy
 
 PERIOD_S = 0.5
@@ -28,7 +28,7 @@ class Reading(msgspec.Struct):
     values: list[float]
 
 
-def read_all(source: Source) -> Reading:
+def read_all(source: PowerSource) -> Reading:
     """All channels at once; the time is the middle of the reading."""
     before = time.monotonic()
     values = []
@@ -40,11 +40,11 @@ def read_all(source: Source) -> Reading:
     return Reading((before + time.monotonic()) / 2, values)
 
 
-def joules(channel: Channel, times_s: list[float], values: list[float], start: float, stop: float) -> float:
+def joules(channel: PowerChannel, times_s: list[float], values: list[float], start: float, stop: float) -> float:
     """Energy of one channel in [start, stop], from readings that reach beyond both ends (or are held to them)."""
     if len(times_s) < 2:
         raise PowerError(f"{channel.name}: {len(times_s)} readings are too few for an energy")
-    if channel.kind is Kind.COUNTER:
+    if channel.kind is ReadingKind.COUNTER:
         running = [0.0]
         for i in range(1, len(values)):
             step = values[i] - values[i - 1]
@@ -74,7 +74,7 @@ def _at(times_s: list[float], values: list[float], t: float) -> float:
     return values[-1]
 
 
-def energy(source: Source, readings: list[Reading], start: float, stop: float) -> Energy:
+def energy(source: PowerSource, readings: list[Reading], start: float, stop: float) -> Energy:
     times = [reading.at_s for reading in readings]
     each = {
         channel.name: joules(channel, times, [r.values[i] for r in readings], start, stop)
@@ -98,7 +98,7 @@ def energy(source: Source, readings: list[Reading], start: float, stop: float) -
 class Meter:
     """Reads a source in a thread over [start, stop) of time.monotonic(), with a reading exactly at both ends."""
 
-    def __init__(self, source: Source, period_s: float = PERIOD_S) -> None:
+    def __init__(self, source: PowerSource, period_s: float = PERIOD_S) -> None:
         self.source = source
         self._period_s = period_s
         self._readings: list[Reading] = []

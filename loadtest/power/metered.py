@@ -16,7 +16,7 @@ import msgspec
 
 from loadtest.errors import PowerError, RecordError
 from loadtest.power.meter import Meter
-from loadtest.power.sources import Source
+from loadtest.power.sources import PowerSource
 from loadtest.power.energy import Energy
 
 FORMAT = "perwatt-energy/1"
@@ -33,7 +33,7 @@ class Metered(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     energy: Energy
 
 
-def run_metered(command: Sequence[str], source: Source) -> Metered:
+def run_metered(command: Sequence[str], source: PowerSource) -> Metered:
     """Run `command` to its end under the sensor `source`. PowerError when the sensor failed meanwhile."""
     meter = Meter(source)
     before = resource.getrusage(resource.RUSAGE_CHILDREN)

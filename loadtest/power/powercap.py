@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from loadtest.power.sources import Channel, Kind, Probed, Source, Unreadable
+from loadtest.power.sources import PowerChannel, PowerSource, Probed, ReadingKind, Unreadable
 
 CLASS = "sys/class/powercap"
 ROOT_ONLY = (
@@ -48,8 +48,8 @@ def powercap_sources(root: Path, folder: Path | None = None) -> Probed:
     if zones:
         found += _rapl({zone.name: zone for zone in zones})
     if scmi:
-        channels = tuple(Channel(f"{path.parent.name}", Kind.GAUGE, _scaled(path, 1e-6)) for path in scmi)
-        found.append(Source("SCMI powercap", "package", str(base), channels, averages_s=1.0))
+        channels = tuple(PowerChannel(f"{path.parent.name}", ReadingKind.GAUGE, _scaled(path, 1e-6)) for path in scmi)
+        found.append(PowerSource("SCMI powercap", "package", str(base), channels, averages_s=1.0))
     return found
 
 
@@ -81,7 +81,7 @@ def _rapl(zones: dict[str, Path]) -> Probed:
     if drams and not whole:
         counted = packages
     found: Probed = [
-        Source(
+        PowerSource(
             "RAPL",
             "package+dram" if whole else "package",
             str(packages[0][1].parent),
@@ -91,7 +91,7 @@ def _rapl(zones: dict[str, Path]) -> Probed:
     ]
     if platform:
         found.append(
-            Source(
+            PowerSource(
                 "RAPL psys",
                 "platform",
                 str(platform[0][1]),
@@ -101,11 +101,11 @@ def _rapl(zones: dict[str, Path]) -> Probed:
     return found
 
 
-def _counter(name: str, zone: Path) -> Channel:
+def _counter(name: str, zone: Path) -> PowerChannel:
     limit = _text(zone / "max_energy_range_uj")
     label = _text(zone / "name") or name
     wraps = float(limit) * 1e-6 if limit else None
-    return Channel(f"{label} ({name})", Kind.COUNTER, _scaled(zone / "energy_uj", 1e-6), wraps)
+    return PowerChannel(f"{label} ({name})", ReadingKind.COUNTER, _scaled(zone / "energy_uj", 1e-6), wraps)
 
 
 def _scaled(path: Path, factor: float) -> Callable[[], float]:

@@ -8,7 +8,7 @@ from loadtest.errors import PowerError
 from loadtest.power.hwmon import hwmon_sources
 from loadtest.power.management import ipmi_sources, redfish_source, shelly_source
 from loadtest.power.powercap import powercap_sources
-from loadtest.power.sources import Probed, Source
+from loadtest.power.sources import PowerSource, Probed
 
 # Widest first: the wall includes what the CPU's own counters leave out.
 PREFERENCE = ("module", "package+dram", "package", "wall", "platform", "core")
@@ -30,12 +30,12 @@ def probe(
     return found
 
 
-def choose(found: Probed, name: str | None = None) -> Source | None:
+def choose(found: Probed, name: str | None = None) -> PowerSource | None:
     """The source to use: the named one, else the finest (CPU counters before the wall, which averages).
 
     PowerError when none has that name.
     """
-    sources = [source for source in found if isinstance(source, Source)]
+    sources = [source for source in found if isinstance(source, PowerSource)]
     if name is not None:
         named = next((s for s in sources if name.lower() in s.name.lower()), None)
         if named is None:

@@ -13,7 +13,7 @@ from loadtest.machine import read_machine
 from loadtest.power.meter import energy, read_all
 from loadtest.power.models import modelled_watts, unmodelled
 from loadtest.power.probe import choose, probe
-from loadtest.power.sources import Source
+from loadtest.power.sources import PowerSource
 
 
 def show(root: Path, powercap: Path | None, redfish: str | None, shelly: str | None, seconds: float) -> list[str]:
@@ -22,7 +22,7 @@ def show(root: Path, powercap: Path | None, redfish: str | None, shelly: str | N
     chosen = choose(found)
     lines = []
     for one in found:
-        if isinstance(one, Source):
+        if isinstance(one, PowerSource):
             mark = "*" if one is chosen else " "
             lines.append(f"{mark} {one.name:18} {one.domain:14} {_reading(one, seconds)}  ({one.place})")
         else:
@@ -47,7 +47,7 @@ def show(root: Path, powercap: Path | None, redfish: str | None, shelly: str | N
     return lines
 
 
-def _reading(source: Source, seconds: float) -> str:
+def _reading(source: PowerSource, seconds: float) -> str:
     try:
         first = read_all(source)
         time.sleep(seconds)

@@ -17,21 +17,21 @@ from collections.abc import Callable
 import msgspec
 
 
-class Kind(enum.Enum):
+class ReadingKind(enum.Enum):
     COUNTER = "counter"
     GAUGE = "gauge"
 
 
-class Channel(msgspec.Struct, frozen=True):
+class PowerChannel(msgspec.Struct, frozen=True):
     """One value that can be read: joules since some time (COUNTER, wrapping at `wraps_at_j`) or watts (GAUGE)."""
 
     name: str
-    kind: Kind
+    kind: ReadingKind
     read: Callable[[], float]
     wraps_at_j: float | None = None
 
 
-class Source(msgspec.Struct, frozen=True):
+class PowerSource(msgspec.Struct, frozen=True):
     """Channels of one domain from one place, whose sum is the power of that domain.
 
     `averages_s` is over how long the sensor itself averages; a shorter window tells nothing new.
@@ -40,7 +40,7 @@ class Source(msgspec.Struct, frozen=True):
     name: str
     domain: str
     place: str
-    channels: tuple[Channel, ...]
+    channels: tuple[PowerChannel, ...]
     averages_s: float = 0.0
     note: str = ""
 
@@ -53,4 +53,4 @@ class Unreadable(msgspec.Struct, frozen=True):
     remedy: str
 
 
-Probed = list[Source | Unreadable]
+Probed = list[PowerSource | Unreadable]

@@ -29,7 +29,7 @@ class Slice(msgspec.Struct, forbid_unknown_fields=True):
     response: str
 
 
-class Recall(msgspec.Struct, forbid_unknown_fields=True):
+class RecallEstimate(msgspec.Struct, forbid_unknown_fields=True):
     """Recall@k against exact answers, over `queries` distinct queries: mean and its two-sided 95 % interval."""
 
     mean: float
@@ -58,7 +58,7 @@ class ServerSide(msgspec.Struct, forbid_unknown_fields=True):
     stolen_cores: float | None = None  # the same
 
 
-class Generator(msgspec.Struct, forbid_unknown_fields=True):
+class GeneratorFacts(msgspec.Struct, forbid_unknown_fields=True):
     """How the generator fared: what the validity checks look at."""
 
     processes: int
@@ -125,9 +125,9 @@ class Trial(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     response: str
     service: str
     slices: list[Slice]
-    generator: Generator
+    generator: GeneratorFacts
     server: ServerSide | None = None
-    recall: Recall | None = None
+    recall: RecallEstimate | None = None
     locust: LocustView | None = None
     energy: Energy | None = None
     interference: list[Interference] = []

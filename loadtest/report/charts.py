@@ -12,7 +12,7 @@ from loadtest.analysis.compare import Comparison
 from loadtest.record.histogram import Histogram
 from loadtest.record.run_record import Record
 from loadtest.report.page import Chart
-from loadtest.report.svg import NARROW, WIDE, Line, Mark, Span, plot, spans
+from loadtest.report.svg import BarSpan, Line, Mark, NARROW, WIDE, plot, spans
 from loadtest.analysis.sensitivity import Bar
 from loadtest.record.trial import Trial
 
@@ -155,7 +155,7 @@ def blocks(comparison: Comparison) -> Chart | None:
     if ratio is None:
         return None
     rows = [
-        Span(f"block {block}", value, value, value, "s3", f"{value:.2f}")
+        BarSpan(f"block {block}", value, value, value, "s3", f"{value:.2f}")
         for block, value in sorted(ratio.per_block.items())
     ]
     rows.append(_whole("all blocks", ratio.estimate, ratio.low, ratio.high, "s1"))
@@ -168,16 +168,16 @@ def blocks(comparison: Comparison) -> Chart | None:
     return both(lambda width: spans(width, rows, unity="equal", says=says), says)
 
 
-def _whole(label: str, mid: float, low: float, high: float, css: str) -> Span:
+def _whole(label: str, mid: float, low: float, high: float, css: str) -> BarSpan:
     note = f"{mid:.2f} [{low:.2f}–{high:.2f}]" if math.isfinite(high) else f"{mid:.2f}"
-    return Span(label, low, mid, high, css, note)
+    return BarSpan(label, low, mid, high, css, note)
 
 
 def bars(found: Sequence[Bar], says: str) -> Chart | None:
     if not found:
         return None
     rows = [
-        Span(
+        BarSpan(
             bar.what, bar.low, (bar.low * bar.high) ** 0.5 if bar.low == bar.high else None, bar.high,
             "bad" if bar.decides else "s1",
             f"{bar.low:.2f}–{bar.high:.2f}" if bar.low != bar.high else f"{bar.low:.2f}",

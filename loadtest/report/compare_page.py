@@ -18,7 +18,7 @@ from loadtest.report.machines import machine_section
 from loadtest.report.page import Chart, Figure, Headline, Page, Section, Table
 from loadtest.report.run_page import SIMULATED, foot, invalid_because
 from loadtest.analysis.sensitivity import break_evens, joule_tornado, tornado
-from loadtest.record.trial import Recall
+from loadtest.record.trial import RecallEstimate
 from loadtest.analysis.verdict import Verdict
 
 TONES = {
@@ -189,7 +189,7 @@ def _mean(of: list[float | None]) -> str:
     return f"{text} ({units.spread(mean.low, mean.high)})" if mean.blocks >= FEWEST else text
 
 
-def _recall(of: list[Recall]) -> str:
+def _recall(of: list[RecallEstimate]) -> str:
     if not of:
         return "not measured"
     return f"{fmean(r.mean for r in of):.3f} ({min(r.low for r in of):.3f} to {max(r.high for r in of):.3f})"

@@ -177,7 +177,7 @@ def _legend(lines: Sequence[Line], width: int, right: int) -> str:
     return "".join(out)
 
 
-class Span(msgspec.Struct, frozen=True):
+class BarSpan(msgspec.Struct, frozen=True):
     """One row of a forest or tornado: a point with an interval around it."""
 
     label: str
@@ -188,7 +188,7 @@ class Span(msgspec.Struct, frozen=True):
     note: str = ""
 
 
-def spans(width: int, rows: Sequence[Span], *, unity: str, says: str) -> str:
+def spans(width: int, rows: Sequence[BarSpan], *, unity: str, says: str) -> str:
     """Intervals of ratios above each other and the line at 1.00; logarithmic: 0.5 and 2 are equally far from 1."""
     narrow = width < 500
     step, top = (46, 30) if narrow else (30, 30)

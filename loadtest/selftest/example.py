@@ -17,7 +17,7 @@ from loadtest.prices.price import Price
 from loadtest.prices.table import find_price
 from loadtest.record.run_record import Asked, Label, Record, version
 from loadtest.selftest.simulate import EPOCH, Queue, simulated_trial
-from loadtest.record.trial import Recall, Trial
+from loadtest.record.trial import RecallEstimate, Trial
 
 BASELINE, REPLICA, CANDIDATE = "simulated x86", "simulated x86 (replica)", "simulated arm64"
 MEAN_S = 0.0005
@@ -44,7 +44,7 @@ def simulated_record(
     own_key = (1, block, sum(map(ord, arm)))
     own = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=own_key)).normal(0, noise)
     queue = Queue(MEAN_S / (speed * math.exp(hour + own)), constant=False)
-    recall = Recall(0.967, 0.959, 0.975, 300, 10)
+    recall = RecallEstimate(0.967, 0.959, 0.975, 300, 10)
     number = [seed * 1_000_003 + block * 1009 + sum(map(ord, arm)) * 7]
 
     def measure(rate: float, duration: float, role: str) -> Trial:

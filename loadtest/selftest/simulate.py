@@ -17,7 +17,7 @@ from scipy import optimize
 from loadtest.record.histogram import Histogram
 from loadtest.workload.schedule import PoissonStream
 from loadtest.generator.session import slice_length_s
-from loadtest.record.trial import Generator, Recall, Slice, Trial
+from loadtest.record.trial import GeneratorFacts, RecallEstimate, Slice, Trial
 
 EPOCH = "2000-01-01T00:00:00Z"  # virtual time begins nowhere
 
@@ -63,7 +63,7 @@ def simulated_trial(
     duration_s: float,
     seed: int,
     role: str = "run",
-    recall: Recall | None = None,
+    recall: RecallEstimate | None = None,
     warmup_s: float = 5.0,
 ) -> Trial:
     """What a perfect generator would have recorded of `queue` under Poisson load; requests of the warm-up left out."""
@@ -96,7 +96,7 @@ def simulated_trial(
         response=encoded,
         service=encoded,
         slices=slices,
-        generator=Generator(1, [[0.0] * max(int(duration_s), 1)], quiet, quiet, 1_000_000),
+        generator=GeneratorFacts(1, [[0.0] * max(int(duration_s), 1)], quiet, quiet, 1_000_000),
         recall=recall,
     )
 

@@ -19,7 +19,7 @@ import numpy as np
 from scipy import stats
 
 from loadtest.errors import WorkloadError
-from loadtest.record.trial import Recall
+from loadtest.record.trial import RecallEstimate
 
 TIE = 1e-6  # relative: half of float32's precision is lost in a dot product of 384 terms
 
@@ -75,7 +75,7 @@ class Truth:
         return cls(file.answers, file.k)
 
 
-def recall_interval(recalls: Iterable[float], k: int) -> Recall | None:
+def recall_interval(recalls: Iterable[float], k: int) -> RecallEstimate | None:
     """Mean recall and its two-sided 95 % interval over queries; None without queries.
 
     Student's t where the queries differ. Where they are all alike (usually all 1.0) the sample says nothing of its own
@@ -95,4 +95,4 @@ def recall_interval(recalls: Iterable[float], k: int) -> Recall | None:
         reach = float(stats.t.ppf(0.975, n - 1)) * spread / math.sqrt(n)
         # Wilson treats a query as found or not found, which no real spread exceeds: never wider than it.
         low, high = max(mean - reach, low), min(mean + reach, high)
-    return Recall(mean=mean, low=max(low, 0.0), high=min(high, 1.0), queries=n, k=k)
+    return RecallEstimate(mean=mean, low=max(low, 0.0), high=min(high, 1.0), queries=n, k=k)

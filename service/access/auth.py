@@ -50,7 +50,7 @@ _WITHOUT_KEYS = (
 )
 
 
-class Entry(NamedTuple):
+class RouteEntry(NamedTuple):
     """One route, as auth sees it. path: as the router reads it. operation: its name in logs and metrics."""
 
     method: str
@@ -59,7 +59,7 @@ class Entry(NamedTuple):
     operation: str
 
 
-class Verdict(NamedTuple):
+class AccessVerdict(NamedTuple):
     """operation: what was asked for, UNKNOWN where no route has that path and method. caller: as far as it is known,
     whether they may or not. refusal: why they may not, None where they may."""
 
@@ -71,7 +71,7 @@ class Verdict(NamedTuple):
 class _Path(NamedTuple):
     """What one path takes, by method. name: of the parameter that holds an index, None where there is none."""
 
-    entries: dict[str, Entry]
+    entries: dict[str, RouteEntry]
     pattern: re.Pattern[str]
     name: str | None
 
@@ -79,7 +79,7 @@ class _Path(NamedTuple):
 class Auth:
     def __init__(
         self,
-        entries: Iterable[Entry],
+        entries: Iterable[RouteEntry],
         keyring: Keyring | None,
         names: Iterable[str] = (),
         own_names_only: bool = False,
@@ -105,7 +105,7 @@ class Auth:
             if entry.method == "GET":
                 path.entries["HEAD"] = entry
 
-    def judge(self, scope: Scope) -> Verdict:
+    def judge(self, scope: Scope) -> AccessVerdict:
         """Whether the request of this ASGI scope may come in."""
         known, index = self._find(scope["path"], scope["method"])
         if known is None:  # it is not left to the router, whose patterns might know it
@@ -131,7 +131,7 @@ class Auth:
         index: str | None,
         scope: Scope,
         unknown: HTTPException | None = None,
-    ) -> Verdict:
+    ) -> AccessVerdict:
         """needed: None where any key will do, for what is said to whoever has one."""
         headers: Headers = scope["headers"]
         caller = NOBODY
@@ -154,8 +154,8 @@ class Auth:
                 if RANK[needed] > RANK["search"]:
                     _require_own_page(headers)
         except (Problem, HTTPException) as refusal:
-            return Verdict(operation, caller, refusal)
-        return Verdict(operation, caller, None)
+            return AccessVerdict(operation, caller, refusal)
+        return AccessVerdict(operation, caller, None)
 
     def _find(self, path: str, method: str) -> tuple[_Path | None, str | None]:
         """What the table says of a path, and the index in it. Of several patterns that a path fits it is the one that

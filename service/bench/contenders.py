@@ -54,7 +54,7 @@ PACKAGES = {
 }
 
 
-class Case(NamedTuple):
+class HttpCase(NamedTuple):
     """What is searched. folder: of everything that is built; truth: the ids of the true neighbours of the first
     queries."""
 
@@ -125,7 +125,7 @@ def perwatt(stack: ExitStack, folder: Path, cores: str, workers: int = 1) -> tup
     return server, port
 
 
-def forms(server: Server, port: int, case: Case) -> list[Contender]:
+def forms(server: Server, port: int, case: HttpCase) -> list[Contender]:
     """perwatt, asked in each of the ways that there are."""
     path = "/v1/indexes/bench/search"
     effort = least_effort(port, path, lambda effort: _ours(case.vectors, effort), case)
@@ -141,7 +141,7 @@ def forms(server: Server, port: int, case: Case) -> list[Contender]:
     ]
 
 
-def peer(stack: ExitStack, name: str, case: Case, installed: Path, cores: str) -> Contender:
+def peer(stack: ExitStack, name: str, case: HttpCase, installed: Path, cores: str) -> Contender:
     """A peer that is up, at the least effort that reaches the recall. Raises ClickException or OSError."""
     contender = _started(stack, name, case, installed, cores)
     if name == "pgvector":
@@ -154,7 +154,7 @@ def peer(stack: ExitStack, name: str, case: Case, installed: Path, cores: str) -
     return contender
 
 
-def _started(stack: ExitStack, name: str, case: Case, installed: Path, cores: str) -> Contender:
+def _started(stack: ExitStack, name: str, case: HttpCase, installed: Path, cores: str) -> Contender:
     own = name.startswith(("bare", "perwatt"))
     home = installed / name.rpartition("-")[2] / "bin" / "python"
     script = SCRIPTS / f"{name.replace('-', '_')}_server.py"
@@ -210,7 +210,7 @@ def _started(stack: ExitStack, name: str, case: Case, installed: Path, cores: st
     return Contender(title, server, port, path, bodies, recall(port, path, bodies, case), effort)
 
 
-def least_effort(port: int, path: str, asking: Callable[[int], list[str]], case: Case) -> int:
+def least_effort(port: int, path: str, asking: Callable[[int], list[str]], case: HttpCase) -> int:
     """Of the ladder, the first that reaches the recall. Raises ClickException when none does."""
     reached = 0.0
     for effort in LADDER:
@@ -220,7 +220,7 @@ def least_effort(port: int, path: str, asking: Callable[[int], list[str]], case:
     raise click.ClickException(f"it reaches a recall of {reached:.3f} only, with the highest effort of {LADDER[-1]}")
 
 
-def recall(port: int, path: str, bodies: list[str], case: Case) -> float:
+def recall(port: int, path: str, bodies: list[str], case: HttpCase) -> float:
     """Of what the server answers over HTTP."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     right = 0

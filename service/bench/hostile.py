@@ -40,7 +40,7 @@ WINDOWS = 3
 HEAD = "POST /v1/indexes/{index}/search HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
 
 
-class Target:
+class HostileTarget:
     def __init__(self, port: int, index: str, query: bytes) -> None:
         self.port = port
         self.head = HEAD.format(index=index)
@@ -50,7 +50,7 @@ class Target:
         return await asyncio.open_connection("127.0.0.1", self.port)
 
 
-async def good(target: Target, seconds: float) -> list[float]:
+async def good(target: HostileTarget, seconds: float) -> list[float]:
     """Latencies in milliseconds from the due time of each request, one connection, one after the other."""
     reader, writer = await target.dial()
     latencies: list[float] = []
@@ -69,7 +69,7 @@ async def good(target: Target, seconds: float) -> list[float]:
     return latencies
 
 
-async def _hold(target: Target, count: int, first: bytes, again: bytes, every_s: float) -> None:
+async def _hold(target: HostileTarget, count: int, first: bytes, again: bytes, every_s: float) -> None:
     """`count` connections that send `first` and then `again` for ever, opened anew when the server has had enough."""
 
     async def one() -> None:
@@ -87,7 +87,7 @@ async def _hold(target: Target, count: int, first: bytes, again: bytes, every_s:
     await asyncio.gather(*(one() for _ in range(count)))
 
 
-async def _send(target: Target, framing: str, pieces: int, piece: bytes) -> None:
+async def _send(target: HostileTarget, framing: str, pieces: int, piece: bytes) -> None:
     """Two callers who send a body of so many pieces as often as they can, until the server will take no more of it."""
 
     async def one() -> None:
@@ -107,7 +107,7 @@ async def _send(target: Target, framing: str, pieces: int, piece: bytes) -> None
 
 class Attack(NamedTuple):
     connections: int  # that it holds open
-    run: Callable[[Target], Awaitable[None]]
+    run: Callable[[HostileTarget], Awaitable[None]]
 
 
 ATTACKS = {
@@ -126,7 +126,7 @@ ATTACKS = {
 }
 
 
-async def _connections(target: Target) -> int:
+async def _connections(target: HostileTarget) -> int:
     """That the server has open, the one that asks included."""
     reader, writer = await target.dial()
     writer.write(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
@@ -136,7 +136,7 @@ async def _connections(target: Target) -> int:
     return int(float(found[1]))
 
 
-async def _in_full_swing(target: Target, attack: Attack) -> int:
+async def _in_full_swing(target: HostileTarget, attack: Attack) -> int:
     """Waits for it; the connections that the server then has open."""
     begun_s = time.monotonic()
     while True:
@@ -148,7 +148,7 @@ async def _in_full_swing(target: Target, attack: Attack) -> int:
             raise SystemExit(f"{now:,} connections are open, {attack.connections:,} are needed: this is no attack.")
 
 
-async def _settled(target: Target) -> None:
+async def _settled(target: HostileTarget) -> None:
     """Waits until the server has closed what an attack left open: ten thousand partings are work, too."""
     limit_s = time.monotonic() + SWING_S
     while (now := await _connections(target)) > CALM:
@@ -160,7 +160,7 @@ async def _settled(target: Target) -> None:
 
 async def measure(port: int, index: str, seconds: float) -> dict[str, tuple[list[float], list[float]]]:
     """{attack: (p99 without, p99 with it)} in milliseconds, of each window, ascending."""
-    target = Target(port, index, json.dumps({"vector": [0.05] * 384}).encode())
+    target = HostileTarget(port, index, json.dumps({"vector": [0.05] * 384}).encode())
     await good(target, 1)
     figures: dict[str, tuple[list[float], list[float]]] = {}
     for name in ATTACKS:
@@ -225,6 +225,6 @@ if __name__ == "__main__":
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     if sys.argv[1] == "attack":
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-        asyncio.run(ATTACKS[sys.argv[4]].run(Target(int(sys.argv[2]), sys.argv[3], b"{}")))  # type: ignore[arg-type]
+        asyncio.run(ATTACKS[sys.argv[4]].run(HostileTarget(int(sys.argv[2]), sys.argv[3], b"{}")))  # type: ignore[arg-type]
     else:
         sys.exit(main(*sys.argv[1:]))

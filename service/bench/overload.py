@@ -39,7 +39,7 @@ PEAK_S = 8.0
 TEXTS = 1000
 
 
-class Caller(asyncio.Protocol):
+class Sender(asyncio.Protocol):
     """A kept-alive connection with at most one request in flight. A protocol and no pair of streams: those could not
     send what three times the peak takes."""
 
@@ -85,12 +85,12 @@ def requests(index: str) -> list[bytes]:
     return made
 
 
-async def peak(callers: list[Caller], asked: list[bytes], seconds: float) -> float:
+async def peak(callers: list[Sender], asked: list[bytes], seconds: float) -> float:
     """Answers a second of a crowd that always has one request each in flight."""
     end_s = time.perf_counter() + seconds
     answered = 0
 
-    async def one(caller: Caller, number: int) -> None:
+    async def one(caller: Sender, number: int) -> None:
         nonlocal answered
         while time.perf_counter() < end_s:
             number += 1
@@ -102,7 +102,7 @@ async def peak(callers: list[Caller], asked: list[bytes], seconds: float) -> flo
 
 
 async def offer(
-    callers: list[Caller], asked: list[bytes], per_s: float, seconds: float
+    callers: list[Sender], asked: list[bytes], per_s: float, seconds: float
 ) -> tuple[Counter[str], list[float]]:
     """What became of requests that were due at a fixed rate, and when each refusal came (seconds since the start)."""
     free = deque(callers)  # each in its turn: one that is never used would be closed for being idle
@@ -111,7 +111,7 @@ async def offer(
     loop = asyncio.get_running_loop()
     start_s = time.perf_counter()
 
-    def answered(caller: Caller, asked_s: float, answer: asyncio.Future[tuple[int, bool]]) -> None:
+    def answered(caller: Sender, asked_s: float, answer: asyncio.Future[tuple[int, bool]]) -> None:
         free.append(caller)
         now_s = time.perf_counter()
         try:
@@ -151,7 +151,7 @@ async def prove(port: int, index: str, seconds: float) -> tuple[list[str], list[
     """The promises that were broken, and why nothing was proved."""
     loop = asyncio.get_running_loop()
     asked = requests(index)
-    callers = [(await loop.create_connection(Caller, "127.0.0.1", port))[1] for _ in range(CONNECTIONS)]
+    callers = [(await loop.create_connection(Sender, "127.0.0.1", port))[1] for _ in range(CONNECTIONS)]
     for caller in callers:  # one that has never asked anything would not be kept for long
         await caller.ask(asked[0])
     await peak(callers, asked, 1)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from service.bench import contenders, load, more_workers
-from service.bench.contenders import Case, PEERS
+from service.bench.contenders import HttpCase, PEERS
 from loadtest.errors import InvalidRun
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ def measure_workers(
         }
 
 
-def prepare(place: Path, file: Path | None, rows: int, wanted: float) -> Case:
+def prepare(place: Path, file: Path | None, rows: int, wanted: float) -> HttpCase:
     """Vectors, ids and texts for the peers, a generation of today's code for perwatt; the held-out queries and their
     true neighbours. What the peers have built in `place` is theirs to find again; other vectors want another place."""
     import numpy as np
@@ -196,7 +196,7 @@ def prepare(place: Path, file: Path | None, rows: int, wanted: float) -> Case:
     found = search(queries[:RECALL_QUERIES], corpus, contenders.K)
     truth = [{ids[row] for row in each} for each in found.rows.tolist()]
     numbers = [[round(float(number), 7) for number in query] for query in queries]
-    return Case(place, numbers, texts(HELD_OUT), truth, wanted)
+    return HttpCase(place, numbers, texts(HELD_OUT), truth, wanted)
 
 
 def read(file: Path | None, rows: int) -> tuple[Float, Float]:

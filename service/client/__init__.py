@@ -15,7 +15,7 @@ too, for all that it does not time.
     retries.py     when to ask again                  sync.py · asynchronous.py     the two clients
 """
 
-from service.client.answers import Answer, BatchAnswer, Document, Embeddings, Hit, Index, Recall
+from service.client.answers import Answer, ClientBatchAnswer, ClientDocument, ClientHit, ClientRecall, Embeddings, Index
 from service.client.asynchronous import AsyncClient
 from service.client.problems import ClientError, ProblemError, UnreachableError
 from service.client.retries import Retries
@@ -24,15 +24,15 @@ from service.client.sync import Client
 __all__ = [
     "Answer",
     "AsyncClient",
-    "BatchAnswer",
+    "ClientBatchAnswer",
     "Client",
     "ClientError",
-    "Document",
+    "ClientDocument",
     "Embeddings",
-    "Hit",
+    "ClientHit",
     "Index",
     "ProblemError",
-    "Recall",
+    "ClientRecall",
     "Retries",
     "UnreachableError",
 ]

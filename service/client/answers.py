@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import Struct
 
 
-class Hit(Struct, frozen=True):
+class ClientHit(Struct, frozen=True):
     """score: higher is better for every metric. payload: the document's fields, or those that were asked for."""
 
     id: str
@@ -17,7 +17,7 @@ class Hit(Struct, frozen=True):
     scores: dict[str, float] = {}  # of a hybrid search: in either ranking, where it is in it
 
 
-class Coverage(Struct, frozen=True):
+class ClientCoverage(Struct, frozen=True):
     """survivors: documents that could have been hits. exact: all of them were compared. partial: of the last page,
     that further hits may exist which paging does not lead to."""
 
@@ -26,7 +26,7 @@ class Coverage(Struct, frozen=True):
     partial: bool = False
 
 
-class Usage(Struct, frozen=True):
+class ClientUsage(Struct, frozen=True):
     """tokens of the texts; distances computed; milliseconds of processor time."""
 
     tokens: int
@@ -40,9 +40,9 @@ class Answer(Struct, frozen=True):
     index: str
     generation: str
     model: str | None
-    hits: list[Hit]
-    coverage: Coverage
-    usage: Usage
+    hits: list[ClientHit]
+    coverage: ClientCoverage
+    usage: ClientUsage
     took_ms: float
     next_cursor: str | None = None  # of the next page, when pages were asked for with cursor ""
     seq: int = 0  # the last write that was searched
@@ -51,21 +51,21 @@ class Answer(Struct, frozen=True):
 class Result(Struct, frozen=True):
     """One of a batch: its hits, or the problem object that stands in their place."""
 
-    hits: list[Hit] = []
-    coverage: Coverage | None = None
-    usage: Usage | None = None
+    hits: list[ClientHit] = []
+    coverage: ClientCoverage | None = None
+    usage: ClientUsage | None = None
     next_cursor: str | None = None
     error: dict[str, Any] | None = None
 
 
-class BatchAnswer(Struct, frozen=True):
+class ClientBatchAnswer(Struct, frozen=True):
     """results: one a query, in their order."""
 
     index: str
     generation: str
     model: str | None
     results: list[Result]
-    usage: Usage
+    usage: ClientUsage
     took_ms: float
 
 
@@ -95,7 +95,7 @@ class Deleted(Struct, frozen=True):
     dry_run: bool = False
 
 
-class Document(Struct, frozen=True):
+class ClientDocument(Struct, frozen=True):
     index: str
     generation: str
     id: str
@@ -126,7 +126,7 @@ class Indexes(Struct, frozen=True):
     indexes: list[Index]
 
 
-class Recall(Struct, frozen=True):
+class ClientRecall(Struct, frozen=True):
     """Recall@k against exact search, measured on the spot, with the 95 % interval. queries: how many; method: where
     they came from. ann_ms, exact_ms: of one query, the mean."""
 
@@ -145,11 +145,11 @@ class Recall(Struct, frozen=True):
     took_ms: float
 
 
-class Embedding(Struct, frozen=True):
+class ClientEmbedding(Struct, frozen=True):
     index: int
     embedding: list[float]
 
 
 class Embeddings(Struct, frozen=True):
-    data: list[Embedding]
+    data: list[ClientEmbedding]
     model: str

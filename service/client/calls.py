@@ -10,17 +10,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from service.client.answers import (
-    Answer,
-    BatchAnswer,
-    Deleted,
-    Document,
-    Embeddings,
-    Index,
-    Indexes,
-    Put,
-    Recall,
-)
+from service.client.answers import Answer, ClientBatchAnswer, ClientDocument, ClientRecall, Deleted, Embeddings, Index, Indexes, Put
 from service.client.problems import UnreachableError
 
 T = TypeVar("T")
@@ -53,14 +43,14 @@ def search(index: str, query: Query) -> Call[Answer]:
     return Call("POST", f"/v1/indexes/{_part(index)}/search", Answer, sendable(query))
 
 
-def search_batch(index: str, queries: Sequence[Query], timeout_ms: int | None) -> Call[BatchAnswer]:
+def search_batch(index: str, queries: Sequence[Query], timeout_ms: int | None) -> Call[ClientBatchAnswer]:
     body = {"queries": [sendable(query) for query in queries], "timeout_ms": timeout_ms}
-    return Call("POST", f"/v1/indexes/{_part(index)}/search/batch", BatchAnswer, body)
+    return Call("POST", f"/v1/indexes/{_part(index)}/search/batch", ClientBatchAnswer, body)
 
 
-def document(index: str, id_: str, fields: Sequence[str] | None) -> Call[Document]:
+def document(index: str, id_: str, fields: Sequence[str] | None) -> Call[ClientDocument]:
     chosen = "" if fields is None else "?fields=" + quote(",".join(_several(fields, "fields")), safe=",")
-    return Call("GET", f"/v1/indexes/{_part(index)}/documents/{quote(id_, safe='')}{chosen}", Document)
+    return Call("GET", f"/v1/indexes/{_part(index)}/documents/{quote(id_, safe='')}{chosen}", ClientDocument)
 
 
 def put(index: str, documents: Sequence[Mapping[str, Any]]) -> Call[Put]:
@@ -89,9 +79,9 @@ def get_index(index: str) -> Call[Index]:
     return Call("GET", f"/v1/indexes/{_part(index)}", Index)
 
 
-def recall(index: str, asked: Mapping[str, Any]) -> Call[Recall]:
+def recall(index: str, asked: Mapping[str, Any]) -> Call[ClientRecall]:
     body = {name: value for name, value in asked.items() if value is not None}
-    return Call("POST", f"/v1/indexes/{_part(index)}/recall", Recall, body)
+    return Call("POST", f"/v1/indexes/{_part(index)}/recall", ClientRecall, body)
 
 
 def version() -> Call[dict[str, Any]]:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import httpx
 
 from service.client import calls
-from service.client.answers import Answer, BatchAnswer, Deleted, Document, Index, Put, Recall
+from service.client.answers import Answer, ClientBatchAnswer, ClientDocument, ClientRecall, Deleted, Index, Put
 from service.client.calls import Call, Query, Vector
 from service.client.problems import ClientError, UnreachableError, problem_of
 from service.client.retries import Retries
@@ -62,11 +62,11 @@ class Client:
         filter, fields, mode, params, timeout_ms and expect."""
         return self.call(calls.search(index, {"text": text, "vector": vector, "id": id, "k": k, **more}))
 
-    def search_batch(self, index: str, queries: Sequence[Query], *, timeout_ms: int | None = None) -> BatchAnswer:
+    def search_batch(self, index: str, queries: Sequence[Query], *, timeout_ms: int | None = None) -> ClientBatchAnswer:
         """Up to 256 queries, each a mapping with the fields of a search. One that failed has its `error` set."""
         return self.call(calls.search_batch(index, queries, timeout_ms))
 
-    def document(self, index: str, id: str, *, fields: Sequence[str] | None = None) -> Document:
+    def document(self, index: str, id: str, *, fields: Sequence[str] | None = None) -> ClientDocument:
         return self.call(calls.document(index, id, fields))
 
     def put(self, index: str, documents: Sequence[Mapping[str, Any]]) -> Put:
@@ -95,7 +95,7 @@ class Client:
     def index(self, name: str) -> Index:
         return self.call(calls.get_index(name))
 
-    def recall(self, index: str, *, queries: int = 200, k: int = 10, **more: Any) -> Recall:
+    def recall(self, index: str, *, queries: int = 200, k: int = 10, **more: Any) -> ClientRecall:
         """Measures what is served, which takes an admin key where there are keys. more: texts (instead of a number of
         queries), filter, params, timeout_ms."""
         return self.call(calls.recall(index, {"queries": queries, "k": k, **more}))

@@ -45,14 +45,14 @@ WRITE_TIMEOUT_MS = limits.TIMEOUT_MS  # a thousand texts take longer than a sear
 FULL_RETRY_AFTER_S = 60
 
 
-class _Texts(msgspec.Struct):
+class _WrittenTexts(msgspec.Struct):
     """Of a payload, what is encoded where nothing else is given."""
 
     title: object = None
     text: object = None
 
 
-_TEXTS = msgspec.json.Decoder(_Texts)
+_TEXTS = msgspec.json.Decoder(_WrittenTexts)
 
 
 class _Put(NamedTuple):

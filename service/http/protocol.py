@@ -30,7 +30,7 @@ HEAD_BYTES = 32 << 10
 FRAMING = 16  # bytes of chunk sizes and extensions for each of a body, beyond HEAD_BYTES; chunks of one byte have 5
 
 
-class Stopped(Exception):  # noqa: N818 - an event, and nobody's error
+class ProtocolStopped(Exception):  # noqa: N818 - an event, and nobody's error
     """Ends the parser, which is told of nothing else."""
 
 
@@ -97,7 +97,7 @@ class Protocol(Connection):
     def _stop(self, problem: Problem) -> NoReturn:
         """`end` for a callback of the parser, which reads on unless one raises."""
         self.end(problem)
-        raise Stopped
+        raise ProtocolStopped
 
     def _bound(self) -> None:
         """After more than HEAD_BYTES of a head or a body: is this too much of what is no body?"""
@@ -112,7 +112,7 @@ class Protocol(Connection):
     def on_message_begin(self) -> None:
         if self.transport.is_closing():  # the request before this one was the last
             self.receiving = "rest"
-            raise Stopped
+            raise ProtocolStopped
         self.url = b""
         self.headers = []
         self.expect_100_continue = False

@@ -22,8 +22,8 @@ from starlette.types import Receive, Scope, Send
 from service.endpoints import aliases, documents, embeddings, indexes, models, operations, recall, writes
 from service.query import batch, search
 from service.wire import answers, requests
-from service.access.auth import Entry, RouteScope, UNKNOWN
-from service.page.files import FILES, Page
+from service.access.auth import RouteEntry, RouteScope, UNKNOWN
+from service.page.files import FILES, SearchPage
 
 from service.endpoints import searching
 
@@ -221,18 +221,18 @@ class _Route(Route):
 
 def routes() -> list[Route]:
     """Hot ones first: the router compares paths in order."""
-    page = Page()
+    page = SearchPage()
     return [
         *(_Route(routed(operation.path), operation.endpoint, methods=[operation.method]) for operation in OPERATIONS),
         *(Route(path, page.page, methods=["GET"]) for path in FILES),
     ]
 
 
-def entries() -> list[Entry]:
+def entries() -> list[RouteEntry]:
     """Every route as auth takes it."""
     return [
-        *(Entry(operation.method, routed(operation.path), operation.scope, operation.name) for operation in OPERATIONS),
-        *(Entry("GET", path, "open", "page") for path in FILES),
+        *(RouteEntry(operation.method, routed(operation.path), operation.scope, operation.name) for operation in OPERATIONS),
+        *(RouteEntry("GET", path, "open", "page") for path in FILES),
     ]
 
 

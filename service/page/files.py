@@ -31,7 +31,7 @@ POLICY = (
 )
 
 
-class Page:
+class SearchPage:
     """Serves `FILES`. Unchanged files are answered with 304, so that a reload costs nothing but the
     question."""
 

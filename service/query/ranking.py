@@ -53,7 +53,7 @@ class RankedHit(NamedTuple):
     lexical: float | None = None
 
 
-class Ranked(NamedTuple):
+class RankedHits(NamedTuple):
     """hits: best first. more: whether there are hits behind them; cut: whether rows that might be were not looked at.
     lexical_s: how much of the time went there."""
 
@@ -83,7 +83,7 @@ class Ranking:
         self._cut = False
         self.depth = 0  # of the rankings that were fused for a page
 
-    async def hits(self, k: int, after: Cursor | None) -> Ranked:
+    async def hits(self, k: int, after: Cursor | None) -> RankedHits:
         """The best k, or the k that follow `after`."""
         if self._query.mode == "hybrid" and self._query.cursor is not None:
             self.depth = after.depth if after else max(PAGED_DEPTH, FUSED_PER_HIT * k)
@@ -94,7 +94,7 @@ class Ranking:
             found = [hit for hit in found if self._place(hit) > last]
         keep = self._survivors.keep
         exact = self._query.mode == "lexical" or self._view.compares_all(self._exact, keep, self._effort)
-        return Ranked(found[:k], len(found) > k, self._cut, self._scored, exact, self._cpu_s, self._lexical_s)
+        return RankedHits(found[:k], len(found) > k, self._cut, self._scored, exact, self._cpu_s, self._lexical_s)
 
     async def _best(self, wanted: int) -> list[RankedHit]:
         if self._query.mode != "hybrid":

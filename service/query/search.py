@@ -23,7 +23,7 @@ from service.query.batcher import Vector
 from service.access.caller import Caller, caller_of
 from service.wire.limits import read_body
 from service.wire.problems import Problem
-from service.query.ranking import Ranked, Ranking, Survivors
+from service.query.ranking import RankedHits, Ranking, Survivors
 from service.wire.requests import SearchRequest
 from service.query.app_state import AppState, state_of
 from service.query.served_view import ServedView, Survived
@@ -131,7 +131,7 @@ def is_plain(query: SearchRequest) -> bool:
 
 async def rank(
     view: ServedView, query: SearchRequest, resolved: Resolved, kept: Survivors, deadline: Deadline
-) -> tuple[Ranked, Paged | None]:
+) -> tuple[RankedHits, Paged | None]:
     """Rows of a query that takes more than one search of vectors, and the page that they are, when pages are asked
     for. The page begins where the cursor of the one before ended."""
     kept = kept._replace(own=resolved.row)
@@ -262,7 +262,7 @@ def result_of(
 
 
 def result_of_ranked(
-    view: ServedView, query: SearchRequest, resolved: Resolved, kept: Survivors, ranked: Ranked, paged: Paged | None
+    view: ServedView, query: SearchRequest, resolved: Resolved, kept: Survivors, ranked: RankedHits, paged: Paged | None
 ) -> BatchResult:
     start_s = time.perf_counter()
     name, payload = view.rows.external_id, view.payload

@@ -46,7 +46,7 @@ class _Owner(msgspec.Struct):
     address: str
 
 
-class _Asked(msgspec.Struct, array_like=True):
+class _AskedWrite(msgspec.Struct, array_like=True):
     number: int
     index: str
     dim: int
@@ -63,7 +63,7 @@ class _Answered(msgspec.Struct, array_like=True):
 
 
 _ENCODE = msgspec.msgpack.Encoder().encode
-_ASKED, _ANSWERED = msgspec.msgpack.Decoder(_Asked), msgspec.msgpack.Decoder(_Answered)
+_ASKED, _ANSWERED = msgspec.msgpack.Decoder(_AskedWrite), msgspec.msgpack.Decoder(_Answered)
 _OWNER = msgspec.json.Decoder(_Owner)
 
 
@@ -204,7 +204,7 @@ class Writing:
         finally:
             stream.close()
 
-    async def _answer(self, asked: _Asked, stream: asyncio.StreamWriter) -> None:
+    async def _answer(self, asked: _AskedWrite, stream: asyncio.StreamWriter) -> None:
         try:
             seq = await self.submit(asked.index, asked.dim, asked.model, asked.writes)
             answer = _Answered(asked.number, seq)
@@ -238,7 +238,7 @@ class _Remote:
         self._number += 1
         answer: Future[int] = Future()
         self._waiting[self._number] = answer
-        asked = _Asked(self._number, index, dim, model, list(writes))
+        asked = _AskedWrite(self._number, index, dim, model, list(writes))
         _send(self._stream, _ENCODE(asked))
         return await asyncio.wrap_future(answer)
 

@@ -150,7 +150,7 @@ class Metrics:
         """All numbers, and what is served under the names that the caller may see."""
         self.note()
         registry = CollectorRegistry()
-        registry.register(_Counted(self))
+        registry.register(_NumbersCollector(self))
         if self._watched is not None:
             registry.register(_RegistryCollector(*self._watched, may_see))
         return generate_latest(registry)
@@ -215,7 +215,7 @@ class Metrics:
         yield joules
 
 
-class _Counted(Collector):
+class _NumbersCollector(Collector):
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
 

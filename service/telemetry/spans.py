@@ -54,7 +54,7 @@ _STAGE = re.compile(r"(\w+);dur=([\d.]+)")
 _PROPAGATOR = TraceContextTextMapPropagator()
 
 
-class _Usage(msgspec.Struct):
+class _ToldUsage(msgspec.Struct):
     tokens: int = 0
     vectors_scored: int = 0
     cpu_ms: float = 0.0
@@ -64,7 +64,7 @@ class _Told(msgspec.Struct):
     """What a span says of an answer; the rest of it is skipped."""
 
     generation: str | None = None
-    usage: _Usage | None = None
+    usage: _ToldUsage | None = None
 
 
 _TOLD = msgspec.json.Decoder(_Told)

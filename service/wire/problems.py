@@ -18,33 +18,33 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin
 import msgspec
 
 
-class Kind(NamedTuple):
+class ProblemKind(NamedTuple):
     status: int
     title: str
 
 
-KINDS: dict[str, Kind] = {
-    "bad-json": Kind(400, "The body is not valid JSON"),
-    "unknown-field": Kind(422, "The request has a field that does not exist"),
-    "invalid-value": Kind(422, "A value in the request cannot be used"),
-    "dimension-mismatch": Kind(422, "The vector has the wrong number of dimensions"),
-    "model-mismatch": Kind(422, "That model is not the one that is loaded"),
-    "filter-field-not-indexed": Kind(422, "The filter names a field that was not declared"),
-    "index-not-found": Kind(404, "No such index is served"),
-    "generation-gone": Kind(410, "That generation is not served"),
-    "document-not-found": Kind(404, "No such document"),
-    "model-not-found": Kind(404, "No such model is loaded"),
-    "unauthenticated": Kind(401, "A key is needed"),
-    "forbidden": Kind(403, "This call is not allowed from here"),
-    "body-too-large": Kind(413, "The body is too large"),
-    "unsupported-encoding": Kind(415, "The body comes in a form that is not accepted"),
-    "quota-exceeded": Kind(429, "The quota of this key is used up"),
-    "overloaded": Kind(503, "The server has more work than it can do in time"),
-    "not-ready": Kind(503, "The server is not ready"),
-    "deadline-exceeded": Kind(504, "The answer was not ready in time"),
-    "precondition-failed": Kind(412, "A precondition of the request does not hold"),
-    "insufficient-memory": Kind(503, "There is not enough memory for this"),
-    "internal": Kind(500, "The server failed"),
+KINDS: dict[str, ProblemKind] = {
+    "bad-json": ProblemKind(400, "The body is not valid JSON"),
+    "unknown-field": ProblemKind(422, "The request has a field that does not exist"),
+    "invalid-value": ProblemKind(422, "A value in the request cannot be used"),
+    "dimension-mismatch": ProblemKind(422, "The vector has the wrong number of dimensions"),
+    "model-mismatch": ProblemKind(422, "That model is not the one that is loaded"),
+    "filter-field-not-indexed": ProblemKind(422, "The filter names a field that was not declared"),
+    "index-not-found": ProblemKind(404, "No such index is served"),
+    "generation-gone": ProblemKind(410, "That generation is not served"),
+    "document-not-found": ProblemKind(404, "No such document"),
+    "model-not-found": ProblemKind(404, "No such model is loaded"),
+    "unauthenticated": ProblemKind(401, "A key is needed"),
+    "forbidden": ProblemKind(403, "This call is not allowed from here"),
+    "body-too-large": ProblemKind(413, "The body is too large"),
+    "unsupported-encoding": ProblemKind(415, "The body comes in a form that is not accepted"),
+    "quota-exceeded": ProblemKind(429, "The quota of this key is used up"),
+    "overloaded": ProblemKind(503, "The server has more work than it can do in time"),
+    "not-ready": ProblemKind(503, "The server is not ready"),
+    "deadline-exceeded": ProblemKind(504, "The answer was not ready in time"),
+    "precondition-failed": ProblemKind(412, "A precondition of the request does not hold"),
+    "insufficient-memory": ProblemKind(503, "There is not enough memory for this"),
+    "internal": ProblemKind(500, "The server failed"),
 }
 
 RETRY_AFTER_S = (

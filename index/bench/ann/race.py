@@ -23,7 +23,7 @@ DRAWN_POINTS = 8
 JUDGED_HITS = 100_000
 
 
-class Case(NamedTuple):
+class RaceCase(NamedTuple):
     k: int
     threads: int
 
@@ -67,7 +67,7 @@ class Runner:
     entry: Entry
     process: EngineProcess
     swept: dict[int, list[Tried]] = field(default_factory=dict)
-    timed: dict[Case, dict[Setting, Timed]] = field(default_factory=dict)
+    timed: dict[RaceCase, dict[Setting, Timed]] = field(default_factory=dict)
 
     def learn(self, k: int, threads: int) -> None:
         """The recall of its settings at k."""
@@ -79,7 +79,7 @@ class Runner:
 
         self.swept[k] = sweep(attempt, self.entry.ladder, k, TARGETS)
 
-    def enter(self, case: Case, queries: int, seconds_a_pass: float, *, draw: bool) -> None:
+    def enter(self, case: RaceCase, queries: int, seconds_a_pass: float, *, draw: bool) -> None:
         """Chooses what to time in this case."""
         tried = {one.setting: one for one in self.swept[case.k]}
         wanted = [setting for target in TARGETS for setting in candidates(self.swept[case.k], target)]
@@ -92,7 +92,7 @@ class Runner:
             count = min(queries, max(LEAST_QUERIES, fits))
             self.timed[case][setting] = Timed(setting, one.recall, count)
 
-    def measure(self, case: Case, budget_seconds: float) -> None:
+    def measure(self, case: RaceCase, budget_seconds: float) -> None:
         """One round of the case."""
         for timed in self.timed[case].values():
             if len(timed.seconds) >= LEAST_ROUNDS and sum(timed.seconds) > budget_seconds:
@@ -102,13 +102,13 @@ class Runner:
             timed.seconds.append(answer["seconds"])
             timed.cpu_seconds.append(answer["cpu_seconds"])
 
-    def takes_part(self, case: Case) -> bool:
+    def takes_part(self, case: RaceCase) -> bool:
         return case.threads == 1 or self.entry.parallel
 
 
 def race(
     runners: list[Runner],
-    case: Case,
+    case: RaceCase,
     rounds: int,
     budget_seconds: float,
     failed: Callable[[Runner, EngineFailedError], None],

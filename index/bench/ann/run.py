@@ -24,9 +24,9 @@ import numpy as np
 
 from index.bench.ann.engine import Entry
 from index.bench.errors import BenchError
-from index.bench.ann.race import Case, Runner, TARGETS, at_targets, race
+from index.bench.ann.race import RaceCase, Runner, TARGETS, at_targets, race
 from index.bench.ann.targets import reached
-from index.bench.ann.vectors import Workload, truth
+from index.bench.ann.vectors import AnnWorkload, truth
 from index.bench.ann.workers import BUILD_SECONDS, EngineFailedError, EngineProcess, SEARCH_SECONDS
 from index import kernels, machine
 from index.progress import Progress, say
@@ -40,7 +40,7 @@ LOADING = 1.6
 
 
 def measure(
-    load: Workload,
+    load: AnnWorkload,
     entries: Sequence[Entry],
     *,
     ks: Sequence[int] = (10, 100),
@@ -60,14 +60,14 @@ def measure(
             raise BenchError(f"k is {k} with {len(load.rows):,} rows; expected 1 to a quarter of them.")
     started, busy = time.monotonic(), os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="perwatt-ann-") as scratch, ExitStack() as living:
-        run = _Run(load, Path(scratch), max(threads), show=show)
+        run = _AnnRun(load, Path(scratch), max(threads), show=show)
         run.prepare(ks)
         built = [entry for entry in entries if run.build(entry)]
         runners = [runner for entry in built if (runner := run.load(entry, living))]
         for k in ks:
             run.learn(runners, k)
-        for case in (Case(k, count) for k in ks for count in threads):
-            run.race(runners, case, rounds, draw=case == Case(ks[0], threads[0]))
+        for case in (RaceCase(k, count) for k in ks for count in threads):
+            run.race(runners, case, rounds, draw=case == RaceCase(ks[0], threads[0]))
         for runner in runners:
             run.remember(runner)
     engines = run.figures(built, runners)
@@ -109,10 +109,10 @@ def installed(package: str) -> str | None:
         return None
 
 
-class _Run:
+class _AnnRun:
     """The state of one run: what was built where, and who fell out."""
 
-    def __init__(self, load: Workload, scratch: Path, threads: int, *, show: bool) -> None:
+    def __init__(self, load: AnnWorkload, scratch: Path, threads: int, *, show: bool) -> None:
         self._load, self._scratch, self._threads, self._show = load, scratch, threads, show
         self._builds: dict[str, dict[str, Any]] = {}
         self._memory: dict[str, dict[str, Any]] = {}
@@ -184,7 +184,7 @@ class _Run:
                     self._drop(runners, runner, error)
                 progress.add(1)
 
-    def race(self, runners: list[Runner], case: Case, rounds: int, *, draw: bool) -> None:
+    def race(self, runners: list[Runner], case: RaceCase, rounds: int, *, draw: bool) -> None:
         for runner in runners:
             if runner.takes_part(case):
                 runner.enter(case, len(self._load.queries), SECONDS_A_PASS, draw=draw)

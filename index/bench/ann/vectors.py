@@ -30,7 +30,7 @@ DOCSTRINGS = Path(".perwatt") / "vectors" / "python-all"  # where `make run PACK
 _TIES = 40
 
 
-class Workload(NamedTuple):
+class AnnWorkload(NamedTuple):
     """float32 rows (n, dim) and queries (q, dim); of length 1 for cosine."""
 
     name: str  # what it is, for a reader
@@ -47,7 +47,7 @@ def workload(
     queries: Path | None = None,
     metric: Metric | None = None,
     limit: int | None = None,
-) -> Workload:
+) -> AnnWorkload:
     """Reads `source` (an .npy file, a generation's folder or a folder of vectors), or the served generation of `index`,
     or else the docstrings at hand; holds out queries unless they are given. Raises BenchError, and
     NpyError for a file that cannot be used."""
@@ -70,10 +70,10 @@ def workload(
     rows = rows[:limit]
     if len(rows) < 1000:
         raise BenchError(f"{len(rows):,} rows are too few for the engines to differ; expected at least 1,000.")
-    return Workload(name, _ready(rows, metric, "vectors"), _ready(asked, metric, "queries"), metric)
+    return AnnWorkload(name, _ready(rows, metric, "vectors"), _ready(asked, metric, "queries"), metric)
 
 
-def truth(load: Workload, k: int, threads: int) -> NDArray[np.int64]:
+def truth(load: AnnWorkload, k: int, threads: int) -> NDArray[np.int64]:
     """For each query every row that is as good as its k-th best: int64 (q, ≥ k), −1 where there are no more."""
     metric: Metric = "l2" if load.metric == "l2" else "ip"
     codes = quantise(load.rows, metric)

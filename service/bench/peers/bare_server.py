@@ -9,13 +9,13 @@ from fastapi import FastAPI, Request
 from starlette.responses import Response
 
 
-class Query(msgspec.Struct):
+class BareQuery(msgspec.Struct):
     vector: list[float]
     k: int = 10
 
 
 def bare() -> FastAPI:
-    decode = msgspec.json.Decoder(Query).decode
+    decode = msgspec.json.Decoder(BareQuery).decode
     hits = [{"id": str(number), "score": 0.5, "payload": {"row": number}} for number in range(10)]
     app = FastAPI(openapi_url=None)
 

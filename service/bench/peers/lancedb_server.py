@@ -17,7 +17,7 @@ from fastapi import FastAPI, Request
 from starlette.responses import Response
 
 
-class Query(msgspec.Struct):
+class LanceQuery(msgspec.Struct):
     vector: list[float]
     effort: int
     k: int = 10
@@ -37,7 +37,7 @@ def main(folder: Path, port: int) -> None:
         )
         table.create_index(metric="cosine", vector_column_name="vector", index_type="IVF_HNSW_SQ", num_partitions=1)
         filled.touch()
-    decode = msgspec.json.Decoder(Query).decode
+    decode = msgspec.json.Decoder(LanceQuery).decode
     app = FastAPI(openapi_url=None)
 
     @app.post("/search")

@@ -17,7 +17,7 @@ from pymilvus import DataType, MilvusClient
 from starlette.responses import Response
 
 
-class Query(msgspec.Struct):
+class MilvusQuery(msgspec.Struct):
     vector: list[float]
     effort: int  # exact search has none
     k: int = 10
@@ -44,7 +44,7 @@ def main(folder: Path, port: int) -> None:
         client.create_index("bench", index)
         filled.touch()
     client.load_collection("bench")
-    decode = msgspec.json.Decoder(Query).decode
+    decode = msgspec.json.Decoder(MilvusQuery).decode
     app = FastAPI(openapi_url=None)
 
     @app.post("/search")

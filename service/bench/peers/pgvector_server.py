@@ -27,7 +27,7 @@ NOBODY = 65534
 SETTINGS = ("listen_addresses=", "shared_buffers=1GB", "maintenance_work_mem=1GB", "max_wal_size=4GB", "jit=off")
 
 
-class Query(msgspec.Struct):
+class PgQuery(msgspec.Struct):
     vector: list[float]
     effort: int
     k: int = 10
@@ -85,7 +85,7 @@ def fill(connection: psycopg.Connection, folder: Path) -> None:
 
 
 def serve(connection: psycopg.Connection, port: int) -> None:
-    decode = msgspec.json.Decoder(Query).decode
+    decode = msgspec.json.Decoder(PgQuery).decode
     app = FastAPI(openapi_url=None)
     cursor = connection.cursor(binary=True)
     set_to = 0
