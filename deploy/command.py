@@ -63,7 +63,8 @@ STEPS: dict[str, Step] = {
         "What a real day needs, from records; and measuring on rented machines of both architectures.",
     ),
     "power": Step(
-        "loadtest.cli.reports:power", "Show which power sources can be read here, what they read, and why the rest cannot."
+        "loadtest.cli.reports:power",
+        "Show which power sources can be read here, what they read, and why the rest cannot.",
     ),
     "prices": Step("loadtest.cli.reports:prices", "What machines cost: the dated table, and refreshing it."),
     "bench": Step("deploy.command:bench", "Measure beside the peers, on this machine."),
@@ -79,7 +80,9 @@ BENCHES: dict[str, Step] = {
     "encode": Step(
         "embed.cli:bench_encode", "Time text to vector beside ONNX Runtime, OpenVINO and sentence-transformers."
     ),
-    "http": Step("service.bench.command:bench_http", "Requests per second of one core over HTTP, beside other servers."),
+    "http": Step(
+        "service.bench.command:bench_http", "Requests per second of one core over HTTP, beside other servers."
+    ),
 }
 
 # The base class of each package's foreseen errors, looked up only once something was raised.

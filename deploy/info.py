@@ -14,9 +14,9 @@ import click
 import msgspec
 
 from embed import kernels as encoding
-from embed.models.folder import find_model
 from embed.encoders.native import unsuited
 from embed.encoders.precision import choose
+from embed.models.folder import find_model
 from index import kernels as searching
 from index import machine
 from index.printing import print_json, print_pairs

@@ -11,13 +11,13 @@ import click
 
 from embed.documents.chunks import Chunker
 from embed.documents.document import Faults, FieldNames, NoSuchInputError
+from embed.documents.inputs import FORMATS, find_sources, read_documents
 from embed.encoders.backends import usable_cores
 from embed.encoders.contract import Backend, Encoder
-from embed.documents.inputs import FORMATS, find_sources, read_documents
 from embed.pipeline import EmbedSettings, embed_documents, slices_at_once
 from embed.progress import Silent, Terminal, format_seconds
-from embed.vectors.record import EmbedRecord, peak_rss_bytes
 from embed.stopping import signal_of, stoppable
+from embed.vectors.record import EmbedRecord, peak_rss_bytes
 
 
 def _one_character(given: str | None) -> str | None:
@@ -176,9 +176,9 @@ def stopped(number: signal.Signals, record: EmbedRecord) -> str:
 
 def choices(encoder: Encoder, model: str | None, precision: str | None, backend: Backend) -> list[str]:
     """What was decided for the user and could surprise them: another runtime, another precision than the usual one."""
-    from embed.models.folder import find_model
     from embed.encoders.native import unsuited
     from embed.encoders.precision import choose
+    from embed.models.folder import find_model
 
     folder, notes = find_model(model), []
     if backend == "auto" and not encoder.backend.startswith("native"):

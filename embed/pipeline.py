@@ -15,20 +15,20 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from embed.models import canaries
-from embed.vectors import fragments
 from embed.ahead import read_ahead
-from embed.models.canaries import Canaries
 from embed.documents.chunks import Chunker
 from embed.documents.document import Document, Faults
+from embed.documents.rows import WINDOW_BYTES, WINDOW_ROWS, Row, rows_of, windows
 from embed.encoders.contract import Encoder
 from embed.errors import EmbedError
+from embed.models import canaries
+from embed.models.canaries import Canaries
+from embed.progress import EmbedProgress, Silent
+from embed.vectors import fragments
 from embed.vectors.folder import FORMAT, FolderError, VectorsWriter, learn
 from embed.vectors.fragments import Fragment, FragmentRows
-from embed.vectors.vector_cache import VectorCache, hash_texts
-from embed.progress import EmbedProgress, Silent
 from embed.vectors.record import EmbedRecord, now
-from embed.documents.rows import Row, WINDOW_BYTES, WINDOW_ROWS, rows_of, windows
+from embed.vectors.vector_cache import VectorCache, hash_texts
 from embed.window import SLICE_TEXTS, SPOOL_EVERY_S, WindowEmbedder, finite
 
 # The one whose last chunks are computed, and one that has chunks for threads that have none left of it. With many
@@ -95,7 +95,9 @@ class Window:
     reached: tuple[int, int]
 
 
-def _windows(documents: Iterable[Document], settings: EmbedSettings, faults: Faults, record: EmbedRecord) -> Iterator[Window]:
+def _windows(
+    documents: Iterable[Document], settings: EmbedSettings, faults: Faults, record: EmbedRecord
+) -> Iterator[Window]:
     reached = (0, 0)
 
     def counted() -> Iterator[Document]:

@@ -20,10 +20,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from embed.vectors import fragments
-from embed.vectors.durable import NoSpaceError
 from embed.encoders.contract import Counts, Encoder, Vectors
 from embed.errors import EmbedError
+from embed.vectors import fragments
+from embed.vectors.durable import NoSpaceError
 from embed.vectors.fragments import FragmentRows
 from embed.vectors.record import EmbedRecord
 

@@ -32,12 +32,23 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from index.build.pipeline import build_generation
-    from index.errors import ConflictError, FieldError, FilterError, GenerationError, IndexingError, InputError, KernelError, NotFoundError, PublishCheckError, StorageError
-    from index.search.exact import TopK
-    from index.search.generation import Generation, open_generation
     from index.disk.integrity import verify
     from index.disk.root import Alias, Root
     from index.disk.vectors_folder import VectorsFolder
+    from index.errors import (
+        ConflictError,
+        FieldError,
+        FilterError,
+        GenerationError,
+        IndexingError,
+        InputError,
+        KernelError,
+        NotFoundError,
+        PublishCheckError,
+        StorageError,
+    )
+    from index.search.exact import TopK
+    from index.search.generation import Generation, open_generation
 
 _PLACES = {
     "Alias": "index.disk.root",
@@ -65,16 +76,16 @@ __all__ = [
     "ConflictError",
     "FieldError",
     "FilterError",
-    "TopK",
-    "PublishCheckError",
     "Generation",
     "GenerationError",
     "IndexingError",
     "InputError",
     "KernelError",
     "NotFoundError",
+    "PublishCheckError",
     "Root",
     "StorageError",
+    "TopK",
     "VectorsFolder",
     "build_generation",
     "open_generation",

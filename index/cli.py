@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
+from index.disk.root import DEFAULT_ROOT, Root
 from index.errors import GenerationError, InputError, NotFoundError, PublishCheckError
 from index.printing import print_alias, print_built, print_json, print_table
-from index.disk.root import DEFAULT_ROOT, Root
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -134,9 +134,9 @@ def build(
     from index.build.pipeline import build_generation
     from index.changes import rebuild
     from index.changes.fold import Folded
-    from index.search.columns import parse_fields
     from index.disk.manifest import read_manifest
     from index.disk.vectors_folder import VectorsFolder
+    from index.search.columns import parse_fields
 
     if (vectors is None) != from_changes:
         raise click.UsageError("give a folder of vectors, or --from-changes, and not both")
@@ -233,9 +233,9 @@ def generations(name: str | None, root: Path, as_json: bool) -> None:
 
 
 def _generation_rows(root: Root, name: str) -> list[dict[str, Any]]:
-    from index.errors import NotFoundError
     from index.disk.layout import profile_of
     from index.disk.manifest import read_manifest
+    from index.errors import NotFoundError
 
     try:
         alias = root.alias(name)

@@ -17,7 +17,13 @@ import atheris
 from fuzzing import SEEDS, TARGETS
 
 SEEN = (
-    *("index.search.filtering", "index.search.columns", "index.search.postings", "index.disk.manifest", "index.disk.sealed"),
+    *(
+        "index.search.filtering",
+        "index.search.columns",
+        "index.search.postings",
+        "index.disk.manifest",
+        "index.disk.sealed",
+    ),
     *("service.wire.filters", "service.query.cursor"),
 )
 

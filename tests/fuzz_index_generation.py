@@ -30,9 +30,9 @@ from typing import Any
 import numpy as np
 
 from index import IndexingError, build_generation, open_generation
-from index.search.generation import INDEX_FILE
 from index.disk.manifest import MANIFEST_FILE, describe_files, read_manifest
 from index.disk.sealed import SEAL, write_sealed
+from index.search.generation import INDEX_FILE
 
 COUNT, DIM = 420, 24
 ODD: tuple[Any, ...] = (

@@ -18,12 +18,12 @@ from typing import Any
 from msgspec import Raw
 
 from index import GenerationError
+from index.disk.manifest import MANIFEST_FILE, check_files, read_manifest
+from index.disk.sealed import seal_of
 from index.search.columns import ColumnReader, parse_fields
 from index.search.filtering import Filters
-from index.disk.manifest import MANIFEST_FILE, check_files, read_manifest
 from index.search.postings import open_columns
 from index.search.rowfiles import write_columns
-from index.disk.sealed import seal_of
 from service.query import cursor
 from service.wire import filters
 from service.wire.problems import Problem

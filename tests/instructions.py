@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import disassembly
 
-
 # What each unit must hold to deserve its name, and what it must not: packed arithmetic in scalar (but a compiler may
 # clear or copy memory with any register), another unit's products in the others.
 ENCODER_INSTRUCTIONS = {

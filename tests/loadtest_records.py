@@ -6,10 +6,10 @@ from functools import cache
 
 import msgspec
 
-from loadtest.selftest.example import simulated_record
 from loadtest.prices.table import find_price
 from loadtest.record.run_record import Record
 from loadtest.record.trial import ValidityCheck
+from loadtest.selftest.example import simulated_record
 
 ARMS = (("x86", 1.0, "c7i.2xlarge"), ("x86 again", 1.0, "c7i.2xlarge"), ("arm", 1.2, "c8g.2xlarge"))
 

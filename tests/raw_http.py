@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 
-
 PATH = "/v1/indexes/docs/search"
 
 

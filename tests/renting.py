@@ -28,10 +28,10 @@ from deploy.cloud.machines import Machines
 from deploy.cloud.parcel import Parcel, sha256_of
 from deploy.cloud.plan import RentalPlan, make_plan
 from deploy.cloud.stack import read_stack
-from loadtest.selftest.example import simulated_record
 from loadtest.prices.table import find_price
 from loadtest.record.run_record import Record
 from loadtest.record.trial import ValidityCheck
+from loadtest.selftest.example import simulated_record
 
 REGION = "us-east-1"
 TEMPLATE = (Path(__file__).parents[1] / "deploy" / "cloud" / "fleet.yaml").read_text()

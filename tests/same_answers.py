@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from index import kernels, open_generation
 from index.build import graph
 from index.disk import layout
-from index.kernels import _native
 from index.disk.manifest import MANIFEST_FILE
+from index.kernels import _native
 from index.search.untyped import faiss
 
 SECTIONS = (layout.BLOCKS_FILE, layout.SPOKES_FILE, layout.ROOT_FILE)

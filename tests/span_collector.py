@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from patience import patient
-from http.server import BaseHTTPRequestHandler
-from opentelemetry.proto.trace.v1.trace_pb2 import Span
-from http.server import ThreadingHTTPServer
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from typing import Any
 import gzip
-import time
 import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from patience import patient
 
 LIMIT_S = patient(30)
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from loadtest.selftest.example import simulated_record
 from loadtest.record.run_record import Record
 from loadtest.record.trial import ValidityCheck
+from loadtest.selftest.example import simulated_record
 
 CI = Path(__file__).parents[1] / "deploy" / "ci"
 

@@ -233,7 +233,9 @@ class Altered:
         return self._calls.get(name) or getattr(self._ec2, name)
 
 
-def run_with(cloud: Cloud, ec2: Any, plan: RentalPlan, folder: Path, archives: dict[str, Path], **more: Any) -> list[Path]:
+def run_with(
+    cloud: Cloud, ec2: Any, plan: RentalPlan, folder: Path, archives: dict[str, Path], **more: Any
+) -> list[Path]:
     rented = Machines(ec2, cloud.client("ssm"), cloud.stack, plan.experiment)
     parcel = Parcel(cloud.client("s3"), cloud.stack.bucket, plan.experiment, valid_s=1800)
     return run(plan, folder, archives, rented, parcel, **{"tell": lambda _: None, "wait": cloud.machinery.step, **more})

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.figures import render
 from deploy.command import STEPS
+from deploy.figures import render
 
 README = render.README.read_text()
 

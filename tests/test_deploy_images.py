@@ -86,7 +86,11 @@ def test_whoever_makes_the_root_read_only_leaves_tmp_writable() -> None:
         for line in path.read_text().splitlines()
         if re.search(r"--read-only(?![-\w])", line)
     ]
-    assert {path for path, _ in found} >= {"deploy/Dockerfile", "deploy/cloud/GRAVITON.md", "deploy/images/try_images.py"}
+    assert {path for path, _ in found} >= {
+        "deploy/Dockerfile",
+        "deploy/cloud/GRAVITON.md",
+        "deploy/images/try_images.py",
+    }
     assert [(path, line) for path, line in found if not re.search(r'--tmpfs"?,? "?/tmp\b', line)] == []
 
 

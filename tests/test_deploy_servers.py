@@ -14,8 +14,7 @@ import click
 import pytest
 from loadtest_servers import http_server
 
-from deploy.figures import render
-from deploy.figures import http_tables
+from deploy.figures import http_tables, render
 from service.bench import load
 
 ANSWER_S = 0.3  # so long that no crowded machine makes the generator late by a tenth of it
@@ -74,7 +73,10 @@ def test_the_table_calls_wrk_a_closed_loop_beside_its_times() -> None:
     found = http_figures()
     [header, *_] = http_tables.servers(found, render.table).splitlines()
     assert "p50 / p99 ms in wrk's closed loop" in header
-    assert "wrk is a closed loop: each of its 16 connections sends when its last answer is there" in http_tables.remarks(found)
+    assert (
+        "wrk is a closed loop: each of its 16 connections sends when its last answer is there"
+        in http_tables.remarks(found)
+    )
     readme = render.README.read_text()
     block = readme[readme.index("<!-- figures: http -->") : readme.index("<!-- end: http -->")]
     assert "closed loop |" in block

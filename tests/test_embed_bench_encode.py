@@ -11,9 +11,9 @@ import pytest
 
 from embed.bench import encode as bench_encode
 from embed.bench.encode import RATIOS, contenders, cut_texts, multiply_adds, race, ratios
+from embed.encoders.tokens import Tokens
 from embed.kernels import unit_in_use, units
 from embed.models.folder import find_model
-from embed.encoders.tokens import Tokens
 
 
 @pytest.mark.parametrize("length", [8, 32, 256])

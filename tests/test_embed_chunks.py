@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import embed.documents.chunks
-from embed.documents.chunks import ChunkError, Chunker
+from embed.documents.chunks import Chunker, ChunkError
 
 
 def words(text: str) -> list[tuple[int, int]]:
@@ -127,7 +127,7 @@ def _longest_glyph(text: str) -> int:
 
 
 def test_very_long_texts_are_tokenised_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embed.chunks, "SEGMENT_CHARACTERS", 1000)
+    monkeypatch.setattr(embed.documents.chunks, "SEGMENT_CHARACTERS", 1000)
     longest = 0
 
     def offsets(text: str) -> list[tuple[int, int]]:

@@ -114,8 +114,8 @@ def test_nothing_is_imported(package: Path) -> None:
     code = (
         "import sys; before = set(sys.modules)\n"
         "from embed.documents.docstrings import read_docstrings; from embed.documents.document import DocumentSource\n"
-        "assert len(list(read_docstrings(Source('python:shelf', 'python')))) > 5\n"
-        "assert len(list(read_docstrings(Source('python:turtle', 'python')))) > 5\n"
+        "assert len(list(read_docstrings(DocumentSource('python:shelf', 'python')))) > 5\n"
+        "assert len(list(read_docstrings(DocumentSource('python:turtle', 'python')))) > 5\n"
         "assert not {'shelf', 'turtle', 'tkinter'} & set(sys.modules)\n"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(package), str(Path(__file__).parents[1])])}

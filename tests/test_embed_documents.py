@@ -6,7 +6,16 @@ import json
 
 import pytest
 
-from embed.documents.document import Document, DocumentError, DocumentSource, Faults, FieldNames, embedded_text, payload_json, shape
+from embed.documents.document import (
+    Document,
+    DocumentError,
+    DocumentSource,
+    Faults,
+    FieldNames,
+    embedded_text,
+    payload_json,
+    shape,
+)
 
 SOURCE = DocumentSource("corpus.jsonl", "jsonl")
 

@@ -11,7 +11,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from embed.documents.document import Document, DocumentError, DocumentSource, Faults, FieldNames, UnreadableInputError, payload_json
+from embed.documents.document import (
+    Document,
+    DocumentError,
+    DocumentSource,
+    Faults,
+    FieldNames,
+    UnreadableInputError,
+    payload_json,
+)
 from embed.documents.parquet import read_parquet
 
 

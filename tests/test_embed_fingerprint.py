@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 import pytest
 
 from embed.errors import ModelError
-from embed.models.fingerprint import Fingerprint, TOLERANCE
+from embed.models.fingerprint import TOLERANCE, Fingerprint
 from embed.models.folder import DEFAULT_WEIGHTS_SHA256
 
 ONE = Fingerprint("m", "a" * 64, "b" * 64, "mean", True, "", "", 256, "fp32", 384)

@@ -23,7 +23,9 @@ def some_rows(count: int, dim: int = 5, seed: int = 1) -> FragmentRows:
     return FragmentRows(hash_texts(texts), vectors, [f"id-{number}-é" for number in range(count)], payloads)
 
 
-def write(folder: Path, rows: FragmentRows, stem: str = "part-00000", model: str = "sha256:model") -> fragments.Fragment:
+def write(
+    folder: Path, rows: FragmentRows, stem: str = "part-00000", model: str = "sha256:model"
+) -> fragments.Fragment:
     return fragments.write(folder, stem, rows, model)
 
 

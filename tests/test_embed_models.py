@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from embed.models import folder as models
 from embed.errors import ModelError
+from embed.models import folder as models
 from embed.models.folder import DEFAULT_WEIGHTS_SHA256, describe, find_model, sha256_file
 
 

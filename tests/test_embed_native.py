@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from embed import EmbedError, ModelError, load_encoder
+from embed.encoders.native import NativeEncoder, chunks, unsuited
 from embed.kernels import EncoderKernelError, _native, built, unit_in_use, units
 from embed.models.folder import find_model
-from embed.encoders.native import NativeEncoder, chunks, unsuited
 
 UNITS = [unit for unit in units() if unit != "scalar"] or ["scalar"]
 

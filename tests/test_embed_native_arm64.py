@@ -27,4 +27,6 @@ def test_units_agree_and_only_those_run_that_the_processor_has(processor: str) -
 
 @pytest.mark.parametrize("unit", ENCODER_INSTRUCTIONS["aarch64"])
 def test_units_hold_their_instructions(unit: str) -> None:
-    disassembly.check(disassembly.instructions(PROGRAM, "perwatt::bert", OBJDUMP), unit, ENCODER_INSTRUCTIONS["aarch64"])
+    disassembly.check(
+        disassembly.instructions(PROGRAM, "perwatt::bert", OBJDUMP), unit, ENCODER_INSTRUCTIONS["aarch64"]
+    )

@@ -16,10 +16,10 @@ from patience import burden
 from serving import build_docs
 
 from embed import EmbedError, load_encoder
-from embed.errors import TextError
-from embed.models.fingerprint import TOLERANCE
-from embed.kernels import units
 from embed.encoders.precision import cosine
+from embed.errors import TextError
+from embed.kernels import units
+from embed.models.fingerprint import TOLERANCE
 from embed.models.yardstick import SENTENCES, yardstick
 from service.errors import LoadError
 from service.query.loading import open_checked

@@ -9,12 +9,11 @@ from typing import Any
 import disassembly
 import numpy as np
 import pytest
-
-from embed.kernels import _native, built, info, units
-from embed.encoders.packed_bert import bfloat16, in_panels, quantise
-from index.kernels import _native as index_native
-
 from instructions import ENCODER_INSTRUCTIONS
+
+from embed.encoders.packed_bert import bfloat16, in_panels, quantise
+from embed.kernels import _native, built, info, units
+from index.kernels import _native as index_native
 
 HIDDEN, INNER = 64, 128
 
@@ -170,8 +169,6 @@ def test_info_names_the_unit_in_use() -> None:
     assert facts["arch"] == platform.machine()
     assert facts["isa"] in units()
     assert units()[-1] == "scalar"
-
-
 
 
 @pytest.mark.parametrize("unit", [name for name, _ in _native.units()])

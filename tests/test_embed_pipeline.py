@@ -12,24 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from hashing_encoder import HashingEncoder
 from patience import patient
+from vectors_folders import files_of, manifest_of, named_in, table_of
 
 from embed.documents.chunks import Chunker
 from embed.documents.document import Document, DocumentError, DocumentSource, Faults
+from embed.pipeline import EmbedSettings, embed_documents
 from embed.vectors.durable import NoSpaceError
 from embed.vectors.folder import FolderError, VectorsWriter
-from embed.pipeline import EmbedSettings, embed_documents
 from embed.vectors.record import EmbedRecord
 from embed.window import VectorError
-
-from vectors_folders import files_of
-from vectors_folders import manifest_of
-from vectors_folders import named_in
-from vectors_folders import table_of
 
 SMALL = {"window_rows": 64, "slice_texts": 8, "spool_every_s": 0.0}
 SOURCE = DocumentSource("test.jsonl", "jsonl")
@@ -56,18 +50,10 @@ def run(
 run_warnings: list[str] = []
 
 
-
-
-
-
 def vectors_of(out: Path) -> dict[str, bytes]:
     table = table_of(out)
     vectors = np.array(table["vector"].to_pylist(), dtype=np.float32)
     return {key: vector.tobytes() for key, vector in zip(table["id"].to_pylist(), vectors, strict=True)}
-
-
-
-
 
 
 def test_the_folder_is_what_its_manifest_says(tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from safetensors.numpy import load_file, save_file
 
 from embed import load_encoder
 from embed.encoders import precision
-from embed.models.folder import find_model
 from embed.encoders.precision import LEAST_MEAN_COSINE, choose, cosine
+from embed.models.folder import find_model
 from embed.models.yardstick import yardstick
 
 

@@ -12,10 +12,9 @@ import pytest
 
 from embed import ModelError, load_encoder
 from embed.encoders import prepared
-from embed.models.folder import DEFAULT_WEIGHTS_SHA256, find_model
 from embed.encoders.onnx_bert import bert_graph, save
-
 from embed.models.cache import cache_folder
+from embed.models.folder import DEFAULT_WEIGHTS_SHA256, find_model
 
 
 @pytest.fixture

@@ -79,7 +79,8 @@ def test_where_one_text_in_twenty_changed_one_in_twenty_is_expected(monkeypatch:
 def test_the_sources_before_count_as_read_and_those_after_by_their_size(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, stream = Clock(monkeypatch), io.StringIO()
     sources = [
-        DocumentSource(name, "csv", path=Path(name), size_bytes=size) for name, size in (("a", 100), ("b", 400), ("c", 500))
+        DocumentSource(name, "csv", path=Path(name), size_bytes=size)
+        for name, size in (("a", 100), ("b", 400), ("c", 500))
     ]
     record = EmbedRecord(rows=300, embedded=100, reached=(1, 200))
     clock.now += progress.LINE_EVERY_S

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 
 from embed import load_encoder
-from embed.models.folder import find_model
 from embed.encoders.precision import LEAST_MEAN_COSINE, cosine
+from embed.models.folder import find_model
 
 
 class Published(NamedTuple):

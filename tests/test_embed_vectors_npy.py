@@ -14,12 +14,12 @@ from click.testing import CliRunner
 from indexing import clustered
 from numpy.typing import NDArray
 
-from index.bench.ann.vectors import workload
-from service.bench.race import HELD_OUT, read
 from embed.errors import EmbedError
 from embed.vectors.npy import NpyError, NpyVectors, read_vector
 from index import build_generation
+from index.bench.ann.vectors import workload
 from loadtest.workload.queries import read_queries
+from service.bench.race import HELD_OUT, read
 from service.cli import commands
 
 ROWS, DIM = HELD_OUT + 2000, 4

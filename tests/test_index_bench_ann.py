@@ -20,11 +20,10 @@ from indexing import clustered
 from numpy.typing import NDArray
 from patience import patient
 
+from deploy.figures.ann_picture import picture, spread
 from index.bench.ann.engine import Entry, Float, Ladder, Metric, Setting
 from index.bench.ann.engines import ENGINES, chosen
-from index.bench.errors import BenchError
-from deploy.figures.ann_picture import picture, spread
-from index.bench.ann.race import RaceCase, TARGETS, Timed, at_targets
+from index.bench.ann.race import TARGETS, RaceCase, Timed, at_targets
 from index.bench.ann.run import measure
 from index.bench.ann.sweep import Tried, between, candidates, drawn, sweep
 from index.bench.ann.table import table
@@ -32,6 +31,7 @@ from index.bench.ann.targets import qps, reached
 from index.bench.ann.vectors import AnnWorkload, truth, workload
 from index.bench.ann.worker import recall
 from index.bench.ann.workers import EngineFailedError, EngineProcess
+from index.bench.errors import BenchError
 
 TESTS = Path(__file__).parent
 # Those that the test environment holds; the rest differ from them in an adapter of some lines.
@@ -489,7 +489,9 @@ def test_the_readme_shows_targets_and_engines_losing_rows_included(run: dict[str
     from deploy.figures import ann_tables
     from deploy.figures.render import table as markdown
 
-    scan = [{"place": place, "threads": 1, "share_of_read": 0.5 if place == "cached" else 0.8} for place in ann_tables.SCANS]
+    scan = [
+        {"place": place, "threads": 1, "share_of_read": 0.5 if place == "cached" else 0.8} for place in ann_tables.SCANS
+    ]
     shown = ann_tables.targets_table(run, {"scan": scan}, markdown)
     assert "| exact int8 scan, in the core's own cache: share of read bandwidth | ≥ 0.7 | **missed** 0.50" in shown
     assert "| exact int8 scan, in memory: share of read bandwidth | ≥ 0.7 | 0.80 (1 thread)" in shown

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from index import kernels
 from index.bench import kernels as bench_kernels
 from index.bench.errors import BenchError
 from index.bench.kernels import Places, cache_bytes, measure, places, table
-from index import kernels
 from index.kernels import _native
 
 SMALL = Places(1 << 18, 1 << 19, 1 << 20)

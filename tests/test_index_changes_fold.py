@@ -13,8 +13,8 @@ from index.changes.delta import Delta
 from index.changes.fold import FoldedTo, fold, folded_to
 from index.changes.log import Log, Write, changes
 from index.changes.view import View
-from index.errors import GenerationError, InputError
 from index.disk.vectors_folder import VectorsFolder
+from index.errors import GenerationError, InputError
 
 
 def churn(log: Log, documents: Documents, seed: int) -> None:

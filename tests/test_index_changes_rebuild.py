@@ -14,9 +14,9 @@ from index.changes.fold import FoldedTo, folded_to
 from index.changes.log import Log, LogReader, Write
 from index.changes.rebuild import needed_after, trim
 from index.cli import build, gc
-from index.errors import InputError
 from index.disk.manifest import read_manifest
 from index.disk.root import Root
+from index.errors import InputError
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from index.search.columns import ColumnReader, Field, parse_fields
 from index.errors import InputError
+from index.search.columns import ColumnReader, Field, parse_fields
 
 
 def stored(type_: str, *values: Any) -> list[Any]:

@@ -11,10 +11,8 @@ from hypothesis import strategies as st
 from indexing import brute_force, clustered
 from numpy.typing import NDArray
 
+from index.disk.codes import quantise, unit_rows
 from index.search import exact
-
-from index.disk.codes import quantise
-from index.disk.codes import unit_rows
 
 METRICS = ("cosine", "ip", "l2")
 

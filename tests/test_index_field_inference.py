@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from index.search.columns import parse_fields
 from index.errors import InputError
+from index.search.columns import parse_fields
 from index.search.field_inference import Rows, infer_types
 
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from indexing import clustered
 
 from index import Generation, build_generation, open_generation
-from index.search.columns import ColumnReader, parse_fields
 from index.errors import FieldError, FilterError
+from index.search.columns import ColumnReader, parse_fields
 from index.search.filtering import Filters, parse
 from index.search.postings import FEW, MANY, open_columns
 from index.search.rowfiles import write_columns

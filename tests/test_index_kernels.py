@@ -13,12 +13,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from instructions import INDEX_INSTRUCTIONS
 from numpy.typing import NDArray
 
 from index import kernels
 from index.kernels import _native
-
-from instructions import INDEX_INSTRUCTIONS
 
 DIMS = (1, 3, 7, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129, 384, 514)
 COUNTS = (0, 1, 3, 4, 5, 9)
@@ -210,8 +209,6 @@ def test_a_unit_that_cannot_run_is_refused_by_name(isa: str) -> None:
     assert f"PERWATT_ISA={isa!r}" in result.stderr
     for unit in UNITS:
         assert unit in result.stderr.splitlines()[-1]
-
-
 
 
 @pytest.mark.parametrize("unit", [name for name, _ in _native.units()])

@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 
 from index import build_generation, open_generation
 from index.build import recall
+from index.disk import codes
 from index.search import exact
 from index.search.generation import Generation
-
-from index.disk import codes
 
 DIM, COUNT = 40, 6000
 
@@ -155,7 +154,9 @@ def test_points_between_rows_without_a_direction_stay_finite() -> None:
 
 
 def test_the_least_effort_is_the_first_that_reaches_the_target() -> None:
-    truth = recall.HeldOutTruth(np.arange(1), np.zeros((1, 2), np.float32), np.arange(10, 0, -1, dtype=np.float32)[None])
+    truth = recall.HeldOutTruth(
+        np.arange(1), np.zeros((1, 2), np.float32), np.arange(10, 0, -1, dtype=np.float32)[None]
+    )
     hits = {1: 2, 4: 8, 16: 9}
 
     def search(_queries: NDArray[np.float32], _k: int, effort: int) -> exact.TopK:

@@ -15,19 +15,17 @@ from numpy.typing import NDArray
 
 from index import InputError, build_generation, kernels, open_generation
 from index.build import recall
-from index.disk import layout
+from index.build.families import PROFILES
+from index.build.graph import of_one_length
+from index.disk import codes, layout
+from index.disk.layout import DEGREE, Layout, Profile
+from index.kernels import _native
 from index.search import exact
 from index.search.bitmap import Bitmap
-from index.build.families import PROFILES
 from index.search.finding import few
 from index.search.generation import Generation
-from index.build.graph import of_one_length
-from index.kernels import _native
-from index.disk.layout import DEGREE, Layout, Profile
 from index.search.untyped import faiss
 from index.search.walk import Walk
-
-from index.disk import codes
 
 UNITS = kernels.units()
 METRICS = ("cosine", "ip", "l2")

@@ -9,10 +9,10 @@ import pytest
 from loadtest_records import three_arms
 
 from loadtest.analysis.compare import compare
-from loadtest.analysis.fleet import Demand, SHAPES, fleet
+from loadtest.analysis.fleet import SHAPES, Demand, fleet
+from loadtest.analysis.reading import queries_per_joule
 from loadtest.machine import Machine, read_machine
 from loadtest.power import show as power_show
-from loadtest.analysis.reading import queries_per_joule
 from loadtest.record.run_record import Record
 from loadtest.report.compare_page import compare_page
 from loadtest.report.markdown import markdown

@@ -19,15 +19,15 @@ import pytest
 from click.testing import CliRunner
 from loadtest_servers import http_server
 
-from loadtest.experiment.measurement import parse_cpus
 from loadtest.cli.load import loadtest
 from loadtest.errors import LoadTestError, TargetError, WorkloadError
+from loadtest.experiment.measurement import parse_cpus
+from loadtest.experiment.target import Target
+from loadtest.generator.watch import listeners
 from loadtest.machine import Machine
 from loadtest.record.run_record import read_record
 from loadtest.report.markdown import markdown
 from loadtest.report.run_page import run_page
-from loadtest.experiment.target import Target
-from loadtest.generator.watch import listeners
 
 CORPUS = [f"doc-{i}" for i in range(50)]
 

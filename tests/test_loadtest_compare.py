@@ -11,19 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadtest.analysis.compare import compare
-from loadtest.errors import RecordError
-from loadtest.selftest.example import MEAN_S, simulated_record
-from loadtest.analysis.regression import regression
-from loadtest.record.histogram import Histogram
-from loadtest.prices.table import find_price
 from loadtest.analysis.ratio import blocks_needed, detectable, paired_ratio
-from loadtest.record.run_record import Record, ServiceFacts
-from loadtest.selftest.virtual import aa_proof, coverage, planted_proof
+from loadtest.analysis.regression import regression
 from loadtest.analysis.sensitivity import break_evens, joule_tornado, tornado
-from loadtest.selftest.simulate import Queue, paper_knee_qps
-from loadtest.power.energy import Energy
-from loadtest.record.trial import ServerSide, ValidityCheck
 from loadtest.analysis.verdict import Verdict, judge
+from loadtest.errors import RecordError
+from loadtest.power.energy import Energy
+from loadtest.prices.table import find_price
+from loadtest.record.histogram import Histogram
+from loadtest.record.run_record import Record, ServiceFacts
+from loadtest.record.trial import ServerSide, ValidityCheck
+from loadtest.selftest.example import MEAN_S, simulated_record
+from loadtest.selftest.simulate import Queue, paper_knee_qps
+from loadtest.selftest.virtual import aa_proof, coverage, planted_proof
 
 X86, ARM = find_price("c7i.2xlarge"), find_price("c8g.2xlarge")
 

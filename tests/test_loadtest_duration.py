@@ -9,12 +9,12 @@ import pytest
 from click.testing import CliRunner
 
 from loadtest.cli.load import loadtest
-from loadtest.experiment.duration import STARTING_S, TimedStep, about, in_words, steps, total
 from loadtest.errors import TargetError
+from loadtest.experiment.duration import STARTING_S, TimedStep, about, in_words, steps, total
 from loadtest.experiment.knee import find_knee
 from loadtest.record.objective import Objective
-from loadtest.selftest.simulate import Queue, simulated_trial
 from loadtest.record.trial import Trial
+from loadtest.selftest.simulate import Queue, simulated_trial
 
 
 @pytest.fixture

@@ -16,11 +16,11 @@ from serving import serving
 from index import build_generation
 from loadtest.cli.load import loadtest
 from loadtest.errors import TargetError, WorkloadError
+from loadtest.experiment.target import Target
+from loadtest.record.run_record import read_record
 from loadtest.workload.filters import parse_filters, read_filters
 from loadtest.workload.plan import FilterShare, Plan
 from loadtest.workload.queries import read_queries
-from loadtest.record.run_record import read_record
-from loadtest.experiment.target import Target
 from loadtest.workload.requests import Workload
 
 CLASSES = {"field": "kind", "eq": "class"}

@@ -10,15 +10,15 @@ import pytest
 from click.testing import CliRunner
 from loadtest_records import invalid, three_arms
 
+from loadtest.analysis.fleet import SHAPES, Demand, fleet, parse_shape
+from loadtest.analysis.ratio import geometric_mean
 from loadtest.cli.reports import fleet as fleet_command
 from loadtest.cli.reports import report as report_command
 from loadtest.errors import LoadTestError, RecordError
-from loadtest.analysis.fleet import Demand, SHAPES, fleet, parse_shape
+from loadtest.power.energy import Energy
 from loadtest.prices.price import HOURS_A_MONTH
 from loadtest.prices.table import find_price
-from loadtest.analysis.ratio import geometric_mean
 from loadtest.record.run_record import Record, write_record
-from loadtest.power.energy import Energy
 
 
 @pytest.fixture

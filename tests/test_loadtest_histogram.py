@@ -10,7 +10,7 @@ from hdrh.histogram import HdrHistogram
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtest.record.histogram import COUNTS_LEN, DIGITS, HIGHEST_US, Histogram, LOWEST_US, slot_top_us, slots
+from loadtest.record.histogram import COUNTS_LEN, DIGITS, HIGHEST_US, LOWEST_US, Histogram, slot_top_us, slots
 
 
 @given(st.lists(st.integers(1, HIGHEST_US), min_size=1, max_size=200))

@@ -7,15 +7,15 @@ import math
 import numpy as np
 import pytest
 
+from loadtest.errors import InvalidRun, TargetError
 from loadtest.experiment.curve import load_curve, queries_per_joule_over_curve
 from loadtest.experiment.effort import cheapest_effort
-from loadtest.errors import InvalidRun, TargetError
-from loadtest.record.intervals import quantile_interval_s
 from loadtest.experiment.knee import Measure, find_knee
-from loadtest.record.objective import Objective
-from loadtest.selftest.simulate import Queue, md1_response_cdf, mmc_response_tail, paper_knee_qps, simulated_trial
 from loadtest.power.energy import Energy
+from loadtest.record.intervals import quantile_interval_s
+from loadtest.record.objective import Objective
 from loadtest.record.trial import RecallEstimate, Trial, ValidityCheck
+from loadtest.selftest.simulate import Queue, md1_response_cdf, mmc_response_tail, paper_knee_qps, simulated_trial
 
 
 def measure_of(queue: Queue, seed: int) -> Measure:

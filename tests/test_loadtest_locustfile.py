@@ -15,8 +15,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from loadtest.generator.calibration import null_server
 from loadtest.experiment.hosted import free_port
+from loadtest.generator.calibration import null_server
 from loadtest.generator.run import LOCUSTFILE
 from loadtest.record.trial import Trial
 

@@ -12,12 +12,14 @@ from click.testing import CliRunner
 
 from loadtest.cli.load import loadtest
 from loadtest.errors import PowerError, RecordError
+from loadtest.power.energy import Energy
 from loadtest.power.metered import Metered, read_metered, run_metered
 from loadtest.power.sources import PowerChannel, PowerSource, ReadingKind
-from loadtest.power.energy import Energy
 
 START = time.monotonic()
-STEADY = PowerSource("test", "package", "here", (PowerChannel("p", ReadingKind.COUNTER, lambda: 100 * (time.monotonic() - START)),))
+STEADY = PowerSource(
+    "test", "package", "here", (PowerChannel("p", ReadingKind.COUNTER, lambda: 100 * (time.monotonic() - START)),)
+)
 
 
 def metered(**changes: object) -> Metered:

@@ -15,11 +15,22 @@ import pytest
 
 from loadtest.errors import LoadTestError
 from loadtest.selftest.apart import reference_server
+from loadtest.selftest.planted import (
+    BASE_S,
+    FACTORS,
+    PERIOD_S,
+    SLO_S,
+    THROTTLED,
+    share_left,
+    throttled,
+    throttled_knee_qps,
+    throttled_response_s,
+    true_ratio,
+)
 from loadtest.selftest.reference_server import WorkingServer
-from loadtest.selftest.planted import BASE_S, FACTORS, PERIOD_S, SLO_S, THROTTLED, share_left, throttled, throttled_knee_qps, throttled_response_s, true_ratio
-from loadtest.workload.schedule import PoissonStream
 from loadtest.selftest.run import run_selftest
 from loadtest.selftest.simulate import Queue, paper_knee_qps
+from loadtest.workload.schedule import PoissonStream
 
 
 def test_a_queue_that_is_never_stopped_is_the_ordinary_one() -> None:

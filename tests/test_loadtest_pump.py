@@ -16,8 +16,8 @@ import pytest
 from loadtest_servers import answer_at_once, scripted_server
 
 from loadtest.generator.null_server import BODY, RESPONSE
-from loadtest.workload.plan import Plan
 from loadtest.generator.pump import Pump
+from loadtest.workload.plan import Plan
 from loadtest.workload.queries import Query
 from loadtest.workload.requests import Workload
 

@@ -14,23 +14,25 @@ from click.testing import CliRunner
 from loadtest_records import invalid, three_arms
 
 from loadtest import units
+from loadtest.analysis.compare import compare
+from loadtest.analysis.indexing_cost import items_per_joule
+from loadtest.analysis.reading import capacity, headline_trial, queries_per_dollar, queries_per_joule
+from loadtest.analysis.regression import regression
 from loadtest.cli.reports import compare as compare_command
 from loadtest.cli.reports import fleet as fleet_command
 from loadtest.cli.reports import gate as gate_command
 from loadtest.cli.reports import prices as prices_command
 from loadtest.cli.reports import report as report_command
-from loadtest.analysis.compare import compare
 from loadtest.errors import RecordError
-from loadtest.selftest.example import example_records
-from loadtest.analysis.regression import regression
-from loadtest.record.validity_checks import validity_checks
-from loadtest.record.histogram import Histogram
 from loadtest.experiment.indexing import indexing_record, read_steps
-from loadtest.analysis.indexing_cost import items_per_joule
 from loadtest.machine import read_machine
+from loadtest.power.energy import Energy
 from loadtest.power.metered import Metered
-from loadtest.analysis.reading import capacity, headline_trial, queries_per_dollar, queries_per_joule
+from loadtest.record.histogram import Histogram
+from loadtest.record.results import Textbook
 from loadtest.record.run_record import Label, Record, read_record, write_record
+from loadtest.record.trial import Interference, LocustView, Trial
+from loadtest.record.validity_checks import validity_checks
 from loadtest.report import sample
 from loadtest.report.compare_page import compare_page
 from loadtest.report.data import report_json
@@ -38,9 +40,7 @@ from loadtest.report.html import html
 from loadtest.report.markdown import markdown
 from loadtest.report.run_page import run_page
 from loadtest.report.summary import run_lines
-from loadtest.record.results import Textbook
-from loadtest.power.energy import Energy
-from loadtest.record.trial import Interference, LocustView, Trial
+from loadtest.selftest.example import example_records
 
 
 @pytest.fixture
@@ -529,7 +529,9 @@ def test_the_committed_sample_is_what_the_example_makes() -> None:
     made = sample.sample_files(example_records())
     assert sorted(made) == sorted(p.name for p in (*folder.glob("sample-*.svg"), folder / "SAMPLE.md"))
     for name, text in made.items():
-        assert (folder / name).read_text("utf-8") == text, f"{name}: run perwatt loadtest example --sample loadtest/report"
+        assert (folder / name).read_text("utf-8") == text, (
+            f"{name}: run perwatt loadtest example --sample loadtest/report"
+        )
     assert "Both machines below are simulated" in made["SAMPLE.md"]
     for name in made:
         if name.endswith(".svg"):

@@ -15,11 +15,11 @@ import pytest
 from loadtest_servers import http_server
 
 from loadtest.generator.calibration import null_server
+from loadtest.generator.run import LOCUSTFILE, Generator, _instead_of_interrupting, idle_trial
+from loadtest.power.sources import PowerChannel, PowerSource, ReadingKind
+from loadtest.record.trial import Trial
 from loadtest.record.validity_checks import reasons
 from loadtest.workload.plan import Plan
-from loadtest.power.sources import PowerChannel, PowerSource, ReadingKind
-from loadtest.generator.run import Generator, LOCUSTFILE, _instead_of_interrupting, idle_trial
-from loadtest.record.trial import Trial
 from loadtest.workload.truth import Exact, Truth
 
 IDS = ["a", "b", "c", "d"]
@@ -51,7 +51,9 @@ def plan(tmp_path: Path) -> Plan:
 def test_a_trial_adds_up_over_processes(plan: Plan, processes: int) -> None:
     lines: list[dict[str, Any]] = []
     joules = iter(range(10**6))
-    meter = PowerSource("test", "package", "here", (PowerChannel("p", ReadingKind.COUNTER, lambda: float(next(joules))),))
+    meter = PowerSource(
+        "test", "package", "here", (PowerChannel("p", ReadingKind.COUNTER, lambda: float(next(joules))),)
+    )
     with http_server(search_service) as url:
         generator = Generator(
             msgspec.structs.replace(plan, url=url, processes=processes), source=meter, live=lines.append

@@ -13,8 +13,8 @@ import pytest
 from loadtest_servers import http_server
 
 from loadtest.errors import LoadTestError
-from loadtest.workload.plan import Plan
 from loadtest.experiment.textbook import measure_textbook, percentile, users_for
+from loadtest.workload.plan import Plan
 
 
 def plan(url: str, folder: Path, **changes: Any) -> Plan:

@@ -8,13 +8,13 @@ import msgspec
 import numpy as np
 import pytest
 
-from loadtest.generator.calibration import calibrate
-from loadtest.record.results import Calibration
 from loadtest.errors import LoadTestError
-from loadtest.record.validity_checks import INTERFERENCE, reasons, remedies, validity_checks
+from loadtest.generator.calibration import calibrate
 from loadtest.record.histogram import Histogram
-from loadtest.selftest.simulate import Queue, simulated_trial
+from loadtest.record.results import Calibration
 from loadtest.record.trial import Interference, ServerSide, Trial
+from loadtest.record.validity_checks import INTERFERENCE, reasons, remedies, validity_checks
+from loadtest.selftest.simulate import Queue, simulated_trial
 
 SLO_MS = 20.0
 GOOD = Calibration(sustained_qps=2000, p99_ms=0.5, lag_p99_ms=0.1, cpu=0.2, processes=1, tried=[])

@@ -13,8 +13,18 @@ from pathlib import Path
 import psutil
 import pytest
 
+from loadtest.generator.watch import (
+    CpuTime,
+    OwnProcesses,
+    Watcher,
+    busiest,
+    cpu_times,
+    left_over,
+    listeners,
+    on_this_machine,
+    sides,
+)
 from loadtest.record.trial import Interference
-from loadtest.generator.watch import CpuTime, OwnProcesses, Watcher, busiest, cpu_times, left_over, listeners, on_this_machine, sides
 
 MINE = sorted(os.sched_getaffinity(0))
 SLEEP = "import time; time.sleep(600)"

@@ -13,29 +13,23 @@ from typing import Any
 import httpx
 import pytest
 from patience import patient
+from server_keys import bearer, make_key
 from serving import NotStarted, Server, ask_route, build_docs, own_address, serving
 from starlette.exceptions import HTTPException
 
 from index import Root
 from service.access import keys
-from service.http.app import create_app
 from service.access.auth import Auth, RouteEntry
 from service.access.keyring import Keyring
 from service.access.quota import Quotas
+from service.http.app import create_app
 from service.http.routes import OPERATIONS, entries
 from service.settings import Settings
-
-from server_keys import bearer
-from server_keys import make_key
 
 pytest_plugins = ["serving_fixtures"]
 
 SEARCH = "/v1/indexes/docs/search"
 JSON = {"content-type": "application/json"}
-
-
-
-
 
 
 class Guarded:
@@ -72,13 +66,12 @@ def test_the_table_of_routes_is_the_whole_application_and_says_who_may_call_each
     """Every route of the application, FastAPI's own included, is one that auth knows."""
 
     class Nothing:
-        encoder = metrics = spans = None
-        auth = Auth((), None)
+        encoder = metrics = None
 
         def close(self) -> None: ...
 
     nothing: Any = Nothing()
-    app = create_app(nothing)
+    app = create_app(nothing, Auth((), None))
     routed = {
         (method, getattr(route, "path", None))
         for route in app.routes

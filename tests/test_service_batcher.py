@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.query.batcher import Batcher, MAX_TEXTS, WINDOW_TEXTS
+from service.query.batcher import MAX_TEXTS, WINDOW_TEXTS, Batcher
 
 
 def run(encoder: Any, work: Any) -> tuple[Any, list[int]]:

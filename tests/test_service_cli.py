@@ -14,8 +14,8 @@ from serving import ARTICLES, HOSTILE, Server, build_docs
 
 from index import build_generation
 from service.cli import commands
-from service.errors import RemoteError, ServiceError, SettingsError
 from service.cli.terminal import title_and_text
+from service.errors import RemoteError, ServiceError, SettingsError
 
 pytest_plugins = ["serving_fixtures"]
 
@@ -55,7 +55,9 @@ def test_a_server_gives_what_the_files_give(root: Path, server: Server) -> None:
 def test_a_filter_keeps_what_it_says_in_every_mode(root: Path, server: Server, mode: str, there: bool) -> None:
     place = ("--url", server.url) if there else ("--root", str(root))
     asked = json.dumps({"field": "words", "gte": 12})
-    result = run(commands.search, "docs", "rain in winter", "--mode", mode, "--filter", asked, "--k", "50", "--json", *place)
+    result = run(
+        commands.search, "docs", "rain in winter", "--mode", mode, "--filter", asked, "--k", "50", "--json", *place
+    )
     hits = json.loads(result.output)["hits"]
     kept = {f"a{at:02}" for at, (_, text, _) in enumerate(ARTICLES) if len(text.split()) >= 12}
     found = {hit["id"] for hit in hits}
@@ -230,7 +232,9 @@ def test_eval_folds_chunks_to_documents(own_root: Path, tmp_path: Path, served_e
         model=served_encoder.fingerprint.as_dict(),
     )
     report = json.loads(
-        run(commands.evaluate, "chunks", *judged(tmp_path), "--root", own_root, "--k", "1", "--k", "19", "--json").output
+        run(
+            commands.evaluate, "chunks", *judged(tmp_path), "--root", own_root, "--k", "1", "--k", "19", "--json"
+        ).output
     )
     assert (report["ndcg@1"], report["recall@19"]) == (1.0, 19.5 / 20)
     assert (report["relevant_documents"], report["absent_documents"]) == (21, 1)

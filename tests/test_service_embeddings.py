@@ -15,9 +15,9 @@ import pytest
 from patience import LONG, burden, patient
 from serving import serving
 
-from service.wire import limits
-from service.query.batcher import WINDOW_TEXTS
 from service.http.openai_errors import openai_error
+from service.query.batcher import WINDOW_TEXTS
+from service.wire import limits
 from service.wire.problems import Problem
 
 pytest_plugins = ["serving_fixtures"]

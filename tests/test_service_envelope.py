@@ -10,10 +10,10 @@ import httpx
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from service.http.envelope import Envelope
 from service.access.auth import Auth, RouteEntry
-from service.wire.limits import ClientGone
+from service.http.envelope import Envelope
 from service.telemetry.metrics import Metrics
+from service.wire.limits import ClientGone
 
 AUTH = Auth([RouteEntry("GET", "/", "open", "none")], None)
 

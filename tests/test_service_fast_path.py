@@ -11,12 +11,8 @@ from typing import Any
 
 import pytest
 from patience import patient
+from raw_http import PATH, ask, receive, send
 from serving import Server
-
-from raw_http import PATH
-from raw_http import ask
-from raw_http import receive
-from raw_http import send
 
 pytest_plugins = ["serving_fixtures"]
 
@@ -41,12 +37,6 @@ QUERIES: list[Any] = [
 def connection(server: Server) -> Iterator[socket.socket]:
     with socket.create_connection(("127.0.0.1", int(server.url.rsplit(":", 1)[1])), 30) as made:
         yield made
-
-
-
-
-
-
 
 
 def without_times(body: bytes) -> Any:
@@ -76,7 +66,8 @@ def test_both_ways_answer_alike(connection: socket.socket, query: Any) -> None:
 
 
 def test_many_on_one_connection_are_answered_in_order(connection: socket.socket) -> None:
-    """Sent in one piece: by vector and by text, in the fast path and beside it, so that some would be ready out of turn."""
+    """Sent in one piece: by vector and by text, in the fast path and beside it, so that some would be ready out of
+    turn."""
     bodies = [json.dumps(query).encode() for query in QUERIES[:5]] * 3
     piece = b""
     for number, body in enumerate(bodies):

@@ -15,9 +15,9 @@ from msgspec import Raw
 from serving import Server, serving
 
 from index import build_generation, open_generation
-from service.wire import filters
 from service.access.caller import Caller
 from service.query.served_generation import ServedGeneration
+from service.wire import filters
 from service.wire.problems import Problem
 
 COUNT, DIM = 6000, 16

@@ -18,8 +18,8 @@ from serving import Server, serving
 
 from index import build_generation
 from service.access import keys
-from service.query import cursor
 from service.client import Client, ProblemError
+from service.query import cursor
 
 COUNT = 240
 WORD = "zanzibar"

@@ -20,8 +20,8 @@ from serving import Server, ask_route, serving
 from starlette.exceptions import HTTPException
 from starlette.routing import Match, Route
 
-from service.http.app import create_app
 from service.access.auth import Auth, RouteEntry
+from service.http.app import create_app
 from service.http.routes import entries, routes
 from service.processes.server import load
 from service.settings import Settings
@@ -90,7 +90,7 @@ def test_without_keys_another_machine_may_search_and_no_more(root: Path, address
     running = load(Settings(root=root, names=("bare",), host="0.0.0.0", insecure=True))
 
     async def statuses() -> list[tuple[RouteEntry, int]]:
-        transport = httpx.ASGITransport(create_app(running), client=(address, 4321))
+        transport = httpx.ASGITransport(create_app(running.state, running.auth), client=(address, 4321))
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             asked = []
             for entry in entries():

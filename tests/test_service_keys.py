@@ -16,11 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.access import keys
-from service.errors import KeysError
 from service.access.keyring import Keyring
-from service.cli.keys import keys as command
-from service.wire.problems import Problem
 from service.access.quota import Quotas
+from service.cli.keys import keys as command
+from service.errors import KeysError
+from service.wire.problems import Problem
 
 
 def run(*arguments: object, ok: bool = True) -> Result:

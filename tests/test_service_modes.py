@@ -18,8 +18,8 @@ from serving import Server, serving
 
 from index import Root, build_generation, open_generation
 from service.query import cursor
-from service.wire import limits
 from service.query.fusion import fuse
+from service.wire import limits
 
 DOCUMENTS, CHUNKS, DIM = 60, 12, 384
 SEARCH = "/v1/indexes/chunks/search"

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from service.wire.problems import Problem
 from service.access.quota import Quota, Quotas, table
+from service.wire.problems import Problem
 
 
 def takes(quota: Quota, times: int) -> int:

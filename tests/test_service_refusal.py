@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 from patience import patient
-from serving import Server, serving
-from server_keys import bearer, make_key
 from raw_http import PATH, ask, receive, send
+from server_keys import bearer, make_key
+from serving import Server, serving
 
 from service.access import keys
 from service.http.refusal import HEADS

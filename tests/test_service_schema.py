@@ -20,8 +20,8 @@ from patience import patient
 from serving import Server, build_docs, serving
 
 from service.access import keys
-from service.wire.problems import KINDS
 from service.http.routes import OPERATIONS, routes
+from service.wire.problems import KINDS
 
 pytest_plugins = ["serving_fixtures"]
 

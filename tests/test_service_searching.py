@@ -12,8 +12,8 @@ import pytest
 from serving import Server, serving
 
 from index import build_generation
-from service.wire import limits
 from service.client import Client, ProblemError
+from service.wire import limits
 from service.wire.problems import KINDS
 
 TOP = Path(__file__).parent.parent

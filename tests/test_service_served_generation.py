@@ -79,7 +79,9 @@ def test_a_search_that_outlives_its_request_keeps_the_generation_open(
     asyncio.run(work())
 
 
-def test_inline_or_in_the_thread_the_answer_is_the_same(loaded: ServedGeneration, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_inline_or_in_the_thread_the_answer_is_the_same(
+    loaded: ServedGeneration, monkeypatch: pytest.MonkeyPatch
+) -> None:
     inline = asyncio.run(search(loaded))
     monkeypatch.setattr(module, "INLINE_S", 0.0)
     threaded = asyncio.run(search(loaded))

@@ -19,8 +19,8 @@ from patience import LONG, burden, patient
 from serving import SERVED_PRECISION, NotStarted, Server, serving
 
 from index import Root
-from service.processes import native_threads
 from service.errors import SettingsError
+from service.processes import native_threads
 from service.settings import Settings, is_loopback
 
 pytest_plugins = ["serving_fixtures"]

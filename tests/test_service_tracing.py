@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
-from patience import patient
 from serving import Server, serving
+from span_collector import Collector, attributes
 
 from service.access import keys
-from service.telemetry import tracing
 from service.errors import SettingsError
-
-from span_collector import Collector
-from span_collector import attributes
+from service.telemetry import tracing
 
 pytest_plugins = ["serving_fixtures"]
 
@@ -33,10 +25,6 @@ TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 SAMPLED = {"traceparent": f"00-{TRACE}-{PARENT}-01"}
 SECRET = "the volcano that nobody may read of"
 STAGES = {"encode", "search", "fetch"}
-
-
-
-
 
 
 @pytest.fixture(scope="module")
@@ -180,8 +168,8 @@ from service.processes import server
 from service.settings import Settings
 running = server.load(Settings(root=Path(sys.argv[1])))
 from service.http.app import create_app
-create_app(running)
-assert running.spans is None and type(running.lane).__name__ == "Lane"
+create_app(running.state, running.auth, running.spans)
+assert running.spans is None and type(running.fast_path).__name__ == "FastPath"
 # FastAPI imports the API of OpenTelemetry, which does nothing by itself.
 ours = ("opentelemetry.sdk", "opentelemetry.exporter", "opentelemetry.proto", "service.telemetry.spans")
 print([name for name in sys.modules if name.startswith(ours)])

@@ -20,9 +20,9 @@ from patience import LONG, patient
 from serving import Server, serving
 
 from service.access import keys
-from service.wire.limits import DRAIN_BYTES
 from service.http.protocol import HEAD_BYTES
 from service.http.watch import PARK_ABOVE
+from service.wire.limits import DRAIN_BYTES
 
 pytest_plugins = ["serving_fixtures"]
 

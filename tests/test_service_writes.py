@@ -19,12 +19,12 @@ from click.testing import CliRunner
 from serving import NotStarted, Server, serving
 
 from index.changes.log import Log, LogReader, changes
-from service.cli.commands import search as search_command
-from service.client import Client
-from service.errors import RemoteError
 from service.access.keys import Key, add, changing
+from service.cli.commands import search as search_command
 from service.cli.writes import delete as delete_command
 from service.cli.writes import put as put_command
+from service.client import Client
+from service.errors import RemoteError
 
 pytest_plugins = ["serving_fixtures"]
 BAKING = {"id": "n1", "payload": {"title": "Rye bread", "text": "Bake rye bread in a hot oven with steam.", "words": 9}}

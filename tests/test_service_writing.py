@@ -13,8 +13,8 @@ from changing import DIM, Documents, write
 from index import Root, build_generation, open_generation
 from index.changes.log import LogReader
 from index.changes.rebuild import folded_from_served
-from service.wire.problems import Problem
 from service.query.writing import LOCK_FILE, SOCKET_FILE, Writing
+from service.wire.problems import Problem
 
 
 def fold(root: Root) -> None:

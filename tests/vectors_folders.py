@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
-import json
+
 import pyarrow as pa
 import pyarrow.parquet as pq
-import hashlib
 
 
 def manifest_of(out: Path) -> dict[str, Any]:

@@ -28,9 +28,9 @@ from deploy.cloud.machines import Machines
 from deploy.cloud.parcel import Parcel
 from deploy.cloud.plan import RentalPlan, RentedTrial, write_plan
 from deploy.errors import DeployError
+from loadtest.analysis.reading import capacity
 from loadtest.errors import RecordError
 from loadtest.prices.price import Price
-from loadtest.analysis.reading import capacity
 from loadtest.record.run_record import read_record
 
 if TYPE_CHECKING:  # a plan is shown without it

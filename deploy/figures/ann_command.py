@@ -60,8 +60,8 @@ def bench_ann(
     import signal
     import sys
 
-    from index.bench.ann.engines import ENGINES, chosen
     from deploy.figures.ann_picture import picture
+    from index.bench.ann.engines import ENGINES, chosen
     from index.bench.ann.run import installed, measure
     from index.bench.ann.table import table
     from index.bench.ann.vectors import workload

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from deploy.figures.ann_picture import picture
 from index.bench.ann.engine import Float, Metric
 from index.bench.ann.engines import ENGINES, chosen
-from deploy.figures.ann_picture import picture
 from index.bench.ann.run import measure
 from index.bench.ann.targets import COMPACT, SPEED, qps, reached
 from index.bench.ann.vectors import AnnWorkload, workload

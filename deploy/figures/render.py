@@ -32,12 +32,14 @@ VERSIONS = ("perwatt", "numpy", "faiss-cpu", "onnxruntime", "torch", "sentence-t
 
 
 def measure(name: str) -> None:
-    from index.bench import build as bench_index, kernels as bench_kernels, open
+    from deploy.figures import ann_tables as bench_ann
+    from embed.bench import encode as bench_encode
+    from index.bench import build as bench_index
+    from index.bench import kernels as bench_kernels
+    from index.bench import open
     from loadtest.bench import generator as bench_generator
     from service.bench import quality as bench_quality
-    from deploy.figures import ann_tables as bench_ann
     from service.bench import race
-    from embed.bench import encode as bench_encode
 
     KEPT.mkdir(exist_ok=True)
     benches: dict[str, Callable[[], Any]] = {

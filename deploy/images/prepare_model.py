@@ -18,11 +18,11 @@ from pathlib import Path
 
 from deploy.errors import DeployError
 from embed.encoders.backends import start
-from embed.models.fingerprint import fingerprint_of
-from embed.models.folder import DEFAULT_MODEL, ModelFolder, find_model
 from embed.encoders.native import unsuited
 from embed.encoders.packed_bert import packed_bert
 from embed.encoders.precision import choose
+from embed.models.fingerprint import fingerprint_of
+from embed.models.folder import DEFAULT_MODEL, ModelFolder, find_model
 from index import Root
 from index.disk.manifest import read_manifest
 

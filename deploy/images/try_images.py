@@ -45,7 +45,11 @@ class ImageCase(NamedTuple):
     image: str = "serve"
 
 
-CASES = (ImageCase("amd64", "", ""), ImageCase("arm64", "neoverse-v1", "sve256"), ImageCase("arm64", "neoverse-n1", "neondot"))
+CASES = (
+    ImageCase("amd64", "", ""),
+    ImageCase("arm64", "neoverse-v1", "sve256"),
+    ImageCase("arm64", "neoverse-n1", "neondot"),
+)
 # As the documents say it: podman alone would make /run and /var/tmp writable too.
 READ_ONLY = ("--read-only", "--read-only-tmpfs=false", "--tmpfs", "/tmp")
 BAKED = tuple(case._replace(image="baked") for case in CASES[:2])

@@ -40,10 +40,10 @@ from loky import cpu_count
 
 from embed.encoders.contract import prefixed
 from embed.encoders.load import load_encoder
-from embed.kernels import ENVIRONMENT_VARIABLE, _native, unit_in_use, units
-from embed.models.folder import ModelFolder, find_model
 from embed.encoders.native import NativeEncoder
 from embed.encoders.tokens import Tokens
+from embed.kernels import ENVIRONMENT_VARIABLE, _native, unit_in_use, units
+from embed.models.folder import ModelFolder, find_model
 
 ROUNDS = 7
 # A contender that is slow enough runs each case once a round; a fast one is repeated until this much time has passed.
@@ -316,8 +316,8 @@ def dynamic_int8(folder: ModelFolder, model: str | Path | None, threads: int, ma
     from onnx import TensorProto
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    from embed.encoders.onnx_bert import bert_graph, save
     from embed.encoders.onnx import OnnxEncoder
+    from embed.encoders.onnx_bert import bert_graph, save
 
     if not (made / "int8.onnx").exists():
         save(bert_graph(folder, "fp32"), made / "fp32.onnx")

@@ -10,7 +10,16 @@ from collections.abc import Iterator
 from functools import partial
 from typing import BinaryIO
 
-from embed.documents.document import Document, DocumentError, DocumentSource, Faults, FieldNames, MAX_RECORD_BYTES, UnreadableInputError, shape
+from embed.documents.document import (
+    MAX_RECORD_BYTES,
+    Document,
+    DocumentError,
+    DocumentSource,
+    Faults,
+    FieldNames,
+    UnreadableInputError,
+    shape,
+)
 from embed.documents.lines import TextLines
 
 TAB = "\t"
@@ -42,7 +51,9 @@ def read_csv(stream: BinaryIO, source: DocumentSource, names: FieldNames, faults
             hint = " (is a quote left open?)" if open_quote else ""
             what = f"{source.at(row)}: not valid {source.format.upper()}: {error}{hint}"
             if header is None:
-                raise UnreadableInputError(f"{what}. If the header is not separated by {separator!r}, use --separator") from None
+                raise UnreadableInputError(
+                    f"{what}. If the header is not separated by {separator!r}, use --separator"
+                ) from None
             faults.meet(DocumentError(what))
         except DocumentError as error:
             faults.meet(error)

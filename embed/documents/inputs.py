@@ -21,9 +21,17 @@ from typing import BinaryIO, cast
 
 import numpy as np
 
-from embed.documents.docstrings import PREFIX, check_name, read_docstrings
-from embed.documents.document import Document, DocumentError, DocumentSource, Faults, FieldNames, NoSuchInputError, UnreadableInputError
 from embed.documents.csv import read_csv
+from embed.documents.docstrings import PREFIX, check_name, read_docstrings
+from embed.documents.document import (
+    Document,
+    DocumentError,
+    DocumentSource,
+    Faults,
+    FieldNames,
+    NoSuchInputError,
+    UnreadableInputError,
+)
 from embed.documents.jsonl import read_jsonl
 from embed.documents.parquet import read_parquet
 from embed.vectors.hashes import HASH_BYTES, HashIndex
@@ -49,7 +57,9 @@ def format_of(path: Path) -> str | None:
     return EXTENSIONS.get(Path(name).suffix)
 
 
-def find_sources(inputs: Sequence[str], format: str | None = None, separator: str | None = None) -> list[DocumentSource]:
+def find_sources(
+    inputs: Sequence[str], format: str | None = None, separator: str | None = None
+) -> list[DocumentSource]:
     """The sources that the inputs name, in order, each file once.
 
     Args:

@@ -9,7 +9,7 @@ import gzip
 import zlib
 from typing import BinaryIO, Self
 
-from embed.documents.document import DocumentError, DocumentSource, MAX_RECORD_BYTES, UnreadableInputError
+from embed.documents.document import MAX_RECORD_BYTES, DocumentError, DocumentSource, UnreadableInputError
 
 BOM = b"\xef\xbb\xbf"
 # What a file in another encoding opens with; UTF-32 stands before UTF-16, whose mark it repeats.
@@ -61,7 +61,9 @@ class TextLines:
                 "off, as by a download that broke. Get it again"
             ) from None
         except (gzip.BadGzipFile, zlib.error) as error:
-            raise UnreadableInputError(f"{self._source.at(self.count + 1)}: cannot be unpacked as gzip: {error}") from None
+            raise UnreadableInputError(
+                f"{self._source.at(self.count + 1)}: cannot be unpacked as gzip: {error}"
+            ) from None
         except OSError as error:
             reason = error.strerror or error
             raise UnreadableInputError(f"{self._source.at(self.count + 1)}: cannot be read: {reason}") from error

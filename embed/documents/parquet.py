@@ -15,7 +15,15 @@ from typing import BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from embed.documents.document import Document, DocumentError, DocumentSource, Faults, FieldNames, UnreadableInputError, shape
+from embed.documents.document import (
+    Document,
+    DocumentError,
+    DocumentSource,
+    Faults,
+    FieldNames,
+    UnreadableInputError,
+    shape,
+)
 
 BATCH_ROWS = 1024
 

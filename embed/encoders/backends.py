@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from embed.encoders.contract import Encoder
+from embed.encoders.contract import Backend, Encoder
 from embed.errors import ModelError
-from embed.models.folder import ModelFolder
 from embed.models.fingerprint import Fingerprint
-from embed.encoders.contract import Backend
+from embed.models.folder import ModelFolder
 
 
 def start(folder: ModelFolder, fingerprint: Fingerprint, backend: Backend, threads: int) -> Encoder:

@@ -8,16 +8,12 @@ running a model is one more file.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from embed.errors import ModelError
 from embed.models.fingerprint import Fingerprint
-from embed.models.folder import ModelFolder, find_model
 
 Kind = Literal["document", "query"]
 Backend = Literal["auto", "native", "onnx", "torch"]
@@ -50,14 +46,6 @@ class Encoder(Protocol):
         """Start and end character of each token of the uncut text, without special tokens."""
 
     def close(self) -> None: ...
-
-
-
-
-
-
-
-
 
 
 def prefixed(texts: Sequence[str], fingerprint: Fingerprint, kind: Kind) -> Sequence[str]:

@@ -7,16 +7,14 @@ so an index built with one serves with the other.
 
 from __future__ import annotations
 
-from embed.encoders.contract import Encoder
-from embed.encoders.contract import Backend
-from embed.models.folder import find_model
-from embed.models.fingerprint import fingerprint_of
-from embed.encoders.backends import start
-from embed.errors import ModelError
 from dataclasses import replace
 from pathlib import Path
-from embed.encoders.contract import PRECISIONS
-from embed.encoders.backends import usable_cores
+
+from embed.encoders.backends import start, usable_cores
+from embed.encoders.contract import PRECISIONS, Backend, Encoder
+from embed.errors import ModelError
+from embed.models.fingerprint import fingerprint_of
+from embed.models.folder import find_model
 
 
 def load_encoder(

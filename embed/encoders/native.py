@@ -21,12 +21,12 @@ import numpy as np
 import numpy.typing as npt
 
 from embed.encoders.contract import Counts, Kind, Vectors, prefixed
-from embed.errors import ModelError
-from embed.models.fingerprint import Fingerprint
-from embed.kernels import _native, unit_in_use
-from embed.models.folder import ModelFolder
 from embed.encoders.packed_bert import packed_bert
 from embed.encoders.tokens import Tokens
+from embed.errors import ModelError
+from embed.kernels import _native, unit_in_use
+from embed.models.fingerprint import Fingerprint
+from embed.models.folder import ModelFolder
 
 CHUNK_TOKENS = 512
 

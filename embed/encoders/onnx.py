@@ -16,10 +16,10 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from embed.encoders.contract import Counts, Kind, Vectors, prefixed
-from embed.models.fingerprint import Fingerprint
-from embed.models.folder import ModelFolder
 from embed.encoders.prepared import prepared_graph
 from embed.encoders.tokens import Tokens
+from embed.models.fingerprint import Fingerprint
+from embed.models.folder import ModelFolder
 
 # Padded tokens a batch.
 BATCH_TOKENS = 1024

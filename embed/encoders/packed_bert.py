@@ -27,8 +27,8 @@ import numpy as np
 import numpy.typing as npt
 
 from embed.errors import ModelError
-from embed.models.folder import ModelFolder
 from embed.models.cache import cache_folder, cached
+from embed.models.folder import ModelFolder
 from embed.models.safetensors_file import read_tensors
 
 Array = npt.NDArray[Any]

@@ -25,11 +25,11 @@ import numpy.typing as npt
 
 from embed.encoders.backends import start
 from embed.encoders.contract import Encoder
-from embed.models.fingerprint import fingerprint_of
-from embed.errors import ModelError
-from embed.models.folder import ModelFolder
 from embed.encoders.native import NativeEncoder, unsuited
+from embed.errors import ModelError
 from embed.models.cache import cached
+from embed.models.fingerprint import fingerprint_of
+from embed.models.folder import ModelFolder
 from embed.models.yardstick import yardstick
 
 if TYPE_CHECKING:

@@ -9,17 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
-import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 from embed.errors import ModelError
 from embed.kernels import features
-from embed.models.folder import ModelFolder, sha256_file
-
 from embed.models.cache import cached
+from embed.models.folder import ModelFolder
 
 # Changes whenever `onnx_bert` or `onnx_export` writes another graph from the same model.
 RECIPE = 2
@@ -39,10 +35,6 @@ def prepared_graph(folder: ModelFolder, precision: str, weights_sha256: str) -> 
         f"{folder.path.name}-{precision}-{name}.onnx",
         lambda target: _make(folder, precision, limit, target),
     )
-
-
-
-
 
 
 def int8_weight_limit() -> int:
@@ -66,7 +58,3 @@ def _make(folder: ModelFolder, precision: str, limit: int, target: Path) -> None
         from embed.encoders.onnx_export import export
 
         export(folder, target)
-
-
-
-

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from embed.encoders.contract import Counts, Kind, Vectors, prefixed
+from embed.encoders.tokens import Tokens
 from embed.errors import ModelError
 from embed.models.fingerprint import Fingerprint
 from embed.models.folder import ModelFolder
-from embed.encoders.tokens import Tokens
 
 
 class TorchEncoder:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from collections.abc import Callable
-from embed.models.folder import sha256_file
-from embed.errors import ModelError
-import tempfile
 import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from embed.errors import ModelError
+from embed.models.folder import sha256_file
 
 
 def cached(name: str, make: Callable[[Path], None]) -> Path:

@@ -16,9 +16,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from embed.errors import ModelError
-from embed.models.folder import DEFAULT_HUB_NAME, DEFAULT_WEIGHTS_SHA256
-
-from embed.models.folder import ModelFolder
+from embed.models.folder import DEFAULT_HUB_NAME, DEFAULT_WEIGHTS_SHA256, ModelFolder
 
 
 def fingerprint_of(folder: ModelFolder, precision: str) -> Fingerprint:

@@ -17,9 +17,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from embed.errors import EmbedError
 from embed.vectors import fragments
 from embed.vectors.durable import TEMPORARY, sync_folder, write_durably
-from embed.errors import EmbedError
 from embed.vectors.fragments import DamagedFragmentError, Fragment
 from embed.vectors.vector_cache import VectorCache
 

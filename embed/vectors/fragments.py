@@ -25,8 +25,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from embed.vectors.durable import durable_file
 from embed.errors import EmbedError
+from embed.vectors.durable import durable_file
 from embed.vectors.hashes import HASH_BYTES
 
 FINGERPRINT_KEY = b"perwatt.fingerprint"

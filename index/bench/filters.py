@@ -3,7 +3,8 @@
     python -m index.bench.filters [GENERATION]      without one: over the WordNet embeddings of $PERWATT_DATA
 
 For each number of survivors, chosen by chance, one query at a time, one thread: microseconds of both ways and the
-search's recall@10. Where they cross is what `few` of index/search/finding.py says. Bitmaps are timed over a million rows.
+search's recall@10. Where they cross is what `few` of index/search/finding.py says. Bitmaps are timed over a million
+rows.
 """
 
 from __future__ import annotations

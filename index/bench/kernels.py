@@ -9,9 +9,9 @@ The yardstick is this machine's own read bandwidth at the same size and on the s
 rounds. FAISS scores float32 with fvec_inner_products_ny, and int8 as an exact search for one hit over its 8-bit scalar
 codes, since it has no such function for them; NumPy has no product of int8 that does not overflow.
 
-The exact scan is measured through `index.search.exact.search`, k = 10, all of it: quantising the query, the int8 scan, and
-float32 scores for what may belong to the answer. A set of a core's own cache is scanned in 10 µs and would measure the
-call; there a batch of queries is asked, which the scan answers block by block, and bytes count once a query.
+The exact scan is measured through `index.search.exact.search`, k = 10, all of it: quantising the query, the int8 scan,
+and float32 scores for what may belong to the answer. A set of a core's own cache is scanned in 10 µs and would measure
+the call; there a batch of queries is asked, which the scan answers block by block, and bytes count once a query.
 """
 
 from __future__ import annotations
@@ -30,13 +30,12 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from index.bench.errors import BenchError
 from index import kernels, machine
-from index.search import exact
-from index.kernels import _native
-from index.disk.layout import huge_bytes
-
+from index.bench.errors import BenchError
 from index.disk.codes import Codes
+from index.disk.layout import huge_bytes
+from index.kernels import _native
+from index.search import exact
 
 DIMS = (128, 384, 768)
 SCAN_DIM = 384
@@ -119,7 +118,10 @@ def measure(
     with threads_of_libraries():
         found["scan"] = scans(memory, sets, rounds)
         for case in [
-            KernelCase(type_, dim, place) for type_ in ("int8", "float32") for dim in dims for place in ("cached", "memory")
+            KernelCase(type_, dim, place)
+            for type_ in ("int8", "float32")
+            for dim in dims
+            for place in ("cached", "memory")
         ]:
             size = getattr(sets, case.place)
             contenders = _contenders(case, memory[:size], chosen)

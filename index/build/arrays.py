@@ -10,8 +10,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from index.errors import InputError
 from index.disk.vectors_folder import BATCH_ROWS, Batch
+from index.errors import InputError
 
 PayloadRow = bytes | str | Mapping[str, Any]
 

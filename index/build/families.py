@@ -17,9 +17,9 @@ machine that is slow at random reads and quick at long ones.
 from typing import Literal, NamedTuple, get_args
 
 from index.disk import layout
-from index.errors import InputError
 from index.disk.codes import code_stride
 from index.disk.layout import Profile
+from index.errors import InputError
 
 Family = Literal["flat", "graph", "ivf"]
 FAMILIES: tuple[str, ...] = get_args(Family)

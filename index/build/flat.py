@@ -1,25 +1,18 @@
 """The flat family: no structure at all. Every search looks at every vector and is exact.
 
 For a few thousand vectors nothing is faster: their codes fit a core's share of the cache, and the int8 scan with proven
-rescoring (search/exact.py) goes through 10,000 × 384 in some 100 µs. index.faiss is a plain IndexFlat and holds the float32
-rows that the rescoring reads.
+rescoring (search/exact.py) goes through 10,000 × 384 in some 100 µs. index.faiss is a plain IndexFlat and holds the
+float32 rows that the rescoring reads.
 """
 
-import numpy as np
-from numpy.typing import NDArray
-
 from index.disk.codes import Metric
-from index.progress import Progress
 from index.disk.sections import FloatRows
-from index.search.untyped import FaissIndex, faiss
-
-from index.search.untyped import faiss_metric
+from index.progress import Progress
+from index.search.untyped import FaissIndex, faiss, faiss_metric
 
 EFFORT_UNIT = "none"
 DEFAULT_EFFORT = 1  # there is nothing to choose
 _ROWS_PER_ADD = 8192
-
-
 
 
 def build(rows: FloatRows, metric: Metric, *, show: bool) -> FaissIndex:
@@ -32,5 +25,3 @@ def build(rows: FloatRows, metric: Metric, *, show: bool) -> FaissIndex:
             rows.drop()
             progress.add(len(part))
     return index
-
-

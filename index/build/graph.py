@@ -22,11 +22,10 @@ from numpy.typing import NDArray
 
 from index.disk import layout
 from index.disk.codes import Metric, norms
-from index.search.untyped import faiss_metric, float_rows
 from index.disk.layout import DEGREE, Layout, Profile
-from index.progress import Progress
 from index.disk.sections import FloatRows
-from index.search.untyped import FaissIndex, faiss
+from index.progress import Progress
+from index.search.untyped import FaissIndex, faiss, faiss_metric, float_rows
 from index.search.walk import Walk
 
 BUILD_EFFORT = 20  # efConstruction of the rough graph; from 40 the refined one is no better, and costs a half more

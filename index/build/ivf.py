@@ -15,22 +15,15 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from index.search.bitmap import Bitmap
 from index.disk.codes import Metric
-from index.search.exact import TopK
-from index.search.untyped import faiss_metric
-from index.progress import Progress
-from index.search.rescoring import rescore
 from index.disk.sections import FloatRows
-from index.search.untyped import FaissIndex, faiss
-
+from index.progress import Progress
 from index.search.lists import IvfSearch
+from index.search.untyped import FaissIndex, faiss, faiss_metric
 
 _ROWS_PER_ADD = 16384
 _TRAINING_ROWS_PER_LIST = 64
 _SEED = 1234
-
-
 
 
 def list_count(rows: int) -> int:

@@ -2,7 +2,8 @@
 
     take       every row is checked and spooled                     spool.py
     arrange    rows in the order of their ids                       spool.py
-    rows       ids, payload, columns, words                         search/rowfiles.py, search/field_inference.py, search/words.py
+    rows       ids, payload, columns, words                         search/rowfiles.py, search/field_inference.py,
+    search/words.py
     quantise   int8 codes, the sections of the kernels              disk/sections.py
     index      FAISS, and recall against exact search on the way    structure.py, recall.py
     write      the FAISS file and the manifest                      disk/manifest.py
@@ -23,27 +24,26 @@ from numpy.typing import NDArray
 
 from index import machine
 from index.build import families, publish_checks, structure
-from index.search import rowfiles
 from index.build.arrays import Arrays, PayloadRow
-from index.changes.fold import Folded
-from index.search.columns import ColumnReader, Field, parse_fields
 from index.build.cost import Clock
-from index.errors import InputError, PublishCheckError
+from index.build.spool import Spool
+from index.changes.fold import Folded
 from index.disk.codes import Metric
-from index.search.field_inference import infer_types
-from index.search.generation import INDEX_FILE, open_staged
-from index.search.words import LexicalWriter, check_language
 from index.disk.manifest import FORMAT, MANIFEST_FILE, describe_files
-from index.progress import Progress, say
 from index.disk.root import DEFAULT_ROOT, Root, check_name
 from index.disk.sealed import write_sealed
-from index.disk.sections import keep_vectors, write_codes
-from index.search.rowfiles import Arranged
-from index.disk.sections import VECTORS_FILE
-from index.build.spool import Spool
+from index.disk.sections import VECTORS_FILE, keep_vectors, write_codes
 from index.disk.staging import publish, staging
-from index.search.untyped import FaissIndex, faiss
 from index.disk.vectors_folder import Source, VectorsFolder
+from index.errors import InputError, PublishCheckError
+from index.progress import Progress, say
+from index.search import rowfiles
+from index.search.columns import ColumnReader, Field, parse_fields
+from index.search.field_inference import infer_types
+from index.search.generation import INDEX_FILE, open_staged
+from index.search.rowfiles import Arranged
+from index.search.untyped import FaissIndex, faiss
+from index.search.words import LexicalWriter, check_language
 
 
 @dataclass(frozen=True)

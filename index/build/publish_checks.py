@@ -8,9 +8,9 @@ count   at least `min_count_ratio` (0.5) of the rows of the generation that is s
 
 from typing import Any
 
-from index.errors import GenerationError, NotFoundError
 from index.disk.manifest import read_manifest
 from index.disk.root import Root
+from index.errors import GenerationError, NotFoundError
 
 MIN_COUNT_RATIO = 0.5
 

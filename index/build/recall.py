@@ -29,13 +29,13 @@ p(1−p)/s², between n and n · k.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from index.search import exact
 from index.disk.codes import Codes, Metric
+from index.search import exact
 from index.search.exact import TopK
 
 K = 10
@@ -173,5 +173,3 @@ def least_effort(
         if recall_of(search(truth.queries, K, effort), truth, effort).recall >= target:
             return effort
     return ladder[-1]
-
-

@@ -6,7 +6,6 @@ and payload first go to files; only ids and offsets stay in memory. The vectors 
 came in order.
 """
 
-import mmap
 from array import array
 from itertools import pairwise
 from pathlib import Path
@@ -16,21 +15,15 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from index.errors import InputError
 from index.disk.codes import LONGEST, Metric, norms
+from index.disk.sections import VECTORS_FILE, FloatRows
 from index.disk.vectors_folder import Batch
-
-from index.search.rowfiles import Arranged
-from index.search.rowfiles import type_of_ids
-from index.disk.sections import FloatRows
-from index.disk.sections import VECTORS_FILE
+from index.errors import InputError
+from index.search.rowfiles import Arranged, type_of_ids
 
 _ROWS_PER_COPY = 8192
 _LONGEST_ID_BYTES = 1024
 _ANY_OBJECT = msgspec.json.Decoder(dict[str, Any])
-
-
-
 
 
 class Spool:
@@ -130,10 +123,6 @@ class Spool:
             _ANY_OBJECT.decode(raw)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise InputError(f"the payload of row {row} (id {id_!r}) is not a JSON object: {error}") from error
-
-
-
-
 
 
 def _check_string(id_: str, row: int) -> None:

@@ -12,21 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.build import flat, graph, ivf
-from index.search import exact, walk
 from index.build import recall as measuring
-from index.errors import GenerationError
+from index.build.recall import RecallPoint
+from index.disk import codes
 from index.disk.codes import Metric
+from index.disk.layout import DEGREE, Profile
+from index.disk.sections import FloatRows, map_codes
+from index.errors import GenerationError
+from index.search import lists, walk
 from index.search.exact import TopK
 from index.search.finding import ScannedRows, Searcher, find
-from index.search.generation import Generation, INDEX_FILE
-from index.disk.layout import DEGREE, Profile
-from index.build.recall import RecallPoint
-from index.disk.sections import map_codes
-from index.disk.sections import FloatRows
+from index.search.generation import INDEX_FILE, Generation
 from index.search.untyped import FaissIndex
-
-from index.disk import codes
-from index.search import lists
 
 SAMPLE_QUERIES = 32
 

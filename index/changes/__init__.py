@@ -1,7 +1,8 @@
 """What was put and deleted since a generation was built: a durable log, and a view that searches both as one.
 
-It leaves to others how a generation is searched (index/search/generation.py) and how the answers of several parts become one
-(index/shards/merge.py). It knows nothing of texts, models or HTTP: whoever writes brings vectors and payloads.
+It leaves to others how a generation is searched (index/search/generation.py) and how the answers of several parts
+become one (index/shards/merge.py). It knows nothing of texts, models or HTTP: whoever writes brings vectors and
+payloads.
 
     log.py       the log on disk: effects in one order, durable when `append` returns
     receipt.py   up to where the log was acknowledged, in memory that every process of the machine sees

@@ -1,8 +1,9 @@
 """Filters over the changes: the values that were put, in parts that are each a small generation's columns.
 
-A condition is answered by the same code as in a generation (index/search/postings.py), so both mean the same. Rows only ever
-come at the end. The last ones lie in a part that is made anew when it is asked; once there are SEALED of them they stay
-as they are, and equal parts are joined in fours, so that each row is moved a few times and a filter looks at few parts.
+A condition is answered by the same code as in a generation (index/search/postings.py), so both mean the same. Rows only
+ever come at the end. The last ones lie in a part that is made anew when it is asked; once there are SEALED of them they
+stay as they are, and equal parts are joined in fours, so that each row is moved a few times and a filter looks at few
+parts.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from index.search.columns import TYPES, column_of
 from index.errors import InputError
+from index.search.columns import TYPES, column_of
 from index.search.filtering import Filter, Filters
 from index.search.postings import columns_of, postings_of
 

@@ -14,21 +14,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from index.search import exact
-from index.search.bitmap import Bitmap
 from index.changes.columns import ChangedColumns, ColumnsSnapshot
 from index.changes.log import Change
 from index.changes.words import ChangedWords, Statistics
+from index.disk.codes import Codes, Metric, code_stride, quantise_rows, unit_rows
 from index.errors import GenerationError
-from index.disk.codes import Codes, Metric
+from index.search import exact
+from index.search.bitmap import Bitmap
 from index.search.exact import TopK
 from index.search.generation import Generation
 from index.search.words import text_of
 from index.shards.merge import Ranked
-
-from index.disk.codes import code_stride
-from index.disk.codes import quantise_rows
-from index.disk.codes import unit_rows
 
 _FIRST_ROWS = 1024  # room for so many, doubled whenever it is full
 _HEADROOM = 1.25  # codes are made anew when a vector goes so far beyond their scale

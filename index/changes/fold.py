@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from index.changes.log import Change, LogReader
+from index.disk.vectors_folder import BATCH_ROWS, Batch, VectorsFolder
 from index.errors import GenerationError, InputError
 from index.search.generation import Generation
-from index.disk.vectors_folder import BATCH_ROWS, Batch, VectorsFolder
 
 
 class FoldedTo(NamedTuple):

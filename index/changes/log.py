@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from index.changes.receipt import Receipt
-from index.errors import GenerationError, IndexingError, StorageError
 from index.disk.files import sync
+from index.errors import GenerationError, IndexingError, StorageError
 
 LOG_FILE, RECEIPT_FILE, LOCK_FILE = "changes.sqlite", "changes.acknowledged", ".changes.lock"
 APPLICATION_ID = 0x70776C67  # "pwlg": what `file` and `sqlite3` show of it

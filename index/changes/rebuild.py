@@ -13,12 +13,12 @@ from typing import Any
 
 from index.changes.fold import Folded, FoldedTo, fold, folded_to
 from index.changes.log import LOG_FILE, Log, LogLockedError, LogReader
-from index.search.columns import Field
-from index.errors import GenerationError, InputError, NotFoundError
-from index.search.generation import open_generation
 from index.disk.manifest import read_manifest
 from index.disk.root import Root
 from index.disk.vectors_folder import VectorsFolder
+from index.errors import GenerationError, InputError, NotFoundError
+from index.search.columns import Field
+from index.search.generation import open_generation
 
 
 @contextmanager

@@ -16,8 +16,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from index.search.bitmap import Bitmap
 from index.changes.delta import DeltaSnapshot
+from index.search.bitmap import Bitmap
 from index.search.exact import TopK
 from index.search.filtering import Filter, parse
 from index.search.generation import Generation

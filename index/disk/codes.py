@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
-from dataclasses import dataclass
-from numpy.typing import NDArray
-import numpy as np
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
 
 Metric = Literal["cosine", "ip", "l2"]
 

@@ -18,8 +18,8 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from index.kernels import _native
 from index.disk.sections import ALIGNMENT
+from index.kernels import _native
 
 Profile = Literal["speed", "compact"]
 BLOCKS_FILE, SPOKES_FILE, ROOT_FILE = "graph.blocks", "graph.spokes", "graph.root"

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from index.disk import files
-from index.errors import GenerationError
 from index.disk.sealed import SEAL, read_sealed
+from index.errors import GenerationError
 
 MANIFEST_FILE = "manifest.json"
 FORMAT = 1

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from index import machine
-from index.errors import ConflictError, GenerationError, InputError, NotFoundError
 from index.disk.files import named_storage_errors
 from index.disk.manifest import MANIFEST_FILE, check_files, read_manifest
 from index.disk.sealed import SEAL, read_sealed, write_sealed
+from index.errors import ConflictError, GenerationError, InputError, NotFoundError
 
 ALIAS_FILE, LOCK_FILE, BUILDING_PREFIX = "current", ".lock", ".building-"
 DEFAULT_ROOT = Path("indexes")

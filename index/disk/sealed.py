@@ -9,8 +9,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from index.errors import GenerationError
 from index.disk.files import write_atomically
+from index.errors import GenerationError
 
 SEAL = "sha256"
 

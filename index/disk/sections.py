@@ -11,6 +11,7 @@ in the manifest, next to the section's hash.
 The graph.* sections of a native walk join them here, each with an entry of its own in the manifest's `sections`.
 """
 
+import mmap
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,6 @@ from numpy.typing import NDArray
 
 from index.disk.codes import Codes, Metric, code_stride, quantise_rows
 from index.progress import Progress
-
-from pathlib import Path
-from numpy.typing import NDArray
-import numpy as np
-import mmap
-
 
 VECTORS_FILE = "vectors.f32"
 

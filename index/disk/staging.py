@@ -13,9 +13,9 @@ from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from index.errors import IndexingError
 from index.disk.files import named_storage_errors, sync
 from index.disk.root import BUILDING_PREFIX, Root
+from index.errors import IndexingError
 
 
 @contextmanager

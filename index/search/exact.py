@@ -9,21 +9,13 @@ k-th best is then scored in float32, and nothing else can belong to the answer (
 With unit vectors of 384 dimensions some tens of rows are left to rescore, however many there are in all.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from index.disk.codes import LONGEST, Codes, Metric, unit_rows
 from index.kernels import _native
-
-from index.disk.codes import Codes
-from index.disk.codes import LONGEST
-from index.disk.codes import Metric
-from index.disk.codes import unit_rows
-
-
 
 # Starting a thread costs some 20 µs; scanning this many rows of 384 codes takes three times as long.
 _ROWS_WORTH_A_THREAD = 8192
@@ -40,18 +32,6 @@ class TopK(NamedTuple):
     rows: NDArray[np.int64]
     scores: NDArray[np.float32]
     scored: NDArray[np.int64]
-
-
-
-
-
-
-
-
-
-
-
-
 
 
 def search(
@@ -133,5 +113,3 @@ def _checked(
     if bad < len(queries):
         raise ValueError(f"query {bad} is not finite or longer than {LONGEST:g}")
     return queries, vectors
-
-

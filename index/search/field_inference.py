@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from index.search.columns import Field, Names, TYPES, read_keyword
 from index.errors import InputError
+from index.search.columns import TYPES, Field, Names, read_keyword
 
 # Narrowest first. A date is a keyword too, an int a float.
 _ORDER = ("bool", "int", "float", "date", "keyword", "keyword[]")

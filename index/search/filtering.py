@@ -27,9 +27,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from index.errors import FieldError, FilterError
 from index.search.bitmap import Bitmap
 from index.search.columns import TYPES
-from index.errors import FieldError, FilterError
 from index.search.postings import Bits, Column, Numbers
 
 MAX_NODES, MAX_DEPTH, MAX_VALUES = 64, 6, 1024

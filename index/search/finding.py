@@ -8,19 +8,17 @@ A filter never cuts an answer afterwards: it is in the walk, or in the scan.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from index.disk.codes import Codes, Metric
 from index.search import exact
 from index.search.bitmap import Bitmap
-from index.disk.codes import Codes, Metric
 from index.search.exact import TopK
-
-from collections.abc import Sequence
-from typing import Any
 
 
 def effort_for(points: Sequence[dict[str, Any]], recall: float) -> int | None:

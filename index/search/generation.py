@@ -12,28 +12,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index import machine
-from index.build import flat, recall
 from index.disk import layout
-from index.search.bitmap import Bitmap
-from index.errors import GenerationError, InputError
 from index.disk.codes import LONGEST, Metric
+from index.disk.layout import Profile
+from index.disk.manifest import MANIFEST_FILE, check_files, read_manifest
+from index.disk.sections import VECTORS_FILE, map_codes, map_section
+from index.errors import GenerationError, InputError
+from index.kernels import _native
+from index.search import finding, untyped
+from index.search.bitmap import Bitmap
 from index.search.exact import TopK
 from index.search.filtering import Filter, Filters, parse
 from index.search.finding import ScannedRows, Searcher, few, find
 from index.search.lists import IvfSearch
-from index.kernels import _native
-from index.disk.layout import Profile
-from index.search.words import Lexical, Matched
-from index.disk.manifest import MANIFEST_FILE, check_files, read_manifest
 from index.search.postings import open_columns
 from index.search.rowfiles import IntegerIds, Payload, StringIds
-from index.disk.sections import map_codes, map_section
-from index.disk.sections import VECTORS_FILE
 from index.search.untyped import FaissIndex, faiss
 from index.search.walk import Walk
-
-from index.search import finding
-from index.search import untyped
+from index.search.words import Lexical, Matched
 
 INDEX_FILE = "index.faiss"
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from index.search.exact import TopK
-from index.search.untyped import FaissIndex
-from index.search.rescoring import rescore
-from index.search.bitmap import Bitmap
-from numpy.typing import NDArray
-from index.search.untyped import faiss
 import numpy as np
+from numpy.typing import NDArray
 
+from index.search.bitmap import Bitmap
+from index.search.exact import TopK
+from index.search.rescoring import rescore
+from index.search.untyped import FaissIndex, faiss
 
 EFFORT_UNIT = "nprobe"
 

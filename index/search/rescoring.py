@@ -7,8 +7,8 @@ never show in an answer.
 import numpy as np
 from numpy.typing import NDArray
 
-from index.search.exact import TopK
 from index.kernels import _native
+from index.search.exact import TopK
 
 
 def rescore(

@@ -4,6 +4,7 @@ Payload rows are JSON as the client will see it, so answering a search copies by
 are read straight from Arrow's buffers: a pyarrow scalar for each hit would cost more than the search of a small index.
 """
 
+import mmap
 from bisect import bisect_right
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,17 +14,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from index.disk.sections import FloatRows
 from index.search.columns import ColumnReader
 from index.search.field_inference import Rows
 from index.search.postings import COLUMNS_FILE, write_postings
-
-from index.disk.sections import FloatRows
-from pathlib import Path
-from typing import Any
-from numpy.typing import NDArray
-import numpy as np
-import mmap
-
 
 type_of_ids = {str: "str", int: "int64"}
 

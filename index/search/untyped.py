@@ -11,9 +11,10 @@ from __future__ import annotations
 import os
 from typing import Any, TypeAlias
 
-from index.disk.codes import Metric
-from numpy.typing import NDArray
 import numpy as np
+from numpy.typing import NDArray
+
+from index.disk.codes import Metric
 
 
 def faiss_metric(metric: Metric) -> int:

@@ -8,9 +8,9 @@ must be better by as much. So an effort means the same at any number of dimensio
 import numpy as np
 from numpy.typing import NDArray
 
+from index.disk.layout import Layout
 from index.search.bitmap import Bitmap
 from index.search.exact import TopK
-from index.disk.layout import Layout
 
 EFFORT_UNIT = "margin"  # of the walk, as above
 EFFORTS = (10, 25, 50, 75, 100, 125, 150, 175, 200, 230, 260, 300, 350, 420, 500, 600, 800, 1000, 1400, 2000)

@@ -15,12 +15,22 @@ from collections.abc import Sequence
 import msgspec
 from scipy import stats
 
+from loadtest.analysis.ratio import FEWEST, Ratio, detectable, paired_ratio
+from loadtest.analysis.reading import (
+    beyond_its_knee,
+    capacity,
+    disturbance,
+    no_capacity,
+    no_joules,
+    no_model,
+    price_of,
+    queries_per_joule,
+    side_of,
+)
+from loadtest.analysis.verdict import Verdict, judge
 from loadtest.errors import RecordError
 from loadtest.power.models import PowerRatio, power_ratio
-from loadtest.analysis.ratio import FEWEST, Ratio, detectable, paired_ratio
-from loadtest.analysis.reading import beyond_its_knee, capacity, disturbance, no_capacity, no_joules, no_model, price_of, queries_per_joule, side_of
 from loadtest.record.run_record import Record
-from loadtest.analysis.verdict import Verdict, judge
 
 MARGIN = 0.02
 

@@ -18,11 +18,21 @@ from typing import NamedTuple
 
 import msgspec
 
+from loadtest.analysis.ratio import FEWEST, geometric_mean
+from loadtest.analysis.reading import (
+    PerJoule,
+    capacity,
+    headline_trial,
+    no_capacity,
+    no_joules,
+    no_model,
+    no_price,
+    price_of,
+    side_of,
+)
 from loadtest.errors import LoadTestError
 from loadtest.power.models import Side, modelled_watts
 from loadtest.prices.price import HOURS_A_MONTH
-from loadtest.analysis.ratio import FEWEST, geometric_mean
-from loadtest.analysis.reading import PerJoule, capacity, headline_trial, no_capacity, no_joules, no_model, no_price, price_of, side_of
 from loadtest.record.run_record import Record
 
 # Share of the peak in each hour of the day, midnight first. "office" is a single-timezone working day, "evening" a

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from loadtest.analysis.reading import PerJoule
-from loadtest.record.run_record import Record
-from loadtest.record.run_record import Indexing
-from loadtest.analysis.reading import microarchitecture_of
-from loadtest.analysis.reading import vcpus_of
-from loadtest.analysis.reading import cores_of
+from loadtest.analysis.reading import PerJoule, cores_of, microarchitecture_of, no_model, vcpus_of
 from loadtest.power.models import modelled_watts
-from loadtest.analysis.reading import no_model
+from loadtest.record.run_record import Indexing, Record
 
 
 def items_per_joule(record: Record, step: Indexing) -> PerJoule:

@@ -15,13 +15,13 @@ from statistics import fmean
 import msgspec
 
 from loadtest import units
-from loadtest.experiment.curve import queries_per_joule_over_curve
 from loadtest.errors import RecordError
-from loadtest.record.validity_checks import INTERFERENCE, taken
+from loadtest.experiment.curve import queries_per_joule_over_curve
 from loadtest.power.models import Modelled, Side, modelled_watts, unmodelled
 from loadtest.prices.price import Price
 from loadtest.record.run_record import Record
 from loadtest.record.trial import Interference, Trial
+from loadtest.record.validity_checks import INTERFERENCE, taken
 
 BEYOND = 1.05  # of the interval's upper end
 

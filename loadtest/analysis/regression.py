@@ -18,8 +18,8 @@ from scipy import stats
 from loadtest.analysis.compare import lower_bounds, same_question
 from loadtest.analysis.ratio import FEWEST
 from loadtest.analysis.reading import capacity, no_capacity
-from loadtest.record.run_record import Record
 from loadtest.analysis.verdict import Verdict, judge
+from loadtest.record.run_record import Record
 
 
 class RegressionVerdict(msgspec.Struct, frozen=True):

@@ -16,10 +16,10 @@ from typing import Any
 import msgspec
 
 from loadtest.experiment.hosted import hosted
+from loadtest.experiment.target import Target
+from loadtest.generator.run import Generator
 from loadtest.workload.plan import Plan
 from loadtest.workload.queries import read_queries, write_queries
-from loadtest.generator.run import Generator
-from loadtest.experiment.target import Target
 from loadtest.workload.requests import Workload
 
 SECONDS = 5.0

@@ -17,8 +17,8 @@ from typing import Any
 import click
 
 from loadtest import units
-from loadtest.errors import InvalidRun, WorkloadError
 from loadtest.cli.options import Finite, Read
+from loadtest.errors import InvalidRun, WorkloadError
 
 INVALID = 3
 POSITIVE = Finite(0, min_open=True)
@@ -498,9 +498,9 @@ def _finish(record: Any, out: Path) -> None:
 @click.option("--speed", default=1.12, type=POSITIVE, show_default=True, help="Planted speed of the candidate.")
 def example(out: Path | None, sample_out: Path | None, blocks: int, speed: float) -> None:
     """Run records of two simulated machines, to see what a migration report looks like."""
-    from loadtest.selftest.example import example_records
     from loadtest.record.run_record import write_record
     from loadtest.report.sample import sample_files
+    from loadtest.selftest.example import example_records
 
     if out is None and sample_out is None:
         raise click.UsageError("say where to: --out FOLDER for the records, --sample FOLDER for the report as Markdown")

@@ -14,8 +14,8 @@ from typing import Any
 import click
 
 from loadtest import units
-from loadtest.errors import PriceError, RecordError
 from loadtest.cli.options import Finite
+from loadtest.errors import PriceError, RecordError
 
 INVALID = 3
 

@@ -18,10 +18,8 @@ from typing import Any
 from loadtest.errors import RecordError
 from loadtest.machine import read_machine
 from loadtest.power.metered import read_metered
-from loadtest.record.objective import Objective
-from loadtest.power.models import modelled_watts
 from loadtest.prices.table import find_price, misplaced
-from loadtest.analysis.reading import PerJoule, cores_of, microarchitecture_of, no_model, vcpus_of
+from loadtest.record.objective import Objective
 from loadtest.record.run_record import Indexing, Label, Record, now_utc, version
 
 
@@ -70,8 +68,6 @@ def read_steps(folders: Sequence[Path], energy: Sequence[str] = ()) -> list[Inde
             )
         step.energy = metered.energy
     return steps
-
-
 
 
 def read_step(folder: Path) -> Indexing:

@@ -19,17 +19,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-import msgspec
 import numpy as np
 
 from loadtest import units
 from loadtest.errors import InvalidRun, TargetError
-from loadtest.record.validity_checks import reasons
 from loadtest.record.intervals import ENOUGH, bootstrap_quantiles_s
 from loadtest.record.objective import Objective
-from loadtest.record.trial import Trial
-
 from loadtest.record.results import Knee
+from loadtest.record.trial import Trial
+from loadtest.record.validity_checks import reasons
 
 Measure = Callable[[float, float, str], Trial]  # rate_qps, duration_s, role
 
@@ -38,8 +36,6 @@ NEAR = 1.6  # the fit uses trials whose p99 is within this factor of the objecti
 LOWEST_QPS = 0.5
 CONFIRMATIONS = 8  # are tried at most
 TRIES = 3  # of one trial, when it was spoiled
-
-
 
 
 def find_knee(

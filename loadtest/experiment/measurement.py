@@ -17,9 +17,6 @@ from typing import Any
 import click
 import msgspec
 
-from loadtest.record.results import Calibration
-from loadtest.experiment.curve import load_curve
-from loadtest.experiment.effort import cheapest_effort
 from loadtest.errors import (
     InvalidRun,
     LoadTestError,
@@ -30,27 +27,37 @@ from loadtest.errors import (
     TargetError,
     WorkloadError,
 )
-from loadtest.workload.filters import parse_filters, read_filters
-from loadtest.record.validity_checks import beyond_doubt
+from loadtest.experiment.curve import load_curve
+from loadtest.experiment.effort import cheapest_effort
 from loadtest.experiment.hosted import Hosted, hosted
 from loadtest.experiment.indexing import read_steps
 from loadtest.experiment.knee import Measure, find_knee, sound
-from loadtest.record.results import Knee
+from loadtest.experiment.soak import drifts
+from loadtest.experiment.target import Target
+from loadtest.experiment.textbook import measure_textbook
+from loadtest.generator.run import Generator, Interrupted, Live, idle_trial
+from loadtest.generator.watch import busiest, listeners, on_this_machine
 from loadtest.machine import Machine, read_machine
-from loadtest.record.objective import Objective
-from loadtest.workload.plan import Plan
 from loadtest.power.probe import choose, probe
 from loadtest.prices.price import Price
 from loadtest.prices.table import find_price, misplaced, price_table
-from loadtest.workload.queries import Query, read_queries, write_queries
-from loadtest.record.run_record import Asked, Label, Record, ServiceFacts, check_writable, now_utc, version, write_record
-from loadtest.generator.run import Generator, Interrupted, Live, idle_trial
-from loadtest.experiment.soak import drifts
-from loadtest.experiment.target import Target
-from loadtest.record.results import Textbook
-from loadtest.experiment.textbook import measure_textbook
+from loadtest.record.objective import Objective
+from loadtest.record.results import Calibration, Knee, Textbook
+from loadtest.record.run_record import (
+    Asked,
+    Label,
+    Record,
+    ServiceFacts,
+    check_writable,
+    now_utc,
+    version,
+    write_record,
+)
 from loadtest.record.trial import Trial
-from loadtest.generator.watch import busiest, listeners, on_this_machine
+from loadtest.record.validity_checks import beyond_doubt
+from loadtest.workload.filters import parse_filters, read_filters
+from loadtest.workload.plan import Plan
+from loadtest.workload.queries import Query, read_queries, write_queries
 from loadtest.workload.requests import Address, Workload
 
 GONE = ("connection refused", "connection reset", "closed by the server")

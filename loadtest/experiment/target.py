@@ -1,8 +1,8 @@
 """The service under test, asked outside the load: is it ready, what does it serve, what are the exact answers?
 
 These questions go through the service's own client, like those of any other program; requests under the clock do not
-(see `generator/pump.py`), because a client library's work would be measured with them. What is asked for is typed here, with
-everything optional that another version of the service may not tell.
+(see `generator/pump.py`), because a client library's work would be measured with them. What is asked for is typed here,
+with everything optional that another version of the service may not tell.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import msgspec
 import numpy as np
 
 from loadtest.errors import TargetError
-from loadtest.record.run_record import ServiceFacts
 from loadtest.generator.samples import SampledAnswer
+from loadtest.record.run_record import ServiceFacts
 from loadtest.record.trial import RecallEstimate
-from loadtest.workload.truth import Exact, Truth, recall_interval
 from loadtest.workload.requests import Address, Workload
+from loadtest.workload.truth import Exact, Truth, recall_interval
 from service.client import Client, ClientError, ProblemError, calls
 from service.client.calls import Call
 

@@ -17,17 +17,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import msgspec
-
 from loadtest.errors import LoadTestError
-from loadtest.workload.plan import Plan
-
 from loadtest.record.results import Textbook
+from loadtest.workload.plan import Plan
 
 LOCUSTFILE = Path(__file__).with_name("textbook_user.py")
 PERIODS = 4.0  # users are so many that each may take four objectives for a request before the rate suffers
-
-
 
 
 def users_for(rate_qps: float, slo_p99_ms: float) -> int:

@@ -1,4 +1,5 @@
-"""A closed-loop search load as Locust's documentation writes it: `locust -f loadtest/experiment/textbook_user.py --plan PLAN`.
+"""A closed-loop search load as Locust's documentation writes it: `locust -f loadtest/experiment/textbook_user.py --plan
+PLAN`.
 
 `textbook.py` runs it beside our own open loop, over the same queries at the same nominal rate.
 """
@@ -13,9 +14,9 @@ from typing import Any
 
 from locust import FastHttpUser, constant_throughput, events, task
 
+from loadtest.experiment.textbook import users_for
 from loadtest.workload.plan import Plan
 from loadtest.workload.queries import read_queries
-from loadtest.experiment.textbook import users_for
 from loadtest.workload.requests import Workload
 
 MADE = 20_000  # requests prepared; they go round

@@ -12,18 +12,13 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import msgspec
-
 from loadtest.errors import LoadTestError
 from loadtest.generator.priority import go_first
-from loadtest.record.trial import Trial
-
 from loadtest.record.results import Calibration
+from loadtest.record.trial import Trial
 
 SHARE = 0.995  # answered of planned
 LOST = 6  # trials without an end, each of which takes its time
-
-
 
 
 @contextmanager

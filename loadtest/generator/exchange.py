@@ -20,9 +20,9 @@ import gevent
 import msgspec
 
 from loadtest.generator.merge import merge_parts
-from loadtest.workload.plan import Plan
 from loadtest.generator.session import Part, Session
 from loadtest.record.trial import LocustView, Trial
+from loadtest.workload.plan import Plan
 
 LEAD_S = 0.3  # for the message to arrive before the window begins, when there is no warm-up
 REPORT_S = 1.5

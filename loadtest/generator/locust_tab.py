@@ -13,8 +13,8 @@ from collections.abc import Callable
 from typing import Any
 
 from loadtest import units
-from loadtest.record.validity_checks import validity_checks
 from loadtest.record.trial import Trial
+from loadtest.record.validity_checks import validity_checks
 
 KEY = "perwatt"
 TITLE = "Open loop"

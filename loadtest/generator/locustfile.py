@@ -1,5 +1,5 @@
-"""The open-loop search load for Locust: `locust -f loadtest/generator/locustfile.py --host http://127.0.0.1:8000 --queries
-q.jsonl`.
+"""The open-loop search load for Locust: `locust -f loadtest/generator/locustfile.py --host http://127.0.0.1:8000
+--queries q.jsonl`.
 
 A Locust user here is one Poisson stream of `--rate-per-user` queries a second, so the users slider of the web UI is the
 offered load. Locust's console, CSV and HTML keep working and show service time in Locust's rounding; what counts
@@ -24,14 +24,14 @@ from locust.runners import MasterRunner, WorkerRunner
 
 from loadtest.generator import locust_stats
 from loadtest.generator.exchange import Conductor, emit, stop_from, window_from
-from loadtest.workload.filters import read_filters
 from loadtest.generator.locust_tab import Row, add_tab, live_rows, trial_rows
-from loadtest.workload.plan import Plan
 from loadtest.generator.priority import NORMAL, go_first
-from loadtest.workload.queries import read_queries
 from loadtest.generator.session import Part, Session
-from loadtest.workload.truth import Truth
+from loadtest.workload.filters import read_filters
+from loadtest.workload.plan import Plan
+from loadtest.workload.queries import read_queries
 from loadtest.workload.requests import ReadyMade, Workload
+from loadtest.workload.truth import Truth
 
 runners.WORKER_REPORT_INTERVAL = 1.0  # the live line is once a second
 

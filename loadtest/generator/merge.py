@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections import Counter
 
-from loadtest.record.histogram import Histogram
-from loadtest.workload.plan import Plan
 from loadtest.generator.session import Part, slice_length_s
+from loadtest.record.histogram import Histogram
 from loadtest.record.trial import GeneratorFacts, LocustView, ServerSide, Slice, Trial
+from loadtest.workload.plan import Plan
 from loadtest.workload.truth import recall_interval
 
 

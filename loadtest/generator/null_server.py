@@ -1,8 +1,8 @@
 """A server that does nothing, as fast as Python can: the ceiling of the generator is measured against it.
 
 One epoll loop, one fixed response, as many bytes long as the real answers are, since receiving them is work too. It
-reads a request only far enough to know where it ends. `python -m loadtest.generator.null_server [BYTES]` prints its port and
-serves until its standard input is closed, so it ends with whoever started it.
+reads a request only far enough to know where it ends. `python -m loadtest.generator.null_server [BYTES]` prints its
+port and serves until its standard input is closed, so it ends with whoever started it.
 """
 
 from __future__ import annotations

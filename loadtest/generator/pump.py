@@ -22,10 +22,10 @@ from collections import Counter, deque
 from collections.abc import Container, Iterator
 from typing import Any
 
-from loadtest.workload.schedule import PoissonStream
 from loadtest.generator.timer import AbsoluteTimer
-from loadtest.generator.wire import Malformed, READ_BYTES, dial, response_end, status_of, stays_open
+from loadtest.generator.wire import READ_BYTES, Malformed, dial, response_end, status_of, stays_open
 from loadtest.workload.requests import Workload
+from loadtest.workload.schedule import PoissonStream
 
 READ, WRITE = 1, 2
 OTHERS = 5  # for each sample of a known request, at most a fifth as many of the others

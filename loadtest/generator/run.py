@@ -24,15 +24,15 @@ from typing import Any
 import msgspec
 import psutil
 
-from loadtest.generator.calibration import calibrate, null_server
-from loadtest.record.results import Calibration
 from loadtest.errors import LoadTestError, PowerError
-from loadtest.record.validity_checks import SHARE_OF_SLO, validity_checks
-from loadtest.workload.plan import Plan
+from loadtest.generator.calibration import calibrate, null_server
+from loadtest.generator.watch import Watcher
 from loadtest.power.meter import Meter
 from loadtest.power.sources import PowerSource
+from loadtest.record.results import Calibration
 from loadtest.record.trial import Trial
-from loadtest.generator.watch import Watcher
+from loadtest.record.validity_checks import SHARE_OF_SLO, validity_checks
+from loadtest.workload.plan import Plan
 
 Live = Callable[[dict[str, Any]], None]
 

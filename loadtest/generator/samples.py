@@ -12,10 +12,10 @@ from typing import Any
 
 import msgspec
 
-from loadtest.record.histogram import Histogram
-from loadtest.workload.truth import Truth
 from loadtest.generator.wire import body_of
+from loadtest.record.histogram import Histogram
 from loadtest.workload.requests import Workload
+from loadtest.workload.truth import Truth
 
 
 class SampledHit(msgspec.Struct):

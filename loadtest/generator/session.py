@@ -19,14 +19,14 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from loadtest.record.histogram import COUNTS_LEN, Histogram, slots
-from loadtest.workload.plan import Plan
 from loadtest.generator.priority import NORMAL
 from loadtest.generator.pump import Pump
-from loadtest.generator.samples import SampleReader, Sampled
+from loadtest.generator.samples import Sampled, SampleReader
 from loadtest.generator.timer import AbsoluteTimer
-from loadtest.workload.truth import Truth
+from loadtest.record.histogram import COUNTS_LEN, Histogram, slots
+from loadtest.workload.plan import Plan
 from loadtest.workload.requests import Workload
+from loadtest.workload.truth import Truth
 
 TICK_S = 0.01
 FLUSH_TICKS = 5

@@ -78,7 +78,8 @@ def _acpi(meters: list[tuple[str, Path]]) -> Probed:
 def _meter(name: str, domain: str, meters: list[tuple[str, Path]]) -> PowerSource:
     interval = max((int(_text(place / "power1_average_interval") or 0) for _, place in meters), default=0)
     channels = tuple(
-        PowerChannel(label or place.name, ReadingKind.GAUGE, _reader(place / "power1_average", 1e-6)) for label, place in meters
+        PowerChannel(label or place.name, ReadingKind.GAUGE, _reader(place / "power1_average", 1e-6))
+        for label, place in meters
     )
     return PowerSource(name, domain, str(meters[0][1]), channels, averages_s=interval / 1e3)
 

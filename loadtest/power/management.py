@@ -49,7 +49,11 @@ def ipmi_sources() -> Probed:
         except PowerError as error:
             problems.append(str(error))
             continue
-        return [PowerSource("IPMI DCMI", "wall", program, (PowerChannel("system", ReadingKind.GAUGE, read),), averages_s=1.0)]
+        return [
+            PowerSource(
+                "IPMI DCMI", "wall", program, (PowerChannel("system", ReadingKind.GAUGE, read),), averages_s=1.0
+            )
+        ]
     if problems:
         return [
             Unreadable(
@@ -165,5 +169,7 @@ def shelly_source(url: str) -> PowerSource:
         except PowerError as error:
             problems.append(str(error))
             continue
-        return PowerSource("Shelly plug", "wall", base, (PowerChannel("plug", ReadingKind.GAUGE, read),), averages_s=1.0)
+        return PowerSource(
+            "Shelly plug", "wall", base, (PowerChannel("plug", ReadingKind.GAUGE, read),), averages_s=1.0
+        )
     raise PowerError("; ".join(problems))

@@ -15,8 +15,8 @@ import time
 import msgspec
 
 from loadtest.errors import PowerError
-from loadtest.power.sources import PowerChannel, PowerSource, ReadingKind
 from loadtest.power.energy import Energy
+from loadtest.power.sources import PowerChannel, PowerSource, ReadingKind
 
 PERIOD_S = 0.5
 

@@ -15,9 +15,9 @@ from pathlib import Path
 import msgspec
 
 from loadtest.errors import PowerError, RecordError
+from loadtest.power.energy import Energy
 from loadtest.power.meter import Meter
 from loadtest.power.sources import PowerSource
-from loadtest.power.energy import Energy
 
 FORMAT = "perwatt-energy/1"
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import msgspec
 import re
 
+import msgspec
 
 HOURS_A_MONTH = 730.0  # 8760 / 12, as the providers' calculators have it
 

@@ -20,13 +20,9 @@ from pathlib import Path
 import msgspec
 
 from loadtest.errors import PriceError
-
-from loadtest.prices.price import Price
-from loadtest.prices.price import check
+from loadtest.prices.price import Price, check
 
 BUILT_IN = Path(__file__).with_name("prices.csv")
-
-
 
 
 def read_table(path: Path) -> list[Price]:
@@ -44,8 +40,6 @@ def read_table(path: Path) -> list[Price]:
                 raise PriceError(f"{where} ({price.instance}): {problem}")
             rows.append(price)
     return rows
-
-
 
 
 @cache

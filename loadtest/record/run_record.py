@@ -17,14 +17,12 @@ from typing import Any
 
 import msgspec
 
-from loadtest.record.results import Calibration
 from loadtest.errors import RecordError
-from loadtest.record.results import Knee
 from loadtest.machine import Machine
-from loadtest.record.objective import Objective
-from loadtest.prices.price import Price, check
-from loadtest.record.results import Textbook
 from loadtest.power.energy import Energy
+from loadtest.prices.price import Price, check
+from loadtest.record.objective import Objective
+from loadtest.record.results import Calibration, Knee, Textbook
 from loadtest.record.trial import Trial
 
 FORMAT = "perwatt-run/1"

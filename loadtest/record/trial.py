@@ -12,9 +12,8 @@ import math
 
 import msgspec
 
-from loadtest.record.histogram import Histogram
-
 from loadtest.power.energy import Energy
+from loadtest.record.histogram import Histogram
 
 SPOILERS = ("generator", "other programs")  # causes of a failed check that the service has no part in
 
@@ -92,8 +91,6 @@ class LocustView(msgspec.Struct, forbid_unknown_fields=True):
     failures: int
     p50_ms: float
     p99_ms: float
-
-
 
 
 class ValidityCheck(msgspec.Struct, forbid_unknown_fields=True):

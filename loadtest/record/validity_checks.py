@@ -19,8 +19,8 @@ from __future__ import annotations
 import numpy as np
 
 from loadtest import units
-from loadtest.record.results import Calibration
 from loadtest.record.histogram import Histogram
+from loadtest.record.results import Calibration
 from loadtest.record.trial import Interference, Trial, ValidityCheck
 
 SHARE_OF_SLO = 0.10  # what the generator may add to p99 before it matters

@@ -9,12 +9,12 @@ import msgspec
 
 from loadtest import units
 from loadtest.analysis.compare import Comparison
+from loadtest.analysis.sensitivity import Bar
 from loadtest.record.histogram import Histogram
 from loadtest.record.run_record import Record
-from loadtest.report.page import Chart
-from loadtest.report.svg import BarSpan, Line, Mark, NARROW, WIDE, plot, spans
-from loadtest.analysis.sensitivity import Bar
 from loadtest.record.trial import Trial
+from loadtest.report.page import Chart
+from loadtest.report.svg import NARROW, WIDE, BarSpan, Line, Mark, plot, spans
 
 NINES = (0.5, 0.75, 0.9, 0.95, 0.99, 0.995, 0.999, 0.9995, 0.9999)
 

@@ -10,16 +10,25 @@ from loadtest import units
 from loadtest.analysis.compare import Comparison, by_arm
 from loadtest.analysis.fleet import Demand
 from loadtest.analysis.ratio import FEWEST, Ratio, blocks_needed, geometric_mean
-from loadtest.analysis.reading import capacity, cores_of, headline_trial, no_price, price_of, queries_per_dollar, usd_per_million, vcpus_of
+from loadtest.analysis.reading import (
+    capacity,
+    cores_of,
+    headline_trial,
+    no_price,
+    price_of,
+    queries_per_dollar,
+    usd_per_million,
+    vcpus_of,
+)
+from loadtest.analysis.sensitivity import break_evens, joule_tornado, tornado
+from loadtest.analysis.verdict import Verdict
 from loadtest.record.run_record import Record
+from loadtest.record.trial import RecallEstimate
 from loadtest.report import charts
 from loadtest.report.fleet_section import fleet_section
 from loadtest.report.machines import machine_section
 from loadtest.report.page import Chart, Figure, Headline, Page, Section, Table
 from loadtest.report.run_page import SIMULATED, foot, invalid_because
-from loadtest.analysis.sensitivity import break_evens, joule_tornado, tornado
-from loadtest.record.trial import RecallEstimate
-from loadtest.analysis.verdict import Verdict
 
 TONES = {
     Verdict.BETTER: "good",

@@ -10,7 +10,13 @@ from typing import Any
 import msgspec
 
 from loadtest.analysis.compare import Comparison
-from loadtest.analysis.reading import capacity, curve_queries_per_joule, headline_trial, queries_per_dollar, queries_per_joule
+from loadtest.analysis.reading import (
+    capacity,
+    curve_queries_per_joule,
+    headline_trial,
+    queries_per_dollar,
+    queries_per_joule,
+)
 from loadtest.record.run_record import Record
 from loadtest.report.summary import run_lines
 

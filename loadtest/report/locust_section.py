@@ -8,10 +8,10 @@ slow, so the load that was asked for is not the load that was made. Both are sho
 from __future__ import annotations
 
 from loadtest import units
-from loadtest.record.run_record import Record
-from loadtest.report.page import Section, Table
 from loadtest.record.results import Textbook
+from loadtest.record.run_record import Record
 from loadtest.record.trial import Trial
+from loadtest.report.page import Section, Table
 
 
 def locust_section(record: Record, trial: Trial | None) -> Section | None:

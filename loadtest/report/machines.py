@@ -10,8 +10,8 @@ import msgspec
 from loadtest import units
 from loadtest.machine import hidden_in_words, in_words
 from loadtest.record.run_record import Record
-from loadtest.report.page import Section, Table
 from loadtest.record.trial import Trial
+from loadtest.report.page import Section, Table
 
 
 def machine_section(records: Sequence[tuple[str, Record]]) -> Section:

@@ -7,17 +7,32 @@ from collections.abc import Sequence
 
 from loadtest import units
 from loadtest.analysis.fleet import Demand
-from loadtest.record.validity_checks import remedies
 from loadtest.analysis.indexing_cost import items_per_joule
-from loadtest.analysis.reading import beyond_its_knee, capacity, cores_of, curve_queries_per_joule, disturbance, headline_trial, no_capacity, no_joules, no_price, queries_per_dollar, queries_per_joule, usd_per_million, utilisation, vcpus_of
+from loadtest.analysis.reading import (
+    beyond_its_knee,
+    capacity,
+    cores_of,
+    curve_queries_per_joule,
+    disturbance,
+    headline_trial,
+    no_capacity,
+    no_joules,
+    no_price,
+    queries_per_dollar,
+    queries_per_joule,
+    usd_per_million,
+    utilisation,
+    vcpus_of,
+)
 from loadtest.record.run_record import Record
+from loadtest.record.trial import Trial
+from loadtest.record.validity_checks import remedies
 from loadtest.report import charts
 from loadtest.report.fleet_section import fleet_section
 from loadtest.report.limits import limits_section
 from loadtest.report.locust_section import locust_section
 from loadtest.report.machines import health_table, machine_section, served_table, trial_tables
 from loadtest.report.page import Chart, Figure, Headline, Page, Section, Table
-from loadtest.record.trial import Trial
 
 SIMULATED = "Simulated. These are queues in virtual time with a planted speed; nothing was measured."
 

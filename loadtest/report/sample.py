@@ -10,13 +10,13 @@ import re
 from collections.abc import Sequence
 
 from loadtest.analysis.compare import compare
-from loadtest.selftest.example import BASELINE, CANDIDATE, REPLICA
-from loadtest.analysis.fleet import Demand, SHAPES
+from loadtest.analysis.fleet import SHAPES, Demand
 from loadtest.record.run_record import Record
 from loadtest.report.compare_page import compare_page
 from loadtest.report.html import STYLE
 from loadtest.report.markdown import markdown
 from loadtest.report.page import Chart
+from loadtest.selftest.example import BASELINE, CANDIDATE, REPLICA
 
 DEMAND = Demand(peak_qps=20_000, shape=SHAPES["office"], headroom=0.3, pue=1.2, grid_kg_per_kwh=0.35)
 ABOUT = """# What a migration report looks like

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from loadtest import units
-from loadtest.record.validity_checks import remedies
-from loadtest.analysis.reading import beyond_its_knee, capacity, disturbance, headline_trial, queries_per_dollar, queries_per_joule
+from loadtest.analysis.reading import (
+    beyond_its_knee,
+    capacity,
+    disturbance,
+    headline_trial,
+    queries_per_dollar,
+    queries_per_joule,
+)
 from loadtest.record.run_record import Record
+from loadtest.record.validity_checks import remedies
 
 
 def run_lines(record: Record) -> list[str]:

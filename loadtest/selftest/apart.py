@@ -17,9 +17,9 @@ from pathlib import Path
 
 import msgspec
 
-from loadtest.workload.plan import Plan
 from loadtest.generator.priority import go_first
 from loadtest.generator.run import Generator
+from loadtest.workload.plan import Plan
 
 
 def apart() -> tuple[list[int], list[int]]:

@@ -12,12 +12,12 @@ import math
 import numpy as np
 
 from loadtest.experiment.knee import find_knee
-from loadtest.record.objective import Objective
 from loadtest.prices.price import Price
 from loadtest.prices.table import find_price
+from loadtest.record.objective import Objective
 from loadtest.record.run_record import Asked, Label, Record, version
-from loadtest.selftest.simulate import EPOCH, Queue, simulated_trial
 from loadtest.record.trial import RecallEstimate, Trial
+from loadtest.selftest.simulate import EPOCH, Queue, simulated_trial
 
 BASELINE, REPLICA, CANDIDATE = "simulated x86", "simulated x86 (replica)", "simulated arm64"
 MEAN_S = 0.0005

@@ -28,14 +28,14 @@ import psutil
 from numpy.typing import NDArray
 
 from loadtest import units
-from loadtest.experiment.knee import find_knee
-from loadtest.selftest.apart import apart, generator_for, plan_for, reference_server
-from loadtest.record.objective import Objective
-from loadtest.generator.priority import go_first
 from loadtest.analysis.ratio import Ratio, paired_ratio
-from loadtest.workload.schedule import PoissonStream
+from loadtest.experiment.knee import find_knee
+from loadtest.generator.priority import go_first
+from loadtest.record.objective import Objective
+from loadtest.selftest.apart import apart, generator_for, plan_for, reference_server
 from loadtest.selftest.proof import Proof
 from loadtest.selftest.simulate import Queue, paper_knee_qps
+from loadtest.workload.schedule import PoissonStream
 
 BASE_S = 0.002
 SLO_S = 0.020

@@ -10,12 +10,12 @@ import threading
 import time
 from collections.abc import Callable
 
-from loadtest.selftest import planted
-from loadtest.record.validity_checks import reasons
 from loadtest.experiment.knee import find_knee
-from loadtest.selftest.apart import generator_for, plan_for, reference_server
-from loadtest.record.objective import Objective
 from loadtest.generator.run import Generator
+from loadtest.record.objective import Objective
+from loadtest.record.validity_checks import reasons
+from loadtest.selftest import planted
+from loadtest.selftest.apart import generator_for, plan_for, reference_server
 from loadtest.selftest.proof import Proof
 from loadtest.selftest.simulate import Queue, paper_knee_qps
 

@@ -5,8 +5,8 @@ planted factor is work done and not time waited.
 
 It answers each request when a queue with the given service time would have: the queue is computed, not performed, so
 one process can be any M/D/c or M/M/c and its CPU is idle. Answers are sent by a timer that is exact to tens of
-microseconds. `python -m loadtest.selftest.reference_server --mean-ms 5 --servers 1 --constant` prints its port and ends with its
-standard input.
+microseconds. `python -m loadtest.selftest.reference_server --mean-ms 5 --servers 1 --constant` prints its port and ends
+with its standard input.
 """
 
 from __future__ import annotations
@@ -133,7 +133,9 @@ def main() -> None:
     given = parser.parse_args()
     listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
     print(listener.getsockname()[1], flush=True)
-    queue: QueueingServer | WorkingServer = QueueingServer(given.mean_ms / 1e3, given.servers, given.constant, given.seed)
+    queue: QueueingServer | WorkingServer = QueueingServer(
+        given.mean_ms / 1e3, given.servers, given.constant, given.seed
+    )
     if given.work_ms:
         queue = WorkingServer(given.work_ms / 1e3)
     serve(listener, sys.stdin.fileno(), queue)

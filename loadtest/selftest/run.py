@@ -7,27 +7,12 @@ pair of equal runs. Those need a quiet machine, so they have a command of their 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 
-import msgspec
-import numpy as np
-
 from loadtest.errors import LoadTestError
-from loadtest.experiment.knee import find_knee
-from loadtest.record.objective import Objective
-from loadtest.power.models import Side, coefficients, power_ratio
-from loadtest.analysis.ratio import paired_ratio
-from loadtest.selftest.simulate import Queue, paper_knee_qps, simulated_trial
-from loadtest.record.trial import Trial
-
 from loadtest.selftest.proof import Proof
-from loadtest.selftest.virtual import aa_proof
-from loadtest.selftest.virtual import knee_proof
-from loadtest.selftest.virtual import planted_proof
-from loadtest.selftest.virtual import same_machine_proof
-
-
+from loadtest.selftest.simulate import Queue
+from loadtest.selftest.virtual import aa_proof, knee_proof, planted_proof, same_machine_proof
 
 
 def run_selftest(full: bool, tell: Callable[[str], None], only: Sequence[str] = ()) -> list[Proof]:
@@ -51,15 +36,3 @@ def run_selftest(full: bool, tell: Callable[[str], None], only: Sequence[str] = 
             results.append(result)
             tell(f"{'passed' if result.passed else 'FAILED'}  {result.name}: {result.found}")
     return results
-
-
-
-
-
-
-
-
-
-
-
-

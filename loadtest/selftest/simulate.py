@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize
 
-from loadtest.record.histogram import Histogram
-from loadtest.workload.schedule import PoissonStream
 from loadtest.generator.session import slice_length_s
+from loadtest.record.histogram import Histogram
 from loadtest.record.trial import GeneratorFacts, RecallEstimate, Slice, Trial
+from loadtest.workload.schedule import PoissonStream
 
 EPOCH = "2000-01-01T00:00:00Z"  # virtual time begins nowhere
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from loadtest.selftest.proof import Proof
-from loadtest.record.trial import Trial
-from loadtest.selftest.simulate import Queue
-from loadtest.experiment.knee import find_knee
-from loadtest.selftest.simulate import paper_knee_qps
-from loadtest.selftest.simulate import simulated_trial
-from loadtest.record.objective import Objective
-from loadtest.analysis.ratio import paired_ratio
-import numpy as np
 import math
-from loadtest.power.models import power_ratio
-from loadtest.power.models import Side
-from loadtest.power.models import coefficients
+
+import numpy as np
+
+from loadtest.analysis.ratio import paired_ratio
+from loadtest.experiment.knee import find_knee
+from loadtest.power.models import Side, coefficients, power_ratio
+from loadtest.record.objective import Objective
+from loadtest.record.trial import Trial
+from loadtest.selftest.proof import Proof
+from loadtest.selftest.simulate import Queue, paper_knee_qps, simulated_trial
 
 
 def knee_proof(name: str, queue: Queue, slo_s: float, seed: int = 11) -> Proof:

@@ -26,11 +26,11 @@ from typing import Literal, NamedTuple
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
-from service.access.caller import ANYONE, Caller, NOBODY
+from service.access.caller import ANYONE, NOBODY, Caller
 from service.access.keyring import Keyring
-from service.access.keys import Access, RANK
-from service.wire.problems import Problem
+from service.access.keys import RANK, Access
 from service.settings import address_in, is_loopback
+from service.wire.problems import Problem
 
 # What a route asks for: a key of this scope; open: none, though one that is sent is looked at.
 RouteScope = Access | Literal["open"]

@@ -19,11 +19,11 @@ from typing import NamedTuple
 
 from service.access import keys
 from service.access.caller import Caller
+from service.access.keys import Key, Secret
+from service.access.quota import Quotas
 from service.errors import KeysError
 from service.wire.filters import of_key
-from service.access.keys import Key, Secret
 from service.wire.problems import Problem
-from service.access.quota import Quotas
 
 log = logging.getLogger("perwatt.service")
 

@@ -22,13 +22,13 @@ from typing import TypedDict
 
 import click
 
-from service.bench.process import Server
-from loadtest.record.validity_checks import validity_checks
 from loadtest.experiment.knee import sound
-from loadtest.workload.plan import Plan
 from loadtest.generator.run import Generator
 from loadtest.record.trial import Trial
+from loadtest.record.validity_checks import validity_checks
+from loadtest.workload.plan import Plan
 from loadtest.workload.requests import ReadyMade
+from service.bench.process import Server
 
 OPEN_SHARE = 0.7  # of what wrk found: about where a server is run whose times matter
 REQUESTS = 1000  # at least, so that ten are slower than p99

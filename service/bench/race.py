@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from service.bench import contenders, load, more_workers
-from service.bench.contenders import HttpCase, PEERS
 from loadtest.errors import InvalidRun
+from service.bench import contenders, load, more_workers
+from service.bench.contenders import PEERS, HttpCase
 
 if TYPE_CHECKING:
     import numpy as np

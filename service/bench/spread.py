@@ -100,8 +100,8 @@ def _worker(listening: socket.socket, asked: Connection) -> None:
 def _perwatt() -> dict[str, float]:
     import numpy as np
 
-    from service.bench import contenders
     from index import build_generation
+    from service.bench import contenders
 
     with tempfile.TemporaryDirectory(prefix="perwatt-bench-") as name, ExitStack() as stack:
         vectors = np.random.default_rng(1).standard_normal((1000, 64), np.float32)

@@ -176,12 +176,16 @@ def serve(names: tuple[str, ...], log_format: str, access_log: bool, **options: 
     logs.configure(log_format, access_log)
     click.echo(f"loading from {settings.root} …")
     if settings.workers > 1:
+        from service.cli.terminal import describe, say_started
         from service.processes.workers import run_workers
 
-        run_workers(settings)
+        def started(said: str, address: str) -> None:
+            say_started(f"{said}\n  workers          {settings.workers}", address)
+
+        run_workers(settings, describe, started)
     else:
-        from service.processes import server
         from service.cli.terminal import print_started
+        from service.processes import server
 
         server.run(settings, print_started)
 

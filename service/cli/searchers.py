@@ -18,16 +18,16 @@ import numpy.typing as npt
 
 from index import Generation, IndexingError, InputError, Root
 from index.search.filtering import Filter, parse
-from service.wire import filters, limits, requests
-from service.wire.answers import Hit
+from service.cli.evaluate import Search
 from service.client import Client, ClientError, ProblemError, calls
 from service.errors import RemoteError, ServiceError, SettingsError
-from service.cli.evaluate import Search
 from service.query.following import Follower
 from service.query.fusion import DEPTH, FUSED_PER_HIT, fuse
 from service.query.loading import encoder_for, open_checked
-from service.wire.problems import Problem
 from service.settings import Settings
+from service.wire import filters, limits, requests
+from service.wire.answers import Hit
+from service.wire.problems import Problem
 
 if TYPE_CHECKING:
     from embed import Encoder
@@ -158,7 +158,9 @@ class LocalSearcher:
             for dense, lexical in both
         ]
 
-    def _dense(self, queries: Sequence[Query], k: int, how: SearchOptions, asked: Filter | None) -> list[list[tuple[int, float]]]:
+    def _dense(
+        self, queries: Sequence[Query], k: int, how: SearchOptions, asked: Filter | None
+    ) -> list[list[tuple[int, float]]]:
         keep = None if asked is None else self._rows.survivors(asked)
         k = min(k, self._rows.rows)
         found = self._rows.search_rows(self._vectors(queries), k, how.effort, how.exact, keep)

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from index import kernels
-from service.wire.answers import Hit
 from service.cli.evaluate import Report
+from service.wire.answers import Hit
 
 if TYPE_CHECKING:
     from service.query.app_state import AppState
@@ -108,12 +107,18 @@ def json_of_reports(generation: str, reports: Mapping[str, Report], relevant: in
 
 def print_started(state: AppState, address: str) -> None:
     """What a person wants to know when the server is up, the address last, where the eye is."""
-    click.echo(describe(state))
+    say_started(describe(state), address)
+
+
+def say_started(what: str, address: str) -> None:
+    click.echo(what)
     click.echo(f"\nperwatt is serving on {click.style(address, bold=True)}   (Ctrl-C ends it)")
 
 
 def describe(state: AppState) -> str:
     """What is served, with which model, by which kernels."""
+    from index import kernels
+
     lines: list[str] = []
     for name, loaded in state.registry.all().items():
         recall = loaded.recall
@@ -125,12 +130,10 @@ def describe(state: AppState) -> str:
         lines.append(f"  {name:<16} {loaded.count:>11,} × {loaded.dim}   {measured}   {loaded.id}")
     if state.encoder is not None:
         fingerprint = state.encoder.fingerprint
-        lines.append(
-            f"  model            {fingerprint.name}, {fingerprint.precision}, run by {state.encoder.backend}"
-        )
+        lines.append(f"  model            {fingerprint.name}, {fingerprint.precision}, run by {state.encoder.backend}")
     else:
         lines.append("  model            none: these indexes are searched by vector or id")
-    lines.append(f"  kernels          {state.isa}")
+    lines.append(f"  kernels          {kernels.info()['isa']}")
     if hidden := kernels.hidden():
         lines.append(f"  hidden           {', '.join(hidden)}, by PERWATT_HIDE_ISA, which is meant for tests")
     return "\n".join(lines)

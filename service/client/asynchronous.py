@@ -62,7 +62,9 @@ class AsyncClient:
         filter, fields, mode, params, timeout_ms and expect."""
         return await self.call(calls.search(index, {"text": text, "vector": vector, "id": id, "k": k, **more}))
 
-    async def search_batch(self, index: str, queries: Sequence[Query], *, timeout_ms: int | None = None) -> ClientBatchAnswer:
+    async def search_batch(
+        self, index: str, queries: Sequence[Query], *, timeout_ms: int | None = None
+    ) -> ClientBatchAnswer:
         """Up to 256 queries, each a mapping with the fields of a search. One that failed has its `error` set."""
         return await self.call(calls.search_batch(index, queries, timeout_ms))
 

@@ -10,7 +10,17 @@ from urllib.parse import quote
 
 import msgspec
 
-from service.client.answers import Answer, ClientBatchAnswer, ClientDocument, ClientRecall, Deleted, Embeddings, Index, Indexes, Put
+from service.client.answers import (
+    Answer,
+    ClientBatchAnswer,
+    ClientDocument,
+    ClientRecall,
+    Deleted,
+    Embeddings,
+    Index,
+    Indexes,
+    Put,
+)
 from service.client.problems import UnreachableError
 
 T = TypeVar("T")

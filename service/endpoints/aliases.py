@@ -15,13 +15,13 @@ from collections.abc import Collection
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.wire import limits, requests
 from service.access.caller import caller_of
-from service.errors import LoadError
 from service.endpoints.indexes import described
+from service.errors import LoadError
+from service.query.app_state import state_of
+from service.wire import limits, requests
 from service.wire.limits import read_body
 from service.wire.problems import Problem
-from service.query.app_state import state_of
 
 _STRONG = re.compile(r'(?<!W/)"([^"]*)"')
 
@@ -60,8 +60,7 @@ async def _switch(request: Request, generation: str, etags: Collection[str] | No
             pointer=pointer,
             generation=current,
         ) from error
-    if state.channel is not None:
-        await state.channel.tell_others(name)
+    await state.tell_others(name)
     return described(state, name, loaded, caller_of(request.scope))
 
 

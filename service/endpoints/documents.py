@@ -5,11 +5,11 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.access.caller import caller_of
+from service.query.app_state import state_of
 from service.wire import answers, limits
 from service.wire.answers import DocumentAnswer
-from service.access.caller import caller_of
 from service.wire.problems import Problem
-from service.query.app_state import state_of
 
 
 async def document(request: Request) -> Response:

@@ -19,15 +19,15 @@ from msgspec import MsgspecError, Raw
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.access.caller import caller_of
+from service.query.app_state import state_of
+from service.query.batcher import WINDOW_TEXTS, Vector
+from service.query.search import deadline_of
 from service.wire import answers, limits, requests
 from service.wire.answers import EmbeddingsAnswer, EmbeddingsUsage
-from service.query.batcher import Vector, WINDOW_TEXTS
-from service.access.caller import caller_of
 from service.wire.limits import read_body
 from service.wire.problems import Problem
 from service.wire.requests import EmbeddingsRequest
-from service.query.app_state import state_of
-from service.query.search import deadline_of
 
 TOKENS = (
     "The input is of numbers: tokens of OpenAI's tokenizer, which the model here does not read. Send texts; "

@@ -10,13 +10,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from index import kernels
-from service.wire import answers, filters
-from service.wire.answers import FilterableField, Recall
 from service.access.caller import Caller, caller_of
 from service.errors import LoadError
-from service.query.served_generation import ServedGeneration
-from service.wire.problems import Problem
 from service.query.app_state import AppState, state_of
+from service.query.served_generation import ServedGeneration
+from service.wire import answers, filters
+from service.wire.answers import FilterableField, Recall
+from service.wire.problems import Problem
 
 
 class Bytes(Struct, frozen=True):

@@ -8,9 +8,9 @@ from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.query.app_state import state_of
 from service.wire import answers
 from service.wire.problems import Problem
-from service.query.app_state import state_of
 
 if TYPE_CHECKING:
     from embed import Fingerprint

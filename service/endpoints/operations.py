@@ -16,10 +16,10 @@ from starlette.responses import Response
 
 from index import kernels
 from service import versions
-from service.wire import limits
 from service.access.caller import NOBODY, caller_of
-from service.wire.problems import Problem
 from service.query.app_state import state_of
+from service.wire import limits
+from service.wire.problems import Problem
 
 
 async def livez(request: Request) -> Response:
@@ -28,7 +28,7 @@ async def livez(request: Request) -> Response:
 
 async def readyz(request: Request) -> Response:
     state = state_of(request)
-    if state.draining:
+    if not state.ready:
         raise Problem("not-ready", "The server is finishing its last requests and will end.")
     caller = caller_of(request.scope)
     if caller is NOBODY:

@@ -1,8 +1,8 @@
 """Recall of what is served, measured on the spot: the same queries searched as usual and exactly.
 
 The build measured it too, on rows that it held out; here it is measured for a filter, an effort, or the caller's own
-texts. Without texts, queries are points midway between two rows of the index, where questions lie (`index/build/recall.py`
-says why). A hit counts when its score is at least that of the k-th true
+texts. Without texts, queries are points midway between two rows of the index, where questions lie
+(`index/build/recall.py` says why). A hit counts when its score is at least that of the k-th true
 one, since which of two equal vectors came back is nobody's loss.
 
 One measurement at a time, a few queries at once in the search thread, so that those who search wait a moment and not
@@ -19,16 +19,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from index.build.recall import interval, midway
-from service.wire import answers, filters, limits, requests
-from service.query.admission import Deadline
-from service.wire.answers import RecallAnswer
 from service.access.caller import Caller, caller_of
-from service.wire.limits import read_body
-from service.wire.problems import Problem
-from service.wire.requests import RecallRequest
+from service.query.admission import Deadline
 from service.query.app_state import AppState, state_of
 from service.query.search import deadline_of
 from service.query.served_view import ServedView, Survived, Vectors
+from service.wire import answers, filters, limits, requests
+from service.wire.answers import RecallAnswer
+from service.wire.limits import read_body
+from service.wire.problems import Problem
+from service.wire.requests import RecallRequest
 
 AT_ONCE = 16
 _SEED = 41

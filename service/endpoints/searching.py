@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-from starlette.responses import Response
-from starlette.requests import Request
-from service.query.app_state import state_of
-from service.query.search import deadline_of
-from service.query.search import Stages
-from service.query.search import observe
-from service.wire.limits import read_body
 import time
-from service.wire import limits
-from service.wire import requests
+
+from starlette.requests import Request
+from starlette.responses import Response
+
 from service.access.caller import caller_of
-from service.wire.answers import BatchResult
-from service.wire.answers import BatchFailure
-from service.query.batch import _sum
-from service.query.batch import _resolve_all
-from service.query.batch import _search_all
-from service.wire import answers
-from service.wire.answers import BatchAnswer
-from service.query.search import server_timing
-from service.query.search import answer
+from service.query.app_state import state_of
+from service.query.batch import _resolve_all, _search_all, _sum
+from service.query.search import Stages, answer, deadline_of, observe, server_timing
+from service.wire import answers, limits, requests
+from service.wire.answers import BatchAnswer, BatchFailure, BatchResult
+from service.wire.limits import read_body
 
 
 async def search_batch(request: Request) -> Response:

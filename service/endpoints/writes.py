@@ -22,24 +22,22 @@ from starlette.responses import Response
 from embed.documents.document import embedded_text
 from embed.vectors.vector_cache import hash_texts
 from index import InputError
-from index.search import exact
-from index.search.bitmap import Bitmap
 from index.changes.columns import ChangedColumns, check_payload
 from index.changes.log import Write
-from index.search.filtering import Filter
-from service.wire import answers, filters, limits, requests
-from service.query.admission import Deadline
-from service.wire.answers import DeleteAnswer, PutAnswer, WriteFailure
-from service.query.batcher import Encoded, Vector
-from service.access.caller import Caller, caller_of
-from service.wire.limits import read_body
-from service.query.served_generation import ServedGeneration
-from service.wire.problems import Problem
-from service.query.app_state import AppState, state_of
-from service.query.search import deadline_of
-from service.query.served_view import ServedView
-
 from index.disk import codes
+from index.search.bitmap import Bitmap
+from index.search.filtering import Filter
+from service.access.caller import Caller, caller_of
+from service.query.admission import Deadline
+from service.query.app_state import AppState, state_of
+from service.query.batcher import Encoded, Vector
+from service.query.search import deadline_of
+from service.query.served_generation import ServedGeneration
+from service.query.served_view import ServedView
+from service.wire import answers, filters, limits, requests
+from service.wire.answers import DeleteAnswer, PutAnswer, WriteFailure
+from service.wire.limits import read_body
+from service.wire.problems import Problem
 
 WRITE_TIMEOUT_MS = limits.TIMEOUT_MS  # a thousand texts take longer than a search may
 FULL_RETRY_AFTER_S = 60

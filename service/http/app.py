@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
@@ -19,19 +19,25 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service import versions
+from service.access.auth import Auth
 from service.http import schema
 from service.http.envelope import Envelope
 from service.http.routes import OPENAI, routes
 from service.query.app_state import AppState
 
+if TYPE_CHECKING:
+    from service.telemetry.spans import Spans
 
-def create_app(state: AppState) -> FastAPI:
-    """The application for what is loaded; closes it when the server ends."""
+
+def create_app(state: AppState, auth: Auth, spans: Spans | None = None) -> FastAPI:
+    """The application for what is loaded; closes it when the server ends. spans: None where nothing is traced."""
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         yield
         state.close()
+        if spans is not None:
+            spans.close()
 
     app = FastAPI(
         title="perwatt",
@@ -40,24 +46,27 @@ def create_app(state: AppState) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},  # ours: telemetry/spans.py
+        telemetry={
+            "tracing": False,
+            "metrics": False,
+            "logs": False,
+            "auto_configure": False,
+        },  # ours: telemetry/spans.py
         lifespan=lifespan,
         routes=list(routes()),
         exception_handlers={HTTPException: _pass_on},
     )
-    app.state.running = state
+    app.state.query = state
     app.state.measuring = asyncio.Lock()
-    app.add_middleware(
-        Envelope, metrics=state.metrics, auth=state.auth, ending=lambda: state.draining, openai=OPENAI
-    )
-    if state.spans is not None:
+    app.add_middleware(Envelope, metrics=state.metrics, auth=auth, ending=lambda: not state.ready, openai=OPENAI)
+    if spans is not None:
         from service.http.traced import Traced
 
-        app.add_middleware(Traced, spans=state.spans)
+        app.add_middleware(Traced, spans=spans)
     documented = schema.document(
         app.version,
         state.encoder.fingerprint if state.encoder else None,
-        keys=state.auth.keyring is not None,
+        keys=auth.keyring is not None,
     )
 
     def openapi() -> dict[str, Any]:

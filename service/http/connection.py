@@ -26,9 +26,9 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from service.http.watch import Watch
 from service.wire.limits import DRAIN_BYTES, DRAIN_S
 from service.wire.problems import MEDIA_TYPE, Problem
-from service.http.watch import Watch
 
 BODY_BYTES_PER_S = 16 << 10  # on average since the head, once the patience is over: slower than any line that is in use
 IDLE_S = 75.0  # above the 60 s after which common load balancers drop an idle connection, so that they do it first

@@ -20,12 +20,12 @@ from collections.abc import Callable
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.telemetry import logs
-from service.errors import LoadError
 from service.access.auth import Auth
-from service.wire.limits import ClientGone
-from service.telemetry.metrics import Metrics
+from service.errors import LoadError
 from service.http.openai_errors import openai_error
+from service.telemetry import logs
+from service.telemetry.metrics import Metrics
+from service.wire.limits import ClientGone
 from service.wire.problems import MEDIA_TYPE, Problem
 
 log = logging.getLogger("perwatt.service")

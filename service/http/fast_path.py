@@ -2,9 +2,9 @@
 
 A search by vector takes a fraction of a millisecond, and a request that goes the general way (scope, task, event,
 middleware, router, request and response objects, two sends with every header checked) costs as much again. So the
-protocol hands a plain `POST …/search` to this fast path: JSON, a declared length, nothing odd in the head. Everything else
-takes the general way, and so does a search that the fast path has no wish to judge; both call the same function, and a test
-holds the answers together byte by byte.
+protocol hands a plain `POST …/search` to this fast path: JSON, a declared length, nothing odd in the head. Everything
+else takes the general way, and so does a search that the fast path has no wish to judge; both call the same function,
+and a test holds the answers together byte by byte.
 
 Two things make it cheap. The coroutine of a search that never waits is run by hand to its end; only one that does wait
 (for the encoder, for a place) becomes a task. And requests that arrive in one turn of the event loop are first all read
@@ -20,19 +20,19 @@ import re
 import time
 from collections import deque
 from collections.abc import Coroutine, Generator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
+from service.access.auth import Auth
+from service.access.caller import Caller
 from service.http import envelope
+from service.http.refusal import Refusals, Refused
 from service.query import search
 from service.telemetry import logs
 from service.wire import limits
-from service.access.caller import Caller
 from service.wire.limits import ClientGone
 from service.wire.problems import MEDIA_TYPE, Problem
-from service.http.refusal import Refusals, Refused
 
 if TYPE_CHECKING:
-    from service.http.protocol import Protocol
     from service.query.app_state import AppState
 
 PATH = re.compile(rb"/v1/indexes/([a-z0-9][A-Za-z0-9_-]{0,127})/search")
@@ -40,6 +40,17 @@ ODD = (b"content-encoding", b"transfer-encoding", b"expect")
 SLICE_S = 1e-3  # of work before the loop looks at its sockets again: as long as a few searches
 
 Answer = tuple[bytes, str]
+
+
+class FastConnection(Protocol):
+    """What the fast path needs of the connection that a request came by (`protocol.py`)."""
+
+    loop: asyncio.AbstractEventLoop
+    tasks: set[asyncio.Task[None]]
+    headers: list[tuple[bytes, bytes]]
+    since_s: float
+
+    def send_fast(self, status: int, head: bytes, content: bytes, keep_alive: bool) -> None: ...
 
 
 class FastRequest:
@@ -51,7 +62,7 @@ class FastRequest:
     )
 
     def __init__(
-        self, protocol: Protocol, heads: dict[bytes, bytes], index: str, caller: Caller, keep_alive: bool
+        self, protocol: FastConnection, heads: dict[bytes, bytes], index: str, caller: Caller, keep_alive: bool
     ) -> None:
         self.protocol = protocol
         self.heads = heads
@@ -74,9 +85,9 @@ class FastPath:
     """queue: how many requests may wait for their turn. traced: every request leaves a span. Belongs to one event
     loop."""
 
-    def __init__(self, state: AppState, queue: int, traced: bool = False) -> None:
-        self._state = state
-        self.refusals = Refusals(state, traced)
+    def __init__(self, state: AppState, auth: Auth, queue: int, traced: bool = False) -> None:
+        self._state, self._auth = state, auth
+        self.refusals = Refusals(state, auth.keyring is None, traced)
         self._queue: deque[FastRequest] = deque()
         self._bound = queue
         self._scheduled = False
@@ -90,8 +101,9 @@ class FastPath:
         """Whether whoever comes now is refused."""
         return len(self._queue) >= self._bound or self._state.admission.full
 
-    def candidate(self, protocol: Protocol, url: bytes, keep_alive: bool) -> FastRequest | Refused | None:
-        """The request whose head was just read, if it is one for the fast path and may come in; None: the general way."""
+    def candidate(self, protocol: FastConnection, url: bytes, keep_alive: bool) -> FastRequest | Refused | None:
+        """The request whose head was just read, if it is one for the fast path and may come in; None: the general
+        way."""
         path = PATH.fullmatch(url)
         if path is None:
             return None
@@ -102,7 +114,7 @@ class FastPath:
         if int(length) > limits.BODY_BYTES:
             return None
         index = path[1].decode()
-        caller = self._state.auth.searcher(index, protocol.headers)
+        caller = self._auth.searcher(index, protocol.headers)
         if caller is None:
             return None  # refused; the general way comes to the same end and says why
         if self.full and self.refusals.cheap:

@@ -22,9 +22,9 @@ from uvicorn.server import ServerState
 from service.http import head
 from service.http.connection import Connection
 from service.http.fast_path import FastPath, FastRequest
-from service.wire.problems import Problem
 from service.http.refusal import LAST, Refused
 from service.http.watch import Watch
+from service.wire.problems import Problem
 
 HEAD_BYTES = 32 << 10
 FRAMING = 16  # bytes of chunk sizes and extensions for each of a body, beyond HEAD_BYTES; chunks of one byte have 5

@@ -58,12 +58,12 @@ LAST.response_complete = True
 
 
 class Refusals:
-    """Belongs to one event loop. traced: every request leaves a span."""
+    """Belongs to one event loop. keyless: nobody's key has to be looked at. traced: every request leaves a span."""
 
-    def __init__(self, state: AppState, traced: bool) -> None:
+    def __init__(self, state: AppState, keyless: bool, traced: bool) -> None:
         self._state = state
         self._traced = traced
-        self._remembers = not traced and state.auth.keyring is None
+        self._remembers = not traced and keyless
         self._lengths: dict[bytes, int] = {}  # of the bodies, by head
         self._of: object = None  # what the template was made of
         self._made_of = (0, 0)

@@ -19,13 +19,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from service.endpoints import aliases, documents, embeddings, indexes, models, operations, recall, writes
-from service.query import batch, search
-from service.wire import answers, requests
-from service.access.auth import RouteEntry, RouteScope, UNKNOWN
+from service.access.auth import UNKNOWN, RouteEntry, RouteScope
+from service.endpoints import aliases, documents, embeddings, indexes, models, operations, recall, searching, writes
 from service.page.files import FILES, SearchPage
-
-from service.endpoints import searching
+from service.wire import answers, requests
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 BODY = ("bad-json", "unknown-field", "invalid-value", "body-too-large", "unsupported-encoding")
@@ -231,7 +228,10 @@ def routes() -> list[Route]:
 def entries() -> list[RouteEntry]:
     """Every route as auth takes it."""
     return [
-        *(RouteEntry(operation.method, routed(operation.path), operation.scope, operation.name) for operation in OPERATIONS),
+        *(
+            RouteEntry(operation.method, routed(operation.path), operation.scope, operation.name)
+            for operation in OPERATIONS
+        ),
         *(RouteEntry("GET", path, "open", "page") for path in FILES),
     ]
 

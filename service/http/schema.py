@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from service.http.routes import OPERATIONS, Operation
 from service.wire import limits, requests
 from service.wire.answers import BatchFailure, BatchResult
 from service.wire.problems import KINDS, MEDIA_TYPE
-from service.http.routes import OPERATIONS, Operation
 
 if TYPE_CHECKING:
     from embed import Fingerprint

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import re
-from service.http.routes import OPERATIONS
-from service.http.fast_path import FastPath
-from service.telemetry.spans import Spans
-from service.http.fast_path import FastRequest
 import time
-from starlette.types import Message
-from starlette.types import ASGIApp
-from starlette.types import Scope
-from starlette.types import Receive
-from starlette.types import Send
-from service.access.caller import caller_of
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.access.auth import Auth
+from service.access.caller import caller_of
+from service.http.fast_path import FastPath, FastRequest
+from service.http.routes import OPERATIONS
+from service.telemetry.spans import Spans
 
 if TYPE_CHECKING:
     from service.query.app_state import AppState
@@ -33,8 +31,8 @@ _ROUTES = {operation.endpoint: operation.path for operation in OPERATIONS if ope
 class TracedFastPath(FastPath):
     """The fast path of a server that is traced."""
 
-    def __init__(self, state: AppState, queue: int, spans: Spans) -> None:
-        super().__init__(state, queue, traced=True)
+    def __init__(self, state: AppState, auth: Auth, queue: int, spans: Spans) -> None:
+        super().__init__(state, auth, queue, traced=True)
         self._spans = spans
 
     def _send(self, request: FastRequest, status: int, headers: str, content: bytes) -> None:

@@ -27,29 +27,31 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
-from index import Root, kernels
-from service.telemetry import tracing
-from service.query.admission import Admission
-from service.http.app import create_app
-from service.query.batcher import Batcher
-from service.processes.channel import Channel
-from service.http.connection import IDLE_S
-from service.errors import SettingsError
+from index import Root
 from service.access.auth import Auth
 from service.access.keyring import Keyring
-from service.http.fast_path import FastPath
-from service.processes.listening import address_of, bind
-from service.query.loading import encoder_for
-from service.telemetry.metrics import Metrics
-from service.http.protocol import protocol_of
 from service.access.quota import Quotas
+from service.errors import SettingsError
+from service.http.app import create_app
+from service.http.connection import IDLE_S
+from service.http.fast_path import FastPath
+from service.http.protocol import protocol_of
 from service.http.routes import OPERATIONS, entries
-from service.query.app_state import AppState
-from service.query.index_registry import IndexRegistry
-from service.settings import Settings, is_loopback
-from service.processes.supervisor import Shared
 from service.http.watch import Watch
+from service.processes.channel import Channel
+from service.processes.listening import address_of, bind
+from service.processes.process import ServerProcess
+from service.processes.supervisor import Shared
+from service.query.admission import Admission
+from service.query.app_state import AppState
+from service.query.batcher import Batcher
+from service.query.index_registry import IndexRegistry
+from service.query.loading import encoder_for
+from service.query.registry_metrics import RegistryCollector
 from service.query.writing import Writing
+from service.settings import Settings, is_loopback
+from service.telemetry import tracing
+from service.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
     from service.telemetry.spans import Spans
@@ -64,7 +66,7 @@ SECOND_TICKS = 10  # of uvicorn's clock, which ticks every tenth of a second
 TRIM_TICKS = 60 * SECOND_TICKS  # between looks for changes that no kept generation needs any more
 
 
-def load(settings: Settings, shared: Shared | None = None) -> AppState:
+def load(settings: Settings, shared: Shared | None = None) -> ServerProcess:
     """Everything the service needs, loaded and checked; raises ServiceError, or EmbedError for the
     model. shared: with the other workers."""
     root = Root(settings.root)
@@ -87,17 +89,16 @@ def load(settings: Settings, shared: Shared | None = None) -> AppState:
         metrics = Metrics(names_of_operations)
     else:
         metrics = Metrics(names_of_operations, shared.metrics, shared.worker)
-    machine = kernels.info()
     admission = Admission(settings.concurrency, settings.queue, metrics.shed.inc)
-    metrics.watch(registry, machine)
+    metrics.watch(lambda may_see: RegistryCollector(registry, may_see))
     batcher = None if encoder is None else Batcher(encoder, metrics.encode_batch.observe, settings.threads)
     auth = auth_of(settings, Quotas() if shared is None else shared.quotas)
     service = secrets.token_hex(8) if shared is None else shared.service
     writing = Writing(root, service, f"http://{settings.host}:{settings.port}")
-    isa = str(machine["isa"])
-    running = AppState(settings, registry, encoder, batcher, admission, metrics, auth, writing, isa, shared)
-    running.fast_path = fast_path = _fast_path_of(running, tracing.spans_of(settings.otel, os.environ))
-    running.watch = watch = Watch(
+    state = AppState(registry, encoder, batcher, admission, metrics, writing, settings.timeout_s)
+    spans = tracing.spans_of(settings.otel, os.environ)
+    fast_path = _fast_path_of(state, auth, settings.queue, spans)
+    watch = Watch(
         settings.connections, settings.client_s, metrics.timed_out.inc, None if shared is None else shared.closed
     )
     metrics.look_with(
@@ -107,17 +108,16 @@ def load(settings: Settings, shared: Shared | None = None) -> AppState:
             "connections": len(watch.open),
         }
     )
-    return running
+    return ServerProcess(settings, state, auth, fast_path, watch, spans, shared)
 
 
-def _fast_path_of(running: AppState, spans: Spans | None) -> FastPath:
+def _fast_path_of(state: AppState, auth: Auth, queue: int, spans: Spans | None) -> FastPath:
     """The fast path; of a server that is traced, one that makes spans."""
     if spans is None:
-        return FastPath(running, running.settings.queue)
+        return FastPath(state, auth, queue)
     from service.http.traced import TracedFastPath
 
-    running.spans = spans
-    return TracedFastPath(running, running.settings.queue, spans)
+    return TracedFastPath(state, auth, queue, spans)
 
 
 def auth_of(settings: Settings, quotas: Quotas) -> Auth:
@@ -131,31 +131,31 @@ def run(settings: Settings, started: Callable[[AppState, str], None]) -> None:
     there."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to reload
     with bind(settings.host, settings.port) as listening:
-        running = load(settings)
+        process = load(settings)
         address = address_of(settings, listening)
-        serve(running, listening, lambda: started(running, address))
+        serve(process, listening, lambda: started(process.state, address))
 
 
 def work(settings: Settings, shared: Shared, describe: Callable[[AppState], str]) -> None:
     """Serves what comes down the channel, until a signal or the end of the parent. `describe`: what to say when
     ready."""
-    running = load(settings, shared)
+    process = load(settings, shared)
 
     def started() -> None:
-        if running.channel is not None:
-            running.channel.ready(describe(running))
+        if process.channel is not None:
+            process.channel.ready(describe(process.state))
 
-    serve(running, None, started)
+    serve(process, None, started)
 
 
-def serve(running: AppState, listening: socket.socket | None, started: Callable[[], None]) -> None:
+def serve(process: ServerProcess, listening: socket.socket | None, started: Callable[[], None]) -> None:
     gc.collect()
     gc.freeze()  # what is loaded now lives to the end: the collector need not look at it again
     thresholds = gc.get_threshold()
     gc.set_threshold(YOUNG, MIDDLE, thresholds[2])
-    _many_connections(running.settings.connections)
+    _many_connections(process.settings.connections)
     try:
-        _Server(running, started).run(sockets=[] if listening is None else [listening])
+        _Server(process, started).run(sockets=[] if listening is None else [listening])
     finally:
         gc.set_threshold(*thresholds)
         gc.unfreeze()
@@ -174,12 +174,12 @@ class _Server(uvicorn.Server):
     """uvicorn with our way out: a drain before the end, a reload on SIGHUP, exit status 0 after a
     signal."""
 
-    def __init__(self, running: AppState, started: Callable[[], None]) -> None:
-        settings = running.settings
-        self._make = protocol_of(running.fast_path, running.watch)
+    def __init__(self, process: ServerProcess, started: Callable[[], None]) -> None:
+        settings = process.settings
+        self._make = protocol_of(process.fast_path, process.watch)
         super().__init__(
             uvicorn.Config(
-                create_app(running),
+                create_app(process.state, process.auth, process.spans),
                 loop="uvloop",
                 http=self._make,
                 ws="none",
@@ -192,39 +192,39 @@ class _Server(uvicorn.Server):
                 timeout_graceful_shutdown=max(1, round(settings.grace_s)),
             )
         )
-        self._running = running
+        self._process = process
         self._say_started = started
         self._drained_at_s: float | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        running = self._running
-        running.watch.start()
-        if running.shared is not None:
-            running.channel = Channel(
-                running.shared.channel, self._protocol, running.shared.closed, running.registry.reload, self._orphaned
-            )
+        process = self._process
+        process.watch.start()
+        if process.shared is not None:
+            shared, follow = process.shared, process.state.registry.reload
+            process.channel = Channel(shared.channel, self._protocol, shared.closed, follow, self._orphaned)
+            process.state.tell_others = process.channel.tell_others
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
         self._say_started()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if sig == signal.SIGTERM and self._drained_at_s is None and not self.should_exit:
-            self._running.draining = True
-            self._drained_at_s = time.monotonic() + self._running.settings.drain_s
+            self._process.state.ready = False
+            self._drained_at_s = time.monotonic() + self._process.settings.drain_s
         elif sig == signal.SIGINT and self.should_exit:
             self.force_exit = True
         else:
-            self._running.draining = True
+            self._process.state.ready = False
             self.should_exit = True
 
     async def on_tick(self, counter: int) -> bool:
         if counter % SECOND_TICKS == 0:
-            self._running.metrics.note()
-            if self._running.auth.keyring is not None:
-                self._running.auth.keyring.follow()
+            self._process.state.metrics.note()
+            if self._process.auth.keyring is not None:
+                self._process.auth.keyring.follow()
         if counter and counter % TRIM_TICKS == 0:
-            self._keep(asyncio.get_running_loop().create_task(asyncio.to_thread(self._running.writing.trim)))
+            self._keep(asyncio.get_running_loop().create_task(asyncio.to_thread(self._process.state.writing.trim)))
         if self._drained_at_s is not None and time.monotonic() >= self._drained_at_s:
             self.should_exit = True
         return await super().on_tick(counter)
@@ -234,14 +234,14 @@ class _Server(uvicorn.Server):
 
     def _orphaned(self) -> None:
         log.warning("the parent process is gone: finishing what is in flight")
-        self._running.draining = True
+        self._process.state.ready = False
         self.should_exit = True
 
     def _reload(self) -> None:
         log.info("SIGHUP: following the aliases on disk")
-        if self._running.auth.keyring is not None:
-            self._running.auth.keyring.reload()
-        self._keep(asyncio.get_running_loop().create_task(self._running.registry.reload_all()))
+        if self._process.auth.keyring is not None:
+            self._process.auth.keyring.reload()
+        self._keep(asyncio.get_running_loop().create_task(self._process.state.registry.reload_all()))
 
     def _keep(self, task: asyncio.Task[None]) -> None:
         """Until it is done: the loop has only a weak reference."""

@@ -34,9 +34,9 @@ from typing import Any
 
 import msgspec
 
-from service.processes.accepting import Accepting
-from service.errors import ServiceError
 from service.access.quota import Quotas
+from service.errors import ServiceError
+from service.processes.accepting import Accepting
 from service.telemetry.slab import Slab
 
 log = logging.getLogger("perwatt.service")

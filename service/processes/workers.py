@@ -6,31 +6,36 @@ read its number of them does not survive a fork. What a worker needs is imported
 
 from __future__ import annotations
 
-import click
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from service.processes.listening import address_of, bind
+from service.processes.supervisor import Shared, Supervisor
 from service.settings import Settings
 from service.telemetry.slab import Slab
-from service.processes.supervisor import Shared, Supervisor
+
+if TYPE_CHECKING:
+    from service.query.app_state import AppState
 
 ROW_NUMBERS = 2048  # of a worker in the slab of metrics; its layout is known only where the routes are
 
 
-def run_workers(settings: Settings) -> None:
-    """Until a signal ends it."""
+def run_workers(settings: Settings, describe: Callable[[AppState], str], started: Callable[[str, str], None]) -> None:
+    """Serves until a signal ends it.
+
+    Args:
+        describe: what a worker has to say of what it serves.
+        started: told that, and the address, once requests are answered there.
+    """
 
     def work(shared: Shared) -> None:
         from service.processes import server
-        from service.cli.terminal import describe
 
         server.work(settings, shared, describe)
 
     with bind(settings.host, settings.port) as listening:
         address = address_of(settings, listening)
-
-        def started(said: str) -> None:
-            click.echo(f"{said}\n  workers          {settings.workers}")
-            click.echo(f"\nperwatt is serving on {click.style(address, bold=True)}   (Ctrl-C ends it)")
-
         slab = Slab(ROW_NUMBERS, settings.workers)
-        Supervisor(listening, settings.workers, slab, work, settings.drain_s, settings.grace_s).run(started)
+        Supervisor(listening, settings.workers, slab, work, settings.drain_s, settings.grace_s).run(
+            lambda said: started(said, address)
+        )

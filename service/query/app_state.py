@@ -1,49 +1,50 @@
-"""Everything that lives as long as the server runs, in one place that the endpoints are handed."""
+"""What a query needs, in one place that the endpoints are handed.
+
+What only the server process needs (connections, the channel to the other workers, its way out) is not here: see
+`processes/process.py`.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 
 from service.query.admission import Admission
 from service.query.batcher import Batcher
-from service.access.auth import Auth
-from service.telemetry.metrics import Metrics
 from service.query.index_registry import IndexRegistry
-from service.settings import Settings
 from service.query.writing import Writing
+from service.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
     from embed import Encoder
-    from service.processes.channel import Channel
-    from service.http.fast_path import FastPath
-    from service.telemetry.spans import Spans
-    from service.processes.supervisor import Shared
-    from service.http.watch import Watch
+
+
+async def _nobody(_name: str) -> None:
+    """There are no other workers."""
 
 
 @dataclass
 class AppState:
-    """encoder and batcher are None when every served generation was built from bare vectors; shared and channel
-    when there is one process."""
+    """
+    Args:
+        encoder: None when every generation was built from bare vectors; then there is no batcher either.
+        timeout_s: deadline of a request that names none.
+        ready: whether requests should be sent here; False once the server is on its way out.
+        tell_others: makes the other workers follow the alias of a name; returns when they have.
+    """
 
-    settings: Settings
     registry: IndexRegistry
     encoder: Encoder | None
     batcher: Batcher | None
     admission: Admission
     metrics: Metrics
-    auth: Auth
     writing: Writing
-    isa: str  # the SIMD unit in use
-    shared: Shared | None = None  # with the other workers
-    spans: Spans | None = None  # None: nothing is traced
-    fast_path: FastPath = field(init=False)
-    watch: Watch = field(init=False)
-    channel: Channel | None = None
-    draining: bool = False
+    timeout_s: float
+    ready: bool = True
+    tell_others: Callable[[str], Awaitable[None]] = _nobody
 
     def close(self) -> None:
         if self.batcher is not None:
@@ -52,10 +53,8 @@ class AppState:
         self.writing.close()  # after who reads the logs, so that the last one to close them folds their -wal into them
         if self.encoder is not None:
             self.encoder.close()
-        if self.spans is not None:
-            self.spans.close()
 
 
 def state_of(request: Request) -> AppState:
-    state: AppState = request.app.state.running
+    state: AppState = request.app.state.query
     return state

@@ -15,20 +15,28 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
-from starlette.requests import Request
-from starlette.responses import Response
 
-from service.wire import answers, limits, requests
+from service.access.caller import Caller
 from service.query.admission import Deadline
-from service.wire.answers import BatchAnswer, BatchFailure, BatchResult, Usage
+from service.query.app_state import AppState
 from service.query.batcher import WINDOW_TEXTS
-from service.access.caller import Caller, caller_of
-from service.wire.limits import read_body
-from service.wire.problems import Problem
 from service.query.ranking import Survivors
-from service.query.app_state import AppState, state_of
-from service.query.search import Resolved, Stages, deadline_of, effort_of, expect, is_plain, observe, rank, resolve, result_of, result_of_ranked, server_timing, survivors, wanted
+from service.query.search import (
+    Resolved,
+    effort_of,
+    expect,
+    is_plain,
+    rank,
+    resolve,
+    result_of,
+    result_of_ranked,
+    survivors,
+    wanted,
+)
 from service.query.served_view import ServedView
+from service.wire import limits, requests
+from service.wire.answers import BatchFailure, BatchResult, Usage
+from service.wire.problems import Problem
 
 
 class _Asked(NamedTuple):
@@ -39,8 +47,6 @@ class _Asked(NamedTuple):
     deadline: Deadline
     resolved: Resolved
     kept: Survivors
-
-
 
 
 async def _resolve_all(

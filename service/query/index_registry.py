@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING
 
 from index import Alias, ConflictError, IndexingError, Root
 from service.errors import LoadError
-from service.query.served_generation import ServedGeneration
 from service.query.loading import open_checked
+from service.query.served_generation import ServedGeneration
 from service.wire.problems import Problem
 
 if TYPE_CHECKING:

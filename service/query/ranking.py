@@ -24,10 +24,10 @@ from service.query.admission import Deadline
 from service.query.batcher import Vector
 from service.query.cursor import Cursor
 from service.query.fusion import DEPTH, FUSED_PER_HIT, RRF_K, fuse
+from service.query.served_view import ServedView, Survived
 from service.wire.limits import PAGED_DEPTH
 from service.wire.problems import Problem
 from service.wire.requests import SearchRequest
-from service.query.served_view import ServedView, Survived
 
 
 class Survivors(NamedTuple):

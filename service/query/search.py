@@ -12,21 +12,18 @@ import time
 from typing import NamedTuple
 
 import numpy as np
-from starlette.requests import Request
-from starlette.responses import Response
 
+from service.access.caller import Caller
 from service.query import cursor
-from service.wire import answers, filters, limits, requests
 from service.query.admission import Deadline
-from service.wire.answers import BatchResult, Coverage, Hit, Scores, SearchAnswer, Usage
+from service.query.app_state import AppState
 from service.query.batcher import Vector
-from service.access.caller import Caller, caller_of
-from service.wire.limits import read_body
-from service.wire.problems import Problem
 from service.query.ranking import RankedHits, Ranking, Survivors
-from service.wire.requests import SearchRequest
-from service.query.app_state import AppState, state_of
 from service.query.served_view import ServedView, Survived
+from service.wire import answers, filters, limits, requests
+from service.wire.answers import BatchResult, Coverage, Hit, Scores, SearchAnswer, Usage
+from service.wire.problems import Problem
+from service.wire.requests import SearchRequest
 
 EVERYTHING = Survivors()
 NO_VECTOR: Vector = np.zeros(0, np.float32)
@@ -57,8 +54,6 @@ class Resolved(NamedTuple):
     row: int | None = None
     tokens: int = 0
     cpu_s: float = 0.0
-
-
 
 
 async def answer(state: AppState, caller: Caller, index: str, body: bytes, start_s: float) -> tuple[bytes, str]:
@@ -165,7 +160,7 @@ async def rank(
 
 
 def deadline_of(state: AppState, timeout_ms: int | None, start_s: float) -> Deadline:
-    return Deadline(timeout_ms if timeout_ms is not None else state.settings.timeout_s * 1e3, start_s)
+    return Deadline(timeout_ms if timeout_ms is not None else state.timeout_s * 1e3, start_s)
 
 
 def expect(query: SearchRequest, view: ServedView) -> None:

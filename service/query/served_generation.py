@@ -25,9 +25,9 @@ import numpy as np
 from index import Generation
 from index.changes.view import Searchable
 from service.query.admission import Deadline
-from service.wire.answers import FilterableField, Recall
 from service.query.following import Follower
 from service.query.served_view import Pace, ServedView
+from service.wire.answers import FilterableField, Recall
 
 WARM_QUERIES = 16
 

@@ -1,7 +1,8 @@
 """What one request searches: a served generation with the changes that it knew when the request began.
 
 A request may search several times, and filter in between; it does all of it on one view, whatever is written meanwhile.
-A short search runs on the event loop itself, a long one in the one search thread (`served_generation.py` has the times).
+A short search runs on the event loop itself, a long one in the one search thread (`served_generation.py` has the
+times).
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ import numpy as np
 from msgspec import Raw
 
 from index import Generation, InputError, TopK
-from index.search.bitmap import Bitmap
 from index.changes.view import Searchable, Surviving
+from index.search.bitmap import Bitmap
 from index.search.filtering import Filter
 from index.search.words import Matched
-from service.wire import filters
-from service.query.admission import Deadline
 from service.access.caller import Caller
+from service.query.admission import Deadline
+from service.wire import filters
 from service.wire.problems import Problem
 
 # A worker has one core, so a search in another thread takes its turns from the loop anyway, and pays 20 to 60 µs of

@@ -12,7 +12,6 @@ import os
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -20,9 +19,6 @@ from prometheus_client.registry import Collector
 
 from service.telemetry import energy
 from service.telemetry.slab import Slab
-
-if TYPE_CHECKING:
-    from service.query.index_registry import IndexRegistry
 
 STAGES = ("filter", "embed", "ann", "lexical", "payload")
 STATUSES = (0, 200, 304, 400, 401, 403, 404, 405, 408, 410, 412, 413, 415, 422, 429, 431, 499, 500, 503, 504)
@@ -46,10 +42,6 @@ class Count:
 
     def set(self, value: float) -> None:
         self._row[self._at] = value
-
-
-# When an index should be rebuilt: searches compare every document that was written since.
-REBUILD_ROWS, REBUILD_SHARE = 50_000, 0.05
 
 
 class Spread:
@@ -118,7 +110,7 @@ class Metrics:
         self._now = {name: numbers[name] for name in ("working", "waiting", "connections")}
         numbers["pid"].set(os.getpid())
         self._look: Callable[[], dict[str, int]] = dict
-        self._watched: tuple[IndexRegistry, dict[str, object]] | None = None
+        self._watched: Callable[[Callable[[str], bool]], Collector] | None = None
 
     def count_request(self, operation: str, status: int, seconds: float) -> None:
         at = self._of.get(operation)
@@ -134,8 +126,9 @@ class Metrics:
         row[self._shed] += 1.0
         self._searches.observe(seconds)
 
-    def watch(self, registry: IndexRegistry, kernels: dict[str, object]) -> None:
-        self._watched = registry, kernels
+    def watch(self, collector: Callable[[Callable[[str], bool]], Collector]) -> None:
+        """collector: of what is loaded, under the names that a caller may see."""
+        self._watched = collector
 
     def look_with(self, look: Callable[[], dict[str, int]]) -> None:
         """What is going on now, under the names working, waiting and connections."""
@@ -152,7 +145,7 @@ class Metrics:
         registry = CollectorRegistry()
         registry.register(_NumbersCollector(self))
         if self._watched is not None:
-            registry.register(_RegistryCollector(*self._watched, may_see))
+            registry.register(self._watched(may_see))
         return generate_latest(registry)
 
     def families(self) -> Iterable[Metric]:
@@ -221,67 +214,6 @@ class _NumbersCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         return self._metrics.families()
-
-
-class _RegistryCollector(Collector):
-    """What is loaded at the moment of the scrape."""
-
-    def __init__(self, registry: IndexRegistry, kernels: dict[str, object], may_see: Callable[[str], bool]) -> None:
-        self._registry = registry
-        self._kernels = kernels
-        self._may_see = may_see
-
-    def collect(self) -> Iterable[Metric]:
-        info = GaugeMetricFamily(
-            "perwatt_generation_info",
-            "1 for the generation that answers for an index.",
-            labels=["index", "generation", "model"],
-        )
-        vectors = GaugeMetricFamily("perwatt_vectors", "Vectors of an index.", labels=["index"])
-        recall = GaugeMetricFamily(
-            "perwatt_recall",
-            "Recall@k measured at build time; low and high end its 95 % interval.",
-            labels=["index", "k", "bound"],
-        )
-        refused = GaugeMetricFamily(
-            "perwatt_reload_refused",
-            "1 when the last reload of an index was refused and the old generation still answers.",
-            labels=["index"],
-        )
-        seq = GaugeMetricFamily("perwatt_changes_seq", "The last write that searches see.", labels=["index"])
-        rows = GaugeMetricFamily(
-            "perwatt_changes_rows",
-            "Documents written since the generation was built; every search compares them all.",
-            labels=["index"],
-        )
-        due = GaugeMetricFamily(
-            "perwatt_rebuild_due",
-            f"1 when {REBUILD_ROWS:,} documents or {REBUILD_SHARE:.0%} of the index were written since the generation.",
-            labels=["index"],
-        )
-        behind = GaugeMetricFamily(
-            "perwatt_changes_unreadable", "1 when later writes cannot be read and are not searched.", labels=["index"]
-        )
-        kernel = GaugeMetricFamily("perwatt_kernel_info", "1 for the SIMD unit in use.", labels=["arch", "isa"])
-        for name, loaded in self._registry.all().items():
-            if not self._may_see(name):
-                continue
-            info.add_metric([name, loaded.id, loaded.model or ""], 1)
-            vectors.add_metric([name], loaded.count)
-            measured = loaded.recall
-            if measured is not None:
-                for bound in ("value", "low", "high"):
-                    value = getattr(measured, bound)
-                    recall.add_metric([name, str(measured.k), bound], value)
-            refused.add_metric([name], name in self._registry.failures)
-            follower = loaded.follower
-            written = follower.delta.count if follower.delta is not None else 0
-            seq.add_metric([name], follower.seq)
-            rows.add_metric([name], written)
-            due.add_metric([name], written >= min(REBUILD_ROWS, max(1, REBUILD_SHARE * loaded.generation.count)))
-            behind.add_metric([name], follower.failure is not None)
-        kernel.add_metric([str(self._kernels["arch"]), str(self._kernels["isa"])], 1)
-        return (info, vectors, recall, refused, seq, rows, due, behind, kernel)
 
 
 def _size(bounds: Sequence[float]) -> int:

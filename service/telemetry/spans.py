@@ -37,15 +37,11 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import SpanKind, Status, StatusCode, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from opentelemetry.util.types import AttributeValue
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import versions
-from service.access.caller import caller_of
-from service.http.fast_path import FastPath, FastRequest
-from service.http.routes import OPERATIONS
 
 if TYPE_CHECKING:
-    from service.query.app_state import AppState
+    pass
 
 NAMES = {"filter": "filter", "embed": "encode", "ann": "search", "lexical": "lexical", "payload": "fetch"}
 CLOSE_S = 3.0  # for the last spans, when the collector does not answer: nobody's restart waits longer
@@ -139,9 +135,3 @@ class Spans:
         last = threading.Thread(target=self._provider.shutdown, name="last spans", daemon=True)
         last.start()
         last.join(CLOSE_S)
-
-
-
-
-
-

@@ -1,9 +1,9 @@
 """The filter of a request, and the one that its caller's key imposes: one filter, and the rows that survive it.
 
-The language and its meaning are the index's (`index/search/filtering.py`). Here it meets HTTP: JSON in, problems out, and the
-rule that nobody gets around a filter that a key carries. That one is joined to the request's own by AND, after the
-request's limits were checked, so that neither can push the other over them; it holds for single documents as well as
-for searches, and an index that does not have its field answers nothing at all.
+The language and its meaning are the index's (`index/search/filtering.py`). Here it meets HTTP: JSON in, problems out,
+and the rule that nobody gets around a filter that a key carries. That one is joined to the request's own by AND, after
+the request's limits were checked, so that neither can push the other over them; it holds for single documents as well
+as for searches, and an index that does not have its field answers nothing at all.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import msgspec
 from msgspec import Raw
 
 from index import FieldError, FilterError
-from index.search.bitmap import Bitmap
 from index.changes.view import Searchable, Surviving
+from index.search.bitmap import Bitmap
 from index.search.filtering import Filter
 from index.search.filtering import parse as parse_json
 from service.wire.problems import Problem

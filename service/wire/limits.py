@@ -23,9 +23,6 @@ from starlette.types import Message, Receive, Scope
 from index.search import filtering
 from service.wire.problems import Problem, of_undecodable
 
-
-
-
 # Of a search that is read page by page. A fused score hangs on how deep the rankings were, so all pages have to come of
 # the same depth, or rows would come twice or never; and the pages end where it does.
 PAGED_DEPTH = 1000

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from index.bench.ann.engine import Float, Metric, Setting
 from index import Generation, Root, build_generation, open_generation
+from index.bench.ann.engine import Float, Metric, Setting
 
 NAME = "bench"
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from index.bench.ann.engine import Entry, Setting
 from index.bench.ann.sweep import Tried, candidates, drawn, sweep
-from index.bench.ann.workers import EngineFailedError, EngineProcess, SEARCH_SECONDS
+from index.bench.ann.workers import SEARCH_SECONDS, EngineFailedError, EngineProcess
 
 TARGETS = (0.90, 0.95, 0.99)
 LEAST_ROUNDS, LEAST_QUERIES = 2, 100

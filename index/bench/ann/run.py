@@ -22,13 +22,13 @@ from typing import Any
 
 import numpy as np
 
+from index import kernels, machine
 from index.bench.ann.engine import Entry
-from index.bench.errors import BenchError
-from index.bench.ann.race import RaceCase, Runner, TARGETS, at_targets, race
+from index.bench.ann.race import TARGETS, RaceCase, Runner, at_targets, race
 from index.bench.ann.targets import reached
 from index.bench.ann.vectors import AnnWorkload, truth
-from index.bench.ann.workers import BUILD_SECONDS, EngineFailedError, EngineProcess, SEARCH_SECONDS
-from index import kernels, machine
+from index.bench.ann.workers import BUILD_SECONDS, SEARCH_SECONDS, EngineFailedError, EngineProcess
+from index.bench.errors import BenchError
 from index.progress import Progress, say
 
 FORMAT = 1

@@ -14,14 +14,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from index.bench.ann.engine import Float, Metric
-from index.bench.errors import BenchError
 from embed.vectors.npy import NpyVectors
 from index import Root, VectorsFolder, open_generation
+from index.bench.ann.engine import Float, Metric
+from index.bench.errors import BenchError
+from index.disk.codes import quantise, unit_rows
 from index.search import exact
-
-from index.disk.codes import quantise
-from index.disk.codes import unit_rows
 
 SEED = 20261123
 QUERIES = 2000

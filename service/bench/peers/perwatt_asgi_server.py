@@ -12,10 +12,11 @@ def application(folder: Path) -> Any:
     from service.settings import Settings
 
     native_threads.pin(1)
-    from service.processes import server
     from service.http.app import create_app
+    from service.processes import server
 
-    return create_app(server.load(Settings(names=("bench",), root=folder / "indexes")))
+    process = server.load(Settings(names=("bench",), root=folder / "indexes"))
+    return create_app(process.state, process.auth, process.spans)
 
 
 def main(folder: Path, port: int) -> None:

@@ -1,0 +1,75 @@
+"""What is loaded, as Prometheus sees it: read at the scrape, so that nothing of an old generation lingers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from index import kernels
+from service.query.index_registry import IndexRegistry
+
+# When an index should be rebuilt: searches compare every document that was written since.
+REBUILD_ROWS, REBUILD_SHARE = 50_000, 0.05
+
+
+class RegistryCollector(Collector):
+    """What is loaded at the moment of the scrape."""
+
+    def __init__(self, registry: IndexRegistry, may_see: Callable[[str], bool]) -> None:
+        self._registry = registry
+        self._may_see = may_see
+
+    def collect(self) -> Iterable[Metric]:
+        info = GaugeMetricFamily(
+            "perwatt_generation_info",
+            "1 for the generation that answers for an index.",
+            labels=["index", "generation", "model"],
+        )
+        vectors = GaugeMetricFamily("perwatt_vectors", "Vectors of an index.", labels=["index"])
+        recall = GaugeMetricFamily(
+            "perwatt_recall",
+            "Recall@k measured at build time; low and high end its 95 % interval.",
+            labels=["index", "k", "bound"],
+        )
+        refused = GaugeMetricFamily(
+            "perwatt_reload_refused",
+            "1 when the last reload of an index was refused and the old generation still answers.",
+            labels=["index"],
+        )
+        seq = GaugeMetricFamily("perwatt_changes_seq", "The last write that searches see.", labels=["index"])
+        rows = GaugeMetricFamily(
+            "perwatt_changes_rows",
+            "Documents written since the generation was built; every search compares them all.",
+            labels=["index"],
+        )
+        due = GaugeMetricFamily(
+            "perwatt_rebuild_due",
+            f"1 when {REBUILD_ROWS:,} documents or {REBUILD_SHARE:.0%} of the index were written since the generation.",
+            labels=["index"],
+        )
+        behind = GaugeMetricFamily(
+            "perwatt_changes_unreadable", "1 when later writes cannot be read and are not searched.", labels=["index"]
+        )
+        kernel = GaugeMetricFamily("perwatt_kernel_info", "1 for the SIMD unit in use.", labels=["arch", "isa"])
+        for name, loaded in self._registry.all().items():
+            if not self._may_see(name):
+                continue
+            info.add_metric([name, loaded.id, loaded.model or ""], 1)
+            vectors.add_metric([name], loaded.count)
+            measured = loaded.recall
+            if measured is not None:
+                for bound in ("value", "low", "high"):
+                    value = getattr(measured, bound)
+                    recall.add_metric([name, str(measured.k), bound], value)
+            refused.add_metric([name], name in self._registry.failures)
+            follower = loaded.follower
+            written = follower.delta.count if follower.delta is not None else 0
+            seq.add_metric([name], follower.seq)
+            rows.add_metric([name], written)
+            due.add_metric([name], written >= min(REBUILD_ROWS, max(1, REBUILD_SHARE * loaded.generation.count)))
+            behind.add_metric([name], follower.failure is not None)
+        machine = kernels.info()
+        kernel.add_metric([str(machine["arch"]), str(machine["isa"])], 1)
+        return (info, vectors, recall, refused, seq, rows, due, behind, kernel)
