@@ -105,6 +105,12 @@ def _filters_of_served(root: Path, name: str) -> list[str]:
     show_default=True,
     help="Least share of the served generation's rows; fewer looks like half an input and is not switched to.",
 )
+@click.option(
+    "--max-slowdown",
+    type=click.FloatRange(1),
+    metavar="TIMES",
+    help="Refuse a generation in which a search takes more than so many times what it takes in the served one.",
+)
 @click.option("--threads", type=click.IntRange(1), help="Default: every core of the cgroup.")
 @_json_option
 def build(
@@ -122,13 +128,14 @@ def build(
     language: str,
     no_switch: bool,
     min_count_ratio: float,
+    max_slowdown: float | None,
     threads: int | None,
     as_json: bool,
 ) -> None:
     """Build a generation of an index from the vectors in DIR, and serve it when its checks pass.
 
     What was written to the index since is laid over them, so no write is lost. What is served changes at the very end
-    or not at all. A generation whose recall or count misses its check is kept, not served, and the command fails.
+    or not at all. A generation that misses one of its checks is kept, not served, and the command fails.
     """
     from index import machine
     from index.build.pipeline import build_generation
@@ -169,6 +176,7 @@ def build(
                 threads=threads,
                 switch=not no_switch,
                 min_count_ratio=min_count_ratio,
+                max_slowdown=max_slowdown,
                 progress=True,
                 **settings,
             )

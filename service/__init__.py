@@ -8,6 +8,7 @@ Each line imports only what stands below it:
     http/          bytes to requests, the table of routes, what surrounds every request
     endpoints/     the nouns of the API
     query/         admit, resolve, search, fuse, page, answer; which generation answers
+    rebuilds/      an index rebuilt beside the service that serves it
     access/        keys, callers, quotas: who may
     telemetry/     metrics, logs, spans, joules
     wire/          requests, answers, problems, limits and filters

@@ -23,7 +23,8 @@ class Settings:
     client_s: what a caller may take for the head of a request, and for its body before a least rate is asked for.
     timeout_s: deadline of a request that names none. drain_s: how long after SIGTERM requests are still accepted
     while `/readyz` says 503, so that a load balancer can look away first. grace_s: how long requests may take to
-    finish then. otel: send spans off, None: when the environment asks for it (`telemetry/tracing.py`).
+    finish then. rebuilds: file of what may be rebuilt and when (`rebuilds/plan.py`). otel: send spans off, None: when
+    the environment asks for it (`telemetry/tracing.py`).
     """
 
     root: Path = DEFAULT_ROOT
@@ -44,6 +45,7 @@ class Settings:
     timeout_s: float = 10.0
     drain_s: float = 2.0
     grace_s: float = 20.0
+    rebuilds: Path | None = None
     otel: bool | None = None
 
     def __post_init__(self) -> None:

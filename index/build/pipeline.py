@@ -57,6 +57,7 @@ class BuildSettings:
     required: frozenset[str]  # of these fields, those that some row must have
     threads: int
     min_count_ratio: float
+    max_slowdown: float | None
     show: bool
     language: str | None  # that words are stemmed in; None: no words
 
@@ -80,6 +81,7 @@ def build_generation(
     threads: int | None = None,
     switch: bool = True,
     min_count_ratio: float = publish_checks.MIN_COUNT_RATIO,
+    max_slowdown: float | None = None,
     progress: bool = False,
 ) -> Path:
     """Builds a generation of index `name` under `root`, serves it (`switch`), and returns its folder.
@@ -92,6 +94,8 @@ def build_generation(
     filterable: FIELD:TYPE declarations, or FIELD to have the type inferred; some row must have it, unless it comes as a
     Field. lexical: search by words too, where the payload has a title or text; language: that their stems are of, or
     "none". threads: default all cores of the cgroup. progress: on stderr.
+
+    min_count_ratio, max_slowdown: of the generation that is served now (publish_checks.py); None: not asked for.
 
     Raises InputError, naming the row and id, for rows that cannot be indexed; StorageError when the disk fails;
     PublishCheckError, with the generation written but not served, when a check fails. What is served changes only at
@@ -107,6 +111,7 @@ def build_generation(
         frozenset(field.name for field in parse_fields([each for each in filterable or [] if isinstance(each, str)])),
         threads or machine.cores(),
         _share(min_count_ratio, "min_count_ratio"),
+        max_slowdown,
         progress,
         check_language(language) if lexical else None,
     )
@@ -126,6 +131,7 @@ def build_generation(
         for reason in (
             publish_checks.recall_check(manifest),
             publish_checks.count_check(place, name, manifest["count"], settings.min_count_ratio),
+            None if max_slowdown is None else publish_checks.speed_check(place, name, path, max_slowdown),
         )
         if reason
     ]

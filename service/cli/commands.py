@@ -153,6 +153,11 @@ key_option = click.option(
     help="Seconds that requests in flight may take to finish after that.",
 )
 @click.option(
+    "--rebuilds",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File that says what indexes may be rebuilt from, and when the service does it by itself.",
+)
+@click.option(
     "--otel/--no-otel",
     default=None,
     help="Send spans to an OpenTelemetry collector; without it, if the OTEL_… variables ask for it.",

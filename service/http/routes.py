@@ -20,9 +20,21 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from service.access.auth import UNKNOWN, RouteEntry, RouteScope
-from service.endpoints import aliases, documents, embeddings, indexes, models, operations, recall, searching, writes
+from service.endpoints import (
+    aliases,
+    documents,
+    embeddings,
+    indexes,
+    models,
+    operations,
+    rebuilds,
+    recall,
+    searching,
+    writes,
+)
 from service.page.files import FILES, SearchPage
 from service.wire import answers, requests
+from service.wire.rebuilds import RebuildAnswer, RebuildList, RebuildRequest
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 BODY = ("bad-json", "unknown-field", "invalid-value", "body-too-large", "unsupported-encoding")
@@ -41,6 +53,7 @@ class Operation(NamedTuple):
     asks: Any = None  # struct of the request body
     gives: Any = None  # struct of the 200 answer; None: any JSON object; a str: a media type
     problems: tuple[str, ...] = ()
+    status: int = 200  # of its answer
     openai: bool = False  # in OpenAI's shape, its errors too
 
     @property
@@ -186,6 +199,45 @@ OPERATIONS = (
         "Serve the generation that was served before.",
         gives=indexes.IndexInfo,
         problems=("invalid-value", *SWITCH),
+    ),
+    Operation(
+        "POST",
+        "/v1/rebuilds",
+        "admin",
+        rebuilds.start_rebuild,
+        "Build a new generation of an index, and serve it when its checks pass; answers at once.",
+        RebuildRequest,
+        RebuildAnswer,
+        (*BODY, "index-not-found", "forbidden", "rebuild-running", "not-ready"),
+        status=202,
+    ),
+    Operation(
+        "GET",
+        "/v1/rebuilds",
+        "admin",
+        rebuilds.list_rebuilds,
+        "The rebuilds that run or have run, the newest first.",
+        gives=RebuildList,
+        problems=("forbidden",),
+    ),
+    Operation(
+        "GET",
+        "/v1/rebuilds/{rebuild}",
+        "admin",
+        rebuilds.get_rebuild,
+        "How far a rebuild is, or how it ended.",
+        gives=RebuildAnswer,
+        problems=("rebuild-not-found", "forbidden"),
+    ),
+    Operation(
+        "DELETE",
+        "/v1/rebuilds/{rebuild}",
+        "admin",
+        rebuilds.cancel_rebuild,
+        "End a rebuild; what is served stays.",
+        gives=RebuildAnswer,
+        problems=("rebuild-not-found", "forbidden"),
+        status=202,
     ),
     Operation("GET", "/livez", "open", operations.livez, "Whether the process is alive."),
     Operation(

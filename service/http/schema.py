@@ -40,6 +40,10 @@ PARAMETERS: dict[str, dict[str, Any]] = {
         "description": "The external id of a document, percent-encoded; it may hold slashes.",
         "schema": {"type": "string", "minLength": 1},
     },
+    "rebuild": {
+        "description": "The id of a rebuild, as it was answered when it was started.",
+        "schema": {"type": "string", "minLength": 1},
+    },
     "model": {
         "description": "The name of a model, or its fingerprint; it may hold slashes.",
         "schema": {"type": "string", "minLength": 1},
@@ -92,7 +96,10 @@ def _operation(operation: Operation, keys: bool) -> dict[str, Any]:
     documented: dict[str, Any] = {
         "operationId": operation.name,
         "summary": operation.summary,
-        "responses": {"200": _answer(operation), **_problems((*operation.problems, *_of_the_way(operation)))},
+        "responses": {
+            str(operation.status): _answer(operation),
+            **_problems((*operation.problems, *_of_the_way(operation))),
+        },
     }
     parameters = [
         {"name": name, "in": "path", "required": True, **PARAMETERS[name]}
@@ -105,6 +112,15 @@ def _operation(operation: Operation, keys: bool) -> dict[str, Any]:
                 "in": "query",
                 "description": f"At most {limits.FIELDS} payload fields, separated by commas; all when absent.",
                 "schema": {"type": "string", "pattern": f"^[^,]*(,[^,]*){{0,{limits.FIELDS - 1}}}$"},
+            }
+        )
+    if operation.name == "start_rebuild":
+        parameters.append(
+            {
+                "name": "Idempotency-Key",
+                "in": "header",
+                "description": "A request with the key of an earlier one answers what that one started.",
+                "schema": {"type": "string", "minLength": 1, "maxLength": limits.KEY_CHARACTERS},
             }
         )
     if operation.path.startswith("/v1/aliases/"):

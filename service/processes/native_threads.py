@@ -20,3 +20,8 @@ def pin(threads: int = 1) -> None:
         os.environ.setdefault(variable, str(threads))
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # waiting threads sleep instead of spinning
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+def environment(threads: int) -> dict[str, str]:
+    """Of a process that is to have so many, whatever this one has."""
+    return {**os.environ, **dict.fromkeys(VARIABLES, str(threads))}

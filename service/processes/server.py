@@ -21,9 +21,9 @@ import secrets
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
@@ -38,6 +38,7 @@ from service.http.fast_path import FastPath
 from service.http.protocol import protocol_of
 from service.http.routes import OPERATIONS, entries
 from service.http.watch import Watch
+from service.processes import native_threads
 from service.processes.channel import Channel
 from service.processes.listening import address_of, bind
 from service.processes.process import ServerProcess
@@ -49,6 +50,9 @@ from service.query.index_registry import IndexRegistry
 from service.query.loading import encoder_for
 from service.query.registry_metrics import RegistryCollector
 from service.query.writing import Writing
+from service.rebuilds.due import Due
+from service.rebuilds.plan import read_plan
+from service.rebuilds.starting import Rebuilds
 from service.settings import Settings, is_loopback
 from service.telemetry import tracing
 from service.telemetry.metrics import Metrics
@@ -63,7 +67,7 @@ YOUNG = 20_000  # objects before the collector looks: hundreds of requests that 
 # are no garbage either, and looking at them all stops the world for 35 to 55 ms.
 MIDDLE = 50
 SECOND_TICKS = 10  # of uvicorn's clock, which ticks every tenth of a second
-TRIM_TICKS = 60 * SECOND_TICKS  # between looks for changes that no kept generation needs any more
+MINUTE_TICKS = 60 * SECOND_TICKS  # between looks for changes that no generation needs, and for a rebuild that is due
 
 
 def load(settings: Settings, shared: Shared | None = None) -> ServerProcess:
@@ -95,7 +99,9 @@ def load(settings: Settings, shared: Shared | None = None) -> ServerProcess:
     auth = auth_of(settings, Quotas() if shared is None else shared.quotas)
     service = secrets.token_hex(8) if shared is None else shared.service
     writing = Writing(root, service, f"http://{settings.host}:{settings.port}")
-    state = AppState(registry, encoder, batcher, admission, metrics, writing, settings.timeout_s)
+    plan = read_plan(settings.rebuilds)
+    rebuilds = Rebuilds(root, plan, native_threads.environment(plan.threads))
+    state = AppState(registry, encoder, batcher, admission, metrics, writing, rebuilds, settings.timeout_s)
     spans = tracing.spans_of(settings.otel, os.environ)
     fast_path = _fast_path_of(state, auth, settings.queue, spans)
     watch = Watch(
@@ -193,6 +199,8 @@ class _Server(uvicorn.Server):
             )
         )
         self._process = process
+        first = process.shared is None or process.shared.worker == 0  # one worker of a service looks
+        self._due = Due(process.state.rebuilds, process.state.registry) if first else None
         self._say_started = started
         self._drained_at_s: float | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -223,8 +231,12 @@ class _Server(uvicorn.Server):
             self._process.state.metrics.note()
             if self._process.auth.keyring is not None:
                 self._process.auth.keyring.follow()
-        if counter and counter % TRIM_TICKS == 0:
-            self._keep(asyncio.get_running_loop().create_task(asyncio.to_thread(self._process.state.writing.trim)))
+            for index in self._process.state.rebuilds.ended():
+                self._later(self._process.state.registry.follow(index))
+        if counter and counter % MINUTE_TICKS == 0:
+            self._later(asyncio.to_thread(self._process.state.writing.trim))
+            if self._due is not None:
+                self._later(asyncio.to_thread(self._due.look))
         if self._drained_at_s is not None and time.monotonic() >= self._drained_at_s:
             self.should_exit = True
         return await super().on_tick(counter)
@@ -241,9 +253,10 @@ class _Server(uvicorn.Server):
         log.info("SIGHUP: following the aliases on disk")
         if self._process.auth.keyring is not None:
             self._process.auth.keyring.reload()
-        self._keep(asyncio.get_running_loop().create_task(self._process.state.registry.reload_all()))
+        self._later(self._process.state.registry.reload_all())
 
-    def _keep(self, task: asyncio.Task[None]) -> None:
-        """Until it is done: the loop has only a weak reference."""
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        """Kept until it is done: the loop has only a weak reference."""
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

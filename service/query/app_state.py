@@ -16,6 +16,7 @@ from service.query.admission import Admission
 from service.query.batcher import Batcher
 from service.query.index_registry import IndexRegistry
 from service.query.writing import Writing
+from service.rebuilds.starting import Rebuilds
 from service.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class AppState:
     admission: Admission
     metrics: Metrics
     writing: Writing
+    rebuilds: Rebuilds
     timeout_s: float
     ready: bool = True
     tell_others: Callable[[str], Awaitable[None]] = _nobody

@@ -74,6 +74,14 @@ class IndexRegistry:
             f"No index {index!r} is served here; GET /v1/indexes lists those that are.",
         )
 
+    def written(self, index: str) -> tuple[int, int]:
+        """Documents that were written since the served generation, and those that it has; (0, 0) where none is."""
+        loaded = self._by_name.get(index)
+        if loaded is None:
+            return 0, 0
+        delta = loaded.follower.delta
+        return 0 if delta is None else delta.count, loaded.count
+
     def name_of(self, loaded: ServedGeneration) -> str:
         return loaded.generation.name
 
@@ -94,6 +102,11 @@ class IndexRegistry:
         """Follows every alias to where it points now; refusals are logged and kept in
         `failures`."""
         for name in self.names:
+            await self.follow(name)
+
+    async def follow(self, name: str) -> None:
+        """As `reload`, where nobody waits for it; does nothing for a name that is not served."""
+        if name in self._by_name:
             with contextlib.suppress(LoadError):
                 await self.reload(name)
 

@@ -39,6 +39,7 @@ K = 1000
 FIELDS = 64
 PAGED = 10_000  # hits that a cursor may lead past; a page looks for all that came before it too
 CURSOR_CHARACTERS = 512
+KEY_CHARACTERS = 255  # of an Idempotency-Key
 RRF_K = 10_000
 RECALL_QUERIES = 2000
 WRITE_DOCUMENTS, DELETE_DOCUMENTS = 1000, 10_000  # in one request

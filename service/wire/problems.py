@@ -33,6 +33,8 @@ KINDS: dict[str, ProblemKind] = {
     "index-not-found": ProblemKind(404, "No such index is served"),
     "generation-gone": ProblemKind(410, "That generation is not served"),
     "document-not-found": ProblemKind(404, "No such document"),
+    "rebuild-not-found": ProblemKind(404, "No such rebuild"),
+    "rebuild-running": ProblemKind(409, "Another rebuild is running"),
     "model-not-found": ProblemKind(404, "No such model is loaded"),
     "unauthenticated": ProblemKind(401, "A key is needed"),
     "forbidden": ProblemKind(403, "This call is not allowed from here"),

@@ -1,0 +1,78 @@
+"""Rebuilding an index beside the service: start one, see how far it is, end it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.access.caller import Caller, caller_of
+from service.query.app_state import AppState, state_of
+from service.rebuilds.records import RebuildRecord
+from service.rebuilds.starting import asked_by
+from service.wire import limits
+from service.wire.limits import read_body
+from service.wire.problems import Problem
+from service.wire.rebuilds import REBUILD, RebuildAnswer, RebuildList
+
+
+async def start_rebuild(request: Request) -> Response:
+    state, caller = state_of(request), caller_of(request.scope)
+    body = await read_body(request.scope, request.receive, limits.BODY_BYTES)
+    asked = limits.decode(REBUILD, body)
+    if not caller.may_see(asked.index):
+        raise Problem("index-not-found", f"No index {asked.index!r} is served here.", pointer="/index")
+    index = state.registry.name_of(state.registry.loaded(asked.index))
+    if index != asked.index:
+        raise Problem("invalid-value", f"What is rebuilt is an index, {index}, and not a generation.", pointer="/index")
+    key = request.headers.get("idempotency-key")
+    if key is not None and not 0 < len(key) <= limits.KEY_CHARACTERS:
+        raise Problem(
+            "invalid-value", f"Idempotency-Key has {len(key)} characters; expected 1 to {limits.KEY_CHARACTERS}."
+        )
+    by = None if key is None else asked_by(caller.name or "", key)
+    return _json(await asyncio.to_thread(state.rebuilds.start, index, asked.source, asked_by=by), 202)
+
+
+async def list_rebuilds(request: Request) -> Response:
+    state, caller = state_of(request), caller_of(request.scope)
+    records = await asyncio.to_thread(state.rebuilds.records.all)
+    return _json(RebuildList([one.answer for one in records if caller.may_see(one.answer.index)]))
+
+
+async def get_rebuild(request: Request) -> Response:
+    state = state_of(request)
+    answer = (await _found(state, caller_of(request.scope), request.path_params["rebuild"])).answer
+    if answer.switched:
+        await _serve(state, answer)
+    return _json(answer)
+
+
+async def cancel_rebuild(request: Request) -> Response:
+    state = state_of(request)
+    record = await _found(state, caller_of(request.scope), request.path_params["rebuild"])
+    return _json(await asyncio.to_thread(state.rebuilds.cancel, record), 202)
+
+
+async def _serve(state: AppState, answer: RebuildAnswer) -> None:
+    """Who is told that it succeeded finds it, whichever worker is asked next."""
+    with contextlib.suppress(Problem):
+        if state.registry.loaded(answer.index).id != answer.generation:
+            await state.registry.follow(answer.index)
+        await state.tell_others(answer.index)
+
+
+async def _found(state: AppState, caller: Caller, id_: str) -> RebuildRecord:
+    record = await asyncio.to_thread(state.rebuilds.records.get, id_)
+    if record is None or not caller.may_see(record.answer.index):
+        raise Problem("rebuild-not-found", f"There is no rebuild {id_!r} here; GET /v1/rebuilds lists them.")
+    return record
+
+
+def _json(content: object, status: int = 200) -> Response:
+    return Response(
+        msgspec.json.encode(content), status, headers={"cache-control": "no-store"}, media_type="application/json"
+    )

@@ -1,0 +1,71 @@
+"""Rebuilds that the service starts by itself: when enough was written, or at a time of day."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+from service.rebuilds.plan import Trigger
+from service.rebuilds.starting import Rebuilds
+from service.wire.problems import Problem
+
+log = logging.getLogger("perwatt.service")
+
+AGAIN = timedelta(hours=1)  # before a rebuild that failed is tried once more
+
+
+class Written(Protocol):
+    """What is known of the indexes that are served."""
+
+    def written(self, index: str) -> tuple[int, int]:
+        """Documents that were written since the served generation, and those that it has; (0, 0) where none is."""
+
+
+class Due:
+    """`look` once a minute, in one worker of a service."""
+
+    def __init__(
+        self, rebuilds: Rebuilds, indexes: Written, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
+        self._rebuilds, self._indexes, self._now = rebuilds, indexes, now
+        self._looked_at = now()
+
+    def look(self) -> None:
+        now = self._now()
+        for trigger in self._rebuilds.plan.triggers:
+            reason = self._reason(trigger, now)
+            if reason is None or self._failed_lately(trigger, now):
+                continue
+            try:
+                self._rebuilds.start(trigger.index, trigger.source, trigger=True)
+            except Problem as problem:
+                if problem.code != "rebuild-running":
+                    log.error("%s is due for a rebuild (%s): %s", trigger.index, reason, problem.detail)
+            else:
+                log.info("%s is rebuilt: %s", trigger.index, reason)
+        self._looked_at = now
+
+    def _reason(self, trigger: Trigger, now: datetime) -> str | None:
+        written, count = self._indexes.written(trigger.index)
+        if trigger.changes is not None and written >= trigger.changes:
+            return f"{written:,} documents were written"
+        if trigger.share is not None and written and written >= trigger.share * count:
+            return f"{written:,} documents were written to {count:,}"
+        if trigger.at_minute is not None and self._passed(trigger.at_minute, now):
+            return f"it is {trigger.at} UTC"
+        return None
+
+    def _passed(self, minute: int, now: datetime) -> bool:
+        """Whether this time of day came since the last look; never for a clock that was set back."""
+        today = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(minutes=minute)
+        return any(self._looked_at < at <= now for at in (today - timedelta(days=1), today))
+
+    def _failed_lately(self, trigger: Trigger, now: datetime) -> bool:
+        for record in self._rebuilds.records.all():
+            answer = record.answer
+            if record.trigger and (answer.index, answer.source) == (trigger.index, trigger.source):
+                ended = now if answer.ended_at is None else datetime.fromisoformat(answer.ended_at)
+                return answer.state == "failed" and now - ended < AGAIN
+        return False

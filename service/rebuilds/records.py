@@ -1,0 +1,170 @@
+"""Rebuilds on disk: one small file each under ROOT/.rebuilds, and the lock that the process at work holds.
+
+    ID.json     what callers see, who asked, and the process
+    ID.log      what that process said
+    .running    locked (flock) while a rebuild runs; holds its id
+    .lock       locked by whoever changes a record
+
+Every worker of a service reads the same files, so it does not matter which of them is asked. The lock tells a rebuild
+that runs from one whose process died: it belongs to the process and goes with it, however that ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from embed.vectors.durable import write_durably
+from service.wire.rebuilds import RebuildAnswer
+
+FOLDER, RUNNING, LOCK = ".rebuilds", ".running", ".lock"
+KEPT = 100  # records; older ones are forgotten
+LAST_BYTES = 2000  # of a log, where a process died without a word
+
+
+class RebuildRecord(msgspec.Struct):
+    """What is kept of a rebuild.
+
+    Args:
+        answer: what callers see.
+        asked_by: of an `Idempotency-Key`: who sent which, hashed; None where none was sent.
+        trigger: whether the service started it by itself.
+        pid: of the process; 0 before there is one.
+    """
+
+    answer: RebuildAnswer
+    asked_by: str | None = None
+    trigger: bool = False
+    pid: int = 0
+
+
+_DECODE = msgspec.json.Decoder(RebuildRecord).decode
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+class RebuildRecords:
+    def __init__(self, root: Path) -> None:
+        self.root, self.folder = root, root / FOLDER
+
+    def create(self, index: str, source: str, asked_by: str | None = None, trigger: bool = False) -> RebuildRecord:
+        self.folder.mkdir(exist_ok=True)
+        id_ = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(3)}"
+        record = RebuildRecord(RebuildAnswer(id_, index, source, "running", now()), asked_by, trigger)
+        with self._changing():
+            self._write(record)
+        for old in self._ids()[KEPT:]:
+            for suffix in (".json", ".log"):
+                (self.folder / f"{old}{suffix}").unlink(missing_ok=True)
+        return record
+
+    def update(self, id_: str, *, pid: int | None = None, **changes: Any) -> RebuildRecord:
+        """The record with other members of its answer, written; one that has ended stays as it is."""
+        with self._changing():
+            record = self._read(id_)
+            if record.answer.ended_at is None:
+                answer = msgspec.structs.replace(record.answer, **changes)
+                record = msgspec.structs.replace(record, answer=answer, pid=record.pid if pid is None else pid)
+                self._write(record)
+            return record
+
+    def get(self, id_: str) -> RebuildRecord | None:
+        """As it stands; one whose process is gone is brought to its end. None where there is none."""
+        if id_ not in self._ids():
+            return None
+        return self._settled(self._read(id_))
+
+    def all(self) -> list[RebuildRecord]:
+        """The newest first."""
+        return [record for id_ in self._ids() if (record := self.get(id_)) is not None]
+
+    def running(self) -> str | None:
+        """The id of the rebuild whose process holds the lock."""
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            handle = os.open(self.folder / RUNNING, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return os.pread(handle, 64, 0).decode() or None
+            finally:
+                os.close(handle)
+        return None
+
+    def cancelling(self, id_: str) -> bool:
+        return self._read(id_).answer.state == "cancelling"
+
+    def changed_at(self) -> int:
+        """Grows whenever a record is written; 0 where there has been none."""
+        try:
+            return self.folder.stat().st_mtime_ns
+        except OSError:
+            return 0
+
+    def log_of(self, id_: str) -> Path:
+        return self.folder / f"{id_}.log"
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[int | None]:
+        """The lock that a rebuild holds, as a descriptor to be inherited; None where one runs."""
+        self.folder.mkdir(exist_ok=True)
+        handle = os.open(self.folder / RUNNING, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            yield None
+            return
+        try:
+            yield handle
+        finally:
+            os.close(handle)
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[None]:
+        handle = os.open(self.folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
+
+    def _write(self, record: RebuildRecord) -> None:
+        write_durably(self.folder / f"{record.answer.id}.json", msgspec.json.encode(record))
+
+    def _settled(self, record: RebuildRecord) -> RebuildRecord:
+        answer = record.answer
+        if answer.ended_at is not None or self.running() == answer.id:
+            return record
+        record = self._read(answer.id)  # it may have come to its end between two looks
+        if record.answer.ended_at is not None:
+            return record
+        if answer.state == "cancelling":
+            return self.update(answer.id, state="cancelled", ended_at=now())
+        return self.update(answer.id, state="failed", ended_at=now(), detail=self._last_words(answer.id))
+
+    def _last_words(self, id_: str) -> str:
+        """Of a process that ended without saying why, as one does that was killed or found no memory."""
+        said = ""
+        with contextlib.suppress(OSError):
+            said = self.log_of(id_).read_bytes()[-LAST_BYTES:].decode(errors="replace").strip()
+        last = said.splitlines()[-1] if said else "nothing"
+        return f"the process ended before it was done, as one does that is killed; the last it said: {last}"
+
+    def _read(self, id_: str) -> RebuildRecord:
+        return _DECODE((self.folder / f"{id_}.json").read_bytes())
+
+    def _ids(self) -> list[str]:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            return sorted((path.stem for path in self.folder.glob("*.json") if path.stem[:1] != "."), reverse=True)
+        return []

@@ -1,0 +1,134 @@
+"""Starting a rebuild, ending one, and seeing that one has ended."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+
+import msgspec
+
+from index import Root
+from service.rebuilds.plan import RebuildPlan, source_of
+from service.rebuilds.records import RebuildRecord, RebuildRecords
+from service.wire.problems import Problem
+from service.wire.rebuilds import RebuildAnswer
+
+log = logging.getLogger("perwatt.service")
+
+END_S = 10.0  # from being told to end to being killed
+
+
+class Rebuilds:
+    """Of one root, in one worker; others see the same files."""
+
+    def __init__(self, root: Root, plan: RebuildPlan, environment: Mapping[str, str]) -> None:
+        """
+        Args:
+            plan: what may be rebuilt, from what.
+            environment: of the process that rebuilds.
+        """
+        self.plan, self._environment = plan, environment
+        self.records = RebuildRecords(root.folder)
+        self._seen_at = self.records.changed_at()
+        self._switched = {record.answer.id for record in self.records.all() if record.answer.switched}
+
+    def start(self, index: str, source: str, *, asked_by: str | None = None, trigger: bool = False) -> RebuildAnswer:
+        """Raises Problem: for a source that is not in the plan, and while another rebuild runs.
+
+        asked_by: whose `Idempotency-Key` it came with; what was started for the same one is answered again.
+        """
+        try:
+            source_of(self.plan, index, source)
+        except ValueError as error:
+            raise Problem("invalid-value", f"{error}.", pointer="/source") from None
+        if asked_by is not None and (before := self._asked_before(asked_by)) is not None:
+            return self._again(before, index, source)
+        try:
+            return self._started(index, source, asked_by, trigger)
+        except OSError as error:
+            raise Problem("not-ready", f"A rebuild cannot be started here: {error}") from error
+
+    def _started(self, index: str, source: str, asked_by: str | None, trigger: bool) -> RebuildAnswer:
+        with self.records.lock() as handle:
+            if handle is None:
+                running = self.records.running()
+                raise Problem(
+                    "rebuild-running",
+                    f"Rebuild {running} is running, and there is one at a time; wait for it, or cancel it.",
+                    rebuild=running,
+                )
+            record = self.records.create(index, source, asked_by, trigger)
+            id_ = record.answer.id
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, id_.encode(), 0)
+            with self.records.log_of(id_).open("ab") as said:
+                process = subprocess.Popen(
+                    [sys.executable, "-m", "service.rebuilds.work", str(self.records.root), id_],
+                    stdin=subprocess.PIPE,
+                    stdout=said,
+                    stderr=said,
+                    pass_fds=(handle,),
+                    start_new_session=True,
+                    env=self._environment,
+                )
+            self.records.update(id_, pid=process.pid)
+            with contextlib.suppress(BrokenPipeError), process.stdin as plan:  # type: ignore[union-attr]
+                plan.write(msgspec.json.encode(self.plan))
+        threading.Thread(target=process.wait, name="rebuild", daemon=True).start()
+        log.info("rebuild %s of %s from %s runs in process %d", id_, index, source, process.pid)
+        return record.answer
+
+    def cancel(self, record: RebuildRecord) -> RebuildAnswer:
+        """Told to end, and killed when it does not; builds and embeddings survive both."""
+        if record.answer.ended_at is not None:
+            return record.answer
+        record = self.records.update(record.answer.id, state="cancelling")
+        threading.Thread(target=self._end, args=(record,), name="cancel", daemon=True).start()
+        return record.answer
+
+    def ended(self) -> set[str]:
+        """Indexes that were switched by a rebuild since the last call. Costs one look at a folder when nothing was."""
+        changed_at = self.records.changed_at()
+        if changed_at == self._seen_at:
+            return set()
+        self._seen_at = changed_at
+        new = [one.answer for one in self.records.all() if one.answer.switched and one.answer.id not in self._switched]
+        self._switched |= {answer.id for answer in new}
+        return {answer.index for answer in new}
+
+    def _end(self, record: RebuildRecord) -> None:
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            until_s = time.monotonic() + END_S
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                if self.records.running() == record.answer.id:
+                    os.kill(record.pid, number)
+            while time.monotonic() < until_s:
+                if self.records.running() != record.answer.id:
+                    self.records.get(record.answer.id)  # which brings it to its end
+                    return
+                time.sleep(0.05)
+
+    def _asked_before(self, asked_by: str) -> RebuildRecord | None:
+        return next((record for record in self.records.all() if record.asked_by == asked_by), None)
+
+    def _again(self, record: RebuildRecord, index: str, source: str) -> RebuildAnswer:
+        if (record.answer.index, record.answer.source) != (index, source):
+            raise Problem(
+                "invalid-value",
+                f"This Idempotency-Key came with a rebuild of {record.answer.index} from {record.answer.source}; "
+                "another request needs another key.",
+            )
+        return record.answer
+
+
+def asked_by(caller: str, key: str) -> str:
+    """What is kept of an `Idempotency-Key`: enough to know it again, from the same caller alone."""
+    return hashlib.sha256(f"{caller}\0{key}".encode()).hexdigest()

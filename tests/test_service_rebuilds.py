@@ -1,0 +1,268 @@
+"""An index rebuilt beside the service: from what was written, from a source, cancelled, killed, refused, due."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from patience import patient
+from serving import Server, documents, serving
+
+from index import Root
+from service.access.keys import Key, add, changing
+from service.errors import SettingsError
+from service.rebuilds.due import Due
+from service.rebuilds.plan import RebuildPlan, Trigger, read_plan
+from service.rebuilds.records import RebuildRecords
+from service.rebuilds.starting import Rebuilds
+
+pytest_plugins = ["serving_fixtures"]
+BREAD = {"id": "n1", "payload": {"title": "Rye bread", "text": "Bake rye bread in a hot oven with steam.", "words": 9}}
+PRECISION = ["--precision", os.environ.get("PERWATT_TEST_PRECISION", "fp32")]
+FIELDS = ["--filterable", "words:int,url:keyword"]
+
+
+@pytest.fixture
+def plan_file(tmp_path: Path) -> Path:
+    """A source `articles` of the index `docs`, small, and one that takes a while."""
+    ids, payloads = documents()
+    lines = [json.dumps({"id": id_, **payload}) for id_, payload in zip(ids, payloads, strict=True)]
+    (tmp_path / "articles.jsonl").write_text("\n".join(lines) + "\n")
+    many = (json.dumps({"id": f"m{row}", "text": f"Remark {row} " + "on the weather " * 60}) for row in range(20_000))
+    (tmp_path / "many.jsonl").write_text("\n".join(many) + "\n")
+    sources = "".join(
+        f'[sources.{name}]\nindex = "docs"\ninputs = ["{tmp_path / name}.jsonl"]\nvectors = "{tmp_path / name}"\n'
+        f"embed = {json.dumps(PRECISION)}\nbuild = {json.dumps(FIELDS if name == 'articles' else [])}\n"
+        for name in ("articles", "many")
+    )
+    plan = tmp_path / "rebuilds.toml"
+    plan.write_text(f"max_slowdown = 100.0\n{sources}")
+    return plan
+
+
+@pytest.fixture
+def server(own_root: Path, tmp_path: Path, plan_file: Path) -> Iterator[Server]:
+    folder = tmp_path / "server"
+    folder.mkdir()
+    with serving(own_root, folder, "--rebuilds", str(plan_file), "--workers", "2") as running:
+        yield running
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[httpx.Client]:
+    with server.client() as talking:
+        yield talking
+
+
+def start(client: httpx.Client, status: int = 202, key: str | None = None, **asked: Any) -> Any:
+    headers = {} if key is None else {"idempotency-key": key}
+    answer = client.post("/v1/rebuilds", json={"index": "docs", **asked}, headers=headers)
+    assert answer.status_code == status, answer.text
+    return answer.json()
+
+
+def ended(client: httpx.Client, id_: str) -> Any:
+    limit_s = time.monotonic() + patient(90)
+    while (answer := client.get(f"/v1/rebuilds/{id_}").json())["ended_at"] is None:
+        assert time.monotonic() < limit_s, answer
+        time.sleep(0.1)
+    return answer
+
+
+def at_work(root: Path, client: httpx.Client, id_: str) -> int:
+    """The process of a rebuild that embeds."""
+    limit_s = time.monotonic() + patient(60)
+    while client.get(f"/v1/rebuilds/{id_}").json()["step"] != "embed":
+        assert time.monotonic() < limit_s
+        time.sleep(0.05)
+    record = RebuildRecords(root).get(id_)
+    assert record is not None
+    return record.pid
+
+
+def test_what_was_written_is_in_the_next_generation_and_every_worker_serves_it(client: httpx.Client) -> None:
+    before = client.get("/v1/indexes/docs").json()["generation"]
+    assert client.put("/v1/indexes/docs/documents", json={"documents": [BREAD]}).json()["seq"] == 1
+    started = start(client)
+    assert (started["state"], started["source"]) == ("running", "changes")
+    done = ended(client, started["id"])
+    assert (done["state"], done["switched"]) == ("succeeded", True), done
+    assert done["generation"] != before
+    for _ in range(8):  # of either worker: a connection a request
+        with httpx.Client(base_url=client.base_url, timeout=patient(30)) as another:
+            found = another.post("/v1/indexes/docs/search", json={"text": "rye bread in the oven", "k": 1}).json()
+            assert found["generation"] == done["generation"]
+            assert found["hits"][0]["id"] == "n1"
+    listed = client.get("/v1/rebuilds").json()["rebuilds"]
+    assert [one["id"] for one in listed] == [started["id"]]
+    again = ended(client, start(client)["id"])
+    assert again["state"] == "failed"
+    assert "holds every change of index 'docs' already" in again["detail"]
+    assert client.get("/v1/indexes/docs").json()["generation"] == done["generation"]
+
+
+def test_a_named_source_is_embedded_and_only_what_changed_is_embedded_again(
+    client: httpx.Client, own_root: Path, tmp_path: Path
+) -> None:
+    first = ended(client, start(client, source="articles")["id"])
+    assert first["state"] == "succeeded", first
+    with (tmp_path / "articles.jsonl").open("a") as file:
+        file.write(json.dumps({"id": "new", "title": "Rye bread", "text": "Bake rye bread in a hot oven."}) + "\n")
+    second = ended(client, start(client, source="articles")["id"])
+    assert second["state"] == "succeeded", second
+    assert "1 embedded, 22 reused" in RebuildRecords(own_root).log_of(second["id"]).read_text()
+    hits = client.post("/v1/indexes/docs/search", json={"text": "rye bread in the oven", "k": 1}).json()["hits"]
+    assert hits[0]["id"] == "new"
+    assert len(list((own_root / "docs").glob("docs-*"))) == 2  # keep
+
+
+def test_the_same_key_starts_one_rebuild(client: httpx.Client) -> None:
+    first = start(client, key="tonight")
+    assert start(client, key="tonight")["id"] == first["id"]
+    problem = start(client, 422, key="tonight", source="articles")
+    assert "another request needs another key" in problem["detail"]
+    ended(client, first["id"])
+    assert start(client, key="tonight")["id"] == first["id"]
+    assert start(client, 422, key="k" * 256)["code"] == "invalid-value"
+
+
+def test_there_is_one_at_a_time_and_a_cancelled_one_changes_nothing(client: httpx.Client, own_root: Path) -> None:
+    before = client.get("/v1/indexes/docs").json()["generation"]
+    id_ = start(client, source="many")["id"]
+    pid = at_work(own_root, client, id_)
+    refused = start(client, 409, source="articles")
+    assert (refused["code"], refused["rebuild"]) == ("rebuild-running", id_)
+    assert client.delete(f"/v1/rebuilds/{id_}").status_code == 202
+    done = ended(client, id_)
+    assert (done["state"], done["step"]) == ("cancelled", "embed")
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+    assert client.get("/v1/indexes/docs").json()["generation"] == before
+    assert ended(client, start(client, source="articles")["id"])["state"] == "succeeded"
+    assert client.delete(f"/v1/rebuilds/{id_}").json()["state"] == "cancelled"  # once more is no error
+
+
+def test_one_whose_process_is_killed_has_failed_and_says_what_it_said_last(
+    client: httpx.Client, own_root: Path
+) -> None:
+    id_ = start(client, source="many")["id"]
+    os.kill(at_work(own_root, client, id_), signal.SIGKILL)
+    done = ended(client, id_)
+    assert done["state"] == "failed"
+    assert "as one does that is killed" in done["detail"]
+    assert RebuildRecords(own_root).running() is None
+
+
+def test_only_what_the_configuration_names_is_rebuilt_and_by_an_admin_alone(own_root: Path, tmp_path: Path) -> None:
+    of = {}
+    with changing(tmp_path / "keys.json") as held:
+        for slot, (name, scope, only) in enumerate(
+            [("s", "search", None), ("w", "write", None), ("a", "admin", None), ("b", "admin", ["x"])]
+        ):
+            of[name] = {"authorization": f"Bearer {add(held, Key(name, slot, scope, [], only), None)}"}
+    with serving(own_root, tmp_path, "--keys", str(tmp_path / "keys.json")) as server, server.client() as client:
+        for name, status in (("s", 403), ("w", 403), ("b", 404)):
+            answer = client.post("/v1/rebuilds", json={"index": "docs"}, headers=of[name])
+            assert (answer.status_code, name) == (status, name)
+        for asked, status, word in (
+            ({"index": "docs", "source": "/etc/passwd"}, 422, "it has changes"),
+            ({"index": "nobody"}, 404, "nobody"),
+            ({"index": "docs", "inputs": ["/etc/passwd"]}, 422, "inputs"),
+            ({"index": Root(own_root).alias("docs").generation}, 422, "not a generation"),
+        ):
+            answer = client.post("/v1/rebuilds", json=asked, headers=of["a"])
+            assert answer.status_code == status, answer.text
+            assert word in answer.json()["detail"]
+        for path in ("/v1/rebuilds/nobody", "/v1/rebuilds/..%2f..%2fdocs"):
+            assert client.get(path, headers=of["a"]).status_code == 404
+        assert client.get("/v1/rebuilds", headers=of["a"]).json() == {"rebuilds": []}
+
+
+def test_a_rebuild_keeps_to_its_memory(own_root: Path, tmp_path: Path) -> None:
+    plan = tmp_path / "rebuilds.toml"
+    plan.write_text('memory = "24 MiB"\n')
+    with serving(own_root, tmp_path, "--rebuilds", str(plan)) as server, server.client() as client:
+        client.put("/v1/indexes/docs/documents", json={"documents": [BREAD]})
+        done = ended(client, start(client)["id"])
+        assert done["state"] == "failed"
+        assert (
+            client.post("/v1/indexes/docs/search", json={"text": "rye bread", "k": 1}).json()["hits"][0]["id"] == "n1"
+        )
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("memory = 4", "Expected `str | null`, got `int` - at `$.memory`"),
+        ('memory = "4 apples"', "expected a size such as '4 GiB'"),
+        ("[sources.changes]\nindex='docs'\ninputs=['a']\nvectors='v'", "may not be called 'changes'"),
+        ("[sources.a]\nindex='docs'\ninputs=[]\nvectors='v'", "inputs"),
+        ("[[triggers]]\nindex='docs'", "never fires"),
+        ("[[triggers]]\nindex='docs'\nat='25:00'", "expected a time of day such as '03:00'"),
+        ("[[triggers]]\nindex='docs'\nsource='x'\nat='05:00'", "index 'docs' has no source 'x': it has changes"),
+        ("= 1", "rebuilds.toml"),
+    ],
+)
+def test_a_configuration_that_cannot_be_used_is_named_with_what_is_wrong(
+    tmp_path: Path, content: str, said: str
+) -> None:
+    plan = tmp_path / "rebuilds.toml"
+    plan.write_text(content)
+    with pytest.raises(SettingsError) as error:
+        read_plan(plan)
+    assert said in str(error.value)
+    assert str(plan) in str(error.value)
+
+
+class Written:
+    def __init__(self) -> None:
+        self.documents = 0
+
+    def written(self, index: str) -> tuple[int, int]:
+        return self.documents, 100
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = datetime(2026, 3, 1, 2, 59, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+def test_a_rebuild_is_due_when_enough_was_written_or_at_its_time_once(own_root: Path) -> None:
+    triggers = [Trigger("docs", changes=50), Trigger("docs", at="03:00")]
+    rebuilds = Rebuilds(Root(own_root), RebuildPlan(triggers=triggers), dict(os.environ))
+    written, clock = Written(), Clock()
+    due = Due(rebuilds, written, clock)
+
+    def looked(minutes: int) -> int:
+        clock.now += timedelta(minutes=minutes)
+        before = len(rebuilds.records.all())
+        due.look()
+        until_s = time.monotonic() + patient(60)
+        while rebuilds.records.running() is not None:
+            assert time.monotonic() < until_s
+            time.sleep(0.05)
+        return len(rebuilds.records.all()) - before
+
+    assert looked(0) == 0
+    assert looked(1) == 1  # three o'clock
+    assert looked(1) == 0
+    assert looked(-10) == 0  # the clock was set back …
+    assert looked(10) == 0  # … and comes by again, within the hour in which what failed is not repeated
+    written.documents = 50
+    assert looked(1) == 0
+    clock.now = datetime.now(UTC) + timedelta(hours=2)
+    due.look()
+    records = rebuilds.records.all()
+    assert len(records) == 2
+    assert all(record.trigger for record in records)
