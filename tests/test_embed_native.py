@@ -238,7 +238,7 @@ def test_a_rung_without_a_unit_of_ours_takes_the_unit_below(monkeypatch: pytest.
 @pytest.mark.parametrize("isa", ["altivec", "AVX2 ", "neon" if "avx2" in built() else "avx2"])
 def test_a_unit_that_cannot_run_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, isa: str) -> None:
     monkeypatch.setenv("PERWATT_ISA", isa)
-    with pytest.raises(EncoderKernelError, match=r"is not a unit of this build; this machine can run .*scalar"):
+    with pytest.raises(EncoderKernelError, match=r"is not a unit of this build.*; this machine can run .*scalar"):
         load_encoder()
     assert issubclass(EncoderKernelError, EmbedError)
 

@@ -71,7 +71,7 @@ class Rebuilds:
             os.pwrite(handle, id_.encode(), 0)
             with self.records.log_of(id_).open("ab") as said:
                 process = subprocess.Popen(
-                    [sys.executable, "-m", "service.rebuilds.work", str(self.records.root), id_],
+                    [sys.executable, "-m", "service.rebuilds.work", str(self.records.root), id_, str(handle)],
                     stdin=subprocess.PIPE,
                     stdout=said,
                     stderr=said,

@@ -1,4 +1,4 @@
-"""The process that rebuilds: `python -m service.rebuilds.work ROOT ID`, started by `starting.py`.
+"""The process that rebuilds: `python -m service.rebuilds.work ROOT ID LOCK`, started by `starting.py`.
 
 It runs what a person would run, `perwatt embed` and `perwatt build`, at the lowest priority and within the memory that
 the plan gives it, then removes generations that nobody needs. Whoever serves the index sees the new alias. Standard
@@ -9,6 +9,7 @@ a rebuild that runs.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import resource
 import sys
@@ -125,4 +126,7 @@ def _lower(plan: RebuildPlan) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), sys.argv[2], msgspec.json.decode(sys.stdin.buffer.read(), type=RebuildPlan)))
+    _, _root, _id, _lock = sys.argv
+    _status = main(Path(_root), _id, msgspec.json.decode(sys.stdin.buffer.read(), type=RebuildPlan))
+    fcntl.flock(int(_lock), fcntl.LOCK_UN)  # who has seen its end can start the next one, while this process goes away
+    sys.exit(_status)
