@@ -65,7 +65,7 @@ def info(model: str | None, as_json: bool) -> None:
 def about(model: str) -> dict[str, Any]:
     """What runs the model here by default and why; a model that is new to this machine is prepared and measured."""
     folder = find_model(model)
-    why, choice = unsuited(folder), choose(folder, "auto")
+    why, choice = unsuited(folder), choose(folder)
     return {
         "name": folder.name,
         "backend": "perwatt's own kernels" if why is None else f"ONNX Runtime {installed('onnxruntime')}",

@@ -183,8 +183,8 @@ def choices(encoder: Encoder, model: str | None, precision: str | None, backend:
     folder, notes = find_model(model), []
     if backend == "auto" and not encoder.backend.startswith("native"):
         notes.append(f"the model runs on {encoder.backend}, not on perwatt's own kernels: {unsuited(folder)}")
-    if precision is None and backend != "torch" and encoder.fingerprint.precision == "fp32":
-        notes.append(f"the model runs in fp32: {choose(folder, backend).reason}")
+    if precision is None and backend in ("auto", "native") and encoder.fingerprint.precision == "fp32":
+        notes.append(f"the model runs in fp32: {choose(folder).reason}")
     return notes
 
 

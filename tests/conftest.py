@@ -53,9 +53,7 @@ def data_folder() -> Path:
 def fp32_encoder() -> Iterator[Any]:
     from embed import load_encoder
 
-    encoder = load_encoder(
-        precision="fp32", backend="onnx", threads=2
-    )  # not our own arithmetic: the other tests' yardstick
+    encoder = load_encoder(precision="fp32", threads=2)
     yield encoder
     encoder.close()
 

@@ -44,11 +44,11 @@ def outlier_model(make_model: Callable[..., Path]) -> Path:
 
 
 def test_it_is_the_outlier_that_int8_does_not_hold(make_model: Callable[..., Path]) -> None:
-    assert choose(find_model(altered_model(make_model, largest=0)), "auto").precision == "int8"
+    assert choose(find_model(altered_model(make_model, largest=0))).precision == "int8"
 
 
 def test_the_default_model_runs_in_int8() -> None:
-    found = choose(find_model(), "auto")
+    found = choose(find_model())
     assert found.precision == "int8"
     assert found.int8_mean_cosine is not None
     assert LEAST_MEAN_COSINE <= found.int8_mean_cosine < 1
@@ -56,7 +56,7 @@ def test_the_default_model_runs_in_int8() -> None:
 
 
 def test_a_model_that_int8_does_not_suit_runs_in_fp32(outlier_model: Path) -> None:
-    found = choose(find_model(outlier_model), "auto")
+    found = choose(find_model(outlier_model))
     assert found.precision == "fp32"
     assert found.int8_mean_cosine is not None
     assert found.int8_mean_cosine < LEAST_MEAN_COSINE
@@ -90,7 +90,7 @@ def test_embed_says_so_with_the_figure(outlier_model: Path, tmp_path: Path) -> N
 def test_it_is_measured_once_a_machine(outlier_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PERWATT_CACHE", str(tmp_path))
     folder = find_model(outlier_model)
-    first = choose(folder, "auto")
+    first = choose(folder)
     [kept] = (tmp_path / "models").glob("*-precision-*.json")
     assert not list((tmp_path / "models").glob("*-fp32-*"))  # as large as the model, and perhaps never wanted again
 
@@ -99,13 +99,13 @@ def test_it_is_measured_once_a_machine(outlier_model: Path, tmp_path: Path, monk
 
     with monkeypatch.context() as patch:
         patch.setattr(precision, "measure", again)
-        assert choose(folder, "auto") == first
+        assert choose(folder) == first
     kept.write_text(kept.read_text().replace("fp32", "int8"))  # altered: measured again, not believed
-    assert choose(folder, "auto") == first
+    assert choose(folder) == first
 
 
 def test_a_model_that_is_not_bert_shaped_says_why(make_model: Callable[..., Path]) -> None:
-    found = choose(find_model(make_model("distilbert")), "auto")
+    found = choose(find_model(make_model("distilbert")))
     assert (found.precision, found.int8_mean_cosine) == ("fp32", None)
     assert "distilbert" in found.reason
 

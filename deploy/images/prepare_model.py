@@ -72,7 +72,7 @@ def main() -> None:
         return
     folder = find_model(None)
     pack(folder, "int8")
-    choose(folder, "auto")
+    choose(folder)
 
 
 if __name__ == "__main__":

@@ -10,22 +10,29 @@ from embed.models.folder import ModelFolder
 
 def start(folder: ModelFolder, fingerprint: Fingerprint, backend: Backend, threads: int) -> Encoder:
     """The encoder of a described model by backend, which is imported here. Raises ModelError."""
-    if backend == "torch":
-        from embed.encoders.torch import TorchEncoder
-
-        return TorchEncoder(folder, fingerprint, threads)
     from embed.encoders.native import NativeEncoder, unsuited
 
     why = unsuited(folder)
     if backend == "native" or (backend == "auto" and why is None):
         return NativeEncoder(folder, fingerprint, threads)
+    if fingerprint.precision != "fp32":  # the int8 of another runtime is another recipe, with other vectors
+        raise ModelError(
+            f"Only perwatt's own kernels run a model in {fingerprint.precision}, and {folder.name} was to run on "
+            f"{'ONNX Runtime' if backend == 'auto' else backend}{f', since {why}' if why else ''}. Leave --precision "
+            "out, or take fp32; an index that was made in int8 elsewhere has to be embedded again."
+        )
+    if backend == "torch":
+        from embed.encoders.torch import TorchEncoder
+
+        return TorchEncoder(folder, fingerprint, threads)
     try:
         from embed.encoders.onnx import OnnxEncoder
     except ImportError as error:
         raise ModelError(
             f"{folder.name} was to run in ONNX Runtime{f', since {why}' if why else ''}; but {error.name} is not "
             "installed. Install perwatt with its onnx extra (from a checkout: make setup-onnx; in an image: "
-            "--build-arg RUNTIME=onnx), or use a BERT-shaped model, which needs nothing else."
+            "--build-arg RUNTIME=onnx); PyTorch has to export the model for it once, anywhere (make setup-torch). A "
+            "BERT-shaped model of usual widths needs neither."
         ) from None
     return OnnxEncoder(folder, fingerprint, threads)
 

@@ -1,8 +1,8 @@
 """What an encoder is: texts in, vectors out.
 
 Three backends keep this contract: our own kernels, which run BERT-shaped models in int8 and fp32; ONNX Runtime, for
-other models; and sentence-transformers on PyTorch, the reference. It is small on purpose, so that another way of
-running a model is one more file.
+other models in fp32; and sentence-transformers on PyTorch, the reference. It is small on purpose: another way to run a
+model is one more file.
 """
 
 from __future__ import annotations

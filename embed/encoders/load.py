@@ -28,14 +28,18 @@ def load_encoder(
 ) -> Encoder:
     """The encoder of a model folder, a hub name, or (None) all-MiniLM-L6-v2.
 
-    precision: "int8" or "fp32"; by default int8 for a BERT-shaped model whose int8 vectors stay near enough to fp32's,
-    which is measured when the model is first loaded on a machine (`precision.choose`), and fp32 for another. torch runs
-    fp32 only.
-    backend: "auto" takes native where the model's shape allows it, and onnx otherwise, which needs the onnx extra;
-    `Encoder.backend` says which it took.
-    threads: of one call; by default the cores this process may use, by affinity and cgroup.
-    query_prefix, document_prefix: put before each text; by default what the model's own configuration names.
-    Raises ModelError.
+    Args:
+        precision: "int8" or "fp32". By default int8 for a model that our kernels run and whose int8 vectors stay near
+            enough to fp32's, which is measured when the model is first loaded on a machine (`precision.choose`), and
+            fp32 for another. Only our kernels run int8.
+        backend: "auto" takes native where the model's shape allows it, and onnx otherwise, which needs the onnx extra,
+            and the torch extra once; `Encoder.backend` says which it took.
+        threads: Of one call; by default the cores this process may use, by affinity and cgroup.
+        query_prefix: Put before each query; by default what the model's own configuration names.
+        document_prefix: The same for documents.
+
+    Raises:
+        ModelError: There is no such model, or it cannot be run as asked.
     """
     if precision not in (None, *PRECISIONS):
         raise ModelError(f"Precision {precision!r} is not known, expected one of {PRECISIONS}.")
@@ -45,7 +49,7 @@ def load_encoder(
     if precision is None:
         from embed.encoders.precision import choose
 
-        precision = "fp32" if backend == "torch" else choose(folder, backend).precision
+        precision = choose(folder).precision if backend in ("auto", "native") else "fp32"
     fingerprint = fingerprint_of(folder, precision)
     if query_prefix is not None:
         fingerprint = replace(fingerprint, query_prefix=query_prefix)

@@ -1,43 +1,53 @@
-"""Any other sentence-transformers model as an ONNX graph, exported by PyTorch.
+"""A sentence-transformers model as an ONNX graph, exported by PyTorch.
 
 The whole pipeline is exported, pooling and normalisation included, so nothing here needs to know what the modules do.
-It needs the `torch` extra once, when the graph is made; serving the made graph does not."""
+It needs the `torch` extra once, when the graph is made. The graph lies in the cache (`embed/models/cache.py`), and
+whoever has it there serves without PyTorch."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
+import json
 import warnings
 from pathlib import Path
 from typing import Any
 
 from embed.errors import ModelError
+from embed.models.cache import cache_folder, cached
 from embed.models.folder import ModelFolder
 
+# Changes whenever another graph is exported from the same model.
+RECIPE = 2
 OPSET = 18
+
+
+def exported_graph(folder: ModelFolder, weights_sha256: str) -> Path:
+    """The path of the ONNX file for `folder`, made first if it is not there.
+
+    Raises:
+        ModelError: it is not there, and PyTorch is not installed or cannot export the model.
+    """
+    config = hashlib.sha256(json.dumps(folder.config, sort_keys=True).encode()).hexdigest()
+    recipe = [RECIPE, weights_sha256, "fp32", 0, folder.pooling, folder.normalize, config]
+    name = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:24]
+    return cached(f"{folder.path.name}-fp32-{name}.onnx", lambda target: export(folder, target))
 
 
 def export(folder: ModelFolder, target: Path) -> None:
     """Writes input_ids, attention_mask int64 (batch, tokens) → sentence_embedding float32 (batch, dim) to `target`."""
     try:
         import torch
-        from sentence_transformers import SentenceTransformer
+
+        model = pipeline(folder)
     except ImportError:
         raise ModelError(
-            f"{folder.name} is a {folder.config.get('model_type')} model with {folder.pooling} "
-            "pooling, which PyTorch has to export once. Install perwatt with its torch extra "
-            "(make setup-torch), or use a BERT-shaped model."
+            f"PyTorch has to export {folder.name} for ONNX Runtime once, and is not installed here. Install perwatt "
+            "with its torch extra (make setup-torch), or load the model where that is installed and copy its two "
+            f"files, {folder.path.name}-fp32-….onnx and .sha256, from the cache there to {cache_folder()}. A "
+            "BERT-shaped model of usual widths needs neither."
         ) from None
-
-    class Pipeline(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = SentenceTransformer(str(folder.path), device="cpu").eval()
-
-        def forward(self, input_ids: Any, attention_mask: Any) -> Any:
-            features = {"input_ids": input_ids, "attention_mask": attention_mask}
-            return self.model(features)["sentence_embedding"]
-
     sample = torch.ones((2, 8), dtype=torch.int64)
     # Some models skip the mask when it hides nothing, and the exporter would take that path for the only one.
     mask = sample.clone()
@@ -47,7 +57,7 @@ def export(folder: ModelFolder, target: Path) -> None:
         warnings.simplefilter("ignore")  # the exporter warns about its own internals
         try:
             torch.onnx.export(
-                Pipeline(),
+                model,
                 (sample, mask),
                 str(target),
                 input_names=["input_ids", "attention_mask"],
@@ -64,3 +74,19 @@ def export(folder: ModelFolder, target: Path) -> None:
                 f"PyTorch could not export {folder.name} to ONNX ({type(error).__name__}: {first}). "
                 "Use --backend torch."
             ) from error
+
+
+def pipeline(folder: ModelFolder, **settings: Any) -> Any:
+    """The model with all its modules as one torch.nn.Module: input_ids, attention_mask → sentence_embedding."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+    class Pipeline(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = SentenceTransformer(str(folder.path), device="cpu", model_kwargs=settings).eval()
+
+        def forward(self, input_ids: Any, attention_mask: Any) -> Any:
+            return self.model({"input_ids": input_ids, "attention_mask": attention_mask})["sentence_embedding"]
+
+    return Pipeline()

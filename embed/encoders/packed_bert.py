@@ -1,6 +1,6 @@
 """A BERT-shaped model as the native encoder reads it: weights in the order the processor consumes them.
 
-The file is made once a machine beside the prepared graphs, checked by its hash at every start and mapped, so that all
+The file is made once a machine in the cache, checked by its hash at every start and mapped, so that all
 workers share one copy through the page cache. It is a safetensors file whose header is padded until the data starts on
 a page; every tensor then lies on a multiple of 64 bytes, because the encoder's widths are multiples of 64.
 

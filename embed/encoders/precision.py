@@ -18,22 +18,16 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from embed.encoders.backends import start
-from embed.encoders.contract import Encoder
 from embed.encoders.native import NativeEncoder, unsuited
 from embed.errors import ModelError
 from embed.models.cache import cached
 from embed.models.fingerprint import fingerprint_of
 from embed.models.folder import ModelFolder
 from embed.models.yardstick import yardstick
-
-if TYPE_CHECKING:
-    from embed.encoders.contract import Backend
 
 LEAST_MEAN_COSINE = 0.997
 # Changes whenever the same model could get another finding: the texts, the bound, the way int8 is done.
@@ -50,22 +44,20 @@ class PrecisionChoice:
     int8_least_cosine: float | None = None
 
 
-def choose(folder: ModelFolder, backend: Backend) -> PrecisionChoice:
-    """The default precision of a model with backend "auto", "native" or "onnx", measured once a machine.
+def choose(folder: ModelFolder) -> PrecisionChoice:
+    """The default precision of a model with backend "auto" or "native", measured once a machine.
 
-    Raises ModelError when the model cannot be run or the cache cannot be written.
+    Raises:
+        ModelError: The model cannot be run, or the cache cannot be written.
     """
-    if not folder.bert_shaped:
-        return PrecisionChoice(
-            "fp32", f"int8 is offered for BERT-shaped models, and it is a {folder.config.get('model_type')} model"
-        )
-    runner = "onnx" if backend == "onnx" or unsuited(folder) else "native"
-    recipe = [RECIPE, runner, folder.weights_sha256, folder.tokenizer_sha256, folder.pooling, folder.normalize]
+    if why := unsuited(folder):
+        return PrecisionChoice("fp32", f"only perwatt's own kernels run int8, and {why}")
+    recipe = [RECIPE, "native", folder.weights_sha256, folder.tokenizer_sha256, folder.pooling, folder.normalize]
     recipe += [folder.max_length, hashlib.sha256(json.dumps(folder.config, sort_keys=True).encode()).hexdigest()]
     name = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:24]
     path = cached(
         f"{folder.path.name}-precision-{name}.json",
-        lambda target: _write(measure(folder, "onnx" if runner == "onnx" else "native"), target),
+        lambda target: _write(measure(folder), target),
     )
     try:
         return PrecisionChoice(**json.loads(path.read_text()))
@@ -73,16 +65,11 @@ def choose(folder: ModelFolder, backend: Backend) -> PrecisionChoice:
         raise ModelError(f"{path} cannot be read: {error}. Delete it; it is made anew.") from None
 
 
-def measure(folder: ModelFolder, backend: Backend) -> PrecisionChoice:
+def measure(folder: ModelFolder) -> PrecisionChoice:
     """Encodes the yardstick in both precisions on one thread."""
     vectors = []
     for precision in ("fp32", "int8"):
-        fingerprint = fingerprint_of(folder, precision)
-        encoder: Encoder
-        if backend == "native":
-            encoder = NativeEncoder(folder, fingerprint, 1, keep=precision == "int8")
-        else:
-            encoder = start(folder, fingerprint, backend, 1)
+        encoder = NativeEncoder(folder, fingerprint_of(folder, precision), 1, keep=precision == "int8")
         vectors.append(encoder.encode(yardstick()))
         encoder.close()
     cosines = cosine(*vectors)

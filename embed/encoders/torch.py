@@ -15,14 +15,7 @@ from embed.models.folder import ModelFolder
 
 
 class TorchEncoder:
-    """Runs fp32 only: PyTorch's own int8 is another recipe, and would be another fingerprint."""
-
     def __init__(self, folder: ModelFolder, fingerprint: Fingerprint, threads: int) -> None:
-        if fingerprint.precision != "fp32":
-            raise ModelError(
-                f"--backend torch runs fp32 only, {fingerprint.precision} was asked for. "
-                "Leave --precision out, or use another backend."
-            )
         try:
             import torch
             from sentence_transformers import SentenceTransformer

@@ -85,7 +85,7 @@ class ModelFolder:
 
     @property
     def bert_shaped(self) -> bool:
-        """Whether `onnx_bert` can write this model's graph without PyTorch."""
+        """Whether it is of the architecture that our kernels run. `native.unsuited` asks for its widths too."""
         return (
             self.config.get("model_type") == "bert"
             and self.config.get("position_embedding_type", "absolute") == "absolute"
