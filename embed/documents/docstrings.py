@@ -30,7 +30,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from embed.documents.document import Document, DocumentSource, NoSuchInputError
-from embed.documents.public_names import PublicNames, is_private
+from embed.documents.public_names import PublicNames, is_private, statements
 from embed.documents.signatures import Constants, constants_of, signature, title
 
 PREFIX = "python:"
@@ -206,10 +206,8 @@ def _definitions(library: Library, source: DocumentSource, unparsed: list[str]) 
 
 def _below(node: ast.AST, module: str, outer: str, file: str, constants: Constants) -> Iterator[Definition]:
     """Definitions with docstrings in a module or class body, also inside its `if` and `try`."""
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.If | ast.Try | ast.ExceptHandler | ast.With):
-            yield from _below(child, module, outer, file, constants)
-        elif isinstance(child, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and not is_private(child.name):
+    for child in statements(node):
+        if isinstance(child, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and not is_private(child.name):
             qualname = f"{outer}.{child.name}" if outer else child.name
             if isinstance(child, ast.ClassDef):
                 kind = "class"

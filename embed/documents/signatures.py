@@ -1,66 +1,58 @@
-"""How a definition is written in one line: in full for the payload, short for the title that is
-embedded.
+"""How a definition is written in one line: in full for the payload, short for the title that is embedded.
 
-The title carries names, since those are what people type ("compresslevel"), and leaves out what
-only costs tokens of the model's 256: annotations, `self`, long defaults, and the default values
-altogether where the line would pass LONGEST_TITLE characters (subprocess.Popen has 26 parameters).
+The title carries names, since those are what people type ("compresslevel"). It leaves out what only costs tokens of the
+model's 256: annotations, `self`, long defaults, and all default values where the line would pass LONGEST_TITLE
+characters (subprocess.Popen has 26 parameters).
 """
 
 import ast
+import copy
 
 LONGEST_DEFAULT = 20
 LONGEST_TITLE = 120
 PROPERTIES = {"property", "cached_property"}
 
-Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+Function = ast.FunctionDef | ast.AsyncFunctionDef
 Constants = dict[str, ast.Constant]
 
 
-def signature(node: Definition, constants: Constants) -> str:
-    """`def compress(data: bytes, level: int = 9) -> bytes` with long defaults as `...`; `class
-    Name(Base)`.
-    """
-    if isinstance(node, ast.ClassDef):
-        bases = ", ".join(ast.unparse(base) for base in [*node.bases, *(k.value for k in node.keywords)])
-        return f"class {node.name}({bases})" if bases else f"class {node.name}"
-    returns = f" -> {ast.unparse(node.returns)}" if node.returns else ""
-    word = "async def" if isinstance(node, ast.AsyncFunctionDef) else "def"
-    return f"{word} {node.name}({ast.unparse(_shortened(node.args, constants))}){returns}"
+def signature(node: ast.ClassDef | Function, constants: Constants) -> str:
+    """`def compress(data: bytes, level: int=9) -> bytes` with long defaults as `...`; `class Name(Base)`."""
+    bare = copy.copy(node)
+    bare.body, bare.decorator_list = [], []
+    if not isinstance(bare, ast.ClassDef):
+        bare.args = _shortened(bare.args, constants)
+    return ast.unparse(bare).removesuffix(":")
 
 
-def title(name: str, node: Definition, kind: str, constants: Constants) -> str:
-    """`gzip.compress(data, compresslevel=9)`; a class shows the parameters of its `__init__`; a
-    property shows none.
-    """
+def title(name: str, node: ast.ClassDef | Function, kind: str, constants: Constants) -> str:
+    """`gzip.compress(data, compresslevel=9)`; a class shows the parameters of its `__init__`, a property shows none."""
+    bound = kind != "function"
     if isinstance(node, ast.ClassDef):
-        init = next(
-            (child for child in node.body if isinstance(child, ast.FunctionDef) and child.name == "__init__"), None
-        )
-        return f"{name}({_parameters(init, True, name, constants)})" if init else name
+        inits = (child for child in node.body if isinstance(child, ast.FunctionDef) and child.name == "__init__")
+        init = next(inits, None)
+        return f"{name}({_parameters(init, bound, name, constants)})" if init else name
     decorators = {ast.unparse(decorator).rpartition(".")[2] for decorator in node.decorator_list}
     if decorators & PROPERTIES:
         return name
-    bound = kind == "method" and "staticmethod" not in decorators
-    return f"{name}({_parameters(node, bound, name, constants)})"
+    return f"{name}({_parameters(node, bound and 'staticmethod' not in decorators, name, constants)})"
 
 
-def _parameters(node: ast.FunctionDef | ast.AsyncFunctionDef, bound: bool, name: str, constants: Constants) -> str:
+def _parameters(node: Function, bound: bool, name: str, constants: Constants) -> str:
     arguments = _shortened(node.args, constants)
+    if bound and (first := arguments.posonlyargs or arguments.args):
+        del first[0]
+        # A first parameter with a default value (rare, but legal) takes its default along.
+        spare = len(arguments.defaults) - len(arguments.posonlyargs) - len(arguments.args)
+        del arguments.defaults[: max(0, spare)]
     every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
     every += [argument for argument in (arguments.vararg, arguments.kwarg) if argument]
     for argument in every:
         argument.annotation = None
-    if bound:
-        first = arguments.posonlyargs or arguments.args
-        if first:
-            del first[0]
-            # A first parameter with a default value (rare, but legal) takes its default along.
-            spare = len(arguments.defaults) - len(arguments.posonlyargs) - len(arguments.args)
-            del arguments.defaults[: max(0, spare)]
     written = ast.unparse(arguments)
     if len(name) + len(written) <= LONGEST_TITLE:
         return written
-    names = [argument.arg for argument in every if argument.arg not in ("self", "cls")]
+    names = [argument.arg for argument in every]
     while names not in ([], ["..."]) and len(name) + len(", ".join(names)) > LONGEST_TITLE:
         names[-2:] = ["..."]
     return ", ".join(names)
@@ -68,25 +60,14 @@ def _parameters(node: ast.FunctionDef | ast.AsyncFunctionDef, bound: bool, name:
 
 def _shortened(arguments: ast.arguments, constants: Constants) -> ast.arguments:
     """A copy with constants of the module written out, and every default that is still long replaced by `...`."""
-    return ast.arguments(
-        posonlyargs=[_copied(each) for each in arguments.posonlyargs],
-        args=[_copied(each) for each in arguments.args],
-        vararg=arguments.vararg and _copied(arguments.vararg),
-        kwonlyargs=[_copied(each) for each in arguments.kwonlyargs],
-        kw_defaults=[default and _short(default, constants) for default in arguments.kw_defaults],
-        kwarg=arguments.kwarg and _copied(arguments.kwarg),
-        defaults=[_short(default, constants) for default in arguments.defaults],
-    )
-
-
-def _copied(argument: ast.arg) -> ast.arg:
-    return ast.arg(argument.arg, argument.annotation)
-
-
-def _short(default: ast.expr, constants: Constants) -> ast.expr:
-    if isinstance(default, ast.Name):
-        default = constants.get(default.id, default)
-    return default if len(ast.unparse(default)) <= LONGEST_DEFAULT else ast.Constant(...)
+    short = copy.deepcopy(arguments)
+    for defaults in (short.defaults, short.kw_defaults):
+        for place, default in enumerate(defaults):
+            if isinstance(default, ast.Name):
+                default = defaults[place] = constants.get(default.id, default)
+            if default and len(ast.unparse(default)) > LONGEST_DEFAULT:
+                defaults[place] = ast.Constant(...)
+    return short
 
 
 def constants_of(tree: ast.Module) -> Constants:
