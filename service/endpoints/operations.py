@@ -28,7 +28,7 @@ async def livez(request: Request) -> Response:
 
 async def readyz(request: Request) -> Response:
     state = state_of(request)
-    if not state.ready:
+    if not request.app.state.ready():
         raise Problem("not-ready", "The server is finishing its last requests and will end.")
     caller = caller_of(request.scope)
     if caller is NOBODY:

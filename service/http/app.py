@@ -9,7 +9,7 @@ mount, test and observe one; the parts that would work on every request a second
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +29,15 @@ if TYPE_CHECKING:
     from service.telemetry.spans import Spans
 
 
-def create_app(state: AppState, auth: Auth, spans: Spans | None = None) -> FastAPI:
-    """The application for what is loaded; closes it when the server ends. spans: None where nothing is traced."""
+def create_app(
+    state: AppState, auth: Auth, spans: Spans | None = None, ready: Callable[[], bool] = lambda: True
+) -> FastAPI:
+    """The application for what is loaded; it closes that when the server ends.
+
+    Args:
+        spans: None where nothing is traced.
+        ready: whether requests should be sent here; no longer once the server is on its way out.
+    """
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -57,8 +64,9 @@ def create_app(state: AppState, auth: Auth, spans: Spans | None = None) -> FastA
         exception_handlers={HTTPException: _pass_on},
     )
     app.state.query = state
+    app.state.ready = ready
     app.state.measuring = asyncio.Lock()
-    app.add_middleware(Envelope, metrics=state.metrics, auth=auth, ending=lambda: not state.ready, openai=OPENAI)
+    app.add_middleware(Envelope, metrics=state.metrics, auth=auth, ending=lambda: not ready(), openai=OPENAI)
     if spans is not None:
         from service.http.traced import Traced
 

@@ -92,7 +92,7 @@ class Envelope:
 
         method, path = scope["method"], scope["path"]
         verdict = self.auth.judge(scope)
-        scope.setdefault("state", {})["caller"] = verdict.caller
+        scope.setdefault("state", {}).update(caller=verdict.caller, request_id=own_id.decode())
         try:
             if verdict.refusal is not None:
                 raise verdict.refusal

@@ -27,6 +27,7 @@ from service.access.caller import Caller
 from service.http import envelope
 from service.http.refusal import Refusals, Refused
 from service.query import search
+from service.query.search import Answered
 from service.telemetry import logs
 from service.wire import limits
 from service.wire.limits import ClientGone
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
 PATH = re.compile(rb"/v1/indexes/([a-z0-9][A-Za-z0-9_-]{0,127})/search")
 ODD = (b"content-encoding", b"transfer-encoding", b"expect")
 SLICE_S = 1e-3  # of work before the loop looks at its sockets again: as long as a few searches
-
-Answer = tuple[bytes, str]
 
 
 class FastConnection(Protocol):
@@ -173,7 +172,7 @@ class FastPath:
 
     async def _finish(self, request: FastRequest, work: Resumed) -> None:
         try:
-            answer = await work
+            answered = await work
         except asyncio.CancelledError:
             if not request.disconnected:
                 self._fail(request, Problem("not-ready", envelope.ENDED))
@@ -182,11 +181,11 @@ class FastPath:
         except Exception as error:
             self._fail(request, error)
         else:
-            self._answer(request, answer)
+            self._answer(request, answered)
 
-    def _answer(self, request: FastRequest, answer: Answer) -> None:
-        content, timing = answer
-        self._send(request, 200, f"content-type: application/json\r\nserver-timing: {timing}\r\n", content)
+    def _answer(self, request: FastRequest, answered: Answered) -> None:
+        headers = f"content-type: application/json\r\nserver-timing: {answered.stages.server_timing()}\r\n"
+        self._send(request, 200, headers, answered.content, answered)
 
     def _fail(self, request: FastRequest, error: Exception) -> None:
         if isinstance(error, ClientGone) or request.disconnected:
@@ -202,7 +201,10 @@ class FastPath:
         body = problem.body(request_id.decode())
         self._send(request, problem.status, f"content-type: {MEDIA_TYPE}\r\n{headers}", body)
 
-    def _send(self, request: FastRequest, status: int, headers: str, content: bytes) -> None:
+    def _send(
+        self, request: FastRequest, status: int, headers: str, content: bytes, answered: Answered | None = None
+    ) -> None:
+        """answered: what `content` was made of; None for a problem."""
         self._state.metrics.count_request("search", status, time.perf_counter() - request.start_s)
         if request.disconnected:
             return
@@ -213,9 +215,9 @@ class FastPath:
         )
         if not request.keep_alive:
             more += "connection: close\r\n"
-        request_id = envelope.request_id(heads.get(b"x-request-id")).decode()
+        heads[b"x-request-id"] = request_id = envelope.request_id(heads.get(b"x-request-id"))
         head = (
-            f"{headers}x-content-type-options: nosniff\r\nx-request-id: {request_id}\r\n{more}"
+            f"{headers}x-content-type-options: nosniff\r\nx-request-id: {request_id.decode()}\r\n{more}"
             f"content-length: {len(content)}\r\n\r\n"
         )
         request.response_complete = True
@@ -226,7 +228,7 @@ class FastPath:
                 method="POST",
                 path=f"/v1/indexes/{request.index}/search",
                 answer_bytes=len(content),
-                request_id=request_id,
+                request_id=request_id.decode(),
                 key=request.caller.name,
                 body=body,
             )
@@ -238,11 +240,11 @@ class Resumed:
 
     __slots__ = ("_coroutine", "_future")
 
-    def __init__(self, coroutine: Coroutine[Any, Any, Answer], future: Any) -> None:
+    def __init__(self, coroutine: Coroutine[Any, Any, Answered], future: Any) -> None:
         self._coroutine = coroutine
         self._future = future
 
-    def __await__(self) -> Generator[Any, Any, Answer]:
+    def __await__(self) -> Generator[Any, Any, Answered]:
         coroutine, future = self._coroutine, self._future
         while True:
             try:
@@ -254,5 +256,5 @@ class Resumed:
             try:
                 future = coroutine.send(sent) if thrown is None else coroutine.throw(thrown)
             except StopIteration as done:
-                answer: Answer = done.value
-                return answer
+                answered: Answered = done.value
+                return answered

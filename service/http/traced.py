@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -10,9 +9,10 @@ from typing import TYPE_CHECKING
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.access.auth import Auth
-from service.access.caller import caller_of
+from service.access.caller import Caller, caller_of
 from service.http.fast_path import FastPath, FastRequest
 from service.http.routes import OPERATIONS
+from service.query.search import Answered
 from service.telemetry.spans import Spans
 
 if TYPE_CHECKING:
@@ -20,10 +20,6 @@ if TYPE_CHECKING:
 
 
 SEARCH = "/v1/indexes/{index}/search"
-
-
-_TIMING = re.compile(r"server-timing: ([^\r]*)\r\n")
-
 
 _ROUTES = {operation.endpoint: operation.path for operation in OPERATIONS if operation.path.startswith("/v1/")}
 
@@ -35,23 +31,14 @@ class TracedFastPath(FastPath):
         super().__init__(state, auth, queue, traced=True)
         self._spans = spans
 
-    def _send(self, request: FastRequest, status: int, headers: str, content: bytes) -> None:
-        super()._send(request, status, headers, content)
-        found = _TIMING.search(headers)
-        self._spans.request(
-            "POST",
-            SEARCH,
-            status,
-            time.perf_counter() - request.start_s,
-            trace=_trace(request.heads),
-            timing=found[1] if found else "",
-            content=content,
-            about={
-                "perwatt.index": request.index,
-                "perwatt.key": request.caller.name,
-                "perwatt.request_id": request.heads.get(b"x-request-id", b"").decode("latin-1") or None,
-            },
-        )
+    def _send(
+        self, request: FastRequest, status: int, headers: str, content: bytes, answered: Answered | None = None
+    ) -> None:
+        super()._send(request, status, headers, content, answered)
+        spent_s, heads = time.perf_counter() - request.start_s, request.heads
+        request_id = heads.get(b"x-request-id", b"").decode("latin-1")
+        about = (request.index, request.caller, request_id)
+        _record(self._spans, "POST", SEARCH, status, spent_s, heads, answered, *about)
 
 
 class Traced:
@@ -66,42 +53,56 @@ class Traced:
             await self.app(scope, receive, send)
             return
         start_s = time.perf_counter()
-        started: Message = {}
-        content = b""
+        status = 0  # while nothing was sent
 
         async def looking_on(message: Message) -> None:
-            nonlocal started, content
+            nonlocal status
             if message["type"] == "http.response.start":
-                started = message
-            else:
-                content = message.get("body", b"")
+                status = message["status"]
             await send(message)
 
         try:
             await self.app(scope, receive, looking_on)
         finally:
             route = _ROUTES.get(scope.get("endpoint"))  # type: ignore[arg-type]
-            if route is not None and started:
-                given, headers = dict(scope["headers"]), dict(started["headers"])
-                parameters = scope.get("path_params", {})
-                self.spans.request(
-                    scope["method"],
-                    route,
-                    started["status"],
-                    time.perf_counter() - start_s,
-                    trace=_trace(given),
-                    timing=headers.get(b"server-timing", b"").decode("latin-1"),
-                    content=content if b"server-timing" in headers else b"",
-                    about={
-                        "perwatt.index": parameters.get("index") or parameters.get("alias"),
-                        "perwatt.key": caller_of(scope).name,
-                        "perwatt.request_id": headers.get(b"x-request-id", b"").decode("latin-1") or None,
-                    },
-                )
+            if route is not None and status:
+                spent_s, state, parameters = time.perf_counter() - start_s, scope["state"], scope["path_params"]
+                index = parameters.get("index") or parameters.get("alias")
+                about = (state.get("answered"), index, caller_of(scope), state["request_id"])
+                _record(self.spans, scope["method"], route, status, spent_s, dict(scope["headers"]), *about)
 
 
-def _trace(headers: Mapping[bytes, bytes]) -> dict[str, str]:
-    """What the propagator reads; it takes nothing from a traceparent that is none."""
-    return {
-        name.decode(): headers[name].decode("latin-1") for name in (b"traceparent", b"tracestate") if name in headers
-    }
+def _record(
+    spans: Spans,
+    method: str,
+    route: str,
+    status: int,
+    spent_s: float,
+    headers: Mapping[bytes, bytes],
+    answered: Answered | None,
+    index: str | None,
+    caller: Caller,
+    request_id: str,
+) -> None:
+    usage = None if answered is None else answered.usage
+    spans.request(
+        method,
+        route,
+        status,
+        spent_s,
+        trace={
+            name.decode(): headers[name].decode("latin-1")
+            for name in (b"traceparent", b"tracestate")
+            if name in headers
+        },
+        stages_s={} if answered is None else answered.stages.there_were(),
+        about={
+            "perwatt.index": index,
+            "perwatt.key": caller.name,
+            "perwatt.request_id": request_id or None,
+            "perwatt.generation": None if answered is None else answered.generation,
+            "perwatt.tokens": None if usage is None else usage.tokens,
+            "perwatt.vectors_scored": None if usage is None else usage.vectors_scored,
+            "perwatt.cpu_ms": None if usage is None else usage.cpu_ms,
+        },
+    )

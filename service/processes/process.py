@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 class ServerProcess:
     """
     Args:
+        ready: whether requests should be sent here; False once the server is on its way out.
         spans: None where nothing is traced.
         shared: with the other workers; None where there are none, as is `channel`.
     """
@@ -30,6 +31,7 @@ class ServerProcess:
     auth: Auth
     fast_path: FastPath
     watch: Watch
+    ready: bool = True
     spans: Spans | None = None
     shared: Shared | None = None
     channel: Channel | None = None

@@ -114,7 +114,7 @@ def load(settings: Settings, shared: Shared | None = None) -> ServerProcess:
             "connections": len(watch.open),
         }
     )
-    return ServerProcess(settings, state, auth, fast_path, watch, spans, shared)
+    return ServerProcess(settings, state, auth, fast_path, watch, spans=spans, shared=shared)
 
 
 def _fast_path_of(state: AppState, auth: Auth, queue: int, spans: Spans | None) -> FastPath:
@@ -185,7 +185,7 @@ class _Server(uvicorn.Server):
         self._make = protocol_of(process.fast_path, process.watch)
         super().__init__(
             uvicorn.Config(
-                create_app(process.state, process.auth, process.spans),
+                create_app(process.state, process.auth, process.spans, lambda: process.ready),
                 loop="uvloop",
                 http=self._make,
                 ws="none",
@@ -218,12 +218,12 @@ class _Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if sig == signal.SIGTERM and self._drained_at_s is None and not self.should_exit:
-            self._process.state.ready = False
+            self._process.ready = False
             self._drained_at_s = time.monotonic() + self._process.settings.drain_s
         elif sig == signal.SIGINT and self.should_exit:
             self.force_exit = True
         else:
-            self._process.state.ready = False
+            self._process.ready = False
             self.should_exit = True
 
     async def on_tick(self, counter: int) -> bool:
@@ -246,7 +246,7 @@ class _Server(uvicorn.Server):
 
     def _orphaned(self) -> None:
         log.warning("the parent process is gone: finishing what is in flight")
-        self._process.state.ready = False
+        self._process.ready = False
         self.should_exit = True
 
     def _reload(self) -> None:

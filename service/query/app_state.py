@@ -33,7 +33,6 @@ class AppState:
     Args:
         encoder: None when every generation was built from bare vectors; then there is no batcher either.
         timeout_s: deadline of a request that names none.
-        ready: whether requests should be sent here; False once the server is on its way out.
         tell_others: makes the other workers follow the alias of a name; returns when they have.
     """
 
@@ -45,7 +44,6 @@ class AppState:
     writing: Writing
     rebuilds: Rebuilds
     timeout_s: float
-    ready: bool = True
     tell_others: Callable[[str], Awaitable[None]] = _nobody
 
     def close(self) -> None:

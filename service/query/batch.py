@@ -22,10 +22,14 @@ from service.query.app_state import AppState
 from service.query.batcher import WINDOW_TEXTS
 from service.query.ranking import Survivors
 from service.query.search import (
+    Answered,
     Resolved,
+    Stages,
+    deadline_of,
     effort_of,
     expect,
     is_plain,
+    observe,
     rank,
     resolve,
     result_of,
@@ -34,8 +38,8 @@ from service.query.search import (
     wanted,
 )
 from service.query.served_view import ServedView
-from service.wire import limits, requests
-from service.wire.answers import BatchFailure, BatchResult, Usage
+from service.wire import answers, limits, requests
+from service.wire.answers import BatchAnswer, BatchFailure, BatchResult, Usage
 from service.wire.problems import Problem
 
 
@@ -47,6 +51,33 @@ class _Asked(NamedTuple):
     deadline: Deadline
     resolved: Resolved
     kept: Survivors
+
+
+async def answer(state: AppState, caller: Caller, index: str, body: bytes, start_s: float) -> Answered:
+    """The answer to the batch in `body`; parameters and errors are those of `search.answer`."""
+    batch = limits.decode(requests.BATCH, body)
+    caller.charge(len(batch.queries) - 1)
+    deadline = deadline_of(state, batch.timeout_ms, start_s)
+    results: list[BatchResult | BatchFailure | None] = [None] * len(batch.queries)
+    async with state.admission.place(deadline):
+        with state.registry.loaded(index) as loaded:
+            view = await loaded.view_at(batch.min_seq, deadline)
+            embed_s = time.perf_counter()
+            asked = await _resolve_all(state, view, caller, batch, deadline, start_s, results)
+            deadline.check()
+            ann_s = time.perf_counter()
+            payload_s = await _search_all(view, asked, deadline, results)
+            end_s = time.perf_counter()
+            deadline.check()
+            done = [result for result in results if result is not None]
+            usage = _sum(done)
+            took_ms = round((end_s - start_s) * 1e3, 3)
+            content = answers.encode(
+                BatchAnswer(view.generation.name, view.id, view.model, done, usage, took_ms, view.seq or None)
+            )
+    stages = Stages(0.0, ann_s - embed_s, end_s - ann_s - payload_s, 0.0, payload_s)
+    observe(state, usage, stages)
+    return Answered(content, stages, usage, view.id)
 
 
 async def _resolve_all(

@@ -26,17 +26,45 @@ from service.wire.problems import Problem
 from service.wire.requests import SearchRequest
 
 EVERYTHING = Survivors()
+_OPTIONAL = ("filter", "lexical")
 NO_VECTOR: Vector = np.zeros(0, np.float32)
 
 
 class Stages(NamedTuple):
-    """Seconds of a query in each stage of the path."""
+    """Seconds of a query in each stage of the path; `filter` and `lexical` are 0 where there was none."""
 
     filter: float
     embed: float
     ann: float
     lexical: float
     payload: float
+
+    def there_were(self) -> dict[str, float]:
+        """Seconds by stage, in their order."""
+        return {name: spent_s for name, spent_s in self._asdict().items() if spent_s or name not in _OPTIONAL}
+
+    def server_timing(self) -> str:
+        """The value of the header: as `there_were`, at a third of its price, since every search has one."""
+        timing = f"embed;dur={self.embed * 1e3:.3f}, ann;dur={self.ann * 1e3:.3f}"
+        if self.filter:
+            timing = f"filter;dur={self.filter * 1e3:.3f}, {timing}"
+        if self.lexical:
+            timing = f"{timing}, lexical;dur={self.lexical * 1e3:.3f}"
+        return f"{timing}, payload;dur={self.payload * 1e3:.3f}"
+
+
+class Answered(NamedTuple):
+    """A search that was answered: what is sent, and what headers and spans say of it.
+
+    Args:
+        content: the JSON of the answer.
+        generation: the id of the generation that was searched.
+    """
+
+    content: bytes
+    stages: Stages
+    usage: Usage
+    generation: str
 
 
 class Paged(NamedTuple):
@@ -56,12 +84,18 @@ class Resolved(NamedTuple):
     cpu_s: float = 0.0
 
 
-async def answer(state: AppState, caller: Caller, index: str, body: bytes, start_s: float) -> tuple[bytes, str]:
-    """JSON of the answer to the query in `body`, and its Server-Timing; raises Problem.
+async def answer(state: AppState, caller: Caller, index: str, body: bytes, start_s: float) -> Answered:
+    """The answer to the query in `body`.
 
-    It never waits when the query is a vector or an id, its search is short and a place is free: then one step of the
-    coroutine is all of it. caller: who asks, with the filter that its key may impose. start_s: `time.perf_counter`
-    when the body was complete, from which the deadline runs.
+    When the query is a vector or an id, its search is short and a place is free, nothing is awaited: the first step of
+    the coroutine is also its last.
+
+    Args:
+        caller: who asks, with the filter that its key may impose.
+        start_s: `time.perf_counter` when the body was complete; the deadline runs from there.
+
+    Raises:
+        Problem: what the caller is told instead.
     """
     query = limits.decode(requests.SEARCH, body)
     requests.check(query)
@@ -116,7 +150,7 @@ async def answer(state: AppState, caller: Caller, index: str, body: bytes, start
     filtered_s = 0.0 if kept.filter is None else embed_s - filter_s
     stages = Stages(filtered_s, ann_s - embed_s, payload_s - ann_s - lexical_s, lexical_s, end_s - payload_s)
     observe(state, result.usage, stages)
-    return content, server_timing(stages)
+    return Answered(content, stages, result.usage, view.id)
 
 
 def is_plain(query: SearchRequest) -> bool:
@@ -293,13 +327,3 @@ def observe(state: AppState, usage: Usage, stages: Stages) -> None:
     metrics.payload.observe(stages.payload)
     metrics.vectors_scored.inc(usage.vectors_scored)
     metrics.cpu.inc(usage.cpu_ms / 1e3)
-
-
-def server_timing(stages: Stages) -> str:
-    """Stages in their order; filter and lexical only where there was one."""
-    timing = f"embed;dur={stages.embed * 1e3:.3f}, ann;dur={stages.ann * 1e3:.3f}"
-    if stages.filter:
-        timing = f"filter;dur={stages.filter * 1e3:.3f}, {timing}"
-    if stages.lexical:
-        timing = f"{timing}, lexical;dur={stages.lexical * 1e3:.3f}"
-    return f"{timing}, payload;dur={stages.payload * 1e3:.3f}"

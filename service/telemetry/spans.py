@@ -7,63 +7,40 @@
     ├── lexical                               where words are searched
     └── fetch                                 payloads
 
-They are made when the answer is on its way, out of what the caller was told: Server-Timing has the stages, the body has
-what it cost. So the path of a request knows nothing of tracing, and there is no second set of clocks that could
-disagree with the first. (FastAPI's own telemetry, which is off, would see only what takes the general way, and hardly a
-search does.) The lengths of stages are exact; they are laid end to end up to the end of the request, which
-is where they were within some tens of microseconds, and what is before them is reading, decoding and waiting for a
-place.
+They are made once the answer has been sent, from the same stages and costs that the caller was told. So the path of a
+request knows nothing of tracing, and no second set of clocks can disagree with the first. FastAPI's own telemetry is
+off: it would see only what takes the general way, which hardly any search does. The lengths of the stages are exact.
+They are laid end to end up to the end of the request, which is right within some tens of microseconds; what comes
+before them is reading, decoding and waiting for a place.
 
-Of a request there is its route, status, index and id, the name of its key, and of its answer the generation and the
-cost: nothing of the query, the filter, the hits or the ids of documents. Only what reached an endpoint is traced, so
-strangers without a key make no spans. Sampling (OTEL_TRACES_SAMPLER), batching (OTEL_BSP_…), the endpoint and the
-resource are read from the environment by the SDK.
+A span has the route, status, index and id of the request, the name of its key, and the generation and cost of the
+answer. It has nothing of the query, the filter, the hits or the ids of documents. Only requests that reach an endpoint
+are traced, so callers without a key make no spans.
+
+The SDK reads from the environment how to sample (OTEL_TRACES_SAMPLER) and batch (OTEL_BSP_…), and where to send what.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import threading
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
 
-import msgspec
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.trace import SpanKind, Status, StatusCode, set_span_in_context
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from opentelemetry.util.types import AttributeValue
 
 from service import versions
 
-if TYPE_CHECKING:
-    pass
-
 NAMES = {"filter": "filter", "embed": "encode", "ann": "search", "lexical": "lexical", "payload": "fetch"}
 CLOSE_S = 3.0  # for the last spans, when the collector does not answer: nobody's restart waits longer
 
-_STAGE = re.compile(r"(\w+);dur=([\d.]+)")
 _PROPAGATOR = TraceContextTextMapPropagator()
-
-
-class _ToldUsage(msgspec.Struct):
-    tokens: int = 0
-    vectors_scored: int = 0
-    cpu_ms: float = 0.0
-
-
-class _Told(msgspec.Struct):
-    """What a span says of an answer; the rest of it is skipped."""
-
-    generation: str | None = None
-    usage: _ToldUsage | None = None
-
-
-_TOLD = msgspec.json.Decoder(_Told)
 
 
 class Spans:
@@ -87,12 +64,16 @@ class Spans:
         spent_s: float,
         *,
         trace: Mapping[str, str],
-        timing: str = "",
-        content: bytes = b"",
-        about: Mapping[str, str | None],
+        stages_s: Mapping[str, float],
+        about: Mapping[str, AttributeValue | None],
     ) -> None:
-        """A request that was answered just now. trace: its traceparent and tracestate. timing: its Server-Timing.
-        about: attributes by name, left out where None."""
+        """Records a request that was answered just now.
+
+        Args:
+            trace: its traceparent and tracestate.
+            stages_s: seconds by stage (a key of NAMES), in their order.
+            about: attributes by name, left out where None.
+        """
         end_ns = time.time_ns()
         span = self._tracer.start_span(
             f"{method} {route}",
@@ -109,21 +90,11 @@ class Spans:
             if status >= 500:
                 span.set_status(Status(StatusCode.ERROR))
                 span.set_attribute("error.type", str(status))
-            if content and status == 200:
-                self._tell(span, content)
-            self._stages(span, timing, end_ns)
+            self._stages(span, stages_s, end_ns)
         span.end(end_ns)
 
-    def _tell(self, span: Any, content: bytes) -> None:
-        told = _TOLD.decode(content)
-        if told.generation is not None:
-            span.set_attribute("perwatt.generation", told.generation)
-        if told.usage is not None:
-            for name in told.usage.__struct_fields__:
-                span.set_attribute(f"perwatt.{name}", getattr(told.usage, name))
-
-    def _stages(self, span: Any, timing: str, end_ns: int) -> None:
-        stages = [(NAMES.get(name, name), int(float(ms) * 1e6)) for name, ms in _STAGE.findall(timing)]
+    def _stages(self, span: Span, stages_s: Mapping[str, float], end_ns: int) -> None:
+        stages = [(NAMES[name], int(length_s * 1e9)) for name, length_s in stages_s.items()]
         start_ns = end_ns - sum(length_ns for _, length_ns in stages)
         parent = set_span_in_context(span)
         for name, length_ns in stages:
