@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 from pathlib import Path
 
+from patience import patient
 from serving import serving
 
 from service.access import keys
+from service.http.protocol import HEAD_BYTES
 
 pytest_plugins = ["serving_fixtures"]
 
@@ -96,6 +99,31 @@ def test_the_default_format_tells_people_the_same(root: Path, tmp_path: Path) ->
         assert (said["operation"], said["key"], said["request_id"]) == (operation, key or "-", "the-id")
         assert int(said["answer_bytes"]) == length
         assert float(said["ms"]) > 0
+
+
+def test_bytes_that_are_no_request_are_a_line_and_a_count(root: Path, tmp_path: Path) -> None:
+    wrong = {
+        400: b"xyzzy\r\n\r\n",
+        431: b"GET / HTTP/1.1\r\nhost: localhost\r\nx: " + b"y" * 2 * HEAD_BYTES,
+        501: b"CONNECT localhost:80 HTTP/1.1\r\nhost: localhost:80\r\n\r\n",
+        505: b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    }
+    with serving(root, tmp_path, "bare", "--access-log") as server, server.client() as client:
+        port = int(server.url.rsplit(":", 1)[1])
+        for status, content in wrong.items():
+            with socket.create_connection(("127.0.0.1", port), patient(30)) as connection:
+                connection.sendall(content)
+                answer = connection.makefile("rb").read()
+            assert answer.startswith(b"HTTP/1.1 %d " % status)
+            request_id = re.search(rb"x-request-id: (\w+)", answer)
+            assert request_id
+            server.wait_for_log(f" INFO - - {status} ")
+            [line] = [line for line in server.log().splitlines() if f" INFO - - {status} " in line]
+            assert f"request_id={request_id[1].decode()} key=- operation=none" in line
+        counted = client.get("/metrics").text
+    assert "xyzzy" not in server.log()
+    for status in wrong:
+        assert f'perwatt_requests_total{{operation="none",status="{status}"}} 1.0' in counted
 
 
 def test_a_path_cannot_write_lines_of_its_own(root: Path, tmp_path: Path) -> None:

@@ -57,6 +57,15 @@ def test_more_effort_is_more_recall(client: httpx.Client, index: str) -> None:
     assert little["effort"] == 10
 
 
+@pytest.mark.parametrize("more", [{"exact": True}, {"rrf_k": 60}, {"weights": {"dense": 1.0, "lexical": 0.5}}])
+def test_what_has_no_meaning_in_a_measurement_is_refused_and_not_ignored(
+    client: httpx.Client, more: dict[str, Any]
+) -> None:
+    answer = client.post("/v1/indexes/walked-cosine/recall", json={"params": {"effort": 10, **more}})
+    assert (answer.status_code, answer.json()["code"]) == (422, "unknown-field")
+    assert next(iter(more)) in answer.json()["detail"]
+
+
 def test_it_is_what_searches_give(client: httpx.Client, served_encoder: Any) -> None:
     """The recall of one query at a time, by the hits that came back."""
     texts = ["coffee", "stars", "money and interest"]

@@ -19,7 +19,6 @@ import hashlib
 import json
 import math
 import mmap
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ from embed.errors import ModelError
 from embed.models.cache import cache_folder, cached
 from embed.models.folder import ModelFolder
 from embed.models.safetensors_file import read_tensors
+from embed.vectors.scratch import scratch_folder
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
@@ -62,9 +62,9 @@ def packed_bert(folder: ModelFolder, weights_sha256: str, group: int | None, kee
     kind = "fp32" if group is None else f"int8-k{group}"
     file = f"{folder.path.name}-{kind}-{name}.safetensors"
     if not keep and not (cache_folder() / file).exists():
-        with tempfile.TemporaryDirectory(prefix="perwatt-") as made:
-            _write(_pack(folder, group), Path(made) / file)
-            return _mapped(Path(made) / file)  # the mapping outlives the file's name
+        with scratch_folder() as made:
+            _write(_pack(folder, group), made / file)
+            return _mapped(made / file)  # the mapping outlives the file's name
     return _mapped(cached(file, lambda target: _write(_pack(folder, group), target)))
 
 

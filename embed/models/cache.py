@@ -9,6 +9,7 @@ from pathlib import Path
 
 from embed.errors import ModelError
 from embed.models.folder import sha256_file
+from embed.vectors.scratch import scratch_folder
 
 
 def cached(name: str, make: Callable[[Path], None]) -> Path:
@@ -21,8 +22,8 @@ def cached(name: str, make: Callable[[Path], None]) -> Path:
         return target
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".making-") as making:
-            made = Path(making) / target.name
+        with scratch_folder(target.parent, ".making-") as making:
+            made = making / target.name
             make(made)
             digest = sha256_file(made)
             with made.open("rb") as file:

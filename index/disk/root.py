@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from embed.vectors.scratch import sweep
 from index import machine
 from index.disk.files import named_storage_errors
 from index.disk.manifest import MANIFEST_FILE, check_files, read_manifest
@@ -159,19 +160,7 @@ class Root:
 
     def sweep(self, folder: Path) -> list[str]:
         """Removes what dead builds left in an index's folder; the caller holds its lock."""
-        swept = []
-        for entry in sorted(folder.glob(f"{BUILDING_PREFIX}*")):
-            handle = os.open(entry, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue  # its build is alive
-            else:
-                shutil.rmtree(entry)
-                swept.append(entry.name)
-            finally:
-                os.close(handle)
-        return swept
+        return sweep(folder.glob(f"{BUILDING_PREFIX}*"))
 
     def _present_alias(self, name: str, expect_etag: str | None) -> Alias | None:
         path = self._folder(name) / ALIAS_FILE

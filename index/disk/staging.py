@@ -4,7 +4,6 @@ The lock is on the folder itself, so it dies with the process, whatever killed i
 that is being built from one that never will be. Process ids would not do: containers reuse them.
 """
 
-import fcntl
 import os
 import shutil
 import time
@@ -13,6 +12,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+from embed.vectors.scratch import hold
 from index.disk.files import named_storage_errors, sync
 from index.disk.root import BUILDING_PREFIX, Root
 from index.errors import IndexingError
@@ -33,10 +33,8 @@ def staging(root: Root, name: str) -> Iterator[tuple[Path, str, datetime]]:
             generation, created_at = _new_id(name, folder)
             path = folder / f"{BUILDING_PREFIX}{generation}"
             path.mkdir()
-            lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            undone.callback(os.close, lock)
+            undone.callback(os.close, hold(path))
             undone.callback(shutil.rmtree, path, ignore_errors=True)
-            fcntl.flock(lock, fcntl.LOCK_EX)
         yield path, generation, created_at
 
 

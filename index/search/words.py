@@ -28,6 +28,7 @@ import tantivy
 from numpy.typing import NDArray
 from tantivy import Document, FieldType, Filter, Occur, Query, SchemaBuilder, TextAnalyzerBuilder, Tokenizer
 
+from embed.vectors.scratch import scratch_folder
 from index.errors import InputError
 from index.search.filtering import And, Between, Exists, Filters, Node, Not, OneOf
 from index.search.postings import Words
@@ -224,12 +225,12 @@ class Lexical:
         self.language: str = entry["language"]
         self._filters = filters
         self._places = {name: place for place, name in enumerate(filters.columns)}
-        self._links = tempfile.TemporaryDirectory(prefix="perwatt-lexical-", dir=_scratch())
-        for file in (folder / FOLDER).iterdir():
-            (Path(self._links.name) / file.name).symlink_to(file.absolute())
-        index = tantivy.Index.open(self._links.name)
-        index.config_reader("manual")
-        self._schema, self._searcher = index.schema, index.searcher()
+        with scratch_folder(_scratch()) as links:  # tantivy locks a file where it opens, and maps all it needs
+            for file in (folder / FOLDER).iterdir():
+                (links / file.name).symlink_to(file.absolute())
+            index = tantivy.Index.open(str(links))
+            index.config_reader("manual")
+            self._schema, self._searcher = index.schema, index.searcher()
         # Documents of one segment lie in the order of their rows unless it was merged, which takes eight of them first.
         small = entry["text_bytes"] + _ROW_BYTES * filters.count < _HEAP_BYTES
         self._by_row = self._searcher.num_segments == 1 and small
@@ -289,7 +290,6 @@ class Lexical:
 
     def close(self) -> None:
         del self._searcher
-        self._links.cleanup()
 
     def _query(self, node: Node) -> Any:
         if isinstance(node, OneOf):

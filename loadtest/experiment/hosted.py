@@ -12,12 +12,12 @@ import os
 import shlex
 import socket
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from embed.vectors.scratch import scratch_folder
 from loadtest.errors import TargetError
 from loadtest.generator.priority import go_first
 from service.client import Client, ClientError, ProblemError, Retries, calls
@@ -99,7 +99,7 @@ def hosted(
 
     `first` runs it before other programs where that is allowed: for what a core of it can do, not for what users get.
     """
-    with tempfile.TemporaryDirectory(prefix="perwatt-service-") as folder:
+    with scratch_folder() as folder:
         service = Hosted(command, cpus, Path(folder, "log"), first)
         try:
             service.wait_until_ready(limit_s)

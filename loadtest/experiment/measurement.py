@@ -7,7 +7,6 @@ before the first trial, so that a wrong address, index or key is an error and no
 from __future__ import annotations
 
 import os
-import tempfile
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 import click
 import msgspec
 
+from embed.vectors.scratch import scratch_folder
 from loadtest.errors import (
     InvalidRun,
     LoadTestError,
@@ -109,7 +109,7 @@ class Bench:
         generator_cpus = parse_cpus(given["generator_cpus"])
         self.start_cpus = parse_cpus(given["start_cpus"], "--start-cpus")
         with ExitStack() as opened:
-            self._folder = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="perwatt-bench-")))
+            self._folder = opened.enter_context(scratch_folder())
             if given["start"]:
                 _tell(f"starting {given['start']}")
                 self.hosted = opened.enter_context(hosted(given["start"], self.start_cpus))

@@ -14,7 +14,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +23,7 @@ from typing import Any
 import msgspec
 import psutil
 
+from embed.vectors.scratch import scratch_folder
 from loadtest.errors import LoadTestError, PowerError
 from loadtest.generator.calibration import calibrate, null_server
 from loadtest.generator.watch import Watcher
@@ -114,7 +114,7 @@ class Generator:
         return sorted(os.sched_getaffinity(0) - set(self.cpus)) or None if self.cpus else None
 
     def _once(self, plan: Plan, observe: bool) -> Trial:
-        with tempfile.TemporaryDirectory(prefix="perwatt-") as folder:
+        with scratch_folder() as folder:
             plan_file, trial_file = Path(folder, "plan.json"), Path(folder, "trial.json")
             plan.save(plan_file)
             command = [

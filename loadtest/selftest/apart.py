@@ -10,13 +10,13 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 
+from embed.vectors.scratch import scratch_folder
 from loadtest.generator.priority import go_first
 from loadtest.generator.run import Generator
 from loadtest.workload.plan import Plan
@@ -62,7 +62,7 @@ def reference_server(*arguments: str) -> Iterator[tuple[str, int]]:
 
 @contextmanager
 def plan_for(url: str, **changes: object) -> Iterator[Plan]:
-    with tempfile.TemporaryDirectory(prefix="perwatt-selftest-") as folder:
+    with scratch_folder() as folder:
         queries = Path(folder, "queries.jsonl")
         queries.write_text("\n".join(json.dumps({"text": f"known question {i}"}) for i in range(100)))
         plan = Plan(url=url, index="known", queries=str(queries), rate_qps=1, duration_s=1, warmup_s=1)

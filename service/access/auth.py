@@ -27,6 +27,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
 from service.access.caller import ANYONE, NOBODY, Caller
+from service.access.hosts import name_in
 from service.access.keyring import Keyring
 from service.access.keys import RANK, Access
 from service.settings import address_in, is_loopback
@@ -42,7 +43,6 @@ GENERATION = re.compile(r"(?P<name>.+)-\d{8}T\d{6}Z-[0-9a-f]{4}")
 Headers = Sequence[tuple[bytes, bytes]]
 
 _PARAMETER = re.compile(r"\{(\w+)(:rest)?\}")
-_HOST = re.compile(r"(?:\[(?P<v6>[0-9a-f:.]+)\]|(?P<name>[^:\[\]]*))(?::\d*)?")
 _FORWARDED = re.compile(rb"forwarded|via|x-real-ip|x-forwarded(-.*)?", re.DOTALL)
 _WITHOUT_KEYS = (
     "Without keys, this call is for the machine of the server only: ask http://127.0.0.1 there, not through a proxy, "
@@ -92,7 +92,7 @@ class Auth:
             own_names_only: whether every request without keys has to name this machine, as it must on the loopback.
         """
         self.keyring = keyring
-        self._names = frozenset(_name_in(name) for name in names)
+        self._names = frozenset(name_in(name) or name for name in names)
         self._own_names_only = own_names_only
         self._plain: dict[str, _Path] = {}
         self._patterns: dict[str, _Path] = {}
@@ -176,8 +176,8 @@ class Auth:
     def _require_own_name(self, headers: Headers) -> None:
         """On the loopback. Who sends no Host is no browser."""
         for host in _all(headers, b"host"):
-            name = _name_in(host)
-            if name not in self._names and name != "localhost" and address_in(name) is None:
+            name = name_in(host)
+            if name is None or (name not in self._names and name != "localhost" and address_in(name) is None):
                 raise Problem(
                     "forbidden",
                     "This server is for this machine only, and a Host of another name is how a web page would get in; "
@@ -194,7 +194,7 @@ class Auth:
         peer = scope.get("client")
         if peer is None or not is_loopback(peer[0]):
             raise Problem("forbidden", f"This request comes from another machine. {_WITHOUT_KEYS}")
-        hosts = [_name_in(host) for host in _all(headers, b"host")]
+        hosts = [name_in(host) or "" for host in _all(headers, b"host")]
         if not hosts or not all(name in self._names or is_loopback(name) for name in hosts):
             raise Problem(
                 "forbidden",
@@ -242,13 +242,6 @@ def _require_own_page(headers: Headers) -> None:
 
 def _all(headers: Headers, wanted: bytes) -> list[bytes]:
     return [value for name, value in headers if name == wanted]
-
-
-def _name_in(host: bytes | str) -> str:
-    """The name or address of a Host header, without its port and in lower case."""
-    text = (host if isinstance(host, str) else host.decode("latin-1")).strip().lower()
-    found = _HOST.fullmatch(text)
-    return text if found is None else found["v6"] or found["name"]
 
 
 def _unauthenticated(detail: str) -> Problem:

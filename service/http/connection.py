@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Sized
+from collections.abc import Callable, Sized
 from typing import Any
 
 from uvicorn.config import Config
@@ -49,14 +49,17 @@ class Flow(FlowControl):
 
 
 class Connection(HttpToolsProtocol):
-    """What uvicorn's protocol does not do for a connection; `protocol.py` adds the requests. `watch` is set by a
-    subclass that belongs to one server.
+    """What uvicorn's protocol does not do for a connection; `protocol.py` adds the requests. `watch` and `refused` are
+    set by a subclass that belongs to one server.
+
+    refused: told of every answer to what was no request, with the bytes of its body, its id and the seconds it took.
 
     receiving: "head", "body", or nothing between two requests; "upgrade" between a head and the same without its offer
     to upgrade; "rest" when nothing more is read as a request.
     """
 
     watch: Watch
+    refused: Callable[[Problem, int, str, float], None]
     flow: Flow
     cycle: Any  # None, uvicorn's cycle of a request, or a request in the fast path
 
@@ -172,6 +175,7 @@ class Connection(HttpToolsProtocol):
         self._farewell, self.flow.held = None, False
         request_id = secrets.token_hex(8)
         body = problem.body(request_id)
+        self.refused(problem, len(body), request_id, time.monotonic() - self.since_s)
         lines = [
             *self.server_state.default_headers,
             (b"content-type", MEDIA_TYPE.encode()),

@@ -9,21 +9,19 @@ in doubt.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Sequence
 
 from httptools import HttpParserCallbackError, HttpParserError
 
+from service.access.hosts import name_in
 from service.wire.problems import Problem
 
 Headers = Sequence[tuple[bytes, bytes]]
 
 KNOWN_HOSTS = 256  # good ones that are remembered: a server has a few names, and a caller could send any number
-LONGEST_PORT = 5
 AROUND = 4  # bytes of a header line beside its name and value
 
-_HOST = re.compile(rb"(?P<name>[A-Za-z0-9_.~-]+|\[(?P<address>[0-9A-Fa-f:.]+)\])(?::(?P<port>[0-9]*))?")
 _ABSOLUTE = re.compile(rb"https?://(?P<authority>[^/?#]*)/.*", re.IGNORECASE)
 _HOP = (b"upgrade", b"http2-settings")  # what a Connection header names along with an Upgrade
 
@@ -46,7 +44,7 @@ def check(method: bytes, version: str, target: bytes, headers: Headers) -> None:
     hosts = [value.strip() for name, value in headers if name == b"host"]
     if len(hosts) > 1 or (not hosts and version == "1.1"):
         raise _bad_host(f"A request has one Host header, this one has {len(hosts) or 'none'}.")
-    if hosts and not is_host(hosts[0]):
+    if hosts and name_in(hosts[0]) is None:
         raise _bad_host(f"The Host header {_shown(hosts[0])} is neither a name nor an address, with or without a port.")
     if target.startswith(b"/") or target == b"*":
         return
@@ -78,24 +76,6 @@ def check_general(version: str, target: bytes, headers: Headers) -> bool:
         )
     if version != "1.1":
         raise _bad("Only HTTP/1.1 has chunks; send a content-length.", "Chunks in HTTP/1.0")
-    return True
-
-
-def is_host(host: bytes) -> bool:
-    """Whether `host` can be the value of a Host header: a name, an IPv4 address or an IPv6 address in brackets, and
-    perhaps a port."""
-    found = _HOST.fullmatch(host)
-    if found is None:
-        return False
-    port = found["port"] or b""
-    if len(port) > LONGEST_PORT or int(port or 0) > 0xFFFF:
-        return False
-    if found["address"] is None:
-        return True
-    try:
-        ipaddress.IPv6Address(found["address"].decode())
-    except ValueError:
-        return False
     return True
 
 

@@ -24,6 +24,8 @@ from service.http.connection import Connection
 from service.http.fast_path import FastPath, FastRequest
 from service.http.refusal import LAST, Refused
 from service.http.watch import Watch
+from service.telemetry import logs
+from service.telemetry.metrics import OTHER, Metrics
 from service.wire.problems import Problem
 
 HEAD_BYTES = 32 << 10
@@ -268,5 +270,21 @@ class Protocol(Connection):
             self.flow.resume_reading()
 
 
-def protocol_of(fast_path: FastPath, watch: Watch) -> type[Protocol]:
-    return type("Protocol", (Protocol,), {"fast_path": fast_path, "watch": watch, "known_hosts": set()})
+def protocol_of(fast_path: FastPath, watch: Watch, metrics: Metrics) -> type[Protocol]:
+    """The protocol of one server. Bytes that are no request are counted and logged as others are, as far as there is
+    anything to say of them: not by method and path, since who sent them could write anything there."""
+
+    def refused(problem: Problem, answer_bytes: int, request_id: str, seconds: float) -> None:
+        metrics.count_request(OTHER, problem.status, seconds)
+        if logs.wanted():
+            logs.note(
+                *(OTHER, problem.status, seconds),
+                method="-",
+                path="-",
+                answer_bytes=answer_bytes,
+                request_id=request_id,
+                key=None,
+            )
+
+    own = {"fast_path": fast_path, "watch": watch, "refused": staticmethod(refused), "known_hosts": set()}
+    return type("Protocol", (Protocol,), own)

@@ -182,7 +182,7 @@ class _Server(uvicorn.Server):
 
     def __init__(self, process: ServerProcess, started: Callable[[], None]) -> None:
         settings = process.settings
-        self._make = protocol_of(process.fast_path, process.watch)
+        self._make = protocol_of(process.fast_path, process.watch, process.state.metrics)
         super().__init__(
             uvicorn.Config(
                 create_app(process.state, process.auth, process.spans, lambda: process.ready),

@@ -21,7 +21,7 @@ from service.telemetry import energy
 from service.telemetry.slab import Slab
 
 STAGES = ("filter", "embed", "ann", "lexical", "payload")
-STATUSES = (0, 200, 304, 400, 401, 403, 404, 405, 408, 410, 412, 413, 415, 422, 429, 431, 499, 500, 503, 504)
+STATUSES = (0, 200, 304, 400, 401, 403, 404, 405, 408, 410, 412, 413, 415, 422, 429, 431, 499, 500, 501, 503, 504, 505)
 OTHER = "none"  # the operation of a request that reached none
 
 # Steps of about ×2.2 from 50 µs, less than any search over HTTP takes, to 10 s, the longest default deadline.
