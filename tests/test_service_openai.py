@@ -7,9 +7,8 @@ import base64
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import langchain_openai
 import numpy as np
 import openai
 import pytest
@@ -18,6 +17,9 @@ from serving import Server, serving
 
 from service.access import keys
 from service.wire import limits
+
+if TYPE_CHECKING:
+    from langchain_openai import OpenAIEmbeddings
 
 pytest_plugins = ["serving_fixtures"]
 
@@ -127,8 +129,10 @@ def test_a_key_of_ours_is_openais_key(root: Path, tmp_path: Path) -> None:
             assert known.keys() == unknown.keys()  # nobody learns from it which paths there are
 
 
-def langchain_of(url: str, **changes: Any) -> langchain_openai.OpenAIEmbeddings:
-    return langchain_openai.OpenAIEmbeddings(
+def langchain_of(url: str, **changes: Any) -> OpenAIEmbeddings:
+    from langchain_openai import OpenAIEmbeddings  # two seconds that only these tests should take
+
+    return OpenAIEmbeddings(
         base_url=f"{url}/v1", api_key="unused", model=HUB_NAME, check_embedding_ctx_length=False, **changes
     )
 

@@ -13,7 +13,7 @@ import math
 from collections.abc import Sequence
 
 import msgspec
-from scipy import stats
+import scipy
 
 from loadtest.analysis.ratio import FEWEST, Ratio, detectable, paired_ratio
 from loadtest.analysis.reading import (
@@ -268,6 +268,6 @@ def _belief(candidate: Sequence[Record], baseline: Sequence[Record], rate: Ratio
         return None, f"fewer than {FEWEST} blocks have no interval to put beside the models'"
     centre = math.log(rate.estimate / power.median)
     sd = math.hypot(rate.log_se, power.log_sd)
-    z = float(stats.norm.ppf(0.95))
-    wins = float(stats.norm.cdf(centre / sd)) if sd > 0 else float(centre > 0)
+    z = float(scipy.special.ndtri(0.95))
+    wins = float(scipy.special.ndtr(centre / sd)) if sd > 0 else float(centre > 0)
     return PowerBelief(math.exp(centre - z * sd), math.exp(centre), math.exp(centre + z * sd), wins, power), ""

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 import numpy as np
-from scipy import stats
+import scipy
 
 from loadtest.errors import RecordError
 
@@ -64,7 +64,7 @@ def geometric_mean(values: Sequence[float], level: float = 0.95, seed: int = 0) 
     if n < FEWEST:
         return Mean(math.exp(mean), 0.0, math.inf, n, math.inf, "none")
     se = float(logs.std(ddof=1)) / math.sqrt(n)
-    reach = float(stats.t.ppf((1 + level) / 2, n - 1)) * se
+    reach = float(scipy.special.stdtrit(n - 1, (1 + level) / 2)) * se
     by_t = (mean - reach, mean + reach)
     random = np.random.default_rng(seed)
     means = logs[random.integers(0, n, (RESAMPLES, n))].mean(axis=1)
@@ -101,12 +101,12 @@ def detectable(ratio: Ratio, power: float = 0.8, level: float = 0.95) -> float:
     """The smallest true effect (as a share, 0.05 for 5 %) that so many blocks of this noise would find with `power`."""
     if ratio.blocks < FEWEST:
         return math.inf
-    z = float(stats.norm.ppf((1 + level) / 2) + stats.norm.ppf(power))
+    z = float(scipy.special.ndtri((1 + level) / 2) + scipy.special.ndtri(power))
     return math.exp(z * ratio.log_se) - 1
 
 
 def blocks_needed(ratio: Ratio, effect: float, power: float = 0.8, level: float = 0.95) -> int:
     """Blocks of this noise that find a true effect of `effect` (0.05 for 5 %)."""
-    z = float(stats.norm.ppf((1 + level) / 2) + stats.norm.ppf(power))
+    z = float(scipy.special.ndtri((1 + level) / 2) + scipy.special.ndtri(power))
     sd = ratio.log_se * math.sqrt(ratio.blocks)
     return max(math.ceil((z * sd / math.log1p(effect)) ** 2), FEWEST)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import msgspec
 import numpy as np
-from scipy import stats
+import scipy
 
 from loadtest.analysis.compare import lower_bounds, same_question
 from loadtest.analysis.ratio import FEWEST
@@ -61,7 +61,7 @@ def regression(
         low = high = difference
     else:
         freedom = se**4 / sum(v * v / (len(side) - 1) for v, side in zip(variances, (new, old), strict=True))
-        reach = float(stats.t.ppf((1 + level) / 2, freedom)) * se
+        reach = float(scipy.special.stdtrit(freedom, (1 + level) / 2)) * se
         low, high = difference - reach, difference + reach
     verdict = judge(math.exp(low), math.exp(high), max_regression)
     return RegressionVerdict(

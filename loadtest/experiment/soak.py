@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import msgspec
 import numpy as np
-from scipy import stats
+import scipy
 
 from loadtest.record.histogram import Histogram
 from loadtest.record.trial import Trial
@@ -46,8 +46,8 @@ def drift(what: str, values: Sequence[float], step_s: float) -> Drift | None:
     if len(series) < 8 or not np.isfinite(series).all():
         return None
     hours = np.arange(len(series)) * step_s / 3600
-    slope = stats.theilslopes(series, hours)
-    test = stats.kendalltau(hours, series)
+    slope = scipy.stats.theilslopes(series, hours)
+    test = scipy.stats.kendalltau(hours, series)
     p_value = 1.0 if np.ptp(series) == 0 else float(test.pvalue)
     return Drift(what, float(slope.intercept), float(slope.slope), p_value)
 

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import stats
 
 from loadtest.record.histogram import Histogram, slot_top_us
 from loadtest.record.trial import Slice
@@ -93,5 +93,5 @@ def quantile_interval_s(slices: Sequence[Slice], q: float, level: float = 0.95, 
     centre = whole.quantile_s(q, sum(piece.unanswered for piece in slices))
     if math.isinf(centre):
         return float(np.exp(finite.min())), math.inf
-    reach = float(stats.t.ppf((1 + level) / 2, BLOCKS - 1)) * float(finite.std(ddof=1))
+    reach = float(scipy.special.stdtrit(BLOCKS - 1, (1 + level) / 2)) * float(finite.std(ddof=1))
     return centre * math.exp(-reach), centre * math.exp(reach)

@@ -11,8 +11,8 @@ import heapq
 import math
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import optimize
 
 from loadtest.generator.session import slice_length_s
 from loadtest.record.histogram import Histogram
@@ -163,4 +163,4 @@ def paper_knee_qps(queue: Queue, slo_s: float, q: float = 0.99) -> float:
             return md1_response_cdf(slo_s, rate, queue.mean_s) - q
         return 1 - mmc_response_tail(slo_s, rate, queue.mean_s, queue.servers) - q
 
-    return float(optimize.brentq(excess, queue.capacity_qps * 1e-3, queue.capacity_qps * (1 - 1e-6)))
+    return float(scipy.optimize.brentq(excess, queue.capacity_qps * 1e-3, queue.capacity_qps * (1 - 1e-6)))

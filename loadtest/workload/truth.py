@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-from scipy import stats
+import scipy
 
 from loadtest.errors import WorkloadError
 from loadtest.record.trial import RecallEstimate
@@ -86,13 +86,13 @@ def recall_interval(recalls: Iterable[float], k: int) -> RecallEstimate | None:
     if n == 0:
         return None
     mean = float(values.mean())
-    z = float(stats.norm.ppf(0.975))
+    z = float(scipy.special.ndtri(0.975))
     centre = (mean + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(mean * (1 - mean) / n + z * z / (4 * n * n))
     low, high = centre - half, centre + half
     spread = float(values.std(ddof=1)) if n > 1 else 0.0
     if spread > 0:
-        reach = float(stats.t.ppf(0.975, n - 1)) * spread / math.sqrt(n)
+        reach = float(scipy.special.stdtrit(n - 1, 0.975)) * spread / math.sqrt(n)
         # Wilson treats a query as found or not found, which no real spread exceeds: never wider than it.
         low, high = max(mean - reach, low), min(mean + reach, high)
     return RecallEstimate(mean=mean, low=max(low, 0.0), high=min(high, 1.0), queries=n, k=k)
