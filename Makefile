@@ -103,7 +103,7 @@ test-images: images ## start both images, compare their answers, and run the tes
 	ARCHITECTURES=arm64 deploy/images/build.sh test
 	deploy/images/suite.sh arm64 $(SUITE)
 
-bench: setup-peers setup-servers $(DATA)/indexes/$(INDEX)/current ## measure beside the peers and write the figures into the README
+bench: setup-peers setup-servers $(DATA)/indexes/$(INDEX)/current ## measure beside the peers and write the figures into BENCHMARKS.md
 	$(BIN)/python -m deploy.figures measure
 	$(BIN)/python -m deploy.figures render
 

@@ -1,4 +1,4 @@
-"""The README says what was measured, and nothing else."""
+"""The README and BENCHMARKS.md say what was measured, and nothing else."""
 
 from __future__ import annotations
 
@@ -10,25 +10,35 @@ import pytest
 from deploy.command import STEPS
 from deploy.figures import render
 
-README = render.README.read_text()
+README, BENCHMARKS = render.README.read_text(), render.BENCHMARKS.read_text()
 
 
-def test_the_readme_shows_the_kept_figures() -> None:
-    assert render.rendered(README) == README
+@pytest.mark.parametrize("path", list(render.DOCUMENTS), ids=lambda path: path.name)
+def test_a_document_shows_the_kept_figures(path: Path) -> None:
+    assert render.rendered(path, path.read_text()) == path.read_text()
 
 
 def test_a_figure_changed_by_hand_is_noticed() -> None:
-    match = re.search(r"<!-- figures: encode -->\n(.*\n)+?.*?(\d+\.\d) ×", README)
+    match = re.search(r"<!-- figures: encode -->\n(.*\n)+?.*?(\d+\.\d) ×", BENCHMARKS)
     assert match
     start, end = match.span(2)
-    altered = README[:start] + "9.9" + README[end:]
-    assert render.rendered(altered) == README != altered
+    altered = BENCHMARKS[:start] + "9.9" + BENCHMARKS[end:]
+    assert render.rendered(render.BENCHMARKS, altered) == BENCHMARKS != altered
+
+
+def test_the_readme_sells_in_seven_kilobytes_and_shows_a_row_we_lose() -> None:
+    assert len(README.encode()) <= 7000
+    [table] = re.findall(r"<!-- figures: short -->\n(.*?)\n\n", README, re.DOTALL)
+    header, _, *rows = table.splitlines()
+    assert header.startswith("| queries a second")
+    assert len(rows) == 5
+    assert sum("we lose" in row for row in rows) == 1
 
 
 def test_the_pictures_show_the_kept_figures() -> None:
     for path, text in render.pictures().items():
         assert path.read_text() == text
-        assert path.relative_to(render.TOP).as_posix() in README
+        assert f"({path.name})" in BENCHMARKS
     drawn = render.pictures()[render.KEPT / "encode.svg"]
     rate = render.kept("encode")["figures"]["cases"]["documents"]["perwatt_int8"]["documents_per_s"]
     assert f">{rate:,.0f}</text>" in drawn
@@ -37,7 +47,7 @@ def test_the_pictures_show_the_kept_figures() -> None:
 
 def test_a_missing_marker_is_an_error() -> None:
     with pytest.raises(SystemExit, match="exactly one pair"):
-        render.rendered(README.replace("<!-- end: quality -->", ""))
+        render.rendered(render.BENCHMARKS, BENCHMARKS.replace("<!-- end: quality -->", ""))
 
 
 @pytest.mark.parametrize("name", list(render.BLOCKS))
@@ -48,9 +58,25 @@ def test_kept_figures_name_their_machine_versions_and_date(name: str) -> None:
     assert set(kept["versions"]) == set(render.VERSIONS)
 
 
-def test_commands_and_targets_that_the_readme_shows_exist() -> None:
-    makefile = (Path(render.TOP) / "Makefile").read_text()
-    for target in set(re.findall(r"\bmake ([a-z0-9-]+)", README)):
+PAGES = sorted(
+    path
+    for path in render.TOP.rglob("*.md")
+    if not {".venv", "node_modules", ".perwatt", "build"} & set(path.relative_to(render.TOP).parts)
+)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.relative_to(render.TOP).as_posix())
+def test_commands_targets_and_links_of_a_page_exist(page: Path) -> None:
+    text, makefile = page.read_text(), (render.TOP / "Makefile").read_text()
+    for target in set(re.findall(r"(?:^|`|&& )make ([a-z0-9-]+)", text, re.MULTILINE)):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
-    for command in set(re.findall(r"(?:^|`)perwatt ([a-z]+)", README, re.MULTILINE)):
+    for command in set(re.findall(r"(?:^|`)perwatt ([a-z]+)", text, re.MULTILINE)):
         assert command in STEPS, command
+    links = re.findall(r"\]\(((?!https?:)[^)\s]+)\)", text) + re.findall(r'(?:src|srcset)="([^"]+)"', text)
+    for link in links:
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        assert target.exists(), link
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE)
+            assert anchor in {re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in headings}, link

@@ -77,7 +77,7 @@ def test_the_table_calls_wrk_a_closed_loop_beside_its_times() -> None:
         "wrk is a closed loop: each of its 16 connections sends when its last answer is there"
         in http_tables.remarks(found)
     )
-    readme = render.README.read_text()
+    readme = render.BENCHMARKS.read_text()
     block = readme[readme.index("<!-- figures: http -->") : readme.index("<!-- end: http -->")]
     assert "closed loop |" in block
 

@@ -107,22 +107,6 @@ def test_what_a_document_without_a_value_meets(server: Server) -> None:
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "service/SEARCHING.md", "service/OPENAI.md", "service/OPERATING.md", "service/SPEED.md"]
-)
-def test_links_lead_somewhere(page: str) -> None:
-    text = (TOP / page).read_text()
-    links = re.findall(r"\]\(((?!https?:)[^)\s]+)\)", text)
-    assert links or page.endswith("OPERATING.md")
-    for link in links:
-        path, _, anchor = link.partition("#")
-        target = (TOP / page).parent / path if path else TOP / page
-        assert target.exists(), link
-        if anchor:
-            headings = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE)
-            assert anchor in {re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in headings}, link
-
-
-@pytest.mark.parametrize(
     "what", ["filters", "hybrid-search", "similar-documents", "keys", "a-client-in-python", "errors"]
 )
 def test_the_readme_leads_there_in_one_click(what: str) -> None:

@@ -1,10 +1,12 @@
-"""The README's figures: measured here, kept as JSON, written into the README by this script and checked by the tests.
+"""The published figures: measured here, kept as JSON, written into BENCHMARKS.md, and a few into the README, by this
+script, and checked by the tests.
 
     python -m deploy.figures measure [NAME …]     run the benchmarks, all by default: encode, quality, index,
                                                   kernels, ann, ann-others, generator, http,
                                                   http-workers, open
-    python -m deploy.figures render               write the README's tables from the kept JSON
-    python -m deploy.figures check                exit 1 if the README says anything else
+    python -m deploy.figures render               write the tables from the kept JSON
+    python -m deploy.figures pictures [RUN]       photograph the page and a report (screenshots.py)
+    python -m deploy.figures check                exit 1 if a document says anything else
 
 A measurement is one JSON file in deploy/figures/ with the machine, versions and date it was made with. Ratios are shown
 where absolute figures would only describe the machine; rows in which perwatt loses stay.
@@ -25,8 +27,8 @@ from typing import Any
 import click
 
 TOP = Path(__file__).parents[2]
-README = TOP / "README.md"
 KEPT = TOP / "deploy" / "figures"
+README, BENCHMARKS = TOP / "README.md", KEPT / "BENCHMARKS.md"
 MEASURED = ("encode", "quality", "index", "kernels", "ann", "ann-others", "generator", "http", "http-workers", "open")
 VERSIONS = ("perwatt", "numpy", "faiss-cpu", "onnxruntime", "torch", "sentence-transformers")
 
@@ -126,7 +128,7 @@ def encode() -> str:
     header = ["one encoder, text to vector", "ms a query", "queries/s", "… 32 at once", "texts/s of 32 tokens"]
     header += ["documents/s of 256", "cosine to fp32"]
     return (
-        f"![Queries and documents a second of each encoder](deploy/figures/encode.svg)\n\n{table(header, rows)}\n\n"
+        f"![Queries and documents a second of each encoder](encode.svg)\n\n{table(header, rows)}\n\n"
         f"{figures['model']}; queries of 8 tokens on one core, the rest on {figures['cores']}, tokenising included. "
         f"Against the faster int8 of ONNX Runtime: {ratio['query1_vs_ort_int8']:.1f} × on one query, "
         f"{ratio['query8_vs_ort_int8']:.1f} × on 32 at once, {ratio['documents_vs_ort_int8']:.1f} × on documents, at "
@@ -196,7 +198,7 @@ def ann() -> str:
     )
     return "\n\n".join(
         [
-            "![Queries a second over recall, one line an engine](deploy/figures/ann.svg)",
+            "![Queries a second over recall, one line an engine](ann.svg)",
             f"{vectors['name']}: {vectors['rows']:,} × {vectors['dim']}, {vectors['metric']}, {vectors['queries']:,} "
             f"held-out queries in one call, {figures['rounds']} interleaved rounds of which the fastest counts. Ratios "
             "are within the run, at the cheapest setting of each engine that reaches the recall.",
@@ -264,31 +266,83 @@ def http() -> str:
     )
 
 
-BLOCKS: dict[str, Callable[[], str]] = {
-    "encode": encode,
-    "quality": quality,
-    "index": index,
-    "ann": ann,
-    "kernels": kernels,
-    "generator": generator,
-    "http": http,
+def short() -> str:
+    """Five rows for the README, one of which we lose; all within their own run."""
+    from deploy.figures import http_tables
+    from index.bench.ann.targets import reached
+
+    encoded, scan = kept("encode"), kept("index")["figures"]["scan"]["queries_per_s"]
+    graphs = kept("ann")["figures"]
+    servers = {row["name"]: row["requests_per_s"] for row in kept("http")["figures"]["rows"]}
+    walked = [each for each in reached(graphs["engines"]) if each["name"] == SHORT_WALK]
+    [resident] = [
+        each
+        for each in reached(graphs["engines"])
+        if (each["name"], each["part"]) == (SHORT_MEMORY, "all that is resident")
+    ]
+    peers = sum(not each["ours"] for each in graphs["engines"])
+    rows: list[list[object]] = [
+        [
+            "text to vector, 32 queries at once",
+            f"{encoded['figures']['ratios']['query8_vs_ort_int8']:.1f} × as many",
+            "ONNX Runtime, int8",
+        ],
+        [
+            "top 10 of a graph, recall 0.95 and 0.99",
+            " and ".join(f"{each['value']:.2f}" for each in walked) + " × as many",
+            f"{walked[0]['against']}, the best of {peers} peers",
+        ],
+        [
+            "exact top 10",
+            f"{scan['perwatt_int8_exact'] / scan['faiss_flat']:.1f} × as many",
+            "FAISS IndexFlatIP",
+        ],
+        [
+            "over HTTP, by vector, recall 0.95",
+            f"{servers[http_tables.VECTOR] / servers[http_tables.CHROMA]:.1f} × as many",
+            http_tables.CHROMA,
+        ],
+        [
+            "memory of that graph, all that is resident",
+            f"**{resident['value']:.2f} ×, we lose**",
+            resident["against"],
+        ],
+    ]
+    return f"{table(['queries a second and core', 'perwatt', 'of'], rows)}\n\n{conditions(kept('ann'))}"
+
+
+SHORT_WALK = "speed, k = 10, 1 thread: queries/s × best peer's"
+SHORT_MEMORY = "speed: memory, of SymphonyQG's"
+
+DOCUMENTS: dict[Path, dict[str, Callable[[], str]]] = {
+    README: {"short": short},
+    BENCHMARKS: {
+        "encode": encode,
+        "quality": quality,
+        "index": index,
+        "ann": ann,
+        "kernels": kernels,
+        "generator": generator,
+        "http": http,
+    },
 }
+BLOCKS = DOCUMENTS[BENCHMARKS]
 
 
-def rendered(readme: str) -> str:
-    """`readme` with the text between each pair of markers replaced by what the kept figures say."""
-    for name, block in BLOCKS.items():
+def rendered(path: Path, text: str) -> str:
+    """The text of a document with what stands between each pair of markers replaced by what the kept figures say."""
+    for name, block in DOCUMENTS[path].items():
         start, end = f"<!-- figures: {name} -->", f"<!-- end: {name} -->"
-        if readme.count(start) != 1 or readme.count(end) != 1:
-            raise SystemExit(f"README.md has not exactly one pair of {start} and {end}.")
-        before, rest = readme.split(start)
+        if text.count(start) != 1 or text.count(end) != 1:
+            raise SystemExit(f"{path.name} has not exactly one pair of {start} and {end}.")
+        before, rest = text.split(start)
         after = rest.split(end)[1]
-        readme = f"{before}{start}\n{block()}\n{end}{after}"
-    return readme
+        text = f"{before}{start}\n{block()}\n{end}{after}"
+    return text
 
 
 def pictures() -> dict[Path, str]:
-    """The drawings that the README shows, by their path: each says what the kept figures say."""
+    """The drawings that BENCHMARKS.md shows, by their path: each says what the kept figures say."""
     from deploy.figures.encode_picture import picture
 
     return {KEPT / "encode.svg": picture(kept("encode"))}
@@ -300,13 +354,19 @@ def main(arguments: list[str]) -> None:
         for name in names or MEASURED:
             measure(name)
     elif step == "render":
-        README.write_text(rendered(README.read_text()))
+        for path in DOCUMENTS:
+            path.write_text(rendered(path, path.read_text()))
         for path, text in pictures().items():
             path.write_text(text)
+    elif step == "pictures":
+        from deploy.figures import screenshots
+
+        data = TOP / ".perwatt"
+        run = Path(names[0]) if names else data / "report" / "run.json"
+        screenshots.take(data / "indexes", "python-stdlib", run, KEPT)
     elif step == "check":
         stale = [path.name for path, text in pictures().items() if not path.is_file() or path.read_text() != text]
-        if rendered(README.read_text()) != README.read_text():
-            stale.insert(0, README.name)
+        stale = [path.name for path in DOCUMENTS if rendered(path, path.read_text()) != path.read_text()] + stale
         if stale:
             raise SystemExit(
                 f"{' and '.join(stale)} differ from deploy/figures/*.json. Run: python -m deploy.figures render"
