@@ -11,9 +11,9 @@ Each line imports only what stands below it:
     rebuilds/      an index rebuilt beside the service that serves it
     access/        keys, callers, quotas: who may
     telemetry/     metrics, logs, spans, joules
+    client/        for programs that ask, sync and async
     wire/          requests, answers, problems, limits and filters
     page/          the search page for people
-    client/        for programs that ask, sync and async
     settings.py    what an operator decides
     versions.py    what is installed
     errors.py      what can go wrong outside of a request

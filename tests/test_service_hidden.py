@@ -20,6 +20,7 @@ from index import build_generation
 from service.access import keys
 from service.client import Client, ProblemError
 from service.query import cursor
+from service.wire.answers import FilterableField
 
 COUNT = 240
 WORD = "zanzibar"
@@ -216,8 +217,8 @@ def test_a_hidden_document_is_as_one_that_is_not_there(half: Client, row: int) -
 def test_a_description_tells_of_the_visible_ones_alone(half: Client) -> None:
     [listed] = [index for index in half.indexes() if index.alias == "docs"]
     assert listed.count == half.index("docs").count == COUNT // 2
-    assert listed.filterable["tier"] == {"type": "keyword"}
-    assert listed.filterable["year"] == {"type": "int"}
+    assert listed.filterable["tier"] == FilterableField("keyword")
+    assert listed.filterable["year"] == FilterableField("int")
 
 
 def test_an_index_without_the_field_of_the_filter_answers_nothing(half: Client) -> None:
@@ -244,4 +245,4 @@ def test_a_switch_describes_as_much_as_may_be_seen(server: Server, tokens: dict[
         switched = chief.switch("docs", chief.index("docs").generation)
         assert switched == chief.index("docs")
         assert switched.count == COUNT // 2
-        assert switched.filterable["owner"] == {"type": "keyword"}
+        assert switched.filterable["owner"] == FilterableField("keyword")

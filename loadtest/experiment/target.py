@@ -86,7 +86,7 @@ class Target:
     def served(self) -> ServiceFacts:
         """What is served; fields that the service does not tell stay None."""
         try:
-            about = self.ask(_as(calls.get_index(self.index), _Described), "answers")
+            about = self.ask(_as(calls.index(self.index), _Described), "answers")
         except TargetError as error:
             if isinstance(error.__cause__, ProblemError) and error.__cause__.code == "index-not-found":
                 raise TargetError(f"{self.url} serves no index {self.index!r}; it serves: {self._names()}") from error
@@ -118,7 +118,7 @@ class Target:
         return ", ".join(one.alias for one in listed if one.alias) or "none that it tells"
 
     def search(self, body: dict[str, Any]) -> SampledAnswer:
-        return self.ask(_as(calls.search(self.index, body), SampledAnswer), "answered a search")
+        return self.ask(_as(calls.search(self.index, **body), SampledAnswer), "answered a search")
 
     def try_each_kind(self, workload: Workload) -> int:
         """One request of each kind and filter; the mean bytes of an answer. TargetError says what was refused."""
@@ -130,7 +130,7 @@ class Target:
         sizes = []
         for request in kinds.values():
             body = workload.body(request)  # the very bytes that will be sent under load
-            call = msgspec.structs.replace(_as(calls.search(self.index, {}), msgspec.Raw), body=msgspec.Raw(body))
+            call = msgspec.structs.replace(_as(calls.search(self.index), msgspec.Raw), body=msgspec.Raw(body))
             try:
                 sizes.append(len(bytes(self.ask(call, "answers one of the queries"))))
             except TargetError as error:
@@ -142,7 +142,7 @@ class Target:
         found: list[list[float]] = []
         for start in range(0, len(texts), at_once):
             part = texts[start : start + at_once]
-            call: Call[_Embeddings] = _as(calls.embeddings(part, "query"), _Embeddings)
+            call: Call[_Embeddings] = _as(calls.embeddings(part, kind="query"), _Embeddings)
             data = self.ask(call, "answers a request for vectors of the queries").data
             if len(data) != len(part):
                 raise TargetError(f"{self.url} made {len(data)} vectors of {len(part)} queries")

@@ -26,7 +26,7 @@ from service.query.fusion import DEPTH, FUSED_PER_HIT, fuse
 from service.query.loading import encoder_for, open_checked
 from service.settings import Settings
 from service.wire import filters, limits, requests
-from service.wire.answers import Hit
+from service.wire.answers import BatchItem, Hit
 from service.wire.problems import Problem
 
 if TYPE_CHECKING:
@@ -46,19 +46,12 @@ class _Document(msgspec.Struct):
     doc_id: Any = None
 
 
-class _Result(msgspec.Struct):
-    """One of a batch: hits, or the problem that stands in their place."""
-
-    hits: list[Hit] = []
-    error: dict[str, Any] | None = None
-
-
 class _Reply(msgspec.Struct):
     """What is read of an index's description and of the answer to a batch."""
 
     generation: str
     modes: tuple[Mode, ...] = MODES[:1]
-    results: list[_Result] = []
+    results: list[BatchItem] = []
 
 
 _DOCUMENT = msgspec.json.Decoder(_Document)
@@ -132,14 +125,13 @@ class LocalSearcher:
 
     def absent(self, documents: set[str]) -> set[str]:
         rows = {document: self._rows.row_of(document) for document in documents}
-        missing = {
-            document
-            for document, row in rows.items()
-            if row is None or _name(document, self._rows.payload(row)) != document
-        }
+        missing = {document for document, row in rows.items() if row is None or self._named(document, row) != document}
         for row in range(self._rows.rows if missing else 0):
-            missing.discard(_name("", self._rows.payload(row)))
+            missing.discard(self._named("", row))
         return missing
+
+    def _named(self, id_: str, row: int) -> str:
+        return _name(id_, _DOCUMENT.decode(self._rows.payload(row)).doc_id)
 
     def _ranked(self, queries: Sequence[Query], how: SearchOptions) -> list[list[tuple[int, float]]]:
         """(row, score) of each query, best first; at least how.k where there are so many."""
@@ -177,7 +169,7 @@ class LocalSearcher:
         return [list(zip(one.rows.tolist(), one.scores.tolist(), strict=True)) for one in found]
 
     def _hit(self, row: int, score: float) -> Hit:
-        return Hit(self._rows.external_id(row), score, msgspec.Raw(self._rows.payload(row)))
+        return Hit(self._rows.external_id(row), score, msgspec.json.decode(self._rows.payload(row)))
 
     def _vectors(self, queries: Sequence[Query]) -> npt.NDArray[np.float32]:
         texts = [query for query in queries if isinstance(query, str)]
@@ -201,7 +193,7 @@ class RemoteSearcher:
         self._url = url
         self._name = name
         self._client = Client(url, key=key, timeout_s=REMOTE_TIMEOUT_S)
-        described = self._call(calls.get_index(name))
+        described = self._call(calls.index(name))
         self.generation, self.modes = described.generation, described.modes
 
     def close(self) -> None:
@@ -213,7 +205,7 @@ class RemoteSearcher:
         answers: list[list[Hit]] = []
         for start in range(0, len(queries), BATCH):
             bodies = [how.request(query) | {"expect": expect} for query in queries[start : start + BATCH]]
-            for result in self._call(calls.search_batch(self._name, bodies, limits.TIMEOUT_MS)).results:
+            for result in self._call(calls.search_batch(self._name, bodies, timeout_ms=limits.TIMEOUT_MS)).results:
                 if result.error is not None:
                     raise RemoteError(f"The server answered: {result.error['detail']}")
                 answers.append(result.hits)
@@ -225,7 +217,7 @@ class RemoteSearcher:
 
     def _has(self, id_: str) -> bool:
         try:
-            self._client.call(calls.document(self._name, id_, ()))
+            self._client.call(calls.document(self._name, id_, fields=()))
         except ProblemError as problem:
             if problem.code in ("document-not-found", "invalid-value"):  # the second of what no id can be
                 return False
@@ -272,13 +264,12 @@ def rankings(asking: IndexSearcher, how: SearchOptions, seen: set[str]) -> Searc
 
     def search(texts: Sequence[str], depth: int) -> list[list[str]]:
         answers = asking.ask(texts, how._replace(k=depth))
-        found = [[_name(hit.id, hit.payload) for hit in hits] for hits in answers]
+        found = [[_name(hit.id, hit.payload.get("doc_id")) for hit in hits] for hits in answers]
         seen.update(*found)
         return found
 
     return search
 
 
-def _name(id_: str, payload: bytes | msgspec.Raw) -> str:
-    name = _DOCUMENT.decode(payload).doc_id
+def _name(id_: str, name: object) -> str:
     return str(name) if isinstance(name, str | int) and name != "" else id_

@@ -27,8 +27,7 @@ def print_hits(hits: Iterable[Hit]) -> None:
     """Score, id and title on one line, a piece of the text below."""
     width = min(shutil.get_terminal_size().columns, 100)
     for hit in hits:
-        payload: dict[str, Any] = json.loads(bytes(hit.payload))
-        title, text = title_and_text(payload)
+        title, text = title_and_text(hit.payload)
         head = "  ".join(part for part in (click.style(f"{hit.score:7.4f}", bold=True), hit.id, title) if part)
         click.echo(head)
         lines = textwrap.wrap(text, width - 9, max_lines=SNIPPET_LINES, placeholder=" …")
@@ -49,7 +48,7 @@ def json_of_hits(generation: str, hits: Iterable[Hit]) -> str:
     return json.dumps(
         {
             "generation": generation,
-            "hits": [{"id": hit.id, "score": hit.score, "payload": json.loads(bytes(hit.payload))} for hit in hits],
+            "hits": [{"id": hit.id, "score": hit.score, "payload": hit.payload} for hit in hits],
         },
         ensure_ascii=False,
     )

@@ -10,29 +10,14 @@ the server said that waiting helps (503, 504, and a connection that could not be
 `ProblemError` with its code. It needs httpx and msgspec and nothing else of perwatt, so the load generator uses it
 too, for all that it does not time.
 
-    answers.py     what comes back, as structs        problems.py     what is raised
-    calls.py       each call once, as a request and the type of its answer
-    retries.py     when to ask again                  sync.py · asynchronous.py     the two clients
+    calls.py       each call once, as a request and the type of its answer (`service/wire/answers.py`)
+    problems.py    what is raised                     retries.py     when to ask again
+    methods.py     calls as methods of a client       sync.py · asynchronous.py     the two clients
 """
 
-from service.client.answers import Answer, ClientBatchAnswer, ClientDocument, ClientHit, ClientRecall, Embeddings, Index
 from service.client.asynchronous import AsyncClient
 from service.client.problems import ClientError, ProblemError, UnreachableError
 from service.client.retries import Retries
 from service.client.sync import Client
 
-__all__ = [
-    "Answer",
-    "AsyncClient",
-    "Client",
-    "ClientBatchAnswer",
-    "ClientDocument",
-    "ClientError",
-    "ClientHit",
-    "ClientRecall",
-    "Embeddings",
-    "Index",
-    "ProblemError",
-    "Retries",
-    "UnreachableError",
-]
+__all__ = ["AsyncClient", "Client", "ClientError", "ProblemError", "Retries", "UnreachableError"]

@@ -1,27 +1,32 @@
-"""Each call of the API once: how it is asked, and what its answer is. The two clients send and receive."""
+"""Each call of the API once: its parameters, the request they make, and the type of its answer.
+
+The two clients take these functions for methods, and send and receive. What the functions document is what a caller of
+a client reads.
+"""
 
 from __future__ import annotations
 
 import binascii
 from array import array
 from collections.abc import Mapping, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 from urllib.parse import quote
 
 import msgspec
 
-from service.client.answers import (
-    Answer,
-    ClientBatchAnswer,
-    ClientDocument,
-    ClientRecall,
-    Deleted,
-    Embeddings,
-    Index,
-    Indexes,
-    Put,
-)
 from service.client.problems import UnreachableError
+from service.wire.answers import (
+    BatchAnswer,
+    BatchItem,
+    DeleteAnswer,
+    DocumentAnswer,
+    EmbeddingsAnswer,
+    IndexInfo,
+    IndexList,
+    PutAnswer,
+    RecallAnswer,
+    SearchAnswer,
+)
 
 T = TypeVar("T")
 Vector = Sequence[float]
@@ -49,31 +54,63 @@ class Call(msgspec.Struct, Generic[T], frozen=True):
             raise UnreachableError(f"The answer is none of perwatt ({error}); is that the right address?") from None
 
 
-def search(index: str, query: Query) -> Call[Answer]:
-    return Call("POST", f"/v1/indexes/{_part(index)}/search", Answer, sendable(query))
+def search(
+    index: str,
+    *,
+    text: str | None = None,
+    vector: Vector | None = None,
+    id: str | None = None,
+    k: int = 10,
+    **more: Any,
+) -> Call[SearchAnswer]:
+    """Searches by exactly one of text, vector (numbers, or a NumPy vector) and id.
+
+    Args:
+        more: any other field of a search, as filter, fields, mode, params, timeout_ms and expect.
+    """
+    query = sendable({"text": text, "vector": vector, "id": id, "k": k, **more})
+    return Call("POST", f"/v1/indexes/{_part(index)}/search", SearchAnswer, query)
 
 
-def search_batch(index: str, queries: Sequence[Query], timeout_ms: int | None) -> Call[ClientBatchAnswer]:
+def search_batch(
+    index: str, queries: Sequence[Query], *, timeout_ms: int | None = None
+) -> Call[BatchAnswer[BatchItem]]:
+    """Up to 256 queries, each a mapping with the fields of a search. One that failed has its `error` set."""
     body = {"queries": [sendable(query) for query in queries], "timeout_ms": timeout_ms}
-    return Call("POST", f"/v1/indexes/{_part(index)}/search/batch", ClientBatchAnswer, body)
+    return Call("POST", f"/v1/indexes/{_part(index)}/search/batch", BatchAnswer[BatchItem], body)
 
 
-def document(index: str, id_: str, fields: Sequence[str] | None) -> Call[ClientDocument]:
+def document(index: str, id: str, *, fields: Sequence[str] | None = None) -> Call[DocumentAnswer]:
+    """One document. fields: of its payload; all when None."""
     chosen = "" if fields is None else "?fields=" + quote(",".join(_several(fields, "fields")), safe=",")
-    return Call("GET", f"/v1/indexes/{_part(index)}/documents/{quote(id_, safe='')}{chosen}", ClientDocument)
+    return Call("GET", f"/v1/indexes/{_part(index)}/documents/{_part(id)}{chosen}", DocumentAnswer)
 
 
-def put(index: str, documents: Sequence[Mapping[str, Any]]) -> Call[Put]:
+def put(index: str, documents: Sequence[Mapping[str, Any]]) -> Call[PutAnswer]:
+    """Writes up to 1,000 documents, each a mapping with `id`, and `payload`, `text` or `vector`. They are on the
+    disk when it returns; what could not be written is in `failed`."""
     body = {"documents": [sendable(document) for document in documents]}
-    return Call("PUT", f"/v1/indexes/{_part(index)}/documents", Put, body)  # again is the same: no change that repeats
+    return Call("PUT", f"/v1/indexes/{_part(index)}/documents", PutAnswer, body)  # twice is as once: it may be repeated
 
 
-def delete(index: str, asked: Mapping[str, Any]) -> Call[Deleted]:
-    return Call("POST", f"/v1/indexes/{_part(index)}/documents/delete", Deleted, sendable(asked))
+def delete(
+    index: str,
+    *,
+    ids: Sequence[str] | None = None,
+    filter: Mapping[str, Any] | None = None,
+    dry_run: bool = False,
+) -> Call[DeleteAnswer]:
+    """Deletes documents by ids or by a filter; one that is not there is not counted."""
+    asked = sendable({"ids": ids, "filter": filter, "dry_run": dry_run})
+    return Call("POST", f"/v1/indexes/{_part(index)}/documents/delete", DeleteAnswer, asked)
 
 
-def embeddings(texts: Sequence[str], kind: str) -> Call[Embeddings]:
-    return Call("POST", "/v1/embeddings", Embeddings, {"input": list(texts), "input_type": kind})
+def embeddings(texts: Sequence[str], *, kind: str = "document") -> Call[EmbeddingsAnswer]:
+    return Call("POST", "/v1/embeddings", EmbeddingsAnswer, {"input": list(texts), "input_type": kind})
+
+
+def vectors_of(answer: EmbeddingsAnswer) -> list[list[float]]:
+    return [cast("list[float]", one.embedding) for one in answer.data]  # a str where base64 is asked for
 
 
 def parts(texts: Sequence[str]) -> list[Sequence[str]]:
@@ -81,20 +118,27 @@ def parts(texts: Sequence[str]) -> list[Sequence[str]]:
     return [texts[first : first + EMBEDDED] for first in range(0, len(_several(texts, "texts")), EMBEDDED)]
 
 
-def indexes() -> Call[Indexes]:
-    return Call("GET", "/v1/indexes", Indexes)
+def indexes() -> Call[IndexList]:
+    return Call("GET", "/v1/indexes", IndexList)
 
 
-def get_index(index: str) -> Call[Index]:
-    return Call("GET", f"/v1/indexes/{_part(index)}", Index)
+def index(name: str) -> Call[IndexInfo]:
+    """What is served under a name."""
+    return Call("GET", f"/v1/indexes/{_part(name)}", IndexInfo)
 
 
-def recall(index: str, asked: Mapping[str, Any]) -> Call[ClientRecall]:
-    body = {name: value for name, value in asked.items() if value is not None}
-    return Call("POST", f"/v1/indexes/{_part(index)}/recall", ClientRecall, body)
+def recall(index: str, *, queries: int = 200, k: int = 10, **more: Any) -> Call[RecallAnswer]:
+    """Measures recall of what is served, which takes an admin key where there are keys.
+
+    Args:
+        more: texts (instead of a number of queries), filter, params, timeout_ms.
+    """
+    body = sendable({"queries": queries, "k": k, **more})
+    return Call("POST", f"/v1/indexes/{_part(index)}/recall", RecallAnswer, body)
 
 
 def version() -> Call[dict[str, Any]]:
+    """Versions, SIMD kernels, the model, and the limits that requests are held to."""
     return Call("GET", "/version", dict[str, Any])
 
 
@@ -102,14 +146,18 @@ def ready() -> Call[dict[str, Any]]:
     return Call("GET", "/readyz", dict[str, Any])
 
 
-def switch(alias: str, generation: str, etag: str | None) -> Call[Index]:
-    headers = {} if etag is None else {"if-match": f'"{etag}"'}
-    return Call("PUT", f"/v1/aliases/{_part(alias)}", Index, {"generation": generation}, headers, changes=True)
+def switch(alias: str, generation: str, *, etag: str | None = None) -> Call[IndexInfo]:
+    """Points an alias to a generation.
+
+    Args:
+        etag: of the state that the decision was made on; another one is ProblemError precondition-failed.
+    """
+    return Call("PUT", f"/v1/aliases/{_part(alias)}", IndexInfo, {"generation": generation}, _match(etag), changes=True)
 
 
-def rollback(alias: str, etag: str | None) -> Call[Index]:
-    headers = {} if etag is None else {"if-match": f'"{etag}"'}
-    return Call("POST", f"/v1/aliases/{_part(alias)}/rollback", Index, None, headers, changes=True)
+def rollback(alias: str, *, etag: str | None = None) -> Call[IndexInfo]:
+    """Points an alias to the generation it pointed to before. etag: as for `switch`."""
+    return Call("POST", f"/v1/aliases/{_part(alias)}/rollback", IndexInfo, None, _match(etag), changes=True)
 
 
 def sendable(query: Query) -> dict[str, Any]:
@@ -129,12 +177,16 @@ def address(url: str) -> str:
 
 
 def authorization(key: str) -> str:
-    """The header of a key; raises ValueError for what is none and could not be sent."""
+    """The header of a key; raises ValueError for characters that no key has and no header may hold."""
     if not (key.isascii() and key.isprintable()):
         raise ValueError(
             "The key has characters that no key has; expected one as `perwatt keys create` prints it, pw_…."
         )
     return f"Bearer {key}"
+
+
+def _match(etag: str | None) -> dict[str, str]:
+    return {} if etag is None else {"if-match": f'"{etag}"'}
 
 
 def _several(given: Sequence[str], name: str) -> Sequence[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -15,59 +14,8 @@ from service.errors import LoadError
 from service.query.app_state import AppState, state_of
 from service.query.served_generation import ServedGeneration
 from service.wire import answers, filters
-from service.wire.answers import FilterableField, Recall
+from service.wire.answers import Bytes, FilterableField, IndexInfo, IndexList, Kernels, Model
 from service.wire.problems import Problem
-
-
-class Bytes(Struct, frozen=True):
-    """files: all of the generation on disk. memory: needed to serve it."""
-
-    files: int
-    memory: int
-
-
-class Model(Struct, frozen=True):
-    id: str
-    name: str
-    precision: str
-    max_length: int
-
-
-class Kernels(Struct, frozen=True):
-    arch: str
-    isa: str
-    units: list[str]
-
-
-class IndexInfo(Struct, frozen=True):
-    """count: of documents, those that the key hides left out. modes: of searches that it answers. filterable: the
-    fields that filters may name.
-
-    etag: of the alias on disk, for If-Match. refused: why the last reload kept the old
-    generation, or null. model: null when the vectors came without one. previous: what a rollback
-    would go to."""
-
-    alias: str
-    generation: str
-    previous: str | None
-    etag: str | None
-    count: int
-    dim: int
-    metric: str
-    family: str
-    default_effort: int
-    model: Model | None
-    recall: Recall | None
-    modes: list[str]
-    filterable: dict[str, FilterableField]
-    bytes: Bytes
-    kernels: Kernels
-    built_at: str
-    refused: str | None
-
-
-class IndexList(Struct, frozen=True):
-    indexes: list[IndexInfo]
 
 
 async def list_indexes(request: Request) -> Response:

@@ -160,7 +160,7 @@ OPERATIONS = (
         "search",
         indexes.list_indexes,
         "Every index that is served.",
-        gives=indexes.IndexList,
+        gives=answers.IndexList,
     ),
     Operation(
         "GET",
@@ -168,7 +168,7 @@ OPERATIONS = (
         "search",
         indexes.get_index,
         "One index: its generation, model, size and measured recall.",
-        gives=indexes.IndexInfo,
+        gives=answers.IndexInfo,
         problems=FIND,
     ),
     Operation(
@@ -188,7 +188,7 @@ OPERATIONS = (
         aliases.switch,
         "Serve another generation, once it has been checked.",
         requests.SwitchRequest,
-        indexes.IndexInfo,
+        answers.IndexInfo,
         (*BODY, *SWITCH),
     ),
     Operation(
@@ -197,7 +197,7 @@ OPERATIONS = (
         "admin",
         aliases.rollback,
         "Serve the generation that was served before.",
-        gives=indexes.IndexInfo,
+        gives=answers.IndexInfo,
         problems=("invalid-value", *SWITCH),
     ),
     Operation(

@@ -73,7 +73,7 @@ async def answer(state: AppState, caller: Caller, index: str, body: bytes, start
             usage = _sum(done)
             took_ms = round((end_s - start_s) * 1e3, 3)
             content = answers.encode(
-                BatchAnswer(view.generation.name, view.id, view.model, done, usage, took_ms, view.seq or None)
+                BatchAnswer(view.generation.name, view.id, view.model, done, usage, took_ms, view.seq)
             )
     stages = Stages(0.0, ann_s - embed_s, end_s - ann_s - payload_s, 0.0, payload_s)
     observe(state, usage, stages)

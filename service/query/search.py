@@ -144,7 +144,7 @@ async def answer(state: AppState, caller: Caller, index: str, body: bytes, start
                     result.usage,
                     round((end_s - start_s) * 1e3, 3),
                     result.next_cursor,
-                    view.seq or None,
+                    view.seq,
                 )
             )
     filtered_s = 0.0 if kept.filter is None else embed_s - filter_s

@@ -1,16 +1,21 @@
-"""What comes back, as structs; msgspec writes them and makes their schema.
+"""What comes back, as structs: the service encodes them, the client decodes them, and msgspec makes their schema.
 
-Hits are objects, best first; a higher score is better for every metric. A payload is the bytes of
-the generation's file, spliced in as they lie there (`Raw`): it was checked to be a JSON object when
-the generation was built.
+Hits are objects, best first; a higher score is better for every metric. A payload is `Any`: in the service it is `Raw`,
+bytes of the generation's file that are spliced in unread (they were checked to be a JSON object when it was built); in
+the client it is the dictionary that was decoded from them.
+
+This module imports msgspec and nothing else, because the client may need no more. A client ignores a field that it
+does not know; a field that is added later gets a default, so that a newer client can read an older service.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Struct
+
+ResultT = TypeVar("ResultT")
 
 
 class Scores(Struct, frozen=True, gc=False, omit_defaults=True):
@@ -26,7 +31,7 @@ class Hit(Struct, frozen=True, gc=False, omit_defaults=True):
 
     id: str
     score: float
-    payload: Raw
+    payload: Any
     scores: Scores | None = None
 
 
@@ -61,7 +66,7 @@ class SearchAnswer(Struct, frozen=True, gc=False, omit_defaults=True):
     usage: Usage
     took_ms: float
     next_cursor: str | None = None
-    seq: int | None = None
+    seq: int = 0
 
 
 class BatchResult(Struct, frozen=True, gc=False, omit_defaults=True):
@@ -75,16 +80,26 @@ class BatchFailure(Struct, frozen=True):
     error: dict[str, Any]
 
 
-class BatchAnswer(Struct, frozen=True, omit_defaults=True):
+class BatchItem(Struct, frozen=True):
+    """A BatchResult or a BatchFailure as it is read: msgspec writes a union of the two and cannot read it."""
+
+    hits: list[Hit] = []
+    coverage: Coverage | None = None
+    usage: Usage | None = None
+    next_cursor: str | None = None
+    error: dict[str, Any] | None = None
+
+
+class BatchAnswer(Struct, Generic[ResultT], frozen=True, omit_defaults=True):
     """One result or one problem object a query, in the order of the queries; usage is their sum."""
 
     index: str
     generation: str
     model: str | None
-    results: list[Any]  # BatchResult or BatchFailure; msgspec writes such a union and cannot describe it
+    results: list[ResultT]
     usage: Usage
     took_ms: float
-    seq: int | None = None
+    seq: int = 0
 
 
 class Recall(Struct, frozen=True):
@@ -133,11 +148,66 @@ class FilterableField(Struct, frozen=True, omit_defaults=True):
     max: int | float | str | None = None
 
 
+class Bytes(Struct, frozen=True):
+    """files: all of the generation on disk. memory: needed to serve it."""
+
+    files: int
+    memory: int
+
+
+class Model(Struct, frozen=True):
+    id: str
+    name: str
+    precision: str
+    max_length: int
+
+
+class Kernels(Struct, frozen=True):
+    arch: str
+    isa: str
+    units: list[str]
+
+
+class IndexInfo(Struct, frozen=True):
+    """
+    Args:
+        previous: the generation that a rollback would go to.
+        etag: of the alias on disk, for If-Match.
+        count: of documents, without those that the key hides.
+        model: null when the vectors came without one.
+        modes: of searches that it answers.
+        filterable: the fields that filters may name.
+        refused: why the last reload stayed with the old generation, or null.
+    """
+
+    alias: str
+    generation: str
+    previous: str | None
+    etag: str | None
+    count: int
+    dim: int
+    metric: str
+    family: str
+    default_effort: int
+    model: Model | None
+    recall: Recall | None
+    modes: list[str]
+    filterable: dict[str, FilterableField]
+    bytes: Bytes
+    kernels: Kernels
+    built_at: str
+    refused: str | None
+
+
+class IndexList(Struct, frozen=True):
+    indexes: list[IndexInfo]
+
+
 class DocumentAnswer(Struct, frozen=True):
     index: str
     generation: str
     id: str
-    payload: Raw
+    payload: Any
 
 
 class WriteFailure(Struct, frozen=True):
