@@ -123,7 +123,7 @@ def test_gc_removes_what_a_killed_build_left(served: Root) -> None:
     assert served.gc("test") == leftovers
 
 
-LIMITS = (1, 4096, 60_000, 100_000, 200_000, 300_000, 400_000, 700_000, 1_000_000, 1_050_000)
+LIMITS = (1, 4096, 60_000, 100_000, 300_000, 400_000, 1_000_000, 1_050_000)
 
 
 def test_a_file_that_cannot_grow_ends_the_build_and_changes_nothing(served: Root) -> None:
@@ -139,7 +139,7 @@ def test_a_file_that_cannot_grow_ends_the_build_and_changes_nothing(served: Root
             assert "What is served has not changed." in errors
             assert snapshot(served) == before
             assert not list((served.folder / "test").glob(".building-*"))
-    assert all(outcomes[:6])
+    assert all(outcomes[:5])
 
 
 def namespace() -> tuple[str, ...]:
@@ -155,13 +155,12 @@ def namespace() -> tuple[str, ...]:
 @pytest.mark.skipif(not namespace(), reason="mounting a small tmpfs needs a mount namespace")
 def test_a_full_disk_ends_the_build_and_changes_nothing(tmp_path: Path) -> None:
     """A real ENOSPC: disks from too small for the first file to large enough, on which an index is served already."""
+    served = tmp_path.parent / "served"
+    build_generation(clustered(500, DIM), names(500), root=served, name="test", family="flat")
     script = f"""
 set -e
 mount -t tmpfs -o size=$1 none {tmp_path}
-{sys.executable} -W ignore -c "
-import sys; sys.path.insert(0, '{Path(__file__).parent}')
-from indexing import *; from index import build_generation
-build_generation(clustered(500, {DIM}), names(500), root='{tmp_path}', name='test', family='flat', min_count_ratio=0)"
+cp -a {served}/. {tmp_path}
 before=$(cat {tmp_path}/test/current {tmp_path}/test/test-*/* | sha256sum)
 set +e
 "$0" -W ignore -c "$2" {tmp_path} 0 2>{tmp_path.parent}/errors
