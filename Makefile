@@ -43,7 +43,7 @@ report: $(VENV)/.loadtest $(DATA)/indexes/$(INDEX)/current ## load the service a
 	$(BIN)/perwatt loadtest knee --index $(INDEX) --queries $(DATA)/vectors/$(INDEX) --slo-p99-ms 50 --recall 0.95 \
 	  --start "$(BIN)/perwatt serve --root $(DATA)/indexes --port {port}" \
 	  --start-cpus $(SERVER_CPUS) --generator-cpus $(LOAD_CPUS) --start-rate 250 \
-	  --search-s 4 --confirm-s 15 --level-s 4 --warmup 1 --beside-locust $(if $(LENIENT),--allow-interference) \
+	  --search-s 4 --confirm-s 15 --level-s 4 --warmup 1 $(if $(LENIENT),--allow-interference) \
 	  --indexing $(DATA)/vectors/$(INDEX) --indexing $(DATA)/indexes/$(INDEX) --out $(REPORT)/run.json || test $$? -eq 3
 	$(BIN)/perwatt report $(REPORT)/run.json --html $(REPORT)/report.html --markdown $(REPORT)/report.md \
 	  --json $(REPORT)/report.json

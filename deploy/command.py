@@ -54,10 +54,7 @@ STEPS: dict[str, Step] = {
         "loadtest.cli.reports:report",
         "Make a report of one run, or of the arms of an experiment; with --peak, of the fleet it would take too.",
     ),
-    "compare": Step("loadtest.cli.reports:compare", "Compare two arms."),
-    "gate": Step(
-        "loadtest.cli.reports:gate", "Is this slower than before? Exit status: 0 no, 1 yes, 2 cannot tell, 3 invalid."
-    ),
+    "compare": Step("loadtest.cli.reports:compare", "Compare two arms, or a build with an earlier one."),
     "fleet": Step(
         "deploy.cloud.cli:fleet",
         "What a real day needs, from records; and measuring on rented machines of both architectures.",

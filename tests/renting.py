@@ -177,8 +177,8 @@ class Cloud:
 def starved(record: bytes) -> bytes:
     """The record of a generator that did not keep up, which says so."""
     read = msgspec.json.decode(record, type=Record)
-    gate = ValidityCheck("CPU of the generator", False, "71 %", "70 %")
-    trials = [msgspec.structs.replace(trial, gates=[*trial.gates, gate]) for trial in read.trials]
+    check = ValidityCheck("CPU of the generator", False, "71 %", "70 %")
+    trials = [msgspec.structs.replace(trial, gates=[*trial.gates, check]) for trial in read.trials]
     return msgspec.json.encode(msgspec.structs.replace(read, trials=trials))
 
 

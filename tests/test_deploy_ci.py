@@ -72,10 +72,10 @@ def test_the_report_is_the_summary_of_the_run(release: Path, tmp_path: Path) -> 
 
 def test_a_regression_is_stopped_and_nothing_else(release: Path, slower: Path, tmp_path: Path) -> None:
     summary = tmp_path / "summary"
-    worse = step("gate.sh", slower, release, "arm64", "5%", summary=summary)
+    worse = step("regression.sh", slower, release, "arm64", "5%", summary=summary)
     assert (worse.returncode, worse.stdout.split(":")[0]) == (1, "worse")
-    assert step("gate.sh", slower, release, "arm64", "40%", summary=summary).returncode == 0
-    assert step("gate.sh", slower, release, "amd64", "5%", summary=summary).returncode == 0
+    assert step("regression.sh", slower, release, "arm64", "40%", summary=summary).returncode == 0
+    assert step("regression.sh", slower, release, "amd64", "5%", summary=summary).returncode == 0
 
 
 def test_the_replica_is_not_taken_for_the_arm(release: Path, slower: Path, tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_the_replica_is_not_taken_for_the_arm(release: Path, slower: Path, tmp_p
     only.mkdir()
     for path in slower.glob("amd64-again-*"):
         (only / path.name).write_bytes(path.read_bytes())
-    ran = step("gate.sh", release, only, "amd64", summary=tmp_path / "summary")
+    ran = step("regression.sh", release, only, "amd64", summary=tmp_path / "summary")
     assert ran.returncode == 0
     assert "no runs of a release to compare amd64 with" in ran.stdout
 
@@ -94,7 +94,7 @@ def test_too_few_runs_are_a_warning(release: Path, tmp_path: Path) -> None:
     few.mkdir()
     for block in (1, 2):
         (few / f"arm64-{block}.json").write_bytes((release / f"arm64-{block}.json").read_bytes())
-    ran = step("gate.sh", few, release, "arm64", summary=tmp_path / "summary")
+    ran = step("regression.sh", few, release, "arm64", summary=tmp_path / "summary")
     assert ran.returncode == 0
     assert "::warning::" in ran.stdout
 
@@ -102,8 +102,8 @@ def test_too_few_runs_are_a_warning(release: Path, tmp_path: Path) -> None:
 def unbelievable(path: Path) -> None:
     """Makes a record one of a trial whose generator could not keep up."""
     record = msgspec.json.decode(path.read_bytes(), type=Record)
-    gate = ValidityCheck("generator CPU", False, "99 %", "≤ 70 %")
-    trial = msgspec.structs.replace(record.trials[-1], gates=[gate])
+    check = ValidityCheck("generator CPU", False, "99 %", "≤ 70 %")
+    trial = msgspec.structs.replace(record.trials[-1], gates=[check])
     written = msgspec.structs.replace(record, trials=[*record.trials[:-1], trial])
     assert written.invalid
     path.write_bytes(msgspec.json.encode(written))
@@ -120,9 +120,9 @@ def test_a_trial_that_may_not_be_believed_is_left_out_and_said(release: Path, sl
     new, old = copy(slower, tmp_path / "new"), copy(release, tmp_path / "old")
     unbelievable(new / "arm64-2.json")
     unbelievable(old / "arm64-1.json")
-    ran = step("gate.sh", new, old, "arm64", summary=summary)
+    ran = step("regression.sh", new, old, "arm64", summary=summary)
     assert ran.returncode == 1, ran.stdout + ran.stderr
-    assert "::warning::new/arm64-2.json may not be believed and is left out of the gate of arm64: " in ran.stdout
+    assert "::warning::new/arm64-2.json may not be believed and is left out of the comparison of arm64: " in ran.stdout
     assert ran.stdout.splitlines()[-2].startswith("worse:")
     left_out = [line.split()[1] for line in summary.read_text().splitlines()]
     assert left_out == ["new/arm64-2.json", "old/arm64-1.json"]
@@ -133,7 +133,7 @@ def test_trials_none_of_which_may_be_believed_do_not_pass(release: Path, tmp_pat
         (tmp_path / side).mkdir()
         shutil.copy(release / "arm64-1.json", tmp_path / side)
     unbelievable(tmp_path / "new" / "arm64-1.json")
-    ran = step("gate.sh", tmp_path / "new", tmp_path / "old", "arm64", summary=tmp_path / "summary")
+    ran = step("regression.sh", tmp_path / "new", tmp_path / "old", "arm64", summary=tmp_path / "summary")
     assert ran.returncode == 3
     assert "has no record of arm64 that may be believed" in ran.stderr
 
@@ -141,7 +141,7 @@ def test_trials_none_of_which_may_be_believed_do_not_pass(release: Path, tmp_pat
 def test_a_damaged_record_does_not_pass_for_slower(release: Path, tmp_path: Path) -> None:
     new = copy(release, tmp_path / "new")
     (new / "arm64-1.json").write_text("{")
-    ran = step("gate.sh", new, release, "arm64", summary=tmp_path / "summary")
+    ran = step("regression.sh", new, release, "arm64", summary=tmp_path / "summary")
     assert ran.returncode == 3
     assert "arm64-1.json is not a run record" in ran.stderr
 

@@ -156,7 +156,7 @@ def test_the_report_compares_arms_that_are_measured() -> None:
     jobs = workflow(TOP / ".github/workflows/measure.yaml")["jobs"]
     arms = set(jobs["loadtest"]["strategy"]["matrix"]["arm"])
     [compared] = [step["run"] for step in jobs["report"]["steps"] if "compare.sh" in step.get("run", "")]
-    gated = [step["run"].split()[-1] for step in jobs["report"]["steps"] if "gate.sh" in step.get("run", "")]
+    gated = [step["run"].split()[-1] for step in jobs["report"]["steps"] if "regression.sh" in step.get("run", "")]
     assert set(compared.split()[-3:]) == arms
     assert set(gated) <= arms
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from loadtest.analysis.compare import compare
 from loadtest.analysis.ratio import blocks_needed, detectable, paired_ratio
-from loadtest.analysis.regression import regression
 from loadtest.analysis.sensitivity import break_evens, joule_tornado, tornado
+from loadtest.analysis.unpaired import compare_unpaired
 from loadtest.analysis.verdict import Verdict, judge
 from loadtest.errors import RecordError
 from loadtest.power.energy import Energy
@@ -238,22 +238,22 @@ def test_sensitivity_shows_what_could_turn_the_verdict(records: list[Record]) ->
 
 
 def test_the_gate_lets_the_same_pass_and_stops_a_loss(records: list[Record]) -> None:
-    same = regression(of(records, "x86 again"), of(records, "x86"), 0.15)
+    same = compare_unpaired(of(records, "x86 again"), of(records, "x86"), 0.15)
     assert same.verdict.exit_status == 0
-    slower = regression(of(records, "x86"), of(records, "arm"), 0.05)
+    slower = compare_unpaired(of(records, "x86"), of(records, "arm"), 0.05)
     assert slower.verdict is Verdict.WORSE
     assert slower.low <= 1 / PLANTED <= slower.high
 
 
 def test_one_run_a_side_cannot_tell(records: list[Record]) -> None:
-    found = regression(of(records, "x86")[:1], of(records, "arm")[:1], 0.05)
+    found = compare_unpaired(of(records, "x86")[:1], of(records, "arm")[:1], 0.05)
     assert found.verdict is Verdict.INCONCLUSIVE
     assert "at least 3" in found.why
 
 
 def test_an_invalid_run_stops_the_gate(records: list[Record]) -> None:
     records[0].trials[-1].gates = [ValidityCheck("generator CPU", False, "99 %", "≤ 70 %")]
-    found = regression(of(records, "arm"), of(records, "x86"), 0.05)
+    found = compare_unpaired(of(records, "arm"), of(records, "x86"), 0.05)
     assert found.verdict is Verdict.INVALID
     assert "generator CPU" in found.why
 
@@ -268,7 +268,7 @@ def test_a_fixed_rate_or_a_limit_shows_no_capacity_to_compare(records: list[Reco
     found = compare(records, "x86", "arm")
     assert found.verdict is Verdict.INCONCLUSIVE
     assert any("loaded at a fixed rate" in reason for reason in found.reasons)
-    assert regression(of(records, "arm"), of(records, "x86"), 0.05).verdict is Verdict.INCONCLUSIVE
+    assert compare_unpaired(of(records, "arm"), of(records, "x86"), 0.05).verdict is Verdict.INCONCLUSIVE
 
 
 def test_a_search_that_ended_at_its_limit_is_a_lower_bound(records: list[Record]) -> None:
@@ -297,9 +297,9 @@ def test_different_indexes_are_refused_but_a_gate_takes_a_rebuilt_one(
         compare(records, "x86", "arm")
     if gate_refuses:
         with pytest.raises(RecordError, match="different indexes"):
-            regression(of(records, "arm"), of(records, "x86"), 0.05)
+            compare_unpaired(of(records, "arm"), of(records, "x86"), 0.05)
     else:
-        regression(of(records, "arm"), of(records, "x86"), 0.05)
+        compare_unpaired(of(records, "arm"), of(records, "x86"), 0.05)
 
 
 def test_an_index_that_was_switched_in_between_voids_the_run(records: list[Record]) -> None:

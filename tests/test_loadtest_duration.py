@@ -53,7 +53,7 @@ def test_a_search_is_as_long_as_was_said(capacity_qps: float) -> None:
 
 
 def test_what_is_left_out_takes_no_time() -> None:
-    whole = total(steps("knee", given("knee", "--beside-locust")))
+    whole = total(steps("knee", given("knee")))
     bare = total(steps("knee", given("knee", "--no-curve", "--no-calibrate")))
     at_limit = total(steps("knee", given("knee", "--no-curve", "--no-calibrate", "--limit-rate", "20")))
     assert at_limit < bare < whole

@@ -17,10 +17,9 @@ from loadtest import units
 from loadtest.analysis.compare import compare
 from loadtest.analysis.indexing_cost import items_per_joule
 from loadtest.analysis.reading import capacity, headline_trial, queries_per_dollar, queries_per_joule
-from loadtest.analysis.regression import regression
+from loadtest.analysis.unpaired import compare_unpaired
 from loadtest.cli.reports import compare as compare_command
 from loadtest.cli.reports import fleet as fleet_command
-from loadtest.cli.reports import gate as gate_command
 from loadtest.cli.reports import prices as prices_command
 from loadtest.cli.reports import report as report_command
 from loadtest.errors import RecordError
@@ -29,7 +28,6 @@ from loadtest.machine import read_machine
 from loadtest.power.energy import Energy
 from loadtest.power.metered import Metered
 from loadtest.record.histogram import Histogram
-from loadtest.record.results import Textbook
 from loadtest.record.run_record import Label, Record, read_record, write_record
 from loadtest.record.trial import Interference, LocustView, Trial
 from loadtest.record.validity_checks import validity_checks
@@ -267,27 +265,30 @@ def test_an_invalid_run_ends_compare_and_gate_with_three(folder: Path, records: 
     write_record(invalid(records[0]), folder / "0-x86.json")
     arms = ["--baseline", "x86", "--candidate", "arm"]
     assert CliRunner().invoke(compare_command, [str(folder), *arms]).exit_code == 3
-    done = CliRunner().invoke(gate_command, [str(folder / "0-x86.json"), "--baseline", str(folder / "0-arm.json")])
+    done = CliRunner().invoke(compare_command, [str(folder / "0-x86.json"), "--unpaired", str(folder / "0-arm.json")])
     assert done.exit_code == 3
     assert done.output.startswith("invalid")
 
 
-def test_the_gate_reads_folders_and_percent(folder: Path, tmp_path: Path) -> None:
+def test_runs_of_other_days_are_read_from_folders_and_the_margin_in_percent(folder: Path, tmp_path: Path) -> None:
     for arm in ("x86", "arm"):
         (tmp_path / arm).mkdir()
         for path in folder.glob(f"?-{arm}.json"):
             (tmp_path / arm / path.name).write_bytes(path.read_bytes())
     loss = CliRunner().invoke(
-        gate_command, [str(tmp_path / "x86"), "--baseline", str(tmp_path / "arm"), "--max-regression", "2%"]
+        compare_command, [str(tmp_path / "x86"), "--unpaired", str(tmp_path / "arm"), "--margin", "2%"]
     )
     assert loss.exit_code == 1, loss.output
-    gain = CliRunner().invoke(gate_command, [str(tmp_path / "arm"), "--baseline", str(tmp_path / "x86")])
+    gain = CliRunner().invoke(compare_command, [str(tmp_path / "arm"), "--unpaired", str(tmp_path / "x86")])
     assert gain.exit_code == 0
     wrong = CliRunner().invoke(
-        gate_command, [str(tmp_path / "arm"), "--baseline", str(tmp_path / "x86"), "--max-regression", "5 apples"]
+        compare_command, [str(tmp_path / "arm"), "--unpaired", str(tmp_path / "x86"), "--margin", "5 apples"]
     )
     assert wrong.exit_code == 2
     assert "is not a share" in wrong.output
+    mixed = CliRunner().invoke(compare_command, [str(tmp_path / "arm"), "--unpaired", str(tmp_path / "x86"), "--json"])
+    assert mixed.exit_code == 2
+    assert "of other options it takes --margin" in mixed.output
 
 
 def test_report_writes_all_three_forms(folder: Path, tmp_path: Path) -> None:
@@ -317,9 +318,9 @@ def test_what_cannot_be_compared_is_invalid_and_not_worse(folder: Path, tmp_path
         (compare_command, [runs, cut, "--baseline", "x86", "--candidate", "arm"], "cut.json is not a run record"),
         (compare_command, [empty], "empty holds no run record"),
         (compare_command, [runs, "--baseline", "x86", "--candidate", "alpha"], "there is no arm 'alpha'"),
-        (gate_command, [runs, "--baseline", str(tmp_path / "none")], "there is no baseline at"),
-        (gate_command, [empty, "--baseline", runs], "empty holds no run record"),
-        (gate_command, [runs, "--baseline", cut], "cut.json is not a run record"),
+        (compare_command, [runs, "--unpaired", str(tmp_path / "none")], "there is no run at"),
+        (compare_command, [empty, "--unpaired", runs], "empty holds no run record"),
+        (compare_command, [runs, "--unpaired", cut], "cut.json is not a run record"),
     ):
         done = CliRunner().invoke(command, arguments)
         assert done.exit_code == 3, done.output
@@ -349,30 +350,22 @@ def test_labels_name_arms_and_blocks() -> None:
 # ---- beside Locust, the fleet and the limits in the page
 
 
-def beside(record: Record) -> Record:
-    """The record with Locust's view of its confirmation, and a closed loop at that rate and beyond it."""
+def test_locusts_own_figures_stand_beside_ours_on_the_same_run(records: list[Record]) -> None:
+    record = records[0]
+    assert "### Beside Locust" not in markdown(run_page(record))
     confirmed = headline_trial(record)
     assert confirmed is not None
     confirmed.locust = LocustView(confirmed.answered + 50, 0, 7.0, 17.0)
-    beyond = msgspec.convert(msgspec.to_builtins(confirmed), Trial)
-    beyond.role, beyond.offered_qps, beyond.shed = "beyond", confirmed.offered_qps * 1.5, 700
-    record.trials.append(beyond)
-    record.textbook = [
-        Textbook(confirmed.offered_qps, 90, 5.0, confirmed.offered_qps * 0.999, 0, 7.0, 18.0, 0),
-        Textbook(beyond.offered_qps, 130, 5.0, beyond.offered_qps * 0.6, 0, 30.0, 64.0, 0),
-    ]
-    return record
-
-
-def test_locusts_own_figures_stand_beside_ours_on_the_same_run(records: list[Record]) -> None:
-    text = markdown(run_page(beside(records[0])))
+    text = markdown(run_page(record))
     section = text[text.index("### Beside Locust") :].split("###")[1]
     assert "| Locust's statistics |" in section
     assert "7 ms | 17 ms" in section
-    assert "silently 40% below the rate" in section
-    assert section.count("silently") == 1
-    assert "700 not sent" in section
-    assert section.count("open loop (ours)") == 2
+
+
+def test_a_record_with_the_closed_loop_of_older_versions_is_still_read(records: list[Record], tmp_path: Path) -> None:
+    old = json.loads(msgspec.json.encode(records[0])) | {"textbook": [{"offered_qps": 100.0, "users": 90}]}
+    (tmp_path / "old.json").write_text(json.dumps(old))
+    assert "Beside Locust" not in markdown(run_page(read_record(tmp_path / "old.json")))
 
 
 def test_a_measured_run_says_what_it_cannot_say_and_a_simulated_one_need_not(records: list[Record]) -> None:
@@ -493,7 +486,7 @@ def test_other_programs_that_were_allowed_are_told_in_the_first_lines(records: l
     assert found.verdict.exit_status == 2
     assert any("x86 (block 0): other programs took 83 %" in reason for reason in found.reasons)
     arms = [[r for r in records if r.label.arm == arm] for arm in ("arm", "x86")]
-    assert regression(arms[0], arms[1], 0.05).verdict.exit_status == 2
+    assert compare_unpaired(arms[0], arms[1], 0.05).verdict.exit_status == 2
 
 
 def test_other_programs_that_were_not_allowed_make_the_run_invalid(records: list[Record]) -> None:

@@ -121,7 +121,7 @@ def test_other_programs_on_the_cpus_void_a_trial_unless_they_are_allowed(plan: P
     assert idle.spoiled, "an idle machine that is not idle draws another power"
     assert "CPU taken by other programs" in str(reasons(trial))
     assert "CPU taken by other programs" not in str(reasons(allowed))
-    assert [gate.ok for gate in allowed.gates if gate.cause == "other programs"] == [None]
+    assert [check.ok for check in allowed.gates if check.cause == "other programs"] == [None]
 
 
 def test_calibration_uses_the_same_bytes_and_is_kept(plan: Plan) -> None:

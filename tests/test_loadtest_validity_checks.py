@@ -35,13 +35,13 @@ def trial(**generator: Any) -> Trial:
 
 def closed(made: Trial, calibration: Calibration | None = GOOD) -> list[str]:
     made.gates = validity_checks(made, SLO_MS, calibration)
-    return [gate.name for gate in made.gates if gate.ok is False]
+    return [check.name for check in made.gates if check.ok is False]
 
 
 def test_a_quiet_generator_passes_every_gate() -> None:
     made = trial()
     assert closed(made) == []
-    assert all(gate.ok for gate in made.gates)
+    assert all(check.ok for check in made.gates)
     assert made.valid
 
 
@@ -87,9 +87,9 @@ def test_other_programs_may_be_allowed_and_are_still_told() -> None:
     made.gates = validity_checks(made, SLO_MS, GOOD, allow_interference=True)
     assert made.valid
     assert not made.spoiled
-    [gate] = [gate for gate in made.gates if gate.name == OTHERS]
-    assert gate.ok is None
-    assert gate.found == "83 % of the service's CPU (--allow-interference: not judged)"
+    [check] = [check for check in made.gates if check.name == OTHERS]
+    assert check.ok is None
+    assert check.found == "83 % of the service's CPU (--allow-interference: not judged)"
 
 
 def test_missed_sends_blame_the_generator_and_sheds_the_service() -> None:
@@ -116,7 +116,7 @@ def test_what_could_not_be_checked_is_not_passed() -> None:
     made.server = None
     made.generator.cpu, made.interference = [], []
     closed(made, None)
-    unknown = {gate.name for gate in made.gates if gate.ok is None}
+    unknown = {check.name for check in made.gates if check.ok is None}
     assert unknown == {
         "generator ceiling", "client and server clocks agree", "generator CPU", "CPU taken by other programs",
     }  # fmt: skip
@@ -151,7 +151,7 @@ def test_an_overload_beyond_doubt_needs_no_fine_clock_and_a_stumble_below_it_doe
     overloaded.service = encoded(3.0)
     low = msgspec.structs.replace(GOOD, sustained_qps=600.0)
     assert closed(overloaded, low) == []
-    assert [gate.name for gate in overloaded.gates if "overloaded beyond doubt" in gate.found] == [
+    assert [check.name for check in overloaded.gates if "overloaded beyond doubt" in check.found] == [
         "schedule lag, p99", "event-loop stall, p99", "generator ceiling",
     ]  # fmt: skip
     close = trial(**late)
@@ -184,4 +184,4 @@ def test_a_generator_that_never_comes_to_an_end_has_no_ceiling_and_loses_nothing
     assert [rate for rate, _, _ in found.tried] == pytest.approx([900, 900, 600, 600, 400, 400])
     judged = trial()
     judged.gates = validity_checks(judged, 100, found)
-    assert "generator ceiling" in [gate.name for gate in judged.gates if gate.ok is False]
+    assert "generator ceiling" in [check.name for check in judged.gates if check.ok is False]

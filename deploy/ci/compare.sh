@@ -3,7 +3,7 @@
 #
 # RUNS is a folder of records. OUT gets the records, report.html, report.md and report.json; on a CI runner the Markdown is also the
 # run's summary. Exit status: 0 unless no report could be made; the verdict is the report's first line, and
-# `perwatt compare` gives it as a status to whoever wants to gate on it.
+# `perwatt compare` gives it as a status to whoever wants to stop on it.
 set -euo pipefail
 # shellcheck source=deploy/ci/perwatt.sh
 . "$(dirname "$0")/perwatt.sh"

@@ -294,16 +294,14 @@ def run(rate_qps: float, duration_s: float, calibrate_first: bool, **given: Any)
     default=True,
     help="Prove the generator at three times the knee.",
 )
-@click.option("--beside-locust", is_flag=True, help="Load it also as Locust alone would, and show both.")
 def knee(
     start_qps: float, limit_qps: float, search_s: float, confirm_s: float, tolerance: float, with_curve: bool,
-    level_s: float, levels: int, calibrate_after: bool, beside_locust: bool, **given: Any,
+    level_s: float, levels: int, calibrate_after: bool, **given: Any,
 ) -> None:  # fmt: skip
     """The highest rate that meets the objective, and the load curve up to it."""
     _plan(
         "knee", given, start_qps=start_qps, limit_qps=limit_qps, search_s=search_s, confirm_s=confirm_s,
         tolerance=tolerance, with_curve=with_curve, level_s=level_s, levels=levels, calibrate_after=calibrate_after,
-        beside_locust=beside_locust,
     )  # fmt: skip
     with _open("knee", given) as bench:
         with contextlib.suppress(InvalidRun):  # the reasons are in the trials; _finish ends with status 3
@@ -312,8 +310,6 @@ def knee(
                 bench.calibrate(bench.sustained_qps())
             if with_curve:
                 bench.curve(bench.sustained_qps(), level_s, levels)
-            if beside_locust:
-                bench.beside_textbook(max(level_s, 5.0))
         _finish(bench.record(), bench.out)
 
 

@@ -1,4 +1,4 @@
-"""The commands that read what was recorded: `perwatt report | compare | gate | power | prices | fleet`.
+"""The commands that read what was recorded: `perwatt report | compare | power | prices | fleet`.
 
 None of them loads anything. The same records give the same bytes.
 """
@@ -69,6 +69,16 @@ def _two_arms(records: list[Any], baseline: str | None, candidate: str | None, r
     return baseline, candidate
 
 
+def _share(_context: click.Context, _option: click.Parameter, value: str) -> float:
+    try:
+        share = float(value.removesuffix("%")) / (100 if value.endswith("%") else 1)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share < 1:
+        raise click.BadParameter(f"{value!r} is not a share: give 5% or 0.05")
+    return share
+
+
 def arm_options(command: Any) -> Any:
     for option in reversed(
         [
@@ -77,10 +87,10 @@ def arm_options(command: Any) -> Any:
             click.option("--replica", default=None, help="Arm that is the baseline once more (A/A)."),
             click.option(
                 "--margin",
-                default=0.02,
-                type=Finite(0, 1, max_open=True),
+                default="2%",
+                callback=_share,
                 show_default=True,
-                help="Loss that does not matter.",
+                help="Loss that does not matter, as 2% or 0.02.",
             ),
         ]
     ):
@@ -189,12 +199,24 @@ def report(
 @arm_options
 @click.option("--metric", type=click.Choice(["auto", "second", "dollar", "joule"]), default="auto", show_default=True,
               help="What the exit status is decided on; auto: dollars if both arms are priced.")  # fmt: skip
+@click.option("--unpaired", "earlier", multiple=True, type=click.Path(path_type=Path),
+              help="Run record or folder of them, of another day: all RUNS are held against all of these. Repeatable.",
+)  # fmt: skip
 @click.option("--json", "as_json", is_flag=True)
 def compare(
     runs: tuple[Path, ...], baseline: str | None, candidate: str | None, replica: str | None, margin: float,
-    metric: str, as_json: bool,
+    metric: str, earlier: tuple[Path, ...], as_json: bool,
 ) -> None:  # fmt: skip
-    """Compare two arms. Exit status: 0 better or equal, 1 worse, 2 inconclusive, 3 invalid."""
+    """Compare two arms, or a build with an earlier one. Exit status: 0 better or equal, 1 worse, 2 inconclusive, 3
+    invalid.
+
+    Two arms are paired by block. Runs of different days have nothing to pair by: with --unpaired they are compared as
+    two samples, by capacity.
+    """
+    if earlier:
+        if baseline or candidate or replica or metric != "auto" or as_json:
+            raise click.UsageError("--unpaired compares RUNS with earlier ones; of other options it takes --margin")
+        _compare_unpaired(runs, earlier, margin)
     from loadtest.analysis.compare import compare as compared
     from loadtest.report.data import report_json
 
@@ -236,38 +258,18 @@ def compare(
     sys.exit(verdict.exit_status)
 
 
-def _share(_context: click.Context, _option: click.Parameter, value: str) -> float:
-    try:
-        share = float(value.removesuffix("%")) / (100 if value.endswith("%") else 1)
-    except ValueError:
-        share = -1.0
-    if not 0 <= share < 1:
-        raise click.BadParameter(f"{value!r} is not a share: give 5% or 0.05")
-    return share
-
-
-@click.command()
-@RUNS
-@click.option("--baseline", "baselines", multiple=True, required=True, type=click.Path(path_type=Path),
-              help="Run record or folder of them; may be given more than once.")  # fmt: skip
-@click.option("--max-regression", default="5%", show_default=True, callback=_share, help="Loss that is allowed.")
-def gate(runs: tuple[Path, ...], baselines: tuple[Path, ...], max_regression: float) -> None:
-    """Is this slower than before? Exit status: 0 no, 1 yes, 2 cannot tell, 3 invalid."""
-    from loadtest.analysis.regression import regression as gated
+def _compare_unpaired(runs: tuple[Path, ...], earlier: tuple[Path, ...], margin: float) -> None:
+    from loadtest.analysis.unpaired import compare_unpaired
 
     with _or_invalid():
-        for baseline in baselines:
-            if not baseline.exists():
-                raise RecordError(
-                    f"there is no baseline at {baseline}: keep the records of a build that was good there"
-                )
-        found = gated(_records(runs), _records(baselines), max_regression)
+        for path in earlier:
+            if not path.exists():
+                raise RecordError(f"there is no run at {path}: keep the records of a build that was good there")
+        found = compare_unpaired(_records(runs), _records(earlier), margin)
     click.echo(f"{found.verdict.value}: {found.why}")
-    if found.verdict.exit_status != 3:
-        click.echo(
-            f"  capacity {units.ratio(found.ratio)} [{units.interval(found.low, found.high)}], "
-            f"{max_regression:.0%} loss allowed"
-        )
+    if found.verdict.exit_status != INVALID:
+        interval = units.interval(found.low, found.high)
+        click.echo(f"  capacity {units.ratio(found.ratio)} [{interval}], {margin:.0%} loss allowed")
     sys.exit(found.verdict.exit_status)
 
 

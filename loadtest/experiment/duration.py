@@ -48,8 +48,6 @@ def steps(kind: str, given: Mapping[str, Any]) -> list[TimedStep]:
         found.append(_calibration(given))
     if given["with_curve"]:
         found.append(_curve(before_s, given))
-    if given["beside_locust"]:
-        found.append(_same("beside Locust", 3 * (before_s + max(given["level_s"], 5.0))))
     return found
 
 

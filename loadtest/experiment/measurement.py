@@ -34,7 +34,6 @@ from loadtest.experiment.indexing import read_steps
 from loadtest.experiment.knee import Measure, find_knee, sound
 from loadtest.experiment.soak import drifts
 from loadtest.experiment.target import Target
-from loadtest.experiment.textbook import measure_textbook
 from loadtest.generator.run import Generator, Interrupted, Live, idle_trial
 from loadtest.generator.watch import busiest, listeners, on_this_machine
 from loadtest.machine import Machine, read_machine
@@ -42,7 +41,7 @@ from loadtest.power.probe import choose, probe
 from loadtest.prices.price import Price
 from loadtest.prices.table import find_price, misplaced, price_table
 from loadtest.record.objective import Objective
-from loadtest.record.results import Calibration, Knee, Textbook
+from loadtest.record.results import Calibration, Knee
 from loadtest.record.run_record import (
     Asked,
     Label,
@@ -61,7 +60,6 @@ from loadtest.workload.queries import Query, read_queries, write_queries
 from loadtest.workload.requests import Address, Workload
 
 GONE = ("connection refused", "connection reset", "closed by the server")
-BEYOND = 1.5  # of the knee: where an open and a closed loop tell different stories
 
 
 def parse_cpus(text: str | None, option: str = "--generator-cpus") -> list[int] | None:
@@ -93,7 +91,6 @@ class Bench:
         self.trials: list[Trial] = []
         self.knee: Knee | None = None
         self.notes: list[str] = []
-        self.textbook: list[Textbook] = []
         self.indexing = read_steps(given["indexing"], given["energy"])
         self.served_bytes = 0
         self.hosted: Hosted | None = None
@@ -225,10 +222,12 @@ class Bench:
         except Interrupted as error:
             self.trials.append(error.trial)
             raise
-        for gate in trial.gates:
-            if gate.ok is False and gate.cause == "other programs":
+        for check in trial.gates:
+            if check.ok is False and check.cause == "other programs":
                 now = busiest(listeners(self.plan.url))
-                _tell(f"{gate.name}: {gate.found}, expected {gate.limit}" + (f"; now: {now} of a CPU" if now else ""))
+                _tell(
+                    f"{check.name}: {check.found}, expected {check.limit}" + (f"; now: {now} of a CPU" if now else "")
+                )
         if any(kind in trial.errors for kind in GONE):
             reason = self.hosted.gone() if self.hosted else None
             target = Target(self.plan.url, self.plan.index, timeout_s=self.plan.timeout_s)
@@ -324,25 +323,6 @@ class Bench:
             self.notes.append(f"a level of the curve is missing: {error}")
             return self.trials[-1]
 
-    def beside_textbook(self, seconds: float) -> None:
-        """The confirmed rate, and one far beyond the knee, also as Locust alone would load them."""
-        assert self.knee is not None
-        rates = [self.sustained_qps(), BEYOND * self.knee.knee_qps]
-        for number, rate in enumerate(rates):
-            if number:
-                try:
-                    sound(self._trial, self.trials)(rate, seconds, "beyond")
-                except InvalidRun as error:  # it decides nothing, so it must not void what does
-                    self.trials[-1].role = "voided"
-                    self.notes.append(f"beyond the knee our own trial is missing: {error}")
-            plan = msgspec.structs.replace(self.plan, rate_qps=rate, duration_s=seconds)
-            found = measure_textbook(plan, self._folder, self.generator.cpus)
-            _tell(
-                f"Locust alone, told to offer {rate:,.4g} q/s: {found.answered_qps:,.4g} q/s answered, "
-                f"p99 {found.p99_ms:g} ms, exit status {found.exit_status}"
-            )
-            self.textbook.append(found)
-
     # ---- the record
 
     def record(self) -> Record:
@@ -375,7 +355,6 @@ class Bench:
             price=self.price,
             power_notes=self.generator.power_notes,
             indexing=self.indexing,
-            textbook=self.textbook,
             notes=[*self.notes, *(drift.stated() for drift in drifted)],
         )
 

@@ -57,7 +57,7 @@ def live_rows(live: dict[str, float]) -> list[Row]:
 
 def trial_rows(trial: Trial, slo_p99_ms: float) -> list[Row]:
     """After it: the same as in a run record, and each check that failed."""
-    failed = [gate for gate in validity_checks(trial, slo_p99_ms, None) if gate.ok is False]
+    failed = [check for check in validity_checks(trial, slo_p99_ms, None) if check.ok is False]
     blame = "INVALID, the generator was the bottleneck" if any(g.cause == "generator" for g in failed) else "measured"
     found = _rows(
         ("State", blame),
@@ -69,7 +69,7 @@ def trial_rows(trial: Trial, slo_p99_ms: float) -> list[Row]:
         *((f"Response time {name}, from when it was due", units.seconds(trial.response_s(q))) for name, q in _TAILS),
         ("Service time p99, from when it was sent", units.seconds(trial.service_s(0.99))),
     )
-    return found + _rows(*((f"Check: {gate.name}", f"{gate.found}, expected {gate.limit}") for gate in failed))
+    return found + _rows(*((f"Check: {check.name}", f"{check.found}, expected {check.limit}") for check in failed))
 
 
 _TAILS = (("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999))

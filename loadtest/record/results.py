@@ -31,16 +31,3 @@ class Knee(msgspec.Struct, forbid_unknown_fields=True):
     tolerance: float
     confirmed: bool
     reached_limit: bool = False
-
-
-class Textbook(msgspec.Struct, forbid_unknown_fields=True):
-    """What Locust said of a closed-loop run: rates in q/s, times in ms as it rounds them."""
-
-    offered_qps: float
-    users: int
-    duration_s: float
-    answered_qps: float
-    failures: int
-    p50_ms: float
-    p99_ms: float
-    exit_status: int

@@ -22,7 +22,7 @@ from loadtest.machine import Machine
 from loadtest.power.energy import Energy
 from loadtest.prices.price import Price, check
 from loadtest.record.objective import Objective
-from loadtest.record.results import Calibration, Knee, Textbook
+from loadtest.record.results import Calibration, Knee
 from loadtest.record.trial import Trial
 
 FORMAT = "perwatt-run/1"
@@ -99,7 +99,7 @@ class Record(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     price: Price | None = None
     power_notes: list[str] = []
     indexing: list[Indexing] = []
-    textbook: list[Textbook] = []  # the same load as Locust alone makes it
+    textbook: list[Any] = []  # of older versions: a closed loop beside ours; nothing reads it
     notes: list[str] = []
 
     @property

@@ -149,12 +149,12 @@ class Trial(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
     @property
     def valid(self) -> bool:
-        return all(gate.ok is not False for gate in self.gates)
+        return all(check.ok is not False for check in self.gates)
 
     @property
     def spoiled(self) -> bool:
         """By the generator or by other programs: whatever it shows, it says nothing about the service."""
-        return any(gate.ok is False and gate.cause in SPOILERS for gate in self.gates)
+        return any(check.ok is False and check.cause in SPOILERS for check in self.gates)
 
     def response_s(self, q: float) -> float:
         """Quantile of the response time from the due time; unanswered requests count as slower than any."""

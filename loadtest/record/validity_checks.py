@@ -75,10 +75,10 @@ def validity_checks(
 
 
 def _not_judged(*failed: ValidityCheck) -> None:
-    for gate in failed:
-        if gate.ok is False:
-            gate.ok = None
-            gate.found += " (the service is overloaded beyond doubt: not judged)"
+    for check in failed:
+        if check.ok is False:
+            check.ok = None
+            check.found += " (the service is overloaded beyond doubt: not judged)"
 
 
 def beyond_doubt(trial: Trial, slo_s: float) -> bool:
@@ -181,10 +181,12 @@ def taken(by_others: Interference) -> str:
 def reasons(trial: Trial) -> list[str]:
     """Sentences for the checks that failed."""
     return [
-        f"{gate.name}: {gate.found}, expected {gate.limit} ({gate.cause})" for gate in trial.gates if gate.ok is False
+        f"{check.name}: {check.found}, expected {check.limit} ({check.cause})"
+        for check in trial.gates
+        if check.ok is False
     ]
 
 
 def remedies(trial: Trial) -> list[str]:
     """What to do about them, a sentence for each cause."""
-    return [REMEDIES[cause] for cause in dict.fromkeys(gate.cause for gate in trial.gates if gate.ok is False)]
+    return [REMEDIES[cause] for cause in dict.fromkeys(check.cause for check in trial.gates if check.ok is False)]

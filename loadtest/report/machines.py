@@ -73,7 +73,7 @@ def health_table(trial: Trial) -> Table:
     words = {True: "passed", False: "FAILED", None: "not checked"}
     return Table(
         ["Check", "Result", "Found", "Limit"],
-        [[gate.name, words[gate.ok], gate.found, gate.limit] for gate in trial.gates],
+        [[check.name, words[check.ok], check.found, check.limit] for check in trial.gates],
     )
 
 

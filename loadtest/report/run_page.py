@@ -50,7 +50,7 @@ def run_page(record: Record, demand: Demand | None = None) -> Page:
     trial = headline_trial(record)
     attempts = [t for t in record.trials if t.role == "confirm"]
     shown = trial or (attempts[-1] if attempts else None)  # without a confirmation, what was seen at the last attempt
-    sections = [_load_section(record), _latency_section(shown), locust_section(record, shown), _energy_section(record)]
+    sections = [_load_section(record), _latency_section(shown), locust_section(shown), _energy_section(record)]
     sections += [fleet_section({record.label.arm: [record]}, demand) if demand else None, _indexing_section(record)]
     sections += [_recall_section(record, shown), _health_section(record, shown)]
     sections += [machine_section([(record.label.arm, record)]), _served_section(record)]

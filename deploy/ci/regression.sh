@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Is this slower than the last release? gate.sh RUNS BASELINE-RUNS ARM [MAX-REGRESSION]
+# Is this slower than the last release? regression.sh RUNS BASELINE-RUNS ARM [MARGIN]
 #
 # Compares the arm's records with those kept with the release; one that may not be believed is left out on either side,
 # with its reason as a warning and in the run's summary. Exit status: 0 not slower or cannot tell (said as a warning: too
@@ -8,7 +8,7 @@
 set -euo pipefail
 # shellcheck source=deploy/ci/perwatt.sh
 . "$(dirname "$0")/perwatt.sh"
-usage="usage: gate.sh RUNS BASELINE-RUNS ARM [MAX-REGRESSION]"
+usage="usage: regression.sh RUNS BASELINE-RUNS ARM [MARGIN]"
 runs=$(realpath "${1:?$usage}") baseline=$(realpath -m "${2:?$usage}") arm=${3:?$usage} allowed=${4:-5%}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -19,12 +19,12 @@ cp "$baseline"/"$arm"-[0-9]*.json "$work/old/" 2>/dev/null || true
 left_out() { # takes away the records that may not be believed and says why; false if there is none
   local record why any=""
   for record in "$work"/{new,old}/*.json; do
-    perwatt_of loadtest "$work" report "${record#"$work/"}" --json told.json >/dev/null 2>&1 || exit 3 # the gate said it
+    perwatt_of loadtest "$work" report "${record#"$work/"}" --json told.json >/dev/null 2>&1 || exit 3 # the comparison said it
     why=$(python3 -c 'import json, sys
 print(*json.load(sys.stdin)["runs"][0]["invalid_because"], sep="; ")' < "$work/told.json")
     [ -n "$why" ] || continue
     rm "$record"
-    any=yes why="${record#"$work/"} may not be believed and is left out of the gate of $arm: $why"
+    any=yes why="${record#"$work/"} may not be believed and is left out of the comparison of $arm: $why"
     echo "::warning::$why"
     echo "- $why" >> "${GITHUB_STEP_SUMMARY:-/dev/null}"
   done
@@ -42,7 +42,7 @@ while [ "$status" = 3 ]; do
     exit 0
   fi
   status=0
-  perwatt_of loadtest "$work" gate new --baseline old --max-regression "$allowed" || status=$?
+  perwatt_of loadtest "$work" compare new --unpaired old --margin "$allowed" || status=$?
   if [ "$status" = 3 ]; then left_out || exit 3; fi
 done
 case $status in

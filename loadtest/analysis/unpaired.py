@@ -1,8 +1,7 @@
-"""A regression gate for a pipeline: is this build slower than the last by more than is allowed?
+"""Runs of different days compared, for a pipeline: is this build slower than the last by more than is allowed?
 
-The same interval and the same exit statuses as a comparison, with the allowed regression as the margin. Blocks are
-paired by number when both sides have them; runs of different days have nothing to pair by and are compared as two
-samples, on logarithms, with unequal variances (Welch). One run a side is inconclusive: it says nothing about run-to-run
+The same exit statuses as a comparison of two arms, but nothing to pair by: two samples of capacities, on logarithms,
+with unequal variances (Welch). One run a side is inconclusive: it says nothing about run-to-run
 noise.
 """
 
@@ -22,7 +21,7 @@ from loadtest.analysis.verdict import Verdict, judge
 from loadtest.record.run_record import Record
 
 
-class RegressionVerdict(msgspec.Struct, frozen=True):
+class Unpaired(msgspec.Struct, frozen=True):
     verdict: Verdict
     ratio: float
     low: float
@@ -30,13 +29,13 @@ class RegressionVerdict(msgspec.Struct, frozen=True):
     why: str
 
 
-def regression(
+def compare_unpaired(
     candidate: Sequence[Record],
     baseline: Sequence[Record],
-    max_regression: float,
+    margin: float,
     level: float = 0.95,
-) -> RegressionVerdict:
-    """Candidate runs against baseline runs: capacity at the objective."""
+) -> Unpaired:
+    """Candidate runs against baseline runs: capacity at the objective. margin: the share of it that may be lost."""
     same_question([*baseline, *candidate], bytewise=False)  # an index is rebuilt between the builds of a pipeline
     found = [[capacity(r) for r in side] for side in (candidate, baseline)]
     bad = [
@@ -46,15 +45,15 @@ def regression(
         for reason in r.invalid or [f"no capacity: {no_capacity(r)}"]
     ]
     if bad:
-        return RegressionVerdict(Verdict.INVALID, math.nan, math.nan, math.nan, "; ".join(bad))
+        return Unpaired(Verdict.INVALID, math.nan, math.nan, math.nan, "; ".join(bad))
     new, old = (np.log([one.qps for one in side if one is not None]) for side in found)
     bounded = lower_bounds([*baseline, *candidate])
     difference = float(new.mean() - old.mean())
     if bounded:
-        return RegressionVerdict(Verdict.INCONCLUSIVE, math.exp(difference), 0.0, math.inf, "; ".join(bounded))
+        return Unpaired(Verdict.INCONCLUSIVE, math.exp(difference), 0.0, math.inf, "; ".join(bounded))
     if min(len(new), len(old)) < FEWEST:
         why = f"{len(new)} and {len(old)} runs: at least {FEWEST} a side are needed to know the noise between runs"
-        return RegressionVerdict(Verdict.INCONCLUSIVE, math.exp(difference), 0.0, math.inf, why)
+        return Unpaired(Verdict.INCONCLUSIVE, math.exp(difference), 0.0, math.inf, why)
     variances = new.var(ddof=1) / len(new), old.var(ddof=1) / len(old)
     se = math.sqrt(sum(variances))
     if se == 0:
@@ -63,8 +62,8 @@ def regression(
         freedom = se**4 / sum(v * v / (len(side) - 1) for v, side in zip(variances, (new, old), strict=True))
         reach = float(scipy.special.stdtrit(freedom, (1 + level) / 2)) * se
         low, high = difference - reach, difference + reach
-    verdict = judge(math.exp(low), math.exp(high), max_regression)
-    return RegressionVerdict(
+    verdict = judge(math.exp(low), math.exp(high), margin)
+    return Unpaired(
         verdict,
         math.exp(difference),
         math.exp(low),
