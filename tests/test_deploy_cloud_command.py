@@ -130,7 +130,7 @@ def test_a_command_that_is_told_to_end_ends_its_machines_first(
 
 
 def test_handlers_of_signals_are_put_back_and_nohup_is_heeded() -> None:
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    before, ending = signal.signal(signal.SIGHUP, signal.SIG_IGN), signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
         with ended_by_signals():
             os.kill(os.getpid(), signal.SIGHUP)
@@ -141,6 +141,7 @@ def test_handlers_of_signals_are_put_back_and_nohup_is_heeded() -> None:
         assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     finally:
         signal.signal(signal.SIGHUP, before)
+        signal.signal(signal.SIGTERM, ending)
 
 
 def test_credentials_that_end_before_the_addresses_are_made_new_or_refused(

@@ -21,7 +21,7 @@ from loadtest_servers import http_server
 
 from loadtest.cli.load import loadtest
 from loadtest.errors import LoadTestError, TargetError, WorkloadError
-from loadtest.experiment.measurement import parse_cpus
+from loadtest.experiment.config import parse_cpus
 from loadtest.experiment.target import Target
 from loadtest.generator.watch import listeners
 from loadtest.machine import Machine

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-import click
 import pytest
 from click.testing import CliRunner
 
 from loadtest.cli.load import loadtest
 from loadtest.errors import TargetError
+from loadtest.experiment.config import CurveRun, ExperimentConfig, KneeRun, SoakRun, TrialRun
 from loadtest.experiment.duration import STARTING_S, TimedStep, about, in_words, steps, total
 from loadtest.experiment.knee import find_knee
 from loadtest.record.objective import Objective
@@ -24,19 +25,25 @@ def queries(tmp_path: Path) -> Path:
     return path
 
 
-def given(command: str, *more: str) -> dict[str, object]:
-    found = loadtest.commands[command]
-    assert isinstance(found, click.Command)
-    return found.make_context(command, ["--index", "docs", "--queries", __file__, *more]).params
+def dry(command: str, *more: str) -> str:
+    ran = CliRunner().invoke(loadtest, [command, "--index", "docs", "--queries", __file__, "--dry-run", *more])
+    assert ran.exit_code == 0, ran.output
+    return ran.output
+
+
+CONFIG = ExperimentConfig(index="docs", queries=Path(__file__))
+BARE = KneeRun(curve=None, calibrate=False)
 
 
 def test_windows_are_added_up_with_what_comes_before_each() -> None:
-    run = given("run", "--rate", "5", "--duration", "60", "--warmup", "4")
-    assert steps("run", run) == [TimedStep("one trial", 64 + STARTING_S, 64 + STARTING_S)]
-    soak = given("soak", "--rate", "5", "--hours", "2", "--warmup", "0")
-    assert total(steps("soak", soak)) == (7200 + STARTING_S, 7200 + STARTING_S)
-    curve = given("curve", "--capacity", "5", "--levels", "4", "--level-s", "20", "--warmup", "1")
-    assert total(steps("curve", curve)) == (20 + 4 * (21 + STARTING_S),) * 2
+    run = TrialRun(rate_qps=5, duration_s=60)
+    assert steps(replace(CONFIG, warmup_s=4), run) == [TimedStep("one trial", 64 + STARTING_S, 64 + STARTING_S)]
+    assert "some 67 s" in dry("run", "--rate", "5", "--duration", "60", "--warmup", "4")
+    soak = steps(replace(CONFIG, warmup_s=0), SoakRun(rate_qps=5, hours=2))
+    assert total(soak) == (7200 + STARTING_S, 7200 + STARTING_S)
+    curve = steps(replace(CONFIG, warmup_s=1), CurveRun(levels=4, level_s=20))
+    assert total(curve) == (20 + 4 * (21 + STARTING_S),) * 2
+    assert about(*total(curve)) in dry("curve", "--capacity", "5", "--levels", "4", "--level-s", "20", "--warmup", "1")
 
 
 @pytest.mark.parametrize("capacity_qps", [60.0, 150.0, 900.0, 20_000.0])
@@ -48,14 +55,15 @@ def test_a_search_is_as_long_as_was_said(capacity_qps: float) -> None:
         return simulated_trial(Queue(1 / capacity_qps), rate, duration, len(seconds), role)
 
     find_knee(measure, Objective(p99_ms=1e3 * 20 / capacity_qps), start_qps=50, search_s=10, confirm_s=30)
-    least, most = total(steps("knee", given("knee", "--no-curve", "--no-calibrate", "--start-rate", "50")))
+    least, most = total(steps(CONFIG, replace(BARE, start_qps=50)))
     assert least <= sum(seconds) <= most
 
 
 def test_what_is_left_out_takes_no_time() -> None:
-    whole = total(steps("knee", given("knee")))
-    bare = total(steps("knee", given("knee", "--no-curve", "--no-calibrate")))
-    at_limit = total(steps("knee", given("knee", "--no-curve", "--no-calibrate", "--limit-rate", "20")))
+    whole, bare = total(steps(CONFIG, KneeRun())), total(steps(CONFIG, BARE))
+    at_limit = total(steps(CONFIG, replace(BARE, limit_qps=20)))
+    assert about(*whole) in dry("knee")
+    assert about(*bare) in dry("knee", "--no-curve", "--no-calibrate")
     assert at_limit < bare < whole
 
 

@@ -35,10 +35,14 @@ def check_knee(own: Sequence[str], more: Sequence[str]) -> None:
 
 def knee_seconds(given: Sequence[str]) -> tuple[float, float]:
     """The least and the most that a trial with these options takes, once its machines are up."""
-    from loadtest.cli.load import knee
+    from loadtest.cli.load import knee, knee_run
+    from loadtest.cli.service_options import config_of
     from loadtest.experiment.duration import steps, total
 
-    return total(steps("knee", _parsed(knee, "perwatt loadtest knee", given).params))
+    read = dict(_parsed(knee, "perwatt loadtest knee", given).params)
+    del read["dry_run"]
+    run = knee_run(read)
+    return total(steps(config_of(read), run))
 
 
 def check_serve(more: Sequence[str]) -> None:

@@ -35,3 +35,7 @@ class Read(click.ParamType[str]):
         except WorkloadError as error:
             self.fail(str(error), param, ctx)
         return str(value)
+
+
+POSITIVE = Finite(0, min_open=True)
+SECONDS = Finite(1)  # windows are whole seconds

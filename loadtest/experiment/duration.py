@@ -8,10 +8,19 @@ the last refused. Trials that are spoiled and made again, and fetching the exact
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from loadtest import units
+from loadtest.experiment.config import (
+    CalibrationRun,
+    CurveRun,
+    ExperimentConfig,
+    KneeRun,
+    Run,
+    SoakRun,
+    TrialRun,
+)
 from loadtest.experiment.knee import CONFIRMATIONS
 
 STARTING_S = 3.0  # of every trial: processes start, agree on the window, and add up what they saw
@@ -28,27 +37,28 @@ class TimedStep(NamedTuple):
     most_s: float
 
 
-def steps(kind: str, given: Mapping[str, Any]) -> list[TimedStep]:
-    """Of `perwatt loadtest run | knee | curve | soak | calibrate`, by the names of the command's parameters."""
-    before_s = STARTING_S + float(given["warmup_s"])
-    if kind == "calibrate":
-        trial = _calibration(given)
-        return [TimedStep("the search for the generator's ceiling", 2 * trial.least_s, CEILING * trial.least_s)]
-    if kind == "run":
-        first = [_calibration(given)] if given["calibrate_first"] else []
-        return [*first, _same("one trial", before_s + given["duration_s"])]
-    if kind == "soak":
-        return [_same("one trial", before_s + round(given["hours"] * 3600))]
-    if kind == "curve":
-        return [_curve(before_s, given)]
-    found = [_search(before_s + given["search_s"], given)]
-    confirm_s = before_s + given["confirm_s"]
-    found.append(TimedStep(f"1 to {CONFIRMATIONS} confirmations", confirm_s, CONFIRMATIONS * confirm_s))
-    if given["calibrate_after"]:
-        found.append(_calibration(given))
-    if given["with_curve"]:
-        found.append(_curve(before_s, given))
-    return found
+def steps(config: ExperimentConfig, run: Run) -> list[TimedStep]:
+    """Of one run, in their order."""
+    before_s = STARTING_S + config.warmup_s
+    match run:
+        case CalibrationRun():
+            trial = _calibration(config)
+            return [TimedStep("the search for the generator's ceiling", 2 * trial.least_s, CEILING * trial.least_s)]
+        case TrialRun():
+            first = [_calibration(config)] if run.calibrate else []
+            return [*first, _same("one trial", before_s + run.duration_s)]
+        case SoakRun():
+            return [_same("one trial", before_s + run.duration_s)]
+        case CurveRun():
+            return [_curve(before_s, run)]
+        case KneeRun():
+            confirm_s = before_s + run.confirm_s
+            return [
+                _search(before_s + run.search_s, run),
+                TimedStep(f"1 to {CONFIRMATIONS} confirmations", confirm_s, CONFIRMATIONS * confirm_s),
+                *([_calibration(config)] if run.calibrate else []),
+                *([_curve(before_s, run.curve)] if run.curve is not None else []),
+            ]
 
 
 def in_words(planned: Sequence[TimedStep]) -> list[str]:
@@ -79,20 +89,19 @@ def _same(what: str, seconds: float) -> TimedStep:
     return TimedStep(what, seconds, seconds)
 
 
-def _search(trial_s: float, given: Mapping[str, Any]) -> TimedStep:
+def _search(trial_s: float, run: KneeRun) -> TimedStep:
     """Doubling until it is missed, which is tried twice, and halving the bracket to the tolerance."""
-    halvings = math.ceil(math.log2(math.log(2) / math.log1p(given["tolerance"])))
-    doublings = math.ceil(math.log2(min(max(given["limit_qps"] / given["start_qps"], 1.0), FAR)))
+    halvings = math.ceil(math.log2(math.log(2) / math.log1p(run.tolerance)))
+    doublings = math.ceil(math.log2(min(max(run.limit_qps / run.start_qps, 1.0), FAR)))
     least = 1 if not doublings else 3 + halvings
     most = 2 if not doublings else doublings + 2 + 2 * halvings
     return TimedStep(f"{least} to {most} trials of the search", least * trial_s, most * trial_s)
 
 
-def _calibration(given: Mapping[str, Any]) -> TimedStep:
-    trial_s = STARTING_S + 1.0 + given["calibrate_s"]
+def _calibration(config: ExperimentConfig) -> TimedStep:
+    trial_s = STARTING_S + 1.0 + config.calibrate_s
     return TimedStep("the generator's calibration", trial_s, CALIBRATIONS * trial_s)
 
 
-def _curve(before_s: float, given: Mapping[str, Any]) -> TimedStep:
-    idle_s, levels = given["level_s"], given["levels"]
-    return _same(f"idle and {levels} levels of the curve", idle_s + levels * (before_s + given["level_s"]))
+def _curve(before_s: float, run: CurveRun) -> TimedStep:
+    return _same(f"idle and {run.levels} levels of the curve", run.level_s + run.levels * (before_s + run.level_s))

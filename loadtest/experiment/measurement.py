@@ -6,12 +6,10 @@ before the first trial, so that a wrong address, index or key is an error and no
 
 from __future__ import annotations
 
-import os
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import click
 import msgspec
@@ -27,6 +25,7 @@ from loadtest.errors import (
     TargetError,
     WorkloadError,
 )
+from loadtest.experiment.config import CalibrationRun, CurveRun, ExperimentConfig, KneeRun
 from loadtest.experiment.curve import load_curve
 from loadtest.experiment.effort import cheapest_effort
 from loadtest.experiment.hosted import Hosted, hosted
@@ -62,36 +61,18 @@ from loadtest.workload.requests import Address, Workload
 GONE = ("connection refused", "connection reset", "closed by the server")
 
 
-def parse_cpus(text: str | None, option: str = "--generator-cpus") -> list[int] | None:
-    """ "0,2-3" → [0, 2, 3]."""
-    if text is None:
-        return None
-    found: list[int] = []
-    try:
-        for part in text.split(","):
-            first, _, last = part.partition("-")
-            found += range(int(first), int(last or first) + 1)
-    except ValueError:
-        found = []
-    here = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(found)
-    if not found or not set(found) <= here:
-        raise WorkloadError(f"{option} {text!r}: expected some of the CPUs {sorted(here)}, such as 1 or 0,2-3")
-    return found
-
-
 class Bench:
     """Use as a context; `record` gathers everything at the end."""
 
-    def __init__(self, kind: str, given: dict[str, Any], live: Live, ask_service: bool) -> None:
-        self.kind = kind
-        self.given = given
-        self.out: Path = given["out"] or Path(f"{kind}.json")
+    def __init__(self, kind: str, config: ExperimentConfig, live: Live, ask_service: bool) -> None:
+        self.kind, self.config = kind, config
+        self.out = config.out or Path(f"{kind}.json")
         if ask_service:
             check_writable(self.out)
         self.trials: list[Trial] = []
         self.knee: Knee | None = None
         self.notes: list[str] = []
-        self.indexing = read_steps(given["indexing"], given["energy"])
+        self.indexing = read_steps(config.indexing, config.energy)
         self.served_bytes = 0
         self.hosted: Hosted | None = None
         self.here = read_machine()
@@ -101,70 +82,68 @@ class Bench:
                 "emulates. "
                 "Run on the real architecture"
             )
-        self.facts = _facts(given["server_facts"])
-        self.objective = Objective(p99_ms=given["slo_p99_ms"], recall=given["recall_target"])
-        generator_cpus = parse_cpus(given["generator_cpus"])
-        self.start_cpus = parse_cpus(given["start_cpus"], "--start-cpus")
+        self.facts = _facts(config.server_facts)
+        self.objective = Objective(p99_ms=config.slo_p99_ms, recall=config.recall_target)
+        self._url = config.url
         with ExitStack() as opened:
             self._folder = opened.enter_context(scratch_folder())
-            if given["start"]:
-                _tell(f"starting {given['start']}")
-                self.hosted = opened.enter_context(hosted(given["start"], self.start_cpus))
-                given["url"] = self.hosted.url
-            self._prepare(live, ask_service, generator_cpus)
+            if config.start:
+                _tell(f"starting {config.start}")
+                self.hosted = opened.enter_context(hosted(config.start, config.start_cpus))
+                self._url = self.hosted.url
+            self._prepare(live, ask_service)
             self._opened = opened.pop_all()
 
-    def _prepare(self, live: Live, ask_service: bool, generator_cpus: list[int] | None) -> None:
-        given = self.given
-        self.local = on_this_machine(Address.parse(given["url"]).host)
+    def _prepare(self, live: Live, ask_service: bool) -> None:
+        config = self.config
+        self.local = on_this_machine(Address.parse(self._url).host)
         self.price = self._price(self._server())
         self.plan = self._plan()
-        queries = read_queries(given["queries"], field=given["field_"], limit=self.plan.queries_limit)
-        if given["send"] != "text":
-            queries = self._as_vectors(queries, 1.0 if given["send"] == "vector" else 0.5)
+        queries = read_queries(config.queries, field=config.field, limit=self.plan.queries_limit)
+        if config.send != "text":
+            queries = self._as_vectors(queries, 1.0 if config.send == "vector" else 0.5)
         self.workload = Workload(self.plan, queries)
         self.served: ServiceFacts | None = None
         if ask_service:
             self._ask_service()
-        sources = probe(powercap=given["sysfs_powercap"], redfish=given["redfish"], shelly=given["shelly"])
-        own = self.local or given["redfish"] or given["shelly"]
-        if given["power_source"] and not own:
+        sources = probe(powercap=config.sysfs_powercap, redfish=config.redfish, shelly=config.shelly)
+        own = self.local or config.redfish or config.shelly
+        if config.power_source and not own:
             raise PowerError(
-                f"--power-source {given['power_source']!r}: the service is on another machine, and the sensors of this "
+                f"--power-source {config.power_source!r}: the service is on another machine, and the sensors of this "
                 "one say nothing about it; give its --redfish or --shelly"
             )
-        source = choose(sources, given["power_source"]) if own else None
+        source = choose(sources, config.power_source) if own else None
         self.generator = Generator(
             self.plan,
             source=source,
             live=live,
-            cpus=generator_cpus,
-            first=given["first"],
-            allow_interference=given["allow_interference"],
+            cpus=config.generator_cpus,
+            first=config.first,
+            allow_interference=config.allow_interference,
         )
 
     def _plan(self) -> Plan:
-        given = self.given
-        effort = given["effort"]
+        config = self.config
         return Plan(
-            url=given["url"],
-            index=given["index"],
-            queries=str(Path(given["queries"]).resolve()),
-            queries_field=given["field_"],
+            url=self._url,
+            index=config.index,
+            queries=str(Path(config.queries).resolve()),
+            queries_field=config.field,
             rate_qps=1.0,
             duration_s=1.0,
-            warmup_s=given["warmup_s"],
-            processes=given["processes"],
-            k=given["k"],
-            effort=int(effort) if effort not in (None, "auto") else None,
-            mode=given["mode"],
-            popularity=given["popularity"],
-            filters=[*parse_filters(given["filters"]), *read_filters(given["filters_file"])],
-            seed=given["seed"],
-            max_in_flight=given["max_in_flight"],
-            timeout_s=given["timeout_s"],
-            slo_p99_ms=given["slo_p99_ms"],
-            recall_target=given["recall_target"],
+            warmup_s=config.warmup_s,
+            processes=config.processes,
+            k=config.k,
+            effort=None if config.effort == "auto" else config.effort,
+            mode=config.mode,
+            popularity=config.popularity,
+            filters=[*parse_filters(tuple(config.filters)), *read_filters(config.filters_file)],
+            seed=config.seed,
+            max_in_flight=config.max_in_flight,
+            timeout_s=config.timeout_s,
+            slo_p99_ms=config.slo_p99_ms,
+            recall_target=config.recall_target,
         )
 
     def _ask_service(self) -> None:
@@ -172,12 +151,12 @@ class Bench:
         try:
             self.served = target.served()
             self.served_bytes = target.try_each_kind(self.workload)
-            if self.given["recall_queries"] and self.plan.mode in (None, "dense"):
-                truth = target.exact_answers(self.workload, self.given["recall_queries"])
+            if self.config.recall_queries and self.plan.mode in (None, "dense"):
+                truth = target.exact_answers(self.workload, self.config.recall_queries)
                 file = self._folder / "truth.json"
                 truth.save(file)
                 self.plan = msgspec.structs.replace(self.plan, truth=str(file))
-                if self.given["effort"] == "auto":
+                if self.config.effort == "auto":
                     if self.objective.recall is None:
                         raise WorkloadError("--effort auto needs --recall: it is the cheapest effort that proves it")
                     effort, _ = cheapest_effort(
@@ -261,22 +240,15 @@ class Bench:
         self.plan = msgspec.structs.replace(self.plan, queries=str(file))
         return queries
 
-    def find_knee(
-        self,
-        start_qps: float,
-        limit_qps: float,
-        search_s: float,
-        confirm_s: float,
-        tolerance: float,
-    ) -> None:
+    def find_knee(self, run: KneeRun) -> None:
         self.knee, _ = find_knee(
             self._trial,
             self.objective,
-            start_qps=start_qps,
-            limit_qps=limit_qps,
-            search_s=search_s,
-            confirm_s=confirm_s,
-            tolerance=tolerance,
+            start_qps=run.start_qps,
+            limit_qps=run.limit_qps,
+            search_s=run.search_s,
+            confirm_s=run.confirm_s,
+            tolerance=run.tolerance,
             tell=_tell,
             trials=self.trials,
         )
@@ -295,22 +267,28 @@ class Bench:
             [rate_qps, *(t.offered_qps for t in self.trials if t.role != "voided" and not beyond_doubt(t, slo_s))]
         )
         found = self.generator.calibrate(
-            3.0 * rate_qps, seconds=self.given["calibrate_s"], answer_bytes=self.served_bytes
+            3.0 * rate_qps, seconds=self.config.calibrate_s, answer_bytes=self.served_bytes
         )
         _tell(f"generator: {found.sustained_qps:,.4g} q/s against a null server, p99 {found.p99_ms:.3g} ms")
         for trial in self.trials:
             self.generator.judge(trial)
         return found
 
-    def curve(self, capacity_qps: float, level_s: float, levels: int) -> None:
+    def ceiling(self, run: CalibrationRun) -> Calibration:
+        """What the generator alone can do, against a server that does nothing."""
+        return self.generator.calibrate(run.start_qps, ceiling=True, seconds=self.config.calibrate_s)
+
+    def curve(self, capacity_qps: float, run: CurveRun) -> None:
         def idle() -> Trial:
-            return self._level(lambda _rate, seconds, _role: idle_trial(self.generator, seconds), 0.0, level_s, "idle")
+            return self._level(
+                lambda _rate, seconds, _role: idle_trial(self.generator, seconds), 0.0, run.level_s, "idle"
+            )
 
         load_curve(
             partial(self._level, self._trial), idle if self.local else None, capacity_qps,
-            level_s=level_s, levels=levels, tell=_tell,
+            level_s=run.level_s, levels=run.levels, tell=_tell,
         )  # fmt: skip
-        if levels and not any(trial.role == "curve" for trial in self.trials):
+        if run.levels and not any(trial.role == "curve" for trial in self.trials):
             self.trials[-1].role = "curve"
             raise InvalidRun("every level of the curve was spoiled")
 
@@ -326,14 +304,14 @@ class Bench:
     # ---- the record
 
     def record(self) -> Record:
-        given = self.given
+        config = self.config
         server = self._server()
         drifted = drifts(self.trials[-1]) if self.kind == "soak" and self.trials else []
         return Record(
             kind=self.kind,
             created_at=now_utc(),
             perwatt=version(),
-            label=Label(given["arm"], given["block"], given["experiment"]),
+            label=Label(config.arm, config.block, config.experiment),
             objective=self.objective,
             served=self.served,
             asked=Asked(
@@ -348,7 +326,7 @@ class Bench:
             server=server,
             generator=self.here,
             shared=server is not None and server.identity == self.here.identity,
-            cores_served=given["cores_served"] or (len(self.start_cpus) if self.start_cpus else None),
+            cores_served=config.cores_served or (len(self.config.start_cpus) if self.config.start_cpus else None),
             trials=self.trials,
             calibration=self.generator.calibration,
             knee=self.knee,
@@ -362,11 +340,11 @@ class Bench:
         return self.facts if self.facts is not None else self.here if self.local else None
 
     def _price(self, server: Machine | None) -> Price | None:
-        instance = self.given["instance"] or (server.instance_type if server else None)
+        instance = self.config.instance or (server.instance_type if server else None)
         if instance is None:
             return None
-        table = price_table(self.given["prices"]) if self.given["prices"] else None
-        region = self.given["region"] or (server.region if server else None)
+        table = price_table(self.config.prices) if self.config.prices else None
+        region = self.config.region or (server.region if server else None)
         try:
             price = find_price(instance, table, region)
             if server is not None and (note := misplaced(price, server.architecture)):
@@ -374,7 +352,7 @@ class Bench:
                 _tell(f"warning: {note}")
             return price
         except PriceError as error:
-            if self.given["instance"]:
+            if self.config.instance:
                 raise
             self.notes.append(f"no price: {error}")
             return None

@@ -1,0 +1,222 @@
+"""The options of every command that loads a service, and what they come to: an `ExperimentConfig`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from loadtest.cli.options import POSITIVE, SECONDS, Finite, Read
+from loadtest.errors import WorkloadError
+
+if TYPE_CHECKING:
+    from loadtest.experiment.config import ExperimentConfig
+
+
+def config_of(given: dict[str, Any]) -> ExperimentConfig:
+    """given: what click read of `service_options`, by the names of the fields.
+
+    Raises WorkloadError for CPUs that there are not.
+    """
+    from loadtest.experiment.config import ExperimentConfig, parse_cpus
+
+    effort = given.pop("effort")
+    return ExperimentConfig(
+        effort=int(effort) if effort not in (None, "auto") else effort,
+        generator_cpus=parse_cpus(given.pop("generator_cpus"), "--generator-cpus"),
+        start_cpus=parse_cpus(given.pop("start_cpus"), "--start-cpus"),
+        **given,
+    )
+
+
+def _effort(text: str) -> None:
+    if text != "auto" and not (text.isdecimal() and int(text) > 0):
+        raise WorkloadError(f"{text!r}: expected a number or 'auto'")
+
+
+def _popularity(text: str) -> None:
+    from loadtest.workload.requests import popularity
+
+    popularity(text, 1)
+
+
+def _filter(text: str) -> None:
+    from loadtest.workload.filters import parse_filters
+
+    parse_filters((text,))
+
+
+def service_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """What every command that loads a service takes."""
+    options = [
+        click.option("--url", default="http://127.0.0.1:8000", show_default=True, help="The service under test."),
+        click.option("--index", required=True, help="Name of the index to search."),
+        click.option(
+            "--queries",
+            required=True,
+            type=click.Path(exists=True, path_type=Path),
+            help="Real queries: .jsonl, .txt, .npy, or a vectors folder.",
+        ),
+        click.option(
+            "--field",
+            "field",
+            default="title",
+            show_default=True,
+            help="Payload field to ask for, when --queries is a vectors folder.",
+        ),
+        click.option(
+            "-k", "k", default=10, type=click.IntRange(1, 1000), show_default=True, help="Neighbours asked for."
+        ),
+        click.option(
+            "--effort",
+            type=Read(_effort),
+            default=None,
+            help="Search effort: a number, or 'auto' for the cheapest that proves --recall.",
+        ),
+        click.option("--mode", type=click.Choice(["dense", "lexical", "hybrid"]), default=None),
+        click.option(
+            "--popularity",
+            type=Read(_popularity),
+            default="uniform",
+            show_default=True,
+            help="uniform or zipf:<exponent>.",
+        ),
+        click.option(
+            "--filter",
+            "filters",
+            type=Read(_filter),
+            multiple=True,
+            help='SHARE:JSON, e.g. \'0.2:{"field":"kind","eq":"class"}\'.',
+        ),
+        click.option(
+            "--filters",
+            "filters_file",
+            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            default=None,
+            help='The same from a file: {"share": …, "filter": {…}} a line.',
+        ),
+        click.option(
+            "--send",
+            type=click.Choice(["text", "vector", "both"]),
+            default="text",
+            show_default=True,
+            help="Text queries as text, as the vectors that the service makes of them, or by turns.",
+        ),
+        click.option(
+            "--processes", default=1, type=click.IntRange(1, 512), show_default=True, help="Generator processes."
+        ),
+        click.option(
+            "--slo-p99-ms",
+            default=100.0,
+            type=POSITIVE,
+            show_default=True,
+            help="Objective for p99 of the response time.",
+        ),
+        click.option(
+            "--recall",
+            "recall_target",
+            type=Finite(0, 1, max_open=True),
+            default=None,
+            help="Recall@k that must be proven, below 1: no sample proves 1.",
+        ),
+        click.option(
+            "--recall-queries",
+            default=300,
+            type=click.IntRange(0),
+            show_default=True,
+            help="Queries whose exact answers are fetched first.",
+        ),
+        click.option(
+            "--max-in-flight",
+            default=1024,
+            type=click.IntRange(1),
+            show_default=True,
+            help="Connections of each process.",
+        ),
+        click.option(
+            "--timeout",
+            "timeout_s",
+            default=10.0,
+            show_default=True,
+            type=POSITIVE,
+            help="Seconds until a request is given up.",
+        ),
+        click.option(
+            "--warmup",
+            "warmup_s",
+            default=2.0,
+            type=Finite(0),
+            show_default=True,
+            help="Seconds of load before the window.",
+        ),
+        click.option("--seed", default=1, type=click.IntRange(0), show_default=True),
+        click.option(
+            "--arm", default="this machine", show_default=True, help="Name of what is measured, for comparisons."
+        ),
+        click.option(
+            "--block", default=0, show_default=True, help="Block of the experiment that this trial belongs to."
+        ),
+        click.option("--experiment", default="", help="Name of the experiment."),
+        click.option(
+            "--instance", default=None, help="Instance type for the price; else what the metadata service says."
+        ),
+        click.option("--region", default=None, help="Region for the price."),
+        click.option(
+            "--prices", type=click.Path(exists=True, path_type=Path), default=None, help="A price table of your own."
+        ),
+        click.option(
+            "--server-facts",
+            type=click.Path(exists=True, path_type=Path),
+            default=None,
+            help="Facts of the service's machine (perwatt loadtest machine --json), if it is another one.",
+        ),
+        click.option("--cores-served", type=int, default=None, help="CPUs that the service is confined to."),
+        click.option(
+            "--power-source", default=None, help="Power source by name; default: the finest that is readable."
+        ),
+        click.option("--redfish", default=None, help="URL of a Redfish chassis."),
+        click.option("--shelly", default=None, help="URL of a Shelly plug."),
+        click.option("--sysfs-powercap", type=click.Path(path_type=Path), default=None),
+        click.option(
+            "--start",
+            default=None,
+            metavar="COMMAND",
+            help="Start the service first, with {port} replaced by a free port, and end it afterwards.",
+        ),
+        click.option("--start-cpus", default=None, help="CPUs for that service, e.g. 0."),
+        click.option(
+            "--indexing",
+            multiple=True,
+            type=click.Path(exists=True, path_type=Path),
+            help="Vectors folder or generation whose making belongs to the bill.",
+        ),
+        click.option(
+            "--energy",
+            multiple=True,
+            metavar="STEP=FILE",
+            help="What perwatt loadtest metered wrote while that step ran, e.g. embed=embed-energy.json.",
+        ),
+        click.option(
+            "--first/--no-first",
+            default=True,
+            help="Run the generator before other programs (real-time class), where that is allowed.",
+        ),
+        click.option(
+            "--allow-interference",
+            is_flag=True,
+            help="Let trials count although other programs used the CPUs; the report says so in its first lines.",
+        ),
+        click.option(
+            "--calibrate-s", default=5.0, type=SECONDS, show_default=True, help="Seconds of a calibration trial."
+        ),
+        click.option("--generator-cpus", default=None, help="CPUs for the generator, e.g. 1 or 2-3."),
+        click.option("--out", type=click.Path(path_type=Path), default=None, help="Where to write the run record."),
+        click.option(
+            "--dry-run", is_flag=True, help="Say what would be done and how long it takes; ask and load nothing."
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
