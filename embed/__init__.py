@@ -13,16 +13,36 @@ Each line imports only what stands below it:
     encoders/      texts to vectors: the contract and the backends
     models/        a model's folder, its fingerprint, what is made from it once
     kernels/       our own kernels for BERT-shaped models
-    vectors/       fragments, manifest and cache of the folder of vectors
+    vectors/       the folder of vectors: fragments, manifest, cache; files that are whole or not there
     errors.py      what can go wrong
 
 What it is not: it knows neither an index nor HTTP; `index` reads the folder it writes, and `service` calls its encoder.
 Training or fine-tuning a model is sentence-transformers' work.
+
+Names are looked up when they are first used: a file of vectors must not cost the import of a tokenizer.
 """
 
-from embed.encoders.contract import Encoder
-from embed.encoders.load import load_encoder
-from embed.errors import EmbedError, ModelError
-from embed.models.fingerprint import Fingerprint
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from embed.encoders.contract import Encoder
+    from embed.encoders.load import load_encoder
+    from embed.errors import EmbedError, ModelError
+    from embed.models.fingerprint import Fingerprint
+
+_PLACES = {
+    "EmbedError": "embed.errors",
+    "Encoder": "embed.encoders.contract",
+    "Fingerprint": "embed.models.fingerprint",
+    "ModelError": "embed.errors",
+    "load_encoder": "embed.encoders.load",
+}
 
 __all__ = ["EmbedError", "Encoder", "Fingerprint", "ModelError", "load_encoder"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PLACES:
+        return getattr(importlib.import_module(_PLACES[name]), name)
+    raise AttributeError(f"module 'embed' has no attribute {name!r}")

@@ -25,8 +25,9 @@ from embed.models import canaries
 from embed.models.canaries import Canaries
 from embed.progress import EmbedProgress, Silent
 from embed.vectors import fragments
-from embed.vectors.folder import FORMAT, FolderError, VectorsWriter, learn
+from embed.vectors.folder import FolderError, VectorsWriter, learn
 from embed.vectors.fragments import Fragment, FragmentRows
+from embed.vectors.manifest import FORMAT
 from embed.vectors.record import EmbedRecord, now
 from embed.vectors.vector_cache import VectorCache, hash_texts
 from embed.window import SLICE_TEXTS, SPOOL_EVERY_S, WindowEmbedder, finite
@@ -71,7 +72,7 @@ def embed_documents(
 ) -> EmbedRecord:
     """Writes the vectors folder `out` and returns what it cost.
 
-    Raises EmbedError: DocumentError (with --on-error fail), VectorError, FolderError, NoSpaceError.
+    Raises EmbedError: DocumentError (with --on-error fail), VectorError, FolderError, ManifestError, NoSpaceError.
     Whatever is raised, the folder holds its old state, and what was embedded until then is found by
     the next run."""
     settings, faults = settings or EmbedSettings(), faults or Faults()

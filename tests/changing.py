@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index import build_generation
-from index.changes.log import Change, Write
+from index.changes.log_file import Change, Write
 
 WORDS = [
     "alpha",

@@ -20,6 +20,7 @@ SEEN = (
     *(
         "index.search.filtering",
         "index.search.columns",
+        "index.search.conditions",
         "index.search.postings",
         "index.disk.manifest",
         "index.disk.sealed",

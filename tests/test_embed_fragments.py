@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from embed.vectors import fragments
-from embed.vectors.durable import NoSpaceError, WriteError, write_durably
+from embed.vectors.durable import NoSpaceError, WriteError, write_atomically, write_durably
 from embed.vectors.fragments import DamagedFragmentError, FragmentRows
 from embed.vectors.vector_cache import VectorCache, hash_texts
 
@@ -122,13 +124,15 @@ def test_a_fragment_that_vanishes_is_told_and_its_texts_are_unknown(tmp_path: Pa
     assert fragment.path.name in warnings[0]
 
 
-def test_no_space_leaves_nothing_behind(tmp_path: Path, file_size_limit: object) -> None:
+def test_no_space_leaves_nothing_behind(
+    tmp_path: Path, file_size_limit: Callable[[int], AbstractContextManager[None]]
+) -> None:
     target = tmp_path / "big"
-    with file_size_limit(1000), pytest.raises(NoSpaceError, match=r"no space for .*big \(5,000 bytes\)"):  # type: ignore[operator]
+    with file_size_limit(1000), pytest.raises(NoSpaceError, match=r"no space for .*big \(5,000 bytes\)"):
         write_durably(target, b"x" * 5000)
     assert list(tmp_path.iterdir()) == []
     write_durably(target, b"old")
-    with file_size_limit(1000), pytest.raises(NoSpaceError):  # type: ignore[operator]
+    with file_size_limit(1000), pytest.raises(NoSpaceError):
         write_durably(target, b"x" * 5000)
     assert target.read_bytes() == b"old"
 
@@ -140,3 +144,15 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(WriteError, match=r"folder cannot be written"):
         write_durably(tmp_path / "folder", b"x")
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_a_file_of_any_package_is_replaced_whole_or_not_at_all(
+    tmp_path: Path, file_size_limit: Callable[[int], AbstractContextManager[None]]
+) -> None:
+    target = tmp_path / "keys.json"
+    write_atomically(target, b"old", mode=0o600)
+    assert target.stat().st_mode & 0o777 == 0o600
+    with file_size_limit(1000), pytest.raises(OSError, match="File too large"):
+        write_atomically(target, b"x" * 5000)
+    assert target.read_bytes() == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["keys.json"]

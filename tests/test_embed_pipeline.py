@@ -22,6 +22,7 @@ from embed.documents.document import Document, DocumentError, DocumentSource, Fa
 from embed.pipeline import EmbedSettings, embed_documents
 from embed.vectors.durable import NoSpaceError
 from embed.vectors.folder import FolderError, VectorsWriter
+from embed.vectors.manifest import ManifestError
 from embed.vectors.record import EmbedRecord
 from embed.window import VectorError
 
@@ -240,7 +241,7 @@ def test_a_damaged_leftover_is_ignored_with_a_warning_and_cleared_away(tmp_path:
 @pytest.mark.parametrize("content", ["{", "[]", '{"format": 2}'])
 def test_a_manifest_that_is_not_understood_stops_the_run(content: str, tmp_path: Path) -> None:
     (tmp_path / "embed.json").write_text(content)
-    with pytest.raises(FolderError, match=r"embed\.json"):
+    with pytest.raises(ManifestError, match=r"embed\.json"):
         run(tmp_path, documents(range(3)))
     assert (tmp_path / "embed.json").read_text() == content
 

@@ -11,7 +11,9 @@ from indexing import write_vectors_folder
 import index
 from index.changes.delta import Delta
 from index.changes.fold import FoldedTo, fold, folded_to
-from index.changes.log import Log, Write, changes
+from index.changes.log import Log
+from index.changes.log_file import Write
+from index.changes.log_reader import changes
 from index.changes.view import View
 from index.disk.vectors_folder import VectorsFolder
 from index.errors import GenerationError, InputError

@@ -14,17 +14,9 @@ import pytest
 from changing import write
 from faulty_disk import SYNC, after_power_cut, operations, run_python
 
-from index.changes.log import (
-    LOG_FILE,
-    RECEIPT_FILE,
-    Change,
-    Log,
-    LogClosedError,
-    LogLockedError,
-    LogReader,
-    Write,
-    changes,
-)
+from index.changes.log import Log
+from index.changes.log_file import LOG_FILE, RECEIPT_FILE, Change, LogClosedError, LogLockedError, Write
+from index.changes.log_reader import LogReader, changes
 from index.changes.writer import Full, Writer
 from index.errors import GenerationError, IndexingError, StorageError
 
@@ -34,7 +26,8 @@ DIM = 8
 APPENDING = """
 import sys
 from pathlib import Path
-from index.changes.log import Log, Write
+from index.changes.log import Log
+from index.changes.log_file import Write
 def run(folder, first, groups, size):
     with Log(Path(folder), 8, "model") as log:
         print("open", log.last, flush=True)

@@ -11,7 +11,9 @@ from indexing import write_vectors_folder
 
 import index
 from index.changes.fold import FoldedTo, folded_to
-from index.changes.log import Log, LogReader, Write
+from index.changes.log import Log
+from index.changes.log_file import Write
+from index.changes.log_reader import LogReader
 from index.changes.rebuild import needed_after, trim
 from index.cli import build, gc
 from index.disk.manifest import read_manifest

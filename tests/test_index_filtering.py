@@ -16,8 +16,9 @@ from indexing import clustered
 from index import Generation, build_generation, open_generation
 from index.errors import FieldError, FilterError
 from index.search.columns import ColumnReader, parse_fields
+from index.search.conditions import FEW, MANY
 from index.search.filtering import Filters, parse
-from index.search.postings import FEW, MANY, open_columns
+from index.search.postings import open_columns
 from index.search.rowfiles import write_columns
 
 ALL = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))

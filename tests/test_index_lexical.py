@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from indexing import clustered
 
 from index import GenerationError, InputError, build_generation, open_generation, verify
+from index.build.words import LexicalWriter
 from index.search.columns import Field
 from index.search.filtering import parse
-from index.search.words import LexicalWriter
 
 TEXTS = [
     ("Rotating keys", "Create a second key, then revoke the first."),

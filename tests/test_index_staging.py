@@ -298,7 +298,7 @@ def test_everything_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkey
     switched = events.index(("rename", "current"))
     assert switched > named
     assert events[switched - 1][0] == "fsync"
-    assert events[switched - 1][1].startswith(".current.")
+    assert events[switched - 1][1].startswith(".tmp-current.")
     assert events[switched + 1] == ("fsync", "test")
 
 

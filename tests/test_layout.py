@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import io
 import re
 import sys
+import tokenize
 import tomllib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -30,6 +32,14 @@ BENCH_MAY_IMPORT = {"loadtest"}
 FILES_A_ROOM = 15
 ROOM_IN_TABLE = re.compile(r"^    ([a-z_]+)(?:/|\.py) ")  # a line of a package's docstring
 Arrows = dict[str, set[str]]  # who imports whom
+# A file of ours in prose: a path or its end. Documents are in capitals; NAME stands for many.
+NAMED_FILE = re.compile(r"(?<![\w{*…-])(?:[\w.-]+/)*(?:\w[\w-]*\.(?:py|hpp|cpp|js|sh)|[A-Z]+\.md)\b")
+COMMENTS = {
+    (".cpp", ".hpp", ".js", ".css"): re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL),
+    (".sh", ".toml", ".yaml", ".yml", ".hcl", ".txt", "Makefile", "Dockerfile"): re.compile(r"#[^\n]*"),
+    (".md",): re.compile(r".+", re.DOTALL),
+}
+READ = (".py", *(name for names in COMMENTS for name in names))
 
 
 @cache
@@ -321,3 +331,57 @@ def test_the_licence_is_the_one_that_is_declared_and_whole() -> None:
     assert "Version 2.0, January 2004" in text
     assert [f"   {number}. " in text for number in range(1, 10)] == [True] * 9
     assert text.rstrip().endswith("limitations under the License.")
+
+
+def prose_of(path: Path) -> Iterator[str]:
+    """The comments and docstrings of a file; the whole of a document."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".py":
+        tokens = tokenize.generate_tokens(io.StringIO(text).readline)
+        yield from (token.string for token in tokens if token.type == tokenize.COMMENT)
+        documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+        yield from (ast.get_docstring(node) or "" for node in ast.walk(ast.parse(text)) if isinstance(node, documented))
+    for names, pattern in COMMENTS.items():
+        if path.name.endswith(names):
+            yield from pattern.findall(text)
+
+
+def ends_of(paths: Iterable[str]) -> set[str]:
+    """As which a file may be named: by its path, or by its end."""
+    return {"/".join(path.split("/")[-depth:]) for path in paths for depth in range(1, path.count("/") + 2)}
+
+
+def strange_files(path: Path, ours: set[str]) -> list[str]:
+    """Files that the prose of `path` names and that are neither ours, by their `ends_of`, nor Python's."""
+    named = {name for text in prose_of(path) for name in NAMED_FILE.findall(text)}
+    python = {name for name in named if name.split("/")[0] in sys.stdlib_module_names}
+    gone = [name for name in named - ours - python if not (path.parent / name).exists()]
+    return sorted(name for name in gone if "NAME" not in name)
+
+
+def test_every_file_that_a_comment_names_is_there() -> None:
+    places = [TOP / place for place in (*PACKAGES, "native", "tests")]
+    paths = [path for place in places for path in place.rglob("*") if path.is_file()]
+    paths += [path for path in TOP.iterdir() if path.suffix == ".md" or path.name == "Makefile"]
+    ours = ends_of(str(path.relative_to(TOP)) for path in paths)
+    found = {str(path.relative_to(TOP)): strange_files(path, ours) for path in paths if path.name.endswith(READ)}
+    assert {path: names for path, names in found.items() if names} == {}
+
+
+def test_a_file_that_is_not_there_is_found_in_every_kind_of_comment(tmp_path: Path) -> None:
+    texts = {
+        "a.py": '"""See b.py, room/gone.py and concurrent/futures/thread.py."""\nX = "no.py"  # lost.hpp\n',
+        "a.hpp": '#include "no.hpp"\n// b.py, gone.hpp\n/* and\n   lost.cpp */\n',
+        "a.sh": "run no.sh  # as gone.sh does\n",
+        "A.md": "`deploy/lost.sh` and GONE.md, but not NAME_server.py\n",
+    }
+    found = {}
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+        found[name] = strange_files(tmp_path / name, ends_of(["x/b.py", *texts]))
+    assert found == {
+        "a.py": ["lost.hpp", "room/gone.py"],
+        "a.hpp": ["gone.hpp", "lost.cpp"],
+        "a.sh": ["gone.sh"],
+        "A.md": ["GONE.md", "deploy/lost.sh"],
+    }

@@ -119,7 +119,7 @@ def test_a_vectors_folder_gives_the_titles_of_its_documents(tmp_path: Path) -> N
 
     payloads = [json.dumps({"title": t}).encode() for t in ("keys", "roles", "keys")] + [b"{}"]
     parquet.write_table(pa.table({"payload": pa.array(payloads, pa.binary())}), tmp_path / "p.parquet")
-    (tmp_path / "embed.json").write_text(json.dumps({"fragments": [{"file": "p.parquet"}]}))
+    (tmp_path / "embed.json").write_text(json.dumps({"format": 1, "fragments": [{"file": "p.parquet"}]}))
     assert [q.text for q in read_queries(tmp_path)] == ["keys", "roles"]
     with pytest.raises(WorkloadError, match=r"no document .* 'name'"):
         read_queries(tmp_path, field="name")
@@ -146,7 +146,7 @@ def test_a_sample_is_seeded_and_keeps_the_order(tmp_path: Path) -> None:
 def test_a_damaged_query_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "latin.txt").write_bytes("größe".encode("latin-1"))
     (tmp_path / "vectors").mkdir()
-    (tmp_path / "vectors" / "embed.json").write_text('{"fragments": [{"file": "part-0.parquet"}]}')
+    (tmp_path / "vectors" / "embed.json").write_text('{"format": 1, "fragments": [{"file": "part-0.parquet"}]}')
     (tmp_path / "vectors" / "part-0.parquet").write_bytes(b"PAR1 and no more")
     for name, says in (
         ("latin.txt", "cannot be read as UTF-8"),

@@ -18,7 +18,8 @@ import pytest
 from click.testing import CliRunner
 from serving import NotStarted, Server, serving
 
-from index.changes.log import Log, LogReader, changes
+from index.changes.log import Log
+from index.changes.log_reader import LogReader, changes
 from service.access.keys import Key, add, changing
 from service.cli.commands import search as search_command
 from service.cli.writes import delete as delete_command

@@ -11,7 +11,7 @@ import pytest
 from changing import DIM, Documents, write
 
 from index import Root, build_generation, open_generation
-from index.changes.log import LogReader
+from index.changes.log_reader import LogReader
 from index.changes.rebuild import folded_from_served
 from service.query.writing import LOCK_FILE, SOCKET_FILE, Writing
 from service.wire.problems import Problem

@@ -23,6 +23,7 @@ import msgspec
 from deploy.cloud.boot import SPARE_MINUTES
 from deploy.cloud.options import knee_seconds
 from deploy.errors import DeployError
+from embed.vectors.durable import write_atomically
 from loadtest.experiment.duration import about
 from loadtest.prices.price import Price
 from loadtest.prices.table import find_price, price_table
@@ -186,12 +187,7 @@ def described(plan: RentalPlan) -> list[str]:
 def write_plan(plan: RentalPlan, folder: Path) -> None:
     """Replaces the plan on disk in one step."""
     folder.mkdir(parents=True, exist_ok=True)
-    written = folder / f".{FILE}.new"
-    with written.open("wb") as file:
-        file.write(msgspec.json.format(msgspec.json.encode(plan), indent=1))
-        file.flush()
-        os.fsync(file.fileno())
-    written.replace(folder / FILE)
+    write_atomically(folder / FILE, msgspec.json.format(msgspec.json.encode(plan), indent=1))
 
 
 def read_plan(folder: Path) -> RentalPlan | None:

@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from embed.encoders.contract import Counts, Kind, Vectors, prefixed
 from embed.encoders.packed_bert import packed_bert
-from embed.encoders.tokens import Tokens
+from embed.encoders.tokens import TokenEncoder
 from embed.errors import ModelError
 from embed.kernels import _native, unit_in_use
 from embed.models.fingerprint import Fingerprint
@@ -51,7 +51,7 @@ def unsuited(folder: ModelFolder) -> str | None:
     return None
 
 
-class NativeEncoder:
+class NativeEncoder(TokenEncoder):
     """int8 and fp32. Safe to call from several threads; each call uses up to `threads` of its own pool.
 
     keep: whether the packed model stays in the cache for the next start.
@@ -61,29 +61,13 @@ class NativeEncoder:
         why = unsuited(folder)
         if why:
             raise ModelError(f"--backend native cannot run {folder.name}: {why}. Use --backend onnx.")
-        self._fingerprint = fingerprint
-        self._tokens = Tokens(folder)
-        self._unit = unit_in_use()
-        self._model = _load(folder, fingerprint, self._unit, keep)
+        unit = unit_in_use()
+        super().__init__(folder, fingerprint, f"native {unit}")
+        self._model = _load(folder, fingerprint, unit, keep)
         self._threads = threads
         self._pool = ThreadPoolExecutor(
             threads, thread_name_prefix="encode"
         )  # starts a thread when there is work for it
-
-    @property
-    def fingerprint(self) -> Fingerprint:
-        return self._fingerprint
-
-    @property
-    def dim(self) -> int:
-        return self._fingerprint.dim
-
-    @property
-    def backend(self) -> str:
-        return f"native {self._unit}"
-
-    def encode(self, texts: Sequence[str], kind: Kind = "document") -> Vectors:
-        return self.encode_counted(texts, kind)[0]
 
     def encode_counted(self, texts: Sequence[str], kind: Kind = "document") -> tuple[Vectors, Counts]:
         ids = self._tokens.ids(prefixed(texts, self._fingerprint, kind))
@@ -113,9 +97,6 @@ class NativeEncoder:
             for rows in wanted:
                 run(rows)
         return vectors
-
-    def token_offsets(self, text: str) -> list[tuple[int, int]]:
-        return self._tokens.offsets(text)
 
     def close(self) -> None:
         """Chunks under way end; a call that has more of them raises in its own thread."""

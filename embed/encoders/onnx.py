@@ -18,7 +18,7 @@ import onnxruntime as ort
 
 from embed.encoders.contract import Counts, Kind, Vectors, prefixed
 from embed.encoders.onnx_export import exported_graph
-from embed.encoders.tokens import Tokens
+from embed.encoders.tokens import TokenEncoder
 from embed.models.fingerprint import Fingerprint
 from embed.models.folder import ModelFolder
 
@@ -26,7 +26,7 @@ from embed.models.folder import ModelFolder
 BATCH_TOKENS = 1024
 
 
-class OnnxEncoder:
+class OnnxEncoder(TokenEncoder):
     """Runs the model's graph in ONNX Runtime.
 
     Args:
@@ -34,8 +34,7 @@ class OnnxEncoder:
     """
 
     def __init__(self, folder: ModelFolder, fingerprint: Fingerprint, threads: int, graph: Path | None = None) -> None:
-        self._fingerprint = fingerprint
-        self._tokens = Tokens(folder)
+        super().__init__(folder, fingerprint, f"onnx {ort.__version__}")
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -45,21 +44,6 @@ class OnnxEncoder:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
         graph = graph or exported_graph(folder, fingerprint.weights_sha256)
         self._session = ort.InferenceSession(str(graph), options, ["CPUExecutionProvider"])
-
-    @property
-    def fingerprint(self) -> Fingerprint:
-        return self._fingerprint
-
-    @property
-    def dim(self) -> int:
-        return self._fingerprint.dim
-
-    @property
-    def backend(self) -> str:
-        return f"onnx {ort.__version__}"
-
-    def encode(self, texts: Sequence[str], kind: Kind = "document") -> Vectors:
-        return self.encode_counted(texts, kind)[0]
 
     def encode_counted(self, texts: Sequence[str], kind: Kind = "document") -> tuple[Vectors, Counts]:
         ids = self._tokens.ids(prefixed(texts, self._fingerprint, kind))
@@ -75,12 +59,6 @@ class OnnxEncoder:
             feed = {"input_ids": padded, "attention_mask": mask}
             vectors[rows] = self._session.run(["sentence_embedding"], feed)[0]
         return vectors, lengths
-
-    def token_offsets(self, text: str) -> list[tuple[int, int]]:
-        return self._tokens.offsets(text)
-
-    def close(self) -> None:
-        """Nothing to release that the garbage collector would not: kept so that every encoder can be closed."""
 
 
 def batches(lengths: Counts, budget: int = BATCH_TOKENS) -> Iterator[npt.NDArray[np.intp]]:

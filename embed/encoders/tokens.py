@@ -1,4 +1,4 @@
-"""Text to token ids, as sentence-transformers does it.
+"""Text to token ids, as sentence-transformers does it, and what the backends share because of it.
 
 A `tokenizer.json` often carries the truncation and padding of whoever saved it (128 and fixed, in the default model's
 case). Used as it is, it would cut every text at half of the model's length and fill the rest with padding, so both are
@@ -12,7 +12,9 @@ from functools import cached_property
 
 from tokenizers import Tokenizer
 
+from embed.encoders.contract import Counts, Kind, Vectors
 from embed.errors import ModelError, TextError
+from embed.models.fingerprint import Fingerprint
 from embed.models.folder import ModelFolder
 
 
@@ -49,6 +51,40 @@ class Tokens:
 
     def _prepared(self, texts: Sequence[str]) -> list[str]:
         return [text.lower() for text in texts] if self._lower_case else list(texts)
+
+
+class TokenEncoder:
+    """What every backend has in common: a tokenizer, and what it says of itself. Not an encoder without
+    `encode_counted`."""
+
+    def __init__(self, folder: ModelFolder, fingerprint: Fingerprint, backend: str) -> None:
+        self._fingerprint = fingerprint
+        self._backend = backend
+        self._tokens = Tokens(folder)
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        return self._fingerprint
+
+    @property
+    def dim(self) -> int:
+        return self._fingerprint.dim
+
+    @property
+    def backend(self) -> str:
+        return self._backend
+
+    def encode(self, texts: Sequence[str], kind: Kind = "document") -> Vectors:
+        return self.encode_counted(texts, kind)[0]
+
+    def encode_counted(self, texts: Sequence[str], kind: Kind = "document") -> tuple[Vectors, Counts]:
+        raise NotImplementedError
+
+    def token_offsets(self, text: str) -> list[tuple[int, int]]:
+        return self._tokens.offsets(text)
+
+    def close(self) -> None:
+        """Nothing to release that the garbage collector would not."""
 
 
 def not_unicode(texts: Sequence[str]) -> TextError:

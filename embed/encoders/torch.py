@@ -1,5 +1,4 @@
-"""The reference encoder: sentence-transformers on PyTorch, for models and for doubts that ONNX Runtime cannot
-settle."""
+"""The reference encoder: sentence-transformers on PyTorch."""
 
 from __future__ import annotations
 
@@ -8,13 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from embed.encoders.contract import Counts, Kind, Vectors, prefixed
-from embed.encoders.tokens import Tokens
+from embed.encoders.tokens import TokenEncoder
 from embed.errors import ModelError
 from embed.models.fingerprint import Fingerprint
 from embed.models.folder import ModelFolder
 
 
-class TorchEncoder:
+class TorchEncoder(TokenEncoder):
     def __init__(self, folder: ModelFolder, fingerprint: Fingerprint, threads: int) -> None:
         try:
             import torch
@@ -25,25 +24,8 @@ class TorchEncoder:
                 "Install perwatt with its torch extra (make setup-torch), or use another backend."
             ) from None
         torch.set_num_threads(threads)
-        self._backend = f"torch {torch.__version__}"
-        self._fingerprint = fingerprint
-        self._tokens = Tokens(folder)
+        super().__init__(folder, fingerprint, f"torch {torch.__version__}")
         self._model = SentenceTransformer(str(folder.path), device="cpu").eval()
-
-    @property
-    def fingerprint(self) -> Fingerprint:
-        return self._fingerprint
-
-    @property
-    def dim(self) -> int:
-        return self._fingerprint.dim
-
-    @property
-    def backend(self) -> str:
-        return self._backend
-
-    def encode(self, texts: Sequence[str], kind: Kind = "document") -> Vectors:
-        return self.encode_counted(texts, kind)[0]
 
     def encode_counted(self, texts: Sequence[str], kind: Kind = "document") -> tuple[Vectors, Counts]:
         if not texts:
@@ -52,9 +34,6 @@ class TorchEncoder:
         vectors = self._model.encode(full, batch_size=16, convert_to_numpy=True, show_progress_bar=False, prompt="")
         lengths = [len(each) for each in self._tokens.ids(full)]
         return np.asarray(vectors, np.float32), np.array(lengths, np.int32)
-
-    def token_offsets(self, text: str) -> list[tuple[int, int]]:
-        return self._tokens.offsets(text)
 
     def close(self) -> None:
         del self._model

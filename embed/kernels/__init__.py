@@ -31,13 +31,8 @@ def built() -> list[str]:
     return [name for name, _ in _native.units()]
 
 
-def features() -> list[str]:
-    """What this processor has of all that a unit could need, as Linux names it in /proc/cpuinfo."""
-    return _native.features()
-
-
 def unit_in_use() -> str:
-    """The unit a new encoder runs on. Raises KernelError when PERWATT_ISA names none that can run here."""
+    """The unit a new encoder runs on. Raises EncoderKernelError when PERWATT_ISA names none that can run here."""
     try:
         return _native.choose(os.environ.get(ENVIRONMENT_VARIABLE, ""))
     except ValueError as error:

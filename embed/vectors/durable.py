@@ -1,7 +1,12 @@
 """Files that are there whole or not at all.
 
 Written to a temporary name in the same folder, fsynced, renamed to the final name, and the folder fsynced: after a
-power cut there is the old file or the new one. The temporary names start with ".tmp-", so leftovers are recognised."""
+power cut there is the old file or the new one. The temporary names start with ".tmp-", so leftovers are recognised.
+
+    write_atomically   a file of any package; errors of the system as they are
+    write_durably      a file of a run of `embed`; errors say what it may count on
+    durable_file       the same piece by piece, for a file that is named by its content
+"""
 
 import errno
 import hashlib
@@ -51,11 +56,8 @@ class DurableFile:
 
     def keep(self, path: Path) -> None:
         """Makes it durable as `path`. Without this call it is gone when the `with` block ends."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        Path(self._file.name).replace(path)
+        _settle(self._file, Path(self._file.name), path)
         self.kept = True
-        sync_folder(path.parent)
 
 
 @contextmanager
@@ -88,10 +90,38 @@ def write_durably(path: Path, data: bytes) -> None:
         file.keep(path)
 
 
-def sync_folder(folder: Path) -> None:
-    """Makes renames and deletions in the folder durable."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def write_atomically(path: Path, data: bytes, mode: int = 0o666) -> None:
+    """Replaces `path` in one step: a reader, or a crash, sees the old content or the new one, and nothing else is left.
+
+    Args:
+        mode: The permissions of the file, less what the umask takes away.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    temporary = path.with_name(f"{TEMPORARY}{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            _settle(file, temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def sync(path: Path) -> None:
+    """Forces a file's bytes, or the renames and deletions in a folder, to the disk."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _settle(file: BinaryIO, temporary: Path, path: Path) -> None:
+    """The open file at `temporary` becomes `path`, and stays it after a power cut."""
+    file.flush()
+    os.fsync(file.fileno())
+    temporary.replace(path)
+    sync(path.parent)

@@ -19,35 +19,14 @@ from typing import Any, Self
 
 from embed.errors import EmbedError
 from embed.vectors import fragments
-from embed.vectors.durable import TEMPORARY, sync_folder, write_durably
+from embed.vectors.durable import TEMPORARY, sync, write_durably
 from embed.vectors.fragments import DamagedFragmentError, Fragment
+from embed.vectors.manifest import MANIFEST, read_manifest
 from embed.vectors.vector_cache import VectorCache
-
-MANIFEST = "embed.json"
-FORMAT = 1
 
 
 class FolderError(EmbedError):
-    """The folder cannot be written to, is being written to, or holds what this version does not
-    know.
-    """
-
-
-def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """embed.json; None where there is none. FolderError where it cannot be understood."""
-    path = folder / MANIFEST
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise FolderError(
-            f"{path} cannot be read ({error}); delete it, and the fragments beside it are used again"
-        ) from error
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        found = manifest.get("format") if isinstance(manifest, dict) else None
-        raise FolderError(f"{path} has format {found!r}; this version of perwatt knows {FORMAT}. Choose another --out")
-    return manifest
+    """The folder cannot be written to, or is being written to."""
 
 
 def learn(folder: Path, fingerprint_id: str, known: VectorCache, warn: Callable[[str], None]) -> tuple[set[str], int]:
@@ -136,5 +115,5 @@ class VectorsWriter:
         for path in list(self.path.iterdir()):
             if fragments.NAME.fullmatch(path.name) and path.name not in names:
                 path.unlink()
-        sync_folder(self.path)
+        sync(self.path)
         return changed

@@ -27,6 +27,7 @@ from index.build import families, publish_checks, structure
 from index.build.arrays import Arrays, PayloadRow
 from index.build.cost import Clock
 from index.build.spool import Spool
+from index.build.words import LexicalWriter
 from index.changes.fold import Folded
 from index.disk.codes import Metric
 from index.disk.manifest import FORMAT, MANIFEST_FILE, describe_files
@@ -43,7 +44,7 @@ from index.search.field_inference import infer_types
 from index.search.generation import INDEX_FILE, open_staged
 from index.search.rowfiles import Arranged
 from index.search.untyped import FaissIndex, faiss
-from index.search.words import LexicalWriter, check_language
+from index.search.words import check_language
 
 
 @dataclass(frozen=True)

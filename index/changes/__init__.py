@@ -4,7 +4,8 @@ It leaves to others how a generation is searched (index/search/generation.py) an
 become one (index/shards/merge.py). It knows nothing of texts, models or HTTP: whoever writes brings vectors and
 payloads.
 
-    log.py       the log on disk: effects in one order, durable when `append` returns
+    log.py       writes the log on disk: effects in one order, durable when `append` returns
+    log_reader.py, log_file.py   follow it from any process, and what the database holds
     receipt.py   up to where the log was acknowledged, in memory that every process of the machine sees
     writer.py    group commit: many callers, one fsync
     delta.py     the changes in memory, searched exactly

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.changes.columns import ChangedColumns, ColumnsSnapshot
-from index.changes.log import Change
+from index.changes.log_file import Change
 from index.changes.words import ChangedWords, Statistics
 from index.disk.codes import Codes, Metric, code_stride, quantise_rows, unit_rows
 from index.errors import GenerationError

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from index.changes.log import Change, LogReader
+from index.changes.log_file import Change
+from index.changes.log_reader import LogReader
 from index.disk.vectors_folder import BATCH_ROWS, Batch, VectorsFolder
 from index.errors import GenerationError, InputError
 from index.search.generation import Generation

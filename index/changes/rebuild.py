@@ -12,7 +12,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from index.changes.fold import Folded, FoldedTo, fold, folded_to
-from index.changes.log import LOG_FILE, Log, LogLockedError, LogReader
+from index.changes.log import Log
+from index.changes.log_file import LOG_FILE, LogLockedError
+from index.changes.log_reader import LogReader
 from index.disk.manifest import read_manifest
 from index.disk.root import Root
 from index.disk.vectors_folder import VectorsFolder

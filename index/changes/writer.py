@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import NamedTuple
 
-from index.changes.log import Log, LogClosedError, Write
+from index.changes.log import Log
+from index.changes.log_file import LogClosedError, Write
 
 # Writes in one transaction. On an fsync of 4 ms, groups of 1,024 vectors of 384 are written at twice the rate of groups
 # of 128; larger ones win little and make every caller in them wait for all of it.

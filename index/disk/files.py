@@ -1,12 +1,11 @@
-"""Files that are whole or not there: written under another name, forced to the disk, then renamed.
+"""The hash that everything is checked by, and what a disk that fails is said to have done.
 
-Also the hash that everything is checked by. SHA-256 through OpenSSL uses the processor's SHA instructions where they
+SHA-256 through OpenSSL uses the processor's SHA instructions where they
 are (about 2 GB/s a core) and releases the GIL, so the files of a generation are hashed in parallel.
 """
 
 import errno
 import hashlib
-import os
 import shutil
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -73,27 +72,3 @@ def storage_failure(error: Exception, folder: Path = Path()) -> str | None:
 def _free(folder: Path) -> str:
     existing = next(parent for parent in [folder, *folder.absolute().parents] if parent.exists())
     return f"{shutil.disk_usage(existing).free / 2**20:,.0f} MiB are free"
-
-
-def sync(path: Path) -> None:
-    """Forces a file's bytes, or a folder's entries, to the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replaces `path` in one step: a reader, or a crash, sees the old content or the new one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync(path.parent)

@@ -26,6 +26,8 @@ ALIAS_FILE, LOCK_FILE, BUILDING_PREFIX = "current", ".lock", ".building-"
 DEFAULT_ROOT = Path("indexes")
 _NOTHING = "nothing was built yet; `perwatt build VECTORS --index NAME` does"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+GENERATION_SUFFIX = "-[0-9]{8}T[0-9]{6}Z-[0-9a-f]{4}"  # after the name of its index, as `staging` makes it
+_GENERATION = re.compile(f"(.+){GENERATION_SUFFIX}")
 
 
 class Alias(NamedTuple):
@@ -42,6 +44,12 @@ def check_name(name: str) -> str:
             f"{name!r} is not an index name; expected 1 to 63 of a-z, 0-9, '-' and '_', starting with a letter or digit"
         )
     return name
+
+
+def index_of(generation: str) -> str | None:
+    """The index that a generation id names; None for what is no such id."""
+    named = _GENERATION.fullmatch(generation)
+    return named[1] if named else None
 
 
 class Root:

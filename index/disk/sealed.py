@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from index.disk.files import write_atomically
+from embed.vectors.durable import write_atomically
 from index.errors import GenerationError
 
 SEAL = "sha256"

@@ -12,8 +12,9 @@ from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+from embed.vectors.durable import sync
 from embed.vectors.scratch import hold
-from index.disk.files import named_storage_errors, sync
+from index.disk.files import named_storage_errors
 from index.disk.root import BUILDING_PREFIX, Root
 from index.errors import IndexingError
 

@@ -4,7 +4,6 @@ Every fragment's hash is checked before any is opened, and rows come in batches,
 there are. Files of the folder that embed.json does not name are not looked at.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from embed.vectors.manifest import MANIFEST, ManifestError, read_manifest
 from index.disk import files
 from index.errors import GenerationError, InputError
 
-FORMAT = 1
 BATCH_ROWS = 4096
 
 
@@ -50,6 +49,7 @@ class VectorsFolder:
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
+        self._meta_path = self.path / MANIFEST
         meta = self._read_meta()
         try:
             self.dim: int = int(meta["dim"])
@@ -69,23 +69,16 @@ class VectorsFolder:
         if rows != self.count:
             raise GenerationError(self._meta_path, f"says {self.count:,} rows, and its fragments {rows:,}")
 
-    @property
-    def _meta_path(self) -> Path:
-        return self.path / "embed.json"
-
     def _read_meta(self) -> dict[str, Any]:
-        if not self._meta_path.is_file():
+        try:
+            meta = read_manifest(self.path)
+        except ManifestError as error:
+            raise GenerationError(self._meta_path, error.problem) from error
+        if meta is None:
             raise InputError(
-                f"{self.path} is not a folder of vectors: it has no embed.json. "
+                f"{self.path} is not a folder of vectors: it has no {MANIFEST}. "
                 "`perwatt embed INPUT --out DIR` writes one, as its last step."
             )
-        try:
-            meta = json.loads(self._meta_path.read_bytes())
-        except ValueError as error:
-            raise GenerationError(self._meta_path, f"is damaged: not JSON ({error})") from error
-        if not isinstance(meta, dict) or meta.get("format") != FORMAT:
-            given = meta.get("format") if isinstance(meta, dict) else None
-            raise GenerationError(self._meta_path, f"has format {given!r}, expected {FORMAT}")
         return meta
 
     def check(self, threads: int) -> None:

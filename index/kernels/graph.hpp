@@ -13,7 +13,7 @@
 //             add    f16[32], mul f16[32]            how a sum becomes a score; add = -infinity marks an empty slot
 //             signs  uint8[padded/4][16]             byte j of table t: four signs of neighbour j, and of j+16 above
 //
-// All in a frame of its own: vectors are turned by a fixed random rotation (rotation.hpp), which makes one code fit
+// All in a frame of its own: vectors are turned by a fixed random rotation (frame.hpp), which makes one code fit
 // every dimension alike; scaled so that their root mean square length is 1, which keeps f16 in range; and for l2 moved
 // so that their mean is 0. Inner products rank the same after the first two, distances after all three.
 //

@@ -9,42 +9,38 @@ A filter is a part of the query here. The columns are indexed beside the words, 
 of a filter becomes a tree of tantivy queries that scores nothing; so min(k, survivors that match) hits come back, and
 none is looked for twice. Hits are ordered by score, ties by row.
 
-A text beyond _HEAP_BYTES comes to several segments, and tantivy puts the larger ones first. Scores do not change by it
+A text beyond HEAP_BYTES comes to several segments, and tantivy puts the larger ones first. Scores do not change by it
 (frequencies and lengths are counted over all of them), the order of ties does; so where a tie lies across the end of
 the answer, all of it is fetched, and the rows decide.
 """
 
 import re
 import tempfile
-from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
-import pyarrow as pa
 import tantivy
 from numpy.typing import NDArray
-from tantivy import Document, FieldType, Filter, Occur, Query, SchemaBuilder, TextAnalyzerBuilder, Tokenizer
+from tantivy import FieldType, Filter, Occur, Query, TextAnalyzerBuilder, Tokenizer
 
 from embed.vectors.scratch import scratch_folder
 from index.errors import InputError
+from index.search.conditions import Words
 from index.search.filtering import And, Between, Exists, Filters, Node, Not, OneOf
-from index.search.postings import Words
 
 FOLDER = "lexical"
-FIELDS = ("title", "text")
 LANGUAGES = (
     *("arabic", "danish", "dutch", "english", "finnish", "french", "german", "greek", "hungarian", "italian"),
     *("norwegian", "portuguese", "romanian", "russian", "spanish", "swedish", "tamil", "turkish"),
 )
 MAX_WORDS = 256  # different words of a query that are looked up; a longer text is cut there
 _LONGEST_WORD = 64  # characters; what is longer is a hash or a line of base64
-_HEAP_BYTES = 256 << 20  # of what is not yet in a segment
+HEAP_BYTES = 256 << 20  # of what is not yet in a segment
 _ROW_BYTES = 128  # of it that a row's columns take, at most
 _MEMORY = "/dev/shm"
-_WORDS, _ROW, _PRESENT = "words", "row", "present"
+WORDS_FIELD, ROW_FIELD, PRESENT_FIELD = "words", "row", "present"
 _NOTHING = 0.0
 _MEAN = re.compile(r'"value": ([0-9.e+-]+),\s*"description": "avgdl')  # where tantivy explains a score
 
@@ -86,129 +82,6 @@ def check_language(given: str) -> str:
     return given
 
 
-def _schema(columns: "list[_Values]") -> Any:
-    builder = SchemaBuilder()
-    builder.add_text_field(_WORDS, tokenizer_name=_WORDS, index_option="freq")
-    builder.add_unsigned_field(_ROW, fast=True)
-    builder.add_unsigned_field(_PRESENT, indexed=True)
-    for place, column in enumerate(columns):
-        if column.kind == "float":
-            builder.add_float_field(f"f{place}", indexed=True, fast=True)
-        elif column.kind == "integer":
-            builder.add_integer_field(f"f{place}", indexed=True, fast=True)
-        else:
-            builder.add_unsigned_field(f"f{place}", indexed=True)
-    return builder.build()
-
-
-class LexicalWriter:
-    """Indexes rows in their order. Nothing is written before the first row that has a title or text."""
-
-    def __init__(self, folder: Path, language: str, columns: pa.Table | None) -> None:
-        self._folder, self._language = folder / FOLDER, language
-        self._columns = [_Values(column.chunk(0)) for column in columns.columns] if columns is not None else []
-        self._index: Any = None
-        self._writer: Any = None
-        self._row = self._with_text = self._bytes = 0
-
-    def take(self, payload: Sequence[bytes]) -> None:
-        texts = [self._text(raw) for raw in payload]
-        if self._writer is None and any(texts):
-            self._open()
-        if self._writer is not None:
-            columns = [column.between(self._row, self._row + len(payload)) for column in self._columns]
-            for offset, text in enumerate(texts):
-                document = Document()
-                document.add_text(_WORDS, text)
-                document.add_unsigned(_ROW, self._row + offset)
-                for place, column in enumerate(columns):
-                    _add(document, place, self._columns[place].kind, column[offset])
-                self._writer.add_document(document)
-        self._row += len(payload)
-
-    def finish(self) -> dict[str, Any] | None:
-        """What the manifest says of it; None, and no folder, when no row has any text."""
-        if self._writer is None:
-            return None
-        self._writer.commit()
-        self._writer.wait_merging_threads()
-        self._writer = self._index = None
-        for lock in self._folder.glob(".*.lock"):
-            lock.unlink()
-        readers = self._folder.stat().st_mode & 0o666  # tantivy's own lists of its files are for nobody else to read
-        for file in self._folder.iterdir():
-            file.chmod(readers)
-        return {
-            "fields": list(FIELDS),
-            "language": self._language,
-            "documents": self._with_text,
-            "text_bytes": self._bytes,
-            "engine": version("tantivy"),
-        }
-
-    def _open(self) -> None:
-        self._folder.mkdir()
-        self._index = tantivy.Index(_schema(self._columns), path=str(self._folder))
-        self._index.register_tokenizer(_WORDS, analyser(self._language))
-        # One thread, so that documents lie in the order of their rows.
-        self._writer = self._index.writer(_HEAP_BYTES, 1)
-        for row in range(self._row):  # those before had no text, so no query will ever meet them
-            document = Document()
-            document.add_unsigned(_ROW, row)
-            self._writer.add_document(document)
-
-    def _text(self, raw: bytes) -> str:
-        text = text_of(raw)
-        self._with_text += bool(text)
-        self._bytes += len(text)
-        return text
-
-
-class _Values:
-    """A column as tantivy takes it: numbers of words, integers, floats, 0 and 1; None for no value."""
-
-    def __init__(self, column: Any) -> None:
-        self._column, self._starts = column, None
-        self.kind = _kind(column.type)
-        if pa.types.is_list(column.type):
-            self._starts, self._numbers = column.offsets.to_pylist(), column.values.indices
-        elif pa.types.is_dictionary(column.type):
-            self._column = column.indices
-        elif pa.types.is_timestamp(column.type):
-            self._column = column.cast(pa.int64())
-
-    def between(self, start: int, stop: int) -> list[Any]:
-        if self._starts is None:
-            return list(self._column.slice(start, stop - start).to_pylist())
-        valid = self._column.slice(start, stop - start).is_valid().to_pylist()
-        first, ends = self._starts[start], self._starts[start : stop + 1]
-        numbers = self._numbers.slice(first, ends[-1] - first).to_pylist()
-        return [
-            numbers[ends[place] - first : ends[place + 1] - first] if there else None
-            for place, there in enumerate(valid)
-        ]
-
-
-def _kind(type_: Any) -> str:
-    if pa.types.is_floating(type_):
-        return "float"
-    return "integer" if pa.types.is_integer(type_) or pa.types.is_timestamp(type_) else "unsigned"
-
-
-def _add(document: Any, place: int, kind: str, value: Any) -> None:
-    if value is None:
-        return
-    name = f"f{place}"
-    document.add_unsigned(_PRESENT, place)
-    if kind == "float":
-        document.add_float(name, value + 0.0)  # −0.0 becomes 0.0, which is another term
-    elif kind == "integer":
-        document.add_integer(name, value)
-    else:
-        for number in value if isinstance(value, list) else [int(value)]:
-            document.add_unsigned(name, number)
-
-
 def _scratch() -> str | None:
     """Where links are made: the usual folder, or memory where no other may be written (a read-only container)."""
     try:
@@ -232,7 +105,7 @@ class Lexical:
             index.config_reader("manual")
             self._schema, self._searcher = index.schema, index.searcher()
         # Documents of one segment lie in the order of their rows unless it was merged, which takes eight of them first.
-        small = entry["text_bytes"] + _ROW_BYTES * filters.count < _HEAP_BYTES
+        small = entry["text_bytes"] + _ROW_BYTES * filters.count < HEAP_BYTES
         self._by_row = self._searcher.num_segments == 1 and small
         self._analyser = analyser(self.language)
 
@@ -246,7 +119,7 @@ class Lexical:
 
     def held(self, word: str) -> int:
         """How many documents hold a word."""
-        return int(self._searcher.doc_freq(_WORDS, word))
+        return int(self._searcher.doc_freq(WORDS_FIELD, word))
 
     @property
     def documents(self) -> int:
@@ -256,7 +129,7 @@ class Lexical:
     def mean_length(self, text: str) -> float | None:
         """Words of a document on average, as BM25 counts them; None where no document holds a word of `text`."""
         for word in self.words(text):
-            query = Query.term_query(self._schema, _WORDS, word, "freq")
+            query = Query.term_query(self._schema, WORDS_FIELD, word, "freq")
             for _, address in self._searcher.search(query, 1, count=False).hits:
                 found = _MEAN.search(query.explain(self._searcher, address).to_json())
                 return float(found[1]) if found else None
@@ -264,7 +137,7 @@ class Lexical:
 
     def search(self, text: str, k: int, keep: Node | None = None) -> Matched:
         """The best k ≥ 1 rows that hold a word of the text and survive the filter. Raises as `Filters.bitmap`."""
-        terms = [(Occur.Should, Query.term_query(self._schema, _WORDS, word, "freq")) for word in self.words(text)]
+        terms = [(Occur.Should, Query.term_query(self._schema, WORDS_FIELD, word, "freq")) for word in self.words(text)]
         if not terms:
             return Matched(np.zeros(0, np.int64), np.zeros(0, np.float32))
         query = Query.boolean_query(terms)
@@ -272,7 +145,7 @@ class Lexical:
             silent = Query.const_score_query(self._query(keep), _NOTHING)
             query = Query.boolean_query([(Occur.Must, query), (Occur.Must, silent)])
         hits = self._hits(query, k)
-        rows = self._searcher.fast_field_values(_ROW, [address for _, address in hits])
+        rows = self._searcher.fast_field_values(ROW_FIELD, [address for _, address in hits])
         found = Matched(np.array(rows, np.int64), np.array([score for score, _ in hits], np.float32))
         order = np.lexsort((found.rows, -found.scores))[:k]
         return Matched(found.rows[order], found.scores[order])
@@ -303,7 +176,7 @@ class Lexical:
             return Query.range_query(self._schema, name, kind, low, high, not above, not below)
         if isinstance(node, Exists):
             column_ = self._filters.column(node.field, f"{node.at}/field")
-            there = Query.term_query(self._schema, _PRESENT, self._places[column_.name])
+            there = Query.term_query(self._schema, PRESENT_FIELD, self._places[column_.name])
             return there if node.wanted else _not(there)
         if isinstance(node, Not):
             return _not(self._query(node.part))

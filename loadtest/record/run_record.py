@@ -9,7 +9,6 @@ not know, and guessing at its meaning is how wrong numbers are made.
 from __future__ import annotations
 
 import hashlib
-import os
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from embed.vectors.durable import write_atomically
 from loadtest.errors import RecordError
 from loadtest.machine import Machine
 from loadtest.power.energy import Energy
@@ -164,17 +164,7 @@ def check_writable(path: Path) -> None:
 def write_record(record: Record, path: Path) -> Path:
     """Write atomically: a record is there whole or not at all."""
     check_writable(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("wb") as file:
-        file.write(msgspec.json.format(msgspec.json.encode(record), indent=1))
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    write_atomically(path, msgspec.json.format(msgspec.json.encode(record), indent=1))
     return path
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from embed.vectors.manifest import ManifestError, read_manifest
 from embed.vectors.npy import NpyVectors
 from loadtest.errors import WorkloadError
 
@@ -85,12 +86,15 @@ def _parse(line: str, source: Path, number: int) -> Query:
 def _from_vectors_folder(folder: Path, field: str) -> list[Query]:
     import pyarrow.parquet as parquet
 
-    manifest = folder / "embed.json"
-    if not manifest.exists():
+    try:
+        manifest = read_manifest(folder)
+    except ManifestError as error:
+        raise WorkloadError(str(error)) from error
+    if manifest is None:
         raise WorkloadError(f"{folder} has no embed.json, so it is not a finished vectors folder")
     texts: dict[str, None] = {}  # ordered and distinct: a title that occurs often is still one query
     try:
-        for fragment in json.loads(manifest.read_text("utf-8"))["fragments"]:
+        for fragment in manifest["fragments"]:
             table = parquet.read_table(folder / fragment["file"], columns=["payload"])
             for payload in table.column("payload").to_pylist():
                 value = json.loads(payload or b"{}").get(field)

@@ -26,6 +26,7 @@ from typing import Literal, NamedTuple
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
+from index.disk.root import index_of
 from service.access.caller import ANYONE, NOBODY, Caller
 from service.access.hosts import name_in
 from service.access.keyring import Keyring
@@ -38,7 +39,6 @@ RouteScope = Access | Literal["open"]
 OPEN: Literal["open"] = "open"
 SEARCH = "/v1/indexes/{index}/search"
 UNKNOWN = "none"  # the operation of a path or method that no route has
-GENERATION = re.compile(r"(?P<name>.+)-\d{8}T\d{6}Z-[0-9a-f]{4}")
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -203,12 +203,6 @@ class Auth:
             )
 
 
-def name_of(index: str) -> str:
-    """The name that a generation id begins with; of a name, the name."""
-    generation = GENERATION.fullmatch(index)
-    return generation["name"] if generation else index
-
-
 def _holder(keyring: Keyring, headers: Headers, needed: bool) -> Caller:
     """Whose key this is; NOBODY where there is none and none is needed."""
     given = _all(headers, b"authorization")
@@ -228,7 +222,7 @@ def _holder(keyring: Keyring, headers: Headers, needed: bool) -> Caller:
 def _require_key(caller: Caller, needed: Access, index: str | None) -> None:
     if caller.scope != needed and RANK[caller.scope] <= RANK[needed]:
         raise Problem("forbidden", f"This call needs a key of scope {needed}, this one has {caller.scope}.")
-    if index is not None and not caller.may_see(name_of(index)):
+    if index is not None and not caller.may_see(index_of(index) or index):
         raise Problem("forbidden", "This key is not for that index.")
 
 

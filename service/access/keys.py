@@ -28,6 +28,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from embed.vectors.durable import write_atomically
 from service.errors import KeysError
 
 FORMAT = 1
@@ -194,19 +195,4 @@ def _check(path: Path, keys: list[Key]) -> None:
 
 def _write(path: Path, keys: list[Key]) -> None:
     content = msgspec.json.format(msgspec.json.encode(_File(FORMAT, keys)), indent=1) + b"\n"
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    write_atomically(path, content, mode=0o600)

@@ -23,7 +23,7 @@ from embed.documents.document import embedded_text
 from embed.vectors.vector_cache import hash_texts
 from index import InputError
 from index.changes.columns import ChangedColumns, check_payload
-from index.changes.log import Write
+from index.changes.log_file import Write
 from index.disk import codes
 from index.search.bitmap import Bitmap
 from index.search.filtering import Filter

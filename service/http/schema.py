@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from index.disk.root import GENERATION_SUFFIX
 from service.http.routes import OPERATIONS, Operation
 from service.wire import limits, requests
 from service.wire.answers import BatchFailure, BatchResult
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 REF = "#/components/schemas/{name}"
 NAME = "^[a-z0-9][a-z0-9_-]{0,62}$"
-GENERATION = NAME[:-1] + "-[0-9]{8}T[0-9]{6}Z-[0-9a-f]{4}$"
+GENERATION = f"{NAME[:-1]}{GENERATION_SUFFIX}$"
 BASE64 = "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
 FLOAT32 = 3.4028234663852886e38  # the largest
 QUERY = ("text", "vector", "id")

@@ -16,7 +16,7 @@ import time
 from index import Generation, IndexingError
 from index.changes.delta import Delta
 from index.changes.fold import folded_to
-from index.changes.log import LogReader
+from index.changes.log_reader import LogReader
 from index.changes.view import Searchable, View
 from index.errors import GenerationError
 from service.query.admission import Deadline

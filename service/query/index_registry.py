@@ -13,13 +13,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import re
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from index import Alias, ConflictError, IndexingError, Root
+from index.disk.root import index_of
 from service.errors import LoadError
 from service.query.loading import open_checked
 from service.query.served_generation import ServedGeneration
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from embed import Encoder
 
 log = logging.getLogger("perwatt.service")
-
-_GENERATION = re.compile(r"(?P<name>.+)-\d{8}T\d{6}Z-[0-9a-f]{4}")
 
 
 class IndexRegistry:
@@ -61,9 +59,8 @@ class IndexRegistry:
         for candidate in self._by_name.values():
             if candidate.id == index:
                 return candidate
-        generation = _GENERATION.fullmatch(index)
-        if generation and generation["name"] in self._by_name:
-            name = generation["name"]
+        name = index_of(index)
+        if name in self._by_name:
             raise Problem(
                 "generation-gone",
                 f"Generation {index} is not served; {name} is at {self._by_name[name].id}.",
@@ -122,8 +119,7 @@ class IndexRegistry:
         Raises LoadError (nothing has changed) or Problem precondition-failed when the alias on disk
         has none of `etags`, be it before or after the new generation was loaded.
         """
-        named = _GENERATION.fullmatch(generation)
-        if not named or named["name"] != name:  # also keeps a path from being smuggled in
+        if index_of(generation) != name:  # also keeps a path from being smuggled in
             raise LoadError(f"{generation!r} is not the id of a generation of {name}.")
         async with self._exchanging[name]:
             alias = self.alias(name)

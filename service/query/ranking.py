@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from index import FieldError
+from index.search.conditions import Column
 from index.search.filtering import And, Filter, Not, OneOf
-from index.search.postings import Column
 from service.query.admission import Deadline
 from service.query.batcher import Vector
 from service.query.cursor import Cursor

@@ -26,7 +26,8 @@ from typing import Any
 import msgspec
 
 from index import IndexingError, Root
-from index.changes.log import Log, LogClosedError, LogLockedError, Write
+from index.changes.log import Log
+from index.changes.log_file import LogClosedError, LogLockedError, Write
 from index.changes.rebuild import needed_after
 from index.changes.writer import Full, Writer
 from index.errors import StorageError

@@ -24,7 +24,20 @@ def metric_of(metric: Metric) -> int:
 
 
 class _Faiss:
+    """An engine makes an empty index, and says how one search is set; the rest is the same for all."""
+
     _index: Any
+
+    def build(self, vectors: Float, metric: Metric, threads: int, folder: Path) -> None:
+        faiss.omp_set_num_threads(threads)
+        self._index, training_rows = self._empty(len(vectors), vectors.shape[1], metric_of(metric))
+        self._index.train(vectors[:training_rows])
+        self._index.add(vectors)
+
+    def search(self, queries: Float, k: int, setting: Setting, threads: int) -> NDArray[Any]:
+        faiss.omp_set_num_threads(threads)
+        rows: NDArray[Any] = self._index.search(queries, k, params=self._parameters(setting))[1]
+        return rows
 
     def save(self, folder: Path) -> dict[str, Any]:
         faiss.write_index(self._index, str(folder / FILE))
@@ -33,6 +46,13 @@ class _Faiss:
     def load(self, folder: Path, rows: int, dim: int, metric: Metric) -> None:
         self._index = faiss.read_index(str(folder / FILE))
 
+    def _empty(self, count: int, dim: int, metric: int) -> tuple[Any, int]:
+        """An index for `count` vectors, and how many of them it is trained with."""
+        raise NotImplementedError
+
+    def _parameters(self, setting: Setting) -> Any:
+        raise NotImplementedError
+
 
 class Hnsw(_Faiss):
     """IndexHNSWFlat; `degree` is FAISS's M, so level 0 has twice as many links."""
@@ -40,39 +60,26 @@ class Hnsw(_Faiss):
     def __init__(self, degree: int) -> None:
         self._degree = degree
 
-    def build(self, vectors: Float, metric: Metric, threads: int, folder: Path) -> None:
-        faiss.omp_set_num_threads(threads)
-        self._index = faiss.IndexHNSWFlat(vectors.shape[1], self._degree, metric_of(metric))
-        self._index.hnsw.efConstruction = EF_CONSTRUCTION
-        self._index.add(vectors)
+    def _empty(self, count: int, dim: int, metric: int) -> tuple[Any, int]:
+        index = faiss.IndexHNSWFlat(dim, self._degree, metric)
+        index.hnsw.efConstruction = EF_CONSTRUCTION
+        return index, count
 
-    def search(self, queries: Float, k: int, setting: Setting, threads: int) -> NDArray[Any]:
-        faiss.omp_set_num_threads(threads)
-        self._index.hnsw.efSearch = setting.effort
-        rows: NDArray[Any] = self._index.search(queries, k)[1]
-        return rows
+    def _parameters(self, setting: Setting) -> Any:
+        return faiss.SearchParametersHNSW(efSearch=setting.effort)
 
 
-class HnswSq8(_Faiss):
+class HnswSq8(Hnsw):
     """The graph over 8-bit codes; the best `second` · k are scored again from float32."""
 
-    def __init__(self, degree: int) -> None:
-        self._degree = degree
+    def _empty(self, count: int, dim: int, metric: int) -> tuple[Any, int]:
+        index = faiss.index_factory(dim, f"HNSW{self._degree}_SQ8,RFlat", metric)
+        faiss.downcast_index(index.base_index).hnsw.efConstruction = EF_CONSTRUCTION
+        return index, count
 
-    def build(self, vectors: Float, metric: Metric, threads: int, folder: Path) -> None:
-        faiss.omp_set_num_threads(threads)
-        self._index = faiss.index_factory(vectors.shape[1], f"HNSW{self._degree}_SQ8,RFlat", metric_of(metric))
-        faiss.downcast_index(self._index.base_index).hnsw.efConstruction = EF_CONSTRUCTION
-        self._index.train(vectors)
-        self._index.add(vectors)
-
-    def search(self, queries: Float, k: int, setting: Setting, threads: int) -> NDArray[Any]:
-        faiss.omp_set_num_threads(threads)
-        parameters = faiss.IndexRefineSearchParameters(
-            k_factor=setting.second, base_index_params=faiss.SearchParametersHNSW(efSearch=setting.effort)
-        )
-        rows: NDArray[Any] = self._index.search(queries, k, params=parameters)[1]
-        return rows
+    def _parameters(self, setting: Setting) -> Any:
+        graph = super()._parameters(setting)
+        return faiss.IndexRefineSearchParameters(k_factor=setting.second, base_index_params=graph)
 
 
 class Ivf(_Faiss):
@@ -81,21 +88,13 @@ class Ivf(_Faiss):
     def __init__(self, codes: str) -> None:
         self._codes = codes
 
-    def build(self, vectors: Float, metric: Metric, threads: int, folder: Path) -> None:
-        faiss.omp_set_num_threads(threads)
-        count, dim = vectors.shape
+    def _empty(self, count: int, dim: int, metric: int) -> tuple[Any, int]:
         lists = max(1, round(2 * math.sqrt(count)))
         codes = self._codes.format(half=dim // 2 if dim % 2 == 0 else dim)
-        self._index = faiss.index_factory(dim, f"IVF{lists},{codes},RFlat", metric_of(metric))
-        inverted = faiss.extract_index_ivf(self._index.base_index)
-        inverted.cp.min_points_per_centroid = 1
-        self._index.train(vectors[: lists * TRAINING_ROWS_PER_LIST])
-        self._index.add(vectors)
+        index = faiss.index_factory(dim, f"IVF{lists},{codes},RFlat", metric)
+        faiss.extract_index_ivf(index.base_index).cp.min_points_per_centroid = 1
+        return index, lists * TRAINING_ROWS_PER_LIST
 
-    def search(self, queries: Float, k: int, setting: Setting, threads: int) -> NDArray[Any]:
-        faiss.omp_set_num_threads(threads)
-        parameters = faiss.IndexRefineSearchParameters(
-            k_factor=setting.second, base_index_params=faiss.SearchParametersIVF(nprobe=setting.effort)
-        )
-        rows: NDArray[Any] = self._index.search(queries, k, params=parameters)[1]
-        return rows
+    def _parameters(self, setting: Setting) -> Any:
+        lists = faiss.SearchParametersIVF(nprobe=setting.effort)
+        return faiss.IndexRefineSearchParameters(k_factor=setting.second, base_index_params=lists)

@@ -1,0 +1,140 @@
+"""Writes the words of a generation: its rows in tantivy, with the columns that filters may use beside them.
+
+`index/search/words.py` says what tantivy keeps, and searches it.
+"""
+
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import tantivy
+from tantivy import Document, SchemaBuilder
+
+from index.search.words import FOLDER, HEAP_BYTES, PRESENT_FIELD, ROW_FIELD, WORDS_FIELD, analyser, text_of
+
+FIELDS = ("title", "text")  # as the manifest names them
+
+
+class LexicalWriter:
+    """Indexes rows in their order. Nothing is written before the first row that has a title or text."""
+
+    def __init__(self, folder: Path, language: str, columns: pa.Table | None) -> None:
+        self._folder, self._language = folder / FOLDER, language
+        self._columns = [_Values(column.chunk(0)) for column in columns.columns] if columns is not None else []
+        self._index: Any = None
+        self._writer: Any = None
+        self._row = self._with_text = self._bytes = 0
+
+    def take(self, payload: Sequence[bytes]) -> None:
+        texts = [self._text(raw) for raw in payload]
+        if self._writer is None and any(texts):
+            self._open()
+        if self._writer is not None:
+            columns = [column.between(self._row, self._row + len(payload)) for column in self._columns]
+            for offset, text in enumerate(texts):
+                document = Document()
+                document.add_text(WORDS_FIELD, text)
+                document.add_unsigned(ROW_FIELD, self._row + offset)
+                for place, column in enumerate(columns):
+                    _add(document, place, self._columns[place].kind, column[offset])
+                self._writer.add_document(document)
+        self._row += len(payload)
+
+    def finish(self) -> dict[str, Any] | None:
+        """What the manifest says of it; None, and no folder, when no row has any text."""
+        if self._writer is None:
+            return None
+        self._writer.commit()
+        self._writer.wait_merging_threads()
+        self._writer = self._index = None
+        for lock in self._folder.glob(".*.lock"):
+            lock.unlink()
+        readers = self._folder.stat().st_mode & 0o666  # tantivy's own lists of its files are for nobody else to read
+        for file in self._folder.iterdir():
+            file.chmod(readers)
+        return {
+            "fields": list(FIELDS),
+            "language": self._language,
+            "documents": self._with_text,
+            "text_bytes": self._bytes,
+            "engine": version("tantivy"),
+        }
+
+    def _open(self) -> None:
+        self._folder.mkdir()
+        self._index = tantivy.Index(_schema(self._columns), path=str(self._folder))
+        self._index.register_tokenizer(WORDS_FIELD, analyser(self._language))
+        # One thread, so that documents lie in the order of their rows.
+        self._writer = self._index.writer(HEAP_BYTES, 1)
+        for row in range(self._row):  # those before had no text, so no query will ever meet them
+            document = Document()
+            document.add_unsigned(ROW_FIELD, row)
+            self._writer.add_document(document)
+
+    def _text(self, raw: bytes) -> str:
+        text = text_of(raw)
+        self._with_text += bool(text)
+        self._bytes += len(text)
+        return text
+
+
+class _Values:
+    """A column as tantivy takes it: numbers of words, integers, floats, 0 and 1; None for no value."""
+
+    def __init__(self, column: Any) -> None:
+        self._column, self._starts = column, None
+        self.kind = _kind(column.type)
+        if pa.types.is_list(column.type):
+            self._starts, self._numbers = column.offsets.to_pylist(), column.values.indices
+        elif pa.types.is_dictionary(column.type):
+            self._column = column.indices
+        elif pa.types.is_timestamp(column.type):
+            self._column = column.cast(pa.int64())
+
+    def between(self, start: int, stop: int) -> list[Any]:
+        if self._starts is None:
+            return list(self._column.slice(start, stop - start).to_pylist())
+        valid = self._column.slice(start, stop - start).is_valid().to_pylist()
+        first, ends = self._starts[start], self._starts[start : stop + 1]
+        numbers = self._numbers.slice(first, ends[-1] - first).to_pylist()
+        return [
+            numbers[ends[place] - first : ends[place + 1] - first] if there else None
+            for place, there in enumerate(valid)
+        ]
+
+
+def _kind(type_: Any) -> str:
+    if pa.types.is_floating(type_):
+        return "float"
+    return "integer" if pa.types.is_integer(type_) or pa.types.is_timestamp(type_) else "unsigned"
+
+
+def _add(document: Any, place: int, kind: str, value: Any) -> None:
+    if value is None:
+        return
+    name = f"f{place}"
+    document.add_unsigned(PRESENT_FIELD, place)
+    if kind == "float":
+        document.add_float(name, value + 0.0)  # −0.0 becomes 0.0, which is another term
+    elif kind == "integer":
+        document.add_integer(name, value)
+    else:
+        for number in value if isinstance(value, list) else [int(value)]:
+            document.add_unsigned(name, number)
+
+
+def _schema(columns: list[_Values]) -> Any:
+    builder = SchemaBuilder()
+    builder.add_text_field(WORDS_FIELD, tokenizer_name=WORDS_FIELD, index_option="freq")
+    builder.add_unsigned_field(ROW_FIELD, fast=True)
+    builder.add_unsigned_field(PRESENT_FIELD, indexed=True)
+    for place, column in enumerate(columns):
+        if column.kind == "float":
+            builder.add_float_field(f"f{place}", indexed=True, fast=True)
+        elif column.kind == "integer":
+            builder.add_integer_field(f"f{place}", indexed=True, fast=True)
+        else:
+            builder.add_unsigned_field(f"f{place}", indexed=True)
+    return builder.build()
