@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 
 import msgspec
 
 from loadtest.prices.table import find_price
-from loadtest.record.run_record import Record
+from loadtest.record.run_record import Record, write_record
 from loadtest.record.trial import ValidityCheck
 from loadtest.selftest.example import simulated_record
 
@@ -32,3 +33,10 @@ def three_arms() -> list[Record]:
 def invalid(record: Record) -> Record:
     record.trials[-1].gates = [ValidityCheck("generator CPU", False, "99 % of a core", "≤ 70 %")]
     return record
+
+
+def write_all(records: list[Record], folder: Path) -> Path:
+    """A file each, named by its block and arm."""
+    for record in records:
+        write_record(record, folder / f"{record.label.block}-{record.label.arm}.json")
+    return folder

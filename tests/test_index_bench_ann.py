@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,21 +17,16 @@ import pytest
 from indexing import clustered
 from numpy.typing import NDArray
 from patience import patient
+from racing import clusters, entry, eventually, findable
 
 from deploy.figures.ann_picture import picture, spread
-from index.bench.ann.engine import Entry, Float, Ladder, Metric, Setting
 from index.bench.ann.engines import ENGINES, chosen
-from index.bench.ann.race import TARGETS, RaceCase, Timed, at_targets
 from index.bench.ann.run import measure
-from index.bench.ann.sweep import Tried, between, candidates, drawn, sweep
 from index.bench.ann.table import table
 from index.bench.ann.targets import qps, reached
-from index.bench.ann.vectors import AnnWorkload, truth, workload
-from index.bench.ann.worker import recall
-from index.bench.ann.workers import EngineFailedError, EngineProcess
+from index.bench.ann.vectors import AnnWorkload, workload
 from index.bench.errors import BenchError
 
-TESTS = Path(__file__).parent
 # Those that the test environment holds; the rest differ from them in an adapter of some lines.
 HERE = (
     "perwatt",
@@ -46,58 +39,14 @@ HERE = (
 )
 
 
-class Plain:
-    """An engine that looks at the first `effort` rows only; as an adapter outside the package it must be importable."""
-
-    def build(self, vectors: Float, metric: Metric, threads: int, folder: Path) -> None:
-        self._vectors = vectors
-
-    def save(self, folder: Path) -> dict[str, Any]:
-        np.save(folder / "rows.npy", self._vectors)
-        return {"note": "kept"}
-
-    def load(self, folder: Path, rows: int, dim: int, metric: Metric) -> None:
-        self._vectors = np.load(folder / "rows.npy")
-
-    def search(self, queries: Float, k: int, setting: Setting, threads: int) -> NDArray[Any]:
-        return np.argsort(-(queries @ self._vectors[: setting.effort].T), axis=1, kind="stable")[:, :k]
-
-
-class DiesInBuild(Plain):
-    def build(self, vectors: Float, metric: Metric, threads: int, folder: Path) -> None:
-        print("the last thing it said", flush=True)
-        os.kill(os.getpid(), signal.SIGSEGV)
-
-
-class DiesInSearch(Plain):
-    """The first searches, which find the recall, go well."""
-
-    def search(self, queries: Float, k: int, setting: Setting, threads: int) -> NDArray[Any]:
-        if len(queries) > 32 and (Path.cwd() / "armed").exists():
-            os.abort()
-        return super().search(queries, k, setting, threads)
-
-
-class Refuses(Plain):
-    def build(self, vectors: Float, metric: Metric, threads: int, folder: Path) -> None:
-        raise ValueError("no such thing")
-
-
-def entry(name: str, kind: str = "Plain", ladder: Ladder | None = None, package: str = "numpy", **more: Any) -> Entry:
-    return Entry(name, name.title(), package, f"test_index_bench_ann:{kind}", ladder or Ladder(250, 4000, 2), **more)
-
-
 @pytest.fixture(autouse=True)
 def importable(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Workers are processes of their own; they find the engines above by this module's name."""
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(TESTS), str(TESTS.parent)]))
+    findable(monkeypatch)
 
 
 @pytest.fixture(scope="module")
 def load() -> AnnWorkload:
-    rows = clustered(1250, 64, seed=3)
-    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    return AnnWorkload("clusters", rows[:1200], rows[1200:], "cosine")
+    return clusters()
 
 
 @pytest.fixture(scope="module")
@@ -180,154 +129,6 @@ def test_a_peer_that_dies_is_reported_and_the_rest_goes_on(
     assert "no cosine" in reasons["elsewhere"]
     assert [each["name"] for each in run["engines"]] == ["plain"]
     assert run["engines"][0]["build"]["note"] == "kept"
-
-
-def test_one_that_dies_during_the_rounds_is_dropped_from_them(load: AnnWorkload, tmp_path: Path) -> None:
-    from index.bench.ann.race import Runner, race
-
-    paths = {"queries": tmp_path / "queries.npy", "rows": tmp_path / "rows.npy", "truth": tmp_path / "truth.npy"}
-    np.save(paths["queries"], load.queries)
-    np.save(paths["rows"], load.rows)
-    np.save(paths["truth"], truth(load, 10, 1))
-    lost: list[tuple[str, str]] = []
-    runners = []
-    for name in ("first", "second"):
-        process = EngineProcess(entry(name), tmp_path / f"{name}.log")
-        order = {"folder": str(tmp_path), "rows": 1200, "dim": 64, "metric": "cosine", "queries": str(paths["queries"])}
-        process.ask("load", 60, truth={10: str(paths["truth"])}, **order)
-        runners.append(Runner(entry(name), process))
-        runners[-1].learn(10, 1)
-        runners[-1].enter(RaceCase(10, 1), 50, 1.0, draw=True)
-    os.kill(runners[0].process._process.pid, signal.SIGKILL)
-    case = RaceCase(10, 1)
-    race(runners, case, 2, 1.0, lambda runner, error: lost.append((runner.entry.name, str(error))), lambda: None)
-    runners[1].process.close()
-    runners[0].process.close()
-    assert [name for name, _ in lost] == ["first"]
-    assert "died of SIGKILL" in lost[0][1]
-    assert all(len(each.seconds) == 2 for each in runners[1].timed[case].values())
-
-
-def eventually(is_so: Callable[[], bool]) -> bool:
-    """A signal is delivered when the kernel gets to it."""
-    for _ in range(400):
-        if is_so():
-            return True
-        signal.sigtimedwait([], 0.05)
-    return False
-
-
-def test_a_worker_is_stopped_between_orders_and_dies_with_its_parent(tmp_path: Path) -> None:
-    process = EngineProcess(entry("plain"), tmp_path / "log")
-    status = Path(f"/proc/{process._process.pid}/status")
-    assert eventually(lambda: "State:\tT" in status.read_text())
-    process.close()
-    assert process._process.returncode == 0
-    parent = (
-        "import sys; from pathlib import Path; from test_index_bench_ann import entry\n"
-        "from index.bench.ann.workers import EngineProcess\n"
-        f"process = EngineProcess(entry('plain'), Path({str(tmp_path / 'other')!r}))\n"
-        "print(process._process.pid, flush=True); import os; os._exit(0)"
-    )
-    ran = subprocess.run([sys.executable, "-c", parent], capture_output=True, text=True, check=True)
-    orphan = Path(f"/proc/{int(ran.stdout)}")
-    assert eventually(lambda: not orphan.exists() or "State:\tZ" in (orphan / "status").read_text())
-
-
-def test_no_answer_in_time_is_a_reason(tmp_path: Path) -> None:
-    with EngineProcess(entry("plain"), tmp_path / "log") as process:
-        os.kill(process._process.pid, signal.SIGSTOP)
-        process._signal = lambda which: None  # type: ignore[method-assign]  # it never wakes
-        with pytest.raises(EngineFailedError, match="no answer to memory within"):
-            process.ask("memory", 0.2)
-
-
-def test_recall_counts_ties_once_and_repeated_rows_not_at_all() -> None:
-    right = np.array([[4, 7, 9, 11], [1, 2, -1, -1]])  # 9 and 11 tie for the third place; the second query has two
-    assert recall(np.array([[4, 7, 11], [2, 1, 0]]), right, 3) == pytest.approx(5 / 6)
-    assert recall(np.array([[9, 11, 4], [1, 1, 1]]), right, 3) == pytest.approx(4 / 6)
-    assert recall(np.array([[-1, -1, -1], [-1, -1, -1]]), right, 3) == 0.0
-    with pytest.raises(ValueError, match="has shape"):
-        recall(np.zeros((2, 4), np.int64), right, 3)
-
-
-def test_truth_holds_every_row_as_good_as_the_kth() -> None:
-    rows = np.repeat(np.eye(8, dtype=np.float32), 3, axis=0)
-    load = AnnWorkload("triples", rows, np.eye(8, dtype=np.float32)[:2], "cosine")
-    found = truth(load, 2, 1)
-    assert [sorted(row[row >= 0].tolist()) for row in found] == [[0, 1, 2], [3, 4, 5]]
-
-
-def steps(curve: dict[int, float]) -> tuple[Any, list[int]]:
-    asked: list[int] = []
-
-    def attempt(setting: Setting) -> Tried:
-        asked.append(setting.effort)
-        return Tried(setting, curve[setting.effort], setting.effort / 1000)
-
-    return attempt, asked
-
-
-def test_the_sweep_finds_the_least_effort_for_each_target() -> None:
-    curve = {effort: 1 - 3.0 / (effort + 3) for effort in range(1, 4000)}
-    attempt, asked = steps(curve)
-    tried = sweep(attempt, Ladder(10, 2000), 10, TARGETS)
-    for target in TARGETS:
-        least = next(effort for effort in sorted(curve) if curve[effort] >= target)
-        found = candidates(tried, target)[0].effort
-        assert least <= found <= 1.04 * least + 1
-    assert len(asked) < 30
-    assert asked[-1] < 2000  # it stops climbing when there is nothing left to gain
-
-
-def test_the_sweep_ends_where_effort_gains_nothing() -> None:
-    attempt, asked = steps(dict.fromkeys(range(1, 5000), 0.8))
-    tried = sweep(attempt, Ladder(1, 4000, 2), 10, TARGETS)
-    assert len(asked) == 4
-    assert candidates(tried, 0.9) == []
-    assert drawn(tried, 9)
-
-
-def test_a_target_met_by_the_least_effort_or_by_none_asks_for_no_more() -> None:
-    one, two = Tried(Setting(10), 0.93, 1.0), Tried(Setting(11), 0.97, 2.0)
-    assert between([one, two], 0.90) is None
-    assert between([one, two], 0.95) is None
-    assert between([one, two], 0.99) is None
-    assert between([one, Tried(Setting(40), 0.97, 2.0)], 0.95) in range(11, 40)
-
-
-def test_of_two_second_settings_the_hopeless_one_is_not_timed() -> None:
-    tried = [
-        Tried(Setting(5, 4), 0.96, 1.0),
-        Tried(Setting(4, 4), 0.94, 0.8),
-        Tried(Setting(3, 12), 0.97, 1.2),
-        Tried(Setting(2, 40), 0.96, 9.0),
-    ]
-    assert set(candidates(tried, 0.95)) == {Setting(5, 4), Setting(3, 12)}
-
-
-def test_the_fastest_setting_that_reaches_the_recall_counts() -> None:
-    timed = [
-        Timed(Setting(10), 0.949, 100, [0.1, 0.2]),
-        Timed(Setting(20), 0.951, 100, [0.4, 0.3, 0.5]),
-        Timed(Setting(5, 8), 0.97, 100, [0.25, 0.35]),
-        Timed(Setting(90), 0.995, 100, []),  # never measured
-    ]
-    found = at_targets(timed)
-    assert found["0.90"] is not None
-    assert found["0.90"]["qps"] == 1000
-    assert found["0.95"] is not None
-    assert found["0.95"]["effort"] == [5, 8]
-    assert found["0.95"]["qps"] == 400
-    assert found["0.95"]["spread"] == pytest.approx(0.2)
-    assert found["0.99"] is None
-
-
-def test_rungs_of_the_ladder_rise_from_k() -> None:
-    assert Ladder(1, 60, per_k=True).efforts(100)[0] == 100
-    assert Ladder(1, 60, per_k=True).efforts(100)[-1] <= 6000
-    assert Ladder(1, 8, 2).efforts(10) == [1, 2, 4, 8]
-    assert Ladder(1, 1).efforts(10) == [1]
 
 
 def figure(name: str, *, qps: float, build: float = 10.0, size: int = 1000, ours: bool = False) -> dict[str, Any]:
