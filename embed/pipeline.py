@@ -72,9 +72,11 @@ def embed_documents(
 ) -> EmbedRecord:
     """Writes the vectors folder `out` and returns what it cost.
 
-    Raises EmbedError: DocumentError (with --on-error fail), VectorError, FolderError, ManifestError, NoSpaceError.
-    Whatever is raised, the folder holds its old state, and what was embedded until then is found by
-    the next run."""
+    Whatever is raised, the folder holds its old state, and the next run finds what was embedded until then.
+
+    Raises:
+        EmbedError: DocumentError (with --on-error fail), VectorError, FolderError, ManifestError or NoSpaceError.
+    """
     settings, faults = settings or EmbedSettings(), faults or Faults()
     record = record or EmbedRecord()
     with ExitStack() as stack:

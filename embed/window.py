@@ -32,7 +32,7 @@ SPOOL_EVERY_S = 10.0
 
 
 class VectorError(EmbedError):
-    """The model gave something that is no vector."""
+    """The model gave numbers that are not a finite vector."""
 
 
 class WindowEmbedder:
@@ -98,7 +98,7 @@ class WindowEmbedder:
         except NoSpaceError:
             raise
         except BaseException:
-            # Ctrl-C, a vector that is none: what is finished is still worth keeping.
+            # Ctrl-C, or not a finite vector: what is finished is still worth keeping.
             with contextlib.suppress(EmbedError, OSError):
                 self._spool(vectors, hashes)
             raise

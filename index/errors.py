@@ -24,7 +24,7 @@ class InputError(IndexingError):
 
 
 class FilterError(InputError):
-    """`at`: JSON pointer into the filter. `unknown`: the name that is none, if that is the fault."""
+    """`at`: JSON pointer into the filter. `unknown`: the name that does not exist, if that is the fault."""
 
     def __init__(self, message: str, at: str, unknown: str | None = None) -> None:
         super().__init__(message)

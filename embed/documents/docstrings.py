@@ -15,7 +15,7 @@ fewer than four words ("Return repr(self)."), while `__init__` and `Decimal.__ad
 something, stay. A private *module* is a different matter: `concurrent.futures.Future` is written in
 `concurrent.futures._base`. What a private module defines is kept under the name of the public
 module that re-exports it (`public_names.py`), and dropped if none does. pydoc_data's language
-topics are no docstrings, and at sixty kilobytes each the model would see only their first lines.
+topics are left out too: of sixty kilobytes each, the model would see only the first lines.
 """
 
 import ast

@@ -2,7 +2,7 @@
 
 The whole pipeline is exported, pooling and normalisation included, so nothing here needs to know what the modules do.
 It needs the `torch` extra once, when the graph is made. The graph lies in the cache (`embed/models/cache.py`), and
-whoever has it there serves without PyTorch."""
+a machine that has it there serves without PyTorch."""
 
 from __future__ import annotations
 

@@ -48,13 +48,19 @@ TYPES = {"I8": np.int8, "F32": np.float32, "BF16": np.uint16}
 def packed_bert(folder: ModelFolder, weights_sha256: str, group: int | None, keep: bool = True) -> dict[str, Array]:
     """The packed tensors of `folder` by name, as read-only views of the mapped file, made first if it is not there.
 
-    group: of the unit that will read int8 codes, or None for fp32. keep: without it, what is not in the cache yet does
-    not stay there (fp32 is as large as the model, and may be wanted once, to measure int8).
-    positions float32 (positions, hidden), norm float32 (2, hidden), and for layer i i.attention_norm and i.norm float32
-    (2, hidden). In int8: words bfloat16 as uint16 (vocabulary, hidden); i.qkv, i.attended, i.inner, i.outer int8
-    (out / 16, in / group, 16, group), each with i.….scales float32 (3, out): step, step times the sum of the codes,
-    bias. In fp32: words float32; the matrices float32 (out / 16, in, 16), each with i.….bias float32 (out,).
-    Raises ModelError when a tensor is missing or the cache cannot be written.
+    Args:
+        group: Of the unit that will read int8 codes, or None for fp32.
+        keep: Whether what is not in the cache yet stays there. fp32 is as large as the model, and may be wanted only
+            once, to measure int8.
+
+    Returns:
+        positions float32 (positions, hidden), norm float32 (2, hidden), and for layer i i.attention_norm and i.norm
+        float32 (2, hidden). In int8: words bfloat16 as uint16 (vocabulary, hidden); i.qkv, i.attended, i.inner, i.outer
+        int8 (out / 16, in / group, 16, group), each with i.….scales float32 (3, out): step, step times the sum of the
+        codes, bias. In fp32: words float32; the matrices float32 (out / 16, in, 16), each with i.….bias float32 (out,).
+
+    Raises:
+        ModelError: A tensor is missing, or the cache cannot be written.
     """
     settings = json.dumps(folder.config, sort_keys=True).encode()
     recipe = [RECIPE, weights_sha256, group, hashlib.sha256(settings).hexdigest()]

@@ -1,8 +1,8 @@
 """Text to token ids, as sentence-transformers does it, and what the backends share because of it.
 
-A `tokenizer.json` often carries the truncation and padding of whoever saved it (128 and fixed, in the default model's
-case). Used as it is, it would cut every text at half of the model's length and fill the rest with padding, so both are
-replaced here.
+A `tokenizer.json` often carries the truncation and padding that it was saved with (128 and fixed, in the default
+model's case). Used as it is, it would cut every text at half of the model's length and fill the rest with padding, so
+both are replaced here.
 """
 
 from __future__ import annotations

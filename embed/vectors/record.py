@@ -18,11 +18,16 @@ from pathlib import Path
 class EmbedRecord:
     """Counts of one run. rows = embedded + reused.
 
-    documents: read; skipped: records refused under --on-error skip; reused: rows whose text had a
-    vector already, from an earlier run or from earlier in this one; tokens: of the embedded texts,
-    as the model saw them; cut: embedded texts that reached the model's length, so that their rest
-    (if any) was not read; changed: whether embed.json was replaced; known: vectors of this model found at the start;
-    reached: source and byte that the rows were read up to."""
+    Attributes:
+        documents: Read.
+        skipped: Records refused under --on-error skip.
+        reused: Rows whose text had a vector already, from an earlier run or from earlier in this one.
+        tokens: Of the embedded texts, as the model saw them.
+        cut: Embedded texts that reached the model's length, so that their rest, if any, was not read.
+        changed: Whether embed.json was replaced.
+        known: Vectors of this model that were there at the start.
+        reached: Source and byte that the rows were read up to.
+    """
 
     threads: int | None = None
     backend: str = ""

@@ -85,7 +85,7 @@ def crossing(generation: Generation, queries: Any, effort: int) -> None:
 
 
 def _away(vectors: Any) -> Any:
-    """Queries that are no rows: half of another row is mixed in."""
+    """Queries that differ from every row: half of another row is mixed in."""
     mixed = vectors + 0.5 * np.roll(vectors, 1, axis=0)
     return np.ascontiguousarray(mixed / np.linalg.norm(mixed, axis=1, keepdims=True), np.float32)
 

@@ -49,7 +49,7 @@ def graph_bytes(count: int, dim: int, profile: Profile) -> int:
 
 
 def choose_profile(asked: str, count: int, dim: int) -> tuple[Profile, str]:
-    """The profile of a graph, and why. Raises InputError for a name that is none."""
+    """The profile of a graph, and why. Raises InputError for an unknown name."""
     if asked in PROFILES:
         return asked, "asked for"  # type: ignore[return-value]
     if asked != "auto":
@@ -59,7 +59,7 @@ def choose_profile(asked: str, count: int, dim: int) -> tuple[Profile, str]:
 
 
 def choose(asked: str, count: int, dim: int, memory_limit_bytes: int, profile: Profile = "compact") -> FamilyChoice:
-    """The family to build. Raises InputError for a name that is none, and for a structure too small to be measured."""
+    """The family to build. Raises InputError for an unknown name, and for a structure too small to be measured."""
     if asked == "flat":
         return FamilyChoice("flat", "asked for")
     if asked in ("graph", "ivf"):

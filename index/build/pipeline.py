@@ -2,8 +2,7 @@
 
     take       every row is checked and spooled                     spool.py
     arrange    rows in the order of their ids                       spool.py
-    rows       ids, payload, columns, words                         search/rowfiles.py, search/field_inference.py,
-    search/words.py
+    rows       ids, payload, columns, words                         words.py, search/rowfiles.py, field_inference.py
     quantise   int8 codes, the sections of the kernels              disk/sections.py
     index      FAISS, and recall against exact search on the way    structure.py, recall.py
     write      the FAISS file and the manifest                      disk/manifest.py
@@ -87,16 +86,23 @@ def build_generation(
 ) -> Path:
     """Builds a generation of index `name` under `root`, serves it (`switch`), and returns its folder.
 
-    vectors: float32 (n, dim), an array or memory map, or a VectorsFolder or Folded, which brings its own ids, payload,
-    model and canaries. ids: unique str or int, one a row, in any order. payload: one JSON object a row (dict, str or
-    bytes).
-    metric: cosine scales vectors and queries to length 1. family: auto, flat, graph or ivf. profile: of a graph,
-    auto, speed or compact (families.py). recall_target: of recall@10, to be met by the lower end of its 95 % interval.
-    filterable: FIELD:TYPE declarations, or FIELD to have the type inferred; some row must have it, unless it comes as a
-    Field. lexical: search by words too, where the payload has a title or text; language: that their stems are of, or
-    "none". threads: default all cores of the cgroup. progress: on stderr.
-
-    min_count_ratio, max_slowdown: of the generation that is served now (publish_checks.py); None: not asked for.
+    Args:
+        vectors: float32 (n, dim), an array or memory map; or a VectorsFolder or Folded, which brings its own ids,
+            payload, model and canaries.
+        ids: Unique str or int, one a row, in any order.
+        payload: One JSON object a row: dict, str or bytes.
+        metric: "cosine", which scales vectors and queries to length 1, "ip" or "l2".
+        family: "auto", "flat", "graph" or "ivf".
+        profile: Of a graph: "auto", "speed" or "compact" (families.py).
+        recall_target: Of recall@10, to be met by the lower end of its 95 % interval.
+        filterable: FIELD:TYPE declarations, or FIELD to have the type inferred. Some row must have the field, unless it
+            is given as a Field.
+        lexical: Search by words too, where the payload has a title or text.
+        language: Whose stems the words are reduced to, or "none".
+        threads: By default all cores of the cgroup.
+        progress: Shown on stderr.
+        min_count_ratio: The least share of the rows of the generation that is served now; None is not checked.
+        max_slowdown: How many times as long a search may take as in that one; None is not checked (publish_checks.py).
 
     Raises InputError, naming the row and id, for rows that cannot be indexed; StorageError when the disk fails;
     PublishCheckError, with the generation written but not served, when a check fails. What is served changes only at
@@ -236,7 +242,7 @@ def _write_faiss(index: FaissIndex, path: Path) -> None:
 
 
 def _write_rows(folder: Path, arranged: Arranged, settings: BuildSettings) -> tuple[list[Field], dict[str, Any] | None]:
-    """Writes ids, payload, columns and words; returns the fields with their types, and what the words came to."""
+    """Writes ids, payload, columns and words; returns the fields with types, and the manifest's entry on words."""
     rowfiles.write_ids(folder, arranged)
     fields, notes = infer_types(settings.fields, rowfiles.payload_batches(arranged))
     for note in notes:

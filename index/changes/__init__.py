@@ -1,7 +1,7 @@
 """What was put and deleted since a generation was built: a durable log, and a view that searches both as one.
 
 It leaves to others how a generation is searched (index/search/generation.py) and how the answers of several parts
-become one (index/shards/merge.py). It knows nothing of texts, models or HTTP: whoever writes brings vectors and
+become one (index/shards/merge.py). It knows nothing of texts, models or HTTP: the caller brings vectors and
 payloads.
 
     log.py       writes the log on disk: effects in one order, durable when `append` returns

@@ -2,7 +2,7 @@
 
 The base is the generation that is served, or a folder of vectors that was embedded anew. A document that was put comes
 from its last put, one that was deleted not at all, every other from the base. What comes out says up to which change it
-goes, so whoever serves it applies only what is later: no write is lost between two generations, and none is done twice.
+goes, so a server of it applies only later changes: no write is lost between two generations, and none is done twice.
 """
 
 from collections.abc import Iterable, Iterator

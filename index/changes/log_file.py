@@ -86,7 +86,7 @@ def open_log(path: Path, *, write: bool) -> sqlite3.Connection:
 
 
 def _text(raw: bytes) -> str:
-    """Bytes that are no text come through, for the checksum to refuse."""
+    """Bytes that are not UTF-8 come through, for the checksum to refuse."""
     return raw.decode(errors="surrogateescape")
 
 

@@ -24,7 +24,7 @@ class LogReader:
     """Follows a log from any process, also while it is written. Not safe to share between threads."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises FileNotFoundError where no change was ever written, GenerationError for what is no log of ours."""
+        """Raises FileNotFoundError where no change was ever written, GenerationError for another file."""
         self.path = folder / LOG_FILE
         if not self.path.exists():
             raise FileNotFoundError(self.path)

@@ -5,7 +5,7 @@ Every search asks both and merges: the generation as ever, but for the rows that
 filter that each search has anyway; the delta exactly. So min(k, survivors) hits come back, ties by id, and a document
 that was written before the view was made is found like any other.
 
-A view does not change. Whoever wants later changes asks for a later one.
+A view does not change; for later changes, ask for a later view.
 """
 
 from collections.abc import Mapping, Sequence

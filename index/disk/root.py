@@ -47,7 +47,7 @@ def check_name(name: str) -> str:
 
 
 def index_of(generation: str) -> str | None:
-    """The index that a generation id names; None for what is no such id."""
+    """The index that a generation id names; None when it is not such an id."""
     named = _GENERATION.fullmatch(generation)
     return named[1] if named else None
 

@@ -1,4 +1,4 @@
-"""The language of filters, and what a filter comes to on a generation: a bitmap of the rows that survive it.
+"""The language of filters, and how a generation turns a filter into a bitmap of the rows that survive it.
 
     {"field": "lang", "eq": "en"}           the value is this one; for keyword[], the list holds it
     {"field": "lang", "in": ["en", "de"]}   one of these; of none, no row

@@ -83,11 +83,17 @@ class Generation:
 
         ids have the type that they were given in: int64 with −1, or objects of str with None, where there are fewer
         than k; the score there is −inf. Scores descend, higher is better for every metric (the inner product; minus the
-        squared distance for l2), ties by id. `effort` is the family's (default: the one that met the recall target);
-        `exact` looks at every vector. `keep` says which rows may be returned, as `filter` gives them, as bool (n,) or
-        as its bits, uint8 (⌈n / 8⌉,), packed from the lowest: the answer then holds min(k, kept rows). Raises
-        InputError for queries of another shape or type, or that are not finite (or zero, for cosine), for k or effort
-        below 1, and for a `keep` of another shape.
+        squared distance for l2), ties by id.
+
+        Args:
+            effort: The family's. By default the one that met the recall target.
+            exact: Look at every vector.
+            keep: Which rows may be returned: as `filter` gives them, as bool (n,), or as its bits, uint8 (⌈n / 8⌉,),
+                packed from the lowest. The answer then holds min(k, kept rows).
+
+        Raises:
+            InputError: Queries have another shape or type, or are not finite (or zero, for cosine); k or effort is
+                below 1; or `keep` has another shape.
         """
         found = self.search_rows(queries, k, effort, exact, keep)
         return self._ids.take(found.rows), found.scores
