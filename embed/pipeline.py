@@ -81,6 +81,7 @@ def embed_documents(
     record = record or EmbedRecord()
     with ExitStack() as stack:
         folder = stack.enter_context(VectorsWriter(out))
+        folder.open()
         run = stack.enter_context(closing(_EmbedRun(encoder, folder, settings, progress or Silent(), warn, record)))
         for window in stack.enter_context(closing(read_ahead(_windows(documents, settings, faults, record)))):
             run.take(window)

@@ -198,13 +198,14 @@ def test_told_to_end_it_keeps_what_it_has_and_says_how_to_go_on(number: signal.S
     assert "11,192 documents: 0 embedded, 11,192 reused" in again.stderr
 
 
-def test_told_to_end_before_anything_was_embedded_it_leaves_no_folder(tmp_path: Path) -> None:
+@pytest.mark.parametrize("after_s", [0.0, 1e-5, 1e-4, 0.05])  # at once: while the folder is being opened
+def test_told_to_end_before_anything_was_embedded_it_leaves_no_folder(tmp_path: Path, after_s: float) -> None:
     out = tmp_path / "out"
     command = [sys.executable, "-m", "deploy.command", "embed", "-", "--out", str(out)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
     while not out.exists():
         assert process.poll() is None
-        time.sleep(0.05)
+        time.sleep(after_s)
     process.terminate()
     assert process.wait(patient(60)) == 128 + signal.SIGTERM
     assert process.stdin is not None

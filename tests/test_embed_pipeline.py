@@ -247,8 +247,10 @@ def test_a_manifest_that_is_not_understood_stops_the_run(content: str, tmp_path:
 
 
 def test_a_second_run_on_the_same_folder_is_refused(tmp_path: Path) -> None:
-    with VectorsWriter(tmp_path), pytest.raises(FolderError, match="being written by another run"):
-        run(tmp_path, documents(range(3)))
+    with VectorsWriter(tmp_path) as first:
+        first.open()
+        with pytest.raises(FolderError, match="being written by another run"):
+            run(tmp_path, documents(range(3)))
     run(tmp_path, documents(range(3)))
 
 

@@ -118,6 +118,7 @@ def test_one_hit_a_document(browser: Browser, open_rich: Server) -> None:
     page = open_page(browser, open_rich.url)
     search(page, "hot water")
     page.get_by_label("one per").select_option("doc_id")
+    expect(page.locator("body")).not_to_have_class("waiting")  # there were ten before it was answered, too
     expect(page.locator("#hits > li")).to_have_count(10)
     page.get_by_role("button", name="Show more").click()
     expect(page.locator("#hits > li")).to_have_count(20)

@@ -59,7 +59,10 @@ def learn(folder: Path, fingerprint_id: str, known: VectorCache, warn: Callable[
 
 
 class VectorsWriter:
-    """The folder of --out, locked for as long as the `with` block runs."""
+    """The folder of --out, locked from `open` to the end of the `with` block.
+
+    Opened inside of the block and not by entering it: who is told to end while it opens leaves the block, too.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -68,37 +71,41 @@ class VectorsWriter:
         self._made: list[Path] = []
 
     def __enter__(self) -> Self:
+        return self
+
+    def open(self) -> None:
+        """Raises FolderError when it cannot be written to, or another run writes to it."""
         self._made = [path for path in (self.path, *self.path.parents) if not path.exists()]
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-        except OSError as error:
-            raise FolderError(f"{self.path} cannot be written to: {error.strerror}") from error
-        try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self.manifest = read_manifest(self.path)
         except BlockingIOError:
-            os.close(self._lock)
+            self._made = []
             raise FolderError(
                 f"{self.path} is being written by another run; wait for it to end, or choose another --out"
             ) from None
-        except BaseException:
-            os.close(self._lock)
-            raise
+        except OSError as error:
+            raise FolderError(f"{self.path} cannot be written to: {error.strerror}") from error
+        self.manifest = read_manifest(self.path)
         for leftover in self.path.glob(f"{TEMPORARY}*"):
             leftover.unlink()
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is not None and self._made and [path.name for path in self.path.iterdir()] == [".lock"]:
-            # A first run that failed before it had anything to keep leaves no trace.
-            (self.path / ".lock").unlink()
+        if error is not None:
+            self._leave_no_trace()
+        if self._lock >= 0:
+            os.close(self._lock)  # lets go of the lock too
+
+    def _leave_no_trace(self) -> None:
+        """Of a first run that failed before it had anything to keep."""
+        if self.path in self._made and self.path.is_dir() and {path.name for path in self.path.iterdir()} <= {".lock"}:
+            (self.path / ".lock").unlink(missing_ok=True)
             for path in self._made:
                 with contextlib.suppress(OSError):  # somebody else put something there
                     path.rmdir()
-        os.close(self._lock)  # lets go of the lock too
 
     def commit(self, manifest: dict[str, Any], kept: Sequence[Fragment]) -> bool:
         """Replaces embed.json, then deletes every fragment it does not name.
