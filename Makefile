@@ -51,7 +51,7 @@ report: $(VENV)/.loadtest $(DATA)/indexes/$(INDEX)/current ## load the service a
 selftest: $(VENV)/.loadtest ## turn the load test on servers whose truth is known, some 40 minutes
 	$(BIN)/perwatt loadtest selftest --full
 
-test: setup-test ## check the code and run every test, on up to four cores
+test: setup-test ## check the code and run every test, in up to four processes
 	@chromium="$$(deploy/ci/chromium.sh $(VENV))" || exit 1; \
 	$(MAKE) --no-print-directory check >$(VENV)/check.log 2>&1 & check=$$!; \
 	PERWATT_CHROMIUM="$$chromium" $(BIN)/python -m pytest --numprocesses auto --dist worksteal; tests=$$?; \

@@ -38,10 +38,12 @@ else:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """A worker a core that a cgroup leaves us, but no more than there is memory for: one grows to 3 GB."""
+    """One more than the cores that a cgroup leaves us, since many tests wait for servers; at most four, and no more
+    than there is memory for: one grows to 3 GB."""
+    import psutil
     from loky import cpu_count
 
-    return min(4, int(cpu_count()))
+    return max(1, min(4, int(cpu_count()) + 1, psutil.virtual_memory().available // 3_000_000_000))
 
 
 @pytest.fixture(scope="session")

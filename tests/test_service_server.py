@@ -150,7 +150,8 @@ def test_sigterm_finishes_what_is_in_flight_and_ends_with_0(root: Path, tmp_path
             assert (ready.status_code, ready.json()["code"]) == (503, "not-ready")
             assert ready.headers["retry-after"] == "1"
             assert client.get("/livez").status_code == 200
-            assert client.post(SEARCH, json={"text": "still here"}).status_code == 200
+            asked = {"text": "still here", "timeout_ms": 60_000}  # what is in flight comes first
+            assert client.post(SEARCH, json=asked).status_code == 200
         answer = asking.result(patient(60))
         assert answer.status_code == 200
         assert len(answer.json()["results"]) == len(SLOW["queries"])
