@@ -1,7 +1,8 @@
 """A server that does nothing, as fast as Python can: the ceiling of the generator is measured against it.
 
 One epoll loop, one fixed response, as many bytes long as the real answers are, since receiving them is work too. It
-reads a request only far enough to know where it ends. `python -m loadtest.generator.null_server [BYTES]` prints its
+reads a request only far enough to know where it ends. The loop also serves the reference server of the self-test, which
+answers later. `python -m loadtest.generator.null_server [BYTES]` prints its
 port and serves until its standard input is closed, so it ends with whoever started it.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 import select
 import socket
 import sys
+from collections.abc import Callable
 
 BODY = b'{"index":"null","generation":"null","hits":[],"took_ms":0.0}'
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
@@ -36,8 +38,19 @@ def request_end(data: bytes) -> int:
     return whole if len(data) >= whole else 0
 
 
-def serve(listener: socket.socket, stop_fd: int, answer: bytes = RESPONSE) -> None:
-    """Answer until `stop_fd` reads end of file."""
+def serve(
+    listener: socket.socket,
+    stop_fd: int,
+    take: Callable[[socket.socket], object],
+    wait: Callable[[], float] | None = None,
+) -> None:
+    """Reads requests until `stop_fd` reads end of file.
+
+    Args:
+        take: answers the client of a complete request, now or later; a client that is gone has a `fileno` of −1.
+        wait: called before each look at the sockets; gives the seconds that the look may take, for whoever has other
+            work to do. None: as long as nothing comes.
+    """
     listener.setblocking(False)
     poll = select.epoll()
     poll.register(listener.fileno(), select.EPOLLIN)
@@ -45,7 +58,7 @@ def serve(listener: socket.socket, stop_fd: int, answer: bytes = RESPONSE) -> No
     clients: dict[int, socket.socket] = {}
     partial: dict[int, bytes] = {}
     while True:
-        for fd, _ in poll.poll():
+        for fd, _ in poll.poll(None if wait is None else wait()):
             client = clients.get(fd)
             if client is not None:
                 try:
@@ -60,7 +73,7 @@ def serve(listener: socket.socket, stop_fd: int, answer: bytes = RESPONSE) -> No
                 if fd in partial:
                     data = partial.pop(fd) + data
                 if request_end(data):
-                    client.send(answer)
+                    take(client)
                 else:
                     partial[fd] = data
             elif fd == stop_fd:
@@ -77,10 +90,16 @@ def serve(listener: socket.socket, stop_fd: int, answer: bytes = RESPONSE) -> No
                     poll.register(client.fileno(), select.EPOLLIN)
 
 
-def main() -> None:
+def run(take: Callable[[socket.socket], object], wait: Callable[[], float] | None = None) -> None:
+    """Listens on a free port, prints it, and serves until standard input is closed."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
     print(listener.getsockname()[1], flush=True)
-    serve(listener, sys.stdin.fileno(), response(int(sys.argv[1]) if len(sys.argv) > 1 else 0))
+    serve(listener, sys.stdin.fileno(), take, wait)
+
+
+def main() -> None:
+    answer = response(int(sys.argv[1]) if len(sys.argv) > 1 else 0)
+    run(lambda client: client.send(answer))
 
 
 if __name__ == "__main__":

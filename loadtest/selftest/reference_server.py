@@ -14,16 +14,14 @@ from __future__ import annotations
 import argparse
 import hashlib
 import heapq
+import itertools
 import random
-import select
 import socket
-import sys
 import time
 
-from loadtest.generator.null_server import request_end
+from loadtest.generator.null_server import HEAD, run
 
 ROUNDS = 10  # of the hash between two looks at the clock: some 10 µs
-HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
 
 
 def answer(took_ms: float) -> bytes:
@@ -66,61 +64,31 @@ class WorkingServer:
         return time.monotonic()
 
 
-def serve(listener: socket.socket, stop_fd: int, queue: QueueingServer | WorkingServer) -> None:
-    """Answer until `stop_fd` reads end of file."""
-    listener.setblocking(False)
-    poll = select.epoll()
-    poll.register(listener.fileno(), select.EPOLLIN)
-    poll.register(stop_fd, select.EPOLLIN)
-    clients: dict[int, socket.socket] = {}
-    partial: dict[int, bytes] = {}
-    due: list[tuple[float, int, float]] = []
+class DueAnswers:
+    """Takes requests, and answers each when the queue has it departed."""
 
-    def answer_due() -> None:
+    def __init__(self, queue: QueueingServer | WorkingServer) -> None:
+        self._queue = queue
+        self._order = itertools.count()
+        self._due: list[tuple[float, int, float, socket.socket]] = []
+
+    def take(self, client: socket.socket) -> None:
+        arrived = time.monotonic()
+        heapq.heappush(self._due, (self._queue.departure(arrived), next(self._order), arrived, client))
+        self._answer()  # and not after all that came with it: where work is done, that is later
+
+    def wait(self) -> float:
+        """Answers what is due; seconds to the next one. epoll waits whole milliseconds, rounded up: it is asked for
+        one less, and the rest is polled."""
+        self._answer()
+        return max(self._due[0][0] - time.monotonic() - 0.001, 0.0) if self._due else 1.0
+
+    def _answer(self) -> None:
         now = time.monotonic()
-        while due and due[0][0] <= now:
-            _, fd, arrived = heapq.heappop(due)
-            if fd in clients:
-                clients[fd].send(answer((now - arrived) * 1e3))
-
-    while True:
-        answer_due()
-        wait_s = due[0][0] - time.monotonic() if due else 1.0
-        # epoll waits whole milliseconds, rounded up: it is asked for less, and the rest is polled.
-        for fd, _ in poll.poll(max(wait_s - 0.001, 0)):
-            if fd == stop_fd:
-                return
-            if fd == listener.fileno():
-                _accept(listener, poll, clients)
-                continue
-            try:
-                data = clients[fd].recv(65_536)
-            except OSError:
-                data = b""
-            if not data:
-                poll.unregister(fd)
-                clients.pop(fd).close()
-                partial.pop(fd, None)
-                continue
-            data = partial.pop(fd, b"") + data
-            if request_end(data):
-                arrived = time.monotonic()
-                heapq.heappush(due, (queue.departure(arrived), fd, arrived))
-                answer_due()  # and not after all that came with it: where work is done, that is later
-            else:
-                partial[fd] = data
-
-
-def _accept(listener: socket.socket, poll: select.epoll, clients: dict[int, socket.socket]) -> None:
-    while True:
-        try:
-            client, _ = listener.accept()
-        except BlockingIOError:
-            return
-        client.setblocking(False)
-        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        clients[client.fileno()] = client
-        poll.register(client.fileno(), select.EPOLLIN)
+        while self._due and self._due[0][0] <= now:
+            _, _, arrived, client = heapq.heappop(self._due)
+            if client.fileno() >= 0:  # it has not hung up
+                client.send(answer((now - arrived) * 1e3))
 
 
 def main() -> None:
@@ -131,14 +99,13 @@ def main() -> None:
     parser.add_argument("--constant", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
-    print(listener.getsockname()[1], flush=True)
     queue: QueueingServer | WorkingServer = QueueingServer(
         given.mean_ms / 1e3, given.servers, given.constant, given.seed
     )
     if given.work_ms:
         queue = WorkingServer(given.work_ms / 1e3)
-    serve(listener, sys.stdin.fileno(), queue)
+    answers = DueAnswers(queue)
+    run(answers.take, answers.wait)
 
 
 if __name__ == "__main__":

@@ -2,9 +2,10 @@
 
     python -m service.bench.hostile ROOT INDEX [SECONDS]
 
-A good caller asks at a steady rate, on a schedule, and its latency runs from the moment each request was due. Windows
-without an attack and windows with one alternate, so that a slow moment of the machine falls on both; the promise is
-that the 99th percentile under attack is at most `ALLOWED` times that without. Exit status 1 when an attack breaks it.
+A good caller asks on a schedule that waits for no answer, and its latency runs from the moment each request was due.
+Windows without an attack and windows with one alternate, so that a slow moment of the machine falls on both; the
+promise is that the 99th percentile under attack is at most `ALLOWED` times that without. Exit status 1 when an attack
+breaks it.
 
 Attackers come from other machines, and must not take the server's core nor the good caller's: the server has a core of
 its own, and they share the other one, with the attackers in the class of processes that get what is left (SCHED_IDLE).
@@ -26,47 +27,47 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
+import httpx
+
+from service.bench.offered import offer, served
+
 ALLOWED = 1.5
 STEADY = 2.0
 RATE_PER_S = 100
+CALLERS = 16  # connections of the good caller, where answers are late
 IDLE = 10_000
 SLOW = 500
 GIB = 1 << 30
 PIECE = b" " * 65536
 SWING_S = 30.0  # what an attack may take until it holds what it is meant to hold
-CALM = 3  # connections that are none of an attack's
+CALM = 3  # connections, at most, while nobody attacks
 WINDOWS = 3
 
-HEAD = "POST /v1/indexes/{index}/search HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+QUERY = json.dumps({"vector": [0.05] * 384})
+WAIT_S = 10.0  # for an answer
 
 
 class HostileTarget:
-    def __init__(self, port: int, index: str, query: bytes) -> None:
+    def __init__(self, port: int, index: str) -> None:
         self.port = port
-        self.head = HEAD.format(index=index)
-        self.request = f"{self.head}content-length: {len(query)}\r\n\r\n".encode() + query
+        self.path = f"/v1/indexes/{index}/search"
+        self.head = f"POST {self.path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
 
     async def dial(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         return await asyncio.open_connection("127.0.0.1", self.port)
 
+    def good(self, seconds: float) -> float:
+        """The 99th percentile of a good caller's latencies, in milliseconds."""
+        offered = offer(self.port, self.path, [QUERY], RATE_PER_S, seconds, CALLERS, WAIT_S)
+        assert offered.fates.keys() == {"answered"}, offered.fates
+        return sorted(offered.latencies_ms)[int(len(offered.latencies_ms) * 0.99)]
 
-async def good(target: HostileTarget, seconds: float) -> list[float]:
-    """Latencies in milliseconds from the due time of each request, one connection, one after the other."""
-    reader, writer = await target.dial()
-    latencies: list[float] = []
-    start_s = time.perf_counter()
-    for number in range(int(seconds * RATE_PER_S)):
-        due_s = start_s + number / RATE_PER_S
-        await asyncio.sleep(max(0.0, due_s - time.perf_counter()))
-        writer.write(target.request)
-        head = await reader.readuntil(b"\r\n\r\n")
-        length = re.search(rb"content-length: (\d+)", head)
-        assert head.startswith(b"HTTP/1.1 200"), head
-        assert length
-        await reader.readexactly(int(length[1]))
-        latencies.append((time.perf_counter() - due_s) * 1e3)
-    writer.close()
-    return latencies
+    def connections(self) -> int:
+        """That the server has open, the one that asks included."""
+        said = httpx.get(f"http://127.0.0.1:{self.port}/metrics", headers={"connection": "close"}).text
+        found = re.search(r"^perwatt_connections (\S+)", said, re.MULTILINE)
+        assert found
+        return int(float(found[1]))
 
 
 async def _hold(target: HostileTarget, count: int, first: bytes, again: bytes, every_s: float) -> None:
@@ -126,54 +127,44 @@ ATTACKS = {
 }
 
 
-async def _connections(target: HostileTarget) -> int:
-    """That the server has open, the one that asks included."""
-    reader, writer = await target.dial()
-    writer.write(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
-    found = re.search(rb"^perwatt_connections (\S+)", await reader.read(-1), re.MULTILINE)
-    writer.close()
-    assert found
-    return int(float(found[1]))
-
-
-async def _in_full_swing(target: HostileTarget, attack: Attack) -> int:
+def _in_full_swing(target: HostileTarget, attack: Attack) -> int:
     """Waits for it; the connections that the server then has open."""
     begun_s = time.monotonic()
     while True:
-        await asyncio.sleep(1)
-        now = await _connections(target)
+        time.sleep(1)
+        now = target.connections()
         if now >= attack.connections and time.monotonic() > begun_s + 2:
             return now
         if time.monotonic() > begun_s + SWING_S:
             raise SystemExit(f"{now:,} connections are open, {attack.connections:,} are needed: this is no attack.")
 
 
-async def _settled(target: HostileTarget) -> None:
+def _settled(target: HostileTarget) -> None:
     """Waits until the server has closed what an attack left open: ten thousand partings are work, too."""
     limit_s = time.monotonic() + SWING_S
-    while (now := await _connections(target)) > CALM:
+    while (now := target.connections()) > CALM:
         if time.monotonic() > limit_s:
             raise SystemExit(f"{now:,} connections are open {SWING_S:.0f} s after an attack, at most {CALM} should be.")
-        await asyncio.sleep(0.5)
-    await asyncio.sleep(1)
+        time.sleep(0.5)
+    time.sleep(1)
 
 
-async def measure(port: int, index: str, seconds: float) -> dict[str, tuple[list[float], list[float]]]:
+def measure(port: int, index: str, seconds: float) -> dict[str, tuple[list[float], list[float]]]:
     """{attack: (p99 without, p99 with it)} in milliseconds, of each window, ascending."""
-    target = HostileTarget(port, index, json.dumps({"vector": [0.05] * 384}).encode())
-    await good(target, 1)
+    target = HostileTarget(port, index)
+    target.good(1)
     figures: dict[str, tuple[list[float], list[float]]] = {}
     for name in ATTACKS:
         calm: list[float] = []
         attacked: list[float] = []
         held = 0
         for _ in range(WINDOWS):
-            await _settled(target)
-            calm.append(_p99(await good(target, seconds)))
+            _settled(target)
+            calm.append(target.good(seconds))
             attack = subprocess.Popen([sys.executable, "-m", "service.bench.hostile", "attack", str(port), index, name])
             try:
-                held = max(held, await _in_full_swing(target, ATTACKS[name]))
-                attacked.append(_p99(await good(target, seconds)))
+                held = max(held, _in_full_swing(target, ATTACKS[name]))
+                attacked.append(target.good(seconds))
             finally:
                 attack.kill()
                 attack.wait()
@@ -196,22 +187,9 @@ def _middle(windows: list[float]) -> float:
     return windows[len(windows) // 2]
 
 
-def _p99(latencies: list[float]) -> float:
-    return sorted(latencies)[int(len(latencies) * 0.99)]
-
-
 def main(root: str, index: str, seconds: str = "10") -> int:
-    serve = [sys.executable, "-m", "deploy.command", "serve", index, "--root", root, "--port", "0"]
-    cores = sorted(os.sched_getaffinity(0))
-    server = subprocess.Popen(["taskset", "-c", str(cores[0]), *serve], stdout=subprocess.PIPE, text=True)
-    os.sched_setaffinity(0, {cores[-1]})  # for the attackers too, which are its children
-    try:
-        assert server.stdout
-        port = next(int(found[1]) for line in server.stdout if (found := re.search(r"http://127\.0\.0\.1:(\d+)", line)))
-        figures = asyncio.run(measure(port, index, float(seconds)))
-    finally:
-        server.terminate()
-        server.wait()
+    with served(root, index) as (_, port):
+        figures = measure(port, index, float(seconds))
     broken = [name for name, (calm, attacked) in figures.items() if _middle(attacked) > ALLOWED * _middle(calm)]
     print(f"more than {ALLOWED} ×: {', '.join(broken) or 'none'}")
     if unsteady := [name for name, (calm, _) in figures.items() if calm[-1] > STEADY * calm[0]]:
@@ -225,6 +203,6 @@ if __name__ == "__main__":
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     if sys.argv[1] == "attack":
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-        asyncio.run(ATTACKS[sys.argv[4]].run(HostileTarget(int(sys.argv[2]), sys.argv[3], b"{}")))  # type: ignore[arg-type]
+        asyncio.run(ATTACKS[sys.argv[4]].run(HostileTarget(int(sys.argv[2]), sys.argv[3])))  # type: ignore[arg-type]
     else:
         sys.exit(main(*sys.argv[1:]))

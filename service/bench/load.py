@@ -98,7 +98,7 @@ def open_loop(
     programs spoiled it.
     """
     rate = OPEN_SHARE * closed_per_s
-    ReadyMade.write([_wire(port, path, body) for body in bodies], folder / "wires.json")
+    ReadyMade.write([wire_of(port, path, body) for body in bodies], folder / "wires.json")
     plan = Plan(
         url=f"http://127.0.0.1:{port}", index="", queries="", wires=str(folder / "wires.json"), rate_qps=rate,
         duration_s=1, warmup_s=1, timeout_s=TIMEOUT_S, samples_per_s=0,
@@ -127,7 +127,7 @@ def open_loop(
     }
 
 
-def _wire(port: int, path: str, body: str) -> str:
+def wire_of(port: int, path: str, body: str) -> str:
     host = f"Host: 127.0.0.1:{port}\r\n"
     if not path:
         return f"GET {body} HTTP/1.1\r\n{host}\r\n"

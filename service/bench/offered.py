@@ -1,0 +1,87 @@
+"""A server of one core, and requests offered to it from another on a schedule that waits for no answer.
+
+The requests are sent by the load test's pump, in this process: times run from the moment each was due.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import socket
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import gevent
+
+from loadtest.generator.pump import Pump
+from loadtest.workload.plan import Plan
+from loadtest.workload.requests import ReadyMade
+from service.bench.load import wire_of
+from service.bench.process import Server
+
+
+class Offer(NamedTuple):
+    """What became of the requests that were due.
+
+    Args:
+        latencies_ms: of those that were answered with 200.
+        fates: how many were "answered"; "status N"; "shed", not sent because every connection waited; "missed", not
+            sent because this process was late; "timeout"; or failed in a way that it names.
+        last_failure_s: from the begin to the end of the last second in which one failed that had been sent; 0: none.
+    """
+
+    latencies_ms: list[float]
+    fates: Counter[str]
+    last_failure_s: float
+
+
+def offer(
+    port: int, path: str, bodies: list[str], per_s: float, seconds: float, connections: int, timeout_s: float
+) -> Offer:
+    """Offers `bodies`, drawn at random, at Poisson arrivals."""
+    plan = Plan(
+        url=f"http://127.0.0.1:{port}",
+        index="",
+        queries="",
+        rate_qps=per_s,
+        duration_s=seconds,
+        timeout_s=timeout_s,
+        max_in_flight=connections,
+        samples_per_s=0,
+    )
+    wires = [wire_of(port, path, body).encode() for body in bodies]
+    pump = Pump(ReadyMade(plan, wires), gevent.get_hub().loop, socket.socket)
+    begin_s = time.monotonic()
+    pump.stop_at = begin_s + seconds
+    pump.open_stream(per_s, 1, (0, 0), begin_s)
+    while time.monotonic() < pump.stop_at or pump.in_flight:
+        gevent.sleep(0.01)
+        pump.sweep()
+    pump.close()
+    latencies_ms = [(done - due) * 1e3 for due, done in zip(pump.answered[::3], pump.answered[2::3], strict=True)]
+    fates, last_failure_s = Counter(answered=len(latencies_ms)), 0.0
+    for (kind, second), count in pump.failed.items():
+        fates[kind] += count
+        if kind not in ("shed", "missed"):
+            last_failure_s = max(last_failure_s, second + 1 - begin_s)
+    return Offer(latencies_ms, fates, last_failure_s)
+
+
+@contextlib.contextmanager
+def served(root: str, index: str) -> Iterator[tuple[Server, int]]:
+    """perwatt and its port, on the first core; this process and its children go to the last one."""
+    cores = sorted(os.sched_getaffinity(0))
+    serve = [sys.executable, "-m", "deploy.command", "serve", index, "--root", root, "--port", "0"]
+    server = Server("perwatt", serve, str(cores[0]))
+    os.sched_setaffinity(0, {cores[-1]})
+    try:
+        server.wait("serving on")
+        address = re.search(r"http://127\.0\.0\.1:(\d+)", server.said)
+        assert address, server.said
+        yield server, int(address[1])
+    finally:
+        server.stop()
