@@ -13,18 +13,24 @@ DEFAULT_ROOT = Path("indexes")
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """root: folder of indexes. names: which of them to serve, all when empty.
-
-    model, precision: handed to `embed.load_encoder`; None takes what the served generations were
-    made with. threads: native threads of the encoder and of a search. insecure: bind to a public
-    address without keys. concurrency: requests worked on at once; queue: how many more may
-    wait for their turn, until their deadline; beyond it they are refused with 503. connections: open ones of a worker.
-    workers: processes that answer, each with a core's worth of threads.
-    client_s: what a caller may take for the head of a request, and for its body before a least rate is asked for.
-    timeout_s: deadline of a request that names none. drain_s: how long after SIGTERM requests are still accepted
-    while `/readyz` says 503, so that a load balancer can look away first. grace_s: how long requests may take to
-    finish then. rebuilds: file of what may be rebuilt and when (`rebuilds/plan.py`). otel: send spans off, None: when
-    the environment asks for it (`telemetry/tracing.py`).
+    """
+    Args:
+        root: folder of indexes.
+        names: which of them to serve, all when empty.
+        model, precision: handed to `embed.load_encoder`; None takes what the served generations were made with.
+        threads: native threads of the encoder and of a search.
+        insecure: bind to a public address without keys.
+        concurrency: requests worked on at once.
+        queue: how many more may wait for their turn, until their deadline; beyond it they are refused with 503.
+        connections: open ones of a worker.
+        workers: processes that answer, each with a core's worth of threads.
+        client_s: what a caller may take for the head of a request, and for its body before a least rate is asked for.
+        timeout_s: deadline of a request that names none.
+        drain_s: how long after SIGTERM requests are still accepted while `/readyz` says 503, so that a load balancer
+            can look away first.
+        grace_s: how long requests may take to finish then.
+        rebuilds: file of what may be rebuilt and when (`rebuilds/plan.py`).
+        otel: send spans off, None: when the environment asks for it (`telemetry/tracing.py`).
     """
 
     root: Path = DEFAULT_ROOT

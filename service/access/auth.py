@@ -51,7 +51,12 @@ _WITHOUT_KEYS = (
 
 
 class RouteEntry(NamedTuple):
-    """One route, as auth sees it. path: as the router reads it. operation: its name in logs and metrics."""
+    """One route, as auth sees it.
+
+    Args:
+        path: as the router reads it.
+        operation: its name in logs and metrics.
+    """
 
     method: str
     path: str
@@ -60,8 +65,12 @@ class RouteEntry(NamedTuple):
 
 
 class AccessVerdict(NamedTuple):
-    """operation: what was asked for, UNKNOWN where no route has that path and method. caller: as far as it is known,
-    whether they may or not. refusal: why they may not, None where they may."""
+    """
+    Args:
+        operation: what was asked for, UNKNOWN where no route has that path and method.
+        caller: as far as it is known, whether they may or not.
+        refusal: why they may not, None where they may.
+    """
 
     operation: str
     caller: Caller

@@ -24,10 +24,15 @@ def _free(_cost: float) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """scope: metrics, search or admin. name: of the key, None without one. indexes: the only names it may use; None:
-    all. filter: JSON of a filter that holds for all it asks, None: none. charge: takes that many more requests from
-    the key's quota; it never refuses, the debt delays the next request. quota: from which auth takes, None:
-    unlimited."""
+    """
+    Args:
+        scope: metrics, search or admin.
+        name: of the key, None without one.
+        indexes: the only names it may use; None: all.
+        filter: JSON of a filter that holds for all it asks, None: none.
+        charge: takes that many more requests from the key's quota; it never refuses, the debt delays the next request.
+        quota: from which auth takes, None: unlimited.
+    """
 
     scope: str
     name: str | None = None

@@ -47,7 +47,11 @@ RANK: dict[str, int] = {"metrics": 1, "search": 1, "write": 2, "admin": 3}
 
 
 class Secret(Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """id: the readable part. sha256: hex, of the whole key as it is sent. Times are ISO 8601 in UTC."""
+    """
+    Args:
+        id: the readable part.
+        sha256: hex, of the whole key as it is sent.
+    """
 
     id: str
     sha256: Annotated[str, Meta(pattern=DIGEST)]
@@ -59,9 +63,14 @@ class Secret(Struct, forbid_unknown_fields=True, omit_defaults=True):
 
 
 class Key(Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """slot: its place in the table of quotas. scope: what it may call. indexes: the only ones it may use, None: all.
-    filter: in the language of a search's filter, holds for everything it asks. rate_per_s and burst: its quota, None:
-    unlimited."""
+    """
+    Args:
+        slot: its place in the table of quotas.
+        scope: what it may call.
+        indexes: the only ones it may use, None: all.
+        filter: in the language of a search's filter; holds for everything it asks.
+        rate_per_s, burst: its quota, None: unlimited.
+    """
 
     name: str
     slot: Annotated[int, Meta(ge=0, lt=KEYS)]

@@ -55,8 +55,12 @@ PACKAGES = {
 
 
 class HttpCase(NamedTuple):
-    """What is searched. folder: of everything that is built; truth: the ids of the true neighbours of the first
-    queries."""
+    """What is searched.
+
+    Args:
+        folder: of everything that is built.
+        truth: the ids of the true neighbours of the first queries.
+    """
 
     folder: Path
     vectors: list[list[float]]  # the queries

@@ -65,7 +65,11 @@ class Caller(FastHttpUser):
 
 
 class Round(TypedDict):
-    """cpu_us: processor time a request of the server; busy: share of its core that the generator took."""
+    """
+    Args:
+        cpu_us: processor time a request of the server.
+        busy: share of its core that the generator took.
+    """
 
     per_s: float
     p50_ms: float
@@ -75,7 +79,10 @@ class Round(TypedDict):
 
 
 class Open(TypedDict):
-    """late_ms: what the generator itself was late at p99, which is in the times."""
+    """
+    Args:
+        late_ms: what the generator itself was late at p99, which is in the times.
+    """
 
     offered_per_s: float
     p50_ms: float

@@ -25,7 +25,10 @@ THREADS = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "TOKENIZERS_PARA
 
 
 class Server:
-    """cores: as taskset takes them. Raises ClickException where it ends before it is ready."""
+    """
+    Args:
+        cores: as taskset takes them.
+    """
 
     def __init__(self, name: str, command: Sequence[str | Path], cores: str, env: dict[str, str] | None = None) -> None:
         self.name = name
@@ -40,7 +43,7 @@ class Server:
         )
 
     def wait(self, word: str) -> None:
-        """Until it says `word`."""
+        """Waits until it says `word`; raises ClickException where it ends before."""
         assert self.process.stdout is not None
         for line in self.process.stdout:
             if word in line:

@@ -44,8 +44,13 @@ class _Query(msgspec.Struct):
 
 
 class Report(NamedTuple):
-    """Means over `queries` judged queries. recall: cut-off → mean. same_id: queries that found, within the largest
-    cut-off, a document of their own id; `dropped` says whether it was dropped."""
+    """Means over `queries` judged queries.
+
+    Args:
+        recall: cut-off → mean.
+        same_id: queries that found, within the largest cut-off, a document of their own id; `dropped` says whether it
+            was dropped.
+    """
 
     k: int
     ndcg: float
@@ -156,11 +161,13 @@ def evaluate(
     *,
     drop_same_id: bool = False,
 ) -> Report:
-    """Search every judged query and average. The first cut-off is that of nDCG and MRR; recall is
-    taken at each. drop_same_id: leave out a hit that has the id of its query.
+    """Search every judged query and average. The first cut-off is that of nDCG and MRR; recall is taken at each.
 
-    Chunked corpora need more hits than documents, so a query that comes up short is asked again for
-    four times as many, until it has enough documents or the index has no more hits to give.
+    Chunked corpora need more hits than documents, so a query that comes up short is asked again for four times as many,
+    until it has enough documents or the index has no more hits to give.
+
+    Args:
+        drop_same_id: leave out a hit that has the id of its query.
     """
     judged = [query for query in queries if query in qrels]
     if not judged:

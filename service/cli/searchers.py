@@ -58,7 +58,11 @@ _DOCUMENT = msgspec.json.Decoder(_Document)
 
 
 class SearchOptions(NamedTuple):
-    """effort None: the index's own choice for its recall target. filter: as in a request, None for none."""
+    """
+    Args:
+        effort: None is the index's own choice for its recall target.
+        filter: as in a request, None for none.
+    """
 
     k: int
     effort: int | None = None
@@ -87,7 +91,10 @@ def check(query: Query, how: SearchOptions) -> None:
 
 
 class IndexSearcher(Protocol):
-    """modes: of searches that the generation answers."""
+    """
+    Args:
+        modes: of searches that the generation answers.
+    """
 
     generation: str
     modes: tuple[Mode, ...]
@@ -185,7 +192,11 @@ class LocalSearcher:
 
 
 class RemoteSearcher:
-    """A running server, by the batch route. key: for one that asks for it."""
+    """A running server, by the batch route.
+
+    Args:
+        key: for one that asks for it.
+    """
 
     def __init__(self, url: str, name: str, key: str | None = None) -> None:
         if urlsplit(url).scheme not in ("http", "https"):

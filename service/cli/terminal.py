@@ -55,7 +55,11 @@ def json_of_hits(generation: str, hits: Iterable[Hit]) -> str:
 
 
 def print_reports(generation: str, reports: Mapping[str, Report], relevant: int, absent: Sequence[str]) -> None:
-    """A column a mode; below it what the figures do not show. absent: of the `relevant` documents."""
+    """A column a mode; below it what the figures do not show.
+
+    Args:
+        absent: of the `relevant` documents.
+    """
     first = next(iter(reports.values()))
     click.echo(f"{generation}, {first.queries:,} judged queries")
     click.echo("  " + " " * 11 + "".join(f"{mode:>9}" for mode in reports))

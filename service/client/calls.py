@@ -35,7 +35,10 @@ EMBEDDED = 256  # texts of a request: so few that it is answered well within a c
 
 
 class Call(msgspec.Struct, Generic[T], frozen=True):
-    """changes: whether it changes the server, so that it is not repeated when it may have been done."""
+    """
+    Args:
+        changes: whether it changes the server, so that it is not repeated when it may have been done.
+    """
 
     method: str
     path: str
@@ -81,7 +84,11 @@ def search_batch(
 
 
 def document(index: str, id: str, *, fields: Sequence[str] | None = None) -> Call[DocumentAnswer]:
-    """One document. fields: of its payload; all when None."""
+    """One document.
+
+    Args:
+        fields: of its payload; all when None.
+    """
     chosen = "" if fields is None else "?fields=" + quote(",".join(_several(fields, "fields")), safe=",")
     return Call("GET", f"/v1/indexes/{_part(index)}/documents/{_part(id)}{chosen}", DocumentAnswer)
 
@@ -156,7 +163,11 @@ def switch(alias: str, generation: str, *, etag: str | None = None) -> Call[Inde
 
 
 def rollback(alias: str, *, etag: str | None = None) -> Call[IndexInfo]:
-    """Points an alias to the generation it pointed to before. etag: as for `switch`."""
+    """Points an alias to the generation it pointed to before.
+
+    Args:
+        etag: as for `switch`.
+    """
     return Call("POST", f"/v1/aliases/{_part(alias)}/rollback", IndexInfo, None, _match(etag), changes=True)
 
 

@@ -21,7 +21,11 @@ class UnreachableError(ClientError):
 
 
 class ProblemError(ClientError):
-    """code: one of the closed list of the API, to switch over. members: everything the problem object said."""
+    """A problem object of the API; `code` is one of a closed list, to switch over.
+
+    Args:
+        members: everything the problem object said.
+    """
 
     def __init__(self, status: int, members: dict[str, Any], request_id: str | None) -> None:
         self.status = status

@@ -75,7 +75,11 @@ class Client:
         return (self.call(calls.indexes())).indexes
 
     def embed(self, texts: Sequence[str], *, kind: str = "document") -> list[list[float]]:
-        """One vector a text, however many, by the model that the server has loaded. kind: query or document."""
+        """One vector a text, however many, by the model that the server has loaded.
+
+        Args:
+            kind: query or document.
+        """
         vectors: list[list[float]] = []
         for part in calls.parts(texts):
             vectors += calls.vectors_of(self.call(calls.embeddings(part, kind=kind)))

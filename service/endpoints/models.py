@@ -17,8 +17,13 @@ if TYPE_CHECKING:
 
 
 class ListedModel(Struct, frozen=True):
-    """id: what answers call it. created: 0, as its files do not say. names: all that a request may call it.
-    max_tokens: of a text; the rest is cut."""
+    """
+    Args:
+        id: what answers call it.
+        created: 0, as its files do not say.
+        names: all that a request may call it.
+        max_tokens: of a text; the rest is cut.
+    """
 
     id: str
     created: int

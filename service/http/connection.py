@@ -52,10 +52,12 @@ class Connection(HttpToolsProtocol):
     """What uvicorn's protocol does not do for a connection; `protocol.py` adds the requests. `watch` and `refused` are
     set by a subclass that belongs to one server.
 
-    refused: told of every answer to what was no request, with the bytes of its body, its id and the seconds it took.
-
     receiving: "head", "body", or nothing between two requests; "upgrade" between a head and the same without its offer
     to upgrade; "rest" when nothing more is read as a request.
+
+    Args:
+        refused: told of every answer to what was no request, with the bytes of its body, its id and the seconds it
+            took.
     """
 
     watch: Watch

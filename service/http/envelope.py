@@ -48,8 +48,12 @@ def request_id(given: bytes | None) -> bytes:
 
 
 class Envelope:
-    """ASGI middleware; `scope["state"]["caller"]` is set for whatever lies inside. ending: whether the server is about
-    to end, and cancels what does not finish in time. openai: operations whose problems carry OpenAI's error too."""
+    """ASGI middleware; `scope["state"]["caller"]` is set for whatever lies inside.
+
+    Args:
+        ending: whether the server is about to end, and cancels what does not finish in time.
+        openai: operations whose problems carry OpenAI's error too.
+    """
 
     def __init__(
         self,

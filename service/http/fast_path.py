@@ -81,8 +81,12 @@ class FastRequest:
 
 
 class FastPath:
-    """queue: how many requests may wait for their turn. traced: every request leaves a span. Belongs to one event
-    loop."""
+    """Belongs to one event loop.
+
+    Args:
+        queue: how many requests may wait for their turn.
+        traced: every request leaves a span.
+    """
 
     def __init__(self, state: AppState, auth: Auth, queue: int, traced: bool = False) -> None:
         self._state, self._auth = state, auth

@@ -39,7 +39,8 @@ class ProtocolStopped(Exception):  # noqa: N818 - an event, and nobody's error
 class Protocol(Connection):
     """`fast_path`, `watch` and `known_hosts` are set by a subclass that belongs to one server (`protocol_of`).
 
-    known_hosts: values of Host headers that were found good.
+    Args:
+        known_hosts: values of Host headers that were found good.
     """
 
     fast_path: FastPath
@@ -213,7 +214,10 @@ class Protocol(Connection):
     # --- an answer --------------------------------------------------------------------------------------------------
 
     def send_fast(self, status: int, head: bytes, content: bytes, keep_alive: bool) -> None:
-        """head: header lines from the first to the empty one, but those that all answers have."""
+        """
+        Args:
+            head: header lines from the first to the empty one, but those that all answers have.
+        """
         if self.transport.is_closing():
             return
         defaults = self.server_state.default_headers

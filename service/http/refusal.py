@@ -58,7 +58,12 @@ LAST.response_complete = True
 
 
 class Refusals:
-    """Belongs to one event loop. keyless: nobody's key has to be looked at. traced: every request leaves a span."""
+    """Belongs to one event loop.
+
+    Args:
+        keyless: nobody's key has to be looked at.
+        traced: every request leaves a span.
+    """
 
     def __init__(self, state: AppState, keyless: bool, traced: bool) -> None:
         self._state = state
@@ -82,7 +87,10 @@ class Refusals:
         return length is not None and len(data) == end + length and not logs.wanted()
 
     def remember(self, data: bytes, refused: Refused) -> None:
-        """data: all that has come since the request before, which was read as `refused` to its end and no further."""
+        """
+        Args:
+            data: all that has come since the request before, which was read as `refused` to its end and no further.
+        """
         end = data.find(b"\r\n\r\n") + 4
         plain = refused.given is None and refused.trace is None and refused.keep_alive
         if self._remembers and plain and 4 <= end <= HEAD_BYTES and len(data) == end + refused.length:
@@ -93,7 +101,12 @@ class Refusals:
     def answer(
         self, waiting: int, defaults: list[tuple[bytes, bytes]], refused: Refused | None, spent_s: float
     ) -> bytes:
-        """The whole answer, counted. defaults: headers that all answers have. refused None: a head that is known."""
+        """The whole answer, counted.
+
+        Args:
+            defaults: headers that all answers have.
+            refused: None where the head is remembered.
+        """
         state = self._state
         made_of = (waiting, state.admission.retry_after_s())
         if self._of is not defaults or made_of != self._made_of:

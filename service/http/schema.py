@@ -53,8 +53,11 @@ PARAMETERS: dict[str, dict[str, Any]] = {
 
 
 def document(version: str, model: Fingerprint | None, keys: bool = False) -> dict[str, Any]:
-    """`model` is the one that is loaded: the only one that a request for embeddings may name. keys: whether the server
-    asks for one."""
+    """`model` is the one that is loaded: the only one that a request for embeddings may name.
+
+    Args:
+        keys: whether the server asks for one.
+    """
     structs = [
         struct
         for operation in OPERATIONS

@@ -32,7 +32,9 @@ WOKEN = 32  # in one turn; what each of them may be is an end, so that a turn ta
 class Watched(Protocol):
     """What a connection shows to the one that watches it (`connection.py`).
 
-    since_s: when its present state began. descriptor: of its socket, while it is parked, else -1.
+    Args:
+        since_s: when its present state began.
+        descriptor: of its socket, while it is parked, else -1.
     """
 
     transport: asyncio.Transport

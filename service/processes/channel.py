@@ -20,9 +20,14 @@ FOLLOW_S = 60.0  # until the others are not waited for any longer: they are told
 
 
 class Channel:
-    """Belongs to one event loop. make: of a protocol, for each connection. lost: called for one that ended before it
-    had
-    a protocol. follow: the alias of a name, on disk. orphaned: called when the parent is gone."""
+    """Belongs to one event loop.
+
+    Args:
+        make: of a protocol, for each connection.
+        lost: called for one that ended before it had a protocol.
+        follow: the alias of a name, on disk.
+        orphaned: called when the parent is gone.
+    """
 
     def __init__(
         self,

@@ -71,8 +71,11 @@ MINUTE_TICKS = 60 * SECOND_TICKS  # between looks for changes that no generation
 
 
 def load(settings: Settings, shared: Shared | None = None) -> ServerProcess:
-    """Everything the service needs, loaded and checked; raises ServiceError, or EmbedError for the
-    model. shared: with the other workers."""
+    """Everything the service needs, loaded and checked; raises ServiceError, or EmbedError for the model.
+
+    Args:
+        shared: with the other workers.
+    """
     root = Root(settings.root)
     names = settings.names or tuple(root.names())
     if not names:

@@ -52,7 +52,10 @@ class Shared:
     def __init__(
         self, worker: int, channel: socket.socket, metrics: Slab, quotas: Quotas, closed: Slab, service: str
     ) -> None:
-        """service: a name that the workers of this service share and no other service has."""
+        """
+        Args:
+            service: a name that the workers of this service share and no other service has.
+        """
         self.worker, self.service = worker, service
         self.channel = channel
         self.metrics, self.quotas = metrics, quotas
@@ -85,7 +88,10 @@ class _Worker:
 
 
 class Supervisor:
-    """work: what a worker does with what it shares, until it ends. It runs in a fork of this process."""
+    """
+    Args:
+        work: what a worker does with what it shares, until it ends. It runs in a fork of this process.
+    """
 
     def __init__(
         self,

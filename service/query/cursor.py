@@ -26,8 +26,13 @@ _CHECK_BYTES = 8
 
 
 class Cursor(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """Hits after (score, row), where `seen` came before. query: digest of what was asked. depth: of the rankings that
-    were fused, 0 where none were. rows: how many there were for the first page; later ones are not in any page."""
+    """Hits after (score, row), where `seen` came before.
+
+    Args:
+        query: digest of what was asked.
+        depth: of the rankings that were fused, 0 where none were.
+        rows: how many there were for the first page; later ones are not in any page.
+    """
 
     generation: str
     query: bytes

@@ -22,7 +22,8 @@ def fuse(
 ) -> list[tuple[int, float]]:
     """(row, score), best first, of rankings as (rows best first, weight). A weight of 0 leaves a ranking out.
 
-    order: what rows are sorted by where their scores are equal.
+    Args:
+        order: what rows are sorted by where their scores are equal.
     """
     scores: dict[int, float] = {}
     for rows, weight in rankings:

@@ -31,8 +31,11 @@ from service.wire.requests import SearchRequest
 
 
 class Survivors(NamedTuple):
-    """What may be a hit: the filter and the rows that it keeps; None and None for all. own: the row of the document
-    that asks for its like."""
+    """What may be a hit: the filter and the rows that it keeps; None and None for all.
+
+    Args:
+        own: the row of the document that asks for its like.
+    """
 
     filter: Filter | None = None
     keep: Survived | None = None
@@ -45,7 +48,11 @@ class Survivors(NamedTuple):
 
 
 class RankedHit(NamedTuple):
-    """One hit. dense, lexical: its score in either ranking of a hybrid search, None where it is not in it."""
+    """One hit.
+
+    Args:
+        dense, lexical: its score in either ranking of a hybrid search, None where it is not in it.
+    """
 
     row: int
     score: float
@@ -54,8 +61,13 @@ class RankedHit(NamedTuple):
 
 
 class RankedHits(NamedTuple):
-    """hits: best first. more: whether there are hits behind them; cut: whether rows that might be were not looked at.
-    lexical_s: how much of the time went there."""
+    """
+    Args:
+        hits: best first.
+        more: whether there are hits behind them.
+        cut: whether rows that might be were not looked at.
+        lexical_s: how much of the time went there.
+    """
 
     hits: list[RankedHit]
     more: bool

@@ -68,7 +68,10 @@ class Answered(NamedTuple):
 
 
 class Paged(NamedTuple):
-    """partial: there is no further page, and yet there may be further hits."""
+    """
+    Args:
+        partial: there is no further page, and yet there may be further hits.
+    """
 
     next_cursor: str | None
     partial: bool = False
@@ -76,7 +79,10 @@ class Paged(NamedTuple):
 
 class Resolved(NamedTuple):
     """The vector that a query comes down to; of no elements where it is searched by words alone.
-    row: the document it asks to be similar to, which is no hit itself."""
+
+    Args:
+        row: the document it asks to be similar to, which is no hit itself.
+    """
 
     vector: Vector
     row: int | None = None

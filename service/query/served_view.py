@@ -66,8 +66,11 @@ class InThread(Protocol):
 
 
 class ServedView:
-    """rows: what is searched, a generation or a view of one with its changes. count: documents in it. seq: the last
-    change in it."""
+    """
+    Args:
+        rows: what is searched, a generation or a view of one with its changes.
+        seq: the last change in it.
+    """
 
     def __init__(self, generation: Generation, rows: Searchable, seq: int, pace: Pace, in_thread: InThread) -> None:
         self.generation, self.rows, self.seq = generation, rows, seq

@@ -72,8 +72,11 @@ class Writing:
     """`submit` on the event loop's thread."""
 
     def __init__(self, root: Root, service: str, address: str) -> None:
-        """service: a name that this service's workers share and no other service has. address: of the service, told to
-        those who ask another one to write."""
+        """
+        Args:
+            service: a name that this service's workers share and no other service has.
+            address: of the service, told to those who ask another one to write.
+        """
         self._root, self._service, self._address = root, service, address
         self._lock = -1
         self._server: asyncio.AbstractServer | None = None

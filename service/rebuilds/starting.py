@@ -43,7 +43,8 @@ class Rebuilds:
     def start(self, index: str, source: str, *, asked_by: str | None = None, trigger: bool = False) -> RebuildAnswer:
         """Raises Problem: for a source that is not in the plan, and while another rebuild runs.
 
-        asked_by: whose `Idempotency-Key` it came with; what was started for the same one is answered again.
+        Args:
+            asked_by: whose `Idempotency-Key` it came with; what was started for the same one is answered again.
         """
         try:
             source_of(self.plan, index, source)

@@ -58,7 +58,11 @@ class Text(logging.Formatter):
 
 
 def configure(form: str, access: bool) -> None:
-    """form: text or json, to stderr. access: a line a request."""
+    """
+    Args:
+        form: text or json, to stderr.
+        access: a line a request.
+    """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(Lines() if form == "json" else Text())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
@@ -82,8 +86,14 @@ def note(
     key: str | None,
     body: bytes | None = None,
 ) -> None:
-    """A line about a request that was answered, or refused. path: without its query string. answer_bytes: of the body
-    that was sent. key: the name of the key, not the key. body: that came, where it is at hand."""
+    """A line about a request that was answered, or refused.
+
+    Args:
+        path: without its query string.
+        answer_bytes: of the body that was sent.
+        key: the name of the key, not the key.
+        body: that came, where it is at hand.
+    """
     told = urllib.parse.quote(path[:PATH_CHARACTERS]) + ("…" if len(path) > PATH_CHARACTERS else "")
     about: dict[str, Any] = {
         "method": method,

@@ -81,8 +81,12 @@ class _Layout:
 
 
 class Metrics:
-    """operations: the names that requests are counted under. slab: what is shared with the other workers,
-    None: alone. worker: which row is ours."""
+    """
+    Args:
+        operations: the names that requests are counted under.
+        slab: what is shared with the other workers, None: alone.
+        worker: which row is ours.
+    """
 
     def __init__(self, operations: Sequence[str] = (), slab: Slab | None = None, worker: int = 0) -> None:
         self._layout = layout = _Layout(operations)
@@ -127,7 +131,10 @@ class Metrics:
         self._searches.observe(seconds)
 
     def watch(self, collector: Callable[[Callable[[str], bool]], Collector]) -> None:
-        """collector: of what is loaded, under the names that a caller may see."""
+        """
+        Args:
+            collector: of what is loaded, under the names that a caller may see.
+        """
         self._watched = collector
 
     def look_with(self, look: Callable[[], dict[str, int]]) -> None:

@@ -22,8 +22,11 @@ PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"
 
 
 def wanted(asked: bool | None, environ: Mapping[str, str]) -> bool:
-    """asked: by the command line, None where it says nothing; then an endpoint or OTEL_TRACES_EXPORTER=otlp asks.
-    OTEL_SDK_DISABLED and OTEL_TRACES_EXPORTER=none win over everything, as they do elsewhere."""
+    """
+    Args:
+        asked: by the command line, None where it says nothing; then an endpoint or OTEL_TRACES_EXPORTER=otlp asks.
+            OTEL_SDK_DISABLED and OTEL_TRACES_EXPORTER=none win over everything, as they do elsewhere.
+    """
     exporters = environ.get("OTEL_TRACES_EXPORTER", "").strip().lower()
     if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true" or exporters == "none":
         return False

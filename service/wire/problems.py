@@ -69,9 +69,12 @@ _PATTERNS = {f" matching regex {NOT_BLANK!r}": " of more than blanks"}
 class Problem(Exception):  # noqa: N818 - the term of RFC 9457
     """A request that is answered with a problem object.
 
-    code: one of `KINDS`. detail: a full sentence for a person. pointer: JSON pointer (RFC 6901) to
-    the value at fault. members: extension members for a program, as `expected` and `got`. status is
-    given only for 404 and 405 of paths.
+    Args:
+        code: one of `KINDS`.
+        detail: a full sentence for a person.
+        pointer: JSON pointer (RFC 6901) to the value at fault.
+        members: extension members for a program, as `expected` and `got`.
+        status: only for 404 and 405 of paths.
     """
 
     def __init__(

@@ -11,7 +11,10 @@ RebuildState = Literal["running", "cancelling", "succeeded", "failed", "cancelle
 
 
 class RebuildRequest(Struct, forbid_unknown_fields=True, frozen=True):
-    """source: "changes" (the served generation and what was written since), or a name of the server's configuration."""
+    """
+    Args:
+        source: "changes" (the served generation and what was written since), or a name of the server's configuration.
+    """
 
     index: Annotated[str, Meta(min_length=1, max_length=128)]
     source: Annotated[str, Meta(min_length=1, max_length=128)] = "changes"
@@ -19,8 +22,12 @@ class RebuildRequest(Struct, forbid_unknown_fields=True, frozen=True):
 
 class RebuildAnswer(Struct, frozen=True):
     """
-    step: what it is doing: embed, build, check, or what it did last. progress: how far that is, in words for people.
-    generation: what it built. switched: whether that is served. detail: why it failed.
+    Args:
+        step: what it is doing: embed, build, check, or what it did last.
+        progress: how far that is, in words for people.
+        generation: what it built.
+        switched: whether that is served.
+        detail: why it failed.
     """
 
     id: str
