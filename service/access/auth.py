@@ -1,20 +1,20 @@
-"""The outermost layer: who asks, and whether they may, decided from the head of a request alone.
+"""Authentication and authorisation, decided from the head of a request alone.
 
-It runs before the router and before the first byte of a body is read, so that nobody without a key can make the server
-do anything but compare a digest. (CVE-2026-45829, a server of this very kind, decided after it had acted on the body.)
-What a path needs is a column of the table of routes; this is the only place that reads it, and no endpoint asks again.
-A path that is in no table needs a key like any other: without one, nobody learns which paths exist. Of an index that a
-key may not use, the answer is the same whether it exists or not.
+This layer runs before the router and before the first byte of a body is read. A caller without a key can make the
+server do nothing but compare a digest. (CVE-2026-45829, in a server of this very kind, decided after it had acted on
+the body.) What a path requires is a column of the table of routes. Only this module reads that column, and no endpoint
+checks again. A path that is in no table requires a key like any other, so that strangers cannot learn which paths
+exist. For an index that a key may not use, the answer is the same whether the index exists or not.
 
-Without keys everyone may search, which is why the port is then bound to the loopback only. That alone does not keep a
-web page out: its author can point a name of their own at 127.0.0.1 and have a visitor's browser ask (DNS rebinding).
-Such a request carries that name as its Host, so on the loopback only names that cannot be rebound are taken: localhost
-and addresses.
+Without keys everyone may search, so the port is then bound to the loopback only. That alone does not keep a web page
+out: its author can point a host name at 127.0.0.1 and have a visitor's browser send requests (DNS rebinding). Such a
+request carries that name as its Host, so on the loopback only localhost and addresses are accepted, which cannot be
+rebound.
 
-A call that needs more than a search (it changes the server, or costs as much as thousands of searches) is, without
-keys, for the person at this machine, whatever address is bound: it must come from the loopback, name this machine in
-Host, and show no sign of a proxy, since behind one every caller looks like this machine. With and without keys it is
-not taken from pages of another site.
+Some calls need more than a search does: they change the server, or cost as much as thousands of searches. Without keys
+these are reserved for the person at this machine, whatever address is bound. The request must come from the loopback,
+name this machine in Host, and show no sign of a proxy, because behind a proxy every caller looks like this machine.
+With or without keys, such calls are not accepted from pages of another site.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Who asks: what a key allows, as the rest of the service sees it.
+"""The caller of a request: what its key allows, as the rest of the service sees it.
 
-The layer around the application (`auth.py`) makes a Caller of every request before its body is read, and settles
-whether it may make this call; an endpoint finds it in the scope. Without keys everyone is `ANYONE`. An endpoint has
-three things to honour: `may_see` for the names it lists, `filter` (conjoined with the request's own, and applied to
-documents too), and `charge` for what a request costs beyond the one that auth has taken.
+The layer around the application (`auth.py`) makes a Caller for every request before its body is read, and decides
+whether the call is allowed. Endpoints find it in the scope. Without keys everyone is `ANYONE`. An endpoint must honour
+three things: `may_see` for the names it lists, `filter` (added to the request's own, also for single documents), and
+`charge` for what a request costs beyond the one that auth has already charged.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Keys in memory: from what a request carries to who asks, and the following of the file.
+"""Keys in memory: finds the caller for the key of a request, and follows changes of the file.
 
-The file is looked at once a second and on SIGHUP. A change is taken over between two requests and drops none; a file
-that cannot be used (half edited, damaged, gone) changes nothing and is said in the log, because neither locking
-everybody out nor letting everybody in would be what its owner meant.
+The file is checked once a second and on SIGHUP. A change takes effect between two requests and drops none. A file that
+cannot be used (half edited, damaged, missing) changes nothing and is reported in the log: locking everyone out and
+letting everyone in would both be wrong.
 
-The comparison is of digests, in constant time, and is also made for an id that does not exist, so that an answer takes
-as long whatever was wrong.
+Digests are compared in constant time, and also for an id that does not exist, so that the time of an answer does not
+tell what was wrong.
 """
 
 from __future__ import annotations

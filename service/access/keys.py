@@ -1,14 +1,14 @@
-"""Keys on disk: who may ask for what, without anything that could be used to ask.
+"""Keys on disk: who may make which calls, without anything that could be used as a key.
 
-A key is 256 random bits with a readable prefix, `pw_<id>_<secret>`; the file keeps the SHA-256 of the whole. A slow
-hash protects passwords because people choose few of them; nobody can try 2**256 secrets, so a fast one is right and a
-request does not pay for more. The id in front finds the line to compare with, and is what logs and people may see.
+A key is 256 random bits with a readable prefix, `pw_<id>_<secret>`. The file stores the SHA-256 of the whole. Slow
+hashes protect passwords, which can be guessed; nobody can try 2**256 secrets, so a fast hash is safe and requests stay
+cheap. The id finds the entry to compare with, and may be shown to people and in logs.
 
-A key has at most two secrets that live at the same time: `rotate` adds the second, clients move over, and the first is
-revoked or expires. What the key allows belongs to the key and not to its secret, so a rotation changes nothing else.
+A key has at most two valid secrets at a time: `rotate` adds the second, clients move over, and the first is revoked or
+expires. What the key allows belongs to the key and not to a secret, so a rotation changes nothing else.
 
-The file is JSON with a format number. It is written whole under a lock and renamed into place, readable by its owner
-only; a file that others may write to is refused, since whoever writes it decides who gets in.
+The file is JSON with a format number. It is written whole under a lock, renamed into place, and readable by its owner
+only. A file that others can write to is refused, because they could then let themselves in.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""How often a key may ask: a token bucket a key, one bucket for all workers.
+"""Request quotas of keys: one token bucket for each key, shared by all workers.
 
-The bucket is kept as a single number, the time at which it will be full again (the generic cell rate algorithm, which
-is the same thing as counting tokens and needs no second number and no timer): every request moves it 1/rate into the
-future, and a request is refused while it lies further ahead than the burst allows. A batch is let in as one request and
-then charged for the rest of its queries, so that nobody has to know its size before its body was read; the debt delays
-what comes next.
+A bucket is stored as one number, the time at which it will be full again (the generic cell rate algorithm). It is
+equivalent to counting tokens and needs neither a second number nor a timer: every request moves that time 1/rate into
+the future, and a request is refused while it lies further ahead than the burst allows. A batch is admitted as one
+request and then charged for its other queries, because its size is unknown until its body was read. The debt delays the
+next request.
 
-The numbers lie in memory that the workers share, and a change is made under a lock of the kernel on that one number,
-which costs two system calls and is taken only for keys that have a quota.
+The numbers lie in memory that the workers share. A change is made under a file lock on that one number, which costs two
+system calls and is only done for keys that have a quota.
 """
 
 from __future__ import annotations

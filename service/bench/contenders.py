@@ -1,9 +1,9 @@
-"""Who takes part, and what each is asked.
+"""The servers that are compared, and the requests that each is sent.
 
-All hold the same unit vectors and are asked the same held-out queries for the same k, with effort as small as lets
-their own HTTP answers reach the recall that was wanted against exact search. Each is set up in the way its own
-documentation shows; what has no HTTP of its own is put behind FastAPI with the same uvloop, httptools and msgspec that
-perwatt stands on. A peer that is not installed (service/bench/peers/install.sh) is left out and said.
+All hold the same unit vectors and get the same held-out queries for the same k. The effort of each is the smallest with
+which its own HTTP answers reach the wanted recall against exact search. Each is set up as its own documentation shows.
+A library without HTTP of its own is put behind FastAPI with the same uvloop, httptools and msgspec that perwatt uses. A
+peer that is not installed (service/bench/peers/install.sh) is left out and listed.
 """
 
 from __future__ import annotations

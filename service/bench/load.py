@@ -1,11 +1,11 @@
-"""Load on one server: wrk in a closed loop, and how busy it was itself; and perwatt's own generator in an open one.
+"""Load on one server: a closed loop by wrk, and an open loop by perwatt's own generator.
 
-A generator that uses up its own core measures itself. wrk says what share of one it took; a round in which that was
-more than `SATURATED` says nothing about the server, and is not kept quiet about.
+wrk measures how much a server can do. A generator that uses up its own core measures itself, so wrk's share of its core
+is measured too, and a round in which it exceeds `SATURATED` is reported as such.
 
-wrk finds out how much a server can do. Its times are of a load that waits for the server: a connection sends when its
-last answer is there, so a slow second is asked less (coordinated omission). What users of a server see is the open
-loop's: requests come when they are due, whatever became of those before, and time runs from then.
+wrk's times are those of a load that waits for the server: a connection sends when its last answer has arrived, so slow
+moments get fewer requests (coordinated omission). Users see the times of the open loop: requests are sent when they are
+due, whatever became of those before, and time runs from then.
 """
 
 from __future__ import annotations

@@ -1,11 +1,10 @@
-"""What a second worker brings, and what N of them take of the memory.
+"""What a second worker brings, and how much memory N workers take.
 
-The generator of the load needs processor time too, and on a machine of two cores it has none of its own once both have
-a worker. So the plain ratio says as much about it as about the service: the most that it can be is what the generator
-leaves of two cores. Two figures stand beside it that do not depend on that: requests a second of the server's own
-processor time, which more workers must not make worse, and the share of the work that fell on the busiest. (One worker
-and its load on one core would be no fair beginning: they wake each other without a word between cores, which is worth
-a tenth.) With four cores or more the load has cores of its own.
+The load generator needs processor time too, and on a machine of two cores it has none of its own once both have a
+worker. So the plain ratio is limited by what the generator leaves of the two cores. Two other figures do not depend on
+that: requests a second of the server's own processor time, which more workers must not make worse, and the share of the
+work that fell on the busiest worker. (One worker and its load on one core would be no fair start: they wake each other
+without crossing cores, which is worth a tenth.) With four cores or more the load has cores of its own.
 """
 
 from __future__ import annotations

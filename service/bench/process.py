@@ -1,9 +1,8 @@
-"""A server and everything it started, on cores of its own.
+"""A server and all the processes it started, on cores of their own.
 
-Processor time is the kernel's count of a process, which does not care how busy the rest of the machine was: Linux
-scales it to the scheduler's own and tells it in hundredths of a second. The processes are found by their parents,
-because PostgreSQL puts each of its own into a session of its own. A server that is not being measured is stopped
-(SIGSTOP), so that its clocks and sweepers cost the others nothing.
+Processor time is the kernel's count for a process, in hundredths of a second; it does not depend on how busy the rest
+of the machine was. Processes are found by their parents, because PostgreSQL puts each of its own into a separate
+session. A server that is not being measured is stopped (SIGSTOP), so that its timers cost the others nothing.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""`perwatt keys`: make, show, change and revoke what a server with `--keys` lets in.
+"""`perwatt keys`: creates, lists, changes and revokes the keys of a server with `--keys`.
 
-A key is printed once, alone on stdout so that it can be piped into a secret store, and is kept nowhere. A running
+A key is printed once, alone on stdout so that it can be piped into a secret store, and is stored nowhere. A running
 server follows the file within a second.
 """
 

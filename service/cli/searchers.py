@@ -1,8 +1,7 @@
-"""Two ways to ask an index from the command line: in this process, or a running server.
+"""Two ways to search from the command line: in this process, or on a running server.
 
-Both give the same hits. The first needs the files and loads the model; the second needs neither,
-and goes through the batch route like any other client. They share a small surface, so that `perwatt
-search` and `perwatt eval` are written once.
+Both give the same hits. The first needs the files and loads the model. The second needs neither, and uses the batch
+route like any other client. They share one interface, so that `perwatt search` and `perwatt eval` are written once.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""`perwatt put` and `perwatt delete`: documents written to and deleted from an index of a running service.
+"""`perwatt put` and `perwatt delete`: write documents to an index of a running service, and delete them.
 
-They go through the client like any other caller: one process writes an index, and that is the service's.
+They use the client like any other caller, because only the service's own process writes an index.
 """
 
 from __future__ import annotations

@@ -5,13 +5,13 @@
         for hit in answer.hits:
             print(hit.score, hit.id, hit.payload["title"])
 
-It knows the paths, the types and the errors, and does what every caller would have to: it waits and asks again where
-the server said that waiting helps (503, 504, and a connection that could not be made), and it raises a problem as
-`ProblemError` with its code. It needs httpx and msgspec and nothing else of perwatt, so the load generator uses it
-too, for all that it does not time.
+It knows the paths, the types and the errors. It waits and retries where the server said that waiting helps (503, 504,
+and a connection that could not be made), and raises a problem as `ProblemError` with its code. It needs httpx, msgspec
+and the structs of the answers (`service/wire/answers.py`), so the load generator uses it too, for all that it does not
+time.
 
-    calls.py       each call once, as a request and the type of its answer (`service/wire/answers.py`)
-    problems.py    what is raised                     retries.py     when to ask again
+    calls.py       each call once, as a request and the type of its answer
+    problems.py    what is raised                     retries.py     when to retry
     methods.py     calls as methods of a client       sync.py · asynchronous.py     the two clients
 """
 

@@ -1,7 +1,6 @@
 """Each call of the API once: its parameters, the request they make, and the type of its answer.
 
-The two clients take these functions for methods, and send and receive. What the functions document is what a caller of
-a client reads.
+The two clients use these functions as methods; their docstrings are what the caller of a client reads.
 """
 
 from __future__ import annotations

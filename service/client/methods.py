@@ -1,4 +1,4 @@
-"""What the two clients have in common but the sending: their options, and calls as methods."""
+"""What the two clients share apart from the sending: their options, and calls as methods."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""When to ask again, and how long to wait before.
+"""When a call is repeated, and how long to wait before.
 
-A request is repeated when the server said that it did nothing and that waiting helps (503; 504 for a call that changes
-nothing), or when it was never reached. It waits as long as `Retry-After` says, else a time that doubles with every try;
-both are stretched by chance, so that callers who were refused together do not come back together. It never waits beyond
-what it was given in all: an answer that comes after its caller lost patience is of no use.
+A call is repeated when the server said that it did nothing and that waiting helps (503, and for a call that changes
+nothing also 504), or when the server was never reached. The wait is that of `Retry-After`, else a time that doubles
+with every try; both are lengthened at random, so that callers who were refused together do not return together. No wait
+goes beyond the total that is allowed.
 
-429 is not repeated: a quota that is used up is the caller's own matter, and hiding it would only slow everything down.
+429 is not repeated: an exhausted quota is for the caller to handle, and hiding it would only slow everything down.
 """
 
 from __future__ import annotations

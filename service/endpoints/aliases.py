@@ -1,10 +1,10 @@
-"""Switching what an index serves, and switching back.
+"""Switching the generation that an alias points to, and switching back.
 
-Both load and check the generation before anything points to it; a refusal leaves disk and memory as
-they were and says why. `If-Match` takes the etag that `GET /v1/indexes/{index}` gives, so that of
-two people who both looked at the same state only one gets to change it.
+Both load and check the generation before anything points to it; a refusal changes neither disk nor memory and says why.
+`If-Match` takes the etag of `GET /v1/indexes/{index}`, so that of two people who looked at the same state only one can
+change it.
 
-These calls change the server; who may make them stands in the table of routes.
+These calls change the server; who may make them is stated in the table of routes.
 """
 
 from __future__ import annotations

@@ -1,12 +1,11 @@
-"""Text to vectors over HTTP, in OpenAI's shape, so that whatever speaks it can use the model that
-is loaded anyway.
+"""Text to vectors over HTTP, in OpenAI's shape, with the model that is loaded for searches.
 
-The model is the one the service was started with; a request may name it and may not choose it.
-Nothing is ever loaded because a request asked for it.
+The model is the one the service was started with. A request may name it but cannot choose another; nothing is ever
+loaded because a request asks for it.
 
-One request may hold thousands of texts, so it is worked on in windows: the encoder serves others between two of them,
-an answer is written as its vectors come instead of all at once on the loop, and a time limit that nobody asked for
-holds for a window and not for all.
+One request may hold thousands of texts, so they are encoded in windows. Between two windows the encoder serves others,
+and each window's vectors are written at once instead of all of them at the end. The server's default time limit holds
+for each window, not for the whole request.
 """
 
 from __future__ import annotations

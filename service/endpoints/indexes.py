@@ -1,5 +1,4 @@
-"""What is served, described: the manifest of each generation, shortened to what a caller decides
-by."""
+"""The indexes that are served: the manifest of each generation, shortened to what a caller needs."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""What machines ask: alive, ready, how much, which version, what is the API.
+"""Operations: liveness, readiness, metrics, versions and the API document.
 
-`/livez` says that the event loop turns and nothing else, so that a process is never restarted for a
-reason that a restart does not cure. `/readyz` says whether requests should be sent here: not while
-the server is on its way out. A generation that was refused at a reload does not make it unready,
-since the old one answers; it is named in the detail, to those who may see it.
+`/livez` says only that the event loop turns, so that a process is never restarted for a reason that a restart does not
+cure. `/readyz` says whether requests should be sent here, which ends when the server begins to shut down. A generation
+that was refused at a reload does not make the server unready, since the old one still answers; it is named in the
+detail, for callers who may see it.
 """
 
 from __future__ import annotations

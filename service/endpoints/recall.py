@@ -1,12 +1,12 @@
-"""Recall of what is served, measured on the spot: the same queries searched as usual and exactly.
+"""Recall of the generation that is served, measured on request: the same queries, searched as usual and exactly.
 
-The build measured it too, on rows that it held out; here it is measured for a filter, an effort, or the caller's own
-texts. Without texts, queries are points midway between two rows of the index, where questions lie
-(`index/build/recall.py` says why). A hit counts when its score is at least that of the k-th true
-one, since which of two equal vectors came back is nobody's loss.
+The build measured recall too, on rows that it held out. Here it is measured for a filter, an effort, or the caller's
+own texts. Without texts, the queries are points midway between two rows of the index (`index/build/recall.py` says
+why). A hit counts when its score is at least that of the k-th true one, because it does not matter which of two equal
+vectors was found.
 
-One measurement at a time, a few queries at once in the search thread, so that those who search wait a moment and not
-until it is done.
+One measurement runs at a time, a few queries at once in the search thread, so that searches wait a moment and not until
+it is done.
 """
 
 from __future__ import annotations

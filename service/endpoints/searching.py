@@ -1,4 +1,4 @@
-"""Searches, one or many in a request: the general way to what the fast path answers too."""
+"""Searches, one or many in a request. Plain single ones mostly take the fast path instead (`http/fast_path.py`)."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""Documents put and deleted over HTTP: on the disk before the answer, searched by whoever asks for its seq.
+"""Documents put and deleted over HTTP: on the disk before the answer, and found by every search with their `min_seq`.
 
-    PUT     checked like the documents of a build, texts encoded on the queue that queries use, then the log
+    PUT     checked like the documents of a build; texts are encoded on the queue that queries use; then logged
     DELETE  by id, by ids or by a filter, which is resolved to ids first: the log holds effects and no filters
 
-A document that cannot be written gets a problem of its own and the others are written. What a key's filter hides can be
-neither replaced nor deleted, and what it would hide cannot be put.
+A document that cannot be written gets a problem of its own, and the others are written. A key cannot replace or delete
+documents that its filter hides, nor put documents that it would hide.
 """
 
 from __future__ import annotations

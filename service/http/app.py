@@ -1,9 +1,7 @@
-"""The application: a FastAPI app around what is running, with our routes, our errors and our
-documentation.
+"""The application: a FastAPI app with our routes, our errors and our documentation.
 
-Of FastAPI it uses the application, its life cycle and its place in an ecosystem that knows how to
-mount, test and observe one; the parts that would work on every request a second time are left out
-(see `routes.py`).
+It uses FastAPI for the application, its life cycle and its place in an ecosystem that knows how to mount, test and
+observe one. The parts that would do work a second time on every request are left out (see `routes.py`).
 """
 
 from __future__ import annotations

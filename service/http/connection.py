@@ -1,16 +1,15 @@
 """One connection to a caller: how long it may take, and how it ends.
 
-**Time.** uvicorn waits for ever for the rest of a head or a body, so that a few bytes a minute hold a connection for as
-long as its owner likes (slowloris). Here a head has `--client-timeout` from its first byte, a body as long and then a
-least rate, an answer must keep being taken, and a connection that asks nothing is closed. A `Watch` looks once a second
-(`watch.py`).
+**Time.** uvicorn waits without limit for the rest of a head or a body, so a few bytes a minute can hold a connection
+open (slowloris). Here a head has `--client-timeout` from its first byte. A body has as long, and then a least rate. An
+answer must keep being read, and an idle connection is closed in the end. A `Watch` looks once a second (`watch.py`).
 
-**Number.** Beyond `--connections` the one that has been idle longest is closed to make room, as nginx does: whoever
-fills the table with idle connections loses them, and not the others.
+**Number.** Beyond `--connections`, the connection that has been idle longest is closed to make room, as nginx does. So
+a caller who fills the table with idle connections loses those, and others lose none.
 
-**The end.** What is refused before it is a request is answered with a problem object like everything else, after what
-was asked before it. What the caller is still sending is then read past for a while: a connection that is closed with
-bytes unread is reset, and the answer would be lost with it.
+**The end.** Bytes that are refused before they are a request are answered with a problem object like everything else,
+after the answers to earlier requests. Then the server reads and discards what the caller is still sending for a while:
+closing a connection with unread bytes resets it, and the answer would be lost.
 """
 
 from __future__ import annotations

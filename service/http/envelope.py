@@ -1,10 +1,9 @@
-"""What surrounds every request: an identity, auth, a catch-all, and a line in the metrics.
+"""What surrounds every request: a request id, auth, a catch-all for errors, metrics and the access log.
 
-A plain ASGI wrapper, because a middleware that is built from request and response objects costs
-more than a search of a small index. The id is the caller's `X-Request-Id` when it is harmless to
-log and to send back, else a new one; a valid W3C `traceparent` is echoed. Whatever an endpoint
-raises leaves here as problem+json, foreseen or not, so that no route has an error format of its
-own; an unforeseen one is logged with its traceback and the id, and shows the caller only the id.
+It is a plain ASGI wrapper, because a middleware built from request and response objects costs more than a search of a
+small index. The id is the caller's `X-Request-Id` when it is safe to log and to send back, else a new one. A valid W3C
+`traceparent` is echoed. Whatever an endpoint raises is answered as problem+json, so that no route has an error format
+of its own. An unforeseen error is logged with its traceback and the id; the caller is shown only the id.
 """
 
 from __future__ import annotations

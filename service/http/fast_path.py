@@ -1,15 +1,15 @@
 """The fast path: a search from bytes to bytes, without what a general application costs.
 
-A search by vector takes a fraction of a millisecond, and a request that goes the general way (scope, task, event,
-middleware, router, request and response objects, two sends with every header checked) costs as much again. So the
-protocol hands a plain `POST …/search` to this fast path: JSON, a declared length, nothing odd in the head. Everything
-else takes the general way, and so does a search that the fast path has no wish to judge; both call the same function,
-and a test holds the answers together byte by byte.
+A search by vector takes a fraction of a millisecond. The general way (scope, task, event, middleware, router, request
+and response objects, two sends with every header checked) costs as much again. So the protocol hands a plain
+`POST …/search` to this fast path: JSON, a declared length, no unusual headers. Everything else takes the general way,
+and so does any search that this path does not recognise as plain. Both call the same function, and a test compares
+their answers byte by byte.
 
 Two things make it cheap. The coroutine of a search that never waits is run by hand to its end; only one that does wait
 (for the encoder, for a place) becomes a task. And requests that arrive in one turn of the event loop are first all read
-and then worked on, a millisecond at a time: that makes the waiting line visible. Under overload it would otherwise
-stand in the buffers of the kernel, where nobody can refuse it; here a request beyond the bound is answered 503 for
+and then worked on, a millisecond at a time, which makes the waiting line visible. Otherwise, under overload, it would
+form in the buffers of the kernel, where no request can be refused. Here a request beyond the bound is answered 503 for
 the price of its head, or less (`refusal.py`).
 """
 

@@ -1,10 +1,9 @@
-"""What the head of a request must be before anybody looks at what it asks for.
+"""The checks of a request's head that come before anything else.
 
-The parser (llhttp, strict) refuses what is not HTTP: bare line feeds, two lengths, a length beside chunks. Refused here
-is what it lets through and what two programs that both read the request may understand differently, which is how
-requests are smuggled past a proxy: two Hosts or none, a target that names another host, chunks in HTTP/1.0, a
-transfer coding that we do not undo. Every refusal ends the connection, because where the next request would begin is
-in doubt.
+The parser (llhttp, strict) refuses what is not HTTP: bare line feeds, two lengths, a length beside chunks. This module
+refuses what the parser accepts but two programs may understand differently, which is how requests are smuggled past a
+proxy: two Hosts or none, a target that names another host, chunks in HTTP/1.0, a transfer coding that is not undone
+here. Every refusal ends the connection, because it is then unclear where the next request begins.
 """
 
 from __future__ import annotations

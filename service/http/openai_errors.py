@@ -1,9 +1,8 @@
-"""OpenAI's `error` object, which its clients look for in an answer and show of it; without one, all that an application
-developer sees is "Error code: 422".
+"""OpenAI's `error` object, which its clients look for in an answer and show to the developer.
 
-It stands beside the members of a problem, in answers of the calls that are in OpenAI's shape, and where nobody can tell
-what was called: a path that no route has, as when `/v1` is missing in a base URL, and a request without a key, which
-must not tell one path from another.
+Without it a developer sees only "Error code: 422". It is added to the problem object for calls in OpenAI's shape, and
+where the call cannot be known: a path that no route has, as when `/v1` is missing in a base URL, and a request without
+a key, whose answer must not tell one path from another.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """The HTTP protocol of uvicorn, hardened and shortened: from bytes to requests, and from answers to bytes.
 
-**Meaning.** What two programs could read differently is refused (`head.py`). Trailers are dropped, and they and
-whatever else frames a body count against the limit of the head. An offer to upgrade is ignored, and the request
-answered. Nothing that follows a refusal on a connection is read as a request.
+**Meaning.** A request that two programs could read differently is refused (`head.py`). Trailers are dropped. They, and
+whatever else frames a body, count against the size limit of the head. An offer to upgrade is ignored, and the request
+is answered as it stands. After a refusal, nothing more on the connection is read as a request.
 
-**Speed.** A plain search goes to the fast path (`fast_path.py`) as soon as its body is complete; where the line is full
-it is refused from its head (`refusal.py`).
+**Speed.** A plain search goes to the fast path (`fast_path.py`) as soon as its body is complete. When the waiting line
+is full it is refused from its head alone (`refusal.py`).
 """
 
 from __future__ import annotations

@@ -1,16 +1,16 @@
-"""What a search is told when the waiting line is full, for next to nothing.
+"""Refusing a search cheaply when the waiting line is full.
 
-Under an overload most requests are refused, on the core that should answer the others: at three times the peak there
-are four refusals to two answers. So a refusal is decided from the head alone, its body is read past and not kept, and
-what is sent is a template in bytes with an id filled in. Two steps, each cheaper than the one before:
+Under overload most requests are refused, on the core that should answer the others: at three times the peak there are
+four refusals to two answers. So a refusal is decided from the head alone, its body is discarded as it comes, and the
+answer is a template in bytes with an id filled in. There are two steps, each cheaper than the one before:
 
-- A head that the fast path would take (`fast_path.py`) makes a `Refused` and no `FastRequest`: nothing is kept of it.
-- Callers send the same heads again and again. One that came whole, with its whole body, and was refused is remembered
-  byte for byte; who sends those bytes again, at the boundary between two requests, is refused without the parser. What
-  the parser would say of them it has said, and after a whole request it is where it was. This is done only while
-  nobody's key has to be looked at: a key may have been revoked since.
+- A head that the fast path would take (`fast_path.py`) makes a `Refused` and no `FastRequest`; nothing of it is stored.
+- Callers send the same heads again and again. A head that arrived whole, with its whole body, and was refused is
+  remembered byte for byte. When the same bytes come again, at the boundary between two requests, they are refused
+  without the parser: its result is known, and after a whole request its state is unchanged. This is only done where no
+  key has to be checked, because a key may have been revoked since.
 
-Where each request is logged or traced, nothing of this is done, and the fast path refuses as it answers.
+Where every request is logged or traced, none of this is done, and the fast path refuses as it answers.
 """
 
 from __future__ import annotations

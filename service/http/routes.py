@@ -1,10 +1,9 @@
-"""The API as one table: what the server routes, who may call it, and what /openapi.json documents are read from the
-same rows. Who may call is enforced in one place, for every row alike (`access/auth.py`).
+"""The API as one table: the routes of the server, who may call them, and the contents of /openapi.json.
 
-The endpoints are registered as plain Starlette routes: raw request in, response out. FastAPI's own
-parameter and response handling costs about 30 µs a request (0.165, measured beside a route without
-it) and would decode what msgspec has decoded. Its generated documentation goes with it, hence
-`schema.py`, and a fuzzer that compares the documentation with the server.
+Who may call is enforced in one place, for every row alike (`access/auth.py`). The endpoints are registered as plain
+Starlette routes: raw request in, response out. FastAPI's own parameter and response handling costs about 30 µs a
+request (0.165, measured beside a route without it) and would decode again what msgspec has decoded. Without it there is
+no generated documentation either, hence `schema.py`, and a fuzzer that compares the documentation with the server.
 """
 
 from __future__ import annotations

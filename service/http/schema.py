@@ -1,10 +1,9 @@
-"""The OpenAPI document, made from the table of operations and the structs that decode and encode
-the bodies.
+"""The OpenAPI document, made from the table of operations and the structs of the bodies.
 
-What the types cannot say is added by hand here, and only that: exactly one of text, vector and id, and which of them
-goes with which mode; what a vector's string holds; a filter, which nests; a failed query of a batch is a problem
-object. What only the served index can tell (its fields, its dimensions, its generations) is told by
-`GET /v1/indexes/{index}` and not here: a client that is generated from this document outlives a rebuild.
+Only what the types cannot say is added by hand: exactly one of text, vector and id, and which of them goes with which
+mode; what a vector's string holds; a filter, which nests; a failed query of a batch is a problem object. What depends
+on the served index (its fields, dimensions, generations) is told by `GET /v1/indexes/{index}` and not here, so that a
+client generated from this document outlives a rebuild.
 """
 
 from __future__ import annotations

@@ -1,13 +1,12 @@
-"""All connections of one event loop: which are too slow, which make room, and which are parked.
+"""All connections of one event loop: closes those that are too slow or must make room, and parks idle ones.
 
-No timer runs for any of them. A `Watch` looks at every connection once a second, in slices, and closes a few at a time:
-ten thousand idle ones cost some ten milliseconds a second, and no request waits for all of them.
+There are no timers for single connections. A `Watch` looks at every connection once a second, in slices, and closes a
+few at a time: ten thousand idle ones cost some ten milliseconds a second, and no request waits for all of them.
 
-Nor does a request wait for all of them to end. Whoever drops ten thousand idle connections at once makes as many events
-in one turn of the loop, at some 20 µs each, and nothing else is answered meanwhile. So beyond `PARK_ABOVE` idle
-connections are parked: uvloop stops reading them, an epoll of their own watches them, and it gives back at most
-`WOKEN` in a turn, between which requests are answered. That costs six system calls for each time that a connection
-falls idle, and the next request on it waits one more turn.
+Ten thousand idle connections that are all dropped at once by their callers are as many events in one turn of the loop,
+at some 20 µs each, during which nothing else is answered. So beyond `PARK_ABOVE` idle connections are parked: uvloop
+stops reading them, a separate epoll watches them, and at most `WOKEN` are woken in a turn, with requests answered in
+between. Parking costs six system calls each time a connection falls idle, and its next request waits one more turn.
 """
 
 from __future__ import annotations

@@ -1,9 +1,7 @@
-"""The search page for people: a few files, read once, sent with a policy that forbids everything
-they do not need.
+"""The search page for people: a few files, read once, sent with a policy that forbids everything they do not need.
 
-The page is plain HTML, CSS and JavaScript without a build step and asks no other host for anything;
-the policy makes that a promise the browser keeps, and would also stop a payload that found its way
-into the page as markup.
+The page is plain HTML, CSS and JavaScript without a build step and makes no requests to other hosts. The policy makes
+the browser enforce that, and would also stop a payload that got into the page as markup.
 """
 
 from __future__ import annotations

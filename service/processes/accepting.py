@@ -1,9 +1,8 @@
-"""The parent's end of the port: every connection goes to a worker, and where no worker takes it, it waits.
+"""The parent's end of the port: hands every connection to a worker, and holds it while no worker can take it.
 
-While all workers have their hands full, or are dead and being replaced, connections are held here, and more of them
-stay in the kernel's line, where a caller notices nothing but time. When no worker has been there for `HOLD_S`, callers
-are answered 503 instead, so that a load balancer can ask somebody else: that is the only answer that the parent gives,
-and it does not read what is asked.
+While all workers are busy, or are dead and being replaced, connections are held here. More of them stay in the kernel's
+queue, where callers notice only the delay. When there has been no worker for `HOLD_S`, callers are answered 503, so
+that a load balancer can try another server. That is the only answer the parent gives, and it does not read requests.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A worker's end of the channel to its parent: connections come down it, words go both ways (see `supervisor.py`)."""
+"""A worker's end of the channel to its parent: connections come down it, messages go both ways (`supervisor.py`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The port: taken before anything is loaded, because one that is in use should be heard of first."""
+"""The port. It is bound before anything is loaded, so that a port in use is reported at once."""
 
 from __future__ import annotations
 

@@ -1,10 +1,8 @@
-"""Native libraries are held to a stated number of threads, by environment variables that they read
-when they are imported.
+"""Limits native libraries to a stated number of threads, by environment variables that they read at import.
 
-Each request thread that calls into OpenMP gets an OpenMP pool of its own, and each library brings
-another pool; a server that leaves them at their defaults runs several times as many threads as it
-has cores, all spinning. This module imports nothing that could start them, and `pin` has to run
-before anything does.
+Each request thread that calls into OpenMP gets a pool of its own, and each library brings another. A server that leaves
+them at their defaults runs several times as many threads as it has cores, all spinning. This module imports nothing
+that could start them, and `pin` must run before anything does.
 """
 
 from __future__ import annotations

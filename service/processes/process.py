@@ -1,4 +1,4 @@
-"""What only the server process needs, beside what a query needs (`query/app_state.py`)."""
+"""What the server process needs beyond what a query needs (`query/app_state.py`)."""
 
 from __future__ import annotations
 

@@ -1,13 +1,12 @@
 """From settings to a listening process, and from a signal to its end.
 
-Start: the port is taken first, because a port that is in use should be heard of before a model is
-loaded and not after; then everything is loaded and checked, and only then does the server listen. A
-request never meets a half-loaded server.
+Start: the port is bound first, so that a port in use is reported before a model is loaded. Then everything is loaded
+and checked, and only then does the server listen. A request never meets a half-loaded server.
 
-SIGTERM: `/readyz` turns 503 while requests are still taken for `drain_s`, so that a load balancer
-looks away; then the port is closed, requests in flight finish (at most `grace_s`), and the process
-ends with 0. SIGINT skips the first part, and a second one the rest. SIGHUP: every index follows its
-alias on disk, and the keys their file, which is also looked at once a second.
+SIGTERM: `/readyz` turns 503 while requests are still accepted for `drain_s`, so that a load balancer looks away. Then
+the port is closed, requests in flight finish (at most `grace_s`), and the process ends with 0. SIGINT skips the first
+part, and a second SIGINT the rest. SIGHUP: every index follows its alias on disk, and the keys their file, which is
+also checked once a second.
 """
 
 from __future__ import annotations

@@ -1,20 +1,21 @@
-"""Several workers behind one port: who gets a connection, who replaces the dead, and what all have to hear.
+"""Several workers behind one port: which worker gets a connection, how dead ones are replaced, what all must hear.
 
 Workers that accept from one listening socket do not share it evenly: the kernel wakes the one that came to wait last,
-so that a few take most connections, which is what uvicorn's `--workers` does. One socket a worker with SO_REUSEPORT
-leaves it to a hash of the addresses, which is even for thousands of connections and not for the eight that a load
+so a few take most connections, which is what uvicorn's `--workers` does. One socket per worker with SO_REUSEPORT
+spreads them by a hash of the addresses, which is even for thousands of connections but not for the eight that a load
 balancer keeps open. Measured with four workers (`service/bench/spread.py`), the fullest had 49 % of eight connections
-and 63 % of 64 at one socket, 50 % and 32 % with SO_REUSEPORT. Here the parent accepts, and hands each connection to the
-worker that has the fewest: 25 % of any number. It costs one message a connection and nothing a request. What it cannot
-level out is connections of unlike load. Where no worker can take one, it waits (`accepting.py`).
+and 63 % of 64 with one socket, 50 % and 32 % with SO_REUSEPORT. Here the parent accepts, and hands each connection to
+the worker that has the fewest: 25 % of any number. That costs one message per connection and nothing per request. It
+cannot even out connections of unequal load. Where no worker can take a connection, it waits (`accepting.py`).
 
-The parent is kept so small that it has nothing to die of: it loads no index, no model and no native library, and it
-forks its workers from that clean state. A worker that dies is replaced, after a pause that doubles while it keeps
-dying; the connections that it had taken are lost, its row of numbers is not. If the parent dies, the workers see the
-end of their channel and finish what they have.
+The parent is kept too small to fail: it loads no index, no model and no native library, and forks its workers from that
+clean state. A worker that dies is replaced, after a pause that doubles while it keeps dying. The connections that it
+had taken are lost, its counters are not. If the parent dies, the workers see the end of their channel and finish what
+they have.
 
-A channel is a socket pair that keeps messages apart (SEQPACKET): connections go down it as descriptors, words go both
-ways. When one worker has switched a generation, the others are told to follow before its caller gets the answer.
+A channel is a socket pair that preserves message boundaries (SEQPACKET): connections go down it as descriptors,
+messages go both ways. When one worker has switched a generation, the others are told to follow before its caller gets
+the answer.
 """
 
 from __future__ import annotations

@@ -1,17 +1,16 @@
 """How many requests are worked on at once, how many may wait, and until when each is worth answering.
 
-A request gets a place or waits for one; its deadline runs from the moment its body was read, and passing it is a 504 no
-matter whether the time went into waiting, encoding or searching. An answer that comes too late is not sent: the caller
-has given up on it, and a server that says so is easier to reason about than one that sometimes does and sometimes does
-not.
+A request gets a place or waits for one. Its deadline runs from the moment its body was read; passing it is a 504, no
+matter whether the time went into waiting, encoding or searching. An answer that is too late is never sent: the caller
+has given up on it, and a server that always says so is easier to reason about.
 
-The waiting line is bounded twice. By number, so that memory is; and by time: a request that would, at the rate at which
-answers have lately been finished, be answered only after its deadline is refused at once. Waiting in vain would cost
-its caller the time and everybody behind it the place. Both refusals are 503 with a Retry-After that is the time the
-line needs, because it is not the caller who did something wrong.
+The waiting line is bounded twice. Its length is bounded, and so is its time: a request that would be answered only
+after its deadline, at the recent rate of answers, is refused at once. Waiting in vain would cost its caller the time
+and everyone behind it the place. Both refusals are 503, because the caller did nothing wrong; Retry-After is the time
+that the line needs.
 
-The rate is a count over a span of time and not a mean of intervals: texts are encoded in batches, so answers come in
-bursts, and after a burst of thirty-two a mean of the latest intervals says that the line is gone in an instant.
+The rate is a count over a span of time and not a mean of intervals. Texts are encoded in batches, so answers come in
+bursts, and after a burst of 32 the mean of the latest intervals would say that the line is gone in an instant.
 """
 
 from __future__ import annotations

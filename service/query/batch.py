@@ -1,9 +1,7 @@
-"""Many queries in one request: encoded together, searched together where they ask alike, each with
-its own failure.
+"""Many queries in one request: encoded together, searched together where their parameters agree.
 
-A query that is malformed, names a document that is not there or runs out of its time gives a
-problem object in its place; the others are answered. The request itself fails only for what
-concerns it as a whole: its size, its JSON, its index.
+A query that is malformed, names a missing document or exceeds its time limit gets a problem object in its place; the
+others are answered. The request itself fails only for what concerns it as a whole: its size, its JSON, its index.
 """
 
 from __future__ import annotations

@@ -1,15 +1,13 @@
-"""Texts that wait together are encoded together, and nobody waits for company.
+"""Encodes texts that are waiting together as one batch, without making any text wait for others.
 
-The usual micro-batcher holds the first text back for a millisecond or two in the hope of a second.
-This one has no timer: when the encoder is idle a lone text goes at once; while it is busy, texts
-gather, and all of them (up to `MAX_TEXTS`) become the next batch the moment it is free. Under light
-load nothing is delayed, under heavy load batches grow by themselves, and there is no constant to
-tune for either.
+The usual micro-batcher holds the first text back for a millisecond or two in the hope of a second. This one has no
+timer. When the encoder is idle, a lone text goes at once. While it is busy, texts gather, and all of them (up to
+`MAX_TEXTS`) become the next batch the moment it is free. Under light load nothing is delayed, under heavy load batches
+grow by themselves, and there is no constant to tune.
 
-There is one encoder and one thread that runs it: a forward pass already uses the cores it was
-given, and two at once would only take turns in the caches. A caller with many texts hands them in a
-window at a time, so that a single query never waits behind more than one window of somebody's bulk
-work. A text whose caller gave up is dropped before it costs anything.
+There is one encoder and one thread that runs it: a forward pass already uses the cores it was given, and two at once
+would only compete for the caches. A caller with many texts submits them a window at a time, so that a single query
+never waits behind more than one window of bulk work. A text whose caller gave up is dropped before it costs anything.
 """
 
 from __future__ import annotations

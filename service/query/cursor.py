@@ -1,12 +1,13 @@
-"""Where the next page begins: an opaque string that holds for one query on one generation.
+"""Where the next page begins: an opaque string that is valid for one query on one generation.
 
-A page goes on after the last hit of the one before, by score and then by row, and not after a number of hits: a row has
-the same score however it was found, so nothing comes twice even when a deeper search finds what the first one missed.
-The generation's id is in it, and a query of another page is answered by that generation or not at all (410): two halves
-of different indexes are no whole. A digest ties it to the query; k may change from page to page.
+A page continues after the last hit of the one before, by score and then by row, and not after a number of hits. A row
+has the same score however it was found, so no hit is repeated even when a deeper search finds one that the first
+missed. The cursor holds the id of the generation, and a later page is answered by that generation or not at all (410),
+because parts of two different indexes do not make one result. A digest ties it to the query; k may change from page to
+page.
 
-It is base64 of a few numbers and a checksum. Nothing in it is secret or trusted: whoever forges one gets a page of hits
-that their own filter lets through anyway.
+It is base64 of a few numbers and a checksum. Nothing in it is secret or trusted: a forged cursor gives a page of hits
+that the caller's own filter allows anyway.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""What a generation answers now: itself, or itself with the changes that were written since.
+"""A generation with the changes that were written since it was built.
 
-Every worker follows the log by itself. Whether there is anything new is one look at memory (index/changes/receipt.py),
-so a search of an index that nobody writes to pays nothing. What is new is applied before the search that finds it, a
-few milliseconds' worth at a time; a search that names a `min_seq` waits until that much has been applied.
+Every worker follows the log by itself. Whether there is anything new is one read of memory (index/changes/receipt.py),
+so a search of an index that is never written to pays nothing. New changes are applied before the search that should
+find them, a few milliseconds' worth at a time; a search with a `min_seq` waits until that much has been applied.
 
-All of it happens on the event loop's thread, but for the backlog when a generation is loaded.
+All of it happens on the event loop's thread, except for the backlog when a generation is loaded.
 """
 
 from __future__ import annotations

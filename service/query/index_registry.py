@@ -1,11 +1,9 @@
-"""What is being served: each name with the one generation that answers for it now, and the exchange
-of that generation.
+"""The indexes that are served: each name with the one generation that answers for it, and how that is replaced.
 
-A new generation is opened, verified and warmed beside the old one, on another thread, while
-requests run. Only when it has passed everything does the name point to it; an admin call writes the
-alias on disk after the checks and not before. One that fails changes nothing: the old generation
-goes on answering, and the reason stands in the log, in `/readyz` and in the answer to whoever asked
-for the switch.
+A new generation is opened, verified and warmed beside the old one, on another thread, while requests run. Only when it
+has passed every check does the name point to it, and only then does an admin call write the alias on disk. A generation
+that fails changes nothing: the old one keeps answering, and the reason is in the log, in `/readyz` and in the answer to
+the caller who asked for the switch.
 """
 
 from __future__ import annotations

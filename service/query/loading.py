@@ -1,12 +1,10 @@
-"""What a generation must pass before it answers anybody: its hashes, its model, and sixteen texts
-that prove the model.
+"""The checks that a generation must pass before it answers: its hashes, its model, and sixteen texts.
 
-The index checks every byte of the files. What it cannot know is whether a query that is encoded
-here lies in the same space as the vectors there; a mismatch raises no error anywhere, it only makes
-every result nonsense. So the fingerprint of the encoder must be the generation's, and then the
-canaries, texts that were stored with their vectors when the documents were embedded, are encoded
-again and compared. A fingerprint names the weights; the canaries also notice a runtime, a processor
-or a quantisation that computes something else with them.
+The index checks every byte of the files. It cannot know whether a query that is encoded here lies in the same space as
+the vectors there; a mismatch raises no error, it only makes every result nonsense. So the fingerprint of the encoder
+must be the generation's. Then the canaries, texts that were stored with their vectors when the documents were embedded,
+are encoded again and compared. A fingerprint names the weights; the canaries also detect a runtime, a processor or a
+quantisation that computes something else with them.
 """
 
 from __future__ import annotations

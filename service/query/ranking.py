@@ -1,13 +1,13 @@
-"""From a resolved query to rows in order: dense, lexical or both; one a group; from where the last page ended.
+"""From a resolved query to rows in order: dense, lexical or both; one per group; from where the last page ended.
 
     dense     nearest vectors                                   index/search/generation.py
     lexical   BM25 over the words of the text                   index/search/words.py
     hybrid    both, fused by rank                               fusion.py
 
-All of it is above one question, "the best n rows of these survivors", that dense and lexical each answer. A group shows
-its best row alone: rows of the groups that were found are taken out of the survivors and the question is put again, for
-twice as many, until there are enough groups or no rows left. So k groups come back whenever there are k; but in the
-pages of a hybrid search, which are cut from one fusion of a fixed depth and end with it.
+All of it builds on one question, "the best n rows of these survivors", which dense and lexical each answer. Of a group
+only the best row is a hit: rows of the groups that were found are removed from the survivors and the question is asked
+again for twice as many rows, until there are enough groups or no rows left. So there are k groups whenever the index
+has k, except in the pages of a hybrid search, which are cut from one fusion of a fixed depth and end with it.
 """
 
 from __future__ import annotations

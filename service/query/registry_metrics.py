@@ -1,4 +1,4 @@
-"""What is loaded, as Prometheus sees it: read at the scrape, so that nothing of an old generation lingers."""
+"""Prometheus metrics of what is loaded, read at each scrape so that no series of an old generation lingers."""
 
 from __future__ import annotations
 

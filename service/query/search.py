@@ -1,9 +1,8 @@
 """One query, from body to bytes: decode → admit → resolve to a vector → search → payload → encode.
 
-This is the hot route. It takes the raw request and gives back bytes: msgspec decodes into typed
-structs and encodes out of them, payloads are spliced in as they lie in the file, and FastAPI's own
-validation, which would do all of it again, is not involved. The stages are functions of their own
-because a batch runs the same ones over many queries.
+This is the hot route. msgspec decodes the raw request into typed structs and encodes the answer from them, payloads are
+spliced in as they lie in the file, and FastAPI's own validation, which would repeat all of it, is not involved. The
+stages are separate functions because a batch runs the same ones over many queries.
 """
 
 from __future__ import annotations

@@ -1,10 +1,8 @@
-"""One generation in memory: searched by requests that hold a lease on it, closed when the last of
-them is done.
+"""One generation in memory: leased by the requests that search it, closed when the last of them is done.
 
-A switch must not pull the files from under a search that is running, and must not wait for it
-either. So a request takes a lease, a generation that was replaced is retired, and whoever gives
-back the last lease of a retired one closes it. All of it happens on the event loop's thread, so a
-counter is enough.
+A switch must not close the files under a running search, and must not wait for it either. So a request takes a lease, a
+generation that was replaced is retired, and the return of the last lease of a retired one closes it. All of it happens
+on the event loop's thread, so a counter is enough.
 
 How long a search takes is measured when the generation is loaded, which also brings its first pages into memory.
 """

@@ -1,8 +1,8 @@
-"""What one request searches: a served generation with the changes that it knew when the request began.
+"""What one request searches: a served generation with the changes that were applied when the request began.
 
-A request may search several times, and filter in between; it does all of it on one view, whatever is written meanwhile.
-A short search runs on the event loop itself, a long one in the one search thread (`served_generation.py` has the
-times).
+A request may search several times and filter in between. It does all of that on one view, whatever is written
+meanwhile. A short search runs on the event loop itself, a long one in the one search thread (`served_generation.py` has
+the times).
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""Who writes: one process a root, to which every other worker of the service hands its writes.
+"""Writes of a root: one process does them, and every other worker of the service sends it its own.
 
-Whoever holds the lock on ROOT/.writer writes. It keeps the log of each index open, commits in groups
-(index/changes/writer.py), and answers the other workers on a Unix socket beside the lock. When it dies, the lock goes
-with it, and the next worker that has something to write takes over. A worker that loses the writer in the middle of a
-write cannot know what became of it, and says so; sending it again is safe.
+The process that holds the lock on ROOT/.writer writes. It keeps the log of each index open, commits in groups
+(index/changes/writer.py), and answers the other workers on a Unix socket beside the lock. When it dies, the lock is
+released, and the next worker that has something to write takes over. A worker that loses the writer in the middle of a
+write cannot know whether it was done, and says so; sending it again is safe.
 
-The lock also says whose it is. A second service on the same root finds another service's name in it: it goes on serving
-reads, follows the log like everyone, and tells whoever wants to write where to go.
+The lock file also names the service. A second service on the same root finds another name in it: it keeps serving
+reads, follows the log like the others, and tells callers who want to write where to go.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""Rebuilds on disk: one small file each under ROOT/.rebuilds, and the lock that the process at work holds.
+"""Rebuilds on disk: one small file each under ROOT/.rebuilds, and the lock of the process at work.
 
     ID.json     what callers see, who asked, and the process
     ID.log      what that process said
     .running    locked (flock) while a rebuild runs; holds its id
-    .lock       locked by whoever changes a record
+    .lock       locked while a record is changed
 
-Every worker of a service reads the same files, so it does not matter which of them is asked. The lock tells a rebuild
-that runs from one whose process died: it belongs to the process and goes with it, however that ends.
+Every worker of a service reads the same files, so any of them can answer. The lock tells a rebuild that runs from one
+whose process died: it belongs to the process and is released with it, however that ends.
 """
 
 from __future__ import annotations

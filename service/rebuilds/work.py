@@ -1,9 +1,8 @@
 """The process that rebuilds: `python -m service.rebuilds.work ROOT ID LOCK`, started by `starting.py`.
 
 It runs what a person would run, `perwatt embed` and `perwatt build`, at the lowest priority and within the memory that
-the plan gives it, then removes generations that nobody needs. Whoever serves the index sees the new alias. Standard
-input brings the plan, and with it what was decided when the service started; a later edit of a file changes nothing of
-a rebuild that runs.
+the plan allows, then removes generations that are no longer needed. The servers of the index see the new alias. The
+plan comes on standard input, as it was when the service started; editing its file does not affect a running rebuild.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Joules of the processor packages, where Linux has a counter for them and lets us read it.
+"""Joules of the processor packages, where Linux has a readable counter for them.
 
-The counters of `powercap` (Intel and AMD; sysfs, microjoules) belong to the whole machine: what else runs on it is in
-them. They are offered as they are, for whoever divides the machine's energy by its requests; what a query costs is
-measured properly by `perwatt loadtest`, which knows classes of evidence. Virtual machines and most containers have
-none, and then there is nothing here: no estimate stands in for a measurement.
+The counters of `powercap` (Intel and AMD; sysfs, microjoules) are those of the whole machine and include everything
+else that runs on it. They are published as they are, so that a machine's energy can be divided by its requests.
+`perwatt loadtest` measures properly what a query costs, with classes of evidence. Virtual machines and most containers
+have no such counters; then nothing is published, and no estimate stands in for a measurement.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Logs: text for people or one JSON object a line for machines, and what a query said is in none of them.
+"""Logs: text for people or one JSON object a line for machines. They never hold the content of a query.
 
-A request is described by what an operator needs to follow it: its id, who asked, what, how it ended and how long it
-took. Of a body there is its length and a hash under a key that is made at the start and kept nowhere: the same query
-twice is seen to be the same, and nobody can find a query by hashing guesses.
+A request is described by what an operator needs to follow it: its id, its key, its route, how it ended and how long it
+took. Of a body there is its length and a hash under a key that is made at the start and never stored. So two equal
+queries can be recognised, but no query can be found by hashing guesses.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""What Prometheus sees: how many, how long at which stage, at what cost, and what is being served.
+"""Prometheus metrics: counts, times by stage, costs, and what is being served.
 
-The numbers lie in a slab that all workers share (`slab.py`), a row a worker, so that any of them answers a scrape for
-all. Counting is one addition in a list of numbers; a library that takes a lock and looks labels up would cost a
-search by vector a tenth of its time. The library still writes the text. What describes the served generations is read
-from them at the moment of the scrape, so that after a switch no series of the old generation lingers.
+The numbers lie in a slab that all workers share (`slab.py`), one row per worker, so that any of them can answer a
+scrape for all. Counting is one addition in a list of numbers; a library that takes a lock and looks up labels would
+cost a search by vector a tenth of its time. The library still writes the text. What describes the served generations is
+read at each scrape, so that no series of an old generation lingers after a switch.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Numbers that several processes keep and any of them can add up: a row of float64 a worker, in memory they share.
+"""Numbers of several processes that any of them can add up: one row of float64 per worker, in shared memory.
 
-A worker writes to its own row only, so nothing is locked; adding to a number is one read and one write of eight bytes,
-which cannot be torn. Whoever is asked for metrics adds the rows. A worker that is replaced goes on in the row of the
-one that died, so that no counter ever falls. The memory has no name: a parent makes it before it forks.
+A worker writes only to its own row, so nothing is locked; adding to a number is one read and one write of eight bytes,
+which cannot be torn. The worker that answers for metrics adds the rows. A worker that replaces a dead one continues in
+its row, so that no counter ever falls. The memory has no name: a parent makes it before it forks.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Whether requests are traced: `--otel`, or the environment variables by which OpenTelemetry is switched on anywhere.
+"""Whether requests are traced: `--otel`, or the usual environment variables of OpenTelemetry.
 
-What does it is in `spans.py`, which is imported only then: a server that is not traced has nothing of OpenTelemetry's
-SDK in its memory and no question about it in the path of a request.
+The work is done in `spans.py`, which is imported only then: a server that is not traced has nothing of OpenTelemetry's
+SDK in its memory and no check for it in the path of a request.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The filter of a request, and the one that its caller's key imposes: one filter, and the rows that survive it.
+"""The filter of a request, and the one that its caller's key imposes, as one filter.
 
-The language and its meaning are the index's (`index/search/filtering.py`). Here it meets HTTP: JSON in, problems out,
-and the rule that nobody gets around a filter that a key carries. That one is joined to the request's own by AND, after
-the request's limits were checked, so that neither can push the other over them; it holds for single documents as well
+The language and its meaning belong to the index (`index/search/filtering.py`). Here it meets HTTP: JSON in, problems
+out, and the rule that the filter of a key cannot be avoided. That filter is joined to the request's own by AND, after
+the request's limits were checked, so that neither can push the other over them. It holds for single documents as well
 as for searches, and an index that does not have its field answers nothing at all.
 """
 

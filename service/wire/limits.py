@@ -1,12 +1,11 @@
-"""How much one request may ask for, and the reading of a body that keeps to it.
+"""How much one request may ask for, and the reading of a body within those limits.
 
-The limit is enforced while reading: a body that declares too much is refused before its first byte,
-one that declares nothing is refused at the byte that exceeds it, and neither is ever held in memory
-beyond the limit. A refused sender is listened to a little longer (`DRAIN_BYTES`, `DRAIN_S`) with
-the bytes thrown away, because a connection that is closed under a client that is still sending is
-reset, and the answer that says why would be lost with it.
+The limit is enforced while reading: a body that declares too much is refused before its first byte, one that declares
+nothing at the byte that exceeds the limit, and neither is ever held in memory beyond it. After a refusal the server
+reads and discards a little longer (`DRAIN_BYTES`, `DRAIN_S`): closing a connection while its client is still sending
+resets it, and the answer that says why would be lost.
 
-Compressed requests are refused: a kilobyte that inflates to a gigabyte has then nowhere to inflate.
+Compressed requests are refused, so that no kilobyte can inflate to a gigabyte here.
 """
 
 from __future__ import annotations

@@ -1,12 +1,10 @@
 """Every failure a caller can see: RFC 9457 problem objects with a code from a closed list.
 
-The list is closed so that a client can switch over it; the status follows from the code. There are
-two exceptions, both of a request that named something this server does not have at all: an unknown
-path (404) and a method that a path does not take (405) are `invalid-value`, because the path and
-the method are the values that were invalid.
+The list is closed so that a client can switch over it. The status follows from the code, with two exceptions: an
+unknown path (404) and a method that a path does not take (405) are both `invalid-value`, because the path and the
+method are the values that were invalid.
 
-`type` is a URN and not a link: a problem must read the same from a server that has no public
-address.
+`type` is a URN and not a link: a problem must read the same from a server that has no public address.
 """
 
 from __future__ import annotations

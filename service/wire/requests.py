@@ -1,11 +1,11 @@
 """What a caller may ask, as typed structs; the schema in /openapi.json is made from the same types.
 
-Unknown fields are refused: a misspelt `efort` that is silently ignored costs its author an
-afternoon. What a type cannot say (exactly one of three fields, a vector of the right dimension) is
-checked here by functions with the same problems.
+Unknown fields are refused: a misspelt `efort` that is silently ignored costs its author an afternoon. What a type
+cannot say (exactly one of three fields, a vector of the right dimension) is checked here by functions that raise the
+same problems.
 
-A vector is a JSON array of numbers, or a string with the base64 of its little-endian float32 bytes:
-a third of the bytes and a twentieth of the parsing.
+A vector is a JSON array of numbers, or a string with the base64 of its little-endian float32 bytes: a third of the
+bytes and a twentieth of the parsing.
 """
 
 from __future__ import annotations
