@@ -126,7 +126,7 @@ class Auth:
         return self._judge(entry.operation, entry.scope, index, scope)
 
     def searcher(self, index: str, headers: Headers) -> Caller | None:
-        """`judge` of a search of `index`, for whoever has taken the path apart already; None: they may not."""
+        """`judge` for a search of `index`, whose path was parsed already; None: it is not allowed."""
         if self.keyring is None and not self._own_names_only:
             return ANYONE
         entry = self._patterns[SEARCH].entries["POST"]
@@ -213,7 +213,7 @@ class Auth:
 
 
 def _holder(keyring: Keyring, headers: Headers, needed: bool) -> Caller:
-    """Whose key this is; NOBODY where there is none and none is needed."""
+    """The caller of this key; NOBODY where none was sent and none is needed."""
     given = _all(headers, b"authorization")
     if not given and not needed:
         return NOBODY

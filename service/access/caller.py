@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def _free(_cost: float) -> None:
-    """Nobody counts."""
+    """Without a quota nothing is charged."""
 
 
 @dataclass(frozen=True, slots=True)

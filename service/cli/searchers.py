@@ -40,7 +40,7 @@ REMOTE_TIMEOUT_S = 120
 
 
 class _Document(msgspec.Struct):
-    """doc_id: of the payload; a document of somebody else's may have any field of that name."""
+    """The one field of a payload that is read; in a foreign document it may have any type."""
 
     doc_id: Any = None
 

@@ -36,7 +36,7 @@ def print_hits(hits: Iterable[Hit]) -> None:
 
 
 def title_and_text(payload: dict[str, Any]) -> tuple[str, str]:
-    """Both on one line each, free of control characters; "" where there is none."""
+    """Title and text, each on one line and free of control characters; "" where it is missing."""
     texts = {name: value for name, value in payload.items() if isinstance(value, str)}
     title = next((texts[name] for name in TITLES if texts.get(name)), "")
     text = next((texts[name] for name in TEXTS if texts.get(name)), "")

@@ -171,7 +171,7 @@ def rollback(alias: str, *, etag: str | None = None) -> Call[IndexInfo]:
 
 
 def sendable(query: Query) -> dict[str, Any]:
-    """A query as JSON: what is None is left out, and a vector goes as base64 of float32, a third of the bytes."""
+    """A query as JSON: without fields that are None, and with the vector as base64 of float32, a third of the bytes."""
     body = {name: value for name, value in query.items() if value is not None}
     vector = body.get("vector")
     if vector is not None and not isinstance(vector, str):

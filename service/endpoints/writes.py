@@ -158,7 +158,7 @@ async def _surviving(view: ServedView, filter_: Filter | None, deadline: Deadlin
 
 
 def _served(state: AppState, request: Request) -> ServedGeneration:
-    """The index of the path by its name: a generation does not change, so it is none to write to."""
+    """The index that the path names; raises Problem for a generation, which never changes."""
     index = request.path_params["index"]
     loaded = state.registry.loaded(index)
     if loaded.id == index:

@@ -40,7 +40,7 @@ class Flow(FlowControl):
     def __init__(self, transport: asyncio.Transport, pipeline: Sized) -> None:
         super().__init__(transport)
         self._pipeline = pipeline
-        self.held = False  # nothing is read, whoever asks for it
+        self.held = False  # nothing is read, even when reading is resumed
 
     def resume_reading(self) -> None:
         if not self._pipeline and not self.write_paused and not self.held:
@@ -199,7 +199,7 @@ class Connection(HttpToolsProtocol):
         self.flow.resume_reading()
 
     def read_past(self, count: int) -> None:
-        """That many bytes have come which nobody wants."""
+        """Counts bytes that are read and discarded."""
         self.received += count
         if self.received > DRAIN_BYTES:
             self.transport.abort()

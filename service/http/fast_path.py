@@ -101,7 +101,7 @@ class FastPath:
 
     @property
     def full(self) -> bool:
-        """Whether whoever comes now is refused."""
+        """Whether a request that comes now is refused."""
         return len(self._queue) >= self._bound or self._state.admission.full
 
     def candidate(self, protocol: FastConnection, url: bytes, keep_alive: bool) -> FastRequest | Refused | None:

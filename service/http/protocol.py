@@ -32,7 +32,7 @@ HEAD_BYTES = 32 << 10
 FRAMING = 16  # bytes of chunk sizes and extensions for each of a body, beyond HEAD_BYTES; chunks of one byte have 5
 
 
-class ProtocolStopped(Exception):  # noqa: N818 - an event, and nobody's error
+class ProtocolStopped(Exception):  # noqa: N818 - an event and not an error
     """Ends the parser, which is told of nothing else."""
 
 
@@ -103,7 +103,7 @@ class Protocol(Connection):
         raise ProtocolStopped
 
     def _bound(self) -> None:
-        """After more than HEAD_BYTES of a head or a body: is this too much of what is no body?"""
+        """After more than HEAD_BYTES of a head or a body: refuses it when too much of that frames the body."""
         if self.receiving == "head":
             self.end(head.of_length(HEAD_BYTES))
         elif self.receiving == "body":
@@ -216,7 +216,7 @@ class Protocol(Connection):
     def send_fast(self, status: int, head: bytes, content: bytes, keep_alive: bool) -> None:
         """
         Args:
-            head: header lines from the first to the empty one, but those that all answers have.
+            head: header lines up to the empty one, without those that all answers have.
         """
         if self.transport.is_closing():
             return
@@ -244,7 +244,7 @@ class Protocol(Connection):
         self.on_response_complete()
 
     def _refuse_known(self, data: bytes) -> bool:
-        """Refuses a request that came in one piece and is known by its head, without the parser; whether it did."""
+        """Refuses a request that came in one piece and whose head is remembered, without the parser; whether it did."""
         cycle = self.cycle
         if (cycle is not None and not cycle.response_complete) or not self.fast_path.refusals.knows(data):
             return False

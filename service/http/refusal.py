@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from service.query.app_state import AppState
 
 HEADS = 1024  # that are remembered: a caller has as many as its bodies have lengths
-HEAD_BYTES = 1024  # of one of them, beyond which it is no usual one
+HEAD_BYTES = 1024  # of a head that is remembered; usual ones are shorter
 STATUS = 503
 _ID = "0" * 16  # as long as those that are made here
 
@@ -61,7 +61,7 @@ class Refusals:
     """Belongs to one event loop.
 
     Args:
-        keyless: nobody's key has to be looked at.
+        keyless: no key has to be checked.
         traced: every request leaves a span.
     """
 
@@ -77,11 +77,11 @@ class Refusals:
 
     @property
     def cheap(self) -> bool:
-        """Whether nobody wants to know more of a refused request than that there was one."""
+        """Whether a refused request is only counted, and neither logged nor traced."""
         return not self._traced and not logs.wanted()
 
     def knows(self, data: bytes) -> bool:
-        """Whether this is one whole request of which the head was refused before."""
+        """Whether this is one whole request whose head was refused before."""
         end = data.find(b"\r\n\r\n") + 4
         length = self._lengths.get(data[:end])
         return length is not None and len(data) == end + length and not logs.wanted()

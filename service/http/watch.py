@@ -21,8 +21,8 @@ from typing import Protocol
 from uvicorn.protocols.http.flow_control import FlowControl
 
 SWEEP_S = 1.0
-SLICE = 200  # connections that are looked at in one go; about a microsecond each
-CLOSED = 20  # … and closed in one go; up to a tenth of a millisecond each
+SLICE = 200  # connections that are looked at in one turn; about a microsecond each
+CLOSED = 20  # … and closed in one turn; up to a tenth of a millisecond each
 PAUSE_S = 0.02  # between goes when there are more to close
 PARK_ABOVE = 256  # open connections: so many may end in one turn, which takes 5 ms
 WOKEN = 32  # in one turn; what each of them may be is an end, so that a turn takes a millisecond
@@ -108,8 +108,8 @@ class Watch:
             self._end_longest_idle()
 
     def _end_longest_idle(self) -> bool:
-        """Of those on the list; whether there was one. Who is not on it, or has asked since, has been idle for less
-        long."""
+        """Closes the first on the list that is still idle; whether there was one. Connections that are not on it, or
+        were used since, have been idle for less long."""
         while self._longest_idle:
             since_s, connection = self._longest_idle.pop()
             if connection.since_s == since_s and connection.idle and not connection.transport.is_closing():

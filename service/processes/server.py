@@ -61,9 +61,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("perwatt.service")
 
-YOUNG = 20_000  # objects before the collector looks: hundreds of requests that wait are no garbage
-# Of such looks before it looks at those that outlived one, too: ten thousand connections that come and go outlive them,
-# are no garbage either, and looking at them all stops the world for 35 to 55 ms.
+YOUNG = 20_000  # objects before a collection: hundreds of waiting requests should not cause one
+# Young collections before one of the middle generation. Ten thousand connections that come and go survive the young
+# ones, are not garbage either, and a collection that looks at all of them stops everything for 35 to 55 ms.
 MIDDLE = 50
 SECOND_TICKS = 10  # of uvicorn's clock, which ticks every tenth of a second
 MINUTE_TICKS = 60 * SECOND_TICKS  # between looks for changes that no generation needs, and for a rebuild that is due

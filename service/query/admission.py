@@ -108,7 +108,7 @@ class Admission:
 
     @property
     def full(self) -> bool:
-        """Whether whoever comes now is refused whatever it asks; the fast path then does not even read it."""
+        """Whether any request that comes now is refused; the fast path then does not even read it."""
         return self.working >= self._concurrency and self.waiting >= self.queue
 
     def wait_s(self) -> float:

@@ -49,7 +49,7 @@ class Follower:
 
     @property
     def seq(self) -> int:
-        """The last change that `now` has; that of the generation where there are none."""
+        """The last change in `now`; without changes, that of the generation."""
         return self._folded.seq if self._delta is None else self._delta.seq
 
     @property

@@ -100,7 +100,7 @@ class IndexRegistry:
             await self.follow(name)
 
     async def follow(self, name: str) -> None:
-        """As `reload`, where nobody waits for it; does nothing for a name that is not served."""
+        """Like `reload`, but raises nothing for a failure; does nothing for a name that is not served."""
         if name in self._by_name:
             with contextlib.suppress(LoadError):
                 await self.reload(name)

@@ -80,7 +80,7 @@ class RebuildRecords:
             return record
 
     def get(self, id_: str) -> RebuildRecord | None:
-        """As it stands; one whose process is gone is brought to its end. None where there is none."""
+        """The record as it stands, or None; one whose process is gone is marked as ended."""
         if id_ not in self._ids():
             return None
         return self._settled(self._read(id_))

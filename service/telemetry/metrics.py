@@ -142,7 +142,7 @@ class Metrics:
         self._look = look
 
     def note(self) -> None:
-        """Writes what is going on now into our row, for whoever is asked. Once a second, and at a scrape."""
+        """Writes the present state into our row, once a second and at a scrape, for the worker that answers it."""
         for name, value in self._look().items():
             self._now[name].set(value)
 

@@ -36,10 +36,10 @@ def wanted(asked: bool | None, environ: Mapping[str, str]) -> bool:
 
 
 def spans_of(asked: bool | None, environ: Mapping[str, str]) -> Spans | None:
-    """What makes spans and sends them off; None when nobody wants any. Raises SettingsError for what cannot be done.
+    """What makes and sends spans; None when requests are not traced. Raises SettingsError for what cannot be done.
 
-    Where only the environment asks (it is often set for every container of a cluster), missing packages are said and
-    not a reason to serve nobody.
+    Where only the environment asks (it is often set for every container of a cluster), missing packages are logged and
+    do not keep the server from starting.
     """
     if not wanted(asked, environ):
         return None

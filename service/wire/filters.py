@@ -35,7 +35,7 @@ def parse(raw: Raw) -> Filter | None:
 
 
 def of_key(given: Mapping[str, Any] | None) -> Filter | None:
-    """The filter that a key imposes; raises Problem for one that is none."""
+    """The filter that a key imposes; raises Problem where it is not a filter."""
     return None if given is None else parse(Raw(msgspec.json.encode(given)))
 
 

@@ -206,4 +206,4 @@ def _still_there(message: Message) -> None:
 
 
 class ClientGone(Exception):  # noqa: N818 - an event, and nobody's error
-    """The caller hung up before its request was complete: there is nobody to answer."""
+    """The caller hung up before its request was complete, so there is no one to answer."""
