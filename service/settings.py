@@ -73,7 +73,7 @@ def is_loopback(host: str) -> bool:
 
 
 def address_in(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """The IP address that `host` is, None where it is a name; of an IPv4 one in IPv6's clothes, the IPv4 one."""
+    """The IP address that `host` is, None where it is a name; an IPv4 address written as IPv6 is returned as IPv4."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:

@@ -15,5 +15,5 @@ def installed(name: str) -> str | None:
 
 
 def own() -> str:
-    """ "not installed" when the source is run from where it lies."""
+    """perwatt's own version; "not installed" where the source is run without installation."""
     return installed("perwatt") or "not installed"

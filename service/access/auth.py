@@ -78,7 +78,7 @@ class AccessVerdict(NamedTuple):
 
 
 class _Path(NamedTuple):
-    """What one path takes, by method. name: of the parameter that holds an index, None where there is none."""
+    """The methods of one path. name: the parameter that holds an index, None where no parameter does."""
 
     entries: dict[str, RouteEntry]
     pattern: re.Pattern[str]
@@ -141,7 +141,7 @@ class Auth:
         scope: Scope,
         unknown: HTTPException | None = None,
     ) -> AccessVerdict:
-        """needed: None where any key will do, for what is said to whoever has one."""
+        """needed: the scope; None where any key will do."""
         headers: Headers = scope["headers"]
         caller = NOBODY
         try:
@@ -183,7 +183,7 @@ class Auth:
         return first
 
     def _require_own_name(self, headers: Headers) -> None:
-        """On the loopback. Who sends no Host is no browser."""
+        """On the loopback, refuses a Host that is not this machine's. Without a Host it is no browser, and passes."""
         for host in _all(headers, b"host"):
             name = name_in(host)
             if name is None or (name not in self._names and name != "localhost" and address_in(name) is None):
@@ -236,7 +236,7 @@ def _require_key(caller: Caller, needed: Access, index: str | None) -> None:
 
 
 def _require_own_page(headers: Headers) -> None:
-    """A browser says whose page it asks for."""
+    """Refuses requests from pages of another site; a browser says which page they come from."""
     hosts = _all(headers, b"host")
     for origin in _all(headers, b"origin"):
         if origin.partition(b"://")[2] not in hosts:

@@ -13,7 +13,7 @@ _HOST = re.compile(r"(?P<name>[A-Za-z0-9_.~-]+|\[(?P<address>[0-9A-Fa-f:.]+)\])(
 def name_in(host: bytes | str) -> str | None:
     """The name or address in lower case, without brackets and port.
 
-    None for what is none: neither a name, nor an IPv4 address, nor an IPv6 address in brackets, with or without a port.
+    None for anything but a name, an IPv4 address or an IPv6 address in brackets, with or without a port.
     """
     text = host if isinstance(host, str) else host.decode("latin-1")
     found = _HOST.fullmatch(text.strip())

@@ -50,7 +50,7 @@ class Keyring:
         return len(self._by_id)
 
     def caller(self, token: str) -> Caller | None:
-        """Who holds this key; None for one that is unknown, wrong, expired or revoked."""
+        """The caller who holds this key; None when it is unknown, wrong, expired or revoked."""
         name = keys.id_of(token)
         entry = self._by_id.get(name) if name is not None else None
         right = hmac.compare_digest(keys.digest(token), NOBODY if entry is None else entry.sha256)

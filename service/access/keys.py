@@ -140,7 +140,7 @@ def changing(path: Path) -> Iterator[list[Key]]:
 
 
 def add(keys: list[Key], key: Key, expires_at: datetime.datetime | None) -> str:
-    """Adds `key` (its slot is chosen here) with a first secret; returns what is to be sent, which is kept nowhere."""
+    """Adds `key` (its slot is chosen here) with a first secret; returns the key itself, which is stored nowhere."""
     if not NAME.fullmatch(key.name):
         raise KeysError(
             f"{key.name!r} is no name for a key; use lower-case letters, digits, dots, _ and -, at most 63."
@@ -156,7 +156,7 @@ def add(keys: list[Key], key: Key, expires_at: datetime.datetime | None) -> str:
 
 
 def add_secret(keys: list[Key], key: Key, expires_at: datetime.datetime | None) -> str:
-    """A further secret; those that have expired are dropped. Raises KeysError for a third one that would live."""
+    """Adds a secret and drops expired ones. Raises KeysError where two secrets are still valid."""
     now = datetime.datetime.now(datetime.UTC)
     key.secrets = [secret for secret in key.secrets if secret.lives(now)]
     if len(key.secrets) >= LIVE_SECRETS:

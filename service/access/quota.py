@@ -32,7 +32,7 @@ class Quotas:
         self._full_at_s = memoryview(self._memory).cast("d")
 
     def of(self, slot: int, rate_per_s: float, burst: int | None) -> Quota:
-        """burst None: a second's worth, one at least."""
+        """burst: None is a second's worth, but at least one."""
         return Quota(self, slot, rate_per_s, max(1, round(rate_per_s)) if burst is None else burst)
 
     def advance(self, slot: int, interval_s: float, allowed_s: float) -> float:
@@ -51,7 +51,7 @@ class Quotas:
             fcntl.lockf(self._descriptor, fcntl.LOCK_UN, SLOT_BYTES, at)
 
     def forgive(self, slot: int) -> None:
-        """Fills the bucket: its slot has gone to another key, which owes nothing of what the one before took."""
+        """Fills the bucket when its slot goes to another key, which must not inherit the debt of the one before."""
         self._full_at_s[slot] = 0.0
 
 
@@ -65,7 +65,7 @@ class Quota:
         self.burst = burst
 
     def take(self) -> None:
-        """One request; raises Problem quota-exceeded with the time to wait."""
+        """Takes one request; raises Problem quota-exceeded with the time to wait."""
         wait_s = self._quotas.advance(self._slot, 1 / self.rate_per_s, self.burst / self.rate_per_s)
         if wait_s:
             raise Problem(

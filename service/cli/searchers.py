@@ -222,7 +222,7 @@ class RemoteSearcher:
         return answers
 
     def absent(self, documents: set[str]) -> set[str]:
-        """One call a document: what a chunk is called is `perwatt embed`'s way."""
+        """One call per document; `perwatt embed` names the first chunk of a document `ID#0`."""
         return {each for each in documents if not self._has(each) and not self._has(f"{each}#0")}
 
     def _has(self, id_: str) -> bool:

@@ -55,7 +55,7 @@ def json_of_hits(generation: str, hits: Iterable[Hit]) -> str:
 
 
 def print_reports(generation: str, reports: Mapping[str, Report], relevant: int, absent: Sequence[str]) -> None:
-    """A column a mode; below it what the figures do not show.
+    """Prints one column per mode, and below what the figures do not show.
 
     Args:
         absent: of the `relevant` documents.
@@ -109,7 +109,7 @@ def json_of_reports(generation: str, reports: Mapping[str, Report], relevant: in
 
 
 def print_started(state: AppState, address: str) -> None:
-    """What a person wants to know when the server is up, the address last, where the eye is."""
+    """Says what is served; the address comes last, where it is seen first."""
     say_started(describe(state), address)
 
 

@@ -120,7 +120,7 @@ def vectors_of(answer: EmbeddingsAnswer) -> list[list[float]]:
 
 
 def parts(texts: Sequence[str]) -> list[Sequence[str]]:
-    """Of as many texts as one request should have."""
+    """`texts` in parts, each as many as one request should have."""
     return [texts[first : first + EMBEDDED] for first in range(0, len(_several(texts, "texts")), EMBEDDED)]
 
 
@@ -200,7 +200,7 @@ def _match(etag: str | None) -> dict[str, str]:
 
 
 def _several(given: Sequence[str], name: str) -> Sequence[str]:
-    """`given`, unless it is a text, which would be taken apart into letters."""
+    """`given`; raises TypeError for a single text, which would be taken apart into letters."""
     if isinstance(given, str):
         raise TypeError(f"{name} is the text {given[:40]!r}, expected a list of texts: [{given[:40]!r}].")
     return given

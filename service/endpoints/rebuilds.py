@@ -58,7 +58,7 @@ async def cancel_rebuild(request: Request) -> Response:
 
 
 async def _serve(state: AppState, answer: RebuildAnswer) -> None:
-    """Who is told that it succeeded finds it, whichever worker is asked next."""
+    """Makes every worker serve the result before a caller hears that the rebuild succeeded."""
     with contextlib.suppress(Problem):
         if state.registry.loaded(answer.index).id != answer.generation:
             await state.registry.follow(answer.index)

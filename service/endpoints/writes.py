@@ -44,7 +44,7 @@ FULL_RETRY_AFTER_S = 60
 
 
 class _WrittenTexts(msgspec.Struct):
-    """Of a payload, what is encoded where nothing else is given."""
+    """The fields of a payload that are encoded where the document brings neither text nor vector."""
 
     title: object = None
     text: object = None
@@ -258,7 +258,7 @@ def _id_in(raw: bytes) -> str | None:
 
 
 def _allowed(view: ServedView, caller: Caller, puts: list[_Put], failed: list[WriteFailure]) -> list[_Put]:
-    """Those that the caller's key lets through: as they will be, and as they are now."""
+    """The documents that the key allows, both as they will be and as they are now; the others go to `failed`."""
     imposed = filters.of_key(caller.filter)
     if imposed is None or not puts:
         return puts

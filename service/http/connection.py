@@ -192,7 +192,7 @@ class Connection(HttpToolsProtocol):
         self._linger()
 
     def _linger(self) -> None:
-        """Says that nothing more is coming, and reads past what still is, for a while: a connection that is closed with
+        """Ends our side, and reads and discards the caller's for a while: a connection that is closed with
         bytes unread is reset, and the answer lost with it."""
         self.receiving, self.received, self.since_s = "rest", 0, time.monotonic()
         self.transport.write_eof()

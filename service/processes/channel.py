@@ -54,8 +54,7 @@ class Channel:
         self._send({"ready": said})
 
     async def tell_others(self, name: str) -> None:
-        """Returns when the other workers have followed the alias of `name`, or have refused to, which they say in their
-        log."""
+        """Returns when the other workers have followed the alias of `name`, or have refused to and logged it."""
         number = next(self._numbers)
         self._asked[number] = future = self._loop.create_future()
         self._send({"follow": number, "name": name})

@@ -49,7 +49,7 @@ class ServedGeneration:
 
     @property
     def count(self) -> int:
-        """Documents that there are now."""
+        """How many documents there are now, with the changes."""
         return self.view().count
 
     @property

@@ -80,7 +80,7 @@ class ServedView:
         self._pace, self._in_thread = pace, in_thread
 
     def as_of(self, rows: int) -> ServedView:
-        """This view without what was put after an earlier one had so many rows: what later pages are read from."""
+        """This view without rows that were added since an earlier view; later pages are read from it."""
         if rows >= self.rows.rows:
             return self
         return ServedView(self.generation, self.rows.as_of(rows), self.seq, self._pace, self._in_thread)

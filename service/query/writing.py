@@ -41,7 +41,7 @@ _SIZE = struct.Struct("<I")
 
 
 class _Owner(msgspec.Struct):
-    """What the lock file says. service: of all its workers the same, and of no other service."""
+    """What the lock file says. service: the name that all workers of one service share, and no other service has."""
 
     service: str
     address: str
@@ -56,7 +56,7 @@ class _AskedWrite(msgspec.Struct, array_like=True):
 
 
 class _Answered(msgspec.Struct, array_like=True):
-    """problem: code and detail, in place of a seq."""
+    """problem: code and detail, instead of a seq."""
 
     number: int
     seq: int = 0
@@ -114,8 +114,8 @@ class Writing:
             raise _problem(error) from error
 
     def trim(self) -> None:
-        """Forgets what every kept generation holds, of the indexes that this process writes. Reads manifests, so it is
-        for another thread than the event loop's."""
+        """Drops changes that every generation on disk already holds. It reads manifests, so it must not run on the
+        event loop's thread."""
         for index, writer in list(self._writers.items()):
             try:
                 needed = needed_after(self._root, index)
@@ -140,7 +140,7 @@ class Writing:
             self._lock = -1
 
     async def _find_writer(self) -> None:
-        """Becomes the writer, or finds the one there is."""
+        """Becomes the writer, or connects to the process that is."""
         if self.writes or self._remote is not None:
             return
         path = self._root.folder / LOCK_FILE

@@ -24,7 +24,7 @@ class Written(Protocol):
 
 
 class Due:
-    """`look` once a minute, in one worker of a service."""
+    """Starts rebuilds that are due; `look` is called once a minute, in one worker of a service."""
 
     def __init__(
         self, rebuilds: Rebuilds, indexes: Written, now: Callable[[], datetime] = lambda: datetime.now(UTC)

@@ -58,7 +58,7 @@ class Trigger(Struct, forbid_unknown_fields=True, frozen=True):
 
     @property
     def at_minute(self) -> int | None:
-        """Of the day."""
+        """The time of day as minutes since midnight."""
         if self.at is None:
             return None
         return 60 * int(self.at[:2]) + int(self.at[3:])

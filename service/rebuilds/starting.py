@@ -27,7 +27,7 @@ END_S = 10.0  # from being told to end to being killed
 
 
 class Rebuilds:
-    """Of one root, in one worker; others see the same files."""
+    """The rebuilds of one root, as one worker sees them; the other workers see the same files."""
 
     def __init__(self, root: Root, plan: RebuildPlan, environment: Mapping[str, str]) -> None:
         """
@@ -88,7 +88,7 @@ class Rebuilds:
         return record.answer
 
     def cancel(self, record: RebuildRecord) -> RebuildAnswer:
-        """Told to end, and killed when it does not; builds and embeddings survive both."""
+        """Tells a rebuild to end, and kills it when it does not; builds and embeddings survive both."""
         if record.answer.ended_at is not None:
             return record.answer
         record = self.records.update(record.answer.id, state="cancelling")
@@ -131,5 +131,5 @@ class Rebuilds:
 
 
 def asked_by(caller: str, key: str) -> str:
-    """What is kept of an `Idempotency-Key`: enough to know it again, from the same caller alone."""
+    """The part of an `Idempotency-Key` that is stored: enough to recognise it, from the same caller only."""
     return hashlib.sha256(f"{caller}\0{key}".encode()).hexdigest()

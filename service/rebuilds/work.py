@@ -116,7 +116,7 @@ def _reason(error: BaseException, plan: RebuildPlan) -> str:
 
 
 def _lower(plan: RebuildPlan) -> None:
-    """So that searches go first, and what is taken beyond the plan's memory ends this process and no other."""
+    """Lowers the priority below that of searches, and limits the memory of this process to that of the plan."""
     os.nice(NICENESS)
     with contextlib.suppress(OSError):
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))

@@ -138,7 +138,7 @@ class Metrics:
         self._watched = collector
 
     def look_with(self, look: Callable[[], dict[str, int]]) -> None:
-        """What is going on now, under the names working, waiting and connections."""
+        """Sets the function that gives the present counts of working, waiting and connections."""
         self._look = look
 
     def note(self) -> None:

@@ -40,7 +40,7 @@ def of_key(given: Mapping[str, Any] | None) -> Filter | None:
 
 
 def conjoin(asked: Filter | None, imposed: Filter | None) -> Filter | None:
-    """What both let through; None lets everything through."""
+    """The filter that keeps what both keep; None keeps everything."""
     if asked is None or imposed is None:
         return imposed if asked is None else asked
     return asked & imposed
