@@ -40,15 +40,15 @@ STEPS: dict[str, Step] = {
     "gc": Step(
         "index.cli:gc", "Delete old generations of index NAME (default: of every index) and what killed builds left."
     ),
-    "serve": Step("service.cli.commands:serve", "Answer searches over HTTP, with a page for people."),
+    "serve": Step("service.cli.serve:serve", "Answer searches over HTTP, with a page for people."),
     "put": Step("service.cli.writes:put", "Write the documents of INPUT… to index NAME of a running service."),
     "delete": Step(
         "service.cli.writes:delete",
         "Delete documents from index NAME of a running service, by their IDS or by a filter.",
     ),
     "keys": Step("service.cli.keys:keys", "Make, show, rotate and revoke the keys of a server."),
-    "search": Step("service.cli.commands:search", "Search index NAME for TEXT, here or on a server."),
-    "eval": Step("service.cli.commands:evaluate", "Score index NAME against relevance judgements in BEIR's format."),
+    "search": Step("service.cli.searching:search", "Search index NAME for TEXT, here or on a server."),
+    "eval": Step("service.cli.searching:evaluate", "Score index NAME against relevance judgements in BEIR's format."),
     "loadtest": Step("loadtest.cli.load:loadtest", "Load a service and measure what a query costs."),
     "report": Step(
         "loadtest.cli.reports:report",

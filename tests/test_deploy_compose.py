@@ -66,7 +66,7 @@ def test_options_exist() -> None:
     from embed.cli import embed
     from index.cli import build
     from loadtest.cli.load import knee
-    from service.cli.commands import serve
+    from service.cli.serve import serve
 
     for name, command in {"serve": serve, "embed": embed, "build": build, "loadtest": knee}.items():
         known = {option for parameter in command.params for option in parameter.opts}

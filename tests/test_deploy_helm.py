@@ -271,7 +271,7 @@ def test_annotations_are_given_once() -> None:
 
 
 def test_every_setting_of_the_service_can_be_given_as_a_value() -> None:
-    from service.cli.commands import serve
+    from service.cli.serve import serve
 
     [container] = pod(one("Deployment", EVERYTHING))["containers"]
     given = {word.split("=")[0] for word in container["args"] if word.startswith("--")}

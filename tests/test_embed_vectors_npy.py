@@ -20,7 +20,7 @@ from index import build_generation
 from index.bench.ann.vectors import workload
 from loadtest.workload.queries import read_queries
 from service.bench.race import HELD_OUT, read
-from service.cli import commands
+from service.cli import searching
 
 ROWS, DIM = HELD_OUT + 2000, 4
 
@@ -30,7 +30,7 @@ def _searched(folder: Path, file: Path) -> list[str]:
     root = folder / "indexes"
     if not root.exists():
         build_generation(clustered(ROWS, DIM), np.arange(ROWS), root=root, name="bare", family="flat")
-    ran = CliRunner().invoke(commands.search, ["bare", "--vector", str(file), "--root", str(root), "--k", "3"])
+    ran = CliRunner().invoke(searching.search, ["bare", "--vector", str(file), "--root", str(root), "--k", "3"])
     if ran.exception:
         raise ran.exception
     return [line.split()[1] for line in ran.output.splitlines()]

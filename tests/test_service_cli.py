@@ -13,7 +13,7 @@ from conftest import write_jsonl
 from serving import ARTICLES, HOSTILE, Server, build_docs
 
 from index import build_generation
-from service.cli import commands
+from service.cli import searching
 from service.cli.terminal import title_and_text
 from service.errors import RemoteError, ServiceError, SettingsError
 
@@ -28,7 +28,7 @@ def run(command: Any, *arguments: str | Path) -> Result:
 
 
 def test_search_prints_score_id_title_and_text(root: Path) -> None:
-    result = run(commands.search, "docs", "swapping an old secret token for a new one", "--k", "2", "--root", root)
+    result = run(searching.search, "docs", "swapping an old secret token for a new one", "--k", "2", "--root", root)
     assert result.exit_code == 0
     first, *text = result.output.splitlines()
     score, id_, title = first.split(maxsplit=2)
@@ -39,8 +39,8 @@ def test_search_prints_score_id_title_and_text(root: Path) -> None:
 
 def test_a_server_gives_what_the_files_give(root: Path, server: Server) -> None:
     for arguments in (("--k", "5"), ("--exact",), ("--effort", "3", "--k", "1000")):
-        here = run(commands.search, "docs", "volcano", "--root", root, "--json", *arguments)
-        there = run(commands.search, "docs", "volcano", "--url", server.url, "--json", *arguments)
+        here = run(searching.search, "docs", "volcano", "--root", root, "--json", *arguments)
+        there = run(searching.search, "docs", "volcano", "--url", server.url, "--json", *arguments)
         first, second = json.loads(here.output), json.loads(there.output)
         assert first["generation"] == second["generation"]
         assert [hit["id"] for hit in first["hits"]] == [hit["id"] for hit in second["hits"]]
@@ -56,14 +56,14 @@ def test_a_filter_keeps_what_it_says_in_every_mode(root: Path, server: Server, m
     place = ("--url", server.url) if there else ("--root", str(root))
     asked = json.dumps({"field": "words", "gte": 12})
     result = run(
-        commands.search, "docs", "rain in winter", "--mode", mode, "--filter", asked, "--k", "50", "--json", *place
+        searching.search, "docs", "rain in winter", "--mode", mode, "--filter", asked, "--k", "50", "--json", *place
     )
     hits = json.loads(result.output)["hits"]
     kept = {f"a{at:02}" for at, (_, text, _) in enumerate(ARTICLES) if len(text.split()) >= 12}
     found = {hit["id"] for hit in hits}
     assert found
     assert found == kept if mode == "dense" else found <= kept
-    nothing = run(commands.search, "docs", "rain", "--mode", mode, "--filter", '{"field": "words", "lt": 0}', *place)
+    nothing = run(searching.search, "docs", "rain", "--mode", mode, "--filter", '{"field": "words", "lt": 0}', *place)
     assert nothing.stdout == ""
     assert nothing.stderr == "no hits\n"
 
@@ -87,7 +87,7 @@ def test_what_the_api_refuses_is_refused_here_too(
 ) -> None:
     place = ("--url", server.url) if there else ("--root", str(root))
     with pytest.raises(ServiceError, match=complaint):
-        run(commands.search, "docs", *arguments, *place)
+        run(searching.search, "docs", *arguments, *place)
 
 
 @pytest.mark.parametrize("there", [False, True], ids=["files", "server"])
@@ -95,7 +95,7 @@ def test_a_vector_is_searched_from_a_file(root: Path, server: Server, tmp_path: 
     vectors = np.random.default_rng(3).standard_normal((500, 8), np.float32)
     np.save(tmp_path / "query.npy", vectors[[42]])
     place = ("--url", server.url) if there else ("--root", str(root))
-    result = run(commands.search, "bare", "--vector", tmp_path / "query.npy", "--json", "--k", "1", *place)
+    result = run(searching.search, "bare", "--vector", tmp_path / "query.npy", "--json", "--k", "1", *place)
     [hit] = json.loads(result.output)["hits"]
     assert hit["id"] == "42"
     assert hit["score"] == pytest.approx(0.0, abs=1e-4)
@@ -121,15 +121,15 @@ def test_what_cannot_be_searched_is_said(
     root: Path, arguments: tuple[str, ...], error: type[Exception], complaint: str
 ) -> None:
     with pytest.raises(error, match=complaint):
-        run(commands.search, *arguments, "--root", root)
+        run(searching.search, *arguments, "--root", root)
 
 
 def test_a_vector_of_another_dimension_is_said(root: Path, server: Server, tmp_path: Path) -> None:
     np.save(tmp_path / "query.npy", np.ones(9, np.float32))
     with pytest.raises(ServiceError, match=r"\(q, 8\)"):
-        run(commands.search, "bare", "--vector", tmp_path / "query.npy", "--root", root)
+        run(searching.search, "bare", "--vector", tmp_path / "query.npy", "--root", root)
     with pytest.raises(RemoteError, match="8 dimensions, the vector has 9"):
-        run(commands.search, "bare", "--vector", tmp_path / "query.npy", "--url", server.url)
+        run(searching.search, "bare", "--vector", tmp_path / "query.npy", "--url", server.url)
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_a_vector_of_another_dimension_is_said(root: Path, server: Server, tmp_p
     ],
 )
 def test_wrong_usage_is_shown_as_usage(arguments: tuple[str, ...]) -> None:
-    result = CliRunner().invoke(commands.search, arguments)
+    result = CliRunner().invoke(searching.search, arguments)
     assert result.exit_code == 2
     assert "Usage:" in result.output
 
@@ -162,18 +162,18 @@ def judged(folder: Path) -> tuple[str, Path, str, Path]:
 def test_eval_scores_an_index(root: Path, server: Server, tmp_path: Path, there: bool) -> None:
     place = ("--url", server.url) if there else ("--root", str(root))
     files = judged(tmp_path)
-    report = json.loads(run(commands.evaluate, "docs", *files, *place, "--json").output)
+    report = json.loads(run(searching.evaluate, "docs", *files, *place, "--json").output)
     # Every article is found first by its title; the one judged document that is not there costs its share.
     ideal = 1 + 1 / np.log2(3)
     assert report["ndcg@10"] == pytest.approx((19 + 1 / ideal) / 20)
     assert report["recall@10"] == report["recall@100"] == pytest.approx(19.5 / 20)
     assert list(report["modes"]) == ["dense", "lexical", "hybrid"]
     assert all(figures["mrr@10"] == 1.0 for figures in report["modes"].values())
-    only = json.loads(run(commands.evaluate, "docs", *files, *place, "--json", "--mode", "lexical").output)
+    only = json.loads(run(searching.evaluate, "docs", *files, *place, "--json", "--mode", "lexical").output)
     assert only["modes"] == {"lexical": report["modes"]["lexical"]}
     assert (report["mrr@10"], report["queries"], report["without_judgements"]) == (1.0, 20, 1)
 
-    readable = run(commands.evaluate, "docs", *files, *place, "--k", "5", "--exact").output
+    readable = run(searching.evaluate, "docs", *files, *place, "--k", "5", "--exact").output
     for line in (
         "20 judged queries",
         "ndcg@5",
@@ -193,10 +193,10 @@ def test_eval_keeps_documents_that_are_numbered_as_the_queries_are(
     write_jsonl(tmp_path / "queries.jsonl", [{"_id": "a00", "text": ARTICLES[0][0]}])
     (tmp_path / "qrels.tsv").write_text("a00\ta00\t1\n")
     files = ("--queries", tmp_path / "queries.jsonl", "--qrels", tmp_path / "qrels.tsv")
-    kept = run(commands.evaluate, "docs", *files, *place).output
+    kept = run(searching.evaluate, "docs", *files, *place).output
     assert "ndcg@10      1.00000" in kept
     assert "1 queries found a document of their own id; it counts like any other." in kept
-    dropped = run(commands.evaluate, "docs", *files, *place, "--drop-same-id").output
+    dropped = run(searching.evaluate, "docs", *files, *place, "--drop-same-id").output
     assert "ndcg@10      0.00000" in dropped
     assert "Hits with the id of their query were dropped: 1 queries had one." in dropped
 
@@ -209,7 +209,7 @@ def test_judgements_of_another_collection_are_refused_with_examples(
     write_jsonl(tmp_path / "queries.jsonl", [{"_id": "1", "text": "rain"}])
     (tmp_path / "qrels.tsv").write_text("".join(f"1\tMED-{at}/ü\t1\n" for at in range(5)) + "1\ta00\t0\n")
     files = ("--queries", tmp_path / "queries.jsonl", "--qrels", tmp_path / "qrels.tsv")
-    result = run(commands.evaluate, "docs", *files, *place)
+    result = run(searching.evaluate, "docs", *files, *place)
     assert result.exit_code == 2
     assert result.stdout == ""
     said = " ".join(result.stderr.split())
@@ -233,7 +233,7 @@ def test_eval_folds_chunks_to_documents(own_root: Path, tmp_path: Path, served_e
     )
     report = json.loads(
         run(
-            commands.evaluate, "chunks", *judged(tmp_path), "--root", own_root, "--k", "1", "--k", "19", "--json"
+            searching.evaluate, "chunks", *judged(tmp_path), "--root", own_root, "--k", "1", "--k", "19", "--json"
         ).output
     )
     assert (report["ndcg@1"], report["recall@19"]) == (1.0, 19.5 / 20)
@@ -254,11 +254,11 @@ def test_scifact_gives_the_published_figure(data_folder: Path, tmp_path: Path, s
     )
     qrels = next((data_folder / "scifact").rglob("*.tsv"))
     files = ("--queries", data_folder / "scifact" / "queries.jsonl", "--qrels", qrels)
-    exact = json.loads(run(commands.evaluate, "scifact", *files, "--root", tmp_path, "--exact", "--json").output)
+    exact = json.loads(run(searching.evaluate, "scifact", *files, "--root", tmp_path, "--exact", "--json").output)
     assert exact["queries"] == 300
     assert exact["ndcg@10"] == pytest.approx(0.64508, abs=0.0005)
     assert exact["recall@100"] == pytest.approx(0.92500, abs=0.0005)
-    walked = json.loads(run(commands.evaluate, "scifact", *files, "--root", tmp_path, "--json").output)
+    walked = json.loads(run(searching.evaluate, "scifact", *files, "--root", tmp_path, "--json").output)
     assert walked["ndcg@10"] == pytest.approx(exact["ndcg@10"], abs=0.003)
 
 
@@ -266,17 +266,17 @@ def test_a_model_that_does_not_fit_is_refused_here_as_by_a_server(own_root: Path
     model = {**served_encoder.fingerprint.as_dict(), "id": "sha256:" + "1" * 64}
     build_docs(own_root, served_encoder, model=model)
     with pytest.raises(ServiceError, match="holds vectors of all-MiniLM-L6-v2"):
-        run(commands.search, "docs", "x", "--root", own_root)
+        run(searching.search, "docs", "x", "--root", own_root)
 
 
 def test_a_local_model_has_to_be_named(own_root: Path, served_encoder: Any) -> None:
     build_docs(own_root, served_encoder, model={**served_encoder.fingerprint.as_dict(), "name": "my-model"})
     with pytest.raises(SettingsError, match="--model FOLDER"):
-        run(commands.search, "docs", "x", "--root", own_root)
+        run(searching.search, "docs", "x", "--root", own_root)
 
 
 def test_a_key_that_cannot_be_sent_is_wrong_usage() -> None:
-    for command in (commands.search, commands.evaluate):
+    for command in (searching.search, searching.evaluate):
         result = CliRunner().invoke(command, ["docs", "--url", "http://127.0.0.1:1", "--key", "schlüssel"])
         assert result.exit_code == 2
         assert "characters that no key has" in result.output

@@ -132,7 +132,7 @@ def test_native_threads_are_pinned_unless_the_operator_says_otherwise(monkeypatc
 
 def test_nothing_native_is_imported_before_threads_can_be_pinned() -> None:
     program = (
-        "import sys, service.cli.commands; "
+        "import sys, service.cli.serve, service.cli.searching; "
         "print([name for name in ('numpy', 'faiss', 'onnxruntime') if name in sys.modules])"
     )
     said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -21,7 +21,7 @@ from serving import NotStarted, Server, serving
 from index.changes.log import Log
 from index.changes.log_reader import LogReader, changes
 from service.access.keys import Key, add, changing
-from service.cli.commands import search as search_command
+from service.cli.searching import search as search_command
 from service.cli.writes import delete as delete_command
 from service.cli.writes import put as put_command
 from service.client import Client

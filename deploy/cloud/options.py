@@ -47,7 +47,7 @@ def knee_seconds(given: Sequence[str]) -> tuple[float, float]:
 
 def check_serve(more: Sequence[str]) -> None:
     """The same of --serve-option and `perwatt serve`."""
-    from service.cli.commands import serve
+    from service.cli.serve import serve
 
     _check(serve, "perwatt serve", "--serve-option", more, OF_SERVE, SERVING)
 

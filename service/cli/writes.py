@@ -12,7 +12,7 @@ import click
 import msgspec
 from tqdm import tqdm
 
-from service.cli.commands import json_object, key_option
+from service.cli.options import json_object, key_option
 from service.errors import RemoteError
 
 AT_ONCE = 200  # documents in a request: enough for one fsync to be little, and few to send again

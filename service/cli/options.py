@@ -1,0 +1,70 @@
+"""Options that several commands of the service take."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from service.settings import DEFAULT_ROOT
+
+root_option = click.option(
+    "--root",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=DEFAULT_ROOT,
+    show_default=True,
+    help="Folder of indexes.",
+)
+model_option = click.option(
+    "--model", metavar="FOLDER|NAME", help="The model of the vectors, where its name does not say."
+)
+precision_option = click.option(
+    "--precision", type=click.Choice(["fp32", "int8"]), help="Default: that of the vectors."
+)
+effort_option = click.option(
+    "--effort",
+    type=click.IntRange(min=1),
+    help="How hard to look; default: what met the recall target when the index was built.",
+)
+exact_option = click.option("--exact", is_flag=True, help="Compare with every vector.")
+mode_option = click.option(
+    "--mode",
+    type=click.Choice(["dense", "lexical", "hybrid"]),
+    default="dense",
+    show_default=True,
+    help="By meaning, by words, or both fused.",
+)
+filter_option = click.option(
+    "--filter",
+    "filter_json",
+    metavar="JSON",
+    help="""Only documents that it keeps, like '{"field": "year", "gte": 2020}'; of fields that `build` declared.""",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="For programs.")
+url_option = click.option("--url", help="Ask this server instead of opening the index here.")
+
+
+def _sendable(_context: click.Context, _option: click.Parameter, key: str | None) -> str | None:
+    from service.client import calls
+
+    try:
+        return key and key.strip() and calls.authorization(key.strip()).removeprefix("Bearer ")
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+key_option = click.option(
+    "--key", envvar="PERWATT_KEY", callback=_sendable, help="Key for that server; better from PERWATT_KEY."
+)
+
+
+def json_object(given: str) -> dict[str, Any]:
+    try:
+        found = json.loads(given)
+    except (ValueError, RecursionError) as error:
+        raise click.BadParameter(f"{given[:80]} is not JSON ({error}).", param_hint="--filter") from None
+    if not isinstance(found, dict):
+        raise click.BadParameter(f"{given[:80]} is no JSON object with a condition.", param_hint="--filter")
+    return found

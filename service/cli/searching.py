@@ -1,0 +1,218 @@
+"""`perwatt search` and `eval`.
+
+Nothing heavy is imported before a command runs: native libraries read their thread counts when they are imported, and
+`--help` should not take a second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from service.cli.options import (
+    effort_option,
+    exact_option,
+    filter_option,
+    json_object,
+    json_option,
+    key_option,
+    mode_option,
+    model_option,
+    precision_option,
+    root_option,
+    url_option,
+)
+from service.processes import native_threads
+from service.settings import Settings
+
+if TYPE_CHECKING:
+    from service.cli.searchers import IndexSearcher
+
+
+@click.command()
+@click.argument("name")
+@click.argument("text", required=False)
+@click.option("--k", type=click.IntRange(1, 1000), default=10, show_default=True)
+@root_option
+@url_option
+@key_option
+@click.option(
+    "--vector",
+    "vector_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A .npy file with the query vector, instead of TEXT.",
+)
+@mode_option
+@filter_option
+@effort_option
+@exact_option
+@model_option
+@precision_option
+@json_option
+def search(
+    name: str,
+    text: str | None,
+    k: int,
+    root: Path,
+    url: str | None,
+    key: str | None,
+    vector_file: Path | None,
+    mode: Any,
+    filter_json: str | None,
+    effort: int | None,
+    exact: bool,
+    model: str | None,
+    precision: str | None,
+    as_json: bool,
+) -> None:
+    """Search index NAME for TEXT, here or on a server.
+
+    Prints score, id, title and a piece of the text of each hit, best first.
+    """
+    if (text is None) == (vector_file is None):
+        raise click.UsageError("Give either TEXT or --vector FILE.")
+    native_threads.pin()
+    from embed.vectors.npy import read_vector
+    from service.cli import terminal
+    from service.cli.searchers import SearchOptions, check
+
+    query = read_vector(vector_file) if vector_file is not None else str(text)
+    how = SearchOptions(k, effort, exact, mode, filter=None if filter_json is None else json_object(filter_json))
+    check(query, how)
+    with _searcher(name, url, key, Settings(root=root, model=model, precision=precision)) as asking:
+        [hits] = asking.ask([query], how)
+    if as_json:
+        click.echo(terminal.json_of_hits(asking.generation, hits))
+    elif hits:
+        terminal.print_hits(hits)
+    else:
+        click.echo("no hits", err=True)
+
+
+@click.command("eval")
+@click.argument("name")
+@click.option(
+    "--queries",
+    "queries_file",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="JSONL with _id and text.",
+)
+@click.option(
+    "--qrels",
+    "qrels_file",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="TSV with query-id, corpus-id and score.",
+)
+@root_option
+@url_option
+@key_option
+@click.option(
+    "--k",
+    "cutoffs",
+    type=click.IntRange(1, 1000),
+    multiple=True,
+    default=(10, 100),
+    show_default=True,
+    help="Cut-offs: the first of nDCG and MRR, each of them of recall.",
+)
+@click.option(
+    "--mode",
+    "modes",
+    type=click.Choice(["dense", "lexical", "hybrid", "all"]),
+    multiple=True,
+    help="How to search; all (the default) compares every mode that the index has.",
+)
+@click.option(
+    "--weights",
+    type=(click.FloatRange(min=0), click.FloatRange(min=0)),
+    default=(1.0, 1.0),
+    show_default=True,
+    help="Of dense and lexical in a hybrid search.",
+)
+@click.option(
+    "--drop-same-id",
+    is_flag=True,
+    help="Leave out a hit that has the id of its query: for collections whose queries are documents of the corpus.",
+)
+@effort_option
+@exact_option
+@model_option
+@precision_option
+@json_option
+def evaluate(
+    name: str,
+    queries_file: Path,
+    qrels_file: Path,
+    root: Path,
+    url: str | None,
+    key: str | None,
+    cutoffs: tuple[int, ...],
+    modes: tuple[Any, ...],
+    weights: tuple[float, float],
+    drop_same_id: bool,
+    effort: int | None,
+    exact: bool,
+    model: str | None,
+    precision: str | None,
+    as_json: bool,
+) -> None:
+    """Score index NAME against relevance judgements in BEIR's format.
+
+    nDCG has linear gain; chunks are folded to documents; definitions are trec_eval's and BEIR's, so
+    that figures can be laid beside published ones. Relevant documents that are not in the index are
+    counted as not found, and said; where none of them is, the exit status is 2.
+    """
+    from loky import cpu_count
+
+    native_threads.pin(cpu_count())
+    from service.cli import evaluate as measures
+    from service.cli import terminal
+    from service.cli.searchers import SearchOptions, rankings
+
+    queries = measures.read_queries(queries_file)
+    qrels = measures.read_qrels(qrels_file)
+    settings = Settings(root=root, model=model, precision=precision, threads=cpu_count())
+    with _searcher(name, url, key, settings) as asking:
+        asked = asking.modes if not modes or "all" in modes else modes
+        seen: set[str] = set()
+        reports = {
+            mode: measures.evaluate(
+                queries,
+                qrels,
+                rankings(asking, SearchOptions(1, effort, exact, mode, weights), seen),
+                cutoffs,
+                drop_same_id=drop_same_id,
+            )
+            for mode in asked
+        }
+        relevant = measures.relevant(queries, qrels)
+        absent = sorted(asking.absent(relevant - seen))
+    if absent and len(absent) == len(relevant):
+        raise click.BadParameter(
+            f"none of the {len(relevant):,} relevant documents of {qrels_file} is in {asking.generation}: they are "
+            f"{terminal.some(absent)}, and it has {terminal.some(sorted(seen))}. Is it the index of this collection, "
+            "and was it embedded with the --id-field that the judgements use?",
+            param_hint="--qrels",
+        )
+    if as_json:
+        click.echo(terminal.json_of_reports(asking.generation, reports, len(relevant), absent))
+    else:
+        terminal.print_reports(asking.generation, reports, len(relevant), absent)
+
+
+@contextmanager
+def _searcher(name: str, url: str | None, key: str | None, settings: Settings) -> Iterator[IndexSearcher]:
+    from service.cli.searchers import RemoteSearcher, local_searcher
+
+    if url is not None:
+        with closing(RemoteSearcher(url, name, key)) as asking:
+            yield asking
+    else:
+        with local_searcher(settings, name) as here:
+            yield here
