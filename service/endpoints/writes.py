@@ -12,55 +12,27 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Sequence
-from typing import NamedTuple
 
-import msgspec
 import numpy as np
 from starlette.requests import Request
 from starlette.responses import Response
 
-from embed.documents.document import embedded_text
-from embed.vectors.vector_cache import hash_texts
-from index import InputError
-from index.changes.columns import ChangedColumns, check_payload
 from index.changes.log_file import Write
-from index.disk import codes
 from index.search.bitmap import Bitmap
 from index.search.filtering import Filter
-from service.access.caller import Caller, caller_of
+from service.access.caller import caller_of
+from service.endpoints.puts import require_room, writes_of
 from service.query.admission import Deadline
 from service.query.app_state import AppState, state_of
-from service.query.batcher import Encoded, Vector
 from service.query.search import deadline_of
 from service.query.served_generation import ServedGeneration
 from service.query.served_view import ServedView
 from service.wire import answers, filters, limits, requests
-from service.wire.answers import DeleteAnswer, PutAnswer, WriteFailure
+from service.wire.answers import DeleteAnswer, PutAnswer
 from service.wire.limits import read_body
 from service.wire.problems import Problem
 
 WRITE_TIMEOUT_MS = limits.TIMEOUT_MS  # a thousand texts take longer than a search may
-FULL_RETRY_AFTER_S = 60
-
-
-class _WrittenTexts(msgspec.Struct):
-    """The fields of a payload that are encoded where the document brings neither text nor vector."""
-
-    title: object = None
-    text: object = None
-
-
-_TEXTS = msgspec.json.Decoder(_WrittenTexts)
-
-
-class _Put(NamedTuple):
-    """A document that may be written. text: to be encoded, None where it brought its vector."""
-
-    place: int
-    id: str
-    payload: bytes
-    text: str | None
-    vector: Vector | None
 
 
 async def put_documents(request: Request) -> Response:
@@ -72,19 +44,10 @@ async def put_documents(request: Request) -> Response:
     deadline = deadline_of(state, asked.timeout_ms or WRITE_TIMEOUT_MS, start_s)
     with _served(state, request) as loaded:
         view = loaded.view()
-        _require_room(loaded, len(asked.documents))
-        failed: list[WriteFailure] = []
-        puts: list[_Put] = []
-        for place, raw in enumerate(asked.documents):
-            try:
-                puts.append(_checked(state, view, caller, place, bytes(raw)))
-            except Problem as problem:
-                failed.append(WriteFailure(place, _id_in(bytes(raw)), problem.as_dict()))
-        puts = _allowed(view, caller, puts, failed)
-        writes = await _encoded(state, puts, deadline)
+        require_room(loaded, len(asked.documents))
+        writes, failed = await writes_of(state, view, caller, [bytes(raw) for raw in asked.documents], deadline)
         seq = await _written(state, loaded, writes, deadline)
         state.metrics.documents_put.inc(len(writes))
-        failed.sort(key=lambda one: one.place)
         answer = PutAnswer(view.generation.name, seq, len(writes), _took_ms(start_s), failed)
     return _response(answer)
 
@@ -166,139 +129,6 @@ def _served(state: AppState, request: Request) -> ServedGeneration:
             "invalid-value", f"Writes go to an index by its name, {loaded.generation.name}, and not to a generation."
         )
     return loaded
-
-
-def _require_room(loaded: ServedGeneration, documents: int) -> None:
-    delta = loaded.follower.delta
-    if delta is not None and delta.count + documents > limits.CHANGES:
-        raise Problem(
-            "quota-exceeded",
-            f"{delta.count:,} documents were written since generation {loaded.id}, and an index takes "
-            f"{limits.CHANGES:,} of them: build them in with `perwatt build --from-changes`.",
-            headers={"retry-after": str(FULL_RETRY_AFTER_S)},
-            changes=delta.count,
-        )
-
-
-def _checked(state: AppState, view: ServedView, caller: Caller, place: int, raw: bytes) -> _Put:
-    """Raises the Problem of a document that cannot be written."""
-    given = limits.decode(requests.PUT_DOCUMENT, raw)
-    payload = bytes(given.payload)
-    _check_id(view, given.id)
-    try:
-        check_payload(payload, view.generation.manifest["filterable"])
-    except InputError as error:
-        raise Problem("invalid-value", f"{_sentence(str(error))}.", pointer="/payload") from None
-    if given.vector is not None:
-        if given.text is not None:
-            raise Problem(
-                "invalid-value", "A document brings a text to encode or its vector, not both.", pointer="/text"
-            )
-        vector = requests.vector_of(given.vector, view.dim)
-        if codes.norms(vector.reshape(1, -1))[0] >= codes.LONGEST:
-            raise Problem(
-                "invalid-value",
-                f"The vector is longer than {codes.LONGEST:g}, and no index ranks it.",
-                pointer="/vector",
-            )
-        if view.generation.metric == "cosine" and not vector.any():
-            raise Problem("invalid-value", "The vector is zero, which has no direction.", pointer="/vector")
-        return _Put(place, given.id, payload, None, vector)
-    text = given.text if given.text is not None else _text_of(payload)
-    if not text:
-        raise Problem(
-            "invalid-value",
-            "The document has nothing to search by: send a vector, a text, or a payload with a title or text.",
-            pointer="/text",
-        )
-    if state.batcher is None or view.model is None:
-        raise Problem(
-            "invalid-value",
-            f"Index {view.generation.name} was built from bare vectors and knows no model to encode a text with: "
-            "send a vector.",
-            pointer="/text",
-        )
-    return _Put(place, given.id, payload, text, None)
-
-
-def _check_id(view: ServedView, id_: str) -> None:
-    size = len(id_.encode(errors="surrogatepass"))
-    if size > limits.ID_CHARACTERS:
-        raise Problem(
-            "invalid-value",
-            f"The id has {size:,} bytes, at most {limits.ID_CHARACTERS:,} are allowed.",
-            pointer="/id",
-        )
-    if view.generation.manifest["id_type"] == "str":
-        return
-    try:
-        fits = str(int(id_)) == id_ and -(2**63) <= int(id_) < 2**63
-    except ValueError:
-        fits = False
-    if not fits:
-        raise Problem(
-            "invalid-value", f"The ids of this index are integers of 64 bits, and {id_[:80]!r} is none.", pointer="/id"
-        )
-
-
-def _text_of(payload: bytes) -> str:
-    found = _TEXTS.decode(payload)
-    title, text = (part if isinstance(part, str) else "" for part in (found.title, found.text))
-    return embedded_text(title, text)
-
-
-def _id_in(raw: bytes) -> str | None:
-    """The id of a document that may be malformed, to name it by."""
-    try:
-        found = msgspec.json.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-    id_ = found.get("id") if isinstance(found, dict) else None
-    return id_[: limits.NAME_CHARACTERS] if isinstance(id_, str) else None
-
-
-def _allowed(view: ServedView, caller: Caller, puts: list[_Put], failed: list[WriteFailure]) -> list[_Put]:
-    """The documents that the key allows, both as they will be and as they are now; the others go to `failed`."""
-    imposed = filters.of_key(caller.filter)
-    if imposed is None or not puts:
-        return puts
-    columns = ChangedColumns(view.generation.manifest["filterable"])
-    for put in puts:
-        columns.add(put.payload)
-    try:
-        kept = Bitmap(columns.snapshot().bits(imposed), len(puts))
-    except InputError:  # the index does not have the filter's field, so the key may do nothing here
-        kept = Bitmap(np.zeros(len(puts), np.bool_), len(puts))
-    allowed = []
-    for at, put in enumerate(puts):
-        hidden = view.rows.row_of(put.id) is not None and view.row_of(put.id, caller) is None
-        if kept.holds(at) and not hidden:
-            allowed.append(put)
-        else:
-            problem = Problem("forbidden", f"This key's filter does not let it write document {put.id[:80]!r}.")
-            failed.append(WriteFailure(put.place, put.id, problem.as_dict()))
-    return allowed
-
-
-async def _encoded(state: AppState, puts: Sequence[_Put], deadline: Deadline) -> list[Write]:
-    texts = [put.text for put in puts if put.text is not None]
-    encoded: list[Encoded] = []
-    if texts:
-        assert state.batcher is not None  # `_checked` saw to it
-        encoded = await deadline.limit(state.batcher.encode_many(texts, "document"))
-        state.metrics.tokens.inc(sum(one.tokens for one in encoded))
-        state.metrics.cpu.inc(sum(one.cpu_s for one in encoded))
-    vectors = (one.vector for one in encoded)
-    writes = []
-    for put in puts:
-        vector = next(vectors) if put.vector is None else put.vector
-        text_hash = b"" if put.text is None else hash_texts([put.text]).tobytes()
-        writes.append(Write(put.id, vector.astype("<f4", copy=False).tobytes(), put.payload, text_hash))
-    return writes
-
-
-def _sentence(text: str) -> str:
-    return f"{text[0].upper()}{text[1:]}"
 
 
 def _took_ms(start_s: float) -> float:
