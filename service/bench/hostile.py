@@ -34,7 +34,7 @@ from service.bench.offered import offer, served
 ALLOWED = 1.5
 STEADY = 2.0
 RATE_PER_S = 100
-CALLERS = 16  # connections of the good caller, where answers are late
+CALLERS = 256  # connections of the good caller, at most: more are open at once where answers are late
 IDLE = 10_000
 SLOW = 500
 GIB = 1 << 30
