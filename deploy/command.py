@@ -13,6 +13,9 @@ from __future__ import annotations
 import importlib
 import io
 import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
@@ -93,12 +96,36 @@ FORESEEN = (
 )
 
 
+# Names of files that are only read: those may be any bytes. What becomes a folder, a name or a text may not: libraries
+# below, requests and indexes know UTF-8 alone, and Python hands on other bytes as surrogates.
+ANY_BYTES = frozenset({"inputs"})
+
+
+def _require_utf8(command: click.Command) -> None:
+    for param in command.params:
+        if param.name not in ANY_BYTES:
+            param.callback = partial(_utf8, param.callback)
+    for each in getattr(command, "commands", {}).values():
+        _require_utf8(each)
+
+
+def _utf8(before: Callable[..., Any] | None, ctx: click.Context, param: click.Parameter, value: Any) -> Any:
+    for text in value if isinstance(value, tuple) else (value,):
+        if isinstance(text, str | Path):
+            try:
+                str(text).encode()
+            except UnicodeEncodeError:
+                raise click.BadParameter(f"{str(text)!a} has bytes that are no UTF-8; give it in UTF-8.") from None
+    return value if before is None else before(ctx, param, value)
+
+
 class DataPath(click.Group):
     """A group whose commands are imported when they are used and listed in the order of `steps`."""
 
     def __init__(self, *arguments: Any, steps: dict[str, Step], title: str, **more: Any) -> None:
         super().__init__(*arguments, **more)
         self.steps, self.title = steps, title
+        self._checked: set[str] = set()
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.steps)
@@ -111,6 +138,9 @@ class DataPath(click.Group):
         command = getattr(importlib.import_module(module), attribute)
         if not isinstance(command, click.Command):
             raise TypeError(f"{step.place} is a {type(command).__name__}, expected a click command")
+        if cmd_name not in self._checked:
+            self._checked.add(cmd_name)
+            _require_utf8(command)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

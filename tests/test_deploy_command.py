@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
@@ -87,3 +89,43 @@ def test_wrong_usage_exits_with_2(arguments: tuple[str, ...]) -> None:
 
 def test_version() -> None:
     assert perwatt("--version").stdout.startswith("perwatt 0.")
+
+
+BAD = b"bad\xff\xfe"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["build", BAD, "--index", "x"],
+        ["build", "folder", "--index", BAD],
+        ["embed", "d.jsonl", "--out", BAD],
+        ["search", "docs", BAD],
+        ["search", "docs", "text", "--url", BAD],
+        ["put", BAD, "d.jsonl", "--url", "http://127.0.0.1:1"],
+        ["delete", "docs", BAD, "--url", "http://127.0.0.1:1"],
+        ["loadtest", "run", "--index", "x", "--queries", "d.jsonl", "--rate", "1", "--url", b"http://" + BAD],
+        ["keys", "create", BAD],
+    ],
+    ids=lambda arguments: " ".join(repr(each)[1:] if isinstance(each, bytes) else each for each in arguments[:4]),
+)
+def test_an_argument_that_is_no_utf8_is_named_in_any_locale(arguments: list[str | bytes], tmp_path: Path) -> None:
+    (tmp_path / "d.jsonl").write_text('{"id": "a", "text": "some text"}\n')
+    ran = subprocess.run(
+        [sys.executable, "-m", "deploy.command", *arguments],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "LC_ALL": "C", "PYTHONPATH": str(Path(__file__).parents[1])},
+        check=False,
+    )
+    assert ran.returncode == 2, ran.stderr
+    assert "has bytes that are no UTF-8" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+def test_a_file_of_documents_may_have_any_name(tmp_path: Path) -> None:
+    file = os.path.join(os.fsencode(tmp_path), BAD + b".jsonl")
+    Path(os.fsdecode(file)).write_text('{"id": "a", "text": "some text"}\n')
+    command = [sys.executable, "-m", "deploy.command", "embed", file, "--out", str(tmp_path / "out"), "--quiet"]
+    assert subprocess.run(command, check=False, cwd=Path(__file__).parents[1]).returncode == 0
