@@ -125,7 +125,7 @@ def test_an_argument_that_is_no_utf8_is_named_in_any_locale(arguments: list[str 
 
 
 def test_a_file_of_documents_may_have_any_name(tmp_path: Path) -> None:
-    file = os.path.join(os.fsencode(tmp_path), BAD + b".jsonl")
+    file = os.fsencode(tmp_path) + b"/" + BAD + b".jsonl"
     Path(os.fsdecode(file)).write_text('{"id": "a", "text": "some text"}\n')
     command = [sys.executable, "-m", "deploy.command", "embed", file, "--out", str(tmp_path / "out"), "--quiet"]
     assert subprocess.run(command, check=False, cwd=Path(__file__).parents[1]).returncode == 0
