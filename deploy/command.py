@@ -49,6 +49,10 @@ STEPS: dict[str, Step] = {
         "service.cli.writes:delete",
         "Delete documents from index NAME of a running service, by their IDS or by a filter.",
     ),
+    "rebuild": Step(
+        "service.cli.writes:rebuild",
+        "Have a running service build index NAME anew, and serve what it built when its checks pass.",
+    ),
     "keys": Step("service.cli.keys:keys", "Make, show, rotate and revoke the keys of a server."),
     "search": Step("service.cli.searching:search", "Search index NAME for TEXT, here or on a server."),
     "eval": Step("service.cli.searching:evaluate", "Score index NAME against relevance judgements in BEIR's format."),

@@ -13,12 +13,15 @@ from typing import Any
 
 import httpx
 import pytest
+from click.testing import CliRunner
 from patience import patient
 from serving import Server, documents, serving
 
 from index import Root
 from service.access.keys import Key, add, changing
-from service.errors import SettingsError
+from service.cli.writes import rebuild
+from service.client import Client
+from service.errors import RemoteError, SettingsError
 from service.rebuilds.due import Due
 from service.rebuilds.plan import RebuildPlan, Trigger, read_plan
 from service.rebuilds.records import RebuildRecords
@@ -122,6 +125,23 @@ def test_a_named_source_is_embedded_and_only_what_changed_is_embedded_again(
     hits = client.post("/v1/indexes/docs/search", json={"text": "rye bread in the oven", "k": 1}).json()["hits"]
     assert hits[0]["id"] == "new"
     assert len(list((own_root / "docs").glob("docs-*"))) == 2  # keep
+
+
+def test_the_client_and_the_command_start_one_and_wait_for_it(
+    client: httpx.Client, server: Server, own_root: Path
+) -> None:
+    with Client(server.url) as talking:
+        first = talking.start_rebuild("docs", "articles", key="tonight")
+        assert talking.start_rebuild("docs", "articles", key="tonight").id == first.id
+        assert ended(client, first.id)["state"] == "succeeded"
+        assert [one.id for one in talking.rebuilds().rebuilds] == [first.id]
+        assert talking.cancel_rebuild(first.id).state == "succeeded"
+    done = CliRunner().invoke(rebuild, ["docs", "--url", server.url, "--source", "articles"])
+    assert done.exit_code == 0, done.output
+    assert f"{Root(own_root).alias('docs').generation} is served" in done.output
+    failed = CliRunner().invoke(rebuild, ["docs", "--url", server.url])
+    assert isinstance(failed.exception, RemoteError)
+    assert "holds every change of index 'docs' already" in str(failed.exception)
 
 
 def test_the_same_key_starts_one_rebuild(client: httpx.Client) -> None:

@@ -5,6 +5,7 @@ They use the client like any other caller, because only the service's own proces
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,6 +18,7 @@ from service.errors import RemoteError
 
 AT_ONCE = 200  # documents in a request: enough for one fsync to be little, and few to send again
 TIMEOUT_S = 120
+LOOK_S = 0.5  # between looks at a rebuild
 
 _url = click.option("--url", required=True, metavar="URL", help="Of the service, as http://127.0.0.1:8000.")
 
@@ -99,6 +101,40 @@ def delete(name: str, ids: tuple[str, ...], url: str, key: str | None, filter_js
         raise RemoteError(str(error)) from error
     what = "would be deleted" if dry_run else f"deleted, seq {done.seq}"
     click.echo(f"{name}: {done.deleted:,} documents {what}")
+
+
+@click.command()
+@click.argument("name")
+@_url
+@key_option
+@click.option("--source", default="changes", show_default=True, help="Or a name of `serve --rebuilds FILE`.")
+@click.option("--wait/--no-wait", default=True, help="Until it has ended.")
+def rebuild(name: str, url: str, key: str | None, source: str, wait: bool) -> None:
+    """Have a running service build index NAME anew, and serve what it built when its checks pass.
+
+    Ctrl-C stops the waiting, not the rebuild.
+    """
+    from service.client import Client, ClientError
+
+    try:
+        with Client(url, key=key or None, timeout_s=TIMEOUT_S) as client:
+            answer = client.start_rebuild(name, source)
+            click.echo(f"{name}: rebuild {answer.id} from {source} is {answer.state}")
+            said = ""
+            while wait and answer.ended_at is None:
+                time.sleep(LOOK_S)
+                answer = client.rebuild(answer.id)
+                now = f"{answer.step}: {answer.progress}" if answer.progress else answer.step
+                if now != said:
+                    click.echo(now, err=True)
+                said = now
+    except ClientError as error:
+        raise RemoteError(str(error)) from error
+    if not wait:
+        return
+    if answer.state != "succeeded":
+        raise RemoteError(f"the rebuild has {answer.state}: {answer.detail or 'what is served stays'}")
+    click.echo(f"{name}: {answer.generation} is served")
 
 
 def _groups(documents: Iterator[Any]) -> Iterator[list[dict[str, Any]]]:

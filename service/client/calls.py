@@ -23,6 +23,8 @@ from service.wire.answers import (
     IndexInfo,
     IndexList,
     PutAnswer,
+    RebuildAnswer,
+    RebuildList,
     RecallAnswer,
     SearchAnswer,
 )
@@ -109,6 +111,33 @@ def delete(
     """Deletes documents by ids or by a filter; one that is not there is not counted."""
     asked = sendable({"ids": ids, "filter": filter, "dry_run": dry_run})
     return Call("POST", f"/v1/indexes/{_part(index)}/documents/delete", DeleteAnswer, asked)
+
+
+def start_rebuild(index: str, source: str = "changes", *, key: str | None = None) -> Call[RebuildAnswer]:
+    """Starts a rebuild of an index beside the service, which takes an admin key where there are keys.
+
+    Args:
+        source: "changes", or a name of the server's configuration.
+        key: an `Idempotency-Key`: started once, however often it is asked for.
+    """
+    headers = {} if key is None else {"idempotency-key": key}
+    body = {"index": index, "source": source}
+    return Call("POST", "/v1/rebuilds", RebuildAnswer, body, headers, changes=key is None)
+
+
+def rebuild(id: str) -> Call[RebuildAnswer]:
+    """How far a rebuild is, or how it ended."""
+    return Call("GET", f"/v1/rebuilds/{_part(id)}", RebuildAnswer)
+
+
+def rebuilds() -> Call[RebuildList]:
+    """The rebuilds that run or have run, the newest first."""
+    return Call("GET", "/v1/rebuilds", RebuildList)
+
+
+def cancel_rebuild(id: str) -> Call[RebuildAnswer]:
+    """Ends a rebuild; what is served stays."""
+    return Call("DELETE", f"/v1/rebuilds/{_part(id)}", RebuildAnswer)
 
 
 def embeddings(texts: Sequence[str], *, kind: str = "document") -> Call[EmbeddingsAnswer]:

@@ -33,7 +33,8 @@ from service.endpoints import (
 )
 from service.page.files import FILES, SearchPage
 from service.wire import answers, requests
-from service.wire.rebuilds import RebuildAnswer, RebuildList, RebuildRequest
+from service.wire.answers import RebuildAnswer, RebuildList
+from service.wire.requests import RebuildRequest
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 BODY = ("bad-json", "unknown-field", "invalid-value", "body-too-large", "unsupported-encoding")

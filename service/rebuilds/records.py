@@ -24,7 +24,7 @@ from typing import Any
 import msgspec
 
 from embed.vectors.durable import write_durably
-from service.wire.rebuilds import RebuildAnswer
+from service.wire.answers import RebuildAnswer
 
 FOLDER, RUNNING, LOCK = ".rebuilds", ".running", ".lock"
 KEPT = 100  # records; older ones are forgotten

@@ -18,8 +18,8 @@ import msgspec
 from index import Root
 from service.rebuilds.plan import RebuildPlan, source_of
 from service.rebuilds.records import RebuildRecord, RebuildRecords
+from service.wire.answers import RebuildAnswer
 from service.wire.problems import Problem
-from service.wire.rebuilds import RebuildAnswer
 
 log = logging.getLogger("perwatt.service")
 

@@ -10,7 +10,7 @@ does not know; a field that is added later gets a default, so that a newer clien
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -261,6 +261,38 @@ class EmbeddingsAnswer(Struct, frozen=True):
 
 
 _encode = msgspec.json.Encoder().encode
+
+
+RebuildState = Literal["running", "cancelling", "succeeded", "failed", "cancelled"]
+
+
+class RebuildAnswer(Struct, frozen=True):
+    """
+    Args:
+        step: what it is doing: embed, build, check, or what it did last.
+        progress: how far that is, in words for people.
+        generation: what it built.
+        switched: whether that is served.
+        detail: why it failed.
+    """
+
+    id: str
+    index: str
+    source: str
+    state: RebuildState
+    requested_at: str
+    step: str = "start"
+    progress: str | None = None
+    ended_at: str | None = None
+    generation: str | None = None
+    switched: bool = False
+    detail: str | None = None
+
+
+class RebuildList(Struct, frozen=True):
+    """The newest first."""
+
+    rebuilds: list[RebuildAnswer]
 
 
 def encode(answer: Any) -> bytes:

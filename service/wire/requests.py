@@ -163,6 +163,16 @@ class DeleteRequest(Struct, forbid_unknown_fields=True):
     timeout_ms: TimeoutMs | None = None
 
 
+class RebuildRequest(Struct, forbid_unknown_fields=True, frozen=True):
+    """
+    Args:
+        source: "changes" (the served generation and what was written since), or a name of the server's configuration.
+    """
+
+    index: Annotated[str, Meta(min_length=1, max_length=128)]
+    source: Annotated[str, Meta(min_length=1, max_length=128)] = "changes"
+
+
 class SwitchRequest(Struct, forbid_unknown_fields=True):
     """The generation that an alias shall point to."""
 
@@ -174,6 +184,7 @@ BATCH = msgspec.json.Decoder(BatchRequest)
 EMBEDDINGS = msgspec.json.Decoder(EmbeddingsRequest)
 TOKEN_INPUT = msgspec.json.Decoder(TokenInput)
 RECALL = msgspec.json.Decoder(RecallRequest)
+REBUILD = msgspec.json.Decoder(RebuildRequest)
 SWITCH = msgspec.json.Decoder(SwitchRequest)
 PUT = msgspec.json.Decoder(PutRequest)
 PUT_DOCUMENT = msgspec.json.Decoder(PutDocument)
