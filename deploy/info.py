@@ -7,7 +7,6 @@ a server go by are `index.machine`'s cores and memory, which must agree with the
 from __future__ import annotations
 
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import click
@@ -17,6 +16,7 @@ from embed import kernels as encoding
 from embed.encoders.native import unsuited
 from embed.encoders.precision import choose
 from embed.models.folder import find_model
+from embed.vectors.provenance import installed
 from index import kernels as searching
 from index import machine
 from index.printing import print_json, print_pairs
@@ -39,7 +39,10 @@ def info(model: str | None, as_json: bool) -> None:
         "memory_available_bytes": machine.memory_available_bytes(),
         "kernels": searching.info(),
         "encoder": encoding.info(),
-        "versions": {"python": sys.version.split()[0], **{package: installed(package) for package in PACKAGES}},
+        "versions": {
+            "python": sys.version.split()[0],
+            **{package: installed(package) or "not installed" for package in PACKAGES},
+        },
     }
     if model:
         facts["model"] = about(model)
@@ -79,10 +82,3 @@ def about(model: str) -> dict[str, Any]:
 
 def ladder(facts: dict[str, Any]) -> str:
     return f"{facts['isa']} in use; this machine can run {', '.join(facts['units'])}"
-
-
-def installed(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"

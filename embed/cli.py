@@ -17,7 +17,8 @@ from embed.encoders.contract import Backend, Encoder
 from embed.pipeline import EmbedSettings, embed_documents, slices_at_once
 from embed.progress import Silent, Terminal, format_seconds
 from embed.stopping import signal_of, stoppable
-from embed.vectors.record import EmbedRecord, peak_rss_bytes
+from embed.vectors.provenance import peak_rss_bytes
+from embed.vectors.record import EmbedRecord
 
 
 def _one_character(given: str | None) -> str | None:

@@ -28,7 +28,8 @@ from embed.vectors import fragments
 from embed.vectors.folder import FolderError, VectorsWriter, learn
 from embed.vectors.fragments import Fragment, FragmentRows
 from embed.vectors.manifest import FORMAT
-from embed.vectors.record import EmbedRecord, now
+from embed.vectors.provenance import now_utc
+from embed.vectors.record import EmbedRecord
 from embed.vectors.vector_cache import VectorCache, hash_texts
 from embed.window import SLICE_TEXTS, SPOOL_EVERY_S, WindowEmbedder, finite
 
@@ -228,7 +229,7 @@ class _EmbedRun:
             "count": sum(fragment.rows for fragment in self.written),
             "fragments": [fragment.entry() for fragment in self.written],
             "canaries": made,
-            "created_at": now(),
+            "created_at": now_utc(),
             "run": self.record.as_dict(),
         }
         self.record.changed = self.folder.commit(manifest, self.written)

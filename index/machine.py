@@ -6,7 +6,6 @@ killed. Limits are read from cgroup v2 and v1, along the path from this process'
 
 import math
 import os
-import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,22 +46,6 @@ def memory_available_bytes() -> int:
         cache = [int(line.split()[1]) for line in _read(group / "memory.stat").splitlines() if "inactive_file" in line]
         available.append(limit - int(used) + max(cache, default=0))
     return max(0, min(available))
-
-
-def reset_peak_memory() -> None:
-    """Starts the peak of `peak_memory_bytes` again from what is resident now, where the kernel allows it."""
-    try:
-        (_PROC / "self" / "clear_refs").write_text("5")
-    except OSError:
-        return
-
-
-def peak_memory_bytes() -> int:
-    """The largest resident set since `reset_peak_memory`, file mappings included."""
-    for line in _read(_PROC / "self" / "status").splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def processor_name() -> str:

@@ -86,7 +86,7 @@ def test_memory_does_not_grow_with_the_number_of_texts() -> None:
     """Unchunked, the activations of 300 full texts would take 700 MB, those of 50 still 117."""
     code = (
         "from embed import load_encoder\n"
-        "from embed.vectors.record import peak_rss_bytes\n"
+        "from embed.vectors.provenance import peak_rss_bytes\n"
         "encoder = load_encoder(threads=2)\n"
         "text = 'words up to the limit ' * 80\n"
         "encoder.encode([text] * 8)\n"

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from embed.vectors.provenance import peak_rss_bytes, reset_peak_rss
 from index import machine
 
 MIB = 2**20
@@ -59,15 +60,15 @@ def test_what_is_available_is_the_rest_of_the_cgroup_or_of_the_host(tree: Path) 
 
 
 def test_the_peak_is_of_this_step_and_not_of_the_process() -> None:
-    machine.reset_peak_memory()  # of the tests before this one
+    reset_peak_rss()  # of the tests before this one
     block = np.ones(64 * MIB, np.uint8)
-    high = machine.peak_memory_bytes()
+    high = peak_rss_bytes()
     assert high > block.nbytes
     del block
-    machine.reset_peak_memory()
-    assert machine.peak_memory_bytes() < high - 32 * MIB
+    reset_peak_rss()
+    assert peak_rss_bytes() < high - 32 * MIB
     block = np.ones(128 * MIB, np.uint8)
-    assert machine.peak_memory_bytes() > high - 32 * MIB
+    assert peak_rss_bytes() > high - 32 * MIB
     del block
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from embed.vectors.provenance import installed
+
 
 @click.command("ann")
 @click.option(
@@ -62,7 +64,7 @@ def bench_ann(
 
     from deploy.figures.ann_picture import picture
     from index.bench.ann.engines import ENGINES, chosen
-    from index.bench.ann.run import installed, measure
+    from index.bench.ann.run import measure
     from index.bench.ann.table import table
     from index.bench.ann.vectors import workload
 

@@ -5,13 +5,11 @@ Seconds are wall-clock, cpu_seconds user and system time of the process over the
 peak_rss_bytes its highest resident memory. A run that resumes another counts its own work only:
 divide by `embedded`, not by `documents`."""
 
-import datetime
 import platform
-import resource
-import sys
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
+
+from embed.vectors.provenance import now_utc, peak_rss_bytes
 
 
 @dataclass(slots=True)
@@ -42,7 +40,7 @@ class EmbedRecord:
     changed: bool = True
     known: int = 0
     reached: tuple[int, int] = (0, 0)
-    started_at: str = field(default_factory=lambda: now())
+    started_at: str = field(default_factory=lambda: now_utc())
     _wall: float = field(default_factory=time.perf_counter)
     _cpu: float = field(default_factory=time.process_time)
 
@@ -68,21 +66,3 @@ class EmbedRecord:
             "backend": self.backend,
             "machine": platform.machine(),
         }
-
-
-def now() -> str:
-    """ISO 8601, UTC, whole seconds."""
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
-def peak_rss_bytes() -> int:
-    """Highest resident memory of this process; on Linux its own, where getrusage carries over the
-    parent's at fork.
-    """
-    status = Path("/proc/self/status")
-    if status.exists():
-        for line in status.read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) << 10
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak << 10

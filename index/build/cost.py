@@ -5,11 +5,11 @@ figures: threads, processor, kernels and versions.
 """
 
 import time
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
 
+from embed.vectors.provenance import own_version, peak_rss_bytes, reset_peak_rss
 from index import kernels, machine
 from index.search.untyped import faiss
 
@@ -18,7 +18,7 @@ class Clock:
     """Measures one build from its creation on."""
 
     def __init__(self) -> None:
-        machine.reset_peak_memory()
+        reset_peak_rss()
         self._start = self._last = time.perf_counter()
         self._cpu_start = time.process_time()
         self._steps: dict[str, float] = {}
@@ -35,16 +35,9 @@ class Clock:
             "seconds": round(time.perf_counter() - self._start, 3),
             "cpu_seconds": round(time.process_time() - self._cpu_start, 3),
             "step_seconds": self._steps,
-            "peak_memory_bytes": machine.peak_memory_bytes(),
+            "peak_memory_bytes": peak_rss_bytes(),
             "threads": threads,
             "processor": machine.processor_name(),
             "isa": kernels.info()["isa"],
             "versions": {"perwatt": own_version(), "faiss": faiss.__version__, "numpy": np.__version__},
         }
-
-
-def own_version() -> str:
-    try:
-        return version("perwatt")
-    except PackageNotFoundError:
-        return "not installed"

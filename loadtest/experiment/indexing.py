@@ -15,12 +15,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from embed.vectors.provenance import now_utc, own_version
 from loadtest.errors import RecordError
 from loadtest.machine import read_machine
 from loadtest.power.metered import read_metered
 from loadtest.prices.table import find_price, misplaced
 from loadtest.record.objective import Objective
-from loadtest.record.run_record import Indexing, Label, Record, now_utc, version
+from loadtest.record.run_record import Indexing, Label, Record
 
 
 def indexing_record(
@@ -41,7 +42,7 @@ def indexing_record(
         notes=[note for note in said if note],
         kind="indexing",
         created_at=now_utc(),
-        perwatt=version(),
+        perwatt=own_version(),
         label=Label(arm),
         objective=Objective(),
         server=machine,

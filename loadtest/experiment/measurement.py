@@ -14,6 +14,7 @@ from types import TracebackType
 import click
 import msgspec
 
+from embed.vectors.provenance import now_utc, own_version
 from embed.vectors.scratch import scratch_folder
 from loadtest.errors import (
     InvalidRun,
@@ -47,8 +48,6 @@ from loadtest.record.run_record import (
     Record,
     ServiceFacts,
     check_writable,
-    now_utc,
-    version,
     write_record,
 )
 from loadtest.record.trial import Trial
@@ -310,7 +309,7 @@ class Bench:
         return Record(
             kind=self.kind,
             created_at=now_utc(),
-            perwatt=version(),
+            perwatt=own_version(),
             label=Label(config.arm, config.block, config.experiment),
             objective=self.objective,
             served=self.served,

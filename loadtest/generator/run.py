@@ -23,6 +23,7 @@ from typing import Any
 import msgspec
 import psutil
 
+from embed.vectors.provenance import now_utc
 from embed.vectors.scratch import scratch_folder
 from loadtest.errors import LoadTestError, PowerError
 from loadtest.generator.calibration import calibrate, null_server
@@ -239,7 +240,6 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 def idle_trial(generator: Generator, seconds: float) -> Trial:
     """The machine doing nothing but being ready: the load curve's first point, and the power that is drawn anyway."""
-    from datetime import UTC, datetime
 
     from loadtest.record.histogram import Histogram
     from loadtest.record.trial import GeneratorFacts as Facts
@@ -251,7 +251,7 @@ def idle_trial(generator: Generator, seconds: float) -> Trial:
     for observer in (watcher, meter):
         if observer is not None:
             observer.begin(start, start + seconds)
-    began = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    began = now_utc()
     time.sleep(max(start + seconds - time.monotonic(), 0))
     empty = Histogram().encode()
     trial = Trial(

@@ -7,8 +7,9 @@ threads of its own. So they are loaded and asked, as whoever searches would find
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
+
+from embed.vectors.provenance import installed
 
 
 def libraries() -> dict[str, str]:
@@ -28,7 +29,7 @@ def libraries() -> dict[str, str]:
     try:
         import faiss
 
-        found["FAISS"] = f"{_version('faiss-cpu') or faiss.__version__}, {faiss.get_compile_options().strip()}"
+        found["FAISS"] = f"{installed('faiss-cpu') or faiss.__version__}, {faiss.get_compile_options().strip()}"
     except ImportError:
         pass
     try:
@@ -54,10 +55,3 @@ def _build(pool: dict[str, Any]) -> list[str]:
     if pool.get("threading_layer"):
         parts.append(pool["threading_layer"])
     return [*parts, f"{pool['num_threads']} threads"]
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -133,20 +132,6 @@ class Record(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         spoil a trial."""
         counted = [trial for trial in self.trials if trial.role != "voided"]
         return [trial for trial in counted if (not trial.valid if self.kind == "run" else trial.spoiled)]
-
-
-def now_utc() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
-def version() -> str:
-    from importlib.metadata import PackageNotFoundError
-    from importlib.metadata import version as installed
-
-    try:
-        return installed("perwatt")
-    except PackageNotFoundError:
-        return "source tree"
 
 
 def check_writable(path: Path) -> None:

@@ -11,11 +11,12 @@ import math
 
 import numpy as np
 
+from embed.vectors.provenance import own_version
 from loadtest.experiment.knee import find_knee
 from loadtest.prices.price import Price
 from loadtest.prices.table import find_price
 from loadtest.record.objective import Objective
-from loadtest.record.run_record import Asked, Label, Record, version
+from loadtest.record.run_record import Asked, Label, Record
 from loadtest.record.trial import RecallEstimate, Trial
 from loadtest.selftest.simulate import EPOCH, Queue, simulated_trial
 
@@ -59,7 +60,7 @@ def simulated_record(
     return Record(
         kind="knee",
         created_at=EPOCH,
-        perwatt=version(),
+        perwatt=own_version(),
         label=Label(arm, block, "example", simulated=True),
         objective=objective,
         asked=Asked(1000, "text", "sha256:simulated", "zipf:1", [], 10),

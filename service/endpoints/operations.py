@@ -14,6 +14,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from embed.vectors.provenance import installed, own_version
 from index import kernels
 from service import versions
 from service.access.caller import NOBODY, caller_of
@@ -54,9 +55,9 @@ async def version(request: Request) -> Response:
     encoder = state.encoder
     return _json(
         {
-            "perwatt": versions.own(),
+            "perwatt": own_version(),
             "python": platform.python_version(),
-            "packages": {name: versions.installed(name) for name in versions.PACKAGES},
+            "packages": {name: installed(name) for name in versions.PACKAGES},
             "kernels": kernels.info(),
             "model": None if encoder is None else encoder.fingerprint.as_dict(),
             "limits": limits.as_dict(),

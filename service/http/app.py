@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service import versions
+from embed.vectors.provenance import own_version
 from service.access.auth import Auth
 from service.http import schema
 from service.http.envelope import Envelope
@@ -46,7 +46,7 @@ def create_app(
 
     app = FastAPI(
         title="perwatt",
-        version=versions.own(),
+        version=own_version(),
         openapi_url=None,  # our own document; and no page of /docs, which would load scripts from another host
         docs_url=None,
         redoc_url=None,

@@ -17,13 +17,13 @@ import os
 import secrets
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from embed.vectors.durable import write_durably
+from embed.vectors.provenance import now_utc
 from service.wire.answers import RebuildAnswer
 
 FOLDER, RUNNING, LOCK = ".rebuilds", ".running", ".lock"
@@ -50,10 +50,6 @@ class RebuildRecord(msgspec.Struct):
 _DECODE = msgspec.json.Decoder(RebuildRecord).decode
 
 
-def now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
 class RebuildRecords:
     def __init__(self, root: Path) -> None:
         self.root, self.folder = root, root / FOLDER
@@ -61,7 +57,7 @@ class RebuildRecords:
     def create(self, index: str, source: str, asked_by: str | None = None, trigger: bool = False) -> RebuildRecord:
         self.folder.mkdir(exist_ok=True)
         id_ = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(3)}"
-        record = RebuildRecord(RebuildAnswer(id_, index, source, "running", now()), asked_by, trigger)
+        record = RebuildRecord(RebuildAnswer(id_, index, source, "running", now_utc()), asked_by, trigger)
         with self._changing():
             self._write(record)
         for old in self._ids()[KEPT:]:
@@ -150,8 +146,8 @@ class RebuildRecords:
         if record.answer.ended_at is not None:
             return record
         if answer.state == "cancelling":
-            return self.update(answer.id, state="cancelled", ended_at=now())
-        return self.update(answer.id, state="failed", ended_at=now(), detail=self._last_words(answer.id))
+            return self.update(answer.id, state="cancelled", ended_at=now_utc())
+        return self.update(answer.id, state="failed", ended_at=now_utc(), detail=self._last_words(answer.id))
 
     def _last_words(self, id_: str) -> str:
         """Of a process that ended without saying why, as one does that was killed or found no memory."""

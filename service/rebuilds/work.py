@@ -20,8 +20,9 @@ from typing import Any
 import click
 import msgspec
 
+from embed.vectors.provenance import now_utc
 from service.rebuilds.plan import RebuildPlan, RebuildSource, source_of
-from service.rebuilds.records import RebuildRecord, RebuildRecords, now
+from service.rebuilds.records import RebuildRecord, RebuildRecords
 
 NICENESS = 19
 TOLD_S = 1.0  # between writings of how far it is
@@ -67,11 +68,11 @@ def main(root: Path, id_: str, plan: RebuildPlan) -> int:
         generation = _rebuild(said, root, index, source_of(plan, index, record.answer.source), plan)
     except BaseException as error:
         if records.cancelling(id_):
-            said.tell(state="cancelled", ended_at=now())
+            said.tell(state="cancelled", ended_at=now_utc())
         else:
-            said.tell(state="failed", ended_at=now(), detail=_reason(error, plan))
+            said.tell(state="failed", ended_at=now_utc(), detail=_reason(error, plan))
         return 1
-    said.tell(state="succeeded", ended_at=now(), generation=generation, switched=True)
+    said.tell(state="succeeded", ended_at=now_utc(), generation=generation, switched=True)
     return 0
 
 

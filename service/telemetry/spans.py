@@ -35,7 +35,7 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode, set_span_in_
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from opentelemetry.util.types import AttributeValue
 
-from service import versions
+from embed.vectors.provenance import own_version
 
 NAMES = {"filter": "filter", "embed": "encode", "ann": "search", "lexical": "lexical", "payload": "fetch"}
 CLOSE_S = 3.0  # for the last spans, when the collector does not answer: nobody's restart waits longer
@@ -47,14 +47,14 @@ class Spans:
     """Owns the provider of a process; made after the fork in a worker, because it has a thread."""
 
     def __init__(self) -> None:
-        own: dict[str, AttributeValue] = {"service.version": versions.own(), "process.pid": os.getpid()}
+        own: dict[str, AttributeValue] = {"service.version": own_version(), "process.pid": os.getpid()}
         if not os.environ.get("OTEL_SERVICE_NAME") and "service.name" not in os.environ.get(
             "OTEL_RESOURCE_ATTRIBUTES", ""
         ):
             own["service.name"] = "perwatt"
         self._provider = TracerProvider(resource=Resource.create(own), shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-        self._tracer = self._provider.get_tracer("perwatt.service", versions.own())
+        self._tracer = self._provider.get_tracer("perwatt.service", own_version())
 
     def request(
         self,

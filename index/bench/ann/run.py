@@ -8,7 +8,6 @@ race     each case of k and threads, in interleaved rounds
 
 from __future__ import annotations
 
-import datetime
 import os
 import platform
 import shutil
@@ -16,12 +15,12 @@ import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from embed.vectors.provenance import installed, now_utc
 from index import kernels, machine
 from index.bench.ann.engine import Entry
 from index.bench.ann.race import TARGETS, RaceCase, Runner, at_targets, race
@@ -73,7 +72,7 @@ def measure(
     engines = run.figures(built, runners)
     return {
         "format": FORMAT,
-        "measured_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "measured_at": now_utc(),
         "seconds": round(time.monotonic() - started),
         "vectors": {
             "name": load.name,
@@ -100,13 +99,6 @@ def measure(
         "failed": run.failed,
         "reached": reached(engines),
     }
-
-
-def installed(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 class _AnnRun:

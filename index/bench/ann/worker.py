@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from embed.vectors.provenance import peak_rss_bytes, reset_peak_rss
 from index.bench.ann.engine import Engine, Float, Setting
 
 _PR_SET_PDEATHSIG = 1  # Linux include/uapi/linux/prctl.h
@@ -48,12 +49,12 @@ class Worker:
         # In memory before the clock starts, as an array that any library may keep a pointer to.
         array = np.array(np.load(vectors, mmap_mode="r"), np.float32, order="C")
         self._limit(threads)
-        _reset_peak()
+        reset_peak_rss()
         resident = sum(resident_bytes())
         wall, cpu = time.perf_counter(), time.process_time()
         self._engine.build(array, metric, threads, Path(folder))
         seconds, cpu_seconds = time.perf_counter() - wall, time.process_time() - cpu
-        peak = _peak_bytes() - resident
+        peak = peak_rss_bytes() - resident
         extra = self._engine.save(Path(folder))
         size = sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())
         figures = {"seconds": seconds, "cpu_seconds": cpu_seconds, "threads": threads, "peak_growth_bytes": peak}
@@ -125,17 +126,6 @@ def resident_bytes() -> tuple[int, int]:
         if name.startswith("Rss"):
             sizes[name] = int(rest.split()[0]) * 1024
     return sizes["RssAnon"], sizes["RssFile"] + sizes["RssShmem"]
-
-
-def _reset_peak() -> None:
-    Path("/proc/self/clear_refs").write_text("5")
-
-
-def _peak_bytes() -> int:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    return 0
 
 
 def main(descriptor: int) -> None:
