@@ -48,6 +48,8 @@ def test_the_codes_are_the_closed_list() -> None:
         "generation-gone",
         "document-not-found",
         "model-not-found",
+        "rebuild-not-found",
+        "rebuild-running",
         "unauthenticated",
         "forbidden",
         "body-too-large",
