@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
+import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -24,7 +27,7 @@ from service.client import Client
 from service.errors import RemoteError, SettingsError
 from service.rebuilds.due import Due
 from service.rebuilds.plan import RebuildPlan, Trigger, read_plan
-from service.rebuilds.records import RebuildRecords
+from service.rebuilds.records import RUNNING, RebuildRecords
 from service.rebuilds.starting import Rebuilds
 
 pytest_plugins = ["serving_fixtures"]
@@ -219,6 +222,46 @@ def test_a_rebuild_keeps_to_its_memory(own_root: Path, tmp_path: Path) -> None:
         assert (
             client.post("/v1/indexes/docs/search", json={"text": "rye bread", "k": 1}).json()["hits"][0]["id"] == "n1"
         )
+
+
+def test_a_root_that_can_only_be_read_or_has_damaged_records_is_served(own_root: Path, tmp_path: Path) -> None:
+    """Of rebuilds whose process has died, and of a file that is no record."""
+    records = RebuildRecords(own_root)
+    with records.lock() as lock:
+        assert lock is not None
+        died = records.create(lock, "docs", "changes").answer.id
+        os.ftruncate(lock, 0)
+    (records.folder / "20200101T000000Z-aaaaaa.json").write_text("{")
+    before = {path: path.read_bytes() for path in records.folder.glob("*.json")}
+    bound = ["unshare", "--mount", "sh", "-c", 'mount --bind -o ro "$0" "$0" 2>/dev/null; exec "$@"', str(own_root)]
+    usable = subprocess.run([*bound, "sh", "-c", f"! touch {own_root}/x 2>/dev/null"], check=False).returncode == 0
+    with serving(own_root, tmp_path, prefix=bound if usable else ()) as server, server.client() as client:
+        [seen] = client.get("/v1/rebuilds").json()["rebuilds"]
+        assert (seen["id"], seen["state"]) == (died, "failed")
+        assert "as one does that is killed" in seen["detail"]
+        assert client.get("/v1/rebuilds/20200101T000000Z-aaaaaa").status_code == 404
+        if usable:
+            assert start(client, 503)["code"] == "not-ready"
+    if usable:
+        assert {path: path.read_bytes() for path in records.folder.glob("*.json")} == before
+
+
+def test_who_looks_does_not_keep_a_rebuild_from_starting(own_root: Path) -> None:
+    records = RebuildRecords(own_root)
+    with records.lock() as lock:
+        assert lock is not None
+    looking = os.open(records.folder / RUNNING, os.O_RDONLY)
+    fcntl.flock(looking, fcntl.LOCK_SH)
+    letting_go = threading.Timer(0.1, os.close, [looking])
+    letting_go.start()
+    with records.lock() as lock:
+        assert lock is not None
+        created = records.create(lock, "docs", "changes")
+        assert records.running() == created.answer.id
+        with records.lock() as second:
+            assert second is None
+        assert records.get(created.answer.id) == created  # no other takes it for dead
+    letting_go.join()
 
 
 @pytest.mark.parametrize(

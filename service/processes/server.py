@@ -233,8 +233,8 @@ class _Server(uvicorn.Server):
             self._process.state.metrics.note()
             if self._process.auth.keyring is not None:
                 self._process.auth.keyring.follow()
-            for index in self._process.state.rebuilds.ended():
-                self._later(self._process.state.registry.follow(index))
+            if self._process.state.rebuilds.changed:
+                self._later(self._follow_rebuilds())
         if counter and counter % MINUTE_TICKS == 0:
             self._later(asyncio.to_thread(self._process.state.writing.trim))
             if self._due is not None:
@@ -256,6 +256,10 @@ class _Server(uvicorn.Server):
         if self._process.auth.keyring is not None:
             self._process.auth.keyring.reload()
         self._later(self._process.state.registry.reload_all())
+
+    async def _follow_rebuilds(self) -> None:
+        for index in await asyncio.to_thread(self._process.state.rebuilds.ended):
+            await self._process.state.registry.follow(index)
 
     def _later(self, work: Coroutine[Any, Any, None]) -> None:
         """Kept until it is done: the loop has only a weak reference."""

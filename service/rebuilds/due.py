@@ -58,7 +58,7 @@ class Due:
         return None
 
     def _passed(self, minute: int, now: datetime) -> bool:
-        """Whether this time of day came since the last look; never for a clock that was set back."""
+        """Whether this time of day came since the last look; after a clock was set back, it comes again."""
         today = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(minutes=minute)
         return any(self._looked_at < at <= now for at in (today - timedelta(days=1), today))
 

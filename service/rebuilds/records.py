@@ -16,18 +16,19 @@ import fcntl
 import os
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from embed.vectors.durable import write_durably
+from embed.vectors.durable import WriteError, write_durably
 from embed.vectors.provenance import now_utc
 from service.wire.answers import RebuildAnswer
 
 FOLDER, RUNNING, LOCK = ".rebuilds", ".running", ".lock"
 KEPT = 100  # records; older ones are forgotten
+TRIES, PAUSE_S = 50, 0.01  # for a lock that others only look at
 LAST_BYTES = 2000  # of a log, where a process died without a word
 
 
@@ -54,13 +55,21 @@ class RebuildRecords:
     def __init__(self, root: Path) -> None:
         self.root, self.folder = root, root / FOLDER
 
-    def create(self, index: str, source: str, asked_by: str | None = None, trigger: bool = False) -> RebuildRecord:
-        self.folder.mkdir(exist_ok=True)
+    def create(
+        self, lock: int, index: str, source: str, asked_by: str | None = None, trigger: bool = False
+    ) -> RebuildRecord:
+        """
+        Args:
+            lock: as `lock` gives it. The id is in it before there is a record, which others would take for one whose
+                process has died.
+        """
         id_ = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(3)}"
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, id_.encode(), 0)
         record = RebuildRecord(RebuildAnswer(id_, index, source, "running", now_utc()), asked_by, trigger)
         with self._changing():
             self._write(record)
-        for old in self._ids()[KEPT:]:
+        for old in self.ids()[KEPT:]:
             for suffix in (".json", ".log"):
                 (self.folder / f"{old}{suffix}").unlink(missing_ok=True)
         return record
@@ -77,13 +86,18 @@ class RebuildRecords:
 
     def get(self, id_: str) -> RebuildRecord | None:
         """The record as it stands, or None; one whose process is gone is marked as ended."""
-        if id_ not in self._ids():
-            return None
-        return self._settled(self._read(id_))
+        record = self._readable(id_) if id_ in self.ids() else None
+        return None if record is None else self._settled(record)
 
     def all(self) -> list[RebuildRecord]:
-        """The newest first."""
-        return [record for id_ in self._ids() if (record := self.get(id_)) is not None]
+        """The newest first; without those whose file is damaged."""
+        return [self._settled(record) for id_ in self.ids() if (record := self._readable(id_)) is not None]
+
+    def switched(self, known: Collection[str]) -> dict[str, str]:
+        """Of rebuilds that have ended and are not in `known`: id → the index that was switched, "" where none was."""
+        read = (self._readable(id_) for id_ in self.ids() if id_ not in known)
+        ended = [record.answer for record in read if record is not None and record.answer.ended_at is not None]
+        return {answer.id: answer.index if answer.switched else "" for answer in ended}
 
     def running(self) -> str | None:
         """The id of the rebuild whose process holds the lock."""
@@ -116,15 +130,22 @@ class RebuildRecords:
         self.folder.mkdir(exist_ok=True)
         handle = os.open(self.folder / RUNNING, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(handle)
-            yield None
-            return
-        try:
-            yield handle
+            yield handle if self._take(handle) else None
         finally:
             os.close(handle)
+
+    def _take(self, handle: int) -> bool:
+        """Whoever looks what runs holds the lock for a moment, too; so another try is made where nothing runs."""
+        for _ in range(TRIES):
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if self.running() is not None:
+                    return False
+                time.sleep(PAUSE_S)
+            else:
+                return True
+        return False
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[None]:
@@ -142,12 +163,14 @@ class RebuildRecords:
         answer = record.answer
         if answer.ended_at is not None or self.running() == answer.id:
             return record
-        record = self._read(answer.id)  # it may have come to its end between two looks
-        if record.answer.ended_at is not None:
-            return record
-        if answer.state == "cancelling":
-            return self.update(answer.id, state="cancelled", ended_at=now_utc())
-        return self.update(answer.id, state="failed", ended_at=now_utc(), detail=self._last_words(answer.id))
+        ended: dict[str, Any] = {"state": "cancelled"}
+        if answer.state != "cancelling":
+            ended = {"state": "failed", "detail": self._last_words(answer.id)}
+        ended["ended_at"] = now_utc()
+        try:
+            return self.update(answer.id, **ended)  # one that has come to its own end meanwhile stays as it is
+        except (OSError, WriteError):  # a root that can only be read is still told of truly
+            return msgspec.structs.replace(record, answer=msgspec.structs.replace(answer, **ended))
 
     def _last_words(self, id_: str) -> str:
         """Of a process that ended without saying why, as one does that was killed or found no memory."""
@@ -160,7 +183,15 @@ class RebuildRecords:
     def _read(self, id_: str) -> RebuildRecord:
         return _DECODE((self.folder / f"{id_}.json").read_bytes())
 
-    def _ids(self) -> list[str]:
+    def _readable(self, id_: str) -> RebuildRecord | None:
+        """None for one that is damaged, or was forgotten meanwhile."""
+        try:
+            return self._read(id_)
+        except (OSError, msgspec.MsgspecError):
+            return None
+
+    def ids(self) -> list[str]:
+        """The newest first."""
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             return sorted((path.stem for path in self.folder.glob("*.json") if path.stem[:1] != "."), reverse=True)
         return []

@@ -23,6 +23,7 @@ from service.wire.problems import Problem
 
 log = logging.getLogger("perwatt.service")
 
+TICK_NS = 1_000_000_000  # longer than any clock of files needs to go on
 END_S = 10.0  # from being told to end to being killed
 
 
@@ -37,8 +38,8 @@ class Rebuilds:
         """
         self.plan, self._environment = plan, environment
         self.records = RebuildRecords(root.folder)
-        self._seen_at = self.records.changed_at()
-        self._switched = {record.answer.id for record in self.records.all() if record.answer.switched}
+        self._seen_at = 0
+        self._ended = set(self.records.switched(()))
 
     def start(self, index: str, source: str, *, asked_by: str | None = None, trigger: bool = False) -> RebuildAnswer:
         """Raises Problem: for a source that is not in the plan, and while another rebuild runs.
@@ -66,10 +67,8 @@ class Rebuilds:
                     f"Rebuild {running} is running, and there is one at a time; wait for it, or cancel it.",
                     rebuild=running,
                 )
-            record = self.records.create(index, source, asked_by, trigger)
+            record = self.records.create(handle, index, source, asked_by, trigger)
             id_ = record.answer.id
-            os.ftruncate(handle, 0)
-            os.pwrite(handle, id_.encode(), 0)
             with self.records.log_of(id_).open("ab") as said:
                 process = subprocess.Popen(
                     [sys.executable, "-m", "service.rebuilds.work", str(self.records.root), id_, str(handle)],
@@ -95,15 +94,20 @@ class Rebuilds:
         threading.Thread(target=self._end, args=(record,), name="cancel", daemon=True).start()
         return record.answer
 
+    @property
+    def changed(self) -> bool:
+        """Whether a rebuild may have ended since the last call of `ended`; one look at a folder."""
+        return self.records.changed_at() != self._seen_at
+
     def ended(self) -> set[str]:
-        """Indexes that were switched by a rebuild since the last call. Costs one look at a folder when nothing was."""
+        """Indexes that were switched by a rebuild since the last call. Reads files, so it is for another thread than
+        the event loop's."""
         changed_at = self.records.changed_at()
-        if changed_at == self._seen_at:
-            return set()
-        self._seen_at = changed_at
-        new = [one.answer for one in self.records.all() if one.answer.switched and one.answer.id not in self._switched]
-        self._switched |= {answer.id for answer in new}
-        return {answer.index for answer in new}
+        if time.time_ns() - changed_at > TICK_NS:  # else it may change again without a later time
+            self._seen_at = changed_at
+        new = self.records.switched(self._ended)
+        self._ended |= new.keys()
+        return set(new.values()) - {""}
 
     def _end(self, record: RebuildRecord) -> None:
         for number in (signal.SIGTERM, signal.SIGKILL):
