@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from loadtest.errors import LoadTestError
 from loadtest.generator.priority import go_first
@@ -19,6 +20,43 @@ from loadtest.record.trial import Trial
 
 SHARE = 0.995  # answered of planned
 LOST = 6  # trials without an end, each of which takes its time
+TOP = Path(__file__).parents[2]
+END_S = 5.0  # for a server whose standard input is closed
+
+
+@contextmanager
+def own_server(module: str, arguments: Sequence[str], cpus: list[int] | None, first: bool) -> Iterator[tuple[str, int]]:
+    """A server of our own in a process of its own; yields its URL and process id.
+
+    Args:
+        module: prints its port on a line of its own, and ends with its standard input.
+        cpus: that it is confined to.
+        first: whether it runs before other programs, where that is allowed.
+    """
+    server = subprocess.Popen(
+        [sys.executable, "-m", module, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=TOP,
+    )
+    if cpus:
+        os.sched_setaffinity(server.pid, cpus)
+    if first:
+        go_first(server.pid)
+    try:
+        assert server.stdout is not None
+        yield f"http://127.0.0.1:{int(server.stdout.readline())}", server.pid
+    finally:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        server.stdin.close()
+        server.stdout.close()
+        try:
+            server.wait(END_S)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
 
 
 @contextmanager
@@ -27,29 +65,8 @@ def null_server(answer_bytes: int = 0, first: bool = False, cpus: list[int] | No
 
     It stands in for a service that is never slow, so it may run first and on CPUs that the generator does not use.
     """
-    server = subprocess.Popen(
-        [sys.executable, "-m", "loadtest.generator.null_server", str(answer_bytes)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    if cpus:
-        os.sched_setaffinity(server.pid, cpus)
-    if first:
-        go_first(server.pid)
-    try:
-        assert server.stdout is not None
-        yield f"http://127.0.0.1:{int(server.stdout.readline())}"
-    finally:
-        assert server.stdin is not None
-        assert server.stdout is not None
-        server.stdin.close()
-        server.stdout.close()
-        try:
-            server.wait(5)
-        except subprocess.TimeoutExpired:
-            server.kill()
-            server.wait()
+    with own_server("loadtest.generator.null_server", [str(answer_bytes)], cpus, first) as (url, _):
+        yield url
 
 
 def calibrate(

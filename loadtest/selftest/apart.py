@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from embed.vectors.scratch import scratch_folder
-from loadtest.generator.priority import go_first
+from loadtest.generator.calibration import own_server
 from loadtest.generator.run import Generator
 from loadtest.workload.plan import Plan
 
@@ -36,28 +34,8 @@ def generator_for(plan: Plan) -> Generator:
 @contextmanager
 def reference_server(*arguments: str) -> Iterator[tuple[str, int]]:
     """A reference server as a process, on a CPU of its own where there are two; yields its URL and process id."""
-    server = subprocess.Popen(
-        [sys.executable, "-m", "loadtest.selftest.reference_server", *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=Path(__file__).parents[2],
-    )
-    os.sched_setaffinity(server.pid, apart()[0])
-    go_first(server.pid)
-    try:
-        assert server.stdout is not None
-        yield f"http://127.0.0.1:{int(server.stdout.readline())}", server.pid
-    finally:
-        assert server.stdin is not None
-        assert server.stdout is not None
-        server.stdin.close()
-        server.stdout.close()
-        try:
-            server.wait(5)
-        except subprocess.TimeoutExpired:
-            server.kill()
-            server.wait()
+    with own_server("loadtest.selftest.reference_server", arguments, apart()[0], first=True) as server:
+        yield server
 
 
 @contextmanager
