@@ -94,5 +94,5 @@ def test_the_open_loop_stands_beside_it_where_it_was_measured() -> None:
     cells = [cell.strip() for cell in header.split("|")]
     assert cells[5:7] == ["p50 / p99 ms in an open loop at 70%", "p50 / p99 ms in wrk's closed loop"]
     shown = {line.split("|")[5].strip() for line in rows if found["rows"][0]["name"] in line}
-    assert "0.4 / 2.3" in shown
+    assert "0.4 / 2.3 at 3,227/s" in shown
     assert "at most 0.19 ms late (p99)" in http_tables.remarks(found)

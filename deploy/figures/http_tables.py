@@ -76,7 +76,9 @@ def servers(figures: dict[str, Any], show: Show) -> str:
         cells = [f"{row['requests_per_s']:,.0f}", f"{ratio:.2f} ×", f"{row['cpu_us_a_request']:,.0f}"]
         if opened:
             found = row.get("open")
-            cells.append(f"{found['p50_ms']:.1f} / {found['p99_ms']:.1f}" if found else "–")
+            cells.append(
+                f"{found['p50_ms']:.1f} / {found['p99_ms']:.1f} at {found['offered_per_s']:,.0f}/s" if found else "–"
+            )
         rows.append([name, *cells, f"{row['p50_ms']:.1f} / {row['p99_ms']:.1f}", recall])
     header = ["one core of …", "requests/s", "of perwatt's", "µs CPU"]
     if opened:
@@ -118,8 +120,8 @@ def _loops(figures: dict[str, Any]) -> str:
     if not late:
         return said
     return (
-        f"{said} The open loop is perwatt's own generator: Poisson arrivals at {asked['open_share']:.0%} of those "
-        f"requests/s, time from when a request was due; it was itself at most {max(late):.2f} ms late (p99)."
+        f"{said} The open loop is perwatt's own generator: Poisson arrivals at {asked['open_share']:.0%} of what "
+        f"wrk found just before, time from when a request was due; it was itself at most {max(late):.2f} ms late (p99)."
     )
 
 

@@ -100,7 +100,7 @@ def measure(
                 for other in others - {contender.server}:
                     paused.enter_context(other.paused())
                 try:
-                    contender.open_loop(place, int(load_core))
+                    contender.open_loop(place, seconds, connections, int(load_core))
                 except InvalidRun as error:
                     raise click.ClickException(f"{contender.name}: {error}. Measure on a quiet machine.") from error
                 except click.ClickException as error:
