@@ -19,12 +19,13 @@ TOP = Path(__file__).parents[1]
 PACKAGES = ("embed", "index", "service", "loadtest", "deploy")
 
 # What each package may import of the others. Files of vectors are embed.vectors'. loadtest stands outside: it asks
-# index.search.exact for ground truth, and the service as any other program does.
+# index.search.exact for ground truth, and the service as any other program does. The kernel's counters of energy have
+# one reader.
 MAY_IMPORT = {
     "embed": set[str](),
     "index": {"embed.vectors"},
     "service": {"embed", "index"},
-    "loadtest": {"index.search.exact", "embed.vectors", "service.client"},
+    "loadtest": {"index.search.exact", "embed.vectors", "service.client", "service.telemetry.powercap"},
     "deploy": set(PACKAGES),
 }
 # A package's bench stands above them all and measures with loadtest, as anyone would; only commands may import it.
@@ -192,6 +193,8 @@ def test_packages_import_only_what_the_data_path_allows(package: str) -> None:
         ("loadtest", "import service", 1),
         ("loadtest", "from service.client import Client", 0),
         ("loadtest", "from service.wire.limits import K, FIELDS", 2),
+        ("loadtest", "from service.telemetry.powercap import rapl_zones", 0),
+        ("loadtest", "from service.telemetry import metrics", 1),
     ],
 )
 def test_the_rule_sees_a_forbidden_import(package: str, source: str, count: int, tmp_path: Path) -> None:

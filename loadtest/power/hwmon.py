@@ -9,10 +9,9 @@ power, `altra_hwmon` an energy counter a core. A channel with `_enable` at 0 sho
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 
-from loadtest.power.sources import PowerChannel, PowerSource, Probed, ReadingKind, Unreadable
+from loadtest.power.sources import PowerChannel, PowerSource, Probed, ReadingKind, Unreadable, millionths
 
 CLASS = "sys/class/hwmon"
 
@@ -33,7 +32,7 @@ def hwmon_sources(root: Path) -> Probed:
         if name == "power_meter" or (device / "device/power1_average").exists():
             meters.append((_text(_place(device) / "power1_oem_info") or "", _place(device)))
         elif name == "apm_xgene":
-            found += _labelled(device, "Ampere APM", "package", 1e-6, ("CPU power", "IO power"))
+            found += _labelled(device, "Ampere APM", "package", ("CPU power", "IO power"))
         elif name == "altra_hwmon":
             found += _core_energy(device)
     found += _acpi(meters)
@@ -78,19 +77,19 @@ def _acpi(meters: list[tuple[str, Path]]) -> Probed:
 def _meter(name: str, domain: str, meters: list[tuple[str, Path]]) -> PowerSource:
     interval = max((int(_text(place / "power1_average_interval") or 0) for _, place in meters), default=0)
     channels = tuple(
-        PowerChannel(label or place.name, ReadingKind.GAUGE, _reader(place / "power1_average", 1e-6))
+        PowerChannel(label or place.name, ReadingKind.GAUGE, millionths(place / "power1_average"))
         for label, place in meters
     )
     return PowerSource(name, domain, str(meters[0][1]), channels, averages_s=interval / 1e3)
 
 
-def _labelled(device: Path, name: str, domain: str, factor: float, wanted: tuple[str, ...]) -> Probed:
+def _labelled(device: Path, name: str, domain: str, wanted: tuple[str, ...]) -> Probed:
     channels = []
     for value in sorted(device.glob("power*_input")):
         stem = value.name.removesuffix("_input")
         label = _text(device / f"{stem}_label") or ""
         if label in wanted and _text(device / f"{stem}_enable") != "0":
-            channels.append(PowerChannel(label, ReadingKind.GAUGE, _reader(value, factor)))
+            channels.append(PowerChannel(label, ReadingKind.GAUGE, millionths(value)))
     if channels:
         return [PowerSource(name, domain, str(device), tuple(channels))]
     return [
@@ -107,7 +106,7 @@ def _core_energy(device: Path) -> Probed:
         PowerChannel(
             _text(device / value.name.replace("_input", "_label")) or value.name,
             ReadingKind.COUNTER,
-            _reader(value, 1e-6),
+            millionths(value),
         )
         for value in sorted(device.glob("energy*_input"))
         if _text(device / value.name.replace("_input", "_enable")) != "0"
@@ -123,10 +122,6 @@ def _core_energy(device: Path) -> Probed:
             note="cores alone: no mesh, no memory controllers",
         )
     ]
-
-
-def _reader(path: Path, factor: float) -> Callable[[], float]:
-    return lambda: int(path.read_text("ascii")) * factor
 
 
 def _readable(source: PowerSource) -> bool:

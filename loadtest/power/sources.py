@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 
@@ -54,3 +55,8 @@ class Unreadable(msgspec.Struct, frozen=True):
 
 
 Probed = list[PowerSource | Unreadable]
+
+
+def millionths(path: Path) -> Callable[[], float]:
+    """How a channel reads a file of microwatts or microjoules, as sysfs shows them."""
+    return lambda: int(path.read_text("ascii")) / 1e6

@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from service.telemetry import energy
+from service.telemetry.powercap import package_joules
 from service.telemetry.slab import Slab
 
 STAGES = ("filter", "embed", "ann", "lexical", "payload")
@@ -210,7 +210,7 @@ class Metrics:
             "Energy counters of the processor packages, of the whole machine; absent where no sensor can be read.",
             labels=["zone"],
         )
-        for zone, energy_j in energy.read():
+        for zone, energy_j in package_joules():
             joules.add_metric([zone], energy_j)
         yield joules
 

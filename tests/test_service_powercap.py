@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from service.telemetry import energy
+from service.telemetry import powercap as counters
 from service.telemetry.metrics import Metrics
+from service.telemetry.powercap import package_joules, rapl_zones
 
 
 def zone(folder: Path, number: str, name: str, energy_uj: str) -> Path:
@@ -33,7 +34,7 @@ def powercap(tmp_path: Path) -> Path:
 
 
 def test_packages_are_counted_once_and_in_joules(powercap: Path) -> None:
-    assert energy.read(powercap) == [("package-0", 123.456789), ("package-1", 7.0)]
+    assert package_joules(powercap) == [("package-0", 123.456789), ("package-1", 7.0)]
 
 
 @pytest.mark.parametrize("broken", ["", "no number", None], ids=["empty", "words", "missing"])
@@ -42,20 +43,31 @@ def test_a_zone_that_cannot_be_read_is_left_out(powercap: Path, broken: str | No
     counter.unlink()
     if broken is not None:
         counter.write_text(broken)
-    assert energy.read(powercap) == [("package-1", 7.0)]
+    assert package_joules(powercap) == [("package-1", 7.0)]
+
+
+@pytest.mark.parametrize("broken", ["", "no number", None], ids=["empty", "words", "missing"])
+def test_a_zone_without_a_range_is_read_and_does_not_say_where_it_wraps(powercap: Path, broken: str | None) -> None:
+    limit = powercap / "intel-rapl:1" / "max_energy_range_uj"
+    limit.unlink()
+    if broken is not None:
+        limit.write_text(broken)
+    ranges = {zone.folder.name: zone.wraps_at_j for zone in rapl_zones(powercap)}
+    assert (ranges["intel-rapl:0"], ranges["intel-rapl:1"]) == (262143.32885, None)
+    assert package_joules(powercap) == [("package-0", 123.456789), ("package-1", 7.0)]
 
 
 def test_no_sensor_is_no_joules(tmp_path: Path) -> None:
-    assert energy.read(tmp_path / "powercap") == []
+    assert package_joules(tmp_path / "powercap") == []
 
 
 def test_metrics_tell_the_joules_of_the_moment_they_are_asked(powercap: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(energy, "POWERCAP", powercap)
+    monkeypatch.setattr(counters, "POWERCAP", powercap)
     metrics = Metrics()
     assert told(metrics) == {"package-0": 123.456789, "package-1": 7.0}
     (powercap / "intel-rapl:1" / "energy_uj").write_text("9500000")
     assert told(metrics) == {"package-0": 123.456789, "package-1": 9.5}
-    monkeypatch.setattr(energy, "POWERCAP", powercap / "nowhere")
+    monkeypatch.setattr(counters, "POWERCAP", powercap / "nowhere")
     assert told(metrics) == {}
 
 
