@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from deploy.info import info
 from embed.kernels import units
 from index import machine
+from loadtest.analysis.reading import Reading
 from loadtest.cli.load import loadtest
 from loadtest.machine import Machine, in_words, read_machine
 from loadtest.record.objective import Objective
@@ -58,7 +59,7 @@ def test_info_loadtest_machine_and_the_report_say_the_same_of_the_machine(monkey
     rows = {line[:width].rstrip(): line[width:] for line in lines}
     said = CliRunner().invoke(loadtest, ["machine"]).output
     here = read_machine()
-    [table] = [part for part in machine_section([("here", record_of(here))]).parts if isinstance(part, Table)]
+    [table] = [part for part in machine_section([Reading(record_of(here))]).parts if isinstance(part, Table)]
     assert [name for name, _ in table.rows][:7] == [
         "Architecture", "CPU", "Cores", "Memory", "Limits (cgroup)", "May use", "Container",
     ]  # fmt: skip

@@ -10,7 +10,7 @@ from loadtest_records import three_arms
 
 from loadtest.analysis.compare import compare
 from loadtest.analysis.fleet import SHAPES, Demand, fleet
-from loadtest.analysis.reading import queries_per_joule
+from loadtest.analysis.reading import Reading, readings
 from loadtest.machine import Machine, read_machine
 from loadtest.power import show as power_show
 from loadtest.record.run_record import Record
@@ -53,11 +53,11 @@ def test_an_absence_of_joules_has_its_true_reason_everywhere(
 ) -> None:
     record = missed(records[0])
     change(record)
-    how = queries_per_joule(record).how
+    how = Reading(record).per_joule.how
     assert says in how
-    text = markdown(run_page(record))
+    text = markdown(run_page(Reading(record)))
     assert text.count(how) == 3, "the figure, the section of energy, and what this run cannot say"
-    assert f"queries a joule: none ({how})" in run_lines(record)
+    assert f"queries a joule: none ({how})" in run_lines(Reading(record))
     assert "no model knows" not in text
 
 
@@ -78,15 +78,16 @@ def test_why_a_machine_is_not_modelled_is_said_alike_by_power_report_and_fleet(
     records: list[Record], change: Callable[[Machine], None], says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record = met(records[0])
-    assert queries_per_joule(record).evidence == "modelled"
-    text = markdown(run_page(record))
+    assert Reading(record).per_joule.evidence == "modelled"
+    text = markdown(run_page(Reading(record)))
     assert text.count(WHY) == 2, "a modelled figure says why it was not measured"
     assert record.server is not None
     record.server.cpu = "A new one"
     change(record.server)
-    assert queries_per_joule(record).how == f"not measured: {WHY}; not modelled: {says}"
-    assert says in fleet([record], Demand(100, SHAPES["flat"])).why_no_energy
-    assert says in markdown(run_page(record, Demand(100, SHAPES["flat"]))).split("### Fleet")[1].split("###")[0]
+    assert Reading(record).per_joule.how == f"not measured: {WHY}; not modelled: {says}"
+    demand = Demand(100, SHAPES["flat"])
+    assert says in fleet([Reading(record)], demand).why_no_energy
+    assert says in markdown(run_page(Reading(record), demand)).split("### Fleet")[1].split("###")[0]
     monkeypatch.setattr(power_show, "read_machine", lambda root, ask_imds: record.server)
     monkeypatch.setattr(power_show, "probe", lambda *_, **__: [])
     assert says in power_show.show(Path("/"), None, None, None, 0)[-1]
@@ -94,17 +95,18 @@ def test_why_a_machine_is_not_modelled_is_said_alike_by_power_report_and_fleet(
 
 def test_a_price_that_is_not_there_has_its_reason(records: list[Record]) -> None:
     record = met(records[0])
-    assert markdown(run_page(record)).count("was not told (--instance NAME") == 2
+    assert markdown(run_page(Reading(record))).count("was not told (--instance NAME") == 2
     record.notes = ["no price: no price of 'z9.large' is known"]
-    assert markdown(run_page(record)).count("o price of 'z9.large' is known") == 3  # the last is the note itself
+    text = markdown(run_page(Reading(record)))
+    assert text.count("o price of 'z9.large' is known") == 3  # the last is the note itself
 
 
 def test_a_comparison_without_joules_says_why_of_both_classes(records: list[Record]) -> None:
-    found = compare(records, "x86", "arm")
+    found = compare(readings(records), "x86", "arm")
     assert found.unmetered == "a simulation draws no power"
     assert found.unmodelled == ""
     for record in records:
         record.price = None
-    found = compare(records, "x86", "arm")
+    found = compare(readings(records), "x86", "arm")
     assert "x86: the machine under test was not described" in found.unmodelled.replace("arm:", "x86:")
-    assert found.unmodelled in markdown(compare_page(found, records))
+    assert found.unmodelled in markdown(compare_page(found, readings(records)))

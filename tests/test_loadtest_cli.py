@@ -19,6 +19,7 @@ import pytest
 from click.testing import CliRunner
 from loadtest_servers import http_server
 
+from loadtest.analysis.reading import Reading
 from loadtest.cli.load import loadtest
 from loadtest.errors import LoadTestError, TargetError, WorkloadError
 from loadtest.experiment.config import parse_cpus
@@ -262,7 +263,7 @@ def test_other_programs_make_a_run_invalid_and_say_who_they_are(queries: Path, t
     record = read_record(out)
     assert [trial.role for trial in record.trials] == ["voided", "voided", "search"], "each is tried three times"
     assert record.knee is None
-    page = markdown(run_page(record)).split("\n\n")
+    page = markdown(run_page(Reading(record))).split("\n\n")
     assert any("**Invalid**" in part and "CPU taken by other programs" in part for part in page[:3])
 
 

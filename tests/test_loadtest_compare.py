@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from loadtest.analysis.compare import compare
 from loadtest.analysis.ratio import blocks_needed, detectable, paired_ratio
+from loadtest.analysis.reading import readings
 from loadtest.analysis.sensitivity import break_evens, joule_tornado, tornado
 from loadtest.analysis.unpaired import compare_unpaired
 from loadtest.analysis.verdict import Verdict, judge
@@ -132,7 +133,7 @@ def test_verdicts_and_their_exit_statuses(low: float, high: float, verdict: Verd
 
 
 def test_a_comparison_finds_what_was_planted_and_names_its_noise(records: list[Record]) -> None:
-    found = compare(records, "x86", "arm", replica="x86 again")
+    found = compare(readings(records), "x86", "arm", replica="x86 again")
     assert found.per_second is not None
     assert found.per_dollar is not None
     assert found.per_second.low <= PLANTED <= found.per_second.high
@@ -146,7 +147,7 @@ def test_a_comparison_finds_what_was_planted_and_names_its_noise(records: list[R
 
 
 def test_without_joules_the_models_give_a_belief_and_not_a_measurement(records: list[Record]) -> None:
-    found = compare(records, "x86", "arm")
+    found = compare(readings(records), "x86", "arm")
     assert found.per_joule is None
     assert found.modelled is not None
     assert found.modelled.p5 < found.modelled.p50 < found.modelled.p95
@@ -159,7 +160,7 @@ def test_measured_joules_are_compared_in_one_domain_and_never_in_two(records: li
         for trial in record.trials:
             watts = 60.0 if record.label.arm == "arm" else 100.0
             trial.energy = Energy("RAPL", "package", watts * trial.window_s, trial.window_s, 9, {})
-    found = compare(records, "x86", "arm")
+    found = compare(readings(records), "x86", "arm")
     assert found.per_joule is not None
     assert found.joule_domain == "package"
     assert found.per_joule.estimate > 1.3
@@ -168,14 +169,14 @@ def test_measured_joules_are_compared_in_one_domain_and_never_in_two(records: li
         for trial in record.trials:
             assert trial.energy is not None
             trial.energy.domain = "wall"
-    found = compare(records, "x86", "arm")
+    found = compare(readings(records), "x86", "arm")
     assert found.per_joule is None
     assert "unlike domains (package, wall)" in found.reasons[0]
 
 
 def test_an_invalid_run_makes_the_comparison_invalid(records: list[Record]) -> None:
     of(records, "arm")[2].trials[-1].gates = [ValidityCheck("generator CPU", False, "99 %", "≤ 70 %")]
-    found = compare(records, "x86", "arm")
+    found = compare(readings(records), "x86", "arm")
     assert found.verdict is Verdict.INVALID
     assert found.per_second is None
     assert "arm, block 2" in found.problems[0]
@@ -185,50 +186,50 @@ def test_a_replica_that_differs_from_its_original_voids_the_experiment(records: 
     for record in of(records, "x86 again"):
         assert record.knee is not None
         record.knee.knee_qps *= 1.5
-    found = compare(records, "x86", "arm", replica="x86 again")
+    found = compare(readings(records), "x86", "arm", replica="x86 again")
     assert found.verdict is Verdict.INVALID
     assert "the replica of the baseline came out at" in found.problems[0]
 
 
 def test_what_may_not_be_compared_is_refused(records: list[Record]) -> None:
     with pytest.raises(RecordError, match="no arm 'sparc'"):
-        compare(records, "x86", "sparc")
+        compare(readings(records), "x86", "sparc")
     arm = of(records, "arm")
     arm[0].label.simulated = False
     with pytest.raises(RecordError, match="simulated and measured"):
-        compare(records, "x86", "arm")
+        compare(readings(records), "x86", "arm")
     arm[0].label.simulated = True
     arm[0].objective = msgspec.structs.replace(arm[0].objective, p99_ms=5)
     with pytest.raises(RecordError, match="different objectives"):
-        compare(records, "x86", "arm")
+        compare(readings(records), "x86", "arm")
 
 
 def test_different_questions_are_refused_but_an_effort_of_its_own_is_equal_recall(records: list[Record]) -> None:
     for record in of(records, "arm"):
         assert record.asked is not None
         record.asked.fingerprint = "sha256:with another effort"
-    assert compare(records, "x86", "arm").verdict is Verdict.BETTER
+    assert compare(readings(records), "x86", "arm").verdict is Verdict.BETTER
     for record in of(records, "arm"):
         assert record.asked is not None
         record.asked.k = 5
     with pytest.raises(RecordError, match="different questions"):
-        compare(records, "x86", "arm")
+        compare(readings(records), "x86", "arm")
 
 
 def test_two_runs_of_an_arm_in_one_block_are_refused(records: list[Record]) -> None:
     of(records, "arm")[1].label.block = 0
     with pytest.raises(RecordError, match="two runs in block 0"):
-        compare(records, "x86", "arm")
+        compare(readings(records), "x86", "arm")
 
 
 def test_sensitivity_shows_what_could_turn_the_verdict(records: list[Record]) -> None:
-    found = compare(records, "x86", "arm")
+    found = compare(readings(records), "x86", "arm")
     bars = tornado(found)
     assert {bar.what for bar in bars} == {"noise of the measurement", "price of arm", "price of x86"}
     assert not any(bar.decides for bar in bars)
     models = {bar.what: bar for bar in joule_tornado(found)}
     assert models["all models with their spread"].decides
-    points = {p.what: p for p in break_evens(found, of(records, "arm")[0], of(records, "x86")[0])}
+    points = {p.what: p for p in break_evens(found, of(records, "arm")[0].price, of(records, "x86")[0].price)}
     assert found.per_second is not None
     assert points["power ratio ρ*"].value == found.per_second.estimate
     assert points["price of arm"].value == pytest.approx(X86.usd_per_hour * found.per_second.estimate)
@@ -238,22 +239,22 @@ def test_sensitivity_shows_what_could_turn_the_verdict(records: list[Record]) ->
 
 
 def test_the_gate_lets_the_same_pass_and_stops_a_loss(records: list[Record]) -> None:
-    same = compare_unpaired(of(records, "x86 again"), of(records, "x86"), 0.15)
+    same = compare_unpaired(readings(of(records, "x86 again")), readings(of(records, "x86")), 0.15)
     assert same.verdict.exit_status == 0
-    slower = compare_unpaired(of(records, "x86"), of(records, "arm"), 0.05)
+    slower = compare_unpaired(readings(of(records, "x86")), readings(of(records, "arm")), 0.05)
     assert slower.verdict is Verdict.WORSE
     assert slower.low <= 1 / PLANTED <= slower.high
 
 
 def test_one_run_a_side_cannot_tell(records: list[Record]) -> None:
-    found = compare_unpaired(of(records, "x86")[:1], of(records, "arm")[:1], 0.05)
+    found = compare_unpaired(readings(of(records, "x86")[:1]), readings(of(records, "arm")[:1]), 0.05)
     assert found.verdict is Verdict.INCONCLUSIVE
     assert "at least 3" in found.why
 
 
 def test_an_invalid_run_stops_the_gate(records: list[Record]) -> None:
     records[0].trials[-1].gates = [ValidityCheck("generator CPU", False, "99 %", "≤ 70 %")]
-    found = compare_unpaired(of(records, "arm"), of(records, "x86"), 0.05)
+    found = compare_unpaired(readings(of(records, "arm")), readings(of(records, "x86")), 0.05)
     assert found.verdict is Verdict.INVALID
     assert "generator CPU" in found.why
 
@@ -265,17 +266,18 @@ def test_a_fixed_rate_or_a_limit_shows_no_capacity_to_compare(records: list[Reco
     for record in of(records, "arm"):
         record.knee, record.kind = None, "run"
         record.trials[-1].role = "run"
-    found = compare(records, "x86", "arm")
+    found = compare(readings(records), "x86", "arm")
     assert found.verdict is Verdict.INCONCLUSIVE
     assert any("loaded at a fixed rate" in reason for reason in found.reasons)
-    assert compare_unpaired(of(records, "arm"), of(records, "x86"), 0.05).verdict is Verdict.INCONCLUSIVE
+    unpaired = compare_unpaired(readings(of(records, "arm")), readings(of(records, "x86")), 0.05)
+    assert unpaired.verdict is Verdict.INCONCLUSIVE
 
 
 def test_a_search_that_ended_at_its_limit_is_a_lower_bound(records: list[Record]) -> None:
     knee = of(records, "x86")[0].knee
     assert knee is not None
     knee.reached_limit = True
-    found = compare(records, "x86", "arm")
+    found = compare(readings(records), "x86", "arm")
     assert found.verdict is Verdict.INCONCLUSIVE
     assert "raise --limit-rate" in found.reasons[0]
 
@@ -289,17 +291,17 @@ def test_different_indexes_are_refused_but_a_gate_takes_a_rebuilt_one(
 ) -> None:
     for record in records:
         record.served = ServiceFacts("http://x", "docs", "docs-1", "sha256:0", 1000, 384, "cosine")
-    compare(records, "x86", "arm")
+    compare(readings(records), "x86", "arm")
     for record in of(records, "arm"):
         assert record.served is not None
         setattr(record.served, name, value)
     with pytest.raises(RecordError, match=f"served different indexes: {name} is"):
-        compare(records, "x86", "arm")
+        compare(readings(records), "x86", "arm")
     if gate_refuses:
         with pytest.raises(RecordError, match="different indexes"):
-            compare_unpaired(of(records, "arm"), of(records, "x86"), 0.05)
+            compare_unpaired(readings(of(records, "arm")), readings(of(records, "x86")), 0.05)
     else:
-        compare_unpaired(of(records, "arm"), of(records, "x86"), 0.05)
+        compare_unpaired(readings(of(records, "arm")), readings(of(records, "x86")), 0.05)
 
 
 def test_an_index_that_was_switched_in_between_voids_the_run(records: list[Record]) -> None:

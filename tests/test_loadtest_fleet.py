@@ -12,6 +12,7 @@ from loadtest_records import invalid, three_arms
 
 from loadtest.analysis.fleet import SHAPES, Demand, fleet, parse_shape
 from loadtest.analysis.ratio import geometric_mean
+from loadtest.analysis.reading import Reading, readings
 from loadtest.cli.reports import fleet as fleet_command
 from loadtest.cli.reports import report as report_command
 from loadtest.errors import LoadTestError, RecordError
@@ -41,7 +42,7 @@ def test_a_fleet_is_sized_by_what_was_confirmed(records: list[Record]) -> None:
     record = records[0]
     assert record.knee is not None
     demand = Demand(peak_qps=record.knee.sustained_qps * 7, shape=SHAPES["flat"], headroom=0.3, grid_kg_per_kwh=0.4)
-    found = fleet([record], demand)
+    found = fleet([Reading(record)], demand)
     assert found.machines_at_peak.mid == 10
     assert record.price is not None
     assert found.usd_per_month is not None
@@ -61,7 +62,7 @@ def test_a_fleet_comes_from_all_blocks_and_its_interval_reaches_the_dollars(reco
         assert record.knee is not None
         record.knee.sustained_qps = rate
     demand = Demand(peak_qps=14_000, shape=SHAPES["flat"], headroom=0.3, grid_kg_per_kwh=0.4)
-    found = fleet(arm, demand)
+    found = fleet(readings(arm), demand)
     mean = geometric_mean(rates)
     assert found.each_qps == pytest.approx((mean.low, 200, mean.high))
     assert found.machines_at_peak == tuple(math.ceil(20_000 / qps - 1e-9) for qps in (mean.high, 200, mean.low))
@@ -70,7 +71,7 @@ def test_a_fleet_comes_from_all_blocks_and_its_interval_reaches_the_dollars(reco
     assert found.usd_per_month == pytest.approx(dollars)
     assert dollars[0] < dollars[1] < dollars[2]
     # More machines idle more, so the interval of the energy is wider than the models' own.
-    alone = fleet([arm[1]], demand)
+    alone = fleet([Reading(arm[1])], demand)
     for many, one in ((found.kwh_per_month, alone.kwh_per_month), (found.kg_co2e_per_month, alone.kg_co2e_per_month)):
         assert many is not None
         assert one is not None
@@ -82,7 +83,7 @@ def test_a_fleet_says_which_blocks_were_not_confirmed(records: list[Record]) -> 
     arm = blocks_of(records, "x86")
     assert arm[1].knee is not None
     arm[1].knee.confirmed, arm[1].knee.sustained_qps, arm[1].knee.knee_low_qps = False, 0.0, 123.0
-    found = fleet(arm, Demand(100, SHAPES["flat"]))
+    found = fleet(readings(arm), Demand(100, SHAPES["flat"]))
     others = [record.knee.sustained_qps for record in (arm[0], arm[2]) if record.knee is not None]
     assert found.each_qps.mid == pytest.approx((123.0 * others[0] * others[1]) ** (1 / 3))
     assert found.sized_by.endswith("; 1 not confirmed, which counts with the lower end of its search")
@@ -92,10 +93,10 @@ def test_a_fleet_leaves_no_block_out_and_takes_one_price(records: list[Record]) 
     arm = blocks_of(records, "x86")
     arm[1].price = find_price("c8g.2xlarge")
     with pytest.raises(RecordError, match="the runs of x86 have different prices"):
-        fleet(arm, Demand(100, SHAPES["flat"]))
+        fleet(readings(arm), Demand(100, SHAPES["flat"]))
     arm[2].knee = None
     with pytest.raises(LoadTestError, match=r"x86, block 2 has no capacity .* the search did not come to its end"):
-        fleet(arm, Demand(100, SHAPES["flat"]))
+        fleet(readings(arm), Demand(100, SHAPES["flat"]))
 
 
 def test_the_fleet_of_a_comparison_has_an_interval_from_all_blocks(folder: Path) -> None:
@@ -112,10 +113,10 @@ def test_the_fleet_of_a_comparison_has_an_interval_from_all_blocks(folder: Path)
 
 
 def test_a_fleet_that_follows_the_day_is_smaller_and_never_below_its_floor(records: list[Record]) -> None:
-    steady = fleet(records[:1], Demand(20_000, SHAPES["office"]))
-    following = fleet(records[:1], Demand(20_000, SHAPES["office"], follows_load=True))
+    steady = fleet(readings(records[:1]), Demand(20_000, SHAPES["office"]))
+    following = fleet(readings(records[:1]), Demand(20_000, SHAPES["office"], follows_load=True))
     assert following.machine_hours.mid < 0.8 * steady.machine_hours.mid
-    assert fleet(records[:1], Demand(1, SHAPES["flat"])).machines_at_peak == (2, 2, 2)
+    assert fleet(readings(records[:1]), Demand(1, SHAPES["flat"])).machines_at_peak == (2, 2, 2)
 
 
 def test_measured_power_is_used_for_the_fleet_when_the_curve_has_it(records: list[Record]) -> None:
@@ -127,12 +128,12 @@ def test_measured_power_is_used_for_the_fleet_when_the_curve_has_it(records: lis
         watts = 40 + 60 * trial.offered_qps / knee_qps
         trial.energy = Energy("RAPL", "package", watts * trial.window_s, trial.window_s, 60, {})
     demand = Demand(knee_qps, SHAPES["flat"], headroom=0, pue=1.0, fewest=1)
-    found = fleet([record], demand)
+    found = fleet([Reading(record)], demand)
     assert found.evidence == "measured"
     assert found.kwh_per_month is not None
     assert found.kwh_per_month.low == found.kwh_per_month.high == pytest.approx(0.1 * HOURS_A_MONTH, rel=0.05)
     next(trial.energy for trial in record.trials if trial.energy is not None and trial.role == "curve").domain = "wall"
-    assert fleet([record], demand).evidence == "modelled", "joules of unlike domains are not one curve"
+    assert fleet([Reading(record)], demand).evidence == "modelled", "joules of unlike domains are not one curve"
 
 
 def test_shapes_and_demands_that_make_no_sense_are_refused(records: list[Record]) -> None:
@@ -141,9 +142,9 @@ def test_shapes_and_demands_that_make_no_sense_are_refused(records: list[Record]
         with pytest.raises(LoadTestError, match="expected flat, office, evening, or 24 numbers"):
             parse_shape(text)
     with pytest.raises(LoadTestError, match="headroom 1"):
-        fleet(records[:1], Demand(100, SHAPES["flat"], headroom=1.0))
+        fleet(readings(records[:1]), Demand(100, SHAPES["flat"], headroom=1.0))
     with pytest.raises(LoadTestError, match=r"x86, block 0 has no capacity .* the run is invalid"):
-        fleet([invalid(records[0])], Demand(100, SHAPES["flat"]))
+        fleet([Reading(invalid(records[0]))], Demand(100, SHAPES["flat"]))
 
 
 def test_the_fleet_is_in_the_report_when_the_demand_is_given(folder: Path, tmp_path: Path) -> None:

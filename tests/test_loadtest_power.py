@@ -13,7 +13,7 @@ from loadtest_servers import http_server
 from loadtest.errors import PowerError
 from loadtest.power.hwmon import hwmon_sources
 from loadtest.power.management import ipmi_sources, redfish_source, shelly_source
-from loadtest.power.meter import Meter, Reading, energy, joules, read_all
+from loadtest.power.meter import Meter, MeterReading, energy, joules, read_all
 from loadtest.power.powercap import powercap_sources
 from loadtest.power.probe import choose, probe
 from loadtest.power.show import show
@@ -268,7 +268,7 @@ def test_a_gauge_is_the_area_under_its_samples() -> None:
 
 def test_the_domain_and_a_slow_sensor_are_named() -> None:
     source = PowerSource("Redfish", "wall", "x", (GAUGE,), averages_s=1200)
-    found = energy(source, [Reading(0, [100]), Reading(60, [100])], 0, 60)
+    found = energy(source, [MeterReading(0, [100]), MeterReading(60, [100])], 0, 60)
     assert (found.joules, found.domain) == (6000, "wall")
     assert "averages over 1200 s" in found.note
 

@@ -15,7 +15,7 @@ from loadtest_records import invalid, three_arms, write_all
 from loadtest import units
 from loadtest.analysis.compare import compare
 from loadtest.analysis.indexing_cost import items_per_joule
-from loadtest.analysis.reading import capacity, headline_trial, queries_per_dollar, queries_per_joule
+from loadtest.analysis.reading import Reading, readings
 from loadtest.analysis.unpaired import compare_unpaired
 from loadtest.errors import RecordError
 from loadtest.experiment.indexing import indexing_record, read_steps
@@ -86,9 +86,9 @@ def test_a_truncated_record_is_refused(records: list[Record], tmp_path: Path) ->
 
 
 def pages(records: list[Record]) -> list[str]:
-    found = compare(records, "x86", "arm", replica="x86 again")
-    both = [run_page(records[0]), compare_page(found, records)]
-    return [render(page) for page in both for render in (html, markdown)] + [report_json(records, found)]
+    found = compare(readings(records), "x86", "arm", replica="x86 again")
+    both = [run_page(Reading(records[0])), compare_page(found, readings(records))]
+    return [render(page) for page in both for render in (html, markdown)] + [report_json(readings(records), found)]
 
 
 @pytest.fixture(scope="module")
@@ -141,8 +141,8 @@ def test_simulated_runs_say_so_across_the_top_and_never_say_measured(written: li
 def test_modelled_joules_are_never_called_measured(records: list[Record]) -> None:
     record = records[0]
     record.label.simulated = False
-    assert queries_per_joule(record).evidence == "modelled"
-    page = run_page(record)
+    assert Reading(record).per_joule.evidence == "modelled"
+    page = run_page(Reading(record))
     joule = next(f for f in page.figures if f.label == "Queries a joule")
     assert joule.evidence == "modelled"
     assert "–" in joule.value  # an interval, not a number
@@ -153,7 +153,7 @@ def test_measured_joules_name_their_domain_and_a_shared_machine(records: list[Re
     for trial in record.trials:
         trial.energy = Energy("RAPL", "package", 50 * trial.window_s, trial.window_s, 60, {})
     record.shared = True
-    found = queries_per_joule(record)
+    found = Reading(record).per_joule
     assert (found.evidence, found.domain) == ("measured", "package")
     assert found.low == found.mid == found.high
     assert "the generator ran on the same machine" in found.how
@@ -161,31 +161,31 @@ def test_measured_joules_name_their_domain_and_a_shared_machine(records: list[Re
 
 def test_an_invalid_run_shows_its_reasons_and_no_number(records: list[Record]) -> None:
     record = invalid(records[0])
-    assert capacity(record) is None
-    assert queries_per_dollar(record) is None
-    page = run_page(record)
+    assert Reading(record).capacity is None
+    assert Reading(record).per_dollar is None
+    page = run_page(Reading(record))
     assert page.headline.word == "Invalid"
     assert page.figures == []
     text = markdown(page)
     assert "generator CPU: 99 % of a core" in text
     assert "q/s (95 %" not in text
-    assert run_lines(record)[0].startswith("INVALID")
-    assert json.loads(report_json([record], None))["runs"][0]["capacity_qps"] is None
+    assert run_lines(Reading(record))[0].startswith("INVALID")
+    assert json.loads(report_json([Reading(record)], None))["runs"][0]["capacity_qps"] is None
 
 
 def test_a_knee_that_was_passed_at_another_moment_is_called_unsteady(records: list[Record]) -> None:
     record = records[0]
-    assert "Unsteady" not in html(run_page(record))
+    assert "Unsteady" not in html(run_page(Reading(record)))
     quick = msgspec.convert(msgspec.to_builtins(record.trials[0]), Trial)
     assert record.knee is not None
     quick.role, quick.offered_qps = "beyond", record.knee.knee_high_qps * 1.5
     quick.planned = quick.answered
     record.trials.append(quick)
-    page = markdown(run_page(record))
+    page = markdown(run_page(Reading(record)))
     assert "**Unsteady: " in page
     assert "were answered within the objective at another moment" in page
-    assert any(line.startswith("unsteady: ") for line in run_lines(record))
-    found = compare(records, "x86", "arm")
+    assert any(line.startswith("unsteady: ") for line in run_lines(Reading(record)))
+    found = compare(readings(records), "x86", "arm")
     assert found.verdict.exit_status == 2
     assert any("x86 (block 0): more than its knee" in reason for reason in found.reasons)
 
@@ -193,11 +193,11 @@ def test_a_knee_that_was_passed_at_another_moment_is_called_unsteady(records: li
 def test_a_search_that_was_interrupted_is_called_so(records: list[Record]) -> None:
     records[0].knee = None
     records[0].notes = ["interrupted: of the search trial's 10 s 4 s were measured"]
-    page = markdown(run_page(records[0]))
+    page = markdown(run_page(Reading(records[0])))
     assert "**Not finished**" in page
     assert "did not come to its end: interrupted: of the search trial's 10 s" in page
-    assert "the search for the knee did not come to its end" in run_lines(records[0])
-    found = compare(records, "x86", "arm")
+    assert "the search for the knee did not come to its end" in run_lines(Reading(records[0]))
+    found = compare(readings(records), "x86", "arm")
     assert found.verdict.exit_status == 3
     assert "x86, block 0: no capacity: the search did not come to its end" in found.problems
 
@@ -206,12 +206,12 @@ def test_an_emulated_machine_is_invalid_whatever_it_measured(records: list[Recor
     machine = read_machine(ask_imds=False)
     machine.emulated = ["process 1 runs under qemu-aarch64"]
     records[0].server = machine
-    assert "is emulated" in run_page(records[0]).sections[0].parts[0].rows[0][0]  # type: ignore[union-attr]
+    assert "is emulated" in run_page(Reading(records[0])).sections[0].parts[0].rows[0][0]  # type: ignore[union-attr]
 
 
 def test_text_from_outside_cannot_break_the_page(records: list[Record]) -> None:
     records[0].label.arm = '<script>alert("x")</script>'
-    text = html(run_page(records[0]))
+    text = html(run_page(Reading(records[0])))
     assert "<script>" not in text
     assert "&lt;script&gt;" in text
 
@@ -227,7 +227,7 @@ def test_embedding_and_building_are_priced_from_their_own_records(tmp_path: Path
     (tmp_path / "g" / "manifest.json").write_text(json.dumps({"count": 1000, "build": {"seconds": 10.0}}))
     record = indexing_record([tmp_path / "v", tmp_path / "g"], instance="c8g.2xlarge")
     assert [(s.step, s.items, s.seconds) for s in record.indexing] == [("embed", 800, 40), ("build", 1000, 10)]
-    text = markdown(run_page(record))
+    text = markdown(run_page(Reading(record)))
     assert "200 of 1,000 documents were known before" in text
     assert units.digits(800 / (40 / 3600 * 0.31904)) in text
     with pytest.raises(RecordError, match="neither a vectors folder"):
@@ -242,11 +242,11 @@ def test_embedding_and_building_are_priced_from_their_own_records(tmp_path: Path
 
 def test_locusts_own_figures_stand_beside_ours_on_the_same_run(records: list[Record]) -> None:
     record = records[0]
-    assert "### Beside Locust" not in markdown(run_page(record))
-    confirmed = headline_trial(record)
+    assert "### Beside Locust" not in markdown(run_page(Reading(record)))
+    confirmed = Reading(record).trial
     assert confirmed is not None
     confirmed.locust = LocustView(confirmed.answered + 50, 0, 7.0, 17.0)
-    text = markdown(run_page(record))
+    text = markdown(run_page(Reading(record)))
     section = text[text.index("### Beside Locust") :].split("###")[1]
     assert "| Locust's statistics |" in section
     assert "7 ms | 17 ms" in section
@@ -255,22 +255,22 @@ def test_locusts_own_figures_stand_beside_ours_on_the_same_run(records: list[Rec
 def test_a_record_with_the_closed_loop_of_older_versions_is_still_read(records: list[Record], tmp_path: Path) -> None:
     old = json.loads(msgspec.json.encode(records[0])) | {"textbook": [{"offered_qps": 100.0, "users": 90}]}
     (tmp_path / "old.json").write_text(json.dumps(old))
-    assert "Beside Locust" not in markdown(run_page(read_record(tmp_path / "old.json")))
+    assert "Beside Locust" not in markdown(run_page(Reading(read_record(tmp_path / "old.json"))))
 
 
 def test_a_measured_run_says_what_it_cannot_say_and_a_simulated_one_need_not(records: list[Record]) -> None:
     record = records[0]
-    assert "cannot say" not in markdown(run_page(record))
+    assert "cannot say" not in markdown(run_page(Reading(record)))
     record.label.simulated = False
     record.shared, record.price, record.server = True, None, read_machine(ask_imds=False)
     record.server.virtualisation = "virtual"
     record.server.emulated = []  # such a run would be refused, not limited
     record.cores_served = 1
-    text = markdown(run_page(record))
+    text = markdown(run_page(Reading(record)))
     limits = text[text.index("### What this run cannot say") :]
     assert "cannot be seen from where the load came from" in limits
     disturbed(record, 0.0)
-    assert "cannot be seen from where the load came from" not in markdown(run_page(record))
+    assert "cannot be seen from where the load came from" not in markdown(run_page(Reading(record)))
     for words in ("not the noise between runs", "neighbours", f"had 1 of {record.server.threads} CPUs", "price table"):
         assert words in limits
     assert "No recall was asked for" not in limits
@@ -291,11 +291,11 @@ def test_indexing_is_on_the_bill_of_a_load_test_and_its_joules_are_metered_or_mo
     (tmp_path / "e.json").write_bytes(msgspec.json.encode(metered))
     record = records[0]
     record.indexing = read_steps([tmp_path / "v", tmp_path / "i"], [f"embed={tmp_path / 'e.json'}"])
-    embedded, built = (items_per_joule(record, step) for step in record.indexing)
+    embedded, built = (items_per_joule(Reading(record), step) for step in record.indexing)
     assert (embedded.evidence, embedded.mid, embedded.domain) == ("measured", 2.0, "package")
     assert built.evidence == "modelled"
     assert 0 < built.low < built.mid < built.high
-    text = markdown(run_page(record))
+    text = markdown(run_page(Reading(record)))
     assert "### Indexing" in text
     assert "2.00 (package, measured)" in text
     for bad in ("embed", f"walk={tmp_path / 'e.json'}"):
@@ -338,15 +338,15 @@ def test_an_unconfirmed_knee_is_no_number_to_quote(records: list[Record]) -> Non
     record.label.simulated = False
     assert record.knee is not None
     record.knee.confirmed, record.knee.sustained_qps = False, 0.0
-    page = run_page(record)
+    page = run_page(Reading(record))
     assert page.headline.word == "Not confirmed"
     assert "95 % interval" not in page.headline.sentence
     assert [figure.value for figure in page.figures] == ["–", "–", "–"]
     assert all("no longer trial confirmed a rate" in figure.detail for figure in page.figures)
-    assert queries_per_joule(record).how.endswith("no trial confirmed a rate, so there is none to divide by watts")
-    assert not any("a dollar" in line for line in run_lines(record))
+    assert Reading(record).per_joule.how.endswith("no trial confirmed a rate, so there is none to divide by watts")
+    assert not any("a dollar" in line for line in run_lines(Reading(record)))
     assert "Which rate can be promised" in markdown(page)
-    assert "[" not in run_lines(record)[0]
+    assert "[" not in run_lines(Reading(record))[0]
 
 
 def disturbed(record: Record, share: float) -> Record:
@@ -361,35 +361,35 @@ def disturbed(record: Record, share: float) -> Record:
 
 def test_other_programs_that_were_allowed_are_told_in_the_first_lines(records: list[Record]) -> None:
     record = disturbed(records[0], 0.83)
-    page = run_page(record)
+    page = run_page(Reading(record))
     assert page.headline.word.startswith("Disturbed: ")
     assert page.headline.tone == "open"
     assert page.headline.sentence.startswith("Other programs took 83 % of the service's 2 CPUs in the worst trial")
     assert "--allow-interference let it pass" in page.headline.sentence
-    assert run_lines(record)[0].startswith("disturbed: other programs took 83 %")
+    assert run_lines(Reading(record))[0].startswith("disturbed: other programs took 83 %")
     first = html(page)
     assert first.index("Other programs took 83 %") < first.index("<dl class=figures>")
     # What was disturbed may be looked at, and decides nothing.
     for each in records:
         each.label.simulated = False
-    found = compare(records, "x86", "arm")
+    found = compare(readings(records), "x86", "arm")
     assert found.verdict.exit_status == 2
     assert any("x86 (block 0): other programs took 83 %" in reason for reason in found.reasons)
     arms = [[r for r in records if r.label.arm == arm] for arm in ("arm", "x86")]
-    assert compare_unpaired(arms[0], arms[1], 0.05).verdict.exit_status == 2
+    assert compare_unpaired(readings(arms[0]), readings(arms[1]), 0.05).verdict.exit_status == 2
 
 
 def test_other_programs_that_were_not_allowed_make_the_run_invalid(records: list[Record]) -> None:
     record = records[0]
     record.trials[1].interference = [Interference("service", 1, 0.91, 0.0)]
     record.trials[1].gates = validity_checks(record.trials[1], record.objective.p99_ms, None)
-    assert capacity(record) is None
-    page = run_page(record)
+    assert Reading(record).capacity is None
+    page = run_page(Reading(record))
     assert page.headline.word == "Invalid"
     assert "CPU taken by other programs: 91 % of the service's CPU" in page.headline.sentence
     assert "End the other programs" in page.sections[0].lead
-    assert any("End the other programs" in line for line in run_lines(record))
-    headline = compare_page(compare(records, "x86", "arm"), records).headline
+    assert any("End the other programs" in line for line in run_lines(Reading(record)))
+    headline = compare_page(compare(readings(records), "x86", "arm"), readings(records)).headline
     assert "x86, block 0: " in headline.sentence
     assert "CPU taken by other programs: 91 %" in headline.sentence
     record.trials[1].role = "voided"
@@ -400,9 +400,9 @@ def test_a_disturbed_machine_is_told_and_a_quiet_one_is_not(records: list[Record
     record = disturbed(records[0], 0.005)
     for trial in record.trials:
         trial.interference = trial.interference[:1]
-    assert "quiet machine" not in markdown(run_page(record))
+    assert "quiet machine" not in markdown(run_page(Reading(record)))
     record.trials[0].interference = [Interference("service", 2, 0.08, 0.1)]
-    text = markdown(run_page(record))
+    text = markdown(run_page(Reading(record)))
     assert "4.0 % in the worst trial; the hypervisor gave " in text
     assert "Disturbed" not in text
 

@@ -227,12 +227,13 @@ def _report(plan: Any, records: list[Path], baseline: str, replica: bool, out: P
 
     from deploy.cloud.plan import REPLICA
     from loadtest.analysis.compare import by_arm, compare
+    from loadtest.analysis.reading import readings
     from loadtest.record.run_record import read_record
     from loadtest.report.compare_page import compare_page
     from loadtest.report.html import html
     from loadtest.report.markdown import markdown
 
-    read = [read_record(path) for path in records]
+    read = readings(read_record(path) for path in records)
     again = baseline + REPLICA if replica else None
     again_section = _attempts_section(plan, out)
     click.echo(again_section.lead)
@@ -240,7 +241,7 @@ def _report(plan: Any, records: list[Path], baseline: str, replica: bool, out: P
         if arm in (baseline, again):
             continue
         compared = compare(read, baseline, arm, replica=again)
-        page = compare_page(compared, [each for each in read if each.label.arm in (baseline, arm, again)])
+        page = compare_page(compared, [each for each in read if each.arm in (baseline, arm, again)])
         page = msgspec.structs.replace(page, sections=[*page.sections, again_section])
         (out / f"{arm}.html").write_text(html(page), "utf-8")
         (out / f"{arm}.md").write_text(markdown(page), "utf-8")

@@ -28,7 +28,7 @@ from deploy.cloud.machines import Machines
 from deploy.cloud.parcel import Parcel
 from deploy.cloud.plan import RentalPlan, RentedTrial, write_plan
 from deploy.errors import DeployError
-from loadtest.analysis.reading import capacity
+from loadtest.analysis.reading import Reading
 from loadtest.errors import RecordError
 from loadtest.prices.price import Price
 from loadtest.record.run_record import read_record
@@ -240,9 +240,10 @@ def _unfit(path: Path, plan: RentalPlan, trial: RentedTrial) -> str | None:
     said, asked = (label.experiment, label.arm, label.block), (plan.experiment, trial.arm, trial.block)
     if said != asked:
         return f"the record is of {said}, expected {asked}"
-    if record.invalid:
-        return f"the record is invalid: {record.invalid[0]}"
-    if capacity(record) is None:
+    reading = Reading(record)
+    if reading.invalid:
+        return f"the record is invalid: {reading.invalid[0]}"
+    if reading.capacity is None:
         return "the record has no capacity: the search did not come to its end"
     return None
 

@@ -16,17 +16,7 @@ import msgspec
 import scipy
 
 from loadtest.analysis.ratio import FEWEST, Ratio, detectable, paired_ratio
-from loadtest.analysis.reading import (
-    beyond_its_knee,
-    capacity,
-    disturbance,
-    no_capacity,
-    no_joules,
-    no_model,
-    price_of,
-    queries_per_joule,
-    side_of,
-)
+from loadtest.analysis.reading import Reading, price_of, side_of
 from loadtest.analysis.verdict import Verdict, judge
 from loadtest.errors import RecordError
 from loadtest.power.models import PowerRatio, power_ratio
@@ -80,15 +70,15 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
         return self.verdicts[self.headline]
 
 
-def by_arm(records: Sequence[Record]) -> dict[str, list[Record]]:
-    arms: dict[str, list[Record]] = {}
-    for record in records:
-        arms.setdefault(record.label.arm, []).append(record)
+def by_arm(runs: Sequence[Reading]) -> dict[str, list[Reading]]:
+    arms: dict[str, list[Reading]] = {}
+    for run in runs:
+        arms.setdefault(run.arm, []).append(run)
     return arms
 
 
 def compare(
-    records: Sequence[Record],
+    runs: Sequence[Reading],
     baseline: str,
     candidate: str,
     *,
@@ -96,18 +86,16 @@ def compare(
     margin: float = MARGIN,
     level: float = 0.95,
 ) -> Comparison:
-    """Compare two arms of `records`. RecordError when they are not comparable at all."""
-    arms = by_arm(records)
+    """Compare two arms of `runs`. RecordError when they are not comparable at all."""
+    arms = by_arm(runs)
     for arm in (baseline, candidate, *((replica,) if replica else ())):
         if arm not in arms:
             raise RecordError(f"there is no arm {arm!r}; the records have {', '.join(sorted(arms))}")
     chosen = [*arms[baseline], *arms[candidate], *(arms[replica] if replica else [])]
     same_question(chosen)
-    problems = [f"{r.label.arm}, block {r.label.block}: {reason}" for r in chosen for reason in r.invalid]
+    problems = [f"{run.place}: {reason}" for run in chosen for reason in run.invalid]
     problems += [
-        f"{r.label.arm}, block {r.label.block}: no capacity: {no_capacity(r)}"
-        for r in chosen
-        if not r.invalid and capacity(r) is None
+        f"{run.place}: no capacity: {run.no_capacity}" for run in chosen if not run.invalid and run.capacity is None
     ]
     empty = Comparison(
         baseline=baseline, candidate=candidate, per_second=None, per_dollar=None, per_joule=None, joule_domain="",
@@ -167,10 +155,10 @@ def compare(
     )
 
 
-def same_question(records: Sequence[Record], bytewise: bool = True) -> None:
-    """RecordError unless all records were asked the same of the same; `bytewise`: of the very same generation."""
-    first = records[0]
-    for record in records[1:]:
+def same_question(runs: Sequence[Reading], bytewise: bool = True) -> None:
+    """RecordError unless all runs asked the same of the same; `bytewise`: of the very same generation."""
+    first, *others = (run.record for run in runs)
+    for record in others:
         _same_index(record, first, bytewise)
         if record.label.simulated != first.label.simulated:
             raise RecordError("simulated and measured runs may not be compared")
@@ -185,13 +173,13 @@ def same_question(records: Sequence[Record], bytewise: bool = True) -> None:
             )
 
 
-def lower_bounds(records: Sequence[Record]) -> list[str]:
+def lower_bounds(runs: Sequence[Reading]) -> list[str]:
     """Why some of the capacities are not known, or only from below, or were disturbed, so that their ratio decides
     nothing."""
-    fixed = sorted({r.label.arm for r in records if r.knee is None})
-    limited = sorted({r.label.arm for r in records if r.knee is not None and r.knee.reached_limit})
-    unsteady = [f"{r.label.arm} (block {r.label.block})" for r in records if beyond_its_knee(r)]
-    found = [f"{r.label.arm} (block {r.label.block}): {why}" for r in records if (why := disturbance(r))]
+    fixed = sorted({run.arm for run in runs if run.record.knee is None})
+    limited = sorted({run.arm for run in runs if run.record.knee is not None and run.record.knee.reached_limit})
+    unsteady = [f"{run.arm} (block {run.record.label.block})" for run in runs if run.beyond_knee]
+    found = [f"{run.arm} (block {run.record.label.block}): {run.disturbance}" for run in runs if run.disturbance]
     if unsteady:
         found.append(f"{', '.join(unsteady)}: more than its knee met the objective at another moment; repeat it")
     if fixed:
@@ -223,44 +211,44 @@ def _only_effort_differs(one: Record, other: Record) -> bool:
     return msgspec.structs.replace(one.asked, **blank) == msgspec.structs.replace(other.asked, **blank)
 
 
-def _rates(records: Sequence[Record]) -> dict[int, float]:
+def _rates(arm: Sequence[Reading]) -> dict[int, float]:
     found: dict[int, float] = {}
-    for record in records:
-        here = capacity(record)
-        assert here is not None
-        if record.label.block in found:
-            raise RecordError(f"arm {record.label.arm!r} has two runs in block {record.label.block}")
-        found[record.label.block] = here.qps
+    for run in arm:
+        block = run.record.label.block
+        assert run.capacity is not None
+        if block in found:
+            raise RecordError(f"arm {run.arm!r} has two runs in block {block}")
+        found[block] = run.capacity.qps
     return found
 
 
-def _per_dollar(candidate: Sequence[Record], baseline: Sequence[Record], rate: Ratio) -> Ratio | None:
+def _per_dollar(candidate: Sequence[Reading], baseline: Sequence[Reading], rate: Ratio) -> Ratio | None:
     ours, theirs = price_of(candidate), price_of(baseline)
     return rate.scaled(theirs.usd_per_hour / ours.usd_per_hour) if ours and theirs else None
 
 
 def _per_joule(
-    candidate: Sequence[Record], baseline: Sequence[Record], level: float
+    candidate: Sequence[Reading], baseline: Sequence[Reading], level: float
 ) -> tuple[Ratio | None, str, str, list[str]]:
     """The measured ratio and its domain; else why there is none, and what of that belongs into the first lines."""
-    read = {r.id: queries_per_joule(r) for r in (*candidate, *baseline)}
-    unmetered = [r for r in (*candidate, *baseline) if read[r.id].evidence != "measured"]
+    both = (*candidate, *baseline)
+    unmetered = dict.fromkeys(run.no_joules for run in both if run.per_joule.evidence != "measured")
     if unmetered:
-        return None, "", "; ".join(dict.fromkeys(no_joules(r) for r in unmetered)), []
-    domains = sorted({reading.domain for reading in read.values()})
+        return None, "", "; ".join(unmetered), []
+    domains = sorted({run.per_joule.domain for run in both})
     if len(domains) != 1:
         why = f"joules were metered in unlike domains ({', '.join(domains)}) and are not divided"
         return None, "", why, [why]
-    sides = [{r.label.block: read[r.id].mid for r in side} for side in (candidate, baseline)]
+    sides = [{run.record.label.block: run.per_joule.mid for run in side} for side in (candidate, baseline)]
     return paired_ratio(sides[0], sides[1], level), domains[0], "", []
 
 
-def _belief(candidate: Sequence[Record], baseline: Sequence[Record], rate: Ratio) -> tuple[PowerBelief | None, str]:
+def _belief(candidate: Sequence[Reading], baseline: Sequence[Reading], rate: Ratio) -> tuple[PowerBelief | None, str]:
     """Queries a joule by the models that know both machines; else why there is no such belief."""
     for side in (candidate, baseline):
-        if why := no_model(side[0]):
-            return None, f"{side[0].label.arm}: {why}"
-    sides = [side_of(*records) for records in (candidate, baseline)]
+        if why := side[0].no_model:
+            return None, f"{side[0].arm}: {why}"
+    sides = [side_of(arm) for arm in (candidate, baseline)]
     power = power_ratio(sides[0], sides[1]) if sides[0] and sides[1] else None
     if power is None:
         return None, "no power model has figures for both processors"

@@ -19,21 +19,10 @@ from typing import NamedTuple
 import msgspec
 
 from loadtest.analysis.ratio import FEWEST, geometric_mean
-from loadtest.analysis.reading import (
-    PerJoule,
-    capacity,
-    headline_trial,
-    no_capacity,
-    no_joules,
-    no_model,
-    no_price,
-    price_of,
-    side_of,
-)
+from loadtest.analysis.reading import PerJoule, Reading, price_of, side_of
 from loadtest.errors import LoadTestError
 from loadtest.power.models import Side, modelled_watts
 from loadtest.prices.price import HOURS_A_MONTH
-from loadtest.record.run_record import Record
 
 # Share of the peak in each hour of the day, midnight first. "office" is a single-timezone working day, "evening" a
 # consumer
@@ -104,21 +93,21 @@ def parse_shape(text: str) -> tuple[float, ...]:
     return tuple(value / max(values) for value in values)
 
 
-def fleet(records: Sequence[Record], demand: Demand) -> Fleet:
-    """The fleet of machines like the one of the arm `records`, all its blocks, that carries the demand."""
+def fleet(runs: Sequence[Reading], demand: Demand) -> Fleet:
+    """The fleet of machines like the one of an arm, from all its blocks, that carries the demand."""
     if not 0 <= demand.headroom < 1 or demand.pue < 1 or demand.peak_qps <= 0:
         raise LoadTestError(
             f"cannot size a fleet for {demand.peak_qps} q/s with headroom {demand.headroom} and PUE {demand.pue}: "
             "expected a rate above 0, headroom of 0 to below 1, PUE of at least 1"
         )
-    each, sized_by = promised(records)
-    price = price_of(records)
+    each, sized_by = promised(runs)
+    price = price_of(runs)
     most, mid, least = (_day(demand, qps) for qps in each)  # the slower a machine is, the more of them
     hours = Span(least.hours, mid.hours, most.hours)
-    kwh, evidence, why = _kwh_per_month(records, (least, mid, most), demand.pue)
+    kwh, evidence, why = _kwh_per_month(runs, (least, mid, most), demand.pue)
     grid = demand.grid_kg_per_kwh
     return Fleet(
-        arm=records[0].label.arm,
+        arm=runs[0].arm,
         each_qps=each,
         sized_by=sized_by,
         machines_at_peak=Span(least.peak, mid.peak, most.peak),
@@ -129,23 +118,19 @@ def fleet(records: Sequence[Record], demand: Demand) -> Fleet:
         kg_co2e_per_month=kwh.times(grid) if kwh and grid is not None else None,
         evidence=evidence,
         why_no_energy=why,
-        price=price.stated() if price else f"no price: {no_price(records[0])}",
+        price=price.stated() if price else f"no price: {runs[0].no_price}",
     )
 
 
-def promised(records: Sequence[Record]) -> tuple[Span, str]:
+def promised(runs: Sequence[Reading]) -> tuple[Span, str]:
     """What one machine of the arm answers at the objective, by what was confirmed and not by the estimate, and where
     it comes from. LoadTestError when a block has no capacity: leaving it out would leave out a slow one."""
     found = []
-    for record in records:
-        here = capacity(record)
-        if here is None or not (here.sustained_qps or here.qps):
-            label = record.label
-            raise LoadTestError(
-                f"{label.arm}, block {label.block} has no capacity to size a fleet by: {no_capacity(record)}"
-            )
-        found.append(here)
-    each = [here.sustained_qps or here.low for here in found]
+    for run in runs:
+        if run.capacity is None or not (run.capacity.sustained_qps or run.capacity.qps):
+            raise LoadTestError(f"{run.place} has no capacity to size a fleet by: {run.no_capacity}")
+        found.append(run.capacity)
+    each = [here.promised_qps for here in found]
     mean = geometric_mean(each)
     unconfirmed = sum(not here.sustained_qps for here in found)
     told = f"; {unconfirmed} not confirmed, which counts with the lower end of its search" if unconfirmed else ""
@@ -181,17 +166,15 @@ def _day(demand: Demand, each_qps: float) -> _Day:
     return _Day(each_qps, rates, sizes, peak, sum(sizes) * HOURS_A_MONTH / 24)
 
 
-def _kwh_per_month(
-    records: Sequence[Record], days: tuple[_Day, _Day, _Day], pue: float
-) -> tuple[Span | None, str, str]:
+def _kwh_per_month(runs: Sequence[Reading], days: tuple[_Day, _Day, _Day], pue: float) -> tuple[Span | None, str, str]:
     """A month's kWh at the meter from the measured load curves if there are any, else modelled; its evidence class;
     and why there is none. The lower end is that of the smaller fleet and the lower power."""
-    watts = _measured_watts(records)
+    watts = _measured_watts(runs)
     evidence = "measured"
     if watts is None:
-        side, why = side_of(*records), no_model(records[0])
+        side, why = side_of(runs), runs[0].no_model
         if side is None or why is not None:
-            return None, "none", PerJoule.none(no_joules(records[0]), why or "").how
+            return None, "none", PerJoule.none(runs[0].no_joules, why or "").how
         watts, evidence = _modelled_watts(side), "modelled"
     ends = []
     for end, day in enumerate(days):
@@ -202,19 +185,17 @@ def _kwh_per_month(
     return Span(*ends), evidence, ""
 
 
-def _measured_watts(records: Sequence[Record]) -> Callable[[float], Span] | None:
+def _measured_watts(runs: Sequence[Reading]) -> Callable[[float], Span] | None:
     """Watts of a machine by its utilisation: the mean and the extremes of the blocks that recorded a load curve; None
     when none did, when the generator is in the joules too, or when unlike domains were metered."""
     curves, domains = [], set()
-    for record in records:
-        here = capacity(record)
-        if here is None or headline_trial(record) is None or record.shared:
+    for run in runs:
+        if run.capacity is None or run.trial is None or run.record.shared:
             continue
-        metered = [(t, t.energy) for t in record.trials if t.role in ("idle", "curve") and t.energy is not None]
-        if len(metered) >= 3:
-            each_qps = here.sustained_qps or here.low
-            curves.append(sorted((t.achieved_qps / each_qps, e.joules / e.window_s) for t, e in metered))
-            domains |= {energy.domain for _, energy in metered}
+        if len(run.metered_levels) >= 3:
+            each_qps = run.capacity.promised_qps
+            curves.append(sorted((t.achieved_qps / each_qps, energy.watts) for t, energy in run.metered_levels))
+            domains |= {energy.domain for _, energy in run.metered_levels}
     if not curves or len(domains) != 1:
         return None
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import msgspec
 
 from loadtest.analysis.compare import Comparison
-from loadtest.record.run_record import Record
+from loadtest.prices.price import Price
 
 PRICE_SWING = 0.20  # of either price: about what a one-year commitment takes off, or another region puts on
 
@@ -92,13 +92,14 @@ def joule_tornado(comparison: Comparison) -> list[Bar]:
     return bars
 
 
-def break_evens(comparison: Comparison, candidate: Record, baseline: Record) -> list[BreakEven]:
+def break_evens(comparison: Comparison, candidate: Price | None, baseline: Price | None) -> list[BreakEven]:
+    """Of the watts, and of the candidate's price when both have one."""
     found = []
     rate = comparison.per_second
     if rate is not None:
         found.append(BreakEven("power ratio ρ*", rate.estimate, rate.low, rate.high, "of the baseline's watts"))
-        if candidate.price is not None and baseline.price is not None:
-            base = baseline.price.usd_per_hour
+        if candidate is not None and baseline is not None:
+            base = baseline.usd_per_hour
             found.append(
                 BreakEven(
                     f"price of {comparison.candidate}",

@@ -16,9 +16,8 @@ import scipy
 
 from loadtest.analysis.compare import lower_bounds, same_question
 from loadtest.analysis.ratio import FEWEST
-from loadtest.analysis.reading import capacity, no_capacity
+from loadtest.analysis.reading import Reading
 from loadtest.analysis.verdict import Verdict, judge
-from loadtest.record.run_record import Record
 
 
 class Unpaired(msgspec.Struct, frozen=True):
@@ -30,23 +29,22 @@ class Unpaired(msgspec.Struct, frozen=True):
 
 
 def compare_unpaired(
-    candidate: Sequence[Record],
-    baseline: Sequence[Record],
+    candidate: Sequence[Reading],
+    baseline: Sequence[Reading],
     margin: float,
     level: float = 0.95,
 ) -> Unpaired:
     """Candidate runs against baseline runs: capacity at the objective. margin: the share of it that may be lost."""
     same_question([*baseline, *candidate], bytewise=False)  # an index is rebuilt between the builds of a pipeline
-    found = [[capacity(r) for r in side] for side in (candidate, baseline)]
     bad = [
-        f"{r.label.arm}: {reason}"
-        for r, one in zip((*candidate, *baseline), (*found[0], *found[1]), strict=True)
-        if one is None
-        for reason in r.invalid or [f"no capacity: {no_capacity(r)}"]
+        f"{run.arm}: {reason}"
+        for run in (*candidate, *baseline)
+        if run.capacity is None
+        for reason in run.invalid or [f"no capacity: {run.no_capacity}"]
     ]
     if bad:
         return Unpaired(Verdict.INVALID, math.nan, math.nan, math.nan, "; ".join(bad))
-    new, old = (np.log([one.qps for one in side if one is not None]) for side in found)
+    new, old = (np.log([run.capacity.qps for run in side if run.capacity]) for side in (candidate, baseline))
     bounded = lower_bounds([*baseline, *candidate])
     difference = float(new.mean() - old.mean())
     if bounded:

@@ -227,15 +227,16 @@ def _live(fields: dict[str, Any]) -> None:
 
 
 def _finish(bench: Bench) -> None:
+    from loadtest.analysis.reading import Reading
     from loadtest.record.run_record import write_record
     from loadtest.report.summary import run_lines
 
     if sys.stderr.isatty():
         click.echo("\r\x1b[K", nl=False, err=True)
-    record = bench.record()
-    write_record(record, bench.out)
-    for line in run_lines(record):
+    reading = Reading(bench.record())
+    write_record(reading.record, bench.out)
+    for line in run_lines(reading):
         click.echo(line)
     click.echo(f"wrote {bench.out}")
-    if record.invalid:
+    if reading.invalid:
         sys.exit(INVALID)

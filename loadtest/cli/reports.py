@@ -9,7 +9,7 @@ import contextlib
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,13 +17,17 @@ from loadtest import units
 from loadtest.cli.options import Finite
 from loadtest.errors import PriceError, RecordError
 
+if TYPE_CHECKING:  # reading needs scipy; a command of the list of prices does not
+    from loadtest.analysis.reading import Reading
+
 INVALID = 3
 
 RUNS = click.argument("runs", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=True, path_type=Path))
 
 
-def _records(paths: tuple[Path, ...]) -> list[Any]:
-    """Records in the given order; a folder stands for its *.json in the order of their names."""
+def _readings(paths: tuple[Path, ...]) -> list[Reading]:
+    """Of the records in the given order; a folder stands for its *.json in the order of their names."""
+    from loadtest.analysis.reading import readings
     from loadtest.record.run_record import read_record
 
     files: list[Path] = []
@@ -32,7 +36,7 @@ def _records(paths: tuple[Path, ...]) -> list[Any]:
         if not found:
             raise RecordError(f"{path} holds no run record (*.json)")
         files += found
-    return [read_record(file) for file in files]
+    return readings(read_record(file) for file in files)
 
 
 @contextlib.contextmanager
@@ -54,10 +58,10 @@ def _write(path: Path, text: str) -> None:
     click.echo(f"wrote {path}", err=True)
 
 
-def _two_arms(records: list[Any], baseline: str | None, candidate: str | None, replica: str | None) -> tuple[str, str]:
+def _two_arms(runs: list[Reading], baseline: str | None, candidate: str | None, replica: str | None) -> tuple[str, str]:
     from loadtest.analysis.compare import by_arm
 
-    names = [name for name in by_arm(records) if name != replica]
+    names = [name for name in by_arm(runs) if name != replica]
     if baseline is None and candidate is None and len(names) == 2:
         return names[0], names[1]
     if baseline is not None and candidate is None:
@@ -169,21 +173,21 @@ def report(
     from loadtest.report.markdown import markdown
     from loadtest.report.run_page import run_page
 
-    records = _records(runs)
+    read = _readings(runs)
     demand = _demand(**fleet_given) if fleet_given["peak_qps"] else None
     comparison = None
-    if len(records) == 1:
-        page = run_page(records[0], demand)
+    if len(read) == 1:
+        page = run_page(read[0], demand)
     else:
-        base, other = _two_arms(records, baseline, candidate, replica)
-        comparison = compared(records, base, other, replica=replica, margin=margin)
-        page = compare_page(comparison, records, demand)
+        base, other = _two_arms(read, baseline, candidate, replica)
+        comparison = compared(read, base, other, replica=replica, margin=margin)
+        page = compare_page(comparison, read, demand)
     if not any((html_out, markdown_out, json_out)):
         html_out = Path("report.html")
     made: list[tuple[Path | None, Callable[[], str]]] = [
         (html_out, lambda: html(page)),
         (markdown_out, lambda: markdown(page)),
-        (json_out, lambda: report_json(records, comparison)),
+        (json_out, lambda: report_json(read, comparison)),
     ]
     for target, make in made:
         if target is None:
@@ -221,13 +225,13 @@ def compare(
     from loadtest.report.data import report_json
 
     with _or_invalid():
-        records = _records(runs)
-        base, other = _two_arms(records, baseline, candidate, replica)
-        found = compared(records, base, other, replica=replica, margin=margin)
+        read = _readings(runs)
+        base, other = _two_arms(read, baseline, candidate, replica)
+        found = compared(read, base, other, replica=replica, margin=margin)
     key = found.headline if metric == "auto" else f"per {metric}"
     verdict = found.verdicts[key]
     if as_json:
-        click.echo(report_json(records, found), nl=False)
+        click.echo(report_json(read, found), nl=False)
         sys.exit(verdict.exit_status)
     click.echo(f"{verdict.value}: {other} against {base}, queries {key}")
     for line in (*found.problems, *found.reasons):
@@ -265,7 +269,7 @@ def _compare_unpaired(runs: tuple[Path, ...], earlier: tuple[Path, ...], margin:
         for path in earlier:
             if not path.exists():
                 raise RecordError(f"there is no run at {path}: keep the records of a build that was good there")
-        found = compare_unpaired(_records(runs), _records(earlier), margin)
+        found = compare_unpaired(_readings(runs), _readings(earlier), margin)
     click.echo(f"{found.verdict.value}: {found.why}")
     if found.verdict.exit_status != INVALID:
         interval = units.interval(found.low, found.high)
@@ -353,9 +357,9 @@ def fleet(runs: tuple[Path, ...], **fleet_given: Any) -> None:
     from loadtest.report.page import Table
 
     demand = _demand(**fleet_given)
-    for name, records in by_arm(_records(runs)).items():
-        same_question(records, bytewise=False)
-        section = fleet_section({name: records}, demand)
+    for name, arm in by_arm(_readings(runs)).items():
+        same_question(arm, bytewise=False)
+        section = fleet_section([arm], demand)
         if not section.parts:
             raise RecordError(section.lead)
         click.echo(f"{name}:")

@@ -44,5 +44,5 @@ def queries_per_joule_over_curve(trials: Sequence[Trial]) -> float | None:
     metered = [energy for energy in energies if energy is not None]
     if len({energy.domain for energy in metered}) != 1:
         return None
-    watts = sum(energy.joules / energy.window_s for energy in metered)
+    watts = sum(energy.watts for energy in metered)
     return sum(trial.achieved_qps for trial in trials) / watts

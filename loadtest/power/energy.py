@@ -15,3 +15,8 @@ class Energy(msgspec.Struct, forbid_unknown_fields=True):
     samples: int
     per_channel_j: dict[str, float]
     note: str = ""
+
+    @property
+    def watts(self) -> float:
+        """The mean over the window."""
+        return self.joules / self.window_s

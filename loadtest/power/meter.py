@@ -21,14 +21,14 @@ from loadtest.power.sources import PowerChannel, PowerSource, ReadingKind
 PERIOD_S = 0.5
 
 
-class Reading(msgspec.Struct):
+class MeterReading(msgspec.Struct):
     """Monotonic seconds and the value of each channel, in the source's order."""
 
     at_s: float
     values: list[float]
 
 
-def read_all(source: PowerSource) -> Reading:
+def read_all(source: PowerSource) -> MeterReading:
     """All channels at once; the time is the middle of the reading."""
     before = time.monotonic()
     values = []
@@ -37,7 +37,7 @@ def read_all(source: PowerSource) -> Reading:
             values.append(channel.read())
         except (OSError, ValueError) as error:
             raise PowerError(f"{source.name}: {channel.name} could not be read: {error}") from error
-    return Reading((before + time.monotonic()) / 2, values)
+    return MeterReading((before + time.monotonic()) / 2, values)
 
 
 def joules(channel: PowerChannel, times_s: list[float], values: list[float], start: float, stop: float) -> float:
@@ -74,7 +74,7 @@ def _at(times_s: list[float], values: list[float], t: float) -> float:
     return values[-1]
 
 
-def energy(source: PowerSource, readings: list[Reading], start: float, stop: float) -> Energy:
+def energy(source: PowerSource, readings: list[MeterReading], start: float, stop: float) -> Energy:
     times = [reading.at_s for reading in readings]
     each = {
         channel.name: joules(channel, times, [r.values[i] for r in readings], start, stop)
@@ -101,7 +101,7 @@ class Meter:
     def __init__(self, source: PowerSource, period_s: float = PERIOD_S) -> None:
         self.source = source
         self._period_s = period_s
-        self._readings: list[Reading] = []
+        self._readings: list[MeterReading] = []
         self._problem: PowerError | None = None
         self._thread: threading.Thread | None = None
         self._ended = threading.Event()

@@ -55,4 +55,4 @@ def _reading(source: PowerSource, seconds: float) -> str:
         spent = energy(source, [first, second], first.at_s, second.at_s)
     except PowerError as error:
         return f"failed: {error}"
-    return units.watts(spent.joules / spent.window_s)
+    return units.watts(spent.watts)

@@ -9,9 +9,9 @@ import msgspec
 
 from loadtest import units
 from loadtest.analysis.compare import Comparison
+from loadtest.analysis.reading import Reading
 from loadtest.analysis.sensitivity import Bar
 from loadtest.record.histogram import Histogram
-from loadtest.record.run_record import Record
 from loadtest.record.trial import Trial
 from loadtest.report.page import Chart
 from loadtest.report.svg import NARROW, WIDE, BarSpan, Line, Mark, plot, spans
@@ -25,9 +25,9 @@ def both(draw: Callable[[int], str], says: str) -> Chart | None:
     return Chart(wide, draw(NARROW), says) if wide else None
 
 
-def load_curve(record: Record) -> Chart | None:
+def load_curve(reading: Reading) -> Chart | None:
     """Latency over offered load: the curve's levels joined, the search's trials as dots, objective and knee marked."""
-    curve = sorted((t for t in record.trials if t.role == "curve"), key=lambda t: t.offered_qps)
+    record, curve = reading.record, reading.curve
     others = [t for t in record.trials if t.role in ("search", "search again", "confirm", "run", "soak")]
     if len(curve) + len(others) < 2:
         return None
@@ -109,13 +109,9 @@ def timeline(trial: Trial) -> Chart | None:
     )  # fmt: skip
 
 
-def power_curve(record: Record) -> Chart | None:
+def power_curve(reading: Reading) -> Chart | None:
     """Measured watts over the achieved rate, idle included."""
-    points = sorted(
-        (t.achieved_qps, t.energy.joules / t.energy.window_s)
-        for t in record.trials
-        if t.role in ("idle", "curve") and t.energy is not None
-    )
+    points = sorted((trial.achieved_qps, energy.watts) for trial, energy in reading.metered_levels)
     if len(points) < 3:
         return None
     says = f"Measured power from idle ({units.watts(points[0][1])}) to full load ({units.watts(points[-1][1])})"
@@ -128,16 +124,16 @@ def power_curve(record: Record) -> Chart | None:
     )  # fmt: skip
 
 
-def curves_of_arms(arms: Sequence[tuple[str, Record]]) -> Chart | None:
-    """p99 over offered load of each arm's first record with a curve."""
-    lines = []
-    for css, (name, record) in zip(("s2", "s1", "s3", "s4"), arms, strict=False):
-        curve = sorted((t for t in record.trials if t.role == "curve"), key=lambda t: t.offered_qps)
-        if curve:
-            lines.append(Line(name, [(t.offered_qps, t.response_s(0.99)) for t in curve], css))
+def curves_of_arms(arms: Sequence[Reading]) -> Chart | None:
+    """p99 over offered load of each arm with a curve."""
+    lines = [
+        Line(arm.arm, [(t.offered_qps, t.response_s(0.99)) for t in arm.curve], css)
+        for css, arm in zip(("s2", "s1", "s3", "s4"), arms, strict=False)
+        if arm.curve
+    ]
     if len(lines) < 2:
         return None
-    limit_s = arms[0][1].objective.p99_ms / 1e3
+    limit_s = arms[0].record.objective.p99_ms / 1e3
     says = "p99 of the response time over offered load, an arm a line"
     return both(
         lambda width: plot(

@@ -10,16 +10,7 @@ from loadtest import units
 from loadtest.analysis.compare import Comparison, by_arm
 from loadtest.analysis.fleet import Demand
 from loadtest.analysis.ratio import FEWEST, Ratio, blocks_needed, geometric_mean
-from loadtest.analysis.reading import (
-    capacity,
-    cores_of,
-    headline_trial,
-    no_price,
-    price_of,
-    queries_per_dollar,
-    usd_per_million,
-    vcpus_of,
-)
+from loadtest.analysis.reading import Reading, price_of
 from loadtest.analysis.sensitivity import break_evens, joule_tornado, tornado
 from loadtest.analysis.verdict import Verdict
 from loadtest.record.run_record import Record
@@ -46,27 +37,27 @@ WORDS = {
 }
 
 
-def compare_page(comparison: Comparison, records: Sequence[Record], demand: Demand | None = None) -> Page:
+def compare_page(comparison: Comparison, runs: Sequence[Reading], demand: Demand | None = None) -> Page:
     """The page of a comparison; with `demand`, also the fleet of each arm."""
-    arms = by_arm(records)
-    pair = [(name, arms[name][0]) for name in (comparison.baseline, comparison.candidate)]
-    first = pair[0][1]
+    sides = [by_arm(runs)[name] for name in (comparison.baseline, comparison.candidate)]
+    pair = [side[0] for side in sides]
+    first = pair[0].record
     sections: list[Section | None] = []
     sections.append(_problems_section(comparison) if comparison.problems else _ratios_section(comparison))
     if not comparison.problems:
-        sections += [_arms_section(comparison, arms), _curves_section(pair), _energy_section(comparison)]
+        sections += [_arms_section(comparison, sides), _curves_section(pair), _energy_section(comparison)]
         sections.append(_sensitivity_section(comparison, pair))
         if demand is not None:
-            sections.append(fleet_section({name: arms[name] for name, _ in pair}, demand))
+            sections.append(fleet_section(sides, demand))
     sections.append(machine_section(pair))
     return Page(
         title=f"{comparison.candidate} against {comparison.baseline}",
-        subtitle=f"{first.label.experiment or 'comparison'} · {len(records)} runs · margin {comparison.margin:.0%}",
+        subtitle=f"{first.label.experiment or 'comparison'} · {len(runs)} runs · margin {comparison.margin:.0%}",
         banner=SIMULATED if first.label.simulated else "",
         headline=_headline(comparison, first),
         figures=_figures(comparison, first.label.simulated),
         sections=[section for section in sections if section is not None],
-        foot=foot(list(records)),
+        foot=foot(runs),
     )
 
 
@@ -156,24 +147,25 @@ def _ratios_section(comparison: Comparison) -> Section:
     return Section("Ratio by block", lead, [c for c in (charts.blocks(comparison),) if c is not None])
 
 
-def _arms_section(comparison: Comparison, arms: dict[str, list[Record]]) -> Section:
-    sides = [arms[name] for name in (comparison.baseline, comparison.candidate)]
-    found = [[capacity(record) for record in side] for side in sides]
+def _arms_section(comparison: Comparison, sides: Sequence[Sequence[Reading]]) -> Section:
+    found = [[run.capacity for run in side] for side in sides]
     rows: list[list[str]] = [
         ["Queries a second at the objective", *(_mean([c.qps if c else None for c in of]) for of in found)],
         ["  confirmed", *(_mean([c.sustained_qps or None if c else None for c in of]) for of in found)],
     ]
-    for label, size_of in (("  per vCPU", vcpus_of), ("  per physical core", cores_of)):
-        sizes = [size_of(side[0]) for side in sides]
+    for label, sizes in (
+        ("  per vCPU", [side[0].vcpus for side in sides]),
+        ("  per physical core", [side[0].cores for side in sides]),
+    ):
         means = [
             _mean([c.qps / size if c and size else None for c in of]) for of, size in zip(found, sizes, strict=True)
         ]
         rows.append([label, *(f"{m}; {s} of them" if s else m for m, s in zip(means, sizes, strict=True))])
-    rows.append(["Queries a dollar", *(_mean([queries_per_dollar(r) for r in side]) for side in sides)])
-    rows.append(["Dollars a million queries", *(_mean([usd_per_million(r) for r in side]) for side in sides)])
+    rows.append(["Queries a dollar", *(_mean([run.per_dollar for run in side]) for side in sides)])
+    rows.append(["Dollars a million queries", *(_mean([run.usd_per_million for run in side]) for side in sides)])
     prices = [price_of(side) for side in sides]
-    rows.append(["Price", *(p.stated() if p else no_price(side[0]) for p, side in zip(prices, sides, strict=True))])
-    trials = [[t for t in map(headline_trial, side) if t is not None] for side in sides]
+    rows.append(["Price", *(p.stated() if p else side[0].no_price for p, side in zip(prices, sides, strict=True))])
+    trials = [[run.trial for run in side if run.trial is not None] for side in sides]
     tails = [[t.response_s(0.99) for t in of] for of in trials]
     rows.append(
         ["p99 at the confirmed rate", *(units.spread(min(of), max(of), units.seconds) if of else "–" for of in tails)]
@@ -204,7 +196,7 @@ def _recall(of: list[RecallEstimate]) -> str:
     return f"{fmean(r.mean for r in of):.3f} ({min(r.low for r in of):.3f} to {max(r.high for r in of):.3f})"
 
 
-def _curves_section(pair: list[tuple[str, Record]]) -> Section | None:
+def _curves_section(pair: Sequence[Reading]) -> Section | None:
     chart = charts.curves_of_arms(pair)
     if chart is None:
         return None
@@ -236,7 +228,7 @@ def _energy_section(comparison: Comparison) -> Section:
     return Section("Energy", lead, parts)
 
 
-def _sensitivity_section(comparison: Comparison, pair: list[tuple[str, Record]]) -> Section:
+def _sensitivity_section(comparison: Comparison, pair: Sequence[Reading]) -> Section:
     parts: list[Table | Chart | str] = []
     chart = charts.bars(tornado(comparison), "The deciding ratio when one input moves over its range")
     if chart is not None:
@@ -247,7 +239,7 @@ def _sensitivity_section(comparison: Comparison, pair: list[tuple[str, Record]])
             f"{units.digits(point.value)} {point.unit}",
             f"{units.digits(point.low)} to {units.digits(point.high)}",
         ]
-        for point in break_evens(comparison, pair[1][1], pair[0][1])
+        for point in break_evens(comparison, pair[1].record.price, pair[0].record.price)
     ]
     if rows:
         parts.append(Table(["Break-even", "Value", "95 %"], rows))

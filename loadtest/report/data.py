@@ -10,38 +10,31 @@ from typing import Any
 import msgspec
 
 from loadtest.analysis.compare import Comparison
-from loadtest.analysis.reading import (
-    capacity,
-    curve_queries_per_joule,
-    headline_trial,
-    queries_per_dollar,
-    queries_per_joule,
-)
-from loadtest.record.run_record import Record
+from loadtest.analysis.reading import Reading
 from loadtest.report.summary import run_lines
 
 FORMAT = "perwatt-report/1"
 
 
-def run_data(record: Record) -> dict[str, Any]:
+def run_data(reading: Reading) -> dict[str, Any]:
     """The figures of one run; `capacity` and the rest are null when the run is invalid."""
-    found, trial, joule = capacity(record), headline_trial(record), queries_per_joule(record)
-    valid = not record.invalid
+    record, trial = reading.record, reading.trial
+    valid = not reading.invalid
     return {
-        "run": record.id,
+        "run": reading.id,
         "arm": record.label.arm,
         "block": record.label.block,
         "simulated": record.label.simulated,
         "valid": valid,
-        "invalid_because": record.invalid,
-        "capacity_qps": msgspec.to_builtins(found),
+        "invalid_because": reading.invalid,
+        "capacity_qps": msgspec.to_builtins(reading.capacity),
         "p99_ms": trial.response_s(0.99) * 1e3 if trial and valid else None,
         "recall": msgspec.to_builtins(trial.recall) if trial and valid else None,
-        "queries_per_joule": msgspec.to_builtins(joule) if valid else None,
-        "queries_per_joule_over_curve": curve_queries_per_joule(record) if valid else None,
-        "queries_per_dollar": queries_per_dollar(record),
+        "queries_per_joule": msgspec.to_builtins(reading.per_joule) if valid else None,
+        "queries_per_joule_over_curve": reading.per_joule_over_curve if valid else None,
+        "queries_per_dollar": reading.per_dollar,
         "price": msgspec.to_builtins(record.price),
-        "lines": run_lines(record),
+        "lines": run_lines(reading),
     }
 
 
@@ -54,11 +47,11 @@ def comparison_data(comparison: Comparison) -> dict[str, Any]:
     return whole
 
 
-def report_json(runs: Sequence[Record], comparison: Comparison | None) -> str:
+def report_json(runs: Sequence[Reading], comparison: Comparison | None) -> str:
     data = {
         "format": FORMAT,
         "comparison": comparison_data(comparison) if comparison else None,
-        "runs": [run_data(record) for record in runs],
+        "runs": [run_data(run) for run in runs],
     }
     return json.dumps(_finite(data), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 

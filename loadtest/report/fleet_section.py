@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from loadtest import units
 from loadtest.analysis.fleet import Demand, Fleet, Span, fleet
-from loadtest.analysis.reading import capacity, no_capacity
-from loadtest.record.run_record import Record
+from loadtest.analysis.reading import Reading
 from loadtest.report.page import Section, Table
 
 
-def fleet_section(arms: Mapping[str, Sequence[Record]], demand: Demand) -> Section:
+def fleet_section(arms: Sequence[Sequence[Reading]], demand: Demand) -> Section:
     """A column an arm, from all its blocks; the demand in words above it."""
-    missing = [f"{name}, block {r.label.block}: {no_capacity(r)}" for name, of in arms.items() for r in of
-               if capacity(r) is None]  # fmt: skip
+    missing = [f"{run.place}: {run.no_capacity}" for arm in arms for run in arm if run.capacity is None]
     if missing:
         return Section("Fleet", f"No fleet can be sized: {'; '.join(missing)}.", [])
-    sized = [fleet(records, demand) for records in arms.values()]
+    sized = [fleet(arm, demand) for arm in arms]
     grid = demand.grid_kg_per_kwh
     hours = "following the hours of the day" if demand.follows_load else "at full size all day"
     carbon = f"{grid:g} kgCO2e a kWh" if grid is not None else "no grid factor given"

@@ -5,19 +5,17 @@ from __future__ import annotations
 from statistics import mean
 
 from loadtest import units
-from loadtest.analysis.reading import no_joules, no_price, queries_per_joule
-from loadtest.record.run_record import Record
+from loadtest.analysis.reading import Reading
 from loadtest.report.page import Section, Table
 
 SENSORS = "perwatt power says which sensors there are, and why not the others."
 QUIET = 0.01  # of the CPUs: what a machine's own housekeeping takes
 
 
-def _neighbours(record: Record) -> list[list[str]]:
+def _neighbours(reading: Reading) -> list[list[str]]:
     """A row when somebody else used the CPUs meanwhile: other programs, or the hypervisor's other guests."""
-    seen = [each for trial in record.trials if trial.role != "voided" for each in trial.interference]
-    others = [each.share for each in seen]
-    stolen = [each.stolen_cores / each.cpus for each in seen]
+    others = [each.share for each in reading.interference]
+    stolen = [each.stolen_cores / each.cpus for each in reading.interference]
     if max([*others, *stolen], default=0.0) <= QUIET:
         return []
     why = (
@@ -28,8 +26,9 @@ def _neighbours(record: Record) -> list[list[str]]:
     return [["What the service does on a quiet machine", f"{why}.", "End them, or measure where nothing else runs."]]
 
 
-def limits_section(record: Record) -> Section:
+def limits_section(reading: Reading) -> Section:
     """Rows of (what, why, what would help), only those that hold for this run."""
+    record, joule = reading.record, reading.per_joule
     rows = [
         [
             "Whether another run would give the same",
@@ -44,7 +43,7 @@ def limits_section(record: Record) -> Section:
             f"The machine is {server.virtualisation}: its neighbours take cache, memory bandwidth and time.",
             "A metal or dedicated machine, or enough blocks to average its luck.",
         ])  # fmt: skip
-    rows += _neighbours(record)
+    rows += _neighbours(reading)
     seen = {each.whose for trial in record.trials for each in trial.interference}
     if record.trials and not any("service" in whose for whose in seen):
         rows.append([
@@ -52,7 +51,7 @@ def limits_section(record: Record) -> Section:
             "Other programs beside it cannot be seen from where the load came from.",
             "Look at its machine's CPUs meanwhile, or let --start start it where the load comes from.",
         ])  # fmt: skip
-    if record.knee is not None and not record.knee.confirmed:
+    if reading.unconfirmed:
         rows.append([
             "Which rate can be promised",
             "The longer trials contradicted the search: times at one and the same rate differed too much.",
@@ -65,16 +64,15 @@ def limits_section(record: Record) -> Section:
             f"The load was generated on the machine under test; the service had {cores}. They share its memory.",
             "A generator on a machine of its own (--url, --server-facts).",
         ])  # fmt: skip
-    joule = queries_per_joule(record)
     if joule.evidence == "modelled":
-        why = f"Not measured: {no_joules(record)}. The joules are an interval of models that disagree with one another."
+        why = f"Not measured: {reading.no_joules}. The joules are an interval of models that disagree with one another."
         rows.append(["What a query draws", why, SENSORS])
     elif joule.evidence == "none":
         rows.append(["What a query draws", f"There are no joules at all: {joule.how}.", SENSORS])
     if record.price is None:
         rows.append([
             "What a query costs in dollars",
-            f"No price: {no_price(record)}.",
+            f"No price: {reading.no_price}.",
             "perwatt prices list shows what the built-in table holds.",
         ])  # fmt: skip
     if record.objective.recall is None:

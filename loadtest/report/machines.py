@@ -8,23 +8,22 @@ from typing import Any
 import msgspec
 
 from loadtest import units
+from loadtest.analysis.reading import Reading
 from loadtest.machine import hidden_in_words, in_words
 from loadtest.record.run_record import Record
 from loadtest.record.trial import Trial
-from loadtest.report.page import Section, Table
+from loadtest.report.page import Chart, Section, Table
 
 
-def machine_section(records: Sequence[tuple[str, Record]]) -> Section:
-    """Machines under test beside each other; the generator's apart when it was another."""
-    columns, tables = [""], []
-    sides = [(name, record.server) for name, record in records if record.server is not None]
-    for name, _ in sides:
-        columns.append(name)
+def machine_section(runs: Sequence[Reading]) -> Section:
+    """Machines under test beside each other."""
+    tables: list[Table | Chart | str] = []
+    sides = [(run.arm, in_words(run.record.server)) for run in runs if run.record.server is not None]
     if sides:
-        each = [in_words(machine) for _, machine in sides]
-        rows = [[each[0][i][0], *(side[i][1] for side in each)] for i in range(len(each[0]))]
-        tables.append(Table(columns, rows))
-    first = records[0][1]
+        facts = zip(*(words for _, words in sides), strict=True)
+        rows = [[fact[0][0], *(value for _, value in fact)] for fact in facts]
+        tables.append(Table(["", *(arm for arm, _ in sides)], rows))
+    first = runs[0].record
     lead = ""
     if first.shared:
         lead = (
@@ -37,7 +36,7 @@ def machine_section(records: Sequence[tuple[str, Record]]) -> Section:
             if first.label.simulated
             else "The machine under test was not described (--server-facts)."
         )
-    return Section("Machine", lead, list(tables))
+    return Section("Machine", lead, tables)
 
 
 def served_table(record: Record) -> Table | None:

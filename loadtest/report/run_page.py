@@ -8,25 +8,9 @@ from collections.abc import Sequence
 from loadtest import units
 from loadtest.analysis.fleet import Demand
 from loadtest.analysis.indexing_cost import items_per_joule
-from loadtest.analysis.reading import (
-    beyond_its_knee,
-    capacity,
-    cores_of,
-    curve_queries_per_joule,
-    disturbance,
-    headline_trial,
-    no_capacity,
-    no_joules,
-    no_price,
-    queries_per_dollar,
-    queries_per_joule,
-    usd_per_million,
-    utilisation,
-    vcpus_of,
-)
+from loadtest.analysis.reading import Reading
 from loadtest.record.run_record import Record
 from loadtest.record.trial import Trial
-from loadtest.record.validity_checks import remedies
 from loadtest.report import charts
 from loadtest.report.fleet_section import fleet_section
 from loadtest.report.limits import limits_section
@@ -37,47 +21,47 @@ from loadtest.report.page import Chart, Figure, Headline, Page, Section, Table
 SIMULATED = "Simulated. These are queues in virtual time with a planted speed; nothing was measured."
 
 
-def run_page(record: Record, demand: Demand | None = None) -> Page:
+def run_page(reading: Reading, demand: Demand | None = None) -> Page:
     """The page of one record; with `demand`, also the fleet that it would take."""
+    record, trial = reading.record, reading.trial
     title = f"Load test of {record.label.arm}"
     where = record.served.index if record.served else record.kind
-    subtitle = f"{where} · {record.created_at} · run {record.id}"
+    subtitle = f"{where} · {record.created_at} · run {reading.id}"
     banner = SIMULATED if record.label.simulated else ""
     if record.kind == "indexing":
-        return _indexing_page(record)
-    if record.invalid:
-        return _invalid_page(record, title, subtitle, banner)
-    trial = headline_trial(record)
+        return _indexing_page(reading)
+    if reading.invalid:
+        return _invalid_page(reading, title, subtitle, banner)
     attempts = [t for t in record.trials if t.role == "confirm"]
     shown = trial or (attempts[-1] if attempts else None)  # without a confirmation, what was seen at the last attempt
-    sections = [_load_section(record), _latency_section(shown), locust_section(shown), _energy_section(record)]
-    sections += [fleet_section({record.label.arm: [record]}, demand) if demand else None, _indexing_section(record)]
+    sections = [_load_section(reading), _latency_section(shown), locust_section(shown), _energy_section(reading)]
+    sections += [fleet_section([[reading]], demand) if demand else None, _indexing_section(reading)]
     sections += [_recall_section(record, shown), _health_section(record, shown)]
-    sections += [machine_section([(record.label.arm, record)]), _served_section(record)]
+    sections += [machine_section([reading]), _served_section(record)]
     if not record.label.simulated:
-        sections.append(limits_section(record))
+        sections.append(limits_section(reading))
     return Page(
         title=title,
         subtitle=subtitle,
         banner=banner,
-        headline=_disturbed(_headline(record, trial), disturbance(record)),
-        figures=_figures(record, trial),
+        headline=_disturbed(_headline(reading), reading.disturbance),
+        figures=_figures(reading),
         sections=[section for section in sections if section is not None],
-        foot=foot([record]),
+        foot=foot([reading]),
     )
 
 
-def _headline(record: Record, trial: Trial | None) -> Headline:
-    found = capacity(record)
+def _headline(reading: Reading) -> Headline:
+    record, found = reading.record, reading.capacity
     limit = f"p99 ≤ {units.milliseconds(record.objective.p99_ms)}"
     if record.objective.recall is not None:
         limit += f" and recall ≥ {record.objective.recall:g}"
     evidence = "simulated" if record.label.simulated else "measured"
-    if record.kind == "knee" and record.knee is None:
+    if reading.unfinished:
         why = record.notes[-1] if record.notes else "its record says no more"
         return Headline("Not finished", f"The search for the knee did not come to its end: {why}.", evidence, "open")
     if found is None:
-        missed = record.objective.misses(trial, strict=False) if trial else ["no trial"]
+        missed = reading.missed if reading.trial else ["no trial"]
         return Headline("Objective missed", f"At this rate {limit} was not met: {'; '.join(missed)}.", evidence, "bad")
     if record.knee is None:
         return Headline("Objective met", f"{units.rate(found.qps)} were answered within {limit}.", evidence, "good")
@@ -91,14 +75,14 @@ def _headline(record: Record, trial: Trial | None) -> Headline:
     if record.knee.reached_limit:
         sentence += " The search stopped at the highest rate it was allowed to offer; the knee is higher."
     word = units.rate(found.qps) if record.knee.confirmed else "Not confirmed"
-    if met := beyond_its_knee(record):
-        fastest = max(trial.offered_qps for trial in met)
+    if reading.beyond_knee:
+        fastest = max(trial.offered_qps for trial in reading.beyond_knee)
         sentence += (
             f" But {units.rate(fastest)} were answered within the objective at another moment: the machine was not the "
             "same throughout, and this number says more of its neighbours than of it."
         )
         word = f"Unsteady: {word}"
-    return Headline(word, sentence, evidence, "good" if record.knee.confirmed and not met else "open")
+    return Headline(word, sentence, evidence, "good" if record.knee.confirmed and not reading.beyond_knee else "open")
 
 
 def _disturbed(headline: Headline, why: str) -> Headline:
@@ -108,31 +92,28 @@ def _disturbed(headline: Headline, why: str) -> Headline:
     return Headline(f"Disturbed: {headline.word}", sentence, headline.evidence, "open")
 
 
-def _figures(record: Record, trial: Trial | None) -> list[Figure]:
-    found = capacity(record)
+def _figures(reading: Reading) -> list[Figure]:
+    found, trial, price = reading.capacity, reading.trial, reading.record.price
     out = []
-    simulated = record.label.simulated
-    measured = "simulated" if simulated else "measured"
-    if record.knee is not None and found is not None and not record.knee.confirmed:
+    measured = "simulated" if reading.record.label.simulated else "measured"
+    if reading.unconfirmed and found is not None:
         why = f"the search points at {units.rate(found.qps)}, and no longer trial confirmed a rate"
         return [
             Figure(f"Queries a {what}", "–", why, "none") for what in ("second at the objective", "dollar", "joule")
         ]
     if found is not None:
-        vcpus, cores = vcpus_of(record), cores_of(record)
-        if vcpus and cores:
+        detail = "cores not known"
+        if (vcpus := reading.vcpus) and (cores := reading.cores):
             detail = f"{units.digits(found.qps / vcpus)} per vCPU · {units.digits(found.qps / cores)} per core"
-        else:
-            detail = "cores not known"
         out.append(Figure("Queries a second at the objective", units.digits(found.qps), detail, measured))
-    per_dollar, per_million = queries_per_dollar(record), usd_per_million(record)
-    if per_dollar is not None and per_million is not None and record.price is not None:
-        detail = f"{units.dollars(per_million)} a million · {record.price.stated()}"
+    per_dollar, per_million = reading.per_dollar, reading.usd_per_million
+    if per_dollar is not None and per_million is not None and price is not None:
+        detail = f"{units.dollars(per_million)} a million · {price.stated()}"
         out.append(Figure("Queries a dollar", units.digits(per_dollar), detail, measured))
     else:
-        why = f"no price: {no_price(record)}" if record.price is None else no_capacity(record)
+        why = f"no price: {reading.no_price}" if price is None else reading.no_capacity
         out.append(Figure("Queries a dollar", "–", why, "none"))
-    out.append(joule_figure(record))
+    out.append(_joule_figure(reading))
     if trial is not None:
         p99 = units.seconds(trial.response_s(0.99))
         detail = f"p50 {units.seconds(trial.response_s(0.5))} at {units.rate(trial.offered_qps)}"
@@ -144,8 +125,8 @@ def _figures(record: Record, trial: Trial | None) -> list[Figure]:
     return out
 
 
-def joule_figure(record: Record) -> Figure:
-    found = queries_per_joule(record)
+def _joule_figure(reading: Reading) -> Figure:
+    found = reading.per_joule
     if found.evidence == "none" or math.isnan(found.mid):
         return Figure("Queries a joule", "–", found.how, "none")
     if found.evidence == "measured":
@@ -154,13 +135,13 @@ def joule_figure(record: Record) -> Figure:
     return Figure("Queries a joule", value, f"{found.domain} · {found.how}", "modelled")
 
 
-def _load_section(record: Record) -> Section:
+def _load_section(reading: Reading) -> Section:
     lead = (
         "Requests arrive as a Poisson process and are sent when they are due, whatever became of those before "
         "(open loop). "
         "Times count from the due time, so waiting for a slow service is part of them."
     )
-    return Section("Load", lead, _present(charts.load_curve(record), *trial_tables(record)))
+    return Section("Load", lead, _present(charts.load_curve(reading), *trial_tables(reading.record)))
 
 
 def _latency_section(trial: Trial | None) -> Section | None:
@@ -178,20 +159,20 @@ def _latency_section(trial: Trial | None) -> Section | None:
     return Section("Latency", lead, _present(charts.percentiles(trial), table, charts.timeline(trial)))
 
 
-def _energy_section(record: Record) -> Section:
-    found = queries_per_joule(record)
+def _energy_section(reading: Reading) -> Section:
+    found = reading.per_joule
     parts: list[Table | Chart | str] = []
     lead = {
         "measured": f"Measured: {found.how}. The domain is {found.domain}; joules of another domain must not be "
         "set against it.",
         "modelled": (
-            f"Nothing here was measured: {no_joules(record)}. Published models and SPECpower results give the "
+            f"Nothing here was measured: {reading.no_joules}. Published models and SPECpower results give the "
             "interval; they disagree with each other by more than most differences between machines."
         ),
         "none": f"There are no joules in this report: {found.how}. What holds without them is the break-even "
         "power ratio of a comparison.",
     }[found.evidence]
-    share, how = utilisation(record)
+    share, how = reading.utilisation
     rows = []
     if found.evidence != "none" and not math.isnan(found.mid):
         rows.append(
@@ -199,17 +180,14 @@ def _energy_section(record: Record) -> Section:
         )
         rows.append(["Joules a query", " / ".join(units.joules(1 / v) for v in (found.high, found.mid, found.low))])
     rows.append(["Utilisation at the headline load", f"{units.percent(share)} ({how})"])
-    over_curve = curve_queries_per_joule(record)
-    if over_curve is not None:
-        rows.append(["Queries a joule over the whole curve", units.digits(over_curve)])
-    for trial in record.trials:
-        if trial.role == "idle" and trial.energy is not None:
-            rows.append(["Idle", units.watts(trial.energy.joules / trial.energy.window_s)])
+    if reading.per_joule_over_curve is not None:
+        rows.append(["Queries a joule over the whole curve", units.digits(reading.per_joule_over_curve)])
+    rows += [["Idle", units.watts(energy.watts)] for trial, energy in reading.metered_levels if trial.role == "idle"]
     parts.append(Table(["", "low / middle / high" if found.evidence == "modelled" else "value"], rows))
-    chart = charts.power_curve(record)
+    chart = charts.power_curve(reading)
     if chart is not None:
         parts.insert(0, chart)
-    parts += [f"Not used: {note}" for note in record.power_notes]
+    parts += [f"Not used: {note}" for note in reading.record.power_notes]
     return Section("Energy", lead, parts)
 
 
@@ -259,25 +237,22 @@ def invalid_because(reasons: Sequence[str]) -> str:
     return f"The measurement failed its own checks, so no number is shown: {first}{others}."
 
 
-def _invalid_page(record: Record, title: str, subtitle: str, banner: str) -> Page:
-    reasons = list(dict.fromkeys(record.invalid))
-    advice = " ".join(dict.fromkeys(remedy for trial in record.failed for remedy in remedies(trial)))
-    sections = [Section("Why", advice, [Table(["Reason"], [[reason] for reason in reasons])])]
-    if record.failed:
-        sections.append(Section("Validity", "The checks of the trial that failed.", [health_table(record.failed[-1])]))
-    sections.append(machine_section([(record.label.arm, record)]))
-    headline = Headline("Invalid", invalid_because(reasons), "none", "void")
-    return Page(title, subtitle, banner, headline, [], sections, foot([record]))
+def _invalid_page(reading: Reading, title: str, subtitle: str, banner: str) -> Page:
+    reasons, failed = dict.fromkeys(reading.invalid), reading.record.failed
+    sections = [Section("Why", " ".join(reading.remedies), [Table(["Reason"], [[reason] for reason in reasons])])]
+    if failed:
+        sections.append(Section("Validity", "The checks of the trial that failed.", [health_table(failed[-1])]))
+    sections.append(machine_section([reading]))
+    headline = Headline("Invalid", invalid_because(reading.invalid), "none", "void")
+    return Page(title, subtitle, banner, headline, [], sections, foot([reading]))
 
 
-def _indexing_table(record: Record) -> Table:
-    rows, missing = [], []
-    for step in record.indexing:
-        per_dollar = "–"
-        if record.price is not None:
-            per_dollar = units.digits(step.items / (step.seconds / 3600 * record.price.usd_per_hour))
+def _indexing_table(reading: Reading) -> Table:
+    rows, missing, price = [], [], reading.record.price
+    for step in reading.record.indexing:
+        per_dollar = units.digits(step.items / (step.seconds / 3600 * price.usd_per_hour)) if price else "–"
         cpu = units.digits(step.items / step.cpu_seconds) if step.cpu_seconds else "–"
-        joule = items_per_joule(record, step)
+        joule = items_per_joule(reading, step)
         if joule.evidence == "none":
             missing.append(f"No joules of {step.step}: {joule.how}.")
         per_joule = {
@@ -293,25 +268,26 @@ def _indexing_table(record: Record) -> Table:
     return Table(columns, rows, note=" ".join(dict.fromkeys(missing)))
 
 
-def _indexing_section(record: Record) -> Section | None:
-    if not record.indexing:
+def _indexing_section(reading: Reading) -> Section | None:
+    if not reading.record.indexing:
         return None
     lead = "What making the index cost, from the records its steps left behind. Nightly rebuilds are on the bill too."
-    return Section("Indexing", lead, [_indexing_table(record)])
+    return Section("Indexing", lead, [_indexing_table(reading)])
 
 
-def _indexing_page(record: Record) -> Page:
-    table = _indexing_table(record)
+def _indexing_page(reading: Reading) -> Page:
+    record = reading.record
     total = sum(step.seconds for step in record.indexing)
     cost = f" and {units.dollars(total / 3600 * record.price.usd_per_hour)}" if record.price else ""
     headline = Headline("Indexing", f"The steps took {units.seconds(total)}{cost} on this machine.", "measured", "good")
-    price = f"Priced as {record.price.stated()}." if record.price else f"No price: {no_price(record)}."
-    sections = [Section("Steps", price, [table]), machine_section([(record.label.arm, record)])]
-    return Page(f"Indexing on {record.label.arm}", record.created_at, "", headline, [], sections, foot([record]))
+    price = f"Priced as {record.price.stated()}." if record.price else f"No price: {reading.no_price}."
+    sections = [Section("Steps", price, [_indexing_table(reading)]), machine_section([reading])]
+    return Page(f"Indexing on {record.label.arm}", record.created_at, "", headline, [], sections, foot([reading]))
 
 
-def foot(records: list[Record]) -> list[str]:
+def foot(runs: Sequence[Reading]) -> list[str]:
     """Where everything on the page comes from."""
+    records = [run.record for run in runs]
     lines = [f"Made from {len(records)} run record{'s' if len(records) != 1 else ''} by perwatt {records[0].perwatt}."]
     prices = {record.price.source: record.price.as_of for record in records if record.price}
     lines += [

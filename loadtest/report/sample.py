@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from loadtest.analysis.compare import compare
 from loadtest.analysis.fleet import SHAPES, Demand
+from loadtest.analysis.reading import readings
 from loadtest.record.run_record import Record
 from loadtest.report.compare_page import compare_page
 from loadtest.report.html import STYLE
@@ -31,8 +32,8 @@ content as a page for a browser comes from `perwatt loadtest example --out runs`
 
 def sample_files(records: Sequence[Record]) -> dict[str, str]:
     """Contents by file name: SAMPLE.md and the pictures it shows."""
-    comparison = compare(records, BASELINE, CANDIDATE, replica=REPLICA)
-    page = compare_page(comparison, records, DEMAND)
+    runs = readings(records)
+    page = compare_page(compare(runs, BASELINE, CANDIDATE, replica=REPLICA), runs, DEMAND)
     text, files = ABOUT + markdown(page), {}
     charts = [part for section in page.sections for part in section.parts if isinstance(part, Chart)]
     for number, chart in enumerate(charts, 1):
