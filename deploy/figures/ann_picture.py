@@ -8,11 +8,10 @@ same figures give the same bytes.
 from __future__ import annotations
 
 import math
-from html import escape
 from typing import Any, NamedTuple
 
 from index.bench.ann.targets import says
-from loadtest.report.svg import Scale, number
+from loadtest.report.svg import OURS, Scale, across, dot, down, path, standing_alone, text
 
 WIDTH, HEIGHT = 900, 580
 LEFT, RIGHT, TOP, BOTTOM = 66, 232, 62, 58
@@ -20,21 +19,13 @@ LEAST_RECALL, MOST_RECALL = 0.7, 0.998
 TICKS = (0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995)
 LABEL_PIXELS = 15.5  # from one name to the next
 
-# light, dark: colours of one lightness, told apart by hue; ours alone is strong.
-STYLE = """
-.ground{fill:#fff}.grid{stroke:#e4e7eb}.axis{stroke:#8a929c}.target{stroke:#8a929c;stroke-dasharray:3 4}
-text{font:12px system-ui,-apple-system,"Segoe UI",Roboto,sans-serif;fill:#4b5563}
-.title{font-size:15px;font-weight:600;fill:#111827}.ours{font-weight:700}
+LIGHT = """
+.grid{stroke:#e4e7eb}.axis{stroke:#8a929c}.target{stroke:#8a929c;stroke-dasharray:3 4}.ours{font-weight:700}
 .line{fill:none;stroke-width:1.6;stroke-linejoin:round}.line.ours{stroke-width:3.4}
-.line.also{stroke-width:1.8;stroke-dasharray:6 4}
-.leader{stroke:#c3c9d1;stroke-width:1}
+.line.also{stroke-width:1.8;stroke-dasharray:6 4}.leader{fill:none;stroke:#c3c9d1;stroke-width:1}
 """
-DARK = """
-.ground{fill:#0d1117}.grid{stroke:#242b35}.axis{stroke:#6e7781}.target{stroke:#6e7781}
-text{fill:#a3adb8}.title{fill:#e6edf3}.leader{stroke:#3d4650}
-"""
-OURS = ("#d6156c", "#ff6aa8")
-HUES = (
+DARK = ".grid{stroke:#242b35}.axis,.target{stroke:#6e7781}.leader{stroke:#3d4650}"
+HUES = (  # light, dark: colours of one lightness, told apart by hue; ours alone is strong
     ("#b45309", "#e0a03c"),
     ("#1d6fd1", "#6cb0ff"),
     ("#0f8a6d", "#4ccfae"),
@@ -69,19 +60,13 @@ def picture(figures: dict[str, Any]) -> str:
     title = f"Queries a second over recall@{figures['k'][0]}, {figures['threads'][0]} thread"
     title += "s" * (figures["threads"][0] > 1)
     about = f"{vectors['name']}: {vectors['rows']:,} × {vectors['dim']}, {vectors['metric']}. {_host(figures)}"
-    out = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" '
-        f'role="img" aria-label="{escape(title + ", " + says(case) + ". " + about, quote=True)}">',
-        f"<style>{_style()}</style>",
-        f'<rect class="ground" width="{WIDTH}" height="{HEIGHT}" rx="8"/>',
-        _text(18, 26, title, "title"),
-        _text(18, 46, about, ""),
-        *_axes(x, y),
-    ]
+    out = _axes(x, y)
     for line in sorted(drawn, key=lambda line: "ours" in line.css):
-        out.append(_path(line, x, y))
+        out += _line_of(line, x, y)
     out += _names(drawn, x, y)
-    return "".join([*out, "</svg>\n"])
+    aloud = f"{title}, {says(case)}. {about}"
+    light, dark = LIGHT + _colours(0), DARK + _colours(1)
+    return standing_alone(WIDTH, HEIGHT, title, about, aloud, out, light=light, dark=dark)
 
 
 def _host(figures: dict[str, Any]) -> str:
@@ -89,17 +74,12 @@ def _host(figures: dict[str, Any]) -> str:
     return f"{host['cpu'].replace('(R)', '')}, {host['isa']}, {figures['measured_at'][:10]}"
 
 
-def _style() -> str:
-    def colours(which: int) -> str:
-        rules = [
-            f".c{i}{{stroke:{hue[which]}}}text.c{i},circle.c{i}{{fill:{hue[which]};stroke:none}}"
-            for i, hue in enumerate(HUES)
-        ]
-        ours = OURS[which]
-        return "".join([*rules, f".o{{stroke:{ours}}}text.o,circle.o{{fill:{ours};stroke:none}}"])
-
-    dark = DARK.replace("\n", "") + colours(1)
-    return STYLE.replace("\n", "") + colours(0) + f"@media (prefers-color-scheme:dark){{{dark}}}"
+def _colours(which: int) -> str:
+    """Of the lines, their dots and their names: light (0) or dark (1)."""
+    hues = {f"c{i}": hue[which] for i, hue in enumerate(HUES)} | {"o": OURS[which]}
+    return "".join(
+        f".{css}{{stroke:{hue}}}text.{css},circle.{css}{{fill:{hue};stroke:none}}" for css, hue in hues.items()
+    )
 
 
 def _line(engine: dict[str, Any], place: int, case: str) -> Drawn:
@@ -121,25 +101,22 @@ def _axes(x: Scale, y: Scale) -> list[str]:
     right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
     out = []
     for value in y.ticks(6):
-        out.append(f'<line class="grid" x1="{LEFT}" x2="{right}" y1="{number(y(value))}" y2="{number(y(value))}"/>')
-        out.append(_text(LEFT - 8, y(value) + 4, f"{value:,.0f}", "", "end"))
+        out.append(across(LEFT, right, y(value), "grid"))
+        out.append(text(LEFT - 8, y(value) + 4, f"{value:,.0f}", anchor="end"))
     for recall in TICKS:
         at = x(stretched(recall))
-        kind = "target" if recall in (0.9, 0.95, 0.99) else "grid"
-        out.append(f'<line class="{kind}" x1="{number(at)}" x2="{number(at)}" y1="{TOP}" y2="{bottom}"/>')
-        out.append(_text(at, bottom + 18, f"{recall:g}", "", "middle"))
-    out.append(f'<line class="axis" x1="{LEFT}" x2="{right}" y1="{bottom}" y2="{bottom}"/>')
-    out.append(_text((LEFT + right) / 2, HEIGHT - 16, "recall (up and to the right is better)", "", "middle"))
+        out.append(down(at, TOP, bottom, "target" if recall in (0.9, 0.95, 0.99) else "grid"))
+        out.append(text(at, bottom + 18, f"{recall:g}", anchor="middle"))
+    out.append(across(LEFT, right, bottom, "axis"))
+    out.append(text((LEFT + right) / 2, HEIGHT - 16, "recall (up and to the right is better)", anchor="middle"))
     return out
 
 
-def _path(line: Drawn, x: Scale, y: Scale) -> str:
+def _line_of(line: Drawn, x: Scale, y: Scale) -> list[str]:
     placed = [(x(stretched(recall)), y(rate)) for recall, rate in line.points]
-    hue = line.css.split()[0]
     radius = 3.6 if "ours" in line.css else 2.4
-    dots = "".join(f'<circle class="{hue}" cx="{number(a)}" cy="{number(b)}" r="{radius}"/>' for a, b in placed)
-    path = "M" + "L".join(f"{number(a)} {number(b)}" for a, b in placed)
-    return f'<path class="line {line.css}" d="{path}"/>{dots}' if len(placed) > 1 else dots
+    dots = [dot(*place, radius, line.css.split()[0]) for place in placed]
+    return [path(placed, f"line {line.css}"), *dots] if len(placed) > 1 else dots
 
 
 def _names(drawn: list[Drawn], x: Scale, y: Scale) -> list[str]:
@@ -148,12 +125,9 @@ def _names(drawn: list[Drawn], x: Scale, y: Scale) -> list[str]:
     places = spread([end for end, _, _ in ends], LABEL_PIXELS, TOP, HEIGHT - BOTTOM)
     out, column = [], WIDTH - RIGHT + 24
     for (end, at, line), place in zip(ends, places, strict=True):
-        out.append(
-            f'<path class="leader" fill="none" d="M{number(at + 5)} {number(end)}L{number(column - 10)} {number(place)}'
-            f'L{number(column - 3)} {number(place)}"/>'
-        )
+        out.append(path([(at + 5, end), (column - 10, place), (column - 3, place)], "leader"))
         css = line.css.split()[0] + (" ours" if "ours" in line.css else "")
-        out.append(_text(column, place + 4, line.label, css))
+        out.append(text(column, place + 4, line.label, css))
     return out
 
 
@@ -167,8 +141,3 @@ def spread(wanted: list[float], gap: float, low: float, high: float) -> list[flo
         places[i] = min(places[i], ceiling)
         ceiling = places[i] - gap
     return places
-
-
-def _text(x: float, y: float, text: str, css: str, anchor: str = "start") -> str:
-    kind = f' class="{css}"' if css else ""
-    return f'<text{kind} x="{number(x)}" y="{number(y)}" text-anchor="{anchor}">{escape(text)}</text>'

@@ -6,23 +6,20 @@ its number and each panel its own scale. The same figures give the same bytes.
 
 from __future__ import annotations
 
-from html import escape
 from typing import Any
 
 from embed.bench.encode import CASES, LABELS, WHAT
-from loadtest.report.svg import number
+from loadtest.report.svg import OURS, bar, standing_alone, text
 
 WIDTH, LEFT, GAP, RIGHT = 900, 210, 34, 62
 TOP, ROW, BAR = 84, 27, 17
 PANELS = {"query1": "8-token queries/s, one at a time, one core", "documents": "256-token documents/s, all cores"}
 
-STYLE = (
-    ".ground{fill:#fff}.bar{fill:#b6bec9}.ours{fill:#d6156c}.also{fill:#f2a5c6}"
-    'text{font:12px system-ui,-apple-system,"Segoe UI",Roboto,sans-serif;fill:#4b5563}'
-    ".title{font-size:15px;font-weight:600;fill:#111827}.head{font-weight:600;fill:#111827}.strong{font-weight:700;fill:#111827}"
-    "@media (prefers-color-scheme:dark){.ground{fill:#0d1117}.bar{fill:#4a5563}.ours{fill:#ff6aa8}.also{fill:#8a3b61}"
-    "text{fill:#a3adb8}.title,.head,.strong{fill:#e6edf3}}"
+LIGHT = (
+    f".bar{{fill:#b6bec9}}.ours{{fill:{OURS[0]}}}.also{{fill:#f2a5c6}}"
+    ".head{font-weight:600;fill:#111827}.strong{font-weight:700;fill:#111827}"
 )
+DARK = f".bar{{fill:#4a5563}}.ours{{fill:{OURS[1]}}}.also{{fill:#8a3b61}}.head,.strong{{fill:#e6edf3}}"
 
 
 def picture(measured: dict[str, Any]) -> str:
@@ -34,31 +31,22 @@ def picture(measured: dict[str, Any]) -> str:
     height = TOP + ROW * len(names) + 18
     title = f"Text to vector: {figures['model']}"
     about = f"{measured['machine']['cpu'].replace('(R)', '')}, {figures['unit']}, {measured['measured_on']}"
-    out = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" '
-        f'role="img" aria-label="{escape(title + ". " + _says(figures, names), quote=True)}">',
-        f"<style>{STYLE}</style>",
-        f'<rect class="ground" width="{WIDTH}" height="{height}" rx="8"/>',
-        _text(18, 26, title, "title"),
-        _text(18, 46, about, ""),
-    ]
+    out = []
     for row, name in enumerate(names):
-        out.append(_text(LEFT - 10, _middle(row) + 4, LABELS[name], "strong" if name == "perwatt_int8" else "", "end"))
+        out.append(text(LEFT - 10, _middle(row) + 4, LABELS[name], "strong" if name == "perwatt_int8" else "", "end"))
     span = (WIDTH - LEFT - GAP - 2 * RIGHT) / 2
     for panel, (case, head) in enumerate(PANELS.items()):
         start = LEFT + panel * (span + RIGHT + GAP)
         rates = {name: float(cases[case][name][f"{units[case]}_per_s"]) for name in names}
-        out.append(_text(start, TOP - 12, head, "head"))
+        out.append(text(start, TOP - 12, head, "head"))
         for row, name in enumerate(names):
             css = {"perwatt_int8": "ours", "perwatt_fp32": "also"}.get(name, "bar")
             width = max(span * rates[name] / max(rates.values()), 1.0)
-            out.append(
-                f'<rect class="{css}" x="{number(start)}" y="{number(_middle(row) - BAR / 2)}" '
-                f'width="{number(width)}" height="{BAR}" rx="2"/>'
-            )
+            out.append(bar(start, _middle(row) - BAR / 2, width, BAR, css))
             label = f"{rates[name]:,.0f}"
-            out.append(_text(start + width + 6, _middle(row) + 4, label, "strong" if css == "ours" else ""))
-    return "".join([*out, "</svg>\n"])
+            out.append(text(start + width + 6, _middle(row) + 4, label, "strong" if css == "ours" else ""))
+    aloud = f"{title}. {_says(figures, names)}"
+    return standing_alone(WIDTH, height, title, about, aloud, out, light=LIGHT, dark=DARK)
 
 
 def _says(figures: dict[str, Any], names: list[str]) -> str:
@@ -71,8 +59,3 @@ def _says(figures: dict[str, Any], names: list[str]) -> str:
 
 def _middle(row: int) -> float:
     return TOP + ROW * row + ROW / 2
-
-
-def _text(x: float, y: float, text: str, css: str, anchor: str = "start") -> str:
-    kind = f' class="{css}"' if css else ""
-    return f'<text{kind} x="{number(x)}" y="{number(y)}" text-anchor="{anchor}">{escape(text)}</text>'

@@ -14,7 +14,7 @@ from loadtest.analysis.sensitivity import Bar
 from loadtest.record.histogram import Histogram
 from loadtest.record.trial import Trial
 from loadtest.report.page import Chart
-from loadtest.report.svg import NARROW, WIDE, BarSpan, Line, Mark, plot, spans
+from loadtest.report.plots import NARROW, WIDE, BarSpan, Line, Mark, plot, spans
 
 NINES = (0.5, 0.75, 0.9, 0.95, 0.99, 0.995, 0.999, 0.9995, 0.9999)
 
@@ -161,7 +161,7 @@ def blocks(comparison: Comparison) -> Chart | None:
     says = (
         f"Queries a second, {comparison.candidate} over {comparison.baseline}, by block: {ratio.estimate:.2f} overall"
     )
-    return both(lambda width: spans(width, rows, unity="equal", says=says), says)
+    return both(lambda width: spans(width, rows, says=says), says)
 
 
 def _whole(label: str, mid: float, low: float, high: float, css: str) -> BarSpan:
@@ -180,4 +180,4 @@ def bars(found: Sequence[Bar], says: str) -> Chart | None:
         )
         for bar in found
     ]  # fmt: skip
-    return both(lambda width: spans(width, rows, unity="equal", says=says), says)
+    return both(lambda width: spans(width, rows, says=says), says)

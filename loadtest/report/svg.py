@@ -1,42 +1,21 @@
-"""Charts as SVG text, by hand: axes, lines, bars, and no library in the page.
+"""SVG as text, by hand: scales, lines, dots, words, and the frame of a picture that stands alone.
 
-Colours are classes, so the page's style sheet decides them for light, dark and paper. Every chart is drawn for a given
-width, because text in a scaled drawing is unreadable on a phone. The same input gives the same bytes.
+Colours are classes. Inside a page its style sheet decides them; a picture that stands alone brings a ground, a font and
+colours of its own, light or dark like the system. The same input gives the same bytes.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable
 from html import escape
 
-import msgspec
-
-WIDE, NARROW = 760, 350
-
-
-class Line(msgspec.Struct, frozen=True):
-    """Points (x, y) in data units; `css` is one of s1 to s4. `dots` marks every point, `line` joins them."""
-
-    label: str
-    points: Sequence[tuple[float, float]]
-    css: str
-    dots: bool = True
-    line: bool = True
-    dashed: bool = False
-
-
-class Mark(msgspec.Struct, frozen=True):
-    """A straight line across the plot at a value, with words."""
-
-    at: float
-    label: str
-    css: str
-    vertical: bool = False
-
-
-def number(value: float) -> str:
-    return f"{value:.1f}".rstrip("0").rstrip(".")
+OURS = ("#d6156c", "#ff6aa8")  # light, dark: what perwatt's own figures are drawn in
+_LIGHT = (
+    '.ground{fill:#fff}text{font:12px system-ui,-apple-system,"Segoe UI",Roboto,sans-serif;fill:#4b5563}'
+    ".title{font-size:15px;font-weight:600;fill:#111827}"
+)
+_DARK = ".ground{fill:#0d1117}text{fill:#a3adb8}.title{fill:#e6edf3}"
 
 
 class Scale:
@@ -76,162 +55,53 @@ class Scale:
         return [i * step for i in range(first, math.floor(self.high / step + 1e-9) + 1)]
 
 
-def plot(
-    width: int,
-    lines: Sequence[Line],
-    *,
-    x_label: str,
-    y_label: str,
-    x_text: Callable[[float], str],
-    y_text: Callable[[float], str],
-    marks: Sequence[Mark] = (),
-    y_log: bool = False,
-    x_ticks: Sequence[tuple[float, str]] | None = None,
-    zero_x: bool = True,
-    says: str = "",
-) -> str:
-    """Lines over common axes. Infinite values are drawn at the upper edge."""
-    height = round(width * 0.46) if width > 500 else 260
-    points = [p for line in lines for p in line.points]
-    finite = [y for _, y in points if math.isfinite(y)] + [m.at for m in marks if not m.vertical]
-    xs = [x for x, _ in points] + [m.at for m in marks if m.vertical]
-    if not finite or not xs:
-        return ""
-    left, right, top, bottom = 58, 20, 34 if width > 500 else 50, 42
-    low = min(finite) / 1.3 if y_log else 0.0
-    high = max(finite) * (1.5 if y_log else 1.12)
-    x = Scale(0.0 if zero_x else min(xs), max(xs) * (1.04 if zero_x else 1), left, width - right)
-    y = Scale(low, high, height - bottom, top, y_log)
-    out = [_open(width, height, says)]
-    for value in y.ticks(5):
-        out.append(
-            f'<line class="grid" x1="{left}" x2="{width - right}" y1="{number(y(value))}" y2="{number(y(value))}"/>'
-        )
-        out.append(_text(left - 7, y(value) + 4, y_text(value), "tick", "end"))
-    ticks = x_ticks or [(v, x_text(v)) for v in x.ticks(8 if width > 500 else 4)]
-    for value, text in ticks:
-        out.append(_text(x(value), height - bottom + 17, text, "tick", "middle"))
-    out.append(f'<line class="axis" x1="{left}" x2="{width - right}" y1="{height - bottom}" y2="{height - bottom}"/>')
-    out.append(_text((left + width - right) / 2, height - 6, x_label, "label", "middle"))
-    out.append(_text(6, 13, y_label, "label", "start"))
-    for mark in marks:
-        out += _mark(mark, x, y, width - right, top, height - bottom, left)
-    for line in lines:
-        out += _line(line, x, y, top)
-    out.append(_legend([line for line in lines if line.label], width, right))
-    out.append("</svg>")
-    return "".join(out)
+def number(value: float) -> str:
+    return f"{value:.1f}".rstrip("0").rstrip(".")
 
 
-def _open(width: int, height: int, says: str) -> str:
+def svg(width: float, height: float, says: str, parts: Iterable[str], attributes: str = "") -> str:
+    """The element around `parts`; `says` is the drawing in words, for who cannot see it."""
     return (
-        f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" '
-        f'aria-label="{escape(says, quote=True)}">'
+        f'<svg {attributes}viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" '
+        f'aria-label="{escape(says, quote=True)}">{"".join(parts)}</svg>'
     )
 
 
-def _text(x: float, y: float, text: str, css: str, anchor: str) -> str:
-    return f'<text class="{css}" x="{number(x)}" y="{number(y)}" text-anchor="{anchor}">{escape(text)}</text>'
-
-
-def _line(line: Line, x: Scale, y: Scale, top: float) -> list[str]:
-    placed = [(x(px), y(py) if math.isfinite(py) else top) for px, py in line.points]
-    out = []
-    if line.line and len(placed) > 1:
-        path = "M" + "L".join(f"{number(px)} {number(py)}" for px, py in placed)
-        dash = ' stroke-dasharray="5 4"' if line.dashed else ""
-        out.append(f'<path class="line {line.css}" d="{path}"{dash}/>')
-    if line.dots:
-        for (px, py), (_, value) in zip(placed, line.points, strict=True):
-            css = "dot" if math.isfinite(value) else "dot open"
-            out.append(f'<circle class="{css} {line.css}" cx="{number(px)}" cy="{number(py)}" r="3.2"/>')
-    return out
-
-
-def _mark(mark: Mark, x: Scale, y: Scale, right: float, top: float, bottom: float, left: float) -> list[str]:
-    if mark.vertical:
-        at = x(mark.at)
-        anchor, shift = ("end", -5) if at > (left + right) / 2 else ("start", 5)
-        return [
-            f'<line class="mark {mark.css}" x1="{number(at)}" x2="{number(at)}" y1="{number(top)}" '
-            f'y2="{number(bottom)}"/>',
-            _text(at + shift, top + 10, mark.label, f"note {mark.css}", anchor),
-        ]
-    at = y(mark.at)
-    return [
-        f'<line class="mark {mark.css}" x1="{number(left)}" x2="{number(right)}" y1="{number(at)}" y2="{number(at)}"/>',
-        _text(left + 5, at - 5, mark.label, f"note {mark.css}", "start"),
+def standing_alone(
+    width: float, height: float, title: str, about: str, says: str, parts: Iterable[str], *, light: str, dark: str
+) -> str:
+    """A file: `title` and `about` above `parts`, whose classes the rules `light` and `dark` colour."""
+    style = f"{_LIGHT}{light}@media (prefers-color-scheme:dark){{{_DARK}{dark}}}".replace("\n", "")
+    head = [
+        f"<style>{style}</style>",
+        f'<rect class="ground" width="{width}" height="{height}" rx="8"/>',
+        text(18, 26, title, "title"),
+        text(18, 46, about),
     ]
+    return svg(width, height, says, [*head, *parts], 'xmlns="http://www.w3.org/2000/svg" ') + "\n"
 
 
-def _legend(lines: Sequence[Line], width: int, right: int) -> str:
-    out = []
-    x, y = width - right, 14 if width > 500 else 32  # below the axis' name where there is no room beside it
-    for line in reversed(lines):
-        taken = round(len(line.label) * 7.3) + 26
-        if x - taken < 0:  # one row is not enough: the rest stands above it
-            x, y = width - right, y - 18
-        x -= taken
-        out.append(f'<circle class="dot {line.css}" cx="{x + 5}" cy="{y - 4}" r="4"/>')
-        out.append(_text(x + 14, y, line.label, "key", "start"))
-    return "".join(out)
+def text(x: float, y: float, words: str, css: str = "", anchor: str = "start") -> str:
+    kind = f' class="{css}"' if css else ""
+    return f'<text{kind} x="{number(x)}" y="{number(y)}" text-anchor="{anchor}">{escape(words)}</text>'
 
 
-class BarSpan(msgspec.Struct, frozen=True):
-    """One row of a forest or tornado: a point with an interval around it."""
-
-    label: str
-    low: float
-    mid: float | None
-    high: float
-    css: str
-    note: str = ""
+def across(x1: float, x2: float, y: float, css: str) -> str:
+    return f'<line class="{css}" x1="{number(x1)}" x2="{number(x2)}" y1="{number(y)}" y2="{number(y)}"/>'
 
 
-def spans(width: int, rows: Sequence[BarSpan], *, unity: str, says: str) -> str:
-    """Intervals of ratios above each other and the line at 1.00; logarithmic: 0.5 and 2 are equally far from 1."""
-    narrow = width < 500
-    step, top = (46, 30) if narrow else (30, 30)
-    height = top + step * len(rows) + 34
-    left, right = (14, 14) if narrow else (250, 120)
-    values = [v for r in rows for v in (r.low, r.high, r.mid or 1.0) if math.isfinite(v) and v > 0]
-    reach = max([abs(math.log(v)) for v in values] + [0.05]) * 1.12
-    x = Scale(math.exp(-reach), math.exp(reach), left, width - right, log=True)
-    out = [_open(width, height, says)]
-    out.append(f'<line class="mark one" x1="{number(x(1))}" x2="{number(x(1))}" y1="{top - 6}" y2="{height - 30}"/>')
-    out.append(_text(x(1), top - 12, unity, "note", "middle"))
-    for value in _ratio_ticks(reach, 5 if narrow else 9):
-        out.append(_text(x(value), height - 10, f"{value:g}×", "tick", "middle"))
-    for i, row in enumerate(rows):
-        y = top + step * i + (30 if narrow else 15)
-        low, high = max(row.low, x.low), min(row.high, x.high)
-        out.append(f'<line class="span {row.css}" x1="{number(x(low))}" x2="{number(x(high))}" y1="{y}" y2="{y}"/>')
-        if row.mid is not None:
-            out.append(f'<circle class="dot {row.css}" cx="{number(x(row.mid))}" cy="{y}" r="4.5"/>')
-        if narrow:
-            out.append(_text(left, y - 13, row.label, "row", "start"))
-            out.append(_text(width - right, y - 13, row.note, "tick", "end"))
-        else:
-            out.append(_text(left - 14, y + 4, row.label, "row", "end"))
-            out.append(_text(width - right + 12, y + 4, row.note, "tick", "start"))
-    out.append("</svg>")
-    return "".join(out)
+def down(x: float, y1: float, y2: float, css: str) -> str:
+    return f'<line class="{css}" x1="{number(x)}" x2="{number(x)}" y1="{number(y1)}" y2="{number(y2)}"/>'
 
 
-LADDERS = (
-    (0.98, 0.99, 1, 1.01, 1.02),
-    (0.95, 0.97, 1, 1.03, 1.05),
-    (0.9, 0.95, 1, 1.05, 1.1),
-    (0.8, 0.9, 1, 1.1, 1.25),
-    (0.67, 0.8, 1, 1.25, 1.5),
-    (0.5, 0.7, 1, 1.4, 2),
-    (0.33, 0.5, 1, 2, 3),
-    (0.1, 0.3, 1, 3, 10),
-)
+def dot(x: float, y: float, radius: float, css: str) -> str:
+    return f'<circle class="{css}" cx="{number(x)}" cy="{number(y)}" r="{radius}"/>'
 
 
-def _ratio_ticks(reach: float, about: int) -> list[float]:
-    for steps in LADDERS:
-        if math.log(steps[-1]) >= reach * 0.55:
-            return [s for s in steps if abs(math.log(s)) <= reach][:about]
-    return [1.0]
+def bar(x: float, y: float, width: float, height: float, css: str) -> str:
+    place = f'x="{number(x)}" y="{number(y)}" width="{number(width)}" height="{number(height)}"'
+    return f'<rect class="{css}" {place} rx="2"/>'
+
+
+def path(points: Iterable[tuple[float, float]], css: str) -> str:
+    return f'<path class="{css}" d="M{"L".join(f"{number(x)} {number(y)}" for x, y in points)}"/>'
