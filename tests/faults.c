@@ -1,13 +1,16 @@
-// Preloaded by tests: sees every write, fsync and deletion of the files whose name contains $FAULT_FILE, and every fsync
-// of a folder.
+// Preloaded by tests: sees every write, fsync, deletion and renaming of the files whose path contains $FAULT_FILE, and
+// every fsync of a folder. $FAULT_CALL=write|sync|truncate|delete|rename leaves one kind of them, and no folders that
+// are not named so.
 //
-// With $FAULT_AT=n the n-th of them, and every later one, fails with $FAULT_ERRNO. With $FAULT_RECORD=path each is
-// appended to that file as (operation, length of name, offset, size), the name and the bytes: what a disk was told, and
-// when it was told to keep it.
+// With $FAULT_AT=n the n-th of them, and every later one, fails with $FAULT_ERRNO; with $FAULT_KILL=before|after the
+// process is killed there instead. With $FAULT_RECORD=path each but the renamings is appended to that file as
+// (operation, length of name, offset, size), the name and the bytes: what a disk was told, and when it was told to keep
+// it.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,28 +19,48 @@
 #include <sys/types.h>
 #include <unistd.h>
 
-enum { WRITE = 1, SYNC = 2, TRUNCATE = 3, DELETE = 4 };
+enum { WRITE = 1, SYNC = 2, TRUNCATE = 3, DELETE = 4, RENAME = 5 };
+static const char *const CALLS[] = {"", "write", "sync", "truncate", "delete", "rename"};
+static __thread int dying = 0;  // once this operation is done
 
-static int watched(int fd, char *name, size_t room) {
+static int named(const char *path) {
   const char *part = getenv("FAULT_FILE");
-  if (!part) return 0;
-  char link[64];
-  snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-  ssize_t size = readlink(link, name, room - 1);
-  if (size < 0) return 0;
-  name[size] = 0;
-  struct stat status;
-  if (fstat(fd, &status) == 0 && S_ISDIR(status.st_mode)) return DELETE;  // its entries
-  return strstr(name, part) != NULL && strstr(name, "-shm") == NULL;
+  return part && strstr(path, part) != NULL && strstr(path, "-shm") == NULL;
 }
 
-static int failing(void) {
+static int path_of(int fd, char *path, size_t room) {
+  char link[64];
+  snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+  ssize_t size = readlink(link, path, room - 1);
+  if (size < 0) return 0;
+  path[size] = 0;
+  return 1;
+}
+
+static int watched(int fd, char *path, size_t room) {
+  if (!getenv("FAULT_FILE") || !path_of(fd, path, room)) return 0;
+  struct stat status;
+  if (!getenv("FAULT_CALL") && fstat(fd, &status) == 0 && S_ISDIR(status.st_mode)) return 1;  // its entries
+  return named(path);
+}
+
+static int failing(int32_t operation) {
   static long seen = 0;
-  const char *at = getenv("FAULT_AT");
-  if (!at || ++seen < atol(at)) return 0;
+  const char *at = getenv("FAULT_AT"), *call = getenv("FAULT_CALL"), *kill_when = getenv("FAULT_KILL");
+  if (!at || (call && strcmp(call, CALLS[operation]) != 0) || ++seen < atol(at)) return 0;
+  if (kill_when) {
+    if (strcmp(kill_when, "after") != 0) kill(getpid(), SIGKILL);
+    dying = 1;
+    return 0;
+  }
   const char *error = getenv("FAULT_ERRNO");
   errno = error ? atoi(error) : EIO;
   return 1;
+}
+
+static ssize_t done(ssize_t result) {
+  if (dying) kill(getpid(), SIGKILL);
+  return result;
 }
 
 static void record(int32_t operation, const char *name, int64_t offset, const void *bytes, int64_t size) {
@@ -60,10 +83,10 @@ static ssize_t write_at(ssize_t (*real)(int, const void *, size_t, off64_t), int
                         off64_t offset) {
   char name[4096];
   if (watched(fd, name, sizeof name)) {
-    if (failing()) return -1;
+    if (failing(WRITE)) return -1;
     record(WRITE, name, offset, bytes, (int64_t)size);
   }
-  return real(fd, bytes, size, offset);
+  return done(real(fd, bytes, size, offset));
 }
 
 ssize_t pwrite64(int fd, const void *bytes, size_t size, off64_t offset) {
@@ -79,10 +102,10 @@ ssize_t pwrite(int fd, const void *bytes, size_t size, off_t offset) {
 static int sync_with(int (*real)(int), int fd) {
   char name[4096];
   if (watched(fd, name, sizeof name)) {
-    if (failing()) return -1;
+    if (failing(SYNC)) return -1;
     record(SYNC, name, 0, NULL, 0);
   }
-  return real(fd);
+  return (int)done(real(fd));
 }
 
 int fsync(int fd) {
@@ -98,20 +121,38 @@ int fdatasync(int fd) {
 static int truncate_with(int (*real)(int, off64_t), int fd, off64_t size) {
   char name[4096];
   if (watched(fd, name, sizeof name)) {
-    if (failing()) return -1;
+    if (failing(TRUNCATE)) return -1;
     record(TRUNCATE, name, size, NULL, 0);
   }
-  return real(fd, size);
+  return (int)done(real(fd, size));
 }
 
 int unlink(const char *path) {
   REAL(int, unlink, const char *);
-  const char *part = getenv("FAULT_FILE");
-  if (part && strstr(path, part) && !strstr(path, "-shm")) {
-    if (failing()) return -1;
+  if (named(path)) {
+    if (failing(DELETE)) return -1;
     record(DELETE, path, 0, NULL, 0);
   }
-  return real(path);
+  return (int)done(real(path));
+}
+
+int unlinkat(int folder, const char *name, int flags) {
+  REAL(int, unlinkat, int, const char *, int);
+  char path[8192];
+  if (folder != AT_FDCWD && path_of(folder, path, 4096)) {
+    strncat(strcat(path, "/"), name, 4000);
+    if (named(path)) {
+      if (failing(DELETE)) return -1;
+      record(DELETE, path, 0, NULL, 0);
+    }
+  }
+  return (int)done(real(folder, name, flags));
+}
+
+int rename(const char *from, const char *to) {
+  REAL(int, rename, const char *, const char *);
+  if ((named(from) || named(to)) && failing(RENAME)) return -1;
+  return (int)done(real(from, to));
 }
 
 int ftruncate64(int fd, off64_t size) {

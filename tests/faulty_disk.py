@@ -1,17 +1,16 @@
-"""Runs Python on a disk that fails, records what was written to it, and replays that as a power cut would leave it."""
+"""Runs Python on a disk that fails, records what was written to it, and replays that as a power cut would leave it; and
+kills a process where it has told the disk a certain thing."""
 
-import atexit
-import functools
 import os
 import random
-import shutil
 import struct
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
+
+from preloading import library
 
 _HEAD = struct.Struct("<iiqq")
 WRITE, SYNC, TRUNCATE, DELETE = 1, 2, 3, 4
@@ -27,15 +26,18 @@ class Operation(NamedTuple):
     bytes: bytes
 
 
-@functools.cache
-def _library() -> Path:
-    folder = tempfile.mkdtemp(prefix="perwatt-faults-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    built = Path(folder) / "faults.so"
-    source = Path(__file__).with_name("faults.c")
-    command = ["cc", "-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o", str(built), str(source), "-ldl"]
-    subprocess.run(command, check=True)
-    return built
+class KillPoint(NamedTuple):
+    """Where a process is killed. when: "before" or "after" a `call` on files whose path contains `file`; call: "write",
+    "sync", "truncate", "delete" or "rename"."""
+
+    file: str
+    call: str
+    when: str
+
+    def environment(self, nth: int) -> dict[str, str]:
+        """Of a process that does not outlive the nth of these calls. Its children inherit it, and each counts anew."""
+        armed = {"FAULT_FILE": self.file, "FAULT_CALL": self.call, "FAULT_KILL": self.when, "FAULT_AT": str(nth)}
+        return {"LD_PRELOAD": str(library("faults.c")), **armed}
 
 
 def run_python(
@@ -50,7 +52,7 @@ def run_python(
 
     error: what they fail with from the one on that FAULT_AT names, which `code` puts into its own environment.
     """
-    environment = os.environ | {"LD_PRELOAD": str(_library()), "FAULT_FILE": file}
+    environment = os.environ | {"LD_PRELOAD": str(library("faults.c")), "FAULT_FILE": file}
     environment["FAULT_ERRNO"] = str(error)
     if record is not None:
         environment["FAULT_RECORD"] = str(record)

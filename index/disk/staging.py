@@ -6,7 +6,6 @@ that is being built from one that never will be. Process ids would not do: conta
 
 import os
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ from embed.vectors.durable import sync
 from embed.vectors.scratch import hold
 from index.disk.files import named_storage_errors
 from index.disk.root import BUILDING_PREFIX, Root
+from index.disk.stamps import next_stamp
 from index.errors import IndexingError
 
 
@@ -48,13 +48,10 @@ def _remove_unused(root: Root, name: str, made: list[Path]) -> None:
 
 
 def _new_id(name: str, folder: Path) -> tuple[str, datetime]:
-    """<name>-<second>-<4 hex digits of its fraction>: ids sort as they were made, and no two builds have the same."""
-    while True:
-        now = datetime.now(UTC)
-        generation = f"{name}-{now:%Y%m%dT%H%M%SZ}-{now.microsecond * 65536 // 1_000_000:04x}"
-        if not (folder / generation).exists() and not (folder / f"{BUILDING_PREFIX}{generation}").exists():
-            return generation, now
-        time.sleep(1e-4)
+    """<name>-<stamp>: ids sort as they were made, and no two builds have the same."""
+    there = (entry.name.removeprefix(BUILDING_PREFIX) for entry in folder.iterdir())
+    stamp = next_stamp(each.removeprefix(f"{name}-") for each in there)
+    return f"{name}-{stamp}", datetime.now(UTC)
 
 
 def publish(root: Root, name: str, generation: str, path: Path) -> Path:

@@ -67,5 +67,5 @@ class Due:
             answer = record.answer
             if record.trigger and (answer.index, answer.source) == (trigger.index, trigger.source):
                 ended = now if answer.ended_at is None else datetime.fromisoformat(answer.ended_at)
-                return answer.state == "failed" and now - ended < AGAIN
+                return answer.state == "failed" and abs(now - ended) < AGAIN  # also where the clock was set back
         return False

@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import secrets
 import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -24,6 +23,7 @@ import msgspec
 
 from embed.vectors.durable import WriteError, write_durably
 from embed.vectors.provenance import now_utc
+from index.disk.stamps import next_stamp
 from service.wire.answers import RebuildAnswer
 
 FOLDER, RUNNING, LOCK = ".rebuilds", ".running", ".lock"
@@ -63,7 +63,7 @@ class RebuildRecords:
             lock: as `lock` gives it. The id is in it before there is a record, which others would take for one whose
                 process has died.
         """
-        id_ = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(3)}"
+        id_ = next_stamp(self.ids(), digits=6)  # the newest is the last one, also after the clock was set back
         os.ftruncate(lock, 0)
         os.pwrite(lock, id_.encode(), 0)
         record = RebuildRecord(RebuildAnswer(id_, index, source, "running", now_utc()), asked_by, trigger)

@@ -103,7 +103,8 @@ class Rebuilds:
         """Indexes that were switched by a rebuild since the last call. Reads files, so it is for another thread than
         the event loop's."""
         changed_at = self.records.changed_at()
-        if time.time_ns() - changed_at > TICK_NS:  # else it may change again without a later time
+        # Else it may change again without another time. One that is to come is of a clock that was set back since.
+        if abs(time.time_ns() - changed_at) > TICK_NS:
             self._seen_at = changed_at
         new = self.records.switched(self._ended)
         self._ended |= new.keys()
