@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
@@ -28,11 +29,16 @@ class LogReader:
         self.path = folder / LOG_FILE
         if not self.path.exists():
             raise FileNotFoundError(self.path)
-        try:
-            self._connection = open_log(self.path, write=False)
-            self.head = head_of(self.path, self._connection)
-        except sqlite3.Error as error:
-            raise translated(self.path, error) from error
+        with ExitStack() as opened:
+            try:
+                self._connection = open_log(self.path, write=False)
+                opened.callback(self._connection.close)
+                if self._unbegun():
+                    raise FileNotFoundError(self.path)
+                self.head = head_of(self.path, self._connection)
+            except sqlite3.Error as error:
+                raise translated(self.path, error) from error
+            opened.pop_all()
         self._receipt: Receipt | None = None
         self._chain_at = (self.head.first - 1, self.head.chain)
         self._follow()
@@ -74,6 +80,13 @@ class LogReader:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _unbegun(self) -> bool:
+        """Whether the file is there and the log is not: its writer has made the one and not yet committed the other.
+        A log that was there before has a receipt."""
+        receipt = self.path.with_name(RECEIPT_FILE)
+        empty = self._connection.execute("PRAGMA schema_version").fetchone()[0] == 0
+        return empty and not (receipt.exists() and receipt.stat().st_size)
 
     def _chain_before(self, seq: int) -> tuple[int, int]:
         if seq == self._chain_at[0]:
