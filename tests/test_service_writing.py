@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -92,3 +94,39 @@ def test_a_service_of_another_name_is_told_who_writes(tmp_path: Path) -> None:
         await asyncio.to_thread(second.close)
 
     asyncio.run(life())
+
+
+# A writer to which another process has sent a write; who goes first is told by its arguments.
+LEAVING = """
+import asyncio, socket, sys
+from pathlib import Path
+import uvloop
+from index import Root
+from index.changes.log_file import Write
+from index.changes.log_reader import LogReader
+from service.query.writing import SOCKET_FILE, _ENCODE, Writing
+async def life(folder, dim, goes_first):
+    writing = Writing(Root(folder), "one", "http://here:1")
+    await writing.submit("docs", dim, None, [Write("a", bytes(4 * dim), b"{}")])
+    asked = _ENCODE([1, "docs", dim, None, [Write("b", bytes(4 * dim), b"{}")]])
+    other = socket.socket(socket.AF_UNIX)
+    other.connect(str(folder / SOCKET_FILE))
+    other.sendall(len(asked).to_bytes(4, "little") + asked)
+    if goes_first == "other":
+        other.close()
+    with LogReader(folder / "docs") as reader:
+        while reader.acknowledged < 2:
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.05)
+    await asyncio.to_thread(writing.close)
+    return other  # open until the end
+uvloop.run(life(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]))
+"""
+
+
+@pytest.mark.parametrize("goes_first", ["writer", "other"])
+def test_whoever_goes_first_it_is_no_error_in_the_log(tmp_path: Path, goes_first: str) -> None:
+    Documents(3).build(tmp_path)
+    command = [sys.executable, "-c", LEAVING, str(tmp_path), str(DIM), goes_first]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert ran.stderr == ""

@@ -205,6 +205,8 @@ class Writing:
                 task.add_done_callback(answering.discard)
         except (asyncio.IncompleteReadError, ConnectionError, msgspec.DecodeError):
             pass
+        except asyncio.CancelledError:  # this process ends; asyncio's streams would log it as an error
+            pass
         finally:
             stream.close()
 
@@ -271,6 +273,9 @@ class _Remote:
 
 
 def _send(stream: asyncio.StreamWriter, content: bytes) -> None:
+    """Raises ConnectionResetError where the other end is known to be gone; uvloop's own error would be another."""
+    if stream.is_closing():
+        raise ConnectionResetError
     stream.write(_SIZE.pack(len(content)) + content)
 
 
