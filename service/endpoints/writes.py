@@ -43,7 +43,7 @@ async def put_documents(request: Request) -> Response:
     caller.charge(len(asked.documents) - 1)
     deadline = deadline_of(state, asked.timeout_ms or WRITE_TIMEOUT_MS, start_s)
     with _served(state, request) as loaded:
-        view = loaded.view()
+        view = loaded.view() if caller.filter is None else await loaded.view_to_write(deadline)
         require_room(loaded, len(asked.documents))
         writes, failed = await writes_of(state, view, caller, [bytes(raw) for raw in asked.documents], deadline)
         seq = await _written(state, loaded, writes, deadline)
@@ -57,7 +57,7 @@ async def delete_document(request: Request) -> Response:
     start_s = time.perf_counter()
     deadline = deadline_of(state, None, start_s)
     with _served(state, request) as loaded:
-        view, id_ = loaded.view(), request.path_params["id"]
+        view, id_ = await loaded.view_to_write(deadline), request.path_params["id"]
         if view.row_of(id_, caller) is None:
             raise Problem("document-not-found", f"Index {view.generation.name} has no document {id_!r}.")
         return await _delete(state, loaded, [id_], start_s, deadline, dry_run=False)
@@ -73,7 +73,7 @@ async def delete_documents(request: Request) -> Response:
     if (asked.ids is None) == (filter_ is None):
         raise Problem("invalid-value", "Name the documents by ids, or by a filter; one of the two.", pointer="")
     with _served(state, request) as loaded:
-        view = await loaded.view_at(asked.min_seq, deadline)
+        view = await loaded.view_to_write(deadline, asked.min_seq)
         if asked.ids is not None:
             ids = [id_ for id_ in dict.fromkeys(asked.ids) if view.row_of(id_, caller) is not None]
         else:

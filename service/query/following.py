@@ -53,6 +53,13 @@ class Follower:
         return self._folded.seq if self._delta is None else self._delta.seq
 
     @property
+    def acknowledged(self) -> int:
+        """The last change that any caller was told of. A log that was begun a moment ago is seen, too."""
+        if self._reader is None:
+            self._open_safely()
+        return max(self.seq, 0 if self._reader is None else self._reader.acknowledged)
+
+    @property
     def behind(self) -> int:
         """Changes that were acknowledged and are not applied yet."""
         return 0 if self._reader is None else max(0, self._reader.acknowledged - self.seq)

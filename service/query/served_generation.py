@@ -81,6 +81,10 @@ class ServedGeneration:
             await self.follower.at(min_seq, deadline)
         return self.view()
 
+    async def view_to_write(self, deadline: Deadline, min_seq: int | None = None) -> ServedView:
+        """As `view_at`, with every change that was acknowledged before: what a write does may depend on any of them."""
+        return await self.view_at(max(min_seq or 0, self.follower.acknowledged), deadline)
+
     def __enter__(self) -> ServedGeneration:
         """Takes a lease: the generation stays open for the length of the with block."""
         self._leases += 1

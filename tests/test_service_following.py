@@ -1,0 +1,61 @@
+"""What a worker knows that was busy elsewhere while another one wrote: before it writes itself, all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from changing import Documents, document, vector
+from server_keys import bearer, make_key
+from serving import serving
+
+from service.query.following import AT_ONCE
+
+DOCUMENTS = "/v1/indexes/docs/documents"
+MANY = 2 * AT_ONCE  # more than a search applies by the way
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Iterator[tuple[httpx.Client, httpx.Client]]:
+    """A connection to each of two workers, of which the second has never answered; keys of a writer."""
+    Documents(40).build(tmp_path / "root")
+    keys = tmp_path / "keys.json"
+    token = make_key(keys, "writer", "write")
+    make_key(keys, "unused", "search")
+    with serving(tmp_path / "root", tmp_path, "--workers", "2", "--keys", str(keys)) as server, ExitStack() as opened:
+        first, second = (opened.enter_context(server.client(headers=bearer(token))) for _ in range(2))
+        first.get("/livez")  # connected in this order, so to a worker each
+        second.get("/livez")
+        yield first, second
+
+
+def put(client: httpx.Client, numbers: range, **more: Any) -> int:
+    documents = [
+        {"id": f"n{number}", "vector": vector(number).tolist(), "payload": document(number)} for number in numbers
+    ]
+    answer = client.put(DOCUMENTS, json={"documents": documents}, **more)
+    assert (answer.status_code, answer.json()["written"]) == (200, len(documents)), answer.text
+    return int(answer.json()["seq"])
+
+
+def test_what_another_worker_put_is_deleted_by_its_id(two: tuple[httpx.Client, httpx.Client]) -> None:
+    first, second = two
+    put(first, range(MANY))
+    assert second.delete(f"{DOCUMENTS}/n{MANY - 1}").json()["deleted"] == 1
+
+
+def test_what_another_worker_put_is_deleted_by_ids_and_by_a_filter(two: tuple[httpx.Client, httpx.Client]) -> None:
+    first, second = two
+    put(first, range(MANY))
+    put(first, range(MANY, MANY + 3))
+    gone = second.post(f"{DOCUMENTS}/delete", json={"ids": [f"n{number}" for number in range(MANY, MANY + 3)]})
+    assert gone.json()["deleted"] == 3
+    put(first, range(MANY + 3, 2 * MANY))
+    rest = [*range(40), *range(MANY), *range(MANY + 3, 2 * MANY)]
+    german = sum(document(number)["lang"] == "de" for number in rest)
+    gone = second.post(f"{DOCUMENTS}/delete", json={"filter": {"field": "lang", "eq": "de"}})
+    assert gone.json()["deleted"] == german
