@@ -43,6 +43,14 @@ STEPS: dict[str, Step] = {
     "gc": Step(
         "index.cli:gc", "Delete old generations of index NAME (default: of every index) and what killed builds left."
     ),
+    "push": Step(
+        "index.backup.cli:push",
+        "Copy index NAME and the changes written to it to TO, a folder or an S3-like store, as a backup.",
+    ),
+    "pull": Step(
+        "index.backup.cli:pull",
+        "Copy index NAME and its changes from FROM, where `perwatt push` put them, into the folder of indexes.",
+    ),
     "serve": Step("service.cli.serve:serve", "Answer searches over HTTP, with a page for people."),
     "put": Step("service.cli.writes:put", "Write the documents of INPUT… to index NAME of a running service."),
     "delete": Step(

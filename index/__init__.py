@@ -12,6 +12,8 @@ stores no deletions and no updates either: a generation is immutable, and a new 
 Each line imports only what stands below it:
 
     cli.py         `perwatt build`, `generations`, `switch`, `rollback`, `verify`, `gc`
+    backup/        an index to a store and back: `perwatt push`, `pull`
+    options.py     options that several commands have
     printing.py    how the commands show things
     bench/         the index beside its peers
     build/         vectors to a generation

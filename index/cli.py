@@ -1,32 +1,16 @@
 """The commands of this package; deploy/command.py mounts them. Tables for people, `--json` for programs."""
 
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 from click.core import ParameterSource
 
-from index.disk.root import DEFAULT_ROOT, Root
+from index.disk.root import Root
 from index.errors import GenerationError, InputError, NotFoundError, PublishCheckError
+from index.options import json_option, root_option
 from index.printing import print_alias, print_built, print_json, print_table
-
-Command = TypeVar("Command", bound=Callable[..., Any])
-
-
-def _root_option(command: Command) -> Command:
-    return click.option(
-        "--root",
-        type=click.Path(path_type=Path, file_okay=False),
-        default=DEFAULT_ROOT,
-        show_default=True,
-        help="Folder of the indexes.",
-    )(command)
-
-
-def _json_option(command: Command) -> Command:
-    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
 
 
 def _filters_of_served(root: Path, name: str) -> list[str]:
@@ -42,7 +26,7 @@ def _filters_of_served(root: Path, name: str) -> list[str]:
 @click.command()
 @click.argument("vectors", metavar="DIR", type=click.Path(path_type=Path), required=False)
 @click.option("--index", "name", metavar="NAME", required=True, help="Index to build a generation of.")
-@_root_option
+@root_option
 @click.option(
     "--from-changes",
     is_flag=True,
@@ -112,7 +96,7 @@ def _filters_of_served(root: Path, name: str) -> list[str]:
     help="Refuse a generation in which a search takes more than so many times what it takes in the served one.",
 )
 @click.option("--threads", type=click.IntRange(1), help="Default: every core of the cgroup.")
-@_json_option
+@json_option
 def build(
     vectors: Path | None,
     name: str,
@@ -205,8 +189,8 @@ def _given(parameter: str) -> bool:
 
 @click.command()
 @click.argument("name", required=False)
-@_root_option
-@_json_option
+@root_option
+@json_option
 def generations(name: str | None, root: Path, as_json: bool) -> None:
     """List the generations of index NAME, or of every index."""
     place = Root(root)
@@ -266,9 +250,9 @@ def _generation_rows(root: Root, name: str) -> list[dict[str, Any]]:
 @click.command()
 @click.argument("name")
 @click.argument("generation")
-@_root_option
+@root_option
 @click.option("--expect-etag", help="Fail when the alias is no longer the one with this tag.")
-@_json_option
+@json_option
 def switch(name: str, generation: str, root: Path, expect_etag: str | None, as_json: bool) -> None:
     """Serve GENERATION of index NAME, once every byte of it is checked."""
     print_alias(name, Root(root).switch(name, generation, expect_etag), as_json)
@@ -276,8 +260,8 @@ def switch(name: str, generation: str, root: Path, expect_etag: str | None, as_j
 
 @click.command()
 @click.argument("name")
-@_root_option
-@_json_option
+@root_option
+@json_option
 def rollback(name: str, root: Path, as_json: bool) -> None:
     """Serve the generation of index NAME that was served before; once more goes forward again."""
     print_alias(name, Root(root).rollback(name), as_json)
@@ -286,8 +270,8 @@ def rollback(name: str, root: Path, as_json: bool) -> None:
 @click.command()
 @click.argument("name")
 @click.argument("generation", required=False)
-@_root_option
-@_json_option
+@root_option
+@json_option
 def verify(name: str, generation: str | None, root: Path, as_json: bool) -> None:
     """Check every byte of a generation of index NAME (default: the served one) against its hashes."""
     from index.disk.integrity import verify as verify_folder
@@ -302,10 +286,10 @@ def verify(name: str, generation: str | None, root: Path, as_json: bool) -> None
 
 @click.command()
 @click.argument("name", required=False)
-@_root_option
+@root_option
 @click.option("--keep", type=click.IntRange(0), default=2, show_default=True, help="Newest generations to keep anyway.")
 @click.option("--missing-ok", is_flag=True, help="Delete nothing where there is no index NAME yet.")
-@_json_option
+@json_option
 def gc(name: str | None, root: Path, keep: int, missing_ok: bool, as_json: bool) -> None:
     """Delete old generations of index NAME (default: of every index) and what killed builds left.
 

@@ -8,6 +8,7 @@ IndexingError
 ├── NotFoundError      no index or generation of that name
 ├── ConflictError      the alias was changed by someone else in between
 ├── StorageError       the disk is full, read-only or failing; nothing that is served has changed
+├── BackupError        a backup that is damaged, incomplete or unlike what it says, or a store that cannot be used
 ├── PublishCheckError          a generation was built, but a check (recall, count) kept it from being switched to
 └── KernelError        PERWATT_ISA names a unit that cannot run here
 """
@@ -60,6 +61,10 @@ class ConflictError(IndexingError):
 
 
 class StorageError(IndexingError):
+    pass
+
+
+class BackupError(IndexingError):
     pass
 
 

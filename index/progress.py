@@ -17,7 +17,7 @@ class Progress:
         self._done = 0
         self._last_line = time.monotonic()
         watched = show and sys.stderr.isatty()
-        self._bar = tqdm(total=total, desc=label, unit=f" {unit}") if watched else None
+        self._bar = tqdm(total=total, desc=label, unit=f" {unit}", unit_scale=unit == "bytes") if watched else None
 
     def add(self, count: int) -> None:
         self._done += count

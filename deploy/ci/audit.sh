@@ -10,7 +10,7 @@ tools=${PERWATT_AUDIT:-.perwatt/audit}
   python3 -m venv "$tools"
   "$tools/bin/pip" install --quiet --only-binary :all: pip-audit
 }
-[ $# -gt 0 ] || set -- deploy/locks/{serve,model,onnx,otel,loadtest,image}.txt
+[ $# -gt 0 ] || set -- deploy/locks/{serve,model,onnx,otel,stores,loadtest,image}.txt
 
 for lock in "$@"; do
   said=$("$tools/bin/pip-audit" --disable-pip --require-hashes --progress-spinner off --requirement "$lock" 2>&1) || {

@@ -70,6 +70,18 @@ class LogReader:
         self._chain_at = before, chain
         return found
 
+    def last(self) -> int:
+        """The last change that is there now, by its number alone; nothing is checked."""
+        found = self._connection.execute("SELECT max(seq) FROM changes").fetchone()[0]
+        return self.head.first - 1 if found is None else int(found)
+
+    def chain_after(self, seq: int) -> int:
+        """The checksum that a change after `seq` goes on from: two logs with the same one hold the same up to there.
+
+        Raises GenerationError where the log does not have `seq`.
+        """
+        return self._chain_before(seq)[1]
+
     def close(self) -> None:
         self._connection.close()
         if self._receipt is not None:

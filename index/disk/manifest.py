@@ -45,7 +45,11 @@ def read_manifest(folder: Path, generation: str | None = None) -> dict[str, Any]
     path = folder / MANIFEST_FILE
     if not folder.is_dir():
         raise GenerationError(folder, "is not there, or not a folder")
-    manifest = read_sealed(path)
+    return checked_manifest(read_sealed(path), path, generation or folder.name)
+
+
+def checked_manifest(manifest: dict[str, Any], path: Path, generation: str) -> dict[str, Any]:
+    """The manifest itself when it is one of this format and of that generation. `path` is named in errors."""
     if manifest.get("format") != FORMAT:
         raise GenerationError(
             path, f"has format {manifest.get('format')!r} and this version reads {FORMAT}; build the index again"
@@ -53,7 +57,7 @@ def read_manifest(folder: Path, generation: str | None = None) -> dict[str, Any]
     for key, kind in _REQUIRED.items():
         if not isinstance(manifest.get(key), kind):
             raise GenerationError(path, f"lacks a usable {key!r}")
-    if manifest["generation"] != (generation or folder.name):
+    if manifest["generation"] != generation:
         raise GenerationError(path, f"is that of generation {manifest['generation']!r}, not of this folder")
     return manifest
 

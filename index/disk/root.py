@@ -4,6 +4,7 @@ ROOT/<name>/<generation>/   generations, immutable
 ROOT/<name>/current         the alias, a sealed JSON file that is replaced in one step
 ROOT/<name>/.lock           held (flock) by whoever changes any of it; readers need no lock
 ROOT/<name>/.building-…     a build under way; it holds a lock on its folder, so one that died can be told and removed
+ROOT/<name>/.pulling-…      the same of a pull (index/backup); one that died goes on from there, until gc removes it
 """
 
 import fcntl
@@ -23,6 +24,7 @@ from index.disk.sealed import SEAL, read_sealed, write_sealed
 from index.errors import ConflictError, GenerationError, InputError, NotFoundError
 
 ALIAS_FILE, LOCK_FILE, BUILDING_PREFIX = "current", ".lock", ".building-"
+PULLING_PREFIX = ".pulling-"
 DEFAULT_ROOT = Path("indexes")
 _NOTHING = "nothing was built yet; `perwatt build VECTORS --index NAME` does"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
@@ -115,12 +117,12 @@ class Root:
 
     def gc(self, name: str, keep: int = 2) -> list[str]:
         """Deletes generations that are neither served, nor the one before, nor among the newest `keep`, and what dead
-        builds left; an index that never had another has no folder then. Returns what was deleted."""
+        builds and pulls left; an index that never had another has no folder then. Returns what was deleted."""
         if keep < 0:
             raise InputError(f"keep is {keep}; expected 0 or more")
         folder = self._folder(name)
         with self.locked(name):
-            deleted = self.sweep(folder)
+            deleted = self.sweep(folder) + sweep(folder.glob(f"{PULLING_PREFIX}*"))
             generations = self._generations(folder)
             kept = set(generations[len(generations) - keep :] if keep else [])
             if (folder / ALIAS_FILE).exists():

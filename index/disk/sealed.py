@@ -20,8 +20,25 @@ def seal_of(content: dict[str, Any]) -> str:
     return hashlib.sha256(_dump(rest, indent=None)).hexdigest()
 
 
+def render_sealed(content: dict[str, Any]) -> bytes:
+    return _render(content | {SEAL: seal_of(content)})
+
+
+def parse_sealed(raw: bytes) -> dict[str, Any]:
+    """The content, its seal included. Raises ValueError when it is not exactly what was written."""
+    try:
+        content = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"is damaged: not JSON ({error})") from error
+    if not isinstance(content, dict) or content.get(SEAL) != seal_of(content):
+        raise ValueError(f"is damaged: its content does not have the {SEAL} that it states")
+    if raw != _render(content):
+        raise ValueError("is damaged: not the bytes that were written")
+    return content
+
+
 def write_sealed(path: Path, content: dict[str, Any]) -> None:
-    write_atomically(path, _render(content | {SEAL: seal_of(content)}))
+    write_atomically(path, render_sealed(content))
 
 
 def read_sealed(path: Path) -> dict[str, Any]:
@@ -31,14 +48,9 @@ def read_sealed(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise GenerationError(path, f"cannot be read: {error.strerror}") from error
     try:
-        content = json.loads(raw)
-    except (ValueError, RecursionError) as error:
-        raise GenerationError(path, f"is damaged: not JSON ({error})") from error
-    if not isinstance(content, dict) or content.get(SEAL) != seal_of(content):
-        raise GenerationError(path, f"is damaged: its content does not have the {SEAL} that it states")
-    if raw != _render(content):
-        raise GenerationError(path, "is damaged: not the bytes that were written")
-    return content
+        return parse_sealed(raw)
+    except ValueError as error:
+        raise GenerationError(path, str(error)) from error
 
 
 def _render(content: dict[str, Any]) -> bytes:
