@@ -11,7 +11,7 @@ from pathlib import Path
 
 import loky
 
-_CGROUP_ROOT, _PROC = Path("/sys/fs/cgroup"), Path("/proc")
+CGROUP_ROOT, PROC = Path("/sys/fs/cgroup"), Path("/proc")
 
 
 def cores() -> int:
@@ -38,7 +38,7 @@ def memory_available_bytes() -> int:
     A cgroup counts the page cache as used; the part that was not read lately can be given back and counts as free.
     """
     available = [memory_limit_bytes()]
-    for line in _read(_PROC / "meminfo").splitlines():
+    for line in _read(PROC / "meminfo").splitlines():
         if line.startswith("MemAvailable:"):
             available.append(int(line.split()[1]) * 1024)
     for limit, group in _cgroup_limits():
@@ -50,7 +50,7 @@ def memory_available_bytes() -> int:
 
 def processor_name() -> str:
     """The model name of the first core, or the architecture's name where /proc/cpuinfo has none (most Arm)."""
-    for line in _read(_PROC / "cpuinfo").splitlines():
+    for line in _read(PROC / "cpuinfo").splitlines():
         if line.lower().startswith("model name"):
             return line.split(":", 1)[1].strip()
     return os.uname().machine
@@ -68,11 +68,11 @@ def _cgroup_limits() -> list[tuple[int, Path]]:
 
 def _groups(controller: str) -> Iterator[Path]:
     """Folders of the cgroups above this process that could limit `controller`, of either version."""
-    for line in (_read(_PROC / "self" / "cgroup") or "0::/").splitlines():
+    for line in (_read(PROC / "self" / "cgroup") or "0::/").splitlines():
         _, controllers, place = line.split(":", 2)
         if controllers and controller not in controllers.split(","):
             continue
-        mounts = (_CGROUP_ROOT / controllers, _CGROUP_ROOT / controller) if controllers else (_CGROUP_ROOT,)
+        mounts = (CGROUP_ROOT / controllers, CGROUP_ROOT / controller) if controllers else (CGROUP_ROOT,)
         base = next((mount for mount in mounts if mount.is_dir()), None)
         if base is None:
             continue

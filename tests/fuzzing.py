@@ -87,7 +87,7 @@ def a_cursor(data: bytes) -> None:
 
 def a_signed_cursor(data: bytes) -> None:
     """As `a_cursor`, for whoever knows how the checksum is made: the bytes inside are free."""
-    signed = data + cursor._check(data)
+    signed = data + cursor.checksum(data)
     from binascii import b2a_base64
 
     a_cursor(b2a_base64(signed, newline=False))

@@ -12,6 +12,7 @@ from loadtest.record.run_record import Record, write_record
 from loadtest.record.trial import ValidityCheck
 from loadtest.selftest.example import simulated_record
 
+X86, ARM = find_price("c7i.2xlarge"), find_price("c8g.2xlarge")
 ARMS = (("x86", 1.0, "c7i.2xlarge"), ("x86 again", 1.0, "c7i.2xlarge"), ("arm", 1.2, "c8g.2xlarge"))
 
 

@@ -84,7 +84,7 @@ class Machinery:
         self.failing: set[str] = set()  # names of trials whose next attempt fails
         self.damaged: dict[str, Callable[[bytes], bytes]] = {}  # what becomes of the next record of a trial
         self.launched: list[dict[str, Any]] = []
-        self._seen: set[str] = set()
+        self.seen: set[str] = set()
 
     def alive(self) -> list[dict[str, Any]]:
         found = self.ec2.describe_instances(Filters=[{"Name": "instance-state-name", "Values": list(machines.ALIVE)}])
@@ -92,9 +92,9 @@ class Machinery:
 
     def step(self, _seconds: float = 0.0) -> None:
         for each in self.alive():
-            if each["InstanceId"] in self._seen:
+            if each["InstanceId"] in self.seen:
                 continue
-            self._seen.add(each["InstanceId"])
+            self.seen.add(each["InstanceId"])
             tags = {tag["Key"]: tag["Value"] for tag in each["Tags"]}
             found = self.ec2.describe_instance_attribute(InstanceId=each["InstanceId"], Attribute="userData")
             script = boot.decoded(found["UserData"]["Value"])

@@ -34,9 +34,9 @@ def digests(folder: Path) -> dict[str, str]:
 def sections_anew(folder: Path, metric: str, profile: layout.Profile) -> dict[str, str]:
     """From nothing but index.faiss."""
     index = faiss.read_index(str(folder / "index.faiss"))
-    vectors = graph.float_rows(graph._storage(index))
+    vectors = graph.float_rows(graph.storage_of(index))
     with tempfile.TemporaryDirectory() as made:
-        layout.write(Path(made), vectors, graph._links(index), 2, l2=metric == "l2", profile=profile)
+        layout.write(Path(made), vectors, graph.links_of(index), 2, l2=metric == "l2", profile=profile)
         return digests(Path(made))
 
 

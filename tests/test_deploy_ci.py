@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -12,12 +11,13 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from ci_scripts import CI, run
 
 from loadtest.record.run_record import Record
 from loadtest.record.trial import ValidityCheck
 from loadtest.selftest.example import simulated_record
 
-CI = Path(__file__).parents[1] / "deploy" / "ci"
+pytest_plugins = ["ci_scripts_fixtures"]
 
 
 def step(name: str, *arguments: object, summary: Path) -> subprocess.CompletedProcess[str]:
@@ -146,31 +146,6 @@ def test_a_damaged_record_does_not_pass_for_slower(release: Path, tmp_path: Path
     assert "arm64-1.json is not a run record" in ran.stderr
 
 
-def without(tmp_path: Path, *programs: str) -> str:
-    """A PATH on which everything is but these programs."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    for place in reversed(os.environ["PATH"].split(":")):
-        for program in Path(place).glob("*") if Path(place).is_dir() else []:
-            if program.name not in programs:
-                (folder / program.name).unlink(missing_ok=True)
-                (folder / program.name).symlink_to(program)
-    return str(folder)
-
-
-def run(path: str, name: str, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    given = {key: value for key, value in os.environ.items() if key not in ("REGISTRY", "GH_TOKEN", "PERWATT_TAG")}
-    return subprocess.run(
-        [CI / name, *map(str, arguments)], env={**given, "PATH": path, **environment},
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-
-
-@pytest.fixture
-def bare(tmp_path: Path) -> str:
-    return without(tmp_path, "docker", "gh", "skopeo")
-
-
 @pytest.mark.parametrize(
     ("said", "status", "ends", "tells"),
     [
@@ -197,101 +172,6 @@ def test_an_audit_is_clean_only_when_every_package_was_looked_up(
     ran = run(os.environ["PATH"], "audit.sh", "deploy/locks/serve.txt", PERWATT_AUDIT=str(tmp_path))
     assert ran.returncode == ends, ran.stdout + ran.stderr
     assert tells in ran.stdout + ran.stderr
-
-
-def test_without_an_engine_the_images_are_refused_in_a_sentence(bare: str, tmp_path: Path) -> None:
-    ran = run(bare, "images.sh", tmp_path / "images.tar")
-    assert ran.returncode == 1
-    assert "images.sh needs a Docker engine with buildx, and none answers here. 'make images'" in ran.stderr
-
-
-@pytest.mark.parametrize(
-    ("given", "says"),
-    [
-        ({}, "expected the registry and its path"),
-        ({"REGISTRY": "oci:somewhere"}, "expected a slash at its end"),
-        ({"REGISTRY": "registry.example.org/me/"}, "expected who publishes to registry.example.org/me/"),
-        ({"REGISTRY": "oci:out/", "PERWATT_IMAGES": "/nonexistent"}, "There is no /nonexistent/oci-serve to publish"),
-    ],
-)
-def test_publishing_says_what_it_lacks(given: dict[str, str], says: str, bare: str, tmp_path: Path) -> None:
-    if given.get("REGISTRY") == "oci:out/":
-        given = {**given, "REGISTRY": f"oci:{tmp_path}/out/"}
-    ran = run(bare, "publish.sh", "v1", **given)
-    assert ran.returncode == 1
-    assert says in ran.stderr
-
-
-REGISTRY = {"REGISTRY": "registry.example.org/Me/", "REGISTRY_USER": "me", "REGISTRY_TOKEN": "secret"}
-
-
-RECORDER = """#!/bin/sh
-echo "{name} $* TAG=$TAG VERSION=$VERSION" >> {asked}
-[ "$*" != info ] || exit {no_engine}
-[ "$2" != --raw ] || echo '{{"manifests": [{{"platform": {{"architecture": "amd64"}}}},
-  {{"platform": {{"architecture": "arm64"}}}}]}}'
-"""
-
-
-def recorders(tmp_path: Path, *names: str, engine: bool = True) -> tuple[str, Path]:
-    """A PATH on which these programs only write down what they are asked, and the file; engine: whether one answers."""
-    path, asked = without(tmp_path, "docker", "gh", "skopeo"), tmp_path / "asked"
-    asked.touch()
-    for name in names:
-        program = tmp_path / "bin" / name
-        program.write_text(RECORDER.format(name=name, asked=asked, no_engine=int(not engine)))
-        program.chmod(0o755)
-    return path, asked
-
-
-def chart_tag() -> str:
-    [found] = re.findall(r'^appVersion: "(.*)"$', (CI.parent / "helm/perwatt/Chart.yaml").read_text(), re.MULTILINE)
-    return found
-
-
-def test_a_release_is_published_under_the_tag_that_the_chart_asks_for(tmp_path: Path) -> None:
-    path, asked = recorders(tmp_path, "docker")
-    ran = run(path, "publish.sh", f"v{chart_tag()}", **REGISTRY)
-    assert ran.returncode == 0, ran.stderr
-    [pushed] = [line for line in asked.read_text().splitlines() if " bake " in line]
-    assert pushed.endswith(f"--push TAG={chart_tag()} VERSION={chart_tag()}")
-
-
-def test_without_an_engine_the_same_tag_is_copied(tmp_path: Path) -> None:
-    path, asked = recorders(tmp_path, "docker", "skopeo", engine=False)
-    images = tmp_path / "images"
-    for role in ("serve", "loadtest"):
-        (images / f"oci-{role}").mkdir(parents=True)
-        (images / f"oci-{role}" / "index.json").write_text("{}")
-    given = {**REGISTRY, "PERWATT_IMAGES": str(images)}
-    ran = run(path, "publish.sh", f"v{chart_tag()}", **given)
-    assert ran.returncode == 0, ran.stderr
-    copied = [line.split()[-3] for line in asked.read_text().splitlines() if line.startswith("skopeo copy")]
-    assert copied == [
-        f"docker://registry.example.org/me/perwatt-{role}:{chart_tag()}" for role in ("serve", "loadtest")
-    ]
-
-
-@pytest.mark.parametrize("engine", [True, False])
-def test_a_registry_gets_no_tag_but_the_version(engine: bool, tmp_path: Path) -> None:
-    path, asked = recorders(tmp_path, "docker", "skopeo", engine=engine)
-    ran = run(path, "publish.sh", "v9.9.9", **REGISTRY)
-    assert ran.returncode == 1
-    assert f"The tag is v9.9.9, and these sources are version {chart_tag()}" in ran.stderr
-    assert asked.read_text() == ""
-
-
-def test_a_release_that_cannot_be_asked_for_is_not_taken_for_none(bare: str, tmp_path: Path) -> None:
-    ran = run(bare, "baseline.sh", tmp_path / "baseline")
-    assert ran.returncode == 1
-    assert "needs gh" in ran.stderr
-    gh = tmp_path / "bin" / "gh"
-    for said, status in (("release not found", 0), ("To get started with GitHub CLI, please run:  gh auth login", 1)):
-        gh.write_text(f"#!/bin/sh\necho '{said}' >&2\nexit 1\n")
-        gh.chmod(0o755)
-        ran = run(bare, "baseline.sh", tmp_path / "baseline")
-        assert ran.returncode == status, ran.stdout + ran.stderr
-        assert said in ran.stderr or "there is no release" in ran.stdout
 
 
 def test_the_runs_of_the_last_release_are_unpacked(bare: str, release: Path, tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def test_a_command_that_was_killed_goes_on_and_ends_with_a_report(
         while not stop.wait(0.05):
             machinery.step()
 
-    machinery._seen = set(left)  # those of the killed run never come to write anything
+    machinery.seen = set(left)  # those of the killed run never come to write anything
     machinery.damaged = {"c8g.4xlarge-02": starved}
     worker = threading.Thread(target=work)
     worker.start()

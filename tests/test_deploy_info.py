@@ -125,8 +125,8 @@ def test_a_build_goes_by_the_limits_that_the_report_states(
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(str(content))
-    monkeypatch.setattr(machine, "_CGROUP_ROOT", tmp_path / "sys/fs/cgroup")
-    monkeypatch.setattr(machine, "_PROC", tmp_path / "proc")
+    monkeypatch.setattr(machine, "CGROUP_ROOT", tmp_path / "sys/fs/cgroup")
+    monkeypatch.setattr(machine, "PROC", tmp_path / "proc")
     stated = read_machine(tmp_path, ask_imds=False)
     assert machine.cores() == stated.usable_cpus == (cpus or len(os.sched_getaffinity(0)))
     assert machine.memory_limit_bytes() == stated.usable_memory_bytes == (memory or total)

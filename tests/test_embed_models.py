@@ -38,7 +38,7 @@ def test_weights_that_are_not_the_official_ones_are_refused(tmp_path: Path, monk
     weights = bytearray((altered / "model.safetensors").read_bytes())
     weights[-1] ^= 1
     (altered / "model.safetensors").write_bytes(weights)
-    monkeypatch.setattr(models, "_packaged", lambda: altered)
+    monkeypatch.setattr(models, "packaged_folder", lambda: altered)
     with pytest.raises(ModelError, match="expected the official weights"):
         find_model()
 

@@ -39,7 +39,7 @@ def test_one_that_dies_during_the_rounds_is_dropped_from_them(tmp_path: Path) ->
         runners.append(Runner(entry(name), process))
         runners[-1].learn(10, 1)
         runners[-1].enter(RaceCase(10, 1), 50, 1.0, draw=True)
-    os.kill(runners[0].process._process.pid, signal.SIGKILL)
+    os.kill(runners[0].process.process.pid, signal.SIGKILL)
     case = RaceCase(10, 1)
     race(runners, case, 2, 1.0, lambda runner, error: lost.append((runner.entry.name, str(error))), lambda: None)
     runners[1].process.close()
@@ -51,15 +51,15 @@ def test_one_that_dies_during_the_rounds_is_dropped_from_them(tmp_path: Path) ->
 
 def test_a_worker_is_stopped_between_orders_and_dies_with_its_parent(tmp_path: Path) -> None:
     process = EngineProcess(entry("plain"), tmp_path / "log")
-    status = Path(f"/proc/{process._process.pid}/status")
+    status = Path(f"/proc/{process.process.pid}/status")
     assert eventually(lambda: "State:\tT" in status.read_text())
     process.close()
-    assert process._process.returncode == 0
+    assert process.process.returncode == 0
     parent = (
         "import sys; from pathlib import Path; from racing import entry\n"
         "from index.bench.ann.workers import EngineProcess\n"
         f"process = EngineProcess(entry('plain'), Path({str(tmp_path / 'other')!r}))\n"
-        "print(process._process.pid, flush=True); import os; os._exit(0)"
+        "print(process.process.pid, flush=True); import os; os._exit(0)"
     )
     ran = subprocess.run([sys.executable, "-c", parent], capture_output=True, text=True, check=True)
     orphan = Path(f"/proc/{int(ran.stdout)}")
@@ -68,7 +68,7 @@ def test_a_worker_is_stopped_between_orders_and_dies_with_its_parent(tmp_path: P
 
 def test_no_answer_in_time_is_a_reason(tmp_path: Path) -> None:
     with EngineProcess(entry("plain"), tmp_path / "log") as process:
-        os.kill(process._process.pid, signal.SIGSTOP)
-        process._signal = lambda which: None  # type: ignore[method-assign]  # it never wakes
+        os.kill(process.process.pid, signal.SIGSTOP)
+        process.send = lambda which: None  # type: ignore[method-assign]  # it never wakes
         with pytest.raises(EngineFailedError, match="no answer to memory within"):
             process.ask("memory", 0.2)

@@ -105,7 +105,7 @@ def test_sets_follow_the_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         (folder / "level").write_text(level + "\n")
         (folder / "type").write_text(kind + "\n")
         (folder / "size").write_text(size + "\n")
-    monkeypatch.setattr(bench_kernels, "_CACHES", tmp_path)
+    monkeypatch.setattr(bench_kernels, "CACHES", tmp_path)
     assert [cache_bytes(level) for level in (1, 2, 3, 4)] == [48 << 10, 2 << 20, 32 << 20, 0]
     assert places() == (1 << 20, 16 << 20, 1 << 30)
     monkeypatch.setattr(bench_kernels.machine, "memory_available_bytes", lambda: 2 << 30)

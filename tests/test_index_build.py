@@ -1,26 +1,19 @@
-"""Rows in, a generation out: what was given is found again, and what cannot be indexed is refused by row and id."""
+"""Rows in, a generation out: what was given is found again, in every family."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from indexing import brute_force, clustered, names, write_vectors_folder
+from small_builds import DIM, built
 
 from index import InputError, PublishCheckError, Root, VectorsFolder, build_generation, open_generation
 from index.build.families import PROFILES, choose, choose_profile, graph_bytes, serving_bytes
 from index.search.untyped import faiss
-
-DIM = 24
-
-
-def built(root: Path, count: int = 400, **settings: Any) -> Path:
-    settings = {"family": "flat", "name": "test"} | settings
-    return build_generation(clustered(count, DIM), names(count), root=root, **settings)
 
 
 @pytest.mark.parametrize("metric", ["cosine", "ip", "l2"])
@@ -152,94 +145,6 @@ def test_the_record_of_a_build_says_what_it_cost(tmp_path: Path) -> None:
         assert made["seconds"] >= sum(made["step_seconds"].values()) * 0.99
         assert made["versions"]["faiss"] == faiss.__version__
         assert generation.manifest["memory_bytes"] > 1500 * DIM * 5
-
-
-@pytest.mark.parametrize("row", [0, 4095, 4096, 4999])
-@pytest.mark.parametrize(("value", "what"), [(np.nan, "not finite"), (np.inf, "not finite"), (0.0, "zero")])
-def test_a_vector_that_cannot_be_indexed_is_named(tmp_path: Path, row: int, value: float, what: str) -> None:
-    vectors, ids = clustered(5000, DIM), names(5000)
-    vectors[row] = value
-    with pytest.raises(InputError, match=rf"row {row} \(id '{ids[row]}'\) is {what}"):
-        build_generation(vectors, ids, root=tmp_path, name="test")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_zero_vectors_are_welcome_where_they_have_a_distance(tmp_path: Path) -> None:
-    vectors = clustered(300, DIM)
-    vectors[5] = 0
-    for metric in ("ip", "l2"):
-        path = build_generation(vectors, names(300), root=tmp_path, name="test", metric=metric)
-        with open_generation(path) as generation:
-            assert generation.count == 300
-            if metric == "l2":
-                found, scores = generation.search(np.zeros((1, DIM), np.float32), 1)
-                assert (found[0, 0], scores[0, 0]) == (names(300)[5], 0.0)
-
-
-@pytest.mark.parametrize(
-    ("ids", "message"),
-    [
-        (["a", "b", "a"], "rows 0 and 2 have the same id 'a'"),
-        ([1, 2, 1], "rows 0 and 2 have the same id 1"),
-        (["1", 1, "2"], r"id of row 1 is 1 \(int\)"),
-        (["a", "b", None], r"id of row 2 is None \(NoneType\)"),
-        ([1.0, 2.0, 3.0], "expected all ids to be str or all int"),
-        ([True, False, True], "expected all ids to be str or all int"),
-        ([1, 2, 2**63], "integers must fit 64 bits"),
-        (["a", "", "b"], "id of row 1 has 0 bytes"),
-        (["a", "x" * 1025, "b"], "id of row 1 has 1025 bytes"),
-        (["a", "\ud800", "b"], "not valid Unicode"),
-        (["a", "b"], "there are 2 ids for 3 vectors"),
-    ],
-)
-def test_ids_that_do_not_identify_are_refused(tmp_path: Path, ids: list[Any], message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        build_generation(clustered(3, DIM), ids, root=tmp_path, name="test")
-
-
-@pytest.mark.parametrize(
-    ("vectors", "message"),
-    [
-        (np.zeros((3, 4)), "vectors are float64, expected float32"),
-        (np.zeros((3, 4), np.float16), "vectors are float16"),
-        (np.zeros(3, np.float32), r"vectors are \(3,\); expected a float32 array"),
-        (np.zeros((3, 0), np.float32), "vectors have 0 dimensions"),
-        ([[1.0, 2.0]] * 3, "vectors are list"),
-    ],
-)
-def test_vectors_of_another_kind_are_refused(tmp_path: Path, vectors: Any, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        build_generation(vectors, ["a", "b", "c"], root=tmp_path, name="test")
-
-
-def test_an_empty_set_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no vectors to build an index from"):
-        build_generation(np.zeros((0, DIM), np.float32), [], root=tmp_path, name="test")
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"name": "Test"}, "'Test' is not an index name"),
-        ({"name": "../x"}, "is not an index name"),
-        ({"name": "a" * 64}, "is not an index name"),
-        ({"family": "hnsw"}, "'hnsw' is not a family; expected auto, flat, graph, ivf"),
-        ({"metric": "dot"}, "'dot' is not a metric; expected cosine, ip, l2"),
-        ({"recall_target": 95}, "recall_target is 95; expected 0 to 1"),
-        ({"min_count_ratio": -1}, "min_count_ratio is -1"),
-        ({"filterable": ["year:"]}, "'year:' does not declare a filterable field"),
-        ({"filterable": ["year"]}, "no row has a field 'year'"),
-        ({"family": "graph"}, "100 rows are too few for graph"),
-        ({"payload": [{}]}, "there are 1 payload rows for 100 vectors"),
-        ({"payload": ["[1]"] * 100}, r"payload of row 0 \(id 'doc-0'\) is not a JSON object"),
-        ({"payload": ['{"a": 1'] * 100}, "is not a JSON object"),
-        ({"payload": [b'{"a": "\xff"}'] * 100}, "is not a JSON object"),
-    ],
-)
-def test_settings_that_make_no_index_are_refused(tmp_path: Path, settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        built(tmp_path, 100, **settings)
-    assert not list(tmp_path.glob("**/.building-*"))
 
 
 def test_columns_hold_what_was_declared(tmp_path: Path) -> None:

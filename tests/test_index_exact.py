@@ -12,6 +12,7 @@ from indexing import brute_force, clustered
 from numpy.typing import NDArray
 
 from index.disk.codes import quantise, unit_rows
+from index.kernels import _native
 from index.search import exact
 
 METRICS = ("cosine", "ip", "l2")
@@ -77,7 +78,7 @@ def test_few_rows_are_left_to_score_in_float32() -> None:
     codes = quantise(vectors)
     rescored = exact.TopK(np.empty((20, 10), np.int64), np.empty((20, 10), np.float32), np.empty(20, np.int64))
     scale = (codes.step, codes.error_norm, codes.row_norm, codes.square_norms)
-    exact._native.scan_i8(queries, vectors, codes.codes, *scale, False, 1, *rescored)
+    _native.scan_i8(queries, vectors, codes.codes, *scale, False, 1, *rescored)
     assert (rescored.scored >= 10).all()
     assert rescored.scored.mean() < 0.02 * len(vectors)
 
@@ -85,7 +86,7 @@ def test_few_rows_are_left_to_score_in_float32() -> None:
 @pytest.mark.parametrize("threads", [1, 2, 3, 8])
 @pytest.mark.parametrize("count", [1, 2, 5, 300])
 def test_threads_and_batches_do_not_change_the_answer(threads: int, count: int, monkeypatch: Any) -> None:
-    monkeypatch.setattr(exact, "_ROWS_WORTH_A_THREAD", 100)
+    monkeypatch.setattr(exact, "ROWS_WORTH_A_THREAD", 100)
     vectors = unit_rows(clustered(1500, 33))
     queries = unit_rows(clustered(count, 33, seed=2))
     one = exact.search(queries, vectors, 12)
@@ -97,7 +98,7 @@ def test_threads_and_batches_do_not_change_the_answer(threads: int, count: int, 
 @pytest.mark.parametrize("metric", ["ip", "l2"])
 @pytest.mark.parametrize("count", [1, 2, 40])
 def test_threads_see_the_filter_and_the_norms_of_their_own_rows(count: int, metric: str, monkeypatch: Any) -> None:
-    monkeypatch.setattr(exact, "_ROWS_WORTH_A_THREAD", 100)
+    monkeypatch.setattr(exact, "ROWS_WORTH_A_THREAD", 100)
     vectors, queries = clustered(1500, 33), clustered(count, 33, seed=2)
     kept = np.random.default_rng(1).random(1500) < 0.02
     words = np.packbits(np.pad(kept, (0, 36)), bitorder="little").view(np.uint64)

@@ -226,8 +226,8 @@ def test_ranks_are_those_of_one_segment_however_many_there_are(
     with open_generation(single) as one, open_generation(several) as many:
         assert one.lexical is not None
         assert many.lexical is not None
-        assert (one.lexical._searcher.num_segments, one.lexical._by_row) == (1, True)
-        assert many.lexical._searcher.num_segments > 1
+        assert (one.lexical.searcher.num_segments, one.lexical.by_row) == (1, True)
+        assert many.lexical.searcher.num_segments > 1
         for text in ("w1", "w1 w2", "w7 w1 w3 w20", "w29"):
             for k in (1, 3, 10, 60, 600):
                 for keep in (None, parse({"field": "n", "gte": 50})):

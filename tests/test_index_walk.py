@@ -1,36 +1,29 @@
-"""The walk finds what brute force finds, the same in every unit and on any number of threads, through any filter."""
+"""The walk finds what brute force finds, the same in every unit and on any number of threads."""
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from indexing import brute_force, clustered, names
 from numpy.typing import NDArray
+from walks import COUNT, DIM, encoded, recall_at
 
-from index import InputError, build_generation, kernels, open_generation
+from index import kernels, open_generation
 from index.build import recall
 from index.build.families import PROFILES
 from index.build.graph import of_one_length
 from index.disk import codes, layout
 from index.disk.layout import DEGREE, Layout, Profile
-from index.kernels import _native
 from index.search import exact
-from index.search.bitmap import Bitmap
-from index.search.finding import few
-from index.search.generation import Generation
 from index.search.untyped import faiss
-from index.search.walk import Walk
+
+pytest_plugins = ["walks_fixtures"]
+
 
 UNITS = kernels.units()
-METRICS = ("cosine", "ip", "l2")
-DIM, COUNT = 48, 5000
-FEW_SURVIVORS = few("graph", COUNT, 50)
 
 
 def nearest_links(vectors: NDArray[np.float32]) -> NDArray[np.int32]:
@@ -42,24 +35,6 @@ def nearest_links(vectors: NDArray[np.float32]) -> NDArray[np.int32]:
         others = near[near != row][:DEGREE]
         links[row, : len(others)] = others
     return links
-
-
-def encoded(
-    vectors: NDArray[np.float32],
-    links: NDArray[np.int32],
-    l2: bool,
-    threads: int = 1,
-    unit: str = "",
-    profile: Profile = "compact",
-) -> Layout:
-    count, dim = vectors.shape
-    roots = layout.sampled_roots(count)
-    sizes = layout.row_sizes(count, dim, profile)
-    blocks = np.zeros(sizes[layout.BLOCKS_FILE], np.uint8)
-    spokes = np.zeros(sizes[layout.SPOKES_FILE], np.uint8) if profile == "compact" else None
-    root = np.zeros(_native.root_bytes(dim, len(roots)), np.uint8)
-    gain, edge_rms = _native.encode(vectors, links, roots.astype(np.int32), l2, blocks, root, threads, unit, spokes)
-    return Layout(blocks, root, count, dim, l2, gain, edge_rms, spokes)
 
 
 def refined(
@@ -157,30 +132,6 @@ def test_refinement_reaches_every_row_and_links_no_row_to_itself() -> None:
     assert len(reached) == 2000
 
 
-@pytest.fixture(scope="module", params=[(metric, profile) for metric in METRICS for profile in PROFILES], ids="-".join)
-def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    vectors = clustered(COUNT, DIM)
-    vectors[100:160] = vectors[100]
-    metric, profile = request.param
-    vectors[200:203] = 0 if metric != "cosine" else vectors[3]
-    root = tmp_path_factory.mktemp("walk")
-    # One thread: with several, FAISS links rows in the order in which they happen to come, and recall differs a little.
-    how = {"family": "graph", "metric": metric, "profile": profile, "threads": 1}
-    return build_generation(vectors, names(COUNT), root=root, name="walk", **how)
-
-
-@pytest.fixture(scope="module")
-def queries() -> NDArray[np.float32]:
-    return clustered(500, DIM, seed=77)
-
-
-def recall_at(generation: Generation, queries: NDArray[np.float32], k: int, effort: int | None, **how: Any) -> float:
-    """Share of the best k by score, so that equal vectors stand for one another."""
-    scores = generation.search_rows(queries, k, effort, **how).scores
-    truth = generation.search_rows(queries, k, exact=True, **how).scores
-    return float((scores >= truth[:, -1:]).mean())
-
-
 def test_large_k_is_found_as_well(built: Path, queries: NDArray[np.float32]) -> None:
     with open_generation(built) as generation:
         assert recall_at(generation, queries[:100], 100, 200) > 0.9
@@ -268,161 +219,6 @@ def test_half_the_margin_is_not_enough(built: Path, queries: NDArray[np.float32]
         assert enough >= 0.95 - 0.015
         assert half < 0.95 - 0.015
         assert half < enough - 0.01
-
-
-KEPT = st.one_of(
-    st.sampled_from([0, 1, 2, 9, 10, 11, FEW_SURVIVORS - 1, FEW_SURVIVORS, FEW_SURVIVORS + 1, COUNT - 1, COUNT]),
-    st.integers(0, COUNT),
-)
-
-
-@settings(max_examples=40, deadline=None)
-@given(survivors=KEPT, seed=st.integers(0, 99), k=st.sampled_from([1, 10, 30]), packed=st.booleans(), run=st.booleans())
-def test_a_filter_returns_survivors_only_and_as_many_as_there_are(
-    built: Path, survivors: int, seed: int, k: int, packed: bool, run: bool
-) -> None:
-    random = np.random.default_rng(seed)
-    keep = np.zeros(COUNT, bool)
-    keep[np.arange(survivors) if run else random.choice(COUNT, survivors, replace=False)] = True
-    queries = clustered(20, DIM, seed=seed)
-    given_keep = np.packbits(keep, bitorder="little") if packed else keep
-    with open_generation(built, verify=False) as generation:
-        found = generation.search_rows(queries, k, 300, keep=given_keep)
-        exactly = generation.search_rows(queries, k, keep=given_keep, exact=True)
-        vectors = np.stack([generation.vector(row) for row in np.flatnonzero(keep)]) if survivors else None
-        metric = "l2" if generation.metric == "l2" else "ip"
-        if generation.metric == "cosine":
-            queries = codes.unit_rows(queries)
-    reach = min(k, survivors)
-    for answer in (found, exactly):
-        assert (answer.rows[:, :reach] >= 0).all()
-        assert (answer.rows[:, reach:] == -1).all()
-        assert np.isneginf(answer.scores[:, reach:]).all()
-        assert keep[answer.rows[:, :reach]].all()
-    if vectors is not None:
-        _, scores = brute_force(queries, vectors, reach, metric)
-        np.testing.assert_allclose(exactly.scores[:, :reach], scores, rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize("k", [1, 10, 30])
-def test_a_filter_costs_no_recall(built: Path, queries: NDArray[np.float32], k: int) -> None:
-    with open_generation(built) as generation:
-        few = generation.few(300)
-        assert few < COUNT - 100
-        for survivors in (few + 1, (few + COUNT) // 2, COUNT - 1):
-            keep = np.zeros(COUNT, bool)
-            keep[np.random.default_rng(survivors).choice(COUNT, survivors, replace=False)] = True
-            assert recall_at(generation, queries, k, 300, keep=keep) > 0.97
-
-
-@pytest.mark.parametrize(
-    "keep",
-    [np.ones(COUNT - 1, bool), np.ones((COUNT, 1), bool), np.ones(COUNT, np.int64), np.ones(COUNT, np.uint8)],
-)
-def test_a_filter_of_another_shape_is_refused(built: Path, keep: NDArray[Any]) -> None:
-    with open_generation(built) as generation, pytest.raises(InputError, match=r"keep is .*; expected bool \(5000,\)"):
-        generation.search_rows(clustered(1, DIM), 1, keep=keep)
-
-
-def test_a_bitmap_counts_and_lists_its_rows_and_ignores_bits_beyond() -> None:
-    for count in (1, 7, 8, 63, 64, 65, 200):
-        keep = np.random.default_rng(count).random(count) < 0.4
-        packed = np.packbits(keep, bitorder="little")
-        packed[-1] |= 0xFF & ~((1 << (count - 1) % 8 + 1) - 1)
-        for given_keep in (keep, packed):
-            bitmap = Bitmap(given_keep, count)
-            np.testing.assert_array_equal(bitmap.rows, np.flatnonzero(keep))
-            assert bitmap.count == keep.sum()
-
-
-def test_filters_work_in_every_family(tmp_path: Path) -> None:
-    vectors, keep = clustered(2500, 16), np.random.default_rng(1).random(2500) < 0.6
-    for family in ("flat", "graph", "ivf"):
-        path = build_generation(vectors, range(2500), root=tmp_path, name=family, family=family, recall_target=0.9)
-        with open_generation(path) as generation:
-            found = generation.search_rows(vectors[:50], 10, keep=keep)
-            assert keep[found.rows].all()
-            truth, _ = brute_force(vectors[:50], vectors[keep], 10, "cosine")
-            hits = [len(set(a) & set(np.flatnonzero(keep)[b])) for a, b in zip(found.rows, truth, strict=True)]
-            assert np.mean(hits) > 8.5
-
-
-def test_inner_products_of_unequal_lengths_become_distances() -> None:
-    vectors = clustered(300, 8) * np.random.default_rng(0).uniform(0.2, 5, (300, 1)).astype(np.float32)
-    longer = of_one_length(vectors)
-    assert longer.shape == (300, 9)
-    np.testing.assert_allclose(codes.norms(longer), codes.norms(vectors).max(), rtol=1e-5)
-    unit = codes.unit_rows(vectors)
-    assert of_one_length(unit) is unit
-
-
-def test_damaged_blocks_are_survived(built: Path, queries: NDArray[np.float32]) -> None:
-    """Hashes refuse them; but who skips the hashes must at worst get wrong rows."""
-    with open_generation(built) as generation:
-        intact = layout.load(built, generation.manifest)
-        vectors = np.stack([generation.vector(row) for row in range(COUNT)])
-    random = np.random.default_rng(8)
-    for share in (1e-6, 1e-4, 1e-2, 1.0):
-        blocks, root = np.array(intact.blocks), np.array(intact.root)
-        spokes = None if intact.spokes is None else np.array(intact.spokes)
-        for array in (blocks, root) if spokes is None else (blocks, root, spokes):
-            places = random.integers(0, len(array), max(1, int(share * len(array))))
-            array[places] = random.integers(0, 256, len(places))
-        damaged = intact._replace(blocks=blocks, root=root, spokes=spokes)
-        found = Walk(damaged, vectors, 1).search(queries[:50], 10, 200)
-        assert ((found.rows >= -1) & (found.rows < COUNT)).all()
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"blocks": np.zeros(1000, np.uint8)},
-        {"root": np.zeros(100, np.uint8)},
-        {"count": COUNT + 3000},
-        {"count": 0},
-        {"dim": 0},
-        {"dim": 5000},
-    ],
-)
-def test_a_layout_that_is_too_short_is_refused(built: Path, change: dict[str, Any]) -> None:
-    with open_generation(built) as generation:
-        intact = layout.load(built, generation.manifest)
-    with pytest.raises(ValueError, match=r"graph has|too short"):
-        intact._replace(**change).graph()
-
-
-def test_links_that_lead_out_of_the_graph_are_refused() -> None:
-    vectors = clustered(50, 8)
-    for link in (-2, 50):
-        links = np.full((50, DEGREE), link, np.int32)
-        with pytest.raises(ValueError, match="leads out of the graph"):
-            encoded(vectors, links, True)
-
-
-def test_sections_are_a_function_of_the_file_that_faiss_wrote(built: Path) -> None:
-    """So that two machines that hold the same index.faiss hold the same sections."""
-    stored = faiss.read_index(str(built / "index.faiss"))
-    starts = faiss.vector_to_array(stored.hnsw.offsets).astype(np.int64)[:-1]
-    links = faiss.vector_to_array(stored.hnsw.neighbors)[starts[:, None] + np.arange(DEGREE)]
-    with open_generation(built) as generation:
-        vectors = np.stack([generation.vector(row) for row in range(COUNT)])
-        l2, profile = generation.metric == "l2", generation.profile
-        assert profile is not None
-        made = encoded(vectors, np.ascontiguousarray(links), l2, threads=2, profile=profile)
-        written = layout.load(built, generation.manifest)
-    if made.spokes is not None:
-        assert written.spokes is not None
-        np.testing.assert_array_equal(made.spokes, written.spokes[: len(made.spokes)])
-    np.testing.assert_array_equal(made.blocks, written.blocks[: len(made.blocks)])
-    np.testing.assert_array_equal(made.root, written.root)
-    assert (made.gain, made.edge_rms) == pytest.approx((written.gain, written.edge_rms), rel=1e-7)
-
-
-def test_wide_vectors_get_lists_and_no_graph(tmp_path: Path) -> None:
-    vectors = clustered(300, layout.MAX_DIM + 1)
-    with pytest.raises(InputError, match="a graph has at most 4,096 dimensions"):
-        build_generation(vectors, range(300), root=tmp_path, name="wide", family="graph")
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_recall_of_the_manifest_is_measured_with_the_walk(built: Path) -> None:

@@ -3,172 +3,33 @@
 from __future__ import annotations
 
 import ast
-import io
 import re
 import sys
-import tokenize
 import tomllib
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from functools import cache
 from pathlib import Path
 
 import pytest
+from house import (
+    COMMENTS,
+    PACKAGES,
+    TOP,
+    arrows_between_files,
+    arrows_between_rooms,
+    back_up,
+    circles,
+    class_names,
+    ends_of,
+    files_of,
+    imports_of,
+    order_of,
+    room_of,
+    rooms,
+    strange_files,
+    strangers,
+)
 
-TOP = Path(__file__).parents[1]
-PACKAGES = ("embed", "index", "service", "loadtest", "deploy")
-
-# What each package may import of the others. Files of vectors are embed.vectors'. loadtest stands outside: it asks
-# index.search.exact for ground truth, and the service as any other program does. The kernel's counters of energy have
-# one reader.
-MAY_IMPORT = {
-    "embed": set[str](),
-    "index": {"embed.vectors"},
-    "service": {"embed", "index"},
-    "loadtest": {"index.search.exact", "embed.vectors", "service.client", "service.telemetry.powercap"},
-    "deploy": set(PACKAGES),
-}
-# A package's bench stands above them all and measures with loadtest, as anyone would; only commands may import it.
-BENCH_MAY_IMPORT = {"loadtest"}
 FILES_A_ROOM = 15
-ROOM_IN_TABLE = re.compile(r"^    ([a-z_]+)(?:/|\.py) ")  # a line of a package's docstring
-Arrows = dict[str, set[str]]  # who imports whom
-# A file of ours in prose: a path or its end. Documents are in capitals; NAME stands for many.
-NAMED_FILE = re.compile(r"(?<![\w{*…-])(?:[\w.-]+/)*(?:\w[\w-]*\.(?:py|hpp|cpp|js|sh)|[A-Z]+\.md)\b")
-COMMENTS = {
-    (".cpp", ".hpp", ".js", ".css"): re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL),
-    (".sh", ".toml", ".yaml", ".yml", ".hcl", ".txt", "Makefile", "Dockerfile"): re.compile(r"#[^\n]*"),
-    (".md",): re.compile(r".+", re.DOTALL),
-}
 READ = (".py", *(name for names in COMMENTS for name in names))
-
-
-@cache
-def imports_of(path: Path) -> tuple[tuple[int, str], ...]:
-    return tuple(_imports(path))
-
-
-def _imports(path: Path) -> Iterator[tuple[int, str]]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            for name in node.names:
-                yield node.lineno, name.name
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}:{node.lineno}: imports are absolute here"
-            assert node.module
-            for name in node.names:
-                yield node.lineno, f"{node.module}.{name.name}"
-
-
-def strangers(package: str, path: Path) -> list[str]:
-    """The imports of `path` that its package is not allowed."""
-    in_bench = path.is_relative_to(TOP / package / "bench")
-    allowed = MAY_IMPORT[package] | {package} | (BENCH_MAY_IMPORT if in_bench else set())
-    found = []
-    for line, name in imports_of(path):
-        top = name.split(".")[0]
-        if top not in PACKAGES or any(name == each or name.startswith(each + ".") for each in allowed):
-            continue
-        found.append(f"{path.relative_to(TOP) if path.is_relative_to(TOP) else path}:{line} imports {name}")
-    return found
-
-
-def files_of(top: Path) -> list[Path]:
-    return sorted(path for package in PACKAGES for path in (top / package).rglob("*.py"))
-
-
-def module_of(path: Path, top: Path) -> str:
-    parts = path.relative_to(top).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-
-
-def arrows_between_files(top: Path) -> Arrows:
-    """Every import of a module of ours, wherever in a file it stands: at its top, in a function, for types alone."""
-    modules = {module_of(path, top): path for path in files_of(top)}
-    arrows: Arrows = {module: set() for module in modules}
-    for module, path in modules.items():
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Import):
-                names = [name.name for name in node.names]
-            elif isinstance(node, ast.ImportFrom):
-                inside = [f"{node.module}.{name.name}" for name in node.names]
-                names = [name if name in modules else str(node.module) for name in inside]
-            else:
-                continue
-            arrows[module] |= {name for name in names if name in modules and name != module}
-    return arrows
-
-
-def room_of(module: str) -> str:
-    """The folder of a package that a module is in, or the module itself where it lies in none."""
-    return ".".join(module.split(".")[:2])
-
-
-def arrows_between_rooms(files: Arrows) -> Arrows:
-    rooms: Arrows = defaultdict(set)
-    for module, others in files.items():
-        rooms[room_of(module)] |= {room_of(other) for other in others} - {room_of(module)}
-    return dict(rooms)
-
-
-def circles(arrows: Arrows) -> list[list[str]]:
-    """Groups that reach each other (Tarjan, 1972); none when imports run one way."""
-    number: dict[str, int] = {}
-    low: dict[str, int] = {}
-    stack: list[str] = []
-    found: list[list[str]] = []
-
-    def visit(node: str) -> None:
-        number[node] = low[node] = len(number)
-        stack.append(node)
-        for other in sorted(arrows.get(node, ())):
-            if other not in number:
-                visit(other)
-                low[node] = min(low[node], low[other])
-            elif other in stack:
-                low[node] = min(low[node], number[other])
-        if low[node] == number[node]:
-            group = stack[stack.index(node) :]
-            del stack[stack.index(node) :]
-            if len(group) > 1:
-                found.append(sorted(group))
-
-    for node in sorted(arrows):
-        if node not in number:
-            visit(node)
-    return found
-
-
-def order_of(package: str, top: Path) -> list[str]:
-    """The rooms and files of a package in the order of its docstring; each imports only what stands below it."""
-    text = ast.get_docstring(ast.parse((top / package / "__init__.py").read_text(encoding="utf-8")), clean=False) or ""
-    return [found[1] for line in text.splitlines() if (found := ROOM_IN_TABLE.match(line))]
-
-
-def back_up(package: str, top: Path, files: Arrows) -> list[str]:
-    """Imports from a room to one that stands above it in the package's own table."""
-    place = {name: number for number, name in enumerate(order_of(package, top))}
-    return [
-        f"{module} imports {other}"
-        for module, others in sorted(files.items())
-        for other in sorted(others)
-        if module.startswith(package + ".") and other.startswith(package + ".")
-        if place[module.split(".")[1]] > place[other.split(".")[1]]
-    ]
-
-
-def rooms(top: Path) -> list[Path]:
-    """Folders of a package with Python files."""
-    return sorted({path.parent for path in files_of(top)} - {top / package for package in PACKAGES})
-
-
-def class_names(paths: Iterable[Path]) -> dict[str, list[str]]:
-    names: dict[str, list[str]] = defaultdict(list)
-    for path in paths:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ClassDef):
-                names[node.name].append(f"{path}:{node.lineno}")
-    return names
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -334,32 +195,6 @@ def test_the_licence_is_the_one_that_is_declared_and_whole() -> None:
     assert "Version 2.0, January 2004" in text
     assert [f"   {number}. " in text for number in range(1, 10)] == [True] * 9
     assert text.rstrip().endswith("limitations under the License.")
-
-
-def prose_of(path: Path) -> Iterator[str]:
-    """The comments and docstrings of a file; the whole of a document."""
-    text = path.read_text(encoding="utf-8")
-    if path.suffix == ".py":
-        tokens = tokenize.generate_tokens(io.StringIO(text).readline)
-        yield from (token.string for token in tokens if token.type == tokenize.COMMENT)
-        documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
-        yield from (ast.get_docstring(node) or "" for node in ast.walk(ast.parse(text)) if isinstance(node, documented))
-    for names, pattern in COMMENTS.items():
-        if path.name.endswith(names):
-            yield from pattern.findall(text)
-
-
-def ends_of(paths: Iterable[str]) -> set[str]:
-    """As which a file may be named: by its path, or by its end."""
-    return {"/".join(path.split("/")[-depth:]) for path in paths for depth in range(1, path.count("/") + 2)}
-
-
-def strange_files(path: Path, ours: set[str]) -> list[str]:
-    """Files that the prose of `path` names and that are neither ours, by their `ends_of`, nor Python's."""
-    named = {name for text in prose_of(path) for name in NAMED_FILE.findall(text)}
-    python = {name for name in named if name.split("/")[0] in sys.stdlib_module_names}
-    gone = [name for name in named - ours - python if not (path.parent / name).exists()]
-    return sorted(name for name in gone if "NAME" not in name)
 
 
 def test_every_file_that_a_comment_names_is_there() -> None:

@@ -1,48 +1,34 @@
-"""Ratios hold what was planted, A/A holds 1.00, and whatever may not be compared is refused."""
+"""A comparison finds what was planted and names its noise, and whatever may not be compared is refused."""
 
 from __future__ import annotations
 
 import math
 
 import msgspec
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from loadtest_records import ARM, X86
 
 from loadtest.analysis.compare import compare
-from loadtest.analysis.ratio import blocks_needed, detectable, paired_ratio
 from loadtest.analysis.reading import readings
 from loadtest.analysis.sensitivity import break_evens, joule_tornado, tornado
 from loadtest.analysis.unpaired import compare_unpaired
 from loadtest.analysis.verdict import Verdict, judge
 from loadtest.errors import RecordError
 from loadtest.power.energy import Energy
-from loadtest.prices.table import find_price
 from loadtest.record.histogram import Histogram
 from loadtest.record.run_record import Record, ServiceFacts
 from loadtest.record.trial import ServerSide, ValidityCheck
-from loadtest.selftest.example import MEAN_S, simulated_record
+from loadtest.selftest.example import MEAN_S
 from loadtest.selftest.simulate import Queue, paper_knee_qps
-from loadtest.selftest.virtual import aa_proof, coverage, planted_proof
 
-X86, ARM = find_price("c7i.2xlarge"), find_price("c8g.2xlarge")
+pytest_plugins = ["planted_records_fixtures"]
+
 
 # A machine that is 1.30 times as fast gains a little more than 1.30 at a fixed objective: its queue has more room below
 # it.
 PLANTED = paper_knee_qps(Queue(MEAN_S / 1.3, constant=False), 0.020) / paper_knee_qps(
     Queue(MEAN_S, constant=False), 0.020
 )
-
-
-@pytest.fixture(scope="module")
-def base() -> list[Record]:
-    """Four blocks each of a baseline, its replica, and a candidate that is 1.30 times as fast."""
-    found = []
-    for block in range(4):
-        for arm, speed, price in (("x86", 1.0, X86), ("x86 again", 1.0, X86), ("arm", 1.3, ARM)):
-            found.append(simulated_record(arm, block, speed, seed=3, price=price, curve=False))
-    return found
 
 
 @pytest.fixture
@@ -52,64 +38,6 @@ def records(base: list[Record]) -> list[Record]:
 
 def of(records: list[Record], arm: str) -> list[Record]:
     return [record for record in records if record.label.arm == arm]
-
-
-# ---- ratios
-
-
-def test_aa_includes_one_in_at_least_95_of_100_experiments() -> None:
-    assert aa_proof().passed
-
-
-def test_the_interval_covers_as_often_as_it_says_over_many_experiments() -> None:
-    """The hundred are not a lucky hundred; and an interval that always covered would be of no use."""
-    held = coverage(1.0, 1000, blocks=6, seed=1)
-    assert 940 <= held <= 990
-
-
-@pytest.mark.parametrize("factor", [1.40, 1.05])
-def test_a_planted_factor_is_recovered(factor: float) -> None:
-    assert planted_proof(factor).passed
-
-
-def test_a_shared_slow_hour_cancels_within_its_block() -> None:
-    hours = np.random.default_rng(0).normal(0, 0.5, 8)
-    base = {b: 1000 * math.exp(h) for b, h in enumerate(hours)}
-    ratio = paired_ratio({b: v * 1.1 for b, v in base.items()}, base)
-    assert (ratio.low, ratio.high) == pytest.approx((1.1, 1.1))
-
-
-@given(st.lists(st.tuples(st.floats(1, 1e6), st.floats(1, 1e6)), min_size=3, max_size=12))
-def test_swapping_the_arms_inverts_the_ratio(pairs: list[tuple[float, float]]) -> None:
-    one = {i: a for i, (a, _) in enumerate(pairs)}
-    other = {i: b for i, (_, b) in enumerate(pairs)}
-    there, back = paired_ratio(one, other), paired_ratio(other, one)
-    assert there.estimate * back.estimate == pytest.approx(1)
-    if there.decided_by == back.decided_by == "t":
-        assert there.low * back.high == pytest.approx(1)
-
-
-def test_the_wider_interval_decides() -> None:
-    skewed = dict(enumerate([1.0, 1.01, 0.99, 1.0, 1.02, 3.0]))
-    ratio = paired_ratio(skewed, dict.fromkeys(range(6), 1.0))
-    assert ratio.low < 1 < ratio.high
-    assert ratio.decided_by == "t"
-
-
-def test_too_few_blocks_know_no_interval_and_no_shared_block_is_an_error() -> None:
-    ratio = paired_ratio({0: 2.0, 1: 2.0}, {0: 1.0, 1: 1.0})
-    assert (ratio.low, ratio.high) == (0, math.inf)
-    assert math.isinf(detectable(ratio))
-    with pytest.raises(RecordError, match="share no block"):
-        paired_ratio({0: 1.0}, {1: 1.0})
-    with pytest.raises(RecordError, match="above 0"):
-        paired_ratio({0: 0.0}, {0: 1.0})
-
-
-def test_blocks_needed_and_detectable_effect_are_each_others_inverse() -> None:
-    ratio = paired_ratio(dict(enumerate([1.0, 1.1, 0.9, 1.05, 0.97, 1.02])), dict.fromkeys(range(6), 1.0))
-    assert blocks_needed(ratio, detectable(ratio)) in (6, 7)
-    assert blocks_needed(ratio, detectable(ratio) / 2) > 20
 
 
 @pytest.mark.parametrize(
@@ -130,8 +58,6 @@ def test_verdicts_and_their_exit_statuses(low: float, high: float, verdict: Verd
 
 
 # ---- comparisons of records
-
-
 def test_a_comparison_finds_what_was_planted_and_names_its_noise(records: list[Record]) -> None:
     found = compare(readings(records), "x86", "arm", replica="x86 again")
     assert found.per_second is not None
@@ -236,8 +162,6 @@ def test_sensitivity_shows_what_could_turn_the_verdict(records: list[Record]) ->
 
 
 # ---- the check
-
-
 def test_the_gate_lets_the_same_pass_and_stops_a_loss(records: list[Record]) -> None:
     same = compare_unpaired(readings(of(records, "x86 again")), readings(of(records, "x86")), 0.15)
     assert same.verdict.exit_status == 0
@@ -260,8 +184,6 @@ def test_an_invalid_run_stops_the_gate(records: list[Record]) -> None:
 
 
 # ---- what would have been compared by mistake
-
-
 def test_a_fixed_rate_or_a_limit_shows_no_capacity_to_compare(records: list[Record]) -> None:
     for record in of(records, "arm"):
         record.knee, record.kind = None, "run"

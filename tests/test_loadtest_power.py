@@ -1,4 +1,4 @@
-"""Every power reader against a laid-out sysfs or a real endpoint: readings, wraps, refusals, sensors that vanish."""
+"""Every power reader against a laid-out sysfs or a real endpoint: readings, remedies and refusals."""
 
 from __future__ import annotations
 
@@ -9,39 +9,18 @@ from typing import Any
 
 import pytest
 from loadtest_servers import http_server
+from power_folders import acpi, lay, only, zone
 
 from loadtest.errors import PowerError
 from loadtest.power.hwmon import hwmon_sources
 from loadtest.power.management import ipmi_sources, redfish_source, shelly_source
-from loadtest.power.meter import Meter, MeterReading, energy, joules, read_all
+from loadtest.power.meter import read_all
 from loadtest.power.powercap import powercap_sources
-from loadtest.power.probe import choose, probe
 from loadtest.power.show import show
-from loadtest.power.sources import PowerChannel, PowerSource, ReadingKind, Unreadable
-
-
-def lay(root: Path, files: dict[str, object]) -> Path:
-    for name, value in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"{value}\n")
-    return root
-
-
-def zone(name: str, label: str, micro: int, wraps: int | None = 262143328850) -> dict[str, object]:
-    base = f"sys/class/powercap/{name}"
-    files: dict[str, object] = {f"{base}/name": label, f"{base}/energy_uj": micro}
-    return files if wraps is None else {**files, f"{base}/max_energy_range_uj": wraps}
-
-
-def only(found: Any) -> Any:
-    assert len(found) == 1, found
-    return found[0]
+from loadtest.power.sources import PowerSource, ReadingKind, Unreadable
 
 
 # ---- powercap
-
-
 def test_sockets_are_summed_with_their_dram_and_cores_are_not_added_twice(tmp_path: Path) -> None:
     root = lay(
         tmp_path,
@@ -113,19 +92,6 @@ def test_scmi_shows_watts_and_no_counter(tmp_path: Path) -> None:
     assert read_all(source).values == [42.5]
 
 
-# ---- hwmon
-
-
-def acpi(number: int, label: str, micro: int, interval_ms: int = 50) -> dict[str, object]:
-    base = f"sys/class/hwmon/hwmon{number}"
-    return {
-        f"{base}/name": "power_meter",
-        f"{base}/device/power1_average": micro,
-        f"{base}/device/power1_oem_info": label,
-        f"{base}/device/power1_average_interval": interval_ms,
-    }
-
-
 def test_grace_takes_its_widest_meter_of_every_socket(tmp_path: Path) -> None:
     root = lay(
         tmp_path,
@@ -172,8 +138,6 @@ def test_hwmon_without_power_says_so(tmp_path: Path) -> None:
 
 
 # ---- management controllers and plugs
-
-
 def tool(folder: Path, name: str, script: str) -> None:
     folder.mkdir(exist_ok=True)
     path = folder / name
@@ -236,75 +200,6 @@ def test_what_is_not_a_plug_is_refused() -> None:
         shelly_source(url)
     with http_server(lambda *_: (200, "not json")) as url, pytest.raises(PowerError, match="gave no reading"):
         shelly_source(url)
-
-
-# ---- joules
-
-
-COUNTER = PowerChannel("package-0", ReadingKind.COUNTER, lambda: 0.0, wraps_at_j=1000.0)
-GAUGE = PowerChannel("plug", ReadingKind.GAUGE, lambda: 0.0)
-
-
-def test_a_counter_that_wraps_goes_on() -> None:
-    assert joules(COUNTER, [0, 1, 2, 3], [900, 980, 60, 140], 0, 3) == pytest.approx(240)
-
-
-def test_a_counter_is_cut_exactly_at_the_window() -> None:
-    assert joules(COUNTER, [0, 1, 2, 3], [0, 100, 200, 300], 0.5, 2.25) == pytest.approx(175)
-
-
-def test_a_counter_that_goes_back_without_a_range_is_refused() -> None:
-    bare = PowerChannel("x", ReadingKind.COUNTER, lambda: 0.0)
-    with pytest.raises(PowerError, match="went backwards"):
-        joules(bare, [0, 1], [5, 4], 0, 1)
-
-
-def test_a_gauge_is_the_area_under_its_samples() -> None:
-    assert joules(GAUGE, [0, 2, 4], [100, 200, 100], 0, 4) == pytest.approx(600)
-    assert joules(GAUGE, [1, 3], [100, 100], 0, 4) == pytest.approx(400)
-    with pytest.raises(PowerError, match="too few"):
-        joules(GAUGE, [1], [100], 0, 4)
-
-
-def test_the_domain_and_a_slow_sensor_are_named() -> None:
-    source = PowerSource("Redfish", "wall", "x", (GAUGE,), averages_s=1200)
-    found = energy(source, [MeterReading(0, [100]), MeterReading(60, [100])], 0, 60)
-    assert (found.joules, found.domain) == (6000, "wall")
-    assert "averages over 1200 s" in found.note
-
-
-def test_a_meter_reads_over_the_window_and_a_sensor_that_vanishes_voids_it(tmp_path: Path) -> None:
-    import time
-
-    root = lay(tmp_path, zone("intel-rapl:0", "package-0", 1_000_000))
-    source = only(powercap_sources(root))
-    meter = Meter(source, period_s=0.02)
-    now = time.monotonic()
-    meter.begin(now, now + 0.1)
-    found = meter.result()
-    assert found.joules == 0
-    assert found.samples >= 3
-    cut = Meter(source, period_s=0.02)
-    cut.begin(now, now + 3600)
-    cut.cut(time.monotonic() + 0.05)
-    assert cut.result().window_s < 60
-    gone = Meter(source, period_s=0.02)
-    (root / "sys/class/powercap/intel-rapl:0/energy_uj").unlink()
-    gone.begin(now, now + 0.1)
-    with pytest.raises(PowerError, match="no energy for this trial: RAPL"):
-        gone.result()
-
-
-def test_the_finest_source_is_chosen_and_a_name_overrules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", os.devnull)
-    found = probe(lay(tmp_path, zone("intel-rapl:0", "package-0", 5) | acpi(0, "", 100_000_000)))
-    chosen = choose(found)
-    assert chosen is not None
-    assert chosen.name == "RAPL"
-    wall = choose(found, "acpi")
-    assert wall is not None
-    assert wall.domain == "wall"
-    assert choose(probe(tmp_path / "nothing")) is None
 
 
 def test_perwatt_power_shows_readings_remedies_and_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

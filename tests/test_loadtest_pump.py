@@ -42,7 +42,7 @@ def run_schedule(pump: Pump, rate: float = 200.0, length_s: float = 1.0, streams
     pump.stop_at = begin + length_s
     for number in range(streams):
         pump.open_stream(rate / streams, 1, (0, number), begin)
-    while pump._due or pump.in_flight:
+    while pump.due or pump.in_flight:
         gevent.sleep(0.01)
         pump.sweep()
     fates: Counter[str] = Counter(answered=len(pump.answered) // 3)
@@ -113,7 +113,7 @@ def test_a_server_that_closes_after_each_answer_is_dialled_again() -> None:
 
     with scripted_server(answer) as url, pumping(url) as pump:
         assert run_schedule(pump, rate=100).keys() == {"answered"}
-        assert pump._open == 0
+        assert pump.open_connections == 0
 
 
 def test_other_statuses_are_errors_by_their_number() -> None:
@@ -152,7 +152,7 @@ def test_requests_that_we_are_too_late_for_are_missed_and_not_sent() -> None:
         pump.stop_at = begin + 0.5
         pump.open_stream(200, 1, (0,), begin)
         time.sleep(0.6)  # the whole loop stands still, as under a starved CPU
-        while pump._due or pump.in_flight:
+        while pump.due or pump.in_flight:
             gevent.sleep(0.01)
         missed = sum(n for (kind, _), n in pump.failed.items() if kind == "missed")
         assert missed == pump.planned.total() > 50
@@ -185,7 +185,7 @@ def test_a_closed_stream_sends_no_more() -> None:
         pump.open_stream(100, 1, (0,), begin)
         pump.open_stream(100, 1, (1,), begin)
         pump.close_streams(1)
-        assert [entry[1] for entry in pump._due] == [1]
+        assert [entry[1] for entry in pump.due] == [1]
         pump.close_streams(5)
         gevent.sleep(0.05)
         assert pump.planned.total() == 0

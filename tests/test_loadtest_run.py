@@ -199,6 +199,6 @@ def test_a_generator_that_has_not_heard_of_ctrl_c_is_told_again(plan: Plan) -> N
         command = [sys.executable, "-c", deaf]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             generator = Generator(here, live=live)
-            generator._follow(process, here, observe=True)
+            generator.follow(process, here, observe=True)
             assert process.wait(60) == 0
     assert len(lines) >= 2

@@ -11,115 +11,22 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
-from patience import patient
-from raw_http import PATH, ask, receive, send
+from full_line import LIMIT_S, Filled, filled, refused, request
+from raw_http import PATH, ask, receive
 from server_keys import bearer, make_key
-from serving import Server, serving
 
 from service.access import keys
 from service.http.refusal import HEADS
 
-pytest_plugins = ["serving_fixtures"]
+pytest_plugins = ["serving_fixtures", "full_line_fixtures"]
+
 
 BODY = b'{"id": "a01"}'
-SLOW = json.dumps(
-    {"queries": [{"text": f"{number} " + "word " * 1600} for number in range(256)], "timeout_ms": 60_000}
-).encode()
-LIMIT_S = patient(60)
-FRESH_S = 1.0  # a small part of what the slow ones take on any machine
 GENERAL = "content-encoding: identity"  # odd enough for the general way
-
-
-class Filled:
-    """headers: what a caller who may do everything sends."""
-
-    def __init__(self, server: Server, headers: dict[str, str]) -> None:
-        self.server = server
-        self._headers = headers
-        self._taking = ExitStack()
-        self._since_s = -LIMIT_S
-
-    @property
-    def port(self) -> int:
-        return int(self.server.url.rsplit(":", 1)[1])
-
-    def dial(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port), LIMIT_S)
-
-    def metrics(self, *names: str) -> list[float]:
-        with self.server.client() as client:
-            text = client.get("/metrics", headers=self._headers).text
-        return [
-            float(found[1]) if (found := re.search(rf"^{re.escape(name)} (\S+)$", text, re.M)) else 0.0
-            for name in names
-        ]
-
-    def fill(self) -> None:
-        """Takes all places anew, unless that was just done: what takes them is long, and not without end."""
-        if time.monotonic() - self._since_s < FRESH_S:
-            return
-        self.empty()
-        self._until(0.0, 0.0)
-        lines = [f"{name}: {value}" for name, value in self._headers.items()]
-        for waiting in (0.0, 1.0):
-            send(self._taking.enter_context(self.dial()), SLOW, *lines, path=f"{PATH}/batch")
-            self._until(1.0, waiting)
-        self._since_s = time.monotonic()
-
-    def empty(self) -> None:
-        """Hangs up on what takes the places."""
-        self._taking.close()
-
-    def _until(self, *wanted: float) -> None:
-        limit_s = time.monotonic() + LIMIT_S
-        while (now := self.metrics("perwatt_requests_working", "perwatt_requests_waiting")) != list(wanted):
-            assert time.monotonic() < limit_s, now
-
-
-@contextmanager
-def filled(root: Path, folder: Path, *arguments: str, **headers: str) -> Iterator[Filled]:
-    with serving(root, folder, "--concurrency", "1", "--queue", "1", *arguments) as server:
-        full = Filled(server, headers)
-        try:
-            full.fill()
-            yield full
-        finally:
-            full.empty()
-
-
-@pytest.fixture(scope="module")
-def one_server(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Filled]:
-    with filled(root, tmp_path_factory.mktemp("full")) as full:
-        yield full
-
-
-@pytest.fixture
-def full(one_server: Filled) -> Filled:
-    one_server.fill()
-    return one_server
-
-
-@pytest.fixture
-def connection(full: Filled) -> Iterator[socket.socket]:
-    with full.dial() as made:
-        yield made
-
-
-def refused(answer: tuple[int, dict[str, str], bytes]) -> dict[str, Any]:
-    status, headers, body = answer
-    assert status == 503
-    assert int(headers["retry-after"]) >= 1
-    content: dict[str, Any] = json.loads(body)
-    assert content["code"] == "overloaded"
-    assert content.pop("instance") == f"urn:request:{headers['x-request-id']}"
-    return content
-
-
 TRACE = "traceparent: 00-" + "a" * 32 + "-" + "b" * 16 + "-01"
 
 
@@ -152,11 +59,6 @@ def test_all_ways_refuse_alike(connection: socket.socket, headers: tuple[str, ..
         ids.add(given[1]["x-request-id"])
     assert len(ids) == (4 if own else 1)
     assert all(re.fullmatch(r"[A-Za-z0-9._-]{1,64}", each) for each in ids)
-
-
-def request(body: bytes, *headers: str, path: str = PATH) -> bytes:
-    lines = ("POST " + path + " HTTP/1.1", "host: localhost", *headers, "content-type: application/json")
-    return "".join(f"{line}\r\n" for line in (*lines, f"content-length: {len(body)}", "")).encode() + body
 
 
 def test_what_is_refused_in_one_piece_is_answered_in_order(connection: socket.socket) -> None:

@@ -1,18 +1,16 @@
-"""Several workers behind one port: connections spread evenly, one set of numbers, one generation, no single death."""
+"""Several workers behind one port: connections spread evenly, one set of numbers, one generation."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
 import signal
 import socket
 import time
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,59 +18,14 @@ import httpx
 import pytest
 import uvloop
 from patience import LONG, burden, patient
-from serving import NotStarted, Server, build_docs, serving
+from serving import NotStarted, build_docs
+from worker_processes import LONG_S, QUERY, SEARCH, children, clients, eventually, sockets_of, workers
 
 from index import Root
 from service.access import keys
 from service.processes.channel import AT_ONCE, Channel
 
 pytest_plugins = ["serving_fixtures"]
-
-SEARCH = "/v1/indexes/docs/search"
-QUERY = {"id": "a01"}
-LONG_S = patient(60)
-
-
-@contextmanager
-def workers(root: Path, tmp_path: Path, *arguments: str, count: int = 2) -> Iterator[Server]:
-    with serving(root, tmp_path, "--workers", str(count), "--drain", "0.2", *arguments) as server:
-        yield server
-
-
-def children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def eventually(what: Any) -> None:
-    limit_s = time.monotonic() + LONG_S
-    while not what():
-        assert time.monotonic() < limit_s
-        time.sleep(0.05)
-
-
-def sockets_of(pid: int, port: int) -> int:
-    """Established connections of the process at `port`."""
-    own = set()
-    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-        try:
-            found = re.fullmatch(r"socket:\[(\d+)\]", str(descriptor.readlink()))
-        except FileNotFoundError:
-            continue
-        if found:
-            own.add(found[1])
-    count = 0
-    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
-        fields = line.split()
-        count += fields[3] == "01" and int(fields[1].split(":")[1], 16) == port and fields[9] in own
-    return count
-
-
-def clients(server: Server, count: int, stack: ExitStack) -> list[httpx.Client]:
-    """With a connection each, open."""
-    made = [stack.enter_context(server.client()) for _ in range(count)]
-    for each in made:
-        assert each.post(SEARCH, json=QUERY).status_code == 200
-    return made
 
 
 def test_connections_are_spread_evenly_and_evened_out_again(root: Path, tmp_path: Path) -> None:
@@ -105,108 +58,6 @@ def test_any_worker_tells_the_numbers_of_all(root: Path, tmp_path: Path) -> None
                 'perwatt_vectors{index="docs"} 22.0',
             ):
                 assert line in text, line
-
-
-def test_a_worker_that_dies_is_replaced_and_the_numbers_go_on(root: Path, tmp_path: Path) -> None:
-    with workers(root, tmp_path) as server, ExitStack() as stack:
-        clients(server, 6, stack)
-        dead, other = children(server.process.pid)
-        os.kill(dead, signal.SIGKILL)
-        server.wait_for_log("ended with signal SIGKILL")
-        with server.client() as client:  # the other one answers meanwhile
-            assert client.post(SEARCH, json=QUERY).status_code == 200
-        server.wait_for_log("is ready")
-        now = children(server.process.pid)
-        assert len(now) == 2
-        assert other in now
-        assert dead not in now
-        clients(server, 8, stack)
-        port = int(server.url.rsplit(":", 1)[1])
-        new = next(pid for pid in now if pid != other)
-        assert sockets_of(new, port) > 0
-        with server.client() as client:
-            assert 'perwatt_requests_total{operation="search",status="200"} 15.0' in client.get("/metrics").text
-
-
-def asking(server: Server, path: str = "/livez") -> socket.socket:
-    """A new connection that has asked for `path`."""
-    made = socket.create_connection(("127.0.0.1", int(server.url.rsplit(":", 1)[1])), LONG_S)
-    made.sendall(f"GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n".encode())
-    return made
-
-
-def answer(connection: socket.socket) -> tuple[int, dict[str, str], bytes]:
-    """All that comes until the connection is ended, which it is at once."""
-    with connection:
-        had = b""
-        while got := connection.recv(65536):
-            had += got
-    head, _, body = had.partition(b"\r\n\r\n")
-    lines = head.decode("latin-1").split("\r\n")
-    return int(lines[0].split()[1]), dict(line.split(": ", 1) for line in lines[1:]), body
-
-
-def served_or_told(connections: list[socket.socket]) -> bool:
-    """Whether none was dropped. On a slow machine it takes longer to replace a worker than callers are let wait."""
-    return {answer(each)[0] for each in connections} <= {200, 503}
-
-
-def test_who_comes_while_all_workers_are_dead_waits_for_the_next_ones(root: Path, tmp_path: Path) -> None:
-    with workers(root, tmp_path) as server:
-        for _ in range(2):
-            for pid in children(server.process.pid):
-                os.kill(pid, signal.SIGKILL)
-            assert served_or_told([asking(server) for _ in range(300)])
-            eventually(lambda: server.log().count("is ready") % 2 == 0)
-
-
-def test_what_a_worker_was_given_and_did_not_take_goes_to_another(root: Path, tmp_path: Path) -> None:
-    with workers(root, tmp_path) as server:
-        pids = children(server.process.pid)
-        for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
-        made = [asking(server) for _ in range(20)]
-        time.sleep(0.3)  # the parent gives them away meanwhile; if it did not, the others would have them all the same
-        for pid in pids:
-            os.kill(pid, signal.SIGKILL)
-        assert served_or_told(made)
-        port = int(server.url.rsplit(":", 1)[1])
-        assert sockets_of(server.process.pid, port) == 0
-
-
-def test_more_than_the_workers_can_take_in_waits_and_is_not_lost(root: Path, tmp_path: Path) -> None:
-    """A channel has room for some three hundred connections."""
-    with workers(root, tmp_path) as server:
-        pids = children(server.process.pid)
-        for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
-        made = [asking(server) for _ in range(1200)]
-        time.sleep(0.3)
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
-        assert [answer(each)[0] for each in made] == [200] * 1200
-
-
-def test_where_no_worker_comes_callers_are_told_so(own_root: Path, tmp_path: Path) -> None:
-    """The index is damaged, so that no new worker can start; it is mended, and they do."""
-    file = Root(own_root).path("docs") / "ids.arrow"
-    good = file.read_bytes()
-    with workers(own_root, tmp_path) as server:
-        file.unlink()  # what is mapped stays as it is
-        file.write_bytes(b"damaged")
-        for pid in children(server.process.pid):
-            os.kill(pid, signal.SIGKILL)
-        for path in ("/livez", "/v1/indexes/docs", "/"):
-            status, headers, body = answer(asking(server, path))
-            assert status == 503
-            assert int(headers["retry-after"]) >= 1
-            assert headers["connection"] == "close"
-            assert json.loads(body)["code"] == "not-ready"
-        with server.client() as client:  # and with a body, which it does not read and does not choke on
-            assert client.post(SEARCH, json={"text": "word " * 100_000}).status_code == 503
-        file.unlink()
-        file.write_bytes(good)
-        eventually(lambda: answer(asking(server))[0] == 200)
 
 
 def test_a_switch_by_one_worker_is_followed_by_all_before_it_is_answered(
@@ -270,33 +121,6 @@ def _working(client: httpx.Client) -> float:
     found = re.search(r"^perwatt_requests_working (\S+)", client.get("/metrics").text, re.MULTILINE)
     assert found
     return float(found[1])
-
-
-def test_workers_end_when_their_parent_is_gone(root: Path, tmp_path: Path) -> None:
-    with workers(root, tmp_path) as server:
-        pids = children(server.process.pid)
-        server.process.kill()
-        server.process.wait()
-        eventually(lambda: not any(_alive(pid) for pid in pids))
-
-
-def _alive(pid: int) -> bool:
-    try:
-        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return False
-
-
-def test_what_cannot_be_loaded_is_said_once(own_root: Path, tmp_path: Path) -> None:
-    file = Root(own_root).path("docs") / "ids.arrow"
-    content = bytearray(file.read_bytes())
-    content[-100] ^= 8
-    file.write_bytes(content)
-    with pytest.raises(NotStarted) as caught, workers(own_root, tmp_path, count=4):
-        pass
-    assert caught.value.status == 1
-    assert caught.value.log.count("perwatt: error:") == 1
-    assert "Traceback" not in caught.value.log
 
 
 def test_the_index_is_in_memory_once(tmp_path: Path) -> None:

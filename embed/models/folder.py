@@ -100,7 +100,7 @@ def find_model(model: str | Path | None = None) -> ModelFolder:
     Raises ModelError when there is no such model, or when the default model's weights are not the official ones.
     """
     if model is None or str(model) in (DEFAULT_MODEL, f"sentence-transformers/{DEFAULT_MODEL}"):
-        packaged = _packaged()
+        packaged = packaged_folder()
         if packaged is not None:
             folder = describe(packaged, DEFAULT_MODEL)
             _check_default(folder)
@@ -207,7 +207,7 @@ def _json(path: Path, default: Any = None) -> Any:
         raise ModelError(f"{path} cannot be read: {error}.") from None
 
 
-def _packaged() -> Path | None:
+def packaged_folder() -> Path | None:
     for package, inside in DEFAULT_PACKAGES:
         spec = importlib.util.find_spec(package)  # finds it without running its code
         if spec is None or spec.origin is None:

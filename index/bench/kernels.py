@@ -45,7 +45,7 @@ CACHED_QUERIES = 64
 STREAMS = (1, 2, 4)
 LEAST_SECONDS = 0.02  # a short pass is repeated this long
 LEAST_MEMORY_SET = 1 << 30
-_CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
+CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 _STEP = 4 * 512 * 64  # every set is a multiple: of the streams' steps, on as many threads as there will be
 
 Call = Callable[[], object]
@@ -79,7 +79,7 @@ def places() -> Places:
 
 def cache_bytes(level: int) -> int:
     """Size of the data or unified cache of this level, 0 if it is not known."""
-    for entry in _CACHES.glob("index*"):
+    for entry in CACHES.glob("index*"):
         try:
             if int((entry / "level").read_text()) == level and (entry / "type").read_text().strip() != "Instruction":
                 size = (entry / "size").read_text().strip()

@@ -55,24 +55,24 @@ def build(
     order = np.concatenate([kept, held_out])
     with Progress("graph", count, show=show) as progress:
         _add(index, rows, kept, threads, progress)
-        links = _links(index)
+        links = links_of(index)
         roots = layout.sampled_roots(len(kept))
         for k, candidates in PASSES:
             links = _refined(index, links, metric, roots, None, (k, candidates), threads)
         _set_links(index, links)
-        rough = layout.encode(float_rows(_storage(index)), links, roots, threads, l2=metric == "l2", profile=profile)
-        measure(Walk(rough, float_rows(_storage(index)), threads, renumber=kept))
+        rough = layout.encode(float_rows(storage_of(index)), links, roots, threads, l2=metric == "l2", profile=profile)
+        measure(Walk(rough, float_rows(storage_of(index)), threads, renumber=kept))
         del rough
         if len(held_out):
             _add(index, rows, held_out, threads, progress)
             new = np.arange(len(kept), count, dtype=np.int32)
             final_roots = np.argsort(order)[layout.sampled_roots(count)]
-            links = _refined(index, _links(index), metric, final_roots, new, PASSES[-1], threads)
+            links = _refined(index, links_of(index), metric, final_roots, new, PASSES[-1], threads)
             _set_links(index, links)
             # permute_entries wants, for each new place, the old one.
             index.permute_entries(np.argsort(order))
-    vectors = float_rows(_storage(index))
-    made, sections = layout.write(folder, vectors, _links(index), threads, l2=metric == "l2", profile=profile)
+    vectors = float_rows(storage_of(index))
+    made, sections = layout.write(folder, vectors, links_of(index), threads, l2=metric == "l2", profile=profile)
     return index, made, sections
 
 
@@ -85,7 +85,7 @@ def _refined(
     reach: tuple[int, int],
     threads: int,
 ) -> NDArray[np.int32]:
-    vectors = float_rows(_storage(index))
+    vectors = float_rows(storage_of(index))
     if metric == "ip":
         vectors = of_one_length(vectors)
     # Compact whatever is served: it takes a third of the memory, and a third of the time to encode.
@@ -105,11 +105,11 @@ def of_one_length(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.concatenate([vectors, rest[:, None].astype(np.float32)], axis=1)
 
 
-def _storage(index: FaissIndex) -> FaissIndex:
+def storage_of(index: FaissIndex) -> FaissIndex:
     return faiss.downcast_index(index.storage)
 
 
-def _links(index: FaissIndex) -> NDArray[np.int32]:
+def links_of(index: FaissIndex) -> NDArray[np.int32]:
     """Level 0 of FAISS's graph, int32 (n, DEGREE), −1 for none. A copy."""
     neighbours, starts = _level0(index)
     return np.ascontiguousarray(neighbours[starts[:, None] + np.arange(DEGREE)])

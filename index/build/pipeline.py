@@ -189,7 +189,7 @@ def _build(source: Source, root: Root, settings: BuildSettings) -> tuple[Path, d
         built = builder.build(choice.family)
         clock.lap("index")
         sections |= built.sections
-        _write_faiss(built.index, folder / INDEX_FILE)
+        write_faiss(built.index, folder / INDEX_FILE)
         if choice.family == "ivf":
             sections |= keep_vectors(folder, arranged.vectors)
         if choice.family != "ivf":
@@ -235,7 +235,7 @@ def _take(source: Source, folder: Path, settings: BuildSettings) -> Arranged:
         return spool.arrange()
 
 
-def _write_faiss(index: FaissIndex, path: Path) -> None:
+def write_faiss(index: FaissIndex, path: Path) -> None:
     # FAISS's own writer does not notice when the last bytes fail, at close; Python's does.
     with path.open("wb") as file:
         faiss.write_index(index, faiss.PyCallbackIOWriter(file.write))

@@ -61,8 +61,8 @@ class Log:
             self._lock = lock(folder / LOCK_FILE)
             opened.callback(os.close, self._lock)
             try:
-                self._connection = open_log(self.path, write=True)
-                opened.callback(self._connection.close)
+                self.connection = open_log(self.path, write=True)
+                opened.callback(self.connection.close)
                 self._begin()
                 self.receipt = self._open_receipt()
                 opened.callback(self.receipt.close)
@@ -88,10 +88,10 @@ class Log:
             seq += 1
             chain = chained(chain, seq, write.id, write.vector, write.payload, write.text_hash)
             rows.append((seq, write.id, write.vector, write.payload, write.text_hash, chain))
-        execute = self._connection.execute
+        execute = self.connection.execute
         try:
             execute("BEGIN IMMEDIATE")
-            self._connection.executemany(f"INSERT INTO changes ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)", rows)
+            self.connection.executemany(f"INSERT INTO changes ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)", rows)
         except sqlite3.Error as error:
             self._roll_back()
             raise StorageError(f"{self.path} took no change: {error}. Nothing was written; try again.") from error
@@ -114,10 +114,10 @@ class Log:
         if self.failure is not None or upto < self.first:
             return 0
         try:
-            found = self._connection.execute("SELECT chain FROM changes WHERE seq = ?", (upto,)).fetchone()
-            with transaction(self._connection):
-                self._connection.execute("DELETE FROM changes WHERE seq <= ?", (upto,))
-                self._connection.execute("UPDATE log SET first = ?, chain = ?", (upto + 1, found[0]))
+            found = self.connection.execute("SELECT chain FROM changes WHERE seq = ?", (upto,)).fetchone()
+            with transaction(self.connection):
+                self.connection.execute("DELETE FROM changes WHERE seq <= ?", (upto,))
+                self.connection.execute("UPDATE log SET first = ?, chain = ?", (upto + 1, found[0]))
         except sqlite3.Error:
             self._roll_back()
             return 0  # they stay; nobody needs them gone
@@ -134,7 +134,7 @@ class Log:
         self.close()
 
     def _begin(self) -> None:
-        connection = self._connection
+        connection = self.connection
         if connection.execute("PRAGMA application_id").fetchone()[0] == 0:
             receipt = self.path.with_name(RECEIPT_FILE)
             if receipt.exists() and receipt.stat().st_size:
@@ -151,14 +151,14 @@ class Log:
                 connection.execute(f"PRAGMA user_version = {FORMAT}")
 
     def _open_receipt(self) -> Receipt:
-        return Receipt(self.path.with_name(RECEIPT_FILE), head_of(self.path, self._connection).id, write=True)
+        return Receipt(self.path.with_name(RECEIPT_FILE), head_of(self.path, self.connection).id, write=True)
 
     def _check(self) -> None:
         """Reads all of it once: what a crash or a bad disk has done is found before anything is added."""
-        head = head_of(self.path, self._connection)
+        head = head_of(self.path, self.connection)
         self.id, self.first = head.id, head.first
         last, chain = head.first - 1, head.chain
-        for row in self._connection.execute(f"SELECT {COLUMNS} FROM changes ORDER BY seq"):
+        for row in self.connection.execute(f"SELECT {COLUMNS} FROM changes ORDER BY seq"):
             last, chain = verified(self.path, row, last, chain).seq, row[5]
         if last < self.receipt.seq:
             raise cut_off(self.path, last, self.receipt.seq)
@@ -169,13 +169,13 @@ class Log:
                     f"holds changes of model {head.model} with {head.dim} dimensions, and the index has {self.model} "
                     f"with {self.dim}: build the changes into a generation first",
                 )
-            self._connection.execute("UPDATE log SET dim = ?, model = ?", (self.dim, self.model))
+            self.connection.execute("UPDATE log SET dim = ?, model = ?", (self.dim, self.model))
         self.last, self._chain = last, chain
         self.receipt.store(last)
 
     def _roll_back(self) -> None:
         try:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
+            if self.connection.in_transaction:
+                self.connection.execute("ROLLBACK")
         except sqlite3.Error as error:
             self.failure = self.failure or f"a rollback failed ({error})"

@@ -18,7 +18,7 @@ from index.disk.codes import LONGEST, Codes, Metric, unit_rows
 from index.kernels import _native
 
 # Starting a thread costs some 20 µs; scanning this many rows of 384 codes takes three times as long.
-_ROWS_WORTH_A_THREAD = 8192
+ROWS_WORTH_A_THREAD = 8192
 
 
 class TopK(NamedTuple):
@@ -54,7 +54,7 @@ def search(
     queries, vectors = _checked(queries, vectors, k)
     if metric == "cosine":
         queries, vectors = unit_rows(queries), unit_rows(vectors)
-    threads = max(1, min(threads, len(vectors) * max(1, len(queries)) // _ROWS_WORTH_A_THREAD))
+    threads = max(1, min(threads, len(vectors) * max(1, len(queries)) // ROWS_WORTH_A_THREAD))
     found = scan(queries, vectors, k, codes, threads, l2=metric == "l2", keep=keep)
     found.scored[:] = len(vectors)
     return found

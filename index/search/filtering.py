@@ -169,7 +169,7 @@ class Filters:
     def __init__(self, columns: Mapping[str, Column], count: int) -> None:
         self.columns, self.count = dict(columns), count
         self._kept: OrderedDict[bytes, Bitmap] = OrderedDict()
-        self._most = max(4, KEPT_BYTES // max(1, count // 8))
+        self.most = max(4, KEPT_BYTES // max(1, count // 8))
         self._lock = Lock()
 
     def bitmap(self, filter_: Filter) -> Bitmap:
@@ -183,7 +183,7 @@ class Filters:
         made = Bitmap(self._bits(filter_.tree), self.count)
         with self._lock:
             self._kept[filter_.key] = made
-            while len(self._kept) > self._most:
+            while len(self._kept) > self.most:
                 self._kept.popitem(last=False)
         return made
 

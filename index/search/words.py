@@ -103,10 +103,10 @@ class Lexical:
                 (links / file.name).symlink_to(file.absolute())
             index = tantivy.Index.open(str(links))
             index.config_reader("manual")
-            self._schema, self._searcher = index.schema, index.searcher()
+            self._schema, self.searcher = index.schema, index.searcher()
         # Documents of one segment lie in the order of their rows unless it was merged, which takes eight of them first.
         small = entry["text_bytes"] + _ROW_BYTES * filters.count < HEAP_BYTES
-        self._by_row = self._searcher.num_segments == 1 and small
+        self.by_row = self.searcher.num_segments == 1 and small
         self._analyser = analyser(self.language)
 
     def words(self, text: str) -> list[str]:
@@ -119,19 +119,19 @@ class Lexical:
 
     def held(self, word: str) -> int:
         """How many documents hold a word."""
-        return int(self._searcher.doc_freq(WORDS_FIELD, word))
+        return int(self.searcher.doc_freq(WORDS_FIELD, word))
 
     @property
     def documents(self) -> int:
         """How many there are, those without a text included: BM25 counts all of them."""
-        return int(self._searcher.num_docs)
+        return int(self.searcher.num_docs)
 
     def mean_length(self, text: str) -> float | None:
         """Words of a document on average, as BM25 counts them; None where no document holds a word of `text`."""
         for word in self.words(text):
             query = Query.term_query(self._schema, WORDS_FIELD, word, "freq")
-            for _, address in self._searcher.search(query, 1, count=False).hits:
-                found = _MEAN.search(query.explain(self._searcher, address).to_json())
+            for _, address in self.searcher.search(query, 1, count=False).hits:
+                found = _MEAN.search(query.explain(self.searcher, address).to_json())
                 return float(found[1]) if found else None
         return None
 
@@ -145,24 +145,24 @@ class Lexical:
             silent = Query.const_score_query(self._query(keep), _NOTHING)
             query = Query.boolean_query([(Occur.Must, query), (Occur.Must, silent)])
         hits = self._hits(query, k)
-        rows = self._searcher.fast_field_values(ROW_FIELD, [address for _, address in hits])
+        rows = self.searcher.fast_field_values(ROW_FIELD, [address for _, address in hits])
         found = Matched(np.array(rows, np.int64), np.array([score for score, _ in hits], np.float32))
         order = np.lexsort((found.rows, -found.scores))[:k]
         return Matched(found.rows[order], found.scores[order])
 
     def _hits(self, query: Any, k: int) -> list[tuple[float, Any]]:
         """The best k, and where it is not certain which of a tie belong to them, all of the tie."""
-        if self._by_row:
-            return list(self._searcher.search(query, k, count=False).hits)
+        if self.by_row:
+            return list(self.searcher.search(query, k, count=False).hits)
         asked = k + 1
         while True:
-            hits: list[tuple[float, Any]] = self._searcher.search(query, asked, count=False).hits
+            hits: list[tuple[float, Any]] = self.searcher.search(query, asked, count=False).hits
             if len(hits) < asked or hits[-1][0] < hits[k - 1][0]:
                 return hits
             asked *= 4
 
     def close(self) -> None:
-        del self._searcher
+        del self.searcher
 
     def _query(self, node: Node) -> Any:
         if isinstance(node, OneOf):

@@ -67,10 +67,10 @@ class Pump:
         where = workload.address
         found = socket.getaddrinfo(where.host, where.port, type=socket.SOCK_STREAM)[0]
         self._family, self._address = found[0], found[4]
-        self._due: list[tuple[float, int, PoissonStream, Iterator[int]]] = []
+        self.due: list[tuple[float, int, PoissonStream, Iterator[int]]] = []
         self._idle: list[_Connection] = []
         self._busy: set[_Connection] = set()
-        self._open = 0
+        self.open_connections = 0
         self._opened = 0
         self._timer = AbsoluteTimer(loop, self._send_due)
         self._sample_gap_s = 1.0 / plan.samples_per_s if plan.samples_per_s > 0 else float("inf")
@@ -88,14 +88,14 @@ class Pump:
         schedule = PoissonStream(rate_qps, seed, stream)
         picks = self._workload.picks(stream)
         self._opened += 1  # breaks ties of due times, so that nothing else is ever compared
-        heapq.heappush(self._due, (begin + schedule.gap_s(), self._opened, schedule, picks))
-        self._timer.set(self._due[0][0])
+        heapq.heappush(self.due, (begin + schedule.gap_s(), self._opened, schedule, picks))
+        self._timer.set(self.due[0][0])
 
     def close_streams(self, count: int = 1) -> None:
         """End `count` streams: the last opened ones go first."""
-        by_age = sorted(self._due, key=lambda entry: entry[1])
-        self._due = by_age[: max(len(by_age) - count, 0)]
-        heapq.heapify(self._due)
+        by_age = sorted(self.due, key=lambda entry: entry[1])
+        self.due = by_age[: max(len(by_age) - count, 0)]
+        heapq.heapify(self.due)
 
     @property
     def in_flight(self) -> int:
@@ -104,7 +104,7 @@ class Pump:
     # ---- sending
 
     def _send_due(self) -> None:
-        heap, idle, monotonic = self._due, self._idle, time.monotonic
+        heap, idle, monotonic = self.due, self._idle, time.monotonic
         for _ in range(BURST):
             if not heap:
                 return
@@ -125,7 +125,7 @@ class Pump:
                 continue
             if idle:
                 connection = idle.pop()
-            elif self._open >= self._cap:
+            elif self.open_connections >= self._cap:
                 self.failed["shed", second] += 1
                 next(picks)
                 continue
@@ -144,7 +144,7 @@ class Pump:
     def _dial(self) -> _Connection:
         connection = _Connection(dial(self._family, self._address, self._make), self._loop)
         connection.reader.start(self._readable, connection)
-        self._open += 1
+        self.open_connections += 1
         return connection
 
     def _write(self, connection: _Connection, now: float) -> None:
@@ -240,7 +240,7 @@ class Pump:
                 watcher.close()
         connection.writer = None
         connection.sock.close()
-        self._open -= 1
+        self.open_connections -= 1
 
     def sweep(self) -> None:
         """Give up on requests that were sent longer than the timeout ago."""
@@ -249,7 +249,7 @@ class Pump:
             self._fail(connection, "timeout")
 
     def close(self) -> None:
-        self._due.clear()
+        self.due.clear()
         self._timer.close()
         for connection in [*self._busy, *self._idle]:
             self._drop(connection)

@@ -138,7 +138,7 @@ class Generator:
                 if self.cpus:
                     os.sched_setaffinity(process.pid, self.cpus)  # its threads and children inherit it
                 try:
-                    watcher, meter = self._follow(process, plan, observe)
+                    watcher, meter = self.follow(process, plan, observe)
                     process.wait(plan.timeout_s + START_S)
                 finally:
                     _end(process)
@@ -155,7 +155,7 @@ class Generator:
             self._complete(trial, watcher, meter)
         return trial
 
-    def _follow(self, process: subprocess.Popen[str], plan: Plan, observe: bool) -> tuple[Watcher | None, Meter | None]:
+    def follow(self, process: subprocess.Popen[str], plan: Plan, observe: bool) -> tuple[Watcher | None, Meter | None]:
         """Read the generator's lines until it ends; watch and meter begin with the window.
 
         The first Ctrl-C within the window asks the generator for what it has, the second one ends it.

@@ -50,7 +50,7 @@ _DECODER = msgspec.msgpack.Decoder(Cursor)
 
 def encode(cursor: Cursor) -> str:
     content = _ENCODER.encode(cursor)
-    return binascii.b2a_base64(content + _check(content), newline=False).decode().replace("+", "-").replace("/", "_")
+    return binascii.b2a_base64(content + checksum(content), newline=False).decode().replace("+", "-").replace("/", "_")
 
 
 def decode(given: str, generation: str, query: bytes, rows: int) -> Cursor:
@@ -59,7 +59,7 @@ def decode(given: str, generation: str, query: bytes, rows: int) -> Cursor:
     try:
         raw = binascii.a2b_base64(given.replace("-", "+").replace("_", "/").encode("ascii"), strict_mode=True)
         content, check = raw[:-_CHECK_BYTES], raw[-_CHECK_BYTES:]
-        if check != _check(content):
+        if check != checksum(content):
             raise ValueError("its checksum is wrong")
         cursor = _DECODER.decode(content)
     except (ValueError, msgspec.DecodeError) as error:  # binascii.Error and UnicodeEncodeError are ValueErrors
@@ -94,5 +94,5 @@ def digest(*parts: Any) -> bytes:
     return hashlib.blake2b(msgspec.msgpack.encode(parts, order="deterministic"), digest_size=12).digest()
 
 
-def _check(content: bytes) -> bytes:
+def checksum(content: bytes) -> bytes:
     return hashlib.blake2b(content, digest_size=_CHECK_BYTES, person=b"perwatt cursor").digest()

@@ -54,7 +54,7 @@ def workload(
     if index is not None:
         source = Root(root).path(index)
     if source is None:
-        name, (rows, own_metric) = "docstrings of every installed Python package", _docstrings()
+        name, (rows, own_metric) = "docstrings of every installed Python package", docstring_vectors()
     else:
         name, (rows, own_metric) = source.name, _read(source)
     metric = metric or own_metric
@@ -97,7 +97,7 @@ def _folder(source: Path) -> Float:
     return np.concatenate([batch.vectors for batch in VectorsFolder(source).batches()])
 
 
-def _docstrings() -> tuple[Float, Metric]:
+def docstring_vectors() -> tuple[Float, Metric]:
     """Embeds what was not embedded yet; the second time that takes a moment."""
     command = [sys.executable, "-m", "deploy.command", "embed", "python:all", "--out", str(DOCSTRINGS)]
     ran = subprocess.run(command, stdout=sys.stderr)

@@ -31,7 +31,7 @@ class EngineProcess:
         self.entry, self._printed = entry, printed
         ours, theirs = socket.socketpair()
         with theirs, printed.open("ab") as output:
-            self._process = subprocess.Popen(
+            self.process = subprocess.Popen(
                 [sys.executable, "-m", "index.bench.ann.worker", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
@@ -50,14 +50,14 @@ class EngineProcess:
 
     def ask(self, what: str, seconds: float, **order: Any) -> dict[str, Any]:
         """The answer to one order. Raises EngineFailedError: it said so, it died, or it took longer than `seconds`."""
-        self._signal(signal.SIGCONT)
+        self.send(signal.SIGCONT)
         self._link.settimeout(seconds)
         try:
             self._lines.write(json.dumps({"do": what} | order) + "\n")
             self._lines.flush()
             line = self._lines.readline()
         except TimeoutError:
-            self._process.kill()
+            self.process.kill()
             self._bury()
             raise EngineFailedError(f"no answer to {what} within {seconds:.0f} s") from None
         except OSError:
@@ -66,24 +66,24 @@ class EngineProcess:
             self._bury()
             raise EngineFailedError(f"its process {self._how_it_ended()} while asked to {what}{self._last_words()}")
         answer: dict[str, Any] = json.loads(line)
-        self._signal(signal.SIGSTOP)
+        self.send(signal.SIGSTOP)
         if "error" in answer:
-            self._process.kill()
+            self.process.kill()
             self._bury()
             raise EngineFailedError(answer["error"])
         return answer
 
     def close(self) -> None:
         """Lets it finish, and ends it if it does not."""
-        if self._process.poll() is None:
-            self._signal(signal.SIGCONT)
+        if self.process.poll() is None:
+            self.send(signal.SIGCONT)
         with contextlib.suppress(OSError):  # an order that nobody was left to read
             self._lines.close()
         self._link.close()
         try:
-            self._process.wait(10)
+            self.process.wait(10)
         except subprocess.TimeoutExpired:
-            self._process.kill()
+            self.process.kill()
             self._bury()
 
     def __enter__(self) -> Self:
@@ -92,20 +92,20 @@ class EngineProcess:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _signal(self, which: signal.Signals) -> None:
-        if self._process.poll() is None:
-            os.kill(self._process.pid, which)
+    def send(self, which: signal.Signals) -> None:
+        if self.process.poll() is None:
+            os.kill(self.process.pid, which)
 
     def _bury(self) -> None:
         """It is dead after this; one that has just closed its socket may still be on its way."""
         try:
-            self._process.wait(2)
+            self.process.wait(2)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+            self.process.kill()
+            self.process.wait()
 
     def _how_it_ended(self) -> str:
-        code = self._process.returncode
+        code = self.process.returncode
         return f"died of {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
 
     def _last_words(self) -> str:

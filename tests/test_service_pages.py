@@ -1,0 +1,138 @@
+"""Page by page: all pages are the whole answer cut up, and a cursor holds for its query and generation alone."""
+
+from __future__ import annotations
+
+import binascii
+import itertools
+import shutil
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import numpy as np
+import pytest
+from chunk_index import DIM, SEARCH, ask
+from serving import serving
+
+from index import Root, build_generation, open_generation
+from service.query import cursor
+from service.wire import limits
+
+pytest_plugins = ["chunk_index_fixtures"]
+
+
+# Pages
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"text": "chess"},
+        {"text": "chess castling on", "mode": "lexical"},
+        {"text": "chess", "mode": "hybrid"},
+        {"text": "chess", "group_by": "doc_id"},
+        {"text": "chess castling on", "mode": "hybrid", "group_by": "doc_id"},
+        {"text": "chess", "mode": "hybrid", "filter": {"field": "even", "eq": True}, "params": {"rrf_k": 10}},
+        {"id": "c100", "filter": {"field": "even", "eq": True}},
+    ],
+    ids=str,
+)
+def test_pages_are_the_whole_answer_cut_up(client: httpx.Client, query: dict[str, Any]) -> None:
+    """To the very end. A hybrid search is fused deeper in pages, so there the whole is one long page."""
+    query = {**query, "params": {**query.get("params", {}), "exact": True}}
+    hybrid = query.get("mode") == "hybrid"
+    whole = ask(client, k=1000, **query, **({"cursor": ""} if hybrid else {}))
+    pages: list[Any] = []
+    following: str | None = ""
+    sizes = itertools.cycle([1, 7, 40, 2, 130, 70, 50])
+    while following is not None:
+        page = ask(client, k=next(sizes), cursor=following, **query)
+        pages += page["hits"]
+        following = page.get("next_cursor")
+        assert not page["coverage"]["partial"]
+    assert pages == whole["hits"]
+    assert len({hit["id"] for hit in pages}) == len(pages) > 100
+    if query.get("mode") != "lexical" and "group_by" not in query:
+        assert len(pages) == whole["coverage"]["survivors"]
+
+
+def rewritten(given: str, **changes: Any) -> str:
+    """A cursor with other numbers in it: nothing in one is secret."""
+    raw = binascii.a2b_base64(given.replace("-", "+").replace("_", "/"))
+    held = msgspec.msgpack.decode(raw[: -cursor._CHECK_BYTES], type=cursor.Cursor)
+    return cursor.encode(msgspec.structs.replace(held, **changes))
+
+
+@pytest.mark.parametrize(
+    ("query", "changes"),
+    [
+        ({"text": "chess", "mode": "hybrid"}, {"depth": 50}),
+        ({"text": "chess", "mode": "hybrid", "group_by": "number"}, {"depth": 50}),
+        ({"text": "chess"}, {"seen": limits.PAGED - 30}),
+        ({"text": "chess castling on", "mode": "lexical"}, {"seen": limits.PAGED - 30}),
+    ],
+    ids=str,
+)
+def test_pages_that_end_before_the_hits_do_say_so(
+    client: httpx.Client, query: dict[str, Any], changes: dict[str, int]
+) -> None:
+    """As if the index were larger than what may be paged through."""
+    page = ask(client, k=10, cursor="", **query)
+    seen = len(page["hits"])
+    following: str | None = rewritten(page["next_cursor"], **changes)
+    while following is not None:
+        page = ask(client, k=10, cursor=following, **query)
+        seen += len(page["hits"])
+        following = page.get("next_cursor")
+        assert page["coverage"]["partial"] == (following is None)
+    assert seen < page["coverage"]["survivors"]
+
+
+def test_the_last_page_names_no_other(client: httpx.Client) -> None:
+    few = {"field": "number", "eq": 5}
+    page = ask(client, text="x", k=6, cursor="", filter=few)
+    assert len(page["hits"]) == 6
+    rest = ask(client, text="x", k=6, cursor=page["next_cursor"], filter=few)
+    assert 0 < len(rest["hits"]) <= 6
+    assert "next_cursor" not in rest
+    assert "next_cursor" not in ask(client, text="x", k=6, filter=few), "no page was asked for"
+
+
+def test_a_cursor_holds_for_its_query_alone(client: httpx.Client) -> None:
+    cursor = ask(client, text="x", k=3, cursor="")["next_cursor"]
+    assert ask(client, text="x", k=5, fields=["title"], cursor=cursor)["hits"]
+    for other in (
+        {"text": "y"},
+        {"text": "x", "mode": "hybrid"},
+        {"text": "x", "filter": {"field": "even", "eq": True}},
+        {"text": "x", "group_by": "number"},
+        {"text": "x", "params": {"effort": 7}},
+    ):
+        problem = client.post(SEARCH, json={**other, "cursor": cursor}).json()
+        assert (problem["code"], problem["pointer"]) == ("invalid-value", "/cursor")
+        assert "another query" in problem["detail"]
+
+
+def test_a_cursor_that_was_changed_is_refused(client: httpx.Client) -> None:
+    cursor = ask(client, text="x", k=3, cursor="")["next_cursor"]
+    for place in range(0, len(cursor), 7):
+        changed = cursor[:place] + ("B" if cursor[place] == "A" else "A") + cursor[place + 1 :]
+        problem = client.post(SEARCH, json={"text": "x", "cursor": changed}).json()
+        assert (problem["code"], problem["pointer"]) == ("invalid-value", "/cursor"), changed
+
+
+def test_a_page_of_a_generation_that_is_gone_is_410(folder: Path, tmp_path: Path) -> None:
+    own = Path(shutil.copytree(folder, tmp_path / "root"))
+    with serving(own, tmp_path, "wordless") as server, server.client() as client:
+        search = "/v1/indexes/wordless/search"
+        query: dict[str, Any] = {"vector": [0.5] * DIM, "k": 5}
+        first = client.post(search, json={**query, "cursor": ""}).json()
+        path = Root(own).path("wordless")
+        with open_generation(path) as generation:
+            vectors = np.stack([generation.vector(row) for row in range(50)])
+        new = build_generation(vectors, list(range(50)), root=own, name="wordless", switch=False)
+        assert client.put("/v1/aliases/wordless", json={"generation": new.name}).status_code == 200
+        gone = client.post(search, json={**query, "cursor": first["next_cursor"]})
+        assert (gone.status_code, gone.json()["code"]) == (410, "generation-gone")
+        assert gone.json()["current"] == new.name
+        assert client.post("/v1/aliases/wordless/rollback").status_code == 200
+        assert client.post(search, json={**query, "cursor": first["next_cursor"]}).status_code == 200
