@@ -8,7 +8,7 @@ from typing import Any
 
 from browsing import open_page, search
 from playwright.sync_api import Browser, Page, Route, expect
-from serving import ARTICLES, HOSTILE, SERVED_PRECISION, Server
+from serving import ARTICLES, HOSTILE, SERVED_PRECISION, Server, serving
 
 from index import Root
 
@@ -227,3 +227,18 @@ def test_the_page_is_sent_with_a_policy_that_lets_nothing_in(client: Any) -> Non
     assert answer.headers["x-content-type-options"] == "nosniff"
     again = client.get("/", headers={"if-none-match": answer.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
+
+
+def test_what_was_written_since_is_found_and_counted(browser: Browser, own_root: Path, tmp_path: Path) -> None:
+    with serving(own_root, tmp_path) as running:
+        page = open_page(browser, running.url)
+        expect(page.locator("#facts")).not_to_contain_text("written since")
+        bread = {"id": "n1", "payload": {"title": "Rye bread", "text": "Bake rye bread in a hot oven with steam."}}
+        with running.client() as client:
+            assert client.put("/v1/indexes/docs/documents", json={"documents": [bread]}).status_code == 200
+        search(page, "rye bread")
+        expect(page.locator("#hits > li h2").first).to_have_text("Rye bread")
+        page.reload()
+        expect(page.locator("#facts")).to_contain_text("23")
+        expect(page.locator("#facts div").filter(has_text="written since it was built")).to_contain_text("1")
+        page.close()

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Self
 
 from embed.vectors.durable import sync
+from index.changes import repeats
 from index.changes.log_file import (
     APPLICATION_ID,
     COLUMNS,
@@ -42,6 +43,7 @@ from index.changes.log_file import (
     verified,
 )
 from index.changes.receipt import Receipt
+from index.changes.repeats import AnsweredRequest, KeyedRequest
 from index.errors import GenerationError, StorageError
 
 
@@ -73,15 +75,17 @@ class Log:
                 raise StorageError(f"cannot write {self.path}: {error.strerror}") from error
             self._opened = opened.pop_all()
 
-    def append(self, writes: Sequence[Write]) -> int:
+    def append(self, writes: Sequence[Write], keyed: Sequence[tuple[int, KeyedRequest]] = ()) -> int:
         """Makes the writes durable in one transaction and returns the seq of the last of them.
+
+        keyed: the requests that came with a new key, each after how many of the writes it is done.
 
         Raises LogClosedError once a commit has failed, StorageError for a disk that takes no more: then none of them
         will ever be there, but for a failed COMMIT, of which nobody can know.
         """
         if self.failure is not None:
             raise LogClosedError(f"{self.path} takes no more changes until the service is restarted: {self.failure}")
-        if not writes:
+        if not writes and not keyed:
             return self.last
         rows, seq, chain = [], self.last, self._chain
         for write in writes:
@@ -92,6 +96,8 @@ class Log:
         try:
             execute("BEGIN IMMEDIATE")
             self.connection.executemany(f"INSERT INTO changes ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)", rows)
+            for done, request in keyed:
+                repeats.note(self.connection, request, self.last + done)
         except sqlite3.Error as error:
             self._roll_back()
             raise StorageError(f"{self.path} took no change: {error}. Nothing was written; try again.") from error
@@ -107,6 +113,13 @@ class Log:
         self.last, self._chain = seq, chain
         self.receipt.store(seq)
         return seq
+
+    def answered(self, request: KeyedRequest) -> AnsweredRequest | None:
+        """What the request was answered before. Raises KeyReusedError, and GenerationError for a damaged log."""
+        try:
+            return repeats.find(self.path, self.connection, request)
+        except sqlite3.Error as error:
+            raise translated(self.path, error) from error
 
     def trim(self, upto: int) -> int:
         """Forgets changes up to `upto`, which no kept generation needs any more; returns how many there were."""
@@ -149,6 +162,7 @@ class Log:
                 connection.execute("INSERT INTO log VALUES (?, ?, ?, 1, 0)", (identity, self.dim, self.model))
                 connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
                 connection.execute(f"PRAGMA user_version = {FORMAT}")
+        connection.execute(repeats.SCHEMA)
 
     def _open_receipt(self) -> Receipt:
         return Receipt(self.path.with_name(RECEIPT_FILE), head_of(self.path, self.connection).id, write=True)

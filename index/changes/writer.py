@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 from index.changes.log import Log
 from index.changes.log_file import LogClosedError, Write
+from index.changes.repeats import KeyedRequest
+from index.errors import IndexingError
 
 # Writes in one transaction. On an fsync of 4 ms, groups of 1,024 vectors of 384 are written at twice the rate of groups
 # of 128; larger ones win little and make every caller in them wait for all of it.
@@ -25,6 +27,7 @@ class Full(Exception):  # noqa: N818 – the name that the standard library's qu
 class _Job(NamedTuple):
     writes: Sequence[Write]
     done: "Future[int]"
+    request: KeyedRequest | None
 
 
 class Writer:
@@ -42,12 +45,14 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name=f"changes-{log.path.parent.name}", daemon=True)
         self._thread.start()
 
-    def submit(self, writes: Sequence[Write]) -> "Future[int]":
-        """A future of the seq of the last of `writes`, set once they are on the disk.
+    def submit(self, writes: Sequence[Write], request: KeyedRequest | None = None) -> "Future[int]":
+        """A future of the seq of the last of `writes`, set once they are on the disk. Where the request's key is in the
+        log, it is the seq of then, and nothing is written; the future raises KeyReusedError where that was another
+        request.
 
         Raises Full while too many wait, LogClosedError after a commit that failed or after `close`.
         """
-        job = _Job(writes, Future())
+        job = _Job(writes, Future(), request)
         with self._changed:
             if self._ending or self.log.failure is not None:
                 reason = self.log.failure or "the writer was closed"
@@ -75,18 +80,44 @@ class Writer:
 
     def _run(self) -> None:
         while (jobs := self._next()) or not self._ending:
-            if not jobs:
-                continue
+            fresh, twins = self._fresh(jobs)
+            count, ends, keyed = 0, [], []
+            for job in fresh:
+                count += len(job.writes)
+                ends.append(count)
+                if job.request is not None:
+                    keyed.append((count, job.request))
             try:
-                last = self.log.append([write for job in jobs for write in job.writes])
+                last = self.log.append([write for job in fresh for write in job.writes], keyed)
             except BaseException as error:
-                for job in jobs:
+                for job in (*fresh, *twins):
                     job.done.set_exception(error)
                 continue
-            seq = last - sum(len(job.writes) for job in jobs)
-            for job in jobs:
-                seq += len(job.writes)
-                job.done.set_result(seq)
+            for job, end in zip(fresh, ends, strict=True):
+                job.done.set_result(last - count + end)
+            self._fresh(twins)  # their keys are in the log now
+
+    def _fresh(self, jobs: Sequence[_Job]) -> tuple[list[_Job], list[_Job]]:
+        """Answers the jobs whose key is in the log; those to write, and those that have the key of one of them."""
+        fresh: list[_Job] = []
+        twins: list[_Job] = []
+        keys: set[bytes] = set()
+        for job in jobs:
+            if job.request is not None:
+                if job.request.key in keys:
+                    twins.append(job)
+                    continue
+                try:
+                    before = self.log.answered(job.request)
+                except IndexingError as error:
+                    job.done.set_exception(error)
+                    continue
+                if before is not None:
+                    job.done.set_result(before.seq)
+                    continue
+                keys.add(job.request.key)
+            fresh.append(job)
+        return fresh, twins
 
     def _next(self) -> list[_Job]:
         """What waits, up to MOST writes; nothing once the writer ends."""

@@ -94,11 +94,16 @@ def document(index: str, id: str, *, fields: Sequence[str] | None = None) -> Cal
     return Call("GET", f"/v1/indexes/{_part(index)}/documents/{_part(id)}{chosen}", DocumentAnswer)
 
 
-def put(index: str, documents: Sequence[Mapping[str, Any]]) -> Call[PutAnswer]:
+def put(index: str, documents: Sequence[Mapping[str, Any]], *, key: str | None = None) -> Call[PutAnswer]:
     """Writes up to 1,000 documents, each a mapping with `id`, and `payload`, `text` or `vector`. They are on the
-    disk when it returns; what could not be written is in `failed`."""
+    disk when it returns; what could not be written is in `failed`.
+
+    Args:
+        key: an `Idempotency-Key`: written once, however often it is sent, so that one that is sent again does not
+            replace what others have written since.
+    """
     body = {"documents": [sendable(document) for document in documents]}
-    return Call("PUT", f"/v1/indexes/{_part(index)}/documents", PutAnswer, body)  # twice is as once: it may be repeated
+    return Call("PUT", f"/v1/indexes/{_part(index)}/documents", PutAnswer, body, _keyed(key))
 
 
 def delete(
@@ -107,10 +112,15 @@ def delete(
     ids: Sequence[str] | None = None,
     filter: Mapping[str, Any] | None = None,
     dry_run: bool = False,
+    key: str | None = None,
 ) -> Call[DeleteAnswer]:
-    """Deletes documents by ids or by a filter; one that is not there is not counted."""
+    """Deletes documents by ids or by a filter; one that is not there is not counted.
+
+    Args:
+        key: an `Idempotency-Key`: deleted once, however often it is sent.
+    """
     asked = sendable({"ids": ids, "filter": filter, "dry_run": dry_run})
-    return Call("POST", f"/v1/indexes/{_part(index)}/documents/delete", DeleteAnswer, asked)
+    return Call("POST", f"/v1/indexes/{_part(index)}/documents/delete", DeleteAnswer, asked, _keyed(key))
 
 
 def start_rebuild(index: str, source: str = "changes", *, key: str | None = None) -> Call[RebuildAnswer]:
@@ -120,9 +130,8 @@ def start_rebuild(index: str, source: str = "changes", *, key: str | None = None
         source: "changes", or a name of the server's configuration.
         key: an `Idempotency-Key`: started once, however often it is asked for.
     """
-    headers = {} if key is None else {"idempotency-key": key}
     body = {"index": index, "source": source}
-    return Call("POST", "/v1/rebuilds", RebuildAnswer, body, headers, changes=key is None)
+    return Call("POST", "/v1/rebuilds", RebuildAnswer, body, _keyed(key), changes=key is None)
 
 
 def rebuild(id: str) -> Call[RebuildAnswer]:
@@ -244,6 +253,10 @@ def _float32(vector: Vector) -> bytes:
     if array("H", [1]).tobytes() != b"\1\0":
         numbers.byteswap()
     return numbers.tobytes()
+
+
+def _keyed(key: str | None) -> dict[str, str]:
+    return {} if key is None else {"idempotency-key": key}
 
 
 def _part(name: str) -> str:

@@ -66,6 +66,7 @@ def info_of(state: AppState, name: str, loaded: ServedGeneration, caller: Caller
         kernels=Kernels(info["arch"], info["isa"], info["units"]),
         built_at=manifest["created_at"],
         refused=state.registry.failures.get(name),
+        written_since=loaded.written_since if caller.filter is None else 0,
     )
 
 

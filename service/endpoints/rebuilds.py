@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.access.caller import Caller, caller_of
+from service.endpoints.repeats import key_of
 from service.query.app_state import AppState, state_of
 from service.rebuilds.records import RebuildRecord
 from service.rebuilds.starting import asked_by
@@ -29,11 +30,7 @@ async def start_rebuild(request: Request) -> Response:
     index = state.registry.name_of(state.registry.loaded(asked.index))
     if index != asked.index:
         raise Problem("invalid-value", f"What is rebuilt is an index, {index}, and not a generation.", pointer="/index")
-    key = request.headers.get("idempotency-key")
-    if key is not None and not 0 < len(key) <= limits.KEY_CHARACTERS:
-        raise Problem(
-            "invalid-value", f"Idempotency-Key has {len(key)} characters; expected 1 to {limits.KEY_CHARACTERS}."
-        )
+    key = key_of(request)
     by = None if key is None else asked_by(caller.name or "", key)
     return _json(await asyncio.to_thread(state.rebuilds.start, index, asked.source, asked_by=by), 202)
 

@@ -4,7 +4,8 @@
     DELETE  by id, by ids or by a filter, which is resolved to ids first: the log holds effects and no filters
 
 A document that cannot be written gets a problem of its own, and the others are written. A key cannot replace or delete
-documents that its filter hides, nor put documents that it would hide.
+documents that its filter hides, nor put documents that it would hide. A request with an `Idempotency-Key` that came
+before is answered as it was then (repeats.py).
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from index.changes.log_file import Write
+from index.changes.repeats import KeyedRequest
 from index.search.bitmap import Bitmap
 from index.search.filtering import Filter
 from service.access.caller import caller_of
 from service.endpoints.puts import require_room, writes_of
+from service.endpoints.repeats import answered_before, keyed, with_answer
 from service.query.admission import Deadline
 from service.query.app_state import AppState, state_of
 from service.query.search import deadline_of
@@ -43,12 +46,17 @@ async def put_documents(request: Request) -> Response:
     caller.charge(len(asked.documents) - 1)
     deadline = deadline_of(state, asked.timeout_ms or WRITE_TIMEOUT_MS, start_s)
     with _served(state, request) as loaded:
+        name = loaded.generation.name
+        noted = keyed(request, caller, body)
+        if (before := await answered_before(state, name, noted, PutAnswer)) is not None:
+            return _response(before)
         view = loaded.view() if caller.filter is None else await loaded.view_to_write(deadline)
         require_room(loaded, len(asked.documents))
         writes, failed = await writes_of(state, view, caller, [bytes(raw) for raw in asked.documents], deadline)
-        seq = await _written(state, loaded, writes, deadline)
+        answer = PutAnswer(name, 0, len(writes), _took_ms(start_s), failed)
+        seq = await _written(state, loaded, writes, deadline, with_answer(noted, answer))
         state.metrics.documents_put.inc(len(writes))
-        answer = PutAnswer(view.generation.name, seq, len(writes), _took_ms(start_s), failed)
+        answer = PutAnswer(name, seq, len(writes), _took_ms(start_s), failed)
     return _response(answer)
 
 
@@ -57,10 +65,13 @@ async def delete_document(request: Request) -> Response:
     start_s = time.perf_counter()
     deadline = deadline_of(state, None, start_s)
     with _served(state, request) as loaded:
+        noted = keyed(request, caller, b"")
+        if (before := await answered_before(state, loaded.generation.name, noted, DeleteAnswer)) is not None:
+            return _response(before)
         view, id_ = await loaded.view_to_write(deadline), request.path_params["id"]
         if view.row_of(id_, caller) is None:
             raise Problem("document-not-found", f"Index {view.generation.name} has no document {id_!r}.")
-        return await _delete(state, loaded, [id_], start_s, deadline, dry_run=False)
+        return await _delete(state, loaded, [id_], start_s, deadline, noted)
 
 
 async def delete_documents(request: Request) -> Response:
@@ -73,29 +84,47 @@ async def delete_documents(request: Request) -> Response:
     if (asked.ids is None) == (filter_ is None):
         raise Problem("invalid-value", "Name the documents by ids, or by a filter; one of the two.", pointer="")
     with _served(state, request) as loaded:
+        noted = None if asked.dry_run else keyed(request, caller, body)
+        if (before := await answered_before(state, loaded.generation.name, noted, DeleteAnswer)) is not None:
+            return _response(before)
         view = await loaded.view_to_write(deadline, asked.min_seq)
         if asked.ids is not None:
             ids = [id_ for id_ in dict.fromkeys(asked.ids) if view.row_of(id_, caller) is not None]
         else:
             ids = await _surviving(view, filters.conjoin(filter_, filters.of_key(caller.filter)), deadline)
         caller.charge(max(0, len(ids) - 1))  # one was taken by auth
-        return await _delete(state, loaded, ids, start_s, deadline, dry_run=asked.dry_run)
+        return await _delete(state, loaded, ids, start_s, deadline, noted, dry_run=asked.dry_run)
 
 
 async def _delete(
-    state: AppState, loaded: ServedGeneration, ids: Sequence[str], start_s: float, deadline: Deadline, *, dry_run: bool
+    state: AppState,
+    loaded: ServedGeneration,
+    ids: Sequence[str],
+    start_s: float,
+    deadline: Deadline,
+    noted: KeyedRequest | None,
+    *,
+    dry_run: bool = False,
 ) -> Response:
+    name = loaded.generation.name
     writes = [] if dry_run else [Write(id_, None) for id_ in ids]
-    seq = await _written(state, loaded, writes, deadline)
+    noted = with_answer(noted, DeleteAnswer(name, 0, len(ids), dry_run, _took_ms(start_s)))
+    seq = await _written(state, loaded, writes, deadline, noted)
     state.metrics.documents_deleted.inc(len(writes))
-    return _response(DeleteAnswer(loaded.generation.name, seq, len(ids), dry_run, _took_ms(start_s)))
+    return _response(DeleteAnswer(name, seq, len(ids), dry_run, _took_ms(start_s)))
 
 
-async def _written(state: AppState, loaded: ServedGeneration, writes: Sequence[Write], deadline: Deadline) -> int:
+async def _written(
+    state: AppState,
+    loaded: ServedGeneration,
+    writes: Sequence[Write],
+    deadline: Deadline,
+    noted: KeyedRequest | None,
+) -> int:
     """The seq of the last of the writes, once they are on the disk and searched by this worker."""
-    if not writes:
+    if not writes and noted is None:
         return loaded.follower.seq
-    seq = await deadline.limit(state.writing.submit(loaded.generation.name, loaded.dim, loaded.model, writes))
+    seq = await deadline.limit(state.writing.submit(loaded.generation.name, loaded.dim, loaded.model, writes, noted))
     with contextlib.suppress(Problem):  # they are written, whether they can be read back in time or not
         await loaded.follower.at(seq, deadline)
     return seq

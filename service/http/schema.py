@@ -117,12 +117,12 @@ def _operation(operation: Operation, keys: bool) -> dict[str, Any]:
                 "schema": {"type": "string", "pattern": f"^[^,]*(,[^,]*){{0,{limits.FIELDS - 1}}}$"},
             }
         )
-    if operation.name == "start_rebuild":
+    if operation.name in ("start_rebuild", "put_documents", "delete_document", "delete_documents"):
         parameters.append(
             {
                 "name": "Idempotency-Key",
                 "in": "header",
-                "description": "A request with the key of an earlier one answers what that one started.",
+                "description": "A request with the key of an earlier one does nothing and is answered as that one was.",
                 "schema": {"type": "string", "minLength": 1, "maxLength": limits.KEY_CHARACTERS},
             }
         )

@@ -208,6 +208,7 @@ function facts(generation) {
   const shown = [
     ["index", index.alias],
     ["documents", number.format(index.count)],
+    ...(index.written_since ? [["written since it was built", number.format(index.written_since)]] : []),
     ["generation", generation || index.generation, "code"],
     ["model", index.model ? `${index.model.name} · ${index.model.precision}` : "none: bare vectors"],
   ];

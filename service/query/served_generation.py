@@ -53,6 +53,12 @@ class ServedGeneration:
         return self.view().count
 
     @property
+    def written_since(self) -> int:
+        """Of them, those that were put since the generation was built."""
+        delta = self.follower.delta
+        return 0 if delta is None else len(delta.rows)
+
+    @property
     def recall(self) -> Recall | None:
         """What the build measured; None for a set too small to hold anything out."""
         measured = self.generation.manifest["recall"]

@@ -26,9 +26,11 @@ from typing import Any
 import msgspec
 
 from index import IndexingError, Root
+from index.changes import repeats
 from index.changes.log import Log
 from index.changes.log_file import LogClosedError, LogLockedError, Write
 from index.changes.rebuild import needed_after
+from index.changes.repeats import AnsweredRequest, KeyedRequest, KeyReusedError
 from index.changes.writer import Full, Writer
 from index.errors import StorageError
 from service.wire.problems import Problem
@@ -53,6 +55,7 @@ class _AskedWrite(msgspec.Struct, array_like=True):
     dim: int
     model: str | None
     writes: list[Write]
+    request: KeyedRequest | None = None
 
 
 class _Answered(msgspec.Struct, array_like=True):
@@ -89,15 +92,21 @@ class Writing:
         """Whether this process is the writer."""
         return self._lock >= 0
 
-    async def submit(self, index: str, dim: int, model: str | None, writes: Sequence[Write]) -> int:
-        """The seq of the last of the writes, once they are on the disk. Raises Problem."""
+    async def submit(
+        self, index: str, dim: int, model: str | None, writes: Sequence[Write], request: KeyedRequest | None = None
+    ) -> int:
+        """The seq of the last of the writes, once they are on the disk. Raises Problem.
+
+        Args:
+            request: where it came with a key; when it was written before, that seq is returned and nothing is written.
+        """
         if not self.writes and self._remote is None:
             async with self._opening:
                 await self._find_writer()
         remote = self._remote
         if remote is not None:
             try:
-                return await remote.ask(index, dim, model, writes)
+                return await remote.ask(index, dim, model, writes, request)
             except ConnectionError:
                 remote.close()
                 if self._remote is remote:  # else another write that was on its way has seen it too
@@ -109,8 +118,15 @@ class Writing:
                 ) from None
         try:
             writer = await self._writer(index, dim, model)
-            return await asyncio.wrap_future(writer.submit(writes))
+            return await asyncio.wrap_future(writer.submit(writes, request))
         except (IndexingError, Full) as error:
+            raise _problem(error) from error
+
+    async def answered(self, index: str, request: KeyedRequest) -> AnsweredRequest | None:
+        """What the request was answered before, whichever worker wrote it. Raises Problem."""
+        try:
+            return await asyncio.to_thread(repeats.answered, self._root.folder / index, request)
+        except IndexingError as error:
             raise _problem(error) from error
 
     def trim(self) -> None:
@@ -212,7 +228,7 @@ class Writing:
 
     async def _answer(self, asked: _AskedWrite, stream: asyncio.StreamWriter) -> None:
         try:
-            seq = await self.submit(asked.index, asked.dim, asked.model, asked.writes)
+            seq = await self.submit(asked.index, asked.dim, asked.model, asked.writes, asked.request)
             answer = _Answered(asked.number, seq)
         except Problem as problem:
             answer = _Answered(asked.number, problem=(problem.code, problem.detail))
@@ -237,14 +253,16 @@ class _Remote:
             connection.connect(path)
         return cls(*await asyncio.open_unix_connection(sock=connection))
 
-    async def ask(self, index: str, dim: int, model: str | None, writes: Sequence[Write]) -> int:
+    async def ask(
+        self, index: str, dim: int, model: str | None, writes: Sequence[Write], request: KeyedRequest | None
+    ) -> int:
         """Raises ConnectionError when the writer goes away before it has answered."""
         if self._listening.done():
             raise ConnectionResetError
         self._number += 1
         answer: Future[int] = Future()
         self._waiting[self._number] = answer
-        asked = _AskedWrite(self._number, index, dim, model, list(writes))
+        asked = _AskedWrite(self._number, index, dim, model, list(writes), request)
         _send(self._stream, _ENCODE(asked))
         return await asyncio.wrap_future(answer)
 
@@ -315,6 +333,8 @@ def _short_path(folder: Path) -> Any:
 def _problem(error: Exception) -> Problem:
     if isinstance(error, Full):
         return Problem("overloaded", f"{error}; try again.")
+    if isinstance(error, KeyReusedError):
+        return Problem("invalid-value", f"{error}")
     if isinstance(error, LogClosedError | StorageError):
         return Problem("not-ready", f"{error}")
     if isinstance(error, LogLockedError):

@@ -178,6 +178,7 @@ class IndexInfo(Struct, frozen=True):
         modes: of searches that it answers.
         filterable: the fields that filters may name.
         refused: why the last reload stayed with the old generation, or null.
+        written_since: of count, those that were put since it was built; 0 for a key that hides some.
     """
 
     alias: str
@@ -197,6 +198,7 @@ class IndexInfo(Struct, frozen=True):
     kernels: Kernels
     built_at: str
     refused: str | None
+    written_since: int = 0
 
 
 class IndexList(Struct, frozen=True):
