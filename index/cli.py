@@ -95,6 +95,7 @@ def _filters_of_served(root: Path, name: str) -> list[str]:
     metavar="TIMES",
     help="Refuse a generation in which a search takes more than so many times what it takes in the served one.",
 )
+@click.option("--anew", is_flag=True, help="Build the graph from nothing, though --from-changes could go on from one.")
 @click.option("--threads", type=click.IntRange(1), help="Default: every core of the cgroup.")
 @json_option
 def build(
@@ -113,6 +114,7 @@ def build(
     no_switch: bool,
     min_count_ratio: float,
     max_slowdown: float | None,
+    anew: bool,
     threads: int | None,
     as_json: bool,
 ) -> None:
@@ -161,6 +163,7 @@ def build(
                 switch=not no_switch,
                 min_count_ratio=min_count_ratio,
                 max_slowdown=max_slowdown,
+                anew=anew,
                 progress=True,
                 **settings,
             )

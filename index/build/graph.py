@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from index.build.grown import Before, Begun, begin
 from index.disk import layout
 from index.disk.codes import Metric, norms
 from index.disk.layout import DEGREE, Layout, Profile
@@ -45,23 +46,40 @@ def build(
     *,
     profile: Profile,
     show: bool,
+    before: Before | None = None,
 ) -> tuple[FaissIndex, Layout, dict[str, Any]]:
     """The graph of all rows, its layout in the folder, and what the manifest says of that; `measure` is called when
-    all but the held-out rows are in it."""
+    all but the held-out rows are in it.
+
+    before: a graph that holds most of the rows; the others are added to it (grown.py).
+    """
     count, dim = rows.array.shape
-    index = faiss.IndexHNSWFlat(dim, DEGREE // 2, faiss_metric(metric))
-    index.hnsw.efConstruction = BUILD_EFFORT
     kept = np.setdiff1d(np.arange(count), held_out)
-    order = np.concatenate([kept, held_out])
+    if before is None:
+        nothing = np.zeros(0, np.int64)
+        begun = Begun(faiss.IndexHNSWFlat(dim, DEGREE // 2, faiss_metric(metric)), nothing, nothing)
+    else:
+        begun = begin(before, rows.array, kept)
+        rows.drop()
+    index = begun.index
+    index.hnsw.efConstruction = BUILD_EFFORT
+    fresh = np.setdiff1d(kept, begun.rows)
+    inside = np.concatenate([begun.rows, fresh])
+    order = np.concatenate([inside, held_out])
     with Progress("graph", count, show=show) as progress:
-        _add(index, rows, kept, threads, progress)
+        progress.add(len(begun.rows))
+        _add(index, rows, fresh, threads, progress)
         links = links_of(index)
-        roots = layout.sampled_roots(len(kept))
-        for k, candidates in PASSES:
-            links = _refined(index, links, metric, roots, None, (k, candidates), threads)
+        roots = np.argsort(inside)[layout.sampled_roots(len(kept))]
+        if before is None:
+            for k, candidates in PASSES:
+                links = _refined(index, links, metric, roots, None, (k, candidates), threads)
+        else:
+            which = np.concatenate([begun.worn, np.arange(len(begun.rows), len(inside))]).astype(np.int32)
+            links = _refined(index, links, metric, roots, which, PASSES[-1], threads)
         _set_links(index, links)
         rough = layout.encode(float_rows(storage_of(index)), links, roots, threads, l2=metric == "l2", profile=profile)
-        measure(Walk(rough, float_rows(storage_of(index)), threads, renumber=kept))
+        measure(Walk(rough, float_rows(storage_of(index)), threads, renumber=inside))
         del rough
         if len(held_out):
             _add(index, rows, held_out, threads, progress)

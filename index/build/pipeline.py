@@ -25,6 +25,7 @@ from index import machine
 from index.build import families, publish_checks, structure
 from index.build.arrays import Arrays, PayloadRow
 from index.build.cost import Clock
+from index.build.grown import before_of
 from index.build.spool import Spool
 from index.build.words import LexicalWriter
 from index.changes.fold import Folded
@@ -60,6 +61,7 @@ class BuildSettings:
     max_slowdown: float | None
     show: bool
     language: str | None  # that words are stemmed in; None: no words
+    anew: bool
 
 
 def build_generation(
@@ -82,6 +84,7 @@ def build_generation(
     switch: bool = True,
     min_count_ratio: float = publish_checks.MIN_COUNT_RATIO,
     max_slowdown: float | None = None,
+    anew: bool = False,
     progress: bool = False,
 ) -> Path:
     """Builds a generation of index `name` under `root`, serves it (`switch`), and returns its folder.
@@ -99,6 +102,7 @@ def build_generation(
             is given as a Field.
         lexical: Search by words too, where the payload has a title or text.
         language: Whose stems the words are reduced to, or "none".
+        anew: Build the graph from nothing, also where most of it could be taken from the generation before.
         threads: By default all cores of the cgroup.
         progress: Shown on stderr.
         min_count_ratio: The least share of the rows of the generation that is served now; None is not checked.
@@ -121,6 +125,7 @@ def build_generation(
         max_slowdown,
         progress,
         check_language(language) if lexical else None,
+        anew,
     )
     source: Source
     if isinstance(vectors, VectorsFolder | Folded):
@@ -185,6 +190,7 @@ def _build(source: Source, root: Root, settings: BuildSettings) -> tuple[Path, d
             settings.threads,
             profile=profile,
             show=settings.show,
+            before=None if settings.anew else before_of(source, arranged.ids, settings.metric),
         )
         built = builder.build(choice.family)
         clock.lap("index")

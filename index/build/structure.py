@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 
 from index.build import flat, graph, ivf
 from index.build import recall as measuring
+from index.build.grown import DEARER, Before
 from index.build.recall import RecallPoint
 from index.disk import codes
 from index.disk.codes import Metric
 from index.disk.layout import DEGREE, Profile
 from index.disk.sections import FloatRows, map_codes
 from index.errors import GenerationError
+from index.progress import say
 from index.search import lists, walk
 from index.search.exact import TopK
 from index.search.finding import ScannedRows, Searcher, find
@@ -63,8 +65,10 @@ class Builder:
         *,
         profile: Profile,
         show: bool,
+        before: Before | None = None,
     ) -> None:
-        self._folder, self._profile = folder, profile
+        """before: a graph that a new one may go on from."""
+        self._folder, self._profile, self._before = folder, profile, before
         self._rows, self._codes = rows, map_codes(folder, sections)
         self._l2, self._metric, self._target = metric == "l2", metric, target
         self._threads, self._show = threads, show
@@ -82,6 +86,7 @@ class Builder:
         return self._structure(index, None, flat.EFFORT_UNIT, recall, {}, 0)
 
     def _graph(self) -> Structure:
+        before, self._before = self._before, None
         held_out = measuring.held_out_rows(len(self._rows.array))
         index, layout, sections = graph.build(
             self._folder,
@@ -92,11 +97,33 @@ class Builder:
             self._threads,
             profile=self._profile,
             show=self._show,
+            before=before,
         )
-        parameters = {"degree": DEGREE, "efConstruction": graph.BUILD_EFFORT, "passes": list(graph.PASSES)}
+        if before is not None and self._is_worse(before, self._measured(held_out)):
+            self._points.clear()
+            self._least_effort = 0
+            return self._graph()
+        parameters: dict[str, Any] = {
+            "degree": DEGREE,
+            "efConstruction": graph.BUILD_EFFORT,
+            "passes": list(graph.PASSES),
+        }
+        if before is not None:
+            parameters["grown_from"] = {"generation": before.generation, "rows": int((before.rows >= 0).sum())}
         searcher = walk.Walk(layout, self._rows.array, self._threads)
         structure = self._structure(index, searcher, walk.EFFORT_UNIT, self._measured(held_out), parameters, 0)
         return replace(structure, sections=sections)
+
+    def _is_worse(self, before: Before, measured: dict[str, Any]) -> bool:
+        """Whether a graph from nothing should be built after all: the grown one is dearer to search."""
+        if measured["low"] >= self._target and measured["effort"] <= DEARER * before.effort:
+            return False
+        say(
+            f"the graph of {before.generation} with the changes needs effort {measured['effort']} for a recall of "
+            f"{measured['recall']:.4f}, and {before.effort} was enough before: building one from nothing",
+            show=self._show,
+        )
+        return True
 
     def _ivf(self) -> Structure:
         count = len(self._rows.array)

@@ -5,7 +5,7 @@ from its last put, one that was deleted not at all, every other from the base. W
 goes, so a server of it applies only later changes: no write is lost between two generations, and none is done twice.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,7 +40,7 @@ class Folded:
 
     def __init__(self, base: Generation | VectorsFolder, changes: Iterable[Change], upto: FoldedTo) -> None:
         """changes: those after what the base holds, in their order. upto: the last of them."""
-        self._base, self.folded = base, upto
+        self.base, self.folded = base, upto
         self.dim, self.canaries = base.dim, _canaries(base)
         self.model: dict[str, Any] | None = base.manifest["model"] if isinstance(base, Generation) else base.model
         self._integers = isinstance(base, Generation) and base.manifest["id_type"] != "str"
@@ -55,9 +55,14 @@ class Folded:
         if self.count == 0:
             raise InputError("after these changes the index would be empty, and an index needs at least one document")
 
+    @property
+    def changed_ids(self) -> Collection[str]:
+        """Of the documents that were put or deleted since the base."""
+        return self._last.keys()
+
     def check(self, threads: int) -> None:
-        if isinstance(self._base, VectorsFolder):
-            self._base.check(threads)
+        if isinstance(self.base, VectorsFolder):
+            self.base.check(threads)
 
     def batches(self) -> Iterator[Batch]:
         yield from self._kept(vectors=True)
@@ -81,7 +86,7 @@ class Folded:
                 yield Batch(_picked(batch.ids, rows), batch.vectors[rows] if vectors else batch.vectors, payload)
 
     def _of_base(self, *, vectors: bool) -> Iterator[Batch]:
-        base = self._base
+        base = self.base
         if isinstance(base, VectorsFolder):
             yield from base.batches()
             return
