@@ -148,7 +148,7 @@ def test_the_client_and_the_command_start_one_and_wait_for_it(
 def test_the_same_key_starts_one_rebuild(client: httpx.Client) -> None:
     first = start(client, key="tonight")
     assert start(client, key="tonight")["id"] == first["id"]
-    problem = start(client, 422, key="tonight", source="articles")
+    problem = start(client, 412, key="tonight", source="articles")
     assert "another request needs another key" in problem["detail"]
     ended(client, first["id"])
     assert start(client, key="tonight")["id"] == first["id"]

@@ -72,7 +72,7 @@ def test_a_dry_run_uses_up_no_key(talking: httpx.Client) -> None:
 def test_a_key_is_of_one_request(talking: httpx.Client) -> None:
     again(talking, BAKING)
     other = again(talking, FROZEN)
-    assert (other.status_code, other.json()["code"]) == (422, "invalid-value")
+    assert (other.status_code, other.json()["code"]) == (412, "precondition-failed")
     assert "came with another request" in other.json()["detail"]
     for length in (0, 256):
         refused = again(talking, BAKING, **{"idempotency-key": "x" * length})
@@ -158,7 +158,7 @@ def test_a_damaged_note_is_refused_by_name(tmp_path: Path) -> None:
         with sqlite3.connect(tmp_path / LOG_FILE) as file:
             kept = file.execute("SELECT * FROM requests").fetchone()
             file.execute(f"UPDATE requests SET {column}")
-        with pytest.raises(GenerationError, match=r"changes\.sqlite is damaged.*Idempotency-Key"):
+        with pytest.raises(GenerationError, match=r"changes\.sqlite: is damaged.*Idempotency-Key"):
             repeats.answered(tmp_path, request)
         with sqlite3.connect(tmp_path / LOG_FILE) as file:
             file.execute("DELETE FROM requests")

@@ -113,7 +113,7 @@ OPERATIONS = (
         "Write up to 1,000 documents; on the disk before the answer, a problem for each that was not written.",
         requests.PutRequest,
         answers.PutAnswer,
-        (*BODY, *FIND, *WRITE, "quota-exceeded"),
+        (*BODY, *FIND, *WRITE, "quota-exceeded", "precondition-failed"),
     ),
     Operation(
         "DELETE",
@@ -122,7 +122,7 @@ OPERATIONS = (
         writes.delete_document,
         "Delete one document.",
         gives=answers.DeleteAnswer,
-        problems=(*FIND, *WRITE, "document-not-found", "invalid-value"),
+        problems=(*FIND, *WRITE, "document-not-found", "invalid-value", "precondition-failed"),
     ),
     Operation(
         "POST",

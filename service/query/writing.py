@@ -334,7 +334,7 @@ def _problem(error: Exception) -> Problem:
     if isinstance(error, Full):
         return Problem("overloaded", f"{error}; try again.")
     if isinstance(error, KeyReusedError):
-        return Problem("invalid-value", f"{error}")
+        return Problem("precondition-failed", f"{error}")
     if isinstance(error, LogClosedError | StorageError):
         return Problem("not-ready", f"{error}")
     if isinstance(error, LogLockedError):

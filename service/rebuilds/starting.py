@@ -128,7 +128,7 @@ class Rebuilds:
     def _again(self, record: RebuildRecord, index: str, source: str) -> RebuildAnswer:
         if (record.answer.index, record.answer.source) != (index, source):
             raise Problem(
-                "invalid-value",
+                "precondition-failed",
                 f"This Idempotency-Key came with a rebuild of {record.answer.index} from {record.answer.source}; "
                 "another request needs another key.",
             )

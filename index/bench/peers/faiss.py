@@ -30,7 +30,7 @@ class _Faiss:
 
     def build(self, vectors: Float, metric: Metric, threads: int, folder: Path) -> None:
         faiss.omp_set_num_threads(threads)
-        self._index, training_rows = self._empty(*vectors.shape, metric_of(metric))
+        self._index, training_rows = self._empty(len(vectors), vectors.shape[1], metric_of(metric))
         self._index.train(vectors[:training_rows])
         self._index.add(vectors)
 

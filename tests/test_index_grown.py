@@ -1,0 +1,129 @@
+"""A build from the changes goes on from the graph that is served: same rows, as good a recall, refused when dearer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+import pytest
+from indexing import clustered, names
+
+from index import Root, build_generation, open_generation
+from index.build import grown
+from index.changes.log import Log
+from index.changes.log_file import Write
+from index.changes.rebuild import folded_from_served
+from index.disk.codes import unit_rows
+from index.disk.layout import DEGREE
+from index.search.generation import INDEX_FILE, Generation
+
+COUNT, DIM = 6000, 32
+
+
+def first(root: Path, metric: Any = "cosine", **settings: Any) -> Path:
+    settings = {"family": "graph", "name": "test", "metric": metric, "lexical": False} | settings
+    return build_generation(clustered(COUNT, DIM), names(COUNT), root=root, **settings)
+
+
+def change(root: Path, puts: int, replaced: int, deleted: int) -> np.ndarray[Any, Any]:
+    """New rows, rows with another vector, and rows that are gone; the vectors that were put."""
+    vectors = clustered(puts + replaced, DIM, seed=7)
+    ids = [*(f"new-{number}" for number in range(puts)), *names(COUNT)[:replaced]]
+    with Log(root / "test", DIM, None) as log:
+        log.append([Write(id_, vector.tobytes(), b"{}") for id_, vector in zip(ids, vectors, strict=True)])
+        log.append([Write(id_, None) for id_ in names(COUNT)[replaced : replaced + deleted]])
+    return vectors
+
+
+def again(root: Path, **settings: Any) -> Path:
+    with folded_from_served(Root(root), "test", 2) as (source, kept):
+        return build_generation(source, root=root, name="test", **{"family": "graph"} | kept | settings)
+
+
+def recall(generation: Generation, queries: Any) -> float:
+    found = generation.search_rows(queries, 10).scores
+    truth = generation.search_rows(queries, 10, exact=True).scores
+    return float((found >= truth[:, -1:]).mean())
+
+
+@pytest.mark.parametrize("metric", ["cosine", "ip", "l2"])
+def test_a_grown_graph_finds_what_one_from_nothing_finds(tmp_path: Path, metric: str) -> None:
+    first(tmp_path, metric)
+    vectors = change(tmp_path, 300, 300, 400)
+    served = Root(tmp_path).alias("test").generation
+    from_nothing = again(tmp_path, anew=True, switch=False)
+    path = again(tmp_path)
+    queries = np.concatenate([vectors, clustered(300, DIM, seed=9)])
+    if metric == "cosine":
+        queries = unit_rows(queries)
+    with open_generation(path) as made, open_generation(from_nothing) as scratch:
+        assert made.count == scratch.count == COUNT + 300 - 400
+        assert made.manifest["build"]["grown_from"] == {"generation": served, "rows": COUNT - 700}
+        assert "grown_from" not in scratch.manifest["build"]
+        assert recall(made, queries) >= recall(scratch, queries) - 0.005
+        assert made.manifest["recall"]["queries"] == scratch.manifest["recall"]["queries"] > 0
+        for row in range(0, made.count, 97):
+            assert made.external_id(row) == scratch.external_id(row)
+        answers = [each.search_rows(queries, 10, exact=True) for each in (made, scratch)]
+        assert np.array_equal(answers[0].rows, answers[1].rows)
+
+
+def test_every_vertex_of_a_grown_graph_is_reached_by_stock_faiss(tmp_path: Path) -> None:
+    first(tmp_path, "l2")
+    change(tmp_path, 200, 200, 900)
+    path = again(tmp_path)
+    index = faiss.read_index(str(path / INDEX_FILE))
+    levels, offsets = faiss.vector_to_array(index.hnsw.levels), faiss.vector_to_array(index.hnsw.offsets)
+    links = faiss.rev_swig_ptr(index.hnsw.neighbors.data(), index.hnsw.neighbors.size())
+    assert levels[index.hnsw.entry_point] == levels.max() == index.hnsw.max_level + 1
+    for vertex in range(0, index.ntotal, 13):
+        mine = links[offsets[vertex] : offsets[vertex + 1]]
+        assert (mine < index.ntotal).all()
+        level0 = mine[:DEGREE]
+        ends = np.flatnonzero(level0 < 0)
+        assert not len(ends) or (level0[ends[0] :] < 0).all(), "FAISS stops at the first gap"
+    index.hnsw.efSearch = 64
+    rows = index.reconstruct_n(0, index.ntotal)
+    assert (index.search(rows, 1)[1][:, 0] == np.arange(index.ntotal)).mean() > 0.995
+
+
+def test_a_chain_of_grown_graphs_keeps_its_recall(tmp_path: Path) -> None:
+    first(tmp_path)
+    for turn in range(5):
+        vectors = clustered(500, DIM, seed=20 + turn)
+        with Log(tmp_path / "test", DIM, None) as log:
+            log.append([Write(f"t{turn}-{n}", vector.tobytes(), b"{}") for n, vector in enumerate(vectors)])
+            log.append([Write(id_, None) for id_ in names(COUNT)[turn * 500 : turn * 500 + 500]])
+        from_nothing = again(tmp_path, anew=True, switch=False)
+        path = again(tmp_path)
+    with open_generation(path) as made, open_generation(from_nothing) as scratch:
+        assert made.manifest["build"]["grown_from"]["rows"] == COUNT - 500
+        queries = unit_rows(clustered(600, DIM, seed=99))
+        assert recall(made, queries) >= recall(scratch, queries) - 0.01
+
+
+@pytest.mark.parametrize(
+    ("settings", "puts"),
+    [({"metric": "l2"}, 10), ({"family": "flat"}, 10), ({}, COUNT // 2), ({"anew": True}, 10)],
+    ids=["another metric", "another family", "much has changed", "asked for"],
+)
+def test_a_graph_is_built_from_nothing_where_none_fits(tmp_path: Path, settings: dict[str, Any], puts: int) -> None:
+    first(tmp_path)
+    change(tmp_path, puts, 0, 0)
+    with open_generation(again(tmp_path, **settings)) as made:
+        assert "grown_from" not in made.manifest["build"]
+
+
+def test_a_grown_graph_that_is_dearer_to_search_is_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    first(tmp_path)
+    change(tmp_path, 50, 0, 0)
+    monkeypatch.setattr(grown, "DEARER", 0.0)
+    monkeypatch.setattr("index.build.structure.DEARER", 0.0)
+    with open_generation(again(tmp_path, progress=True)) as made:
+        assert "grown_from" not in made.manifest["build"]
+        assert made.manifest["recall"]["low"] >= 0.95
+    assert "building one from nothing" in capfd.readouterr().err
