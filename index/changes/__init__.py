@@ -8,7 +8,8 @@ payloads.
     log_reader.py, log_file.py   follow it from any process, and what the database holds
     receipt.py   up to where the log was acknowledged, in memory that every process of the machine sees
     writer.py    group commit: many callers, one fsync
-    delta.py     the changes in memory, searched exactly
+    delta.py     the changes in memory
+    sieve.py     which of their rows a search need not look at
     columns.py   filters over the changes
     words.py     BM25 over the changes, by the generation's statistics
     view.py      a generation and its changes, searched as one

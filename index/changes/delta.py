@@ -1,11 +1,12 @@
-"""The changes in memory: what was put since the generation, searched exactly, and what of the generation is gone.
+"""The changes in memory: what was put since the generation, and what of the generation is gone.
 
 Rows come at the end, in the order of their seq, and stay where they are. A put makes the row before it of the same id,
 here or in the generation, a dead one; a delete does only that. A snapshot is what a search uses: it does not change
 while changes go on being applied, and making one costs a copy of two bitmaps.
 
 Vectors are compared by int8 codes under the generation's own scale and rescored as float32, like every exact search, so
-a row scores the same here and in the next generation.
+a row scores the same here and in the next generation. Which rows are compared at all is up to the search: every one, or
+where the generation is not searched exactly either, those that a sieve lets through (sieve.py).
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,11 +15,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from index.changes import sieve
 from index.changes.columns import ChangedColumns, ColumnsSnapshot
 from index.changes.log_file import Change
 from index.changes.words import ChangedWords, Statistics
 from index.disk.codes import Codes, Metric, code_stride, quantise_rows, unit_rows
 from index.errors import GenerationError
+from index.kernels import _native
 from index.search import exact
 from index.search.bitmap import Bitmap
 from index.search.exact import TopK
@@ -44,6 +47,7 @@ class DeltaSnapshot(NamedTuple):
     payloads: list[bytes]
     words: ChangedWords | None
     places: dict[int, Any]  # of rows in the order of ids, as far as they were asked for
+    sieve: _native.Sieve | None  # None where every search is exact
 
     def search(self, queries: NDArray[np.float32], k: int, metric: Metric, keep: Bitmap) -> TopK:
         """The best k of the rows that `keep` has; rows of the delta, −1 where there are fewer."""
@@ -86,6 +90,7 @@ class Delta:
         if generation.lexical is not None:
             self._words = ChangedWords(generation.lexical.analyse, _statistics(generation))
         self._places: dict[int, Any] = {}
+        self._signs = sieve.Signs(generation, _FIRST_ROWS) if sieve.sifts(generation) else None
         self._snapshot: DeltaSnapshot | None = None
 
     @property
@@ -130,9 +135,10 @@ class Delta:
             norms = self._norms[:count] if generation.metric == "l2" else self._norms[:0]
             codes = Codes(self._codes[:count, : generation.dim], self._step, self._error_norm, self._row_norm, norms)
             live = Bitmap(self._live[:count].copy(), count)
+            vectors = self._vectors[:count]
             self._snapshot = DeltaSnapshot(
                 self.seq,
-                self._vectors[:count],
+                vectors,
                 codes,
                 live,
                 kept,
@@ -141,6 +147,7 @@ class Delta:
                 self._payloads,
                 self._words,
                 self._places,
+                None if self._signs is None else self._signs.over(vectors, codes),
             )
         return self._snapshot
 
@@ -181,12 +188,16 @@ class Delta:
         self._error_norm = max(self._error_norm, error)
         self._row_norm = max(self._row_norm, float(lengths.max(initial=0.0)))
         self._norms[start:count] = lengths**2
+        if self._signs is not None:
+            self._signs.extend(self._vectors[:count])
 
     def _grow(self, room: int, start: int) -> None:
         vectors, codes = np.empty((room, self.generation.dim), np.float32), _zeros(room, self.generation.dim)
         norms, live = np.empty(room, np.float32), np.zeros(room, np.bool_)
         vectors[:start], codes[:start], norms[:start] = self._vectors[:start], self._codes[:start], self._norms[:start]
         live[:start] = self._live[:start]
+        if self._signs is not None:
+            self._signs.grow(room)
         self._vectors, self._codes, self._norms, self._live = vectors, codes, norms, live
 
 

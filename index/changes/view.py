@@ -2,8 +2,9 @@
 
 Rows of the generation keep their numbers; rows of the delta follow after them, so row `count + r` is the delta's row r.
 Every search asks both and merges: the generation as ever, but for the rows that are gone, which are taken out of the
-filter that each search has anyway; the delta exactly. So min(k, survivors) hits come back, ties by id, and a document
-that was written before the view was made is found like any other.
+filter that each search has anyway; the delta exactly, or through a sieve where the generation is not searched exactly
+either. So min(k, survivors) hits come back, ties by id, and a document that was written before the view was made is
+found like any other.
 
 A view does not change; for later changes, ask for a later view.
 """
@@ -16,13 +17,14 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from index.changes import sieve
 from index.changes.delta import DeltaSnapshot
 from index.search.bitmap import Bitmap
 from index.search.exact import TopK
 from index.search.filtering import Filter, parse
 from index.search.generation import Generation
 from index.search.words import Matched
-from index.shards.merge import Ranked, merge
+from index.shards.merge import Ranked, merge, merge_top
 
 
 @dataclass(frozen=True)
@@ -105,20 +107,17 @@ class View:
         keep: Surviving | None = None,
     ) -> TopK:
         """As `Generation.search_rows`, over both; `keep` as `filter` gives it."""
-        keep = keep or self.alive
-        found = self.generation.search_rows(queries, k, effort, exact, keep.base)
-        if keep.delta.count == 0:
+        queries, survivors = self.generation.checked(queries), keep or self.alive
+        found = self.generation.search_checked(queries, k, effort, exact, survivors.base)
+        delta, snapshot = survivors.delta, self._snapshot
+        if delta.count == 0:
             return found
-        queries = self.generation.checked(queries)
-        changed = self._snapshot.search(queries, min(k, len(self._snapshot.vectors)), self._metric, keep.delta)
-        for query in range(len(queries)):
-            parts = (
-                _ranked(found.rows[query], found.scores[query], 0),
-                _ranked(changed.rows[query], changed.scores[query], self._base),
-            )
-            best = merge(parts, k, self.order)
-            count = len(best.rows)
-            found.rows[query, :count], found.scores[query, :count] = best
+        reach = min(k, len(snapshot.vectors))
+        if snapshot.sieve is None or exact or (keep is not None and keep.count <= self.generation.few(effort)):
+            changed = snapshot.search(queries, reach, self._metric, delta)
+        else:
+            changed = sieve.search(snapshot.sieve, queries, reach, found.scores[:, -1], delta.words)
+        merge_top(found, changed, self._base, self.order)
         found.scored[:] += changed.scored
         return found
 
@@ -236,14 +235,6 @@ class View:
             if there.sum() >= k or len(found.rows) < asked or asked >= self._base:
                 return Matched(found.rows[there][:k], found.scores[there][:k])
             asked *= 4
-
-
-def _ranked(rows: NDArray[np.int64], scores: NDArray[np.float32], first: int) -> Ranked:
-    """A part's list without its padding; its rows are counted from `first` on."""
-    if rows[-1] < 0:
-        count = int((rows >= 0).sum())
-        rows, scores = rows[:count], scores[:count]
-    return Ranked(rows + first if first else rows, scores)
 
 
 def _everything(count: int) -> Bitmap:

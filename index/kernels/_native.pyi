@@ -87,6 +87,49 @@ def encode(
     unit: str = "",
     spokes: NDArray[np.uint8] | None = None,
 ) -> tuple[float, float]: ...
+def sieve_frame_floats(dim: int) -> int: ...
+def sieve_bytes(dim: int) -> int: ...
+def sieve_frame(vectors: NDArray[np.float32], l2: bool, frame: NDArray[np.float32], unit: str = "") -> None: ...
+def sieve_groups(
+    frame: NDArray[np.float32],
+    vectors: NDArray[np.float32],
+    l2: bool,
+    groups: NDArray[np.uint8],
+    unit: str = "",
+) -> None: ...
+def merge(
+    rows: NDArray[np.int64],
+    scores: NDArray[np.float32],
+    other_rows: NDArray[np.int64],
+    other_scores: NDArray[np.float32],
+    offset: int,
+    first: int = 0,
+) -> int: ...
+
+class Sieve:
+    def __init__(
+        self,
+        frame: NDArray[np.float32],
+        groups: NDArray[np.uint8],
+        vectors: NDArray[np.float32],
+        codes: NDArray[np.int8],
+        step: float,
+        error_norm: float,
+        row_norm: float,
+        square_norms: NDArray[np.float32],
+        l2: bool,
+    ) -> None: ...
+    def search(
+        self,
+        queries: NDArray[np.float32],
+        margin: float,
+        least: NDArray[np.float32],
+        keep: NDArray[np.uint64] | None,
+        rows: NDArray[np.int64],
+        scores: NDArray[np.float32],
+        scored: NDArray[np.int64],
+        unit: str = "",
+    ) -> None: ...
 
 class Graph:
     def __init__(
@@ -113,6 +156,7 @@ class Graph:
         scored: NDArray[np.int64],
         threads: int = 1,
         unit: str = "",
+        handicap: float = 0.0,
     ) -> None: ...
     def refine(
         self,

@@ -8,6 +8,7 @@
 #include "graph_object.hpp"
 #include "python_arrays.hpp"
 #include "queries.hpp"
+#include "sieve_object.hpp"
 
 namespace perwatt {
 namespace {
@@ -115,6 +116,7 @@ NB_MODULE(_native, m) {
         "queries"_a.noconvert(), "longest"_a, "threads"_a, "unit_length"_a.noconvert().none() = nb::none());
 
   bind_graph(m);
+  bind_sieve(m);
 
   m.def("scan_f32",
         [](Matrix<const float> queries, Matrix<const float> vectors, bool l2, size_t threads,
@@ -136,16 +138,7 @@ NB_MODULE(_native, m) {
           const Kernels& kernels = unit_named(unit);
           Scan scan = scan_of(queries, vectors, l2, rows, scores, rescored);
           scan.batch.keep = kept_rows(keep, vectors.shape(0));
-          require(codes.shape(0) == vectors.shape(0) && codes.shape(1) == vectors.shape(1),
-                  "codes and vectors must have the same shape");
-          require(codes.shape(0) == 0 || codes.shape(1) == 1 || codes.stride(1) == 1,
-                  "codes must be contiguous along a row");
-          require(codes.shape(0) < 2 || codes.stride(0) >= 0, "codes must not run backwards");
-          require(!l2 || (square_norms.shape(0) == vectors.shape(0) &&
-                          (vectors.shape(0) < 2 || square_norms.stride(0) == 1)),
-                  "l2 needs the squared norm of every row");
-          require(step > 0.0 && error_norm >= 0.0 && row_norm >= 0.0, "step must be positive, norms not negative");
-          const CodeRows code_rows{codes.data(), stride_of(codes), step, error_norm, row_norm, square_norms.data()};
+          const CodeRows code_rows = code_rows_of(codes, vectors, step, error_norm, row_norm, square_norms, l2);
           if (at) {
             require(!keep && threads == 1, "picked rows are already filtered, and scanned by one thread");
             require(at->shape(0) < 2 || at->stride(0) == 1, "at must be contiguous");

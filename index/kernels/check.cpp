@@ -108,5 +108,6 @@ int main() {
   }
   perwatt::check_scans(runnable);
   perwatt::check_graphs(runnable);
+  perwatt::check_sieves(runnable);
   return 0;
 }

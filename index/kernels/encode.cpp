@@ -19,14 +19,6 @@ uint64_t next_random(uint64_t& state) {
   return z ^ z >> 31;
 }
 
-double square_of(const float* x, size_t n) {
-  double sums[8] = {};  // one would wait four cycles for each addition; n is a multiple of kPadding
-  for (size_t i = 0; i < n; i += 8) {
-    for (size_t j = 0; j < 8; ++j) sums[j] += static_cast<double>(x[i + j]) * static_cast<double>(x[i + j]);
-  }
-  return ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
-}
-
 void encode_vertex(const float* x, size_t padded, bool l2, uint8_t* block) {
   float largest = 0.0f;
   for (size_t i = 0; i < padded; ++i) largest = std::max(largest, std::fabs(x[i]));
@@ -42,50 +34,6 @@ void encode_vertex(const float* x, size_t padded, bool l2, uint8_t* block) {
   const Head head{l2 ? 2.0f * step : step, l2 ? -square_norm : 0.0f, square_norm, step,
                   (step * step) * static_cast<float>(squares), {}};
   std::memcpy(block + padded, &head, sizeof head);
-}
-
-// The vectors in the frame: rotated, moved, scaled.
-struct Frame {
-  std::vector<float> rows, origin, mean;
-  float gain = 1.0f;
-};
-
-Frame frame_of(const Kernels& kernels, const Encoding& e, size_t padded, size_t threads) {
-  Frame frame{std::vector<float>(e.count * padded), std::vector<float>(padded), std::vector<float>(padded)};
-  const std::vector<float> signs = rotation_signs(padded);
-  std::vector<double> squares(e.count);
-  in_parallel(threads, e.count, kRowsPerRange, [&] {
-    return [&](size_t first, size_t last) {
-      for (size_t r = first; r < last; ++r) {
-        kernels.rotate(e.vectors + r * e.dim, e.dim, padded, signs.data(), &frame.rows[r * padded]);
-      }
-    };
-  });
-  std::vector<double> sums(padded);
-  for (size_t r = 0; r < e.count; ++r) {
-    for (size_t i = 0; i < padded; ++i) sums[i] += static_cast<double>(frame.rows[r * padded + i]);
-  }
-  for (size_t i = 0; i < padded; ++i) frame.mean[i] = static_cast<float>(sums[i] / static_cast<double>(e.count));
-  if (e.l2) frame.origin.swap(frame.mean);
-  in_parallel(threads, e.count, kRowsPerRange, [&] {
-    return [&](size_t first, size_t last) {
-      for (size_t r = first; r < last; ++r) {
-        float* x = &frame.rows[r * padded];
-        for (size_t i = 0; i < padded; ++i) x[i] -= frame.origin[i];
-        squares[r] = square_of(x, padded);
-      }
-    };
-  });
-  double sum = 0.0;
-  for (const double square : squares) sum += square;
-  if (sum > 0.0) frame.gain = static_cast<float>(1.0 / std::sqrt(sum / static_cast<double>(e.count)));
-  in_parallel(threads, e.count, kRowsPerRange, [&] {
-    return [&](size_t first, size_t last) {
-      for (size_t i = first * padded; i < last * padded; ++i) frame.rows[i] *= frame.gain;
-    };
-  });
-  for (float& value : frame.mean) value *= frame.gain;
-  return frame;
 }
 
 // A block's groups, from a list of neighbours; returns the sum of the squared lengths of its edges.
@@ -152,6 +100,14 @@ double encode_spoke(const float* root, const float* x, size_t padded, bool l2, u
 
 }  // namespace
 
+double square_of(const float* x, size_t n) {
+  double sums[8] = {};  // one would wait four cycles for each addition; n is a multiple of kPadding
+  for (size_t i = 0; i < n; i += 8) {
+    for (size_t j = 0; j < 8; ++j) sums[j] += static_cast<double>(x[i + j]) * static_cast<double>(x[i + j]);
+  }
+  return ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
+}
+
 std::vector<float> rotation_signs(size_t padded) {
   std::vector<float> signs(4 * padded);
   uint64_t state = padded, bits = 0;
@@ -162,10 +118,49 @@ std::vector<float> rotation_signs(size_t padded) {
   return signs;
 }
 
+Frame frame_of(const Kernels& kernels, const float* vectors, size_t count, size_t dim, bool l2, size_t threads) {
+  const size_t padded = padded_dim(dim);
+  Frame frame{std::vector<float>(count * padded), std::vector<float>(padded), std::vector<float>(padded)};
+  const std::vector<float> signs = rotation_signs(padded);
+  std::vector<double> squares(count);
+  in_parallel(threads, count, kRowsPerRange, [&] {
+    return [&](size_t first, size_t last) {
+      for (size_t r = first; r < last; ++r) {
+        kernels.rotate(vectors + r * dim, dim, padded, signs.data(), &frame.rows[r * padded]);
+      }
+    };
+  });
+  std::vector<double> sums(padded);
+  for (size_t r = 0; r < count; ++r) {
+    for (size_t i = 0; i < padded; ++i) sums[i] += static_cast<double>(frame.rows[r * padded + i]);
+  }
+  for (size_t i = 0; i < padded; ++i) frame.mean[i] = static_cast<float>(sums[i] / static_cast<double>(count));
+  if (l2) frame.origin.swap(frame.mean);
+  in_parallel(threads, count, kRowsPerRange, [&] {
+    return [&](size_t first, size_t last) {
+      for (size_t r = first; r < last; ++r) {
+        float* x = &frame.rows[r * padded];
+        for (size_t i = 0; i < padded; ++i) x[i] -= frame.origin[i];
+        squares[r] = square_of(x, padded);
+      }
+    };
+  });
+  double sum = 0.0;
+  for (const double square : squares) sum += square;
+  if (sum > 0.0) frame.gain = static_cast<float>(1.0 / std::sqrt(sum / static_cast<double>(count)));
+  in_parallel(threads, count, kRowsPerRange, [&] {
+    return [&](size_t first, size_t last) {
+      for (size_t i = first * padded; i < last * padded; ++i) frame.rows[i] *= frame.gain;
+    };
+  });
+  for (float& value : frame.mean) value *= frame.gain;
+  return frame;
+}
+
 GraphView encode(const Kernels& kernels, const Encoding& e, size_t threads) {
   const size_t padded = padded_dim(e.dim);
   const size_t stride = e.spokes ? compact_bytes(padded, e.degree) : block_bytes(padded, e.degree / kGroup);
-  const Frame frame = frame_of(kernels, e, padded, threads);
+  const Frame frame = frame_of(kernels, e.vectors, e.count, e.dim, e.l2, threads);
   std::vector<double> squares(e.count);
   std::vector<int64_t> edges(e.count);
   in_parallel(threads, e.count, kRowsPerRange, [&] {

@@ -24,8 +24,20 @@ struct Encoding {
 inline size_t padded_dim(size_t dim) { return (dim + kPadding - 1) / kPadding * kPadding; }
 inline size_t root_bytes(size_t padded, size_t groups) { return padded * sizeof(float) + block_bytes(padded, groups); }
 
+// |x|^2. n is a multiple of kPadding.
+double square_of(const float* x, size_t n);
+
 // The random signs of the rotation: (4, padded) of 1 and -1. A function of `padded` alone.
 std::vector<float> rotation_signs(size_t padded);
+
+// Vectors in a frame of their own: rotated, moved, scaled. rows (count, padded); mean is theirs, and 0 where that is the
+// origin, which is taken off before they are scaled.
+struct Frame {
+  std::vector<float> rows, origin, mean;
+  float gain = 1.0f;
+};
+
+Frame frame_of(const Kernels& kernels, const float* vectors, size_t count, size_t dim, bool l2, size_t threads);
 
 // The graph as a walk sees it, over the memory that was filled.
 GraphView encode(const Kernels& kernels, const Encoding& encoding, size_t threads);

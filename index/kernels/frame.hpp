@@ -7,6 +7,7 @@
 // Sums run over 16 lanes, in this order in every unit, so that a graph has the same bytes wherever it was encoded.
 #pragma once
 
+#include "f16.hpp"
 #include "hop.hpp"
 
 namespace perwatt::PERWATT_UNIT {
@@ -53,20 +54,6 @@ inline float sum_of_lanes(float* lanes) {
     for (size_t j = 0; j < width; ++j) lanes[j] = lanes[j] + lanes[j + width];
   }
   return lanes[0];
-}
-
-// Round to nearest, ties to even; what is too large becomes the largest finite value.
-inline uint16_t narrowed_f16(float value) {
-  uint32_t bits;
-  __builtin_memcpy(&bits, &value, 4);
-  const uint32_t sign = bits >> 16 & 0x8000, magnitude = bits & 0x7FFFFFFF;
-  if (magnitude >= 0x477FF000u) return static_cast<uint16_t>(sign | 0x7BFF);
-  if (magnitude < 0x38800000u) {  // subnormal: a multiple of 2^-24
-    const float scaled = __builtin_fabsf(value) * 0x1p24f;
-    return static_cast<uint16_t>(sign | static_cast<uint32_t>(__builtin_nearbyintf(scaled)));
-  }
-  const uint32_t rounded = magnitude + 0xFFF + (magnitude >> 13 & 1);
-  return static_cast<uint16_t>(sign | (rounded - 0x38000000u) >> 13);
 }
 
 // Fills one group with `count` <= 32 edges; the rest are empty slots. Returns the sum of the squared lengths.

@@ -50,6 +50,9 @@ constexpr size_t kMaxDegree = 256;
 constexpr size_t kPadding = 64;         // dimensions are padded to whole cache lines of int8
 constexpr size_t kMaxGraphDim = 4096;   // 16-bit sums of dim/4 lookups of at most 63
 constexpr uint16_t kEmptyAdd = 0xFC00;  // -infinity in f16
+// The error of an estimate is about kSignError * |q - v| |u - v| / sqrt(dim): 0.70 was measured over random pairs and
+// rotations, against 0.75 of RaBitQ's bound for the mean.
+constexpr float kSignError = 0.70f;
 
 struct Head {
   float scale;        // of the integer product: the step (twice it for l2)
@@ -97,6 +100,7 @@ struct Walker {
   size_t frontier;     // candidates that are kept waiting
   float margin;        // how far below the k-th best an estimate may be to be visited, in its standard errors
   const uint64_t* keep;  // bit r: row r may be returned; null: all
+  float handicap;      // of a vertex that may not, in standard errors of an estimate
 
   int8_t* codes;     // int8[padded]
   uint8_t* tables;   // uint8[4 * padded]

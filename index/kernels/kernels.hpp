@@ -35,6 +35,8 @@
 namespace perwatt {
 
 struct GraphView;
+struct LookedUp;
+struct SieveQuery;
 struct Walker;
 
 constexpr size_t kMaxDim = 65536;
@@ -63,6 +65,9 @@ struct Kernels {
   void (*rotate)(const float* x, size_t dim, size_t padded, const float* signs, float* out);
   double (*encode_edges)(const float* vertex, const float* const* neighbours, const int32_t* which, size_t count,
                          size_t padded, bool l2, uint8_t* group);
+  // A query's sums with any signs, and which rows of `count` groups may be worth a score (sieve.hpp): a bit each.
+  LookedUp (*look_up)(const float* query, size_t padded, uint8_t* tables);
+  void (*sieve)(const SieveQuery& query, const uint8_t* groups, size_t count, uint32_t* masks);
 };
 
 // One for each translation unit that this architecture builds; dispatch.cpp decides which may run.

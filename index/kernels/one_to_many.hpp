@@ -101,7 +101,9 @@ constexpr Kernels table(const char* name) {
                  one_to_rows_at<L2F32, float, float>,
                  walk<Hop, DotI8>,
                  rotate<Hop>,
-                 encode_edges<Hop>};
+                 encode_edges<Hop>,
+                 look_up<Hop>,
+                 sieve<Hop>};
 }
 
 }  // namespace

@@ -69,6 +69,18 @@ inline Scan scan_of(const Matrix<const float>& queries, const Matrix<const float
           {rows.data(), scores.data(), rescored.data()}};
 }
 
+inline CodeRows code_rows_of(const Matrix<const int8_t>& codes, const Matrix<const float>& vectors, double step,
+                             double error_norm, double row_norm, const Vector<const float>& square_norms, bool l2) {
+  require(codes.shape(0) == vectors.shape(0) && codes.shape(1) == vectors.shape(1),
+          "codes and vectors must have the same shape");
+  require(codes.shape(0) == 0 || codes.shape(1) == 1 || codes.stride(1) == 1, "codes must be contiguous along a row");
+  require(codes.shape(0) < 2 || codes.stride(0) >= 0, "codes must not run backwards");
+  require(!l2 || (square_norms.shape(0) == vectors.shape(0) && (vectors.shape(0) < 2 || square_norms.stride(0) == 1)),
+          "l2 needs the squared norm of every row");
+  require(step > 0.0 && error_norm >= 0.0 && row_norm >= 0.0, "step must be positive, norms not negative");
+  return {codes.data(), stride_of(codes), step, error_norm, row_norm, square_norms.data()};
+}
+
 // The words of a filter that covers `count` rows, or null.
 inline const uint64_t* kept_rows(const std::optional<Vector<const uint64_t>>& keep, size_t count) {
   if (!keep) return nullptr;

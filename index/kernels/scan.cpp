@@ -42,6 +42,12 @@ void write_best(std::vector<Listed>& scored, size_t k, int64_t first_row, int64_
 struct QuantisedQuery {
   double unit;   // what one unit of the integer product is worth
   double slack;  // twice the bound of the error of a score, in the scale that is compared (see below)
+  double shift;  // what a score lacks in that scale: |q|^2 for l2
+  bool distance;
+
+  // From a score to the scale that is compared, and back.
+  double compared(double score) const { return distance ? score + shift : score / unit; }
+  double score(double compared) const { return distance ? compared - shift : compared * unit; }
 };
 
 // q = query_step * code + f and x = step * c + e, so
@@ -62,7 +68,7 @@ QuantisedQuery quantise(const float* query, const FloatRows& rows, const CodeRow
   float largest = *std::max_element(largest_of, largest_of + kLanes);
   for (size_t i = rows.dim / kLanes * kLanes; i < rows.dim; ++i) largest = std::max(largest, std::abs(query[i]));
   const double step = largest > 0.0f ? largest / 127.0 : 1.0, inverse = 1.0 / step;
-  QuantisedQuery result{step * codes.step, 0.0};
+  QuantisedQuery result{step * codes.step, 0.0, 0.0, rows.metric == Metric::l2};
   Doubles square_norms{}, square_errors{};
   const auto round = [&](Floats narrow) {
     const Doubles value = __builtin_convertvector(narrow, Doubles);
@@ -91,6 +97,7 @@ QuantisedQuery quantise(const float* query, const FloatRows& rows, const CodeRow
     square_error += square_errors[lane];
   }
   const double norm = std::sqrt(square_norm);
+  result.shift = square_norm;
   const double product_error =
       std::sqrt(square_error) * (codes.row_norm + codes.error_norm) + norm * codes.error_norm;
   double bound = static_cast<double>(rows.dim + 2) * std::ldexp(1.0, -149);
@@ -260,11 +267,13 @@ void scan_some_i8(const Kernels& kernels, const FloatRows& rows, const CodeRows&
   int8_t* query_codes = query_memory.data() + (-reinterpret_cast<uintptr_t>(query_memory.data()) & 63);
   std::vector<QuantisedQuery> queries;
   std::vector<Shortlist> shortlists;
+  std::vector<int64_t> picked(batch.picker ? batch.count : 0);
   queries.reserve(batch.count);
   shortlists.reserve(batch.count);
   for (size_t q = 0; q < batch.count; ++q) {
     queries.push_back(quantise(batch.queries + q * rows.dim, rows, codes, query_codes + q * query_stride));
     shortlists.emplace_back(batch.k, queries.back().slack);
+    if (batch.picker) shortlists.back().expect(queries.back().compared(static_cast<double>(batch.least[q])));
   }
   int32_t products[kBlockQueries * kBlockRows];
   for (size_t first = 0; first < batch.at_count; first += kBlockRows) {
@@ -276,7 +285,21 @@ void scan_some_i8(const Kernels& kernels, const FloatRows& rows, const CodeRows&
     }
   }
   const Kept kept(batch);
-  for (size_t first = 0; first < (batch.at ? 0 : rows.count); first += kBlockRows) {
+  for (size_t first = 0; first < (batch.picker ? rows.count : 0); first += kBlockRows) {
+    uint32_t at[kBlockRows];
+    for (size_t q = 0; q < batch.count; ++q) {
+      // The floor is two bounds below the k-th best; its true score is at most one below.
+      const double kth = queries[q].score(shortlists[q].floor() + 0.5 * queries[q].slack);
+      const double least = std::max(static_cast<double>(batch.least[q]), kth);
+      size_t count = batch.picker->pick(q, first, std::min(kBlockRows, rows.count - first), least, at);
+      count = kept_of(kept, 0, at, count);
+      if (count == 0) continue;
+      kernels.dot_i8_at(query_codes + q * query_stride, codes.base, codes.stride, at, count, rows.dim, products);
+      offer_picked(products, codes, rows.metric == Metric::ip ? nullptr : &queries[q].unit, at, count, shortlists[q]);
+      picked[q] += static_cast<int64_t>(count);
+    }
+  }
+  for (size_t first = 0; first < (batch.at || batch.picker ? 0 : rows.count); first += kBlockRows) {
     const size_t count = std::min(kBlockRows, rows.count - first);
     if (!kept.all() && kept.none_of(first, count)) continue;
     for (size_t q = 0; q < batch.count; ++q) {
@@ -295,7 +318,7 @@ void scan_some_i8(const Kernels& kernels, const FloatRows& rows, const CodeRows&
   for (size_t q = 0; q < batch.count; ++q) {
     std::vector<Listed> listed = shortlists[q].finish();
     score(kernels, rows, batch.queries + q * rows.dim, listed);
-    answer.rescored[q] = static_cast<int64_t>(listed.size());
+    answer.rescored[q] = batch.picker ? picked[q] : static_cast<int64_t>(listed.size());
     write_best(listed, batch.k, batch.first_row, answer.rows + q * batch.k, answer.scores + q * batch.k);
   }
 }

@@ -31,6 +31,17 @@ struct CodeRows {
   const float* square_norms;  // |x|^2 of each row in float32; l2 only
 };
 
+// Leaves out rows that are not worth a score of their codes (sieving.cpp).
+class Picker {
+ public:
+  // Those of the rows [first, first + count), ascending, whose score for a query may be at least `least`: their numbers
+  // into `at`, which has room for all. Returns how many.
+  virtual size_t pick(size_t query, size_t first, size_t count, double least, uint32_t* at) = 0;
+
+ protected:
+  ~Picker() = default;
+};
+
 struct Batch {
   const float* queries;  // (count, dim), finite, contiguous
   size_t count;
@@ -39,10 +50,12 @@ struct Batch {
   const uint64_t* keep = nullptr;  // bit r: row r (first_row included) may be in the answer; null: all
   const uint32_t* at = nullptr;    // scan_i8 only: the rows to look at, ascending; null: all
   size_t at_count = 0;
+  Picker* picker = nullptr;      // scan_i8 on one thread only: which rows are looked at; null: all
+  const float* least = nullptr;  // with a picker: the score that is of interest, for each query
 };
 
 // rows (count, k), -1 where fewer than k; scores (count, k), -infinity there; l2 scores are minus the squared
-// distance. rescored: how many rows of each query needed a float32 score.
+// distance. rescored: how many rows of each query needed a float32 score; with a picker, how many an int8 score.
 struct Answer {
   int64_t* rows;
   float* scores;

@@ -10,6 +10,7 @@ namespace perwatt {
 struct Effort {
   float margin;     // in standard errors of an estimate
   size_t frontier;  // candidates that wait
+  float handicap = 0.0f;  // of vertices that a filter drops
 };
 
 // Answers as the scans do: k best of `batch` in float32, best first, ties by row, -1 where the walk found fewer.

@@ -28,6 +28,9 @@ class Shortlist {
     listed_.reserve(thin_at_);
   }
 
+  // Only rows of at least this true score are of interest.
+  void expect(double score) { raise(score - slack_); }
+
   // Rows must come in ascending order: with slack 0 a later row that ties with the worst is not better.
   double floor() const { return floor_; }
 
@@ -42,7 +45,7 @@ class Shortlist {
       best_.back() = score;
       std::push_heap(best_.begin(), best_.end(), std::greater<>());
     }
-    if (best_.size() == k_) floor_ = best_.front() - slack_;
+    if (best_.size() == k_) raise(best_.front() - slack_);
     thin_if_many();
   }
 
@@ -61,7 +64,7 @@ class Shortlist {
       best_.resize(k_);
     }
     std::make_heap(best_.begin(), best_.end(), std::greater<>());
-    if (best_.size() == k_) floor_ = best_.front() - slack_;
+    if (best_.size() == k_) raise(best_.front() - slack_);
     thin_if_many();
   }
 
@@ -72,6 +75,8 @@ class Shortlist {
   }
 
  private:
+  void raise(double floor) { floor_ = std::max(floor_, floor); }
+
   void thin_if_many() {
     if (listed_.size() < thin_at_) return;
     thin();

@@ -6,6 +6,9 @@
 //                                   `margin` standard errors of the k-th best score. Half the visits at recall 0.99.
 //   two margins                     What misses that margin by no more than kScoreMargin is scored from its int8
 //                                   codes at the end (a fifth of a block's cache lines) without being visited.
+//   a handicap for the dropped      Vertices that a filter drops are walked through like others where most are dropped: the
+//                                   way to the rest leads over them. Where few are, others lead there too, so one that is
+//                                   dropped must be better by `handicap` standard errors to be visited (compact only).
 //   a loose frontier                Waiting candidates lie in no order; the best is found by a scan of registers, and
 //                                   what fell behind the threshold is squeezed out now and then.
 //   one step ahead                  The next vertex is chosen, and its block asked for, before the current one is
@@ -23,13 +26,11 @@
 #pragma once
 
 #include "graph.hpp"
+#include "sums.hpp"
 
 namespace perwatt::PERWATT_UNIT {
 namespace {
 
-// The error of an estimate is about kError * |q - v| |u - v| / sqrt(dim): 0.70 was measured over random pairs and
-// rotations, against 0.75 of RaBitQ's bound for the mean.
-constexpr float kError = 0.70f;
 constexpr float kScoreMargin = 1.0f;
 // Estimates from spokes err half as much. The margin keeps its unit all the same: with exact estimates, too, the way to the
 // best leads over vertices that are worse than the k-th, so half the error does not make half the margin enough.
@@ -52,6 +53,7 @@ struct Walk {
   size_t waiting = 0, logged = 0;
   // compact: how the sum of a spoke becomes a product, the root's score, and the error of every estimate.
   float spoke_unit = 0.0f, spoke_offset = 0.0f, hub = 0.0f, spoke_error = 0.0f;
+  float handicaps[2] = {};  // of the dropped and of the others: without a branch, which nothing could foretell
   size_t new_count = 0;
   int32_t news[Compact ? kMaxDegree : 1];
 
@@ -84,15 +86,11 @@ struct Walk {
   }
 
   void prepare() {
-    float largest = 1e-30f, quadruple = 1e-30f, sums[16] = {};
+    float sums[16] = {};
     const float* q = walker.query;
-    for (size_t i = 0; i < padded; i += 4) {
-      const float a = __builtin_fabsf(q[i]), b = __builtin_fabsf(q[i + 1]);
-      const float c = __builtin_fabsf(q[i + 2]), d = __builtin_fabsf(q[i + 3]);
-      const float sum = (a + b) + (c + d), ab = a > b ? a : b, cd = c > d ? c : d, four = ab > cd ? ab : cd;
-      quadruple = sum > quadruple ? sum : quadruple;
-      largest = four > largest ? four : largest;
-    }
+    const LookedUp found = look_up<Hop>(q, padded, walker.tables);
+    sum_unit = found.unit;
+    sum_offset = found.offset;
     for (size_t i = 0; i < padded; i += 16) {
       for (size_t j = 0; j < 16; ++j) sums[j] = sums[j] + q[i + j] * q[i + j];
     }
@@ -100,14 +98,11 @@ struct Walk {
       for (size_t j = 0; j < width; ++j) sums[j] = sums[j] + sums[j + width];
     }
     square_norm = sums[0];
-    product_unit = largest / 127.0f;
+    product_unit = found.largest / 127.0f;
     walker.square_norm = square_norm;
-    walker.largest = largest;
-    Hop::quantise(q, padded, 127.0f / largest, walker.codes);
-    sum_unit = 2.0f * quadruple / 63.0f;
-    sum_offset = -quadruple * static_cast<float>(padded / 4);
-    Hop::make_tables(q, padded, quadruple, 1.0f / sum_unit, walker.tables);
-    error_unit = kError * graph.edge_rms / __builtin_sqrtf(static_cast<float>(padded)) * (graph.l2 ? 2.0f : 1.0f);
+    walker.largest = found.largest;
+    Hop::quantise(q, padded, 127.0f / found.largest, walker.codes);
+    error_unit = kSignError * graph.edge_rms / __builtin_sqrtf(static_cast<float>(padded)) * (graph.l2 ? 2.0f : 1.0f);
     if constexpr (Compact) {
       int32_t sum = 0;
       for (size_t i = 0; i < padded; ++i) sum += walker.codes[i];
@@ -138,9 +133,11 @@ struct Walk {
     if (limit > keep_above) keep_above = limit;
   }
 
+  bool dropped(int32_t vertex) const { return walker.keep && !(walker.keep[vertex >> 6] >> (vertex & 63) & 1); }
+
   void offer(float score, int32_t vertex) {
     ++walker.scored;
-    if (walker.keep && !(walker.keep[vertex >> 6] >> (vertex & 63) & 1)) return;
+    if (dropped(vertex)) return;
     const size_t place = Hop::insert(walker.results, walker.found, walker.kept, key_of(score, vertex));
     if (walker.found >= walker.k && place < walker.k) narrow();
   }
@@ -191,7 +188,8 @@ struct Walk {
       float factors[2];
       __builtin_memcpy(factors, spokes[r] + code_bytes(padded), sizeof factors);
       const float product = static_cast<float>(sums[r]) * spoke_unit + spoke_offset;
-      const float estimate = (hub + factors[0]) + factors[1] * product;
+      float estimate = (hub + factors[0]) + factors[1] * product;
+      if (walker.keep) estimate -= handicaps[walker.keep[vertices[r] >> 6] >> (vertices[r] & 63) & 1];
       walker.estimates[waiting] = estimate;
       walker.waiting[waiting] = vertices[r];
       waiting += estimate > keep_above;
@@ -249,6 +247,7 @@ struct Walk {
       hub = base;
       const float square = graph.l2 ? square_norm - base : (square_norm + head_of(graph, root)->square_norm) - 2.0f * base;
       spoke_error = square > 0.0f ? error_unit * __builtin_sqrtf(square) : 0.0f;
+      handicaps[0] = walker.handicap * spoke_error;
     }
     const uint8_t* group = root + padded + sizeof(Head);
     alignas(64) uint16_t sums[kGroup];
@@ -296,7 +295,7 @@ struct Walk {
     if (current >= 0) gather(current);
     while (current >= 0) {
       int32_t following = next();
-      offer(score(graph.blocks + static_cast<size_t>(current) * stride), current);
+      if (!dropped(current)) offer(score(graph.blocks + static_cast<size_t>(current) * stride), current);
       weigh_news();
       if (following < 0) following = next();
       if (following >= 0) gather(following);
@@ -307,6 +306,14 @@ struct Walk {
   // What was worth a score but no visit.
   void score_rest() {
     waiting = Hop::compress(walker.estimates, walker.waiting, waiting, keep_above);
+    if (walker.keep) {
+      size_t kept = 0;
+      for (size_t i = 0; i < waiting; ++i) {
+        walker.waiting[kept] = walker.waiting[i];
+        kept += !dropped(walker.waiting[i]);
+      }
+      waiting = kept;
+    }
     constexpr size_t ahead = 8;
     for (size_t i = 0; i < waiting && i < ahead; ++i) fetch(walker.waiting[i], padded + sizeof(Head));
     for (size_t i = 0; i < waiting; ++i) {

@@ -49,6 +49,7 @@ class Generation:
         self.default_effort: int = manifest["effort"]["default"]
         curve = sorted(manifest["effort"]["curve"], key=lambda point: int(point["effort"]))
         self._compared = [point["effort"] for point in curve], [point["scored"] for point in curve]
+        self._few = self._few_at(self.default_effort)
         self._codes = map_codes(path, manifest["sections"])
         self._index = _read_faiss(path / INDEX_FILE)
         if self._index.ntotal != self.count or self._index.d != self.dim:
@@ -107,7 +108,17 @@ class Generation:
         keep: NDArray[Any] | Bitmap | None = None,
     ) -> TopK:
         """As `search`, with rows int64 (q, k) for ids, and how many vectors were compared, `scored` int64 (q,)."""
-        queries = self.checked(queries)
+        return self.search_checked(self.checked(queries), k, effort, exact, keep)
+
+    def search_checked(
+        self,
+        queries: NDArray[np.float32],
+        k: int,
+        effort: int | None = None,
+        exact: bool = False,
+        keep: NDArray[Any] | Bitmap | None = None,
+    ) -> TopK:
+        """As `search_rows`, of queries that `checked` returned."""
         if k < 1:
             raise InputError(f"k is {k}; expected at least 1")
         if effort is None:
@@ -134,7 +145,10 @@ class Generation:
 
     def few(self, effort: int | None = None) -> int:
         """Up to how many survivors of a filter are all compared, so that the answer is exact; more are searched for."""
-        return few(self.family, self.count, float(np.interp(effort or self.default_effort, *self._compared)))
+        return self._few_at(effort) if effort else self._few
+
+    def _few_at(self, effort: int) -> int:
+        return few(self.family, self.count, float(np.interp(effort, *self._compared)))
 
     def filter(self, given: Mapping[str, Any]) -> Bitmap:
         """The rows that survive a filter, {"field": "lang", "eq": "en"} and so on (filtering.py), for `keep`.

@@ -20,6 +20,12 @@ _ZERO = 100
 # as many more as it drops rows: what leads to the survivors may be dropped itself. (100,000 × 384, a tenth survives:
 # recall@10 0.98 instead of 0.89, which is above that without a filter, and half the time, since no walk falls short.)
 _WAITING, _WAITING_PER_HIT = 32, 7
+# Where more than half survive, the way to them leads over survivors, so less time goes to what is dropped: its
+# estimates are lowered by up to this share of the margin, and the frontier grows by less. With a fifth of the rows
+# dropped a walk then takes 1.09 to 1.13 times as long as without a filter, and took 1.17 to 1.37. Recall@10 is 0.9975
+# where it was 0.9978 (without a filter 0.9982), and 0.9474 where it was 0.9532 (0.9414). (50,000 and 250,000 rows of
+# 384 dimensions, avx512amx.)
+_HANDICAP = 2 / 3
 
 
 class Walk:
@@ -43,13 +49,17 @@ class Walk:
         neighbours that were only estimated are not in it."""
         margin = (effort - _ZERO) / 100
         frontier = (_WAITING + _WAITING_PER_HIT * k) * (1 + max(0.0, margin) ** 2 / 4)
+        handicap = 0.0
         if keep is not None:
-            frontier *= self._count / max(1, keep.count)
+            share = max(1, keep.count) / self._count
+            spare = max(0.0, 2 * share - 1)
+            frontier /= min(1.0, share + spare / 2)
+            handicap = _HANDICAP * spare * max(0.0, margin)
         frontier = int(min(max(32, self._count), frontier, 1 << 24))
         words = None if keep is None else keep.words
         count = len(queries)
         found = TopK(np.empty((count, k), np.int64), np.empty((count, k), np.float32), np.empty(count, np.int64))
-        self._graph.search(queries, self.vectors, margin, frontier, words, *found, self._threads)
+        self._graph.search(queries, self.vectors, margin, frontier, words, *found, self._threads, handicap=handicap)
         if self._renumber is not None:
             return found._replace(rows=np.where(found.rows >= 0, self._renumber[found.rows], -1))
         return found
