@@ -40,6 +40,41 @@ print(json.dumps(generation.manifest))
 """
 
 
+# A tenth of the rows new, replaced or deleted, then built from them twice: from the graph before, and from nothing.
+CHANGED = """
+import json, sys
+import numpy as np
+from index import Root, build_generation, open_generation
+from index.changes.log import Log
+from index.changes.log_file import Write
+from index.changes.rebuild import folded_from_served
+vectors, root, count = np.load(sys.argv[1], mmap_mode="r"), sys.argv[2], int(sys.argv[3])
+place, changed, found = Root(root), (len(vectors) - count) // 2, {}
+ids = [f"r{row}" for row in range(count)]
+build_generation(vectors[:count], ids, root=root, name="bench", family="graph")
+with Log(place.folder / "bench", vectors.shape[1], None) as log:
+    put = [f"n{row}" for row in range(changed)] + ids[:changed]
+    for start in range(0, len(put), 1000):
+        some = zip(put[start : start + 1000], vectors[count + start :])
+        log.append([Write(id_, vector.astype("<f4").tobytes(), b"{}") for id_, vector in some])
+    log.append([Write(id_, None) for id_ in ids[changed : 2 * changed]])
+for way in ("grown", "anew"):
+    with folded_from_served(place, "bench", 2) as (source, kept):
+        path = build_generation(
+            source, root=root, name="bench", family="graph", anew=way == "anew", switch=False, **kept
+        )
+    with open_generation(path) as generation:
+        queries = vectors[:1000].astype(np.float32)
+        truth = generation.search_rows(queries, 10, exact=True).scores
+        scores = generation.search_rows(queries, 10, 100).scores
+        found[way] = {
+            "cpu_s": generation.manifest["build"]["cpu_seconds"],
+            "recall_at_effort_100": float((scores >= truth[:, -1:]).mean()),
+        }
+print(json.dumps(found))
+"""
+
+
 def measure(folder: Path) -> dict[str, Any]:
     """folder: a vectors folder. Figures with the unit in their name."""
     real = real_vectors(folder)
@@ -49,6 +84,7 @@ def measure(folder: Path) -> dict[str, Any]:
         "real_rows": len(real),
         "dim": real.shape[1],
         "build": build(vectors),
+        "from_changes": from_changes(vectors[: SCAN_ROWS + SCAN_ROWS // 15], SCAN_ROWS),
         "scan": scan(vectors[:SCAN_ROWS], queries),
     }
 
@@ -86,6 +122,19 @@ def build(vectors: Float) -> dict[str, Any]:
         "peak_rss_mib": round(record["peak_memory_bytes"] / 2**20),
         "recall": round(manifest["recall"]["recall"], 4),
     }
+
+
+def from_changes(vectors: Float, rows: int) -> dict[str, Any]:
+    """vectors: those of `rows` rows, and of the documents that are put: half of them new, half in the place of others.
+    As many rows as are new are deleted."""
+    with tempfile.TemporaryDirectory() as scratch:
+        np.save(f"{scratch}/vectors.npy", vectors)
+        ran = subprocess.run(
+            [sys.executable, "-c", CHANGED, f"{scratch}/vectors.npy", f"{scratch}/indexes", str(rows)],
+            check=True, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+    figures: dict[str, Any] = json.loads(ran.stdout)
+    return {"rows": rows, "changed": (len(vectors) - rows) // 2 * 3} | figures
 
 
 def scan(vectors: Float, queries: Float) -> dict[str, Any]:

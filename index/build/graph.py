@@ -68,24 +68,21 @@ def build(
     order = np.concatenate([inside, held_out])
     with Progress("graph", count, show=show) as progress:
         progress.add(len(begun.rows))
-        _add(index, rows, fresh, threads, progress)
-        links = links_of(index)
         roots = np.argsort(inside)[layout.sampled_roots(len(kept))]
         if before is None:
-            for k, candidates in PASSES:
-                links = _refined(index, links, metric, roots, None, (k, candidates), threads)
+            _add(index, rows, fresh, threads, progress)
+            links = links_of(index)
+            for reach in PASSES:
+                links = _refined(index, links, links, metric, roots, None, reach, threads)
         else:
-            which = np.concatenate([begun.worn, np.arange(len(begun.rows), len(inside))]).astype(np.int32)
-            links = _refined(index, links, metric, roots, which, PASSES[-1], threads)
+            links = _grown(index, rows, fresh, begun.worn, metric, roots, threads, progress)
         _set_links(index, links)
         rough = layout.encode(float_rows(storage_of(index)), links, roots, threads, l2=metric == "l2", profile=profile)
         measure(Walk(rough, float_rows(storage_of(index)), threads, renumber=inside))
         del rough
         if len(held_out):
-            _add(index, rows, held_out, threads, progress)
-            new = np.arange(len(kept), count, dtype=np.int32)
             final_roots = np.argsort(order)[layout.sampled_roots(count)]
-            links = _refined(index, links_of(index), metric, final_roots, new, PASSES[-1], threads)
+            links = _grown(index, rows, held_out, np.zeros(0, np.int64), metric, final_roots, threads, progress)
             _set_links(index, links)
             # permute_entries wants, for each new place, the old one.
             index.permute_entries(np.argsort(order))
@@ -94,8 +91,32 @@ def build(
     return index, made, sections
 
 
+def _grown(
+    index: FaissIndex,
+    rows: FloatRows,
+    fresh: NDArray[np.int64],
+    worn: NDArray[np.int64],
+    metric: Metric,
+    roots: NDArray[np.int64],
+    threads: int,
+    progress: Progress,
+) -> NDArray[np.int32]:
+    """The links with fresh rows added, and those of them and of the worn vertices refined.
+
+    Adding a row, FAISS cuts the lists of its neighbours by its own rule, which costs refined ones what they had gained.
+    Its links are good for finding one's way while refining; what is refined is what was there before.
+    """
+    refined = links_of(index)
+    _add(index, rows, fresh, threads, progress)
+    rough = links_of(index)
+    links = np.concatenate([refined, rough[len(refined) :]])
+    which = np.concatenate([worn, np.arange(len(refined), len(links))]).astype(np.int32)
+    return _refined(index, rough, links, metric, roots, which, PASSES[-1], threads)
+
+
 def _refined(
     index: FaissIndex,
+    paths: NDArray[np.int32],
     links: NDArray[np.int32],
     metric: Metric,
     roots: NDArray[np.int64],
@@ -103,11 +124,12 @@ def _refined(
     reach: tuple[int, int],
     threads: int,
 ) -> NDArray[np.int32]:
+    """The links with the lists of `which` vertices, or of all, refined by walks over `paths`."""
     vectors = float_rows(storage_of(index))
     if metric == "ip":
         vectors = of_one_length(vectors)
     # Compact whatever is served: it takes a third of the memory, and a third of the time to encode.
-    encoded = layout.encode(vectors, links, roots, threads, l2=True, profile="compact")
+    encoded = layout.encode(vectors, paths, roots, threads, l2=True, profile="compact")
     out = np.empty_like(links)
     encoded.graph().refine(links, which, *reach, threads, out)
     return out

@@ -19,10 +19,10 @@ from index.disk.layout import DEGREE
 from index.search.generation import INDEX_FILE, Generation
 from index.search.untyped import FaissIndex, faiss
 
-# Changed rows, of all: beyond it a graph from nothing is hardly dearer, and better.
-MOST_CHANGED = 0.25
+# Changed rows, of all: beyond it a graph from nothing is hardly dearer, and a little better.
+MOST_CHANGED = 0.2
 DEARER = 1.2  # times the effort of the graph before: beyond it, a graph from nothing is built after all
-_WORN = 0.25  # of a vertex's links: when more are gone, it is refined like a new one
+_WORN = 0.1  # of a vertex's links: when more are gone, it is refined like a new one
 
 
 class Before(NamedTuple):
