@@ -89,6 +89,7 @@ BENCHES: dict[str, Step] = {
         "index.bench.kernels:bench_kernels",
         "Time a distance of each SIMD unit beside NumPy, FAISS and NumKong, and against the read bandwidth.",
     ),
+    "changes": Step("index.bench.changes:bench_changes", "Time a search of an index with changes, beside one without."),
     "encode": Step(
         "embed.cli:bench_encode", "Time text to vector beside ONNX Runtime, OpenVINO and sentence-transformers."
     ),

@@ -3,7 +3,7 @@ script, and checked by the tests.
 
     python -m deploy.figures measure [NAME …]     run the benchmarks, all by default: encode, quality, index,
                                                   kernels, ann, ann-others, generator, http,
-                                                  http-workers, open
+                                                  http-workers, open, changes
     python -m deploy.figures render               write the tables from the kept JSON
     python -m deploy.figures pictures [RUN]       photograph the page and a report (screenshots.py)
     python -m deploy.figures check                exit 1 if a document says anything else
@@ -29,7 +29,19 @@ import click
 TOP = Path(__file__).parents[2]
 KEPT = TOP / "deploy" / "figures"
 README, BENCHMARKS = TOP / "README.md", KEPT / "BENCHMARKS.md"
-MEASURED = ("encode", "quality", "index", "kernels", "ann", "ann-others", "generator", "http", "http-workers", "open")
+MEASURED = (
+    "encode",
+    "quality",
+    "index",
+    "kernels",
+    "ann",
+    "ann-others",
+    "generator",
+    "http",
+    "http-workers",
+    "open",
+    "changes",
+)
 VERSIONS = ("perwatt", "numpy", "faiss-cpu", "onnxruntime", "torch", "sentence-transformers")
 
 
@@ -37,9 +49,11 @@ def measure(name: str) -> None:
     from deploy.figures import ann_tables as bench_ann
     from embed.bench import encode as bench_encode
     from index.bench import build as bench_index
+    from index.bench import changes as bench_changes
     from index.bench import kernels as bench_kernels
     from index.bench import open
     from loadtest.bench import generator as bench_generator
+    from service.bench import changes as http_changes
     from service.bench import quality as bench_quality
     from service.bench import race
 
@@ -59,6 +73,12 @@ def measure(name: str) -> None:
         "http": lambda: race.measure(
             folder=Path(os.environ.get("PERWATT_PEERS", TOP / ".perwatt" / "peers")), work=TOP / ".perwatt" / "http"
         ),
+        # Grown to the size of the target, and as large as the real vectors are.
+        "changes": lambda: {
+            "large": bench_changes.measure(),
+            "real": bench_changes.measure(rows=50_000),
+            "http": http_changes.measure(),
+        },
         "http-workers": lambda: race.measure_workers(work=TOP / ".perwatt" / "http"),
     }
     if name not in benches:
@@ -280,6 +300,21 @@ def http() -> str:
     )
 
 
+def changes() -> str:
+    from deploy.figures import changes_tables as show
+    from deploy.figures.ann_tables import noise
+
+    measured = kept("changes")
+    large, real, http_ = (measured["figures"][name] for name in ("large", "real", "http"))
+    return "\n\n".join(
+        [
+            show.searches(large, table),
+            show.searches(real, table),
+            f"{show.remarks(large, real, http_)} {conditions(measured)}{noise(large)}",
+        ]
+    )
+
+
 def short() -> str:
     """Five rows for the README, one of which we lose; all within their own run."""
     from deploy.figures import http_tables
@@ -336,6 +371,7 @@ DOCUMENTS: dict[Path, dict[str, Callable[[], str]]] = {
         "index": index,
         "ann": ann,
         "kernels": kernels,
+        "changes": changes,
         "generator": generator,
         "http": http,
     },

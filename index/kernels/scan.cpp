@@ -14,6 +14,7 @@ namespace {
 constexpr size_t kBlockRows = 256;
 constexpr size_t kBlockQueries = 16;  // whose products with a block, 16 KiB, stay in L1 until they are looked at
 constexpr size_t kFirstRows = 64;
+constexpr size_t kTogether = 64;  // picked rows that are on their way from memory, 24 KiB, while more are picked
 constexpr size_t kLanes = 8;
 typedef float Floats __attribute__((vector_size(kLanes * sizeof(float))));
 typedef double Doubles __attribute__((vector_size(kLanes * sizeof(double))));
@@ -180,6 +181,10 @@ __attribute__((noinline)) size_t reaching(const int32_t* products, size_t count,
   return found;
 }
 
+void ask_for(const int8_t* row, size_t dim) {
+  for (size_t offset = 0; offset < dim; offset += 64) __builtin_prefetch(row + offset);
+}
+
 // Those of `which` that the filter lets through.
 size_t kept_of(const Kept& kept, size_t first, uint32_t* which, size_t count) {
   if (kept.all()) return count;
@@ -285,18 +290,27 @@ void scan_some_i8(const Kernels& kernels, const FloatRows& rows, const CodeRows&
     }
   }
   const Kept kept(batch);
-  for (size_t first = 0; first < (batch.picker ? rows.count : 0); first += kBlockRows) {
-    uint32_t at[kBlockRows];
-    for (size_t q = 0; q < batch.count; ++q) {
+  for (size_t q = 0; q < (batch.picker ? batch.count : 0); ++q) {
+    uint32_t at[kBlockRows + kTogether];
+    size_t waiting = 0;
+    for (size_t first = 0; first < rows.count; first += kBlockRows) {
       // The floor is two bounds below the k-th best; its true score is at most one below.
       const double kth = queries[q].score(shortlists[q].floor() + 0.5 * queries[q].slack);
       const double least = std::max(static_cast<double>(batch.least[q]), kth);
-      size_t count = batch.picker->pick(q, first, std::min(kBlockRows, rows.count - first), least, at);
-      count = kept_of(kept, 0, at, count);
-      if (count == 0) continue;
-      kernels.dot_i8_at(query_codes + q * query_stride, codes.base, codes.stride, at, count, rows.dim, products);
-      offer_picked(products, codes, rows.metric == Metric::ip ? nullptr : &queries[q].unit, at, count, shortlists[q]);
-      picked[q] += static_cast<int64_t>(count);
+      const size_t count = std::min(kBlockRows, rows.count - first);
+      size_t some = batch.picker->pick(q, first, count, least, at + waiting);
+      some = kept_of(kept, 0, at + waiting, some);
+      for (size_t i = waiting; i < waiting + some; ++i) ask_for(codes.base + at[i] * codes.stride, rows.dim);
+      waiting += some;
+      if (waiting < kTogether && first + count < rows.count) continue;
+      for (size_t start = 0; start < waiting; start += kBlockRows) {
+        const size_t together = std::min(kBlockRows, waiting - start);
+        kernels.dot_i8_at(query_codes + q * query_stride, codes.base, codes.stride, at + start, together, rows.dim, products);
+        offer_picked(products, codes, rows.metric == Metric::ip ? nullptr : &queries[q].unit, at + start, together,
+                     shortlists[q]);
+      }
+      picked[q] += static_cast<int64_t>(waiting);
+      waiting = 0;
     }
   }
   for (size_t first = 0; first < (batch.at || batch.picker ? 0 : rows.count); first += kBlockRows) {
