@@ -135,12 +135,15 @@ class RebuildRecords:
             os.close(handle)
 
     def _take(self, handle: int) -> bool:
-        """Whoever looks what runs holds the lock for a moment, too; so another try is made where nothing runs."""
+        """Whoever looks what runs holds the lock for a moment, too, and so does a rebuild that has just said that it
+        has ended; so another try is made where nothing runs."""
         for _ in range(TRIES):
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                if self.running() is not None:
+                id_ = self.running()
+                record = None if id_ is None else self._readable(id_)
+                if id_ is not None and (record is None or record.answer.ended_at is None):
                     return False
                 time.sleep(PAUSE_S)
             else:
