@@ -213,6 +213,17 @@ def test_gc_leaves_a_build_that_is_alive_and_removes_a_dead_one(tmp_path: Path) 
     assert root.gc("test") == [".building-alive"]
 
 
+def test_gc_removes_an_alias_that_was_half_written_when_its_process_died(tmp_path: Path) -> None:
+    root = Root(tmp_path)
+    generation = built(tmp_path)
+    half = tmp_path / "test" / ".tmp-current.4711"
+    half.write_bytes(b"{")
+    root.switch("test", generation)
+    root.gc("test")
+    assert not half.exists()
+    assert root.alias("test").generation == generation
+
+
 def test_gc_removes_an_index_whose_first_build_was_killed(tmp_path: Path) -> None:
     root = Root(tmp_path)
     dead = tmp_path / "never" / ".building-dead"

@@ -1,4 +1,4 @@
-"""The records of rebuilds: one that says that it has ended is in nobody's way, even before its process has gone."""
+"""The records of rebuilds: what has ended, or died while it changed its record, is in nobody's way."""
 
 import threading
 from pathlib import Path
@@ -28,3 +28,14 @@ def test_the_next_one_starts_as_soon_as_the_last_has_said_that_it_ended(tmp_path
         assert lock is not None
     seen.set()
     thread.join()
+
+
+def test_a_record_that_was_half_written_when_its_process_died_does_not_stay(tmp_path: Path) -> None:
+    records = RebuildRecords(tmp_path)
+    with records.lock() as lock:
+        assert lock is not None
+        half = records.folder / ".tmp-20261129T044649Z-21cd5f.json"
+        half.write_bytes(b"{")
+        created = records.create(lock, "docs", "changes").answer.id
+    assert not half.exists()
+    assert records.ids() == [created]

@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from embed.vectors.durable import TEMPORARY
 from embed.vectors.scratch import sweep
 from index import machine
 from index.disk.files import named_storage_errors
@@ -169,7 +170,10 @@ class Root:
                 folder.rmdir()
 
     def sweep(self, folder: Path) -> list[str]:
-        """Removes what dead builds left in an index's folder; the caller holds its lock."""
+        """Removes what dead builds left in an index's folder; the caller holds its lock, so an alias that is half
+        written is of one who died, too."""
+        for leftover in folder.glob(f"{TEMPORARY}{ALIAS_FILE}.*"):
+            leftover.unlink(missing_ok=True)
         return sweep(folder.glob(f"{BUILDING_PREFIX}*"))
 
     def _present_alias(self, name: str, expect_etag: str | None) -> Alias | None:

@@ -21,7 +21,7 @@ from typing import Any
 
 import msgspec
 
-from embed.vectors.durable import WriteError, write_durably
+from embed.vectors.durable import TEMPORARY, WriteError, write_durably
 from embed.vectors.provenance import now_utc
 from index.disk.stamps import next_stamp
 from service.wire.answers import RebuildAnswer
@@ -68,6 +68,8 @@ class RebuildRecords:
         os.pwrite(lock, id_.encode(), 0)
         record = RebuildRecord(RebuildAnswer(id_, index, source, "running", now_utc()), asked_by, trigger)
         with self._changing():
+            for leftover in self.folder.glob(f"{TEMPORARY}*"):  # of a process that died while it changed a record
+                leftover.unlink(missing_ok=True)
             self._write(record)
         for old in self.ids()[KEPT:]:
             for suffix in (".json", ".log"):
