@@ -44,10 +44,10 @@ def server(root: Root, clock: WallClock, tmp_path: Path) -> Iterator[Server]:
 
 
 def put(server: Server, id_: str, seed: int) -> int:
-    """By a connection of its own, so by either worker."""
+    """By a connection of its own, so by either worker; its id is its key, too."""
     body = {"documents": [{"id": id_, "vector": vector(seed).tolist(), "payload": document(seed)}]}
     with server.client() as client:
-        answer = client.put("/v1/indexes/docs/documents", json=body)
+        answer = client.put("/v1/indexes/docs/documents", json=body, headers={"idempotency-key": id_})
     assert answer.status_code == 200, answer.text
     return int(answer.json()["seq"])
 
@@ -95,6 +95,7 @@ def test_writes_rebuilds_and_generations_keep_their_order_whatever_the_clock_doe
         assert back["generation"] == made[-2]
         clock.step_to(-4000 * DAY)
         assert rebuilt_before(client, "key 1") == records[-1]  # keys are kept by number, not by age
+        assert put(server, "n1", 1001) == 1  # what was written, and not another write
     for number in range(1, len(steps) + 1):
         assert best(server, 1000 + number, len(steps))["hits"][0]["id"] == f"n{number}"
     server.end()
