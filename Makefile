@@ -15,6 +15,8 @@ LENIENT     ?=
 
 BIN     := $(VENV)/bin
 FUZZ_SECONDS ?= 600
+# How long `make test-crash` and `make soak` take.
+MINUTES ?=
 # Test files that `make test-images` runs in the arm64 image, and `make test-units` here; all of them by default.
 SUITE ?=
 SANITIZE := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
@@ -27,7 +29,7 @@ SOURCES := $(wildcard $(foreach folder,native embed/kernels index/kernels,$(addp
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .PHONY: help setup run report selftest test test-units test-arm64 sanitize fuzz check check-deploy images test-images bench clean \
-  lock setup-onnx setup-torch setup-test setup-peers setup-servers test-hostile test-overload audit
+  lock setup-onnx setup-torch setup-test setup-peers setup-servers test-hostile test-overload test-crash soak audit
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -65,6 +67,13 @@ test-hostile: $(DATA)/indexes/$(INDEX)/current ## what a good caller notices of 
 
 test-overload: $(DATA)/indexes/$(INDEX)/current ## three times more than the server can do, for two minutes
 	$(BIN)/python -m service.bench.overload $(DATA)/indexes $(INDEX)
+
+test-crash: setup-test ## kill the service over and over for MINUTES (20), then do all it can in any order, some 10 more
+	$(BIN)/python tests/crash.py --minutes $(or $(MINUTES),20)
+	PERWATT_MACHINE_EXAMPLES=40 $(BIN)/python -m pytest -q --timeout 3600 tests/test_service_machine.py
+
+soak: $(DATA)/indexes/$(INDEX)/current ## write, search and rebuild for MINUTES (60); nothing of the service may grow
+	$(BIN)/python -m service.bench.soak $(DATA)/indexes $(INDEX) $(or $(MINUTES),60)
 
 test-arm64: setup-test ## cross-compile the kernels for arm64 and test them on five emulated processors, some 30 minutes
 	deploy/ci/arm64-tools.sh

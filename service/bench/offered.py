@@ -72,10 +72,14 @@ def offer(
 
 
 @contextlib.contextmanager
-def served(root: str, index: str) -> Iterator[tuple[Server, int]]:
-    """perwatt and its port, on the first core; this process and its children go to the last one."""
+def served(root: str, index: str, *options: str) -> Iterator[tuple[Server, int]]:
+    """perwatt and its port, on the first core; this process and its children go to the last one.
+
+    Args:
+        options: further ones of `perwatt serve`.
+    """
     cores = sorted(os.sched_getaffinity(0))
-    serve = [sys.executable, "-m", "deploy.command", "serve", index, "--root", root, "--port", "0"]
+    serve = [sys.executable, "-m", "deploy.command", "serve", index, "--root", root, "--port", "0", *options]
     server = Server("perwatt", serve, str(cores[0]))
     os.sched_setaffinity(0, {cores[-1]})
     try:

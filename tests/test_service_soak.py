@@ -1,0 +1,76 @@
+"""`make soak`: what grows is named, what goes up and down is not; and a short run of the real thing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from patience import patient
+
+from service.bench.soak import MIB, SoakSample, grown
+
+pytest_plugins = ["serving_fixtures"]
+SAMPLES = 120
+
+
+def samples(**growth: float) -> list[SoakSample]:
+    """A run in which memory goes up by 20 MiB until each rebuild. growth: of a figure, from begin to end."""
+    found = []
+    for number in range(SAMPLES):
+        tide = 2 * MIB * (number % 10)
+        flat = SoakSample(
+            5.0 * number,
+            anonymous=100 * MIB + tide,
+            resident=400 * MIB + tide,
+            handles=60 + number % 3,
+            threads=12 + number % 2,
+            mappings=800 + number % 10,
+            log=3 * MIB,
+            disk=50 * MIB + 4 * tide,
+        )
+        found.append(
+            flat._replace(**{name: int(getattr(flat, name) + by * number / SAMPLES) for name, by in growth.items()})
+        )
+    return found
+
+
+def test_what_goes_up_and_down_has_not_grown() -> None:
+    assert grown(samples()) == []
+    warming = [each._replace(anonymous=10 * MIB, handles=5, threads=2) for each in samples()[: SAMPLES // 4]]
+    assert grown(warming + samples()[SAMPLES // 4 :]) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "by"),
+    [
+        ("anonymous", 40 * MIB),
+        ("resident", 200 * MIB),
+        ("handles", 12),
+        ("threads", 6),
+        ("mappings", 200),
+        ("log", 20 * MIB),
+        ("disk", 60 * MIB),
+    ],
+)
+def test_what_grows_is_named(name: str, by: float) -> None:
+    [said] = grown(samples(**{name: by}))
+    assert said.startswith(f"{name} grew from ")
+
+
+def test_a_short_soak_of_a_real_service_does_all_of_it(own_root: Path) -> None:
+    """Whether something grows is for a longer one: in a few seconds caches are still filling."""
+    ran = subprocess.run(
+        [sys.executable, "-m", "service.bench.soak", str(own_root), "docs", f"{patient(0.2):g}"],
+        capture_output=True,
+        text=True,
+        timeout=patient(200),
+        check=False,
+    )
+    *_, last = ran.stdout.splitlines()
+    assert last.startswith("nothing grew") or " grew from " in last, ran.stdout + ran.stderr
+    for done in ("searched", "put, 0 failed", "deleted", "rebuild succeeded"):
+        assert done in ran.stdout, ran.stdout
+    assert "failed" not in ran.stdout.replace("0 failed", ""), ran.stdout
+    assert not [line for line in ran.stdout.splitlines() if "Traceback" in line], ran.stderr
