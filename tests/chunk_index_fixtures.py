@@ -16,27 +16,27 @@ from index import build_generation
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, served_encoder: Any) -> Path:
-    folder = tmp_path_factory.mktemp("chunks")
+def chunks_folder(tmp_path_factory: pytest.TempPathFactory, served_encoder: Any) -> Path:
+    root = tmp_path_factory.mktemp("chunks")
     payload = rows()
     build_generation(
         served_encoder.encode([row["text"] for row in payload], kind="document"),
         [f"c{place:03}" for place in range(len(payload))],
-        root=folder, name="chunks", payload=payload, model=served_encoder.fingerprint.as_dict(),
+        root=root, name="chunks", payload=payload, model=served_encoder.fingerprint.as_dict(),
         filterable=["doc_id,number,even"], family="graph",
     )  # fmt: skip
     wordless = np.random.default_rng(1).standard_normal((50, DIM), np.float32)
-    build_generation(wordless, list(range(50)), root=folder, name="wordless", payload=[{"n": 1}] * 50)
-    return folder
+    build_generation(wordless, list(range(50)), root=root, name="wordless", payload=[{"n": 1}] * 50)
+    return root
 
 
 @pytest.fixture(scope="module")
-def server(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(folder, tmp_path_factory.mktemp("server")) as running:
+def chunks_server(chunks_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with serving(chunks_folder, tmp_path_factory.mktemp("server")) as running:
         yield running
 
 
 @pytest.fixture
-def client(server: Server) -> Iterator[httpx.Client]:
-    with server.client() as talking:
+def chunks_client(chunks_server: Server) -> Iterator[httpx.Client]:
+    with chunks_server.client() as talking:
         yield talking

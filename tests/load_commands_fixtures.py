@@ -8,7 +8,7 @@ import pytest
 
 
 @pytest.fixture
-def queries(tmp_path: Path) -> Path:
+def questions(tmp_path: Path) -> Path:
     path = tmp_path / "queries.txt"
     path.write_text("\n".join(f"question {i}" for i in range(40)))
     return path

@@ -178,6 +178,18 @@ def test_no_test_imports_from_another_test_file() -> None:
     assert offenders == []
 
 
+def test_a_shared_fixture_has_a_name_of_its_own() -> None:
+    """A module of `pytest_plugins` gives its fixtures to every test of the run, not only to those that ask for it."""
+    where: dict[str, list[str]] = {}
+    for path in [*(TOP / "tests").glob("*_fixtures.py"), TOP / "tests" / "conftest.py"]:
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.FunctionDef) and any(
+                "fixture" in ast.unparse(each) for each in node.decorator_list
+            ):
+                where.setdefault(node.name, []).append(path.name)
+    assert {name: files for name, files in where.items() if len(files) > 1} == {}
+
+
 def test_nothing_is_pickled() -> None:
     offenders = [
         f"{path.relative_to(TOP)}:{line}"

@@ -25,12 +25,12 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PERWATT_NO_IMDS", "1")
 
 
-def test_run_writes_a_record_with_everything(queries: Path, tmp_path: Path) -> None:
+def test_run_writes_a_record_with_everything(questions: Path, tmp_path: Path) -> None:
     out = tmp_path / "run.json"
     with http_server(service) as url:
         more = ["--rate", "40", "--duration", "2", "--recall", "0.8", "--effort", "auto", "--instance", "c8g.xlarge",
                 "--arm", "ours", "--block", "3", "--filter", '0.5:{"field": "kind", "eq": "x"}']  # fmt: skip
-        done = CliRunner().invoke(loadtest, ["run", *arguments(url, queries, out, *more)], catch_exceptions=False)
+        done = CliRunner().invoke(loadtest, ["run", *arguments(url, questions, out, *more)], catch_exceptions=False)
     record = read_record(out)
     trial = record.trials[0]
     assert done.exit_code in (0, 3), done.output  # a crowded machine may void it, which is also an answer
@@ -50,13 +50,13 @@ def test_run_writes_a_record_with_everything(queries: Path, tmp_path: Path) -> N
     assert trial.recall.mean >= 0.8
 
 
-def test_knee_finds_a_capacity_and_writes_its_curve(queries: Path, tmp_path: Path) -> None:
+def test_knee_finds_a_capacity_and_writes_its_curve(questions: Path, tmp_path: Path) -> None:
     out = tmp_path / "knee.json"
     with http_server(service) as url:
         # A confirmation of eight seconds is the shortest whose p99 has an interval.
         more = ["--start-rate", "20", "--limit-rate", "20", "--search-s", "1", "--confirm-s", "8", "--levels", "1",
                 "--level-s", "1", "--calibrate-s", "1", "--send", "vector", "--recall-queries", "10"]  # fmt: skip
-        done = CliRunner().invoke(loadtest, ["knee", *arguments(url, queries, out, *more)], catch_exceptions=False)
+        done = CliRunner().invoke(loadtest, ["knee", *arguments(url, questions, out, *more)], catch_exceptions=False)
     record = read_record(out)
     assert done.exit_code in (0, 3), done.output
     assert record.knee is not None
@@ -68,14 +68,14 @@ def test_knee_finds_a_capacity_and_writes_its_curve(queries: Path, tmp_path: Pat
     assert record.asked.kind == "vector"
 
 
-def test_exact_answers_and_recall_come_through_the_api(queries: Path) -> None:
+def test_exact_answers_and_recall_come_through_the_api(questions: Path) -> None:
     from loadtest.workload.plan import Plan
     from loadtest.workload.queries import read_queries
     from loadtest.workload.requests import Workload
 
     with http_server(service) as url:
-        plan = Plan(url=url, index="docs", queries=str(queries), rate_qps=1, duration_s=1, k=4)
-        workload, target = Workload(plan, read_queries(queries)), Target(url, "docs")
+        plan = Plan(url=url, index="docs", queries=str(questions), rate_qps=1, duration_s=1, k=4)
+        workload, target = Workload(plan, read_queries(questions)), Target(url, "docs")
         truth = target.exact_answers(workload, 20)
         assert len(truth) == 20
         assert target.recall(workload, truth, 64).mean == 1
@@ -90,11 +90,11 @@ def test_exact_answers_and_recall_come_through_the_api(queries: Path) -> None:
         other.close()
 
 
-def test_questions_are_sent_as_text_and_as_vectors_by_turns(queries: Path, tmp_path: Path) -> None:
+def test_questions_are_sent_as_text_and_as_vectors_by_turns(questions: Path, tmp_path: Path) -> None:
     out = tmp_path / "both.json"
     more = ["--rate", "30", "--duration", "1", "--recall-queries", "10", "--send", "both"]
     with http_server(service) as url:
-        CliRunner().invoke(loadtest, ["run", *arguments(url, queries, out, *more)], catch_exceptions=False)
+        CliRunner().invoke(loadtest, ["run", *arguments(url, questions, out, *more)], catch_exceptions=False)
     record = read_record(out)
     assert record.asked is not None
     assert record.asked.kind == "text+vector"

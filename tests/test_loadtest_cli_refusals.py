@@ -29,9 +29,9 @@ from loadtest.report.run_page import run_page
 pytest_plugins = ["load_commands_fixtures"]
 
 
-def test_a_service_that_is_not_there_is_named(queries: Path, tmp_path: Path) -> None:
+def test_a_service_that_is_not_there_is_named(questions: Path, tmp_path: Path) -> None:
     done = CliRunner().invoke(
-        loadtest, ["run", *arguments("http://127.0.0.1:1", queries, tmp_path / "x.json", "--rate", "1")]
+        loadtest, ["run", *arguments("http://127.0.0.1:1", questions, tmp_path / "x.json", "--rate", "1")]
     )
     assert isinstance(done.exception, TargetError)
     assert "Is the service running (perwatt serve)?" in str(done.exception)
@@ -53,11 +53,11 @@ def test_a_service_that_is_not_there_is_named(queries: Path, tmp_path: Path) -> 
     ],
 )
 def test_what_cannot_be_measured_is_an_error_before_any_load(
-    queries: Path, tmp_path: Path, change: list[str], says: str
+    questions: Path, tmp_path: Path, change: list[str], says: str
 ) -> None:
     out = tmp_path / "run.json"
     with http_server(service) as url:
-        done = CliRunner().invoke(loadtest, ["run", *arguments(url, queries, out, "--rate", "1", *change)])
+        done = CliRunner().invoke(loadtest, ["run", *arguments(url, questions, out, "--rate", "1", *change)])
     assert isinstance(done.exception, LoadTestError), done.output
     assert re.search(says, str(done.exception), re.DOTALL)
     assert not out.exists()
@@ -69,11 +69,11 @@ def test_what_cannot_be_measured_is_an_error_before_any_load(
      ("--recall", "1"), ("--slo-p99-ms", "inf"), ("--effort", "high"), ("--effort", "0"), ("--popularity", "zipf:nan"),
      ("--filter", "0.5"), ("--filter", "nan:{}")],
 )  # fmt: skip
-def test_what_no_load_can_have_is_wrong_usage(queries: Path, option: str, value: str) -> None:
+def test_what_no_load_can_have_is_wrong_usage(questions: Path, option: str, value: str) -> None:
     given = {"--rate": "1", option: value}
     done = CliRunner().invoke(
         loadtest,
-        ["run", "--index", "docs", "--queries", str(queries), *(part for pair in given.items() for part in pair)],
+        ["run", "--index", "docs", "--queries", str(questions), *(part for pair in given.items() for part in pair)],
     )
     assert done.exit_code == 2
     assert re.search(rf"Invalid value for '{option}': .*{value}", done.output.replace(".0", ""))
@@ -81,7 +81,7 @@ def test_what_no_load_can_have_is_wrong_usage(queries: Path, option: str, value:
 
 @pytest.mark.parametrize(("number", "processes"), [(signal.SIGINT, 2), (signal.SIGTERM, 1)])
 def test_a_run_that_is_interrupted_keeps_what_it_measured(
-    queries: Path, tmp_path: Path, number: signal.Signals, processes: int
+    questions: Path, tmp_path: Path, number: signal.Signals, processes: int
 ) -> None:
     out, asked = tmp_path / "run.json", [0]
 
@@ -92,7 +92,7 @@ def test_a_run_that_is_interrupted_keeps_what_it_measured(
     with http_server(counted) as url:
         more = ["--rate", "50", "--hours", "2", "--warmup", "0", "--recall-queries", "0", "--processes", str(processes)]
         perwatt = subprocess.Popen(
-            [sys.executable, "-m", "deploy.command", "loadtest", "soak", *arguments(url, queries, out, *more)],
+            [sys.executable, "-m", "deploy.command", "loadtest", "soak", *arguments(url, questions, out, *more)],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
         )  # fmt: skip
         try:
@@ -118,7 +118,7 @@ def test_a_run_that_is_interrupted_keeps_what_it_measured(
     assert trial.server.cores_used is not None
 
 
-def test_other_programs_make_a_run_invalid_and_say_who_they_are(queries: Path, tmp_path: Path) -> None:
+def test_other_programs_make_a_run_invalid_and_say_who_they_are(questions: Path, tmp_path: Path) -> None:
     out = tmp_path / "run.json"
     saw = tmp_path / "wood-saw"
     saw.symlink_to(sys.executable)
@@ -128,7 +128,7 @@ def test_other_programs_make_a_run_invalid_and_say_who_they_are(queries: Path, t
     more = ["--start-rate", "20", "--limit-rate", "20", "--search-s", "1", "--no-curve", "--recall-queries", "0"]
     try:
         with http_server(service) as url:
-            given = [word for word in arguments(url, queries, out, *more) if word != "--allow-interference"]
+            given = [word for word in arguments(url, questions, out, *more) if word != "--allow-interference"]
             done = subprocess.run(
                 [sys.executable, "-m", "deploy.command", "loadtest", "knee", *given],
                 capture_output=True, text=True, timeout=300,
@@ -149,7 +149,7 @@ def test_other_programs_make_a_run_invalid_and_say_who_they_are(queries: Path, t
 
 
 def test_an_emulated_machine_is_refused_before_any_load(
-    queries: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    questions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import loadtest.experiment.measurement as bench
 
@@ -162,7 +162,7 @@ def test_an_emulated_machine_is_refused_before_any_load(
 
     monkeypatch.setattr(bench, "read_machine", emulated)
     done = CliRunner().invoke(
-        loadtest, ["run", *arguments("http://127.0.0.1:1", queries, tmp_path / "x.json", "--rate", "1")]
+        loadtest, ["run", *arguments("http://127.0.0.1:1", questions, tmp_path / "x.json", "--rate", "1")]
     )
     assert done.exit_code == 3
     assert "this machine is emulated" in done.output

@@ -18,18 +18,20 @@ def ids(answer: dict[str, Any]) -> list[str]:
     return [hit["id"] for hit in answer["hits"]]
 
 
-def test_words_find_what_only_they_know(client: httpx.Client) -> None:
-    answer = ask(client, text="word77", mode="lexical")
+def test_words_find_what_only_they_know(chunks_client: httpx.Client) -> None:
+    answer = ask(chunks_client, text="word77", mode="lexical")
     assert ids(answer) == ["c077"]
     assert answer["usage"]["tokens"] == 0, "no text was encoded"
     assert answer["coverage"]["exact"]
-    assert ask(client, text="word77", mode="hybrid")["hits"][0]["id"] == "c077"
-    assert ask(client, text="nowhere", mode="lexical")["hits"] == []
+    assert ask(chunks_client, text="word77", mode="hybrid")["hits"][0]["id"] == "c077"
+    assert ask(chunks_client, text="nowhere", mode="lexical")["hits"] == []
 
 
-def test_a_fused_hit_shows_what_it_was_made_of(client: httpx.Client) -> None:
+def test_a_fused_hit_shows_what_it_was_made_of(chunks_client: httpx.Client) -> None:
     query = {"text": "espresso coffee word77", "k": 30, "params": {"exact": True}}
-    dense, lexical, hybrid = (ask(client, mode=mode, **{**query, "k": 200}) for mode in ("dense", "lexical", "hybrid"))
+    dense, lexical, hybrid = (
+        ask(chunks_client, mode=mode, **{**query, "k": 200}) for mode in ("dense", "lexical", "hybrid")
+    )
     rank = {name: {hit["id"]: hit["score"] for hit in answer["hits"][:400]} for name, answer in
             (("dense", dense), ("lexical", lexical))}  # fmt: skip
     for hit in hybrid["hits"][:30]:
@@ -51,19 +53,19 @@ def test_fusion_adds_reciprocal_ranks() -> None:
     assert fuse([([1], 0.0), ([2], 1.0)]) == [(2, 1 / 61)]
 
 
-def test_a_weight_of_nothing_leaves_one_ranking(client: httpx.Client) -> None:
+def test_a_weight_of_nothing_leaves_one_ranking(chunks_client: httpx.Client) -> None:
     query: dict[str, Any] = {"text": "ice of a glacier", "k": 15}
     for alone, weights in (("dense", {"lexical": 0}), ("lexical", {"dense": 0, "lexical": 2})):
-        fused = ask(client, mode="hybrid", params={"weights": weights, "exact": True}, **query)
-        assert ids(fused) == ids(ask(client, mode=alone, params={"exact": True}, **query))
+        fused = ask(chunks_client, mode="hybrid", params={"weights": weights, "exact": True}, **query)
+        assert ids(fused) == ids(ask(chunks_client, mode=alone, params={"exact": True}, **query))
 
 
 @pytest.mark.parametrize("mode", ["lexical", "hybrid"])
-def test_a_filter_holds_in_every_mode(client: httpx.Client, mode: str) -> None:
+def test_a_filter_holds_in_every_mode(chunks_client: httpx.Client, mode: str) -> None:
     asked = {"and": [{"field": "even", "eq": True}, {"field": "number", "lt": 7}]}
     payload = rows()
     survivors = {f"c{place:03}" for place, row in enumerate(payload) if row["even"] and row.get("number", 99) < 7}
-    answer = ask(client, text="coffee", mode=mode, filter=asked, k=100)
+    answer = ask(chunks_client, text="coffee", mode=mode, filter=asked, k=100)
     matching = {id_ for id_ in survivors if "coffee" in payload[int(id_[1:])]["text"]}
     assert set(ids(answer)) == (matching if mode == "lexical" else survivors)
     assert answer["coverage"]["survivors"] == len(survivors)
@@ -84,17 +86,17 @@ def test_a_filter_holds_in_every_mode(client: httpx.Client, mode: str) -> None:
         ({"text": "x", "cursor": "a" * 513}, "/cursor"),
     ],
 )
-def test_what_cannot_be_ranked_is_pointed_at(client: httpx.Client, query: Any, pointer: str) -> None:
-    answer = client.post(SEARCH, json=query)
+def test_what_cannot_be_ranked_is_pointed_at(chunks_client: httpx.Client, query: Any, pointer: str) -> None:
+    answer = chunks_client.post(SEARCH, json=query)
     assert (answer.status_code, answer.json()["code"], answer.json()["pointer"]) == (422, "invalid-value", pointer)
 
 
-def test_an_index_without_words_says_so(client: httpx.Client) -> None:
-    problem = client.post("/v1/indexes/wordless/search", json={"text": "x", "mode": "lexical"}).json()
+def test_an_index_without_words_says_so(chunks_client: httpx.Client) -> None:
+    problem = chunks_client.post("/v1/indexes/wordless/search", json={"text": "x", "mode": "lexical"}).json()
     assert (problem["code"], problem["pointer"]) == ("invalid-value", "/mode")
     assert "has no words to search" in problem["detail"]
-    assert client.get("/v1/indexes/wordless").json()["modes"] == ["dense"]
-    assert client.get("/v1/indexes/chunks").json()["modes"] == ["dense", "lexical", "hybrid"]
+    assert chunks_client.get("/v1/indexes/wordless").json()["modes"] == ["dense"]
+    assert chunks_client.get("/v1/indexes/chunks").json()["modes"] == ["dense", "lexical", "hybrid"]
 
 
 # Groups
@@ -104,37 +106,37 @@ def group_of(id_: str, field: str = "doc_id") -> Any:
 
 @pytest.mark.parametrize("field", ["doc_id", "number"])
 @pytest.mark.parametrize("mode", ["dense", "lexical", "hybrid"])
-def test_a_group_shows_its_best_hit_alone(client: httpx.Client, field: str, mode: str) -> None:
+def test_a_group_shows_its_best_hit_alone(chunks_client: httpx.Client, field: str, mode: str) -> None:
     query: dict[str, Any] = {"text": "coffee and so on", "mode": mode, "params": {"exact": True}}
-    grouped = ask(client, k=40, group_by=field, **query)
+    grouped = ask(chunks_client, k=40, group_by=field, **query)
     groups = [group_of(id_, field) for id_ in ids(grouped)]
     assert len(groups) == len(set(groups)) == 40
     if mode == "hybrid":
         return
-    everything = ask(client, k=1000, **query)["hits"]
+    everything = ask(chunks_client, k=1000, **query)["hits"]
     best: dict[Any, Any] = {}
     for hit in everything:
         best.setdefault(group_of(hit["id"], field), hit)
     assert grouped["hits"] == list(best.values())[:40]
 
 
-def test_there_are_as_many_groups_as_there_are(client: httpx.Client) -> None:
+def test_there_are_as_many_groups_as_there_are(chunks_client: httpx.Client) -> None:
     """60 documents, and 72 chunks that belong to none: each of them is a group of its own."""
-    grouped = ask(client, text="lava", k=1000, group_by="doc_id")
+    grouped = ask(chunks_client, text="lava", k=1000, group_by="doc_id")
     assert len(grouped["hits"]) == DOCUMENTS + DOCUMENTS * CHUNKS // 10
-    one = ask(client, text="lava", k=1000, group_by="doc_id", filter={"field": "doc_id", "in": ["d3", "d4"]})
+    one = ask(chunks_client, text="lava", k=1000, group_by="doc_id", filter={"field": "doc_id", "in": ["d3", "d4"]})
     assert [group_of(id_) for id_ in ids(one)] in (["d3", "d4"], ["d4", "d3"])
-    like = ask(client, id="c036", k=1, group_by="doc_id", filter={"field": "doc_id", "eq": "d3"})
+    like = ask(chunks_client, id="c036", k=1, group_by="doc_id", filter={"field": "doc_id", "eq": "d3"})
     assert len(like["hits"]) == 1
     assert ids(like) != ["c036"]
 
 
-def test_a_group_is_of_a_declared_field(client: httpx.Client) -> None:
-    problem = client.post(SEARCH, json={"text": "x", "group_by": "title"}).json()
+def test_a_group_is_of_a_declared_field(chunks_client: httpx.Client) -> None:
+    problem = chunks_client.post(SEARCH, json={"text": "x", "group_by": "title"}).json()
     assert (problem["code"], problem["pointer"]) == ("filter-field-not-indexed", "/group_by")
 
 
-def test_a_batch_takes_all_of_it(client: httpx.Client) -> None:
+def test_a_batch_takes_all_of_it(chunks_client: httpx.Client) -> None:
     queries: list[dict[str, Any]] = [
         {"text": "coffee"},
         {"text": "coffee", "mode": "hybrid"},
@@ -143,17 +145,17 @@ def test_a_batch_takes_all_of_it(client: httpx.Client) -> None:
         {"text": "coffee", "group_by": "title"},
         {"text": "coffee", "cursor": "no"},
     ]
-    results = client.post(f"{SEARCH}/batch", json={"queries": queries}).json()["results"]
+    results = chunks_client.post(f"{SEARCH}/batch", json={"queries": queries}).json()["results"]
     for query, result in zip(queries[:4], results[:4], strict=True):
-        alone = ask(client, **query)
+        alone = ask(chunks_client, **query)
         assert ids(result) == ids(alone)
         assert result.get("next_cursor") == alone.get("next_cursor")
     assert [result["error"]["code"] for result in results[4:]] == ["filter-field-not-indexed", "invalid-value"]
 
 
-def test_the_stages_are_timed(client: httpx.Client) -> None:
+def test_the_stages_are_timed(chunks_client: httpx.Client) -> None:
     def stages(**query: Any) -> list[str]:
-        timing = client.post(SEARCH, json=query).headers["server-timing"]
+        timing = chunks_client.post(SEARCH, json=query).headers["server-timing"]
         return [part.split(";")[0].strip() for part in timing.split(",")]
 
     assert stages(text="x") == ["embed", "ann", "payload"]
@@ -161,14 +163,14 @@ def test_the_stages_are_timed(client: httpx.Client) -> None:
     assert stages(text="x", filter={"field": "number", "gt": 3, "lte": 50}) == ["filter", "embed", "ann", "payload"]
 
 
-def test_metrics_know_every_stage(client: httpx.Client) -> None:
+def test_metrics_know_every_stage(chunks_client: httpx.Client) -> None:
     def counted() -> dict[str, float]:
-        found = re.findall(r'perwatt_stage_seconds_count\{stage="(\w+)"\} (\S+)', client.get("/metrics").text)
+        found = re.findall(r'perwatt_stage_seconds_count\{stage="(\w+)"\} (\S+)', chunks_client.get("/metrics").text)
         return {stage: float(number) for stage, number in found}
 
     before = counted()
-    ask(client, text="coffee", mode="hybrid", filter={"field": "number", "gt": 3})
-    ask(client, text="coffee")
+    ask(chunks_client, text="coffee", mode="hybrid", filter={"field": "number", "gt": 3})
+    ask(chunks_client, text="coffee")
     after = counted()
     more = {stage: after[stage] - before.get(stage, 0.0) for stage in after}
     assert more == {"filter": 1, "embed": 2, "ann": 2, "lexical": 1, "payload": 2}

@@ -36,16 +36,16 @@ pytest_plugins = ["chunk_index_fixtures"]
     ],
     ids=str,
 )
-def test_pages_are_the_whole_answer_cut_up(client: httpx.Client, query: dict[str, Any]) -> None:
+def test_pages_are_the_whole_answer_cut_up(chunks_client: httpx.Client, query: dict[str, Any]) -> None:
     """To the very end. A hybrid search is fused deeper in pages, so there the whole is one long page."""
     query = {**query, "params": {**query.get("params", {}), "exact": True}}
     hybrid = query.get("mode") == "hybrid"
-    whole = ask(client, k=1000, **query, **({"cursor": ""} if hybrid else {}))
+    whole = ask(chunks_client, k=1000, **query, **({"cursor": ""} if hybrid else {}))
     pages: list[Any] = []
     following: str | None = ""
     sizes = itertools.cycle([1, 7, 40, 2, 130, 70, 50])
     while following is not None:
-        page = ask(client, k=next(sizes), cursor=following, **query)
+        page = ask(chunks_client, k=next(sizes), cursor=following, **query)
         pages += page["hits"]
         following = page.get("next_cursor")
         assert not page["coverage"]["partial"]
@@ -73,33 +73,33 @@ def rewritten(given: str, **changes: Any) -> str:
     ids=str,
 )
 def test_pages_that_end_before_the_hits_do_say_so(
-    client: httpx.Client, query: dict[str, Any], changes: dict[str, int]
+    chunks_client: httpx.Client, query: dict[str, Any], changes: dict[str, int]
 ) -> None:
     """As if the index were larger than what may be paged through."""
-    page = ask(client, k=10, cursor="", **query)
+    page = ask(chunks_client, k=10, cursor="", **query)
     seen = len(page["hits"])
     following: str | None = rewritten(page["next_cursor"], **changes)
     while following is not None:
-        page = ask(client, k=10, cursor=following, **query)
+        page = ask(chunks_client, k=10, cursor=following, **query)
         seen += len(page["hits"])
         following = page.get("next_cursor")
         assert page["coverage"]["partial"] == (following is None)
     assert seen < page["coverage"]["survivors"]
 
 
-def test_the_last_page_names_no_other(client: httpx.Client) -> None:
+def test_the_last_page_names_no_other(chunks_client: httpx.Client) -> None:
     few = {"field": "number", "eq": 5}
-    page = ask(client, text="x", k=6, cursor="", filter=few)
+    page = ask(chunks_client, text="x", k=6, cursor="", filter=few)
     assert len(page["hits"]) == 6
-    rest = ask(client, text="x", k=6, cursor=page["next_cursor"], filter=few)
+    rest = ask(chunks_client, text="x", k=6, cursor=page["next_cursor"], filter=few)
     assert 0 < len(rest["hits"]) <= 6
     assert "next_cursor" not in rest
-    assert "next_cursor" not in ask(client, text="x", k=6, filter=few), "no page was asked for"
+    assert "next_cursor" not in ask(chunks_client, text="x", k=6, filter=few), "no page was asked for"
 
 
-def test_a_cursor_holds_for_its_query_alone(client: httpx.Client) -> None:
-    cursor = ask(client, text="x", k=3, cursor="")["next_cursor"]
-    assert ask(client, text="x", k=5, fields=["title"], cursor=cursor)["hits"]
+def test_a_cursor_holds_for_its_query_alone(chunks_client: httpx.Client) -> None:
+    cursor = ask(chunks_client, text="x", k=3, cursor="")["next_cursor"]
+    assert ask(chunks_client, text="x", k=5, fields=["title"], cursor=cursor)["hits"]
     for other in (
         {"text": "y"},
         {"text": "x", "mode": "hybrid"},
@@ -107,32 +107,32 @@ def test_a_cursor_holds_for_its_query_alone(client: httpx.Client) -> None:
         {"text": "x", "group_by": "number"},
         {"text": "x", "params": {"effort": 7}},
     ):
-        problem = client.post(SEARCH, json={**other, "cursor": cursor}).json()
+        problem = chunks_client.post(SEARCH, json={**other, "cursor": cursor}).json()
         assert (problem["code"], problem["pointer"]) == ("invalid-value", "/cursor")
         assert "another query" in problem["detail"]
 
 
-def test_a_cursor_that_was_changed_is_refused(client: httpx.Client) -> None:
-    cursor = ask(client, text="x", k=3, cursor="")["next_cursor"]
+def test_a_cursor_that_was_changed_is_refused(chunks_client: httpx.Client) -> None:
+    cursor = ask(chunks_client, text="x", k=3, cursor="")["next_cursor"]
     for place in range(0, len(cursor), 7):
         changed = cursor[:place] + ("B" if cursor[place] == "A" else "A") + cursor[place + 1 :]
-        problem = client.post(SEARCH, json={"text": "x", "cursor": changed}).json()
+        problem = chunks_client.post(SEARCH, json={"text": "x", "cursor": changed}).json()
         assert (problem["code"], problem["pointer"]) == ("invalid-value", "/cursor"), changed
 
 
-def test_a_page_of_a_generation_that_is_gone_is_410(folder: Path, tmp_path: Path) -> None:
-    own = Path(shutil.copytree(folder, tmp_path / "root"))
-    with serving(own, tmp_path, "wordless") as server, server.client() as client:
+def test_a_page_of_a_generation_that_is_gone_is_410(chunks_folder: Path, tmp_path: Path) -> None:
+    own = Path(shutil.copytree(chunks_folder, tmp_path / "root"))
+    with serving(own, tmp_path, "wordless") as chunks_server, chunks_server.client() as chunks_client:
         search = "/v1/indexes/wordless/search"
         query: dict[str, Any] = {"vector": [0.5] * DIM, "k": 5}
-        first = client.post(search, json={**query, "cursor": ""}).json()
+        first = chunks_client.post(search, json={**query, "cursor": ""}).json()
         path = Root(own).path("wordless")
         with open_generation(path) as generation:
             vectors = np.stack([generation.vector(row) for row in range(50)])
         new = build_generation(vectors, list(range(50)), root=own, name="wordless", switch=False)
-        assert client.put("/v1/aliases/wordless", json={"generation": new.name}).status_code == 200
-        gone = client.post(search, json={**query, "cursor": first["next_cursor"]})
+        assert chunks_client.put("/v1/aliases/wordless", json={"generation": new.name}).status_code == 200
+        gone = chunks_client.post(search, json={**query, "cursor": first["next_cursor"]})
         assert (gone.status_code, gone.json()["code"]) == (410, "generation-gone")
         assert gone.json()["current"] == new.name
-        assert client.post("/v1/aliases/wordless/rollback").status_code == 200
-        assert client.post(search, json={**query, "cursor": first["next_cursor"]}).status_code == 200
+        assert chunks_client.post("/v1/aliases/wordless/rollback").status_code == 200
+        assert chunks_client.post(search, json={**query, "cursor": first["next_cursor"]}).status_code == 200
