@@ -9,6 +9,7 @@ from changing import DIM, FIELDS, Documents, write
 from indexing import write_vectors_folder
 
 import index
+from index import Root
 from index.changes.delta import Delta
 from index.changes.fold import FoldedTo, fold, folded_to
 from index.changes.log import Log
@@ -96,3 +97,20 @@ def test_a_fold_needs_the_log_that_it_began_with_and_something_left(tmp_path: Pa
             log.trim(2)
             with pytest.raises(GenerationError, match="were trimmed"):
                 fold(before, tmp_path / "docs", FoldedTo(0, 0))
+
+
+def test_a_build_whose_later_changes_left_the_log_meanwhile_is_not_published(tmp_path: Path) -> None:
+    documents = Documents(30)
+    with (
+        index.open_generation(documents.build(tmp_path)) as before,
+        Log(tmp_path / "docs", DIM, None) as log,
+    ):
+        log.append([documents.put(40, 1)])
+        source = fold(before, tmp_path / "docs", folded_to(before.manifest))
+        assert source is not None
+        log.append([documents.put(41, 1), documents.put(42, 1)])
+        log.trim(2)  # as when two more were built, and the older ones deleted
+        with pytest.raises(InputError, match=r"changes 2 to 2 were built into another generation meanwhile .* again"):
+            index.build_generation(source, root=tmp_path, name="docs", filterable=FIELDS)
+    assert Root(tmp_path).generations("docs") == [before.id]
+    assert Root(tmp_path).gc("docs") == []

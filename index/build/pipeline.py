@@ -28,7 +28,7 @@ from index.build.cost import Clock
 from index.build.grown import before_of
 from index.build.spool import Spool
 from index.build.words import LexicalWriter
-from index.changes.fold import Folded
+from index.changes.fold import Folded, check_kept
 from index.disk.codes import Metric
 from index.disk.manifest import FORMAT, MANIFEST_FILE, describe_files
 from index.disk.root import DEFAULT_ROOT, Root, check_name
@@ -229,6 +229,8 @@ def _build(source: Source, root: Root, settings: BuildSettings) -> tuple[Path, d
         write_sealed(folder / MANIFEST_FILE, manifest)
         with open_staged(folder, settings.threads, generation) as reopened:
             structure.check_sample(reopened, built.sample)
+        if isinstance(source, Folded):
+            check_kept(root.folder / settings.name, source.folded)
         return publish(root, settings.name, generation, folder), manifest
 
 

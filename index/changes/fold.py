@@ -130,6 +130,17 @@ def fold(base: Generation | VectorsFolder, folder: Path, since: FoldedTo) -> Fol
         return Folded(base, found, FoldedTo(reader.head.id, seq))
 
 
+def check_kept(folder: Path, upto: FoldedTo) -> None:
+    """Raises InputError where the log of an index's folder has forgotten changes that a generation up to `upto` lacks:
+    others were built and cleaned up while it was built, and it could never be served."""
+    with LogReader(folder) as reader:
+        if reader.head.first > upto.seq + 1:
+            raise InputError(
+                f"changes {upto.seq + 1:,} to {reader.head.first - 1:,} were built into another generation meanwhile "
+                "and left the log, and this one lacks them; build again"
+            )
+
+
 def _model(base: Generation | VectorsFolder) -> str | None:
     model = base.manifest["model"] if isinstance(base, Generation) else base.model
     return None if model is None else str(model["id"])
