@@ -181,6 +181,12 @@ __attribute__((noinline)) size_t reaching(const int32_t* products, size_t count,
   return found;
 }
 
+// Rows of one query that were picked and are on their way.
+struct Picked {
+  uint32_t rows[kBlockRows + kTogether];
+  size_t count = 0;
+};
+
 void ask_for(const int8_t* row, size_t dim) {
   for (size_t offset = 0; offset < dim; offset += 64) __builtin_prefetch(row + offset);
 }
@@ -290,27 +296,26 @@ void scan_some_i8(const Kernels& kernels, const FloatRows& rows, const CodeRows&
     }
   }
   const Kept kept(batch);
-  for (size_t q = 0; q < (batch.picker ? batch.count : 0); ++q) {
-    uint32_t at[kBlockRows + kTogether];
-    size_t waiting = 0;
-    for (size_t first = 0; first < rows.count; first += kBlockRows) {
+  std::vector<Picked> waiting(batch.picker ? batch.count : 0);
+  for (size_t first = 0; first < (batch.picker ? rows.count : 0); first += kBlockRows) {
+    const size_t count = std::min(kBlockRows, rows.count - first);
+    for (size_t q = 0; q < batch.count; ++q) {
       // The floor is two bounds below the k-th best; its true score is at most one below.
       const double kth = queries[q].score(shortlists[q].floor() + 0.5 * queries[q].slack);
-      const double least = std::max(static_cast<double>(batch.least[q]), kth);
-      const size_t count = std::min(kBlockRows, rows.count - first);
-      size_t some = batch.picker->pick(q, first, count, least, at + waiting);
-      some = kept_of(kept, 0, at + waiting, some);
-      for (size_t i = waiting; i < waiting + some; ++i) ask_for(codes.base + at[i] * codes.stride, rows.dim);
-      waiting += some;
-      if (waiting < kTogether && first + count < rows.count) continue;
-      for (size_t start = 0; start < waiting; start += kBlockRows) {
-        const size_t together = std::min(kBlockRows, waiting - start);
-        kernels.dot_i8_at(query_codes + q * query_stride, codes.base, codes.stride, at + start, together, rows.dim, products);
-        offer_picked(products, codes, rows.metric == Metric::ip ? nullptr : &queries[q].unit, at + start, together,
-                     shortlists[q]);
+      uint32_t* at = waiting[q].rows + waiting[q].count;
+      size_t some = batch.picker->pick(q, first, count, std::max(static_cast<double>(batch.least[q]), kth), at);
+      some = kept_of(kept, 0, at, some);
+      for (size_t i = 0; i < some; ++i) ask_for(codes.base + at[i] * codes.stride, rows.dim);
+      waiting[q].count += some;
+      if (waiting[q].count < kTogether && first + count < rows.count) continue;
+      for (size_t start = 0; start < waiting[q].count; start += kBlockRows) {
+        const size_t together = std::min(kBlockRows, waiting[q].count - start);
+        at = waiting[q].rows + start;
+        kernels.dot_i8_at(query_codes + q * query_stride, codes.base, codes.stride, at, together, rows.dim, products);
+        offer_picked(products, codes, rows.metric == Metric::ip ? nullptr : &queries[q].unit, at, together, shortlists[q]);
       }
-      picked[q] += static_cast<int64_t>(waiting);
-      waiting = 0;
+      picked[q] += static_cast<int64_t>(waiting[q].count);
+      waiting[q].count = 0;
     }
   }
   for (size_t first = 0; first < (batch.at || batch.picker ? 0 : rows.count); first += kBlockRows) {
