@@ -9,7 +9,8 @@ random moment, all of it or one process. Whatever comes next has to find
 - every write that was acknowledged, none that was refused, and of the others each whole or not at all,
 - whole generations only, and an alias that names one of them,
 - what an exact search of everything gives, equal to a dictionary: ids, seeds, scores,
-- the same answers and the same recall as before the kill, where nothing was written in between.
+- the same answers and the same recall as before the kill, where nothing was written in between,
+- and a write of which nobody knows, sent again with its `Idempotency-Key`, done once.
 
 Chance comes from the seed alone; how far each process is when it is killed also depends on the machine. A failure names
 the seed and the round, and leaves the folder.
@@ -25,14 +26,13 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from changing import vector
 from crashing import EACH, SEARCH, Operator, Place, SearchingCaller, WritingCaller, payload
-from faulty_disk import KillPoint
+from killing import BUILD_POINTS, GC_POINTS, POINTS, Armed, chosen, end, over
 from patience import patient
 from server_keys import bearer, make_key
 from serving import NotStarted, Server
@@ -42,32 +42,8 @@ from index import Root, build_generation, open_generation, verify
 from index.changes.log_reader import LogReader
 from service.rebuilds.records import RebuildRecords
 
-LOG, ALIAS = "/docs/changes.sqlite", "/docs/current"
-# Of the service and the rebuilds that it starts; each with the most calls that it may survive.
-POINTS = {
-    "before a commit reaches the disk": (KillPoint(LOG, "sync", "before"), 60),
-    "after a commit has reached the disk, before its caller hears": (KillPoint(LOG, "sync", "after"), 60),
-    "in the middle of writing a commit or a checkpoint": (KillPoint(LOG, "write", "before"), 400),
-    "before an alias is exchanged": (KillPoint(ALIAS, "rename", "before"), 2),
-    "after an alias was exchanged": (KillPoint(ALIAS, "rename", "after"), 2),
-    "before a record of a rebuild is exchanged": (KillPoint("/.rebuilds/", "rename", "before"), 6),
-    "after a record of a rebuild was exchanged": (KillPoint("/.rebuilds/", "rename", "after"), 6),
-}
-# Of commands, and of rebuilds.
-BUILD_POINTS = {
-    "in the middle of syncing a generation": (KillPoint("/.building-", "sync", "before"), 15),
-    "before a generation gets its name": (KillPoint("/docs/.building-docs-", "rename", "before"), 1),
-    "after a generation got its name": (KillPoint("/docs/.building-docs-", "rename", "after"), 1),
-}
-GC_POINTS = {
-    "after a generation lost its name": (KillPoint("/.building-deleted-", "rename", "after"), 2),
-    "in the middle of deleting a generation": (KillPoint("/.building-deleted-", "delete", "before"), 20),
-    "before a trimmed log reaches the disk": (KillPoint(LOG, "sync", "before"), 3),
-    "after a trimmed log has reached the disk": (KillPoint(LOG, "sync", "after"), 3),
-}
 OWNERS = ("one", "two", "three")
 FIELDS = ["owner:keyword", "year:int"]
-Armed = tuple[str, dict[str, str]]  # the name of a point, and the environment of who dies there
 
 
 class Crash:
@@ -113,6 +89,8 @@ class Crash:
         how, still = rng.choice(("all", "all", "the parent", "a worker", "told")), rng.random() < 0.4
         place, counts = self.place, self.place.counts.copy()
         with self.started(workers, armed) as server:
+            if armed is None and rng.random() < 0.5:
+                self.send_again()
             self.look(server)
             place.over.clear()
             callers = [WritingCaller(place, random.Random(rng.random()), owner) for owner in OWNERS]
@@ -158,6 +136,21 @@ class Crash:
         if self.place.failures:
             raise self.place.failures[0]
 
+    def send_again(self) -> None:
+        """What nobody knows of: each is done then, and only once."""
+        caller = Operator(self.place, random.Random(0))
+        for sent in self.place.again:
+            seqs = set()
+            for _ in range(2):
+                outcome, answer = caller.ask("write", sent.method, sent.path, sent.body, sent.key)
+                assert outcome == "done", answer
+                seqs.add(answer["seq"])
+            assert len(seqs) == 1, f"{sent} was done twice"
+            self.place.owners[sent.owner].open.remove(sent.effects)
+            self.place.owners[sent.owner].done(sent.effects)
+            self.place.counts["sent again"] += 1
+            self.before = None
+
     def look(self, server: Server) -> None:
         """What is served, held against what is known."""
         root = self.place.root
@@ -171,6 +164,7 @@ class Crash:
                 written.settle({id_: seed for id_, seed in found.items() if id_.startswith(f"{owner}-")})
             strange = [id_ for id_ in found if id_.rpartition("-")[0] not in OWNERS]
             assert not strange, f"refused and there: {strange}"
+        self.place.again.clear()
         if self.before is not None:
             now = self.answers(server)
             if (now["generation"], now["seq"]) == (self.before["generation"], self.before["seq"]):
@@ -240,48 +234,6 @@ class Crash:
                 seq = changes[-1].seq
         log = (self.folder / "server.log").read_text()
         assert "Traceback" not in log, log
-
-
-def chosen(rng: random.Random, points: dict[str, tuple[KillPoint, int]], share: float) -> Armed | None:
-    name = rng.choice(list(points))
-    nth = rng.randint(1, points[name][1])
-    return (name, points[name][0].environment(nth)) if rng.random() < share else None
-
-
-@contextlib.contextmanager
-def over(server: Server) -> Iterator[Server]:
-    """Nothing of it is left afterwards."""
-    try:
-        yield server
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(server.process.pid, signal.SIGKILL)
-        server.end()
-
-
-def end(server: Server, how: str, rng: random.Random) -> None:
-    """Until no process of it is left."""
-    pid = server.process.pid
-    children = Path(f"/proc/{pid}/task/{pid}/children")
-    with contextlib.suppress(ProcessLookupError, FileNotFoundError):
-        if how == "all":
-            os.killpg(pid, signal.SIGKILL)
-        elif how == "the parent":
-            os.kill(pid, signal.SIGKILL)
-        elif how == "told":
-            os.kill(pid, signal.SIGTERM)
-        else:
-            workers = children.read_text().split()
-            os.kill(int(rng.choice(workers)) if workers else pid, signal.SIGKILL)
-            time.sleep(rng.uniform(0, 1))
-            os.killpg(pid, signal.SIGKILL)
-    server.process.wait(patient(60))
-    limit_s = time.monotonic() + patient(60)
-    with contextlib.suppress(ProcessLookupError):
-        while True:  # workers whose parent was killed finish what they have begun
-            os.killpg(pid, 0)
-            assert time.monotonic() < limit_s, "a worker outlives its parent"
-            time.sleep(0.01)
 
 
 def main() -> None:

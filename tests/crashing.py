@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 from changing import document, vector
@@ -29,6 +29,15 @@ def payload(owner: str, seed: int) -> dict[str, Any]:
     return {**document(seed), "seed": seed, "owner": owner}
 
 
+class SentWrite(NamedTuple):
+    owner: str
+    effects: Effects
+    key: str
+    method: str
+    path: str
+    body: Any
+
+
 class Place:
     """A root, the service on it, and what its callers hold on to from one service to the next."""
 
@@ -39,6 +48,7 @@ class Place:
         self.over = threading.Event()
         self.failures: list[BaseException] = []
         self.commands: list[subprocess.Popen[str]] = []
+        self.again: list[SentWrite] = []  # of which nobody knows, and which may be sent again
         self.counts: Counter[str] = Counter()
 
     def client(self, key: str = "") -> httpx.Client:
@@ -81,11 +91,15 @@ class Caller(threading.Thread):
     def step(self) -> None:
         raise NotImplementedError
 
-    def ask(self, key: str, method: str, path: str, body: Any = None) -> tuple[str, Any]:
-        """What became of a call: "done", "refused" or "open" where nobody knows; and its answer."""
+    def ask(self, key: str, method: str, path: str, body: Any = None, once: str = "") -> tuple[str, Any]:
+        """What became of a call: "done", "refused" or "open" where nobody knows; and its answer.
+
+        once: its `Idempotency-Key`.
+        """
+        headers = {"idempotency-key": once} if once else {}
         try:
             with self.place.client(key) as client:  # a connection each, so to any worker
-                answer = client.request(method, path, json=body)
+                answer = client.request(method, path, json=body, headers=headers)
         except httpx.ConnectError:
             time.sleep(0.01)
             return "refused", None
@@ -167,8 +181,11 @@ class WritingCaller(Caller):
 
     def tell(self, effects: Effects, method: str, path: str, body: Any) -> Any:
         """Sends a write and notes what came of it; its answer where it was done."""
-        outcome, answer = self.ask("write", method, path, body)
+        once = f"{self.owner} {self.rng.randrange(10**12)}"
+        outcome, answer = self.ask("write", method, path, body, once)
         self.note(effects, outcome, answer)
+        if outcome == "open" and effects and "filter" not in body:  # that would be of other documents by then
+            self.place.again.append(SentWrite(self.owner, effects, once, method, path, body))
         return answer if outcome == "done" else None
 
     def note(self, effects: Effects, outcome: str, answer: Any) -> None:
