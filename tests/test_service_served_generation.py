@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from changing import DIM, Documents
 
 from index import Root, open_generation
+from index.changes.log import Log
 from service.query import served_view as module
 from service.query.admission import Deadline
 from service.query.served_generation import ServedGeneration
@@ -99,3 +103,24 @@ def test_a_deadline_cuts_a_long_search_short(loaded: ServedGeneration, monkeypat
         assert caught.value.code == "deadline-exceeded"
 
     asyncio.run(work())
+
+
+def test_one_that_was_replaced_leaves_memory_at_once_and_not_at_the_next_collection(tmp_path: Path) -> None:
+    """A service collects garbage rarely, and what was written since a generation may be large."""
+    documents = Documents(30)
+    path = documents.build(tmp_path)
+    with Log(tmp_path / "docs", DIM, None) as log:
+        log.append([documents.put(number, number) for number in range(20, 60)])
+    with ThreadPoolExecutor(1) as threads:
+        gc.collect()
+        gc.disable()
+        try:
+            loaded = ServedGeneration(open_generation(path), threads)
+            assert loaded.view().count == 60
+            asyncio.run(loaded.view().search(np.ones((1, DIM), np.float32), 5, None, False, patience()))
+            delta = weakref.ref(loaded.follower.delta)
+            loaded.retire()
+            del loaded
+            assert delta() is None
+        finally:
+            gc.enable()

@@ -144,5 +144,8 @@ class ServedGeneration:
     def _close_if_done(self) -> None:
         if self._retired and self._leases == 0 and not self._closed:
             self._closed = True
+            # A view knows the way back to this object. Whole collections are rare in a service, so a circle would keep
+            # what was written since the generation in memory for hours.
+            del self._view
             self.follower.close()
             self.generation.close()
