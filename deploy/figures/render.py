@@ -3,7 +3,7 @@ script, and checked by the tests.
 
     python -m deploy.figures measure [NAME …]     run the benchmarks, all by default: encode, quality, index,
                                                   kernels, ann, ann-others, generator, http,
-                                                  http-workers, open, changes
+                                                  http-workers, open, changes, writes
     python -m deploy.figures render               write the tables from the kept JSON
     python -m deploy.figures pictures [RUN]       photograph the page and a report (screenshots.py)
     python -m deploy.figures check                exit 1 if a document says anything else
@@ -41,6 +41,7 @@ MEASURED = (
     "http-workers",
     "open",
     "changes",
+    "writes",
 )
 VERSIONS = ("perwatt", "numpy", "faiss-cpu", "onnxruntime", "torch", "sentence-transformers")
 
@@ -55,7 +56,7 @@ def measure(name: str) -> None:
     from loadtest.bench import generator as bench_generator
     from service.bench import changes as http_changes
     from service.bench import quality as bench_quality
-    from service.bench import race
+    from service.bench import race, writes
 
     KEPT.mkdir(exist_ok=True)
     benches: dict[str, Callable[[], Any]] = {
@@ -79,6 +80,9 @@ def measure(name: str) -> None:
             "real": bench_changes.measure(rows=50_000),
             "http": http_changes.measure(),
         },
+        "writes": lambda: writes.measure(
+            folder=Path(os.environ.get("PERWATT_PEERS", TOP / ".perwatt" / "peers")), work=TOP / ".perwatt" / "http"
+        ),
         "http-workers": lambda: race.measure_workers(work=TOP / ".perwatt" / "http"),
     }
     if name not in benches:
@@ -315,6 +319,14 @@ def changes() -> str:
     )
 
 
+def written() -> str:
+    from deploy.figures import writes_tables as show
+
+    measured = kept("writes")
+    figures = measured["figures"]
+    return f"{show.targets(figures, table)}\n\n{show.remarks(figures)} {conditions(measured)}"
+
+
 def short() -> str:
     """Five rows for the README, one of which we lose; all within their own run."""
     from deploy.figures import http_tables
@@ -372,6 +384,7 @@ DOCUMENTS: dict[Path, dict[str, Callable[[], str]]] = {
         "ann": ann,
         "kernels": kernels,
         "changes": changes,
+        "writes": written,
         "generator": generator,
         "http": http,
     },

@@ -169,7 +169,8 @@ def peer(stack: ExitStack, name: str, case: HttpCase, installed: Path, cores: st
     return contender
 
 
-def _started(stack: ExitStack, name: str, case: HttpCase, installed: Path, cores: str) -> Contender:
+def started(stack: ExitStack, name: str, case: HttpCase, installed: Path, cores: str) -> tuple[Server, int]:
+    """A peer that is up, and where. Raises ClickException or OSError."""
     own = name.startswith(("bare", "perwatt"))
     home = installed / name.rpartition("-")[2] / "bin" / "python"
     script = SCRIPTS / f"{name.replace('-', '_')}_server.py"
@@ -187,6 +188,11 @@ def _started(stack: ExitStack, name: str, case: HttpCase, installed: Path, cores
     stack.callback(server.stop)
     server.wait("ready")
     until_open(port)
+    return server, port
+
+
+def _started(stack: ExitStack, name: str, case: HttpCase, installed: Path, cores: str) -> Contender:
+    server, port = started(stack, name, case, installed, cores)
     title = PEERS[name]
     if name == "txtai":
         paths = [f"/search?limit={K}&query=" + text.replace(" ", "+") for text in case.texts]

@@ -134,12 +134,12 @@ def open_loop(
     }
 
 
-def wire_of(port: int, path: str, body: str) -> str:
+def wire_of(port: int, path: str, body: str, method: str = "POST") -> str:
     host = f"Host: 127.0.0.1:{port}\r\n"
     if not path:
         return f"GET {body} HTTP/1.1\r\n{host}\r\n"
     length = len(body.encode())
-    return f"POST {path} HTTP/1.1\r\n{host}Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+    return f"{method} {path} HTTP/1.1\r\n{host}Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
 
 
 def wrk(
@@ -151,10 +151,11 @@ def wrk(
     seconds: int,
     connections: int,
     cores: str,
+    method: str = "POST",
 ) -> Round:
     """path "": the bodies are paths of GET requests. Raises ClickException where a request failed."""
     (folder / "bodies").write_text("\n".join(bodies) + "\n")
-    (folder / "load.lua").write_text(LUA if path else LUA_GET)
+    (folder / "load.lua").write_text(LUA.replace('"POST"', f'"{method}"') if path else LUA_GET)
     options = f"-t1 -c{connections} -d{seconds}s --timeout {TIMEOUT_S}s".split()
     command = ["taskset", "-c", cores, "wrk", *options]
     command += ["-s", str(folder / "load.lua"), f"http://127.0.0.1:{port}{path}"]

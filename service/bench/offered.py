@@ -40,7 +40,14 @@ class Offer(NamedTuple):
 
 
 def offer(
-    port: int, path: str, bodies: list[str], per_s: float, seconds: float, connections: int, timeout_s: float
+    port: int,
+    path: str,
+    bodies: list[str],
+    per_s: float,
+    seconds: float,
+    connections: int,
+    timeout_s: float,
+    method: str = "POST",
 ) -> Offer:
     """Offers `bodies`, drawn at random, at Poisson arrivals."""
     plan = Plan(
@@ -53,7 +60,7 @@ def offer(
         max_in_flight=connections,
         samples_per_s=0,
     )
-    wires = [wire_of(port, path, body).encode() for body in bodies]
+    wires = [wire_of(port, path, body, method).encode() for body in bodies]
     pump = Pump(ReadyMade(plan, wires), gevent.get_hub().loop, socket.socket)
     begin_s = time.monotonic()
     pump.stop_at = begin_s + seconds
