@@ -18,6 +18,7 @@ import sqlite3
 import tempfile
 import time
 from contextlib import ExitStack
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -162,19 +163,19 @@ def beside(place: Path, case: HttpCase, cores: list[str], seconds: int) -> dict[
         beside_writes = p99_ms(seconds)
         put = writing.get()
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=TIMEOUT_S) as client:
-            begin_s = time.monotonic()
             id_ = (
                 client.post("/v1/rebuilds", json={"index": "bench", "source": "changes"})
                 .raise_for_status()
                 .json()["id"]
             )
-            beside_rebuild = p99_ms(seconds)
+            beside_rebuild = p99_ms(seconds / 2)
             state: dict[str, Any] = client.get(f"/v1/rebuilds/{id_}").json()
             early = state["ended_at"] is not None
             while state["ended_at"] is None:
                 time.sleep(0.2)
                 state = client.get(f"/v1/rebuilds/{id_}").json()
-            rebuild_s = time.monotonic() - begin_s
+            times = [datetime.fromisoformat(state[each]) for each in ("requested_at", "ended_at")]
+            rebuild_s = (times[1] - times[0]).total_seconds()
         if state["state"] != "succeeded":
             raise click.ClickException(f"the rebuild has {state['state']}: {state['detail']}")
         if early:
