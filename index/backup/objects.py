@@ -6,11 +6,13 @@ come from the environment, as AWS_ENDPOINT_URL, AWS_REGION, AWS_ACCESS_KEY_ID an
 """
 
 import os
+import random
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from index.backup.store import MissingError, too_large
 from index.errors import BackupError
@@ -18,9 +20,14 @@ from index.errors import BackupError
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
 
+T = TypeVar("T")
 TIMEOUT_S = 60.0  # for a request: a piece of 8 MiB at 140 kB/s
 PATIENCE_S = 180.0  # for a request and its repetitions
 _SECRET = re.compile("KEY|SECRET|TOKEN|PASSWORD|SAS|CREDENTIAL")
+_STATUS, _CODE = re.compile(r"status code: (\d+ [\w ]+)"), re.compile("<Code>([^<]*)</Code>")
+_WORDS = re.compile("<Message>([^<]*)</Message>")
+_REFUSED = re.compile("status code: 40[13]|lacked the necessary privileges|lacked valid authentication")
+_PAUSES_S = (0.1, 0.4, 1.6, 6.4)  # between requests whose answers broke off
 _LONGEST_REASON = 300  # characters of what the library says
 
 
@@ -52,11 +59,12 @@ class Objects:
             self._store = from_url(address, client_options=client, retry_config=retry)
 
     def sizes(self, folder: str) -> dict[str, int]:
-        found = {}
+        def listed() -> dict[str, int]:
+            every = (each for some in self._library.list(self._store, prefix=folder) for each in some)
+            return {each["path"].removeprefix(f"{folder}/"): each["size"] for each in every}
+
         with self._translated(folder):
-            for some in self._library.list(self._store, prefix=folder):
-                for each in some:
-                    found[each["path"].removeprefix(f"{folder}/")] = each["size"]
+            found = _whole(listed)
         return {name: size for name, size in found.items() if "/" not in name}
 
     def put(self, name: str, content: bytes) -> None:
@@ -64,11 +72,14 @@ class Objects:
             self._library.put(self._store, name, content, use_multipart=False)
 
     def get(self, name: str, most: int) -> bytes:
-        with self._translated(name):
+        def read() -> bytes:
             found = self._library.get(self._store, name)
             if found.meta["size"] > most:
                 raise too_large(f"{self.where}/{name}", found.meta["size"], most)
             return bytes(found.bytes())
+
+        with self._translated(name):
+            return _whole(read)
 
     @contextmanager
     def _translated(self, name: str = "") -> Iterator[None]:
@@ -77,26 +88,46 @@ class Objects:
         what = f"{self.where}/{name}" if name else self.where
         try:
             yield
-        except FileNotFoundError as error:
-            raise MissingError(f"{what} is missing, or its bucket is: {_reason(error)}") from None
-        except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError) as error:
-            raise BackupError(
-                f"{what} was refused by the store: {_reason(error)}. Give credentials that may read and write there "
-                "(AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a role of this machine)"
-            ) from None
         except (exceptions.BaseError, ValueError, OSError) as error:
+            said = str(error)
+            if "NoSuchBucket" in said:
+                raise BackupError(f"the bucket of {self.where} is not there ({_reason(said)}); make it first") from None
+            if isinstance(error, FileNotFoundError):
+                raise MissingError(f"{what} is missing ({_reason(said)})") from None
+            if _REFUSED.search(said):
+                raise BackupError(
+                    f"{what} was refused ({_reason(said)}). Give credentials that may read, write and list there: "
+                    "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a role of this machine"
+                ) from None
             raise BackupError(
-                f"{what} cannot be used, after trying for up to {self._patience_s:g} s: {_reason(error)}. Is the "
-                "endpoint right (AWS_ENDPOINT_URL, AWS_REGION), does it answer? The same command goes on from here"
+                f"{what} cannot be used: {_reason(said)}. Server errors and broken connections were tried again for "
+                f"{self._patience_s:g} s. Is the endpoint right (AWS_ENDPOINT_URL, AWS_REGION), does it answer? The "
+                "same command goes on from here"
             ) from None
 
 
-def _reason(error: Exception) -> str:
-    """What the library says, in one line, without values that are secret and without a URL's parameters, which may be
-    signatures."""
-    said = " ".join(str(error).split("\n\nDebug source")[0].split())
+def _whole(ask: Callable[[], T]) -> T:
+    """What is answered; asked again where the answer broke off in its body, which the library does not do."""
+    from obstore import exceptions
+
+    for pause_s in _PAUSES_S:
+        try:
+            return ask()
+        except exceptions.BaseError as error:
+            if "body" not in str(error):
+                raise
+            time.sleep(pause_s * random.uniform(0.5, 1.5))
+    return ask()
+
+
+def _reason(said: str) -> str:
+    """What the library says, in one line: the status and the store's own words where it answered. Without values that
+    are secret, and without a URL's parameters, which may be signatures."""
+    status, code, words = (each.search(said) for each in (_STATUS, _CODE, _WORDS))
+    if code is not None:
+        said = ": ".join(found[1] for found in (status, code, words) if found is not None)
+    said = re.sub(r"\?[^\s)\"']*", "?…", " ".join(said.split("\n\nDebug source")[0].split()))
     for name, value in os.environ.items():
         if len(value) > 3 and _SECRET.search(name.upper()):
             said = said.replace(value, "…")
-    said = re.sub(r"\?[^\s)\"']*", "?…", said)
     return said if len(said) <= _LONGEST_REASON else f"{said[:_LONGEST_REASON]}…"
