@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -264,3 +265,26 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, place: str) ->
         to.write_text("")
     with pytest.raises(BackupError, match="cannot be written"):
         push(Root(tmp_path / "root"), "docs", FolderStore(to))
+
+
+def test_files_that_go_while_a_folder_is_listed_are_passed_over(store: FolderStore, tmp_path: Path) -> None:
+    """Those of another push, which gets its pieces their names meanwhile."""
+    busy = tmp_path / "store" / "busy"
+    busy.mkdir()
+    (busy / "stays").write_bytes(b"1234")
+    ended = threading.Event()
+
+    def come_and_go() -> None:
+        while not ended.is_set():
+            for number in range(50):
+                (busy / f".tmp-{number}").touch()
+            for number in range(50):
+                (busy / f".tmp-{number}").unlink()
+
+    other = threading.Thread(target=come_and_go)
+    other.start()
+    try:
+        assert all(store.sizes("busy") == {"stays": 4} for _ in range(300))
+    finally:
+        ended.set()
+        other.join()

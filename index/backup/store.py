@@ -44,7 +44,11 @@ class FolderStore:
         place = self._folder / folder
         if not place.is_dir():
             return {}
-        found = {entry.name: entry.stat(follow_symlinks=False) for entry in os.scandir(place)}
+        found = {}
+        with os.scandir(place) as entries:
+            for entry in entries:
+                with suppress(FileNotFoundError):  # another push has just given it its name
+                    found[entry.name] = entry.stat(follow_symlinks=False)
         _remove_abandoned(place, found)
         return {
             name: status.st_size
