@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import signal
 import sqlite3
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from patience import patient
 from server_keys import bearer, make_key
 from serving import serving
 from writes_over_http import BAKING, ids, made, put
@@ -94,10 +96,14 @@ def test_many_at_once_on_any_worker_are_written_once_and_remembered_after_a_kill
     own_root: Path, tmp_path: Path
 ) -> None:
     def send(_: int) -> int:
-        with running.client() as client:
-            answer = again(client, BAKING)
-            assert answer.status_code == 200, answer.text
-            return int(answer.json()["seq"])
+        until_s = time.monotonic() + patient(60)
+        while True:
+            with running.client() as client:
+                answer = again(client, BAKING)
+            if answer.status_code != 503 or time.monotonic() > until_s:  # the process that writes is starting
+                assert answer.status_code == 200, answer.text
+                return int(answer.json()["seq"])
+            time.sleep(0.05)
 
     with serving(own_root, made(tmp_path / "first"), "--workers", "2") as running:
         with ThreadPoolExecutor(8) as pool:
