@@ -15,9 +15,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from loadtest.experiment.hosted import free_port
 from loadtest.generator.calibration import null_server
 from loadtest.generator.run import LOCUSTFILE
+from loadtest.generator.wire import free_port
 from loadtest.record.trial import Trial
 
 

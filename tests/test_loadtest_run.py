@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,14 @@ def plan(tmp_path: Path) -> Plan:
         url="", index="docs", queries=str(queries), rate_qps=40, duration_s=2, warmup_s=0.5, k=4,
         truth=str(tmp_path / "truth.json"), slo_p99_ms=5000, max_lag_s=30.0, timeout_s=30.0,
     )  # fmt: skip
+
+
+def test_two_load_tests_on_one_machine_do_not_meet(plan: Plan) -> None:
+    with http_server(search_service) as url, ThreadPoolExecutor(2) as pool:
+        generators = [Generator(msgspec.structs.replace(plan, url=url, processes=2)) for _ in range(2)]
+        trials = list(pool.map(lambda each: each.measure(20.0, 2.0, "run"), generators))
+    assert [trial.generator.processes for trial in trials] == [2, 2]
+    assert all(trial.planned == trial.answered > 20 for trial in trials)
 
 
 @pytest.mark.parametrize("processes", [1, 2])

@@ -156,6 +156,18 @@ def test_the_last_keys_are_remembered(tmp_path: Path, monkeypatch: pytest.Monkey
     assert repeats.answered(tmp_path, asked[4]) == kept[4]
 
 
+def test_answers_take_no_more_room_than_they_may(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a put that was refused document by document the answer is long."""
+    monkeypatch.setattr(repeats, "ANSWER_BYTES", 1000)
+    asked = [KeyedRequest(b"%d" % number, b"a", b"x" * size) for number, size in enumerate((400, 400, 300, 5000, 10))]
+    known = []
+    with Log(tmp_path, 2, None) as log:
+        for request in asked:
+            log.append([], [(0, request)])
+            known.append([each for each, one in enumerate(asked) if log.answered(one) is not None])
+    assert known == [[0], [0, 1], [1, 2], [3], [4]]
+
+
 def test_a_damaged_note_is_refused_by_name(tmp_path: Path) -> None:
     request = KeyedRequest(b"key", b"a", b"answer")
     with Log(tmp_path, 2, None) as log:
@@ -168,7 +180,7 @@ def test_a_damaged_note_is_refused_by_name(tmp_path: Path) -> None:
             repeats.answered(tmp_path, request)
         with sqlite3.connect(tmp_path / LOG_FILE) as file:
             file.execute("DELETE FROM requests")
-            file.execute("INSERT INTO requests VALUES (?, ?, ?, ?, ?, ?)", kept)
+            file.execute("INSERT INTO requests VALUES (?, ?, ?, ?, ?, ?, ?)", kept)
 
 
 def test_a_log_of_before_there_were_keys_knows_none_and_takes_them(tmp_path: Path) -> None:

@@ -1,12 +1,16 @@
 """`perwatt push` and `perwatt pull`: an index to a store, and back."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from index.disk.root import Root
 from index.options import json_option, root_option
 from index.printing import print_json, print_table, size
+
+if TYPE_CHECKING:
+    from index.backup.store import Store
 
 
 @click.command()
@@ -72,7 +76,7 @@ def pull(
 
     place = open_store(store)
     if list_:
-        _print_backups(name, store, as_json)
+        _print_backups(name, place, as_json)
         return
     done = from_store(Root(root), name, place, backup=backup, everything=everything, switch=switch, show=True)
     if as_json:
@@ -88,11 +92,9 @@ def pull(
         )
 
 
-def _print_backups(name: str, store: str, as_json: bool) -> None:
-    from index.backup.address import open_store
+def _print_backups(name: str, place: "Store", as_json: bool) -> None:
     from index.backup.contents import backups, read_backup
 
-    place = open_store(store)
     rows = [
         {
             "backup": each.id,

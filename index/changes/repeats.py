@@ -1,7 +1,8 @@
 """Requests that came with a key: what each was answered, noted in the transaction that wrote what it asked for.
 
 A caller who never heard the answer sends the request again with its key and gets the first answer; nothing is written
-twice, and nothing that was written since is undone. The last MOST keys are remembered, whatever the clock says.
+twice, and nothing that was written since is undone. The last MOST keys are remembered, whatever the clock says; fewer
+where their answers, which name each document that was refused, take more than ANSWER_BYTES.
 """
 
 import sqlite3
@@ -13,11 +14,11 @@ import msgspec
 from index.changes.log_file import LOG_FILE, open_log, translated
 from index.errors import GenerationError, IndexingError
 
-MOST = 100_000
+MOST, ANSWER_BYTES = 100_000, 64 << 20
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS requests (
   number INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, asked BLOB NOT NULL, seq INTEGER NOT NULL, answer BLOB NOT NULL,
-  checksum INTEGER NOT NULL
+  upto INTEGER NOT NULL, checksum INTEGER NOT NULL
 )
 """
 
@@ -77,12 +78,18 @@ def find(path: Path, connection: sqlite3.Connection, request: KeyedRequest) -> A
 
 
 def note(connection: sqlite3.Connection, request: KeyedRequest, seq: int) -> None:
-    """Within the transaction of its writes."""
-    row = (request.key, request.asked, seq, request.answer, _checksum(request.key, request.asked, seq, request.answer))
-    number = connection.execute(
-        "INSERT INTO requests (key, asked, seq, answer, checksum) VALUES (?, ?, ?, ?, ?)", row
-    ).lastrowid
-    connection.execute("DELETE FROM requests WHERE number <= ?", ((number or 0) - MOST,))
+    """Within the transaction of its writes. upto: bytes of all answers up to this one."""
+    before = connection.execute("SELECT number, upto FROM requests ORDER BY number DESC LIMIT 1").fetchone() or (0, 0)
+    number, upto = before[0] + 1, before[1] + len(request.answer)
+    checksum = _checksum(request.key, request.asked, seq, request.answer)
+    row = (number, request.key, request.asked, seq, request.answer, upto, checksum)
+    connection.execute("INSERT INTO requests VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+    while True:
+        query = "SELECT number, upto - length(answer) FROM requests ORDER BY number LIMIT 1"
+        oldest, begin = connection.execute(query).fetchone()
+        if oldest == number or (oldest > number - MOST and begin >= upto - ANSWER_BYTES):
+            return
+        connection.execute("DELETE FROM requests WHERE number = ?", (oldest,))
 
 
 def _checksum(key: bytes, asked: bytes, seq: int, answer: bytes) -> int:

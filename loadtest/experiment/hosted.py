@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -20,17 +19,12 @@ from pathlib import Path
 from embed.vectors.scratch import scratch_folder
 from loadtest.errors import TargetError
 from loadtest.generator.priority import go_first
+from loadtest.generator.wire import free_port
 from service.client import Client, ClientError, ProblemError, Retries, calls
 
 READY_S = 300.0  # a large index is read and checked whole before it is served
 END_S = 20.0
 TOLD = 8  # last lines of what the service wrote, in an error
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Hosted:

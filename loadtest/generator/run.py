@@ -28,6 +28,7 @@ from embed.vectors.scratch import scratch_folder
 from loadtest.errors import LoadTestError, PowerError
 from loadtest.generator.calibration import calibrate, null_server
 from loadtest.generator.watch import Watcher
+from loadtest.generator.wire import free_port
 from loadtest.power.meter import Meter
 from loadtest.power.sources import PowerSource
 from loadtest.record.results import Calibration
@@ -124,7 +125,9 @@ class Generator:
                 "--plan", str(plan_file), "--trial", str(trial_file), "--loglevel", "WARNING",
             ]  # fmt: skip
             if plan.processes > 1:
-                command += ["--processes", str(plan.processes)]
+                port = str(free_port())  # not Locust's own, where the processes of another load test may listen
+                command += ["--processes", str(plan.processes), "--master-bind-host", "127.0.0.1"]
+                command += ["--master-bind-port", port, "--master-port", port]
             with Path(folder, "log").open("w+", encoding="utf-8") as log:
                 process = subprocess.Popen(
                     command,

@@ -22,9 +22,10 @@ from typing import Any, NamedTuple
 
 import click
 
+from loadtest.generator.wire import free_port
 from service.bench import load
 from service.bench.load import Open, Round
-from service.bench.process import Server, free_port, until_open
+from service.bench.process import Server, until_open
 
 SCRIPTS = Path(__file__).parent / "peers"
 K = 10

@@ -116,12 +116,6 @@ def pss_of(pid: int) -> dict[str, int]:
     return total
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def until_open(port: int, patience_s: float = 120) -> None:
     limit_s = time.monotonic() + patience_s
     while time.monotonic() < limit_s:
