@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -70,20 +71,56 @@ def test_a_grown_graph_finds_what_one_from_nothing_finds(tmp_path: Path, metric:
         assert np.array_equal(answers[0].rows, answers[1].rows)
 
 
+def lists_of(index: Any) -> list[list[list[int]]]:
+    """Of each vertex its lists, level by level, as FAISS reads them; a list with a gap fails."""
+    levels, offsets = (faiss.vector_to_array(each).astype(int) for each in (index.hnsw.levels, index.hnsw.offsets))
+    links = faiss.rev_swig_ptr(index.hnsw.neighbors.data(), index.hnsw.neighbors.size())
+    found = []
+    for vertex, count in enumerate(levels.tolist()):
+        ends = offsets[vertex] + np.cumsum([0, DEGREE, *[DEGREE // 2] * (count - 1)])
+        assert ends[-1] == offsets[vertex + 1]
+        lists = [links[a:b] for a, b in itertools.pairwise(ends.tolist())]
+        assert all((each[: (each >= 0).sum()] >= 0).all() for each in lists), "FAISS stops at the first gap"
+        found.append([each[each >= 0].tolist() for each in lists])
+    return found
+
+
+def test_what_is_left_of_a_graph_keeps_its_links_and_its_levels(tmp_path: Path) -> None:
+    base = first(tmp_path)
+    with open_generation(base) as generation:
+        vectors = generation.vectors(0, COUNT).copy()
+    rows = np.full(COUNT, -1)
+    stays = np.flatnonzero(np.arange(COUNT) % 7 != 3)
+    rows[: len(stays)] = stays  # 0 … n − 1 are old rows, the rest are new
+    begun = grown.begin(grown.Before("test", base / INDEX_FILE, 100, rows), vectors[rows], np.arange(COUNT))
+    assert begun.rows.tolist() == list(range(len(stays)))
+    place = {int(old): new for new, old in enumerate(stays)}
+    before, after = lists_of(faiss.read_index(str(base / INDEX_FILE))), lists_of(begun.index)
+    assert len(after) == len(stays)
+    for new, old in enumerate(stays.tolist()):
+        assert after[new] == [[place[each] for each in level if each in place] for level in before[old]]
+    worn = [new for new, old in enumerate(stays) if len(after[new][0]) < 0.9 * len(before[old][0])]
+    assert begun.worn.tolist() == worn
+    assert len(worn) > len(stays) // 2
+    entry = begun.index.hnsw.entry_point
+    assert len(after[entry]) == max(map(len, after)) == begun.index.hnsw.max_level + 1
+
+
+def test_rows_that_are_added_cost_no_vertex_its_links(tmp_path: Path) -> None:
+    """FAISS prunes the lists of what it links new rows to: held-out rows, and in a grown graph all that are new."""
+    path = first(tmp_path)
+    change(tmp_path, 300, 100, 100)
+    for each, least in ((path, 0.99), (again(tmp_path), 1 - grown.WORN)):
+        lists = lists_of(faiss.read_index(str(each / INDEX_FILE)))
+        assert np.mean([len(level0) for level0, *_ in lists]) > least * DEGREE
+
+
 def test_every_vertex_of_a_grown_graph_is_reached_by_stock_faiss(tmp_path: Path) -> None:
     first(tmp_path, "l2")
     change(tmp_path, 200, 200, 900)
     path = again(tmp_path)
     index = faiss.read_index(str(path / INDEX_FILE))
-    levels, offsets = faiss.vector_to_array(index.hnsw.levels), faiss.vector_to_array(index.hnsw.offsets)
-    links = faiss.rev_swig_ptr(index.hnsw.neighbors.data(), index.hnsw.neighbors.size())
-    assert levels[index.hnsw.entry_point] == levels.max() == index.hnsw.max_level + 1
-    for vertex in range(0, index.ntotal, 13):
-        mine = links[offsets[vertex] : offsets[vertex + 1]]
-        assert (mine < index.ntotal).all()
-        level0 = mine[:DEGREE]
-        ends = np.flatnonzero(level0 < 0)
-        assert not len(ends) or (level0[ends[0] :] < 0).all(), "FAISS stops at the first gap"
+    lists_of(index)
     index.hnsw.efSearch = 64
     rows = index.reconstruct_n(0, index.ntotal)
     assert (index.search(rows, 1)[1][:, 0] == np.arange(index.ntotal)).mean() > 0.995

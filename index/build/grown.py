@@ -22,7 +22,7 @@ from index.search.untyped import FaissIndex, faiss
 # Changed rows, of all: beyond it a graph from nothing is hardly dearer, and a little better.
 MOST_CHANGED = 0.2
 DEARER = 1.2  # times the effort of the graph before: beyond it, a graph from nothing is built after all
-_WORN = 0.1  # of a vertex's links: when more are gone, it is refined like a new one
+WORN = 0.1  # of a vertex's links: when more are gone, it is refined like a new one
 
 
 class Before(NamedTuple):
@@ -97,4 +97,4 @@ def _closed_up(
         order = np.argsort(lists[broken] < 0, axis=1, kind="stable")
         links[first[broken, None] + np.arange(width)] = np.take_along_axis(lists[broken], order, axis=1)
     left = (links[starts[:-1, None] + np.arange(DEGREE)] >= 0).sum(axis=1)
-    return np.flatnonzero(left < (1 - _WORN) * had.sum(axis=1))
+    return np.flatnonzero(left < (1 - WORN) * had.sum(axis=1))
