@@ -138,6 +138,7 @@ def test_a_long_query_stays_in_the_tab_and_out_of_the_address(page: Page) -> Non
 def test_a_hit_leads_to_its_like_and_back(page: Page) -> None:
     search(page, "espresso")
     page.get_by_role("radio", name="Both").check(force=True)
+    expect(page.locator(".score").first).to_have_attribute("title", re.compile("fused from"))  # these are the new hits
     page.locator("#hits h2").first.click()
     page.get_by_role("button", name="More like this").click()
     expect(page.locator("#like")).to_contain_text("Like “Espresso”")
