@@ -53,6 +53,7 @@ STEPS: dict[str, Step] = {
     ),
     "serve": Step("service.cli.serve:serve", "Answer searches over HTTP, with a page for people."),
     "put": Step("service.cli.writes:put", "Write the documents of INPUT… to index NAME of a running service."),
+    "import": Step("service.cli.writes:put", "Write the documents of INPUT… to index NAME of a running service."),
     "delete": Step(
         "service.cli.writes:delete",
         "Delete documents from index NAME of a running service, by their IDS or by a filter.",

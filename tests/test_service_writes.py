@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from serving import Server, serving
 from writes_over_http import BAKING, ids, made, put
 
+from deploy.command import perwatt
 from service.access.keys import Key, add, changing
 from service.cli.searching import search as search_command
 from service.cli.writes import delete as delete_command
@@ -201,6 +202,9 @@ def test_the_client_and_the_command_line_write_too(writable: Server, tmp_path: P
     arguments = ["docs", "--filter", '{"field": "words", "gte": 100}', "--url", writable.url]
     assert CliRunner().invoke(delete_command, [*arguments, "--dry-run"]).stdout.startswith("docs: 350 documents would")
     assert CliRunner().invoke(delete_command, arguments).stdout.startswith("docs: 350 documents deleted, seq ")
+    corpus.write_text(json.dumps({"id": "c1", "text": "x", "words": 1}))
+    ran = CliRunner().invoke(perwatt, ["import", "docs", str(corpus), "--url", writable.url])
+    assert (ran.exit_code, ran.stdout.partition(", seq ")[0]) == (0, "docs: 1 document written"), ran.output
     corpus.write_text(json.dumps({"id": "c1", "text": "x", "words": "none"}))
     ran = CliRunner().invoke(put_command, ["docs", str(corpus), "--url", writable.url])
     assert isinstance(ran.exception, RemoteError)

@@ -82,7 +82,8 @@ def pull(
     if as_json:
         print_json({"index": name, **done._asdict()})
         return
-    click.echo(f"{name}: {', '.join(done.generations)} of backup {done.backup}, {done.changes:,} changes added")
+    changes = f"{done.changes:,} change" if done.changes == 1 else f"{done.changes:,} changes"
+    click.echo(f"{name}: {', '.join(done.generations)} of backup {done.backup}, {changes} added")
     click.echo(f"{size(done.bytes)}, of which {size(done.fetched)} were fetched and the rest was there")
     if done.served in done.generations:
         click.echo(f"{name} serves {done.served}")

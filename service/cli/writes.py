@@ -71,7 +71,7 @@ def put(
                 bar.update(len(some))
     except ClientError as error:
         raise RemoteError(f"{error} {written:,} documents were written before; putting them again is safe") from error
-    click.echo(f"{name}: {written:,} documents written, seq {seq}")
+    click.echo(f"{name}: {_documents(written)} written, seq {seq}")
     for reason in refused[: Faults.SHOWN]:
         click.echo(f"not written: {reason}", err=True)
     if refused or faults.skipped:
@@ -100,7 +100,7 @@ def delete(name: str, ids: tuple[str, ...], url: str, key: str | None, filter_js
     except ClientError as error:
         raise RemoteError(str(error)) from error
     what = "would be deleted" if dry_run else f"deleted, seq {done.seq}"
-    click.echo(f"{name}: {done.deleted:,} documents {what}")
+    click.echo(f"{name}: {_documents(done.deleted)} {what}")
 
 
 @click.command()
@@ -151,3 +151,7 @@ def _groups(documents: Iterator[Any]) -> Iterator[list[dict[str, Any]]]:
             some = []
     if some:
         yield some
+
+
+def _documents(count: int) -> str:
+    return f"{count:,} document" if count == 1 else f"{count:,} documents"
