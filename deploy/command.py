@@ -31,17 +31,19 @@ STEPS: dict[str, Step] = {
     "build": Step(
         "index.cli:build", "Build a generation of an index from the vectors in DIR, and serve it when its checks pass."
     ),
-    "generations": Step("index.cli:generations", "List the generations of index NAME, or of every index."),
-    "switch": Step("index.cli:switch", "Serve GENERATION of index NAME, once every byte of it is checked."),
+    "generations": Step("index.keeping:generations", "List the generations of index NAME, or of every index."),
+    "switch": Step("index.keeping:switch", "Serve GENERATION of index NAME, once every byte of it is checked."),
     "rollback": Step(
-        "index.cli:rollback", "Serve the generation of index NAME that was served before; once more goes forward again."
+        "index.keeping:rollback",
+        "Serve the generation of index NAME that was served before; once more goes forward again.",
     ),
     "verify": Step(
-        "index.cli:verify",
+        "index.keeping:verify",
         "Check every byte of a generation of index NAME (default: the served one) against its hashes.",
     ),
     "gc": Step(
-        "index.cli:gc", "Delete old generations of index NAME (default: of every index) and what killed builds left."
+        "index.keeping:gc",
+        "Delete old generations of index NAME (default: of every index) and what killed builds left.",
     ),
     "push": Step(
         "index.backup.cli:push",

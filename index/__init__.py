@@ -11,15 +11,17 @@ stores no deletions and no updates either: a generation is immutable, and a new 
 
 Each line imports only what stands below it:
 
-    cli.py         `perwatt build`, `generations`, `switch`, `rollback`, `verify`, `gc`
+    cli.py         `perwatt build`
+    keeping.py     `perwatt generations`, `switch`, `rollback`, `verify`, `gc`
     backup/        an index to a store and back: `perwatt push`, `pull`
     options.py     options that several commands have
     printing.py    how the commands show things
     bench/         the index beside its peers
     build/         vectors to a generation
     changes/       what has changed since a generation
-    shards/        one answer from several parts
+    shards/        an index in several parts, and one answer from them
     search/        a generation opened and searched
+    weights/       what a word is worth
     disk/          indexes, aliases, manifests, sections
     kernels/       distances, the scan and the walk, in every instruction set
     progress.py    how far a step is

@@ -1,4 +1,4 @@
-"""The commands of this package; deploy/command.py mounts them. Tables for people, `--json` for programs."""
+"""`perwatt build`; deploy/command.py mounts it."""
 
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,7 +10,7 @@ from click.core import ParameterSource
 from index.disk.root import Root
 from index.errors import GenerationError, InputError, NotFoundError, PublishCheckError
 from index.options import json_option, root_option
-from index.printing import print_alias, print_built, print_json, print_table
+from index.printing import print_built, print_json, print_sharded
 
 
 def _filters_of_served(root: Path, name: str) -> list[str]:
@@ -96,6 +96,12 @@ def _filters_of_served(root: Path, name: str) -> list[str]:
     help="Refuse a generation in which a search takes more than so many times what it takes in the served one.",
 )
 @click.option("--anew", is_flag=True, help="Build the graph from nothing, though --from-changes could go on from one.")
+@click.option(
+    "--shards",
+    type=click.IntRange(1, 1024),
+    metavar="S",
+    help="Build S shards, an ordinary index each; a hash of its id says which one a document belongs to.",
+)
 @click.option("--threads", type=click.IntRange(1), help="Default: every core of the cgroup.")
 @json_option
 def build(
@@ -115,6 +121,7 @@ def build(
     min_count_ratio: float,
     max_slowdown: float | None,
     anew: bool,
+    shards: int | None,
     threads: int | None,
     as_json: bool,
 ) -> None:
@@ -125,6 +132,7 @@ def build(
     """
     from index import machine
     from index.build.pipeline import build_generation
+    from index.build.sharded import build_sharded
     from index.changes import rebuild
     from index.changes.fold import Folded
     from index.disk.manifest import read_manifest
@@ -133,15 +141,36 @@ def build(
 
     if (vectors is None) != from_changes:
         raise click.UsageError("give a folder of vectors, or --from-changes, and not both")
-    before = _filters_of_served(root, name)
     failure: PublishCheckError | None = None
-    settings = {
+    settings: dict[str, Any] = {
         "metric": metric,
         "recall_target": recall_target,
         "filterable": filterable,
         "lexical": lexical,
         "language": language,
     }
+    common: dict[str, Any] = {
+        "root": root,
+        "name": name,
+        "family": family,
+        "profile": profile,
+        "threads": threads,
+        "switch": not no_switch,
+        "min_count_ratio": min_count_ratio,
+        "max_slowdown": max_slowdown,
+        "anew": anew,
+        "progress": True,
+    }
+    if shards is not None:
+        if vectors is None:
+            raise click.UsageError("--shards takes a folder of vectors: changes are laid over it, shard by shard")
+        sharded = build_sharded(VectorsFolder(vectors), shards, drop_changes=drop_changes, **common, **settings)
+        if as_json:
+            print_json({"path": str(sharded.path), "switched": not no_switch, "shards": sharded.content})
+        else:
+            print_sharded(sharded.content, sharded.path)
+        return
+    before = _filters_of_served(root, name)
     place = Root(root)
     try:
         with ExitStack() as opened:
@@ -153,20 +182,7 @@ def build(
                 source = rebuild.dropping(place, name, VectorsFolder(vectors))
             else:
                 source = rebuild.folded_from_folder(place, name, VectorsFolder(vectors))
-            path = build_generation(
-                source,
-                root=root,
-                name=name,
-                family=family,
-                profile=profile,
-                threads=threads,
-                switch=not no_switch,
-                min_count_ratio=min_count_ratio,
-                max_slowdown=max_slowdown,
-                anew=anew,
-                progress=True,
-                **settings,
-            )
+            path = build_generation(source, **common, **settings)
     except PublishCheckError as error:
         failure, path = error, error.generation
     manifest = read_manifest(path)
@@ -188,131 +204,3 @@ def _given(parameter: str) -> bool:
     """Whether an option of the running command was typed, and not left at its default."""
     context = click.get_current_context()
     return context.get_parameter_source(parameter) is not ParameterSource.DEFAULT
-
-
-@click.command()
-@click.argument("name", required=False)
-@root_option
-@json_option
-def generations(name: str | None, root: Path, as_json: bool) -> None:
-    """List the generations of index NAME, or of every index."""
-    place = Root(root)
-    rows = [row for index in ([name] if name else place.names()) for row in _generation_rows(place, index)]
-    if as_json:
-        print_json(rows)
-        return
-    if not rows:
-        click.echo(f"no generation of {name or 'any index'} under {root}")
-    columns = ("generation", "state", "count", "dim", "family", "profile", "recall@10", "created")
-    cells = [
-        [
-            row["generation"],
-            row["state"],
-            *(
-                [row["error"], "", "", "", "", ""]
-                if "error" in row
-                else [
-                    f"{row['count']:,}",
-                    row["dim"],
-                    row["family"],
-                    row["profile"] or "",
-                    f"{row['recall']:.4f}",
-                    row["created_at"],
-                ]
-            ),
-        ]
-        for row in rows
-    ]
-    if rows:
-        print_table(columns, cells)
-
-
-def _generation_rows(root: Root, name: str) -> list[dict[str, Any]]:
-    from index.disk.layout import profile_of
-    from index.disk.manifest import read_manifest
-    from index.errors import NotFoundError
-
-    try:
-        alias = root.alias(name)
-        state = {alias.previous: "previous", alias.generation: "served"}
-    except NotFoundError:
-        state = {}
-    rows: list[dict[str, Any]] = []
-    for generation in root.generations(name):
-        row: dict[str, Any] = {"index": name, "generation": generation, "state": state.get(generation, "")}
-        try:
-            manifest = read_manifest(root.path(name, generation))
-            row |= {key: manifest[key] for key in ("count", "dim", "metric", "family", "created_at", "memory_bytes")}
-            row |= {"profile": profile_of(manifest), "recall": manifest["recall"]["recall"]}
-        except GenerationError as error:
-            row["error"] = str(error)
-        rows.append(row)
-    return rows
-
-
-@click.command()
-@click.argument("name")
-@click.argument("generation")
-@root_option
-@click.option("--expect-etag", help="Fail when the alias is no longer the one with this tag.")
-@json_option
-def switch(name: str, generation: str, root: Path, expect_etag: str | None, as_json: bool) -> None:
-    """Serve GENERATION of index NAME, once every byte of it is checked."""
-    print_alias(name, Root(root).switch(name, generation, expect_etag), as_json)
-
-
-@click.command()
-@click.argument("name")
-@root_option
-@json_option
-def rollback(name: str, root: Path, as_json: bool) -> None:
-    """Serve the generation of index NAME that was served before; once more goes forward again."""
-    print_alias(name, Root(root).rollback(name), as_json)
-
-
-@click.command()
-@click.argument("name")
-@click.argument("generation", required=False)
-@root_option
-@json_option
-def verify(name: str, generation: str | None, root: Path, as_json: bool) -> None:
-    """Check every byte of a generation of index NAME (default: the served one) against its hashes."""
-    from index.disk.integrity import verify as verify_folder
-
-    path = Root(root).path(name, generation)
-    verify_folder(path)
-    if as_json:
-        print_json({"generation": path.name, "intact": True})
-    else:
-        click.echo(f"{path.name} is intact")
-
-
-@click.command()
-@click.argument("name", required=False)
-@root_option
-@click.option("--keep", type=click.IntRange(0), default=2, show_default=True, help="Newest generations to keep anyway.")
-@click.option("--missing-ok", is_flag=True, help="Delete nothing where there is no index NAME yet.")
-@json_option
-def gc(name: str | None, root: Path, keep: int, missing_ok: bool, as_json: bool) -> None:
-    """Delete old generations of index NAME (default: of every index) and what killed builds left.
-
-    The served generation and the one before it stay. Changes that all kept generations hold leave the log; where a
-    service writes it, it does that by itself.
-    """
-    from index.changes.rebuild import trim
-
-    place = Root(root)
-    deleted: dict[str, list[str]] = {}
-    for index in [name] if name else place.names(unfinished=True):
-        try:
-            deleted[index] = place.gc(index, keep)
-            trim(place, index)
-        except NotFoundError:
-            if not missing_ok:
-                raise
-            deleted[index] = []
-    if as_json:
-        print_json(deleted)
-        return
-    for index, gone in deleted.items():
-        click.echo(f"{index}: deleted {', '.join(gone) if gone else 'nothing'}")

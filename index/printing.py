@@ -33,6 +33,21 @@ def print_built(path: Path, manifest: dict[str, Any], inferred: Collection[str] 
     )
 
 
+def print_sharded(content: dict[str, Any], folder: Path) -> None:
+    """What a `shards.json` says."""
+    words, counts = content["words"], [shard["count"] for shard in content["shards"]]
+    print_pairs(
+        [
+            ("generation", content["generation"]),
+            ("vectors", f"{content['count']:,} × {content['dim']}, {content['metric']}"),
+            ("shards", f"{len(counts)} of {min(counts):,} to {max(counts):,} documents; {content['rule']}"),
+            ("words", "none" if words is None else f"{words['words']:,} in {words['documents']:,} documents"),
+            ("filterable", _filterable(content["filterable"], ())),
+            ("folder", str(folder)),
+        ]
+    )
+
+
 def print_alias(name: str, alias: Alias, as_json: bool) -> None:
     if as_json:
         print_json({"index": name, **alias._asdict()})

@@ -15,10 +15,11 @@ from index.changes.log import Log
 from index.changes.log_file import Write
 from index.changes.log_reader import LogReader
 from index.changes.rebuild import needed_after, trim
-from index.cli import build, gc
+from index.cli import build
 from index.disk.manifest import read_manifest
 from index.disk.root import Root
 from index.errors import InputError
+from index.keeping import gc
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from indexing import clustered, names
 
 from index import ConflictError, GenerationError, InputError, NotFoundError, Root, build_generation, open_generation
-from index.cli import gc
+from index.keeping import gc
 
 
 def built(root: Path, name: str = "test", count: int = 60) -> str:

@@ -45,6 +45,8 @@ from index.search.generation import INDEX_FILE, open_staged
 from index.search.rowfiles import Arranged
 from index.search.untyped import FaissIndex, faiss
 from index.search.words import check_language
+from index.shards.plan import Shard
+from index.shards.sealed import ShardedIndex
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class BuildSettings:
     show: bool
     language: str | None  # that words are stemmed in; None: no words
     anew: bool
+    shard: Shard | None
 
 
 def build_generation(
@@ -86,6 +89,7 @@ def build_generation(
     max_slowdown: float | None = None,
     anew: bool = False,
     progress: bool = False,
+    shard: Shard | None = None,
 ) -> Path:
     """Builds a generation of index `name` under `root`, serves it (`switch`), and returns its folder.
 
@@ -107,6 +111,7 @@ def build_generation(
         progress: Shown on stderr.
         min_count_ratio: The least share of the rows of the generation that is served now; None is not checked.
         max_slowdown: How many times as long a search may take as in that one; None is not checked (publish_checks.py).
+        shard: Which one these rows are of a sharded generation (sharded.py).
 
     Raises InputError, naming the row and id, for rows that cannot be indexed; StorageError when the disk fails;
     PublishCheckError, with the generation written but not served, when a check fails. What is served changes only at
@@ -126,6 +131,7 @@ def build_generation(
         progress,
         check_language(language) if lexical else None,
         anew,
+        shard,
     )
     source: Source
     if isinstance(vectors, VectorsFolder | Folded):
@@ -137,16 +143,10 @@ def build_generation(
     else:
         source = Arrays(vectors, ids, payload, model, canaries)
     place = Root(root)
+    if ShardedIndex(root, name).there:
+        raise InputError(f"index {name!r} under {place.folder} has shards; build it with --shards")
     path, manifest = _build(source, place, settings)
-    failed = [
-        reason
-        for reason in (
-            publish_checks.recall_check(manifest),
-            publish_checks.count_check(place, name, manifest["count"], settings.min_count_ratio),
-            None if max_slowdown is None else publish_checks.speed_check(place, name, path, max_slowdown),
-        )
-        if reason
-    ]
+    failed = publish_checks.failed(place, path, manifest, settings.min_count_ratio, max_slowdown)
     if not switch:
         for reason in failed:
             say(f"{path.name} should not be served: {reason}", show=progress)
@@ -164,7 +164,7 @@ def build_generation(
 def _build(source: Source, root: Root, settings: BuildSettings) -> tuple[Path, dict[str, Any]]:
     clock = Clock()
     source.check(settings.threads)
-    with staging(root, settings.name) as (folder, generation, created_at):
+    with staging(root, settings.name, settings.shard and settings.shard.generation) as (folder, generation, created_at):
         arranged = _take(source, folder, settings)
         clock.lap("take")
         # First, since it is what may be refused: not after the hours that a large graph takes.
@@ -221,6 +221,7 @@ def _build(source: Source, root: Root, settings: BuildSettings) -> tuple[Path, d
             "filterable": {field.name: field.type for field in fields},
             "lexical": words,
             "changes": source.folded._asdict() if isinstance(source, Folded) else None,
+            **({"shard": settings.shard.entry()} if settings.shard else {}),
             "memory_bytes": _memory_to_serve(described),
             "memory_private_bytes": built.private_bytes,
             "files": described,
@@ -264,7 +265,7 @@ def _write_rows(folder: Path, arranged: Arranged, settings: BuildSettings) -> tu
         table = rowfiles.write_columns(folder, columns)
     if not arranged.has_payload or settings.language is None:
         return fields, None
-    writer = LexicalWriter(folder, settings.language, table)
+    writer = LexicalWriter(folder, settings.language, table, settings.shard and settings.shard.words)
     with Progress("words", len(arranged.ids), show=settings.show) as progress:
         for batch in rowfiles.payload_batches(arranged):
             writer.take(batch.payload)

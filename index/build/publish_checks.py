@@ -23,6 +23,19 @@ MIN_COUNT_RATIO = 0.5
 TIMED, WARMED = 200, 20  # searches of each generation, in turn; and before them
 
 
+def failed(
+    root: Root, path: Path, manifest: dict[str, Any], min_count_ratio: float, max_slowdown: float | None
+) -> list[str]:
+    """Why the generation at `path` must not be served, by every check; nothing where it may."""
+    name = manifest["name"]
+    reasons = (
+        recall_check(manifest),
+        count_check(root, name, manifest["count"], min_count_ratio),
+        None if max_slowdown is None else speed_check(root, name, path, max_slowdown),
+    )
+    return [reason for reason in reasons if reason]
+
+
 def recall_check(manifest: dict[str, Any]) -> str | None:
     """Why the generation must not be served, or None."""
     measured, target = manifest["recall"], manifest["recall"]["target"]

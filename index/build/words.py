@@ -13,14 +13,20 @@ import tantivy
 from tantivy import Document, SchemaBuilder
 
 from index.search.words import FOLDER, HEAP_BYTES, PRESENT_FIELD, ROW_FIELD, WORDS_FIELD, analyser, text_of
+from index.weights.whole import WholeWords, write_whole
 
 FIELDS = ("title", "text")  # as the manifest names them
 
 
 class LexicalWriter:
-    """Indexes rows in their order. Nothing is written before the first row that has a title or text."""
+    """Indexes rows in their order. Nothing is written before the first row that has a title or text.
 
-    def __init__(self, folder: Path, language: str, columns: pa.Table | None) -> None:
+    Args:
+        whole: of a shard, the statistics by which its words are scored; it has words even where no row of it has any.
+    """
+
+    def __init__(self, folder: Path, language: str, columns: pa.Table | None, whole: WholeWords | None = None) -> None:
+        self._whole = whole
         self._folder, self._language = folder / FOLDER, language
         self._columns = [_Values(column.chunk(0)) for column in columns.columns] if columns is not None else []
         self._index: Any = None
@@ -29,7 +35,7 @@ class LexicalWriter:
 
     def take(self, payload: Sequence[bytes]) -> None:
         texts = [self._text(raw) for raw in payload]
-        if self._writer is None and any(texts):
+        if self._writer is None and (any(texts) or self._whole is not None):
             self._open()
         if self._writer is not None:
             columns = [column.between(self._row, self._row + len(payload)) for column in self._columns]
@@ -54,7 +60,10 @@ class LexicalWriter:
         readers = self._folder.stat().st_mode & 0o666  # tantivy's own lists of its files are for nobody else to read
         for file in self._folder.iterdir():
             file.chmod(readers)
-        return {
+        entry: dict[str, Any] = {} if self._whole is None else {"whole": self._whole.entry()}
+        if self._whole is not None:
+            write_whole(self._folder.parent, self._whole)
+        return entry | {
             "fields": list(FIELDS),
             "language": self._language,
             "documents": self._with_text,

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from index.changes import sieve
 from index.changes.columns import ChangedColumns, ColumnsSnapshot
 from index.changes.log_file import Change
-from index.changes.words import ChangedWords, Statistics
+from index.changes.words import ChangedWords
 from index.disk.codes import Codes, Metric, code_stride, quantise_rows, unit_rows
 from index.errors import GenerationError
 from index.kernels import _native
@@ -28,6 +28,7 @@ from index.search.exact import TopK
 from index.search.generation import Generation
 from index.search.words import text_of
 from index.shards.merge import Ranked
+from index.weights.formula import Statistics
 
 _FIRST_ROWS = 1024  # room for so many, doubled whenever it is full
 _HEADROOM = 1.25  # codes are made anew when a vector goes so far beyond their scale
@@ -209,8 +210,7 @@ def _statistics(generation: Generation) -> Statistics:
     lexical = generation.lexical
     assert lexical is not None
     for row in range(generation.count):
-        text = text_of(generation.payload(row))
-        mean = lexical.mean_length(text) if text else None
-        if mean is not None:
-            return Statistics(lexical.documents, mean, lexical.held)
-    return Statistics(lexical.documents, 0.0, lexical.held)
+        found = lexical.statistics(text_of(generation.payload(row)))
+        if found.mean_length:
+            return found
+    return lexical.statistics("")

@@ -64,7 +64,7 @@ class Searchable(Protocol):
     def search_rows(
         self, queries: NDArray[np.float32], k: int, effort: int | None = None, exact: bool = False, keep: Any = None
     ) -> TopK: ...
-    def search_words(self, text: str, k: int, filter_: Filter | None = None) -> Matched: ...
+    def search_words(self, text: str, k: int, filter_: Filter | None = None, exact: bool = False) -> Matched: ...
     def survivors(self, filter_: Filter) -> Bitmap | Surviving: ...
     def without(self, keep: Any, rows: NDArray[np.int64]) -> Bitmap | Surviving: ...
     def rows_with(self, name: str, values: Sequence[Any]) -> NDArray[np.int64]: ...
@@ -121,10 +121,10 @@ class View:
         found.scored[:] += changed.scored
         return found
 
-    def search_words(self, text: str, k: int, filter_: Filter | None = None) -> Matched:
+    def search_words(self, text: str, k: int, filter_: Filter | None = None, exact: bool = False) -> Matched:
         """As `Generation.search_words`, over both."""
         keep = self.alive if filter_ is None else self.survivors(filter_)
-        found = self._words_of_generation(text, k, filter_)
+        found = self._words_of_generation(text, k, filter_, exact)
         if keep.delta.count == 0:
             return found
         assert self.generation.lexical is not None  # the generation's own search saw to it
@@ -222,13 +222,13 @@ class View:
         ids, live = self._snapshot.ids, self._snapshot.live
         return {ids[row]: row for row in live.rows.tolist()}
 
-    def _words_of_generation(self, text: str, k: int, filter_: Filter | None) -> Matched:
+    def _words_of_generation(self, text: str, k: int, filter_: Filter | None, exact: bool) -> Matched:
         """The best k that are not gone. Words know nothing of what is gone, so more are asked for until there are k."""
         kept, asked = self._snapshot.kept, k
         if kept is not None:
             asked += min(k, self._base - kept.count)
         while True:
-            found = self.generation.search_words(text, asked, filter_)
+            found = self.generation.search_words(text, asked, filter_, exact)
             if kept is None:
                 return found
             there = (kept.words[found.rows >> 6] >> (found.rows & 63).astype(np.uint64)) & np.uint64(1) == 1

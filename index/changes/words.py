@@ -4,44 +4,17 @@ The words of a text are those that the generation's analysis finds, and the stat
 how many there are, how long they are on average) are the generation's: they stay as they are until the changes are
 folded into the next one, so a document scores the same before and after it was rewritten with the same text. A word
 that no document of the generation holds counts the changes that hold it.
-
-The formula is tantivy's, BM25 with k1 = 1.2 and b = 0.75 and the length of a text rounded down to one of 256
-(fieldnorm, as in Lucene). All of it is float32, as there, so that equal texts have equal scores.
 """
 
-import math
 from array import array
-from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-K1, B = np.float32(1.2), np.float32(0.75)
-_ONE, _HALF = np.float32(1), np.float32(0.5)
-
-
-def _lengths() -> list[int]:
-    """Lucene's SmallFloat.byte4ToInt: exact below 40, then three bits of mantissa."""
-    exact = 24
-    found = list(range(exact))
-    for number in range(256 - exact):
-        bits, shift = number & 7, (number >> 3) - 1
-        found.append(exact + (bits if shift < 0 else (bits | 8) << shift))
-    return found
-
-
-LENGTHS = _lengths()
-
-
-class Statistics(NamedTuple):
-    """Of the generation's words. held: how many of its documents hold a word."""
-
-    documents: int
-    mean_length: float
-    held: Callable[[str], int]
+from index.weights import formula
+from index.weights.formula import Statistics
 
 
 class _Postings:
@@ -66,9 +39,7 @@ class ChangedWords:
             postings = self._by_word.setdefault(word, _Postings())
             postings.counts.append(count)
             postings.rows.append(self._row)
-        length = LENGTHS[bisect_right(LENGTHS, len(words)) - 1]
-        mean = np.float32(self._statistics.mean_length or 1.0)
-        self._norms.append(float(K1 * (_ONE - B + B * np.float32(length) / mean)))
+        self._norms.append(float(formula.norm(len(words), self._statistics.mean_length)))
         self._row += 1
 
     def scores(self, words: Sequence[str], count: int) -> NDArray[np.float32]:
@@ -82,12 +53,6 @@ class ChangedWords:
             rows = np.array(postings.rows, np.int64)
             rows = rows[: np.searchsorted(rows, count)]
             counts = np.array(postings.counts[: len(rows)], np.float32)
-            found[rows] += self._weight(word, len(rows)) * (counts / (counts + norms[rows]))
+            weight = formula.weight(self._statistics.held(word) or len(rows), self._statistics.documents)
+            found[rows] += weight * (counts / (counts + norms[rows]))
         return found
-
-    def _weight(self, word: str, here: int) -> np.float32:
-        documents = max(self._statistics.documents, 1)
-        held = min(self._statistics.held(word) or here, documents)
-        odds = (np.float32(documents - held) + _HALF) / (np.float32(held) + _HALF)
-        idf = np.float32(math.log(float(_ONE + odds)))
-        return np.float32(idf * (_ONE + K1))

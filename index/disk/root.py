@@ -77,7 +77,7 @@ class Root:
             raise NotFoundError(
                 f"{there}none of {', '.join(built)} was switched to; `perwatt switch {name} {built[-1]}` serves it"
             )
-        return _alias(path)
+        return read_alias(path)
 
     def generations(self, name: str) -> list[str]:
         """Ids of the finished generations, oldest first."""
@@ -127,7 +127,7 @@ class Root:
             generations = self._generations(folder)
             kept = set(generations[len(generations) - keep :] if keep else [])
             if (folder / ALIAS_FILE).exists():
-                alias = _alias(folder / ALIAS_FILE)
+                alias = read_alias(folder / ALIAS_FILE)
                 kept |= {alias.generation, alias.previous or ""}
             for generation in generations:
                 if generation not in kept:
@@ -153,7 +153,7 @@ class Root:
                 folder = self.folder / name if create else self._folder(name)
                 if create:
                     folder.mkdir(parents=True, exist_ok=True)
-                handle = _locked(folder / LOCK_FILE)
+                handle = lock(folder / LOCK_FILE)
             try:
                 yield folder
             finally:
@@ -177,16 +177,7 @@ class Root:
         return sweep(folder.glob(f"{BUILDING_PREFIX}*"))
 
     def _present_alias(self, name: str, expect_etag: str | None) -> Alias | None:
-        path = self._folder(name) / ALIAS_FILE
-        present = _alias(path) if path.exists() else None
-        etag = present.etag if present else ""
-        if expect_etag is not None and expect_etag != etag:
-            raise ConflictError(
-                f"the alias of index {name!r} has changed since it was read: etag {expect_etag!r} was given, "
-                f"it is {etag!r} now. Read it again and decide again.",
-                etag,
-            )
-        return present
+        return present_alias(self._folder(name) / ALIAS_FILE, name, expect_etag)
 
     def _check_seal(self, name: str, folder: Path) -> None:
         """The alias holds the manifest's hash: a manifest that was exchanged whole, with a valid seal, is seen too."""
@@ -199,7 +190,7 @@ class Root:
         seal = read_manifest(folder / generation)[SEAL]
         path = folder / ALIAS_FILE
         write_sealed(path, {"generation": generation, "previous": previous, "manifest_sha256": seal})
-        return _alias(path)
+        return read_alias(path)
 
     def _folder(self, name: str) -> Path:
         folder = self.folder / check_name(name)
@@ -223,7 +214,20 @@ class Root:
         return f"it has {', '.join(names)}" if names else "nothing was built there yet"
 
 
-def _locked(file: Path) -> int | None:
+def present_alias(path: Path, name: str, expect_etag: str | None) -> Alias | None:
+    """The alias file of an index, None where there is none. Raises ConflictError when it is not the expected one."""
+    present = read_alias(path) if path.exists() else None
+    etag = present.etag if present else ""
+    if expect_etag is not None and expect_etag != etag:
+        raise ConflictError(
+            f"the alias of index {name!r} has changed since it was read: etag {expect_etag!r} was given, "
+            f"it is {etag!r} now. Read it again and decide again.",
+            etag,
+        )
+    return present
+
+
+def lock(file: Path) -> int | None:
     """A handle that holds the lock; None when the file was removed while it was waited for."""
     try:
         handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -242,7 +246,8 @@ def _locked(file: Path) -> int | None:
     return None
 
 
-def _alias(path: Path) -> Alias:
+def read_alias(path: Path) -> Alias:
+    """An alias file. Raises GenerationError when it is damaged."""
     content: dict[str, Any] = read_sealed(path)
     generation, previous = content.get("generation"), content.get("previous")
     if not isinstance(generation, str) or not isinstance(previous, str | None):

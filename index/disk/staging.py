@@ -16,12 +16,15 @@ from embed.vectors.scratch import hold
 from index.disk.files import named_storage_errors
 from index.disk.root import BUILDING_PREFIX, Root
 from index.disk.stamps import next_stamp
-from index.errors import IndexingError
+from index.errors import IndexingError, InputError
 
 
 @contextmanager
-def staging(root: Root, name: str) -> Iterator[tuple[Path, str, datetime]]:
+def staging(root: Root, name: str, generation: str | None = None) -> Iterator[tuple[Path, str, datetime]]:
     """A folder to build in, the id of the generation that it will be, and its time of creation.
+
+    Args:
+        generation: the id, where it is not for this build to choose; raises InputError where it is taken.
 
     The folder is gone afterwards unless it was published, and with it those that a first build had to make. What dead
     builds left is removed first.
@@ -31,7 +34,11 @@ def staging(root: Root, name: str) -> Iterator[tuple[Path, str, datetime]]:
         undone.callback(_remove_unused, root, name, missing)
         with root.locked(name, create=True) as folder:
             root.sweep(folder)
-            generation, created_at = _new_id(name, folder)
+            if generation is None:
+                generation = _new_id(name, folder)
+            elif (folder / generation).exists() or (folder / f"{BUILDING_PREFIX}{generation}").exists():
+                raise InputError(f"generation {generation} is there already, or being built, under {folder}")
+            created_at = datetime.now(UTC)
             path = folder / f"{BUILDING_PREFIX}{generation}"
             path.mkdir()
             undone.callback(os.close, hold(path))
@@ -47,11 +54,11 @@ def _remove_unused(root: Root, name: str, made: list[Path]) -> None:
             each.rmdir()
 
 
-def _new_id(name: str, folder: Path) -> tuple[str, datetime]:
+def _new_id(name: str, folder: Path) -> str:
     """<name>-<stamp>: ids sort as they were made, and no two builds have the same."""
     there = (entry.name.removeprefix(BUILDING_PREFIX) for entry in folder.iterdir())
     stamp = next_stamp(each.removeprefix(f"{name}-") for each in there)
-    return f"{name}-{stamp}", datetime.now(UTC)
+    return f"{name}-{stamp}"
 
 
 def publish(root: Root, name: str, generation: str, path: Path) -> Path:

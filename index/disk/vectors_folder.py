@@ -100,6 +100,18 @@ class VectorsFolder:
             except (pa.ArrowException, KeyError) as error:
                 raise GenerationError(file, f"cannot be read as Parquet: {error}") from error
 
+    def ids(self) -> Iterator[list[str]]:
+        """Of all rows in their order, some thousand at a time; vectors and payload are not read."""
+        for file, *_ in self._fragments:
+            try:
+                with pq.ParquetFile(file, memory_map=True) as parquet:
+                    self._check_schema(file, parquet.schema_arrow)
+                    for batch in parquet.iter_batches(BATCH_ROWS, columns=["id"]):
+                        ids: Any = batch.column("id").to_pylist()
+                        yield ids
+            except (pa.ArrowException, KeyError) as error:
+                raise GenerationError(file, f"cannot be read as Parquet: {error}") from error
+
     def _fragment(self, file: Path, rows: int) -> Iterator[Batch]:
         seen = 0
         with pq.ParquetFile(file, memory_map=True) as parquet:

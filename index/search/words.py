@@ -12,10 +12,16 @@ none is looked for twice. Hits are ordered by score, ties by row.
 A text beyond HEAP_BYTES is stored in several segments, and tantivy puts the larger ones first. Scores do not change by
 it (frequencies and lengths are counted over all of them), the order of ties does; so where a tie lies across the end of
 the answer, all of it is fetched, and the rows decide.
+
+Where scores must not depend on how an index is cut into parts (in a shard, or where an exact answer is asked for), what
+tantivy finds are candidates. They are scored again from their texts by `weights/formula.py`, with the statistics of the
+whole index, and more are asked for until no other row can be among the best.
 """
 
 import re
 import tempfile
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +35,9 @@ from embed.vectors.scratch import scratch_folder
 from index.errors import InputError
 from index.search.conditions import Words
 from index.search.filtering import And, Between, Exists, Filters, Node, Not, OneOf
+from index.weights import formula
+from index.weights.formula import Statistics
+from index.weights.whole import WholeStatistics
 
 FOLDER = "lexical"
 LANGUAGES = (
@@ -42,6 +51,7 @@ _ROW_BYTES = 128  # of it that a row's columns take, at most
 _MEMORY = "/dev/shm"
 WORDS_FIELD, ROW_FIELD, PRESENT_FIELD = "words", "row", "present"
 _NOTHING = 0.0
+_ROUNDING = 1e-4  # more than float32 can be off by in the sum of MAX_WORDS numbers
 _MEAN = re.compile(r'"value": ([0-9.e+-]+),\s*"description": "avgdl')  # where tantivy explains a score
 
 
@@ -92,9 +102,18 @@ def _scratch() -> str | None:
 
 
 class Lexical:
-    """The words of a generation, open for searching. Safe to use from several threads."""
+    """The words of a generation, open for searching. Safe to use from several threads.
 
-    def __init__(self, folder: Path, entry: dict[str, Any], filters: Filters) -> None:
+    Args:
+        payload_at: the payload of a row.
+    """
+
+    def __init__(
+        self, folder: Path, entry: dict[str, Any], filters: Filters, payload_at: Callable[[int], bytes]
+    ) -> None:
+        whole = entry.get("whole")
+        self._whole = None if whole is None else WholeStatistics(folder, whole)
+        self._payload_at = payload_at
         self.language: str = entry["language"]
         self._filters = filters
         self._places = {name: place for place, name in enumerate(filters.columns)}
@@ -117,38 +136,94 @@ class Lexical:
         """All words of a text, as they are indexed, in its order."""
         return list(self._analyser.analyze(text))
 
-    def held(self, word: str) -> int:
-        """How many documents hold a word."""
+    def statistics(self, text: str) -> Statistics:
+        """By which words are scored: of the whole index in a shard, else of this generation. The mean length is known
+        where a document holds a word of `text`, and 0 elsewhere."""
+        if self._whole is not None:
+            return Statistics(self._whole.documents, self._whole.mean_length, self._whole.held)
+        return Statistics(int(self.searcher.num_docs), self.mean_length(text) or 0.0, self._held_here)
+
+    def _held_here(self, word: str) -> int:
         return int(self.searcher.doc_freq(WORDS_FIELD, word))
 
-    @property
-    def documents(self) -> int:
-        """How many there are, those without a text included: BM25 counts all of them."""
-        return int(self.searcher.num_docs)
-
     def mean_length(self, text: str) -> float | None:
-        """Words of a document on average, as BM25 counts them; None where no document holds a word of `text`."""
+        """Words of a document of this generation on average, as BM25 counts them; None where no document holds a word
+        of `text`."""
         for word in self.words(text):
-            query = Query.term_query(self._schema, WORDS_FIELD, word, "freq")
+            query = self._term(word)
             for _, address in self.searcher.search(query, 1, count=False).hits:
                 found = _MEAN.search(query.explain(self.searcher, address).to_json())
                 return float(found[1]) if found else None
         return None
 
-    def search(self, text: str, k: int, keep: Node | None = None) -> Matched:
-        """The best k ≥ 1 rows that hold a word of the text and survive the filter. Raises as `Filters.bitmap`."""
-        terms = [(Occur.Should, Query.term_query(self._schema, WORDS_FIELD, word, "freq")) for word in self.words(text)]
-        if not terms:
-            return Matched(np.zeros(0, np.int64), np.zeros(0, np.float32))
-        query = Query.boolean_query(terms)
-        if keep is not None:
-            silent = Query.const_score_query(self._query(keep), _NOTHING)
-            query = Query.boolean_query([(Occur.Must, query), (Occur.Must, silent)])
-        hits = self._hits(query, k)
-        rows = self.searcher.fast_field_values(ROW_FIELD, [address for _, address in hits])
-        found = Matched(np.array(rows, np.int64), np.array([score for score, _ in hits], np.float32))
-        order = np.lexsort((found.rows, -found.scores))[:k]
-        return Matched(found.rows[order], found.scores[order])
+    def search(self, text: str, k: int, keep: Node | None = None, exact: bool = False) -> Matched:
+        """The best k ≥ 1 rows that hold a word of the text and survive the filter. Raises as `Filters.bitmap`.
+
+        Args:
+            exact: scores are those of the formula to their last bit, as they always are in a shard.
+        """
+        words = self.words(text)
+        if exact or self._whole is not None:
+            return self._search_exactly([word for word in words if self._held_here(word)], text, k, keep)
+        if not words:
+            return _matched(np.zeros(0, np.int64), np.zeros(0, np.float32), 0)
+        hits = self._hits(self._kept([self._term(word) for word in words], keep), k)
+        return _matched(self._rows(hits), np.array([score for score, _ in hits], np.float32), k)
+
+    def _search_exactly(self, words: Sequence[str], text: str, k: int, keep: Node | None) -> Matched:
+        if not words:
+            return _matched(np.zeros(0, np.int64), np.zeros(0, np.float32), 0)
+        statistics = self.statistics(text)
+        weights = [formula.weight(statistics.held(word), statistics.documents) for word in words]
+        here = int(self.searcher.num_docs)
+        boosted = [
+            Query.boost_query(self._term(word), float(weight / formula.weight(self._held_here(word), here)))
+            for word, weight in zip(words, weights, strict=True)
+        ]
+        query = self._kept(boosted, keep)
+        # Weights are those of the whole, lengths are still compared with the mean of the texts here. Where that is the
+        # smaller one, a row may be worth so much more than tantivy says, at most.
+        most = max(1.0, statistics.mean_length / (self.mean_length(text) or 1.0)) * (1 + _ROUNDING)
+        asked = k + k // 2 + 8
+        rows, scores = np.zeros(0, np.int64), np.zeros(0, np.float32)
+        while True:
+            hits: list[tuple[float, Any]] = self.searcher.search(query, asked, count=False).hits
+            new = self._rows(hits[len(rows) :])
+            rows = np.concatenate([rows, new])
+            scores = np.concatenate([scores, self._scores(new, words, weights, statistics.mean_length)])
+            found = _matched(rows, scores, k)
+            if len(hits) < asked or (len(found.rows) == k and found.scores[-1] > most * hits[-1][0]):
+                return found
+            asked *= 4
+
+    def _scores(
+        self, rows: NDArray[np.int64], words: Sequence[str], weights: Sequence[np.float32], mean_length: float
+    ) -> NDArray[np.float32]:
+        """Of rows by their texts, float32 (rows,)."""
+        counts, norms = np.zeros((len(words), len(rows)), np.float32), np.zeros(len(rows), np.float32)
+        for place, row in enumerate(rows.tolist()):
+            text = self.analyse(text_of(self._payload_at(row)))
+            held = Counter(text)
+            counts[:, place], norms[place] = [held[word] for word in words], formula.norm(len(text), mean_length)
+        found = np.zeros(len(rows), np.float32)
+        for weight, count in zip(weights, counts, strict=True):
+            found += weight * (count / (count + norms))
+        return found
+
+    def _term(self, word: str) -> Any:
+        return Query.term_query(self._schema, WORDS_FIELD, word, "freq")
+
+    def _kept(self, terms: Sequence[Any], keep: Node | None) -> Any:
+        """Any of the terms, in rows that survive the filter."""
+        query = Query.boolean_query([(Occur.Should, term) for term in terms])
+        if keep is None:
+            return query
+        silent = Query.const_score_query(self._query(keep), _NOTHING)
+        return Query.boolean_query([(Occur.Must, query), (Occur.Must, silent)])
+
+    def _rows(self, hits: Sequence[tuple[float, Any]]) -> NDArray[np.int64]:
+        found = self.searcher.fast_field_values(ROW_FIELD, [address for _, address in hits])
+        return np.array(found, np.int64)
 
     def _hits(self, query: Any, k: int) -> list[tuple[float, Any]]:
         """The best k, and where it is not certain which of a tie belong to them, all of the tie."""
@@ -197,6 +272,12 @@ class Lexical:
             ]
             return Query.boolean_query([(Occur.Should, point) for point in points])
         return Query.term_set_query(self._schema, name, [int(value) for value in values])
+
+
+def _matched(rows: NDArray[np.int64], scores: NDArray[np.float32], k: int) -> Matched:
+    """The best k of some rows."""
+    order = np.lexsort((rows, -scores))[:k]
+    return Matched(rows[order], scores[order])
 
 
 def _not(query: Any) -> Any:

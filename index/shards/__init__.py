@@ -1,1 +1,1 @@
-"""One answer from several parts of an index: merging. It knows rows and scores, and nothing of where a part lies."""
+"""An index in several parts: which document belongs to which, what says so on disk, and one answer from all."""

@@ -171,7 +171,7 @@ class Ranking:
 
     async def _lexical(self, survivors: Survivors, depth: int) -> dict[int, float]:
         assert self._query.text is not None  # `requests.check` saw to it
-        matched = await self._view.search_words(self._query.text, depth, survivors.filter, self._deadline)
+        matched = await self._view.search_words(self._query.text, depth, survivors.filter, self._exact, self._deadline)
         self._cpu_s += matched.cpu_s
         self._lexical_s += matched.cpu_s
         return dict(zip(matched.found.rows.tolist(), matched.found.scores.tolist(), strict=True))

@@ -108,7 +108,9 @@ class ServedView:
             return filters.survivors(self.rows, filter_)
         return await self._in_thread(deadline, filters.survivors, self.rows, filter_)
 
-    async def search_words(self, text: str, k: int, filter_: Filter | None, deadline: Deadline) -> Matching:
+    async def search_words(
+        self, text: str, k: int, filter_: Filter | None, exact: bool, deadline: Deadline
+    ) -> Matching:
         """The best k rows by the words of a text, here or in the search thread. Raises Problem where there are none."""
         if self.generation.lexical is None:
             raise Problem(
@@ -118,12 +120,12 @@ class ServedView:
                 pointer="/mode",
             )
         if self._pace.words_s < INLINE_S:
-            return self._search_words(text, k, filter_)
-        return await self._in_thread(deadline, self._search_words, text, k, filter_)
+            return self._search_words(text, k, filter_, exact)
+        return await self._in_thread(deadline, self._search_words, text, k, filter_, exact)
 
-    def _search_words(self, text: str, k: int, filter_: Filter | None) -> Matching:
+    def _search_words(self, text: str, k: int, filter_: Filter | None, exact: bool) -> Matching:
         start_s = time.thread_time()
-        found = self.rows.search_words(text, k, filter_)
+        found = self.rows.search_words(text, k, filter_, exact)
         self._pace.words_s = time.thread_time() - start_s
         return Matching(found, self._pace.words_s)
 
