@@ -13,6 +13,7 @@ Each line imports only what stands below it:
     analysis/      from records to a verdict
     experiment/    many trials with one purpose: a knee, a curve, a soak
     generator/     one trial, open loop, inside Locust
+    targets/       the engines: what each is sent, and how its answers are read
     workload/      what is asked and when
     record/        what a run leaves behind, and whether a trial may count
     power/         joules, measured or modelled

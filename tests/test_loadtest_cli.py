@@ -6,6 +6,7 @@ import json
 import os
 from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 from load_commands import arguments, service
@@ -13,9 +14,10 @@ from loadtest_servers import http_server
 
 from loadtest.cli.load import loadtest
 from loadtest.errors import TargetError
-from loadtest.experiment.target import Target
 from loadtest.generator.watch import listeners
 from loadtest.record.run_record import read_record
+from loadtest.targets.perwatt import PerwattTarget
+from loadtest.targets.questions import exact_answers, recall_at
 
 pytest_plugins = ["load_commands_fixtures"]
 
@@ -75,18 +77,19 @@ def test_exact_answers_and_recall_come_through_the_api(questions: Path) -> None:
 
     with http_server(service) as url:
         plan = Plan(url=url, index="docs", queries=str(questions), rate_qps=1, duration_s=1, k=4)
-        workload, target = Workload(plan, read_queries(questions)), Target(url, "docs")
-        truth = target.exact_answers(workload, 20)
+        target = PerwattTarget(plan)
+        workload = Workload(plan, read_queries(questions), target)
+        truth = exact_answers(target, workload, 20)
         assert len(truth) == 20
-        assert target.recall(workload, truth, 64).mean == 1
-        low = target.recall(workload, truth, 8)
+        assert recall_at(target, workload, truth, 64).mean == 1
+        low = recall_at(target, workload, truth, 8)
         odd = sum(request % 2 for request in truth.requests())
         assert low.mean == pytest.approx(1 - odd / 20 / 4)
         assert low.low < low.mean
         target.close()
-        other = Target(url, "other")
+        other = PerwattTarget(msgspec.structs.replace(plan, index="other"))
         with pytest.raises(TargetError, match="answered a search with 404"):
-            other.search({"text": "question 1", "k": 1})
+            exact_answers(other, Workload(other.plan, workload.queries, other), 1)
         other.close()
 
 

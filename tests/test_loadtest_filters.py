@@ -16,8 +16,9 @@ from serving import serving
 from index import build_generation
 from loadtest.cli.load import loadtest
 from loadtest.errors import TargetError, WorkloadError
-from loadtest.experiment.target import Target
 from loadtest.record.run_record import read_record
+from loadtest.targets.perwatt import PerwattTarget
+from loadtest.targets.questions import exact_answers
 from loadtest.workload.filters import parse_filters, read_filters
 from loadtest.workload.plan import FilterShare, Plan
 from loadtest.workload.queries import read_queries
@@ -115,8 +116,9 @@ def test_the_exact_answers_of_a_filtered_request_survive_its_filter(
         url=url, index="filtered", queries=str(tmp_path / "queries.npy"), rate_qps=1, duration_s=1,
         filters=read_filters(tmp_path / "mix.jsonl"),
     )  # fmt: skip
-    workload, target = Workload(plan, read_queries(tmp_path / "queries.npy")), Target(url, "filtered")
-    truth = target.exact_answers(workload, 30)
+    target = PerwattTarget(plan)
+    workload = Workload(plan, read_queries(tmp_path / "queries.npy"), target)
+    truth = exact_answers(target, workload, 30)
     target.close()
     keeps = (lambda row: True, lambda row: LANGS[row % 3] == "en", lambda row: 1990 + row % 30 < 2000)
     assert truth.requests() == list(range(30))

@@ -17,6 +17,7 @@ from loadtest_servers import answer_at_once, scripted_server
 
 from loadtest.generator.null_server import BODY, RESPONSE
 from loadtest.generator.pump import Pump
+from loadtest.targets.perwatt import PerwattTarget
 from loadtest.workload.plan import Plan
 from loadtest.workload.queries import Query
 from loadtest.workload.requests import Workload
@@ -24,7 +25,8 @@ from loadtest.workload.requests import Workload
 
 def workload(url: str, **changes: Any) -> Workload:
     plan = Plan(url=url, index="x", queries="", rate_qps=1, duration_s=1, max_lag_s=30.0)
-    return Workload(msgspec.structs.replace(plan, **changes), [Query(text=f"q{i}") for i in range(20)])
+    plan = msgspec.structs.replace(plan, **changes)
+    return Workload(plan, [Query(text=f"q{i}") for i in range(20)], PerwattTarget(plan))
 
 
 @contextmanager

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from loadtest.errors import WorkloadError
+from loadtest.targets.perwatt import PerwattTarget
 from loadtest.workload.plan import FilterShare, Plan
 from loadtest.workload.queries import Query, read_queries
 from loadtest.workload.requests import Address, Workload, popularity
@@ -24,8 +25,12 @@ def plan(**changes: Any) -> Plan:
     return msgspec.structs.replace(base, **changes)
 
 
+def asked(plan: Plan, queries: list[Query], api_key: str | None = None) -> Workload:
+    return Workload(plan, queries, PerwattTarget(plan, api_key))
+
+
 def test_a_request_is_complete_http_with_the_body_of_its_query() -> None:
-    workload = Workload(plan(effort=64, fields=["title"], mode="dense"), [Query(text="größe")], api_key="k1")
+    workload = asked(plan(effort=64, fields=["title"], mode="dense"), [Query(text="größe")], api_key="k1")
     head, _, body = workload.wire(0).partition(b"\r\n\r\n")
     lines = head.decode().split("\r\n")
     assert lines[0] == "POST /v1/indexes/docs/search HTTP/1.1"
@@ -41,21 +46,21 @@ def test_a_key_of_the_environment_is_sent_and_an_empty_one_is_none(
     monkeypatch: pytest.MonkeyPatch, given: str, sent: bool
 ) -> None:
     monkeypatch.setenv("PERWATT_KEY", given)
-    assert (b"authorization" in Workload(plan(), [Query(text="a")]).wire(0).lower()) is sent
+    assert (b"authorization" in asked(plan(), [Query(text="a")]).wire(0).lower()) is sent
 
 
 def test_vectors_go_as_base64_of_little_endian_float32_or_as_numbers() -> None:
     vector = [1.0, -0.5, 0.25]
-    packed = json.loads(Workload(plan(), [Query(vector=vector)]).body(0))["vector"]
+    packed = json.loads(asked(plan(), [Query(vector=vector)]).body(0))["vector"]
     assert np.frombuffer(base64.b64decode(packed), "<f4").tolist() == vector
-    plain = Workload(plan(vector_encoding="json"), [Query(vector=vector)])
+    plain = asked(plan(vector_encoding="json"), [Query(vector=vector)])
     assert json.loads(plain.body(0))["vector"] == vector
 
 
 def test_filters_come_in_their_shares_and_a_query_keeps_its_own() -> None:
     mix = [FilterShare(0.25, {"field": "lang", "eq": "en"})]
     own = {"field": "tier", "eq": "x"}
-    workload = Workload(plan(filters=mix), [Query(text="a"), Query(text="b", filter=own)])
+    workload = asked(plan(filters=mix), [Query(text="a"), Query(text="b", filter=own)])
     picked = list(itertools.islice(workload.picks(), 20_000))
     filters = Counter(json.dumps(json.loads(workload.body(r)).get("filter")) for r in picked if r < 2)
     assert filters[json.dumps(mix[0].filter)] / filters.total() == pytest.approx(0.25, abs=0.02)
@@ -64,14 +69,14 @@ def test_filters_come_in_their_shares_and_a_query_keeps_its_own() -> None:
 
 def test_zipf_follows_the_rank_and_uniform_does_not() -> None:
     queries = [Query(text=str(i)) for i in range(100)]
-    counts = Counter(itertools.islice(Workload(plan(popularity="zipf:1"), queries).picks(), 50_000))
+    counts = Counter(itertools.islice(asked(plan(popularity="zipf:1"), queries).picks(), 50_000))
     assert counts[0] / counts[9] == pytest.approx(10, rel=0.15)
-    even = Counter(itertools.islice(Workload(plan(), queries).picks(), 50_000))
+    even = Counter(itertools.islice(asked(plan(), queries).picks(), 50_000))
     assert max(even.values()) / min(even.values()) < 1.5
 
 
 def test_picks_are_repeatable_by_seed_and_stream() -> None:
-    workload = Workload(plan(), [Query(text=str(i)) for i in range(50)])
+    workload = asked(plan(), [Query(text=str(i)) for i in range(50)])
 
     def first(stream: tuple[int, ...]) -> list[int]:
         return list(itertools.islice(workload.picks(stream), 100))
@@ -81,9 +86,9 @@ def test_picks_are_repeatable_by_seed_and_stream() -> None:
 
 
 def test_the_fingerprint_tells_different_questions_apart() -> None:
-    one = Workload(plan(), [Query(text="a")])
-    assert one.fingerprint() == Workload(plan(seed=99, rate_qps=7), [Query(text="a")]).fingerprint()
-    assert one.fingerprint() != Workload(plan(k=5), [Query(text="a")]).fingerprint()
+    one = asked(plan(), [Query(text="a")])
+    assert one.fingerprint() == asked(plan(seed=99, rate_qps=7), [Query(text="a")]).fingerprint()
+    assert one.fingerprint() != asked(plan(k=5), [Query(text="a")]).fingerprint()
 
 
 @pytest.mark.parametrize("name", ["normal", "zipf:-1", "zipf:x", "zipf:nan", "zipf:inf"])
@@ -94,7 +99,7 @@ def test_an_unknown_popularity_is_refused(name: str) -> None:
 
 def test_shares_above_one_are_refused() -> None:
     with pytest.raises(WorkloadError, match="sum ≤ 1"):
-        Workload(plan(filters=[FilterShare(0.6, {}), FilterShare(0.6, {})]), [Query(text="a")])
+        asked(plan(filters=[FilterShare(0.6, {}), FilterShare(0.6, {})]), [Query(text="a")])
 
 
 def test_tls_is_refused_with_the_reason() -> None:
@@ -158,4 +163,4 @@ def test_a_damaged_query_file_is_named(tmp_path: Path) -> None:
 
 def test_a_key_that_cannot_be_sent_is_refused_before_the_load() -> None:
     with pytest.raises(WorkloadError, match="characters that no key has"):
-        Workload(plan(), [Query(text="x")], api_key="schlüssel")
+        asked(plan(), [Query(text="x")], api_key="schlüssel")

@@ -16,8 +16,9 @@ from typing import Any
 import msgspec
 
 from loadtest.experiment.hosted import hosted
-from loadtest.experiment.target import Target
 from loadtest.generator.run import Generator
+from loadtest.targets.perwatt import PerwattTarget
+from loadtest.targets.questions import try_each_kind
 from loadtest.workload.plan import Plan
 from loadtest.workload.queries import read_queries, write_queries
 from loadtest.workload.requests import Workload
@@ -39,7 +40,10 @@ def measure(vectors: Path, root: Path, name: str) -> dict[str, Any]:
             queries = read_queries(vectors, limit=2000)
             files = {kind: Path(folder, f"{kind}.jsonl") for kind in ("text", "vector")}
             write_queries(queries, files["text"])
-            target = Target(service.url, name)
+            plan = Plan(
+                url=service.url, index=name, queries=str(files["text"]), rate_qps=1, duration_s=1, slo_p99_ms=SLO_MS
+            )
+            target = PerwattTarget(plan)
             embedded = target.embed([query.text or "" for query in queries])
             write_queries(
                 [
@@ -48,10 +52,7 @@ def measure(vectors: Path, root: Path, name: str) -> dict[str, Any]:
                 ],
                 files["vector"],
             )
-            plan = Plan(
-                url=service.url, index=name, queries=str(files["text"]), rate_qps=1, duration_s=1, slo_p99_ms=SLO_MS
-            )
-            answer_bytes = target.try_each_kind(Workload(plan, queries[:1]))
+            answer_bytes = try_each_kind(target, Workload(plan, queries[:1], target))
             target.close()
             answered = {}
             for kind, file in files.items():

@@ -23,6 +23,8 @@ def config_of(given: dict[str, Any]) -> ExperimentConfig:
     from loadtest.experiment.config import ExperimentConfig, parse_cpus
 
     effort = given.pop("effort")
+    if given["target"] == "perwatt" and not given["index"]:
+        raise click.UsageError("Missing option '--index'.")
     return ExperimentConfig(
         effort=int(effort) if effort not in (None, "auto") else effort,
         generator_cpus=parse_cpus(given.pop("generator_cpus"), "--generator-cpus"),
@@ -34,6 +36,19 @@ def config_of(given: dict[str, Any]) -> ExperimentConfig:
 def _effort(text: str) -> None:
     if text != "auto" and not (text.isdecimal() and int(text) > 0):
         raise WorkloadError(f"{text!r}: expected a number or 'auto'")
+
+
+def _target(text: str) -> None:
+    from loadtest.targets.named import names
+
+    if text not in names():
+        raise WorkloadError(f"no target is called {text!r}; there are: {', '.join(names())}")
+
+
+def _variable(text: str) -> None:
+    from loadtest.experiment.config import parse_variables
+
+    parse_variables((text,))
 
 
 def _popularity(text: str) -> None:
@@ -52,7 +67,55 @@ def service_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """What every command that loads a service takes."""
     options = [
         click.option("--url", default="http://127.0.0.1:8000", show_default=True, help="The service under test."),
-        click.option("--index", required=True, help="Name of the index to search."),
+        click.option("--index", default="", help="Name of the index (collection, table) to search."),
+        click.option(
+            "--target",
+            default="perwatt",
+            type=Read(_target),
+            show_default=True,
+            help="The engine: perwatt, http with --template, or one that perwatt loadtest targets lists.",
+        ),
+        click.option(
+            "--template",
+            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            default=None,
+            help="With --target http: a TOML file that says how the engine is asked.",
+        ),
+        click.option(
+            "--set",
+            "variables",
+            type=Read(_variable),
+            multiple=True,
+            metavar="NAME=VALUE",
+            help="A variable of the engine's template, such as field=embedding.",
+        ),
+        click.option(
+            "--truth",
+            type=(click.Path(exists=True, path_type=Path), click.Path(exists=True, dir_okay=False, path_type=Path)),
+            default=None,
+            metavar="VECTORS.npy IDS.txt",
+            help="What the engine holds, for exact answers; else it is asked for them, where it can be.",
+        ),
+        click.option(
+            "--metric",
+            type=click.Choice(["cosine", "ip", "l2"]),
+            default="cosine",
+            show_default=True,
+            help="How --truth measures nearness: as the engine's index does.",
+        ),
+        click.option(
+            "--qrels",
+            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            default=None,
+            help="Judgements (TREC or BEIR) of the queries, which name theirs with qid.",
+        ),
+        click.option(
+            "--measure",
+            type=click.Choice(["recall", "ndcg"]),
+            default="recall",
+            show_default=True,
+            help="What --recall is a bound of; ndcg with --qrels.",
+        ),
         click.option(
             "--queries",
             required=True,

@@ -29,6 +29,15 @@ def machine(as_json: bool) -> None:
 
 
 @click.command()
+def targets() -> None:
+    """List the engines that --target names, and by what each can be asked."""
+    from loadtest.targets.named import described
+
+    for name, words in described():
+        click.echo(f"{name:16} {words}")
+
+
+@click.command()
 @click.option("--full/--short", default=False, help="Also the proofs in real time (some 40 minutes).")
 @click.option("--only", multiple=True, help="One of those: md1, mm4, stopped, paused, starved, planted. Repeatable.")
 def selftest(full: bool, only: tuple[str, ...]) -> None:

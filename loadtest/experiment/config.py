@@ -18,6 +18,9 @@ class ExperimentConfig:
     """What every command that loads a service is told.
 
     Args:
+        target, template, variables: the engine by name, the file that says how "http" is asked, NAME=VALUE for it.
+        truth, metric: files of the vectors and ids that the engine holds, for exact answers.
+        qrels, measure: a file of judgements, and what of the answers is measured by them.
         queries: a file of queries or a folder of vectors, of which `field` of the payload is asked for.
         effort: of a search; "auto": the cheapest that proves `recall_target`; None: the service's own.
         filters, filters_file: SHARE:JSON texts, and a file of the same.
@@ -33,8 +36,15 @@ class ExperimentConfig:
         out: of the run record; None: a file named after the kind of run.
     """
 
-    index: str
     queries: Path
+    index: str = ""
+    target: str = "perwatt"
+    template: Path | None = None
+    variables: Sequence[str] = ()
+    truth: tuple[Path, Path] | None = None
+    metric: str = "cosine"
+    qrels: Path | None = None
+    measure: Literal["recall", "ndcg"] = "recall"
     url: str = "http://127.0.0.1:8000"
     field: str = "title"
     k: int = 10
@@ -147,4 +157,15 @@ def parse_cpus(text: str | None, option: str = "--generator-cpus") -> list[int] 
     here = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(found)
     if not found or not set(found) <= here:
         raise WorkloadError(f"{option} {text!r}: expected some of the CPUs {sorted(here)}, such as 1 or 0,2-3")
+    return found
+
+
+def parse_variables(texts: Sequence[str]) -> dict[str, str]:
+    """NAME=VALUE texts. Raises WorkloadError for what is none."""
+    found = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not (name and equals):
+            raise WorkloadError(f"{text!r}: expected NAME=VALUE, such as field=embedding")
+        found[name] = value
     return found

@@ -25,7 +25,7 @@ def cheapest_effort(
     def proves(effort: int) -> bool:
         if effort not in seen:
             seen[effort] = recall_at(effort)
-            tell(f"effort {effort}: recall {seen[effort].mean:.4f}, lower bound {seen[effort].low:.4f}")
+            tell(f"effort {effort}: {seen[effort].measure} {seen[effort].mean:.4f}, lower bound {seen[effort].low:.4f}")
         return seen[effort].low >= target
 
     high = LOWEST
@@ -34,7 +34,7 @@ def cheapest_effort(
         if high > HIGHEST:
             best = seen[high // 2]
             raise TargetError(
-                f"recall {target:g} is not proven even at effort {high // 2}: {best.mean:.4f}, lower bound "
+                f"{best.measure} {target:g} is not proven even at effort {high // 2}: {best.mean:.4f}, lower bound "
                 f"{best.low:.4f} "
                 f"over {best.queries} queries. More queries narrow the bound; otherwise the index itself must be finer"
             )

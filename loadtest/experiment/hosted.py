@@ -2,12 +2,13 @@
 
 Measuring on one machine only means something when the service and the generator do not share a core. So whoever has no
 second machine gives both a set of CPUs of their own, and the service is started here instead of by hand: the same
-command line, a free port in place of `{port}`, ready when `/readyz` says so. What it writes is kept in a file, because
-the last lines of a service that died are the explanation that a person needs.
+command line, a free port in place of `{port}`, ready when it says so over HTTP. What it writes is kept in a file,
+because the last lines of a service that died are the explanation that a person needs.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import subprocess
@@ -16,12 +17,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
+
 from embed.vectors.scratch import scratch_folder
 from loadtest.errors import TargetError
 from loadtest.generator.priority import go_first
 from loadtest.generator.wire import free_port
-from service.client import Client, ClientError, ProblemError, Retries, calls
 
+READY = "/readyz"  # perwatt's word for it
 READY_S = 300.0  # a large index is read and checked whole before it is served
 END_S = 20.0
 TOLD = 8  # last lines of what the service wrote, in an error
@@ -58,20 +61,18 @@ class Hosted:
         last = "\n".join(self._log.read_text("utf-8", errors="replace").strip().splitlines()[-TOLD:])
         return f"the service {how}" + (f":\n{last}" if last else " and wrote nothing")
 
-    def wait_until_ready(self, limit_s: float = READY_S) -> None:
+    def wait_until_ready(self, limit_s: float = READY_S, path: str = READY) -> None:
         until = time.monotonic() + limit_s
         said = "nothing listens yet"
-        with Client(self.url, timeout_s=5, retries=Retries(times=0), trust_env=False) as client:
+        with httpx.Client(base_url=self.url, timeout=5, trust_env=False) as client:
             while time.monotonic() < until:
                 if reason := self.gone():
                     raise TargetError(f"--start: {reason}")
-                try:
-                    client.call(calls.ready())
-                    return
-                except ProblemError as problem:
-                    said = f"/readyz answers {problem.status}"
-                except ClientError:
-                    pass
+                with contextlib.suppress(httpx.HTTPError):
+                    status = client.get(path).status_code
+                    if status == 200:
+                        return
+                    said = f"{path} answers {status}"
                 time.sleep(0.05)
         raise TargetError(f"--start: the service was not ready after {limit_s:g} s: {said}")
 
@@ -87,16 +88,21 @@ class Hosted:
 
 @contextmanager
 def hosted(
-    command: str, cpus: list[int] | None = None, limit_s: float = READY_S, first: bool = False
+    command: str,
+    cpus: list[int] | None = None,
+    limit_s: float = READY_S,
+    first: bool = False,
+    ready: str = READY,
 ) -> Iterator[Hosted]:
-    """The service of `command`, ready; ended when the block is left, however it is left.
+    """The service of `command`, ready once `ready` is answered with 200; ended when the block is left, however it is
+    left.
 
     `first` runs it before other programs where that is allowed: for what a core of it can do, not for what users get.
     """
     with scratch_folder() as folder:
         service = Hosted(command, cpus, Path(folder, "log"), first)
         try:
-            service.wait_until_ready(limit_s)
+            service.wait_until_ready(limit_s, ready)
             yield service
         finally:
             service.end()

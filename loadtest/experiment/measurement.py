@@ -26,14 +26,14 @@ from loadtest.errors import (
     TargetError,
     WorkloadError,
 )
-from loadtest.experiment.config import CalibrationRun, CurveRun, ExperimentConfig, KneeRun
+from loadtest.experiment.config import CalibrationRun, CurveRun, ExperimentConfig, KneeRun, parse_variables
 from loadtest.experiment.curve import load_curve
 from loadtest.experiment.effort import cheapest_effort
 from loadtest.experiment.hosted import Hosted, hosted
 from loadtest.experiment.indexing import read_steps
 from loadtest.experiment.knee import Measure, find_knee, sound
+from loadtest.experiment.quality import known_answers
 from loadtest.experiment.soak import drifts
-from loadtest.experiment.target import Target
 from loadtest.generator.run import Generator, Interrupted, Live, idle_trial
 from loadtest.generator.watch import busiest, listeners, on_this_machine
 from loadtest.machine import Machine, read_machine
@@ -52,6 +52,9 @@ from loadtest.record.run_record import (
 )
 from loadtest.record.trial import Trial
 from loadtest.record.validity_checks import beyond_doubt
+from loadtest.targets.contract import refuse
+from loadtest.targets.named import target_of
+from loadtest.targets.questions import recall_at, try_each_kind
 from loadtest.workload.filters import parse_filters, read_filters
 from loadtest.workload.plan import Plan
 from loadtest.workload.queries import Query, read_queries, write_queries
@@ -82,14 +85,22 @@ class Bench:
                 "Run on the real architecture"
             )
         self.facts = _facts(config.server_facts)
-        self.objective = Objective(p99_ms=config.slo_p99_ms, recall=config.recall_target)
+        self.objective = Objective(
+            p99_ms=config.slo_p99_ms,
+            recall=config.recall_target,
+            measure="judged recall" if config.qrels and config.measure == "recall" else config.measure,
+        )
+        self.truth_source = ""
         self._url = config.url
         with ExitStack() as opened:
             self._folder = opened.enter_context(scratch_folder())
             if config.start:
                 _tell(f"starting {config.start}")
-                self.hosted = opened.enter_context(hosted(config.start, config.start_cpus))
+                ready = target_of(self._plan()).ready_path
+                self.hosted = opened.enter_context(hosted(config.start, config.start_cpus, ready=ready))
                 self._url = self.hosted.url
+            self.target = target_of(self._plan())
+            opened.callback(self.target.close)
             self._prepare(live, ask_service)
             self._opened = opened.pop_all()
 
@@ -101,7 +112,8 @@ class Bench:
         queries = read_queries(config.queries, field=config.field, limit=self.plan.queries_limit)
         if config.send != "text":
             queries = self._as_vectors(queries, 1.0 if config.send == "vector" else 0.5)
-        self.workload = Workload(self.plan, queries)
+        self.workload = Workload(self.plan, queries, self.target)
+        refuse(self.target, self.workload)
         self.served: ServiceFacts | None = None
         if ask_service:
             self._ask_service()
@@ -127,6 +139,9 @@ class Bench:
         return Plan(
             url=self._url,
             index=config.index,
+            target=config.target,
+            template=str(config.template.resolve()) if config.template else None,
+            variables=parse_variables(config.variables),
             queries=str(Path(config.queries).resolve()),
             queries_field=config.field,
             rate_qps=1.0,
@@ -146,27 +161,29 @@ class Bench:
         )
 
     def _ask_service(self) -> None:
-        target = Target(self.plan.url, self.plan.index)
-        try:
-            self.served = target.served()
-            self.served_bytes = target.try_each_kind(self.workload)
-            if self.config.recall_queries and self.plan.mode in (None, "dense"):
-                truth = target.exact_answers(self.workload, self.config.recall_queries)
-                file = self._folder / "truth.json"
-                truth.save(file)
-                self.plan = msgspec.structs.replace(self.plan, truth=str(file))
-                if self.config.effort == "auto":
-                    if self.objective.recall is None:
-                        raise WorkloadError("--effort auto needs --recall: it is the cheapest effort that proves it")
-                    effort, _ = cheapest_effort(
-                        lambda e: target.recall(self.workload, truth, e),
-                        self.objective.recall,
-                        _tell,
-                    )
-                    self.plan = msgspec.structs.replace(self.plan, effort=effort)
-                    self.workload = Workload(self.plan, self.workload.queries)
-        finally:
-            target.close()
+        target = self.target
+        self.served = target.served()
+        self.served_bytes = try_each_kind(target, self.workload)
+        known = known_answers(self.config, target, self.workload)
+        if known is not None:
+            self.truth_source = known.source
+            file = self._folder / "truth.json"
+            known.truth.save(file)
+            self.plan = msgspec.structs.replace(self.plan, truth=str(file))
+        if self.config.effort == "auto":
+            if target.able.effort is None:
+                raise WorkloadError(f"--effort auto: {target.name} has no effort to set")
+            if known is None:
+                raise WorkloadError("--effort auto: nothing is known that answers could be held against")
+            if self.objective.recall is None:
+                raise WorkloadError("--effort auto needs --recall: it is the cheapest effort that proves it")
+            effort, _ = cheapest_effort(
+                lambda e: recall_at(target, self.workload, known.truth, e),
+                self.objective.recall,
+                _tell,
+            )
+            self.plan = msgspec.structs.replace(self.plan, effort=effort)
+            self.workload = Workload(self.plan, self.workload.queries, target)
 
     def __enter__(self) -> Bench:
         return self
@@ -208,13 +225,10 @@ class Bench:
                 )
         if any(kind in trial.errors for kind in GONE):
             reason = self.hosted.gone() if self.hosted else None
-            target = Target(self.plan.url, self.plan.index, timeout_s=self.plan.timeout_s)
             try:
-                target.alive()
+                self.target.alive()
             except TargetError as error:
                 reason = reason or str(error)
-            finally:
-                target.close()
             if reason:
                 self.trials.append(trial)
                 raise ServiceLost(
@@ -225,12 +239,8 @@ class Bench:
 
     def _as_vectors(self, queries: list[Query], share: float) -> list[Query]:
         """Every query, or every second one, as the vector that the service itself makes of its text."""
-        target = Target(self.plan.url, self.plan.index)
         chosen = [i for i, query in enumerate(queries) if query.text is not None and (share == 1 or i % 2)]
-        try:
-            vectors = target.embed([queries[i].text or "" for i in chosen])
-        finally:
-            target.close()
+        vectors = self.target.embed([queries[i].text or "" for i in chosen]) if chosen else []
         queries = list(queries)
         for i, vector in zip(chosen, vectors, strict=True):
             queries[i] = msgspec.structs.replace(queries[i], text=None, vector=vector)
@@ -321,6 +331,8 @@ class Bench:
                 filters=[{"share": f.share, "filter": f.filter} for f in self.plan.filters],
                 k=self.plan.k,
                 mode=self.plan.mode,
+                questions=self.workload.questions(),
+                truth=self.truth_source,
             ),
             server=server,
             generator=self.here,

@@ -27,6 +27,7 @@ from loadtest.generator.exchange import Conductor, emit, stop_from, window_from
 from loadtest.generator.locust_tab import Row, add_tab, live_rows, trial_rows
 from loadtest.generator.priority import NORMAL, go_first
 from loadtest.generator.session import Part, Session
+from loadtest.targets.named import target_of
 from loadtest.workload.filters import read_filters
 from loadtest.workload.plan import Plan
 from loadtest.workload.queries import read_queries
@@ -111,17 +112,18 @@ class Site:
             out = Path(options.trial) if options.trial else None
             self.conductor = Conductor(plan, self.environment, out, self.live)
         if not isinstance(runner, MasterRunner):
+            target = target_of(plan)
             if plan.wires:
                 workload: Workload = ReadyMade(plan, ReadyMade.read(Path(plan.wires)))
             else:
                 queries = read_queries(Path(plan.queries), field=plan.queries_field, limit=plan.queries_limit)
-                workload = Workload(plan, queries)
+                workload = Workload(plan, queries, target)
             workload.prebuild()
             gc.freeze()  # a full collection would otherwise walk all requests again and stall the loop
             truth = Truth.load(Path(plan.truth)) if plan.truth else None
             raw = monkey.get_original("socket", "socket")
             priority = go_first(0) if plan.first else NORMAL  # not before: starting and preparing is work for anyone
-            self.session = Session(plan, workload, gevent.get_hub().loop, raw, truth)
+            self.session = Session(target, workload, gevent.get_hub().loop, raw, truth)
             self.session.priority = priority
             self.session.on_batch = self._log
 

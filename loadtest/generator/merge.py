@@ -73,7 +73,7 @@ def merge_parts(
             priority=" and ".join(sorted({part.priority for part in parts})),
         ),
         server=_server(parts),
-        recall=recall_interval(recalls.values(), plan.k),
+        recall=recall_interval(recalls.values(), plan.k, parts[0].sampled.measure),
         locust=locust,
     )
 

@@ -8,40 +8,16 @@ seen), and the service's own clock with ours.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
+from loadtest.errors import TargetError
 from loadtest.generator.wire import body_of
 from loadtest.record.histogram import Histogram
-from loadtest.workload.requests import Workload
-from loadtest.workload.truth import Truth
-
-
-class SampledHit(msgspec.Struct):
-    id: str
-    score: float = 0.0
-
-
-class _SampledUsage(msgspec.Struct):
-    cpu_ms: float | None = None
-    vectors_scored: float | None = None
-
-
-class _Coverage(msgspec.Struct):
-    survivors: int | None = None
-    partial: bool = False
-
-
-class SampledAnswer(msgspec.Struct):
-    """The fields of a search answer that an observer looks at; others are ignored."""
-
-    hits: list[SampledHit]
-    generation: str | None = None
-    model: str | None = None
-    took_ms: float | None = None
-    usage: _SampledUsage | None = None
-    coverage: _Coverage | None = None
+from loadtest.targets.contract import SampledAnswer, SampledCoverage
+from loadtest.workload.truth import Measure, Truth
 
 
 class Sampled(msgspec.Struct, forbid_unknown_fields=True):
@@ -58,11 +34,14 @@ class Sampled(msgspec.Struct, forbid_unknown_fields=True):
     generations: list[str]
     models: list[str]
     recalls: dict[int, float]
+    measure: Measure = "recall"  # what `recalls` are values of
 
 
 class SampleReader:
-    def __init__(self, workload: Workload, truth: Truth | None, k: int) -> None:
-        self._workload = workload
+    """read: what a target makes of the body of an answer; TargetError: it is none."""
+
+    def __init__(self, read: Callable[[bytes], SampledAnswer], truth: Truth | None, k: int) -> None:
+        self._read = read
         self._truth = truth
         self._k = k
         self._took = Histogram()
@@ -88,8 +67,8 @@ class SampleReader:
     def _read_one(self, request: int, service_s: float, raw: bytes) -> None:
         self._counts["count"] += 1
         try:
-            answer = msgspec.json.decode(body_of(raw), type=SampledAnswer)
-        except msgspec.MsgspecError:
+            answer = self._read(body_of(raw))
+        except TargetError:
             self._counts["unreadable"] += 1
             return
         if answer.took_ms is not None:
@@ -103,7 +82,7 @@ class SampleReader:
                     into[1] += 1
         self._generations |= {answer.generation} if answer.generation else set()
         self._models |= {answer.model} if answer.model else set()
-        coverage = answer.coverage or _Coverage()
+        coverage = answer.coverage or SampledCoverage()
         wanted = self._k if coverage.survivors is None else min(self._k, coverage.survivors)
         self._counts["short"] += len(answer.hits) < wanted
         self._counts["partial"] += coverage.partial
@@ -125,4 +104,5 @@ class SampleReader:
             generations=sorted(self._generations),
             models=sorted(self._models),
             recalls=dict(sorted(self._recalls.items())),
+            measure=self._truth.measure if self._truth is not None else "recall",
         )

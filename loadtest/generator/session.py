@@ -24,7 +24,7 @@ from loadtest.generator.pump import Pump
 from loadtest.generator.samples import Sampled, SampleReader
 from loadtest.generator.timer import AbsoluteTimer
 from loadtest.record.histogram import COUNTS_LEN, Histogram, slots
-from loadtest.workload.plan import Plan
+from loadtest.targets.contract import Target
 from loadtest.workload.requests import Workload
 from loadtest.workload.truth import Truth
 
@@ -55,10 +55,13 @@ class Part(msgspec.Struct, forbid_unknown_fields=True):
 class Session:
     """Owned by the Locust process; `begin` with the agreed window; `ended` tells when the part is complete."""
 
-    def __init__(self, plan: Plan, workload: Workload, loop: Any, make_socket: Any, truth: Truth | None = None) -> None:
+    def __init__(
+        self, target: Target, workload: Workload, loop: Any, make_socket: Any, truth: Truth | None = None
+    ) -> None:
+        plan = workload.plan
         self.plan = plan
         self.pump = Pump(workload, loop, make_socket, frozenset(truth.requests()) if truth is not None else ())
-        self.reader = SampleReader(workload, truth, plan.k)
+        self.reader = SampleReader(target.read, truth, plan.k)
         self.window = (math.inf, math.inf)
         self.priority = NORMAL
         self.on_batch: Callable[[NDArray[np.float64], Counter[str]], None] | None = None

@@ -14,12 +14,14 @@ from loadtest.record.trial import Trial
 
 
 class Objective(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """p99 of the response time (from the due time) in ms; recall@k as a lower 95 % bound; the rest are shares."""
+    """p99 of the response time (from the due time) in ms; recall@k as a lower 95 % bound, or what `measure` names; the
+    rest are shares."""
 
     p99_ms: float = 100.0
     recall: float | None = None
     max_error_rate: float = 0.001
     min_answered: float = 0.995
+    measure: str = "recall"
 
     def misses(self, trial: Trial, strict: bool) -> list[str]:
         """Why the trial does not meet the objective; empty when it does.
@@ -41,8 +43,8 @@ class Objective(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if self.recall is not None and trial.recall is not None:
             found = trial.recall.low if strict else trial.recall.mean
             if found < self.recall:
-                bound = "lower bound of recall" if strict else "recall"
+                bound = f"lower bound of {self.measure}" if strict else self.measure
                 missed.append(f"{bound} is {found:.4f}, below {self.recall:g}")
         if strict and self.recall is not None and trial.recall is None and trial.planned:
-            missed.append("recall was asked for and could not be measured")
+            missed.append(f"{self.measure} was asked for and could not be measured")
         return missed

@@ -49,6 +49,9 @@ class ServiceFacts(msgspec.Struct, forbid_unknown_fields=True):
     recall: Any = None
     kernels: Any = None
     version: Any = None
+    engine: str | None = None  # None in records from when perwatt was the only one
+    settings: Any = None  # of the engine's index, as it tells them
+    effort_name: str | None = None  # the engine's own name of what `Trial.effort` is a value of
 
 
 class Asked(msgspec.Struct, forbid_unknown_fields=True):
@@ -61,6 +64,8 @@ class Asked(msgspec.Struct, forbid_unknown_fields=True):
     filters: list[dict[str, Any]]
     k: int
     mode: str | None = None
+    questions: str = ""  # sha256 of the queries and filters, however the engine is asked them; "": an older record
+    truth: str = ""  # what answers were held against
 
 
 class Indexing(msgspec.Struct, forbid_unknown_fields=True):

@@ -29,13 +29,15 @@ class Slice(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class RecallEstimate(msgspec.Struct, forbid_unknown_fields=True):
-    """Recall@k against exact answers, over `queries` distinct queries: mean and its two-sided 95 % interval."""
+    """Recall@k against exact answers, over `queries` distinct queries: mean and its two-sided 95 % interval. `measure`
+    names another measure: "judged recall" or "ndcg", against judgements."""
 
     mean: float
     low: float
     high: float
     queries: int
     k: int
+    measure: str = "recall"
 
 
 class ServerSide(msgspec.Struct, forbid_unknown_fields=True):

@@ -28,6 +28,9 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     url: str
     index: str
     queries: str  # path of the query file
+    target: str = "perwatt"  # the engine by name, or "http"
+    template: str | None = None  # path of the request template of target "http"
+    variables: dict[str, str] = {}  # of the template
     wires: str | None = None  # path of whole requests instead (`workload.ReadyMade`), for servers that are not perwatt
     queries_field: str = "title"
     queries_limit: int = 10_000

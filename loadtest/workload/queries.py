@@ -21,8 +21,8 @@ from loadtest.errors import WorkloadError
 
 
 class Query(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
-    """One query: exactly one of text, vector (floats) and id; with a filter of its own, and the ids of its true
-    neighbours.
+    """One query: a text, a vector (floats) or an id; a text and its vector for engines that are asked by both at once.
+    With a filter of its own, and the ids of its true neighbours.
     """
 
     text: str | None = None
@@ -30,6 +30,12 @@ class Query(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     id: str | None = None
     filter: dict[str, Any] | None = None
     truth: list[str] | None = None
+    qid: str | None = None  # by which judgements name it
+
+    @property
+    def carries(self) -> frozenset[str]:
+        """What it can be asked by: some of "text", "vector" and "id"."""
+        return frozenset(kind for kind in ("text", "vector", "id") if getattr(self, kind) is not None)
 
 
 def read_queries(source: Path, *, field: str = "title", limit: int = 10_000, seed: int = 0) -> list[Query]:
@@ -78,8 +84,10 @@ def _parse(line: str, source: Path, number: int) -> Query:
         query = msgspec.json.decode(line, type=Query)
     except msgspec.MsgspecError as error:
         raise WorkloadError(f"{source.name}, line {number}: {error}") from error
-    if sum(kind is not None for kind in (query.text, query.vector, query.id)) != 1:
-        raise WorkloadError(f"{source.name}, line {number}: a query has exactly one of text, vector and id")
+    if len(query.carries) != 1 and query.carries != {"text", "vector"}:
+        raise WorkloadError(
+            f"{source.name}, line {number}: a query has exactly one of text, vector and id, or a text with its vector"
+        )
     return query
 
 

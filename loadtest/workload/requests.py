@@ -7,12 +7,11 @@ independently of the query, each with its share; a query that carries its own fi
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import math
-import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import msgspec
@@ -49,10 +48,34 @@ class Address(msgspec.Struct, frozen=True):
         return f"{host}:{self.port}"
 
 
+class Prepared(msgspec.Struct, frozen=True):
+    """One HTTP request before it is bytes. `path` starts with a slash; Host and Content-Length are added by `wire`."""
+
+    method: str
+    path: str
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+
+    def wire(self, address: Address) -> bytes:
+        """As it goes over the socket."""
+        length = () if self.method == "GET" and not self.body else (("Content-Length", str(len(self.body))),)
+        lines = [f"{name}: {value}" for name, value in (("Host", address.authority), *self.headers, *length)]
+        head = "\r\n".join([f"{self.method} {address.prefix}{self.path} HTTP/1.1", *lines])
+        return head.encode("ascii") + b"\r\n\r\n" + self.body
+
+
+class Preparing(Protocol):
+    """Who makes a request of a query: a target (`loadtest/targets`)."""
+
+    def prepare(
+        self, query: Query, filter_: dict[str, Any] | None, *, effort: int | None, exact: bool = False, k: int = 0
+    ) -> Prepared: ...
+
+
 class Workload:
     """The requests of a plan. Request `i` is query `i // variants` with filter variant `i % variants`."""
 
-    def __init__(self, plan: Plan, queries: list[Query], api_key: str | None = None) -> None:
+    def __init__(self, plan: Plan, queries: list[Query], target: Preparing) -> None:
         if not queries:
             raise WorkloadError("a workload needs at least one query")
         shares = [f.share for f in plan.filters]
@@ -60,51 +83,37 @@ class Workload:
             raise WorkloadError(f"the filters' shares are {shares}: each must be ≥ 0 and their sum ≤ 1")
         self.plan = plan
         self.queries = queries
+        self.target = target
         self.address = Address.parse(plan.url)
         self.variants = 1 + len(plan.filters)
         self._variant_shares = np.cumsum([1 - sum(shares), *shares])
         self._popularity = popularity(plan.popularity, len(queries))
-        self._key = api_key if api_key is not None else os.environ.get("PERWATT_KEY") or None
-        if self._key and not (self._key.isascii() and self._key.isprintable()):
-            raise WorkloadError("The key has characters that no key has; expected one as it was printed, pw_….")
         self._wires: list[bytes | None] = [None] * (len(queries) * self.variants)
 
-    def body(self, request: int) -> bytes:
-        """The JSON of request `i`."""
-        query = self.queries[request // self.variants]
-        body: dict[str, object] = {"k": self.plan.k}
-        if query.text is not None:
-            body["text"] = query.text
-        elif query.id is not None:
-            body["id"] = query.id
-        elif self.plan.vector_encoding == "base64":
-            body["vector"] = base64.b64encode(np.asarray(query.vector, "<f4").tobytes()).decode()
-        else:
-            body["vector"] = query.vector
+    def query(self, request: int) -> Query:
+        """The query of request `i`."""
+        return self.queries[request // self.variants]
+
+    def filter(self, request: int) -> dict[str, Any] | None:
+        """The filter of request `i`: the query's own, or that of its variant; None: it has none."""
         variant = request % self.variants
-        wanted = self.plan.filters[variant - 1].filter if variant else None
-        if (filter_ := query.filter or wanted) is not None:
-            body["filter"] = filter_
-        if self.plan.effort is not None:
-            body["params"] = {"effort": self.plan.effort}
-        if self.plan.mode is not None:
-            body["mode"] = self.plan.mode
-        if self.plan.fields is not None:
-            body["fields"] = self.plan.fields
-        return msgspec.json.encode(body)
+        return self.query(request).filter or (self.plan.filters[variant - 1].filter if variant else None)
+
+    def prepared(self, request: int, effort: int | None = None, exact: bool = False, k: int = 0) -> Prepared:
+        """Request `i`. effort None: the plan's."""
+        effort = self.plan.effort if effort is None else effort
+        return self.target.prepare(self.query(request), self.filter(request), effort=effort, exact=exact, k=k)
+
+    def body(self, request: int) -> bytes:
+        """What tells request `i` from others: its body, or its path where it has none."""
+        prepared = self.prepared(request)
+        return prepared.body or prepared.path.encode()
 
     def wire(self, request: int) -> bytes:
         """Request `i` as it goes over the socket; made on first use and kept."""
         wire = self._wires[request]
         if wire is None:
-            body = self.body(request)
-            key = f"Authorization: Bearer {self._key}\r\n" if self._key else ""
-            head = (
-                f"POST {self.address.prefix}/v1/indexes/{self.plan.index}/search HTTP/1.1\r\n"
-                f"Host: {self.address.authority}\r\n{key}Content-Type: application/json\r\n"
-                f"Content-Length: {len(body)}\r\n\r\n"
-            )
-            wire = self._wires[request] = head.encode("ascii") + body
+            wire = self._wires[request] = self.prepared(request).wire(self.address)
         return wire
 
     def prebuild(self) -> None:
@@ -128,17 +137,29 @@ class Workload:
             digest.update(self.body(request))
         return f"sha256:{digest.hexdigest()}"
 
+    def questions(self) -> str:
+        """sha256 of the queries with their filters, however an engine is asked them; k and mode are not in it."""
+        digest = hashlib.sha256()
+        for request in range(len(self._wires)):
+            query = msgspec.structs.replace(self.query(request), filter=self.filter(request), truth=None)
+            digest.update(msgspec.json.encode(query))
+        return f"sha256:{digest.hexdigest()}"
+
     def kind(self) -> str:
-        kinds = {"text" if q.text is not None else "id" if q.id is not None else "vector" for q in self.queries}
-        return "+".join(sorted(kinds))
+        return "+".join(sorted({kind for query in self.queries for kind in query.carries}))
 
 
 class ReadyMade(Workload):
     """Whole requests as somebody else made them: what lets servers that are not perwatt be loaded alike."""
 
     def __init__(self, plan: Plan, wires: list[bytes]) -> None:
-        super().__init__(plan, [Query(id=str(number)) for number in range(len(wires))])
+        super().__init__(plan, [Query(id=str(number)) for number in range(len(wires))], self)
         self._wires = [*wires]
+
+    def prepare(
+        self, query: Query, filter_: dict[str, Any] | None, *, effort: int | None, exact: bool = False, k: int = 0
+    ) -> Prepared:
+        raise WorkloadError("requests that were made elsewhere are sent as they are")
 
     def body(self, request: int) -> bytes:
         return self.wire(request)

@@ -5,6 +5,9 @@ is the share of the true k neighbours that were returned. Scores decide at the e
 list but scores no worse than the k-th true one is an equally near neighbour, not a miss. That matters with duplicates
 in a corpus.
 
+Judgements by people are the other truth: how much of what was judged relevant is among the k hits, and in which order
+(nDCG, with the grades as gains and 1/log2(1 + rank) as discount, as trec_eval has it).
+
 The interval is over queries, not over hits, because the k hits of one query succeed and fail together.
 """
 
@@ -13,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -24,19 +28,25 @@ from loadtest.record.trial import RecallEstimate
 TIE = 1e-6  # relative: half of float32's precision is lost in a dot product of 384 terms
 
 
+Measure = Literal["recall", "judged recall", "ndcg"]
+
+
 class Exact(msgspec.Struct, forbid_unknown_fields=True):
-    """The true neighbours of one request, best first; scores may be missing when only ids are known."""
+    """The true neighbours of one request, best first; scores may be missing when only ids are known. `ties` are as near
+    as the k-th. Of judgements: what is relevant, the best first, and its grades."""
 
     request: int
     ids: list[str]
     scores: list[float] = []
+    ties: list[str] = []
 
 
 class Truth:
     """Exact answers by request number."""
 
-    def __init__(self, answers: Iterable[Exact], k: int) -> None:
+    def __init__(self, answers: Iterable[Exact], k: int, measure: Measure = "recall") -> None:
         self.k = k
+        self.measure = measure
         self._by_request = {answer.request: answer for answer in answers}
 
     def __len__(self) -> int:
@@ -46,12 +56,18 @@ class Truth:
         return sorted(self._by_request)
 
     def recall(self, request: int, hits: list[tuple[str, float]]) -> float | None:
-        """Recall@k of the answer (id, score) to `request`; None when its truth is not known or is empty."""
+        """Recall@k, or nDCG@k, of the answer (id, score) to `request`; None when its truth is not known or is empty."""
         exact = self._by_request.get(request)
         if exact is None or not exact.ids:
             return None
+        if self.measure != "recall":
+            ranked = list(dict.fromkeys(id_ for id_, _ in hits))[: self.k]
+            relevant = dict(zip(exact.ids, exact.scores, strict=True))
+            if self.measure == "ndcg":
+                return _dcg([relevant.get(id_, 0.0) for id_ in ranked]) / _dcg(exact.scores[: self.k])
+            return sum(id_ in relevant for id_ in ranked) / len(relevant)
         true = exact.ids[: self.k]
-        wanted = set(true)
+        wanted = {*true, *exact.ties}
         edge = math.inf
         if exact.scores:
             worst = exact.scores[len(true) - 1]
@@ -60,22 +76,29 @@ class Truth:
         return min(len(found), len(true)) / len(true)
 
     def save(self, path: Path) -> None:
-        path.write_bytes(msgspec.json.encode({"k": self.k, "answers": list(self._by_request.values())}))
+        path.write_bytes(
+            msgspec.json.encode({"k": self.k, "measure": self.measure, "answers": list(self._by_request.values())})
+        )
 
     @classmethod
     def load(cls, path: Path) -> Truth:
         class File(msgspec.Struct):
             k: int
             answers: list[Exact]
+            measure: Measure = "recall"
 
         try:
             file = msgspec.json.decode(path.read_bytes(), type=File)
         except (OSError, msgspec.MsgspecError) as error:
             raise WorkloadError(f"the exact answers in {path} cannot be read: {error}") from error
-        return cls(file.answers, file.k)
+        return cls(file.answers, file.k, file.measure)
 
 
-def recall_interval(recalls: Iterable[float], k: int) -> RecallEstimate | None:
+def _dcg(grades: list[float]) -> float:
+    return sum(grade / math.log2(rank + 2) for rank, grade in enumerate(grades))
+
+
+def recall_interval(recalls: Iterable[float], k: int, measure: Measure = "recall") -> RecallEstimate | None:
     """Mean recall and its two-sided 95 % interval over queries; None without queries.
 
     Student's t where the queries differ. Where they are all alike (usually all 1.0) the sample says nothing of its own
@@ -95,4 +118,4 @@ def recall_interval(recalls: Iterable[float], k: int) -> RecallEstimate | None:
         reach = float(scipy.special.stdtrit(n - 1, 0.975)) * spread / math.sqrt(n)
         # Wilson treats a query as found or not found, which no real spread exceeds: never wider than it.
         low, high = max(mean - reach, low), min(mean + reach, high)
-    return RecallEstimate(mean=mean, low=max(low, 0.0), high=min(high, 1.0), queries=n, k=k)
+    return RecallEstimate(mean=mean, low=max(low, 0.0), high=min(high, 1.0), queries=n, k=k, measure=measure)
