@@ -16,7 +16,7 @@ from embed.encoders.backends import usable_cores
 from embed.encoders.contract import Backend, Encoder
 from embed.pipeline import EmbedSettings, embed_documents, slices_at_once
 from embed.progress import Silent, Terminal, format_seconds
-from embed.stopping import signal_of, stoppable
+from embed.stopping import stoppable
 from embed.vectors.provenance import peak_rss_bytes
 from embed.vectors.record import EmbedRecord
 
@@ -125,34 +125,36 @@ def embed(
     threads = threads or usable_cores()
     record, faults = EmbedRecord(threads=threads), Faults(on_error)
     names = FieldNames(id_field, text_field, title_field, number_rows)
-    with stoppable():
-        try:
-            with closing(load_encoder(model, precision=precision, backend=backend, threads=threads)) as encoder:
-                record.backend = encoder.backend
-                for note in choices(encoder, model, precision, backend):
-                    _warn(note)
-                chunker = _chunker(encoder, chunk_tokens, chunk_overlap) if chunk_tokens else None
-                with closing(Silent() if quiet else Terminal(sources, "chunks" if chunker else "docs")) as progress:
-                    embed_documents(
-                        read_documents(sources, names, faults),
-                        encoder,
-                        out,
-                        EmbedSettings(
-                            embedded_from=embedded_from,
-                            chunker=chunker,
-                            omit_text=omit_text,
-                            replace_model=replace_model,
-                            slices_at_once=slices_at_once(threads),
-                        ),
-                        faults=faults,
-                        progress=progress,
-                        warn=_warn,
-                        record=record,
-                    )
-        except KeyboardInterrupt as error:
-            number = signal_of(error)
-            _warn(stopped(number, record))
-            sys.exit(128 + number)
+
+    def end(number: signal.Signals) -> None:
+        _warn(stopped(number, record))
+        sys.exit(128 + number)
+
+    with (
+        stoppable(end),
+        closing(load_encoder(model, precision=precision, backend=backend, threads=threads)) as encoder,
+    ):
+        record.backend = encoder.backend
+        for note in choices(encoder, model, precision, backend):
+            _warn(note)
+        chunker = _chunker(encoder, chunk_tokens, chunk_overlap) if chunk_tokens else None
+        with closing(Silent() if quiet else Terminal(sources, "chunks" if chunker else "docs")) as progress:
+            embed_documents(
+                read_documents(sources, names, faults),
+                encoder,
+                out,
+                EmbedSettings(
+                    embedded_from=embedded_from,
+                    chunker=chunker,
+                    omit_text=omit_text,
+                    replace_model=replace_model,
+                    slices_at_once=slices_at_once(threads),
+                ),
+                faults=faults,
+                progress=progress,
+                warn=_warn,
+                record=record,
+            )
     for source in sources:
         for note in source.notes:
             _warn(note)
