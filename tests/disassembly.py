@@ -8,27 +8,45 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import NamedTuple
 
 # Arithmetic on several lanes, on aarch64.
 PACKED = r"(\w*mulh?|\w*add|\w*sub|\w*ml[as]l?2?|\w*dot|\w*mmla|\w*adalp|\w*mull2?)p? [vz]\d+\."
 
 
-def instructions(binary: Path, namespace: str, objdump: str = "objdump") -> dict[str, list[str]]:
-    """Of each unit's functions, those that lie in `namespace`::UNIT: one string an instruction, single-spaced."""
+class Function(NamedTuple):
+    """code: its instructions in order, each with its address and single-spaced."""
+
+    unit: str
+    name: str
+    code: list[tuple[int, str]]
+
+
+def functions(binary: Path, namespace: str, objdump: str = "objdump") -> list[Function]:
+    """Those that lie in `namespace`::UNIT."""
     assert shutil.which(objdump), (
         f"{objdump} is needed to look into {binary.name}; install binutils of its architecture"
     )
     text = subprocess.run(
         [objdump, "-d", "-C", "--no-show-raw-insn", str(binary)], capture_output=True, text=True, check=True
     ).stdout
-    found: dict[str, list[str]] = {}
-    current: list[str] | None = None
+    found: list[Function] = []
+    current: Function | None = None
     for line in text.splitlines():
         if re.match(r"[0-9a-f]+ <", line):
             header = re.search(rf"{namespace}::(\w+)::(?:\(anonymous|\w+\()", line)
-            current = found.setdefault(header.group(1), []) if header else None
-        elif current is not None and "\t" in line:
-            current.append(" ".join(line.split("\t", 1)[1].split()))
+            current = Function(header.group(1), line.partition("<")[2].rstrip(">:"), []) if header else None
+            found += [current] if current else []
+        elif current is not None and (code := re.match(r" *([0-9a-f]+):\t(.*)", line)):
+            current.code.append((int(code.group(1), 16), " ".join(code.group(2).split())))
+    return found
+
+
+def instructions(binary: Path, namespace: str, objdump: str = "objdump") -> dict[str, list[str]]:
+    """Of each unit in `namespace`, one string an instruction."""
+    found: dict[str, list[str]] = {}
+    for function in functions(binary, namespace, objdump):
+        found.setdefault(function.unit, []).extend(line for _, line in function.code)
     return found
 
 

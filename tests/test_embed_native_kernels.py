@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import disassembly
+import loops
 import numpy as np
 import pytest
 from instructions import ENCODER_INSTRUCTIONS
@@ -175,6 +176,11 @@ def test_info_names_the_unit_in_use() -> None:
 def test_the_library_holds_the_instructions_that_each_unit_is_named_for(unit: str) -> None:
     units = disassembly.instructions(Path(_native.__file__), "perwatt::bert")
     disassembly.check(units, unit, ENCODER_INSTRUCTIONS[platform.machine()])
+
+
+@pytest.mark.parametrize("unit", [name for name, _ in _native.units() if name != "scalar"])
+def test_the_instructions_of_no_loop_keep_its_sums_in_memory(unit: str) -> None:
+    assert loops.complaints(Path(_native.__file__), "perwatt::bert", unit) == []
 
 
 def test_both_packages_climb_the_same_ladder_and_see_the_same_processor() -> None:

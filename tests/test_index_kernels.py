@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import disassembly
+import loops
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -215,3 +216,8 @@ def test_a_unit_that_cannot_run_is_refused_by_name(isa: str) -> None:
 def test_the_library_holds_the_instructions_that_each_unit_is_named_for(unit: str) -> None:
     units = disassembly.instructions(Path(_native.__file__), "perwatt")
     disassembly.check(units, unit, INDEX_INSTRUCTIONS[platform.machine()])
+
+
+@pytest.mark.parametrize("unit", [name for name, _ in _native.units() if name != "scalar"])
+def test_the_instructions_of_no_loop_keep_its_sums_in_memory(unit: str) -> None:
+    assert loops.complaints(Path(_native.__file__), "perwatt", unit) == []

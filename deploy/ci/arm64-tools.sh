@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Installs what `make test-arm64` needs on Debian: a cross compiler and an emulator of the user-mode kind that
+# Installs what `make test-arm64` needs on Debian: two cross compilers and an emulator of the user-mode kind that
 # knows neoverse-v1 and neoverse-n2 (QEMU 8; Debian 12 has 7.2, and 10 in its backports).
 set -euo pipefail
 knows_neoverse() { [[ $(qemu-aarch64-static -cpu help 2>/dev/null) == *neoverse-n2* ]]; }
 needed=()
 command -v aarch64-linux-gnu-g++ >/dev/null || needed+=(g++-aarch64-linux-gnu)
+command -v clang++ >/dev/null || needed+=(clang)
 knows_neoverse || needed+=(qemu-user-static)
 [ ${#needed[@]} -eq 0 ] && exit 0
 as_root=()

@@ -27,11 +27,13 @@ struct Avx2Vnni : Avx2Vector {
                     const Then& then) {
     const int8_t* panel = w.codes + channel * w.in;
     const Code* x = codes + first * w.in;
-    __m256i sum[R][2];
+    __m256i sum[R][2];  // loops unrolled by order: left to itself GCC 12 keeps the sums in memory
+#pragma GCC unroll 6
     for (size_t r = 0; r < R; ++r) sum[r][0] = sum[r][1] = _mm256_setzero_si256();
     for (size_t k = 0; k < w.in; k += 4) {
       const __m256i* weights = reinterpret_cast<const __m256i*>(panel + k * kPanel);
       const __m256i a = _mm256_load_si256(weights), b = _mm256_load_si256(weights + 1);
+#pragma GCC unroll 6
       for (size_t r = 0; r < R; ++r) {
         int32_t four;
         __builtin_memcpy(&four, x + r * w.in + k, 4);
@@ -40,9 +42,11 @@ struct Avx2Vnni : Avx2Vector {
         accumulate(sum[r][1], activation, b);
       }
     }
+#pragma GCC unroll 2
     for (size_t half = 0; half < 2; ++half) {
       const size_t c = channel + 8 * half;
       const F step = load(w.step + c), step_sum = load(w.step_sum + c), bias = load(w.bias + c);
+#pragma GCC unroll 6
       for (size_t r = 0; r < R; ++r) {
         const RowRange range = ranges[first + r];
         const F product = mul(_mm256_cvtepi32_ps(sum[r][half]), step);
@@ -56,23 +60,10 @@ struct Avx2Vnni : Avx2Vector {
     asm("%{vex%} vpdpbusd %2, %1, %0" : "+x"(sum) : "x"(unsigned_codes), "x"(signed_codes));
   }
 
-  template <size_t R, class Then>
-  static void rows_of(size_t count, const Code* codes, const RowRange* ranges, size_t first, const Linear& w,
-                      size_t channel, const Then& then) {
-    if constexpr (R > 1) {
-      if (count < R) return rows_of<R - 1>(count, codes, ranges, first, w, channel, then);
-    }
-    block<R>(codes, ranges, first, w, channel, then);
-  }
-
   template <class Then>
   static void product(const Code* codes, const RowRange* ranges, size_t rows, const Linear& w, const Then& then) {
-    const size_t blocks = (rows + kRows - 1) / kRows;
     for (size_t channel = 0; channel < w.out; channel += kPanel) {
-      for (size_t i = 0; i < blocks; ++i) {
-        const size_t first = rows * i / blocks;
-        rows_of<kRows>(rows * (i + 1) / blocks - first, codes, ranges, first, w, channel, then);
-      }
+      in_blocks<kRows>(rows, [&]<size_t R>(size_t first) { block<R>(codes, ranges, first, w, channel, then); });
     }
   }
 

@@ -2,14 +2,14 @@
 //
 // A block is up to 12 rows by two panels: 24 accumulators, two weight vectors, one broadcast activation and what the
 // compiler needs fill the 32 registers. vpdpbusd has a latency of 5 and two ports, so 10 accumulators keep it busy. Each
-// step of four inputs loads 12 broadcasts and two weight vectors for 24 multiply-adds, within two loads a cycle. Rows are
-// split evenly (13 rows are 7 + 6, not 12 + 1) because a block of one row waits for its own latency.
+// step of four inputs loads 12 broadcasts and two weight vectors for 24 multiply-adds, within two loads a cycle.
 #pragma once
 
 #include <immintrin.h>
 #include <string.h>
 
 #include "forward.hpp"
+#include "vnni_dots.hpp"
 
 namespace perwatt::bert::UNIT {
 namespace {
@@ -34,17 +34,12 @@ struct VnniProduct {
         int32_t four;
         memcpy(&four, x + r * in + k, 4);
         const __m512i activation = _mm512_set1_epi32(four);
-        accumulate(left[r], activation, wa);
-        accumulate(right[r], activation, wb);
+        add_dots(left[r], activation, wa);
+        add_dots(right[r], activation, wb);
       }
     }
     finish<R>(left, ranges, first, w, channel, then);
     finish<R>(right, ranges, first, w, channel + kPanel, then);
-  }
-
-  // _mm512_dpbusd_epi32, spelled out: from the intrinsic GCC 12 copies each sum to another register and back.
-  static void accumulate(__m512i& sum, __m512i unsigned_codes, __m512i signed_codes) {
-    asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(unsigned_codes), "v"(signed_codes));
   }
 
   template <size_t R, class Then>
@@ -63,22 +58,9 @@ struct VnniProduct {
 
   template <class Then>
   static void product(const uint8_t* codes, const RowRange* ranges, size_t rows, const Linear& w, const Then& then) {
-    const size_t blocks = (rows + kRows - 1) / kRows;
     for (size_t channel = 0; channel < w.out; channel += 2 * kPanel) {
-      for (size_t i = 0; i < blocks; ++i) {
-        const size_t first = rows * i / blocks, count = rows * (i + 1) / blocks - first;
-        rows_of<kRows>(count, codes, ranges, first, w, channel, then);
-      }
+      in_blocks<kRows>(rows, [&]<size_t R>(size_t first) { block<R>(codes, ranges, first, w, channel, then); });
     }
-  }
-
-  template <size_t R, class Then>
-  static void rows_of(size_t count, const uint8_t* codes, const RowRange* ranges, size_t first, const Linear& w,
-                      size_t channel, const Then& then) {
-    if constexpr (R > 1) {
-      if (count < R) return rows_of<R - 1>(count, codes, ranges, first, w, channel, then);
-    }
-    block<R>(codes, ranges, first, w, channel, then);
   }
 };
 

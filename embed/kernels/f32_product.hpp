@@ -55,22 +55,10 @@ struct Float32 : V {
     }
   }
 
-  template <size_t R, class Then>
-  static void rows_of(size_t count, const float* rows, size_t first, const Linear& w, size_t channel, const Then& then) {
-    if constexpr (R > 1) {
-      if (count < R) return rows_of<R - 1>(count, rows, first, w, channel, then);
-    }
-    block<R>(rows, first, w, channel, then);
-  }
-
   template <class Then>
   static void product(const float* rows, const RowRange*, size_t count, const Linear& w, const Then& then) {
-    const size_t blocks = (count + kRows - 1) / kRows;
     for (size_t channel = 0; channel < w.out; channel += kVectors * V::W) {
-      for (size_t i = 0; i < blocks; ++i) {
-        const size_t first = count * i / blocks;
-        rows_of<kRows>(count * (i + 1) / blocks - first, rows, first, w, channel, then);
-      }
+      in_blocks<kRows>(count, [&]<size_t R>(size_t first) { block<R>(rows, first, w, channel, then); });
     }
   }
 

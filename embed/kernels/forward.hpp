@@ -40,6 +40,25 @@ constexpr float kGelu[2][kGeluTerms] = {
 
 constexpr size_t round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
 
+template <size_t R, class Block>
+inline void in_block(size_t count, size_t first, const Block& block) {
+  if constexpr (R > 1) {
+    if (count < R) return in_block<R - 1>(count, first, block);
+  }
+  block.template operator()<R>(first);
+}
+
+// Calls block<R>(first row) for rows split evenly into blocks of at most R: 13 rows in blocks of 12 are 7 and 6, because a
+// block of one row waits for its own latency.
+template <size_t R, class Block>
+inline void in_blocks(size_t rows, const Block& block) {
+  const size_t blocks = (rows + R - 1) / R;
+  for (size_t i = 0; i < blocks; ++i) {
+    const size_t first = rows * i / blocks;
+    in_block<R>(rows * (i + 1) / blocks - first, first, block);
+  }
+}
+
 // Where a chunk's activations lie. Rows of codes are padded so that a unit may read whole tiles of rows past the end.
 constexpr size_t kRowPad = 32;
 

@@ -14,6 +14,27 @@ namespace {
 struct I8mm : NeonVector {
   static constexpr size_t kPairs = 3;
 
+  // By itself: inlined, what the caller keeps in registers leaves too few for the sums.
+  template <size_t P>
+  [[gnu::noinline]] static void add_up(const Code* codes, size_t in, const int8_t* panel, int32x4_t (&out)[P][8]) {
+    int32x4_t sum[P][8];
+    for (size_t p = 0; p < P; ++p)
+      for (size_t j = 0; j < 8; ++j) sum[p][j] = vdupq_n_s32(0);
+    for (size_t k = 0; k < in; k += 8) {
+      int8x16_t x[P];
+      for (size_t p = 0; p < P; ++p) {
+        const Code* row = codes + 2 * p * in + k;
+        x[p] = vcombine_s8(vld1_s8(row), vld1_s8(row + in));
+      }
+      for (size_t j = 0; j < 8; ++j) {
+        const int8x16_t weight = vld1q_s8(panel + k * kPanel + 16 * j);
+        for (size_t p = 0; p < P; ++p) sum[p][j] = vmmlaq_s32(sum[p][j], x[p], weight);
+      }
+    }
+    for (size_t p = 0; p < P; ++p)
+      for (size_t j = 0; j < 8; ++j) out[p][j] = sum[p][j];
+  }
+
   template <class Then>
   static void product(const Code* codes, const RowRange* ranges, size_t rows, const Linear& w, const Then& then) {
     for (size_t channel = 0; channel < w.out; channel += kPanel) {
@@ -22,19 +43,7 @@ struct I8mm : NeonVector {
       in_blocks<kPairs>((rows + 1) / 2, [&]<size_t P>(size_t first_pair) {
         const size_t first = 2 * first_pair;
         int32x4_t sum[P][8];
-        for (size_t p = 0; p < P; ++p)
-          for (size_t j = 0; j < 8; ++j) sum[p][j] = vdupq_n_s32(0);
-        for (size_t k = 0; k < w.in; k += 8) {
-          int8x16_t x[P];
-          for (size_t p = 0; p < P; ++p) {
-            const int8_t* row = codes + (first + 2 * p) * w.in + k;
-            x[p] = vcombine_s8(vld1_s8(row), vld1_s8(row + w.in));
-          }
-          for (size_t j = 0; j < 8; ++j) {
-            const int8x16_t weight = vld1q_s8(panel + k * kPanel + 16 * j);
-            for (size_t p = 0; p < P; ++p) sum[p][j] = vmmlaq_s32(sum[p][j], x[p], weight);
-          }
-        }
+        add_up<P>(codes + first * w.in, w.in, panel, sum);
         for (size_t p = 0; p < P; ++p) {
           const size_t row = first + 2 * p;
           for (size_t j = 0; j < 8; j += 2) {

@@ -81,23 +81,6 @@ struct NeonVector {
     const F product = mul(vcvtq_f32_s32(sums), load(w.step + c));
     then(row, c, fma(product, splat(range.scale), fma(splat(range.low), load(w.step_sum + c), load(w.bias + c))));
   }
-
-  // Calls block<R>(first row) for rows split evenly into blocks of at most R.
-  template <size_t R, class Block>
-  static void in_blocks(size_t rows, const Block& block) {
-    const size_t blocks = (rows + R - 1) / R;
-    for (size_t i = 0; i < blocks; ++i) {
-      const size_t first = rows * i / blocks;
-      pick<R>(rows * (i + 1) / blocks - first, first, block);
-    }
-  }
-  template <size_t R, class Block>
-  static void pick(size_t count, size_t first, const Block& block) {
-    if constexpr (R > 1) {
-      if (count < R) return pick<R - 1>(count, first, block);
-    }
-    block.template operator()<R>(first);
-  }
 };
 
 }  // namespace

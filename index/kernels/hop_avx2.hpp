@@ -54,19 +54,18 @@ struct Avx2Hop : PlainHop {
     for (size_t i = 0; i < bytes; i += 32) {
       const __m256i lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
       const __m256i inside = _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>((bytes - i) / 4)), lanes);
-      __m256i x[R], words[R];
+      // The query's four in registers and one row after the other: with all rows at once there are too few of 16.
+      __m256i q[4];
+      for (size_t j = 0; j < 4; ++j) q[j] = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(query + j * bytes + i));
       for (int r = 0; r < R; ++r) {
-        x[r] = _mm256_maskload_epi32(reinterpret_cast<const int*>(codes[r] + i), inside);
-        words[r] = _mm256_setzero_si256();
-      }
-      for (size_t j = 0; j < 4; ++j) {
-        const __m256i q = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(query + j * bytes + i));
-        for (int r = 0; r < R; ++r) {
-          words[r] = _mm256_add_epi16(words[r], _mm256_maddubs_epi16(_mm256_and_si256(x[r], cut), q));
-          x[r] = _mm256_srli_epi16(x[r], 2);
+        __m256i x = _mm256_maskload_epi32(reinterpret_cast<const int*>(codes[r] + i), inside);
+        __m256i words = _mm256_maddubs_epi16(_mm256_and_si256(x, cut), q[0]);
+        for (size_t j = 1; j < 4; ++j) {
+          x = _mm256_srli_epi16(x, 2);
+          words = _mm256_add_epi16(words, _mm256_maddubs_epi16(_mm256_and_si256(x, cut), q[j]));
         }
+        sums[r] = _mm256_add_epi32(sums[r], _mm256_madd_epi16(words, one));
       }
-      for (int r = 0; r < R; ++r) sums[r] = _mm256_add_epi32(sums[r], _mm256_madd_epi16(words[r], one));
     }
     for (int r = 0; r < R; ++r) {
       __m128i four = _mm_add_epi32(_mm256_castsi256_si128(sums[r]), _mm256_extracti128_si256(sums[r], 1));

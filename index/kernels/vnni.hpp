@@ -8,6 +8,7 @@
 
 #include "avx512_f32.hpp"
 #include "hop_avx512.hpp"
+#include "vnni_dots.hpp"
 
 namespace perwatt::PERWATT_UNIT {
 namespace {
@@ -24,20 +25,20 @@ struct DotI8 {
     size_t i = 0;
     for (; i + 64 <= dim; i += 64) {
       const __m512i q = _mm512_loadu_si512(query + i);
-      bias = _mm512_dpbusd_epi32(bias, flip, q);
+      add_dots(bias, flip, q);
       for (int r = 0; r < R; ++r) {
         const __m512i x = _mm512_xor_si512(_mm512_loadu_si512(rows[r] + i), flip);
-        sums[r] = _mm512_dpbusd_epi32(sums[r], x, q);
+        add_dots(sums[r], x, q);
       }
     }
     if (i < dim) {
       // Beyond the row the query is zero, so whatever the flipped zeros are, their products vanish.
       const __mmask64 mask = (1ull << (dim - i)) - 1ull;
       const __m512i q = _mm512_maskz_loadu_epi8(mask, query + i);
-      bias = _mm512_dpbusd_epi32(bias, flip, q);
+      add_dots(bias, flip, q);
       for (int r = 0; r < R; ++r) {
         const __m512i x = _mm512_xor_si512(_mm512_maskz_loadu_epi8(mask, rows[r] + i), flip);
-        sums[r] = _mm512_dpbusd_epi32(sums[r], x, q);
+        add_dots(sums[r], x, q);
       }
     }
     for (int r = 0; r < R; ++r) sums[r] = _mm512_sub_epi32(sums[r], bias);
@@ -60,7 +61,7 @@ struct DotI8 {
       __m512i sum = _mm512_setzero_si512();
       for (size_t i = 0; i < dim; i += 64) {
         const __mmask64 mask = dim - i < 64 ? (1ull << (dim - i)) - 1ull : ~0ull;
-        sum = _mm512_dpbusd_epi32(sum, flip, _mm512_maskz_loadu_epi8(mask, queries + q * query_stride + i));
+        add_dots(sum, flip, _mm512_maskz_loadu_epi8(mask, queries + q * query_stride + i));
       }
       const int32_t bias = sum_of(sum);
       for (int r = 0; r < 4; ++r) lanes[4 * q + r] = bias;
@@ -99,7 +100,7 @@ struct DotI8 {
     for (int r = 0; r < 4; ++r) {
       const __m512i x = _mm512_xor_si512(_mm512_maskz_loadu_epi8(mask, rows + r * stride), flip);
 #pragma GCC unroll 4
-      for (int q = 0; q < 4; ++q) sums[q][r] = _mm512_dpbusd_epi32(sums[q][r], x, query[q]);
+      for (int q = 0; q < 4; ++q) add_dots(sums[q][r], x, query[q]);
     }
   }
 
@@ -125,7 +126,7 @@ struct DotI8 {
 
 struct VnniHop : Avx512Hop {
   struct Dots {
-    void add(__m512i& sum, __m512i codes, __m512i q) { sum = _mm512_dpbusd_epi32(sum, codes, q); }
+    void add(__m512i& sum, __m512i codes, __m512i q) { add_dots(sum, codes, q); }
     void flush(__m512i&) {}
   };
 
