@@ -152,10 +152,10 @@ $(VENV)/.loadtest: $(VENV)/.built $(LOCKS)/loadtest.txt
 	@touch $@
 
 # pip would compile on one core what it installs. A few packages carry templates that are no Python; those fail.
-$(VENV)/.torch: $(VENV)/.installed $(LOCKS)/test.txt
+$(VENV)/.torch: $(VENV)/.installed $(LOCKS)/test.txt $(LOCKS)/chroma.txt
 	@echo "Installing the test tools and the CPU build of PyTorch (about 400 MB) …"
 	deploy/locks/install-torch.sh $(VENV)
-	$(BIN)/pip install --quiet --no-compile --no-deps --require-hashes -r $(LOCKS)/test.txt
+	$(BIN)/pip install --quiet --no-compile --no-deps --require-hashes -r $(LOCKS)/test.txt -r $(LOCKS)/chroma.txt
 	$(BIN)/python -W ignore -m compileall -qq -j 0 $(VENV)/lib >/dev/null 2>&1 || true
 	@touch $@
 

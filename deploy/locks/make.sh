@@ -28,4 +28,5 @@ compile loadtest.txt --extra loadtest pyproject.toml
 compile peers.txt --extra peers pyproject.toml
 compile build.txt deploy/locks/build.in
 compile model.txt --no-deps deploy/locks/model.in
+compile chroma.txt --no-deps deploy/locks/chroma.in
 compile image.txt deploy/locks/image.in

@@ -36,7 +36,7 @@ def loadtest() -> None:
     """
 
 
-for command in (tools.machine, tools.selftest, tools.indexing, tools.metered, tools.example, tools.targets):
+for command in (tools.machine, tools.selftest, tools.indexing, tools.metered, tools.example, tools.targets, tools.load):
     loadtest.add_command(command)
 
 

@@ -38,6 +38,33 @@ def targets() -> None:
 
 
 @click.command()
+@click.argument("vectors", type=click.Path(exists=True, path_type=Path))
+@click.option("--target", required=True, help="The engine.")
+@click.option("--url", required=True, help="Where it is.")
+@click.option("--index", required=True, help="The collection or table to make.")
+@click.option(
+    "--ids",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    default=None,
+    help="Of the rows of a .npy file, one a line.",
+)
+@click.option("--metric", type=click.Choice(["cosine", "ip", "l2"]), default="cosine", show_default=True)
+@click.option(
+    "--set", "settings", multiple=True, metavar="NAME=VALUE", help="Of the engine's index, such as ef_construction=100."
+)
+def load(
+    vectors: Path, target: str, url: str, index: str, ids: Path | None, metric: str, settings: tuple[str, ...]
+) -> None:
+    """Fill an engine with VECTORS (a vectors folder, or .npy with --ids), so that an experiment is one script."""
+    from loadtest.experiment.config import parse_variables
+    from loadtest.targets.loading import filler, read_rows
+
+    fill = filler(target)
+    count = fill(url, index, read_rows(vectors, ids), metric, parse_variables(settings))
+    click.echo(f"{units.count(count)} vectors in {index} of {target}")
+
+
+@click.command()
 @click.option("--full/--short", default=False, help="Also the proofs in real time (some 40 minutes).")
 @click.option("--only", multiple=True, help="One of those: md1, mm4, stopped, paused, starved, planted. Repeatable.")
 def selftest(full: bool, only: tuple[str, ...]) -> None:

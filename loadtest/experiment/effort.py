@@ -18,8 +18,10 @@ def cheapest_effort(
     recall_at: Callable[[int], RecallEstimate],
     target: float,
     tell: Callable[[str], None] = lambda line: None,
+    lowest: int = 1,
 ) -> tuple[int, RecallEstimate]:
-    """The smallest effort (to about 5 %) whose lower recall bound is at least `target`, and the recall it has."""
+    """The smallest effort (to about 5 %) whose lower recall bound is at least `target`, and the recall it has.
+    lowest: that may be asked."""
     seen: dict[int, RecallEstimate] = {}
 
     def proves(effort: int) -> bool:
@@ -28,7 +30,7 @@ def cheapest_effort(
             tell(f"effort {effort}: {seen[effort].measure} {seen[effort].mean:.4f}, lower bound {seen[effort].low:.4f}")
         return seen[effort].low >= target
 
-    high = LOWEST
+    start = high = max(LOWEST, lowest)
     while not proves(high):
         high *= 2
         if high > HIGHEST:
@@ -38,7 +40,7 @@ def cheapest_effort(
                 f"{best.low:.4f} "
                 f"over {best.queries} queries. More queries narrow the bound; otherwise the index itself must be finer"
             )
-    low = high // 2 if high > LOWEST else 0
+    low = high // 2 if high > start else lowest - 1
     while high - low > max(high // 20, 1):
         middle = (low + high) // 2
         if middle and proves(middle):

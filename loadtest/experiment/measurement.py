@@ -91,6 +91,7 @@ class Bench:
             measure="judged recall" if config.qrels and config.measure == "recall" else config.measure,
         )
         self.truth_source = ""
+        self.variables = parse_variables(config.variables)
         self._url = config.url
         with ExitStack() as opened:
             self._folder = opened.enter_context(scratch_folder())
@@ -100,7 +101,11 @@ class Bench:
                 self.hosted = opened.enter_context(hosted(config.start, config.start_cpus, ready=ready))
                 self._url = self.hosted.url
             self.target = target_of(self._plan())
-            opened.callback(self.target.close)
+            opened.callback(lambda: self.target.close())  # of the target there is by then
+            if ask_service and (resolved := self.target.resolved()):
+                self.variables |= resolved
+                self.target.close()
+                self.target = target_of(self._plan())
             self._prepare(live, ask_service)
             self._opened = opened.pop_all()
 
@@ -141,7 +146,7 @@ class Bench:
             index=config.index,
             target=config.target,
             template=str(config.template.resolve()) if config.template else None,
-            variables=parse_variables(config.variables),
+            variables=self.variables,
             queries=str(Path(config.queries).resolve()),
             queries_field=config.field,
             rate_qps=1.0,
@@ -181,6 +186,7 @@ class Bench:
                 lambda e: recall_at(target, self.workload, known.truth, e),
                 self.objective.recall,
                 _tell,
+                target.able.lowest_effort,
             )
             self.plan = msgspec.structs.replace(self.plan, effort=effort)
             self.workload = Workload(self.plan, self.workload.queries, target)

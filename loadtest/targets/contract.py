@@ -7,13 +7,12 @@ nothing of a target runs while a request is timed.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
 
 import msgspec
 
 from loadtest.errors import TargetError, WorkloadError
 from loadtest.record.run_record import ServiceFacts
-from loadtest.workload.plan import Plan
+from loadtest.workload.plan import Filter, Plan
 from loadtest.workload.queries import Query
 from loadtest.workload.requests import Address, Prepared, Workload
 
@@ -36,8 +35,8 @@ class SampledCoverage(msgspec.Struct):
 
 
 class SampledAnswer(msgspec.Struct):
-    """The parts of a search answer that an observer looks at, best hit first. Higher scores are better. What an engine
-    does not tell stays None."""
+    """The parts of a search answer that an observer looks at, best hit first. What an engine does not tell stays
+    None."""
 
     hits: list[SampledHit]
     generation: str | None = None
@@ -54,6 +53,7 @@ class Abilities(msgspec.Struct, frozen=True):
         kinds: ways to ask it; each a set of what a query carries: "text", "vector", "id".
         filter: whether a request can carry a filter.
         effort: the engine's name of its knob for more recall at more cost; None: it has none.
+        lowest_effort: below it nothing is asked.
         exact: whether it can be asked for exact answers.
         embeds: whether it makes vectors of texts, for `--send vector`.
         compares_scores: whether scores of a search can be held against those of an exact one. A quantised engine's
@@ -63,6 +63,7 @@ class Abilities(msgspec.Struct, frozen=True):
     kinds: frozenset[frozenset[str]]
     filter: bool = True
     effort: str | None = None
+    lowest_effort: int = 1
     exact: bool = False
     embeds: bool = False
     compares_scores: bool = False
@@ -82,7 +83,7 @@ class Target(ABC):
 
     @abstractmethod
     def prepare(
-        self, query: Query, filter_: dict[str, Any] | None, *, effort: int | None, exact: bool = False, k: int = 0
+        self, query: Query, filter_: Filter | None, *, effort: int | None, exact: bool = False, k: int = 0
     ) -> Prepared:
         """The request of a query.
 
@@ -111,6 +112,10 @@ class Target(ABC):
     @abstractmethod
     def served(self) -> ServiceFacts:
         """Engine, version and index as the target itself tells them; what it does not tell stays None."""
+
+    def resolved(self) -> dict[str, str]:
+        """What must be asked of the engine before any request can be made, as variables of the plan."""
+        return {}
 
     def embed(self, texts: list[str]) -> list[list[float]]:
         """The target's own vectors of `texts`."""

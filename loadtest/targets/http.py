@@ -28,7 +28,7 @@ from loadtest.targets.template import (
     places_of,
     written,
 )
-from loadtest.workload.plan import Plan
+from loadtest.workload.plan import Filter, Plan
 from loadtest.workload.queries import Query
 from loadtest.workload.requests import Prepared
 
@@ -58,8 +58,13 @@ class HttpTarget(Target):
             filter="filter" in places,
             effort=(template.effort or "effort") if "effort" in places else None,
             exact=self._exact is not None,
+            lowest_effort=plan.k if template.effort_from_k else 1,
         )
-        self._ids, self._scores, self._took = (self._steps(s) for s in (chosen.ids, chosen.scores, chosen.took_ms))
+        needed = {*places, *(places_of(self._exact) if self._exact is not None else ())}
+        if unset := sorted(needed & {name for name, value in template.variables.items() if not value}):
+            raise WorkloadError(f"{name} needs a value: --set {unset[0]}=…")
+        selectors = (chosen.ids, chosen.scores, chosen.took_ms, chosen.empty)
+        self._ids, self._scores, self._took, self._empty = (self._steps(selector) for selector in selectors)
 
     def _steps(self, selector: str) -> list[Step]:
         return parse(PLACE.sub(lambda place: written(place[1], self._values), selector)) if selector else []
@@ -69,14 +74,21 @@ class HttpTarget(Target):
         return httpx.Client(timeout=QUESTION_S, trust_env=False)  # straight there, as the load goes
 
     def prepare(
-        self, query: Query, filter_: dict[str, Any] | None, *, effort: int | None, exact: bool = False, k: int = 0
+        self, query: Query, filter_: Filter | None, *, effort: int | None, exact: bool = False, k: int = 0
     ) -> Prepared:
         ask = self._exact if exact else self._search
         if ask is None:
             raise WorkloadError(f"{self.name} has no exact mode: its template has no [exact]")
-        values: dict[str, Any] = {**self._values, "k": k or self.plan.k}
+        values: dict[str, Any] = {**ask.absent, **self._values, "k": k or self.plan.k}
         vector = None if query.vector is None else base64.b64encode(np.asarray(query.vector, "<f4").tobytes()).decode()
-        given: dict[str, Any] = {"text": query.text, "vector": query.vector, "vector_base64": vector, "id": query.id}
+        quoted = None if query.text is None else msgspec.json.encode(query.text).decode()
+        given: dict[str, Any] = {
+            "text": query.text,
+            "text_quoted": quoted,
+            "vector": query.vector,
+            "vector_base64": vector,
+            "id": query.id,
+        }
         given |= {"filter": filter_, "effort": effort}
         values |= {name: value for name, value in given.items() if value is not None}
         return self._request(ask, values)
@@ -94,6 +106,8 @@ class HttpTarget(Target):
             answer = msgspec.json.decode(body)
         except msgspec.MsgspecError as error:
             raise TargetError(f"{self.url} answers what is not JSON: {error}") from error
+        if not there(answer, self._ids) and self._empty and there(answer, self._empty):
+            return SampledAnswer([])
         if not there(answer, self._ids):
             said = body[:300].decode("utf-8", "replace")
             raise TargetError(f"the answer of {self.url} has no ids at {self._search.ids!r}; it begins with {said}")
@@ -101,10 +115,9 @@ class HttpTarget(Target):
         scores = select(answer, self._scores) if self._scores else []
         if len(scores) != len(ids) or not all(isinstance(score, int | float) for score in scores):
             scores = [0.0] * len(ids)
-        sign = -1.0 if self.template.distances else 1.0
         took = select(answer, self._took) if self._took else []
         return SampledAnswer(
-            [SampledHit(id_, sign * score) for id_, score in zip(ids, scores, strict=True)],
+            [SampledHit(id_, score) for id_, score in zip(ids, scores, strict=True)],
             took_ms=float(took[0]) if took and isinstance(took[0], int | float) else None,
         )
 
@@ -124,6 +137,9 @@ class HttpTarget(Target):
             self._client.get(self.url)
         except httpx.HTTPError as error:
             raise TargetError(f"no answer from {self.url}: {error!r}") from error
+
+    def resolved(self) -> dict[str, str]:
+        return {name: str(self._told(about)) for name, about in self.template.resolve.items()}
 
     def served(self) -> ServiceFacts:
         count = self._told(self.template.count)

@@ -8,7 +8,7 @@ from loadtest.errors import WorkloadError
 from loadtest.targets.contract import Target
 from loadtest.targets.http import HttpTarget
 from loadtest.targets.perwatt import PerwattTarget
-from loadtest.targets.template import kinds_of, read_template
+from loadtest.targets.template import kinds_of, places_of, read_template
 from loadtest.workload.plan import Plan
 
 FOLDER = Path(__file__).parent
@@ -31,7 +31,8 @@ def described() -> list[tuple[str, str]]:
         words += "".join(f", --mode {mode}" for mode in ("lexical", "hybrid") if getattr(template, mode) is not None)
         words += f"; effort is {template.effort}" if template.effort else ""
         words += "; exact mode" if template.exact is not None else ""
-        needed = [f"--set {variable}=…" for variable, value in template.variables.items() if not value]
+        places = places_of(template.search)
+        needed = [f"--set {each}=…" for each, value in template.variables.items() if not value and each in places]
         words += f"; needs {' '.join(needed)}" if needed else ""
         found.append((name, words + (f"; written from {template.documented}" if template.documented else "")))
     return found

@@ -18,7 +18,7 @@ import numpy as np
 from loadtest.errors import TargetError, WorkloadError
 from loadtest.record.run_record import ServiceFacts
 from loadtest.targets.contract import QUESTION_S, Abilities, SampledAnswer, Target
-from loadtest.workload.plan import Plan
+from loadtest.workload.plan import Filter, Plan
 from loadtest.workload.queries import Query
 from loadtest.workload.requests import Prepared
 from service.client import Client, ClientError, ProblemError, calls
@@ -77,7 +77,7 @@ class PerwattTarget(Target):
         return Client(self.url, key=self._key, timeout_s=QUESTION_S, trust_env=False)  # straight there, as the load
 
     def prepare(
-        self, query: Query, filter_: dict[str, Any] | None, *, effort: int | None, exact: bool = False, k: int = 0
+        self, query: Query, filter_: Filter | None, *, effort: int | None, exact: bool = False, k: int = 0
     ) -> Prepared:
         plan = self.plan
         body: dict[str, object] = {"k": k or plan.k}

@@ -53,8 +53,10 @@ def exact_answers(target: Target, workload: Workload, count: int, seed: int = 0)
             continue
         # Neighbours beyond the k-th that are as near as it are looked for in the exact answer itself.
         hits = _search(target, workload, request, exact=True, k=2 * k).hits
-        edge = hits[k - 1].score if len(hits) >= k else 0.0
-        ties = [hit.id for hit in hits[k:] if hit.score and hit.score >= edge - TIE * max(abs(edge), 1e-3)]
+        ties = []
+        if len(hits) > k and any(hit.score for hit in hits):
+            edge = hits[k - 1].score
+            ties = [hit.id for hit in hits[k:] if abs(hit.score - edge) <= TIE * max(abs(edge), 1e-3)]
         answers.append(Exact(request, [hit.id for hit in hits[:k]], ties=ties))
     return Truth(answers, k)
 

@@ -2,7 +2,6 @@
 
     engine = "My search"
     effort = "beam"                                # what {effort} is called there; only with {effort}
-    distances = false                              # true: lower scores are better
     [search]
     path = "/search?limit={k}"
     headers = { Authorization = "Bearer {env.MY_KEY}" }
@@ -20,7 +19,7 @@ A text of the body that is one place alone (`"{k}"`) becomes the value with its 
 written into it. A member whose place has no value, because the query carries no such thing, is left out, and so is an
 object that is left with nothing. Places: {text}, {vector} (numbers), {vector_base64} (little-endian float32), {id},
 {k}, {filter} (in the engine's own language), {effort}, {index}, {env.NAME} in headers and paths, and the names under
-[variables].
+[variables]. {text_quoted} is the text as a JSON string, for query languages within a text.
 """
 
 from __future__ import annotations
@@ -39,12 +38,25 @@ from loadtest.errors import WorkloadError
 from loadtest.targets.selector import parse
 
 PLACE = re.compile(r"\{(env\.\w+|[a-z_]\w*)\}")
-KINDS = {"text": "text", "vector": "vector", "vector_base64": "vector", "id": "id"}  # of a query, by place
+KINDS = {
+    "text": "text",
+    "text_quoted": "text",
+    "vector": "vector",
+    "vector_base64": "vector",
+    "id": "id",
+}  # of a query, by place
 PLACES = {*KINDS, "k", "filter", "effort", "index"}
 
 
 class Ask(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """A search. `both`: a query must carry everything that has a place, and not one of them."""
+    """A search.
+
+    Args:
+        ids, scores, took_ms: where they stand in the answer.
+        empty: where something stands in an answer without hits, if that has no ids at all.
+        both: a query must carry everything that has a place, and not one of them.
+        absent: values of places that would have none.
+    """
 
     method: str = "POST"
     path: str = ""
@@ -53,7 +65,9 @@ class Ask(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     ids: str = ""
     scores: str = ""
     took_ms: str = ""
+    empty: str = ""
     both: bool = False
+    absent: dict[str, Any] = {}
 
 
 class About(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -67,18 +81,26 @@ class About(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class Template(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """A file of a template. `search` is what `--mode dense` and no mode ask; others may be missing. Where `documented`
-    is given, nobody ran the engine here: it says which documentation the template was written from."""
+    """A file of a template; only `engine` and `search` must be there.
+
+    Args:
+        documented: the documentation that the template was written from, where nobody ran the engine here.
+        effort: what the engine calls its effort; `effort_from_k`: it is never below k.
+        search: what `--mode dense` and no mode ask.
+        resolve: questions whose answers are values of further places, asked once before the load.
+        version, settings, count: what is asked for the record.
+    """
 
     engine: str
     documented: str = ""
     effort: str = ""
-    distances: bool = False
+    effort_from_k: bool = False
     variables: dict[str, str] = {}
     search: Ask
     lexical: Ask | None = None
     hybrid: Ask | None = None
     exact: Ask | None = None
+    resolve: dict[str, About] = {}
     version: About | None = None
     settings: About | None = None
     count: About | None = None
@@ -89,10 +111,7 @@ ABSENT = object()
 
 
 def read_template(path: Path, variables: dict[str, str] | None = None) -> Template:
-    """The template of a file, with `variables` in place of its own; None: only to look at it.
-
-    Raises WorkloadError with what is wrong in it.
-    """
+    """The template of a file, with `variables` in place of its own. Raises WorkloadError with what is wrong in it."""
     try:
         raw = tomllib.loads(path.read_text("utf-8"))
         for part in ("lexical", "hybrid", "exact"):
@@ -101,27 +120,26 @@ def read_template(path: Path, variables: dict[str, str] | None = None) -> Templa
         found = msgspec.convert(raw, Template)
     except (OSError, ValueError, msgspec.MsgspecError) as error:  # tomllib and UTF-8 raise ValueErrors
         raise WorkloadError(f"the template {path} cannot be read: {error}") from error
-    unknown = sorted((variables or {}).keys() - found.variables.keys())
+    unknown = sorted((variables or {}).keys() - found.variables.keys() - found.resolve.keys())
     if unknown:
         known = ", ".join(sorted(found.variables)) or "none"
         raise WorkloadError(f"{path.name} has no variable {', '.join(unknown)}; it has: {known}")
     values = {**found.variables, **(variables or {})}
-    if variables is not None and (missing := sorted(name for name, value in values.items() if not value)):
-        raise WorkloadError(f"{path.name} needs a value: --set {missing[0]}=…")
-    asks = {name: _checked(path, name, ask, values) for name in ("search", "lexical", "hybrid", "exact")
-            if (ask := getattr(found, name)) is not None}  # fmt: skip
+    places = values.keys() | found.resolve.keys()
+    given = {name: getattr(found, name) for name in ("search", "lexical", "hybrid", "exact")}
+    asks = {name: _checked(path, name, ask, places) for name, ask in given.items() if ask is not None}
     return msgspec.structs.replace(found, variables=values, **asks)
 
 
-def _checked(path: Path, name: str, ask: Ask, variables: dict[str, str]) -> Ask:
+def _checked(path: Path, name: str, ask: Ask, variables: set[str]) -> Ask:
     where = f"{path.name}, [{name}]"
     if not ask.path.startswith("/"):
         raise WorkloadError(f"{where}: path is {ask.path!r}; expected one that starts with a slash")
     if not ask.ids:
         raise WorkloadError(f"{where}: ids is missing: say where the ids of the hits stand, such as hits[*].id")
-    for selector in (ask.ids, ask.scores, ask.took_ms):
+    for selector in (ask.ids, ask.scores, ask.took_ms, ask.empty):
         if selector:
-            parse(PLACE.sub(lambda place: str(variables.get(place[1], place[0])), selector))
+            parse(selector)
     ask = msgspec.structs.replace(ask, body=body_of(ask.body, where))
     places = places_of(ask)
     unknown = sorted(p for p in places if p not in PLACES and p not in variables and not p.startswith("env."))
@@ -192,6 +210,9 @@ def filled_headers(headers: dict[str, str], values: dict[str, Any]) -> tuple[tup
     """Headers with their places. Raises WorkloadError for what cannot stand in one."""
     found = []
     for name, value in headers.items():
+        alone = PLACE.fullmatch(value)
+        if alone and alone[1].startswith("env.") and alone[1].removeprefix("env.") not in os.environ:
+            continue  # as a member of the body without a value
         text = PLACE.sub(lambda place: written(place[1], {**values, **environment(place[1])}), value)
         if not (f"{name}{text}".isascii() and f"{name}{text}".isprintable()):
             raise WorkloadError(f"the header {name} has characters that no header has")

@@ -14,12 +14,14 @@ import msgspec
 
 from loadtest.errors import WorkloadError
 
+Filter = dict[str, Any] | str  # an object, or a text where the engine takes texts
+
 
 class FilterShare(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Share (0 to 1) of the requests that carry this filter."""
 
     share: Annotated[float, msgspec.Meta(ge=0, le=1)]
-    filter: dict[str, Any]
+    filter: Filter
 
 
 class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -18,6 +17,7 @@ import numpy as np
 from embed.vectors.manifest import ManifestError, read_manifest
 from embed.vectors.npy import NpyVectors
 from loadtest.errors import WorkloadError
+from loadtest.workload.plan import Filter
 
 
 class Query(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
@@ -28,7 +28,7 @@ class Query(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     text: str | None = None
     vector: list[float] | None = None
     id: str | None = None
-    filter: dict[str, Any] | None = None
+    filter: Filter | None = None
     truth: list[str] | None = None
     qid: str | None = None  # by which judgements name it
 

@@ -11,7 +11,7 @@ import hashlib
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 from urllib.parse import urlsplit
 
 import msgspec
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loadtest.errors import WorkloadError
-from loadtest.workload.plan import Plan
+from loadtest.workload.plan import Filter, Plan
 from loadtest.workload.queries import Query
 
 BLOCK = 4096
@@ -68,7 +68,7 @@ class Preparing(Protocol):
     """Who makes a request of a query: a target (`loadtest/targets`)."""
 
     def prepare(
-        self, query: Query, filter_: dict[str, Any] | None, *, effort: int | None, exact: bool = False, k: int = 0
+        self, query: Query, filter_: Filter | None, *, effort: int | None, exact: bool = False, k: int = 0
     ) -> Prepared: ...
 
 
@@ -94,7 +94,7 @@ class Workload:
         """The query of request `i`."""
         return self.queries[request // self.variants]
 
-    def filter(self, request: int) -> dict[str, Any] | None:
+    def filter(self, request: int) -> Filter | None:
         """The filter of request `i`: the query's own, or that of its variant; None: it has none."""
         variant = request % self.variants
         return self.query(request).filter or (self.plan.filters[variant - 1].filter if variant else None)
@@ -157,7 +157,7 @@ class ReadyMade(Workload):
         self._wires = [*wires]
 
     def prepare(
-        self, query: Query, filter_: dict[str, Any] | None, *, effort: int | None, exact: bool = False, k: int = 0
+        self, query: Query, filter_: Filter | None, *, effort: int | None, exact: bool = False, k: int = 0
     ) -> Prepared:
         raise WorkloadError("requests that were made elsewhere are sent as they are")
 

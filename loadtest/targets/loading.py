@@ -1,0 +1,73 @@
+"""Vectors into an engine, for experiments that are one script: what `perwatt loadtest load` does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embed.vectors.manifest import ManifestError, read_manifest
+from embed.vectors.npy import NpyVectors
+from loadtest.errors import WorkloadError
+
+AT_ONCE = 1000
+
+
+class Rows(NamedTuple):
+    """Some of the vectors: float32 (n, dim), their ids, and what else is known of each (payloads; empty objects)."""
+
+    ids: list[str]
+    vectors: NDArray[np.float32]
+    payloads: list[dict[str, Any]]
+
+
+def read_rows(vectors: Path, ids: Path | None) -> Iterator[Rows]:
+    """All rows of a vectors folder, or of a .npy file with its ids, AT_ONCE at a time.
+
+    Raises WorkloadError for what is neither, and for ids that are not as many as the vectors.
+    """
+    if vectors.is_dir():
+        yield from _of_folder(vectors)
+        return
+    if ids is None:
+        raise WorkloadError(f"{vectors} needs its ids: --ids FILE, one a line")
+    stored, names = NpyVectors(vectors), ids.read_text("utf-8").splitlines()
+    if len(names) != stored.count:
+        raise WorkloadError(f"{ids} has {len(names):,} ids and {vectors} {stored.count:,} vectors: expected as many")
+    for start in range(0, stored.count, AT_ONCE):
+        part = names[start : start + AT_ONCE]
+        yield Rows(part, stored.rows(slice(start, start + AT_ONCE)), [{} for _ in part])
+
+
+def _of_folder(folder: Path) -> Iterator[Rows]:
+    import pyarrow.parquet as parquet
+
+    try:
+        manifest = read_manifest(folder)
+    except ManifestError as error:
+        raise WorkloadError(str(error)) from error
+    if manifest is None:
+        raise WorkloadError(f"{folder} has no embed.json, so it is not a finished vectors folder")
+    for fragment in manifest["fragments"]:
+        file = parquet.ParquetFile(folder / fragment["file"])
+        for batch in file.iter_batches(AT_ONCE, columns=["id", "vector", "payload"]):
+            column = batch.column("vector")
+            vectors = column.flatten().to_numpy(zero_copy_only=False).reshape(len(batch), -1).astype(np.float32)
+            payloads = [json.loads(payload or b"{}") for payload in batch.column("payload").to_pylist()]
+            yield Rows([str(id_) for id_ in batch.column("id").to_pylist()], vectors, payloads)
+
+
+Fill = Callable[[str, str, Iterator[Rows], str, dict[str, str]], int]
+
+
+def filler(target: str) -> Fill:
+    """Who fills an engine: (url, index, rows, metric, settings) → how many. WorkloadError where nobody here does."""
+    if target == "chroma":
+        from loadtest.targets.chroma import fill
+
+        return fill
+    raise WorkloadError(f"{target} is filled with its own tools; perwatt loadtest load fills chroma")
