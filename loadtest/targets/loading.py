@@ -55,7 +55,7 @@ def _of_folder(folder: Path) -> Iterator[Rows]:
     for fragment in manifest["fragments"]:
         file = parquet.ParquetFile(folder / fragment["file"])
         for batch in file.iter_batches(AT_ONCE, columns=["id", "vector", "payload"]):
-            column = batch.column("vector")
+            column: Any = batch.column("vector")
             vectors = column.flatten().to_numpy(zero_copy_only=False).reshape(len(batch), -1).astype(np.float32)
             payloads = [json.loads(payload or b"{}") for payload in batch.column("payload").to_pylist()]
             yield Rows([str(id_) for id_ in batch.column("id").to_pylist()], vectors, payloads)
