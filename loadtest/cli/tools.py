@@ -57,7 +57,8 @@ def load(
 ) -> None:
     """Fill an engine with VECTORS (a vectors folder, or .npy with --ids), so that an experiment is one script."""
     from loadtest.experiment.config import parse_variables
-    from loadtest.targets.loading import filler, read_rows
+    from loadtest.targets.loading import read_rows
+    from loadtest.targets.named import filler
 
     fill = filler(target)
     count = fill(url, index, read_rows(vectors, ids), metric, parse_variables(settings))

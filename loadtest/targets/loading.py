@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -59,15 +59,3 @@ def _of_folder(folder: Path) -> Iterator[Rows]:
             vectors = column.flatten().to_numpy(zero_copy_only=False).reshape(len(batch), -1).astype(np.float32)
             payloads = [json.loads(payload or b"{}") for payload in batch.column("payload").to_pylist()]
             yield Rows([str(id_) for id_ in batch.column("id").to_pylist()], vectors, payloads)
-
-
-Fill = Callable[[str, str, Iterator[Rows], str, dict[str, str]], int]
-
-
-def filler(target: str) -> Fill:
-    """Who fills an engine: (url, index, rows, metric, settings) → how many. WorkloadError where nobody here does."""
-    if target == "chroma":
-        from loadtest.targets.chroma import fill
-
-        return fill
-    raise WorkloadError(f"{target} is filled with its own tools; perwatt loadtest load fills chroma")

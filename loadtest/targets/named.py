@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from loadtest.errors import WorkloadError
+from loadtest.targets import chroma
 from loadtest.targets.contract import Target
 from loadtest.targets.http import HttpTarget
+from loadtest.targets.loading import Rows
 from loadtest.targets.perwatt import PerwattTarget
 from loadtest.targets.template import kinds_of, places_of, read_template
 from loadtest.workload.plan import Plan
 
 FOLDER = Path(__file__).parent
+Fill = Callable[[str, str, Iterator[Rows], str, dict[str, str]], int]
+FILLERS: dict[str, Fill] = {"chroma": chroma.fill}
 
 
 def names() -> list[str]:
@@ -48,3 +53,10 @@ def target_of(plan: Plan) -> Target:
         raise WorkloadError("--target http and --template FILE belong together: the file says how the engine is asked")
     path = Path(plan.template) if plan.template else FOLDER / f"{plan.target}.toml"
     return HttpTarget(plan, plan.target, read_template(path, plan.variables))
+
+
+def filler(target: str) -> Fill:
+    """Who fills an engine: (url, index, rows, metric, settings) → how many. WorkloadError where nobody here does."""
+    if target not in FILLERS:
+        raise WorkloadError(f"{target} is filled with its own tools; perwatt loadtest load fills {', '.join(FILLERS)}")
+    return FILLERS[target]
