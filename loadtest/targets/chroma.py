@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 
 from loadtest.errors import TargetError, WorkloadError
-from loadtest.targets.loading import Rows
+from loadtest.targets.loading import LoadedRows
 
 COLLECTIONS = "/api/v2/tenants/default_tenant/databases/default_database/collections"
 HNSW = ("ef_construction", "ef_search", "max_neighbors")
@@ -16,7 +16,7 @@ SPACES = {"cosine": "cosine", "ip": "ip", "l2": "l2"}
 TIMEOUT_S = 300.0  # adding a thousand rows builds the graph of as many
 
 
-def fill(url: str, index: str, rows: Iterator[Rows], metric: str, settings: dict[str, str]) -> int:
+def fill(url: str, index: str, rows: Iterator[LoadedRows], metric: str, settings: dict[str, str]) -> int:
     """Makes the collection `index` and adds all rows; returns how many.
 
     Args:

@@ -17,7 +17,7 @@ from loadtest.errors import WorkloadError
 AT_ONCE = 1000
 
 
-class Rows(NamedTuple):
+class LoadedRows(NamedTuple):
     """Some of the vectors: float32 (n, dim), their ids, and what else is known of each (payloads; empty objects)."""
 
     ids: list[str]
@@ -25,7 +25,7 @@ class Rows(NamedTuple):
     payloads: list[dict[str, Any]]
 
 
-def read_rows(vectors: Path, ids: Path | None) -> Iterator[Rows]:
+def read_rows(vectors: Path, ids: Path | None) -> Iterator[LoadedRows]:
     """All rows of a vectors folder, or of a .npy file with its ids, AT_ONCE at a time.
 
     Raises WorkloadError for what is neither, and for ids that are not as many as the vectors.
@@ -40,10 +40,10 @@ def read_rows(vectors: Path, ids: Path | None) -> Iterator[Rows]:
         raise WorkloadError(f"{ids} has {len(names):,} ids and {vectors} {stored.count:,} vectors: expected as many")
     for start in range(0, stored.count, AT_ONCE):
         part = names[start : start + AT_ONCE]
-        yield Rows(part, stored.rows(slice(start, start + AT_ONCE)), [{} for _ in part])
+        yield LoadedRows(part, stored.rows(slice(start, start + AT_ONCE)), [{} for _ in part])
 
 
-def _of_folder(folder: Path) -> Iterator[Rows]:
+def _of_folder(folder: Path) -> Iterator[LoadedRows]:
     import pyarrow.parquet as parquet
 
     try:
@@ -58,4 +58,4 @@ def _of_folder(folder: Path) -> Iterator[Rows]:
             column: Any = batch.column("vector")
             vectors = column.flatten().to_numpy(zero_copy_only=False).reshape(len(batch), -1).astype(np.float32)
             payloads = [json.loads(payload or b"{}") for payload in batch.column("payload").to_pylist()]
-            yield Rows([str(id_) for id_ in batch.column("id").to_pylist()], vectors, payloads)
+            yield LoadedRows([str(id_) for id_ in batch.column("id").to_pylist()], vectors, payloads)

@@ -9,13 +9,13 @@ from loadtest.errors import WorkloadError
 from loadtest.targets import chroma
 from loadtest.targets.contract import Target
 from loadtest.targets.http import HttpTarget
-from loadtest.targets.loading import Rows
+from loadtest.targets.loading import LoadedRows
 from loadtest.targets.perwatt import PerwattTarget
 from loadtest.targets.template import kinds_of, places_of, read_template
 from loadtest.workload.plan import Plan
 
 FOLDER = Path(__file__).parent
-Fill = Callable[[str, str, Iterator[Rows], str, dict[str, str]], int]
+Fill = Callable[[str, str, Iterator[LoadedRows], str, dict[str, str]], int]
 FILLERS: dict[str, Fill] = {"chroma": chroma.fill}
 
 
