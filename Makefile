@@ -28,7 +28,7 @@ SOURCES := $(wildcard $(foreach folder,native embed/kernels index/kernels,$(addp
 # One thread of native work a process is right for serving; the steps that may use every core ask for it themselves.
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help setup run report selftest test test-units test-arm64 sanitize fuzz check check-deploy images test-images bench clean \
+.PHONY: help setup run report selftest test test-units test-arm64 sanitize fuzz check check-deploy client images test-images bench clean \
   lock setup-onnx setup-torch setup-test setup-peers setup-servers test-hostile test-overload test-crash soak audit
 .DELETE_ON_ERROR:
 
@@ -118,6 +118,9 @@ bench: setup-peers setup-servers $(DATA)/indexes/$(INDEX)/current ## measure bes
 
 audit: ## look every locked package up in the public list of known holes
 	deploy/ci/audit.sh
+
+client: $(VENV)/.installed ## build the distribution perwatt-client into dist/: the client alone, as a wheel and a source archive
+	$(BIN)/python -m deploy.client dist
 
 lock: ## write deploy/locks/*.txt anew from pyproject.toml (needs uv)
 	deploy/locks/make.sh

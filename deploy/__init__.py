@@ -7,6 +7,7 @@ Each line imports only what stands below it:
     figures/       the published figures, drawn and written into the README
     cloud/         measuring on rented machines
     images/        what is made and tried while an image is built
+    client/        the client as a distribution of its own
     jobs/          what runs beside the service in a cluster
     errors.py      what can go wrong on the way
 

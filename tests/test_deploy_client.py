@@ -1,0 +1,120 @@
+"""The distribution `perwatt-client`: built, installed into an environment that has nothing of perwatt, used from there
+against the real server, and read by a type checker as a stranger's program would be."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from importlib.metadata import distribution
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+from packaging.requirements import Requirement
+from patience import patient
+from serving import Server
+
+pytest_plugins = ["serving_fixtures", "writes_over_http_fixtures"]
+
+TOP = Path(__file__).parents[1]
+PROGRAM = """
+import asyncio
+import sys
+
+from perwatt_client import AsyncClient, Client, ClientError, ProblemError, Retries, UnreachableError
+from perwatt_client.answers import PutAnswer, SearchAnswer
+
+
+def blocking(url: str) -> int:
+    with Client(url, retries=Retries(times=1)) as client:
+        found: SearchAnswer = client.search("docs", text="volcano", k=1, fields=["title"])
+        assert found.hits[0].payload == {"title": "Volcanic eruptions"}, found
+        bread = {"id": "n1", "payload": {"title": "Rye bread", "text": "Bake rye bread with steam."}}
+        written: PutAnswer = client.put("docs", [bread])
+        assert written.written == 1, written
+        assert client.document("docs", "n1").payload["title"] == "Rye bread"
+        try:
+            client.search("nowhere", text="volcano")
+        except ProblemError as problem:
+            assert problem.code == "index-not-found"
+        else:
+            raise AssertionError("an index that is not there was searched")
+        return written.seq
+
+
+async def awaiting(url: str, seq: int) -> None:
+    async with AsyncClient(url) as client:
+        found = await client.search("docs", text="how is rye bread baked", k=1, min_seq=seq)
+        assert found.hits[0].id == "n1", found
+        assert (await client.delete("docs", ids=["n1"])).deleted == 1
+        assert len((await client.embed(["bread"]))[0]) == (await client.index("docs")).dim
+
+
+asyncio.run(awaiting(sys.argv[1], blocking(sys.argv[1])))
+"""
+NOTHING_ELSE = """
+import importlib.util
+for name in ("embed", "index", "service", "loadtest", "deploy", "numpy", "faiss", "click", "fastapi"):
+    assert importlib.util.find_spec(name) is None, name
+"""
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("dist")
+    subprocess.run([sys.executable, "-m", "deploy.client", out], check=True, cwd=TOP, timeout=patient(60))
+    assert len(list(out.glob("perwatt_client-*.tar.gz"))) == 1
+    (built,) = out.glob("perwatt_client-*-py3-none-any.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def stranger(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Python of an environment with the wheel and what it asks for. Those packages are copied from here, so that
+    the test needs no network."""
+    folder = tmp_path_factory.mktemp("stranger")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True, timeout=patient(60))
+    python = folder / "bin" / "python"
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", python, "install"]
+    subprocess.run([*pip, "--quiet", "--no-index", "--no-deps", wheel], check=True, timeout=patient(60))
+    (packages,) = (folder / "lib").glob("python*/site-packages")
+    with ZipFile(wheel) as packed:
+        metadata = next(name for name in packed.namelist() if name.endswith("/METADATA"))
+        lines = packed.read(metadata).decode().splitlines()
+    needed = [line.partition(": ")[2] for line in lines if line.startswith("Requires-Dist: ")]
+    assert sorted(Requirement(each).name for each in needed) == ["httpx", "msgspec"]
+    copied: set[str] = set()
+    while needed:
+        requirement = Requirement(needed.pop())
+        if requirement.name in copied or (requirement.marker and not requirement.marker.evaluate({"extra": ""})):
+            continue
+        copied.add(requirement.name)
+        there = distribution(requirement.name)
+        needed += there.requires or []
+        for file in there.files or []:
+            if ".." not in file.parts and file.suffix != ".pyc":
+                (packages / file).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(str(file.locate()), packages / file)
+    return python
+
+
+def test_the_wheel_alone_searches_and_writes_a_real_server(stranger: Path, writable: Server, tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(NOTHING_ELSE + PROGRAM)
+    done = subprocess.run(
+        [stranger, "-I", program, writable.url], capture_output=True, text=True, timeout=patient(60), check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_type_checker_sees_what_the_client_gives(stranger: Path, tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM + '\nClient("http://127.0.0.1").search(3).hits\n')
+    mypy = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", tmp_path, "--python-executable", stranger]
+    checked = subprocess.run(
+        [*mypy, program], capture_output=True, text=True, timeout=patient(300), check=False, cwd=tmp_path
+    )
+    wrong = [line for line in checked.stdout.splitlines() if " error: " in line]
+    assert len(wrong) == 1, checked.stdout + checked.stderr
+    assert 'Argument 1 has incompatible type "int"; expected "str"' in wrong[0]
