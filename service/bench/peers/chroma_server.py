@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import chromadb
 import numpy as np
@@ -54,7 +55,7 @@ def fill(client: chromadb.api.ClientAPI, folder: Path) -> None:
     )
     for start in range(0, len(ids), 2000):
         part = slice(start, start + 2000)
-        rows = [{"row": row} for row in range(start, min(start + 2000, len(ids)))]
+        rows: list[Any] = [{"row": row} for row in range(start, min(start + 2000, len(ids)))]
         collection.add(ids=ids[part], embeddings=vectors[part], metadatas=rows)
     filled.touch()
 
