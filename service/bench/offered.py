@@ -13,6 +13,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import gevent
@@ -79,15 +80,16 @@ def offer(
 
 
 @contextlib.contextmanager
-def served(root: str, index: str, *options: str) -> Iterator[tuple[Server, int]]:
+def served(root: str, index: str, *options: str, log: Path = Path(os.devnull)) -> Iterator[tuple[Server, int]]:
     """perwatt and its port, on the first core; this process and its children go to the last one.
 
     Args:
         options: further ones of `perwatt serve`.
+        log: gets what it says on stderr.
     """
     cores = sorted(os.sched_getaffinity(0))
     serve = [sys.executable, "-m", "deploy.command", "serve", index, "--root", root, "--port", "0", *options]
-    server = Server("perwatt", serve, str(cores[0]))
+    server = Server("perwatt", serve, str(cores[0]), log=log)
     os.sched_setaffinity(0, {cores[-1]})
     try:
         server.wait("serving on")

@@ -27,19 +27,28 @@ class Server:
     """
     Args:
         cores: as taskset takes them.
+        log: gets what the server says on stderr; nothing keeps it by default.
     """
 
-    def __init__(self, name: str, command: Sequence[str | Path], cores: str, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str | Path],
+        cores: str,
+        env: dict[str, str] | None = None,
+        log: Path = Path(os.devnull),
+    ) -> None:
         self.name = name
         self.said = ""  # the line that it was ready with
-        self.process = subprocess.Popen(
-            ["taskset", "-c", cores, *map(str, command)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            start_new_session=True,
-            env={**os.environ, **THREADS, **(env or {})},
-        )
+        with log.open("ab") as said:
+            self.process = subprocess.Popen(
+                ["taskset", "-c", cores, *map(str, command)],
+                stdout=subprocess.PIPE,
+                stderr=said,
+                text=True,
+                start_new_session=True,
+                env={**os.environ, **THREADS, **(env or {})},
+            )
 
     def wait(self, word: str) -> None:
         """Waits until it says `word`; raises ClickException where it ends before."""

@@ -176,9 +176,12 @@ def text(rng: random.Random) -> str:
 def main(root: str, index: str, minutes: str = "60") -> int:
     with tempfile.TemporaryDirectory(prefix="perwatt-soak-") as copy:
         shutil.copytree(Path(root, index), Path(copy, index))
-        with served(copy, index, "--workers", "2") as (server, port):
+        log = Path(copy, "server.log")
+        with served(copy, index, "--workers", "2", log=log) as (server, port):
             soak = Soak(f"http://127.0.0.1:{port}", index, Path(copy, index), 60 * float(minutes))
             samples = soak.run(server)
+        if any(fate.startswith("failed") for fate in soak.fates):
+            print(log.read_text()[-20_000:])
     for fate, count in sorted(soak.fates.items()):
         print(f"{count:8,} {fate}")
     broken = grown(samples) + [fate for fate in soak.fates if fate.startswith("failed")]
