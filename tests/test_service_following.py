@@ -9,11 +9,14 @@ from typing import Any
 
 import httpx
 import pytest
-from changing import Documents, document, vector
+from changing import DIM, Documents, document, vector, write
 from server_keys import bearer, make_key
 from serving import serving
 
-from service.query.following import AT_ONCE
+from index import open_generation
+from index.changes.log import Log
+from index.changes.words import ChangedWords
+from service.query.following import AT_ONCE, Follower
 
 DOCUMENTS = "/v1/indexes/docs/documents"
 MANY = 2 * AT_ONCE  # more than a search applies by the way
@@ -59,3 +62,29 @@ def test_what_another_worker_put_is_deleted_by_ids_and_by_a_filter(two: tuple[ht
     german = sum(document(number)["lang"] == "de" for number in rest)
     gone = second.post(f"{DOCUMENTS}/delete", json={"filter": {"field": "lang", "eq": "de"}})
     assert gone.json()["deleted"] == german
+
+
+def test_a_change_that_fails_half_way_is_not_searched_and_none_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the defect is: rows without their vectors would give every later document another one's."""
+    folder = Documents(40).build(tmp_path / "root")
+    with open_generation(folder) as generation, Log(folder.parent, DIM, None) as log:
+        log.append([write("n1", 1), write("n2", 2)])
+        follower = Follower(generation)
+        before = follower.now()
+        assert (before.count, follower.seq) == (42, 2)
+        add = ChangedWords.add
+
+        def failing(self: ChangedWords, text: str) -> None:
+            if text.endswith("the defect"):
+                raise BufferError("Existing exports of data")
+            add(self, text)
+
+        monkeypatch.setattr(ChangedWords, "add", failing)
+        log.append([write("n3", 3), write("n4", 4)._replace(payload=b'{"text": "the defect"}'), write("n1", 5)])
+        for _ in range(2):
+            assert follower.now() is before
+            assert (before.row_of("n1"), before.row_of("n3"), follower.seq, follower.behind) == (40, None, 2, 3)
+        assert follower.failure == "Existing exports of data"
+        follower.close()

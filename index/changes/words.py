@@ -50,7 +50,7 @@ class ChangedWords:
             postings = self._by_word.get(word)
             if postings is None:
                 continue
-            rows = np.array(postings.rows, np.int64)
+            rows = np.array(postings.rows[:], np.int64)  # of a copy: while NumPy reads an array, it cannot be added to
             rows = rows[: np.searchsorted(rows, count)]
             counts = np.array(postings.counts[: len(rows)], np.float32)
             weight = formula.weight(self._statistics.held(word) or len(rows), self._statistics.documents)

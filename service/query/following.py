@@ -41,6 +41,7 @@ class Follower:
         self._reader: LogReader | None = None
         self._delta: Delta | None = None
         self._view: Searchable = generation
+        self._seq = self._folded.seq
         self._looked_s = 0.0
         self.failure: str | None = None  # why no later changes are applied
         self._open()
@@ -50,7 +51,7 @@ class Follower:
     @property
     def seq(self) -> int:
         """The last change in `now`; without changes, that of the generation."""
-        return self._folded.seq if self._delta is None else self._delta.seq
+        return self._seq
 
     @property
     def acknowledged(self) -> int:
@@ -116,10 +117,13 @@ class Follower:
             return self._apply(most)
         except IndexingError as error:
             self._fail(error)
-            return False
+        except Exception as error:  # a defect; half of a change may be in the delta, and no search may meet it
+            self._fail(error)
+            log.exception("a change after %d could not be applied", self._seq)
+        return False
 
-    def _fail(self, error: IndexingError) -> None:
-        self.failure = str(error)
+    def _fail(self, error: Exception) -> None:
+        self.failure = str(error) or type(error).__name__
         log.error("%s goes on without later changes: %s", self._generation.id, error)
 
     def _open(self) -> None:
@@ -144,5 +148,5 @@ class Follower:
         if self._delta is None:
             self._delta = Delta(self._generation, self._folded.seq)
         self._delta.apply(found)
-        self._view = View(self._generation, self._delta.snapshot())
+        self._view, self._seq = View(self._generation, self._delta.snapshot()), self._delta.seq
         return True
