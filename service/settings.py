@@ -20,6 +20,7 @@ class Settings:
         model, precision: handed to `embed.load_encoder`; None takes what the served generations were made with.
         threads: native threads of the encoder and of a search.
         insecure: bind to a public address without keys.
+        query_cache_mib: memory for the vectors of queries seen before, for all workers together; 0: none are kept.
         concurrency: requests worked on at once.
         queue: how many more may wait for their turn, until their deadline; beyond it they are refused with 503.
         connections: open ones of a worker.
@@ -43,6 +44,7 @@ class Settings:
     insecure: bool = False
     keys: Path | None = None
     allow_hosts: tuple[str, ...] = ()
+    query_cache_mib: int = 64
     concurrency: int = 64
     queue: int = 256
     connections: int = 20_000

@@ -22,6 +22,9 @@ def cosines(a: Any, b: Any) -> Any:
 
 def test_onnx_and_pytorch_agree_at_fp32(fp32_encoder: Any, texts: list[str]) -> None:
     reference = load_encoder(backend="torch")
+    ids = reference.token_ids(texts)
+    lengths = np.array([len(each) for each in ids], np.int32)
+    np.testing.assert_allclose(reference.encode_ids(ids, lengths), reference.encode(texts), atol=1e-5)
     theirs, their_tokens = reference.encode_counted(texts)
     for encoder in (fp32_encoder, load_encoder(backend="onnx")):
         assert reference.fingerprint == encoder.fingerprint

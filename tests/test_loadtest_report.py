@@ -21,13 +21,14 @@ from loadtest.experiment.indexing import indexing_record, read_steps
 from loadtest.power.energy import Energy
 from loadtest.power.metered import Metered
 from loadtest.record.run_record import Record, read_record, write_record
-from loadtest.record.trial import LocustView
+from loadtest.record.trial import LocustView, ServerSide
 from loadtest.report import sample
 from loadtest.report.compare_page import compare_page
 from loadtest.report.data import report_json
 from loadtest.report.html import html
 from loadtest.report.markdown import markdown
 from loadtest.report.run_page import run_page
+from loadtest.report.summary import run_lines
 from loadtest.selftest.example import example_records
 
 pytest_plugins = ["report_fixtures"]
@@ -234,3 +235,18 @@ def test_the_committed_sample_is_what_the_example_makes() -> None:
     for name in made:
         if name.endswith(".svg"):
             ElementTree.fromstring(made[name])
+
+
+def test_no_rate_is_shown_without_what_the_cache_had_and_how_queries_were_drawn(records: list[Record]) -> None:
+    def told(share: float | None) -> list[str]:
+        changed = msgspec.convert(msgspec.to_builtins(records), list[Record])
+        for trial in (trial for record in changed for trial in record.trials):
+            trial.server = ServerSide(10, trial.response, trial.service, cached_share=share)
+        return [*pages(changed), "\n".join(run_lines(Reading(changed[0])))]
+
+    for page in told(0.625):
+        assert "62.5 %" in page or '"cached_share": 0.625' in page
+        assert "zipf:1" in page
+    assert all("None of the query texts came" in page for page in told(0.0)[:2])
+    assert "none of the query texts came from the service's cache (1,000 distinct ones asked, zipf:1)" in told(0.0)[-1]
+    assert not any("query cache" in page or "query texts" in page for page in told(None))

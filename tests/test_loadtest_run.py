@@ -32,7 +32,8 @@ def search_service(method: str, path: str, body: bytes, headers: dict[str, str])
     hits = [{"id": i, "score": s} for i, s in (("a", 1.0), ("b", 0.9), ("d", 0.7), ("x", 0.65))][: asked["k"]]
     return 200, {
         "index": "docs", "generation": "docs-1", "model": "sha256:0", "hits": hits, "took_ms": 0.2,
-        "usage": {"tokens": 3, "vectors_scored": 100, "cpu_ms": 0.5}, "coverage": {"survivors": None, "partial": False},
+        "usage": {"tokens": 3, "vectors_scored": 100, "cpu_ms": 0.5, "cached": int(asked.get("text") != "question 1")},
+        "coverage": {"survivors": None, "partial": False},
     }  # fmt: skip
 
 
@@ -76,6 +77,8 @@ def test_a_trial_adds_up_over_processes(plan: Plan, processes: int) -> None:
     assert trial.server is not None
     assert trial.server.generations == ["docs-1"]
     assert trial.server.cpu_ms_mean == pytest.approx(0.5)
+    assert trial.cached_share is not None
+    assert 0.5 < trial.cached_share < 1, "four of the five questions, drawn evenly"
     assert trial.recall is not None
     assert (trial.recall.mean, trial.recall.queries) == (0.75, 5)
     assert trial.locust is not None

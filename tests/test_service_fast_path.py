@@ -45,6 +45,7 @@ def without_times(body: bytes) -> Any:
     content.pop("instance", None)
     if "usage" in content:
         content["usage"].pop("cpu_ms")
+        content["usage"].pop("cached")
     return content
 
 

@@ -62,7 +62,7 @@ def test_a_search_is_a_span_with_its_stages_under_the_trace_of_the_caller(
     assert about["http.response.status_code"] == 200
     assert about["http.route"] == "/v1/indexes/{index}/search"
     assert (about["perwatt.index"], about["perwatt.generation"]) == ("docs", told["generation"])
-    for cost in ("tokens", "vectors_scored", "cpu_ms"):
+    for cost in ("tokens", "vectors_scored", "cpu_ms", "cached"):
         assert about[f"perwatt.{cost}"] == told["usage"][cost]
     assert [stage.name for stage in sorted(stages, key=lambda one: one.start_time_unix_nano)] == [
         *("filter", "encode", "search", "lexical", "fetch")

@@ -52,7 +52,8 @@ def test_any_worker_tells_the_numbers_of_all(root: Path, tmp_path: Path) -> None
             for line in (
                 'perwatt_requests_total{operation="search",status="200"} 8.0',
                 'perwatt_stage_seconds_count{stage="embed"} 4.0',
-                "perwatt_encode_batch_texts_count 4.0",
+                "perwatt_encode_batch_texts_count 1.0",
+                "perwatt_query_cache_hits_total 3.0",
                 "perwatt_workers 2.0",
                 'perwatt_process_cpu_seconds_total{worker="1"}',
                 'perwatt_vectors{index="docs"} 22.0',

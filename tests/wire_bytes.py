@@ -95,6 +95,7 @@ def told(answer: Answer) -> tuple[int, Any]:
     for usage in (content.get("usage"), *(each.get("usage") for each in content.get("results", []))):
         if usage is not None:
             usage.pop("cpu_ms", None)
+            usage.pop("cached", None)
     return answer[0], content
 
 

@@ -42,6 +42,16 @@ class Encoder(Protocol):
     def encode_counted(self, texts: Sequence[str], kind: Kind = "document") -> tuple[Vectors, Counts]:
         """As `encode`, with the number of tokens the model read of each text, int32 (n,)."""
 
+    def token_ids(self, texts: Sequence[str], kind: Kind = "document") -> list[list[int]]:
+        """What the model reads of each text: token ids with special tokens and prefix, cut at its length."""
+
+    def encode_ids(self, ids: Sequence[Sequence[int]], lengths: Counts) -> Vectors:
+        """float32 (n, dim), as `encode` of the texts that `ids` are of; none of them without a token.
+
+        Args:
+            lengths: of each of `ids`, int32 (n,).
+        """
+
     def token_offsets(self, text: str) -> list[tuple[int, int]]:
         """Start and end character of each token of the uncut text, without special tokens."""
 

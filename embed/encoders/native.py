@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from embed.encoders.contract import Counts, Kind, Vectors, prefixed
+from embed.encoders.contract import Counts, Vectors
 from embed.encoders.packed_bert import packed_bert
 from embed.encoders.tokens import TokenEncoder
 from embed.errors import ModelError
@@ -69,20 +69,11 @@ class NativeEncoder(TokenEncoder):
             threads, thread_name_prefix="encode"
         )  # starts a thread when there is work for it
 
-    def encode_counted(self, texts: Sequence[str], kind: Kind = "document") -> tuple[Vectors, Counts]:
-        ids = self._tokens.ids(prefixed(texts, self._fingerprint, kind))
-        if len(ids) == 1:  # a query: what comes out of the caches for it is part of its time
-            only = np.array(ids[0], np.int32)
-            vector = np.empty((1, self._fingerprint.dim), np.float32)
-            count = np.array([only.size], np.int32)
-            self._model.encode(only, count, vector)
-            return vector, count
-        lengths = np.array([len(each) for each in ids], np.int32)
-        return self.encode_ids(ids, lengths), lengths
-
     def encode_ids(self, ids: Sequence[Sequence[int]], lengths: Counts) -> Vectors:
-        """float32 (n, dim) for token ids with special tokens; no text may be without a token."""
         vectors = np.empty((len(ids), self.dim), np.float32)
+        if len(ids) == 1:  # a query: what comes out of the caches for it is part of its time
+            self._model.encode(np.array(ids[0], np.int32), lengths, vectors)
+            return vectors
 
         def run(rows: slice) -> None:
             ends = np.cumsum(lengths[rows], dtype=np.int32)

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from embed.encoders.contract import Counts, Kind, Vectors, prefixed
+from embed.encoders.contract import Counts, Vectors
 from embed.encoders.onnx_export import exported_graph
 from embed.encoders.tokens import TokenEncoder
 from embed.models.fingerprint import Fingerprint
@@ -45,9 +45,7 @@ class OnnxEncoder(TokenEncoder):
         graph = graph or exported_graph(folder, fingerprint.weights_sha256)
         self._session = ort.InferenceSession(str(graph), options, ["CPUExecutionProvider"])
 
-    def encode_counted(self, texts: Sequence[str], kind: Kind = "document") -> tuple[Vectors, Counts]:
-        ids = self._tokens.ids(prefixed(texts, self._fingerprint, kind))
-        lengths = np.array([len(each) for each in ids], np.int32)
+    def encode_ids(self, ids: Sequence[Sequence[int]], lengths: Counts) -> Vectors:
         vectors = np.empty((len(ids), self.dim), np.float32)
         for rows in batches(lengths):
             width = int(lengths[rows[-1]])
@@ -58,7 +56,7 @@ class OnnxEncoder(TokenEncoder):
                 mask[place, : lengths[row]] = 1
             feed = {"input_ids": padded, "attention_mask": mask}
             vectors[rows] = self._session.run(["sentence_embedding"], feed)[0]
-        return vectors, lengths
+        return vectors
 
 
 def batches(lengths: Counts, budget: int = BATCH_TOKENS) -> Iterator[npt.NDArray[np.intp]]:

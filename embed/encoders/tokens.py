@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 
+import numpy as np
 from tokenizers import Tokenizer
 
-from embed.encoders.contract import Counts, Kind, Vectors
+from embed.encoders.contract import Counts, Kind, Vectors, prefixed
 from embed.errors import ModelError, TextError
 from embed.models.fingerprint import Fingerprint
 from embed.models.folder import ModelFolder
@@ -55,7 +56,7 @@ class Tokens:
 
 class TokenEncoder:
     """What every backend has in common: a tokenizer, and what it says of itself. Not an encoder without
-    `encode_counted`."""
+    `encode_ids`."""
 
     def __init__(self, folder: ModelFolder, fingerprint: Fingerprint, backend: str) -> None:
         self._fingerprint = fingerprint
@@ -78,6 +79,14 @@ class TokenEncoder:
         return self.encode_counted(texts, kind)[0]
 
     def encode_counted(self, texts: Sequence[str], kind: Kind = "document") -> tuple[Vectors, Counts]:
+        ids = self.token_ids(texts, kind)
+        lengths = np.array([len(each) for each in ids], np.int32)
+        return self.encode_ids(ids, lengths), lengths
+
+    def token_ids(self, texts: Sequence[str], kind: Kind = "document") -> list[list[int]]:
+        return self._tokens.ids(prefixed(texts, self._fingerprint, kind))
+
+    def encode_ids(self, ids: Sequence[Sequence[int]], lengths: Counts) -> Vectors:
         raise NotImplementedError
 
     def token_offsets(self, text: str) -> list[tuple[int, int]]:

@@ -167,6 +167,17 @@ class Reading:
         single = [t for t in record.trials if t.role in ("run", "soak")]
         return next(reversed(confirmed or single), None)
 
+    @property
+    def seen_before(self) -> str:
+        """The share of the texts asked that the service did not encode again, and how they were drawn: a rate means
+        nothing without it. Empty where no text was asked, or the service does not say."""
+        asked = self.record.asked
+        share = None if self.trial is None else self.trial.cached_share
+        if share is None:
+            return ""
+        drawn = "" if asked is None else f" ({asked.queries:,} distinct ones asked, {asked.popularity})"
+        return f"{units.percent(share) if share else 'none'} of the query texts came from the service's cache{drawn}"
+
     @cached_property
     def missed(self) -> list[str]:
         """Which parts of the objective `trial` missed."""

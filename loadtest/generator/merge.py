@@ -93,6 +93,7 @@ def _server(parts: list[Part]) -> ServerSide | None:
         service=merged([s.service for s in sampled]),
         cpu_ms_mean=mean([s.cpu_ms for s in sampled]),
         vectors_scored_mean=mean([s.scored for s in sampled]),
+        cached_share=mean([s.cached for s in sampled]),
         generations=sorted({g for s in sampled for g in s.generations}),
         models=sorted({m for s in sampled for m in s.models}),
         short_answers=sum(s.short + s.unreadable for s in sampled),

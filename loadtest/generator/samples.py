@@ -31,6 +31,7 @@ class Sampled(msgspec.Struct, forbid_unknown_fields=True):
     service: str
     cpu_ms: list[float]  # sum, count
     scored: list[float]  # sum, count
+    cached: list[float]  # sum, count of answers to texts
     generations: list[str]
     models: list[str]
     recalls: dict[int, float]
@@ -47,6 +48,7 @@ class SampleReader:
         self._took = Histogram()
         self._service = Histogram()
         self._sums: dict[str, list[float]] = {"cpu_ms": [0.0, 0], "vectors_scored": [0.0, 0]}
+        self._cached: list[float] = [0.0, 0]
         self._generations: set[str] = set()
         self._models: set[str] = set()
         self._recalls: dict[int, float] = {}
@@ -80,6 +82,9 @@ class SampleReader:
                 if value is not None:
                     into[0] += value
                     into[1] += 1
+            if answer.usage.tokens and answer.usage.cached is not None:
+                self._cached[0] += answer.usage.cached
+                self._cached[1] += 1
         self._generations |= {answer.generation} if answer.generation else set()
         self._models |= {answer.model} if answer.model else set()
         coverage = answer.coverage or SampledCoverage()
@@ -101,6 +106,7 @@ class SampleReader:
             service=self._service.encode(),
             cpu_ms=self._sums["cpu_ms"],
             scored=self._sums["vectors_scored"],
+            cached=self._cached,
             generations=sorted(self._generations),
             models=sorted(self._models),
             recalls=dict(sorted(self._recalls.items())),

@@ -48,6 +48,8 @@ class ServerSide(msgspec.Struct, forbid_unknown_fields=True):
     service: str  # ours, of the same sampled requests
     cpu_ms_mean: float | None = None  # usage.cpu_ms
     vectors_scored_mean: float | None = None
+    # usage.cached: of the texts asked, those that the service had the vectors of; None: no texts, or it does not say
+    cached_share: float | None = None
     generations: list[str] = []
     models: list[str] = []
     short_answers: int = 0  # 200, but fewer than k hits, and not because of a filter
@@ -168,6 +170,12 @@ class Trial(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
     def lag_s(self, q: float) -> float:
         return Histogram.decode(self.generator.lag).quantile_s(q)
+
+    @property
+    def cached_share(self) -> float | None:
+        """Of the texts asked, the share whose vectors the service had from the last time; None where none was asked,
+        or the service does not say."""
+        return None if self.server is None else self.server.cached_share
 
     @property
     def cores_used(self) -> float:

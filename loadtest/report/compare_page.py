@@ -171,6 +171,14 @@ def _arms_section(comparison: Comparison, sides: Sequence[Sequence[Reading]]) ->
         ["p99 at the confirmed rate", *(units.spread(min(of), max(of), units.seconds) if of else "–" for of in tails)]
     )
     rows.append(["Recall", *(_recall([t.recall for t in of if t.recall is not None]) for of in trials)])
+    shares = [[t.cached_share for t in of if t.cached_share is not None] for of in trials]
+    if any(shares):
+        found_there = [units.spread(min(of), max(of), units.percent) if of else "–" for of in shares]
+        drawn = [
+            sorted({run.record.asked.popularity for run in side if run.record.asked is not None}) for side in sides
+        ]
+        rows.append(["Texts from the query cache", *found_there])
+        rows.append(["Queries drawn by", *(", ".join(of) or "–" for of in drawn)])
     efforts = [sorted({str(t.effort) if t.effort is not None else "default" for t in of}) for of in trials]
     rows.append(["Search effort", *(", ".join(of) or "–" for of in efforts)])
     lead = (

@@ -28,6 +28,8 @@ def run_data(reading: Reading) -> dict[str, Any]:
         "valid": valid,
         "invalid_because": reading.invalid,
         "capacity_qps": msgspec.to_builtins(reading.capacity),
+        "cached_share": trial.cached_share if trial and valid else None,
+        "popularity": record.asked.popularity if record.asked else None,
         "p99_ms": trial.response_s(0.99) * 1e3 if trial and valid else None,
         "recall": msgspec.to_builtins(trial.recall) if trial and valid else None,
         "queries_per_joule": msgspec.to_builtins(reading.per_joule) if valid else None,

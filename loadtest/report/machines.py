@@ -93,6 +93,7 @@ def trial_tables(record: Record) -> list[Table]:
 
 
 def _trials(record: Record, trials: Sequence[Trial], folded: str = "") -> Table:
+    cache = any(trial.cached_share is not None for trial in trials)
     rows = [
         [
             trial.role,
@@ -102,9 +103,11 @@ def _trials(record: Record, trials: Sequence[Trial], folded: str = "") -> Table:
             units.seconds(trial.response_s(0.99)),
             units.count(trial.shed + trial.missed),
             units.percent(trial.error_rate),
+            *(["–" if trial.cached_share is None else units.percent(trial.cached_share)] if cache else []),
             "; ".join(record.objective.misses(trial, strict=trial.role == "confirm")) or "met",
         ]
         for trial in trials
     ]
-    columns = ["Trial", "Offered/s", "Answered/s", "p50", "p99", "Not sent", "Errors", "Objective"]
+    shares = ["From the cache"] if cache else []
+    columns = ["Trial", "Offered/s", "Answered/s", "p50", "p99", "Not sent", "Errors", *shares, "Objective"]
     return Table(columns, rows, folded=folded)

@@ -44,7 +44,7 @@ def run_page(reading: Reading, demand: Demand | None = None) -> Page:
         title=title,
         subtitle=subtitle,
         banner=banner,
-        headline=_disturbed(_headline(reading), reading.disturbance),
+        headline=_qualified(_headline(reading), reading),
         figures=_figures(reading),
         sections=[section for section in sections if section is not None],
         foot=foot([reading]),
@@ -85,11 +85,14 @@ def _headline(reading: Reading) -> Headline:
     return Headline(word, sentence, evidence, "good" if record.knee.confirmed and not reading.beyond_knee else "open")
 
 
-def _disturbed(headline: Headline, why: str) -> Headline:
-    if not why:
-        return headline
-    sentence = f"{why[0].upper()}{why[1:]}. {headline.sentence}"
-    return Headline(f"Disturbed: {headline.word}", sentence, headline.evidence, "open")
+def _qualified(headline: Headline, reading: Reading) -> Headline:
+    """With what it must not be read without: what the service's cache answered, and what other programs took."""
+    word, sentence, tone = headline.word, headline.sentence, headline.tone
+    if seen := reading.seen_before:
+        sentence += f" {seen[0].upper()}{seen[1:]}."
+    if why := reading.disturbance:
+        word, sentence, tone = f"Disturbed: {word}", f"{why[0].upper()}{why[1:]}. {sentence}", "open"
+    return Headline(word, sentence, headline.evidence, tone)
 
 
 def _figures(reading: Reading) -> list[Figure]:
@@ -105,6 +108,8 @@ def _figures(reading: Reading) -> list[Figure]:
         detail = "cores not known"
         if (vcpus := reading.vcpus) and (cores := reading.cores):
             detail = f"{units.digits(found.qps / vcpus)} per vCPU · {units.digits(found.qps / cores)} per core"
+        if trial is not None and trial.cached_share is not None:
+            detail += f" · {units.percent(trial.cached_share)} from the query cache"
         out.append(Figure("Queries a second at the objective", units.digits(found.qps), detail, measured))
     per_dollar, per_million = reading.per_dollar, reading.usd_per_million
     if per_dollar is not None and per_million is not None and price is not None:

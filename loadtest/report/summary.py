@@ -32,6 +32,8 @@ def run_lines(reading: Reading) -> list[str]:
             f"p50 {units.seconds(trial.response_s(0.5))}, p99 {units.seconds(trial.response_s(0.99))} "
             f"({'; '.join(reading.missed) or 'objective met'})"
         )
+        if reading.seen_before:
+            lines.append(reading.seen_before)
         if trial.recall is not None:
             r = trial.recall
             lines.append(f"recall@{r.k} {r.mean:.4f} [{r.low:.4f} to {r.high:.4f}] over {r.queries} queries")

@@ -25,6 +25,8 @@ class SampledHit(msgspec.Struct):
 
 
 class SampledUsage(msgspec.Struct):
+    tokens: int | None = None
+    cached: int | None = None
     cpu_ms: float | None = None
     vectors_scored: float | None = None
 

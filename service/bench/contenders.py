@@ -135,7 +135,8 @@ def perwatt(stack: ExitStack, folder: Path, cores: str, workers: int = 1) -> tup
     """Started, and where."""
     port = free_port()
     command = [sys.executable, "-m", "deploy.command", "serve", "--root", folder / "indexes", "--port", str(port)]
-    server = Server("perwatt", [*map(str, command), "--workers", str(workers)], cores)
+    # Texts are asked round and round here, and what is compared is what encoding and searching them costs.
+    server = Server("perwatt", [*map(str, command), "--workers", str(workers), "--no-query-cache"], cores)
     stack.callback(server.stop)
     server.wait("serving on")
     return server, port

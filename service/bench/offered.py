@@ -88,7 +88,8 @@ def served(root: str, index: str, *options: str, log: Path = Path(os.devnull)) -
         log: gets what it says on stderr.
     """
     cores = sorted(os.sched_getaffinity(0))
-    serve = [sys.executable, "-m", "deploy.command", "serve", index, "--root", root, "--port", "0", *options]
+    serve = [sys.executable, "-m", "deploy.command", "serve", index, "--root", root, "--port", "0"]
+    serve += ["--no-query-cache", *options]  # a few texts are asked over and over
     server = Server("perwatt", serve, str(cores[0]), log=log)
     os.sched_setaffinity(0, {cores[-1]})
     try:

@@ -51,6 +51,16 @@ from service.settings import Settings
     help="Processes, one a core; connections are spread evenly.",
 )
 @click.option(
+    "--query-cache",
+    "query_cache_mib",
+    type=click.IntRange(1, 1 << 20),
+    default=64,
+    show_default=True,
+    metavar="MIB",
+    help="Memory for the vectors of queries seen before, of all workers together; 64 hold 40,000 of 384 dimensions.",
+)
+@click.option("--no-query-cache", is_flag=True, help="Encode every query, also one that was seen before.")
+@click.option(
     "--concurrency",
     type=click.IntRange(min=1),
     default=64,
@@ -119,12 +129,14 @@ from service.settings import Settings
     is_flag=True,
     help="A line a request: method, path, status, time, bytes of the answer, its id and the name of the key; no query.",
 )
-def serve(names: tuple[str, ...], log_format: str, access_log: bool, **options: Any) -> None:
+def serve(names: tuple[str, ...], log_format: str, access_log: bool, no_query_cache: bool, **options: Any) -> None:
     """Answer searches over HTTP, with a page for people.
 
     Serves the current generation of each NAME, or of every index in the root. SIGHUP follows the
     aliases on disk; SIGTERM finishes what is in flight and ends.
     """
+    if no_query_cache:
+        options["query_cache_mib"] = 0
     settings = Settings(names=names, **options)
     native_threads.pin(settings.threads)
     from service.telemetry import logs

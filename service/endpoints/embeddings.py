@@ -68,7 +68,7 @@ async def embeddings(request: Request) -> Response:
     caller_of(request.scope).charge(len(texts) - 1)
     deadline = deadline_of(state, asked.timeout_ms, start_s)
     data: list[answers.Embedding] = []
-    tokens = 0
+    tokens = cached = 0
     async with state.admission.place(deadline):
         for first in range(0, len(texts), WINDOW_TEXTS):
             if first and asked.timeout_ms is None:
@@ -78,9 +78,10 @@ async def embeddings(request: Request) -> Response:
             data += [answers.Embedding(at, form(one.vector)) for at, one in enumerate(encoded, first)]
             spent = sum(one.tokens for one in encoded)
             tokens += spent
+            cached += sum(one.cached for one in encoded)
             state.metrics.tokens.inc(spent)
             state.metrics.cpu.inc(sum(one.cpu_s for one in encoded))
-        content = answers.encode(EmbeddingsAnswer(data, fingerprint.name, EmbeddingsUsage(tokens, tokens)))
+        content = answers.encode(EmbeddingsAnswer(data, fingerprint.name, EmbeddingsUsage(tokens, tokens, cached)))
     return Response(content, media_type="application/json")
 
 

@@ -103,6 +103,7 @@ def _record(
             "perwatt.generation": None if answered is None else answered.generation,
             "perwatt.tokens": None if usage is None else usage.tokens,
             "perwatt.vectors_scored": None if usage is None else usage.vectors_scored,
+            "perwatt.cached": None if usage is None else usage.cached,
             "perwatt.cpu_ms": None if usage is None else usage.cpu_ms,
         },
     )

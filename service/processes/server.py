@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
+from embed.encoders.query_cache import CacheMemory, QueryCache
 from index import Root
 from service.access.auth import Auth
 from service.access.keyring import Keyring
@@ -57,6 +58,7 @@ from service.telemetry import tracing
 from service.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
+    from embed import Encoder
     from service.telemetry.spans import Spans
 
 log = logging.getLogger("perwatt.service")
@@ -97,7 +99,7 @@ def load(settings: Settings, shared: Shared | None = None) -> ServerProcess:
         metrics = Metrics(names_of_operations, shared.metrics, shared.worker)
     admission = Admission(settings.concurrency, settings.queue, metrics.shed.inc)
     metrics.watch(lambda may_see: RegistryCollector(registry, may_see))
-    batcher = None if encoder is None else Batcher(encoder, metrics.encode_batch.observe, settings.threads)
+    batcher = None if encoder is None else _batcher_of(settings, encoder, metrics, shared)
     auth = auth_of(settings, Quotas() if shared is None else shared.quotas)
     service = secrets.token_hex(8) if shared is None else shared.service
     writing = Writing(root, service, f"http://{settings.host}:{settings.port}")
@@ -117,6 +119,17 @@ def load(settings: Settings, shared: Shared | None = None) -> ServerProcess:
         }
     )
     return ServerProcess(settings, state, auth, fast_path, watch, spans=spans, shared=shared)
+
+
+def _batcher_of(settings: Settings, encoder: Encoder, metrics: Metrics, shared: Shared | None) -> Batcher:
+    """With the cache of queries, if there is to be one."""
+    cache = None
+    if settings.query_cache_mib:
+        memory = CacheMemory(settings.query_cache_mib << 20) if shared is None else shared.queries
+        assert memory is not None  # whoever made `shared` had the same settings
+        cache = QueryCache(memory, encoder.fingerprint.id, encoder.dim)
+        metrics.watch_cache(lambda: cache.used_bytes)
+    return Batcher(encoder, metrics.encode_batch.observe, settings.threads, cache, metrics.count_cached)
 
 
 def _fast_path_of(state: AppState, auth: Auth, queue: int, spans: Spans | None) -> FastPath:

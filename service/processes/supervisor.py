@@ -35,6 +35,7 @@ from typing import Any
 
 import msgspec
 
+from embed.encoders.query_cache import CacheMemory
 from service.access.quota import Quotas
 from service.errors import ServiceError
 from service.processes.accepting import Accepting
@@ -51,15 +52,23 @@ class Shared:
     """What a worker is born with: its number, its end of the channel, and memory that it shares with the others."""
 
     def __init__(
-        self, worker: int, channel: socket.socket, metrics: Slab, quotas: Quotas, closed: Slab, service: str
+        self,
+        worker: int,
+        channel: socket.socket,
+        metrics: Slab,
+        quotas: Quotas,
+        closed: Slab,
+        service: str,
+        queries: CacheMemory | None,
     ) -> None:
         """
         Args:
             service: a name that the workers of this service share and no other service has.
+            queries: for the vectors of queries seen before, None: they are not kept.
         """
         self.worker, self.service = worker, service
         self.channel = channel
-        self.metrics, self.quotas = metrics, quotas
+        self.metrics, self.quotas, self.queries = metrics, quotas, queries
         self._closed = closed.row(worker)
 
     def closed(self) -> None:
@@ -102,9 +111,10 @@ class Supervisor:
         work: Callable[[Shared], None],
         drain_s: float,
         grace_s: float,
+        queries: CacheMemory | None = None,
     ) -> None:
         self._wanted = workers
-        self._metrics = metrics
+        self._metrics, self._queries = metrics, queries
         self._quotas = Quotas()
         self._service = secrets.token_hex(8)
         self._closed = Slab(1, workers)
@@ -184,7 +194,7 @@ class Supervisor:
         self._selector.close()
         status = 1
         try:
-            self._work(Shared(worker, theirs, self._metrics, self._quotas, self._closed, self._service))
+            self._work(Shared(worker, theirs, self._metrics, self._quotas, self._closed, self._service, self._queries))
             status = 0
         except ServiceError as error:
             print(f"perwatt: error: {error}", file=sys.stderr)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from embed.encoders.query_cache import CacheMemory
 from service.processes.listening import address_of, bind
 from service.processes.supervisor import Shared, Supervisor
 from service.settings import Settings
@@ -36,6 +37,7 @@ def run_workers(settings: Settings, describe: Callable[[AppState], str], started
     with bind(settings.host, settings.port) as listening:
         address = address_of(settings, listening)
         slab = Slab(ROW_NUMBERS, settings.workers)
-        Supervisor(listening, settings.workers, slab, work, settings.drain_s, settings.grace_s).run(
+        queries = CacheMemory(settings.query_cache_mib << 20) if settings.query_cache_mib else None
+        Supervisor(listening, settings.workers, slab, work, settings.drain_s, settings.grace_s, queries).run(
             lambda said: started(said, address)
         )

@@ -180,4 +180,5 @@ def _sum(results: Iterable[BatchResult | BatchFailure]) -> Usage:
         sum(usage.tokens for usage in usages),
         sum(usage.vectors_scored for usage in usages),
         round(sum(usage.cpu_ms for usage in usages), 4),
+        sum(usage.cached for usage in usages),
     )

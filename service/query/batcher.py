@@ -8,6 +8,9 @@ grow by themselves, and there is no constant to tune.
 There is one encoder and one thread that runs it: a forward pass already uses the cores it was given, and two at once
 would only compete for the caches. A caller with many texts submits them a window at a time, so that a single query
 never waits behind more than one window of bulk work. A text whose caller gave up is dropped before it costs anything.
+
+A query that was seen before does not come that far: with a cache (`embed/encoders/query_cache.py`), its tokens are made
+at once, and a vector that is found for them is the answer, with nothing to wait for.
 """
 
 from __future__ import annotations
@@ -23,8 +26,12 @@ import numpy as np
 
 if TYPE_CHECKING:
     from embed import Encoder
+    from embed.encoders.query_cache import QueryCache
 
 MAX_TEXTS = 32  # a batch of 32 short queries is past the knee of the encoder's throughput; more only adds waiting
+# Characters of a query that is looked up. Its tokens are made on the thread that answers requests, so a long text would
+# hold the others up, and hardly any is asked twice.
+LONGEST_LOOKED_UP = 1024
 WINDOW_TEXTS = 16  # of one bulk caller in the queue at once
 
 Kind = Literal["query", "document"]
@@ -32,28 +39,55 @@ Vector = np.ndarray[tuple[int], np.dtype[np.float32]]
 
 
 class Encoded(NamedTuple):
+    """
+    Args:
+        cpu_s: this text's share, by tokens, of the batch it was in.
+        cached: it was seen before; then `cpu_s` is what finding it cost.
+    """
+
     vector: Vector
     tokens: int
-    cpu_s: float  # this text's share, by tokens, of the batch it was in
+    cpu_s: float
+    cached: bool = False
+
+
+class _Read(NamedTuple):
+    """The tokens of a query that the cache does not have, what it will be kept under, and what reading it cost."""
+
+    ids: list[int]
+    key: bytes
+    cpu_s: float
 
 
 class _Waiting(NamedTuple):
     text: str
     kind: Kind
     future: asyncio.Future[Encoded]
+    read: _Read | None  # None: the cache was not asked
 
 
 class Batcher:
     """Runs on one event loop, which owns its queue; only `_encode` runs in the encoder's thread."""
 
     def __init__(
-        self, encoder: Encoder, observe_batch: Callable[[int], None] = lambda _size: None, threads: int = 1
+        self,
+        encoder: Encoder,
+        observe_batch: Callable[[int], None] = lambda _size: None,
+        threads: int = 1,
+        cache: QueryCache | None = None,
+        observe_cache: Callable[[bool], None] = lambda _hit: None,
     ) -> None:
-        """`threads`: how many the encoder uses. With more than one its cost is taken from the whole process, which
-        counts what else runs meanwhile: an upper bound."""
+        """
+        Args:
+            threads: how many the encoder uses. With more than one its cost is taken from the whole process, which
+                counts what else runs meanwhile: an upper bound.
+            cache: of queries; documents are not looked up, and would drive the queries out.
+            observe_cache: told of each query that is looked up whether it was there.
+        """
         self._cpu_clock = time.thread_time if threads == 1 else time.process_time
         self._encoder = encoder
         self._observe_batch = observe_batch
+        self._cache, self._observe_cache = cache, observe_cache
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="encode")
         self._waiting: deque[_Waiting] = deque()
         self._busy = False
@@ -69,9 +103,16 @@ class Batcher:
 
     def submit(self, text: str, kind: Kind = "query") -> asyncio.Future[Encoded]:
         """`encode` for whoever waits for the future itself, which costs less than a task; cancelling it withdraws the
-        text if it has not started."""
+        text if it has not started. Of a query that was seen before the future is done. Raises TextError."""
         future: asyncio.Future[Encoded] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(text, kind, future))
+        read = None
+        if self._cache is not None and kind == "query" and len(text) <= LONGEST_LOOKED_UP:
+            found = self._look_up(text, self._cache)
+            if isinstance(found, Encoded):
+                future.set_result(found)
+                return future
+            read = found
+        self._waiting.append(_Waiting(text, kind, future, read))
         self._start_if_idle()
         return future
 
@@ -87,6 +128,17 @@ class Batcher:
     def close(self) -> None:
         self._thread.shutdown(wait=True, cancel_futures=True)
 
+    def _look_up(self, text: str, cache: QueryCache) -> Encoded | _Read:
+        start_s = time.perf_counter()  # nothing here waits, so this is processor time, without a system call
+        [ids] = self._encoder.token_ids([text], "query")
+        key = cache.key(ids)
+        vector = cache.get(key)
+        self._observe_cache(vector is not None)
+        spent_s = time.perf_counter() - start_s
+        if vector is None:
+            return _Read(ids, key, spent_s)
+        return Encoded(np.frombuffer(vector, np.float32), len(ids), spent_s, True)
+
     def _start_if_idle(self) -> None:
         if self._busy:
             return
@@ -96,32 +148,42 @@ class Batcher:
         self._busy = True
         self._observe_batch(len(batch))
         loop = asyncio.get_running_loop()
-        work = self._thread.submit(self._encode, [w.text for w in batch], batch[0].kind)
+        work = self._thread.submit(self._encode, batch)
         work.add_done_callback(
             lambda done: loop.call_soon_threadsafe(self._finish, batch, done)  # back on the loop's thread
         )
 
     def _next_batch(self) -> list[_Waiting]:
-        """The oldest waiting texts of one kind: a query and a document may carry different
-        prefixes."""
+        """The oldest waiting texts of one kind, a query and a document may carry different prefixes; and all of them
+        with their tokens, or all without."""
         batch: list[_Waiting] = []
         while self._waiting and len(batch) < MAX_TEXTS:
             if self._waiting[0].future.done():  # its caller is gone
                 self._waiting.popleft()
-            elif batch and self._waiting[0].kind != batch[0].kind:
+            elif batch and _sort(self._waiting[0]) != _sort(batch[0]):
                 break
             else:
                 batch.append(self._waiting.popleft())
         return batch
 
-    def _encode(self, texts: list[str], kind: Kind) -> list[Encoded]:
+    def _encode(self, batch: list[_Waiting]) -> list[Encoded]:
         start_s = self._cpu_clock()
-        vectors, tokens = self._encoder.encode_counted(texts, kind)
+        reads = [waiting.read for waiting in batch if waiting.read is not None]
+        if reads:
+            tokens = np.array([len(read.ids) for read in reads], np.int32)
+            vectors = self._encoder.encode_ids([read.ids for read in reads], tokens)
+        else:
+            vectors, tokens = self._encoder.encode_counted([waiting.text for waiting in batch], batch[0].kind)
+        if self._cache is not None:
+            for read, vector in zip(reads, vectors, strict=False):
+                self._cache.put(read.key, vector.tobytes())
         cpu_s = self._cpu_clock() - start_s
         total = max(1, int(tokens.sum()))
         return [
-            Encoded(vector, int(count), cpu_s * int(count) / total)
-            for vector, count in zip(vectors, tokens, strict=True)
+            Encoded(
+                vector, int(count), cpu_s * int(count) / total + (0.0 if waiting.read is None else waiting.read.cpu_s)
+            )
+            for waiting, vector, count in zip(batch, vectors, tokens, strict=True)
         ]
 
     def _finish(self, batch: list[_Waiting], done: Future[list[Encoded]]) -> None:
@@ -137,3 +199,7 @@ class Batcher:
             else:
                 waiting.future.set_result(done.result()[place])
         self._start_if_idle()
+
+
+def _sort(waiting: _Waiting) -> tuple[Kind, bool]:
+    return waiting.kind, waiting.read is None

@@ -81,19 +81,21 @@ class Resolved(NamedTuple):
 
     Args:
         row: the document it asks to be similar to, which is no hit itself.
+        cached: the text was seen before, and not encoded again.
     """
 
     vector: Vector
     row: int | None = None
     tokens: int = 0
     cpu_s: float = 0.0
+    cached: bool = False
 
 
 async def answer(state: AppState, caller: Caller, index: str, body: bytes, start_s: float) -> Answered:
     """The answer to the query in `body`.
 
-    When the query is a vector or an id, its search is short and a place is free, nothing is awaited: the first step of
-    the coroutine is also its last.
+    When the query is a vector, an id or a text that was seen before, its search is short and a place is free, nothing
+    is awaited: the first step of the coroutine is also its last.
 
     Args:
         caller: who asks, with the filter that its key may impose.
@@ -251,7 +253,7 @@ async def resolve(
             pointer="/text",
         )
     encoded = await deadline.limit(state.batcher.submit(query.text))
-    return Resolved(encoded.vector, None, encoded.tokens, encoded.cpu_s)
+    return Resolved(encoded.vector, None, encoded.tokens, encoded.cpu_s, encoded.cached)
 
 
 def wanted(query: SearchRequest, resolved: Resolved) -> int:
@@ -291,7 +293,7 @@ def result_of(
             exact=view.compares_all(exact, keep, effort),
             partial=False,
         ),
-        Usage(resolved.tokens, scored, round(cpu_s * 1e3, 4)),
+        Usage(resolved.tokens, scored, round(cpu_s * 1e3, 4), int(resolved.cached)),
     )
 
 
@@ -314,7 +316,7 @@ def result_of_ranked(
     return BatchResult(
         hits,
         Coverage(kept._replace(own=resolved.row).count(view), ranked.exact, paged is not None and paged.partial),
-        Usage(resolved.tokens, ranked.scored, round(cpu_s * 1e3, 4)),
+        Usage(resolved.tokens, ranked.scored, round(cpu_s * 1e3, 4), int(resolved.cached)),
         None if paged is None else paged.next_cursor,
     )
 

@@ -70,7 +70,7 @@ class _Layout:
         self.encode_batch = self._take(_size(BATCH_SIZES))
         names = (
             *("tokens", "vectors_scored", "cpu", "shed", "timed_out", "documents_put", "documents_deleted"),
-            *("working", "waiting", "connections", "pid"),
+            *("query_hits", "query_misses", "working", "waiting", "connections", "pid"),
         )
         self.of = {name: self._take(1) for name in names}
 
@@ -111,9 +111,11 @@ class Metrics:
         self.tokens, self.vectors_scored, self.cpu = (numbers[name] for name in ("tokens", "vectors_scored", "cpu"))
         self.shed, self.timed_out = numbers["shed"], numbers["timed_out"]
         self.documents_put, self.documents_deleted = numbers["documents_put"], numbers["documents_deleted"]
+        self._hits, self._misses = numbers["query_hits"], numbers["query_misses"]
         self._now = {name: numbers[name] for name in ("working", "waiting", "connections")}
         numbers["pid"].set(os.getpid())
         self._look: Callable[[], dict[str, int]] = dict
+        self._cache_bytes: Callable[[], int] | None = None
         self._watched: Callable[[Callable[[str], bool]], Collector] | None = None
 
     def count_request(self, operation: str, status: int, seconds: float) -> None:
@@ -122,6 +124,17 @@ class Metrics:
             at = self._of[OTHER]
         self._row[self._layout.requests + at * len(STATUSES) + self._status.get(status, 0)] += 1.0
         self._latency[at].observe(seconds)
+
+    def count_cached(self, hit: bool) -> None:
+        """A query text that was looked up among those seen before."""
+        (self._hits if hit else self._misses).inc()
+
+    def watch_cache(self, used_bytes: Callable[[], int]) -> None:
+        """
+        Args:
+            used_bytes: of the vectors of queries seen before, those of all workers.
+        """
+        self._cache_bytes = used_bytes
 
     def count_refused(self, seconds: float) -> None:
         """A search that was shed: `count_request` and `shed` in one, for thousands a second."""
@@ -178,7 +191,9 @@ class Metrics:
         _add(batches, [], sums, layout.encode_batch, BATCH_SIZES)
         yield from (requests, latency, stages, batches)
         for name, key, text in (
-            ("perwatt_tokens", "tokens", "Tokens of query texts encoded."),
+            ("perwatt_tokens", "tokens", "Tokens of texts, encoded or seen before."),
+            ("perwatt_query_cache_hits", "query_hits", "Query texts that were seen before and not encoded."),
+            ("perwatt_query_cache_misses", "query_misses", "Query texts that were looked up and had to be encoded."),
             ("perwatt_vectors_scored", "vectors_scored", "Distances computed."),
             ("perwatt_query_cpu_seconds", "cpu", "Processor time of encode, search and payload."),
             ("perwatt_shed", "shed", "Requests refused because the waiting line was full or too long."),
@@ -193,6 +208,10 @@ class Metrics:
             ("perwatt_connections", "connections", "Open connections."),
         ):
             yield _gauge(name, text, sums[layout.of[key]])
+        if self._cache_bytes is not None:
+            yield _gauge(
+                "perwatt_query_cache_bytes", "Taken by the vectors of queries seen before.", self._cache_bytes()
+            )
         pids = [int(self._slab.row(worker)[layout.of["pid"]]) for worker in range(self._slab.workers)]
         yield _gauge(
             "perwatt_workers", "Worker processes that are alive.", sum(_cpu_s(pid) is not None for pid in pids)

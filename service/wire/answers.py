@@ -46,11 +46,13 @@ class Coverage(Struct, frozen=True, gc=False):
 
 class Usage(Struct, frozen=True, gc=False):
     """tokens of the query text. vectors_scored: distances computed. cpu_ms: processor time of this
-    query alone; of a text that was encoded together with others, its share by tokens."""
+    query alone; of a text that was encoded together with others, its share by tokens. cached: query texts that were
+    not encoded, because their vector was kept from the last time: 0 or 1, in a batch their number."""
 
     tokens: int
     vectors_scored: int
     cpu_ms: float
+    cached: int = 0
 
 
 class SearchAnswer(Struct, frozen=True, gc=False, omit_defaults=True):
@@ -250,9 +252,13 @@ class Embedding(Struct, frozen=True):
     object: str = "embedding"
 
 
-class EmbeddingsUsage(Struct, frozen=True):
+class EmbeddingsUsage(Struct, frozen=True, omit_defaults=True):
+    """cached, which OpenAI does not have: inputs of type query that were not encoded, because their vectors were kept
+    from the last time; absent where it is 0."""
+
     prompt_tokens: int
     total_tokens: int
+    cached: int = 0
 
 
 class EmbeddingsAnswer(Struct, frozen=True):
