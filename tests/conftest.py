@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from serving import SERVED_PRECISION
 
 from service.processes import native_threads
@@ -22,6 +23,9 @@ from service.processes import native_threads
 # A script that runs us in the background has Ctrl-C ignored, which tests and what they start would inherit.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+# No test has a time of its own to be wrong by: how long an example takes says most about what else the machine does.
+settings.register_profile("perwatt", deadline=None)
+settings.load_profile("perwatt")
 # Before anything loads them: tests run beside each other's servers, and a pool a library adds nothing but noise.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")

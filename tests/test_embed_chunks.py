@@ -94,7 +94,7 @@ def test_characters_of_several_code_points_stay_whole(glyph: str, overlap: int) 
             assert piece.lstrip("a").replace(glyph, "") == ""
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.text(st.sampled_from("ab .!?\n\u0301\u200d東👍é"), max_size=400),
     st.integers(8, 40),

@@ -42,7 +42,7 @@ def test_finds_what_float64_finds(metric: str, dim: int) -> None:
         assert clear <= set(ours)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(
     count=st.integers(1, 300),
     dim=st.integers(1, 70),

@@ -115,7 +115,7 @@ def asked_and_kept(rows: Rows, kind: str, share: float, low: float, cluster: int
     return {"or": [by_chance, odd]}, within | (rows.of["odd"] & (n < 3))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
 @given(
     kind=st.sampled_from(["a part", "a stretch", "in a cluster", "not in a cluster", "or three more"]),
     share=st.sampled_from([1.0, 0.5, 0.1, 0.03, 0.01, 1e-3, 1e-4]),

@@ -19,7 +19,7 @@ from index.search.filtering import Filters, parse
 from index.search.postings import open_columns
 from index.search.rowfiles import write_columns
 
-ALL = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+ALL = settings(max_examples=150, suppress_health_check=list(HealthCheck))
 
 
 def columns_of(folder: Path, rows: list[dict[str, Any]]) -> Filters:

@@ -150,7 +150,7 @@ def test_zero_vectors_and_no_dimensions(unit: str) -> None:
     assert (run("dot_f32", np.zeros(0, np.float32), np.zeros((5, 0), np.float32), unit) == 0).all()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150, deadline=None)  # without conftest.py on emulated processors
 @given(st.integers(1, 200), st.integers(1, 12), st.integers(0, 2**32 - 1))
 def test_units_agree_on_any_shape(dim: int, count: int, seed: int) -> None:
     random = np.random.default_rng(seed)

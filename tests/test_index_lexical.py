@@ -170,7 +170,7 @@ def test_where_only_memory_may_be_written_it_opens_there(
         assert generation.search_words("key", 1).rows.tolist() == [4]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
 @given(
     asked=st.lists(filters, min_size=8, max_size=8),
     rows=st.lists(payloads, min_size=30, max_size=60),

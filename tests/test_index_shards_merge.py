@@ -29,7 +29,7 @@ def place(row: int) -> int:
     return 2 * row + 1 if row < 100 else 2 * (row - 100)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.tuples(SCORES, SCORES), min_size=1, max_size=4), st.integers(1, 9), st.integers(1, 9))
 def test_the_best_of_both_come_by_score_and_then_by_id(
     queries: list[tuple[list[float], list[float]]], k: int, width: int

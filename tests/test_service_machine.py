@@ -199,7 +199,6 @@ def test_whatever_is_done_the_service_holds_what_a_dictionary_holds(tmp_path: Pa
         stateful_step_count=20,
         derandomize=not EXAMPLES,
         database=None,
-        deadline=None,
         suppress_health_check=list(HealthCheck),
     )
     case.runTest()
