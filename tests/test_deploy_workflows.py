@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -79,7 +79,7 @@ def test_steps_are_scripts_and_targets_that_exist(path: Path) -> None:
     for step in steps(path):
         for word in re.findall(r"(?:deploy/|\.ci/)\S+", step.get("run", "")):
             assert (TOP / word).is_file(), word
-        for target in re.findall(r"\bmake ([a-z-]+)", step.get("run", "")):
+        for target in re.findall(r"\bmake ([a-z0-9-]+)", step.get("run", "")):
             assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
@@ -88,6 +88,32 @@ def test_local_workflows_that_are_called_exist_and_can_be_called(path: Path) -> 
     for job in workflow(path)["jobs"].values():
         if "uses" in job:
             assert "workflow_call" in workflow(TOP / job["uses"])["on"]
+
+
+def test_what_is_proposed_gets_one_short_load_test_and_what_is_landed_gets_all() -> None:
+    jobs = workflow(TOP / ".github/workflows/ci.yaml")["jobs"]
+    assert (jobs["trial"]["if"], jobs["measure"]["if"]) == tuple(
+        f"github.event_name == '{event}'" for event in ("pull_request", "push")
+    )
+    trials = [step for step in jobs["trial"]["steps"] if "trial.sh" in step.get("run", "")]
+    assert [("--no-curve" in step["env"]["KNEE_OPTIONS"], matrix_of(jobs["trial"])) for step in trials] == [
+        (True, [{}])
+    ]
+
+
+def test_the_night_runs_the_longer_proofs() -> None:
+    runs = [step["run"] for step in steps(TOP / ".github/workflows/nightly.yaml") if "run" in step]
+    proofs = ("test-units", "sanitize", "fuzz", "test-arm64", "selftest", "test-crash")
+    assert runs == [f"make {target}" for target in proofs]
+
+
+def test_what_is_pinned_is_kept_fresh() -> None:
+    folder = Path(check_jsonschema.__file__).parent / "builtin_schemas" / "vendor"
+    asked = yaml.safe_load((TOP / ".github/dependabot.yml").read_text())
+    jsonschema.Draft7Validator(json.loads((folder / "dependabot.json").read_text())).validate(asked)
+    named = {"docker": "Dockerfile", "npm": "package-lock.json", "github-actions": ".github/workflows"}
+    for update in asked["updates"]:
+        assert (TOP / update["directory"].strip("/") / named[update["package-ecosystem"]]).exists()
 
 
 def test_both_architectures_run_natively() -> None:
@@ -165,15 +191,17 @@ def test_the_report_compares_arms_that_are_measured() -> None:
     ("ends", "kept", "status"), [(0, True, 0), (3, True, 0), (3, False, 3), (1, True, 1), (2, False, 2)]
 )
 def test_only_a_trial_that_may_not_be_believed_is_a_warning(ends: int, kept: bool, status: int, tmp_path: Path) -> None:
-    """The step as a runner gives it to its shell, with a load test that only ends; 3 without a record is a refusal."""
-    [command] = [step["run"] for step in steps(TOP / ".github/workflows/measure.yaml") if "loadtest.sh" in str(step)]
-    script = tmp_path / "deploy" / "ci" / "loadtest.sh"
-    script.parent.mkdir(parents=True)
-    script.write_text(f"#!/bin/sh\n{'mkdir runs; touch runs/arm64-2.json' if kept else ':'}\nexit {ends}\n")
-    script.chmod(0o755)
+    """With a load test that only ends; 3 without a record is a refusal."""
+    folder = tmp_path / "deploy" / "ci"
+    folder.mkdir(parents=True)
+    shutil.copy(TOP / "deploy/ci/trial.sh", folder)
+    (folder / "loadtest.sh").write_text(
+        f"#!/bin/sh\n{'mkdir runs; touch runs/arm64-2.json' if kept else ':'}\nexit {ends}\n"
+    )
+    (folder / "loadtest.sh").chmod(0o755)
     ran = subprocess.run(
-        ["bash", "-e", "-c", command], cwd=tmp_path, env={**os.environ, "ARM": "arm64", "BLOCK": "2"},
-        capture_output=True, text=True, check=False,
+        [folder / "trial.sh", "index.tar", "arm64", "2", "runs/arm64-2.json"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert ran.returncode == status
     assert ran.stdout.startswith("::warning::The trial of arm64 in block 2") == ((ends, status) == (3, 0))
