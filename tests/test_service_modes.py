@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from chunk_index import CHUNKS, DIM, DOCUMENTS, SEARCH, ask, rows
 
@@ -42,15 +43,60 @@ def test_a_fused_hit_shows_what_it_was_made_of(chunks_client: httpx.Client) -> N
 
 
 def test_fusion_adds_reciprocal_ranks() -> None:
-    assert fuse([([5, 3, 9], 1.0), ([3, 7], 0.5)], 60) == [
+    assert fuse({5: 0.9, 3: 0.8, 9: 0.1}, {3: 7.0, 7: 1.0}, (1.0, 0.5), 60) == [
         (3, 1 / 62 + 0.5 / 61),
         (5, 1 / 61),
         (9, 1 / 63),
         (7, 0.5 / 62),
     ]
-    assert fuse([([4, 2], 1.0), ([2, 4], 1.0)]) == fuse([([2, 4], 1.0), ([4, 2], 1.0)])
-    assert [row for row, _ in fuse([([4, 2], 1.0), ([2, 4], 1.0)])] == [2, 4], "ties go to the smaller row"
-    assert fuse([([1], 0.0), ([2], 1.0)]) == [(2, 1 / 61)]
+    either = [fuse(first, second, rrf_k=60) for first, second in ((UP, DOWN), (DOWN, UP))]
+    assert either[0] == either[1]
+    assert [row for row, _ in either[0]] == [2, 4], "ties go to the smaller row"
+    assert fuse({1: 1.0}, {2: 1.0}, (0.0, 1.0), 60) == [(2, 1 / 61)]
+
+
+UP, DOWN = {4: 0.9, 2: 0.8}, {2: 0.9, 4: 0.8}
+
+
+def test_fusion_adds_what_stands_out() -> None:
+    dense = {1: 0.8, 2: 0.6, 3: 0.4}
+    fused = dict(fuse(dense, {3: 10.0, 9: 5.0}, depth=3))
+    stand_out = 1 - (10 + 5) / (3 * 10)
+    assert fused == pytest.approx({1: 0.5, 2: 0.25, 3: stand_out**2, 9: stand_out**2 / 2})
+    assert dict(fuse(dense, {3: 10.0, 9: 5.0}, (2.0, 0.0), depth=3)) == pytest.approx({1: 1.0, 2: 0.5, 3: 0.0})
+
+
+def test_words_that_are_everywhere_count_for_nothing_and_a_rare_one_for_much() -> None:
+    dense = {row: 0.6 - row / 1000 for row in range(100)}
+    everywhere = fuse(dense, dict.fromkeys(range(99, -1, -1), 3.0))
+    assert [row for row, _ in everywhere] == list(dense)
+    assert fuse(dense, {99: 3.0})[0][0] == 99
+
+
+def test_scores_of_any_metric_are_fused_and_what_cannot_be_scaled_is_no_error() -> None:
+    lexical = {2: 5.0, 0: 4.0}
+    cosine = {row: 0.9 - row / 10 for row in range(5)}
+    squared = {row: -1 + score for row, score in cosine.items()}  # minus a distance
+    orders = [[row for row, _ in fuse(dense, lexical)] for dense in (cosine, squared)]
+    assert orders[0] == orders[1] == [0, 2, 1, 3, 4]
+    for dense in ({}, {7: 0.0}, {7: 0.0, 8: 0.0}, {7: -0.0}):
+        assert {row for row, _ in fuse(dense, lexical)} == {*dense, 2, 0}
+        assert [row for row, _ in fuse(dense, {})] == list(dense)
+
+
+@pytest.mark.parametrize("rows", [2, 49, 50, 51, 400])
+def test_the_best_do_not_depend_on_how_many_are_asked_for(rows: int) -> None:
+    """So a page is the beginning of the next, and shards that send more rows than needed change nothing."""
+    random = np.random.default_rng(rows)
+    dense, lexical = (
+        dict(zip(random.permutation(1000).tolist(), sorted(random.random(1000).tolist(), reverse=True), strict=True))
+        for _ in range(2)
+    )
+    first = fuse(*({row: scores[row] for row in list(scores)[: max(rows, 50)]} for scores in (dense, lexical)))
+    whole = fuse(dense, lexical)
+    assert first[:rows] == whole[:rows]
+    assert whole == sorted(whole, key=lambda pair: (-pair[1], pair[0]))
+    assert {row for row, score in whole if score >= 0} == {*list(dense)[:50], *list(lexical)[:50]}
 
 
 def test_a_weight_of_nothing_leaves_one_ranking(chunks_client: httpx.Client) -> None:
@@ -80,6 +126,7 @@ def test_a_filter_holds_in_every_mode(chunks_client: httpx.Client, mode: str) ->
         ({"text": "x", "mode": "hybrid", "params": {"weights": {"dense": 0, "lexical": 0}}}, "/params/weights"),
         ({"text": "x", "mode": "hybrid", "params": {"weights": {"dense": -1}}}, "/params/weights/dense"),
         ({"text": "x", "mode": "hybrid", "params": {"rrf_k": 0}}, "/params/rrf_k"),
+        ({"text": "x", "mode": "hybrid", "params": {"depth": 1}}, "/params/depth"),
         ({"text": "x", "group_by": "even"}, "/group_by"),
         ({"text": "x", "cursor": "AAAA"}, "/cursor"),
         ({"text": "x", "cursor": "ä"}, "/cursor"),

@@ -68,6 +68,8 @@ class SearchOptions(NamedTuple):
     exact: bool = False
     mode: Mode = "dense"
     weights: tuple[float, float] = (1.0, 1.0)  # of dense and lexical in a hybrid search
+    rrf_k: int | None = None  # by rank, with this constant
+    depth: int | None = None  # rows of each ranking whose scores count
     filter: dict[str, Any] | None = None
 
     def request(self, query: Query) -> dict[str, Any]:
@@ -75,6 +77,7 @@ class SearchOptions(NamedTuple):
         params: dict[str, Any] = {"effort": self.effort, "exact": self.exact}
         if self.mode == "hybrid":
             params["weights"] = {"dense": self.weights[0], "lexical": self.weights[1]}
+            params |= {"rrf_k": self.rrf_k, "depth": self.depth}
         body: dict[str, Any] = {"k": self.k, "mode": self.mode, "filter": self.filter, "params": params}
         return {("text" if isinstance(query, str) else "vector"): query, **body}
 
@@ -146,14 +149,11 @@ class LocalSearcher:
             return self._dense(queries, how.k, how, asked)
         if how.mode == "lexical":
             return self._lexical(queries, how.k, asked)
-        depth = max(DEPTH, FUSED_PER_HIT * how.k)
+        near = DEPTH if how.depth is None else how.depth
+        depth = max(near, FUSED_PER_HIT * how.k)
         both = zip(self._dense(queries, depth, how, asked), self._lexical(queries, depth, asked), strict=True)
         return [
-            fuse(
-                [([row for row, _ in dense], how.weights[0]), ([row for row, _ in lexical], how.weights[1])],
-                order=self._rows.order,
-            )
-            for dense, lexical in both
+            fuse(dict(dense), dict(lexical), how.weights, how.rrf_k, self._rows.order, near) for dense, lexical in both
         ]
 
     def _dense(

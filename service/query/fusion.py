@@ -1,34 +1,96 @@
-"""Two rankings into one: reciprocal rank fusion (Cormack, Clarke and Büttcher, SIGIR 2009), weighted.
+"""Two rankings into one, by how far their scores stand out; by rank alone where that is asked for.
 
-    score(row) = Σ weight / (rrf_k + rank)      over the rankings that hold the row, ranks from 1
+    gain of a row in dense      weight · (score − floor) / scale
+    gain of a row in lexical    weight · (score − floor) / best · stand_out²
+    fused score                 the sum of its gains
 
-Only ranks count, so cosines and BM25 scores need no common scale, and what only one ranking knows is not lost. A
-smaller rrf_k gives the first places more weight against the many behind them. Ties go to the smaller row.
+The first `DEPTH` rows of a ranking gain. `floor` is the score of the last of them, and 0 where fewer rows than that
+have any of the words; `scale` is the larger of the best score and the floor, as absolute values. So a ranking whose
+best rows score hardly better than the many behind them, because no word is rare or no document is near, adds hardly
+anything. `stand_out`, from 0 to 1, is how far the mean of the first `DEPTH` lies below the best, rows without a word
+counting as 0; without its square, words that are in every other document would count for too much.
+
+Rows beyond `DEPTH` in every ranking they are in come after the others by their best rank, with scores below 0. So the
+order at the top does not depend on how many hits are asked for.
+
+Measured (nDCG@10, exact, int8; ranks: the fusion by rank with k = 60):
+
+              dense   words   ranks   this
+    scifact   0.6472  0.6867  0.7133  0.7021
+    xquad_en  0.9425  0.9671  0.9701  0.9762
+    cisi      0.4180  0.2903  0.4089  0.4301
+    dbpedia   0.5117  0.3815  0.4818  0.5130
+
+Where words do not help it loses far less: with the words of another query in half of the queries it is 0.011, −0.025,
+0.009 and −0.003 against dense alone, and the fusion by rank −0.066, −0.238, −0.103 and −0.117. Fusion by ranks is
+reciprocal rank fusion (Cormack, Clarke and Büttcher, SIGIR 2009): score = Σ weight / (rrf_k + rank), ranks from 1.
+
+Both are pure functions of the two rankings, so rankings that were merged from shards are fused like any other. Ties go
+to the smaller row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-RRF_K = 60  # as the paper has it; between 10 and 100 nDCG@10 moves by less than 0.01 on the collections at hand
-# Rows of each ranking that are fused: at least so many, and so many for each hit asked for. What both know is to be
-# found in both.
-DEPTH, FUSED_PER_HIT = 100, 2
+# Rows of each ranking that gain. With 100, scifact is 0.012 better and dbpedia 0.009 worse.
+DEPTH = 50
+FUSED_PER_HIT = 2  # rows of each ranking that are looked at, for each hit asked for
+BEHIND = 1e-3  # of a score, for each rank of a row that gains nothing
+
+Rows = Mapping[int, float]  # row to score, best first
 
 
 def fuse(
-    rankings: Iterable[tuple[Sequence[int], float]], rrf_k: int = RRF_K, order: Callable[[int], Any] = int
+    dense: Rows,
+    lexical: Rows,
+    weights: tuple[float, float] = (1.0, 1.0),
+    rrf_k: int | None = None,
+    order: Callable[[int], Any] = int,
+    depth: int = DEPTH,
 ) -> list[tuple[int, float]]:
-    """(row, score), best first, of rankings as (rows best first, weight). A weight of 0 leaves a ranking out.
+    """(row, score), best first. A weight of 0 leaves a ranking out.
 
     Args:
+        weights: of dense and lexical.
+        rrf_k: fuse by rank, with this constant.
         order: what rows are sorted by where their scores are equal.
+        depth: rows of each ranking whose scores count.
     """
+    used = [
+        (rows, weight, gains) for rows, weight, gains in zip((dense, lexical), weights, _GAINS, strict=True) if weight
+    ]
     scores: dict[int, float] = {}
-    for rows, weight in rankings:
-        if weight == 0:
-            continue
-        for rank, row in enumerate(rows, start=1):
-            scores[row] = scores.get(row, 0.0) + weight / (rrf_k + rank)
-    return sorted(scores.items(), key=lambda pair: (-pair[1], order(pair[0])))
+    behind: dict[int, float] = {}
+    for rows, weight, gains in used:
+        near = (
+            [1 / (rrf_k + rank) for rank in range(1, len(rows) + 1)]
+            if rrf_k
+            else gains([*rows.values()][:depth], depth)
+        )
+        for rank, row in enumerate(rows):
+            if rank < len(near):
+                scores[row] = scores.get(row, 0.0) + weight * near[rank]
+            else:
+                behind[row] = max(behind.get(row, -float("inf")), -BEHIND * (rank + 1))
+    return sorted((behind | scores).items(), key=lambda pair: (-pair[1], order(pair[0])))
+
+
+def _dense_gains(scores: Sequence[float], depth: int) -> list[float]:
+    if not scores:
+        return []
+    floor = scores[-1]
+    scale = max(abs(scores[0]), abs(floor)) or 1.0
+    return [(score - floor) / scale for score in scores]
+
+
+def _lexical_gains(scores: Sequence[float], depth: int) -> list[float]:
+    if not scores or scores[0] <= 0:
+        return [0.0] * len(scores)
+    best, floor = scores[0], scores[-1] if len(scores) == depth else 0.0
+    stand_out = 1 - sum(scores) / (depth * best)
+    return [stand_out**2 * (score - floor) / best for score in scores]
+
+
+_GAINS = (_dense_gains, _lexical_gains)

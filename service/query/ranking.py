@@ -2,7 +2,7 @@
 
     dense     nearest vectors                                   index/search/generation.py
     lexical   BM25 over the words of the text                   index/search/words.py
-    hybrid    both, fused by rank                               fusion.py
+    hybrid    both, fused                                       fusion.py
 
 All of it builds on one question, "the best n rows of these survivors", which dense and lexical each answer. Of a group
 only the best row is a hit: rows of the groups that were found are removed from the survivors and the question is asked
@@ -23,7 +23,7 @@ from index.search.filtering import And, Filter, Not, OneOf
 from service.query.admission import Deadline
 from service.query.batcher import Vector
 from service.query.cursor import Cursor
-from service.query.fusion import DEPTH, FUSED_PER_HIT, RRF_K, fuse
+from service.query.fusion import DEPTH, FUSED_PER_HIT, fuse
 from service.query.served_view import ServedView, Survived
 from service.wire.limits import PAGED_DEPTH
 from service.wire.problems import Problem
@@ -88,7 +88,8 @@ class Ranking:
         self._survivors = survivors
         params = query.params
         self._effort, self._exact = (None, False) if params is None else (params.effort, params.exact)
-        self._rrf_k = RRF_K if params is None or params.rrf_k is None else params.rrf_k
+        self._rrf_k = None if params is None else params.rrf_k
+        self._near = DEPTH if params is None or params.depth is None else params.depth
         weights = None if params is None else params.weights
         self._weights = (1.0, 1.0) if weights is None else (weights.dense, weights.lexical)
         self._scored, self._cpu_s, self._lexical_s = 0, 0.0, 0.0
@@ -111,7 +112,7 @@ class Ranking:
     async def _best(self, wanted: int) -> list[RankedHit]:
         if self._query.mode != "hybrid":
             return await self._rank(self._survivors, wanted)
-        return await self._rank(self._survivors, self.depth or max(DEPTH, FUSED_PER_HIT * (wanted - 1)))
+        return await self._rank(self._survivors, self.depth or max(self._near, FUSED_PER_HIT * (wanted - 1)))
 
     async def _grouped(self, wanted: int) -> list[RankedHit]:
         """The best row of each of the `wanted` best groups."""
@@ -141,10 +142,9 @@ class Ranking:
             return [RankedHit(row, score) for row, score in (await self._dense(survivors, depth)).items()]
         if self._query.mode == "lexical":
             return [RankedHit(row, score) for row, score in (await self._lexical(survivors, depth)).items()]
-        depth = min(max(depth, DEPTH), self._view.count)
+        depth = min(max(depth, self._near), self._view.count)
         dense, lexical = await self._dense(survivors, depth), await self._lexical(survivors, depth)
-        rankings = [(list(dense), self._weights[0]), (list(lexical), self._weights[1])]
-        fused = fuse(rankings, self._rrf_k, self._view.rows.order)
+        fused = fuse(dense, lexical, self._weights, self._rrf_k, self._view.rows.order, self._near)
         self._cut = max(len(dense), len(lexical)) == depth and len(fused) < survivors.count(self._view)
         return [RankedHit(row, score, dense.get(row), lexical.get(row)) for row, score in fused]
 

@@ -47,12 +47,14 @@ class Weights(Struct, forbid_unknown_fields=True, frozen=True):
 class SearchParams(Struct, forbid_unknown_fields=True, frozen=True):
     """effort: how hard to look, in the unit of the index family (candidates kept, lists probed);
     None is the index's own choice for its recall target. exact: compare with every vector
-    instead. weights, rrf_k: of the fusion in mode hybrid."""
+    instead. Of the fusion in mode hybrid: weights of the two rankings; depth: rows of each whose scores count;
+    rrf_k: by ranks instead, with this constant."""
 
     effort: Annotated[int, Meta(ge=1, le=limits.EFFORT)] | None = None
     exact: bool = False
     weights: Weights | None = None
     rrf_k: Annotated[int, Meta(ge=1, le=limits.RRF_K)] | None = None
+    depth: Annotated[int, Meta(ge=2, le=limits.K)] | None = None
 
 
 class Expect(Struct, forbid_unknown_fields=True, frozen=True):
@@ -65,7 +67,7 @@ class Expect(Struct, forbid_unknown_fields=True, frozen=True):
 class SearchRequest(Struct, forbid_unknown_fields=True):
     """One query: exactly one of text, vector and id (a document to find the neighbours of).
 
-    mode: by meaning (dense), by words (lexical), or both fused by rank (hybrid); the last two take a text. group_by: a
+    mode: by meaning (dense), by words (lexical), or both fused (hybrid); the last two take a text. group_by: a
     declared field of which each value gives its best hit alone. cursor: "" for the first of several pages, then
     next_cursor as it came. min_seq: of a write that has to be searched too; the answer waits for it."""
 
