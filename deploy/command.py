@@ -96,6 +96,10 @@ BENCHES: dict[str, Step] = {
     "encode": Step(
         "embed.cli:bench_encode", "Time text to vector beside ONNX Runtime, OpenVINO and sentence-transformers."
     ),
+    "queries": Step(
+        "service.bench.query_encoders:bench_queries",
+        "What a fitted query encoder loses and saves on judged collections in DIR.",
+    ),
     "http": Step(
         "service.bench.command:bench_http", "Requests per second of one core over HTTP, beside other servers."
     ),
@@ -184,11 +188,20 @@ def bench() -> None:
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version)
-def perwatt() -> None:
+@click.pass_context
+def perwatt(context: click.Context) -> None:
     """Semantic search that knows what a query costs.
 
     documents ─▶ embed ─▶ vectors ─▶ build ─▶ a generation ─▶ serve ─▶ HTTP
     """
+    context.obj = _query_fitter
+
+
+def _query_fitter(*arguments: Any, **options: Any) -> Any:
+    """What fits the query encoder of a build: `index` knows no models, so its command is handed this."""
+    from embed.encoders.fitted.of_vectors import query_fitter
+
+    return query_fitter(*arguments, **options)
 
 
 def _foreseen() -> tuple[type[Exception], ...]:

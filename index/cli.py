@@ -1,8 +1,9 @@
 """`perwatt build`; deploy/command.py mounts it."""
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 from click.core import ParameterSource
@@ -11,6 +12,9 @@ from index.disk.root import Root
 from index.errors import GenerationError, InputError, NotFoundError, PublishCheckError
 from index.options import json_option, root_option
 from index.printing import print_built, print_json, print_sharded
+
+if TYPE_CHECKING:
+    from index.build.queries import FitQueries
 
 
 def _filters_of_served(root: Path, name: str) -> list[str]:
@@ -21,6 +25,20 @@ def _filters_of_served(root: Path, name: str) -> list[str]:
         return list(read_manifest(Root(root).path(name))["filterable"])
     except (NotFoundError, GenerationError, InputError):
         return []
+
+
+class _ServedFitted(NamedTuple):
+    path: Path
+    loss: float
+
+
+def _fitted_in_served(root: Path, name: str) -> _ServedFitted | None:
+    """The folder of the served generation and the loss it was asked for, where it has a fitted query encoder."""
+    from index.disk.manifest import QUERY_ENCODER, read_manifest
+
+    path = Root(root).path(name)
+    entry = read_manifest(path).get(QUERY_ENCODER)
+    return None if entry is None else _ServedFitted(path, float(entry["loss_asked"]))
 
 
 @click.command()
@@ -102,9 +120,37 @@ def _filters_of_served(root: Path, name: str) -> list[str]:
     metavar="S",
     help="Build S shards, an ordinary index each; a hash of its id says which one a document belongs to.",
 )
+@click.option(
+    "--query-encoder",
+    type=click.Choice(["model", "fitted", "auto"]),
+    help="What encodes queries: the model, or a fitted encoder of two layers that is taught here on the documents' own "
+    "words, for minutes and with PyTorch, and measured. auto leaves queries to the model where --query-loss is missed, "
+    "fitted refuses then.  [default: model; with --from-changes, the encoder of the served generation, measured again]",
+)
+@click.option(
+    "--query-loss",
+    type=click.FloatRange(0, 1),
+    default=0.02,
+    show_default=True,
+    help="Share of the model's nDCG@10 that a fitted query encoder may lose.",
+)
+@click.option(
+    "--query-steps",
+    type=click.IntRange(0),
+    default=800,
+    show_default=True,
+    help="Batches of 128 texts that it is taught.",
+)
+@click.option(
+    "--model",
+    metavar="FOLDER|NAME",
+    help="The model of the vectors, for a fitted encoder, where its name does not say.",
+)
 @click.option("--threads", type=click.IntRange(1), help="Default: every core of the cgroup.")
 @json_option
+@click.pass_obj
 def build(
+    load_fitter: "Callable[..., FitQueries] | None",
     vectors: Path | None,
     name: str,
     root: Path,
@@ -122,6 +168,10 @@ def build(
     max_slowdown: float | None,
     anew: bool,
     shards: int | None,
+    query_encoder: str | None,
+    query_loss: float,
+    query_steps: int,
+    model: str | None,
     threads: int | None,
     as_json: bool,
 ) -> None:
@@ -137,6 +187,7 @@ def build(
     from index.changes.fold import Folded
     from index.disk.manifest import read_manifest
     from index.disk.vectors_folder import VectorsFolder
+    from index.progress import say
     from index.search.columns import parse_fields
 
     if (vectors is None) != from_changes:
@@ -164,6 +215,10 @@ def build(
     if shards is not None:
         if vectors is None:
             raise click.UsageError("--shards takes a folder of vectors: changes are laid over it, shard by shard")
+        if query_encoder not in (None, "model"):
+            raise click.UsageError(
+                "--shards goes with --query-encoder model: a fitted one is measured on whole indexes"
+            )
         sharded = build_sharded(VectorsFolder(vectors), shards, drop_changes=drop_changes, **common, **settings)
         if as_json:
             print_json({"path": str(sharded.path), "switched": not no_switch, "shards": sharded.content})
@@ -182,6 +237,20 @@ def build(
                 source = rebuild.dropping(place, name, VectorsFolder(vectors))
             else:
                 source = rebuild.folded_from_folder(place, name, VectorsFolder(vectors))
+            served = _fitted_in_served(root, name) if from_changes and query_encoder is None else None
+            if (wanted := query_encoder or ("auto" if served else "model")) != "model":
+                if load_fitter is None:
+                    raise click.UsageError("--query-encoder is a matter of `perwatt build`, which knows models")
+                settings["fit_queries"] = load_fitter(
+                    source.model,
+                    wanted=wanted,
+                    loss=query_loss if served is None else served.loss,
+                    steps=query_steps,
+                    model=model,
+                    threads=threads or machine.cores(),
+                    before=None if served is None else served.path,
+                    say=say,
+                )
             path = build_generation(source, **common, **settings)
     except PublishCheckError as error:
         failure, path = error, error.generation

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from index.disk.layout import profile_of
+from index.disk.manifest import QUERY_ENCODER
 from index.disk.root import Alias
 
 
@@ -22,6 +23,7 @@ def print_built(path: Path, manifest: dict[str, Any], inferred: Collection[str] 
             *([("profile", profile)] if (profile := profile_of(manifest)) else []),
             ("recall@10", _recall(recall)),
             ("effort", _effort(manifest)),
+            *([("query encoder", _query_encoder(fitted))] if (fitted := manifest.get(QUERY_ENCODER)) else []),
             ("filterable", _filterable(manifest["filterable"], inferred)),
             ("memory to serve", size(manifest["memory_bytes"])),
             (
@@ -67,6 +69,15 @@ def _recall(recall: dict[str, Any]) -> str:
 def _filterable(fields: dict[str, str], inferred: Collection[str]) -> str:
     shown = [f"{name}:{type_}{' (inferred)' if name in inferred else ''}" for name, type_ in fields.items()]
     return ", ".join(shown) or "no field"
+
+
+def _query_encoder(entry: dict[str, Any]) -> str:
+    says = entry["measured"]
+    return (
+        f"fitted, {entry['layers']} layers: loses {says['loss']:.4f} of nDCG@10 (95 %: {says['low']:.4f} to "
+        f"{says['high']:.4f}, {says['queries']:,} queries), {says['sent']:.0%} through the model; a query takes "
+        f"{entry['cpu_of_model']:.2f} of the model's time"
+    )
 
 
 def _effort(manifest: dict[str, Any]) -> str:

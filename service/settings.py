@@ -31,6 +31,8 @@ class Settings:
             can look away first.
         grace_s: how long requests may take to finish then.
         rebuilds: file of what may be rebuilt and when (`rebuilds/plan.py`).
+        query_encoder: what encodes texts to search for: "auto", a generation's fitted encoder where it has one, or
+            "model", always the model.
         otel: send spans off, None: when the environment asks for it (`telemetry/tracing.py`).
     """
 
@@ -55,6 +57,7 @@ class Settings:
     grace_s: float = 20.0
     rebuilds: Path | None = None
     otel: bool | None = None
+    query_encoder: str = "auto"
 
     def __post_init__(self) -> None:
         if not self.insecure and self.keys is None and not is_loopback(self.host):

@@ -12,8 +12,9 @@ fifth to two fifths is lost. A call with several threads cuts smaller when it mu
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from itertools import chain
 from typing import Any
 
@@ -21,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from embed.encoders.contract import Counts, Vectors
-from embed.encoders.packed_bert import packed_bert
+from embed.encoders.packed_bert import layer_count, packed_bert, packed_layers
 from embed.encoders.tokens import TokenEncoder
 from embed.errors import ModelError
 from embed.kernels import _native, unit_in_use
@@ -63,11 +64,34 @@ class NativeEncoder(TokenEncoder):
             raise ModelError(f"--backend native cannot run {folder.name}: {why}. Use --backend onnx.")
         unit = unit_in_use()
         super().__init__(folder, fingerprint, f"native {unit}")
-        self._model = _load(folder, fingerprint, unit, keep)
+        group = _native.group(unit) if fingerprint.precision == "int8" else None
+        self._folder, self._unit, self._group = folder, unit, group
+        self._packed = packed_bert(folder, fingerprint.weights_sha256, group, keep)
+        self._model = _network(folder, unit, self._packed, int(folder.config["num_hidden_layers"]))
         self._threads = threads
         self._pool = ThreadPoolExecutor(
             threads, thread_name_prefix="encode"
         )  # starts a thread when there is work for it
+
+    @property
+    def folder(self) -> ModelFolder:
+        return self._folder
+
+    @property
+    def vocabulary(self) -> int:
+        """How many tokens it knows."""
+        return len(self._packed["words"])
+
+    def with_layers(self, layers: Mapping[str, Vectors]) -> NativeEncoder:
+        """This encoder with other layers between the same tokenizer, embeddings and pooling; it shares the threads.
+
+        Args:
+            layers: float32 tensors by their BERT names, as many layers as there are.
+        """
+        other = copy(self)
+        packed = self._packed | packed_layers(self._folder, layers, self._group)
+        other._model = _network(self._folder, self._unit, packed, layer_count(layers))
+        return other
 
     def encode_ids(self, ids: Sequence[Sequence[int]], lengths: Counts) -> Vectors:
         vectors = np.empty((len(ids), self.dim), np.float32)
@@ -108,11 +132,8 @@ def chunks(lengths: Counts, threads: int, budget: int = CHUNK_TOKENS) -> Iterato
         yield slice(start, len(lengths))
 
 
-def _load(folder: ModelFolder, fingerprint: Fingerprint, unit: str, keep: bool) -> _native.Bert:
-    int8 = fingerprint.precision == "int8"
-    group = _native.group(unit) if int8 else None
-    tensors: dict[str, npt.NDArray[Any]] = packed_bert(folder, fingerprint.weights_sha256, group, keep)
-    config = folder.config
+def _network(folder: ModelFolder, unit: str, tensors: Mapping[str, npt.NDArray[Any]], layers: int) -> _native.Bert:
+    config, int8 = folder.config, tensors["words"].dtype != np.float32
     model = _native.Bert(
         unit,
         tensors["words"],
@@ -124,7 +145,7 @@ def _load(folder: ModelFolder, fingerprint: Fingerprint, unit: str, keep: bool) 
         pooling=folder.pooling,
         normalize=folder.normalize,
     )
-    for layer in range(int(config["num_hidden_layers"])):
+    for layer in range(layers):
         parts: list[npt.NDArray[Any]] = []
         for part in LAYER_PARTS:
             parts.append(tensors[f"{layer}.{part}"])

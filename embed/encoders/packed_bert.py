@@ -19,6 +19,7 @@ import hashlib
 import json
 import math
 import mmap
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -68,16 +69,38 @@ def packed_bert(folder: ModelFolder, weights_sha256: str, group: int | None, kee
     kind = "fp32" if group is None else f"int8-k{group}"
     file = f"{folder.path.name}-{kind}-{name}.safetensors"
     if not keep and not (cache_folder() / file).exists():
-        with scratch_folder() as made:
-            _write(_pack(folder, group), made / file)
-            return _mapped(made / file)  # the mapping outlives the file's name
+        return _mapped_only(_pack(folder, group), file)
     return _mapped(cached(file, lambda target: _write(_pack(folder, group), target)))
+
+
+def packed_layers(folder: ModelFolder, layers: Mapping[str, Floats], group: int | None) -> dict[str, Array]:
+    """Other layers for the embeddings of `folder`, packed as `packed_bert` packs its own, and not kept.
+
+    Args:
+        layers: float32 tensors by their BERT names, "encoder.layer.0.…" on; they must have the widths of the model's.
+
+    Raises:
+        ModelError: A tensor is missing.
+    """
+
+    def tensor(name: str) -> Floats:
+        try:
+            return layers[name]
+        except KeyError:
+            raise ModelError(f"the layers have no tensor {name!r}, which a layer of a BERT model has") from None
+
+    packed = _pack_layers(tensor, folder.config, layer_count(layers), group)
+    return _mapped_only(packed, "layers.safetensors")
+
+
+def layer_count(tensors: Iterable[str]) -> int:
+    """How many layers the tensors of these names make up."""
+    return len({name.split(".layer.")[1].split(".")[0] for name in tensors if ".layer." in name})
 
 
 def _pack(folder: ModelFolder, group: int | None) -> dict[str, tuple[str, Array]]:
     tensors = read_tensors(folder.weights)
     prefix = "bert." if "bert.embeddings.word_embeddings.weight" in tensors else ""
-    config = folder.config
 
     def tensor(name: str) -> Floats:
         try:
@@ -88,9 +111,18 @@ def _pack(folder: ModelFolder, group: int | None) -> dict[str, tuple[str, Array]
                 "Use --backend torch for a model of another shape."
             ) from None
 
-    def norm(name: str) -> tuple[str, Array]:
-        return "F32", np.stack([tensor(f"{name}.weight"), tensor(f"{name}.bias")])
+    packed = _pack_layers(tensor, folder.config, int(folder.config["num_hidden_layers"]), group)
+    segment = tensor("embeddings.token_type_embeddings.weight")[0]  # every token is of segment 0
+    packed["positions"] = "F32", tensor("embeddings.position_embeddings.weight") + segment
+    packed["norm"] = _norm(tensor, "embeddings.LayerNorm")
+    words = tensor("embeddings.word_embeddings.weight")
+    packed["words"] = ("F32", words) if group is None else ("BF16", bfloat16(words))
+    return packed
 
+
+def _pack_layers(
+    tensor: Callable[[str], Floats], config: dict[str, Any], count: int, group: int | None
+) -> dict[str, tuple[str, Array]]:
     packed: dict[str, tuple[str, Array]] = {}
 
     def linear(name: str, weight: Floats, bias: Floats) -> None:
@@ -104,27 +136,26 @@ def _pack(folder: ModelFolder, group: int | None) -> dict[str, tuple[str, Array]
 
     head_width = config["hidden_size"] // config["num_attention_heads"]
     to_power_of_two = np.float32(math.log2(math.e) / math.sqrt(head_width))
-    for i in range(int(config["num_hidden_layers"])):
+    for i in range(count):
         layer = f"encoder.layer.{i}"
         query, key, value = (f"{layer}.attention.self.{part}" for part in ("query", "key", "value"))
         weights = [tensor(f"{part}.weight") for part in (query, key, value)]
         biases = [tensor(f"{part}.bias") for part in (query, key, value)]
         weights[0], biases[0] = weights[0] * to_power_of_two, biases[0] * to_power_of_two
         linear(f"{i}.qkv", np.concatenate(weights), np.concatenate(biases))
-        packed[f"{i}.attention_norm"] = norm(f"{layer}.attention.output.LayerNorm")
-        packed[f"{i}.norm"] = norm(f"{layer}.output.LayerNorm")
+        packed[f"{i}.attention_norm"] = _norm(tensor, f"{layer}.attention.output.LayerNorm")
+        packed[f"{i}.norm"] = _norm(tensor, f"{layer}.output.LayerNorm")
         for name, source in (
             ("attended", f"{layer}.attention.output.dense"),
             ("inner", f"{layer}.intermediate.dense"),
             ("outer", f"{layer}.output.dense"),
         ):
             linear(f"{i}.{name}", tensor(f"{source}.weight"), tensor(f"{source}.bias"))
-    segment = tensor("embeddings.token_type_embeddings.weight")[0]  # every token is of segment 0
-    packed["positions"] = "F32", tensor("embeddings.position_embeddings.weight") + segment
-    packed["norm"] = norm("embeddings.LayerNorm")
-    words = tensor("embeddings.word_embeddings.weight")
-    packed["words"] = ("F32", words) if group is None else ("BF16", bfloat16(words))
     return packed
+
+
+def _norm(tensor: Callable[[str], Floats], name: str) -> tuple[str, Array]:
+    return "F32", np.stack([tensor(f"{name}.weight"), tensor(f"{name}.bias")])
 
 
 def quantise(weight: Floats, bias: Floats) -> tuple[npt.NDArray[np.int8], Floats]:
@@ -164,6 +195,13 @@ def _write(packed: dict[str, tuple[str, Array]], target: Path) -> None:
         file.write(room.to_bytes(8, "little") + text.ljust(room))
         for _, values in packed.values():
             file.write(np.ascontiguousarray(values).data)
+
+
+def _mapped_only(packed: dict[str, tuple[str, Array]], file: str) -> dict[str, Array]:
+    """In a file without a name, so that it lies as the kernels want it; the mapping outlives the name."""
+    with scratch_folder() as made:
+        _write(packed, made / file)
+        return _mapped(made / file)
 
 
 def _mapped(path: Path) -> dict[str, Array]:

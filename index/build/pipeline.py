@@ -3,6 +3,7 @@
     take       every row is checked and spooled                     spool.py
     arrange    rows in the order of their ids                       spool.py
     rows       ids, payload, columns, words                         words.py, search/rowfiles.py, field_inference.py
+    queries    where asked for, a query encoder fitted to the rows  queries.py
     quantise   int8 codes, the sections of the kernels              disk/sections.py
     index      FAISS, and recall against exact search on the way    structure.py, recall.py
     write      the FAISS file and the manifest                      disk/manifest.py
@@ -22,10 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index import machine
-from index.build import families, publish_checks, structure
+from index.build import families, publish_checks, queries, structure
 from index.build.arrays import Arrays, PayloadRow
 from index.build.cost import Clock
 from index.build.grown import before_of
+from index.build.queries import FitQueries
 from index.build.spool import Spool
 from index.build.words import LexicalWriter
 from index.changes.fold import Folded, check_kept
@@ -65,6 +67,7 @@ class BuildSettings:
     language: str | None  # that words are stemmed in; None: no words
     anew: bool
     shard: Shard | None
+    fit_queries: FitQueries | None
 
 
 def build_generation(
@@ -90,6 +93,7 @@ def build_generation(
     anew: bool = False,
     progress: bool = False,
     shard: Shard | None = None,
+    fit_queries: FitQueries | None = None,
 ) -> Path:
     """Builds a generation of index `name` under `root`, serves it (`switch`), and returns its folder.
 
@@ -112,6 +116,7 @@ def build_generation(
         min_count_ratio: The least share of the rows of the generation that is served now; None is not checked.
         max_slowdown: How many times as long a search may take as in that one; None is not checked (publish_checks.py).
         shard: Which one these rows are of a sharded generation (sharded.py).
+        fit_queries: Fits a query encoder to the rows, and may refuse the build (queries.py); None: the model's alone.
 
     Raises InputError, naming the row and id, for rows that cannot be indexed; StorageError when the disk fails;
     PublishCheckError, with the generation written but not served, when a check fails. What is served changes only at
@@ -132,6 +137,7 @@ def build_generation(
         check_language(language) if lexical else None,
         anew,
         shard,
+        fit_queries,
     )
     source: Source
     if isinstance(vectors, VectorsFolder | Folded):
@@ -169,9 +175,13 @@ def _build(source: Source, root: Root, settings: BuildSettings) -> tuple[Path, d
         clock.lap("take")
         # First, since it is what may be refused: not after the hours that a large graph takes.
         fields, words = _write_rows(folder, arranged, settings)
+        clock.lap("rows")
+        fitted = {}
+        if settings.fit_queries is not None:
+            fitted = queries.fit(folder, arranged, settings.metric, settings.threads, settings.fit_queries)
+            clock.lap("query encoder")
         for temporary in folder.glob(".spool-*"):
             temporary.unlink()
-        clock.lap("rows")
         count, dim = len(arranged.ids), source.dim
         memory = machine.memory_limit_bytes()
         profile, profile_reason = families.choose_profile(settings.profile, count, dim)
@@ -226,6 +236,7 @@ def _build(source: Source, root: Root, settings: BuildSettings) -> tuple[Path, d
             "memory_private_bytes": built.private_bytes,
             "files": described,
             "build": built.parameters | clock.record(count, settings.threads),
+            **fitted,
         }
         write_sealed(folder / MANIFEST_FILE, manifest)
         with open_staged(folder, settings.threads, generation) as reopened:

@@ -14,6 +14,7 @@ from index.errors import GenerationError
 
 MANIFEST_FILE = "manifest.json"
 FORMAT = 1
+QUERY_ENCODER = "query_encoder"  # the entry on a fitted one, where there is one
 
 _REQUIRED: dict[str, type | tuple[type, ...]] = {
     "format": int,

@@ -72,11 +72,17 @@ class Matched(NamedTuple):
 
 def text_of(payload: bytes) -> str:
     """What of a payload is searched by words: its title and text, "" where it has neither."""
+    return "\n".join(filter(None, texts_of(payload)))
+
+
+def texts_of(payload: bytes) -> tuple[str, str]:
+    """Title and text of a payload, "" for what it lacks."""
     try:
         found = _TEXTS.decode(payload)
     except msgspec.DecodeError:
-        return ""
-    return "\n".join(part for part in (found.title, found.text) if isinstance(part, str) and part)
+        return "", ""
+    title, text = (part if isinstance(part, str) else "" for part in (found.title, found.text))
+    return title, text
 
 
 def analyser(language: str) -> Any:

@@ -23,6 +23,13 @@ model_option = click.option(
 precision_option = click.option(
     "--precision", type=click.Choice(["fp32", "int8"]), help="Default: that of the vectors."
 )
+query_encoder_option = click.option(
+    "--query-encoder",
+    type=click.Choice(["auto", "model"]),
+    default="auto",
+    show_default=True,
+    help="What encodes texts to search for: the fitted encoder of a generation that has one, or always the model.",
+)
 effort_option = click.option(
     "--effort",
     type=click.IntRange(min=1),

@@ -22,7 +22,7 @@ from service.client import Client, ClientError, ProblemError, calls
 from service.errors import RemoteError, ServiceError, SettingsError
 from service.query.following import Follower
 from service.query.fusion import DEPTH, FUSED_PER_HIT, fuse
-from service.query.loading import encoder_for, open_checked
+from service.query.loading import encoder_for, fitted_of, open_checked
 from service.settings import Settings
 from service.wire import filters, limits, requests
 from service.wire.answers import BatchItem, Hit
@@ -30,6 +30,7 @@ from service.wire.problems import Problem
 
 if TYPE_CHECKING:
     from embed import Encoder
+    from embed.encoders.fitted.encoder import FittedEncoder
 
 Query = str | npt.NDArray[np.float32]  # a text, or a vector float32 (dim,)
 
@@ -111,14 +112,14 @@ class IndexSearcher(Protocol):
 class LocalSearcher:
     """A generation opened in this process, with what was written since."""
 
-    def __init__(self, opened: Generation, encoder: Encoder | None) -> None:
+    def __init__(self, opened: Generation, encoder: Encoder | None, fitted: FittedEncoder | None = None) -> None:
         self.generation = opened.id
         self.modes: tuple[Mode, ...] = MODES if opened.lexical is not None else MODES[:1]
         self._opened = opened
         follower = Follower(opened)
         self._rows = follower.now()
         follower.close()  # the view it gave stays as it is
-        self._encoder = encoder
+        self._encoder, self._fitted = encoder, fitted
 
     def ask(self, queries: Sequence[Query], how: SearchOptions) -> list[list[Hit]]:
         answers: list[list[Hit]] = []
@@ -186,8 +187,15 @@ class LocalSearcher:
                     f"Generation {self.generation} was built from bare vectors and knows no model to encode a "
                     "text with; search it with --vector FILE.npy."
                 )
-            encoded = iter(self._encoder.encode(texts, kind="query"))
+            encoded = iter(self._encoded(texts, self._encoder))
         return np.stack([next(encoded) if isinstance(query, str) else query for query in queries])
+
+    def _encoded(self, texts: Sequence[str], model: Encoder) -> list[npt.NDArray[np.float32]]:
+        """By the fitted encoder where it is used and takes a text, as a server does it, else by the model."""
+        fitted = [None if self._fitted is None else self._fitted.encode(text) for text in texts]
+        others = [text for text, found in zip(texts, fitted, strict=True) if found is None]
+        by_model = iter(model.encode(others, kind="query") if others else ())
+        return [next(by_model) if found is None else found.vector for found in fitted]
 
 
 class RemoteSearcher:
@@ -261,7 +269,7 @@ def local_searcher(settings: Settings, name: str) -> Iterator[LocalSearcher]:
     encoder = encoder_for(settings, root, [name])
     opened = open_checked(path, encoder, settings.threads)
     try:
-        yield LocalSearcher(opened, encoder)
+        yield LocalSearcher(opened, encoder, fitted_of(opened, encoder, settings.query_encoder))
     finally:
         opened.close()
         if encoder is not None:

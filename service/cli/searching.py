@@ -23,6 +23,7 @@ from service.cli.options import (
     mode_option,
     model_option,
     precision_option,
+    query_encoder_option,
     root_option,
     url_option,
 )
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 @exact_option
 @model_option
 @precision_option
+@query_encoder_option
 @json_option
 def search(
     name: str,
@@ -67,6 +69,7 @@ def search(
     exact: bool,
     model: str | None,
     precision: str | None,
+    query_encoder: str,
     as_json: bool,
 ) -> None:
     """Search index NAME for TEXT, here or on a server.
@@ -83,7 +86,9 @@ def search(
     query = read_vector(vector_file) if vector_file is not None else str(text)
     how = SearchOptions(k, effort, exact, mode, filter=None if filter_json is None else json_object(filter_json))
     check(query, how)
-    with _searcher(name, url, key, Settings(root=root, model=model, precision=precision)) as asking:
+    with _searcher(
+        name, url, key, Settings(root=root, model=model, precision=precision, query_encoder=query_encoder)
+    ) as asking:
         [hits] = asking.ask([query], how)
     if as_json:
         click.echo(terminal.json_of_hits(asking.generation, hits))
@@ -144,6 +149,7 @@ def search(
 @exact_option
 @model_option
 @precision_option
+@query_encoder_option
 @json_option
 def evaluate(
     name: str,
@@ -160,6 +166,7 @@ def evaluate(
     exact: bool,
     model: str | None,
     precision: str | None,
+    query_encoder: str,
     as_json: bool,
 ) -> None:
     """Score index NAME against relevance judgements in BEIR's format.
@@ -177,7 +184,7 @@ def evaluate(
 
     queries = measures.read_queries(queries_file)
     qrels = measures.read_qrels(qrels_file)
-    settings = Settings(root=root, model=model, precision=precision, threads=cpu_count())
+    settings = Settings(root=root, model=model, precision=precision, threads=cpu_count(), query_encoder=query_encoder)
     with _searcher(name, url, key, settings) as asking:
         asked = asking.modes if not modes or "all" in modes else modes
         seen: set[str] = set()

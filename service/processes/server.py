@@ -90,7 +90,7 @@ def load(settings: Settings, shared: Shared | None = None) -> ServerProcess:
             f"There is no index {unknown[0]!r} under {settings.root}; there are {', '.join(root.names()) or 'none'}."
         )
     encoder = encoder_for(settings, root, names)
-    registry = IndexRegistry(root, names, encoder, settings.threads)
+    registry = IndexRegistry(root, names, encoder, settings.threads, settings.query_encoder)
     registry.load_all()
     names_of_operations = [operation.name for operation in OPERATIONS]
     if shared is None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from index import Alias, ConflictError, IndexingError, Root
 from index.disk.root import index_of
 from service.errors import LoadError
-from service.query.loading import open_checked
+from service.query.loading import fitted_of, open_checked
 from service.query.served_generation import ServedGeneration
 from service.wire.problems import Problem
 
@@ -32,11 +32,13 @@ log = logging.getLogger("perwatt.service")
 class IndexRegistry:
     """`load_all` before the event loop runs; everything else on its thread."""
 
-    def __init__(self, root: Root, names: Iterable[str], encoder: Encoder | None, threads: int) -> None:
+    def __init__(
+        self, root: Root, names: Iterable[str], encoder: Encoder | None, threads: int, query_encoder: str = "auto"
+    ) -> None:
         self.root = root
         self.names = tuple(names)
         self.failures: dict[str, str] = {}  # name → why its last reload was refused
-        self._encoder = encoder
+        self._encoder, self._query_encoder = encoder, query_encoder
         self._threads = threads
         self._search_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="search")
         self._by_name: dict[str, ServedGeneration] = {}
@@ -171,7 +173,8 @@ class IndexRegistry:
     def _load(self, path: Path) -> ServedGeneration:
         opened = open_checked(path, self._encoder, self._threads)
         try:
-            return ServedGeneration(opened, self._search_thread)
+            fitted = fitted_of(opened, self._encoder, self._query_encoder)
+            return ServedGeneration(opened, self._search_thread, fitted)
         except BaseException:
             opened.close()
             raise

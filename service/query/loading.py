@@ -9,6 +9,7 @@ quantisation that computes something else with them.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,12 +18,15 @@ import numpy as np
 import numpy.typing as npt
 
 from index import Generation, IndexingError, Root, open_generation
-from index.disk.manifest import read_manifest
+from index.disk.manifest import QUERY_ENCODER, read_manifest
 from service.errors import LoadError, SettingsError
 from service.settings import Settings
 
 if TYPE_CHECKING:
     from embed import Encoder
+    from embed.encoders.fitted.encoder import FittedEncoder
+
+log = logging.getLogger("perwatt.service")
 
 
 def open_checked(path: Path, encoder: Encoder | None, threads: int) -> Generation:
@@ -42,6 +46,28 @@ def open_checked(path: Path, encoder: Encoder | None, threads: int) -> Generatio
         generation.close()
         raise
     return generation
+
+
+def fitted_of(generation: Generation, encoder: Encoder | None, wanted: str) -> FittedEncoder | None:
+    """The generation's fitted query encoder, None where it has none or `wanted` is "model".
+
+    Raises LoadError for a section that is not one for the generation's model. A model that runs on another runtime than
+    our kernels answers for itself, as it would without the section.
+    """
+    entry = generation.manifest.get(QUERY_ENCODER)
+    if entry is None or encoder is None or wanted == "model":
+        return None
+    from embed.encoders.fitted.encoder import open_fitted
+    from embed.encoders.native import NativeEncoder
+    from embed.errors import EmbedError
+
+    if not isinstance(encoder, NativeEncoder):
+        log.warning("the fitted query encoder of %s runs on perwatt's kernels alone: the model answers", generation.id)
+        return None
+    try:
+        return open_fitted(generation.path, entry, encoder)
+    except EmbedError as error:
+        raise LoadError(f"Generation {generation.id} was refused: {error}") from error
 
 
 def check_model(generation: Generation, encoder: Encoder | None) -> None:

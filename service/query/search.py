@@ -11,6 +11,7 @@ import time
 from typing import NamedTuple
 
 import numpy as np
+from msgspec import UNSET, UnsetType
 
 from service.access.caller import Caller
 from service.query import cursor
@@ -20,7 +21,7 @@ from service.query.batcher import Vector
 from service.query.ranking import RankedHits, Ranking, Survivors
 from service.query.served_view import ServedView, Survived
 from service.wire import answers, filters, limits, requests
-from service.wire.answers import BatchResult, Coverage, Hit, Scores, SearchAnswer, Usage
+from service.wire.answers import BatchResult, Coverage, Hit, QueryEncoder, Scores, SearchAnswer, Usage
 from service.wire.problems import Problem
 from service.wire.requests import SearchRequest
 
@@ -82,6 +83,7 @@ class Resolved(NamedTuple):
     Args:
         row: the document it asks to be similar to, which is no hit itself.
         cached: the text was seen before, and not encoded again.
+        encoder: what made the vector of a text.
     """
 
     vector: Vector
@@ -89,6 +91,7 @@ class Resolved(NamedTuple):
     tokens: int = 0
     cpu_s: float = 0.0
     cached: bool = False
+    encoder: QueryEncoder | UnsetType = UNSET
 
 
 async def answer(state: AppState, caller: Caller, index: str, body: bytes, start_s: float) -> Answered:
@@ -252,8 +255,15 @@ async def resolve(
             "vector or an id, or embed the documents with `perwatt embed` and build the index from that.",
             pointer="/text",
         )
+    if view.fitted is not None:  # here and at once: it takes less than the way to the encoder's thread and back
+        start_s = time.thread_time()
+        fitted = view.fitted.encode(query.text)
+        if fitted is not None:
+            state.metrics.encoded_by_fitted.inc()
+            return Resolved(fitted.vector, None, fitted.tokens, time.thread_time() - start_s, False, "fitted")
+    state.metrics.encoded_by_model.inc()
     encoded = await deadline.limit(state.batcher.submit(query.text))
-    return Resolved(encoded.vector, None, encoded.tokens, encoded.cpu_s, encoded.cached)
+    return Resolved(encoded.vector, None, encoded.tokens, encoded.cpu_s, encoded.cached, "model")
 
 
 def wanted(query: SearchRequest, resolved: Resolved) -> int:
@@ -293,7 +303,7 @@ def result_of(
             exact=view.compares_all(exact, keep, effort),
             partial=False,
         ),
-        Usage(resolved.tokens, scored, round(cpu_s * 1e3, 4), int(resolved.cached)),
+        Usage(resolved.tokens, scored, round(cpu_s * 1e3, 4), int(resolved.cached), resolved.encoder),
     )
 
 
@@ -316,7 +326,7 @@ def result_of_ranked(
     return BatchResult(
         hits,
         Coverage(kept._replace(own=resolved.row).count(view), ranked.exact, paged is not None and paged.partial),
-        Usage(resolved.tokens, ranked.scored, round(cpu_s * 1e3, 4), int(resolved.cached)),
+        Usage(resolved.tokens, ranked.scored, round(cpu_s * 1e3, 4), int(resolved.cached), resolved.encoder),
         None if paged is None else paged.next_cursor,
     )
 

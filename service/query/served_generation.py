@@ -15,7 +15,7 @@ import math
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -27,14 +27,19 @@ from service.query.following import Follower
 from service.query.served_view import Pace, ServedView
 from service.wire.answers import FilterableField, Recall
 
+if TYPE_CHECKING:
+    from embed.encoders.fitted.encoder import FittedEncoder
+
 WARM_QUERIES = 16
 
 T = TypeVar("T")
 
 
 class ServedGeneration:
-    def __init__(self, generation: Generation, threads: ThreadPoolExecutor) -> None:
-        self.generation = generation
+    def __init__(
+        self, generation: Generation, threads: ThreadPoolExecutor, fitted: FittedEncoder | None = None
+    ) -> None:
+        self.generation, self.fitted = generation, fitted
         self.id = generation.id
         self.dim = generation.dim
         model = generation.manifest["model"]
@@ -79,7 +84,7 @@ class ServedGeneration:
         return self._view
 
     def _made(self, rows: Searchable) -> ServedView:
-        return ServedView(self.generation, rows, self.follower.seq, self._pace, self.in_thread)
+        return ServedView(self.generation, rows, self.follower.seq, self._pace, self.in_thread, self.fitted)
 
     async def view_at(self, min_seq: int | None, deadline: Deadline) -> ServedView:
         """As `view`, once every change up to `min_seq` is in it. Raises Problem when the deadline passes before."""

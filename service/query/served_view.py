@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 import msgspec
 import numpy as np
@@ -25,6 +25,9 @@ from service.access.caller import Caller
 from service.query.admission import Deadline
 from service.wire import filters
 from service.wire.problems import Problem
+
+if TYPE_CHECKING:
+    from embed.encoders.fitted.encoder import FittedEncoder
 
 # A worker has one core, so a search in another thread takes its turns from the loop anyway, and pays 20 to 60 µs of
 # processor time for the hop and back. Up to this length the loop does it itself: 2 ms is a delay nobody else notices.
@@ -70,9 +73,19 @@ class ServedView:
     Args:
         rows: what is searched, a generation or a view of one with its changes.
         seq: the last change in it.
+        fitted: what encodes texts before the model is asked; None: nothing does.
     """
 
-    def __init__(self, generation: Generation, rows: Searchable, seq: int, pace: Pace, in_thread: InThread) -> None:
+    def __init__(
+        self,
+        generation: Generation,
+        rows: Searchable,
+        seq: int,
+        pace: Pace,
+        in_thread: InThread,
+        fitted: FittedEncoder | None = None,
+    ) -> None:
+        self.fitted = fitted
         self.generation, self.rows, self.seq = generation, rows, seq
         self.id, self.dim, self.count = generation.id, generation.dim, rows.count
         model = generation.manifest["model"]
@@ -83,7 +96,7 @@ class ServedView:
         """This view without rows that were added since an earlier view; later pages are read from it."""
         if rows >= self.rows.rows:
             return self
-        return ServedView(self.generation, self.rows.as_of(rows), self.seq, self._pace, self._in_thread)
+        return ServedView(self.generation, self.rows.as_of(rows), self.seq, self._pace, self._in_thread, self.fitted)
 
     async def search(
         self,

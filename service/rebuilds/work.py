@@ -78,6 +78,7 @@ def main(root: Path, id_: str, plan: RebuildPlan) -> int:
 
 def _rebuild(said: Said, root: Path, index: str, source: RebuildSource | None, plan: RebuildPlan) -> str:
     from embed.cli import embed
+    from embed.encoders.fitted.of_vectors import query_fitter
     from index import Root
     from index.cli import build
 
@@ -90,15 +91,15 @@ def _rebuild(said: Said, root: Path, index: str, source: RebuildSource | None, p
         _run(embed, [*source.inputs, "--out", source.vectors, *threads, *source.embed])
         options += [source.vectors, *source.build]
     said.tell(step="build", progress=None)
-    _run(build, options)
+    _run(build, options, obj=query_fitter)
     place = Root(root)
     place.gc(index, plan.keep)
     return place.alias(index).generation
 
 
-def _run(command: click.Command, arguments: list[str]) -> None:
+def _run(command: click.Command, arguments: list[str], obj: object = None) -> None:
     with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
-        command.main(arguments, prog_name=f"perwatt {command.name}", standalone_mode=False)
+        command.main(arguments, prog_name=f"perwatt {command.name}", standalone_mode=False, obj=obj)
 
 
 def _reason(error: BaseException, plan: RebuildPlan) -> str:

@@ -70,6 +70,7 @@ class _Layout:
         self.encode_batch = self._take(_size(BATCH_SIZES))
         names = (
             *("tokens", "vectors_scored", "cpu", "shed", "timed_out", "documents_put", "documents_deleted"),
+            *("encoded_by_model", "encoded_by_fitted"),
             *("query_hits", "query_misses", "working", "waiting", "connections", "pid"),
         )
         self.of = {name: self._take(1) for name in names}
@@ -112,6 +113,7 @@ class Metrics:
         self.shed, self.timed_out = numbers["shed"], numbers["timed_out"]
         self.documents_put, self.documents_deleted = numbers["documents_put"], numbers["documents_deleted"]
         self._hits, self._misses = numbers["query_hits"], numbers["query_misses"]
+        self.encoded_by_model, self.encoded_by_fitted = numbers["encoded_by_model"], numbers["encoded_by_fitted"]
         self._now = {name: numbers[name] for name in ("working", "waiting", "connections")}
         numbers["pid"].set(os.getpid())
         self._look: Callable[[], dict[str, int]] = dict
@@ -202,6 +204,12 @@ class Metrics:
             ("perwatt_documents_deleted", "documents_deleted", "Documents deleted, on the disk."),
         ):
             yield _counter(name, text, sums[layout.of[key]])
+        encoded = CounterMetricFamily(
+            "perwatt_texts_encoded", "Texts of searches, by what made their vectors.", labels=["encoder"]
+        )
+        for encoder in ("model", "fitted"):
+            encoded.add_metric([encoder], sums[layout.of[f"encoded_by_{encoder}"]])
+        yield encoded
         for name, key, text in (
             ("perwatt_requests_working", "working", "Requests that hold a place now."),
             ("perwatt_requests_waiting", "waiting", "Requests that wait for their turn."),

@@ -13,9 +13,10 @@ from __future__ import annotations
 from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 ResultT = TypeVar("ResultT")
+QueryEncoder = Literal["model", "fitted"]
 
 
 class Scores(Struct, frozen=True, gc=False, omit_defaults=True):
@@ -47,12 +48,14 @@ class Coverage(Struct, frozen=True, gc=False):
 class Usage(Struct, frozen=True, gc=False):
     """tokens of the query text. vectors_scored: distances computed. cpu_ms: processor time of this
     query alone; of a text that was encoded together with others, its share by tokens. cached: query texts that were
-    not encoded, because their vector was kept from the last time: 0 or 1, in a batch their number."""
+    not encoded, because their vector was kept from the last time: 0 or 1, in a batch their number. encoder: what
+    made the vector of a text, the model or the generation's fitted encoder; not in the sum of a batch."""
 
     tokens: int
     vectors_scored: int
     cpu_ms: float
     cached: int = 0
+    encoder: QueryEncoder | UnsetType = UNSET
 
 
 class SearchAnswer(Struct, frozen=True, gc=False, omit_defaults=True):
