@@ -60,16 +60,16 @@ UP, DOWN = {4: 0.9, 2: 0.8}, {2: 0.9, 4: 0.8}
 
 def test_fusion_adds_what_stands_out() -> None:
     dense = {1: 0.8, 2: 0.6, 3: 0.4}
-    fused = dict(fuse(dense, {3: 10.0, 9: 5.0}, depth=3))
-    stand_out = 1 - (10 + 5) / (3 * 10)
+    fused = dict(fuse(dense, {3: 10.0, 9: 5.0}, depth=4))
+    stand_out = 1 - (10 + 5) / (4 * 10)
     assert fused == pytest.approx({1: 0.5, 2: 0.25, 3: stand_out**2, 9: stand_out**2 / 2})
-    assert dict(fuse(dense, {3: 10.0, 9: 5.0}, (2.0, 0.0), depth=3)) == pytest.approx({1: 1.0, 2: 0.5, 3: 0.0})
+    assert dict(fuse(dense, {3: 10.0, 9: 5.0}, (2.0, 0.0), depth=4)) == pytest.approx({1: 1.0, 2: 0.5, 3: 0.0})
 
 
 def test_words_that_are_everywhere_count_for_nothing_and_a_rare_one_for_much() -> None:
     dense = {row: 0.6 - row / 1000 for row in range(100)}
     everywhere = fuse(dense, dict.fromkeys(range(99, -1, -1), 3.0))
-    assert [row for row, _ in everywhere] == list(dense)
+    assert [row for row, _ in everywhere][:49] == list(dense)[:49]
     assert fuse(dense, {99: 3.0})[0][0] == 99
 
 
@@ -94,9 +94,12 @@ def test_the_best_do_not_depend_on_how_many_are_asked_for(rows: int) -> None:
     )
     first = fuse(*({row: scores[row] for row in list(scores)[: max(rows, 50)]} for scores in (dense, lexical)))
     whole = fuse(dense, lexical)
-    assert first[:rows] == whole[:rows]
+    assert first[:50] == whole[:50]
     assert whole == sorted(whole, key=lambda pair: (-pair[1], pair[0]))
-    assert {row for row, score in whole if score >= 0} == {*list(dense)[:50], *list(lexical)[:50]}
+    assert {row for row, _ in whole} == {*dense, *lexical}
+    assert [score < 0 for _, score in whole] == [False] * 50 + [True] * 950
+    by_rank = [row for row, _ in fuse(dense, lexical, rrf_k=60)]
+    assert [row for row, _ in whole[50:]] == [row for row in by_rank if row not in dict(whole[:50])]
 
 
 def test_a_weight_of_nothing_leaves_one_ranking(chunks_client: httpx.Client) -> None:
