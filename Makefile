@@ -29,7 +29,8 @@ SOURCES := $(wildcard $(foreach folder,native embed/kernels index/kernels,$(addp
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .PHONY: help setup run report selftest test test-units test-arm64 sanitize fuzz check check-deploy client images test-images bench clean \
-  lock setup-onnx setup-torch setup-test setup-peers setup-servers test-hostile test-overload test-crash soak audit
+  lock setup-onnx setup-torch setup-test setup-peers setup-servers test-hostile test-overload test-crash \
+  test-integrations soak audit
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -61,6 +62,10 @@ test: setup-test ## check the code and run every test, in up to four processes
 
 test-units: setup-test ## every test as on plainer processors: this one's ladder of units cut at each rung (hours; SUITE=…)
 	PERWATT_CHROMIUM="$$(deploy/ci/chromium.sh $(VENV))" $(BIN)/python tests/rungs.py $(SUITE)
+
+test-integrations: setup-test $(VENV)/integrations/.made ## the frameworks' own suites on service/integrations, over real servers
+	$(VENV)/integrations/bin/python -m pytest -q -o asyncio_mode=auto -o asyncio_default_fixture_loop_scope=function \
+	  tests/integrations_*.py
 
 test-hostile: $(DATA)/indexes/$(INDEX)/current ## what a good caller notices of slow, idle and greedy ones, some 8 minutes
 	$(BIN)/python -m service.bench.hostile $(DATA)/indexes $(INDEX)
@@ -160,6 +165,14 @@ $(VENV)/.torch: $(VENV)/.installed $(LOCKS)/test.txt $(LOCKS)/chroma.txt
 	deploy/locks/install-torch.sh $(VENV)
 	$(BIN)/pip install --quiet --no-compile --no-deps --require-hashes -r $(LOCKS)/test.txt -r $(LOCKS)/chroma.txt
 	$(BIN)/python -W ignore -m compileall -qq -j 0 $(VENV)/lib >/dev/null 2>&1 || true
+	@touch $@
+
+# The suites bring plugins that no other test should load, so they lie in an environment of their own, over the other one.
+$(VENV)/integrations/.made: $(VENV)/.torch $(LOCKS)/integrations.txt
+	$(BIN)/python -m venv --clear $(VENV)/integrations
+	$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(" + repr(sysconfig.get_path("purelib")) + ")")' \
+	  >"$$($(VENV)/integrations/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/beneath.pth"
+	$(VENV)/integrations/bin/python -m pip install --quiet --no-deps --require-hashes -r $(LOCKS)/integrations.txt
 	@touch $@
 
 setup-onnx: setup ## add ONNX Runtime, for models that the kernels cannot run

@@ -11,6 +11,7 @@ Each line imports only what stands below it:
     rebuilds/      an index rebuilt beside the service that serves it
     access/        keys, callers, quotas: who may
     telemetry/     metrics, logs, spans, joules
+    integrations/  a store and a retriever of LangChain
     client/        for programs that ask, sync and async
     wire/          requests, answers, problems, limits and filters
     page/          the search page for people

@@ -15,6 +15,8 @@ from scikit_build_core.build import build_sdist, build_wheel
 TOP = Path(__file__).parents[2]
 PACKAGE = "perwatt_client"
 NEEDS = ("httpx", "msgspec")
+SOURCES = ("service/client/*.py", "service/wire/answers.py", "service/integrations/langchain.py")
+EXTRAS = ("langchain",)
 # Where a module of the repository goes, and what its name becomes in code and in prose.
 MOVED = {
     "service.wire.answers": f"{PACKAGE}.answers",
@@ -37,6 +39,9 @@ license-files = ["LICENSE"]
 dependencies = {dependencies}
 classifiers = ["Typing :: Typed"]
 
+[project.optional-dependencies]
+{extras}
+
 [tool.scikit-build]
 cmake.version = ">=3.15"  # said, so that no file is searched for it; nothing is compiled
 wheel.cmake = false
@@ -49,8 +54,7 @@ def stage(folder: Path) -> None:
     """Writes the project of the distribution into `folder`, which is empty."""
     package = folder / PACKAGE
     package.mkdir()
-    client = TOP / "service" / "client"
-    for source in (*client.glob("*.py"), TOP / "service" / "wire" / "answers.py"):
+    for source in (path for pattern in SOURCES for path in TOP.glob(pattern)):
         (package / source.name).write_text(renamed(source.read_text(encoding="utf-8")), encoding="utf-8")
     (package / "py.typed").touch()
     (folder / "README.md").write_text((Path(__file__).parent / "README.md").read_text(encoding="utf-8"))
@@ -63,6 +67,7 @@ def stage(folder: Path) -> None:
         python=project["requires-python"],
         license=project["license"],
         dependencies=[each for each in project["dependencies"] if re.split(r"[^\w-]", each)[0] in NEEDS],
+        extras="\n".join(f"{name} = {project['optional-dependencies'][name]}" for name in EXTRAS),
         package=PACKAGE,
     )
     (folder / "pyproject.toml").write_text(described, encoding="utf-8")
