@@ -15,7 +15,7 @@ from loadtest.workload.plan import Plan
 from loadtest.workload.queries import Query
 from loadtest.workload.requests import Workload
 
-RUN_HERE = {"chroma", "openai"}
+RUN_HERE = {"chroma", "openai", "pgvector"}
 
 
 def plan(target: str, **changes: object) -> Plan:

@@ -159,13 +159,17 @@ def same_question(runs: Sequence[Reading], bytewise: bool = True) -> None:
     """RecordError unless all runs asked the same of the same; `bytewise`: of the very same generation."""
     first, *others = (run.record for run in runs)
     for record in others:
-        _same_index(record, first, bytewise)
+        if _engine(record) == _engine(first):
+            _same_index(record, first, bytewise)
+        else:
+            _equal_quality(record, first)
         if record.label.simulated != first.label.simulated:
             raise RecordError("simulated and measured runs may not be compared")
         if record.objective != first.objective:
             raise RecordError(f"the runs have different objectives: {record.objective} and {first.objective}")
         ours, theirs = record.asked, first.asked
-        if (ours and ours.fingerprint) != (theirs and theirs.fingerprint) and not _only_effort_differs(record, first):
+        same = (ours and ours.fingerprint) == (theirs and theirs.fingerprint)
+        if not same and not _only_effort_differs(record, first) and not _same_queries(record, first):
             raise RecordError(
                 f"{record.label.arm} and {first.label.arm} were asked different questions (workload fingerprints "
                 "differ): "
@@ -201,6 +205,35 @@ def _same_index(record: Record, first: Record, bytewise: bool) -> None:
                 f"{record.label.arm} (block {record.label.block}) and {first.label.arm} served different indexes: "
                 f"{name} is {ours!r} and {theirs!r}. Build once and serve the same folder on both machines"
             )
+
+
+def _engine(record: Record) -> str:
+    return (record.served.engine if record.served else None) or "perwatt"
+
+
+def _equal_quality(record: Record, first: Record) -> None:
+    """RecordError unless two engines held the same documents and both had to prove a quality: their rates alone say
+    nothing, because each can be had for less of it."""
+    names = f"{record.label.arm} ({_engine(record)}) and {first.label.arm} ({_engine(first)})"
+    for each in (record, first):
+        if each.objective.recall is None or not any(trial.recall is not None for trial in each.trials):
+            raise RecordError(
+                f"{names} are different engines, whose rates may be divided at equal quality alone, and that of "
+                f"{each.label.arm} is not known: measure both with --recall, and --truth or --qrels"
+            )
+    counts = [each.served.count for each in (record, first) if each.served is not None]
+    if None not in counts and len(set(counts)) > 1:
+        raise RecordError(f"{names} held {counts[0]:,} and {counts[1]:,} documents: fill both with the same")
+
+
+def _same_queries(one: Record, other: Record) -> bool:
+    """Two engines are asked the same in bytes of their own."""
+    ours, theirs = one.asked, other.asked
+    if ours is None or theirs is None or _engine(one) == _engine(other):
+        return False
+    return ours.questions != "" and (ours.questions, ours.k, ours.popularity) == (
+        theirs.questions, theirs.k, theirs.popularity,
+    )  # fmt: skip
 
 
 def _only_effort_differs(one: Record, other: Record) -> bool:

@@ -36,7 +36,16 @@ def loadtest() -> None:
     """
 
 
-for command in (tools.machine, tools.selftest, tools.indexing, tools.metered, tools.example, tools.targets, tools.load):
+for command in (
+    tools.machine,
+    tools.selftest,
+    tools.indexing,
+    tools.metered,
+    tools.example,
+    tools.targets,
+    tools.load,
+    tools.bridge,
+):
     loadtest.add_command(command)
 
 

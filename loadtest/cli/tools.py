@@ -66,6 +66,32 @@ def load(
 
 
 @click.command()
+@click.argument("dsn")
+@click.option("--index", required=True, help="The table to search.")
+@click.option("--set", "variables", multiple=True, metavar="NAME=VALUE", help="id, column, operator or knob.")
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=8432, show_default=True)
+@click.option("--connections", default=8, type=click.IntRange(1), show_default=True, help="To the database.")
+def bridge(dsn: str, index: str, variables: tuple[str, ...], host: str, port: int, connections: int) -> None:
+    """Answer searches over HTTP by queries of the PostgreSQL at DSN, for --target pgvector from another machine."""
+    import asyncio
+    import socket
+
+    import psycopg
+
+    from loadtest.errors import TargetError
+    from loadtest.experiment.config import parse_variables
+    from loadtest.targets.pgvector import table_of
+    from loadtest.targets.sql_bridge import Bridge, serve
+
+    table = table_of(index, parse_variables(variables))
+    try:
+        asyncio.run(serve(Bridge(table, dsn, connections), socket.create_server((host, port), backlog=1024)))
+    except psycopg.Error as error:
+        raise TargetError(f"PostgreSQL refuses: {str(error).strip()}") from error
+
+
+@click.command()
 @click.option("--full/--short", default=False, help="Also the proofs in real time (some 40 minutes).")
 @click.option("--only", multiple=True, help="One of those: md1, mm4, stopped, paused, starved, planted. Repeatable.")
 def selftest(full: bool, only: tuple[str, ...]) -> None:

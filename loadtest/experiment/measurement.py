@@ -26,6 +26,7 @@ from loadtest.errors import (
     TargetError,
     WorkloadError,
 )
+from loadtest.experiment.bridged import bridged
 from loadtest.experiment.config import CalibrationRun, CurveRun, ExperimentConfig, KneeRun, parse_variables
 from loadtest.experiment.curve import load_curve
 from loadtest.experiment.effort import cheapest_effort
@@ -54,6 +55,7 @@ from loadtest.record.trial import Trial
 from loadtest.record.validity_checks import beyond_doubt
 from loadtest.targets.contract import refuse
 from loadtest.targets.named import target_of
+from loadtest.targets.pgvector import is_database
 from loadtest.targets.questions import recall_at, try_each_kind
 from loadtest.workload.filters import parse_filters, read_filters
 from loadtest.workload.plan import Plan
@@ -93,9 +95,12 @@ class Bench:
         self.truth_source = ""
         self.variables = parse_variables(config.variables)
         self._url = config.url
+        self._behind: str | None = None
         with ExitStack() as opened:
             self._folder = opened.enter_context(scratch_folder())
-            if config.start:
+            if config.target == "pgvector" and is_database(self._url):
+                self._url, self._behind = opened.enter_context(bridged(config, self.variables))
+            elif config.start:
                 _tell(f"starting {config.start}")
                 ready = target_of(self._plan()).ready_path
                 self.hosted = opened.enter_context(hosted(config.start, config.start_cpus, ready=ready))
@@ -147,6 +152,7 @@ class Bench:
             target=config.target,
             template=str(config.template.resolve()) if config.template else None,
             variables=self.variables,
+            behind=self._behind,
             queries=str(Path(config.queries).resolve()),
             queries_field=config.field,
             rate_qps=1.0,

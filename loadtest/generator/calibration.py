@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,13 +25,22 @@ END_S = 5.0  # for a server whose standard input is closed
 
 
 @contextmanager
-def own_server(module: str, arguments: Sequence[str], cpus: list[int] | None, first: bool) -> Iterator[tuple[str, int]]:
+def own_server(
+    module: str,
+    arguments: Sequence[str],
+    cpus: list[int] | None,
+    first: bool,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[tuple[str, int]]:
     """A server of our own in a process of its own; yields its URL and process id.
 
     Args:
         module: prints its port on a line of its own, and ends with its standard input.
         cpus: that it is confined to.
         first: whether it runs before other programs, where that is allowed.
+        environment: None: this process's.
+
+    Raises LoadTestError when it ends without a port; what it said is on standard error.
     """
     server = subprocess.Popen(
         [sys.executable, "-m", module, *arguments],
@@ -39,6 +48,7 @@ def own_server(module: str, arguments: Sequence[str], cpus: list[int] | None, fi
         stdout=subprocess.PIPE,
         text=True,
         cwd=TOP,
+        env=environment,
     )
     if cpus:
         os.sched_setaffinity(server.pid, cpus)
@@ -46,7 +56,10 @@ def own_server(module: str, arguments: Sequence[str], cpus: list[int] | None, fi
         go_first(server.pid)
     try:
         assert server.stdout is not None
-        yield f"http://127.0.0.1:{int(server.stdout.readline())}", server.pid
+        port = server.stdout.readline()
+        if not port.strip():
+            raise LoadTestError(f"{module} ended with status {server.wait()}; the reason stands above")
+        yield f"http://127.0.0.1:{int(port)}", server.pid
     finally:
         assert server.stdin is not None
         assert server.stdout is not None

@@ -163,7 +163,7 @@ class Generator:
 
         The first Ctrl-C within the window asks the generator for what it has, the second one ends it.
         """
-        watcher = Watcher(plan.url, process.pid) if observe else None
+        watcher = Watcher(plan.url, process.pid, plan.behind) if observe else None
         meter = Meter(self._source) if observe and self._source else None
         observers = [observer for observer in (watcher, meter) if observer is not None]
         assert process.stdout is not None
@@ -249,7 +249,7 @@ def idle_trial(generator: Generator, seconds: float) -> Trial:
     from loadtest.record.trial import ServerSide
 
     start = float(math.ceil(time.monotonic()))
-    watcher = Watcher(generator.plan.url)
+    watcher = Watcher(generator.plan.url, behind=generator.plan.behind)
     meter = Meter(generator._source) if generator._source else None
     for observer in (watcher, meter):
         if observer is not None:

@@ -177,10 +177,12 @@ class Watcher:
     """Watches over [start, stop) of time.monotonic(), in a thread: the service's CPU and memory, and other programs.
 
     generator: the process id of the generator, whose children are its own; None when nothing is sent.
+    behind: the URL of a database that is asked through the service, and is part of it.
     """
 
-    def __init__(self, url: str, generator: int | None = None) -> None:
-        self._processes = listeners(url)
+    def __init__(self, url: str, generator: int | None = None, behind: str | None = None) -> None:
+        found = {each.pid: each for place in (url, behind) if place for each in listeners(place)}
+        self._processes = list(found.values())
         self.watched = "not on this machine"
         if forwarding := _names(self._processes) & FORWARDERS:
             self.watched = f"behind {', '.join(sorted(forwarding))}"

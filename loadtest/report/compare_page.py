@@ -8,6 +8,7 @@ from statistics import fmean
 
 from loadtest import units
 from loadtest.analysis.compare import Comparison, by_arm
+from loadtest.analysis.engines import effort_in_words, engine_in_words, objective_in_words, settings_in_words
 from loadtest.analysis.fleet import Demand
 from loadtest.analysis.ratio import FEWEST, Ratio, blocks_needed, geometric_mean
 from loadtest.analysis.reading import Reading, price_of
@@ -71,7 +72,8 @@ def _headline(comparison: Comparison, first: Record) -> Headline:
     what = "queries a dollar" if comparison.per_dollar else "queries a second"
     sentence = f"{comparison.candidate} gives {_stated(ratio)} the {what} of {comparison.baseline}"
     sentence += f", at p99 ≤ {units.milliseconds(first.objective.p99_ms)}"
-    sentence += f" and recall ≥ {first.objective.recall:g}." if first.objective.recall is not None else "."
+    quality = objective_in_words(first)
+    sentence += f" and {quality}." if quality else "."
     if verdict is Verdict.INCONCLUSIVE and ratio.blocks >= FEWEST:
         needed = blocks_needed(ratio, max(abs(ratio.estimate - 1), 0.01))
         sentence += (
@@ -179,8 +181,12 @@ def _arms_section(comparison: Comparison, sides: Sequence[Sequence[Reading]]) ->
         ]
         rows.append(["Texts from the query cache", *found_there])
         rows.append(["Queries drawn by", *(", ".join(of) or "–" for of in drawn)])
-    efforts = [sorted({str(t.effort) if t.effort is not None else "default" for t in of}) for of in trials]
+    efforts = [sorted({effort_in_words(run.record, run.trial) for run in side if run.trial}) for side in sides]
     rows.append(["Search effort", *(", ".join(of) or "–" for of in efforts)])
+    served = [side[0].record.served for side in sides]
+    if any(each is not None and each.engine not in (None, "perwatt") for each in served):
+        rows.append(["Engine", *(engine_in_words(each) if each else "not told" for each in served)])
+        rows.append(["Index settings", *(settings_in_words(each.settings) if each else "not told" for each in served)])
     lead = (
         "Geometric means over all blocks with their 95 % intervals; p99 and recall from the lowest to the highest "
         "block. The arms of a block share its hour, so intervals that overlap here say nothing against the ratio. A "

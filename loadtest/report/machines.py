@@ -8,9 +8,10 @@ from typing import Any
 import msgspec
 
 from loadtest import units
+from loadtest.analysis.engines import effort_in_words, engine_in_words, settings_in_words
 from loadtest.analysis.reading import Reading
 from loadtest.machine import hidden_in_words, in_words
-from loadtest.record.run_record import Record
+from loadtest.record.run_record import Record, ServiceFacts
 from loadtest.record.trial import Trial
 from loadtest.report.page import Chart, Section, Table
 
@@ -44,18 +45,35 @@ def served_table(record: Record) -> Table | None:
         return None
     served, asked = record.served, record.asked
     trial = next((t for t in record.trials if t.server is not None and t.server.sampled), None)
+    foreign = served.engine not in (None, "perwatt")
     rows = [
-        ["Index", f"{served.index}, generation {served.generation or 'not told'}"],
-        ["Vectors", f"{units.count(served.count)} × {served.dim}, {served.metric}" if served.count else "not told"],
-        ["Model", served.model or "none or not told"],
-        ["Kernels", kernels_in_words(served.kernels)],
+        ["Engine", engine_in_words(served)],
+        ["Index", served.index if foreign else f"{served.index}, generation {served.generation or 'not told'}"],
+        *(_foreign_rows(served) if foreign else _own_rows(served)),
         ["Asked", f"{units.count(asked.queries)} distinct {asked.kind} queries, k = {asked.k}, {asked.popularity}"],
         ["Filters", ", ".join(f"{f['share']:.0%} {f['filter']}" for f in asked.filters) or "none"],
         ["Workload", asked.fingerprint[:23] + "…"],
     ]
     if trial is not None:
-        rows.append(["Effort", str(trial.effort) if trial.effort is not None else "the index's default"])
+        rows.append(["Effort", effort_in_words(record, trial) if trial.effort is not None else "the index's default"])
+    if asked.truth:
+        rows.append(["Answers held against", asked.truth])
     return Table(["", "This run"], rows)
+
+
+def _own_rows(served: ServiceFacts) -> list[list[str]]:
+    return [
+        ["Vectors", f"{units.count(served.count)} × {served.dim}, {served.metric}" if served.count else "not told"],
+        ["Model", served.model or "none or not told"],
+        ["Kernels", kernels_in_words(served.kernels)],
+    ]
+
+
+def _foreign_rows(served: ServiceFacts) -> list[list[str]]:
+    return [
+        ["Documents", units.count(served.count) if served.count is not None else "not told"],
+        ["Index settings", settings_in_words(served.settings)],
+    ]
 
 
 def kernels_in_words(kernels: Any) -> str:

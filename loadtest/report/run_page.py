@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from loadtest import units
+from loadtest.analysis.engines import measure_in_words, objective_in_words
 from loadtest.analysis.fleet import Demand
 from loadtest.analysis.indexing_cost import items_per_joule
 from loadtest.analysis.reading import Reading
@@ -54,8 +55,8 @@ def run_page(reading: Reading, demand: Demand | None = None) -> Page:
 def _headline(reading: Reading) -> Headline:
     record, found = reading.record, reading.capacity
     limit = f"p99 ≤ {units.milliseconds(record.objective.p99_ms)}"
-    if record.objective.recall is not None:
-        limit += f" and recall ≥ {record.objective.recall:g}"
+    if quality := objective_in_words(record):
+        limit += f" and {quality}"
     evidence = "simulated" if record.label.simulated else "measured"
     if reading.unfinished:
         why = record.notes[-1] if record.notes else "its record says no more"
@@ -126,7 +127,7 @@ def _figures(reading: Reading) -> list[Figure]:
         if trial.recall is not None:
             r = trial.recall
             detail = f"{r.low:.3f} to {r.high:.3f} over {r.queries} queries"
-            out.append(Figure(f"Recall@{r.k} under load", f"{r.mean:.3f}", detail, measured))
+            out.append(Figure(f"{_capital(measure_in_words(r))} under load", f"{r.mean:.3f}", detail, measured))
     return out
 
 
@@ -203,12 +204,21 @@ def _recall_section(record: Record, trial: Trial | None) -> Section | None:
         return Section("Recall", "Recall was asked for and could not be measured, so the objective is not proven.", [])
     r = trial.recall
     lead = (
-        f"Answers sampled while the load ran were compared with exact search: recall@{r.k} is {r.mean:.4f}, "
-        f"95 % interval {r.low:.4f} to {r.high:.4f}, over {r.queries} distinct queries."
+        f"Answers sampled while the load ran were compared with {_truth(record)}: {measure_in_words(r)} is "
+        f"{r.mean:.4f}, 95 % interval {r.low:.4f} to {r.high:.4f}, over {r.queries} distinct queries."
     )
     if trial.server is not None and trial.server.generations:
         lead += f" They came from {', '.join(trial.server.generations)}."
     return Section("Recall", lead, [])
+
+
+def _truth(record: Record) -> str:
+    """What the answers were held against."""
+    return record.asked.truth if record.asked is not None and record.asked.truth else "exact search"
+
+
+def _capital(words: str) -> str:
+    return words if words.startswith("nDCG") else words[0].upper() + words[1:]
 
 
 def _health_section(record: Record, trial: Trial | None) -> Section | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from loadtest import units
+from loadtest.analysis.engines import measure_in_words
 from loadtest.analysis.reading import Reading
 
 
@@ -36,7 +37,7 @@ def run_lines(reading: Reading) -> list[str]:
             lines.append(reading.seen_before)
         if trial.recall is not None:
             r = trial.recall
-            lines.append(f"recall@{r.k} {r.mean:.4f} [{r.low:.4f} to {r.high:.4f}] over {r.queries} queries")
+            lines.append(f"{measure_in_words(r)} {r.mean:.4f} [{r.low:.4f} to {r.high:.4f}] over {r.queries} queries")
     per_joule = reading.per_joule
     if per_joule.evidence == "measured":
         lines.append(f"{units.digits(per_joule.mid)} queries a joule ({per_joule.domain}, measured)")

@@ -56,7 +56,7 @@ class HttpTarget(Target):
         self.able = Abilities(
             kinds=frozenset([frozenset(kinds)] if chosen.both else [frozenset({kind}) for kind in kinds]),
             filter="filter" in places,
-            effort=(template.effort or "effort") if "effort" in places else None,
+            effort=(template.effort.format_map(self._values) or "effort") if "effort" in places else None,
             exact=self._exact is not None,
             lowest_effort=plan.k if template.effort_from_k else 1,
         )

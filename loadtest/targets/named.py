@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from loadtest.errors import WorkloadError
-from loadtest.targets import chroma
+from loadtest.targets import chroma, pgvector
 from loadtest.targets.contract import Target
 from loadtest.targets.http import HttpTarget
 from loadtest.targets.loading import LoadedRows
@@ -16,7 +16,7 @@ from loadtest.workload.plan import Plan
 
 FOLDER = Path(__file__).parent
 Fill = Callable[[str, str, Iterator[LoadedRows], str, dict[str, str]], int]
-FILLERS: dict[str, Fill] = {"chroma": chroma.fill}
+FILLERS: dict[str, Fill] = {"chroma": chroma.fill, "pgvector": pgvector.fill}
 
 
 def names() -> list[str]:
@@ -34,7 +34,8 @@ def described() -> list[tuple[str, str]]:
         template = read_template(FOLDER / f"{name}.toml")
         words = f"{template.engine}: by {' or '.join(sorted(kinds_of(template.search)))}"
         words += "".join(f", --mode {mode}" for mode in ("lexical", "hybrid") if getattr(template, mode) is not None)
-        words += f"; effort is {template.effort}" if template.effort else ""
+        effort = template.effort.format_map(template.variables)
+        words += f"; effort is {effort}" if effort else ""
         words += "; exact mode" if template.exact is not None else ""
         places = places_of(template.search)
         needed = [f"--set {each}=…" for each, value in template.variables.items() if not value and each in places]

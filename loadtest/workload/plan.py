@@ -33,6 +33,7 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     target: str = "perwatt"  # the engine by name, or "http"
     template: str | None = None  # path of the request template of target "http"
     variables: dict[str, str] = {}  # of the template
+    behind: str | None = None  # http://host:port of a database that is asked through the URL, to watch its processes
     wires: str | None = None  # path of whole requests instead (`workload.ReadyMade`), for servers that are not perwatt
     queries_field: str = "title"
     queries_limit: int = 10_000

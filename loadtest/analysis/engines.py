@@ -1,0 +1,57 @@
+"""What was measured, in words: the engine with its version, its index settings, and how its answers were judged."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from loadtest.record.run_record import Record, ServiceFacts
+from loadtest.record.trial import RecallEstimate, Trial
+
+LONGEST = 600  # letters of settings; mappings of a large index are pages long
+
+
+def engine_in_words(served: ServiceFacts) -> str:
+    """ "PostgreSQL with pgvector (postgresql 16.2, pgvector 0.6.2)", "perwatt 0.1.0"."""
+    name, version = served.engine or "perwatt", served.version
+    if isinstance(version, str):
+        return f"{name} {version}"
+    version = msgspec.to_builtins(version)
+    if isinstance(version, dict) and name == "perwatt":
+        return f"perwatt {version['perwatt']}" if "perwatt" in version else "perwatt"
+    if isinstance(version, dict):
+        told = ", ".join(f"{key} {value}" for key, value in version.items() if isinstance(value, str | int | float))
+        return f"{name} ({told})" if told else name
+    return f"{name}, version not told"
+
+
+def settings_in_words(settings: Any) -> str:
+    """As JSON, cut where it is long."""
+    if settings is None:
+        return "not told"
+    text = msgspec.json.encode(settings).decode()
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+
+
+def effort_in_words(record: Record, trial: Trial) -> str:
+    """ "hnsw.ef_search 40", "default"."""
+    if trial.effort is None:
+        return "default"
+    name = record.served.effort_name if record.served else None
+    return str(trial.effort) if name in (None, "effort") else f"{name} {trial.effort}"
+
+
+def measure_in_words(estimate: RecallEstimate) -> str:
+    """ "recall@10", "nDCG@10", "recall of judged documents@10"."""
+    name = {"ndcg": "nDCG", "judged recall": "recall of judged documents"}.get(estimate.measure, estimate.measure)
+    return f"{name}@{estimate.k}"
+
+
+def objective_in_words(record: Record) -> str:
+    """ "recall ≥ 0.95", "nDCG ≥ 0.6"; empty: none was asked for."""
+    objective = record.objective
+    if objective.recall is None:
+        return ""
+    name = {"ndcg": "nDCG", "judged recall": "recall of judged documents"}.get(objective.measure, objective.measure)
+    return f"{name} ≥ {objective.recall:g}"
