@@ -22,7 +22,12 @@ SUITE ?=
 SANITIZE := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 LOCKS   := deploy/locks
 INDEX   := python-$(PACKAGES)
-REPORT  := $(DATA)/report
+# What `make report` measures: perwatt, or chroma or pgvector with the same documents and queries.
+TARGET  ?= perwatt
+FOREIGN := $(filter-out perwatt,$(TARGET))
+REPORT  := $(DATA)/report$(addprefix -,$(FOREIGN))
+KNEE     = --slo-p99-ms 50 --recall 0.95 --start-rate 250 --search-s 4 --confirm-s 15 --level-s 4 --warmup 1 \
+  $(if $(LENIENT),--allow-interference)
 SOURCES := $(wildcard $(foreach folder,native embed/kernels index/kernels,$(addprefix $(folder)/,*.cpp *.hpp CMakeLists.txt)))
 
 # One thread of native work a process is right for serving; the steps that may use every core ask for it themselves.
@@ -41,13 +46,17 @@ setup: $(VENV)/.built ## create .venv with what serving needs, and build the nat
 run: $(DATA)/indexes/$(INDEX)/current ## embed Python's docstrings, build an index, serve it on 127.0.0.1:8000
 	$(BIN)/perwatt serve --root $(DATA)/indexes --port $(PORT)
 
-report: $(VENV)/.loadtest $(DATA)/indexes/$(INDEX)/current ## load the service and write what a query costs here, some 5 minutes
+report: $(VENV)/.loadtest $(DATA)/indexes/$(INDEX)/current $(addprefix $(DATA)/peers/,$(FOREIGN)) ## load the service (or TARGET=chroma, pgvector) and write what a query costs here, some 5 minutes
 	rm -f $(REPORT)/run.json
-	$(BIN)/perwatt loadtest knee --index $(INDEX) --queries $(DATA)/vectors/$(INDEX) --slo-p99-ms 50 --recall 0.95 \
+ifeq ($(FOREIGN),)
+	$(BIN)/perwatt loadtest knee --index $(INDEX) --queries $(DATA)/vectors/$(INDEX) $(KNEE) \
 	  --start "$(BIN)/perwatt serve --root $(DATA)/indexes --port {port}" \
-	  --start-cpus $(SERVER_CPUS) --generator-cpus $(LOAD_CPUS) --start-rate 250 \
-	  --search-s 4 --confirm-s 15 --level-s 4 --warmup 1 $(if $(LENIENT),--allow-interference) \
+	  --start-cpus $(SERVER_CPUS) --generator-cpus $(LOAD_CPUS) \
 	  --indexing $(DATA)/vectors/$(INDEX) --indexing $(DATA)/indexes/$(INDEX) --out $(REPORT)/run.json || test $$? -eq 3
+else
+	$(BIN)/python -m loadtest.bench.engines $(TARGET) $(DATA)/vectors/$(INDEX) $(DATA)/indexes $(INDEX) $(DATA)/peers \
+	  $(REPORT)/run.json $(SERVER_CPUS) $(LOAD_CPUS) $(KNEE) || test $$? -eq 3
+endif
 	$(BIN)/perwatt report $(REPORT)/run.json --html $(REPORT)/report.html --markdown $(REPORT)/report.md \
 	  --json $(REPORT)/report.json
 
@@ -191,6 +200,9 @@ setup-peers: setup-test $(VENV)/.peers ## add the engines that `perwatt bench` m
 
 setup-servers: ## add the servers that `perwatt bench http` measures beside ours, each in an environment of its own
 	service/bench/peers/install.sh $(DATA)/peers chroma lancedb milvus pgvector txtai granian
+
+$(DATA)/peers/%:
+	service/bench/peers/install.sh $(DATA)/peers $*
 
 # An index is made once; `perwatt embed` and `perwatt build` by hand make it anew.
 $(DATA)/indexes/$(INDEX)/current: | $(VENV)/.built

@@ -11,7 +11,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 
 import httpx
@@ -20,7 +19,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from http_target import write_corpus
+from postgres import programs
 
+from loadtest.bench.postgres import postgres
 from loadtest.cli.load import loadtest
 from loadtest.errors import LoadTestError
 from loadtest.generator.wire import free_port
@@ -31,7 +32,7 @@ from loadtest.targets.sql_bridge import BridgeQuery, Table
 ROWS = 3000
 LOAD = ["--rate", "30", "--duration", "2", "--warmup", "0.5", "--slo-p99-ms", "20000", "--timeout", "30",
         "--allow-interference", "--target", "pgvector"]  # fmt: skip
-has_postgres = pytest.mark.skipif(find_spec("pgserver") is None, reason="there is no pgserver for this machine")
+has_postgres = pytest.mark.skipif(programs() is None, reason="there is no pgserver for this machine")
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +46,9 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def database(corpus: Path) -> Iterator[str]:
     """The corpus in the table `docs` of a running PostgreSQL; its connection string."""
-    from postgres import postgres
-
-    with postgres() as dsn:
+    folder = programs()
+    assert folder is not None
+    with postgres(folder, ["fsync=off"]) as dsn:
         done = CliRunner().invoke(loadtest, [
             "load", "--target", "pgvector", "--url", dsn, "--index", "docs", "--set", "m=4", "--set",
             "ef_construction=8", "--ids", str(corpus / "ids.txt"), str(corpus / "vectors.npy"),

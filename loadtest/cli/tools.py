@@ -94,11 +94,18 @@ def bridge(dsn: str, index: str, variables: tuple[str, ...], host: str, port: in
 @click.command()
 @click.option("--full/--short", default=False, help="Also the proofs in real time (some 40 minutes).")
 @click.option("--only", multiple=True, help="One of those: md1, mm4, stopped, paused, starved, planted. Repeatable.")
-def selftest(full: bool, only: tuple[str, ...]) -> None:
+@click.option(
+    "--target",
+    type=click.Choice(["perwatt", "http"]),
+    default="perwatt",
+    show_default=True,
+    help="What the proofs in real time ask their server through; http: a request template.",
+)
+def selftest(full: bool, only: tuple[str, ...], target: str) -> None:
     """Turn the harness on itself: what it says about servers whose truth is known."""
     from loadtest.selftest.run import run_selftest
 
-    results = run_selftest(full=full, tell=click.echo, only=only)
+    results = run_selftest(full=full, tell=click.echo, only=only, target=target)
     failed = [result for result in results if not result.passed]
     click.echo(f"{len(results) - len(failed)} of {len(results)} proofs passed")
     if failed:

@@ -38,10 +38,25 @@ def reference_server(*arguments: str) -> Iterator[tuple[str, int]]:
         yield server
 
 
+TEMPLATE = """
+engine = "reference server"
+[search]
+path = "/v1/indexes/{index}/search"
+body = '{"text": "{text}", "k": "{k}"}'
+ids = "hits[*].id"
+took_ms = "took_ms"
+"""
+
+
 @contextmanager
-def plan_for(url: str, **changes: object) -> Iterator[Plan]:
+def plan_for(url: str, target: str = "perwatt", **changes: object) -> Iterator[Plan]:
+    """A plan for the reference server. target: "http" asks it through a request template, as any other search."""
     with scratch_folder() as folder:
         queries = Path(folder, "queries.jsonl")
         queries.write_text("\n".join(json.dumps({"text": f"known question {i}"}) for i in range(100)))
         plan = Plan(url=url, index="known", queries=str(queries), rate_qps=1, duration_s=1, warmup_s=1)
-        yield msgspec.structs.replace(plan, **changes)
+        if target == "http":
+            template = Path(folder, "reference.toml")
+            template.write_text(TEMPLATE)
+            changes["template"] = str(template)
+        yield msgspec.structs.replace(plan, target=target, **changes)

@@ -58,7 +58,7 @@ class Arm(NamedTuple):
     share: float = 1.0  # of the time that the server could run
 
 
-def planted_proofs(blocks: int = BLOCKS, seed: int = 5) -> list[Proof]:
+def planted_proofs(target: str, blocks: int = BLOCKS, seed: int = 5) -> list[Proof]:
     _tell(
         f"base: {units.seconds(BASE_S)} of CPU a request on one core, knee at p99 ≤ {units.seconds(SLO_S)}; in each of "
         f"{blocks} blocks every arm is searched once, in random order, with the same arrivals"
@@ -68,7 +68,7 @@ def planted_proofs(blocks: int = BLOCKS, seed: int = 5) -> list[Proof]:
     for block in range(blocks):
         for number in order.permutation(len(arms)):
             name = list(arms)[number]
-            arms[name][block] = found = _search(name, seed=seed + block * 1000)
+            arms[name][block] = found = _search(name, seed + block * 1000, target)
             _tell(
                 f"block {block + 1} of {blocks}, {name}: {found.knee_qps:.1f} q/s, {units.seconds(found.work_s)} of "
                 f"CPU a request, {found.voided} trials made again, at most {found.stolen:.0%} stolen"
@@ -107,7 +107,7 @@ def _found(ratio: Ratio, true: float) -> str:
     )
 
 
-def _search(arm: str, seed: int) -> Arm:
+def _search(arm: str, seed: int, target: str) -> Arm:
     """The fitted knee. Where the search begins is no hint of where it ends: it goes down as readily as up, and what is
     compared is the fit and not a confirmed promise, so nothing is confirmed.
 
@@ -117,7 +117,7 @@ def _search(arm: str, seed: int) -> Arm:
     expected_qps = true_ratio(arm, share) * paper_knee_qps(Queue(BASE_S), SLO_S)
     with (
         reference_server("--work-ms", str(BASE_S * 1e3 / FACTORS.get(arm, 1.0))) as (url, pid),
-        plan_for(url, slo_p99_ms=SLO_S * 1e3, seed=seed, warmup_s=0.5) as plan,
+        plan_for(url, target, slo_p99_ms=SLO_S * 1e3, seed=seed, warmup_s=0.5) as plan,
         throttled(pid, SHARE if arm == THROTTLED else 1.0),
     ):
         knee, trials = find_knee(

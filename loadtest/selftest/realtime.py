@@ -20,11 +20,11 @@ from loadtest.selftest.proof import Proof
 from loadtest.selftest.simulate import Queue, paper_knee_qps
 
 
-def real_knee(name: str, mean_ms: float, servers: int, constant: bool, slo_ms: float) -> Proof:
+def real_knee(name: str, mean_ms: float, servers: int, constant: bool, slo_ms: float, target: str) -> Proof:
     arguments = ["--mean-ms", str(mean_ms), "--servers", str(servers), *(["--constant"] if constant else [])]
     queue = Queue(mean_ms / 1e3, servers, constant)
     paper = paper_knee_qps(queue, slo_ms / 1e3)
-    with reference_server(*arguments) as (url, _), plan_for(url, slo_p99_ms=slo_ms) as plan:
+    with reference_server(*arguments) as (url, _), plan_for(url, target, slo_p99_ms=slo_ms) as plan:
         generator = generator_for(plan)
         knee, _ = find_knee(
             generator.measure, Objective(p99_ms=slo_ms), start_qps=paper * 0.7, growth=1.25, search_s=15, confirm_s=40,
@@ -35,11 +35,11 @@ def real_knee(name: str, mean_ms: float, servers: int, constant: bool, slo_ms: f
     return Proof(f"{name} over HTTP gives back its knee within 3 %", abs(off) <= 0.03, found)
 
 
-def stopped_server(seconds: float = 1.0) -> Proof:
+def stopped_server(target: str, seconds: float = 1.0) -> Proof:
     """A server stopped for a second: the response time shows it, the service time of what was sent hardly does."""
     with (
         reference_server("--mean-ms", "1", "--constant") as (url, pid),
-        plan_for(url, slo_p99_ms=50.0, max_in_flight=4, timeout_s=5.0) as plan,
+        plan_for(url, target, slo_p99_ms=50.0, max_in_flight=4, timeout_s=5.0) as plan,
     ):
         stop = threading.Timer(8.0, os.kill, (pid, signal.SIGSTOP))
         go = threading.Timer(8.0 + seconds, os.kill, (pid, signal.SIGCONT))
@@ -56,13 +56,16 @@ def stopped_server(seconds: float = 1.0) -> Proof:
     return Proof("a server stopped for 1 s shows in the response time and not in the service time", shown, found)
 
 
-def starved_generator() -> Proof:
+def starved_generator(target: str) -> Proof:
     """A generator that must share its core with spinning processes is found out."""
     cpu = sorted(os.sched_getaffinity(0))[-1]
     spin = f"import os\nos.sched_setaffinity(0, [{cpu}])\nwhile True: pass"
     hogs = [subprocess.Popen([sys.executable, "-c", spin]) for _ in range(4)]
     try:
-        with reference_server("--mean-ms", "0.05", "--constant") as (url, _), plan_for(url, slo_p99_ms=5.0) as plan:
+        with (
+            reference_server("--mean-ms", "0.05", "--constant") as (url, _),
+            plan_for(url, target, slo_p99_ms=5.0) as plan,
+        ):
             trial = Generator(plan, cpus=[cpu], first=False, allow_interference=True).measure(5000.0, 8.0, "run")
     finally:
         for hog in hogs:
@@ -72,9 +75,9 @@ def starved_generator() -> Proof:
     return Proof("a starved generator yields INVALID", trial.spoiled, found[0] if found else "all checks passed")
 
 
-def gates_see_a_pause() -> Proof:
+def gates_see_a_pause(target: str) -> Proof:
     """Stopping the generator itself for half a second must void its run."""
-    with reference_server("--mean-ms", "1", "--constant") as (url, _), plan_for(url, slo_p99_ms=50.0) as plan:
+    with reference_server("--mean-ms", "1", "--constant") as (url, _), plan_for(url, target, slo_p99_ms=50.0) as plan:
         generator = generator_for(plan)
         stopper = threading.Thread(target=_pause_generator, args=(6.0, 0.5), daemon=True)
         stopper.start()
@@ -94,11 +97,12 @@ def _pause_generator(after_s: float, for_s: float) -> None:
             child.resume()
 
 
-PROOFS: dict[str, Callable[[], list[Proof]]] = {
-    "md1": lambda: [real_knee("M/D/1", 2.0, 1, True, 20.0)],
-    "mm4": lambda: [real_knee("M/M/4", 8.0, 4, False, 60.0)],
-    "stopped": lambda: [stopped_server()],
-    "paused": lambda: [gates_see_a_pause()],
-    "starved": lambda: [starved_generator()],
+# Each through the target that it is given.
+PROOFS: dict[str, Callable[[str], list[Proof]]] = {
+    "md1": lambda target: [real_knee("M/D/1", 2.0, 1, True, 20.0, target)],
+    "mm4": lambda target: [real_knee("M/M/4", 8.0, 4, False, 60.0, target)],
+    "stopped": lambda target: [stopped_server(target)],
+    "paused": lambda target: [gates_see_a_pause(target)],
+    "starved": lambda target: [starved_generator(target)],
     "planted": planted.planted_proofs,
 }

@@ -8,6 +8,7 @@ pair of equal runs. Those need a quiet machine, so they have a command of their 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from loadtest.errors import LoadTestError
 from loadtest.selftest.proof import Proof
@@ -15,8 +16,11 @@ from loadtest.selftest.simulate import Queue
 from loadtest.selftest.virtual import aa_proof, knee_proof, planted_proof, same_machine_proof
 
 
-def run_selftest(full: bool, tell: Callable[[str], None], only: Sequence[str] = ()) -> list[Proof]:
-    """All proofs in order, each told as it ends; `only` picks some of those in real time by name."""
+def run_selftest(
+    full: bool, tell: Callable[[str], None], only: Sequence[str] = (), target: str = "perwatt"
+) -> list[Proof]:
+    """All proofs in order, each told as it ends; `only` picks some of those in real time by name, and `target` is what
+    those in real time ask their server through."""
     proofs: list[Callable[[], list[Proof]]] = []
     if not only:
         proofs.append(lambda: [knee_proof("M/D/1", Queue(0.001), 0.020)])
@@ -29,7 +33,7 @@ def run_selftest(full: bool, tell: Callable[[str], None], only: Sequence[str] = 
         unknown = sorted(set(only) - realtime.PROOFS.keys())
         if unknown:
             raise LoadTestError(f"no proof is called {', '.join(unknown)}; expected {', '.join(realtime.PROOFS)}")
-        proofs += [proof for name, proof in realtime.PROOFS.items() if not only or name in only]
+        proofs += [partial(proof, target) for name, proof in realtime.PROOFS.items() if not only or name in only]
     results = []
     for proof in proofs:
         for result in proof():
