@@ -27,7 +27,7 @@ from loadtest.errors import LoadTestError
 from loadtest.generator.wire import free_port
 from loadtest.record.run_record import Record, read_record
 from loadtest.targets.pgvector import place_of, table_of
-from loadtest.targets.sql_bridge import BridgeQuery, Table
+from loadtest.targets.sql_bridge import BridgeQuery, SqlTable
 
 ROWS = 3000
 LOAD = ["--rate", "30", "--duration", "2", "--warmup", "0.5", "--slo-p99-ms", "20000", "--timeout", "30",
@@ -164,7 +164,7 @@ def test_a_bridge_without_its_database_is_an_error_with_the_reason(corpus: Path,
 
 def test_a_request_becomes_one_statement_with_its_names_quoted() -> None:
     asked = msgspec.json.decode(b'{"vector": [1, 0.5], "k": 7, "filter": "lang LIKE \'e%\'"}', type=BridgeQuery)
-    table = Table('shop.my "docs"', "key", "v", "<#>")
+    table = SqlTable('shop.my "docs"', "key", "v", "<#>")
     assert table.query(asked).as_string() == (
         'SELECT "key"::text, "v" <#> %s::vector AS distance FROM "shop"."my ""docs""" '
         "WHERE (lang LIKE 'e%%') ORDER BY distance LIMIT 7"

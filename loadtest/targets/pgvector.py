@@ -12,7 +12,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from loadtest.errors import TargetError, WorkloadError
 from loadtest.targets.loading import LoadedRows
-from loadtest.targets.sql_bridge import KNOBS, OPERATORS, Table
+from loadtest.targets.sql_bridge import KNOBS, OPERATORS, SqlTable
 
 OPCLASSES = {"cosine": "vector_cosine_ops", "ip": "vector_ip_ops", "l2": "vector_l2_ops"}
 HNSW = ("m", "ef_construction")
@@ -33,11 +33,11 @@ def place_of(dsn: str) -> str:
     return f"http://{'localhost' if host.startswith('/') else host}:{given.get('port') or 5432}"
 
 
-def table_of(index: str, variables: dict[str, str]) -> Table:
+def table_of(index: str, variables: dict[str, str]) -> SqlTable:
     """The table that is searched. Raises WorkloadError for an operator or a knob that pgvector has not."""
     if not index:
         raise WorkloadError("pgvector searches a table: say which, with --index")
-    table = Table(index, **variables)
+    table = SqlTable(index, **variables)
     if table.operator not in OPERATORS or table.knob not in KNOBS:
         raise WorkloadError(
             f"--set operator is {table.operator!r} and knob {table.knob!r}; expected one of {', '.join(OPERATORS)} and "

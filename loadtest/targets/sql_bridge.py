@@ -38,7 +38,7 @@ class BridgeQuery(msgspec.Struct):
     exact: bool = False
 
 
-class Table(msgspec.Struct, frozen=True):
+class SqlTable(msgspec.Struct, frozen=True):
     """What is searched: a table with a column of ids and one of vectors, nearness by an operator of pgvector's.
 
     `knob`: the setting that `effort` is a value of.
@@ -64,7 +64,7 @@ class Table(msgspec.Struct, frozen=True):
 class Bridge:
     """An ASGI application that asks `table` over the connections of `pool`, one query at a time each."""
 
-    def __init__(self, table: Table, dsn: str, connections: int) -> None:
+    def __init__(self, table: SqlTable, dsn: str, connections: int) -> None:
         self._table, self._dsn, self._connections = table, dsn, connections
         self._free: asyncio.Queue[psycopg.AsyncConnection[Any]] = asyncio.Queue()
         self._effort: dict[int, int | None] = {}
@@ -154,12 +154,12 @@ async def serve(bridge: Bridge, listener: socket.socket, stop: Callable[[], obje
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    for name in Table.__struct_fields__:
+    for name in SqlTable.__struct_fields__:
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--connections", type=int, default=8)
     given = vars(parser.parse_args())
     connections = given.pop("connections")
-    bridge = Bridge(Table(**given), os.environ["PERWATT_DSN"], connections)
+    bridge = Bridge(SqlTable(**given), os.environ["PERWATT_DSN"], connections)
     listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
     try:
         asyncio.run(serve(bridge, listener, sys.stdin.read))
