@@ -2,7 +2,7 @@
 
 Each line imports only what stands below it:
 
-    cli/           `perwatt serve`, `keys`, `search`, `eval`
+    cli/           `perwatt serve`, `keys`, `search`, `mcp`, `eval`
     bench/         the service beside other servers, and under bad callers
     processes/     from settings to listening processes, and from a signal to their end
     http/          bytes to requests, the table of routes, what surrounds every request
@@ -11,7 +11,7 @@ Each line imports only what stands below it:
     rebuilds/      an index rebuilt beside the service that serves it
     access/        keys, callers, quotas: who may
     telemetry/     metrics, logs, spans, joules
-    integrations/  a store and a retriever of LangChain
+    integrations/  a store and a retriever of LangChain, tools for agents
     client/        for programs that ask, sync and async
     wire/          requests, answers, problems, limits and filters
     page/          the search page for people
