@@ -66,7 +66,10 @@ STEPS: dict[str, Step] = {
     ),
     "keys": Step("service.cli.keys:keys", "Make, show, rotate and revoke the keys of a server."),
     "search": Step("service.cli.searching:search", "Search index NAME for TEXT, here or on a server."),
-    "mcp": Step("service.cli.agents:mcp", "Offer index NAME of a running service to agents, as tools."),
+    "mcp": Step(
+        "service.cli.agents:mcp",
+        "Offer index NAME of a running service to agents, as tools of the Model Context Protocol.",
+    ),
     "eval": Step("service.cli.searching:evaluate", "Score index NAME against relevance judgements in BEIR's format."),
     "loadtest": Step("loadtest.cli.load:loadtest", "Load a service and measure what a query costs."),
     "report": Step(
