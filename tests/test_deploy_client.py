@@ -3,6 +3,7 @@ against the real server, and read by a type checker as a stranger's program woul
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -107,6 +108,16 @@ def test_the_wheel_alone_searches_and_writes_a_real_server(stranger: Path, writa
         [stranger, "-I", program, writable.url], capture_output=True, text=True, timeout=patient(60), check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_the_wheel_brings_the_langchain_store_without_the_rest_of_perwatt(wheel: Path) -> None:
+    program = (
+        "import sys; from perwatt_client.langchain import PerwattRetriever, PerwattVectorStore; "
+        "assert not {'service', 'index', 'embed'} & set(sys.modules), sorted(sys.modules)"
+    )
+    subprocess.run(
+        [sys.executable, "-c", program], check=True, env={**os.environ, "PYTHONPATH": str(wheel)}, timeout=patient(60)
+    )
 
 
 def test_a_type_checker_sees_what_the_client_gives(stranger: Path, tmp_path: Path) -> None:

@@ -4,9 +4,11 @@ runs in `make test-integrations`."""
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
+import httpx
 import numpy as np
 import pytest
 from langchain_core.documents import Document
@@ -60,6 +62,19 @@ def test_documents_are_written_replaced_read_and_deleted(writable: Server, store
     assert asyncio.run(store.aget_by_ids([rye])) == []
     assert store.delete(filter={"field": "url", "eq": "https://example.org/kitchen/espresso"})
     assert "Espresso" not in {each.metadata.get("title") for each in store.similarity_search("espresso", k=30)}
+
+
+def test_a_search_waits_for_the_last_write_of_its_store(writable: Server, store_of: Opens) -> None:
+    """On whichever worker it arrives."""
+    sent: list[httpx.Request] = []
+    store = store_of(writable.url, "docs", event_hooks={"request": [sent.append]})
+    store.similarity_search("volcano")
+    store.add_texts(["Bake rye bread."], ids=["n1"])
+    store.similarity_search("volcano")
+    store.delete(["n1"])
+    store.similarity_search("volcano")
+    asked = [json.loads(each.content) for each in sent if each.url.path.endswith("/search")]
+    assert [each.get("min_seq") for each in asked] == [None, 1, 2]
 
 
 def test_documents_that_were_refused_are_named_and_the_others_written(writable: Server, store_of: Opens) -> None:
