@@ -54,6 +54,7 @@ STEPS: dict[str, Step] = {
         "Copy index NAME and its changes from FROM, where `perwatt push` put them, into the folder of indexes.",
     ),
     "serve": Step("service.cli.serve:serve", "Answer searches over HTTP, with a page for people."),
+    "route": Step("service.cli.route:route", "Answer searches of an index in shards, by asking a server of each."),
     "put": Step("service.cli.writes:put", "Write the documents of INPUT… to index NAME of a running service."),
     "import": Step("service.cli.writes:put", "Write the documents of INPUT… to index NAME of a running service."),
     "delete": Step(

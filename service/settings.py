@@ -34,6 +34,9 @@ class Settings:
         query_encoder: what encodes texts to search for: "auto", a generation's fitted encoder where it has one, or
             "model", always the model.
         otel: send spans off, None: when the environment asks for it (`telemetry/tracing.py`).
+        shards: of a router, the addresses of each shard's replicas; empty for a server of indexes that lie here.
+        shard_key: that a router has for its shards.
+        wait_s: how long a router waits for them when it starts.
     """
 
     root: Path = DEFAULT_ROOT
@@ -58,6 +61,9 @@ class Settings:
     rebuilds: Path | None = None
     otel: bool | None = None
     query_encoder: str = "auto"
+    shards: tuple[tuple[str, ...], ...] = ()
+    shard_key: str | None = None
+    wait_s: float = 60.0
 
     def __post_init__(self) -> None:
         if not self.insecure and self.keys is None and not is_loopback(self.host):

@@ -42,11 +42,15 @@ def narrow(document: dict[str, Any], index: dict[str, Any], ids: Iterable[str], 
     schemas["Filter"]["anyOf"] += [nested(join, schemas["Filter"]["anyOf"][:]) for join in ("and", "or", "not")]
     vectors = [np.eye(index["dim"], dtype="<f4")[0], np.linspace(-1, 1, index["dim"], dtype="<f4")]
     texts = [binascii.b2a_base64(vector.tobytes(), newline=False).decode() for vector in vectors]
+    groups = [name for name, type_ in types.items() if type_ in ("keyword", "int")]
     search, recall = schemas["SearchRequest"]["properties"], schemas["RecallRequest"]["properties"]
     search["vector"] = {"enum": [None, *texts, *(vector.tolist() for vector in vectors)]}
     search["id"] = {"anyOf": [{"enum": [None, *ids]}, search["id"]["anyOf"][0]]}
-    search["group_by"] = {"enum": [None, *(name for name, type_ in types.items() if type_ in ("keyword", "int"))]}
+    search["group_by"] = {"enum": [None, *groups]}
     search["cursor"] = {"enum": [None, ""]}  # the next one is what an answer gave
+    part = schemas["PartRequest"]["properties"]
+    part["vectors"], part["queries"], part["value"] = {"enum": [None, *texts]}, {"enum": [1]}, {"enum": [None, *groups]}
+    schemas["Without"]["properties"]["field"] = {"enum": groups}
     recall["filter"] = {"enum": [None, *({"field": name, "exists": True} for name in types)]}  # some document is left
     schemas["Expect"]["properties"] = {
         "generation": {"enum": [None, *generations]},

@@ -92,7 +92,8 @@ def build_docs(root: Path, encoder: Any, name: str = "docs", drop: int = 0, **ch
 
 
 class Server:
-    """`perwatt serve` in a process of its own. `log()` is what it wrote to stderr. prefix: a command that runs it."""
+    """`perwatt serve` in a process of its own. `log()` is what it wrote to stderr. prefix: a command that runs it;
+    words: of another command than `serve`."""
 
     def __init__(
         self,
@@ -101,9 +102,11 @@ class Server:
         log_file: Path,
         env: dict[str, str] | None = None,
         prefix: Sequence[str] = (),
+        words: Sequence[str] | None = None,
     ) -> None:
         self._log_file = log_file
-        command = [*prefix, sys.executable, "-m", "deploy.command", "serve", "--root", str(root), "--port", "0"]
+        words = ("serve", "--root", str(root)) if words is None else words
+        command = [*prefix, sys.executable, "-m", "deploy.command", *words, "--port", "0"]
         if "--timeout" not in arguments:
             command += ["--timeout", f"{min(patient(10), 60):g}"]  # natively the default
         with log_file.open("w") as log:

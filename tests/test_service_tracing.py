@@ -178,9 +178,9 @@ def test_a_collector_that_is_not_there_harms_nobody(root: Path, tmp_path: Path) 
 NOTHING = """
 import sys
 from pathlib import Path
-from service.processes import server
+from service.processes import loading
 from service.settings import Settings
-running = server.load(Settings(root=Path(sys.argv[1])))
+running = loading.load(Settings(root=Path(sys.argv[1])))
 from service.http.app import create_app
 create_app(running.state, running.auth, running.spans)
 assert running.spans is None and type(running.fast_path).__name__ == "FastPath"

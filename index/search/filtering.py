@@ -86,6 +86,16 @@ class Filter:
         return Filter(And((self.tree, other.tree)), self.key + b"\0" + other.key)
 
 
+def undeclared(name: str, declared: Mapping[str, str], at: str = "") -> FieldError:
+    """declared: the types of the fields that were."""
+    there = ", ".join(f"{field} ({type_})" for field, type_ in declared.items())
+    return FieldError(
+        f"field {name[:80]!r} was not declared filterable when this generation was built; "
+        f"{f'declared are {there}' if there else 'no field was'}",
+        at,
+    )
+
+
 def parse(given: Any) -> Filter:
     """The filter of a decoded JSON object. Raises FilterError, with a JSON pointer to the fault."""
     tree = _Parser().node(given, "", 1)
@@ -195,12 +205,7 @@ class Filters:
         """Raises FieldError, with the pointer `at`, for a field that was not declared."""
         column = self.columns.get(name)
         if column is None:
-            there = ", ".join(f"{field.name} ({field.type})" for field in self.columns.values())
-            raise FieldError(
-                f"field {name[:80]!r} was not declared filterable when this generation was built; "
-                f"{f'declared are {there}' if there else 'no field was'}",
-                at,
-            )
+            raise undeclared(name, {field.name: field.type for field in self.columns.values()}, at)
         return column
 
     def values(self, node: OneOf) -> tuple[Column, list[Any]]:

@@ -124,13 +124,7 @@ def describe(state: AppState) -> str:
 
     lines: list[str] = []
     for name, loaded in state.registry.all().items():
-        recall = loaded.recall
-        measured = "recall unknown"
-        if loaded.view().compares_all(False):
-            measured = "exact"
-        elif recall is not None:
-            measured = f"recall@{recall.k} {recall.value:.3f} ({recall.low:.3f} to {recall.high:.3f})"
-        lines.append(f"  {name:<16} {loaded.count:>11,} × {loaded.dim}   {measured}   {loaded.id}")
+        lines.append(f"  {name:<16} {loaded.count:>11,} × {loaded.dim}   {loaded.described}   {loaded.id}")
     if state.encoder is not None:
         fingerprint = state.encoder.fingerprint
         lines.append(f"  model            {fingerprint.name}, {fingerprint.precision}, run by {state.encoder.backend}")

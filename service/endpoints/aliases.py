@@ -18,7 +18,7 @@ from starlette.responses import Response
 from service.access.caller import caller_of
 from service.endpoints.indexes import described
 from service.errors import LoadError
-from service.query.app_state import state_of
+from service.query.app_state import here_of
 from service.wire import limits, requests
 from service.wire.limits import read_body
 from service.wire.problems import Problem
@@ -36,7 +36,7 @@ async def switch(request: Request) -> Response:
 async def rollback(request: Request) -> Response:
     """`POST`: the alias points to the generation it pointed to before."""
     name = request.path_params["alias"]
-    alias = state_of(request).registry.alias(name)
+    alias = here_of(request).registry.alias(name)
     if alias.previous is None:
         raise Problem(
             "precondition-failed",
@@ -47,21 +47,21 @@ async def rollback(request: Request) -> Response:
 
 
 async def _switch(request: Request, generation: str, etags: Collection[str] | None, pointer: str | None) -> Response:
-    state = state_of(request)
+    here = here_of(request)
     name = request.path_params["alias"]
-    state.registry.alias(name)  # index-not-found before anything else
+    here.registry.alias(name)  # index-not-found before anything else
     try:
-        loaded = await state.registry.switch(name, generation, etags)
+        loaded = await here.registry.switch(name, generation, etags)
     except LoadError as error:
-        current = state.registry.loaded(name).id
+        current = here.registry.loaded(name).id
         raise Problem(
             error.code,
             f"{error} {name} stays at {current}.",
             pointer=pointer,
             generation=current,
         ) from error
-    await state.tell_others(name)
-    return described(state, name, loaded, caller_of(request.scope))
+    await here.tell_others(name)
+    return described(here, name, loaded, caller_of(request.scope))
 
 
 def _etags(request: Request) -> list[str] | None:

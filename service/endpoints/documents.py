@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
 from starlette.requests import Request
 from starlette.responses import Response
 
 from service.access.caller import caller_of
 from service.query.app_state import state_of
+from service.query.search import deadline_of
 from service.wire import answers, limits
 from service.wire.answers import DocumentAnswer
 from service.wire.problems import Problem
@@ -24,14 +27,15 @@ async def document(request: Request) -> Response:
             f"{len(fields)} fields were asked for, at most {limits.FIELDS} are allowed.",
             pointer="/fields",
         )
+    deadline = deadline_of(state, None, time.perf_counter())
     with state.registry.loaded(request.path_params["index"]) as loaded:
-        view = loaded.view()
-        row = view.row_of(wanted, caller_of(request.scope))
+        view = await loaded.view_at(None, deadline)
+        row = await view.document(wanted, caller_of(request.scope), deadline)
         if row is None:
             raise Problem("document-not-found", f"Generation {loaded.id} has no document {wanted!r}.")
         content = answers.encode(
             DocumentAnswer(
-                state.registry.name_of(loaded),
+                loaded.name,
                 loaded.id,
                 view.rows.external_id(row),
                 view.payload(row, fields),

@@ -4,42 +4,53 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
 from index import kernels
 from service.access.caller import Caller, caller_of
 from service.errors import LoadError
-from service.query.app_state import AppState, state_of
+from service.query.app_state import Here, here_of, state_of
+from service.query.searched import LoadedIndex
 from service.query.served_generation import ServedGeneration
+from service.routing.whole import RoutedIndex
 from service.wire import answers, filters
-from service.wire.answers import Bytes, FilterableField, IndexInfo, IndexList, Kernels, Model
+from service.wire.answers import Bytes, FilterableField, IndexInfo, IndexList, Kernels, Model, ShardPlace
 from service.wire.problems import Problem
 
 
 async def list_indexes(request: Request) -> Response:
     state = state_of(request)
     caller = caller_of(request.scope)
-    visible = {name: loaded for name, loaded in state.registry.all().items() if caller.may_see(name)}
-    listed = [info_of(state, name, loaded, caller) for name, loaded in visible.items()]
+    visible = [loaded for name, loaded in state.registry.all().items() if caller.may_see(name)]
+    listed = [await _info(request, loaded, caller) for loaded in visible]
     return _response(IndexList(listed))
 
 
 async def get_index(request: Request) -> Response:
     state = state_of(request)
     loaded = state.registry.loaded(request.path_params["index"])
-    return described(state, state.registry.name_of(loaded), loaded, caller_of(request.scope))
-
-
-def described(state: AppState, name: str, loaded: ServedGeneration, caller: Caller) -> Response:
-    info = info_of(state, name, loaded, caller)
+    info = await _info(request, loaded, caller_of(request.scope))
     return _response(info, etag=info.etag)
 
 
-def info_of(state: AppState, name: str, loaded: ServedGeneration, caller: Caller) -> IndexInfo:
+def described(here: Here, name: str, loaded: ServedGeneration, caller: Caller) -> Response:
+    info = info_of(here, name, loaded, caller)
+    return _response(info, etag=info.etag)
+
+
+async def _info(request: Request, loaded: LoadedIndex, caller: Caller) -> IndexInfo:
+    if isinstance(loaded, RoutedIndex):
+        return await loaded.info(caller)
+    here = here_of(request)
+    return info_of(here, loaded.name, here.registry.loaded(loaded.name), caller)
+
+
+def info_of(here: Here, name: str, loaded: ServedGeneration, caller: Caller) -> IndexInfo:
     manifest = loaded.generation.manifest
     try:
-        alias = state.registry.alias(name)
+        alias = here.registry.alias(name)
         previous, etag = alias.previous, alias.etag
     except LoadError:  # the alias file was damaged or removed since; what is loaded is not affected
         previous, etag = None, None
@@ -65,8 +76,10 @@ def info_of(state: AppState, name: str, loaded: ServedGeneration, caller: Caller
         bytes=Bytes(sum(file["bytes"] for file in manifest["files"].values()), manifest["memory_bytes"]),
         kernels=Kernels(info["arch"], info["isa"], info["units"]),
         built_at=manifest["created_at"],
-        refused=state.registry.failures.get(name),
+        refused=here.registry.failures.get(name),
         written_since=loaded.written_since if caller.filter is None else 0,
+        id_type=manifest["id_type"],
+        shard=None if "shard" not in manifest else msgspec.convert(manifest["shard"], ShardPlace),
     )
 
 

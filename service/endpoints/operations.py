@@ -31,6 +31,8 @@ async def readyz(request: Request) -> Response:
     state = state_of(request)
     if not request.app.state.ready():
         raise Problem("not-ready", "The server is finishing its last requests and will end.")
+    if state.registry.missing is not None:
+        raise Problem("not-ready", f"Not all shards have a replica that answers: {state.registry.missing}.")
     caller = caller_of(request.scope)
     if caller is NOBODY:
         return _json({"status": "ready"})

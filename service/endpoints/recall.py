@@ -21,9 +21,10 @@ from starlette.responses import Response
 from index.build.recall import interval, midway
 from service.access.caller import Caller, caller_of
 from service.query.admission import Deadline
-from service.query.app_state import AppState, state_of
+from service.query.app_state import AppState, here_of, state_of
 from service.query.search import deadline_of
-from service.query.served_view import ServedView, Survived, Vectors
+from service.query.searched import Vectors
+from service.query.served_view import ServedView, Survived
 from service.wire import answers, filters, limits, requests
 from service.wire.answers import RecallAnswer
 from service.wire.limits import read_body
@@ -47,11 +48,11 @@ async def recall(request: Request) -> Response:
     if lock.locked():
         raise Problem("overloaded", "Another recall is being measured here; one at a time.")
     async with lock:
-        with state.registry.loaded(request.path_params["index"]) as loaded:
+        with here_of(request).registry.loaded(request.path_params["index"]) as loaded:
             measured = await _measure(state, loaded.view(), caller_of(request.scope), asked, deadline)
             content = answers.encode(
                 RecallAnswer(
-                    state.registry.name_of(loaded),
+                    loaded.name,
                     loaded.id,
                     *measured,
                     took_ms=round((time.perf_counter() - start_s) * 1e3, 3),

@@ -10,7 +10,7 @@ from starlette.requests import Request
 
 from index.changes.repeats import KeyedRequest
 from service.access.caller import Caller
-from service.query.app_state import AppState
+from service.query.app_state import Here
 from service.wire import answers, limits
 from service.wire.answers import DeleteAnswer, PutAnswer
 from service.wire.problems import Problem
@@ -37,11 +37,9 @@ def keyed(request: Request, caller: Caller, body: bytes) -> KeyedRequest | None:
     return KeyedRequest(hashlib.sha256(f"{caller.name or ''}\0{key}".encode()).digest(), hashlib.sha256(asked).digest())
 
 
-async def answered_before(
-    state: AppState, index: str, request: KeyedRequest | None, kind: type[AnswerT]
-) -> AnswerT | None:
+async def answered_before(here: Here, index: str, request: KeyedRequest | None, kind: type[AnswerT]) -> AnswerT | None:
     """The answer that the request got before. Raises Problem where its key came with another request."""
-    before = None if request is None else await state.writing.answered(index, request)
+    before = None if request is None else await here.writing.answered(index, request)
     return (
         None
         if before is None

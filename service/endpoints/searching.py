@@ -12,6 +12,7 @@ from service.query import batch
 from service.query import search as one
 from service.query.app_state import state_of
 from service.query.search import Answered
+from service.routing import part as shard
 from service.wire import limits
 from service.wire.limits import read_body
 
@@ -26,6 +27,12 @@ async def search_batch(request: Request) -> Response:
     body = await read_body(request.scope, request.receive, limits.BATCH_BODY_BYTES)
     caller, index = caller_of(request.scope), request.path_params["index"]
     return _response(request, await batch.answer(state_of(request), caller, index, body, time.perf_counter()))
+
+
+async def part(request: Request) -> Response:
+    body = await read_body(request.scope, request.receive, limits.BATCH_BODY_BYTES)
+    caller, index = caller_of(request.scope), request.path_params["index"]
+    return _response(request, await shard.answer(state_of(request), caller, index, body, time.perf_counter()))
 
 
 def _response(request: Request, answered: Answered) -> Response:

@@ -26,7 +26,7 @@ from service.access.caller import caller_of
 from service.endpoints.puts import require_room, writes_of
 from service.endpoints.repeats import answered_before, keyed, with_answer
 from service.query.admission import Deadline
-from service.query.app_state import AppState, state_of
+from service.query.app_state import AppState, here_of, state_of
 from service.query.search import deadline_of
 from service.query.served_generation import ServedGeneration
 from service.query.served_view import ServedView
@@ -45,10 +45,10 @@ async def put_documents(request: Request) -> Response:
     asked = limits.decode(requests.PUT, body)
     caller.charge(len(asked.documents) - 1)
     deadline = deadline_of(state, asked.timeout_ms or WRITE_TIMEOUT_MS, start_s)
-    with _served(state, request) as loaded:
+    with _served(request) as loaded:
         name = loaded.generation.name
         noted = keyed(request, caller, body)
-        if (before := await answered_before(state, name, noted, PutAnswer)) is not None:
+        if (before := await answered_before(here_of(request), name, noted, PutAnswer)) is not None:
             return _response(before)
         view = loaded.view() if caller.filter is None else await loaded.view_to_write(deadline)
         require_room(loaded, len(asked.documents))
@@ -64,9 +64,9 @@ async def delete_document(request: Request) -> Response:
     state, caller = state_of(request), caller_of(request.scope)
     start_s = time.perf_counter()
     deadline = deadline_of(state, None, start_s)
-    with _served(state, request) as loaded:
+    with _served(request) as loaded:
         noted = keyed(request, caller, b"")
-        if (before := await answered_before(state, loaded.generation.name, noted, DeleteAnswer)) is not None:
+        if (before := await answered_before(here_of(request), loaded.generation.name, noted, DeleteAnswer)) is not None:
             return _response(before)
         view, id_ = await loaded.view_to_write(deadline), request.path_params["id"]
         if view.row_of(id_, caller) is None:
@@ -83,9 +83,9 @@ async def delete_documents(request: Request) -> Response:
     filter_ = filters.parse(asked.filter)
     if (asked.ids is None) == (filter_ is None):
         raise Problem("invalid-value", "Name the documents by ids, or by a filter; one of the two.", pointer="")
-    with _served(state, request) as loaded:
+    with _served(request) as loaded:
         noted = None if asked.dry_run else keyed(request, caller, body)
-        if (before := await answered_before(state, loaded.generation.name, noted, DeleteAnswer)) is not None:
+        if (before := await answered_before(here_of(request), loaded.generation.name, noted, DeleteAnswer)) is not None:
             return _response(before)
         view = await loaded.view_to_write(deadline, asked.min_seq)
         if asked.ids is not None:
@@ -124,7 +124,10 @@ async def _written(
     """The seq of the last of the writes, once they are on the disk and searched by this worker."""
     if not writes and noted is None:
         return loaded.follower.seq
-    seq = await deadline.limit(state.writing.submit(loaded.generation.name, loaded.dim, loaded.model, writes, noted))
+    assert state.here is not None  # what was loaded is here
+    seq = await deadline.limit(
+        state.here.writing.submit(loaded.generation.name, loaded.dim, loaded.model, writes, noted)
+    )
     with contextlib.suppress(Problem):  # they are written, whether they can be read back in time or not
         await loaded.follower.at(seq, deadline)
     return seq
@@ -149,10 +152,10 @@ async def _surviving(view: ServedView, filter_: Filter | None, deadline: Deadlin
     return [view.rows.external_id(row) for row in rows.tolist()]
 
 
-def _served(state: AppState, request: Request) -> ServedGeneration:
+def _served(request: Request) -> ServedGeneration:
     """The index that the path names; raises Problem for a generation, which never changes."""
     index = request.path_params["index"]
-    loaded = state.registry.loaded(index)
+    loaded = here_of(request).registry.loaded(index)
     if loaded.id == index:
         raise Problem(
             "invalid-value", f"Writes go to an index by its name, {loaded.generation.name}, and not to a generation."

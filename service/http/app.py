@@ -20,7 +20,7 @@ from embed.vectors.provenance import own_version
 from service.access.auth import Auth
 from service.http import schema
 from service.http.envelope import Envelope
-from service.http.routes import OPENAI, routes
+from service.http.routes import OPENAI, OPERATIONS, ROUTED, routes
 from service.query.app_state import AppState
 
 if TYPE_CHECKING:
@@ -37,8 +37,11 @@ def create_app(
         ready: whether requests should be sent here; no longer once the server is on its way out.
     """
 
+    operations = ROUTED if state.here is None else OPERATIONS
+
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        state.registry.start()
         yield
         state.close()
         if spans is not None:
@@ -58,7 +61,7 @@ def create_app(
             "auto_configure": False,
         },  # ours: telemetry/spans.py
         lifespan=lifespan,
-        routes=list(routes()),
+        routes=list(routes(operations)),
         exception_handlers={HTTPException: _pass_on},
     )
     app.state.query = state
@@ -73,6 +76,7 @@ def create_app(
         app.version,
         state.encoder.fingerprint if state.encoder else None,
         keys=auth.keyring is not None,
+        operations=operations,
     )
 
     def openapi() -> dict[str, Any]:

@@ -28,6 +28,7 @@ from service.http import envelope
 from service.http.refusal import Refusals, Refused
 from service.query import search
 from service.query.search import Answered
+from service.routing import part
 from service.telemetry import logs
 from service.wire import limits
 from service.wire.limits import ClientGone
@@ -36,7 +37,8 @@ from service.wire.problems import MEDIA_TYPE, Problem
 if TYPE_CHECKING:
     from service.query.app_state import AppState
 
-PATH = re.compile(rb"/v1/indexes/([a-z0-9][A-Za-z0-9_-]{0,127})/search")
+PATH = re.compile(rb"/v1/indexes/([a-z0-9][A-Za-z0-9_-]{0,127})/(search|part)")
+ANSWERS = {"search": search.answer, "part": part.answer}
 ODD = (b"content-encoding", b"transfer-encoding", b"expect")
 SLICE_S = 1e-3  # of work before the loop looks at its sockets again: as long as a few searches
 
@@ -56,14 +58,21 @@ class FastRequest:
     """One request in the fast path; to uvicorn's protocol it looks like the cycle of any other request."""
 
     __slots__ = (
-        *("body", "caller", "disconnected", "heads", "index", "keep_alive", "message_event", "protocol"),
-        *("response_complete", "start_s", "task"),
+        *("body", "caller", "disconnected", "heads", "index", "keep_alive", "message_event", "operation"),
+        *("protocol", "response_complete", "start_s", "task"),
     )
 
     def __init__(
-        self, protocol: FastConnection, heads: dict[bytes, bytes], index: str, caller: Caller, keep_alive: bool
+        self,
+        protocol: FastConnection,
+        heads: dict[bytes, bytes],
+        index: str,
+        operation: str,
+        caller: Caller,
+        keep_alive: bool,
     ) -> None:
         self.protocol = protocol
+        self.operation = operation
         self.heads = heads
         self.index = index
         self.caller = caller
@@ -108,7 +117,7 @@ class FastPath:
         """The request whose head was just read, if it is one for the fast path and may come in; None: the general
         way."""
         path = PATH.fullmatch(url)
-        if path is None:
+        if path is None or (path[2] == b"part" and self._state.here is None):
             return None
         heads = dict(protocol.headers)
         length = heads.get(b"content-length")
@@ -116,13 +125,13 @@ class FastPath:
             return None
         if int(length) > limits.BODY_BYTES:
             return None
-        index = path[1].decode()
+        index, operation = path[1].decode(), path[2].decode()
         caller = self._auth.searcher(index, protocol.headers)
         if caller is None:
             return None  # refused; the general way comes to the same end and says why
         if self.full and self.refusals.cheap:
             return Refused(heads, keep_alive, protocol.since_s)
-        return FastRequest(protocol, heads, index, caller, keep_alive)
+        return FastRequest(protocol, heads, index, operation, caller, keep_alive)
 
     def refusal(self, refused: Refused | None, defaults: list[tuple[bytes, bytes]], spent_s: float) -> bytes:
         """The answer to a request that was refused by its head; None: by its bytes."""
@@ -159,10 +168,10 @@ class FastPath:
 
     def _start(self, request: FastRequest) -> None:
         if request.disconnected:
-            self._state.metrics.count_request("search", envelope.GONE, time.perf_counter() - request.start_s)
+            self._state.metrics.count_request(request.operation, envelope.GONE, time.perf_counter() - request.start_s)
             return
         body = request.body[0] if len(request.body) == 1 else b"".join(request.body)
-        work = search.answer(self._state, request.caller, request.index, body, request.start_s)
+        work = ANSWERS[request.operation](self._state, request.caller, request.index, body, request.start_s)
         try:
             future = work.send(None)
         except StopIteration as done:
@@ -193,7 +202,7 @@ class FastPath:
 
     def _fail(self, request: FastRequest, error: Exception) -> None:
         if isinstance(error, ClientGone) or request.disconnected:
-            self._state.metrics.count_request("search", envelope.GONE, time.perf_counter() - request.start_s)
+            self._state.metrics.count_request(request.operation, envelope.GONE, time.perf_counter() - request.start_s)
             return
         self._refuse(request, error)
 
@@ -209,7 +218,7 @@ class FastPath:
         self, request: FastRequest, status: int, headers: str, content: bytes, answered: Answered | None = None
     ) -> None:
         """answered: what `content` was made of; None for a problem."""
-        self._state.metrics.count_request("search", status, time.perf_counter() - request.start_s)
+        self._state.metrics.count_request(request.operation, status, time.perf_counter() - request.start_s)
         if request.disconnected:
             return
         heads = request.heads
@@ -228,9 +237,9 @@ class FastPath:
         if logs.wanted():
             body, spent_s = b"".join(request.body), time.perf_counter() - request.start_s
             logs.note(
-                *("search", status, spent_s),
+                *(request.operation, status, spent_s),
                 method="POST",
-                path=f"/v1/indexes/{request.index}/search",
+                path=f"/v1/indexes/{request.index}/{request.operation}",
                 answer_bytes=len(content),
                 request_id=request_id.decode(),
                 key=request.caller.name,

@@ -8,7 +8,7 @@ no generated documentation either, hence `schema.py`, and a fuzzer that compares
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple
 
 from starlette.convertors import Convertor, register_url_convertor
@@ -32,7 +32,7 @@ from service.endpoints import (
     writes,
 )
 from service.page.files import FILES, SearchPage
-from service.wire import answers, requests
+from service.wire import answers, parts, requests
 from service.wire.answers import RebuildAnswer, RebuildList
 from service.wire.requests import RebuildRequest
 
@@ -85,6 +85,16 @@ OPERATIONS = (
         requests.BatchRequest,
         answers.BatchAnswer,
         (*BODY, *FIND, *TIME, "precondition-failed"),
+    ),
+    Operation(
+        "POST",
+        "/v1/indexes/{index}/part",
+        "search",
+        searching.part,
+        "What a router asks of a shard: rankings and documents, before they are merged.",
+        parts.PartRequest,
+        parts.PartAnswer,
+        (*BODY, *FIND, *TIME, "dimension-mismatch", "filter-field-not-indexed", "precondition-failed"),
     ),
     Operation(
         "POST",
@@ -253,6 +263,16 @@ OPERATIONS = (
     Operation("GET", "/openapi.json", "search", operations.openapi, "This document."),
 )
 
+# What a router answers: searches and reads, of which it asks its shards.
+ROUTED = tuple(
+    operation
+    for operation in OPERATIONS
+    if operation.path.startswith(("/v1/embeddings", "/v1/models"))
+    or not operation.path.startswith("/v1/")
+    or operation.endpoint
+    in (searching.search, searching.search_batch, documents.document, indexes.list_indexes, indexes.get_index)
+)
+
 # Names of those whose problems carry OpenAI's error: its calls, and whatever no route has, which may be one misspelt.
 OPENAI = frozenset({UNKNOWN, *(operation.name for operation in OPERATIONS if operation.openai)})
 
@@ -268,21 +288,21 @@ class _Route(Route):
         await super().handle(scope, receive, send)
 
 
-def routes() -> list[Route]:
+def routes(operations: Sequence[Operation] = OPERATIONS) -> list[Route]:
     """Hot ones first: the router compares paths in order."""
     page = SearchPage()
     return [
-        *(_Route(routed(operation.path), operation.endpoint, methods=[operation.method]) for operation in OPERATIONS),
+        *(_Route(routed(operation.path), operation.endpoint, methods=[operation.method]) for operation in operations),
         *(Route(path, page.page, methods=["GET"]) for path in FILES),
     ]
 
 
-def entries() -> list[RouteEntry]:
+def entries(operations: Sequence[Operation] = OPERATIONS) -> list[RouteEntry]:
     """Every route as auth takes it."""
     return [
         *(
             RouteEntry(operation.method, routed(operation.path), operation.scope, operation.name)
-            for operation in OPERATIONS
+            for operation in operations
         ),
         *(RouteEntry("GET", path, "open", "page") for path in FILES),
     ]

@@ -9,6 +9,7 @@ client generated from this document outlives a rebuild.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -51,11 +52,14 @@ PARAMETERS: dict[str, dict[str, Any]] = {
 }
 
 
-def document(version: str, model: Fingerprint | None, keys: bool = False) -> dict[str, Any]:
+def document(
+    version: str, model: Fingerprint | None, keys: bool = False, operations: Sequence[Operation] = OPERATIONS
+) -> dict[str, Any]:
     """`model` is the one that is loaded: the only one that a request for embeddings may name.
 
     Args:
         keys: whether the server asks for one.
+        operations: that the server has.
     """
     structs = [
         struct
@@ -69,7 +73,7 @@ def document(version: str, model: Fingerprint | None, keys: bool = False) -> dic
     components = {**components, "Problem": _problem()}
     _by_hand(components, model)
     paths: dict[str, dict[str, Any]] = {}
-    for operation in OPERATIONS:
+    for operation in operations:
         paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, keys)
     return {
         "openapi": "3.1.0",
@@ -232,6 +236,9 @@ def _by_hand(components: dict[str, Any], model: Fingerprint | None) -> None:
     components["DeleteRequest"]["oneOf"] = [
         {"required": [name], "properties": {name: {"not": {"type": "null"}}}} for name in ("ids", "filter")
     ]
+    part = components["PartRequest"]["properties"]
+    part["filters"]["items"] = {"$ref": REF.format(name="Filter")}
+    part["vectors"] = {"type": ["string", "null"], "pattern": BASE64, "contentEncoding": "base64", "default": None}
     components["WriteFailure"]["properties"]["error"] = {"$ref": REF.format(name="Problem")}
     components["BatchFailure"]["properties"]["error"] = {"$ref": REF.format(name="Problem")}
 

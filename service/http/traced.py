@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from service.query.app_state import AppState
 
 
-SEARCH = "/v1/indexes/{index}/search"
+INDEX = "/v1/indexes/{index}/"
 
 _ROUTES = {operation.endpoint: operation.path for operation in OPERATIONS if operation.path.startswith("/v1/")}
 
@@ -38,7 +38,7 @@ class TracedFastPath(FastPath):
         spent_s, heads = time.perf_counter() - request.start_s, request.heads
         request_id = heads.get(b"x-request-id", b"").decode("latin-1")
         about = (request.index, request.caller, request_id)
-        _record(self._spans, "POST", SEARCH, status, spent_s, heads, answered, *about)
+        _record(self._spans, "POST", INDEX + request.operation, status, spent_s, heads, answered, *about)
 
 
 class Traced:

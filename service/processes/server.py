@@ -14,9 +14,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import os
 import resource
-import secrets
 import signal
 import socket
 import time
@@ -26,40 +24,20 @@ from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
-from embed.encoders.query_cache import CacheMemory, QueryCache
-from index import Root
-from service.access.auth import Auth
-from service.access.keyring import Keyring
-from service.access.quota import Quotas
-from service.errors import SettingsError
 from service.http.app import create_app
 from service.http.connection import IDLE_S
-from service.http.fast_path import FastPath
 from service.http.protocol import protocol_of
-from service.http.routes import OPERATIONS, entries
-from service.http.watch import Watch
-from service.processes import native_threads
 from service.processes.channel import Channel
 from service.processes.listening import address_of, bind
+from service.processes.loading import load
 from service.processes.process import ServerProcess
 from service.processes.supervisor import Shared
-from service.query.admission import Admission
-from service.query.app_state import AppState
-from service.query.batcher import Batcher
-from service.query.index_registry import IndexRegistry
-from service.query.loading import encoder_for
-from service.query.registry_metrics import RegistryCollector
-from service.query.writing import Writing
+from service.query.app_state import AppState, Here
 from service.rebuilds.due import Due
-from service.rebuilds.plan import read_plan
-from service.rebuilds.starting import Rebuilds
-from service.settings import Settings, is_loopback
-from service.telemetry import tracing
-from service.telemetry.metrics import Metrics
+from service.settings import Settings
 
 if TYPE_CHECKING:
-    from embed import Encoder
-    from service.telemetry.spans import Spans
+    pass
 
 log = logging.getLogger("perwatt.service")
 
@@ -69,82 +47,6 @@ YOUNG = 20_000  # objects before a collection: hundreds of waiting requests shou
 MIDDLE = 50
 SECOND_TICKS = 10  # of uvicorn's clock, which ticks every tenth of a second
 MINUTE_TICKS = 60 * SECOND_TICKS  # between looks for changes that no generation needs, and for a rebuild that is due
-
-
-def load(settings: Settings, shared: Shared | None = None) -> ServerProcess:
-    """Everything the service needs, loaded and checked; raises ServiceError, or EmbedError for the model.
-
-    Args:
-        shared: with the other workers.
-    """
-    root = Root(settings.root)
-    names = settings.names or tuple(root.names())
-    if not names:
-        raise SettingsError(
-            f"There is no index under {settings.root}. Build one with `perwatt build VECTORS --index NAME "
-            f"--root {settings.root}`, or name another folder with --root."
-        )
-    unknown = [name for name in names if name not in root.names()]
-    if unknown:
-        raise SettingsError(
-            f"There is no index {unknown[0]!r} under {settings.root}; there are {', '.join(root.names()) or 'none'}."
-        )
-    encoder = encoder_for(settings, root, names)
-    registry = IndexRegistry(root, names, encoder, settings.threads, settings.query_encoder)
-    registry.load_all()
-    names_of_operations = [operation.name for operation in OPERATIONS]
-    if shared is None:
-        metrics = Metrics(names_of_operations)
-    else:
-        metrics = Metrics(names_of_operations, shared.metrics, shared.worker)
-    admission = Admission(settings.concurrency, settings.queue, metrics.shed.inc)
-    metrics.watch(lambda may_see: RegistryCollector(registry, may_see))
-    batcher = None if encoder is None else _batcher_of(settings, encoder, metrics, shared)
-    auth = auth_of(settings, Quotas() if shared is None else shared.quotas)
-    service = secrets.token_hex(8) if shared is None else shared.service
-    writing = Writing(root, service, f"http://{settings.host}:{settings.port}")
-    plan = read_plan(settings.rebuilds)
-    rebuilds = Rebuilds(root, plan, native_threads.environment(plan.threads))
-    state = AppState(registry, encoder, batcher, admission, metrics, writing, rebuilds, settings.timeout_s)
-    spans = tracing.spans_of(settings.otel, os.environ)
-    fast_path = _fast_path_of(state, auth, settings.queue, spans)
-    watch = Watch(
-        settings.connections, settings.client_s, metrics.timed_out.inc, None if shared is None else shared.closed
-    )
-    metrics.look_with(
-        lambda: {
-            "working": admission.working,
-            "waiting": admission.waiting + fast_path.waiting,
-            "connections": len(watch.open),
-        }
-    )
-    return ServerProcess(settings, state, auth, fast_path, watch, spans=spans, shared=shared)
-
-
-def _batcher_of(settings: Settings, encoder: Encoder, metrics: Metrics, shared: Shared | None) -> Batcher:
-    """With the cache of queries, if there is to be one."""
-    cache = None
-    if settings.query_cache_mib:
-        memory = CacheMemory(settings.query_cache_mib << 20) if shared is None else shared.queries
-        assert memory is not None  # whoever made `shared` had the same settings
-        cache = QueryCache(memory, encoder.fingerprint.id, encoder.dim)
-        metrics.watch_cache(lambda: cache.used_bytes)
-    return Batcher(encoder, metrics.encode_batch.observe, settings.threads, cache, metrics.count_cached)
-
-
-def _fast_path_of(state: AppState, auth: Auth, queue: int, spans: Spans | None) -> FastPath:
-    """The fast path; of a server that is traced, one that makes spans."""
-    if spans is None:
-        return FastPath(state, auth, queue)
-    from service.http.traced import TracedFastPath
-
-    return TracedFastPath(state, auth, queue, spans)
-
-
-def auth_of(settings: Settings, quotas: Quotas) -> Auth:
-    """Raises KeysError when there is a file of keys and it cannot be used."""
-    keyring = None if settings.keys is None else Keyring(settings.keys, quotas)
-    return Auth(entries(), keyring, settings.allow_hosts, own_names_only=is_loopback(settings.host))
 
 
 def run(settings: Settings, started: Callable[[AppState, str], None]) -> None:
@@ -215,7 +117,8 @@ class _Server(uvicorn.Server):
         )
         self._process = process
         first = process.shared is None or process.shared.worker == 0  # one worker of a service looks
-        self._due = Due(process.state.rebuilds, process.state.registry) if first else None
+        here = process.state.here
+        self._due = Due(here.rebuilds, here.registry) if first and here is not None else None
         self._say_started = started
         self._drained_at_s: float | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -225,9 +128,10 @@ class _Server(uvicorn.Server):
         process = self._process
         process.watch.start()
         if process.shared is not None:
-            shared, follow = process.shared, process.state.registry.reload
-            process.channel = Channel(shared.channel, self._protocol, shared.closed, follow, self._orphaned)
-            process.state.tell_others = process.channel.tell_others
+            shared, here = process.shared, process.state.here
+            process.channel = Channel(shared.channel, self._protocol, shared.closed, self._follow, self._orphaned)
+            if here is not None:
+                here.tell_others = process.channel.tell_others
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
         self._say_started()
 
@@ -242,14 +146,15 @@ class _Server(uvicorn.Server):
             self.should_exit = True
 
     async def on_tick(self, counter: int) -> bool:
+        here = self._process.state.here
         if counter % SECOND_TICKS == 0:
             self._process.state.metrics.note()
             if self._process.auth.keyring is not None:
                 self._process.auth.keyring.follow()
-            if self._process.state.rebuilds.changed:
-                self._later(self._follow_rebuilds())
-        if counter and counter % MINUTE_TICKS == 0:
-            self._later(asyncio.to_thread(self._process.state.writing.trim))
+            if here is not None and here.rebuilds.changed:
+                self._later(self._follow_rebuilds(here))
+        if here is not None and counter and counter % MINUTE_TICKS == 0:
+            self._later(asyncio.to_thread(here.writing.trim))
             if self._due is not None:
                 self._later(asyncio.to_thread(self._due.look))
         if self._drained_at_s is not None and time.monotonic() >= self._drained_at_s:
@@ -270,9 +175,15 @@ class _Server(uvicorn.Server):
             self._process.auth.keyring.reload()
         self._later(self._process.state.registry.reload_all())
 
-    async def _follow_rebuilds(self) -> None:
-        for index in await asyncio.to_thread(self._process.state.rebuilds.ended):
-            await self._process.state.registry.follow(index)
+    async def _follow_rebuilds(self, here: Here) -> None:
+        for index in await asyncio.to_thread(here.rebuilds.ended):
+            await here.registry.follow(index)
+
+    async def _follow(self, name: str) -> None:
+        """The alias of a name, which another worker has changed."""
+        here = self._process.state.here
+        if here is not None:
+            await here.registry.reload(name)
 
     def _later(self, work: Coroutine[Any, Any, None]) -> None:
         """Kept until it is done: the loop has only a weak reference."""

@@ -15,6 +15,7 @@ from starlette.requests import Request
 from service.query.admission import Admission
 from service.query.batcher import Batcher
 from service.query.index_registry import IndexRegistry
+from service.query.searched import LoadedIndexes
 from service.query.writing import Writing
 from service.rebuilds.starting import Rebuilds
 from service.telemetry.metrics import Metrics
@@ -28,31 +29,52 @@ async def _nobody(_name: str) -> None:
 
 
 @dataclass
-class AppState:
-    """
+class Here:
+    """What takes an index in this process: to write to it, to switch it, to build it anew.
+
     Args:
-        encoder: None when every generation was built from bare vectors; then there is no batcher either.
-        timeout_s: deadline of a request that names none.
         tell_others: makes the other workers follow the alias of a name; returns when they have.
     """
 
     registry: IndexRegistry
+    writing: Writing
+    rebuilds: Rebuilds
+    tell_others: Callable[[str], Awaitable[None]] = _nobody
+
+
+@dataclass
+class AppState:
+    """
+    Args:
+        here: None behind a router, where every index lies elsewhere.
+        encoder: None when every generation was built from bare vectors; then there is no batcher either.
+        timeout_s: deadline of a request that names none.
+    """
+
+    registry: LoadedIndexes
     encoder: Encoder | None
     batcher: Batcher | None
     admission: Admission
     metrics: Metrics
-    writing: Writing
-    rebuilds: Rebuilds
     timeout_s: float
-    tell_others: Callable[[str], Awaitable[None]] = _nobody
+    here: Here | None
 
     def close(self) -> None:
         if self.batcher is not None:
             self.batcher.close()
         self.registry.close()
-        self.writing.close()  # after who reads the logs, so that the last one to close them folds their -wal into them
+        if self.here is not None:
+            # After who reads the logs, so that the last one to close them folds their -wal into them.
+            self.here.writing.close()
         if self.encoder is not None:
             self.encoder.close()
+
+
+def here_of(request: Request) -> Here:
+    """Of a server of indexes that lie here; the routes that ask for it are not a router's."""
+    here = state_of(request).here
+    assert here is not None
+    return here
 
 
 def state_of(request: Request) -> AppState:

@@ -35,7 +35,7 @@ from service.query.search import (
     survivors,
     wanted,
 )
-from service.query.served_view import ServedView
+from service.query.searched import SearchView
 from service.wire import answers, limits, requests
 from service.wire.answers import BatchAnswer, BatchFailure, BatchResult, Usage
 from service.wire.problems import Problem
@@ -70,9 +70,7 @@ async def answer(state: AppState, caller: Caller, index: str, body: bytes, start
             done = [result for result in results if result is not None]
             usage = _sum(done)
             took_ms = round((end_s - start_s) * 1e3, 3)
-            content = answers.encode(
-                BatchAnswer(view.generation.name, view.id, view.model, done, usage, took_ms, view.seq)
-            )
+            content = answers.encode(BatchAnswer(view.name, view.id, view.model, done, usage, took_ms, view.seq))
     stages = Stages(0.0, ann_s - embed_s, end_s - ann_s - payload_s, 0.0, payload_s)
     observe(state, usage, stages)
     return Answered(content, stages, usage, view.id)
@@ -80,7 +78,7 @@ async def answer(state: AppState, caller: Caller, index: str, body: bytes, start
 
 async def _resolve_all(
     state: AppState,
-    view: ServedView,
+    view: SearchView,
     caller: Caller,
     batch: requests.BatchRequest,
     deadline: Deadline,
@@ -101,7 +99,7 @@ async def _resolve_all(
             if query.timeout_ms is not None and query.timeout_ms < deadline.timeout_ms:
                 own = Deadline(query.timeout_ms, start_s)
             kept = await survivors(view, caller, query, own)
-            return _Asked(place, query, own, await resolve(state, view, caller, query, own), kept)
+            return _Asked(place, query, own, await resolve(state, view, caller, query, own, kept.keep), kept)
         except Problem as problem:
             results[place] = BatchFailure(problem.as_dict())
             return None
@@ -117,22 +115,25 @@ async def _resolve_all(
 
 
 async def _search_all(
-    view: ServedView,
+    view: SearchView,
     asked: Iterable[_Asked],
     deadline: Deadline,
     results: list[BatchResult | BatchFailure | None],
 ) -> float:
     """Searches the queries that ask for the same k, effort and filter as one matrix; returns seconds spent
     on payloads."""
-    alike: defaultdict[tuple[int, int | None, bool, int], list[_Asked]] = defaultdict(list)
+    alike: defaultdict[tuple[int, int | None, bool, int, bool], list[_Asked]] = defaultdict(list)
     payload_s = 0.0
     for one in asked:
         if not is_plain(one.query):
             payload_s += await _search_one(view, one, results)
             continue
         # The same filter comes to the same bitmap, which its query keeps alive.
-        alike[(wanted(one.query, one.resolved), *effort_of(one.query), id(one.kept.keep))].append(one)
-    for (k, effort, exact, _), group in alike.items():
+        how = wanted(one.query, one.resolved), *effort_of(one.query)
+        alike[(*how, id(one.kept.keep), one.query.allow_partial)].append(one)
+    served = view
+    for (k, effort, exact, *_), group in alike.items():
+        view = served.asking(*(one.query for one in group))
         keep = group[0].kept.keep
         vectors = np.stack([one.resolved.vector for one in group])
         try:
@@ -144,7 +145,7 @@ async def _search_all(
                 results[group[0].place] = BatchFailure(problem.as_dict())
             else:  # one vector that cannot be ranked must not fail its neighbours
                 for one in group:
-                    payload_s += await _search_all(view, [one], deadline, results)
+                    payload_s += await _search_all(served, [one], deadline, results)
             continue
         start_s = time.perf_counter()
         found, cpu_s = searched.found, searched.cpu_s / len(group)
@@ -161,10 +162,12 @@ async def _search_all(
     return payload_s
 
 
-async def _search_one(view: ServedView, one: _Asked, results: list[BatchResult | BatchFailure | None]) -> float:
+async def _search_one(view: SearchView, one: _Asked, results: list[BatchResult | BatchFailure | None]) -> float:
     """A query of words, groups or pages goes alone; returns seconds spent on payloads."""
+    view = view.asking(one.query)
     try:
         ranked, paged = await rank(view, one.query, one.resolved, one.kept, one.deadline)
+        await view.bring([hit.row for hit in ranked.hits], one.deadline)
         start_s = time.perf_counter()
         one.deadline.check()
         results[one.place] = result_of_ranked(view, one.query, one.resolved, one.kept, ranked, paged)

@@ -33,6 +33,7 @@ class Cursor(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
         query: digest of what was asked.
         depth: of the rankings that were fused, 0 where none were.
         rows: how many there were for the first page; later ones are not in any page.
+        id: of the last hit, where rows have no numbers that last (behind a router); row is 0 there, and rows 1.
     """
 
     generation: str
@@ -42,6 +43,7 @@ class Cursor(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     row: int
     depth: int
     rows: int
+    id: str = ""
 
 
 _ENCODER = msgspec.msgpack.Encoder()

@@ -32,6 +32,8 @@ log = logging.getLogger("perwatt.service")
 class IndexRegistry:
     """`load_all` before the event loop runs; everything else on its thread."""
 
+    missing = None  # why requests should not be sent here; what was refused at first ends the process
+
     def __init__(
         self, root: Root, names: Iterable[str], encoder: Encoder | None, threads: int, query_encoder: str = "auto"
     ) -> None:
@@ -49,6 +51,9 @@ class IndexRegistry:
         refused."""
         for name in self.names:
             self._by_name[name] = self._load(self._path(name))
+
+    def start(self) -> None:
+        """The event loop runs; there is nothing to begin."""
 
     def loaded(self, index: str) -> ServedGeneration:
         """What answers for a name or a generation id; raises Problem index-not-found or
@@ -78,9 +83,6 @@ class IndexRegistry:
             return 0, 0
         delta = loaded.follower.delta
         return 0 if delta is None else delta.count, loaded.count
-
-    def name_of(self, loaded: ServedGeneration) -> str:
-        return loaded.generation.name
 
     def all(self) -> dict[str, ServedGeneration]:
         return dict(self._by_name)

@@ -102,12 +102,18 @@ def encoder_for(settings: Settings, root: Root, names: Iterable[str]) -> Encoder
     made_with = [model for name in names if (model := _model_of(root, name)) is not None]
     if not made_with and settings.model is None:
         return None
+    if not made_with:
+        from embed import load_encoder
+
+        return load_encoder(settings.model, precision=settings.precision, threads=settings.threads)
+    return encoder_of(made_with[0], settings)
+
+
+def encoder_of(model: Mapping[str, Any], settings: Settings) -> Encoder:
+    """The encoder of vectors whose fingerprint is `model`. Raises SettingsError where nobody says where it is."""
     from embed import load_encoder
     from embed.models.folder import DEFAULT_MODEL
 
-    if not made_with:
-        return load_encoder(settings.model, precision=settings.precision, threads=settings.threads)
-    model = made_with[0]
     where = settings.model
     if where is None and model["name"] != DEFAULT_MODEL:
         if "/" not in model["name"]:

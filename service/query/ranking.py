@@ -15,16 +15,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from index import FieldError
-from index.search.conditions import Column
-from index.search.filtering import And, Filter, Not, OneOf
+from index.search.filtering import Filter
 from service.query.admission import Deadline
 from service.query.batcher import Vector
 from service.query.cursor import Cursor
 from service.query.fusion import DEPTH, FUSED_PER_HIT, fuse
-from service.query.served_view import ServedView, Survived
+from service.query.searched import SearchView, Survived
 from service.wire.limits import PAGED_DEPTH
 from service.wire.problems import Problem
 from service.wire.requests import SearchRequest
@@ -41,7 +38,7 @@ class Survivors(NamedTuple):
     keep: Survived | None = None
     own: int | None = None
 
-    def count(self, view: ServedView) -> int:
+    def count(self, view: SearchView) -> int:
         if self.keep is None:
             return view.count - (self.own is not None)
         return self.keep.count - (self.own is not None and self.keep.holds(self.own))
@@ -82,7 +79,7 @@ class Ranking:
     """One query over one generation; adds up what it costs on the way."""
 
     def __init__(
-        self, view: ServedView, query: SearchRequest, vector: Vector | None, survivors: Survivors, deadline: Deadline
+        self, view: SearchView, query: SearchRequest, vector: Vector | None, survivors: Survivors, deadline: Deadline
     ) -> None:
         self._view, self._query, self._vector, self._deadline = view, query, vector, deadline
         self._survivors = survivors
@@ -103,7 +100,7 @@ class Ranking:
         seen = after.seen if after else 0
         found = await self._grouped(seen + k + 1) if self._query.group_by else await self._best(seen + k + 1)
         if after is not None:
-            last = -after.score, self._view.rows.order(after.row)
+            last = -after.score, self._view.page_order(after.row, after.id)
             found = [hit for hit in found if self._place(hit) > last]
         keep = self._survivors.keep
         exact = self._query.mode == "lexical" or self._view.compares_all(self._exact, keep, self._effort)
@@ -116,7 +113,7 @@ class Ranking:
 
     async def _grouped(self, wanted: int) -> list[RankedHit]:
         """The best row of each of the `wanted` best groups."""
-        column = group_column(self._view, self._query)
+        field = group_field(self._view, self._query.group_by or "")
         taken: dict[object, RankedHit] = {}
         survivors, depth = self._survivors, self.depth or 2 * wanted
         while True:
@@ -124,12 +121,12 @@ class Ranking:
             if self._query.mode == "hybrid":
                 taken = {}  # deeper rankings fuse to other scores
             for hit in found:
-                value = self._view.rows.value(column.name, hit.row)
+                value = self._view.rows.value(field, hit.row)
                 taken.setdefault((hit.row,) if value is None else value, hit)  # without a value, a group of its own
-            if len(taken) >= wanted or len(found) < depth or depth >= self._view.rows.rows or self.depth:
+            if len(taken) >= wanted or len(found) < depth or depth >= self._view.reach or self.depth:
                 return sorted(taken.values(), key=self._place)[:wanted]
             if self._query.mode != "hybrid":
-                survivors = _without(self._survivors, self._view, column, taken)
+                survivors = _without(self._survivors, self._view, field, taken)
             depth *= 2
 
     def _place(self, hit: RankedHit) -> tuple[float, Any]:
@@ -143,7 +140,7 @@ class Ranking:
         if self._query.mode == "lexical":
             return [RankedHit(row, score) for row, score in (await self._lexical(survivors, depth)).items()]
         depth = min(max(depth, self._near), self._view.count)
-        dense, lexical = await self._dense(survivors, depth), await self._lexical(survivors, depth)
+        dense, lexical = await self._view.both(self._dense(survivors, depth), self._lexical(survivors, depth))
         fused = fuse(dense, lexical, self._weights, self._rrf_k, self._view.rows.order, self._near)
         self._cut = max(len(dense), len(lexical)) == depth and len(fused) < survivors.count(self._view)
         return [RankedHit(row, score, dense.get(row), lexical.get(row)) for row, score in fused]
@@ -171,34 +168,32 @@ class Ranking:
 
     async def _lexical(self, survivors: Survivors, depth: int) -> dict[int, float]:
         assert self._query.text is not None  # `requests.check` saw to it
-        matched = await self._view.search_words(self._query.text, depth, survivors.filter, self._exact, self._deadline)
+        matched = await self._view.search_words(
+            self._query.text, depth, survivors.filter, self._exact, self._deadline, survivors.keep
+        )
         self._cpu_s += matched.cpu_s
         self._lexical_s += matched.cpu_s
         return dict(zip(matched.found.rows.tolist(), matched.found.scores.tolist(), strict=True))
 
 
-def group_column(view: ServedView, query: SearchRequest) -> Column:
-    """The column that a query groups by; raises Problem for one that was not declared, or holds no single value."""
-    name = query.group_by or ""
+def group_field(view: SearchView, name: str) -> str:
+    """A field to group by; raises Problem for one that was not declared, or holds no single value."""
     try:
-        column = view.generation.filters.column(name)
+        type_ = view.field_type(name)
     except FieldError as error:
         raise Problem("filter-field-not-indexed", f"To group by it: {error}.", pointer="/group_by") from None
-    if column.type not in ("keyword", "int"):
+    if type_ not in ("keyword", "int"):
         raise Problem(
             "invalid-value",
-            f"Hits are grouped by a keyword or int field, and {name!r} is {column.type}.",
+            f"Hits are grouped by a keyword or int field, and {name!r} is {type_}.",
             pointer="/group_by",
         )
-    return column
+    return name
 
 
-def _without(survivors: Survivors, view: ServedView, column: Column, taken: Mapping[object, RankedHit]) -> Survivors:
+def _without(survivors: Survivors, view: SearchView, field: str, taken: Mapping[object, RankedHit]) -> Survivors:
     """The survivors that are in none of the groups taken, for the rows to search and for the query of words alike."""
     alone = [hit.row for group, hit in taken.items() if isinstance(group, tuple)]
     values = [group for group in taken if not isinstance(group, tuple)]
-    gone = np.concatenate([view.rows.rows_with(column.name, values), np.array(alone, np.int64)])
-    tree = Not(OneOf(column.name, tuple(values), ""))
-    asked = survivors.filter
-    filter_ = Filter(tree if asked is None else And((asked.tree, tree)), b"")
-    return Survivors(filter_, view.rows.without(survivors.keep, gone), survivors.own)
+    filter_, keep = view.without_groups(survivors.filter, survivors.keep, field, values, alone)
+    return Survivors(filter_, keep, survivors.own)

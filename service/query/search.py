@@ -19,7 +19,7 @@ from service.query.admission import Deadline
 from service.query.app_state import AppState
 from service.query.batcher import Vector
 from service.query.ranking import RankedHits, Ranking, Survivors
-from service.query.served_view import ServedView, Survived
+from service.query.searched import SearchView, Survived
 from service.wire import answers, filters, limits, requests
 from service.wire.answers import BatchResult, Coverage, Hit, QueryEncoder, Scores, SearchAnswer, Usage
 from service.wire.problems import Problem
@@ -112,12 +112,12 @@ async def answer(state: AppState, caller: Caller, index: str, body: bytes, start
     deadline = deadline_of(state, query.timeout_ms, start_s)
     async with state.admission.place(deadline):
         with state.registry.loaded(index) as loaded:
-            view = await loaded.view_at(query.min_seq, deadline)
+            view = (await loaded.view_at(query.min_seq, deadline)).asking(query)
             expect(query, view)
             filter_s = time.perf_counter()
             kept = await survivors(view, caller, query, deadline)
             embed_s = time.perf_counter()
-            resolved = await resolve(state, view, caller, query, deadline)
+            resolved = await resolve(state, view, caller, query, deadline, kept.keep)
             deadline.check()
             ann_s = time.perf_counter()
             lexical_s = 0.0
@@ -140,13 +140,14 @@ async def answer(state: AppState, caller: Caller, index: str, body: bytes, start
                 )
             else:
                 ranked, paged = await rank(view, query, resolved, kept, deadline)
+                await view.bring([hit.row for hit in ranked.hits], deadline)
                 lexical_s, payload_s = ranked.lexical_s, time.perf_counter()
                 result = result_of_ranked(view, query, resolved, kept, ranked, paged)
             end_s = time.perf_counter()
             deadline.check()
             content = answers.encode(
                 SearchAnswer(
-                    view.generation.name,
+                    view.name,
                     view.id,
                     view.model,
                     result.hits,
@@ -169,7 +170,7 @@ def is_plain(query: SearchRequest) -> bool:
 
 
 async def rank(
-    view: ServedView, query: SearchRequest, resolved: Resolved, kept: Survivors, deadline: Deadline
+    view: SearchView, query: SearchRequest, resolved: Resolved, kept: Survivors, deadline: Deadline
 ) -> tuple[RankedHits, Paged | None]:
     """Rows of a query that takes more than one search of vectors, and the page that they are, when pages are asked
     for. The page begins where the cursor of the one before ended."""
@@ -187,19 +188,19 @@ async def rank(
         query.params,
         None if kept.filter is None else kept.filter.key,
     )
-    after = cursor.decode(query.cursor, view.id, asked, view.rows.rows) if query.cursor else None
-    pinned = view.rows.rows
+    after = cursor.decode(query.cursor, view.id, asked, view.page_rows) if query.cursor else None
+    pinned = view.page_rows
     if after is not None and after.rows < pinned:
         # Without what was put since the first page, so that a document that was replaced meanwhile does not come twice.
-        later = np.arange(after.rows, pinned)
-        kept = kept if kept.keep is None else kept._replace(keep=view.rows.without(kept.keep, later))
-        ranking, pinned = Ranking(view.as_of(after.rows), query, vector, kept, deadline), after.rows
+        view, keep = view.as_of(after.rows, kept.keep)
+        ranking, pinned = Ranking(view, query, vector, kept._replace(keep=keep), deadline), after.rows
     ranked = await ranking.hits(query.k, after)
     seen = (after.seen if after else 0) + len(ranked.hits)
     if not ranked.more or seen >= limits.PAGED:
         return ranked, Paged(None, ranked.more or ranked.cut)
     last = ranked.hits[-1]
-    following = cursor.Cursor(view.id, asked, seen, last.score, last.row, ranking.depth, pinned)
+    row, id_ = view.page_mark(last.row)
+    following = cursor.Cursor(view.id, asked, seen, last.score, row, ranking.depth, pinned, id_)
     return ranked, Paged(cursor.encode(following))
 
 
@@ -207,7 +208,7 @@ def deadline_of(state: AppState, timeout_ms: int | None, start_s: float) -> Dead
     return Deadline(timeout_ms if timeout_ms is not None else state.timeout_s * 1e3, start_s)
 
 
-def expect(query: SearchRequest, view: ServedView) -> None:
+def expect(query: SearchRequest, view: SearchView) -> None:
     """Raises Problem precondition-failed when the query relies on another generation or model."""
     if query.expect is None:
         return
@@ -225,19 +226,24 @@ def expect(query: SearchRequest, view: ServedView) -> None:
             )
 
 
-async def survivors(view: ServedView, caller: Caller, query: SearchRequest, deadline: Deadline) -> Survivors:
+async def survivors(view: SearchView, caller: Caller, query: SearchRequest, deadline: Deadline) -> Survivors:
     """What the query's filter and that of the caller's key let through."""
     asked = filters.conjoin(filters.parse(query.filter), filters.of_key(caller.filter))
     return EVERYTHING if asked is None else Survivors(asked, await view.survivors(asked, deadline))
 
 
 async def resolve(
-    state: AppState, view: ServedView, caller: Caller, query: SearchRequest, deadline: Deadline
+    state: AppState,
+    view: SearchView,
+    caller: Caller,
+    query: SearchRequest,
+    deadline: Deadline,
+    keep: Survived | None = None,
 ) -> Resolved:
     if query.vector is not None:
         return Resolved(requests.vector_of(query.vector, view.dim))
     if query.id is not None:
-        row = view.row_of(query.id, caller)
+        row = await view.document(query.id, caller, deadline, keep)
         if row is None:
             raise Problem(
                 "document-not-found",
@@ -276,7 +282,7 @@ def effort_of(query: SearchRequest) -> tuple[int | None, bool]:
 
 
 def result_of(
-    view: ServedView,
+    view: SearchView,
     query: SearchRequest,
     resolved: Resolved,
     keep: Survived | None,
@@ -299,16 +305,17 @@ def result_of(
     return BatchResult(
         hits,
         Coverage(
-            survivors=Survivors(None, keep, resolved.row).count(view),
-            exact=view.compares_all(exact, keep, effort),
-            partial=False,
+            Survivors(None, keep, resolved.row).count(view),
+            view.compares_all(exact, keep, effort),
+            False,
+            *view.answered,
         ),
         Usage(resolved.tokens, scored, round(cpu_s * 1e3, 4), int(resolved.cached), resolved.encoder),
     )
 
 
 def result_of_ranked(
-    view: ServedView, query: SearchRequest, resolved: Resolved, kept: Survivors, ranked: RankedHits, paged: Paged | None
+    view: SearchView, query: SearchRequest, resolved: Resolved, kept: Survivors, ranked: RankedHits, paged: Paged | None
 ) -> BatchResult:
     start_s = time.perf_counter()
     name, payload = view.rows.external_id, view.payload
@@ -325,7 +332,12 @@ def result_of_ranked(
     cpu_s = resolved.cpu_s + ranked.cpu_s + time.perf_counter() - start_s
     return BatchResult(
         hits,
-        Coverage(kept._replace(own=resolved.row).count(view), ranked.exact, paged is not None and paged.partial),
+        Coverage(
+            kept._replace(own=resolved.row).count(view),
+            ranked.exact,
+            paged is not None and paged.partial,
+            *view.answered,
+        ),
         Usage(resolved.tokens, ranked.scored, round(cpu_s * 1e3, 4), int(resolved.cached), resolved.encoder),
         None if paged is None else paged.next_cursor,
     )

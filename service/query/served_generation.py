@@ -40,7 +40,7 @@ class ServedGeneration:
         self, generation: Generation, threads: ThreadPoolExecutor, fitted: FittedEncoder | None = None
     ) -> None:
         self.generation, self.fitted = generation, fitted
-        self.id = generation.id
+        self.id, self.name = generation.id, generation.name
         self.dim = generation.dim
         model = generation.manifest["model"]
         self.model: str | None = None if model is None else model["id"]
@@ -70,6 +70,16 @@ class ServedGeneration:
         if not measured:
             return None
         return Recall(measured["k"], measured["recall"], measured["low"], measured["high"], measured["queries"])
+
+    @property
+    def described(self) -> str:
+        """How well it finds, in a few words."""
+        if self.view().compares_all(False):
+            return "exact"
+        recall = self.recall
+        if recall is None:
+            return "recall unknown"
+        return f"recall@{recall.k} {recall.value:.3f} ({recall.low:.3f} to {recall.high:.3f})"
 
     @functools.cached_property
     def filterable(self) -> dict[str, FilterableField]:

@@ -8,23 +8,24 @@ the times).
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import msgspec
 import numpy as np
 from msgspec import Raw
 
-from index import Generation, InputError, TopK
+from index import Generation, InputError
 from index.changes.view import Searchable, Surviving
 from index.search.bitmap import Bitmap
-from index.search.filtering import Filter
-from index.search.words import Matched
+from index.search.filtering import And, Filter, Not, OneOf
 from service.access.caller import Caller
 from service.query.admission import Deadline
+from service.query.searched import Matching, Searched, Vectors
 from service.wire import filters
 from service.wire.problems import Problem
+from service.wire.requests import SearchRequest
 
 if TYPE_CHECKING:
     from embed.encoders.fitted.encoder import FittedEncoder
@@ -36,21 +37,8 @@ INLINE_S = 2e-3
 INLINE_FILTER_ROWS = 500_000
 
 T = TypeVar("T")
-Vectors = np.ndarray[Any, np.dtype[np.float32]]
 Survived = Bitmap | Surviving
 _OBJECT = msgspec.json.Decoder(dict[str, Raw])
-
-
-class Searched(NamedTuple):
-    found: TopK
-    cpu_s: float
-
-
-class Matching(NamedTuple):
-    """What the words of a text matched."""
-
-    found: Matched
-    cpu_s: float
 
 
 @dataclass
@@ -87,16 +75,59 @@ class ServedView:
     ) -> None:
         self.fitted = fitted
         self.generation, self.rows, self.seq = generation, rows, seq
+        self.name, self.page_rows, self.reach = generation.name, rows.rows, rows.rows
+        self.answered = None, None  # of how many shards: there are none
         self.id, self.dim, self.count = generation.id, generation.dim, rows.count
         model = generation.manifest["model"]
         self.model: str | None = None if model is None else model["id"]
         self._pace, self._in_thread = pace, in_thread
 
-    def as_of(self, rows: int) -> ServedView:
-        """This view without rows that were added since an earlier view; later pages are read from it."""
+    def as_of(self, rows: int, keep: Survived | None) -> tuple[ServedView, Survived | None]:
+        """This view without rows that were added since an earlier view, and so what a filter keeps of it; later pages
+        are read from it."""
         if rows >= self.rows.rows:
-            return self
-        return ServedView(self.generation, self.rows.as_of(rows), self.seq, self._pace, self._in_thread, self.fitted)
+            return self, keep
+        if keep is not None:
+            keep = self.rows.without(keep, np.arange(rows, self.rows.rows))
+        view = ServedView(self.generation, self.rows.as_of(rows), self.seq, self._pace, self._in_thread, self.fitted)
+        return view, keep
+
+    def asking(self, *queries: SearchRequest) -> ServedView:
+        """Itself: it answers all queries alike."""
+        return self
+
+    def page_mark(self, row: int) -> tuple[int, str]:
+        """What a cursor says of the row that a page ends with."""
+        return row, ""
+
+    def page_order(self, row: int, id_: str) -> Any:
+        """As `rows.order`, of what `page_mark` said."""
+        return self.rows.order(row)
+
+    def field_type(self, name: str) -> str:
+        """Of a declared field; raises FieldError for another."""
+        return self.generation.filters.column(name).type
+
+    async def document(self, id_: str, caller: Caller, deadline: Deadline, keep: Survived | None = None) -> int | None:
+        """As `row_of`; where documents lie elsewhere, it brings this one here."""
+        return self.row_of(id_, caller)
+
+    async def bring(self, rows: Sequence[int], deadline: Deadline) -> None:
+        """Payloads are here already."""
+
+    async def both(self, one: Awaitable[T], other: Awaitable[T]) -> tuple[T, T]:
+        """Both, one after the other: they would only take turns."""
+        return await one, await other
+
+    def without_groups(
+        self, filter_: Filter | None, keep: Survived | None, name: str, values: Sequence[Any], alone: Sequence[int]
+    ) -> tuple[Filter | None, Survived | None]:
+        """What a filter keeps but for rows of which a field has one of the values, and some rows that have none; as a
+        filter, for words, and as rows."""
+        gone = np.concatenate([self.rows.rows_with(name, values), np.array(alone, np.int64)])
+        tree = Not(OneOf(name, tuple(values), ""))
+        without = Filter(tree if filter_ is None else And((filter_.tree, tree)), b"")
+        return without, self.rows.without(keep, gone)
 
     async def search(
         self,
@@ -122,9 +153,19 @@ class ServedView:
         return await self._in_thread(deadline, filters.survivors, self.rows, filter_)
 
     async def search_words(
-        self, text: str, k: int, filter_: Filter | None, exact: bool, deadline: Deadline
+        self,
+        text: str,
+        k: int,
+        filter_: Filter | None,
+        exact: bool,
+        deadline: Deadline,
+        keep: Survived | None = None,
     ) -> Matching:
-        """The best k rows by the words of a text, here or in the search thread. Raises Problem where there are none."""
+        """The best k rows by the words of a text, here or in the search thread. Raises Problem where there are none.
+
+        Args:
+            keep: what the filter keeps, for views that know it by that.
+        """
         if self.generation.lexical is None:
             raise Problem(
                 "invalid-value",

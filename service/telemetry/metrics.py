@@ -70,6 +70,7 @@ class _Layout:
         self.encode_batch = self._take(_size(BATCH_SIZES))
         names = (
             *("tokens", "vectors_scored", "cpu", "shed", "timed_out", "documents_put", "documents_deleted"),
+            *("hedges", "retries", "partials"),
             *("encoded_by_model", "encoded_by_fitted"),
             *("query_hits", "query_misses", "working", "waiting", "connections", "pid"),
         )
@@ -112,6 +113,7 @@ class Metrics:
         self.tokens, self.vectors_scored, self.cpu = (numbers[name] for name in ("tokens", "vectors_scored", "cpu"))
         self.shed, self.timed_out = numbers["shed"], numbers["timed_out"]
         self.documents_put, self.documents_deleted = numbers["documents_put"], numbers["documents_deleted"]
+        self.hedges, self.retries, self.partials = numbers["hedges"], numbers["retries"], numbers["partials"]
         self._hits, self._misses = numbers["query_hits"], numbers["query_misses"]
         self.encoded_by_model, self.encoded_by_fitted = numbers["encoded_by_model"], numbers["encoded_by_fitted"]
         self._now = {name: numbers[name] for name in ("working", "waiting", "connections")}
@@ -202,6 +204,9 @@ class Metrics:
             ("perwatt_connections_timed_out", "timed_out", "Connections closed because a caller was too slow."),
             ("perwatt_documents_put", "documents_put", "Documents written and on the disk."),
             ("perwatt_documents_deleted", "documents_deleted", "Documents deleted, on the disk."),
+            ("perwatt_shard_hedges", "hedges", "Of a router, slow requests that were sent to another replica too."),
+            ("perwatt_shard_retries", "retries", "Of a router, failed requests that were sent to another replica."),
+            ("perwatt_partial_answers", "partials", "Of a router, answers without some of the shards."),
         ):
             yield _counter(name, text, sums[layout.of[key]])
         encoded = CounterMetricFamily(

@@ -36,13 +36,16 @@ class Hit(Struct, frozen=True, gc=False, omit_defaults=True):
     scores: Scores | None = None
 
 
-class Coverage(Struct, frozen=True, gc=False):
+class Coverage(Struct, frozen=True, gc=False, omit_defaults=True):
     """survivors: documents that could have been hits. exact: all of them were compared. partial: of the last
-    page there is, that further hits may exist which paging does not lead to (`/version` has its limits)."""
+    page there is, that further hits may exist which paging does not lead to (`/version` has its limits). shards,
+    answered: behind a router, how many shards there are, and how many of them this answer is from."""
 
     survivors: int
     exact: bool
     partial: bool
+    shards: int | None = None
+    answered: int | None = None
 
 
 class Usage(Struct, frozen=True, gc=False):
@@ -173,6 +176,14 @@ class Kernels(Struct, frozen=True):
     units: list[str]
 
 
+class ShardPlace(Struct, frozen=True):
+    """rule: says which shard a document belongs to."""
+
+    number: int
+    of: int
+    rule: str
+
+
 class IndexInfo(Struct, frozen=True):
     """
     Args:
@@ -184,6 +195,8 @@ class IndexInfo(Struct, frozen=True):
         filterable: the fields that filters may name.
         refused: why the last reload stayed with the old generation, or null.
         written_since: of count, those that were put since it was built; 0 for a key that hides some.
+        id_type: what ids are, which decides how they are sorted: str or int64.
+        shard: which one of a sharded index this is; null for one in one piece, and for all shards together.
     """
 
     alias: str
@@ -204,6 +217,8 @@ class IndexInfo(Struct, frozen=True):
     built_at: str
     refused: str | None
     written_since: int = 0
+    id_type: str = "str"
+    shard: ShardPlace | None = None
 
 
 class IndexList(Struct, frozen=True):

@@ -41,6 +41,7 @@ CURSOR_CHARACTERS = 512
 KEY_CHARACTERS = 255  # of an Idempotency-Key
 RRF_K = 10_000
 RECALL_QUERIES = 2000
+PART_ROWS = 25_000  # that a router asks of a shard: as many as groups and pages look through
 WRITE_DOCUMENTS, DELETE_DOCUMENTS = 1000, 10_000  # in one request
 CHANGES = 200_000  # rows that were put since the generation; beyond it writes are refused until it is rebuilt
 EFFORT = 1 << 16

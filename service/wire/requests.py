@@ -69,7 +69,8 @@ class SearchRequest(Struct, forbid_unknown_fields=True):
 
     mode: by meaning (dense), by words (lexical), or both fused (hybrid); the last two take a text. group_by: a
     declared field of which each value gives its best hit alone. cursor: "" for the first of several pages, then
-    next_cursor as it came. min_seq: of a write that has to be searched too; the answer waits for it."""
+    next_cursor as it came. min_seq: of a write that has to be searched too; the answer waits for it. allow_partial:
+    behind a router, an answer without the shards that do not answer is better than none."""
 
     text: Text | None = None
     vector: list[float] | str | None = None
@@ -84,6 +85,7 @@ class SearchRequest(Struct, forbid_unknown_fields=True):
     params: SearchParams | None = None
     timeout_ms: TimeoutMs | None = None
     expect: Expect | None = None
+    allow_partial: bool = False
 
 
 class BatchRequest(Struct, forbid_unknown_fields=True):

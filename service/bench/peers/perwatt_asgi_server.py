@@ -13,9 +13,9 @@ def application(folder: Path) -> Any:
 
     native_threads.pin(1)
     from service.http.app import create_app
-    from service.processes import server
+    from service.processes import loading
 
-    process = server.load(Settings(names=("bench",), root=folder / "indexes"))
+    process = loading.load(Settings(names=("bench",), root=folder / "indexes"))
     return create_app(process.state, process.auth, process.spans)
 
 

@@ -9,6 +9,7 @@ from prometheus_client.registry import Collector
 
 from index import kernels
 from service.query.index_registry import IndexRegistry
+from service.routing.indexes import RoutedIndexes
 
 # When an index should be rebuilt: searches compare every document that was written since.
 REBUILD_ROWS, REBUILD_SHARE = 50_000, 0.05
@@ -73,3 +74,30 @@ class RegistryCollector(Collector):
         machine = kernels.info()
         kernel.add_metric([str(machine["arch"]), str(machine["isa"])], 1)
         return (info, vectors, recall, refused, seq, rows, due, behind, kernel)
+
+
+class RoutedCollector(Collector):
+    """What a router knows of its shards at the moment of the scrape."""
+
+    def __init__(self, indexes: RoutedIndexes, may_see: Callable[[str], bool]) -> None:
+        self._indexes = indexes
+        self._may_see = may_see
+
+    def collect(self) -> Iterable[Metric]:
+        info = GaugeMetricFamily(
+            "perwatt_generation_info",
+            "1 for the generation that answers for an index.",
+            labels=["index", "generation", "model"],
+        )
+        vectors = GaugeMetricFamily("perwatt_vectors", "Vectors of an index.", labels=["index"])
+        replicas = GaugeMetricFamily(
+            "perwatt_shard_replicas", "Replicas of a shard that serve what answers.", labels=["index", "shard"]
+        )
+        for name, index in self._indexes.all().items():
+            if not self._may_see(name):
+                continue
+            info.add_metric([name, index.id, index.model or ""], 1)
+            vectors.add_metric([name], index.count)
+            for number, shard in enumerate(index.shards):
+                replicas.add_metric([name, str(number)], len(shard.serving(name, index.id)))
+        return (info, vectors, replicas)

@@ -1,0 +1,129 @@
+"""What a shard answers a router: its best rows and some documents (`wire/parts.py` says what can be asked)."""
+
+from __future__ import annotations
+
+import binascii
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from service.access.caller import Caller
+from service.query.admission import Deadline
+from service.query.app_state import AppState
+from service.query.ranking import Survivors, group_field
+from service.query.search import EVERYTHING, Answered, Stages, deadline_of, observe
+from service.query.searched import SearchView, Survived, Vectors
+from service.wire import answers, filters, limits, parts
+from service.wire.answers import Usage
+from service.wire.parts import PartAnswer, PartDocument, PartList, PartRequest, Without
+from service.wire.problems import Problem
+
+
+async def answer(state: AppState, caller: Caller, index: str, body: bytes, start_s: float) -> Answered:
+    """Parameters and errors are those of `search.answer`."""
+    asked = limits.decode(parts.PART, body)
+    deadline = deadline_of(state, asked.timeout_ms, start_s)
+    async with state.admission.place(deadline):
+        with state.registry.loaded(index) as loaded:
+            view = await loaded.view_at(asked.min_seq, deadline)
+            filter_ = filters.of_key(caller.filter)
+            for raw in asked.filters:
+                filter_ = filters.conjoin(filter_, filters.parse(raw))
+            keep = await view.survivors(filter_, deadline)
+            kept = EVERYTHING if filter_ is None else Survivors(filter_, keep)
+            survivors = kept.count(view)
+            documents = [await _document(view, caller, id_, asked, keep, deadline) for id_ in asked.documents or ()]
+            if asked.value is not None:
+                group_field(view, asked.value)
+            ann_s = time.perf_counter()
+            if asked.without is not None:
+                kept = await _without(view, caller, asked.without, kept, deadline)
+            dense, lexical, cpu_s, lexical_s = [], None, 0.0, 0.0
+            if asked.vectors is not None:
+                searched = await view.search(
+                    _vectors(asked, view.dim), asked.k, asked.effort, asked.exact, deadline, kept.keep
+                )
+                found, cpu_s = searched.found, searched.cpu_s
+                dense = [
+                    _list(view, asked, rows, scores, scored)
+                    for rows, scores, scored in zip(
+                        found.rows.tolist(), found.scores.tolist(), found.scored.tolist(), strict=True
+                    )
+                ]
+            if asked.text is not None:
+                matched = await view.search_words(asked.text, asked.k, kept.filter, asked.exact, deadline, kept.keep)
+                lexical_s = matched.cpu_s
+                lexical = _list(view, asked, matched.found.rows.tolist(), matched.found.scores.tolist())
+            end_s = time.perf_counter()
+            deadline.check()
+            cpu_ms = round((cpu_s + lexical_s) * 1e3, 4)
+            content = answers.encode(
+                PartAnswer(
+                    view.id,
+                    view.count,
+                    survivors,
+                    view.compares_all(asked.exact, keep, asked.effort),
+                    cpu_ms,
+                    dense,
+                    lexical,
+                    [document for document in documents if document is not None],
+                    view.seq,
+                )
+            )
+    usage = Usage(0, sum(each.scored for each in dense), cpu_ms)
+    stages = Stages(0.0, ann_s - start_s, end_s - ann_s - lexical_s, lexical_s, time.perf_counter() - end_s)
+    observe(state, usage, stages)
+    return Answered(content, stages, usage, view.id)
+
+
+def _vectors(asked: PartRequest, dim: int) -> Vectors:
+    try:
+        raw = binascii.a2b_base64((asked.vectors or "").encode("ascii"), strict_mode=True)
+    except ValueError as error:  # binascii.Error and UnicodeEncodeError are
+        raise Problem("invalid-value", f"vectors are not base64: {error}.", pointer="/vectors") from None
+    if len(raw) != 4 * dim * asked.queries:
+        raise Problem(
+            "dimension-mismatch",
+            f"{asked.queries} vectors of {dim} dimensions have {4 * dim * asked.queries:,} bytes, these {len(raw):,}.",
+            pointer="/vectors",
+        )
+    return np.frombuffer(raw, "<f4").reshape(asked.queries, dim).astype(np.float32, copy=False)
+
+
+def _list(
+    view: SearchView, asked: PartRequest, rows: Sequence[int], scores: Sequence[float], scored: int = 0
+) -> PartList:
+    """A ranking with ids for rows, without its padding."""
+    there = [row for row in rows if row >= 0]
+    return PartList(
+        [view.rows.external_id(row) for row in there],
+        list(scores[: len(there)]),
+        scored,
+        None if asked.value is None else [view.rows.value(asked.value, row) for row in there],
+        [view.payload(row, asked.fields) for row in there[: asked.payloads]],
+    )
+
+
+async def _without(
+    view: SearchView, caller: Caller, without: Without, kept: Survivors, deadline: Deadline
+) -> Survivors:
+    """What is kept but for the documents that were left out."""
+    name = group_field(view, without.field)
+    kind = str if view.field_type(name) == "keyword" else int
+    values = [value for value in without.values if isinstance(value, kind)]
+    rows = [row for id_ in without.ids if (row := await view.document(id_, caller, deadline)) is not None]
+    filter_, keep = view.without_groups(kept.filter, kept.keep, name, values, rows)
+    return Survivors(filter_, keep)
+
+
+async def _document(
+    view: SearchView, caller: Caller, id_: str, asked: PartRequest, keep: Survived | None, deadline: Deadline
+) -> PartDocument | None:
+    row = await view.document(id_, caller, deadline)
+    if row is None:
+        return None
+    vector = None
+    if asked.vectors_of:
+        vector = binascii.b2a_base64(view.rows.vector(row).astype("<f4").tobytes(), newline=False).decode()
+    return PartDocument(id_, keep is None or keep.holds(row), view.payload(row, asked.fields), vector)
