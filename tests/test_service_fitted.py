@@ -123,6 +123,19 @@ def test_answers_say_what_encoded_their_text_and_metrics_count_it(made: Made, tm
     assert [hit["id"] for hit in by_model["hits"][:5]] == [hit["id"] for hit in by_fitted["hits"][:5]]
 
 
+def test_what_was_seen_before_is_told_apart_by_what_encoded_it(made: Made, tmp_path: Path) -> None:
+    title = made_documents(300)[7]["title"]
+    plain = "/v1/indexes/plain/search"
+    with serving(made.root, tmp_path, "--model", str(made.model)) as server, server.client() as client:
+        answers = [asked(client, title, path) for path in (SEARCH, SEARCH, plain, plain, SEARCH)]
+        assert [answer["usage"]["cached"] for answer in answers] == [0, 1, 0, 1, 1]
+        fitted, plain_hits = (answers[at]["hits"] for at in (0, 2))
+        assert answers[1]["hits"] == answers[4]["hits"] == fitted
+        assert answers[3]["hits"] == plain_hits
+        assert [hit["score"] for hit in fitted] != [hit["score"] for hit in plain_hits]
+        assert "perwatt_query_cache_hits_total 3.0" in client.get("/metrics").text
+
+
 def test_a_changed_section_is_refused_by_its_name(made: Made, tmp_path: Path) -> None:
     root = Path(shutil.copytree(made.root, tmp_path / "root"))
     file = Root(root).path("made") / FILE

@@ -79,9 +79,14 @@ class QueryCache:
             KEY_BYTES + SUM_BYTES + STAMP_BYTES + self._vector_bytes
         )
 
-    def key(self, ids: Sequence[int]) -> bytes:
-        """Of a query by its token ids, special tokens and prefix included."""
+    def key(self, ids: Sequence[int], encoder: str = "") -> bytes:
+        """Of a query by its token ids, special tokens and prefix included.
+
+        Args:
+            encoder: what makes its vector instead of the model, by a name that nothing else has.
+        """
         digest = self._hash.copy()
+        digest.update(len(encoder).to_bytes(4, "little") + encoder.encode())
         digest.update(array("i", ids).tobytes())
         return digest.digest()
 

@@ -87,7 +87,7 @@ class Batcher:
         self._cpu_clock = time.thread_time if threads == 1 else time.process_time
         self._encoder = encoder
         self._observe_batch = observe_batch
-        self._cache, self._observe_cache = cache, observe_cache
+        self.cache, self._observe_cache = cache, observe_cache
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="encode")
         self._waiting: deque[_Waiting] = deque()
         self._busy = False
@@ -106,8 +106,8 @@ class Batcher:
         text if it has not started. Of a query that was seen before the future is done. Raises TextError."""
         future: asyncio.Future[Encoded] = asyncio.get_running_loop().create_future()
         read = None
-        if self._cache is not None and kind == "query" and len(text) <= LONGEST_LOOKED_UP:
-            found = self._look_up(text, self._cache)
+        if self.cache is not None and kind == "query" and len(text) <= LONGEST_LOOKED_UP:
+            found = self._look_up(text, self.cache)
             if isinstance(found, Encoded):
                 future.set_result(found)
                 return future
@@ -174,9 +174,9 @@ class Batcher:
             vectors = self._encoder.encode_ids([read.ids for read in reads], tokens)
         else:
             vectors, tokens = self._encoder.encode_counted([waiting.text for waiting in batch], batch[0].kind)
-        if self._cache is not None:
+        if self.cache is not None:
             for read, vector in zip(reads, vectors, strict=False):
-                self._cache.put(read.key, vector.tobytes())
+                self.cache.put(read.key, vector.tobytes())
         cpu_s = self._cpu_clock() - start_s
         total = max(1, int(tokens.sum()))
         return [

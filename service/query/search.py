@@ -263,10 +263,12 @@ async def resolve(
         )
     if view.fitted is not None:  # here and at once: it takes less than the way to the encoder's thread and back
         start_s = time.thread_time()
-        fitted = view.fitted.encode(query.text)
+        fitted = view.fitted.encode(query.text, state.batcher.cache)
         if fitted is not None:
             state.metrics.encoded_by_fitted.inc()
-            return Resolved(fitted.vector, None, fitted.tokens, time.thread_time() - start_s, False, "fitted")
+            if state.batcher.cache is not None:
+                state.metrics.count_cached(fitted.cached)
+            return Resolved(fitted.vector, None, fitted.tokens, time.thread_time() - start_s, fitted.cached, "fitted")
     state.metrics.encoded_by_model.inc()
     encoded = await deadline.limit(state.batcher.submit(query.text))
     return Resolved(encoded.vector, None, encoded.tokens, encoded.cpu_s, encoded.cached, "model")
