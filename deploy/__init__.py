@@ -4,6 +4,7 @@ Each line imports only what stands below it:
 
     command.py     `perwatt`, with a subcommand for each step of the data path
     info.py        `perwatt info`
+    tune.py        `perwatt tune`
     figures/       the published figures, drawn and written into the README
     cloud/         measuring on rented machines
     images/        what is made and tried while an image is built

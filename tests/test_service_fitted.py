@@ -173,6 +173,12 @@ def test_evaluation_goes_the_way_that_a_server_goes_or_is_told_not_to(made: Made
     ]
     [by_fitted, by_model] = [each["modes"]["dense"]["ndcg@10"] for each in figures]
     assert by_fitted == pytest.approx(by_model, abs=0.02)
+    tuned = json.loads(perwatt("tune", *arguments[1:], "--mode", "dense", "--effort", "default", "--json").stdout)
+    tried = {each["query_encoder"]: each for each in tuned["corners"]}
+    assert {encoder: each["ndcg"]["mean"] for encoder, each in tried.items()} == {
+        "auto": pytest.approx(by_fitted),
+        "model": pytest.approx(by_model),
+    }
 
 
 def test_a_build_from_changes_keeps_the_encoder_and_measures_it_again(made: Made, tmp_path: Path) -> None:

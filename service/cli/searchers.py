@@ -121,6 +121,20 @@ class LocalSearcher:
         follower.close()  # the view it gave stays as it is
         self._encoder, self._fitted = encoder, fitted
 
+    @property
+    def fitted(self) -> bool:
+        """Whether a fitted encoder is asked before the model."""
+        return self._fitted is not None
+
+    @property
+    def default_effort(self) -> int | None:
+        """None where every vector is compared anyhow."""
+        return None if self._opened.family == "flat" else self._opened.default_effort
+
+    def by_model(self) -> LocalSearcher:
+        """The same, with texts encoded by the whole model."""
+        return LocalSearcher(self._opened, self._encoder)
+
     def ask(self, queries: Sequence[Query], how: SearchOptions) -> list[list[Hit]]:
         answers: list[list[Hit]] = []
         for start in range(0, len(queries), BATCH):

@@ -1,0 +1,122 @@
+"""Which search is worth its price: the front, the loss, the recommendation, and the command on a real index."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import httpx
+import numpy as np
+import pytest
+from serving import ARTICLES
+
+from service.cli.searchers import SearchOptions
+from service.cli.tuning import Corner, Tuned, corners, judge
+
+pytest_plugins = ["serving_fixtures"]
+
+
+def judged(gained: list[float], spent_us: list[float], loss: float = 0.01, spread: float = 0.0) -> Tuned:
+    """Corners of these means over 200 queries that differ by `spread`, the same for every corner."""
+    random = np.random.default_rng(0)
+    hard = random.normal(0, spread, 200) if spread else np.zeros(200)
+    tried = [Corner(SearchOptions(10, effort), "model") for effort in range(1, len(gained) + 1)]
+    table = np.array(gained)[:, None] + hard - hard.mean()
+    return judge(tried, table, np.array(spent_us)[:, None] * np.ones(200), loss, random)
+
+
+def effort(point: Any) -> int | None:
+    return point.corner.how.effort  # type: ignore[no-any-return]
+
+
+def test_the_front_is_what_nothing_beats_and_the_cheapest_good_enough_is_recommended() -> None:
+    tuned = judged([0.5, 0.61, 0.6, 0.615, 0.4, 0.615], [100, 300, 200, 900, 150, 1000])
+    assert [effort(point) for point in tuned.points] == [1, 5, 3, 2, 4, 6], "by price"
+    assert [effort(point) for point in tuned.points if point.front] == [1, 3, 2, 4]
+    assert effort(tuned.best) == 4, "of two as good the cheaper one"
+    assert effort(tuned.recommended) == 2
+    assert [effort(judged([0.5, 0.6], [1, 2], loss).recommended) for loss in (0.0, 0.09, 0.1, 1.0)] == [2, 2, 1, 1]
+
+
+def test_what_is_lost_is_known_better_than_what_is_had_because_it_is_paired() -> None:
+    for point in judged([0.5, 0.55], [1, 2], spread=0.2).points:
+        assert point.ndcg.low < point.ndcg.mean < point.ndcg.high
+        assert 0.02 < point.ndcg.high - point.ndcg.low < 0.1, "1.96 · 0.2 / √200 to either side"
+        assert point.loss.high - point.loss.low < 1e-9
+        assert point.loss.mean == pytest.approx(0.55 - point.ndcg.mean)
+
+
+def test_corners_are_all_that_differ() -> None:
+    names = [
+        corner.name
+        for corner in corners(("dense", "lexical", "hybrid"), ("auto", "model"), [None, 8], [20], [1.0, 2.0], True, 10)
+    ]
+    assert len(names) == len(set(names)) == 2 * 3 + 1 + 2 * 3 * 4
+    assert {"dense", "dense, exact", "dense, effort 8, whole model", "lexical", "hybrid, ranks, k 60"} <= set(names)
+    assert corners(("lexical",), ("auto", "model"), [None, 8], [20], [1.0], True, 10) == [
+        Corner(SearchOptions(10, mode="lexical"), "")
+    ]
+
+
+def judgements(folder: Path) -> list[str]:
+    """Queries for the first ten articles, by their text, as options."""
+    queries, qrels = folder / "queries.jsonl", folder / "qrels.tsv"
+    texts = [text for _, text, _ in ARTICLES[:10]]
+    queries.write_text("".join(json.dumps({"_id": f"q{n}", "text": text}) + "\n" for n, text in enumerate(texts)))
+    qrels.write_text("query\tdocument\tscore\n" + "".join(f"q{n}\ta{n:02}\t1\n" for n in range(10)))
+    return ["--queries", str(queries), "--qrels", str(qrels)]
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "deploy.command", *arguments], capture_output=True, text=True)
+
+
+def test_the_command_measures_draws_and_recommends_what_a_server_can_be_asked(
+    root: Path, client: httpx.Client, tmp_path: Path
+) -> None:
+    given, picture = judgements(tmp_path), tmp_path / "front.svg"
+    done = run("tune", "docs", "--root", str(root), *given, "--json", "--plot", str(picture))
+    assert done.returncode == 0, done.stderr
+    tuned = json.loads(done.stdout)
+    assert tuned["queries"] == 10
+    points = {point["name"]: point for point in tuned["corners"]}
+    assert {"dense", "lexical", "hybrid, words × 2", "hybrid, words × 1, depth 100"} <= set(points)
+    whole = json.loads(run("eval", "docs", "--root", str(root), *given, "--json").stdout)
+    for mode, name in (("dense", "dense"), ("lexical", "lexical"), ("hybrid", "hybrid, words × 1")):
+        assert points[name]["ndcg"]["mean"] == pytest.approx(whole["modes"][mode]["ndcg@10"])
+    for point in points.values():
+        assert 0 < point["cpu_us"]["low"] <= point["cpu_us"]["mean"] <= point["cpu_us"]["high"]
+        assert client.post("/v1/indexes/docs/search", json={"text": "a", **point["request"]}).status_code == 200
+    assert tuned["recommended"]["loss"]["mean"] <= 0.01
+    drawn = ElementTree.fromstring(picture.read_text())
+    said = [element.text for element in drawn.iter("{http://www.w3.org/2000/svg}text")]
+    assert tuned["recommended"]["name"] in said
+    dots = list(drawn.iter("{http://www.w3.org/2000/svg}circle"))
+    assert len(dots) == len(points)
+
+    shown = run("tune", "docs", "--root", str(root), *given, "--mode", "lexical", "--mode", "dense")
+    assert shown.returncode == 0, shown.stderr
+    assert "hybrid" not in shown.stdout
+    assert '{"mode": "' in shown.stdout.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [(("--effort", "high"), "expected a whole number"), (("--mode", "sparse"), "sparse"), (("--loss", "2"), "2")],
+)
+def test_what_cannot_be_tried_is_wrong_usage(root: Path, tmp_path: Path, options: tuple[str, str], says: str) -> None:
+    done = run("tune", "docs", "--root", str(root), *judgements(tmp_path), *options)
+    assert (done.returncode, says in done.stderr) == (2, True), done.stderr
+
+
+def test_an_index_without_the_mode_or_queries_without_judgements_are_told(root: Path, tmp_path: Path) -> None:
+    given = judgements(tmp_path)
+    done = run("tune", "bare", "--root", str(root), *given, "--mode", "lexical")
+    assert (done.returncode, "the index has dense" in done.stderr) == (2, True), done.stderr
+    (tmp_path / "qrels.tsv").write_text("other\ta01\t1\n")
+    done = run("tune", "docs", "--root", str(root), *given)
+    assert (done.returncode, "is judged in the qrels file" in done.stderr) == (1, True), done.stderr
