@@ -51,6 +51,7 @@ def narrow(document: dict[str, Any], index: dict[str, Any], ids: Iterable[str], 
     part = schemas["PartRequest"]["properties"]
     part["vectors"], part["queries"], part["value"] = {"enum": [None, *texts]}, {"enum": [1]}, {"enum": [None, *groups]}
     schemas["Without"]["properties"]["field"] = {"enum": groups}
+    part["filters"] = {"enum": [[], *([{"field": name, "exists": True}] for name in types)]}
     recall["filter"] = {"enum": [None, *({"field": name, "exists": True} for name in types)]}  # some document is left
     schemas["Expect"]["properties"] = {
         "generation": {"enum": [None, *generations]},
