@@ -182,11 +182,10 @@ def test_a_get_request_carries_its_query_in_the_path(folder: Path) -> None:
         refuse(target, Workload(plan(folder), [Query(text="a"), Query(vector=[1.0])], target))
 
 
-def test_an_answer_is_read_where_the_template_says_and_distances_are_better_when_low(folder: Path) -> None:
-    (folder / "search.toml").write_text("distances = true\n" + TEMPLATE)
+def test_an_answer_is_read_where_the_template_says(folder: Path) -> None:
     target = target_of(plan(folder))
     answer = target.read(b'{"found": [{"doc": 1, "similarity": 0.25}, {"doc": "b", "similarity": 0.5}], "ms": 3}')
-    assert [(hit.id, hit.score) for hit in answer.hits] == [("1", -0.25), ("b", -0.5)]
+    assert [(hit.id, hit.score) for hit in answer.hits] == [("1", 0.25), ("b", 0.5)]
     assert answer.took_ms == 3
     for body, says in ((b"<html>", "not JSON"), (b'{"error": "no such field"}', r"has no ids at .*no such field")):
         with pytest.raises(TargetError, match=says):
@@ -242,6 +241,12 @@ def test_a_key_that_is_not_set_and_a_target_that_there_is_not_are_named(
     monkeypatch.delenv("SOMEBODYS_KEY")
     target = target_of(plan(folder))
     assert isinstance(target, HttpTarget)
+    alone = target.prepare(Query(vector=[1.0]), None, effort=None)
+    assert alone.headers == (("Content-Type", "application/json"),), (
+        "a key that stands alone is one that may be missing"
+    )
+    (folder / "search.toml").write_text(TEMPLATE.replace("{env.", "Bearer {env."))
+    target = target_of(plan(folder))
     with pytest.raises(WorkloadError, match="takes SOMEBODYS_KEY from the environment"):
         target.prepare(Query(vector=[1.0]), None, effort=None)
     with pytest.raises(WorkloadError, match="no target is called 'lucene'; there are: perwatt, http"):
