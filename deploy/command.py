@@ -72,7 +72,10 @@ STEPS: dict[str, Step] = {
         "Offer index NAME of a running service to agents, as tools of the Model Context Protocol.",
     ),
     "eval": Step("service.cli.searching:evaluate", "Score index NAME against relevance judgements in BEIR's format."),
-    "tune": Step("deploy.tune:tune", "Find the search of index NAME that is worth its price, by relevance judgements."),
+    "tune": Step(
+        "deploy.tune:tune",
+        "Find the search of index NAME that is worth its price, by relevance judgements in BEIR's format.",
+    ),
     "loadtest": Step("loadtest.cli.load:loadtest", "Load a service and measure what a query costs."),
     "report": Step(
         "loadtest.cli.reports:report",

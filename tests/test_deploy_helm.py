@@ -220,9 +220,17 @@ def test_every_setting_of_the_service_can_be_given_as_a_value() -> None:
     [container] = pod(one("Deployment", EVERYTHING))["containers"]
     given = {word.split("=")[0] for word in container["args"] if word.startswith("--")}
     known = {parameter.opts[0] for parameter in serve.params if parameter.opts[0].startswith("--")}
-    # The port is the chart's own, names on the loopback do not reach a pod, the vectors say model and precision, and a
-    # cluster rebuilds in a job of its own.
-    assert known - given == {"--insecure", "--port", "--allow-host", "--model", "--precision", "--rebuilds"}
+    # The port is the chart's own, names on the loopback do not reach a pod, the vectors say model and precision, a
+    # cluster rebuilds in a job of its own, and what is seen again is not encoded again.
+    assert known - given == {
+        "--insecure",
+        "--port",
+        "--allow-host",
+        "--model",
+        "--precision",
+        "--rebuilds",
+        "--no-query-cache",
+    }
 
 
 def test_spans_go_where_the_values_say() -> None:
