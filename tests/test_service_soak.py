@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 from patience import patient
 
-from service.bench.soak import MIB, SoakSample, grown
+from service.bench.soak import MIB, SoakSample, grown, sample
 
 pytest_plugins = ["serving_fixtures"]
 SAMPLES = 120
@@ -57,6 +60,32 @@ def test_what_goes_up_and_down_has_not_grown() -> None:
 def test_what_grows_is_named(name: str, by: float) -> None:
     [said] = grown(samples(**{name: by}))
     assert said.startswith(f"{name} grew from ")
+
+
+def test_files_that_a_rebuild_removes_are_no_error(tmp_path: Path) -> None:
+    class Process:
+        def pids(self) -> list[int]:
+            return [os.getpid()]
+
+    over = threading.Event()
+
+    def rebuild() -> None:
+        while not over.is_set():
+            (tmp_path / "generation").mkdir()
+            for name in range(20):
+                (tmp_path / "generation" / str(name)).write_bytes(b"12345")
+            shutil.rmtree(tmp_path / "generation")
+
+    (tmp_path / "changes.sqlite").write_bytes(b"1234567")
+    rebuilding = threading.Thread(target=rebuild)
+    rebuilding.start()
+    try:
+        found = [sample(Process(), tmp_path, at_s) for at_s in range(200)]  # type: ignore[arg-type]
+    finally:
+        over.set()
+        rebuilding.join()
+    assert {each.log for each in found} == {7}
+    assert max(each.disk for each in found) > 7
 
 
 def test_a_short_soak_of_a_real_service_does_all_of_it(own_root: Path) -> None:

@@ -12,6 +12,7 @@ first. Exit status 1 when it does, or when a request failed.
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import shutil
 import sys
@@ -97,9 +98,19 @@ def sample(server: Server, folder: Path, at_s: float) -> SoakSample:
                 threads=int(threads),
                 mappings=(place / "maps").read_text().count("\n"),
             )
-    sizes = {path.name: path.stat().st_size for path in folder.glob("changes.*")}
-    disk = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    return SoakSample(at_s, **total, log=sum(sizes.values()), disk=disk)
+    sizes = _sizes(folder)
+    log = sum(size for path, size in sizes.items() if path.name.startswith("changes."))
+    return SoakSample(at_s, **total, log=log, disk=sum(sizes.values()))
+
+
+def _sizes(folder: Path) -> dict[Path, int]:
+    """Of the files below a folder, in bytes; without those that a rebuild removes or renames meanwhile."""
+    found = {}
+    for place, _, names in os.walk(folder):
+        for path in (Path(place, name) for name in names):
+            with contextlib.suppress(FileNotFoundError):
+                found[path] = path.stat().st_size
+    return found
 
 
 class Soak:
@@ -115,13 +126,15 @@ class Soak:
         callers.append(self._caller(self.rebuild, self.seconds / REBUILDS))
         begin_s, samples = time.monotonic(), []
         print(f"{'seconds':>8} " + " ".join(f"{name:>13}" for name in SoakSample._fields[1:]), flush=True)
-        while (at_s := time.monotonic() - begin_s) < self.seconds:
-            samples.append(sample(server, self.folder, at_s))
-            print(f"{at_s:>8,.0f} " + " ".join(f"{value:>13,}" for value in samples[-1][1:]), flush=True)
-            time.sleep(self.seconds / SAMPLES)
-        self.over.set()
-        for caller in callers:
-            caller.join()
+        try:
+            while (at_s := time.monotonic() - begin_s) < self.seconds:
+                samples.append(sample(server, self.folder, at_s))
+                print(f"{at_s:>8,.0f} " + " ".join(f"{value:>13,}" for value in samples[-1][1:]), flush=True)
+                time.sleep(self.seconds / SAMPLES)
+        finally:
+            self.over.set()
+            for caller in callers:
+                caller.join()
         return samples
 
     def _caller(self, work: Callable[[Client, random.Random], str], period_s: float) -> threading.Thread:
