@@ -11,8 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import click
+from tqdm import tqdm
 
-from service.cli.options import json_option, model_option, precision_option, root_option
+from service.cli.options import (
+    json_option,
+    model_option,
+    precision_option,
+    qrels_option,
+    queries_option,
+    root_option,
+)
 from service.processes import native_threads
 from service.settings import Settings
 
@@ -26,20 +34,8 @@ def _efforts(_context: click.Context, _option: click.Parameter, given: tuple[str
 
 @click.command()
 @click.argument("name")
-@click.option(
-    "--queries",
-    "queries_file",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="JSONL with _id and text.",
-)
-@click.option(
-    "--qrels",
-    "qrels_file",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="TSV with query-id, corpus-id and score.",
-)
+@queries_option
+@qrels_option
 @root_option
 @click.option("--k", type=click.IntRange(1, 1000), default=10, show_default=True, help="Documents of a query: nDCG@k.")
 @click.option(
@@ -127,7 +123,13 @@ def tune(
         if not tried:
             raise click.BadParameter(f"the index has {', '.join(index.modes)}.", param_hint="--mode")
         click.echo(f"{len(tried)} searches of {index.generation}, each for every judged query", err=True)
-        tuned = tuning.tune(queries, qrels, tried, index.ask, loss=loss, progress=_progress)
+        with tqdm(unit=" queries", disable=None) as bar:
+
+            def progress(done: int, of: int) -> None:
+                bar.total = of
+                bar.update(done - bar.n)
+
+            tuned = tuning.tune(queries, qrels, tried, index.ask, loss=loss, progress=progress)
     if plot is not None:
         from deploy.figures.tune_picture import picture
 
@@ -136,11 +138,6 @@ def tune(
         click.echo(json.dumps({"generation": index.generation, "k": k, "loss": loss} | tuning.as_json(tuned)))
     else:
         _print(tuned, k, loss)
-
-
-def _progress(done: int, of: int) -> None:
-    if done % max(1, of // 20) == 0 or done == of:
-        click.echo(f"\r{done:,} of {of:,} queries", nl=done == of, err=True)
 
 
 def _print(tuned: Any, k: int, loss: float) -> None:

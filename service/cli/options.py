@@ -30,6 +30,20 @@ query_encoder_option = click.option(
     show_default=True,
     help="What encodes texts to search for: the fitted encoder of a generation that has one, or always the model.",
 )
+queries_option = click.option(
+    "--queries",
+    "queries_file",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="JSONL with _id and text.",
+)
+qrels_option = click.option(
+    "--qrels",
+    "qrels_file",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="TSV with query-id, corpus-id and score.",
+)
 effort_option = click.option(
     "--effort",
     type=click.IntRange(min=1),

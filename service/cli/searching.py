@@ -23,6 +23,8 @@ from service.cli.options import (
     mode_option,
     model_option,
     precision_option,
+    qrels_option,
+    queries_option,
     query_encoder_option,
     root_option,
     url_option,
@@ -100,20 +102,8 @@ def search(
 
 @click.command("eval")
 @click.argument("name")
-@click.option(
-    "--queries",
-    "queries_file",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="JSONL with _id and text.",
-)
-@click.option(
-    "--qrels",
-    "qrels_file",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="TSV with query-id, corpus-id and score.",
-)
+@queries_option
+@qrels_option
 @root_option
 @url_option
 @key_option

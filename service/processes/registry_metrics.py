@@ -23,12 +23,7 @@ class RegistryCollector(Collector):
         self._may_see = may_see
 
     def collect(self) -> Iterable[Metric]:
-        info = GaugeMetricFamily(
-            "perwatt_generation_info",
-            "1 for the generation that answers for an index.",
-            labels=["index", "generation", "model"],
-        )
-        vectors = GaugeMetricFamily("perwatt_vectors", "Vectors of an index.", labels=["index"])
+        info, vectors = _answering()
         recall = GaugeMetricFamily(
             "perwatt_recall",
             "Recall@k measured at build time; low and high end its 95 % interval.",
@@ -84,12 +79,7 @@ class RoutedCollector(Collector):
         self._may_see = may_see
 
     def collect(self) -> Iterable[Metric]:
-        info = GaugeMetricFamily(
-            "perwatt_generation_info",
-            "1 for the generation that answers for an index.",
-            labels=["index", "generation", "model"],
-        )
-        vectors = GaugeMetricFamily("perwatt_vectors", "Vectors of an index.", labels=["index"])
+        info, vectors = _answering()
         replicas = GaugeMetricFamily(
             "perwatt_shard_replicas", "Replicas of a shard that serve what answers.", labels=["index", "shard"]
         )
@@ -101,3 +91,13 @@ class RoutedCollector(Collector):
             for number, shard in enumerate(index.shards):
                 replicas.add_metric([name, str(number)], len(shard.serving(name, index.id)))
         return (info, vectors, replicas)
+
+
+def _answering() -> tuple[GaugeMetricFamily, GaugeMetricFamily]:
+    """What an index is answered from, and how many vectors that has."""
+    info = GaugeMetricFamily(
+        "perwatt_generation_info",
+        "1 for the generation that answers for an index.",
+        labels=["index", "generation", "model"],
+    )
+    return info, GaugeMetricFamily("perwatt_vectors", "Vectors of an index.", labels=["index"])
