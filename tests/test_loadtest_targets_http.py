@@ -101,7 +101,7 @@ def test_the_cheapest_effort_that_proves_the_recall_is_found_by_the_name_that_th
 
 def test_judgements_are_a_gate_as_well(folder: Path) -> None:
     vectors = corpus(ROWS)
-    rows = [{"vector": vectors[row].tolist(), "qid": f"q{row}"} for row in range(30)]
+    rows = [{"vector": vectors[row].tolist(), "_id": f"q{row}", "metadata": {}} for row in range(30)]
     (folder / "queries.npy").rename(folder / "unused.npy")
     (folder / "queries.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
     # The document that a query is the vector of was judged best, and one that nobody finds almost as good.

@@ -107,7 +107,7 @@ def service_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--qrels",
             type=click.Path(exists=True, dir_okay=False, path_type=Path),
             default=None,
-            help="Judgements (TREC or BEIR) of the queries, which name theirs with qid.",
+            help="Judgements (TREC or BEIR) of queries by their _id.",
         ),
         click.option(
             "--measure",

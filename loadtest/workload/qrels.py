@@ -3,7 +3,7 @@
     q1 0 doc7 2             TREC: query, unused, document, grade
     q1<TAB>doc7<TAB>2       BEIR: query, document, grade, below a line of headings
 
-A query of the .jsonl file says with `qid` which one it is.
+A query of the .jsonl file says with `_id` which one it is, as in BEIR.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ def judged(path: Path, workload: Workload, measure: Measure) -> Truth:
     grades = read_qrels(path)
     answers = []
     for request in range(len(workload.queries) * workload.variants):
-        relevant = grades.get(workload.query(request).qid or "")
+        relevant = grades.get(workload.query(request).judged_as or "")
         if relevant and workload.filter(request) is None:
             best = sorted(relevant, key=lambda document: (-relevant[document], document))
             answers.append(Exact(request, best, [relevant[document] for document in best]))
     if not answers:
         raise WorkloadError(
-            f'no query has a judgement in {path.name}: queries are .jsonl with a "qid" that stands in it'
+            f'no query has a judgement in {path.name}: queries are .jsonl with an "_id" that stands in it'
         )
     return Truth(answers, workload.plan.k, "judged recall" if measure == "recall" else measure)

@@ -1,6 +1,7 @@
 """Where the queries come from: a file of real ones. A load test with invented queries measures an invented service.
 
-.jsonl      one object a line: {"text": …} or {"vector": […]} or {"id": …}, optionally "filter" and "truth" (ids)
+.jsonl      one object a line: {"text": …} or {"vector": […]} or {"id": …}, optionally "filter" and "truth" (ids);
+            BEIR's queries.jsonl, whose "_id" is what judgements name a query by
 .txt        one text query a line
 .npy        float16, float32 or float64 (n, dim): one vector query a row
 a folder    a vectors folder: `field` (default "title") of a seeded sample of its documents, as text queries
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -30,7 +32,8 @@ class Query(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     id: str | None = None
     filter: Filter | None = None
     truth: list[str] | None = None
-    qid: str | None = None  # by which judgements name it
+    judged_as: str | None = msgspec.field(default=None, name="_id")  # by which judgements name it
+    metadata: dict[str, Any] | None = None  # BEIR's files have it; nothing reads it
 
     @property
     def carries(self) -> frozenset[str]:
