@@ -34,7 +34,7 @@ def test_every_view_is_searched_and_held_against_the_generation_alone(figures: d
     assert list(views) == ["alone", "100 rows", "700 rows", "deleted", "both"]
     assert (figures["rows"], figures["real_rows"]) == (1200, 1350)  # the others were mixed
     for view in views.values():
-        assert view["ratio"] == pytest.approx(view["us"] / views["alone"]["us"], rel=0.05)
+        assert view["ratio"] == pytest.approx(view["us"] / views["alone"]["us"], rel=0.05, abs=6e-4)  # of three places
         assert view["recall"] > 0.95
     assert json.loads(json.dumps(figures)) == figures
 
