@@ -138,6 +138,19 @@ def test_pages_show_what_was_there_at_the_first_one(talking: httpx.Client) -> No
     assert seen == everything
 
 
+def test_an_index_of_which_every_document_was_deleted_finds_nothing_however_it_is_asked(talking: httpx.Client) -> None:
+    gone = ids(talking, text="anything", k=1000)
+    assert talking.post("/v1/indexes/docs/documents/delete", json={"ids": gone}).json()["deleted"] == len(gone) == 22
+    exact, filtered = {"params": {"exact": True}}, {"filter": {"field": "words", "gte": 0}}
+    for mode in ("dense", "lexical", "hybrid"):
+        for more in ({}, exact, {"cursor": ""}, {"group_by": "url"}, filtered, {**filtered, **exact, "cursor": ""}):
+            assert ids(talking, text="volcano", mode=mode, **more) == []
+    refused = talking.post("/v1/indexes/docs/recall", json={})
+    assert (refused.status_code, refused.json()["detail"]) == (422, "Index docs has no documents to measure with.")
+    put(talking, BAKING)
+    assert ids(talking, text="volcano", mode="hybrid", **filtered) == ["n1"]
+
+
 def test_groups_and_recall_take_the_changes_in(talking: httpx.Client) -> None:
     put(talking, *({"id": f"g{n}", "payload": {"text": f"Rye bread number {n}", "url": "/same"}} for n in range(6)))
     found = talking.post("/v1/indexes/docs/search", json={"text": "rye bread", "group_by": "url", "k": 30}).json()

@@ -66,10 +66,12 @@ async def _measure(
 ) -> tuple[int, int, float, float, float, int, str, int, float, float]:
     filter_ = filters.conjoin(filters.parse(asked.filter), filters.of_key(caller.filter))
     keep = await view.survivors(filter_, deadline)
-    queries, method = await _queries(state, view, asked, deadline)
     reach = min(asked.k, view.count if keep is None else keep.count)
+    if view.count == 0:
+        raise Problem("invalid-value", f"Index {view.name} has no documents to measure with.", pointer="")
     if reach == 0:
         raise Problem("invalid-value", "No document survives the filter.", pointer="/filter")
+    queries, method = await _queries(state, view, asked, deadline)
     params = asked.params
     effort = view.generation.default_effort if params is None or params.effort is None else params.effort
     shares, took = [], {False: 0.0, True: 0.0}

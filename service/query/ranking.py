@@ -134,12 +134,13 @@ class Ranking:
         return -hit.score, self._view.rows.order(hit.row)
 
     async def _rank(self, survivors: Survivors, depth: int) -> list[RankedHit]:
-        depth = min(depth, self._view.count)
+        rows = max(1, self._view.count)  # of no rows, the best one is asked for, and not found
+        depth = min(depth, rows)
         if self._query.mode == "dense":
             return [RankedHit(row, score) for row, score in (await self._dense(survivors, depth)).items()]
         if self._query.mode == "lexical":
             return [RankedHit(row, score) for row, score in (await self._lexical(survivors, depth)).items()]
-        depth = min(max(depth, self._near), self._view.count)
+        depth = min(max(depth, self._near), rows)
         dense, lexical = await self._view.both(self._dense(survivors, depth), self._lexical(survivors, depth))
         fused = fuse(dense, lexical, self._weights, self._rrf_k, self._view.rows.order, self._near)
         self._cut = max(len(dense), len(lexical)) == depth and len(fused) < survivors.count(self._view)

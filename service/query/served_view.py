@@ -217,7 +217,7 @@ class ServedView:
 
     def _expected_s(self, queries: int, k: int, effort: int | None, exact: bool, keep: Survived | None) -> float:
         if exact or self._scans(keep, effort):
-            return queries * self._pace.exact_s * (1.0 if keep is None else keep.count / self.count)
+            return queries * self._pace.exact_s * (1.0 if keep is None else keep.count / max(1, self.count))
         usual = self.generation.default_effort or 1
         harder = 1.0 if keep is None else self.count / max(1, keep.count)
         return queries * self._pace.ann_s * max(1.0, max(effort or 0, k) / usual) * harder
