@@ -14,8 +14,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
@@ -24,11 +23,7 @@ from langchain_core.retrievers import BaseRetriever
 from langchain_core.vectorstores import VectorStore
 from pydantic import ConfigDict, Field
 
-from service.client import Client, ProblemError
-
-WRITTEN_AT_ONCE = 200
-DELETED_AT_ONCE = 10_000
-T = TypeVar("T")
+from service.integrations.documents import WRITTEN_AT_ONCE, IndexDocuments, parts
 
 
 class PerwattVectorStore(VectorStore):
@@ -52,9 +47,8 @@ class PerwattVectorStore(VectorStore):
         text_key: str = "text",
         **options: Any,
     ) -> None:
-        self.client, self.index, self.text_key = Client(url, key=key, **options), index, text_key
+        self._documents = IndexDocuments(url, index, key=key, text_key=text_key, **options)
         self._embedding = embedding
-        self._seq: int | None = None  # of the last write, so that a search finds it on every worker
         self._metric: str | None = None
 
     def __enter__(self) -> PerwattVectorStore:
@@ -65,7 +59,7 @@ class PerwattVectorStore(VectorStore):
 
     def close(self) -> None:
         """Closes the connections; no other call may follow."""
-        self.client.close()
+        self._documents.client.close()
 
     @property
     def embeddings(self) -> Embeddings | None:
@@ -109,36 +103,29 @@ class PerwattVectorStore(VectorStore):
             ValueError: numbers that do not match, or documents that the server refused; the others are written.
         """
         given = list(texts)
-        payloads: list[dict[str, Any]] = [dict(each) for each in metadatas or [{}] * len(given)]
+        found: Sequence[Mapping[str, Any]] = list(metadatas or [{}] * len(given))
         names = [str(uuid.uuid4()) if each is None else each for each in ids or [None] * len(given)]
-        if not len(given) == len(payloads) == len(names):
-            raise ValueError(
-                f"There are {len(given)} texts, {len(payloads)} metadatas and {len(names)} ids, not as many."
-            )
-        for payload, text in zip(payloads, given, strict=True):
-            if self.text_key in payload:
-                raise ValueError(f"A metadata has {self.text_key!r}, where the text goes; choose another text_key.")
-            payload[self.text_key] = text
-        documents = zip(names, given, payloads, strict=True)
-        refused: list[str] = []
-        for some in _parts(documents, WRITTEN_AT_ONCE):
-            answer = self.client.put(self.index, self._rows(some))
-            self._seq = max(answer.seq, self._seq or 0)
-            refused += [f"{failure.id}: {failure.error['detail']}" for failure in answer.failed]
-        if refused:
-            raise ValueError(f"{len(refused)} of {len(given)} documents were refused, as {refused[0]}")
+        if not len(given) == len(found) == len(names):
+            raise ValueError(f"There are {len(given)} texts, {len(found)} metadatas and {len(names)} ids, not as many.")
+        rows = [
+            {"id": name, "payload": self._documents.payload(text, metadata)}
+            for name, text, metadata in zip(names, given, found, strict=True)
+        ]
+        self._documents.put(self._with_vectors(rows, given))
         return names
 
-    def _rows(self, documents: Sequence[tuple[str, str, dict[str, Any]]]) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = [{"id": name, "payload": payload} for name, _, payload in documents]
-        texts = [text for _, text, _ in documents]
-        if self._embedding is not None:
-            for row, vector in zip(rows, self._embedding.embed_documents(texts), strict=True):
-                row["vector"] = vector
-        elif self.text_key != "text":  # else the server takes the text of the payload, and its title, as embed does
-            for row, text in zip(rows, texts, strict=True):
-                row["text"] = text
-        return rows
+    def _with_vectors(self, rows: Sequence[dict[str, Any]], texts: list[str]) -> Iterator[dict[str, Any]]:
+        """Encoded a part at a time, as they are sent."""
+        for some in parts(zip(rows, texts, strict=True), WRITTEN_AT_ONCE):
+            if self._embedding is not None:
+                vectors = self._embedding.embed_documents([text for _, text in some])
+                yield from ({**row, "vector": vector} for (row, _), vector in zip(some, vectors, strict=True))
+            elif (
+                self._documents.text_key != "text"
+            ):  # else the server takes the payload's text and title, as embed does
+                yield from ({**row, "text": text} for row, text in some)
+            else:
+                yield from (row for row, _ in some)
 
     def delete(
         self, ids: Sequence[str] | None = None, *, filter: Mapping[str, Any] | None = None, **kwargs: Any
@@ -150,23 +137,12 @@ class PerwattVectorStore(VectorStore):
         """
         if (ids is None) == (filter is None):
             raise ValueError("delete takes ids, or a filter; one of the two.")
-        if filter is not None:
-            answers = [self.client.delete(self.index, filter=filter)]
-        else:
-            answers = [self.client.delete(self.index, ids=some) for some in _parts(ids or (), DELETED_AT_ONCE)]
-        self._seq = max([answer.seq for answer in answers], default=self._seq)
+        self._documents.delete(ids or (), filter=filter)
         return True
 
     def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
         """The documents that are there, in the order of `ids`."""
-        found = []
-        for id in ids:
-            try:
-                found.append(self._document(id, self.client.document(self.index, id).payload))
-            except ProblemError as problem:
-                if problem.code != "document-not-found":
-                    raise
-        return found
+        return [self._document(id, payload) for id, payload in self._documents.get(ids)]
 
     def similarity_search(self, query: str, k: int = 4, **kwargs: Any) -> list[Document]:
         """
@@ -185,20 +161,19 @@ class PerwattVectorStore(VectorStore):
         return [document for document, _ in self._search(vector=embedding, k=k, **kwargs)]
 
     def _search(self, **asked: Any) -> list[tuple[Document, float]]:
-        answer = self.client.search(self.index, **{"min_seq": self._seq, **asked})
-        return [(self._document(hit.id, hit.payload), hit.score) for hit in answer.hits]
+        return [(self._document(hit.id, hit.payload), hit.score) for hit in self._documents.search(**asked).hits]
 
     def _document(self, id: str, payload: Mapping[str, Any]) -> Document:
-        metadata = dict(payload)
-        return Document(id=id, page_content=str(metadata.pop(self.text_key, "")), metadata=metadata)
+        text, metadata = self._documents.parted(payload)
+        return Document(id=id, page_content=text or "", metadata=metadata)
 
     def _select_relevance_score_fn(self) -> Callable[[float], float]:
         """LangChain's relevance, 0 to 1, of a cosine; the other metrics have no bounds to scale by."""
         if self._metric is None:
-            self._metric = self.client.index(self.index).metric
+            self._metric = self._documents.client.index(self._documents.index).metric
         if self._metric != "cosine":
             raise ValueError(
-                f"Relevance scores need the metric cosine; {self.index!r} has {self._metric!r}. "
+                f"Relevance scores need the metric cosine; {self._documents.index!r} has {self._metric!r}. "
                 "Use similarity_search_with_score."
             )
         return lambda cosine: min(max((1 + cosine) / 2, 0.0), 1.0)
@@ -229,9 +204,3 @@ class PerwattRetriever(BaseRetriever):
         self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **kwargs: Any
     ) -> list[Document]:
         return await self.store.asimilarity_search(query, **{"k": self.k, **self.search, **kwargs})
-
-
-def _parts(given: Iterable[T], size: int) -> Iterator[list[T]]:
-    iterator = iter(given)
-    while part := list(islice(iterator, size)):
-        yield part
