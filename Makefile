@@ -133,7 +133,7 @@ bench: setup-peers setup-servers $(DATA)/indexes/$(INDEX)/current ## measure bes
 audit: ## look every locked package up in the public list of known holes
 	deploy/ci/audit.sh
 
-client: $(VENV)/.installed ## build the distribution perwatt-client into dist/: the client alone, as a wheel and a source archive
+client: $(VENV)/.installed ## build the clients into dist/: perwatt-client as a wheel and a source archive, and for npm
 	$(BIN)/python -m deploy.client dist
 
 lock: ## write deploy/locks/*.txt anew from pyproject.toml (needs uv)

@@ -7,58 +7,22 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from importlib.metadata import distribution
 from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
+from client_programs import NOTHING_ELSE, PYTHON
 from packaging.requirements import Requirement
 from patience import patient
 from serving import Server
 
+from deploy.client.__main__ import EXTRAS
+
 pytest_plugins = ["serving_fixtures", "writes_over_http_fixtures"]
 
 TOP = Path(__file__).parents[1]
-PROGRAM = """
-import asyncio
-import sys
-
-from perwatt_client import AsyncClient, Client, ClientError, ProblemError, Retries, UnreachableError
-from perwatt_client.answers import PutAnswer, SearchAnswer
-
-
-def blocking(url: str) -> int:
-    with Client(url, retries=Retries(times=1)) as client:
-        found: SearchAnswer = client.search("docs", text="volcano", k=1, fields=["title"])
-        assert found.hits[0].payload == {"title": "Volcanic eruptions"}, found
-        bread = {"id": "n1", "payload": {"title": "Rye bread", "text": "Bake rye bread with steam."}}
-        written: PutAnswer = client.put("docs", [bread])
-        assert written.written == 1, written
-        assert client.document("docs", "n1").payload["title"] == "Rye bread"
-        try:
-            client.search("nowhere", text="volcano")
-        except ProblemError as problem:
-            assert problem.code == "index-not-found"
-        else:
-            raise AssertionError("an index that is not there was searched")
-        return written.seq
-
-
-async def awaiting(url: str, seq: int) -> None:
-    async with AsyncClient(url) as client:
-        found = await client.search("docs", text="how is rye bread baked", k=1, min_seq=seq)
-        assert found.hits[0].id == "n1", found
-        assert (await client.delete("docs", ids=["n1"])).deleted == 1
-        assert len((await client.embed(["bread"]))[0]) == (await client.index("docs")).dim
-
-
-asyncio.run(awaiting(sys.argv[1], blocking(sys.argv[1])))
-"""
-NOTHING_ELSE = """
-import importlib.util
-for name in ("embed", "index", "service", "loadtest", "deploy", "numpy", "faiss", "click", "fastapi"):
-    assert importlib.util.find_spec(name) is None, name
-"""
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +49,8 @@ def stranger(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         lines = packed.read(metadata).decode().splitlines()
     needed = [line.partition(": ")[2] for line in lines if line.startswith("Requires-Dist: ")]
     assert sorted(Requirement(each).name for each in needed if "extra ==" not in each) == ["httpx", "msgspec"]
-    assert [Requirement(each).name for each in needed if "extra ==" in each] == ["langchain-core"]
+    frameworks = ["haystack-ai", "langchain-core", "llama-index-core"]
+    assert sorted(Requirement(each).name for each in needed if "extra ==" in each) == frameworks
     copied: set[str] = set()
     while needed:
         requirement = Requirement(needed.pop())
@@ -103,7 +68,7 @@ def stranger(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_wheel_alone_searches_and_writes_a_real_server(stranger: Path, writable: Server, tmp_path: Path) -> None:
     program = tmp_path / "program.py"
-    program.write_text(NOTHING_ELSE + PROGRAM)
+    program.write_text(NOTHING_ELSE + PYTHON)
     done = subprocess.run(
         [stranger, "-I", program, writable.url], capture_output=True, text=True, timeout=patient(60), check=False
     )
@@ -120,9 +85,21 @@ def test_the_wheel_brings_the_langchain_store_without_the_rest_of_perwatt(wheel:
     )
 
 
+def test_what_the_shapes_of_frameworks_ask_for_is_what_their_suites_run_with() -> None:
+    """The frameworks are extras of ours, and of the environment of `make test-integrations`."""
+    project = tomllib.loads((TOP / "pyproject.toml").read_text())
+    extras, suites = project["project"]["optional-dependencies"], project["dependency-groups"]["integrations"]
+    assert {*extras["haystack"], *extras["llama-index"]} < set(suites)
+    lock = (TOP / "deploy" / "locks" / "integrations.txt").read_text()
+    for name in EXTRAS:
+        (wanted,) = map(Requirement, extras[name])
+        locked = [line.split()[0] for line in lock.splitlines() if line.startswith(f"{wanted.name}==")]
+        assert [each for each in locked if each.partition("==")[2] in wanted.specifier] == locked != []
+
+
 def test_a_type_checker_sees_what_the_client_gives(stranger: Path, tmp_path: Path) -> None:
     program = tmp_path / "program.py"
-    program.write_text(PROGRAM + '\nClient("http://127.0.0.1").search(3).hits\n')
+    program.write_text(PYTHON + '\nClient("http://127.0.0.1").search(3).hits\n')
     mypy = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", tmp_path, "--python-executable", stranger]
     checked = subprocess.run(
         [*mypy, program], capture_output=True, text=True, timeout=patient(300), check=False, cwd=tmp_path

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import tomllib
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -58,6 +59,22 @@ def test_a_model_that_is_nowhere_says_why(name: str, why: str) -> None:
         find_model(name)
     assert str(caught.value).startswith(f"No model {name!r}: {why}")
     assert "Give a folder in the sentence-transformers layout" in str(caught.value)
+
+
+def test_a_default_model_that_is_not_installed_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models, "packaged_folder", lambda: None)
+    for name in (None, "all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2"):
+        with pytest.raises(ModelError) as caught:
+            find_model(name)
+        assert "is not installed: it is not a folder here" in str(caught.value)
+        assert "Install it with pip (or pipx, or uv tool) install 'perwatt[model]'" in str(caught.value)
+        assert "leave --model out" not in str(caught.value)
+
+
+def test_what_the_extra_installs_is_where_the_default_model_is_looked_for() -> None:
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    (package,) = (each.partition("==")[0].replace("-", "_") for each in project["optional-dependencies"]["model"])
+    assert package in dict(models.DEFAULT_PACKAGES)
 
 
 def test_a_name_that_the_hub_does_not_have_is_said_to_be_so() -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import numpy as np
 import openai
 import pytest
@@ -49,6 +51,54 @@ def test_the_programs_of_the_page_run(
 ) -> None:
     exec(program.replace("http://127.0.0.1:8000", server.url).replace("pw_…", "pw_0"), {})
     assert capsys.readouterr().out == says
+
+
+BODIES = {"Open WebUI": "query", "n8n": "document"}  # and what they mean
+
+
+@pytest.mark.parametrize("application", BODIES)
+def test_what_applications_send_is_answered_as_they_read_it(
+    client: httpx.Client, served_encoder: Any, application: str
+) -> None:
+    """Each with the headers that come along."""
+    section = PAGE.partition(f"## {application}\n")[2].partition("\n## ")[0]
+    (body,) = re.findall(r"```json\n(.*?)```", section, re.DOTALL)
+    headers = {
+        "Open WebUI": {
+            "authorization": "Bearer ",
+            "x-openwebui-user-name": "Ann%20Lee",
+            "user-agent": "python-requests",
+        },
+        "n8n": {
+            "authorization": "Bearer pw_0",
+            "user-agent": "OpenAI/JS 6.1.0",
+            "x-stainless-lang": "js",
+            "accept": "*/*",
+        },
+    }[application]
+    answer = client.post("/v1/embeddings", content=body, headers={"content-type": "application/json", **headers})
+    assert answer.status_code == 200, answer.text
+    found = [one["embedding"] for one in answer.json()["data"]]
+    if json.loads(body).get("encoding_format") == "base64":
+        found = [np.frombuffer(base64.b64decode(each), "<f4").tolist() for each in found]
+    expected = served_encoder.encode(json.loads(body)["input"], kind=BODIES[application])
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_n8n_reads_the_list_of_models_and_may_send_one_text_alone(client: httpx.Client) -> None:
+    """The first is also how it tries credentials."""
+    assert [each["id"] for each in client.get("/v1/models").json()["data"]] == ["all-MiniLM-L6-v2"]
+    answer = client.post("/v1/embeddings", json={"model": "all-MiniLM-L6-v2", "input": "how is bread baked"})
+    assert len(answer.json()["data"]) == 1
+
+
+def test_a_prefix_under_a_name_that_is_not_ours_is_refused_by_that_name(client: httpx.Client) -> None:
+    answer = client.post("/v1/embeddings", json={"input": ["noise"], "prefix": "query: "})
+    assert (answer.status_code, answer.json()["code"], answer.json()["error"]["param"]) == (
+        422,
+        "unknown-field",
+        "/prefix",
+    )
 
 
 def test_the_limits_of_the_page_are_the_limits() -> None:

@@ -1,7 +1,8 @@
-"""Builds the source archive and the wheel of `perwatt-client`."""
+"""Builds the source archive and the wheel of `perwatt-client`, and the package for npm."""
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import tarfile
@@ -13,15 +14,23 @@ from tempfile import TemporaryDirectory
 from scikit_build_core.build import build_sdist, build_wheel
 
 TOP = Path(__file__).parents[2]
+JS = Path(__file__).parent / "js"
 PACKAGE = "perwatt_client"
 NEEDS = ("httpx", "msgspec")
-SOURCES = ("service/client/*.py", "service/wire/answers.py", "service/integrations/langchain.py")
-EXTRAS = ("langchain",)
+# The shape of a framework is an extra, by the name of its module.
+EXTRAS = ("haystack", "langchain", "llama-index")
+SHAPES = ("documents", *(name.replace("-", "_") for name in EXTRAS))
+SOURCES = (
+    "service/client/*.py",
+    "service/wire/answers.py",
+    *(f"service/integrations/{name}.py" for name in SHAPES),
+)
 # Where a module of the repository goes, and what its name becomes in code and in prose.
 MOVED = {
     "service.wire.answers": f"{PACKAGE}.answers",
     "service/wire/answers.py": "answers.py",
     "service.client": PACKAGE,
+    "service.integrations": PACKAGE,
 }
 PROJECT = """\
 [build-system]
@@ -80,7 +89,7 @@ def renamed(source: str) -> str:
 
 
 def main(out: Path) -> None:
-    """Leaves the source archive and the wheel, which is built from it, in `out`."""
+    """Leaves the source archive, the wheel, which is built from it, and the package for npm in `out`."""
     out = out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory() as work:
@@ -92,7 +101,17 @@ def main(out: Path) -> None:
             packed.extractall(work, filter="data")
         with chdir(Path(work) / archive.name.removesuffix(".tar.gz")):
             wheel = out / build_wheel(str(out))
-    print(archive, wheel, sep="\n")
+    print(archive, wheel, pack(out), sep="\n")
+
+
+def pack(out: Path) -> Path:
+    """Leaves the JavaScript client in `out` as `npm pack` would, which is not needed for it."""
+    described = json.loads((JS / "package.json").read_text(encoding="utf-8"))
+    packed = out / f"{described['name']}-{described['version']}.tgz"
+    with tarfile.open(packed, "w:gz") as archive:
+        for name in ("package.json", "README.md", *described["files"]):
+            archive.add(TOP / name if name == "LICENSE" else JS / name, f"package/{name}")
+    return packed
 
 
 if __name__ == "__main__":

@@ -1,0 +1,373 @@
+// Made from the API's schema by `python -m deploy.client.typescript`.
+
+/** One query: exactly one of text, vector and id (a document to find the neighbours of). mode: by meaning (dense), by words (lexical), or both fused (hybrid); the last two take a text. group_by: a declared field of which each value gives its best hit alone. cursor: "" for the first of several pages, then next_cursor as it came. min_seq: of a write that has to be searched too; the answer waits for it. allow_partial: behind a router, an answer without the shards that do not answer is better than none. */
+export interface SearchRequest {
+  text?: string | null;
+  vector?: number[] | string | null;
+  id?: string | null;
+  k?: number;
+  mode?: "dense" | "hybrid" | "lexical";
+  filter?: null | Filter;
+  fields?: string[] | null;
+  group_by?: string | null;
+  cursor?: string | null;
+  min_seq?: number | null;
+  params?: SearchParams | null;
+  timeout_ms?: number | null;
+  expect?: Expect | null;
+  allow_partial?: boolean;
+}
+
+/** effort: how hard to look, in the unit of the index family (candidates kept, lists probed); None is the index's own choice for its recall target. exact: compare with every vector instead. Of the fusion in mode hybrid: weights of the two rankings; depth: rows of each whose scores count; rrf_k: by ranks instead, with this constant. */
+export interface SearchParams {
+  effort?: number | null;
+  exact?: boolean;
+  weights?: Weights | null;
+  rrf_k?: number | null;
+  depth?: number | null;
+}
+
+/** Of the two rankings that a hybrid search fuses; 0 leaves one out. */
+export interface Weights {
+  dense?: number;
+  lexical?: number;
+}
+
+/** What the caller relies on; an answer from anything else is refused with 412. */
+export interface Expect {
+  generation?: string | null;
+  model?: string | null;
+}
+
+/** model: fingerprint of the vectors searched, null where none is known. took_ms: from body read to answer. next_cursor: of the next page, when pages were asked for and there are hits left. seq: of an index that was written to, the last write that was searched. */
+export interface SearchAnswer {
+  index: string;
+  generation: string;
+  model: string | null;
+  hits: Hit[];
+  coverage: Coverage;
+  usage: Usage;
+  took_ms: number;
+  next_cursor?: string | null;
+  seq?: number;
+}
+
+/** score: cosine, inner product or minus the squared distance; BM25 in mode lexical; the fused score in mode hybrid, where scores has what it was made from. */
+export interface Hit {
+  id: string;
+  score: number;
+  payload: unknown;
+  scores?: Scores | null;
+}
+
+/** The scores that a hit of a hybrid search has in either ranking, where it is in it. */
+export interface Scores {
+  dense?: number | null;
+  lexical?: number | null;
+}
+
+/** survivors: documents that could have been hits. exact: all of them were compared. partial: of the last page there is, that further hits may exist which paging does not lead to (`/version` has its limits). shards, answered: behind a router, how many shards there are, and how many of them this answer is from. */
+export interface Coverage {
+  survivors: number;
+  exact: boolean;
+  partial: boolean;
+  shards?: number | null;
+  answered?: number | null;
+}
+
+/** tokens of the query text. vectors_scored: distances computed. cpu_ms: processor time of this query alone; of a text that was encoded together with others, its share by tokens. cached: query texts that were not encoded, because their vector was kept from the last time: 0 or 1, in a batch their number. encoder: what made the vector of a text, the model or the generation's fitted encoder; not in the sum of a batch. */
+export interface Usage {
+  tokens: number;
+  vectors_scored: number;
+  cpu_ms: number;
+  cached?: number;
+  encoder?: "fitted" | "model";
+}
+
+/** Up to 256 queries, each a SearchRequest that is decoded on its own so that a bad one spoils no other. */
+export interface BatchRequest {
+  queries: SearchRequest[];
+  min_seq?: number | null;
+  timeout_ms?: number | null;
+}
+
+/** One result or one problem object a query, in the order of the queries; usage is their sum. */
+export interface BatchAnswer {
+  index: string;
+  generation: string;
+  model: string | null;
+  results: (BatchResult | BatchFailure)[];
+  usage: Usage;
+  took_ms: number;
+  seq?: number;
+}
+
+/** Documents by their ids, or by a filter; dry_run: counts them and deletes none. */
+export interface DeleteRequest {
+  ids?: string[] | null;
+  filter?: null | Filter;
+  dry_run?: boolean;
+  min_seq?: number | null;
+  timeout_ms?: number | null;
+}
+
+/** deleted: documents that were there; with dry_run, those that would be. */
+export interface DeleteAnswer {
+  index: string;
+  seq: number;
+  deleted: number;
+  dry_run: boolean;
+  took_ms: number;
+}
+
+export interface DocumentAnswer {
+  index: string;
+  generation: string;
+  id: string;
+  payload: unknown;
+}
+
+/** Up to 1,000 documents, each decoded on its own so that a bad one spoils no other. */
+export interface PutRequest {
+  documents: PutDocument[];
+  timeout_ms?: number | null;
+}
+
+/** seq: of the last document written, for the min_seq of a search; all of them are on the disk. failed: documents that were not written, and why. */
+export interface PutAnswer {
+  index: string;
+  seq: number;
+  written: number;
+  took_ms: number;
+  failed?: WriteFailure[];
+}
+
+/** place: in the request's list. error: the problem of that document. */
+export interface WriteFailure {
+  place: number;
+  id: string | null;
+  error: Problem;
+}
+
+/** OpenAI's request for embeddings; user is ignored. Ours are input_type, for models that encode queries and documents differently, and timeout_ms, for all the texts; without it, each 16 of them have the server's. */
+export interface EmbeddingsRequest {
+  input: string | string[];
+  model?: string | null;
+  encoding_format?: "base64" | "float" | null;
+  dimensions?: number | null;
+  user?: string | null;
+  input_type?: "document" | "query";
+  timeout_ms?: number | null;
+}
+
+export interface EmbeddingsAnswer {
+  data: Embedding[];
+  model: string;
+  usage: EmbeddingsUsage;
+  object?: string;
+}
+
+/** embedding: numbers, or with encoding_format base64 the base64 of little-endian float32 bytes. */
+export interface Embedding {
+  index: number;
+  embedding: number[] | string;
+  object?: string;
+}
+
+/** cached, which OpenAI does not have: inputs of type query that were not encoded, because their vectors were kept from the last time; absent where it is 0. */
+export interface EmbeddingsUsage {
+  prompt_tokens: number;
+  total_tokens: number;
+  cached?: number;
+}
+
+export interface ModelList {
+  data: ListedModel[];
+  object?: string;
+}
+
+/** id: what answers call it. created: 0, as its files do not say. names: all that a request may call it. max_tokens: of a text; the rest is cut. */
+export interface ListedModel {
+  id: string;
+  created: number;
+  owned_by: string;
+  names: string[];
+  dimensions: number;
+  max_tokens: number;
+  object?: string;
+}
+
+export interface IndexList {
+  indexes: IndexInfo[];
+}
+
+/** previous: the generation that a rollback would go to. etag: of the alias on disk, for If-Match. count: of documents, without those that the key hides. model: null when the vectors came without one. modes: of searches that it answers. filterable: the fields that filters may name. refused: why the last reload stayed with the old generation, or null. written_since: of count, those that were put since it was built; 0 for a key that hides some. id_type: what ids are, which decides how they are sorted: str or int64. shard: which one of a sharded index this is; null for one in one piece, and for all shards together. */
+export interface IndexInfo {
+  alias: string;
+  generation: string;
+  previous: string | null;
+  etag: string | null;
+  count: number;
+  dim: number;
+  metric: string;
+  family: string;
+  default_effort: number;
+  model: Model | null;
+  recall: Recall | null;
+  modes: string[];
+  filterable: Record<string, FilterableField>;
+  bytes: Bytes;
+  kernels: Kernels;
+  built_at: string;
+  refused: string | null;
+  written_since?: number;
+  id_type?: string;
+  shard?: ShardPlace | null;
+}
+
+export interface Model {
+  id: string;
+  name: string;
+  precision: string;
+  max_length: number;
+}
+
+/** Measured when the generation was built, at its default effort, with the 95 % interval. */
+export interface Recall {
+  k: number;
+  value: number;
+  low: number;
+  high: number;
+  queries: number;
+}
+
+/** present: documents that have a value. values: the most frequent ones of a keyword or bool field with their counts, distinct: how many there are in all. min, max: of an int, float or date field. */
+export interface FilterableField {
+  type: string;
+  present?: number | null;
+  distinct?: number | null;
+  values?: FieldValue[] | null;
+  min?: number | string | null;
+  max?: number | string | null;
+}
+
+export interface FieldValue {
+  value: string | boolean;
+  count: number;
+}
+
+/** files: all of the generation on disk. memory: needed to serve it. */
+export interface Bytes {
+  files: number;
+  memory: number;
+}
+
+export interface Kernels {
+  arch: string;
+  isa: string;
+  units: string[];
+}
+
+/** rule: says which shard a document belongs to. */
+export interface ShardPlace {
+  number: number;
+  of: number;
+  rule: string;
+}
+
+/** How many queries to measure with, or the texts themselves; k and filter as in a search. */
+export interface RecallRequest {
+  queries?: number;
+  texts?: string[] | null;
+  k?: number;
+  filter?: null | Filter;
+  params?: RecallParams | null;
+  timeout_ms?: number | null;
+}
+
+/** effort: as in a search. What is measured is a search by vectors, held against an exact one, so a search's other params have no meaning here. */
+export interface RecallParams {
+  effort?: number | null;
+}
+
+/** Recall@k of the generation that answers now against an exact search, with the 95 % interval. queries: how many; method: where they came from. ann_ms, exact_ms: of one query, the mean. */
+export interface RecallAnswer {
+  index: string;
+  generation: string;
+  k: number;
+  effort: number;
+  recall: number;
+  low: number;
+  high: number;
+  queries: number;
+  method: string;
+  survivors: number;
+  ann_ms: number;
+  exact_ms: number;
+  took_ms: number;
+}
+
+/** The generation that an alias shall point to. */
+export interface SwitchRequest {
+  generation: string;
+}
+
+/** source: "changes" (the served generation and what was written since), or a name of the server's configuration. */
+export interface RebuildRequest {
+  index: string;
+  source?: string;
+}
+
+/** step: what it is doing: embed, build, check, or what it did last. progress: how far that is, in words for people. generation: what it built. switched: whether that is served. detail: why it failed. */
+export interface RebuildAnswer {
+  id: string;
+  index: string;
+  source: string;
+  state: "cancelled" | "cancelling" | "failed" | "running" | "succeeded";
+  requested_at: string;
+  step?: string;
+  progress?: string | null;
+  ended_at?: string | null;
+  generation?: string | null;
+  switched?: boolean;
+  detail?: string | null;
+}
+
+/** The newest first. */
+export interface RebuildList {
+  rebuilds: RebuildAnswer[];
+}
+
+/** payload: a JSON object as hits have it. vector: as in a search; without one the text is encoded, which is `text`, or else the title and text of the payload. */
+export interface PutDocument {
+  id: string;
+  payload?: Record<string, unknown>;
+  text?: string | null;
+  vector?: number[] | string | null;
+}
+
+export interface BatchResult {
+  hits: Hit[];
+  coverage: Coverage;
+  usage: Usage;
+  next_cursor?: string | null;
+}
+
+export interface BatchFailure {
+  error: Problem;
+}
+
+/** RFC 9457 problem details; more members may follow, by code. */
+export interface Problem {
+  type: string;
+  title: string;
+  status: number;
+  code: "bad-json" | "unknown-field" | "invalid-value" | "dimension-mismatch" | "model-mismatch" | "filter-field-not-indexed" | "index-not-found" | "generation-gone" | "document-not-found" | "rebuild-not-found" | "rebuild-running" | "model-not-found" | "unauthenticated" | "forbidden" | "body-too-large" | "unsupported-encoding" | "quota-exceeded" | "overloaded" | "not-ready" | "deadline-exceeded" | "precondition-failed" | "insufficient-memory" | "internal";
+  detail: string;
+  pointer?: string;
+  instance?: string;
+  error?: Record<string, unknown>;
+}
+
+/** A condition on a declared field (eq, in, exists, or a range of int, float or date whose lower bound is not above its upper one), or and, or, not of filters; at most 64 nodes, 6 deep. A document without a value meets no condition but exists: false. */
+export type Filter = { field: string; eq: string | number | boolean; } | { field: string; in: (string | number | boolean)[]; } | { field: string; exists: boolean; } | { field: string; gt: string | number; } | { field: string; gt: string | number; lt: string | number; } | { field: string; gt: string | number; lte: string | number; } | { field: string; gte: string | number; } | { field: string; gte: string | number; lt: string | number; } | { field: string; gte: string | number; lte: string | number; } | { field: string; lt: string | number; } | { field: string; lte: string | number; } | { and: Filter[]; } | { or: Filter[]; } | { not: Filter; };
