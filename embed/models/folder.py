@@ -35,6 +35,8 @@ DEFAULT_PACKAGES = (
     ),
 )
 
+INSTALL = "Install it with pip (or pipx, or uv tool) install 'perwatt[model]'"
+
 # Prefixes that the authors of a model ask for in its card and not in its files; without them its queries are not those
 # it was trained on. By the last part of the name; a model that is not listed (MiniLM, GTE) has none.
 # Sources: the cards of intfloat/e5-*, intfloat/multilingual-e5-*, BAAI/bge-*-en, -en-v1.5, -zh and -zh-v1.5.
@@ -99,13 +101,13 @@ def find_model(model: str | Path | None = None) -> ModelFolder:
 
     Raises ModelError when there is no such model, or when the default model's weights are not the official ones.
     """
-    if model is None or str(model) in (DEFAULT_MODEL, f"sentence-transformers/{DEFAULT_MODEL}"):
+    if model is None or str(model) in (DEFAULT_MODEL, DEFAULT_HUB_NAME):
         packaged = packaged_folder()
         if packaged is not None:
             folder = describe(packaged, DEFAULT_MODEL)
             _check_default(folder)
             return folder
-        model = f"sentence-transformers/{DEFAULT_MODEL}"
+        model = DEFAULT_HUB_NAME
     path = Path(model)
     if path.is_dir():
         return describe(path, path.resolve().name)
@@ -255,6 +257,10 @@ def _download(name: str) -> Path:
 
 
 def _none_such(name: str, why: str) -> ModelError:
+    if name == DEFAULT_HUB_NAME:
+        return ModelError(
+            f"The model {DEFAULT_MODEL} is not installed: {why}. {INSTALL}, or name another with --model FOLDER."
+        )
     return ModelError(
         f"No model {name!r}: {why}. Give a folder in the sentence-transformers layout, or leave --model out for "
         f"{DEFAULT_MODEL}."
