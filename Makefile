@@ -72,7 +72,7 @@ test: setup-test ## check the code and run every test, in up to four processes
 test-units: setup-test ## every test as on plainer processors: this one's ladder of units cut at each rung (hours; SUITE=…)
 	PERWATT_CHROMIUM="$$(deploy/ci/chromium.sh $(VENV))" $(BIN)/python tests/rungs.py $(SUITE)
 
-test-integrations: setup-test $(VENV)/integrations/.made ## the frameworks' own suites on service/integrations, over real servers
+test-integrations: setup-test $(VENV)/integrations/.made ## the frameworks' own suites, the clients in Node and other Pythons, the cookbook (needs node, npm)
 	$(VENV)/integrations/bin/python -m pytest -q -o asyncio_mode=auto -o asyncio_default_fixture_loop_scope=function \
 	  tests/integrations_*.py
 

@@ -155,12 +155,15 @@ def test_a_pipeline_finds_by_text_by_embedding_and_by_words_and_can_be_written_d
         "words": {"query": "coal"},
         "embedding": {"query_embedding": vector},
     }
-    for each in (pipeline, Pipeline.loads(pipeline.dumps(), allowed_modules=[TRUSTED])):
+    read = Pipeline.loads(pipeline.dumps(), allowed_modules=[TRUSTED])
+    for each in (pipeline, read):
         found = each.run(asked)
         (loaf,) = found["text"]["documents"]
         assert (loaf.id, loaf.content, loaf.meta) == ("rye", "Bake rye bread in a hot oven with steam.", {"year": 2020})
         assert 0 < loaf.score < 1
         assert [[hit.id for hit in found[name]["documents"]] for name in ("words", "embedding")] == [["mine"], ["mine"]]
+    for name in asked:
+        read.get_component(name).document_store.close()
     before = {"field": "meta.year", "operator": "<", "value": 2021}
     only = PerwattTextRetriever(store, filters=before).run("digging for ore")["documents"]
     assert [each.id for each in only] == ["rye"]
