@@ -58,8 +58,8 @@ def _type(given: dict[str, Any]) -> str:
     if kind == "object":
         if "properties" in given:
             return _object(given)
-        of = given.get("additionalProperties")
-        return f"Record<string, {_type(of) if isinstance(of, dict) else 'unknown'}>"
+        further = given.get("additionalProperties")
+        return f"Record<string, {_type(further) if isinstance(further, dict) else 'unknown'}>"
     return SIMPLE[kind] if kind else "unknown"
 
 
