@@ -56,7 +56,10 @@ STEPS: dict[str, Step] = {
     "serve": Step("service.cli.serve:serve", "Answer searches over HTTP, with a page for people."),
     "route": Step("service.cli.route:route", "Answer searches of an index in shards, by asking a server of each."),
     "put": Step("service.cli.writes:put", "Write the documents of INPUT… to index NAME of a running service."),
-    "import": Step("service.cli.writes:put", "Write the documents of INPUT… to index NAME of a running service."),
+    "import": Step(
+        "service.cli.moving:import_",
+        "Move in from another engine: SOURCE becomes a vectors folder, a file, or documents of index NAME.",
+    ),
     "delete": Step(
         "service.cli.writes:delete",
         "Delete documents from index NAME of a running service, by their IDS or by a filter.",

@@ -166,11 +166,12 @@ class _EmbedRun:
 
     def _check_model(self, foreign: int) -> None:
         """FolderError where this run would replace vectors of another model, unless it was told to."""
-        model = self.folder.manifest["model"] if self.folder.manifest else {}
+        model = (self.folder.manifest or {}).get("model") or {}
         if self.settings.replace_model or model.get("id") == self.model_id or not (model or foreign):
             return
         ours = self.encoder.fingerprint
-        whose = f"of {model['name']} in {model['precision']}" if model else "of another model, from an unfinished run"
+        unnamed = "whose model nobody named" if self.folder.manifest else "of another model, from an unfinished run"
+        whose = f"of {model['name']} in {model['precision']}" if model else unnamed
         same = model and (model["name"], model["precision"]) == (ours.name, ours.precision)
         raise FolderError(
             f"{self.folder.path} holds {foreign:,} vectors {whose}, and this run would replace them by those of "

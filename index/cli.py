@@ -192,6 +192,7 @@ def build(
 
     if (vectors is None) != from_changes:
         raise click.UsageError("give a folder of vectors, or --from-changes, and not both")
+    folder = None if vectors is None else VectorsFolder(vectors)
     failure: PublishCheckError | None = None
     settings: dict[str, Any] = {
         "metric": metric,
@@ -200,6 +201,8 @@ def build(
         "lexical": lexical,
         "language": language,
     }
+    if folder is not None:
+        settings |= {key: value for key, value in folder.settings().items() if not _given(key)}
     common: dict[str, Any] = {
         "root": root,
         "name": name,
@@ -213,13 +216,13 @@ def build(
         "progress": True,
     }
     if shards is not None:
-        if vectors is None:
+        if folder is None:
             raise click.UsageError("--shards takes a folder of vectors: changes are laid over it, shard by shard")
         if query_encoder not in (None, "model"):
             raise click.UsageError(
                 "--shards goes with --query-encoder model: a fitted one is measured on whole indexes"
             )
-        sharded = build_sharded(VectorsFolder(vectors), shards, drop_changes=drop_changes, **common, **settings)
+        sharded = build_sharded(folder, shards, drop_changes=drop_changes, **common, **settings)
         if as_json:
             print_json({"path": str(sharded.path), "switched": not no_switch, "shards": sharded.content})
         else:
@@ -230,13 +233,13 @@ def build(
     try:
         with ExitStack() as opened:
             source: VectorsFolder | Folded
-            if vectors is None:
+            if folder is None:
                 source, kept = opened.enter_context(rebuild.folded_from_served(place, name, threads or machine.cores()))
                 settings |= {key: value for key, value in kept.items() if not _given(key)}
             elif drop_changes:
-                source = rebuild.dropping(place, name, VectorsFolder(vectors))
+                source = rebuild.dropping(place, name, folder)
             else:
-                source = rebuild.folded_from_folder(place, name, VectorsFolder(vectors))
+                source = rebuild.folded_from_folder(place, name, folder)
             served = _fitted_in_served(root, name) if from_changes and query_encoder is None else None
             if (wanted := query_encoder or ("auto" if served else "model")) != "model":
                 if load_fitter is None:

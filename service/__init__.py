@@ -13,6 +13,7 @@ Each line imports only what stands below it:
     access/        keys, callers, quotas: who may
     telemetry/     metrics, logs, spans, joules
     integrations/  a store and a retriever of LangChain, tools for agents
+    moving/        what other engines hold as vectors or documents, an index as files
     client/        for programs that ask, sync and async
     wire/          requests, answers, problems, limits and filters
     page/          the search page for people

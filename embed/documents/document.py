@@ -144,7 +144,7 @@ class Faults:
 def shape(record: Mapping[str, object], names: FieldNames, source: DocumentSource, row: int) -> Document:
     """The record as a document. DocumentError where a field is missing or of the wrong type."""
     where = source.at(row)
-    id_field, document_id = _id_of(record, names, where, f"{source.name}:{row}")
+    id_field, document_id = id_of(record, names, where, f"{source.name}:{row}")
     text_field = names.text or TEXT_FIELD
     if text_field not in record:
         raise DocumentError(
@@ -154,8 +154,8 @@ def shape(record: Mapping[str, object], names: FieldNames, source: DocumentSourc
     title_field = TITLE_FIELD if names.title is None else names.title
     if names.title and title_field not in record:
         raise DocumentError(f"{where}: there is no field {title_field!r}; fields here: {_seen(record)}")
-    text = _string(record, text_field, where)
-    title = _string(record, title_field, where) if title_field in record else ""
+    text = string_of(record, text_field, where)
+    title = string_of(record, title_field, where) if title_field in record else ""
     if not embedded_text(title, text):
         raise DocumentError(f"{where}: nothing to embed: field {text_field!r} is empty (id {document_id!r})")
     payload = {key: value for key, value in record.items() if key != id_field}
@@ -195,7 +195,9 @@ def payload_json(document: Document, payload: Mapping[str, object]) -> bytes:
         raise DocumentError(f"{document.where}: a value cannot be kept as JSON ({error})") from None
 
 
-def _id_of(record: Mapping[str, object], names: FieldNames, where: str, number_id: str) -> tuple[str | None, str]:
+def id_of(record: Mapping[str, object], names: FieldNames, where: str, number_id: str) -> tuple[str | None, str]:
+    """The field that holds the id (None: no field does) and the id. Raises DocumentError where an index has no use
+    for it."""
     if names.number_rows:
         check_id(number_id, where)
         return None, number_id
@@ -219,7 +221,8 @@ def _id_of(record: Mapping[str, object], names: FieldNames, where: str, number_i
     return name, value
 
 
-def _string(record: Mapping[str, object], name: str, where: str) -> str:
+def string_of(record: Mapping[str, object], name: str, where: str) -> str:
+    """The text in a field, "" for null. Raises DocumentError for anything else."""
     value = record[name]
     if value is None:
         return ""

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import accumulate, islice
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, TypeVar, cast
 
 import numpy as np
 
@@ -35,6 +35,8 @@ from embed.documents.document import (
 from embed.documents.jsonl import read_jsonl
 from embed.documents.parquet import read_parquet
 from embed.vectors.hashes import HASH_BYTES, HashIndex
+
+Some = TypeVar("Some", bound=Document)
 
 FORMATS = ("jsonl", "csv", "tsv", "parquet")
 EXTENSIONS = {
@@ -94,7 +96,7 @@ def find_sources(
 def read_documents(sources: Sequence[DocumentSource], names: FieldNames, faults: Faults) -> Iterator[Document]:
     """The documents of all sources in order, ids unique. InputError where there is none at all."""
     count = 0
-    for document in _unique(_read_all(sources, names, faults), sources, faults):
+    for document in unique(_read_all(sources, names, faults), sources, faults):
         count += 1
         yield document
     if not count:
@@ -175,7 +177,7 @@ class _CountedBytes:
         return self._stream.seek(offset, whence)
 
 
-def _unique(documents: Iterator[Document], sources: Sequence[DocumentSource], faults: Faults) -> Iterator[Document]:
+def unique(documents: Iterator[Some], sources: Sequence[DocumentSource], faults: Faults) -> Iterator[Some]:
     """Each id once; the second document with an id is a fault that names both places."""
     ids = HashIndex()
     while batch := list(islice(documents, CHECKED_TOGETHER)):

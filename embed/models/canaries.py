@@ -45,7 +45,7 @@ def recorded(
     manifest: Mapping[str, Any] | None, texts: Sequence[str], fingerprint_id: str
 ) -> list[dict[str, object]] | None:
     """The canaries of an earlier run, if they are these texts under this model."""
-    if not manifest or manifest["model"].get("id") != fingerprint_id:
+    if not manifest or (manifest["model"] or {}).get("id") != fingerprint_id:
         return None
     canaries: list[dict[str, object]] = manifest.get("canaries", [])
     return canaries if [canary["text"] for canary in canaries] == list(texts) else None

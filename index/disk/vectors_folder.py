@@ -45,7 +45,10 @@ class Source(Protocol):
 
 
 class VectorsFolder:
-    """A folder of vectors: `count` rows of `dim` dimensions, the `model` that made them and its `canaries`."""
+    """A folder of vectors: `count` rows of `dim` dimensions, the `model` that made them and its `canaries`.
+
+    defaults: settings of a build that whoever wrote the folder knew, as the metric that the vectors are made for.
+    """
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
@@ -56,6 +59,7 @@ class VectorsFolder:
             self.count: int = int(meta["count"])
             self.model: dict[str, Any] | None = meta["model"]
             self.canaries: list[dict[str, Any]] = list(meta.get("canaries", []))
+            self.defaults: dict[str, Any] = dict(meta.get("defaults", {}))
             self._fragments = [
                 (self.path / str(entry["file"]), int(entry["rows"]), int(entry["bytes"]), str(entry["sha256"]))
                 for entry in meta["fragments"]
@@ -80,6 +84,14 @@ class VectorsFolder:
                 "`perwatt embed INPUT --out DIR` writes one, as its last step."
             )
         return meta
+
+    def settings(self) -> dict[str, Any]:
+        """The defaults as `build_generation` takes them."""
+        fields = self.defaults.get("filterable", {})
+        found: dict[str, Any] = {"filterable": tuple(f"{name}:{type_}" for name, type_ in fields.items())}
+        if metric := self.defaults.get("metric"):
+            found["metric"] = metric
+        return found
 
     def check(self, threads: int) -> None:
         """Compares every fragment's size and hash with embed.json."""

@@ -35,7 +35,7 @@ def infer_types(fields: Sequence[Field], batches: Iterable[Rows]) -> tuple[list[
 
     Raises InputError, with the row, for a field that no type fits, and for one that has no value anywhere.
     """
-    open_ = {field.name: _Open(field.name) for field in fields if not field.type}
+    open_ = {field.name: OpenField(field.name) for field in fields if not field.type}
     names = Names(open_)
     for batch in batches if open_ else ():
         for raw, id_, row in zip(*batch, strict=True):
@@ -49,7 +49,7 @@ def infer_types(fields: Sequence[Field], batches: Iterable[Rows]) -> tuple[list[
     return typed, [note for field in open_.values() if (note := field.note())]
 
 
-class _Open:
+class OpenField:
     """A field whose type is open, and what each type makes of the values so far."""
 
     def __init__(self, name: str) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
@@ -15,6 +15,9 @@ from tqdm import tqdm
 
 from service.cli.options import json_object, key_option
 from service.errors import RemoteError
+
+if TYPE_CHECKING:
+    from embed.documents.document import Document, Faults
 
 AT_ONCE = 200  # documents in a request: enough for one fsync to be little, and few to send again
 TIMEOUT_S = 120
@@ -51,20 +54,29 @@ def put(
     """
     from embed.documents.document import Faults, FieldNames
     from embed.documents.inputs import find_sources, read_documents
-    from service.client import Client, ClientError
 
-    sources = find_sources(inputs, format_)
     faults = Faults(on_error)
     names = FieldNames(id_field, text_field, title_field)
+    put_documents(name, read_documents(find_sources(inputs, format_), names, faults), faults, url, key)
+
+
+def put_documents(name: str, documents: Iterator[Document], faults: Faults, url: str, key: str | None) -> None:
+    """Writes the documents and says how many; those that the service refuses are faults like those of the reader.
+
+    Raises:
+        RemoteError: The service cannot be asked, or refuses a document while faults are to fail.
+    """
+    from service.client import Client, ClientError
+
     written = seq = 0
     refused: list[str] = []
     try:
         with Client(url, key=key or None, timeout_s=TIMEOUT_S) as client, tqdm(unit=" documents", disable=None) as bar:
-            for some in _groups(read_documents(sources, names, faults)):
+            for some in _groups(documents):
                 answer = client.put(name, some)
                 written, seq = written + answer.written, max(seq, answer.seq)
                 refused += [f"{one.id}: {one.error['detail']}" for one in answer.failed]
-                if refused and on_error == "fail":
+                if refused and faults.on_error == "fail":
                     raise RemoteError(
                         f"{refused[0]} {written:,} documents before it were written; --on-error skip leaves such out"
                     )
@@ -72,7 +84,7 @@ def put(
     except ClientError as error:
         raise RemoteError(f"{error} {written:,} documents were written before; putting them again is safe") from error
     click.echo(f"{name}: {_documents(written)} written, seq {seq}")
-    for reason in refused[: Faults.SHOWN]:
+    for reason in refused[: faults.SHOWN]:
         click.echo(f"not written: {reason}", err=True)
     if refused or faults.skipped:
         click.echo(f"{len(refused) + faults.skipped:,} documents were left out", err=True)
@@ -137,7 +149,7 @@ def rebuild(name: str, url: str, key: str | None, source: str, wait: bool) -> No
     click.echo(f"{name}: {answer.generation} is served")
 
 
-def _groups(documents: Iterator[Any]) -> Iterator[list[dict[str, Any]]]:
+def _groups(documents: Iterator[Document]) -> Iterator[list[dict[str, Any]]]:
     from embed.documents.document import embedded_text, payload_json
 
     some: list[dict[str, Any]] = []
