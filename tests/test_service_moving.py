@@ -19,7 +19,7 @@ from embed.vectors.manifest import read_manifest
 from index import open_generation
 from index.disk.root import Root
 from index.disk.vectors_folder import VectorsFolder
-from service.moving.rows import Batch, Collection, Moving, MovingError
+from service.moving.rows import Collection, MovedRows, Moving, MovingError
 from service.moving.vectors_folder import into_vectors
 
 
@@ -70,10 +70,10 @@ def rows(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def collection(records: list[dict[str, object]], vectors: list[Any], **more: Any) -> Collection:
-    def read(wanted: bool) -> Iterator[Batch]:
+    def read(wanted: bool) -> Iterator[MovedRows]:
         for start in range(0, len(records), 2):
             part = slice(start, start + 2)
-            yield Batch(records[part], vectors[part] if wanted else None)
+            yield MovedRows(records[part], vectors[part] if wanted else None)
 
     return Collection("made:here", read, len(records), **more)
 
@@ -206,8 +206,8 @@ def test_a_run_that_breaks_off_leaves_what_was_there_and_can_be_given_again(tmp_
     kept(collection(records[:2], vectors), out)
     before = (out / "embed.json").read_bytes()
 
-    def broken(wanted: bool) -> Iterator[Batch]:
-        yield Batch(records, vectors)
+    def broken(wanted: bool) -> Iterator[MovedRows]:
+        yield MovedRows(records, vectors)
         raise MovingError("the source is gone")
 
     with pytest.raises(MovingError, match="gone"):

@@ -37,7 +37,7 @@ def read_parquet(stream: BinaryIO, source: DocumentSource, names: FieldNames, fa
         table = pq.ParquetFile(stream, pre_buffer=False, buffer_size=1 << 20)
         total = max(1, table.metadata.num_rows)
         for batch in table.iter_batches(batch_size=BATCH_ROWS):
-            for record in _exact(batch).to_pylist():
+            for record in exact(batch).to_pylist():
                 row += 1
                 source.done_bytes = source.size_bytes * row // total
                 try:
@@ -76,7 +76,7 @@ def jsonable(value: object) -> object:
     return str(value)
 
 
-def _exact(batch: pa.RecordBatch) -> pa.RecordBatch:
+def exact(batch: pa.RecordBatch) -> pa.RecordBatch:
     """Nanoseconds, which Python's datetime cannot hold, as strings with all nine digits."""
     for index, column in enumerate(batch.schema):
         if pa.types.is_timestamp(column.type) and column.type.unit == "ns":

@@ -5,6 +5,7 @@ power cut there is the old file or the new one. The temporary names start with "
 
     write_atomically   a file of any package; errors of the system as they are
     write_durably      a file of a run of `embed`; errors say what it may count on
+    replacing          a file of any package, written in the block of a `with`
     durable_file       the same piece by piece, for a file that is named by its content
 """
 
@@ -104,6 +105,23 @@ def write_atomically(path: Path, data: bytes, mode: int = 0o666) -> None:
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
+            _settle(file, temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write, which becomes `path` when the block ends; when it fails, what was there stays.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    temporary = path.with_name(f"{TEMPORARY}{path.name}")
+    try:
+        with temporary.open("wb") as file:
+            yield file
             _settle(file, temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)

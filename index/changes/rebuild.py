@@ -24,6 +24,15 @@ from index.search.generation import open_generation
 
 
 @contextmanager
+def served_rows(root: Root, name: str, threads: int) -> Iterator[Folded]:
+    """What a search of an index finds now: the rows of the served generation with every change since."""
+    path = root.path(name)
+    with open_generation(path, threads) as served:
+        since = folded_to(served.manifest)
+        yield fold(served, path.parent, since) or Folded(served, (), since)
+
+
+@contextmanager
 def folded_from_served(root: Root, name: str, threads: int) -> Iterator[tuple[Folded, dict[str, Any]]]:
     """The rows of the served generation with the changes since, and the settings that it was built with, as
     `build_generation` takes them. Raises InputError where there is nothing to fold."""

@@ -16,7 +16,7 @@ from service.cli.options import key_option
 
 if TYPE_CHECKING:
     from embed.documents.document import Faults, FieldNames
-    from service.moving.rows import Collection, Moving
+    from service.moving.rows import Collection, Moving, SourceOptions
     from service.moving.vectors_folder import Moved
 
 
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     "--text-field", metavar="NAME", help="Field that holds the text; default: text, document, page_content, content."
 )
 @click.option("--title-field", metavar="NAME", help="Field that was put before the text when it was embedded.")
+@click.option("--number-rows", is_flag=True, help="Take the place of a row, counted from 0, as its id.")
 @click.option("--on-error", type=click.Choice(["fail", "skip"]), default="fail", show_default=True)
 @click.option("--replace", is_flag=True, help="Replace what is there from elsewhere.")
 @click.option("--source-key", envvar="PERWATT_SOURCE_KEY", help="Key for the source; better from PERWATT_SOURCE_KEY.")
@@ -71,6 +72,7 @@ def import_(
     id_field: str | None,
     text_field: str | None,
     title_field: str | None,
+    number_rows: bool,
     on_error: str,
     replace: bool,
     source_key: str | None,
@@ -84,16 +86,17 @@ def import_(
     """
     from embed.documents.document import Faults, FieldNames
     from embed.stopping import stoppable
-    from service.moving.rows import Moving
+    from service.moving.rows import Moving, SourceOptions
     from service.moving.sources import kind_of, opened
 
     if sum(each is not None for each in (into, documents, url)) != 1:
         raise click.UsageError(
             "say where to: --into VECTORS, --documents FILE, or NAME and --url URL; one of the three"
         )
-    faults, names = Faults(on_error), FieldNames(id_field, text_field, title_field)
+    faults, names = Faults(on_error), FieldNames(id_field, text_field, title_field, number_rows)
+    asked = SourceOptions("", collection, source_key)
     if url is not None:
-        _into_service(inputs, url, key, format_, names, faults, collection, source_key)
+        _into_service(inputs, url, key, format_, names, faults, asked)
         return
     if len(inputs) != 1:
         raise click.UsageError(f"one SOURCE is moved at a time, and {len(inputs)} were given: {', '.join(inputs)}")
@@ -101,7 +104,7 @@ def import_(
         raise click.UsageError(
             f"{inputs[0]} is a file or folder of documents: perwatt embed {inputs[0]} --out VECTORS embeds it"
         )
-    with stoppable(_stopped), opened(inputs[0], collection, source_key) as found:
+    with stoppable(_stopped), opened(inputs[0], asked) as found:
         moving = Moving(found, names, faults, need_text=documents is not None)
         with tqdm(total=found.count, unit=" rows", disable=None) as bar:
             show = _shower(bar)
@@ -144,8 +147,7 @@ def _into_service(
     format_: str | None,
     names: FieldNames,
     faults: Faults,
-    collection: str | None,
-    source_key: str | None,
+    asked: SourceOptions,
 ) -> None:
     from embed.documents.inputs import find_sources, read_documents
     from service.cli.writes import put_documents
@@ -160,7 +162,7 @@ def _into_service(
         return
     if len(sources) != 1:
         raise click.UsageError(f"one SOURCE is moved at a time, and {len(sources)} were given: {', '.join(sources)}")
-    with opened(sources[0], collection, source_key) as found:
+    with opened(sources[0], asked) as found:
         moving = Moving(found, names, faults, need_text=True)
         put_documents(name, moving.documents(vectors=False), faults, url, key)
 

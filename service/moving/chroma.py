@@ -24,7 +24,7 @@ import httpx
 import msgspec
 
 from embed.models.folder import DEFAULT_MODEL
-from service.moving.rows import Batch, Collection, MovingError, chosen
+from service.moving.rows import Collection, MovedRows, MovingError, SourceOptions, chosen
 
 PAGE = 500
 START_S = 60.0
@@ -40,15 +40,16 @@ chromadb_rust_bindings.cli(["chroma", "run", *sys.argv[1:]])
 
 
 @contextmanager
-def opened(place: str, collection: str | None, key: str | None) -> Iterator[Collection]:
-    """The collection of a server (http://…) or of a folder. `key`: a token of the server's.
+def opened(asked: SourceOptions) -> Iterator[Collection]:
+    """The collection of a server (http://…) or of a folder.
 
     Raises:
         MovingError: It cannot be reached, opened or found.
     """
+    place = asked.place
     if place.startswith(("http://", "https://")):
-        with _Server(place, f"chroma:{place}", key) as server:
-            yield server.collection(collection)
+        with ChromaServer(place, f"chroma:{place}", asked.key) as server:
+            yield server.collection(asked.collection)
         return
     folder = Path(place)
     if not (folder / "chroma.sqlite3").is_file():
@@ -56,8 +57,8 @@ def opened(place: str, collection: str | None, key: str | None) -> Iterator[Coll
             f"{folder} is not a folder of Chroma's: it holds no chroma.sqlite3. Give the path that "
             "`chromadb.PersistentClient(path=…)` has, or the URL of a server"
         )
-    with _started(folder) as url, _Server(url, f"chroma:{folder}", None) as server:
-        yield server.collection(collection)
+    with _started(folder) as url, ChromaServer(url, f"chroma:{folder}", None) as server:
+        yield server.collection(asked.collection)
 
 
 @contextmanager
@@ -100,7 +101,7 @@ def _answers(url: str) -> bool:
     return False
 
 
-class _Server:
+class ChromaServer:
     """url: with ?tenant=…&database=… where those are not Chroma's defaults."""
 
     def __init__(self, url: str, name: str, key: str | None) -> None:
@@ -114,7 +115,7 @@ class _Server:
             f"/databases/{quote(given.get('database', 'default_database'), safe='')}/collections"
         )
 
-    def __enter__(self) -> _Server:
+    def __enter__(self) -> ChromaServer:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -128,7 +129,7 @@ class _Server:
         count = int(self._asked("GET", f"{place}/count"))
         return Collection(name, partial(self._read, place, name), count, _space(content), _model(content))
 
-    def _read(self, place: str, name: str, vectors: bool) -> Iterator[Batch]:
+    def _read(self, place: str, name: str, vectors: bool) -> Iterator[MovedRows]:
         include = ["documents", "metadatas", *(["embeddings"] if vectors else [])]
         count, read = int(self._asked("GET", f"{place}/count")), 0
         while True:
@@ -139,7 +140,7 @@ class _Server:
             nothing = [None] * len(page["ids"])
             rows = zip(page["ids"], page["documents"] or nothing, page["metadatas"] or nothing, strict=True)
             records = [_record(*row) for row in rows]
-            yield Batch(records, (page["embeddings"] or nothing) if vectors else None)
+            yield MovedRows(records, (page["embeddings"] or nothing) if vectors else None)
         if read != count or count != int(self._asked("GET", f"{place}/count")):
             raise MovingError(f"{name} was written to while it was read, so rows may be missing: run this again")
 

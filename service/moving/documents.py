@@ -8,10 +8,10 @@ from __future__ import annotations
 import gzip
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+from typing import BinaryIO
 
 from embed.documents.document import DocumentError, payload_json
-from embed.vectors.durable import TEMPORARY, sync
+from embed.vectors.durable import replacing
 from service.moving.rows import Moving, MovingError
 
 
@@ -26,21 +26,14 @@ def into_documents(
     """
     if out.exists() and not replace:
         raise MovingError(f"{out} is there already. Choose another --documents, or let --replace do it")
-    temporary, count = out.with_name(f"{TEMPORARY}{out.name}"), 0
-    try:
-        with temporary.open("wb") as file:
-            packed = gzip.GzipFile(fileobj=file, mode="wb", mtime=0) if out.suffix == ".gz" else None
-            with packed or file as stream:
-                count = _write(moving, stream, show)
-        sync(temporary)
-        temporary.replace(out)
-        sync(out.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return count
+    with replacing(out) as file:
+        if out.suffix != ".gz":
+            return _write(moving, file, show)
+        with gzip.GzipFile(fileobj=file, mode="wb", mtime=0) as packed:
+            return _write(moving, packed, show)
 
 
-def _write(moving: Moving, stream: IO[bytes], show: Callable[[int], object]) -> int:
+def _write(moving: Moving, stream: BinaryIO | gzip.GzipFile, show: Callable[[int], object]) -> int:
     count = 0
     for document in moving.documents(vectors=False):
         try:

@@ -26,7 +26,7 @@ AGREEING = 0.75
 SAME_LENGTH = 0.01
 
 
-class Sample:
+class TextSample:
     """Rows with a text, those of the smallest hashes: the same in every run, from all over the collection."""
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class Sample:
         return np.array([vector for _text, vector in self._rows.values()], np.float32)
 
 
-class Agreement(NamedTuple):
+class ModelCheck(NamedTuple):
     """How many of the sampled texts have the vector that the model gives them. least: the smallest cosine."""
 
     agreeing: int
@@ -60,16 +60,16 @@ class Agreement(NamedTuple):
         return self.of > 0 and self.agreeing >= AGREEING * self.of
 
 
-def compare(encoder: Encoder, sample: Sample, dim: int) -> Agreement:
+def compare(encoder: Encoder, sample: TextSample, dim: int) -> ModelCheck:
     """Encodes the texts of the sample, whose vectors have `dim` dimensions."""
     if not sample.texts or dim != encoder.dim:
-        return Agreement(0, len(sample.texts), 0.0, True)
+        return ModelCheck(0, len(sample.texts), 0.0, True)
     theirs, ours = sample.vectors, encoder.encode(sample.texts, kind="document")
     lengths = np.linalg.norm(theirs, axis=1), np.linalg.norm(ours, axis=1)
     cosines = np.einsum("ij,ij->i", theirs, ours) / np.maximum(lengths[0] * lengths[1], np.finfo(np.float32).tiny)
     agreeing = cosines >= encoder.fingerprint.tolerance
     same = np.abs(lengths[0] - lengths[1]) <= SAME_LENGTH * lengths[1]
-    return Agreement(int(agreeing.sum()), len(agreeing), float(cosines.min()), bool((same | ~agreeing).all()))
+    return ModelCheck(int(agreeing.sum()), len(agreeing), float(cosines.min()), bool((same | ~agreeing).all()))
 
 
 def default_named(model: str | None) -> bool:
@@ -95,7 +95,7 @@ def start_encoder(collection: Collection, model: str | None, precision: str, thr
         return None
 
 
-def refused(encoder: Encoder, agreement: Agreement, collection: Collection, dim: int) -> MovingError:
+def refused(encoder: Encoder, agreement: ModelCheck, collection: Collection, dim: int) -> MovingError:
     """That the model which the user named is not the one of these vectors, of `dim` dimensions."""
     name = encoder.fingerprint.name
     if encoder.dim != dim:

@@ -7,9 +7,12 @@ object; its fields are taken out, since filters know fields and not what is insi
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Collection as Names
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,11 +35,30 @@ class MovingError(ServiceError):
     """Something cannot be moved in or out; says what was met and what to do about it."""
 
 
-class Batch(NamedTuple):
+class MovedRows(NamedTuple):
     """Some rows. vectors: one for each record, or None for each that has none; None where none were asked for."""
 
     records: Sequence[dict[str, object]]
     vectors: Sequence[Any] | NDArray[Any] | None
+
+
+@dataclass(frozen=True)
+class SourceOptions:
+    """What the command line says of a source.
+
+    Args:
+        place: What follows the engine and the colon.
+        collection: The collection, table or split.
+        key: For a server.
+        vector_field: The field or column of the vectors, where there may be several.
+        records: A file with the ids and fields of vectors that have none themselves.
+    """
+
+    place: str
+    collection: str | None = None
+    key: str | None = None
+    vector_field: str | None = None
+    records: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -52,7 +74,7 @@ class Collection:
     """
 
     name: str
-    read: Callable[[bool], Iterator[Batch]]
+    read: Callable[[bool], Iterator[MovedRows]]
     count: int | None = None
     metric: str | None = None
     model: str | None = None
@@ -108,7 +130,7 @@ class Moving:
     ) -> MovedDocument:
         where = source.at(row)
         fields = self._flat(record)
-        id_field, document_id = id_of(fields, self.names, where, f"{source.name}:{row}")
+        id_field, document_id = id_of(fields, self.names, where, str(row - 1))
         text_field = self._text_field(record, fields, where)
         text = "" if text_field is None else string_of(fields, text_field, where)
         if self.need_text and not text.strip():
@@ -134,12 +156,11 @@ class Moving:
 
     def _flat(self, record: dict[str, object]) -> dict[str, object]:
         """The record with the fields of its metadata beside its own, which keep their names."""
-        nested = [name for name in NESTED if isinstance(record.get(name), dict)]
+        nested = {name: inside for name in NESTED if (inside := _object(record.get(name))) is not None}
         if not nested:
             return record
         fields = {name: value for name, value in record.items() if name not in nested}
-        for outer in nested:
-            inside: dict[object, object] = record[outer]  # type: ignore[assignment]
+        for inside in nested.values():
             for name, value in inside.items():
                 fields[self._free(str(name), fields)] = value
         return fields
@@ -152,6 +173,14 @@ class Moving:
         if free != name:
             self.renamed[name] = free
         return free
+
+
+def _object(value: object) -> dict[Any, object] | None:
+    """An object, also one that is written as JSON in a column of strings; None for anything else."""
+    if isinstance(value, str) and value.startswith("{"):
+        with suppress(ValueError, RecursionError):
+            value = json.loads(value, parse_constant=lambda _name: None)
+    return value if isinstance(value, dict) else None
 
 
 def chosen(place: str, wanted: str | None, there: Names[str]) -> str:

@@ -6,21 +6,23 @@ A reader is imported when it is asked for, and asks for its package only then.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import NamedTuple
 
-from service.moving.rows import Collection, MovingError
+from service.moving.rows import Collection, MovingError, SourceOptions
 
 
 class Kind(NamedTuple):
-    """module: whose `opened(place, collection, key)` reads it; place: what follows the colon."""
+    """opener: what reads it, as module:name; place: what follows the colon."""
 
-    module: str
+    opener: str
     place: str
 
 
 KINDS = {
-    "chroma": Kind("service.moving.chroma", "PATH or http://HOST:PORT"),
+    "chroma": Kind("service.moving.chroma:opened", "PATH or http://HOST:PORT"),
 }
 
 
@@ -30,16 +32,21 @@ def kind_of(source: str) -> str | None:
     return kind if colon and kind in KINDS else None
 
 
-def opened(source: str, collection: str | None, key: str | None) -> AbstractContextManager[Collection]:
-    """Raises MovingError where the source is none that can be moved from."""
+def opened(source: str, asked: SourceOptions) -> AbstractContextManager[Collection]:
+    """What the source holds; its place is added to what is asked.
+
+    Raises:
+        MovingError: It is none that can be moved from.
+    """
     kind = kind_of(source)
     if kind is None:
         there = ", ".join(f"{name}:{each.place}" for name, each in KINDS.items())
-        raise MovingError(f"{source} is not a place to move vectors from; there are: {there}")
+        raise MovingError(f"{source} is not a place to move from; there are: {there}")
     place = source.partition(":")[2]
     if not place:
-        raise MovingError(f"{source} says where nothing is: {kind}:{KINDS[kind].place}")
-    made: AbstractContextManager[Collection] = importlib.import_module(KINDS[kind].module).opened(
-        place, collection, key
+        raise MovingError(f"{source} does not say where it is: {kind}:{KINDS[kind].place}")
+    module, name = KINDS[kind].opener.split(":")
+    opener: Callable[[SourceOptions], AbstractContextManager[Collection]] = getattr(
+        importlib.import_module(module), name
     )
-    return made
+    return opener(replace(asked, place=place))

@@ -26,7 +26,7 @@ from embed.vectors.manifest import FORMAT
 from embed.vectors.provenance import now_utc, own_version
 from embed.vectors.vector_cache import hash_texts
 from service.moving.fields import FieldTypes
-from service.moving.recognised import Agreement, Sample, compare, refused
+from service.moving.recognised import ModelCheck, TextSample, compare, refused
 from service.moving.rows import MovedDocument, Moving, MovingError
 
 WINDOW_ROWS = 8192
@@ -43,7 +43,7 @@ class Moved:
     metric: str | None = None
     metric_why: str = ""
     model: dict[str, Any] | None = None
-    agreement: Agreement | None = None
+    agreement: ModelCheck | None = None
     fields: FieldTypes = field(default_factory=FieldTypes)
 
 
@@ -118,7 +118,7 @@ class _Writing:
     show: Callable[[int], object]
     done: Moved = field(default_factory=Moved)
     written: list[Fragment] = field(default_factory=list)
-    sample: Sample = field(default_factory=Sample)
+    sample: TextSample = field(default_factory=TextSample)
     canaries: Canaries = field(default_factory=Canaries)
     unit: bool = True
 
