@@ -31,6 +31,7 @@ class Settings:
             can look away first.
         grace_s: how long requests may take to finish then.
         rebuilds: file of what may be rebuilt and when (`rebuilds/plan.py`).
+        follow: turn to the generation that an alias on disk names, without being told to.
         query_encoder: what encodes texts to search for: "auto", a generation's fitted encoder where it has one, or
             "model", always the model.
         otel: send spans off, None: when the environment asks for it (`telemetry/tracing.py`).
@@ -59,6 +60,7 @@ class Settings:
     drain_s: float = 2.0
     grace_s: float = 20.0
     rebuilds: Path | None = None
+    follow: bool = False
     otel: bool | None = None
     query_encoder: str = "auto"
     shards: tuple[tuple[str, ...], ...] = ()

@@ -146,6 +146,19 @@ def test_sighup_follows_the_alias_and_survives_a_damaged_generation(
         assert client.get("/readyz").json()["indexes"]["docs"] == {"generation": fourth.name, "refused": None}
 
 
+def test_a_server_that_follows_the_aliases_needs_no_signal(
+    own_root: Path, tmp_path: Path, served_encoder: Any
+) -> None:
+    """As in a container whose index another one builds: nobody there may send a signal or knows a key."""
+    with serving(own_root, tmp_path, "--follow") as server, server.client() as client:
+        first = served(client)
+        second = build_docs(own_root, served_encoder, drop=2)
+        server.wait_for_log(f"docs switched from {first} to {second.name}")
+        third = build_docs(own_root, served_encoder, drop=3)
+        server.wait_for_log(f"docs switched from {second.name} to {third.name}")
+        assert served(client) == third.name
+
+
 def test_an_alias_file_that_is_damaged_is_said_and_changes_nothing(own_root: Path, tmp_path: Path) -> None:
     with serving(own_root, tmp_path) as server, server.client() as client:
         first = served(client)

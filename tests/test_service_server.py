@@ -10,15 +10,18 @@ import subprocess
 import sys
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from patience import LONG, burden, patient
+from prometheus_client.utils import floatToGoString
 from serving import SERVED_PRECISION, NotStarted, Server, serving
 
 from index import Root
+from index.disk.manifest import read_manifest
 from service.errors import SettingsError
 from service.processes import native_threads
 from service.settings import Settings, is_loopback
@@ -245,6 +248,8 @@ def test_metrics_count_what_was_asked(root: Path, tmp_path: Path) -> None:
         client.get("/nowhere")
         text = client.get("/metrics").text
     generation = Root(root).alias("docs").generation
+    created_at = datetime.fromisoformat(read_manifest(Root(root).path("docs"))["created_at"])
+    disk = os.statvfs(root)
     for line in (
         'perwatt_requests_total{operation="search",status="200"} 3.0',
         'perwatt_requests_total{operation="search",status="404"} 1.0',
@@ -256,6 +261,10 @@ def test_metrics_count_what_was_asked(root: Path, tmp_path: Path) -> None:
         f"perwatt_vectors_scored_total {3.0 * 22}",
         "perwatt_encode_batch_texts_count 3.0",
         'perwatt_vectors{index="docs"} 22.0',
+        "perwatt_writer_failed 0.0",
+        f'perwatt_disk_bytes{{part="size"}} {floatToGoString(disk.f_blocks * disk.f_frsize)}',
+        'perwatt_disk_bytes{part="free"} ',
+        f'perwatt_generation_created_seconds{{index="docs"}} {floatToGoString(created_at.timestamp())}',
         'perwatt_recall{bound="low",index="docs",k="10"} 1.0',
         f'generation="{generation}"',
         "perwatt_kernel_info{",

@@ -130,3 +130,26 @@ def test_whoever_goes_first_it_is_no_error_in_the_log(tmp_path: Path, goes_first
     command = [sys.executable, "-c", LEAVING, str(tmp_path), str(DIM), goes_first]
     ran = subprocess.run(command, capture_output=True, text=True, check=True)
     assert ran.stderr == ""
+
+
+def test_a_log_that_takes_no_more_after_a_failed_commit_is_counted(tmp_path: Path) -> None:
+    """With a constraint that SQLite checks at the commit, and that a trigger breaks."""
+    Documents(4).build(tmp_path)
+
+    async def life() -> list[int]:
+        writing = Writing(Root(tmp_path), "one", "http://127.0.0.1:1")
+        await writing.submit("docs", DIM, None, [write("n1", 1)])
+        seen = [writing.failed]
+        log = (await writing._writer("docs", DIM, None)).log
+        log.connection.executescript(
+            "PRAGMA foreign_keys = ON; CREATE TEMP TABLE parent (id PRIMARY KEY);"
+            "CREATE TEMP TABLE child (id REFERENCES parent (id) DEFERRABLE INITIALLY DEFERRED);"
+            "CREATE TEMP TRIGGER broken AFTER INSERT ON main.changes BEGIN INSERT INTO child VALUES (1); END;"
+        )
+        with pytest.raises(Problem, match="a commit failed"):
+            await writing.submit("docs", DIM, None, [write("n2", 2)])
+        seen.append(writing.failed)
+        await asyncio.to_thread(writing.close)
+        return seen
+
+    assert asyncio.run(life()) == [0, 1]

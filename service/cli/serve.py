@@ -145,11 +145,16 @@ def serving_options(command: Callable[..., Any]) -> Callable[..., Any]:
     type=click.Path(dir_okay=False, path_type=Path),
     help="File that says what indexes may be rebuilt from, and when the service does it by itself.",
 )
+@click.option(
+    "--follow",
+    is_flag=True,
+    help="Look every second which generation each alias on disk names, and serve that one once it is checked.",
+)
 def serve(names: tuple[str, ...], log_format: str, access_log: bool, **options: Any) -> None:
     """Answer searches over HTTP, with a page for people.
 
     Serves the current generation of each NAME, or of every index in the root. SIGHUP follows the
-    aliases on disk; SIGTERM finishes what is in flight and ends.
+    aliases on disk once, --follow always; SIGTERM finishes what is in flight and ends.
     """
     start(log_format, access_log, f"loading from {options['root']} …", names=names, **options)
 

@@ -57,6 +57,7 @@ def load(settings: Settings, shared: Shared | None = None) -> ServerProcess:
             "working": state.admission.working,
             "waiting": state.admission.waiting + fast_path.waiting,
             "connections": len(watch.open),
+            "closed_logs": 0 if state.here is None else state.here.writing.failed,
         }
     )
     return ServerProcess(settings, state, auth, fast_path, watch, spans=spans, shared=shared)

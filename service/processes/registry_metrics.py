@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
+from datetime import datetime
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -48,12 +50,22 @@ class RegistryCollector(Collector):
         behind = GaugeMetricFamily(
             "perwatt_changes_unreadable", "1 when later writes cannot be read and are not searched.", labels=["index"]
         )
+        created = GaugeMetricFamily(
+            "perwatt_generation_created_seconds",
+            "When the generation that answers was built, in seconds since 1970.",
+            labels=["index"],
+        )
+        disk = GaugeMetricFamily(
+            "perwatt_disk_bytes", "Of the file system that the indexes lie on: size, and what is free.", labels=["part"]
+        )
         kernel = GaugeMetricFamily("perwatt_kernel_info", "1 for the SIMD unit in use.", labels=["arch", "isa"])
         for name, loaded in self._registry.all().items():
             if not self._may_see(name):
                 continue
             info.add_metric([name, loaded.id, loaded.model or ""], 1)
             vectors.add_metric([name], loaded.count)
+            created_at = datetime.fromisoformat(loaded.generation.manifest["created_at"])
+            created.add_metric([name], created_at.timestamp())
             measured = loaded.recall
             if measured is not None:
                 for bound in ("value", "low", "high"):
@@ -66,9 +78,12 @@ class RegistryCollector(Collector):
             rows.add_metric([name], written)
             due.add_metric([name], written >= min(REBUILD_ROWS, max(1, REBUILD_SHARE * loaded.generation.count)))
             behind.add_metric([name], follower.failure is not None)
+        volume = os.statvfs(self._registry.root.folder)
+        disk.add_metric(["size"], volume.f_blocks * volume.f_frsize)
+        disk.add_metric(["free"], volume.f_bavail * volume.f_frsize)
         machine = kernels.info()
         kernel.add_metric([str(machine["arch"]), str(machine["isa"])], 1)
-        return (info, vectors, recall, refused, seq, rows, due, behind, kernel)
+        return (info, vectors, recall, refused, seq, rows, due, behind, created, disk, kernel)
 
 
 class RoutedCollector(Collector):

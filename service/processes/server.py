@@ -6,7 +6,7 @@ and checked, and only then does the server listen. A request never meets a half-
 SIGTERM: `/readyz` turns 503 while requests are still accepted for `drain_s`, so that a load balancer looks away. Then
 the port is closed, requests in flight finish (at most `grace_s`), and the process ends with 0. SIGINT skips the first
 part, and a second SIGINT the rest. SIGHUP: every index follows its alias on disk, and the keys their file, which is
-also checked once a second.
+also checked once a second; with `--follow` so are the aliases.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ import uvicorn
 from service.http.app import create_app
 from service.http.connection import IDLE_S
 from service.http.protocol import protocol_of
+from service.processes.aliases import Aliases
 from service.processes.channel import Channel
 from service.processes.listening import address_of, bind
 from service.processes.loading import load
@@ -119,6 +120,7 @@ class _Server(uvicorn.Server):
         first = process.shared is None or process.shared.worker == 0  # one worker of a service looks
         here = process.state.here
         self._due = Due(here.rebuilds, here.registry) if first and here is not None else None
+        self._aliases = Aliases(here.registry) if settings.follow and here is not None else None
         self._say_started = started
         self._drained_at_s: float | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -153,6 +155,8 @@ class _Server(uvicorn.Server):
                 self._process.auth.keyring.follow()
             if here is not None and here.rebuilds.changed:
                 self._later(self._follow_rebuilds(here))
+            if self._aliases is not None:
+                self._later(self._aliases.look())
         if here is not None and counter and counter % MINUTE_TICKS == 0:
             self._later(asyncio.to_thread(here.writing.trim))
             if self._due is not None:

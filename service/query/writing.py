@@ -92,6 +92,11 @@ class Writing:
         """Whether this process is the writer."""
         return self._lock >= 0
 
+    @property
+    def failed(self) -> int:
+        """How many indexes take no more writes from this process, after a commit that failed."""
+        return sum(writer.log.failure is not None for writer in list(self._writers.values()))
+
     async def submit(
         self, index: str, dim: int, model: str | None, writes: Sequence[Write], request: KeyedRequest | None = None
     ) -> int:

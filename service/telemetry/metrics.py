@@ -72,7 +72,7 @@ class _Layout:
             *("tokens", "vectors_scored", "cpu", "shed", "timed_out", "documents_put", "documents_deleted"),
             *("hedges", "retries", "partials"),
             *("encoded_by_model", "encoded_by_fitted"),
-            *("query_hits", "query_misses", "working", "waiting", "connections", "pid"),
+            *("query_hits", "query_misses", "working", "waiting", "connections", "closed_logs", "pid"),
         )
         self.of = {name: self._take(1) for name in names}
 
@@ -116,7 +116,7 @@ class Metrics:
         self.hedges, self.retries, self.partials = numbers["hedges"], numbers["retries"], numbers["partials"]
         self._hits, self._misses = numbers["query_hits"], numbers["query_misses"]
         self.encoded_by_model, self.encoded_by_fitted = numbers["encoded_by_model"], numbers["encoded_by_fitted"]
-        self._now = {name: numbers[name] for name in ("working", "waiting", "connections")}
+        self._now = {name: numbers[name] for name in ("working", "waiting", "connections", "closed_logs")}
         numbers["pid"].set(os.getpid())
         self._look: Callable[[], dict[str, int]] = dict
         self._cache_bytes: Callable[[], int] | None = None
@@ -155,7 +155,7 @@ class Metrics:
         self._watched = collector
 
     def look_with(self, look: Callable[[], dict[str, int]]) -> None:
-        """Sets the function that gives the present counts of working, waiting and connections."""
+        """Sets the function that gives the present counts of working, waiting, connections and closed logs."""
         self._look = look
 
     def note(self) -> None:
@@ -219,6 +219,7 @@ class Metrics:
             ("perwatt_requests_working", "working", "Requests that hold a place now."),
             ("perwatt_requests_waiting", "waiting", "Requests that wait for their turn."),
             ("perwatt_connections", "connections", "Open connections."),
+            ("perwatt_writer_failed", "closed_logs", "Indexes that take no writes until a restart: a commit failed."),
         ):
             yield _gauge(name, text, sums[layout.of[key]])
         if self._cache_bytes is not None:
