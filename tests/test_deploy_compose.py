@@ -21,7 +21,9 @@ pytest_plugins = ["serving_fixtures"]
 FOLDER = Path(__file__).parents[1] / "deploy" / "compose"
 COMPOSE: dict[str, Any] = yaml.safe_load((FOLDER / "compose.yaml").read_text())
 DASHBOARD: dict[str, Any] = json.loads((FOLDER / "grafana/dashboards/perwatt.json").read_text())
-EXPRESSIONS = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
+ALERTS = yaml.safe_load((FOLDER / "alerts.yaml").read_text())["groups"][0]["rules"]
+SHOWN = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
+EXPRESSIONS = [*SHOWN, *(rule["expr"] for rule in ALERTS if "perwatt_" in rule["expr"])]
 OURS = ("serve", "embed", "build", "loadtest")
 
 
@@ -165,7 +167,7 @@ def measured(server: Any) -> dict[str, set[str]]:
 
 
 @pytest.mark.parametrize("expression", EXPRESSIONS)
-def test_what_the_dashboard_asks_for_is_measured(expression: str, measured: dict[str, set[str]]) -> None:
+def test_what_the_dashboard_and_the_alerts_ask_for_is_measured(expression: str, measured: dict[str, set[str]]) -> None:
     names = re.findall(r"\bperwatt_\w+", expression)
     assert names
     assert set(names) <= set(measured)
@@ -173,4 +175,11 @@ def test_what_the_dashboard_asks_for_is_measured(expression: str, measured: dict
     asked = set(re.findall(r"(\w+)=~?\"", expression))
     for grouping in re.findall(r"\bby \(([^)]*)\)", expression):
         asked |= {label.strip() for label in grouping.split(",")}
-    assert asked <= labels
+    assert asked - {"job"} <= labels  # which Prometheus adds
+
+
+def test_prometheus_finds_the_rules_that_it_is_given() -> None:
+    [file] = yaml.safe_load((FOLDER / "prometheus.yaml").read_text())["rule_files"]
+    [job] = yaml.safe_load((FOLDER / "prometheus.yaml").read_text())["scrape_configs"]
+    assert f"./{Path(file).name}:{file}:ro" in COMPOSE["services"]["prometheus"]["volumes"]
+    assert all(f'job="{job["job_name"]}"' in rule["expr"] for rule in ALERTS)

@@ -17,18 +17,15 @@ def test_the_autoscaler_and_the_deployment_do_not_fight_over_replicas() -> None:
     assert target == one("Deployment")["metadata"]["name"]
 
 
-def test_the_rebuild_may_restart_its_own_deployment_and_nothing_else() -> None:
-    [rule] = one("Role", EVERYTHING)["rules"]
-    deployment = one("Deployment")["metadata"]["name"]
-    assert rule == {
-        "apiGroups": ["apps"],
-        "resources": ["deployments"],
-        "resourceNames": [deployment],
-        "verbs": ["patch"],
-    }
-    [restart] = pod(one("CronJob", EVERYTHING))["containers"]
-    assert restart["args"] == ["search", deployment]
-    assert pod(one("Deployment"))["automountServiceAccountToken"] is False
+def test_no_pod_has_a_token_and_what_is_rebuilt_is_followed_in_the_pod() -> None:
+    """Whoever parses documents must not be able to ask Kubernetes for anything."""
+    for workload in workloads(EVERYTHING):
+        assert pod(workload)["automountServiceAccountToken"] is False
+    assert {each["kind"] for each in rendered(EVERYTHING)}.isdisjoint({"Role", "RoleBinding", "ClusterRole"})
+    [serve] = pod(one("Deployment", EVERYTHING))["containers"]
+    assert "--follow" in serve["args"]
+    [fetched] = pod(one("Deployment", FETCHED))["containers"]
+    assert "--follow" not in fetched["args"]  # nobody changes what is in the pod
 
 
 def steps(values: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -58,7 +55,7 @@ def test_a_model_of_ones_own_reaches_whoever_needs_it() -> None:
 
 def test_rebuilds_that_fail_do_not_fill_the_volume() -> None:
     found = steps(EVERYTHING)
-    assert list(found) == ["gc", "embed", "build", "restart"]
+    assert list(found) == ["gc", "embed", "build"]
     assert found["gc"]["args"] == ["gc", "docs", "--root=/indexes", "--keep=2", "--missing-ok"]
     assert one("CronJob", EVERYTHING)["spec"]["jobTemplate"]["spec"]["backoffLimit"] == 0
 
@@ -77,6 +74,18 @@ def test_the_load_test_never_shares_a_node_with_what_it_loads() -> None:
     labels = one("Deployment")["spec"]["template"]["metadata"]["labels"]
     assert term["topologyKey"] == "kubernetes.io/hostname"
     assert term["labelSelector"]["matchLabels"].items() <= labels.items()
+
+
+def test_the_load_test_is_placed_apart_from_the_service() -> None:
+    own = {"nodeSelector": {"pool": "load"}, "tolerations": [{"key": "load"}], "architecture": "amd64"}
+    nodes = {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": []}}
+    placed = pod(one("Job", {**EVERYTHING, "loadtest": {**EVERYTHING["loadtest"], **own, "affinity": nodes}}))
+    assert placed["nodeSelector"] == {"kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64", "pool": "load"}
+    assert placed["tolerations"] == own["tolerations"]
+    assert placed["affinity"] == {**nodes, **pod(one("Job", EVERYTHING))["affinity"]}
+    assert "priorityClassName" not in placed
+    served = pod(one("Deployment", EVERYTHING))
+    assert served["nodeSelector"] == {"kubernetes.io/os": "linux", "pool": "search"}
 
 
 def test_the_load_test_waits_for_what_it_loads() -> None:

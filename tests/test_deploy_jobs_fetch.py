@@ -16,6 +16,7 @@ import threading
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from deploy.jobs.fetch import fetch
+from deploy.jobs.fetch import fetch, main
 from index import Root, build_generation, verify
 
 
@@ -149,3 +150,110 @@ def test_what_is_not_there_is_said_in_a_sentence(tmp_path: Path) -> None:
     url = (tmp_path / "missing.tar").as_uri()
     with pytest.raises(SystemExit, match=rf"^{url} cannot be fetched: .*Nothing was unpacked\.$"):
         fetch(url, "0" * 64, tmp_path / "root")
+
+
+class Faulty(http.server.BaseHTTPRequestHandler):
+    """Serves `content` after the faults of `faults`, one a request: a status, or how many bytes until it breaks off."""
+
+    content = b""
+    ranges = True
+    faults: ClassVar[list[str | int]] = []
+    seen: ClassVar[list[tuple[str, str]]] = []
+
+    def do_GET(self) -> None:
+        asked, who = self.headers.get("range", ""), self.headers.get("authorization", "")
+        self.seen.append((asked, who))
+        fault = self.faults.pop(0) if self.faults else ""
+        if isinstance(fault, str) and fault:
+            status, _, place = fault.partition(" ")
+            self.send_response(int(status))
+            if place:
+                self.send_header("location", place)
+            self.end_headers()
+            return
+        start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and self.ranges else 0
+        self.send_response(206 if asked and self.ranges else 200)
+        self.send_header("content-length", str(len(self.content) - start))
+        self.end_headers()
+        self.wfile.write(self.content[start : fault if isinstance(fault, int) else None])
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        pass
+
+
+@pytest.fixture
+def faulty(tmp_path: Path) -> Iterator[str]:
+    sha256 = archive(tmp_path / "a.tar", (file("docs/current"), b"x" * 100_000))
+    Faulty.content, Faulty.ranges, Faulty.faults, Faulty.seen = (tmp_path / "a.tar").read_bytes(), True, [], []
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Faulty) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/a.tar {sha256}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deploy.jobs.fetch.FIRST_PAUSE_S", 0.01)
+    for name in ("http_proxy", "HTTP_PROXY", "FETCH_TOKEN", "FETCH_USER", "FETCH_PASSWORD"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_what_breaks_off_goes_on_where_it_was(faulty: str, ranges: bool, tmp_path: Path) -> None:
+    url, sha256 = faulty.split()
+    Faulty.faults, Faulty.ranges = ["503", 40_000, "429"], ranges
+    assert fetch(url, sha256, tmp_path / "root") == ["docs/current"]
+    assert [asked for asked, _ in Faulty.seen] == ["", "", "bytes=40000-", "bytes=40000-"]
+
+
+def test_a_server_that_stays_broken_is_given_up_with_its_reason(faulty: str, tmp_path: Path) -> None:
+    url, sha256 = faulty.split()
+    Faulty.faults = ["503"] * 100
+    with pytest.raises(SystemExit, match=r"503 Service Unavailable\. It was tried again for 0\.05 s"):
+        fetch(url, sha256, tmp_path / "root", patience_s=0.05)
+    Faulty.faults, Faulty.seen = ["403"], []
+    with pytest.raises(SystemExit, match=r"403 Forbidden.*FETCH_TOKEN"):
+        fetch(url, sha256, tmp_path / "root")
+    assert len(Faulty.seen) == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        ({"FETCH_TOKEN": "t0ken"}, "Bearer t0ken"),
+        ({"FETCH_USER": "me", "FETCH_PASSWORD": "pass"}, "Basic bWU6cGFzcw=="),
+    ],
+)
+def test_credentials_are_for_the_server_that_was_named(
+    given: dict[str, str], sent: str, faulty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, sha256 = faulty.split()
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    Faulty.faults = [f"302 {url.replace('127.0.0.1', 'localhost')}"]
+    fetch(url, sha256, tmp_path / "root")
+    assert [who for _, who in Faulty.seen] == [sent, ""]
+    with pytest.raises(SystemExit, match="everybody on the way can read"):
+        fetch("http://example.org/a.tar", sha256, tmp_path / "root")
+
+
+SIGNED = "https://me:pass@example.org/a.tar?signature=5ecret"
+
+
+def test_no_argument_and_no_message_has_a_secret(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, faulty: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="give env:NAME") as refused:
+        main([SIGNED, "0" * 64, str(tmp_path / "root")])
+    assert not any(secret in str(refused.value) for secret in ("pass@", "5ecret"))
+    with pytest.raises(SystemExit, match="not set or empty"):
+        main(["env:DOCS_URL", "0" * 64, str(tmp_path / "root")])
+    url, sha256 = faulty.split()
+    monkeypatch.setenv("DOCS_URL", f"{url}?signature=5ecret")
+    with pytest.raises(SystemExit, match=r"a\.tar\?… has sha256") as differs:
+        main(["env:DOCS_URL", "0" * 64, str(tmp_path / "root")])
+    assert "5ecret" not in str(differs.value)
+    main(["env:DOCS_URL", sha256, str(tmp_path / "root")])
+    assert capsys.readouterr().out == "docs/current\n"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
 import sys
+import tarfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +16,7 @@ import pytest
 from backing_up import answers, made, small_pieces
 from store_servers import BUCKET, KEY, SECRET, Front, client, credentials, environment, seaweed
 
+from deploy.jobs.fetch import fetch
 from index.backup.contents import backups
 from index.backup.objects import Objects
 from index.backup.pull import pull
@@ -191,3 +194,27 @@ def test_a_newest_backup_of_nothing_is_named(
     credentials(endpoint, monkeypatch)
     with pytest.raises(NotFoundError, match=f"perwatt push docs {address}"):
         pull(Root(tmp_path / "new"), "docs", Objects(address))
+
+
+def test_an_archive_is_fetched_from_the_store_and_goes_on_where_it_broke_off(
+    tmp_path: Path, root: Path, endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    credentials(endpoint, monkeypatch)
+    with tarfile.open(tmp_path / "docs.tar", "w") as tar:
+        tar.add(root / "docs", "docs")
+    content = (tmp_path / "docs.tar").read_bytes()
+    client(endpoint).put_object(Bucket=BUCKET, Key="archives/docs.tar", Body=content)
+    sha256, url = hashlib.sha256(content).hexdigest(), f"s3://{BUCKET}/archives/docs.tar"
+    front = Front(endpoint, "503", "half", "half")
+    with front as address:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+        assert "docs/current" in fetch(url, sha256, tmp_path / "there")
+    assert front.failed == {"503": 1, "half": 2}
+    assert answers(tmp_path / "there") == answers(root)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    with pytest.raises(SystemExit, match=rf"^{url}\.gz is missing .*Nothing was unpacked\.$"):
+        fetch(f"{url}.gz", sha256, tmp_path / "nowhere")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another-secret")
+    with pytest.raises(SystemExit, match="was refused") as refused:
+        fetch(url, sha256, tmp_path / "nowhere")
+    assert "another-secret" not in str(refused.value)

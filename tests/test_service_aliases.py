@@ -146,9 +146,7 @@ def test_sighup_follows_the_alias_and_survives_a_damaged_generation(
         assert client.get("/readyz").json()["indexes"]["docs"] == {"generation": fourth.name, "refused": None}
 
 
-def test_a_server_that_follows_the_aliases_needs_no_signal(
-    own_root: Path, tmp_path: Path, served_encoder: Any
-) -> None:
+def test_a_server_that_follows_the_aliases_needs_no_signal(own_root: Path, tmp_path: Path, served_encoder: Any) -> None:
     """As in a container whose index another one builds: nobody there may send a signal or knows a key."""
     with serving(own_root, tmp_path, "--follow") as server, server.client() as client:
         first = served(client)

@@ -28,6 +28,7 @@ _STATUS, _CODE = re.compile(r"status code: (\d+ [\w ]+)"), re.compile("<Code>([^
 _WORDS = re.compile("<Message>([^<]*)</Message>")
 _REFUSED = re.compile("status code: 40[13]|lacked the necessary privileges|lacked valid authentication")
 _PAUSES_S = (0.1, 0.4, 1.6, 6.4)  # between requests whose answers broke off
+_CHUNK = 1 << 20  # bytes, at least, of a content that is read in pieces
 _LONGEST_REASON = 300  # characters of what the library says
 
 
@@ -80,6 +81,25 @@ class Objects:
 
         with self._translated(name):
             return _whole(read)
+
+    def chunks(self, name: str) -> Iterator[bytes]:
+        """The content of something of any size, in pieces; goes on where an answer broke off. Raises like `get`."""
+        from obstore import exceptions
+
+        at, pauses = 0, iter(_PAUSES_S)
+        with self._translated(name):
+            while True:
+                try:
+                    found = self._library.get(self._store, name, options={"range": {"offset": at}} if at else None)
+                    for chunk in found.stream(min_chunk_size=_CHUNK):
+                        at, pauses = at + len(chunk), iter(_PAUSES_S)
+                        yield bytes(chunk)
+                    return
+                except exceptions.BaseError as error:
+                    pause_s = next(pauses, None)
+                    if pause_s is None or "body" not in str(error):
+                        raise
+                    time.sleep(pause_s * random.uniform(0.5, 1.5))
 
     @contextmanager
     def _translated(self, name: str = "") -> Iterator[None]:

@@ -1,8 +1,11 @@
 {{- define "perwatt.name" -}}
-{{- if contains .Chart.Name .Release.Name -}}
+{{- $name := default .Chart.Name .Values.nameOverride -}}
+{{- if .Values.fullnameOverride -}}
+{{ .Values.fullnameOverride | trunc 53 | trimSuffix "-" }}
+{{- else if contains $name .Release.Name -}}
 {{ .Release.Name | trunc 53 | trimSuffix "-" }}
 {{- else -}}
-{{ printf "%s-%s" .Release.Name .Chart.Name | trunc 53 | trimSuffix "-" }}
+{{ printf "%s-%s" .Release.Name $name | trunc 53 | trimSuffix "-" }}
 {{- end -}}
 {{- end -}}
 
@@ -16,6 +19,9 @@ app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- with .Values.labels }}
+{{ toYaml . }}
+{{- end }}
 {{- end -}}
 
 {{- /* "perwatt.image" (list .Values.image .Chart.AppVersion) */ -}}
@@ -28,27 +34,39 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
 {{- end -}}
 
-{{- define "perwatt.node" -}}
+{{- define "perwatt.account" -}}
+{{- if .Values.serviceAccount.create -}}
+{{ default (include "perwatt.name" .) .Values.serviceAccount.name }}
+{{- else -}}
+{{ default "default" .Values.serviceAccount.name }}
+{{- end -}}
+{{- end -}}
+
+{{- /* "perwatt.pod" (list . .Values.PART ARCHITECTURE): who a pod is and where it may run. */ -}}
+{{- define "perwatt.pod" -}}
+{{- $top := index . 0 -}}
+{{- $part := index . 1 -}}
+{{- $nodes := dict "kubernetes.io/os" "linux" -}}
+{{- with index . 2 }}
+{{- $_ := set $nodes "kubernetes.io/arch" . }}
+{{- end -}}
+serviceAccountName: {{ include "perwatt.account" $top }}
+automountServiceAccountToken: false
 nodeSelector:
-  kubernetes.io/os: linux
-  {{- with .Values.architecture }}
-  kubernetes.io/arch: {{ . }}
-  {{- end }}
-{{- with .Values.serve.tolerations }}
+  {{- toYaml (merge $nodes $part.nodeSelector) | nindent 2 }}
+{{- with $part.tolerations }}
 tolerations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- end -}}
-
-{{- define "perwatt.podSecurity" -}}
+{{- with $part.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
 securityContext:
-  runAsNonRoot: true
-  runAsUser: 10001
-  runAsGroup: 10001
-  fsGroup: 10001
-  fsGroupChangePolicy: OnRootMismatch
-  seccompProfile: {type: RuntimeDefault}
-{{- with .Values.image.pullSecrets }}
+  {{- $ours := dict "runAsNonRoot" true "runAsUser" 10001 "runAsGroup" 10001 "fsGroup" 10001 }}
+  {{- $_ := set $ours "fsGroupChangePolicy" "OnRootMismatch" }}
+  {{- $_ := set $ours "seccompProfile" (dict "type" "RuntimeDefault") }}
+  {{- toYaml (merge (deepCopy $top.Values.podSecurityContext) $ours) | nindent 2 }}
+{{- with $top.Values.image.pullSecrets }}
 imagePullSecrets:
   {{- toYaml . | nindent 2 }}
 {{- end }}
@@ -60,4 +78,32 @@ securityContext:
   allowPrivilegeEscalation: false
   readOnlyRootFilesystem: true
   capabilities: {drop: [ALL]}
+{{- end -}}
+
+{{- /* "perwatt.key" NAME: the variable of a key that is in a secret. */ -}}
+{{- define "perwatt.key" -}}
+env:
+  - {name: PERWATT_KEY, valueFrom: {secretKeyRef: {name: {{ . | quote }}, key: key}}}
+{{- end -}}
+
+{{- /* Of a container that copies indexes into the pod, with the credentials of a secret, which no argument shows. */ -}}
+{{- define "perwatt.copies" -}}
+{{- $copied := ternary .Values.indexes.pull .Values.indexes.fetch (eq .Values.indexes.source "pull") -}}
+{{- with $copied.secret }}
+envFrom:
+  - secretRef: {name: {{ . | quote }}}
+{{- end }}
+{{- with .Values.serve.extraEnv }}
+env:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{ include "perwatt.containerSecurity" . }}
+resources:
+  {{- toYaml .Values.serve.resources | nindent 2 }}
+volumeMounts:
+  - {name: indexes, mountPath: /indexes}
+  - {name: tmp, mountPath: /tmp}
+  {{- with .Values.serve.extraVolumeMounts }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
 {{- end -}}
