@@ -32,6 +32,7 @@ fi
 export PATH="$PATH:$tools/usr/bin"
 # The syntax only: the file of the key that it names is in the container.
 promtool check config --syntax-only deploy/compose/prometheus.yaml
+promtool test rules deploy/compose/alerts.test.yaml
 # What the dashboard asks is checked as rules, since promtool has no check for expressions alone.
 "$venv/bin/python" - deploy/compose/grafana/dashboards/perwatt.json > "$tools/dashboard.json" <<'PYTHON'
 import json, pathlib, sys
