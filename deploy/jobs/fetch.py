@@ -59,7 +59,7 @@ def fetch(url: str, sha256: str, root: Path, *, patience_s: float = PATIENCE_S) 
         else:
             _download(url, archive, patience_s)
         archive.seek(0)
-        digest = hashlib.file_digest(archive, "sha256").hexdigest()  # type: ignore[arg-type]
+        digest = hashlib.file_digest(archive, "sha256").hexdigest()
         if digest != sha256:
             raise SystemExit(f"{_shown(url)} has sha256 {digest}, expected {sha256}. Nothing was unpacked.")
         archive.seek(0)
