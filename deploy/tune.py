@@ -14,6 +14,7 @@ import click
 from tqdm import tqdm
 
 from service.cli.options import (
+    encoder_option,
     json_option,
     model_option,
     precision_option,
@@ -80,6 +81,7 @@ def _efforts(_context: click.Context, _option: click.Parameter, given: tuple[str
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw it as an SVG file.")
 @model_option
 @precision_option
+@encoder_option
 @json_option
 def tune(
     name: str,
@@ -95,6 +97,7 @@ def tune(
     plot: Path | None,
     model: str | None,
     precision: str | None,
+    encoder: str | None,
     as_json: bool,
 ) -> None:
     """Find the search of index NAME that is worth its price, by relevance judgements in BEIR's format.
@@ -109,7 +112,7 @@ def tune(
     from service.cli.evaluate import read_qrels, read_queries
 
     queries, qrels = read_queries(queries_file), read_qrels(qrels_file)
-    settings = Settings(root=root, model=model, precision=precision, threads=1)
+    settings = Settings(root=root, model=model, precision=precision, encoder=encoder, threads=1)
     with tuning.opened(settings, name) as index:
         tried = tuning.corners(
             [mode for mode in index.modes if mode in (modes or index.modes)],

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from embed.encoders.contract import Encoder
     from embed.encoders.load import load_encoder
+    from embed.encoders.remote.encoder import open_remote
     from embed.errors import EmbedError, ModelError
     from embed.models.fingerprint import Fingerprint
 
@@ -37,9 +38,10 @@ _PLACES = {
     "Fingerprint": "embed.models.fingerprint",
     "ModelError": "embed.errors",
     "load_encoder": "embed.encoders.load",
+    "open_remote": "embed.encoders.remote.encoder",
 }
 
-__all__ = ["EmbedError", "Encoder", "Fingerprint", "ModelError", "load_encoder"]
+__all__ = ["EmbedError", "Encoder", "Fingerprint", "ModelError", "load_encoder", "open_remote"]
 
 
 def __getattr__(name: str) -> Any:

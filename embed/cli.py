@@ -13,7 +13,7 @@ from embed.documents.chunks import Chunker
 from embed.documents.document import Faults, FieldNames, NoSuchInputError
 from embed.documents.inputs import FORMATS, find_sources, read_documents
 from embed.encoders.backends import usable_cores
-from embed.encoders.contract import Backend, Encoder
+from embed.encoders.contract import AT_ONCE, Backend, Encoder
 from embed.pipeline import EmbedSettings, embed_documents, slices_at_once
 from embed.progress import Silent, Terminal, format_seconds
 from embed.stopping import stoppable
@@ -71,6 +71,20 @@ def _one_character(given: str | None) -> str | None:
     "--model", metavar="NAME|DIR", help="A sentence-transformers folder or hub name.  [default: all-MiniLM-L6-v2]"
 )
 @click.option(
+    "--encoder",
+    metavar="URL",
+    help="Embed on this server instead: OpenAI's API, text-embeddings-inference, or perwatt; --model is its name "
+    "there. A key is read from PERWATT_ENCODER_KEY.",
+)
+@click.option(
+    "--encoder-price",
+    type=click.FloatRange(min=0),
+    metavar="USD",
+    help="What a million tokens cost on that server, for the summary and embed.json.",
+)
+@click.option("--query-prefix", help="Put before each query, with --encoder.  [default: by the name of the model]")
+@click.option("--document-prefix", help="Put before each document, with --encoder.  [default: by the name]")
+@click.option(
     "--precision", type=click.Choice(["fp32", "int8"]), help="Precision of the model's weights and arithmetic."
 )
 @click.option("--replace-model", is_flag=True, help="Replace vectors of another model or precision in --out.")
@@ -81,7 +95,11 @@ def _one_character(given: str | None) -> str | None:
     show_default=True,
     help="What runs the model.",
 )
-@click.option("--threads", type=click.IntRange(1), help="Threads.  [default: the cores this process may use]")
+@click.option(
+    "--threads",
+    type=click.IntRange(1),
+    help="Threads; with --encoder, requests at once.  [default: the cores this process may use; 8]",
+)
 @click.option("--quiet", is_flag=True, help="No progress and no summary; warnings and errors only.")
 def embed(
     inputs: tuple[str, ...],
@@ -98,6 +116,10 @@ def embed(
     chunk_overlap: int,
     embedded_from: tuple[Path, ...],
     model: str | None,
+    encoder: str | None,
+    encoder_price: float | None,
+    query_prefix: str | None,
+    document_prefix: str | None,
     precision: str | None,
     replace_model: bool,
     backend: Backend,
@@ -115,33 +137,39 @@ def embed(
         raise click.UsageError("--number-rows and --id-field both say what the id is; give one of them")
     if chunk_overlap and not chunk_tokens:
         raise click.UsageError("--chunk-overlap needs --chunk-tokens")
+    if encoder and (precision or backend != "auto"):
+        raise click.UsageError("--precision and --backend are of a model that runs here; --encoder runs it elsewhere")
+    if not encoder and (query_prefix, document_prefix, encoder_price) != (None, None, None):
+        raise click.UsageError("--query-prefix, --document-prefix and --encoder-price go with --encoder")
     try:
         sources = find_sources(inputs, format, separator)
     except NoSuchInputError as error:
         raise click.UsageError(str(error)) from error
 
-    from embed import load_encoder
-
-    threads = threads or usable_cores()
-    record, faults = EmbedRecord(threads=threads), Faults(on_error)
+    threads = threads or (AT_ONCE if encoder else usable_cores())
+    record, faults = EmbedRecord(threads=threads, usd_per_million_tokens=encoder_price), Faults(on_error)
     names = FieldNames(id_field, text_field, title_field, number_rows)
 
     def end(number: signal.Signals) -> None:
         _warn(stopped(number, record))
         sys.exit(128 + number)
 
-    with (
-        stoppable(end),
-        closing(load_encoder(model, precision=precision, backend=backend, threads=threads)) as encoder,
-    ):
-        record.backend = encoder.backend
-        for note in choices(encoder, model, precision, backend):
+    def opened() -> Encoder:
+        from embed import load_encoder, open_remote
+
+        if encoder is None:
+            return load_encoder(model, precision=precision, backend=backend, threads=threads)
+        return open_remote(encoder, model, query_prefix=query_prefix, document_prefix=document_prefix, at_once=threads)
+
+    with stoppable(end), closing(opened()) as running:
+        record.backend = running.backend
+        for note in [] if encoder else choices(running, model, precision, backend):
             _warn(note)
-        chunker = _chunker(encoder, chunk_tokens, chunk_overlap) if chunk_tokens else None
+        chunker = _chunker(running, chunk_tokens, chunk_overlap) if chunk_tokens else None
         with closing(Silent() if quiet else Terminal(sources, "chunks" if chunker else "docs")) as progress:
             embed_documents(
                 read_documents(sources, names, faults),
-                encoder,
+                running,
                 out,
                 EmbedSettings(
                     embedded_from=embedded_from,
@@ -161,13 +189,13 @@ def embed(
     if faults.skipped:
         _warn(skipped(faults))
     if not quiet:
-        click.echo(summary(record, out, encoder.fingerprint.max_length, chunker is not None), err=True)
+        click.echo(summary(record, out, running.fingerprint.max_length, chunker is not None), err=True)
 
 
 def _chunker(encoder: Encoder, tokens: int, overlap: int) -> Chunker:
     prefix = encoder.fingerprint.document_prefix
     prefix_tokens = len(encoder.token_offsets(prefix)) if prefix else 0
-    return Chunker(encoder.token_offsets, tokens, overlap, encoder.fingerprint.max_length, prefix_tokens)
+    return Chunker(encoder.token_offsets, tokens, overlap, encoder.fingerprint.max_length or tokens, prefix_tokens)
 
 
 def stopped(number: signal.Signals, record: EmbedRecord) -> str:
@@ -210,6 +238,11 @@ def summary(record: EmbedRecord, out: Path, max_length: int, chunked: bool) -> s
         parts.append(
             f"{format_seconds(record.seconds)}, {rate:,.0f} {unit}/s, "
             f"{record.tokens / record.embedding_seconds:,.0f} tokens/s, peak memory {peak_rss_bytes() >> 20:,} MiB"
+        )
+    if record.cost_usd is not None:
+        parts.append(
+            f"{record.tokens:,} tokens at {record.usd_per_million_tokens:g} USD a million, a price that was "
+            f"given: {record.cost_usd:.4f} USD"
         )
     if record.cut:
         parts.append(

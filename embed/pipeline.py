@@ -19,10 +19,11 @@ from embed.ahead import read_ahead
 from embed.documents.chunks import Chunker
 from embed.documents.document import Document, Faults
 from embed.documents.rows import WINDOW_BYTES, WINDOW_ROWS, Row, rows_of, windows
-from embed.encoders.contract import Encoder
+from embed.encoders.contract import Encoder, Vectors
 from embed.errors import EmbedError
 from embed.models import canaries
 from embed.models.canaries import Canaries
+from embed.models.fingerprint import REMOTE
 from embed.progress import EmbedProgress, Silent
 from embed.vectors import fragments
 from embed.vectors.folder import FolderError, VectorsWriter, learn
@@ -36,6 +37,7 @@ from embed.window import SLICE_TEXTS, SPOOL_EVERY_S, WindowEmbedder, finite
 # The one whose last chunks are computed, and one that has chunks for threads that have none left of it. With many
 # threads a slice of short texts is soon done, and its start and end are one thread's work.
 SLICES_AT_ONCE, THREADS_A_SLICE = 2, 8
+TEXTS_AGAIN = 4  # of those that have a vector, to see whether a model elsewhere still makes it
 
 
 def slices_at_once(threads: int) -> int:
@@ -141,6 +143,7 @@ class _EmbedRun:
     canaries: Canaries = field(default_factory=Canaries)
     written: list[Fragment] = field(default_factory=list)
     taken: int = 0
+    compared: bool = False
     writing: VectorsWriting | None = None
     writer: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="write"))
 
@@ -179,6 +182,24 @@ class _EmbedRun:
             "--out, give the --model and --precision they were made with, or let --replace-model replace them"
         )
 
+    def _check_elsewhere(self, vectors: Vectors, known: NDArray[np.bool_], texts: Sequence[str]) -> None:
+        """FolderError where a model elsewhere no longer makes the vectors that are there, once a run.
+
+        A model here is known by its weights, one elsewhere by its name, under which another may answer by now.
+        """
+        again = np.flatnonzero(known)[:TEXTS_AGAIN]
+        if self.compared or self.encoder.fingerprint.precision != REMOTE or not len(again):
+            return
+        self.compared = True
+        now, _tokens = self.encoder.encode_counted([texts[number] for number in again], "document")
+        least, tolerance = canaries.least_cosine(vectors[again], now), self.encoder.fingerprint.tolerance
+        if not least >= tolerance:
+            raise FolderError(
+                f"{self.folder.path} holds vectors of {self.encoder.fingerprint.name} that are not those of the model "
+                f"that answers to this name now: of {len(again)} texts that were embedded before, the least cosine is "
+                f"{least:.4f}, and at least {tolerance} is expected. Choose another --out, or remove this one"
+            )
+
     def take(self, given: Window) -> None:
         """Embeds what of the window is not known, and has its fragment written."""
         window, hashes = given.rows, given.hashes
@@ -188,6 +209,7 @@ class _EmbedRun:
         texts = [window[number].text for number in first]
         self.canaries.offer(distinct, texts)
         vectors, known = self.known.read(distinct)
+        self._check_elsewhere(vectors, known, texts)
         self.record.reused += len(window) - int(np.count_nonzero(~known))
         self._show()
         for _slice in self.embedder.fill(vectors, known, distinct, texts, [window[number].id for number in first]):

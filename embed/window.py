@@ -132,7 +132,8 @@ class WindowEmbedder:
     def _count(self, tokens: Counts) -> None:
         self._record.embedded += len(tokens)
         self._record.tokens += int(tokens.sum())
-        self._record.cut += int(np.count_nonzero(tokens >= self._encoder.fingerprint.max_length))
+        if limit := self._encoder.fingerprint.max_length:
+            self._record.cut += int(np.count_nonzero(tokens >= limit))
 
     def _spool(self, vectors: NDArray[np.float32], hashes: NDArray[np.bytes_]) -> None:
         if self._pending:

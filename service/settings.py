@@ -17,6 +17,7 @@ class Settings:
     Args:
         root: folder of indexes.
         names: which of them to serve, all when empty.
+        encoder: address of a server that encodes in place of a model here; None where the model runs here.
         model, precision: handed to `embed.load_encoder`; None takes what the served generations were made with.
         threads: native threads of the encoder and of a search.
         insecure: bind to a public address without keys.
@@ -44,6 +45,7 @@ class Settings:
     names: tuple[str, ...] = ()
     host: str = "127.0.0.1"
     port: int = 8000
+    encoder: str | None = None
     model: str | None = None
     precision: str | None = None
     threads: int = 1

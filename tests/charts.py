@@ -40,6 +40,7 @@ EVERYTHING: dict[str, Any] = {
         "extraVolumes": [{"name": "own", "configMap": {"name": "authorities"}}],
         "extraVolumeMounts": [{"name": "own", "mountPath": "/own"}],
     },
+    "encoder": {"url": "http://tei:8080", "keySecret": "perwatt-encoder"},
     "tracing": {"endpoint": "http://collector:4318", "ratio": 0.25},
     "labels": {"cost-centre": "7"},
     "service": {"annotations": {"team": "search"}},

@@ -40,6 +40,7 @@ def test_the_codes_are_the_closed_list() -> None:
         "quota-exceeded",
         "overloaded",
         "not-ready",
+        "encoder-unavailable",
         "deadline-exceeded",
         "precondition-failed",
         "insufficient-memory",
@@ -50,6 +51,7 @@ def test_the_codes_are_the_closed_list() -> None:
     assert {code for code, status in statuses.items() if status == 503} == {
         "overloaded",
         "not-ready",
+        "encoder-unavailable",
         "insufficient-memory",
     }
 

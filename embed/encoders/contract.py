@@ -1,14 +1,14 @@
 """What an encoder is: texts in, vectors out.
 
-Three backends keep this contract: our own kernels, which run BERT-shaped models in int8 and fp32; ONNX Runtime, for
-other models in fp32; and sentence-transformers on PyTorch, the reference. It is small on purpose: another way to run a
-model is one more file.
+Four keep this contract: our own kernels, which run BERT-shaped models in int8 and fp32; ONNX Runtime, for other models
+in fp32; sentence-transformers on PyTorch, the reference; and servers elsewhere. The first three run here and know the
+model's tokens. It is small on purpose: another way to run a model is one more file.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,7 @@ Vectors = npt.NDArray[np.float32]
 Counts = npt.NDArray[np.int32]
 
 PRECISIONS = ("fp32", "int8")
+AT_ONCE = 8  # requests to an encoder elsewhere: enough to hide the way there and back from most of them
 
 
 class Encoder(Protocol):
@@ -28,6 +29,10 @@ class Encoder(Protocol):
 
     @property
     def fingerprint(self) -> Fingerprint: ...
+
+    @property
+    def calls_at_once(self) -> int:
+        """How many calls are worth having under way: 1 where a call uses all the threads there are."""
 
     @property
     def dim(self) -> int: ...
@@ -42,6 +47,16 @@ class Encoder(Protocol):
     def encode_counted(self, texts: Sequence[str], kind: Kind = "document") -> tuple[Vectors, Counts]:
         """As `encode`, with the number of tokens the model read of each text, int32 (n,)."""
 
+    def token_offsets(self, text: str) -> list[tuple[int, int]]:
+        """Start and end character of each token of the uncut text, without special tokens."""
+
+    def close(self) -> None: ...
+
+
+@runtime_checkable
+class LocalEncoder(Encoder, Protocol):
+    """One that runs here and so knows what its model reads."""
+
     def token_ids(self, texts: Sequence[str], kind: Kind = "document") -> list[list[int]]:
         """What the model reads of each text: token ids with special tokens and prefix, cut at its length."""
 
@@ -51,11 +66,6 @@ class Encoder(Protocol):
         Args:
             lengths: of each of `ids`, int32 (n,).
         """
-
-    def token_offsets(self, text: str) -> list[tuple[int, int]]:
-        """Start and end character of each token of the uncut text, without special tokens."""
-
-    def close(self) -> None: ...
 
 
 def prefixed(texts: Sequence[str], fingerprint: Fingerprint, kind: Kind) -> Sequence[str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from embed.encoders.backends import start, usable_cores
 from embed.encoders.contract import PRECISIONS, Backend, Encoder
 from embed.errors import ModelError
-from embed.models.fingerprint import fingerprint_of
+from embed.models.fingerprint import REMOTE, fingerprint_of
 from embed.models.folder import find_model
 
 
@@ -41,6 +41,10 @@ def load_encoder(
     Raises:
         ModelError: There is no such model, or it cannot be run as asked.
     """
+    if precision == REMOTE:
+        raise ModelError(
+            f"{model} ran on a server elsewhere, and nobody here knows its weights. Say where it is with --encoder URL."
+        )
     if precision not in (None, *PRECISIONS):
         raise ModelError(f"Precision {precision!r} is not known, expected one of {PRECISIONS}.")
     if threads is not None and threads < 1:

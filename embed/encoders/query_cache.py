@@ -13,7 +13,8 @@ written, by a worker that runs or by one that was killed, is no entry. The memor
 it grows.
 
 The fingerprint of the model is in every hash. A worker that starts with another model, beside workers that still have
-the old one, therefore finds nothing of theirs. Nothing else can make an entry wrong, and nothing else removes one.
+the old one, therefore finds nothing of theirs. Only a model elsewhere can become another one under its fingerprint;
+when that is noticed, everything is forgotten.
 
 This file imports no native library, because the process that forks the workers makes the memory.
 """
@@ -89,6 +90,17 @@ class QueryCache:
         digest.update(len(encoder).to_bytes(4, "little") + encoder.encode())
         digest.update(array("i", ids).tobytes())
         return digest.digest()
+
+    def key_of_text(self, text: str) -> bytes:
+        """Of a query whose tokens are not known here. The key of no other query is the same."""
+        digest = self._hash.copy()
+        digest.update(b"\xff\xff\xff\xff" + text.encode())  # no name of an encoder is as long
+        return digest.digest()
+
+    def clear(self) -> None:
+        """Forgets everything, for all processes."""
+        for each in (self._stamps.cast("B"), self._keys, self._sums):
+            each[:] = bytes(len(each))
 
     def get(self, key: bytes) -> bytes | None:
         """The vector kept under `key` as little-endian float32 (dim,), None where there is none."""

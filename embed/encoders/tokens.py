@@ -58,6 +58,8 @@ class TokenEncoder:
     """What every backend has in common: a tokenizer, and what it says of itself. Not an encoder without
     `encode_ids`."""
 
+    calls_at_once = 1
+
     def __init__(self, folder: ModelFolder, fingerprint: Fingerprint, backend: str) -> None:
         self._fingerprint = fingerprint
         self._backend = backend

@@ -49,3 +49,10 @@ def recorded(
         return None
     canaries: list[dict[str, object]] = manifest.get("canaries", [])
     return canaries if [canary["text"] for canary in canaries] == list(texts) else None
+
+
+def least_cosine(made: NDArray[np.float32], now: NDArray[np.float32]) -> float:
+    """Between the rows of two float32 (n, dim) of the same texts; not a number where a row has no length."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        lengths = np.linalg.norm(made, axis=1) * np.linalg.norm(now, axis=1)
+        return float((np.einsum("ij,ij->i", made, now) / lengths).min())

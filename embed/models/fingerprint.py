@@ -35,11 +35,14 @@ def fingerprint_of(folder: ModelFolder, precision: str) -> Fingerprint:
     )
 
 
+REMOTE = "remote"  # the precision of a model that runs elsewhere, where only whoever runs it knows it
+
 # The least cosine between a text's vector now and when the generation was made. Measured with all-MiniLM-L6-v2 on the
 # yardstick's texts and 128 abstracts: fp32 between backends and units ≥ 0.99999; int8 against fp32 ≥ 0.992, so that it
 # lies beyond fp32's tolerance and is another fingerprint; and two units that round int8 differently can each be that
-# far off on either side. A wrong model of the same width lies near 0.
-TOLERANCE = {"fp32": 0.999, "int8": 0.98}
+# far off on either side. A wrong model of the same width lies near 0. Elsewhere a model may move from one
+# accelerator to another and between half precisions; a model that was trained anew lies far below.
+TOLERANCE = {"fp32": 0.999, "int8": 0.98, REMOTE: 0.99}
 
 
 @dataclass(frozen=True)
@@ -51,8 +54,8 @@ class Fingerprint:
     normalize: bool
     query_prefix: str
     document_prefix: str
-    max_length: int  # tokens, special tokens included; the rest of a text is cut
-    precision: str  # "fp32" or "int8"
+    max_length: int  # tokens, special tokens included; the rest of a text is cut; 0 where it is not known
+    precision: str  # "fp32", "int8" or REMOTE
     dim: int
 
     @property

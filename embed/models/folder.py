@@ -171,8 +171,11 @@ def _prefixes(path: Path, name: str) -> tuple[str, str]:
     """What is put before a query and before a document: the model's own prompts, else what its authors ask for."""
     prompts = _json(path / "config_sentence_transformers.json", {}).get("prompts") or {}
     query, document = prompts.get("query") or "", prompts.get("document") or prompts.get("passage") or ""
-    if query or document:
-        return query, document
+    return (query, document) if query or document else prefixes_of(name)
+
+
+def prefixes_of(name: str) -> tuple[str, str]:
+    """What the authors of a model of that name ask for before a query and before a document, in its card alone."""
     last = name.rsplit("/", 1)[-1].lower()
     for pattern, query, document in PREFIXES:
         if re.fullmatch(pattern, last):

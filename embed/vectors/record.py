@@ -25,6 +25,7 @@ class EmbedRecord:
         changed: Whether embed.json was replaced.
         known: Vectors of this model that were there at the start.
         reached: Source and byte that the rows were read up to.
+        usd_per_million_tokens: Given by the user, of a model elsewhere.
     """
 
     threads: int | None = None
@@ -40,6 +41,7 @@ class EmbedRecord:
     changed: bool = True
     known: int = 0
     reached: tuple[int, int] = (0, 0)
+    usd_per_million_tokens: float | None = None
     started_at: str = field(default_factory=lambda: now_utc())
     _wall: float = field(default_factory=time.perf_counter)
     _cpu: float = field(default_factory=time.process_time)
@@ -48,7 +50,17 @@ class EmbedRecord:
     def seconds(self) -> float:
         return time.perf_counter() - self._wall
 
+    @property
+    def cost_usd(self) -> float | None:
+        """Of the tokens, at the price given."""
+        return None if self.usd_per_million_tokens is None else self.tokens * self.usd_per_million_tokens / 1e6
+
     def as_dict(self) -> dict[str, object]:
+        price = {
+            "usd_per_million_tokens": self.usd_per_million_tokens,
+            "cost_usd": self.cost_usd,
+            "evidence": "given by the user",
+        }
         return {
             "started_at": self.started_at,
             "seconds": round(self.seconds, 3),
@@ -65,4 +77,4 @@ class EmbedRecord:
             "threads": self.threads,
             "backend": self.backend,
             "machine": platform.machine(),
-        }
+        } | ({} if self.cost_usd is None else {"encoder_price": price})

@@ -82,7 +82,7 @@ class SampleReader:
                 if value is not None:
                     into[0] += value
                     into[1] += 1
-            if answer.usage.tokens and answer.usage.cached is not None:
+            if answer.usage.cached is not None and (answer.usage.tokens or answer.usage.cached):
                 self._cached[0] += answer.usage.cached
                 self._cached[1] += 1
         self._generations |= {answer.generation} if answer.generation else set()

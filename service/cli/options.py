@@ -20,6 +20,12 @@ root_option = click.option(
 model_option = click.option(
     "--model", metavar="FOLDER|NAME", help="The model of the vectors, where its name does not say."
 )
+encoder_option = click.option(
+    "--encoder",
+    metavar="URL",
+    help="Encode texts on this server instead of here: the one that made the vectors (`perwatt embed --encoder`). A "
+    "key is read from PERWATT_ENCODER_KEY.",
+)
 precision_option = click.option(
     "--precision", type=click.Choice(["fp32", "int8"]), help="Default: that of the vectors."
 )

@@ -15,6 +15,7 @@ import click
 
 from service.cli.options import (
     effort_option,
+    encoder_option,
     exact_option,
     filter_option,
     json_object,
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
 @exact_option
 @model_option
 @precision_option
+@encoder_option
 @query_encoder_option
 @json_option
 def search(
@@ -71,6 +73,7 @@ def search(
     exact: bool,
     model: str | None,
     precision: str | None,
+    encoder: str | None,
     query_encoder: str,
     as_json: bool,
 ) -> None:
@@ -89,7 +92,10 @@ def search(
     how = SearchOptions(k, effort, exact, mode, filter=None if filter_json is None else json_object(filter_json))
     check(query, how)
     with _searcher(
-        name, url, key, Settings(root=root, model=model, precision=precision, query_encoder=query_encoder)
+        name,
+        url,
+        key,
+        Settings(root=root, model=model, precision=precision, encoder=encoder, query_encoder=query_encoder),
     ) as asking:
         [hits] = asking.ask([query], how)
     if as_json:
@@ -139,6 +145,7 @@ def search(
 @exact_option
 @model_option
 @precision_option
+@encoder_option
 @query_encoder_option
 @json_option
 def evaluate(
@@ -156,6 +163,7 @@ def evaluate(
     exact: bool,
     model: str | None,
     precision: str | None,
+    encoder: str | None,
     query_encoder: str,
     as_json: bool,
 ) -> None:
@@ -174,7 +182,9 @@ def evaluate(
 
     queries = measures.read_queries(queries_file)
     qrels = measures.read_qrels(qrels_file)
-    settings = Settings(root=root, model=model, precision=precision, threads=cpu_count(), query_encoder=query_encoder)
+    settings = Settings(
+        root=root, model=model, precision=precision, encoder=encoder, threads=cpu_count(), query_encoder=query_encoder
+    )
     with _searcher(name, url, key, settings) as asking:
         asked = asking.modes if not modes or "all" in modes else modes
         seen: set[str] = set()

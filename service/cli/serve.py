@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from service.cli.options import model_option, precision_option, query_encoder_option, root_option
+from service.cli.options import encoder_option, model_option, precision_option, query_encoder_option, root_option
 from service.processes import native_threads
 from service.settings import Settings
 
@@ -21,6 +21,7 @@ SERVING = (
     click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0: any."),
     model_option,
     precision_option,
+    encoder_option,
     click.option(
         "--threads",
         type=click.IntRange(min=1),

@@ -39,8 +39,8 @@ from service.wire.requests import RebuildRequest
 Endpoint = Callable[[Request], Awaitable[Response]]
 BODY = ("bad-json", "unknown-field", "invalid-value", "body-too-large", "unsupported-encoding")
 FIND = ("index-not-found", "generation-gone")
-TIME = ("deadline-exceeded",)
-WRITE = ("forbidden", "not-ready", "overloaded", "deadline-exceeded")
+TIME = ("encoder-unavailable", "deadline-exceeded")
+WRITE = ("forbidden", "not-ready", "overloaded", "encoder-unavailable", "deadline-exceeded")
 SWITCH = ("index-not-found", "forbidden", "precondition-failed", "model-mismatch", "insufficient-memory")
 
 

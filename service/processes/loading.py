@@ -121,7 +121,9 @@ def _batcher_of(settings: Settings, encoder: Encoder, metrics: Metrics, shared: 
         assert memory is not None  # whoever made `shared` had the same settings
         cache = QueryCache(memory, encoder.fingerprint.id, encoder.dim)
         metrics.watch_cache(lambda: cache.used_bytes)
-    return Batcher(encoder, metrics.encode_batch.observe, settings.threads, cache, metrics.count_cached)
+    at_once = encoder.calls_at_once
+    threads = 1 if at_once > 1 else settings.threads  # a thread that waits for another machine costs only its own time
+    return Batcher(encoder, metrics.encode_batch.observe, threads, cache, metrics.count_cached, at_once)
 
 
 def _fast_path_of(state: AppState, auth: Auth, queue: int, spans: Spans | None) -> FastPath:

@@ -6,7 +6,8 @@ timer. When the encoder is idle, a lone text goes at once. While it is busy, tex
 grow by themselves, and there is no constant to tune.
 
 There is one encoder and one thread that runs it: a forward pass already uses the cores it was given, and two at once
-would only compete for the caches. A caller with many texts submits them a window at a time, so that a single query
+would only compete for the caches. An encoder elsewhere has several batches
+under way. A caller with many texts submits them a window at a time, so that a single query
 never waits behind more than one window of bulk work. A text whose caller gave up is dropped before it costs anything.
 
 A query that was seen before does not come that far: with a cache (`embed/encoders/query_cache.py`), its tokens are made
@@ -16,6 +17,7 @@ at once, and a vector that is found for them is the answer, with nothing to wait
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -23,6 +25,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
+
+from embed.encoders.contract import LocalEncoder
+from embed.errors import EncoderChangedError, EncoderError
+from service.wire.problems import Problem
 
 if TYPE_CHECKING:
     from embed import Encoder
@@ -52,9 +58,10 @@ class Encoded(NamedTuple):
 
 
 class _Read(NamedTuple):
-    """The tokens of a query that the cache does not have, what it will be kept under, and what reading it cost."""
+    """The tokens of a query that the cache does not have, what it will be kept under, and what reading it cost; a model
+    elsewhere is asked with the text itself."""
 
-    ids: list[int]
+    ids: list[int] | None
     key: bytes
     cpu_s: float
 
@@ -76,6 +83,7 @@ class Batcher:
         threads: int = 1,
         cache: QueryCache | None = None,
         observe_cache: Callable[[bool], None] = lambda _hit: None,
+        at_once: int = 1,
     ) -> None:
         """
         Args:
@@ -83,14 +91,16 @@ class Batcher:
                 counts what else runs meanwhile: an upper bound.
             cache: of queries; documents are not looked up, and would drive the queries out.
             observe_cache: told of each query that is looked up whether it was there.
+            at_once: batches under way; more than one of an encoder elsewhere, which costs waiting and no cores.
         """
         self._cpu_clock = time.thread_time if threads == 1 else time.process_time
         self._encoder = encoder
         self._observe_batch = observe_batch
         self.cache, self._observe_cache = cache, observe_cache
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="encode")
+        self._reader = encoder if isinstance(encoder, LocalEncoder) else None
+        self._threads, self._at_once = ThreadPoolExecutor(at_once, thread_name_prefix="encode"), at_once
         self._waiting: deque[_Waiting] = deque()
-        self._busy = False
+        self._busy = 0
 
     @property
     def waiting(self) -> int:
@@ -126,29 +136,29 @@ class Batcher:
         return encoded
 
     def close(self) -> None:
-        self._thread.shutdown(wait=True, cancel_futures=True)
+        self._threads.shutdown(wait=True, cancel_futures=True)
 
     def _look_up(self, text: str, cache: QueryCache) -> Encoded | _Read:
         start_s = time.perf_counter()  # nothing here waits, so this is processor time, without a system call
-        [ids] = self._encoder.token_ids([text], "query")
-        key = cache.key(ids)
+        ids = None if self._reader is None else self._reader.token_ids([text], "query")[0]
+        key = cache.key_of_text(text) if ids is None else cache.key(ids)
         vector = cache.get(key)
         self._observe_cache(vector is not None)
         spent_s = time.perf_counter() - start_s
         if vector is None:
             return _Read(ids, key, spent_s)
-        return Encoded(np.frombuffer(vector, np.float32), len(ids), spent_s, True)
+        return Encoded(np.frombuffer(vector, np.float32), 0 if ids is None else len(ids), spent_s, True)
 
     def _start_if_idle(self) -> None:
-        if self._busy:
+        if self._busy == self._at_once:
             return
         batch = self._next_batch()
         if not batch:
             return
-        self._busy = True
+        self._busy += 1
         self._observe_batch(len(batch))
         loop = asyncio.get_running_loop()
-        work = self._thread.submit(self._encode, batch)
+        work = self._threads.submit(self._encode, batch)
         work.add_done_callback(
             lambda done: loop.call_soon_threadsafe(self._finish, batch, done)  # back on the loop's thread
         )
@@ -169,9 +179,10 @@ class Batcher:
     def _encode(self, batch: list[_Waiting]) -> list[Encoded]:
         start_s = self._cpu_clock()
         reads = [waiting.read for waiting in batch if waiting.read is not None]
-        if reads:
-            tokens = np.array([len(read.ids) for read in reads], np.int32)
-            vectors = self._encoder.encode_ids([read.ids for read in reads], tokens)
+        ids = [read.ids for read in reads if read.ids is not None]
+        if ids and self._reader is not None:
+            tokens = np.array([len(each) for each in ids], np.int32)
+            vectors = self._reader.encode_ids(ids, tokens)
         else:
             vectors, tokens = self._encoder.encode_counted([waiting.text for waiting in batch], batch[0].kind)
         if self.cache is not None:
@@ -187,8 +198,8 @@ class Batcher:
         ]
 
     def _finish(self, batch: list[_Waiting], done: Future[list[Encoded]]) -> None:
-        self._busy = False
-        error = None if done.cancelled() else done.exception()
+        self._busy -= 1
+        error = None if done.cancelled() else self._told(done.exception())
         for place, waiting in enumerate(batch):
             if waiting.future.done():
                 continue
@@ -199,6 +210,19 @@ class Batcher:
             else:
                 waiting.future.set_result(done.result()[place])
         self._start_if_idle()
+
+    def _told(self, error: BaseException | None) -> BaseException | None:
+        """What callers are told; what was kept of a model elsewhere that has changed is forgotten."""
+        if not isinstance(error, EncoderError):
+            return error
+        if isinstance(error, EncoderChangedError) and self.cache is not None:
+            self.cache.clear()
+        retry_after_s = max(1, math.ceil(error.retry_after_s))
+        return Problem(
+            "encoder-unavailable",
+            f"The encoder of this service {error.why} Searches by words, vectors and ids are answered.",
+            headers={"retry-after": str(retry_after_s)},
+        )
 
 
 def _sort(waiting: _Waiting) -> tuple[Kind, bool]:

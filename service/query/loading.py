@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from embed import Encoder
     from embed.encoders.fitted.encoder import FittedEncoder
 
+TRIES = 2
+
 log = logging.getLogger("perwatt.service")
 
 
@@ -84,7 +86,7 @@ def check_model(generation: Generation, encoder: Encoder | None) -> None:
         loaded = describe(encoder.fingerprint.as_dict()) if encoder else "no model"
         raise LoadError(
             f"Generation {generation.id} holds vectors of {describe(model)}, and this service has "
-            f"{loaded}. Start it with --model and --precision of the vectors, or embed and build "
+            f"{loaded}. Start it with --model and --precision, or --encoder, of the vectors, or embed and build "
             "again with the model you want; indexes of different models need a service each.",
             "model-mismatch",
         )
@@ -100,20 +102,31 @@ def encoder_for(settings: Settings, root: Root, names: Iterable[str]) -> Encoder
     is checked for each generation at its load.
     """
     made_with = [model for name in names if (model := _model_of(root, name)) is not None]
-    if not made_with and settings.model is None:
+    if made_with:
+        return encoder_of(made_with[0], settings)
+    if settings.encoder is not None:
+        return _elsewhere(settings.encoder, settings, settings.model)
+    if settings.model is None:
         return None
-    if not made_with:
-        from embed import load_encoder
+    from embed import load_encoder
 
-        return load_encoder(settings.model, precision=settings.precision, threads=settings.threads)
-    return encoder_of(made_with[0], settings)
+    return load_encoder(settings.model, precision=settings.precision, threads=settings.threads)
 
 
 def encoder_of(model: Mapping[str, Any], settings: Settings) -> Encoder:
     """The encoder of vectors whose fingerprint is `model`. Raises SettingsError where nobody says where it is."""
     from embed import load_encoder
+    from embed.models.fingerprint import REMOTE
     from embed.models.folder import DEFAULT_MODEL
 
+    if settings.encoder is not None:
+        prefixes = model["query_prefix"], model["document_prefix"]
+        return _elsewhere(settings.encoder, settings, settings.model or model["name"], *prefixes)
+    if model["precision"] == REMOTE:
+        raise SettingsError(
+            f"The vectors were made by a server elsewhere that calls its model {model['name']!r}; say where it is with "
+            "--encoder URL."
+        )
     where = settings.model
     if where is None and model["name"] != DEFAULT_MODEL:
         if "/" not in model["name"]:
@@ -128,6 +141,18 @@ def encoder_of(model: Mapping[str, Any], settings: Settings) -> Encoder:
         query_prefix=model["query_prefix"],
         document_prefix=model["document_prefix"],
     )
+
+
+def _elsewhere(address: str, settings: Settings, model: str | None, *prefixes: str) -> Encoder:
+    """Callers wait for its answers, so one that fails is asked again once."""
+    from embed import open_remote
+    from embed.encoders.remote.endpoint import Patience
+
+    if settings.precision is not None:
+        raise SettingsError("--precision is of a model that runs here, and --encoder runs it elsewhere.")
+    query, document = prefixes or (None, None)
+    patience = Patience(settings.timeout_s, TRIES)
+    return open_remote(address, model, query_prefix=query, document_prefix=document, patience=patience)
 
 
 def _model_of(root: Root, name: str) -> Mapping[str, Any] | None:
@@ -156,7 +181,7 @@ def _check_canaries(generation: Generation, encoder: Encoder) -> None:
             f"Generation {generation.id} was refused: the model encodes canary "
             f"{int(cosines.argmin())} differently than when the vectors were made (cosine {least:.5f}, at least "
             f"{tolerance} is expected at {encoder.fingerprint.precision}). The name of the model is right and its "
-            "numbers are not: compare versions of onnxruntime and the processor with `perwatt info`, or embed again.",
+            "numbers are not: compare versions and the processor with `perwatt info`, or embed again.",
             "model-mismatch",
         )
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
+from embed.models.canaries import least_cosine
 from service.errors import LoadError, SettingsError
 from service.query.loading import describe, encoder_of
 from service.routing.connection import Reply, Unanswered
@@ -84,7 +85,7 @@ async def _encoder(replica: Replica, models: set[str | None], settings: Settings
     asked = replica.ask("POST", "/v1/embeddings", body)
     said = msgspec.json.decode(_good(await asyncio.wait_for(asked, ENCODE_S)), type=dict[str, Any])
     theirs = np.stack([np.frombuffer(binascii.a2b_base64(one["embedding"]), "<f4") for one in said["data"]])
-    least = _least_cosine(theirs, encoder.encode(list(CANARIES), kind="document"))
+    least = least_cosine(theirs, encoder.encode(list(CANARIES), kind="document"))
     if not least >= encoder.fingerprint.tolerance:  # also when it is not a number
         raise LoadError(
             f"The model encodes a text differently here than at {replica.address} (cosine {least:.5f}, at least "
@@ -99,8 +100,3 @@ def _good(reply: Reply) -> bytes:
     if reply.status != 200:
         raise Unanswered(f"it answered with {reply.status}")
     return reply.content
-
-
-def _least_cosine(ours: Any, theirs: Any) -> float:
-    lengths = np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)
-    return float(((ours * theirs).sum(axis=1) / lengths).min())

@@ -41,6 +41,7 @@ KINDS: dict[str, ProblemKind] = {
     "quota-exceeded": ProblemKind(429, "The quota of this key is used up"),
     "overloaded": ProblemKind(503, "The server has more work than it can do in time"),
     "not-ready": ProblemKind(503, "The server is not ready"),
+    "encoder-unavailable": ProblemKind(503, "The model that runs elsewhere gives no vectors"),
     "deadline-exceeded": ProblemKind(504, "The answer was not ready in time"),
     "precondition-failed": ProblemKind(412, "A precondition of the request does not hold"),
     "insufficient-memory": ProblemKind(503, "There is not enough memory for this"),
