@@ -32,7 +32,8 @@ FLAGS = [
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    chromium = os.environ.get("PERWATT_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    named = ("chromium-headless-shell", "chromium", "google-chrome")
+    chromium = os.environ.get("PERWATT_CHROMIUM") or next(filter(None, map(shutil.which, named)), None)
     if chromium is None:
         pytest.fail("no Chromium on this machine; `make test` installs one, and PERWATT_CHROMIUM names another")
     with sync_playwright() as playwright:

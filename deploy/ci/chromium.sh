@@ -9,7 +9,8 @@ find_one() {
     return
   fi
   local name
-  for name in chromium chromium-browser google-chrome google-chrome-stable; do
+  # The shell draws the same pages for a third of the work: it is a Chromium without the windows around them.
+  for name in chromium-headless-shell chromium chromium-browser google-chrome google-chrome-stable; do
     # Ubuntu's chromium-browser is a script that asks for a snap; only a browser that answers counts.
     if command -v "$name" >/dev/null && "$name" --version >/dev/null 2>&1; then
       command -v "$name"
@@ -25,12 +26,26 @@ print(path) if pathlib.Path(path).exists() else sys.exit(1)
 PY
 }
 
-found=$(find_one || true)
-if [ -z "$found" ]; then
-  as_root=()
+on_debian() {
+  command -v apt-get >/dev/null && grep -q '^ID=debian' /etc/os-release 2>/dev/null
+}
+
+install() {
+  local as_root=()
   [ "$(id -u)" = 0 ] || as_root=(sudo -n)
-  if command -v apt-get >/dev/null && grep -q '^ID=debian' /etc/os-release 2>/dev/null; then
-    { "${as_root[@]}" apt-get update -qq && "${as_root[@]}" apt-get install -y -qq --no-install-recommends chromium; } >&2 || true
+  "${as_root[@]}" apt-get update -qq
+  "${as_root[@]}" apt-get install -y -qq --no-install-recommends "$1"
+}
+
+found=$(find_one || true)
+# Where packages may be added without a word, as in a container, a slow browser that is there is no reason to keep it.
+if [ "$(id -u)" = 0 ] && on_debian && [ -z "${PERWATT_CHROMIUM:-}" ] && [[ "$found" != *headless-shell ]]; then
+  install chromium-headless-shell >&2 || true
+  found=$(find_one || true)
+fi
+if [ -z "$found" ]; then
+  if on_debian; then
+    install chromium-headless-shell >&2 || install chromium >&2 || true
   else
     "$venv/bin/playwright" install chromium >&2 || true
   fi
