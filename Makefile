@@ -34,7 +34,7 @@ SOURCES := $(wildcard $(foreach folder,native embed/kernels index/kernels,$(addp
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .PHONY: help setup run report selftest test test-units test-arm64 sanitize fuzz check check-deploy client images test-images bench clean \
-  lock setup-onnx setup-torch setup-test setup-peers setup-servers test-hostile test-overload test-crash \
+  lock setup-onnx setup-torch setup-test setup-peers setup-servers test-hostile test-overload test-crash test-long \
   test-integrations soak audit
 .DELETE_ON_ERROR:
 
@@ -68,6 +68,9 @@ test: setup-test ## check the code and run every test, in up to four processes
 	$(MAKE) --no-print-directory check >$(VENV)/check.log 2>&1 & check=$$!; \
 	PERWATT_CHROMIUM="$$chromium" $(BIN)/python -m pytest --numprocesses auto --dist worksteal; tests=$$?; \
 	wait $$check; checked=$$?; cat $(VENV)/check.log; exit $$((tests | checked))
+
+test-long: setup-test ## what `make test` shows in seconds, shown in minutes: whole models, more kills, more of the API
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal -m long --timeout 3600
 
 test-units: setup-test ## every test as on plainer processors: this one's ladder of units cut at each rung (hours; SUITE=…)
 	PERWATT_CHROMIUM="$$(deploy/ci/chromium.sh $(VENV))" $(BIN)/python tests/rungs.py $(SUITE)

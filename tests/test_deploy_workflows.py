@@ -103,7 +103,16 @@ def test_what_is_proposed_gets_one_short_load_test_and_what_is_landed_gets_all()
 
 def test_the_night_runs_the_longer_proofs() -> None:
     runs = [step["run"] for step in steps(TOP / ".github/workflows/nightly.yaml") if "run" in step]
-    proofs = ("test-units", "sanitize", "fuzz", "test-integrations", "test-arm64", "selftest", "test-crash")
+    proofs = (
+        "test-units",
+        "test-long",
+        "sanitize",
+        "fuzz",
+        "test-integrations",
+        "test-arm64",
+        "selftest",
+        "test-crash",
+    )
     assert runs == [f"make {target}" for target in proofs]
 
 

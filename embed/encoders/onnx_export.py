@@ -81,7 +81,7 @@ def pipeline(folder: ModelFolder, **settings: Any) -> Any:
     import torch
     from sentence_transformers import SentenceTransformer
 
-    class Pipeline(torch.nn.Module):
+    class Pipeline(torch.nn.Module):  # type: ignore[misc]  # mypy does not read torch
         def __init__(self) -> None:
             super().__init__()
             self.model = SentenceTransformer(str(folder.path), device="cpu", model_kwargs=settings).eval()
