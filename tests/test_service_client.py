@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import json
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from serving import Server, serving
 
 from service.access import keys
 from service.client import AsyncClient, Client, ProblemError, Retries, UnreachableError
+from service.client.methods import http_options
 
 pytest_plugins = ["serving_fixtures"]
 
@@ -119,6 +121,15 @@ def test_one_asynchronous_client_makes_many_calls_at_once(server: Server) -> Non
             assert {answer.hits[0].id for answer in answers} == {"a18"}
 
     asyncio.run(work())
+
+
+def test_certificates_are_read_where_one_may_be_shown() -> None:
+    plain = http_options("http://127.0.0.1:8000", None, 1.0, {})["verify"]
+    assert plain.verify_mode == ssl.CERT_REQUIRED
+    assert plain.get_ca_certs() == []
+    assert "verify" not in http_options("https://search.example", None, 1.0, {})
+    assert "verify" not in http_options("http://search.example", None, 1.0, {"follow_redirects": True})
+    assert http_options("http://search.example", None, 1.0, {"verify": "/own"})["verify"] == "/own"
 
 
 def test_both_clients_have_the_same_calls() -> None:
