@@ -119,13 +119,13 @@ class Crash:
 
     def started(self, workers: int, armed: Armed | None) -> contextlib.AbstractContextManager[Server]:
         words = ["--keys", str(self.folder / "keys.json"), "--workers", str(workers)]
-        log, prefix = self.folder / "server.log", ("setsid",)
+        log = self.folder / "server.log"
         try:
-            server = Server(self.place.root, *words, log_file=log, env=armed[1] if armed else {}, prefix=prefix)
+            server = Server(self.place.root, *words, log_file=log, env=armed[1] if armed else None, alone=True)
         except NotStarted:
             if armed is None:
                 raise
-            server = Server(self.place.root, *words, log_file=log, prefix=prefix)
+            server = Server(self.place.root, *words, log_file=log, alone=True)
         self.place.url = server.url
         return over(server)
 

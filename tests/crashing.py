@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import httpx
 from changing import document, vector
 from patience import patient
+from serving import UNTRUSTING
 from written import Effects, Written, asking, seeds_of
 
 from index import Root
@@ -52,8 +53,7 @@ class Place:
         self.counts: Counter[str] = Counter()
 
     def client(self, key: str = "") -> httpx.Client:
-        """verify: loading the certificates that nobody asks for would take longer than all else that a caller does."""
-        return httpx.Client(base_url=self.url, timeout=patient(30), headers=self.keys.get(key, {}), verify=False)
+        return httpx.Client(base_url=self.url, timeout=patient(30), headers=self.keys.get(key, {}), verify=UNTRUSTING)
 
     def command(self, *words: str, environment: dict[str, str] | None = None) -> subprocess.Popen[str]:
         """`perwatt`, in the background."""

@@ -12,6 +12,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -23,7 +24,10 @@ from typing import Any
 import httpx
 import pytest
 from patience import patient
+from warm import Process, Warm, shared
 
+# Over plain HTTP nobody shows a certificate, and reading those of the machine takes longer than most tests.
+UNTRUSTING = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 STARTED = re.compile(r"serving on (http://\S+)")
 START_S = patient(60)
 # Of the model in the served indexes: float32, or int8 where a float costs ten times as much (an emulated processor).
@@ -92,8 +96,15 @@ def build_docs(root: Path, encoder: Any, name: str = "docs", drop: int = 0, **ch
 
 
 class Server:
-    """`perwatt serve` in a process of its own. `log()` is what it wrote to stderr. prefix: a command that runs it;
-    words: of another command than `serve`."""
+    """`perwatt serve` in a process of its own. `log()` is what it wrote to stderr.
+
+    Args:
+        prefix: a command that runs it.
+        words: of another command than `serve`.
+        warm: what has imported for it already, by default what has for all. It imports itself where it runs under
+            `prefix`, in another environment or with a number of native threads of its own.
+        alone: in a process group of its own, of which nothing is left once that is killed.
+    """
 
     def __init__(
         self,
@@ -103,20 +114,27 @@ class Server:
         env: dict[str, str] | None = None,
         prefix: Sequence[str] = (),
         words: Sequence[str] | None = None,
+        warm: Warm | None = None,
+        alone: bool = False,
     ) -> None:
         self._log_file = log_file
-        words = ("serve", "--root", str(root)) if words is None else words
-        command = [*prefix, sys.executable, "-m", "deploy.command", *words, "--port", "0"]
+        command = [*(("serve", "--root", str(root)) if words is None else words), "--port", "0"]
         if "--timeout" not in arguments:
             command += ["--timeout", f"{min(patient(10), 60):g}"]  # natively the default
+        command += arguments
+        self.process: subprocess.Popen[str] | Process
         with log_file.open("w") as log:
-            self.process = subprocess.Popen(
-                [*command, *arguments],
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                env={**os.environ, **(env or {})},
-            )
+            if env or prefix or "--threads" in arguments:
+                self.process = subprocess.Popen(
+                    [*prefix, sys.executable, "-m", "deploy.command", *command],
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    text=True,
+                    env={**os.environ, **(env or {})},
+                    start_new_session=alone,
+                )
+            else:
+                self.process = (warm or shared()).start(command, log, alone=alone)
         self.said: list[str] = []
         self.url = self._wait_until_started()
 
@@ -124,7 +142,7 @@ class Server:
         return self._log_file.read_text()
 
     def client(self, **options: Any) -> httpx.Client:
-        return httpx.Client(base_url=self.url, timeout=patient(30), **options)
+        return httpx.Client(**{"base_url": self.url, "timeout": patient(30), "verify": UNTRUSTING} | options)
 
     def wait_for_log(self, text: str) -> None:
         limit_s = time.monotonic() + START_S
@@ -160,9 +178,14 @@ class NotStarted(Exception):  # noqa: N818 - what a test may expect
 
 @contextmanager
 def serving(
-    root: Path, tmp_path: Path, *arguments: str, env: dict[str, str] | None = None, prefix: Sequence[str] = ()
+    root: Path,
+    tmp_path: Path,
+    *arguments: str,
+    env: dict[str, str] | None = None,
+    prefix: Sequence[str] = (),
+    warm: Warm | None = None,
 ) -> Iterator[Server]:
-    server = Server(root, *arguments, log_file=tmp_path / "server.log", env=env, prefix=prefix)
+    server = Server(root, *arguments, log_file=tmp_path / "server.log", env=env, prefix=prefix, warm=warm)
     try:
         yield server
     finally:

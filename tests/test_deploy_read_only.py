@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
 import sys
@@ -12,8 +13,8 @@ from typing import Any
 import httpx
 import pytest
 from conftest import write_jsonl
-from patience import patient
 from serving import ARTICLES, NotStarted, build_docs, serving
+from warm import Warm, shared
 
 from index import Root
 
@@ -47,8 +48,8 @@ def mounted_read_only(root: Path) -> tuple[str, ...]:
 @pytest.fixture(scope="module", params=["mount", "rights"])
 def read_only(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, served_encoder: Any
-) -> Iterator[tuple[Path, tuple[str, ...]]]:
-    """A root with two generations of one index, and the command that runs others where it cannot be written to."""
+) -> Iterator[tuple[Path, Warm]]:
+    """A root with two generations of one index, and what starts commands where it cannot be written to."""
     root = tmp_path_factory.mktemp("read-only") / "indexes"
     build_docs(root, served_encoder, drop=1)
     build_docs(root, served_encoder)
@@ -56,25 +57,25 @@ def read_only(
         prefix = mounted_read_only(root)
         if not prefix:
             pytest.skip("this system allows no mounts; a folder without the right to write stands for it")
-        yield root, prefix
+        with contextlib.closing(Warm(prefix)) as warm:
+            yield root, warm
         return
     folders = [root, *(path for path in root.rglob("*") if path.is_dir())]
     for folder in folders:
         folder.chmod(0o555)
     (root / "docs" / ".lock").chmod(0o444)
-    yield root, without_rights()
+    with contextlib.closing(Warm(without_rights())) as warm:
+        yield root, warm
     for folder in folders:
         folder.chmod(0o755)
 
 
 @pytest.fixture
-def run(read_only: tuple[Path, tuple[str, ...]]) -> Run:
-    root, prefix = read_only
+def run(read_only: tuple[Path, Warm]) -> Run:
+    root, warm = read_only
 
     def running(*words: str) -> subprocess.CompletedProcess[str]:
-        command = [*prefix, sys.executable, "-m", "deploy.command", *words]
-        placed = [word.replace("ROOT", str(root)) for word in command]
-        return subprocess.run(placed, capture_output=True, text=True, timeout=patient(120))
+        return warm.run(*(word.replace("ROOT", str(root)) for word in words))
 
     return running
 
@@ -83,8 +84,7 @@ def run(read_only: tuple[Path, tuple[str, ...]]) -> Run:
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("corpus")
     write_jsonl(folder / "corpus.jsonl", [{"id": f"d{at}", "text": text} for at, (_, text, _) in enumerate(ARTICLES)])
-    command = [sys.executable, "-m", "deploy.command", "embed", str(folder / "corpus.jsonl")]
-    subprocess.run([*command, "--out", str(folder / "vectors"), "--quiet"], check=True)
+    shared().run("embed", str(folder / "corpus.jsonl"), "--out", str(folder / "vectors"), "--quiet").check_returncode()
     write_jsonl(folder / "queries.jsonl", [{"_id": "q", "text": ARTICLES[0][0]}])
     (folder / "qrels.tsv").write_text("q\ta00\t1\n")
     return folder
@@ -105,7 +105,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ids=lambda words: " ".join(words[:2]),
 )
 def test_what_would_write_says_so_in_a_sentence(
-    run: Run, read_only: tuple[Path, tuple[str, ...]], corpus: Path, words: tuple[str, ...]
+    run: Run, read_only: tuple[Path, Warm], corpus: Path, words: tuple[str, ...]
 ) -> None:
     root, _ = read_only
     before = sorted(root.rglob("*")), (root / "docs" / "current").read_bytes()
@@ -134,10 +134,10 @@ def test_what_reads_works(run: Run, corpus: Path) -> None:
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_server_answers_and_says_that_it_cannot_switch(
-    read_only: tuple[Path, tuple[str, ...]], tmp_path: Path, workers: str
+    read_only: tuple[Path, Warm], tmp_path: Path, workers: str
 ) -> None:
-    root, prefix = read_only
-    with serving(root, tmp_path, "--workers", workers, prefix=prefix) as server, server.client() as client:
+    root, warm = read_only
+    with serving(root, tmp_path, "--workers", workers, warm=warm) as server, server.client() as client:
         found = client.post("/v1/indexes/docs/search", json={"text": ARTICLES[0][0], "k": 1})
         assert found.json()["hits"][0]["id"] == "a00"
         refused: httpx.Response = client.post("/v1/aliases/docs/rollback")
@@ -146,23 +146,21 @@ def test_a_server_answers_and_says_that_it_cannot_switch(
     assert "Traceback" not in server.log()
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
-def test_what_cannot_even_be_read_is_said(own_root: Path, tmp_path: Path, workers: str) -> None:
+def test_what_cannot_even_be_read_is_said(own_root: Path, tmp_path: Path) -> None:
     (own_root / "docs").chmod(0o000)
     try:
-        with (
-            pytest.raises(NotStarted) as failed,
-            serving(own_root, tmp_path, "--workers", workers, prefix=without_rights()),
-        ):
-            pass
-        assert failed.value.status == 1
-        assert "perwatt: error: cannot use " in failed.value.log
-        assert "Permission denied" in failed.value.log
-        assert "Traceback" not in failed.value.log
-        ran = subprocess.run(
-            [*without_rights(), sys.executable, "-m", "deploy.command", "generations", "--root", str(own_root)],
-            capture_output=True, text=True,
-        )  # fmt: skip
+        with contextlib.closing(Warm(without_rights())) as warm:
+            for workers in ("1", "2"):
+                with (
+                    pytest.raises(NotStarted) as failed,
+                    serving(own_root, tmp_path, "--workers", workers, warm=warm),
+                ):
+                    pass
+                assert failed.value.status == 1
+                assert "perwatt: error: cannot use " in failed.value.log
+                assert "Permission denied" in failed.value.log
+                assert "Traceback" not in failed.value.log
+            ran = warm.run("generations", "--root", str(own_root))
         assert ran.returncode == 1
         assert ran.stderr.startswith("perwatt: error: cannot use ")
         assert len(ran.stderr.splitlines()) == 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
 import shutil
 import signal
@@ -19,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from patience import patient
+from warm import shared
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [
@@ -29,14 +29,7 @@ DOCUMENTS = [
 
 
 def perwatt(*arguments: object, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "deploy.command", "embed", *map(str, arguments)],
-        input=stdin,
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env=dict(os.environ),
-    )
+    return shared().run("embed", *map(str, arguments), given=stdin or "")
 
 
 def lines(documents: list[dict[str, Any]]) -> str:

@@ -1,4 +1,4 @@
-"""Half a minute of `make test-crash`: a service killed over and over loses nothing that it acknowledged."""
+"""Some seconds of `make test-crash`: a service killed over and over loses nothing that it acknowledged."""
 
 from pathlib import Path
 
@@ -8,6 +8,6 @@ from patience import patient
 
 def test_a_service_that_is_killed_over_and_over_loses_nothing(tmp_path: Path) -> None:
     crash = Crash(17, tmp_path)
-    crash.run(patient(25))
+    crash.run(patient(12))
     assert crash.place.counts["done"] > 0
     assert crash.place.counts["searched"] > 0

@@ -69,12 +69,12 @@ class Machine(RuleBasedStateMachine):
     @initialize()
     def start(self) -> None:
         log_file = self.folder / "server.log"
-        self.server = Server(self.root, "--workers", "2", log_file=log_file, prefix=("setsid",))
+        self.server = Server(self.root, "--workers", "2", log_file=log_file, alone=True)
 
     def call(self, method: str, path: str, body: Any = None, status: int = 200) -> Any:
         """By a connection of its own, so by either worker."""
         assert self.server is not None
-        with self.server.client(verify=False) as client:
+        with self.server.client() as client:
             answer: httpx.Response = client.request(method, path, json=body)
         assert answer.status_code == status, answer.text
         return answer.json()
