@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +23,33 @@ from index.disk.codes import unit_rows
 from index.disk.layout import DEGREE
 from index.search.generation import INDEX_FILE, Generation
 
-COUNT, DIM = 6000, 32
+COUNT, DIM = 3000, 32
 
 
-def first(root: Path, metric: Any = "cosine", **settings: Any) -> Path:
-    settings = {"family": "graph", "name": "test", "metric": metric, "lexical": False} | settings
-    return build_generation(clustered(COUNT, DIM), names(COUNT), root=root, **settings)
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A root in which `test` is a graph of this metric; for copying."""
+
+    @functools.cache
+    def build(metric: Any) -> Path:
+        root = tmp_path_factory.mktemp("built")
+        build_generation(
+            clustered(COUNT, DIM), names(COUNT), root=root, family="graph", name="test", metric=metric, lexical=False
+        )
+        return root
+
+    return build
+
+
+@pytest.fixture
+def first(built: Callable[[str], Path], tmp_path: Path) -> Callable[..., Path]:
+    """Puts one into this test's folder; the path of its generation."""
+
+    def copy(metric: str = "cosine") -> Path:
+        shutil.copytree(built(metric), tmp_path, dirs_exist_ok=True)
+        return Root(tmp_path).path("test")
+
+    return copy
 
 
 def change(root: Path, puts: int, replaced: int, deleted: int) -> np.ndarray[Any, Any]:
@@ -50,9 +74,11 @@ def recall(generation: Generation, queries: Any) -> float:
 
 
 @pytest.mark.parametrize("metric", ["cosine", "ip", "l2"])
-def test_a_grown_graph_finds_what_one_from_nothing_finds(tmp_path: Path, metric: str) -> None:
-    first(tmp_path, metric)
-    vectors = change(tmp_path, 300, 300, 400)
+def test_a_grown_graph_finds_what_one_from_nothing_finds(
+    first: Callable[..., Path], tmp_path: Path, metric: str
+) -> None:
+    first(metric)
+    vectors = change(tmp_path, 150, 150, 200)
     served = Root(tmp_path).alias("test").generation
     from_nothing = again(tmp_path, anew=True, switch=False)
     path = again(tmp_path)
@@ -60,8 +86,8 @@ def test_a_grown_graph_finds_what_one_from_nothing_finds(tmp_path: Path, metric:
     if metric == "cosine":
         queries = unit_rows(queries)
     with open_generation(path) as made, open_generation(from_nothing) as scratch:
-        assert made.count == scratch.count == COUNT + 300 - 400
-        assert made.manifest["build"]["grown_from"] == {"generation": served, "rows": COUNT - 700}
+        assert made.count == scratch.count == COUNT + 150 - 200
+        assert made.manifest["build"]["grown_from"] == {"generation": served, "rows": COUNT - 350}
         assert "grown_from" not in scratch.manifest["build"]
         assert recall(made, queries) >= recall(scratch, queries) - 0.005
         assert made.manifest["recall"]["queries"] == scratch.manifest["recall"]["queries"] > 0
@@ -85,8 +111,8 @@ def lists_of(index: Any) -> list[list[list[int]]]:
     return found
 
 
-def test_what_is_left_of_a_graph_keeps_its_links_and_its_levels(tmp_path: Path) -> None:
-    base = first(tmp_path)
+def test_what_is_left_of_a_graph_keeps_its_links_and_its_levels(first: Callable[..., Path], tmp_path: Path) -> None:
+    base = first()
     with open_generation(base) as generation:
         vectors = generation.vectors(0, COUNT).copy()
     rows = np.full(COUNT, -1)
@@ -106,18 +132,18 @@ def test_what_is_left_of_a_graph_keeps_its_links_and_its_levels(tmp_path: Path) 
     assert len(after[entry]) == max(map(len, after)) == begun.index.hnsw.max_level + 1
 
 
-def test_rows_that_are_added_cost_no_vertex_its_links(tmp_path: Path) -> None:
+def test_rows_that_are_added_cost_no_vertex_its_links(first: Callable[..., Path], tmp_path: Path) -> None:
     """FAISS prunes the lists of what it links new rows to: held-out rows, and in a grown graph all that are new."""
-    path = first(tmp_path)
-    change(tmp_path, 300, 100, 100)
+    path = first()
+    change(tmp_path, 150, 50, 50)
     for each, least in ((path, 0.99), (again(tmp_path), 1 - grown.WORN)):
         lists = lists_of(faiss.read_index(str(each / INDEX_FILE)))
         assert np.mean([len(level0) for level0, *_ in lists]) > least * DEGREE
 
 
-def test_every_vertex_of_a_grown_graph_is_reached_by_stock_faiss(tmp_path: Path) -> None:
-    first(tmp_path, "l2")
-    change(tmp_path, 200, 200, 900)
+def test_every_vertex_of_a_grown_graph_is_reached_by_stock_faiss(first: Callable[..., Path], tmp_path: Path) -> None:
+    first("l2")
+    change(tmp_path, 100, 100, 450)
     path = again(tmp_path)
     index = faiss.read_index(str(path / INDEX_FILE))
     lists_of(index)
@@ -126,17 +152,18 @@ def test_every_vertex_of_a_grown_graph_is_reached_by_stock_faiss(tmp_path: Path)
     assert (index.search(rows, 1)[1][:, 0] == np.arange(index.ntotal)).mean() > 0.995
 
 
-def test_a_chain_of_grown_graphs_keeps_its_recall(tmp_path: Path) -> None:
-    first(tmp_path)
+def test_a_chain_of_grown_graphs_keeps_its_recall(first: Callable[..., Path], tmp_path: Path) -> None:
+    first()
     for turn in range(5):
-        vectors = clustered(500, DIM, seed=20 + turn)
+        vectors = clustered(250, DIM, seed=20 + turn)
         with Log(tmp_path / "test", DIM, None) as log:
             log.append([Write(f"t{turn}-{n}", vector.tobytes(), b"{}") for n, vector in enumerate(vectors)])
-            log.append([Write(id_, None) for id_ in names(COUNT)[turn * 500 : turn * 500 + 500]])
-        from_nothing = again(tmp_path, anew=True, switch=False)
+            log.append([Write(id_, None) for id_ in names(COUNT)[turn * 250 : turn * 250 + 250]])
+        from_nothing = again(tmp_path, anew=True, switch=False) if turn == 4 else None
         path = again(tmp_path)
+    assert from_nothing is not None
     with open_generation(path) as made, open_generation(from_nothing) as scratch:
-        assert made.manifest["build"]["grown_from"]["rows"] == COUNT - 500
+        assert made.manifest["build"]["grown_from"]["rows"] == COUNT - 250
         queries = unit_rows(clustered(600, DIM, seed=99))
         assert recall(made, queries) >= recall(scratch, queries) - 0.01
 
@@ -146,17 +173,19 @@ def test_a_chain_of_grown_graphs_keeps_its_recall(tmp_path: Path) -> None:
     [({"metric": "l2"}, 10), ({"family": "flat"}, 10), ({}, COUNT // 2), ({"anew": True}, 10)],
     ids=["another metric", "another family", "much has changed", "asked for"],
 )
-def test_a_graph_is_built_from_nothing_where_none_fits(tmp_path: Path, settings: dict[str, Any], puts: int) -> None:
-    first(tmp_path)
+def test_a_graph_is_built_from_nothing_where_none_fits(
+    first: Callable[..., Path], tmp_path: Path, settings: dict[str, Any], puts: int
+) -> None:
+    first()
     change(tmp_path, puts, 0, 0)
     with open_generation(again(tmp_path, **settings)) as made:
         assert "grown_from" not in made.manifest["build"]
 
 
 def test_a_grown_graph_that_is_dearer_to_search_is_not_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    first: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    first(tmp_path)
+    first()
     change(tmp_path, 50, 0, 0)
     monkeypatch.setattr(grown, "DEARER", 0.0)
     monkeypatch.setattr("index.build.structure.DEARER", 0.0)
