@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
-from service.processes.supervisor import MESSAGE_BYTES
+from service.processes.worker import MESSAGE_BYTES
 
 log = logging.getLogger("perwatt.service")
 

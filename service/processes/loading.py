@@ -18,7 +18,7 @@ from service.http.watch import Watch
 from service.processes import native_threads
 from service.processes.process import ServerProcess
 from service.processes.registry_metrics import RegistryCollector, RoutedCollector
-from service.processes.supervisor import Shared
+from service.processes.worker import Shared
 from service.query.admission import Admission
 from service.query.app_state import AppState, Here
 from service.query.batcher import Batcher

@@ -13,7 +13,7 @@ from service.settings import Settings
 
 if TYPE_CHECKING:
     from service.processes.channel import Channel
-    from service.processes.supervisor import Shared
+    from service.processes.worker import Shared
     from service.telemetry.spans import Spans
 
 

@@ -32,7 +32,7 @@ from service.processes.channel import Channel
 from service.processes.listening import address_of, bind
 from service.processes.loading import load
 from service.processes.process import ServerProcess
-from service.processes.supervisor import Shared
+from service.processes.worker import Shared
 from service.query.app_state import AppState, Here
 from service.rebuilds.due import Due
 from service.settings import Settings

@@ -29,7 +29,6 @@ import signal
 import socket
 import sys
 import time
-from collections import deque
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -37,64 +36,14 @@ import msgspec
 
 from embed.encoders.query_cache import CacheMemory
 from service.access.quota import Quotas
-from service.errors import ServiceError
 from service.processes.accepting import Accepting
+from service.processes.worker import MESSAGE_BYTES, ForkedWorker, Shared, how_it_ended, live
 from service.telemetry.slab import Slab
 
 log = logging.getLogger("perwatt.service")
 
-MESSAGE_BYTES = 64 << 10
 PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0  # before a dead worker is replaced
 STABLE_S = 60.0  # a worker that lived as long is not one that keeps dying
-
-
-class Shared:
-    """What a worker is born with: its number, its end of the channel, and memory that it shares with the others."""
-
-    def __init__(
-        self,
-        worker: int,
-        channel: socket.socket,
-        metrics: Slab,
-        quotas: Quotas,
-        closed: Slab,
-        service: str,
-        queries: CacheMemory | None,
-    ) -> None:
-        """
-        Args:
-            service: a name that the workers of this service share and no other service has.
-            queries: for the vectors of queries seen before, None: they are not kept.
-        """
-        self.worker, self.service = worker, service
-        self.channel = channel
-        self.metrics, self.quotas, self.queries = metrics, quotas, queries
-        self._closed = closed.row(worker)
-
-    def closed(self) -> None:
-        """A connection has ended."""
-        self._closed[0] += 1
-
-
-class _Worker:
-    def __init__(self, pid: int, channel: socket.socket, closed: memoryview[float]) -> None:
-        self.pid = pid
-        self.channel = channel
-        self.born_s = time.monotonic()
-        self.given = 0  # connections
-        self.untaken: deque[socket.socket] = deque()  # … that may still lie in its channel, the oldest first
-        self.ready = False
-        self._closed, self._closed_before = closed, closed[0]
-
-    @property
-    def open(self) -> float:
-        return self.given - (self._closed[0] - self._closed_before)
-
-    def took(self, connections: int) -> None:
-        """The worker has that many of all it was given, and the parent must let go of them: as long as it holds one,
-        the caller does not see it closed."""
-        while len(self.untaken) > self.given - connections:
-            self.untaken.popleft().close()
 
 
 class Supervisor:
@@ -120,7 +69,7 @@ class Supervisor:
         self._closed = Slab(1, workers)
         self._work = work
         self._drain_s, self._grace_s = drain_s, grace_s
-        self._workers: dict[int, _Worker] = {}
+        self._workers: dict[int, ForkedWorker] = {}
         self._failures = [0] * workers
         self._replace_at_s: dict[int, float] = {}
         self._selector = selectors.DefaultSelector()
@@ -173,7 +122,7 @@ class Supervisor:
             self._be_worker(worker, ours, theirs)
         theirs.close()
         ours.setblocking(False)
-        self._workers[worker] = _Worker(pid, ours, self._closed.row(worker))
+        self._workers[worker] = ForkedWorker(pid, ours, self._closed.row(worker))
         self._selector.register(ours, selectors.EVENT_READ, lambda: self._heard(worker))
 
     def _be_worker(self, worker: int, ours: socket.socket, theirs: socket.socket) -> None:
@@ -192,28 +141,10 @@ class Supervisor:
             if isinstance(key.fileobj, socket.socket):
                 key.fileobj.close()
         self._selector.close()
-        status = 1
-        try:
-            self._work(Shared(worker, theirs, self._metrics, self._quotas, self._closed, self._service, self._queries))
-            status = 0
-        except ServiceError as error:
-            print(f"perwatt: error: {error}", file=sys.stderr)
-        except SystemExit as error:
-            status = error.code if isinstance(error.code, int) else 1
-        except KeyboardInterrupt:
-            status = 130
-        except Exception as error:
-            from index.disk.files import storage_failure
-
-            said = str(error) if isinstance(error, _foreseen()) else storage_failure(error)
-            if said is None:
-                log.exception("worker %d failed", worker)
-            else:
-                print(f"perwatt: error: {said}", file=sys.stderr)
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(status)
+        live(
+            self._work,
+            Shared(worker, theirs, self._metrics, self._quotas, self._closed, self._service, self._queries),
+        )
 
     def _until_ready(self, workers: Collection[int]) -> None:
         while not self._ending and not all(
@@ -244,7 +175,11 @@ class Supervisor:
                 min(LONGEST_PAUSE_S, PAUSE_S * 2 ** max(0, self._failures[worker] - 1)) if lived_s <= STABLE_S else 0
             )
             log.error(
-                "worker %d (process %d) ended with %s; a new one starts in %.1f s", worker, pid, _how(status), pause_s
+                "worker %d (process %d) ended with %s; a new one starts in %.1f s",
+                worker,
+                pid,
+                how_it_ended(status),
+                pause_s,
             )
             self._replace_at_s[worker] = time.monotonic() + pause_s
 
@@ -359,14 +294,3 @@ class Supervisor:
     def _tell(self, worker: int, words: dict[str, Any]) -> None:
         with contextlib.suppress(OSError):
             self._workers[worker].channel.send(msgspec.json.encode(words))
-
-
-def _how(status: int) -> str:
-    code = os.waitstatus_to_exitcode(status)
-    return f"status {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
-
-
-def _foreseen() -> tuple[type[Exception], ...]:
-    """The base classes of the errors of the packages that a worker loads, without loading them here."""
-    places = (("embed.errors", "EmbedError"), ("index.errors", "IndexingError"))
-    return tuple(getattr(sys.modules[module], name) for module, name in places if module in sys.modules)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from embed.encoders.query_cache import CacheMemory
 from service.processes.listening import address_of, bind
-from service.processes.supervisor import Shared, Supervisor
+from service.processes.supervisor import Supervisor
+from service.processes.worker import Shared
 from service.settings import Settings
 from service.telemetry.slab import Slab
 
