@@ -8,8 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from loadtest.errors import TargetError
+from loadtest.errors import TargetError, WorkloadError
 from loadtest.record.trial import RecallEstimate
+from loadtest.targets.contract import Target
+from loadtest.targets.questions import recall_at
+from loadtest.workload.requests import Workload
+from loadtest.workload.truth import Truth
 
 LOWEST, HIGHEST = 8, 4096
 
@@ -48,3 +52,19 @@ def cheapest_effort(
         else:
             low = middle
     return high, seen[high]
+
+
+def asked_effort(
+    target: Target, workload: Workload, truth: Truth | None, recall: float | None, tell: Callable[[str], None]
+) -> int:
+    """What `--effort auto` comes to. WorkloadError where it has no meaning."""
+    if target.able.effort is None:
+        raise WorkloadError(f"--effort auto: {target.name} has no effort to set")
+    if truth is None:
+        raise WorkloadError("--effort auto: nothing is known that answers could be held against")
+    if recall is None:
+        raise WorkloadError("--effort auto needs --recall: it is the cheapest effort that proves it")
+    found, _ = cheapest_effort(
+        lambda effort: recall_at(target, workload, truth, effort), recall, tell, target.able.lowest_effort
+    )
+    return found

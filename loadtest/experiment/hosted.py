@@ -23,10 +23,13 @@ from embed.vectors.scratch import scratch_folder
 from loadtest.errors import TargetError
 from loadtest.generator.priority import go_first
 from loadtest.generator.wire import free_port
+from loadtest.record.trial import Trial
+from loadtest.targets.contract import Target
 
 READY = "/readyz"  # perwatt's word for it
 READY_S = 300.0  # a large index is read and checked whole before it is served
 END_S = 20.0
+GONE = ("connection refused", "connection reset", "closed by the server")  # kinds of errors
 TOLD = 8  # last lines of what the service wrote, in an error
 
 
@@ -106,3 +109,15 @@ def hosted(
             yield service
         finally:
             service.end()
+
+
+def lost(trial: Trial, target: Target, hosted: Hosted | None) -> str | None:
+    """Why the service is not there any more after a trial; None where it is."""
+    if not any(kind in trial.errors for kind in GONE):
+        return None
+    reason = hosted.gone() if hosted else None
+    try:
+        target.alive()
+    except TargetError as error:
+        return reason or str(error)
+    return reason

@@ -16,53 +16,34 @@ import msgspec
 
 from embed.vectors.provenance import now_utc, own_version
 from embed.vectors.scratch import scratch_folder
-from loadtest.errors import (
-    InvalidRun,
-    LoadTestError,
-    PowerError,
-    PriceError,
-    RecordError,
-    ServiceLost,
-    TargetError,
-    WorkloadError,
-)
+from loadtest.errors import InvalidRun, LoadTestError, PowerError, ServiceLost
 from loadtest.experiment.bridged import bridged
 from loadtest.experiment.config import CalibrationRun, CurveRun, ExperimentConfig, KneeRun, parse_variables
 from loadtest.experiment.curve import load_curve
-from loadtest.experiment.effort import cheapest_effort
-from loadtest.experiment.hosted import Hosted, hosted
+from loadtest.experiment.effort import asked_effort
+from loadtest.experiment.hosted import Hosted, hosted, lost
 from loadtest.experiment.indexing import read_steps
 from loadtest.experiment.knee import Measure, find_knee, sound
+from loadtest.experiment.planned import as_vectors, plan_of
 from loadtest.experiment.quality import known_answers
+from loadtest.experiment.server import facts_of, price_of
 from loadtest.experiment.soak import drifts
 from loadtest.generator.run import Generator, Interrupted, Live, idle_trial
 from loadtest.generator.watch import busiest, listeners, on_this_machine
 from loadtest.machine import Machine, read_machine
 from loadtest.power.probe import choose, probe
-from loadtest.prices.price import Price
-from loadtest.prices.table import find_price, misplaced, price_table
 from loadtest.record.objective import Objective
 from loadtest.record.results import Calibration, Knee
-from loadtest.record.run_record import (
-    Asked,
-    Label,
-    Record,
-    ServiceFacts,
-    check_writable,
-    write_record,
-)
+from loadtest.record.run_record import Asked, Label, Record, ServiceFacts, check_writable, write_record
 from loadtest.record.trial import Trial
 from loadtest.record.validity_checks import beyond_doubt
 from loadtest.targets.contract import refuse
 from loadtest.targets.named import target_of
 from loadtest.targets.pgvector import is_database
-from loadtest.targets.questions import recall_at, try_each_kind
-from loadtest.workload.filters import parse_filters, read_filters
+from loadtest.targets.questions import try_each_kind
 from loadtest.workload.plan import Plan
-from loadtest.workload.queries import Query, read_queries, write_queries
+from loadtest.workload.queries import read_queries, write_queries
 from loadtest.workload.requests import Address, Workload
-
-GONE = ("connection refused", "connection reset", "closed by the server")
 
 
 class Bench:
@@ -83,10 +64,9 @@ class Bench:
         if self.here.emulated:
             raise InvalidRun(
                 f"this machine is emulated ({self.here.emulated[0]}): its timings say nothing about the CPU it "
-                "emulates. "
-                "Run on the real architecture"
+                "emulates. Run on the real architecture"
             )
-        self.facts = _facts(config.server_facts)
+        self.facts = facts_of(config.server_facts)
         self.objective = Objective(
             p99_ms=config.slo_p99_ms,
             recall=config.recall_target,
@@ -117,11 +97,15 @@ class Bench:
     def _prepare(self, live: Live, ask_service: bool) -> None:
         config = self.config
         self.local = on_this_machine(Address.parse(self._url).host)
-        self.price = self._price(self._server())
+        self.price, notes = price_of(config, self._server(), _tell)
+        self.notes += notes
         self.plan = self._plan()
         queries = read_queries(config.queries, field=config.field, limit=self.plan.queries_limit)
         if config.send != "text":
-            queries = self._as_vectors(queries, 1.0 if config.send == "vector" else 0.5)
+            queries = as_vectors(queries, 1.0 if config.send == "vector" else 0.5, self.target)
+            file = self._folder / "queries.jsonl"
+            write_queries(queries, file)
+            self.plan = msgspec.structs.replace(self.plan, queries=str(file))
         self.workload = Workload(self.plan, queries, self.target)
         refuse(self.target, self.workload)
         self.served: ServiceFacts | None = None
@@ -145,31 +129,7 @@ class Bench:
         )
 
     def _plan(self) -> Plan:
-        config = self.config
-        return Plan(
-            url=self._url,
-            index=config.index,
-            target=config.target,
-            template=str(config.template.resolve()) if config.template else None,
-            variables=self.variables,
-            behind=self._behind,
-            queries=str(Path(config.queries).resolve()),
-            queries_field=config.field,
-            rate_qps=1.0,
-            duration_s=1.0,
-            warmup_s=config.warmup_s,
-            processes=config.processes,
-            k=config.k,
-            effort=None if config.effort == "auto" else config.effort,
-            mode=config.mode,
-            popularity=config.popularity,
-            filters=[*parse_filters(tuple(config.filters)), *read_filters(config.filters_file)],
-            seed=config.seed,
-            max_in_flight=config.max_in_flight,
-            timeout_s=config.timeout_s,
-            slo_p99_ms=config.slo_p99_ms,
-            recall_target=config.recall_target,
-        )
+        return plan_of(self.config, self._url, self._behind, self.variables)
 
     def _ask_service(self) -> None:
         target = self.target
@@ -182,18 +142,7 @@ class Bench:
             known.truth.save(file)
             self.plan = msgspec.structs.replace(self.plan, truth=str(file))
         if self.config.effort == "auto":
-            if target.able.effort is None:
-                raise WorkloadError(f"--effort auto: {target.name} has no effort to set")
-            if known is None:
-                raise WorkloadError("--effort auto: nothing is known that answers could be held against")
-            if self.objective.recall is None:
-                raise WorkloadError("--effort auto needs --recall: it is the cheapest effort that proves it")
-            effort, _ = cheapest_effort(
-                lambda e: recall_at(target, self.workload, known.truth, e),
-                self.objective.recall,
-                _tell,
-                target.able.lowest_effort,
-            )
+            effort = asked_effort(target, self.workload, known.truth if known else None, self.objective.recall, _tell)
             self.plan = msgspec.structs.replace(self.plan, effort=effort)
             self.workload = Workload(self.plan, self.workload.queries, target)
 
@@ -235,31 +184,13 @@ class Bench:
                 _tell(
                     f"{check.name}: {check.found}, expected {check.limit}" + (f"; now: {now} of a CPU" if now else "")
                 )
-        if any(kind in trial.errors for kind in GONE):
-            reason = self.hosted.gone() if self.hosted else None
-            try:
-                self.target.alive()
-            except TargetError as error:
-                reason = reason or str(error)
-            if reason:
-                self.trials.append(trial)
-                raise ServiceLost(
-                    f"the service was lost during the {role} trial at {rate_qps:,.4g} q/s, after {trial.answered:,} "
-                    f"answers: {reason}"
-                )
+        if reason := lost(trial, self.target, self.hosted):
+            self.trials.append(trial)
+            raise ServiceLost(
+                f"the service was lost during the {role} trial at {rate_qps:,.4g} q/s, after {trial.answered:,} "
+                f"answers: {reason}"
+            )
         return trial
-
-    def _as_vectors(self, queries: list[Query], share: float) -> list[Query]:
-        """Every query, or every second one, as the vector that the service itself makes of its text."""
-        chosen = [i for i, query in enumerate(queries) if query.text is not None and (share == 1 or i % 2)]
-        vectors = self.target.embed([queries[i].text or "" for i in chosen]) if chosen else []
-        queries = list(queries)
-        for i, vector in zip(chosen, vectors, strict=True):
-            queries[i] = msgspec.structs.replace(queries[i], text=None, vector=vector)
-        file = self._folder / "queries.jsonl"
-        write_queries(queries, file)
-        self.plan = msgspec.structs.replace(self.plan, queries=str(file))
-        return queries
 
     def find_knee(self, run: KneeRun) -> None:
         self.knee, _ = find_knee(
@@ -361,33 +292,6 @@ class Bench:
 
     def _server(self) -> Machine | None:
         return self.facts if self.facts is not None else self.here if self.local else None
-
-    def _price(self, server: Machine | None) -> Price | None:
-        instance = self.config.instance or (server.instance_type if server else None)
-        if instance is None:
-            return None
-        table = price_table(self.config.prices) if self.config.prices else None
-        region = self.config.region or (server.region if server else None)
-        try:
-            price = find_price(instance, table, region)
-            if server is not None and (note := misplaced(price, server.architecture)):
-                self.notes.append(note)
-                _tell(f"warning: {note}")
-            return price
-        except PriceError as error:
-            if self.config.instance:
-                raise
-            self.notes.append(f"no price: {error}")
-            return None
-
-
-def _facts(file: Path | None) -> Machine | None:
-    try:
-        return msgspec.json.decode(file.read_bytes(), type=Machine) if file is not None else None
-    except (OSError, msgspec.MsgspecError) as error:
-        raise RecordError(
-            f"--server-facts {file}: expected what perwatt loadtest machine --json writes: {error}"
-        ) from error
 
 
 def _tell(line: str) -> None:

@@ -1,0 +1,44 @@
+"""The machine that serves, where it is another one, and what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from loadtest.errors import PriceError, RecordError
+from loadtest.experiment.config import ExperimentConfig
+from loadtest.machine import Machine
+from loadtest.prices.price import Price
+from loadtest.prices.table import find_price, misplaced, price_table
+
+
+def facts_of(file: Path | None) -> Machine | None:
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=Machine) if file is not None else None
+    except (OSError, msgspec.MsgspecError) as error:
+        raise RecordError(
+            f"--server-facts {file}: expected what perwatt loadtest machine --json writes: {error}"
+        ) from error
+
+
+def price_of(
+    config: ExperimentConfig, server: Machine | None, tell: Callable[[str], None]
+) -> tuple[Price | None, list[str]]:
+    """Its price, if one is known, and what is to be noted of it. PriceError where the one asked for is not known."""
+    instance = config.instance or (server.instance_type if server else None)
+    if instance is None:
+        return None, []
+    table = price_table(config.prices) if config.prices else None
+    region = config.region or (server.region if server else None)
+    try:
+        price = find_price(instance, table, region)
+    except PriceError as error:
+        if config.instance:
+            raise
+        return None, [f"no price: {error}"]
+    if server is None or not (note := misplaced(price, server.architecture)):
+        return price, []
+    tell(f"warning: {note}")
+    return price, [note]
