@@ -10,10 +10,18 @@ import numpy as np
 import pytest
 
 from embed.bench import encode as bench_encode
-from embed.bench.encode import RATIOS, contenders, cut_texts, multiply_adds, race, ratios
+from embed.bench.contenders import contenders
+from embed.bench.encode import RATIOS, multiply_adds, race, ratios
+from embed.bench.texts import cut_texts
 from embed.encoders.tokens import Tokens
 from embed.kernels import unit_in_use, units
 from embed.models.folder import find_model
+
+
+@pytest.fixture(autouse=True)
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading the whole standard library takes longer than all that is done with it here."""
+    monkeypatch.setattr("embed.bench.texts.SOURCES", ("python:statistics", "python:decimal", "python:json"))
 
 
 @pytest.mark.parametrize("length", [8, 32, 256])
@@ -52,8 +60,8 @@ def test_a_peer_that_fails_is_named_with_its_error(
     def broken(*_: object) -> None:
         raise RuntimeError("no such instruction\nat all")
 
-    monkeypatch.setattr(bench_encode, "openvino", broken)
-    monkeypatch.setattr(bench_encode, "sentence_transformers", broken)
+    monkeypatch.setattr("embed.bench.contenders.openvino", broken)
+    monkeypatch.setattr("embed.bench.contenders.sentence_transformers", broken)
     path = make_model(hidden=64, heads=2, inner=128, max_length=64)
     with contenders(find_model(path), path, 1, tmp_path) as (running, absent):
         assert absent["openvino"] == "RuntimeError: no such instruction"
