@@ -90,10 +90,10 @@ STEPS: dict[str, Step] = {
         "What a real day needs, from records; and measuring on rented machines of both architectures.",
     ),
     "power": Step(
-        "loadtest.cli.reports:power",
+        "loadtest.cli.sources:power",
         "Show which power sources can be read here, what they read, and why the rest cannot.",
     ),
-    "prices": Step("loadtest.cli.reports:prices", "What machines cost: the dated table, and refreshing it."),
+    "prices": Step("loadtest.cli.sources:prices", "What machines cost: the dated table, and refreshing it."),
     "bench": Step("deploy.command:bench", "Measure beside the peers, on this machine."),
     "info": Step("deploy.info:info", "Show this machine as perwatt may use it: cores, memory, SIMD units, versions."),
 }

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 from loadtest_servers import http_server
 
-from loadtest.cli.reports import prices
+from loadtest.cli.sources import prices
 from loadtest.errors import PriceError
 from loadtest.prices import table
 from loadtest.prices.own import read_own

@@ -12,8 +12,8 @@ from loadtest_records import invalid, three_arms, write_all
 
 from loadtest.cli.reports import compare as compare_command
 from loadtest.cli.reports import fleet as fleet_command
-from loadtest.cli.reports import prices as prices_command
 from loadtest.cli.reports import report as report_command
+from loadtest.cli.sources import prices as prices_command
 from loadtest.errors import RecordError
 from loadtest.record.run_record import Label, Record, write_record
 
