@@ -76,8 +76,8 @@ test-units: setup-test ## every test as on plainer processors: this one's ladder
 	PERWATT_CHROMIUM="$$(deploy/ci/chromium.sh $(VENV))" $(BIN)/python tests/rungs.py $(SUITE)
 
 test-integrations: setup-test $(VENV)/integrations/.made ## the frameworks' own suites, the clients in Node and other Pythons, the cookbook (needs node, npm)
-	$(VENV)/integrations/bin/python -m pytest -q -o asyncio_mode=auto -o asyncio_default_fixture_loop_scope=function \
-	  tests/integrations_*.py
+	PERWATT_CHROMIUM="$$(deploy/ci/chromium.sh $(VENV))" $(VENV)/integrations/bin/python -m pytest -q \
+	  -o asyncio_mode=auto -o asyncio_default_fixture_loop_scope=function tests/integrations_*.py
 
 test-hostile: $(DATA)/indexes/$(INDEX)/current ## what a good caller notices of slow, idle and greedy ones, some 8 minutes
 	$(BIN)/python -m service.bench.hostile $(DATA)/indexes $(INDEX)
