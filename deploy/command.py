@@ -68,6 +68,10 @@ STEPS: dict[str, Step] = {
         "service.cli.writes:rebuild",
         "Have a running service build index NAME anew, and serve what it built when its checks pass.",
     ),
+    "usage": Step(
+        "service.cli.usage:usage",
+        "Show what each key of a running service has used: queries, processor time, joules, dollars.",
+    ),
     "keys": Step("service.cli.keys:keys", "Make, show, rotate and revoke the keys of a server."),
     "search": Step("service.cli.searching:search", "Search index NAME for TEXT, here or on a server."),
     "mcp": Step(

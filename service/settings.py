@@ -39,6 +39,8 @@ class Settings:
         shards: of a router, the addresses of each shard's replicas; empty for a server of indexes that lie here.
         shard_key: that a router has for its shards.
         wait_s: how long a router waits for them when it starts.
+        cpu_hour_usd: what an hour of one CPU costs, None: usage is not told in dollars.
+        cpu_watts: lowest and highest of a busy CPU, for joules where no counter can be read.
     """
 
     root: Path = DEFAULT_ROOT
@@ -68,6 +70,8 @@ class Settings:
     shards: tuple[tuple[str, ...], ...] = ()
     shard_key: str | None = None
     wait_s: float = 60.0
+    cpu_hour_usd: float | None = None
+    cpu_watts: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         if not self.insecure and self.keys is None and not is_loopback(self.host):

@@ -25,6 +25,8 @@ EVERYTHING: dict[str, Any] = {
     "keys": {"secret": "perwatt-keys"},
     "serve": {
         "accessLog": True,
+        "cpuPrice": 0.0446,
+        "cpuWatts": "1.4:3.6",
         "nodeSelector": {"pool": "search"},
         "tolerations": [{"key": "search", "operator": "Exists"}],
         "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [

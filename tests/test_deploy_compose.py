@@ -161,6 +161,10 @@ def measured(server: Any) -> dict[str, set[str]]:
         text = client.get("/metrics").text
     found: dict[str, set[str]] = {}
     for family in text_string_to_metric_families(text):
+        if family.type == "gauge":
+            found.setdefault(
+                family.name, set()
+            )  # of what is told only where the operator gave a price, or a counter is
         for sample in family.samples:
             found.setdefault(sample.name, set()).update(sample.labels)
     return found

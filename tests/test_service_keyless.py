@@ -36,8 +36,8 @@ ROUTES = routes()
 # Without keys. A page at another name that leads here (DNS rebinding), a page of another site, what came through a
 # proxy on the same machine, and the person at this machine: headers, and what they are refused on the loopback and
 # where the server is bound to every address.
-ALL = {"open", "metrics", "search", "write", "admin"}
-LOCAL = {"write", "admin"}
+ALL = {"open", "metrics", "search", "own", "write", "admin"}
+LOCAL = {"own", "write", "admin"}
 WITHOUT_KEYS: dict[str, tuple[dict[str, str], set[str], set[str]]] = {
     "local": ({}, set(), set()),
     "by a given name": ({"host": "search.internal:8000"}, set(), set()),

@@ -34,9 +34,11 @@ from service.access.keys import RANK, Access
 from service.settings import address_in, is_loopback
 from service.wire.problems import Problem
 
-# What a route asks for: a key of this scope; open: none, though one that is sent is looked at.
-RouteScope = Access | Literal["open"]
+# What a route asks for: a key of this scope; open: none, though one that is sent is looked at; own: any key that may
+# search, which is then shown what is its own, and without keys the person at this machine.
+RouteScope = Access | Literal["open", "own"]
 OPEN: Literal["open"] = "open"
+OWN: Literal["own"] = "own"
 SEARCH = "/v1/indexes/{index}/search"
 UNKNOWN = "none"  # the operation of a path or method that no route has
 
@@ -156,11 +158,12 @@ class Auth:
             if unknown is not None:
                 raise unknown
             if needed is not None and needed != OPEN:
+                reserved = needed == OWN or RANK[needed] > RANK["search"]
                 if caller is not ANYONE:
-                    _require_key(caller, needed, index)
-                elif RANK[needed] > RANK["search"]:
+                    _require_key(caller, "search" if needed == OWN else needed, index)
+                elif reserved:
                     self._require_this_machine(scope)
-                if RANK[needed] > RANK["search"]:
+                if reserved:
                     _require_own_page(headers)
         except (Problem, HTTPException) as refusal:
             return AccessVerdict(operation, caller, refusal)

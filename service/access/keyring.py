@@ -14,12 +14,14 @@ import datetime
 import hmac
 import logging
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from service.access import keys
 from service.access.caller import Caller
 from service.access.keys import Key, Secret
+from service.access.ledger import Ledger
 from service.access.quota import Quotas
 from service.errors import KeysError
 from service.wire.filters import of_key
@@ -39,9 +41,10 @@ class _Entry(NamedTuple):
 class Keyring:
     """The keys of one file. Raises KeysError when there is no usable file to begin with."""
 
-    def __init__(self, path: Path, quotas: Quotas) -> None:
+    def __init__(self, path: Path, quotas: Quotas, ledger: Ledger | None = None) -> None:
         self.path = path
         self._quotas = quotas
+        self._ledger = Ledger() if ledger is None else ledger
         self._seen = self._stamp()
         self._slots: dict[int, str] = {}  # who had them last
         self._by_id = self._load()
@@ -95,10 +98,11 @@ class Keyring:
         except Problem as problem:
             raise KeysError(f"The filter of key {key.name} cannot be imposed: {problem.detail}") from None
         indexes = None if key.indexes is None else frozenset(key.indexes)
+        caller = Caller(key.scope, key.name, indexes, key.filter, account=self._ledger.account(key.slot, key.name))
         if key.rate_per_s is None:
-            return Caller(key.scope, key.name, indexes, key.filter)
+            return caller
         quota = self._quotas.of(key.slot, key.rate_per_s, key.burst)
-        return Caller(key.scope, key.name, indexes, key.filter, quota.charge, quota)
+        return replace(caller, charge=quota.charge, quota=quota)
 
     def _stamp(self) -> tuple[int, int, int]:
         try:

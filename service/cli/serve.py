@@ -6,6 +6,7 @@ Nothing heavy is imported before a command runs: native libraries read their thr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,23 @@ import click
 from service.cli.options import encoder_option, model_option, precision_option, query_encoder_option, root_option
 from service.processes import native_threads
 from service.settings import Settings
+
+
+class Watts(click.ParamType[tuple[float, float]]):
+    """2.4, or 1.4:3.6."""
+
+    name = "watts"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, float]:
+        low, _, high = str(value).partition(":")
+        try:
+            watts = float(low), float(high or low)
+        except ValueError:
+            watts = (0.0, 0.0)
+        if not 0 < watts[0] <= watts[1] < math.inf:
+            self.fail(f"{value!r}: expected watts, like 2.4, or the lowest and the highest, like 1.4:3.6.", param, ctx)
+        return watts
+
 
 SERVING = (
     click.option("--host", default="127.0.0.1", show_default=True),
@@ -112,6 +130,20 @@ SERVING = (
         default=20.0,
         show_default=True,
         help="Seconds that requests in flight may take to finish after that.",
+    ),
+    click.option(
+        "--cpu-price",
+        "cpu_hour_usd",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="USD",
+        help="Of an hour of one CPU (the machine's price by its vCPUs): `perwatt usage` then tells dollars by key.",
+    ),
+    click.option(
+        "--cpu-watts",
+        type=Watts(),
+        metavar="LOW[:HIGH]",
+        help="Of one busy CPU, where no energy counter can be read: joules by key are then modelled. `perwatt power` "
+        "has such figures of a whole machine.",
     ),
     click.option(
         "--otel/--no-otel",

@@ -72,6 +72,7 @@ class AsyncClient:
     index = _method(calls.index)
     recall = _method(calls.recall)
     version = _method(calls.version)
+    usage = _method(calls.usage)
     switch = _method(calls.switch)
     rollback = _method(calls.rollback)
 

@@ -27,6 +27,7 @@ from service.wire.answers import (
     RebuildList,
     RecallAnswer,
     SearchAnswer,
+    UsageAnswer,
 )
 
 T = TypeVar("T")
@@ -184,6 +185,11 @@ def recall(index: str, *, queries: int = 200, k: int = 10, **more: Any) -> Call[
 def version() -> Call[dict[str, Any]]:
     """Versions, SIMD kernels, the model, and the limits that requests are held to."""
     return Call("GET", "/version", dict[str, Any])
+
+
+def usage() -> Call[UsageAnswer]:
+    """What each key has used since the service started, as far as this one may see it."""
+    return Call("GET", "/v1/usage", UsageAnswer)
 
 
 def ready() -> Call[dict[str, Any]]:

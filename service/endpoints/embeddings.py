@@ -65,7 +65,8 @@ async def embeddings(request: Request) -> Response:
         )
     texts = [asked.input] if isinstance(asked.input, str) else asked.input
     form = _base64 if asked.encoding_format == "base64" else _floats
-    caller_of(request.scope).charge(len(texts) - 1)
+    caller = caller_of(request.scope)
+    caller.charge(len(texts) - 1)
     deadline = deadline_of(state, asked.timeout_ms, start_s)
     data: list[answers.Embedding] = []
     tokens = cached = 0
@@ -79,8 +80,7 @@ async def embeddings(request: Request) -> Response:
             spent = sum(one.tokens for one in encoded)
             tokens += spent
             cached += sum(one.cached for one in encoded)
-            state.metrics.tokens.inc(spent)
-            state.metrics.cpu.inc(sum(one.cpu_s for one in encoded))
+            state.count(caller, tokens=spent, cpu_s=sum(one.cpu_s for one in encoded))
         content = answers.encode(EmbeddingsAnswer(data, fingerprint.name, EmbeddingsUsage(tokens, tokens, cached)))
     return Response(content, media_type="application/json")
 

@@ -18,6 +18,7 @@ from embed.vectors.provenance import installed, own_version
 from index import kernels
 from service import versions
 from service.access.caller import NOBODY, caller_of
+from service.endpoints.usage import UsageCollector
 from service.query.app_state import state_of
 from service.wire import limits
 from service.wire.problems import Problem
@@ -48,7 +49,8 @@ async def readyz(request: Request) -> Response:
 
 
 async def metrics(request: Request) -> Response:
-    text = state_of(request).metrics.text(caller_of(request.scope).may_see)
+    state, caller = state_of(request), caller_of(request.scope)
+    text = state.metrics.text(caller.may_see, UsageCollector(state, caller))
     return Response(text, headers={"content-type": "text/plain; version=0.0.4; charset=utf-8"})
 
 

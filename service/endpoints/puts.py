@@ -63,7 +63,7 @@ async def writes_of(
             puts.append(_checked(state, view, caller, place, raw))
         except Problem as problem:
             failed.append(WriteFailure(place, _id_in(raw), problem.as_dict()))
-    writes = await _encoded(state, _allowed(view, caller, puts, failed), deadline)
+    writes = await _encoded(state, caller, _allowed(view, caller, puts, failed), deadline)
     return writes, sorted(failed, key=lambda one: one.place)
 
 
@@ -179,14 +179,13 @@ def _allowed(view: ServedView, caller: Caller, puts: list[_Put], failed: list[Wr
     return allowed
 
 
-async def _encoded(state: AppState, puts: Sequence[_Put], deadline: Deadline) -> list[Write]:
+async def _encoded(state: AppState, caller: Caller, puts: Sequence[_Put], deadline: Deadline) -> list[Write]:
     texts = [put.text for put in puts if put.text is not None]
     encoded: list[Encoded] = []
     if texts:
         assert state.batcher is not None  # `_checked` saw to it
         encoded = await deadline.limit(state.batcher.encode_many(texts, "document"))
-        state.metrics.tokens.inc(sum(one.tokens for one in encoded))
-        state.metrics.cpu.inc(sum(one.cpu_s for one in encoded))
+        state.count(caller, tokens=sum(one.tokens for one in encoded), cpu_s=sum(one.cpu_s for one in encoded))
     vectors = (one.vector for one in encoded)
     writes = []
     for put in puts:

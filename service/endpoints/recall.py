@@ -24,7 +24,7 @@ from service.query.admission import Deadline
 from service.query.app_state import AppState, here_of, state_of
 from service.query.search import deadline_of
 from service.query.searched import Vectors
-from service.query.served_view import ServedView, Survived
+from service.query.served_view import ServedView
 from service.wire import answers, filters, limits, requests
 from service.wire.answers import RecallAnswer
 from service.wire.limits import read_body
@@ -71,7 +71,7 @@ async def _measure(
         raise Problem("invalid-value", f"Index {view.name} has no documents to measure with.", pointer="")
     if reach == 0:
         raise Problem("invalid-value", "No document survives the filter.", pointer="/filter")
-    queries, method = await _queries(state, view, asked, deadline)
+    queries, method = await _queries(state, view, caller, asked, deadline)
     params = asked.params
     effort = view.generation.default_effort if params is None or params.effort is None else params.effort
     shares, took = [], {False: 0.0, True: 0.0}
@@ -80,7 +80,11 @@ async def _measure(
         scores = {}
         for exact in (False, True):
             at_s = time.perf_counter()
-            scores[exact] = await _scores(view, part, reach, effort, exact, keep, deadline)
+            searched = await view.search(part, reach, effort, exact, deadline, keep)
+            scores[exact] = searched.found.scores
+            state.count(
+                caller, queries=len(part), vectors_scored=int(searched.found.scored.sum()), cpu_s=searched.cpu_s
+            )
             took[exact] += time.perf_counter() - at_s
         shares.append((scores[False] >= scores[True][:, -1:]).mean(axis=1))
         deadline.check()
@@ -91,17 +95,14 @@ async def _measure(
     return asked.k, effort, float(found.mean()), low, high, len(queries), method, survivors, ann_ms, exact_ms
 
 
-async def _scores(
-    view: ServedView, queries: Vectors, k: int, effort: int, exact: bool, keep: Survived | None, deadline: Deadline
-) -> Vectors:
-    return (await view.search(queries, k, effort, exact, deadline, keep)).found.scores
-
-
-async def _queries(state: AppState, view: ServedView, asked: RecallRequest, deadline: Deadline) -> tuple[Vectors, str]:
+async def _queries(
+    state: AppState, view: ServedView, caller: Caller, asked: RecallRequest, deadline: Deadline
+) -> tuple[Vectors, str]:
     if asked.texts is not None:
         if view.model is None or state.batcher is None:
             raise Problem("invalid-value", "This index knows no model to encode texts with.", pointer="/texts")
         encoded = await deadline.limit(state.batcher.encode_many(asked.texts, "query"))
+        state.count(caller, tokens=sum(one.tokens for one in encoded), cpu_s=sum(one.cpu_s for one in encoded))
         return np.stack([one.vector for one in encoded]), "the texts of the request"
     rows = view.rows.sample(asked.queries, _SEED)
     vectors = np.stack([view.rows.vector(int(row)) for row in rows])

@@ -29,6 +29,7 @@ from service.endpoints import (
     rebuilds,
     recall,
     searching,
+    usage,
     writes,
 )
 from service.page.files import FILES, SearchPage
@@ -249,6 +250,14 @@ OPERATIONS = (
         problems=("rebuild-not-found", "forbidden"),
         status=202,
     ),
+    Operation(
+        "GET",
+        "/v1/usage",
+        "own",
+        usage.usage,
+        "What each key has used, in queries, tokens, distances, processor time, joules and dollars.",
+        gives=answers.UsageAnswer,
+    ),
     Operation("GET", "/livez", "open", operations.livez, "Whether the process is alive."),
     Operation(
         "GET",
@@ -267,7 +276,7 @@ OPERATIONS = (
 ROUTED = tuple(
     operation
     for operation in OPERATIONS
-    if operation.path.startswith(("/v1/embeddings", "/v1/models"))
+    if operation.path.startswith(("/v1/embeddings", "/v1/models", "/v1/usage"))
     or not operation.path.startswith("/v1/")
     or operation.endpoint
     in (searching.search, searching.search_batch, documents.document, indexes.list_indexes, indexes.get_index)

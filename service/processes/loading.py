@@ -10,6 +10,7 @@ from embed.encoders.query_cache import CacheMemory, QueryCache
 from index import Root
 from service.access.auth import Auth
 from service.access.keyring import Keyring
+from service.access.ledger import Ledger
 from service.access.quota import Quotas
 from service.errors import SettingsError
 from service.http.fast_path import FastPath
@@ -32,6 +33,7 @@ from service.routing.loading import routed
 from service.settings import Settings, is_loopback
 from service.telemetry import tracing
 from service.telemetry.metrics import Metrics
+from service.telemetry.spending import Spending
 
 if TYPE_CHECKING:
     from embed import Encoder
@@ -46,7 +48,7 @@ def load(settings: Settings, shared: Shared | None = None) -> ServerProcess:
     """
     metrics = _metrics(shared)
     state = _router(settings, shared, metrics) if settings.shards else _here(settings, shared, metrics)
-    auth = auth_of(settings, Quotas() if shared is None else shared.quotas)
+    auth = auth_of(settings, Quotas() if shared is None else shared.quotas, state.ledger)
     spans = tracing.spans_of(settings.otel, os.environ)
     fast_path = _fast_path_of(state, auth, settings.queue, spans)
     watch = Watch(
@@ -85,7 +87,20 @@ def _state(
 ) -> AppState:
     batcher = None if encoder is None else _batcher_of(settings, encoder, metrics, shared)
     admission = Admission(settings.concurrency, settings.queue, metrics.shed.inc)
-    return AppState(registry, encoder, batcher, admission, metrics, settings.timeout_s, here)
+    if shared is None:
+        used = spent = None
+        worker = 0
+    else:
+        used, spent, worker = shared.used, shared.spent, shared.worker
+    spending = Spending(
+        spent,
+        worker,
+        cpu_hour_usd=settings.cpu_hour_usd,
+        cpu_watts=settings.cpu_watts,
+        here=here is not None,
+    )
+    ledger = Ledger(used, worker)
+    return AppState(registry, encoder, batcher, admission, metrics, settings.timeout_s, here, ledger, spending)
 
 
 def _here(settings: Settings, shared: Shared | None, metrics: Metrics) -> AppState:
@@ -135,9 +150,9 @@ def _fast_path_of(state: AppState, auth: Auth, queue: int, spans: Spans | None) 
     return TracedFastPath(state, auth, queue, spans)
 
 
-def auth_of(settings: Settings, quotas: Quotas) -> Auth:
+def auth_of(settings: Settings, quotas: Quotas, ledger: Ledger | None = None) -> Auth:
     """Raises KeysError when there is a file of keys and it cannot be used."""
-    keyring = None if settings.keys is None else Keyring(settings.keys, quotas)
+    keyring = None if settings.keys is None else Keyring(settings.keys, quotas, ledger)
     return Auth(
         entries(ROUTED if settings.shards else OPERATIONS),
         keyring,

@@ -151,6 +151,7 @@ class _Server(uvicorn.Server):
         here = self._process.state.here
         if counter % SECOND_TICKS == 0:
             self._process.state.metrics.note()
+            self._process.state.spending.note()
             if self._process.auth.keyring is not None:
                 self._process.auth.keyring.follow()
             if here is not None and here.rebuilds.changed:

@@ -35,9 +35,11 @@ from typing import Any
 import msgspec
 
 from embed.encoders.query_cache import CacheMemory
+from service.access import ledger
 from service.access.quota import Quotas
 from service.processes.accepting import Accepting
 from service.processes.worker import MESSAGE_BYTES, ForkedWorker, Shared, how_it_ended, live
+from service.telemetry import spending
 from service.telemetry.slab import Slab
 
 log = logging.getLogger("perwatt.service")
@@ -67,6 +69,7 @@ class Supervisor:
         self._quotas = Quotas()
         self._service = secrets.token_hex(8)
         self._closed = Slab(1, workers)
+        self._used, self._spent = Slab(ledger.WIDTH, workers), Slab(spending.WIDTH, workers)
         self._work = work
         self._drain_s, self._grace_s = drain_s, grace_s
         self._workers: dict[int, ForkedWorker] = {}
@@ -141,10 +144,8 @@ class Supervisor:
             if isinstance(key.fileobj, socket.socket):
                 key.fileobj.close()
         self._selector.close()
-        live(
-            self._work,
-            Shared(worker, theirs, self._metrics, self._quotas, self._closed, self._service, self._queries),
-        )
+        memory = (self._metrics, self._quotas, self._closed, self._service, self._queries, self._used, self._spent)
+        live(self._work, Shared(worker, theirs, *memory))
 
     def _until_ready(self, workers: Collection[int]) -> None:
         while not self._ending and not all(

@@ -33,12 +33,17 @@ class Shared:
         closed: Slab,
         service: str,
         queries: CacheMemory | None,
+        used: Slab,
+        spent: Slab,
     ) -> None:
         """
         Args:
             service: a name that the workers of this service share and no other service has.
             queries: for the vectors of queries seen before, None: they are not kept.
+            used: of the ledger.
+            spent: of what the service spends.
         """
+        self.used, self.spent = used, spent
         self.worker, self.service = worker, service
         self.channel = channel
         self.metrics, self.quotas, self.queries = metrics, quotas, queries

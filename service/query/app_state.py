@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 
+from service.access.caller import Caller
+from service.access.ledger import Ledger
 from service.query.admission import Admission
 from service.query.batcher import Batcher
 from service.query.index_registry import IndexRegistry
@@ -19,6 +21,7 @@ from service.query.searched import LoadedIndexes
 from service.query.writing import Writing
 from service.rebuilds.starting import Rebuilds
 from service.telemetry.metrics import Metrics
+from service.telemetry.spending import Spending
 
 if TYPE_CHECKING:
     from embed import Encoder
@@ -49,6 +52,8 @@ class AppState:
         here: None behind a router, where every index lies elsewhere.
         encoder: None when every generation was built from bare vectors; then there is no batcher either.
         timeout_s: deadline of a request that names none.
+        ledger: what each key has used.
+        spending: what that costs.
     """
 
     registry: LoadedIndexes
@@ -58,6 +63,16 @@ class AppState:
     metrics: Metrics
     timeout_s: float
     here: Here | None
+    ledger: Ledger
+    spending: Spending
+
+    def count(
+        self, caller: Caller, *, queries: int = 0, tokens: int = 0, vectors_scored: int = 0, cpu_s: float = 0.0
+    ) -> None:
+        """Counts work that was done, for the whole service and for the key that asked for it."""
+        self.metrics.count_work(queries, tokens, vectors_scored, cpu_s)
+        account = caller.account
+        (self.ledger.no_key if account is None else account).add(queries, tokens, vectors_scored, cpu_s)
 
     def close(self) -> None:
         if self.batcher is not None:

@@ -72,7 +72,7 @@ async def answer(state: AppState, caller: Caller, index: str, body: bytes, start
             took_ms = round((end_s - start_s) * 1e3, 3)
             content = answers.encode(BatchAnswer(view.name, view.id, view.model, done, usage, took_ms, view.seq))
     stages = Stages(0.0, ann_s - embed_s, end_s - ann_s - payload_s, 0.0, payload_s)
-    observe(state, usage, stages)
+    observe(state, caller, sum(isinstance(result, BatchResult) for result in done), usage, stages)
     return Answered(content, stages, usage, view.id)
 
 

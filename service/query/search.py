@@ -160,7 +160,7 @@ async def answer(state: AppState, caller: Caller, index: str, body: bytes, start
             )
     filtered_s = 0.0 if kept.filter is None else embed_s - filter_s
     stages = Stages(filtered_s, ann_s - embed_s, payload_s - ann_s - lexical_s, lexical_s, end_s - payload_s)
-    observe(state, result.usage, stages)
+    observe(state, caller, 1, result.usage, stages)
     return Answered(content, stages, result.usage, view.id)
 
 
@@ -345,7 +345,7 @@ def result_of_ranked(
     )
 
 
-def observe(state: AppState, usage: Usage, stages: Stages) -> None:
+def observe(state: AppState, caller: Caller, queries: int, usage: Usage, stages: Stages) -> None:
     metrics = state.metrics
     if stages.filter:
         metrics.filter.observe(stages.filter)
@@ -353,8 +353,12 @@ def observe(state: AppState, usage: Usage, stages: Stages) -> None:
         metrics.lexical.observe(stages.lexical)
     if usage.tokens:
         metrics.embed.observe(stages.embed)
-        metrics.tokens.inc(usage.tokens)
     metrics.ann.observe(stages.ann)
     metrics.payload.observe(stages.payload)
-    metrics.vectors_scored.inc(usage.vectors_scored)
-    metrics.cpu.inc(usage.cpu_ms / 1e3)
+    state.count(
+        caller,
+        queries=queries,
+        tokens=usage.tokens,
+        vectors_scored=usage.vectors_scored,
+        cpu_s=usage.cpu_ms / 1e3,
+    )

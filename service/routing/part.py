@@ -73,7 +73,7 @@ async def answer(state: AppState, caller: Caller, index: str, body: bytes, start
             )
     usage = Usage(0, sum(each.scored for each in dense), cpu_ms)
     stages = Stages(0.0, ann_s - start_s, end_s - ann_s - lexical_s, lexical_s, time.perf_counter() - end_s)
-    observe(state, usage, stages)
+    observe(state, caller, max(1, len(dense)), usage, stages)
     return Answered(content, stages, usage, view.id)
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -19,6 +18,7 @@ from prometheus_client.registry import Collector
 
 from service.telemetry.powercap import package_joules
 from service.telemetry.slab import Slab
+from service.telemetry.spending import process_cpu_s
 
 STAGES = ("filter", "embed", "ann", "lexical", "payload")
 STATUSES = (0, 200, 304, 400, 401, 403, 404, 405, 408, 410, 412, 413, 415, 422, 429, 431, 499, 500, 501, 503, 504, 505)
@@ -69,7 +69,7 @@ class _Layout:
         self.stages = self._take(len(STAGES) * _size(SECONDS))
         self.encode_batch = self._take(_size(BATCH_SIZES))
         names = (
-            *("tokens", "vectors_scored", "cpu", "shed", "timed_out", "documents_put", "documents_deleted"),
+            *("queries", "tokens", "vectors_scored", "cpu", "shed", "timed_out", "documents_put", "documents_deleted"),
             *("hedges", "retries", "partials"),
             *("encoded_by_model", "encoded_by_fitted"),
             *("query_hits", "query_misses", "working", "waiting", "connections", "closed_logs", "pid"),
@@ -110,7 +110,7 @@ class Metrics:
         self._shed = layout.of["shed"]
         self.encode_batch = Spread(row, layout.encode_batch, BATCH_SIZES)
         numbers = {name: Count(row, at) for name, at in layout.of.items()}
-        self.tokens, self.vectors_scored, self.cpu = (numbers[name] for name in ("tokens", "vectors_scored", "cpu"))
+        self._work = tuple(layout.of[name] for name in ("queries", "tokens", "vectors_scored", "cpu"))
         self.shed, self.timed_out = numbers["shed"], numbers["timed_out"]
         self.documents_put, self.documents_deleted = numbers["documents_put"], numbers["documents_deleted"]
         self.hedges, self.retries, self.partials = numbers["hedges"], numbers["retries"], numbers["partials"]
@@ -140,6 +140,18 @@ class Metrics:
         """
         self._cache_bytes = used_bytes
 
+    def count_work(self, queries: float, tokens: float, vectors_scored: float, cpu_s: float) -> None:
+        row, (at, at_tokens, at_scored, at_cpu) = self._row, self._work
+        row[at] += queries
+        row[at_tokens] += tokens
+        row[at_scored] += vectors_scored
+        row[at_cpu] += cpu_s
+
+    def work(self) -> list[float]:
+        """Queries, tokens, distances and processor seconds of all workers."""
+        sums = self._slab.sums()
+        return [sums[at] for at in self._work]
+
     def count_refused(self, seconds: float) -> None:
         """A search that was shed: `count_request` and `shed` in one, for thousands a second."""
         row = self._row
@@ -163,13 +175,15 @@ class Metrics:
         for name, value in self._look().items():
             self._now[name].set(value)
 
-    def text(self, may_see: Callable[[str], bool] = lambda _name: True) -> bytes:
-        """All numbers, and what is served under the names that the caller may see."""
+    def text(self, may_see: Callable[[str], bool] = lambda _name: True, *more: Collector) -> bytes:
+        """All numbers, what is served under the names that the caller may see, and `more` that is for that caller."""
         self.note()
         registry = CollectorRegistry()
         registry.register(_NumbersCollector(self))
         if self._watched is not None:
             registry.register(self._watched(may_see))
+        for collector in more:
+            registry.register(collector)
         return generate_latest(registry)
 
     def families(self) -> Iterable[Metric]:
@@ -195,6 +209,7 @@ class Metrics:
         _add(batches, [], sums, layout.encode_batch, BATCH_SIZES)
         yield from (requests, latency, stages, batches)
         for name, key, text in (
+            ("perwatt_queries", "queries", "Queries answered, those of a batch each."),
             ("perwatt_tokens", "tokens", "Tokens of texts, encoded or seen before."),
             ("perwatt_query_cache_hits", "query_hits", "Query texts that were seen before and not encoded."),
             ("perwatt_query_cache_misses", "query_misses", "Query texts that were looked up and had to be encoded."),
@@ -228,13 +243,13 @@ class Metrics:
             )
         pids = [int(self._slab.row(worker)[layout.of["pid"]]) for worker in range(self._slab.workers)]
         yield _gauge(
-            "perwatt_workers", "Worker processes that are alive.", sum(_cpu_s(pid) is not None for pid in pids)
+            "perwatt_workers", "Worker processes that are alive.", sum(process_cpu_s(pid) is not None for pid in pids)
         )
         cpu = CounterMetricFamily(
             "perwatt_process_cpu_seconds", "Processor time of a worker process since it started.", labels=["worker"]
         )
         for worker, pid in enumerate(pids):
-            seconds = _cpu_s(pid)
+            seconds = process_cpu_s(pid)
             if seconds is not None:
                 cpu.add_metric([str(worker)], seconds)
         yield cpu
@@ -282,12 +297,3 @@ def _gauge(name: str, text: str, value: float) -> Metric:
     family = GaugeMetricFamily(name, text)
     family.add_metric([], value)
     return family
-
-
-def _cpu_s(pid: int) -> float | None:
-    """Processor time of a process, user and system; None when it is not there, or not to be seen."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
