@@ -43,6 +43,7 @@ export async function program({ Client, ClientError, ProblemError }, url) {
   seen.deleted = (await client.delete("docs", { ids: ["n/1 é", "nobody"] })).deleted;
   seen.gone = (await thrown(client.document("docs", "n/1 é"))).code;
   seen.recall = (await client.recall("docs", { queries: 10, k: 3 })).recall;
+  seen.used = (await client.usage()).keys[0].key;
   seen.rebuilds = (await client.rebuilds()).length;
 
   seen.problem = await thrown(client.search("docs", { text: "volcano", filter: { field: "nowhere", eq: 1 } }));

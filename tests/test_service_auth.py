@@ -57,6 +57,7 @@ REFUSED = {
     "open": {"wrong": 401},
     "metrics": {"none": 401, "wrong": 401, "search": 403},
     "search": {"none": 401, "wrong": 401, "metrics": 403},
+    "own": {"none": 401, "wrong": 401, "metrics": 403},
     "write": {"none": 401, "wrong": 401, "metrics": 403, "search": 403},
     "admin": {"none": 401, "wrong": 401, "metrics": 403, "search": 403, "write": 403},
 }

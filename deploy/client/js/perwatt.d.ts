@@ -1,6 +1,6 @@
 import type {
   BatchAnswer, BatchFailure, BatchResult, DeleteAnswer, DeleteRequest, DocumentAnswer, Hit, IndexInfo, Problem, PutAnswer,
-  PutDocument, RebuildAnswer, RecallAnswer, RecallRequest, SearchAnswer, SearchRequest,
+  PutDocument, RebuildAnswer, RecallAnswer, RecallRequest, SearchAnswer, SearchRequest, UsageAnswer,
 } from "./schema.js";
 
 export type * from "./schema.js";
@@ -60,6 +60,8 @@ export class Client {
   index(name: string, options?: Options): Promise<IndexInfo>;
   recall(index: string, request?: RecallRequest, options?: Options): Promise<RecallAnswer>;
   version(options?: Options): Promise<Record<string, unknown>>;
+  /** What each key has used since the service started, as far as this one may see it. */
+  usage(options?: Options): Promise<UsageAnswer>;
   /** Whether requests should be sent there now; one look, without another try. */
   ready(options?: Options): Promise<boolean>;
   startRebuild(index: string, options?: Write & { source?: string }): Promise<RebuildAnswer>;

@@ -120,6 +120,10 @@ export class Client {
     }
   }
 
+  usage(options) {
+    return this.#call("GET", "/v1/usage", options);
+  }
+
   startRebuild(index, { source = "changes", ...options } = {}) {
     const changes = options.idempotencyKey === undefined;
     return this.#call("POST", "/v1/rebuilds", { body: { index, source }, changes, ...options });

@@ -338,6 +338,30 @@ export interface RebuildList {
   rebuilds: RebuildAnswer[];
 }
 
+/** since: when the service started, and with it all these numbers. energy: what the joules are: measured, modelled or unknown. energy_of: how they were measured or modelled, or why they are unknown. usd_per_cpu_hour: the price that dollars were counted with. keys: those that have used anything, the dearest first; a key that is not for all sees its own. whole: all of them together, counted apart from the keys; for those who see all. */
+export interface UsageAnswer {
+  since: string;
+  energy: "measured" | "modelled" | "unknown";
+  energy_of: string;
+  keys: KeyUsage[];
+  usd_per_cpu_hour?: number | null;
+  whole?: KeyUsage | null;
+}
+
+/** What the callers with one key used since the service started. Args: key: its name; "(no key)", "(former keys)" and "(service)" are what no key there is has used. queries: answered, those of a batch each. tokens: of texts, encoded or seen before. vectors_scored: distances computed. cpu_s: processor time of encode, search and payload; of "(service)" all else that its processes did. share: of the processor time of all keys' queries, to divide a bill by; for those who see all keys. joules: joules_low and joules_high are there too where they are modelled. */
+export interface KeyUsage {
+  key: string;
+  queries: number;
+  tokens: number;
+  vectors_scored: number;
+  cpu_s: number;
+  share?: number | null;
+  joules?: number | null;
+  joules_low?: number | null;
+  joules_high?: number | null;
+  dollars?: number | null;
+}
+
 /** payload: a JSON object as hits have it. vector: as in a search; without one the text is encoded, which is `text`, or else the title and text of the payload. */
 export interface PutDocument {
   id: string;
