@@ -80,7 +80,6 @@ securityContext:
   capabilities: {drop: [ALL]}
 {{- end -}}
 
-<<<<<<< HEAD
 {{- /* "perwatt.key" NAME: the variable of a key that is in a secret. */ -}}
 {{- define "perwatt.key" -}}
 env:
@@ -108,7 +107,7 @@ volumeMounts:
   {{- toYaml . | nindent 2 }}
   {{- end }}
 {{- end -}}
-=======
+
 {{/* Who encodes in place of the pods; nothing where they do it themselves. */}}
 {{- define "perwatt.encoder" -}}
 {{- if .Values.encoder.url }}
@@ -125,4 +124,3 @@ volumeMounts:
   valueFrom: {secretKeyRef: {name: {{ . }}, key: key}}
 {{- end }}
 {{- end }}
->>>>>>> a911e5e (Encoders can run elsewhere: --encoder asks any OpenAI-compatible server, text-embeddings-inference or perwatt, notices when its model changes, and keeps a slow one from piling up)
