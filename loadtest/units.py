@@ -68,6 +68,16 @@ def dollars(value_usd: float) -> str:
     return f"${digits(value_usd)}"
 
 
+def grams(value_kg: float) -> str:
+    """A mass that is in kg: 12.0 g, 1.20 kg."""
+    return f"{digits(value_kg * 1e3)} g" if abs(value_kg) < 1 else f"{digits(value_kg)} kg"
+
+
+def money(value_usd: float) -> str:
+    """A sum on a bill: three digits and the sign before the dollar."""
+    return f"−{dollars(-value_usd)}" if value_usd < 0 else dollars(value_usd)
+
+
 def percent(share: float, significant: int = 3) -> str:
     return f"{digits(share * 100, significant)} %"
 

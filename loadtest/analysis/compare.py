@@ -287,8 +287,13 @@ def _belief(candidate: Sequence[Reading], baseline: Sequence[Reading], rate: Rat
         return None, "no power model has figures for both processors"
     if rate.blocks < FEWEST:
         return None, f"fewer than {FEWEST} blocks have no interval to put beside the models'"
+    return believed(rate, power), ""
+
+
+def believed(rate: Ratio, power: PowerRatio) -> PowerBelief:
+    """Queries a joule from a measured ratio of rates and a modelled one of watts, whose uncertainties add."""
     centre = math.log(rate.estimate / power.median)
     sd = math.hypot(rate.log_se, power.log_sd)
     z = float(scipy.special.ndtri(0.95))
     wins = float(scipy.special.ndtr(centre / sd)) if sd > 0 else float(centre > 0)
-    return PowerBelief(math.exp(centre - z * sd), math.exp(centre), math.exp(centre + z * sd), wins, power), ""
+    return PowerBelief(math.exp(centre - z * sd), math.exp(centre), math.exp(centre + z * sd), wins, power)

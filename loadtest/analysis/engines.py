@@ -1,4 +1,5 @@
-"""What was measured, in words: the engine with its version, its index settings, and how its answers were judged."""
+"""What was measured, in words: the machine, the engine with its version, its index settings, and how its answers were
+judged."""
 
 from __future__ import annotations
 
@@ -6,10 +7,38 @@ from typing import Any
 
 import msgspec
 
+from loadtest.analysis.reading import Reading
 from loadtest.record.run_record import Record, ServiceFacts
 from loadtest.record.trial import RecallEstimate, Trial
 
 LONGEST = 600  # letters of settings; mappings of a large index are pages long
+
+
+def subject_names(baseline: Reading, candidate: Reading) -> tuple[str, str]:
+    """What the two arms are to someone who did not name them: their machines where these differ, their engines where
+    these do, else their releases; the arms' own names where nothing else tells them apart, or nothing was measured."""
+    arms = (baseline.arm, candidate.arm)
+    if baseline.record.label.simulated:
+        return arms
+    machines, engines = [[name(run.record) for run in (baseline, candidate)] for name in (machine_name, _engine_name)]
+    parts = [each for each in (engines, machines) if each[0] != each[1] and all(each)]
+    if parts:
+        return tuple(" on ".join(each) for each in zip(*parts, strict=True))  # type: ignore[return-value]
+    served = [run.record.served for run in (baseline, candidate)]
+    releases = [engine_in_words(each) for each in served if each is not None]
+    return (releases[0], releases[1]) if len(set(releases)) == 2 else arms
+
+
+def machine_name(record: Record) -> str:
+    """ "c8g.2xlarge", or the processor of a machine that no table has; empty: nothing was told."""
+    if record.price is not None:
+        return record.price.instance
+    server = record.server
+    return "" if server is None else server.instance_type or server.cpu
+
+
+def _engine_name(record: Record) -> str:
+    return (record.served.engine if record.served else None) or "perwatt"
 
 
 def engine_in_words(served: ServiceFacts) -> str:

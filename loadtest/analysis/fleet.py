@@ -144,6 +144,12 @@ def promised(runs: Sequence[Reading]) -> tuple[Span, str]:
     ), f"{blocks}: the interval is that inside a run, not that between machines{told}"
 
 
+def hours_a_month(demand: Demand, each_qps: float, committed: bool = False) -> float:
+    """Machine hours of machines that answer `each_qps`; `committed` ones are paid for at the peak's size all day."""
+    day = _day(demand, each_qps)
+    return day.peak * HOURS_A_MONTH if committed else day.hours
+
+
 class _Day(NamedTuple):
     """A fleet of machines that answer `each_qps`, hour by hour. hours: machine hours of a month."""
 

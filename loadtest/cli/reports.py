@@ -161,12 +161,23 @@ def _demand(
     "--json", "json_out", type=click.Path(path_type=Path), default=None, help="Write JSON here (- for stdout)."
 )
 @fleet_options(required=False)
+@click.option(
+    "--offers",
+    "offers_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    default=None,
+    help="CSV of what else the machines can be had for: instance, purchase, usd_per_hour, source, as_of.",
+)
+@click.option("--migration-usd", type=Finite(0), default=None, help="What moving costs you, for when it pays back.")
 def report(
     runs: tuple[Path, ...], baseline: str | None, candidate: str | None, replica: str | None, margin: float,
-    html_out: Path | None, markdown_out: Path | None, json_out: Path | None, **fleet_given: Any,
+    html_out: Path | None, markdown_out: Path | None, json_out: Path | None, offers_file: Path | None,
+    migration_usd: float | None, **fleet_given: Any,
 ) -> None:  # fmt: skip
     """Make a report of one run, or of the arms of an experiment; with --peak, of the fleet it would take too."""
     from loadtest.analysis.compare import compare as compared
+    from loadtest.analysis.decision import Plans
+    from loadtest.prices.offers import read_offers
     from loadtest.report.compare_page import compare_page
     from loadtest.report.data import report_json
     from loadtest.report.html import html
@@ -181,7 +192,8 @@ def report(
     else:
         base, other = _two_arms(read, baseline, candidate, replica)
         comparison = compared(read, base, other, replica=replica, margin=margin)
-        page = compare_page(comparison, read, demand)
+        offers = read_offers(offers_file) if offers_file else []
+        page = compare_page(comparison, read, Plans(demand, offers, migration_usd))
     if not any((html_out, markdown_out, json_out)):
         html_out = Path("report.html")
     made: list[tuple[Path | None, Callable[[], str]]] = [

@@ -35,6 +35,7 @@ def load_curve(reading: Reading) -> Chart | None:
     lines = [
         Line("p99", [(t.offered_qps, t.response_s(0.99)) for t in curve], "s1"),
         Line("p50", [(t.offered_qps, t.response_s(0.5)) for t in curve], "s2"),
+        Line("p99.9", [(t.offered_qps, t.response_s(0.999)) for t in curve], "s4"),
         Line(
             "p99 while searching",
             [(t.offered_qps, min(t.response_s(0.99), limit_s * 20)) for t in others],
@@ -44,7 +45,7 @@ def load_curve(reading: Reading) -> Chart | None:
     ]
     if record.knee is not None:  # far beyond the knee there is only the queue of a too long trial
         edge = record.knee.knee_qps * 1.3
-        lines[2] = msgspec.structs.replace(lines[2], points=[p for p in lines[2].points if p[0] <= edge])
+        lines[-1] = msgspec.structs.replace(lines[-1], points=[p for p in lines[-1].points if p[0] <= edge])
     lines = [line for line in lines if line.points]
     marks = [Mark(limit_s, f"objective {units.seconds(limit_s)}", "limit")]
     says = f"Latency over offered load; the objective is {units.seconds(limit_s)} at p99"
@@ -140,6 +141,27 @@ def curves_of_arms(arms: Sequence[Reading]) -> Chart | None:
             width, lines, x_label="offered load, queries a second", y_label="p99", x_text=units.digits,
             y_text=units.seconds, marks=[Mark(limit_s, f"objective {units.seconds(limit_s)}", "limit")],
             y_log=True, says=says,
+        ),
+        says,
+    )  # fmt: skip
+
+
+def power_of_arms(arms: Sequence[Reading]) -> Chart | None:
+    """Measured watts over the achieved rate, idle included, of each arm that was metered in the same domain."""
+    if len({energy.domain for arm in arms for _, energy in arm.metered_levels}) != 1:
+        return None
+    lines = [
+        Line(arm.arm, sorted((trial.achieved_qps, energy.watts) for trial, energy in arm.metered_levels), css)
+        for css, arm in zip(("s2", "s1"), arms, strict=False)
+        if arm.metered_levels
+    ]
+    if len(lines) < 2:
+        return None
+    says = "Measured power over achieved load, an arm a line"
+    return both(
+        lambda width: plot(
+            width, lines, x_label="achieved load, queries a second", y_label="power", x_text=units.digits,
+            y_text=units.watts, says=says,
         ),
         says,
     )  # fmt: skip

@@ -8,8 +8,8 @@ from statistics import fmean
 
 from loadtest import units
 from loadtest.analysis.compare import Comparison, by_arm
+from loadtest.analysis.decision import Decision, Plans, decide
 from loadtest.analysis.engines import effort_in_words, engine_in_words, objective_in_words, settings_in_words
-from loadtest.analysis.fleet import Demand
 from loadtest.analysis.ratio import FEWEST, Ratio, blocks_needed, geometric_mean
 from loadtest.analysis.reading import Reading, price_of
 from loadtest.analysis.sensitivity import break_evens, joule_tornado, tornado
@@ -17,9 +17,11 @@ from loadtest.analysis.verdict import Verdict
 from loadtest.record.run_record import Record
 from loadtest.record.trial import RecallEstimate
 from loadtest.report import charts
+from loadtest.report.decision.first_page import first_page
 from loadtest.report.fleet_section import fleet_section
 from loadtest.report.machines import machine_section
 from loadtest.report.page import Chart, Figure, Headline, Page, Section, Table
+from loadtest.report.part_load_section import part_load_section
 from loadtest.report.run_page import SIMULATED, foot, invalid_because
 
 TONES = {
@@ -38,31 +40,39 @@ WORDS = {
 }
 
 
-def compare_page(comparison: Comparison, runs: Sequence[Reading], demand: Demand | None = None) -> Page:
-    """The page of a comparison; with `demand`, also the fleet of each arm."""
+def compare_page(comparison: Comparison, runs: Sequence[Reading], plans: Plans | None = None) -> Page:
+    """The page of a comparison: first for who signs, then for the engineer. With a demand, also the fleets."""
+    plans = plans or Plans()
+    demand = plans.demand
     sides = [by_arm(runs)[name] for name in (comparison.baseline, comparison.candidate)]
     pair = [side[0] for side in sides]
     first = pair[0].record
+    decision = decide(comparison, sides, plans)
     sections: list[Section | None] = []
     sections.append(_problems_section(comparison) if comparison.problems else _ratios_section(comparison))
     if not comparison.problems:
-        sections += [_arms_section(comparison, sides), _curves_section(pair), _energy_section(comparison)]
+        sections += [
+            _arms_section(comparison, sides),
+            part_load_section(comparison, sides),
+            _energy_section(comparison),
+        ]
         sections.append(_sensitivity_section(comparison, pair))
         if demand is not None:
             sections.append(fleet_section(sides, demand))
     sections.append(machine_section(pair))
     return Page(
-        title=f"{comparison.candidate} against {comparison.baseline}",
+        title=f"{decision.candidate} against {decision.baseline}",
         subtitle=f"{first.label.experiment or 'comparison'} · {len(runs)} runs · margin {comparison.margin:.0%}",
         banner=SIMULATED if first.label.simulated else "",
-        headline=_headline(comparison, first),
+        headline=_headline(comparison, first, decision),
         figures=_figures(comparison, first.label.simulated),
         sections=[section for section in sections if section is not None],
         foot=foot(runs),
+        signed=first_page(decision, comparison, sides),
     )
 
 
-def _headline(comparison: Comparison, first: Record) -> Headline:
+def _headline(comparison: Comparison, first: Record, decision: Decision) -> Headline:
     verdict = comparison.verdict
     evidence = "simulated" if first.label.simulated else "measured"
     if verdict is Verdict.INVALID:
@@ -70,7 +80,7 @@ def _headline(comparison: Comparison, first: Record) -> Headline:
     ratio = comparison.per_dollar or comparison.per_second
     assert ratio is not None
     what = "queries a dollar" if comparison.per_dollar else "queries a second"
-    sentence = f"{comparison.candidate} gives {_stated(ratio)} the {what} of {comparison.baseline}"
+    sentence = f"{decision.candidate} gives {_stated(ratio)} the {what} of {decision.baseline}"
     sentence += f", at p99 ≤ {units.milliseconds(first.objective.p99_ms)}"
     quality = objective_in_words(first)
     sentence += f" and {quality}." if quality else "."
@@ -181,6 +191,7 @@ def _arms_section(comparison: Comparison, sides: Sequence[Sequence[Reading]]) ->
         ]
         rows.append(["Texts from the query cache", *found_there])
         rows.append(["Queries drawn by", *(", ".join(of) or "–" for of in drawn)])
+    rows.append(["Energy a query", *(energy_of_a_query(side) for side in sides)])
     efforts = [sorted({effort_in_words(run.record, run.trial) for run in side if run.trial}) for side in sides]
     rows.append(["Search effort", *(", ".join(of) or "–" for of in efforts)])
     served = [side[0].record.served for side in sides]
@@ -193,6 +204,17 @@ def _arms_section(comparison: Comparison, sides: Sequence[Sequence[Reading]]) ->
         "vCPU is a whole core on some machines and half of one on others."
     )
     return Section("The arms", lead, [Table(["", comparison.baseline, comparison.candidate], rows)])
+
+
+def energy_of_a_query(side: Sequence[Reading]) -> str:
+    """With its class: measured in a domain, modelled as an interval, or none."""
+    found = [run.per_joule for run in side]
+    if any(each.evidence != found[0].evidence or each.domain != found[0].domain for each in found):
+        return "of unlike classes in its blocks"
+    if found[0].evidence == "none":
+        return "none: neither measured nor modelled"
+    low, high = (1 / end for end in (max(each.high for each in found), min(each.low for each in found)))
+    return f"{units.spread(low, high, units.joules)}, {found[0].evidence} ({found[0].domain.split(',')[0]})"
 
 
 def _mean(of: list[float | None]) -> str:
@@ -208,13 +230,6 @@ def _recall(of: list[RecallEstimate]) -> str:
     if not of:
         return "not measured"
     return f"{fmean(r.mean for r in of):.3f} ({min(r.low for r in of):.3f} to {max(r.high for r in of):.3f})"
-
-
-def _curves_section(pair: Sequence[Reading]) -> Section | None:
-    chart = charts.curves_of_arms(pair)
-    if chart is None:
-        return None
-    return Section("Load curves", "From 10 % to 100 % of each arm's confirmed rate, in its first block.", [chart])
 
 
 def _energy_section(comparison: Comparison) -> Section:

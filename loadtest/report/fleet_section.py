@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from loadtest import units
+from loadtest.analysis.carbon import Sci, sci
 from loadtest.analysis.fleet import Demand, Fleet, Span, fleet
-from loadtest.analysis.reading import Reading
+from loadtest.analysis.reading import Reading, price_of
 from loadtest.report.page import Section, Table
+
+SCI_WORDS = (
+    "E is the energy of the reserved machines, idle hours included, I the grid factor, and M the making of the "
+    "servers, one socket over six years to two over four"
+)
 
 
 def fleet_section(arms: Sequence[Sequence[Reading]], demand: Demand) -> Section:
@@ -34,9 +40,19 @@ def fleet_section(arms: Sequence[Sequence[Reading]], demand: Demand) -> Section:
         ["Cost a month", *(_spread(one.usd_per_month, units.dollars) for one in sized)],
         ["Energy a month", *(_energy(one.kwh_per_month, "kWh", one) for one in sized)],
     ]
+    note = ""
     if grid is not None:
         rows.append(["Carbon a month", *(_energy(one.kg_co2e_per_month, "kgCO2e", one) for one in sized)])
-    return Section("Fleet", lead, [Table(["", *(one.arm for one in sized)], rows)])
+        carbon_of = [sci(one, price_of(arm), demand) for one, arm in zip(sized, arms, strict=True)]
+        rows.append(["SCI: CO2e a million queries", *(_sci(one) for one in carbon_of)])
+        note = f"SCI (Green Software Foundation) = E · I + M for a million queries at the objective: {SCI_WORDS}."
+    return Section("Fleet", lead, [Table(["", *(one.arm for one in sized)], rows, note)])
+
+
+def _sci(found: Sci) -> str:
+    if found.total_kg is None or found.energy_kg is None or found.embodied_kg is None:
+        return f"not known: {found.why}"
+    return f"{_spread(found.total_kg, units.grams)}, of it making {_spread(found.embodied_kg, units.grams)}"
 
 
 def _spread(span: Span | None, show: Callable[[float], str]) -> str:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from loadtest.report.page import Chart, Figure, Page, Section, Table
+from loadtest.report.page import ENGINEER, Chart, Figure, Page, Section, Table
 
+WIDEST = 3  # columns that fit beside each other on a phone
+LONG_WORD = re.compile(r"\S{40}")
 STYLE = Path(__file__).with_name("style.css")
 
 
@@ -25,12 +29,18 @@ def html(page: Page) -> str:
         f'<div class="verdict {h.tone}"><b>{escape(h.word)}</b><p>{escape(h.sentence)} '
         f"{_evidence(h.evidence)}</p></div>\n"
     )
-    if page.figures:
-        out.append("<dl class=figures>\n" + "".join(_figure(figure) for figure in page.figures) + "</dl>\n")
-    out += [_section(section) for section in page.sections]
+    if page.signed is not None:
+        out.append("<div class=signed>\n")
+        out += [_figures(page.signed.figures), *(_section(section) for section in page.signed.sections)]
+        out.append(f"</div>\n<div class=engineer>\n<h1>{ENGINEER}</h1>\n")
+    out += [_figures(page.figures), *(_section(section) for section in page.sections)]
     out.append("<footer>\n" + "".join(f"<p>{escape(line)}</p>\n" for line in page.foot) + "</footer>\n")
-    out.append("</main>\n</body>\n</html>\n")
+    out.append(f"{'</div>' if page.signed else ''}</main>\n</body>\n</html>\n")
     return "".join(out)
+
+
+def _figures(figures: Sequence[Figure]) -> str:
+    return "<dl class=figures>\n" + "".join(_figure(figure) for figure in figures) + "</dl>\n" if figures else ""
 
 
 def _evidence(evidence: str) -> str:
@@ -61,11 +71,18 @@ def _section(section: Section) -> str:
 
 def _table(table: Table) -> str:
     head = "".join(f"<th scope=col>{escape(column)}</th>" for column in table.columns)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>\n" for row in table.rows)
+    cards = len(table.columns) > WIDEST or any(LONG_WORD.search(cell) for row in table.rows for cell in row)
+    body = "".join(_row(table.columns if cards else [], row) for row in table.rows)
     header = f"<thead><tr>{head}</tr></thead>\n" if any(table.columns) else ""
     note = f"<p class=detail>{escape(table.note)}</p>\n" if table.note else ""
-    whole = f"<div class=scroll><table>\n{header}<tbody>\n{body}</tbody>\n</table></div>\n{note}"
+    whole = f"<table{' class=cards' if cards else ''}>\n{header}<tbody>\n{body}</tbody>\n</table>\n{note}"
     return f"<details><summary>{escape(table.folded)}</summary>\n{whole}</details>\n" if table.folded else whole
+
+
+def _row(labels: Sequence[str], row: Sequence[str]) -> str:
+    """With its columns' names on its cells, for screens on which a row is a card of its own."""
+    named = [f' data-label="{escape(label)}"' if label else "" for label in labels] or [""] * len(row)
+    return "<tr>" + "".join(f"<td{n}>{escape(cell)}</td>" for n, cell in zip(named, row, strict=True)) + "</tr>\n"
 
 
 def _chart(chart: Chart) -> str:

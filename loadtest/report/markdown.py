@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from loadtest.report.page import Chart, Page, Table
+from collections.abc import Sequence
+
+from loadtest.report.page import ENGINEER, Chart, Figure, Page, Section, Table
 
 
 def markdown(page: Page) -> str:
@@ -11,10 +13,18 @@ def markdown(page: Page) -> str:
     if page.banner:
         out += [f"> **{page.banner}**", ""]
     out += [f"**{h.word}** ({h.evidence}). {h.sentence}", "", page.subtitle, ""]
-    if page.figures:
-        rows = [[f.label, f.value, f.evidence, f.detail] for f in page.figures]
+    if page.signed is not None:
+        out += [*_content(page.signed.figures, page.signed.sections), "---", "", f"## {ENGINEER}", ""]
+    out += [*_content(page.figures, page.sections), "---", "", *(f"{line}  " for line in page.foot)]
+    return "\n".join(out) + "\n"
+
+
+def _content(figures: Sequence[Figure], sections: Sequence[Section]) -> list[str]:
+    out = []
+    if figures:
+        rows = [[f.label, f.value, f.evidence, f.detail] for f in figures]
         out += _table(Table(["", "Value", "Evidence", "Detail"], rows))
-    for section in page.sections:
+    for section in sections:
         out += [f"### {section.title}", ""]
         if section.lead:
             out += [section.lead, ""]
@@ -25,8 +35,7 @@ def markdown(page: Page) -> str:
                 out += [f"*{part.says}.*", ""]
             else:
                 out += [part, ""]
-    out += ["---", "", *(f"{line}  " for line in page.foot)]
-    return "\n".join(out) + "\n"
+    return out
 
 
 def _table(table: Table) -> list[str]:

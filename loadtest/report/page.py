@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import msgspec
 
+ENGINEER = "For the engineer"
+
 
 class Headline(msgspec.Struct, frozen=True):
     """The verdict. `tone` is good, bad, open or void and only colours it."""
@@ -50,6 +52,13 @@ class Section(msgspec.Struct, frozen=True):
     parts: list[Table | Chart | str]
 
 
+class Signed(msgspec.Struct, frozen=True):
+    """The first page, for who decides; the engineer's follows it."""
+
+    figures: list[Figure]
+    sections: list[Section]
+
+
 class Page(msgspec.Struct, frozen=True):
     title: str
     subtitle: str
@@ -58,3 +67,4 @@ class Page(msgspec.Struct, frozen=True):
     figures: list[Figure]
     sections: list[Section]
     foot: list[str]
+    signed: Signed | None = None

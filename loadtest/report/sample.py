@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 
 from loadtest.analysis.compare import compare
+from loadtest.analysis.decision import Plans
 from loadtest.analysis.fleet import SHAPES, Demand
 from loadtest.analysis.reading import readings
 from loadtest.record.run_record import Record
@@ -20,6 +21,7 @@ from loadtest.report.page import Chart
 from loadtest.selftest.example import BASELINE, CANDIDATE, REPLICA
 
 DEMAND = Demand(peak_qps=20_000, shape=SHAPES["office"], headroom=0.3, pue=1.2, grid_kg_per_kwh=0.35)
+PLANS = Plans(DEMAND, migration_usd=12_000)
 ABOUT = """# What a migration report looks like
 
 **Both machines below are simulated**: queues in virtual time with a planted speed. Nothing was measured; the instance
@@ -33,7 +35,7 @@ content as a page for a browser comes from `perwatt loadtest example --out runs`
 def sample_files(records: Sequence[Record]) -> dict[str, str]:
     """Contents by file name: SAMPLE.md and the pictures it shows."""
     runs = readings(records)
-    page = compare_page(compare(runs, BASELINE, CANDIDATE, replica=REPLICA), runs, DEMAND)
+    page = compare_page(compare(runs, BASELINE, CANDIDATE, replica=REPLICA), runs, PLANS)
     text, files = ABOUT + markdown(page), {}
     charts = [part for section in page.sections for part in section.parts if isinstance(part, Chart)]
     for number, chart in enumerate(charts, 1):
