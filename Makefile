@@ -33,7 +33,7 @@ SOURCES := $(wildcard $(foreach folder,native embed/kernels index/kernels,$(addp
 # One thread of native work a process is right for serving; the steps that may use every core ask for it themselves.
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help setup run report selftest test test-units test-arm64 sanitize fuzz check check-deploy client images test-images bench clean \
+.PHONY: help setup run report experiment selftest test test-units test-arm64 sanitize fuzz check check-deploy client images test-images bench clean \
   lock setup-onnx setup-torch setup-test setup-peers setup-servers test-hostile test-overload test-crash test-long \
   test-integrations soak audit
 .DELETE_ON_ERROR:
@@ -59,6 +59,15 @@ else
 endif
 	$(BIN)/perwatt report $(REPORT)/run.json --html $(REPORT)/report.html --markdown $(REPORT)/report.md \
 	  --json $(REPORT)/report.json
+
+# BLOCKS trials of each, some nine minutes a block.
+experiment: export SERVER_CPUS := $(SERVER_CPUS)
+experiment: export LOAD_CPUS := $(LOAD_CPUS)
+experiment: export KNEE_OPTIONS := $(if $(LENIENT),--allow-interference)
+experiment: export BLOCKS := $(or $(BLOCKS),8)
+experiment: $(VENV)/.loadtest $(DATA)/indexes/$(INDEX)/current $(DATA)/peers/pgvector ## perwatt against pgvector here, in blocks; the verdict goes into BENCHMARKS.md (70 minutes)
+	$(BIN)/python -m deploy.figures measure experiment
+	$(BIN)/python -m deploy.figures render
 
 selftest: $(VENV)/.loadtest ## turn the load test on servers whose truth is known, some 40 minutes
 	$(BIN)/perwatt loadtest selftest --full

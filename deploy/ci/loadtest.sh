@@ -46,11 +46,13 @@ if [ -z "$ready" ]; then
   exit 1
 fi
 
+image=""
+[ -z "${PERWATT_TAG:-}" ] || image=$(docker image inspect --format '{{.Id}}' "perwatt-serve:$PERWATT_TAG")
 status=0
 # shellcheck disable=SC2086 # a list of options
 PERWATT_CPUS=$loadtest_cpus perwatt_of loadtest "$work" loadtest knee --url "$url" --index docs \
   --queries "$work/vectors" --arm "$arm" --block "$block" --experiment "${EXPERIMENT:-ci}" --out "$work/run.json" \
-  --processes "$half" --cores-served "$half" \
+  --processes "$half" --cores-served "$half" ${image:+--image "$image"} \
   ${KNEE_OPTIONS:---slo-p99-ms 20 --recall 0.95} || status=$?
 if [ -f "$work/run.json" ]; then
   mkdir -p "$(dirname "$out")"

@@ -45,6 +45,9 @@ while [ "$status" = 3 ]; do
   perwatt_of loadtest "$work" compare new --unpaired old --margin "$allowed" || status=$?
   if [ "$status" = 3 ]; then left_out || exit 3; fi
 done
+# What a pull request shows: verdict, stages that became slower with their interval, and what changed.
+perwatt_of loadtest "$work" report new --unpaired old --margin "$allowed" --markdown release.md
+cat "$work/release.md" >> "${GITHUB_STEP_SUMMARY:-/dev/null}"
 case $status in
   2) echo "::warning::Whether $arm became slower than the last release cannot be told from these runs." ;;
   0) ;;

@@ -3,7 +3,7 @@ script, and checked by the tests.
 
     python -m deploy.figures measure [NAME …]     run the benchmarks, all by default: encode, quality, index,
                                                   kernels, ann, ann-others, generator, http,
-                                                  http-workers, open, changes, writes
+                                                  http-workers, open, changes, writes, experiment
     python -m deploy.figures render               write the tables from the kept JSON
     python -m deploy.figures pictures [RUN]       photograph the page and a report (screenshots.py)
     python -m deploy.figures check                exit 1 if a document says anything else
@@ -42,6 +42,7 @@ MEASURED = (
     "open",
     "changes",
     "writes",
+    "experiment",
 )
 VERSIONS = ("perwatt", "numpy", "faiss-cpu", "onnxruntime", "torch", "sentence-transformers")
 
@@ -53,6 +54,7 @@ def measure(name: str) -> None:
     from index.bench import changes as bench_changes
     from index.bench import kernels as bench_kernels
     from index.bench import open
+    from loadtest.bench import experiment as versus
     from loadtest.bench import generator as bench_generator
     from service.bench import changes as http_changes
     from service.bench import quality as bench_quality
@@ -82,6 +84,16 @@ def measure(name: str) -> None:
         },
         "writes": lambda: writes.measure(
             folder=Path(os.environ.get("PERWATT_PEERS", TOP / ".perwatt" / "peers")), work=TOP / ".perwatt" / "http"
+        ),
+        "experiment": lambda: versus.measure(
+            "pgvector",
+            TOP / ".perwatt" / "vectors" / "python-stdlib",
+            TOP / ".perwatt" / "indexes",
+            "python-stdlib",
+            Path(os.environ.get("PERWATT_PEERS", TOP / ".perwatt" / "peers")),
+            TOP / ".perwatt" / "experiment",
+            sample=KEPT,
+            **versus.asked(os.environ),
         ),
         "http-workers": lambda: race.measure_workers(work=TOP / ".perwatt" / "http"),
     }
@@ -304,6 +316,16 @@ def http() -> str:
     )
 
 
+def experiment() -> str:
+    from deploy.figures import experiment_tables as show
+
+    if not (KEPT / "experiment.json").exists():
+        return show.UNMEASURED
+    measured = kept("experiment")
+    figures = measured["figures"]
+    return "\n\n".join([show.verdict(figures), show.arms(figures, table), conditions(measured)])
+
+
 def changes() -> str:
     from deploy.figures import changes_tables as show
     from deploy.figures.ann_tables import noise
@@ -387,6 +409,7 @@ DOCUMENTS: dict[Path, dict[str, Callable[[], str]]] = {
         "writes": written,
         "generator": generator,
         "http": http,
+        "experiment": experiment,
     },
 }
 BLOCKS = DOCUMENTS[BENCHMARKS]

@@ -13,11 +13,14 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 import scipy
+from numpy.typing import NDArray
 
 from loadtest.analysis.compare import lower_bounds, same_question
 from loadtest.analysis.ratio import FEWEST
 from loadtest.analysis.reading import Reading
 from loadtest.analysis.verdict import Verdict, judge
+
+Logs = NDArray[np.float64]
 
 
 class Unpaired(msgspec.Struct, frozen=True):
@@ -52,19 +55,20 @@ def compare_unpaired(
     if min(len(new), len(old)) < FEWEST:
         why = f"{len(new)} and {len(old)} runs: at least {FEWEST} a side are needed to know the noise between runs"
         return Unpaired(Verdict.INCONCLUSIVE, math.exp(difference), 0.0, math.inf, why)
+    ratio, low, high = welch(new, old, level)
+    return Unpaired(judge(low, high, margin), ratio, low, high, f"{len(new)} runs against {len(old)}")
+
+
+def welch(new: Logs, old: Logs, level: float = 0.95) -> tuple[float, float, float]:
+    """The ratio of the geometric means of two samples of logarithms, and its interval; (0, ∞) with fewer than FEWEST a
+    side."""
+    difference = float(new.mean() - old.mean())
+    if min(len(new), len(old)) < FEWEST:
+        return math.exp(difference), 0.0, math.inf
     variances = new.var(ddof=1) / len(new), old.var(ddof=1) / len(old)
     se = math.sqrt(sum(variances))
     if se == 0:
-        low = high = difference
-    else:
-        freedom = se**4 / sum(v * v / (len(side) - 1) for v, side in zip(variances, (new, old), strict=True))
-        reach = float(scipy.special.stdtrit(freedom, (1 + level) / 2)) * se
-        low, high = difference - reach, difference + reach
-    verdict = judge(math.exp(low), math.exp(high), margin)
-    return Unpaired(
-        verdict,
-        math.exp(difference),
-        math.exp(low),
-        math.exp(high),
-        f"{len(new)} runs against {len(old)}",
-    )
+        return math.exp(difference), math.exp(difference), math.exp(difference)
+    freedom = se**4 / sum(v * v / (len(side) - 1) for v, side in zip(variances, (new, old), strict=True))
+    reach = float(scipy.special.stdtrit(freedom, (1 + level) / 2)) * se
+    return math.exp(difference), math.exp(difference - reach), math.exp(difference + reach)

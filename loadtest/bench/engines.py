@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -67,22 +68,57 @@ def running(target: str, peers: Path, folder: Path, cpus: list[int] | None) -> I
         yield dsn
 
 
-def main(words: list[str]) -> int:
-    target, vectors, root, index, peers, out, server_cpus, load_cpus, *options = words
+class Kit(NamedTuple):
+    """What every engine is measured with: the same documents, queries and truth, on the same CPUs.
+
+    Args:
+        index: of `root`, built of `vectors`.
+        peers: folder of the engines that are not ours.
+        folder: of queries.npy, vectors.npy and ids.txt; `kit` writes them.
+        server_cpus, load_cpus: as the commands take them.
+    """
+
+    vectors: Path
+    root: Path
+    index: str
+    peers: Path
+    folder: Path
+    server_cpus: str
+    load_cpus: str
+
+
+@contextmanager
+def kit(vectors: Path, root: Path, index: str, peers: Path, server_cpus: str, load_cpus: str) -> Iterator[Kit]:
+    """Its folder is gone afterwards."""
     with scratch_folder() as name:
         folder = Path(name)
-        write_queries(Path(vectors), Path(root), index, folder / "queries.npy")
-        write_truth(Path(vectors), folder)
-        with running(target, Path(peers), folder, parse_cpus(server_cpus, "SERVER_CPUS")) as url:
-            rows = read_rows(folder / "vectors.npy", folder / "ids.txt")
-            print(f"filling {target}: {filler(target)(url, 'docs', rows, 'cosine', SETTINGS[target]):,} vectors")
-            knee = [sys.executable, "-m", "deploy.command", "loadtest", "knee", "--target", target, "--url", url,
-                    "--index", "docs", "--queries", str(folder / "queries.npy"), "--generator-cpus", load_cpus,
-                    "--truth", str(folder / "vectors.npy"), str(folder / "ids.txt"), "--arm", target,
-                    "--out", out]  # fmt: skip
-            if target == "pgvector":
-                knee += ["--start-cpus", server_cpus, "--effort", "auto"]
-            return subprocess.run([*knee, *options]).returncode
+        write_queries(vectors, root, index, folder / "queries.npy")
+        write_truth(vectors, folder)
+        yield Kit(vectors, root, index, peers, folder, server_cpus, load_cpus)
+
+
+def find_knee(kit: Kit, target: str, out: Path, options: Sequence[str]) -> int:
+    """One trial of `perwatt loadtest knee`, the engine started for it and filled anew; its exit status."""
+    knee = [sys.executable, "-m", "deploy.command", "loadtest", "knee", "--target", target,
+            "--queries", str(kit.folder / "queries.npy"), "--generator-cpus", kit.load_cpus,
+            "--truth", str(kit.folder / "vectors.npy"), str(kit.folder / "ids.txt"), "--out", str(out)]  # fmt: skip
+    if target == "perwatt":
+        serve = f"{sys.executable} -m deploy.command serve --root {kit.root} --port {{port}}"
+        own = ["--index", kit.index, "--start", serve, "--start-cpus", kit.server_cpus, "--effort", "auto"]
+        return subprocess.run([*knee, *own, *options]).returncode
+    with running(target, kit.peers, kit.folder, parse_cpus(kit.server_cpus, "SERVER_CPUS")) as url:
+        rows = read_rows(kit.folder / "vectors.npy", kit.folder / "ids.txt")
+        print(f"filling {target}: {filler(target)(url, 'docs', rows, 'cosine', SETTINGS[target]):,} vectors")
+        knee += ["--url", url, "--index", "docs"]
+        if target == "pgvector":
+            knee += ["--start-cpus", kit.server_cpus, "--effort", "auto"]
+        return subprocess.run([*knee, *options]).returncode
+
+
+def main(words: list[str]) -> int:
+    target, vectors, root, index, peers, out, server_cpus, load_cpus, *options = words
+    with kit(Path(vectors), Path(root), index, Path(peers), server_cpus, load_cpus) as made:
+        return find_knee(made, target, Path(out), ["--arm", target, *options])
 
 
 if __name__ == "__main__":

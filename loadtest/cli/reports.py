@@ -6,6 +6,7 @@ None of them loads anything. The same records give the same bytes.
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -168,11 +169,14 @@ def _demand(
     default=None,
     help="CSV of what else the machines can be had for: instance, purchase, usd_per_hour, source, as_of.",
 )
+@click.option("--unpaired", "earlier", multiple=True, type=click.Path(exists=True, path_type=Path),
+              help="Run record or folder of them, of the last release: what became slower in RUNS since. Repeatable.",
+)  # fmt: skip
 @click.option("--migration-usd", type=Finite(0), default=None, help="What moving costs you, for when it pays back.")
 def report(
     runs: tuple[Path, ...], baseline: str | None, candidate: str | None, replica: str | None, margin: float,
     html_out: Path | None, markdown_out: Path | None, json_out: Path | None, offers_file: Path | None,
-    migration_usd: float | None, **fleet_given: Any,
+    migration_usd: float | None, earlier: tuple[Path, ...], **fleet_given: Any,
 ) -> None:  # fmt: skip
     """Make a report of one run, or of the arms of an experiment; with --peak, of the fleet it would take too."""
     from loadtest.analysis.compare import compare as compared
@@ -187,7 +191,15 @@ def report(
     read = _readings(runs)
     demand = _demand(**fleet_given) if fleet_given["peak_qps"] else None
     comparison = None
-    if len(read) == 1:
+    if earlier:
+        from loadtest.analysis.release import compare_releases
+        from loadtest.report.release_page import release_page
+
+        if baseline or candidate or replica or json_out:
+            raise click.UsageError("--unpaired holds RUNS against earlier ones: it takes no arms, and writes no JSON")
+        old = _readings(earlier)
+        page = release_page(compare_releases(read, old, margin), read, old)
+    elif len(read) == 1:
         page = run_page(read[0], demand)
     else:
         base, other = _two_arms(read, baseline, candidate, replica)
@@ -275,17 +287,23 @@ def compare(
 
 
 def _compare_unpaired(runs: tuple[Path, ...], earlier: tuple[Path, ...], margin: float) -> None:
-    from loadtest.analysis.unpaired import compare_unpaired
+    from loadtest.analysis.release import compare_releases
 
     with _or_invalid():
         for path in earlier:
             if not path.exists():
                 raise RecordError(f"there is no run at {path}: keep the records of a build that was good there")
-        found = compare_unpaired(_readings(runs), _readings(earlier), margin)
+        release = compare_releases(_readings(runs), _readings(earlier), margin)
+    found = release.verdict
     click.echo(f"{found.verdict.value}: {found.why}")
     if found.verdict.exit_status != INVALID:
         interval = units.interval(found.low, found.high)
         click.echo(f"  capacity {units.ratio(found.ratio)} [{interval}], {margin:.0%} loss allowed")
+        for step in release.steps[1:]:
+            known = f" [{units.interval(step.low, step.high)}]" if math.isfinite(step.high) else ""
+            click.echo(f"  {step.what}: {units.ratio(step.ratio)}{known}, {step.word}")
+    for change in release.changes:
+        click.echo(f"  changed: {change.what} from {change.before} to {change.after}")
     sys.exit(found.verdict.exit_status)
 
 

@@ -235,6 +235,7 @@ def service_options(command: Callable[..., Any]) -> Callable[..., Any]:
             default=None,
             help="Facts of the service's machine (perwatt loadtest machine --json), if it is another one.",
         ),
+        click.option("--image", default=None, help="Digest of the container image that serves, for the record."),
         click.option("--cores-served", type=int, default=None, help="CPUs that the service is confined to."),
         click.option(
             "--power-source", default=None, help="Power source by name; default: the finest that is readable."

@@ -28,6 +28,7 @@ class ExperimentConfig:
         recall_queries: whose exact answers are fetched before.
         instance, region, prices: what the machine costs, by name in a table; None: as the machine tells.
         server_facts: a file about the service's machine, where that is another one.
+        image: digest of the container image that serves, as it is told.
         cores_served: CPUs that the service is confined to.
         power_source, redfish, shelly, sysfs_powercap: where joules are read; None: what is found here.
         start, start_cpus: a command that starts the service, and where.
@@ -65,6 +66,7 @@ class ExperimentConfig:
     arm: str = "this machine"
     block: int = 0
     experiment: str = ""
+    image: str | None = None
     instance: str | None = None
     region: str | None = None
     prices: Path | None = None

@@ -134,6 +134,8 @@ class Bench:
     def _ask_service(self) -> None:
         target = self.target
         self.served = target.served()
+        if self.config.image is not None:
+            self.served = msgspec.structs.replace(self.served, image=self.config.image)
         self.served_bytes = try_each_kind(target, self.workload)
         known = known_answers(self.config, target, self.workload)
         if known is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 
+from loadtest.generator.samples import Sampled
 from loadtest.generator.session import Part, slice_length_s
 from loadtest.record.histogram import Histogram
 from loadtest.record.trial import GeneratorFacts, LocustView, ServerSide, Slice, Trial
@@ -78,6 +79,10 @@ def merge_parts(
     )
 
 
+def _stages(sampled: list[Sampled]) -> list[str]:
+    return list(dict.fromkeys(name for each in sampled for name in each.stages_ms))
+
+
 def _server(parts: list[Part]) -> ServerSide | None:
     sampled = [part.sampled for part in parts]
     if not any(s.count for s in sampled):
@@ -94,6 +99,11 @@ def _server(parts: list[Part]) -> ServerSide | None:
         cpu_ms_mean=mean([s.cpu_ms for s in sampled]),
         vectors_scored_mean=mean([s.scored for s in sampled]),
         cached_share=mean([s.cached for s in sampled]),
+        stages_ms={
+            name: value
+            for name in _stages(sampled)
+            if (value := mean([s.stages_ms[name] for s in sampled if name in s.stages_ms])) is not None
+        },
         generations=sorted({g for s in sampled for g in s.generations}),
         models=sorted({m for s in sampled for m in s.models}),
         short_answers=sum(s.short + s.unreadable for s in sampled),

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from loadtest.errors import TargetError
-from loadtest.generator.wire import body_of
+from loadtest.generator.wire import body_of, server_timing_ms
 from loadtest.record.histogram import Histogram
 from loadtest.targets.contract import SampledAnswer, SampledCoverage
 from loadtest.workload.truth import Measure, Truth
@@ -35,6 +35,7 @@ class Sampled(msgspec.Struct, forbid_unknown_fields=True):
     generations: list[str]
     models: list[str]
     recalls: dict[int, float]
+    stages_ms: dict[str, list[float]] = {}  # sum, count, of what Server-Timing says
     measure: Measure = "recall"  # what `recalls` are values of
 
 
@@ -49,6 +50,7 @@ class SampleReader:
         self._service = Histogram()
         self._sums: dict[str, list[float]] = {"cpu_ms": [0.0, 0], "vectors_scored": [0.0, 0]}
         self._cached: list[float] = [0.0, 0]
+        self._stages_ms: dict[str, list[float]] = {}
         self._generations: set[str] = set()
         self._models: set[str] = set()
         self._recalls: dict[int, float] = {}
@@ -73,6 +75,10 @@ class SampleReader:
         except TargetError:
             self._counts["unreadable"] += 1
             return
+        for stage, spent_ms in server_timing_ms(raw).items():
+            sums = self._stages_ms.setdefault(stage, [0.0, 0])
+            sums[0] += spent_ms
+            sums[1] += 1
         if answer.took_ms is not None:
             self._took.record_s([answer.took_ms / 1e3])
             self._service.record_s([service_s])
@@ -109,6 +115,7 @@ class SampleReader:
             cached=self._cached,
             generations=sorted(self._generations),
             models=sorted(self._models),
+            stages_ms=self._stages_ms,
             recalls=dict(sorted(self._recalls.items())),
             measure=self._truth.measure if self._truth is not None else "recall",
         )

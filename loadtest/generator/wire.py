@@ -7,6 +7,7 @@ the status, where it ends, and whether the connection stays open. Bodies are kep
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import socket
 
@@ -88,6 +89,24 @@ def body_of(data: bytes) -> bytes:
             return b"".join(parts)
         parts.append(data[line + 2 : line + 2 + size])
         at = line + 2 + size + 2
+
+
+def server_timing_ms(data: bytes) -> dict[str, float]:
+    """What a complete response says of its stages in Server-Timing (W3C): name → milliseconds; empty without it."""
+    head = data[: data.find(b"\r\n\r\n")]
+    at = head.lower().find(b"\r\nserver-timing:")
+    if at < 0:
+        return {}
+    value = head[at + 16 :].split(b"\r\n", 1)[0].decode("latin-1")
+    found = {}
+    for entry in value.split(","):
+        name, *parameters = (part.strip() for part in entry.split(";"))
+        for parameter in parameters:
+            key, _, number = parameter.partition("=")
+            if key.strip().lower() == "dur":
+                with contextlib.suppress(ValueError):
+                    found[name] = float(number.strip().strip('"'))
+    return found
 
 
 def dial(family: socket.AddressFamily, address: tuple[object, ...], make: type[socket.socket]) -> socket.socket:

@@ -51,6 +51,7 @@ class ServiceFacts(msgspec.Struct, forbid_unknown_fields=True):
     version: Any = None
     engine: str | None = None  # None in records from when perwatt was the only one
     settings: Any = None  # of the engine's index, as it tells them
+    image: str | None = None  # the digest of the container that served, as the user tells it
     effort_name: str | None = None  # the engine's own name of what `Trial.effort` is a value of
 
 

@@ -50,6 +50,7 @@ class ServerSide(msgspec.Struct, forbid_unknown_fields=True):
     vectors_scored_mean: float | None = None
     # usage.cached: of the texts asked, those that the service had the vectors of; None: no texts, or it does not say
     cached_share: float | None = None
+    stages_ms: dict[str, float] = {}  # the mean of each stage that the answers name in Server-Timing
     generations: list[str] = []
     models: list[str] = []
     short_answers: int = 0  # 200, but fewer than k hits, and not because of a filter

@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from loadtest.analysis.compare import compare
 from loadtest.analysis.decision import Plans
 from loadtest.analysis.fleet import SHAPES, Demand
-from loadtest.analysis.reading import readings
+from loadtest.analysis.reading import Reading, readings
 from loadtest.record.run_record import Record
 from loadtest.report.compare_page import compare_page
 from loadtest.report.html import STYLE
 from loadtest.report.markdown import markdown
-from loadtest.report.page import Chart
+from loadtest.report.page import Chart, Page
 from loadtest.selftest.example import BASELINE, CANDIDATE, REPLICA
 
 DEMAND = Demand(peak_qps=20_000, shape=SHAPES["office"], headroom=0.3, pue=1.2, grid_kg_per_kwh=0.35)
@@ -32,19 +32,36 @@ content as a page for a browser comes from `perwatt loadtest example --out runs`
 """
 
 
+SAME = """# One machine against itself
+
+Two names, one service, one machine, measured by turns: this is what a report says where there is nothing to find. Its
+spread is the noise that a real difference has to rise above. Written by `make experiment`.
+
+"""
+
+
 def sample_files(records: Sequence[Record]) -> dict[str, str]:
     """Contents by file name: SAMPLE.md and the pictures it shows."""
     runs = readings(records)
     page = compare_page(compare(runs, BASELINE, CANDIDATE, replica=REPLICA), runs, PLANS)
-    text, files = ABOUT + markdown(page), {}
+    return _with_pictures(page, ABOUT, "SAMPLE.md", "sample")
+
+
+def same_files(runs: Sequence[Reading], baseline: str, candidate: str) -> dict[str, str]:
+    """Contents by file name: same.md and its pictures, of a real pair that is one machine twice."""
+    return _with_pictures(compare_page(compare(runs, baseline, candidate), runs), SAME, "same.md", "same")
+
+
+def _with_pictures(page: Page, about: str, file: str, prefix: str) -> dict[str, str]:
+    text, files = about + markdown(page), {}
     charts = [part for section in page.sections for part in section.parts if isinstance(part, Chart)]
     for number, chart in enumerate(charts, 1):
-        name = f"sample-{number}.svg"
+        name = f"{prefix}-{number}.svg"
         files[name] = standalone(chart.wide)
         sentence = f"*{chart.says}.*"
         assert text.count(sentence) == 1, sentence
         text = text.replace(sentence, f"![{chart.says}]({name})")
-    files["SAMPLE.md"] = text
+    files[file] = text
     return files
 
 
