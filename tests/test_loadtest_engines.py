@@ -7,11 +7,13 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from loadtest_records import three_arms
+from click.testing import CliRunner
+from loadtest_records import three_arms, write_all
 
 from loadtest.analysis.compare import compare
 from loadtest.analysis.engines import effort_in_words, engine_in_words, measure_in_words, objective_in_words
 from loadtest.analysis.reading import Reading
+from loadtest.cli.reports import compare as compare_command
 from loadtest.errors import RecordError
 from loadtest.record.objective import Objective
 from loadtest.record.run_record import Asked, Record, ServiceFacts, read_record
@@ -61,6 +63,19 @@ def test_engine_version_settings_and_knob_stand_in_the_comparison(two_engines: l
     assert "CREATE INDEX … USING hnsw" in text
     assert "| Search effort | hnsw.ef_search 40 | 40 |" in text
     assert "and recall ≥ 0.95" in text
+
+
+def test_compare_names_engine_version_settings_effort_and_quality_of_both(
+    two_engines: list[Record], tmp_path: Path
+) -> None:
+    folder = write_all(two_engines, tmp_path / "runs")
+    done = CliRunner().invoke(compare_command, [str(folder), "--baseline", "x86", "--candidate", "arm"])
+    assert done.exit_code == 0, done.output
+    assert (
+        "  x86: simulated, at the price of c7i.2xlarge; PostgreSQL with pgvector (postgresql 16.2, pgvector 0.6.2), "
+        'index settings {"indexes":["CREATE INDEX … USING hnsw"]}; effort hnsw.ef_search 40; recall@10 0.970 (0.960 to 0.980)\n'
+    ) in done.output
+    assert "  arm: simulated, at the price of c8g.2xlarge; perwatt 0.1.0; effort 40; recall@10" in done.output
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@ judged."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -27,6 +28,23 @@ def subject_names(baseline: Reading, candidate: Reading) -> tuple[str, str]:
     served = [run.record.served for run in (baseline, candidate)]
     releases = [engine_in_words(each) for each in served if each is not None]
     return (releases[0], releases[1]) if len(set(releases)) == 2 else arms
+
+
+def arm_in_words(runs: Sequence[Reading]) -> str:
+    """ "c8g.2xlarge; Chroma 1.0.0, index settings {…}; ef 40; recall@10 0.967 (0.959 to 0.975)": what was compared."""
+    first, trials = runs[0].record, [run.trial for run in runs if run.trial is not None]
+    machine = machine_name(first)
+    parts = [f"simulated, at the price of {machine}" if first.label.simulated and machine else machine]
+    if (served := first.served) is not None:
+        parts.append(engine_in_words(served))
+        if served.settings is not None:
+            parts[-1] += f", index settings {settings_in_words(served.settings)}"
+    parts.append("effort " + ", ".join(sorted({effort_in_words(first, trial) for trial in trials})) if trials else "")
+    if recalls := [trial.recall for trial in trials if trial.recall is not None]:
+        low, high = min(each.low for each in recalls), max(each.high for each in recalls)
+        mean = sum(each.mean for each in recalls) / len(recalls)
+        parts.append(f"{measure_in_words(recalls[0])} {mean:.3f} ({low:.3f} to {high:.3f})")
+    return "; ".join(part for part in parts if part)
 
 
 def machine_name(record: Record) -> str:

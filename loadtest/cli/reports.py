@@ -245,7 +245,9 @@ def compare(
         if baseline or candidate or replica or metric != "auto" or as_json:
             raise click.UsageError("--unpaired compares RUNS with earlier ones; of other options it takes --margin")
         _compare_unpaired(runs, earlier, margin)
+    from loadtest.analysis.compare import by_arm
     from loadtest.analysis.compare import compare as compared
+    from loadtest.analysis.engines import arm_in_words
     from loadtest.report.data import report_json
 
     with _or_invalid():
@@ -258,6 +260,9 @@ def compare(
         click.echo(report_json(read, found), nl=False)
         sys.exit(verdict.exit_status)
     click.echo(f"{verdict.value}: {other} against {base}, queries {key}")
+    arms = by_arm(read)
+    for name in (other, base):
+        click.echo(f"  {name}: {arm_in_words(arms[name])}")
     for line in (*found.problems, *found.reasons):
         click.echo(f"  {line}")
     for label, ratio in (
