@@ -73,7 +73,8 @@ def test_compare_names_engine_version_settings_effort_and_quality_of_both(
     assert done.exit_code == 0, done.output
     assert (
         "  x86: simulated, at the price of c7i.2xlarge; PostgreSQL with pgvector (postgresql 16.2, pgvector 0.6.2), "
-        'index settings {"indexes":["CREATE INDEX … USING hnsw"]}; effort hnsw.ef_search 40; recall@10 0.970 (0.960 to 0.980)\n'
+        'index settings {"indexes":["CREATE INDEX … USING hnsw"]}; effort hnsw.ef_search 40; recall@10 0.970 '
+        "(0.960 to 0.980)\n"
     ) in done.output
     assert "  arm: simulated, at the price of c8g.2xlarge; perwatt 0.1.0; effort 40; recall@10" in done.output
 
