@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from pathlib import Path
@@ -129,6 +130,13 @@ def test_not_yet_says_why_and_how_many_blocks_are_missing(records: list[Record])
     assert re.search(
         r"holds both a gain and a loss: about \d+ more blocks would tell \(3 were made\)", again.action.why
     )
+    assert again.bills[0].verdict.value == "inconclusive"
+    for record in records:
+        assert record.knee is not None
+        record.knee.reached_limit = record.label.arm == "arm"
+    limited = decided(records, Plans(DEMAND))
+    assert limited.action.sentence.startswith("Not yet, because arm: the search ended at the highest rate allowed")
+    assert limited.bills[0].verdict.value == "inconclusive"
     broken = decided([invalid(records[0]), *records[1:]], Plans(DEMAND))
     assert broken.action.sentence.startswith("Not yet, because the measurement failed its own checks")
 
@@ -215,4 +223,9 @@ def test_the_command_takes_offers_and_the_cost_of_moving(records: list[Record], 
     done = CliRunner().invoke(report_command, [str(folder), *arms, *more])
     assert done.exit_code == 0, done.output
     assert "quote 4711, 2026-11-01" in done.output
+    out = tmp_path / "report.json"
+    assert CliRunner().invoke(report_command, [str(folder), *arms, *more[:4], "--json", str(out)]).exit_code == 0
+    found = json.loads(out.read_text())["decision"]
+    assert found["action"]["word"] == "Move to c8g.2xlarge"
+    assert [bill["purchase"] for bill in found["bills"]] == ["on-demand", "1 year"]
     assert "the $9,000 that moving costs are back after" in done.output

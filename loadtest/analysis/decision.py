@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import msgspec
 
 from loadtest import units
-from loadtest.analysis.compare import Comparison
+from loadtest.analysis.compare import Comparison, lower_bounds
 from loadtest.analysis.engines import subject_names
 from loadtest.analysis.fleet import Demand, Span, hours_a_month, promised
 from loadtest.analysis.ratio import FEWEST, Ratio, blocks_needed, paired_ratio
@@ -73,7 +73,7 @@ def decide(comparison: Comparison, sides: Sequence[Sequence[Reading]], plans: Pl
     names = subject_names(sides[0][0], sides[1][0])
     bills = () if comparison.problems else tuple(_bills(comparison, sides, plans))
     payback = _payback(bills[0].saved_usd, plans.migration_usd) if bills else None
-    action = _action(comparison, names, bills, payback, plans)
+    action = _action(comparison, names, bills, payback, plans, lower_bounds([*sides[0], *sides[1]]))
     return Decision(names[0], names[1], plans, bills, payback, action)
 
 
@@ -124,13 +124,15 @@ def _bill(comparison: Comparison, way: _Way, each: Sequence[Span], faster: Ratio
     assert comparison.per_second is not None
     scaled = comparison.per_second.scaled(way.baseline_usd / way.candidate_usd)
     verdict = judge(scaled.low, scaled.high, comparison.margin)
+    own = comparison.per_dollar or comparison.per_second  # of the price that the records carry
+    decided = comparison.verdict is judge(own.low, own.high, comparison.margin)  # no capacity was but a lower bound
     return Bill(
         purchase=way.purchase,
         baseline_usd=Span(*(baseline(qps) for qps in reversed(each[0]))),
         candidate_usd=Span(*(candidate(qps) for qps in reversed(each[1]))),
         saved_usd=saved,
         per_dollar=Span(scaled.low, scaled.estimate, scaled.high),
-        verdict=Verdict.INCONCLUSIVE if comparison.reasons else verdict,
+        verdict=verdict if decided else Verdict.INCONCLUSIVE,
         prices=way.prices,
     )
 
@@ -145,13 +147,18 @@ def _payback(saved: Span, migration_usd: float | None) -> Span | None:
 
 
 def _action(
-    comparison: Comparison, names: tuple[str, str], bills: Sequence[Bill], payback: Span | None, plans: Plans
+    comparison: Comparison,
+    names: tuple[str, str],
+    bills: Sequence[Bill],
+    payback: Span | None,
+    plans: Plans,
+    bounded: Sequence[str],
 ) -> Action:
     verdict, (baseline, candidate) = comparison.verdict, names
     if verdict is Verdict.INVALID:
         return Action(NOT_YET, f"the measurement failed its own checks: {comparison.problems[0]}. Measure again")
     if verdict is Verdict.INCONCLUSIVE:
-        return Action(NOT_YET, _missing(comparison))
+        return Action(NOT_YET, _missing(comparison, bounded))
     if verdict is Verdict.WORSE:
         return Action(
             f"Stay with {baseline}", f"{candidate} answers fewer queries {comparison.headline.replace('per', 'a')}"
@@ -182,8 +189,8 @@ def _action(
     return Action(f"Move to {candidate}", why)
 
 
-def _missing(comparison: Comparison) -> str:
-    """Why there is no verdict, and the blocks that would bring one."""
+def _missing(comparison: Comparison, bounded: Sequence[str]) -> str:
+    """Why there is no verdict, and the blocks that would bring one; bounded: why capacities are not known."""
     ratio = comparison.per_dollar or comparison.per_second
     assert ratio is not None
     if ratio.blocks < FEWEST:
@@ -192,8 +199,8 @@ def _missing(comparison: Comparison) -> str:
             f"{words} nothing about the noise between runs: make {FEWEST - ratio.blocks} more at the least, "
             f"better {WELL - ratio.blocks}"
         )
-    if comparison.reasons:
-        return comparison.reasons[0]
+    if bounded:
+        return bounded[0]
     needed = blocks_needed(ratio, max(abs(ratio.estimate - 1), 0.01))
     return (
         f"the interval, {units.interval(ratio.low, ratio.high)}, holds both a gain and a loss: about "

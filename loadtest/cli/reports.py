@@ -179,8 +179,9 @@ def report(
     migration_usd: float | None, earlier: tuple[Path, ...], **fleet_given: Any,
 ) -> None:  # fmt: skip
     """Make a report of one run, or of the arms of an experiment; with --peak, of the fleet it would take too."""
+    from loadtest.analysis.compare import by_arm
     from loadtest.analysis.compare import compare as compared
-    from loadtest.analysis.decision import Plans
+    from loadtest.analysis.decision import Plans, decide
     from loadtest.prices.offers import read_offers
     from loadtest.report.compare_page import compare_page
     from loadtest.report.data import report_json
@@ -190,7 +191,7 @@ def report(
 
     read = _readings(runs)
     demand = _demand(**fleet_given) if fleet_given["peak_qps"] else None
-    comparison = None
+    comparison, decision = None, None
     if earlier:
         from loadtest.analysis.release import compare_releases
         from loadtest.report.release_page import release_page
@@ -205,13 +206,15 @@ def report(
         base, other = _two_arms(read, baseline, candidate, replica)
         comparison = compared(read, base, other, replica=replica, margin=margin)
         offers = read_offers(offers_file) if offers_file else []
-        page = compare_page(comparison, read, Plans(demand, offers, migration_usd))
+        plans, arms = Plans(demand, offers, migration_usd), by_arm(read)
+        decision = decide(comparison, [arms[base], arms[other]], plans)
+        page = compare_page(comparison, read, plans)
     if not any((html_out, markdown_out, json_out)):
         html_out = Path("report.html")
     made: list[tuple[Path | None, Callable[[], str]]] = [
         (html_out, lambda: html(page)),
         (markdown_out, lambda: markdown(page)),
-        (json_out, lambda: report_json(read, comparison)),
+        (json_out, lambda: report_json(read, comparison, decision)),
     ]
     for target, make in made:
         if target is None:

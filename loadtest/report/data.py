@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from loadtest.analysis.compare import Comparison
+from loadtest.analysis.decision import Decision
 from loadtest.analysis.reading import Reading
 from loadtest.report.summary import run_lines
 
@@ -49,10 +50,11 @@ def comparison_data(comparison: Comparison) -> dict[str, Any]:
     return whole
 
 
-def report_json(runs: Sequence[Reading], comparison: Comparison | None) -> str:
+def report_json(runs: Sequence[Reading], comparison: Comparison | None, decision: Decision | None = None) -> str:
     data = {
         "format": FORMAT,
         "comparison": comparison_data(comparison) if comparison else None,
+        "decision": msgspec.to_builtins(decision, str_keys=True) if decision else None,
         "runs": [run_data(run) for run in runs],
     }
     return json.dumps(_finite(data), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
