@@ -75,10 +75,8 @@ def test_a_trial_that_may_not_be_believed_is_made_again_and_not_forever(tmp_path
 def test_the_verdict_with_its_interval_and_both_engines_go_into_the_page(runs: list[Reading]) -> None:
     found = json.loads(json.dumps(figures(runs, "pgvector")))
     text = experiment_tables.verdict(found)
-    assert text.startswith("**Worse**: perwatt answers 0.8")
-    assert (
-        " 95 %) the queries a second of PostgreSQL with pgvector 16, at p99 ≤ 20 ms and recall ≥ 0.95, over 3" in text
-    )
+    assert text.startswith("**Better**: PostgreSQL with pgvector 16 answers 1.2")
+    assert " 95 %) the queries a second of perwatt, at p99 ≤ 20 ms and recall ≥ 0.95, over 3" in text
     assert "perwatt against itself (A/A): " in text
     table = experiment_tables.arms(found, render.table)
     assert "| perwatt again: perwatt 0.1.0 | " in table
@@ -89,7 +87,7 @@ def test_the_verdict_with_its_interval_and_both_engines_go_into_the_page(runs: l
 
 def test_the_reports_name_the_engines_and_the_same_one_twice_is_a_page_too(runs: list[Reading], tmp_path: Path) -> None:
     write_reports(runs, "pgvector", tmp_path)
-    assert (tmp_path / "report.md").read_text().startswith("## perwatt against PostgreSQL with pgvector")
+    assert (tmp_path / "report.md").read_text().startswith("## PostgreSQL with pgvector against perwatt")
     assert "<h1>perwatt again against perwatt</h1>" in (tmp_path / "same.html").read_text()
     files = same_files(runs, OURS, AGAIN)
     assert files["same.md"].startswith("# One machine against itself")

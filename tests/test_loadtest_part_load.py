@@ -58,7 +58,7 @@ def test_levels_are_shares_of_each_machines_own_knee(records: list[Record]) -> N
     assert trial is not None
     assert first.capacity is not None
     assert trial.offered_qps == pytest.approx(0.6 * first.capacity.promised_qps)
-    assert levels[1].response_s["p99"].baseline == trial.response_s(0.99)
+    assert levels[1].response_s["p99"].baseline == pytest.approx(trial.response_s(0.99))
     assert list(levels[1].response_s) == ["p50", "p99", "p99.9"]
     assert at_share(runs[0][1], 0.6) is None  # the curve is in the first block alone
     assert levels[1].busy is None

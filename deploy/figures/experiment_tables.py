@@ -22,8 +22,8 @@ def verdict(figures: dict[str, Any]) -> str:
         return f"**{figures['verdict'].capitalize()}**: {'; '.join(figures['why'])}."
     objective = figures["objective"]
     text = (
-        f"**{figures['verdict'].capitalize()}**: perwatt answers {_interval(ratio, 95)} the queries a second of "
-        f"{other}, at p99 ≤ {objective['p99_ms']:g} ms and recall ≥ {objective['recall']:g}, over {ratio['blocks']} "
+        f"**{figures['verdict'].capitalize()}**: {other} answers {_interval(ratio, 95)} the queries a second of "
+        f"perwatt, at p99 ≤ {objective['p99_ms']:g} ms and recall ≥ {objective['recall']:g}, over {ratio['blocks']} "
         "blocks."
     )
     if replica is not None:

@@ -87,7 +87,7 @@ def measure(
 
 def write_reports(runs: Sequence[Reading], target: str, out: Path) -> None:
     """The verdict as report.html and report.md; perwatt against itself as same.html."""
-    page = compare_page(compare(runs, target, OURS, replica=None), runs)
+    page = compare_page(compare(runs, OURS, target, replica=AGAIN), runs)
     (out / "report.html").write_text(html(page), "utf-8")
     (out / "report.md").write_text(markdown(page), "utf-8")
     (out / "same.html").write_text(html(compare_page(compare(runs, OURS, AGAIN), runs)), "utf-8")
@@ -105,7 +105,7 @@ def asked(environment: Mapping[str, str]) -> dict[str, Any]:
 
 def figures(runs: Sequence[Reading], target: str) -> dict[str, Any]:
     """The verdict with its interval, the noise floor, and each arm: engine, settings, effort, recall, rates."""
-    found = compare(runs, target, OURS, replica=AGAIN)
+    found = compare(runs, OURS, target, replica=AGAIN)
     return {
         "verdict": found.verdict.value,
         "why": [*found.problems, *found.reasons],
