@@ -58,7 +58,7 @@ def part_load(comparison: Comparison, sides: Sequence[Sequence[Reading]]) -> lis
         ) -> Pair | None:
             return _pair([{block: value(*seen) for block, seen in side.items()} for side in trials], less_is_better)
 
-        times = {name: pair(lambda _run, trial, q=q: trial.response_s(q), True) for name, q in QUANTILES.items()}
+        times = {name: pair(_response(q), True) for name, q in QUANTILES.items()}
         found.append(
             Level(
                 share,
@@ -79,6 +79,10 @@ def at_share(run: Reading, share: float) -> Trial | None:
     knee = run.capacity.promised_qps
     near = min(run.curve, key=lambda trial: abs(trial.offered_qps / knee - share), default=None)
     return near if near is not None and abs(near.offered_qps / knee - share) <= NEAR else None
+
+
+def _response(q: float) -> Callable[[Reading, Trial], float | None]:
+    return lambda _run, trial: trial.response_s(q)
 
 
 def _busy(run: Reading, trial: Trial) -> float | None:

@@ -12,8 +12,8 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -68,7 +68,8 @@ def running(target: str, peers: Path, folder: Path, cpus: list[int] | None) -> I
         yield dsn
 
 
-class Kit(NamedTuple):
+@dataclass(frozen=True)
+class Kit:
     """What every engine is measured with: the same documents, queries and truth, on the same CPUs.
 
     Args:
