@@ -19,7 +19,7 @@ from loadtest.analysis.fleet import SHAPES, Demand, fleet
 from loadtest.analysis.reading import Reading
 from loadtest.cli.reports import report as report_command
 from loadtest.errors import PriceError
-from loadtest.prices.offers import Offer, read_offers
+from loadtest.prices.offers import PriceOffer, read_offers
 from loadtest.record.run_record import Record, ServiceFacts
 from loadtest.report.compare_page import compare_page
 from loadtest.report.html import html
@@ -75,7 +75,7 @@ def test_the_saving_is_that_of_the_two_fleets_and_its_interval_holds_both_ends(r
 
 def test_commitments_are_paid_all_year_and_spot_by_the_hour(records: list[Record]) -> None:
     offers = [
-        Offer(instance=name, purchase=purchase, usd_per_hour=usd, source="a quote", as_of="2026-11-01")
+        PriceOffer(instance=name, purchase=purchase, usd_per_hour=usd, source="a quote", as_of="2026-11-01")
         for purchase, usd in (("3 years", 0.1), ("spot", 0.1))
         for name in ("c7i.2xlarge", "c8g.2xlarge")
     ]
@@ -91,7 +91,7 @@ def test_commitments_are_paid_all_year_and_spot_by_the_hour(records: list[Record
 
 def test_a_purchase_that_turns_the_verdict_is_named(records: list[Record]) -> None:
     offers = [
-        Offer(instance=name, purchase="1 year", usd_per_hour=usd, source="a quote", as_of="2026-11-01")
+        PriceOffer(instance=name, purchase="1 year", usd_per_hour=usd, source="a quote", as_of="2026-11-01")
         for name, usd in (("c7i.2xlarge", 0.15), ("c8g.2xlarge", 0.3))
     ]
     text = page_of(records, Plans(DEMAND, offers))

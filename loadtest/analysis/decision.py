@@ -19,7 +19,7 @@ from loadtest.analysis.fleet import Demand, Span, hours_a_month, promised
 from loadtest.analysis.ratio import FEWEST, Ratio, blocks_needed, paired_ratio
 from loadtest.analysis.reading import Reading, price_of
 from loadtest.analysis.verdict import Verdict, judge
-from loadtest.prices.offers import Offer, offers_of
+from loadtest.prices.offers import PriceOffer, offers_of
 
 MONTHS = 12
 NOT_YET = "Not yet"
@@ -30,7 +30,7 @@ class Plans(msgspec.Struct, frozen=True):
     """What only the reader knows; None and empty where it was not given."""
 
     demand: Demand | None = None
-    offers: Sequence[Offer] = ()
+    offers: Sequence[PriceOffer] = ()
     migration_usd: float | None = None
 
 

@@ -19,7 +19,7 @@ from loadtest.analysis.reading import Reading
 from loadtest.analysis.unpaired import Unpaired, compare_unpaired, welch
 
 
-class Change(msgspec.Struct, frozen=True):
+class Difference(msgspec.Struct, frozen=True):
     """`before` and `after` in words."""
 
     what: str
@@ -27,7 +27,7 @@ class Change(msgspec.Struct, frozen=True):
     after: str
 
 
-class Step(msgspec.Struct, frozen=True):
+class Quantity(msgspec.Struct, frozen=True):
     """One quantity of both releases; `ratio` is new over old, and what is `unit` "q/s" is better when it is higher."""
 
     what: str
@@ -52,8 +52,8 @@ class Release(msgspec.Struct, frozen=True):
     route: str
     verdict: Unpaired
     margin: float
-    changes: tuple[Change, ...]
-    steps: tuple[Step, ...]
+    changes: tuple[Difference, ...]
+    steps: tuple[Quantity, ...]
     runs: tuple[int, int]  # new, old
 
 
@@ -95,14 +95,14 @@ def _quantities(new: Sequence[Reading], old: Sequence[Reading]) -> list[tuple[st
     ]
 
 
-def _step(what: str, unit: str, value: Value, new: Sequence[Reading], old: Sequence[Reading]) -> Step | None:
+def _step(what: str, unit: str, value: Value, new: Sequence[Reading], old: Sequence[Reading]) -> Quantity | None:
     sides = [[found for run in side if (found := value(run)) is not None and 0 < found < math.inf]
              for side in (new, old)]  # fmt: skip
     if not all(sides):
         return None
     logs = [np.log(np.asarray(side, np.float64)) for side in sides]
     after, before = (float(np.exp(side.mean())) for side in logs)
-    return Step(what, before, after, *welch(logs[0], logs[1]), unit=unit)
+    return Quantity(what, before, after, *welch(logs[0], logs[1]), unit=unit)
 
 
 def _route(run: Reading) -> str:
@@ -112,7 +112,7 @@ def _route(run: Reading) -> str:
     return f"{what} ({', '.join(detail for detail in details if detail)})" if details else what
 
 
-def _changes(new: Sequence[Reading], old: Sequence[Reading]) -> list[Change]:
+def _changes(new: Sequence[Reading], old: Sequence[Reading]) -> list[Difference]:
     """Of everything that the records tell of what served, where the two sides' sets of values differ."""
     sides = [[_facts(run) for run in side] for side in (old, new)]
     names = list(dict.fromkeys(name for side in sides for facts in side for name in facts))
@@ -120,7 +120,7 @@ def _changes(new: Sequence[Reading], old: Sequence[Reading]) -> list[Change]:
     for name in names:
         before, after = (", ".join(sorted({facts.get(name, "not told") for facts in side})) for side in sides)
         if before != after:
-            found.append(Change(name, before, after))
+            found.append(Difference(name, before, after))
     return found
 
 

@@ -19,7 +19,7 @@ from loadtest.errors import PriceError
 BY_THE_HOUR = ("on-demand", "pay-as-you-go", "spot")
 
 
-class Offer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class PriceOffer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """`purchase` in the user's words: "1 year", "3 years, all upfront", "spot"."""
 
     instance: str
@@ -36,9 +36,9 @@ class Offer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         return f"${self.usd_per_hour:g} an hour as of {self.as_of}"
 
 
-def read_offers(path: Path) -> list[Offer]:
+def read_offers(path: Path) -> list[PriceOffer]:
     """All rows of a CSV file; PriceError names the line that is not fit to be used."""
-    columns = [field.name for field in msgspec.structs.fields(Offer)]
+    columns = [field.name for field in msgspec.structs.fields(PriceOffer)]
     found = []
     try:
         text = path.read_text("utf-8")
@@ -47,7 +47,7 @@ def read_offers(path: Path) -> list[Offer]:
     for number, row in enumerate(csv.DictReader(text.splitlines()), 2):
         where = f"{path.name}, line {number}"
         try:
-            offer = msgspec.convert(row, Offer, strict=False)
+            offer = msgspec.convert(row, PriceOffer, strict=False)
         except (msgspec.ValidationError, TypeError) as error:
             raise PriceError(f"{where}: {error}; expected the columns {', '.join(columns)}") from error
         if not offer.usd_per_hour > 0 or not offer.source or not re.fullmatch(r"\d{4}-\d{2}-\d{2}", offer.as_of):
@@ -61,6 +61,6 @@ def read_offers(path: Path) -> list[Offer]:
     return found
 
 
-def offers_of(instance: str, offers: Sequence[Offer]) -> dict[str, Offer]:
+def offers_of(instance: str, offers: Sequence[PriceOffer]) -> dict[str, PriceOffer]:
     """Of one machine, by purchase."""
     return {offer.purchase: offer for offer in offers if offer.instance == instance}

@@ -21,8 +21,8 @@ from loadtest.report.decision.first_page import first_page
 from loadtest.report.fleet_section import fleet_section
 from loadtest.report.machines import machine_section
 from loadtest.report.page import Chart, Figure, Headline, Page, Section, Table
-from loadtest.report.part_load_section import part_load_section
 from loadtest.report.run_page import SIMULATED, foot, invalid_because
+from loadtest.report.sections.part_load_section import part_load_section
 
 TONES = {
     Verdict.BETTER: "good",

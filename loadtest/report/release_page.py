@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from loadtest import units
 from loadtest.analysis.reading import Reading
-from loadtest.analysis.release import Release, Step
+from loadtest.analysis.release import Quantity, Release
 from loadtest.analysis.verdict import Verdict
 from loadtest.report.compare_page import TONES, WORDS
 from loadtest.report.machines import machine_section
@@ -59,11 +59,11 @@ def _steps_section(release: Release) -> Section:
     return Section("What became slower", lead, parts)
 
 
-def _shown(step: Step, value: float) -> str:
+def _shown(step: Quantity, value: float) -> str:
     return units.rate(value) if step.unit == "q/s" else units.seconds(value)
 
 
-def _ratio(step: Step) -> str:
+def _ratio(step: Quantity) -> str:
     ends = f" ({units.interval(step.low, step.high)})" if math.isfinite(step.high) else ""
     return f"{units.ratio(step.ratio)}{ends}"
 

@@ -15,9 +15,9 @@ from loadtest.record.trial import Trial
 from loadtest.report import charts
 from loadtest.report.fleet_section import fleet_section
 from loadtest.report.limits import limits_section
-from loadtest.report.locust_section import locust_section
 from loadtest.report.machines import health_table, machine_section, served_table, trial_tables
 from loadtest.report.page import Chart, Figure, Headline, Page, Section, Table
+from loadtest.report.sections.locust_section import locust_section
 
 SIMULATED = "Simulated. These are queues in virtual time with a planted speed; nothing was measured."
 
