@@ -28,7 +28,7 @@ HOURS_A_YEAR = 8760.0
 WHOLE_SERVER_VCPUS = 48  # of a family's largest machine, or the table does not hold its server
 EMBODIED_SOURCE = (
     "Cloud Carbon Footprint: https://github.com/cloud-carbon-footprint/cloud-carbon-coefficients "
-    "(ccfcoef/constants.py); four years by its Embodied Emissions page, six by Scaleway's "
+    "(its constants); four years by its Embodied Emissions page, six by Scaleway's "
     "(https://github.com/scaleway/docs-content/pull/4971)"
 )
 
