@@ -20,6 +20,7 @@ from service.cli.options import (
     precision_option,
     qrels_option,
     queries_option,
+    reranker_option,
     root_option,
 )
 from service.processes import native_threads
@@ -82,6 +83,16 @@ def _efforts(_context: click.Context, _option: click.Parameter, given: tuple[str
 @model_option
 @precision_option
 @encoder_option
+@reranker_option
+@click.option(
+    "--rerank-top",
+    "tops",
+    type=click.IntRange(1, 200),
+    multiple=True,
+    default=(20, 50),
+    show_default=True,
+    help="Hits that the --reranker reads.",
+)
 @json_option
 def tune(
     name: str,
@@ -98,21 +109,23 @@ def tune(
     model: str | None,
     precision: str | None,
     encoder: str | None,
+    reranker: str | None,
+    tops: tuple[int, ...],
     as_json: bool,
 ) -> None:
     """Find the search of index NAME that is worth its price, by relevance judgements in BEIR's format.
 
     Every judged query goes through every mode, effort and fusion, by the fitted query encoder and by the whole model
-    where the index has both. Shown are nDCG and processor time of a query with 95 % intervals, the searches that no
-    other one beats, and the cheapest within --loss of the best, as a request asks for it. Nothing is written: an index
-    has no default of its own, and a request says what it wants.
+    where the index has both; with --reranker each mode also with its hits read anew. Shown are nDCG and processor time
+    of a query with 95 % intervals, the searches that no other one beats, and the cheapest within --loss of the best, as
+    a request asks for it. Nothing is written: an index has no default of its own, and a request says what it wants.
     """
     native_threads.pin(1)
     from service.cli import tuning
     from service.cli.evaluate import read_qrels, read_queries
 
     queries, qrels = read_queries(queries_file), read_qrels(qrels_file)
-    settings = Settings(root=root, model=model, precision=precision, encoder=encoder, threads=1)
+    settings = Settings(root=root, model=model, precision=precision, encoder=encoder, reranker=reranker, threads=1)
     with tuning.opened(settings, name) as index:
         tried = tuning.corners(
             [mode for mode in index.modes if mode in (modes or index.modes)],
@@ -122,6 +135,7 @@ def tune(
             weights,
             index.exact and not efforts,
             k,
+            [top for top in tops if top >= k] if reranker else [],
         )
         if not tried:
             raise click.BadParameter(f"the index has {', '.join(index.modes)}.", param_hint="--mode")
@@ -156,8 +170,7 @@ def _print(tuned: Any, k: int, loss: float) -> None:
             f"{cpu.low:5,.0f} … {cpu.high:6,.0f}  {lost.mean:+.4f} ({lost.low:+.4f} … {lost.high:+.4f})"
         )
     chosen = tuned.recommended
-    params = chosen.corner.params()
-    request = json.dumps({"mode": chosen.corner.how.mode} | ({"params": params} if params else {}))
+    request = json.dumps(chosen.corner.request())
     click.echo(
         f"\n{tuned.queries:,} queries. * nothing is as good for less. → the cheapest that loses at most {loss:g} to "
         f"the best ({tuned.best.corner.name}):\n  {request}"

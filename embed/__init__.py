@@ -10,6 +10,7 @@ Each line imports only what stands below it:
     ahead.py       the next item made while the last is worked on
     progress.py    how far the run is
     documents/     readers of files and installed packages, chunks, rows
+    rerankers/     a query and documents to scores, by a model that reads both at once
     encoders/      texts to vectors: the contract and the backends
     models/        a model's folder, its fingerprint, what is made from it once
     kernels/       our own kernels for BERT-shaped models
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from embed.encoders.remote.encoder import open_remote
     from embed.errors import EmbedError, ModelError
     from embed.models.fingerprint import Fingerprint
+    from embed.rerankers.load import load_reranker
 
 _PLACES = {
     "EmbedError": "embed.errors",
@@ -38,10 +40,11 @@ _PLACES = {
     "Fingerprint": "embed.models.fingerprint",
     "ModelError": "embed.errors",
     "load_encoder": "embed.encoders.load",
+    "load_reranker": "embed.rerankers.load",
     "open_remote": "embed.encoders.remote.encoder",
 }
 
-__all__ = ["EmbedError", "Encoder", "Fingerprint", "ModelError", "load_encoder", "open_remote"]
+__all__ = ["EmbedError", "Encoder", "Fingerprint", "ModelError", "load_encoder", "load_reranker", "open_remote"]
 
 
 def __getattr__(name: str) -> Any:

@@ -9,6 +9,7 @@ Each line imports only what stands below it:
     endpoints/     the nouns of the API
     routing/       an index in shards: what each answers, and the router that asks them all
     query/         admit, resolve, search, fuse, page, answer; which generation answers
+    rerank/        the best hits read anew by a cross-encoder
     rebuilds/      an index rebuilt beside the service that serves it
     access/        keys, callers, quotas: who may
     telemetry/     metrics, logs, spans, joules

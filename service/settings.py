@@ -9,6 +9,7 @@ from pathlib import Path
 from service.errors import SettingsError
 
 DEFAULT_ROOT = Path("indexes")
+TRIES = 2  # of a server elsewhere, while a caller waits for it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +36,7 @@ class Settings:
         follow: turn to the generation that an alias on disk names, without being told to.
         query_encoder: what encodes texts to search for: "auto", a generation's fitted encoder where it has one, or
             "model", always the model.
+        reranker: folder, name or address of the model that reads hits anew where a search asks for it; None: none does.
         otel: send spans off, None: when the environment asks for it (`telemetry/tracing.py`).
         shards: of a router, the addresses of each shard's replicas; empty for a server of indexes that lie here.
         shard_key: that a router has for its shards.
@@ -67,6 +69,7 @@ class Settings:
     follow: bool = False
     otel: bool | None = None
     query_encoder: str = "auto"
+    reranker: str | None = None
     shards: tuple[tuple[str, ...], ...] = ()
     shard_key: str | None = None
     wait_s: float = 60.0

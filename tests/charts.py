@@ -43,6 +43,7 @@ EVERYTHING: dict[str, Any] = {
         "extraVolumeMounts": [{"name": "own", "mountPath": "/own"}],
     },
     "encoder": {"url": "http://tei:8080", "keySecret": "perwatt-encoder"},
+    "reranker": {"model": "bge-reranker@http://tei:8081", "keySecret": "perwatt-reranker"},
     "tracing": {"endpoint": "http://collector:4318", "ratio": 0.25},
     "labels": {"cost-centre": "7"},
     "service": {"annotations": {"team": "search"}},

@@ -57,6 +57,14 @@ def test_corners_are_all_that_differ() -> None:
     ]
     assert len(names) == len(set(names)) == 2 * 3 + 1 + 2 * 3 * 4
     assert {"dense", "dense, exact", "dense, effort 8, whole model", "lexical", "hybrid, ranks, k 60"} <= set(names)
+    reranked = corners(("dense", "lexical"), ("auto", "model"), [None], [], [], False, 5, [5, 20])[3:]
+    assert [each.name for each in reranked] == [
+        "dense, rerank 5",
+        "dense, rerank 20",
+        "lexical, rerank 5",
+        "lexical, rerank 20",
+    ]
+    assert reranked[1].request() == {"mode": "dense", "rerank": {"top": 20}}
     assert corners(("lexical",), ("auto", "model"), [None, 8], [20], [1.0], True, 10) == [
         Corner(SearchOptions(10, mode="lexical"), "")
     ]

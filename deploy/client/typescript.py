@@ -20,7 +20,7 @@ _REF = re.compile(r'"#/components/schemas/(\w+)"')
 
 def types() -> str:
     """The file, of every struct that a caller sends or gets."""
-    document = schema.document("", None)
+    document = schema.document("", None, reranker="")
     structs: dict[str, Any] = document["components"]["schemas"]
     wanted, found = set[str](), _named({path: each for path, each in document["paths"].items() if path != INNER})
     while found:

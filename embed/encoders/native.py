@@ -56,9 +56,12 @@ class NativeEncoder(TokenEncoder):
     """int8 and fp32. Safe to call from several threads; each call uses up to `threads` of its own pool.
 
     keep: whether the packed model stays in the cache for the next start.
+    pairs: whether words of segment 1 are there too, behind those of segment 0.
     """
 
-    def __init__(self, folder: ModelFolder, fingerprint: Fingerprint, threads: int, keep: bool = True) -> None:
+    def __init__(
+        self, folder: ModelFolder, fingerprint: Fingerprint, threads: int, keep: bool = True, pairs: bool = False
+    ) -> None:
         why = unsuited(folder)
         if why:
             raise ModelError(f"--backend native cannot run {folder.name}: {why}. Use --backend onnx.")
@@ -66,7 +69,7 @@ class NativeEncoder(TokenEncoder):
         super().__init__(folder, fingerprint, f"native {unit}")
         group = _native.group(unit) if fingerprint.precision == "int8" else None
         self._folder, self._unit, self._group = folder, unit, group
-        self._packed = packed_bert(folder, fingerprint.weights_sha256, group, keep)
+        self._packed = packed_bert(folder, fingerprint.weights_sha256, group, keep, pairs)
         self._model = _network(folder, unit, self._packed, int(folder.config["num_hidden_layers"]))
         self._threads = threads
         self._pool = ThreadPoolExecutor(

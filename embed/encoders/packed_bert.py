@@ -46,13 +46,16 @@ DATA_START = 4096
 TYPES = {"I8": np.int8, "F32": np.float32, "BF16": np.uint16}
 
 
-def packed_bert(folder: ModelFolder, weights_sha256: str, group: int | None, keep: bool = True) -> dict[str, Array]:
+def packed_bert(
+    folder: ModelFolder, weights_sha256: str, group: int | None, keep: bool = True, pairs: bool = False
+) -> dict[str, Array]:
     """The packed tensors of `folder` by name, as read-only views of the mapped file, made first if it is not there.
 
     Args:
         group: Of the unit that will read int8 codes, or None for fp32.
         keep: Whether what is not in the cache yet stays there. fp32 is as large as the model, and may be wanted only
             once, to measure int8.
+        pairs: Whether the vocabulary is there twice, the second time with the embeddings of segment 1.
 
     Returns:
         positions float32 (positions, hidden), norm float32 (2, hidden), and for layer i i.attention_norm and i.norm
@@ -64,13 +67,13 @@ def packed_bert(folder: ModelFolder, weights_sha256: str, group: int | None, kee
         ModelError: A tensor is missing, or the cache cannot be written.
     """
     settings = json.dumps(folder.config, sort_keys=True).encode()
-    recipe = [RECIPE, weights_sha256, group, hashlib.sha256(settings).hexdigest()]
+    recipe = [RECIPE, weights_sha256, group, hashlib.sha256(settings).hexdigest(), *(["pairs"] if pairs else [])]
     name = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:24]
     kind = "fp32" if group is None else f"int8-k{group}"
     file = f"{folder.path.name}-{kind}-{name}.safetensors"
     if not keep and not (cache_folder() / file).exists():
-        return _mapped_only(_pack(folder, group), file)
-    return _mapped(cached(file, lambda target: _write(_pack(folder, group), target)))
+        return _mapped_only(_pack(folder, group, pairs), file)
+    return _mapped(cached(file, lambda target: _write(_pack(folder, group, pairs), target)))
 
 
 def packed_layers(folder: ModelFolder, layers: Mapping[str, Floats], group: int | None) -> dict[str, Array]:
@@ -98,7 +101,7 @@ def layer_count(tensors: Iterable[str]) -> int:
     return len({name.split(".layer.")[1].split(".")[0] for name in tensors if ".layer." in name})
 
 
-def _pack(folder: ModelFolder, group: int | None) -> dict[str, tuple[str, Array]]:
+def _pack(folder: ModelFolder, group: int | None, pairs: bool) -> dict[str, tuple[str, Array]]:
     tensors = read_tensors(folder.weights)
     prefix = "bert." if "bert.embeddings.word_embeddings.weight" in tensors else ""
 
@@ -112,10 +115,12 @@ def _pack(folder: ModelFolder, group: int | None) -> dict[str, tuple[str, Array]
             ) from None
 
     packed = _pack_layers(tensor, folder.config, int(folder.config["num_hidden_layers"]), group)
-    segment = tensor("embeddings.token_type_embeddings.weight")[0]  # every token is of segment 0
-    packed["positions"] = "F32", tensor("embeddings.position_embeddings.weight") + segment
+    segments = tensor("embeddings.token_type_embeddings.weight")  # of a single text every token is of segment 0
+    packed["positions"] = "F32", tensor("embeddings.position_embeddings.weight") + segments[0]
     packed["norm"] = _norm(tensor, "embeddings.LayerNorm")
     words = tensor("embeddings.word_embeddings.weight")
+    if pairs:
+        words = np.concatenate([words, words + (segments[1] - segments[0])])
     packed["words"] = ("F32", words) if group is None else ("BF16", bfloat16(words))
     return packed
 

@@ -23,6 +23,7 @@ order (by id), where trec_eval reverses ids; only equal scores are touched by it
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -61,6 +62,7 @@ class Report(NamedTuple):
     without_query: int  # judged, but their text is not in the queries file
     same_id: int
     dropped: bool
+    query_ms: float = 0.0  # wall-clock of a search, encoding included; the mean
 
     def figures(self) -> dict[str, float]:
         return {
@@ -176,9 +178,13 @@ def evaluate(
     rankings: dict[str, Ranking] = {}
     same_id: set[str] = set()
     asking, depth = judged, wanted + drop_same_id
+    spent_s, searches = 0.0, 0
     while asking:
         short = []
-        for query, hits in zip(asking, search([queries[q] for q in asking], depth), strict=True):
+        start_s = time.perf_counter()
+        found = search([queries[q] for q in asking], depth)
+        spent_s, searches = spent_s + time.perf_counter() - start_s, searches + len(asking)
+        for query, hits in zip(asking, found, strict=True):
             ranking = fold(hits)
             if query in ranking[: wanted + drop_same_id]:
                 same_id.add(query)
@@ -201,6 +207,7 @@ def evaluate(
         without_query=sum(query not in queries for query in qrels),
         same_id=len(same_id),
         dropped=drop_same_id,
+        query_ms=spent_s / searches * 1e3,
     )
 
 

@@ -29,6 +29,12 @@ encoder_option = click.option(
 precision_option = click.option(
     "--precision", type=click.Choice(["fp32", "int8"]), help="Default: that of the vectors."
 )
+reranker_option = click.option(
+    "--reranker",
+    metavar="FOLDER|NAME|URL",
+    help="A cross-encoder that reads the best hits anew, for searches with `rerank`: a BERT-shaped one here, or one "
+    "behind /rerank on another server (MODEL@URL where it has several; its key is read from PERWATT_RERANKER_KEY).",
+)
 query_encoder_option = click.option(
     "--query-encoder",
     type=click.Choice(["auto", "model"]),

@@ -23,6 +23,7 @@ from service.errors import RemoteError, ServiceError, SettingsError
 from service.query.following import Follower
 from service.query.fusion import DEPTH, FUSED_PER_HIT, fuse
 from service.query.loading import encoder_for, fitted_of, open_checked
+from service.rerank.texts import text_of
 from service.settings import Settings
 from service.wire import filters, limits, requests
 from service.wire.answers import BatchItem, Hit
@@ -31,6 +32,7 @@ from service.wire.problems import Problem
 if TYPE_CHECKING:
     from embed import Encoder
     from embed.encoders.fitted.encoder import FittedEncoder
+    from embed.rerankers.contract import Reranker
 
 Query = str | npt.NDArray[np.float32]  # a text, or a vector float32 (dim,)
 
@@ -72,6 +74,7 @@ class SearchOptions(NamedTuple):
     rrf_k: int | None = None  # by rank, with this constant
     depth: int | None = None  # rows of each ranking whose scores count
     filter: dict[str, Any] | None = None
+    rerank: int | None = None  # of the best hits, how many a reranker reads
 
     def request(self, query: Query) -> dict[str, Any]:
         """The body of a search, as the API takes it."""
@@ -80,6 +83,8 @@ class SearchOptions(NamedTuple):
             params["weights"] = {"dense": self.weights[0], "lexical": self.weights[1]}
             params |= {"rrf_k": self.rrf_k, "depth": self.depth}
         body: dict[str, Any] = {"k": self.k, "mode": self.mode, "filter": self.filter, "params": params}
+        if self.rerank is not None:
+            body["rerank"] = {"top": self.rerank}
         return {("text" if isinstance(query, str) else "vector"): query, **body}
 
 
@@ -112,14 +117,20 @@ class IndexSearcher(Protocol):
 class LocalSearcher:
     """A generation opened in this process, with what was written since."""
 
-    def __init__(self, opened: Generation, encoder: Encoder | None, fitted: FittedEncoder | None = None) -> None:
+    def __init__(
+        self,
+        opened: Generation,
+        encoder: Encoder | None,
+        fitted: FittedEncoder | None = None,
+        reranker: Reranker | None = None,
+    ) -> None:
         self.generation = opened.id
         self.modes: tuple[Mode, ...] = MODES if opened.lexical is not None else MODES[:1]
         self._opened = opened
         follower = Follower(opened)
         self._rows = follower.now()
         follower.close()  # the view it gave stays as it is
-        self._encoder, self._fitted = encoder, fitted
+        self._encoder, self._fitted, self._reranker = encoder, fitted, reranker
 
     @property
     def fitted(self) -> bool:
@@ -133,16 +144,17 @@ class LocalSearcher:
 
     def by_model(self) -> LocalSearcher:
         """The same, with texts encoded by the whole model."""
-        return LocalSearcher(self._opened, self._encoder)
+        return LocalSearcher(self._opened, self._encoder, None, self._reranker)
 
     def ask(self, queries: Sequence[Query], how: SearchOptions) -> list[list[Hit]]:
         answers: list[list[Hit]] = []
         for start in range(0, len(queries), BATCH):
             part = queries[start : start + BATCH]
             try:
-                answers += [
-                    [self._hit(row, score) for row, score in ranked[: how.k]] for ranked in self._ranked(part, how)
-                ]
+                wide = how if how.rerank is None else how._replace(k=how.rerank)
+                for query, ranked in zip(part, self._ranked(part, wide), strict=True):
+                    read = ranked if how.rerank is None else self._reranked(query, ranked[: wide.k])
+                    answers.append([self._hit(row, score) for row, score in read[: how.k]])
             except InputError as error:
                 raise ServiceError(str(error)) from error
         return answers
@@ -170,6 +182,14 @@ class LocalSearcher:
         return [
             fuse(dict(dense), dict(lexical), how.weights, how.rrf_k, self._rows.order, near) for dense, lexical in both
         ]
+
+    def _reranked(self, query: Query, ranked: list[tuple[int, float]]) -> list[tuple[int, float]]:
+        if self._reranker is None or not isinstance(query, str):
+            raise ServiceError("Hits are reranked for a text, by the model of --reranker; one of the two is missing.")
+        documents = [text_of(self._rows.payload(row)) for row, _score in ranked]
+        scores = self._reranker.scores(query, documents).scores.tolist()
+        found = [(row, score) for (row, _), score in zip(ranked, scores, strict=True)]
+        return sorted(found, key=lambda hit: -hit[1])
 
     def _dense(
         self, queries: Sequence[Query], k: int, how: SearchOptions, asked: Filter | None
@@ -232,7 +252,7 @@ class RemoteSearcher:
         self._client.close()
 
     def ask(self, queries: Sequence[Query], how: SearchOptions) -> list[list[Hit]]:
-        how = how._replace(k=min(how.k, limits.K))
+        how = how._replace(k=min(how.k, limits.K if how.rerank is None else how.rerank))
         expect = {"generation": self.generation}  # no mixture of two when it is switched
         answers: list[list[Hit]] = []
         for start in range(0, len(queries), BATCH):
@@ -282,10 +302,17 @@ def local_searcher(settings: Settings, name: str) -> Iterator[LocalSearcher]:
         raise SettingsError(str(error)) from error
     encoder = encoder_for(settings, root, [name])
     opened = open_checked(path, encoder, settings.threads)
+    reranker = None
     try:
-        yield LocalSearcher(opened, encoder, fitted_of(opened, encoder, settings.query_encoder))
+        if settings.reranker is not None:
+            from embed import load_reranker
+
+            reranker = load_reranker(settings.reranker, threads=settings.threads)
+        yield LocalSearcher(opened, encoder, fitted_of(opened, encoder, settings.query_encoder), reranker)
     finally:
         opened.close()
+        if reranker is not None:
+            reranker.close()
         if encoder is not None:
             encoder.close()
 

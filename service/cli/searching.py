@@ -27,6 +27,7 @@ from service.cli.options import (
     qrels_option,
     queries_option,
     query_encoder_option,
+    reranker_option,
     root_option,
     url_option,
 )
@@ -147,6 +148,16 @@ def search(
 @precision_option
 @encoder_option
 @query_encoder_option
+@reranker_option
+@click.option("--rerank", is_flag=True, help="With --url: measure the server's reranker too.")
+@click.option(
+    "--rerank-top",
+    "top",
+    type=click.IntRange(1, 200),
+    default=100,
+    show_default=True,
+    help="Hits that the reranker reads; there are no others then.",
+)
 @json_option
 def evaluate(
     name: str,
@@ -165,14 +176,22 @@ def evaluate(
     precision: str | None,
     encoder: str | None,
     query_encoder: str,
+    reranker: str | None,
+    rerank: bool,
+    top: int,
     as_json: bool,
 ) -> None:
     """Score index NAME against relevance judgements in BEIR's format.
 
     nDCG has linear gain; chunks are folded to documents; definitions are trec_eval's and BEIR's, so
     that figures can be laid beside published ones. Relevant documents that are not in the index are
-    counted as not found, and said; where none of them is, the exit status is 2.
+    counted as not found, and said; where none of them is, the exit status is 2. With --reranker, or
+    --rerank and --url, every mode is measured with and without, and the time of a query beside it.
     """
+    if rerank and url is None:
+        raise click.UsageError("--rerank measures the reranker of a server (--url); one here is named with --reranker.")
+    if reranker is not None and url is not None:
+        raise click.UsageError("--reranker runs a model here; the server's own is measured with --rerank.")
     from loky import cpu_count
 
     native_threads.pin(cpu_count())
@@ -183,20 +202,23 @@ def evaluate(
     queries = measures.read_queries(queries_file)
     qrels = measures.read_qrels(qrels_file)
     settings = Settings(
-        root=root, model=model, precision=precision, encoder=encoder, threads=cpu_count(), query_encoder=query_encoder
+        root=root,
+        reranker=reranker,
+        model=model,
+        precision=precision,
+        encoder=encoder,
+        threads=cpu_count(),
+        query_encoder=query_encoder,
     )
     with _searcher(name, url, key, settings) as asking:
         asked = asking.modes if not modes or "all" in modes else modes
         seen: set[str] = set()
+        how: dict[str, SearchOptions] = {mode: SearchOptions(1, effort, exact, mode, weights) for mode in asked}
+        if rerank or reranker is not None:
+            how |= {f"{mode}+rerank": each._replace(rerank=top) for mode, each in how.items()}
         reports = {
-            mode: measures.evaluate(
-                queries,
-                qrels,
-                rankings(asking, SearchOptions(1, effort, exact, mode, weights), seen),
-                cutoffs,
-                drop_same_id=drop_same_id,
-            )
-            for mode in asked
+            name: measures.evaluate(queries, qrels, rankings(asking, each, seen), cutoffs, drop_same_id=drop_same_id)
+            for name, each in how.items()
         }
         relevant = measures.relevant(queries, qrels)
         absent = sorted(asking.absent(relevant - seen))

@@ -13,7 +13,14 @@ from typing import Any
 
 import click
 
-from service.cli.options import encoder_option, model_option, precision_option, query_encoder_option, root_option
+from service.cli.options import (
+    encoder_option,
+    model_option,
+    precision_option,
+    query_encoder_option,
+    reranker_option,
+    root_option,
+)
 from service.processes import native_threads
 from service.settings import Settings
 
@@ -172,6 +179,7 @@ def serving_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.argument("names", metavar="[NAME]...", nargs=-1)
 @root_option
 @query_encoder_option
+@reranker_option
 @serving_options
 @click.option(
     "--rebuilds",

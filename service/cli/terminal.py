@@ -62,9 +62,11 @@ def print_reports(generation: str, reports: Mapping[str, Report], relevant: int,
     """
     first = next(iter(reports.values()))
     click.echo(f"{generation}, {first.queries:,} judged queries")
-    click.echo("  " + " " * 11 + "".join(f"{mode:>9}" for mode in reports))
+    wide = max(9, *(len(mode) + 2 for mode in reports))
+    click.echo("  " + " " * 11 + "".join(f"{mode:>{wide}}" for mode in reports))
     for name in first.figures():
-        click.echo(f"  {name:<11}" + "".join(f"{report.figures()[name]:9.5f}" for report in reports.values()))
+        click.echo(f"  {name:<11}" + "".join(f"{report.figures()[name]:{wide}.5f}" for report in reports.values()))
+    click.echo(f"  {'ms a query':<11}" + "".join(f"{report.query_ms:{wide}.2f}" for report in reports.values()))
     if first.without_judgements:
         click.echo(f"{first.without_judgements:,} queries have no judgement and were left out.")
     if first.without_query:
@@ -97,6 +99,7 @@ def json_of_reports(generation: str, reports: Mapping[str, Report], relevant: in
             "generation": generation,
             **first.figures(),
             "modes": {mode: report.figures() for mode, report in reports.items()},
+            "query_ms": {mode: round(report.query_ms, 4) for mode, report in reports.items()},
             "queries": first.queries,
             "without_judgements": first.without_judgements,
             "without_query": first.without_query,
@@ -130,6 +133,8 @@ def describe(state: AppState) -> str:
         lines.append(f"  model            {fingerprint.name}, {fingerprint.precision}, run by {state.encoder.backend}")
     else:
         lines.append("  model            none: these indexes are searched by vector or id")
+    if state.reranking is not None:
+        lines.append(f"  reranker         {state.reranking.name}, run by {state.reranking.backend}")
     lines.append(f"  kernels          {kernels.info()['isa']}")
     if hidden := kernels.hidden():
         lines.append(f"  hidden           {', '.join(hidden)}, by PERWATT_HIDE_ISA, which is meant for tests")

@@ -3,7 +3,8 @@
 A corner is a search as a request would ask for it: a mode, an effort, how two rankings are fused; and what encodes the
 text. Every query goes through every corner alone, in an order that is drawn anew for each query, so that a machine that
 becomes faster or slower meanwhile does so for all of them alike. The cost is the processor time of this process on one
-thread: encoding, searching and fetching the hits, without HTTP. Nothing is cached.
+thread: encoding, searching, fetching the hits and reranking them, without HTTP. Nothing is cached. What a model costs
+that runs elsewhere is not in it.
 
 The intervals are of a bootstrap over queries (95 %): they say what other queries of the same kind would have given.
 What a corner loses against the best is paired, query by query, and far better known than either figure. The corner that
@@ -53,7 +54,17 @@ class Corner(NamedTuple):
         if how.mode == "hybrid":
             words.append(f"ranks, k {how.rrf_k}" if how.rrf_k else f"words × {how.weights[1]:g}")
             words += [] if how.depth is None else [f"depth {how.depth}"]
+        words += [] if how.rerank is None else [f"rerank {how.rerank}"]
         return ", ".join([*words, *(["whole model"] if self.encoder == "model" else [])])
+
+    def request(self) -> dict[str, Any]:
+        """What a request says beside its text."""
+        asked: dict[str, Any] = {"mode": self.how.mode}
+        if params := self.params():
+            asked["params"] = params
+        if self.how.rerank is not None:
+            asked["rerank"] = {"top": self.how.rerank}
+        return asked
 
     def params(self) -> dict[str, Any]:
         """As a request has them, without what is the default."""
@@ -140,6 +151,7 @@ def corners(
     weights: Sequence[float],
     exact: bool,
     k: int,
+    tops: Sequence[int] = (),
 ) -> list[Corner]:
     """All that differ.
 
@@ -147,6 +159,7 @@ def corners(
         efforts: None is the index's own choice.
         depths, weights: of the fusion; how many rows of each ranking count, and what words weigh.
         exact: also comparing every vector.
+        tops: how many hits a reranker reads.
     """
     found: list[Corner] = []
     searches = [SearchOptions(k, effort) for effort in efforts] + ([SearchOptions(k, exact=True)] if exact else [])
@@ -162,6 +175,11 @@ def corners(
                 found += [Corner(fused._replace(weights=(1.0, weight)), encoder) for weight in weights]
                 found += [Corner(fused._replace(depth=depth), encoder) for depth in depths]
                 found.append(Corner(fused._replace(rrf_k=60), encoder))
+    plain = [SearchOptions(k, mode=mode) for mode in modes]
+    for encoder in encoders[:1]:
+        found += [
+            Corner(how._replace(rerank=top), "" if how.mode == "lexical" else encoder) for how in plain for top in tops
+        ]
     return list(dict.fromkeys(found))
 
 
@@ -227,7 +245,7 @@ def as_json(tuned: Tuned) -> dict[str, Any]:
     """For programs: each point with the parts of a request that ask for it."""
 
     def one(point: Point) -> dict[str, Any]:
-        request = {"mode": point.corner.how.mode, "params": point.corner.params()}
+        request: dict[str, Any] = {"params": {}, **point.corner.request()}
         figures = {name: getattr(point, name)._asdict() for name in ("ndcg", "cpu_us", "loss")}
         return (
             {"name": point.corner.name, "query_encoder": point.corner.encoder or None, "request": request}

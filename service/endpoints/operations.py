@@ -64,6 +64,7 @@ async def version(request: Request) -> Response:
             "packages": {name: installed(name) for name in versions.PACKAGES},
             "kernels": kernels.info(),
             "model": None if encoder is None else encoder.fingerprint.as_dict(),
+            "reranker": None if state.reranking is None else state.reranking.name,
             "limits": limits.as_dict(),
         }
     )

@@ -12,7 +12,6 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from embed.documents.document import embedded_text
 from embed.vectors.vector_cache import hash_texts
 from index import InputError
 from index.changes.columns import ChangedColumns, check_payload
@@ -25,21 +24,12 @@ from service.query.app_state import AppState
 from service.query.batcher import Encoded, Vector
 from service.query.served_generation import ServedGeneration
 from service.query.served_view import ServedView
+from service.rerank.texts import text_of
 from service.wire import filters, limits, requests
 from service.wire.answers import WriteFailure
 from service.wire.problems import Problem
 
 FULL_RETRY_AFTER_S = 60
-
-
-class _WrittenTexts(msgspec.Struct):
-    """The fields of a payload that are encoded where the document brings neither text nor vector."""
-
-    title: object = None
-    text: object = None
-
-
-_TEXTS = msgspec.json.Decoder(_WrittenTexts)
 
 
 class _Put(NamedTuple):
@@ -103,7 +93,7 @@ def _checked(state: AppState, view: ServedView, caller: Caller, place: int, raw:
         if view.generation.metric == "cosine" and not vector.any():
             raise Problem("invalid-value", "The vector is zero, which has no direction.", pointer="/vector")
         return _Put(place, given.id, payload, None, vector)
-    text = given.text if given.text is not None else _text_of(payload)
+    text = given.text if given.text is not None else text_of(payload)
     if not text:
         raise Problem(
             "invalid-value",
@@ -138,12 +128,6 @@ def _check_id(view: ServedView, id_: str) -> None:
         raise Problem(
             "invalid-value", f"The ids of this index are integers of 64 bits, and {id_[:80]!r} is none.", pointer="/id"
         )
-
-
-def _text_of(payload: bytes) -> str:
-    found = _TEXTS.decode(payload)
-    title, text = (part if isinstance(part, str) else "" for part in (found.title, found.text))
-    return embedded_text(title, text)
 
 
 def _id_in(raw: bytes) -> str | None:

@@ -77,6 +77,7 @@ def create_app(
         state.encoder.fingerprint if state.encoder else None,
         keys=auth.keyring is not None,
         operations=operations,
+        reranker=state.reranking.name if state.reranking else None,
     )
 
     def openapi() -> dict[str, Any]:

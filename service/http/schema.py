@@ -53,13 +53,18 @@ PARAMETERS: dict[str, dict[str, Any]] = {
 
 
 def document(
-    version: str, model: Fingerprint | None, keys: bool = False, operations: Sequence[Operation] = OPERATIONS
+    version: str,
+    model: Fingerprint | None,
+    keys: bool = False,
+    operations: Sequence[Operation] = OPERATIONS,
+    reranker: str | None = None,
 ) -> dict[str, Any]:
     """`model` is the one that is loaded: the only one that a request for embeddings may name.
 
     Args:
         keys: whether the server asks for one.
         operations: that the server has.
+        reranker: its name, None where there is none, "" for whatever it may be.
     """
     structs = [
         struct
@@ -72,6 +77,11 @@ def document(
     )
     components = {**components, "Problem": _problem()}
     _by_hand(components, model)
+    if reranker is None:
+        del components["Rerank"]
+        components["SearchRequest"]["properties"]["rerank"] = {"type": "null", "default": None}
+    elif reranker:
+        components["Rerank"]["properties"]["model"] = {"enum": [reranker, None], "default": None}
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:
         paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, keys)

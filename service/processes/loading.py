@@ -29,6 +29,7 @@ from service.query.searched import LoadedIndexes
 from service.query.writing import Writing
 from service.rebuilds.plan import read_plan
 from service.rebuilds.starting import Rebuilds
+from service.rerank.loading import reranking_of
 from service.routing.loading import routed
 from service.settings import Settings, is_loopback
 from service.telemetry import tracing
@@ -100,7 +101,18 @@ def _state(
         here=here is not None,
     )
     ledger = Ledger(used, worker)
-    return AppState(registry, encoder, batcher, admission, metrics, settings.timeout_s, here, ledger, spending)
+    return AppState(
+        registry,
+        encoder,
+        batcher,
+        admission,
+        metrics,
+        settings.timeout_s,
+        here,
+        ledger,
+        spending,
+        reranking_of(settings),
+    )
 
 
 def _here(settings: Settings, shared: Shared | None, metrics: Metrics) -> AppState:

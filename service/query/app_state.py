@@ -20,6 +20,7 @@ from service.query.index_registry import IndexRegistry
 from service.query.searched import LoadedIndexes
 from service.query.writing import Writing
 from service.rebuilds.starting import Rebuilds
+from service.rerank.reranking import Reranking
 from service.telemetry.metrics import Metrics
 from service.telemetry.spending import Spending
 
@@ -54,6 +55,7 @@ class AppState:
         timeout_s: deadline of a request that names none.
         ledger: what each key has used.
         spending: what that costs.
+        reranking: None where no reranker was given.
     """
 
     registry: LoadedIndexes
@@ -65,6 +67,7 @@ class AppState:
     here: Here | None
     ledger: Ledger
     spending: Spending
+    reranking: Reranking | None = None
 
     def count(
         self, caller: Caller, *, queries: int = 0, tokens: int = 0, vectors_scored: int = 0, cpu_s: float = 0.0
@@ -75,6 +78,8 @@ class AppState:
         (self.ledger.no_key if account is None else account).add(queries, tokens, vectors_scored, cpu_s)
 
     def close(self) -> None:
+        if self.reranking is not None:
+            self.reranking.close()
         if self.batcher is not None:
             self.batcher.close()
         self.registry.close()

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
+from msgspec import UNSET
 
 from service.access.caller import Caller
 from service.query.admission import Deadline
@@ -34,6 +35,7 @@ from service.query.search import (
     result_of_ranked,
     survivors,
     wanted,
+    whole,
 )
 from service.query.searched import SearchView
 from service.wire import answers, limits, requests
@@ -64,7 +66,7 @@ async def answer(state: AppState, caller: Caller, index: str, body: bytes, start
             asked = await _resolve_all(state, view, caller, batch, deadline, start_s, results)
             deadline.check()
             ann_s = time.perf_counter()
-            payload_s = await _search_all(view, asked, deadline, results)
+            payload_s = await _search_all(state, view, asked, deadline, results)
             end_s = time.perf_counter()
             deadline.check()
             done = [result for result in results if result is not None]
@@ -115,6 +117,7 @@ async def _resolve_all(
 
 
 async def _search_all(
+    state: AppState,
     view: SearchView,
     asked: Iterable[_Asked],
     deadline: Deadline,
@@ -126,7 +129,7 @@ async def _search_all(
     payload_s = 0.0
     for one in asked:
         if not is_plain(one.query):
-            payload_s += await _search_one(view, one, results)
+            payload_s += await _search_one(state, view, one, results)
             continue
         # The same filter comes to the same bitmap, which its query keeps alive.
         how = wanted(one.query, one.resolved), *effort_of(one.query)
@@ -145,7 +148,7 @@ async def _search_all(
                 results[group[0].place] = BatchFailure(problem.as_dict())
             else:  # one vector that cannot be ranked must not fail its neighbours
                 for one in group:
-                    payload_s += await _search_all(served, [one], deadline, results)
+                    payload_s += await _search_all(state, served, [one], deadline, results)
             continue
         start_s = time.perf_counter()
         found, cpu_s = searched.found, searched.cpu_s / len(group)
@@ -162,11 +165,13 @@ async def _search_all(
     return payload_s
 
 
-async def _search_one(view: SearchView, one: _Asked, results: list[BatchResult | BatchFailure | None]) -> float:
-    """A query of words, groups or pages goes alone; returns seconds spent on payloads."""
+async def _search_one(
+    state: AppState, view: SearchView, one: _Asked, results: list[BatchResult | BatchFailure | None]
+) -> float:
+    """A query of words, groups or pages, or one to rerank, goes alone; returns seconds spent on payloads."""
     view = view.asking(one.query)
     try:
-        ranked, paged = await rank(view, one.query, one.resolved, one.kept, one.deadline)
+        ranked, paged = await rank(state, view, one.query, one.resolved, one.kept, one.deadline)
         await view.bring([hit.row for hit in ranked.hits], one.deadline)
         start_s = time.perf_counter()
         one.deadline.check()
@@ -179,9 +184,12 @@ async def _search_one(view: SearchView, one: _Asked, results: list[BatchResult |
 
 def _sum(results: Iterable[BatchResult | BatchFailure]) -> Usage:
     usages = [result.usage for result in results if isinstance(result, BatchResult)]
+    judged = [usage for usage in usages if isinstance(usage.reranked, int)]
     return Usage(
         sum(usage.tokens for usage in usages),
         sum(usage.vectors_scored for usage in usages),
         round(sum(usage.cpu_ms for usage in usages), 4),
         sum(usage.cached for usage in usages),
+        reranked=sum(whole(usage.reranked) for usage in judged) if judged else UNSET,
+        rerank_tokens=sum(whole(usage.rerank_tokens) for usage in judged) if judged else UNSET,
     )

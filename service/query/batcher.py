@@ -17,7 +17,6 @@ at once, and a vector that is found for them is the answer, with nothing to wait
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -28,7 +27,7 @@ import numpy as np
 
 from embed.encoders.contract import LocalEncoder
 from embed.errors import EncoderChangedError, EncoderError
-from service.wire.problems import Problem
+from service.wire.problems import encoder_unavailable
 
 if TYPE_CHECKING:
     from embed import Encoder
@@ -217,12 +216,7 @@ class Batcher:
             return error
         if isinstance(error, EncoderChangedError) and self.cache is not None:
             self.cache.clear()
-        retry_after_s = max(1, math.ceil(error.retry_after_s))
-        return Problem(
-            "encoder-unavailable",
-            f"The encoder of this service {error.why} Searches by words, vectors and ids are answered.",
-            headers={"retry-after": str(retry_after_s)},
-        )
+        return encoder_unavailable("encoder", error.why, error.retry_after_s)
 
 
 def _sort(waiting: _Waiting) -> tuple[Kind, bool]:

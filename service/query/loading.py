@@ -20,13 +20,11 @@ import numpy.typing as npt
 from index import Generation, IndexingError, Root, open_generation
 from index.disk.manifest import QUERY_ENCODER, read_manifest
 from service.errors import LoadError, SettingsError
-from service.settings import Settings
+from service.settings import TRIES, Settings
 
 if TYPE_CHECKING:
     from embed import Encoder
     from embed.encoders.fitted.encoder import FittedEncoder
-
-TRIES = 2
 
 log = logging.getLogger("perwatt.service")
 

@@ -22,6 +22,7 @@ from service.query.batcher import Vector
 from service.query.cursor import Cursor
 from service.query.fusion import DEPTH, FUSED_PER_HIT, fuse
 from service.query.searched import SearchView, Survived
+from service.rerank.reranking import Judged
 from service.wire.limits import PAGED_DEPTH
 from service.wire.problems import Problem
 from service.wire.requests import SearchRequest
@@ -64,6 +65,7 @@ class RankedHits(NamedTuple):
         more: whether there are hits behind them.
         cut: whether rows that might be were not looked at.
         lexical_s: how much of the time went there.
+        judged: what a reranker made of the hits.
     """
 
     hits: list[RankedHit]
@@ -73,6 +75,7 @@ class RankedHits(NamedTuple):
     exact: bool
     cpu_s: float
     lexical_s: float
+    judged: Judged | None = None
 
 
 class Ranking:

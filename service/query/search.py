@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 from msgspec import UNSET, UnsetType
+from msgspec.structs import replace
 
 from service.access.caller import Caller
 from service.query import cursor
@@ -20,24 +21,26 @@ from service.query.app_state import AppState
 from service.query.batcher import Vector
 from service.query.ranking import RankedHits, Ranking, Survivors
 from service.query.searched import SearchView, Survived
+from service.rerank.reranking import hits_to_read
 from service.wire import answers, filters, limits, requests
 from service.wire.answers import BatchResult, Coverage, Hit, QueryEncoder, Scores, SearchAnswer, Usage
 from service.wire.problems import Problem
 from service.wire.requests import SearchRequest
 
 EVERYTHING = Survivors()
-_OPTIONAL = ("filter", "lexical")
+_OPTIONAL = ("filter", "lexical", "rerank")
 NO_VECTOR: Vector = np.zeros(0, np.float32)
 
 
 class Stages(NamedTuple):
-    """Seconds of a query in each stage of the path; `filter` and `lexical` are 0 where there was none."""
+    """Seconds of a query in each stage of the path; `filter`, `lexical` and `rerank` are 0 where there was none."""
 
     filter: float
     embed: float
     ann: float
     lexical: float
     payload: float
+    rerank: float = 0.0
 
     def there_were(self) -> dict[str, float]:
         """Seconds by stage, in their order."""
@@ -50,6 +53,8 @@ class Stages(NamedTuple):
             timing = f"filter;dur={self.filter * 1e3:.3f}, {timing}"
         if self.lexical:
             timing = f"{timing}, lexical;dur={self.lexical * 1e3:.3f}"
+        if self.rerank:
+            timing = f"{timing}, rerank;dur={self.rerank * 1e3:.3f}"
         return f"{timing}, payload;dur={self.payload * 1e3:.3f}"
 
 
@@ -120,7 +125,7 @@ async def answer(state: AppState, caller: Caller, index: str, body: bytes, start
             resolved = await resolve(state, view, caller, query, deadline, kept.keep)
             deadline.check()
             ann_s = time.perf_counter()
-            lexical_s = 0.0
+            lexical_s = rerank_s = 0.0
             if is_plain(query):
                 effort, exact = effort_of(query)
                 searched = await view.search(
@@ -139,9 +144,10 @@ async def answer(state: AppState, caller: Caller, index: str, body: bytes, start
                     searched.cpu_s,
                 )
             else:
-                ranked, paged = await rank(view, query, resolved, kept, deadline)
+                ranked, paged = await rank(state, view, query, resolved, kept, deadline)
                 await view.bring([hit.row for hit in ranked.hits], deadline)
                 lexical_s, payload_s = ranked.lexical_s, time.perf_counter()
+                rerank_s = 0.0 if ranked.judged is None else ranked.judged.spent_s
                 result = result_of_ranked(view, query, resolved, kept, ranked, paged)
             end_s = time.perf_counter()
             deadline.check()
@@ -159,21 +165,26 @@ async def answer(state: AppState, caller: Caller, index: str, body: bytes, start
                 )
             )
     filtered_s = 0.0 if kept.filter is None else embed_s - filter_s
-    stages = Stages(filtered_s, ann_s - embed_s, payload_s - ann_s - lexical_s, lexical_s, end_s - payload_s)
+    searched_s = payload_s - ann_s - lexical_s - rerank_s
+    stages = Stages(filtered_s, ann_s - embed_s, searched_s, lexical_s, end_s - payload_s, rerank_s)
     observe(state, caller, 1, result.usage, stages)
     return Answered(content, stages, result.usage, view.id)
 
 
 def is_plain(query: SearchRequest) -> bool:
     """Whether one search of vectors is all that a query takes: the hot way, and what a batch does for many at once."""
-    return query.mode == "dense" and query.group_by is None and query.cursor is None
+    return query.mode == "dense" and query.group_by is None and query.cursor is None and query.rerank is None
 
 
 async def rank(
-    view: SearchView, query: SearchRequest, resolved: Resolved, kept: Survivors, deadline: Deadline
+    state: AppState, view: SearchView, query: SearchRequest, resolved: Resolved, kept: Survivors, deadline: Deadline
 ) -> tuple[RankedHits, Paged | None]:
     """Rows of a query that takes more than one search of vectors, and the page that they are, when pages are asked
     for. The page begins where the cursor of the one before ended."""
+    if query.rerank is not None:
+        top = hits_to_read(state.reranking, query)
+        found, _ = await rank(state, view, replace(query, k=top, rerank=None), resolved, kept, deadline)
+        return await reranked(state, view, query, found, deadline), None
     kept = kept._replace(own=resolved.row)
     vector = None if query.mode == "lexical" else resolved.vector
     ranking = Ranking(view, query, vector, kept, deadline)
@@ -202,6 +213,21 @@ async def rank(
     row, id_ = view.page_mark(last.row)
     following = cursor.Cursor(view.id, asked, seen, last.score, row, ranking.depth, pinned, id_)
     return ranked, Paged(cursor.encode(following))
+
+
+async def reranked(
+    state: AppState, view: SearchView, query: SearchRequest, found: RankedHits, deadline: Deadline
+) -> RankedHits:
+    """The best k of `found` by the reranker's scores, equal ones in the order of the search."""
+    assert state.reranking is not None  # `hits_to_read` saw to it
+    assert query.text is not None  # … and `requests.check` to this
+    deadline.check()
+    await view.bring([hit.row for hit in found.hits], deadline)
+    payloads = [bytes(view.payload(hit.row, None)) for hit in found.hits]
+    judged = await deadline.limit(state.reranking.judged(query.text, payloads))
+    hits = [hit._replace(score=score) for hit, score in zip(found.hits, judged.scores, strict=True)]
+    hits.sort(key=lambda hit: -hit.score)
+    return found._replace(hits=hits[: query.k], cpu_s=found.cpu_s + judged.cpu_s, judged=judged)
 
 
 def deadline_of(state: AppState, timeout_ms: int | None, start_s: float) -> Deadline:
@@ -320,7 +346,7 @@ def result_of_ranked(
     view: SearchView, query: SearchRequest, resolved: Resolved, kept: Survivors, ranked: RankedHits, paged: Paged | None
 ) -> BatchResult:
     start_s = time.perf_counter()
-    name, payload = view.rows.external_id, view.payload
+    name, payload, judged = view.rows.external_id, view.payload, ranked.judged
     fused = query.mode == "hybrid"
     hits = [
         Hit(
@@ -340,9 +366,21 @@ def result_of_ranked(
             paged is not None and paged.partial,
             *view.answered,
         ),
-        Usage(resolved.tokens, ranked.scored, round(cpu_s * 1e3, 4), int(resolved.cached), resolved.encoder),
+        Usage(
+            resolved.tokens,
+            ranked.scored,
+            round(cpu_s * 1e3, 4),
+            int(resolved.cached),
+            resolved.encoder,
+            UNSET if judged is None else len(judged.scores),
+            UNSET if judged is None else judged.tokens,
+        ),
         None if paged is None else paged.next_cursor,
     )
+
+
+def whole(number: int | UnsetType) -> int:
+    return number if isinstance(number, int) else 0
 
 
 def observe(state: AppState, caller: Caller, queries: int, usage: Usage, stages: Stages) -> None:
@@ -351,6 +389,9 @@ def observe(state: AppState, caller: Caller, queries: int, usage: Usage, stages:
         metrics.filter.observe(stages.filter)
     if stages.lexical:
         metrics.lexical.observe(stages.lexical)
+    if stages.rerank:
+        metrics.rerank.observe(stages.rerank)
+    metrics.rerank_tokens.inc(whole(usage.rerank_tokens))
     if usage.tokens:
         metrics.embed.observe(stages.embed)
     metrics.ann.observe(stages.ann)

@@ -20,7 +20,7 @@ from service.telemetry.powercap import package_joules
 from service.telemetry.slab import Slab
 from service.telemetry.spending import process_cpu_s
 
-STAGES = ("filter", "embed", "ann", "lexical", "payload")
+STAGES = ("filter", "embed", "ann", "lexical", "rerank", "payload")
 STATUSES = (0, 200, 304, 400, 401, 403, 404, 405, 408, 410, 412, 413, 415, 422, 429, 431, 499, 500, 501, 503, 504, 505)
 OTHER = "none"  # the operation of a request that reached none
 
@@ -71,7 +71,7 @@ class _Layout:
         names = (
             *("queries", "tokens", "vectors_scored", "cpu", "shed", "timed_out", "documents_put", "documents_deleted"),
             *("hedges", "retries", "partials"),
-            *("encoded_by_model", "encoded_by_fitted"),
+            *("encoded_by_model", "encoded_by_fitted", "rerank_tokens"),
             *("query_hits", "query_misses", "working", "waiting", "connections", "closed_logs", "pid"),
         )
         self.of = {name: self._take(1) for name in names}
@@ -98,7 +98,7 @@ class Metrics:
         self._row = row = self._slab.row(worker)
         self._of = {name: at for at, name in enumerate(layout.operations)}
         self._status = {status: at for at, status in enumerate(STATUSES)}
-        self.filter, self.embed, self.ann, self.lexical, self.payload = (
+        self.filter, self.embed, self.ann, self.lexical, self.rerank, self.payload = (
             Spread(row, layout.stages + at * _size(SECONDS), SECONDS) for at in range(len(STAGES))
         )
         self._latency = [
@@ -111,6 +111,7 @@ class Metrics:
         self.encode_batch = Spread(row, layout.encode_batch, BATCH_SIZES)
         numbers = {name: Count(row, at) for name, at in layout.of.items()}
         self._work = tuple(layout.of[name] for name in ("queries", "tokens", "vectors_scored", "cpu"))
+        self.rerank_tokens = numbers["rerank_tokens"]
         self.shed, self.timed_out = numbers["shed"], numbers["timed_out"]
         self.documents_put, self.documents_deleted = numbers["documents_put"], numbers["documents_deleted"]
         self.hedges, self.retries, self.partials = numbers["hedges"], numbers["retries"], numbers["partials"]
@@ -211,6 +212,7 @@ class Metrics:
         for name, key, text in (
             ("perwatt_queries", "queries", "Queries answered, those of a batch each."),
             ("perwatt_tokens", "tokens", "Tokens of texts, encoded or seen before."),
+            ("perwatt_rerank_tokens", "rerank_tokens", "Tokens that the reranker read."),
             ("perwatt_query_cache_hits", "query_hits", "Query texts that were seen before and not encoded."),
             ("perwatt_query_cache_misses", "query_misses", "Query texts that were looked up and had to be encoded."),
             ("perwatt_vectors_scored", "vectors_scored", "Distances computed."),

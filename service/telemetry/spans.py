@@ -37,7 +37,14 @@ from opentelemetry.util.types import AttributeValue
 
 from embed.vectors.provenance import own_version
 
-NAMES = {"filter": "filter", "embed": "encode", "ann": "search", "lexical": "lexical", "payload": "fetch"}
+NAMES = {
+    "filter": "filter",
+    "embed": "encode",
+    "ann": "search",
+    "lexical": "lexical",
+    "rerank": "rerank",
+    "payload": "fetch",
+}
 CLOSE_S = 3.0  # for the last spans, when the collector does not answer: nobody's restart waits longer
 
 _PROPAGATOR = TraceContextTextMapPropagator()

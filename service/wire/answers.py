@@ -28,7 +28,7 @@ class Scores(Struct, frozen=True, gc=False, omit_defaults=True):
 
 class Hit(Struct, frozen=True, gc=False, omit_defaults=True):
     """score: cosine, inner product or minus the squared distance; BM25 in mode lexical; the fused score in mode hybrid,
-    where scores has what it was made from."""
+    where scores has what it was made from; the reranker's where one was asked for."""
 
     id: str
     score: float
@@ -52,13 +52,16 @@ class Usage(Struct, frozen=True, gc=False):
     """tokens of the query text. vectors_scored: distances computed. cpu_ms: processor time of this
     query alone; of a text that was encoded together with others, its share by tokens. cached: query texts that were
     not encoded, because their vector was kept from the last time: 0 or 1, in a batch their number. encoder: what
-    made the vector of a text, the model or the generation's fitted encoder; not in the sum of a batch."""
+    made the vector of a text, the model or the generation's fitted encoder; not in the sum of a batch. reranked: hits
+    that a reranker read, rerank_tokens: what that was in tokens."""
 
     tokens: int
     vectors_scored: int
     cpu_ms: float
     cached: int = 0
     encoder: QueryEncoder | UnsetType = UNSET
+    reranked: int | UnsetType = UNSET
+    rerank_tokens: int | UnsetType = UNSET
 
 
 class SearchAnswer(Struct, frozen=True, gc=False, omit_defaults=True):

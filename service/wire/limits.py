@@ -41,6 +41,7 @@ CURSOR_CHARACTERS = 512
 KEY_CHARACTERS = 255  # of an Idempotency-Key
 RRF_K = 10_000
 RECALL_QUERIES = 2000
+RERANKED = 200  # hits that a reranker reads
 PART_ROWS = 25_000  # that a router asks of a shard: as many as groups and pages look through
 WRITE_DOCUMENTS, DELETE_DOCUMENTS = 1000, 10_000  # in one request
 CHANGES = 200_000  # rows that were put since the generation; beyond it writes are refused until it is rebuilt
@@ -69,6 +70,7 @@ def as_dict() -> dict[str, int]:
         "fields": FIELDS,
         "paged_hits": PAGED,
         "paged_fusion_depth": PAGED_DEPTH,
+        "reranked": RERANKED,
         "effort": EFFORT,
         "filter_nodes": FILTER_NODES,
         "filter_depth": FILTER_DEPTH,

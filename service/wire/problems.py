@@ -9,6 +9,7 @@ method are the values that were invalid.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, get_args, get_origin
@@ -116,6 +117,15 @@ class Problem(Exception):  # noqa: N818 - the term of RFC 9457
 
     def body(self, request_id: str | None = None) -> bytes:
         return msgspec.json.encode(self.as_dict(request_id))
+
+
+def encoder_unavailable(what: str, why: str, retry_after_s: float) -> Problem:
+    """Of a model that runs elsewhere. why: the end of the sentence, without an address."""
+    return Problem(
+        "encoder-unavailable",
+        f"The {what} of this service {why}",
+        headers={"retry-after": str(max(1, math.ceil(retry_after_s)))},
+    )
 
 
 def of_undecodable(error: Exception, body: bytes = b"", asked: Any = None) -> Problem:

@@ -57,6 +57,14 @@ class SearchParams(Struct, forbid_unknown_fields=True, frozen=True):
     depth: Annotated[int, Meta(ge=2, le=limits.K)] | None = None
 
 
+class Rerank(Struct, forbid_unknown_fields=True, frozen=True):
+    """The best `top` hits (50, or k where that is more) are read by the server's reranker, and the best k by its scores
+    are the answer. model: its name, for who relies on it."""
+
+    model: Name | None = None
+    top: Annotated[int, Meta(ge=1, le=limits.RERANKED)] | None = None
+
+
 class Expect(Struct, forbid_unknown_fields=True, frozen=True):
     """What the caller relies on; an answer from anything else is refused with 412."""
 
@@ -83,6 +91,7 @@ class SearchRequest(Struct, forbid_unknown_fields=True):
     cursor: Annotated[str, Meta(max_length=limits.CURSOR_CHARACTERS)] | None = None
     min_seq: Seq | None = None
     params: SearchParams | None = None
+    rerank: Rerank | None = None
     timeout_ms: TimeoutMs | None = None
     expect: Expect | None = None
     allow_partial: bool = False
@@ -210,6 +219,9 @@ def check(request: SearchRequest) -> None:
             f"mode {request.mode!r} searches by words, and so by a text; a vector or an id goes with mode 'dense'.",
             pointer="/mode",
         )
+    if request.rerank is not None and (request.text is None or request.cursor is not None):
+        why = "a vector and an id have none" if request.text is None else "pages come in the order of the search"
+        raise Problem("invalid-value", f"A reranker reads the text of a query: {why}.", pointer="/rerank")
 
 
 def vector_of(given: list[float] | str, dim: int) -> np.ndarray[tuple[int], np.dtype[np.float32]]:

@@ -13,6 +13,7 @@ export interface SearchRequest {
   cursor?: string | null;
   min_seq?: number | null;
   params?: SearchParams | null;
+  rerank?: Rerank | null;
   timeout_ms?: number | null;
   expect?: Expect | null;
   allow_partial?: boolean;
@@ -31,6 +32,12 @@ export interface SearchParams {
 export interface Weights {
   dense?: number;
   lexical?: number;
+}
+
+/** The best `top` hits (50, or k where that is more) are read by the server's reranker, and the best k by its scores are the answer. model: its name, for who relies on it. */
+export interface Rerank {
+  model?: string | null;
+  top?: number | null;
 }
 
 /** What the caller relies on; an answer from anything else is refused with 412. */
@@ -52,7 +59,7 @@ export interface SearchAnswer {
   seq?: number;
 }
 
-/** score: cosine, inner product or minus the squared distance; BM25 in mode lexical; the fused score in mode hybrid, where scores has what it was made from. */
+/** score: cosine, inner product or minus the squared distance; BM25 in mode lexical; the fused score in mode hybrid, where scores has what it was made from; the reranker's where one was asked for. */
 export interface Hit {
   id: string;
   score: number;
@@ -75,13 +82,15 @@ export interface Coverage {
   answered?: number | null;
 }
 
-/** tokens of the query text. vectors_scored: distances computed. cpu_ms: processor time of this query alone; of a text that was encoded together with others, its share by tokens. cached: query texts that were not encoded, because their vector was kept from the last time: 0 or 1, in a batch their number. encoder: what made the vector of a text, the model or the generation's fitted encoder; not in the sum of a batch. */
+/** tokens of the query text. vectors_scored: distances computed. cpu_ms: processor time of this query alone; of a text that was encoded together with others, its share by tokens. cached: query texts that were not encoded, because their vector was kept from the last time: 0 or 1, in a batch their number. encoder: what made the vector of a text, the model or the generation's fitted encoder; not in the sum of a batch. reranked: hits that a reranker read, rerank_tokens: what that was in tokens. */
 export interface Usage {
   tokens: number;
   vectors_scored: number;
   cpu_ms: number;
   cached?: number;
   encoder?: "fitted" | "model";
+  reranked?: number;
+  rerank_tokens?: number;
 }
 
 /** Up to 256 queries, each a SearchRequest that is decoded on its own so that a bad one spoils no other. */
@@ -386,7 +395,7 @@ export interface Problem {
   type: string;
   title: string;
   status: number;
-  code: "bad-json" | "unknown-field" | "invalid-value" | "dimension-mismatch" | "model-mismatch" | "filter-field-not-indexed" | "index-not-found" | "generation-gone" | "document-not-found" | "rebuild-not-found" | "rebuild-running" | "model-not-found" | "unauthenticated" | "forbidden" | "body-too-large" | "unsupported-encoding" | "quota-exceeded" | "overloaded" | "not-ready" | "deadline-exceeded" | "precondition-failed" | "insufficient-memory" | "internal";
+  code: "bad-json" | "unknown-field" | "invalid-value" | "dimension-mismatch" | "model-mismatch" | "filter-field-not-indexed" | "index-not-found" | "generation-gone" | "document-not-found" | "rebuild-not-found" | "rebuild-running" | "model-not-found" | "unauthenticated" | "forbidden" | "body-too-large" | "unsupported-encoding" | "quota-exceeded" | "overloaded" | "not-ready" | "encoder-unavailable" | "deadline-exceeded" | "precondition-failed" | "insufficient-memory" | "internal";
   detail: string;
   pointer?: string;
   instance?: string;
