@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from backing_up import answers, made, small_pieces
+from patience import patient
 from store_servers import BUCKET, KEY, SECRET, Front, client, credentials, environment, seaweed
 
 from deploy.jobs.fetch import fetch
@@ -153,7 +154,7 @@ def test_a_store_that_fails_for_a_while_is_asked_again(
     front = Front(endpoint, *faults)
     with front as failing:
         credentials(failing, monkeypatch)
-        store = Objects(address, timeout_s=0.5 if "silent" in faults else 5)
+        store = Objects(address, timeout_s=0.5 if "silent" in faults else 5, patience_s=patient(24))
         push(Root(root), "docs", store)
         pull(Root(tmp_path / "new"), "docs", store)
     assert all(front.failed[fault] > 20 for fault in faults), front.failed

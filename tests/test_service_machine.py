@@ -195,7 +195,7 @@ def test_whatever_is_done_the_service_holds_what_a_dictionary_holds(tmp_path: Pa
     Machine.first = tmp_path
     case = Machine.TestCase()
     case.settings = settings(
-        max_examples=EXAMPLES or 3,
+        max_examples=EXAMPLES or 2,
         stateful_step_count=20,
         derandomize=not EXAMPLES,
         database=None,

@@ -51,10 +51,11 @@ class Objects:
             # Whoever names an endpoint without TLS means it.
             "allow_http": any(value.startswith("http://") for value in endpoints),
         }
+        longest = timedelta(seconds=patience_s / 12)  # whoever has little patience does not sleep through it
         retry: RetryConfig = {
             "max_retries": 1000,
             "retry_timeout": timedelta(seconds=patience_s),
-            "backoff": {"init_backoff": timedelta(seconds=0.1), "max_backoff": timedelta(seconds=15), "base": 2},
+            "backoff": {"init_backoff": min(longest, timedelta(seconds=0.1)), "max_backoff": longest, "base": 2},
         }
         with self._translated():
             self._store = from_url(address, client_options=client, retry_config=retry)
