@@ -18,8 +18,9 @@ from typing import NamedTuple
 
 import msgspec
 
+from loadtest.analysis.figure import PerJoule
 from loadtest.analysis.ratio import FEWEST, geometric_mean
-from loadtest.analysis.reading import PerJoule, Reading, price_of, side_of
+from loadtest.analysis.reading import Reading, price_of, side_of
 from loadtest.errors import LoadTestError
 from loadtest.power.models import Side, modelled_watts
 from loadtest.prices.price import HOURS_A_MONTH

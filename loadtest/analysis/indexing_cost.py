@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from loadtest.analysis.reading import PerJoule, Reading
+from loadtest.analysis.figure import PerJoule
+from loadtest.analysis.reading import Reading
 from loadtest.power.models import modelled_watts
 from loadtest.record.run_record import Indexing
 

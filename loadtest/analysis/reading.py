@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean
 
-import msgspec
-
 from loadtest import units
+from loadtest.analysis.figure import Capacity, PerJoule
 from loadtest.errors import RecordError
 from loadtest.experiment.curve import queries_per_joule_over_curve
 from loadtest.power.energy import Energy
@@ -27,35 +26,6 @@ from loadtest.record.trial import Interference, Trial
 from loadtest.record.validity_checks import INTERFERENCE, remedies, taken
 
 BEYOND = 1.05  # of the interval's upper end
-
-
-class Capacity(msgspec.Struct, frozen=True):
-    """Queries a second at the objective: the estimate with its interval, and what a confirmation promised."""
-
-    qps: float
-    low: float
-    high: float
-    sustained_qps: float
-
-    @property
-    def promised_qps(self) -> float:
-        """What was confirmed; where nothing was, the lower end of the search."""
-        return self.sustained_qps or self.low
-
-
-class PerJoule(msgspec.Struct, frozen=True):
-    """Queries a joule. `evidence` is measured, modelled or none; low and high are equal for a measurement."""
-
-    evidence: str
-    low: float
-    mid: float
-    high: float
-    domain: str
-    how: str
-
-    @classmethod
-    def none(cls, unmeasured: str, unmodelled: str) -> PerJoule:
-        return cls("none", math.nan, math.nan, math.nan, "", f"not measured: {unmeasured}; not modelled: {unmodelled}")
 
 
 @dataclass(frozen=True, eq=False)
