@@ -98,7 +98,7 @@ class Objects:
                     return
                 except exceptions.BaseError as error:
                     pause_s = next(pauses, None)
-                    if pause_s is None or "body" not in str(error):
+                    if pause_s is None or not _broke_off(error):
                         raise
                     time.sleep(pause_s * random.uniform(0.5, 1.5))
 
@@ -135,10 +135,15 @@ def _whole(ask: Callable[[], T]) -> T:
         try:
             return ask()
         except exceptions.BaseError as error:
-            if "body" not in str(error):
+            if not _broke_off(error):
                 raise
             time.sleep(pause_s * random.uniform(0.5, 1.5))
     return ask()
+
+
+def _broke_off(error: Exception) -> bool:
+    """Whether an answer did, in its body. The library's own account of an answer that was whole names its body too."""
+    return "body" in str(error).partition("\n\nDebug source")[0]
 
 
 def _reason(said: str) -> str:
