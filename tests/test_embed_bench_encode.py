@@ -21,7 +21,7 @@ from embed.models.folder import find_model
 @pytest.fixture(autouse=True)
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reading the whole standard library takes longer than all that is done with it here."""
-    monkeypatch.setattr("embed.bench.texts.SOURCES", ("python:statistics", "python:decimal", "python:json"))
+    monkeypatch.setattr("embed.bench.texts.SOURCES", ("python:string", "python:decimal", "python:json"))
 
 
 @pytest.mark.parametrize("length", [8, 32, 256])
