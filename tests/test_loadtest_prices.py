@@ -33,10 +33,10 @@ def test_the_table_covers_the_generations_that_matter_with_source_and_date() -> 
     families = {price.instance.split(".")[0] for price in table}
     for size in "cmr":
         assert {f"{size}{g}" for g in ("6g", "7g", "8g", "6i", "7i", "8i", "6a", "7a", "8a")} <= families
-    assert {"c9g", "m9g"} <= families
+    assert {"c9g", "m9g", "c7i-flex", "m7i-flex", "c8i-flex", "m8i-flex", "r8i-flex", "inf2", "trn1"} <= families
     for provider in ("aws", "azure", "gcp"):
         assert {p.architecture for p in table if p.provider == provider} == {"arm64", "amd64"}, provider
-    assert {"c4a", "n4a", "c4d", "n4", "c3"} <= {p.instance.split("-")[0] for p in table if p.provider == "gcp"}
+    assert {"c4a", "n4a", "c4d", "n4", "n4d", "c3"} <= {p.instance.split("-")[0] for p in table if p.provider == "gcp"}
     assert all(price.as_of and price.source.startswith("https://") for price in table)
 
 
@@ -46,7 +46,11 @@ def test_vcpus_and_cores_follow_who_sells_threads() -> None:
         ("c8a.2xlarge", 8, 8),
         ("c8i.2xlarge", 8, 4),
         ("c6a.2xlarge", 8, 4),
+        ("c8i-flex.2xlarge", 8, 4),
+        ("inf2.xlarge", 4, 2),
         ("Standard_D4ps_v6", 4, 4),
+        ("Standard_D8s_v7", 8, 4),
+        ("n4d-standard-8", 8, 4),
         ("c4a-standard-8", 8, 8),
         ("n4a-highmem-8", 8, 8),
         ("c4d-standard-8", 8, 4),
@@ -60,13 +64,15 @@ def test_prices_are_linear_in_size_within_a_family() -> None:
     for price in price_table():
         if price.provider != "aws" or "metal" in price.instance or price.vcpus < 4:
             continue
+        if price.instance.startswith(("inf", "trn")):  # sold by the accelerator
+            continue
         small = find_price(price.instance.split(".")[0] + ".xlarge")
         assert price.usd_per_hour / price.vcpus == pytest.approx(small.usd_per_hour / 4, rel=2e-3), price.instance
 
 
 def test_gcp_sells_cpus_and_memory_each_at_a_rate() -> None:
     """So price = a · vCPUs + b · GiB in each family, exactly: a wrong size or memory would stand out."""
-    for family in ("c4a", "n4a", "c4d", "n4", "c3"):
+    for family in ("c4a", "n4a", "c4d", "n4", "n4d", "c3"):
         rows = [price for price in price_table() if price.instance.startswith(f"{family}-")]
         sizes = np.array([[price.vcpus, price.memory_gib] for price in rows])
         dollars = np.array([price.usd_per_hour for price in rows])

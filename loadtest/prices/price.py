@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from datetime import date
 
 import msgspec
 
+STALE_DAYS = 90  # after which a price is warned about
 HOURS_A_MONTH = 730.0  # 8760 / 12, as the providers' calculators have it
 
 
@@ -29,6 +31,22 @@ class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     @property
     def usd_per_month(self) -> float:
         return self.usd_per_hour * HOURS_A_MONTH
+
+    def days_before(self, day: str) -> int:
+        """How old the price was on that day, or at that time; below 0: it is younger."""
+        return (date.fromisoformat(day[:10]) - date.fromisoformat(self.as_of)).days
+
+    def stale_on(self, day: str) -> str:
+        """Said of a price that was too old on that day; else empty."""
+        days = self.days_before(day)
+        return f"the price was {days} days old (perwatt prices refresh)" if days > STALE_DAYS else ""
+
+    def sourced(self, day: str) -> str:
+        """Where it is from, how old it was when something was made of it, and what it covers."""
+        days = self.days_before(day)
+        age = f", {days} day{'' if days == 1 else 's'} before the run" if days >= 0 else ""
+        said = f"Price: {self.source}, as of {self.as_of}{age}; machine alone, without storage, transfer or tax."
+        return f"{said} Check it: {stale}." if (stale := self.stale_on(day)) else said
 
     def stated(self) -> str:
         """The words that stand beside every figure made from it."""

@@ -131,6 +131,6 @@ def write_table(prices: Sequence[Price], path: Path) -> None:
         writer.writeheader()
         for price in prices:
             row = msgspec.structs.asdict(price)
-            row["usd_per_hour"] = f"{price.usd_per_hour:.6f}".rstrip("0").rstrip(".")
+            row["usd_per_hour"] = f"{price.usd_per_hour:.9f}".rstrip("0").rstrip(".")
             row["memory_gib"] = f"{price.memory_gib:g}"
             writer.writerow(row)

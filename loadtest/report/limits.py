@@ -75,6 +75,8 @@ def limits_section(reading: Reading) -> Section:
             f"No price: {reading.no_price}.",
             "perwatt prices list shows what the built-in table holds.",
         ])  # fmt: skip
+    elif stale := record.price.stale_on(record.created_at):
+        rows.append(["What a query costs today", f"When it ran {stale.partition(' (')[0]}.", "perwatt prices refresh"])
     if record.objective.recall is None:
         rows.append([
             "Whether the answers were right",

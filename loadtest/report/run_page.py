@@ -304,11 +304,7 @@ def foot(runs: Sequence[Reading]) -> list[str]:
     """Where everything on the page comes from."""
     records = [run.record for run in runs]
     lines = [f"Made from {len(records)} run record{'s' if len(records) != 1 else ''} by perwatt {records[0].perwatt}."]
-    prices = {record.price.source: record.price.as_of for record in records if record.price}
-    lines += [
-        f"Price: {source}, as of {as_of}; machine alone, without storage, transfer or tax."
-        for source, as_of in prices.items()
-    ]
+    lines += dict.fromkeys(record.price.sourced(record.created_at) for record in records if record.price)
     lines += list(dict.fromkeys(note for record in records for note in record.notes))
     return lines
 

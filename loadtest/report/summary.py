@@ -49,4 +49,6 @@ def run_lines(reading: Reading) -> list[str]:
         lines.append(f"queries a joule: none ({per_joule.how})")
     if reading.per_dollar is not None and record.price is not None and not reading.unconfirmed:
         lines.append(f"{units.digits(reading.per_dollar)} queries a dollar ({record.price.stated()})")
+        if stale := record.price.stale_on(record.created_at):
+            lines.append(f"check the dollars, {stale}")
     return lines
