@@ -7,6 +7,7 @@ is built or how the service answers.
 Each line imports only what stands below it:
 
     cli/           the commands
+    live/          a run as it goes: a line and a page
     bench/         what the generator itself can do
     report/        from records to a page, a summary, JSON
     selftest/      the harness turned on itself

@@ -31,7 +31,7 @@ def test_run_writes_a_record_with_everything(questions: Path, tmp_path: Path) ->
     out = tmp_path / "run.json"
     with http_server(service) as url:
         more = ["--rate", "40", "--duration", "2", "--recall", "0.8", "--effort", "auto", "--instance", "c8g.xlarge",
-                "--arm", "ours", "--block", "3", "--filter", '0.5:{"field": "kind", "eq": "x"}']  # fmt: skip
+                "--arm", "ours", "--block", "3", "--filter", '0.5:{"field": "kind", "eq": "x"}', "--watch"]  # fmt: skip
         done = CliRunner().invoke(loadtest, ["run", *arguments(url, questions, out, *more)], catch_exceptions=False)
     record = read_record(out)
     trial = record.trials[0]
@@ -46,7 +46,10 @@ def test_run_writes_a_record_with_everything(questions: Path, tmp_path: Path) ->
     assert record.shared
     assert record.price is not None
     mine = record.server is not None and record.server.architecture == "aarch64"
-    assert record.notes == ([] if mine else ["priced as c8g.xlarge, which is arm64, but what ran was x86_64"])
+    *notes, watched = record.notes
+    assert notes == ([] if mine else ["priced as c8g.xlarge, which is arm64, but what ran was x86_64"])
+    assert watched.startswith("Watched live: the page took ")
+    assert "watch it on http://127.0.0.1:" in done.output
     assert trial.effort is not None
     assert trial.recall is not None
     assert trial.recall.mean >= 0.8

@@ -88,6 +88,7 @@ def test_a_trial_adds_up_over_processes(plan: Plan, processes: int) -> None:
     assert trial.energy.window_s == 2.0
     assert trial.gates
     assert lines
+    assert {"offered_qps", "p99_now_ms", "service_cores", "cpu", "recalls", "recall_queries"} <= lines[-1].keys()
 
 
 def test_the_service_on_this_machine_is_watched_and_each_trial_has_a_seed_of_its_own(plan: Plan) -> None:

@@ -40,7 +40,8 @@ def knee_seconds(given: Sequence[str]) -> tuple[float, float]:
     from loadtest.experiment.duration import steps, total
 
     read = dict(_parsed(knee, "perwatt loadtest knee", given).params)
-    del read["dry_run"]
+    for about_showing in ("dry_run", "watch", "watch_port"):
+        del read[about_showing]
     run = knee_run(read)
     return total(steps(config_of(read), run))
 

@@ -10,6 +10,7 @@ import contextlib
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -23,6 +24,8 @@ from loadtest.errors import InvalidRun
 if TYPE_CHECKING:
     from loadtest.experiment.config import ExperimentConfig, KneeRun, Run
     from loadtest.experiment.measurement import Bench
+    from loadtest.live.board import Board
+    from loadtest.live.server import LiveServer
 
 INVALID = 3
 
@@ -81,7 +84,6 @@ def run(rate_qps: float, duration_s: float, calibrate_first: bool, **given: Any)
         if wanted.calibrate:
             bench.calibrate(wanted.rate_qps)
         bench.measure(wanted.rate_qps, wanted.duration_s, "run")
-        _finish(bench)
 
 
 @loadtest.command()
@@ -123,14 +125,13 @@ def run(rate_qps: float, duration_s: float, calibrate_first: bool, **given: Any)
 def knee(**given: Any) -> None:
     """The highest rate that meets the objective, and the load curve up to it."""
     wanted = knee_run(given)
-    with _opened("knee", wanted, given) as bench:
-        with contextlib.suppress(InvalidRun):  # the reasons are in the trials; _finish ends with status 3
-            bench.find_knee(wanted)
-            if wanted.calibrate:
-                bench.calibrate(bench.sustained_qps())
-            if wanted.curve is not None:
-                bench.curve(bench.sustained_qps(), wanted.curve)
-        _finish(bench)
+    with _opened("knee", wanted, given) as bench, contextlib.suppress(InvalidRun):
+        # The reasons are in the trials; the status is then 3.
+        bench.find_knee(wanted)
+        if wanted.calibrate:
+            bench.calibrate(bench.sustained_qps())
+        if wanted.curve is not None:
+            bench.curve(bench.sustained_qps(), wanted.curve)
 
 
 @loadtest.command()
@@ -143,10 +144,8 @@ def curve(capacity_qps: float, level_s: float, levels: int, **given: Any) -> Non
     from loadtest.experiment.config import CurveRun
 
     wanted = CurveRun(level_s=level_s, levels=levels)
-    with _opened("curve", wanted, given) as bench:
-        with contextlib.suppress(InvalidRun):
-            bench.curve(capacity_qps, wanted)
-        _finish(bench)
+    with _opened("curve", wanted, given) as bench, contextlib.suppress(InvalidRun):
+        bench.curve(capacity_qps, wanted)
 
 
 @loadtest.command()
@@ -160,7 +159,6 @@ def soak(rate_qps: float, hours: float, **given: Any) -> None:
     wanted = SoakRun(rate_qps=rate_qps, hours=hours)
     with _opened("soak", wanted, given) as bench:
         bench.measure(wanted.rate_qps, wanted.duration_s, "soak")
-        _finish(bench)
 
 
 @loadtest.command()
@@ -192,21 +190,33 @@ def knee_run(given: dict[str, Any]) -> KneeRun:
     )
 
 
-def _opened(kind: str, wanted: Run, given: dict[str, Any], ask_service: bool = True) -> Bench:
+@contextlib.contextmanager
+def _opened(kind: str, wanted: Run, given: dict[str, Any], ask_service: bool = True) -> Iterator[Bench]:
     """The bench, once it was said how long it will take; a dry run ends there. An emulated machine is refused before
-    any load is made, so there is a reason and no record."""
-    dry = given.pop("dry_run")
+    any load is made, so there is a reason and no record. Afterwards the record is written and its reading printed; of
+    what did not ask a service there is none."""
+    dry, watch, port = (given.pop(name) for name in ("dry_run", "watch", "watch_port"))
     config = config_of(given)
     _say_how_long(config, wanted, dry)
     from loadtest.experiment.measurement import Bench
+    from loadtest.live.board import Board
+    from loadtest.live.server import live_server
 
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # a pipeline's cancel keeps what there is, as Ctrl-C
-    try:
-        return Bench(kind, config, _live, ask_service)
-    except InvalidRun as error:
-        click.echo(f"INVALID: {error}", err=True)
-        sys.exit(INVALID)
+    board = Board(f"{kind} · {config.arm}", config.slo_p99_ms, config.recall_target)
+    with contextlib.ExitStack() as opened:
+        page = opened.enter_context(live_server(board, port)) if watch else None
+        if page is not None:
+            click.echo(f"watch it on {page.url}", err=True)
+        try:
+            bench = opened.enter_context(Bench(kind, config, lambda fields: _live(board.add(fields)), ask_service))
+        except InvalidRun as error:
+            click.echo(f"INVALID: {error}", err=True)
+            sys.exit(INVALID)
+        yield bench
+        if ask_service:
+            _finish(bench, board, page)
 
 
 def _say_how_long(config: ExperimentConfig, wanted: Run, dry: bool) -> None:
@@ -220,31 +230,32 @@ def _say_how_long(config: ExperimentConfig, wanted: Run, dry: bool) -> None:
         sys.exit(0)
 
 
-def _live(fields: dict[str, Any]) -> None:
+def _live(row: dict[str, Any]) -> None:
     """The line that people watch: once a second on a terminal, else every ten."""
+    from loadtest.live.line import line
+
     terminal = sys.stderr.isatty()
-    if not terminal and (fields["elapsed_s"] < 5 or round(fields["elapsed_s"]) % 10):
+    if not terminal and (row["elapsed_s"] < 5 or round(row["elapsed_s"]) % 10):
         return
-    elapsed = max(fields["elapsed_s"], 1e-9)
-    line = (
-        f"{fields['role']:8} {fields['elapsed_s']:6.0f} s  offered {fields['offered_qps']:,.4g}/s  "
-        f"answered {fields['answered'] / elapsed:,.4g}/s  p50 {units.milliseconds(fields['p50_ms'])}  "
-        f"p99 {units.milliseconds(fields['p99_ms'])}  lag p99 {units.milliseconds(fields['lag_p99_ms'])}  "
-        f"shed {fields['shed']:.0f}  missed {fields['missed']:.0f}  errors {fields['errors']:.0f}"
-    )
-    click.echo(f"\r\x1b[K{line}" if terminal else line, nl=not terminal, err=True)
+    click.echo(f"\r\x1b[K{line(row)}" if terminal else line(row), nl=not terminal, err=True)
 
 
-def _finish(bench: Bench) -> None:
+def _finish(bench: Bench, board: Board, page: LiveServer | None) -> None:
     from loadtest.analysis.reading import Reading
     from loadtest.record.run_record import write_record
     from loadtest.report.summary import run_lines
 
     if sys.stderr.isatty():
         click.echo("\r\x1b[K", nl=False, err=True)
+    if page is not None:
+        bench.notes.append(
+            f"Watched live: the page took {units.seconds(page.cost_s)} of processor time in the load test's process."
+        )
     reading = Reading(bench.record())
     write_record(reading.record, bench.out)
-    for line in run_lines(reading):
+    lines = run_lines(reading)
+    board.end(lines)
+    for line in lines:
         click.echo(line)
     click.echo(f"wrote {bench.out}")
     if reading.invalid:

@@ -277,6 +277,14 @@ def service_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option("--generator-cpus", default=None, help="CPUs for the generator, e.g. 1 or 2-3."),
         click.option("--out", type=click.Path(path_type=Path), default=None, help="Where to write the run record."),
+        click.option("--watch", is_flag=True, help="Serve a page on the loopback that draws the run as it goes."),
+        click.option(
+            "--watch-port",
+            type=click.IntRange(0, 65535),
+            default=0,
+            show_default=True,
+            help="Of that page; 0: a free one, which is printed.",
+        ),
         click.option(
             "--dry-run", is_flag=True, help="Say what would be done and how long it takes; ask and load nothing."
         ),

@@ -129,8 +129,10 @@ class Conductor:
         rows = [own] if own is not None else list(self._live.values())
         if not rows:
             return None
-        total = {key: sum(row[key] for row in rows) for key in ("planned", "answered", "shed", "missed", "errors")}
-        return total | {key: max(row[key] for row in rows) for key in ("p50_ms", "p99_ms", "lag_p99_ms", "cpu")}
+        added = ("planned", "answered", "shed", "missed", "errors", "recalls", "recall_queries")
+        total = {key: sum(row[key] for row in rows) for key in added}
+        worst = ("p50_ms", "p99_ms", "p99_now_ms", "lag_p99_ms", "cpu")
+        return total | {key: max(row[key] for row in rows) for key in worst}
 
     def _watch(self) -> None:
         assert self.window is not None

@@ -190,7 +190,10 @@ class Generator:
                 elif fields["perwatt"] == "lost":
                     raise LoadTestError(f"{fields['message']}; it was stopped, or this machine is far too busy")
                 elif fields["perwatt"] == "live" and observe:
-                    self._live({**fields, "offered_qps": plan.rate_qps, "role": plan.role})
+                    more = {"offered_qps": plan.rate_qps, "role": plan.role}
+                    if watcher is not None:
+                        more["service_cores"] = watcher.cores_now
+                    self._live({**fields, **more})
                     if self._interrupted and not cut:
                         process.send_signal(signal.SIGUSR1)  # it has not heard of it yet
         return watcher, meter

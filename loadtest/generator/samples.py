@@ -102,6 +102,10 @@ class SampleReader:
             if recall is not None:
                 self._recalls[request] = recall
 
+    def recalled(self) -> tuple[float, int]:
+        """The sum of the recalls so far, and of how many queries."""
+        return sum(self._recalls.values()), len(self._recalls)
+
     def result(self) -> Sampled:
         return Sampled(
             count=self._counts["count"],

@@ -70,6 +70,7 @@ class Session:
         self._lag = Histogram()
         self._stall = Histogram()
         self._slices: NDArray[np.int64] = np.zeros((0, COUNTS_LEN), np.int64)
+        self._shown = Histogram()  # what of the response times was in the last line
         self._told: Counter[str] = Counter()
         self._cpu: list[float] = []
         self._cpu_mark = (time.monotonic(), time.process_time())
@@ -154,6 +155,9 @@ class Session:
     def live(self) -> dict[str, float]:
         """Counters for the line that people watch."""
         start = self.window[0]
+        recalls, recall_queries = self.reader.recalled()
+        latest = Histogram(self._response.counts - self._shown.counts)
+        self._shown = Histogram(self._response.counts.copy())
         failed = Counter[str]()
         for (kind, second), number in list(self.pump.failed.items()):
             if second >= start:
@@ -166,8 +170,11 @@ class Session:
             "errors": failed.total(),
             "p50_ms": self._response.quantile_s(0.5) * 1e3,
             "p99_ms": self._response.quantile_s(0.99) * 1e3,
+            "p99_now_ms": latest.quantile_s(0.99) * 1e3,
             "lag_p99_ms": self._lag.quantile_s(0.99) * 1e3,
             "cpu": self._cpu[-1] if self._cpu else 0.0,
+            "recalls": recalls,
+            "recall_queries": recall_queries,
         }
 
     def part(self) -> Part:

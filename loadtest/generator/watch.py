@@ -193,6 +193,7 @@ class Watcher:
         self._cut = threading.Event()
         self._stop = math.inf
         self.cores_used: float | None = None
+        self.cores_now: float | None = None
         self.rss_bytes: list[int] = []
         self.interference: list[Interference] = []
 
@@ -217,9 +218,14 @@ class Watcher:
         for side in self._sides:
             side.begin()
         step_s = max((stop - start) / 3600, 1.0)  # at most 3600 values, also of a long soak
+        latest = began, before
         while (left := self._stop - time.monotonic()) > 0:
             if self._processes:
                 self.rss_bytes.append(self._rss())
+                now, used_s = time.monotonic(), self._cpu_s()
+                if now > latest[0] + step_s / 2:
+                    self.cores_now = round((used_s - latest[1]) / (now - latest[0]), 4)
+                    latest = now, used_s
             if self._cut.wait(min(left, step_s)):
                 time.sleep(max(self._stop - time.monotonic(), 0))
         self.interference = [found for side in self._sides if (found := side.end()) is not None]
