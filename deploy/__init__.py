@@ -6,6 +6,7 @@ Each line imports only what stands below it:
     info.py        `perwatt info`
     tune.py        `perwatt tune`
     figures/       the published figures, drawn and written into the README
+    reproduce/     what others published, held against this machine
     cloud/         measuring on rented machines
     images/        what is made and tried while an image is built
     client/        the client as a distribution of its own

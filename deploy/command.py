@@ -116,6 +116,10 @@ BENCHES: dict[str, Step] = {
         "service.bench.query_encoders:bench_queries",
         "What a fitted query encoder loses and saves on judged collections in DIR.",
     ),
+    "reproduce": Step(
+        "deploy.reproduce.command:bench_reproduce",
+        "Hold published claims against this machine: confirmed, refuted, or not comparable and why.",
+    ),
     "http": Step(
         "service.bench.command:bench_http", "Requests per second of one core over HTTP, beside other servers."
     ),

@@ -45,7 +45,9 @@ func init() {
 \t}
 }
 """
-GCP = json.dumps({"prices": {"us-east1": {"on_demand": {"n4d-standard-8": 0.377981788}, "spot": {"n4d-standard-8": 0.1}}}})
+GCP = json.dumps(
+    {"prices": {"us-east1": {"on_demand": {"n4d-standard-8": 0.377981788}, "spot": {"n4d-standard-8": 0.1}}}}
+)
 
 
 def sold(name: str, usd: float, **changes: Any) -> dict[str, Any]:
