@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from embed.vectors.scratch import scratch_folder
 from loadtest.generator.calibration import own_server
-from loadtest.generator.run import Generator
+from loadtest.generator.run import Generator, Live
 from loadtest.workload.plan import Plan
 
 
@@ -26,9 +28,26 @@ def apart() -> tuple[list[int], list[int]]:
     return (cpus[:1], cpus[1:]) if len(cpus) > 1 else (cpus, cpus)
 
 
-def generator_for(plan: Plan) -> Generator:
+def generator_for(plan: Plan, live: Live | None = None) -> Generator:
     """Other programs are allowed, because both run before them: they cost the proofs a little noise and no bias."""
-    return Generator(plan, cpus=apart()[1], allow_interference=True)
+    return Generator(plan, cpus=apart()[1], allow_interference=True, live=live)
+
+
+class Within:
+    """Done within the window, however long the generator takes to start: after its first line, in a thread."""
+
+    def __init__(self, act: Callable[[], None]) -> None:
+        self._thread = threading.Thread(target=act, daemon=True)
+        self._begun = False
+
+    def __call__(self, fields: dict[str, Any]) -> None:
+        if not self._begun:
+            self._begun = True
+            self._thread.start()
+
+    def join(self) -> None:
+        if self._begun:
+            self._thread.join()
 
 
 @contextmanager

@@ -6,16 +6,16 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 from loadtest.experiment.knee import find_knee
 from loadtest.generator.run import Generator
 from loadtest.record.objective import Objective
 from loadtest.record.validity_checks import reasons
 from loadtest.selftest import planted
-from loadtest.selftest.apart import generator_for, plan_for, reference_server
+from loadtest.selftest.apart import Within, generator_for, plan_for, reference_server
 from loadtest.selftest.proof import Proof
 from loadtest.selftest.simulate import Queue, paper_knee_qps
 
@@ -41,15 +41,11 @@ def stopped_server(target: str, seconds: float = 1.0) -> Proof:
         reference_server("--mean-ms", "1", "--constant") as (url, pid),
         plan_for(url, target, slo_p99_ms=50.0, max_in_flight=4, timeout_s=5.0) as plan,
     ):
-        stop = threading.Timer(8.0, os.kill, (pid, signal.SIGSTOP))
-        go = threading.Timer(8.0 + seconds, os.kill, (pid, signal.SIGCONT))
-        stop.start()
-        go.start()
+        stopped = Within(partial(_stop, pid, seconds))
         try:
-            trial = generator_for(plan).measure(200.0, 20.0, "run")
+            trial = generator_for(plan, stopped).measure(200.0, 20.0, "run")
         finally:
-            stop.join()
-            go.join()
+            stopped.join()
     response, service = trial.response_s(0.99), trial.service_s(0.99)
     shown = response > seconds / 2 and service < 0.1
     found = f"p99 from the due time {response:.3g} s, from the send {service * 1e3:.3g} ms; {trial.shed} not sent"
@@ -78,18 +74,23 @@ def starved_generator(target: str) -> Proof:
 def gates_see_a_pause(target: str) -> Proof:
     """Stopping the generator itself for half a second must void its run."""
     with reference_server("--mean-ms", "1", "--constant") as (url, _), plan_for(url, target, slo_p99_ms=50.0) as plan:
-        generator = generator_for(plan)
-        stopper = threading.Thread(target=_pause_generator, args=(6.0, 0.5), daemon=True)
-        stopper.start()
-        trial = generator.measure(300.0, 8.0, "run")
-        stopper.join()
+        paused = Within(partial(_pause_generator, 0.5))
+        trial = generator_for(plan, paused).measure(300.0, 8.0, "run")
+        paused.join()
     return Proof("a paused generator yields INVALID", trial.spoiled, f"{trial.missed} sends missed")
 
 
-def _pause_generator(after_s: float, for_s: float) -> None:
+def _stop(pid: int, for_s: float) -> None:
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        time.sleep(for_s)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def _pause_generator(for_s: float) -> None:
     import psutil
 
-    time.sleep(after_s)
     for child in psutil.Process().children(recursive=True):
         if "locust" in " ".join(child.cmdline()):
             child.suspend()
