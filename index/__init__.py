@@ -20,6 +20,7 @@ Each line imports only what stands below it:
     build/         vectors to a generation
     changes/       what has changed since a generation
     shards/        an index in several parts, and one answer from them
+    facets/        how many documents hold what
     search/        a generation opened and searched
     weights/       what a word is worth
     disk/          indexes, aliases, manifests, sections

@@ -7,6 +7,7 @@ Each line imports only what stands below it:
     processes/     from settings to listening processes, and from a signal to their end
     http/          bytes to requests, the table of routes, what surrounds every request
     endpoints/     the nouns of the API
+    compound/      requests that are several searches in one
     routing/       an index in shards: what each answers, and the router that asks them all
     query/         admit, resolve, search, fuse, page, answer; which generation answers
     rerank/        the best hits read anew by a cross-encoder

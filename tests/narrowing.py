@@ -52,6 +52,22 @@ def narrow(document: dict[str, Any], index: dict[str, Any], ids: Iterable[str], 
     part["vectors"], part["queries"], part["value"] = {"enum": [None, *texts]}, {"enum": [1]}, {"enum": [None, *groups]}
     schemas["Without"]["properties"]["field"] = {"enum": groups}
     part["filters"] = {"enum": [[], *([{"field": name, "exists": True}] for name in types)]}
+    facet = schemas["Facet"]["properties"]
+    ints = [name for name, type_ in types.items() if type_ == "int"]
+    of_ints = {"anyOf": [{"required": [bound]} for bound in ("gt", "gte", "lt", "lte")], "maxProperties": 1}
+    schemas["FacetRange"] |= of_ints | {"properties": dict.fromkeys(("gt", "gte", "lt", "lte"), OF_TYPE["int"])}
+    shared = {"top": facet["top"], "filter": facet["filter"]}
+    schemas["Facet"] = {
+        "anyOf": [
+            {**closed({"field": {"enum": fields}}), "properties": {"field": {"enum": fields}, **shared, **asked}}
+            for fields, asked in (
+                ([*types], {}),
+                (ints, {"ranges": facet["ranges"]}),
+                (ints, {"step": {"type": "integer", "minimum": 1, "maximum": 1 << 50}}),
+            )
+        ]
+    }
+    schemas["FacetsRequest"]["properties"] |= {name: search[name] for name in ("vector", "id")}
     recall["filter"] = {"enum": [None, *({"field": name, "exists": True} for name in types)]}  # some document is left
     schemas["Expect"]["properties"] = {
         "generation": {"enum": [None, *generations]},

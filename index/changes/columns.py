@@ -15,6 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from index.errors import InputError
+from index.search.bitmap import Bitmap
 from index.search.columns import TYPES, column_of
 from index.search.filtering import Filter, Filters
 from index.search.postings import columns_of, postings_of
@@ -85,6 +86,12 @@ class ColumnsSnapshot:
     def one_of(self, name: str, values: Sequence[Any]) -> NDArray[np.uint8]:
         """The rows of which a field holds one of the values, as `bits` gives them."""
         return self._joined(lambda filters: filters.columns[name].one_of(values))
+
+    def kept(self, keep: Bitmap) -> list[tuple[Filters, Bitmap | None]]:
+        """The parts, each with those of its rows that `keep` (count,) has."""
+        packed = keep.words.view(np.uint8)
+        sizes = ((part, part.start // 8, -(-part.filters.count // 8)) for part in self._parts())
+        return [(part.filters, Bitmap(packed[first : first + size], part.filters.count)) for part, first, size in sizes]
 
     def value(self, name: str, row: int) -> Any:
         """As `Type.read` gives it, None for none."""

@@ -21,7 +21,7 @@ from index.changes import sieve
 from index.changes.delta import DeltaSnapshot
 from index.search.bitmap import Bitmap
 from index.search.exact import TopK
-from index.search.filtering import Filter, parse
+from index.search.filtering import Filter, Filters, parse
 from index.search.generation import Generation
 from index.search.words import Matched
 from index.shards.merge import Ranked, merge, merge_top
@@ -67,6 +67,8 @@ class Searchable(Protocol):
     def search_words(self, text: str, k: int, filter_: Filter | None = None, exact: bool = False) -> Matched: ...
     def survivors(self, filter_: Filter) -> Bitmap | Surviving: ...
     def without(self, keep: Any, rows: NDArray[np.int64]) -> Bitmap | Surviving: ...
+    def only(self, rows: NDArray[np.int64]) -> Bitmap | Surviving: ...
+    def parts(self, keep: Any) -> list[tuple[Filters, Bitmap | None]]: ...
     def rows_with(self, name: str, values: Sequence[Any]) -> NDArray[np.int64]: ...
     def sample(self, wanted: int, seed: int) -> NDArray[np.int64]: ...
     def as_of(self, rows: int) -> "Searchable": ...
@@ -170,6 +172,18 @@ class View:
 
     def without(self, keep: Surviving | None, rows: NDArray[np.int64]) -> Surviving:
         return (keep or self.alive).without(rows)
+
+    def only(self, rows: NDArray[np.int64]) -> Surviving:
+        """As `Generation.only`, over both."""
+        base, delta = np.zeros(self._base, np.bool_), np.zeros(len(self._snapshot.vectors), np.bool_)
+        base[rows[rows < self._base]] = True
+        delta[rows[rows >= self._base] - self._base] = True
+        return Surviving(Bitmap(base, len(base)), Bitmap(delta, len(delta)), self._base)
+
+    def parts(self, keep: Surviving | None) -> list[tuple[Filters, Bitmap | None]]:
+        """As `Generation.parts`, over both, without what is gone."""
+        keep = keep or self.alive
+        return [(self.generation.filters, keep.base), *self._snapshot.columns.kept(keep.delta)]
 
     def sample(self, wanted: int, seed: int) -> NDArray[np.int64]:
         """As `Generation.sample`, of the rows that are not gone."""

@@ -40,6 +40,10 @@ class Bitmap:
         word, bit = np.nonzero(bits)
         return (some[word] * 64 + bit).astype(np.int64)
 
+    def flags(self) -> NDArray[np.bool_]:
+        """The bits as bools (size,). Made anew each time: it is eight times the size."""
+        return np.unpackbits(self.words.view(np.uint8), count=self.size, bitorder="little").view(np.bool_)
+
     @cached_property
     def rows32(self) -> NDArray[np.uint32]:
         """As `rows`, in the form that the kernels pick rows by."""

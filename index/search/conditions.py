@@ -11,7 +11,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 from numpy.typing import NDArray
+
+from index.search.bitmap import Bitmap
 
 MANY = 16  # one row in so many
 FEW = 4096  # rows whose bits are set one by one; more go through an array of bools
@@ -77,9 +80,9 @@ class Words(Column):
     def __init__(self, name: str, type_: str, array: Any, rows: NDArray[np.int32], starts: NDArray[np.int64]) -> None:
         super().__init__(name, type_, len(array), array)
         words = array.values if type_ == "keyword[]" else array
-        self._keep = words.dictionary  # the buffers below are its own
-        self.words = len(self._keep)
-        offsets, data = self._keep.buffers()[1:] if self.words else (None, None)
+        self.vocabulary = words.dictionary  # sorted bytewise; the buffers below are its own
+        self.words = len(self.vocabulary)
+        offsets, data = self.vocabulary.buffers()[1:] if self.words else (None, None)
         self._ends = memoryview(offsets).cast("B").cast("q") if offsets is not None else memoryview(b"")
         self._data = memoryview(data) if data is not None else memoryview(b"")
         self._rows, self._starts = rows, starts
@@ -126,6 +129,24 @@ class Words(Column):
             return self._bits(np.zeros(0, np.int32))
         return self._bits(np.concatenate([self.rows_of(number) for number in numbers]))
 
+    def counts(self, keep: Bitmap | None) -> NDArray[np.int64]:
+        """How many of the rows in `keep` (None: of all) hold each word, (words,)."""
+        if keep is None:
+            return np.diff(self._starts)
+        if self._numbers is not None and keep.count <= self._count // MANY:
+            numbers = self.numbers_at(keep.rows)
+            return np.bincount(numbers[numbers >= 0], minlength=self.words)
+        kept = np.zeros(len(self._rows) + 1, np.int64)
+        np.cumsum(keep.flags()[self._rows], out=kept[1:])
+        return np.diff(kept[self._starts])
+
+    def numbers_of_all(self, words: Any) -> list[int | None]:
+        """As `number_of`, of an Arrow array of many."""
+        if len(words) * MANY < self.words:
+            return [self.number_of(word) for word in words.to_pylist()]
+        found: list[int | None] = pc.index_in(words, value_set=self.vocabulary).to_pylist()
+        return found
+
     def describe(self) -> dict[str, Any]:
         held = np.diff(self._starts)
         best = np.argsort(-held, kind="stable")[:TOP_VALUES].tolist()
@@ -159,6 +180,17 @@ class Numbers(Column):
         if high is not None:
             flags &= self.values < high if below else self.values <= high
         return self._valid_only(flags)
+
+    def kept(self, keep: Bitmap | None) -> NDArray[Any]:
+        """What the rows in `keep` (None: all) hold, ascending."""
+        if keep is None:
+            return self.values[self._rows]
+        if keep.count <= self._count // MANY:
+            rows = keep.rows
+            if self._valid is not None:
+                rows = rows[(self._valid[rows >> 3] >> (rows & 7).astype(np.uint8)) & 1 == 1]
+            return np.sort(self.values[rows])
+        return self.values[self._rows[keep.flags()[self._rows]]]
 
     def describe(self) -> dict[str, Any]:
         ends = {}
@@ -200,14 +232,14 @@ class Flags(Column):
             met |= (self.set if value else ~self.set) & self.present()
         return met
 
+    def counts(self, keep: Bitmap | None) -> dict[bool, int]:
+        """How many of the rows in `keep` (None: of all) hold each truth."""
+        held = (Bitmap(self.one_of([value]), self._count) for value in (True, False))
+        true, false = (each.count if keep is None else (each & keep).count for each in held)
+        return {True: true, False: false}
+
     def describe(self) -> dict[str, Any]:
-        present = self.present()
-        tail = (1 << self._count % 8) - 1 if self._count % 8 else 255
-        held = {}
-        for value in (True, False):
-            bits = self.one_of([value]) & present
-            bits[-1] &= tail
-            held[value] = int(np.bitwise_count(bits).sum())
+        held = self.counts(None)
         return super().describe() | {"values": [{"value": value, "count": count} for value, count in held.items()]}
 
 

@@ -206,6 +206,16 @@ class Generation:
         """Rows of which a declared field holds one of the values, ascending."""
         return Bitmap(self.filters.column(name).one_of(values), self.count).rows
 
+    def only(self, rows: NDArray[np.int64]) -> Bitmap:
+        """These rows, for `keep`."""
+        flags = np.zeros(self.count, np.bool_)
+        flags[rows] = True
+        return Bitmap(flags, self.count)
+
+    def parts(self, keep: Bitmap | None) -> list[tuple[Filters, Bitmap | None]]:
+        """The columns of the rows that `keep` lets through, and which those are; None: all."""
+        return [(self.filters, keep)]
+
     def without(self, keep: Bitmap | None, rows: NDArray[np.int64]) -> Bitmap:
         """What `keep` lets through (None: everything) but for some rows."""
         return (keep or Bitmap(np.ones(self.count, np.bool_), self.count)).without(rows)

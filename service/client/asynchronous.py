@@ -62,6 +62,7 @@ class AsyncClient:
 
     search = _method(calls.search)
     search_batch = _method(calls.search_batch)
+    facets = _method(calls.facets)
     document = _method(calls.document)
     put = _method(calls.put)
     delete = _method(calls.delete)

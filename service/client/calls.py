@@ -20,6 +20,7 @@ from service.wire.answers import (
     DeleteAnswer,
     DocumentAnswer,
     EmbeddingsAnswer,
+    FacetsAnswer,
     IndexInfo,
     IndexList,
     PutAnswer,
@@ -83,6 +84,17 @@ def search_batch(
     """Up to 256 queries, each a mapping with the fields of a search. One that failed has its `error` set."""
     body = {"queries": [sendable(query) for query in queries], "timeout_ms": timeout_ms}
     return Call("POST", f"/v1/indexes/{_part(index)}/search/batch", BatchAnswer[BatchItem], body)
+
+
+def facets(index: str, facets: Sequence[Mapping[str, Any]], **more: Any) -> Call[FacetsAnswer]:
+    """How many documents hold what.
+
+    Args:
+        facets: each a mapping with `field`, and `top`, `ranges` or `step`.
+        more: `filter`, and for the best of a query text, vector or id, and k, mode and params as in a search.
+    """
+    body = sendable({"facets": list(facets), **more})
+    return Call("POST", f"/v1/indexes/{_part(index)}/facets", FacetsAnswer, body)
 
 
 def document(index: str, id: str, *, fields: Sequence[str] | None = None) -> Call[DocumentAnswer]:

@@ -8,9 +8,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.access.caller import caller_of
-from service.query import batch
+from service.compound import batch
+from service.compound import facets as counting
 from service.query import search as one
-from service.query.app_state import state_of
+from service.query.app_state import here_of, state_of
 from service.query.search import Answered
 from service.routing import part as shard
 from service.wire import limits
@@ -27,6 +28,13 @@ async def search_batch(request: Request) -> Response:
     body = await read_body(request.scope, request.receive, limits.BATCH_BODY_BYTES)
     caller, index = caller_of(request.scope), request.path_params["index"]
     return _response(request, await batch.answer(state_of(request), caller, index, body, time.perf_counter()))
+
+
+async def facets(request: Request) -> Response:
+    body = await read_body(request.scope, request.receive, limits.BODY_BYTES)
+    caller, index = caller_of(request.scope), request.path_params["index"]
+    content = await counting.answer(state_of(request), here_of(request), caller, index, body, time.perf_counter())
+    return Response(content, media_type="application/json")
 
 
 async def part(request: Request) -> Response:

@@ -89,6 +89,19 @@ OPERATIONS = (
     ),
     Operation(
         "POST",
+        "/v1/indexes/{index}/facets",
+        "search",
+        searching.facets,
+        "How many documents hold what: values and ranges of declared fields, for a filter or a query's best.",
+        requests.FacetsRequest,
+        answers.FacetsAnswer,
+        (
+            *(*BODY, *FIND, *TIME),
+            *("dimension-mismatch", "filter-field-not-indexed", "document-not-found", "precondition-failed"),
+        ),
+    ),
+    Operation(
+        "POST",
         "/v1/indexes/{index}/part",
         "search",
         searching.part,

@@ -220,7 +220,12 @@ def _by_hand(components: dict[str, Any], model: Fingerprint | None) -> None:
     }
     components["Filter"] = filter_schema()
     query["oneOf"] = [_query_by(name) for name in QUERY]
-    query["properties"]["vector"] = {
+    facets = components["FacetsRequest"]
+    facets["oneOf"] = [*query["oneOf"], {"properties": {name: {"type": "null"} for name in QUERY}}]
+    facets["properties"]["filter"] = query["properties"]["filter"]
+    components["Facet"]["properties"]["filter"] = query["properties"]["filter"]
+    components["Facet"]["anyOf"] = [{"properties": {name: {"type": "null"}}} for name in ("ranges", "step")]
+    facets["properties"]["vector"] = query["properties"]["vector"] = {
         "description": "An array of numbers, or the base64 of little-endian float32; of the index's dimensions.",
         "anyOf": [
             {"type": "array", "minItems": 1, "items": {"type": "number", "minimum": -FLOAT32, "maximum": FLOAT32}},

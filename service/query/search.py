@@ -25,7 +25,7 @@ from service.rerank.reranking import hits_to_read
 from service.wire import answers, filters, limits, requests
 from service.wire.answers import BatchResult, Coverage, Hit, QueryEncoder, Scores, SearchAnswer, Usage
 from service.wire.problems import Problem
-from service.wire.requests import SearchRequest
+from service.wire.requests import Expect, SearchRequest
 
 EVERYTHING = Survivors()
 _OPTIONAL = ("filter", "lexical", "rerank")
@@ -118,7 +118,7 @@ async def answer(state: AppState, caller: Caller, index: str, body: bytes, start
     async with state.admission.place(deadline):
         with state.registry.loaded(index) as loaded:
             view = (await loaded.view_at(query.min_seq, deadline)).asking(query)
-            expect(query, view)
+            expect(query.expect, view)
             filter_s = time.perf_counter()
             kept = await survivors(view, caller, query, deadline)
             embed_s = time.perf_counter()
@@ -234,13 +234,13 @@ def deadline_of(state: AppState, timeout_ms: int | None, start_s: float) -> Dead
     return Deadline(timeout_ms if timeout_ms is not None else state.timeout_s * 1e3, start_s)
 
 
-def expect(query: SearchRequest, view: SearchView) -> None:
+def expect(relied_on: Expect | None, view: SearchView) -> None:
     """Raises Problem precondition-failed when the query relies on another generation or model."""
-    if query.expect is None:
+    if relied_on is None:
         return
     for what, expected, got in (
-        ("generation", query.expect.generation, view.id),
-        ("model", query.expect.model, view.model),
+        ("generation", relied_on.generation, view.id),
+        ("model", relied_on.model, view.model),
     ):
         if expected is not None and expected != got:
             raise Problem(

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 INLINE_S = 2e-3
 # A filter that was not asked before reads columns: up to this many rows that, too, is done within 2 ms.
 INLINE_FILTER_ROWS = 500_000
+# Rows of which a column is read and its values are counted within 2 ms.
+INLINE_COLUMN_ROWS = 100_000
 
 T = TypeVar("T")
 Survived = Bitmap | Surviving
@@ -176,6 +178,12 @@ class ServedView:
         if self._pace.words_s < INLINE_S:
             return self._search_words(text, k, filter_, exact)
         return await self._in_thread(deadline, self._search_words, text, k, filter_, exact)
+
+    async def look(self, deadline: Deadline, work: Callable[..., T], *arguments: Any) -> T:
+        """`work` that looks at a column of all rows, here or in the search thread, whichever costs less."""
+        if self.count < INLINE_COLUMN_ROWS:
+            return work(*arguments)
+        return await self._in_thread(deadline, work, *arguments)
 
     def _search_words(self, text: str, k: int, filter_: Filter | None, exact: bool) -> Matching:
         start_s = time.thread_time()

@@ -51,7 +51,7 @@ def survivors(rows: Searchable, filter_: Filter) -> Bitmap | Surviving:
     try:
         return rows.survivors(filter_)
     except (FieldError, FilterError) as error:
-        raise _problem(error) from None
+        raise problem_of(error) from None
 
 
 def holds(rows: Searchable, imposed: Filter | None, row: int) -> bool:
@@ -63,7 +63,7 @@ def _parse(given: bytes) -> Filter:
     try:
         return parse_json(msgspec.json.decode(given))
     except FilterError as error:
-        raise _problem(error) from None
+        raise problem_of(error) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:  # msgspec skips over what it leaves raw
         raise Problem("bad-json", f"The filter cannot be read: {error}.", pointer="/filter") from None
 
@@ -71,7 +71,7 @@ def _parse(given: bytes) -> Filter:
 _parsed = functools.lru_cache(maxsize=512)(_parse)
 
 
-def _problem(error: FieldError | FilterError) -> Problem:
+def problem_of(error: FieldError | FilterError) -> Problem:
     text = str(error)
     detail = f"{text[0].upper()}{text[1:]}."
     pointer = f"/filter{error.at}"

@@ -40,6 +40,7 @@ PAGED = 10_000  # hits that a cursor may lead past; a page looks for all that ca
 CURSOR_CHARACTERS = 512
 KEY_CHARACTERS = 255  # of an Idempotency-Key
 RRF_K = 10_000
+FACETS, FACET_VALUES, FACET_RANGES = 32, 1000, 64
 RECALL_QUERIES = 2000
 RERANKED = 200  # hits that a reranker reads
 PART_ROWS = 25_000  # that a router asks of a shard: as many as groups and pages look through
@@ -75,6 +76,9 @@ def as_dict() -> dict[str, int]:
         "filter_nodes": FILTER_NODES,
         "filter_depth": FILTER_DEPTH,
         "filter_values": FILTER_VALUES,
+        "facets": FACETS,
+        "facet_values": FACET_VALUES,
+        "facet_ranges": FACET_RANGES,
         "timeout_ms": TIMEOUT_MS,
         "write_documents": WRITE_DOCUMENTS,
         "delete_documents": DELETE_DOCUMENTS,

@@ -96,7 +96,7 @@ async def _resolve_all(
             requests.check(query)
             if query.min_seq is not None:
                 raise Problem("invalid-value", "min_seq is for the batch and not for one query.", pointer="/min_seq")
-            expect(query, view)
+            expect(query.expect, view)
             own = deadline
             if query.timeout_ms is not None and query.timeout_ms < deadline.timeout_ms:
                 own = Deadline(query.timeout_ms, start_s)
