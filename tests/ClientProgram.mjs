@@ -29,6 +29,11 @@ export async function program({ Client, ClientError, ProblemError }, url) {
   }
   const batch = await client.searchBatch("docs", [{ text: "espresso", k: 1 }, { id: "nobody" }]);
   seen.batch = [batch.results[0].hits[0].payload.title, batch.results[1].error.code];
+  const facets = await client.facets("docs", [{ field: "words", step: 5 }], { query: { vector, k: 7 } });
+  const [{ present, ranges }] = facets.facets;
+  seen.facets = [facets.count, ranges.reduce((sum, one) => sum + one.count, 0) === present];
+  const several = await client.searchIndexes(["docs"], { vector, k: 2, explain: true });
+  seen.several = [several.merged, several.hits[0].index, several.hits[0].id, several.hits[1].explain.dense.rank];
   seen.many = (await client.embed(Array.from({ length: 300 }, (_, number) => `text ${number}`))).length;
 
   const bread = { id: "n/1 é", payload: { title: "Rye bread", text: "Bake rye bread in a hot oven with steam." } };

@@ -69,7 +69,7 @@ class Documents:
             np.stack([vector(seed) for seed in seeds]),
             [self.id_of(number) for number in self.seeds],
             root=root,
-            name="docs",
+            name=settings.pop("name", "docs"),
             payload=[document(seed) for seed in seeds],
             filterable=FIELDS,
             threads=1,

@@ -58,6 +58,8 @@ def check(seen: dict[str, Any]) -> None:
     assert seen.pop("search")[0] == ["a18", {"title": "Volcanic eruptions"}]
     assert (seen.pop("vector"), seen.pop("sameByVector")) == ([True, True], True)
     assert seen.pop("batch") == ["Espresso", "document-not-found"]
+    assert seen.pop("facets") == [7, True]
+    assert seen.pop("several") == ["score", "docs", "a18", 2]
     assert seen.pop("many") == 300
     assert seen.pop("put") == [1, "bad", True]
     assert (seen.pop("found"), seen.pop("document")) == ("n/1 é", {"title": "Rye bread"})

@@ -25,7 +25,7 @@ SEEN = (
         "index.disk.manifest",
         "index.disk.sealed",
     ),
-    *("service.wire.filters", "service.query.cursor"),
+    *("service.wire.filters", "service.wire.cursor"),
 )
 
 

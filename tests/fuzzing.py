@@ -24,8 +24,7 @@ from index.search.columns import ColumnReader, parse_fields
 from index.search.filtering import Filters
 from index.search.postings import open_columns
 from index.search.rowfiles import write_columns
-from service.query import cursor
-from service.wire import filters
+from service.wire import cursor, filters
 from service.wire.problems import Problem
 
 TYPES = {"lang": "keyword", "year": "int", "price": "float", "draft": "bool", "day": "date", "tags": "keyword[]"}

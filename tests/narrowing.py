@@ -46,29 +46,25 @@ def narrow(document: dict[str, Any], index: dict[str, Any], ids: Iterable[str], 
     search, recall = schemas["SearchRequest"]["properties"], schemas["RecallRequest"]["properties"]
     search["vector"] = {"enum": [None, *texts, *(vector.tolist() for vector in vectors)]}
     search["id"] = {"anyOf": [{"enum": [None, *ids]}, search["id"]["anyOf"][0]]}
+    search["ids"] = search["not_ids"] = {"enum": [None, *([id_] for id_ in ids), [*ids]]}
     search["group_by"] = {"enum": [None, *groups]}
     search["cursor"] = {"enum": [None, ""]}  # the next one is what an answer gave
     part = schemas["PartRequest"]["properties"]
     part["vectors"], part["queries"], part["value"] = {"enum": [None, *texts]}, {"enum": [1]}, {"enum": [None, *groups]}
     schemas["Without"]["properties"]["field"] = {"enum": groups}
     part["filters"] = {"enum": [[], *([{"field": name, "exists": True}] for name in types)]}
-    facet = schemas["Facet"]["properties"]
+    few = {"enum": [None, *({"field": name, "exists": True} for name in types)]}
     ints = [name for name, type_ in types.items() if type_ == "int"]
-    of_ints = {"anyOf": [{"required": [bound]} for bound in ("gt", "gte", "lt", "lte")], "maxProperties": 1}
-    schemas["FacetRange"] |= of_ints | {"properties": dict.fromkeys(("gt", "gte", "lt", "lte"), OF_TYPE["int"])}
-    shared = {"top": facet["top"], "filter": facet["filter"]}
-    schemas["Facet"] = {
-        "anyOf": [
-            {**closed({"field": {"enum": fields}}), "properties": {"field": {"enum": fields}, **shared, **asked}}
-            for fields, asked in (
-                ([*types], {}),
-                (ints, {"ranges": facet["ranges"]}),
-                (ints, {"step": {"type": "integer", "minimum": 1, "maximum": 1 << 50}}),
-            )
-        ]
-    }
-    schemas["FacetsRequest"]["properties"] |= {name: search[name] for name in ("vector", "id")}
-    recall["filter"] = {"enum": [None, *({"field": name, "exists": True} for name in types)]}  # some document is left
+    counted = [{"field": name, "top": 3, "filter": None} for name in types]
+    counted += [{"field": name, "step": 5} for name in ints]
+    counted += [{"field": name, "ranges": [{"lt": 11}, {"gte": 11, "lte": 11}]} for name in ints]
+    # What they share with a search is tried there.
+    shared = {"vector": search["vector"], "filter": few}
+    schemas["FacetsRequest"]["properties"] |= {**shared, "id": search["id"]}
+    schemas["FacetsRequest"]["properties"]["facets"]["items"] = {"enum": counted}
+    schemas["SeveralRequest"]["properties"] |= shared
+    schemas["SeveralRequest"]["properties"]["indexes"] = {"enum": [[index["alias"]]]}
+    recall["filter"] = few  # some document is left
     schemas["Expect"]["properties"] = {
         "generation": {"enum": [None, *generations]},
         "model": {"enum": [None, index["model"]["id"]]},

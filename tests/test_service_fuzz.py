@@ -64,7 +64,7 @@ def test_the_seeds_are_valid() -> None:
     from msgspec import Raw
 
     from index.disk.manifest import MANIFEST_FILE, check_files, read_manifest
-    from service.query import cursor
+    from service.wire import cursor
     from service.wire import filters as service_filters
 
     for seed in SEEDS["filter"]:

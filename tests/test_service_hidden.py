@@ -19,7 +19,7 @@ from serving import Server, serving
 from index import build_generation
 from service.access import keys
 from service.client import Client, ProblemError
-from service.query import cursor
+from service.wire import cursor
 from service.wire.answers import FilterableField
 
 COUNT = 240

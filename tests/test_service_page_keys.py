@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 from browsing import CONTRAST, DESK, SIZES, enter, open_page, overflow, pill, search
+from patience import patient
 from playwright.sync_api import Browser, expect
 from serving import Server, serving
+from writes_over_http import put
 
+from index import Root
 from service.access import keys
 
 pytest_plugins = ["serving_fixtures", "browsing_fixtures"]
@@ -30,6 +33,7 @@ def tokens(key_file: Path) -> dict[str, str]:
             {"all": {}, "english": {"filter": english}, "none": {"indexes": ["other"]}}.items()
         ):
             made[name] = keys.add(held, keys.Key(name, slot, "search", [], **more), None)
+        made["admin"] = keys.add(held, keys.Key("admin", 4, "admin", []), None)
         made["metrics"] = keys.add(held, keys.Key("metrics", 3, "metrics", []), None)
     return made
 
@@ -115,6 +119,10 @@ def test_values_that_a_key_is_not_told_are_typed(browser: Browser, locked: Serve
     search(page, "water")
     expect(page.locator("#status")).to_contain_text("of 30 in")  # every second article, in three parts
     pill(page, "doc_id").locator("summary").click()
+    expect(pill(page, "doc_id").locator("li", has_text="d06").locator("small")).to_have_text(
+        "3"
+    )  # counted for this key
+    expect(pill(page, "doc_id").locator("li")).to_have_count(10)
     field = pill(page, "doc_id").get_by_role("textbox", name="by name")
     field.fill("d06")
     field.press("Enter")
@@ -152,4 +160,50 @@ def test_the_door_and_what_lies_behind_it_can_be_read(
             expect(page.locator("#door")).to_be_visible()
         assert overflow(page) == 0
         assert page.evaluate(CONTRAST) == [], state
+    page.close()
+
+
+def test_whoever_runs_the_server_manages_it_from_the_page(
+    browser: Browser, locked: Server, rich: Path, tokens: dict[str, str]
+) -> None:
+    root = Root(rich)
+    with locked.client(headers={"authorization": f"Bearer {tokens['admin']}"}) as client:
+        put(client, {"id": "new", "payload": {"title": "Something to build", "lang": "fr"}}, index="rich")
+    first = root.alias("rich").generation
+    page = open_page(browser, locked.url)
+    enter(page, tokens["english"])
+    search(page, "water")
+    manage = page.locator("#manage")
+    manage.locator("summary").click()
+    expect(manage).to_contain_text("Only a key of scope admin opens this")
+    page.get_by_role("button", name="Forget the key").click()
+    enter(page, tokens["admin"])
+    search(page, "water")
+    manage.locator("summary").focus()
+    page.keyboard.press("Enter")
+    expect(manage).to_contain_text(first)
+    expect(manage.get_by_role("button", name="Go back")).to_have_count(0)
+
+    rebuild = manage.get_by_role("button", name="Rebuild")
+    rebuild.click()
+    expect(manage.get_by_role("button", name="Build a generation with what was written?")).to_be_focused()
+    page.locator("#query").focus()  # second thoughts
+    expect(rebuild).to_be_visible()
+    rebuild.click()
+    page.keyboard.press("Enter")
+    expect(manage.locator("li").first).to_contain_text("succeeded", timeout=patient(60) * 1000)
+    second = root.alias("rich").generation
+    assert second != first
+    expect(page.locator("#facts")).to_contain_text(second)
+    manage.get_by_role("button", name="Go back").click()
+    page.keyboard.press("Enter")
+    expect(page.locator("#facts")).to_contain_text(first)
+    assert root.alias("rich").generation == first
+    manage.get_by_role("textbox", name="Id of a generation").fill("rich-20200101T000000Z-0000")
+    page.keyboard.press("Enter")
+    expect(manage.get_by_role("alert")).to_contain_text("rich stays at")
+    manage.get_by_role("textbox", name="Id of a generation").fill(second)
+    page.keyboard.press("Enter")
+    expect(page.locator("#facts")).to_contain_text(second)
+    expect(manage.get_by_role("alert")).not_to_be_visible()
     page.close()

@@ -16,8 +16,7 @@ from chunk_index import DIM, SEARCH, ask
 from serving import serving
 
 from index import Root, build_generation, open_generation
-from service.query import cursor
-from service.wire import limits
+from service.wire import cursor, limits
 
 pytest_plugins = ["chunk_index_fixtures"]
 

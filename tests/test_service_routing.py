@@ -131,6 +131,27 @@ def test_vectors_and_fields(one: httpx.Client, many: httpx.Client, articles: Pat
         same(one, many, {"vector": vector, "k": 60, "fields": [], "params": {"exact": True}})
 
 
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"ids": ["00/d00 é0", "07/d01 é0", "38/d01 é1"], "not_ids": ["31/d00 é1"]},
+        {"text": "water and the sun", "not_ids": ["00/d00 é0", "07/d01 é0"]},
+        {"text": "water and the sun", "mode": "hybrid", "explain": True},
+        {"text": "water and the sun", "mode": "lexical", "explain": True, "group_by": "lang"},
+    ],
+    ids=str,
+)
+def test_likes_and_explanations_are_those_of_the_index_in_one_piece(
+    one: httpx.Client, many: httpx.Client, query: dict[str, Any]
+) -> None:
+    for filter_ in FILTERS[:2]:
+        same(one, many, exactly({**query, "k": 12, "filter": filter_}))
+    asked = exactly({name: value for name, value in query.items() if name not in ("ids", "not_ids", "group_by")})
+    if "text" in asked:
+        several = [client.post("/v1/search", json={"indexes": ["docs"], **asked}).json() for client in (one, many)]
+        assert several[0]["hits"] == several[1]["hits"] != []
+
+
 @pytest.mark.parametrize("query", QUERIES, ids=lambda query: f"{query.get('mode', 'dense')}-{query.get('id', 'text')}")
 @pytest.mark.parametrize("group", [None, "lang"])
 def test_pages_are_those_of_the_index_in_one_piece(
@@ -216,4 +237,8 @@ def test_what_a_router_cannot_do_is_not_there(many: httpx.Client) -> None:
         ("POST", "/v1/rebuilds"),
     ):
         assert many.request(method, path, json={}).status_code in (404, 405), path
+    facets = many.post("/v1/indexes/docs/facets", json={"facets": [{"field": "lang"}]})
+    assert (facets.status_code, facets.json()["detail"][:24]) == (404, "A router has no facets. ")
+    highlighted = many.post("/v1/indexes/docs/search", json={"text": "bread", "highlight": {}}).json()
+    assert (highlighted["code"], highlighted["pointer"]) == ("invalid-value", "/highlight")
     assert many.post("/v1/indexes/docs/search", json={"text": "a", "min_seq": 1}).json()["pointer"] == "/min_seq"

@@ -28,6 +28,7 @@ from service.wire.answers import (
     RebuildList,
     RecallAnswer,
     SearchAnswer,
+    SeveralAnswer,
     UsageAnswer,
 )
 
@@ -69,10 +70,11 @@ def search(
     k: int = 10,
     **more: Any,
 ) -> Call[SearchAnswer]:
-    """Searches by exactly one of text, vector (numbers, or a NumPy vector) and id.
+    """Searches by exactly one of text, vector (numbers, or a NumPy vector), id and ids.
 
     Args:
-        more: any other field of a search, as filter, fields, mode, params, timeout_ms and expect.
+        more: any other field of a search, as ids, not_ids, filter, fields, mode, params, explain, highlight, timeout_ms
+            and expect.
     """
     query = sendable({"text": text, "vector": vector, "id": id, "k": k, **more})
     return Call("POST", f"/v1/indexes/{_part(index)}/search", SearchAnswer, query)
@@ -84,6 +86,18 @@ def search_batch(
     """Up to 256 queries, each a mapping with the fields of a search. One that failed has its `error` set."""
     body = {"queries": [sendable(query) for query in queries], "timeout_ms": timeout_ms}
     return Call("POST", f"/v1/indexes/{_part(index)}/search/batch", BatchAnswer[BatchItem], body)
+
+
+def search_indexes(
+    indexes: Sequence[str], *, text: str | None = None, vector: Vector | None = None, k: int = 10, **more: Any
+) -> Call[SeveralAnswer]:
+    """Searches several indexes at once, by a text or a vector.
+
+    Args:
+        more: `merge` ("score" or "rank"), and filter, fields, mode, params, timeout_ms, explain and highlight.
+    """
+    body = sendable({"indexes": list(_several(indexes, "indexes")), "text": text, "vector": vector, "k": k, **more})
+    return Call("POST", "/v1/search", SeveralAnswer, body)
 
 
 def facets(index: str, facets: Sequence[Mapping[str, Any]], **more: Any) -> Call[FacetsAnswer]:

@@ -62,6 +62,7 @@ class Client:
 
     search = _method(calls.search)
     search_batch = _method(calls.search_batch)
+    search_indexes = _method(calls.search_indexes)
     facets = _method(calls.facets)
     document = _method(calls.document)
     put = _method(calls.put)

@@ -13,16 +13,15 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
-from msgspec import UNSET
 
 from service.access.caller import Caller
 from service.query.admission import Deadline
 from service.query.app_state import AppState
 from service.query.batcher import WINDOW_TEXTS
 from service.query.ranking import Survivors
+from service.query.resolving import Resolved, resolve
 from service.query.search import (
     Answered,
-    Resolved,
     Stages,
     deadline_of,
     effort_of,
@@ -30,12 +29,10 @@ from service.query.search import (
     is_plain,
     observe,
     rank,
-    resolve,
     result_of,
     result_of_ranked,
     survivors,
     wanted,
-    whole,
 )
 from service.query.searched import SearchView
 from service.wire import answers, limits, requests
@@ -183,13 +180,4 @@ async def _search_one(
 
 
 def _sum(results: Iterable[BatchResult | BatchFailure]) -> Usage:
-    usages = [result.usage for result in results if isinstance(result, BatchResult)]
-    judged = [usage for usage in usages if isinstance(usage.reranked, int)]
-    return Usage(
-        sum(usage.tokens for usage in usages),
-        sum(usage.vectors_scored for usage in usages),
-        round(sum(usage.cpu_ms for usage in usages), 4),
-        sum(usage.cached for usage in usages),
-        reranked=sum(whole(usage.reranked) for usage in judged) if judged else UNSET,
-        rerank_tokens=sum(whole(usage.rerank_tokens) for usage in judged) if judged else UNSET,
-    )
+    return answers.sum_of([result.usage for result in results if isinstance(result, BatchResult)])

@@ -24,7 +24,8 @@ from service.access.caller import Caller
 from service.query.admission import Deadline
 from service.query.app_state import AppState, Here
 from service.query.ranking import Ranking, Survivors
-from service.query.search import EVERYTHING, NO_VECTOR, Resolved, deadline_of, expect, resolve
+from service.query.resolving import NO_VECTOR, Resolved, resolve
+from service.query.search import EVERYTHING, deadline_of, expect
 from service.query.served_view import ServedView
 from service.wire import answers, filters, limits, requests
 from service.wire.answers import CountedRange, FacetCounts, FacetsAnswer, FacetValue, Usage
@@ -68,7 +69,7 @@ class _Counting:
         if query is None or self.resolved is None:
             return _Documents(kept.keep, kept.count(view))
         vector = None if query.mode == "lexical" else self.resolved.vector
-        ranking = Ranking(view, query, vector, kept._replace(own=self.resolved.row), self.deadline)
+        ranking = Ranking(view, query, vector, kept._replace(own=self.resolved.rows), self.deadline)
         found = await ranking.hits(query.k, None)
         self.scored += found.scored
         self.cpu_s += found.cpu_s
@@ -111,9 +112,13 @@ async def answer(state: AppState, here: Here, caller: Caller, index: str, body: 
                     raise
                 deadline.check()
             usage = counting.usage()
-            state.metrics.tokens.inc(usage.tokens)
-            state.metrics.vectors_scored.inc(usage.vectors_scored)
-            state.metrics.cpu.inc(usage.cpu_ms / 1e3)
+            state.count(
+                caller,
+                queries=1,
+                tokens=usage.tokens,
+                vectors_scored=usage.vectors_scored,
+                cpu_s=usage.cpu_ms / 1e3,
+            )
             return answers.encode(
                 FacetsAnswer(
                     view.name,

@@ -89,6 +89,16 @@ OPERATIONS = (
     ),
     Operation(
         "POST",
+        "/v1/search",
+        "search",
+        searching.search_indexes,
+        "One query over several indexes, and one list of hits.",
+        requests.SeveralRequest,
+        answers.SeveralAnswer,
+        (*BODY, *FIND, *TIME, "dimension-mismatch", "filter-field-not-indexed", "forbidden"),
+    ),
+    Operation(
+        "POST",
         "/v1/indexes/{index}/facets",
         "search",
         searching.facets,
@@ -285,14 +295,19 @@ OPERATIONS = (
     Operation("GET", "/openapi.json", "search", operations.openapi, "This document."),
 )
 
-# What a router answers: searches and reads, of which it asks its shards.
+# What a router answers: searches and reads, of which it asks its shards. What it says of facets is that it has none.
 ROUTED = tuple(
-    operation
+    operation._replace(endpoint=searching.no_facets, summary="None behind a router: its shards have them.")
+    if operation.endpoint is searching.facets
+    else operation
     for operation in OPERATIONS
     if operation.path.startswith(("/v1/embeddings", "/v1/models", "/v1/usage"))
     or not operation.path.startswith("/v1/")
     or operation.endpoint
-    in (searching.search, searching.search_batch, documents.document, indexes.list_indexes, indexes.get_index)
+    in (
+        *(searching.search, searching.search_batch, searching.search_indexes, searching.facets),
+        *(documents.document, indexes.list_indexes, indexes.get_index),
+    )
 )
 
 # Names of those whose problems carry OpenAI's error: its calls, and whatever no route has, which may be one misspelt.

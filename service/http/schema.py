@@ -28,7 +28,9 @@ NAME = "^[a-z0-9][a-z0-9_-]{0,62}$"
 GENERATION = f"{NAME[:-1]}{GENERATION_SUFFIX}$"
 BASE64 = "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
 FLOAT32 = 3.4028234663852886e38  # the largest
-QUERY = ("text", "vector", "id")
+QUERY = ("text", "vector", "id", "ids")
+BY = QUERY[:3]  # of facets
+NULL = {"type": "null"}
 _PARAMETER = re.compile(r"\{(\w+)\}")
 
 PARAMETERS: dict[str, dict[str, Any]] = {
@@ -219,13 +221,25 @@ def _by_hand(components: dict[str, Any], model: Fingerprint | None) -> None:
         "default": None,
     }
     components["Filter"] = filter_schema()
-    query["oneOf"] = [_query_by(name) for name in QUERY]
+    query["oneOf"] = [_query_by(name, QUERY) for name in QUERY]
+    query["allOf"] = [
+        {"anyOf": [{"properties": {"not_ids": NULL}}, {"properties": {"mode": {"const": "dense"}}}]},
+        {"anyOf": [{"properties": {"highlight": NULL}}, _query_by("text", QUERY, k=limits.HIGHLIGHTED)]},
+    ]
     facets = components["FacetsRequest"]
-    facets["oneOf"] = [*query["oneOf"], {"properties": {name: {"type": "null"} for name in QUERY}}]
+    facets["oneOf"] = [*(_query_by(name, BY) for name in BY), {"properties": dict.fromkeys(BY, NULL)}]
+    several = components["SeveralRequest"]
+    several["oneOf"] = [_query_by(name, BY[:2]) for name in BY[:2]]
+    several["allOf"] = [
+        *query["allOf"][1:],
+        {"anyOf": [{"properties": {"merge": {"enum": ["rank", None]}}}, {"properties": {"mode": {"const": "dense"}}}]},
+    ]
+    several["properties"]["filter"] = query["properties"]["filter"]
+    several["properties"]["indexes"]["uniqueItems"] = True
     facets["properties"]["filter"] = query["properties"]["filter"]
     components["Facet"]["properties"]["filter"] = query["properties"]["filter"]
     components["Facet"]["anyOf"] = [{"properties": {name: {"type": "null"}}} for name in ("ranges", "step")]
-    facets["properties"]["vector"] = query["properties"]["vector"] = {
+    several["properties"]["vector"] = facets["properties"]["vector"] = query["properties"]["vector"] = {
         "description": "An array of numbers, or the base64 of little-endian float32; of the index's dimensions.",
         "anyOf": [
             {"type": "array", "minItems": 1, "items": {"type": "number", "minimum": -FLOAT32, "maximum": FLOAT32}},
@@ -258,11 +272,17 @@ def _by_hand(components: dict[str, Any], model: Fingerprint | None) -> None:
     components["BatchFailure"]["properties"]["error"] = {"$ref": REF.format(name="Problem")}
 
 
-def _query_by(name: str) -> dict[str, Any]:
-    """A query that has this one of `QUERY`; only a text is searched by words."""
-    others = {other: {"type": "null"} for other in QUERY if other != name}
-    mode = {} if name == "text" else {"mode": {"const": "dense"}}
-    return {"required": [name], "properties": {name: {"not": {"type": "null"}}, **others, **mode}}
+def _query_by(name: str, names: Sequence[str], k: int | None = None) -> dict[str, Any]:
+    """A query that has this one of `names`; only a text is searched by words.
+
+    Args:
+        k: hits it may ask for, at most.
+    """
+    others = {other: NULL for other in names if other != name}
+    more = {} if name == "text" else {"mode": {"const": "dense"}}
+    if k is not None:
+        more = {"k": {"maximum": k}}
+    return {"required": [name], "properties": {name: {"not": NULL}, **others, **more}}
 
 
 def filter_schema() -> dict[str, Any]:

@@ -1,10 +1,11 @@
 // What narrows a search: how it ranks, which documents may be hits, one hit a group. Built from the fields that the index
 // declares; an index without any shows none of it. Values come from the corpus and reach the page as text only.
 
-import { shownNumber, spoken } from "/values.js";
+import { countedBy, drawCounts, drawSpread } from "/facets.js";
+import { made, shownNumber, spoken } from "/values.js";
 
 const number = new Intl.NumberFormat("en");
-const MODES = { dense: "Meaning", lexical: "Words", hybrid: "Both" };
+export const MODES = { dense: "Meaning", lexical: "Words", hybrid: "Both" };
 const HINTS = {
   dense: "Ranks by what the text means",
   lexical: "Ranks by the words that occur (BM25)",
@@ -12,9 +13,12 @@ const HINTS = {
 };
 
 export class Tools {
-  constructor(place, changed) {
+  // counted: asks for facets of the index, of what is typed where words alone decide
+  constructor(place, changed, counted) {
     this.place = place;
     this.changed = changed;
+    this.counted = counted;
+    this.counting = 0; // number of the newest question for counts
     this.index = null;
     this.clear();
     document.addEventListener("click", (event) => this.close(event.target));
@@ -30,6 +34,7 @@ export class Tools {
 
   clear() {
     this.mode = "dense";
+    this.compare = false; // all modes side by side
     this.group = "";
     this.chosen = {}; // field → {in: […]} or {gte, lte}
   }
@@ -46,20 +51,41 @@ export class Tools {
     const asked = {};
     if (this.mode !== "dense") asked.mode = this.mode;
     if (this.group) asked.group_by = this.group;
-    const conditions = Object.entries(this.chosen).map(([field, condition]) => ({ field, ...condition }));
-    if (conditions.length === 1) asked.filter = conditions[0];
-    if (conditions.length > 1) asked.filter = { and: conditions };
-    return asked;
+    return { ...asked, ...this.filter() };
+  }
+
+  // What is chosen, but for one field: the counts beside its choices are not narrowed by them.
+  filter(but) {
+    const chosen = Object.entries(this.chosen).filter(([field]) => field !== but);
+    const conditions = chosen.map(([field, condition]) => ({ field, ...condition }));
+    if (!conditions.length) return {};
+    return { filter: conditions.length > 1 ? { and: conditions } : conditions[0] };
+  }
+
+  // Counts of the menu that is open, for what is searched now. Without an answer those of the index stay.
+  async count() {
+    const pill = this.place.querySelector("details.pill[open]");
+    if (!pill) return;
+    const number_ = ++this.counting, name = pill.dataset.field, field = this.index.filterable[name];
+    const facet = countedBy(name, field);
+    const found = facet && (await this.counted({ facets: [facet], ...this.filter(name) }));
+    if (!found || number_ !== this.counting || !pill.isConnected) return;
+    const [counts] = found.facets;
+    if (counts.values) drawCounts(pill.querySelector("ul"), counts, (value) => this.choice(name, value));
+    else drawSpread(pill.querySelector(".spread"), counts, facet.step, this.chosen[name], (range) => this.span(pill, range));
   }
 
   remember(address) {
     if (this.mode !== "dense") address.set("mode", this.mode);
+    if (this.compare) address.set("compare", "1");
     if (this.group) address.set("group", this.group);
     if (Object.keys(this.chosen).length) address.set("filter", JSON.stringify(this.chosen));
   }
 
   recall(address) {
     const fields = this.index.filterable;
+    this.clear();
+    this.compare = this.index.modes.length > 1 && address.get("compare") === "1";
     if (this.index.modes.includes(address.get("mode"))) this.mode = address.get("mode");
     if (groupable(fields[address.get("group")])) this.group = address.get("group");
     try {
@@ -88,7 +114,7 @@ export class Tools {
   draw() {
     const opened = this.place.querySelector("details[open]")?.dataset.field;
     const ranking = made("div"), filters = made("div"); // a row each where they do not fit beside each other
-    if (this.index.modes.length > 1) ranking.append(this.modes());
+    if (this.index.modes.length > 1) ranking.append(this.modes(), this.comparing());
     const fields = Object.entries(this.index.filterable).filter(([, field]) => field.present !== 0);
     const groups = fields.filter(([, field]) => groupable(field)).map(([name]) => name);
     if (groups.length) ranking.append(this.groups(groups));
@@ -114,12 +140,28 @@ export class Tools {
       label.title = choice.disabled ? "A document is compared by meaning" : HINTS[mode];
       choice.addEventListener("change", () => {
         this.mode = mode;
+        this.compare = false;
+        this.place.querySelector(".beside").setAttribute("aria-pressed", "false");
         this.changed();
       });
       label.prepend(choice);
       set.append(label);
     }
     return set;
+  }
+
+  comparing() {
+    const button = made("button", "beside", "Compare");
+    button.type = "button";
+    button.title = "All three rankings side by side, and what each costs";
+    button.disabled = Boolean(this.locked);
+    button.setAttribute("aria-pressed", String(this.compare));
+    button.addEventListener("click", () => {
+      this.compare = !this.compare;
+      button.setAttribute("aria-pressed", String(this.compare));
+      this.changed();
+    });
+    return button;
   }
 
   pill(name, field) {
@@ -130,6 +172,7 @@ export class Tools {
     const menu = made("div", "menu");
     menu.append(...(RANGED.has(field.type) ? this.range(name, field) : this.values(name, field)));
     pill.append(head, menu);
+    pill.addEventListener("toggle", () => pill.open && this.count());
     this.mark(pill, name);
     return pill;
   }
@@ -165,8 +208,9 @@ export class Tools {
       this.choose(name, kept.size ? { in: [...kept] } : null);
     });
     label.append(box, spoken(made("span", "", typeof value === "boolean" ? (value ? "yes" : "no") : value || "(empty)")));
-    if (count !== undefined) label.append(made("small", "", number.format(count)));
+    label.append(made("small", "", count === undefined ? "" : number.format(count)));
     const item = made("li");
+    item.value_ = value;
     item.append(label);
     return item;
   }
@@ -183,7 +227,7 @@ export class Tools {
       const value = input.value;
       if (!value) return;
       input.value = "";
-      const there = [...list.children].find((item) => item.querySelector("span").textContent === value);
+      const there = [...list.children].find((item) => item.value_ === value);
       if (!there) list.append(this.choice(name, value));
       const box = (there || list.lastElementChild).querySelector("input");
       if (!box.checked) box.click();
@@ -194,7 +238,9 @@ export class Tools {
   }
 
   range(name, field) {
-    return [["gte", "from", field.min], ["lte", "to", field.max]].map(([bound, word, edge]) => {
+    const spread = made("ul", "spread");
+    spread.setAttribute("aria-label", "Documents by range");
+    return [...[["gte", "from", field.min], ["lte", "to", field.max]].map(([bound, word, edge]) => {
       const label = made("label", "bound", word);
       const input = made("input");
       const date = field.type === "date";
@@ -206,11 +252,12 @@ export class Tools {
         input.min = field.min.slice(0, 10);
         input.max = field.max.slice(0, 10);
       }
-      const given = this.chosen[name]?.[bound];
-      if (given !== undefined) input.value = date ? given.slice(0, 10) : given;
+      input.dataset.bound = bound;
+      shownBound(input, this.chosen[name]);
       input.addEventListener("change", () => {
         const kept = { ...this.chosen[name] };
         delete kept[bound];
+        if (bound === "lte") delete kept.lt;
         if (input.value && input.checkValidity()) {
           // The day that a range ends with belongs to it.
           kept[bound] = date ? input.value + (bound === "lte" ? "T23:59:59.999999Z" : "T00:00:00Z") : Number(input.value);
@@ -219,7 +266,13 @@ export class Tools {
       });
       label.append(input);
       return label;
-    });
+    }), spread];
+  }
+
+  // A range of the spread is chosen; the fields above it show what that means.
+  span(pill, range) {
+    for (const input of pill.querySelectorAll("[data-bound]")) shownBound(input, range);
+    this.choose(pill.dataset.field, range);
   }
 
   choose(name, condition) {
@@ -268,14 +321,13 @@ function said(condition) {
     const [first, ...others] = condition.in.map((value) => (typeof value === "boolean" ? (value ? "yes" : "no") : value));
     return others.length ? `${first} +${others.length}` : first;
   }
-  const end = (value) => (typeof value === "string" ? value.slice(0, 10) : String(value));
-  if (condition.gte !== undefined && condition.lte !== undefined) return `${end(condition.gte)} – ${end(condition.lte)}`;
-  return condition.gte !== undefined ? `≥ ${end(condition.gte)}` : `≤ ${end(condition.lte)}`;
+  const end = (value) => (typeof value === "string" ? value.slice(0, 10) : shownNumber(value));
+  const { gte, lte = condition.lt } = condition;
+  if (gte !== undefined && lte !== undefined) return `${end(gte)} – ${end(lte)}`;
+  return gte !== undefined ? `≥ ${end(gte)}` : `≤ ${end(lte)}`;
 }
 
-function made(name, kind, text) {
-  const element = document.createElement(name);
-  if (kind) element.className = kind;
-  if (text !== undefined) element.textContent = text;
-  return element;
+function shownBound(input, chosen) {
+  const given = input.dataset.bound === "lte" ? (chosen?.lte ?? chosen?.lt) : chosen?.gte;
+  input.value = given === undefined ? "" : input.type === "date" ? given.slice(0, 10) : given;
 }

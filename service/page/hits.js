@@ -1,7 +1,7 @@
 // One hit as a list item: title, score, a piece of the text with the query's words marked, where it came from; opened, the
 // whole payload. The corpus is unknown, so fields are recognised by their usual names and shown under their own otherwise.
 
-import { shownJson, shownNumber, spoken } from "/values.js";
+import { made, shownJson, shownNumber, spoken } from "/values.js";
 
 const TITLES = ["title", "name", "heading", "headline", "subject", "label"];
 const TEXTS = ["text", "body", "content", "abstract", "description", "summary", "doc", "docstring", "snippet"];
@@ -32,15 +32,15 @@ export function hitElement(hit, query, scale, alike) {
   }
   if (body.startsWith(title)) body = body.slice(title.length).replace(/^[\s.:;,–—-]+/, "");
 
-  const head = element("div", "head");
-  const heading = spoken(element("h2", looksLikeCode(title) ? "code" : ""));
+  const head = made("div", "head");
+  const heading = spoken(made("h2", looksLikeCode(title) ? "code" : ""));
   marked(heading, title, words);
   head.append(heading, score(hit, scale));
 
-  const summary = element("summary");
+  const summary = made("summary");
   summary.append(head);
   if (body) {
-    const snippet = spoken(element("p", "snippet"));
+    const snippet = spoken(made("p", "snippet"));
     marked(snippet, excerpt(body, words), words);
     summary.append(snippet);
   }
@@ -56,19 +56,19 @@ export function hitElement(hit, query, scale, alike) {
     if (!getSelection().isCollapsed && event.detail) event.preventDefault(); // somebody is selecting text, not opening
   });
 
-  const details = element("details");
+  const details = made("details");
   details.append(summary);
   details.addEventListener("toggle", () => {
     if (details.open && details.childElementCount === 1) details.append(everything(hit, payload, words, named), more(hit, title, alike));
   });
-  const item = element("li");
+  const item = made("li");
   item.append(details);
   return item;
 }
 
 // The bar is the share of the best a hit can have: 1 for a cosine, the first hit's score otherwise.
 function score(hit, scale) {
-  const shown = element("span", "score");
+  const shown = made("span", "score");
   const { score: value, scores } = hit;
   shown.textContent = scores ? value.toFixed(4) : value.toFixed(3);
   shown.title = scores
@@ -76,7 +76,7 @@ function score(hit, scale) {
       scores.lexical !== undefined && `words ${scores.lexical.toFixed(2)}`].filter(Boolean).join(" · ")
     : `score ${value.toFixed(5)}`;
   if (value >= 0 && scale > 0) {
-    const bar = element("i");
+    const bar = made("i");
     bar.style.width = `${Math.round((100 * value) / scale)}%`;
     shown.append(bar);
   }
@@ -84,19 +84,19 @@ function score(hit, scale) {
 }
 
 function piece(value, kind, name) {
-  const made = spoken(element("span", kind));
+  const shown = spoken(made("span", kind));
   if (name) {
-    const label = element("b");
+    const label = made("b");
     label.textContent = `${name} `;
-    made.append(label);
+    shown.append(label);
   }
-  made.append(value);
-  return made;
+  shown.append(value);
+  return shown;
 }
 
 // url · module · file:line · then other short fields under their own names
 function provenance(hit, payload, used, textField) {
-  const from = element("div", "from");
+  const from = made("div", "from");
   const add = (...what) => from.append(piece(...what));
   const link = LINKS.find((name) => typeof payload[name] === "string" && payload[name]);
   if (link) {
@@ -134,14 +134,14 @@ const isId = (hit, name, value) => name === "id" && String(value) === hit.id;
 // The whole payload, a field a row, in its own order; values that are not text as JSON. The id, unless it is
 // named above.
 function everything(hit, payload, words, named) {
-  const list = element("dl", "payload");
+  const list = made("dl", "payload");
   const add = (name, value) => {
-    const term = element("dt");
+    const term = made("dt");
     term.textContent = name;
     const written = typeof value === "string";
     const text = written ? value : shownJson(value);
     const prose = written && !CODE.includes(name);
-    const what = element("dd", prose ? "" : "code");
+    const what = made("dd", prose ? "" : "code");
     if (written) spoken(what);
     if (typeof value === "string" && LINKS.includes(name)) what.append(anchor(value));
     else marked(what, text, prose ? words : []);
@@ -153,7 +153,7 @@ function everything(hit, payload, words, named) {
 }
 
 function more(hit, title, alike) {
-  const button = element("button", "more");
+  const button = made("button", "more");
   button.type = "button";
   button.textContent = "More like this";
   button.addEventListener("click", () => alike(hit, title));
@@ -166,7 +166,7 @@ function anchor(address) {
     url = new URL(address);
   } catch { /* not an address: shown as text */ }
   const web = url && (url.protocol === "https:" || url.protocol === "http:");
-  const piece = element(web ? "a" : "span");
+  const piece = made(web ? "a" : "span");
   piece.textContent = web ? url.host + (url.pathname === "/" ? "" : url.pathname) : address;
   if (web) {
     piece.href = url.href;
@@ -200,7 +200,7 @@ function marked(into, text, wanted) {
     for (const found of text.matchAll(/[\p{L}\p{N}]+/gu)) {
       if (!matches(found[0], wanted)) continue;
       into.append(text.slice(plain, found.index));
-      const mark = element("mark");
+      const mark = made("mark");
       mark.textContent = found[0];
       into.append(mark);
       plain = found.index + found[0].length;
@@ -245,9 +245,3 @@ function firstSentence(text) {
 
 const looksLikeCode = (title) => /^[\w.]+(\(.*\))?$/.test(title) && /[._(]/.test(title);
 const squeeze = (text) => text.replace(/\s+/g, " ").trim();
-
-function element(name, kind) {
-  const made = document.createElement(name);
-  if (kind) made.className = kind;
-  return made;
-}

@@ -6,8 +6,10 @@
 // Payloads come from whatever was indexed and are not to be trusted: every piece of them reaches the page through
 // textContent or a text node, and a link only with http or https.
 
+import { Compare } from "/compare.js";
 import { Tools } from "/filters.js";
 import { hitElement } from "/hits.js";
+import { Manage } from "/manage.js";
 import { drawTiming, ms } from "/timing.js";
 
 const LONG = 200; // characters of a query, beyond which it makes no address that anyone could send
@@ -17,7 +19,13 @@ const at = (id) => document.getElementById(id);
 const query = at("query"), hits = at("hits"), status = at("status"), notice = at("notice"), welcome = at("welcome");
 const indexChoice = at("index"), kChoice = at("k"), timing = at("timing"), likeness = at("like");
 const further = at("further"), door = at("door"), again = notice.querySelector("button");
-const tools = new Tools(at("tools"), () => search());
+const tools = new Tools(at("tools"), () => search(), counted);
+const compare = new Compare(at("compare"), async (body) => (await asking(body)).content, alike);
+const manage = new Manage(at("manage"), api, () => chosen().alias, (info) => {
+  Object.assign(chosen(), info);
+  facts();
+  search("again");
+});
 const number = new Intl.NumberFormat("en");
 
 let indexes = [];
@@ -27,6 +35,8 @@ let pause = 0;
 let like = null; // {id, title} of the document whose like is searched for, instead of a text
 let next = null; // {cursor, body, text} of the hits that follow those that are shown
 let retry = null; // what "Try again" does
+let uncounted = false; // whether the server has no facets
+let settled = true; // whether the address was chosen, and is not a word half typed
 
 const KEY = "perwatt-key"; // in sessionStorage
 
@@ -44,19 +54,25 @@ async function api(path, options) {
   return { content, stages: answer.headers.get("server-timing") || "" };
 }
 
-async function search() {
+// how: "chosen", "typed", or "again" for what the address says already.
+async function search(how = "chosen") {
   clearTimeout(pause);
   const text = query.value.trim();
   const number_ = ++asked;
   underway?.abort();
-  remember(text);
+  remember(text, how);
   if (!text && !like) {
     waiting(false);
     nothing();
     trouble(null);
+    tools.count();
     return;
   }
   if (!indexes.length) return;
+  const once = () => search("again");
+  const beside = tools.compare && !like;
+  document.body.classList.toggle("comparing", beside);
+  if (beside) return sideBySide(number_, text, once);
   const asked_ = like ? { id: like.id } : { text };
   const body = { ...asked_, k: Number(kChoice.value), ...tools.request(), cursor: "" };
   await page(number_, body, (content, stages) => {
@@ -67,30 +83,72 @@ async function search() {
     drawTiming(timing, stages, content);
     facts(content.generation);
     follow(content, body, words, scale);
-  }, search);
+  }, once);
+  if (number_ === asked) tools.count();
+}
+
+async function sideBySide(number_, text, once) {
+  const body = { k: Number(kChoice.value), ...tools.request() };
+  await attempt(number_, once, async (current) => {
+    const answers = await compare.answers(text, body, chosen().modes, current);
+    if (!answers) return;
+    show([], text);
+    const found = compare.draw(text, answers);
+    timing.hidden = further.hidden = true;
+    status.textContent = `${found} different ${found === 1 ? "hit" : "hits"}, ranked in ${chosen().modes.length} ways`;
+  }, nothing);
+  if (number_ === asked) tools.count();
 }
 
 // One page of hits, handed to `done` unless something newer was asked meanwhile.
-async function page(number_, body, done, once) {
+function page(number_, body, done, once) {
+  return attempt(number_, once, async (current) => {
+    const { content, stages } = await asking(body);
+    if (!current()) return;
+    done(content, stages);
+  }, () => {
+    if (!body.cursor) nothing();
+    else further.hidden = true;
+  });
+}
+
+// Work that a newer search ends. failed: what becomes of the hits that are shown; once: as for `trouble`.
+async function attempt(number_, once, work, failed) {
   underway = new AbortController();
   waiting(true);
   try {
-    const { content, stages } = await api(`/v1/indexes/${encodeURIComponent(chosen().alias)}/search`, {
-      method: "POST",
-      headers: { "content-type": "application/json" },
-      body: JSON.stringify(body),
-      signal: underway.signal,
-    });
+    await work(() => number_ === asked);
     if (number_ !== asked) return;
     trouble(null);
-    done(content, stages);
   } catch (problem) {
     if (problem.name === "AbortError" || number_ !== asked) return;
-    if (!body.cursor) nothing();
-    else further.hidden = true;
+    failed();
     trouble(problem, once);
   }
   waiting(false);
+}
+
+function asking(body, what = "search", signal = underway.signal) {
+  return api(`/v1/indexes/${encodeURIComponent(chosen().alias)}/${what}`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify(body),
+    signal,
+  });
+}
+
+// Counts of facets among what may be a hit: by words that is what has them, by meaning everything. Null where there are
+// none, as behind a router.
+async function counted(body) {
+  const text = query.value.trim();
+  const words = text && tools.mode === "lexical" && !like && !tools.compare ? { text, mode: "lexical", k: 10_000 } : {};
+  if (uncounted) return null;
+  try {
+    return (await asking({ ...body, ...words }, "facets", null)).content;
+  } catch (problem) {
+    uncounted = problem.status === 404;
+    return null;
+  }
 }
 
 // The hits behind those that are shown, appended to them; the first of them gets the focus.
@@ -125,6 +183,7 @@ function why(answer) {
 }
 
 function nothing() {
+  document.body.classList.remove("comparing");
   show([], "");
   status.textContent = "";
   timing.hidden = further.hidden = true;
@@ -132,12 +191,16 @@ function nothing() {
 
 // A hit's neighbours, until the next word is typed.
 function alike(hit, title) {
-  like = { id: hit.id, title };
+  liken(hit.id, title);
+  scrollTo({ top: 0 });
+  search();
+}
+
+function liken(id, title) {
+  like = { id, title };
   tools.lockMode(true);
   likeness.hidden = false;
   likeness.firstElementChild.textContent = `Like “${title}”`;
-  scrollTo({ top: 0 });
-  search();
 }
 
 function unlike() {
@@ -150,6 +213,7 @@ function unlike() {
 function show(found, text) {
   const best = found.length ? found[0].score : 0;
   const scale = tools.mode === "dense" || like ? Math.max(best, 1) : best;
+  compare.clear();
   hits.replaceChildren(...found.map((hit) => hitElement(hit, text, scale, alike)));
   at("empty").textContent = "";
   welcome.hidden = Boolean(query.value.trim() || like || !indexes.length);
@@ -177,8 +241,9 @@ function waiting(yes) {
   document.body.classList.toggle("waiting", yes);
 }
 
-// The address bar keeps the search, so that it can be reloaded, bookmarked and sent; a long query, the tab alone.
-function remember(text) {
+// The address bar keeps the search, so that it can be reloaded, bookmarked and sent; a long query, the tab alone. What is
+// chosen is a step that "back" undoes, and so is a stretch of typing.
+function remember(text, how) {
   const kept = new URLSearchParams();
   const long = text.length > LONG;
   if (text && !long) kept.set("q", text);
@@ -186,19 +251,36 @@ function remember(text) {
   if (kChoice.value !== "10") kept.set("k", kChoice.value);
   if (like) kept.set("like", like.id);
   tools.remember(kept);
-  const address = kept.size ? `?${kept}` : location.pathname;
-  history.replaceState(long ? { q: text } : null, "", address);
   document.title = text ? `${long ? `${text.slice(0, LONG)}…` : text} · perwatt` : "perwatt";
+  if (how === "again") return;
+  const address = kept.size ? `?${kept}` : location.pathname;
+  const state = { q: long ? text : undefined, title: like?.title };
+  const same = address === (location.search || location.pathname) && history.state?.q === state.q;
+  if (same || (how === "typed" && !settled)) history.replaceState(state, "", address);
+  else history.pushState(state, "", address);
+  settled = how !== "typed";
 }
 
 function recall(kept) {
-  if (!query.value) query.value = kept.get("q") || history.state?.q || ""; // who typed before the indexes were known is not interrupted
-  if (indexes.some((index) => index.alias === kept.get("index"))) indexChoice.value = kept.get("index");
-  if ([...kChoice.options].some((option) => option.value === kept.get("k"))) kChoice.value = kept.get("k");
+  unlike();
+  indexChoice.value = indexes.some((index) => index.alias === kept.get("index")) ? kept.get("index") : indexes[0].alias;
+  kChoice.value = [...kChoice.options].some((option) => option.value === kept.get("k")) ? kept.get("k") : "10";
   tools.show(chosen());
   tools.recall(kept);
-  if (kept.get("like")) alike({ id: kept.get("like") }, kept.get("like"));
+  if (kept.get("like")) liken(kept.get("like"), history.state?.title || kept.get("like"));
 }
+
+const queryOf = (kept) => kept.get("q") || history.state?.q || "";
+
+addEventListener("popstate", () => {
+  const kept = new URLSearchParams(location.search);
+  query.value = queryOf(kept);
+  settled = true;
+  if (!indexes.length) return;
+  recall(kept);
+  facts();
+  search("again");
+});
 
 const chosen = () => indexes.find((index) => index.alias === indexChoice.value) || indexes[0];
 
@@ -238,7 +320,7 @@ function facts(generation) {
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
   const here = document.activeElement;
-  if (here === indexChoice || here === kChoice || here?.closest(".tools, .told, .like, .door, .notice, .further, footer")) return;
+  if (here === indexChoice || here === kChoice || here?.closest(".tools, .told, .like, .door, .notice, .further, .compare, footer")) return;
   const heads = [...hits.querySelectorAll("summary")];
   const place = heads.findIndex((head) => head.parentElement.contains(here));
   const typing = here === query;
@@ -267,7 +349,7 @@ document.addEventListener("keydown", (event) => {
 query.addEventListener("input", () => {
   unlike();
   clearTimeout(pause);
-  pause = setTimeout(search, query.value.trim() ? PAUSE_MS : 0);
+  pause = setTimeout(() => search("typed"), query.value.trim() ? PAUSE_MS : 0);
 });
 at("search").addEventListener("submit", (event) => {
   event.preventDefault();
@@ -282,9 +364,10 @@ indexChoice.addEventListener("change", () => {
   unlike();
   tools.show(chosen());
   facts();
+  manage.another();
   search();
 });
-kChoice.addEventListener("change", search);
+kChoice.addEventListener("change", () => search());
 
 again.addEventListener("click", () => retry?.());
 further.firstElementChild.addEventListener("click", showMore);
@@ -338,11 +421,12 @@ async function start() {
   document.body.classList.remove("locked");
   indexChoice.replaceChildren(...indexes.map((index) => new Option(index.alias)));
   at("index-choice").hidden = indexes.length < 2;
+  if (!query.value) query.value = queryOf(kept); // who typed before the indexes were known is not interrupted
   recall(kept);
   facts();
   welcome.hidden = Boolean(query.value.trim() || like);
   if (document.activeElement === document.body || document.activeElement === at("key")) query.focus();
-  if (query.value.trim()) search();
+  if (query.value.trim() || like) search(query.value.trim() === queryOf(kept) ? "again" : "typed");
 }
 
 start();

@@ -1,6 +1,8 @@
 // Where the time of an answer went: a bar with a piece for each stage, and behind it what each stage is. The stages are
 // those of the Server-Timing header; what they leave of took_ms is decoding, waiting for a turn and writing the answer.
 
+import { made } from "/values.js";
+
 const STAGES = {
   filter: ["filter", "the rows that survive the filter, as a bitmap"],
   embed: ["encode", "the text becomes a vector; the model runs here"],
@@ -24,18 +26,18 @@ export function stagesOf(header, tookMs) {
 export function drawTiming(place, header, answer) {
   const stages = stagesOf(header, answer.took_ms);
   const total = stages.reduce((sum, [, duration]) => sum + duration, 0) || 1;
-  const bar = element("div", "bar");
-  const list = element("dl");
+  const bar = made("div", "bar");
+  const list = made("dl");
   for (const [stage, duration] of stages) {
     const [name, what] = STAGES[stage];
-    const piece = element("i");
+    const piece = made("i");
     piece.dataset.stage = stage;
     piece.style.flexGrow = String(Math.max(duration / total, 0.004));
     bar.append(piece);
-    const row = element("div");
-    const term = element("dt", "", name);
+    const row = made("div");
+    const term = made("dt", "", name);
     term.dataset.stage = stage;
-    row.append(term, element("dd", "ms", `${ms(duration)} ms`), element("dd", "what", what));
+    row.append(term, made("dd", "ms", `${ms(duration)} ms`), made("dd", "what", what));
     list.append(row);
   }
   bar.setAttribute("role", "img");
@@ -46,20 +48,13 @@ export function drawTiming(place, header, answer) {
     usage.tokens ? `${usage.tokens} tokens read` : "",
     `${ms(usage.cpu_ms)} ms of processor time`,
   ].filter(Boolean).join(" · ");
-  const summary = element("summary");
+  const summary = made("summary");
   summary.title = "Where the time went";
   summary.append(bar);
   const open = place.querySelector("details")?.open || false;
-  const details = element("details");
+  const details = made("details");
   details.open = open;
-  details.append(summary, list, element("p", "", sentence));
+  details.append(summary, list, made("p", "", sentence));
   place.replaceChildren(details);
   place.hidden = false;
-}
-
-function element(name, kind, text) {
-  const made = document.createElement(name);
-  if (kind) made.className = kind;
-  if (text !== undefined) made.textContent = text;
-  return made;
 }

@@ -17,3 +17,10 @@ export function spoken(element) {
   element.dir = "auto";
   return element;
 }
+
+export function made(name, kind, text) {
+  const element = document.createElement(name);
+  if (kind) element.className = kind;
+  if (text !== undefined) element.textContent = text;
+  return element;
+}

@@ -19,10 +19,11 @@ from index import FieldError
 from index.search.filtering import Filter
 from service.query.admission import Deadline
 from service.query.batcher import Vector
-from service.query.cursor import Cursor
-from service.query.fusion import DEPTH, FUSED_PER_HIT, fuse
+from service.query.fusion import DEPTH, FUSED_PER_HIT, explained, fuse
 from service.query.searched import SearchView, Survived
 from service.rerank.reranking import Judged
+from service.wire.answers import Explanation, Place
+from service.wire.cursor import Cursor
 from service.wire.limits import PAGED_DEPTH
 from service.wire.problems import Problem
 from service.wire.requests import SearchRequest
@@ -32,17 +33,17 @@ class Survivors(NamedTuple):
     """What may be a hit: the filter and the rows that it keeps; None and None for all.
 
     Args:
-        own: the row of the document that asks for its like.
+        own: the rows of the documents that ask for their like, or unlike.
     """
 
     filter: Filter | None = None
     keep: Survived | None = None
-    own: int | None = None
+    own: tuple[int, ...] = ()
 
     def count(self, view: SearchView) -> int:
         if self.keep is None:
-            return view.count - (self.own is not None)
-        return self.keep.count - (self.own is not None and self.keep.holds(self.own))
+            return view.count - len(self.own)
+        return self.keep.count - sum(map(self.keep.holds, self.own))
 
 
 class RankedHit(NamedTuple):
@@ -50,12 +51,14 @@ class RankedHit(NamedTuple):
 
     Args:
         dense, lexical: its score in either ranking of a hybrid search, None where it is not in it.
+        explain: where that is asked for.
     """
 
     row: int
     score: float
     dense: float | None = None
     lexical: float | None = None
+    explain: Explanation | None = None
 
 
 class RankedHits(NamedTuple):
@@ -102,6 +105,12 @@ class Ranking:
             self.depth = after.depth if after else max(PAGED_DEPTH, FUSED_PER_HIT * k)
         seen = after.seen if after else 0
         found = await self._grouped(seen + k + 1) if self._query.group_by else await self._best(seen + k + 1)
+        if self._query.explain and self._query.mode != "hybrid":
+            places = [Place(rank, hit.score) for rank, hit in enumerate(found, 1)]
+            found = [
+                hit._replace(explain=Explanation(**{self._query.mode: place}))
+                for hit, place in zip(found, places, strict=True)
+            ]
         if after is not None:
             last = -after.score, self._view.page_order(after.row, after.id)
             found = [hit for hit in found if self._place(hit) > last]
@@ -147,7 +156,11 @@ class Ranking:
         dense, lexical = await self._view.both(self._dense(survivors, depth), self._lexical(survivors, depth))
         fused = fuse(dense, lexical, self._weights, self._rrf_k, self._view.rows.order, self._near)
         self._cut = max(len(dense), len(lexical)) == depth and len(fused) < survivors.count(self._view)
-        return [RankedHit(row, score, dense.get(row), lexical.get(row)) for row, score in fused]
+        hits = [RankedHit(row, score, dense.get(row), lexical.get(row)) for row, score in fused]
+        if not self._query.explain:
+            return hits
+        said = explained(fused, dense, lexical, self._weights, self._rrf_k, self._near)
+        return [hit._replace(explain=each) for hit, each in zip(hits, said, strict=True)]
 
     async def _dense(self, survivors: Survivors, depth: int) -> dict[int, float]:
         """Row to score, best first."""
@@ -156,7 +169,7 @@ class Ranking:
         own = survivors.own
         searched = await self._view.search(
             self._vector.reshape(1, -1),
-            depth + (own is not None),
+            depth + len(own),
             self._effort,
             self._exact,
             self._deadline,
@@ -165,7 +178,7 @@ class Ranking:
         self._scored += int(searched.found.scored[0])
         self._cpu_s += searched.cpu_s
         rows, scores = searched.found.rows[0].tolist(), searched.found.scores[0].tolist()
-        found = {row: score for row, score in zip(rows, scores, strict=True) if row >= 0 and row != own}
+        found = {row: score for row, score in zip(rows, scores, strict=True) if row >= 0 and row not in own}
         while len(found) > depth:
             found.popitem()
         return found

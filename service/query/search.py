@@ -10,26 +10,33 @@ from __future__ import annotations
 import time
 from typing import NamedTuple
 
-import numpy as np
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from service.access.caller import Caller
-from service.query import cursor
+from service.query import highlight
 from service.query.admission import Deadline
 from service.query.app_state import AppState
-from service.query.batcher import Vector
 from service.query.ranking import RankedHits, Ranking, Survivors
+from service.query.resolving import Resolved, resolve
 from service.query.searched import SearchView, Survived
 from service.rerank.reranking import hits_to_read
-from service.wire import answers, filters, limits, requests
-from service.wire.answers import BatchResult, Coverage, Hit, QueryEncoder, Scores, SearchAnswer, Usage
+from service.wire import answers, cursor, filters, limits, requests
+from service.wire.answers import (
+    BatchResult,
+    Coverage,
+    Explanation,
+    Hit,
+    Place,
+    Scores,
+    SearchAnswer,
+    Usage,
+)
 from service.wire.problems import Problem
 from service.wire.requests import Expect, SearchRequest
 
 EVERYTHING = Survivors()
 _OPTIONAL = ("filter", "lexical", "rerank")
-NO_VECTOR: Vector = np.zeros(0, np.float32)
 
 
 class Stages(NamedTuple):
@@ -80,23 +87,6 @@ class Paged(NamedTuple):
 
     next_cursor: str | None
     partial: bool = False
-
-
-class Resolved(NamedTuple):
-    """The vector that a query comes down to; of no elements where it is searched by words alone.
-
-    Args:
-        row: the document it asks to be similar to, which is no hit itself.
-        cached: the text was seen before, and not encoded again.
-        encoder: what made the vector of a text.
-    """
-
-    vector: Vector
-    row: int | None = None
-    tokens: int = 0
-    cpu_s: float = 0.0
-    cached: bool = False
-    encoder: QueryEncoder | UnsetType = UNSET
 
 
 async def answer(state: AppState, caller: Caller, index: str, body: bytes, start_s: float) -> Answered:
@@ -185,7 +175,7 @@ async def rank(
         top = hits_to_read(state.reranking, query)
         found, _ = await rank(state, view, replace(query, k=top, rerank=None), resolved, kept, deadline)
         return await reranked(state, view, query, found, deadline), None
-    kept = kept._replace(own=resolved.row)
+    kept = kept._replace(own=resolved.rows)
     vector = None if query.mode == "lexical" else resolved.vector
     ranking = Ranking(view, query, vector, kept, deadline)
     if query.cursor is None:
@@ -193,6 +183,8 @@ async def rank(
     asked = cursor.digest(
         query.text,
         query.id,
+        query.ids,
+        query.not_ids,
         None if query.vector is None else resolved.vector.tobytes(),
         query.mode,
         query.group_by,
@@ -258,51 +250,9 @@ async def survivors(view: SearchView, caller: Caller, query: SearchRequest, dead
     return EVERYTHING if asked is None else Survivors(asked, await view.survivors(asked, deadline))
 
 
-async def resolve(
-    state: AppState,
-    view: SearchView,
-    caller: Caller,
-    query: SearchRequest,
-    deadline: Deadline,
-    keep: Survived | None = None,
-) -> Resolved:
-    if query.vector is not None:
-        return Resolved(requests.vector_of(query.vector, view.dim))
-    if query.id is not None:
-        row = await view.document(query.id, caller, deadline, keep)
-        if row is None:
-            raise Problem(
-                "document-not-found",
-                f"Generation {view.id} has no document {query.id!r}.",
-                pointer="/id",
-            )
-        return Resolved(view.rows.vector(row), row)
-    assert query.text is not None  # `requests.check` saw to it
-    if query.mode == "lexical":
-        return Resolved(NO_VECTOR)
-    if view.model is None or state.batcher is None:
-        raise Problem(
-            "invalid-value",
-            f"Generation {view.id} was built from bare vectors and knows no model to encode a text with: send a "
-            "vector or an id, or embed the documents with `perwatt embed` and build the index from that.",
-            pointer="/text",
-        )
-    if view.fitted is not None:  # here and at once: it takes less than the way to the encoder's thread and back
-        start_s = time.thread_time()
-        fitted = view.fitted.encode(query.text, state.batcher.cache)
-        if fitted is not None:
-            state.metrics.encoded_by_fitted.inc()
-            if state.batcher.cache is not None:
-                state.metrics.count_cached(fitted.cached)
-            return Resolved(fitted.vector, None, fitted.tokens, time.thread_time() - start_s, fitted.cached, "fitted")
-    state.metrics.encoded_by_model.inc()
-    encoded = await deadline.limit(state.batcher.submit(query.text))
-    return Resolved(encoded.vector, None, encoded.tokens, encoded.cpu_s, encoded.cached, "model")
-
-
 def wanted(query: SearchRequest, resolved: Resolved) -> int:
-    """How many rows to look for: one more than k when the document itself will be among them."""
-    return query.k if resolved.row is None else query.k + 1
+    """How many rows to look for: more than k by the documents themselves, which will be among them."""
+    return query.k + len(resolved.rows)
 
 
 def effort_of(query: SearchRequest) -> tuple[int | None, bool]:
@@ -325,15 +275,18 @@ def result_of(
     hits = [
         Hit(name(row), score, payload(row, fields))
         for row, score in zip(rows, scores, strict=True)
-        if row >= 0 and row != resolved.row
+        if row >= 0 and row not in resolved.rows
     ]
     del hits[query.k :]
+    if query.explain:
+        hits = [replace(hit, explain=Explanation(Place(rank, hit.score))) for rank, hit in enumerate(hits, 1)]
+    hits = marked(view, query, hits)
     effort, exact = effort_of(query)
     cpu_s = resolved.cpu_s + search_cpu_s + time.perf_counter() - start_s
     return BatchResult(
         hits,
         Coverage(
-            Survivors(None, keep, resolved.row).count(view),
+            Survivors(None, keep, resolved.rows).count(view),
             view.compares_all(exact, keep, effort),
             False,
             *view.answered,
@@ -354,14 +307,16 @@ def result_of_ranked(
             hit.score,
             payload(hit.row, query.fields),
             Scores(hit.dense, hit.lexical) if fused else None,
+            hit.explain,
         )
         for hit in ranked.hits
     ]
+    hits = marked(view, query, hits)
     cpu_s = resolved.cpu_s + ranked.cpu_s + time.perf_counter() - start_s
     return BatchResult(
         hits,
         Coverage(
-            kept._replace(own=resolved.row).count(view),
+            kept._replace(own=resolved.rows).count(view),
             ranked.exact,
             paged is not None and paged.partial,
             *view.answered,
@@ -379,8 +334,15 @@ def result_of_ranked(
     )
 
 
-def whole(number: int | UnsetType) -> int:
-    return number if isinstance(number, int) else 0
+def marked(view: SearchView, query: SearchRequest, hits: list[Hit]) -> list[Hit]:
+    """The hits with the words of the query highlighted, where that is asked for."""
+    if query.highlight is None or query.text is None:
+        return hits
+    words = view.words_in(query.text)
+    return [
+        replace(hit, highlights=highlight.fragments_of(payload, query.highlight, words) or None)
+        for hit, payload in zip(hits, view.whole_payloads([hit.id for hit in hits]), strict=True)
+    ]
 
 
 def observe(state: AppState, caller: Caller, queries: int, usage: Usage, stages: Stages) -> None:
@@ -391,7 +353,7 @@ def observe(state: AppState, caller: Caller, queries: int, usage: Usage, stages:
         metrics.lexical.observe(stages.lexical)
     if stages.rerank:
         metrics.rerank.observe(stages.rerank)
-    metrics.rerank_tokens.inc(whole(usage.rerank_tokens))
+    metrics.rerank_tokens.inc(answers.whole(usage.rerank_tokens))
     if usage.tokens:
         metrics.embed.observe(stages.embed)
     metrics.ann.observe(stages.ann)

@@ -22,6 +22,7 @@ from index.search.bitmap import Bitmap
 from index.search.filtering import And, Filter, Not, OneOf
 from service.access.caller import Caller
 from service.query.admission import Deadline
+from service.query.highlight import WordsIn, unstemmed
 from service.query.searched import Matching, Searched, Vectors
 from service.wire import filters
 from service.wire.problems import Problem
@@ -80,6 +81,7 @@ class ServedView:
         self.name, self.page_rows, self.reach = generation.name, rows.rows, rows.rows
         self.answered = None, None  # of how many shards: there are none
         self.id, self.dim, self.count = generation.id, generation.dim, rows.count
+        self.metric = generation.metric
         model = generation.manifest["model"]
         self.model: str | None = None if model is None else model["id"]
         self._pace, self._in_thread = pace, in_thread
@@ -214,6 +216,16 @@ class ServedView:
             return Raw(payload)
         there = _OBJECT.decode(payload)
         return Raw(msgspec.json.encode({name: there[name] for name in fields if name in there}))
+
+    def words_in(self, text: str) -> WordsIn:
+        """The words of a text, as they are found in others: as they were indexed, or where none were, whole."""
+        lexical = self.generation.lexical
+        return WordsIn(text, unstemmed() if lexical is None else lexical.analyse)
+
+    def whole_payloads(self, ids: Sequence[str]) -> list[bytes]:
+        """Of hits of this view."""
+        rows = (self.rows.row_of(id_) for id_ in ids)
+        return [b"{}" if row is None else self.rows.payload(row) for row in rows]
 
     def _search(self, vectors: Vectors, k: int, effort: int | None, exact: bool, keep: Survived | None) -> Searched:
         start_s = time.thread_time()

@@ -24,6 +24,7 @@ from index.shards.merge import merge
 from index.shards.plan import shard_of
 from service.access.caller import Caller
 from service.query.admission import Deadline
+from service.query.highlight import WordsIn
 from service.query.searched import Matching, Searched, Vectors
 from service.routing.rows import RoutedRows, RoutedSurvivors
 from service.routing.shard import RoutedShard, ShardSilent
@@ -44,6 +45,7 @@ class Shards(Protocol):
     name: str
     id: str
     dim: int
+    metric: str
     model: str | None
     integers: bool
     shards: tuple[RoutedShard, ...]
@@ -65,6 +67,7 @@ class RoutedView:
     def __init__(self, index: Shards, rows: RoutedRows | None = None) -> None:
         self._index = index
         self.name, self.id, self.dim, self.model = index.name, index.id, index.dim, index.model
+        self.metric = index.metric
         self.count = self.reach = index.count
         self.rows = RoutedRows(index.integers) if rows is None else rows
         self.answered: tuple[int | None, int | None] = len(index.shards), len(index.shards)
@@ -81,7 +84,9 @@ class RoutedView:
         if all(query.fields == first.fields for query in queries):
             view._fields = first.fields
         if first.mode != "hybrid" and first.group_by is None and first.cursor is None:
-            view._payloads = max(query.k + (query.id is not None) for query in queries)
+            view._payloads = max(
+                query.k + (query.id is not None) + len(query.ids or ()) + len(query.not_ids or ()) for query in queries
+            )
         view._value = first.group_by
         view._allow_partial = all(query.allow_partial for query in queries)
         return view
@@ -193,6 +198,17 @@ class RoutedView:
                 self.rows.take_document(document)
         for row in rows:
             self.rows.payloads.setdefault(row, _NOTHING)
+
+    def words_in(self, text: str) -> WordsIn:
+        raise Problem(
+            "invalid-value",
+            "A router does not know how the words of its shards were indexed, and highlights none; ask an index in one "
+            "piece.",
+            pointer="/highlight",
+        )
+
+    def whole_payloads(self, ids: Sequence[str]) -> list[bytes]:
+        raise NotImplementedError  # nothing but highlights needs them
 
     def payload(self, row: int, fields: list[str] | None) -> Raw:
         payload = self.rows.payloads[row]

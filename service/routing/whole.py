@@ -43,6 +43,7 @@ class RoutedIndex:
         first = infos[0]
         self.name, self.id, self.dim = first.alias, first.generation, first.dim
         self.model = None if first.model is None else first.model.id
+        self.metric = first.metric
         self.integers = first.id_type != "str"
         self.shards = tuple(shards)
         self.infos = tuple(infos)

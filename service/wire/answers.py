@@ -10,6 +10,7 @@ does not know; a field that is added later gets a default, so that a newer clien
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
@@ -26,14 +27,35 @@ class Scores(Struct, frozen=True, gc=False, omit_defaults=True):
     lexical: float | None = None
 
 
+class Place(Struct, frozen=True, gc=False, omit_defaults=True):
+    """Of a hit in one ranking. rank: from 1; of groups, where hits are grouped and not fused. adds: what the ranking
+    adds to a fused score."""
+
+    rank: int
+    score: float
+    adds: float | None = None
+
+
+class Explanation(Struct, frozen=True, gc=False, omit_defaults=True):
+    """In which rankings a hit is, and where. fused_by: score, or rank for all hits of a fusion by ranks and for those
+    behind the best `depth`, whose scores are what both rankings add, less 1."""
+
+    dense: Place | None = None
+    lexical: Place | None = None
+    fused_by: Literal["score", "rank"] | None = None
+
+
 class Hit(Struct, frozen=True, gc=False, omit_defaults=True):
     """score: cosine, inner product or minus the squared distance; BM25 in mode lexical; the fused score in mode hybrid,
-    where scores has what it was made from; the reranker's where one was asked for."""
+    where scores has what it was made from; the reranker's where one was asked for. highlights: by field, fragments of
+    its text, each in pieces of which every second one is marked, so the first may be empty."""
 
     id: str
     score: float
     payload: Any
     scores: Scores | None = None
+    explain: Explanation | None = None
+    highlights: dict[str, list[list[str]]] | None = None
 
 
 class Coverage(Struct, frozen=True, gc=False, omit_defaults=True):
@@ -64,6 +86,23 @@ class Usage(Struct, frozen=True, gc=False):
     rerank_tokens: int | UnsetType = UNSET
 
 
+def sum_of(usages: Sequence[Usage]) -> Usage:
+    """Of several queries."""
+    judged = [usage for usage in usages if isinstance(usage.reranked, int)]
+    return Usage(
+        sum(usage.tokens for usage in usages),
+        sum(usage.vectors_scored for usage in usages),
+        round(sum(usage.cpu_ms for usage in usages), 4),
+        sum(usage.cached for usage in usages),
+        reranked=sum(whole(usage.reranked) for usage in judged) if judged else UNSET,
+        rerank_tokens=sum(whole(usage.rerank_tokens) for usage in judged) if judged else UNSET,
+    )
+
+
+def whole(number: int | UnsetType) -> int:
+    return number if isinstance(number, int) else 0
+
+
 class SearchAnswer(Struct, frozen=True, gc=False, omit_defaults=True):
     """model: fingerprint of the vectors searched, null where none is known. took_ms: from body read
     to answer. next_cursor: of the next page, when pages were asked for and there are hits left. seq: of
@@ -78,6 +117,39 @@ class SearchAnswer(Struct, frozen=True, gc=False, omit_defaults=True):
     took_ms: float
     next_cursor: str | None = None
     seq: int = 0
+
+
+class IndexedHit(Struct, frozen=True, gc=False, omit_defaults=True):
+    """As Hit, of one of several indexes; the score is the one it has there."""
+
+    index: str
+    id: str
+    score: float
+    payload: Any
+    scores: Scores | None = None
+    explain: Explanation | None = None
+    highlights: dict[str, list[list[str]]] | None = None
+
+
+class SearchedIndex(Struct, frozen=True, omit_defaults=True):
+    """One of several indexes that were searched; as in SearchAnswer."""
+
+    index: str
+    generation: str
+    model: str | None
+    coverage: Coverage
+    seq: int = 0
+
+
+class SeveralAnswer(Struct, frozen=True):
+    """merged: by what the hits of the indexes were put in order, their scores or their ranks. indexes: in the order of
+    the request. usage: of all searches."""
+
+    hits: list[IndexedHit]
+    merged: Literal["score", "rank"]
+    indexes: list[SearchedIndex]
+    usage: Usage
+    took_ms: float
 
 
 class BatchResult(Struct, frozen=True, gc=False, omit_defaults=True):

@@ -40,6 +40,10 @@ PAGED = 10_000  # hits that a cursor may lead past; a page looks for all that ca
 CURSOR_CHARACTERS = 512
 KEY_CHARACTERS = 255  # of an Idempotency-Key
 RRF_K = 10_000
+SEVERAL = 16  # indexes that one query searches
+LIKES = 64  # documents that a query is like, and as many that it is unlike
+HIGHLIGHTED, HIGHLIGHT_FIELDS, HIGHLIGHT_FRAGMENTS, HIGHLIGHT_CHARACTERS = 100, 8, 5, 1000
+HIGHLIGHT_READ = 10_000  # characters of a field that are looked through for words
 FACETS, FACET_VALUES, FACET_RANGES = 32, 1000, 64
 RECALL_QUERIES = 2000
 RERANKED = 200  # hits that a reranker reads
@@ -76,6 +80,10 @@ def as_dict() -> dict[str, int]:
         "filter_nodes": FILTER_NODES,
         "filter_depth": FILTER_DEPTH,
         "filter_values": FILTER_VALUES,
+        "indexes": SEVERAL,
+        "likes": LIKES,
+        "highlighted_hits": HIGHLIGHTED,
+        "highlight_characters": HIGHLIGHT_READ,
         "facets": FACETS,
         "facet_values": FACET_VALUES,
         "facet_ranges": FACET_RANGES,

@@ -29,6 +29,9 @@ NOTHING, EMPTY = Raw(b"null"), Raw(b"{}")
 Text = Annotated[str, Meta(max_length=limits.TEXT_CHARACTERS, pattern=NOT_BLANK)]
 Name = Annotated[str, Meta(max_length=limits.NAME_CHARACTERS)]
 Fields = Annotated[list[str], Meta(max_length=limits.FIELDS)]
+Likes = Annotated[
+    list[Annotated[str, Meta(max_length=limits.ID_CHARACTERS)]], Meta(min_length=1, max_length=limits.LIKES)
+]
 Weight = Annotated[float, Meta(ge=0, le=1000)]
 Seq = Annotated[int, Meta(ge=0, le=limits.SEQ)]
 TimeoutMs = Annotated[int, Meta(ge=1, le=limits.TIMEOUT_MS)]
@@ -73,8 +76,21 @@ class Expect(Struct, forbid_unknown_fields=True, frozen=True):
     model: Name | None = None
 
 
+class Highlight(Struct, forbid_unknown_fields=True, frozen=True):
+    """The words of the text that these fields of a hit hold, marked. fragments: so many pieces of a field, of about so
+    many characters, those with the most different words first; 0 is the whole field."""
+
+    fields: Annotated[list[Name], Meta(min_length=1, max_length=limits.HIGHLIGHT_FIELDS)] = msgspec.field(
+        default_factory=lambda: ["title", "text"]
+    )
+    fragments: Annotated[int, Meta(ge=0, le=limits.HIGHLIGHT_FRAGMENTS)] = 1
+    characters: Annotated[int, Meta(ge=20, le=limits.HIGHLIGHT_CHARACTERS)] = 200
+
+
 class SearchRequest(Struct, forbid_unknown_fields=True):
-    """One query: exactly one of text, vector and id (a document to find the neighbours of).
+    """One query: exactly one of text, vector, id (a document to find the neighbours of) and ids (several).
+
+    not_ids: documents that hits should be unlike. explain: each hit comes with its places in the rankings.
 
     mode: by meaning (dense), by words (lexical), or both fused (hybrid); the last two take a text. group_by: a
     declared field of which each value gives its best hit alone. cursor: "" for the first of several pages, then
@@ -84,6 +100,8 @@ class SearchRequest(Struct, forbid_unknown_fields=True):
     text: Text | None = None
     vector: list[float] | str | None = None
     id: Annotated[str, Meta(max_length=limits.ID_CHARACTERS)] | None = None
+    ids: Likes | None = None
+    not_ids: Likes | None = None
     k: Annotated[int, Meta(ge=1, le=limits.K)] = 10
     mode: Literal["dense", "lexical", "hybrid"] = "dense"
     filter: Raw = msgspec.field(default_factory=lambda: NOTHING)  # its schema is in http/schema.py
@@ -96,6 +114,32 @@ class SearchRequest(Struct, forbid_unknown_fields=True):
     timeout_ms: TimeoutMs | None = None
     expect: Expect | None = None
     allow_partial: bool = False
+    explain: bool = False
+    highlight: Highlight | None = None
+
+
+class SeveralRequest(Struct, forbid_unknown_fields=True):
+    """One query over several indexes, by their aliases: a text or a vector, and what else a search has but for pages,
+    groups and documents of one index.
+
+    merge: hits by their scores, which takes indexes of one model and metric, or by their ranks; without it, by scores
+    where they compare."""
+
+    indexes: Annotated[
+        list[Annotated[str, Meta(min_length=1, max_length=128)]], Meta(min_length=1, max_length=limits.SEVERAL)
+    ]
+    text: Text | None = None
+    vector: list[float] | str | None = None
+    k: Annotated[int, Meta(ge=1, le=limits.K)] = 10
+    mode: Literal["dense", "lexical", "hybrid"] = "dense"
+    merge: Literal["score", "rank"] | None = None
+    filter: Raw = msgspec.field(default_factory=lambda: NOTHING)
+    fields: Fields | None = None
+    params: SearchParams | None = None
+    timeout_ms: TimeoutMs | None = None
+    allow_partial: bool = False
+    explain: bool = False
+    highlight: Highlight | None = None
 
 
 class BatchRequest(Struct, forbid_unknown_fields=True):
@@ -242,6 +286,7 @@ class SwitchRequest(Struct, forbid_unknown_fields=True):
 
 
 SEARCH = msgspec.json.Decoder(SearchRequest)
+SEVERAL = msgspec.json.Decoder(SeveralRequest)
 BATCH = msgspec.json.Decoder(BatchRequest)
 EMBEDDINGS = msgspec.json.Decoder(EmbeddingsRequest)
 TOKEN_INPUT = msgspec.json.Decoder(TokenInput)
@@ -256,11 +301,11 @@ DELETE = msgspec.json.Decoder(DeleteRequest)
 
 def check(request: SearchRequest) -> None:
     """Raises the Problem of a request whose types are right and whose meaning is not."""
-    given = (request.text is not None) + (request.vector is not None) + (request.id is not None)
+    given = sum(each is not None for each in (request.text, request.vector, request.id, request.ids))
     if given != 1:
         raise Problem(
             "invalid-value",
-            f"A query is exactly one of text, vector and id; this one has {given} of them.",
+            f"A query is exactly one of text, vector, id and ids; this one has {given} of them.",
             pointer="",
         )
     if request.mode != "dense" and request.text is None:
@@ -272,6 +317,22 @@ def check(request: SearchRequest) -> None:
     if request.rerank is not None and (request.text is None or request.cursor is not None):
         why = "a vector and an id have none" if request.text is None else "pages come in the order of the search"
         raise Problem("invalid-value", f"A reranker reads the text of a query: {why}.", pointer="/rerank")
+    if request.mode != "dense" and request.not_ids is not None:
+        raise Problem(
+            "invalid-value",
+            f"Documents are unlike others by meaning, and mode {request.mode!r} also ranks by words; use mode 'dense'.",
+            pointer="/not_ids",
+        )
+    if request.highlight is None:
+        return
+    if request.text is None:
+        raise Problem("invalid-value", "Only a text has words to highlight.", pointer="/highlight")
+    if request.k > limits.HIGHLIGHTED:
+        raise Problem(
+            "invalid-value",
+            f"Words are highlighted in up to {limits.HIGHLIGHTED} hits of a request; this one asks for {request.k}.",
+            pointer="/k",
+        )
 
 
 def vector_of(given: list[float] | str, dim: int) -> np.ndarray[tuple[int], np.dtype[np.float32]]:

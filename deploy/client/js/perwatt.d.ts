@@ -1,6 +1,7 @@
 import type {
-  BatchAnswer, BatchFailure, BatchResult, DeleteAnswer, DeleteRequest, DocumentAnswer, Hit, IndexInfo, Problem, PutAnswer,
-  PutDocument, RebuildAnswer, RecallAnswer, RecallRequest, SearchAnswer, SearchRequest, UsageAnswer,
+  BatchAnswer, BatchFailure, BatchResult, DeleteAnswer, DeleteRequest, DocumentAnswer, Facet, FacetsAnswer, FacetsRequest, Hit, IndexInfo,
+  IndexedHit, Problem, PutAnswer, PutDocument, RebuildAnswer, RecallAnswer, RecallRequest, SearchAnswer, SearchRequest,
+  SeveralAnswer, SeveralRequest, UsageAnswer,
 } from "./schema.js";
 
 export type * from "./schema.js";
@@ -49,6 +50,15 @@ export class Client {
   searchBatch<P = Payload>(
     index: string, queries: readonly Query[], options?: Options,
   ): Promise<Omit<BatchAnswer, "results"> & { results: (HitsOf<P, BatchResult> | BatchFailure)[] }>;
+  /** One query over several indexes, and one list of hits. */
+  searchIndexes<P = Payload>(
+    indexes: readonly string[], query: Omit<SeveralRequest, "indexes" | "vector"> & { vector?: Vector | null }, options?: Options,
+  ): Promise<Omit<SeveralAnswer, "hits"> & { hits: Of<P, IndexedHit>[] }>;
+  /** How many documents hold what. query: a filter, and for the best of a search what it searches for. */
+  facets(
+    index: string, facets: readonly Facet[],
+    options?: Options & { query?: Omit<FacetsRequest, "facets" | "vector"> & { vector?: Vector | null } },
+  ): Promise<FacetsAnswer>;
   document<P = Payload>(index: string, id: string, options?: Options & { fields?: readonly string[] }): Promise<Of<P, DocumentAnswer>>;
   /** Writes up to 1,000 documents. They are on the disk when it resolves; what could not be written is in `failed`. */
   put(index: string, documents: readonly NewDocument[], options?: Write): Promise<PutAnswer>;

@@ -68,6 +68,14 @@ export class Client {
     return this.#call("POST", `/v1/indexes/${part(index)}/search/batch`, { body, ...options });
   }
 
+  searchIndexes(indexes, query, options) {
+    return this.#call("POST", "/v1/search", { body: { indexes, ...sendable(query) }, ...options });
+  }
+
+  facets(index, facets, { query = {}, ...options } = {}) {
+    return this.#call("POST", `/v1/indexes/${part(index)}/facets`, { body: { facets, ...sendable(query) }, ...options });
+  }
+
   document(index, id, { fields, ...options } = {}) {
     const chosen = fields === undefined ? "" : `?fields=${fields.map(part).join(",")}`;
     return this.#call("GET", `/v1/indexes/${part(index)}/documents/${part(id)}${chosen}`, options);

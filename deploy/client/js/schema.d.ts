@@ -1,10 +1,12 @@
 // Made from the API's schema by `python -m deploy.client.typescript`.
 
-/** One query: exactly one of text, vector and id (a document to find the neighbours of). mode: by meaning (dense), by words (lexical), or both fused (hybrid); the last two take a text. group_by: a declared field of which each value gives its best hit alone. cursor: "" for the first of several pages, then next_cursor as it came. min_seq: of a write that has to be searched too; the answer waits for it. allow_partial: behind a router, an answer without the shards that do not answer is better than none. */
+/** One query: exactly one of text, vector, id (a document to find the neighbours of) and ids (several). not_ids: documents that hits should be unlike. explain: each hit comes with its places in the rankings. mode: by meaning (dense), by words (lexical), or both fused (hybrid); the last two take a text. group_by: a declared field of which each value gives its best hit alone. cursor: "" for the first of several pages, then next_cursor as it came. min_seq: of a write that has to be searched too; the answer waits for it. allow_partial: behind a router, an answer without the shards that do not answer is better than none. */
 export interface SearchRequest {
   text?: string | null;
   vector?: number[] | string | null;
   id?: string | null;
+  ids?: string[] | null;
+  not_ids?: string[] | null;
   k?: number;
   mode?: "dense" | "hybrid" | "lexical";
   filter?: null | Filter;
@@ -17,6 +19,8 @@ export interface SearchRequest {
   timeout_ms?: number | null;
   expect?: Expect | null;
   allow_partial?: boolean;
+  explain?: boolean;
+  highlight?: Highlight | null;
 }
 
 /** effort: how hard to look, in the unit of the index family (candidates kept, lists probed); None is the index's own choice for its recall target. exact: compare with every vector instead. Of the fusion in mode hybrid: weights of the two rankings; depth: rows of each whose scores count; rrf_k: by ranks instead, with this constant. */
@@ -46,6 +50,13 @@ export interface Expect {
   model?: string | null;
 }
 
+/** The words of the text that these fields of a hit hold, marked. fragments: so many pieces of a field, of about so many characters, those with the most different words first; 0 is the whole field. */
+export interface Highlight {
+  fields?: string[];
+  fragments?: number;
+  characters?: number;
+}
+
 /** model: fingerprint of the vectors searched, null where none is known. took_ms: from body read to answer. next_cursor: of the next page, when pages were asked for and there are hits left. seq: of an index that was written to, the last write that was searched. */
 export interface SearchAnswer {
   index: string;
@@ -59,18 +70,34 @@ export interface SearchAnswer {
   seq?: number;
 }
 
-/** score: cosine, inner product or minus the squared distance; BM25 in mode lexical; the fused score in mode hybrid, where scores has what it was made from; the reranker's where one was asked for. */
+/** score: cosine, inner product or minus the squared distance; BM25 in mode lexical; the fused score in mode hybrid, where scores has what it was made from; the reranker's where one was asked for. highlights: by field, fragments of its text, each in pieces of which every second one is marked, so the first may be empty. */
 export interface Hit {
   id: string;
   score: number;
   payload: unknown;
   scores?: Scores | null;
+  explain?: Explanation | null;
+  highlights?: Record<string, string[][]> | null;
 }
 
 /** The scores that a hit of a hybrid search has in either ranking, where it is in it. */
 export interface Scores {
   dense?: number | null;
   lexical?: number | null;
+}
+
+/** In which rankings a hit is, and where. fused_by: score, or rank for all hits of a fusion by ranks and for those behind the best `depth`, whose scores are what both rankings add, less 1. */
+export interface Explanation {
+  dense?: Place | null;
+  lexical?: Place | null;
+  fused_by?: "rank" | "score" | null;
+}
+
+/** Of a hit in one ranking. rank: from 1; of groups, where hits are grouped and not fused. adds: what the ranking adds to a fused score. */
+export interface Place {
+  rank: number;
+  score: number;
+  adds?: number | null;
 }
 
 /** survivors: documents that could have been hits. exact: all of them were compared. partial: of the last page there is, that further hits may exist which paging does not lead to (`/version` has its limits). shards, answered: behind a router, how many shards there are, and how many of them this answer is from. */
@@ -109,6 +136,120 @@ export interface BatchAnswer {
   usage: Usage;
   took_ms: number;
   seq?: number;
+}
+
+/** One query over several indexes, by their aliases: a text or a vector, and what else a search has but for pages, groups and documents of one index. merge: hits by their scores, which takes indexes of one model and metric, or by their ranks; without it, by scores where they compare. */
+export interface SeveralRequest {
+  indexes: string[];
+  text?: string | null;
+  vector?: number[] | string | null;
+  k?: number;
+  mode?: "dense" | "hybrid" | "lexical";
+  merge?: "rank" | "score" | null;
+  filter?: null | Filter;
+  fields?: string[] | null;
+  params?: SearchParams | null;
+  timeout_ms?: number | null;
+  allow_partial?: boolean;
+  explain?: boolean;
+  highlight?: Highlight | null;
+}
+
+/** merged: by what the hits of the indexes were put in order, their scores or their ranks. indexes: in the order of the request. usage: of all searches. */
+export interface SeveralAnswer {
+  hits: IndexedHit[];
+  merged: "rank" | "score";
+  indexes: SearchedIndex[];
+  usage: Usage;
+  took_ms: number;
+}
+
+/** As Hit, of one of several indexes; the score is the one it has there. */
+export interface IndexedHit {
+  index: string;
+  id: string;
+  score: number;
+  payload: unknown;
+  scores?: Scores | null;
+  explain?: Explanation | null;
+  highlights?: Record<string, string[][]> | null;
+}
+
+/** One of several indexes that were searched; as in SearchAnswer. */
+export interface SearchedIndex {
+  index: string;
+  generation: string;
+  model: string | null;
+  coverage: Coverage;
+  seq?: number;
+}
+
+/** Counts among the documents that a filter keeps (no filter: all); with at most one of text, vector and id, among the best k of those, ranked as in a search. */
+export interface FacetsRequest {
+  facets: Facet[];
+  filter?: null | Filter;
+  text?: string | null;
+  vector?: number[] | string | null;
+  id?: string | null;
+  k?: number;
+  mode?: "dense" | "hybrid" | "lexical";
+  params?: SearchParams | null;
+  min_seq?: number | null;
+  timeout_ms?: number | null;
+  expect?: Expect | null;
+}
+
+/** What to count of one field: its most frequent values, or documents a range of numbers or dates. top: so many values. ranges: these. step: ranges of this width beside each other, those that have documents; a number, or for dates a unit. filter: instead of the request's; so the counts beside a field's own choices are not narrowed by what is chosen there. */
+export interface Facet {
+  field: string;
+  top?: number;
+  ranges?: FacetRange[] | null;
+  step?: number | "day" | "hour" | "month" | "quarter" | "week" | "year" | null;
+  filter?: null | Filter;
+}
+
+/** gt or gte, lt or lte, one or both, as in a filter. */
+export interface FacetRange {
+  gt?: number | string | null;
+  gte?: number | string | null;
+  lt?: number | string | null;
+  lte?: number | string | null;
+}
+
+/** facets: in the order of the request. count: documents that the request's filter keeps, or the best k of them. */
+export interface FacetsAnswer {
+  index: string;
+  generation: string;
+  count: number;
+  facets: FacetCounts[];
+  usage: Usage;
+  took_ms: number;
+  seq?: number;
+}
+
+/** count: documents that were looked at. present: of them, those that have a value. distinct: how many values there are. values: the most frequent ones, ties in their own order. ranges: in the order of the request, or ascending. */
+export interface FacetCounts {
+  field: string;
+  type: string;
+  count: number;
+  present: number;
+  distinct?: number | null;
+  values?: FacetValue[] | null;
+  ranges?: CountedRange[] | null;
+}
+
+export interface FacetValue {
+  value: string | boolean | number;
+  count: number;
+}
+
+/** Its bounds are those of a condition of a filter, which keeps as many. */
+export interface CountedRange {
+  count: number;
+  gt?: number | string | null;
+  gte?: number | string | null;
+  lt?: number | string | null;
+  lte?: number | string | null;
 }
 
 /** Documents by their ids, or by a filter; dry_run: counts them and deletes none. */
