@@ -30,7 +30,7 @@ from service.wire.requests import SearchRequest, SeveralRequest
 _SHARED = ("text", "vector", "k", "mode", "filter", "fields", "params", "allow_partial", "explain", "highlight")
 
 
-class _Answered(NamedTuple):
+class _AnsweredIndex(NamedTuple):
     view: SearchView
     result: BatchResult
 
@@ -73,7 +73,7 @@ async def answer(state: AppState, caller: Caller, body: bytes, start_s: float) -
 
 async def _one(
     state: AppState, caller: Caller, name: str, place: int, query: SearchRequest, deadline: Deadline
-) -> _Answered:
+) -> _AnsweredIndex:
     try:
         with state.registry.loaded(name) as loaded:
             if loaded.name != name:
@@ -83,7 +83,7 @@ async def _one(
             resolved = await resolve(state, view, caller, query, deadline, kept.keep)
             ranked, paged = await rank(state, view, query, resolved, kept, deadline)
             await view.bring([hit.row for hit in ranked.hits], deadline)
-            return _Answered(view, result_of_ranked(view, query, resolved, kept, ranked, paged))
+            return _AnsweredIndex(view, result_of_ranked(view, query, resolved, kept, ranked, paged))
     except Problem as problem:
         problem.members["index"] = name
         if problem.code in ("index-not-found", "generation-gone"):
@@ -107,7 +107,7 @@ def _by_score(asked: SeveralRequest, views: Sequence[SearchView]) -> bool:
     return comparable
 
 
-def _merged(answered: Sequence[_Answered], by_score: bool) -> list[IndexedHit]:
+def _merged(answered: Sequence[_AnsweredIndex], by_score: bool) -> list[IndexedHit]:
     hits = [
         (-hit.score if by_score else rank, place, rank, IndexedHit(view.name, **structs.asdict(hit)))
         for place, (view, result) in enumerate(answered)

@@ -279,7 +279,7 @@ def _query_by(name: str, names: Sequence[str], k: int | None = None) -> dict[str
         k: hits it may ask for, at most.
     """
     others = {other: NULL for other in names if other != name}
-    more = {} if name == "text" else {"mode": {"const": "dense"}}
+    more: dict[str, Any] = {} if name == "text" else {"mode": {"const": "dense"}}
     if k is not None:
         more = {"k": {"maximum": k}}
     return {"required": [name], "properties": {name: {"not": NULL}, **others, **more}}

@@ -34,7 +34,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from service.wire.answers import Explanation, Place
+from service.wire.answers import Explanation, RankPlace
 
 # Rows of each ranking that gain. With 100, scifact is 0.012 better and dbpedia 0.009 worse.
 DEPTH = 50
@@ -98,12 +98,12 @@ def explained(
         ranked = rrf_k is not None or place >= depth
         whole = sum(weights) if ranked and rrf_k is None else 1.0
         places = [
-            Place(ranks[row], rows[row], weight * (by_rank if ranked else by_score).get(row, 0.0) / whole)
+            RankPlace(ranks[row], rows[row], weight * (by_rank if ranked else by_score).get(row, 0.0) / whole)
             if row in rows
             else None
             for rows, weight, ranks, by_score, by_rank in lists
         ]
-        found.append(Explanation(*places, fused_by="rank" if ranked else "score"))
+        found.append(Explanation(places[0], places[1], "rank" if ranked else "score"))
     return found
 
 

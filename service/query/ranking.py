@@ -22,7 +22,7 @@ from service.query.batcher import Vector
 from service.query.fusion import DEPTH, FUSED_PER_HIT, explained, fuse
 from service.query.searched import SearchView, Survived
 from service.rerank.reranking import Judged
-from service.wire.answers import Explanation, Place
+from service.wire.answers import Explanation, RankPlace
 from service.wire.cursor import Cursor
 from service.wire.limits import PAGED_DEPTH
 from service.wire.problems import Problem
@@ -106,9 +106,10 @@ class Ranking:
         seen = after.seen if after else 0
         found = await self._grouped(seen + k + 1) if self._query.group_by else await self._best(seen + k + 1)
         if self._query.explain and self._query.mode != "hybrid":
-            places = [Place(rank, hit.score) for rank, hit in enumerate(found, 1)]
+            dense = self._query.mode == "dense"
+            places = [RankPlace(rank, hit.score) for rank, hit in enumerate(found, 1)]
             found = [
-                hit._replace(explain=Explanation(**{self._query.mode: place}))
+                hit._replace(explain=Explanation(place) if dense else Explanation(None, place))
                 for hit, place in zip(found, places, strict=True)
             ]
         if after is not None:

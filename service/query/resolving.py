@@ -73,7 +73,8 @@ async def _rows(
 
 
 def _mean(view: SearchView, rows: list[int]) -> Vector:
-    return np.mean([view.rows.vector(row) for row in rows], axis=0, dtype=np.float32)
+    mean: Vector = np.mean([view.rows.vector(row) for row in rows], axis=0, dtype=np.float32)
+    return mean
 
 
 async def _near(

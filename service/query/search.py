@@ -27,7 +27,7 @@ from service.wire.answers import (
     Coverage,
     Explanation,
     Hit,
-    Place,
+    RankPlace,
     Scores,
     SearchAnswer,
     Usage,
@@ -279,7 +279,7 @@ def result_of(
     ]
     del hits[query.k :]
     if query.explain:
-        hits = [replace(hit, explain=Explanation(Place(rank, hit.score))) for rank, hit in enumerate(hits, 1)]
+        hits = [replace(hit, explain=Explanation(RankPlace(rank, hit.score))) for rank, hit in enumerate(hits, 1)]
     hits = marked(view, query, hits)
     effort, exact = effort_of(query)
     cpu_s = resolved.cpu_s + search_cpu_s + time.perf_counter() - start_s

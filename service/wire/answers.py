@@ -27,7 +27,7 @@ class Scores(Struct, frozen=True, gc=False, omit_defaults=True):
     lexical: float | None = None
 
 
-class Place(Struct, frozen=True, gc=False, omit_defaults=True):
+class RankPlace(Struct, frozen=True, gc=False, omit_defaults=True):
     """Of a hit in one ranking. rank: from 1; of groups, where hits are grouped and not fused. adds: what the ranking
     adds to a fused score."""
 
@@ -40,8 +40,8 @@ class Explanation(Struct, frozen=True, gc=False, omit_defaults=True):
     """In which rankings a hit is, and where. fused_by: score, or rank for all hits of a fusion by ranks and for those
     behind the best `depth`, whose scores are what both rankings add, less 1."""
 
-    dense: Place | None = None
-    lexical: Place | None = None
+    dense: RankPlace | None = None
+    lexical: RankPlace | None = None
     fused_by: Literal["score", "rank"] | None = None
 
 

@@ -88,13 +88,13 @@ export interface Scores {
 
 /** In which rankings a hit is, and where. fused_by: score, or rank for all hits of a fusion by ranks and for those behind the best `depth`, whose scores are what both rankings add, less 1. */
 export interface Explanation {
-  dense?: Place | null;
-  lexical?: Place | null;
+  dense?: RankPlace | null;
+  lexical?: RankPlace | null;
   fused_by?: "rank" | "score" | null;
 }
 
 /** Of a hit in one ranking. rank: from 1; of groups, where hits are grouped and not fused. adds: what the ranking adds to a fused score. */
-export interface Place {
+export interface RankPlace {
   rank: number;
   score: number;
   adds?: number | null;
