@@ -323,7 +323,8 @@ def experiment() -> str:
         return show.UNMEASURED
     measured = kept("experiment")
     figures = measured["figures"]
-    return "\n\n".join([show.verdict(figures), show.arms(figures, table), conditions(measured)])
+    same = "What a report says of one machine twice: [same.md](same.md)."
+    return "\n\n".join([show.verdict(figures), show.arms(figures, table), f"{same} {conditions(measured)}"])
 
 
 def changes() -> str:
