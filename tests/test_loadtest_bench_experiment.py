@@ -11,10 +11,10 @@ from loadtest_records import three_arms
 
 from deploy.figures import experiment_tables, render
 from loadtest.analysis.reading import Reading
-from loadtest.bench.experiment import AGAIN, ATTEMPTS, OURS, asked, figures, run_blocks, write_reports
+from loadtest.bench.experiment import AGAIN, ATTEMPTS, OURS, asked, figures, run_blocks, same_documents, write_reports
 from loadtest.errors import LoadTestError
 from loadtest.record.objective import Objective
-from loadtest.record.run_record import ServiceFacts
+from loadtest.record.run_record import ServiceFacts, write_record
 from loadtest.record.trial import RecallEstimate
 from loadtest.report.sample import same_files
 
@@ -83,6 +83,20 @@ def test_the_verdict_with_its_interval_and_both_engines_go_into_the_page(runs: l
     assert 'Settings of the other engine: `{"m":16}`.' in table
     alone = figures([run for run in runs if run.record.label.block == 0], "pgvector")
     assert "1 blocks say nothing" in experiment_tables.verdict(alone)
+
+
+def test_unlike_documents_are_noticed_after_the_first_trials_and_not_at_the_end(
+    runs: list[Reading], tmp_path: Path
+) -> None:
+    for run in runs[:2]:
+        write_record(run.record, tmp_path / f"{run.arm}.json")
+    same_documents(tmp_path)
+    other = runs[2].record
+    assert other.served is not None
+    other.served = msgspec.structs.replace(other.served, count=8)
+    write_record(other, tmp_path / "other.json")
+    with pytest.raises(LoadTestError, match="pgvector 8.*build the index anew"):
+        same_documents(tmp_path)
 
 
 def test_the_reports_name_the_engines_and_the_same_one_twice_is_a_page_too(runs: list[Reading], tmp_path: Path) -> None:

@@ -74,7 +74,10 @@ def measure(
 
         def trial(arm: str, block: int, path: Path) -> int:
             labels = ["--arm", arm, "--block", str(block), "--experiment", f"perwatt and {target}"]
-            return find_knee(made, target if arm == target else OURS, path, [*KNEE, *labels, *options])
+            status = find_knee(made, target if arm == target else OURS, path, [*KNEE, *labels, *options])
+            if status == 0:
+                same_documents(out)
+            return status
 
         files = run_blocks(blocks, (OURS, AGAIN, target), trial, out)
     runs = readings(read_record(path) for path in files)
@@ -83,6 +86,14 @@ def measure(
         for name, text in same_files(runs, OURS, AGAIN).items():
             (sample / name).write_text(text, "utf-8")
     return figures(runs, target)
+
+
+def same_documents(out: Path) -> None:
+    """LoadTestError when the records so far are of unlike numbers of documents: nothing could be divided at the end."""
+    served = {(r.label.arm, r.served.count) for r in map(read_record, sorted(out.glob("*.json"))) if r.served}
+    if len({count for _, count in served}) > 1:
+        held = ", ".join(f"{arm} {count:,}" for arm, count in sorted(served))
+        raise LoadTestError(f"the engines hold unlike documents ({held}): build the index anew from its vectors folder")
 
 
 def write_reports(runs: Sequence[Reading], target: str, out: Path) -> None:
