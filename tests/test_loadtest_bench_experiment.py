@@ -95,7 +95,7 @@ def test_unlike_documents_are_noticed_after_the_first_trials_and_not_at_the_end(
     assert other.served is not None
     other.served = msgspec.structs.replace(other.served, count=8)
     write_record(other, tmp_path / "other.json")
-    with pytest.raises(LoadTestError, match="pgvector 8.*build the index anew"):
+    with pytest.raises(LoadTestError, match=r"pgvector 8.*build the index anew"):
         same_documents(tmp_path)
 
 
