@@ -4,6 +4,7 @@ its types are those of the API. `make test-integrations` runs the same program i
 from __future__ import annotations
 
 import json
+import shutil
 import tarfile
 import tomllib
 from collections.abc import Iterator
@@ -13,24 +14,31 @@ from typing import Any
 import pytest
 from client_programs import CLIENT, PROGRAM, check
 from playwright.sync_api import Browser, Page, Route
-from serving import Server
+from serving import Server, serving
 
 from deploy.client import typescript
 from deploy.client.__main__ import pack
 
-pytest_plugins = ["serving_fixtures", "browsing_fixtures", "writes_over_http_fixtures"]
+pytest_plugins = ["serving_fixtures", "browsing_fixtures"]
 
 SCRIPTS = {"/perwatt.mjs": CLIENT / "perwatt.js", "/program.mjs": PROGRAM}
 BUSY = {"code": "overloaded", "detail": "Too many at once."}
 
 
+@pytest.fixture(scope="module")
+def written_to(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("written")
+    with serving(Path(shutil.copytree(root, folder / "root")), folder) as running:
+        yield running
+
+
 @pytest.fixture
-def site(browser: Browser, writable: Server) -> Iterator[Page]:
+def site(browser: Browser, written_to: Server) -> Iterator[Page]:
     """A page of the server's own address, where the scripts lie too."""
     page = browser.new_page()
     for path, script in SCRIPTS.items():
         page.route(f"**{path}", _giving(script))
-    page.goto(f"{writable.url}/?q=")
+    page.goto(f"{written_to.url}/?q=")
     yield page
     page.close()
 
@@ -56,7 +64,7 @@ def test_an_application_in_a_browser_searches_writes_and_gets_errors_it_can_swit
         ([(503, "0")] * 9, 'client.search("docs", { text: "volcano" })', 4),
         ([(503, "60")], 'client.search("docs", { text: "volcano" })', 1),
         ([(429, "0")], 'client.search("docs", { text: "volcano" })', 1),
-        ([(0, None)], 'client.put("docs", [{ id: "n1", payload: { text: "Rye bread." } }])', 2),
+        ([(0, None)], 'client.put("bare", [{ id: "1", vector: [1, 2, 3, 4, 5, 6, 7, 8] }])', 2),
         ([(503, "0")], 'client.rollback("docs")', 2),
         ([(504, "0")], 'client.rollback("docs")', 1),
         ([(0, None)], 'client.rollback("docs")', 1),

@@ -12,7 +12,8 @@ The asynchronous methods run these in threads: one client serves any number of e
 """
 
 import asyncio  # no `annotations` of the future here: Haystack reads the types of a component's inputs as they stand
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from haystack import Document, component, default_from_dict, default_to_dict
@@ -68,7 +69,7 @@ class PerwattDocumentStore:
         return self.documents.count()
 
     def count_documents_by_filter(self, filters: dict[str, Any]) -> int:
-        with _FilterErrors():
+        with _filter_errors():
             return self.documents.count(perwatt_filter(filters))
 
     def filter_documents(self, filters: dict[str, Any] | None = None) -> list[Document]:
@@ -77,7 +78,7 @@ class PerwattDocumentStore:
             FilterError: a filter that is none, or on a field that was not declared when the index was built.
             ValueError: it keeps more than 10,000 documents.
         """
-        with _FilterErrors():
+        with _filter_errors():
             return [self.document(hit.id, hit.payload) for hit in self.documents.listed(perwatt_filter(filters))]
 
     def write_documents(self, documents: list[Document], policy: DuplicatePolicy = DuplicatePolicy.NONE) -> int:
@@ -135,12 +136,12 @@ class PerwattDocumentStore:
         asked = perwatt_filter(filters)
         if asked is None:
             raise FilterError("delete_by_filter takes a filter; delete_all_documents deletes all.")
-        with _FilterErrors():
+        with _filter_errors():
             return self.documents.delete(filter=asked)
 
     def retrieve(self, top_k: int, filters: dict[str, Any] | None = None, **asked: Any) -> list[Document]:
         """By a text or a vector, and any other field of a search, as mode and params; a higher score is better."""
-        with _FilterErrors():
+        with _filter_errors():
             answer = self.documents.search(k=top_k, filter=perwatt_filter(filters), **asked)
         return [self.document(hit.id, hit.payload, hit.score) for hit in answer.hits]
 
@@ -223,15 +224,15 @@ class PerwattEmbeddingRetriever(_Retriever):
         return await asyncio.to_thread(self.run, query_embedding, filters, top_k)
 
 
-class _FilterErrors:
+@contextmanager
+def _filter_errors() -> Iterator[None]:
     """What the server says of a filter, raised as Haystack's error."""
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, ProblemError) and (error.pointer or "").startswith(IN_FILTER):
-            raise FilterError(error.detail) from error
+    try:
+        yield
+    except ProblemError as problem:
+        if (problem.pointer or "").startswith(IN_FILTER):
+            raise FilterError(problem.detail) from problem
+        raise
 
 
 def perwatt_filter(filters: Mapping[str, Any] | None) -> dict[str, Any] | None:
