@@ -141,8 +141,15 @@ def test_alpha_moves_a_hybrid_query_from_words_to_meaning(store: PerwattNodeStor
 def test_modes_that_need_vectors_in_answers_are_refused(store: PerwattNodeStore, mode: str) -> None:
     with pytest.raises(ValueError, match="needs vectors in answers; there are default, sparse"):
         store.query(asked(store, mode))
-    with pytest.raises(ValueError, match="cannot be restricted to node_ids"):
-        store.query(asked(store, node_ids=["rye"]))
+
+
+def test_a_query_can_be_restricted_to_nodes_and_to_documents(store: PerwattNodeStore) -> None:
+    every = store.query(asked(store)).ids or []
+    some = [every[3], "nobody", every[1]]
+    assert store.query(asked(store, node_ids=some)).ids == [every[1], every[3]]
+    assert store.query(asked(store, node_ids=some, similarity_top_k=1)).ids == [every[1]]
+    assert store.query(asked(store, "hybrid", node_ids=["brot"])).ids == ["brot"]
+    assert store.query(asked(store, node_ids=["rye", "brot"], doc_ids=["doc-1"])).ids == ["rye"]
 
 
 CONDITIONS: list[tuple[str, FilterOperator, Any]] = [

@@ -33,7 +33,8 @@ from llama_index.core.vector_stores.types import (
 )
 from llama_index.core.vector_stores.utils import metadata_dict_to_node, node_to_metadata_dict
 
-from service.integrations.documents import IndexDocuments
+from service.integrations.documents import LISTED_AT_ONCE, IndexDocuments
+from service.wire.answers import Hit
 
 SOURCE = "ref_doc_id"
 NODE = ("_node_content", "_node_type")
@@ -144,14 +145,12 @@ class PerwattNodeStore(BasePydanticVectorStore):
             kwargs: any other field of a search, as params and timeout_ms.
 
         Raises:
-            ValueError: a mode that needs vectors in the answer, or a restriction to node_ids.
+            ValueError: a mode that needs vectors in the answer, or node_ids too far down to be reached.
         """
         mode = MODES.get(query.mode)
         if mode is None:
             raise ValueError(f"The mode {query.mode.value!r} needs vectors in answers; there are "
                              f"{', '.join(each.value for each in MODES)}.")  # fmt: skip
-        if query.node_ids:  # a retriever says [] for all
-            raise ValueError("A query cannot be restricted to node_ids; use filters, or doc_ids.")
         asked: dict[str, Any] = {"mode": mode, "k": query.similarity_top_k}
         if mode == "dense" and query.query_embedding is not None:
             asked["vector"] = query.query_embedding
@@ -165,12 +164,27 @@ class PerwattNodeStore(BasePydanticVectorStore):
         if query.doc_ids:
             of_these = {"field": SOURCE, "in": query.doc_ids}
             asked["filter"] = {"and": [of_these, asked["filter"]]} if asked["filter"] else of_these
-        hits = self._documents.search(**{**asked, **kwargs}).hits
+        asked |= kwargs
+        # A retriever says [] for all.
+        hits = self._among(query.node_ids, asked) if query.node_ids else self._documents.search(**asked).hits
         return VectorStoreQueryResult(
             nodes=[self._node(hit.id, hit.payload) for hit in hits],
             similarities=[hit.score for hit in hits],
             ids=[hit.id for hit in hits],
         )
+
+    def _among(self, node_ids: Sequence[str], asked: dict[str, Any]) -> list[Hit]:
+        """The best of these nodes, looked for page by page: the server filters by fields, and an id is none."""
+        wanted, hits, cursor = set(node_ids), list[Hit](), ""
+        while len(hits) < min(len(wanted), asked["k"]):
+            answer = self._documents.search(**{**asked, "k": LISTED_AT_ONCE, "cursor": cursor})
+            hits += [hit for hit in answer.hits if hit.id in wanted]
+            if answer.next_cursor is None:
+                if answer.coverage.partial and len(hits) < asked["k"]:
+                    raise ValueError("Not all node_ids are among the hits that the server leads to; add a filter.")
+                break
+            cursor = answer.next_cursor
+        return hits[: asked["k"]]
 
     async def async_add(self, nodes: Sequence[BaseNode], **kwargs: Any) -> list[str]:
         return await asyncio.to_thread(self.add, nodes, **kwargs)
