@@ -121,7 +121,7 @@ def test_fleet_and_prices_print_what_they_know(folder: Path) -> None:
     assert re.search(r"Energy a month: .* kWh, modelled", done.output)
     listed = CliRunner().invoke(prices_command, ["list", "c8g.x"])
     assert listed.output.startswith("c8g.xlarge")
-    assert len(listed.output.splitlines()) == 1
+    assert len(listed.stdout.splitlines()) == 1
 
 
 def test_labels_name_arms_and_blocks() -> None:
