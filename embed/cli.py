@@ -129,7 +129,8 @@ def embed(
     """Embed documents into a vectors folder.
 
     INPUT is a file or folder of JSON Lines (.jsonl, .ndjson, .gz), CSV, TSV or Parquet, a glob, `-`
-    for stdin, or a corpus of docstrings: python:stdlib, python:all, python:NAME.
+    for stdin, or a corpus of docstrings: python:stdlib, python:all, python:NAME. Of Markdown, HTML and PDF
+    (pip install 'perwatt[pages]') each file is a document.
 
     Run it again after a kill and it goes on; after a change and it embeds what changed.
     """

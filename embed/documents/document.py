@@ -33,6 +33,8 @@ MAX_DEPTH = 64
 ID_FIELDS = ("id", "_id")
 TEXT_FIELD = "text"
 TITLE_FIELD = "title"
+# Formats in which a file is one document.
+PAGES = ("markdown", "html", "pdf")
 
 
 class DocumentError(EmbedError):
@@ -54,7 +56,8 @@ class DocumentSource:
     done_bytes of size_bytes is the share of its records that was read, which progress is computed from; size_bytes is 0
     where unknown (stdin). lines_after: of a text file cut into pieces of equal size, about how many lines there are
     from each piece on, ending in 0: a sample, since the first records are often shorter than the rest. separator: of a
-    CSV file, where one was given. notes: what the reader has to tell the user at the end."""
+    CSV file, where one was given. inside: the path below the folder that was given, if one was. notes: what the reader
+    has to tell the user at the end."""
 
     name: str
     format: str
@@ -65,12 +68,15 @@ class DocumentSource:
     lines_after: list[float] = field(default_factory=list)
     read_bytes: int = 0
     separator: str | None = None
+    inside: str = ""
     notes: list[str] = field(default_factory=list)
 
     def at(self, row: int) -> str:
         """Where a record is, as the user would look it up: `corpus.jsonl:12`, `table.parquet, row
         12`.
         """
+        if self.format in PAGES:
+            return self.name
         return f"{self.name}, row {row}" if self.format == "parquet" else f"{self.name}:{row}"
 
     def passed(self, lines: int, line_bytes: int) -> None:

@@ -3,7 +3,7 @@
 INPUT is a file, a folder (all known files below it, sorted by path), a glob, `-` for stdin, or a
 `python:` corpus. The extension tells the format; --format overrides it, and stdin is JSON Lines
 unless it says otherwise. A folder in BEIR's shape holds its queries beside its corpus: there, only
-the corpus is taken.
+the corpus is taken; and where there are tables of documents, pages beside them (a README.md) are none.
 
 Ids are checked here, once for all inputs, by 16-byte hashes in sorted arrays: 24 bytes a document
 however long the ids are, so that ten million documents cost 240 MB and not several GB."""
@@ -24,6 +24,7 @@ import numpy as np
 from embed.documents.csv import read_csv
 from embed.documents.docstrings import PREFIX, check_name, read_docstrings
 from embed.documents.document import (
+    PAGES,
     Document,
     DocumentError,
     DocumentSource,
@@ -33,12 +34,13 @@ from embed.documents.document import (
     UnreadableInputError,
 )
 from embed.documents.jsonl import read_jsonl
+from embed.documents.pages import read_page
 from embed.documents.parquet import read_parquet
 from embed.vectors.hashes import HASH_BYTES, HashIndex
 
 Some = TypeVar("Some", bound=Document)
 
-FORMATS = ("jsonl", "csv", "tsv", "parquet")
+FORMATS = ("jsonl", "csv", "tsv", "parquet", *PAGES)
 EXTENSIONS = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
@@ -46,6 +48,18 @@ EXTENSIONS = {
     ".tsv": "tsv",
     ".parquet": "parquet",
     ".pq": "parquet",
+    ".md": "markdown",
+    ".markdown": "markdown",
+    ".html": "html",
+    ".htm": "html",
+    ".pdf": "pdf",
+}
+READERS = {
+    "jsonl": read_jsonl,
+    "csv": read_csv,
+    "tsv": read_csv,
+    "parquet": read_parquet,
+    **dict.fromkeys(PAGES, read_page),
 }
 # A text file is sampled for the density of its lines in so many places, so many bytes at each.
 SAMPLES, SAMPLE_BYTES = 256, 16 << 10
@@ -87,7 +101,10 @@ def find_sources(
                     if known is None:
                         raise UnreadableInputError(_unknown_extension(path))
                     name = os.fsencode(path).decode(errors="replace")
-                    sources.append(DocumentSource(name, known, path=path, size_bytes=path.stat().st_size))
+                    found = DocumentSource(name, known, path=path, size_bytes=path.stat().st_size)
+                    if Path(given).is_dir():
+                        found.inside = os.fsencode(path.relative_to(given)).decode(errors="replace")
+                    sources.append(found)
     for number, source in enumerate(sources):
         source.number, source.separator = number, separator
     return sources
@@ -110,7 +127,7 @@ def _read_all(sources: Iterable[DocumentSource], names: FieldNames, faults: Faul
         if source.format == "python":
             yield from read_docstrings(source)
             continue
-        reader = {"jsonl": read_jsonl, "parquet": read_parquet}.get(source.format, read_csv)
+        reader = READERS[source.format]
         with _open(source) as stream:
             yield from reader(stream, source, names, faults)
         source.done_bytes = source.size_bytes
@@ -126,13 +143,14 @@ def _open(source: DocumentSource) -> Iterator[BinaryIO]:
     except OSError as error:
         raise UnreadableInputError(f"{source.name}: cannot be opened: {error.strerror}") from error
     with stream:
-        if source.format == "parquet":
+        if source.format in ("parquet", "pdf"):
             yield stream
         elif source.path.name.lower().endswith(".gz"):
             with gzip.GzipFile(fileobj=_CountedBytes(stream, source), mode="rb") as unpacked:
                 yield cast(BinaryIO, unpacked)
         else:
-            source.lines_after = _lines_after(source.path, source.size_bytes)
+            if source.format not in PAGES:
+                source.lines_after = _lines_after(source.path, source.size_bytes)
             yield stream
 
 
@@ -226,7 +244,7 @@ def _below(folder: Path) -> list[Path]:
     names = {path.name.removesuffix(".gz"): path for path in files if path.parent == folder}
     if "corpus.jsonl" in names and "queries.jsonl" in names:
         return [names["corpus.jsonl"]]
-    return files
+    return [path for path in files if format_of(path) not in PAGES] or files
 
 
 def _unknown_extension(path: Path) -> str:
