@@ -45,6 +45,10 @@ STEPS: dict[str, Step] = {
         "index.keeping:gc",
         "Delete old generations of index NAME (default: of every index) and what killed builds left.",
     ),
+    "export": Step(
+        "index.exporting:export",
+        "Write index NAME to Parquet, or to .npy and JSON Lines, with what was written to it since.",
+    ),
     "push": Step(
         "index.backup.cli:push",
         "Copy index NAME and the changes written to it to TO, a folder or an S3-like store, as a backup.",
