@@ -23,7 +23,7 @@ compile serve.txt pyproject.toml
 compile onnx.txt --extra onnx pyproject.toml
 compile otel.txt --extra otel pyproject.toml
 compile stores.txt --extra stores pyproject.toml
-compile test.txt "${cuda[@]}" --no-emit-package pip --extra torch --extra loadtest --extra otel --extra stores --extra langchain --extra mcp --group dev pyproject.toml
+compile test.txt "${cuda[@]}" --no-emit-package pip --extra torch --extra loadtest --extra otel --extra stores --extra langchain --extra mcp --extra pages --group dev pyproject.toml
 compile integrations.txt "${cuda[@]}" --constraints deploy/locks/test.txt --group integrations
 compile loadtest.txt --extra loadtest pyproject.toml
 compile peers.txt --extra peers pyproject.toml

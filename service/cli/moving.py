@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 @click.command("import")
 @click.argument("inputs", metavar="[NAME] SOURCE…", nargs=-1, required=True)
 @click.option("--collection", metavar="NAME", help="Collection or table of the source; default: its only one.")
+@click.option("--vector-field", metavar="NAME", help="Column or named vector to take, where there are several.")
+@click.option(
+    "--records",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="For npy: and faiss:, ids and fields of the vectors in their order: Parquet, JSON Lines, CSV; or ids alone.",
+)
 @click.option(
     "--into", type=click.Path(path_type=Path, file_okay=False), help="Vectors folder to write: keeps vectors."
 )
@@ -61,6 +67,8 @@ if TYPE_CHECKING:
 def import_(
     inputs: tuple[str, ...],
     collection: str | None,
+    vector_field: str | None,
+    records: Path | None,
     into: Path | None,
     documents: Path | None,
     url: str | None,
@@ -79,8 +87,9 @@ def import_(
 ) -> None:
     """Move in from another engine: SOURCE becomes a vectors folder, a file, or documents of index NAME.
 
-    SOURCE is chroma:PATH or chroma:http://HOST:PORT. With --url it may also be what `perwatt embed` takes: files,
-    folders, globs, `-` for stdin.
+    SOURCE is chroma:PATH or chroma:http://HOST:PORT, qdrant:http://HOST:PORT, pgvector:postgresql://HOST/DATABASE,
+    lancedb:PATH, npy:FILE, faiss:FILE, parquet:PATH, or dataset:PATH as Hugging Face's datasets saves it. With --url
+    it may also be what `perwatt embed` takes: files, folders, globs, `-` for stdin.
 
     --into keeps the vectors, for `perwatt build`. --documents leaves them behind, for `perwatt embed`.
     """
@@ -94,7 +103,7 @@ def import_(
             "say where to: --into VECTORS, --documents FILE, or NAME and --url URL; one of the three"
         )
     faults, names = Faults(on_error), FieldNames(id_field, text_field, title_field, number_rows)
-    asked = SourceOptions("", collection, source_key)
+    asked = SourceOptions("", collection, source_key, vector_field, records)
     if url is not None:
         _into_service(inputs, url, key, format_, names, faults, asked)
         return

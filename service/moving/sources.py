@@ -23,6 +23,13 @@ class Kind(NamedTuple):
 
 KINDS = {
     "chroma": Kind("service.moving.chroma:opened", "PATH or http://HOST:PORT"),
+    "npy": Kind("service.moving.arrays:npy", "FILE"),
+    "faiss": Kind("service.moving.arrays:faiss", "FILE"),
+    "parquet": Kind("service.moving.files:parquet", "FILE, FOLDER or GLOB"),
+    "dataset": Kind("service.moving.files:dataset", "FOLDER"),
+    "lancedb": Kind("service.moving.lancedb:opened", "FOLDER"),
+    "pgvector": Kind("service.moving.pgvector:opened", "postgresql://HOST/DATABASE"),
+    "qdrant": Kind("service.moving.qdrant:opened", "http://HOST:PORT"),
 }
 
 
