@@ -142,7 +142,6 @@ def test_a_table_of_pgvectors(database: str, tmp_path: Path) -> None:
     assert defaults["filterable"] == {
         "at": "date",
         "price": "keyword",
-        "small": "keyword",
         "lang": "keyword",
         "n": "int",
     }

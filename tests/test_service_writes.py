@@ -218,6 +218,10 @@ def test_the_client_and_the_command_line_write_too(writable: Server, tmp_path: P
     corpus.write_text(json.dumps({"id": "c1", "text": "x", "words": 1}))
     ran = CliRunner().invoke(perwatt, ["import", "docs", str(corpus), "--url", writable.url])
     assert (ran.exit_code, ran.stdout.partition(", seq ")[0]) == (0, "docs: 1 document written"), ran.output
+    np.save(corpus.with_name("v.npy"), np.ones((1, 2)))
+    source = ["import", "docs", f"npy:{corpus.with_name('v.npy')}", "--records", str(corpus), "--url", writable.url]
+    ran = CliRunner().invoke(perwatt, source)
+    assert (ran.exit_code, ran.stdout.partition(", seq ")[0]) == (0, "docs: 1 document written"), ran.output
     corpus.write_text(json.dumps({"id": "c1", "text": "x", "words": "none"}))
     ran = CliRunner().invoke(put_command, ["docs", str(corpus), "--url", writable.url])
     assert isinstance(ran.exception, RemoteError)

@@ -27,9 +27,11 @@ class FaissVectors:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            index = faiss.downcast_index(faiss.read_index(str(path)))
+            # Held, because what is inside of it is freed with it.
+            self._whole = faiss.read_index(str(path))
         except RuntimeError as error:
             raise InputError(f"{path} cannot be read by FAISS: {str(error).splitlines()[-1]}") from error
+        index = self._whole
         self.ids: NDArray[np.int64] | None = None
         self.metric = _METRICS.get(index.metric_type)
         if isinstance(index, faiss.IndexIDMap):
