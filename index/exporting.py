@@ -118,7 +118,10 @@ def _write_parquet(batches: Iterator[Batch], dim: int, fields: dict[str, str], f
 def _taken(payload: dict[str, Any], name: str, type_: str | None) -> Any:
     """The value of a column, which leaves the payload; None where it is of another kind, and then it stays."""
     value = payload.get(name)
-    if type_ in ARROW and value is not None:
+    if value is None:
+        payload.pop(name, None)
+        return None
+    if type_ in ARROW:
         value = TYPES[type_].read(value)  # a string of a CSV file as the number that was declared
     elif not isinstance(value, str):
         return None

@@ -10,11 +10,11 @@ PAGE = (TOP / "deploy" / "CHANGING.md").read_text()
 ROWS = [[cell.strip() for cell in line.strip("|").split("|")] for line in PAGE.splitlines() if line.startswith("| **")]
 CHANGES = (
     *("an ISA unit", "a filter operator", "an error code", "a power sensor", "a model shape", "a graph layout"),
-    *("a metric", "a peer", "a criterion of the knee", "an engine", "a route"),
+    *("a metric", "a peer", "a criterion of the knee", "an engine", "a source", "a route"),
 )
 
 
-def test_the_eleven_changes_are_there() -> None:
+def test_the_twelve_changes_are_there() -> None:
     assert [re.findall(r"\*\*(.*?)\*\*", name)[0] for name, *_ in ROWS] == list(CHANGES)
 
 

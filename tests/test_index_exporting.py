@@ -125,7 +125,7 @@ def test_files_are_replaced_only_when_told_and_only_whole(root: Path, tmp_path: 
     (tmp_path / "docs.jsonl").write_text("mine")
     assert "docs.jsonl is there already" in ran("export", "docs", "--root", root, "--to", out, code=2).stderr
     with file_size_limit(64):
-        assert isinstance(ran("export", "docs", "--root", root, "--to", out, "--replace", code=1).exception, OSError)
+        assert isinstance(ran("export", "whole", "--root", root, "--to", out, "--replace", code=1).exception, OSError)
     assert [path.name for path in tmp_path.iterdir()] == ["docs.jsonl"]
     assert (tmp_path / "docs.jsonl").read_text() == "mine"
     assert (

@@ -156,7 +156,7 @@ def test_parquet_needs_no_more_than_a_column_of_vectors(tmp_path: Path) -> None:
         "text": "Text 2.", "when": "2023-11-14 22:13:20.000000002", "other": pytest.approx(lists[2]),
         "lang": "en", "metadata_content": "another",
     }  # fmt: skip
-    assert defaults == {"filterable": {"when": "keyword", "lang": "keyword", "metadata_content": "keyword"}}
+    assert defaults == {"filterable": {"when": "date", "lang": "keyword", "metadata_content": "keyword"}}
     ran(f"parquet:{tmp_path}", "--vector-field", "other", "--into", tmp_path / "out", "--replace")
     missing = ran(f"parquet:{tmp_path}", "--vector-field", "content", "--into", tmp_path / "none", code=1)
     assert "has no column 'content' of vectors; columns of floats: embedding, other" in str(missing.exception)

@@ -41,6 +41,8 @@ class FieldTypes:
             return f"it holds texts of more than {LONGEST_KEYWORD} characters"
         if isinstance(value, dict):
             return "it holds objects"
+        if isinstance(value, list) and not all(isinstance(item, str) for item in value):
+            return "it holds lists of other things than strings"
         try:
             self._open[name].take(value, where)
         except InputError:

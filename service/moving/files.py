@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from embed.documents.inputs import find_sources
 from service.moving.rows import Collection, MovedRows, MovingError, SourceOptions, chosen
-from service.moving.tables import BATCH_ROWS, batches_of, vector_column
+from service.moving.tables import BATCH_ROWS, batches_of, without_vectors
 
 
 @contextmanager
@@ -41,11 +41,9 @@ def parquet_file(path: Path) -> pq.ParquetFile:
 def _parquet(paths: list[Path], asked: str | None, vectors: bool) -> Iterator[MovedRows]:
     for path in paths:
         with parquet_file(path) as file:
-            schema = file.schema_arrow
-            column = vector_column(str(path), schema, asked)
-            names = [name for name in schema.names if vectors or name != column]
+            names = None if vectors else without_vectors(file.schema_arrow, asked)
             try:
-                yield from batches_of(str(path), file.iter_batches(BATCH_ROWS, columns=names), column, vectors)
+                yield from batches_of(str(path), file.iter_batches(BATCH_ROWS, columns=names), asked, vectors)
             except (pa.ArrowException, OSError) as error:
                 raise MovingError(f"{path} cannot be read on: {str(error).splitlines()[0]}") from error
 

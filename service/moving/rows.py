@@ -27,6 +27,7 @@ from service.errors import ServiceError
 TEXTS = ("text", "document", "page_content", "content", "chunk")
 # Objects whose fields are fields of the row.
 NESTED = ("metadata", "cmetadata", "metadata_")
+LEVELS = 2  # a framework's object inside of the engine's
 TEXT = "text"
 RESERVED = ("id", "_id")  # would be taken for the id of the document
 
@@ -161,9 +162,16 @@ class Moving:
             return record
         fields = {name: value for name, value in record.items() if name not in nested}
         for inside in nested.values():
-            for name, value in inside.items():
-                fields[self._free(str(name), fields)] = value
+            self._open(inside, fields)
         return fields
+
+    def _open(self, inside: dict[Any, object], fields: dict[str, object], level: int = 1) -> None:
+        for name, value in inside.items():
+            more = _object(value) if name in NESTED and level < LEVELS else None
+            if more is None:
+                fields[self._free(str(name), fields)] = value
+            else:
+                self._open(more, fields, level + 1)
 
     def _free(self, name: str, taken: dict[str, object]) -> str:
         """A name that is not another field's, and not that of the id."""

@@ -31,20 +31,33 @@ def vector_column(place: str, schema: pa.Schema, asked: str | None) -> str | Non
     return (usual or lists or [None])[0]
 
 
+def without_vectors(schema: pa.Schema, asked: str | None) -> list[str]:
+    """The columns that are fields of documents: not the one asked for, nor any that can only be vectors."""
+    vectors = {
+        field.name
+        for field in schema
+        if _floats(field.type) and (field.name in (asked, *USUAL) or pa.types.is_fixed_size_list(field.type))
+    }
+    return [name for name in schema.names if name not in vectors]
+
+
 def batches_of(place: str, tables: Iterable[pa.RecordBatch], asked: str | None, vectors: bool) -> Iterator[MovedRows]:
-    """The rows of record batches, in order. Raises MovingError where there is no column of vectors and they are
-    wanted."""
+    """The rows of record batches, in order. Raises MovingError where vectors are wanted and there is no column of
+    them."""
     for table in tables:
-        column = vector_column(place, table.schema, asked)
+        column = vector_column(place, table.schema, asked) if vectors else None
         if vectors and column is None:
             raise MovingError(
                 f"{place} has no column of vectors; its columns are {', '.join(table.schema.names)}. "
                 "--documents takes the texts alone"
             )
+        names = (
+            [name for name in table.schema.names if name != column] if vectors else without_vectors(table.schema, asked)
+        )
         for start in range(0, len(table), BATCH_ROWS):
             part = table.slice(start, BATCH_ROWS)
-            fields = part.select([name for name in part.schema.names if name != column])
-            yield MovedRows(exact(fields).to_pylist(), _vectors(part.column(column)) if vectors and column else None)
+            found = None if column is None else _vectors(part.column(column))
+            yield MovedRows(exact(part.select(names)).to_pylist(), found)
 
 
 def _floats(type_: Any) -> bool:
