@@ -146,9 +146,11 @@ def test_parquet_needs_no_more_than_a_column_of_vectors(tmp_path: Path) -> None:
         "embedding": pa.array(lists, pa.list_(pa.float64())),
         "other": pa.array(lists, pa.list_(pa.float32())),
     })  # fmt: skip
+    folder = tmp_path / "in"
+    folder.mkdir()
     for part in range(2):
-        pq.write_table(table.slice(3 * part, 3), tmp_path / f"part{part}.parquet")
-    ran(f"parquet:{tmp_path}", "--into", tmp_path / "out")
+        pq.write_table(table.slice(3 * part, 3), folder / f"part{part}.parquet")
+    ran(f"parquet:{folder}", "--into", tmp_path / "out")
     ids, vectors, payloads, defaults = moved(tmp_path / "out")
     assert ids == [str(row) for row in range(6)]
     assert vectors.tobytes() == VECTORS[:6].tobytes()
@@ -157,11 +159,11 @@ def test_parquet_needs_no_more_than_a_column_of_vectors(tmp_path: Path) -> None:
         "lang": "en", "metadata_content": "another",
     }  # fmt: skip
     assert defaults == {"filterable": {"when": "date", "lang": "keyword", "metadata_content": "keyword"}}
-    ran(f"parquet:{tmp_path}", "--vector-field", "other", "--into", tmp_path / "out", "--replace")
-    missing = ran(f"parquet:{tmp_path}", "--vector-field", "content", "--into", tmp_path / "none", code=1)
+    ran(f"parquet:{folder}", "--vector-field", "other", "--into", tmp_path / "out", "--replace")
+    missing = ran(f"parquet:{folder}", "--vector-field", "content", "--into", tmp_path / "none", code=1)
     assert "has no column 'content' of vectors; columns of floats: embedding, other" in str(missing.exception)
     lines = tmp_path / "docs.jsonl"
-    ran(f"parquet:{tmp_path}", "--documents", lines, "--id-field", "content", "--text-field", "lang")
+    ran(f"parquet:{folder}", "--documents", lines, "--id-field", "content", "--text-field", "lang")
     assert json.loads(lines.read_text().splitlines()[0])["text"] == "en"
 
 
