@@ -90,17 +90,15 @@ def _shown(batches: Iterator[Batch], bar: tqdm[Any]) -> Iterator[Batch]:
 
 
 def _write_parquet(batches: Iterator[Batch], dim: int, fields: dict[str, str], file: BinaryIO) -> None:
-    types = {name: ARROW.get(type_, pa.string()) for name, type_ in fields.items()}
-    schema = pa.schema(
-        [
-            ("id", pa.string()),
-            *((name, pa.string()) for name in STRINGS),
-            *types.items(),
-            ("metadata", pa.string()),
-            ("vector", pa.list_(pa.float32(), dim)),
-        ]
-    )
-    with pq.ParquetWriter(file, schema, compression="zstd", use_dictionary=False) as writer:  # type: ignore[arg-type]
+    columns_of: dict[str, Any] = {
+        "id": pa.string(),
+        **dict.fromkeys(STRINGS, pa.string()),
+        **{name: ARROW.get(type_, pa.string()) for name, type_ in fields.items()},
+        "metadata": pa.string(),
+        "vector": pa.list_(pa.float32(), dim),
+    }
+    schema = pa.schema(columns_of)
+    with pq.ParquetWriter(file, schema, compression="zstd", use_dictionary=False) as writer:
         for batch in batches:
             payloads = [json.loads(raw) for raw in batch.payload or [b"{}"] * len(batch.ids)]
             columns: dict[str, Any] = {"id": [str(id_) for id_ in batch.ids]}
@@ -131,9 +129,9 @@ def _taken(payload: dict[str, Any], name: str, type_: str | None) -> Any:
 
 def _write_npy(batches: Iterator[Batch], count: int, dim: int, vectors: BinaryIO, records: BinaryIO) -> None:
     header = {"descr": "<f4", "fortran_order": False, "shape": (count, dim)}
-    np.lib.format.write_array_header_2_0(vectors, header)  # type: ignore[no-untyped-call]
+    np.lib.format.write_array_header_2_0(vectors, header)
     for batch in batches:
-        vectors.write(np.ascontiguousarray(batch.vectors, "<f4"))
+        vectors.write(np.ascontiguousarray(batch.vectors, "<f4").data)
         for id_, raw in zip(batch.ids, batch.payload or [b"{}"] * len(batch.ids), strict=True):
             records.write(json.dumps({"id": str(id_), **_others(raw)}, ensure_ascii=False).encode() + b"\n")
 

@@ -77,7 +77,7 @@ def _query(table: str, text: str, **names: str) -> Any:
     from psycopg import sql
 
     named = {key: sql.Identifier(name) for key, name in names.items()}
-    return sql.SQL(text).format(sql.Identifier(*table.split(".", 1)), **named)  # type: ignore[arg-type]
+    return sql.SQL(text).format(sql.Identifier(*table.split(".", 1)), **named)
 
 
 def _read(server: Any, table: str, column: str, others: list[str], vectors: bool) -> Iterator[MovedRows]:

@@ -28,7 +28,7 @@ def vector_column(place: str, schema: pa.Schema, asked: str | None) -> str | Non
     usual = [name for name in USUAL if name in lists]
     if len(lists) > 1 and len(usual) != 1:
         raise MovingError(f"{place} has columns of vectors {', '.join(lists)}: name one with --vector-field")
-    return (usual or lists or [None])[0]
+    return next(iter(usual or lists), None)
 
 
 def without_vectors(schema: pa.Schema, asked: str | None) -> list[str]:
