@@ -14,8 +14,15 @@ from typing import Any
 
 import pytest
 from vectors_folders import files_of, manifest_of, named_in, table_of
+from warm import Process, shared
 
 HERE = Path(__file__).parent
+
+
+def begin(out: Path, count: int, *options: object) -> Process:
+    """Has imported already."""
+    program = (HERE / "embedding_process.py").read_text()
+    return shared().start([str(out), str(count), *map(str, options)], sys.__stderr__, program=program)
 
 
 def start(out: Path, count: int, *options: object) -> subprocess.Popen[str]:
@@ -24,7 +31,7 @@ def start(out: Path, count: int, *options: object) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
 
 
-def finish(process: subprocess.Popen[str]) -> tuple[int, int, dict[str, Any]]:
+def finish(process: subprocess.Popen[str] | Process) -> tuple[int, int, dict[str, Any]]:
     """Exit code, texts embedded (canaries included), and the record of a run that came to its end."""
     embedded, record = 0, {}
     assert process.stdout is not None
@@ -48,7 +55,7 @@ def content(out: Path) -> dict[str, Any]:
 def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The result of a run that nobody disturbed."""
     out = tmp_path_factory.mktemp("clean")
-    assert finish(start(out, 400))[0] == 0
+    assert finish(begin(out, 400))[0] == 0
     return out
 
 
@@ -58,7 +65,7 @@ def test_killed_again_and_again_it_ends_with_the_same_bytes(clean: Path, tmp_pat
     chance = random.Random(seed)
     embedded_in_all, kills = 0, 0
     while True:
-        process = start(tmp_path, 400)
+        process = begin(tmp_path, 400)
         assert process.stdout is not None
         batches = chance.randint(3, 15)
         lines = []
@@ -84,20 +91,20 @@ def test_killed_again_and_again_it_ends_with_the_same_bytes(clean: Path, tmp_pat
 def test_killed_before_each_change_on_disk_the_folder_is_old_or_new(tmp_path: Path) -> None:
     """Every file that is opened for writing, renamed or deleted is a moment to die at."""
     old, new = tmp_path / "old", tmp_path / "new"
-    assert finish(start(old, 80, "--first", 1000))[0] == 0
-    assert finish(start(new, 128, "--slice", 64))[0] == 0
+    assert finish(begin(old, 80, "--first", 1000))[0] == 0
+    assert finish(begin(new, 128, "--slice", 64))[0] == 0
     expected = content(new)
     counts: list[int] = []
     for step in range(1, 100):
         out = tmp_path / f"killed-{step}"
         shutil.copytree(old, out)
-        code, embedded, _ = finish(start(out, 128, "--slice", 64, "--die-at", step))
+        code, embedded, _ = finish(begin(out, 128, "--slice", 64, "--die-at", step))
         if code == 0:
             break
         assert code == -signal.SIGKILL
         table_of(out)  # every fragment that embed.json names is whole
         counts.append(manifest_of(out)["count"])
-        code, embedded_then, _ = finish(start(out, 128, "--slice", 64))
+        code, embedded_then, _ = finish(begin(out, 128, "--slice", 64))
         assert code == 0
         assert embedded + embedded_then <= 128 + 2 * 16 + 64
         assert content(out) == expected

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import pytest
 from indexing import clustered, names, write_vectors_folder
+from warm import shared
 
 from index import Root, open_generation
 
@@ -29,9 +29,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def perwatt(*words: object, code: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
-    program = "from deploy.command import main; main()"
-    command = [sys.executable, "-W", "ignore", "-c", program, *map(str, words)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | environment)
+    done = shared().run(*map(str, words), **environment)
     assert done.returncode == code, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return done

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import httpx
 import pytest
 from fitted_queries import made_documents
 from serving import NotStarted, serving
+from warm import shared
 
 from embed.encoders.fitted.section import FILE
 from index import Root
@@ -23,8 +23,7 @@ SEARCH = "/v1/indexes/made/search"
 
 
 def perwatt(*arguments: object, status: int = 0) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "deploy.command", *map(str, arguments)]
-    ran = subprocess.run(command, capture_output=True, text=True)
+    ran = shared().run(*map(str, arguments))
     assert ran.returncode == status, ran.stderr
     return ran
 

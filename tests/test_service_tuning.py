@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -13,6 +12,7 @@ import httpx
 import numpy as np
 import pytest
 from serving import ARTICLES
+from warm import shared
 
 from service.cli.searchers import SearchOptions
 from service.cli.tuning import Corner, Tuned, corners, judge
@@ -80,7 +80,7 @@ def judgements(folder: Path) -> list[str]:
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "deploy.command", *arguments], capture_output=True, text=True)
+    return shared().run(*arguments)
 
 
 def test_the_command_measures_draws_and_recommends_what_a_server_can_be_asked(
