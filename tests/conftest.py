@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import gc
 import json
 import os
 import resource
@@ -50,6 +52,15 @@ def pytest_xdist_auto_num_workers() -> int:
     return max(1, min(4, int(cpu_count()) + 1, psutil.virtual_memory().available // 3_000_000_000))
 
 
+# Collecting makes nothing but objects that stay to the end: no need to look for garbage among them, then or later.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    gc.enable()
+    gc.freeze()
+
+
 @pytest.fixture(scope="session")
 def data_folder() -> Path:
     """The folder of larger data sets, for the figures that only they can give. Everything else is tested without it."""
@@ -87,6 +98,8 @@ def served_encoder(request: pytest.FixtureRequest) -> Any:
 def make_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """A tiny model with random weights in the sentence-transformers layout, saved by that library itself.
 
+    The same one is made once, so nobody may write into its folder.
+
     kind: "bert" or "distilbert"; pooling as sentence-transformers names it; changes go into the model's configuration.
     """
     import torch
@@ -96,6 +109,7 @@ def make_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
     from embed.models.folder import find_model
 
+    @functools.cache
     def make(
         kind: str = "bert",
         pooling: str = "mean",

@@ -19,8 +19,7 @@ from urllib.parse import urlparse
 
 import boto3
 import msgspec
-from moto.core import DEFAULT_ACCOUNT_ID as ACCOUNT_ID
-from moto.ec2 import ec2_backends
+from late import Late
 
 from deploy.cloud import boot, machines
 from deploy.cloud.experiment import run
@@ -160,7 +159,7 @@ class Cloud:
     def forget(self) -> None:
         """moto lists terminated machines for ever, which makes every look at them slower."""
         assert self.machinery.alive() == []
-        ec2_backends[ACCOUNT_ID][REGION].reservations.clear()
+        Late("moto.ec2").ec2_backends[Late("moto.core").DEFAULT_ACCOUNT_ID][REGION].reservations.clear()
 
     def _crash(self, when: str) -> None:
         if self.crash == (when, len(self.calls)):

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from moto import mock_aws
+from late import Late
 from renting import REGION, Cloud, Machinery, pack
 
 
@@ -35,7 +35,7 @@ def archives(tmp_path: Path) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def moto_cloud() -> Iterator[Cloud]:
-    with mock_aws():
+    with Late("moto").mock_aws():
         yield Cloud()
 
 

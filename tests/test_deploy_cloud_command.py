@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, urlparse
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
+from late import Late
 from renting import MOTO_TEMPLATE, REGION, Machinery, environment, fleet, starved
 
 from deploy.cloud.cli import ended_by_signals
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.usefixtures("credentials")
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
     """moto as a server of its own, so that a command can be killed and the cloud is still there."""
-    server = ThreadedMotoServer(port=0, verbose=False)
+    server = Late("moto.server").ThreadedMotoServer(port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
     url = f"http://{host}:{port}"

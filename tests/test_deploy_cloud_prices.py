@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from botocore.exceptions import ClientError
 from click.testing import CliRunner
-from moto import mock_aws
+from late import Late
 from renting import MOTO_TEMPLATE, REGION, Cloud, of_one_trial, planned
 
 from deploy.cloud.cli import cloud as answering
@@ -98,7 +98,7 @@ def test_the_first_use_of_spot_is_explained() -> None:
 
 
 def test_the_zone_of_the_stack_can_be_chosen() -> None:
-    with mock_aws():
+    with Late("moto").mock_aws():
         cloudformation, ec2 = boto3.client("cloudformation", REGION), boto3.client("ec2", REGION)
         for zone in ("us-east-1b", "us-east-1d", ""):
             given = [{"ParameterKey": "Zone", "ParameterValue": zone}]

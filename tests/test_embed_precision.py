@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -23,7 +24,8 @@ from embed.models.yardstick import yardstick
 def altered_model(make_model: Callable[..., Path], largest: float) -> Path:
     """A model with one channel that is `largest` for every token, as some BERT models grow them: a row's codes must
     reach that far, and all that the model reads lies within a few steps of zero. 0: the same without such a channel."""
-    path = make_model(hidden=64, heads=2, inner=128, max_length=64)
+    made = make_model(hidden=64, heads=2, inner=128, max_length=64)
+    path = Path(shutil.copytree(made, made.parent / f"largest-{largest:g}" / "model", dirs_exist_ok=True))
     tensors = load_file(path / "model.safetensors")
     for name, values in tensors.items():
         if name.endswith("LayerNorm.bias") and not name.endswith("layer.1.output.LayerNorm.bias"):

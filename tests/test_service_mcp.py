@@ -14,13 +14,13 @@ from typing import Any
 import httpx
 import httpx2
 import pytest
-from mcp import Client, StdioServerParameters
-from mcp.client.streamable_http import streamable_http_client
+from late import Late
 from server_keys import make_key
 from serving import Server, serving
 
 pytest_plugins = ["serving_fixtures"]
 
+mcp, transport = Late("mcp"), Late("mcp.client.streamable_http")
 COMMAND = ["-m", "deploy.command", "mcp", "docs", "--url"]
 ASK = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
 
@@ -29,10 +29,10 @@ def over_stdio(url: str, *calls: tuple[str, dict[str, Any]], key: str = "") -> t
     """The names of the tools, and the results of `calls`."""
 
     async def talk() -> tuple[list[str], list[Any]]:
-        started = StdioServerParameters(
+        started = mcp.StdioServerParameters(
             command=sys.executable, args=[*COMMAND, url], env={**os.environ, "PERWATT_KEY": key}
         )
-        async with Client(started) as agent:
+        async with mcp.Client(started) as agent:
             listed = await agent.list_tools()
             return [tool.name for tool in listed.tools], [await agent.call_tool(*call) for call in calls]
 
@@ -108,7 +108,7 @@ def test_over_http_each_request_is_asked_with_the_key_that_it_brings(keyed: tupl
     async def read(url: str, headers: dict[str, str]) -> Any:
         async with (
             httpx2.AsyncClient(headers=headers) as http,
-            Client(streamable_http_client(url, http_client=http)) as agent,
+            mcp.Client(transport.streamable_http_client(url, http_client=http)) as agent,
         ):
             return await agent.call_tool("document", {"id": "a18"})
 

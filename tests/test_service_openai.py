@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import numpy as np
-import openai
 import pytest
+from late import Late
 from patience import burden
 from serving import Server, serving
 
@@ -21,8 +21,11 @@ from service.access import keys
 from service.wire import limits
 
 if TYPE_CHECKING:
+    import openai
     from langchain_openai import OpenAIEmbeddings
 
+if not TYPE_CHECKING:
+    openai = Late("openai")
 pytest_plugins = ["serving_fixtures"]
 
 PAGE = (Path(__file__).parent.parent / "service" / "OPENAI.md").read_text()
