@@ -102,7 +102,7 @@ def test_processes_that_prepare_at_once_end_with_one_whole_file(tmp_path: Path) 
     code = "from embed import load_encoder; print(load_encoder(threads=1).encode(['gzip']).tobytes().hex())"
     environment = {**os.environ, "PERWATT_CACHE": str(tmp_path)}
     command = [sys.executable, "-c", code]
-    starts = range(burden(4))  # emulated, each measures its precision for minutes
+    starts = range(burden(3))  # emulated, each measures its precision for minutes
     running = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in starts]
     answers = {process.communicate()[0] for process in running}
     assert [process.returncode for process in running] == [0 for _ in starts]
@@ -117,7 +117,7 @@ def test_processes_that_prepare_at_once_end_with_one_whole_file(tmp_path: Path) 
 def test_units_lie_within_the_tolerance_of_canaries_and_precisions_do_not(
     precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    texts = SENTENCES[::4]  # of every kind; the scalar unit takes a while
+    texts = SENTENCES[::9]  # short and long; the scalar unit takes a while
     vectors, ids = [], set()
     for unit in units():
         monkeypatch.setenv("PERWATT_ISA", unit)
@@ -142,7 +142,7 @@ def test_an_index_built_on_one_unit_is_served_on_every_other(
         monkeypatch.setenv("PERWATT_ISA", unit)
         encoders.append(load_encoder(precision=precision, backend="native", threads=1))
     for builder in (encoders[0], encoders[-1]):
-        path = build_docs(tmp_path / builder.backend.replace(" ", "-"), builder, drop=12)
+        path = build_docs(tmp_path / builder.backend.replace(" ", "-"), builder, drop=18)
         for encoder in encoders:
             open_checked(path, encoder, 1).close()
 

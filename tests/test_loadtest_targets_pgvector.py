@@ -74,7 +74,7 @@ def test_the_recall_is_proven_by_the_smallest_ef_search_and_the_database_is_watc
     database: str, corpus: Path, tmp_path: Path
 ) -> None:
     record = run(database, corpus, tmp_path / "run.json", "--effort", "auto", "--recall", "0.9", "--filter",
-                 "0.3:\"id LIKE 'doc/%1'\"", "--recall-queries", "200")  # fmt: skip
+                 "0.3:\"id LIKE 'doc/%1'\"", "--recall-queries", "60")  # fmt: skip
     trial, served = record.trials[0], record.served
     assert trial.errors == {}
     assert trial.answered + trial.missed == trial.planned > 30

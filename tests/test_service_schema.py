@@ -74,15 +74,20 @@ def fuzzed(root: Path, served_encoder: Any, tmp_path_factory: pytest.TempPathFac
         yield Fuzzed(keyless, locked, of, sorted(each.name for each in (own / "docs").glob("docs-*")))
 
 
-@pytest.mark.parametrize("who", ["keyless", "admin", "search", "stranger"])
-def test_schemathesis_finds_nothing(fuzzed: Fuzzed, tmp_path: Path, who: str) -> None:
+@pytest.mark.parametrize(
+    ("who", "phases"),
+    [
+        *((who, "fuzzing,stateful") for who in ("keyless", "admin", "search", "stranger")),
+        pytest.param("keyless", "examples,coverage", marks=pytest.mark.long, id="keyless-bounds"),
+    ],
+)
+def test_schemathesis_finds_nothing(fuzzed: Fuzzed, tmp_path: Path, who: str, phases: str) -> None:
     """Every check of it, on every call, by everybody who may come: without keys, with a key of each scope, and without
-    one where one is asked for. Each bound of the schema, 3,000 requests, is tried without keys; by all with EXAMPLES.
+    one where one is asked for. `make test-long` tries each bound of the schema, 3,000 requests, without keys.
     """
     (tmp_path / "document.json").write_text(json.dumps(fuzzed.document(who)))
     (tmp_path / "schemathesis.toml").write_text(CONFIG)
     server = fuzzed.keyless if who == "keyless" else fuzzed.locked
-    phases = "examples,coverage,fuzzing,stateful" if EXAMPLES or who == "keyless" else "fuzzing,stateful"
     key = ["--header", f"Authorization: Bearer {fuzzed.of[who]}"] if who in fuzzed.of else []
     ran = subprocess.run(
         [Path(sys.executable).with_name("schemathesis"), "run", "document.json", "--url", server.url, "--checks", "all",

@@ -91,7 +91,7 @@ def test_files_that_a_rebuild_removes_are_no_error(tmp_path: Path) -> None:
 def test_a_short_soak_of_a_real_service_does_all_of_it(own_root: Path) -> None:
     """Whether something grows is for a longer one: in a few seconds caches are still filling."""
     ran = subprocess.run(
-        [sys.executable, "-m", "service.bench.soak", str(own_root), "docs", f"{patient(0.2):g}"],
+        [sys.executable, "-m", "service.bench.soak", str(own_root), "docs", f"{patient(0.1):g}"],
         capture_output=True,
         text=True,
         timeout=patient(200),
