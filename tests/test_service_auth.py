@@ -68,7 +68,7 @@ def test_the_table_of_routes_is_the_whole_application_and_says_who_may_call_each
     """Every route of the application, FastAPI's own included, is one that auth knows."""
 
     class Nothing:
-        encoder = metrics = None
+        encoder = metrics = reranking = None
         here = None if operations is ROUTED else "here"
 
         def close(self) -> None: ...

@@ -190,10 +190,10 @@ def test_measured_joules_follow_the_counter_over_its_end_and_past_a_death(
     spending = Spending(slab, 0, powercap=powercap)
     counter.write_text("12000000")  # it began again at 100 J
     spending.note()
-    busy["s"] += 44.0  # of which the machine spent 22 J
+    busy["s"] += 44_000.0  # of which the machine spent 22 J; longer than any process of tests has been at work
     other = Spending(slab, 1, cpu_watts=(1, 2), powercap=tmp_path)
-    assert (other.evidence, other.service_cpu_s() < 44) == ("measured", True)
-    assert other.joules(2.0) == pytest.approx((1.0, 1.0, 1.0))
+    assert (other.evidence, other.service_cpu_s() < 44_000) == ("measured", True)
+    assert other.joules(2_000.0) == pytest.approx((1.0, 1.0, 1.0))
     assert Spending(slab, 1, here=False).evidence == "unknown"  # a router's work is done on other machines
 
 
