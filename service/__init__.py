@@ -2,6 +2,7 @@
 
 Each line imports only what stands below it:
 
+    judges/        perwatt in other people's benchmarks
     cli/           `perwatt serve`, `keys`, `search`, `mcp`, `eval`
     bench/         the service beside other servers, and under bad callers
     processes/     from settings to listening processes, and from a signal to their end

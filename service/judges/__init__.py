@@ -1,0 +1,8 @@
+"""perwatt in other people's benchmarks: an adapter for each, in the shape that it asks for.
+
+    beir.py             BEIR's retriever
+    mteb.py             MTEB's SearchProtocol
+    ann_benchmarks.py   the module of ann-benchmarks, and of VIBE, which took it over
+
+The benchmark measures; nothing here does. None of them is needed to import these modules.
+"""

@@ -1,0 +1,65 @@
+"""A benchmark's documents as an index in a folder of its own, as `perwatt embed` and `perwatt build` make one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from embed import load_encoder
+from embed.documents.document import Document, DocumentSource
+from embed.encoders.backends import usable_cores
+from embed.pipeline import EmbedSettings, embed_documents, slices_at_once
+from embed.vectors.scratch import scratch_folder
+from index import VectorsFolder, build_generation
+from service.cli.searchers import LocalSearcher, Mode, SearchOptions, local_searcher
+from service.settings import Settings
+
+NAME = "judged"
+Ranked = dict[str, dict[str, float]]  # query id → document id → score
+
+
+class JudgedIndex:
+    """The documents (id, title, text), searched in one way. `close` removes it.
+
+    Args:
+        model: As `perwatt embed --model`; None: perwatt's own.
+        precision: None: int8 where that suits the model.
+    """
+
+    def __init__(
+        self,
+        documents: Iterable[tuple[str, str, str]],
+        mode: Mode = "dense",
+        model: str | None = None,
+        precision: str | None = None,
+    ) -> None:
+        self.mode = mode
+        with ExitStack() as opened:
+            folder = Path(opened.enter_context(scratch_folder()))
+            threads = usable_cores()
+            encoder = load_encoder(model, precision=precision, threads=threads)
+            opened.callback(encoder.close)
+            self.fingerprint = encoder.fingerprint
+            source = DocumentSource("corpus", "jsonl")
+            made = (
+                Document(id_, title, text, {"title": title, "text": text}, source, row)
+                for row, (id_, title, text) in enumerate(documents, start=1)
+                if f"{title}{text}".strip()  # what holds no text is found by nobody
+            )
+            how = EmbedSettings(slices_at_once=slices_at_once(threads))
+            record = embed_documents(made, encoder, folder / "vectors", how)
+            build_generation(VectorsFolder(folder / "vectors"), root=folder, name=NAME, threads=threads)
+            settings = Settings(root=folder, model=model, precision=precision, threads=threads)
+            self.count = record.documents
+            self._searcher: LocalSearcher = opened.enter_context(local_searcher(settings, NAME))
+            self._opened = opened.pop_all()
+
+    def rank(self, queries: Mapping[str, str], k: int) -> Ranked:
+        """The best k of each query, with scores of which a higher one is better."""
+        texts: Sequence[str] = list(queries.values())
+        answers = self._searcher.ask(texts, SearchOptions(k, mode=self.mode))
+        return {query: {hit.id: float(hit.score) for hit in hits} for query, hits in zip(queries, answers, strict=True)}
+
+    def close(self) -> None:
+        self._opened.close()
