@@ -30,6 +30,7 @@ def collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # BEIR leaves its corpus file open
 @pytest.mark.parametrize("judge", [by_beir, by_mteb])
 def test_a_judge_scores_every_way_of_searching(collection: Path, judge: object) -> None:
     figures = judge(collection)  # type: ignore[operator]
