@@ -88,7 +88,7 @@ def task_of(collection: Path) -> Any:
     from mteb.abstasks.retrieval import AbsTaskRetrieval
     from mteb.abstasks.task_metadata import TaskMetadata
 
-    class LocalCollection(AbsTaskRetrieval):
+    class LocalCollection(AbsTaskRetrieval):  # type: ignore[misc]  # MTEB is not there when types are checked
         metadata = TaskMetadata(
             name=collection.name, description="A collection on this machine.", type="Retrieval", category="t2t",
             dataset={"path": str(collection), "revision": "here"}, eval_langs=["eng-Latn"], main_score="ndcg_at_10",
