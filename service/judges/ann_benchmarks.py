@@ -14,7 +14,7 @@ Searched in this process by one thread, as the other modules are; what HTTP cost
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,13 @@ from embed.vectors.provenance import peak_rss_bytes
 from embed.vectors.scratch import scratch_folder
 from index import Generation, build_generation, open_generation
 
-METRICS = {"angular": "cosine", "euclidean": "l2", "ip": "ip", "cosine": "cosine", "normalized": "ip"}
+METRICS: dict[str, Literal["cosine", "ip", "l2"]] = {
+    "angular": "cosine",
+    "euclidean": "l2",
+    "ip": "ip",
+    "cosine": "cosine",
+    "normalized": "ip",
+}
 
 
 class PerwattAnn:
@@ -52,7 +58,8 @@ class PerwattAnn:
 
     def query(self, q: NDArray[Any], n: int) -> NDArray[Any]:
         """The rows of the best n, best first."""
-        return self._search(q[None], n)[0]
+        found: NDArray[Any] = self._search(q[None], n)[0]
+        return found
 
     def batch_query(self, X: NDArray[Any], n: int) -> None:  # noqa: N803
         self._found = self._search(X, n)
