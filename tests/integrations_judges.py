@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from serving import ARTICLES
 
-from service.bench.judges import by_beir, by_mteb
 from service.judges.ann_benchmarks import PerwattAnn
 from service.judges.mteb import PerwattMteb
+from service.judges.run import by_beir, by_mteb
 
 QUERIES = {"q1": ("how to bake sour bread", 1), "q2": ("moon in front of the sun", 2), "q3": ("cut an apple tree", 3)}
 

@@ -1,10 +1,10 @@
 """Other people's benchmarks of retrieval, run as they are published, on a judged collection in BEIR's shape.
 
 BEIR's loader and evaluator and MTEB's task and evaluator read the collection, ask a retriever, and score what it found;
-perwatt is asked through its adapters (service/judges/) and BM25 (bm25s) is beside it, in MTEB as MTEB's own baseline.
+perwatt is asked through its adapters and BM25 (bm25s) is beside it, in MTEB as MTEB's own baseline.
 They come with `make test-integrations`, into an environment of their own:
 
-    .venv/integrations/bin/python -m service.bench.judges COLLECTION OUT.json
+    .venv/integrations/bin/python -m service.judges.run COLLECTION OUT.json
 """
 
 from __future__ import annotations
