@@ -1,4 +1,4 @@
-"""perwatt in other people's benchmarks: an adapter for each, in the shape that it asks for.
+"""Adapters to other people's benchmarks: one for each, in the shape that it asks for.
 
     beir.py             BEIR's retriever
     mteb.py             MTEB's SearchProtocol
