@@ -1,6 +1,6 @@
 """The module of ann-benchmarks, and of VIBE, which took its shape over.
 
-In a checkout of either, `algorithms/perwatt/module.py` is one line, and `config.yml` names this class:
+In a checkout of either, the module of `algorithms/perwatt/` is one line, and its `config.yml` names this class:
 
     from service.judges.ann_benchmarks import PerwattAnn  # noqa
 
