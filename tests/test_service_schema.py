@@ -29,12 +29,12 @@ EXAMPLES = os.environ.get("PERWATT_FUZZ_EXAMPLES")  # of each call and phase; fo
 FEW = "8"
 IDS = ("a01", "notes/2024 été#1")
 # What is no fault of the request, nor of the server: a precondition that does not hold, a deadline that passed (both
-# are the caller's to set), and whom a key does not let in.
+# are the caller's to set), whom a key does not let in, and a rebuild while another one runs.
 CONFIG = """
 [checks.not_a_server_error]
 expected-statuses = ["2xx", "3xx", "4xx", "504"]
 [checks.positive_data_acceptance]
-expected-statuses = ["2xx", "3xx", "401", "403", "404", "412", "504"]
+expected-statuses = ["2xx", "3xx", "401", "403", "404", "409", "412", "504"]
 [checks.negative_data_rejection]
 expected-statuses = ["400", "401", "403", "404", "405", "412", "415", "422", "504"]
 """
