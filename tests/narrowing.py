@@ -69,6 +69,7 @@ def narrow(document: dict[str, Any], index: dict[str, Any], ids: Iterable[str], 
         "generation": {"enum": [None, *generations]},
         "model": {"enum": [None, index["model"]["id"]]},
     }
+    schemas["RebuildRequest"]["properties"]["source"] = {"enum": ["changes"]}  # the configuration has no others
     schemas["SwitchRequest"]["properties"]["generation"] = {"enum": [*generations]}
     delete = schemas["DeleteRequest"]["properties"]  # of what nothing else asks for
     delete["filter"] = {"enum": [None, *({"field": name, "in": []} for name in types)]}
