@@ -7,6 +7,7 @@ Each line imports only what stands below it:
     tune.py        `perwatt tune`
     figures/       the published figures, drawn and written into the README
     reproduce/     what others published, held against this machine
+    instructions/  how many instructions a query takes on each unit, of arm64 in emulation
     cloud/         measuring on rented machines
     images/        what is made and tried while an image is built
     client/        the client as a distribution of its own

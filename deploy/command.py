@@ -116,6 +116,10 @@ BENCHES: dict[str, Step] = {
     "encode": Step(
         "embed.cli:bench_encode", "Time text to vector beside ONNX Runtime, OpenVINO and sentence-transformers."
     ),
+    "instructions": Step(
+        "deploy.instructions.measure:bench_instructions",
+        "Count the instructions of a query on each unit, of arm64 in emulation; not a time.",
+    ),
     "queries": Step(
         "service.bench.query_encoders:bench_queries",
         "What a fitted query encoder loses and saves on judged collections in DIR.",

@@ -3,3 +3,7 @@
 
 class DeployError(Exception):
     """A foreseen failure; `str(error)` says what was given, what was expected and what to do next."""
+
+
+class CountingError(DeployError):
+    """Instructions cannot be counted here."""

@@ -1,4 +1,4 @@
-// cpuid on amd64, the kernel's HWCAP bits on arm64.
+// cpuid on amd64, the kernel's HWCAP bits on arm64, sysctl on macOS.
 //
 // __builtin_cpu_supports asks the operating system too (XGETBV): a hypervisor or kernel that does not save the 512-bit
 // registers must look like a processor without them. Matrix tiles need one step more: Linux enlarges a process's saved
@@ -9,10 +9,12 @@
 #include <cstdlib>
 #include <stdexcept>
 
-#if defined(__aarch64__)
+#if defined(__APPLE__) && defined(__aarch64__)
+#include <sys/sysctl.h>
+#elif defined(__aarch64__)
 #include <sys/auxv.h>
 #include <sys/prctl.h>
-#elif defined(__x86_64__)
+#elif defined(__x86_64__) && defined(__linux__)
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
@@ -35,8 +37,12 @@ struct Step {
 #if defined(__x86_64__)
 // The tiles' registers must be asked for, once a process; Linux gives them to those that may have them.
 bool has_tiles() {
+#if defined(__linux__)
   constexpr long kArchReqXcompPerm = 0x1023, kTileData = 18;  // asm/prctl.h, and the number of the state component
   return __builtin_cpu_supports("amx-tile") && syscall(SYS_arch_prctl, kArchReqXcompPerm, kTileData) == 0;
+#else
+  return false;
+#endif
 }
 
 const std::vector<Step>& steps() {
@@ -58,6 +64,26 @@ const std::vector<Step>& steps() {
         {"amx_tile", has_tiles},
         {"amx_int8", [] { return __builtin_cpu_supports("amx-int8") != 0; }},
         {"amx_bf16", [] { return __builtin_cpu_supports("amx-bf16") != 0; }}}},
+  };
+  return all;
+}
+#elif defined(__APPLE__) && defined(__aarch64__)
+// Every Apple processor has Advanced SIMD; the rest has a name each ("Determining instruction set characteristics",
+// developer.apple.com). A name that the system does not know is a feature that the processor has not. None has SVE outside
+// of streaming mode.
+bool has(const char* name) {
+  int value = 0;
+  size_t size = sizeof value;
+  return sysctlbyname(name, &value, &size, nullptr, 0) == 0 && value != 0;
+}
+
+const std::vector<Step>& steps() {
+  static const std::vector<Step> all = {
+      {"scalar", "", {}},
+      {"neon", "scalar", {{"asimd", [] { return true; }}}},
+      {"neondot", "neon", {{"asimddp", [] { return has("hw.optional.arm.FEAT_DotProd"); }}}},
+      {"i8mm", "neondot", {{"i8mm", [] { return has("hw.optional.arm.FEAT_I8MM"); }}}},
+      {"sve256", "i8mm", {{"sve", [] { return false; }}}},
   };
   return all;
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# An arm64 Python with index/ in it, for an emulator, made on a machine that is not one: arm64-python.sh VENV
+# An arm64 Python with index/ and the encoder's kernels in it, for an emulator, made on a machine that is not one: arm64-python.sh VENV
 #
 # Needs no root, no chroot and nothing registered with the kernel: Debian's arm64 packages are unpacked into build/arm64/root
 # and the emulator looks there first (QEMU's -L). The wheels are those of deploy/locks; the kernels are cross-compiled
@@ -62,8 +62,10 @@ cmake -S native -B "$here/kernels" -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROC
   -DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++ -DCMAKE_CXX_FLAGS="-idirafter $root/usr/include" \
   -DCMAKE_EXE_LINKER_FLAGS=-static -DPython_EXECUTABLE="$python" -DPython_INCLUDE_DIR="$include" \
   -Dnanobind_DIR="$("$venv/bin/python" -m nanobind --cmake_dir)" > "$here/cmake.log" || { cat "$here/cmake.log"; exit 1; }
-cmake --build "$here/kernels" -j "$(nproc)" -t _native kernels_check encoder_check > "$here/build.log" ||
+cmake --build "$here/kernels" -j "$(nproc)" -t _native _encoder_native kernels_check encoder_check > "$here/build.log" ||
   { cat "$here/build.log"; exit 1; }
-rm -rf "$site/index"
-cp -r index "$site"
-cp "$here"/kernels/index/_native.cpython-*.so "$site/index/kernels"
+for package in index embed; do
+  rm -rf "${site:?}/$package"
+  cp -r "$package" "$site"
+  cp "$here/kernels/$package"/_native.cpython-*.so "$site/$package/kernels"
+done

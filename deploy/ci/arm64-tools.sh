@@ -13,10 +13,10 @@ as_root=()
 "${as_root[@]}" apt-get update -qq
 "${as_root[@]}" apt-get install -y -qq --no-install-recommends "${needed[@]}"
 knows_neoverse && exit 0
-# The mirror that the system is set up with, and its backports.
+# The mirror that the system is set up with, and its backports. A comment may name another one.
 codename=$(. /etc/os-release && echo "$VERSION_CODENAME")
 mirror=$({ cat /etc/apt/sources.list /etc/apt/sources.list.d/*.sources /etc/apt/sources.list.d/*.list 2>/dev/null || true; } |
-  grep -oE 'https?://[^ ]+' | grep -v security | head -1)
+  sed 's/#.*//' | grep -oE 'https?://[^ ]+' | grep -v security | head -1)
 echo "deb $mirror $codename-backports main" | "${as_root[@]}" tee /etc/apt/sources.list.d/backports.list >/dev/null
 "${as_root[@]}" apt-get update -qq
 "${as_root[@]}" apt-get install -y -qq --no-install-recommends -t "$codename-backports" qemu-user-static

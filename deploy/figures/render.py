@@ -3,7 +3,8 @@ script, and checked by the tests.
 
     python -m deploy.figures measure [NAME …]     run the benchmarks, all by default: encode, quality, index,
                                                   kernels, ann, ann-others, generator, http,
-                                                  http-workers, open, changes, writes, experiment
+                                                  http-workers, open, changes, writes, experiment,
+                                                  instructions
     python -m deploy.figures render               write the tables from the kept JSON
     python -m deploy.figures pictures [RUN]       photograph the page and a report (screenshots.py)
     python -m deploy.figures check                exit 1 if a document says anything else
@@ -43,12 +44,14 @@ MEASURED = (
     "changes",
     "writes",
     "experiment",
+    "instructions",
 )
 VERSIONS = ("perwatt", "numpy", "faiss-cpu", "onnxruntime", "torch", "sentence-transformers")
 
 
 def measure(name: str) -> None:
     from deploy.figures import ann_tables as bench_ann
+    from deploy.instructions import measure as bench_instructions
     from embed.bench import encode as bench_encode
     from index.bench import build as bench_index
     from index.bench import changes as bench_changes
@@ -95,6 +98,7 @@ def measure(name: str) -> None:
             sample=KEPT,
             **versus.asked(os.environ),
         ),
+        "instructions": bench_instructions.measure,
         "http-workers": lambda: race.measure_workers(work=TOP / ".perwatt" / "http"),
     }
     if name not in benches:
@@ -350,6 +354,14 @@ def written() -> str:
     return f"{show.targets(figures, table)}\n\n{show.remarks(figures)} {conditions(measured)}"
 
 
+def instructions() -> str:
+    from deploy.figures import instructions_table as show
+
+    measured = kept("instructions")
+    figures = measured["figures"]
+    return f"{show.counted(figures, table)}\n\n{show.remarks(figures)} {conditions(measured)}"
+
+
 def short() -> str:
     """Five rows for the README, one of which we lose; all within their own run."""
     from deploy.figures import http_tables
@@ -411,6 +423,7 @@ DOCUMENTS: dict[Path, dict[str, Callable[[], str]]] = {
         "generator": generator,
         "http": http,
         "experiment": experiment,
+        "instructions": instructions,
     },
 }
 BLOCKS = DOCUMENTS[BENCHMARKS]

@@ -43,7 +43,9 @@ class ThreadScratch {
       bytes_ = 0;
       at_ = std::aligned_alloc(kHuge, wanted);
       if (at_ == nullptr) throw std::bad_alloc();
+#ifdef MADV_HUGEPAGE
       madvise(at_, wanted, MADV_HUGEPAGE);
+#endif
       bytes_ = wanted;
     }
     return at_;

@@ -8,10 +8,11 @@ from loadtest.errors import PowerError
 from loadtest.power.hwmon import hwmon_sources
 from loadtest.power.management import ipmi_sources, redfish_source, shelly_source
 from loadtest.power.powercap import powercap_sources
+from loadtest.power.powermetrics import powermetrics_sources
 from loadtest.power.sources import PowerSource, Probed
 
 # Widest first: the wall includes what the CPU's own counters leave out.
-PREFERENCE = ("module", "package+dram", "package", "wall", "platform", "core")
+PREFERENCE = ("module", "package+dram", "package", "apple-soc", "wall", "platform", "core")
 
 
 def probe(
@@ -22,7 +23,7 @@ def probe(
     shelly: str | None = None,
 ) -> Probed:
     """All sources that can be read and all that cannot, with reasons. A given URL that fails raises PowerError."""
-    found = powercap_sources(root, powercap) + hwmon_sources(root) + ipmi_sources()
+    found = powercap_sources(root, powercap) + hwmon_sources(root) + ipmi_sources() + powermetrics_sources()
     if redfish:
         found.append(redfish_source(redfish))
     if shelly:
