@@ -35,7 +35,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .PHONY: help setup run report experiment selftest test test-units test-arm64 sanitize fuzz check check-deploy client images test-images bench clean \
   lock setup-onnx setup-torch setup-test setup-peers setup-servers test-hostile test-overload test-crash test-long \
-  test-integrations soak audit
+  test-integrations soak audit test-deploy test-release
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -137,6 +137,12 @@ test-images: images ## start both images, compare their answers, and run the tes
 	deploy/images/try.sh
 	ARCHITECTURES=arm64 deploy/images/build.sh test
 	deploy/images/suite.sh arm64 $(SUITE)
+
+test-deploy: ## run images, chart, compose file, rules, S3 and a release's rehearsal here, and say what was not (root, Debian)
+	deploy/proof/run.sh
+
+test-release: ## rehearse a release on this machine: staged, measured by digest, promoted, signed (after test-deploy)
+	deploy/proof/run.sh tools release
 
 bench: setup-peers setup-servers $(DATA)/indexes/$(INDEX)/current ## measure beside the peers and write the figures into BENCHMARKS.md
 	$(BIN)/python -m deploy.figures measure

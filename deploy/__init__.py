@@ -5,6 +5,7 @@ Each line imports only what stands below it:
     command.py     `perwatt`, with a subcommand for each step of the data path
     info.py        `perwatt info`
     tune.py        `perwatt tune`
+    proof/         what is deployed, deployed on one machine: `make test-deploy`
     figures/       the published figures, drawn and written into the README
     reproduce/     what others published, held against this machine
     instructions/  how many instructions a query takes on each unit, of arm64 in emulation

@@ -29,7 +29,7 @@ def test_without_an_engine_the_images_are_refused_in_a_sentence(bare: str, tmp_p
 def test_publishing_says_what_it_lacks(given: dict[str, str], says: str, bare: str, tmp_path: Path) -> None:
     if given.get("REGISTRY") == "oci:out/":
         given = {**given, "REGISTRY": f"oci:{tmp_path}/out/"}
-    ran = run(bare, "publish.sh", "v1", **given)
+    ran = run(bare, "publish.sh", f"v{chart_tag()}", **given)
     assert ran.returncode == 1
     assert says in ran.stderr
 
@@ -37,19 +37,18 @@ def test_publishing_says_what_it_lacks(given: dict[str, str], says: str, bare: s
 REGISTRY = {"REGISTRY": "registry.example.org/Me/", "REGISTRY_USER": "me", "REGISTRY_TOKEN": "secret"}
 RECORDER = """#!/bin/sh
 echo "{name} $* TAG=$TAG VERSION=$VERSION" >> {asked}
-[ "$*" != info ] || exit {no_engine}
 [ "$2" != --raw ] || echo '{{"manifests": [{{"platform": {{"architecture": "amd64"}}}},
   {{"platform": {{"architecture": "arm64"}}}}]}}'
 """
 
 
-def recorders(tmp_path: Path, *names: str, engine: bool = True) -> tuple[str, Path]:
-    """A PATH on which these programs only write down what they are asked, and the file; engine: whether one answers."""
+def recorders(tmp_path: Path, *names: str) -> tuple[str, Path]:
+    """A PATH on which these programs only write down what they are asked, and the file."""
     path, asked = without(tmp_path, "docker", "gh", "skopeo"), tmp_path / "asked"
     asked.touch()
     for name in names:
         program = tmp_path / "bin" / name
-        program.write_text(RECORDER.format(name=name, asked=asked, no_engine=int(not engine)))
+        program.write_text(RECORDER.format(name=name, asked=asked))
         program.chmod(0o755)
     return path, asked
 
@@ -59,16 +58,8 @@ def chart_tag() -> str:
     return found
 
 
-def test_a_release_is_published_under_the_tag_that_the_chart_asks_for(tmp_path: Path) -> None:
-    path, asked = recorders(tmp_path, "docker")
-    ran = run(path, "publish.sh", f"v{chart_tag()}", **REGISTRY)
-    assert ran.returncode == 0, ran.stderr
-    [pushed] = [line for line in asked.read_text().splitlines() if " bake " in line]
-    assert pushed.endswith(f"--push TAG={chart_tag()} VERSION={chart_tag()}")
-
-
-def test_without_an_engine_the_same_tag_is_copied(tmp_path: Path) -> None:
-    path, asked = recorders(tmp_path, "docker", "skopeo", engine=False)
+def test_what_was_built_here_is_copied_under_the_tag_that_the_chart_asks_for(tmp_path: Path) -> None:
+    path, asked = recorders(tmp_path, "docker", "skopeo")
     images = tmp_path / "images"
     for role in ("serve", "loadtest"):
         (images / f"oci-{role}").mkdir(parents=True)
@@ -82,13 +73,41 @@ def test_without_an_engine_the_same_tag_is_copied(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("engine", [True, False])
-def test_a_registry_gets_no_tag_but_the_version(engine: bool, tmp_path: Path) -> None:
-    path, asked = recorders(tmp_path, "docker", "skopeo", engine=engine)
+def test_a_registry_gets_no_tag_but_the_version(tmp_path: Path) -> None:
+    path, asked = recorders(tmp_path, "docker", "skopeo")
     ran = run(path, "publish.sh", "v9.9.9", **REGISTRY)
     assert ran.returncode == 1
     assert f"The tag is v9.9.9, and these sources are version {chart_tag()}" in ran.stderr
     assert asked.read_text() == ""
+
+
+SERVED = "registry.example.org/me/perwatt-serve@sha256:"
+
+
+@pytest.mark.parametrize(
+    ("measured", "tag", "says"),
+    [
+        ([], None, "measured:\nnothing"),
+        (["a"], None, f"measured:\n{SERVED}{'a' * 64}\nstaged:\n{SERVED}{'a' * 64}\n{SERVED}{'b' * 64}"),
+        (["a", "c"], None, "What was measured is not what would be published."),
+        (["a", "b"], "v9.9.9", "The tag is v9.9.9, and these sources are version"),
+        (["a", "b"], None, "expected who publishes to registry.example.org/me/"),
+    ],
+)
+def test_only_what_was_measured_is_promoted(
+    measured: list[str], tag: str | None, says: str, bare: str, tmp_path: Path
+) -> None:
+    """Before anything is asked of a registry; `make test-release` promotes into a real one."""
+    for number, digest in enumerate(measured):
+        (tmp_path / f"amd64-{number}.image").write_text(f"{SERVED}{digest * 64}\n")
+    for digest in "ab":
+        (tmp_path / digest).write_text(f"serve {SERVED}{digest * 64}\n")
+    ran = run(
+        bare, "promote.sh", tag or f"v{chart_tag()}", tmp_path, tmp_path / "out", tmp_path / "a", tmp_path / "b",
+        REGISTRY="registry.example.org/me/",
+    )  # fmt: skip
+    assert ran.returncode == 1
+    assert says in ran.stderr
 
 
 def test_a_release_that_cannot_be_asked_for_is_not_taken_for_none(bare: str, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def steps(path: Path) -> list[dict[str, Any]]:
 
 
 def test_there_are_workflows() -> None:
-    assert [path.stem for path in FILES] == ["ci", "measure", "nightly", "release", "weekly"]
+    assert [path.stem for path in FILES] == ["ci", "measure", "nightly", "rehearsal", "release", "weekly", "wheels"]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -125,11 +125,52 @@ def test_what_is_pinned_is_kept_fresh() -> None:
         assert (TOP / update["directory"].strip("/") / named[update["package-ecosystem"]]).exists()
 
 
+def test_what_is_measured_is_what_is_released() -> None:
+    """Images are built in one place, go on by their digests, and a release has no step that builds."""
+    building = re.compile(r"stage\.sh|images\.sh|bake|build\.sh|publish\.sh")
+    where = {
+        (path.stem, name)
+        for path in FILES
+        for name, job in workflow(path)["jobs"].items()
+        for step in job.get("steps", [])
+        if building.search(step.get("run", ""))
+    }
+    assert where == {("ci", "trial"), ("measure", "images")}
+    measure = workflow(TOP / ".github/workflows/measure.yaml")
+    assert measure["jobs"]["loadtest"]["steps"][-2]["env"]["PERWATT_DIGESTS"] == "digests/${{ matrix.arch }}"
+    jobs = workflow(TOP / ".github/workflows/release.yaml")["jobs"]
+    [promote] = [step["run"] for step in jobs["promote"]["steps"] if "promote.sh" in step.get("run", "")]
+    assert promote.split()[-2:] == ["digests/amd64", "digests/arm64"]
+    assert jobs["promote"]["needs"] == ["find", "scan"]
+
+
+def test_a_job_has_the_rights_that_it_needs() -> None:
+    rights = {
+        (path.stem, name, scope)
+        for path in FILES
+        for name, job in workflow(path)["jobs"].items()
+        for scope, level in job["permissions"].items()
+        if level == "write"
+    }
+    assert all(workflow(path)["permissions"] == {} for path in FILES)
+    assert rights == {
+        ("ci", "measure", "packages"),
+        ("measure", "images", "packages"),
+        ("release", "promote", "packages"),
+        ("release", "promote", "id-token"),
+        ("release", "describe", "packages"),
+        ("release", "describe", "id-token"),
+        ("release", "describe", "attestations"),
+        ("release", "notes", "contents"),
+    }
+
+
 def test_both_architectures_run_natively() -> None:
     jobs = {name: job for path in FILES for name, job in workflow(path)["jobs"].items()}
     arches = {"ubuntu-24.04", "ubuntu-24.04-arm"}
     for name in ("test", "units"):
         assert set(jobs[name]["strategy"]["matrix"]["runner"]) == arches
+    assert set(jobs["wheels"]["strategy"]["matrix"]["runner"]) == {*arches, "macos-15"}
     assert {each["runner"] for each in jobs["images"]["strategy"]["matrix"]["include"]} == arches
     assert {each["runner"] for each in jobs["loadtest"]["strategy"]["matrix"]["include"]} == arches
 

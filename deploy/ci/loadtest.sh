@@ -3,7 +3,7 @@
 # loadtest.sh INDEX.tar ARM BLOCK OUT.json
 #
 # $SERVE_CPUS and $LOADTEST_CPUS keep service and generator apart (default: the halves of this machine). $KNEE_OPTIONS
-# are handed to `perwatt loadtest knee`. Exit status 3: the trial was made and may not be believed; the record is there.
+# are handed to `perwatt loadtest knee`. Where $PERWATT_DIGESTS names images, OUT.image says which was measured. Exit status 3: the trial was made and may not be believed; the record is there.
 set -euo pipefail
 # shellcheck source=deploy/ci/perwatt.sh
 . "$(dirname "$0")/perwatt.sh"
@@ -21,7 +21,7 @@ server=""
 # shellcheck disable=SC2317 # called by the trap
 finish() {
   if [ -n "$server" ]; then
-    [ -z "${PERWATT_TAG:-}" ] || docker stop "perwatt-trial-$$" >/dev/null 2>&1 || true
+    [ -z "$(image_of serve)" ] || "$engine" stop "perwatt-trial-$$" >/dev/null 2>&1 || true
     pkill -TERM -P "$server" 2>/dev/null || true
     wait "$server" || true
   fi
@@ -57,5 +57,7 @@ PERWATT_CPUS=$loadtest_cpus perwatt_of loadtest "$work" loadtest knee --url "$ur
 if [ -f "$work/run.json" ]; then
   mkdir -p "$(dirname "$out")"
   cp "$work/run.json" "$out"
+  # What was measured, for deploy/ci/promote.sh, which publishes nothing else.
+  [ -z "${PERWATT_DIGESTS:-}" ] || image_of serve > "${out%.json}.image"
 fi
 exit $status

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Publishes the images of both architectures: publish.sh TAG
+# Copies the images that `make images` built on this machine to a registry of one's own, both architectures under one tag:
+# publish.sh TAG. A release does not come this way: deploy/ci/promote.sh publishes what was measured.
 #
 # Version 0.1.0 is published as perwatt-serve:0.1.0, which is what the chart of that version asks for; TAG may have a v
 # before it. A registry gets no other tag than the version of these sources; a folder takes any.
 #
-# $REGISTRY is a registry and a path, with a slash at its end; $REGISTRY_USER and $REGISTRY_TOKEN let one in. Docker builds
-# the images and pushes them, with provenance and a bill of materials. Where no Docker answers, or where $REGISTRY is
-# oci:FOLDER/ (a folder of OCI layouts, for machines without a network), skopeo copies those that `make images` built.
+# $REGISTRY is a registry and a path, with a slash at its end, and $REGISTRY_USER and $REGISTRY_TOKEN let one in; or it is
+# oci:FOLDER/, a folder of OCI layouts, for machines without a network.
 set -euo pipefail
 # shellcheck source=deploy/ci/perwatt.sh
 . "$(dirname "$0")/perwatt.sh"
@@ -23,7 +23,7 @@ esac
 copied() { # from the layout of `make images`: copied ROLE DESTINATION
   local layout=${PERWATT_IMAGES:-.perwatt/images}/oci-$1
   if [ ! -f "$layout/index.json" ]; then
-    echo "There is no $layout to publish. 'make images' builds it; or start a Docker engine." >&2
+    echo "There is no $layout to publish. 'make images' builds it." >&2
     exit 1
   fi
   skopeo copy --quiet --all "oci:$layout:$version" "$2"
@@ -38,24 +38,10 @@ if [[ $REGISTRY == oci:* ]]; then
   for role in serve loadtest; do copied $role "${REGISTRY}perwatt-$role:$tag"; done
   exit 0
 fi
-: "${REGISTRY_USER:?expected who publishes to $REGISTRY}" "${REGISTRY_TOKEN:?expected a token of $REGISTRY_USER}"
 if [ "$tag" != "$version" ]; then
   echo "The tag is $1, and these sources are version $version (pyproject.toml), expected the tag v$version. Tag the commit" \
     "that has the version, or set the version first: pyproject.toml, docker-bake.hcl and Chart.yaml." >&2
   exit 1
 fi
-export REGISTRY=${REGISTRY,,} TAG=$tag VERSION=$version REVISION=${GITHUB_SHA:-$(git rev-parse HEAD)}
-host=${REGISTRY%%/*}
-if ! docker info >/dev/null 2>&1; then
-  skopeo login --username "$REGISTRY_USER" --password-stdin "$host" <<<"$REGISTRY_TOKEN"
-  trap 'skopeo logout "$host"' EXIT
-  for role in serve loadtest; do copied $role "docker://${REGISTRY}perwatt-$role:$tag"; done
-  exit 0
-fi
-docker login --username "$REGISTRY_USER" --password-stdin "$host" <<<"$REGISTRY_TOKEN"
-trap 'docker logout "$host"' EXIT
-# The default builder cannot hold two platforms; the build stage crosses, and only the last steps are emulated.
-docker run --privileged --rm tonistiigi/binfmt --install arm64
-docker buildx create --name perwatt-publish --use
-docker buildx bake --file deploy/docker-bake.hcl --push
-docker buildx imagetools inspect "${REGISTRY}perwatt-serve:$TAG"
+needs_registry
+for role in serve loadtest; do copied $role "docker://${REGISTRY}perwatt-$role:$tag"; done

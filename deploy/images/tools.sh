@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what builds and runs images of both architectures on Debian or Ubuntu without an engine, and registers the
-# emulator. ONNX Runtime crashes under qemu 7.2, Debian 12's own, so at least 8 is asked for, from backports there.
+# emulator unless $ARCHITECTURES names this machine's alone. ONNX Runtime crashes under qemu 7.2, Debian 12's own, so at least 8 is asked for, from backports there.
 set -euo pipefail
 as_root=()
 [ "$(id -u)" = 0 ] || as_root=(sudo -n)
@@ -10,14 +10,16 @@ packages=()
 for pair in buildah:buildah podman:podman runc:runc skopeo:skopeo mmdebstrap:mmdebstrap arch-test:arch-test; do
   command -v "${pair%%:*}" >/dev/null || packages+=("${pair##*:}")
 done
+own=$(dpkg --print-architecture)
 emulator=$(emulator_version)
-if [ ${#packages[@]} -gt 0 ] || [ "${emulator:-0}" -lt 8 ]; then
+[ "${ARCHITECTURES:-}" != "$own" ] || emulator=none
+if [ ${#packages[@]} -gt 0 ] || { [ "${emulator:=0}" != none ] && [ "$emulator" -lt 8 ]; }; then
   "${as_root[@]}" apt-get update -qq
 fi
 if [ ${#packages[@]} -gt 0 ]; then
   "${as_root[@]}" apt-get install -y -qq --no-install-recommends "${packages[@]}"
 fi
-if [ "${emulator:-0}" -lt 8 ]; then
+if [ "${emulator:=0}" != none ] && [ "$emulator" -lt 8 ]; then
   from=()
   if grep -q '^VERSION_CODENAME=bookworm' /etc/os-release; then
     awk 'BEGIN { RS = "" } /Suites: bookworm / { sub(/Suites: [^\n]*/, "Suites: bookworm-backports"); print; exit }' \
@@ -28,6 +30,7 @@ if [ "${emulator:-0}" -lt 8 ]; then
   "${as_root[@]}" apt-get install -y -qq --no-install-recommends "${from[@]}" qemu-user-static
 fi
 
+[ "$emulator" != none ] || exit 0
 # Nothing registers the emulator where no init runs.
 formats=/proc/sys/fs/binfmt_misc
 [ -e $formats/register ] || "${as_root[@]}" mount -t binfmt_misc binfmt_misc $formats

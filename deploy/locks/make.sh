@@ -30,4 +30,6 @@ compile peers.txt --extra peers pyproject.toml
 compile build.txt deploy/locks/build.in
 compile model.txt --no-deps deploy/locks/model.in
 compile chroma.txt --no-deps deploy/locks/chroma.in
+compile wheels.txt deploy/locks/wheels.in
+compile proof.txt --no-deps deploy/locks/proof.in
 compile image.txt deploy/locks/image.in

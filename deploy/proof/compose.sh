@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# The compose file by podman-compose: embed and build, serve, a load test of three seconds beside it.
+#
+# Health checks run on systemd's timers in podman, and are asked for by hand here.
+set -euo pipefail
+# shellcheck source=deploy/proof/common.sh
+. "$(dirname "$0")/common.sh"
+work=$proof/compose
+rm -rf "$work" && mkdir -p "$work"/{documents,vectors,indexes,runs}
+chown -R 1000:1000 "$work"
+for number in 1 2 3 4; do echo "{\"id\": \"n$number\", \"title\": \"Bread $number\", \"text\": \"Rye bread rises over night.\"}"; done \
+  > "$work/documents/documents.jsonl"
+echo '{"text": "bread"}' > "$work/queries.jsonl"
+export PERWATT_SERVE_IMAGE=localhost/perwatt-serve:$arch PERWATT_LOADTEST_IMAGE=localhost/perwatt-loadtest:$arch
+export DOCUMENTS=$work/documents VECTORS=$work/vectors INDEXES=$work/indexes RUNS=$work/runs QUERIES=$work/queries.jsonl
+export PORT=${PROOF_PORT:-18411} PWD
+file=deploy/compose/compose.yaml
+compose() { podman-compose --file $file "$@"; }
+trap 'compose --profile rebuild --profile loadtest down --timeout 5 >/dev/null 2>&1 || true' EXIT
+compose --profile rebuild run --rm build
+compose up --detach serve
+until_true 60 ask "http://127.0.0.1:$PORT/readyz"
+ask "http://127.0.0.1:$PORT/v1/indexes/docs/search" '{"text": "bread", "k": 3}' | grep -q '"n[1234]"'
+serve=$(podman ps --filter name=perwatt_serve --format '{{.Names}}')
+podman healthcheck run "$serve"
+status=0
+compose --profile loadtest run --rm --no-deps loadtest loadtest run --url http://127.0.0.1:8000 --index docs \
+  --queries /queries.jsonl --rate 10 --duration 3 --recall-queries 1 --no-calibrate --out /runs/run.json || status=$?
+[ "$status" = 0 ] || [ "$status" = 3 ]
+[ -f "$work/runs/run.json" ]
+echo "podman-compose embedded, built, served and loaded it (exit status $status of the load test, 3 means measured and not believed)"
