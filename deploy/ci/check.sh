@@ -38,7 +38,7 @@ promtool test rules deploy/compose/alerts.test.yaml
 import json, pathlib, sys
 
 panels = json.loads(pathlib.Path(sys.argv[1]).read_text())["panels"]
-asked = [target["expr"].replace("$__rate_interval", "1m") for panel in panels for target in panel["targets"]]
+asked = [target["expr"].replace("$__rate_interval", "1m").replace("$__range", "1m") for panel in panels for target in panel["targets"]]
 rules = [{"record": f"panel:{number}", "expr": expression} for number, expression in enumerate(asked)]
 print(json.dumps({"groups": [{"name": "dashboard", "rules": rules}]}))
 PYTHON

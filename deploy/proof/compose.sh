@@ -20,7 +20,7 @@ trap 'compose --profile rebuild --profile loadtest down --timeout 5 >/dev/null 2
 compose --profile rebuild run --rm build
 compose up --detach serve
 until_true 60 ask "http://127.0.0.1:$PORT/readyz"
-ask "http://127.0.0.1:$PORT/v1/indexes/docs/search" '{"text": "bread", "k": 3}' | grep -q '"n[1234]"'
+grep -q '"n[1234]"' <<<"$(ask "http://127.0.0.1:$PORT/v1/indexes/docs/search" '{"text": "bread", "k": 3}')"
 serve=$(podman ps --filter name=perwatt_serve --format '{{.Names}}')
 podman healthcheck run "$serve"
 status=0

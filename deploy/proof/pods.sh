@@ -6,7 +6,7 @@
 set -euo pipefail
 # shellcheck source=deploy/proof/common.sh
 . "$(dirname "$0")/common.sh"
-[ -f "$proof/store.env" ] || not_run "the part store has not run"
+[ "$(podman inspect --format "{{.State.Running}}" perwatt-proof-s3 2>/dev/null)" = true ] || not_run "the store of the part store is not running"
 make_index
 image="image.repository=localhost/perwatt-serve,image.tag=$arch,image.pullPolicy=Never"
 replace() { podman kube play --replace --network "$network" "$@"; }
@@ -33,8 +33,9 @@ python3 deploy/proof/pods.py serve "$proof/fetch.yaml" > "$proof/fetch-pod.yaml"
 replace "$proof/fetch-pod.yaml"
 there=http://$(address_of demo-fetch-perwatt):8000
 until_true 60 ask "$there/readyz"
-ask "$there/v1/indexes/docs/search" "$search" | grep -q '"hits":\[{'
-podman inspect --format '{{.Config.Cmd}} {{.Args}}' "$(container demo-fetch-perwatt serve)" | grep -vq "$SECRET"
+grep -q '"hits":\[{' <<<"$(ask "$there/v1/indexes/docs/search" "$search")"
+shown=$(podman inspect --format '{{.Config.Cmd}} {{.Args}}' demo-fetch-perwatt-fetch-docs demo-fetch-perwatt-serve)
+if grep -q "$SECRET" <<<"$shown"; then echo "an argument shows a secret"; exit 1; fi
 
 # The volume, as a claim that the chart makes, with the index in it before the pod starts.
 podman volume rm --force perwatt-indexes perwatt-documents perwatt-vectors >/dev/null
@@ -62,7 +63,7 @@ replace "$proof/rebuild-pod.yaml"
 ended=$(podman wait "$(container demo-perwatt-rebuild build)")
 podman logs "$(container demo-perwatt-rebuild build)"
 [ "$ended" = 0 ]
-moved() { [ "$(generation)" != "$before" ] && ask "$here/v1/indexes/docs/search" "$search" | grep -q '"n[0-9]*"'; }
+moved() { [ "$(generation)" != "$before" ] && grep -q '"n[0-9]*"' <<<"$(ask "$here/v1/indexes/docs/search" "$search")"; }
 until_true 20 moved
 [ "$(podman inspect --format '{{.State.StartedAt}}' "$serving")" = "$started" ]
 podman exec "$serving" sh -c 'test ! -e /var/run/secrets/kubernetes.io'
@@ -71,6 +72,6 @@ podman exec "$serving" sh -c 'test ! -e /var/run/secrets/kubernetes.io'
 sed -i "s#http://demo-perwatt:80#$here#g" "$proof/test-pod.yaml"
 replace "$proof/test-pod.yaml"
 [ "$(podman wait "$(container demo-perwatt-test search)")" = 0 ]
-podman logs "$(container demo-perwatt-test search)" 2>&1 | grep -q Bread
+grep -q Bread <<<"$(podman logs "$(container demo-perwatt-test search)" 2>&1)"
 echo "a pod fetched its index from S3 and answered; a rebuild's pod made a generation that the serving pod turned to in place;" \
   "the pod of helm test searched. Left out: $(python3 deploy/proof/pods.py serve "$proof/volume.yaml" 2>&1 >/dev/null | wc -l) probes"

@@ -22,7 +22,7 @@ for _ in 1 2 3 4 5 6; do
   ask "http://127.0.0.1:$port/v1/indexes/docs/search" "$search" >/dev/null
   sleep 1
 done
-scraped() { ask "http://127.0.0.1:$own/api/v1/query?query=perwatt_requests_total" | grep -q '"search"'; }
+scraped() { grep -q '"search"' <<<"$(ask "http://127.0.0.1:$own/api/v1/query?query=perwatt_requests_total")"; }
 until_true 30 scraped
 sleep 3
 python3 deploy/proof/queries.py "http://127.0.0.1:$own" deploy/compose/grafana/dashboards/perwatt.json

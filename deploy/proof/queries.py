@@ -28,7 +28,7 @@ def main(url: str, dashboard: str) -> None:
     queries = [(panel["title"], target["expr"]) for panel in panels for target in panel["targets"]]
     empty = []
     for title, expression in queries:
-        found = get(f"{url}/api/v1/query", query=expression.replace("$__rate_interval", "1m"))
+        found = get(f"{url}/api/v1/query", query=expression.replace("$__rate_interval", "1m").replace("$__range", "1m"))
         if not found["result"]:
             empty.append(title)
     rules = [rule for group in get(f"{url}/api/v1/rules")["groups"] for rule in group["rules"]]

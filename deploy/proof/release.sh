@@ -38,7 +38,7 @@ PERWATT_SIGNING_KEY=$out/throw-away.pem deploy/ci/sign.sh "$out/published/publis
 pulled=$(podman pull --quiet --tls-verify=false "${REGISTRY}perwatt-serve:$version")
 measured=$(podman image inspect --format '{{.Id}}' "$(sed -n 's/^serve //p' "$digests")")
 [ "$pulled" = "$measured" ]
-helm template demo "$out/published/perwatt-$version.tgz" | grep -q "image: $(sed -n 's/^serve //p' "$out/published/published")"
+grep -q "image: $(sed -n 's/^serve //p' "$out/published/published")" <<<"$(helm template demo "$out/published/perwatt-$version.tgz")"
 
 sed 's/sha256:../sha256:00/' "$digests" > "$out/unmeasured"
 if deploy/ci/promote.sh "v$version" "$out/runs" "$out/refused" "$out/unmeasured" 2> "$out/refused.log"; then
