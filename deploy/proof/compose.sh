@@ -17,7 +17,8 @@ export PORT=${PROOF_PORT:-18411} PWD
 file=deploy/compose/compose.yaml
 compose() { podman-compose --file $file "$@"; }
 trap 'compose --profile rebuild --profile loadtest down --timeout 5 >/dev/null 2>&1 || true' EXIT
-compose --profile rebuild run --rm build
+# podman-compose does not always wait for what must have ended before, so each is asked for in its turn.
+for step in embed build; do compose --profile rebuild run --rm --no-deps $step; done
 compose up --detach serve
 until_true 60 ask "http://127.0.0.1:$PORT/readyz"
 grep -q '"n[1234]"' <<<"$(ask "http://127.0.0.1:$PORT/v1/indexes/docs/search" '{"text": "bread", "k": 3}')"
