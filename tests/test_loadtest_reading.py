@@ -6,6 +6,7 @@ import pytest
 from loadtest_records import three_arms
 
 from loadtest.analysis.compare import compare
+from loadtest.analysis.decision import Plans
 from loadtest.analysis.fleet import SHAPES, Demand
 from loadtest.analysis.reading import Reading, readings
 from loadtest.record.run_record import Record
@@ -23,7 +24,7 @@ def test_a_record_is_judged_once_whatever_is_made_of_its_reading(monkeypatch: py
     demand = Demand(100, SHAPES["flat"])
     found = compare(runs, "x86", "arm", replica="x86 again")
     for _ in range(2):
-        compare_page(found, runs, demand)
+        compare_page(found, runs, Plans(demand))
         report_json(runs, found)
         for run in runs:
             run_page(run, demand)
