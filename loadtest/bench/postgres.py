@@ -42,6 +42,7 @@ def postgres(programs: Path, settings: Sequence[str] = (), cpus: list[int] | Non
     try:
         if user is not None:
             os.chown(place, user, -1)
+            programs = _reachable(programs, place)
         initdb = [
             str(programs / "initdb"),
             "--auth=trust",
@@ -62,6 +63,17 @@ def postgres(programs: Path, settings: Sequence[str] = (), cpus: list[int] | Non
                 server.terminate()
     finally:
         shutil.rmtree(place, ignore_errors=True)
+
+
+def _reachable(programs: Path, place: Path) -> Path:
+    """`programs`, or a copy in `place` where a folder above them is closed to others, as root's own home is."""
+    if all(folder.stat().st_mode & 0o001 for folder in programs.parents):
+        return programs
+    # The package and the libraries beside it, which its programs find from where they are.
+    package = programs.parent.parent
+    for folder in package.parent.glob(f"{package.name}*"):
+        shutil.copytree(folder, place / folder.name)
+    return place / programs.relative_to(package.parent)
 
 
 def _wait(dsn: str, server: subprocess.Popen[bytes], log: Path) -> None:
