@@ -16,7 +16,14 @@ cleared() {
   podman pod ls --format '{{.Name}}' | { grep ^demo || true; } | xargs -r podman pod rm --force --time 1 >/dev/null 2>&1
   podman volume ls --format '{{.Name}}' | { grep ^demo || true; } | xargs -r podman volume rm --force >/dev/null 2>&1
 }
-trap cleared EXIT
+told() { # what every container of a failed part said
+  [ "$?" = 0 ] || podman ps --all --filter name=demo --format '{{.Names}}' | while read -r each; do
+    echo "$each:"
+    podman logs "$each" 2>&1 | tail -n 5
+  done
+  cleared
+}
+trap told EXIT
 cleared
 
 # A secret's data as Kubernetes would hold it; podman 4 reads variables from that alone.
