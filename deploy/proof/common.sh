@@ -17,20 +17,20 @@ not_run() { # WHY
   exit 77
 }
 
-# as_perwatt ARGS…: the command of the image, with $proof/work at /work.
+# as_perwatt ARGS…: the command of the image, with $proof/made at /made.
 as_perwatt() {
-  podman run --rm --pull=never --no-healthcheck --network none --read-only --tmpfs /tmp --cap-drop all --volume "$proof/work:/work" \
+  podman run --rm --pull=never --no-healthcheck --network none --read-only --tmpfs /tmp --cap-drop all --volume "$proof/made:/made" \
     "localhost/perwatt-serve:$arch" "$@"
 }
 
 # An index `docs` of a few modules' documents, its vectors, and its archive; made once.
 make_index() {
-  [ ! -f "$proof/work/docs.tar" ] || return 0
-  rm -rf "$proof/work"
-  install -d -o 10001 -g 10001 "$proof"/work/{vectors,indexes,documents,runs}
-  as_perwatt embed python:json python:csv python:gzip --out /work/vectors/docs --quiet
-  as_perwatt build /work/vectors/docs --index docs --root /work/indexes
-  tar -cf "$proof/work/docs.tar" -C "$proof/work/indexes" docs
+  [ ! -f "$proof/made/docs.tar" ] || return 0
+  rm -rf "$proof/made"
+  install -d -o 10001 -g 10001 "$proof"/made/{vectors,indexes,documents,runs}
+  as_perwatt embed python:json python:csv python:gzip --out /made/vectors/docs --quiet
+  as_perwatt build /made/vectors/docs --index docs --root /made/indexes
+  tar -cf "$proof/made/docs.tar" -C "$proof/made/indexes" docs
 }
 
 # until_true SECONDS WHAT…: repeats a command, once a second, until it succeeds.

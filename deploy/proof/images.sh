@@ -6,6 +6,6 @@ set -euo pipefail
 export ARCHITECTURES=$arch
 deploy/images/base.sh
 deploy/images/build.sh serve loadtest
-rm -rf "$proof/work"
+rm -rf "$proof/made"
 make_index
 echo "serve and loadtest were built for $arch, and serve embedded and built an index"

@@ -30,7 +30,7 @@ cleared
 podman secret rm store >/dev/null 2>&1 || true
 kubectl create secret generic store --from-env-file="$proof/store.env" --dry-run=client --output json |
   python3 -c 'import json, sys; print(json.dumps(json.load(sys.stdin)["data"]))' | podman secret create store - >/dev/null
-sha256=$(sha256sum "$proof/work/docs.tar" | cut -d ' ' -f 1)
+sha256=$(sha256sum "$proof/made/docs.tar" | cut -d ' ' -f 1)
 helm template demo-fetch deploy/helm/perwatt --set "$image" --set serve.drainSeconds=0 \
   --set indexes.source=fetch,indexes.fetch.secret=store \
   --set "indexes.fetch.archives[0].name=docs,indexes.fetch.archives[0].url=s3://$BUCKET/docs.tar,indexes.fetch.archives[0].sha256=$sha256" \
@@ -50,7 +50,7 @@ for name in indexes documents vectors; do
   podman volume create "perwatt-$name" >/dev/null
   chown 10001:10001 "$(podman volume inspect --format '{{.Mountpoint}}' "perwatt-$name")"
 done
-cp -a "$proof/work/indexes/docs" "$(podman volume inspect --format '{{.Mountpoint}}' perwatt-indexes)/"
+cp -a "$proof/made/indexes/docs" "$(podman volume inspect --format '{{.Mountpoint}}' perwatt-indexes)/"
 documents=$(podman volume inspect --format '{{.Mountpoint}}' perwatt-documents)
 for number in $(seq 30); do echo "{\"id\": \"n$number\", \"title\": \"Bread $number\", \"text\": \"Rye bread rises over night.\"}"; done \
   > "$documents/documents.jsonl"

@@ -8,7 +8,7 @@ make_index
 port=${PROOF_PORT:-18411} own=$((${PROOF_PORT:-18411} + 1))
 podman rm --force --ignore --time 1 perwatt-proof-serve
 podman run --detach --pull=never --name perwatt-proof-serve --publish "127.0.0.1:$port:8000" --network "$network" \
-  --read-only --tmpfs /tmp --cap-drop all --volume "$proof/work/indexes:/indexes:ro" "localhost/perwatt-serve:$arch" >/dev/null
+  --read-only --tmpfs /tmp --cap-drop all --volume "$proof/made/indexes:/indexes:ro" "localhost/perwatt-serve:$arch" >/dev/null
 rm -rf "$proof/prometheus" && mkdir -p "$proof/prometheus"
 sed -e "s#serve:8000#127.0.0.1:$port#; s#/etc/prometheus/alerts.yaml#$PWD/deploy/compose/alerts.yaml#" \
   -e "s#/etc/prometheus/metrics.key#/dev/null#; s#scrape_interval: 5s#scrape_interval: 1s#; s#evaluation_interval: 15s#evaluation_interval: 2s#" \

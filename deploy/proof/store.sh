@@ -24,23 +24,23 @@ AWS_REGION=us-east-1
 ENV
 stored() {
   podman run --rm --pull=never --no-healthcheck --network "$network" --read-only --tmpfs /tmp --cap-drop all --env-file "$proof/store.env" \
-    --volume "$proof/work:/work" "$@"
+    --volume "$proof/made:/made" "$@"
 }
 image=localhost/perwatt-serve:$arch
 make_bucket() { echo "s3.bucket.create -name $BUCKET" | timeout 20 podman exec -i perwatt-proof-s3 /weed shell; }
 until_true 60 make_bucket
-until_true 60 stored "$image" push docs "s3://$BUCKET/perwatt" --root /work/indexes
-rm -rf "$proof/work/pulled" "$proof/work/fetched"
-install -d -o 10001 -g 10001 "$proof/work/pulled" "$proof/work/fetched"
-stored "$image" pull docs "s3://$BUCKET/perwatt" --root /work/pulled
+until_true 60 stored "$image" push docs "s3://$BUCKET/perwatt" --root /made/indexes
+rm -rf "$proof/made/pulled" "$proof/made/fetched"
+install -d -o 10001 -g 10001 "$proof/made/pulled" "$proof/made/fetched"
+stored "$image" pull docs "s3://$BUCKET/perwatt" --root /made/pulled
 stored --entrypoint python3 "$image" -c 'import obstore, sys
 from obstore.store import from_url
-obstore.put(from_url(sys.argv[1], client_options={"allow_http": True}), "docs.tar", open("/work/docs.tar", "rb"))' "s3://$BUCKET"
-sha256=$(sha256sum "$proof/work/docs.tar" | cut -d ' ' -f 1)
-stored --entrypoint python3 "$image" -m deploy.jobs.fetch "s3://$BUCKET/docs.tar" "$sha256" /work/fetched
-for place in pulled fetched; do stored "$image" verify docs --root "/work/$place"; done
+obstore.put(from_url(sys.argv[1], client_options={"allow_http": True}), "docs.tar", open("/made/docs.tar", "rb"))' "s3://$BUCKET"
+sha256=$(sha256sum "$proof/made/docs.tar" | cut -d ' ' -f 1)
+stored --entrypoint python3 "$image" -m deploy.jobs.fetch "s3://$BUCKET/docs.tar" "$sha256" /made/fetched
+for place in pulled fetched; do stored "$image" verify docs --root "/made/$place"; done
 said=$(stored --env AWS_SECRET_ACCESS_KEY=wrong-and-secret --entrypoint python3 "$image" -m deploy.jobs.fetch \
-  "s3://$BUCKET/docs.tar" "$sha256" /work/fetched 2>&1) && { echo "a wrong key was let in"; exit 1; }
+  "s3://$BUCKET/docs.tar" "$sha256" /made/fetched 2>&1) && { echo "a wrong key was let in"; exit 1; }
 grep -q 'was refused' <<<"$said"
 if grep -q 'wrong-and-secret' <<<"$said"; then echo "the key was shown: $said"; exit 1; fi
 echo "an index was pushed to SeaweedFS, pulled and fetched from it, and verified; a wrong key was refused and not shown"

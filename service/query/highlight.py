@@ -21,6 +21,9 @@ from index.search.words import MAX_WORDS, analyser
 from service.wire.limits import HIGHLIGHT_READ
 from service.wire.requests import Highlight
 
+# By the name of a field: fragments, each in pieces.
+Fragments = dict[str, list[list[str]]]
+
 _PLAIN = re.compile(r"[^\W_]+")
 _OBJECT = msgspec.json.Decoder(dict[str, Any])
 _JOINERS = ("\u200c", "\u200d")  # between letters, or after them
@@ -48,10 +51,11 @@ class WordsIn:
         self._seen: dict[str, str | None] = {}
 
     def places(self, text: str) -> list[_Word]:
-        found = []
+        found: list[_Word] = []
         for match in _words(text).finditer(text):
             word = self._word(match[0])
-            if word is not None:
+            # A sign may be a word to the index and yet combine with what is marked before it.
+            if word is not None and not (found and match.start() < found[-1].stop):
                 found.append(_Word(match.start(), _closed(text, match.end()), word))
                 if len(found) == _MOST:
                     break
@@ -65,7 +69,7 @@ class WordsIn:
         return self._seen[written]
 
 
-def fragments_of(payload: bytes, asked: Highlight, words: WordsIn) -> dict[str, list[list[str]]]:
+def fragments_of(payload: bytes, asked: Highlight, words: WordsIn) -> Fragments:
     """Fragments by field, of fields that are texts and hold any of the words."""
     content, found = _OBJECT.decode(payload), {}
     for name in asked.fields:

@@ -14,7 +14,6 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from service.access.caller import Caller
-from service.query import highlight
 from service.query.admission import Deadline
 from service.query.app_state import AppState
 from service.query.ranking import RankedHits, Ranking, Survivors
@@ -338,11 +337,8 @@ def marked(view: SearchView, query: SearchRequest, hits: list[Hit]) -> list[Hit]
     """The hits with the words of the query highlighted, where that is asked for."""
     if query.highlight is None or query.text is None:
         return hits
-    words = view.words_in(query.text)
-    return [
-        replace(hit, highlights=highlight.fragments_of(payload, query.highlight, words) or None)
-        for hit, payload in zip(hits, view.whole_payloads([hit.id for hit in hits]), strict=True)
-    ]
+    found = view.highlights(query.text, query.highlight, [hit.id for hit in hits])
+    return [replace(hit, highlights=fragments or None) for hit, fragments in zip(hits, found, strict=True)]
 
 
 def observe(state: AppState, caller: Caller, queries: int, usage: Usage, stages: Stages) -> None:

@@ -22,11 +22,11 @@ from index.search.bitmap import Bitmap
 from index.search.filtering import And, Filter, Not, OneOf
 from service.access.caller import Caller
 from service.query.admission import Deadline
-from service.query.highlight import WordsIn, unstemmed
+from service.query.highlight import Fragments, WordsIn, fragments_of, unstemmed
 from service.query.searched import Matching, Searched, Vectors
 from service.wire import filters
 from service.wire.problems import Problem
-from service.wire.requests import SearchRequest
+from service.wire.requests import Highlight, SearchRequest
 
 if TYPE_CHECKING:
     from embed.encoders.fitted.encoder import FittedEncoder
@@ -217,15 +217,12 @@ class ServedView:
         there = _OBJECT.decode(payload)
         return Raw(msgspec.json.encode({name: there[name] for name in fields if name in there}))
 
-    def words_in(self, text: str) -> WordsIn:
-        """The words of a text, as they are found in others: as they were indexed, or where none were, whole."""
+    def highlights(self, text: str, asked: Highlight, ids: Sequence[str]) -> list[Fragments]:
+        """Where the words of a text stand in hits of this view: as they were indexed, or where none were, whole."""
         lexical = self.generation.lexical
-        return WordsIn(text, unstemmed() if lexical is None else lexical.analyse)
-
-    def whole_payloads(self, ids: Sequence[str]) -> list[bytes]:
-        """Of hits of this view."""
+        words = WordsIn(text, unstemmed() if lexical is None else lexical.analyse)
         rows = (self.rows.row_of(id_) for id_ in ids)
-        return [b"{}" if row is None else self.rows.payload(row) for row in rows]
+        return [fragments_of(b"{}" if row is None else self.rows.payload(row), asked, words) for row in rows]
 
     def _search(self, vectors: Vectors, k: int, effort: int | None, exact: bool, keep: Survived | None) -> Searched:
         start_s = time.thread_time()

@@ -24,14 +24,14 @@ from index.shards.merge import merge
 from index.shards.plan import shard_of
 from service.access.caller import Caller
 from service.query.admission import Deadline
-from service.query.highlight import WordsIn
+from service.query.highlight import Fragments
 from service.query.searched import Matching, Searched, Vectors
 from service.routing.rows import RoutedRows, RoutedSurvivors
 from service.routing.shard import RoutedShard, ShardSilent
 from service.wire import limits, parts
 from service.wire.parts import PartAnswer, PartRequest, Without
 from service.wire.problems import Problem
-from service.wire.requests import SearchRequest
+from service.wire.requests import Highlight, SearchRequest
 
 T = TypeVar("T")
 PARTIAL_SHARE = 0.9  # of the time left, after which a shard is done without where that is allowed
@@ -199,16 +199,13 @@ class RoutedView:
         for row in rows:
             self.rows.payloads.setdefault(row, _NOTHING)
 
-    def words_in(self, text: str) -> WordsIn:
+    def highlights(self, text: str, asked: Highlight, ids: Sequence[str]) -> list[Fragments]:
         raise Problem(
             "invalid-value",
             "A router does not know how the words of its shards were indexed, and highlights none; ask an index in one "
             "piece.",
             pointer="/highlight",
         )
-
-    def whole_payloads(self, ids: Sequence[str]) -> list[bytes]:
-        raise NotImplementedError  # nothing but highlights needs them
 
     def payload(self, row: int, fields: list[str] | None) -> Raw:
         payload = self.rows.payloads[row]
