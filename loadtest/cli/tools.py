@@ -75,18 +75,17 @@ def load(
 def bridge(dsn: str, index: str, variables: tuple[str, ...], host: str, port: int, connections: int) -> None:
     """Answer searches over HTTP by queries of the PostgreSQL at DSN, for --target pgvector from another machine."""
     import asyncio
-    import socket
 
     import psycopg
 
     from loadtest.errors import TargetError
     from loadtest.experiment.config import parse_variables
     from loadtest.targets.pgvector import table_of
-    from loadtest.targets.sql_bridge import Bridge, serve
+    from loadtest.targets.sql_bridge import Bridge, listen, serve
 
     table = table_of(index, parse_variables(variables))
     try:
-        asyncio.run(serve(Bridge(table, dsn, connections), socket.create_server((host, port), backlog=1024)))
+        asyncio.run(serve(Bridge(table, dsn, connections), listen(host, port)))
     except psycopg.Error as error:
         raise TargetError(f"PostgreSQL refuses: {str(error).strip()}") from error
 

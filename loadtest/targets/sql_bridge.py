@@ -137,6 +137,19 @@ class Bridge:
         return {"indexes": indexes, "server": dict(sorted(server.items())), "connections": self._connections}
 
 
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 takes a free one. OSError: it cannot be had.
+
+    The protocol is named because asyncio turns Nagle's algorithm off only where it is. uvicorn writes head and body
+    apart: every answer would wait 40 ms for the generator's delayed acknowledgement, and the database be blamed.
+    """
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((host, port))
+    listener.listen(1024)
+    return listener
+
+
 async def serve(bridge: Bridge, listener: socket.socket, stop: Callable[[], object] | None = None) -> None:
     """Prints the port once the connections are open, and serves until `stop` returns; None: until it is ended."""
     await bridge.open()
@@ -160,7 +173,7 @@ def main() -> None:
     given = vars(parser.parse_args())
     connections = given.pop("connections")
     bridge = Bridge(SqlTable(**given), os.environ["PERWATT_DSN"], connections)
-    listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
+    listener = listen("127.0.0.1", 0)
     try:
         asyncio.run(serve(bridge, listener, sys.stdin.read))
     except psycopg.Error as error:

@@ -45,7 +45,7 @@ def mcp(name: str, url: str, port: int | None, key: str | None) -> None:
         return
     if key:
         raise click.UsageError("with --http each caller sends its own key; leave --key and PERWATT_KEY out")
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listening:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listening.bind((tools.HOST, port))
