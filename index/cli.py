@@ -36,8 +36,11 @@ def _fitted_in_served(root: Path, name: str) -> _ServedFitted | None:
     """The folder of the served generation and the loss it was asked for, where it has a fitted query encoder."""
     from index.disk.manifest import QUERY_ENCODER, read_manifest
 
-    path = Root(root).path(name)
-    entry = read_manifest(path).get(QUERY_ENCODER)
+    try:
+        path = Root(root).path(name)
+        entry = read_manifest(path).get(QUERY_ENCODER)
+    except (NotFoundError, GenerationError, InputError):
+        return None
     return None if entry is None else _ServedFitted(path, float(entry["loss_asked"]))
 
 
@@ -125,7 +128,7 @@ def _fitted_in_served(root: Path, name: str) -> _ServedFitted | None:
     type=click.Choice(["model", "fitted", "auto"]),
     help="What encodes queries: the model, or a fitted encoder of two layers that is taught here on the documents' own "
     "words, for minutes and with PyTorch, and measured. auto leaves queries to the model where --query-loss is missed, "
-    "fitted refuses then.  [default: model; with --from-changes, the encoder of the served generation, measured again]",
+    "fitted refuses then.  [default: that of the served generation, measured again; model where it has none]",
 )
 @click.option(
     "--query-loss",
@@ -240,7 +243,7 @@ def build(
                 source = rebuild.dropping(place, name, folder)
             else:
                 source = rebuild.folded_from_folder(place, name, folder)
-            served = _fitted_in_served(root, name) if from_changes and query_encoder is None else None
+            served = _fitted_in_served(root, name) if query_encoder is None else None
             if (wanted := query_encoder or ("auto" if served else "model")) != "model":
                 if load_fitter is None:
                     raise click.UsageError("--query-encoder is a matter of `perwatt build`, which knows models")

@@ -180,15 +180,37 @@ def test_evaluation_goes_the_way_that_a_server_goes_or_is_told_not_to(made: Made
     }
 
 
-def test_a_build_from_changes_keeps_the_encoder_and_measures_it_again(made: Made, tmp_path: Path) -> None:
+def test_a_rebuild_of_the_service_keeps_the_encoder_and_measures_it_again(made: Made, tmp_path: Path) -> None:
     root = Path(shutil.copytree(made.root, tmp_path / "root"))
+    served = Root(root).alias("made").generation
     with serving(root, tmp_path, "--model", str(made.model)) as server, server.client() as client:
         put = client.put("/v1/indexes/made/documents", json={"documents": [{"id": "new", "text": "kalomi tredol"}]})
         assert put.status_code == 200, put.text
-    arguments = ("build", "--from-changes", "--index", "made", "--root", root, "--threads", 1, "--model", made.model)
-    perwatt(*arguments)
+        perwatt("rebuild", "made", "--url", server.url)
+        assert asked(client, "kalomi")["usage"]["encoder"] == "fitted"
     manifest, before = read_manifest(Root(root).path("made")), made.manifest("made")
+    assert manifest["generation"] != served
     assert manifest["count"] == before["count"] + 1
     assert manifest[QUERY_ENCODER]["layers"] == 2
     assert manifest["files"][FILE] == before["files"][FILE]
     assert manifest[QUERY_ENCODER]["measured"]["loss"] <= 0.02
+
+
+def test_a_build_from_vectors_keeps_the_encoder_where_it_is_of_their_model(
+    made: Made, tmp_path: Path, make_model: Callable[..., Path]
+) -> None:
+    root = Path(shutil.copytree(made.root, tmp_path / "root"))
+    arguments = ("--index", "made", "--root", root, "--threads", 1)
+    perwatt("build", made.vectors, *arguments, "--model", made.model)
+    assert read_manifest(Root(root).path("made"))["files"][FILE] == made.manifest("made")["files"][FILE]
+    perwatt("build", made.vectors, *arguments, "--query-encoder", "model")
+    assert QUERY_ENCODER not in read_manifest(Root(root).path("made"))
+    perwatt("rollback", "made", "--root", root)
+    other = make_model(hidden=128, heads=2, inner=128, max_length=128)
+    documents = tmp_path / "documents.jsonl"
+    documents.write_text("".join(json.dumps(each) + "\n" for each in made_documents(300)))
+    embed(documents, tmp_path / "vectors", other)
+    left = perwatt("build", tmp_path / "vectors", *arguments, "--model", other)
+    assert "queries go through the whole model: made-" in left.stderr
+    assert "for a model of another shape" in left.stderr
+    assert QUERY_ENCODER not in read_manifest(Root(root).path("made"))

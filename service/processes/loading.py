@@ -136,7 +136,7 @@ def _here(settings: Settings, shared: Shared | None, metrics: Metrics) -> AppSta
     service = secrets.token_hex(8) if shared is None else shared.service
     writing = Writing(root, service, f"http://{settings.host}:{settings.port}")
     plan = read_plan(settings.rebuilds)
-    rebuilds = Rebuilds(root, plan, native_threads.environment(plan.threads))
+    rebuilds = Rebuilds(root, plan, native_threads.environment(plan.threads), settings.model)
     return _state(settings, shared, metrics, registry, encoder, Here(registry, writing, rebuilds))
 
 

@@ -30,13 +30,14 @@ END_S = 10.0  # from being told to end to being killed
 class Rebuilds:
     """The rebuilds of one root, as one worker sees them; the other workers see the same files."""
 
-    def __init__(self, root: Root, plan: RebuildPlan, environment: Mapping[str, str]) -> None:
+    def __init__(self, root: Root, plan: RebuildPlan, environment: Mapping[str, str], model: str | None = None) -> None:
         """
         Args:
             plan: what may be rebuilt, from what.
             environment: of the process that rebuilds.
+            model: where the service has its model from; None where the vectors say it.
         """
-        self.plan, self._environment = plan, environment
+        self.plan, self._environment, self._model = plan, environment, model
         self.records = RebuildRecords(root.folder)
         self._seen_at = 0
         self._ended = set(self.records.switched(()))
@@ -69,9 +70,10 @@ class Rebuilds:
                 )
             record = self.records.create(handle, index, source, asked_by, trigger)
             id_ = record.answer.id
+            words = [str(self.records.root), id_, str(handle), *([] if self._model is None else [self._model])]
             with self.records.log_of(id_).open("ab") as said:
                 process = subprocess.Popen(
-                    [sys.executable, "-m", "service.rebuilds.work", str(self.records.root), id_, str(handle)],
+                    [sys.executable, "-m", "service.rebuilds.work", *words],
                     stdin=subprocess.PIPE,
                     stdout=said,
                     stderr=said,

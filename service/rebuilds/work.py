@@ -1,8 +1,10 @@
-"""The process that rebuilds: `python -m service.rebuilds.work ROOT ID LOCK`, started by `starting.py`.
+"""The process that rebuilds: `python -m service.rebuilds.work ROOT ID LOCK [MODEL]`, started by `starting.py`.
 
 It runs what a person would run, `perwatt embed` and `perwatt build`, at the lowest priority and within the memory that
-the plan allows, then removes generations that are no longer needed. The servers of the index see the new alias. The
-plan comes on standard input, as it was when the service started; editing its file does not affect a running rebuild.
+the plan allows, then removes generations that are no longer needed. A fitted query encoder of the served generation is
+measured again on the new rows, and stays where it keeps what was asked of it; MODEL is where the service has found the
+model that this takes. The servers of the index see the new alias. The plan comes on standard input, as it was when the
+service started; editing its file does not affect a running rebuild.
 """
 
 from __future__ import annotations
@@ -56,7 +58,7 @@ class Said:
         return False
 
 
-def main(root: Path, id_: str, plan: RebuildPlan) -> int:
+def main(root: Path, id_: str, plan: RebuildPlan, model: str | None = None) -> int:
     records = RebuildRecords(root)
     record = records.get(id_)
     assert record is not None, f"there is no rebuild {id_} under {root}"
@@ -65,7 +67,7 @@ def main(root: Path, id_: str, plan: RebuildPlan) -> int:
     sys.stderr = said
     index = record.answer.index
     try:
-        generation = _rebuild(said, root, index, source_of(plan, index, record.answer.source), plan)
+        generation = _rebuild(said, root, index, source_of(plan, index, record.answer.source), plan, model)
     except BaseException as error:
         if records.cancelling(id_):
             said.tell(state="cancelled", ended_at=now_utc())
@@ -76,7 +78,9 @@ def main(root: Path, id_: str, plan: RebuildPlan) -> int:
     return 0
 
 
-def _rebuild(said: Said, root: Path, index: str, source: RebuildSource | None, plan: RebuildPlan) -> str:
+def _rebuild(
+    said: Said, root: Path, index: str, source: RebuildSource | None, plan: RebuildPlan, model: str | None
+) -> str:
     from embed.cli import embed
     from embed.encoders.fitted.of_vectors import query_fitter
     from index import Root
@@ -84,6 +88,7 @@ def _rebuild(said: Said, root: Path, index: str, source: RebuildSource | None, p
 
     threads = ["--threads", str(plan.threads)]
     options = ["--index", index, "--root", str(root), "--max-slowdown", str(plan.max_slowdown), "--json", *threads]
+    options += [] if model is None else ["--model", model]
     if source is None:
         options.append("--from-changes")
     else:
@@ -127,7 +132,7 @@ def _lower(plan: RebuildPlan) -> None:
 
 
 if __name__ == "__main__":
-    _, _root, _id, _lock = sys.argv
-    _status = main(Path(_root), _id, msgspec.json.decode(sys.stdin.buffer.read(), type=RebuildPlan))
+    _, _root, _id, _lock, *_model = sys.argv
+    _status = main(Path(_root), _id, msgspec.json.decode(sys.stdin.buffer.read(), type=RebuildPlan), *_model)
     fcntl.flock(int(_lock), fcntl.LOCK_UN)  # who has seen its end can start the next one, while this process goes away
     sys.exit(_status)

@@ -171,7 +171,12 @@ class QueryFitter:
     ) -> tuple[NativeEncoder, FittedSection]:
         if self._before is not None:
             section = read_section(self._before)
-            return model.with_layers(section.layers), section
+            if len(section.support) != model.vocabulary:  # rows of another model than that generation's
+                raise ModelError(f"{self._before.name} has one for another model")
+            try:
+                return model.with_layers(section.layers), section
+            except (ValueError, TypeError) as error:
+                raise ModelError(f"{self._before.name} has one for a model of another shape ({error})") from None
         texts, _ = queries_from(documents, TAUGHT_TEXTS, TAUGHT, 2)
         if not texts:
             raise QueryLossError("no document has a title or text to teach with")
