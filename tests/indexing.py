@@ -46,9 +46,14 @@ def write_vectors_folder(
     *,
     fragments: int = 1,
     model: dict[str, Any] | None = None,
+    bare: bool = False,
     **changes: Any,
 ) -> Path:
-    """A vectors folder of the format that `perwatt embed` writes; `changes` replace fields of embed.json."""
+    """A vectors folder of the format that `perwatt embed` writes; `changes` replace fields of embed.json.
+
+    Args:
+        bare: of vectors that no model is known of.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     dim, count = vectors.shape[1], len(ids)
     edges = [count * part // fragments for part in range(fragments + 1)]
@@ -70,11 +75,11 @@ def write_vectors_folder(
         entries.append({"file": path.name, "rows": stop - start, "bytes": len(raw), "sha256": sha256})
     meta = {
         "format": 1,
-        "model": model or {"name": "test", "dim": dim, "id": "sha256:" + "0" * 64},
+        "model": None if bare else model or {"name": "test", "dim": dim, "id": "sha256:" + "0" * 64},
         "dim": dim,
         "count": count,
         "fragments": entries,
-        "canaries": [{"text": "canary", "vector": vectors[0].tolist()}],
+        "canaries": [] if bare else [{"text": "canary", "vector": vectors[0].tolist()}],
         "created_at": "2026-01-01T00:00:00+00:00",
         "run": {},
     }

@@ -18,12 +18,14 @@ from indexing import clustered, write_vectors_folder
 from index import GenerationError, InputError, NotFoundError, VectorsFolder, build_generation, open_generation
 from index.build.sharded import build_sharded
 from index.cli import build
+from index.disk.root import Root
 from index.disk.sealed import write_sealed
 from index.keeping import gc, generations, rollback, switch, verify
 from index.search.generation import Generation
 from index.shards.merge import Ranked, merge
 from index.shards.plan import shard_of
 from index.shards.sealed import SHARDS_FILE, ShardedIndex, names
+from index.shards.together import ShardRows
 
 DIM, COUNT = 16, 300
 WORDS = ("alpha", "beta", "gamma", "delta", "eta", "theta", "kappa", "lambda", "mu", "nu", "xi", "rho", "sigma", "tau")
@@ -249,3 +251,36 @@ def test_a_name_is_sharded_or_not(folder: Path, tmp_path: Path) -> None:
         build_sharded(VectorsFolder(folder), 2, root=tmp_path, name="one")
     with pytest.raises(NotFoundError, match="serves no generation"):
         ShardedIndex(tmp_path, "one").alias()
+
+
+def test_an_index_in_shards_is_not_taken_for_one_without(folder: Path, tmp_path: Path) -> None:
+    sharded = build_sharded(VectorsFolder(folder), 2, root=tmp_path, name="docs")
+    with pytest.raises(NotFoundError, match=r"index 'docs' under .* has shards, and here one without is asked for"):
+        Root(tmp_path).path("docs")
+    with pytest.raises(InputError, match=r"docs under .*1-of-2 is shard 1 of 2, and all of them have one generation"):
+        build_generation(VectorsFolder(folder), root=sharded.roots[1].folder, name="docs")
+
+
+def test_shards_in_one_process_find_what_the_index_in_one_piece_finds(
+    whole: Generation, shards: list[Generation]
+) -> None:
+    from index.search.filtering import parse
+
+    rows = ShardRows(shards, integers=False)
+    assert (rows.rows, rows.count, rows.row_of("nothing")) == (COUNT, COUNT, None)
+    for filter_ in (None, parse(FILTERS[1] or {})):
+        keep = None if filter_ is None else rows.survivors(filter_)
+        kept = None if filter_ is None else whole.survivors(filter_)
+        queries = clustered(5, DIM, seed=3)
+        for k in (1, 10, 2 * COUNT):
+            found, expected = rows.search_rows(queries, k, None, True, keep), whole.search_rows(queries, k, None, True, kept)
+            for query in range(len(queries)):
+                hits = [rows.external_id(row) for row in found.rows[query].tolist() if row >= 0]
+                assert hits == [whole.external_id(row) for row in expected.rows[query].tolist() if row >= 0]
+                assert found.scores[query][: len(hits)].tolist() == expected.scores[query][: len(hits)].tolist()
+                assert all(rows.external_id(rows.row_of(id_) or 0) == id_ for id_ in hits[:3])
+        words, expected_words = rows.search_words("tau beta", 10, filter_), whole.search_words("tau beta", 10, filter_, True)
+        assert [rows.payload(row) for row in words.rows.tolist()] == [
+            whole.payload(row) for row in expected_words.rows.tolist()
+        ]
+        assert words.scores.tolist() == expected_words.scores.tolist()

@@ -10,12 +10,16 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from conftest import write_jsonl
+from indexing import clustered, write_vectors_folder
 from serving import ARTICLES, HOSTILE, Server, build_docs
 
-from index import build_generation
+from index import VectorsFolder, build_generation
+from index.build.sharded import build_sharded
 from service.cli import searching
 from service.cli.terminal import title_and_text
 from service.errors import RemoteError, ServiceError, SettingsError
+from service.processes.loading import load
+from service.settings import Settings
 
 pytest_plugins = ["serving_fixtures"]
 
@@ -280,3 +284,25 @@ def test_a_key_that_cannot_be_sent_is_wrong_usage() -> None:
         result = CliRunner().invoke(command, ["docs", "--url", "http://127.0.0.1:1", "--key", "schlüssel"])
         assert result.exit_code == 2
         assert "characters that no key has" in result.output
+
+
+def test_an_index_in_shards_is_searched_and_scored_as_one_and_a_server_says_how_it_is_served(tmp_path: Path) -> None:
+    ids = [f"d{row:02}" for row in range(60)]
+    payload = [{"text": f"water {('bread', 'sun', 'moon')[row % 3]} {row}"} for row in range(60)]
+    folder = write_vectors_folder(tmp_path / "v", ids, clustered(60, 8), payload, bare=True)
+    build_sharded(VectorsFolder(folder), 3, root=tmp_path / "many", name="docs")
+    build_generation(VectorsFolder(folder), root=tmp_path / "one", name="docs")
+    np.save(tmp_path / "query.npy", clustered(1, 8, seed=4)[0])
+    (tmp_path / "qrels.tsv").write_text("q\td\ts\na\td00\t1\na\td03\t2\n")
+    queries = write_jsonl(tmp_path / "queries.jsonl", [{"_id": "a", "text": "bread"}])
+    found = []
+    for root in (tmp_path / "many", tmp_path / "one"):
+        asked = ("docs", "--vector", tmp_path / "query.npy", "--root", root, "--exact", "--json", "--k", "20")
+        judged = ("docs", "--queries", queries, "--qrels", tmp_path / "qrels.tsv", "--root", root, "--mode", "lexical")
+        hits = json.loads(run(searching.search, *asked).output)["hits"]
+        found.append((hits, json.loads(run(searching.evaluate, *judged, "--json").output)["modes"]["lexical"]["recall@100"]))
+    assert found[0] == found[1]
+    assert (len(found[0][0]), found[0][1]) == (20, 1.0)
+    for names in ((), ("docs",)):
+        with pytest.raises(SettingsError, match=r"has 3 shards, and a server answers for one of them.*perwatt route"):
+            load(Settings(root=tmp_path / "many", names=names))

@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from indexing import clustered
+from indexing import clustered, write_vectors_folder
 from patience import patient
 from routing import Router, routing, serving_shards
 from serving import NotStarted, Server, serving
@@ -32,14 +32,9 @@ DIM, COUNT = 16, 400
 
 @pytest.fixture(scope="module")
 def vectors(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from indexing import write_vectors_folder
-
     folder = tmp_path_factory.mktemp("vectors") / "v"
     payload = [{"text": f"word {row % 7}", "lang": ("en", "de")[row % 2]} for row in range(COUNT)]
-    write_vectors_folder(folder, [f"d{row:03}" for row in range(COUNT)], clustered(COUNT, DIM), payload)
-    said = json.loads((folder / "embed.json").read_text())
-    (folder / "embed.json").write_text(json.dumps(said | {"model": None, "canaries": []}))
-    return folder
+    return write_vectors_folder(folder, [f"d{row:03}" for row in range(COUNT)], clustered(COUNT, DIM), payload, bare=True)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ once write the same bytes, and a generation that was pushed before costs a listi
     cli.py        `perwatt push`, `perwatt pull`
     push.py       an index to a store
     pull.py       a backup into a root
+    sharded.py    both, of an index in shards
     log_copy.py   a copy of the log while it is written, and how one joins an index
     pieces.py     files cut into pieces, sent and fetched
     contents.py   what a backup names, and what is refused in one

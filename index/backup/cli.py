@@ -1,7 +1,7 @@
 """`perwatt push` and `perwatt pull`: an index to a store, and back."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -33,8 +33,12 @@ def push(name: str, store: str, root: Path, everything: bool, read_back: bool, a
     """
     from index.backup.address import open_store
     from index.backup.push import push as to_store
+    from index.backup.sharded import push_shards
+    from index.shards.sealed import ShardedIndex
 
-    done = to_store(Root(root), name, open_store(store), everything=everything, read_back=read_back, show=True)
+    place, sharded = open_store(store), ShardedIndex(root, name)
+    how: dict[str, Any] = {"everything": everything, "read_back": read_back, "show": True}
+    done = push_shards(sharded, place, **how) if sharded.there else to_store(Root(root), name, place, **how)
     if as_json:
         print_json({"index": name, **done._asdict()})
         return
@@ -73,12 +77,19 @@ def pull(
     """
     from index.backup.address import open_store
     from index.backup.pull import pull as from_store
+    from index.backup.sharded import pull_shards, sharded_backups
+    from index.shards.sealed import ShardedIndex
 
     place = open_store(store)
     if list_:
         _print_backups(name, place, as_json)
         return
-    done = from_store(Root(root), name, place, backup=backup, everything=everything, switch=switch, show=True)
+    how: dict[str, Any] = {"backup": backup, "everything": everything, "switch": switch, "show": True}
+    shards = sharded_backups(place, name)
+    if backup in shards if backup else shards:
+        done = pull_shards(ShardedIndex(root, name), place, **how)
+    else:
+        done = from_store(Root(root), name, place, **how)
     if as_json:
         print_json({"index": name, **done._asdict()})
         return
@@ -95,8 +106,18 @@ def pull(
 
 def _print_backups(name: str, place: "Store", as_json: bool) -> None:
     from index.backup.contents import backups, read_backup
+    from index.backup.sharded import read_sharded, sharded_backups
 
     rows = [
+        {
+            "backup": each.id,
+            "created": each.created_at,
+            "served": each.served,
+            "generations": len(each.generations),
+            "shards": len(each.shards),
+        }
+        for each in (read_sharded(place, name, id_) for id_ in sharded_backups(place, name))
+    ] or [
         {
             "backup": each.id,
             "created": each.created_at,

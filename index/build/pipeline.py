@@ -15,6 +15,7 @@ a build has changed nothing that is served; the next build and gc remove what it
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -32,13 +33,13 @@ from index.build.spool import Spool
 from index.build.words import LexicalWriter
 from index.changes.fold import Folded, check_kept
 from index.disk.codes import Metric
-from index.disk.manifest import FORMAT, MANIFEST_FILE, describe_files
+from index.disk.manifest import FORMAT, MANIFEST_FILE, describe_files, read_manifest
 from index.disk.root import DEFAULT_ROOT, Root, check_name
 from index.disk.sealed import write_sealed
 from index.disk.sections import VECTORS_FILE, keep_vectors, write_codes
 from index.disk.staging import publish, staging
 from index.disk.vectors_folder import Source, VectorsFolder
-from index.errors import InputError, PublishCheckError
+from index.errors import IndexingError, InputError, PublishCheckError
 from index.progress import Progress, say
 from index.search import rowfiles
 from index.search.columns import ColumnReader, Field, parse_fields
@@ -151,6 +152,11 @@ def build_generation(
     place = Root(root)
     if ShardedIndex(root, name).there:
         raise InputError(f"index {name!r} under {place.folder} has shards; build it with --shards")
+    if shard is None and (there := _shard_there(place, name)) is not None:
+        raise InputError(
+            f"{name} under {place.folder} is shard {there['number']} of {there['of']}, and all of them have one generation: build "
+            "all with `perwatt build VECTORS --shards`, which lays what was written to each over it"
+        )
     path, manifest = _build(source, place, settings)
     failed = publish_checks.failed(place, path, manifest, settings.min_count_ratio, max_slowdown)
     if not switch:
@@ -165,6 +171,14 @@ def build_generation(
         )
     place.switch(name, path.name)
     return path
+
+
+def _shard_there(place: Root, name: str) -> dict[str, Any] | None:
+    """Which shard an index is that was built as one."""
+    with suppress(IndexingError):
+        shard: dict[str, Any] | None = read_manifest(place.path(name)).get("shard")
+        return shard
+    return None
 
 
 def _build(source: Source, root: Root, settings: BuildSettings) -> tuple[Path, dict[str, Any]]:

@@ -5,6 +5,7 @@ ROOT/<name>/current         the alias, a sealed JSON file that is replaced in on
 ROOT/<name>/.lock           held (flock) by whoever changes any of it; readers need no lock
 ROOT/<name>/.building-…     a build under way; it holds a lock on its folder, so one that died can be told and removed
 ROOT/<name>/.pulling-…      the same of a pull (index/backup); one that died goes on from there, until gc removes it
+ROOT/<name>.shards/         an index in shards (index/shards)
 """
 
 import fcntl
@@ -26,6 +27,7 @@ from index.errors import ConflictError, GenerationError, InputError, NotFoundErr
 
 ALIAS_FILE, LOCK_FILE, BUILDING_PREFIX = "current", ".lock", ".building-"
 PULLING_PREFIX = ".pulling-"
+SHARDS_SUFFIX = ".shards"
 DEFAULT_ROOT = Path("indexes")
 _NOTHING = "nothing was built yet; `perwatt build VECTORS --index NAME` does"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
@@ -66,6 +68,15 @@ class Root:
         folders = [entry for entry in self.folder.iterdir() if entry.is_dir() and _NAME.fullmatch(entry.name)]
         files = (ALIAS_FILE, LOCK_FILE) if unfinished else (ALIAS_FILE,)
         return sorted(f.name for f in folders if any((f / file).exists() for file in files) or self._generations(f))
+
+    def sharded(self) -> list[str]:
+        """Indexes in shards (index/shards), sorted."""
+        return sorted(folder.stem for folder in self.folder.glob(f"*{SHARDS_SUFFIX}"))
+
+    def shards_of(self, name: str) -> Path | None:
+        """The folder that holds the shards of an index; None where it has none."""
+        folder = self.folder / f"{name}{SHARDS_SUFFIX}"
+        return folder if folder.is_dir() else None
 
     def alias(self, name: str) -> Alias:
         """Raises NotFoundError when nothing was ever switched to, GenerationError when the alias file is damaged."""
@@ -195,6 +206,9 @@ class Root:
     def _folder(self, name: str) -> Path:
         folder = self.folder / check_name(name)
         if not folder.is_dir():
+            if (shards := self.shards_of(name)) is not None:
+                raise NotFoundError(f"index {name!r} under {self.folder} has shards, and here one without is asked for: "
+                                    f"each of them is an index {name!r} under a folder of {shards}")
             raise NotFoundError(f"there is no index {name!r} under {self.folder}: {self._known()}")
         return folder
 

@@ -18,7 +18,17 @@ from typing import Any, NamedTuple
 
 from index.disk.integrity import verify
 from index.disk.manifest import MANIFEST_FILE, read_manifest
-from index.disk.root import ALIAS_FILE, LOCK_FILE, Alias, Root, check_name, lock, present_alias, read_alias
+from index.disk.root import (
+    ALIAS_FILE,
+    LOCK_FILE,
+    SHARDS_SUFFIX,
+    Alias,
+    Root,
+    check_name,
+    lock,
+    present_alias,
+    read_alias,
+)
 from index.disk.sealed import SEAL, read_sealed, write_sealed
 from index.disk.stamps import next_stamp
 from index.errors import GenerationError, InputError, NotFoundError
@@ -42,7 +52,7 @@ class ShardedIndex:
 
     def __init__(self, root: Path | str, name: str) -> None:
         self.name = check_name(name)
-        self.folder = Path(root) / f"{name}.shards"
+        self.folder = Path(root) / f"{name}{SHARDS_SUFFIX}"
 
     @property
     def there(self) -> bool:
@@ -182,4 +192,4 @@ class ShardedIndex:
 
 def names(root: Path | str) -> list[str]:
     """The sharded indexes under a folder of indexes, sorted."""
-    return sorted(folder.stem for folder in Path(root).glob("*.shards"))
+    return Root(root).sharded()

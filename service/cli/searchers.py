@@ -16,7 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from index import Generation, IndexingError, InputError, Root
+from index.changes.view import Searchable
 from index.search.filtering import Filter, parse
+from index.shards.sealed import ShardedIndex
+from index.shards.together import ShardRows
 from service.cli.evaluate import Search
 from service.client import Client, ClientError, ProblemError, calls
 from service.errors import RemoteError, ServiceError, SettingsError
@@ -115,21 +118,21 @@ class IndexSearcher(Protocol):
 
 
 class LocalSearcher:
-    """A generation opened in this process, with what was written since."""
+    """A generation opened in this process, with what was written since; of an index in shards, one of each."""
 
     def __init__(
         self,
-        opened: Generation,
+        opened: Sequence[Generation],
         encoder: Encoder | None,
         fitted: FittedEncoder | None = None,
         reranker: Reranker | None = None,
     ) -> None:
-        self.generation = opened.id
-        self.modes: tuple[Mode, ...] = MODES if opened.lexical is not None else MODES[:1]
+        self.generation = opened[0].id
+        self.modes: tuple[Mode, ...] = MODES if all(each.lexical is not None for each in opened) else MODES[:1]
         self._opened = opened
-        follower = Follower(opened)
-        self._rows = follower.now()
-        follower.close()  # the view it gave stays as it is
+        views = [_as_now(each) for each in opened]
+        integers = opened[0].manifest["id_type"] != "str"
+        self._rows = views[0] if len(views) == 1 else ShardRows(views, integers)
         self._encoder, self._fitted, self._reranker = encoder, fitted, reranker
 
     @property
@@ -140,7 +143,9 @@ class LocalSearcher:
     @property
     def default_effort(self) -> int | None:
         """None where every vector is compared anyhow."""
-        return None if self._opened.family == "flat" else self._opened.default_effort
+        if all(each.family == "flat" for each in self._opened):
+            return None
+        return max(each.default_effort for each in self._opened)
 
     def by_model(self) -> LocalSearcher:
         """The same, with texts encoded by the whole model."""
@@ -216,7 +221,7 @@ class LocalSearcher:
         texts = [query for query in queries if isinstance(query, str)]
         encoded: Iterator[npt.NDArray[np.float32]] = iter(())
         if texts:
-            if self._encoder is None or self._opened.manifest["model"] is None:
+            if self._encoder is None or self._opened[0].manifest["model"] is None:
                 raise ServiceError(
                     f"Generation {self.generation} was built from bare vectors and knows no model to encode a "
                     "text with; search it with --vector FILE.npy."
@@ -295,26 +300,38 @@ class RemoteSearcher:
 def local_searcher(settings: Settings, name: str) -> Iterator[LocalSearcher]:
     """The current generation of `name` and the model of its vectors, checked as a server checks
     them."""
-    root = Root(settings.root)
     try:
-        path = root.path(name)
+        sharded = ShardedIndex(settings.root, name)
+        roots = sharded.generation().roots if sharded.there else [Root(settings.root)]
+        paths = sharded.check(sharded.generation()) if sharded.there else [roots[0].path(name)]
     except IndexingError as error:
         raise SettingsError(str(error)) from error
-    encoder = encoder_for(settings, root, [name])
-    opened = open_checked(path, encoder, settings.threads)
+    encoder = encoder_for(settings, roots[0], [name])
+    opened: list[Generation] = []
     reranker = None
     try:
+        for path in paths:
+            opened.append(open_checked(path, encoder, settings.threads))
         if settings.reranker is not None:
             from embed import load_reranker
 
             reranker = load_reranker(settings.reranker, threads=settings.threads)
-        yield LocalSearcher(opened, encoder, fitted_of(opened, encoder, settings.query_encoder), reranker)
+        yield LocalSearcher(opened, encoder, fitted_of(opened[0], encoder, settings.query_encoder), reranker)
     finally:
-        opened.close()
+        for each in opened:
+            each.close()
         if reranker is not None:
             reranker.close()
         if encoder is not None:
             encoder.close()
+
+
+def _as_now(generation: Generation) -> Searchable:
+    """A generation with what was written since; the view stays as it is."""
+    follower = Follower(generation)
+    rows = follower.now()
+    follower.close()
+    return rows
 
 
 def rankings(asking: IndexSearcher, how: SearchOptions, seen: set[str]) -> Search:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from embed.encoders.query_cache import CacheMemory, QueryCache
 from index import Root
+from index.shards.sealed import ShardedIndex
 from service.access.auth import Auth
 from service.access.keyring import Keyring
 from service.access.ledger import Ledger
@@ -119,6 +120,8 @@ def _here(settings: Settings, shared: Shared | None, metrics: Metrics) -> AppSta
     """Of indexes that lie under the root."""
     root = Root(settings.root)
     names = settings.names or tuple(root.names())
+    for name in settings.names or (() if names else root.sharded()):
+        _require_one_piece(root, name)
     if not names:
         raise SettingsError(
             f"There is no index under {settings.root}. Build one with `perwatt build VECTORS --index NAME "
@@ -138,6 +141,19 @@ def _here(settings: Settings, shared: Shared | None, metrics: Metrics) -> AppSta
     plan = read_plan(settings.rebuilds)
     rebuilds = Rebuilds(root, plan, native_threads.environment(plan.threads), settings.model)
     return _state(settings, shared, metrics, registry, encoder, Here(registry, writing, rebuilds))
+
+
+def _require_one_piece(root: Root, name: str) -> None:
+    """Raises SettingsError for an index in shards, with what to do."""
+    folder = root.shards_of(name)
+    if folder is None or name in root.names():
+        return
+    roots = ShardedIndex(root.folder, name).generation().roots
+    raise SettingsError(
+        f"Index {name} under {root.folder} has {len(roots)} shards, and a server answers for one of them. Start one for "
+        f"each, `perwatt serve --root {roots[0].folder} --port 8001` for the first, and ask them all at once with "
+        f"`perwatt route --shard http://127.0.0.1:8001` and a --shard more for each other."
+    )
 
 
 def _batcher_of(settings: Settings, encoder: Encoder, metrics: Metrics, shared: Shared | None) -> Batcher:
