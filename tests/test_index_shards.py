@@ -273,13 +273,19 @@ def test_shards_in_one_process_find_what_the_index_in_one_piece_finds(
         kept = None if filter_ is None else whole.survivors(filter_)
         queries = clustered(5, DIM, seed=3)
         for k in (1, 10, 2 * COUNT):
-            found, expected = rows.search_rows(queries, k, None, True, keep), whole.search_rows(queries, k, None, True, kept)
+            found, expected = (
+                rows.search_rows(queries, k, None, True, keep),
+                whole.search_rows(queries, k, None, True, kept),
+            )
             for query in range(len(queries)):
                 hits = [rows.external_id(row) for row in found.rows[query].tolist() if row >= 0]
                 assert hits == [whole.external_id(row) for row in expected.rows[query].tolist() if row >= 0]
                 assert found.scores[query][: len(hits)].tolist() == expected.scores[query][: len(hits)].tolist()
                 assert all(rows.external_id(rows.row_of(id_) or 0) == id_ for id_ in hits[:3])
-        words, expected_words = rows.search_words("tau beta", 10, filter_), whole.search_words("tau beta", 10, filter_, True)
+        words, expected_words = (
+            rows.search_words("tau beta", 10, filter_),
+            whole.search_words("tau beta", 10, filter_, True),
+        )
         assert [rows.payload(row) for row in words.rows.tolist()] == [
             whole.payload(row) for row in expected_words.rows.tolist()
         ]

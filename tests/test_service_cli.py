@@ -300,7 +300,9 @@ def test_an_index_in_shards_is_searched_and_scored_as_one_and_a_server_says_how_
         asked = ("docs", "--vector", tmp_path / "query.npy", "--root", root, "--exact", "--json", "--k", "20")
         judged = ("docs", "--queries", queries, "--qrels", tmp_path / "qrels.tsv", "--root", root, "--mode", "lexical")
         hits = json.loads(run(searching.search, *asked).output)["hits"]
-        found.append((hits, json.loads(run(searching.evaluate, *judged, "--json").output)["modes"]["lexical"]["recall@100"]))
+        found.append(
+            (hits, json.loads(run(searching.evaluate, *judged, "--json").output)["modes"]["lexical"]["recall@100"])
+        )
     assert found[0] == found[1]
     assert (len(found[0][0]), found[0][1]) == (20, 1.0)
     for names in ((), ("docs",)):

@@ -34,7 +34,9 @@ DIM, COUNT = 16, 400
 def vectors(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("vectors") / "v"
     payload = [{"text": f"word {row % 7}", "lang": ("en", "de")[row % 2]} for row in range(COUNT)]
-    return write_vectors_folder(folder, [f"d{row:03}" for row in range(COUNT)], clustered(COUNT, DIM), payload, bare=True)
+    return write_vectors_folder(
+        folder, [f"d{row:03}" for row in range(COUNT)], clustered(COUNT, DIM), payload, bare=True
+    )
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """An index in shards to a store, and back: each shard as an ordinary index, and a file that says which belong together.
 
     STORE/<name>.shards/<i>-of-<S>/<name>/…    shard i, as push.py puts an index
-    STORE/<name>.shards/backups/<id>.json      sealed and written last: the backup of each shard, and every `shards.json`
+    STORE/<name>.shards/backups/<id>.json      sealed, written last: the backup of each shard, and each `shards.json`
 
 What it names is believed as far as it can be checked: each shard's backup checks its own bytes, and a generation is a
 sharded one only where the manifest of every shard has the hash that its `shards.json` says.
@@ -127,7 +127,9 @@ def pull_shards(
 def sharded_backups(store: Store, name: str) -> list[str]:
     """Ids of the backups of an index in shards, oldest first."""
     there = store.sizes(f"{name}{SHARDS_SUFFIX}/backups")
-    return sorted(id_ for each in there if _NAMED.fullmatch(id_ := each.removesuffix(".json")) and each.endswith(".json"))
+    return sorted(
+        id_ for each in there if _NAMED.fullmatch(id_ := each.removesuffix(".json")) and each.endswith(".json")
+    )
 
 
 def read_sharded(store: Store, name: str, wanted: str | None = None) -> ShardedBackup:
@@ -135,7 +137,9 @@ def read_sharded(store: Store, name: str, wanted: str | None = None) -> ShardedB
     known = sharded_backups(store, check_name(name))
     id_ = wanted if wanted is not None else known[-1] if known else ""
     if id_ not in known:
-        raise NotFoundError(f"{store.where} has no backup {id_!r} of index {name!r}, which has {', '.join(known) or 'none'}")
+        raise NotFoundError(
+            f"{store.where} has no backup {id_!r} of index {name!r}, which has {', '.join(known) or 'none'}"
+        )
     try:
         return _checked(parse_sealed(store.get(_file(name, id_), LARGEST_BACKUP)), name, id_)
     except MissingError as error:

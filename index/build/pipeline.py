@@ -154,8 +154,8 @@ def build_generation(
         raise InputError(f"index {name!r} under {place.folder} has shards; build it with --shards")
     if shard is None and (there := _shard_there(place, name)) is not None:
         raise InputError(
-            f"{name} under {place.folder} is shard {there['number']} of {there['of']}, and all of them have one generation: build "
-            "all with `perwatt build VECTORS --shards`, which lays what was written to each over it"
+            f"{name} under {place.folder} is shard {there['number']} of {there['of']}, and all of them have one "
+            "generation: build all with `perwatt build VECTORS --shards`, which lays what was written to each over it"
         )
     path, manifest = _build(source, place, settings)
     failed = publish_checks.failed(place, path, manifest, settings.min_count_ratio, max_slowdown)

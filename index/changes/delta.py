@@ -56,11 +56,11 @@ class DeltaSnapshot(NamedTuple):
         found.scored[:] = keep.count
         return found
 
-    def search_words(self, words: list[str], k: int, keep: Bitmap) -> Ranked:
+    def search_words(self, words: list[str], k: int, keep: Bitmap, held: Mapping[str, int] | None = None) -> Ranked:
         if self.words is None or not words:
             return Ranked(np.zeros(0, np.int64), np.zeros(0, np.float32))
         count = len(self.vectors)
-        scores = self.words.scores(words, count)
+        scores = self.words.scores(words, count, held)
         rows = np.flatnonzero(scores)
         rows = rows[(keep.words[rows >> 6] >> (rows & 63).astype(np.uint64)) & np.uint64(1) == 1]
         if len(rows) > k:

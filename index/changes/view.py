@@ -64,7 +64,15 @@ class Searchable(Protocol):
     def search_rows(
         self, queries: NDArray[np.float32], k: int, effort: int | None = None, exact: bool = False, keep: Any = None
     ) -> TopK: ...
-    def search_words(self, text: str, k: int, filter_: Filter | None = None, exact: bool = False) -> Matched: ...
+    def search_words(
+        self,
+        text: str,
+        k: int,
+        filter_: Filter | None = None,
+        exact: bool = False,
+        held: Mapping[str, int] | None = None,
+    ) -> Matched: ...
+    def new_words(self, text: str) -> dict[str, int]: ...
     def survivors(self, filter_: Filter) -> Bitmap | Surviving: ...
     def without(self, keep: Any, rows: NDArray[np.int64]) -> Bitmap | Surviving: ...
     def only(self, rows: NDArray[np.int64]) -> Bitmap | Surviving: ...
@@ -123,16 +131,34 @@ class View:
         found.scored[:] += changed.scored
         return found
 
-    def search_words(self, text: str, k: int, filter_: Filter | None = None, exact: bool = False) -> Matched:
-        """As `Generation.search_words`, over both."""
+    def search_words(
+        self,
+        text: str,
+        k: int,
+        filter_: Filter | None = None,
+        exact: bool = False,
+        held: Mapping[str, int] | None = None,
+    ) -> Matched:
+        """As `Generation.search_words`, over both.
+
+        Args:
+            held: of the text's words that no generation holds, by how many changes of all shards each is held.
+        """
         keep = self.alive if filter_ is None else self.survivors(filter_)
         found = self._words_of_generation(text, k, filter_, exact)
         if keep.delta.count == 0:
             return found
         assert self.generation.lexical is not None  # the generation's own search saw to it
-        changed = self._snapshot.search_words(self.generation.lexical.words(text), k, keep.delta)
+        changed = self._snapshot.search_words(self.generation.lexical.words(text), k, keep.delta, held)
         theirs = Ranked(changed.rows + self._base, changed.scores)
         return Matched(*merge((Ranked(*found), theirs), k, self.order))
+
+    def new_words(self, text: str) -> dict[str, int]:
+        """Of the words of a text that no document of the generation holds, by how many changes each is held."""
+        lexical, changed = self.generation.lexical, self._snapshot.words
+        if lexical is None or changed is None:
+            return {}
+        return changed.new(lexical.words(text), len(self._snapshot.vectors))
 
     def filter(self, given: Mapping[str, Any]) -> Surviving:
         """As `Generation.filter`, over both, without what is gone."""

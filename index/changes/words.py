@@ -8,7 +8,7 @@ that no document of the generation holds counts the changes that hold it.
 
 from array import array
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,17 +42,33 @@ class ChangedWords:
         self._norms.append(float(formula.norm(len(words), self._statistics.mean_length)))
         self._row += 1
 
-    def scores(self, words: Sequence[str], count: int) -> NDArray[np.float32]:
-        """Of the first `count` rows for the different words of a query; 0 for a row that holds none of them."""
+    def scores(self, words: Sequence[str], count: int, held: Mapping[str, int] | None = None) -> NDArray[np.float32]:
+        """Of the first `count` rows for the different words of a query; 0 for a row that holds none of them.
+
+        Args:
+            held: of words that no document of the generation holds, by how many changes, where these are not all.
+        """
         found = np.zeros(count, np.float32)
         norms = np.array(self._norms[:count], np.float32)
         for word in words:
-            postings = self._by_word.get(word)
-            if postings is None:
+            rows = self._rows(word, count)
+            if not len(rows):
                 continue
-            rows = np.array(postings.rows[:], np.int64)  # of a copy: while NumPy reads an array, it cannot be added to
-            rows = rows[: np.searchsorted(rows, count)]
-            counts = np.array(postings.counts[: len(rows)], np.float32)
-            weight = formula.weight(self._statistics.held(word) or len(rows), self._statistics.documents)
+            counts = np.array(self._by_word[word].counts[: len(rows)], np.float32)
+            known = self._statistics.held(word) or (held or {}).get(word) or len(rows)
+            weight = formula.weight(known, self._statistics.documents)
             found[rows] += weight * (counts / (counts + norms[rows]))
         return found
+
+    def new(self, words: Sequence[str], count: int) -> dict[str, int]:
+        """Of words that no document of the generation holds, by how many of the first `count` rows each is held."""
+        found = {word: len(self._rows(word, count)) for word in words if not self._statistics.held(word)}
+        return {word: rows for word, rows in found.items() if rows}
+
+    def _rows(self, word: str, count: int) -> NDArray[np.int64]:
+        """Those of the first `count` that hold a word, ascending."""
+        postings = self._by_word.get(word)
+        if postings is None:
+            return np.zeros(0, np.int64)
+        rows = np.array(postings.rows[:], np.int64)  # of a copy: while NumPy reads an array, it cannot be added to
+        return rows[: np.searchsorted(rows, count)]

@@ -207,8 +207,10 @@ class Root:
         folder = self.folder / check_name(name)
         if not folder.is_dir():
             if (shards := self.shards_of(name)) is not None:
-                raise NotFoundError(f"index {name!r} under {self.folder} has shards, and here one without is asked for: "
-                                    f"each of them is an index {name!r} under a folder of {shards}")
+                raise NotFoundError(
+                    f"index {name!r} under {self.folder} has shards, and here one without is asked for: "
+                    f"each of them is an index {name!r} under a folder of {shards}"
+                )
             raise NotFoundError(f"there is no index {name!r} under {self.folder}: {self._known()}")
         return folder
 

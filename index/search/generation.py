@@ -130,11 +130,19 @@ class Generation:
         found = find(self._rows, self._searcher, queries, reach, effort, keep=bits, exactly=exact, few=self.few(effort))
         return found if reach == k else _padded(found, k)
 
-    def search_words(self, text: str, k: int, filter_: Filter | None = None, exact: bool = False) -> Matched:
+    def search_words(
+        self,
+        text: str,
+        k: int,
+        filter_: Filter | None = None,
+        exact: bool = False,
+        held: Mapping[str, int] | None = None,
+    ) -> Matched:
         """The best k rows by the words of `text`, BM25: rows int64 and scores float32 (m,), m < k where fewer match.
 
         Args:
             exact: scores do not depend, in their last bits, on how the search went.
+            held: of changes, of which there are none here.
 
         Raises InputError for k below 1, and where the generation has no words; FilterError and FieldError as `filter`.
         """
@@ -145,6 +153,10 @@ class Generation:
         if k < 1:
             raise InputError(f"k is {k}; expected at least 1")
         return self.lexical.search(text, min(k, self.count), None if filter_ is None else filter_.tree, exact)
+
+    def new_words(self, text: str) -> dict[str, int]:
+        """Words that changes alone hold: none."""
+        return {}
 
     def few(self, effort: int | None = None) -> int:
         """Up to how many survivors of a filter are all compared, so that the answer is exact; more are searched for."""

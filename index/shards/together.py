@@ -5,6 +5,7 @@ scores are those of an index in one piece.
 """
 
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any
@@ -45,11 +46,13 @@ class ShardRows:
         k: int,
         effort: int | None = None,
         exact: bool = False,
-        keep: Sequence[Any] | None = None,
+        keep: Any = None,
     ) -> TopK:
         """As `Generation.search_rows`; `keep` as `survivors` gives it."""
         kept = keep or [None] * len(self._shards)
-        found = [shard.search_rows(queries, k, effort, exact, each) for shard, each in zip(self._shards, kept, strict=True)]
+        found = [
+            shard.search_rows(queries, k, effort, exact, each) for shard, each in zip(self._shards, kept, strict=True)
+        ]
         count = len(queries)
         best = TopK(
             np.full((count, k), -1, np.int64),
@@ -67,7 +70,10 @@ class ShardRows:
 
     def search_words(self, text: str, k: int, filter_: Filter | None = None, exact: bool = False) -> Matched:
         """As `Generation.search_words`."""
-        found = [shard.search_words(text, k, filter_, exact) for shard in self._shards]
+        held = Counter[str]()
+        for shard in self._shards:
+            held.update(shard.new_words(text))
+        found = [shard.search_words(text, k, filter_, exact, held) for shard in self._shards]
         parts = [Ranked(each.rows + start, each.scores) for start, each in zip(self._starts, found, strict=False)]
         return Matched(*merge(parts, k, self.order))
 
@@ -88,7 +94,7 @@ class ShardRows:
         for start, shard in zip(self._starts, self._shards, strict=False):
             row = shard.row_of(id_)
             if row is not None:
-                return start + int(row)
+                return int(start + row)
         return None
 
     def _at(self, row: int) -> tuple[Any, int]:

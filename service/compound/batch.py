@@ -27,6 +27,7 @@ from service.query.search import (
     effort_of,
     expect,
     is_plain,
+    marked,
     observe,
     rank,
     result_of,
@@ -153,9 +154,8 @@ async def _search_all(
         for at, one in enumerate(group):
             try:
                 one.deadline.check()
-                results[one.place] = result_of(
-                    view, one.query, one.resolved, keep, rows[at], scores[at], scored[at], cpu_s
-                )
+                result = result_of(view, one.query, one.resolved, keep, rows[at], scores[at], scored[at], cpu_s)
+                results[one.place] = await marked(view, one.query, result, one.deadline)
             except Problem as problem:
                 results[one.place] = BatchFailure(problem.as_dict())
         payload_s += time.perf_counter() - start_s
@@ -172,7 +172,8 @@ async def _search_one(
         await view.bring([hit.row for hit in ranked.hits], one.deadline)
         start_s = time.perf_counter()
         one.deadline.check()
-        results[one.place] = result_of_ranked(view, one.query, one.resolved, one.kept, ranked, paged)
+        result = result_of_ranked(view, one.query, one.resolved, one.kept, ranked, paged)
+        results[one.place] = await marked(view, one.query, result, one.deadline)
         return time.perf_counter() - start_s
     except Problem as problem:
         results[one.place] = BatchFailure(problem.as_dict())

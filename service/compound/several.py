@@ -20,7 +20,7 @@ from service.access.caller import Caller
 from service.query.admission import Deadline
 from service.query.app_state import AppState
 from service.query.resolving import resolve
-from service.query.search import deadline_of, rank, result_of_ranked, survivors
+from service.query.search import deadline_of, marked, rank, result_of_ranked, survivors
 from service.query.searched import SearchView
 from service.wire import answers, limits, requests
 from service.wire.answers import BatchResult, IndexedHit, SearchedIndex, SeveralAnswer
@@ -83,7 +83,8 @@ async def _one(
             resolved = await resolve(state, view, caller, query, deadline, kept.keep)
             ranked, paged = await rank(state, view, query, resolved, kept, deadline)
             await view.bring([hit.row for hit in ranked.hits], deadline)
-            return _AnsweredIndex(view, result_of_ranked(view, query, resolved, kept, ranked, paged))
+            result = result_of_ranked(view, query, resolved, kept, ranked, paged)
+            return _AnsweredIndex(view, await marked(view, query, result, deadline))
     except Problem as problem:
         problem.members["index"] = name
         if problem.code in ("index-not-found", "generation-gone"):

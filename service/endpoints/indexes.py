@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import platform
+import uuid
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -80,7 +84,20 @@ def info_of(here: Here, name: str, loaded: ServedGeneration, caller: Caller) -> 
         written_since=loaded.written_since if caller.filter is None else 0,
         id_type=manifest["id_type"],
         shard=None if "shard" not in manifest else msgspec.convert(manifest["shard"], ShardPlace),
+        folder=_mark_of(loaded.generation.path.parent),
     )
+
+
+def _mark_of(folder: Path) -> str | None:
+    """The same for all who have this folder, and for no other: of this machine as long as it runs. None where there
+    is none."""
+    try:
+        status = folder.stat()
+    except OSError:
+        return None
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    machine = boot.read_text().strip() if boot.exists() else f"{platform.node()} {uuid.getnode()}"
+    return hashlib.sha256(f"{machine} {status.st_dev} {status.st_ino}".encode()).hexdigest()[:16]
 
 
 def visible(loaded: ServedGeneration, caller: Caller) -> int:

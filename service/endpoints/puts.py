@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import msgspec
 import numpy as np
 
 from embed.vectors.vector_cache import hash_texts
@@ -18,6 +17,7 @@ from index.changes.columns import ChangedColumns, check_payload
 from index.changes.log_file import Write
 from index.disk import codes
 from index.search.bitmap import Bitmap
+from index.search.filtering import Filter
 from service.access.caller import Caller
 from service.query.admission import Deadline
 from service.query.app_state import AppState
@@ -43,17 +43,26 @@ class _Put(NamedTuple):
 
 
 async def writes_of(
-    state: AppState, view: ServedView, caller: Caller, documents: Sequence[bytes], deadline: Deadline
+    state: AppState,
+    view: ServedView,
+    caller: Caller,
+    imposed: Filter | None,
+    documents: Sequence[bytes],
+    deadline: Deadline,
 ) -> tuple[list[Write], list[WriteFailure]]:
-    """The documents that may be written, with their vectors, and a problem for each other one in their order."""
+    """The documents that may be written, with their vectors, and a problem for each other one in their order.
+
+    Args:
+        imposed: what a document has to pass, as it is and as it will be.
+    """
     failed: list[WriteFailure] = []
     puts: list[_Put] = []
     for place, raw in enumerate(documents):
         try:
-            puts.append(_checked(state, view, caller, place, raw))
+            puts.append(_checked(state, view, place, raw))
         except Problem as problem:
-            failed.append(WriteFailure(place, _id_in(raw), problem.as_dict()))
-    writes = await _encoded(state, caller, _allowed(view, caller, puts, failed), deadline)
+            failed.append(WriteFailure(place, requests.id_in(raw), problem.as_dict()))
+    writes = await _encoded(state, caller, _allowed(view, imposed, puts, failed), deadline)
     return writes, sorted(failed, key=lambda one: one.place)
 
 
@@ -69,7 +78,7 @@ def require_room(loaded: ServedGeneration, documents: int) -> None:
         )
 
 
-def _checked(state: AppState, view: ServedView, caller: Caller, place: int, raw: bytes) -> _Put:
+def _checked(state: AppState, view: ServedView, place: int, raw: bytes) -> _Put:
     """Raises the Problem of a document that cannot be written."""
     given = limits.decode(requests.PUT_DOCUMENT, raw)
     payload = bytes(given.payload)
@@ -130,19 +139,8 @@ def _check_id(view: ServedView, id_: str) -> None:
         )
 
 
-def _id_in(raw: bytes) -> str | None:
-    """The id of a document that may be malformed, to name it by."""
-    try:
-        found = msgspec.json.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-    id_ = found.get("id") if isinstance(found, dict) else None
-    return id_[: limits.NAME_CHARACTERS] if isinstance(id_, str) else None
-
-
-def _allowed(view: ServedView, caller: Caller, puts: list[_Put], failed: list[WriteFailure]) -> list[_Put]:
-    """The documents that the key allows, both as they will be and as they are now; the others go to `failed`."""
-    imposed = filters.of_key(caller.filter)
+def _allowed(view: ServedView, imposed: Filter | None, puts: list[_Put], failed: list[WriteFailure]) -> list[_Put]:
+    """The documents that the filter keeps, both as they will be and as they are now; the others go to `failed`."""
     if imposed is None or not puts:
         return puts
     columns = ChangedColumns(view.generation.manifest["filterable"])
@@ -154,7 +152,8 @@ def _allowed(view: ServedView, caller: Caller, puts: list[_Put], failed: list[Wr
         kept = Bitmap(np.zeros(len(puts), np.bool_), len(puts))
     allowed = []
     for at, put in enumerate(puts):
-        hidden = view.rows.row_of(put.id) is not None and view.row_of(put.id, caller) is None
+        row = view.rows.row_of(put.id)
+        hidden = row is not None and not filters.holds(view.rows, imposed, row)
         if kept.holds(at) and not hidden:
             allowed.append(put)
         else:

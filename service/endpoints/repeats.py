@@ -29,11 +29,15 @@ def key_of(request: Request) -> str | None:
 
 
 def keyed(request: Request, caller: Caller, body: bytes) -> KeyedRequest | None:
-    """What is remembered of a request with a key: whose it is and what it asks, hashed. None without a key."""
+    """What is remembered of a request with a key: whose it is and what it asks, hashed. None without a key.
+
+    A router sends a part of a request, and says in `Idempotency-Digest` what the whole of it is.
+    """
     key = key_of(request)
     if key is None:
         return None
-    asked = f"{request.method} {request.url.path}\0".encode() + body
+    whole = request.headers.get("idempotency-digest", "")
+    asked = f"{request.method} {request.url.path}\0{whole}".encode() + body
     return KeyedRequest(hashlib.sha256(f"{caller.name or ''}\0{key}".encode()).digest(), hashlib.sha256(asked).digest())
 
 

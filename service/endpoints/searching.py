@@ -11,12 +11,11 @@ from service.access.caller import caller_of
 from service.compound import batch, several
 from service.compound import facets as counting
 from service.query import search as one
-from service.query.app_state import here_of, state_of
+from service.query.app_state import state_of
 from service.query.search import Answered
 from service.routing import part as shard
 from service.wire import limits
 from service.wire.limits import read_body
-from service.wire.problems import Problem
 
 
 async def search(request: Request) -> Response:
@@ -34,17 +33,8 @@ async def search_batch(request: Request) -> Response:
 async def facets(request: Request) -> Response:
     body = await read_body(request.scope, request.receive, limits.BODY_BYTES)
     caller, index = caller_of(request.scope), request.path_params["index"]
-    content = await counting.answer(state_of(request), here_of(request), caller, index, body, time.perf_counter())
+    content = await counting.answer(state_of(request), caller, index, body, time.perf_counter())
     return Response(content, media_type="application/json")
-
-
-async def no_facets(_request: Request) -> Response:
-    raise Problem(
-        "invalid-value",
-        "A router has no facets. Ask each of its shards, which all have this call, and add; or an index in one piece.",
-        status=404,
-        title="No such path",
-    )
 
 
 async def search_indexes(request: Request) -> Response:

@@ -30,12 +30,11 @@ from service.query.app_state import AppState, here_of, state_of
 from service.query.search import deadline_of
 from service.query.served_generation import ServedGeneration
 from service.query.served_view import ServedView
+from service.routing.changing import too_many
 from service.wire import answers, filters, limits, requests
 from service.wire.answers import DeleteAnswer, PutAnswer
-from service.wire.limits import read_body
+from service.wire.limits import WRITE_TIMEOUT_MS, read_body
 from service.wire.problems import Problem
-
-WRITE_TIMEOUT_MS = limits.TIMEOUT_MS  # a thousand texts take longer than a search may
 
 
 async def put_documents(request: Request) -> Response:
@@ -50,9 +49,12 @@ async def put_documents(request: Request) -> Response:
         noted = keyed(request, caller, body)
         if (before := await answered_before(here_of(request), name, noted, PutAnswer)) is not None:
             return _response(before)
-        view = loaded.view() if caller.filter is None else await loaded.view_to_write(deadline)
+        imposed = filters.conjoin(filters.parse(asked.within), filters.of_key(caller.filter))
+        view = loaded.view() if imposed is None else await loaded.view_to_write(deadline)
         require_room(loaded, len(asked.documents))
-        writes, failed = await writes_of(state, view, caller, [bytes(raw) for raw in asked.documents], deadline)
+        writes, failed = await writes_of(
+            state, view, caller, imposed, [bytes(raw) for raw in asked.documents], deadline
+        )
         answer = PutAnswer(name, 0, len(writes), _took_ms(start_s), failed)
         seq = await _written(state, loaded, writes, deadline, with_answer(noted, answer))
         state.metrics.documents_put.inc(len(writes))
@@ -88,10 +90,11 @@ async def delete_documents(request: Request) -> Response:
         if (before := await answered_before(here_of(request), loaded.generation.name, noted, DeleteAnswer)) is not None:
             return _response(before)
         view = await loaded.view_to_write(deadline, asked.min_seq)
+        imposed = filters.conjoin(filters.parse(asked.within), filters.of_key(caller.filter))
         if asked.ids is not None:
-            ids = [id_ for id_ in dict.fromkeys(asked.ids) if view.row_of(id_, caller) is not None]
+            ids = [id_ for id_ in dict.fromkeys(asked.ids) if _there(view, id_, imposed)]
         else:
-            ids = await _surviving(view, filters.conjoin(filter_, filters.of_key(caller.filter)), deadline)
+            ids = await _surviving(view, filters.conjoin(filter_, imposed), deadline)
         caller.charge(max(0, len(ids) - 1))  # one was taken by auth
         return await _delete(state, loaded, ids, start_s, deadline, noted, dry_run=asked.dry_run)
 
@@ -133,17 +136,16 @@ async def _written(
     return seq
 
 
+def _there(view: ServedView, id_: str, imposed: Filter | None) -> bool:
+    row = view.rows.row_of(id_)
+    return row is not None and filters.holds(view.rows, imposed, row)
+
+
 async def _surviving(view: ServedView, filter_: Filter | None, deadline: Deadline) -> list[str]:
     keep = await view.survivors(filter_, deadline)
     assert keep is not None  # there is a filter
     if keep.count > limits.DELETE_DOCUMENTS:
-        raise Problem(
-            "invalid-value",
-            f"The filter keeps {keep.count:,} documents, and one request deletes at most {limits.DELETE_DOCUMENTS:,}: "
-            "narrow it, or build the index anew without them.",
-            pointer="/filter",
-            survivors=keep.count,
-        )
+        raise too_many(keep.count)
     if isinstance(keep, Bitmap):
         rows = keep.rows
     else:

@@ -28,6 +28,7 @@ from service.endpoints import (
     operations,
     rebuilds,
     recall,
+    routed_writes,
     searching,
     usage,
     writes,
@@ -295,11 +296,14 @@ OPERATIONS = (
     Operation("GET", "/openapi.json", "search", operations.openapi, "This document."),
 )
 
-# What a router answers: searches and reads, of which it asks its shards. What it says of facets is that it has none.
+# What a router answers: searches, reads and writes, of which it asks its shards.
+_ROUTED_WRITES: dict[Endpoint, Endpoint] = {
+    writes.put_documents: routed_writes.put_documents,
+    writes.delete_document: routed_writes.delete_document,
+    writes.delete_documents: routed_writes.delete_documents,
+}
 ROUTED = tuple(
-    operation._replace(endpoint=searching.no_facets, summary="None behind a router: its shards have them.")
-    if operation.endpoint is searching.facets
-    else operation
+    operation._replace(endpoint=_ROUTED_WRITES.get(operation.endpoint, operation.endpoint))
     for operation in OPERATIONS
     if operation.path.startswith(("/v1/embeddings", "/v1/models", "/v1/usage"))
     or not operation.path.startswith("/v1/")
@@ -307,6 +311,7 @@ ROUTED = tuple(
     in (
         *(searching.search, searching.search_batch, searching.search_indexes, searching.facets),
         *(documents.document, indexes.list_indexes, indexes.get_index),
+        *_ROUTED_WRITES,
     )
 )
 

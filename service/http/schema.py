@@ -261,7 +261,8 @@ def _by_hand(components: dict[str, Any], model: Fingerprint | None) -> None:
         embeddings["dimensions"] = {"enum": [model.dim, None], "default": None}
     components["PutDocument"]["properties"]["payload"] = {"type": "object", "default": {}}
     components["PutRequest"]["properties"]["documents"]["items"] = {"$ref": REF.format(name="PutDocument")}
-    components["DeleteRequest"]["properties"]["filter"] = query["properties"]["filter"]
+    for name, fields in (("PutRequest", ("within",)), ("DeleteRequest", ("filter", "within"))):
+        components[name]["properties"] |= dict.fromkeys(fields, query["properties"]["filter"])
     components["DeleteRequest"]["oneOf"] = [
         {"required": [name], "properties": {name: {"not": {"type": "null"}}}} for name in ("ids", "filter")
     ]

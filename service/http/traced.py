@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.access.auth import Auth
 from service.access.caller import Caller, caller_of
 from service.http.fast_path import FastPath, FastRequest
-from service.http.routes import OPERATIONS
+from service.http.routes import OPERATIONS, ROUTED
 from service.query.search import Answered
 from service.telemetry.spans import Spans
 
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 INDEX = "/v1/indexes/{index}/"
 
-_ROUTES = {operation.endpoint: operation.path for operation in OPERATIONS if operation.path.startswith("/v1/")}
+_ROUTES = {
+    operation.endpoint: operation.path for operation in (*OPERATIONS, *ROUTED) if operation.path.startswith("/v1/")
+}
 
 
 class TracedFastPath(FastPath):

@@ -150,8 +150,8 @@ def _require_one_piece(root: Root, name: str) -> None:
         return
     roots = ShardedIndex(root.folder, name).generation().roots
     raise SettingsError(
-        f"Index {name} under {root.folder} has {len(roots)} shards, and a server answers for one of them. Start one for "
-        f"each, `perwatt serve --root {roots[0].folder} --port 8001` for the first, and ask them all at once with "
+        f"Index {name} under {root.folder} has {len(roots)} shards, and a server answers for one of them. Start one "
+        f"for each, `perwatt serve --root {roots[0].folder} --port 8001` for the first, and ask them all at once with "
         f"`perwatt route --shard http://127.0.0.1:8001` and a --shard more for each other."
     )
 

@@ -138,6 +138,8 @@ async def answer(state: AppState, caller: Caller, index: str, body: bytes, start
                 lexical_s, payload_s = ranked.lexical_s, time.perf_counter()
                 rerank_s = 0.0 if ranked.judged is None else ranked.judged.spent_s
                 result = result_of_ranked(view, query, resolved, kept, ranked, paged)
+            if query.highlight is not None:
+                result = await marked(view, query, result, deadline)
             end_s = time.perf_counter()
             deadline.check()
             content = answers.encode(
@@ -279,7 +281,6 @@ def result_of(
     del hits[query.k :]
     if query.explain:
         hits = [replace(hit, explain=Explanation(RankPlace(rank, hit.score))) for rank, hit in enumerate(hits, 1)]
-    hits = marked(view, query, hits)
     effort, exact = effort_of(query)
     cpu_s = resolved.cpu_s + search_cpu_s + time.perf_counter() - start_s
     return BatchResult(
@@ -310,7 +311,6 @@ def result_of_ranked(
         )
         for hit in ranked.hits
     ]
-    hits = marked(view, query, hits)
     cpu_s = resolved.cpu_s + ranked.cpu_s + time.perf_counter() - start_s
     return BatchResult(
         hits,
@@ -333,12 +333,14 @@ def result_of_ranked(
     )
 
 
-def marked(view: SearchView, query: SearchRequest, hits: list[Hit]) -> list[Hit]:
-    """The hits with the words of the query highlighted, where that is asked for."""
+async def marked(view: SearchView, query: SearchRequest, result: BatchResult, deadline: Deadline) -> BatchResult:
+    """The result with the words of the query highlighted in its hits, where that is asked for."""
     if query.highlight is None or query.text is None:
-        return hits
-    found = view.highlights(query.text, query.highlight, [hit.id for hit in hits])
-    return [replace(hit, highlights=fragments or None) for hit, fragments in zip(hits, found, strict=True)]
+        return result
+    found = await view.highlights(query.text, query.highlight, [hit.id for hit in result.hits], deadline)
+    pairs = zip(result.hits, found.fragments, strict=True)
+    usage = replace(result.usage, cpu_ms=round(result.usage.cpu_ms + found.cpu_s * 1e3, 4))
+    return replace(result, hits=[replace(hit, highlights=each or None) for hit, each in pairs], usage=usage)
 
 
 def observe(state: AppState, caller: Caller, queries: int, usage: Usage, stages: Stages) -> None:

@@ -8,7 +8,7 @@ the times).
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -22,8 +22,8 @@ from index.search.bitmap import Bitmap
 from index.search.filtering import And, Filter, Not, OneOf
 from service.access.caller import Caller
 from service.query.admission import Deadline
-from service.query.highlight import Fragments, WordsIn, fragments_of, unstemmed
-from service.query.searched import Matching, Searched, Vectors
+from service.query.highlight import WordsIn, fragments_of, unstemmed
+from service.query.searched import Marked, Matching, Searched, Vectors
 from service.wire import filters
 from service.wire.problems import Problem
 from service.wire.requests import Highlight, SearchRequest
@@ -164,11 +164,13 @@ class ServedView:
         exact: bool,
         deadline: Deadline,
         keep: Survived | None = None,
+        held: Mapping[str, int] | None = None,
     ) -> Matching:
         """The best k rows by the words of a text, here or in the search thread. Raises Problem where there are none.
 
         Args:
             keep: what the filter keeps, for views that know it by that.
+            held: as `View.search_words` takes it.
         """
         if self.generation.lexical is None:
             raise Problem(
@@ -178,8 +180,8 @@ class ServedView:
                 pointer="/mode",
             )
         if self._pace.words_s < INLINE_S:
-            return self._search_words(text, k, filter_, exact)
-        return await self._in_thread(deadline, self._search_words, text, k, filter_, exact)
+            return self._search_words(text, k, filter_, exact, held)
+        return await self._in_thread(deadline, self._search_words, text, k, filter_, exact, held)
 
     async def look(self, deadline: Deadline, work: Callable[..., T], *arguments: Any) -> T:
         """`work` that looks at a column of all rows, here or in the search thread, whichever costs less."""
@@ -187,9 +189,11 @@ class ServedView:
             return work(*arguments)
         return await self._in_thread(deadline, work, *arguments)
 
-    def _search_words(self, text: str, k: int, filter_: Filter | None, exact: bool) -> Matching:
+    def _search_words(
+        self, text: str, k: int, filter_: Filter | None, exact: bool, held: Mapping[str, int] | None
+    ) -> Matching:
         start_s = time.thread_time()
-        found = self.rows.search_words(text, k, filter_, exact)
+        found = self.rows.search_words(text, k, filter_, exact, held)
         self._pace.words_s = time.thread_time() - start_s
         return Matching(found, self._pace.words_s)
 
@@ -217,12 +221,14 @@ class ServedView:
         there = _OBJECT.decode(payload)
         return Raw(msgspec.json.encode({name: there[name] for name in fields if name in there}))
 
-    def highlights(self, text: str, asked: Highlight, ids: Sequence[str]) -> list[Fragments]:
+    async def highlights(self, text: str, asked: Highlight, ids: Sequence[str], deadline: Deadline) -> Marked:
         """Where the words of a text stand in hits of this view: as they were indexed, or where none were, whole."""
+        start_s = time.perf_counter()  # nothing here waits
         lexical = self.generation.lexical
         words = WordsIn(text, unstemmed() if lexical is None else lexical.analyse)
         rows = (self.rows.row_of(id_) for id_ in ids)
-        return [fragments_of(b"{}" if row is None else self.rows.payload(row), asked, words) for row in rows]
+        found = [fragments_of(b"{}" if row is None else self.rows.payload(row), asked, words) for row in rows]
+        return Marked(found, time.perf_counter() - start_s)
 
     def _search(self, vectors: Vectors, k: int, effort: int | None, exact: bool, keep: Survived | None) -> Searched:
         start_s = time.thread_time()

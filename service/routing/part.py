@@ -6,6 +6,7 @@ import binascii
 import time
 from collections.abc import Sequence
 
+import msgspec
 import numpy as np
 
 from service.access.caller import Caller
@@ -14,34 +15,52 @@ from service.query.app_state import AppState
 from service.query.ranking import Survivors, group_field
 from service.query.search import EVERYTHING, Answered, Stages, deadline_of, observe
 from service.query.searched import SearchView, Survived, Vectors
+from service.query.served_view import ServedView
+from service.routing.counting import counted_here
 from service.wire import answers, filters, limits, parts
 from service.wire.answers import Usage
-from service.wire.parts import PartAnswer, PartDocument, PartList, PartRequest, Without
+from service.wire.parts import PartAnswer, PartCounts, PartDocument, PartList, PartRequest, Without
 from service.wire.problems import Problem
 
 
 async def answer(state: AppState, caller: Caller, index: str, body: bytes, start_s: float) -> Answered:
     """Parameters and errors are those of `search.answer`."""
-    asked = limits.decode(parts.PART, body)
+    asked, here = limits.decode(parts.PART, body), state.here
+    assert here is not None  # a router has no such route
     deadline = deadline_of(state, asked.timeout_ms, start_s)
     async with state.admission.place(deadline):
-        with state.registry.loaded(index) as loaded:
-            view = await loaded.view_at(asked.min_seq, deadline)
+        with here.registry.loaded(index) as loaded:
+            if asked.current:
+                view = await loaded.view_to_write(deadline, asked.min_seq)
+            else:
+                view = await loaded.view_at(asked.min_seq, deadline)
             filter_ = filters.of_key(caller.filter)
             for raw in asked.filters:
                 filter_ = filters.conjoin(filter_, filters.parse(raw))
-            keep = await view.survivors(filter_, deadline)
+            served: SearchView = view  # what survives a filter is whatever it says
+            keep = await served.survivors(filter_, deadline)
             kept = EVERYTHING if filter_ is None else Survivors(filter_, keep)
             survivors = kept.count(view)
-            documents = [await _document(view, caller, id_, asked, keep, deadline) for id_ in asked.documents or ()]
+            documents, counts, marked_s = [], None, 0.0
+            if asked.facet is not None:
+                counts = await _counts(view, caller, asked, kept, deadline)
+            else:
+                found_all = [await _document(view, caller, id_, asked, keep, deadline) for id_ in asked.documents or ()]
+                documents = [document for document in found_all if document is not None]
+            if asked.highlight is not None and asked.words is not None:
+                ids = [document.id for document in documents]
+                marked = await view.highlights(asked.words, asked.highlight, ids, deadline)
+                marked_s, both = marked.cpu_s, zip(documents, marked.fragments, strict=True)
+                documents = [msgspec.structs.replace(document, highlights=each or None) for document, each in both]
             if asked.value is not None:
                 group_field(view, asked.value)
             ann_s = time.perf_counter()
             if asked.without is not None:
                 kept = await _without(view, caller, asked.without, kept, deadline)
-            dense, lexical, cpu_s, lexical_s = [], None, 0.0, 0.0
+            dense, lexical, held = [], None, dict[str, int]()
+            cpu_s = lexical_s = 0.0
             if asked.vectors is not None:
-                searched = await view.search(
+                searched = await served.search(
                     _vectors(asked, view.dim), asked.k, asked.effort, asked.exact, deadline, kept.keep
                 )
                 found, cpu_s = searched.found, searched.cpu_s
@@ -52,12 +71,15 @@ async def answer(state: AppState, caller: Caller, index: str, body: bytes, start
                     )
                 ]
             if asked.text is not None:
-                matched = await view.search_words(asked.text, asked.k, kept.filter, asked.exact, deadline, kept.keep)
+                matched = await view.search_words(
+                    asked.text, asked.k, kept.filter, asked.exact, deadline, None, asked.held
+                )
                 lexical_s = matched.cpu_s
                 lexical = _list(view, asked, matched.found.rows.tolist(), matched.found.scores.tolist())
+                held = view.rows.new_words(asked.text) if asked.held is None else {}
             end_s = time.perf_counter()
             deadline.check()
-            cpu_ms = round((cpu_s + lexical_s) * 1e3, 4)
+            cpu_ms = round((cpu_s + lexical_s + marked_s) * 1e3, 4)
             content = answers.encode(
                 PartAnswer(
                     view.id,
@@ -67,7 +89,9 @@ async def answer(state: AppState, caller: Caller, index: str, body: bytes, start
                     cpu_ms,
                     dense,
                     lexical,
-                    [document for document in documents if document is not None],
+                    documents,
+                    held,
+                    counts,
                     view.seq,
                 )
             )
@@ -127,3 +151,15 @@ async def _document(
     if asked.vectors_of:
         vector = binascii.b2a_base64(view.rows.vector(row).astype("<f4").tobytes(), newline=False).decode()
     return PartDocument(id_, keep is None or keep.holds(row), view.payload(row, asked.fields), vector)
+
+
+async def _counts(
+    view: ServedView, caller: Caller, asked: PartRequest, kept: Survivors, deadline: Deadline
+) -> PartCounts:
+    """What a facet counts among the documents that are named, or those that the filters keep."""
+    assert asked.facet is not None
+    keep, count = kept.keep, kept.count(view)
+    if asked.documents is not None:
+        rows = [row for id_ in asked.documents if (row := view.row_of(id_, caller)) is not None]
+        keep, count = view.rows.only(np.array(rows, np.int64)), len(rows)
+    return await counted_here(view, asked.facet, keep, count, limits.PART_VALUES, deadline)

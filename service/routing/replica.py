@@ -37,7 +37,8 @@ class Replica:
         self.serving: dict[str, IndexInfo] = {}
 
     async def ask(self, method: str, path: str, content: bytes = b"", headers: str = "") -> Reply:
-        """Raises Unanswered. Cancelling it takes the request back as far as that is possible."""
+        """Raises Unanswered. Cancelling it takes the request back as far as that is possible. A request may arrive
+        twice: what a write does, it does by ids."""
         head = f"{method} {path} HTTP/1.1\r\n{self._heads}{headers}content-length: {len(content)}\r\n\r\n"
         request = head.encode() + content
         self.outstanding += 1
@@ -51,7 +52,7 @@ class Replica:
                     reply = await connection.send(request)
                 except Unanswered:
                     # The server may close a connection that was idle just when it is used again.
-                    if fresh or method not in ("GET", "POST"):
+                    if fresh:
                         raise
                     continue
                 if connection.usable and len(self._idle) < IDLE_CONNECTIONS:

@@ -45,7 +45,7 @@ class RoutedRows:
         self._row: dict[str, int] = {}
         self._ids: list[str] = []
         self._values: dict[int, Any] = {}
-        self.payloads: dict[int, Raw] = {}
+        self.seq = 0  # the largest of the shards that were asked
         self._vectors: dict[int, np.ndarray[tuple[int], np.dtype[np.float32]]] = {}
 
     def row(self, id_: str) -> int:
@@ -55,17 +55,17 @@ class RoutedRows:
             self._ids.append(id_)
         return row
 
-    def take(self, ranked: PartList) -> Ranked:
-        """A shard's list, as rows."""
+    def take(self, ranked: PartList, payloads: dict[int, Raw]) -> Ranked:
+        """A shard's list, as rows; their payloads go to `payloads`, which is of those who want the same fields."""
         rows = [self.row(id_) for id_ in ranked.ids]
         if ranked.values is not None:
             self._values.update(zip(rows, ranked.values, strict=True))
-        self.payloads.update(zip(rows, ranked.payloads, strict=False))
+        payloads.update(zip(rows, ranked.payloads, strict=False))
         return Ranked(np.array(rows, np.int64), np.array(ranked.scores, np.float32))
 
-    def take_document(self, document: PartDocument) -> int:
+    def take_document(self, document: PartDocument, payloads: dict[int, Raw]) -> int:
         row = self.row(document.id)
-        self.payloads[row] = document.payload
+        payloads[row] = document.payload
         if document.vector is not None:
             self._vectors[row] = np.frombuffer(binascii.a2b_base64(document.vector), "<f4").astype(np.float32)
         return row

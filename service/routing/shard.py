@@ -6,6 +6,7 @@ retry    when a replica fails, or is found not to answer at all, the next one is
 hedge    when a replica takes longer than 95 % of this shard's recent answers took, another is asked too, and the
          first answer counts. At most one request in twenty is doubled, so that a shard that is slow under load is
          not given twice the load. A few of those are kept for requests that take several times as long.
+write    goes to the replica that took the last one, and else to each in turn: one of them writes the log.
 """
 
 from __future__ import annotations
@@ -71,6 +72,7 @@ class RoutedShard:
         self.replicas = tuple(replicas)
         self.slowest = Slowest()
         self._hedges = SAVED_HEDGES
+        self._writer: Replica | None = None  # that took the last write
         self._count_hedge, self._count_retry = count_hedge, count_retry
 
     def serving(self, name: str, generation: str) -> list[Replica]:
@@ -154,6 +156,49 @@ class RoutedShard:
             for task in asked:
                 task.cancel()
         raise ShardSilent(f"{why}; the key that the router has for its shards may not search them" if denied else why)
+
+    async def write(self, name: str, method: str, path: str, content: bytes, headers: str, until_s: float) -> bytes:
+        """The content of the answer to a write of an index, of the replica that writes the log they all share.
+
+        Args:
+            until_s: as in `ask`.
+
+        Raises:
+            ShardSilent: none has taken it, or one may have and did not say so.
+            Problem: the shard refuses it.
+        """
+        known = [replica for replica in self.replicas if name in replica.serving]
+        folders = {replica.serving[name].folder for replica in known}
+        if len(known) < len(self.replicas):
+            never = next(replica for replica in self.replicas if replica not in known)
+            raise ShardSilent(f"{never.address} was never seen to serve {name}, and it has to have what is written")
+        if len(folders) > 1:
+            raise Problem(
+                "forbidden",
+                f"The replicas of a shard of {name} have folders of their own, and what one writes the others would "
+                "lack. Writes take replicas that serve one folder, or one replica a shard.",
+            )
+        why = "it serves no replica"
+        for replica in sorted(known, key=lambda replica: (replica is not self._writer, not replica.up)):
+            try:
+                asked = replica.ask(method, path, content, headers)
+                reply = await asyncio.wait_for(asked, max(0.0, until_s - time.perf_counter()))
+            except TimeoutError:
+                raise ShardSilent(f"{replica.address} did not answer in time", late=True) from None
+            except Unanswered as error:
+                replica.down(str(error))
+                why = f"{replica.address}: {error}"
+                continue
+            if reply.status == 200:
+                self._writer = replica
+                return reply.content
+            problem = problem_in(reply)
+            if reply.status in _DENIED:
+                raise Problem("forbidden", f"{replica.address} does not let the router write: {problem.detail}")
+            if problem.code != "not-ready":  # which says that another one writes this log, or that this one ends
+                raise problem
+            why = f"{replica.address}: {problem.detail}"
+        raise ShardSilent(why)
 
 
 def _less_busy(replicas: Sequence[Replica]) -> Replica:

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import binascii
-import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol, TypeVar
+from collections.abc import Awaitable, Sequence
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
-from msgspec import Raw
+from msgspec import UNSET, Raw
 
 from index import TopK
 from index.search.filtering import Filter
@@ -24,37 +23,16 @@ from index.shards.merge import merge
 from index.shards.plan import shard_of
 from service.access.caller import Caller
 from service.query.admission import Deadline
-from service.query.highlight import Fragments
-from service.query.searched import Matching, Searched, Vectors
+from service.query.searched import Marked, Matching, Searched, Vectors
 from service.routing.rows import RoutedRows, RoutedSurvivors
-from service.routing.shard import RoutedShard, ShardSilent
-from service.wire import limits, parts
-from service.wire.parts import PartAnswer, PartRequest, Without
-from service.wire.problems import Problem
-from service.wire.requests import Highlight, SearchRequest
+from service.routing.scatter import Scatter, Shards
+from service.wire import limits
+from service.wire.parts import PartAnswer, PartCounts, PartRequest, Without
+from service.wire.requests import Facet, Highlight, SearchRequest
 
 T = TypeVar("T")
-PARTIAL_SHARE = 0.9  # of the time left, after which a shard is done without where that is allowed
 _OBJECT = msgspec.json.Decoder(dict[str, Raw])
 _NOTHING = Raw(b"{}")
-
-
-class Shards(Protocol):
-    """What a view has to know of the index: `whole.py` describes it."""
-
-    name: str
-    id: str
-    dim: int
-    metric: str
-    model: str | None
-    integers: bool
-    shards: tuple[RoutedShard, ...]
-    look_soon: Callable[[], None]
-    count_partial: Callable[[], None]
-
-    @property
-    def count(self) -> int: ...
-    def field_type(self, name: str) -> str: ...
 
 
 class RoutedView:
@@ -62,25 +40,27 @@ class RoutedView:
 
     page_rows = 1
     fitted = None  # each shard may have one of its own, and all vectors of a query have to be the same
-    seq = 0
 
-    def __init__(self, index: Shards, rows: RoutedRows | None = None) -> None:
+    def __init__(self, index: Shards, min_seq: int | None = None) -> None:
         self._index = index
         self.name, self.id, self.dim, self.model = index.name, index.id, index.dim, index.model
         self.metric = index.metric
         self.count = self.reach = index.count
-        self.rows = RoutedRows(index.integers) if rows is None else rows
-        self.answered: tuple[int | None, int | None] = len(index.shards), len(index.shards)
+        self.rows = RoutedRows(index.integers)
+        self._scatter = Scatter(index, self.rows, min_seq)
         self._fields: list[str] | None = None
         self._payloads = 0
+        self._brought: dict[int, Raw] = {}
         self._value: str | None = None
-        self._allow_partial = False
         self._compared_all = True
 
     def asking(self, *queries: SearchRequest) -> RoutedView:
         """The view of queries that are searched for together: what they need comes with their hits."""
-        view = RoutedView(self._index, self.rows)
-        first = queries[0]
+        view = RoutedView(self._index)
+        view.rows, first = self.rows, queries[0]
+        view._scatter = Scatter(
+            self._index, self.rows, self._scatter.min_seq, all(query.allow_partial for query in queries)
+        )
         if all(query.fields == first.fields for query in queries):
             view._fields = first.fields
         if first.mode != "hybrid" and first.group_by is None and first.cursor is None:
@@ -88,8 +68,16 @@ class RoutedView:
                 query.k + (query.id is not None) + len(query.ids or ()) + len(query.not_ids or ()) for query in queries
             )
         view._value = first.group_by
-        view._allow_partial = all(query.allow_partial for query in queries)
         return view
+
+    @property
+    def seq(self) -> int:
+        """The largest that any shard has searched."""
+        return self.rows.seq
+
+    @property
+    def answered(self) -> tuple[int | None, int | None]:
+        return len(self._index.shards), self._scatter.answered
 
     def as_of(self, rows: int, keep: RoutedSurvivors | None) -> tuple[RoutedView, RoutedSurvivors | None]:
         return self, keep
@@ -146,7 +134,7 @@ class RoutedView:
             np.zeros(len(vectors), np.int64),
         )
         for query in range(len(vectors)):
-            best = merge([self.rows.take(part.dense[query]) for part in said], k, self.rows.order)
+            best = merge([self.rows.take(part.dense[query], self._brought) for part in said], k, self.rows.order)
             found.rows[query, : len(best.rows)], found.scores[query, : len(best.rows)] = best
             found.scored[query] = sum(part.dense[query].scored for part in said)
         return Searched(found, sum(part.cpu_ms for part in said) / 1e3)
@@ -163,8 +151,14 @@ class RoutedView:
         asked = self._asked(k, keep)
         asked.text, asked.exact = text, exact
         said = await self._all(asked, deadline, keep)
-        best = merge([self.rows.take(part.lexical) for part in said if part.lexical], k, self.rows.order)
-        return Matching(Matched(best.rows, best.scores), sum(part.cpu_ms for part in said) / 1e3)
+        spent_s = sum(part.cpu_ms for part in said) / 1e3
+        held = _held_in_all(said)
+        if held and len(said) > 1:  # what a word is worth that only changes hold, every shard has to know
+            asked.held = held
+            said = await self._all(asked, deadline, keep)
+            spent_s += sum(part.cpu_ms for part in said) / 1e3
+        best = merge([self.rows.take(part.lexical, self._brought) for part in said if part.lexical], k, self.rows.order)
+        return Matching(Matched(best.rows, best.scores), spent_s)
 
     async def document(
         self, id_: str, caller: Caller, deadline: Deadline, keep: RoutedSurvivors | None = None
@@ -174,50 +168,56 @@ class RoutedView:
         asked = PartRequest(
             documents=[id_], vectors_of=True, fields=self._fields, filters=[Raw(raw) for raw in imposed]
         )
-        (said,) = await self._some({self._owner(id_): asked}, deadline)
+        (said,) = await self._scatter.some({self._owner(id_): asked}, deadline)
         if not said.documents or not said.documents[0].survives:
             return None
-        row = self.rows.take_document(said.documents[0])
+        row = self.rows.take_document(said.documents[0], self._brought)
         if keep is not None:
             asked.filters = [Raw(raw) for raw in keep.filters]
-            (said,) = await self._some({self._owner(id_): asked}, deadline)
+            (said,) = await self._scatter.some({self._owner(id_): asked}, deadline)
             if said.documents and said.documents[0].survives:
                 keep.held.add(row)
         return row
 
     async def bring(self, rows: Sequence[int], deadline: Deadline) -> None:
         """Payloads of rows that have none yet; an empty one of a document that was deleted since it was found."""
-        missing = defaultdict[int, list[str]](list)
-        for row in rows:
-            if row not in self.rows.payloads:
-                id_ = self.rows.external_id(row)
-                missing[self._owner(id_)].append(id_)
-        asked = {number: PartRequest(documents=ids, fields=self._fields) for number, ids in missing.items()}
-        for said in await self._some(asked, deadline):
+        missing = [self.rows.external_id(row) for row in rows if row not in self._brought]
+        for said in await self._of_owners(missing, deadline, fields=self._fields):
             for document in said.documents:
-                self.rows.take_document(document)
+                self.rows.take_document(document, self._brought)
         for row in rows:
-            self.rows.payloads.setdefault(row, _NOTHING)
+            self._brought.setdefault(row, _NOTHING)
 
-    def highlights(self, text: str, asked: Highlight, ids: Sequence[str]) -> list[Fragments]:
-        raise Problem(
-            "invalid-value",
-            "A router does not know how the words of its shards were indexed, and highlights none; ask an index in one "
-            "piece.",
-            pointer="/highlight",
-        )
+    async def highlights(self, text: str, asked: Highlight, ids: Sequence[str], deadline: Deadline) -> Marked:
+        """Where the words of a text stand in hits, as each one's shard has indexed them."""
+        said = await self._of_owners(ids, deadline, fields=[], words=text, highlight=asked)
+        found = {document.id: document.highlights for part in said for document in part.documents}
+        return Marked([found.get(id_) or {} for id_ in ids], sum(part.cpu_ms for part in said) / 1e3)
 
     def payload(self, row: int, fields: list[str] | None) -> Raw:
-        payload = self.rows.payloads[row]
+        payload = self._brought[row]
         if fields == self._fields:
             return payload
         there = _OBJECT.decode(payload)
         return Raw(msgspec.json.encode({name: there[name] for name in fields or () if name in there}))
 
-    async def counted(self, keep: RoutedSurvivors, deadline: Deadline) -> int:
-        """Documents that filters keep."""
+    async def counted(self, keep: Any, deadline: Deadline) -> int:
+        """Documents that filters keep; all of them without. keep: as `survivors` gave it."""
         await self._all(self._asked(1, keep), deadline, keep)
-        return keep.count
+        return self.count if keep is None else keep.count
+
+    async def tallies(
+        self, facet: Facet, keep: RoutedSurvivors | None, best: Sequence[int] | None, deadline: Deadline
+    ) -> list[PartCounts]:
+        """What the shards count of a facet, among what filters keep, or among some rows."""
+        facet = msgspec.structs.replace(facet, filter=UNSET)
+        if best is None:
+            asked = self._asked(1, keep)
+            asked.facet = facet
+            said = await self._all(asked, deadline, keep)
+        else:
+            said = await self._of_owners([self.rows.external_id(row) for row in best], deadline, facet=facet)
+        return [part.counts for part in said if part.counts is not None]
 
     def _asked(self, k: int, keep: RoutedSurvivors | None) -> PartRequest:
         return PartRequest(
@@ -232,58 +232,27 @@ class RoutedView:
     def _owner(self, id_: str) -> int:
         return shard_of(id_, len(self._index.shards))
 
+    async def _of_owners(self, ids: Sequence[str], deadline: Deadline, **asked: Any) -> list[PartAnswer]:
+        """What the shards of some documents say of them."""
+        mine = defaultdict[int, list[str]](list)
+        for id_ in ids:
+            mine[self._owner(id_)].append(id_)
+        return await self._scatter.some(
+            {number: PartRequest(documents=each, **asked) for number, each in mine.items()}, deadline
+        )
+
     async def _all(self, asked: PartRequest, deadline: Deadline, keep: RoutedSurvivors | None) -> list[PartAnswer]:
-        """What every shard says, or what those say that answer, where that is allowed."""
-        said = await self._some(dict.fromkeys(range(len(self._index.shards)), asked), deadline)
+        said = await self._scatter.all(asked, deadline)
         self.count = sum(part.count for part in said)
         if keep is not None:
             keep.count = sum(part.survivors for part in said)
         return said
 
-    async def _some(self, asked: dict[int, PartRequest], deadline: Deadline) -> list[PartAnswer]:
-        left_s = deadline.left_s() * (PARTIAL_SHARE if self._allow_partial else 1.0)
-        until_s = time.perf_counter() + left_s
-        contents: dict[int, bytes] = {}  # of requests that are the same for all shards, once
 
-        def content(request: PartRequest) -> bytes:
-            known = contents.get(id(request))
-            if known is None:
-                request.timeout_ms = max(1, min(limits.TIMEOUT_MS, int(left_s * 1e3)))
-                known = contents[id(request)] = msgspec.json.encode(request)
-            return known
-
-        shards, about = self._index.shards, (self._index.name, self._index.id)
-        replies = await asyncio.gather(
-            *(shards[number].ask(*about, content(request), until_s) for number, request in asked.items()),
-            return_exceptions=True,
-        )
-        said, silent = [], dict[int, ShardSilent]()
-        for number, reply in zip(asked, replies, strict=True):
-            if isinstance(reply, ShardSilent):
-                silent[number] = reply
-            elif isinstance(reply, BaseException):
-                raise reply
-            else:
-                said.append(parts.PART_ANSWER.decode(reply))
-        if silent:
-            self._missing(silent, len(said), deadline)
-        return said
-
-    def _missing(self, silent: dict[int, ShardSilent], answered: int, deadline: Deadline) -> None:
-        """Raises Problem where an answer without these shards will not do."""
-        shards = len(self._index.shards)
-        self._index.look_soon()
-        if self._allow_partial and answered:
-            self._index.count_partial()
-            self.answered = shards, min(self.answered[1] or 0, shards - len(silent))
-            return
-        if all(each.late for each in silent.values()):
-            raise deadline.problem()
-        number, why = next((number, each) for number, each in silent.items() if not each.late)
-        raise Problem(
-            "not-ready",
-            f"Shard {number} of {shards} does not answer ({why}). Try again, or take what the others have with "
-            "allow_partial.",
-            shards=shards,
-            answered=shards - len(silent),
-        )
+def _held_in_all(said: Sequence[PartAnswer]) -> dict[str, int]:
+    """Of the words that no generation holds and changes do: how many changes of all shards hold each."""
+    held = defaultdict[str, int](int)
+    for part in said:
+        for word, count in part.held.items():
+            held[word] += count
+    return dict(held)

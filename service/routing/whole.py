@@ -68,13 +68,7 @@ class RoutedIndex:
         return fields[name].type
 
     async def view_at(self, min_seq: int | None, deadline: Deadline) -> RoutedView:
-        if min_seq is not None:
-            raise Problem(
-                "invalid-value",
-                "min_seq counts the writes of one shard and means nothing to a router.",
-                pointer="/min_seq",
-            )
-        return RoutedView(self)
+        return RoutedView(self, min_seq=min_seq)
 
     def __enter__(self) -> RoutedIndex:
         return self

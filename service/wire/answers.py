@@ -312,6 +312,7 @@ class IndexInfo(Struct, frozen=True):
         written_since: of count, those that were put since it was built; 0 for a key that hides some.
         id_type: what ids are, which decides how they are sorted: str or int64.
         shard: which one of a sharded index this is; null for one in one piece, and for all shards together.
+        folder: stands for the one that it lies in: servers of one folder share its log of writes.
     """
 
     alias: str
@@ -334,6 +335,7 @@ class IndexInfo(Struct, frozen=True):
     written_since: int = 0
     id_type: str = "str"
     shard: ShardPlace | None = None
+    folder: str | None = None
 
 
 class IndexList(Struct, frozen=True):

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta, Raw, Struct
 
 from service.wire import limits
-from service.wire.requests import Fields, Name, Seq, Text, TimeoutMs
+from service.wire.requests import Facet, Fields, Highlight, Name, Seq, Text, TimeoutMs
 
 Id = Annotated[str, Meta(min_length=1, max_length=limits.ID_CHARACTERS)]
 
@@ -28,17 +28,20 @@ class Without(Struct, forbid_unknown_fields=True, frozen=True, omit_defaults=Tru
 
 
 class PartRequest(Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """Any of three questions: the k nearest of `queries` vectors (vectors, base64 of little-endian float32), the k best
-    by the words of a text, and documents by their ids.
+    """Any of four questions: the k nearest of `queries` vectors (vectors, base64 of little-endian float32), the k best
+    by the words of a text, documents by their ids, and what a facet counts, among the documents that are named or those
+    that the filters keep.
 
     filters: all of them hold. payloads: how many of the first rows of each list come with theirs, fields: of which only
     these. vectors_of: whether documents come with their vectors. value: a declared field whose value each row comes
-    with, for groups."""
+    with, for groups. held: words that no generation holds, by how many changes of all shards each is held. highlight:
+    documents come with the words of this text marked. current: every write that was acknowledged before is searched."""
 
     k: Annotated[int, Meta(ge=1, le=limits.PART_ROWS)] = 10
     queries: Annotated[int, Meta(ge=1, le=limits.BATCH_QUERIES)] = 1
     vectors: str | None = None
     text: Text | None = None
+    held: dict[str, Annotated[int, Meta(ge=1, le=limits.SEQ)]] | None = None
     documents: Annotated[list[Id], Meta(max_length=limits.PART_ROWS)] | None = None
     filters: Annotated[list[Raw], Meta(max_length=2)] = []
     without: Without | None = None
@@ -46,9 +49,13 @@ class PartRequest(Struct, forbid_unknown_fields=True, omit_defaults=True):
     fields: Fields | None = None
     vectors_of: bool = False
     value: Name | None = None
+    words: Text | None = None
+    highlight: Highlight | None = None
+    facet: Facet | None = None
     effort: Annotated[int, Meta(ge=1, le=limits.EFFORT)] | None = None
     exact: bool = False
     min_seq: Seq | None = None
+    current: bool = False
     timeout_ms: TimeoutMs | None = None
 
 
@@ -63,17 +70,32 @@ class PartList(Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class PartDocument(Struct, frozen=True, omit_defaults=True):
-    """survives: whether the filters keep it. vector: base64."""
+    """survives: whether the filters keep it. vector: base64. highlights: as a hit has them."""
 
     id: str
     survives: bool
     payload: Raw
     vector: str | None = None
+    highlights: dict[str, list[list[str]]] | None = None
+
+
+class PartCounts(Struct, frozen=True, omit_defaults=True):
+    """What of a facet can be added up. count: documents that were looked at; present: of them, those that have a value.
+    values: each with its documents, of which there are distinct ones; dates are microseconds since 1970. ranges:
+    documents of each that was asked for. steps: low, high, whether high is left out, and documents."""
+
+    count: int
+    present: int
+    values: list[tuple[Any, int]] | None = None
+    distinct: int | None = None
+    ranges: list[int] | None = None
+    steps: list[tuple[Any, Any, bool, int]] | None = None
 
 
 class PartAnswer(Struct, frozen=True, omit_defaults=True):
     """dense: a list for each vector. documents: those that there are. count: of all documents; survivors: of those that
-    the filters keep. exact: all of them were compared."""
+    the filters keep. exact: all of them were compared. held: of the words of the text that only changes hold, by how
+    many each is held."""
 
     generation: str
     count: int
@@ -83,6 +105,8 @@ class PartAnswer(Struct, frozen=True, omit_defaults=True):
     dense: list[PartList] = []
     lexical: PartList | None = None
     documents: list[PartDocument] = []
+    held: dict[str, int] = {}
+    counts: PartCounts | None = None
     seq: int = 0
 
 

@@ -247,14 +247,17 @@ class PutDocument(Struct, forbid_unknown_fields=True):
 
 
 class PutRequest(Struct, forbid_unknown_fields=True):
-    """Up to 1,000 documents, each decoded on its own so that a bad one spoils no other."""
+    """Up to 1,000 documents, each decoded on its own so that a bad one spoils no other. within: a filter; a document
+    that it hides, as it is or as it would be, is not written."""
 
     documents: Annotated[list[Raw], Meta(min_length=1, max_length=limits.WRITE_DOCUMENTS)]
+    within: Raw = msgspec.field(default_factory=lambda: NOTHING)
     timeout_ms: TimeoutMs | None = None
 
 
 class DeleteRequest(Struct, forbid_unknown_fields=True):
-    """Documents by their ids, or by a filter; dry_run: counts them and deletes none."""
+    """Documents by their ids, or by a filter; dry_run: counts them and deletes none. within: a filter; documents
+    that it hides are not there."""
 
     ids: (
         Annotated[
@@ -264,6 +267,7 @@ class DeleteRequest(Struct, forbid_unknown_fields=True):
         | None
     ) = None
     filter: Raw = msgspec.field(default_factory=lambda: NOTHING)
+    within: Raw = msgspec.field(default_factory=lambda: NOTHING)
     dry_run: bool = False
     min_seq: Seq | None = None
     timeout_ms: TimeoutMs | None = None
@@ -333,6 +337,16 @@ def check(request: SearchRequest) -> None:
             f"Words are highlighted in up to {limits.HIGHLIGHTED} hits of a request; this one asks for {request.k}.",
             pointer="/k",
         )
+
+
+def id_in(document: bytes) -> str | None:
+    """The id of a document that may be malformed, to name it by."""
+    try:
+        found = msgspec.json.decode(document)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    id_ = found.get("id") if isinstance(found, dict) else None
+    return id_[: limits.NAME_CHARACTERS] if isinstance(id_, str) else None
 
 
 def vector_of(given: list[float] | str, dim: int) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
