@@ -58,6 +58,7 @@ def narrow(document: dict[str, Any], index: dict[str, Any], ids: Iterable[str], 
     counted = [{"field": name, "top": 3, "filter": None} for name in types]
     counted += [{"field": name, "step": 5} for name in ints]
     counted += [{"field": name, "ranges": [{"lt": 11}, {"gte": 11, "lte": 11}]} for name in ints]
+    part["facet"] = {"enum": [None, *counted]}
     # What they share with a search is tried there.
     shared = {"vector": search["vector"], "filter": few}
     schemas["FacetsRequest"]["properties"] |= {**shared, "id": search["id"]}
@@ -71,6 +72,7 @@ def narrow(document: dict[str, Any], index: dict[str, Any], ids: Iterable[str], 
     }
     schemas["RebuildRequest"]["properties"]["source"] = {"enum": ["changes"]}  # the configuration has no others
     schemas["SwitchRequest"]["properties"]["generation"] = {"enum": [*generations]}
+    schemas["PutRequest"]["properties"]["within"] = schemas["DeleteRequest"]["properties"]["within"] = few
     delete = schemas["DeleteRequest"]["properties"]  # of what nothing else asks for
     delete["filter"] = {"enum": [None, *({"field": name, "in": []} for name in types)]}
     delete["ids"]["anyOf"][0]["items"] = {"type": "string", "enum": [*DOOMED]}

@@ -86,7 +86,9 @@ async def delete_documents(request: Request) -> Response:
     if (asked.ids is None) == (filter_ is None):
         raise Problem("invalid-value", "Name the documents by ids, or by a filter; one of the two.", pointer="")
     with _served(request) as loaded:
-        noted = None if asked.dry_run else keyed(request, caller, body)
+        noted = keyed(request, caller, body)
+        if asked.dry_run:
+            noted = None
         if (before := await answered_before(here_of(request), loaded.generation.name, noted, DeleteAnswer)) is not None:
             return _response(before)
         view = await loaded.view_to_write(deadline, asked.min_seq)

@@ -252,10 +252,11 @@ export interface CountedRange {
   lte?: number | string | null;
 }
 
-/** Documents by their ids, or by a filter; dry_run: counts them and deletes none. */
+/** Documents by their ids, or by a filter; dry_run: counts them and deletes none. within: a filter; documents that it hides are not there. */
 export interface DeleteRequest {
   ids?: string[] | null;
   filter?: null | Filter;
+  within?: null | Filter;
   dry_run?: boolean;
   min_seq?: number | null;
   timeout_ms?: number | null;
@@ -277,9 +278,10 @@ export interface DocumentAnswer {
   payload: unknown;
 }
 
-/** Up to 1,000 documents, each decoded on its own so that a bad one spoils no other. */
+/** Up to 1,000 documents, each decoded on its own so that a bad one spoils no other. within: a filter; a document that it hides, as it is or as it would be, is not written. */
 export interface PutRequest {
   documents: PutDocument[];
+  within?: null | Filter;
   timeout_ms?: number | null;
 }
 
@@ -351,7 +353,7 @@ export interface IndexList {
   indexes: IndexInfo[];
 }
 
-/** previous: the generation that a rollback would go to. etag: of the alias on disk, for If-Match. count: of documents, without those that the key hides. model: null when the vectors came without one. modes: of searches that it answers. filterable: the fields that filters may name. refused: why the last reload stayed with the old generation, or null. written_since: of count, those that were put since it was built; 0 for a key that hides some. id_type: what ids are, which decides how they are sorted: str or int64. shard: which one of a sharded index this is; null for one in one piece, and for all shards together. */
+/** previous: the generation that a rollback would go to. etag: of the alias on disk, for If-Match. count: of documents, without those that the key hides. model: null when the vectors came without one. modes: of searches that it answers. filterable: the fields that filters may name. refused: why the last reload stayed with the old generation, or null. written_since: of count, those that were put since it was built; 0 for a key that hides some. id_type: what ids are, which decides how they are sorted: str or int64. shard: which one of a sharded index this is; null for one in one piece, and for all shards together. folder: stands for the one that it lies in: servers of one folder share its log of writes. */
 export interface IndexInfo {
   alias: string;
   generation: string;
@@ -373,6 +375,7 @@ export interface IndexInfo {
   written_since?: number;
   id_type?: string;
   shard?: ShardPlace | null;
+  folder?: string | null;
 }
 
 export interface Model {
