@@ -1,14 +1,15 @@
 """`perwatt tune`: what each way of searching an index costs and is worth, on the user's own judgements.
 
-The measuring is `service.cli.tuning`; here are the options, the table and the picture, which is drawn with the parts of
-the load test's charts.
+The measuring is `service.cli.tuning`, the judging `service.cli.judging`; here are the options, the table, what a second
+of processor time takes in joules, and the picture, which is drawn with the parts of the load test's charts.
 """
 
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 from tqdm import tqdm
@@ -23,8 +24,13 @@ from service.cli.options import (
     reranker_option,
     root_option,
 )
+from service.cli.serve import Watts
 from service.processes import native_threads
 from service.settings import Settings
+
+if TYPE_CHECKING:
+    from service.cli.judging import Interval, Point, Tuned
+    from service.telemetry.spending import Spending
 
 
 def _efforts(_context: click.Context, _option: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
@@ -79,6 +85,23 @@ def _efforts(_context: click.Context, _option: click.Parameter, given: tuple[str
     show_default=True,
     help="Of nDCG, that the recommended search may have against the best one.",
 )
+@click.option(
+    "--slo-p99-ms",
+    "slo_ms",
+    type=click.FloatRange(0, min_open=True),
+    help="Recommend only what takes at most that for 99 of 100 queries, each alone on a core, without HTTP.",
+)
+@click.option(
+    "--cpu-watts",
+    type=Watts(),
+    metavar="LOW[:HIGH]",
+    help="Of one busy CPU, for joules where no counter can be read.  [default: published models of the processor]",
+)
+@click.option(
+    "--write",
+    is_flag=True,
+    help="Keep the recommended search as the index's default: what a search is that names neither mode nor params.",
+)
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw it as an SVG file.")
 @model_option
 @precision_option
@@ -105,6 +128,9 @@ def tune(
     depths: tuple[int, ...],
     weights: tuple[float, ...],
     loss: float,
+    slo_ms: float | None,
+    cpu_watts: tuple[float, float] | None,
+    write: bool,
     plot: Path | None,
     model: str | None,
     precision: str | None,
@@ -117,12 +143,15 @@ def tune(
 
     Every judged query goes through every mode, effort and fusion, by the fitted query encoder and by the whole model
     where the index has both; with --reranker each mode also with its hits read anew. Shown are nDCG and processor time
-    of a query with 95 % intervals, the searches that no other one beats, and the cheapest within --loss of the best, as
-    a request asks for it. Nothing is written: an index has no default of its own, and a request says what it wants.
+    of a query with 95 % intervals, joules where a counter or a model gives them, the searches that no other one beats,
+    and the cheapest within --loss of the best and within --slo-p99-ms, as a request asks for it. With --write it is the
+    index's default from then on: servers take it when they start, switch, or get SIGHUP. Whoever names a mode or params
+    in a request is asked as before, and a rebuild keeps it but for its effort.
     """
     native_threads.pin(1)
-    from service.cli import tuning
+    from service.cli import judging, tuning
     from service.cli.evaluate import read_qrels, read_queries
+    from service.telemetry.spending import Spending
 
     queries, qrels = read_queries(queries_file), read_qrels(qrels_file)
     settings = Settings(root=root, model=model, precision=precision, encoder=encoder, reranker=reranker, threads=1)
@@ -146,33 +175,116 @@ def tune(
                 bar.total = of
                 bar.update(done - bar.n)
 
-            tuned = tuning.tune(queries, qrels, tried, index.ask, loss=loss, progress=progress)
+            spending = Spending(cpu_watts=cpu_watts)
+            allowed = judging.Allowed(loss, slo_ms)
+            tuned = tuning.tune(queries, qrels, tried, index.ask, allowed=allowed, progress=progress)
+            energy = energy_of(spending)
     if plot is not None:
         from deploy.figures.tune_picture import picture
 
         plot.write_text(picture(name, tuned))
     if as_json:
-        click.echo(json.dumps({"generation": index.generation, "k": k, "loss": loss} | tuning.as_json(tuned)))
+        asked = {"generation": index.generation, "k": k, "loss": loss, "slo_p99_ms": slo_ms}
+        said = {} if energy is None else {"joules_of_cpu_s": energy.joules._asdict(), "joules_are": energy.evidence}
+        click.echo(json.dumps(asked | said | judging.as_json(tuned, None if energy is None else energy.joules)))
     else:
-        _print(tuned, k, loss)
+        _print(tuned, k, loss, energy)
+    if write:
+        _write(root, name, index.generation, tuned, k)
 
 
-def _print(tuned: Any, k: int, loss: float) -> None:
-    width = max(len(point.corner.name) for point in tuned.points)
+class EnergyPrice(NamedTuple):
+    """What a second of processor time takes.
+
+    Args:
+        evidence: measured, or modelled; and by what.
+    """
+
+    joules: Interval
+    evidence: str
+
+
+def energy_of(spending: Spending) -> EnergyPrice | None:
+    """By the machine's counters since `spending` was made, by the watts it was given, or by published models of this
+    processor; None where none of them has it."""
+    from loadtest.machine.facts import read_machine
+    from loadtest.power.models import modelled_watts
+    from service.cli.judging import Interval
+
+    spending.note()
+    found = spending.joules(1.0)
+    if found is not None:
+        return EnergyPrice(Interval(*found), f"{spending.evidence}: {spending.why()}")
+    machine = read_machine(ask_imds=False)
+    watts = modelled_watts(machine.microarchitecture, 1 / (machine.threads_per_core or 1), 1.0)
+    if watts is None:
+        return None
+    models = ", ".join(watts.models)
+    return EnergyPrice(Interval(watts.mid_w, watts.low_w, watts.high_w), f"modelled: a busy {machine.cpu} by {models}")
+
+
+def _write(root: Path, name: str, generation: str, tuned: Tuned, k: int) -> None:
+    import msgspec
+
+    from index import Root
+    from service.tuned.kept import write_default
+    from service.wire.default_search import DefaultSearch
+
+    chosen = tuned.recommended
+    found = msgspec.convert(
+        chosen.corner.request()
+        | {
+            "generation": generation,
+            "query_encoder": "model" if chosen.corner.encoder == "model" else "auto",
+            "ndcg": round(chosen.ndcg.mean, 4),
+            "loss": round(chosen.loss.mean, 4),
+            "k": k,
+            "queries": tuned.queries,
+            "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        },
+        DefaultSearch,
+    )
+    path = write_default(Root(root), name, found)
     click.echo(
-        f"{'':2}{'':{width}}  {f'nDCG@{k}':>6}  {'95 %':^15}  {'CPU µs':>7}  {'95 %':^15}  loss against the best"
+        f"{path} holds it: what searches of {name} are that name neither mode nor params. Servers take it when they "
+        "start, switch or get SIGHUP; delete the file to undo it",
+        err=True,
+    )
+
+
+def _print(tuned: Tuned, k: int, loss: float, energy: EnergyPrice | None) -> None:
+    from service.cli.judging import joules
+
+    def spent(point: Point) -> str:
+        return "" if energy is None else f"{joules(point, energy.joules).mean * 1e3:6.2f}  "
+
+    width = max(len(point.corner.name) for point in tuned.points)
+    joules_head = "" if energy is None else f"{'mJ':>6}  "
+    click.echo(
+        f"{'':2}{'':{width}}  {f'nDCG@{k}':>6}  {'95 %':^15}  {'CPU µs':>7}  {'95 %':^15}  {'p99 ms':>6}  "
+        f"{joules_head}loss against the best"
     )
     for point in tuned.points:
         mark = "→ " if point is tuned.recommended else "* " if point.front else "  "
         ndcg, cpu, lost = point.ndcg, point.cpu_us, point.loss
         click.echo(
             f"{mark}{point.corner.name:{width}}  {ndcg.mean:7.4f}  {ndcg.low:.4f} … {ndcg.high:.4f}  {cpu.mean:7,.0f}  "
-            f"{cpu.low:5,.0f} … {cpu.high:6,.0f}  {lost.mean:+.4f} ({lost.low:+.4f} … {lost.high:+.4f})"
+            f"{cpu.low:5,.0f} … {cpu.high:6,.0f}  {point.p99_ms.mean:6.2f}{' ' if point.quick else '!'} {spent(point)}"
+            f"{lost.mean:+.4f} ({lost.low:+.4f} … {lost.high:+.4f})"
         )
+    if energy is not None:
+        click.echo(f"\nmJ of a query are {energy.evidence}.")
     chosen = tuned.recommended
     request = json.dumps(chosen.corner.request())
+    good = chosen.loss.mean <= loss + 1e-12
     click.echo(
-        f"\n{tuned.queries:,} queries. * nothing is as good for less. → the cheapest that loses at most {loss:g} to "
-        f"the best ({tuned.best.corner.name}):\n  {request}"
+        f"\n{tuned.queries:,} queries. * nothing is as good for less. → "
+        + (
+            f"the cheapest that loses at most {loss:g} to the best ({tuned.best.corner.name})"
+            if good
+            else f"none that is quick enough loses at most {loss:g}; the best of those"
+        )
+        + ("" if all(point.quick for point in tuned.points) else "; ! takes longer than --slo-p99-ms")
+        + f":\n  {request}"
         + ("  with --query-encoder model" if chosen.corner.encoder == "model" else "")
     )

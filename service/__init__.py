@@ -18,6 +18,7 @@ Each line imports only what stands below it:
     integrations/  a store and a retriever of LangChain, tools for agents
     moving/        what other engines hold as vectors or documents, an index as files
     client/        for programs that ask, sync and async
+    tuned/         the search that an index is asked by default
     wire/          requests, answers, problems, limits and filters
     page/          the search page for people
     settings.py    what an operator decides

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -11,22 +12,30 @@ from xml.etree import ElementTree
 import httpx
 import numpy as np
 import pytest
-from serving import ARTICLES
+from serving import ARTICLES, serving
 from warm import shared
 
+from service.cli.judging import Allowed, Corner, Measured, Tuned, judge
 from service.cli.searchers import SearchOptions
-from service.cli.tuning import Corner, Tuned, corners, judge
+from service.cli.tuning import corners
+from service.errors import JudgementsError
 
 pytest_plugins = ["serving_fixtures"]
 
 
-def judged(gained: list[float], spent_us: list[float], loss: float = 0.01, spread: float = 0.0) -> Tuned:
-    """Corners of these means over 200 queries that differ by `spread`, the same for every corner."""
+def judged(
+    gained: list[float], spent_us: list[float], loss: float = 0.01, spread: float = 0.0, slo_ms: float | None = None
+) -> Tuned:
+    """Corners of these means over 200 queries that differ by `spread`, the same for every corner; each takes as many
+    milliseconds as microseconds of processor time, and three times that in 1 of 50."""
     random = np.random.default_rng(0)
     hard = random.normal(0, spread, 200) if spread else np.zeros(200)
     tried = [Corner(SearchOptions(10, effort), "model") for effort in range(1, len(gained) + 1)]
     table = np.array(gained)[:, None] + hard - hard.mean()
-    return judge(tried, table, np.array(spent_us)[:, None] * np.ones(200), loss, random)
+    spent = np.array(spent_us, float)[:, None] * np.ones(200)
+    took = spent.copy()
+    took[:, ::50] *= 3
+    return judge(tried, Measured(table, spent, took), Allowed(loss, slo_ms), random)
 
 
 def effort(point: Any) -> int | None:
@@ -48,6 +57,19 @@ def test_what_is_lost_is_known_better_than_what_is_had_because_it_is_paired() ->
         assert 0.02 < point.ndcg.high - point.ndcg.low < 0.1, "1.96 · 0.2 / √200 to either side"
         assert point.loss.high - point.loss.low < 1e-9
         assert point.loss.mean == pytest.approx(0.55 - point.ndcg.mean)
+
+
+def test_what_is_recommended_is_quick_enough_or_nothing_is() -> None:
+    gained, spent_us = [0.5, 0.6, 0.7], [1.0, 2.0, 4.0]
+    assert effort(judged(gained, spent_us, slo_ms=12).recommended) == 3, "three times 4 ms in 1 of 50"
+    slow = judged(gained, spent_us, slo_ms=11.9)
+    assert [point.quick for point in slow.points] == [True, True, False]
+    assert effort(slow.best) == 3
+    assert effort(slow.recommended) == 2, "none that is quick is good enough: the best of those"
+    assert effort(judged(gained, spent_us, 0.2, slo_ms=11.9).recommended) == 1
+    assert slow.points[0].p99_ms.low <= slow.points[0].p99_ms.mean == pytest.approx(3) == slow.points[0].p99_ms.high
+    with pytest.raises(JudgementsError, match=r"keeps a p99 of 2\.9 ms: .* effort 1, whole model, takes 3\.00 ms"):
+        judged(gained, spent_us, slo_ms=2.9)
 
 
 def test_corners_are_all_that_differ() -> None:
@@ -87,7 +109,8 @@ def test_the_command_measures_draws_and_recommends_what_a_server_can_be_asked(
     root: Path, client: httpx.Client, tmp_path: Path
 ) -> None:
     given, picture = judgements(tmp_path), tmp_path / "front.svg"
-    done = run("tune", "docs", "--root", str(root), *given, "--json", "--plot", str(picture))
+    options = ("--json", "--plot", str(picture), "--cpu-watts", "1.5:2.5", "--slo-p99-ms", "10000")
+    done = run("tune", "docs", "--root", str(root), *given, *options)
     assert done.returncode == 0, done.stderr
     tuned = json.loads(done.stdout)
     assert tuned["queries"] == 10
@@ -96,7 +119,11 @@ def test_the_command_measures_draws_and_recommends_what_a_server_can_be_asked(
     whole = json.loads(run("eval", "docs", "--root", str(root), *given, "--json").stdout)
     for mode, name in (("dense", "dense"), ("lexical", "lexical"), ("hybrid", "hybrid, words × 1")):
         assert points[name]["ndcg"]["mean"] == pytest.approx(whole["modes"][mode]["ndcg@10"])
+    price = tuned["joules_of_cpu_s"]
+    assert price["low"] <= 2.0 <= price["high"] or tuned["joules_are"].startswith("measured")
     for point in points.values():
+        assert point["joules"]["mean"] == pytest.approx(point["cpu_us"]["mean"] / 1e6 * price["mean"])
+        assert 0 < point["p99_ms"]["low"] <= point["p99_ms"]["high"]
         assert 0 < point["cpu_us"]["low"] <= point["cpu_us"]["mean"] <= point["cpu_us"]["high"]
         assert client.post("/v1/indexes/docs/search", json={"text": "a", **point["request"]}).status_code == 200
     assert tuned["recommended"]["loss"]["mean"] <= 0.01
@@ -128,3 +155,32 @@ def test_an_index_without_the_mode_or_queries_without_judgements_are_told(root: 
     (tmp_path / "qrels.tsv").write_text("other\ta01\t1\n")
     done = run("tune", "docs", "--root", str(root), *given)
     assert (done.returncode, "is judged in the qrels file" in done.stderr) == (1, True), done.stderr
+
+
+def test_what_is_written_is_the_index_s_default_search(own_root: Path, tmp_path: Path) -> None:
+    given = judgements(tmp_path)
+    done = run("tune", "docs", "--root", str(own_root), *given, "--mode", "hybrid", "--loss", "1", "--json", "--write")
+    assert done.returncode == 0, done.stderr
+    chosen = json.loads(done.stdout)["recommended"]["request"]
+    assert (own_root / "docs" / "search.json").exists()
+    with serving(own_root, tmp_path) as server, server.client() as client:
+
+        def search(**asked: Any) -> Any:
+            answer = client.post("/v1/indexes/docs/search", json={"k": 5, **asked})
+            assert answer.status_code == 200, answer.text
+            return answer.json()["hits"]
+
+        text = "how does a star become dark"
+        by_default, dense = search(text=text), search(text=text, mode="dense")
+        assert by_default == search(text=text, **chosen)
+        assert all("scores" in hit for hit in by_default), "it is a hybrid search"
+        assert not any("scores" in hit for hit in dense), "what names its mode is asked as it stands"
+        assert not any("scores" in hit for hit in search(id="a01")), "a document has no words to search by"
+        batch = client.post("/v1/indexes/docs/search/batch", json={"queries": [{"text": text, "k": 5}]}).json()
+        assert batch["results"][0]["hits"] == by_default
+        told = client.get("/v1/indexes/docs").json()["search"]
+        assert (told["mode"], told["queries"], told["k"]) == ("hybrid", 10, 10)
+        (own_root / "docs" / "search.json").write_text("{}")
+        server.process.send_signal(signal.SIGHUP)
+        server.wait_for_log("searches of docs have no default")
+        assert search(text=text) == dense

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from loadtest import units
 from loadtest.report.svg import OURS, Scale, across, dot, down, path, standing_alone, text
-from service.cli.tuning import Point, Tuned
+from service.cli.judging import Point, Tuned
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 900, 460, 66, 230, 76, 52
 MARGIN = 1.15  # beyond the cheapest and the dearest

@@ -35,7 +35,7 @@ from service.query.search import (
     survivors,
     wanted,
 )
-from service.query.searched import SearchView
+from service.query.searched import LoadedIndex, SearchView
 from service.wire import answers, limits, requests
 from service.wire.answers import BatchAnswer, BatchFailure, BatchResult, Usage
 from service.wire.problems import Problem
@@ -61,7 +61,7 @@ async def answer(state: AppState, caller: Caller, index: str, body: bytes, start
         with state.registry.loaded(index) as loaded:
             view = await loaded.view_at(batch.min_seq, deadline)
             embed_s = time.perf_counter()
-            asked = await _resolve_all(state, view, caller, batch, deadline, start_s, results)
+            asked = await _resolve_all(state, loaded, view, caller, batch, deadline, start_s, results)
             deadline.check()
             ann_s = time.perf_counter()
             payload_s = await _search_all(state, view, asked, deadline, results)
@@ -78,6 +78,7 @@ async def answer(state: AppState, caller: Caller, index: str, body: bytes, start
 
 async def _resolve_all(
     state: AppState,
+    loaded: LoadedIndex,
     view: SearchView,
     caller: Caller,
     batch: requests.BatchRequest,
@@ -92,6 +93,7 @@ async def _resolve_all(
         try:
             query = limits.decode(requests.SEARCH, body)
             requests.check(query)
+            query = state.asked(loaded, query)
             if query.min_seq is not None:
                 raise Problem("invalid-value", "min_seq is for the batch and not for one query.", pointer="/min_seq")
             expect(query.expect, view)

@@ -20,7 +20,16 @@ from service.query.searched import LoadedIndex
 from service.query.served_generation import ServedGeneration
 from service.routing.whole import RoutedIndex
 from service.wire import answers, filters
-from service.wire.answers import Bytes, FilterableField, IndexInfo, IndexList, Kernels, Model, ShardPlace
+from service.wire.answers import (
+    Bytes,
+    FilterableField,
+    IndexInfo,
+    IndexList,
+    Kernels,
+    Model,
+    SearchByDefault,
+    ShardPlace,
+)
 from service.wire.problems import Problem
 
 
@@ -85,6 +94,9 @@ def info_of(here: Here, name: str, loaded: ServedGeneration, caller: Caller) -> 
         id_type=manifest["id_type"],
         shard=None if "shard" not in manifest else msgspec.convert(manifest["shard"], ShardPlace),
         folder=_mark_of(loaded.generation.path.parent),
+        search=None
+        if loaded.default_search is None
+        else msgspec.convert(loaded.default_search.as_dict(), SearchByDefault),
     )
 
 

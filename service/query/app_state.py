@@ -17,12 +17,14 @@ from service.access.ledger import Ledger
 from service.query.admission import Admission
 from service.query.batcher import Batcher
 from service.query.index_registry import IndexRegistry
-from service.query.searched import LoadedIndexes
+from service.query.searched import LoadedIndex, LoadedIndexes
 from service.query.writing import Writing
 from service.rebuilds.starting import Rebuilds
 from service.rerank.reranking import Reranking
 from service.telemetry.metrics import Metrics
 from service.telemetry.spending import Spending
+from service.wire.default_search import settled
+from service.wire.requests import SearchRequest
 
 if TYPE_CHECKING:
     from embed import Encoder
@@ -68,6 +70,11 @@ class AppState:
     ledger: Ledger
     spending: Spending
     reranking: Reranking | None = None
+
+    def asked(self, loaded: LoadedIndex, query: SearchRequest) -> SearchRequest:
+        """The query as that index is searched: by its default search, where it says neither mode nor params."""
+        default = loaded.default_search
+        return settled(query) if default is None else default.asked(query, reranker=self.reranking is not None)
 
     def count(
         self, caller: Caller, *, queries: int = 0, tokens: int = 0, vectors_scored: int = 0, cpu_s: float = 0.0

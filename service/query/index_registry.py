@@ -21,6 +21,8 @@ from index.disk.root import index_of
 from service.errors import LoadError
 from service.query.loading import fitted_of, open_checked
 from service.query.served_generation import ServedGeneration
+from service.tuned.kept import read_default
+from service.wire.default_search import DefaultSearch
 from service.wire.problems import Problem
 
 if TYPE_CHECKING:
@@ -152,6 +154,7 @@ class IndexRegistry:
         path = None
         try:
             path = await asyncio.to_thread(self._path, name, generation)
+            default = await asyncio.to_thread(self._default, name)
             if path.name != old.id:
                 new = await asyncio.to_thread(self._load, path)
         except LoadError as error:
@@ -166,7 +169,9 @@ class IndexRegistry:
                 new.retire()
             raise
         self.failures.pop(name, None)
-        if new is not old:
+        if new is old:
+            old.searched_by(default)
+        else:
             self._by_name[name] = new
             old.retire()
             log.info("%s switched from %s to %s", name, old.id, new.id)
@@ -176,10 +181,20 @@ class IndexRegistry:
         opened = open_checked(path, self._encoder, self._threads)
         try:
             fitted = fitted_of(opened, self._encoder, self._query_encoder)
-            return ServedGeneration(opened, self._search_thread, fitted)
+            served = ServedGeneration(opened, self._search_thread, fitted)
+            served.searched_by(self._default(opened.name))
+            return served
         except BaseException:
             opened.close()
             raise
+
+    def _default(self, name: str) -> DefaultSearch | None:
+        """What a search of an index is that says nothing; none where the file is damaged, which is logged."""
+        try:
+            return read_default(self.root, name)
+        except IndexingError as error:
+            log.error("searches of %s have no default: %s", name, error)
+            return None
 
     def _path(self, name: str, generation: str | None = None) -> Path:
         """Its folder; of the one the alias points to, the manifest is still the one that was

@@ -106,6 +106,7 @@ async def answer(state: AppState, caller: Caller, index: str, body: bytes, start
     deadline = deadline_of(state, query.timeout_ms, start_s)
     async with state.admission.place(deadline):
         with state.registry.loaded(index) as loaded:
+            query = state.asked(loaded, query)
             view = (await loaded.view_at(query.min_seq, deadline)).asking(query)
             expect(query.expect, view)
             filter_s = time.perf_counter()

@@ -19,6 +19,7 @@ from index.search.words import Matched
 from service.access.caller import Caller
 from service.query.admission import Deadline
 from service.query.highlight import Fragments
+from service.wire.default_search import DefaultSearch
 from service.wire.requests import Highlight, SearchRequest
 
 if TYPE_CHECKING:
@@ -129,6 +130,8 @@ class LoadedIndex(Protocol):
     def count(self) -> int: ...
     @property
     def described(self) -> str: ...
+    @property
+    def default_search(self) -> DefaultSearch | None: ...
     async def view_at(self, min_seq: int | None, deadline: Deadline) -> SearchView: ...
     def __enter__(self) -> LoadedIndex: ...
     def __exit__(

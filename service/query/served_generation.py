@@ -26,6 +26,7 @@ from service.query.admission import Deadline
 from service.query.following import Follower
 from service.query.served_view import Pace, ServedView
 from service.wire.answers import FilterableField, Recall
+from service.wire.default_search import DefaultSearch
 
 if TYPE_CHECKING:
     from embed.encoders.fitted.encoder import FittedEncoder
@@ -36,10 +37,17 @@ T = TypeVar("T")
 
 
 class ServedGeneration:
+    """
+    Args:
+        fitted: what encodes texts before the model is asked, where the default search does not say otherwise.
+    """
+
+    default_search: DefaultSearch | None = None  # of the index, where somebody has written one
+
     def __init__(
         self, generation: Generation, threads: ThreadPoolExecutor, fitted: FittedEncoder | None = None
     ) -> None:
-        self.generation, self.fitted = generation, fitted
+        self.generation, self._fitted = generation, fitted
         self.id, self.name = generation.id, generation.name
         self.dim = generation.dim
         model = generation.manifest["model"]
@@ -93,8 +101,20 @@ class ServedGeneration:
             self._view = self._made(rows)
         return self._view
 
+    def searched_by(self, default: DefaultSearch | None) -> None:
+        """Takes another default search, from the next request on; none where it is one by words, and there are
+        none."""
+        wordless = default is not None and default.mode != "dense" and self.generation.lexical is None
+        self.default_search = None if default is None or wordless else default.of(self.id)
+        self._view = self._made(self.follower.now())
+
+    @property
+    def _fitted_used(self) -> FittedEncoder | None:
+        default = self.default_search
+        return None if default is not None and default.query_encoder == "model" else self._fitted
+
     def _made(self, rows: Searchable) -> ServedView:
-        return ServedView(self.generation, rows, self.follower.seq, self._pace, self.in_thread, self.fitted)
+        return ServedView(self.generation, rows, self.follower.seq, self._pace, self.in_thread, self._fitted_used)
 
     async def view_at(self, min_seq: int | None, deadline: Deadline) -> ServedView:
         """As `view`, once every change up to `min_seq` is in it. Raises Problem when the deadline passes before."""

@@ -32,6 +32,8 @@ class RoutedIndex:
         count_partial: called for each answer without some of the shards.
     """
 
+    default_search = None  # what a shard has by default is its own
+
     def __init__(
         self,
         shards: Sequence[RoutedShard],

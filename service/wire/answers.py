@@ -299,6 +299,28 @@ class ShardPlace(Struct, frozen=True):
     rule: str
 
 
+class SearchByDefault(Struct, frozen=True):
+    """What a search is that says neither mode nor params, and what it was worth when it was measured.
+
+    Args:
+        params, rerank: as a request has them.
+        query_encoder: model where texts go through the whole model, else auto.
+        generation: that it was measured on.
+        ndcg: at k, mean of so many judged queries; loss: of it, against the best search that was tried.
+    """
+
+    mode: str
+    generation: str
+    params: dict[str, Any] = {}
+    rerank: dict[str, Any] | None = None
+    query_encoder: str = "auto"
+    ndcg: float = 0.0
+    loss: float = 0.0
+    k: int = 10
+    queries: int = 0
+    measured_at: str = ""
+
+
 class IndexInfo(Struct, frozen=True):
     """
     Args:
@@ -313,6 +335,7 @@ class IndexInfo(Struct, frozen=True):
         id_type: what ids are, which decides how they are sorted: str or int64.
         shard: which one of a sharded index this is; null for one in one piece, and for all shards together.
         folder: stands for the one that it lies in: servers of one folder share its log of writes.
+        search: what a search is that says neither mode nor params; null: by meaning, with the default effort.
     """
 
     alias: str
@@ -336,6 +359,7 @@ class IndexInfo(Struct, frozen=True):
     id_type: str = "str"
     shard: ShardPlace | None = None
     folder: str | None = None
+    search: SearchByDefault | None = None
 
 
 class IndexList(Struct, frozen=True):

@@ -32,6 +32,7 @@ Fields = Annotated[list[str], Meta(max_length=limits.FIELDS)]
 Likes = Annotated[
     list[Annotated[str, Meta(max_length=limits.ID_CHARACTERS)]], Meta(min_length=1, max_length=limits.LIKES)
 ]
+Mode = Literal["dense", "lexical", "hybrid"]
 Weight = Annotated[float, Meta(ge=0, le=1000)]
 Seq = Annotated[int, Meta(ge=0, le=limits.SEQ)]
 TimeoutMs = Annotated[int, Meta(ge=1, le=limits.TIMEOUT_MS)]
@@ -92,10 +93,11 @@ class SearchRequest(Struct, forbid_unknown_fields=True):
 
     not_ids: documents that hits should be unlike. explain: each hit comes with its places in the rankings.
 
-    mode: by meaning (dense), by words (lexical), or both fused (hybrid); the last two take a text. group_by: a
-    declared field of which each value gives its best hit alone. cursor: "" for the first of several pages, then
-    next_cursor as it came. min_seq: of a write that has to be searched too; the answer waits for it. allow_partial:
-    behind a router, an answer without the shards that do not answer is better than none."""
+    mode: by meaning (dense), by words (lexical), or both fused (hybrid); the last two take a text. A search that names
+    neither mode nor params is the index's default one: by meaning, where it has none. group_by: a declared field of
+    which each value gives its best hit alone. cursor: "" for the first of several pages, then next_cursor as it came.
+    min_seq: of a write that has to be searched too; the answer waits for it. allow_partial: behind a router, an answer
+    without the shards that do not answer is better than none."""
 
     text: Text | None = None
     vector: list[float] | str | None = None
@@ -103,7 +105,7 @@ class SearchRequest(Struct, forbid_unknown_fields=True):
     ids: Likes | None = None
     not_ids: Likes | None = None
     k: Annotated[int, Meta(ge=1, le=limits.K)] = 10
-    mode: Literal["dense", "lexical", "hybrid"] = "dense"
+    mode: Mode | UnsetType = UNSET
     filter: Raw = msgspec.field(default_factory=lambda: NOTHING)  # its schema is in http/schema.py
     fields: Fields | None = None
     group_by: Name | None = None
@@ -131,7 +133,7 @@ class SeveralRequest(Struct, forbid_unknown_fields=True):
     text: Text | None = None
     vector: list[float] | str | None = None
     k: Annotated[int, Meta(ge=1, le=limits.K)] = 10
-    mode: Literal["dense", "lexical", "hybrid"] = "dense"
+    mode: Mode = "dense"
     merge: Literal["score", "rank"] | None = None
     filter: Raw = msgspec.field(default_factory=lambda: NOTHING)
     fields: Fields | None = None
@@ -184,7 +186,7 @@ class FacetsRequest(Struct, forbid_unknown_fields=True):
     vector: list[float] | str | None = None
     id: Annotated[str, Meta(max_length=limits.ID_CHARACTERS)] | None = None
     k: Annotated[int, Meta(ge=1, le=limits.PAGED)] = 1000
-    mode: Literal["dense", "lexical", "hybrid"] = "dense"
+    mode: Mode = "dense"
     params: SearchParams | None = None
     min_seq: Seq | None = None
     timeout_ms: TimeoutMs | None = None
@@ -312,7 +314,8 @@ def check(request: SearchRequest) -> None:
             f"A query is exactly one of text, vector, id and ids; this one has {given} of them.",
             pointer="",
         )
-    if request.mode != "dense" and request.text is None:
+    words = request.mode not in (UNSET, "dense")
+    if words and request.text is None:
         raise Problem(
             "invalid-value",
             f"mode {request.mode!r} searches by words, and so by a text; a vector or an id goes with mode 'dense'.",
@@ -321,7 +324,7 @@ def check(request: SearchRequest) -> None:
     if request.rerank is not None and (request.text is None or request.cursor is not None):
         why = "a vector and an id have none" if request.text is None else "pages come in the order of the search"
         raise Problem("invalid-value", f"A reranker reads the text of a query: {why}.", pointer="/rerank")
-    if request.mode != "dense" and request.not_ids is not None:
+    if words and request.not_ids is not None:
         raise Problem(
             "invalid-value",
             f"Documents are unlike others by meaning, and mode {request.mode!r} also ranks by words; use mode 'dense'.",

@@ -1,6 +1,6 @@
 // Made from the API's schema by `python -m deploy.client.typescript`.
 
-/** One query: exactly one of text, vector, id (a document to find the neighbours of) and ids (several). not_ids: documents that hits should be unlike. explain: each hit comes with its places in the rankings. mode: by meaning (dense), by words (lexical), or both fused (hybrid); the last two take a text. group_by: a declared field of which each value gives its best hit alone. cursor: "" for the first of several pages, then next_cursor as it came. min_seq: of a write that has to be searched too; the answer waits for it. allow_partial: behind a router, an answer without the shards that do not answer is better than none. */
+/** One query: exactly one of text, vector, id (a document to find the neighbours of) and ids (several). not_ids: documents that hits should be unlike. explain: each hit comes with its places in the rankings. mode: by meaning (dense), by words (lexical), or both fused (hybrid); the last two take a text. A search that names neither mode nor params is the index's default one: by meaning, where it has none. group_by: a declared field of which each value gives its best hit alone. cursor: "" for the first of several pages, then next_cursor as it came. min_seq: of a write that has to be searched too; the answer waits for it. allow_partial: behind a router, an answer without the shards that do not answer is better than none. */
 export interface SearchRequest {
   text?: string | null;
   vector?: number[] | string | null;
@@ -353,7 +353,7 @@ export interface IndexList {
   indexes: IndexInfo[];
 }
 
-/** previous: the generation that a rollback would go to. etag: of the alias on disk, for If-Match. count: of documents, without those that the key hides. model: null when the vectors came without one. modes: of searches that it answers. filterable: the fields that filters may name. refused: why the last reload stayed with the old generation, or null. written_since: of count, those that were put since it was built; 0 for a key that hides some. id_type: what ids are, which decides how they are sorted: str or int64. shard: which one of a sharded index this is; null for one in one piece, and for all shards together. folder: stands for the one that it lies in: servers of one folder share its log of writes. */
+/** previous: the generation that a rollback would go to. etag: of the alias on disk, for If-Match. count: of documents, without those that the key hides. model: null when the vectors came without one. modes: of searches that it answers. filterable: the fields that filters may name. refused: why the last reload stayed with the old generation, or null. written_since: of count, those that were put since it was built; 0 for a key that hides some. id_type: what ids are, which decides how they are sorted: str or int64. shard: which one of a sharded index this is; null for one in one piece, and for all shards together. folder: stands for the one that it lies in: servers of one folder share its log of writes. search: what a search is that says neither mode nor params; null: by meaning, with the default effort. */
 export interface IndexInfo {
   alias: string;
   generation: string;
@@ -376,6 +376,7 @@ export interface IndexInfo {
   id_type?: string;
   shard?: ShardPlace | null;
   folder?: string | null;
+  search?: SearchByDefault | null;
 }
 
 export interface Model {
@@ -426,6 +427,20 @@ export interface ShardPlace {
   number: number;
   of: number;
   rule: string;
+}
+
+/** What a search is that says neither mode nor params, and what it was worth when it was measured. Args: params, rerank: as a request has them. query_encoder: model where texts go through the whole model, else auto. generation: that it was measured on. ndcg: at k, mean of so many judged queries; loss: of it, against the best search that was tried. */
+export interface SearchByDefault {
+  mode: string;
+  generation: string;
+  params?: Record<string, unknown>;
+  rerank?: Record<string, unknown> | null;
+  query_encoder?: string;
+  ndcg?: number;
+  loss?: number;
+  k?: number;
+  queries?: number;
+  measured_at?: string;
 }
 
 /** How many queries to measure with, or the texts themselves; k and filter as in a search. */
