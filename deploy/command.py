@@ -31,6 +31,16 @@ STEPS: dict[str, Step] = {
     "build": Step(
         "index.cli:build", "Build a generation of an index from the vectors in DIR, and serve it when its checks pass."
     ),
+    "plan": Step(
+        "deploy.jobs.cli:plan",
+        "Plan a job: cut INPUT into fragments, and say which shard every document belongs to.",
+    ),
+    "work": Step("deploy.jobs.cli:work", "Do one task of a job: embed a fragment, build a shard, or measure one."),
+    "publish": Step(
+        "deploy.jobs.cli:publish",
+        "Check all shards of a job, make them one generation, and serve it when its checks pass.",
+    ),
+    "job": Step("deploy.jobs.cli:job", "Build an index in shards by many workers, from documents to what is served."),
     "generations": Step("index.keeping:generations", "List the generations of index NAME, or of every index."),
     "switch": Step("index.keeping:switch", "Serve GENERATION of index NAME, once every byte of it is checked."),
     "rollback": Step(

@@ -7,3 +7,11 @@ class DeployError(Exception):
 
 class CountingError(DeployError):
     """Instructions cannot be counted here."""
+
+
+class JobError(DeployError):
+    """A job cannot go on; what is done is kept."""
+
+
+class BadInputError(JobError):
+    """The input of a task, or what the settings make of it, is at fault: no other try would help."""

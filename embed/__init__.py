@@ -3,6 +3,8 @@
 Each line imports only what stands below it:
 
     cli.py         `perwatt embed`
+    options.py     options that several commands have
+    opening.py     what is opened before the first text
     stopping.py    a signal becomes an exception
     bench/         text to vector beside other runtimes
     pipeline.py    documents in, a vectors folder out, window by window

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import click
 
-from embed.documents.chunks import Chunker
 from embed.documents.document import Faults, FieldNames, NoSuchInputError
-from embed.documents.inputs import FORMATS, find_sources, read_documents
+from embed.documents.inputs import find_sources, read_documents
 from embed.encoders.backends import usable_cores
 from embed.encoders.contract import AT_ONCE, Backend, Encoder
+from embed.opening import chunker_for, open_encoder
+from embed.options import MODEL, READING, check_model, check_reading, options
 from embed.pipeline import EmbedSettings, embed_documents, slices_at_once
 from embed.progress import Silent, Terminal, format_seconds
 from embed.stopping import stoppable
@@ -21,45 +22,10 @@ from embed.vectors.provenance import peak_rss_bytes
 from embed.vectors.record import EmbedRecord
 
 
-def _one_character(given: str | None) -> str | None:
-    character = "\t" if given in ("tab", "\\t") else given
-    if character is not None and (len(character.encode()) != 1 or character in '"\r\n'):
-        raise click.BadParameter(f"{given!r} was given; one ASCII character other than a quote, or tab, was expected")
-    return character
-
-
 @click.command()
 @click.argument("inputs", metavar="INPUT...", nargs=-1, required=True)
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Vectors folder to write.")
-@click.option("--format", type=click.Choice(FORMATS), help="Format of all inputs, whatever their extension says.")
-@click.option(
-    "--separator",
-    callback=lambda _context, _option, given: _one_character(given),
-    metavar="CHARACTER|tab",
-    help="What separates the fields of a CSV.  [default: a comma; in TSV a tab]",
-)
-@click.option("--id-field", metavar="NAME", help="Field with the id.  [default: id or _id]")
-@click.option("--text-field", metavar="NAME", help="Field with the text.  [default: text]")
-@click.option(
-    "--title-field",
-    metavar="NAME",
-    help='Field put before the text; "" for none.  [default: title, where there is one]',
-)
-@click.option("--number-rows", is_flag=True, help="Use FILE:ROW as the id, for data that has none.")
-@click.option(
-    "--on-error",
-    type=click.Choice(["fail", "skip"]),
-    default="fail",
-    show_default=True,
-    help="What to do with a record that cannot be used.",
-)
-@click.option("--omit-text", is_flag=True, help="Leave the text out of the payload (smaller index, no snippets).")
-@click.option(
-    "--chunk-tokens", type=click.IntRange(8), metavar="N", help="Cut texts into chunks of N tokens.  [default: off]"
-)
-@click.option(
-    "--chunk-overlap", type=click.IntRange(0), default=0, metavar="M", help="Tokens that consecutive chunks share."
-)
+@options(READING)
 @click.option(
     "--embedded-from",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
@@ -67,34 +33,14 @@ def _one_character(given: str | None) -> str | None:
     metavar="DIR",
     help="Another vectors folder: a text embedded there by this model is not embedded again. Repeatable.",
 )
-@click.option(
-    "--model", metavar="NAME|DIR", help="A sentence-transformers folder or hub name.  [default: all-MiniLM-L6-v2]"
-)
-@click.option(
-    "--encoder",
-    metavar="URL",
-    help="Embed on this server instead: OpenAI's API, text-embeddings-inference, or perwatt; --model is its name "
-    "there. A key is read from PERWATT_ENCODER_KEY.",
-)
+@options(MODEL)
 @click.option(
     "--encoder-price",
     type=click.FloatRange(min=0),
     metavar="USD",
     help="What a million tokens cost on that server, for the summary and embed.json.",
 )
-@click.option("--query-prefix", help="Put before each query, with --encoder.  [default: by the name of the model]")
-@click.option("--document-prefix", help="Put before each document, with --encoder.  [default: by the name]")
-@click.option(
-    "--precision", type=click.Choice(["fp32", "int8"]), help="Precision of the model's weights and arithmetic."
-)
 @click.option("--replace-model", is_flag=True, help="Replace vectors of another model or precision in --out.")
-@click.option(
-    "--backend",
-    type=click.Choice(["auto", "native", "onnx", "torch"]),
-    default="auto",
-    show_default=True,
-    help="What runs the model.",
-)
 @click.option(
     "--threads",
     type=click.IntRange(1),
@@ -134,14 +80,8 @@ def embed(
 
     Run it again after a kill and it goes on; after a change and it embeds what changed.
     """
-    if number_rows and id_field:
-        raise click.UsageError("--number-rows and --id-field both say what the id is; give one of them")
-    if chunk_overlap and not chunk_tokens:
-        raise click.UsageError("--chunk-overlap needs --chunk-tokens")
-    if encoder and (precision or backend != "auto"):
-        raise click.UsageError("--precision and --backend are of a model that runs here; --encoder runs it elsewhere")
-    if not encoder and (query_prefix, document_prefix, encoder_price) != (None, None, None):
-        raise click.UsageError("--query-prefix, --document-prefix and --encoder-price go with --encoder")
+    check_reading(id_field, number_rows, chunk_tokens, chunk_overlap)
+    check_model(encoder, precision, backend, query_prefix, document_prefix, encoder_price)
     try:
         sources = find_sources(inputs, format, separator)
     except NoSuchInputError as error:
@@ -155,18 +95,24 @@ def embed(
         _warn(stopped(number, record))
         sys.exit(128 + number)
 
-    def opened() -> Encoder:
-        from embed import load_encoder, open_remote
-
-        if encoder is None:
-            return load_encoder(model, precision=precision, backend=backend, threads=threads)
-        return open_remote(encoder, model, query_prefix=query_prefix, document_prefix=document_prefix, at_once=threads)
-
-    with stoppable(end), closing(opened()) as running:
+    with (
+        stoppable(end),
+        closing(
+            open_encoder(
+                model,
+                encoder=encoder,
+                query_prefix=query_prefix,
+                document_prefix=document_prefix,
+                precision=precision,
+                backend=backend,
+                threads=threads,
+            )
+        ) as running,
+    ):
         record.backend = running.backend
         for note in [] if encoder else choices(running, model, precision, backend):
             _warn(note)
-        chunker = _chunker(running, chunk_tokens, chunk_overlap) if chunk_tokens else None
+        chunker = chunker_for(running, chunk_tokens, chunk_overlap)
         with closing(Silent() if quiet else Terminal(sources, "chunks" if chunker else "docs")) as progress:
             embed_documents(
                 read_documents(sources, names, faults),
@@ -191,12 +137,6 @@ def embed(
         _warn(skipped(faults))
     if not quiet:
         click.echo(summary(record, out, running.fingerprint.max_length, chunker is not None), err=True)
-
-
-def _chunker(encoder: Encoder, tokens: int, overlap: int) -> Chunker:
-    prefix = encoder.fingerprint.document_prefix
-    prefix_tokens = len(encoder.token_offsets(prefix)) if prefix else 0
-    return Chunker(encoder.token_offsets, tokens, overlap, encoder.fingerprint.max_length or tokens, prefix_tokens)
 
 
 def stopped(number: signal.Signals, record: EmbedRecord) -> str:

@@ -241,7 +241,7 @@ class _EmbedRun:
         """Writes embed.json, which makes the folder valid, and deletes what it does not name."""
         self._settle()
         texts = self.canaries.texts()
-        made = canaries.recorded(self.folder.manifest, texts, self.model_id)
+        made = canaries.recorded(self.folder.manifest, texts, self.model_id) if texts else []
         if made is None:
             vectors, _tokens = self.encoder.encode_counted(texts, "document")
             made = canaries.as_json(texts, finite(vectors, texts, "canary text"))

@@ -14,6 +14,7 @@ Each line imports only what stands below it:
     cli.py         `perwatt build`
     keeping.py     `perwatt generations`, `switch`, `rollback`, `verify`, `gc`
     exporting.py   `perwatt export`: an index as Parquet or .npy
+    whole_recall.py  recall of an index in shards as a whole
     backup/        an index to a store and back: `perwatt push`, `pull`
     options.py     options that several commands have
     printing.py    how the commands show things

@@ -10,7 +10,7 @@ from click.core import ParameterSource
 
 from index.disk.root import Root
 from index.errors import GenerationError, InputError, NotFoundError, PublishCheckError
-from index.options import json_option, root_option
+from index.options import CHECKS, STRUCTURE, json_option, options, root_option
 from index.printing import print_built, print_json, print_sharded
 
 if TYPE_CHECKING:
@@ -59,63 +59,9 @@ def _fitted_in_served(root: Path, name: str) -> _ServedFitted | None:
     is_flag=True,
     help="Build from DIR alone: forget what was written to the index, instead of adding it.",
 )
-@click.option(
-    "--family",
-    type=click.Choice(["auto", "flat", "graph", "ivf"]),
-    default="auto",
-    show_default=True,
-    help="Search structure; auto chooses by size and memory.",
-)
-@click.option(
-    "--profile",
-    type=click.Choice(["auto", "speed", "compact"]),
-    default="auto",
-    show_default=True,
-    help="Layout of a graph: speed takes three times the memory of compact, and auto is compact.",
-)
-@click.option(
-    "--metric",
-    type=click.Choice(["cosine", "ip", "l2"]),
-    default="cosine",
-    show_default=True,
-    help="Cosine scales every vector to length 1.",
-)
-@click.option(
-    "--recall-target",
-    type=click.FloatRange(0, 1),
-    default=0.95,
-    show_default=True,
-    help="Recall@10 that the lower end of its 95 % interval must reach.",
-)
-@click.option(
-    "--filterable",
-    metavar="FIELD[:TYPE],…",
-    multiple=True,
-    help="Payload fields that filters may use, with their types: keyword, keyword[], int, float, bool or date. "
-    "Strings are read as the declared type, as CSV needs it. Without a type the narrowest that fits every value is "
-    "taken, and said.",
-)
-@click.option(
-    "--lexical/--no-lexical",
-    default=True,
-    show_default=True,
-    help="Search by words too, where documents have a title or text.",
-)
-@click.option("--language", default="english", show_default=True, help="Of their stems; none: words as they are.")
+@options(STRUCTURE)
 @click.option("--no-switch", is_flag=True, help="Build only; what is served stays.")
-@click.option(
-    "--min-count-ratio",
-    type=click.FloatRange(0, 1),
-    default=0.5,
-    show_default=True,
-    help="Least share of the served generation's rows; fewer looks like half an input and is not switched to.",
-)
-@click.option(
-    "--max-slowdown",
-    type=click.FloatRange(1),
-    metavar="TIMES",
-    help="Refuse a generation in which a search takes more than so many times what it takes in the served one.",
-)
+@options(CHECKS)
 @click.option("--anew", is_flag=True, help="Build the graph from nothing, though --from-changes could go on from one.")
 @click.option(
     "--shards",

@@ -3,7 +3,8 @@
 IndexingError
 ├── InputError         rows or settings that no index can be made from, or a query that it cannot answer
 │   ├── FilterError    a filter that is malformed, or compares a field with a value of another type
-│   └── FieldError     a filter on a field that was not declared when the generation was built
+│   ├── FieldError     a filter on a field that was not declared when the generation was built
+│   └── TakenError     a generation of that id is there already, or being built
 ├── GenerationError    a file of a generation, a manifest or an alias that is damaged, missing or not ours
 ├── NotFoundError      no index or generation of that name
 ├── ConflictError      the alias was changed by someone else in between
@@ -38,6 +39,10 @@ class FieldError(InputError):
     def __init__(self, message: str, at: str) -> None:
         super().__init__(message)
         self.at = at
+
+
+class TakenError(InputError):
+    pass
 
 
 class GenerationError(IndexingError):

@@ -1,4 +1,14 @@
-"""What runs as a job or an init container: fetch an index, wait for a service.
+"""What runs as a job: an index in shards built by many workers. And what runs beside a service, to fetch and to wait.
 
-Each is a module of its own that needs nothing but the standard library.
+    cli.py          `perwatt plan`, `work`, `publish`, `job run`
+    run.py          the stages of a job, one after the other
+    processes.py    workers that are processes of this machine
+    attempts.py     tasks started, and begun again where a worker was lost
+    tally.py        how far a job is
+    work.py         the tasks themselves
+    plan.py         what a job is, and where its outputs are
+    fetch.py        an archive of an index to this machine
+    ready.py        waits for a service
+
+`fetch.py` and `ready.py` need nothing but the standard library.
 """

@@ -18,6 +18,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from embed.errors import EmbedError
 
@@ -49,6 +50,19 @@ class NoSuchInputError(UnreadableInputError):
     """An input that names nothing: the command line itself is wrong."""
 
 
+class FilePiece(NamedTuple):
+    """Consecutive records of a file: bytes from `start` to before `end`, whole lines of JSON Lines or whole row groups
+    of Parquet.
+
+    rows: lines or rows before it; groups: the first row group and the one after the last.
+    """
+
+    start: int
+    end: int
+    rows: int = 0
+    groups: tuple[int, int] | None = None
+
+
 @dataclass(slots=True)
 class DocumentSource:
     """One input and how far it has been read.
@@ -56,8 +70,8 @@ class DocumentSource:
     done_bytes of size_bytes is the share of its records that was read, which progress is computed from; size_bytes is 0
     where unknown (stdin). lines_after: of a text file cut into pieces of equal size, about how many lines there are
     from each piece on, ending in 0: a sample, since the first records are often shorter than the rest. separator: of a
-    CSV file, where one was given. inside: the path below the folder that was given, if one was. notes: what the reader
-    has to tell the user at the end."""
+    CSV file, where one was given. inside: the path below the folder that was given, if one was. piece: what of
+    the file is read, where that is not all. notes: what the reader has to tell the user at the end."""
 
     name: str
     format: str
@@ -69,6 +83,7 @@ class DocumentSource:
     read_bytes: int = 0
     separator: str | None = None
     inside: str = ""
+    piece: FilePiece | None = None
     notes: list[str] = field(default_factory=list)
 
     def at(self, row: int) -> str:

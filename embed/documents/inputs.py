@@ -30,6 +30,7 @@ from embed.documents.document import (
     DocumentSource,
     Faults,
     FieldNames,
+    FilePiece,
     NoSuchInputError,
     UnreadableInputError,
 )
@@ -110,13 +111,15 @@ def find_sources(
     return sources
 
 
-def read_documents(sources: Sequence[DocumentSource], names: FieldNames, faults: Faults) -> Iterator[Document]:
-    """The documents of all sources in order, ids unique. InputError where there is none at all."""
+def read_documents(
+    sources: Sequence[DocumentSource], names: FieldNames, faults: Faults, none_is_fine: bool = False
+) -> Iterator[Document]:
+    """The documents of all sources in order, ids unique. InputError where there is none at all, unless that is fine."""
     count = 0
     for document in unique(_read_all(sources, names, faults), sources, faults):
         count += 1
         yield document
-    if not count:
+    if not count and not none_is_fine:
         given = ", ".join(source.name for source in sources[:5])
         why = f"all {faults.skipped} were skipped, first: {faults.first[0]}" if faults.skipped else "there is none"
         raise UnreadableInputError(f"no document could be read from {given}: {why}")
@@ -149,6 +152,9 @@ def _open(source: DocumentSource) -> Iterator[BinaryIO]:
             with gzip.GzipFile(fileobj=_CountedBytes(stream, source), mode="rb") as unpacked:
                 yield cast(BinaryIO, unpacked)
         else:
+            if source.piece is not None:
+                yield cast(BinaryIO, _PieceOfLines(stream, source.piece))
+                return
             if source.format not in PAGES:
                 source.lines_after = _lines_after(source.path, source.size_bytes)
             yield stream
@@ -177,6 +183,19 @@ def _lines_after(path: Path, size_bytes: int) -> list[float]:
     except OSError:
         return []  # it is met again, and named, where the file is read
     return [*accumulate(reversed([*lines, 0.0]))][::-1] if lines else []
+
+
+class _PieceOfLines:
+    """The lines of a piece of a file."""
+
+    def __init__(self, stream: BinaryIO, piece: FilePiece) -> None:
+        stream.seek(piece.start)
+        self._stream, self._left = stream, piece.end - piece.start
+
+    def readline(self, size: int) -> bytes:
+        line = self._stream.readline(min(size, self._left))
+        self._left -= len(line)
+        return line
 
 
 class _CountedBytes:

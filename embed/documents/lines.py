@@ -30,7 +30,7 @@ class TextLines:
     def __init__(self, stream: BinaryIO, source: DocumentSource) -> None:
         self._stream = stream
         self._source = source
-        self.count = 0
+        self.count = source.piece.rows if source.piece else 0
 
     def __iter__(self) -> Self:
         return self

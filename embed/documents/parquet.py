@@ -30,13 +30,15 @@ BATCH_ROWS = 1024
 
 def read_parquet(stream: BinaryIO, source: DocumentSource, names: FieldNames, faults: Faults) -> Iterator[Document]:
     """The documents of the file, in order; row numbers are 1-based over the whole file."""
-    row = 0
+    piece = source.piece
+    row = piece.rows if piece else 0
+    groups = list(range(*piece.groups)) if piece and piece.groups else None
     try:
         # Unbuffered row groups would be held whole; 1 MiB pages of each column are enough to fill a
         # batch.
         table = pq.ParquetFile(stream, pre_buffer=False, buffer_size=1 << 20)
         total = max(1, table.metadata.num_rows)
-        for batch in table.iter_batches(batch_size=BATCH_ROWS):
+        for batch in table.iter_batches(batch_size=BATCH_ROWS, row_groups=groups):
             for record in exact(batch).to_pylist():
                 row += 1
                 source.done_bytes = source.size_bytes * row // total

@@ -1,36 +1,35 @@
 """Builds a sharded generation: S ordinary ones from one folder of vectors, and the file that names them.
 
     split     which rows belong to which shard                          shards/folder.py
-    survey    one pass over all payloads: types of fields, word statistics of the whole
+    survey    one pass over all payloads: types of fields, words of the whole     shards/survey.py
     build     one shard after another, each as ever                     pipeline.py
     seal      `shards.json`, once every shard is there                  shards/sealed.py
     publish   the alias of every shard, if all their checks pass
 
-What was written to a shard since is laid over its rows, as `perwatt build` does it for an index.
+What was written to a shard since is laid over its rows, as `perwatt build` does it for an index. The steps may be
+those of a job on many machines, each a process of its own; here they follow each other.
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-import msgspec
 
 from index import machine
 from index.build import publish_checks
 from index.build.pipeline import build_generation
 from index.changes import rebuild
+from index.changes.fold import Folded
+from index.changes.log_file import LOG_FILE
 from index.disk.manifest import read_manifest
-from index.disk.vectors_folder import Source, VectorsFolder
+from index.disk.vectors_folder import VectorsFolder
 from index.errors import InputError, PublishCheckError
-from index.progress import Progress, say
-from index.search.columns import Field, Names, parse_fields
-from index.search.field_inference import Rows, infer_types
-from index.search.words import analyser, check_language, text_of
-from index.shards.folder import split
+from index.progress import say
+from index.search.columns import Field, parse_fields
+from index.search.words import check_language
+from index.shards.folder import ShardFolder, check_counts, split
 from index.shards.plan import Shard
 from index.shards.sealed import ShardedGeneration, ShardedIndex
-from index.weights.whole import WholeWords
+from index.shards.survey import Survey, survey_and_infer
 
 
 def build_sharded(
@@ -57,78 +56,130 @@ def build_sharded(
 
     Raises as `build_generation`; PublishCheckError names the folder of the sharded generation.
     """
+    index = sharded_index(root, name)
+    threads = threads or machine.cores()
+    sources = laid_over(index, split(vectors, shards, threads), drop_changes)
+    fields, found = survey_and_infer(
+        sources, parse_fields(filterable), check_language(language) if lexical else None, progress
+    )
+    generation = index.new_id()
+    for number, source in enumerate(sources):
+        say(f"shard {number + 1} of {shards}: {source.count:,} rows", show=progress)
+        shard = Shard(generation, number, shards, found.whole)
+        build_shard(
+            index, source, shard, fields=fields, language=language, threads=threads, progress=progress, **settings
+        )
+    return publish(index, generation, shards, switch=switch, min_count_ratio=min_count_ratio, max_slowdown=max_slowdown)
+
+
+def sharded_index(root: Path | str, name: str) -> ShardedIndex:
+    """The index of that name. Raises InputError where there is one without shards."""
     index = ShardedIndex(root, name)
     if (Path(root) / name).exists():
         raise InputError(f"{Path(root) / name} is an index without shards; give the sharded one another name or --root")
-    threads = threads or machine.cores()
-    places = [index.root_of(number, shards) for number in range(shards)]
+    return index
+
+
+def laid_over(
+    index: ShardedIndex, folders: Sequence[ShardFolder], drop_changes: bool
+) -> list[ShardFolder | VectorsFolder | Folded]:
+    """The rows of each shard with what was written to it since, or without it."""
     lay_over = rebuild.dropping if drop_changes else rebuild.folded_from_folder
-    folders = split(vectors, shards, threads)
-    sources = [lay_over(place, name, folder) for place, folder in zip(places, folders, strict=True)]
-    fields, words = _survey(sources, parse_fields(filterable), check_language(language) if lexical else None, progress)
-    generation = index.new_id()
+    places = [index.root_of(number, len(folders)) for number in range(len(folders))]
+    return [lay_over(place, index.name, folder) for place, folder in zip(places, folders, strict=True)]
+
+
+def build_one_shard(
+    index: ShardedIndex,
+    vectors: VectorsFolder,
+    generation: str,
+    number: int,
+    counts: Sequence[int],
+    surveyed: Survey,
+    *,
+    fields: list[Field],
+    language: str | None,
+    drop_changes: bool,
+    threads: int,
+    progress: bool,
+    **settings: Any,
+) -> Path:
+    """Builds a shard alone, from rows that were surveyed when they were made.
+
+    Where documents were written to any shard since, or a field has no type, all rows are surveyed once more, as the
+    words and types of the whole are those with the changes.
+
+    Args:
+        counts: rows of each shard.
+        language: of the words; None: no words.
+    """
+    vectors.check(threads)
+    check_counts(counts)
+    folders = [ShardFolder(vectors, each, len(counts), count) for each, count in enumerate(counts)]
+    logs = [index.root_of(each, len(counts)).folder / index.name / LOG_FILE for each in range(len(counts))]
+    sources = laid_over(index, folders, drop_changes)
+    if (not drop_changes and any(log.exists() for log in logs)) or not all(field.type for field in fields):
+        fields, surveyed = survey_and_infer(sources, fields, language, progress)
+    surveyed.check_fields()
+    shard = Shard(generation, number, len(counts), surveyed.whole)
+    return build_shard(
+        index,
+        sources[number],
+        shard,
+        fields=fields,
+        language=language or "english",
+        threads=threads,
+        progress=progress,
+        **settings,
+    )
+
+
+def build_shard(
+    index: ShardedIndex, source: VectorsFolder | Folded, shard: Shard, *, fields: list[Field], **settings: Any
+) -> Path:
+    """Builds a shard and leaves the alias as it is; returns its folder."""
+    return build_generation(
+        source,
+        root=index.root_of(shard.number, shard.of).folder,
+        name=index.name,
+        filterable=fields,
+        lexical=shard.words is not None,
+        switch=False,
+        shard=shard,
+        **settings,
+    )
+
+
+def publish(
+    index: ShardedIndex,
+    generation: str,
+    shards: int,
+    *,
+    switch: bool,
+    min_count_ratio: float = publish_checks.MIN_COUNT_RATIO,
+    max_slowdown: float | None = None,
+    recall: dict[str, Any] | None = None,
+) -> ShardedGeneration:
+    """Makes the finished shards of a generation a sharded one, and serves it (`switch`) if all their checks pass.
+
+    Args:
+        recall: as it was measured through all shards, for `shards.json`.
+
+    Raises PublishCheckError, with the folder of the sharded generation, where a check fails.
+    """
     failed: list[str] = []
-    for number, (place, source) in enumerate(zip(places, sources, strict=True)):
-        say(f"shard {number + 1} of {shards}: {source.count:,} rows", show=progress)
-        path = build_generation(
-            source,
-            root=place.folder,
-            name=name,
-            filterable=fields,
-            lexical=words is not None,
-            language=language,
-            threads=threads,
-            switch=False,
-            progress=progress,
-            shard=Shard(generation, number, shards, words),
-            **settings,
-        )
+    for number in range(shards):
+        place = index.root_of(number, shards)
+        path = place.path(index.name, generation)
         reasons = publish_checks.failed(place, path, read_manifest(path), min_count_ratio, max_slowdown)
         failed += [f"shard {number}: {reason}" for reason in reasons]
-    sharded = index.write(generation, shards, words)
+    sharded = index.write(generation, shards, recall)
     if switch and failed:
         raise PublishCheckError(
             f"{generation} was built but not switched to: {'; '.join(failed)}. "
-            f"`perwatt switch {name} {generation}` serves it all the same.",
+            f"`perwatt switch {index.name} {generation}` serves it all the same.",
             sharded.path,
         )
     if switch:
         index.switch(generation)
     return sharded
-
-
-def _survey(
-    sources: Sequence[Source], fields: list[Field], language: str | None, show: bool
-) -> tuple[list[Field], WholeWords | None]:
-    """The fields with the types that fit all rows, and the words of all texts; None where there are none.
-
-    Raises InputError for a field that no row has.
-    """
-    analyse: Callable[[str], list[str]] = analyser(language or "none").analyze
-    held, names = Counter[str](), Names(field.name for field in fields)
-    words = rows = 0
-
-    def batches() -> Iterator[Rows]:
-        nonlocal words, rows
-        with Progress("survey", sum(source.count for source in sources), show=show) as progress:
-            for batch in (batch for source in sources for batch in source.batches()):
-                payload = batch.payload or [b"{}"] * len(batch.ids)
-                if names.unseen:
-                    names.take(msgspec.json.decode(raw, type=dict[str, msgspec.Raw]) for raw in payload)
-                for raw in payload if language is not None else ():
-                    found = analyse(text_of(raw))
-                    words += len(found)
-                    held.update(set(found))
-                yield Rows(payload, batch.ids, range(rows, rows + len(payload)))
-                rows += len(payload)
-                progress.add(len(payload))
-
-    every = batches()
-    typed, notes = infer_types(fields, every)
-    for _ in every:  # what was not needed to infer types
-        pass
-    for note in notes:
-        say(note, show=show)
-    for name in names.unseen:
-        raise names.missing(name)
-    return typed, WholeWords(rows, words, held) if held else None

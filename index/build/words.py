@@ -3,15 +3,19 @@
 `index/search/words.py` says what tantivy keeps, and searches it.
 """
 
+import hashlib
+import json
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pyarrow as pa
 import tantivy
 from tantivy import Document, SchemaBuilder
 
+from index.disk.files import digest
 from index.search.words import FOLDER, HEAP_BYTES, PRESENT_FIELD, ROW_FIELD, WORDS_FIELD, analyser, text_of
 from index.weights.whole import WholeWords, write_whole
 
@@ -57,6 +61,7 @@ class LexicalWriter:
         self._writer = self._index = None
         for lock in self._folder.glob(".*.lock"):
             lock.unlink()
+        _name_by_content(self._folder)
         readers = self._folder.stat().st_mode & 0o666  # tantivy's own lists of its files are for nobody else to read
         for file in self._folder.iterdir():
             file.chmod(readers)
@@ -87,6 +92,27 @@ class LexicalWriter:
         self._with_text += bool(text)
         self._bytes += len(text)
         return text
+
+
+def _name_by_content(folder: Path) -> None:
+    """Names segments by their bytes in place of tantivy's random names, so that the same rows make the same files."""
+    listed = [folder / "meta.json", folder / ".managed.json"]
+    texts = [path.read_text(encoding="utf-8") for path in listed]
+    segments: dict[str, list[Path]] = {}
+    for path in sorted(folder.iterdir()):
+        if path not in listed:
+            segments.setdefault(path.name.partition(".")[0], []).append(path)
+    for name, files in segments.items():
+        state = hashlib.sha256()
+        for path in files:
+            state.update(bytes.fromhex(digest(path).sha256))
+        made = state.hexdigest()[:32]
+        for path in files:
+            path.rename(path.with_name(made + path.name[len(name) :]))
+        texts = [text.replace(name, made).replace(str(UUID(name)), str(UUID(made))) for text in texts]
+    texts[1] = json.dumps(sorted(json.loads(texts[1])))
+    for path, text in zip(listed, texts, strict=True):
+        path.write_text(text, encoding="utf-8")
 
 
 class _Values:

@@ -16,7 +16,7 @@ from embed.vectors.scratch import hold
 from index.disk.files import named_storage_errors
 from index.disk.root import BUILDING_PREFIX, Root
 from index.disk.stamps import next_stamp
-from index.errors import IndexingError, InputError
+from index.errors import IndexingError, TakenError
 
 
 @contextmanager
@@ -24,7 +24,7 @@ def staging(root: Root, name: str, generation: str | None = None) -> Iterator[tu
     """A folder to build in, the id of the generation that it will be, and its time of creation.
 
     Args:
-        generation: the id, where it is not for this build to choose; raises InputError where it is taken.
+        generation: the id, where it is not for this build to choose; raises TakenError where it is taken.
 
     The folder is gone afterwards unless it was published, and with it those that a first build had to make. What dead
     builds left is removed first.
@@ -37,7 +37,7 @@ def staging(root: Root, name: str, generation: str | None = None) -> Iterator[tu
             if generation is None:
                 generation = _new_id(name, folder)
             elif (folder / generation).exists() or (folder / f"{BUILDING_PREFIX}{generation}").exists():
-                raise InputError(f"generation {generation} is there already, or being built, under {folder}")
+                raise TakenError(f"generation {generation} is there already, or being built, under {folder}")
             created_at = datetime.now(UTC)
             path = folder / f"{BUILDING_PREFIX}{generation}"
             path.mkdir()

@@ -48,12 +48,15 @@ class VectorsFolder:
     """A folder of vectors: `count` rows of `dim` dimensions, the `model` that made them and its `canaries`.
 
     defaults: settings of a build that whoever wrote the folder knew, as the metric that the vectors are made for.
+
+    Args:
+        meta: what embed.json says, where there is no such file: of folders below this one, say.
     """
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, meta: dict[str, Any] | None = None) -> None:
         self.path = Path(path)
         self._meta_path = self.path / MANIFEST
-        meta = self._read_meta()
+        self.meta = meta = self._read_meta() if meta is None else meta
         try:
             self.dim: int = int(meta["dim"])
             self.count: int = int(meta["count"])
@@ -67,7 +70,7 @@ class VectorsFolder:
         except (KeyError, TypeError, ValueError) as error:
             raise GenerationError(self._meta_path, f"lacks or garbles a field: {error}") from error
         for file, *_ in self._fragments:
-            if file.parent != self.path:
+            if not file.is_relative_to(self.path) or ".." in file.parts[len(self.path.parts) :]:
                 raise GenerationError(self._meta_path, f"names a file outside the folder: {file.name!r}")
         rows = sum(rows for _, rows, _, _ in self._fragments)
         if rows != self.count:

@@ -168,18 +168,23 @@ def parse_fields(declared: Sequence[str | Field]) -> list[Field]:
 class Names:
     """Which of some fields no row has had so far, and while there is one, which fields the rows do have."""
 
-    def __init__(self, fields: Iterable[str]) -> None:
+    def __init__(self, fields: Iterable[str], seen: Iterable[str] = ()) -> None:
         self.unseen = set(fields)
-        self._seen: dict[str, None] = {}
+        self.seen: dict[str, None] = dict.fromkeys(seen)
 
     def take(self, rows: Iterable[Mapping[str, Any]]) -> None:
         for row in rows if self.unseen else ():
             self.unseen.difference_update(row)
-            self._seen.update(dict.fromkeys(row))
+            self.seen.update(dict.fromkeys(row))
+
+    def add(self, other: "Names") -> None:
+        """What those rows lack too that `other` was taken of."""
+        self.unseen &= other.unseen
+        self.seen |= other.seen
 
     def missing(self, name: str) -> InputError:
-        seen = [repr(each) for each in list(self._seen)[:_MOST_NAMES]] or ["none"]
-        more = " …" if len(self._seen) > _MOST_NAMES else ""
+        seen = [repr(each) for each in list(self.seen)[:_MOST_NAMES]] or ["none"]
+        more = " …" if len(self.seen) > _MOST_NAMES else ""
         return InputError(
             f"no row has a field {name!r}, which was declared filterable; the fields there are: "
             f"{', '.join(seen)}{more}. Is it spelt as in the documents?"

@@ -33,7 +33,6 @@ from index.disk.sealed import SEAL, read_sealed, write_sealed
 from index.disk.stamps import next_stamp
 from index.errors import GenerationError, InputError, NotFoundError
 from index.shards.plan import RULE, folder_of
-from index.weights.whole import WholeWords
 
 SHARDS_FILE, FORMAT = "shards.json", 1
 _NOTHING = "nothing was built yet; `perwatt build VECTORS --index NAME --shards S` does"
@@ -87,8 +86,8 @@ class ShardedIndex:
         shards = len(content["shards"])
         return ShardedGeneration(path.parent, content, [self.root_of(number, shards) for number in range(shards)])
 
-    def write(self, generation: str, shards: int, words: WholeWords | None) -> ShardedGeneration:
-        """Makes S finished generations of that id a sharded one."""
+    def write(self, generation: str, shards: int, recall: dict[str, Any] | None = None) -> ShardedGeneration:
+        """Makes S finished generations of that id a sharded one. recall: measured through all of them, where it was."""
         roots = [self.root_of(number, shards) for number in range(shards)]
         manifests = [read_manifest(root.path(self.name, generation)) for root in roots]
         first = manifests[0]
@@ -100,7 +99,8 @@ class ShardedIndex:
             "rule": RULE,
             "count": sum(manifest["count"] for manifest in manifests),
             **{key: first[key] for key in ("dim", "metric", "model", "filterable")},
-            "words": None if words is None else words.entry(),
+            "words": words["whole"] if (words := first.get("lexical")) else None,
+            **({} if recall is None else {"recall": recall}),
             "shards": [
                 {"folder": root.folder.name, "count": manifest["count"], "manifest_sha256": manifest[SEAL]}
                 for root, manifest in zip(roots, manifests, strict=True)
