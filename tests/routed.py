@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from unittest import mock
 
 import httpx
@@ -26,6 +26,8 @@ from service.routing.connection import Reply
 from service.routing.replica import Replica
 from service.settings import Settings
 from service.wire.problems import Problem
+
+T = TypeVar("T")
 
 
 class CheapEncoder(HashingEncoder):
@@ -50,7 +52,10 @@ class AppClient:
         return await self._client.request(method, path, **asked)
 
     def __call__(self, method: str, path: str, **asked: Any) -> httpx.Response:
-        return self._runner.run(self.ask(method, path, **asked))
+        return self.run(self.ask(method, path, **asked))
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        return self._runner.run(work)
 
     def post(self, path: str, body: Any, **headers: str) -> Any:
         """The answer, which has to be one."""
@@ -60,20 +65,22 @@ class AppClient:
 
 
 class HereReplica(Replica):
-    """A server that is asked without a connection. `fails`: what it answers instead."""
+    """A server that is asked without a connection. `fails`: what it answers instead, or a function of the body that
+    says so."""
 
     def __init__(self, address: str, key: str | None, apps: Mapping[str, AppClient]) -> None:
         super().__init__(address, key)
         self._app = apps[self.address]
-        self.fails: Reply | Exception | None = None
+        self.fails: Reply | Exception | Callable[[bytes], Reply | Exception | None] | None = None
         self.asked: list[str] = []
 
     async def ask(self, method: str, path: str, content: bytes = b"", headers: str = "") -> Reply:
         self.asked.append(f"{method} {path}")
-        if isinstance(self.fails, Exception):
-            raise self.fails
-        if self.fails is not None:
-            return self.fails
+        fails = self.fails(content) if callable(self.fails) else self.fails
+        if isinstance(fails, Exception):
+            raise fails
+        if fails is not None:
+            return fails
         if path.endswith("/part"):  # most of all requests, and http costs more than they do
             index = path.split("/")[3]
             try:

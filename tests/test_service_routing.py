@@ -232,7 +232,6 @@ def test_what_a_router_cannot_do_is_not_there(many: httpx.Client) -> None:
     assert gone.json()["code"] == "generation-gone"
     for method, path in (
         ("POST", "/v1/indexes/docs/part"),
-        ("PUT", "/v1/aliases/docs"),
         ("POST", "/v1/rebuilds"),
     ):
         assert many.request(method, path, json={}).status_code in (404, 405), path

@@ -43,7 +43,7 @@ def route(
     """Answer searches of an index in shards, by asking a server of each.
 
     The API is that of `perwatt serve`, for searches, reads and writes of each NAME, or of every index that the shards
-    serve. The text of a search is encoded once, here; switches and rebuilds are for the servers of the shards.
+    serve, and for switches of all shards at once. The text of a search is encoded once, here.
     """
     if bool(given) == (file is not None):
         raise click.UsageError("give the shards with --shard, once for each, or with --shards FILE")

@@ -16,9 +16,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.access.caller import caller_of
-from service.endpoints.indexes import described
+from service.endpoints.indexes import described, info_response
 from service.errors import LoadError
-from service.query.app_state import here_of
+from service.query.app_state import here_of, state_of
+from service.routing import switching
+from service.routing.indexes import RoutedIndexes
 from service.wire import limits, requests
 from service.wire.limits import read_body
 from service.wire.problems import Problem
@@ -30,12 +32,18 @@ async def switch(request: Request) -> Response:
     """`PUT`: the alias points to the generation of the body, once that one has been found fit."""
     body = await read_body(request.scope, request.receive, limits.BODY_BYTES)
     asked = limits.decode(requests.SWITCH, body)
+    if (router := _router(request)) is not None:
+        return await _switch_shards(request, router, asked.generation, asked.prepare)
+    if asked.prepare:
+        return await _prepare(request, asked.generation)
     return await _switch(request, asked.generation, _etags(request), "/generation")
 
 
 async def rollback(request: Request) -> Response:
     """`POST`: the alias points to the generation it pointed to before."""
     name = request.path_params["alias"]
+    if (router := _router(request)) is not None:
+        return await _switch_shards(request, router, None)
     alias = here_of(request).registry.alias(name)
     if alias.previous is None:
         raise Problem(
@@ -44,6 +52,46 @@ async def rollback(request: Request) -> Response:
         )
     etags = _etags(request)
     return await _switch(request, alias.previous, [alias.etag] if etags is None else etags, None)
+
+
+def _router(request: Request) -> RoutedIndexes | None:
+    """Its indexes, where this is one."""
+    registry = state_of(request).registry
+    return registry if isinstance(registry, RoutedIndexes) else None
+
+
+async def _switch_shards(
+    request: Request, router: RoutedIndexes, generation: str | None, prepare: bool = False
+) -> Response:
+    """generation: None is the one before."""
+    name, caller, etags = request.path_params["alias"], caller_of(request.scope), _etags(request)
+    index = router.loaded(name)
+    if prepare:
+        raise Problem("invalid-value", "A router prepares every replica when it switches.", pointer="/prepare")
+    if etags is not None and index.etag not in etags:
+        raise Problem(
+            "precondition-failed",
+            f"Alias {name} is at {index.id} with etag {index.etag}, which is not that of If-Match: look and "
+            "decide again.",
+            generation=index.id,
+            etag=index.etag,
+        )
+    before = (await index.info(caller)).previous
+    if generation is None and before is None:
+        raise Problem("precondition-failed", f"Alias {name} has no previous generation to go back to in every shard.")
+    turned = await switching.switch(router, name, str(before) if generation is None else generation)
+    return info_response(await turned.info(caller))
+
+
+async def _prepare(request: Request, generation: str) -> Response:
+    here, name = here_of(request), request.path_params["alias"]
+    here.registry.alias(name)
+    try:
+        await here.registry.prepare(name, generation)
+    except LoadError as error:
+        raise Problem(error.code, f"{error}", pointer="/generation") from error
+    await here.tell_others(generation)
+    return described(here, name, here.registry.loaded(name), caller_of(request.scope))
 
 
 async def _switch(request: Request, generation: str, etags: Collection[str] | None, pointer: str | None) -> Response:

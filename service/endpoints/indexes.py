@@ -44,12 +44,14 @@ async def list_indexes(request: Request) -> Response:
 async def get_index(request: Request) -> Response:
     state = state_of(request)
     loaded = state.registry.loaded(request.path_params["index"])
-    info = await _info(request, loaded, caller_of(request.scope))
-    return _response(info, etag=info.etag)
+    return info_response(await _info(request, loaded, caller_of(request.scope)))
 
 
 def described(here: Here, name: str, loaded: ServedGeneration, caller: Caller) -> Response:
-    info = info_of(here, name, loaded, caller)
+    return info_response(info_of(here, name, loaded, caller))
+
+
+def info_response(info: IndexInfo) -> Response:
     return _response(info, etag=info.etag)
 
 
@@ -97,6 +99,7 @@ def info_of(here: Here, name: str, loaded: ServedGeneration, caller: Caller) -> 
         search=None
         if loaded.default_search is None
         else msgspec.convert(loaded.default_search.as_dict(), SearchByDefault),
+        beside=here.registry.beside(name),
     )
 
 

@@ -310,7 +310,7 @@ ROUTED = tuple(
     or operation.endpoint
     in (
         *(searching.search, searching.search_batch, searching.search_indexes, searching.facets),
-        *(documents.document, indexes.list_indexes, indexes.get_index),
+        *(documents.document, indexes.list_indexes, indexes.get_index, aliases.switch, aliases.rollback),
         *_ROUTED_WRITES,
     )
 )

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
+from index.disk.root import index_of
 from service.http.app import create_app
 from service.http.connection import IDLE_S
 from service.http.protocol import protocol_of
@@ -154,6 +155,8 @@ class _Server(uvicorn.Server):
             self._process.state.spending.note()
             if self._process.auth.keyring is not None:
                 self._process.auth.keyring.follow()
+            if here is not None:
+                here.registry.release()
             if here is not None and here.rebuilds.changed:
                 self._later(self._follow_rebuilds(here))
             if self._aliases is not None:
@@ -185,10 +188,14 @@ class _Server(uvicorn.Server):
             await here.registry.follow(index)
 
     async def _follow(self, name: str) -> None:
-        """The alias of a name, which another worker has changed."""
-        here = self._process.state.here
-        if here is not None:
+        """The alias of a name, which another worker has changed; or a generation, which it has prepared."""
+        here, index = self._process.state.here, index_of(name)
+        if here is None:
+            return
+        if index is None:
             await here.registry.reload(name)
+        else:
+            await here.registry.prepare(index, name)
 
     def _later(self, work: Coroutine[Any, Any, None]) -> None:
         """Kept until it is done: the loop has only a weak reference."""

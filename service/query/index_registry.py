@@ -4,6 +4,9 @@ A new generation is opened, verified and warmed beside the old one, on another t
 has passed every check does the name point to it, and only then does an admin call write the alias on disk. A generation
 that fails changes nothing: the old one keeps answering, and the reason is in the log, in `/readyz` and in the answer to
 the caller who asked for the switch.
+
+Where an index is one of several that are switched together, a generation may be prepared: it is opened and checked
+beside the one that answers, and answers those who name it. The one before a switch stays for those who go on naming it.
 """
 
 from __future__ import annotations
@@ -11,7 +14,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Collection, Iterable
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +34,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("perwatt.service")
 
+FORMER_S = 30.0  # since somebody last named it
+
 
 class IndexRegistry:
     """`load_all` before the event loop runs; everything else on its thread."""
@@ -46,6 +52,8 @@ class IndexRegistry:
         self._threads = threads
         self._search_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="search")
         self._by_name: dict[str, ServedGeneration] = {}
+        self._prepared: dict[str, ServedGeneration] = {}
+        self._former: list[ServedGeneration] = []
         self._exchanging = {name: asyncio.Lock() for name in self.names}
 
     def load_all(self) -> None:
@@ -63,8 +71,9 @@ class IndexRegistry:
         loaded = self._by_name.get(index)
         if loaded is not None:
             return loaded
-        for candidate in self._by_name.values():
+        for candidate in self._open():
             if candidate.id == index:
+                candidate.named_s = time.monotonic()
                 return candidate
         name = index_of(index)
         if name in self._by_name:
@@ -88,6 +97,10 @@ class IndexRegistry:
 
     def all(self) -> dict[str, ServedGeneration]:
         return dict(self._by_name)
+
+    def beside(self, name: str) -> list[str]:
+        """Ids of generations that answer those who name them, besides the one that the name stands for."""
+        return sorted(each.id for each in self._open() if each.name == name and each is not self._by_name[name])
 
     def alias(self, name: str) -> Alias:
         """The alias as it stands on disk; raises Problem index-not-found for a name that is not
@@ -117,6 +130,33 @@ class IndexRegistry:
         async with self._exchanging[name]:
             return await self._exchange(name, None, lambda: None)
 
+    async def prepare(self, name: str, generation: str) -> ServedGeneration:
+        """Opens and checks `generation` beside the one that answers, so that a switch to it takes no time. Only one is
+        prepared; of the one that answers already nothing is, and what was is dropped.
+
+        Raises LoadError: it is not fit, and what was prepared before still is where it was named wrongly.
+        """
+        if index_of(generation) != name:
+            raise LoadError(f"{generation!r} is not the id of a generation of {name}.")
+        async with self._exchanging[name]:
+            path = await asyncio.to_thread(self._path, name, generation)
+            served = self._by_name[name]
+            served.named_s = time.monotonic()  # by the one who prepares
+            there = next((each for each in self._open() if each.id == generation), None)
+            if there is None or there is served:
+                self._drop_prepared(name)
+            if there is None:
+                there = self._prepared[name] = await asyncio.to_thread(self._load, path)
+                log.info("%s is prepared to switch from %s to %s", name, served.id, generation)
+            return there
+
+    def release(self) -> None:
+        """Closes generations that were served before, once nobody has named them for a while."""
+        now_s = time.monotonic()
+        for each in [each for each in self._former if now_s - each.named_s > FORMER_S]:
+            self._former.remove(each)
+            each.retire()
+
     async def switch(self, name: str, generation: str, etags: Collection[str] | None) -> ServedGeneration:
         """Checks `generation`, points the alias to it, serves it.
 
@@ -143,8 +183,27 @@ class IndexRegistry:
 
     def close(self) -> None:
         self._search_thread.shutdown(wait=True, cancel_futures=True)
-        for loaded in self._by_name.values():
+        for loaded in self._open():
             loaded.retire()
+
+    def _open(self) -> Iterator[ServedGeneration]:
+        yield from self._by_name.values()
+        yield from self._prepared.values()
+        yield from self._former
+
+    def _drop_prepared(self, name: str) -> None:
+        prepared = self._prepared.pop(name, None)
+        if prepared is not None:
+            prepared.retire()
+
+    def _leave(self, old: ServedGeneration) -> None:
+        """Its name stands for another one now. It stays open where it is a shard, or was named a moment ago: whoever
+        asks several servers turns to the other one only when all of them have."""
+        if "shard" in old.generation.manifest or time.monotonic() - old.named_s <= FORMER_S:
+            old.named_s = time.monotonic()
+            self._former.append(old)
+        else:
+            old.retire()
 
     async def _exchange(self, name: str, generation: str | None, write: Callable[[], None]) -> ServedGeneration:
         """`generation` None: the one the alias points to. `write` is called once the new one is
@@ -156,7 +215,9 @@ class IndexRegistry:
             path = await asyncio.to_thread(self._path, name, generation)
             default = await asyncio.to_thread(self._default, name)
             if path.name != old.id:
-                new = await asyncio.to_thread(self._load, path)
+                new = next((each for each in self._open() if each.id == path.name), old)
+                if new is old:
+                    new = await asyncio.to_thread(self._load, path)
         except LoadError as error:
             if path is not None or generation is None:  # else an admin has mistyped: nothing is wrong here
                 self.failures[name] = str(error)
@@ -165,15 +226,19 @@ class IndexRegistry:
         try:
             await asyncio.to_thread(write)
         except BaseException:
-            if new is not old:
+            if new not in self._open():
                 new.retire()
             raise
         self.failures.pop(name, None)
-        if new is old:
-            old.searched_by(default)
-        else:
+        new.searched_by(default)
+        if new is not old:
+            if self._prepared.get(name) is new:
+                del self._prepared[name]
+            else:
+                self._drop_prepared(name)
+            self._former = [each for each in self._former if each is not new]
             self._by_name[name] = new
-            old.retire()
+            self._leave(old)
             log.info("%s switched from %s to %s", name, old.id, new.id)
         return new
 

@@ -53,6 +53,7 @@ class ServedGeneration:
         model = generation.manifest["model"]
         self.model: str | None = None if model is None else model["id"]
         self._threads = threads
+        self.named_s = -math.inf  # when somebody last named it by its id
         self._leases = 0
         self._retired = False
         self._closed = False

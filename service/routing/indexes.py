@@ -1,7 +1,7 @@
 """What the shards serve, looked up every second: which indexes are complete, and in which generation.
 
-An index is served in a generation that every shard has a replica of. When shards move on to another generation, the
-router stays with its own as long as that is complete, and turns to another in one step once that one is. No answer
+An index is served in a generation that every shard has a replica of. When shards move on to another one, the router
+stays with its own, which they keep for those who name it, and turns in one step once every replica has moved. No answer
 is from two generations.
 """
 
@@ -112,6 +112,11 @@ class RoutedIndexes:
             for shard in self.shards
         ]
         complete = set(said[0]).intersection(*said[1:])
+        stays = present is not None and all(shard.serving(name, present.id) for shard in self.shards)
+        moved = complete if all(len(each) == 1 for each in said) else set[str]()
+        if stays and not moved:  # those who have moved answer for it, too
+            self.failures.pop(name, None)
+            return
         if not complete:
             why = self._silent() or (
                 "its shards serve different generations"
@@ -120,7 +125,7 @@ class RoutedIndexes:
             )
             self._fail(name, why)
             return
-        chosen = present.id if present is not None and present.id in complete else max(complete)
+        chosen = present.id if present is not None and stays and present.id in complete else max(complete)
         infos = [each[chosen] for each in said]
         try:
             order = _numbers(infos)

@@ -79,6 +79,11 @@ class Replica:
         else:
             self.up, self.serving = True, serving
 
+    def answers(self, name: str, generation: str) -> bool:
+        """Whether it is up and answers for a generation, be it the one that it serves or one beside it."""
+        served = self.serving.get(name) if self.up else None
+        return served is not None and (served.generation == generation or generation in served.beside)
+
     def down(self, why: str) -> None:
         self.up, self.why = False, why
 

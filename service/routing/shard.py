@@ -77,11 +77,7 @@ class RoutedShard:
 
     def serving(self, name: str, generation: str) -> list[Replica]:
         """The replicas that answer for a generation."""
-        return [
-            replica
-            for replica in self.replicas
-            if replica.up and name in replica.serving and replica.serving[name].generation == generation
-        ]
+        return [replica for replica in self.replicas if replica.answers(name, generation)]
 
     async def ask(self, name: str, generation: str, content: bytes, until_s: float) -> bytes:
         """The content of the first good answer to a request for a part.

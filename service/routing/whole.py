@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -58,6 +59,11 @@ class RoutedIndex:
         return sum(info.count for info in self.infos)
 
     @property
+    def etag(self) -> str:
+        """Changes whenever the alias of a shard does."""
+        return hashlib.sha256(" ".join(str(info.etag) for info in self.infos).encode()).hexdigest()[:16]
+
+    @property
     def described(self) -> str:
         replicas = [len(shard.replicas) for shard in self.shards]
         return f"{len(replicas)} shards with {sum(replicas)} replicas" if sum(replicas) > 1 else "1 shard"
@@ -98,7 +104,7 @@ class RoutedIndex:
             alias=self.name,
             generation=self.id,
             previous=first.previous if len({info.previous for info in infos}) == 1 else None,
-            etag=None,
+            etag=self.etag,
             count=count,
             dim=self.dim,
             metric=first.metric,

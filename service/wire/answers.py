@@ -336,6 +336,7 @@ class IndexInfo(Struct, frozen=True):
         shard: which one of a sharded index this is; null for one in one piece, and for all shards together.
         folder: stands for the one that it lies in: servers of one folder share its log of writes.
         search: what a search is that says neither mode nor params; null: by meaning, with the default effort.
+        beside: generations that answer those who name them: prepared for a switch, or left a moment ago.
     """
 
     alias: str
@@ -360,6 +361,7 @@ class IndexInfo(Struct, frozen=True):
     shard: ShardPlace | None = None
     folder: str | None = None
     search: SearchByDefault | None = None
+    beside: list[str] = []
 
 
 class IndexList(Struct, frozen=True):

@@ -286,9 +286,11 @@ class RebuildRequest(Struct, forbid_unknown_fields=True, frozen=True):
 
 
 class SwitchRequest(Struct, forbid_unknown_fields=True):
-    """The generation that an alias shall point to."""
+    """The generation that an alias shall point to. prepare: not yet; the generation is opened and checked, answers
+    those who name it, and a switch to it takes no time. What was prepared before is dropped."""
 
     generation: Name  # its pattern is in http/schema.py
+    prepare: bool = False
 
 
 SEARCH = msgspec.json.Decoder(SearchRequest)

@@ -353,7 +353,7 @@ export interface IndexList {
   indexes: IndexInfo[];
 }
 
-/** previous: the generation that a rollback would go to. etag: of the alias on disk, for If-Match. count: of documents, without those that the key hides. model: null when the vectors came without one. modes: of searches that it answers. filterable: the fields that filters may name. refused: why the last reload stayed with the old generation, or null. written_since: of count, those that were put since it was built; 0 for a key that hides some. id_type: what ids are, which decides how they are sorted: str or int64. shard: which one of a sharded index this is; null for one in one piece, and for all shards together. folder: stands for the one that it lies in: servers of one folder share its log of writes. search: what a search is that says neither mode nor params; null: by meaning, with the default effort. */
+/** previous: the generation that a rollback would go to. etag: of the alias on disk, for If-Match. count: of documents, without those that the key hides. model: null when the vectors came without one. modes: of searches that it answers. filterable: the fields that filters may name. refused: why the last reload stayed with the old generation, or null. written_since: of count, those that were put since it was built; 0 for a key that hides some. id_type: what ids are, which decides how they are sorted: str or int64. shard: which one of a sharded index this is; null for one in one piece, and for all shards together. folder: stands for the one that it lies in: servers of one folder share its log of writes. search: what a search is that says neither mode nor params; null: by meaning, with the default effort. beside: generations that answer those who name them: prepared for a switch, or left a moment ago. */
 export interface IndexInfo {
   alias: string;
   generation: string;
@@ -377,6 +377,7 @@ export interface IndexInfo {
   shard?: ShardPlace | null;
   folder?: string | null;
   search?: SearchByDefault | null;
+  beside?: string[];
 }
 
 export interface Model {
@@ -475,9 +476,10 @@ export interface RecallAnswer {
   took_ms: number;
 }
 
-/** The generation that an alias shall point to. */
+/** The generation that an alias shall point to. prepare: not yet; the generation is opened and checked, answers those who name it, and a switch to it takes no time. What was prepared before is dropped. */
 export interface SwitchRequest {
   generation: string;
+  prepare?: boolean;
 }
 
 /** source: "changes" (the served generation and what was written since), or a name of the server's configuration. */
