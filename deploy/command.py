@@ -123,6 +123,9 @@ BENCHES: dict[str, Step] = {
         "Time a distance of each SIMD unit beside NumPy, FAISS and NumKong, and against the read bandwidth.",
     ),
     "changes": Step("index.bench.changes:bench_changes", "Time a search of an index with changes, beside one without."),
+    "filtered": Step(
+        "index.bench.filtered:bench_filtered", "Time searches through filters beside the cheaper of a walk and a scan."
+    ),
     "encode": Step(
         "embed.cli:bench_encode", "Time text to vector beside ONNX Runtime, OpenVINO and sentence-transformers."
     ),

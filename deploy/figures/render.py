@@ -2,9 +2,9 @@
 script, and checked by the tests.
 
     python -m deploy.figures measure [NAME …]     run the benchmarks, all by default: encode, quality, index,
-                                                  kernels, ann, ann-others, generator, http,
-                                                  http-workers, open, changes, writes, experiment,
-                                                  instructions
+                                                  kernels, ann, ann-others, filtered, generator,
+                                                  http, http-workers, open, changes, writes,
+                                                  experiment, instructions
     python -m deploy.figures render               write the tables from the kept JSON
     python -m deploy.figures pictures [RUN]       photograph the page and a report (screenshots.py)
     python -m deploy.figures check                exit 1 if a document says anything else
@@ -37,6 +37,7 @@ MEASURED = (
     "kernels",
     "ann",
     "ann-others",
+    "filtered",
     "generator",
     "http",
     "http-workers",
@@ -55,6 +56,7 @@ def measure(name: str) -> None:
     from embed.bench import encode as bench_encode
     from index.bench import build as bench_index
     from index.bench import changes as bench_changes
+    from index.bench import filtered as bench_filtered
     from index.bench import kernels as bench_kernels
     from index.bench import open
     from loadtest.bench import experiment as versus
@@ -72,6 +74,7 @@ def measure(name: str) -> None:
         "open": open.measure,
         "ann": lambda: bench_ann.main_run(KEPT / "ann.svg"),
         "ann-others": bench_ann.other_runs,
+        "filtered": lambda: {profile: bench_filtered.measure(profile=profile) for profile in ("compact", "speed")},
         "generator": lambda: bench_generator.measure(
             TOP / ".perwatt" / "vectors" / "python-stdlib", TOP / ".perwatt" / "indexes", "python-stdlib"
         ),
@@ -265,6 +268,15 @@ def ann() -> str:
     )
 
 
+def filtered() -> str:
+    from deploy.figures import filtered_tables as show
+    from deploy.figures.ann_tables import noise
+
+    measured = kept("filtered")
+    parts = [f"{show.costs(each, table)}\n\n{show.remarks(each)}" for each in measured["figures"].values()]
+    return "\n\n".join([*parts, conditions(measured) + noise(measured["figures"]["compact"])])
+
+
 def kernels() -> str:
     from deploy.figures.ann_tables import noise
 
@@ -417,6 +429,7 @@ DOCUMENTS: dict[Path, dict[str, Callable[[], str]]] = {
         "quality": quality,
         "index": index,
         "ann": ann,
+        "filtered": filtered,
         "kernels": kernels,
         "changes": changes,
         "writes": written,

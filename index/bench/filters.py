@@ -3,7 +3,7 @@
     python -m index.bench.filters [GENERATION]      without one: over the WordNet embeddings of $PERWATT_DATA
 
 For each number of survivors, chosen by chance, one query at a time, one thread: microseconds of both ways and the
-search's recall@10. Where they cross is what `few` of index/search/finding.py says. Bitmaps are timed over a million
+search's recall@10. Where they cross is what WORTH of index/search/finding.py says. Bitmaps are timed over a million
 rows.
 """
 
@@ -62,7 +62,6 @@ def crossings(generation: Generation, queries: Any) -> None:
 def crossing(generation: Generation, queries: Any, effort: int) -> None:
     count, random = generation.count, np.random.default_rng(0)
     print(f"\n{generation.family}, {count:,} × {generation.dim}, effort {effort}")
-    print(f"all survivors are compared up to {generation.few(effort):,}")
     print(f"survivors   scan µs   search µs   recall@{K} of the search")
     find = finding.find
     for survivors in (each for each in SURVIVORS if each < count):
@@ -73,10 +72,10 @@ def crossing(generation: Generation, queries: Any, effort: int) -> None:
         found: dict[str, list[Any]] = {}
         some = queries[: max(10, min(len(queries), survivors * len(queries) // 16_000))]
         for _ in range(ROUNDS):
-            for way, few in (("scan", count), ("search", 0)):
+            for way, plan in (("scan", finding.SCAN), ("search", finding.WALK)):
                 start = time.perf_counter()
                 found[way] = [
-                    find(generation._rows, generation._searcher, query[None], K, effort, keep=bitmap, few=few)
+                    find(generation._rows, generation._searcher, query[None], K, effort, keep=bitmap, plan=plan)
                     for query in some
                 ]
                 took[way] = min(took[way], (time.perf_counter() - start) / len(some))

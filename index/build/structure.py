@@ -4,6 +4,7 @@ What comes out is the FAISS index, the measured recall, the effort for the targe
 searches whose answers the finished files must give again.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from index.build import flat, graph, ivf
 from index.build import recall as measuring
 from index.build.grown import DEARER, Before
-from index.build.recall import RecallPoint
+from index.build.recall import HeldOutTruth, RecallPoint
 from index.disk import codes
 from index.disk.codes import Metric
 from index.disk.layout import DEGREE, Profile
@@ -28,6 +29,9 @@ from index.search.generation import INDEX_FILE, Generation
 from index.search.untyped import FaissIndex
 
 SAMPLE_QUERIES = 32
+DEEP_K, DEEP_QUERIES = (100, 1000), 32
+
+Search = Callable[[NDArray[np.float32], int, int], TopK]
 
 
 class Sample(NamedTuple):
@@ -73,6 +77,7 @@ class Builder:
         self._l2, self._metric, self._target = metric == "l2", metric, target
         self._threads, self._show = threads, show
         self._points: list[RecallPoint] = []
+        self._deep: list[dict[str, Any]] = []  # what more hits cost
         self._least_effort = 0  # what points midway between rows need
 
     def build(self, family: str) -> Structure:
@@ -101,6 +106,7 @@ class Builder:
         )
         if before is not None and self._is_worse(before, self._measured(held_out)):
             self._points.clear()
+            self._deep.clear()
             self._least_effort = 0
             return self._graph()
         parameters: dict[str, Any] = {
@@ -151,20 +157,33 @@ class Builder:
         def search(queries: NDArray[np.float32], k: int, effort: int) -> TopK:
             return searcher.search(queries, k, effort)
 
-        def truth(*, midway_between: bool) -> measuring.HeldOutTruth:
+        def truth(*, midway_between: bool) -> HeldOutTruth:
             known = (held_out, self._rows.array, self._codes, self._metric, self._threads)
             return measuring.truth_without(*known, midway_between=midway_between)
 
         near = truth(midway_between=False)
         self._points.extend(measuring.curve(search, near, efforts, self._target))
         # l2 is for vectors whose queries come from where they do; in lists, what other queries lack lies in every list.
-        if not midway or self._l2 or self._target == 0:
-            return
-        between, least = truth(midway_between=True), measuring.midway_target(self._target)
+        if midway and not self._l2 and self._target > 0:
+            self._measure_between(search, near, truth(midway_between=True), efforts)
+        if midway:
+            self._measure_deep(search, near.queries[:DEEP_QUERIES], held_out)
+
+    def _measure_between(
+        self, search: Search, near: HeldOutTruth, between: HeldOutTruth, efforts: tuple[int, ...]
+    ) -> None:
+        least = measuring.midway_target(self._target)
         self._least_effort = measuring.least_effort(search, between, efforts, least)
         if self._least_effort > max(self._points).effort:
             found = search(near.queries, measuring.K, self._least_effort)
             self._points.append(measuring.recall_of(found, near, self._least_effort))
+
+    def _measure_deep(self, search: Search, queries: NDArray[np.float32], held_out: NDArray[np.int64]) -> None:
+        """What more hits cost at the effort that will be the default: searches are planned by it."""
+        effort = self._measured(held_out)["effort"]
+        for k in (each for each in DEEP_K if each * 10 <= len(self._rows.array)):
+            scored = float(search(queries, k, effort).scored.mean())
+            self._deep.append({"k": k, "effort": effort, "scored": scored})
 
     def _measured(self, held_out: NDArray[np.int64]) -> dict[str, Any]:
         good = [point for point in self._points if point.low >= self._target and point.effort >= self._least_effort]
@@ -194,11 +213,12 @@ class Builder:
         if self._metric == "cosine":
             queries = codes.unit_rows(queries)  # as a search will: scaling twice can move the last bit
         everything = ScannedRows(self._rows.array, self._codes, self._metric, self._threads)
+        effort = {"unit": unit, "default": default, "curve": curve, **({"deep": self._deep} if self._deep else {})}
         found = find(everything, searcher, queries, min(measuring.K, len(self._rows.array)), default)
         return Structure(
             index,
             recall | {"k": measuring.K, "target": self._target},
-            {"unit": unit, "default": default, "curve": curve},
+            effort,
             parameters,
             Sample(rows, found),
             private_bytes,

@@ -73,6 +73,7 @@ class Searchable(Protocol):
         held: Mapping[str, int] | None = None,
     ) -> Matched: ...
     def new_words(self, text: str) -> dict[str, int]: ...
+    def compares_all(self, k: int, effort: int | None = None, keep: Any = None) -> bool: ...
     def survivors(self, filter_: Filter) -> Bitmap | Surviving: ...
     def without(self, keep: Any, rows: NDArray[np.int64]) -> Bitmap | Surviving: ...
     def only(self, rows: NDArray[np.int64]) -> Bitmap | Surviving: ...
@@ -123,13 +124,17 @@ class View:
         if delta.count == 0:
             return found
         reach = min(k, len(snapshot.vectors))
-        if snapshot.sieve is None or exact or (keep is not None and keep.count <= self.generation.few(effort)):
+        if snapshot.sieve is None or exact or self.compares_all(k, effort, survivors):
             changed = snapshot.search(queries, reach, self._metric, delta)
         else:
             changed = sieve.search(snapshot.sieve, queries, reach, found.scores[:, -1], delta.words)
         merge_top(found, changed, self._base, self.order)
         found.scored[:] += changed.scored
         return found
+
+    def compares_all(self, k: int, effort: int | None = None, keep: Surviving | None = None) -> bool:
+        """As `Generation.compares_all`, over both."""
+        return self.generation.compares_all(k, effort, (keep or self.alive).base)
 
     def search_words(
         self,

@@ -157,6 +157,11 @@ class Graph:
         threads: int = 1,
         unit: str = "",
         handicap: float = 0.0,
+        share: float = 1.0,
+        room: int = 0,
+        trial: int = 0,
+        least_share: float = 0.0,
+        budget: int = 0,
     ) -> None: ...
     def refine(
         self,

@@ -67,7 +67,10 @@ void search_all(const Kernels& unit, const Built& built, const std::vector<float
   scored.assign(count, 0);
   std::vector<float> scores(count * k);
   const FloatRows float_rows{vectors.data(), view.dim, view.count, view.dim, view.l2 ? Metric::l2 : Metric::ip};
-  search(unit, view, signs.data(), float_rows, {0.8f, 64 + 4 * k}, keep, {queries.data(), count, k, 0}, scratch,
+  // Through a filter the frontier widens, what is dropped is put back, and every other walk is given up at some point.
+  const size_t budget = keep && k > 1 ? 40 : SIZE_MAX;
+  const Effort effort{0.8f, 64 + 4 * k, 8 * (64 + 4 * k), keep ? 0.25f : 1.0f, 0.4f, 8, k > 1 ? 0.125f : 0.0f, budget};
+  search(unit, view, signs.data(), float_rows, effort, keep, {queries.data(), count, k, 0}, scratch,
          {rows.data(), scores.data(), scored.data()});
 }
 

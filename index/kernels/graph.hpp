@@ -92,15 +92,26 @@ inline const Head* head_of(const GraphView& g, const uint8_t* block) {
   return reinterpret_cast<const Head*>(block + g.padded);
 }
 
+// How hard a walk looks, and when it gives up: its visits are what it costs, and from some number of them on whoever asked is
+// better off comparing all rows that may be returned.
+struct Effort {
+  float margin;            // how far below the k-th best an estimate may be to be visited, in its standard errors
+  size_t frontier;         // candidates that are kept waiting, where most rows may be returned
+  size_t room = 0;         // up to how many are, where few may; at least the frontier
+  float share = 1.0f;      // of all rows, those that may be returned
+  float handicap = 0.0f;   // of a vertex that may not, in standard errors of an estimate, where nearly all around it may
+  size_t trial = 0;        // visits from which on it gives up where too few of the visited may be returned:
+  float least_share = 0;   //   less than this share
+  size_t budget = SIZE_MAX;  // visits after which it gives up, whatever it found
+};
+
 // One query in the frame, and the memory that a walk needs beside the graph: reused from query to query.
 struct Walker {
   const float* query;  // float32[padded] in the frame, 64-byte aligned
   size_t k;            // the results that decide when to stop
   size_t kept;         // results to return, at least k
-  size_t frontier;     // candidates that are kept waiting
-  float margin;        // how far below the k-th best an estimate may be to be visited, in its standard errors
+  Effort effort;
   const uint64_t* keep;  // bit r: row r may be returned; null: all
-  float handicap;      // of a vertex that may not, in standard errors of an estimate
 
   int8_t* codes;     // int8[padded]
   uint8_t* tables;   // uint8[4 * padded]
@@ -114,6 +125,8 @@ struct Walker {
   float square_norm, largest;  // out: of the query: the sum of squares, and the largest magnitude of a dimension
   size_t found;    // out: results
   int64_t scored;  // out: vertices that were scored from their int8 codes
+  size_t visits, passed;  // out: vertices that were visited, and those of them that may be returned
+  bool gave_up;    // out: there are no results, for the cost of them
 };
 
 // A hop may append a whole block behind a full frontier, and vector stores may run over by one register.

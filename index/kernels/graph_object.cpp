@@ -62,12 +62,15 @@ class Graph {
 
   void search(Matrix<const float> queries, Matrix<const float> vectors, float margin, size_t frontier,
               std::optional<Vector<const uint64_t>> keep, Matrix<int64_t> rows, Matrix<float> scores,
-              Vector<int64_t> scored, size_t threads, const std::string& unit, float handicap) {
+              Vector<int64_t> scored, size_t threads, const std::string& unit, float handicap, float share, size_t room,
+              size_t trial, float least_share, size_t budget) {
     const Kernels& kernels = unit_named(unit);
     const Scan scan = scan_of(queries, vectors, view_.l2, rows, scores, scored);
     require(vectors.shape(0) == view_.count && vectors.shape(1) == view_.dim, "vectors must be those of the graph");
     require(frontier >= kGroup && frontier <= (size_t{1} << 24), "the frontier must be 32 to 2^24");
+    require(room <= (size_t{1} << 24), "the room must be at most 2^24");
     require(rows.shape(1) <= view_.count, "k must not be larger than the graph");
+    const Effort effort{margin, frontier, room, share, handicap, trial, least_share, budget ? budget : SIZE_MAX};
     const uint64_t* bits = kept_rows(keep, view_.count);
     nb::gil_scoped_release unlocked;
     const size_t k = scan.batch.k;
@@ -76,7 +79,7 @@ class Graph {
         Batch part = scan.batch;
         part.queries += first * view_.dim;
         part.count = last - first;
-        perwatt::search(kernels, view_, signs_.data(), scan.rows, {margin, frontier, handicap}, bits, part, lent.scratch(),
+        perwatt::search(kernels, view_, signs_.data(), scan.rows, effort, bits, part, lent.scratch(),
                         {scan.answer.rows + first * k, scan.answer.scores + first * k, scan.answer.rescored + first});
       };
     });
@@ -186,7 +189,8 @@ void bind_graph(nb::module_& m) {
            "spokes"_a.noconvert() = nb::none())
       .def("search", &Graph::search, "queries"_a.noconvert(), "vectors"_a.noconvert(), "margin"_a, "frontier"_a,
            "keep"_a.noconvert().none(), "rows"_a.noconvert(), "scores"_a.noconvert(), "scored"_a.noconvert(),
-           "threads"_a = 1, "unit"_a = "", "handicap"_a = 0.0f)
+           "threads"_a = 1, "unit"_a = "", "handicap"_a = 0.0f, "share"_a = 1.0f, "room"_a = 0, "trial"_a = 0,
+           "least_share"_a = 0.0f, "budget"_a = 0)
       .def("refine", &Graph::refine, "links"_a.noconvert(), "which"_a.noconvert().none(), "k"_a, "kept"_a,
            "threads"_a, "out"_a.noconvert(), "unit"_a = "");
 }

@@ -139,7 +139,7 @@ class Surroundings {
     const int8_t* codes = reinterpret_cast<const int8_t*>(block);
     const float step = head_of(graph_, block)->step;
     for (size_t i = 0; i < graph_.padded; ++i) scratch_.query()[i] = step * static_cast<float>(codes[i]);
-    Walker& walker = scratch_.walker(reach_.k, reach_.kept, kFrontier, kMargin, nullptr, 0.0f);
+    Walker& walker = scratch_.walker(reach_.k, reach_.kept, {kMargin, kFrontier}, nullptr);
     kernels_.walk(graph_, walker);
     found_.clear();
     for (size_t i = 0; i < walker.found; ++i) found_.push_back(vertex_of(walker.results[i]));

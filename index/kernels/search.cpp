@@ -35,7 +35,7 @@ void search(const Kernels& kernels, const GraphView& graph, const float* signs, 
   for (size_t q = 0; q < batch.count; ++q) {
     const float* query = batch.queries + q * graph.dim;
     to_frame(kernels, graph, signs, query, scratch.query());
-    Walker& walker = scratch.walker(batch.k, kept, effort.frontier, effort.margin, keep, effort.handicap);
+    Walker& walker = scratch.walker(batch.k, kept, effort, keep);
     kernels.walk(graph, walker);
     size_t found = 0;
     if (walker.found > 0) {

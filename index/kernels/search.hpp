@@ -7,14 +7,9 @@
 
 namespace perwatt {
 
-struct Effort {
-  float margin;     // in standard errors of an estimate
-  size_t frontier;  // candidates that wait
-  float handicap = 0.0f;  // of vertices that a filter drops
-};
-
 // Answers as the scans do: k best of `batch` in float32, best first, ties by row, -1 where the walk found fewer.
-// `keep`: a bit for each row that may be returned, or null. answer.rescored: vectors that were scored from int8.
+// `keep`: a bit for each row that may be returned, or null. answer.rescored: vectors that were scored from int8. A walk that
+// gave up finds nothing.
 void search(const Kernels& kernels, const GraphView& graph, const float* signs, const FloatRows& rows,
             const Effort& effort, const uint64_t* keep, const Batch& batch, Scratch& scratch, const Answer& answer);
 

@@ -50,9 +50,14 @@ class Shortlist {
   }
 
   // Several rows at once, first + which[i] with a score of score_of(which[i]), none below the floor; for a slack above 0,
-  // with which ties need no care. Choosing the k best again costs less than sifting each into the heap.
+  // with which ties need no care. Where they are many beside k, choosing the k best again costs less than sifting each into
+  // the heap.
   template <class Score>
   void offer(const uint32_t* which, size_t count, size_t first, Score score_of) {
+    if (count * kManyOf < best_.size()) {
+      for (size_t i = 0; i < count; ++i) offer(score_of(which[i]), static_cast<uint32_t>(first + which[i]));
+      return;
+    }
     const double worst = best_.size() < k_ ? -std::numeric_limits<double>::infinity() : best_.front();
     for (size_t i = 0; i < count; ++i) {
       const double score = score_of(which[i]);
@@ -75,6 +80,8 @@ class Shortlist {
   }
 
  private:
+  static constexpr size_t kManyOf = 16;  // sifting costs some log2 k steps; choosing again, a few for each of the k
+
   void raise(double floor) { floor_ = std::max(floor_, floor); }
 
   void thin_if_many() {

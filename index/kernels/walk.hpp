@@ -8,9 +8,13 @@
 //                                   codes at the end (a fifth of a block's cache lines) without being visited.
 //   a handicap for the dropped      Vertices that a filter drops are walked through like others where most are dropped: the
 //                                   way to the rest leads over them. Where few are, others lead there too, so one that is
-//                                   dropped must be better by `handicap` standard errors to be visited (compact only).
-//   a loose frontier                Waiting candidates lie in no order; the best is found by a scan of registers, and
-//                                   what fell behind the threshold is squeezed out now and then.
+//                                   dropped must be better by `handicap` standard errors to be visited (compact only). How
+//                                   many are dropped is counted on the way: around a query a filter may drop all, or none.
+//   giving up                       From some number of visits on, comparing all survivors costs less than what is still to
+//                                   come; the share of survivors among the visited tells a long walk from a short one.
+//   a loose frontier                Waiting candidates lie in no order. The best hundred or so stand in front of the rest; the
+//                                   best of those is found by a scan of registers, and what fell behind the threshold is
+//                                   squeezed out now and then.
 //   one step ahead                  The next vertex is chosen, and its block asked for, before the current one is
 //                                   expanded: expanding takes about as long as the memory.
 //
@@ -36,7 +40,8 @@ constexpr float kScoreMargin = 1.0f;
 // best leads over vertices that are worse than the k-th, so half the error does not make half the margin enough.
 constexpr float kSpokeScoreMargin = 0.5f;
 constexpr float kLowest = -3e38f;  // below every estimate that is finite, above the empty slot's -infinity
-constexpr size_t kTidyAbove = 64;  // waiting candidates; scanning so many costs less than squeezing them
+constexpr size_t kFront = 128;      // candidates in front; scanning so many costs less than squeezing them
+constexpr float kShareStep = 0.125f;  // what the latest hop weighs in the share that may be returned: some eight count
 constexpr size_t kRootBest = 8;    // neighbours of the root to begin with: this many to twice as many (more for large k)
 
 template <class Hop, class DotI8, bool Compact>
@@ -51,13 +56,18 @@ struct Walk {
   float product_unit = 0.0f, sum_unit = 0.0f, sum_offset = 0.0f, square_norm = 0.0f, error_unit = 0.0f;
   float visit_above = kLowest, keep_above = kLowest;
   size_t waiting = 0, logged = 0;
+  size_t front = 0, front_most = kFront;  // the first `front` candidates are those above `cut`
+  float cut = kLowest;
+  float share;   // of what hops newly met, that may be returned
+  size_t limit;  // candidates that are kept waiting
   // compact: how the sum of a spoke becomes a product, the root's score, and the error of every estimate.
   float spoke_unit = 0.0f, spoke_offset = 0.0f, hub = 0.0f, spoke_error = 0.0f;
   float handicaps[2] = {};  // of the dropped and of the others: without a branch, which nothing could foretell
   size_t new_count = 0;
   int32_t news[Compact ? kMaxDegree : 1];
 
-  Walk(const GraphView& graph_, Walker& walker_) : graph(graph_), walker(walker_) {}
+  Walk(const GraphView& graph_, Walker& walker_)
+      : graph(graph_), walker(walker_), share(walker_.effort.share), limit(walker_.effort.frontier) {}
 
   static int32_t dot(const int8_t* query, const uint8_t* codes, size_t dim) {
     const int8_t* rows[1] = {reinterpret_cast<const int8_t*>(codes)};
@@ -112,6 +122,9 @@ struct Walk {
     for (size_t i = 0; i < walker.kept + 16; ++i) walker.results[i] = INT64_MIN;
     walker.found = 0;
     walker.scored = 0;
+    walker.visits = 0;
+    walker.passed = 0;
+    walker.gave_up = false;
   }
 
   // The k-th result says how far from the query the walk is, and with that how large the errors are.
@@ -128,8 +141,8 @@ struct Walk {
   }
 
   void narrow(float kth, float error) {
-    visit_above = kth - walker.margin * error;
-    const float limit = kth - (walker.margin + (Compact ? kSpokeScoreMargin : kScoreMargin)) * error;
+    visit_above = kth - walker.effort.margin * error;
+    const float limit = kth - (walker.effort.margin + (Compact ? kSpokeScoreMargin : kScoreMargin)) * error;
     if (limit > keep_above) keep_above = limit;
   }
 
@@ -138,6 +151,7 @@ struct Walk {
   void offer(float score, int32_t vertex) {
     ++walker.scored;
     if (dropped(vertex)) return;
+    ++walker.passed;
     const size_t place = Hop::insert(walker.results, walker.found, walker.kept, key_of(score, vertex));
     if (walker.found >= walker.k && place < walker.k) narrow();
   }
@@ -151,6 +165,7 @@ struct Walk {
                                     reinterpret_cast<const uint16_t*>(group + 6 * kGroup), base, sum_unit, sum_offset,
                                     keep_above, estimates);
       const int32_t* vertices = reinterpret_cast<const int32_t*>(group);
+      const size_t first = waiting;
       for (; mask; mask &= mask - 1) {
         const int j = __builtin_ctz(mask);
         const int32_t vertex = vertices[j];
@@ -159,7 +174,12 @@ struct Walk {
         walker.estimates[waiting] = estimates[j];
         walker.waiting[waiting++] = vertex;
       }
-      if (waiting > walker.frontier) shrink(walker.frontier / 4, walker.frontier / 2, walker.frontier);
+      if (walker.keep) {
+        size_t kept = 0;
+        for (size_t i = first; i < waiting; ++i) kept += !dropped(walker.waiting[i]);
+        meet(waiting - first, kept);
+      }
+      settle(first);
     }
   }
 
@@ -168,14 +188,17 @@ struct Walk {
     const uint8_t* block = graph.blocks + static_cast<size_t>(vertex) * stride;
     const int32_t* vertices = reinterpret_cast<const int32_t*>(block + padded + sizeof(Head));
     new_count = 0;
+    size_t kept = 0;
     for (size_t j = 0; j < graph.degree; ++j) {
       const int32_t other = vertices[j];
       if (static_cast<uint32_t>(other) >= graph.count || seen(other)) continue;
       mark(other);
       const uint8_t* spoke = graph.spokes + static_cast<size_t>(other) * spoke_stride;
       for (size_t offset = 0; offset < spoke_stride; offset += 64) __builtin_prefetch(spoke + offset, 0, 2);
+      if (walker.keep) kept += walker.keep[other >> 6] >> (other & 63) & 1;
       news[new_count++] = other;
     }
+    if (walker.keep) meet(new_count, kept);
   }
 
   template <int R>
@@ -197,23 +220,60 @@ struct Walk {
   }
 
   void weigh_news() {
+    const size_t first = waiting;
     size_t i = 0;
     for (; i + 4 <= new_count; i += 4) weigh<4>(news + i);
     for (; i < new_count; ++i) weigh<1>(news + i);
     new_count = 0;
-    if (waiting > walker.frontier) shrink(walker.frontier / 4, walker.frontier / 2, walker.frontier);
+    settle(first);
   }
 
-  // Drops what is behind the threshold; if too much is left, raises the threshold until `least` to `most` are.
-  void shrink(size_t least, size_t most, size_t limit) {
-    waiting = Hop::compress(walker.estimates, walker.waiting, waiting, keep_above);
-    if (waiting <= limit * 3 / 4) return;
-    float high = Hop::maximum(walker.estimates, waiting);
-    float low = Hop::minimum(walker.estimates, waiting);
+  // What a hop newly met, and how many of those may be returned. Where few may, the frontier widens: what leads to them is
+  // dropped itself.
+  void meet(size_t met, size_t kept) {
+    if (met == 0) return;
+    share += (static_cast<float>(kept) / static_cast<float>(met) - share) * kShareStep;
+    adapt();
+  }
+
+  void adapt() {
+    const float spare = share > 0.5f ? 2.0f * share - 1.0f : 0.0f, through = share + 0.5f * spare;
+    if constexpr (Compact) handicaps[0] = walker.effort.handicap * spare * spoke_error;
+    const float frontier = static_cast<float>(walker.effort.frontier), room = static_cast<float>(walker.effort.room);
+    const float wanted = through >= 1.0f ? frontier : frontier / (through > 1e-3f ? through : 1e-3f);
+    const size_t wider = wanted < room ? static_cast<size_t>(wanted) : walker.effort.room;
+    if (wider > limit) limit = wider;
+  }
+
+  // The candidates from `first` on are new: the best of them go in front.
+  void settle(size_t first) {
+    if (front == first && cut == kLowest) {
+      front = waiting;
+    } else {
+      for (size_t i = first; i < waiting; ++i) {
+        if (walker.estimates[i] > cut) bring_forward(i);
+      }
+    }
+    if (waiting > limit) shrink(limit / 4, limit / 2, limit);
+  }
+
+  void bring_forward(size_t i) {
+    const float estimate = walker.estimates[i];
+    const int32_t vertex = walker.waiting[i];
+    walker.estimates[i] = walker.estimates[front];
+    walker.waiting[i] = walker.waiting[front];
+    walker.estimates[front] = estimate;
+    walker.waiting[front++] = vertex;
+  }
+
+  // A threshold that `least` to `most` of the first n candidates are above, or more where they are equal.
+  float threshold(size_t n, size_t least, size_t most) const {
+    float high = Hop::maximum(walker.estimates, n);
+    float low = Hop::minimum(walker.estimates, n);
     low -= __builtin_fabsf(low) * 1e-6f + 1e-30f;  // where all are equal, all stay
     for (int step = 0; step < 24; ++step) {
       const float middle = 0.5f * (low + high);
-      const size_t above = Hop::count_above(walker.estimates, waiting, middle);
+      const size_t above = Hop::count_above(walker.estimates, n, middle);
       if (above < least) {
         high = middle;
         continue;
@@ -221,23 +281,70 @@ struct Walk {
       low = middle;
       if (above <= most) break;
     }
+    return low;
+  }
+
+  // Keeps what is above a threshold, in its order.
+  void squeeze(float above) {
+    waiting = Hop::compress(walker.estimates, walker.waiting, waiting, above);
+    if (above >= cut) front = waiting;
+  }
+
+  // Drops what is behind the threshold; if too much is left, raises the threshold until `least` to `most` are.
+  void shrink(size_t least, size_t most, size_t limit) {
+    squeeze(keep_above);
+    if (waiting <= limit * 3 / 4) return;
+    const float low = threshold(waiting, least, most);
     if (low > keep_above) keep_above = low;
-    waiting = Hop::compress(walker.estimates, walker.waiting, waiting, low);
+    squeeze(low);
     if (waiting > limit) waiting = limit;
+    if (front > waiting) front = waiting;
+  }
+
+  // Leaves in front the best few of what is there, or chooses anew of all where nothing is.
+  void sort_out() {
+    if (front == 0 || front == waiting || keep_above >= cut) {
+      squeeze(keep_above);
+      front = waiting;
+      cut = kLowest;
+    }
+    front_most = kFront;
+    if (front <= kFront / 2) return;
+    const size_t candidates = front, some = kFront / 4 > candidates / 64 ? kFront / 4 : candidates / 64;
+    cut = threshold(candidates, some, 2 * some);
+    front = 0;
+    for (size_t i = 0; i < candidates; ++i) {
+      if (walker.estimates[i] > cut) bring_forward(i);
+    }
+    if (2 * front > front_most) front_most = 2 * front;
   }
 
   // Takes the best waiting candidate, if it is worth a visit, and asks for its block; -1 if none is.
   int32_t next() {
-    if (waiting > kTidyAbove) waiting = Hop::compress(walker.estimates, walker.waiting, waiting, keep_above);
-    if (waiting == 0) return -1;
-    const size_t best = Hop::greatest(walker.estimates, waiting);
+    if (front == 0 || front > front_most) sort_out();
+    if (front == 0) return -1;
+    const size_t best = Hop::greatest(walker.estimates, front);
     if (!(walker.estimates[best] >= visit_above)) return -1;
     const int32_t vertex = walker.waiting[best];
+    --front;
+    walker.estimates[best] = walker.estimates[front];
+    walker.waiting[best] = walker.waiting[front];
     --waiting;
-    walker.estimates[best] = walker.estimates[waiting];
-    walker.waiting[best] = walker.waiting[waiting];
+    walker.estimates[front] = walker.estimates[waiting];
+    walker.waiting[front] = walker.waiting[waiting];
     fetch(vertex, stride);
+    ++walker.visits;
     return vertex;
+  }
+
+  // Whether it costs less by now to compare all that may be returned.
+  bool give_up() {
+    const Effort& effort = walker.effort;
+    walker.gave_up =
+        walker.visits >= effort.budget ||
+        (walker.visits >= effort.trial &&
+         static_cast<float>(walker.passed) < effort.least_share * static_cast<float>(walker.visits));
+    return walker.gave_up;
   }
 
   void begin() {
@@ -247,7 +354,6 @@ struct Walk {
       hub = base;
       const float square = graph.l2 ? square_norm - base : (square_norm + head_of(graph, root)->square_norm) - 2.0f * base;
       spoke_error = square > 0.0f ? error_unit * __builtin_sqrtf(square) : 0.0f;
-      handicaps[0] = walker.handicap * spoke_error;
     }
     const uint8_t* group = root + padded + sizeof(Head);
     alignas(64) uint16_t sums[kGroup];
@@ -274,12 +380,14 @@ struct Walk {
       walker.estimates[kept] = walker.estimates[i];
       walker.waiting[kept++] = vertex;
     }
-    waiting = kept;
+    waiting = front = kept;
+    cut = kLowest;
+    if (walker.keep) adapt();
   }
 
   void visit_all() {
     if constexpr (Compact) return visit_all_in_two_passes();
-    for (int32_t current = next(); current >= 0;) {
+    for (int32_t current = next(); current >= 0 && !give_up();) {
       int32_t following = next();
       const uint8_t* block = graph.blocks + static_cast<size_t>(current) * stride;
       const float base = score(block);
@@ -293,7 +401,7 @@ struct Walk {
   void visit_all_in_two_passes() {
     int32_t current = next();
     if (current >= 0) gather(current);
-    while (current >= 0) {
+    while (current >= 0 && !give_up()) {
       int32_t following = next();
       if (!dropped(current)) offer(score(graph.blocks + static_cast<size_t>(current) * stride), current);
       weigh_news();
@@ -335,7 +443,11 @@ struct Walk {
     prepare();
     begin();
     visit_all();
-    score_rest();
+    if (walker.gave_up) {
+      walker.found = 0;
+    } else {
+      score_rest();
+    }
     forget();
   }
 };

@@ -40,6 +40,13 @@ class Bitmap:
         word, bit = np.nonzero(bits)
         return (some[word] * 64 + bit).astype(np.int64)
 
+    @cached_property
+    def runs(self) -> int:
+        """How many of the rows whose bit is set have none before them: stretches of neighbouring rows."""
+        before = self.words << np.uint64(1)
+        before[1:] |= self.words[:-1] >> np.uint64(63)
+        return int(np.bitwise_count(self.words & ~before).sum())
+
     def flags(self) -> NDArray[np.bool_]:
         """The bits as bools (size,). Made anew each time: it is eight times the size."""
         return np.unpackbits(self.words.view(np.uint8), count=self.size, bitorder="little").view(np.bool_)

@@ -2,15 +2,22 @@
 
     few survivors               a scan of just their codes
     exact, or no structure      a scan of all codes, which skips blocks that a filter drops
-    otherwise                   the structure; queries for which it found too few are scanned
+    otherwise                   the structure; queries for which it found too few, or gave up, are scanned
 
 A filter never cuts an answer afterwards: it is in the walk, or in the scan.
+
+A scan costs what survives, and is known before it begins. A walk costs between two bounds: what it takes without a
+filter, where all around the query survive, and no end where none do. So a `SearchPlan` scans at once where even the
+lower bound is dearer. Otherwise the walk is tried, and gives up for the scan when the share of survivors among the rows
+it visited says that the rest of it would cost more, or when it has cost as much. Costs are counted, not timed, so that
+the same search of the same generation always goes the same way.
 """
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +27,8 @@ from index.search import exact
 from index.search.bitmap import Bitmap
 from index.search.exact import TopK
 
+MEASURED_K = 10  # hits, of the curve that a build measures
+
 
 def effort_for(points: Sequence[dict[str, Any]], recall: float) -> int | None:
     """The least measured effort whose lower bound reaches `recall`."""
@@ -27,26 +36,115 @@ def effort_for(points: Sequence[dict[str, Any]], recall: float) -> int | None:
     return min(good, default=None)
 
 
-# What one vector compared on the way of a structure costs, in survivors that a scan compares in the same time: a visit
-# of a walk is some 35 cache lines and a group of neighbours, a row of a list some fast-scan codes and its share of the
-# rescoring. Through a filter a structure has to compare n / survivors times as much as without one, so both ways cost
-# the same at √(WORTH · compared · n) survivors. Measured by `python -m index.bench.filters` (WordNet, 384 dimensions,
-# avx512vnni, one thread; the crossing lies between two steps of the benchmark) against what this says:
-#   graph, 100,000 rows   effort 193 (recall 0.95)   4,000 to 8,000 (8,037)   500 (default)   16,000 to 32,000 (22,544)
-#   graph,  25,000 rows   effort 168 (recall 0.95)   2,000 to 4,000 (3,643)   420 (default)    4,000 to  8,000  (8,635)
-#   ivf,   100,000 rows                                                        49 (default)   16,000 to 32,000 (28,821)
-# At 1,000 of 100,000 the graph would take 18 ms (default effort: 298 ms), and the scan of the survivors takes 0.05 ms.
-# The structure's side holds for filters that have nothing to do with the query; where the survivors lie elsewhere it
-# costs several times as much, and the scan the same.
+# What one vector compared on the way of a structure costs, in survivors that a scan picks in the same time:
+# a visit of a walk is some 35 cache lines and a group of neighbours, a row of a list some fast-scan codes and its share
+# of the rescoring. Measured by `python -m index.bench.filters`, and held to by the table of `perwatt bench filtered`.
 WORTH = {"graph": 20.0, "ivf": 1.0}
-# A scan of everything reads in order, four times as fast as picking: it pays from every fourth row on.
-SPARSE = 4
+# In the same unit: a row that is read right behind the one before, from memory, and a hit, for which two or three rows
+# are scored again in float32.
+IN_A_ROW, HIT = 0.5, 40.0
+# Rows that a quarter of all or fewer are picked one by one; of more, no list of their numbers is kept.
+PICKED = 4
+# Without a figure of the build's: what is compared grows with the hits to this power.
+_GROWTH = {"graph": 0.65, "ivf": 0.0}
+_TRIAL = 8  # a walk that is given up for too few survivors has cost an eighth of the scan
+_BLOCK = 256  # rows that a scan of all reads or skips as one (index/kernels/scan.cpp)
+_LEAST_TRIAL = 64  # visits: fewer say nothing of a share
+
+
+class SearchPlan(NamedTuple):
+    """How to go about a search. scan: compare all survivors at once. The rest is for a walk, in vectors compared: after
+    `trial` it gives up where less than `least_share` of them survive, and after `budget` (0: never) in any case."""
+
+    scan: bool = False
+    trial: int = 0
+    least_share: float = 0.0
+    budget: int = 0
+
+
+WALK, SCAN = SearchPlan(), SearchPlan(scan=True)
+
+
+class Planner:
+    """What searches of one structure cost, from what its build measured.
+
+    Args:
+        family: Of the generation.
+        count: Its rows.
+        effort: The manifest's entry: the curve of vectors compared for MEASURED_K hits by effort, and `deep`, those for
+            more hits at the default effort.
+    """
+
+    def __init__(self, family: str, count: int, effort: Mapping[str, Any]) -> None:
+        self._family, self._count = family, count
+        curve = sorted(effort["curve"], key=lambda point: int(point["effort"]))
+        self._efforts, self._scored = [point["effort"] for point in curve], [point["scored"] for point in curve]
+        usual = max(1.0, self._usual(effort["default"]))
+        deeper = {int(point["k"]): point["scored"] / usual for point in effort.get("deep", ())}
+        growth = _GROWTH.get(family, 0.0)
+        deeper = deeper or {10 * MEASURED_K: 10**growth}
+        points = [(1.0, 0.99), (MEASURED_K, 1.0), *sorted(deeper.items())]
+        (some, cost), (more, dearer) = points[-2:]
+        slope = max(growth, math.log(max(dearer, 1.0) / cost) / math.log(more / some))
+        points.append((1e9, dearer * (1e9 / more) ** slope))
+        self._hits = np.log([hits for hits, _ in points])
+        self._times = np.maximum.accumulate(np.log([times for _, times in points]))
+        self._at = functools.lru_cache(maxsize=1024)(self._compared)
+        self._reach = functools.lru_cache(maxsize=1024)(self._hits_for)
+
+    def plan(self, k: int, effort: int, keep: Bitmap | None) -> SearchPlan:
+        """For k hits of the rows that `keep` lets through (None: all)."""
+        if self._family not in WORTH:
+            return SCAN
+        if keep is None and k <= MEASURED_K:
+            return WALK  # what the structure was built for
+        survivors = self._count if keep is None else keep.count
+        scan = HIT * min(k, survivors) + (self._count * IN_A_ROW if keep is None else scan_cost(keep))
+        worth, share = WORTH[self._family], max(survivors, 1) / self._count
+        around = share if self._family == "ivf" else 1.0  # lists hold survivors by chance
+        # Where it was asked for though a scan of all is quicker, a structure is used as it would be without a filter.
+        usual = k <= MEASURED_K and share * PICKED > 1
+        if not usual and scan <= worth * self._at(k, effort) / around:
+            return SCAN
+        budget = scan / worth
+        least = 0.0 if keep is None or self._family == "ivf" else k / self._reach(effort, int(budget))
+        if usual:
+            budget = max(budget, 2 * self._at(math.ceil(k / share), effort))
+            least = min(least, share / 4)
+        return SearchPlan(False, max(_LEAST_TRIAL, int(budget / _TRIAL)), least, max(1, int(budget)))
+
+    def _usual(self, effort: int) -> float:
+        return float(np.interp(effort, self._efforts, self._scored))
+
+    def _compared(self, k: int, effort: int) -> float:
+        """Vectors that a search for k hits compares, without a filter."""
+        times = math.exp(float(np.interp(math.log(k), self._hits, self._times)))
+        return min(self._usual(effort) * times, float(self._count))
+
+    def _hits_for(self, effort: int, compared: int) -> float:
+        """Hits that a search finds that compares so many, without a filter."""
+        times = math.log(max(1, compared) / max(1.0, self._usual(effort)))
+        return math.exp(float(np.interp(times, self._times, self._hits)))
+
+
+def scan_cost(keep: Bitmap) -> float:
+    """Of a scan of the survivors, in survivors that are picked one by one, each far from the one before."""
+    if picks(keep):
+        return keep.runs + (keep.count - keep.runs) * IN_A_ROW
+    return IN_A_ROW * min(keep.size, keep.count + _BLOCK * keep.runs)
+
+
+def picks(keep: Bitmap) -> bool:
+    """Whether a scan reads the survivors alone, one by one, and not every block of rows that holds some."""
+    return keep.count <= keep.size // PICKED
 
 
 class Searcher(Protocol):
     """How a family finds the best k ≤ n rows, or fewer. Scores are those of exact search."""
 
-    def search(self, queries: NDArray[np.float32], k: int, effort: int, keep: Bitmap | None = None) -> TopK: ...
+    def search(
+        self, queries: NDArray[np.float32], k: int, effort: int, keep: Bitmap | None = None, plan: SearchPlan = WALK
+    ) -> TopK: ...
 
 
 @dataclass(frozen=True)
@@ -59,19 +157,12 @@ class ScannedRows:
     threads: int
 
     def scan(self, queries: NDArray[np.float32], k: int, keep: Bitmap | None = None) -> TopK:
+        """Every row, or of few survivors theirs alone, which are read one by one with nothing between them."""
         metric: Metric = "l2" if self.metric == "l2" else "ip"  # cosine rows and queries are of length 1 by now
+        if keep is not None and picks(keep):
+            return exact.search_at(queries, self.vectors, k, metric, keep.rows32, codes=self.codes)
         words = None if keep is None else keep.words
         return exact.search(queries, self.vectors, k, metric, codes=self.codes, threads=self.threads, keep=words)
-
-    def scan_at(self, queries: NDArray[np.float32], k: int, keep: Bitmap) -> TopK:
-        """As `scan`, over the survivors' rows alone: their codes are read one by one and nothing between them."""
-        metric: Metric = "l2" if self.metric == "l2" else "ip"
-        return exact.search_at(queries, self.vectors, k, metric, keep.rows32, codes=self.codes)
-
-
-def few(family: str, count: int, compared: float) -> int:
-    """Up to how many survivors of `count` rows are all compared, where a search without a filter compares so many."""
-    return count if family not in WORTH else min(count, math.isqrt(int(WORTH[family] * compared * count)))
 
 
 def find(
@@ -82,19 +173,16 @@ def find(
     effort: int,
     *,
     keep: Bitmap | None = None,
-    exactly: bool = False,
-    few: int = 0,
+    plan: SearchPlan = WALK,
 ) -> TopK:
-    """The best k ≤ n of each query; rows are −1 only where fewer than k survive the filter. Up to `few`
-    survivors are all compared."""
-    if keep is not None and (keep.count <= few or (exactly and keep.count <= len(rows.vectors) // SPARSE)):
-        return rows.scan_at(queries, k, keep)
-    if exactly or searcher is None:
+    """The best k ≤ n of each query; rows are −1 only where fewer than k survive the filter."""
+    if searcher is None or plan.scan:
         return rows.scan(queries, k, keep)
-    found = searcher.search(queries, k, effort, keep)
+    found = searcher.search(queries, k, effort, keep, plan)
     wanted = k if keep is None else min(k, keep.count)
     short = np.flatnonzero(found.rows[:, wanted - 1] < 0)
     if len(short):
         rest = rows.scan(np.ascontiguousarray(queries[short]), k, keep)
-        found.rows[short], found.scores[short], found.scored[short] = rest
+        found.rows[short], found.scores[short] = rest.rows, rest.scores
+        found.scored[short] += rest.scored
     return found

@@ -23,7 +23,7 @@ from index.search import finding, untyped
 from index.search.bitmap import Bitmap
 from index.search.exact import TopK
 from index.search.filtering import Filter, Filters, parse
-from index.search.finding import ScannedRows, Searcher, few, find
+from index.search.finding import SCAN, Planner, ScannedRows, Searcher, find
 from index.search.lists import IvfSearch
 from index.search.postings import open_columns
 from index.search.rowfiles import IntegerIds, Payload, StringIds
@@ -47,9 +47,7 @@ class Generation:
         self.family: str = manifest["family"]
         self.profile: Profile | None = layout.profile_of(manifest)
         self.default_effort: int = manifest["effort"]["default"]
-        curve = sorted(manifest["effort"]["curve"], key=lambda point: int(point["effort"]))
-        self._compared = [point["effort"] for point in curve], [point["scored"] for point in curve]
-        self._few = self._few_at(self.default_effort)
+        self._planner = Planner(self.family, self.count, manifest["effort"])
         self._codes = map_codes(path, manifest["sections"])
         self._index = _read_faiss(path / INDEX_FILE)
         if self._index.ntotal != self.count or self._index.d != self.dim:
@@ -127,7 +125,8 @@ class Generation:
             raise InputError(f"effort is {effort}; expected at least 1 (this index's default is {self.default_effort})")
         bits = keep if keep is None or isinstance(keep, Bitmap) else Bitmap(np.asarray(keep), self.count)
         reach = min(k, self.count)
-        found = find(self._rows, self._searcher, queries, reach, effort, keep=bits, exactly=exact, few=self.few(effort))
+        plan = SCAN if exact else self._planner.plan(reach, effort, bits)
+        found = find(self._rows, self._searcher, queries, reach, effort, keep=bits, plan=plan)
         return found if reach == k else _padded(found, k)
 
     def search_words(
@@ -158,12 +157,9 @@ class Generation:
         """Words that changes alone hold: none."""
         return {}
 
-    def few(self, effort: int | None = None) -> int:
-        """Up to how many survivors of a filter are all compared, so that the answer is exact; more are searched for."""
-        return self._few_at(effort) if effort else self._few
-
-    def _few_at(self, effort: int) -> int:
-        return few(self.family, self.count, float(np.interp(effort, *self._compared)))
+    def compares_all(self, k: int, effort: int | None = None, keep: Bitmap | None = None) -> bool:
+        """Whether a search for k hits compares all that may be one, since that is quicker, so its answer is exact."""
+        return self._planner.plan(min(k, self.count), effort or self.default_effort, keep).scan
 
     def filter(self, given: Mapping[str, Any]) -> Bitmap:
         """The rows that survive a filter, {"field": "lang", "eq": "en"} and so on (filtering.py), for `keep`.

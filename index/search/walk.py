@@ -11,15 +11,16 @@ from numpy.typing import NDArray
 from index.disk.layout import Layout
 from index.search.bitmap import Bitmap
 from index.search.exact import TopK
+from index.search.finding import WALK, SearchPlan
 
 EFFORT_UNIT = "margin"  # of the walk, as above
 EFFORTS = (10, 25, 50, 75, 100, 125, 150, 175, 200, 230, 260, 300, 350, 420, 500, 600, 800, 1000, 1400, 2000)
 _ZERO = 100
 # Candidates that wait: enough that none is missed at recall@10 0.99 and recall@100 0.98 (100,000 × 384, 50,000 × 128),
-# and no more, since the best of them is found by looking at all: twice as many cost 5 % at k = 10. A filter makes it
-# as many more as it drops rows: what leads to the survivors may be dropped itself. (100,000 × 384, a tenth survives:
+# and no more: twice as many cost 5 % at k = 10. A filter makes it as many more as it drops rows around the query, up to
+# _WIDEST times: what leads to the survivors may be dropped itself. (100,000 × 384, a tenth survives:
 # recall@10 0.98 instead of 0.89, which is above that without a filter, and half the time, since no walk falls short.)
-_WAITING, _WAITING_PER_HIT = 32, 7
+_WAITING, _WAITING_PER_HIT, _WIDEST = 32, 7, 128
 # Where more than half survive, the way to them leads over survivors, so less time goes to what is dropped: its
 # estimates are lowered by up to this share of the margin, and the frontier grows by less. With a fifth of the rows
 # dropped a walk then takes 1.09 to 1.13 times as long as without a filter, and took 1.17 to 1.37. Recall@10 is 0.9975
@@ -44,22 +45,25 @@ class Walk:
         self._graph, self.vectors, self._count = layout.graph(), vectors, layout.count
         self._threads, self._renumber = threads, renumber
 
-    def search(self, queries: NDArray[np.float32], k: int, effort: int, keep: Bitmap | None = None) -> TopK:
-        """The best k ≤ n that the walk finds, −1 where it finds fewer. `scored` counts vectors scored from their codes;
-        neighbours that were only estimated are not in it."""
+    def search(
+        self, queries: NDArray[np.float32], k: int, effort: int, keep: Bitmap | None = None, plan: SearchPlan = WALK
+    ) -> TopK:
+        """The best k ≤ n that the walk finds, −1 where it finds fewer, or gives up by the plan. `scored` counts vectors
+        scored from their codes; neighbours that were only estimated are not in it."""
         margin = (effort - _ZERO) / 100
         frontier = (_WAITING + _WAITING_PER_HIT * k) * (1 + max(0.0, margin) ** 2 / 4)
-        handicap = 0.0
+        frontier, share = min(max(32, self._count), frontier, 1 << 24), 1.0
+        room = frontier
         if keep is not None:
             share = max(1, keep.count) / self._count
-            spare = max(0.0, 2 * share - 1)
-            frontier /= min(1.0, share + spare / 2)
-            handicap = _HANDICAP * spare * max(0.0, margin)
-        frontier = int(min(max(32, self._count), frontier, 1 << 24))
+            room = min(max(32, self._count), _WIDEST * frontier, 1 << 24)
         words = None if keep is None else keep.words
         count = len(queries)
         found = TopK(np.empty((count, k), np.int64), np.empty((count, k), np.float32), np.empty(count, np.int64))
-        self._graph.search(queries, self.vectors, margin, frontier, words, *found, self._threads, handicap=handicap)
+        self._graph.search(
+            queries, self.vectors, margin, int(frontier), words, *found, self._threads, share=share, room=int(room),
+            handicap=_HANDICAP * max(0.0, margin), trial=plan.trial, least_share=plan.least_share, budget=plan.budget,
+        )  # fmt: skip
         if self._renumber is not None:
             return found._replace(rows=np.where(found.rows >= 0, self._renumber[found.rows], -1))
         return found

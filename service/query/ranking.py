@@ -96,7 +96,7 @@ class Ranking:
         weights = None if params is None else params.weights
         self._weights = (1.0, 1.0) if weights is None else (weights.dense, weights.lexical)
         self._scored, self._cpu_s, self._lexical_s = 0, 0.0, 0.0
-        self._cut = False
+        self._cut, self._compared_all = False, True
         self.depth = 0  # of the rankings that were fused for a page
 
     async def hits(self, k: int, after: Cursor | None) -> RankedHits:
@@ -115,9 +115,9 @@ class Ranking:
         if after is not None:
             last = -after.score, self._view.page_order(after.row, after.id)
             found = [hit for hit in found if self._place(hit) > last]
-        keep = self._survivors.keep
-        exact = self._query.mode == "lexical" or self._view.compares_all(self._exact, keep, self._effort)
-        return RankedHits(found[:k], len(found) > k, self._cut, self._scored, exact, self._cpu_s, self._lexical_s)
+        return RankedHits(
+            found[:k], len(found) > k, self._cut, self._scored, self._compared_all, self._cpu_s, self._lexical_s
+        )
 
     async def _best(self, wanted: int) -> list[RankedHit]:
         if self._query.mode != "hybrid":
@@ -176,6 +176,7 @@ class Ranking:
             self._deadline,
             survivors.keep,
         )
+        self._compared_all &= self._view.compares_all(self._exact, depth + len(own), survivors.keep, self._effort)
         self._scored += int(searched.found.scored[0])
         self._cpu_s += searched.cpu_s
         rows, scores = searched.found.rows[0].tolist(), searched.found.scores[0].tolist()

@@ -288,7 +288,7 @@ def result_of(
         hits,
         Coverage(
             Survivors(None, keep, resolved.rows).count(view),
-            view.compares_all(exact, keep, effort),
+            view.compares_all(exact, wanted(query, resolved), keep, effort),
             False,
             *view.answered,
         ),

@@ -22,6 +22,7 @@ import numpy as np
 
 from index import Generation
 from index.changes.view import Searchable
+from index.search.finding import MEASURED_K
 from service.query.admission import Deadline
 from service.query.following import Follower
 from service.query.served_view import Pace, ServedView
@@ -83,7 +84,7 @@ class ServedGeneration:
     @property
     def described(self) -> str:
         """How well it finds, in a few words."""
-        if self.view().compares_all(False):
+        if self.view().compares_all(False, MEASURED_K):
             return "exact"
         recall = self.recall
         if recall is None:

@@ -197,13 +197,10 @@ class ServedView:
         self._pace.words_s = time.thread_time() - start_s
         return Matching(found, self._pace.words_s)
 
-    def compares_all(self, exact: bool, keep: Survived | None = None, effort: int | None = None) -> bool:
+    def compares_all(self, exact: bool, k: int, keep: Survived | None = None, effort: int | None = None) -> bool:
         """Whether a search compares the query with every vector that may be a hit, because it was told to or because
         that is the quickest."""
-        return exact or self.generation.family == "flat" or self._scans(keep, effort)
-
-    def _scans(self, keep: Survived | None, effort: int | None) -> bool:
-        return keep is not None and keep.count <= self.generation.few(effort)
+        return exact or self.rows.compares_all(k, effort, keep)
 
     def row_of(self, id_: str, caller: Caller) -> int | None:
         """The row of a document, None for one that is not there or that the caller's key hides."""
@@ -239,8 +236,9 @@ class ServedView:
         return Searched(found, time.thread_time() - start_s)
 
     def _expected_s(self, queries: int, k: int, effort: int | None, exact: bool, keep: Survived | None) -> float:
-        if exact or self._scans(keep, effort):
+        if self.compares_all(exact, k, keep, effort):
             return queries * self._pace.exact_s * (1.0 if keep is None else keep.count / max(1, self.count))
         usual = self.generation.default_effort or 1
         harder = 1.0 if keep is None else self.count / max(1, keep.count)
-        return queries * self._pace.ann_s * max(1.0, max(effort or 0, k) / usual) * harder
+        walk_s = self._pace.ann_s * max(1.0, max(effort or 0, k) / usual) * harder
+        return queries * min(walk_s, 2 * self._pace.exact_s)  # it gives up when it has cost as much as a scan

@@ -85,7 +85,7 @@ async def answer(state: AppState, caller: Caller, index: str, body: bytes, start
                     view.id,
                     view.count,
                     survivors,
-                    view.compares_all(asked.exact, keep, asked.effort),
+                    view.compares_all(asked.exact, asked.k, kept.keep, asked.effort),
                     cpu_ms,
                     dense,
                     lexical,

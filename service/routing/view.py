@@ -91,7 +91,7 @@ class RoutedView:
     def field_type(self, name: str) -> str:
         return self._index.field_type(name)
 
-    def compares_all(self, exact: bool, keep: Any = None, effort: int | None = None) -> bool:
+    def compares_all(self, exact: bool, k: int, keep: Any = None, effort: int | None = None) -> bool:
         """Whether every shard that was asked for vectors did."""
         return self._compared_all
 
