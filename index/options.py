@@ -39,7 +39,7 @@ STRUCTURE = (
         type=click.Choice(["auto", "speed", "compact"]),
         default="auto",
         show_default=True,
-        help="Layout of a graph: speed takes three times the memory of compact, and auto is compact.",
+        help="Layout of a graph: speed takes three times the memory of compact; auto takes what is quicker here.",
     ),
     click.option(
         "--metric",

@@ -20,7 +20,7 @@ def print_built(path: Path, manifest: dict[str, Any], inferred: Collection[str] 
             ("generation", manifest["generation"]),
             ("vectors", f"{manifest['count']:,} × {manifest['dim']}, {manifest['metric']}"),
             ("family", f"{manifest['family']} ({manifest['family_reason']})"),
-            *([("profile", profile)] if (profile := profile_of(manifest)) else []),
+            *([("profile", _profile(profile, made))] if (profile := profile_of(manifest)) else []),
             ("recall@10", _recall(recall)),
             ("effort", _effort(manifest)),
             *([("query encoder", _query_encoder(fitted))] if (fitted := manifest.get(QUERY_ENCODER)) else []),
@@ -78,6 +78,16 @@ def _query_encoder(entry: dict[str, Any]) -> str:
         f"{says['high']:.4f}, {says['queries']:,} queries), {says['sent']:.0%} through the model; a query takes "
         f"{entry['cpu_of_model']:.2f} of the model's time"
     )
+
+
+def _profile(profile: str, made: dict[str, Any]) -> str:
+    """With how it was chosen, which a generation of an earlier version does not say."""
+    chosen = made.get("profile")
+    if chosen is None:
+        return profile
+    took = chosen.get("walk_us")
+    figures = "" if took is None else ": " + ", ".join(f"{name} {us:,.1f} µs" for name, us in took.items())
+    return f"{profile} ({chosen['how']}{figures})"
 
 
 def _effort(manifest: dict[str, Any]) -> str:

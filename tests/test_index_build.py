@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +13,17 @@ from indexing import brute_force, clustered, names, write_vectors_folder
 from small_builds import DIM, built
 
 from index import InputError, PublishCheckError, Root, VectorsFolder, build_generation, open_generation
-from index.build.families import PROFILES, choose, choose_profile, graph_bytes, serving_bytes
+from index.build.families import (
+    PROFILES,
+    choose,
+    choose_profile,
+    graph_bytes,
+    quicker,
+    serving_bytes,
+    try_profiles,
+)
+from index.disk.layout import Profile, profile_of
+from index.disk.manifest import read_manifest
 from index.search.untyped import faiss
 
 
@@ -203,12 +214,47 @@ def test_auto_goes_by_size_and_memory() -> None:
     assert graph_bytes(250_000, 384, "compact") < graph_bytes(250_000, 384, "speed") < 2 * gib
 
 
-def test_the_profile_is_compact_unless_asked_for() -> None:
-    assert choose_profile("auto", 250_000, 384)[0] == "compact"
+def test_both_profiles_are_tried_unless_one_is_asked_for_or_memory_is_short() -> None:
+    gib = 2**30
+    assert choose_profile("auto", 250_000, 384, 8 * gib)[0] is None
+    assert choose_profile("auto", 250_000, 384, gib) == (
+        "compact",
+        "speed would need 1,730.0 MiB, and 716.8 MiB may be used",
+    )
     for asked in PROFILES:
-        assert choose_profile(asked, 250_000, 384) == (asked, "asked for")
+        assert choose_profile(asked, 250_000, 384, gib) == (asked, "asked for")
     with pytest.raises(InputError, match="'tiny' is not a profile; expected auto, speed, compact"):
-        choose_profile("tiny", 1, 1)
+        choose_profile("tiny", 1, 1, gib)
+
+
+def test_speed_must_win_by_three_per_cent() -> None:
+    assert quicker({"compact": 100.0, "speed": 97.1}) == "compact"
+    assert quicker({"compact": 100.0, "speed": 96.9}) == "speed"
+
+
+def test_auto_takes_the_profile_that_was_quicker_here_and_the_manifest_says_how(tmp_path: Path) -> None:
+    path = build_generation(clustered(2000, 32), range(2000), root=tmp_path, name="docs", family="graph")
+    manifest = read_manifest(path)
+    chosen = manifest["build"]["profile"]
+    assert set(chosen["walk_us"]) == set(chosen["effort"]) == set(PROFILES)
+    assert profile_of(manifest) == quicker(chosen["walk_us"])
+    assert "both were tried at recall 0.99 of 200 held-out rows" in chosen["how"]
+    assert manifest["build"]["processor"]
+    asked = build_generation(
+        clustered(300, 8), range(300), root=tmp_path, name="asked", family="graph", profile="speed"
+    )
+    assert read_manifest(asked)["build"]["profile"] == {"how": "asked for"}
+
+
+def test_a_trial_that_would_take_too_long_is_left_out() -> None:
+    def encode(profile: Profile) -> Any:
+        assert profile == "compact"
+        return profile
+
+    nothing: Any = None
+    tried = try_profiles(encode, nothing, nothing, 0.95, tried_s=-1)
+    assert tried.profile == tried.layout == "compact"
+    assert "compact without a trial" in tried.record["how"]
 
 
 def test_compact_takes_less_than_half_of_what_float32_links_and_vectors_would() -> None:

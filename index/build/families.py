@@ -9,17 +9,23 @@ A graph has one of two profiles (index/kernels/graph.hpp):
 compact  704 bytes a row at 384 dimensions; a hop reads a line or two for each neighbour that is new, anywhere
 speed    2,240 bytes; a hop reads all of one block in a row
 
-Measured side by side (index/kernels/MEASURED.md), compact is quicker than speed on 100,000 rows, above all in mapped
-files, and 5 % slower on 400,000, in a third of the memory: so auto takes compact. Speed is for who has the memory and a
-machine that is slow at random reads and quick at long ones.
+Which is quicker depends on the processor, its memory and the set (index/kernels/MEASURED.md), so `auto` tries both on
+the machine that builds, on the links that it has just made: each takes what it needs for the same recall. Compact,
+which is a third of the size, wins what is nearly even, and what would take too long to try.
 """
 
-from typing import Literal, NamedTuple, get_args
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple, get_args
 
+import numpy as np
+
+from index.build.recall import HeldOutTruth, K, midway_target, recall_of
 from index.disk import layout
 from index.disk.codes import code_stride
-from index.disk.layout import Profile
+from index.disk.layout import Layout, Profile
 from index.errors import InputError
+from index.search.walk import EFFORTS, Walk
 
 Family = Literal["flat", "graph", "ivf"]
 FAMILIES: tuple[str, ...] = get_args(Family)
@@ -28,6 +34,11 @@ PROFILES: tuple[str, ...] = get_args(Profile)
 FLAT_CODE_BYTES = 4 << 20  # 10,922 rows of 384 dimensions: a scan of some 100 µs
 STRUCTURE_ROWS = 200  # half of them are held out to measure a graph or lists
 MEMORY_SHARE = 0.7  # of the limit that an index may take; the rest is Python, FAISS's scratch and the payload's pages
+
+TRIED_S = 20.0  # of encoding the other profile; beyond it, compact is taken
+_SLOWER = 5  # times as long as compact takes the encoding of speed, about
+TRIED_QUERIES, TRIED_ROUNDS = 200, 5
+WON = 0.97  # of compact's time that speed may take to be chosen
 
 
 class FamilyChoice(NamedTuple):
@@ -48,14 +59,84 @@ def graph_bytes(count: int, dim: int, profile: Profile) -> int:
     return serving_bytes(count, dim, profile) + count * (4 * dim + 4 * padded + links + padded)
 
 
-def choose_profile(asked: str, count: int, dim: int) -> tuple[Profile, str]:
-    """The profile of a graph, and why. Raises InputError for an unknown name."""
+def choose_profile(asked: str, count: int, dim: int, memory_limit_bytes: int) -> tuple[Profile | None, str]:
+    """The profile of a graph, and why; None where both are to be tried. Raises InputError for an unknown name."""
     if asked in PROFILES:
         return asked, "asked for"  # type: ignore[return-value]
     if asked != "auto":
         raise InputError(f"{asked!r} is not a profile; expected auto, {', '.join(PROFILES)}")
-    compact, speed = serving_bytes(count, dim, "compact"), serving_bytes(count, dim, "speed")
-    return "compact", f"about as quick as speed, in {_mib(compact)} of memory instead of {_mib(speed)}"
+    need, memory = graph_bytes(count, dim, "speed"), int(memory_limit_bytes * MEMORY_SHARE)
+    if need > memory:
+        return "compact", f"speed would need {_mib(need)}, and {_mib(memory)} may be used"
+    return None, "both are tried"
+
+
+class Tried(NamedTuple):
+    """A profile, its layout of the links that were tried, and what the manifest says of how it was chosen."""
+
+    profile: Profile
+    layout: Layout
+    record: dict[str, Any]
+
+
+def quicker(took_us: Mapping[Profile, float]) -> Profile:
+    return "speed" if took_us["speed"] < WON * took_us["compact"] else "compact"
+
+
+def try_profiles(
+    encode: Callable[[Profile], Layout],
+    walk: Callable[[Layout], Walk],
+    truth: HeldOutTruth,
+    target: float,
+    *,
+    tried_s: float = TRIED_S,
+) -> Tried:
+    """The quicker profile: both find what the default effort aims at, and are asked in turns, on one thread.
+
+    Args:
+        encode: In memory such as a server maps: pages of the usual size.
+        truth: Of queries that the links have not seen.
+        target: The recall that the build aims at.
+    """
+    start_s = time.perf_counter()
+    layouts: dict[Profile, Layout] = {"compact": encode("compact")}
+    expected_s = _SLOWER * (time.perf_counter() - start_s)
+    if expected_s > tried_s:
+        why = f"compact without a trial: encoding speed would take some {expected_s:.0f} s, and {tried_s:g} are allowed"
+        return Tried("compact", layouts["compact"], {"how": why})
+    layouts["speed"] = encode("speed")
+    truth = HeldOutTruth(*(each[:TRIED_QUERIES] for each in truth))
+    walks = {profile: walk(each) for profile, each in layouts.items()}
+    aimed = midway_target(target)
+    efforts = {profile: _least_effort(each, truth, aimed) for profile, each in walks.items()}
+    took_us = dict.fromkeys(walks, np.inf)
+    for _ in range(TRIED_ROUNDS):
+        for profile, each in walks.items():
+            start_ns = time.thread_time_ns()
+            each.search(truth.queries, K, efforts[profile])
+            took_us[profile] = min(took_us[profile], (time.thread_time_ns() - start_ns) / 1e3 / len(truth.queries))
+    chosen = quicker(took_us)
+    record = {
+        "how": f"both were tried at recall {aimed:g} of {len(truth.queries)} held-out rows: processor time of a walk",
+        "walk_us": {profile: round(float(us), 2) for profile, us in took_us.items()},
+        "effort": efforts,
+        "seconds": round(time.perf_counter() - start_s, 2),
+    }
+    return Tried(chosen, layouts[chosen], record)
+
+
+def _least_effort(walk: Walk, truth: HeldOutTruth, aimed: float) -> int:
+    """The least effort that reaches a recall, to a twentieth."""
+
+    def enough(effort: int) -> bool:
+        return recall_of(walk.search(truth.queries, K, effort), truth, effort).recall >= aimed
+
+    upper = next((effort for effort in EFFORTS if enough(effort)), EFFORTS[-1])
+    lower = max((effort for effort in EFFORTS if effort < upper), default=upper)
+    while upper - lower > max(1, upper // 20):
+        middle = (lower + upper) // 2
+        lower, upper = (lower, middle) if enough(middle) else (middle, upper)
+    return upper
 
 
 def choose(asked: str, count: int, dim: int, memory_limit_bytes: int, profile: Profile = "compact") -> FamilyChoice:

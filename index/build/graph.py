@@ -44,13 +44,15 @@ def build(
     measure: Callable[[Walk], None],
     threads: int,
     *,
-    profile: Profile,
+    profile: Profile | None,
+    try_both: Callable[[Callable[[Profile], Layout], Callable[[Layout], Walk]], tuple[Profile, Layout]],
     show: bool,
     before: Before | None = None,
 ) -> tuple[FaissIndex, Layout, dict[str, Any]]:
     """The graph of all rows, its layout in the folder, and what the manifest says of that; `measure` is called when
     all but the held-out rows are in it.
 
+    profile: None: `try_both` chooses, from how each is encoded and walked.
     before: a graph that holds most of the rows; the others are added to it (grown.py).
     """
     count, dim = rows.array.shape
@@ -77,8 +79,17 @@ def build(
         else:
             links = _grown(index, rows, fresh, begun.worn, metric, roots, threads, progress)
         _set_links(index, links)
-        rough = layout.encode(float_rows(storage_of(index)), links, roots, threads, l2=metric == "l2", profile=profile)
-        measure(Walk(rough, float_rows(storage_of(index)), threads, renumber=inside))
+        stored = float_rows(storage_of(index))
+        if profile is None:
+            profile, rough = try_both(
+                lambda each: layout.encode(
+                    stored, links, roots, threads, l2=metric == "l2", profile=each, memory=layout.small_pages
+                ),
+                lambda each: Walk(each, stored, 1, renumber=inside),
+            )
+        else:
+            rough = layout.encode(stored, links, roots, threads, l2=metric == "l2", profile=profile)
+        measure(Walk(rough, stored, threads, renumber=inside))
         del rough
         if len(held_out):
             final_roots = np.argsort(order)[layout.sampled_roots(count)]

@@ -33,6 +33,7 @@ from index.build.spool import Spool
 from index.build.words import LexicalWriter
 from index.changes.fold import Folded, check_kept
 from index.disk.codes import Metric
+from index.disk.layout import BLOCKS_FILE
 from index.disk.manifest import FORMAT, MANIFEST_FILE, describe_files, read_manifest
 from index.disk.root import DEFAULT_ROOT, Root, check_name
 from index.disk.sealed import write_sealed
@@ -198,11 +199,9 @@ def _build(source: Source, root: Root, settings: BuildSettings) -> tuple[Path, d
             temporary.unlink()
         count, dim = len(arranged.ids), source.dim
         memory = machine.memory_limit_bytes()
-        profile, profile_reason = families.choose_profile(settings.profile, count, dim)
-        choice = families.choose(settings.family, count, dim, memory, profile)
+        profile, profile_reason = families.choose_profile(settings.profile, count, dim, memory)
+        choice = families.choose(settings.family, count, dim, memory, profile or "compact")
         say(f"family {choice.family}: {choice.reason}", show=settings.show)
-        if choice.family == "graph":
-            say(f"profile {profile}: {profile_reason}", show=settings.show)
         sections = write_codes(folder, arranged.vectors, settings.metric, show=settings.show)
         clock.lap("quantise")
         builder = structure.Builder(
@@ -213,10 +212,14 @@ def _build(source: Source, root: Root, settings: BuildSettings) -> tuple[Path, d
             settings.recall_target,
             settings.threads,
             profile=profile,
+            profile_reason=profile_reason,
             show=settings.show,
             before=None if settings.anew else before_of(source, arranged.ids, settings.metric),
         )
         built = builder.build(choice.family)
+        if choice.family == "graph":
+            chosen = built.sections[BLOCKS_FILE]["profile"]
+            say(f"profile {chosen}: {built.parameters['profile']['how']}", show=settings.show)
         clock.lap("index")
         sections |= built.sections
         write_faiss(built.index, folder / INDEX_FILE)

@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from index.build import flat, graph, ivf
+from index.build import families, flat, graph, ivf
 from index.build import recall as measuring
 from index.build.grown import DEARER, Before
 from index.build.recall import HeldOutTruth, RecallPoint
 from index.disk import codes
 from index.disk.codes import Metric
-from index.disk.layout import DEGREE, Profile
+from index.disk.layout import DEGREE, Layout, Profile
 from index.disk.sections import FloatRows, map_codes
 from index.errors import GenerationError
 from index.progress import say
@@ -67,16 +67,19 @@ class Builder:
         target: float,
         threads: int,
         *,
-        profile: Profile,
+        profile: Profile | None,
+        profile_reason: str,
         show: bool,
         before: Before | None = None,
     ) -> None:
-        """before: a graph that a new one may go on from."""
+        """profile: None where both are to be tried. before: a graph that a new one may go on from."""
         self._folder, self._profile, self._before = folder, profile, before
+        self._profile_record: dict[str, Any] = {"how": profile_reason}
         self._rows, self._codes = rows, map_codes(folder, sections)
         self._l2, self._metric, self._target = metric == "l2", metric, target
         self._threads, self._show = threads, show
         self._points: list[RecallPoint] = []
+        self._truths: dict[bool, HeldOutTruth] = {}  # of the held-out rows, and midway between them
         self._deep: list[dict[str, Any]] = []  # what more hits cost
         self._least_effort = 0  # what points midway between rows need
 
@@ -101,6 +104,7 @@ class Builder:
             lambda searcher: self._measure(searcher, held_out, walk.EFFORTS, midway=True),
             self._threads,
             profile=self._profile,
+            try_both=lambda encode, walked: self._try_profiles(encode, walked, held_out),
             show=self._show,
             before=before,
         )
@@ -113,6 +117,7 @@ class Builder:
             "degree": DEGREE,
             "efConstruction": graph.BUILD_EFFORT,
             "passes": list(graph.PASSES),
+            "profile": self._profile_record,
         }
         if before is not None:
             parameters["grown_from"] = {"generation": before.generation, "rows": int((before.rows >= 0).sum())}
@@ -157,17 +162,31 @@ class Builder:
         def search(queries: NDArray[np.float32], k: int, effort: int) -> TopK:
             return searcher.search(queries, k, effort)
 
-        def truth(*, midway_between: bool) -> HeldOutTruth:
-            known = (held_out, self._rows.array, self._codes, self._metric, self._threads)
-            return measuring.truth_without(*known, midway_between=midway_between)
-
-        near = truth(midway_between=False)
+        near = self._truth(held_out)
         self._points.extend(measuring.curve(search, near, efforts, self._target))
         # l2 is for vectors whose queries come from where they do; in lists, what other queries lack lies in every list.
         if midway and not self._l2 and self._target > 0:
-            self._measure_between(search, near, truth(midway_between=True), efforts)
+            self._measure_between(search, near, self._truth(held_out, midway_between=True), efforts)
         if midway:
             self._measure_deep(search, near.queries[:DEEP_QUERIES], held_out)
+
+    def _truth(self, held_out: NDArray[np.int64], *, midway_between: bool = False) -> HeldOutTruth:
+        known = self._truths.get(midway_between)
+        if known is None:
+            among = (self._rows.array, self._codes, self._metric, self._threads)
+            known = measuring.truth_without(held_out, *among, midway_between=midway_between)
+            self._truths[midway_between] = known
+        return known
+
+    def _try_profiles(
+        self,
+        encode: Callable[[Profile], Layout],
+        walked: Callable[[Layout], walk.Walk],
+        held_out: NDArray[np.int64],
+    ) -> tuple[Profile, Layout]:
+        tried = families.try_profiles(encode, walked, self._truth(held_out), self._target)
+        self._profile_record = tried.record
+        return tried.profile, tried.layout
 
     def _measure_between(
         self, search: Search, near: HeldOutTruth, between: HeldOutTruth, efforts: tuple[int, ...]

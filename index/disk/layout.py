@@ -89,6 +89,14 @@ def row_sizes(count: int, dim: int, profile: Profile) -> dict[str, int]:
     return {name: count * size for name, size in row_bytes(dim, profile).items()}
 
 
+def small_pages(name: str, size: int) -> NDArray[np.uint8]:
+    """Zeroed private memory in pages of the usual size, as a mapped section has them; for `encode`."""
+    memory = mmap.mmap(-1, max(size, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if hasattr(mmap, "MADV_NOHUGEPAGE"):
+        memory.madvise(mmap.MADV_NOHUGEPAGE)
+    return np.frombuffer(memory, np.uint8)[:size]
+
+
 def huge_bytes(size: int) -> NDArray[np.uint8]:
     """Zeroed private memory in huge pages where the system gives them.
 
