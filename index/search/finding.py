@@ -39,10 +39,10 @@ def effort_for(points: Sequence[dict[str, Any]], recall: float) -> int | None:
 # What one vector compared on the way of a structure costs, in survivors that a scan picks in the same time:
 # a visit of a walk is some 35 cache lines and a group of neighbours, a row of a list some fast-scan codes and its share
 # of the rescoring. Measured by `python -m index.bench.filters`, and held to by the table of `perwatt bench filtered`.
-WORTH = {"graph": 20.0, "ivf": 1.0}
-# In the same unit: a row that is read right behind the one before, from memory, and a hit, for which two or three rows
-# are scored again in float32.
-IN_A_ROW, HIT = 0.5, 40.0
+WORTH = {"graph": 25.0, "ivf": 1.0}
+# In the same unit, from memory: a picked row right behind the one before, a row of a scan of everything, and a hit, for
+# which two or three rows are scored again in float32.
+IN_A_ROW, IN_ORDER, HIT = 0.55, 0.8, 40.0
 # Rows that a quarter of all or fewer are picked one by one; of more, no list of their numbers is kept.
 PICKED = 4
 # Without a figure of the build's: what is compared grows with the hits to this power.
@@ -99,7 +99,7 @@ class Planner:
         if keep is None and k <= MEASURED_K:
             return WALK  # what the structure was built for
         survivors = self._count if keep is None else keep.count
-        scan = HIT * min(k, survivors) + (self._count * IN_A_ROW if keep is None else scan_cost(keep))
+        scan = HIT * min(k, survivors) + (self._count * IN_ORDER if keep is None else scan_cost(keep))
         worth, share = WORTH[self._family], max(survivors, 1) / self._count
         around = share if self._family == "ivf" else 1.0  # lists hold survivors by chance
         # Where it was asked for though a scan of all is quicker, a structure is used as it would be without a filter.
@@ -131,7 +131,7 @@ def scan_cost(keep: Bitmap) -> float:
     """Of a scan of the survivors, in survivors that are picked one by one, each far from the one before."""
     if picks(keep):
         return keep.runs + (keep.count - keep.runs) * IN_A_ROW
-    return IN_A_ROW * min(keep.size, keep.count + _BLOCK * keep.runs)
+    return IN_ORDER * min(keep.size, keep.count + _BLOCK * keep.runs)
 
 
 def picks(keep: Bitmap) -> bool:
