@@ -124,7 +124,8 @@ def _measured(opened: Generation, queries: Float, keeps: list[Bitmap], k: int) -
     assert searcher is not None
     took: dict[str, list[float]] = {"scan": [], "walk": [], "planned": []}
     found: dict[str, TopK] = {}
-    recalls, at_once = [], 0
+    recalls: list[float] = []
+    at_once = 0
     for query, keep in zip(queries, keeps, strict=True):
         plan = opened._planner.plan(k, effort, keep)
         patient = SearchPlan(budget=max(1, int(PATIENCE * (scan_cost(keep) + HIT * k) / WORTH["graph"])))

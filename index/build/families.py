@@ -105,7 +105,8 @@ def try_profiles(
         why = f"compact without a trial: encoding speed would take some {expected_s:.0f} s, and {tried_s:g} are allowed"
         return Tried("compact", layouts["compact"], {"how": why})
     layouts["speed"] = encode("speed")
-    truth = HeldOutTruth(*(each[:TRIED_QUERIES] for each in truth))
+    some = slice(TRIED_QUERIES)
+    truth = HeldOutTruth(truth.rows[some], truth.queries[some], truth.scores[some])
     walks = {profile: walk(each) for profile, each in layouts.items()}
     aimed = midway_target(target)
     efforts = {profile: _least_effort(each, truth, aimed) for profile, each in walks.items()}

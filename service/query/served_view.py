@@ -197,7 +197,7 @@ class ServedView:
         self._pace.words_s = time.thread_time() - start_s
         return Matching(found, self._pace.words_s)
 
-    def compares_all(self, exact: bool, k: int, keep: Survived | None = None, effort: int | None = None) -> bool:
+    def compares_all(self, exact: bool, k: int, keep: Any = None, effort: int | None = None) -> bool:
         """Whether a search compares the query with every vector that may be a hit, because it was told to or because
         that is the quickest."""
         return exact or self.rows.compares_all(k, effort, keep)
