@@ -71,8 +71,8 @@ def choose_profile(asked: str, count: int, dim: int, memory_limit_bytes: int) ->
     return None, "both are tried"
 
 
-class Tried(NamedTuple):
-    """A profile, its layout of the links that were tried, and what the manifest says of how it was chosen."""
+class TriedProfile(NamedTuple):
+    """The profile that won, its layout of the links that were tried, and what the manifest says of how it was chosen."""
 
     profile: Profile
     layout: Layout
@@ -90,7 +90,7 @@ def try_profiles(
     target: float,
     *,
     tried_s: float = TRIED_S,
-) -> Tried:
+) -> TriedProfile:
     """The quicker profile: both find what the default effort aims at, and are asked in turns, on one thread.
 
     Args:
@@ -103,7 +103,7 @@ def try_profiles(
     expected_s = _SLOWER * (time.perf_counter() - start_s)
     if expected_s > tried_s:
         why = f"compact without a trial: encoding speed would take some {expected_s:.0f} s, and {tried_s:g} are allowed"
-        return Tried("compact", layouts["compact"], {"how": why})
+        return TriedProfile("compact", layouts["compact"], {"how": why})
     layouts["speed"] = encode("speed")
     some = slice(TRIED_QUERIES)
     truth = HeldOutTruth(truth.rows[some], truth.queries[some], truth.scores[some])
@@ -123,7 +123,7 @@ def try_profiles(
         "effort": efforts,
         "seconds": round(time.perf_counter() - start_s, 2),
     }
-    return Tried(chosen, layouts[chosen], record)
+    return TriedProfile(chosen, layouts[chosen], record)
 
 
 def _least_effort(walk: Walk, truth: HeldOutTruth, aimed: float) -> int:
