@@ -72,7 +72,7 @@ def choose_profile(asked: str, count: int, dim: int, memory_limit_bytes: int) ->
 
 
 class TriedProfile(NamedTuple):
-    """The profile that won, its layout of the links that were tried, and what the manifest says of how it was chosen."""
+    """The profile that won, its layout of the links that were tried, and what the manifest says of the choice."""
 
     profile: Profile
     layout: Layout
