@@ -35,7 +35,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .PHONY: help setup run report experiment selftest test test-units test-arm64 sanitize fuzz check check-deploy client images test-images bench clean \
   lock setup-onnx setup-torch setup-test setup-peers setup-servers test-hostile test-overload test-crash test-long \
-  test-integrations soak audit test-deploy test-release
+  test-integrations test-ray soak audit test-deploy test-release
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -87,6 +87,9 @@ test-units: setup-test ## every test as on plainer processors: this one's ladder
 test-integrations: setup-test $(VENV)/integrations/.made ## the frameworks' own suites, the clients in Node and other Pythons, the cookbook (needs node, npm)
 	PERWATT_CHROMIUM="$$(deploy/ci/chromium.sh $(VENV))" $(VENV)/integrations/bin/python -m pytest -q \
 	  -o asyncio_mode=auto -o asyncio_default_fixture_loop_scope=function tests/integrations_*.py
+
+test-ray: setup-test $(VENV)/ray/.made ## a job on a real Ray cluster of three nodes, in a network of its own; one is killed (root, a minute)
+	unshare --net sh -c 'ip link set lo up && exec $(VENV)/ray/bin/python -m pytest -q tests/ray_jobs.py'
 
 test-hostile: $(DATA)/indexes/$(INDEX)/current ## what a good caller notices of slow, idle and greedy ones, some 8 minutes
 	$(BIN)/python -m service.bench.hostile $(DATA)/indexes $(INDEX)
@@ -194,12 +197,12 @@ $(VENV)/.torch: $(VENV)/.installed $(LOCKS)/test.txt $(LOCKS)/chroma.txt
 	$(BIN)/python -W ignore -m compileall -qq -j 0 $(VENV)/lib >/dev/null 2>&1 || true
 	@touch $@
 
-# The suites bring plugins that no other test should load, so they lie in an environment of their own, over the other one.
-$(VENV)/integrations/.made: $(VENV)/.torch $(LOCKS)/integrations.txt
-	$(BIN)/python -m venv --clear $(VENV)/integrations
+# Environments over the other one: the frameworks' suites bring plugins that no other test should load, and Ray is large.
+$(VENV)/integrations/.made $(VENV)/ray/.made: $(VENV)/%/.made: $(VENV)/.torch $(LOCKS)/%.txt
+	$(BIN)/python -m venv --clear $(VENV)/$*
 	$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(" + repr(sysconfig.get_path("purelib")) + ")")' \
-	  >"$$($(VENV)/integrations/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/beneath.pth"
-	$(VENV)/integrations/bin/python -m pip install --quiet --no-deps --require-hashes -r $(LOCKS)/integrations.txt
+	  >"$$($(VENV)/$*/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/beneath.pth"
+	$(VENV)/$*/bin/python -m pip install --quiet --no-deps --require-hashes -r $(LOCKS)/$*.txt
 	@touch $@
 
 setup-onnx: setup ## add ONNX Runtime, for models that the kernels cannot run

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from deploy.command import perwatt
 from deploy.errors import BadInputError, JobError
 from deploy.jobs import attempts
 from deploy.jobs.plan import Job
+from deploy.jobs.ray_cluster import RayWorkers
 from deploy.jobs.run import run
 from deploy.jobs.tally import JobDisplay, Tally
 from deploy.jobs.work import work
@@ -228,3 +230,19 @@ def test_nothing_of_a_cluster_is_imported_for_processes() -> None:
     worker: Any = shared().start([], program=code)
     said, errors = worker.communicate()
     assert (json.loads(said), errors) == ([], "")
+
+
+def test_who_asks_for_ray_and_has_none_is_told_where_it_belongs(
+    docs: Path, server: EncoderServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    job = planned(docs, tmp_path, server.url, *OPTIONS)
+    with pytest.raises(JobError, match=r"in every worker's environment: pip install 'perwatt\[ray\]'"):
+        RayWorkers(job, 1)
+    given = ("job", "run", docs, "--index", "docs", "--shards", 2, "--root", tmp_path / "i", "--encoder", server.url)
+    for words, said in (
+        (("--address", "auto"), "goes with --on ray"),
+        (("--on", "ray", "--workers", 2), "of processes"),
+    ):
+        status, output = perwatt_says(*given, "--job", tmp_path / "j", *words)
+        assert (status, said in output) == (2, True)

@@ -3,6 +3,7 @@
     cli.py          `perwatt plan`, `work`, `publish`, `job run`
     run.py          the stages of a job, one after the other
     processes.py    workers that are processes of this machine
+    ray_cluster.py  workers that are tasks of a Ray cluster
     attempts.py     tasks started, and begun again where a worker was lost
     tally.py        how far a job is
     work.py         the tasks themselves

@@ -31,8 +31,10 @@ class TaskAttempt(msgspec.Struct):
 class Workers(Protocol):
     """What can run attempts: processes here, or a cluster."""
 
-    at_once: int
     cores: float  # that an attempt keeps for itself
+
+    @property
+    def at_once(self) -> int: ...
 
     def start(self, stage: str, task: int) -> None: ...
 

@@ -13,6 +13,7 @@ from embed.options import MODEL, READING, check_model, check_reading, options
 from index.options import CHECKS, STRUCTURE, json_option, root_option
 
 if TYPE_CHECKING:
+    from deploy.jobs.attempts import Workers
     from deploy.jobs.plan import Job
 
 PLANNED = (
@@ -107,11 +108,20 @@ def job() -> None:
 @job.command()
 @click.argument("inputs", metavar="INPUT...", nargs=-1, required=True)
 @click.option(
-    "--on", type=click.Choice(["processes"]), default="processes", show_default=True, help="What the workers run on."
+    "--on",
+    type=click.Choice(["processes", "ray"]),
+    default="processes",
+    show_default=True,
+    help="What the workers run on: processes of this machine, or tasks of a Ray cluster.",
 )
 @options(PLANNED)
-@click.option("--workers", type=click.IntRange(1), help="Workers at once.  [default: one for each core]")
-@click.option("--threads", type=click.IntRange(1), help="Threads of each worker.  [default: cores / workers]")
+@click.option("--workers", type=click.IntRange(1), help="Processes at once.  [default: one for each core]")
+@click.option("--threads", type=click.IntRange(1), help="Threads of each worker.  [default: cores / workers; on Ray 1]")
+@click.option(
+    "--address",
+    metavar="ADDRESS",
+    help="Of the Ray cluster.  [default: RAY_ADDRESS, or the one that runs here, or one that is started here]",
+)
 @click.option(
     "--usd-per-core-hour", type=click.FloatRange(min=0), metavar="USD", help="Shows what the job has cost so far."
 )
@@ -127,6 +137,7 @@ def run(
     on: str,
     workers: int | None,
     threads: int | None,
+    address: str | None,
     usd_per_core_hour: float | None,
     most_failed: int,
     **given: Any,
@@ -137,17 +148,18 @@ def run(
     where it was.
     """
     from deploy.errors import BadInputError
-    from deploy.jobs.processes import Processes
     from deploy.jobs.run import run as run_job
     from deploy.jobs.tally import JobDisplay
     from deploy.jobs.work import BAD_INPUT
     from embed.stopping import stoppable
-    from index import machine
 
     planned, _ = _planned(inputs, given)
     click.echo(said(planned), err=True)
-    at_once = workers or machine.cores()
-    started = Processes(planned, at_once, threads or max(1, machine.cores() // at_once))
+    if on == "processes" and address:
+        raise click.UsageError("--address is of a Ray cluster; it goes with --on ray")
+    if on == "ray" and workers:
+        raise click.UsageError("--workers is of processes; on Ray there are as many as the cluster has room for")
+    started = _workers(on, planned, workers, threads, address)
     display = JobDisplay()
     try:
         with stoppable(lambda number: sys.exit(128 + number)):
@@ -165,6 +177,19 @@ def run(
         started.close()
         display.close()
     click.echo(published(planned, spent))
+
+
+def _workers(on: str, job: Job, workers: int | None, threads: int | None, address: str | None) -> Workers:
+    from index import machine
+
+    if on == "ray":
+        from deploy.jobs.ray_cluster import RayWorkers
+
+        return RayWorkers(job, threads or 1, address)
+    from deploy.jobs.processes import Processes
+
+    at_once = workers or machine.cores()
+    return Processes(job, at_once, threads or max(1, machine.cores() // at_once))
 
 
 def _planned(inputs: tuple[str, ...], given: dict[str, Any]) -> tuple[Job, bool]:

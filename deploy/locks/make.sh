@@ -25,6 +25,7 @@ compile otel.txt --extra otel pyproject.toml
 compile stores.txt --extra stores pyproject.toml
 compile test.txt "${cuda[@]}" --no-emit-package pip --extra torch --extra loadtest --extra otel --extra stores --extra langchain --extra mcp --extra pages --group dev pyproject.toml
 compile integrations.txt "${cuda[@]}" --constraints deploy/locks/test.txt --group integrations
+compile ray.txt --constraints deploy/locks/test.txt deploy/locks/ray.in
 compile loadtest.txt --extra loadtest pyproject.toml
 compile peers.txt --extra peers pyproject.toml
 compile build.txt deploy/locks/build.in
