@@ -15,7 +15,7 @@ from loadtest_servers import http_server
 from loadtest.cli.load import loadtest
 from loadtest.errors import TargetError
 from loadtest.generator.watch import listeners
-from loadtest.record.run_record import read_record
+from loadtest.record.run_record import EncoderElsewhere, read_record
 from loadtest.targets.perwatt import PerwattTarget
 from loadtest.targets.questions import exact_answers, recall_at
 
@@ -30,7 +30,8 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_run_writes_a_record_with_everything(questions: Path, tmp_path: Path) -> None:
     out = tmp_path / "run.json"
     with http_server(service) as url:
-        more = ["--rate", "40", "--duration", "2", "--recall", "0.8", "--effort", "auto", "--instance", "c8g.xlarge",
+        more = ["--encoder-price", "0.02", "--encoder-joules", "50",
+                "--rate", "40", "--duration", "2", "--recall", "0.8", "--effort", "auto", "--instance", "c8g.xlarge",
                 "--arm", "ours", "--block", "3", "--filter", '0.5:{"field": "kind", "eq": "x"}', "--watch"]  # fmt: skip
         done = CliRunner().invoke(loadtest, ["run", *arguments(url, questions, out, *more)], catch_exceptions=False)
     record = read_record(out)
@@ -45,6 +46,7 @@ def test_run_writes_a_record_with_everything(questions: Path, tmp_path: Path) ->
     assert record.asked.filters[0]["share"] == 0.5
     assert record.shared
     assert record.price is not None
+    assert record.encoder == EncoderElsewhere(0.02, 50)
     mine = record.server is not None and record.server.architecture == "aarch64"
     *notes, watched = record.notes
     assert notes == ([] if mine else ["priced as c8g.xlarge, which is arm64, but what ran was x86_64"])

@@ -20,7 +20,7 @@ from loadtest.errors import RecordError
 from loadtest.experiment.indexing import indexing_record, read_steps
 from loadtest.power.energy import Energy
 from loadtest.power.metered import Metered
-from loadtest.record.run_record import Record, read_record, write_record
+from loadtest.record.run_record import EncoderElsewhere, Record, read_record, write_record
 from loadtest.record.trial import LocustView, ServerSide
 from loadtest.report import sample
 from loadtest.report.compare_page import compare_page
@@ -157,7 +157,10 @@ def test_text_from_outside_cannot_break_the_page(records: list[Record]) -> None:
 
 # ---- indexing
 def test_embedding_and_building_are_priced_from_their_own_records(tmp_path: Path) -> None:
-    run = {"documents": 1000, "embedded": 800, "reused": 200, "tokens": 90_000, "seconds": 40.0, "cpu_seconds": 75.0}
+    run: dict[str, Any] = {
+        "documents": 1000, "embedded": 800, "reused": 200, "tokens": 90_000, "seconds": 40.0, "cpu_seconds": 75.0,
+        "encoder_price": {"usd_per_million_tokens": 0.02, "cost_usd": 0.0018, "evidence": "given by the user"},
+    }  # fmt: skip
     (tmp_path / "v").mkdir()
     (tmp_path / "v" / "embed.json").write_text(json.dumps({"format": 1, "count": 1000, "run": run}))
     (tmp_path / "g").mkdir()
@@ -166,6 +169,7 @@ def test_embedding_and_building_are_priced_from_their_own_records(tmp_path: Path
     assert [(s.step, s.items, s.seconds) for s in record.indexing] == [("embed", 800, 40), ("build", 1000, 10)]
     text = markdown(run_page(Reading(record)))
     assert "200 of 1,000 documents were known before" in text
+    assert "embed: $0.00180 more for the tokens of a model elsewhere, at the price the user gave." in text
     assert units.digits(800 / (40 / 3600 * 0.31904)) in text
     with pytest.raises(RecordError, match="neither a vectors folder"):
         indexing_record([tmp_path])
@@ -250,3 +254,26 @@ def test_no_rate_is_shown_without_what_the_cache_had_and_how_queries_were_drawn(
     assert all("None of the query texts came" in page for page in told(0.0)[:2])
     assert "none of the query texts came from the service's cache (1,000 distinct ones asked, zipf:1)" in told(0.0)[-1]
     assert not any("query cache" in page or "query texts" in page for page in told(None))
+
+
+def test_an_encoder_elsewhere_is_told_beside_the_machine_and_not_in_it(records: list[Record]) -> None:
+    record = records[0]
+    before = Reading(record).usd_per_million
+    assert before is not None
+    record.encoder = EncoderElsewhere(usd_per_million_tokens=0.02, joules_per_million_tokens=50.0)
+    page = markdown(run_page(Reading(record)))
+    assert "do not say how many tokens they took" in page
+    for trial in record.trials:
+        trial.server = ServerSide(sampled=9, took=trial.response, service=trial.service, tokens_mean=12.0)
+    reading = Reading(record)
+    page = markdown(run_page(reading))
+    assert reading.usd_per_million == before
+    assert "without the encoder elsewhere" in page
+    assert "| Dollars a million queries, for encoding | $0.240 | $0.0200 a million tokens, given by the user |" in page
+    assert (
+        f"| Dollars a million queries, with this machine | {units.dollars(before + 0.24)} | the sum of both |" in page
+    )
+    assert "| Joules a query, of the other machine | 600 µJ | 50.0 J a million tokens, given by the user |" in page
+    assert "the encoder elsewhere, besides: 12.0 tokens a query, $0.240 a million queries" in run_lines(reading)[-1]
+    [told] = json.loads(report_json([reading], None))["runs"]
+    assert told["encoder_elsewhere"] == {"tokens": 12.0, "usd": pytest.approx(0.24), "joules": 600.0}

@@ -77,6 +77,7 @@ def test_a_trial_adds_up_over_processes(plan: Plan, processes: int) -> None:
     assert trial.server is not None
     assert trial.server.generations == ["docs-1"]
     assert trial.server.cpu_ms_mean == pytest.approx(0.5)
+    assert trial.server.tokens_mean == 3
     assert trial.cached_share is not None
     assert 0.5 < trial.cached_share < 1, "four of the five questions, drawn evenly"
     assert trial.recall is not None

@@ -238,6 +238,15 @@ def service_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--image", default=None, help="Digest of the container image that serves, for the record."),
         click.option("--cores-served", type=int, default=None, help="CPUs that the service is confined to."),
         click.option(
+            "--encoder-price",
+            type=POSITIVE,
+            metavar="USD",
+            help="Of a million tokens, where the service's encoder runs elsewhere; the report tells it by query.",
+        ),
+        click.option(
+            "--encoder-joules", type=POSITIVE, metavar="J", help="Of the other machine, for a million tokens."
+        ),
+        click.option(
             "--power-source", default=None, help="Power source by name; default: the finest that is readable."
         ),
         click.option("--redfish", default=None, help="URL of a Redfish chassis."),

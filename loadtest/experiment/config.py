@@ -30,6 +30,7 @@ class ExperimentConfig:
         server_facts: a file about the service's machine, where that is another one.
         image: digest of the container image that serves, as it is told.
         cores_served: CPUs that the service is confined to.
+        encoder_price, encoder_joules: dollars and joules of a million tokens, of an encoder on another machine.
         power_source, redfish, shelly, sysfs_powercap: where joules are read; None: what is found here.
         start, start_cpus: a command that starts the service, and where.
         indexing, energy: folders whose making belongs to the bill, and STEP=FILE of its joules.
@@ -72,6 +73,8 @@ class ExperimentConfig:
     prices: Path | None = None
     server_facts: Path | None = None
     cores_served: int | None = None
+    encoder_price: float | None = None
+    encoder_joules: float | None = None
     power_source: str | None = None
     redfish: str | None = None
     shelly: str | None = None

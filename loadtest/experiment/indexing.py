@@ -113,6 +113,7 @@ def _embed(found: dict[str, Any], path: Path) -> Indexing:
     if not isinstance(run, dict) or not run.get("seconds"):
         raise RecordError(f"{path} does not say what its run took (run.seconds)")
     items = run.get("embedded", run.get("documents", found.get("count", 0)))
+    paid = run.get("encoder_price") or {}
     return Indexing(
         "embed",
         int(items),
@@ -120,6 +121,7 @@ def _embed(found: dict[str, Any], path: Path) -> Indexing:
         run.get("cpu_seconds"),
         path.name,
         run.get("tokens"),
+        encoder_usd=paid.get("cost_usd"),
     )
 
 

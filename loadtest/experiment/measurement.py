@@ -34,7 +34,15 @@ from loadtest.machine import Machine, read_machine
 from loadtest.power.probe import choose, probe
 from loadtest.record.objective import Objective
 from loadtest.record.results import Calibration, Knee
-from loadtest.record.run_record import Asked, Label, Record, ServiceFacts, check_writable, write_record
+from loadtest.record.run_record import (
+    Asked,
+    EncoderElsewhere,
+    Label,
+    Record,
+    ServiceFacts,
+    check_writable,
+    write_record,
+)
 from loadtest.record.trial import Trial
 from loadtest.record.validity_checks import beyond_doubt
 from loadtest.targets.contract import refuse
@@ -287,10 +295,15 @@ class Bench:
             calibration=self.generator.calibration,
             knee=self.knee,
             price=self.price,
+            encoder=self._encoder(),
             power_notes=self.generator.power_notes,
             indexing=self.indexing,
             notes=[*self.notes, *(drift.stated() for drift in drifted)],
         )
+
+    def _encoder(self) -> EncoderElsewhere | None:
+        price, joules = self.config.encoder_price, self.config.encoder_joules
+        return None if price is joules is None else EncoderElsewhere(price, joules)
 
     def _server(self) -> Machine | None:
         return self.facts if self.facts is not None else self.here if self.local else None

@@ -98,6 +98,7 @@ def _server(parts: list[Part]) -> ServerSide | None:
         service=merged([s.service for s in sampled]),
         cpu_ms_mean=mean([s.cpu_ms for s in sampled]),
         vectors_scored_mean=mean([s.scored for s in sampled]),
+        tokens_mean=mean([s.tokens for s in sampled]),
         cached_share=mean([s.cached for s in sampled]),
         stages_ms={
             name: value

@@ -31,6 +31,7 @@ class Sampled(msgspec.Struct, forbid_unknown_fields=True):
     service: str
     cpu_ms: list[float]  # sum, count
     scored: list[float]  # sum, count
+    tokens: list[float]  # sum, count
     cached: list[float]  # sum, count of answers to texts
     generations: list[str]
     models: list[str]
@@ -48,7 +49,7 @@ class SampleReader:
         self._k = k
         self._took = Histogram()
         self._service = Histogram()
-        self._sums: dict[str, list[float]] = {"cpu_ms": [0.0, 0], "vectors_scored": [0.0, 0]}
+        self._sums: dict[str, list[float]] = {name: [0.0, 0] for name in ("cpu_ms", "vectors_scored", "tokens")}
         self._cached: list[float] = [0.0, 0]
         self._stages_ms: dict[str, list[float]] = {}
         self._generations: set[str] = set()
@@ -116,6 +117,7 @@ class SampleReader:
             service=self._service.encode(),
             cpu_ms=self._sums["cpu_ms"],
             scored=self._sums["vectors_scored"],
+            tokens=self._sums["tokens"],
             cached=self._cached,
             generations=sorted(self._generations),
             models=sorted(self._models),

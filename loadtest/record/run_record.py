@@ -79,6 +79,14 @@ class Indexing(msgspec.Struct, forbid_unknown_fields=True):
     source: str
     tokens: int | None = None
     energy: Energy | None = None  # metered while the step ran
+    encoder_usd: float | None = None  # paid for the tokens of a model that runs elsewhere, at the price the user gave
+
+
+class EncoderElsewhere(msgspec.Struct, forbid_unknown_fields=True):
+    """What a million tokens cost of a model that runs on another machine, as the user gave it; None: not given."""
+
+    usd_per_million_tokens: float | None = None
+    joules_per_million_tokens: float | None = None
 
 
 class Record(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -102,6 +110,7 @@ class Record(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     calibration: Calibration | None = None
     knee: Knee | None = None
     price: Price | None = None
+    encoder: EncoderElsewhere | None = None  # where the service's encoder runs elsewhere and its price is known
     power_notes: list[str] = []
     indexing: list[Indexing] = []
     textbook: list[Any] = []  # of older versions: a closed loop beside ours; nothing reads it

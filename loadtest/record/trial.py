@@ -48,6 +48,7 @@ class ServerSide(msgspec.Struct, forbid_unknown_fields=True):
     service: str  # ours, of the same sampled requests
     cpu_ms_mean: float | None = None  # usage.cpu_ms
     vectors_scored_mean: float | None = None
+    tokens_mean: float | None = None  # usage.tokens: what of a text was encoded for this answer
     # usage.cached: of the texts asked, those that the service had the vectors of; None: no texts, or it does not say
     cached_share: float | None = None
     stages_ms: dict[str, float] = {}  # the mean of each stage that the answers name in Server-Timing

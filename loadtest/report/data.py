@@ -11,6 +11,7 @@ import msgspec
 
 from loadtest.analysis.compare import Comparison
 from loadtest.analysis.decision import Decision
+from loadtest.analysis.encoder_bill import encoder_bill
 from loadtest.analysis.reading import Reading
 from loadtest.report.summary import run_lines
 
@@ -37,6 +38,7 @@ def run_data(reading: Reading) -> dict[str, Any]:
         "queries_per_joule_over_curve": reading.per_joule_over_curve if valid else None,
         "queries_per_dollar": reading.per_dollar,
         "price": msgspec.to_builtins(record.price),
+        "encoder_elsewhere": bill._asdict() if (bill := encoder_bill(reading)) else None,
         "lines": run_lines(reading),
     }
 

@@ -17,6 +17,7 @@ from loadtest.report.fleet_section import fleet_section
 from loadtest.report.limits import limits_section
 from loadtest.report.machines import health_table, machine_section, served_table, trial_tables
 from loadtest.report.page import Chart, Figure, Headline, Page, Section, Table
+from loadtest.report.sections.encoder_section import encoder_section
 from loadtest.report.sections.locust_section import locust_section
 
 SIMULATED = "Simulated. These are queues in virtual time with a planted speed; nothing was measured."
@@ -36,7 +37,8 @@ def run_page(reading: Reading, demand: Demand | None = None) -> Page:
     attempts = [t for t in record.trials if t.role == "confirm"]
     shown = trial or (attempts[-1] if attempts else None)  # without a confirmation, what was seen at the last attempt
     sections = [_load_section(reading), _latency_section(shown), locust_section(shown), _energy_section(reading)]
-    sections += [fleet_section([[reading]], demand) if demand else None, _indexing_section(reading)]
+    sections += [encoder_section(reading), fleet_section([[reading]], demand) if demand else None]
+    sections.append(_indexing_section(reading))
     sections += [_recall_section(record, shown), _health_section(record, shown)]
     sections += [machine_section([reading]), _served_section(record)]
     if not record.label.simulated:
@@ -115,6 +117,8 @@ def _figures(reading: Reading) -> list[Figure]:
     per_dollar, per_million = reading.per_dollar, reading.usd_per_million
     if per_dollar is not None and per_million is not None and price is not None:
         detail = f"{units.dollars(per_million)} a million · {price.stated()}"
+        if reading.record.encoder is not None:
+            detail += " · without the encoder elsewhere"
         out.append(Figure("Queries a dollar", units.digits(per_dollar), detail, measured))
     else:
         why = f"no price: {reading.no_price}" if price is None else reading.no_capacity
@@ -270,6 +274,11 @@ def _indexing_table(reading: Reading) -> Table:
         joule = items_per_joule(reading, step)
         if joule.evidence == "none":
             missing.append(f"No joules of {step.step}: {joule.how}.")
+        if step.encoder_usd is not None:
+            missing.append(
+                f"{step.step}: {units.dollars(step.encoder_usd)} more for the tokens of a model elsewhere, at the "
+                "price the user gave."
+            )
         per_joule = {
             "measured": f"{units.digits(joule.mid)} ({joule.domain}, measured)",
             "modelled": f"{units.digits(joule.low)} to {units.digits(joule.high)} (modelled)",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from loadtest import units
+from loadtest.analysis.encoder_bill import encoder_bill
 from loadtest.analysis.engines import measure_in_words
 from loadtest.analysis.reading import Reading
 
@@ -51,4 +52,9 @@ def run_lines(reading: Reading) -> list[str]:
         lines.append(f"{units.digits(reading.per_dollar)} queries a dollar ({record.price.stated()})")
         if stale := record.price.stale_on(record.created_at):
             lines.append(f"check the dollars, {stale}")
+    if (bill := encoder_bill(reading)) is not None:
+        parts = [f"{units.digits(bill.tokens)} tokens a query"]
+        parts += [] if bill.usd is None else [f"{units.dollars(bill.usd)} a million queries"]
+        parts += [] if bill.joules is None else [f"{units.joules(bill.joules / 1e6)} a query"]
+        lines.append(f"the encoder elsewhere, besides: {', '.join(parts)} (priced by the user)")
     return lines
