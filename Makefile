@@ -35,7 +35,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .PHONY: help setup run report experiment selftest test test-units test-arm64 sanitize fuzz check check-deploy client images test-images bench clean \
   lock setup-onnx setup-torch setup-test setup-peers setup-servers test-hostile test-overload test-crash test-long \
-  test-integrations test-ray soak audit test-deploy test-release
+  test-integrations test-ray judges soak audit test-deploy test-release
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -147,8 +147,14 @@ test-deploy: ## run images, chart, compose file, rules, S3 and a release's rehea
 test-release: ## rehearse a release on this machine: staged, measured by digest, promoted, signed (after test-deploy)
 	deploy/proof/run.sh tools release
 
-bench: setup-peers setup-servers $(DATA)/indexes/$(INDEX)/current ## measure beside the peers and write the figures into BENCHMARKS.md
+bench: setup-peers setup-servers $(VENV)/integrations/.made $(DATA)/indexes/$(INDEX)/current ## measure beside the peers and write the figures into BENCHMARKS.md
+	deploy/judges/fetch.sh $(DATA)/judges
 	$(BIN)/python -m deploy.figures measure
+	$(BIN)/python -m deploy.figures render
+
+judges: setup-test $(VENV)/integrations/.made ## have other people's benchmarks measure perwatt and another engine each, into BENCHMARKS.md (needs git)
+	deploy/judges/fetch.sh $(DATA)/judges
+	$(BIN)/python -m deploy.figures measure judges
 	$(BIN)/python -m deploy.figures render
 
 audit: ## look every locked package up in the public list of known holes

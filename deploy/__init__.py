@@ -7,6 +7,7 @@ Each line imports only what stands below it:
     tune.py        `perwatt tune`
     proof/         what is deployed, deployed on one machine: `make test-deploy`
     figures/       the published figures, drawn and written into the README
+    judges/        other people's benchmarks, run beside another engine each
     reproduce/     what others published, held against this machine
     instructions/  how many instructions a query takes on each unit, of arm64 in emulation
     cloud/         measuring on rented machines

@@ -1,15 +1,19 @@
-"""BEIR and MTEB judge perwatt through its adapters, beside BM25; `make test-integrations` brings them."""
+"""BEIR, MTEB and VectorDBBench judge perwatt through its adapters; `make test-integrations` brings them."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from serving import ARTICLES
 
-from service.judges.ann_benchmarks import PerwattAnn
+from deploy.judges.servers import by_vectordb_bench
+from deploy.judges.vectors import JudgedVectors, nearest
+from service.judges.ann_benchmarks.module import PerwattAnn
+from service.judges.collection import LastIndex
 from service.judges.mteb import PerwattMteb
 from service.judges.run import by_beir, by_mteb
 
@@ -30,13 +34,24 @@ def collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def shared() -> Iterator[LastIndex]:
+    last = LastIndex()
+    yield last
+    last.close()
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # BEIR leaves its corpus file open
 @pytest.mark.parametrize("judge", [by_beir, by_mteb])
-def test_a_judge_scores_every_way_of_searching(collection: Path, judge: object) -> None:
-    figures = judge(collection)  # type: ignore[operator]
+def test_a_judge_scores_every_way_of_searching(
+    collection: Path, shared: LastIndex, judge: Callable[[Path, LastIndex], dict[str, float]]
+) -> None:
+    before = shared.now()
+    figures = judge(collection, shared)
     assert figures.keys() == {"bm25s", "perwatt, dense", "perwatt, lexical", "perwatt, hybrid"}
     assert figures["perwatt, dense"] == 1
     assert all(0.5 < figure <= 1 for figure in figures.values()), figures
+    assert before in (None, shared.now())  # embedded once, for both judges and all three ways
 
 
 def test_reranking_keeps_to_the_documents_that_a_query_may_find() -> None:
@@ -62,3 +77,13 @@ def test_the_module_of_ann_benchmarks_finds_the_nearest(metric: str, family: str
     assert module.get_memory_usage() > 1000
     assert "effort=80" in str(module)
     module.done()
+
+
+def test_vectordb_bench_loads_searches_and_reports(tmp_path: Path) -> None:
+    """By its own command; 300 rows are searched exactly."""
+    rows = np.random.default_rng(9).standard_normal((310, 12)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    vectors = JudgedVectors("made", rows[:300], rows[300:], *nearest(rows[:300], rows[300:]))
+    found = by_vectordb_bench(vectors, tmp_path)
+    assert {(row["engine"], row["label"]) for row in found} == {("perwatt", ":)"), ("LanceDB", ":)")}
+    assert [row["recall"] for row in found if row["engine"] == "perwatt"] == [1.0] * 3

@@ -4,7 +4,7 @@ script, and checked by the tests.
     python -m deploy.figures measure [NAME …]     run the benchmarks, all by default: encode, quality, index,
                                                   kernels, ann, ann-others, filtered, generator,
                                                   http, http-workers, open, changes, writes,
-                                                  experiment, instructions
+                                                  experiment, instructions, judges
     python -m deploy.figures render               write the tables from the kept JSON
     python -m deploy.figures pictures [RUN]       photograph the page and a report (screenshots.py)
     python -m deploy.figures check                exit 1 if a document says anything else
@@ -46,6 +46,7 @@ MEASURED = (
     "writes",
     "experiment",
     "instructions",
+    "judges",
 )
 VERSIONS = ("perwatt", "numpy", "faiss-cpu", "onnxruntime", "torch", "sentence-transformers")
 
@@ -53,6 +54,7 @@ VERSIONS = ("perwatt", "numpy", "faiss-cpu", "onnxruntime", "torch", "sentence-t
 def measure(name: str) -> None:
     from deploy.figures import ann_tables as bench_ann
     from deploy.instructions import measure as bench_instructions
+    from deploy.judges import measure as bench_judges
     from embed.bench import encode as bench_encode
     from index.bench import build as bench_index
     from index.bench import changes as bench_changes
@@ -102,6 +104,7 @@ def measure(name: str) -> None:
             **versus.asked(os.environ),
         ),
         "instructions": bench_instructions.measure,
+        "judges": lambda: bench_judges.measure(TOP / ".perwatt" / "judges"),
         "http-workers": lambda: race.measure_workers(work=TOP / ".perwatt" / "http"),
     }
     if name not in benches:
@@ -374,6 +377,20 @@ def instructions() -> str:
     return f"{show.counted(figures, table)}\n\n{show.remarks(figures)} {conditions(measured)}"
 
 
+def judges() -> str:
+    from deploy.figures import judges_tables as show
+
+    measured = kept("judges")
+    figures = measured["figures"]
+    return "\n\n".join(
+        [
+            show.retrieval(figures, table),
+            show.search(figures, table),
+            f"{show.remarks(figures)} {conditions(measured)}",
+        ]
+    )
+
+
 def short() -> str:
     """Five rows for the README, one of which we lose; all within their own run."""
     from deploy.figures import http_tables
@@ -437,6 +454,7 @@ DOCUMENTS: dict[Path, dict[str, Callable[[], str]]] = {
         "http": http,
         "experiment": experiment,
         "instructions": instructions,
+        "judges": judges,
     },
 }
 BLOCKS = DOCUMENTS[BENCHMARKS]

@@ -14,22 +14,33 @@ from collections.abc import Mapping
 from typing import Any
 
 from service.cli.searchers import Mode
-from service.judges.collection import JudgedIndex, Ranked
+from service.judges.collection import LastIndex, Ranked
 
 
 class PerwattBeir:
-    """mode, model, precision: as `JudgedIndex` takes them."""
+    """
+    Args:
+        model, precision: as `JudgedIndex` takes them.
+        shared: whose model and precision they are then; else the index is gone after a search.
+    """
 
-    def __init__(self, mode: Mode = "dense", model: str | None = None, precision: str | None = None) -> None:
-        self.mode, self.model, self.precision = mode, model, precision
+    def __init__(
+        self,
+        mode: Mode = "dense",
+        model: str | None = None,
+        precision: str | None = None,
+        shared: LastIndex | None = None,
+    ) -> None:
+        self.mode = mode
+        self._shared, self._last = shared, shared or LastIndex(model, precision)
 
     def search(
         self, corpus: Mapping[str, Mapping[str, str]], queries: Mapping[str, str], top_k: int, *_: Any, **__: Any
     ) -> Ranked:
         """One more is searched for, because BEIR drops the document that has the id of its query."""
         documents = ((id_, each.get("title") or "", each.get("text") or "") for id_, each in corpus.items())
-        index = JudgedIndex(documents, self.mode, self.model, self.precision)
         try:
-            return index.rank(queries, min(top_k + 1, len(corpus)))
+            return self._last.of(documents).rank(queries, min(top_k + 1, len(corpus)), self.mode)
         finally:
-            index.close()
+            if self._shared is None:
+                self._last.close()

@@ -17,24 +17,18 @@ from service.settings import Settings
 
 NAME = "judged"
 Ranked = dict[str, dict[str, float]]  # query id → document id → score
+Text = tuple[str, str, str]  # id, title, text
 
 
 class JudgedIndex:
-    """The documents (id, title, text), searched in one way. `close` removes it.
+    """The documents, to be searched in any way. `close` removes it.
 
     Args:
         model: As `perwatt embed --model`; None: perwatt's own.
         precision: None: int8 where that suits the model.
     """
 
-    def __init__(
-        self,
-        documents: Iterable[tuple[str, str, str]],
-        mode: Mode = "dense",
-        model: str | None = None,
-        precision: str | None = None,
-    ) -> None:
-        self.mode = mode
+    def __init__(self, documents: Iterable[Text], model: str | None = None, precision: str | None = None) -> None:
         with ExitStack() as opened:
             folder = Path(opened.enter_context(scratch_folder()))
             threads = usable_cores()
@@ -55,11 +49,41 @@ class JudgedIndex:
             self._searcher: LocalSearcher = opened.enter_context(local_searcher(settings, NAME))
             self._opened = opened.pop_all()
 
-    def rank(self, queries: Mapping[str, str], k: int) -> Ranked:
+    def rank(self, queries: Mapping[str, str], k: int, mode: Mode = "dense") -> Ranked:
         """The best k of each query, with scores of which a higher one is better."""
         texts: Sequence[str] = list(queries.values())
-        answers = self._searcher.ask(texts, SearchOptions(k, mode=self.mode))
+        answers = self._searcher.ask(texts, SearchOptions(k, mode=mode))
         return {query: {hit.id: float(hit.score) for hit in hits} for query, hits in zip(queries, answers, strict=True)}
 
     def close(self) -> None:
         self._opened.close()
+
+
+class LastIndex:
+    """The index of the last corpus. Adapters that share one embed a corpus once, however many judges hand it to them
+    and in whatever ways it is searched.
+
+    Args:
+        model, precision: Of `JudgedIndex`.
+    """
+
+    def __init__(self, model: str | None = None, precision: str | None = None) -> None:
+        self.model, self.precision = model, precision
+        self._texts: list[Text] = []
+        self._index: JudgedIndex | None = None
+
+    def of(self, documents: Iterable[Text]) -> JudgedIndex:
+        """The same one as the last time for the same documents in the same order; else a new one, and that is gone."""
+        texts = list(documents)
+        if self._index is None or texts != self._texts:
+            self.close()
+            self._index, self._texts = JudgedIndex(texts, self.model, self.precision), texts
+        return self._index
+
+    def now(self) -> JudgedIndex | None:
+        return self._index
+
+    def close(self) -> None:
+        if self._index is not None:
+            self._index.close()
+        self._index, self._texts = None, []

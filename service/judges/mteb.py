@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from service.cli.searchers import Mode
-from service.judges.collection import JudgedIndex, Ranked
+from service.judges.collection import LastIndex, Ranked
 
 if TYPE_CHECKING:
     from mteb.models.model_meta import ModelMeta
@@ -23,17 +23,25 @@ UNKNOWN = (
 
 
 class PerwattMteb:
-    """mode, model, precision: as `JudgedIndex` takes them."""
+    """
+    Args:
+        model, precision: as `JudgedIndex` takes them.
+        shared: whose model and precision they are then.
+    """
 
-    def __init__(self, mode: Mode = "dense", model: str | None = None, precision: str | None = None) -> None:
-        self.mode, self.model, self.precision = mode, model, precision
-        self._index: JudgedIndex | None = None
+    def __init__(
+        self,
+        mode: Mode = "dense",
+        model: str | None = None,
+        precision: str | None = None,
+        shared: LastIndex | None = None,
+    ) -> None:
+        self.mode = mode
+        self._last = shared or LastIndex(model, precision)
 
     def index(self, corpus: Iterable[Mapping[str, Any]], **_: Any) -> None:
         """Embeds and builds; the index of an earlier task is removed."""
-        self.close()
-        documents = ((str(each["id"]), each.get("title") or "", each.get("text") or "") for each in corpus)
-        self._index = JudgedIndex(documents, self.mode, self.model, self.precision)
+        self._last.of((str(each["id"]), each.get("title") or "", each.get("text") or "") for each in corpus)
 
     def search(
         self,
@@ -44,12 +52,13 @@ class PerwattMteb:
         **_: Any,
     ) -> Ranked:
         """top_ranked: the only documents that a query of a reranking task may find."""
-        if self._index is None:
+        index = self._last.now()
+        if index is None:
             raise RuntimeError("search was called before index: MTEB indexes a corpus first")
         texts = {str(each["id"]): str(each["text"]) for each in queries}
         if top_ranked is None:
-            return self._index.rank(texts, top_k)
-        found = self._index.rank(texts, self._index.count)
+            return index.rank(texts, top_k, self.mode)
+        found = index.rank(texts, index.count, self.mode)
         kept = {query: set(ids) for query, ids in top_ranked.items()}
         return {
             query: {id_: score for id_, score in hits.items() if id_ in kept.get(query, ())}
@@ -57,9 +66,7 @@ class PerwattMteb:
         }
 
     def close(self) -> None:
-        if self._index is not None:
-            self._index.close()
-            self._index = None
+        self._last.close()
 
     @property
     def mteb_model_meta(self) -> ModelMeta:
@@ -67,6 +74,6 @@ class PerwattMteb:
 
         from embed.models.folder import DEFAULT_HUB_NAME
 
-        made = (self.model or DEFAULT_HUB_NAME).rstrip("/").rsplit("/", 1)[-1]
+        made = (self._last.model or DEFAULT_HUB_NAME).rstrip("/").rsplit("/", 1)[-1]
         unknown: dict[str, Any] = dict.fromkeys(UNKNOWN)
         return ModelMeta(name=f"perwatt/{made}-{self.mode}", framework=[], similarity_fn_name="cosine", **unknown)

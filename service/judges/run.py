@@ -19,7 +19,7 @@ from typing import Any
 
 from service.cli.searchers import MODES
 from service.judges.beir import PerwattBeir
-from service.judges.collection import Ranked
+from service.judges.collection import LastIndex, Ranked
 from service.judges.mteb import PerwattMteb
 
 KS = (10, 100)
@@ -48,7 +48,7 @@ class Bm25sBeir:
         }
 
 
-def by_beir(collection: Path) -> dict[str, float]:
+def by_beir(collection: Path, shared: LastIndex) -> dict[str, float]:
     """nDCG@10 by retriever, as BEIR reads and judges the collection."""
     from beir.datasets.data_loader import GenericDataLoader
     from beir.retrieval.evaluation import EvaluateRetrieval
@@ -61,7 +61,7 @@ def by_beir(collection: Path) -> dict[str, float]:
     }  # fmt: skip
     corpus, queries, qrels = GenericDataLoader(**files).load_custom()
     queries = {query: text for query, text in queries.items() if query in qrels}
-    retrievers = {"bm25s": Bm25sBeir(), **{f"perwatt, {mode}": PerwattBeir(mode) for mode in MODES}}
+    retrievers = {"bm25s": Bm25sBeir(), **{f"perwatt, {mode}": PerwattBeir(mode, shared=shared) for mode in MODES}}
     figures = {}
     for name, retriever in retrievers.items():
         judge = EvaluateRetrieval(retriever, k_values=list(KS))
@@ -70,11 +70,12 @@ def by_beir(collection: Path) -> dict[str, float]:
     return figures
 
 
-def by_mteb(collection: Path) -> dict[str, float]:
+def by_mteb(collection: Path, shared: LastIndex) -> dict[str, float]:
     """nDCG@10 by model, as MTEB judges a retrieval task of the collection."""
     import mteb
 
-    models = {"bm25s": mteb.get_model(BASELINE), **{f"perwatt, {mode}": PerwattMteb(mode) for mode in MODES}}
+    perwatt = {f"perwatt, {mode}": PerwattMteb(mode, shared=shared) for mode in MODES}
+    models = {"bm25s": mteb.get_model(BASELINE), **perwatt}
     figures = {}
     for name, model in models.items():
         result = mteb.evaluate(model, task_of(collection), cache=None, show_progress_bar=False, co2_tracker=False)
@@ -129,13 +130,17 @@ def _judgements(path: Path) -> dict[str, dict[str, int]]:
 
 
 def measure(collection: Path) -> dict[str, Any]:
-    """nDCG@10 by judge and retriever, with the judges' versions."""
-    return {
-        "collection": collection.name,
-        "versions": {name: version(name) for name in ("beir", "mteb", "bm25s")},
-        "beir": by_beir(collection),
-        "mteb": by_mteb(collection),
-    }
+    """nDCG@10 by judge and retriever, with the judges' versions. The corpus is embedded once."""
+    shared = LastIndex()
+    try:
+        return {
+            "collection": collection.name,
+            "versions": {name: version(name) for name in ("beir", "mteb", "bm25s")},
+            "beir": by_beir(collection, shared),
+            "mteb": by_mteb(collection, shared),
+        }
+    finally:
+        shared.close()
 
 
 if __name__ == "__main__":

@@ -1,12 +1,4 @@
-"""The module of ann-benchmarks, and of VIBE, which took its shape over.
-
-In a checkout of either, the module of `algorithms/perwatt/` is one line, and its `config.yml` names this class:
-
-    from service.judges.ann_benchmarks import PerwattAnn  # noqa
-
-    float: {any: [{base_args: ["@metric"], constructor: PerwattAnn, disabled: false, docker_tag: ann-benchmarks-perwatt,
-      module: ann_benchmarks.algorithms.perwatt, name: perwatt,
-      run_groups: {graph: {args: [[graph]], query_args: [[20, 40, 80, 160]]}}}]}
+"""The module of ann-benchmarks, and of VIBE, which took its shape over; `config.yml` beside it says how it is run.
 
 Searched in this process by one thread, as the other modules are; what HTTP costs is not in its figures.
 """
