@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -148,3 +149,33 @@ def test_a_table_of_pgvectors(database: str, tmp_path: Path) -> None:
     manifest = (tmp_path / "out" / "embed.json").read_text()
     assert "pgvector:127.0.0.1/postgres, table docs" in manifest
     assert "postgresql://" not in manifest
+
+
+def test_a_snapshot_of_qdrant_is_read_by_its_own_library(tmp_path: Path) -> None:
+    """Of a shard that the same library wrote: no server of Qdrant runs here."""
+    from qdrant_edge import Distance, EdgeConfig, EdgeShard, EdgeVectorParams, Point, UpdateOperation
+
+    shape = EdgeVectorParams(size=DIM, distance=Distance.Euclid)
+    shard = EdgeShard.create(str(tmp_path / "shard"), EdgeConfig(vectors={"a": shape, "b": shape}))
+    uuid = "550e8400-e29b-41d4-a716-446655440000"
+    points = [
+        Point(row or uuid, {"a": VECTORS[row].tolist(), "b": [0.5] * DIM}, {"page_content": TEXTS[row], "n": row})
+        for row in range(ROWS)
+    ]
+    shard.update(UpdateOperation.upsert_points(points))
+    shard.update(UpdateOperation.delete_points([7]))
+    shard.flush()
+    shard.close()
+    snapshot = tmp_path / "docs.snapshot"
+    with tarfile.open(snapshot, "w") as archive:
+        archive.add(tmp_path / "shard", arcname=".")
+    refused = ran(f"qdrant:{snapshot}", "--into", tmp_path / "x", code=1)
+    assert "a, b: name one with --vector-field" in str(refused.exception)
+    ran(f"qdrant:{snapshot}", "--vector-field", "a", "--into", tmp_path / "out")
+    vectors, payloads, defaults = moved(tmp_path / "out")
+    assert vectors == {str(row or uuid): VECTORS[row].tolist() for row in range(ROWS) if row != 7}
+    assert payloads[uuid] == {"text": TEXTS[0], "n": 0}
+    assert defaults["metric"] == "l2"
+    snapshot.write_bytes(b"nothing of the kind" * 100)
+    refused = ran(f"qdrant:{snapshot}", "--into", tmp_path / "y", code=1)
+    assert "the snapshot of a shard" in str(refused.exception)

@@ -1,4 +1,4 @@
-"""Qdrant: a collection of a server, scrolled page by page over its REST API.
+"""Qdrant: a collection of a server, scrolled page by page over its REST API; or a snapshot (qdrant_snapshot.py).
 
 https://api.qdrant.tech: GET /collections, GET /collections/{name}, POST /collections/{name}/points/scroll. With the
 metric cosine Qdrant keeps vectors of length 1, whatever was given to it.
@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import httpx
 import msgspec
 
+from service.moving.qdrant_snapshot import OF_A_SHARD, opened_snapshot
 from service.moving.rows import Collection, MovedRows, MovingError, SourceOptions, chosen
 
 PAGE = 250
@@ -24,16 +27,19 @@ METRICS = {"Cosine": "cosine", "Dot": "ip", "Euclid": "l2"}
 
 @contextmanager
 def opened(asked: SourceOptions) -> Iterator[Collection]:
-    """place: the server's URL.
+    """place: the server's URL, or the file of a shard's snapshot.
 
     Raises:
-        MovingError: It cannot be reached, or has no such collection.
+        MovingError: It cannot be reached or read, or has no such collection.
     """
     place = f"qdrant:{asked.place}"
+    if Path(asked.place).is_file():
+        with opened_snapshot(asked, _vectors) as (collection, distance):
+            yield replace(collection, metric=METRICS.get(distance or ""))
+        return
     if not asked.place.startswith(("http://", "https://")):
         raise MovingError(
-            f"{place} is not the URL of a server, as qdrant:http://127.0.0.1:6333. A snapshot is restored by a server "
-            "and read from there"
+            f"{place} is neither the URL of a server, as qdrant:http://127.0.0.1:6333, nor a file. {OF_A_SHARD}"
         )
     headers = {"api-key": asked.key} if asked.key else {}
     with httpx.Client(base_url=asked.place.rstrip("/"), headers=headers, timeout=TIMEOUT_S) as client:

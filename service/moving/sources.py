@@ -29,7 +29,7 @@ KINDS = {
     "dataset": Kind("service.moving.files:dataset", "FOLDER"),
     "lancedb": Kind("service.moving.lancedb:opened", "FOLDER"),
     "pgvector": Kind("service.moving.pgvector:opened", "postgresql://HOST/DATABASE"),
-    "qdrant": Kind("service.moving.qdrant:opened", "http://HOST:PORT"),
+    "qdrant": Kind("service.moving.qdrant:opened", "http://HOST:PORT or FILE.snapshot"),
 }
 
 
