@@ -10,6 +10,7 @@ import click
 from index.disk.layout import profile_of
 from index.disk.manifest import QUERY_ENCODER
 from index.disk.root import Alias
+from index.search.finding import effort_for
 
 
 def print_built(path: Path, manifest: dict[str, Any], inferred: Collection[str] = ()) -> None:
@@ -92,7 +93,18 @@ def _profile(profile: str, made: dict[str, Any]) -> str:
 
 def _effort(manifest: dict[str, Any]) -> str:
     effort = manifest["effort"]
-    return "none: every vector is scored" if effort["unit"] == "none" else f"{effort['unit']} {effort['default']}"
+    if effort["unit"] == "none":
+        return "none: every vector is scored"
+    default, target = f"{effort['unit']} {effort['default']}", manifest["recall"]["target"]
+    cheaper = effort_for(effort["curve"], target)
+    if cheaper is None or cheaper >= effort["default"]:
+        return default
+    scored = {point["effort"]: point["scored"] for point in effort["curve"]}
+    share = scored[cheaper] / scored[effort["default"]]
+    return (
+        f"{default}, so that questions find enough too; {cheaper} (--effort target) reaches {target:g} for rows like "
+        f"these and compares {share:.2f} of the vectors"
+    )
 
 
 def _cost(made: dict[str, Any]) -> str:

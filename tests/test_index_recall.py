@@ -177,6 +177,15 @@ def test_the_default_effort_also_does_for_points_midway_between_rows(
             assert measured(generation, recall.midway(strangers), None) >= recall.midway_target(0.95) - 0.02
 
 
+def test_the_cheaper_effort_is_offered_by_name(built: Path, strangers: NDArray[np.float32]) -> None:
+    with open_generation(built) as generation:
+        number = generation.effort_for(0.95)
+        assert generation.target_effort == generation.effort_of("target") == number <= generation.default_effort
+        assert generation.effort_of(None) == generation.default_effort
+        named, numbered = (generation.search_rows(strangers, 10, effort) for effort in ("target", number))
+        assert all(np.array_equal(*pair) for pair in zip(named, numbered, strict=True))
+
+
 def test_l2_is_served_by_its_held_out_rows_alone(tmp_path: Path) -> None:
     path = build_generation(
         clustered(COUNT, DIM), names(COUNT), root=tmp_path, name="l2", family="graph", metric="l2", recall_target=0.95

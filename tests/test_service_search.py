@@ -208,5 +208,10 @@ def test_a_graph_is_walked_and_searched_exactly_when_asked(own_root: Path, tmp_p
         assert much[0] == truth
         described = client.get("/v1/indexes/walked").json()
         assert 0.95 <= described["recall"]["low"] <= described["recall"]["value"] <= described["recall"]["high"] <= 1
-        assert described["default_effort"] >= 1
+        assert 1 <= described["target_effort"] <= described["default_effort"]
+        assert found(effort="target")[0] == found(effort=described["target_effort"])[0]
+        refused = client.post(
+            "/v1/indexes/walked/search", json={"vector": vectors[0].tolist(), "params": {"effort": "x"}}
+        )
+        assert (refused.status_code, refused.json()["pointer"]) == (422, "/params/effort")
         assert re.search(r"recall@10 0\.9\d\d|recall@10 1\.000", "".join(server.said))

@@ -3,7 +3,7 @@
 Every cell is a number of hits, a share of the rows that survive, and where the survivors lie: `near` the query (its
 nearest rows), `far` from it (its farthest), or `unrelated` to it. Searches are bare, one query at a time on one thread,
 and their processor time is taken, so that what else the machine does hardly counts; the filter's bitmap is known
-already. A walk alone stops when it has cost eight times the scan: what it would have taken does not matter any more.
+already. A walk alone stops when it has cost six times the scan: what it would have taken does not matter any more.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from index.search.finding import HIT, SCAN, WORTH, SearchPlan, find, scan_cost
 Float = npt.NDArray[np.float32]
 
 KS, SHARES, KINDS = (10, 100, 1000), (0.001, 0.01, 0.05, 0.2, 0.4, 0.6, 0.9), ("unrelated", "near", "far")
-QUERIES, ROUNDS, PATIENCE = 40, 2, 8
+QUERIES, ROUNDS, PATIENCE = 30, 2, 6
 # Of a planned search: times the cheaper way, p99 over p50, and the share of queries that find 0.95 of the best.
 DEARER, TAIL, FOUND, RECALL = 1.5, 3.0, 0.99, 0.95
 
@@ -137,9 +137,10 @@ def _measured(opened: Generation, queries: Float, keeps: list[Bitmap], k: int) -
             "planned": lambda q=query, b=keep: opened.search_checked(q[None], k, keep=b),  # type: ignore[misc]
         }
         least = dict.fromkeys(ways, np.inf)
-        for turn in range(ROUNDS):  # in turns, and each comes first as often: what one reads, the next finds in a cache
-            order = list(ways)
-            for name in order[(len(recalls) + turn) % 3 :] + order[: (len(recalls) + turn) % 3]:
+        for turn in range(
+            ROUNDS
+        ):  # there and back: what a walk reads drives out what a scan read, for either of the others
+            for name in list(ways)[:: 1 if turn % 2 == 0 else -1]:
                 start_ns = time.thread_time_ns()
                 found[name] = ways[name]()
                 least[name] = min(least[name], (time.thread_time_ns() - start_ns) / 1e3)

@@ -22,6 +22,7 @@ from index.changes.delta import DeltaSnapshot
 from index.search.bitmap import Bitmap
 from index.search.exact import TopK
 from index.search.filtering import Filter, Filters, parse
+from index.search.finding import Effort
 from index.search.generation import Generation
 from index.search.words import Matched
 from index.shards.merge import Ranked, merge, merge_top
@@ -62,7 +63,7 @@ class Searchable(Protocol):
     @property
     def rows(self) -> int: ...
     def search_rows(
-        self, queries: NDArray[np.float32], k: int, effort: int | None = None, exact: bool = False, keep: Any = None
+        self, queries: NDArray[np.float32], k: int, effort: Effort | None = None, exact: bool = False, keep: Any = None
     ) -> TopK: ...
     def search_words(
         self,
@@ -73,7 +74,7 @@ class Searchable(Protocol):
         held: Mapping[str, int] | None = None,
     ) -> Matched: ...
     def new_words(self, text: str) -> dict[str, int]: ...
-    def compares_all(self, k: int, effort: int | None = None, keep: Any = None) -> bool: ...
+    def compares_all(self, k: int, effort: Effort | None = None, keep: Any = None) -> bool: ...
     def survivors(self, filter_: Filter) -> Bitmap | Surviving: ...
     def without(self, keep: Any, rows: NDArray[np.int64]) -> Bitmap | Surviving: ...
     def only(self, rows: NDArray[np.int64]) -> Bitmap | Surviving: ...
@@ -113,7 +114,7 @@ class View:
         self,
         queries: NDArray[np.float32],
         k: int,
-        effort: int | None = None,
+        effort: Effort | None = None,
         exact: bool = False,
         keep: Surviving | None = None,
     ) -> TopK:
@@ -132,7 +133,7 @@ class View:
         found.scored[:] += changed.scored
         return found
 
-    def compares_all(self, k: int, effort: int | None = None, keep: Surviving | None = None) -> bool:
+    def compares_all(self, k: int, effort: Effort | None = None, keep: Surviving | None = None) -> bool:
         """As `Generation.compares_all`, over both."""
         return self.generation.compares_all(k, effort, (keep or self.alive).base)
 

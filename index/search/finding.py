@@ -17,7 +17,7 @@ import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,9 @@ from index.search import exact
 from index.search.bitmap import Bitmap
 from index.search.exact import TopK
 
+# By number, in the family's unit, or by name: the least that meets the recall target of the build for rows like those
+# of the index. The default is often higher: it does for questions too, which lie farther from what they are to find.
+Effort = int | Literal["target"]
 MEASURED_K = 10  # hits, of the curve that a build measures
 
 

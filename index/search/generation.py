@@ -23,7 +23,7 @@ from index.search import finding, untyped
 from index.search.bitmap import Bitmap
 from index.search.exact import TopK
 from index.search.filtering import Filter, Filters, parse
-from index.search.finding import SCAN, Planner, ScannedRows, Searcher, find
+from index.search.finding import SCAN, Effort, Planner, ScannedRows, Searcher, find
 from index.search.lists import IvfSearch
 from index.search.postings import open_columns
 from index.search.rowfiles import IntegerIds, Payload, StringIds
@@ -47,6 +47,8 @@ class Generation:
         self.family: str = manifest["family"]
         self.profile: Profile | None = layout.profile_of(manifest)
         self.default_effort: int = manifest["effort"]["default"]
+        cheaper = finding.effort_for(manifest["effort"]["curve"], manifest["recall"]["target"])
+        self.target_effort = min(cheaper or self.default_effort, self.default_effort)
         self._planner = Planner(self.family, self.count, manifest["effort"])
         self._codes = map_codes(path, manifest["sections"])
         self._index = _read_faiss(path / INDEX_FILE)
@@ -74,7 +76,7 @@ class Generation:
         self,
         queries: NDArray[np.float32],
         k: int,
-        effort: int | None = None,
+        effort: Effort | None = None,
         exact: bool = False,
         keep: NDArray[Any] | Bitmap | None = None,
     ) -> tuple[NDArray[Any], NDArray[np.float32]]:
@@ -85,7 +87,8 @@ class Generation:
         squared distance for l2), ties by id.
 
         Args:
-            effort: The family's. By default the one that met the recall target.
+            effort: The family's, or "target": the least that met the recall target for rows held out. By default one
+                that does for questions too.
             exact: Look at every vector.
             keep: Which rows may be returned: as `filter` gives them, as bool (n,), or as its bits, uint8 (⌈n / 8⌉,),
                 packed from the lowest. The answer then holds min(k, kept rows).
@@ -101,7 +104,7 @@ class Generation:
         self,
         queries: NDArray[np.float32],
         k: int,
-        effort: int | None = None,
+        effort: Effort | None = None,
         exact: bool = False,
         keep: NDArray[Any] | Bitmap | None = None,
     ) -> TopK:
@@ -112,15 +115,14 @@ class Generation:
         self,
         queries: NDArray[np.float32],
         k: int,
-        effort: int | None = None,
+        effort: Effort | None = None,
         exact: bool = False,
         keep: NDArray[Any] | Bitmap | None = None,
     ) -> TopK:
         """As `search_rows`, of queries that `checked` returned."""
         if k < 1:
             raise InputError(f"k is {k}; expected at least 1")
-        if effort is None:
-            effort = self.default_effort
+        effort = self.effort_of(effort)
         if effort < 1:
             raise InputError(f"effort is {effort}; expected at least 1 (this index's default is {self.default_effort})")
         bits = keep if keep is None or isinstance(keep, Bitmap) else Bitmap(np.asarray(keep), self.count)
@@ -157,9 +159,9 @@ class Generation:
         """Words that changes alone hold: none."""
         return {}
 
-    def compares_all(self, k: int, effort: int | None = None, keep: Bitmap | None = None) -> bool:
+    def compares_all(self, k: int, effort: Effort | None = None, keep: Bitmap | None = None) -> bool:
         """Whether a search for k hits compares all that may be one, since that is quicker, so its answer is exact."""
-        return self._planner.plan(min(k, self.count), effort or self.default_effort, keep).scan
+        return self._planner.plan(min(k, self.count), self.effort_of(effort), keep).scan
 
     def filter(self, given: Mapping[str, Any]) -> Bitmap:
         """The rows that survive a filter, {"field": "lang", "eq": "en"} and so on (filtering.py), for `keep`.
@@ -241,6 +243,12 @@ class Generation:
     def vectors(self, start: int, stop: int) -> NDArray[np.float32]:
         """The vectors of rows start to stop, as `vector` has them. A view into the file."""
         return self._vectors[start:stop]
+
+    def effort_of(self, asked: Effort | None) -> int:
+        """As a number; None is the default."""
+        if asked is None:
+            return self.default_effort
+        return self.target_effort if asked == "target" else asked
 
     def effort_for(self, wanted: float) -> int:
         """The least measured effort whose recall@10 is at least `wanted`, by the lower end of its interval."""

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from index.search.exact import TopK
 from index.search.filtering import Filter
+from index.search.finding import Effort
 from index.search.words import Matched
 from index.shards.merge import Ranked, merge
 
@@ -44,7 +45,7 @@ class ShardRows:
         self,
         queries: NDArray[np.float32],
         k: int,
-        effort: int | None = None,
+        effort: Effort | None = None,
         exact: bool = False,
         keep: Any = None,
     ) -> TopK:

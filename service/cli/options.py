@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from index.search.finding import Effort
 from service.settings import DEFAULT_ROOT
 
 root_option = click.option(
@@ -56,10 +57,22 @@ qrels_option = click.option(
     required=True,
     help="TSV with query-id, corpus-id and score.",
 )
+
+
+class EffortOption(click.ParamType[Any]):
+    """A whole number from 1 on, or "target"."""
+
+    name = "INTEGER|target"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Effort:
+        return "target" if value == "target" else click.IntRange(min=1).convert(value, param, ctx)
+
+
 effort_option = click.option(
     "--effort",
-    type=click.IntRange(min=1),
-    help="How hard to look; default: what met the recall target when the index was built.",
+    type=EffortOption(),
+    help="How hard to look: a number, or target: what met the recall target for rows of the index.  [default: what "
+    "does for questions too]",
 )
 exact_option = click.option("--exact", is_flag=True, help="Compare with every vector.")
 mode_option = click.option(

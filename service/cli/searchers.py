@@ -18,6 +18,7 @@ import numpy.typing as npt
 from index import Generation, IndexingError, InputError, Root
 from index.changes.view import Searchable
 from index.search.filtering import Filter, parse
+from index.search.finding import Effort
 from index.shards.sealed import ShardedIndex
 from index.shards.together import ShardRows
 from service.cli.evaluate import Search
@@ -65,12 +66,12 @@ _DOCUMENT = msgspec.json.Decoder(_Document)
 class SearchOptions(NamedTuple):
     """
     Args:
-        effort: None is the index's own choice for its recall target.
+        effort: None is the index's own choice.
         filter: as in a request, None for none.
     """
 
     k: int
-    effort: int | None = None
+    effort: Effort | None = None
     exact: bool = False
     mode: Mode = "dense"
     weights: tuple[float, float] = (1.0, 1.0)  # of dense and lexical in a hybrid search

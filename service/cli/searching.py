@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from index.search.finding import Effort
 from service.cli.options import (
     effort_option,
     encoder_option,
@@ -70,7 +71,7 @@ def search(
     vector_file: Path | None,
     mode: Any,
     filter_json: str | None,
-    effort: int | None,
+    effort: Effort | None,
     exact: bool,
     model: str | None,
     precision: str | None,
@@ -170,7 +171,7 @@ def evaluate(
     modes: tuple[Any, ...],
     weights: tuple[float, float],
     drop_same_id: bool,
-    effort: int | None,
+    effort: Effort | None,
     exact: bool,
     model: str | None,
     precision: str | None,

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from index.search.finding import Effort
 from service.access.caller import Caller
 from service.query.admission import Deadline
 from service.query.app_state import AppState
@@ -125,7 +126,7 @@ async def _search_all(
 ) -> float:
     """Searches the queries that ask for the same k, effort and filter as one matrix; returns seconds spent
     on payloads."""
-    alike: defaultdict[tuple[int, int | None, bool, int, bool], list[_Asked]] = defaultdict(list)
+    alike: defaultdict[tuple[int, Effort | None, bool, int, bool], list[_Asked]] = defaultdict(list)
     payload_s = 0.0
     for one in asked:
         if not is_plain(one.query):

@@ -81,6 +81,7 @@ def info_of(here: Here, name: str, loaded: ServedGeneration, caller: Caller) -> 
         metric=loaded.generation.metric,
         family=loaded.generation.family,
         default_effort=loaded.generation.default_effort,
+        target_effort=loaded.generation.target_effort,
         model=model and Model(model["id"], model["name"], model["precision"], model["max_length"]),
         recall=loaded.recall,
         modes=["dense"] if loaded.generation.lexical is None else ["dense", "lexical", "hybrid"],

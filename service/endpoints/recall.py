@@ -73,7 +73,7 @@ async def _measure(
         raise Problem("invalid-value", "No document survives the filter.", pointer="/filter")
     queries, method = await _queries(state, view, caller, asked, deadline)
     params = asked.params
-    effort = view.generation.default_effort if params is None or params.effort is None else params.effort
+    effort = view.generation.effort_of(None if params is None else params.effort)
     shares, took = [], {False: 0.0, True: 0.0}
     for start in range(0, len(queries), AT_ONCE):
         part = queries[start : start + AT_ONCE]

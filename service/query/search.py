@@ -13,6 +13,7 @@ from typing import NamedTuple
 from msgspec import UNSET
 from msgspec.structs import replace
 
+from index.search.finding import Effort
 from service.access.caller import Caller
 from service.query.admission import Deadline
 from service.query.app_state import AppState
@@ -257,7 +258,7 @@ def wanted(query: SearchRequest, resolved: Resolved) -> int:
     return query.k + len(resolved.rows)
 
 
-def effort_of(query: SearchRequest) -> tuple[int | None, bool]:
+def effort_of(query: SearchRequest) -> tuple[Effort | None, bool]:
     return (None, False) if query.params is None else (query.params.effort, query.params.exact)
 
 

@@ -20,6 +20,7 @@ from index import Generation, InputError
 from index.changes.view import Searchable, Surviving
 from index.search.bitmap import Bitmap
 from index.search.filtering import And, Filter, Not, OneOf
+from index.search.finding import Effort
 from service.access.caller import Caller
 from service.query.admission import Deadline
 from service.query.highlight import WordsIn, fragments_of, unstemmed
@@ -137,7 +138,7 @@ class ServedView:
         self,
         vectors: Vectors,
         k: int,
-        effort: int | None,
+        effort: Effort | None,
         exact: bool,
         deadline: Deadline,
         keep: Survived | None = None,
@@ -197,7 +198,7 @@ class ServedView:
         self._pace.words_s = time.thread_time() - start_s
         return Matching(found, self._pace.words_s)
 
-    def compares_all(self, exact: bool, k: int, keep: Any = None, effort: int | None = None) -> bool:
+    def compares_all(self, exact: bool, k: int, keep: Any = None, effort: Effort | None = None) -> bool:
         """Whether a search compares the query with every vector that may be a hit, because it was told to or because
         that is the quickest."""
         return exact or self.rows.compares_all(k, effort, keep)
@@ -227,7 +228,7 @@ class ServedView:
         found = [fragments_of(b"{}" if row is None else self.rows.payload(row), asked, words) for row in rows]
         return Marked(found, time.perf_counter() - start_s)
 
-    def _search(self, vectors: Vectors, k: int, effort: int | None, exact: bool, keep: Survived | None) -> Searched:
+    def _search(self, vectors: Vectors, k: int, effort: Effort | None, exact: bool, keep: Survived | None) -> Searched:
         start_s = time.thread_time()
         try:
             found = self.rows.search_rows(vectors, k, effort, exact, keep)
@@ -235,10 +236,10 @@ class ServedView:
             raise Problem("invalid-value", f"The vector cannot be ranked: {error}.", pointer="/vector") from None
         return Searched(found, time.thread_time() - start_s)
 
-    def _expected_s(self, queries: int, k: int, effort: int | None, exact: bool, keep: Survived | None) -> float:
+    def _expected_s(self, queries: int, k: int, effort: Effort | None, exact: bool, keep: Survived | None) -> float:
         if self.compares_all(exact, k, keep, effort):
             return queries * self._pace.exact_s * (1.0 if keep is None else keep.count / max(1, self.count))
         usual = self.generation.default_effort or 1
         harder = 1.0 if keep is None else self.count / max(1, keep.count)
-        walk_s = self._pace.ann_s * max(1.0, max(effort or 0, k) / usual) * harder
+        walk_s = self._pace.ann_s * max(1.0, max(self.generation.effort_of(effort), k) / usual) * harder
         return queries * min(walk_s, 2 * self._pace.exact_s)  # it gives up when it has cost as much as a scan

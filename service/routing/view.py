@@ -18,6 +18,7 @@ from msgspec import UNSET, Raw
 
 from index import TopK
 from index.search.filtering import Filter
+from index.search.finding import Effort
 from index.search.words import Matched
 from index.shards.merge import merge
 from index.shards.plan import shard_of
@@ -91,7 +92,7 @@ class RoutedView:
     def field_type(self, name: str) -> str:
         return self._index.field_type(name)
 
-    def compares_all(self, exact: bool, k: int, keep: Any = None, effort: int | None = None) -> bool:
+    def compares_all(self, exact: bool, k: int, keep: Any = None, effort: Effort | None = None) -> bool:
         """Whether every shard that was asked for vectors did."""
         return self._compared_all
 
@@ -117,7 +118,7 @@ class RoutedView:
         self,
         vectors: Vectors,
         k: int,
-        effort: int | None,
+        effort: Effort | None,
         exact: bool,
         deadline: Deadline,
         keep: RoutedSurvivors | None = None,

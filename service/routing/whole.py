@@ -110,6 +110,7 @@ class RoutedIndex:
             metric=first.metric,
             family=first.family if len({info.family for info in infos}) == 1 else "mixed",
             default_effort=max(info.default_effort for info in infos),
+            target_effort=max(info.target_effort for info in infos),
             model=first.model,
             # The least of the shards: what all of them find together is at least as much.
             recall=min((each for each in measured if each is not None), key=lambda each: each.low, default=None)

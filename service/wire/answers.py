@@ -348,6 +348,7 @@ class IndexInfo(Struct, frozen=True):
     metric: str
     family: str
     default_effort: int
+    target_effort: int
     model: Model | None
     recall: Recall | None
     modes: list[str]

@@ -42,9 +42,9 @@ class DefaultSearch(Struct, forbid_unknown_fields=True, frozen=True, omit_defaul
         return fields
 
     def of(self, generation: str) -> DefaultSearch:
-        """What of it holds for a generation: an effort is of the one that it was measured on, and others have their
-        own choice."""
-        if self.params is None or self.params.effort is None or generation == self.generation:
+        """What of it holds for a generation: a number of effort is of the one that it was measured on, and others
+        have their own choice."""
+        if self.params is None or not isinstance(self.params.effort, int) or generation == self.generation:
             return self
         params = replace(self.params, effort=None)
         return replace(self, params=None if params == SearchParams() else params)

@@ -6,7 +6,7 @@ pages; a shard that did any of it alone would leave out rows that the whole has.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Raw, Struct
@@ -52,7 +52,7 @@ class PartRequest(Struct, forbid_unknown_fields=True, omit_defaults=True):
     words: Text | None = None
     highlight: Highlight | None = None
     facet: Facet | None = None
-    effort: Annotated[int, Meta(ge=1, le=limits.EFFORT)] | None = None
+    effort: Annotated[int, Meta(ge=1, le=limits.EFFORT)] | Literal["target"] | None = None
     exact: bool = False
     min_seq: Seq | None = None
     current: bool = False

@@ -51,11 +51,12 @@ class Weights(Struct, forbid_unknown_fields=True, frozen=True):
 
 class SearchParams(Struct, forbid_unknown_fields=True, frozen=True):
     """effort: how hard to look, in the unit of the index family (candidates kept, lists probed);
-    None is the index's own choice for its recall target. exact: compare with every vector
+    "target" is the least that met the recall target for rows held out of the index; None is the index's own choice,
+    which is higher where questions need more. exact: compare with every vector
     instead. Of the fusion in mode hybrid: weights of the two rankings; depth: rows of each whose scores count;
     rrf_k: by ranks instead, with this constant."""
 
-    effort: Annotated[int, Meta(ge=1, le=limits.EFFORT)] | None = None
+    effort: Annotated[int, Meta(ge=1, le=limits.EFFORT)] | Literal["target"] | None = None
     exact: bool = False
     weights: Weights | None = None
     rrf_k: Annotated[int, Meta(ge=1, le=limits.RRF_K)] | None = None
@@ -224,7 +225,7 @@ class RecallParams(Struct, forbid_unknown_fields=True, frozen=True):
     """effort: as in a search. What is measured is a search by vectors, held against an exact one, so a search's other
     params have no meaning here."""
 
-    effort: Annotated[int, Meta(ge=1, le=limits.EFFORT)] | None = None
+    effort: Annotated[int, Meta(ge=1, le=limits.EFFORT)] | Literal["target"] | None = None
 
 
 class RecallRequest(Struct, forbid_unknown_fields=True):

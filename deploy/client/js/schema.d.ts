@@ -23,9 +23,9 @@ export interface SearchRequest {
   highlight?: Highlight | null;
 }
 
-/** effort: how hard to look, in the unit of the index family (candidates kept, lists probed); None is the index's own choice for its recall target. exact: compare with every vector instead. Of the fusion in mode hybrid: weights of the two rankings; depth: rows of each whose scores count; rrf_k: by ranks instead, with this constant. */
+/** effort: how hard to look, in the unit of the index family (candidates kept, lists probed); "target" is the least that met the recall target for rows held out of the index; None is the index's own choice, which is higher where questions need more. exact: compare with every vector instead. Of the fusion in mode hybrid: weights of the two rankings; depth: rows of each whose scores count; rrf_k: by ranks instead, with this constant. */
 export interface SearchParams {
-  effort?: number | null;
+  effort?: number | "target" | null;
   exact?: boolean;
   weights?: Weights | null;
   rrf_k?: number | null;
@@ -364,6 +364,7 @@ export interface IndexInfo {
   metric: string;
   family: string;
   default_effort: number;
+  target_effort: number;
   model: Model | null;
   recall: Recall | null;
   modes: string[];
@@ -456,7 +457,7 @@ export interface RecallRequest {
 
 /** effort: as in a search. What is measured is a search by vectors, held against an exact one, so a search's other params have no meaning here. */
 export interface RecallParams {
-  effort?: number | null;
+  effort?: number | "target" | null;
 }
 
 /** Recall@k of the generation that answers now against an exact search, with the 95 % interval. queries: how many; method: where they came from. ann_ms, exact_ms: of one query, the mean. */
