@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from index import build_generation, open_generation
 from index.build import recall
 from index.disk import codes
+from index.printing import print_built
 from index.search import exact
 from index.search.generation import Generation
 
@@ -177,11 +178,17 @@ def test_the_default_effort_also_does_for_points_midway_between_rows(
             assert measured(generation, recall.midway(strangers), None) >= recall.midway_target(0.95) - 0.02
 
 
-def test_the_cheaper_effort_is_offered_by_name(built: Path, strangers: NDArray[np.float32]) -> None:
+def test_the_cheaper_effort_is_offered_by_name(
+    built: Path, strangers: NDArray[np.float32], capsys: pytest.CaptureFixture[str]
+) -> None:
     with open_generation(built) as generation:
         number = generation.effort_for(0.95)
         assert generation.target_effort == generation.effort_of("target") == number <= generation.default_effort
         assert generation.effort_of(None) == generation.default_effort
+        print_built(built, generation.manifest)
+        [said] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("effort")]
+        cheaper = f"{number} (--effort target) reaches 0.95 for rows like these"
+        assert (cheaper in said) == (number < generation.default_effort)
         named, numbered = (generation.search_rows(strangers, 10, effort) for effort in ("target", number))
         assert all(np.array_equal(*pair) for pair in zip(named, numbered, strict=True))
 

@@ -65,6 +65,8 @@ def choose_profile(asked: str, count: int, dim: int, memory_limit_bytes: int) ->
         return asked, "asked for"  # type: ignore[return-value]
     if asked != "auto":
         raise InputError(f"{asked!r} is not a profile; expected auto, {', '.join(PROFILES)}")
+    if count * code_stride(dim) <= FLAT_CODE_BYTES:
+        return "compact", "of so few rows either is quick"
     need, memory = graph_bytes(count, dim, "speed"), int(memory_limit_bytes * MEMORY_SHARE)
     if need > memory:
         return "compact", f"speed would need {_mib(need)}, and {_mib(memory)} may be used"
