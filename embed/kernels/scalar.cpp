@@ -56,13 +56,19 @@ struct Scalar {
   template <class Then>
   static void product(const uint8_t* codes, const RowRange* ranges, size_t rows, const Linear& w, const Then& then) {
     for (size_t row = 0; row < rows; ++row) {
-      for (size_t channel = 0; channel < w.out; ++channel) {
-        const int8_t* panel = w.codes + channel / kPanel * kPanel * w.in + channel % kPanel * 4;
-        const uint8_t* x = codes + row * w.in;
-        int32_t sum = 0;
-        for (size_t k = 0; k < w.in; ++k) sum += x[k] * panel[k / 4 * 4 * kPanel + k % 4];
-        const float shifted = ranges[row].low * w.step_sum[channel] + w.bias[channel];
-        then(row, channel, static_cast<float>(sum) * w.step[channel] * ranges[row].scale + shifted);
+      const uint8_t* x = codes + row * w.in;
+      for (size_t first = 0; first < w.out; first += kPanel) {
+        int32_t sums[kPanel] = {};
+        const int8_t* panel = w.codes + first * w.in;
+        for (size_t k = 0; k < w.in; k += 4, panel += 4 * kPanel) {
+          for (size_t c = 0; c < kPanel; ++c) {
+            for (size_t i = 0; i < 4; ++i) sums[c] += x[k + i] * panel[4 * c + i];
+          }
+        }
+        for (size_t c = 0; c < kPanel; ++c) {
+          const float shifted = ranges[row].low * w.step_sum[first + c] + w.bias[first + c];
+          then(row, first + c, static_cast<float>(sums[c]) * w.step[first + c] * ranges[row].scale + shifted);
+        }
       }
     }
   }
