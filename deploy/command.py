@@ -134,7 +134,7 @@ BENCHES: dict[str, Step] = {
         "Count the instructions of a query on each unit, of arm64 in emulation; not a time.",
     ),
     "queries": Step(
-        "service.bench.query_encoders:bench_queries",
+        "service.bench.judged.query_encoders:bench_queries",
         "What a fitted query encoder loses and saves on judged collections in DIR.",
     ),
     "reproduce": Step(

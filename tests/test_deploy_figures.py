@@ -9,6 +9,7 @@ import pytest
 
 from deploy.command import STEPS
 from deploy.figures import render
+from service.query.fusion import DEPTH
 
 README, BENCHMARKS = render.README.read_text(), render.BENCHMARKS.read_text()
 
@@ -58,6 +59,13 @@ def test_kept_figures_name_their_machine_versions_and_date(name: str) -> None:
     assert re.fullmatch(r"\d{4}-\d\d-\d\d", kept["measured_on"])
     assert set(kept["machine"]) == {"arch", "cpu", "cores", "isa"}
     assert set(kept["versions"]) == set(render.VERSIONS)
+
+
+def test_the_default_fusion_loses_to_neither_ranking_on_any_collection_that_was_measured() -> None:
+    for row in render.kept("fusion")["figures"]:
+        lost = max(row["dense"], row["words"]) - row["scores"][str(DEPTH)]
+        assert lost <= 0.01, row["collection"]
+        assert row["wrong_words"] > row["wrong_words_ranks"], row["collection"]
 
 
 PAGES = sorted(

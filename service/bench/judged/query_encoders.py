@@ -16,7 +16,7 @@ from typing import Any
 
 import click
 
-from service.bench.quality import perwatt
+from service.bench.judged.quality import perwatt
 
 ROUNDS = 5
 
