@@ -3,8 +3,8 @@
 Each line imports only what stands below it:
 
     judges/        perwatt in other people's benchmarks
-    cli/           `perwatt serve`, `keys`, `search`, `mcp`, `eval`
     bench/         the service beside other servers, and under bad callers
+    cli/           `perwatt serve`, `keys`, `search`, `mcp`, `eval`
     processes/     from settings to listening processes, and from a signal to their end
     http/          bytes to requests, the table of routes, what surrounds every request
     endpoints/     the nouns of the API

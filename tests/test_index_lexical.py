@@ -98,6 +98,32 @@ def test_rows_without_text_before_and_between_those_with_it(tmp_path: Path) -> N
         assert generation.manifest["lexical"]["documents"] == 3
 
 
+def test_a_broad_filter_is_sifted_and_finds_what_a_filtered_search_finds(tmp_path: Path) -> None:
+    """Also where the best by words are just those that it drops, so that too few are left of many."""
+    random = np.random.default_rng(4)
+    rows = [{"n": row, "text": " ".join(f"w{word}x" for word in random.zipf(1.6, 8))} for row in range(4000)]
+    for row in range(3000):
+        rows[row]["text"] += " storm" * (3 if row % 2 else 1)  # type: ignore[operator]
+    with open_generation(built(tmp_path, rows, filterable=["n:int"])) as generation:
+        lexical = generation.lexical
+        assert lexical is not None
+        for text, given_ in itertools.product(
+            ("w1x w3x w20x", "storm", "w2x storm"),
+            ({"gte": 100}, {"lt": 2000}, {"gte": 2990}, {"gt": 3995}),
+        ):
+            kept = parse({"field": "n", **given_})
+            survivors = generation.filters.bitmap(kept)
+            for k in (1, 10, 60):
+                sifted = lexical.search(text, k, kept.tree, survivors=survivors)
+                filtered = lexical.search(text, k, kept.tree)
+                assert sifted.rows.tolist() == filtered.rows.tolist()
+                np.testing.assert_allclose(sifted.scores, filtered.scores, rtol=1e-5)
+                assert generation.search_words(text, k, kept).rows.tolist() == filtered.rows.tolist()
+        odd = generation.filters.bitmap(parse({"field": "n", "lt": 3000}))
+        unknown = parse({"field": "nowhere", "lt": 1}).tree
+        assert len(lexical.search("storm", 10, unknown, survivors=odd).rows) == 10, "tantivy was asked to filter"
+
+
 def test_a_language_is_that_of_the_stems(tmp_path: Path) -> None:
     rows = [{"text": "Häuser am Meer"}, {"text": "running"}]
     with open_generation(built(tmp_path, rows, language="german")) as german:

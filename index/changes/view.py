@@ -277,7 +277,7 @@ class View:
             found = self.generation.search_words(text, asked, filter_, exact)
             if kept is None:
                 return found
-            there = (kept.words[found.rows >> 6] >> (found.rows & 63).astype(np.uint64)) & np.uint64(1) == 1
+            there = kept.held(found.rows)
             if there.sum() >= k or len(found.rows) < asked or asked >= self._base:
                 return Matched(found.rows[there][:k], found.scores[there][:k])
             asked *= 4

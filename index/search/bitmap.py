@@ -64,6 +64,11 @@ class Bitmap:
     def holds(self, row: int) -> bool:
         return bool(int(self.words[row >> 6]) >> (row & 63) & 1)
 
+    def held(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Of each of the rows whether its bit is set, bool (m,)."""
+        bits: NDArray[np.bool_] = (self.words[rows >> 6] >> (rows & 63).astype(np.uint64)) & np.uint64(1) == 1
+        return bits
+
     def without(self, rows: NDArray[Any]) -> "Bitmap":
         """The same bits but those of `rows`, which may repeat."""
         packed = self.words.view(np.uint8).copy()

@@ -153,7 +153,12 @@ class Generation:
             )
         if k < 1:
             raise InputError(f"k is {k}; expected at least 1")
-        return self.lexical.search(text, min(k, self.count), None if filter_ is None else filter_.tree, exact)
+        k = min(k, self.count)
+        if filter_ is None:
+            return self.lexical.search(text, k, None, exact)
+        # The ranking by vectors, or what counts the survivors, has most often made their bitmap before.
+        known = self.filters.bitmap(filter_) if filter_.key and self.filters.known(filter_) else None
+        return self.lexical.search(text, k, filter_.tree, exact, known)
 
     def new_words(self, text: str) -> dict[str, int]:
         """Words that changes alone hold: none."""

@@ -7,7 +7,9 @@ syntax. Title and text are one field: that is how the vectors were made, and how
 
 A filter is a part of the query here. The columns are indexed beside the words, keywords by their numbers, and the tree
 of a filter becomes a tree of tantivy queries that scores nothing; so min(k, survivors that match) hits come back, and
-none is looked for twice. Hits are ordered by score, ties by row.
+none is looked for twice. But tantivy skips what cannot be among the best only where words are all that it looks for. So
+of a filter that keeps many rows, and whose survivors are known, the best without it are asked for and sifted. Hits are
+ordered by score, ties by row.
 
 A text beyond HEAP_BYTES is stored in several segments, and tantivy puts the larger ones first. Scores do not change by
 it (frequencies and lengths are counted over all of them), the order of ties does; so where a tie lies across the end of
@@ -33,6 +35,7 @@ from tantivy import FieldType, Filter, Occur, Query, TextAnalyzerBuilder, Tokeni
 
 from embed.vectors.scratch import scratch_folder
 from index.errors import InputError
+from index.search.bitmap import Bitmap
 from index.search.conditions import Words
 from index.search.filtering import And, Between, Exists, Filters, Node, Not, OneOf
 from index.weights import formula
@@ -51,6 +54,9 @@ _ROW_BYTES = 128  # of it that a row's columns take, at most
 _MEMORY = "/dev/shm"
 WORDS_FIELD, ROW_FIELD, PRESENT_FIELD = "words", "row", "present"
 _NOTHING = 0.0
+# Sifting: the least share of rows that a filter keeps, more hits than that share asks for, and hits beyond which words
+# are filtered as they are looked for. On made texts of 400,000 rows it takes 0.3 to 0.8 of the time down to this share.
+_SIFTED_SHARE, _SIFTED_MORE, _SIFTED_MOST = 0.1, 1.25, 2000
 _ROUNDING = 1e-4  # more than float32 can be off by in the sum of MAX_WORDS numbers
 _MEAN = re.compile(r'"value": ([0-9.e+-]+),\s*"description": "avgdl')  # where tantivy explains a score
 
@@ -162,18 +168,26 @@ class Lexical:
                 return float(found[1]) if found else None
         return None
 
-    def search(self, text: str, k: int, keep: Node | None = None, exact: bool = False) -> Matched:
+    def search(
+        self, text: str, k: int, keep: Node | None = None, exact: bool = False, survivors: Bitmap | None = None
+    ) -> Matched:
         """The best k ≥ 1 rows that hold a word of the text and survive the filter. Raises as `Filters.bitmap`.
 
         Args:
             exact: scores are those of the formula to their last bit, as they always are in a shard.
+            survivors: of the filter, where they are known.
         """
         words = self.words(text)
         if exact or self._whole is not None:
             return self._search_exactly([word for word in words if self._held_here(word)], text, k, keep)
         if not words:
             return _matched(np.zeros(0, np.int64), np.zeros(0, np.float32), 0)
-        hits = self._hits(self._kept([self._term(word) for word in words], keep), k)
+        terms = [self._term(word) for word in words]
+        if keep is not None and survivors is not None and survivors.count >= _SIFTED_SHARE * survivors.size:
+            sifted = self._sifted(self._kept(terms, None), k, survivors)
+            if sifted is not None:
+                return sifted
+        hits = self._hits(self._kept(terms, keep), k)
         return _matched(self._rows(hits), np.array([score for score, _ in hits], np.float32), k)
 
     def _search_exactly(self, words: Sequence[str], text: str, k: int, keep: Node | None) -> Matched:
@@ -226,6 +240,19 @@ class Lexical:
             return query
         silent = Query.const_score_query(self._query(keep), _NOTHING)
         return Query.boolean_query([(Occur.Must, query), (Occur.Must, silent)])
+
+    def _sifted(self, query: Any, k: int, survivors: Bitmap) -> Matched | None:
+        """The best k of the survivors; None where they are too few among the best."""
+        asked = int(_SIFTED_MORE * k * survivors.size / survivors.count) + 8
+        while asked <= _SIFTED_MOST:
+            hits = self._hits(query, asked)
+            rows = self._rows(hits)
+            there = survivors.held(rows)
+            if len(hits) < asked or there.sum() >= k:
+                scores = np.array([score for score, _ in hits], np.float32)
+                return _matched(rows[there], scores[there], k)
+            asked *= 4
+        return None
 
     def _rows(self, hits: Sequence[tuple[float, Any]]) -> NDArray[np.int64]:
         found = self.searcher.fast_field_values(ROW_FIELD, [address for _, address in hits])
