@@ -5,6 +5,7 @@ Each line imports only what stands below it:
     command.py     `perwatt`, with a subcommand for each step of the data path
     info.py        `perwatt info`
     tune.py        `perwatt tune`
+    tune_picture.py  what it found, drawn
     proof/         what is deployed, deployed on one machine: `make test-deploy`
     figures/       the published figures, drawn and written into the README
     judges/        other people's benchmarks, run beside another engine each

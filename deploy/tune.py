@@ -180,7 +180,7 @@ def tune(
             tuned = tuning.tune(queries, qrels, tried, index.ask, allowed=allowed, progress=progress)
             energy = energy_of(spending)
     if plot is not None:
-        from deploy.figures.tune_picture import picture
+        from deploy.tune_picture import picture
 
         plot.write_text(picture(name, tuned))
     if as_json:
