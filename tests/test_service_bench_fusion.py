@@ -6,14 +6,14 @@ import asyncio
 import json
 from pathlib import Path
 
-from service.bench.judged.fusion import Judged, by_agreement, by_ranks, by_scores, code_questions, worth
+from service.bench.judged.fusion import TwoRankings, by_agreement, by_ranks, by_scores, code_questions, worth
 
 DENSE = {row: 1.0 - row / 100 for row in range(60)}
 RARE = {59: 9.0} | {row: 1.0 - row / 1000 for row in range(100, 160)}  # one word that hardly any document has
 
 
 def test_each_fusion_orders_rows_and_is_worth_what_it_finds() -> None:
-    judged = [Judged(DENSE, RARE, {59: 1})]
+    judged = [TwoRankings(DENSE, RARE, {59: 1})]
     assert worth(judged, lambda dense, _: list(dense)) == 0.0
     assert worth(judged, lambda _, words: list(words)) == 1.0
     assert by_scores()(DENSE, RARE)[0] == 59, "what stands out among the words comes first"
@@ -21,7 +21,9 @@ def test_each_fusion_orders_rows_and_is_worth_what_it_finds() -> None:
     assert by_ranks(DENSE, RARE)[:2] == [59, 0]
     assert by_agreement(DENSE, DENSE)[:10] == list(range(10))
     assert by_agreement(DENSE, RARE)[0] == 0, "rankings that share nothing trust words less"
-    assert worth([Judged(DENSE, {}, {-1: 1, 0: 1})], by_scores()) < 1.0, "a right document that is not there is missed"
+    assert worth([TwoRankings(DENSE, {}, {-1: 1, 0: 1})], by_scores()) < 1.0, (
+        "a right document that is not there is missed"
+    )
 
 
 def test_code_is_found_by_what_its_docstring_said(tmp_path: Path) -> None:

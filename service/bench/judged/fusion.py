@@ -45,7 +45,7 @@ Ranked = dict[int, float]  # row to score, best first
 Fusion = Callable[[Ranked, Ranked], list[int]]
 
 
-class Judged(NamedTuple):
+class TwoRankings(NamedTuple):
     """A query's two rankings, and what is right: row to grade, rows that are not there below 0."""
 
     dense: Ranked
@@ -87,7 +87,7 @@ def row(collection: Path, work: Path) -> dict[str, Any]:
     }
 
 
-def worth(judged: Sequence[Judged], fusion: Fusion) -> float:
+def worth(judged: Sequence[TwoRankings], fusion: Fusion) -> float:
     """Mean nDCG@10."""
     each = []
     for dense, words, right in judged:
@@ -117,7 +117,7 @@ def _best(ranked: Ranked, rows: int) -> Ranked:
     return dict(islice(ranked.items(), rows))
 
 
-def rankings(collection: Path, work: Path) -> tuple[list[Judged], list[Judged]]:
+def rankings(collection: Path, work: Path) -> tuple[list[TwoRankings], list[TwoRankings]]:
     """Of the judged queries, and of texts made of documents, of which each has one that is right."""
     from embed import load_encoder
     from embed.encoders.fitted.texts import HELD_OUT, queries_from
@@ -146,10 +146,10 @@ def rankings(collection: Path, work: Path) -> tuple[list[Judged], list[Judged]]:
             rows = {document: opened.row_of(document) for document in qrels[query]}
             right = {-1 - at if (row := rows[document]) is None else row: grade
                      for at, (document, grade) in enumerate(qrels[query].items())}  # fmt: skip
-            judged.append(Judged(dense, words, right))
+            judged.append(TwoRankings(dense, words, right))
         drawn = np.random.default_rng(11).permutation(opened.count)[:SPAN_DOCUMENTS].tolist()
         spans, of = queries_from([texts_of(opened.payload(each)) for each in drawn], SPANS, HELD_OUT, 1)
-        made = [Judged(*each, {drawn[number]: 1}) for each, number in zip(both(spans), of, strict=True)]
+        made = [TwoRankings(*each, {drawn[number]: 1}) for each, number in zip(both(spans), of, strict=True)]
     encoder.close()
     return judged, made
 
