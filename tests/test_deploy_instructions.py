@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,37 @@ Trace 0: 0x66 [00000000/00000000007f0010/00000000/ff000000]
 def test_a_missing_emulated_python_says_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(CountingError, match=r"arm64-python\.sh"):
         emulated.count(tmp_path / "python", "neoverse-n1", ["encode", "neondot"])
+
+
+PROGRAM = """#!{python}
+import json, os, pathlib, sys
+runs = pathlib.Path("runs")
+run = len(runs.read_text()) if runs.exists() else 0
+runs.write_text("x" * (run + 1))
+start = {places}[min(run, len({places}) - 1)]
+if log := os.environ.get("QEMU_LOG_FILENAME"):
+    trace = f"Trace 0: 0x55 [00000000/{{start:016x}}/00000000/ff000000]\\n"
+    ran = trace * (5 + 3 * int(sys.argv[-1]))
+    pathlib.Path(log).write_text(f"IN: dot\\n0x{{start:x}}:  ret\\n0x{{start + 4:x}}:  ret\\n" + ran)
+print(json.dumps(dict(start=start, end=start + 8, queries=2)))
+"""
+
+
+@pytest.mark.parametrize("places", [[64], [64, 128], [64, 64, 128]])
+def test_a_library_that_moved_once_is_counted_where_it_stays(tmp_path: Path, places: list[int]) -> None:
+    """As after a first run that compiled Python's modules. The program stands in for an emulated Python."""
+    program = tmp_path / "python"
+    program.write_text(PROGRAM.format(python=sys.executable, places=places))
+    program.chmod(0o755)
+    assert emulated.count(program, "neoverse-n1", ["encode", "neondot"]) == 3  # three blocks of two, for two queries
+
+
+def test_a_library_that_moves_in_every_run_is_said(tmp_path: Path) -> None:
+    program = tmp_path / "python"
+    program.write_text(PROGRAM.format(python=sys.executable, places=[*range(64, 2048, 64)]))
+    program.chmod(0o755)
+    with pytest.raises(CountingError, match="addresses are randomised here"):
+        emulated.count(program, "neoverse-n1", ["encode", "neondot"])
 
 
 @pytest.mark.arm64
