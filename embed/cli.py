@@ -40,6 +40,11 @@ from embed.vectors.record import EmbedRecord
     metavar="USD",
     help="What a million tokens cost on that server, for the summary and embed.json.",
 )
+@click.option(
+    "--dim",
+    type=click.IntRange(1),
+    help="The first so many numbers of each vector alone, for a model that was trained for it (Matryoshka).",
+)
 @click.option("--replace-model", is_flag=True, help="Replace vectors of another model or precision in --out.")
 @click.option(
     "--threads",
@@ -67,6 +72,7 @@ def embed(
     query_prefix: str | None,
     document_prefix: str | None,
     precision: str | None,
+    dim: int | None,
     replace_model: bool,
     backend: Backend,
     threads: int | None,
@@ -81,6 +87,8 @@ def embed(
     Run it again after a kill and it goes on; after a change and it embeds what changed.
     """
     check_reading(id_field, number_rows, chunk_tokens, chunk_overlap)
+    if encoder and dim is not None:
+        raise click.UsageError("--dim is of a model that runs here; --encoder runs it elsewhere")
     check_model(encoder, precision, backend, query_prefix, document_prefix, encoder_price)
     try:
         sources = find_sources(inputs, format, separator)
@@ -104,6 +112,7 @@ def embed(
                 query_prefix=query_prefix,
                 document_prefix=document_prefix,
                 precision=precision,
+                dim=dim,
                 backend=backend,
                 threads=threads,
             )

@@ -11,6 +11,7 @@ def open_encoder(
     query_prefix: str | None = None,
     document_prefix: str | None = None,
     precision: str | None = None,
+    dim: int | None = None,
     backend: Backend = "auto",
     threads: int,
 ) -> Encoder:
@@ -18,7 +19,7 @@ def open_encoder(
     from embed import load_encoder, open_remote
 
     if encoder is None:
-        return load_encoder(model, precision=precision, backend=backend, threads=threads)
+        return load_encoder(model, precision=precision, backend=backend, threads=threads, dim=dim)
     return open_remote(encoder, model, query_prefix=query_prefix, document_prefix=document_prefix, at_once=threads)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from embed.encoders.contract import Backend, Encoder
 from embed.errors import ModelError
-from embed.models.fingerprint import Fingerprint
+from embed.models.fingerprint import Fingerprint, fingerprint_of
 from embed.models.folder import ModelFolder
 
 
@@ -12,6 +14,8 @@ def start(folder: ModelFolder, fingerprint: Fingerprint, backend: Backend, threa
     """The encoder of a described model by backend, which is imported here. Raises ModelError."""
     from embed.encoders.native import NativeEncoder, unsuited
 
+    if folder.queries is not None:
+        return _asymmetric(folder, folder.queries, fingerprint, backend, threads)
     why = unsuited(folder)
     if backend == "native" or (backend == "auto" and why is None):
         return NativeEncoder(folder, fingerprint, threads)
@@ -35,6 +39,38 @@ def start(folder: ModelFolder, fingerprint: Fingerprint, backend: Backend, threa
             "BERT-shaped model of usual widths needs neither."
         ) from None
     return OnnxEncoder(folder, fingerprint, threads)
+
+
+def _asymmetric(
+    folder: ModelFolder, queries: ModelFolder, fingerprint: Fingerprint, backend: Backend, threads: int
+) -> Encoder:
+    """Two networks, each on our kernels: another runtime would not know which of them a text is for."""
+    from embed.encoders.asymmetric import AsymmetricEncoder
+    from embed.encoders.native import NativeEncoder, unsuited
+
+    for side, what in ((folder, "documents"), (queries, "queries")):
+        if backend not in ("auto", "native") or (why := unsuited(side)):
+            because = f"--backend is {backend}" if backend not in ("auto", "native") else f"for {what} {why}"
+            raise ModelError(
+                f"{folder.name} encodes queries by another network than documents, which perwatt's own kernels alone "
+                f"run, and {because}."
+            )
+    if queries.dim != folder.dim:
+        raise ModelError(f"{folder.name} gives queries {queries.dim} numbers and documents {folder.dim}.")
+    sides = [
+        NativeEncoder(
+            side,
+            replace(
+                fingerprint_of(side, fingerprint.precision),
+                dim=fingerprint.dim,
+                query_prefix=fingerprint.query_prefix,
+                document_prefix=fingerprint.document_prefix,
+            ),
+            threads,
+        )
+        for side in (replace(folder, queries=None), queries)
+    ]
+    return AsymmetricEncoder(fingerprint, *sides)
 
 
 def usable_cores() -> int:

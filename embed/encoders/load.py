@@ -25,6 +25,7 @@ def load_encoder(
     threads: int | None = None,
     query_prefix: str | None = None,
     document_prefix: str | None = None,
+    dim: int | None = None,
 ) -> Encoder:
     """The encoder of a model folder, a hub name, or (None) all-MiniLM-L6-v2.
 
@@ -37,6 +38,8 @@ def load_encoder(
         threads: Of one call; by default the cores this process may use, by affinity and cgroup.
         query_prefix: Put before each query; by default what the model's own configuration names.
         document_prefix: The same for documents.
+        dim: The first so many numbers of a vector alone, of length 1 if the whole ones are: for a model that was
+            trained so that they say most (Matryoshka).
 
     Raises:
         ModelError: There is no such model, or it cannot be run as asked.
@@ -59,4 +62,8 @@ def load_encoder(
         fingerprint = replace(fingerprint, query_prefix=query_prefix)
     if document_prefix is not None:
         fingerprint = replace(fingerprint, document_prefix=document_prefix)
+    if dim is not None and not 1 <= dim <= folder.dim:
+        raise ModelError(f"{dim} dimensions were asked for, and {folder.name} has {folder.dim}.")
+    if dim is not None:
+        fingerprint = replace(fingerprint, dim=dim)
     return start(folder, fingerprint, backend, threads or usable_cores())

@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from embed.encoders.contract import Counts, Vectors
 from embed.encoders.packed_bert import layer_count, packed_bert, packed_layers
+from embed.encoders.projection import Projection
 from embed.encoders.tokens import TokenEncoder
 from embed.errors import ModelError
 from embed.kernels import _native, unit_in_use
@@ -69,8 +70,12 @@ class NativeEncoder(TokenEncoder):
         super().__init__(folder, fingerprint, f"native {unit}")
         group = _native.group(unit) if fingerprint.precision == "int8" else None
         self._folder, self._unit, self._group = folder, unit, group
+        self._width = int(folder.config["hidden_size"])
+        self._projection = None
+        if folder.dense or fingerprint.dim != self._width:
+            self._projection = Projection(folder.dense, self._width, fingerprint.dim, folder.normalize)
         self._packed = packed_bert(folder, fingerprint.weights_sha256, group, keep, pairs)
-        self._model = _network(folder, unit, self._packed, int(folder.config["num_hidden_layers"]))
+        self._model = self._network(self._packed, int(folder.config["num_hidden_layers"]))
         self._threads = threads
         self._pool = ThreadPoolExecutor(
             threads, thread_name_prefix="encode"
@@ -93,11 +98,15 @@ class NativeEncoder(TokenEncoder):
         """
         other = copy(self)
         packed = self._packed | packed_layers(self._folder, layers, self._group)
-        other._model = _network(self._folder, self._unit, packed, layer_count(layers))
+        other._model = self._network(packed, layer_count(layers))
         return other
 
     def encode_ids(self, ids: Sequence[Sequence[int]], lengths: Counts) -> Vectors:
-        vectors = np.empty((len(ids), self.dim), np.float32)
+        pooled = self._pooled(ids, lengths)
+        return pooled if self._projection is None else self._projection(pooled)
+
+    def _pooled(self, ids: Sequence[Sequence[int]], lengths: Counts) -> Vectors:
+        vectors = np.empty((len(ids), self._width), np.float32)
         if len(ids) == 1:  # a query: what comes out of the caches for it is part of its time
             self._model.encode(np.array(ids[0], np.int32), lengths, vectors)
             return vectors
@@ -115,6 +124,10 @@ class NativeEncoder(TokenEncoder):
             for rows in wanted:
                 run(rows)
         return vectors
+
+    def _network(self, tensors: Mapping[str, npt.NDArray[Any]], layers: int) -> _native.Bert:
+        normalize = self._folder.normalize and self._projection is None
+        return _network(self._folder, self._unit, tensors, layers, normalize=normalize)
 
     def close(self) -> None:
         """Chunks under way end; a call that has more of them raises in its own thread."""
@@ -135,7 +148,9 @@ def chunks(lengths: Counts, threads: int, budget: int = CHUNK_TOKENS) -> Iterato
         yield slice(start, len(lengths))
 
 
-def _network(folder: ModelFolder, unit: str, tensors: Mapping[str, npt.NDArray[Any]], layers: int) -> _native.Bert:
+def _network(
+    folder: ModelFolder, unit: str, tensors: Mapping[str, npt.NDArray[Any]], layers: int, *, normalize: bool
+) -> _native.Bert:
     config, int8 = folder.config, tensors["words"].dtype != np.float32
     model = _native.Bert(
         unit,
@@ -146,7 +161,7 @@ def _network(folder: ModelFolder, unit: str, tensors: Mapping[str, npt.NDArray[A
         epsilon=float(config.get("layer_norm_eps", 1e-12)),
         activation=ACTIVATIONS[config["hidden_act"]],
         pooling=folder.pooling,
-        normalize=folder.normalize,
+        normalize=normalize,
     )
     for layer in range(layers):
         parts: list[npt.NDArray[Any]] = []

@@ -46,7 +46,7 @@ class OnnxEncoder(TokenEncoder):
         self._session = ort.InferenceSession(str(graph), options, ["CPUExecutionProvider"])
 
     def encode_ids(self, ids: Sequence[Sequence[int]], lengths: Counts) -> Vectors:
-        vectors = np.empty((len(ids), self.dim), np.float32)
+        vectors = np.empty((len(ids), self._whole), np.float32)
         for rows in batches(lengths):
             width = int(lengths[rows[-1]])
             padded = np.zeros((len(rows), width), np.int64)
@@ -56,7 +56,7 @@ class OnnxEncoder(TokenEncoder):
                 mask[place, : lengths[row]] = 1
             feed = {"input_ids": padded, "attention_mask": mask}
             vectors[rows] = self._session.run(["sentence_embedding"], feed)[0]
-        return vectors
+        return self._shortened(vectors)
 
 
 def batches(lengths: Counts, budget: int = BATCH_TOKENS) -> Iterator[npt.NDArray[np.intp]]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +50,9 @@ def choose(folder: ModelFolder) -> PrecisionChoice:
     Raises:
         ModelError: The model cannot be run, or the cache cannot be written.
     """
+    if folder.queries is not None:  # both, or neither
+        sides = [choose(side) for side in (replace(folder, queries=None), folder.queries)]
+        return min(sides, key=lambda side: side.int8_mean_cosine or 0.0)
     if why := unsuited(folder):
         return PrecisionChoice("fp32", f"only perwatt's own kernels run int8, and {why}")
     recipe = [RECIPE, "native", folder.weights_sha256, folder.tokenizer_sha256, folder.pooling, folder.normalize]

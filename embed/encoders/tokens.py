@@ -14,6 +14,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from embed.encoders.contract import Counts, Kind, Vectors, prefixed
+from embed.encoders.projection import shortened
 from embed.errors import ModelError, TextError
 from embed.models.fingerprint import Fingerprint
 from embed.models.folder import ModelFolder
@@ -64,6 +65,7 @@ class TokenEncoder:
         self._fingerprint = fingerprint
         self._backend = backend
         self._tokens = Tokens(folder)
+        self._whole = folder.dim  # numbers of a vector before it is shortened
 
     @property
     def fingerprint(self) -> Fingerprint:
@@ -90,6 +92,11 @@ class TokenEncoder:
 
     def encode_ids(self, ids: Sequence[Sequence[int]], lengths: Counts) -> Vectors:
         raise NotImplementedError
+
+    def _shortened(self, vectors: Vectors) -> Vectors:
+        """What a runtime gives of whole vectors, as many numbers of it as are asked for."""
+        same = self.dim == self._whole
+        return vectors if same else shortened(vectors, self.dim, self._fingerprint.normalize)
 
     def token_offsets(self, text: str) -> list[tuple[int, int]]:
         return self._tokens.offsets(text)

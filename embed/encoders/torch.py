@@ -33,18 +33,18 @@ class TorchEncoder(TokenEncoder):
         full = list(prefixed(texts, self._fingerprint, kind))
         vectors = self._model.encode(full, batch_size=16, convert_to_numpy=True, show_progress_bar=False, prompt="")
         lengths = [len(each) for each in self.token_ids(texts, kind)]
-        return np.asarray(vectors, np.float32), np.array(lengths, np.int32)
+        return self._shortened(np.asarray(vectors, np.float32)), np.array(lengths, np.int32)
 
     def encode_ids(self, ids: Sequence[Sequence[int]], lengths: Counts) -> Vectors:
         import torch
 
-        vectors = np.empty((len(ids), self.dim), np.float32)
+        vectors = np.empty((len(ids), self._whole), np.float32)
         for row, each in enumerate(ids):
             one = torch.tensor([each])
             with torch.inference_mode():
                 features = self._model({"input_ids": one, "attention_mask": torch.ones_like(one)})
             vectors[row] = features["sentence_embedding"][0].numpy()
-        return vectors
+        return self._shortened(vectors)
 
     def close(self) -> None:
         del self._model

@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import json
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from embed.errors import ModelError
+from embed.models.modules import Module, modules_of, pipeline_of, read_json, width_of
 
 DEFAULT_MODEL = "all-MiniLM-L6-v2"
 
@@ -46,12 +47,6 @@ PREFIXES: tuple[tuple[str, str, str], ...] = (
     (r"bge-(small|base|large)-zh(-v1\.5)?", "为这个句子生成表示以用于检索相关文章：", ""),
 )
 
-POOLINGS = {
-    "pooling_mode_mean_tokens": "mean",
-    "pooling_mode_cls_token": "cls",
-    "pooling_mode_max_tokens": "max",
-}
-
 
 @dataclass(frozen=True)
 class ModelFolder:
@@ -67,6 +62,8 @@ class ModelFolder:
     lower_case: bool
     query_prefix: str
     document_prefix: str
+    dense: tuple[Module, ...] = ()  # that the pooled vector goes through
+    queries: ModelFolder | None = None  # what queries go through, where that is another network than documents
 
     @property
     def weights(self) -> Path:
@@ -74,8 +71,16 @@ class ModelFolder:
 
     @cached_property
     def weights_sha256(self) -> str:
-        """Read once: for a small model a tenth of a second, a large part of a worker's start."""
-        return sha256_file(self.weights)
+        """Of all that decides what comes out for a document or a query; of a transformer alone that of its file. Read
+        once: for a small model a tenth of a second, a large part of a worker's start."""
+        own = sha256_file(self.weights)
+        parts = [own]
+        for module in self.dense:
+            parts += [sha256_file(module.path / "model.safetensors"), sha256_file(module.path / "config.json")]
+        if (queries := self.queries) is not None:
+            parts += [queries.weights_sha256, queries.tokenizer_sha256, queries.pooling]
+            parts += [f"{queries.normalize}", f"{queries.max_length}", f"{queries.lower_case}"]
+        return own if len(parts) == 1 else hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     @property
     def tokenizer(self) -> Path:
@@ -116,20 +121,29 @@ def find_model(model: str | Path | None = None) -> ModelFolder:
 
 def describe(path: Path, name: str) -> ModelFolder:
     """Reads the small configuration files of a model folder."""
-    config = _json(path / "config.json")
+    documents, queries = modules_of(path, "document"), modules_of(path, "query")
+    folder = _described(path, name, documents)
+    return folder if documents == queries else replace(folder, queries=_described(path, name, queries))
+
+
+def _described(top: Path, name: str, modules: Sequence[Module]) -> ModelFolder:
+    """What texts of one kind go through, of the model whose folder is `top`."""
+    if modules and modules[0].kind != "Transformer" and modules[0].path != top:
+        raise ModelError(f"{name} begins with a {modules[0].kind}, expected a Transformer of its own for each task.")
+    path = modules[0].path if modules else top
+    config = read_json(path / "config.json")
     for needed in ("model.safetensors", "tokenizer.json"):
         if not (path / needed).is_file():
             raise ModelError(
                 f"{path} has no {needed}. Save the model anew with "
                 f"SentenceTransformer(…).save_pretrained({path.name!r}), which writes it."
             )
-    modules = _json(path / "modules.json", [])
-    pooling, normalize = _pooling(path, modules)
-    own = _json(path / "sentence_bert_config.json", {})
+    pooling, dense, normalize = pipeline_of(modules)
+    own = read_json(path / "sentence_bert_config.json", {})
     # Up to sentence-transformers 5 the length stands in its own file, from 6 on in the tokenizer's.
-    own_length = own.get("max_seq_length") or _json(path / "tokenizer_config.json", {}).get("model_max_length")
+    own_length = own.get("max_seq_length") or read_json(path / "tokenizer_config.json", {}).get("model_max_length")
     positions = int(config.get("max_position_embeddings", 512))
-    query_prefix, document_prefix = _prefixes(path, name)
+    query_prefix, document_prefix = _prefixes(top, name)
     return ModelFolder(
         name=name,
         path=path,
@@ -141,6 +155,7 @@ def describe(path: Path, name: str) -> ModelFolder:
         lower_case=bool(own.get("do_lower_case")),
         query_prefix=query_prefix,
         document_prefix=document_prefix,
+        dense=dense,
     )
 
 
@@ -149,19 +164,12 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _dim(path: Path, config: dict[str, Any], modules: list[dict[str, Any]]) -> int:
-    """The width of a vector: what the last Dense module gives, else the pooling's, else the transformer's."""
-    stated: Any = None
-    for module in reversed(modules):
-        kind = str(module.get("type", "")).rsplit(".", 1)[-1]
-        own = _json(path / module["path"] / "config.json", {}) if kind in ("Dense", "Pooling") else {}
-        stated = own.get("out_features") or own.get("embedding_dimension") or own.get("word_embedding_dimension")
-        if stated:
-            break
-    stated = stated or config.get("hidden_size") or config.get("dim") or config.get("d_model")
+def _dim(where: Path, config: dict[str, Any], modules: Sequence[Module]) -> int:
+    """The width of a vector: what the modules say, else the transformer's."""
+    stated = width_of(modules) or config.get("hidden_size") or config.get("dim") or config.get("d_model")
     if not isinstance(stated, int) or stated < 1:
         raise ModelError(
-            f"Neither the modules nor config.json in {path} state the width of a vector, expected a "
+            f"Neither the modules nor config.json in {where} state the width of a vector, expected a "
             "sentence-transformers text model."
         )
     return stated
@@ -169,7 +177,7 @@ def _dim(path: Path, config: dict[str, Any], modules: list[dict[str, Any]]) -> i
 
 def _prefixes(path: Path, name: str) -> tuple[str, str]:
     """What is put before a query and before a document: the model's own prompts, else what its authors ask for."""
-    prompts = _json(path / "config_sentence_transformers.json", {}).get("prompts") or {}
+    prompts = read_json(path / "config_sentence_transformers.json", {}).get("prompts") or {}
     query, document = prompts.get("query") or "", prompts.get("document") or prompts.get("passage") or ""
     return (query, document) if query or document else prefixes_of(name)
 
@@ -181,35 +189,6 @@ def prefixes_of(name: str) -> tuple[str, str]:
         if re.fullmatch(pattern, last):
             return query, document
     return "", ""
-
-
-def _pooling(path: Path, modules: list[dict[str, Any]]) -> tuple[str, bool]:
-    """Pooling and whether a Normalize module follows, from modules.json. Class names moved between releases of
-    sentence-transformers, so only the last part of the dotted name counts."""
-    kinds = [str(module.get("type", "")).rsplit(".", 1)[-1] for module in modules]
-    if not modules:
-        return "mean", False  # a bare transformer: sentence-transformers adds mean pooling to it
-    if kinds[:2] != ["Transformer", "Pooling"] or kinds[2:] not in ([], ["Normalize"]):
-        return "model", "Normalize" in kinds
-    pooling = _json(path / modules[1]["path"] / "config.json")
-    if "pooling_mode" in pooling:  # written so since sentence-transformers 5.2
-        modes = pooling["pooling_mode"]
-        named = [modes] if isinstance(modes, str) else list(modes)
-    else:
-        named = [POOLINGS.get(key, key) for key, on in pooling.items() if key.startswith("pooling_mode_") and on]
-    known = len(named) == 1 and named[0] in POOLINGS.values()
-    return (named[0] if known else "model"), "Normalize" in kinds
-
-
-def _json(path: Path, default: Any = None) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        if default is not None:
-            return default
-        raise ModelError(f"{path} is missing. Expected a folder in the sentence-transformers layout.") from None
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path} cannot be read: {error}.") from None
 
 
 def packaged_folder() -> Path | None:
@@ -243,7 +222,7 @@ def _download(name: str) -> Path:
 
     if Path(name).exists():
         raise _none_such(name, "it is a file, and a folder was expected")
-    wanted = ["*.json", "*/config.json", "model.safetensors"]
+    wanted = ["*.json", "*/*.json", "*/*/*.json", "model.safetensors", "*/model.safetensors", "*/*/model.safetensors"]
     try:
         return Path(snapshot_download(name, allow_patterns=wanted))
     except HFValidationError:

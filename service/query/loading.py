@@ -138,6 +138,7 @@ def encoder_of(model: Mapping[str, Any], settings: Settings) -> Encoder:
         threads=settings.threads,
         query_prefix=model["query_prefix"],
         document_prefix=model["document_prefix"],
+        dim=model["dim"],
     )
 
 

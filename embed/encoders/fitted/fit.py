@@ -110,7 +110,10 @@ class QueryFitter:
     ) -> dict[str, Any]:
         model, asked = self._encoder, self._settings
         if not isinstance(model, NativeEncoder):
-            raise ModelError(f"it runs on perwatt's own kernels, and this model on {model.backend}")
+            raise ModelError(
+                f"it has one network for queries and documents on perwatt's own kernels, and this model is a "
+                f"{type(model).__name__} on {model.backend}"
+            )
         rows = np.random.default_rng(11).permutation(count)[:DOCUMENTS].astype(np.int64)
         documents = list(texts_of(rows))
         held = max(1, round(HELD_OUT_SHARE * len(rows)))

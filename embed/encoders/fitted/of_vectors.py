@@ -39,6 +39,7 @@ def query_fitter(
             threads=threads,
             query_prefix=vectors_model["query_prefix"],
             document_prefix=vectors_model["document_prefix"],
+            dim=vectors_model["dim"],
         )
         if encoder.fingerprint.id != vectors_model["id"]:
             encoder.close()

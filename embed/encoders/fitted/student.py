@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from embed.encoders.contract import Vectors
+from embed.encoders.projection import Projection
 from embed.errors import ModelError
 from embed.models.folder import ModelFolder
 from embed.models.safetensors_file import read_tensors
@@ -27,6 +28,11 @@ PAIRS = 4.0  # weight of the similarities beside the cosine: both are then of on
 SEED = 3
 MOST_TOKENS = 96  # that a text of a batch may have; longer ones are cut, since a query is rarely one of them
 
+_FUNCTIONS: dict[str, Callable[[Any, Any], Any]] = {
+    "none": lambda _torch, values: values,
+    "tanh": lambda torch, values: torch.tanh(values),
+    "relu": lambda torch, values: torch.relu(values),
+}
 _ACTIVATIONS = {"gelu": "none", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh"}
 
 
@@ -89,6 +95,11 @@ def taught(
         }
         student = {name: torch.from_numpy(values.copy()).requires_grad_() for name, values in weights.items()}
         targets = torch.from_numpy(vectors)
+        projection = Projection(folder.dense, int(folder.config["hidden_size"]), folder.dim, folder.normalize)
+        dense = [
+            (torch.from_numpy(layer.weight), torch.from_numpy(layer.bias), layer.activation)
+            for layer in projection.layers
+        ]
         optimiser = torch.optim.AdamW(student.values(), lr=RATE, weight_decay=0.0)
         lengths = np.array([min(len(each), MOST_TOKENS) for each in ids])
         order = np.random.default_rng(SEED)
@@ -102,7 +113,9 @@ def taught(
                 group["lr"] = RATE * min((step + 1) / WARM_STEPS, 1.0, 1.05 - step / steps)
             found = _forward(torch, folder, embeddings, student, [list(ids[at])[:MOST_TOKENS] for at in chosen])
             wanted = targets[torch.from_numpy(chosen)]
-            found = functional.normalize(found, dim=1)
+            for weight, bias, activation in dense:
+                found = _FUNCTIONS[activation](torch, functional.linear(found, weight, bias))
+            found = functional.normalize(found[:, : targets.shape[1]], dim=1)
             cosine = 1.0 - (found * wanted).sum(1).mean()
             pairs = ((found @ found.T - wanted @ wanted.T) ** 2).mean()
             loss = cosine + PAIRS * pairs
