@@ -16,9 +16,11 @@ from index.shards.sealed import ShardedGeneration
 class Router(Server):
     """`perwatt route` in a process of its own. shards: the addresses of each one's replicas."""
 
-    def __init__(self, shards: Sequence[Sequence[str]], *arguments: str, log_file: Path) -> None:
+    def __init__(
+        self, shards: Sequence[Sequence[str]], *arguments: str, log_file: Path, env: dict[str, str] | None = None
+    ) -> None:
         named = [word for replicas in shards for word in ("--shard", ",".join(replicas))]
-        super().__init__(log_file.parent, *arguments, log_file=log_file, words=("route", *named))
+        super().__init__(log_file.parent, *arguments, log_file=log_file, words=("route", *named), env=env)
 
 
 @contextmanager
@@ -42,8 +44,11 @@ def serving_shards(
 
 
 @contextmanager
-def routing(servers: Sequence[Sequence[Server]], folder: Path, *arguments: str) -> Iterator[Router]:
-    router = Router([[server.url for server in each] for each in servers], *arguments, log_file=folder / "router.log")
+def routing(
+    servers: Sequence[Sequence[Server]], folder: Path, *arguments: str, env: dict[str, str] | None = None
+) -> Iterator[Router]:
+    named = [[server.url for server in each] for each in servers]
+    router = Router(named, *arguments, log_file=folder / "router.log", env=env)
     try:
         yield router
     finally:

@@ -65,6 +65,16 @@ class Collector:
             assert time.monotonic() < limit_s, f"no span of {request_id} came"
             time.sleep(0.02)
 
+    def children(self, span: Span, name: str) -> list[Span]:
+        """Those of a name, once there is one."""
+        limit_s = time.monotonic() + LIMIT_S
+        while True:
+            found = [one for one in list(self.spans) if one.name == name and one.parent_span_id == span.span_id]
+            if found:
+                return found
+            assert time.monotonic() < limit_s, f"no {name} came under {span.name}"
+            time.sleep(0.02)
+
 
 def attributes(of: Any) -> dict[str, Any]:
     return {one.key: getattr(one.value, one.value.WhichOneof("value")) for one in of.attributes}

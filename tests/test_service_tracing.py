@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from routing import routing
 from serving import Server, serving
 from span_collector import Collector, attributes
 
@@ -88,6 +89,20 @@ def test_a_span_has_the_id_that_its_answer_has(
         answer = client.post("/v1/indexes/docs/search", content=content, headers=headers)
     span, _ = collector.of_request(answer.headers["x-request-id"])
     assert attributes(span)["perwatt.generation"] == answer.json()["generation"]
+
+
+def test_spans_of_shards_are_children_of_the_routers(traced: Server, collector: Collector, tmp_path: Path) -> None:
+    with routing([[traced]], tmp_path, env=collector.environment()) as router, router.client() as client:
+        for way, headers in (("fast path", SAMPLED), ("general", SAMPLED), ("general", {}), ("fast path", {})):
+            body = json.dumps({"text": SECRET}).encode()
+            given = {"content-type": "application/json", "x-request-id": f"routed-{way[:4]}-{len(headers)}", **headers}
+            content: Any = body if way == "fast path" else chunked(body)
+            assert client.post("/v1/indexes/docs/search", content=content, headers=given).status_code == 200
+            span, _ = collector.of_request(given["x-request-id"])
+            parts = collector.children(span, "POST /v1/indexes/{index}/part")
+            assert [part.trace_id for part in parts] == [span.trace_id]
+            if headers:
+                assert (span.trace_id.hex(), span.parent_span_id.hex()) == (TRACE, PARENT)
 
 
 def test_a_request_without_a_trace_begins_one(traced: Server, collector: Collector) -> None:

@@ -71,7 +71,7 @@ def create_app(
     if spans is not None:
         from service.http.traced import Traced
 
-        app.add_middleware(Traced, spans=spans)
+        app.add_middleware(Traced, spans=spans, routes=state.here is None)
     documented = schema.document(
         app.version,
         state.encoder.fingerprint if state.encoder else None,

@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.access.auth import Auth
 from service.errors import LoadError
 from service.http.openai_errors import openai_error
-from service.telemetry import logs
+from service.telemetry import logs, tracing
 from service.telemetry.metrics import Metrics
 from service.wire.limits import ClientGone
 from service.wire.problems import MEDIA_TYPE, Problem
@@ -80,6 +80,8 @@ class Envelope:
                 given = value
             elif name == b"traceparent" and TRACEPARENT.fullmatch(value):
                 extra.append((name, value))
+                if not tracing.PASSED_ON.get():  # else a span of ours is between
+                    tracing.pass_on(value.decode())
         own_id = request_id(given)
         extra.append((b"x-request-id", own_id))
         status = sent = 0  # status 0 while nothing was sent

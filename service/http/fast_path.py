@@ -29,13 +29,14 @@ from service.http.refusal import Refusals, Refused
 from service.query import search
 from service.query.search import Answered
 from service.routing import part
-from service.telemetry import logs
+from service.telemetry import logs, tracing
 from service.wire import limits
 from service.wire.limits import ClientGone
 from service.wire.problems import MEDIA_TYPE, Problem
 
 if TYPE_CHECKING:
     from service.query.app_state import AppState
+    from service.telemetry.spans import BegunSpan
 
 PATH = re.compile(rb"/v1/indexes/([a-z0-9][A-Za-z0-9_-]{0,127})/(search|part)")
 ANSWERS = {"search": search.answer, "part": part.answer}
@@ -58,7 +59,7 @@ class FastRequest:
     """One request in the fast path; to uvicorn's protocol it looks like the cycle of any other request."""
 
     __slots__ = (
-        *("body", "caller", "disconnected", "heads", "index", "keep_alive", "message_event", "operation"),
+        *("begun", "body", "caller", "disconnected", "heads", "index", "keep_alive", "message_event", "operation"),
         *("protocol", "response_complete", "start_s", "task"),
     )
 
@@ -82,6 +83,7 @@ class FastRequest:
         self.task: asyncio.Task[None] | None = None
         self.disconnected = False
         self.response_complete = False
+        self.begun: BegunSpan | None = None  # its span, where others are to be children of it
         self.message_event = self  # uvicorn sets it when the connection is lost
 
     def set(self) -> None:
@@ -103,6 +105,7 @@ class FastPath:
         self._queue: deque[FastRequest] = deque()
         self._bound = queue
         self._scheduled = False
+        self._routes = state.here is None  # requests go on to other servers
 
     @property
     def waiting(self) -> int:
@@ -171,6 +174,8 @@ class FastPath:
             self._state.metrics.count_request(request.operation, envelope.GONE, time.perf_counter() - request.start_s)
             return
         body = request.body[0] if len(request.body) == 1 else b"".join(request.body)
+        if self._routes:
+            self._pass_on(request)
         work = ANSWERS[request.operation](self._state, request.caller, request.index, body, request.start_s)
         try:
             future = work.send(None)
@@ -182,6 +187,10 @@ class FastPath:
             request.task = task = request.protocol.loop.create_task(self._finish(request, Resumed(work, future)))
             request.protocol.tasks.add(task)  # what a graceful end waits for; the loop keeps only a weak reference
             task.add_done_callback(request.protocol.tasks.discard)
+
+    def _pass_on(self, request: FastRequest) -> None:
+        trace = request.heads.get(b"traceparent", b"")
+        tracing.pass_on(trace.decode() if envelope.TRACEPARENT.fullmatch(trace) else "")
 
     async def _finish(self, request: FastRequest, work: Resumed) -> None:
         try:

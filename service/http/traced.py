@@ -13,7 +13,8 @@ from service.access.caller import Caller, caller_of
 from service.http.fast_path import FastPath, FastRequest
 from service.http.routes import OPERATIONS, ROUTED
 from service.query.search import Answered
-from service.telemetry.spans import Spans
+from service.telemetry import tracing
+from service.telemetry.spans import BegunSpan, Spans
 
 if TYPE_CHECKING:
     from service.query.app_state import AppState
@@ -33,6 +34,10 @@ class TracedFastPath(FastPath):
         super().__init__(state, auth, queue, traced=True)
         self._spans = spans
 
+    def _pass_on(self, request: FastRequest) -> None:
+        request.begun = self._spans.begin(_trace_of(request.heads))
+        tracing.pass_on(request.begun.traceparent)
+
     def _send(
         self, request: FastRequest, status: int, headers: str, content: bytes, answered: Answered | None = None
     ) -> None:
@@ -40,15 +45,18 @@ class TracedFastPath(FastPath):
         spent_s, heads = time.perf_counter() - request.start_s, request.heads
         request_id = heads.get(b"x-request-id", b"").decode("latin-1")
         about = (request.index, request.caller, request_id)
+        about = (*about, request.begun)
         _record(self._spans, "POST", INDEX + request.operation, status, spent_s, heads, answered, *about)
 
 
 class Traced:
     """ASGI middleware around everything else: what takes the general way."""
 
-    def __init__(self, app: ASGIApp, spans: Spans) -> None:
+    def __init__(self, app: ASGIApp, spans: Spans, routes: bool = False) -> None:
+        """routes: requests are passed on to other servers, and so are their traces."""
         self.app = app
         self.spans = spans
+        self.routes = routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -56,6 +64,9 @@ class Traced:
             return
         start_s = time.perf_counter()
         status = 0  # while nothing was sent
+        begun = self.spans.begin(_trace_of(dict(scope["headers"]))) if self.routes else None
+        if begun is not None:
+            tracing.pass_on(begun.traceparent)
 
         async def looking_on(message: Message) -> None:
             nonlocal status
@@ -70,7 +81,7 @@ class Traced:
             if route is not None and status:
                 spent_s, state, parameters = time.perf_counter() - start_s, scope["state"], scope["path_params"]
                 index = parameters.get("index") or parameters.get("alias")
-                about = (state.get("answered"), index, caller_of(scope), state["request_id"])
+                about = (state.get("answered"), index, caller_of(scope), state["request_id"], begun)
                 _record(self.spans, scope["method"], route, status, spent_s, dict(scope["headers"]), *about)
 
 
@@ -85,6 +96,7 @@ def _record(
     index: str | None,
     caller: Caller,
     request_id: str,
+    begun: BegunSpan | None,
 ) -> None:
     usage = None if answered is None else answered.usage
     spans.request(
@@ -92,11 +104,7 @@ def _record(
         route,
         status,
         spent_s,
-        trace={
-            name.decode(): headers[name].decode("latin-1")
-            for name in (b"traceparent", b"tracestate")
-            if name in headers
-        },
+        trace=_trace_of(headers),
         stages_s={} if answered is None else answered.stages.there_were(),
         about={
             "perwatt.index": index,
@@ -108,4 +116,11 @@ def _record(
             "perwatt.cached": None if usage is None else usage.cached,
             "perwatt.cpu_ms": None if usage is None else usage.cpu_ms,
         },
+        begun=begun,
     )
+
+
+def _trace_of(headers: Mapping[bytes, bytes]) -> dict[str, str]:
+    return {
+        name.decode(): headers[name].decode("latin-1") for name in (b"traceparent", b"tracestate") if name in headers
+    }

@@ -23,6 +23,7 @@ import msgspec
 
 from service.routing.connection import Reply, Unanswered
 from service.routing.replica import Replica
+from service.telemetry.tracing import PASSED_ON
 from service.wire.problems import KINDS, Problem
 
 HEDGED = 0.05  # of the requests, at most
@@ -99,7 +100,7 @@ class RoutedShard:
         def begin() -> None:
             replica = _less_busy(left)
             left.remove(replica)
-            task = asyncio.ensure_future(replica.ask("POST", path, content))
+            task = asyncio.ensure_future(replica.ask("POST", path, content, PASSED_ON.get()))
             asked[task] = replica, time.perf_counter()
 
         if left:
@@ -177,7 +178,7 @@ class RoutedShard:
         why = "it serves no replica"
         for replica in sorted(known, key=lambda replica: (replica is not self._writer, not replica.up)):
             try:
-                asked = replica.ask(method, path, content, headers)
+                asked = replica.ask(method, path, content, headers + PASSED_ON.get())
                 reply = await asyncio.wait_for(asked, max(0.0, until_s - time.perf_counter()))
             except TimeoutError:
                 raise ShardSilent(f"{replica.address} did not answer in time", late=True) from None

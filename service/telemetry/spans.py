@@ -7,6 +7,8 @@
     ├── lexical                               where words are searched
     └── fetch                                 payloads
 
+Behind a router that is traced too, the spans of its shards (`…/part`) are children of its own.
+
 They are made once the answer has been sent, from the same stages and costs that the caller was told. So the path of a
 request knows nothing of tracing, and no second set of clocks can disagree with the first. FastAPI's own telemetry is
 off: it would see only what takes the general way, which hardly any search does. The lengths of the stages are exact.
@@ -26,12 +28,14 @@ import os
 import threading
 import time
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode, set_span_in_context
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode, get_current_span, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from opentelemetry.util.types import AttributeValue
 
@@ -50,6 +54,30 @@ CLOSE_S = 3.0  # for the last spans, when the collector does not answer: nobody'
 _PROPAGATOR = TraceContextTextMapPropagator()
 
 
+class BegunSpan(NamedTuple):
+    """The ids of a span before it is made, for others to be its children."""
+
+    trace_id: int
+    span_id: int
+    sampled: bool
+
+    @property
+    def traceparent(self) -> str:
+        return f"00-{self.trace_id:032x}-{self.span_id:016x}-{self.sampled:02x}"
+
+
+class _Ids(RandomIdGenerator):
+    """Random ones, but for a span that has begun."""
+
+    begun: BegunSpan | None = None
+
+    def generate_span_id(self) -> int:
+        return super().generate_span_id() if self.begun is None else self.begun.span_id
+
+    def generate_trace_id(self) -> int:
+        return super().generate_trace_id() if self.begun is None else self.begun.trace_id
+
+
 class Spans:
     """Owns the provider of a process; made after the fork in a worker, because it has a thread."""
 
@@ -59,9 +87,18 @@ class Spans:
             "OTEL_RESOURCE_ATTRIBUTES", ""
         ):
             own["service.name"] = "perwatt"
-        self._provider = TracerProvider(resource=Resource.create(own), shutdown_on_exit=False)
+        self._ids = _Ids()
+        self._provider = TracerProvider(resource=Resource.create(own), shutdown_on_exit=False, id_generator=self._ids)
         self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
         self._tracer = self._provider.get_tracer("perwatt.service", own_version())
+
+    def begin(self, trace: Mapping[str, str]) -> BegunSpan:
+        """The ids that the span of a request will have. trace: as `request` takes it."""
+        context = _PROPAGATOR.extract(trace)
+        parent = get_current_span(context).get_span_context()
+        trace_id = parent.trace_id if parent.is_valid else self._ids.generate_trace_id()
+        sampled = self._provider.sampler.should_sample(context, trace_id, "request", SpanKind.SERVER).decision
+        return BegunSpan(trace_id, self._ids.generate_span_id(), sampled.is_sampled())
 
     def request(
         self,
@@ -73,6 +110,7 @@ class Spans:
         trace: Mapping[str, str],
         stages_s: Mapping[str, float],
         about: Mapping[str, AttributeValue | None],
+        begun: BegunSpan | None = None,
     ) -> None:
         """Records a request that was answered just now.
 
@@ -80,8 +118,10 @@ class Spans:
             trace: its traceparent and tracestate.
             stages_s: seconds by stage (a key of NAMES), in their order.
             about: attributes by name, left out where None.
+            begun: the ids it has, where it has begun before.
         """
         end_ns = time.time_ns()
+        self._ids.begun = begun
         span = self._tracer.start_span(
             f"{method} {route}",
             context=_PROPAGATOR.extract(trace),
@@ -89,6 +129,7 @@ class Spans:
             start_time=end_ns - int(spent_s * 1e9),
             attributes={"http.request.method": method, "http.route": route, "url.scheme": "http"},
         )
+        self._ids.begun = None
         if span.is_recording():
             span.set_attribute("http.response.status_code", status)
             for name, value in about.items():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 from service.errors import SettingsError
@@ -17,8 +18,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("perwatt.service")
 
+# Of the request under way: the heads that go with what a router asks its shards for it, so that their spans join.
+PASSED_ON: ContextVar[str] = ContextVar("perwatt_passed_on", default="")
+
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+
+
+def pass_on(traceparent: str) -> None:
+    """ "" for none."""
+    PASSED_ON.set(f"traceparent: {traceparent}\r\n" if traceparent else "")
 
 
 def wanted(asked: bool | None, environ: Mapping[str, str]) -> bool:
