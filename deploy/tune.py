@@ -227,6 +227,7 @@ def _write(root: Path, name: str, generation: str, tuned: Tuned, k: int) -> None
     import msgspec
 
     from index import Root
+    from index.shards.sealed import ShardedIndex
     from service.tuned.kept import write_default
     from service.wire.default_search import DefaultSearch
 
@@ -244,9 +245,12 @@ def _write(root: Path, name: str, generation: str, tuned: Tuned, k: int) -> None
         },
         DefaultSearch,
     )
-    path = write_default(Root(root), name, found)
+    sharded = ShardedIndex(root, name)
+    roots = sharded.generation().roots if sharded.there else [Root(root)]
+    paths = [write_default(each, name, found) for each in roots]
     click.echo(
-        f"{path} holds it: what searches of {name} are that name neither mode nor params. Servers take it when they "
+        f"{paths[0]}{' and that of each other shard' if sharded.there else ''} holds it: "
+        f"what searches of {name} are that name neither mode nor params. Servers take it when they "
         "start, switch or get SIGHUP; delete the file to undo it",
         err=True,
     )

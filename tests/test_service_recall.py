@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
-from indexing import clustered
+from indexing import clustered, write_vectors_folder
+from routed import in_process
 from serving import Server, build_docs, serving
 
 from index import build_generation
+from service.tuned.kept import write_default
+from service.wire.default_search import DefaultSearch
+from service.wire.requests import SearchParams
 
 COUNT, DIM = 4000, 24
 
@@ -109,3 +114,32 @@ def test_searches_go_on_while_it_is_measured_and_only_one_is(measured: Server, c
 def test_a_page_of_another_site_cannot_ask(client: httpx.Client) -> None:
     answer = client.post("/v1/indexes/docs/recall", json={}, headers={"origin": "http://evil.example"})
     assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+
+
+def test_behind_a_router_it_is_that_of_what_all_shards_find_together(tmp_path: Path) -> None:
+    count, dim = 600, 16
+    vectors = write_vectors_folder(
+        tmp_path / "v", [f"d{row}" for row in range(count)], clustered(count, dim), bare=True
+    )
+    with in_process(vectors, tmp_path, 2, family="graph") as rig:
+        usual = rig.many.post("recall", {"queries": 40})
+        hasty = rig.many.post("recall", {"queries": 40, "k": 100, "params": {"effort": 1}})
+        shard = rig.shards[0].post("recall", {"queries": 40, "k": 100, "params": {"effort": 1}})
+        assert (usual["queries"], usual["survivors"], usual["k"]) == (40, count, 10)
+        assert usual["effort"] == rig.many("GET", "/v1/indexes/docs").json()["default_effort"]
+        assert usual["recall"] > 0.9
+        assert 0 < hasty["recall"] < usual["recall"]
+        assert (hasty["effort"], shard["survivors"] < count) == (1, True)
+        near = {"vector": clustered(1, dim)[0].tolist()}
+        assert not rig.many.post("search", near)["coverage"]["exact"]
+        for changed in (rig.shards[:1], rig.shards):  # what all shards search by default, a router does
+            for app in changed:
+                assert app.state.here is not None
+                exactly = DefaultSearch("dense", "docs", SearchParams(exact=True))
+                write_default(app.state.here.registry.root, "docs", exactly)
+                app.run(app.state.registry.reload_all())
+            rig.many.run(rig.many.state.registry.reload_all())
+            assert rig.many.post("search", near)["coverage"]["exact"] == (len(changed) == 2)
+        assert rig.many("GET", "/v1/indexes/docs").json()["search"]["params"] == {"exact": True}
+        refused = rig.many("POST", "/v1/indexes/docs/recall", json={"texts": ["water"]})
+        assert (refused.status_code, refused.json()["pointer"]) == (422, "/texts")

@@ -22,7 +22,6 @@ from service.query.resolving import NO_VECTOR, Resolved, resolve
 from service.query.search import EVERYTHING, deadline_of, expect
 from service.query.searched import SearchView
 from service.routing.counting import counted
-from service.routing.view import RoutedView
 from service.wire import answers, filters, limits, requests
 from service.wire.answers import FacetsAnswer, Usage
 from service.wire.problems import Problem
@@ -62,9 +61,7 @@ class _Counting:
         view, query = self.view, self.asked.ranked_by()
         kept = EVERYTHING if filter_ is None else Survivors(filter_, await view.survivors(filter_, self.deadline))
         if query is None or self.resolved is None:
-            if isinstance(view, RoutedView):  # the shards know
-                return _Documents(kept.keep, None, await view.counted(kept.keep, self.deadline))
-            return _Documents(kept.keep, None, kept.count(view))
+            return _Documents(kept.keep, None, await view.counted(kept.keep, self.deadline))
         vector = None if query.mode == "lexical" else self.resolved.vector
         ranking = Ranking(view, query, vector, kept._replace(own=self.resolved.rows), self.deadline)
         found = await ranking.hits(query.k, None)

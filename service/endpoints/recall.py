@@ -21,10 +21,9 @@ from starlette.responses import Response
 from index.build.recall import interval, midway
 from service.access.caller import Caller, caller_of
 from service.query.admission import Deadline
-from service.query.app_state import AppState, here_of, state_of
+from service.query.app_state import AppState, state_of
 from service.query.search import deadline_of
-from service.query.searched import Vectors
-from service.query.served_view import ServedView
+from service.query.searched import SearchView, Vectors
 from service.wire import answers, filters, limits, requests
 from service.wire.answers import RecallAnswer
 from service.wire.limits import read_body
@@ -32,7 +31,6 @@ from service.wire.problems import Problem
 from service.wire.requests import RecallRequest
 
 AT_ONCE = 16
-_SEED = 41
 
 
 async def recall(request: Request) -> Response:
@@ -48,8 +46,9 @@ async def recall(request: Request) -> Response:
     if lock.locked():
         raise Problem("overloaded", "Another recall is being measured here; one at a time.")
     async with lock:
-        with here_of(request).registry.loaded(request.path_params["index"]) as loaded:
-            measured = await _measure(state, loaded.view(), caller_of(request.scope), asked, deadline)
+        with state.registry.loaded(request.path_params["index"]) as loaded:
+            view = await loaded.view_at(None, deadline)
+            measured = await _measure(state, view, caller_of(request.scope), asked, deadline)
             content = answers.encode(
                 RecallAnswer(
                     loaded.name,
@@ -62,18 +61,19 @@ async def recall(request: Request) -> Response:
 
 
 async def _measure(
-    state: AppState, view: ServedView, caller: Caller, asked: RecallRequest, deadline: Deadline
+    state: AppState, view: SearchView, caller: Caller, asked: RecallRequest, deadline: Deadline
 ) -> tuple[int, int, float, float, float, int, str, int, float, float]:
     filter_ = filters.conjoin(filters.parse(asked.filter), filters.of_key(caller.filter))
     keep = await view.survivors(filter_, deadline)
-    reach = min(asked.k, view.count if keep is None else keep.count)
+    survivors = await view.counted(keep, deadline)
+    reach = min(asked.k, survivors)
     if view.count == 0:
         raise Problem("invalid-value", f"Index {view.name} has no documents to measure with.", pointer="")
     if reach == 0:
         raise Problem("invalid-value", "No document survives the filter.", pointer="/filter")
     queries, method = await _queries(state, view, caller, asked, deadline)
     params = asked.params
-    effort = view.generation.effort_of(None if params is None else params.effort)
+    effort = None if params is None else params.effort  # by default of a router: each shard's own
     shares, took = [], {False: 0.0, True: 0.0}
     for start in range(0, len(queries), AT_ONCE):
         part = queries[start : start + AT_ONCE]
@@ -91,12 +91,22 @@ async def _measure(
     found = np.concatenate(shares)
     low, high = interval(found)
     ann_ms, exact_ms = (round(seconds / len(queries) * 1e3, 4) for seconds in (took[False], took[True]))
-    survivors = view.count if keep is None else keep.count
-    return asked.k, effort, float(found.mean()), low, high, len(queries), method, survivors, ann_ms, exact_ms
+    return (
+        asked.k,
+        view.effort_of(effort),
+        float(found.mean()),
+        low,
+        high,
+        len(queries),
+        method,
+        survivors,
+        ann_ms,
+        exact_ms,
+    )
 
 
 async def _queries(
-    state: AppState, view: ServedView, caller: Caller, asked: RecallRequest, deadline: Deadline
+    state: AppState, view: SearchView, caller: Caller, asked: RecallRequest, deadline: Deadline
 ) -> tuple[Vectors, str]:
     if asked.texts is not None:
         if view.model is None or state.batcher is None:
@@ -104,6 +114,4 @@ async def _queries(
         encoded = await deadline.limit(state.batcher.encode_many(asked.texts, "query"))
         state.count(caller, tokens=sum(one.tokens for one in encoded), cpu_s=sum(one.cpu_s for one in encoded))
         return np.stack([one.vector for one in encoded]), "the texts of the request"
-    rows = view.rows.sample(asked.queries, _SEED)
-    vectors = np.stack([view.rows.vector(int(row)) for row in rows])
-    return midway(vectors), "points midway between two rows of the index"
+    return midway(await view.sample(asked.queries, deadline)), "points midway between two rows of the index"

@@ -311,6 +311,7 @@ ROUTED = tuple(
     in (
         *(searching.search, searching.search_batch, searching.search_indexes, searching.facets),
         *(documents.document, indexes.list_indexes, indexes.get_index, aliases.switch, aliases.rollback),
+        recall.recall,
         *_ROUTED_WRITES,
     )
 )

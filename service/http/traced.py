@@ -44,8 +44,7 @@ class TracedFastPath(FastPath):
         super()._send(request, status, headers, content, answered)
         spent_s, heads = time.perf_counter() - request.start_s, request.heads
         request_id = heads.get(b"x-request-id", b"").decode("latin-1")
-        about = (request.index, request.caller, request_id)
-        about = (*about, request.begun)
+        about = (request.index, request.caller, request_id, request.begun)
         _record(self._spans, "POST", INDEX + request.operation, status, spent_s, heads, answered, *about)
 
 

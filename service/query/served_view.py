@@ -40,6 +40,7 @@ INLINE_FILTER_ROWS = 500_000
 # Rows of which a column is read and its values are counted within 2 ms.
 INLINE_COLUMN_ROWS = 100_000
 
+SAMPLE_SEED = 41
 T = TypeVar("T")
 Survived = Bitmap | Surviving
 _OBJECT = msgspec.json.Decoder(dict[str, Raw])
@@ -156,6 +157,18 @@ class ServedView:
         if self.count < INLINE_FILTER_ROWS or self.generation.filters.known(filter_):
             return filters.survivors(self.rows, filter_)
         return await self._in_thread(deadline, filters.survivors, self.rows, filter_)
+
+    def effort_of(self, effort: Effort | None) -> int:
+        return self.generation.effort_of(effort)
+
+    async def counted(self, keep: Survived | None, deadline: Deadline) -> int:
+        """Documents that a filter keeps; all of them without one."""
+        return self.count if keep is None else keep.count
+
+    async def sample(self, wanted: int, deadline: Deadline) -> Vectors:
+        """The vectors of so many documents drawn at random, the same each time."""
+        rows = self.rows.sample(wanted, SAMPLE_SEED).tolist()
+        return np.stack([self.rows.vector(row) for row in rows]) if rows else np.zeros((0, self.dim), np.float32)
 
     async def search_words(
         self,

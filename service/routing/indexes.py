@@ -137,7 +137,7 @@ class RoutedIndexes:
         shards = [self.shards[place] for place in order]
         ordered = [infos[place] for place in order]
         if present is not None and present.id == chosen and present.shards == tuple(shards):
-            present.infos = tuple(ordered)
+            present.said(ordered)
             return
         if present is not None:
             log.info("%s turns from %s to %s", name, present.id, chosen)

@@ -92,6 +92,7 @@ async def answer(state: AppState, caller: Caller, index: str, body: bytes, start
                     documents,
                     held,
                     counts,
+                    _encoded(await view.sample(asked.sample, deadline)) if asked.sample else None,
                     view.seq,
                 )
             )
@@ -99,6 +100,10 @@ async def answer(state: AppState, caller: Caller, index: str, body: bytes, start
     stages = Stages(0.0, ann_s - start_s, end_s - ann_s - lexical_s, lexical_s, time.perf_counter() - end_s)
     observe(state, caller, max(1, len(dense)), usage, stages)
     return Answered(content, stages, usage, view.id)
+
+
+def _encoded(vectors: Vectors) -> str:
+    return binascii.b2a_base64(vectors.astype("<f4").tobytes(), newline=False).decode()
 
 
 def _vectors(asked: PartRequest, dim: int) -> Vectors:
@@ -149,7 +154,7 @@ async def _document(
         return None
     vector = None
     if asked.vectors_of:
-        vector = binascii.b2a_base64(view.rows.vector(row).astype("<f4").tobytes(), newline=False).decode()
+        vector = _encoded(view.rows.vector(row))
     return PartDocument(id_, keep is None or keep.holds(row), view.payload(row, asked.fields), vector)
 
 

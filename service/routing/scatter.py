@@ -9,6 +9,7 @@ from typing import Protocol
 
 import msgspec
 
+from index.search.finding import Effort
 from service.query.admission import Deadline
 from service.routing.rows import RoutedRows
 from service.routing.shard import RoutedShard, ShardSilent
@@ -34,6 +35,7 @@ class Shards(Protocol):
 
     @property
     def count(self) -> int: ...
+    def effort_of(self, effort: Effort | None) -> int: ...
     def field_type(self, name: str) -> str: ...
 
 

@@ -207,6 +207,22 @@ class RoutedView:
         await self._all(self._asked(1, keep), deadline, keep)
         return self.count if keep is None else keep.count
 
+    def effort_of(self, effort: Effort | None) -> int:
+        """In numbers; of what each shard knows for itself, the largest."""
+        return self._index.effort_of(effort)
+
+    async def sample(self, wanted: int, deadline: Deadline) -> Vectors:
+        """The vectors of so many documents drawn at random, of each shard according to its size."""
+        counts = [part.count for part in await self._scatter.all(PartRequest(), deadline)]
+        whole = max(1, sum(counts))
+        asked = {
+            number: PartRequest(sample=min(limits.RECALL_QUERIES, -(-wanted * count // whole)))
+            for number, count in enumerate(counts)
+        }
+        said = await self._scatter.some(asked, deadline)
+        raw = b"".join(binascii.a2b_base64(part.sample) for part in said if part.sample)
+        return np.frombuffer(raw, "<f4").reshape(-1, self.dim)[:wanted].astype(np.float32)
+
     async def tallies(
         self, facet: Facet, keep: RoutedSurvivors | None, best: Sequence[int] | None, deadline: Deadline
     ) -> list[PartCounts]:

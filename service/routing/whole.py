@@ -9,14 +9,18 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
+import msgspec
+
 from index import kernels
 from index.search.filtering import undeclared
+from index.search.finding import Effort
 from service.access.caller import Caller
 from service.query.admission import Deadline
 from service.routing.shard import RoutedShard
 from service.routing.view import RoutedView
 from service.wire import filters
 from service.wire.answers import Bytes, FieldValue, FilterableField, IndexInfo, Kernels
+from service.wire.default_search import DefaultSearch
 from service.wire.problems import Problem
 
 COUNT_TIMEOUT_MS = 2000.0
@@ -33,8 +37,6 @@ class RoutedIndex:
         count_partial: called for each answer without some of the shards.
     """
 
-    default_search = None  # what a shard has by default is its own
-
     def __init__(
         self,
         shards: Sequence[RoutedShard],
@@ -49,14 +51,26 @@ class RoutedIndex:
         self.metric = first.metric
         self.integers = first.id_type != "str"
         self.shards = tuple(shards)
-        self.infos = tuple(infos)
+        self.said(infos)
         self._failures = failures
         self.look_soon, self.count_partial = look_soon, count_partial
+
+    def said(self, infos: Sequence[IndexInfo]) -> None:
+        """Takes what the shards say of themselves, in the order of their numbers."""
+        self.infos, first = tuple(infos), infos[0].search
+        self.default_search: DefaultSearch | None = None  # of all shards, where it is the same
+        if first is not None and all(info.search == first for info in infos):
+            self.default_search = msgspec.convert(msgspec.to_builtins(first), DefaultSearch)
 
     @property
     def count(self) -> int:
         """Documents, as the shards said last."""
         return sum(info.count for info in self.infos)
+
+    def effort_of(self, effort: Effort | None) -> int:
+        if effort is None or effort == "target":
+            return max(info.default_effort if effort is None else info.target_effort for info in self.infos)
+        return effort
 
     @property
     def etag(self) -> str:
@@ -109,8 +123,8 @@ class RoutedIndex:
             dim=self.dim,
             metric=first.metric,
             family=first.family if len({info.family for info in infos}) == 1 else "mixed",
-            default_effort=max(info.default_effort for info in infos),
-            target_effort=max(info.target_effort for info in infos),
+            default_effort=self.effort_of(None),
+            target_effort=self.effort_of("target"),
             model=first.model,
             # The least of the shards: what all of them find together is at least as much.
             recall=min((each for each in measured if each is not None), key=lambda each: each.low, default=None)
@@ -129,6 +143,7 @@ class RoutedIndex:
             refused=self._failures.get(self.name),
             written_since=sum(info.written_since for info in infos) if imposed is None else 0,
             id_type=first.id_type,
+            search=None if self.default_search is None else first.search,
         )
 
 

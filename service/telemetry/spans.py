@@ -35,6 +35,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+from opentelemetry.sdk.trace.sampling import Decision
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, get_current_span, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from opentelemetry.util.types import AttributeValue
@@ -98,7 +99,7 @@ class Spans:
         parent = get_current_span(context).get_span_context()
         trace_id = parent.trace_id if parent.is_valid else self._ids.generate_trace_id()
         sampled = self._provider.sampler.should_sample(context, trace_id, "request", SpanKind.SERVER).decision
-        return BegunSpan(trace_id, self._ids.generate_span_id(), sampled.is_sampled())
+        return BegunSpan(trace_id, self._ids.generate_span_id(), sampled == Decision.RECORD_AND_SAMPLE)
 
     def request(
         self,

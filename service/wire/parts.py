@@ -34,8 +34,9 @@ class PartRequest(Struct, forbid_unknown_fields=True, omit_defaults=True):
 
     filters: all of them hold. payloads: how many of the first rows of each list come with theirs, fields: of which only
     these. vectors_of: whether documents come with their vectors. value: a declared field whose value each row comes
-    with, for groups. held: words that no generation holds, by how many changes of all shards each is held. highlight:
-    documents come with the words of this text marked. current: every write that was acknowledged before is searched."""
+    with, for groups. held: words that no generation holds, by how many changes of all shards each is held. sample: so
+    many vectors of documents drawn at random come too. highlight: documents come with the words of this text marked.
+    current: every write that was acknowledged before is searched."""
 
     k: Annotated[int, Meta(ge=1, le=limits.PART_ROWS)] = 10
     queries: Annotated[int, Meta(ge=1, le=limits.BATCH_QUERIES)] = 1
@@ -52,6 +53,7 @@ class PartRequest(Struct, forbid_unknown_fields=True, omit_defaults=True):
     words: Text | None = None
     highlight: Highlight | None = None
     facet: Facet | None = None
+    sample: Annotated[int, Meta(ge=0, le=limits.RECALL_QUERIES)] = 0
     effort: Annotated[int, Meta(ge=1, le=limits.EFFORT)] | Literal["target"] | None = None
     exact: bool = False
     min_seq: Seq | None = None
@@ -107,6 +109,7 @@ class PartAnswer(Struct, frozen=True, omit_defaults=True):
     documents: list[PartDocument] = []
     held: dict[str, int] = {}
     counts: PartCounts | None = None
+    sample: str | None = None
     seq: int = 0
 
 
