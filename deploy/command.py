@@ -40,7 +40,9 @@ STEPS: dict[str, Step] = {
         "deploy.jobs.cli:publish",
         "Check all shards of a job, make them one generation, and serve it when its checks pass.",
     ),
-    "job": Step("deploy.jobs.cli:job", "Build an index in shards by many workers, from documents to what is served."),
+    "job": Step(
+        "deploy.jobs.run_cli:job", "Build an index in shards by many workers, from documents to what is served."
+    ),
     "generations": Step("index.keeping:generations", "List the generations of index NAME, or of every index."),
     "switch": Step("index.keeping:switch", "Serve GENERATION of index NAME, once every byte of it is checked."),
     "rollback": Step(

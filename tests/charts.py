@@ -60,7 +60,7 @@ EVERYTHING: dict[str, Any] = {
 
 ARCHIVE = {"name": "docs", "url": "https://example.org/docs.tar", "sha256": "0" * 64}
 # Of resources that are not Kubernetes' own: their operators have the schemas.
-OPERATORS = ("monitoring.coreos.com/v1", "gateway.networking.k8s.io/v1")
+OPERATORS = ("monitoring.coreos.com/v1", "gateway.networking.k8s.io/v1", "ray.io/v1")
 FETCHED: dict[str, Any] = {"indexes": {"source": "fetch", "fetch": {"archives": [ARCHIVE]}}}
 
 

@@ -225,7 +225,7 @@ def test_a_tally_says_how_far_a_job_is(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_nothing_of_a_cluster_is_imported_for_processes() -> None:
-    code = "import sys, json, deploy.jobs.cli, deploy.jobs.run, deploy.jobs.processes, deploy.jobs.work\n"
+    code = "import sys, json, deploy.jobs.run_cli, deploy.jobs.run, deploy.jobs.processes, deploy.jobs.work\n"
     code += "print(json.dumps([name for name in ('ray', 'kubernetes') if name in sys.modules]))"
     worker: Any = shared().start([], program=code)
     said, errors = worker.communicate()

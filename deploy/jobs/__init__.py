@@ -1,6 +1,8 @@
 """What runs as a job: an index in shards built by many workers. And what runs beside a service, to fetch and to wait.
 
-    cli.py          `perwatt plan`, `work`, `publish`, `job run`
+    run_cli.py      `perwatt job run`
+    cli.py          `perwatt plan`, `work`, `publish`
+    kubernetes.py   Jobs of Kubernetes, rendered, applied and watched
     run.py          the stages of a job, one after the other
     processes.py    workers that are processes of this machine
     ray_cluster.py  workers that are tasks of a Ray cluster

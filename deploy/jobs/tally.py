@@ -48,6 +48,13 @@ class Tally:
         """An attempt is over, however it ended."""
         self.core_seconds += self.cores * (time.monotonic() - self._running.pop(task))
 
+    def follow(self, running: set[int]) -> None:
+        """Begins and ends attempts so that these are running, where others decide which."""
+        for task in self._running.keys() - running:
+            self.end(task)
+        for task in running - self._running.keys():
+            self.begin(task)
+
     @property
     def running(self) -> int:
         return len(self._running)

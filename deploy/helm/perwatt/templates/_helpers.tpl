@@ -124,3 +124,74 @@ volumeMounts:
   valueFrom: {secretKeyRef: {name: {{ . }}, key: key}}
 {{- end }}
 {{- end }}
+
+{{- /* What the workers of a job share: inputs, the folder of the job, and the indexes. */ -}}
+{{- define "perwatt.jobMounts" -}}
+- {name: documents, mountPath: /documents, readOnly: true}
+- {name: jobs, mountPath: /jobs}
+- {name: indexes, mountPath: /indexes}
+- {name: tmp, mountPath: /tmp}
+{{- if .Values.models.claim }}
+- {name: models, mountPath: /models, readOnly: true}
+{{- end }}
+{{- if .Values.modelCache.writable }}
+- {name: cache, mountPath: /cache}
+{{- end }}
+{{- end -}}
+
+{{- define "perwatt.jobVolumes" -}}
+- name: documents
+  persistentVolumeClaim: {claimName: {{ .Values.job.documents.claim | quote }}, readOnly: true}
+- name: jobs
+  persistentVolumeClaim: {claimName: {{ .Values.job.folder.claim | quote }}}
+- name: indexes
+  persistentVolumeClaim: {claimName: {{ .Values.indexes.volume.claim | quote }}}
+- name: tmp
+  emptyDir: {}
+{{- with .Values.models.claim }}
+- name: models
+  persistentVolumeClaim: {claimName: {{ . | quote }}, readOnly: true}
+{{- end }}
+{{- if .Values.modelCache.writable }}
+- name: cache
+  emptyDir: {sizeLimit: {{ .Values.modelCache.sizeLimit }}}
+{{- end }}
+{{- end -}}
+
+{{- /* "perwatt.rayPod" (list . REQUESTS): the template of a node of Ray's. */ -}}
+{{- define "perwatt.rayPod" -}}
+{{- $top := index . 0 -}}
+{{- $job := $top.Values.job -}}
+metadata:
+  labels:
+    {{- include "perwatt.labels" $top | nindent 4 }}
+    app.kubernetes.io/component: ray
+spec:
+  {{- include "perwatt.pod" (list $top $job $top.Values.architecture) | nindent 2 }}
+  {{- with $job.affinity }}
+  affinity:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  containers:
+    - name: ray
+      image: {{ include "perwatt.image" (list $job.ray.image $top.Chart.AppVersion) }}
+      imagePullPolicy: {{ $top.Values.image.pullPolicy }}
+      env:
+        - {name: RAY_USAGE_STATS_ENABLED, value: "0"}
+        {{- if $top.Values.modelCache.writable }}
+        - {name: PERWATT_CACHE, value: /cache}
+        {{- end }}
+        {{- with $job.extraEnv }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+        {{- include "perwatt.encoderKey" $top | nindent 8 }}
+      resources:
+        requests:
+          {{- toYaml (index . 1) | nindent 10 }}
+        limits:
+          {{- toYaml $job.resources.limits | nindent 10 }}
+      volumeMounts:
+        {{- include "perwatt.jobMounts" $top | nindent 8 }}
+  volumes:
+    {{- include "perwatt.jobVolumes" $top | nindent 4 }}
+{{- end -}}
