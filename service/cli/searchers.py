@@ -25,7 +25,7 @@ from service.cli.evaluate import Search
 from service.client import Client, ClientError, ProblemError, calls
 from service.errors import RemoteError, ServiceError, SettingsError
 from service.query.following import Follower
-from service.query.fusion import DEPTH, FUSED_PER_HIT, fuse
+from service.query.fusion import DEPTH, FUSED_PER_HIT, effort_of, fuse
 from service.query.loading import encoder_for, fitted_of, open_checked
 from service.rerank.texts import text_of
 from service.settings import Settings
@@ -184,6 +184,7 @@ class LocalSearcher:
             return self._lexical(queries, how.k, asked)
         near = DEPTH if how.depth is None else how.depth
         depth = max(near, FUSED_PER_HIT * how.k)
+        how = how._replace(effort=effort_of(how.effort, depth))
         both = zip(self._dense(queries, depth, how, asked), self._lexical(queries, depth, asked), strict=True)
         return [
             fuse(dict(dense), dict(lexical), how.weights, how.rrf_k, self._rows.order, near) for dense, lexical in both

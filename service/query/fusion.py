@@ -28,12 +28,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from index.search.finding import Effort
 from service.wire.answers import Explanation, RankPlace
 
 # Rows of each ranking that gain: the most with which no measured collection loses to the better ranking.
 DEPTH = 50
 FUSED_PER_HIT = 2  # rows of each ranking that are looked at, for each hit asked for
 RRF_K = 60  # as the paper has it
+
+MEASURED_K = 10  # of the recall that an index's efforts were measured by
 
 Rows = Mapping[int, float]  # row to score, best first
 Gains = Callable[[Sequence[float], int], list[float]]
@@ -70,6 +73,13 @@ def fuse(
     taken, whole = {row for row, _ in head}, sum(weights)
     tail = by(lambda scores, _: _reciprocal(len(scores), RRF_K))
     return head + [(row, score / whole - 1) for row, score in tail if row not in taken]
+
+
+def effort_of(asked: Effort | None, depth: int) -> Effort | None:
+    """Of the search by vectors for so many rows. An effort was measured for the best ten, and deeper searches find more
+    of those at a larger price: so the least that reaches the index's recall target finds the best ten of fifty at least
+    as well as they are found alone, and costs a fourth of what the usual effort does for fifty."""
+    return "target" if asked is None and depth > MEASURED_K else asked
 
 
 def explained(

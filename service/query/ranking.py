@@ -19,7 +19,7 @@ from index import FieldError
 from index.search.filtering import Filter
 from service.query.admission import Deadline
 from service.query.batcher import Vector
-from service.query.fusion import DEPTH, FUSED_PER_HIT, explained, fuse
+from service.query.fusion import DEPTH, FUSED_PER_HIT, effort_of, explained, fuse
 from service.query.searched import SearchView, Survived
 from service.rerank.reranking import Judged
 from service.wire.answers import Explanation, RankPlace
@@ -93,6 +93,8 @@ class Ranking:
         self._effort, self._exact = (None, False) if params is None else (params.effort, params.exact)
         self._rrf_k = None if params is None else params.rrf_k
         self._near = DEPTH if params is None or params.depth is None else params.depth
+        if query.mode == "hybrid":
+            self._effort = effort_of(self._effort, max(self._near, FUSED_PER_HIT * query.k))
         weights = None if params is None else params.weights
         self._weights = (1.0, 1.0) if weights is None else (weights.dense, weights.lexical)
         self._scored, self._cpu_s, self._lexical_s = 0, 0.0, 0.0
