@@ -35,8 +35,9 @@ def test_neighbouring_rows_are_counted_as_one_stretch(count: int) -> None:
 
 
 def test_a_plan_knows_hits_effort_survivors_and_whether_they_lie_in_a_row() -> None:
-    planner = Planner("graph", MILLION, EFFORT)
+    planner = Planner("compact", MILLION, EFFORT)
     assert not planner.plan(10, 300, None).scan
+    assert not Planner("speed", MILLION, EFFORT).plan(10, 300, kept(8_000)).scan  # whose visits cost less
     assert planner.plan(10, 300, kept(8_000)).scan  # 500 visits cost more, even where all around the query survive
     assert not planner.plan(10, 100, kept(8_000)).scan  # at a lower effort they are 50
     assert not planner.plan(10, 300, kept(18_000)).scan
@@ -44,7 +45,7 @@ def test_a_plan_knows_hits_effort_survivors_and_whether_they_lie_in_a_row() -> N
     assert planner.plan(100, 300, kept(18_000)).scan  # what hybrid asks for
     assert planner.plan(1000, 300, kept(200_000)).scan
     assert not planner.plan(1000, 300, None).scan
-    small = Planner("graph", 20_000, EFFORT)
+    small = Planner("compact", 20_000, EFFORT)
     assert small.plan(1000, 300, None).scan
     assert not small.plan(10, 300, None).scan  # what the structure was asked for
     assert Planner("flat", 10, EFFORT | {"curve": [{"effort": 1, "scored": 10.0}]}).plan(1, 1, None).scan
@@ -54,19 +55,19 @@ def test_a_plan_knows_hits_effort_survivors_and_whether_they_lie_in_a_row() -> N
 @pytest.mark.parametrize("survivors", [30_000, 200_000, 600_000])
 def test_a_walk_may_cost_as_much_as_the_scan_and_is_tried_for_an_eighth_of_it(k: int, survivors: int) -> None:
     keep = kept(survivors)
-    plan = Planner("graph", MILLION, EFFORT).plan(k, 300, keep)
+    plan = Planner("compact", MILLION, EFFORT).plan(k, 300, keep)
     scan = scan_cost(keep) + HIT * k
     if not plan.scan:
-        assert plan.budget * WORTH["graph"] == pytest.approx(scan, rel=0.01)
+        assert plan.budget * WORTH["compact"] == pytest.approx(scan, rel=0.01)
         assert plan.trial == pytest.approx(plan.budget / 8, abs=64)
         assert 0 < plan.least_share < 1
     else:
-        assert scan <= WORTH["graph"] * 15_000
+        assert scan <= WORTH["compact"] * 15_000
 
 
 def test_what_a_build_did_not_measure_is_estimated() -> None:
     without = {name: EFFORT[name] for name in ("default", "curve")}
-    plans = [Planner("graph", MILLION, each).plan(100, 300, kept(250_000)) for each in (EFFORT, without)]
+    plans = [Planner("compact", MILLION, each).plan(100, 300, kept(250_000)) for each in (EFFORT, without)]
     assert [plan.scan for plan in plans] == [False, False]
     assert 0.3 < plans[0].least_share / plans[1].least_share < 3
     lists = Planner("ivf", MILLION, without)

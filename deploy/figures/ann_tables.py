@@ -159,7 +159,7 @@ def _cases(figures: dict[str, Any]) -> list[tuple[int, int]]:
 
 
 def others_table(runs: list[dict[str, Any]], show: Show) -> str:
-    """A row for each of our profiles that took part; the second is the one that `auto` takes."""
+    """A row for each of our profiles that took part."""
     rows: list[list[object]] = []
     for run in runs:
         vectors = run["vectors"]

@@ -128,7 +128,9 @@ def _measured(opened: Generation, queries: Float, keeps: list[Bitmap], k: int) -
     at_once = 0
     for query, keep in zip(queries, keeps, strict=True):
         plan = opened._planner.plan(k, effort, keep)
-        patient = SearchPlan(budget=max(1, int(PATIENCE * (scan_cost(keep) + HIT * k) / WORTH["graph"])))
+        patient = SearchPlan(
+            budget=max(1, int(PATIENCE * (scan_cost(keep) + HIT * k) / WORTH[opened.profile or opened.family]))
+        )
         at_once += plan.scan
         assert keep.runs <= len(keep.rows32)  # made and kept by now
         ways: dict[str, Callable[[], TopK]] = {

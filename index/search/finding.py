@@ -42,14 +42,14 @@ def effort_for(points: Sequence[dict[str, Any]], recall: float) -> int | None:
 # What one vector compared on the way of a structure costs, in survivors that a scan picks in the same time:
 # a visit of a walk is some 35 cache lines and a group of neighbours, a row of a list some fast-scan codes and its share
 # of the rescoring. Measured by `python -m index.bench.filters`, and held to by the table of `perwatt bench filtered`.
-WORTH = {"graph": 25.0, "ivf": 1.0}
+WORTH = {"compact": 25.0, "speed": 15.0, "ivf": 1.0}
 # In the same unit, from memory: a picked row right behind the one before, a row of a scan of everything, and a hit, for
 # which two or three rows are scored again in float32.
 IN_A_ROW, IN_ORDER, HIT = 0.55, 0.8, 40.0
 # Rows that a quarter of all or fewer are picked one by one; of more, no list of their numbers is kept.
 PICKED = 4
 # Without a figure of the build's: what is compared grows with the hits to this power.
-_GROWTH = {"graph": 0.65, "ivf": 0.0}
+_GROWTH = {"compact": 0.65, "speed": 0.65, "ivf": 0.0}
 _TRIAL = 8  # a walk that is given up for too few survivors has cost an eighth of the scan
 _BLOCK = 256  # rows that a scan of all reads or skips as one (index/kernels/scan.cpp)
 _LEAST_TRIAL = 64  # visits: fewer say nothing of a share
@@ -72,19 +72,19 @@ class Planner:
     """What searches of one structure cost, from what its build measured.
 
     Args:
-        family: Of the generation.
+        structure: The profile of a graph, or the family.
         count: Its rows.
         effort: The manifest's entry: the curve of vectors compared for MEASURED_K hits by effort, and `deep`, those for
             more hits at the default effort.
     """
 
-    def __init__(self, family: str, count: int, effort: Mapping[str, Any]) -> None:
-        self._family, self._count = family, count
+    def __init__(self, structure: str, count: int, effort: Mapping[str, Any]) -> None:
+        self._structure, self._count = structure, count
         curve = sorted(effort["curve"], key=lambda point: int(point["effort"]))
         self._efforts, self._scored = [point["effort"] for point in curve], [point["scored"] for point in curve]
         usual = max(1.0, self._usual(effort["default"]))
         deeper = {int(point["k"]): point["scored"] / usual for point in effort.get("deep", ())}
-        growth = _GROWTH.get(family, 0.0)
+        growth = _GROWTH.get(structure, 0.0)
         deeper = deeper or {10 * MEASURED_K: 10**growth}
         points = [(1.0, 0.99), (MEASURED_K, 1.0), *sorted(deeper.items())]
         (some, cost), (more, dearer) = points[-2:]
@@ -97,20 +97,20 @@ class Planner:
 
     def plan(self, k: int, effort: int, keep: Bitmap | None) -> SearchPlan:
         """For k hits of the rows that `keep` lets through (None: all)."""
-        if self._family not in WORTH:
+        if self._structure not in WORTH:
             return SCAN
         if keep is None and k <= MEASURED_K:
             return WALK  # what the structure was built for
         survivors = self._count if keep is None else keep.count
         scan = HIT * min(k, survivors) + (self._count * IN_ORDER if keep is None else scan_cost(keep))
-        worth, share = WORTH[self._family], max(survivors, 1) / self._count
-        around = share if self._family == "ivf" else 1.0  # lists hold survivors by chance
+        worth, share = WORTH[self._structure], max(survivors, 1) / self._count
+        around = share if self._structure == "ivf" else 1.0  # lists hold survivors by chance
         # Where it was asked for though a scan of all is quicker, a structure is used as it would be without a filter.
         usual = k <= MEASURED_K and share * PICKED > 1
         if not usual and scan <= worth * self._at(k, effort) / around:
             return SCAN
         budget = scan / worth
-        least = 0.0 if keep is None or self._family == "ivf" else k / self._reach(effort, int(budget))
+        least = 0.0 if keep is None or self._structure == "ivf" else k / self._reach(effort, int(budget))
         if usual:
             budget = max(budget, 2 * self._at(math.ceil(k / share), effort))
             least = min(least, share / 4)

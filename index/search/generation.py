@@ -49,7 +49,7 @@ class Generation:
         self.default_effort: int = manifest["effort"]["default"]
         cheaper = finding.effort_for(manifest["effort"]["curve"], manifest["recall"]["target"])
         self.target_effort = min(cheaper or self.default_effort, self.default_effort)
-        self._planner = Planner(self.family, self.count, manifest["effort"])
+        self._planner = Planner(self.profile or self.family, self.count, manifest["effort"])
         self._codes = map_codes(path, manifest["sections"])
         self._index = _read_faiss(path / INDEX_FILE)
         if self._index.ntotal != self.count or self._index.d != self.dim:
