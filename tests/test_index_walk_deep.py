@@ -14,6 +14,7 @@ from service.query.fusion import DEPTH, MEASURED_K, effort_of
 @pytest.mark.parametrize(("asked", "depth"), [(None, 10), (64, 50), ("target", 10)])
 def test_what_a_request_asks_for_stays(asked: int | None, depth: int) -> None:
     assert effort_of(asked, depth) == asked
+    assert effort_of(None, 50, share=0.1) is None, "the survivors of a narrow filter are compared one by one"
 
 
 def test_the_best_ten_of_a_fusions_ranking_are_found_as_well_as_they_are_alone(tmp_path: Path) -> None:

@@ -184,11 +184,19 @@ class LocalSearcher:
             return self._lexical(queries, how.k, asked)
         near = DEPTH if how.depth is None else how.depth
         depth = max(near, FUSED_PER_HIT * how.k)
-        how = how._replace(effort=effort_of(how.effort, depth))
+        how = how._replace(effort=effort_of(how.effort, depth, self._share(asked)))
         both = zip(self._dense(queries, depth, how, asked), self._lexical(queries, depth, asked), strict=True)
         return [
             fuse(dict(dense), dict(lexical), how.weights, how.rrf_k, self._rows.order, near) for dense, lexical in both
         ]
+
+    def _share(self, asked: Filter | None) -> float:
+        """Of the documents, that a filter keeps."""
+        if asked is None:
+            return 1.0
+        kept = self._rows.survivors(asked)
+        count = sum(each.count for each in kept) if isinstance(kept, list) else kept.count
+        return float(count) / max(1, self._rows.count)
 
     def _reranked(self, query: Query, ranked: list[tuple[int, float]]) -> list[tuple[int, float]]:
         if self._reranker is None or not isinstance(query, str):

@@ -37,6 +37,7 @@ FUSED_PER_HIT = 2  # rows of each ranking that are looked at, for each hit asked
 RRF_K = 60  # as the paper has it
 
 MEASURED_K = 10  # of the recall that an index's efforts were measured by
+LEAST_SHARE = 0.25  # of the rows, below which a filter is narrow
 
 Rows = Mapping[int, float]  # row to score, best first
 Gains = Callable[[Sequence[float], int], list[float]]
@@ -75,11 +76,16 @@ def fuse(
     return head + [(row, score / whole - 1) for row, score in tail if row not in taken]
 
 
-def effort_of(asked: Effort | None, depth: int) -> Effort | None:
+def effort_of(asked: Effort | None, depth: int, share: float = 1.0) -> Effort | None:
     """Of the search by vectors for so many rows. An effort was measured for the best ten, and deeper searches find more
     of those at a larger price: so the least that reaches the index's recall target finds the best ten of fifty at least
-    as well as they are found alone, and costs a fourth of what the usual effort does for fifty."""
-    return "target" if asked is None and depth > MEASURED_K else asked
+    as well as they are found alone, and costs a fourth of what the usual effort does for fifty. Of the few rows that a
+    narrow filter keeps most are compared one by one, and less effort saves nothing.
+
+    Args:
+        share: of the rows, that a filter keeps.
+    """
+    return "target" if asked is None and depth > MEASURED_K and share >= LEAST_SHARE else asked
 
 
 def explained(

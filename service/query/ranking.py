@@ -94,7 +94,8 @@ class Ranking:
         self._rrf_k = None if params is None else params.rrf_k
         self._near = DEPTH if params is None or params.depth is None else params.depth
         if query.mode == "hybrid":
-            self._effort = effort_of(self._effort, max(self._near, FUSED_PER_HIT * query.k))
+            share = 1.0 if survivors.keep is None else survivors.keep.count / max(1, view.count)
+            self._effort = effort_of(self._effort, max(self._near, FUSED_PER_HIT * query.k), share)
         weights = None if params is None else params.weights
         self._weights = (1.0, 1.0) if weights is None else (weights.dense, weights.lexical)
         self._scored, self._cpu_s, self._lexical_s = 0, 0.0, 0.0
