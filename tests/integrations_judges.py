@@ -79,6 +79,7 @@ def test_the_module_of_ann_benchmarks_finds_the_nearest(metric: str, family: str
     module.done()
 
 
+@pytest.mark.timeout(1200)  # five runs of it, each of which begins several processes
 def test_vectordb_bench_loads_searches_and_reports(tmp_path: Path) -> None:
     """By its own command; 300 rows are searched exactly."""
     rows = np.random.default_rng(9).standard_normal((310, 12)).astype(np.float32)
