@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from index.search.finding import Effort
 from service.settings import DEFAULT_ROOT
+
+if TYPE_CHECKING:  # finding needs numpy
+    from index.search.finding import Effort
 
 root_option = click.option(
     "--root",

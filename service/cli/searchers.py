@@ -18,7 +18,6 @@ import numpy.typing as npt
 from index import Generation, IndexingError, InputError, Root
 from index.changes.view import Searchable
 from index.search.filtering import Filter, parse
-from index.search.finding import Effort
 from index.shards.sealed import ShardedIndex
 from index.shards.together import ShardRows
 from service.cli.evaluate import Search
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from embed import Encoder
     from embed.encoders.fitted.encoder import FittedEncoder
     from embed.rerankers.contract import Reranker
+    from index.search.finding import Effort
 
 Query = str | npt.NDArray[np.float32]  # a text, or a vector float32 (dim,)
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from index.search.finding import Effort
 from service.cli.options import (
     effort_option,
     encoder_option,
@@ -36,6 +35,7 @@ from service.processes import native_threads
 from service.settings import Settings
 
 if TYPE_CHECKING:
+    from index.search.finding import Effort
     from service.cli.searchers import IndexSearcher
 
 
