@@ -38,7 +38,7 @@ def site(browser: Browser, written_to: Server) -> Iterator[Page]:
     page = browser.new_page()
     for path, script in SCRIPTS.items():
         page.route(f"**{path}", _giving(script))
-    page.goto(f"{written_to.url}/?q=")
+    page.goto(f"{written_to.url}/?q=", wait_until="networkidle")  # what the page itself asks is over
     yield page
     page.close()
 
