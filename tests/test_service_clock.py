@@ -68,7 +68,7 @@ def rebuilt(client: httpx.Client, key: str) -> Any:
     while (answer := client.get(f"/v1/rebuilds/{started.json()['id']}").json())["ended_at"] is None:
         assert time.monotonic() < limit_s, answer
         time.sleep(0.05)
-    assert answer["state"] == "succeeded", answer
+    assert answer["state"] == "succeeded", f"{answer}"  # whole: its detail says why
     assert client.post("/v1/rebuilds", json={"index": "docs"}, headers=headers).json() == answer  # started once
     return answer
 
