@@ -79,7 +79,7 @@ class CookbookRun:
 
     def _done(self, command: list[str], block: str) -> str:
         done = subprocess.run(
-            command, cwd=self.folder, env=self.env, capture_output=True, text=True, timeout=patient(120), check=False
+            command, cwd=self.folder, env=self.env, capture_output=True, text=True, timeout=patient(600), check=False
         )
         assert done.returncode == 0, f"{block}\n{done.stdout}\n{done.stderr}"
         return done.stdout
