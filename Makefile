@@ -62,11 +62,12 @@ endif
 	$(BIN)/perwatt report $(REPORT)/run.json --html $(REPORT)/report.html --markdown $(REPORT)/report.md \
 	  --json $(REPORT)/report.json
 
-# BLOCKS trials of each, some nine minutes a block.
+# BLOCKS trials of each, some fifteen minutes a block; with RESUME=1, blocks that are whole and undisturbed are kept.
 experiment: export SERVER_CPUS := $(SERVER_CPUS)
 experiment: export LOAD_CPUS := $(LOAD_CPUS)
 experiment: export KNEE_OPTIONS := --slo-p99-ms $(P99_MS) $(if $(LENIENT),--allow-interference)
 experiment: export BLOCKS := $(or $(BLOCKS),8)
+experiment: export RESUME := $(RESUME)
 experiment: $(VENV)/.loadtest $(DATA)/indexes/$(INDEX)/current $(DATA)/peers/pgvector ## perwatt against pgvector here, in blocks; the verdict goes into BENCHMARKS.md (70 minutes)
 	$(BIN)/python -m deploy.figures measure experiment
 	$(BIN)/python -m deploy.figures render

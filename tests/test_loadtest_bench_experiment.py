@@ -11,11 +11,21 @@ from loadtest_records import three_arms
 
 from deploy.figures import experiment_tables, render
 from loadtest.analysis.reading import Reading
-from loadtest.bench.experiment import AGAIN, ATTEMPTS, OURS, asked, figures, run_blocks, same_documents, write_reports
+from loadtest.bench.experiment import (
+    AGAIN,
+    ATTEMPTS,
+    OURS,
+    asked,
+    figures,
+    run_blocks,
+    same_documents,
+    undisturbed,
+    write_reports,
+)
 from loadtest.errors import LoadTestError
 from loadtest.record.objective import Objective
 from loadtest.record.run_record import ServiceFacts, write_record
-from loadtest.record.trial import RecallEstimate
+from loadtest.record.trial import Interference, RecallEstimate
 from loadtest.report.sample import same_files
 
 ARMS = {"x86": OURS, "x86 again": AGAIN, "arm": "pgvector"}
@@ -72,6 +82,26 @@ def test_a_trial_that_may_not_be_believed_is_made_again_and_not_forever(tmp_path
         run_blocks(1, ("a",), lambda *_: 1, tmp_path, tell=lambda _line: None)
 
 
+def test_whole_undisturbed_blocks_are_kept_and_of_the_others_every_trial_is_made_anew(
+    tmp_path: Path, runs: list[Reading]
+) -> None:
+    arms, made = ("a", "b"), []
+
+    def trial(arm: str, block: int, path: Path) -> int:
+        made.append((block, arm))
+        write_record(path, runs[0].record)
+        return 0
+
+    run_blocks(4, arms, trial, tmp_path, tell=lambda _: None)
+    (tmp_path / "02-b.json").unlink()
+    disturbed = msgspec.structs.replace(runs[0].record.trials[0], interference=[Interference("service", 1, others_cores=0.3, stolen_cores=0.0)])
+    write_record(tmp_path / "03-a.json", msgspec.structs.replace(runs[0].record, trials=[disturbed]))
+    made.clear()
+    files = run_blocks(4, arms, trial, tmp_path, tell=lambda _: None, kept=undisturbed)
+    assert sorted(made) == [(2, "a"), (2, "b"), (3, "a"), (3, "b")]
+    assert sorted(path.name for path in files) == sorted(path.name for path in tmp_path.iterdir())
+
+
 def test_the_verdict_with_its_interval_and_both_engines_go_into_the_page(runs: list[Reading]) -> None:
     found = json.loads(json.dumps(figures(runs, "pgvector")))
     text = experiment_tables.verdict(found)
@@ -116,4 +146,5 @@ def test_an_experiment_that_was_not_made_says_so_in_the_page() -> None:
 def test_what_the_environment_asks_is_handed_on() -> None:
     assert asked({}) == {"options": []}
     found = asked({"BLOCKS": "3", "SERVER_CPUS": "0-1", "LOAD_CPUS": "", "KNEE_OPTIONS": "--no-curve --seed 2"})
+    assert asked({"RESUME": "1"}) == {"options": [], "resume": True}
     assert found == {"blocks": 3, "server_cpus": "0-1", "options": ["--no-curve", "--seed", "2"]}

@@ -3,7 +3,9 @@
 Every block holds perwatt, perwatt once more (A/A) and the other engine, in random order; each is started for its trial,
 the other engine also filled anew, so that the luck of a build is in the noise and not in the verdict. All are asked the
 same vectors, prove the same recall against the same exact neighbours with the cheapest effort that does, and have the
-same CPUs. Trials that may not be believed are made again, a few times.
+same CPUs. Trials that may not be believed are made again, a few times. An experiment that was cut short, or that other
+programs disturbed, goes on where it was (RESUME=1): whole blocks are kept, the others are made anew, since what is compared
+within a block is to be of one time.
 """
 
 from __future__ import annotations
@@ -43,15 +45,21 @@ def run_blocks(
     out: Path,
     seed: int = 1,
     tell: Callable[[str], None] = print,
+    kept: Callable[[Path], bool] = lambda _: False,
 ) -> list[Path]:
     """A record of every arm in every block, in an order drawn from `seed`; LoadTestError when one cannot be had.
 
     trial: arm, block and where its record is to be; gives an exit status, 3: it may not be believed.
+    kept: whether the record at a path is there and good; a block is left as it is when all of its records are.
     """
     order, files = random.Random(seed), []
     for block in range(1, blocks + 1):
-        for arm in order.sample(arms, len(arms)):
-            path = out / f"{block:02}-{arm.replace(' ', '-')}.json"
+        paths = {arm: out / f"{block:02}-{arm.replace(' ', '-')}.json" for arm in order.sample(arms, len(arms))}
+        files += paths.values()
+        if all(map(kept, paths.values())):
+            tell(f"block {block} of {blocks}: kept")
+            continue
+        for arm, path in paths.items():
             for attempt in range(1, ATTEMPTS + 1):
                 tell(f"block {block} of {blocks}: {arm}{'' if attempt == 1 else f', attempt {attempt}'}")
                 status = trial(arm, block, path)
@@ -59,17 +67,20 @@ def run_blocks(
                     break
             if status != 0:
                 raise LoadTestError(f"block {block}, {arm}: no trial that may be believed (exit status {status})")
-            files.append(path)
     return files
 
 
 def measure(
     target: str, vectors: Path, root: Path, index: str, peers: Path, out: Path,
     server_cpus: str = "0", load_cpus: str = "1", blocks: int = 8, options: Sequence[str] = (),
-    sample: Path | None = None,
+    sample: Path | None = None, resume: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
-    """The records and reports into `out`, a page of perwatt against itself into `sample`, and what it comes to."""
-    shutil.rmtree(out, ignore_errors=True)
+    """The records and reports into `out`, a page of perwatt against itself into `sample`, and what it comes to.
+
+    resume: blocks that are whole and undisturbed in `out` are kept. RecordError at a record that cannot be read.
+    """
+    if not resume:
+        shutil.rmtree(out, ignore_errors=True)
     with kit(vectors, root, index, peers, server_cpus, load_cpus) as made:
 
         def trial(arm: str, block: int, path: Path) -> int:
@@ -79,13 +90,18 @@ def measure(
                 same_documents(out)
             return status
 
-        files = run_blocks(blocks, (OURS, AGAIN, target), trial, out)
+        files = run_blocks(blocks, (OURS, AGAIN, target), trial, out, kept=undisturbed)
     runs = readings(read_record(path) for path in files)
     write_reports(runs, target, out)
     if sample is not None:
         for name, text in same_files(runs, OURS, AGAIN).items():
             (sample / name).write_text(text, "utf-8")
     return figures(runs, target)
+
+
+def undisturbed(path: Path) -> bool:
+    """Whether the record is there, and its trials may be believed."""
+    return path.is_file() and not any(run.invalid or run.disturbance for run in readings([read_record(path)]))
 
 
 def same_documents(out: Path) -> None:
@@ -105,12 +121,14 @@ def write_reports(runs: Sequence[Reading], target: str, out: Path) -> None:
 
 
 def asked(environment: Mapping[str, str]) -> dict[str, Any]:
-    """BLOCKS, SERVER_CPUS, LOAD_CPUS and KNEE_OPTIONS as `measure` takes them."""
+    """BLOCKS, RESUME, SERVER_CPUS, LOAD_CPUS and KNEE_OPTIONS as `measure` takes them."""
     found: dict[str, Any] = {
         name.lower(): environment[name] for name in ("SERVER_CPUS", "LOAD_CPUS") if environment.get(name)
     }
     if environment.get("BLOCKS"):
         found["blocks"] = int(environment["BLOCKS"])
+    if environment.get("RESUME"):
+        found["resume"] = True
     return found | {"options": shlex.split(environment.get("KNEE_OPTIONS", ""))}
 
 
