@@ -80,7 +80,10 @@ def test_commands_targets_and_links_of_a_page_exist(page: Path) -> None:
     text, makefile = page.read_text(), (render.TOP / "Makefile").read_text()
     for target in set(re.findall(r"(?:^|`|&& )make ([a-z0-9-]+)", text, re.MULTILINE)):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
-    for command in set(re.findall(r"(?:^|`)perwatt ([a-z]+)", text, re.MULTILINE)):
+    blocks = "\n".join(
+        re.findall(r"^```.*?^```", text, re.MULTILINE | re.DOTALL)
+    )  # elsewhere a line may begin with the name
+    for command in {*re.findall(r"`perwatt ([a-z]+)", text), *re.findall(r"^perwatt ([a-z]+)", blocks, re.MULTILINE)}:
         assert command in STEPS, command
     links = re.findall(r"\]\(((?!https?:)[^)\s]+)\)", text) + re.findall(r'(?:src|srcset)="([^"]+)"', text)
     for link in links:

@@ -89,13 +89,15 @@ def test_whole_undisturbed_blocks_are_kept_and_of_the_others_every_trial_is_made
 
     def trial(arm: str, block: int, path: Path) -> int:
         made.append((block, arm))
-        write_record(path, runs[0].record)
+        write_record(runs[0].record, path)
         return 0
 
     run_blocks(4, arms, trial, tmp_path, tell=lambda _: None)
     (tmp_path / "02-b.json").unlink()
-    disturbed = msgspec.structs.replace(runs[0].record.trials[0], interference=[Interference("service", 1, others_cores=0.3, stolen_cores=0.0)])
-    write_record(tmp_path / "03-a.json", msgspec.structs.replace(runs[0].record, trials=[disturbed]))
+    disturbed = msgspec.structs.replace(
+        runs[0].record.trials[0], interference=[Interference("service", 1, others_cores=0.3, stolen_cores=0.0)]
+    )
+    write_record(msgspec.structs.replace(runs[0].record, trials=[disturbed]), tmp_path / "03-a.json")
     made.clear()
     files = run_blocks(4, arms, trial, tmp_path, tell=lambda _: None, kept=undisturbed)
     assert sorted(made) == [(2, "a"), (2, "b"), (3, "a"), (3, "b")]

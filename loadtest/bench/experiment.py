@@ -4,8 +4,8 @@ Every block holds perwatt, perwatt once more (A/A) and the other engine, in rand
 the other engine also filled anew, so that the luck of a build is in the noise and not in the verdict. All are asked the
 same vectors, prove the same recall against the same exact neighbours with the cheapest effort that does, and have the
 same CPUs. Trials that may not be believed are made again, a few times. An experiment that was cut short, or that other
-programs disturbed, goes on where it was (RESUME=1): whole blocks are kept, the others are made anew, since what is compared
-within a block is to be of one time.
+programs disturbed, goes on where it was (RESUME=1): whole blocks are kept, the others are made anew, since what is
+compared within a block is to be of one time.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ def run_blocks(
     trial: arm, block and where its record is to be; gives an exit status, 3: it may not be believed.
     kept: whether the record at a path is there and good; a block is left as it is when all of its records are.
     """
-    order, files = random.Random(seed), []
+    order = random.Random(seed)
+    files: list[Path] = []
     for block in range(1, blocks + 1):
         paths = {arm: out / f"{block:02}-{arm.replace(' ', '-')}.json" for arm in order.sample(arms, len(arms))}
         files += paths.values()
@@ -84,7 +85,7 @@ def measure(
     with kit(vectors, root, index, peers, server_cpus, load_cpus) as made:
 
         def trial(arm: str, block: int, path: Path) -> int:
-            labels = ["--arm", arm, "--block", str(block), "--experiment", f"perwatt and {target}"]
+            labels = ["--arm", arm, "--block", str(block), "--experiment", f"{target} and perwatt"]
             status = find_knee(made, target if arm == target else OURS, path, [*KNEE, *labels, *options])
             if status == 0:
                 same_documents(out)
