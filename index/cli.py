@@ -138,6 +138,7 @@ def build(
     from index.disk.vectors_folder import VectorsFolder
     from index.progress import say
     from index.search.columns import parse_fields
+    from index.whole_recall import measured
 
     if (vectors is None) != from_changes:
         raise click.UsageError("give a folder of vectors, or --from-changes, and not both")
@@ -171,7 +172,8 @@ def build(
             raise click.UsageError(
                 "--shards goes with --query-encoder model: a fitted one is measured on whole indexes"
             )
-        sharded = build_sharded(folder, shards, drop_changes=drop_changes, **common, **settings)
+        how = {**common, **settings, "drop_changes": drop_changes, "measure": measured}
+        sharded = build_sharded(folder, shards, **how)
         if as_json:
             print_json({"path": str(sharded.path), "switched": not no_switch, "shards": sharded.content})
         else:

@@ -77,7 +77,8 @@ def _generation_rows(root: Root | ShardedIndex, name: str) -> list[dict[str, Any
         try:
             content = root.generation(generation).content
             row |= {key: content[key] for key in ("count", "dim", "metric", "created_at")}
-            row |= {"family": f"{len(content['shards'])} shards", "profile": None, "recall": None}
+            row |= {"family": f"{len(content['shards'])} shards", "profile": None}
+            row |= {"recall": content.get("recall", {}).get("recall")}
         except GenerationError as error:
             row["error"] = str(error)
         rows.append(row)

@@ -44,6 +44,7 @@ def print_sharded(content: dict[str, Any], folder: Path) -> None:
             ("generation", content["generation"]),
             ("vectors", f"{content['count']:,} × {content['dim']}, {content['metric']}"),
             ("shards", f"{len(counts)} of {min(counts):,} to {max(counts):,} documents; {content['rule']}"),
+            *_whole(content.get("recall", {})),
             ("words", "none" if words is None else f"{words['words']:,} in {words['documents']:,} documents"),
             ("filterable", _filterable(content["filterable"], ())),
             ("folder", str(folder)),
@@ -56,6 +57,14 @@ def print_alias(name: str, alias: Alias, as_json: bool) -> None:
         print_json({"index": name, **alias._asdict()})
     else:
         click.echo(f"{name} serves {alias.generation} (before: {alias.previous or 'nothing'})")
+
+
+def _whole(recall: dict[str, Any]) -> list[tuple[str, str]]:
+    """What was measured of all shards together."""
+    if "effort" not in recall:
+        return []
+    effort = "of its own for each shard" if recall["effort"] is None else f"{recall['effort']}, by the recall of all"
+    return [("recall", _recall(recall)), ("effort", effort)]
 
 
 def _recall(recall: dict[str, Any]) -> str:

@@ -15,6 +15,7 @@ from hashing_encoder import HashingEncoder
 
 from index import VectorsFolder, build_generation
 from index.build.sharded import build_sharded
+from index.whole_recall import measured
 from service.access.auth import Auth
 from service.access.caller import ANYONE
 from service.http.app import create_app
@@ -117,7 +118,9 @@ def in_process(
     """
     encoder = CheapEncoder()
     build_generation(VectorsFolder(vectors), root=folder / "one", name="docs", threads=1, **build)
-    sharded = build_sharded(VectorsFolder(vectors), shards, root=folder / "many", name="docs", threads=1, **build)
+    sharded = build_sharded(
+        VectorsFolder(vectors), shards, root=folder / "many", name="docs", threads=1, measure=measured, **build
+    )
     with ExitStack() as opened:
         opened.enter_context(mock.patch.object(processes, "encoder_for", return_value=encoder))
         opened.enter_context(mock.patch.object(routing, "encoder_of", return_value=encoder))

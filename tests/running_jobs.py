@@ -67,13 +67,13 @@ def documents(path: Path, count: int = 240) -> Path:
     return write_jsonl(path, rows)
 
 
-def planned(docs: Path, folder: Path, encoder: str, *words: object) -> Job:
-    """A job below `folder`, with fragments of ten kilobytes."""
-    given = [docs, "--index", "docs", "--root", folder / "i", "--job", folder / "j", "--encoder", encoder]
-    given += ["--fragment-mb", "0.01", *words]
+def planned(docs: Path | str, folder: Path | str, encoder: str, *words: object) -> Job:
+    """A job below `folder`, or with its indexes in a store, with fragments of ten kilobytes."""
+    places = ["--root", folder] if isinstance(folder, str) else ["--root", folder / "i", "--job", folder / "j"]
+    given = [docs, "--index", "docs", *places, "--encoder", encoder, "--fragment-mb", "0.01", *words]
     ran = CliRunner().invoke(perwatt, ["plan", *map(str, given), "--json"], catch_exceptions=False)
     assert ran.exit_code == 0, ran.output
-    return Job(Path(json.loads(ran.stdout)["job"]))
+    return Job(json.loads(ran.stdout)["job"])
 
 
 class InThread:
@@ -81,8 +81,8 @@ class InThread:
 
     returncode = 0
 
-    def __init__(self, folder: Path, stage: str, task: int) -> None:
-        self._work = lambda: work(folder, stage, task, 1)
+    def __init__(self, where: str, stage: str, task: int) -> None:
+        self._work = lambda: work(where, stage, task, 1)
 
     def communicate(self) -> tuple[str, str]:
         self._work()
@@ -105,7 +105,7 @@ class Killing:
         self.started.append(f"{stage} {task}")
         mark = self.marks.pop((stage, task), None)
         if mark is None:
-            return InThread(Path(given["--job"]), stage, int(task))
+            return InThread(given["--job"], stage, int(task))
         words = [word for word in words if not word.startswith("--parent=")]  # a fork has another parent
         return shared().start(words, program=f"MARK = {mark!r}\n{KILLS_ITSELF}")
 
@@ -144,7 +144,7 @@ class Here:
     def start(self, stage: str, task: int) -> None:
         self.started.append(f"{stage} {task}")
         try:
-            work(self._job.folder, stage, task, 1)
+            work(self._job.place.where, stage, task, 1)
             self._attempts.append(TaskAttempt(task, 0))
         except BadInputError as error:
             self._attempts.append(TaskAttempt(task, BAD_INPUT, str(error)))

@@ -72,6 +72,30 @@ def test_a_ray_job_runs_the_command_with_words_that_a_shell_reads() -> None:
         rendered({"job": {"stage": "embed"}, "indexes": {"source": "pull", "pull": {"from": "s3://b", "names": ["x"]}}})
 
 
+@pytest.mark.parametrize("stage", ["plan", "embed", "publish", "ray"])
+def test_a_job_in_a_store_needs_no_claim_and_has_the_credentials_of_a_secret(stage: str) -> None:
+    place = {"store": "s3://bucket/perwatt", "secret": "store", "inputs": ["s3://bucket/docs"]}
+    values: dict[str, Any] = {"job": {"stage": stage, **place, "ray": {"image": {"repository": "own/ray"}}}}
+    values["indexes"] = {"source": "pull", "pull": {"from": place["store"], "names": ["docs"], "secret": "store"}}
+    [manifest] = [each for each in rendered(values) if each["kind"] in ("Job", "RayJob")]
+    if stage == "ray":
+        cluster, words = manifest["spec"]["rayClusterSpec"], shlex.split(manifest["spec"]["entrypoint"])
+        pods = [each["template"]["spec"] for each in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"])]
+    else:
+        kubernetes_validate.validate(manifest, OLDEST, strict=True)
+        pods, words = [pod(manifest)], containers(manifest)[0]["args"]
+    assert "--job=s3://bucket/perwatt/docs.job" in words
+    assert ("--root=s3://bucket/perwatt" in words) == ("s3://bucket/docs" in words) == (stage in ("plan", "ray"))
+    for spec in pods:
+        assert [volume["name"] for volume in spec["volumes"]] == ["tmp"]
+        [container] = spec["containers"]
+        assert container["envFrom"] == [{"secretRef": {"name": "store"}}]
+        assert [mount["name"] for mount in container["volumeMounts"]] == ["tmp"]
+    place["inputs"] = ["/documents/docs.jsonl"]
+    values["job"] |= place
+    assert "perwatt-documents" in str(rendered(values))
+
+
 def job_run(monkeypatch: pytest.MonkeyPatch, recorded: Recorded, *words: str) -> tuple[int, str]:
     monkeypatch.setattr(kubernetes, "_ran", recorded)
     monkeypatch.setattr(kubernetes, "LOOK_EVERY_S", 0.0)
@@ -110,6 +134,13 @@ def test_the_stages_are_applied_and_watched_to_their_end(monkeypatch: pytest.Mon
     assert [job["spec"].get("completions") for job in recorded.applied.values()] == [None, 4, 2, 2, None]
     assert recorded.applied["embed"]["spec"]["parallelism"] == 3
     assert pod(recorded.applied["embed"])["nodeSelector"]["kubernetes.io/arch"] == "arm64"
+    recorded = Recorded(PLANNED)
+    status, said = job_run(monkeypatch, recorded, "--root", "s3://bucket/perwatt")
+    assert (status, "is in s3://bucket/perwatt" in said) == (0, True)
+    [plan], [embed] = (containers(recorded.applied[stage]) for stage in ("plan", "embed"))
+    assert plan["args"][4:6] == ["--root=s3://bucket/perwatt", "--job=s3://bucket/perwatt/docs.job"]
+    assert "--job=s3://bucket/perwatt/docs.job" in embed["args"]
+    assert job_run(monkeypatch, recorded, "--root", "s3://b", "--job", "s3://b/j")[0] == 2
 
 
 def test_a_bad_input_is_told_with_the_words_of_its_pod(monkeypatch: pytest.MonkeyPatch) -> None:

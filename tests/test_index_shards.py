@@ -20,11 +20,12 @@ from index.build.sharded import build_sharded
 from index.cli import build
 from index.disk.root import Root
 from index.disk.sealed import write_sealed
+from index.disk.whole import SHARDS_FILE
 from index.keeping import gc, generations, rollback, switch, verify
 from index.search.generation import Generation
 from index.shards.merge import Ranked, merge
 from index.shards.plan import shard_of
-from index.shards.sealed import SHARDS_FILE, ShardedIndex, names
+from index.shards.sealed import ShardedIndex, names
 from index.shards.together import ShardRows
 
 DIM, COUNT = 16, 300

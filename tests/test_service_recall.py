@@ -15,6 +15,7 @@ from routed import in_process
 from serving import Server, build_docs, serving
 
 from index import build_generation
+from index.shards.sealed import ShardedIndex
 from service.tuned.kept import write_default
 from service.wire.default_search import DefaultSearch
 from service.wire.requests import SearchParams
@@ -126,7 +127,12 @@ def test_behind_a_router_it_is_that_of_what_all_shards_find_together(tmp_path: P
         hasty = rig.many.post("recall", {"queries": 40, "k": 100, "params": {"effort": 1}})
         shard = rig.shards[0].post("recall", {"queries": 40, "k": 100, "params": {"effort": 1}})
         assert (usual["queries"], usual["survivors"], usual["k"]) == (40, count, 10)
-        assert usual["effort"] == rig.many("GET", "/v1/indexes/docs").json()["default_effort"]
+        whole, said = (
+            ShardedIndex(tmp_path / "many", "docs").generation().content,
+            rig.many("GET", "/v1/indexes/docs").json(),
+        )
+        assert usual["effort"] == said["default_effort"] == whole["effort"]["default"]
+        assert said["recall"]["value"] == whole["recall"]["recall"]
         assert usual["recall"] > 0.9
         assert 0 < hasty["recall"] <= 1
         assert (hasty["effort"], shard["survivors"] < count) == (1, True)

@@ -9,7 +9,9 @@
     attempts.py     tasks started, and begun again where a worker was lost
     tally.py        how far a job is
     work.py         the tasks themselves
-    plan.py         what a job is, and where its outputs are
+    plan.py         what a job is, and what its tasks make
+    places.py       where that is kept: a folder that all see, or a store
+    inputs.py       inputs that lie in a store
     fetch.py        an archive of an index to this machine
     ready.py        waits for a service
 

@@ -11,21 +11,38 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from embed.options import MODEL, READING, check_model, check_reading, options
-from index.options import CHECKS, STRUCTURE, json_option, root_option
+from index.backup.address import is_address
+from index.disk.root import DEFAULT_ROOT
+from index.options import CHECKS, STRUCTURE, json_option
 
 if TYPE_CHECKING:
     from deploy.jobs.plan import Job
 
+
+class FolderOrStore(click.Path):
+    """A folder, as a path; or an address of a store, as it was given."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value.rstrip("/") if is_address(value) else super().convert(value, param, ctx)
+
+
 PLANNED = (
     click.option("--index", "name", metavar="NAME", required=True, help="Index to build a sharded generation of."),
-    root_option,
+    click.option(
+        "--root",
+        type=FolderOrStore(path_type=Path, file_okay=False),
+        default=DEFAULT_ROOT,
+        show_default=True,
+        metavar="DIR|s3://…",
+        help="Folder of the indexes; or of a store, where `perwatt pull` finds what was built.",
+    ),
     click.option("--shards", type=click.IntRange(1, 1024), metavar="S", required=True, help="How many shards."),
     click.option(
         "--job",
         "folder",
-        type=click.Path(path_type=Path, file_okay=False),
-        metavar="DIR",
-        help="Folder of the job, which every worker reads and writes.  [default: jobs/NAME]",
+        type=FolderOrStore(path_type=Path, file_okay=False),
+        metavar="DIR|s3://…",
+        help="Folder of the job, which every worker reads and writes.  [default: jobs/NAME; ROOT/NAME.job in a store]",
     ),
     *READING,
     *MODEL,
@@ -50,10 +67,10 @@ PLANNED = (
 job_option = click.option(
     "--job",
     "folder",
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
-    metavar="DIR",
+    type=FolderOrStore(path_type=Path, file_okay=False, exists=True),
+    metavar="DIR|s3://…",
     required=True,
-    help="Folder of the job.",
+    help="Folder of the job, as it was planned.",
 )
 threads_option = click.option("--threads", type=click.IntRange(1), help="Default: every core of the cgroup.")
 
@@ -65,15 +82,17 @@ threads_option = click.option("--threads", type=click.IntRange(1), help="Default
 def plan(inputs: tuple[str, ...], as_json: bool, **given: Any) -> None:
     """Plan a job: cut INPUT into fragments, and say which shard every document belongs to.
 
-    INPUT is a file or folder of JSON Lines, CSV, TSV or Parquet, or a glob, as `perwatt embed` takes it. The plan is
-    one file in the folder of the job; a plan of the same inputs and settings that is not published yet stays as it is.
+    INPUT is a file or folder of JSON Lines, CSV, TSV or Parquet, or a glob, as `perwatt embed` takes it; or the same in
+    a store, as s3://BUCKET/FOLDER. The plan is one file in the folder of the job; a plan of the same inputs and
+    settings that is not published yet stays as it is.
     """
     job, _ = planned_job(inputs, given)
-    if as_json:
-        made = {key: getattr(job.plan, key) for key in ("id", "index", "generation", "shards")}
-        click.echo(json.dumps({"job": str(job.folder), **made, "fragments": job.tasks("embed")}))
-        return
-    click.echo(said(job))
+    with closing(job):
+        if as_json:
+            made = {key: getattr(job.plan, key) for key in ("id", "index", "generation", "shards")}
+            click.echo(json.dumps({"job": job.place.where, **made, "fragments": job.tasks("embed")}))
+            return
+        click.echo(said(job))
 
 
 @click.command()
@@ -82,7 +101,7 @@ def plan(inputs: tuple[str, ...], as_json: bool, **given: Any) -> None:
 @click.option("--task", type=click.IntRange(0), envvar="JOB_COMPLETION_INDEX", required=True, help="Which one, from 0.")
 @threads_option
 @click.option("--parent", type=int, hidden=True)
-def work(stage: str, folder: Path, task: int, threads: int | None, parent: int | None) -> None:
+def work(stage: str, folder: Path | str, task: int, threads: int | None, parent: int | None) -> None:
     """Do one task of a job: embed a fragment, build a shard, or measure one.
 
     What is done already is not done again. Exit status 42 says that the input is at fault, and another try of no use.
@@ -95,25 +114,33 @@ def work(stage: str, folder: Path, task: int, threads: int | None, parent: int |
 @job_option
 @threads_option
 @click.option("--parent", type=int, hidden=True)
-def publish(folder: Path, threads: int | None, parent: int | None) -> None:
+def publish(folder: Path | str, threads: int | None, parent: int | None) -> None:
     """Check all shards of a job, make them one generation, and serve it when its checks pass."""
     _do(folder, "publish", 0, threads, parent)
 
 
 def planned_job(inputs: tuple[str, ...], given: dict[str, Any]) -> tuple[Job, bool]:
+    from embed.vectors.scratch import scratch_folder
+
+    with scratch_folder() as outlines:
+        return _planned(inputs, given, outlines)
+
+
+def _planned(inputs: tuple[str, ...], given: dict[str, Any], outlines: Path) -> tuple[Job, bool]:
+    from deploy.jobs.inputs import job_sources
     from deploy.jobs.plan import JobBuilding, JobModel, JobReading, JobSettings, make_plan
     from embed.documents.document import NoSuchInputError
-    from embed.documents.inputs import find_sources
     from embed.models.fingerprint import REMOTE
     from embed.opening import open_encoder
 
     def some(kind: Any) -> Any:
         return kind(**{name: given[name] for name in kind.__struct_fields__})
 
+    where = place_of(given)
     check_reading(given["id_field"], given["number_rows"], given["chunk_tokens"], given["chunk_overlap"])
     check_model(*(given[name] for name in ("encoder", "precision", "backend", "query_prefix", "document_prefix")))
     try:
-        sources = find_sources(inputs, given["format"], given["separator"])
+        sources = job_sources(inputs, given["format"], given["separator"], outlines)
     except NoSuchInputError as error:
         raise click.UsageError(str(error)) from error
     wanted = some(JobModel)
@@ -134,10 +161,28 @@ def planned_job(inputs: tuple[str, ...], given: dict[str, Any]) -> tuple[Job, bo
         not given["no_switch"],
         int(given["fragment_mb"] * 1e6) if given["fragment_mb"] else None,
     )
-    return make_plan(given["folder"] or Path("jobs") / given["name"], sources, settings)
+    return make_plan(where, sources, settings)
 
 
-def _do(folder: Path, stage: str, task: int, threads: int | None, parent: int | None) -> None:
+def place_of(given: dict[str, Any]) -> Path | str:
+    """Where a job is kept. Raises UsageError where that does not go with the rest of the options."""
+    root, name = given["root"], given["name"]
+    where: Path | str | None = given["folder"]
+    if where is None:
+        where = f"{root}/{name}.job" if is_address(root) else Path("jobs") / name
+    if is_address(root) != is_address(where):
+        raise click.UsageError("--job and --root are both folders, or both in a store")
+    if is_address(root):
+        for option in ("no_switch", "drop_changes", "max_slowdown"):
+            if given[option]:
+                raise click.UsageError(
+                    f"--{option.replace('_', '-')} is about a folder of indexes; what is in a store is served by who "
+                    "pulls it"
+                )
+    return where
+
+
+def _do(folder: Path | str, stage: str, task: int, threads: int | None, parent: int | None) -> None:
     from deploy.errors import BadInputError
     from deploy.jobs.work import BAD_INPUT, end_with
     from deploy.jobs.work import work as do
@@ -155,6 +200,6 @@ def said(job: Job) -> str:
     """What a plan is, in a sentence."""
     plan, tasks = job.plan, job.tasks("embed")
     return (
-        f"{job.folder}: {tasks:,} fragment{'' if tasks == 1 else 's'} of {plan.fingerprint['name']} in "
+        f"{job.place.where}: {tasks:,} fragment{'' if tasks == 1 else 's'} of {plan.fingerprint['name']} in "
         f"{plan.fingerprint['precision']}, for {plan.shards} shards of {plan.generation}"
     )

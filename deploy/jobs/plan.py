@@ -1,9 +1,13 @@
 """What a job is: inputs cut into fragments, ids sent to shards, and every setting, in one sealed file.
 
     JOB/plan.json                 written once by `perwatt plan`; workers only read it
-    JOB/parts/<key>/              a folder of vectors: what was embedded of a fragment, and what was counted on the way
-    JOB/measured/<generation>-<shard>.npy     answers of a shard, for the recall of the whole
+    JOB/parts/<key>/              a folder of vectors: what was embedded of a fragment
+    JOB/splits/<key>-<digest>/    the same rows, each shard's in a file of their own, and what was counted in them
+    JOB/built/<generation>-<shard>/           some rows of a shard, for the queries that all are measured by
+    JOB/measured/<generation>-<shard>.npz     answers of a shard, for the recall and the effort of the whole
     ROOT/<index>.shards/…         the shards, where `perwatt build --shards` puts them
+
+JOB and ROOT are folders, or both are in a store of objects (places.py).
 
 The key of a part is a hash of the fragment's bytes, the model, and how it is read. So a part is made once, whoever
 makes it and however often it is asked for; a plan of tomorrow finds those whose input has not changed; and nothing but
@@ -14,6 +18,8 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Callable
+from contextlib import closing
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,25 +27,24 @@ from typing import Any, NamedTuple
 import msgspec
 
 from deploy.errors import JobError
+from deploy.jobs.inputs import cut_sources
+from deploy.jobs.places import FORMAT, PLAN_FILE, JobOutput, place_of_job
 from embed.documents.document import DocumentSource
-from embed.documents.pieces import FragmentFile, cut
+from embed.documents.pieces import FragmentFile
 from embed.models.fingerprint import Fingerprint
-from embed.vectors.manifest import read_manifest
+from embed.vectors.manifest import MANIFEST
 from embed.vectors.provenance import now_utc
-from embed.vectors.vector_cache import hash_texts
-from index.build.sharded import sharded_index
-from index.disk.sealed import SEAL, read_sealed, write_sealed
-from index.disk.vectors_folder import VectorsFolder
+from index.backup.address import is_address
+from index.disk.sealed import SEAL
+from index.disk.whole import SHARDS_FILE
 from index.errors import GenerationError
 from index.search.columns import Field, parse_fields
 from index.search.words import check_language
 from index.shards.folder import check_shards
 from index.shards.plan import RULE
-from index.shards.sealed import SHARDS_FILE, ShardedIndex
 
-PLAN_FILE, FORMAT = "plan.json", 1
 STAGES = ("embed", "build", "measure", "publish")
-CANARIES = 16
+SURVEY_FILE, SAMPLE_FILE = "survey.json", "sample.npy"
 
 
 class JobReading(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -114,7 +119,7 @@ class JobSettings(NamedTuple):
     """What a plan is made from, beside the inputs."""
 
     name: str
-    root: Path
+    root: Path | str
     shards: int
     reading: JobReading
     model: JobModel
@@ -126,27 +131,47 @@ class JobSettings(NamedTuple):
 
 
 class Job:
-    """A folder with a plan. Raises JobError where there is none, GenerationError where it is damaged."""
+    """A job whose plan is made, at its place. Raises JobError where there is none, GenerationError where it is damaged.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        path = folder / PLAN_FILE
-        if not path.is_file():
+    `close` ends it; what a worker has of a store on its own disk is gone then.
+    """
+
+    def __init__(self, where: Path | str) -> None:
+        self.place = place_of_job(where)
+        self.folder = self.place.folder
+        try:
+            self.plan = self._read()
+        except BaseException:
+            self.place.close()
+            raise
+        self.index = self.place.index(self.plan.root, self.plan.index)
+
+    def _read(self) -> JobPlan:
+        where, found = self.place.where, self.place.read_plan()
+        if found is None:
             raise JobError(
-                f"{folder} has no {PLAN_FILE}; `perwatt plan INPUT… --index NAME --shards S --job {folder}` writes it"
+                f"{where} has no {PLAN_FILE}; `perwatt plan INPUT… --index NAME --shards S --job {where}` writes it"
             )
-        found = read_sealed(path)
+        path = Path(where, PLAN_FILE)
         if found.get("format") != FORMAT:
             raise GenerationError(path, f"has format {found.get('format')!r}, expected {FORMAT}; plan again")
         try:
-            self.plan = msgspec.convert({key: value for key, value in found.items() if key != SEAL}, JobPlan)
+            return msgspec.convert({key: value for key, value in found.items() if key != SEAL}, JobPlan)
         except msgspec.ValidationError as error:
             raise GenerationError(path, f"is not a plan of this version ({error}); plan again") from error
-        self.index = ShardedIndex(self.plan.root, self.plan.index)
+
+    def close(self) -> None:
+        self.place.close()
 
     def tasks(self, stage: str) -> int:
         """How many tasks a stage has."""
         return {"embed": len(self.plan.fragments), "publish": 1}.get(stage, self.plan.shards)
+
+    def to_do(self, stage: str) -> list[int]:
+        """The tasks of a stage that are not done."""
+        if stage == "publish":
+            return [] if self.published() else [0]
+        return self.place.missing([self.output(stage, task) for task in range(self.tasks(stage))])
 
     def fragment(self, task: int) -> list[FragmentFile]:
         return [FragmentFile.from_dict(file) for file in self.plan.fragments[task]]
@@ -165,7 +190,8 @@ class Job:
 
     def words(self, stage: str, task: int) -> list[str]:
         """What `perwatt` is told, to do a task."""
-        return [*(["publish"] if stage == "publish" else ["work", stage, f"--task={task}"]), f"--job={self.folder}"]
+        doing = ["publish"] if stage == "publish" else ["work", stage, f"--task={task}"]
+        return [*doing, f"--job={self.place.where}"]
 
     def undone(self, stage: str, task: int) -> JobError:
         """What to raise where a task is not done that should be."""
@@ -173,48 +199,50 @@ class Job:
             f"{self.about(stage, task)} is not done; `perwatt {shlex.join(self.words(stage, task))}` does it"
         )
 
-    def part(self, task: int) -> Path:
-        """Where the vectors of a fragment are."""
-        return self.folder / "parts" / self._key(task)
+    def part(self, task: int) -> JobOutput:
+        """The vectors of a fragment, whatever is built of them."""
+        key = self._key(task)
+        return JobOutput(f"part-{key}", self.folder / "parts" / key, MANIFEST)
 
-    def survey_file(self, task: int) -> Path:
-        """Where what was counted in a part is; another shard count or language is another file."""
+    def split(self, task: int) -> JobOutput:
+        """The rows of a part, those of each shard in a file of their own, and what was counted in all of them; another
+        shard count or language is another one."""
         building = self.plan.building
         wanted = [self.plan.shards, self.plan.rule, building.words, sorted(field.name for field in building.fields)]
-        return self.part(task) / f"survey-{_digest(wanted)[:16]}.json"
+        name = f"{self._key(task)}-{_digest(wanted)[:16]}"
+        return JobOutput(f"split-{name}", self.folder / "splits" / name, SURVEY_FILE)
+
+    def built(self, number: int) -> JobOutput:
+        """What is known of a shard once it is built: some of its rows, to make queries of."""
+        name = f"{self.plan.generation}-{number}"
+        return JobOutput(f"built-{name}", self.folder / "built" / name, SAMPLE_FILE)
+
+    def measured(self, number: int) -> JobOutput:
+        """What a shard answers to the queries of all."""
+        name = f"{self.plan.generation}-{number}"
+        return JobOutput(f"measured-{name}", self.folder / "measured" / f"{name}.npz")
+
+    def output(self, stage: str, task: int) -> JobOutput:
+        """What is there once a task is done: its name is all that others need of it."""
+        made = {"embed": self.split, "build": self.built, "measure": self.measured}
+        if stage in made:
+            return made[stage](task)
+        return JobOutput(stage, self.index.folder / self.plan.generation, SHARDS_FILE)
 
     def shard(self, number: int) -> Path:
         """Where a shard is, once it is built."""
         return self.index.root_of(number, self.plan.shards).folder / self.plan.index / self.plan.generation
 
-    def measured(self, number: int) -> Path:
-        return self.folder / "measured" / f"{self.plan.generation}-{number}.npy"
+    def published(self) -> dict[str, Any] | None:
+        """What the `shards.json` of this job says; None before it is published."""
+        return self.place.published(self.index, self.plan.generation)
 
-    def output(self, stage: str, task: int) -> Path:
-        """What is there once a task is done: its name is all that others need of it."""
-        if stage == "embed":
-            return self.survey_file(task)
-        if stage == "build":
-            return self.shard(task) / "manifest.json"
-        return self.measured(task) if stage == "measure" else self.index.folder / self.plan.generation / SHARDS_FILE
-
-    def vectors(self) -> VectorsFolder:
-        """All parts as one folder of vectors. Raises JobError where one is missing."""
-        entries: list[dict[str, Any]] = []
-        canaries: dict[bytes, dict[str, Any]] = {}
-        first: dict[str, Any] = {}
-        for task in range(self.tasks("embed")):
-            meta = read_manifest(self.part(task))
-            if meta is None:
-                raise self.undone("embed", task)
-            first = first or meta
-            place = self.part(task).relative_to(self.folder)
-            entries += [{**entry, "file": f"{place}/{entry['file']}"} for entry in meta["fragments"]]
-            texts = [canary["text"] for canary in meta["canaries"]]
-            canaries |= {bytes(key): each for key, each in zip(hash_texts(texts), meta["canaries"], strict=True)}
-        kept = [canaries[key] for key in sorted(canaries)[:CANARIES]]
-        count = sum(entry["rows"] for entry in entries)
-        return VectorsFolder(self.folder, {**first, "count": count, "fragments": entries, "canaries": kept})
+    def bring(self, stage: str, task: int, wanted: Callable[[str], bool] | None = None) -> JobOutput:
+        """Has what a task made on this machine, or the `wanted` files of it. Raises JobError where it is not done."""
+        output = self.output(stage, task)
+        if not self.place.bring(output, wanted):
+            raise self.undone(stage, task)
+        return output
 
     def _key(self, task: int) -> str:
         plan = self.plan
@@ -226,37 +254,38 @@ class Job:
         return _digest([FORMAT, plan.fingerprint["id"], msgspec.to_builtins(plan.reading), files])
 
 
-def make_plan(folder: Path, sources: list[DocumentSource], asked: JobSettings) -> tuple[Job, bool]:
-    """Writes the plan of a job into its folder, and returns the job and whether it goes on with a plan that was there:
-    one of the same inputs and settings whose generation was not published.
+def make_plan(where: Path | str, sources: list[DocumentSource], asked: JobSettings) -> tuple[Job, bool]:
+    """Writes the plan of a job to its place, and returns the job and whether it goes on with a plan that was there: one
+    of the same inputs and settings whose generation was not published.
 
     Raises EmbedError for inputs that cannot be read, IndexingError for settings that no index can be built with.
     """
     check_shards(asked.shards)
-    index = sharded_index(asked.root, asked.name)
-    settings = {
-        "index": asked.name,
-        "root": str(asked.root.absolute()),
-        "shards": asked.shards,
-        "rule": RULE,
-        "reading": msgspec.to_builtins(asked.reading),
-        "model": msgspec.to_builtins(asked.model),
-        "fingerprint": asked.fingerprint.as_dict(),
-        "embedded_from": [str(path.absolute()) for path in asked.embedded_from],
-        "building": msgspec.to_builtins(asked.building),
-        "switch": asked.switch,
-        "fragments": [[file.as_dict() for file in files] for files in cut(sources, asked.fragment_bytes)],
-    }
-    _ = asked.building.fields, asked.building.words  # refused here, and not by the first worker that builds
-    id_ = _digest(settings)
-    if (folder / PLAN_FILE).exists():
-        before = Job(folder)
-        if before.plan.id == id_ and not before.output("publish", 0).exists():
-            return before, True
-    folder.mkdir(parents=True, exist_ok=True)
-    content = {"format": FORMAT, "id": id_, "created_at": now_utc(), "generation": index.new_id(), **settings}
-    write_sealed(folder / PLAN_FILE, content)
-    return Job(folder), False
+    root = str(asked.root) if is_address(asked.root) else str(Path(asked.root).absolute())
+    with closing(place_of_job(where)) as place:
+        generation = place.new_generation(root, asked.name)
+        settings = {
+            "index": asked.name,
+            "root": root,
+            "shards": asked.shards,
+            "rule": RULE,
+            "reading": msgspec.to_builtins(asked.reading),
+            "model": msgspec.to_builtins(asked.model),
+            "fingerprint": asked.fingerprint.as_dict(),
+            "embedded_from": [str(path.absolute()) for path in asked.embedded_from],
+            "building": msgspec.to_builtins(asked.building),
+            "switch": asked.switch,
+            "fragments": [[file.as_dict() for file in files] for files in cut_sources(sources, asked.fragment_bytes)],
+        }
+        _ = asked.building.fields, asked.building.words  # refused here, and not by the first worker that builds
+        id_ = _digest(settings)
+        if place.read_plan() is not None:
+            before = Job(where)
+            if before.plan.id == id_ and before.published() is None:
+                return before, True
+            before.close()
+        place.write_plan({"format": FORMAT, "id": id_, "created_at": now_utc(), "generation": generation, **settings})
+    return Job(where), False
 
 
 def _digest(content: Any) -> str:

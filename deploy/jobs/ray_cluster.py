@@ -1,6 +1,6 @@
 """Workers that are tasks of a Ray cluster.
 
-What goes through Ray is names: a task is told the folder of the job, a stage and a number, and says how it ended. So
+What goes through Ray is names: a task is told the place of the job, a stage and a number, and says how it ended. So
 nothing of a size is in Ray's object store, nothing is spilled, and a node that is lost takes nothing with it but what
 it was working on. Which task is tried again is decided here, as for any workers; Ray itself tries nothing twice.
 
@@ -12,7 +12,6 @@ from __future__ import annotations
 import logging
 import os
 import time
-from pathlib import Path
 from typing import Any
 
 from deploy.errors import BadInputError, DeployError, JobError
@@ -20,16 +19,17 @@ from deploy.jobs.attempts import TaskAttempt
 from deploy.jobs.plan import Job
 from deploy.jobs.work import BAD_INPUT, work
 from embed.errors import EmbedError
+from index.backup.address import is_address
 from index.disk.files import storage_failure
 from index.errors import IndexingError
 
 LOST, FAILED = -1, 1
 
 
-def attempt(folder: str, stage: str, task: int, threads: int) -> tuple[int, str]:
+def attempt(where: str, stage: str, task: int, threads: int) -> tuple[int, str]:
     """Does a task inside of a worker of Ray: its status, and what there is to say of it."""
     try:
-        work(Path(folder), stage, task, threads)
+        work(where, stage, task, threads)
     except BadInputError as error:
         return BAD_INPUT, str(error)
     except (EmbedError, IndexingError, DeployError) as error:
@@ -63,7 +63,7 @@ class RayWorkers:
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise JobError(f"the Ray cluster at {address or 'this machine'} cannot be used: {error}") from error
         self.cores, self._threads, self._ray, self._lost = float(threads), threads, ray, RayError
-        self._folder = str(job.folder.absolute())
+        self._where = job.place.where if is_address(job.place.where) else str(job.folder.absolute())
         self._task = ray.remote(num_cpus=threads, max_retries=0)(attempt)
         self._running: dict[Any, int] = {}
 
@@ -73,7 +73,7 @@ class RayWorkers:
         return max(1, int(self._ray.cluster_resources().get("CPU", 0)) // self._threads)
 
     def start(self, stage: str, task: int) -> None:
-        self._running[self._task.remote(self._folder, stage, task, self._threads)] = task
+        self._running[self._task.remote(self._where, stage, task, self._threads)] = task
 
     def ended(self, timeout_s: float) -> list[TaskAttempt]:
         if not self._running:

@@ -29,7 +29,7 @@ def run(
     """
     spent = 0.0
     for stage in STAGES:
-        to_do = [task for task in range(job.tasks(stage)) if not job.output(stage, task).exists()]
+        to_do = job.to_do(stage)
         weights = {task: float(job.weight(stage, task)) for task in to_do}
         there = job.tasks(stage) - len(to_do)
         tally = Tally(stage, weights, there, workers.cores, usd_per_core_hour, spent)

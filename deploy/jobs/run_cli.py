@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from deploy.jobs.cli import PLANNED, planned_job, said
+from deploy.jobs.cli import PLANNED, place_of, planned_job, said
 from embed.options import options
+from index.backup.address import is_address
 
 if TYPE_CHECKING:
     from deploy.jobs.attempts import Workers
@@ -108,16 +109,19 @@ def run(
                     "index": given["name"],
                     "shards": given["shards"],
                     "inputs": inputs,
+                    **({"store": given["root"]} if is_address(place_of(given)) else {}),
                     "arguments": _again(given),
                     "parallelism": workers or PODS,
                     "threads": threads or 1,
                     "mostFailed": most_failed,
                 }
                 pods = Kubernetes(release or "perwatt", namespace, values, job)
+                place = f"in {given['root']}" if is_address(given["root"]) else "on the claim of the indexes"
                 made, spent = pods.run(display=display, cores=threads or 1, usd_per_core_hour=usd_per_core_hour)
-                done = f"{made.generation} in {made.shards} shards{_cost(spent)} is on the claim of the indexes"
+                done = f"{made.generation} in {made.shards} shards{_cost(spent)} is {place}"
             else:
                 planned, _ = planned_job(inputs, given)
+                opened.enter_context(closing(planned))
                 display.say(said(planned))
                 started = opened.enter_context(closing(_workers(on, planned, workers, threads, address)))
                 spent = run_job(
@@ -136,7 +140,7 @@ def _again(given: dict[str, Any]) -> list[str]:
     for param in context.command.params:
         name = param.name or ""
         typed = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
-        if name in ("root", "folder") and typed:
+        if typed and (name == "folder" or (name == "root" and not is_address(given[name]))):
             raise click.UsageError(f"{param.opts[0]} is where the chart mounts it, with --on kubernetes")
         if name not in given or name in ("name", "shards", "root", "folder") or not typed:
             continue
@@ -167,14 +171,19 @@ def _cost(spent: float | None) -> str:
 
 def published(job: Job, spent: float | None) -> str:
     """What a job has made, what it took, and what comes next."""
-    plan, content = job.plan, job.index.generation(job.plan.generation).content
+    plan, content = job.plan, job.published()
+    assert content is not None  # the last stage is done
     recall = content["recall"]
+    effort = "" if recall["effort"] is None else f" at effort {recall['effort']}"
     lines = [
         f"{plan.generation}: {content['count']:,} documents in {plan.shards} shards{_cost(spent)}; recall@"
-        f"{recall['k']} through all of them {recall['recall']:.4f} (95 %: {recall['low']:.4f} to {recall['high']:.4f})"
+        f"{recall['k']} through all of them {recall['recall']:.4f}{effort} (95 %: {recall['low']:.4f} to "
+        f"{recall['high']:.4f})"
     ]
-    if plan.switch:
-        roots = job.index.generation(plan.generation).roots
+    if is_address(plan.root):
+        lines += [f"Next: perwatt pull {plan.index} {plan.root} --switch"]
+    elif plan.switch:
+        roots = [job.index.root_of(number, plan.shards) for number in range(plan.shards)]
         lines += ["It is served. Next:"]
         lines += [
             f"  perwatt serve --root {root.folder} --port {8001 + number} &" for number, root in enumerate(roots[:8])

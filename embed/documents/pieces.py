@@ -10,7 +10,8 @@ makes no fragments.
 
 import hashlib
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -83,8 +84,15 @@ class FragmentFile:
 Fragments = list[list[FragmentFile]]
 
 
-def cut(sources: Sequence[DocumentSource], most_bytes: int | None = None) -> Fragments:
+def cut(
+    sources: Sequence[DocumentSource],
+    most_bytes: int | None = None,
+    opened: Callable[[DocumentSource], AbstractContextManager[object]] = nullcontext,
+) -> Fragments:
     """The sources as fragments of about `most_bytes`, by default by how much there is.
+
+    Args:
+        opened: Has the bytes of a source where its path is, for as long as they are read.
 
     Raises UnreadableInputError for a file that cannot be read, and for an input that cannot be cut.
     """
@@ -102,13 +110,14 @@ def cut(sources: Sequence[DocumentSource], most_bytes: int | None = None) -> Fra
     room = 0
     for source in sources:
         try:
-            for file in _files(source, most_bytes):
-                size = file.end - file.start
-                if size > room:
-                    fragments.append([])
-                    room = most_bytes
-                fragments[-1].append(file)
-                room -= size
+            with opened(source):
+                for file in _files(source, most_bytes):
+                    size = file.end - file.start
+                    if size > room:
+                        fragments.append([])
+                        room = most_bytes
+                    fragments[-1].append(file)
+                    room -= size
         except OSError as error:
             raise UnreadableInputError(f"{source.name}: cannot be read: {error.strerror}") from error
         except pa.ArrowException as error:

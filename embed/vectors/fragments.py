@@ -95,10 +95,14 @@ def _table(rows: FragmentRows, fingerprint_id: str) -> pa.Table:
 
 
 def write(folder: Path, stem: str, rows: FragmentRows, fingerprint_id: str, known: Collection[str] = ()) -> Fragment:
-    """The rows as `<stem>-<hash>.parquet`, written in pages of a megabyte.
+    """As `write_table`, of these rows."""
+    return write_table(folder, stem, _table(rows, fingerprint_id), known)
+
+
+def write_table(folder: Path, stem: str, table: pa.Table, known: Collection[str] = ()) -> Fragment:
+    """Rows with the columns of fragments as `<stem>-<hash>.parquet`, written in pages of a megabyte.
 
     A file whose name is in `known` (checked earlier) stays as it is. Raises WriteError."""
-    table = _table(rows, fingerprint_id)
     with durable_file(folder / f"{stem}.parquet") as file:
         pq.write_table(
             table,

@@ -9,9 +9,14 @@ from index.errors import InputError
 SCHEMES = ("s3", "gs", "az")
 
 
+def is_address(given: object) -> bool:
+    """Whether it is SCHEME://…, and no path of a file or folder."""
+    return isinstance(given, str) and "://" in given
+
+
 def open_store(address: str) -> Store:
     """Raises InputError for an address of another kind, or with credentials in it."""
-    if "://" not in address:
+    if not is_address(address):
         return FolderStore(Path(address))
     url = urlsplit(address)
     if "@" in url.netloc or url.query or url.fragment:

@@ -18,6 +18,7 @@ from index.backup.store import MissingError, too_large
 from index.errors import BackupError
 
 if TYPE_CHECKING:
+    from obstore import GetOptions
     from obstore.store import ClientConfig, RetryConfig
 
 T = TypeVar("T")
@@ -61,17 +62,36 @@ class Objects:
             self._store = from_url(address, client_options=client, retry_config=retry)
 
     def sizes(self, folder: str) -> dict[str, int]:
+        return {name: size for name, size in self.below(folder).items() if "/" not in name}
+
+    def below(self, folder: str) -> dict[str, int]:
+        """As `sizes`, with what lies in folders of the folder: their names have slashes."""
+
         def listed() -> dict[str, int]:
-            every = (each for some in self._library.list(self._store, prefix=folder) for each in some)
-            return {each["path"].removeprefix(f"{folder}/"): each["size"] for each in every}
+            every = (each for some in self._library.list(self._store, prefix=folder or None) for each in some)
+            return {each["path"].removeprefix(f"{folder}/" if folder else ""): each["size"] for each in every}
 
         with self._translated(folder):
-            found = _whole(listed)
-        return {name: size for name, size in found.items() if "/" not in name}
+            return _whole(listed)
+
+    def size(self, name: str) -> int:
+        """Bytes of something. Raises MissingError."""
+        with self._translated(name):
+            return int(self._library.head(self._store, name)["size"])
 
     def put(self, name: str, content: bytes) -> None:
         with self._translated(name):
             self._library.put(self._store, name, content, use_multipart=False)
+
+    def create(self, name: str, content: bytes) -> bool:
+        from obstore.exceptions import AlreadyExistsError
+
+        with self._translated(name):
+            try:
+                self._library.put(self._store, name, content, use_multipart=False, mode="create")
+            except AlreadyExistsError:
+                return False
+        return True
 
     def get(self, name: str, most: int) -> bytes:
         def read() -> bytes:
@@ -83,15 +103,16 @@ class Objects:
         with self._translated(name):
             return _whole(read)
 
-    def chunks(self, name: str) -> Iterator[bytes]:
-        """The content of something of any size, in pieces; goes on where an answer broke off. Raises like `get`."""
+    def chunks(self, name: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        """The content of something of any size, or its bytes from `start` to before `end`, in pieces; goes on where an
+        answer broke off. Raises like `get`."""
         from obstore import exceptions
 
-        at, pauses = 0, iter(_PAUSES_S)
+        at, pauses = start, iter(_PAUSES_S)
         with self._translated(name):
-            while True:
+            while at != end:
                 try:
-                    found = self._library.get(self._store, name, options={"range": {"offset": at}} if at else None)
+                    found = self._library.get(self._store, name, options=_from(at, end))
                     for chunk in found.stream(min_chunk_size=_CHUNK):
                         at, pauses = at + len(chunk), iter(_PAUSES_S)
                         yield bytes(chunk)
@@ -125,6 +146,13 @@ class Objects:
                 f"{self._patience_s:g} s. Is the endpoint right (AWS_ENDPOINT_URL, AWS_REGION), does it answer? The "
                 "same command goes on from here"
             ) from None
+
+
+def _from(start: int, end: int | None) -> "GetOptions | None":
+    """What a request for these bytes says of them; of all of them nothing."""
+    if end is not None:
+        return {"range": (start, end)}
+    return {"range": {"offset": start}} if start else None
 
 
 def _whole(ask: Callable[[], T]) -> T:

@@ -18,6 +18,7 @@ from index.errors import BackupError
 
 PIECE_BYTES = 8 << 20
 AT_ONCE = 4
+_PUSH_AGAIN = "Push again with --read-back, which replaces it, or pull another backup (--list)"
 
 Job = TypeVar("Job")
 Advance = Callable[[int], None]  # told of bytes that are done
@@ -75,9 +76,19 @@ def fetch(store: Store, folder: str, stored: StoredFile, piece_bytes: int, what:
     return b"".join(_got(store, f"{folder}/{sha256}", sha256, size, what) for sha256, (_, size) in sizes)
 
 
-def fetch_into(store: Store, folder: str, files: dict[Path, StoredFile], piece_bytes: int, advance: Advance) -> int:
+def fetch_into(
+    store: Store,
+    folder: str,
+    files: dict[Path, StoredFile],
+    piece_bytes: int,
+    advance: Advance,
+    mend: str = _PUSH_AGAIN,
+) -> int:
     """Makes `files`, whole and checked, of pieces of the store; what they hold already is kept. Returns the bytes that
     were fetched.
+
+    Args:
+        mend: what to do about a piece that is damaged.
 
     Raises:
         BackupError: A piece is missing, damaged or too large. What was fetched so far stays.
@@ -95,7 +106,7 @@ def fetch_into(store: Store, folder: str, files: dict[Path, StoredFile], piece_b
         try:
             needed = _hash(os.pread(handle, size, start)) != sha256
             if needed:
-                piece = _got(store, f"{folder}/{sha256}", sha256, size, f"{path.name}, byte {start:,} and on")
+                piece = _got(store, f"{folder}/{sha256}", sha256, size, f"{path.name}, byte {start:,} and on", mend)
                 os.pwrite(handle, piece, start)
         finally:
             os.close(handle)
@@ -124,8 +135,7 @@ def _sizes(stored: StoredFile, piece_bytes: int) -> list[tuple[str, tuple[int, i
     ]
 
 
-def _got(store: Store, name: str, sha256: str, size: int, what: str) -> bytes:
-    mend = "Push again with --read-back, which replaces it, or pull another backup (--list)"
+def _got(store: Store, name: str, sha256: str, size: int, what: str, mend: str = _PUSH_AGAIN) -> bytes:
     try:
         piece = store.get(name, size)
     except MissingError as error:

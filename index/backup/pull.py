@@ -68,7 +68,7 @@ def pull(
     """
     content = read_backup(store, check_name(name), backup)
     chosen = list(content.generations) if everything or content.served is None else [content.served]
-    manifests = {generation: _manifest(store, content, generation) for generation in chosen}
+    manifests = {generation: stored_manifest(store, content, generation) for generation in chosen}
     held = {generation: folded_to(manifest) for generation, manifest in manifests.items()}
     check_serves(content.changes, held)
     missing = [generation for generation in chosen if not _is_there(root, content, generation)]
@@ -113,7 +113,7 @@ def pull(
     return Pulled(content.id, chosen, changes, sum(sizes.values()) + log_bytes, fetched, served)
 
 
-def _manifest(store: Store, content: Backup, generation: str) -> dict[str, Any]:
+def stored_manifest(store: Store, content: Backup, generation: str) -> dict[str, Any]:
     """The manifest of a generation in a backup, whose format is one that this version reads."""
     what, file = f"{MANIFEST_FILE} of {generation}", content.generations[generation][MANIFEST_FILE]
     if file.bytes > _LARGEST_MANIFEST:

@@ -2,27 +2,30 @@
 
     STORE/<name>.shards/<i>-of-<S>/<name>/…    shard i, as push.py puts an index
     STORE/<name>.shards/backups/<id>.json      sealed, written last: the backup of each shard, and each `shards.json`
+    STORE/<name>.shards/<generation>/shards.json   of a generation that a job built there, written before its backup
 
 What it names is believed as far as it can be checked: each shard's backup checks its own bytes, and a generation is a
 sharded one only where the manifest of every shard has the hash that its `shards.json` says.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import Any
 
 import msgspec
 
-from index.backup.contents import FORMAT, LARGEST_BACKUP, new_id
-from index.backup.pull import Pulled, pull
+from index.backup.contents import FORMAT, LARGEST_BACKUP, new_id, read_backup
+from index.backup.pull import Pulled, pull, stored_manifest
 from index.backup.push import Pushed, push
-from index.backup.store import MissingError, Store
+from index.backup.store import MissingError, Store, StoreFolder
 from index.disk.manifest import MANIFEST_FILE, read_manifest
-from index.disk.root import SHARDS_SUFFIX, check_name, index_of
+from index.disk.root import ALIAS_FILE, SHARDS_SUFFIX, check_name, index_of
 from index.disk.sealed import SEAL, parse_sealed, render_sealed, write_sealed
+from index.disk.whole import SHARDS_FILE
 from index.errors import BackupError, GenerationError, NotFoundError
 from index.shards.plan import MOST_SHARDS, folder_of
-from index.shards.sealed import SHARDS_FILE, ShardedIndex
+from index.shards.sealed import ShardedIndex
 
 _NAMED = re.compile(r"[0-9]{8}T[0-9]{6}\.[0-9]{6}Z-[0-9a-f]{4}")
 
@@ -39,23 +42,6 @@ class ShardedBackup(msgspec.Struct, forbid_unknown_fields=True):
     previous: str | None
     generations: dict[str, dict[str, Any]]
     shards: list[str]
-
-
-class _Within:
-    """A folder of a store, as a store."""
-
-    def __init__(self, store: Store, folder: str) -> None:
-        self._store, self._folder = store, folder
-        self.where = f"{store.where}/{folder}"
-
-    def sizes(self, folder: str) -> dict[str, int]:
-        return self._store.sizes(f"{self._folder}/{folder}")
-
-    def put(self, name: str, content: bytes) -> None:
-        self._store.put(f"{self._folder}/{name}", content)
-
-    def get(self, name: str, most: int) -> bytes:
-        return self._store.get(f"{self._folder}/{name}", most)
 
 
 def push_shards(
@@ -115,13 +101,64 @@ def pull_shards(
             path = index.root_of(number, shards).path(index.name, generation)
             if read_manifest(path)[SEAL] != entry["manifest_sha256"]:
                 raise GenerationError(path / MANIFEST_FILE, f"is not the one that {SHARDS_FILE} names")
-        folder = index.folder / generation
-        folder.mkdir(exist_ok=True)
-        if not (folder / SHARDS_FILE).exists():
-            write_sealed(folder / SHARDS_FILE, sealed)
+        if not (index.folder / generation / SHARDS_FILE).exists():
+            index.lay(generation, sealed)
     served = _serve(index, content, switch)
     moved = sum(each.changes for each in done), sum(each.bytes for each in done), sum(each.fetched for each in done)
     return Pulled(content.id, generations, *moved, served)
+
+
+def seal_shards(index: ShardedIndex, store: Store, generation: str, backups: Sequence[str]) -> str:
+    """Makes shards that are in a store a generation there; returns the id of its backup.
+
+    `shards.json` is written where there is none yet. Of two who do it at once one does; the other is refused where it
+    would have said something else.
+
+    Args:
+        index: has the `shards.json`.
+        backups: of each shard, in the order of their numbers.
+    """
+    content = {key: value for key, value in index.generation(generation).content.items() if key != SEAL}
+    raw, place = render_sealed(content), _shards_file(index.name, generation)
+    if not store.create(place, raw) and store.get(place, LARGEST_BACKUP) != raw:
+        raise BackupError(f"{store.where}/{place} is there already and says something else; nothing was changed")
+    id_ = _id_of(parse_sealed(raw))
+    backup = ShardedBackup(
+        FORMAT, id_, index.name, content["created_at"], generation, None, {generation: content}, list(backups)
+    )
+    store.create(_file(index.name, id_), render_sealed(msgspec.to_builtins(backup)))
+    return id_
+
+
+def sealed_shards(store: Store, name: str, generation: str) -> dict[str, Any] | None:
+    """What the `shards.json` says that `seal_shards` wrote; None where it has not, or did not come to its end."""
+    place = _shards_file(name, generation)
+    try:
+        content = parse_sealed(store.get(place, LARGEST_BACKUP))
+    except MissingError:
+        return None
+    except ValueError as error:
+        raise BackupError(f"{store.where}/{place} {error}") from error
+    return content if _id_of(content) in sharded_backups(store, name) else None
+
+
+def served_manifests(index: ShardedIndex, store: Store) -> None:
+    """Lays what the newest backup serves into an empty folder, with no more of each shard than its manifest: what the
+    next generation is compared with."""
+    if not sharded_backups(store, index.name):
+        return
+    content = read_sharded(store, index.name)
+    shards = len(content.shards)
+    for number, id_ in enumerate(content.shards):
+        place = place_of_shard(store, index.name, number, shards)
+        manifest = stored_manifest(place, read_backup(place, index.name, id_), content.served)
+        folder = index.root_of(number, shards).folder / index.name
+        (folder / content.served).mkdir(parents=True)
+        write_sealed(folder / content.served / MANIFEST_FILE, manifest)
+        alias = {"generation": content.served, "previous": None, "manifest_sha256": manifest[SEAL]}
+        write_sealed(folder / ALIAS_FILE, alias)
+    (index.folder / content.served).mkdir()
+    write_sealed(index.folder / content.served / SHARDS_FILE, content.generations[content.served])
 
 
 def sharded_backups(store: Store, name: str) -> list[str]:
@@ -178,9 +215,23 @@ def _serve(index: ShardedIndex, content: ShardedBackup, switch: bool) -> str | N
     return index.switch(content.served).generation
 
 
-def _places(store: Store, name: str, shards: int) -> Iterator[_Within]:
-    for number in range(shards):
-        yield _Within(store, f"{name}{SHARDS_SUFFIX}/{folder_of(number, shards)}")
+def place_of_shard(store: Store, name: str, number: int, of: int) -> StoreFolder:
+    """Where a store has a shard, as `push` puts an index."""
+    return StoreFolder(store, f"{name}{SHARDS_SUFFIX}/{folder_of(number, of)}")
+
+
+def _places(store: Store, name: str, shards: int) -> Iterator[StoreFolder]:
+    return (place_of_shard(store, name, number, shards) for number in range(shards))
+
+
+def _shards_file(name: str, generation: str) -> str:
+    return f"{name}{SHARDS_SUFFIX}/{generation}/{SHARDS_FILE}"
+
+
+def _id_of(content: dict[str, Any]) -> str:
+    """The id of the backup of a `shards.json` alone, the same whoever makes it."""
+    made = datetime.fromisoformat(content["created_at"])
+    return f"{made:%Y%m%dT%H%M%S}.000000Z-{content[SEAL][:4]}"
 
 
 def _file(name: str, backup: str) -> str:

@@ -30,6 +30,10 @@ class Store(Protocol):
     def put(self, name: str, content: bytes) -> None:
         """Replaces what has that name."""
 
+    def create(self, name: str, content: bytes) -> bool:
+        """Puts it where nothing has that name yet; else returns False, and what is there stays. Of two at once, one
+        does."""
+
     def get(self, name: str, most: int) -> bytes:
         """Raises MissingError, and BackupError for something of more than `most` bytes, which is not read."""
 
@@ -57,15 +61,20 @@ class FolderStore:
         }
 
     def put(self, name: str, content: bytes) -> None:
-        path = self._folder / name
+        self._put(self._folder / name, content, replace=True)
+
+    def create(self, name: str, content: bytes) -> bool:
+        return self._put(self._folder / name, content, replace=False)
+
+    def _put(self, path: Path, content: bytes, replace: bool) -> bool:
         try:
-            self._put(path, content)
+            return self._written(path, content, replace)
         except OSError as error:
             raise BackupError(
                 f"{path} cannot be written: {error.strerror}. What is there stays, and the same push goes on from it"
             ) from error
 
-    def _put(self, path: Path, content: bytes) -> None:
+    def _written(self, path: Path, content: bytes, replace: bool) -> bool:
         for parent in _made(path.parent):
             sync(parent.parent)
         # A name that no other process has, on whatever machine: a share is written to by several.
@@ -75,10 +84,18 @@ class FolderStore:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            temporary.replace(path)
+            if replace:
+                temporary.replace(path)
+            else:
+                path.hardlink_to(temporary)
+        except FileExistsError:
+            if replace or not path.exists():
+                raise
+            return False
         finally:
             temporary.unlink(missing_ok=True)
         sync(path.parent)
+        return True
 
     def get(self, name: str, most: int) -> bytes:
         path = self._folder / name
@@ -98,6 +115,26 @@ class FolderStore:
                 return file.read(most)
         finally:
             os.close(handle)
+
+
+class StoreFolder:
+    """A folder of a store, as a store."""
+
+    def __init__(self, store: Store, folder: str) -> None:
+        self._store, self._folder = store, folder
+        self.where = f"{store.where}/{folder}"
+
+    def sizes(self, folder: str) -> dict[str, int]:
+        return self._store.sizes(f"{self._folder}/{folder}")
+
+    def put(self, name: str, content: bytes) -> None:
+        self._store.put(f"{self._folder}/{name}", content)
+
+    def create(self, name: str, content: bytes) -> bool:
+        return self._store.create(f"{self._folder}/{name}", content)
+
+    def get(self, name: str, most: int) -> bytes:
+        return self._store.get(f"{self._folder}/{name}", most)
 
 
 def too_large(what: str, size: int, most: int) -> BackupError:

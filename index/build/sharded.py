@@ -10,7 +10,7 @@ What was written to a shard since is laid over its rows, as `perwatt build` does
 those of a job on many machines, each a process of its own; here they follow each other.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from index.errors import InputError, PublishCheckError
 from index.progress import say
 from index.search.columns import Field, parse_fields
 from index.search.words import check_language
-from index.shards.folder import ShardFolder, check_counts, split
+from index.shards.folder import check_counts, split
 from index.shards.plan import Shard
 from index.shards.sealed import ShardedGeneration, ShardedIndex
 from index.shards.survey import Survey, survey_and_infer
@@ -47,11 +47,14 @@ def build_sharded(
     min_count_ratio: float = publish_checks.MIN_COUNT_RATIO,
     max_slowdown: float | None = None,
     progress: bool = False,
+    measure: Callable[[Sequence[Path], int], dict[str, Any]] | None = None,
     **settings: Any,
 ) -> ShardedGeneration:
     """Builds a sharded generation of index `name` under `root`, and serves it (`switch`).
 
     Args:
+        measure: recall and effort of the shards in these folders together (whole_recall.py); they are not measured
+            without.
         settings: as `build_generation` takes them, for every shard.
 
     Raises as `build_generation`; PublishCheckError names the folder of the sharded generation.
@@ -63,13 +66,22 @@ def build_sharded(
         sources, parse_fields(filterable), check_language(language) if lexical else None, progress
     )
     generation = index.new_id()
+    folders = []
     for number, source in enumerate(sources):
         say(f"shard {number + 1} of {shards}: {source.count:,} rows", show=progress)
         shard = Shard(generation, number, shards, found.whole)
-        build_shard(
-            index, source, shard, fields=fields, language=language, threads=threads, progress=progress, **settings
-        )
-    return publish(index, generation, shards, switch=switch, min_count_ratio=min_count_ratio, max_slowdown=max_slowdown)
+        how: dict[str, Any] = {"fields": fields, "language": language, "threads": threads, "progress": progress}
+        folders.append(build_shard(index, source, shard, **how, **settings))
+    measured = None if measure is None else measure(folders, threads)
+    return publish(
+        index,
+        generation,
+        shards,
+        switch=switch,
+        min_count_ratio=min_count_ratio,
+        max_slowdown=max_slowdown,
+        measured=measured,
+    )
 
 
 def sharded_index(root: Path | str, name: str) -> ShardedIndex:
@@ -81,8 +93,8 @@ def sharded_index(root: Path | str, name: str) -> ShardedIndex:
 
 
 def laid_over(
-    index: ShardedIndex, folders: Sequence[ShardFolder], drop_changes: bool
-) -> list[ShardFolder | VectorsFolder | Folded]:
+    index: ShardedIndex, folders: Sequence[VectorsFolder], drop_changes: bool
+) -> list[VectorsFolder | Folded]:
     """The rows of each shard with what was written to it since, or without it."""
     lay_over = rebuild.dropping if drop_changes else rebuild.folded_from_folder
     places = [index.root_of(number, len(folders)) for number in range(len(folders))]
@@ -91,10 +103,9 @@ def laid_over(
 
 def build_one_shard(
     index: ShardedIndex,
-    vectors: VectorsFolder,
+    shards: Sequence[VectorsFolder],
     generation: str,
     number: int,
-    counts: Sequence[int],
     surveyed: Survey,
     *,
     fields: list[Field],
@@ -110,18 +121,20 @@ def build_one_shard(
     words and types of the whole are those with the changes.
 
     Args:
-        counts: rows of each shard.
+        shards: the rows of each; those of others are read only for such a survey.
         language: of the words; None: no words.
     """
-    vectors.check(threads)
-    check_counts(counts)
-    folders = [ShardFolder(vectors, each, len(counts), count) for each, count in enumerate(counts)]
-    logs = [index.root_of(each, len(counts)).folder / index.name / LOG_FILE for each in range(len(counts))]
-    sources = laid_over(index, folders, drop_changes)
-    if (not drop_changes and any(log.exists() for log in logs)) or not all(field.type for field in fields):
+    check_counts([each.count for each in shards])
+    of = len(shards)
+    logs = [index.root_of(each, of).folder / index.name / LOG_FILE for each in range(of)]
+    anew = (not drop_changes and any(log.exists() for log in logs)) or not all(field.type for field in fields)
+    for each in shards if anew else ():
+        each.check(threads)
+    sources = laid_over(index, shards, drop_changes)
+    if anew:
         fields, surveyed = survey_and_infer(sources, fields, language, progress)
     surveyed.check_fields()
-    shard = Shard(generation, number, len(counts), surveyed.whole)
+    shard = Shard(generation, number, of, surveyed.whole)
     return build_shard(
         index,
         sources[number],
@@ -156,14 +169,16 @@ def publish(
     shards: int,
     *,
     switch: bool,
+    serve: Callable[[], object] | None = None,
     min_count_ratio: float = publish_checks.MIN_COUNT_RATIO,
     max_slowdown: float | None = None,
-    recall: dict[str, Any] | None = None,
+    measured: dict[str, Any] | None = None,
 ) -> ShardedGeneration:
     """Makes the finished shards of a generation a sharded one, and serves it (`switch`) if all their checks pass.
 
     Args:
-        recall: as it was measured through all shards, for `shards.json`.
+        serve: how; by default the aliases of all shards are moved.
+        measured: recall and effort of all shards together, for `shards.json`.
 
     Raises PublishCheckError, with the folder of the sharded generation, where a check fails.
     """
@@ -173,13 +188,15 @@ def publish(
         path = place.path(index.name, generation)
         reasons = publish_checks.failed(place, path, read_manifest(path), min_count_ratio, max_slowdown)
         failed += [f"shard {number}: {reason}" for reason in reasons]
-    sharded = index.write(generation, shards, recall)
+    sharded = index.write(generation, shards, measured)
     if switch and failed:
         raise PublishCheckError(
             f"{generation} was built but not switched to: {'; '.join(failed)}. "
             f"`perwatt switch {index.name} {generation}` serves it all the same.",
             sharded.path,
         )
-    if switch:
+    if switch and serve is not None:
+        serve()
+    elif switch:
         index.switch(generation)
     return sharded

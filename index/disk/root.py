@@ -2,6 +2,7 @@
 
 ROOT/<name>/<generation>/   generations, immutable
 ROOT/<name>/current         the alias, a sealed JSON file that is replaced in one step
+ROOT/<name>/shards-…json    of a generation that is a shard: a copy of what names all of them (whole.py)
 ROOT/<name>/.lock           held (flock) by whoever changes any of it; readers need no lock
 ROOT/<name>/.building-…     a build under way; it holds a lock on its folder, so one that died can be told and removed
 ROOT/<name>/.pulling-…      the same of a pull (index/backup); one that died goes on from there, until gc removes it
@@ -23,6 +24,7 @@ from index import machine
 from index.disk.files import named_storage_errors
 from index.disk.manifest import MANIFEST_FILE, check_files, read_manifest
 from index.disk.sealed import SEAL, read_sealed, write_sealed
+from index.disk.whole import file_of_whole
 from index.errors import ConflictError, GenerationError, InputError, NotFoundError
 
 ALIAS_FILE, LOCK_FILE, BUILDING_PREFIX = "current", ".lock", ".building-"
@@ -146,6 +148,7 @@ class Root:
                     doomed = folder / f"{BUILDING_PREFIX}deleted-{generation}"
                     (folder / generation).rename(doomed)
                     shutil.rmtree(doomed)
+                    file_of_whole(folder / generation).unlink(missing_ok=True)
                     deleted.append(generation)
         if not generations:
             self.remove_unused(name)
@@ -181,9 +184,9 @@ class Root:
                 folder.rmdir()
 
     def sweep(self, folder: Path) -> list[str]:
-        """Removes what dead builds left in an index's folder; the caller holds its lock, so an alias that is half
-        written is of one who died, too."""
-        for leftover in folder.glob(f"{TEMPORARY}{ALIAS_FILE}.*"):
+        """Removes what dead builds left in an index's folder; the caller holds its lock, so an alias, or what
+        a shard knows of the whole, that is half written is of one who died, too."""
+        for leftover in (*folder.glob(f"{TEMPORARY}{ALIAS_FILE}.*"), *folder.glob(f"{TEMPORARY}shards-*")):
             leftover.unlink(missing_ok=True)
         return sweep(folder.glob(f"{BUILDING_PREFIX}*"))
 

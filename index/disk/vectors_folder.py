@@ -127,6 +127,18 @@ class VectorsFolder:
             except (pa.ArrowException, KeyError) as error:
                 raise GenerationError(file, f"cannot be read as Parquet: {error}") from error
 
+    def table(self) -> pa.Table:
+        """All rows in their order, of every column. Vectors are mapped, the rest is in memory."""
+        tables = []
+        for file, *_ in self._fragments:
+            try:
+                with pq.ParquetFile(file, memory_map=True) as parquet:
+                    tables.append(parquet.read())
+            except (OSError, pa.ArrowException) as error:
+                raise GenerationError(file, f"cannot be read as Parquet: {error}") from error
+            self._check_schema(file, tables[-1].schema)
+        return pa.concat_tables(tables)
+
     def _fragment(self, file: Path, rows: int) -> Iterator[Batch]:
         seen = 0
         with pq.ParquetFile(file, memory_map=True) as parquet:

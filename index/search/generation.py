@@ -17,6 +17,7 @@ from index.disk.codes import LONGEST, Metric
 from index.disk.layout import Profile
 from index.disk.manifest import MANIFEST_FILE, check_files, read_manifest
 from index.disk.sections import VECTORS_FILE, map_codes, map_section
+from index.disk.whole import read_whole
 from index.errors import GenerationError, InputError
 from index.kernels import _native
 from index.search import finding, untyped
@@ -46,7 +47,8 @@ class Generation:
         self.metric: Metric = manifest["metric"]
         self.family: str = manifest["family"]
         self.profile: Profile | None = layout.profile_of(manifest)
-        self.default_effort: int = manifest["effort"]["default"]
+        self.whole = read_whole(path, manifest)  # of a shard, once all are there
+        self.default_effort: int = (self.whole or {}).get("effort", manifest["effort"])["default"]
         cheaper = finding.effort_for(manifest["effort"]["curve"], manifest["recall"]["target"])
         self.target_effort = min(cheaper or self.default_effort, self.default_effort)
         self._planner = Planner(self.profile or self.family, self.count, manifest["effort"])

@@ -1,12 +1,15 @@
 """The rows of a folder of vectors that belong to one shard, as a source for its build.
 
-Every shard reads all fragments and passes over what is not its own, which costs less than a copy of all vectors would.
+Where one process builds all shards, each reads all fragments and passes over what is not its own, which costs less than
+a copy of all vectors would. Where many do, the rows are divided once, so that each reads only its own.
 """
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 
+from embed.vectors.fragments import write_table
 from index.disk.vectors_folder import Batch, VectorsFolder
 from index.errors import InputError
 from index.shards.plan import MOST_SHARDS, shard_of
@@ -38,6 +41,24 @@ def split(vectors: VectorsFolder, shards: int, threads: int) -> list[ShardFolder
     counts = counted(vectors, shards)
     check_counts(counts)
     return [ShardFolder(vectors, number, shards, count) for number, count in enumerate(counts)]
+
+
+def divide(vectors: VectorsFolder, shards: int, folder: Path) -> list[list[dict[str, object]]]:
+    """Writes the rows of each shard into a file of its own in `folder`, in their order, and returns of each shard the
+    fragments as embed.json names them: one, or none where it has no row.
+
+    All payloads, and the vectors of one shard, are in memory meanwhile.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if not vectors.count:
+        return [[] for _ in range(shards)]
+    table = vectors.table()
+    owners = np.array([shard_of(str(id_), shards) for id_ in table.column("id").to_pylist()])
+    mine = [np.flatnonzero(owners == number) for number in range(shards)]
+    return [
+        [write_table(folder, str(number), table.take(rows)).entry()] if len(rows) else []
+        for number, rows in enumerate(mine)
+    ]
 
 
 def check_shards(shards: int) -> None:

@@ -31,10 +31,11 @@ from index.disk.root import (
 )
 from index.disk.sealed import SEAL, read_sealed, write_sealed
 from index.disk.stamps import next_stamp
+from index.disk.whole import SHARDS_FILE, write_whole
 from index.errors import GenerationError, InputError, NotFoundError
 from index.shards.plan import RULE, folder_of
 
-SHARDS_FILE, FORMAT = "shards.json", 1
+FORMAT = 1
 _NOTHING = "nothing was built yet; `perwatt build VECTORS --index NAME --shards S` does"
 
 
@@ -86,8 +87,9 @@ class ShardedIndex:
         shards = len(content["shards"])
         return ShardedGeneration(path.parent, content, [self.root_of(number, shards) for number in range(shards)])
 
-    def write(self, generation: str, shards: int, recall: dict[str, Any] | None = None) -> ShardedGeneration:
-        """Makes S finished generations of that id a sharded one. recall: measured through all of them, where it was."""
+    def write(self, generation: str, shards: int, measured: dict[str, Any] | None = None) -> ShardedGeneration:
+        """Makes S finished generations of that id a sharded one. measured: recall and effort of the whole, where they
+        were."""
         roots = [self.root_of(number, shards) for number in range(shards)]
         manifests = [read_manifest(root.path(self.name, generation)) for root in roots]
         first = manifests[0]
@@ -100,16 +102,23 @@ class ShardedIndex:
             "count": sum(manifest["count"] for manifest in manifests),
             **{key: first[key] for key in ("dim", "metric", "model", "filterable")},
             "words": words["whole"] if (words := first.get("lexical")) else None,
-            **({} if recall is None else {"recall": recall}),
+            **(measured or {}),
             "shards": [
                 {"folder": root.folder.name, "count": manifest["count"], "manifest_sha256": manifest[SEAL]}
                 for root, manifest in zip(roots, manifests, strict=True)
             ],
         }
+        self.lay(generation, content)
+        return self.generation(generation)
+
+    def lay(self, generation: str, content: dict[str, Any]) -> None:
+        """Writes a `shards.json`, and a copy for each shard, which goes by the effort of the whole."""
+        of = len(content["shards"])
+        for number in range(of):
+            write_whole(self.root_of(number, of).path(self.name, generation), content)
         folder = self.folder / generation
         folder.mkdir(exist_ok=True)
         write_sealed(folder / SHARDS_FILE, content)
-        return self.generation(generation)
 
     def check(self, sharded: ShardedGeneration) -> list[Path]:
         """The folders of its shards. Raises GenerationError for one that is not the one that was sealed."""

@@ -75,8 +75,9 @@ class ServedGeneration:
 
     @property
     def recall(self) -> Recall | None:
-        """What the build measured; None for a set too small to hold anything out."""
-        measured = self.generation.manifest["recall"]
+        """What the build measured, of a shard that of all shards together; None for a set too small to hold anything
+        out."""
+        measured = (self.generation.whole or {}).get("recall", self.generation.manifest["recall"])
         if not measured:
             return None
         return Recall(measured["k"], measured["recall"], measured["low"], measured["high"], measured["queries"])

@@ -125,11 +125,21 @@ volumeMounts:
 {{- end }}
 {{- end }}
 
-{{- /* What the workers of a job share: inputs, the folder of the job, and the indexes. */ -}}
+{{- /* Whether a job reads inputs of a claim: always, unless it is in a store and no input is a path. */ -}}
+{{- define "perwatt.jobReads" -}}
+{{- if not .Values.job.store -}}yes{{- end -}}
+{{- range .Values.job.inputs -}}{{- if not (contains "://" .) -}}yes{{- end -}}{{- end -}}
+{{- end -}}
+
+{{- /* What the workers of a job share: inputs, the folder of the job, and the indexes, unless a store has them. */ -}}
 {{- define "perwatt.jobMounts" -}}
+{{- if include "perwatt.jobReads" . }}
 - {name: documents, mountPath: /documents, readOnly: true}
+{{- end }}
+{{- if not .Values.job.store }}
 - {name: jobs, mountPath: /jobs}
 - {name: indexes, mountPath: /indexes}
+{{- end }}
 - {name: tmp, mountPath: /tmp}
 {{- if .Values.models.claim }}
 - {name: models, mountPath: /models, readOnly: true}
@@ -140,12 +150,16 @@ volumeMounts:
 {{- end -}}
 
 {{- define "perwatt.jobVolumes" -}}
+{{- if include "perwatt.jobReads" . }}
 - name: documents
   persistentVolumeClaim: {claimName: {{ .Values.job.documents.claim | quote }}, readOnly: true}
+{{- end }}
+{{- if not .Values.job.store }}
 - name: jobs
   persistentVolumeClaim: {claimName: {{ .Values.job.folder.claim | quote }}}
 - name: indexes
   persistentVolumeClaim: {claimName: {{ .Values.indexes.volume.claim | quote }}}
+{{- end }}
 - name: tmp
   emptyDir: {}
 {{- with .Values.models.claim }}
@@ -155,6 +169,14 @@ volumeMounts:
 {{- if .Values.modelCache.writable }}
 - name: cache
   emptyDir: {sizeLimit: {{ .Values.modelCache.sizeLimit }}}
+{{- end }}
+{{- end -}}
+
+{{- /* The credentials for a store, which no argument shows. */ -}}
+{{- define "perwatt.jobSecret" -}}
+{{- with .Values.job.secret }}
+envFrom:
+  - secretRef: {name: {{ . | quote }}}
 {{- end }}
 {{- end -}}
 
@@ -185,6 +207,7 @@ spec:
         {{- toYaml . | nindent 8 }}
         {{- end }}
         {{- include "perwatt.encoderKey" $top | nindent 8 }}
+{{- include "perwatt.jobSecret" $top | nindent 6 }}
       resources:
         requests:
           {{- toYaml (index . 1) | nindent 10 }}
