@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from deploy.figures.render import TOP
+from deploy.figures.store import TOP
 
 PAGE = (TOP / "deploy" / "CHANGING.md").read_text()
 ROWS = [[cell.strip() for cell in line.strip("|").split("|")] for line in PAGE.splitlines() if line.startswith("| **")]

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from deploy.command import STEPS
-from deploy.figures import render
+from deploy.figures import render, store
+from deploy.figures.store import KEPT, TOP, VERSIONS, kept
 from service.query.fusion import DEPTH
 
-README, BENCHMARKS = render.README.read_text(), render.BENCHMARKS.read_text()
+README, BENCHMARKS = store.README.read_text(), store.BENCHMARKS.read_text()
 
 
 @pytest.mark.parametrize("path", list(render.DOCUMENTS), ids=lambda path: path.name)
@@ -24,7 +25,7 @@ def test_a_figure_changed_by_hand_is_noticed() -> None:
     assert match
     start, end = match.span(2)
     altered = BENCHMARKS[:start] + "9.9" + BENCHMARKS[end:]
-    assert render.rendered(render.BENCHMARKS, altered) == BENCHMARKS != altered
+    assert render.rendered(store.BENCHMARKS, altered) == BENCHMARKS != altered
 
 
 def test_the_readme_sells_in_seven_kilobytes_and_shows_a_row_we_lose() -> None:
@@ -40,29 +41,29 @@ def test_the_pictures_show_the_kept_figures() -> None:
     for path, text in render.pictures().items():
         assert path.read_text() == text
         assert f"({path.name})" in BENCHMARKS
-    drawn = render.pictures()[render.KEPT / "encode.svg"]
-    rate = render.kept("encode")["figures"]["cases"]["documents"]["perwatt_int8"]["documents_per_s"]
+    drawn = render.pictures()[KEPT / "encode.svg"]
+    rate = kept("encode")["figures"]["cases"]["documents"]["perwatt_int8"]["documents_per_s"]
     assert f">{rate:,.0f}</text>" in drawn
     assert "prefers-color-scheme:dark" in drawn
 
 
 def test_a_missing_marker_is_an_error() -> None:
     with pytest.raises(SystemExit, match="exactly one pair"):
-        render.rendered(render.BENCHMARKS, BENCHMARKS.replace("<!-- end: quality -->", ""))
+        render.rendered(store.BENCHMARKS, BENCHMARKS.replace("<!-- end: quality -->", ""))
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in render.BLOCKS if name != "experiment" or (render.KEPT / "experiment.json").exists()]
+    "name", [name for name in render.BLOCKS if name != "experiment" or (KEPT / "experiment.json").exists()]
 )
 def test_kept_figures_name_their_machine_versions_and_date(name: str) -> None:
-    kept = render.kept(name)
-    assert re.fullmatch(r"\d{4}-\d\d-\d\d", kept["measured_on"])
-    assert set(kept["machine"]) == {"arch", "cpu", "cores", "isa"}
-    assert set(kept["versions"]) == set(render.VERSIONS)
+    content = kept(name)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d", content["measured_on"])
+    assert set(content["machine"]) == {"arch", "cpu", "cores", "isa"}
+    assert set(content["versions"]) == set(VERSIONS)
 
 
 def test_the_default_fusion_loses_to_neither_ranking_on_any_collection_that_was_measured() -> None:
-    for row in render.kept("fusion")["figures"]:
+    for row in kept("fusion")["figures"]:
         lost = max(row["dense"], row["words"]) - row["scores"][str(DEPTH)]
         assert lost <= 0.01, row["collection"]
         assert row["wrong_words"] > row["wrong_words_ranks"], row["collection"]
@@ -70,14 +71,14 @@ def test_the_default_fusion_loses_to_neither_ranking_on_any_collection_that_was_
 
 PAGES = sorted(
     path
-    for path in render.TOP.rglob("*.md")
-    if not {".venv", "node_modules", ".perwatt", "build"} & set(path.relative_to(render.TOP).parts)
+    for path in TOP.rglob("*.md")
+    if not {".venv", "node_modules", ".perwatt", "build"} & set(path.relative_to(TOP).parts)
 )
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.relative_to(render.TOP).as_posix())
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.relative_to(TOP).as_posix())
 def test_commands_targets_and_links_of_a_page_exist(page: Path) -> None:
-    text, makefile = page.read_text(), (render.TOP / "Makefile").read_text()
+    text, makefile = page.read_text(), (TOP / "Makefile").read_text()
     for target in set(re.findall(r"(?:^|`|&& )make ([a-z0-9-]+)", text, re.MULTILINE)):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
     blocks = "\n".join(

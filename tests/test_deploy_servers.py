@@ -14,7 +14,8 @@ import click
 import pytest
 from loadtest_servers import http_server
 
-from deploy.figures import http_tables, render
+from deploy.figures.store import BENCHMARKS, kept
+from deploy.figures.tables import http
 from service.bench import load
 
 ANSWER_S = 0.3  # so long that no crowded machine makes the generator late by a tenth of it
@@ -66,18 +67,18 @@ def test_a_server_that_fails_has_no_times(short: None, tmp_path: Path) -> None:
 
 
 def http_figures() -> dict[str, Any]:
-    return copy.deepcopy(render.kept("http")["figures"] | render.kept("http-workers")["figures"])
+    return copy.deepcopy(kept("http")["figures"] | kept("http-workers")["figures"])
 
 
 def test_the_table_calls_wrk_a_closed_loop_beside_its_times() -> None:
     found = http_figures()
-    [header, *_] = http_tables.servers(found, render.table).splitlines()
+    [header, *_] = http.servers(found).splitlines()
     assert "p50 / p99 ms in wrk's closed loop" in header
     assert (
         "wrk is a closed loop: each of its 16 connections sends when its last answer is there"
-        in http_tables.remarks(found)
+        in http.remarks(found)
     )
-    readme = render.BENCHMARKS.read_text()
+    readme = BENCHMARKS.read_text()
     block = readme[readme.index("<!-- figures: http -->") : readme.index("<!-- end: http -->")]
     assert "closed loop |" in block
 
@@ -86,13 +87,13 @@ def test_the_open_loop_stands_beside_it_where_it_was_measured() -> None:
     found = http_figures()
     for row in found["rows"]:
         row["open"] = None
-    [header, *_] = http_tables.servers(found, render.table).splitlines()
+    [header, *_] = http.servers(found).splitlines()
     assert "open loop" not in header
     found["conditions"]["open_share"] = 0.7
     found["rows"][0]["open"] = {"offered_per_s": 3227.0, "p50_ms": 0.41, "p99_ms": 2.34, "late_ms": 0.19}
-    header, _, *rows = http_tables.servers(found, render.table).splitlines()
+    header, _, *rows = http.servers(found).splitlines()
     cells = [cell.strip() for cell in header.split("|")]
     assert cells[5:7] == ["p50 / p99 ms in an open loop at 70%", "p50 / p99 ms in wrk's closed loop"]
     shown = {line.split("|")[5].strip() for line in rows if found["rows"][0]["name"] in line}
     assert "0.4 / 2.3 at 3,227/s" in shown
-    assert "at most 0.19 ms late (p99)" in http_tables.remarks(found)
+    assert "at most 0.19 ms late (p99)" in http.remarks(found)

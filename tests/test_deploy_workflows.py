@@ -218,10 +218,10 @@ def runs_in(step: dict[str, Any], case: dict[str, Any]) -> bool:
 
 
 def test_the_weekly_figures_are_measurements_that_there_are() -> None:
-    from deploy.figures.render import MEASURED
+    from deploy.figures.measurements import MEASUREMENTS
 
     [names] = re.findall(r"set -- ([a-z -]+) \$", (TOP / "deploy/ci/peers.sh").read_text())
-    assert set(names.split()) <= set(MEASURED)
+    assert set(names.split()) <= set(MEASUREMENTS)
     assert [step["run"] for step in steps(TOP / ".github/workflows/weekly.yaml") if "run" in step] == [
         "make audit",
         "deploy/ci/peers.sh figures",

@@ -218,35 +218,34 @@ def test_a_k_beyond_the_rows_is_refused(load: AnnWorkload) -> None:
 
 
 def test_the_readme_shows_targets_and_engines_losing_rows_included(run: dict[str, Any]) -> None:
-    from deploy.figures import ann_tables
-    from deploy.figures.render import table as markdown
+    from deploy.figures.tables import ann
 
     scan = [
-        {"place": place, "threads": 1, "share_of_read": 0.5 if place == "cached" else 0.8} for place in ann_tables.SCANS
+        {"place": place, "threads": 1, "share_of_read": 0.5 if place == "cached" else 0.8} for place in ann.SCANS
     ]
-    shown = ann_tables.targets_table(run, {"scan": scan}, markdown)
+    shown = ann.targets_table(run, {"scan": scan})
     assert "| exact int8 scan, in the core's own cache: share of read bandwidth | ≥ 0.7 | **missed** 0.50" in shown
     assert "| exact int8 scan, in memory: share of read bandwidth | ≥ 0.7 | 0.80 (1 thread)" in shown
     for each in run["reached"]:
         assert f"| {each['name']} |" in shown
         if each["met"] is False:
             assert f"**missed** {each['value']:.2f}" in shown
-    engines = ann_tables.engines_table(run, markdown)
+    engines = ann.engines_table(run)
     for engine in run["engines"]:
         assert engine["label"] in engines
-    assert "Missing (no-such-package-at-all is not installed" in ann_tables.left_out(run)
-    others = ann_tables.others_table([{key: run[key] for key in ("vectors", "engines", "failed", "reached")}], markdown)
+    assert "Missing (no-such-package-at-all is not installed" in ann.left_out(run)
+    others = ann.others_table([{key: run[key] for key in ("vectors", "engines", "failed", "reached")}])
     assert "clusters: 1,200 × 64, cosine" in others
 
 
 def test_other_vectors_differ_as_they_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from deploy.figures import ann_tables
+    from deploy.figures import ann_runs
     from index.bench.ann import vectors
 
-    np.save(tmp_path / ann_tables.WORDNET, clustered(3000, 192, seed=2).astype(np.float16))
+    np.save(tmp_path / ann_runs.WORDNET, clustered(3000, 192, seed=2).astype(np.float16))
     monkeypatch.setenv("PERWATT_DATA", str(tmp_path))
     monkeypatch.setattr(vectors, "docstring_vectors", lambda: (clustered(1500, 32, seed=4), "cosine"))
-    loads = ann_tables.others()
+    loads = ann_runs.others()
     assert [(load.rows.shape[1], load.metric) for load in loads] == [
         (32, "cosine"), (128, "l2"), (128, "cosine"), (768, "cosine"), (768, "ip"),
     ]  # fmt: skip

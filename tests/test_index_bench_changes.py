@@ -11,8 +11,7 @@ import pytest
 from click.testing import CliRunner
 from indexing import clustered
 
-from deploy.figures import changes_tables
-from deploy.figures.render import table
+from deploy.figures.tables import changes
 from index.bench.changes import bench_changes, measure
 from index.bench.errors import BenchError
 
@@ -57,13 +56,12 @@ def test_without_vectors_it_says_what_it_wants(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_missed_target_is_shown_as_missed(figures: dict[str, Any]) -> None:
     views = {"alone": 1.0, "1000 rows": 1.1, "10000 rows": 1.16, "50000 rows": 1.59, "deleted": 1.11, "both": 9.0}
-    shown = changes_tables.searches(
+    shown = changes.searches(
         figures
         | {
             "deltas": [1000, 10_000, 50_000],
             "views": {name: {"us": 100.0, "ratio": ratio, "recall": 0.99} for name, ratio in views.items()},
         },
-        table,
     )
     missed = [line.split(" |")[0] for line in shown.splitlines() if "**missed**" in line]
     assert missed == ["| 10,000 rows written since", "| 20% of its rows deleted"]

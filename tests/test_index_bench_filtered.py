@@ -10,8 +10,7 @@ import pytest
 from click.testing import CliRunner
 from indexing import clustered
 
-from deploy.figures import filtered_tables
-from deploy.figures.render import table
+from deploy.figures.tables import filtered
 from index.bench.filtered import KINDS, bench_filtered, missed
 
 
@@ -47,8 +46,8 @@ def test_a_missed_target_is_shown_as_missed(figures: dict[str, Any]) -> None:
     assert [missed(met | change) for change in wrong.values()] == [[name] for name in wrong]
     cells = [cell | met for cell in figures["cells"]]
     cells[0] |= wrong["cost"] | wrong["recall"]
-    shown = filtered_tables.costs(figures | {"cells": cells}, table)
+    shown = filtered.costs(figures | {"cells": cells})
     assert shown.count("**") == 2
     assert "**1.51 walk** (cost, recall)" in shown
-    said = filtered_tables.remarks(figures | {"cells": cells})
+    said = filtered.remarks(figures | {"cells": cells})
     assert "Of 12 cells 1 cost more than 1.5 × the cheaper way, in 0 p99 is above 3 × p50, and in 1 fewer" in said

@@ -9,7 +9,8 @@ import msgspec
 import pytest
 from loadtest_records import three_arms
 
-from deploy.figures import experiment_tables, render
+from deploy.figures.store import BENCHMARKS, KEPT
+from deploy.figures.tables import experiment
 from loadtest.analysis.reading import Reading
 from loadtest.bench.experiment import (
     AGAIN,
@@ -106,15 +107,15 @@ def test_whole_undisturbed_blocks_are_kept_and_of_the_others_every_trial_is_made
 
 def test_the_verdict_with_its_interval_and_both_engines_go_into_the_page(runs: list[Reading]) -> None:
     found = json.loads(json.dumps(figures(runs, "pgvector")))
-    text = experiment_tables.verdict(found)
+    text = experiment.verdict(found)
     assert text.startswith("**Better**: PostgreSQL with pgvector 16 answers 1.2")
     assert " 95 %) the queries a second of perwatt, at p99 ≤ 20 ms and recall ≥ 0.95, over 3" in text
     assert "perwatt against itself (A/A): " in text
-    table = experiment_tables.arms(found, render.table)
+    table = experiment.arms(found)
     assert "| perwatt again: perwatt 0.1.0 | " in table
     assert 'Settings of the other engine: `{"m":16}`.' in table
     alone = figures([run for run in runs if run.record.label.block == 0], "pgvector")
-    assert "1 blocks say nothing" in experiment_tables.verdict(alone)
+    assert "1 blocks say nothing" in experiment.verdict(alone)
 
 
 def test_unlike_documents_are_noticed_after_the_first_trials_and_not_at_the_end(
@@ -141,8 +142,8 @@ def test_the_reports_name_the_engines_and_the_same_one_twice_is_a_page_too(runs:
 
 
 def test_an_experiment_that_was_not_made_says_so_in_the_page() -> None:
-    kept = (render.KEPT / "experiment.json").exists()
-    assert (experiment_tables.UNMEASURED in render.BENCHMARKS.read_text()) is not kept
+    kept = (KEPT / "experiment.json").exists()
+    assert (experiment.UNMEASURED in BENCHMARKS.read_text()) is not kept
 
 
 def test_what_the_environment_asks_is_handed_on() -> None:

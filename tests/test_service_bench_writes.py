@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from indexing import clustered
 
-from deploy.figures import render, writes_tables
+from deploy.figures.tables import writes as tables
 from index import build_generation
 from service.bench import writes
 from service.bench.contenders import HttpCase
@@ -36,12 +36,12 @@ def figures() -> dict[str, Any]:
 
 
 def test_the_table_says_what_was_missed_and_leaves_out_who_was_not_there() -> None:
-    lines = writes_tables.targets(figures(), render.table).splitlines()[2:]
+    lines = tables.targets(figures()).splitlines()[2:]
     reached = [line.split("|")[3].strip() for line in lines]
     assert reached == ["**missed** 0.10 ×", "0.90 ×", "10.00 ×", "**missed** 25.0 ms", "1.50 ×", "**missed** 3.00 ×"]
     without = figures()
     without["acknowledged"]["chroma_per_s"] = None
-    assert "Chroma" not in writes_tables.targets(without, render.table)
+    assert "Chroma" not in tables.targets(without)
 
 
 def test_writes_are_looked_for_on_a_real_server_and_forgotten_afterwards(

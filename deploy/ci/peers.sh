@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The figures beside the peers, measured anew on this machine; what the README shows stays: peers.sh OUT [NAME...]
-# NAME is a measurement of deploy/figures/render.py, by default encode, index, kernels and ann; quality too where $PERWATT_DATA
+# NAME is a measurement of deploy/figures/measurements.py, by default encode, index, kernels and ann; quality too where $PERWATT_DATA
 # has judged collections.
 set -euo pipefail
 out=$(realpath -m "${1:?usage: peers.sh OUT [NAME...]}")

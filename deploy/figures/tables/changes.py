@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
+from deploy.figures.markdown import conditions, noise, or_missed, table
+from deploy.figures.store import kept
 from index.bench.changes import TARGETS
 
-Table = Callable[[list[str], list[list[object]]], str]
+
+def block() -> str:
+    measured = kept("changes")
+    large, real, http = (measured["figures"][name] for name in ("large", "real", "http"))
+    said = f"{remarks(large, real, http)} {conditions(measured)}{noise(large)}"
+    return "\n\n".join([searches(large), searches(real), said])
 
 
-def searches(figures: dict[str, Any], table: Table) -> str:
+def searches(figures: dict[str, Any]) -> str:
     """A row for each view, with the target where there is one."""
     rows: list[list[object]] = []
     for name, view in figures["views"].items():
-        target, said = TARGETS.get(name), f"{view['ratio']:.2f} ×"
-        if target is not None and view["ratio"] > target:
-            said = f"**missed** {said}"
+        target = TARGETS.get(name)
+        said = or_missed(target is None or view["ratio"] <= target, f"{view['ratio']:.2f} ×")
         aimed = "–" if target is None else f"≤ {target:g} ×"
         rows.append([_described(name, figures), f"{view['us']:,.0f}", said, aimed, f"{view['recall']:.4f}"])
     head = f"a search of {figures['rows']:,} × {figures['dim']}, one thread"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-Table = Callable[[list[str], list[list[object]]], str]
+from deploy.figures.markdown import conditions, table
+from deploy.figures.store import kept
+
 RETRIEVERS = ("bm25s", "perwatt, dense", "perwatt, lexical", "perwatt, hybrid")
 JUDGES = {"beir": "BEIR", "mteb": "MTEB"}
 ENOUGH = 0.999  # recall, beyond which more effort is not shown
@@ -17,7 +18,13 @@ SEARCHES = {
 }
 
 
-def retrieval(figures: dict[str, Any], table: Table) -> str:
+def block() -> str:
+    measured = kept("judges")
+    figures = measured["figures"]
+    return "\n\n".join([retrieval(figures), search(figures), f"{remarks(figures)} {conditions(measured)}"])
+
+
+def retrieval(figures: dict[str, Any]) -> str:
     """A row for each collection and judge; the best is bold, whoever it is."""
     rows: list[list[object]] = []
     for collection in figures["retrieval"]["collections"]:
@@ -31,7 +38,7 @@ def retrieval(figures: dict[str, Any], table: Table) -> str:
     return table(["nDCG@10", *RETRIEVERS], rows)
 
 
-def search(figures: dict[str, Any], table: Table) -> str:
+def search(figures: dict[str, Any]) -> str:
     """A row for each judge and engine, with a recall for each effort it was searched with."""
     rows: list[list[object]] = []
     for judge, name in SEARCHES.items():

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
+from deploy.figures.markdown import TARGET_HEADER, conditions, or_missed, table
+from deploy.figures.store import kept
 from service.bench.writes import TARGETS
 
-Show = Callable[[list[str], list[list[object]]], str]
+
+def block() -> str:
+    measured = kept("writes")
+    figures = measured["figures"]
+    return f"{targets(figures)}\n\n{remarks(figures)} {conditions(measured)}"
 
 
-def targets(figures: dict[str, Any], show: Show) -> str:
+def targets(figures: dict[str, Any]) -> str:
     written, beside = figures["acknowledged"], figures["beside"]
     rows: list[list[object]] = []
 
     def line(name: str, aim: str, met: bool, says: str, against: str) -> None:
-        rows.append([name, aim, says if met else f"**missed** {says}", against])
+        rows.append([name, aim, or_missed(met, says), against])
 
     def times(name: str, aim: float, ours: float, theirs: float | None, against: str) -> None:
         if theirs:
@@ -49,7 +54,7 @@ def targets(figures: dict[str, Any], show: Show) -> str:
     ):
         ratio = beside[f"{what}_p99_ms"] / alone
         line(name, f"≤ {TARGETS[what]:g} ×", ratio <= TARGETS[what], f"{ratio:.2f} ×", f"alone: {alone:.1f} ms")
-    return show(["target", "aimed for", "reached", "compared with"], rows)
+    return table(TARGET_HEADER, rows)
 
 
 def remarks(figures: dict[str, Any]) -> str:

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from statistics import geometric_mean
 from typing import Any
 
+from deploy.figures.markdown import conditions, table
+from deploy.figures.store import KEPT, kept
 from loadtest.bench.experiment import AGAIN, OURS
 
-Show = Callable[[list[str], list[list[object]]], str]
 UNMEASURED = "Not measured on this machine yet: `make experiment` does it, and writes its verdict here."
+
+
+def block() -> str:
+    if not (KEPT / "experiment.json").exists():
+        return UNMEASURED
+    measured = kept("experiment")
+    figures = measured["figures"]
+    same = "What a report says of one machine twice: [same.md](same.md)."
+    return "\n\n".join([verdict(figures), arms(figures), f"{same} {conditions(measured)}"])
 
 
 def verdict(figures: dict[str, Any]) -> str:
@@ -36,7 +45,7 @@ def _interval(ratio: dict[str, Any], level: int) -> str:
     return f"{ratio['estimate']:.2f} ×" + (f" ({ratio['low']:.2f} to {ratio['high']:.2f}, {level} %)" if known else "")
 
 
-def arms(figures: dict[str, Any], show: Show) -> str:
+def arms(figures: dict[str, Any]) -> str:
     rows: list[list[object]] = []
     for name, arm in figures["arms"].items():
         recall = f"{arm['recall'][0]:.3f} (≥ {arm['recall'][1]:.3f})" if arm["recall"] else "–"
@@ -46,5 +55,5 @@ def arms(figures: dict[str, Any], show: Show) -> str:
             f"{min(rates):,.0f} to {max(rates):,.0f}" if rates else "–", recall, ", ".join(arm["efforts"]),
         ])  # fmt: skip
     settings = next(arm["settings"] for name, arm in figures["arms"].items() if name not in (OURS, AGAIN))
-    table = show(["engine", "queries/s at the objective", "lowest to highest block", "recall@10", "effort"], rows)
-    return f"{table}\n\nSettings of the other engine: `{settings}`."
+    shown = table(["engine", "queries/s at the objective", "lowest to highest block", "recall@10", "effort"], rows)
+    return f"{shown}\n\nSettings of the other engine: `{settings}`."

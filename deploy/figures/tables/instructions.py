@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-Table = Callable[[list[str], list[list[object]]], str]
+from deploy.figures.markdown import conditions, table
+from deploy.figures.store import kept
 
 
-def counted(figures: dict[str, Any], table: Table) -> str:
+def block() -> str:
+    measured = kept("instructions")
+    figures = measured["figures"]
+    return f"{counted(figures)}\n\n{remarks(figures)} {conditions(measured)}"
+
+
+def counted(figures: dict[str, Any]) -> str:
     """A row for each processor and unit."""
     rows: list[list[object]] = [
         [

@@ -1,11 +1,11 @@
-"""The tables of the README: what was aimed for and reached, and every server."""
+"""Servers beside each other: what was aimed for and reached, and every server."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-Show = Callable[[list[str], list[list[object]]], str]
+from deploy.figures.markdown import TARGET_HEADER, conditions, or_missed, table
+from deploy.figures.store import kept
 
 VECTOR, BASE64, TEXT = "perwatt, vector as JSON", "perwatt, vector as base64", "perwatt, text"
 FLOOR = "FastAPI + msgspec, no search"
@@ -15,13 +15,19 @@ CHROMA, TXTAI = "Chroma's server", "txtai's API, text"
 NO_SERVERS = (VECTOR, BASE64, TEXT, FLOOR, FLOOR_GRANIAN, ASGI, ASGI_GRANIAN)  # of others
 
 
-def targets(figures: dict[str, Any], show: Show) -> str:
+def block() -> str:
+    measured = kept("http")
+    figures = measured["figures"] | kept("http-workers")["figures"]
+    return "\n\n".join([targets(figures), servers(figures), f"{remarks(figures)} {conditions(measured)}"])
+
+
+def targets(figures: dict[str, Any]) -> str:
     known = {row["name"]: row for row in figures["rows"]}
     more, memory = figures["more_workers"], figures["memory"]
     rows: list[list[object]] = []
 
-    def line(name: str, aim: str, met: bool | None, says: str, against: str) -> None:
-        rows.append([name, aim, says if met is not False else f"**missed** {says}", against])
+    def line(name: str, aim: str, met: bool, says: str, against: str) -> None:
+        rows.append([name, aim, or_missed(met, says), against])
 
     def times(name: str, aim: float, ours: str, peer: str) -> None:
         if peer in known:
@@ -59,10 +65,10 @@ def targets(figures: dict[str, Any], show: Show) -> str:
             f"{grown:.2f}",
             f"{counts[0]} worker: {least[part] / 2**20:.0f} MiB",
         )
-    return show(["target", "aimed for", "reached", "compared with"], rows)
+    return table(TARGET_HEADER, rows)
 
 
-def servers(figures: dict[str, Any], show: Show) -> str:
+def servers(figures: dict[str, Any]) -> str:
     known = {row["name"]: row for row in figures["rows"]}
     opened = any(row.get("open") for row in figures["rows"])
     rows: list[list[object]] = []
@@ -83,7 +89,7 @@ def servers(figures: dict[str, Any], show: Show) -> str:
     header = ["one core of …", "requests/s", "of perwatt's", "µs CPU"]
     if opened:
         header.append(f"p50 / p99 ms in an open loop at {figures['conditions']['open_share']:.0%}")
-    return show([*header, "p50 / p99 ms in wrk's closed loop", "recall"], rows)
+    return table([*header, "p50 / p99 ms in wrk's closed loop", "recall"], rows)
 
 
 def remarks(figures: dict[str, Any]) -> str:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
+from deploy.figures.markdown import conditions, noise, table
+from deploy.figures.store import kept
 from index.bench.filtered import DEARER, FOUND, KINDS, RECALL, TAIL, missed
-
-Table = Callable[[list[str], list[list[object]]], str]
 
 _LIES = {"unrelated": "unrelated to the query", "near": "the query's nearest", "far": "the query's farthest"}
 
 
-def costs(figures: dict[str, Any], table: Table) -> str:
+def block() -> str:
+    measured = kept("filtered")
+    parts = [f"{costs(each)}\n\n{remarks(each)}" for each in measured["figures"].values()]
+    return "\n\n".join([*parts, conditions(measured) + noise(measured["figures"]["compact"])])
+
+
+def costs(figures: dict[str, Any]) -> str:
     """Times the cheaper way, a row for each share and place of survivors; what misses its target says so."""
     cells = {(cell["kind"], cell["share"], cell["k"]): cell for cell in figures["cells"]}
     ks = list(dict.fromkeys(k for _, _, k in cells))

@@ -1,0 +1,78 @@
+"""The measurements by name: each calls the benchmark of its package, and what it returns is kept as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from deploy.figures import ann_runs
+from deploy.figures.store import KEPT, TOP, keep
+from deploy.instructions import measure as instructions
+from deploy.judges import measure as judges
+from embed.bench import encode
+from index.bench import build, changes, filtered, kernels
+from index.bench import open as opening
+from loadtest.bench import experiment, generator
+from service.bench import changes as http_changes
+from service.bench import race, writes
+from service.bench.judged import fusion, quality
+
+_DATA = TOP / ".perwatt"
+_VECTORS, _INDEXES, _INDEX = _DATA / "vectors" / "python-stdlib", _DATA / "indexes", "python-stdlib"
+_HTTP = _DATA / "http"
+
+
+def _peers() -> Path:
+    """The peers' environments and what they have built; kept, so that the next run takes minutes."""
+    return Path(os.environ.get("PERWATT_PEERS", _DATA / "peers"))
+
+
+MEASUREMENTS: dict[str, Callable[[], Any]] = {
+    "encode": encode.measure,
+    "quality": quality.measure,
+    "fusion": fusion.measure,
+    "index": lambda: build.measure(_VECTORS),
+    "kernels": kernels.measure,
+    "ann": lambda: ann_runs.main_run(KEPT / "ann.svg"),
+    "ann-others": ann_runs.other_runs,
+    "filtered": lambda: {profile: filtered.measure(profile=profile) for profile in ("compact", "speed")},
+    "generator": lambda: generator.measure(_VECTORS, _INDEXES, _INDEX),
+    "http": lambda: race.measure(folder=_peers(), work=_HTTP),
+    "http-workers": lambda: race.measure_workers(work=_HTTP),
+    "open": opening.measure,
+    # Grown to the size of the target, and as large as the real vectors are.
+    "changes": lambda: {
+        "large": changes.measure(),
+        "real": changes.measure(rows=50_000),
+        "http": http_changes.measure(),
+    },
+    "writes": lambda: writes.measure(folder=_peers(), work=_HTTP),
+    "experiment": lambda: experiment.measure(
+        "pgvector",
+        _VECTORS,
+        _INDEXES,
+        _INDEX,
+        _peers(),
+        _DATA / "experiment",
+        sample=KEPT,
+        **experiment.asked(os.environ),
+    ),
+    "instructions": instructions.measure,
+    "judges": lambda: judges.measure(_DATA / "judges"),
+}
+
+
+def measure(name: str) -> None:
+    if name not in MEASUREMENTS:
+        raise SystemExit(f"No measurement is called {name!r}, expected some of: {', '.join(MEASUREMENTS)}.")
+    try:
+        figures = MEASUREMENTS[name]()
+    except click.ClickException as error:
+        raise SystemExit(f"{name} was not measured: {error.message}") from None
+    keep(name, figures)
+    print(json.dumps(figures, indent=1))
