@@ -13,7 +13,8 @@ import asyncio
 import sys
 
 from perwatt_client import AsyncClient, Client, ClientError, ProblemError, Retries, UnreachableError
-from perwatt_client.answers import PutAnswer, SearchAnswer
+from perwatt_client.answers.documents import PutAnswer
+from perwatt_client.answers.search import SearchAnswer
 
 
 def blocking(url: str) -> int:

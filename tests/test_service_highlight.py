@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from index.search.words import analyser
 from service.query.highlight import WordsIn, fragments_of, unstemmed
-from service.wire.requests import Highlight
+from service.wire.requests.search import Highlight
 
 LONG = (
     "Of bread there is little here. " * 30

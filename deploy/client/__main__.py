@@ -20,15 +20,16 @@ NEEDS = ("httpx", "msgspec")
 # The shape of a framework is an extra, by the name of its module.
 EXTRAS = ("haystack", "langchain", "llama-index")
 SHAPES = ("documents", *(name.replace("-", "_") for name in EXTRAS))
-SOURCES = (
-    "service/client/*.py",
-    "service/wire/answers.py",
-    *(f"service/integrations/{name}.py" for name in SHAPES),
-)
+# What is copied, and into which folder of the package.
+SOURCES = {
+    "service/client/*.py": "",
+    "service/wire/answers/*.py": "answers",
+    **{f"service/integrations/{name}.py": "" for name in SHAPES},
+}
 # Where a module of the repository goes, and what its name becomes in code and in prose.
 MOVED = {
     "service.wire.answers": f"{PACKAGE}.answers",
-    "service/wire/answers.py": "answers.py",
+    "service/wire/answers": "answers",
     "service.client": PACKAGE,
     "service.integrations": PACKAGE,
 }
@@ -62,9 +63,10 @@ wheel.packages = ["{package}"]
 def stage(folder: Path) -> None:
     """Writes the project of the distribution into `folder`, which is empty."""
     package = folder / PACKAGE
-    package.mkdir()
-    for source in (path for pattern in SOURCES for path in TOP.glob(pattern)):
-        (package / source.name).write_text(renamed(source.read_text(encoding="utf-8")), encoding="utf-8")
+    for pattern, to in SOURCES.items():
+        (package / to).mkdir(parents=True, exist_ok=True)
+        for source in TOP.glob(pattern):
+            (package / to / source.name).write_text(renamed(source.read_text(encoding="utf-8")), encoding="utf-8")
     (package / "py.typed").touch()
     (folder / "README.md").write_text((Path(__file__).parent / "README.md").read_text(encoding="utf-8"))
     (folder / "LICENSE").write_text((TOP / "LICENSE").read_text(encoding="utf-8"))

@@ -28,8 +28,9 @@ from service.query.fusion import DEPTH, FUSED_PER_HIT, effort_of, fuse
 from service.query.loading import encoder_for, fitted_of, open_checked
 from service.rerank.texts import text_of
 from service.settings import Settings
-from service.wire import filters, limits, requests
-from service.wire.answers import BatchItem, Hit
+from service.wire import filters, limits
+from service.wire.requests.search import SEARCH, check_search
+from service.wire.answers.search import BatchItem, Hit
 from service.wire.problems import Problem
 
 if TYPE_CHECKING:
@@ -95,8 +96,8 @@ class SearchOptions(NamedTuple):
 def check(query: Query, how: SearchOptions) -> None:
     """Raises ServiceError for a query that the API would refuse, whatever index it is for."""
     try:
-        asked = limits.decode(requests.SEARCH, msgspec.json.encode(calls.sendable(how.request(query))))
-        requests.check(asked)
+        asked = limits.decode(SEARCH, msgspec.json.encode(calls.sendable(how.request(query))))
+        check_search(asked)
         filters.parse(asked.filter)
     except Problem as problem:
         raise ServiceError(f"This cannot be searched: {problem.detail}") from None

@@ -10,7 +10,7 @@ from service.cli.options import json_option, key_option
 from service.errors import RemoteError
 
 if TYPE_CHECKING:
-    from service.wire.answers import KeyUsage, UsageAnswer
+    from service.wire.answers.usage import KeyUsage, UsageAnswer
 
 
 @click.command()
@@ -23,7 +23,7 @@ def usage(url: str, key: str | None, as_json: bool) -> None:
     A key of scope admin sees all keys, any other its own.
     """
     from service.client import Client, ClientError
-    from service.wire import answers
+    from service.wire.encoding import encode
 
     try:
         with Client(url, key=key or None) as client:
@@ -31,7 +31,7 @@ def usage(url: str, key: str | None, as_json: bool) -> None:
     except ClientError as error:
         raise RemoteError(str(error)) from error
     if as_json:
-        click.echo(answers.encode(answer).decode())
+        click.echo(encode(answer).decode())
     else:
         for line in table(answer):
             click.echo(line)

@@ -37,8 +37,10 @@ from service.query.search import (
     wanted,
 )
 from service.query.searched import LoadedIndex, SearchView
-from service.wire import answers, limits, requests
-from service.wire.answers import BatchAnswer, BatchFailure, BatchResult, Usage
+from service.wire import limits
+from service.wire.encoding import encode
+from service.wire.requests.search import BATCH, BatchRequest, SEARCH, SearchRequest, check_search
+from service.wire.answers.search import BatchAnswer, BatchFailure, BatchResult, Usage, sum_of
 from service.wire.problems import Problem
 
 
@@ -46,7 +48,7 @@ class _Asked(NamedTuple):
     """One query of the batch that is still in the running. place: where its result belongs."""
 
     place: int
-    query: requests.SearchRequest
+    query: SearchRequest
     deadline: Deadline
     resolved: Resolved
     kept: Survivors
@@ -54,7 +56,7 @@ class _Asked(NamedTuple):
 
 async def answer(state: AppState, caller: Caller, index: str, body: bytes, start_s: float) -> Answered:
     """The answer to the batch in `body`; parameters and errors are those of `search.answer`."""
-    batch = limits.decode(requests.BATCH, body)
+    batch = limits.decode(BATCH, body)
     caller.charge(len(batch.queries) - 1)
     deadline = deadline_of(state, batch.timeout_ms, start_s)
     results: list[BatchResult | BatchFailure | None] = [None] * len(batch.queries)
@@ -71,7 +73,7 @@ async def answer(state: AppState, caller: Caller, index: str, body: bytes, start
             done = [result for result in results if result is not None]
             usage = _sum(done)
             took_ms = round((end_s - start_s) * 1e3, 3)
-            content = answers.encode(BatchAnswer(view.name, view.id, view.model, done, usage, took_ms, view.seq))
+            content = encode(BatchAnswer(view.name, view.id, view.model, done, usage, took_ms, view.seq))
     stages = Stages(0.0, ann_s - embed_s, end_s - ann_s - payload_s, 0.0, payload_s)
     observe(state, caller, sum(isinstance(result, BatchResult) for result in done), usage, stages)
     return Answered(content, stages, usage, view.id)
@@ -82,7 +84,7 @@ async def _resolve_all(
     loaded: LoadedIndex,
     view: SearchView,
     caller: Caller,
-    batch: requests.BatchRequest,
+    batch: BatchRequest,
     deadline: Deadline,
     start_s: float,
     results: list[BatchResult | BatchFailure | None],
@@ -92,8 +94,8 @@ async def _resolve_all(
 
     async def one(place: int, body: bytes) -> _Asked | None:
         try:
-            query = limits.decode(requests.SEARCH, body)
-            requests.check(query)
+            query = limits.decode(SEARCH, body)
+            check_search(query)
             query = state.asked(loaded, query)
             if query.min_seq is not None:
                 raise Problem("invalid-value", "min_seq is for the batch and not for one query.", pointer="/min_seq")
@@ -184,4 +186,4 @@ async def _search_one(
 
 
 def _sum(results: Iterable[BatchResult | BatchFailure]) -> Usage:
-    return answers.sum_of([result.usage for result in results if isinstance(result, BatchResult)])
+    return sum_of([result.usage for result in results if isinstance(result, BatchResult)])

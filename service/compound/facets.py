@@ -22,10 +22,13 @@ from service.query.resolving import NO_VECTOR, Resolved, resolve
 from service.query.search import EVERYTHING, deadline_of, expect
 from service.query.searched import SearchView
 from service.routing.counting import counted
-from service.wire import answers, filters, limits, requests
-from service.wire.answers import FacetsAnswer, Usage
+from service.wire import filters, limits
+from service.wire.encoding import encode
+from service.wire.requests.search import check_search
+from service.wire.answers.facets import FacetsAnswer
+from service.wire.answers.search import Usage
 from service.wire.problems import Problem
-from service.wire.requests import FacetsRequest
+from service.wire.requests.facets import FACETS, FacetsRequest
 
 
 @dataclass
@@ -77,10 +80,10 @@ class _Counting:
 
 async def answer(state: AppState, caller: Caller, index: str, body: bytes, start_s: float) -> bytes:
     """The JSON of a FacetsAnswer. Raises Problem."""
-    asked = limits.decode(requests.FACETS, body)
+    asked = limits.decode(FACETS, body)
     query = asked.ranked_by()
     if query is not None:
-        requests.check(query)
+        check_search(query)
     caller.charge(len(asked.facets) - 1)
     deadline = deadline_of(state, asked.timeout_ms, start_s)
     async with state.admission.place(deadline):
@@ -113,7 +116,7 @@ async def answer(state: AppState, caller: Caller, index: str, body: bytes, start
                 vectors_scored=usage.vectors_scored,
                 cpu_s=usage.cpu_ms / 1e3,
             )
-            return answers.encode(
+            return encode(
                 FacetsAnswer(
                     view.name,
                     view.id,

@@ -22,10 +22,11 @@ from service.query.app_state import AppState
 from service.query.resolving import resolve
 from service.query.search import deadline_of, marked, rank, result_of_ranked, survivors
 from service.query.searched import SearchView
-from service.wire import answers, limits, requests
-from service.wire.answers import BatchResult, IndexedHit, SearchedIndex, SeveralAnswer
+from service.wire import limits
+from service.wire.encoding import encode
+from service.wire.answers.search import BatchResult, IndexedHit, SearchedIndex, SeveralAnswer, sum_of
 from service.wire.problems import Problem
-from service.wire.requests import SearchRequest, SeveralRequest
+from service.wire.requests.search import SEVERAL, SearchRequest, SeveralRequest, check_search
 
 _SHARED = ("text", "vector", "k", "mode", "filter", "fields", "params", "allow_partial", "explain", "highlight")
 
@@ -37,9 +38,9 @@ class _AnsweredIndex(NamedTuple):
 
 async def answer(state: AppState, caller: Caller, body: bytes, start_s: float) -> bytes:
     """The JSON of a SeveralAnswer. Raises Problem, which names the index where one of them is at fault."""
-    asked = limits.decode(requests.SEVERAL, body)
+    asked = limits.decode(SEVERAL, body)
     query = SearchRequest(**{name: getattr(asked, name) for name in _SHARED})
-    requests.check(query)
+    check_search(query)
     for place, name in enumerate(asked.indexes):
         if not caller.may_see(name):
             raise Problem("forbidden", "This key is not for that index.", pointer=f"/indexes/{place}")
@@ -52,7 +53,7 @@ async def answer(state: AppState, caller: Caller, body: bytes, start_s: float) -
         answered = await asyncio.gather(*searching)
         by_score = _by_score(asked, [each.view for each in answered])
         deadline.check()
-    usage = answers.sum_of([each.result.usage for each in answered])
+    usage = sum_of([each.result.usage for each in answered])
     state.count(
         caller,
         queries=len(answered),
@@ -60,7 +61,7 @@ async def answer(state: AppState, caller: Caller, body: bytes, start_s: float) -
         vectors_scored=usage.vectors_scored,
         cpu_s=usage.cpu_ms / 1e3,
     )
-    return answers.encode(
+    return encode(
         SeveralAnswer(
             _merged(answered, by_score)[: asked.k],
             "score" if by_score else "rank",

@@ -21,7 +21,8 @@ from service.errors import LoadError
 from service.query.app_state import here_of, state_of
 from service.routing import switching
 from service.routing.indexes import RoutedIndexes
-from service.wire import limits, requests
+from service.wire import limits
+from service.wire.requests.generations import SWITCH
 from service.wire.limits import read_body
 from service.wire.problems import Problem
 
@@ -31,7 +32,7 @@ _STRONG = re.compile(r'(?<!W/)"([^"]*)"')
 async def switch(request: Request) -> Response:
     """`PUT`: the alias points to the generation of the body, once that one has been found fit."""
     body = await read_body(request.scope, request.receive, limits.BODY_BYTES)
-    asked = limits.decode(requests.SWITCH, body)
+    asked = limits.decode(SWITCH, body)
     if (router := _router(request)) is not None:
         return await _switch_shards(request, router, asked.generation, asked.prepare)
     if asked.prepare:

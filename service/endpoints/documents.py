@@ -10,8 +10,9 @@ from starlette.responses import Response
 from service.access.caller import caller_of
 from service.query.app_state import state_of
 from service.query.search import deadline_of
-from service.wire import answers, limits
-from service.wire.answers import DocumentAnswer
+from service.wire import limits
+from service.wire.encoding import encode
+from service.wire.answers.documents import DocumentAnswer
 from service.wire.problems import Problem
 
 
@@ -33,7 +34,7 @@ async def document(request: Request) -> Response:
         row = await view.document(wanted, caller_of(request.scope), deadline)
         if row is None:
             raise Problem("document-not-found", f"Generation {loaded.id} has no document {wanted!r}.")
-        content = answers.encode(
+        content = encode(
             DocumentAnswer(
                 loaded.name,
                 loaded.id,

@@ -22,11 +22,12 @@ from service.access.caller import caller_of
 from service.query.app_state import state_of
 from service.query.batcher import WINDOW_TEXTS, Vector
 from service.query.search import deadline_of
-from service.wire import answers, limits, requests
-from service.wire.answers import EmbeddingsAnswer, EmbeddingsUsage
+from service.wire import limits
+from service.wire.encoding import encode
+from service.wire.answers.embeddings import Embedding, EmbeddingsAnswer, EmbeddingsUsage
 from service.wire.limits import read_body
 from service.wire.problems import Problem
-from service.wire.requests import EmbeddingsRequest
+from service.wire.requests.embeddings import EMBEDDINGS, TOKEN_INPUT, EmbeddingsRequest
 
 TOKENS = (
     "The input is of numbers: tokens of OpenAI's tokenizer, which the model here does not read. Send texts; "
@@ -68,7 +69,7 @@ async def embeddings(request: Request) -> Response:
     caller = caller_of(request.scope)
     caller.charge(len(texts) - 1)
     deadline = deadline_of(state, asked.timeout_ms, start_s)
-    data: list[answers.Embedding] = []
+    data: list[Embedding] = []
     tokens = cached = 0
     async with state.admission.place(deadline):
         for first in range(0, len(texts), WINDOW_TEXTS):
@@ -76,18 +77,18 @@ async def embeddings(request: Request) -> Response:
                 deadline = deadline_of(state, None, time.perf_counter())
             window = texts[first : first + WINDOW_TEXTS]
             encoded = await deadline.limit(batcher.encode_many(window, asked.input_type))
-            data += [answers.Embedding(at, form(one.vector)) for at, one in enumerate(encoded, first)]
+            data += [Embedding(at, form(one.vector)) for at, one in enumerate(encoded, first)]
             spent = sum(one.tokens for one in encoded)
             tokens += spent
             cached += sum(one.cached for one in encoded)
             state.count(caller, tokens=spent, cpu_s=sum(one.cpu_s for one in encoded))
-        content = answers.encode(EmbeddingsAnswer(data, fingerprint.name, EmbeddingsUsage(tokens, tokens, cached)))
+        content = encode(EmbeddingsAnswer(data, fingerprint.name, EmbeddingsUsage(tokens, tokens, cached)))
     return Response(content, media_type="application/json")
 
 
 def _decode(body: bytes) -> EmbeddingsRequest:
     try:
-        return limits.decode(requests.EMBEDDINGS, body)
+        return limits.decode(EMBEDDINGS, body)
     except Problem as problem:
         if (problem.pointer or "").startswith("/input") and _of_tokens(body):
             raise Problem("invalid-value", TOKENS, pointer="/input") from None
@@ -96,14 +97,14 @@ def _decode(body: bytes) -> EmbeddingsRequest:
 
 def _of_tokens(body: bytes) -> bool:
     try:
-        requests.TOKEN_INPUT.decode(body)
+        TOKEN_INPUT.decode(body)
     except (MsgspecError, UnicodeDecodeError, RecursionError):
         return False
     return True
 
 
 def _floats(vector: Vector) -> Any:
-    return Raw(answers.encode(vector.tolist()))
+    return Raw(encode(vector.tolist()))
 
 
 def _base64(vector: Vector) -> Any:

@@ -19,8 +19,9 @@ from service.query.app_state import Here, here_of, state_of
 from service.query.searched import LoadedIndex
 from service.query.served_generation import ServedGeneration
 from service.routing.whole import RoutedIndex
-from service.wire import answers, filters
-from service.wire.answers import (
+from service.wire import filters
+from service.wire.encoding import encode
+from service.wire.answers.indexes import (
     Bytes,
     FilterableField,
     IndexInfo,
@@ -131,4 +132,4 @@ def _response(content: IndexInfo | IndexList, etag: str | None = None) -> Respon
     headers = {"cache-control": "no-store"}
     if etag is not None:
         headers["etag"] = f'"{etag}"'
-    return Response(answers.encode(content), headers=headers, media_type="application/json")
+    return Response(encode(content), headers=headers, media_type="application/json")

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.query.app_state import state_of
-from service.wire import answers
+from service.wire.encoding import encode
 from service.wire.problems import Problem
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class ModelList(Struct, frozen=True):
 async def list_models(request: Request) -> Response:
     encoder = state_of(request).encoder
     listed = [] if encoder is None else [_model(encoder.fingerprint)]
-    return Response(answers.encode(ModelList(listed)), media_type="application/json")
+    return Response(encode(ModelList(listed)), media_type="application/json")
 
 
 async def get_model(request: Request) -> Response:
@@ -51,7 +51,7 @@ async def get_model(request: Request) -> Response:
     if encoder is None or wanted not in encoder.fingerprint.names:
         there = "none is loaded" if encoder is None else f"the one that is loaded is {encoder.fingerprint.name}"
         raise Problem("model-not-found", f"There is no model {wanted!r} here; {there}.")
-    return Response(answers.encode(_model(encoder.fingerprint)), media_type="application/json")
+    return Response(encode(_model(encoder.fingerprint)), media_type="application/json")
 
 
 def _model(fingerprint: Fingerprint) -> ListedModel:

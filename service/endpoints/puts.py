@@ -25,8 +25,10 @@ from service.query.batcher import Encoded, Vector
 from service.query.served_generation import ServedGeneration
 from service.query.served_view import ServedView
 from service.rerank.texts import text_of
-from service.wire import filters, limits, requests
-from service.wire.answers import WriteFailure
+from service.wire import filters, limits
+from service.wire.requests.documents import PUT_DOCUMENT, id_in
+from service.wire.requests.vectors import vector_of
+from service.wire.answers.documents import WriteFailure
 from service.wire.problems import Problem
 
 FULL_RETRY_AFTER_S = 60
@@ -61,7 +63,7 @@ async def writes_of(
         try:
             puts.append(_checked(state, view, place, raw))
         except Problem as problem:
-            failed.append(WriteFailure(place, requests.id_in(raw), problem.as_dict()))
+            failed.append(WriteFailure(place, id_in(raw), problem.as_dict()))
     writes = await _encoded(state, caller, _allowed(view, imposed, puts, failed), deadline)
     return writes, sorted(failed, key=lambda one: one.place)
 
@@ -80,7 +82,7 @@ def require_room(loaded: ServedGeneration, documents: int) -> None:
 
 def _checked(state: AppState, view: ServedView, place: int, raw: bytes) -> _Put:
     """Raises the Problem of a document that cannot be written."""
-    given = limits.decode(requests.PUT_DOCUMENT, raw)
+    given = limits.decode(PUT_DOCUMENT, raw)
     payload = bytes(given.payload)
     _check_id(view, given.id)
     try:
@@ -92,7 +94,7 @@ def _checked(state: AppState, view: ServedView, place: int, raw: bytes) -> _Put:
             raise Problem(
                 "invalid-value", "A document brings a text to encode or its vector, not both.", pointer="/text"
             )
-        vector = requests.vector_of(given.vector, view.dim)
+        vector = vector_of(given.vector, view.dim)
         if codes.norms(vector.reshape(1, -1))[0] >= codes.LONGEST:
             raise Problem(
                 "invalid-value",

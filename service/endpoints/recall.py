@@ -24,11 +24,12 @@ from service.query.admission import Deadline
 from service.query.app_state import AppState, state_of
 from service.query.search import deadline_of
 from service.query.searched import SearchView, Vectors
-from service.wire import answers, filters, limits, requests
-from service.wire.answers import RecallAnswer
+from service.wire import filters, limits
+from service.wire.encoding import encode
+from service.wire.answers.recall import RecallAnswer
 from service.wire.limits import read_body
 from service.wire.problems import Problem
-from service.wire.requests import RecallRequest
+from service.wire.requests.recall import RECALL, RecallRequest
 
 AT_ONCE = 16
 
@@ -38,7 +39,7 @@ async def recall(request: Request) -> Response:
     state = state_of(request)
     body = await read_body(request.scope, request.receive, limits.BODY_BYTES)
     start_s = time.perf_counter()
-    asked = limits.decode(requests.RECALL, body)
+    asked = limits.decode(RECALL, body)
     queries = asked.queries if asked.texts is None else len(asked.texts)
     caller_of(request.scope).charge(2 * queries - 1)  # each is searched twice, and one request was taken by auth
     deadline = deadline_of(state, asked.timeout_ms or limits.TIMEOUT_MS, start_s)
@@ -49,7 +50,7 @@ async def recall(request: Request) -> Response:
         with state.registry.loaded(request.path_params["index"]) as loaded:
             view = await loaded.view_at(None, deadline)
             measured = await _measure(state, view, caller_of(request.scope), asked, deadline)
-            content = answers.encode(
+            content = encode(
                 RecallAnswer(
                     loaded.name,
                     loaded.id,

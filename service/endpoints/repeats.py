@@ -11,8 +11,9 @@ from starlette.requests import Request
 from index.changes.repeats import KeyedRequest
 from service.access.caller import Caller
 from service.query.app_state import Here
-from service.wire import answers, limits
-from service.wire.answers import DeleteAnswer, PutAnswer
+from service.wire import limits
+from service.wire.encoding import encode
+from service.wire.answers.documents import DeleteAnswer, PutAnswer
 from service.wire.problems import Problem
 
 AnswerT = TypeVar("AnswerT", PutAnswer, DeleteAnswer)
@@ -53,4 +54,4 @@ async def answered_before(here: Here, index: str, request: KeyedRequest | None, 
 
 def with_answer(request: KeyedRequest | None, answer: PutAnswer | DeleteAnswer) -> KeyedRequest | None:
     """The request with what it will be answered but for the seq, which it gets when it is written."""
-    return None if request is None else msgspec.structs.replace(request, answer=answers.encode(answer))
+    return None if request is None else msgspec.structs.replace(request, answer=encode(answer))

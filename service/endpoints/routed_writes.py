@@ -16,18 +16,19 @@ from service.query.search import deadline_of
 from service.routing import changing
 from service.routing.changing import RoutedWrite
 from service.routing.whole import RoutedIndex
-from service.wire import answers, filters, limits, requests
-from service.wire.answers import DeleteAnswer, PutAnswer
+from service.wire import filters, limits
+from service.wire.encoding import encode
+from service.wire.answers.documents import DeleteAnswer, PutAnswer
 from service.wire.limits import WRITE_TIMEOUT_MS, read_body
 from service.wire.problems import Problem
-from service.wire.requests import DeleteRequest
+from service.wire.requests.documents import DELETE, PUT, DeleteRequest
 
 
 async def put_documents(request: Request) -> Response:
     state, caller = state_of(request), caller_of(request.scope)
     body = await read_body(request.scope, request.receive, limits.BATCH_BODY_BYTES)
     start_s = time.perf_counter()
-    asked = limits.decode(requests.PUT, body)
+    asked = limits.decode(PUT, body)
     filters.parse(asked.within)
     caller.charge(len(asked.documents) - 1)
     deadline = deadline_of(state, asked.timeout_ms or WRITE_TIMEOUT_MS, start_s)
@@ -50,7 +51,7 @@ async def delete_documents(request: Request) -> Response:
     state, caller = state_of(request), caller_of(request.scope)
     body = await read_body(request.scope, request.receive, limits.BODY_BYTES)
     start_s = time.perf_counter()
-    asked = limits.decode(requests.DELETE, body)
+    asked = limits.decode(DELETE, body)
     if (asked.ids is None) == (filters.parse(asked.filter) is None):
         raise Problem("invalid-value", "Name the documents by ids, or by a filter; one of the two.", pointer="")
     filters.parse(asked.within)
@@ -78,4 +79,4 @@ def _counted(request: Request, caller: Caller, done: DeleteAnswer, start_s: floa
 
 def _response(answer: PutAnswer | DeleteAnswer, start_s: float) -> Response:
     timed = msgspec.structs.replace(answer, took_ms=round((time.perf_counter() - start_s) * 1e3, 3))
-    return Response(answers.encode(timed), headers={"cache-control": "no-store"}, media_type="application/json")
+    return Response(encode(timed), headers={"cache-control": "no-store"}, media_type="application/json")

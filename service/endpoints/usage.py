@@ -18,8 +18,8 @@ from starlette.responses import Response
 from service.access.caller import Caller, caller_of
 from service.access.ledger import Used
 from service.query.app_state import AppState, state_of
-from service.wire import answers
-from service.wire.answers import KeyUsage, UsageAnswer
+from service.wire.encoding import encode
+from service.wire.answers.usage import KeyUsage, UsageAnswer
 
 SERVICE = "(service)"  # what its processes do beside queries: starting, HTTP, JSON, following writes
 
@@ -39,7 +39,7 @@ async def usage(request: Request) -> Response:
         spending.cpu_hour_usd,
         _line(state, "(all)", _whole(state)) if caller.may_see_all else None,
     )
-    return Response(answers.encode(answer), headers={"cache-control": "no-store"}, media_type="application/json")
+    return Response(encode(answer), headers={"cache-control": "no-store"}, media_type="application/json")
 
 
 class UsageCollector(Collector):

@@ -31,8 +31,10 @@ from service.query.search import deadline_of
 from service.query.served_generation import ServedGeneration
 from service.query.served_view import ServedView
 from service.routing.changing import too_many
-from service.wire import answers, filters, limits, requests
-from service.wire.answers import DeleteAnswer, PutAnswer
+from service.wire import filters, limits
+from service.wire.encoding import encode
+from service.wire.requests.documents import DELETE, PUT
+from service.wire.answers.documents import DeleteAnswer, PutAnswer
 from service.wire.limits import WRITE_TIMEOUT_MS, read_body
 from service.wire.problems import Problem
 
@@ -41,7 +43,7 @@ async def put_documents(request: Request) -> Response:
     state, caller = state_of(request), caller_of(request.scope)
     body = await read_body(request.scope, request.receive, limits.BATCH_BODY_BYTES)
     start_s = time.perf_counter()
-    asked = limits.decode(requests.PUT, body)
+    asked = limits.decode(PUT, body)
     caller.charge(len(asked.documents) - 1)
     deadline = deadline_of(state, asked.timeout_ms or WRITE_TIMEOUT_MS, start_s)
     with _served(request) as loaded:
@@ -80,7 +82,7 @@ async def delete_documents(request: Request) -> Response:
     state, caller = state_of(request), caller_of(request.scope)
     body = await read_body(request.scope, request.receive, limits.BODY_BYTES)
     start_s = time.perf_counter()
-    asked = limits.decode(requests.DELETE, body)
+    asked = limits.decode(DELETE, body)
     deadline = deadline_of(state, asked.timeout_ms or WRITE_TIMEOUT_MS, start_s)
     filter_ = filters.parse(asked.filter)
     if (asked.ids is None) == (filter_ is None):
@@ -172,4 +174,4 @@ def _took_ms(start_s: float) -> float:
 
 
 def _response(answer: PutAnswer | DeleteAnswer) -> Response:
-    return Response(answers.encode(answer), headers={"cache-control": "no-store"}, media_type="application/json")
+    return Response(encode(answer), headers={"cache-control": "no-store"}, media_type="application/json")

@@ -35,8 +35,8 @@ from service.endpoints import (
 )
 from service.page.files import FILES, SearchPage
 from service.wire import answers, parts, requests
-from service.wire.answers import RebuildAnswer, RebuildList
-from service.wire.requests import RebuildRequest
+from service.wire.answers.rebuilds import RebuildAnswer, RebuildList
+from service.wire.requests.generations import RebuildRequest
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 BODY = ("bad-json", "unknown-field", "invalid-value", "body-too-large", "unsupported-encoding")

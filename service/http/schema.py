@@ -16,8 +16,10 @@ import msgspec
 
 from index.disk.root import GENERATION_SUFFIX
 from service.http.routes import OPERATIONS, Operation
-from service.wire import limits, requests
-from service.wire.answers import BatchFailure, BatchResult
+from service.wire import limits
+from service.wire.requests.documents import PutDocument
+from service.wire.requests.search import SearchRequest
+from service.wire.answers.search import BatchFailure, BatchResult
 from service.wire.problems import KINDS, MEDIA_TYPE
 
 if TYPE_CHECKING:
@@ -75,7 +77,7 @@ def document(
         if isinstance(struct, type) and issubclass(struct, msgspec.Struct)
     ]
     _, components = msgspec.json.schema_components(
-        [*structs, requests.SearchRequest, requests.PutDocument, BatchResult, BatchFailure], ref_template=REF
+        [*structs, SearchRequest, PutDocument, BatchResult, BatchFailure], ref_template=REF
     )
     components = {**components, "Problem": _problem()}
     _by_hand(components, model)

@@ -24,7 +24,7 @@ from service.rerank.reranking import Reranking
 from service.telemetry.metrics import Metrics
 from service.telemetry.spending import Spending
 from service.wire.default_search import settled
-from service.wire.requests import SearchRequest
+from service.wire.requests.search import SearchRequest
 
 if TYPE_CHECKING:
     from embed import Encoder

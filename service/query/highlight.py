@@ -19,7 +19,7 @@ import msgspec
 
 from index.search.words import MAX_WORDS, analyser
 from service.wire.limits import HIGHLIGHT_READ
-from service.wire.requests import Highlight
+from service.wire.requests.search import Highlight
 
 # By the name of a field: fragments, each in pieces.
 Fragments = dict[str, list[list[str]]]

@@ -22,11 +22,11 @@ from service.query.batcher import Vector
 from service.query.fusion import DEPTH, FUSED_PER_HIT, effort_of, explained, fuse
 from service.query.searched import SearchView, Survived
 from service.rerank.reranking import Judged
-from service.wire.answers import Explanation, RankPlace
+from service.wire.answers.search import Explanation, RankPlace
 from service.wire.cursor import Cursor
 from service.wire.limits import PAGED_DEPTH
 from service.wire.problems import Problem
-from service.wire.requests import SearchRequest
+from service.wire.requests.search import SearchRequest
 
 
 class Survivors(NamedTuple):
@@ -189,7 +189,7 @@ class Ranking:
         return found
 
     async def _lexical(self, survivors: Survivors, depth: int) -> dict[int, float]:
-        assert self._query.text is not None  # `requests.check` saw to it
+        assert self._query.text is not None  # `check_search` saw to it
         matched = await self._view.search_words(
             self._query.text, depth, survivors.filter, self._exact, self._deadline, survivors.keep
         )

@@ -14,10 +14,10 @@ from service.query.admission import Deadline
 from service.query.app_state import AppState
 from service.query.batcher import Vector
 from service.query.searched import SearchView, Survived
-from service.wire import requests
-from service.wire.answers import QueryEncoder
+from service.wire.requests.vectors import vector_of
+from service.wire.answers.search import QueryEncoder
 from service.wire.problems import Problem
-from service.wire.requests import SearchRequest
+from service.wire.requests.search import SearchRequest
 
 NO_VECTOR: Vector = np.zeros(0, np.float32)
 
@@ -86,7 +86,7 @@ async def _near(
     keep: Survived | None,
 ) -> Resolved:
     if query.vector is not None:
-        return Resolved(requests.vector_of(query.vector, view.dim))
+        return Resolved(vector_of(query.vector, view.dim))
     if query.id is not None:
         row = await view.document(query.id, caller, deadline, keep)
         if row is None:
@@ -99,7 +99,7 @@ async def _near(
     if query.ids is not None:
         rows = await _rows(view, caller, query.ids, "/ids", deadline, keep)
         return Resolved(_mean(view, rows), tuple(dict.fromkeys(rows)))
-    assert query.text is not None  # `requests.check` saw to it
+    assert query.text is not None  # `check_search` saw to it
     if query.mode == "lexical":
         return Resolved(NO_VECTOR)
     if view.model is None or state.batcher is None:

@@ -21,19 +21,11 @@ from service.query.ranking import RankedHits, Ranking, Survivors
 from service.query.resolving import Resolved, resolve
 from service.query.searched import SearchView, Survived
 from service.rerank.reranking import hits_to_read
-from service.wire import answers, cursor, filters, limits, requests
-from service.wire.answers import (
-    BatchResult,
-    Coverage,
-    Explanation,
-    Hit,
-    RankPlace,
-    Scores,
-    SearchAnswer,
-    Usage,
-)
+from service.wire import cursor, filters, limits
+from service.wire.encoding import encode
+from service.wire.answers.search import BatchResult, Coverage, Explanation, Hit, RankPlace, Scores, SearchAnswer, Usage, whole
 from service.wire.problems import Problem
-from service.wire.requests import Expect, SearchRequest
+from service.wire.requests.search import SEARCH, Expect, SearchRequest, check_search
 
 EVERYTHING = Survivors()
 _OPTIONAL = ("filter", "lexical", "rerank")
@@ -102,8 +94,8 @@ async def answer(state: AppState, caller: Caller, index: str, body: bytes, start
     Raises:
         Problem: what the caller is told instead.
     """
-    query = limits.decode(requests.SEARCH, body)
-    requests.check(query)
+    query = limits.decode(SEARCH, body)
+    check_search(query)
     deadline = deadline_of(state, query.timeout_ms, start_s)
     async with state.admission.place(deadline):
         with state.registry.loaded(index) as loaded:
@@ -144,7 +136,7 @@ async def answer(state: AppState, caller: Caller, index: str, body: bytes, start
                 result = await marked(view, query, result, deadline)
             end_s = time.perf_counter()
             deadline.check()
-            content = answers.encode(
+            content = encode(
                 SearchAnswer(
                     view.name,
                     view.id,
@@ -215,7 +207,7 @@ async def reranked(
 ) -> RankedHits:
     """The best k of `found` by the reranker's scores, equal ones in the order of the search."""
     assert state.reranking is not None  # `hits_to_read` saw to it
-    assert query.text is not None  # … and `requests.check` to this
+    assert query.text is not None  # … and `check_search` to this
     deadline.check()
     await view.bring([hit.row for hit in found.hits], deadline)
     payloads = [bytes(view.payload(hit.row, None)) for hit in found.hits]
@@ -353,7 +345,7 @@ def observe(state: AppState, caller: Caller, queries: int, usage: Usage, stages:
         metrics.lexical.observe(stages.lexical)
     if stages.rerank:
         metrics.rerank.observe(stages.rerank)
-    metrics.rerank_tokens.inc(answers.whole(usage.rerank_tokens))
+    metrics.rerank_tokens.inc(whole(usage.rerank_tokens))
     if usage.tokens:
         metrics.embed.observe(stages.embed)
     metrics.ann.observe(stages.ann)

@@ -21,7 +21,7 @@ from service.access.caller import Caller
 from service.query.admission import Deadline
 from service.query.highlight import Fragments
 from service.wire.default_search import DefaultSearch
-from service.wire.requests import Highlight, SearchRequest
+from service.wire.requests.search import Highlight, SearchRequest
 
 if TYPE_CHECKING:
     from embed.encoders.fitted.encoder import FittedEncoder

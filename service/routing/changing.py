@@ -21,10 +21,10 @@ from service.access.caller import Caller
 from service.query.admission import Deadline
 from service.routing.shard import ShardSilent
 from service.routing.whole import RoutedIndex
-from service.wire import limits, requests
-from service.wire.answers import DeleteAnswer, PutAnswer, WriteFailure
+from service.wire import limits
+from service.wire.answers.documents import DeleteAnswer, PutAnswer, WriteFailure
 from service.wire.problems import Problem
-from service.wire.requests import DeleteRequest, PutRequest, id_in
+from service.wire.requests.documents import PUT_DOCUMENT, DeleteRequest, PutRequest, id_in
 
 AnswerT = TypeVar("AnswerT", PutAnswer, DeleteAnswer)
 
@@ -88,7 +88,7 @@ async def put(write: RoutedWrite, asked: PutRequest) -> PutAnswer:
     places: defaultdict[int, list[int]] = defaultdict(list)
     for place, raw in enumerate(asked.documents):
         try:
-            document = limits.decode(requests.PUT_DOCUMENT, bytes(raw))
+            document = limits.decode(PUT_DOCUMENT, bytes(raw))
             places[shard_of(document.id, len(write.to.shards))].append(place)
         except Problem as problem:
             failed.append(WriteFailure(place, id_in(bytes(raw)), problem.as_dict()))

@@ -17,8 +17,9 @@ from service.query.search import EVERYTHING, Answered, Stages, deadline_of, obse
 from service.query.searched import SearchView, Survived, Vectors
 from service.query.served_view import ServedView
 from service.routing.counting import counted_here
-from service.wire import answers, filters, limits, parts
-from service.wire.answers import Usage
+from service.wire import filters, limits, parts
+from service.wire.encoding import encode
+from service.wire.answers.search import Usage
 from service.wire.parts import PartAnswer, PartCounts, PartDocument, PartList, PartRequest, Without
 from service.wire.problems import Problem
 
@@ -80,7 +81,7 @@ async def answer(state: AppState, caller: Caller, index: str, body: bytes, start
             end_s = time.perf_counter()
             deadline.check()
             cpu_ms = round((cpu_s + lexical_s + marked_s) * 1e3, 4)
-            content = answers.encode(
+            content = encode(
                 PartAnswer(
                     view.id,
                     view.count,

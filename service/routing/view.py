@@ -29,7 +29,8 @@ from service.routing.rows import RoutedRows, RoutedSurvivors
 from service.routing.scatter import Scatter, Shards
 from service.wire import limits
 from service.wire.parts import PartAnswer, PartCounts, PartRequest, Without
-from service.wire.requests import Facet, Highlight, SearchRequest
+from service.wire.requests.facets import Facet
+from service.wire.requests.search import Highlight, SearchRequest
 
 T = TypeVar("T")
 _OBJECT = msgspec.json.Decoder(dict[str, Raw])

@@ -1,0 +1,5 @@
+"""Answers to bytes."""
+
+import msgspec
+
+encode = msgspec.json.Encoder().encode
