@@ -20,7 +20,9 @@ from embed.vectors.provenance import own_version
 from service.access.auth import Auth
 from service.http import schema
 from service.http.envelope import Envelope
-from service.http.routes import OPENAI, OPERATIONS, ROUTED, routes
+from service.http.routed import ROUTED
+from service.http.routes import OPENAI, OPERATIONS
+from service.http.starlette_routes import routes
 from service.query.app_state import AppState
 
 if TYPE_CHECKING:

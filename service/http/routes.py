@@ -8,17 +8,13 @@ no generated documentation either, hence `schema.py`, and a fuzzer that compares
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
-from starlette.convertors import Convertor, register_url_convertor
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
 
-from service.access.auth import UNKNOWN, RouteEntry, RouteScope
+from service.access.auth import UNKNOWN, RouteScope
 from service.endpoints import (
     aliases,
     documents,
@@ -28,21 +24,32 @@ from service.endpoints import (
     operations,
     rebuilds,
     recall,
-    routed_writes,
     searching,
     usage,
     writes,
 )
-from service.page.files import FILES, SearchPage
-from service.wire import answers, parts, requests
+from service.wire import parts
+from service.wire.answers.documents import DeleteAnswer, DocumentAnswer, PutAnswer
+from service.wire.answers.embeddings import EmbeddingsAnswer
+from service.wire.answers.facets import FacetsAnswer
+from service.wire.answers.indexes import IndexInfo, IndexList
 from service.wire.answers.rebuilds import RebuildAnswer, RebuildList
-from service.wire.requests.generations import RebuildRequest
+from service.wire.answers.recall import RecallAnswer
+from service.wire.answers.search import BatchAnswer, SearchAnswer, SeveralAnswer
+from service.wire.answers.usage import UsageAnswer
+from service.wire.requests.documents import DeleteRequest, PutRequest
+from service.wire.requests.embeddings import EmbeddingsRequest
+from service.wire.requests.facets import FacetsRequest
+from service.wire.requests.generations import RebuildRequest, SwitchRequest
+from service.wire.requests.recall import RecallRequest
+from service.wire.requests.search import BatchRequest, SearchRequest, SeveralRequest
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 BODY = ("bad-json", "unknown-field", "invalid-value", "body-too-large", "unsupported-encoding")
 FIND = ("index-not-found", "generation-gone")
 TIME = ("encoder-unavailable", "deadline-exceeded")
-WRITE = ("forbidden", "not-ready", "overloaded", "encoder-unavailable", "deadline-exceeded")
+QUERY = (*BODY, *FIND, *TIME, "dimension-mismatch", "filter-field-not-indexed")
+WRITE = ("forbidden", "not-ready", "overloaded", *TIME)
 SWITCH = ("index-not-found", "forbidden", "precondition-failed", "model-mismatch", "insufficient-memory")
 
 
@@ -70,13 +77,9 @@ OPERATIONS = (
         "search",
         searching.search,
         "One query by text, vector or the id of a document.",
-        requests.SearchRequest,
-        answers.SearchAnswer,
-        (
-            *(*BODY, *FIND, *TIME),
-            *("dimension-mismatch", "filter-field-not-indexed", "document-not-found"),
-            "precondition-failed",
-        ),
+        SearchRequest,
+        SearchAnswer,
+        (*QUERY, "document-not-found", "precondition-failed"),
     ),
     Operation(
         "POST",
@@ -84,8 +87,8 @@ OPERATIONS = (
         "search",
         searching.search_batch,
         "Up to 256 queries; results in order, a problem object for each that failed.",
-        requests.BatchRequest,
-        answers.BatchAnswer,
+        BatchRequest,
+        BatchAnswer,
         (*BODY, *FIND, *TIME, "precondition-failed"),
     ),
     Operation(
@@ -94,9 +97,9 @@ OPERATIONS = (
         "search",
         searching.search_indexes,
         "One query over several indexes, and one list of hits.",
-        requests.SeveralRequest,
-        answers.SeveralAnswer,
-        (*BODY, *FIND, *TIME, "dimension-mismatch", "filter-field-not-indexed", "forbidden"),
+        SeveralRequest,
+        SeveralAnswer,
+        (*QUERY, "forbidden"),
     ),
     Operation(
         "POST",
@@ -104,12 +107,9 @@ OPERATIONS = (
         "search",
         searching.facets,
         "How many documents hold what: values and ranges of declared fields, for a filter or a query's best.",
-        requests.FacetsRequest,
-        answers.FacetsAnswer,
-        (
-            *(*BODY, *FIND, *TIME),
-            *("dimension-mismatch", "filter-field-not-indexed", "document-not-found", "precondition-failed"),
-        ),
+        FacetsRequest,
+        FacetsAnswer,
+        (*QUERY, "document-not-found", "precondition-failed"),
     ),
     Operation(
         "POST",
@@ -119,7 +119,7 @@ OPERATIONS = (
         "What a router asks of a shard: rankings and documents, before they are merged.",
         parts.PartRequest,
         parts.PartAnswer,
-        (*BODY, *FIND, *TIME, "dimension-mismatch", "filter-field-not-indexed", "precondition-failed"),
+        (*QUERY, "precondition-failed"),
     ),
     Operation(
         "POST",
@@ -127,8 +127,8 @@ OPERATIONS = (
         "write",
         writes.delete_documents,
         "Delete documents by their ids or by a filter.",
-        requests.DeleteRequest,
-        answers.DeleteAnswer,
+        DeleteRequest,
+        DeleteAnswer,
         (*BODY, *FIND, *WRITE, "filter-field-not-indexed", "precondition-failed"),
     ),
     Operation(
@@ -137,7 +137,7 @@ OPERATIONS = (
         "search",
         documents.document,
         "The payload of one document.",
-        gives=answers.DocumentAnswer,
+        gives=DocumentAnswer,
         problems=(*FIND, "document-not-found", "invalid-value"),
     ),
     Operation(
@@ -146,8 +146,8 @@ OPERATIONS = (
         "write",
         writes.put_documents,
         "Write up to 1,000 documents; on the disk before the answer, a problem for each that was not written.",
-        requests.PutRequest,
-        answers.PutAnswer,
+        PutRequest,
+        PutAnswer,
         (*BODY, *FIND, *WRITE, "quota-exceeded", "precondition-failed"),
     ),
     Operation(
@@ -156,7 +156,7 @@ OPERATIONS = (
         "write",
         writes.delete_document,
         "Delete one document.",
-        gives=answers.DeleteAnswer,
+        gives=DeleteAnswer,
         problems=(*FIND, *WRITE, "document-not-found", "invalid-value", "precondition-failed"),
     ),
     Operation(
@@ -165,8 +165,8 @@ OPERATIONS = (
         "search",
         embeddings.embeddings,
         "Texts to vectors in OpenAI's shape, by the model that is loaded.",
-        requests.EmbeddingsRequest,
-        answers.EmbeddingsAnswer,
+        EmbeddingsRequest,
+        EmbeddingsAnswer,
         (*BODY, *TIME, "model-mismatch", "dimension-mismatch"),
         openai=True,
     ),
@@ -189,21 +189,14 @@ OPERATIONS = (
         problems=("model-not-found",),
         openai=True,
     ),
-    Operation(
-        "GET",
-        "/v1/indexes",
-        "search",
-        indexes.list_indexes,
-        "Every index that is served.",
-        gives=answers.IndexList,
-    ),
+    Operation("GET", "/v1/indexes", "search", indexes.list_indexes, "Every index that is served.", gives=IndexList),
     Operation(
         "GET",
         "/v1/indexes/{index}",
         "search",
         indexes.get_index,
         "One index: its generation, model, size and measured recall.",
-        gives=answers.IndexInfo,
+        gives=IndexInfo,
         problems=FIND,
     ),
     Operation(
@@ -212,8 +205,8 @@ OPERATIONS = (
         "admin",
         recall.recall,
         "Measure recall@k of what is served, against an exact search.",
-        requests.RecallRequest,
-        answers.RecallAnswer,
+        RecallRequest,
+        RecallAnswer,
         (*BODY, *FIND, *TIME, "forbidden", "filter-field-not-indexed", "overloaded"),
     ),
     Operation(
@@ -222,8 +215,8 @@ OPERATIONS = (
         "admin",
         aliases.switch,
         "Serve another generation, once it has been checked.",
-        requests.SwitchRequest,
-        answers.IndexInfo,
+        SwitchRequest,
+        IndexInfo,
         (*BODY, *SWITCH),
     ),
     Operation(
@@ -232,7 +225,7 @@ OPERATIONS = (
         "admin",
         aliases.rollback,
         "Serve the generation that was served before.",
-        gives=answers.IndexInfo,
+        gives=IndexInfo,
         problems=("invalid-value", *SWITCH),
     ),
     Operation(
@@ -280,93 +273,14 @@ OPERATIONS = (
         "own",
         usage.usage,
         "What each key has used, in queries, tokens, distances, processor time, joules and dollars.",
-        gives=answers.UsageAnswer,
+        gives=UsageAnswer,
     ),
     Operation("GET", "/livez", "open", operations.livez, "Whether the process is alive."),
-    Operation(
-        "GET",
-        "/readyz",
-        "open",
-        operations.readyz,
-        "Whether requests should be sent here.",
-        problems=("not-ready",),
-    ),
+    Operation("GET", "/readyz", "open", operations.readyz, "Whether requests should be sent here.", problems=("not-ready",)),
     Operation("GET", "/metrics", "metrics", operations.metrics, "Prometheus metrics.", gives="text/plain"),
     Operation("GET", "/version", "search", operations.version, "Versions, kernels, model and limits."),
     Operation("GET", "/openapi.json", "search", operations.openapi, "This document."),
 )
 
-# What a router answers: searches, reads and writes, of which it asks its shards.
-_ROUTED_WRITES: dict[Endpoint, Endpoint] = {
-    writes.put_documents: routed_writes.put_documents,
-    writes.delete_document: routed_writes.delete_document,
-    writes.delete_documents: routed_writes.delete_documents,
-}
-ROUTED = tuple(
-    operation._replace(endpoint=_ROUTED_WRITES.get(operation.endpoint, operation.endpoint))
-    for operation in OPERATIONS
-    if operation.path.startswith(("/v1/embeddings", "/v1/models", "/v1/usage"))
-    or not operation.path.startswith("/v1/")
-    or operation.endpoint
-    in (
-        *(searching.search, searching.search_batch, searching.search_indexes, searching.facets),
-        *(documents.document, indexes.list_indexes, indexes.get_index, aliases.switch, aliases.rollback),
-        recall.recall,
-        *_ROUTED_WRITES,
-    )
-)
-
 # Names of those whose problems carry OpenAI's error: its calls, and whatever no route has, which may be one misspelt.
 OPENAI = frozenset({UNKNOWN, *(operation.name for operation in OPERATIONS if operation.openai)})
-
-
-class _Route(Route):
-    """One method of a path. Another is refused with all that the path takes, which several routes may have."""
-
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["method"] not in (self.methods or ()):
-            taken = {operation.method for operation in OPERATIONS if routed(operation.path) == self.path}
-            allowed = sorted(taken | ({"HEAD"} if "GET" in taken else set()))
-            raise HTTPException(405, headers={"allow": ", ".join(allowed)})
-        await super().handle(scope, receive, send)
-
-
-def routes(operations: Sequence[Operation] = OPERATIONS) -> list[Route]:
-    """Hot ones first: the router compares paths in order."""
-    page = SearchPage()
-    return [
-        *(_Route(routed(operation.path), operation.endpoint, methods=[operation.method]) for operation in operations),
-        *(Route(path, page.page, methods=["GET"]) for path in FILES),
-    ]
-
-
-def entries(operations: Sequence[Operation] = OPERATIONS) -> list[RouteEntry]:
-    """Every route as auth takes it."""
-    return [
-        *(
-            RouteEntry(operation.method, routed(operation.path), operation.scope, operation.name)
-            for operation in operations
-        ),
-        *(RouteEntry("GET", path, "open", "page") for path in FILES),
-    ]
-
-
-class Rest(Convertor[str]):
-    """The rest of a path, whatever is in it: a document id may hold slashes, and line ends, which Starlette's `path`
-    does not take."""
-
-    regex = r"[\s\S]*"
-
-    def convert(self, value: str) -> str:
-        return value
-
-    def to_string(self, value: str) -> str:
-        return value
-
-
-register_url_convertor("rest", Rest())
-
-
-def routed(path: str) -> str:
-    """As the router reads it: a document's id and a model's name take the rest of the path."""
-    return path.replace("/documents/{id}", "/documents/{id:rest}").replace("{model}", "{model:rest}")
