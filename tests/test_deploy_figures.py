@@ -10,7 +10,7 @@ import pytest
 from deploy.command import STEPS
 from deploy.figures import render, store
 from deploy.figures.store import KEPT, TOP, VERSIONS, kept
-from service.query.fusion import DEPTH
+from service.query.ranked.fusion import DEPTH
 
 README, BENCHMARKS = store.README.read_text(), store.BENCHMARKS.read_text()
 

@@ -8,7 +8,7 @@ import pytest
 from indexing import clustered, names
 
 from index import build_generation, open_generation
-from service.query.fusion import DEPTH, MEASURED_K, effort_of
+from service.query.ranked.fusion import DEPTH, MEASURED_K, effort_of
 
 
 @pytest.mark.parametrize(("asked", "depth"), [(None, 10), (64, 50), ("target", 10)])

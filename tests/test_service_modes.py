@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from chunk_index import CHUNKS, DIM, DOCUMENTS, SEARCH, ask, rows
 
-from service.query.fusion import fuse
+from service.query.ranked.fusion import fuse
 
 pytest_plugins = ["chunk_index_fixtures"]
 

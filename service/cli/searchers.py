@@ -24,7 +24,7 @@ from service.cli.evaluate import Search
 from service.client import Client, ClientError, ProblemError, calls
 from service.errors import RemoteError, ServiceError, SettingsError
 from service.query.following import Follower
-from service.query.fusion import DEPTH, FUSED_PER_HIT, effort_of, fuse
+from service.query.ranked.fusion import DEPTH, FUSED_PER_HIT, effort_of, fuse
 from service.query.loading import encoder_for, fitted_of, open_checked
 from service.rerank.texts import text_of
 from service.settings import Settings

@@ -19,23 +19,11 @@ from service.access.caller import Caller
 from service.query.admission import Deadline
 from service.query.app_state import AppState
 from service.query.batcher import WINDOW_TEXTS
-from service.query.ranking import Survivors
-from service.query.resolving import Resolved, resolve
-from service.query.search import (
-    Answered,
-    Stages,
-    deadline_of,
-    effort_of,
-    expect,
-    is_plain,
-    marked,
-    observe,
-    rank,
-    result_of,
-    result_of_ranked,
-    survivors,
-    wanted,
-)
+from service.query.ranked.paging import rank
+from service.query.ranked.ranking import Survivors
+from service.query.resolving import Resolved, effort_of, resolve, wanted
+from service.query.results import marked, result_of, result_of_ranked
+from service.query.search import Answered, Stages, deadline_of, expect, is_plain, observe, survivors
 from service.query.searched import LoadedIndex, SearchView
 from service.wire import limits
 from service.wire.encoding import encode

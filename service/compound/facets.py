@@ -17,7 +17,7 @@ from index.search.filtering import Filter
 from service.access.caller import Caller
 from service.query.admission import Deadline
 from service.query.app_state import AppState
-from service.query.ranking import Ranking, Survivors
+from service.query.ranked.ranking import Ranking, Survivors
 from service.query.resolving import NO_VECTOR, Resolved, resolve
 from service.query.search import EVERYTHING, deadline_of, expect
 from service.query.searched import SearchView

@@ -20,7 +20,9 @@ from service.access.caller import Caller
 from service.query.admission import Deadline
 from service.query.app_state import AppState
 from service.query.resolving import resolve
-from service.query.search import deadline_of, marked, rank, result_of_ranked, survivors
+from service.query.ranked.paging import rank
+from service.query.results import marked, result_of_ranked
+from service.query.search import deadline_of, survivors
 from service.query.searched import SearchView
 from service.wire import limits
 from service.wire.encoding import encode

@@ -1,4 +1,4 @@
-"""The vector that a query comes down to: given, encoded from its text, or made of documents that it names."""
+"""The vector that a query comes down to: given, encoded from its text, or made of documents that it names; and how far to look."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from msgspec import UNSET, UnsetType
 
+from index.search.finding import Effort
 from service.access.caller import Caller
 from service.query.admission import Deadline
 from service.query.app_state import AppState
@@ -37,6 +38,16 @@ class Resolved(NamedTuple):
     cpu_s: float = 0.0
     cached: bool = False
     encoder: QueryEncoder | UnsetType = UNSET
+
+
+def wanted(query: SearchRequest, resolved: Resolved) -> int:
+    """How many rows to look for: more than k by the documents themselves, which will be among them."""
+    return query.k + len(resolved.rows)
+
+
+def effort_of(query: SearchRequest) -> tuple[Effort | None, bool]:
+    """How hard to look, and whether every vector is compared."""
+    return (None, False) if query.params is None else (query.params.effort, query.params.exact)
 
 
 async def resolve(

@@ -10,20 +10,17 @@ from __future__ import annotations
 import time
 from typing import NamedTuple
 
-from msgspec import UNSET
-from msgspec.structs import replace
-
-from index.search.finding import Effort
 from service.access.caller import Caller
 from service.query.admission import Deadline
 from service.query.app_state import AppState
-from service.query.ranking import RankedHits, Ranking, Survivors
-from service.query.resolving import Resolved, resolve
-from service.query.searched import SearchView, Survived
-from service.rerank.reranking import hits_to_read
-from service.wire import cursor, filters, limits
+from service.query.ranked.paging import rank
+from service.query.ranked.ranking import Survivors
+from service.query.resolving import effort_of, resolve, wanted
+from service.query.results import marked, result_of, result_of_ranked
+from service.query.searched import SearchView
+from service.wire import filters, limits
 from service.wire.encoding import encode
-from service.wire.answers.search import BatchResult, Coverage, Explanation, Hit, RankPlace, Scores, SearchAnswer, Usage, whole
+from service.wire.answers.search import SearchAnswer, Usage, whole
 from service.wire.problems import Problem
 from service.wire.requests.search import SEARCH, Expect, SearchRequest, check_search
 
@@ -69,16 +66,6 @@ class Answered(NamedTuple):
     stages: Stages
     usage: Usage
     generation: str
-
-
-class Paged(NamedTuple):
-    """
-    Args:
-        partial: there is no further page, and yet there may be further hits.
-    """
-
-    next_cursor: str | None
-    partial: bool = False
 
 
 async def answer(state: AppState, caller: Caller, index: str, body: bytes, start_s: float) -> Answered:
@@ -161,62 +148,6 @@ def is_plain(query: SearchRequest) -> bool:
     return query.mode == "dense" and query.group_by is None and query.cursor is None and query.rerank is None
 
 
-async def rank(
-    state: AppState, view: SearchView, query: SearchRequest, resolved: Resolved, kept: Survivors, deadline: Deadline
-) -> tuple[RankedHits, Paged | None]:
-    """Rows of a query that takes more than one search of vectors, and the page that they are, when pages are asked
-    for. The page begins where the cursor of the one before ended."""
-    if query.rerank is not None:
-        top = hits_to_read(state.reranking, query)
-        found, _ = await rank(state, view, replace(query, k=top, rerank=None), resolved, kept, deadline)
-        return await reranked(state, view, query, found, deadline), None
-    kept = kept._replace(own=resolved.rows)
-    vector = None if query.mode == "lexical" else resolved.vector
-    ranking = Ranking(view, query, vector, kept, deadline)
-    if query.cursor is None:
-        return await ranking.hits(query.k, None), None
-    asked = cursor.digest(
-        query.text,
-        query.id,
-        query.ids,
-        query.not_ids,
-        None if query.vector is None else resolved.vector.tobytes(),
-        query.mode,
-        query.group_by,
-        query.params,
-        None if kept.filter is None else kept.filter.key,
-    )
-    after = cursor.decode(query.cursor, view.id, asked, view.page_rows) if query.cursor else None
-    pinned = view.page_rows
-    if after is not None and after.rows < pinned:
-        # Without what was put since the first page, so that a document that was replaced meanwhile does not come twice.
-        view, keep = view.as_of(after.rows, kept.keep)
-        ranking, pinned = Ranking(view, query, vector, kept._replace(keep=keep), deadline), after.rows
-    ranked = await ranking.hits(query.k, after)
-    seen = (after.seen if after else 0) + len(ranked.hits)
-    if not ranked.more or seen >= limits.PAGED:
-        return ranked, Paged(None, ranked.more or ranked.cut)
-    last = ranked.hits[-1]
-    row, id_ = view.page_mark(last.row)
-    following = cursor.Cursor(view.id, asked, seen, last.score, row, ranking.depth, pinned, id_)
-    return ranked, Paged(cursor.encode(following))
-
-
-async def reranked(
-    state: AppState, view: SearchView, query: SearchRequest, found: RankedHits, deadline: Deadline
-) -> RankedHits:
-    """The best k of `found` by the reranker's scores, equal ones in the order of the search."""
-    assert state.reranking is not None  # `hits_to_read` saw to it
-    assert query.text is not None  # … and `check_search` to this
-    deadline.check()
-    await view.bring([hit.row for hit in found.hits], deadline)
-    payloads = [bytes(view.payload(hit.row, None)) for hit in found.hits]
-    judged = await deadline.limit(state.reranking.judged(query.text, payloads))
-    hits = [hit._replace(score=score) for hit, score in zip(found.hits, judged.scores, strict=True)]
-    hits.sort(key=lambda hit: -hit.score)
-    return found._replace(hits=hits[: query.k], cpu_s=found.cpu_s + judged.cpu_s, judged=judged)
-
-
 def deadline_of(state: AppState, timeout_ms: int | None, start_s: float) -> Deadline:
     return Deadline(timeout_ms if timeout_ms is not None else state.timeout_s * 1e3, start_s)
 
@@ -243,98 +174,6 @@ async def survivors(view: SearchView, caller: Caller, query: SearchRequest, dead
     """What the query's filter and that of the caller's key let through."""
     asked = filters.conjoin(filters.parse(query.filter), filters.of_key(caller.filter))
     return EVERYTHING if asked is None else Survivors(asked, await view.survivors(asked, deadline))
-
-
-def wanted(query: SearchRequest, resolved: Resolved) -> int:
-    """How many rows to look for: more than k by the documents themselves, which will be among them."""
-    return query.k + len(resolved.rows)
-
-
-def effort_of(query: SearchRequest) -> tuple[Effort | None, bool]:
-    return (None, False) if query.params is None else (query.params.effort, query.params.exact)
-
-
-def result_of(
-    view: SearchView,
-    query: SearchRequest,
-    resolved: Resolved,
-    keep: Survived | None,
-    rows: list[int],
-    scores: list[float],
-    scored: int,
-    search_cpu_s: float,
-) -> BatchResult:
-    """Hits with their payloads; `rows` are best first and padded with −1."""
-    start_s = time.perf_counter()  # nothing here waits, so this is processor time, without a system call
-    name, payload, fields = view.rows.external_id, view.payload, query.fields
-    hits = [
-        Hit(name(row), score, payload(row, fields))
-        for row, score in zip(rows, scores, strict=True)
-        if row >= 0 and row not in resolved.rows
-    ]
-    del hits[query.k :]
-    if query.explain:
-        hits = [replace(hit, explain=Explanation(RankPlace(rank, hit.score))) for rank, hit in enumerate(hits, 1)]
-    effort, exact = effort_of(query)
-    cpu_s = resolved.cpu_s + search_cpu_s + time.perf_counter() - start_s
-    return BatchResult(
-        hits,
-        Coverage(
-            Survivors(None, keep, resolved.rows).count(view),
-            view.compares_all(exact, wanted(query, resolved), keep, effort),
-            False,
-            *view.answered,
-        ),
-        Usage(resolved.tokens, scored, round(cpu_s * 1e3, 4), int(resolved.cached), resolved.encoder),
-    )
-
-
-def result_of_ranked(
-    view: SearchView, query: SearchRequest, resolved: Resolved, kept: Survivors, ranked: RankedHits, paged: Paged | None
-) -> BatchResult:
-    start_s = time.perf_counter()
-    name, payload, judged = view.rows.external_id, view.payload, ranked.judged
-    fused = query.mode == "hybrid"
-    hits = [
-        Hit(
-            name(hit.row),
-            hit.score,
-            payload(hit.row, query.fields),
-            Scores(hit.dense, hit.lexical) if fused else None,
-            hit.explain,
-        )
-        for hit in ranked.hits
-    ]
-    cpu_s = resolved.cpu_s + ranked.cpu_s + time.perf_counter() - start_s
-    return BatchResult(
-        hits,
-        Coverage(
-            kept._replace(own=resolved.rows).count(view),
-            ranked.exact,
-            paged is not None and paged.partial,
-            *view.answered,
-        ),
-        Usage(
-            resolved.tokens,
-            ranked.scored,
-            round(cpu_s * 1e3, 4),
-            int(resolved.cached),
-            resolved.encoder,
-            UNSET if judged is None else len(judged.scores),
-            UNSET if judged is None else judged.tokens,
-        ),
-        None if paged is None else paged.next_cursor,
-    )
-
-
-async def marked(view: SearchView, query: SearchRequest, result: BatchResult, deadline: Deadline) -> BatchResult:
-    """The result with the words of the query highlighted in its hits, where that is asked for."""
-    if query.highlight is None or query.text is None:
-        return result
-    found = await view.highlights(query.text, query.highlight, [hit.id for hit in result.hits], deadline)
-    pairs = zip(result.hits, found.fragments, strict=True)
-    usage = replace(result.usage, cpu_ms=round(result.usage.cpu_ms + found.cpu_s * 1e3, 4))
-    return replace(result, hits=[replace(hit, highlights=each or None) for hit, each in pairs], usage=usage)
 
 
 def observe(state: AppState, caller: Caller, queries: int, usage: Usage, stages: Stages) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from service.access.caller import Caller
 from service.query.admission import Deadline
 from service.query.app_state import AppState
-from service.query.ranking import Survivors, group_field
+from service.query.ranked.ranking import Survivors, group_field
 from service.query.search import EVERYTHING, Answered, Stages, deadline_of, observe
 from service.query.searched import SearchView, Survived, Vectors
 from service.query.served_view import ServedView

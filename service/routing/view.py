@@ -1,7 +1,7 @@
 """What one request searches behind a router: all shards as if they were one index.
 
 Every question goes to all shards at once, and the lists that come back are merged (`index/shards/merge.py`), before
-anything is fused, grouped or cut into pages (`query/ranking.py`, which knows nothing of shards).
+anything is fused, grouped or cut into pages (`query/ranked/ranking.py`, which knows nothing of shards).
 """
 
 from __future__ import annotations

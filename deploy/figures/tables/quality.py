@@ -7,7 +7,7 @@ from typing import Any
 
 from deploy.figures.markdown import conditions, table
 from deploy.figures.store import kept
-from service.query.fusion import DEPTH
+from service.query.ranked.fusion import DEPTH
 
 
 def block() -> str:

@@ -19,7 +19,7 @@ from index import FieldError
 from index.search.filtering import Filter
 from service.query.admission import Deadline
 from service.query.batcher import Vector
-from service.query.fusion import DEPTH, FUSED_PER_HIT, effort_of, explained, fuse
+from service.query.ranked.fusion import DEPTH, FUSED_PER_HIT, effort_of, explained, fuse
 from service.query.searched import SearchView, Survived
 from service.rerank.reranking import Judged
 from service.wire.answers.search import Explanation, RankPlace
