@@ -18,7 +18,7 @@ from service.query.admission import Admission
 from service.query.batcher import Batcher
 from service.query.index_registry import IndexRegistry
 from service.query.searched import LoadedIndex, LoadedIndexes
-from service.query.writing import Writing
+from service.query.writing.root_writer import Writing
 from service.rebuilds.starting import Rebuilds
 from service.rerank.reranking import Reranking
 from service.telemetry.metrics import Metrics

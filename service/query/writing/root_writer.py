@@ -2,8 +2,7 @@
 
 The process that holds the lock on ROOT/.writer writes. It keeps the log of each index open, commits in groups
 (index/changes/writer.py), and answers the other workers on a Unix socket beside the lock. When it dies, the lock is
-released, and the next worker that has something to write takes over. A worker that loses the writer in the middle of a
-write cannot know whether it was done, and says so; sending it again is safe.
+released, and the next worker that has something to write takes over.
 
 The lock file also names the service. A second service on the same root finds another name in it: it keeps serving
 reads, follows the log like the others, and tells callers who want to write where to go.
@@ -16,12 +15,7 @@ import contextlib
 import fcntl
 import logging
 import os
-import socket
-import struct
 from collections.abc import Sequence
-from concurrent.futures import Future
-from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -33,13 +27,22 @@ from index.changes.rebuild import needed_after
 from index.changes.repeats import AnsweredRequest, KeyedRequest, KeyReusedError
 from index.changes.writer import Full, Writer
 from index.errors import StorageError
+from service.query.writing.worker_socket import (
+    ASKED,
+    ENCODE,
+    SOCKET_FILE,
+    AnsweredWrite,
+    AskedWrite,
+    RemoteWriter,
+    listen_at,
+    receive,
+    send,
+)
 from service.wire.problems import Problem
 
 log = logging.getLogger("perwatt.service")
 
-LOCK_FILE, SOCKET_FILE = ".writer", ".writer.sock"
-LONGEST_FRAME = 64 << 20
-_SIZE = struct.Struct("<I")
+LOCK_FILE = ".writer"
 
 
 class _Owner(msgspec.Struct):
@@ -49,25 +52,6 @@ class _Owner(msgspec.Struct):
     address: str
 
 
-class _AskedWrite(msgspec.Struct, array_like=True):
-    number: int
-    index: str
-    dim: int
-    model: str | None
-    writes: list[Write]
-    request: KeyedRequest | None = None
-
-
-class _Answered(msgspec.Struct, array_like=True):
-    """problem: code and detail, instead of a seq."""
-
-    number: int
-    seq: int = 0
-    problem: tuple[str, str] | None = None
-
-
-_ENCODE = msgspec.msgpack.Encoder().encode
-_ASKED, _ANSWERED = msgspec.msgpack.Decoder(_AskedWrite), msgspec.msgpack.Decoder(_Answered)
 _OWNER = msgspec.json.Decoder(_Owner)
 
 
@@ -85,7 +69,7 @@ class Writing:
         self._server: asyncio.AbstractServer | None = None
         self._writers: dict[str, Writer] = {}
         self._opening = asyncio.Lock()
-        self._remote: _Remote | None = None
+        self._remote: RemoteWriter | None = None
 
     @property
     def writes(self) -> bool:
@@ -182,10 +166,10 @@ class Writing:
         os.ftruncate(handle, 0)
         os.pwrite(handle, msgspec.json.encode(_Owner(self._service, self._address)), 0)
         self._lock = handle
-        self._server = await asyncio.start_unix_server(self._serve, sock=_listening(self._root.folder))
+        self._server = await asyncio.start_unix_server(self._serve, sock=listen_at(self._root.folder))
         log.info("process %d writes the changes under %s", os.getpid(), self._root.folder)
 
-    async def _connect(self, said: bytes) -> _Remote:
+    async def _connect(self, said: bytes) -> RemoteWriter:
         try:
             owner = _OWNER.decode(said)
         except msgspec.DecodeError:  # between its lock and its name
@@ -197,7 +181,7 @@ class Writing:
                 writer=owner.address,
             )
         try:
-            return await _Remote.connect(self._root.folder)
+            return await RemoteWriter.connect(self._root.folder)
         except OSError as error:
             raise Problem("not-ready", f"The process that writes is starting or ending ({error}); try again.") from None
 
@@ -220,7 +204,7 @@ class Writing:
         answering: set[asyncio.Task[None]] = set()
         try:
             while True:
-                asked = _ASKED.decode(await _receive(reader))
+                asked = ASKED.decode(await receive(reader))
                 task = asyncio.create_task(self._answer(asked, stream))
                 answering.add(task)
                 task.add_done_callback(answering.discard)
@@ -231,108 +215,14 @@ class Writing:
         finally:
             stream.close()
 
-    async def _answer(self, asked: _AskedWrite, stream: asyncio.StreamWriter) -> None:
+    async def _answer(self, asked: AskedWrite, stream: asyncio.StreamWriter) -> None:
         try:
             seq = await self.submit(asked.index, asked.dim, asked.model, asked.writes, asked.request)
-            answer = _Answered(asked.number, seq)
+            answer = AnsweredWrite(asked.number, seq)
         except Problem as problem:
-            answer = _Answered(asked.number, problem=(problem.code, problem.detail))
+            answer = AnsweredWrite(asked.number, problem=(problem.code, problem.detail))
         with contextlib.suppress(ConnectionError):
-            _send(stream, _ENCODE(answer))
-
-
-class _Remote:
-    """A connection to the process that writes."""
-
-    def __init__(self, reader: asyncio.StreamReader, stream: asyncio.StreamWriter) -> None:
-        self._stream = stream
-        self._waiting: dict[int, Future[int]] = {}
-        self._number = 0
-        self._listening = asyncio.create_task(self._listen(reader))
-
-    @classmethod
-    async def connect(cls, folder: Path) -> _Remote:
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        connection.setblocking(False)
-        with _short_path(folder) as path:
-            connection.connect(path)
-        return cls(*await asyncio.open_unix_connection(sock=connection))
-
-    async def ask(
-        self, index: str, dim: int, model: str | None, writes: Sequence[Write], request: KeyedRequest | None
-    ) -> int:
-        """Raises ConnectionError when the writer goes away before it has answered."""
-        if self._listening.done():
-            raise ConnectionResetError
-        self._number += 1
-        answer: Future[int] = Future()
-        self._waiting[self._number] = answer
-        asked = _AskedWrite(self._number, index, dim, model, list(writes), request)
-        _send(self._stream, _ENCODE(asked))
-        return await asyncio.wrap_future(answer)
-
-    def close(self) -> None:
-        self._listening.cancel()
-        self._stream.close()
-
-    async def _listen(self, reader: asyncio.StreamReader) -> None:
-        try:
-            while True:
-                answered = _ANSWERED.decode(await _receive(reader))
-                waiting = self._waiting.pop(answered.number)
-                if waiting.cancelled():
-                    continue
-                if answered.problem is None:
-                    waiting.set_result(answered.seq)
-                else:
-                    waiting.set_exception(Problem(*answered.problem))
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        finally:
-            for waiting in self._waiting.values():
-                if not waiting.done():
-                    waiting.set_exception(ConnectionResetError())
-            self._waiting.clear()
-
-
-def _send(stream: asyncio.StreamWriter, content: bytes) -> None:
-    """Raises ConnectionResetError where the other end is known to be gone; uvloop's own error would be another."""
-    if stream.is_closing():
-        raise ConnectionResetError
-    stream.write(_SIZE.pack(len(content)) + content)
-
-
-async def _receive(reader: asyncio.StreamReader) -> bytes:
-    (size,) = _SIZE.unpack(await reader.readexactly(_SIZE.size))
-    if size > LONGEST_FRAME:
-        raise ConnectionAbortedError(f"a frame of {size:,} bytes")
-    return await reader.readexactly(size)
-
-
-def _listening(folder: Path) -> socket.socket:
-    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    with contextlib.suppress(FileNotFoundError):
-        (folder / SOCKET_FILE).unlink()  # of a writer that died
-    before = os.umask(0o177)  # for this user alone
-    try:
-        with _short_path(folder) as path:
-            listening.bind(path)
-    finally:
-        os.umask(before)
-    listening.listen(64)
-    listening.setblocking(False)
-    return listening
-
-
-@contextlib.contextmanager
-def _short_path(folder: Path) -> Any:
-    """The socket's path in some 30 characters: the system takes 107, and folders may be longer."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        short = f"/proc/self/fd/{handle}/{SOCKET_FILE}"
-        yield short if Path("/proc/self/fd").exists() else str(folder / SOCKET_FILE)
-    finally:
-        os.close(handle)
+            send(stream, ENCODE(answer))
 
 
 def _problem(error: Exception) -> Problem:
