@@ -1,15 +1,10 @@
-"""Two ways to search from the command line: in this process, or on a running server.
-
-Both give the same hits. The first needs the files and loads the model. The second needs neither, and uses the batch
-route like any other client. They share one interface, so that `perwatt search` and `perwatt eval` are written once.
-"""
+"""A generation opened in this process, with what was written since; of an index in shards, one of each."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -20,31 +15,19 @@ from index.changes.view import Searchable
 from index.search.filtering import Filter, parse
 from index.shards.sealed import ShardedIndex
 from index.shards.together import ShardRows
-from service.cli.evaluate import Search
-from service.client import Client, ClientError, ProblemError, calls
-from service.errors import RemoteError, ServiceError, SettingsError
+from service.cli.searchers.contract import BATCH, MODES, Mode, Query, SearchOptions, name_of
+from service.errors import ServiceError, SettingsError
 from service.query.following import Follower
-from service.query.ranked.fusion import DEPTH, FUSED_PER_HIT, effort_of, fuse
 from service.query.loading import encoder_for, fitted_of, open_checked
+from service.query.ranked.fusion import DEPTH, FUSED_PER_HIT, effort_of, fuse
 from service.rerank.texts import text_of
 from service.settings import Settings
-from service.wire import filters, limits
-from service.wire.requests.search import SEARCH, check_search
-from service.wire.answers.search import BatchItem, Hit
-from service.wire.problems import Problem
+from service.wire.answers.search import Hit
 
 if TYPE_CHECKING:
     from embed import Encoder
     from embed.encoders.fitted.encoder import FittedEncoder
     from embed.rerankers.contract import Reranker
-    from index.search.finding import Effort
-
-Query = str | npt.NDArray[np.float32]  # a text, or a vector float32 (dim,)
-
-Mode = Literal["dense", "lexical", "hybrid"]
-MODES: tuple[Mode, ...] = ("dense", "lexical", "hybrid")
-BATCH = 64  # queries a request
-REMOTE_TIMEOUT_S = 120
 
 
 class _Document(msgspec.Struct):
@@ -53,75 +36,10 @@ class _Document(msgspec.Struct):
     doc_id: Any = None
 
 
-class _Reply(msgspec.Struct):
-    """What is read of an index's description and of the answer to a batch."""
-
-    generation: str
-    modes: tuple[Mode, ...] = MODES[:1]
-    results: list[BatchItem] = []
-
-
 _DOCUMENT = msgspec.json.Decoder(_Document)
 
 
-class SearchOptions(NamedTuple):
-    """
-    Args:
-        effort: None is the index's own choice.
-        filter: as in a request, None for none.
-    """
-
-    k: int
-    effort: Effort | None = None
-    exact: bool = False
-    mode: Mode = "dense"
-    weights: tuple[float, float] = (1.0, 1.0)  # of dense and lexical in a hybrid search
-    rrf_k: int | None = None  # by rank, with this constant
-    depth: int | None = None  # rows of each ranking whose scores count
-    filter: dict[str, Any] | None = None
-    rerank: int | None = None  # of the best hits, how many a reranker reads
-
-    def request(self, query: Query) -> dict[str, Any]:
-        """The body of a search, as the API takes it."""
-        params: dict[str, Any] = {"effort": self.effort, "exact": self.exact}
-        if self.mode == "hybrid":
-            params["weights"] = {"dense": self.weights[0], "lexical": self.weights[1]}
-            params |= {"rrf_k": self.rrf_k, "depth": self.depth}
-        body: dict[str, Any] = {"k": self.k, "mode": self.mode, "filter": self.filter, "params": params}
-        if self.rerank is not None:
-            body["rerank"] = {"top": self.rerank}
-        return {("text" if isinstance(query, str) else "vector"): query, **body}
-
-
-def check(query: Query, how: SearchOptions) -> None:
-    """Raises ServiceError for a query that the API would refuse, whatever index it is for."""
-    try:
-        asked = limits.decode(SEARCH, msgspec.json.encode(calls.sendable(how.request(query))))
-        check_search(asked)
-        filters.parse(asked.filter)
-    except Problem as problem:
-        raise ServiceError(f"This cannot be searched: {problem.detail}") from None
-
-
-class IndexSearcher(Protocol):
-    """
-    Args:
-        modes: of searches that the generation answers.
-    """
-
-    generation: str
-    modes: tuple[Mode, ...]
-
-    def ask(self, queries: Sequence[Query], how: SearchOptions) -> list[list[Hit]]:
-        """Hits of each query, best first; min(how.k, what the way of asking allows) of them."""
-
-    def absent(self, documents: set[str]) -> set[str]:
-        """Those that the index has neither under this id nor as the `doc_id` of a chunk."""
-
-
 class LocalSearcher:
-    """A generation opened in this process, with what was written since; of an index in shards, one of each."""
-
     def __init__(
         self,
         opened: Sequence[Generation],
@@ -174,7 +92,7 @@ class LocalSearcher:
         return missing
 
     def _named(self, id_: str, row: int) -> str:
-        return _name(id_, _DOCUMENT.decode(self._rows.payload(row)).doc_id)
+        return name_of(id_, _DOCUMENT.decode(self._rows.payload(row)).doc_id)
 
     def _ranked(self, queries: Sequence[Query], how: SearchOptions) -> list[list[tuple[int, float]]]:
         """(row, score) of each query, best first; at least how.k where there are so many."""
@@ -248,65 +166,6 @@ class LocalSearcher:
         return [next(by_model) if found is None else found.vector for found in fitted]
 
 
-class RemoteSearcher:
-    """A running server, by the batch route.
-
-    Args:
-        key: for one that asks for it.
-    """
-
-    def __init__(self, url: str, name: str, key: str | None = None) -> None:
-        if urlsplit(url).scheme not in ("http", "https"):
-            raise SettingsError(f"--url {url}: expected an address like http://127.0.0.1:8000.")
-        self._url = url
-        self._name = name
-        self._client = Client(url, key=key, timeout_s=REMOTE_TIMEOUT_S)
-        described = self._call(calls.index(name))
-        self.generation, self.modes = described.generation, described.modes
-
-    def close(self) -> None:
-        self._client.close()
-
-    def ask(self, queries: Sequence[Query], how: SearchOptions) -> list[list[Hit]]:
-        how = how._replace(k=min(how.k, limits.K if how.rerank is None else how.rerank))
-        expect = {"generation": self.generation}  # no mixture of two when it is switched
-        answers: list[list[Hit]] = []
-        for start in range(0, len(queries), BATCH):
-            bodies = [how.request(query) | {"expect": expect} for query in queries[start : start + BATCH]]
-            for result in self._call(calls.search_batch(self._name, bodies, timeout_ms=limits.TIMEOUT_MS)).results:
-                if result.error is not None:
-                    raise RemoteError(f"The server answered: {result.error['detail']}")
-                answers.append(result.hits)
-        return answers
-
-    def absent(self, documents: set[str]) -> set[str]:
-        """One call per document; `perwatt embed` names the first chunk of a document `ID#0`."""
-        return {each for each in documents if not self._has(each) and not self._has(f"{each}#0")}
-
-    def _has(self, id_: str) -> bool:
-        try:
-            self._client.call(calls.document(self._name, id_, fields=()))
-        except ProblemError as problem:
-            if problem.code in ("document-not-found", "invalid-value"):  # the second of what no id can be
-                return False
-            raise RemoteError(f"The server answered: {problem.detail}") from problem
-        except ClientError as error:
-            raise self._silent(error) from error
-        return True
-
-    def _silent(self, error: ClientError) -> RemoteError:
-        return RemoteError(f"No answer from {self._url} ({error}); is `perwatt serve` running there?")
-
-    def _call(self, call: calls.Call[Any]) -> _Reply:
-        try:
-            reply: _Reply = self._client.call(msgspec.structs.replace(call, gives=_Reply))
-        except ProblemError as problem:
-            raise RemoteError(f"The server answered: {problem.detail}") from problem
-        except ClientError as error:
-            raise self._silent(error) from error
-        return reply
-
-
 @contextmanager
 def local_searcher(settings: Settings, name: str) -> Iterator[LocalSearcher]:
     """The current generation of `name` and the model of its vectors, checked as a server checks
@@ -343,20 +202,3 @@ def _as_now(generation: Generation) -> Searchable:
     rows = follower.now()
     follower.close()
     return rows
-
-
-def rankings(asking: IndexSearcher, how: SearchOptions, seen: set[str]) -> Search:
-    """`asking` as evaluation wants it: texts in, names of documents out; a chunk is named by its
-    `doc_id`. What was found is added to `seen`."""
-
-    def search(texts: Sequence[str], depth: int) -> list[list[str]]:
-        answers = asking.ask(texts, how._replace(k=depth))
-        found = [[_name(hit.id, hit.payload.get("doc_id")) for hit in hits] for hits in answers]
-        seen.update(*found)
-        return found
-
-    return search
-
-
-def _name(id_: str, name: object) -> str:
-    return str(name) if isinstance(name, str | int) and name != "" else id_
