@@ -13,8 +13,10 @@ import pytest
 
 from index import kernels
 from index.bench import kernels as bench_kernels
+from index.bench import memory
 from index.bench.errors import BenchError
-from index.bench.kernels import Places, cache_bytes, measure, places, table
+from index.bench.kernels import measure, table
+from index.bench.memory import Places, cache_bytes, places
 from index.kernels import _native
 
 SMALL = Places(1 << 18, 1 << 19, 1 << 20)
@@ -105,10 +107,10 @@ def test_sets_follow_the_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         (folder / "level").write_text(level + "\n")
         (folder / "type").write_text(kind + "\n")
         (folder / "size").write_text(size + "\n")
-    monkeypatch.setattr(bench_kernels, "CACHES", tmp_path)
+    monkeypatch.setattr(memory, "CACHES", tmp_path)
     assert [cache_bytes(level) for level in (1, 2, 3, 4)] == [48 << 10, 2 << 20, 32 << 20, 0]
     assert places() == (1 << 20, 16 << 20, 1 << 30)
-    monkeypatch.setattr(bench_kernels.machine, "memory_available_bytes", lambda: 2 << 30)
+    monkeypatch.setattr(memory.machine, "memory_available_bytes", lambda: 2 << 30)
     with pytest.raises(BenchError, match=r"takes 1\.0 GiB here"):
         places()
 

@@ -16,7 +16,7 @@ import numpy as np
 from deploy.errors import DeployError
 from deploy.reproduce.claim import Claim
 from index import kernels
-from index.bench.kernels import cache_bytes, threads_of_libraries, timed
+from index.bench.memory import cache_bytes, threads_of_libraries, timed
 from index.kernels import _native
 from loadtest.analysis.ratio import Mean, geometric_mean
 

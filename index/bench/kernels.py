@@ -4,14 +4,9 @@ One query against many rows, on one thread, in two places: a set that stays in a
 that comes from memory every time (twice the last-level cache, at least 1 GiB). Every contender reads the same rows from
 the same memory, in huge pages where the system gives them.
 
-The yardstick is this machine's own read bandwidth at the same size and on the same threads: the sum of all 64-bit words
-(index/kernels/bandwidth.cpp), read as 1, 2 or 4 streams, of which the best counts. It is measured in the same
-rounds. FAISS scores float32 with fvec_inner_products_ny, and int8 as an exact search for one hit over its 8-bit scalar
-codes, since it has no such function for them; NumPy has no product of int8 that does not overflow.
-
-The exact scan is measured through `index.search.exact.search`, k = 10, all of it: quantising the query, the int8 scan,
-and float32 scores for what may belong to the answer. A set of a core's own cache is scanned in 10 µs and would measure
-the call; there a batch of queries is asked, which the scan answers block by block, and bytes count once a query.
+What one thread reads of the same memory is the yardstick (`memory.py`), and the exact scan is measured too
+(`scans.py`). FAISS scores float32 with fvec_inner_products_ny, and int8 as an exact search for one hit over its 8-bit
+scalar codes, since it has no such function for them; NumPy has no product of int8 that does not overflow.
 """
 
 from __future__ import annotations
@@ -19,9 +14,7 @@ from __future__ import annotations
 import importlib
 import os
 import platform
-import time
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,61 +25,19 @@ from numpy.typing import NDArray
 
 from index import kernels, machine
 from index.bench.errors import BenchError
-from index.disk.codes import Codes
+from index.bench.memory import STREAMS, Call, Places, cache_bytes, places, threads_of_libraries, timed
+from index.bench.scans import SCAN_DIM, K, scans
 from index.disk.layout import huge_bytes
 from index.kernels import _native
-from index.search import exact
 
 DIMS = (128, 384, 768)
-SCAN_DIM = 384
 ROUNDS = 5
-K = 10
-CACHED_QUERIES = 64
-STREAMS = (1, 2, 4)
-LEAST_SECONDS = 0.02  # a short pass is repeated this long
-LEAST_MEMORY_SET = 1 << 30
-CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
-_STEP = 4 * 512 * 64  # every set is a multiple: of the streams' steps, on as many threads as there will be
-
-Call = Callable[[], object]
 
 
 class KernelCase(NamedTuple):
     type: str  # int8 or float32
     dim: int
     place: str  # cached or memory
-
-
-class Places(NamedTuple):
-    """Bytes of the sets."""
-
-    cached: int
-    shared: int  # in the last-level cache, beyond a core's own: several cores may share it, or several guests
-    memory: int
-
-
-def places() -> Places:
-    """From the caches of the first core, or from common sizes where the system does not tell."""
-    level2, level3 = cache_bytes(2) or 1 << 20, cache_bytes(3) or 32 << 20
-    memory = max(LEAST_MEMORY_SET, 2 * level3)
-    if memory > machine.memory_available_bytes() // 3:
-        raise BenchError(
-            f"a set that no cache holds takes {memory / 2**30:.1f} GiB here, and twice that is not free "
-            f"({machine.memory_available_bytes() / 2**30:.1f} GiB are)."
-        )
-    return Places(*(size - size % _STEP for size in (level2 // 2, min(8 * level2, level3 // 2), memory)))
-
-
-def cache_bytes(level: int) -> int:
-    """Size of the data or unified cache of this level, 0 if it is not known."""
-    for entry in CACHES.glob("index*"):
-        try:
-            if int((entry / "level").read_text()) == level and (entry / "type").read_text().strip() != "Instruction":
-                size = (entry / "size").read_text().strip()
-                return int(size[:-1]) << {"K": 10, "M": 20}[size[-1]]
-        except (OSError, ValueError, KeyError):
-            continue
-    return 0
 
 
 def measure(
@@ -143,12 +94,6 @@ def measure(
     return found
 
 
-def threads_of_libraries() -> Any:
-    """One thread for NumPy's BLAS and FAISS's OpenMP."""
-    importlib.import_module("faiss")
-    return importlib.import_module("threadpoolctl").threadpool_limits(1)
-
-
 def race(contenders: dict[str, Call], raw: NDArray[np.uint8], rounds: int) -> tuple[dict[str, float], float]:
     """Seconds a call of each, the best of the rounds, and the bytes a second that one thread reads of that memory."""
     best = dict.fromkeys(contenders, float("inf"))
@@ -160,20 +105,6 @@ def race(contenders: dict[str, Call], raw: NDArray[np.uint8], rounds: int) -> tu
         for name, call in contenders.items():
             best[name] = min(best[name], timed(call))
     return best, read
-
-
-def timed(call: Call) -> float:
-    """Seconds a call: one, or the mean of as many as fill LEAST_SECONDS."""
-    started = time.perf_counter()
-    call()
-    first = time.perf_counter() - started
-    calls = int(LEAST_SECONDS / max(first, 1e-9))
-    if calls < 2:
-        return first
-    started = time.perf_counter()
-    for _ in range(calls):
-        call()
-    return (time.perf_counter() - started) / calls
 
 
 def _contenders(case: KernelCase, raw: NDArray[np.uint8], units: list[str]) -> dict[str, Call]:
@@ -222,59 +153,6 @@ def optional(package: str) -> Any:
         return importlib.import_module(package)
     except ImportError:
         return None
-
-
-def scans(memory: NDArray[np.uint8], sets: Places, rounds: int) -> list[dict[str, Any]]:
-    """The exact int8 scan on one thread and on all, in each place, against what as many threads read of it."""
-    cores = machine.cores()
-    found = []
-    for place, size in sets._asdict().items():
-        for threads in sorted({1, cores}):
-            if place == "cached" and threads > 1:
-                continue  # a set of one core's cache is not divided: starting a thread takes longer than the scan
-            rows = size // SCAN_DIM
-            raw = memory[:size]
-            queries = CACHED_QUERIES if place == "cached" else 1
-            search = _scan(raw[: rows * SCAN_DIM].view(np.int8).reshape(-1, SCAN_DIM), queries, threads)
-            best, read = float("inf"), 0.0
-            search()
-            with ThreadPoolExecutor(threads) as pool:
-                for _ in range(rounds):
-                    read = max(read, *(size / timed(_reader(raw, streams, threads, pool)) for streams in STREAMS))
-                    best = min(best, timed(search) / queries)
-            found.append(
-                {
-                    "place": place,
-                    "threads": threads,
-                    "rows": rows,
-                    "queries": queries,
-                    "ns_per_row": round(1e9 * best / rows, 2),
-                    "gb_per_s": round(rows * SCAN_DIM / best / 1e9, 2),
-                    "read_gb_per_s": round(read / 1e9, 2),
-                    "share_of_read": round(rows * SCAN_DIM / best / read, 3),
-                }
-            )
-    return found
-
-
-def _scan(codes: NDArray[np.int8], count_asked: int, threads: int) -> Call:
-    """A search over codes whose float32 rows are all one row: they would be four times the set, and it reads a few."""
-    count, dim = codes.shape
-    step = 1 / 127
-    row = codes[0].astype(np.float32) * np.float32(step)
-    rows = np.broadcast_to(row, (count, dim))
-    length = step * float(np.sqrt(np.vecdot(codes[:1000].astype(np.float64), codes[:1000].astype(np.float64)).max()))
-    known = Codes(codes, step, step * dim**0.5 / 2, length, np.zeros(0, np.float32))
-    queries = codes[:count_asked].astype(np.float32)
-    return lambda: exact.search(queries, rows, K, codes=known, threads=threads)
-
-
-def _reader(raw: NDArray[np.uint8], streams: int, threads: int, pool: ThreadPoolExecutor) -> Call:
-    if threads == 1:
-        return lambda: _native.read_sum(raw, streams)
-    step = raw.size // threads // _STEP * _STEP
-    parts = [raw[start * step : (start + 1) * step if start + 1 < threads else raw.size] for start in range(threads)]
-    return lambda: list(pool.map(lambda part: _native.read_sum(part, streams), parts))
 
 
 def table(figures: dict[str, Any]) -> str:
