@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from index.search.words import analyser
+from index.search.words.text import analyser
 from service.query.highlight import WordsIn, fragments_of, unstemmed
 from service.wire.requests.search import Highlight
 

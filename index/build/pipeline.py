@@ -48,7 +48,7 @@ from index.search.field_inference import infer_types
 from index.search.generation import INDEX_FILE, open_staged
 from index.search.rowfiles import Arranged
 from index.search.untyped import FaissIndex, faiss
-from index.search.words import check_language
+from index.search.words.text import check_language
 from index.shards.plan import Shard
 from index.shards.sealed import ShardedIndex
 

@@ -30,7 +30,7 @@ from index.search.postings import open_columns
 from index.search.rowfiles import IntegerIds, Payload, StringIds
 from index.search.untyped import FaissIndex, faiss
 from index.search.walk import Walk
-from index.search.words import Lexical, Matched
+from index.search.words.lexical import Lexical, Matched
 
 INDEX_FILE = "index.faiss"
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from index.search.words import MAX_WORDS, analyser
+from index.search.words.text import MAX_WORDS, analyser
 from service.wire.limits import HIGHLIGHT_READ
 from service.wire.requests.search import Highlight
 

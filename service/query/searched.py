@@ -16,7 +16,7 @@ from msgspec import Raw
 from index import TopK
 from index.search.filtering import Filter
 from index.search.finding import Effort
-from index.search.words import Matched
+from index.search.words.lexical import Matched
 from service.access.caller import Caller
 from service.query.admission import Deadline
 from service.query.highlight import Fragments

@@ -19,7 +19,7 @@ from msgspec import UNSET, Raw
 from index import TopK
 from index.search.filtering import Filter
 from index.search.finding import Effort
-from index.search.words import Matched
+from index.search.words.lexical import Matched
 from index.shards.merge import merge
 from index.shards.plan import shard_of
 from service.access.caller import Caller

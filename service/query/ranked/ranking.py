@@ -1,7 +1,7 @@
 """From a resolved query to rows in order: dense, lexical or both; one per group; from where the last page ended.
 
     dense     nearest vectors                                   index/search/generation.py
-    lexical   BM25 over the words of the text                   index/search/words.py
+    lexical   BM25 over the words of the text                   index/search/words/
     hybrid    both, fused                                       fusion.py
 
 All of it builds on one question, "the best n rows of these survivors", which dense and lexical each answer. Of a group

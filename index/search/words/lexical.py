@@ -1,19 +1,4 @@
-"""Search by words inside a generation: BM25 by tantivy, over the title and text of the payload.
-
-tantivy keeps a folder of files, `lexical/`, hashed in the manifest like every other; who opens it does so through links
-in a folder of its own, because tantivy locks what it opens and a generation is not written to. Words are cut at
-anything but letters and digits, folded to plain lower-case ones, and stemmed; a query is a bag of such words and no
-syntax. Title and text are one field: that is how the vectors were made, and how BM25 is usually measured.
-
-A filter is a part of the query here. The columns are indexed beside the words, keywords by their numbers, and the tree
-of a filter becomes a tree of tantivy queries that scores nothing; so min(k, survivors that match) hits come back, and
-none is looked for twice. But tantivy skips what cannot be among the best only where words are all that it looks for. So
-of a filter that keeps many rows, and whose survivors are known, the best without it are asked for and sifted. Hits are
-ordered by score, ties by row.
-
-A text beyond HEAP_BYTES is stored in several segments, and tantivy puts the larger ones first. Scores do not change by
-it (frequencies and lengths are counted over all of them), the order of ties does; so where a tie lies across the end of
-the answer, all of it is fetched, and the rows decide.
+"""The words of a generation, open for searching.
 
 Where scores must not depend on how an index is cut into parts (in a shard, or where an exact answer is asked for), what
 tantivy finds are candidates. They are scored again from their texts by `weights/formula.py`, with the statistics of the
@@ -27,32 +12,25 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import msgspec
 import numpy as np
 import tantivy
 from numpy.typing import NDArray
-from tantivy import FieldType, Filter, Occur, Query, TextAnalyzerBuilder, Tokenizer
+from tantivy import Occur, Query
 
 from embed.vectors.scratch import scratch_folder
-from index.errors import InputError
 from index.search.bitmap import Bitmap
-from index.search.conditions import Words
-from index.search.filtering import And, Between, Exists, Filters, Node, Not, OneOf
+from index.search.filtering import Filters, Node
+from index.search.words.filter_query import FilterQueries
+from index.search.words.text import MAX_WORDS, analyser, text_of
 from index.weights import formula
 from index.weights.formula import Statistics
 from index.weights.whole import WholeStatistics
 
 FOLDER = "lexical"
-LANGUAGES = (
-    *("arabic", "danish", "dutch", "english", "finnish", "french", "german", "greek", "hungarian", "italian"),
-    *("norwegian", "portuguese", "romanian", "russian", "spanish", "swedish", "tamil", "turkish"),
-)
-MAX_WORDS = 256  # different words of a query that are looked up; a longer text is cut there
-_LONGEST_WORD = 64  # characters; what is longer is a hash or a line of base64
 HEAP_BYTES = 256 << 20  # of what is not yet in a segment
 _ROW_BYTES = 128  # of it that a row's columns take, at most
 _MEMORY = "/dev/shm"
-WORDS_FIELD, ROW_FIELD, PRESENT_FIELD = "words", "row", "present"
+WORDS_FIELD, ROW_FIELD = "words", "row"
 _NOTHING = 0.0
 # Sifting: the least share of rows that a filter keeps, more hits than that share asks for, and hits beyond which words
 # are filtered as they are looked for. On made texts of 400,000 rows it takes 0.3 to 0.8 of the time down to this share.
@@ -61,47 +39,11 @@ _ROUNDING = 1e-4  # more than float32 can be off by in the sum of MAX_WORDS numb
 _MEAN = re.compile(r'"value": ([0-9.e+-]+),\s*"description": "avgdl')  # where tantivy explains a score
 
 
-class _Texts(msgspec.Struct):
-    title: Any = None
-    text: Any = None
-
-
-_TEXTS = msgspec.json.Decoder(_Texts)
-
-
 class Matched(NamedTuple):
     """rows int64 (m,), scores float32 (m,): best first, ties by row."""
 
     rows: NDArray[np.int64]
     scores: NDArray[np.float32]
-
-
-def text_of(payload: bytes) -> str:
-    """What of a payload is searched by words: its title and text, "" where it has neither."""
-    return "\n".join(filter(None, texts_of(payload)))
-
-
-def texts_of(payload: bytes) -> tuple[str, str]:
-    """Title and text of a payload, "" for what it lacks."""
-    try:
-        found = _TEXTS.decode(payload)
-    except msgspec.DecodeError:
-        return "", ""
-    title, text = (part if isinstance(part, str) else "" for part in (found.title, found.text))
-    return title, text
-
-
-def analyser(language: str) -> Any:
-    """Text to words. language: one of LANGUAGES for its stemmer, or "none"."""
-    builder = TextAnalyzerBuilder(Tokenizer.simple()).filter(Filter.lowercase()).filter(Filter.ascii_fold())
-    builder = builder.filter(Filter.remove_long(_LONGEST_WORD))
-    return (builder if language == "none" else builder.filter(Filter.stemmer(language))).build()
-
-
-def check_language(given: str) -> str:
-    if given != "none" and given not in LANGUAGES:
-        raise InputError(f"{given!r} is no language that words are stemmed in; expected none, {', '.join(LANGUAGES)}")
-    return given
 
 
 def _scratch() -> str | None:
@@ -127,14 +69,13 @@ class Lexical:
         self._whole = None if whole is None else WholeStatistics(folder, whole)
         self._payload_at = payload_at
         self.language: str = entry["language"]
-        self._filters = filters
-        self._places = {name: place for place, name in enumerate(filters.columns)}
         with scratch_folder(_scratch()) as links:  # tantivy locks a file where it opens, and maps all it needs
             for file in (folder / FOLDER).iterdir():
                 (links / file.name).symlink_to(file.absolute())
             index = tantivy.Index.open(str(links))
             index.config_reader("manual")
             self._schema, self.searcher = index.schema, index.searcher()
+        self._query = FilterQueries(self._schema, filters).of
         # Documents of one segment lie in the order of their rows unless it was merged, which takes eight of them first.
         small = entry["text_bytes"] + _ROW_BYTES * filters.count < HEAP_BYTES
         self.by_row = self.searcher.num_segments == 1 and small
@@ -272,46 +213,8 @@ class Lexical:
     def close(self) -> None:
         del self.searcher
 
-    def _query(self, node: Node) -> Any:
-        if isinstance(node, OneOf):
-            return self._one_of(node)
-        if isinstance(node, Between):
-            column, low, high, above, below = self._filters.bounds(node)
-            kind = FieldType.Float if column.type == "float" else FieldType.Integer
-            low, high = (None if bound is None else bound + 0.0 if kind is FieldType.Float else bound
-                         for bound in (low, high))  # fmt: skip
-            name = f"f{self._places[column.name]}"
-            return Query.range_query(self._schema, name, kind, low, high, not above, not below)
-        if isinstance(node, Exists):
-            column_ = self._filters.column(node.field, f"{node.at}/field")
-            there = Query.term_query(self._schema, PRESENT_FIELD, self._places[column_.name])
-            return there if node.wanted else _not(there)
-        if isinstance(node, Not):
-            return _not(self._query(node.part))
-        occur = Occur.Must if isinstance(node, And) else Occur.Should
-        return Query.boolean_query([(occur, self._query(part)) for part in node.parts])
-
-    def _one_of(self, node: OneOf) -> Any:
-        column, values = self._filters.values(node)
-        name = f"f{self._places[column.name]}"
-        if isinstance(column, Words):
-            values = column.numbers_of(values)
-        if not values:
-            return Query.empty_query()
-        if column.type == "float":
-            # A term of floats is its bits; a range is what it says.
-            points = [
-                Query.range_query(self._schema, name, FieldType.Float, value + 0.0, value + 0.0) for value in values
-            ]
-            return Query.boolean_query([(Occur.Should, point) for point in points])
-        return Query.term_set_query(self._schema, name, [int(value) for value in values])
-
 
 def _matched(rows: NDArray[np.int64], scores: NDArray[np.float32], k: int) -> Matched:
     """The best k of some rows."""
     order = np.lexsort((rows, -scores))[:k]
     return Matched(rows[order], scores[order])
-
-
-def _not(query: Any) -> Any:
-    return Query.boolean_query([(Occur.Must, Query.all_query()), (Occur.MustNot, query)])
