@@ -25,7 +25,8 @@ from service.http.fast_path import FastPath, FastRequest
 from service.http.refusal import LAST, Refused
 from service.http.watch import Watch
 from service.telemetry import logs
-from service.telemetry.metrics import OTHER, Metrics
+from service.telemetry.exposition import OTHER
+from service.telemetry.metrics import Metrics
 from service.wire.problems import Problem
 
 HEAD_BYTES = 32 << 10
