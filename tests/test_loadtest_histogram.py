@@ -61,7 +61,6 @@ def test_merging_adds_and_leaves_the_parts_alone() -> None:
     assert (one.total, two.total) == (3, 4)
 
 
-def test_mean_and_share_above_follow_the_values() -> None:
+def test_the_mean_follows_the_values() -> None:
     histogram = Histogram.of_seconds([0.001] * 50 + [0.1] * 50)
     assert histogram.mean_s() == pytest.approx(0.0505, rel=1e-3)
-    assert histogram.share_above(0.05) == 0.5

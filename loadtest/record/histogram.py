@@ -107,13 +107,6 @@ class Histogram:
         used = np.flatnonzero(self.counts != 0)
         return float(slot_top_us(used[-1])) / 1e6 if used.size else math.nan
 
-    def share_above(self, limit_s: float) -> float:
-        """Share of recorded values that lie above `limit_s`."""
-        total = self.total
-        if not total:
-            return math.nan
-        return float(self.counts[int(slots(limit_s * 1e6)) + 1 :].sum()) / total
-
     def encode(self) -> str:
         """HdrHistogram V2, compressed, base64: what every HdrHistogram tool reads."""
         histogram = HdrHistogram(LOWEST_US, HIGHEST_US, DIGITS)
