@@ -14,6 +14,14 @@ from numpy.typing import NDArray
 COUNT = 16
 # Enough to exercise the model; the service embeds all of them at every load, before it answers.
 LONGEST_CHARACTERS = 512
+# Where no corpus is at hand: an encoder elsewhere is asked for them, since the same name of a model may stand for other
+# numbers there.
+FIXED_CANARIES = (
+    "How do I rotate an API key?",
+    "The moon covers the sun completely and the corona becomes visible.",
+    "SELECT id, name FROM users WHERE created_at > now() - interval '7 days'",
+    "Une omelette aux champignons, à point, s'il vous plaît.",
+)
 
 
 class Canaries:

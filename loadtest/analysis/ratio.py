@@ -22,8 +22,12 @@ RESAMPLES = 10_000
 FEWEST = 3  # blocks; with two, t's interval spans a factor of 12.7 standard errors and means nothing
 
 
-class Ratio(msgspec.Struct, frozen=True):
-    """candidate / baseline with its two-sided interval; `log_se` is the standard error of the log ratio."""
+class Mean(msgspec.Struct, frozen=True):
+    """A geometric mean over blocks with its two-sided interval; with fewer than FEWEST blocks that is (0, ∞).
+
+    Args:
+        log_se: the standard error of its logarithm.
+    """
 
     estimate: float
     low: float
@@ -31,6 +35,11 @@ class Ratio(msgspec.Struct, frozen=True):
     blocks: int
     log_se: float
     decided_by: str  # "t" or "bootstrap", whichever was wider; "none" with too few blocks
+
+
+class Ratio(Mean, frozen=True):
+    """candidate / baseline with its two-sided interval."""
+
     per_block: dict[int, float]
 
     def scaled(self, factor: float) -> Ratio:
@@ -44,17 +53,6 @@ class Ratio(msgspec.Struct, frozen=True):
             self.decided_by,
             {block: value * factor for block, value in self.per_block.items()},
         )
-
-
-class Mean(msgspec.Struct, frozen=True):
-    """A geometric mean over blocks with its two-sided interval; with fewer than FEWEST blocks that is (0, ∞)."""
-
-    estimate: float
-    low: float
-    high: float
-    blocks: int
-    log_se: float
-    decided_by: str  # "t" or "bootstrap", whichever was wider; "none" with too few blocks
 
 
 def geometric_mean(values: Sequence[float], level: float = 0.95, seed: int = 0) -> Mean:

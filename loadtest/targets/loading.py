@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from embed.vectors.manifest import ManifestError, read_manifest
 from embed.vectors.npy import NpyVectors
 from loadtest.errors import WorkloadError
+from loadtest.workload.queries import finished_manifest
 
 AT_ONCE = 1000
 
@@ -46,13 +46,7 @@ def read_rows(vectors: Path, ids: Path | None) -> Iterator[LoadedRows]:
 def _of_folder(folder: Path) -> Iterator[LoadedRows]:
     import pyarrow.parquet as parquet
 
-    try:
-        manifest = read_manifest(folder)
-    except ManifestError as error:
-        raise WorkloadError(str(error)) from error
-    if manifest is None:
-        raise WorkloadError(f"{folder} has no embed.json, so it is not a finished vectors folder")
-    for fragment in manifest["fragments"]:
+    for fragment in finished_manifest(folder)["fragments"]:
         file = parquet.ParquetFile(folder / fragment["file"])
         for batch in file.iter_batches(AT_ONCE, columns=["id", "vector", "payload"]):
             column: Any = batch.column("vector")

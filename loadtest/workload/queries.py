@@ -94,15 +94,21 @@ def _parse(line: str, source: Path, number: int) -> Query:
     return query
 
 
-def _from_vectors_folder(folder: Path, field: str) -> list[Query]:
-    import pyarrow.parquet as parquet
-
+def finished_manifest(folder: Path) -> dict[str, Any]:
+    """Of a vectors folder; raises WorkloadError for one that `perwatt embed` has not finished."""
     try:
         manifest = read_manifest(folder)
     except ManifestError as error:
         raise WorkloadError(str(error)) from error
     if manifest is None:
         raise WorkloadError(f"{folder} has no embed.json, so it is not a finished vectors folder")
+    return manifest
+
+
+def _from_vectors_folder(folder: Path, field: str) -> list[Query]:
+    import pyarrow.parquet as parquet
+
+    manifest = finished_manifest(folder)
     texts: dict[str, None] = {}  # ordered and distinct: a title that occurs often is still one query
     try:
         for fragment in manifest["fragments"]:

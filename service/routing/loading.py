@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from embed.models.canaries import least_cosine
+from embed.models.canaries import FIXED_CANARIES, least_cosine
 from service.errors import LoadError, SettingsError
 from service.query.loading import describe, encoder_of
 from service.routing.connection import Reply, Unanswered
@@ -24,13 +24,6 @@ if TYPE_CHECKING:
     from embed import Encoder
 
 ENCODE_S = 30.0
-# Encoded by a shard and here, before any query is: the same name of a model may stand for other numbers.
-CANARIES = (
-    "How do I rotate an API key?",
-    "The moon covers the sun completely and the corona becomes visible.",
-    "SELECT id, name FROM users WHERE created_at > now() - interval '7 days'",
-    "Une omelette aux champignons, à point, s'il vous plaît.",
-)
 
 
 def routed(settings: Settings, metrics: Metrics) -> tuple[RoutedIndexes, Encoder | None]:
@@ -81,11 +74,11 @@ async def _encoder(replica: Replica, models: set[str | None], settings: Settings
             f"{describe(encoder.fingerprint.as_dict())}. Start it with --model and --precision of the vectors.",
             "model-mismatch",
         )
-    body = msgspec.json.encode({"input": CANARIES, "encoding_format": "base64"})
+    body = msgspec.json.encode({"input": FIXED_CANARIES, "encoding_format": "base64"})
     asked = replica.ask("POST", "/v1/embeddings", body)
     said = msgspec.json.decode(_good(await asyncio.wait_for(asked, ENCODE_S)), type=dict[str, Any])
     theirs = np.stack([np.frombuffer(binascii.a2b_base64(one["embedding"]), "<f4") for one in said["data"]])
-    least = least_cosine(theirs, encoder.encode(list(CANARIES), kind="document"))
+    least = least_cosine(theirs, encoder.encode(list(FIXED_CANARIES), kind="document"))
     if not least >= encoder.fingerprint.tolerance:  # also when it is not a number
         raise LoadError(
             f"The model encodes a text differently here than at {replica.address} (cosine {least:.5f}, at least "

@@ -24,7 +24,7 @@ from embed.encoders.contract import AT_ONCE, Counts, Kind, Vectors, prefixed
 from embed.encoders.remote.endpoint import OF_A_RUN, Endpoint, Patience, RefusedError
 from embed.encoders.remote.shapes import Encodings, Rubbish, Shape, shape_of
 from embed.errors import EncoderChangedError, EncoderError, ModelError
-from embed.models.canaries import least_cosine
+from embed.models.canaries import FIXED_CANARIES, least_cosine
 from embed.models.fingerprint import REMOTE, Fingerprint
 from embed.models.folder import prefixes_of
 
@@ -33,12 +33,6 @@ LOOK_EVERY_S = 30.0
 LOOK_AGAIN_S = 2.0  # at a model that has changed
 TOO_MUCH = frozenset({400, 413, 422})
 WORD = re.compile(r"\w+|[^\w\s]")
-CANARIES = (
-    "How do I rotate an API key?",
-    "The moon covers the sun completely and the corona becomes visible.",
-    "SELECT id, name FROM users WHERE created_at > now() - interval '7 days'",
-    "Une omelette aux champignons, à point, s'il vous plaît.",
-)
 KINDS: tuple[Kind, ...] = ("document", "query")
 
 
@@ -151,11 +145,11 @@ class RemoteEncoder:
     def _encoded(self, texts: Sequence[str], kind: Kind) -> tuple[Vectors, Counts]:
         self._look_if_changed()
         canary = self._canary(kind)
-        along = [] if canary is None or self._alone else [CANARIES[canary]]
+        along = [] if canary is None or self._alone else [FIXED_CANARIES[canary]]
         try:
             found = self._checked(self._read([*texts, *along], kind))
             if canary is not None:
-                beside = found if along else self._checked(self._read([CANARIES[canary]], kind))
+                beside = found if along else self._checked(self._read([FIXED_CANARIES[canary]], kind))
                 self._compare(beside.vectors[-1:], kind, canary)
         except RefusedError as error:
             if along and len(texts) == 1 and error.status in TOO_MUCH:
@@ -190,7 +184,7 @@ class RemoteEncoder:
     def _canaries(self, kind: Kind) -> Encodings:
         """All of them; what the server says of an error may be repeated, as it holds nobody's texts."""
         step = self._shape.batch
-        parts = [self._read(CANARIES[at : at + step], kind, quote=True) for at in range(0, len(CANARIES), step)]
+        parts = [self._read(FIXED_CANARIES[at : at + step], kind, quote=True) for at in range(0, len(FIXED_CANARIES), step)]
         return parts[0]._replace(vectors=np.concatenate([part.vectors for part in parts]))
 
     def _checked(self, found: Encodings) -> Encodings:
@@ -206,7 +200,7 @@ class RemoteEncoder:
         with self._lock:
             if kind == "query" and time.monotonic() - self._looked_s < LOOK_EVERY_S:
                 return None
-            self._looked_s, self._next = time.monotonic(), (self._next + 1) % len(CANARIES)
+            self._looked_s, self._next = time.monotonic(), (self._next + 1) % len(FIXED_CANARIES)
             return self._next
 
     def _compare(self, vectors: Vectors, kind: Kind, first: int) -> None:
