@@ -14,7 +14,7 @@ from loadtest_records import three_arms, write_all
 
 from loadtest import units
 from loadtest.analysis.compare import compare
-from loadtest.analysis.indexing_cost import items_per_joule
+from loadtest.analysis.costs.indexing_cost import items_per_joule
 from loadtest.analysis.reading import Reading, readings
 from loadtest.errors import RecordError
 from loadtest.experiment.indexing import indexing_record, read_steps

@@ -20,8 +20,8 @@ from patience import patient
 from serving import Server, build_docs, serving
 
 from service.access import keys
-from service.http.routes import OPERATIONS
-from service.http.starlette_routes import routes
+from service.http.api.routes import OPERATIONS
+from service.http.api.starlette_routes import routes
 from service.wire.problems import KINDS
 
 pytest_plugins = ["serving_fixtures"]

@@ -20,7 +20,7 @@ from span_collector import Collector
 from index import Root
 from service.access import keys
 from service.client import Client
-from service.http.starlette_routes import entries
+from service.http.api.starlette_routes import entries
 
 pytest_plugins = ["serving_fixtures"]
 

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from service.http import schema
+from service.http.api import schema
 
 OUT = Path(__file__).parent / "js" / "schema.d.ts"
 INNER = "/v1/indexes/{index}/part"  # what a router asks of a shard

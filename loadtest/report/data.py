@@ -11,7 +11,7 @@ import msgspec
 
 from loadtest.analysis.compare import Comparison
 from loadtest.analysis.decision import Decision
-from loadtest.analysis.encoder_bill import encoder_bill
+from loadtest.analysis.costs.encoder_bill import encoder_bill
 from loadtest.analysis.reading import Reading
 from loadtest.report.summary import run_lines
 

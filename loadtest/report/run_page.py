@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from loadtest import units
 from loadtest.analysis.engines import measure_in_words, objective_in_words
 from loadtest.analysis.fleet import Demand
-from loadtest.analysis.indexing_cost import items_per_joule
+from loadtest.analysis.costs.indexing_cost import items_per_joule
 from loadtest.analysis.reading import Reading
 from loadtest.record.run_record import Record
 from loadtest.record.trial import Trial
 from loadtest.report import charts
-from loadtest.report.fleet_section import fleet_section
-from loadtest.report.limits import limits_section
+from loadtest.report.sections.fleet_section import fleet_section
+from loadtest.report.sections.limits_section import limits_section
 from loadtest.report.machines import health_table, machine_section, served_table, trial_tables
 from loadtest.report.page import Chart, Figure, Headline, Page, Section, Table
 from loadtest.report.sections.encoder_section import encoder_section

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from loadtest import units
-from loadtest.analysis.encoder_bill import encoder_bill
+from loadtest.analysis.costs.encoder_bill import encoder_bill
 from loadtest.analysis.engines import measure_in_words
 from loadtest.analysis.reading import Reading
 

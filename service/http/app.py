@@ -18,11 +18,11 @@ from starlette.responses import Response
 
 from embed.vectors.provenance import own_version
 from service.access.auth import Auth
-from service.http import schema
+from service.http.api import schema
 from service.http.envelope import Envelope
-from service.http.routed import ROUTED
-from service.http.routes import OPENAI, OPERATIONS
-from service.http.starlette_routes import routes
+from service.http.api.routed import ROUTED
+from service.http.api.routes import OPENAI, OPERATIONS
+from service.http.api.starlette_routes import routes
 from service.query.app_state import AppState
 
 if TYPE_CHECKING:

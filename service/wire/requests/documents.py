@@ -16,7 +16,7 @@ class PutDocument(Struct, forbid_unknown_fields=True):
     or else the title and text of the payload."""
 
     id: Annotated[str, Meta(min_length=1, max_length=limits.ID_CHARACTERS)]
-    payload: Raw = msgspec.field(default_factory=lambda: EMPTY)  # its schema is in http/body_schema.py
+    payload: Raw = msgspec.field(default_factory=lambda: EMPTY)  # its schema is in http/api/body_schema.py
     text: Text | None = None
     vector: list[float] | str | None = None
 

@@ -24,7 +24,7 @@ class SwitchRequest(Struct, forbid_unknown_fields=True):
     """The generation that an alias shall point to. prepare: not yet; the generation is opened and checked, answers
     those who name it, and a switch to it takes no time. What was prepared before is dropped."""
 
-    generation: Name  # its pattern is in http/body_schema.py
+    generation: Name  # its pattern is in http/api/body_schema.py
     prepare: bool = False
 
 

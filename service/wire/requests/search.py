@@ -81,7 +81,7 @@ class SearchRequest(Struct, forbid_unknown_fields=True):
     not_ids: Likes | None = None
     k: Annotated[int, Meta(ge=1, le=limits.K)] = 10
     mode: Mode | UnsetType = UNSET
-    filter: Raw = msgspec.field(default_factory=lambda: NOTHING)  # its schema is in http/body_schema.py
+    filter: Raw = msgspec.field(default_factory=lambda: NOTHING)  # its schema is in http/api/body_schema.py
     fields: Fields | None = None
     group_by: Name | None = None
     cursor: Annotated[str, Meta(max_length=limits.CURSOR_CHARACTERS)] | None = None

@@ -10,7 +10,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from service.access.auth import RouteEntry
-from service.http.routes import OPERATIONS, Operation
+from service.http.api.routes import OPERATIONS, Operation
 from service.page.files import FILES, SearchPage
 
 

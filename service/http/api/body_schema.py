@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from index.disk.root import GENERATION_SUFFIX
-from service.http.routes import OPERATIONS
+from service.http.api.routes import OPERATIONS
 from service.wire import limits
 from service.wire.answers.search import BatchFailure, BatchResult
 from service.wire.problems import KINDS

@@ -10,8 +10,8 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from service.http.body_schema import NAME, bodies, ref
-from service.http.routes import OPERATIONS, Operation
+from service.http.api.body_schema import NAME, bodies, ref
+from service.http.api.routes import OPERATIONS, Operation
 from service.wire import limits
 from service.wire.problems import KINDS, MEDIA_TYPE
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from service.endpoints import aliases, documents, indexes, recall, routed_writes, searching, writes
-from service.http.routes import OPERATIONS, Endpoint
+from service.http.api.routes import OPERATIONS, Endpoint
 
 _ROUTED_WRITES: dict[Endpoint, Endpoint] = {
     writes.put_documents: routed_writes.put_documents,
