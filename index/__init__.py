@@ -4,7 +4,7 @@ It knows nothing of models or HTTP, and of text only its words: embed makes the 
 stores no deletions and no updates either: a generation is immutable, and a new one replaces it in one step.
 
     build_generation   vectors → a generation on disk           build/pipeline.py
-    open_generation    a generation, checked and mapped         search/generation.py
+    open_generation    a generation, checked and mapped         search/opening.py
     Root               indexes, aliases, switch, rollback, gc   disk/root.py
     verify             every byte against its hash              disk/integrity.py
     VectorsFolder      what embed wrote                         disk/vectors_folder.py
@@ -55,7 +55,8 @@ if TYPE_CHECKING:
         StorageError,
     )
     from index.search.exact import TopK
-    from index.search.generation import Generation, open_generation
+    from index.search.generation import Generation
+    from index.search.opening import open_generation
 
 _PLACES = {
     "Alias": "index.disk.root",
@@ -74,7 +75,7 @@ _PLACES = {
     "StorageError": "index.errors",
     "VectorsFolder": "index.disk.vectors_folder",
     "build_generation": "index.build.pipeline",
-    "open_generation": "index.search.generation",
+    "open_generation": "index.search.opening",
     "verify": "index.disk.integrity",
 }
 

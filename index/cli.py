@@ -137,7 +137,7 @@ def build(
     from index.disk.manifest import read_manifest
     from index.disk.vectors_folder import VectorsFolder
     from index.progress import say
-    from index.search.columns import parse_fields
+    from index.search.fields.columns import parse_fields
     from index.whole_recall import measured
 
     if (vectors is None) != from_changes:

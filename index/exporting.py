@@ -29,7 +29,7 @@ from index.changes.rebuild import served_rows
 from index.disk.root import Root
 from index.disk.vectors_folder import Batch
 from index.options import root_option
-from index.search.columns import TYPES
+from index.search.fields.columns import TYPES
 from index.search.generation import Generation
 from index.shards.sealed import ShardedIndex
 

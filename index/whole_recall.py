@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from index.build import ivf
 from index.build.recall import HELD_OUT, K, interval, midway, midway_target
 from index.disk.manifest import read_manifest
-from index.search.generation import Generation, open_generation
+from index.search.generation import Generation
+from index.search.opening import open_generation
 from index.search.walk import EFFORTS
 
 _ENOUGH = 0.9995  # of the hits of a shard alone; what more effort finds is no matter

@@ -19,9 +19,9 @@ from fuzzing import SEEDS, TARGETS
 SEEN = (
     *(
         "index.search.filtering",
-        "index.search.columns",
-        "index.search.conditions",
-        "index.search.postings",
+        "index.search.fields.columns",
+        "index.search.fields.conditions",
+        "index.search.fields.postings",
         "index.disk.manifest",
         "index.disk.sealed",
     ),

@@ -20,9 +20,9 @@ from msgspec import Raw
 from index import GenerationError
 from index.disk.manifest import MANIFEST_FILE, check_files, read_manifest
 from index.disk.sealed import seal_of
-from index.search.columns import ColumnReader, parse_fields
+from index.search.fields.columns import ColumnReader, parse_fields
 from index.search.filtering import Filters
-from index.search.postings import open_columns
+from index.search.fields.postings import open_columns
 from index.search.rowfiles import write_columns
 from service.wire import cursor, filters
 from service.wire.problems import Problem

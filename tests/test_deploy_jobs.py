@@ -28,7 +28,7 @@ from index.build.sharded import build_sharded
 from index.changes.log import Log
 from index.changes.log_file import Write
 from index.disk.vectors_folder import VectorsFolder
-from index.search.generation import open_generation
+from index.search.opening import open_generation
 
 OPTIONS = ("--shards", 2, "--filterable", "year:int")
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from index.errors import InputError
-from index.search.columns import ColumnReader, Field, parse_fields
+from index.search.fields.columns import ColumnReader, Field, parse_fields
 
 
 def stored(type_: str, *values: Any) -> list[Any]:

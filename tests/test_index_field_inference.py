@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from index.errors import InputError
-from index.search.columns import parse_fields
-from index.search.field_inference import Rows, infer_types
+from index.search.fields.columns import parse_fields
+from index.search.fields.field_inference import Rows, infer_types
 
 
 def inferred(values: list[Any], declared: str = "f") -> tuple[str, list[str]]:

@@ -22,7 +22,7 @@ def test_the_fuzzer_would_notice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     generations = prepared(tmp_path / "made")
     for number in range(0, 40, 2):
         run_case(number, generations, tmp_path / "scratch")
-    monkeypatch.setattr("index.search.generation.check_files", lambda *_: None)
+    monkeypatch.setattr("index.search.opening.check_files", lambda *_: None)
     unnoticed = 0
     for number in range(0, 40, 2):
         try:

@@ -20,7 +20,7 @@ from indexing import clustered
 
 from index import GenerationError, InputError, build_generation, open_generation, verify
 from index.build.words import LexicalWriter
-from index.search.columns import Field
+from index.search.fields.columns import Field
 from index.search.filtering import parse
 
 TEXTS = [

@@ -38,7 +38,7 @@ from index.backup.address import is_address
 from index.disk.sealed import SEAL
 from index.disk.whole import SHARDS_FILE
 from index.errors import GenerationError
-from index.search.columns import Field, parse_fields
+from index.search.fields.columns import Field, parse_fields
 from index.search.words.text import check_language
 from index.shards.folder import check_shards
 from index.shards.plan import RULE

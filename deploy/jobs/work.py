@@ -41,7 +41,7 @@ from index.build import sharded
 from index.disk.manifest import MANIFEST_FILE, check_files, read_manifest
 from index.disk.vectors_folder import VectorsFolder
 from index.errors import GenerationError, InputError, TakenError
-from index.search.generation import open_generation
+from index.search.opening import open_generation
 from index.shards.folder import divide
 from index.shards.survey import Survey, survey
 from index.whole_recall import ShardAnswers, answers, calibrated, queries_of, sample_of

@@ -7,7 +7,7 @@
     quantise   int8 codes, the sections of the kernels              disk/sections.py
     index      FAISS, and recall against exact search on the way    structure.py, recall.py
     write      the FAISS file and the manifest                      disk/manifest.py
-    verify     opened as a reader will, compared with memory        search/generation.py
+    verify     opened as a reader will, compared with memory        search/opening.py
     publish    renamed; switched to if the checks pass               disk/staging.py, publish_checks.py, disk/root.py
 
 All of it happens in a folder `.building-<generation>` next to the finished ones. Killed at any point, or out of disk,
@@ -43,9 +43,10 @@ from index.disk.vectors_folder import Source, VectorsFolder
 from index.errors import IndexingError, InputError, PublishCheckError
 from index.progress import Progress, say
 from index.search import rowfiles
-from index.search.columns import ColumnReader, Field, parse_fields
-from index.search.field_inference import infer_types
-from index.search.generation import INDEX_FILE, open_staged
+from index.search.fields.columns import ColumnReader, Field, parse_fields
+from index.search.fields.field_inference import infer_types
+from index.search.generation import INDEX_FILE
+from index.search.opening import open_staged
 from index.search.rowfiles import Arranged
 from index.search.untyped import FaissIndex, faiss
 from index.search.words.text import check_language

@@ -17,7 +17,8 @@ import numpy as np
 from index.disk.manifest import read_manifest
 from index.disk.root import Root
 from index.errors import GenerationError, NotFoundError
-from index.search.generation import Generation, open_generation
+from index.search.generation import Generation
+from index.search.opening import open_generation
 
 MIN_COUNT_RATIO = 0.5
 TIMED, WARMED = 200, 20  # searches of each generation, in turn; and before them

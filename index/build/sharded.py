@@ -24,7 +24,7 @@ from index.disk.manifest import read_manifest
 from index.disk.vectors_folder import VectorsFolder
 from index.errors import InputError, PublishCheckError
 from index.progress import say
-from index.search.columns import Field, parse_fields
+from index.search.fields.columns import Field, parse_fields
 from index.search.words.text import check_language
 from index.shards.folder import check_counts, split
 from index.shards.plan import Shard

@@ -19,8 +19,8 @@ from index.disk.manifest import read_manifest
 from index.disk.root import Root
 from index.disk.vectors_folder import VectorsFolder
 from index.errors import GenerationError, InputError, NotFoundError
-from index.search.columns import Field
-from index.search.generation import open_generation
+from index.search.fields.columns import Field
+from index.search.opening import open_generation
 
 
 @contextmanager

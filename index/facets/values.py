@@ -15,7 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from index.search.bitmap import Bitmap
-from index.search.conditions import Flags, Numbers, Words
+from index.search.fields.conditions import Flags, Numbers, Words
 from index.search.filtering import Filters
 
 Parts = Sequence[tuple[Filters, Bitmap | None]]  # columns, and which of their rows are counted; None: all

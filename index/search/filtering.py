@@ -29,8 +29,8 @@ from numpy.typing import NDArray
 
 from index.errors import FieldError, FilterError
 from index.search.bitmap import Bitmap
-from index.search.columns import TYPES
-from index.search.conditions import Bits, Column, Numbers
+from index.search.fields.columns import TYPES
+from index.search.fields.conditions import Bits, Column, Numbers
 
 MAX_NODES, MAX_DEPTH, MAX_VALUES = 64, 6, 1024
 KEPT_BYTES = 32 << 20

@@ -1,6 +1,5 @@
-"""A generation opened for searching: checked, mapped, immutable.
+"""A generation as it is searched: mapped, immutable. `opening.py` checks it first.
 
-Every hash is compared before a file is opened (a manifest that does not verify is the last thing that is read).
 Vectors, codes, ids and payload stay in the page cache and are shared by all processes that open the same generation.
 """
 
@@ -11,11 +10,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from index import machine
 from index.disk import layout
 from index.disk.codes import LONGEST, Metric
 from index.disk.layout import Profile
-from index.disk.manifest import MANIFEST_FILE, check_files, read_manifest
 from index.disk.sections import VECTORS_FILE, map_codes, map_section
 from index.disk.whole import read_whole
 from index.errors import GenerationError, InputError
@@ -26,9 +23,9 @@ from index.search.exact import TopK
 from index.search.filtering import Filter, Filters, parse
 from index.search.finding import SCAN, Effort, Planner, ScannedRows, Searcher, find
 from index.search.lists import IvfSearch
-from index.search.postings import open_columns
+from index.search.fields.postings import open_columns
 from index.search.rowfiles import IntegerIds, Payload, StringIds
-from index.search.untyped import FaissIndex, faiss
+from index.search.untyped import faiss
 from index.search.walk import Walk
 from index.search.words.lexical import Lexical, Matched
 
@@ -53,7 +50,7 @@ class Generation:
         self.target_effort = min(cheaper or self.default_effort, self.default_effort)
         self._planner = Planner(self.profile or self.family, self.count, manifest["effort"])
         self._codes = map_codes(path, manifest["sections"])
-        self._index = _read_faiss(path / INDEX_FILE)
+        self._index = untyped.read_faiss(path / INDEX_FILE)
         if self._index.ntotal != self.count or self._index.d != self.dim:
             raise GenerationError(
                 path / INDEX_FILE, f"holds {self._index.ntotal} × {self._index.d}, not {self.count} × {self.dim}"
@@ -292,43 +289,6 @@ class Generation:
             what = "not finite or too long" if queries[bad].any() else "zero, which has no direction"
             raise InputError(f"query {bad} is {what}")
         return queries if scaled is None else scaled
-
-
-def open_generation(path: Path | str, threads: int = 1, verify: bool = True, huge_pages: bool = False) -> Generation:
-    """Opens a generation's folder. Raises GenerationError, naming the file, when anything is not as it was written.
-
-    `verify=False` skips the hashes (not the manifest's own), for who has just checked them; a damaged FAISS file may
-    then do anything. `huge_pages` copies a graph's blocks into huge pages of this process: walks are a tenth to a
-    fifth quicker, opening takes as long as the copy, and the memory is no longer shared with other processes.
-    """
-    return _open(Path(path), threads, verify, None, huge_pages=huge_pages)
-
-
-def open_staged(path: Path, threads: int, generation: str) -> Generation:
-    """As `open_generation`, for the folder of a build, which is not called like its generation yet."""
-    return _open(path, threads, True, generation)
-
-
-def _open(path: Path, threads: int, verify: bool, generation: str | None, *, huge_pages: bool = False) -> Generation:
-    manifest = read_manifest(path, generation)
-    if verify:
-        check_files(path, manifest, max(threads, machine.cores()))
-    try:
-        return Generation(path, manifest, threads, huge_pages=huge_pages)
-    except GenerationError:
-        raise
-    except (
-        Exception
-    ) as error:  # a manifest that lies with the right hashes can make NumPy, Arrow or FAISS raise anything
-        what = f"{type(error).__name__}: {error}"
-        raise GenerationError(path / MANIFEST_FILE, f"does not fit its files ({what})") from error
-
-
-def _read_faiss(path: Path) -> FaissIndex:
-    try:
-        return faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
-    except RuntimeError as error:
-        raise GenerationError(path, f"is not an index that FAISS can read: {error}") from error
 
 
 def _padded(found: TopK, k: int) -> TopK:

@@ -15,9 +15,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from index.disk.sections import FloatRows
-from index.search.columns import ColumnReader
-from index.search.field_inference import Rows
-from index.search.postings import COLUMNS_FILE, write_postings
+from index.search.fields.columns import ColumnReader
+from index.search.fields.field_inference import Rows
+from index.search.fields.postings import COLUMNS_FILE, write_postings
 
 type_of_ids = {str: "str", int: "int64"}
 

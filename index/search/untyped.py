@@ -9,12 +9,14 @@ processor time. The policy is read once, when that library is loaded, so it is s
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from index.disk.codes import Metric
+from index.errors import GenerationError
 
 
 def faiss_metric(metric: Metric) -> int:
@@ -25,6 +27,14 @@ def float_rows(index: FaissIndex) -> NDArray[np.float32]:
     """The index's own float32 rows, (n, dim), without a copy. Valid while `index` lives."""
     view = faiss.rev_swig_ptr(index.get_xb(), index.ntotal * index.d)
     return np.asarray(view).reshape(index.ntotal, index.d)
+
+
+def read_faiss(path: Path) -> FaissIndex:
+    """The index of a file, mapped. Raises GenerationError for one that FAISS cannot read."""
+    try:
+        return faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
+    except RuntimeError as error:
+        raise GenerationError(path, f"is not an index that FAISS can read: {error}") from error
 
 
 _POLICY = "OMP_WAIT_POLICY"

@@ -15,8 +15,8 @@ import msgspec
 from index.disk.sealed import read_sealed, write_sealed
 from index.disk.vectors_folder import Source
 from index.progress import Progress, say
-from index.search.columns import Field, Names
-from index.search.field_inference import Rows, infer_types
+from index.search.fields.columns import Field, Names
+from index.search.fields.field_inference import Rows, infer_types
 from index.search.words.text import analyser, text_of
 from index.weights.whole import WholeWords
 

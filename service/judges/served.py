@@ -93,7 +93,7 @@ class ServedIndex:
 def make_empty(root: Path, dim: int, metric: Any, fields: Sequence[str]) -> None:
     """An index has a row at least; the first thing a benchmark does is to delete it."""
     from index import build_generation
-    from index.search.columns import parse_fields
+    from index.search.fields.columns import parse_fields
 
     build_generation(
         np.eye(1, dim, dtype=np.float32), ["-1"], root=root, name=NAME, metric=metric, lexical=False,

@@ -7,7 +7,7 @@ to fit one type. Texts make no good keywords, and schemaless sources may have th
 from __future__ import annotations
 
 from index.errors import InputError
-from index.search.field_inference import OpenField
+from index.search.fields.field_inference import OpenField
 
 LONGEST_KEYWORD = 256  # characters; what is longer is a text to read
 MOST_FIELDS = 1000

@@ -4,7 +4,7 @@ from typing import Any
 
 from tantivy import FieldType, Occur, Query, Schema
 
-from index.search.conditions import Words
+from index.search.fields.conditions import Words
 from index.search.filtering import And, Between, Exists, Filters, Node, Not, OneOf
 
 PRESENT_FIELD = "present"

@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from index.search.columns import TYPES
-from index.search.conditions import Column, Flags, Numbers, Words, buffer_of
+from index.search.fields.columns import TYPES
+from index.search.fields.conditions import Column, Flags, Numbers, Words, buffer_of
 
 COLUMNS_FILE, POSTINGS_FILE = "columns.arrow", "postings.arrow"
 

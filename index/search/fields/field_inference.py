@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from index.errors import InputError
-from index.search.columns import TYPES, Field, Names, read_keyword
+from index.search.fields.columns import TYPES, Field, Names, read_keyword
 
 # Narrowest first. A date is a keyword too, an int a float.
 _ORDER = ("bool", "int", "float", "date", "keyword", "keyword[]")
