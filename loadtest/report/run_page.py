@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from loadtest import units
 from loadtest.analysis.engines import measure_in_words, objective_in_words
 from loadtest.analysis.fleet import Demand
-from loadtest.analysis.costs.indexing_cost import items_per_joule
 from loadtest.analysis.reading import Reading
 from loadtest.record.run_record import Record
 from loadtest.record.trial import Trial
@@ -18,6 +17,8 @@ from loadtest.report.sections.limits_section import limits_section
 from loadtest.report.machines import health_table, machine_section, served_table, trial_tables
 from loadtest.report.page import Chart, Figure, Headline, Page, Section, Table
 from loadtest.report.sections.encoder_section import encoder_section
+from loadtest.report.sections.energy_section import energy_section
+from loadtest.report.sections.indexing_section import indexing_section, indexing_table
 from loadtest.report.sections.locust_section import locust_section
 
 SIMULATED = "Simulated. These are queues in virtual time with a planted speed; nothing was measured."
@@ -36,9 +37,9 @@ def run_page(reading: Reading, demand: Demand | None = None) -> Page:
         return _invalid_page(reading, title, subtitle, banner)
     attempts = [t for t in record.trials if t.role == "confirm"]
     shown = trial or (attempts[-1] if attempts else None)  # without a confirmation, what was seen at the last attempt
-    sections = [_load_section(reading), _latency_section(shown), locust_section(shown), _energy_section(reading)]
+    sections = [_load_section(reading), _latency_section(shown), locust_section(shown), energy_section(reading)]
     sections += [encoder_section(reading), fleet_section([[reading]], demand) if demand else None]
-    sections.append(_indexing_section(reading))
+    sections.append(indexing_section(reading))
     sections += [_recall_section(record, shown), _health_section(record, shown)]
     sections += [machine_section([reading]), _served_section(record)]
     if not record.label.simulated:
@@ -169,38 +170,6 @@ def _latency_section(trial: Trial | None) -> Section | None:
     return Section("Latency", lead, _present(charts.percentiles(trial), table, charts.timeline(trial)))
 
 
-def _energy_section(reading: Reading) -> Section:
-    found = reading.per_joule
-    parts: list[Table | Chart | str] = []
-    lead = {
-        "measured": f"Measured: {found.how}. The domain is {found.domain}; joules of another domain must not be "
-        "set against it.",
-        "modelled": (
-            f"Nothing here was measured: {reading.no_joules}. Published models and SPECpower results give the "
-            "interval; they disagree with each other by more than most differences between machines."
-        ),
-        "none": f"There are no joules in this report: {found.how}. What holds without them is the break-even "
-        "power ratio of a comparison.",
-    }[found.evidence]
-    share, how = reading.utilisation
-    rows = []
-    if found.evidence != "none" and not math.isnan(found.mid):
-        rows.append(
-            ["Queries a joule", f"{units.digits(found.low)} / {units.digits(found.mid)} / {units.digits(found.high)}"]
-        )
-        rows.append(["Joules a query", " / ".join(units.joules(1 / v) for v in (found.high, found.mid, found.low))])
-    rows.append(["Utilisation at the headline load", f"{units.percent(share)} ({how})"])
-    if reading.per_joule_over_curve is not None:
-        rows.append(["Queries a joule over the whole curve", units.digits(reading.per_joule_over_curve)])
-    rows += [["Idle", units.watts(energy.watts)] for trial, energy in reading.metered_levels if trial.role == "idle"]
-    parts.append(Table(["", "low / middle / high" if found.evidence == "modelled" else "value"], rows))
-    chart = charts.power_curve(reading)
-    if chart is not None:
-        parts.insert(0, chart)
-    parts += [f"Not used: {note}" for note in reading.record.power_notes]
-    return Section("Energy", lead, parts)
-
-
 def _recall_section(record: Record, trial: Trial | None) -> Section | None:
     if trial is None or trial.recall is None:
         if record.objective.recall is None:
@@ -266,46 +235,13 @@ def _invalid_page(reading: Reading, title: str, subtitle: str, banner: str) -> P
     return Page(title, subtitle, banner, headline, [], sections, foot([reading]))
 
 
-def _indexing_table(reading: Reading) -> Table:
-    rows, missing, price = [], [], reading.record.price
-    for step in reading.record.indexing:
-        per_dollar = units.digits(step.items / (step.seconds / 3600 * price.usd_per_hour)) if price else "–"
-        cpu = units.digits(step.items / step.cpu_seconds) if step.cpu_seconds else "–"
-        joule = items_per_joule(reading, step)
-        if joule.evidence == "none":
-            missing.append(f"No joules of {step.step}: {joule.how}.")
-        if step.encoder_usd is not None:
-            missing.append(
-                f"{step.step}: {units.dollars(step.encoder_usd)} more for the tokens of a model elsewhere, at the "
-                "price the user gave."
-            )
-        per_joule = {
-            "measured": f"{units.digits(joule.mid)} ({joule.domain}, measured)",
-            "modelled": f"{units.digits(joule.low)} to {units.digits(joule.high)} (modelled)",
-            "none": "–",
-        }[joule.evidence]
-        rows.append(
-            [step.step, units.count(step.items), units.seconds(step.seconds), units.digits(step.items / step.seconds),
-             cpu, per_dollar, per_joule]
-        )  # fmt: skip
-    columns = ["Step", "Items", "Took", "Items a second", "Items a CPU second", "Items a dollar", "Items a joule"]
-    return Table(columns, rows, note=" ".join(dict.fromkeys(missing)))
-
-
-def _indexing_section(reading: Reading) -> Section | None:
-    if not reading.record.indexing:
-        return None
-    lead = "What making the index cost, from the records its steps left behind. Nightly rebuilds are on the bill too."
-    return Section("Indexing", lead, [_indexing_table(reading)])
-
-
 def _indexing_page(reading: Reading) -> Page:
     record = reading.record
     total = sum(step.seconds for step in record.indexing)
     cost = f" and {units.dollars(total / 3600 * record.price.usd_per_hour)}" if record.price else ""
     headline = Headline("Indexing", f"The steps took {units.seconds(total)}{cost} on this machine.", "measured", "good")
     price = f"Priced as {record.price.stated()}." if record.price else f"No price: {reading.no_price}."
-    sections = [Section("Steps", price, [_indexing_table(reading)]), machine_section([reading])]
+    sections = [Section("Steps", price, [indexing_table(reading)]), machine_section([reading])]
     return Page(f"Indexing on {record.label.arm}", record.created_at, "", headline, [], sections, foot([reading]))
 
 
