@@ -21,8 +21,8 @@ from index import GenerationError
 from index.disk.manifest import MANIFEST_FILE, check_files, read_manifest
 from index.disk.sealed import seal_of
 from index.search.fields.columns import ColumnReader, parse_fields
-from index.search.filtering import Filters
 from index.search.fields.postings import open_columns
+from index.search.filtering import Filters
 from index.search.rowfiles import write_columns
 from service.wire import cursor, filters
 from service.wire.problems import Problem

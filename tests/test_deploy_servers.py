@@ -74,10 +74,7 @@ def test_the_table_calls_wrk_a_closed_loop_beside_its_times() -> None:
     found = http_figures()
     [header, *_] = http.servers(found).splitlines()
     assert "p50 / p99 ms in wrk's closed loop" in header
-    assert (
-        "wrk is a closed loop: each of its 16 connections sends when its last answer is there"
-        in http.remarks(found)
-    )
+    assert "wrk is a closed loop: each of its 16 connections sends when its last answer is there" in http.remarks(found)
     readme = BENCHMARKS.read_text()
     block = readme[readme.index("<!-- figures: http -->") : readme.index("<!-- end: http -->")]
     assert "closed loop |" in block

@@ -220,9 +220,7 @@ def test_a_k_beyond_the_rows_is_refused(load: AnnWorkload) -> None:
 def test_the_readme_shows_targets_and_engines_losing_rows_included(run: dict[str, Any]) -> None:
     from deploy.figures.tables import ann
 
-    scan = [
-        {"place": place, "threads": 1, "share_of_read": 0.5 if place == "cached" else 0.8} for place in ann.SCANS
-    ]
+    scan = [{"place": place, "threads": 1, "share_of_read": 0.5 if place == "cached" else 0.8} for place in ann.SCANS]
     shown = ann.targets_table(run, {"scan": scan})
     assert "| exact int8 scan, in the core's own cache: share of read bandwidth | ≥ 0.7 | **missed** 0.50" in shown
     assert "| exact int8 scan, in memory: share of read bandwidth | ≥ 0.7 | 0.80 (1 thread)" in shown

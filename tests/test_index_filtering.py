@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from index.errors import FieldError, FilterError
 from index.search.fields.columns import ColumnReader, parse_fields
 from index.search.fields.conditions import FEW, MANY
-from index.search.filtering import Filters, parse
 from index.search.fields.postings import open_columns
+from index.search.filtering import Filters, parse
 from index.search.rowfiles import write_columns
 
 ALL = settings(max_examples=150, suppress_health_check=list(HealthCheck))

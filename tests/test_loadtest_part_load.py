@@ -8,8 +8,8 @@ import msgspec
 import pytest
 from loadtest_records import ARM, X86, three_arms
 
-from loadtest.analysis.costs.carbon import embodied_kg_per_hour, sci
 from loadtest.analysis.compare import compare
+from loadtest.analysis.costs.carbon import embodied_kg_per_hour, sci
 from loadtest.analysis.decision import Plans
 from loadtest.analysis.fleet import SHAPES, Demand, fleet
 from loadtest.analysis.part_load import at_share, part_load

@@ -22,10 +22,10 @@ from service.access import keys
 from service.access.auth import Auth, RouteEntry
 from service.access.keyring import Keyring
 from service.access.quota import Quotas
-from service.http.app import create_app
 from service.http.api.routed import ROUTED
 from service.http.api.routes import OPERATIONS
 from service.http.api.starlette_routes import entries
+from service.http.app import create_app
 from service.settings import Settings
 
 pytest_plugins = ["serving_fixtures"]

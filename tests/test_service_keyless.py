@@ -21,8 +21,8 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match, Route
 
 from service.access.auth import Auth, RouteEntry
-from service.http.app import create_app
 from service.http.api.starlette_routes import entries, routes
+from service.http.app import create_app
 from service.processes.loading import load
 from service.settings import Settings
 

@@ -26,8 +26,8 @@ from index import Generation, build_generation, kernels, open_generation
 from index.search import finding
 from index.search.bitmap import Bitmap
 from index.search.fields.columns import TYPES
-from index.search.filtering import Filters, parse
 from index.search.fields.postings import COLUMNS_FILE, open_columns, write_postings
+from index.search.filtering import Filters, parse
 
 K, QUERIES, ROUNDS = 10, 200, 3
 SURVIVORS = (1000, 2000, 4000, 8000, 12000, 16000, 32000, 64000)

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from index.errors import InputError
 from index.search.bitmap import Bitmap
 from index.search.fields.columns import TYPES, column_of
-from index.search.filtering import Filter, Filters
 from index.search.fields.postings import columns_of, postings_of
+from index.search.filtering import Filter, Filters
 
 SEALED, JOINED = 512, 4
 _OBJECT = msgspec.json.Decoder(dict[str, Any])

@@ -20,10 +20,10 @@ from index.kernels import _native
 from index.search import finding, untyped
 from index.search.bitmap import Bitmap
 from index.search.exact import TopK
+from index.search.fields.postings import open_columns
 from index.search.filtering import Filter, Filters, parse
 from index.search.finding import SCAN, Effort, Planner, ScannedRows, Searcher, find
 from index.search.lists import IvfSearch
-from index.search.fields.postings import open_columns
 from index.search.rowfiles import IntegerIds, Payload, StringIds
 from index.search.untyped import faiss
 from index.search.walk import Walk

@@ -249,8 +249,8 @@ def _compare_unpaired(runs: tuple[Path, ...], earlier: tuple[Path, ...], margin:
 def fleet(runs: tuple[Path, ...], **fleet_given: Any) -> None:
     """What a real day would need on each machine that was measured: instances, $ and kWh a month."""
     from loadtest.analysis.compare import by_arm, same_question
-    from loadtest.report.sections.fleet_section import fleet_section
     from loadtest.report.page import Table
+    from loadtest.report.sections.fleet_section import fleet_section
 
     demand = demand_of(**fleet_given)
     for name, arm in by_arm(_readings(runs)).items():

@@ -18,10 +18,10 @@ from loadtest.record.run_record import Record
 from loadtest.record.trial import RecallEstimate
 from loadtest.report import charts
 from loadtest.report.decision.first_page import first_page
-from loadtest.report.sections.fleet_section import fleet_section
 from loadtest.report.machines import machine_section
 from loadtest.report.page import Chart, Figure, Headline, Page, Section, Table
 from loadtest.report.run_page import SIMULATED, foot, invalid_because
+from loadtest.report.sections.fleet_section import fleet_section
 from loadtest.report.sections.part_load_section import part_load_section
 
 TONES = {

@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 
 from loadtest.analysis.compare import Comparison
-from loadtest.analysis.decision import Decision
 from loadtest.analysis.costs.encoder_bill import encoder_bill
+from loadtest.analysis.decision import Decision
 from loadtest.analysis.reading import Reading
 from loadtest.report.summary import run_lines
 

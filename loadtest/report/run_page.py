@@ -12,13 +12,13 @@ from loadtest.analysis.reading import Reading
 from loadtest.record.run_record import Record
 from loadtest.record.trial import Trial
 from loadtest.report import charts
-from loadtest.report.sections.fleet_section import fleet_section
-from loadtest.report.sections.limits_section import limits_section
 from loadtest.report.machines import health_table, machine_section, served_table, trial_tables
 from loadtest.report.page import Chart, Figure, Headline, Page, Section, Table
 from loadtest.report.sections.encoder_section import encoder_section
 from loadtest.report.sections.energy_section import energy_section
+from loadtest.report.sections.fleet_section import fleet_section
 from loadtest.report.sections.indexing_section import indexing_section, indexing_table
+from loadtest.report.sections.limits_section import limits_section
 from loadtest.report.sections.locust_section import locust_section
 
 SIMULATED = "Simulated. These are queues in virtual time with a planted speed; nothing was measured."

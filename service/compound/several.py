@@ -19,14 +19,14 @@ from msgspec import structs
 from service.access.caller import Caller
 from service.query.admission import Deadline
 from service.query.app_state import AppState
-from service.query.resolving import resolve
 from service.query.ranked.paging import rank
+from service.query.resolving import resolve
 from service.query.results import marked, result_of_ranked
 from service.query.search import deadline_of, survivors
 from service.query.searched import SearchView
 from service.wire import limits
-from service.wire.encoding import encode
 from service.wire.answers.search import BatchResult, IndexedHit, SearchedIndex, SeveralAnswer, sum_of
+from service.wire.encoding import encode
 from service.wire.problems import Problem
 from service.wire.requests.search import SEVERAL, SearchRequest, SeveralRequest, check_search
 

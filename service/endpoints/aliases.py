@@ -22,9 +22,9 @@ from service.query.app_state import here_of, state_of
 from service.routing import switching
 from service.routing.indexes import RoutedIndexes
 from service.wire import limits
-from service.wire.requests.generations import SWITCH
 from service.wire.limits import read_body
 from service.wire.problems import Problem
+from service.wire.requests.generations import SWITCH
 
 _STRONG = re.compile(r'(?<!W/)"([^"]*)"')
 

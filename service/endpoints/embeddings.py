@@ -23,8 +23,8 @@ from service.query.app_state import state_of
 from service.query.batcher import WINDOW_TEXTS, Vector
 from service.query.search import deadline_of
 from service.wire import limits
-from service.wire.encoding import encode
 from service.wire.answers.embeddings import Embedding, EmbeddingsAnswer, EmbeddingsUsage
+from service.wire.encoding import encode
 from service.wire.limits import read_body
 from service.wire.problems import Problem
 from service.wire.requests.embeddings import EMBEDDINGS, TOKEN_INPUT, EmbeddingsRequest

@@ -20,7 +20,6 @@ from service.query.searched import LoadedIndex
 from service.query.served_generation import ServedGeneration
 from service.routing.whole import RoutedIndex
 from service.wire import filters
-from service.wire.encoding import encode
 from service.wire.answers.indexes import (
     Bytes,
     FilterableField,
@@ -31,6 +30,7 @@ from service.wire.answers.indexes import (
     SearchByDefault,
     ShardPlace,
 )
+from service.wire.encoding import encode
 from service.wire.problems import Problem
 
 

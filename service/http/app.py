@@ -19,10 +19,10 @@ from starlette.responses import Response
 from embed.vectors.provenance import own_version
 from service.access.auth import Auth
 from service.http.api import schema
-from service.http.envelope import Envelope
 from service.http.api.routed import ROUTED
 from service.http.api.routes import OPENAI, OPERATIONS
 from service.http.api.starlette_routes import routes
+from service.http.envelope import Envelope
 from service.query.app_state import AppState
 
 if TYPE_CHECKING:

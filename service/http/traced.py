@@ -10,9 +10,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.access.auth import Auth
 from service.access.caller import Caller, caller_of
-from service.http.fast_path import FastPath, FastRequest
 from service.http.api.routed import ROUTED
 from service.http.api.routes import OPERATIONS
+from service.http.fast_path import FastPath, FastRequest
 from service.query.search import Answered
 from service.telemetry import tracing
 from service.telemetry.spans import BegunSpan, Spans

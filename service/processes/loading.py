@@ -14,10 +14,10 @@ from service.access.keyring import Keyring
 from service.access.ledger import Ledger
 from service.access.quota import Quotas
 from service.errors import SettingsError
-from service.http.fast_path import FastPath
 from service.http.api.routed import ROUTED
 from service.http.api.routes import OPERATIONS
 from service.http.api.starlette_routes import entries
+from service.http.fast_path import FastPath
 from service.http.watch import Watch
 from service.processes import native_threads
 from service.processes.process import ServerProcess

@@ -17,9 +17,7 @@ def block() -> str:
     servers = {row["name"]: row["requests_per_s"] for row in kept("http")["figures"]["rows"]}
     walked = [each for each in reached(graphs["engines"]) if each["name"] == WALK]
     [resident] = [
-        each
-        for each in reached(graphs["engines"])
-        if (each["name"], each["part"]) == (MEMORY, "all that is resident")
+        each for each in reached(graphs["engines"]) if (each["name"], each["part"]) == (MEMORY, "all that is resident")
     ]
     peers = sum(not each["ours"] for each in graphs["engines"])
     rows: list[list[object]] = [

@@ -184,7 +184,9 @@ class RemoteEncoder:
     def _canaries(self, kind: Kind) -> Encodings:
         """All of them; what the server says of an error may be repeated, as it holds nobody's texts."""
         step = self._shape.batch
-        parts = [self._read(FIXED_CANARIES[at : at + step], kind, quote=True) for at in range(0, len(FIXED_CANARIES), step)]
+        parts = [
+            self._read(FIXED_CANARIES[at : at + step], kind, quote=True) for at in range(0, len(FIXED_CANARIES), step)
+        ]
         return parts[0]._replace(vectors=np.concatenate([part.vectors for part in parts]))
 
     def _checked(self, found: Encodings) -> Encodings:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from loadtest import units
-from loadtest.analysis.costs.carbon import EMBODIED_SOURCE
 from loadtest.analysis.compare import Comparison
+from loadtest.analysis.costs.carbon import EMBODIED_SOURCE
 from loadtest.analysis.decision import Decision
 from loadtest.analysis.engines import effort_in_words, engine_in_words, objective_in_words
 from loadtest.analysis.fleet import SHAPES, Demand

@@ -4,7 +4,7 @@ Every collection in $PERWATT_DATA in BEIR's shape, and one that is made here of 
 library, without their docstrings, to be found by the first paragraphs of those. Words are worth little there, as they
 are where people ask in other words than documents are written in. Vectors are int8's, searches exact.
 
-Beside the fusion that is the default (`query/ranked/fusion.py`), at several depths, stand those that were tried against it:
+Beside the default (`query/ranked/fusion.py`), at several depths, stand those that were tried against it:
 
     ranks      reciprocal rank fusion with k = 60
     spans      the default, words weighted by what was best on texts that were made of the collection's own documents

@@ -276,7 +276,9 @@ OPERATIONS = (
         gives=UsageAnswer,
     ),
     Operation("GET", "/livez", "open", operations.livez, "Whether the process is alive."),
-    Operation("GET", "/readyz", "open", operations.readyz, "Whether requests should be sent here.", problems=("not-ready",)),
+    Operation(
+        "GET", "/readyz", "open", operations.readyz, "Whether requests should be sent here.", problems=("not-ready",)
+    ),
     Operation("GET", "/metrics", "metrics", operations.metrics, "Prometheus metrics.", gives="text/plain"),
     Operation("GET", "/version", "search", operations.version, "Versions, kernels, model and limits."),
     Operation("GET", "/openapi.json", "search", operations.openapi, "This document."),
