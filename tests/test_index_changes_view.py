@@ -16,7 +16,7 @@ from index.changes.delta import Delta
 from index.changes.view import View
 from index.search.filtering import parse
 from index.search.generation import Generation
-from index.search.words.text import text_of
+from index.search.lexical.text import text_of
 
 FILTERS: list[dict[str, Any] | None] = [
     None,

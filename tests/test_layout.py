@@ -136,13 +136,13 @@ def test_a_class_name_stands_once() -> None:
 
 def test_the_client_needs_nothing_of_the_service_but_the_structs_of_its_answers() -> None:
     """So that it can be published alone: with httpx, msgspec and these files."""
-    client, answers = TOP / "service" / "client", TOP / "service" / "wire" / "answers"
+    client, answers = TOP / "service" / "client", TOP / "service" / "wire" / "answer"
     inside = [
         f"{path.name}:{line} imports {name}"
         for path in sorted([*client.glob("*.py"), *answers.glob("*.py")])
         for line, name in imports_of(path)
         if name.split(".")[0] not in {*sys.stdlib_module_names, "httpx", "msgspec"}
-        and not name.startswith(("service.client.", "service.wire.answers."))
+        and not name.startswith(("service.client.", "service.wire.answer."))
     ]
     assert inside == []
     for face in (TOP / "service", answers.parent, answers):  # what importing any part of it brings along

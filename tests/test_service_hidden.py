@@ -20,7 +20,7 @@ from index import build_generation
 from service.access import keys
 from service.client import Client, ProblemError
 from service.wire import cursor
-from service.wire.answers.indexes import FilterableField
+from service.wire.answer.indexes import FilterableField
 
 COUNT = 240
 WORD = "zanzibar"

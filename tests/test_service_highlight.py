@@ -10,9 +10,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from index.search.words.text import analyser
+from index.search.lexical.text import analyser
 from service.query.highlight import WordsIn, fragments_of, unstemmed
-from service.wire.requests.search import Highlight
+from service.wire.request.search import Highlight
 
 LONG = (
     "Of bread there is little here. " * 30

@@ -14,7 +14,7 @@ from serving import Server
 
 from service.wire import limits
 from service.wire.problems import KINDS, Problem, of_undecodable
-from service.wire.requests.search import SEARCH as SEARCH_DECODER
+from service.wire.request.search import SEARCH as SEARCH_DECODER
 
 pytest_plugins = ["serving_fixtures"]
 

@@ -18,7 +18,7 @@ from index import build_generation
 from index.shards.sealed import ShardedIndex
 from service.tuned.kept import write_default
 from service.wire.default_search import DefaultSearch
-from service.wire.requests.search import SearchParams
+from service.wire.request.search import SearchParams
 
 COUNT, DIM = 4000, 24
 

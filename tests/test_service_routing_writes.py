@@ -16,7 +16,7 @@ from routed import CheapEncoder, Rig, in_process
 from index.shards.plan import shard_of
 from service.cli.keys import keys as keys_command
 from service.routing.connection import Reply, Unanswered
-from service.wire.answers.indexes import IndexInfo
+from service.wire.answer.indexes import IndexInfo
 
 DIM, COUNT, SHARDS = 24, 40, 3
 PATH = "/v1/indexes/docs/documents"

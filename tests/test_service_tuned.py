@@ -12,7 +12,7 @@ from index import Root
 from index.errors import GenerationError
 from service.tuned.kept import FILE, read_default, write_default
 from service.wire.default_search import DefaultSearch, settled
-from service.wire.requests.search import SearchRequest
+from service.wire.request.search import SearchRequest
 
 FOUND: dict[str, Any] = {
     "mode": "hybrid",

@@ -16,7 +16,7 @@ from serving import ARTICLES, serving
 from warm import shared
 
 from service.cli.judging import Allowed, Corner, Measured, Tuned, judge
-from service.cli.searchers.contract import SearchOptions
+from service.cli.searcher.contract import SearchOptions
 from service.cli.tuning import corners
 from service.errors import JudgementsError
 

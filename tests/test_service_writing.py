@@ -15,8 +15,8 @@ from changing import DIM, Documents, write
 from index import Root, build_generation, open_generation
 from index.changes.log_reader import LogReader
 from index.changes.rebuild import folded_from_served
-from service.query.writing.root_writer import LOCK_FILE, Writing
-from service.query.writing.worker_socket import SOCKET_FILE
+from service.query.writes.root_writer import LOCK_FILE, Writing
+from service.query.writes.worker_socket import SOCKET_FILE
 from service.wire.problems import Problem
 
 
@@ -105,8 +105,8 @@ import uvloop
 from index import Root
 from index.changes.log_file import Write
 from index.changes.log_reader import LogReader
-from service.query.writing.root_writer import Writing
-from service.query.writing.worker_socket import ENCODE, SOCKET_FILE
+from service.query.writes.root_writer import Writing
+from service.query.writes.worker_socket import ENCODE, SOCKET_FILE
 async def life(folder, dim, goes_first):
     writing = Writing(Root(folder), "one", "http://here:1")
     await writing.submit("docs", dim, None, [Write("a", bytes(4 * dim), b"{}")])

@@ -23,13 +23,13 @@ SHAPES = ("documents", *(name.replace("-", "_") for name in EXTRAS))
 # What is copied, and into which folder of the package.
 SOURCES = {
     "service/client/*.py": "",
-    "service/wire/answers/*.py": "answers",
+    "service/wire/answer/*.py": "answers",
     **{f"service/integrations/{name}.py": "" for name in SHAPES},
 }
 # Where a module of the repository goes, and what its name becomes in code and in prose.
 MOVED = {
-    "service.wire.answers": f"{PACKAGE}.answers",
-    "service/wire/answers": "answers",
+    "service.wire.answer": f"{PACKAGE}.answers",
+    "service/wire/answer": "answers",
     "service.client": PACKAGE,
     "service.integrations": PACKAGE,
 }

@@ -39,7 +39,7 @@ from index.disk.sealed import SEAL
 from index.disk.whole import SHARDS_FILE
 from index.errors import GenerationError
 from index.search.fields.columns import Field, parse_fields
-from index.search.words.text import check_language
+from index.search.lexical.text import check_language
 from index.shards.folder import check_shards
 from index.shards.plan import RULE
 

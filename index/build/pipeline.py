@@ -46,10 +46,10 @@ from index.search import rowfiles
 from index.search.fields.columns import ColumnReader, Field, parse_fields
 from index.search.fields.field_inference import infer_types
 from index.search.generation import INDEX_FILE
+from index.search.lexical.text import check_language
 from index.search.opening import open_staged
 from index.search.rowfiles import Arranged
 from index.search.untyped import FaissIndex, faiss
-from index.search.words.text import check_language
 from index.shards.plan import Shard
 from index.shards.sealed import ShardedIndex
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from index.disk.codes import Metric
 from index.disk.manifest import QUERY_ENCODER
 from index.search import exact
+from index.search.lexical.text import texts_of
 from index.search.rowfiles import Arranged
-from index.search.words.text import texts_of
 
 HITS = 10
 _QUERIES_A_STEP = 256

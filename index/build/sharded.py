@@ -25,7 +25,7 @@ from index.disk.vectors_folder import VectorsFolder
 from index.errors import InputError, PublishCheckError
 from index.progress import say
 from index.search.fields.columns import Field, parse_fields
-from index.search.words.text import check_language
+from index.search.lexical.text import check_language
 from index.shards.folder import check_counts, split
 from index.shards.plan import Shard
 from index.shards.sealed import ShardedGeneration, ShardedIndex

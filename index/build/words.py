@@ -1,6 +1,6 @@
 """Writes the words of a generation: its rows in tantivy, with the columns that filters may use beside them.
 
-`index/search/words/` says what tantivy keeps, and searches it.
+`index/search/lexical/` says what tantivy keeps, and searches it.
 """
 
 import hashlib
@@ -16,9 +16,9 @@ import tantivy
 from tantivy import Document, SchemaBuilder
 
 from index.disk.files import digest
-from index.search.words.filter_query import PRESENT_FIELD
-from index.search.words.lexical import FOLDER, HEAP_BYTES, ROW_FIELD, WORDS_FIELD
-from index.search.words.text import analyser, text_of
+from index.search.lexical.filter_query import PRESENT_FIELD
+from index.search.lexical.text import analyser, text_of
+from index.search.lexical.words import FOLDER, HEAP_BYTES, ROW_FIELD, WORDS_FIELD
 from index.weights.whole import WholeWords, write_whole
 
 FIELDS = ("title", "text")  # as the manifest names them

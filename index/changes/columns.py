@@ -1,6 +1,6 @@
 """Filters over the changes: the values that were put, in parts that are each a small generation's columns.
 
-A condition is answered by the same code as in a generation (index/search/fields/conditions.py), so both mean the same. Rows
+A condition is answered by the same code as in a generation (search/fields/conditions.py), so both mean the same. Rows
 only ever come at the end. The last ones lie in a part that is made anew when it is asked; once there are SEALED of them
 they stay as they are, and equal parts are joined in fours, so that each row is moved a few times and a filter looks at
 few parts.

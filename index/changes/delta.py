@@ -26,7 +26,7 @@ from index.search import exact
 from index.search.bitmap import Bitmap
 from index.search.exact import TopK
 from index.search.generation import Generation
-from index.search.words.text import text_of
+from index.search.lexical.text import text_of
 from index.shards.merge import Ranked
 from index.weights.formula import Statistics
 

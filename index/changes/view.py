@@ -24,7 +24,7 @@ from index.search.exact import TopK
 from index.search.filtering import Filter, Filters, parse
 from index.search.finding import Effort
 from index.search.generation import Generation
-from index.search.words.lexical import Matched
+from index.search.lexical.words import Matched
 from index.shards.merge import Ranked, merge, merge_top
 
 

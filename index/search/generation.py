@@ -23,11 +23,11 @@ from index.search.exact import TopK
 from index.search.fields.postings import open_columns
 from index.search.filtering import Filter, Filters, parse
 from index.search.finding import SCAN, Effort, Planner, ScannedRows, Searcher, find
+from index.search.lexical.words import Lexical, Matched
 from index.search.lists import IvfSearch
 from index.search.rowfiles import IntegerIds, Payload, StringIds
 from index.search.untyped import faiss
 from index.search.walk import Walk
-from index.search.words.lexical import Lexical, Matched
 
 INDEX_FILE = "index.faiss"
 

@@ -17,7 +17,7 @@ from index.disk.vectors_folder import Source
 from index.progress import Progress, say
 from index.search.fields.columns import Field, Names
 from index.search.fields.field_inference import Rows, infer_types
-from index.search.words.text import analyser, text_of
+from index.search.lexical.text import analyser, text_of
 from index.weights.whole import WholeWords
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from index.search.exact import TopK
 from index.search.filtering import Filter
 from index.search.finding import Effort
-from index.search.words.lexical import Matched
+from index.search.lexical.words import Matched
 from index.shards.merge import Ranked, merge
 
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from service.cli.searchers.contract import SearchOptions
+from service.cli.searcher.contract import SearchOptions
 from service.errors import JudgementsError
 
 RESAMPLES = 2000

@@ -36,7 +36,7 @@ from service.settings import Settings
 
 if TYPE_CHECKING:
     from index.search.finding import Effort
-    from service.cli.searchers.contract import IndexSearcher
+    from service.cli.searcher.contract import IndexSearcher
 
 
 @click.command()
@@ -88,7 +88,7 @@ def search(
     native_threads.pin()
     from embed.vectors.npy import read_vector
     from service.cli import terminal
-    from service.cli.searchers.contract import SearchOptions, check
+    from service.cli.searcher.contract import SearchOptions, check
 
     query = read_vector(vector_file) if vector_file is not None else str(text)
     how = SearchOptions(k, effort, exact, mode, filter=None if filter_json is None else json_object(filter_json))
@@ -198,7 +198,7 @@ def evaluate(
     native_threads.pin(cpu_count())
     from service.cli import evaluate as measures
     from service.cli import terminal
-    from service.cli.searchers.contract import SearchOptions, rankings
+    from service.cli.searcher.contract import SearchOptions, rankings
 
     queries = measures.read_queries(queries_file)
     qrels = measures.read_qrels(qrels_file)
@@ -239,12 +239,12 @@ def evaluate(
 @contextmanager
 def _searcher(name: str, url: str | None, key: str | None, settings: Settings) -> Iterator[IndexSearcher]:
     if url is not None:
-        from service.cli.searchers.remote import RemoteSearcher
+        from service.cli.searcher.remote import RemoteSearcher
 
         with closing(RemoteSearcher(url, name, key)) as asking:
             yield asking
     else:
-        from service.cli.searchers.local import local_searcher
+        from service.cli.searcher.local import local_searcher
 
         with local_searcher(settings, name) as here:
             yield here

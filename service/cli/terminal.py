@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from service.cli.evaluate import Report
-from service.wire.answers.search import Hit
+from service.wire.answer.search import Hit
 
 if TYPE_CHECKING:
     from service.query.app_state import AppState

@@ -18,8 +18,8 @@ import numpy as np
 
 from service.cli.evaluate import Qrels, Ranking, fold, ndcg
 from service.cli.judging import Allowed, Corner, Measured, Tuned, judge
-from service.cli.searchers.contract import Mode, SearchOptions, rankings
-from service.cli.searchers.local import LocalSearcher, local_searcher
+from service.cli.searcher.contract import Mode, SearchOptions, rankings
+from service.cli.searcher.local import LocalSearcher, local_searcher
 from service.errors import JudgementsError
 from service.settings import Settings
 

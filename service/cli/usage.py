@@ -10,7 +10,7 @@ from service.cli.options import json_option, key_option
 from service.errors import RemoteError
 
 if TYPE_CHECKING:
-    from service.wire.answers.usage import KeyUsage, UsageAnswer
+    from service.wire.answer.usage import KeyUsage, UsageAnswer
 
 
 @click.command()

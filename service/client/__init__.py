@@ -7,7 +7,7 @@
 
 It knows the paths, the types and the errors. It waits and retries where the server said that waiting helps (503, 504,
 and a connection that could not be made), and raises a problem as `ProblemError` with its code. It needs httpx, msgspec
-and the structs of the answers (`service/wire/answers/`), so the load generator uses it too, for all that it does not
+and the structs of the answers (`service/wire/answer/`), so the load generator uses it too, for all that it does not
 time.
 
     calls.py       each call once, as a request and the type of its answer

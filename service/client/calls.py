@@ -14,14 +14,14 @@ from urllib.parse import quote
 import msgspec
 
 from service.client.problems import UnreachableError
-from service.wire.answers.documents import DeleteAnswer, DocumentAnswer, PutAnswer
-from service.wire.answers.embeddings import EmbeddingsAnswer
-from service.wire.answers.facets import FacetsAnswer
-from service.wire.answers.indexes import IndexInfo, IndexList
-from service.wire.answers.rebuilds import RebuildAnswer, RebuildList
-from service.wire.answers.recall import RecallAnswer
-from service.wire.answers.search import BatchAnswer, BatchItem, SearchAnswer, SeveralAnswer
-from service.wire.answers.usage import UsageAnswer
+from service.wire.answer.documents import DeleteAnswer, DocumentAnswer, PutAnswer
+from service.wire.answer.embeddings import EmbeddingsAnswer
+from service.wire.answer.facets import FacetsAnswer
+from service.wire.answer.indexes import IndexInfo, IndexList
+from service.wire.answer.rebuilds import RebuildAnswer, RebuildList
+from service.wire.answer.recall import RecallAnswer
+from service.wire.answer.search import BatchAnswer, BatchItem, SearchAnswer, SeveralAnswer
+from service.wire.answer.usage import UsageAnswer
 
 T = TypeVar("T")
 Vector = Sequence[float]

@@ -14,7 +14,7 @@ from service.client.calls import Call
 from service.client.methods import described, http_options
 from service.client.problems import ClientError
 from service.client.retries import Retries
-from service.wire.answers.indexes import IndexInfo
+from service.wire.answer.indexes import IndexInfo
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -26,10 +26,10 @@ from service.query.results import marked, result_of, result_of_ranked
 from service.query.search import Answered, Stages, deadline_of, expect, is_plain, observe, survivors
 from service.query.searched import LoadedIndex, SearchView
 from service.wire import limits
-from service.wire.answers.search import BatchAnswer, BatchFailure, BatchResult, Usage, sum_of
+from service.wire.answer.search import BatchAnswer, BatchFailure, BatchResult, Usage, sum_of
 from service.wire.encoding import encode
 from service.wire.problems import Problem
-from service.wire.requests.search import BATCH, SEARCH, BatchRequest, SearchRequest, check_search
+from service.wire.request.search import BATCH, SEARCH, BatchRequest, SearchRequest, check_search
 
 
 class _Asked(NamedTuple):

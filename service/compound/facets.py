@@ -23,12 +23,12 @@ from service.query.search import EVERYTHING, deadline_of, expect
 from service.query.searched import SearchView
 from service.routing.counting import counted
 from service.wire import filters, limits
-from service.wire.answers.facets import FacetsAnswer
-from service.wire.answers.search import Usage
+from service.wire.answer.facets import FacetsAnswer
+from service.wire.answer.search import Usage
 from service.wire.encoding import encode
 from service.wire.problems import Problem
-from service.wire.requests.facets import FACETS, FacetsRequest
-from service.wire.requests.search import check_search
+from service.wire.request.facets import FACETS, FacetsRequest
+from service.wire.request.search import check_search
 
 
 @dataclass

@@ -25,10 +25,10 @@ from service.query.results import marked, result_of_ranked
 from service.query.search import deadline_of, survivors
 from service.query.searched import SearchView
 from service.wire import limits
-from service.wire.answers.search import BatchResult, IndexedHit, SearchedIndex, SeveralAnswer, sum_of
+from service.wire.answer.search import BatchResult, IndexedHit, SearchedIndex, SeveralAnswer, sum_of
 from service.wire.encoding import encode
 from service.wire.problems import Problem
-from service.wire.requests.search import SEVERAL, SearchRequest, SeveralRequest, check_search
+from service.wire.request.search import SEVERAL, SearchRequest, SeveralRequest, check_search
 
 _SHARED = ("text", "vector", "k", "mode", "filter", "fields", "params", "allow_partial", "explain", "highlight")
 

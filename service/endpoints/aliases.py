@@ -24,7 +24,7 @@ from service.routing.indexes import RoutedIndexes
 from service.wire import limits
 from service.wire.limits import read_body
 from service.wire.problems import Problem
-from service.wire.requests.generations import SWITCH
+from service.wire.request.generations import SWITCH
 
 _STRONG = re.compile(r'(?<!W/)"([^"]*)"')
 

@@ -11,7 +11,7 @@ from service.access.caller import caller_of
 from service.query.app_state import state_of
 from service.query.search import deadline_of
 from service.wire import limits
-from service.wire.answers.documents import DocumentAnswer
+from service.wire.answer.documents import DocumentAnswer
 from service.wire.encoding import encode
 from service.wire.problems import Problem
 

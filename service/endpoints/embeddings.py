@@ -23,11 +23,11 @@ from service.query.app_state import state_of
 from service.query.batcher import WINDOW_TEXTS, Vector
 from service.query.search import deadline_of
 from service.wire import limits
-from service.wire.answers.embeddings import Embedding, EmbeddingsAnswer, EmbeddingsUsage
+from service.wire.answer.embeddings import Embedding, EmbeddingsAnswer, EmbeddingsUsage
 from service.wire.encoding import encode
 from service.wire.limits import read_body
 from service.wire.problems import Problem
-from service.wire.requests.embeddings import EMBEDDINGS, TOKEN_INPUT, EmbeddingsRequest
+from service.wire.request.embeddings import EMBEDDINGS, TOKEN_INPUT, EmbeddingsRequest
 
 TOKENS = (
     "The input is of numbers: tokens of OpenAI's tokenizer, which the model here does not read. Send texts; "

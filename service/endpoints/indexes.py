@@ -20,7 +20,7 @@ from service.query.searched import LoadedIndex
 from service.query.served_generation import ServedGeneration
 from service.routing.whole import RoutedIndex
 from service.wire import filters
-from service.wire.answers.indexes import (
+from service.wire.answer.indexes import (
     Bytes,
     FilterableField,
     IndexInfo,

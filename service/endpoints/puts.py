@@ -26,10 +26,10 @@ from service.query.served_generation import ServedGeneration
 from service.query.served_view import ServedView
 from service.rerank.texts import text_of
 from service.wire import filters, limits
-from service.wire.answers.documents import WriteFailure
+from service.wire.answer.documents import WriteFailure
 from service.wire.problems import Problem
-from service.wire.requests.documents import PUT_DOCUMENT, id_in
-from service.wire.requests.vectors import vector_of
+from service.wire.request.documents import PUT_DOCUMENT, id_in
+from service.wire.request.vectors import vector_of
 
 FULL_RETRY_AFTER_S = 60
 

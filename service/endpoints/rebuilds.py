@@ -15,10 +15,10 @@ from service.query.app_state import Here, here_of
 from service.rebuilds.records import RebuildRecord
 from service.rebuilds.starting import asked_by
 from service.wire import limits
-from service.wire.answers.rebuilds import RebuildAnswer, RebuildList
+from service.wire.answer.rebuilds import RebuildAnswer, RebuildList
 from service.wire.limits import read_body
 from service.wire.problems import Problem
-from service.wire.requests.generations import REBUILD
+from service.wire.request.generations import REBUILD
 
 
 async def start_rebuild(request: Request) -> Response:

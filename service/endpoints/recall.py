@@ -25,11 +25,11 @@ from service.query.app_state import AppState, state_of
 from service.query.search import deadline_of
 from service.query.searched import SearchView, Vectors
 from service.wire import filters, limits
-from service.wire.answers.recall import RecallAnswer
+from service.wire.answer.recall import RecallAnswer
 from service.wire.encoding import encode
 from service.wire.limits import read_body
 from service.wire.problems import Problem
-from service.wire.requests.recall import RECALL, RecallRequest
+from service.wire.request.recall import RECALL, RecallRequest
 
 AT_ONCE = 16
 

@@ -12,7 +12,7 @@ from index.changes.repeats import KeyedRequest
 from service.access.caller import Caller
 from service.query.app_state import Here
 from service.wire import limits
-from service.wire.answers.documents import DeleteAnswer, PutAnswer
+from service.wire.answer.documents import DeleteAnswer, PutAnswer
 from service.wire.encoding import encode
 from service.wire.problems import Problem
 

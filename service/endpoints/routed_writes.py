@@ -17,11 +17,11 @@ from service.routing import changing
 from service.routing.changing import RoutedWrite
 from service.routing.whole import RoutedIndex
 from service.wire import filters, limits
-from service.wire.answers.documents import DeleteAnswer, PutAnswer
+from service.wire.answer.documents import DeleteAnswer, PutAnswer
 from service.wire.encoding import encode
 from service.wire.limits import WRITE_TIMEOUT_MS, read_body
 from service.wire.problems import Problem
-from service.wire.requests.documents import DELETE, PUT, DeleteRequest
+from service.wire.request.documents import DELETE, PUT, DeleteRequest
 
 
 async def put_documents(request: Request) -> Response:

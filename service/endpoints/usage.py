@@ -18,7 +18,7 @@ from starlette.responses import Response
 from service.access.caller import Caller, caller_of
 from service.access.ledger import Used
 from service.query.app_state import AppState, state_of
-from service.wire.answers.usage import KeyUsage, UsageAnswer
+from service.wire.answer.usage import KeyUsage, UsageAnswer
 from service.wire.encoding import encode
 
 SERVICE = "(service)"  # what its processes do beside queries: starting, HTTP, JSON, following writes

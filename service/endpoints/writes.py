@@ -32,11 +32,11 @@ from service.query.served_generation import ServedGeneration
 from service.query.served_view import ServedView
 from service.routing.changing import too_many
 from service.wire import filters, limits
-from service.wire.answers.documents import DeleteAnswer, PutAnswer
+from service.wire.answer.documents import DeleteAnswer, PutAnswer
 from service.wire.encoding import encode
 from service.wire.limits import WRITE_TIMEOUT_MS, read_body
 from service.wire.problems import Problem
-from service.wire.requests.documents import DELETE, PUT
+from service.wire.request.documents import DELETE, PUT
 
 
 async def put_documents(request: Request) -> Response:

@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from service.client import Client, ProblemError
-from service.wire.answers.search import Hit, SearchAnswer
+from service.wire.answer.search import Hit, SearchAnswer
 
 WRITTEN_AT_ONCE = 200
 DELETED_AT_ONCE = 10_000

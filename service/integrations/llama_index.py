@@ -34,7 +34,7 @@ from llama_index.core.vector_stores.types import (
 from llama_index.core.vector_stores.utils import metadata_dict_to_node, node_to_metadata_dict
 
 from service.integrations.documents import LISTED_AT_ONCE, IndexDocuments
-from service.wire.answers.search import Hit
+from service.wire.answer.search import Hit
 
 SOURCE = "ref_doc_id"
 NODE = ("_node_content", "_node_type")

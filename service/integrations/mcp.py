@@ -19,7 +19,7 @@ from pydantic import Field
 
 from service.client import AsyncClient, ClientError, calls
 from service.client.calls import Call
-from service.wire.answers.search import SearchAnswer
+from service.wire.answer.search import SearchAnswer
 
 HOST = "127.0.0.1"
 T = TypeVar("T")

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from service.cli.searchers.contract import Mode
+from service.cli.searcher.contract import Mode
 from service.judges.collection import LastIndex, Ranked
 
 

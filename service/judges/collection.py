@@ -12,8 +12,8 @@ from embed.encoders.backends import usable_cores
 from embed.pipeline import EmbedSettings, embed_documents, slices_at_once
 from embed.vectors.scratch import scratch_folder
 from index import VectorsFolder, build_generation
-from service.cli.searchers.contract import Mode, SearchOptions
-from service.cli.searchers.local import LocalSearcher, local_searcher
+from service.cli.searcher.contract import Mode, SearchOptions
+from service.cli.searcher.local import LocalSearcher, local_searcher
 from service.settings import Settings
 
 NAME = "judged"

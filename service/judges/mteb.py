@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from service.cli.searchers.contract import Mode
+from service.cli.searcher.contract import Mode
 from service.judges.collection import LastIndex, Ranked
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from service.cli.searchers.contract import MODES
+from service.cli.searcher.contract import MODES
 from service.judges.beir import PerwattBeir
 from service.judges.collection import LastIndex, Ranked
 from service.judges.mteb import PerwattMteb

@@ -29,7 +29,7 @@ from service.query.batcher import Batcher
 from service.query.index_registry import IndexRegistry
 from service.query.loading import encoder_for
 from service.query.searched import LoadedIndexes
-from service.query.writing.root_writer import Writing
+from service.query.writes.root_writer import Writing
 from service.rebuilds.plan import read_plan
 from service.rebuilds.starting import Rebuilds
 from service.rerank.loading import reranking_of

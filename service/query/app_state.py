@@ -18,13 +18,13 @@ from service.query.admission import Admission
 from service.query.batcher import Batcher
 from service.query.index_registry import IndexRegistry
 from service.query.searched import LoadedIndex, LoadedIndexes
-from service.query.writing.root_writer import Writing
+from service.query.writes.root_writer import Writing
 from service.rebuilds.starting import Rebuilds
 from service.rerank.reranking import Reranking
 from service.telemetry.metrics import Metrics
 from service.telemetry.spending import Spending
 from service.wire.default_search import settled
-from service.wire.requests.search import SearchRequest
+from service.wire.request.search import SearchRequest
 
 if TYPE_CHECKING:
     from embed import Encoder

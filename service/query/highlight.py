@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from index.search.words.text import MAX_WORDS, analyser
+from index.search.lexical.text import MAX_WORDS, analyser
 from service.wire.limits import HIGHLIGHT_READ
-from service.wire.requests.search import Highlight
+from service.wire.request.search import Highlight
 
 # By the name of a field: fragments, each in pieces.
 Fragments = dict[str, list[list[str]]]

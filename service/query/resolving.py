@@ -16,10 +16,10 @@ from service.query.admission import Deadline
 from service.query.app_state import AppState
 from service.query.batcher import Vector
 from service.query.searched import SearchView, Survived
-from service.wire.answers.search import QueryEncoder
+from service.wire.answer.search import QueryEncoder
 from service.wire.problems import Problem
-from service.wire.requests.search import SearchRequest
-from service.wire.requests.vectors import vector_of
+from service.wire.request.search import SearchRequest
+from service.wire.request.vectors import vector_of
 
 NO_VECTOR: Vector = np.zeros(0, np.float32)
 

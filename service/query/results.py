@@ -12,8 +12,8 @@ from service.query.ranked.paging import Paged
 from service.query.ranked.ranking import RankedHits, Survivors
 from service.query.resolving import Resolved, effort_of, wanted
 from service.query.searched import SearchView, Survived
-from service.wire.answers.search import BatchResult, Coverage, Explanation, Hit, RankPlace, Scores, Usage
-from service.wire.requests.search import SearchRequest
+from service.wire.answer.search import BatchResult, Coverage, Explanation, Hit, RankPlace, Scores, Usage
+from service.wire.request.search import SearchRequest
 
 
 def result_of(

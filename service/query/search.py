@@ -19,10 +19,10 @@ from service.query.resolving import effort_of, resolve, wanted
 from service.query.results import marked, result_of, result_of_ranked
 from service.query.searched import SearchView
 from service.wire import filters, limits
-from service.wire.answers.search import SearchAnswer, Usage, whole
+from service.wire.answer.search import SearchAnswer, Usage, whole
 from service.wire.encoding import encode
 from service.wire.problems import Problem
-from service.wire.requests.search import SEARCH, Expect, SearchRequest, check_search
+from service.wire.request.search import SEARCH, Expect, SearchRequest, check_search
 
 EVERYTHING = Survivors()
 _OPTIONAL = ("filter", "lexical", "rerank")

@@ -16,12 +16,12 @@ from msgspec import Raw
 from index import TopK
 from index.search.filtering import Filter
 from index.search.finding import Effort
-from index.search.words.lexical import Matched
+from index.search.lexical.words import Matched
 from service.access.caller import Caller
 from service.query.admission import Deadline
 from service.query.highlight import Fragments
 from service.wire.default_search import DefaultSearch
-from service.wire.requests.search import Highlight, SearchRequest
+from service.wire.request.search import Highlight, SearchRequest
 
 if TYPE_CHECKING:
     from embed.encoders.fitted.encoder import FittedEncoder

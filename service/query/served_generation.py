@@ -26,8 +26,8 @@ from index.search.finding import MEASURED_K
 from service.query.admission import Deadline
 from service.query.following import Follower
 from service.query.served_view import Pace, ServedView
-from service.wire.answers.indexes import FilterableField
-from service.wire.answers.recall import Recall
+from service.wire.answer.indexes import FilterableField
+from service.wire.answer.recall import Recall
 from service.wire.default_search import DefaultSearch
 
 if TYPE_CHECKING:

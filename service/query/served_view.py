@@ -27,7 +27,7 @@ from service.query.highlight import WordsIn, fragments_of, unstemmed
 from service.query.searched import Marked, Matching, Searched, Vectors
 from service.wire import filters
 from service.wire.problems import Problem
-from service.wire.requests.search import Highlight, SearchRequest
+from service.wire.request.search import Highlight, SearchRequest
 
 if TYPE_CHECKING:
     from embed.encoders.fitted.encoder import FittedEncoder

@@ -24,7 +24,7 @@ import msgspec
 from embed.vectors.durable import TEMPORARY, WriteError, write_durably
 from embed.vectors.provenance import now_utc
 from index.disk.stamps import next_stamp
-from service.wire.answers.rebuilds import RebuildAnswer
+from service.wire.answer.rebuilds import RebuildAnswer
 
 FOLDER, RUNNING, LOCK = ".rebuilds", ".running", ".lock"
 KEPT = 100  # records; older ones are forgotten

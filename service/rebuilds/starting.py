@@ -18,7 +18,7 @@ import msgspec
 from index import Root
 from service.rebuilds.plan import RebuildPlan, source_of
 from service.rebuilds.records import RebuildRecord, RebuildRecords
-from service.wire.answers.rebuilds import RebuildAnswer
+from service.wire.answer.rebuilds import RebuildAnswer
 from service.wire.problems import Problem
 
 log = logging.getLogger("perwatt.service")

@@ -15,7 +15,7 @@ from embed.errors import EncoderError
 from service.rerank.texts import text_of
 from service.wire import limits
 from service.wire.problems import Problem, encoder_unavailable
-from service.wire.requests.search import SearchRequest
+from service.wire.request.search import SearchRequest
 
 if TYPE_CHECKING:
     from embed.rerankers.contract import Reranker

@@ -22,9 +22,9 @@ from service.query.admission import Deadline
 from service.routing.shard import ShardSilent
 from service.routing.whole import RoutedIndex
 from service.wire import limits
-from service.wire.answers.documents import DeleteAnswer, PutAnswer, WriteFailure
+from service.wire.answer.documents import DeleteAnswer, PutAnswer, WriteFailure
 from service.wire.problems import Problem
-from service.wire.requests.documents import PUT_DOCUMENT, DeleteRequest, PutRequest, id_in
+from service.wire.request.documents import PUT_DOCUMENT, DeleteRequest, PutRequest, id_in
 
 AnswerT = TypeVar("AnswerT", PutAnswer, DeleteAnswer)
 

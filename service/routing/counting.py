@@ -24,10 +24,10 @@ from service.query.served_view import ServedView
 from service.routing.rows import RoutedSurvivors
 from service.routing.view import RoutedView
 from service.wire import filters, limits
-from service.wire.answers.facets import CountedRange, FacetCounts, FacetValue
+from service.wire.answer.facets import CountedRange, FacetCounts, FacetValue
 from service.wire.parts import PartCounts
 from service.wire.problems import Problem
-from service.wire.requests.facets import Facet, FacetRange
+from service.wire.request.facets import Facet, FacetRange
 
 _EPOCH = np.datetime64(0, "us")
 

@@ -16,7 +16,7 @@ from index.disk.root import index_of
 from index.shards.plan import RULE
 from service.routing.shard import RoutedShard
 from service.routing.whole import RoutedIndex
-from service.wire.answers.indexes import IndexInfo
+from service.wire.answer.indexes import IndexInfo
 from service.wire.problems import Problem
 
 log = logging.getLogger("perwatt.service")

@@ -18,7 +18,7 @@ from service.query.searched import SearchView, Survived, Vectors
 from service.query.served_view import ServedView
 from service.routing.counting import counted_here
 from service.wire import filters, limits, parts
-from service.wire.answers.search import Usage
+from service.wire.answer.search import Usage
 from service.wire.encoding import encode
 from service.wire.parts import PartAnswer, PartCounts, PartDocument, PartList, PartRequest, Without
 from service.wire.problems import Problem

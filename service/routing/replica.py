@@ -9,7 +9,7 @@ import msgspec
 
 from service.errors import SettingsError
 from service.routing.connection import Reply, ShardConnection, Unanswered
-from service.wire.answers.indexes import IndexInfo, IndexList
+from service.wire.answer.indexes import IndexInfo, IndexList
 
 IDLE_CONNECTIONS = 64  # kept; as many as requests a server works on at once by default
 _LIST = msgspec.json.Decoder(IndexList)

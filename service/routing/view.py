@@ -19,7 +19,7 @@ from msgspec import UNSET, Raw
 from index import TopK
 from index.search.filtering import Filter
 from index.search.finding import Effort
-from index.search.words.lexical import Matched
+from index.search.lexical.words import Matched
 from index.shards.merge import merge
 from index.shards.plan import shard_of
 from service.access.caller import Caller
@@ -29,8 +29,8 @@ from service.routing.rows import RoutedRows, RoutedSurvivors
 from service.routing.scatter import Scatter, Shards
 from service.wire import limits
 from service.wire.parts import PartAnswer, PartCounts, PartRequest, Without
-from service.wire.requests.facets import Facet
-from service.wire.requests.search import Highlight, SearchRequest
+from service.wire.request.facets import Facet
+from service.wire.request.search import Highlight, SearchRequest
 
 T = TypeVar("T")
 _OBJECT = msgspec.json.Decoder(dict[str, Raw])

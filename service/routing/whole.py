@@ -19,7 +19,7 @@ from service.query.admission import Deadline
 from service.routing.shard import RoutedShard
 from service.routing.view import RoutedView
 from service.wire import filters
-from service.wire.answers.indexes import Bytes, FieldValue, FilterableField, IndexInfo, Kernels
+from service.wire.answer.indexes import Bytes, FieldValue, FilterableField, IndexInfo, Kernels
 from service.wire.default_search import DefaultSearch
 from service.wire.problems import Problem
 

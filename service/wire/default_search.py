@@ -9,8 +9,8 @@ from msgspec import UNSET, Meta, Struct
 from msgspec.structs import replace
 
 from service.wire import limits
-from service.wire.requests.fields import Mode
-from service.wire.requests.search import Rerank, SearchParams, SearchRequest
+from service.wire.request.fields import Mode
+from service.wire.request.search import Rerank, SearchParams, SearchRequest
 
 
 class DefaultSearch(Struct, forbid_unknown_fields=True, frozen=True, omit_defaults=True):

@@ -12,9 +12,9 @@ import msgspec
 from msgspec import Meta, Raw, Struct
 
 from service.wire import limits
-from service.wire.requests.facets import Facet
-from service.wire.requests.fields import Fields, Name, Seq, Text, TimeoutMs
-from service.wire.requests.search import Highlight
+from service.wire.request.facets import Facet
+from service.wire.request.fields import Fields, Name, Seq, Text, TimeoutMs
+from service.wire.request.search import Highlight
 
 Id = Annotated[str, Meta(min_length=1, max_length=limits.ID_CHARACTERS)]
 

@@ -122,7 +122,7 @@ def rankings(collection: Path, work: Path) -> tuple[list[TwoRankings], list[TwoR
     from embed import load_encoder
     from embed.encoders.fitted.texts import HELD_OUT, queries_from
     from index import Root, open_generation
-    from index.search.words.text import texts_of
+    from index.search.lexical.text import texts_of
 
     name, root = collection.name.replace("_", "-"), work / "indexes"
     vectors = work / "vectors" / collection.name

@@ -14,10 +14,10 @@ import msgspec
 from index.disk.root import GENERATION_SUFFIX
 from service.http.api.routes import OPERATIONS
 from service.wire import limits
-from service.wire.answers.search import BatchFailure, BatchResult
+from service.wire.answer.search import BatchFailure, BatchResult
 from service.wire.problems import KINDS
-from service.wire.requests.documents import PutDocument
-from service.wire.requests.search import SearchRequest
+from service.wire.request.documents import PutDocument
+from service.wire.request.search import SearchRequest
 
 if TYPE_CHECKING:
     from embed import Fingerprint

@@ -29,20 +29,20 @@ from service.endpoints import (
     writes,
 )
 from service.wire import parts
-from service.wire.answers.documents import DeleteAnswer, DocumentAnswer, PutAnswer
-from service.wire.answers.embeddings import EmbeddingsAnswer
-from service.wire.answers.facets import FacetsAnswer
-from service.wire.answers.indexes import IndexInfo, IndexList
-from service.wire.answers.rebuilds import RebuildAnswer, RebuildList
-from service.wire.answers.recall import RecallAnswer
-from service.wire.answers.search import BatchAnswer, SearchAnswer, SeveralAnswer
-from service.wire.answers.usage import UsageAnswer
-from service.wire.requests.documents import DeleteRequest, PutRequest
-from service.wire.requests.embeddings import EmbeddingsRequest
-from service.wire.requests.facets import FacetsRequest
-from service.wire.requests.generations import RebuildRequest, SwitchRequest
-from service.wire.requests.recall import RecallRequest
-from service.wire.requests.search import BatchRequest, SearchRequest, SeveralRequest
+from service.wire.answer.documents import DeleteAnswer, DocumentAnswer, PutAnswer
+from service.wire.answer.embeddings import EmbeddingsAnswer
+from service.wire.answer.facets import FacetsAnswer
+from service.wire.answer.indexes import IndexInfo, IndexList
+from service.wire.answer.rebuilds import RebuildAnswer, RebuildList
+from service.wire.answer.recall import RecallAnswer
+from service.wire.answer.search import BatchAnswer, SearchAnswer, SeveralAnswer
+from service.wire.answer.usage import UsageAnswer
+from service.wire.request.documents import DeleteRequest, PutRequest
+from service.wire.request.embeddings import EmbeddingsRequest
+from service.wire.request.facets import FacetsRequest
+from service.wire.request.generations import RebuildRequest, SwitchRequest
+from service.wire.request.recall import RecallRequest
+from service.wire.request.search import BatchRequest, SearchRequest, SeveralRequest
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 BODY = ("bad-json", "unknown-field", "invalid-value", "body-too-large", "unsupported-encoding")

@@ -29,7 +29,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from index.search.finding import Effort
-from service.wire.answers.search import Explanation, RankPlace
+from service.wire.answer.search import Explanation, RankPlace
 
 # Rows of each ranking that gain: the most with which no measured collection loses to the better ranking.
 DEPTH = 50

@@ -13,7 +13,7 @@ from service.query.resolving import Resolved
 from service.query.searched import SearchView
 from service.rerank.reranking import hits_to_read
 from service.wire import cursor, limits
-from service.wire.requests.search import SearchRequest
+from service.wire.request.search import SearchRequest
 
 
 class Paged(NamedTuple):

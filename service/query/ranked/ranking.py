@@ -1,7 +1,7 @@
 """From a resolved query to rows in order: dense, lexical or both; one per group; from where the last page ended.
 
     dense     nearest vectors                                   index/search/generation.py
-    lexical   BM25 over the words of the text                   index/search/words/
+    lexical   BM25 over the words of the text                   index/search/lexical/
     hybrid    both, fused                                       fusion.py
 
 All of it builds on one question, "the best n rows of these survivors", which dense and lexical each answer. Of a group
@@ -22,11 +22,11 @@ from service.query.batcher import Vector
 from service.query.ranked.fusion import DEPTH, FUSED_PER_HIT, effort_of, explained, fuse
 from service.query.searched import SearchView, Survived
 from service.rerank.reranking import Judged
-from service.wire.answers.search import Explanation, RankPlace
+from service.wire.answer.search import Explanation, RankPlace
 from service.wire.cursor import Cursor
 from service.wire.limits import PAGED_DEPTH
 from service.wire.problems import Problem
-from service.wire.requests.search import SearchRequest
+from service.wire.request.search import SearchRequest
 
 
 class Survivors(NamedTuple):

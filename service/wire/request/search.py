@@ -9,7 +9,7 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from service.wire import limits
 from service.wire.problems import Problem
-from service.wire.requests.fields import NOTHING, Fields, Likes, Mode, Name, Seq, Text, TimeoutMs, Weight
+from service.wire.request.fields import NOTHING, Fields, Likes, Mode, Name, Seq, Text, TimeoutMs, Weight
 
 
 class Weights(Struct, forbid_unknown_fields=True, frozen=True):

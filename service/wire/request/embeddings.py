@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from service.wire import limits
-from service.wire.requests.fields import Name, Text, TimeoutMs
+from service.wire.request.fields import Name, Text, TimeoutMs
 
 
 class EmbeddingsRequest(Struct, forbid_unknown_fields=True):

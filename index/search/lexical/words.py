@@ -20,8 +20,8 @@ from tantivy import Occur, Query
 from embed.vectors.scratch import scratch_folder
 from index.search.bitmap import Bitmap
 from index.search.filtering import Filters, Node
-from index.search.words.filter_query import FilterQueries
-from index.search.words.text import MAX_WORDS, analyser, text_of
+from index.search.lexical.filter_query import FilterQueries
+from index.search.lexical.text import MAX_WORDS, analyser, text_of
 from index.weights import formula
 from index.weights.formula import Statistics
 from index.weights.whole import WholeStatistics

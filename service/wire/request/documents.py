@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta, Raw, Struct
 
 from service.wire import limits
-from service.wire.requests.fields import EMPTY, NOTHING, Seq, Text, TimeoutMs
+from service.wire.request.fields import EMPTY, NOTHING, Seq, Text, TimeoutMs
 
 
 class PutDocument(Struct, forbid_unknown_fields=True):

@@ -15,14 +15,14 @@ from index.changes.view import Searchable
 from index.search.filtering import Filter, parse
 from index.shards.sealed import ShardedIndex
 from index.shards.together import ShardRows
-from service.cli.searchers.contract import BATCH, MODES, Mode, Query, SearchOptions, name_of
+from service.cli.searcher.contract import BATCH, MODES, Mode, Query, SearchOptions, name_of
 from service.errors import ServiceError, SettingsError
 from service.query.following import Follower
 from service.query.loading import encoder_for, fitted_of, open_checked
 from service.query.ranked.fusion import DEPTH, FUSED_PER_HIT, effort_of, fuse
 from service.rerank.texts import text_of
 from service.settings import Settings
-from service.wire.answers.search import Hit
+from service.wire.answer.search import Hit
 
 if TYPE_CHECKING:
     from embed import Encoder

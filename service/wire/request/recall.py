@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta, Raw, Struct
 
 from service.wire import limits
-from service.wire.requests.fields import NOTHING, Text, TimeoutMs
+from service.wire.request.fields import NOTHING, Text, TimeoutMs
 
 
 class RecallParams(Struct, forbid_unknown_fields=True, frozen=True):

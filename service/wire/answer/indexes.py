@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from service.wire.answers.recall import Recall
+from service.wire.answer.recall import Recall
 
 
 class FieldValue(Struct, frozen=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from service.wire.answers.search import Usage
+from service.wire.answer.search import Usage
 
 
 class FacetValue(Struct, frozen=True):

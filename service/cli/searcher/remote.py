@@ -8,11 +8,11 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from service.cli.searchers.contract import BATCH, MODES, Mode, Query, SearchOptions
+from service.cli.searcher.contract import BATCH, MODES, Mode, Query, SearchOptions
 from service.client import Client, ClientError, ProblemError, calls
 from service.errors import RemoteError, SettingsError
 from service.wire import limits
-from service.wire.answers.search import BatchItem, Hit
+from service.wire.answer.search import BatchItem, Hit
 
 REMOTE_TIMEOUT_S = 120
 

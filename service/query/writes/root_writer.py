@@ -27,7 +27,7 @@ from index.changes.rebuild import needed_after
 from index.changes.repeats import AnsweredRequest, KeyedRequest, KeyReusedError
 from index.changes.writer import Full, Writer
 from index.errors import StorageError
-from service.query.writing.worker_socket import (
+from service.query.writes.worker_socket import (
     ASKED,
     ENCODE,
     SOCKET_FILE,

@@ -9,8 +9,8 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from index.facets.ranges import Unit
 from service.wire import limits
-from service.wire.requests.fields import NOTHING, Mode, Name, Seq, Text, TimeoutMs
-from service.wire.requests.search import Expect, SearchParams, SearchRequest
+from service.wire.request.fields import NOTHING, Mode, Name, Seq, Text, TimeoutMs
+from service.wire.request.search import Expect, SearchParams, SearchRequest
 
 
 class FacetRange(Struct, forbid_unknown_fields=True, frozen=True, omit_defaults=True):

@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
-from service.wire.requests.fields import Name
+from service.wire.request.fields import Name
 
 
 class RebuildRequest(Struct, forbid_unknown_fields=True, frozen=True):

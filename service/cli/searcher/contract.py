@@ -13,9 +13,9 @@ from service.cli.evaluate import Search
 from service.client import calls
 from service.errors import ServiceError
 from service.wire import filters, limits
-from service.wire.answers.search import Hit
+from service.wire.answer.search import Hit
 from service.wire.problems import Problem
-from service.wire.requests.search import SEARCH, check_search
+from service.wire.request.search import SEARCH, check_search
 
 if TYPE_CHECKING:
     from index.search.finding import Effort
