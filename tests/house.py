@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 TOP = Path(__file__).parents[1]
 PACKAGES = ("embed", "index", "service", "loadtest", "deploy")
@@ -45,21 +46,40 @@ COMMENTS = {
 }
 
 
+class ParsedSource(NamedTuple):
+    """What is asked of a file of Python, which is parsed once for all that ask.
+
+    Args:
+        imports: line, module, and the name that is imported from it, if any.
+        classes: name and line.
+    """
+
+    imports: tuple[tuple[int, str, str | None], ...]
+    classes: tuple[tuple[str, int], ...]
+
+
 @cache
-def imports_of(path: Path) -> tuple[tuple[int, str], ...]:
-    return tuple(_imports(path))
-
-
-def _imports(path: Path) -> Iterator[tuple[int, str]]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+def parsed(text: str) -> ParsedSource:
+    imports: list[tuple[int, str, str | None]] = []
+    classes = []
+    for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
-            for name in node.names:
-                yield node.lineno, name.name
+            imports += [(node.lineno, name.name, None) for name in node.names]
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}:{node.lineno}: imports are absolute here"
+            assert node.level == 0, f"line {node.lineno}: imports are absolute here"
             assert node.module
-            for name in node.names:
-                yield node.lineno, f"{node.module}.{name.name}"
+            imports += [(node.lineno, node.module, name.name) for name in node.names]
+        elif isinstance(node, ast.ClassDef):
+            classes.append((node.name, node.lineno))
+    return ParsedSource(tuple(imports), tuple(classes))
+
+
+def source_of(path: Path) -> ParsedSource:
+    return parsed(path.read_text(encoding="utf-8"))
+
+
+def imports_of(path: Path) -> list[tuple[int, str]]:
+    return [(line, name if inside is None else f"{name}.{inside}") for line, name, inside in source_of(path).imports]
 
 
 def strangers(package: str, path: Path) -> list[str]:
@@ -89,15 +109,10 @@ def arrows_between_files(top: Path) -> Arrows:
     modules = {module_of(path, top): path for path in files_of(top)}
     arrows: Arrows = {module: set() for module in modules}
     for module, path in modules.items():
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Import):
-                names = [name.name for name in node.names]
-            elif isinstance(node, ast.ImportFrom):
-                inside = [f"{node.module}.{name.name}" for name in node.names]
-                names = [name if name in modules else str(node.module) for name in inside]
-            else:
-                continue
-            arrows[module] |= {name for name in names if name in modules and name != module}
+        for _, name, inside in source_of(path).imports:
+            other = name if inside is None or f"{name}.{inside}" not in modules else f"{name}.{inside}"
+            if other in modules and other != module:
+                arrows[module].add(other)
     return arrows
 
 
@@ -167,9 +182,8 @@ def rooms(top: Path) -> list[Path]:
 def class_names(paths: Iterable[Path]) -> dict[str, list[str]]:
     names: dict[str, list[str]] = defaultdict(list)
     for path in paths:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ClassDef):
-                names[node.name].append(f"{path}:{node.lineno}")
+        for name, line in source_of(path).classes:
+            names[name].append(f"{path}:{line}")
     return names
 
 
@@ -193,7 +207,13 @@ def ends_of(paths: Iterable[str]) -> set[str]:
 
 def strange_files(path: Path, ours: set[str]) -> list[str]:
     """Files that the prose of `path` names and that are neither ours, by their `ends_of`, nor Python's."""
-    named = {name for text in prose_of(path) for name in NAMED_FILE.findall(text)}
+    if not _strange(path, [path.read_text(encoding="utf-8")], ours):
+        return []  # telling comments from code takes long
+    return _strange(path, prose_of(path), ours)
+
+
+def _strange(path: Path, texts: Iterable[str], ours: set[str]) -> list[str]:
+    named = {name for text in texts for name in NAMED_FILE.findall(text)}
     python = {name for name in named if name.split("/")[0] in sys.stdlib_module_names}
     gone = [name for name in named - ours - python if not (path.parent / name).exists()]
     return sorted(name for name in gone if "NAME" not in name)
