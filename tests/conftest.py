@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
+from once import once
 from serving import SERVED_PRECISION
 
 from service.processes import native_threads
@@ -98,10 +99,34 @@ def served_encoder(request: pytest.FixtureRequest) -> Any:
 def make_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """A tiny model with random weights in the sentence-transformers layout, saved by that library itself.
 
-    The same one is made once, so nobody may write into its folder.
+    The same one is made once, by whichever process needs it first (the others need no PyTorch), so nobody may write
+    into its folder.
 
     kind: "bert" or "distilbert"; pooling as sentence-transformers names it; changes go into the model's configuration.
     """
+
+    @functools.cache
+    def make(kind: str = "bert", pooling: str = "mean", **shape: Any) -> Path:
+        name = "-".join([kind, pooling, *(f"{key}={value}" for key, value in sorted(shape.items()))])
+        return (
+            once(tmp_path_factory, name, functools.partial(save_model, kind=kind, pooling=pooling, **shape)) / "model"
+        )
+
+    return make
+
+
+def save_model(
+    folder: Path,
+    *,
+    kind: str,
+    pooling: str,
+    normalize: bool = True,
+    hidden: int = 48,
+    heads: int = 4,
+    inner: int = 96,
+    max_length: int = 32,
+    **changes: Any,
+) -> None:
     import torch
     import transformers
     from sentence_transformers import SentenceTransformer
@@ -109,46 +134,26 @@ def make_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
     from embed.models.folder import find_model
 
-    @functools.cache
-    def make(
-        kind: str = "bert",
-        pooling: str = "mean",
-        normalize: bool = True,
-        hidden: int = 48,
-        heads: int = 4,
-        inner: int = 96,
-        max_length: int = 32,
-        **changes: Any,
-    ) -> Path:
-        torch.manual_seed(5)
-        folder = tmp_path_factory.mktemp(f"{kind}-{pooling}")
-        bare = folder / "bare"
-        if kind == "bert":
-            config = transformers.BertConfig(
-                hidden_size=hidden,
-                num_hidden_layers=2,
-                num_attention_heads=heads,
-                intermediate_size=inner,
-                **changes,
-            )
-            network = transformers.BertModel(config)
-        else:
-            config = transformers.DistilBertConfig(dim=hidden, n_layers=2, n_heads=heads, hidden_dim=inner, **changes)
-            network = transformers.DistilBertModel(config)
-        # Fresh weights are so small that every text would give nearly the same vector.
-        with torch.no_grad():
-            for weight in network.parameters():
-                weight.mul_(4)
-        network.eval().save_pretrained(bare)
-        for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt"):
-            shutil.copy(find_model().path / name, bare / name)
-        body = Transformer(str(bare), max_seq_length=max_length)
-        modules = [body, Pooling(hidden, pooling_mode=pooling)] + ([Normalize()] if normalize else [])
-        saved = folder / "model"
-        SentenceTransformer(modules=modules, device="cpu").save_pretrained(str(saved))
-        return saved
-
-    return make
+    torch.manual_seed(5)
+    bare = folder / "bare"
+    if kind == "bert":
+        config = transformers.BertConfig(
+            hidden_size=hidden, num_hidden_layers=2, num_attention_heads=heads, intermediate_size=inner, **changes
+        )
+        network = transformers.BertModel(config)
+    else:
+        config = transformers.DistilBertConfig(dim=hidden, n_layers=2, n_heads=heads, hidden_dim=inner, **changes)
+        network = transformers.DistilBertModel(config)
+    # Fresh weights are so small that every text would give nearly the same vector.
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight.mul_(4)
+    network.eval().save_pretrained(bare)
+    for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt"):
+        shutil.copy(find_model().path / name, bare / name)
+    body = Transformer(str(bare), max_seq_length=max_length)
+    modules = [body, Pooling(hidden, pooling_mode=pooling)] + ([Normalize()] if normalize else [])
+    SentenceTransformer(modules=modules, device="cpu").save_pretrained(str(folder / "model"))
 
 
 @pytest.fixture

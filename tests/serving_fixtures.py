@@ -11,25 +11,27 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import numpy as np
 import pytest
+from once import once
 from serving import Server, build_docs, serving
 
 
 @pytest.fixture(scope="session")
-def root(tmp_path_factory: pytest.TempPathFactory, served_encoder: Any) -> Path:
+def root(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from index import build_generation
 
-    folder = tmp_path_factory.mktemp("root")
-    build_docs(folder, served_encoder)
-    generator = np.random.default_rng(3)
-    build_generation(
-        generator.standard_normal((500, 8), np.float32), list(range(500)), root=folder, name="bare", metric="l2"
-    )
-    return folder
+    def make(folder: Path) -> None:
+        build_docs(folder, request.getfixturevalue("served_encoder"))
+        generator = np.random.default_rng(3)
+        build_generation(
+            generator.standard_normal((500, 8), np.float32), list(range(500)), root=folder, name="bare", metric="l2"
+        )
+
+    # A copy, since servers of several processes would meet in one.
+    return Path(shutil.copytree(once(tmp_path_factory, "root", make), tmp_path_factory.mktemp("served") / "root"))
 
 
 @pytest.fixture

@@ -35,10 +35,10 @@ def test_texts_have_the_length_that_is_asked_for(length: int) -> None:
 def test_a_missing_peer_is_named_and_the_rest_runs(
     make_model: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    path = make_model(hidden=64, heads=2, inner=128, max_length=64)
     for gone in ("onnxruntime", "openvino", "sentence_transformers"):
         monkeypatch.setitem(sys.modules, gone, None)
     monkeypatch.delitem(sys.modules, "embed.encoders.onnx", raising=False)
-    path = make_model(hidden=64, heads=2, inner=128, max_length=64)
     with contenders(find_model(path), path, 1, tmp_path) as (running, absent):
         assert absent == {
             "onnxruntime": "not installed (onnxruntime)",
