@@ -99,6 +99,7 @@ class Server:
     """`perwatt serve` in a process of its own. `log()` is what it wrote to stderr.
 
     Args:
+        env: beside that of the tests. Of it a fork heeds OTEL_…; other variables are read when a process begins.
         prefix: a command that runs it.
         words: of another command than `serve`.
         warm: what has imported for it already, by default what has for all. It imports itself where it runs under
@@ -124,7 +125,7 @@ class Server:
         command += arguments
         self.process: subprocess.Popen[str] | Process
         with log_file.open("w") as log:
-            if env or prefix or "--threads" in arguments:
+            if prefix or "--threads" in arguments or not all(name.startswith("OTEL_") for name in env or ()):
                 self.process = subprocess.Popen(
                     [*prefix, sys.executable, "-m", "deploy.command", *command],
                     stdout=subprocess.PIPE,
@@ -134,7 +135,7 @@ class Server:
                     start_new_session=alone,
                 )
             else:
-                self.process = (warm or shared()).start(command, log, alone=alone)
+                self.process = (warm or shared()).start(command, log, alone=alone, environment=env or {})
         self.said: list[str] = []
         self.url = self._wait_until_started()
 

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from embed import ModelError
+from embed.models import folder
 from embed.models.cache import cache_folder, cached
+from embed.models.folder import sha256_file
 
 
 def write(target: Path) -> None:
@@ -42,3 +44,28 @@ def test_a_user_without_a_home_has_a_cache_of_its_own(monkeypatch: pytest.Monkey
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(Path, "home", classmethod(nowhere))
     assert f"perwatt-{os.getuid()}" in cache_folder().parts
+
+
+def read_bytes() -> int:
+    """What this process has read of all files."""
+    said = dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())
+    return int(said["rchar"])
+
+
+def test_a_file_is_read_once_until_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "weights"
+    file.write_bytes(bytes(8 << 20))
+    first = sha256_file(file)
+    file.write_bytes(bytes(8 << 19) + b"\1" * (8 << 19))  # at once, and of the same length
+    second = sha256_file(file)
+    assert second != first
+    monkeypatch.setattr(folder, "SETTLED_NS", 0)  # as if it had been so for long enough
+    assert sha256_file(file) == second
+    read = read_bytes()
+    assert sha256_file(file) == second
+    assert read_bytes() - read < file.stat().st_size
+    times = file.stat()
+    with file.open("r+b") as changing:
+        changing.write(b"\2")
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert sha256_file(file) != second

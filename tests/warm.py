@@ -1,9 +1,9 @@
 """Processes of ours that have imported already: forks of one process that imports once for all tests of a worker.
 
 A server imports for most of a second before it does anything of its own, and the tests start hundreds of them and of
-other commands. The process that is forked has one thread and runs nothing: what a fork inherits is code. A fork gets
-the arguments, environment, folder and files that a process of its own would get, and ends like one. It runs the
-`perwatt` command, or a program.
+other commands. The process that is forked has one thread and runs nothing: what a fork inherits is code, and what the
+files of the model hash to. A fork gets the arguments, environment, folder and files that a process of its own would
+get, and ends like one. It runs the `perwatt` command, or a program.
 """
 
 from __future__ import annotations
@@ -101,7 +101,13 @@ class Warm:
             )  # fmt: skip
 
     def start(
-        self, arguments: Sequence[str], stderr: IO[str] | None = None, *, program: str = "", alone: bool = False
+        self,
+        arguments: Sequence[str],
+        stderr: IO[str] | None = None,
+        *,
+        program: str = "",
+        alone: bool = False,
+        environment: Mapping[str, str] = {},
     ) -> Process:
         """`perwatt ARGUMENTS`, its output in a pipe.
 
@@ -109,13 +115,14 @@ class Warm:
             stderr: by default a pipe too.
             program: what to run instead, as by `python -c`.
             alone: in a process group of its own.
+            environment: beside that of the tests.
         """
         pipes = [os.pipe() for _ in range(1 if stderr else 2)]
         with contextlib.ExitStack() as closed:
             stdin = closed.enter_context(Path(os.devnull).open())
             written = [closed.enter_context(os.fdopen(writing, "w")) for _, writing in pipes]
             files = [stdin, *written, *([stderr] if stderr else [])]
-            pid, life = self._fork(arguments, files, program=program, alone=alone)
+            pid, life = self._fork(arguments, files, environment, program=program, alone=alone)
         return Process(pid, life, *(os.fdopen(reading) for reading, _ in pipes))
 
     def run(self, *arguments: str, given: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
@@ -228,6 +235,11 @@ if __name__ == "__main__":
         importlib.import_module(name)
     started = sorted(Path("/proc/self/task").iterdir())
     assert started == threads, "a fork would lose a thread that a library has started"
+    from embed.models.cache import cache_folder
+    from embed.models.folder import find_model, sha256_file
+
+    for file in (find_model().tokenizer, *cache_folder().glob("*.safetensors")):  # hashes that every fork would make
+        sha256_file(file)
     gc.collect()
     gc.freeze()
     asked = _serve(socket.socket(fileno=int(sys.argv[1])))

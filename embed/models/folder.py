@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import re
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -35,6 +36,10 @@ DEFAULT_PACKAGES = (
         "data/embeddings/sentence-transformers__all-MiniLM-L6-v2",
     ),
 )
+
+# What was read of files, by path and state. A change within a tick of the file system's clock would not be seen.
+_digests: dict[tuple[Path, int, int, int, int, int], str] = {}
+SETTLED_NS = 2_000_000_000
 
 INSTALL = "Install it with pip (or pipx, or uv tool) install 'perwatt[model]'"
 
@@ -160,8 +165,17 @@ def _described(top: Path, name: str, modules: Sequence[Module]) -> ModelFolder:
 
 
 def sha256_file(path: Path) -> str:
+    """Read once a process, as long as nothing about the file changes: several encoders of a model are loaded where one
+    is measured or held against another."""
+    found = path.stat()
+    known = (path, found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    if known in _digests:
+        return _digests[known]
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if time.time_ns() - found.st_ctime_ns > SETTLED_NS:
+        _digests[known] = digest
+    return digest
 
 
 def _dim(where: Path, config: dict[str, Any], modules: Sequence[Module]) -> int:
