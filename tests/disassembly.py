@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,8 +23,9 @@ class Function(NamedTuple):
     code: list[tuple[int, str]]
 
 
+@cache
 def functions(binary: Path, namespace: str, objdump: str = "objdump") -> list[Function]:
-    """Those that lie in `namespace`::UNIT."""
+    """Those that lie in `namespace`::UNIT; a library is taken apart once."""
     assert shutil.which(objdump), (
         f"{objdump} is needed to look into {binary.name}; install binutils of its architecture"
     )

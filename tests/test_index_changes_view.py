@@ -30,14 +30,26 @@ FILTERS: list[dict[str, Any] | None] = [
 COUNT = 700
 
 
-@pytest.fixture(params=["cosine", "ip", "l2"])
-def metric(request: pytest.FixtureRequest) -> Any:
+# Metrics and kinds of id, which do not know of each other; in `make test-long` each with each.
+SHAPES: list[Any] = [("names", "cosine"), ("numbers", "ip"), ("names", "l2")]
+SHAPES += [
+    pytest.param(each, marks=pytest.mark.long) for each in (("numbers", "cosine"), ("names", "ip"), ("numbers", "l2"))
+]
+
+
+@pytest.fixture(params=SHAPES, ids="-".join)
+def shape(request: pytest.FixtureRequest) -> Any:
     return request.param
 
 
-@pytest.fixture(params=[False, True], ids=["names", "numbers"])
-def documents(request: pytest.FixtureRequest) -> Documents:
-    return Documents(COUNT, integers=request.param)
+@pytest.fixture
+def metric(shape: tuple[str, str]) -> Any:
+    return shape[1]
+
+
+@pytest.fixture
+def documents(shape: tuple[str, str]) -> Documents:
+    return Documents(COUNT, integers=shape[0] == "numbers")
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import platform
 import subprocess
@@ -48,10 +49,9 @@ def run(kernel: str, query: NDArray, rows: NDArray, unit: str, at: NDArray | Non
 
 @pytest.mark.parametrize("unit", UNITS)
 @pytest.mark.parametrize("dim", DIMS)
-@pytest.mark.parametrize("by", [0, 1, 5])
-def test_int8_products_are_exact(unit: str, dim: int, by: int) -> None:
+def test_int8_products_are_exact(unit: str, dim: int) -> None:
     random = np.random.default_rng(dim)
-    for count in COUNTS:
+    for by, count in itertools.product((0, 1, 5), COUNTS):
         query = misaligned(random.integers(-128, 128, dim).astype(np.int8), by)
         rows = misaligned(random.integers(-128, 128, (count, dim)).astype(np.int8), by)
         expected = rows.astype(np.int64) @ query.astype(np.int64)
@@ -60,16 +60,14 @@ def test_int8_products_are_exact(unit: str, dim: int, by: int) -> None:
 
 @pytest.mark.parametrize("unit", UNITS)
 @pytest.mark.parametrize("dim", DIMS)
-@pytest.mark.parametrize("by", [0, 1, 5])
-def test_several_int8_queries_at_once_are_exact(unit: str, dim: int, by: int) -> None:
+def test_several_int8_queries_at_once_are_exact(unit: str, dim: int) -> None:
     random = np.random.default_rng(dim)
-    for asked in (0, 1, 3, 4, 5, 9):
-        for count in COUNTS:
-            queries = misaligned(random.integers(-128, 128, (asked, dim)).astype(np.int8), by)
-            rows = misaligned(random.choice([-128, -1, 0, 1, 127], (count, dim + 3)).astype(np.int8), by)[:, :dim]
-            out = np.empty((asked, count), np.int32)
-            _native.dots_i8(queries, rows, out, unit)
-            np.testing.assert_array_equal(out, queries.astype(np.int64) @ rows.astype(np.int64).T)
+    for by, asked, count in itertools.product((0, 1, 5), (0, 1, 3, 4, 5, 9), COUNTS):
+        queries = misaligned(random.integers(-128, 128, (asked, dim)).astype(np.int8), by)
+        rows = misaligned(random.choice([-128, -1, 0, 1, 127], (count, dim + 3)).astype(np.int8), by)[:, :dim]
+        out = np.empty((asked, count), np.int32)
+        _native.dots_i8(queries, rows, out, unit)
+        np.testing.assert_array_equal(out, queries.astype(np.int64) @ rows.astype(np.int64).T)
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -103,10 +101,9 @@ def test_int8_extremes_do_not_saturate_or_overflow(unit: str, q: int, x: int) ->
 
 @pytest.mark.parametrize("unit", UNITS)
 @pytest.mark.parametrize("dim", DIMS)
-@pytest.mark.parametrize("by", [0, 4, 5])
-def test_float32_stays_within_the_bound_of_any_order_of_summation(unit: str, dim: int, by: int) -> None:
+def test_float32_stays_within_the_bound_of_any_order_of_summation(unit: str, dim: int) -> None:
     random = np.random.default_rng(dim)
-    for count in COUNTS:
+    for by, count in itertools.product((0, 4, 5), COUNTS):
         query = misaligned(random.normal(size=dim).astype(np.float32), by)
         rows = misaligned(random.normal(size=(count, dim)).astype(np.float32), by)
         q, x = query.astype(np.float64), rows.astype(np.float64)
