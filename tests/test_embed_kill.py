@@ -117,7 +117,7 @@ def test_killed_before_each_change_on_disk_the_folder_is_old_or_new(tmp_path: Pa
 
 def test_peak_memory_does_not_follow_the_corpus(tmp_path: Path) -> None:
     """60 MB more of vectors and text must not cost 60 MB more memory, neither embedded nor found again."""
-    options = ("--slice", 256, "--dim", 384, "--long", 40)
+    options = ("--slice", 256, "--dim", 384, "--long", 10)
     peaks: dict[tuple[int, int], int] = {}
     for count in (10_000, 50_000):
         for window in (1024, 1000):  # with other windows, all fragments are read and written anew
