@@ -8,6 +8,7 @@ import math
 import os
 import stat
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -260,3 +261,14 @@ def test_ranks_are_those_of_one_segment_however_many_there_are(
                     expected, found = (each.search_words(text, k, keep) for each in (one, many))
                     assert found.rows.tolist() == expected.rows.tolist()
                     assert found.scores.tolist() == expected.scores.tolist()
+
+
+def test_no_lock_comes_back_once_the_words_are_written(tmp_path: Path) -> None:
+    """It would be a file of the generation that its manifest does not name, and the build would be refused."""
+    writer = LexicalWriter(tmp_path, "english", None)
+    writer.take([b'{"text": "keys"}'])
+    held = writer._index
+    writer.finish()
+    time.sleep(0.7)  # tantivy's own readers look every half second
+    assert held is not None
+    assert list(tmp_path.rglob("*.lock")) == []

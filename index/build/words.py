@@ -81,6 +81,8 @@ class LexicalWriter:
     def _open(self) -> None:
         self._folder.mkdir()
         self._index = tantivy.Index(_schema(self._columns), path=str(self._folder))
+        # Nobody searches it yet, and a reader that looks for commits by itself may lock the folder after the last one.
+        self._index.config_reader("manual")
         self._index.register_tokenizer(WORDS_FIELD, analyser(self._language))
         # One thread, so that documents lie in the order of their rows.
         self._writer = self._index.writer(HEAP_BYTES, 1)
