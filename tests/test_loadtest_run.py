@@ -21,6 +21,7 @@ from loadtest.power.sources import PowerChannel, PowerSource, ReadingKind
 from loadtest.record.trial import Trial
 from loadtest.record.validity_checks import reasons
 from loadtest.workload.plan import Plan
+from loadtest.workload.schedule import PoissonStream
 from loadtest.workload.truth import Exact, Truth
 
 IDS = ["a", "b", "c", "d"]
@@ -71,6 +72,9 @@ def test_a_trial_adds_up_over_processes(plan: Plan, processes: int) -> None:
         trial = generator.measure(40.0, 2.0, "run")
     assert trial.planned == trial.sent == trial.answered > 40
     assert (trial.shed, trial.missed, trial.errors) == (0, 0, {})
+    streams = [PoissonStream(40 / processes, trial.seed, (number, 0)) for number in range(processes)]
+    due = [stream.arrivals_s(plan.warmup_s + 2) for stream in streams]
+    assert trial.planned == sum(int((each >= plan.warmup_s).sum()) for each in due), "the seed says what is sent"
     assert sum(s.planned for s in trial.slices) == sum(s.answered for s in trial.slices) == trial.planned
     assert len(trial.generator.cpu) == trial.generator.processes == processes
     assert trial.response_s(0.5) >= trial.service_s(0.5) > 0

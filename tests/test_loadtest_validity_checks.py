@@ -12,7 +12,7 @@ from loadtest.errors import LoadTestError
 from loadtest.generator.calibration import calibrate
 from loadtest.record.histogram import Histogram
 from loadtest.record.results import Calibration
-from loadtest.record.trial import Interference, ServerSide, Trial
+from loadtest.record.trial import Interference, OneGenerator, ServerSide, Trial
 from loadtest.record.validity_checks import INTERFERENCE, reasons, remedies, validity_checks
 from loadtest.selftest.simulate import Queue, simulated_trial
 
@@ -185,3 +185,48 @@ def test_a_generator_that_never_comes_to_an_end_has_no_ceiling_and_loses_nothing
     judged = trial()
     judged.gates = validity_checks(judged, 100, found)
     assert "generator ceiling" in [check.name for check in judged.gates if check.ok is False]
+
+
+def one_of_two(**starved: Any) -> Trial:
+    """Of two generators, as much as each had to send."""
+    made = trial(cpu=[[0.2] * 30, [0.2] * 30])
+    quiet, half = made.generator.lag, made.planned // 2
+    names = ("generator 1 of 2 (host-a, process 7)", "generator 2 of 2 (host-b, process 7)")
+    made.generator.each = [OneGenerator(name, half, 0, quiet, quiet) for name in names]
+    for name, value in starved.items():
+        setattr(made.generator.each[1], name, value)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("starved", "name"),
+    [
+        ({"lag": encoded(0.0021)}, "schedule lag, p99"),
+        ({"stall": encoded(0.0021)}, "event-loop stall, p99"),
+        ({"missed": 100}, "sends made on time"),
+    ],
+)
+def test_one_starved_generator_of_two_spoils_the_trial_and_is_named(starved: dict[str, Any], name: str) -> None:
+    assert closed(one_of_two()) == []
+    made = one_of_two(**starved)  # what both saw together is within every limit
+    assert closed(made) == [name]
+    assert made.spoiled
+    assert "generator 2 of 2 (host-b, process 7)" in reasons(made)[0]
+
+
+def test_a_busy_generator_is_not_hidden_by_many_idle_ones() -> None:
+    made = trial(cpu=[[0.1] * 30 for _ in range(40)])
+    made.generator.each = [OneGenerator(f"generator {n + 1} of 40", 1, 0, *[made.generator.lag] * 2) for n in range(40)]
+    assert closed(made) == []
+    made.generator.cpu[36] = [0.99] * 30
+    assert closed(made) == ["generator CPU"]
+    assert "99% of a core by generator 37 of 40" in reasons(made)[0]
+
+
+def test_a_generator_that_did_not_come_to_the_end_spoils_the_trial() -> None:
+    made = one_of_two()
+    made.generator.lost = ["generator 3 of 3 (host-c, process 7) was lost, 12 s into the window"]
+    assert closed(made) == ["generators to the end"]
+    assert made.spoiled
+    assert "host-c" in reasons(made)[0]
+    assert "perwatt loadtest worker" in remedies(made)[0]

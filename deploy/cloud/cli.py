@@ -135,7 +135,7 @@ fleet.add_command(size, "size")
 @click.option("--recall", type=Number(0, 1, min_open=True, max_open=True), default=0.95, show_default=True,
               help="Recall@k that must be proven, below 1: no sample proves 1.")  # fmt: skip
 @click.option(
-    "--knee-option", multiple=True, help="More for `perwatt loadtest knee`, e.g. --knee-option=--processes=12"
+    "--knee-option", multiple=True, help="More for `perwatt loadtest knee`, e.g. --knee-option=--generators=12"
 )
 @click.option("--serve-option", multiple=True, help="More for `perwatt serve`, e.g. --serve-option=--threads=2")
 @click.option(

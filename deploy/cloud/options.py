@@ -14,7 +14,7 @@ from deploy.errors import DeployError
 OF_KNEE = frozenset(
     {
         *("url", "index", "queries", "server_facts", "prices", "out", "start"),
-        *("arm", "block", "experiment", "instance", "region", "dry_run"),
+        *("arm", "block", "experiment", "instance", "region", "dry_run", "expect_workers", "bind"),
     }
 )
 OF_SERVE = frozenset({"root", "host", "port", "insecure", "keys"})

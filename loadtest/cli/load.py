@@ -19,6 +19,7 @@ from loadtest import units
 from loadtest.cli import tools
 from loadtest.cli.options import POSITIVE, SECONDS, Finite
 from loadtest.cli.service_options import config_of, service_options
+from loadtest.cli.worker import worker
 from loadtest.errors import InvalidRun
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ for command in (
     tools.targets,
     tools.load,
     tools.bridge,
+    worker,
 ):
     loadtest.add_command(command)
 

@@ -29,8 +29,26 @@ def config_of(given: dict[str, Any]) -> ExperimentConfig:
         effort=int(effort) if effort not in (None, "auto") else effort,
         generator_cpus=parse_cpus(given.pop("generator_cpus"), "--generator-cpus"),
         start_cpus=parse_cpus(given.pop("start_cpus"), "--start-cpus"),
+        processes=_generators(given.pop("processes"), given.pop("expect_workers"), given["bind"]),
         **given,
     )
+
+
+def _generators(here: int | None, elsewhere: int | None, bind: str | None) -> int:
+    """How many send."""
+    from loadtest.experiment.config import parse_place
+
+    if (elsewhere is None) != (bind is None):
+        raise click.UsageError("--expect-workers N and --bind HOST:PORT go together: N workers come to HOST:PORT.")
+    if elsewhere is None or bind is None:
+        return here or 1
+    if here is not None:
+        raise click.UsageError(
+            "--generators are processes of this host, and --expect-workers come from others. To send from here too, "
+            "start perwatt loadtest worker here as well."
+        )
+    parse_place(bind, "--bind")
+    return elsewhere
 
 
 def _effort(text: str) -> None:
@@ -168,7 +186,26 @@ def service_options(command: Callable[..., Any]) -> Callable[..., Any]:
             help="Text queries as text, as the vectors that the service makes of them, or by turns.",
         ),
         click.option(
-            "--processes", default=1, type=click.IntRange(1, 512), show_default=True, help="Generator processes."
+            "--generators",
+            "--processes",
+            "processes",
+            default=None,
+            type=click.IntRange(1, 512),
+            show_default="1",
+            help="Generator processes on this host, each of which sends an equal share.",
+        ),
+        click.option(
+            "--expect-workers",
+            default=None,
+            type=click.IntRange(1, 512),
+            metavar="N",
+            help="Let N generators of other hosts send instead: perwatt loadtest worker there, and --bind here.",
+        ),
+        click.option(
+            "--bind",
+            default=None,
+            metavar="HOST:PORT",
+            help="Where those find this host. A calibration's server listens on the port after it.",
         ),
         click.option(
             "--slo-p99-ms",
@@ -223,7 +260,10 @@ def service_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option("--experiment", default="", help="Name of the experiment."),
         click.option(
-            "--instance", default=None, help="Instance type for the price; else what the metadata service says."
+            "--instance",
+            default=None,
+            help="Instance type for the price; else what the metadata service says. Of a router and its shards all: "
+            "'c8g.large + 8*r8g.4xlarge'.",
         ),
         click.option("--region", default=None, help="Region for the price."),
         click.option(

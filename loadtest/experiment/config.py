@@ -25,6 +25,8 @@ class ExperimentConfig:
         effort: of a search; "auto": the cheapest that proves `recall_target`; None: the service's own.
         filters, filters_file: SHARE:JSON texts, and a file of the same.
         slo_p99_ms, recall_target: the objective; a recall that must be proven, None: none.
+        processes: generators.
+        bind: host:port where those of other hosts come; None: they are processes of this one.
         recall_queries: whose exact answers are fetched before.
         instance, region, prices: what the machine costs, by name in a table; None: as the machine tells.
         server_facts: a file about the service's machine, where that is another one.
@@ -57,6 +59,7 @@ class ExperimentConfig:
     filters_file: Path | None = None
     send: Send = "text"
     processes: int = 1
+    bind: str | None = None
     max_in_flight: int = 1024
     timeout_s: float = 10.0
     warmup_s: float = 2.0
@@ -163,6 +166,14 @@ def parse_cpus(text: str | None, option: str = "--generator-cpus") -> list[int] 
     if not found or not set(found) <= here:
         raise WorkloadError(f"{option} {text!r}: expected some of the CPUs {sorted(here)}, such as 1 or 0,2-3")
     return found
+
+
+def parse_place(text: str, option: str) -> tuple[str, int]:
+    """ "10.0.0.7:5557" → ("10.0.0.7", 5557). Raises WorkloadError for anything else."""
+    host, _, port = text.rpartition(":")
+    if not host or "/" in host or not port.isdecimal() or not 0 < int(port) < 65535:
+        raise WorkloadError(f"{option} {text!r}: expected a host and a port, such as 10.0.0.7:5557")
+    return host, int(port)
 
 
 def parse_variables(texts: Sequence[str]) -> dict[str, str]:

@@ -131,6 +131,7 @@ class Bench:
             self.plan,
             source=source,
             live=live,
+            tell=_tell,
             cpus=config.generator_cpus,
             first=config.first,
             allow_interference=config.allow_interference,
@@ -144,6 +145,7 @@ class Bench:
         self.served = target.served()
         if self.config.image is not None:
             self.served = msgspec.structs.replace(self.served, image=self.config.image)
+        self.plan = msgspec.structs.replace(self.plan, routed=self.served.replicas is not None)
         self.served_bytes = try_each_kind(target, self.workload)
         known = known_answers(self.config, target, self.workload)
         if known is not None:
@@ -267,7 +269,7 @@ class Bench:
 
     def record(self) -> Record:
         config = self.config
-        server = self._server()
+        server, elsewhere = self._server(), {machine for trial in self.trials for machine in trial.generator.machines}
         drifted = drifts(self.trials[-1]) if self.kind == "soak" and self.trials else []
         return Record(
             kind=self.kind,
@@ -289,7 +291,7 @@ class Bench:
             ),
             server=server,
             generator=self.here,
-            shared=server is not None and server.identity == self.here.identity,
+            shared=server is not None and server.identity in (elsewhere or {self.here.identity}),
             cores_served=config.cores_served or (len(self.config.start_cpus) if self.config.start_cpus else None),
             trials=self.trials,
             calibration=self.generator.calibration,

@@ -33,6 +33,7 @@ def plan_of(config: ExperimentConfig, url: str, behind: str | None, variables: d
         duration_s=1.0,
         warmup_s=config.warmup_s,
         processes=config.processes,
+        bind=config.bind,
         k=config.k,
         effort=None if config.effort == "auto" else config.effort,
         mode=config.mode,

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from loadtest.errors import LoadTestError
 from loadtest.generator.priority import go_first
+from loadtest.generator.workers.shipment import MASTER
 from loadtest.record.results import Calibration
 from loadtest.record.trial import Trial
 
@@ -73,13 +74,21 @@ def own_server(
 
 
 @contextmanager
-def null_server(answer_bytes: int = 0, first: bool = False, cpus: list[int] | None = None) -> Iterator[str]:
+def null_server(
+    answer_bytes: int = 0, first: bool = False, cpus: list[int] | None = None, bind: str | None = None
+) -> Iterator[str]:
     """A null server in a process of its own, with answers of so many bytes; yields its URL.
 
     It stands in for a service that is never slow, so it may run first and on CPUs that the generator does not use.
+    bind: host:port where generators of other hosts come; it listens on the port after that, and the URL says MASTER
+    for this host.
     """
-    with own_server("loadtest.generator.null_server", [str(answer_bytes)], cpus, first) as (url, _):
-        yield url
+    arguments = [str(answer_bytes)]
+    if bind is not None:
+        host, _, port = bind.rpartition(":")
+        arguments += [host, str(int(port) + 1)]
+    with own_server("loadtest.generator.null_server", arguments, cpus, first) as (url, _):
+        yield url if bind is None else f"http://{MASTER}:{arguments[-1]}"
 
 
 def calibrate(

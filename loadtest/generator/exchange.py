@@ -1,8 +1,11 @@
 """How the processes of one run agree on the window and bring their parts together, over Locust's own messages.
 
-The master (or the only process) decides the window once all users are spawned, tells the workers, watches, collects a
-part from each, and writes the trial. The monotonic clock is one for all processes of a machine; a worker on another
-machine has its own and is told how long from now instead.
+The master (or the only process) decides the window once every generator has its requests ready, tells the workers,
+watches, collects a part from each, and writes the trial. Times in messages are the master's; a worker on another
+machine knows how far its own clock is from that one (`workers/clock.py`).
+
+A worker that is lost ends the window for all: what the others see from then on is another load than the one that was
+planned. The trial is written with the name of who was lost, and is not valid.
 """
 
 from __future__ import annotations
@@ -19,32 +22,16 @@ from typing import Any
 import gevent
 import msgspec
 
-from loadtest.generator.merge import merge_parts
+from loadtest.generator.merge import Member, merge_parts
 from loadtest.generator.session import Part, Session
+from loadtest.generator.workers.reception import Reception
 from loadtest.record.trial import LocustView, Trial
 from loadtest.workload.plan import Plan
 
 LEAD_S = 0.3  # for the message to arrive before the window begins, when there is no warm-up
 REPORT_S = 1.5
 DRAIN_S = 10.0  # beyond the request timeout: a part that has not come by then does not come
-
-
-def boot_id() -> str:
-    """What tells two machines apart; processes with the same one share a monotonic clock."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
-    except OSError:
-        import platform
-
-        return platform.node()
-
-
-def window_from(message: dict[str, Any]) -> tuple[float, float]:
-    """The window of a message on this machine's clock."""
-    if message["boot_id"] == boot_id():
-        return message["start"], message["stop"] if message["stop"] is not None else math.inf
-    start = float(math.ceil(time.monotonic() + message["in_s"]))
-    return start, start + message["length"] if message["length"] is not None else math.inf
+LOCAL = "local"  # stands for the only process where there is no master
 
 
 def emit(event: str, **fields: Any) -> None:
@@ -53,14 +40,20 @@ def emit(event: str, **fields: Any) -> None:
     sys.stdout.flush()
 
 
-def stop_from(message: dict[str, Any]) -> float:
-    """The earlier end of a message on this machine's clock."""
-    own = message["boot_id"] == boot_id()
-    return float(message["stop"] if own else math.ceil(time.monotonic() + message["in_s"]))
+def give_up(environment: Any, message: str) -> None:
+    """Ends the run without a trial. The workers are told first: whoever started us ends us as soon as it hears."""
+    environment.process_exit_code = 1
+    environment.runner.quit()
+    emit("lost", message=message)
 
 
 class Conductor:
-    """Runs in the master or in the only process."""
+    """Runs in the master or in the only process.
+
+    Args:
+        announce: ("window" or "cut", its message), to every generator.
+        reception: of a master.
+    """
 
     def __init__(
         self,
@@ -68,32 +61,65 @@ class Conductor:
         environment: Any,
         out: Path | None,
         local_live: Callable[[], dict[str, float] | None],
+        announce: Callable[[str, dict[str, Any]], None],
+        reception: Reception | None = None,
     ) -> None:
         self._local_live = local_live
+        self._announce = announce
+        self._reception = reception
         self.plan = plan
         self.environment = environment
         self.out = out
         self.parts: dict[str, Part] = {}
-        self.expected = 1
+        self.lost: dict[str, str] = {}  # when and by whom, in words
         self.window: tuple[float, float] | None = None
         self.started_at = ""
+        self._spawned = False
+        self._ready: set[str] = set()
+        self._members: dict[str, Member] = {}
         self._live: dict[str, dict[str, float]] = {}
         self._done = False
         self.trial: Trial | None = None
 
-    def agree(self) -> dict[str, Any]:
-        """Fix the window from now; returns the message for the workers."""
-        start = float(math.ceil(time.monotonic() + max(self.plan.warmup_s, LEAD_S)))
+    # ---- the beginning
+
+    def spawned(self) -> None:
+        """Locust has started all its users."""
+        self._spawned = True
+        self._agree()
+
+    def ready(self, client: str = LOCAL) -> None:
+        """A generator has its requests ready."""
+        self._ready.add(client)
+        self._agree()
+
+    def _agree(self) -> None:
+        """Fixes the window from now, once everyone is ready."""
+        runner = self.environment.runner
+        expected = self.plan.processes if self.plan.rate_qps else getattr(runner, "worker_count", 1)
+        if self.window is not None or not self._spawned or len(self._ready) < expected:
+            return
+        lead_s = self.plan.warmup_s + LEAD_S if self.plan.bind else max(self.plan.warmup_s, LEAD_S)
+        start = float(math.ceil(time.monotonic() + lead_s))
         length = float(math.ceil(self.plan.duration_s)) if self.plan.duration_s else None
         self.window = (start, start + length if length else math.inf)
-        in_s = start - time.monotonic()
-        began = datetime.fromtimestamp(time.time() + in_s, UTC)
+        began = datetime.fromtimestamp(time.time() + start - time.monotonic(), UTC)
         self.started_at = began.isoformat(timespec="seconds").replace("+00:00", "Z")
+        reception = self._reception
+        self._members = {LOCAL: Member("", "")}
+        if reception is not None:
+            known = sorted(
+                (reception.guests[client].number, client) for client in self._ready & reception.guests.keys()
+            )
+            self._members = {
+                client: Member(reception.name(client), reception.guests[client].hello.machine) for _, client in known
+            }
         stop = self.window[1] if length else None
-        self.expected = getattr(self.environment.runner, "worker_count", 1)
         emit("window", start=start, stop=stop, started_at=self.started_at)
         gevent.spawn(self._watch)
-        return {"start": start, "stop": stop, "length": length, "in_s": in_s, "boot_id": boot_id()}
+        self._announce("window", {"start": start, "stop": stop})
+
+    # ---- an early end
 
     def cut(self, session: Session | None) -> None:
         """Somebody pressed stop: the window ends at the next whole second."""
@@ -101,27 +127,20 @@ class Conductor:
             stop = session.window[1] if session else float(math.ceil(time.monotonic()))
             self.window = (self.window[0], stop)
 
-    def end_early(self) -> dict[str, Any] | None:
-        """Whoever started us wants no more: the window ends within two seconds. The message for the workers."""
+    def end_early(self) -> None:
+        """No more is wanted: the window ends within two seconds, for everyone."""
         if self.window is None:
-            return None
-        now = time.monotonic()
-        stop = max(float(math.ceil(now + LEAD_S)), self.window[0] + 1)
-        if stop >= self.window[1]:
-            return None
-        self.window = (self.window[0], stop)
-        emit("cut", stop=stop)
-        return {"stop": stop, "in_s": stop - now, "boot_id": boot_id()}
+            return
+        stop = max(float(math.ceil(time.monotonic() + LEAD_S)), self.window[0] + 1)
+        if stop < self.window[1]:
+            self.window = (self.window[0], stop)
+            emit("cut", stop=stop)
+            self._announce("cut", {"stop": stop})
+
+    # ---- the window
 
     def report(self, client: str, live: dict[str, float]) -> None:
         self._live[client] = live
-
-    def collect(self, client: str, part: Part) -> None:
-        self.parts[client] = part
-        if len(self.parts) >= self.expected and not self._done:
-            self._done = True
-            # Workers report their Locust statistics once a second; the last of them must have come.
-            gevent.spawn_later(REPORT_S if self.expected > 1 else 0.0, self._conclude)
 
     def live(self) -> dict[str, float] | None:
         """Counters summed over the processes, times and CPU of the worst; None before there are any."""
@@ -148,15 +167,40 @@ class Conductor:
                     self.environment.process_exit_code = 1
                     self.environment.runner.quit()
                     return
-            if now > self.window[1] + self.plan.timeout_s + DRAIN_S:
-                missing = self.expected - len(self.parts)
-                emit(
-                    "lost",
-                    message=f"{missing} of {self.expected} generator processes did not report their part",
-                )
-                self.environment.process_exit_code = 1
-                self.environment.runner.quit()
-                return
+            self._look_for_lost(now)
+
+    def _look_for_lost(self, now: float) -> None:
+        assert self.window is not None
+        late = now > self.window[1] + self.plan.timeout_s + DRAIN_S
+        for client, member in self._members.items():
+            if client in self.parts or client in self.lost:
+                continue
+            name = member.name or "the generator"
+            if late:
+                self.lost[client] = f"{name} did not report its part"
+            elif self._reception is not None and self._reception.unheard(client):
+                self.lost[client] = f"{name} was lost, {max(now - self.window[0], 0.0):.0f} s into the window"
+        if self.lost:
+            self.end_early()
+            self._complete()
+
+    # ---- the end
+
+    def collect(self, client: str, part: Part) -> None:
+        if client in self._members and client not in self.lost:
+            self.parts[client] = part
+            self._complete()
+
+    def _complete(self) -> None:
+        if self._done or len(self.parts) + len(self.lost) < len(self._members):
+            return
+        self._done = True
+        if not self.parts:
+            why = "it was stopped, or this machine is far too busy"
+            give_up(self.environment, f"no part of the trial is there: {'; '.join(self.lost.values())}; {why}")
+            return
+        # Workers report their Locust statistics once a second; the last of them must have come.
+        gevent.spawn_later(REPORT_S if len(self._members) > 1 else 0.0, self._conclude)
 
     def _conclude(self) -> None:
         assert self.window is not None
@@ -167,13 +211,18 @@ class Conductor:
             p50_ms=float(total.get_response_time_percentile(0.5) or 0),
             p99_ms=float(total.get_response_time_percentile(0.99) or 0),
         )
+        there = [client for client in self._members if client in self.parts]
+        parts = [self.parts[client] for client in there]
         stop = self.window[1]
         if math.isinf(stop):
-            stop = self.window[0] + len(next(iter(self.parts.values())).slices) * 60.0
-        self.trial = merge_parts(self.plan, list(self.parts.values()), stop - self.window[0], self.started_at, view)
+            stop = self.window[0] + len(parts[0].slices) * 60.0
+        members = [self._members[client] for client in there]
+        self.trial = merge_parts(
+            self.plan, parts, stop - self.window[0], self.started_at, view, members, list(self.lost.values())
+        )
         if self.out is not None:
             self.out.write_bytes(msgspec.json.encode(self.trial))
-            emit("trial", path=str(self.out))
+            emit("trial", path=str(self.out), lost=len(self.lost))
         if self.plan.duration_s:
             self.environment.process_exit_code = 0
             gevent.spawn_later(0.05, self.environment.runner.quit)

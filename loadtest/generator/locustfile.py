@@ -9,32 +9,24 @@ trial that `--trial` names, and `perwatt loadtest run` makes a run record of it.
 
 from __future__ import annotations
 
-import gc
 import signal
-import time
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import gevent
-import msgspec
-from gevent import monkey
 from locust import User, events, runners, task
-from locust.runners import MasterRunner, WorkerRunner
+from locust.runners import WorkerRunner
 
-from loadtest.generator import locust_stats
-from loadtest.generator.exchange import Conductor, emit, stop_from, window_from
-from loadtest.generator.locust_tab import Row, add_tab, live_rows, trial_rows
-from loadtest.generator.priority import NORMAL, go_first
-from loadtest.generator.session import Part, Session
-from loadtest.targets.named import target_of
+from loadtest.errors import LoadTestError
+from loadtest.generator.exchange import give_up
+from loadtest.generator.locust_tab import add_tab
+from loadtest.generator.workers import secret
+from loadtest.generator.workers.site import Site
 from loadtest.workload.filters import read_filters
 from loadtest.workload.plan import Plan
-from loadtest.workload.queries import read_queries
-from loadtest.workload.requests import ReadyMade, Workload
-from loadtest.workload.truth import Truth
 
 runners.WORKER_REPORT_INTERVAL = 1.0  # the live line is once a second
+secret.protect()  # before Locust opens a socket
 
 
 def options(parser: Any) -> None:
@@ -49,6 +41,12 @@ def options(parser: Any) -> None:
         "--trial",
         default="",
         help="write the trial (raw record, JSON) to this file",
+        include_in_web_ui=False,
+    )
+    add(
+        "--machine",
+        default="",
+        help="of a worker whose master is on another host: tells machines apart",
         include_in_web_ui=False,
     )
     add("--search-index", default="default", help="name of the index to search")
@@ -92,105 +90,6 @@ def plan_of(parsed: Any, host: str | None) -> Plan:
     )
 
 
-class Site:
-    """What this process holds of the current test; there is one Locust environment a process."""
-
-    def __init__(self, environment: Any) -> None:
-        self.environment = environment
-        self.session: Session | None = None
-        self.conductor: Conductor | None = None
-        self.rate_per_user = 0.0
-        self._users = 0
-
-    def start(self) -> None:
-        options = self.environment.parsed_options
-        plan = plan_of(options, self.environment.host)
-        self.rate_per_user = plan.rate_qps / plan.processes if plan.rate_qps else options.rate_per_user
-        self._users = 0
-        runner = self.environment.runner
-        if not isinstance(runner, WorkerRunner):
-            out = Path(options.trial) if options.trial else None
-            self.conductor = Conductor(plan, self.environment, out, self.live)
-        if not isinstance(runner, MasterRunner):
-            target = target_of(plan)
-            if plan.wires:
-                workload: Workload = ReadyMade(plan, ReadyMade.read(Path(plan.wires)))
-            else:
-                queries = read_queries(Path(plan.queries), field=plan.queries_field, limit=plan.queries_limit)
-                workload = Workload(plan, queries, target)
-            workload.prebuild()
-            gc.freeze()  # a full collection would otherwise walk all requests again and stall the loop
-            truth = Truth.load(Path(plan.truth)) if plan.truth else None
-            raw = monkey.get_original("socket", "socket")
-            priority = go_first(0) if plan.first else NORMAL  # not before: starting and preparing is work for anyone
-            self.session = Session(target, workload, gevent.get_hub().loop, raw, truth)
-            self.session.priority = priority
-            self.session.on_batch = self._log
-
-    def live(self) -> dict[str, float] | None:
-        return self.session.live() if self.session is not None else None
-
-    def rows(self) -> list[Row]:
-        """What the web UI's tab shows."""
-        conductor = self.conductor
-        if conductor is None or conductor.window is None:
-            return []
-        if conductor.trial is not None:
-            return trial_rows(conductor.trial, conductor.plan.slo_p99_ms)
-        live = conductor.live()
-        if live is None or time.monotonic() < conductor.window[0]:
-            return [{"name": "State", "value": "warming up"}]
-        return live_rows(live)
-
-    def join(self) -> None:
-        """One more user: one more stream."""
-        assert self.session is not None
-        stream = (max(self.environment.runner.worker_index, 0), self._users)
-        self._users += 1
-        self.session.pump.open_stream(self.rate_per_user, self.session.plan.seed, stream, time.monotonic())
-
-    def _log(self, service_s: Any, failed: Counter[str]) -> None:
-        locust_stats.feed(self.environment.runner.stats, "POST", "search", service_s, failed)
-
-    def begin(self, window: tuple[float, float]) -> None:
-        assert self.session is not None
-        self.session.begin(window)
-        gevent.spawn(self._finish, self.session)
-
-    def _finish(self, session: Session) -> None:
-        while not session.ended:
-            gevent.sleep(0.05)
-        try:
-            part = session.part()
-        except Exception as error:
-            emit("lost", message=f"a generator process could not add up its part: {error!r}")
-            raise
-        finally:
-            session.close()
-        if isinstance(self.environment.runner, WorkerRunner):
-            self.environment.runner.send_message("perwatt_part", {"part": msgspec.json.encode(part).decode()})
-        elif self.conductor is not None:
-            self.conductor.collect("local", part)
-
-    def end_early(self) -> None:
-        message = self.conductor.end_early() if self.conductor is not None else None
-        if message is None:
-            return
-        if isinstance(self.environment.runner, MasterRunner):
-            self.environment.runner.send_message("perwatt_cut", message)
-        else:
-            self.cut(message)
-
-    def cut(self, message: dict[str, Any]) -> None:
-        if self.session is not None:
-            self.session.end_at(stop_from(message))
-
-    def hear(self, client: str, part: str) -> None:
-        """In the master: a worker's part."""
-        if self.conductor is not None:
-            self.conductor.collect(client, msgspec.json.decode(part, type=Part))
-
-
 _SITES: dict[int, Site] = {}
 
 
@@ -199,46 +98,36 @@ def site_of(environment: Any) -> Site:
 
 
 def listen(environment: Any, **_: Any) -> None:
-    site = site_of(environment)
-    runner = environment.runner
+    site, options = site_of(environment), environment.parsed_options
     add_tab(environment, site.rows)
-    if isinstance(runner, WorkerRunner):
-        runner.register_message("perwatt_window", lambda environment, msg, **_: site.begin(window_from(msg.data)))
-        runner.register_message("perwatt_cut", lambda environment, msg, **_: site.cut(msg.data))
-    elif isinstance(runner, MasterRunner):
-        runner.register_message(
-            "perwatt_part",
-            lambda environment, msg, **_: site.hear(msg.node_id, msg.data["part"]),
-        )
-    if environment.parsed_options.plan:
+    site.listen()
+    if options.plan or options.machine:
         # Ctrl-C reaches everyone on the terminal. Whoever started us decides: it asks for what there is, or kills us.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        if not isinstance(runner, WorkerRunner):
+        if not isinstance(environment.runner, WorkerRunner):
             gevent.signal_handler(signal.SIGUSR1, site.end_early)
 
 
 def test_start(environment: Any, **_: Any) -> None:
-    site_of(environment).start()
+    site = site_of(environment)
+    try:
+        site.start(lambda: plan_of(environment.parsed_options, environment.host))
+    except LoadTestError as error:
+        if site.errand is not None:
+            site.errand.fail(str(error))
+        elif environment.parsed_options.plan:
+            gevent.spawn(give_up, environment, str(error))
+        raise
 
 
 def spawned(user_count: int, **_: Any) -> None:
     for site in _SITES.values():
-        conductor = site.conductor
-        if conductor is None or conductor.window is not None:
-            continue
-        message = conductor.agree()
-        if isinstance(site.environment.runner, MasterRunner):
-            site.environment.runner.send_message("perwatt_window", message)
-        else:
-            site.begin(window_from(message))
+        if site.conductor is not None:
+            site.conductor.spawned()
 
 
 def stopping(environment: Any, **_: Any) -> None:
-    site = site_of(environment)
-    if site.session is not None and site.session.window[1] == float("inf"):
-        site.session.stop_now()
-    if site.conductor is not None:
-        site.conductor.cut(site.session)
+    site_of(environment).stop()
 
 
 def report(client_id: str, data: dict[str, Any]) -> None:
@@ -263,9 +152,9 @@ class SearchUser(User):
         gevent.event.Event().wait()
 
     def on_stop(self) -> None:
-        site = site_of(self.environment)
-        if site.session is not None:
-            site.session.pump.close_streams(1)
+        session = site_of(self.environment).session
+        if session is not None and not session.plan.rate_qps:
+            session.pump.close_streams(1)
 
 
 hooks: Any = events  # locust does not type its events

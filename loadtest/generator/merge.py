@@ -1,16 +1,25 @@
-"""Parts of several generator processes become one trial: counts and histograms add, the rest is kept a process each."""
+"""Parts of several generators become one trial: counts and histograms add, and how each fared is kept beside."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from loadtest.generator.samples import Sampled
 from loadtest.generator.session import Part, slice_length_s
 from loadtest.record.histogram import Histogram
-from loadtest.record.trial import GeneratorFacts, LocustView, ServerSide, Slice, Trial
+from loadtest.record.trial import GeneratorFacts, LocustView, OneGenerator, ServerSide, Slice, Trial
 from loadtest.workload.plan import Plan
 from loadtest.workload.truth import recall_interval
+
+
+class Member(NamedTuple):
+    """Whose a part is, in words, and of which machine; empty: the master's."""
+
+    name: str
+    machine: str
 
 
 def merged(encoded: list[str]) -> str:
@@ -23,8 +32,15 @@ def merge_parts(
     window_s: float,
     started_at: str,
     locust: LocustView | None = None,
+    members: Sequence[Member] = (),
+    lost: Sequence[str] = (),
 ) -> Trial:
-    """The trial that the parts are the whole of; checks and what was watched from outside are added by the caller."""
+    """The trial that the parts are the whole of; checks and what was watched from outside are added by the caller.
+
+    Args:
+        members: whose the parts are, where they are several.
+        lost: whose part is not there, in words.
+    """
     errors: Counter[str] = Counter()
     for part in parts:
         errors.update(part.errors)
@@ -72,11 +88,20 @@ def merge_parts(
             stall=merged([part.stall for part in parts]),
             max_in_flight=plan.max_in_flight,
             priority=" and ".join(sorted({part.priority for part in parts})),
+            each=_each(members, parts) if len(parts) + len(lost) > 1 else [],
+            lost=list(lost),
         ),
         server=_server(parts),
         recall=recall_interval(recalls.values(), plan.k, parts[0].sampled.measure),
         locust=locust,
     )
+
+
+def _each(members: Sequence[Member], parts: Sequence[Part]) -> list[OneGenerator]:
+    return [
+        OneGenerator(member.name, part.planned, part.missed, part.lag, part.stall, member.machine, part.apart_ms)
+        for member, part in zip(members, parts, strict=True)
+    ]
 
 
 def _stages(sampled: list[Sampled]) -> list[str]:

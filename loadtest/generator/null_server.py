@@ -2,7 +2,7 @@
 
 One epoll loop, one fixed response, as many bytes long as the real answers are, since receiving them is work too. It
 reads a request only far enough to know where it ends. The loop also serves the reference server of the self-test, which
-answers later. `python -m loadtest.generator.null_server [BYTES]` prints its
+answers later. `python -m loadtest.generator.null_server [BYTES [HOST PORT]]` prints its
 port and serves until its standard input is closed, so it ends with whoever started it.
 """
 
@@ -90,16 +90,22 @@ def serve(
                     poll.register(client.fileno(), select.EPOLLIN)
 
 
-def run(take: Callable[[socket.socket], object], wait: Callable[[], float] | None = None) -> None:
-    """Listens on a free port, prints it, and serves until standard input is closed."""
-    listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
+def run(
+    take: Callable[[socket.socket], object],
+    wait: Callable[[], float] | None = None,
+    host: str = "127.0.0.1",
+    port: int = 0,
+) -> None:
+    """Listens on a port, a free one where it is 0, prints it, and serves until standard input is closed."""
+    listener = socket.create_server((host, port), backlog=4096)
     print(listener.getsockname()[1], flush=True)
     serve(listener, sys.stdin.fileno(), take, wait)
 
 
 def main() -> None:
-    answer = response(int(sys.argv[1]) if len(sys.argv) > 1 else 0)
-    run(lambda client: client.send(answer))
+    size, host, port = [*sys.argv[1:], *("0", "127.0.0.1", "0")[len(sys.argv) - 1 :]]
+    answer = response(int(size))
+    run(lambda client: client.send(answer), host=host, port=int(port))
 
 
 if __name__ == "__main__":

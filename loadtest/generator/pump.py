@@ -51,7 +51,8 @@ class Pump:
 
     `answered` collects (due, sent, done) triples flat, monotonic seconds, of requests answered with 200; whoever reads
     it swaps in an empty list. `failed` counts (kind, second it was due in), `samples` holds (request, sent, done, raw
-    response).
+    response). Seconds begin `zero` after whole ones of the clock, so that a window that another host's clock decided is
+    cut into seconds too.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class Pump:
         self._next_sample = self._next_known = 0.0
         self.known: Container[int] = known
         self.stop_at = float("inf")
+        self.zero = 0.0
         self.planned: Counter[int] = Counter()
         self.failed: Counter[tuple[str, int]] = Counter()
         self.answered: list[float] = []
@@ -117,7 +119,7 @@ class Pump:
                 heapq.heappop(heap)
                 continue
             heapq.heapreplace(heap, (due + schedule.gap_s(), key, schedule, picks))
-            second = int(due)
+            second = int(due - self.zero)
             self.planned[second] += 1
             if now - due > self._max_lag_s:
                 self.failed["missed", second] += 1
@@ -219,7 +221,7 @@ class Pump:
             if connection.sample:
                 self.samples.append((connection.request, connection.sent, done, data))
         else:
-            self.failed[f"status {status}", int(connection.due)] += 1
+            self.failed[f"status {status}", int(connection.due - self.zero)] += 1
         if len(data) == end and stays_open(data):
             self._idle.append(connection)
         else:
@@ -228,7 +230,7 @@ class Pump:
     def _fail(self, connection: _Connection, kind: str) -> None:
         if connection in self._busy:
             self._busy.discard(connection)
-            self.failed[kind, int(connection.due)] += 1
+            self.failed[kind, int(connection.due - self.zero)] += 1
         else:  # an idle connection that the server closed is not an error
             self._idle = [other for other in self._idle if other is not connection]
         self._drop(connection)

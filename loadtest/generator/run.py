@@ -29,6 +29,7 @@ from loadtest.errors import LoadTestError, PowerError
 from loadtest.generator.calibration import calibrate, null_server
 from loadtest.generator.watch import Watcher
 from loadtest.generator.wire import free_port
+from loadtest.generator.workers.secret import token
 from loadtest.power.meter import Meter
 from loadtest.power.sources import PowerSource
 from loadtest.record.results import Calibration
@@ -40,6 +41,7 @@ Live = Callable[[dict[str, Any]], None]
 
 LOCUSTFILE = Path(__file__).with_name("locustfile.py")
 START_S = 60.0  # for the generator's processes to be up
+GRACE_S = 5.0  # for the master to end the workers on other hosts
 
 
 class Interrupted(KeyboardInterrupt):
@@ -63,6 +65,7 @@ class Generator:
         *,
         source: PowerSource | None = None,
         live: Live | None = None,
+        tell: Callable[[str], None] = lambda line: None,
         cpus: list[int] | None = None,
         first: bool = True,
         allow_interference: bool = False,
@@ -72,11 +75,16 @@ class Generator:
         self.power_notes: list[str] = []
         self._source = source
         self._live = live or (lambda fields: None)
+        self._tell = tell
         self._interrupted = False
         self.cpus = cpus
         self._first = first
         self._allow_interference = allow_interference
         self._seed = plan.seed
+        if plan.bind is not None:
+            token(needed=True)
+            port = plan.bind.rpartition(":")[2]
+            tell(f"waiting for {plan.processes} generators; on each host: perwatt loadtest worker HOST:{port}")
 
     def measure(self, rate_qps: float, duration_s: float, role: str) -> Trial:
         """One trial at `rate_qps`; each has a seed of its own, so a repetition is not the same arrivals again.
@@ -98,13 +106,16 @@ class Generator:
         self, start_qps: float, *, ceiling: bool = False, seconds: float = 5.0, answer_bytes: int = 0
     ) -> Calibration:
         """The same processes and bytes against a null server; kept for the checks of later trials."""
-        with null_server(answer_bytes, self._first, self._others()) as url:
+        with null_server(answer_bytes, self._first, self._others(), self.plan.bind) as url:
             plan = msgspec.structs.replace(
                 self.plan, url=url, duration_s=seconds, warmup_s=1.0, role="calibration", truth=None
             )
 
             def measure(rate_qps: float) -> Trial:
-                return self._once(msgspec.structs.replace(plan, rate_qps=rate_qps), observe=False)
+                trial = self._once(msgspec.structs.replace(plan, rate_qps=rate_qps), observe=False)
+                if trial.generator.lost:
+                    raise LoadTestError("; ".join(trial.generator.lost))
+                return trial
 
             allowed_ms = SHARE_OF_SLO * self.plan.slo_p99_ms
             self.calibration = calibrate(measure, start_qps, allowed_ms, ceiling)
@@ -115,19 +126,27 @@ class Generator:
         """CPUs that the generator is not confined to; None when it is not confined, or to all there are."""
         return sorted(os.sched_getaffinity(0) - set(self.cpus)) or None if self.cpus else None
 
+    def _command(self, plan: Plan, plan_file: Path, trial_file: Path) -> list[str]:
+        command = [
+            sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--headless", "--only-summary",
+            "--users", str(plan.processes), "--spawn-rate", "100", "--host", plan.url,
+            "--plan", str(plan_file), "--trial", str(trial_file), "--loglevel", "WARNING",
+        ]  # fmt: skip
+        if plan.bind is not None:
+            host, _, port = plan.bind.rpartition(":")
+            command += ["--master", "--expect-workers", str(plan.processes)]
+            return [*command, "--master-bind-host", host, "--master-bind-port", port]
+        if plan.processes > 1:
+            port = str(free_port())  # not Locust's own, where the processes of another load test may listen
+            command += ["--processes", str(plan.processes), "--master-bind-host", "127.0.0.1"]
+            command += ["--master-bind-port", port, "--master-port", port]
+        return command
+
     def _once(self, plan: Plan, observe: bool) -> Trial:
         with scratch_folder() as folder:
             plan_file, trial_file = Path(folder, "plan.json"), Path(folder, "trial.json")
             plan.save(plan_file)
-            command = [
-                sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--headless", "--only-summary",
-                "--users", str(plan.processes), "--spawn-rate", "100", "--host", plan.url,
-                "--plan", str(plan_file), "--trial", str(trial_file), "--loglevel", "WARNING",
-            ]  # fmt: skip
-            if plan.processes > 1:
-                port = str(free_port())  # not Locust's own, where the processes of another load test may listen
-                command += ["--processes", str(plan.processes), "--master-bind-host", "127.0.0.1"]
-                command += ["--master-bind-port", port, "--master-port", port]
+            command = self._command(plan, plan_file, trial_file)
             with Path(folder, "log").open("w+", encoding="utf-8") as log:
                 process = subprocess.Popen(
                     command,
@@ -144,7 +163,7 @@ class Generator:
                     watcher, meter = self.follow(process, plan, observe)
                     process.wait(plan.timeout_s + START_S)
                 finally:
-                    _end(process)
+                    _end(process, GRACE_S if plan.bind else 0.0)
                     if process.stdout is not None:
                         process.stdout.close()
                 log.seek(0)
@@ -163,7 +182,8 @@ class Generator:
 
         The first Ctrl-C within the window asks the generator for what it has, the second one ends it.
         """
-        watcher = Watcher(plan.url, process.pid, plan.behind) if observe else None
+        here = None if plan.bind else process.pid  # generators on other hosts look after themselves
+        watcher = Watcher(plan.url, here, plan.behind, plan.routed) if observe else None
         meter = Meter(self._source) if observe and self._source else None
         observers = [observer for observer in (watcher, meter) if observer is not None]
         assert process.stdout is not None
@@ -188,7 +208,11 @@ class Generator:
                     for observer in observers:
                         observer.cut(fields["stop"])
                 elif fields["perwatt"] == "lost":
-                    raise LoadTestError(f"{fields['message']}; it was stopped, or this machine is far too busy")
+                    raise LoadTestError(fields["message"])
+                elif fields["perwatt"] in ("worker", "refused"):
+                    self._tell(fields["message"])
+                elif fields["perwatt"] == "trial" and fields["lost"] and not plan.bind:
+                    _end(process)  # it would wait for the lost one, and here that may only have been stopped
                 elif fields["perwatt"] == "live" and observe:
                     more = {"offered_qps": plan.rate_qps, "role": plan.role}
                     if watcher is not None:
@@ -205,7 +229,7 @@ class Generator:
             if trial.server is not None:
                 trial.server.cores_used = watcher.cores_used
                 trial.server.rss_bytes = watcher.rss_bytes
-                trial.server.watched = watcher.watched
+                trial.server.watched, trial.server.servers = watcher.watched, watcher.servers
         if meter is not None:
             try:
                 trial.energy = meter.result()
@@ -230,10 +254,16 @@ def _instead_of_interrupting(handler: Callable[[int, object], None]) -> Iterator
             signal.signal(number, signal.default_int_handler)
 
 
-def _end(process: subprocess.Popen[str]) -> None:
-    """The generator and its workers, which would otherwise go on sending until they miss their master."""
+def _end(process: subprocess.Popen[str], grace_s: float = 0.0) -> None:
+    """The generator and its workers, which would otherwise go on sending until they miss their master. grace_s: for it
+    to tell those on other hosts."""
     if process.poll() is not None:
         return
+    if grace_s:
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(grace_s)
+            return
     workers: list[psutil.Process] = []
     with contextlib.suppress(psutil.Error):
         workers = psutil.Process(process.pid).children(recursive=True)
@@ -252,7 +282,7 @@ def idle_trial(generator: Generator, seconds: float) -> Trial:
     from loadtest.record.trial import ServerSide
 
     start = float(math.ceil(time.monotonic()))
-    watcher = Watcher(generator.plan.url, behind=generator.plan.behind)
+    watcher = Watcher(generator.plan.url, None, generator.plan.behind, generator.plan.routed)
     meter = Meter(generator._source) if generator._source else None
     for observer in (watcher, meter):
         if observer is not None:

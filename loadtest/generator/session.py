@@ -4,7 +4,8 @@ A ticker of 10 ms does the housekeeping and is the stall probe at the same time:
 loop was busy with something else. What the pump collected is counted into histograms twenty times a second, in numpy,
 outside the path of a request.
 
-The window is whole seconds of the monotonic clock, so that counters of seconds add up to exactly the window.
+The window is whole seconds long, and the pump's seconds begin with it, so that counters of seconds add up to exactly
+the window.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ class Part(msgspec.Struct, forbid_unknown_fields=True):
     stall: str
     sampled: Sampled
     priority: str = NORMAL
+    apart_ms: float = 0.0  # how far our clock may be from the master's
 
 
 class Session:
@@ -63,6 +65,7 @@ class Session:
         self.pump = Pump(workload, loop, make_socket, frozenset(truth.requests()) if truth is not None else ())
         self.reader = SampleReader(target.read, truth, plan.k)
         self.window = (math.inf, math.inf)
+        self._first = math.inf  # the window's first second, as the pump counts them
         self.priority = NORMAL
         self.on_batch: Callable[[NDArray[np.float64], Counter[str]], None] | None = None
         self._response = Histogram()
@@ -82,16 +85,24 @@ class Session:
         self._ticker.set(self._tick_at)
 
     def begin(self, window: tuple[float, float]) -> None:
-        """Measure [start, stop) in whole seconds of time.monotonic(); stop may be inf."""
+        """Measure [start, stop) of time.monotonic(), whole seconds long, in the future; stop may be inf."""
+        self.flush()
+        self.pump.planned.clear()  # what was before is none of the window's, and was counted in other seconds
+        self.pump.failed.clear()
+        self._told.clear()
         self.window = window
+        self._first = math.floor(window[0])
+        self.pump.zero = window[0] - self._first
         self.pump.stop_at = window[1]
-        self.slice_s = slice_length_s(window[1] - window[0])
-        count = SLICES if math.isinf(window[1]) else round((window[1] - window[0]) / self.slice_s)
+        length_s = window[1] if math.isinf(window[1]) else float(round(window[1] - window[0]))
+        self.slice_s = slice_length_s(length_s)
+        count = SLICES if math.isinf(length_s) else round(length_s / self.slice_s)
         self._slices = np.zeros((count, COUNTS_LEN), np.int64)
 
     def stop_now(self) -> None:
-        """End the window at the next whole second (someone pressed stop)."""
-        self.end_at(float(math.ceil(time.monotonic())))
+        """End the window at its next whole second (someone pressed stop)."""
+        start, now = self.window[0], time.monotonic()
+        self.end_at(float(math.ceil(now)) if math.isinf(start) else start + math.ceil(now - start))
 
     def end_at(self, stop: float) -> None:
         """End the window at `stop`, whole seconds, if it does not end before."""
@@ -154,7 +165,7 @@ class Session:
 
     def live(self) -> dict[str, float]:
         """Counters for the line that people watch."""
-        start = self.window[0]
+        start = self._first
         recalls, recall_queries = self.reader.recalled()
         latest = Histogram(self._response.counts - self._shown.counts)
         self._shown = Histogram(self._response.counts.copy())
@@ -177,23 +188,23 @@ class Session:
             "recall_queries": recall_queries,
         }
 
-    def part(self) -> Part:
-        """Everything of the window; call once `ended` is true."""
+    def part(self, apart_s: float = 0.0) -> Part:
+        """Everything of the window; call once `ended` is true. apart_s: how far our clock may be from the master's."""
         self.pump.sweep()
         self.flush()
         self.reader.read(self.pump.samples, self.window, budget=len(self.pump.samples))
-        start, stop = self.window
+        first, length_s = self._first, round(self.window[1] - self.window[0])
         errors: Counter[str] = Counter()
         lost: Counter[int] = Counter()
         for (kind, second), number in self.pump.failed.items():
-            if start <= second < stop:
+            if first <= second < first + length_s:
                 errors[kind] += number
-                lost[int((second - start) // self.slice_s)] += number
+                lost[int((second - first) // self.slice_s)] += number
         planned: Counter[int] = Counter()
         for second, number in self.pump.planned.items():
-            if start <= second < stop:
-                planned[int((second - start) // self.slice_s)] += number
-        used = min(len(self._slices), math.ceil((stop - start) / self.slice_s))
+            if first <= second < first + length_s:
+                planned[int((second - first) // self.slice_s)] += number
+        used = min(len(self._slices), math.ceil(length_s / self.slice_s))
         slices = []
         for i in range(used):
             histogram = Histogram(self._slices[i])
@@ -212,6 +223,7 @@ class Session:
             stall=self._stall.encode(),
             sampled=self.reader.result(),
             priority=self.priority,
+            apart_ms=round(apart_s * 1e3, 3),
         )
 
     def close(self) -> None:

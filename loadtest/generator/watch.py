@@ -13,7 +13,9 @@ busy is a sample, with an error of some 2 % in a few seconds. Interrupts are lef
 from __future__ import annotations
 
 import contextlib
+import http.client
 import ipaddress
+import json
 import math
 import os
 import socket
@@ -46,17 +48,49 @@ def on_this_machine(host: str | None) -> bool:
 def listeners(url: str) -> list[psutil.Process]:
     """Processes listening at the URL's port on this machine, with their descendants; empty for another host."""
     parts = urlsplit(url)
-    if not on_this_machine(parts.hostname):
-        return []
+    return _listening({parts.port or 80}) if on_this_machine(parts.hostname) else []
+
+
+def _listening(ports: set[int]) -> list[psutil.Process]:
     found: dict[int, psutil.Process] = {}
     with contextlib.suppress(psutil.Error):
         for connection in psutil.net_connections("tcp"):
             port = connection.laddr.port if connection.laddr else None
-            if connection.status != psutil.CONN_LISTEN or port != (parts.port or 80) or not connection.pid:
+            if connection.status != psutil.CONN_LISTEN or port not in ports or not connection.pid:
                 continue
             for each in family(connection.pid):
                 found[each.pid] = each
     return list(found.values())
+
+
+def asked_by(processes: Sequence[psutil.Process]) -> dict[int, list[psutil.Process]]:
+    """The servers of perwatt on this machine that `processes` have connections to: by port, with their descendants. A
+    router has one to each of its shards' servers, which it looks at every second."""
+    places = set[tuple[str, int]]()
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            connections = process.net_connections("tcp")
+            places |= {(each.raddr.ip, each.raddr.port) for each in connections if each.raddr}
+    found = {}
+    for host, port in sorted(places):
+        if port in found or not on_this_machine(host):
+            continue
+        there = _listening({port})
+        if there and _is_perwatt(host, port):
+            found[port] = there
+    return found
+
+
+def _is_perwatt(host: str, port: int) -> bool:
+    """Routers talk to others too: collectors of traces, stores."""
+    there = http.client.HTTPConnection(host, port, timeout=1)
+    try:
+        there.request("GET", "/livez")
+        return bool(json.loads(there.getresponse().read(100)) == {"status": "alive"})
+    except (OSError, ValueError, http.client.HTTPException):
+        return False
+    finally:
+        there.close()
 
 
 def family(pid: int) -> list[psutil.Process]:
@@ -178,15 +212,18 @@ class Watcher:
 
     generator: the process id of the generator, whose children are its own; None when nothing is sent.
     behind: the URL of a database that is asked through the service, and is part of it.
+    routed: the URL is a router's; the servers that it asks are part of it, as far as they are on this machine.
     """
 
-    def __init__(self, url: str, generator: int | None = None, behind: str | None = None) -> None:
+    def __init__(self, url: str, generator: int | None = None, behind: str | None = None, routed: bool = False) -> None:
         found = {each.pid: each for place in (url, behind) if place for each in listeners(place)}
-        self._processes = list(found.values())
+        asked = asked_by(list(found.values())) if routed else {}
+        self.servers = len(asked)
+        self._processes = list((found | {each.pid: each for there in asked.values() for each in there}).values())
         self.watched = "not on this machine"
         if forwarding := _names(self._processes) & FORWARDERS:
             self.watched = f"behind {', '.join(sorted(forwarding))}"
-            self._processes = []
+            self._processes, self.servers = [], 0
         self._local = on_this_machine(urlsplit(url).hostname)
         self._generator = generator
         self._thread: threading.Thread | None = None
@@ -200,7 +237,8 @@ class Watcher:
     def begin(self, start: float, stop: float) -> None:
         """The window is agreed, so all processes of the generator are there."""
         if self._processes:
-            self.watched = f"{len(self._processes)} processes at the port"
+            more = f" and of {self.servers} servers behind it" if self.servers else ""
+            self.watched = f"{len(self._processes)} processes at the port{more}"
         self._sides = sides(self._processes, family(self._generator) if self._generator else [], self._local)
         if self._processes or self._sides:
             self._stop = stop

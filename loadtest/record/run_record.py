@@ -53,6 +53,17 @@ class ServiceFacts(msgspec.Struct, forbid_unknown_fields=True):
     settings: Any = None  # of the engine's index, as it tells them
     image: str | None = None  # the digest of the container that served, as the user tells it
     effort_name: str | None = None  # the engine's own name of what `Trial.effort` is a value of
+    replicas: list[int] | None = None  # servers of each shard, where a router asks them; None: there is none
+
+    @property
+    def shards(self) -> int:
+        """S."""
+        return len(self.replicas or [0])
+
+    @property
+    def servers(self) -> int:
+        """Behind the router; 0 where there is none."""
+        return sum(self.replicas or [])
 
 
 class Asked(msgspec.Struct, forbid_unknown_fields=True):
@@ -140,6 +151,20 @@ class Record(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         for trial in self.failed:
             found += [f"{trial.role} at {trial.offered_qps:,.4g} q/s: {reason}" for reason in reasons(trial)]
         return found
+
+    @property
+    def unseen(self) -> int:
+        """Servers behind a router whose processes were not watched."""
+        of = self.served.servers if self.served is not None else 0
+        return of - min(max((trial.server.servers for trial in self.trials if trial.server is not None), default=0), of)
+
+    @property
+    def elsewhere(self) -> str:
+        """Said where servers behind a router were not seen on the one machine that was watched and metered, and nobody
+        said that they are all on it; else empty."""
+        if self.served is None or not self.unseen or (self.price is not None and self.price.machines == 1):
+            return ""
+        return f"{self.unseen} of the {self.served.servers} servers behind the router run where nothing was watched"
 
     @property
     def failed(self) -> list[Trial]:

@@ -15,7 +15,7 @@ import msgspec
 from loadtest.power.energy import Energy
 from loadtest.record.histogram import Histogram
 
-SPOILERS = ("generator", "other programs")  # causes of a failed check that the service has no part in
+SPOILERS = ("generator", "lost generator", "other programs")  # causes of a failed check without the service's part
 
 
 class Slice(msgspec.Struct, forbid_unknown_fields=True):
@@ -59,12 +59,26 @@ class ServerSide(msgspec.Struct, forbid_unknown_fields=True):
     cores_used: float | None = None  # mean over the window, of the processes that listen at the URL's port
     rss_bytes: list[int] = []  # one a second
     watched: str = "not on this machine"
+    servers: int = 0  # behind a router: those whose processes are in cores_used and rss_bytes, beside its own
     others_cores: float | None = None  # of records before trials had `interference`; written no more
     stolen_cores: float | None = None  # the same
 
 
+class OneGenerator(msgspec.Struct, forbid_unknown_fields=True):
+    """One of several: what it had to send, and how it fared. lag and stall as in GeneratorFacts."""
+
+    name: str
+    planned: int
+    missed: int
+    lag: str
+    stall: str
+    machine: str = ""  # tells machines apart; empty: that of the master
+    apart_ms: float = 0.0  # how far its clock may have been from the master's
+
+
 class GeneratorFacts(msgspec.Struct, forbid_unknown_fields=True):
-    """How the generator fared: what the validity checks look at."""
+    """How the generator fared: what the validity checks look at. Where it is several, `each` is in the order of
+    `cpu`."""
 
     processes: int
     cpu: list[list[float]]  # share of one core, a list a process, a value a second
@@ -72,6 +86,13 @@ class GeneratorFacts(msgspec.Struct, forbid_unknown_fields=True):
     stall: str  # lateness of a 10 ms ticker
     max_in_flight: int
     priority: str = "normal"  # or "real time"
+    each: list[OneGenerator] = []
+    lost: list[str] = []  # who did not come to the end, and when, in words
+
+    @property
+    def machines(self) -> set[str]:
+        """Other ones than the master's that sent load."""
+        return {one.machine for one in self.each if one.machine}
 
 
 class Interference(msgspec.Struct, forbid_unknown_fields=True):

@@ -16,12 +16,15 @@ in a hundred, so neighbours who hold the CPU for longer than that are in it. The
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 import numpy as np
 
 from loadtest import units
 from loadtest.record.histogram import Histogram
 from loadtest.record.results import Calibration
-from loadtest.record.trial import Interference, Trial, ValidityCheck
+from loadtest.record.trial import Interference, OneGenerator, Trial, ValidityCheck
 
 SHARE_OF_SLO = 0.10  # what the generator may add to p99 before it matters
 CPU_LIMIT = 0.70
@@ -33,7 +36,9 @@ HEADROOM = 3.0
 INTERFERENCE = 0.05
 
 REMEDIES = {
-    "generator": "Give the generator more processes (--processes) or a machine of its own.",
+    "generator": "Give the generator more processes (--generators) or a machine of its own.",
+    "lost generator": "Look at the generator that was lost and at its host: what perwatt loadtest worker said, memory, "
+    "the network to the master.",
     "service": "The service did not keep up: offer less, or allow more connections (--max-in-flight).",
     "network": "Something between the two takes time, or the clocks disagree: measure without what is in between.",
     "other programs": "End the other programs, or say --allow-interference (make report LENIENT=1), and the report "
@@ -44,29 +49,16 @@ REMEDIES = {
 def validity_checks(
     trial: Trial, slo_p99_ms: float, calibration: Calibration | None, allow_interference: bool = False
 ) -> list[ValidityCheck]:
-    """All checks of a trial, in the order in which they should be read."""
+    """All checks of a trial, in the order in which they should be read. Of several generators each is judged, and who
+    fails is named."""
     allowed_s = SHARE_OF_SLO * slo_p99_ms / 1e3
     found = [_lag(trial, allowed_s), _cpu(trial), _stall(trial, allowed_s)]
     if beyond_doubt(trial, slo_p99_ms / 1e3):
         _not_judged(found[0], found[2])
     if trial.planned:
-        missed = trial.missed / trial.planned
-        shed = trial.shed / trial.planned
-        found += [
-            ValidityCheck(
-                "sends made on time",
-                missed <= 1 - SENT,
-                f"{missed:.2%} missed",
-                f"≤ {1 - SENT:.1%}",
-            ),
-            ValidityCheck(
-                "connections to spare",
-                shed <= 1 - SENT,
-                f"{shed:.2%} shed",
-                f"≤ {1 - SENT:.1%} with {trial.generator.max_in_flight} in flight a process",
-                cause="service",
-            ),
-        ]
+        found += [_missed(trial), _shed(trial)]
+    if trial.generator.each or trial.generator.lost:
+        found.append(_to_the_end(trial))
     found.append(_ceiling(trial, calibration, allowed_s))
     if beyond_doubt(trial, slo_p99_ms / 1e3):
         _not_judged(found[-1])
@@ -90,35 +82,70 @@ def beyond_doubt(trial: Trial, slo_s: float) -> bool:
     return trial.service_s(0.99) - late_s > slo_s
 
 
+def _worst(trial: Trial, value: Callable[[OneGenerator], float], whole: float) -> tuple[float, str]:
+    """The highest value of the generators, and whose it is; `whole` where there is only one."""
+    ranked = [(each, one.name) for one in trial.generator.each if not math.isnan(each := value(one))]
+    return max(ranked) if ranked else (whole, "")
+
+
+def _by(name: str, ok: bool | None) -> str:
+    return f" by {name}" if name and not ok else ""
+
+
 def _lag(trial: Trial, allowed_s: float) -> ValidityCheck:
-    lag_s = trial.lag_s(0.99)
-    return ValidityCheck(
-        "schedule lag, p99",
-        lag_s <= allowed_s if trial.sent else None,
-        units.seconds(lag_s),
-        f"≤ {units.seconds(allowed_s)}",
-    )
+    lag_s, whose = _worst(trial, lambda one: Histogram.decode(one.lag).quantile_s(0.99), trial.lag_s(0.99))
+    ok = lag_s <= allowed_s if trial.sent else None
+    found = units.seconds(lag_s) + _by(whose, ok)
+    return ValidityCheck("schedule lag, p99", ok, found, f"≤ {units.seconds(allowed_s)}")
 
 
 def _cpu(trial: Trial) -> ValidityCheck:
-    seconds = np.array([share for process in trial.generator.cpu for share in process])
     limit = f"≤ {CPU_LIMIT:.0%} of a core in {1 - CPU_SECONDS:.0%} of the seconds"
-    if not seconds.size:
+    names = [one.name for one in trial.generator.each] or [""] * len(trial.generator.cpu)
+    sampled = [(np.array(shares), name) for shares, name in zip(trial.generator.cpu, names, strict=True) if shares]
+    if not sampled:
         return ValidityCheck("generator CPU", None, "not sampled", limit)
-    above = float((seconds > CPU_LIMIT).mean())
-    busiest = float(np.quantile(seconds, 1 - CPU_SECONDS))
-    return ValidityCheck("generator CPU", above <= CPU_SECONDS, f"{busiest:.0%} of a core", limit)
+    above, busiest, whose = max(
+        (float((shares > CPU_LIMIT).mean()), float(np.quantile(shares, 1 - CPU_SECONDS)), name)
+        for shares, name in sampled
+    )
+    ok = above <= CPU_SECONDS
+    return ValidityCheck("generator CPU", ok, f"{busiest:.0%} of a core{_by(whose, ok)}", limit)
 
 
 def _stall(trial: Trial, allowed_s: float) -> ValidityCheck:
     histogram = Histogram.decode(trial.generator.stall)
-    stall_s = histogram.quantile_s(0.99)
-    return ValidityCheck(
-        "event-loop stall, p99",
-        stall_s <= allowed_s if histogram.total else None,
-        units.seconds(stall_s),
-        f"≤ {units.seconds(allowed_s)}",
+    whole_s = histogram.quantile_s(0.99)
+    stall_s, whose = _worst(trial, lambda one: Histogram.decode(one.stall).quantile_s(0.99), whole_s)
+    ok = stall_s <= allowed_s if histogram.total else None
+    found = units.seconds(stall_s) + _by(whose, ok)
+    return ValidityCheck("event-loop stall, p99", ok, found, f"≤ {units.seconds(allowed_s)}")
+
+
+def _missed(trial: Trial) -> ValidityCheck:
+    share, whose = _worst(
+        trial, lambda one: one.missed / one.planned if one.planned else 0.0, trial.missed / trial.planned
     )
+    ok = share <= 1 - SENT
+    return ValidityCheck("sends made on time", ok, f"{share:.2%} missed{_by(whose, ok)}", f"≤ {1 - SENT:.1%}")
+
+
+def _shed(trial: Trial) -> ValidityCheck:
+    shed = trial.shed / trial.planned
+    return ValidityCheck(
+        "connections to spare",
+        shed <= 1 - SENT,
+        f"{shed:.2%} shed",
+        f"≤ {1 - SENT:.1%} with {trial.generator.max_in_flight} in flight a process",
+        cause="service",
+    )
+
+
+def _to_the_end(trial: Trial) -> ValidityCheck:
+    facts = trial.generator
+    limit = f"all {len(facts.each) + len(facts.lost)}"
+    found = "; ".join(facts.lost) or f"{len(facts.each)} reported"
+    return ValidityCheck("generators to the end", not facts.lost, found, limit, cause="lost generator")
 
 
 def _ceiling(trial: Trial, calibration: Calibration | None, allowed_s: float) -> ValidityCheck:

@@ -11,9 +11,11 @@ from loadtest import units
 from loadtest.analysis.engines import effort_in_words, engine_in_words, settings_in_words
 from loadtest.analysis.reading import Reading
 from loadtest.machine import hidden_in_words, in_words
+from loadtest.record.histogram import Histogram
 from loadtest.record.run_record import Record, ServiceFacts
 from loadtest.record.trial import Trial
 from loadtest.report.page import Chart, Section, Table
+from loadtest.report.sections.shards_section import shards_in_words
 
 
 def machine_section(runs: Sequence[Reading]) -> Section:
@@ -50,6 +52,7 @@ def served_table(record: Record) -> Table | None:
         ["Engine", engine_in_words(served)],
         ["Index", served.index if foreign else f"{served.index}, generation {served.generation or 'not told'}"],
         *(_foreign_rows(served) if foreign else _own_rows(served)),
+        *([["Shards", words]] if (words := shards_in_words(served)) else []),
         ["Asked", f"{units.count(asked.queries)} distinct {asked.kind} queries, k = {asked.k}, {asked.popularity}"],
         ["Filters", ", ".join(f"{f['share']:.0%} {f['filter']}" for f in asked.filters) or "none"],
         ["Workload", asked.fingerprint[:23] + "…"],
@@ -92,6 +95,27 @@ def health_table(trial: Trial) -> Table:
         ["Check", "Result", "Found", "Limit"],
         [[check.name, words[check.ok], check.found, check.limit] for check in trial.gates],
     )
+
+
+def generators_table(trial: Trial) -> Table | None:
+    """How each of several generators fared; None of one alone."""
+    facts = trial.generator
+    if not facts.each:
+        return None
+    rows = [
+        [
+            one.name,
+            units.count(one.planned),
+            units.count(one.missed),
+            units.seconds(Histogram.decode(one.lag).quantile_s(0.99)),
+            units.seconds(Histogram.decode(one.stall).quantile_s(0.99)),
+            units.percent(max(cpu), 2) if cpu else "–",
+            f"± {units.milliseconds(one.apart_ms)}" if one.apart_ms else "the master's",
+        ]
+        for one, cpu in zip(facts.each, facts.cpu, strict=True)
+    ]
+    columns = ["Generator", "Had to send", "Not on time", "Late, p99", "Stalls, p99", "Busiest second", "Its clock"]
+    return Table(columns, rows, note="; ".join(facts.lost))
 
 
 def trial_tables(record: Record) -> list[Table]:

@@ -38,6 +38,7 @@ class _Described(msgspec.Struct):
     model: Any = None
     recall: Any = None
     kernels: Any = None
+    replicas: list[int] | None = None
 
 
 class _Listed(msgspec.Struct):
@@ -154,6 +155,7 @@ class PerwattTarget(Target):
             version=self._version(),
             engine=self.name,
             effort_name=self.able.effort,
+            replicas=about.replicas,
         )
 
     def _version(self) -> Any:

@@ -34,13 +34,15 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     template: str | None = None  # path of the request template of target "http"
     variables: dict[str, str] = {}  # of the template
     behind: str | None = None  # http://host:port of a database that is asked through the URL, to watch its processes
+    routed: bool = False  # the URL is a router's: the servers that it asks are part of what is watched
     wires: str | None = None  # path of whole requests instead (`workload.ReadyMade`), for servers that are not perwatt
     queries_field: str = "title"
     queries_limit: int = 10_000
     rate_qps: float  # of all processes together
     duration_s: float  # the measured window; 0: until stopped by hand
     warmup_s: float = 2.0
-    processes: int = 1
+    processes: int = 1  # generators, each of which sends an equal share of the rate
+    bind: str | None = None  # host:port where generators of other hosts come; None: they are processes of this one
     k: int = 10
     effort: int | None = None
     mode: str | None = None

@@ -62,9 +62,14 @@ def read_queries(source: Path, *, field: str = "title", limit: int = 10_000, see
     return [queries[i] for i in _sample(len(queries), limit, seed)]
 
 
+def as_lines(queries: list[Query]) -> bytes:
+    """As .jsonl, in order."""
+    return b"\n".join(msgspec.json.encode(query) for query in queries) + b"\n"
+
+
 def write_queries(queries: list[Query], path: Path) -> None:
     """As .jsonl, in order."""
-    path.write_bytes(b"\n".join(msgspec.json.encode(query) for query in queries) + b"\n")
+    path.write_bytes(as_lines(queries))
 
 
 def _sample(count: int, limit: int, seed: int) -> list[int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -116,9 +116,13 @@ class Workload:
             wire = self._wires[request] = self.prepared(request).wire(self.address)
         return wire
 
-    def prebuild(self) -> None:
+    def prebuild(self, breathe: Callable[[], object] = lambda: None) -> None:
+        """Makes all requests. `breathe` is called now and then: whoever is not heard of for seconds is taken for
+        lost."""
         for request in range(len(self._wires)):
             self.wire(request)
+            if request % 500 == 499:
+                breathe()
 
     def picks(self, stream: tuple[int, ...] = (0,)) -> Iterator[int]:
         """An endless sequence of request numbers; the same for the same seed and stream."""
