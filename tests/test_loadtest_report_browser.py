@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from browsing import CONTRAST, DESK, PHONE, open_page, overflow
-from loadtest_records import three_arms
+from loadtest_records import sharded, three_arms
 from playwright.sync_api import Browser
 
 from loadtest.analysis.compare import compare
@@ -17,6 +17,7 @@ from loadtest.analysis.reading import Reading
 from loadtest.report.compare_page import compare_page
 from loadtest.report.html import html
 from loadtest.report.run_page import run_page
+from loadtest.report.shards_page import shards_page
 
 pytest_plugins = ["serving_fixtures", "browsing_fixtures"]
 
@@ -30,10 +31,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     found = compare(runs, "x86", "arm", replica="x86 again")
     (to / "comparison.html").write_text(html(compare_page(found, runs, PLANS)), "utf-8")
     (to / "run.html").write_text(html(run_page(runs[0], PLANS.demand)), "utf-8")
+    pieces = [Reading(sharded(*each)) for each in ((None, 1.0), ([2] * 2, 2.1), ([2] * 4, 4.4), ([2] * 8, 9.0))]
+    (to / "shards.html").write_text(html(shards_page(pieces)), "utf-8")
     return to
 
 
-@pytest.mark.parametrize("name", ["comparison", "run"])
+@pytest.mark.parametrize("name", ["comparison", "run", "shards"])
 def test_a_phone_needs_no_sideways_scroll_and_both_schemes_can_be_read(
     browser: Browser, folder: Path, name: str
 ) -> None:

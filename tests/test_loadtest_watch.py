@@ -12,11 +12,13 @@ from pathlib import Path
 
 import psutil
 import pytest
+from loadtest_servers import http_server
 
 from loadtest.generator.watch import (
     CpuTime,
     OwnProcesses,
     Watcher,
+    asked_by,
     busiest,
     cpu_times,
     left_over,
@@ -153,3 +155,21 @@ def test_the_busiest_other_programs_are_named(tmp_path: Path) -> None:
     finally:
         process.kill()
         process.wait()
+
+
+def test_the_servers_that_a_router_talks_to_are_those_that_answer_as_ours_do() -> None:
+    """Here this process listens, and another one holds connections to it, as a router does to its shards."""
+    alive, other = ({"status": "alive"}, {"status": "up"})
+    with http_server(lambda *_: (200, alive)) as shard, http_server(lambda *_: (200, other)) as collector:
+        ports = [int(url.rpartition(":")[2]) for url in (shard, collector)]
+        code = f"import socket, time; held = [socket.create_connection(('127.0.0.1', p)) for p in {ports}]; "
+        code += "print(flush=True); time.sleep(600)"
+        with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as router:
+            try:
+                assert router.stdout is not None
+                router.stdout.readline()
+                found = asked_by([psutil.Process(router.pid)])
+            finally:
+                router.kill()
+    assert list(found) == ports[:1]
+    assert os.getpid() in [process.pid for process in found[ports[0]]]

@@ -15,6 +15,7 @@ from serving import ARTICLES, serving
 
 from index import VectorsFolder, build_generation
 from index.build.sharded import build_sharded
+from loadtest.generator.watch import Watcher
 
 pytest_plugins = ["serving_fixtures"]
 
@@ -235,3 +236,15 @@ def test_what_a_router_cannot_do_is_not_there(many: httpx.Client) -> None:
         ("POST", "/v1/rebuilds"),
     ):
         assert many.request(method, path, json={}).status_code in (404, 405), path
+
+
+def test_a_router_says_how_many_servers_it_asks_and_a_load_test_finds_them(
+    one: httpx.Client, many: httpx.Client
+) -> None:
+    assert one.get("/v1/indexes/docs").json().get("replicas") is None
+    replicas = many.get("/v1/indexes/docs").json()["replicas"]
+    assert replicas == [1] * len(replicas)
+    watcher = Watcher(str(many.base_url), routed=True)
+    assert watcher.servers == len(replicas) > 1
+    assert Watcher(str(many.base_url)).servers == 0
+    assert Watcher(str(one.base_url), routed=True).servers == 0, "an index in one piece is asked of nobody else"

@@ -197,6 +197,7 @@ def _same_index(record: Record, first: Record, bytewise: bool) -> None:
     """Equal recall means little over unlike indexes; `bytewise` demands one generation, as it was shipped to both."""
     if record.served is None or first.served is None:
         return
+    bytewise = bytewise and record.served.shards == first.served.shards  # each number of them is built for itself
     names = ["count", "dim", "metric", "model", *(["generation"] if bytewise else [])]
     for name in names:
         ours, theirs = getattr(record.served, name), getattr(first.served, name)

@@ -197,7 +197,7 @@ def _measured_watts(runs: Sequence[Reading]) -> Callable[[float], Span] | None:
     when none did, when the generator is in the joules too, or when unlike domains were metered."""
     curves, domains = [], set()
     for run in runs:
-        if run.capacity is None or run.trial is None or run.record.shared:
+        if run.capacity is None or run.trial is None or run.record.shared or run.record.elsewhere:
             continue
         if len(run.metered_levels) >= 3:
             each_qps = run.capacity.promised_qps

@@ -161,26 +161,39 @@ class Reading:
     @cached_property
     def metered_levels(self) -> list[tuple[Trial, Energy]]:
         """Idle and the levels of the load curve, as far as they were metered."""
-        return [(t, t.energy) for t in self.record.trials if t.role in ("idle", "curve") and t.energy is not None]
+        trials = [] if self.record.elsewhere else self.record.trials
+        return [(t, t.energy) for t in trials if t.role in ("idle", "curve") and t.energy is not None]
+
+    @property
+    def one_of_several(self) -> str:
+        """Said where what is known of a machine is of one among those that serve; else empty."""
+        price = self.record.price
+        return "" if price is not None and price.machines > 1 else self.record.elsewhere
+
+    @property
+    def price(self) -> Price | None:
+        """Of all that serves: one machine's price is none of a router's and its shards'."""
+        return None if self.one_of_several else self.record.price
 
     @property
     def cores(self) -> int | None:
-        """Physical cores of the machine under test: from the price table's instance, else from the machine itself."""
-        record = self.record
-        if record.cores_served is not None:
-            return record.cores_served
-        if record.price is not None:
-            return record.price.cores
-        return record.server.cores if record.server is not None else None
+        """Physical cores of what is under test: from the price table's instance, else from the machine itself."""
+        return self._size("cores", "cores")
 
     @property
     def vcpus(self) -> int | None:
+        return self._size("vcpus", "threads")
+
+    def _size(self, of_price: str, of_machine: str) -> int | None:
         record = self.record
-        if record.cores_served is not None:
-            return record.cores_served
+        if record.cores_served is not None or self.one_of_several:
+            return None if self.one_of_several else record.cores_served
+        found: int | None = None
         if record.price is not None:
-            return record.price.vcpus
-        return record.server.threads if record.server is not None else None
+            found = getattr(record.price, of_price)
+        elif record.server is not None:
+            found = getattr(record.server, of_machine)
+        return found
 
     @property
     def microarchitecture(self) -> str | None:
@@ -193,7 +206,7 @@ class Reading:
     def utilisation(self) -> tuple[float, str]:
         """Share of the machine's CPU that the service used at the headline trial, and how that is known."""
         trial, threads = self.trial, self.vcpus
-        if trial is not None and threads and not math.isnan(trial.cores_used):
+        if trial is not None and threads and not math.isnan(trial.cores_used) and not self.record.unseen:
             return min(trial.cores_used / threads, 1.0), "measured: CPU time of the service's processes"
         return 1.0, "assumed: full load at the knee"
 
@@ -201,12 +214,13 @@ class Reading:
     def per_joule(self) -> PerJoule:
         """Measured if the headline trial was metered, else modelled if a model knows the machine, else none."""
         trial, found, side = self.trial, self.capacity, side_of([self])
-        if trial is not None and trial.energy is not None and trial.energy.joules > 0 and not self.invalid:
-            value = trial.answered / trial.energy.joules
-            how = f"{trial.energy.source}, {trial.energy.samples} readings"
+        energy = None if trial is None or self.record.elsewhere else trial.energy
+        if trial is not None and energy is not None and energy.joules > 0 and not self.invalid:
+            value = trial.answered / energy.joules
+            how = f"{energy.source}, {energy.samples} readings"
             if self.record.shared:
                 how += "; the generator ran on the same machine and is in these joules"
-            return PerJoule("measured", value, value, value, trial.energy.domain, how)
+            return PerJoule("measured", value, value, value, energy.domain, how)
         if found is None:
             return PerJoule.none(self.no_joules, f"{self.no_capacity}, so there is no rate to divide by watts")
         if self.unconfirmed:
@@ -220,7 +234,8 @@ class Reading:
 
     @cached_property
     def per_joule_over_curve(self) -> float | None:
-        return queries_per_joule_over_curve([t for t in self.record.trials if t.role in ("curve", "idle")])
+        levels = [trial for trial in self.record.trials if trial.role in ("curve", "idle")]
+        return None if self.record.elsewhere else queries_per_joule_over_curve(levels)
 
     @property
     def no_joules(self) -> str:
@@ -228,6 +243,8 @@ class Reading:
         record = self.record
         if record.label.simulated:
             return "a simulation draws no power"
+        if record.elsewhere:
+            return f"a sensor is of one machine, and {record.elsewhere}"
         if record.power_notes:
             return f"the sensor failed while it ran ({record.power_notes[0]})"
         if any(trial.energy is not None for trial in record.trials):
@@ -239,6 +256,8 @@ class Reading:
     @property
     def no_model(self) -> str | None:
         """Why no model says what the machine under test draws; None when one does."""
+        if self.one_of_several:
+            return f"{self.one_of_several}, and --instance does not say on what"
         server, price = self.record.server, self.record.price
         if server is None and price is None:
             return "the machine under test was not described (--server-facts, or --instance)"
@@ -248,6 +267,8 @@ class Reading:
     @property
     def no_price(self) -> str:
         """Why the machine has no price."""
+        if self.one_of_several:
+            return f"{self.one_of_several}: name all machines, --instance 'c8g.large + 8*r8g.4xlarge'"
         for note in self.record.notes:
             if note.startswith("no price: "):
                 return note.removeprefix("no price: ")
@@ -257,9 +278,9 @@ class Reading:
 
     @property
     def per_dollar(self) -> float | None:
-        if self.capacity is None or self.record.price is None:
+        if self.capacity is None or self.price is None:
             return None
-        return 3600 * self.capacity.qps / self.record.price.usd_per_hour
+        return 3600 * self.capacity.qps / self.price.usd_per_hour
 
     @property
     def usd_per_million(self) -> float | None:
@@ -281,7 +302,7 @@ def side_of(arm: Sequence[Reading]) -> Side | None:
 
 def price_of(arm: Sequence[Reading]) -> Price | None:
     """What an hour of the arm's machine costs; None unless every record has a price. RecordError when they differ."""
-    prices = [reading.record.price for reading in arm if reading.record.price is not None]
+    prices = [reading.price for reading in arm if reading.price is not None]
     if len({price.usd_per_hour for price in prices}) > 1:
         raise RecordError(f"the runs of {arm[0].arm} have different prices: price them alike")
     return prices[0] if len(prices) == len(arm) else None

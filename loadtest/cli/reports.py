@@ -106,16 +106,21 @@ def report(
     html_out: Path | None, markdown_out: Path | None, json_out: Path | None, offers_file: Path | None,
     migration_usd: float | None, earlier: tuple[Path, ...], **fleet_given: Any,
 ) -> None:  # fmt: skip
-    """Make a report of one run, or of the arms of an experiment; with --peak, of the fleet it would take too."""
+    """Make a report of one run, or of the arms of an experiment; with --peak, of the fleet it would take too.
+
+    Of runs of one corpus in different numbers of shards, without --baseline: what a query costs in each.
+    """
     from loadtest.analysis.compare import by_arm
     from loadtest.analysis.compare import compare as compared
     from loadtest.analysis.decision import Plans, decide
+    from loadtest.analysis.sharding import several_shardings
     from loadtest.prices.offers import read_offers
     from loadtest.report.compare_page import compare_page
     from loadtest.report.data import report_json
     from loadtest.report.html import html
     from loadtest.report.markdown import markdown
     from loadtest.report.run_page import run_page
+    from loadtest.report.shards_page import shards_page
 
     read = _readings(runs)
     demand = demand_of(**fleet_given) if fleet_given["peak_qps"] else None
@@ -130,6 +135,8 @@ def report(
         page = release_page(compare_releases(read, old, margin), read, old)
     elif len(read) == 1:
         page = run_page(read[0], demand)
+    elif baseline is candidate is None and several_shardings(read):
+        page = shards_page(read)
     else:
         base, other = _two_arms(read, baseline, candidate, replica)
         comparison = compared(read, base, other, replica=replica, margin=margin)

@@ -11,7 +11,7 @@ from loadtest.errors import PriceError, RecordError
 from loadtest.experiment.config import ExperimentConfig
 from loadtest.machine import Machine
 from loadtest.prices.price import Price
-from loadtest.prices.table import find_price, misplaced, price_table
+from loadtest.prices.table import find_prices, misplaced, price_table
 
 
 def facts_of(file: Path | None) -> Machine | None:
@@ -33,7 +33,7 @@ def price_of(
     table = price_table(config.prices) if config.prices else None
     region = config.region or (server.region if server else None)
     try:
-        price = find_price(instance, table, region)
+        price = find_prices(instance, table, region)
     except PriceError as error:
         if config.instance:
             raise

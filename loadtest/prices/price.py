@@ -27,6 +27,7 @@ class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     operating_system: str
     source: str
     as_of: str
+    machines: int = 0  # that are priced together, as the user said; 0: one, of which nobody said that it is all
 
     @property
     def usd_per_month(self) -> float:
@@ -55,7 +56,7 @@ class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 def check(price: Price) -> str | None:
     """What keeps a price from being used, or None."""
-    if not re.match(r"https?://\S+$|own: \S", price.source):
+    if not re.match(r"https?://\S+( and https?://\S+)*$|own: \S", price.source):
         return f"its source is {price.source!r}; expected a URL, or 'own: …' for a price of your own"
     if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", price.as_of):
         return f"its date is {price.as_of!r}; expected YYYY-MM-DD"

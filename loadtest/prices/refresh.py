@@ -125,9 +125,9 @@ def refresh(pricing: Any, ec2: Any, region: str, instances: Iterable[str], as_of
 
 
 def write_table(prices: Sequence[Price], path: Path) -> None:
-    fields = [field.name for field in msgspec.structs.fields(Price)]
+    fields = [field.name for field in msgspec.structs.fields(Price) if field.name != "machines"]  # a row is one
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fields, lineterminator="\n")
+        writer = csv.DictWriter(file, fields, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         for price in prices:
             row = msgspec.structs.asdict(price)

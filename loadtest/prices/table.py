@@ -16,6 +16,7 @@ import re
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -23,6 +24,7 @@ from loadtest.errors import PriceError
 from loadtest.prices.price import Price, check
 
 BUILT_IN = Path(__file__).with_name("prices.csv")
+MIXED = "mixed"  # of machines that differ
 
 
 def read_table(path: Path) -> list[Price]:
@@ -58,7 +60,7 @@ def misplaced(price: Price, architecture: str) -> str:
     `architecture` as the kernel calls it.
     """
     known = {"x86_64": "amd64", "aarch64": "arm64"}.get(architecture, architecture)
-    if known == price.architecture:
+    if known == price.architecture or price.architecture == MIXED:
         return ""
     return f"priced as {price.instance}, which is {price.architecture}, but what ran was {architecture}"
 
@@ -78,4 +80,44 @@ def find_price(instance: str, table: Sequence[Price] | None = None, region: str 
     raise PriceError(
         f"no price of {instance!r}{f' in {region}' if region else ''} is known. {hint}"
         "Refresh the table (perwatt prices refresh) or give a table of your own (--prices FILE)"
+    )
+
+
+def find_prices(instances: str, table: Sequence[Price] | None = None, region: str | None = None) -> Price:
+    """The price of an instance type, or of all machines that serve: "c8g.large + 8*r8g.4xlarge", "1*c8g.8xlarge".
+
+    Raises PriceError for one that is not in the table, and for machines that are not paid for alike.
+    """
+    each: list[tuple[int, Price]] = []
+    for part in instances.split("+"):
+        count, star, name = part.strip().rpartition("*")
+        if star and not (count.strip().isdecimal() and int(count) > 0):
+            raise PriceError(f"{part.strip()!r}: expected how many of which instance, such as 8*r8g.4xlarge")
+        each.append((int(count) if star else 1, find_price(name.strip(), table, region)))
+    if len(each) == 1 and "*" not in instances:
+        return each[0][1]
+    alike = [{getattr(price, what) for _, price in each} for what in ("provider", "region", "purchase")]
+    if any(len(values) > 1 for values in alike):
+        raise PriceError(f"{instances!r}: machines of several providers, regions or ways to pay have no price together")
+
+    def common(what: str) -> str:
+        values = {getattr(price, what) for _, price in each}
+        return str(values.pop()) if len(values) == 1 else MIXED
+
+    def total(what: str) -> Any:
+        return sum(count * getattr(price, what) for count, price in each)
+
+    return msgspec.structs.replace(
+        each[0][1],
+        instance=" + ".join(price.instance if count == 1 else f"{count}*{price.instance}" for count, price in each),
+        architecture=common("architecture"),
+        microarchitecture=common("microarchitecture"),
+        operating_system=common("operating_system"),
+        vcpus=total("vcpus"),
+        cores=total("cores"),
+        memory_gib=total("memory_gib"),
+        usd_per_hour=round(total("usd_per_hour"), 6),
+        source=" and ".join(dict.fromkeys(price.source for _, price in each)),
+        as_of=min(price.as_of for _, price in each),
+        machines=sum(count for count, _ in each),
     )

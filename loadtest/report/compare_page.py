@@ -23,6 +23,7 @@ from loadtest.report.page import Chart, Figure, Headline, Page, Section, Table
 from loadtest.report.run_page import SIMULATED, foot, invalid_because
 from loadtest.report.sections.fleet_section import fleet_section
 from loadtest.report.sections.part_load_section import part_load_section
+from loadtest.report.sections.shards_section import shards_in_words
 
 TONES = {
     Verdict.BETTER: "good",
@@ -195,6 +196,8 @@ def _arms_section(comparison: Comparison, sides: Sequence[Sequence[Reading]]) ->
     efforts = [sorted({effort_in_words(run.record, run.trial) for run in side if run.trial}) for side in sides]
     rows.append(["Search effort", *(", ".join(of) or "–" for of in efforts)])
     served = [side[0].record.served for side in sides]
+    if any(map(shards_in_words, served)):
+        rows.append(["Shards and replicas", *(shards_in_words(each) or "in one piece, no router" for each in served)])
     if any(each is not None and each.engine not in (None, "perwatt") for each in served):
         rows.append(["Engine", *(engine_in_words(each) if each else "not told" for each in served)])
         rows.append(["Index settings", *(settings_in_words(each.settings) if each else "not told" for each in served)])
@@ -268,7 +271,7 @@ def _sensitivity_section(comparison: Comparison, pair: Sequence[Reading]) -> Sec
             f"{units.digits(point.value)} {point.unit}",
             f"{units.digits(point.low)} to {units.digits(point.high)}",
         ]
-        for point in break_evens(comparison, pair[1].record.price, pair[0].record.price)
+        for point in break_evens(comparison, pair[1].price, pair[0].price)
     ]
     if rows:
         parts.append(Table(["Break-even", "Value", "95 %"], rows))

@@ -13,6 +13,7 @@ from loadtest.analysis.compare import Comparison
 from loadtest.analysis.costs.encoder_bill import encoder_bill
 from loadtest.analysis.decision import Decision
 from loadtest.analysis.reading import Reading
+from loadtest.analysis.sharding import per_cpu_second
 from loadtest.report.summary import run_lines
 
 FORMAT = "perwatt-report/1"
@@ -37,6 +38,9 @@ def run_data(reading: Reading) -> dict[str, Any]:
         "queries_per_joule": msgspec.to_builtins(reading.per_joule) if valid else None,
         "queries_per_joule_over_curve": reading.per_joule_over_curve if valid else None,
         "queries_per_dollar": reading.per_dollar,
+        "queries_per_cpu_second": per_cpu_second(reading) if valid else None,
+        "shards": record.served.shards if record.served else None,
+        "replicas": record.served.replicas if record.served else None,
         "price": msgspec.to_builtins(record.price),
         "encoder_elsewhere": bill._asdict() if (bill := encoder_bill(reading)) else None,
         "lines": run_lines(reading),

@@ -12,7 +12,7 @@ from loadtest.analysis.reading import Reading
 from loadtest.record.run_record import Record
 from loadtest.record.trial import Trial
 from loadtest.report import charts
-from loadtest.report.machines import health_table, machine_section, served_table, trial_tables
+from loadtest.report.machines import generators_table, health_table, machine_section, served_table, trial_tables
 from loadtest.report.page import Chart, Figure, Headline, Page, Section, Table
 from loadtest.report.sections.encoder_section import encoder_section
 from loadtest.report.sections.energy_section import energy_section
@@ -20,6 +20,7 @@ from loadtest.report.sections.fleet_section import fleet_section
 from loadtest.report.sections.indexing_section import indexing_section, indexing_table
 from loadtest.report.sections.limits_section import limits_section
 from loadtest.report.sections.locust_section import locust_section
+from loadtest.report.sections.shards_section import shards_in_words, shards_section
 
 SIMULATED = "Simulated. These are queues in virtual time with a planted speed; nothing was measured."
 
@@ -29,7 +30,8 @@ def run_page(reading: Reading, demand: Demand | None = None) -> Page:
     record, trial = reading.record, reading.trial
     title = f"Load test of {record.label.arm}"
     where = record.served.index if record.served else record.kind
-    subtitle = f"{where} · {record.created_at} · run {reading.id}"
+    shards = f" · {words}" if (words := shards_in_words(record.served)) else ""
+    subtitle = f"{where}{shards} · {record.created_at} · run {reading.id}"
     banner = SIMULATED if record.label.simulated else ""
     if record.kind == "indexing":
         return _indexing_page(reading)
@@ -38,7 +40,8 @@ def run_page(reading: Reading, demand: Demand | None = None) -> Page:
     attempts = [t for t in record.trials if t.role == "confirm"]
     shown = trial or (attempts[-1] if attempts else None)  # without a confirmation, what was seen at the last attempt
     sections = [_load_section(reading), _latency_section(shown), locust_section(shown), energy_section(reading)]
-    sections += [encoder_section(reading), fleet_section([[reading]], demand) if demand else None]
+    sections += [shards_section(reading), encoder_section(reading)]
+    sections.append(fleet_section([[reading]], demand) if demand else None)
     sections.append(indexing_section(reading))
     sections += [_recall_section(record, shown), _health_section(record, shown)]
     sections += [machine_section([reading]), _served_section(record)]
@@ -100,7 +103,7 @@ def _qualified(headline: Headline, reading: Reading) -> Headline:
 
 
 def _figures(reading: Reading) -> list[Figure]:
-    found, trial, price = reading.capacity, reading.trial, reading.record.price
+    found, trial, price = reading.capacity, reading.trial, reading.price
     out = []
     measured = "simulated" if reading.record.label.simulated else "measured"
     if reading.unconfirmed and found is not None:
@@ -112,6 +115,8 @@ def _figures(reading: Reading) -> list[Figure]:
         detail = "cores not known"
         if (vcpus := reading.vcpus) and (cores := reading.cores):
             detail = f"{units.digits(found.qps / vcpus)} per vCPU · {units.digits(found.qps / cores)} per core"
+        if words := shards_in_words(reading.record.served):
+            detail += f" · {words}"
         if trial is not None and trial.cached_share is not None:
             detail += f" · {units.percent(trial.cached_share)} from the query cache"
         out.append(Figure("Queries a second at the objective", units.digits(found.qps), detail, measured))
@@ -201,7 +206,7 @@ def _health_section(record: Record, trial: Trial | None) -> Section | None:
         "Was it the service that was measured, or the generator, or other programs beside them? A failed check would "
         "have voided the run."
     )
-    parts: list[Table | Chart | str] = [health_table(trial)]
+    parts = _present(health_table(trial), generators_table(trial))
     if record.calibration is not None:
         c = record.calibration
         processes = f"{c.processes} {'process' if c.processes == 1 else 'processes'}"
@@ -229,7 +234,8 @@ def _invalid_page(reading: Reading, title: str, subtitle: str, banner: str) -> P
     reasons, failed = dict.fromkeys(reading.invalid), reading.record.failed
     sections = [Section("Why", " ".join(reading.remedies), [Table(["Reason"], [[reason] for reason in reasons])])]
     if failed:
-        sections.append(Section("Validity", "The checks of the trial that failed.", [health_table(failed[-1])]))
+        checks = _present(health_table(failed[-1]), generators_table(failed[-1]))
+        sections.append(Section("Validity", "The checks of the trial that failed.", checks))
     sections.append(machine_section([reading]))
     headline = Headline("Invalid", invalid_because(reading.invalid), "none", "void")
     return Page(title, subtitle, banner, headline, [], sections, foot([reading]))

@@ -6,6 +6,8 @@ from loadtest import units
 from loadtest.analysis.costs.encoder_bill import encoder_bill
 from loadtest.analysis.engines import measure_in_words
 from loadtest.analysis.reading import Reading
+from loadtest.analysis.sharding import per_cpu_second
+from loadtest.report.sections.shards_section import shards_in_words
 
 
 def run_lines(reading: Reading) -> list[str]:
@@ -48,6 +50,10 @@ def run_lines(reading: Reading) -> list[str]:
         )
     else:
         lines.append(f"queries a joule: none ({per_joule.how})")
+    if shards := shards_in_words(record.served):
+        per_cpu = per_cpu_second(reading)
+        known = f"{units.digits(per_cpu)} queries a CPU second of all that answers" if per_cpu else record.elsewhere
+        lines.append(f"{shards}: {known}" if known else shards)
     if reading.per_dollar is not None and record.price is not None and not reading.unconfirmed:
         lines.append(f"{units.digits(reading.per_dollar)} queries a dollar ({record.price.stated()})")
         if stale := record.price.stale_on(record.created_at):

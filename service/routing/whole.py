@@ -144,6 +144,7 @@ class RoutedIndex:
             written_since=sum(info.written_since for info in infos) if imposed is None else 0,
             id_type=first.id_type,
             search=None if self.default_search is None else first.search,
+            replicas=[len(shard.replicas) for shard in self.shards],
         )
 
 

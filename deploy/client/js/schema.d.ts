@@ -353,7 +353,7 @@ export interface IndexList {
   indexes: IndexInfo[];
 }
 
-/** previous: the generation that a rollback would go to. etag: of the alias on disk, for If-Match. count: of documents, without those that the key hides. model: null when the vectors came without one. modes: of searches that it answers. filterable: the fields that filters may name. refused: why the last reload stayed with the old generation, or null. written_since: of count, those that were put since it was built; 0 for a key that hides some. id_type: what ids are, which decides how they are sorted: str or int64. shard: which one of a sharded index this is; null for one in one piece, and for all shards together. folder: stands for the one that it lies in: servers of one folder share its log of writes. search: what a search is that says neither mode nor params; null: by meaning, with the default effort. beside: generations that answer those who name them: prepared for a switch, or left a moment ago. */
+/** previous: the generation that a rollback would go to. etag: of the alias on disk, for If-Match. count: of documents, without those that the key hides. model: null when the vectors came without one. modes: of searches that it answers. filterable: the fields that filters may name. refused: why the last reload stayed with the old generation, or null. written_since: of count, those that were put since it was built; 0 for a key that hides some. id_type: what ids are, which decides how they are sorted: str or int64. shard: which one of a sharded index this is; null for one in one piece, and for all shards together. folder: stands for the one that it lies in: servers of one folder share its log of writes. search: what a search is that says neither mode nor params; null: by meaning, with the default effort. beside: generations that answer those who name them: prepared for a switch, or left a moment ago. replicas: behind a router, how many servers each shard has, in the order of the shards; null elsewhere. */
 export interface IndexInfo {
   alias: string;
   generation: string;
@@ -379,6 +379,7 @@ export interface IndexInfo {
   folder?: string | null;
   search?: SearchByDefault | null;
   beside?: string[];
+  replicas?: number[] | null;
 }
 
 export interface Model {

@@ -69,7 +69,7 @@ def limits_section(reading: Reading) -> Section:
         rows.append(["What a query draws", why, SENSORS])
     elif joule.evidence == "none":
         rows.append(["What a query draws", f"There are no joules at all: {joule.how}.", SENSORS])
-    if record.price is None:
+    if reading.price is None or record.price is None:
         rows.append([
             "What a query costs in dollars",
             f"No price: {reading.no_price}.",

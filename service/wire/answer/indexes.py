@@ -92,6 +92,7 @@ class IndexInfo(Struct, frozen=True):
         folder: stands for the one that it lies in: servers of one folder share its log of writes.
         search: what a search is that says neither mode nor params; null: by meaning, with the default effort.
         beside: generations that answer those who name them: prepared for a switch, or left a moment ago.
+        replicas: behind a router, how many servers each shard has, in the order of the shards; null elsewhere.
     """
 
     alias: str
@@ -118,6 +119,7 @@ class IndexInfo(Struct, frozen=True):
     folder: str | None = None
     search: SearchByDefault | None = None
     beside: list[str] = []
+    replicas: list[int] | None = None
 
 
 class IndexList(Struct, frozen=True):
