@@ -7,13 +7,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from examples import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from indexing import clustered
 
 from index import Generation, build_generation, open_generation
 
-COUNT, DIM = 12_000, 16
+COUNT, DIM = 6_000, 16
 SHARES = (1.0, 0.5, 0.1, 0.02, 0.001, 0.0001)
 
 
@@ -115,7 +116,7 @@ def asked_and_kept(rows: Rows, kind: str, share: float, low: float, cluster: int
     return {"or": [by_chance, odd]}, within | (rows.of["odd"] & (n < 3))
 
 
-@settings(max_examples=60, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(60), suppress_health_check=list(HealthCheck))
 @given(
     kind=st.sampled_from(["a part", "a stretch", "in a cluster", "not in a cluster", "or three more"]),
     share=st.sampled_from([1.0, 0.5, 0.1, 0.03, 0.01, 1e-3, 1e-4]),

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from examples import examples
 from filter_language import DECLARED, TYPES, filters, payloads, survives
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -19,7 +20,7 @@ from index.search.fields.postings import open_columns
 from index.search.filtering import Filters, parse
 from index.search.rowfiles import write_columns
 
-ALL = settings(max_examples=150, suppress_health_check=list(HealthCheck))
+ALL = settings(max_examples=examples(150), suppress_health_check=list(HealthCheck))
 
 
 def columns_of(folder: Path, rows: list[dict[str, Any]]) -> Filters:
@@ -51,7 +52,7 @@ def test_a_filter_keeps_what_it_says_row_by_row(
 
 @pytest.mark.parametrize("share", [0.0, 0.0005, 0.02, 0.3, 0.9, 1.0])
 def test_rare_and_frequent_values_take_different_ways_to_the_same_rows(tmp_path: Path, share: float) -> None:
-    count = 8 * FEW
+    count = 4 * FEW
     random = np.random.default_rng(int(share * 1e4))
     hit = random.random(count) < share
     rows = [

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from examples import examples
 from filter_language import TYPES, filters, payloads, survives
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -197,7 +198,7 @@ def test_where_only_memory_may_be_written_it_opens_there(
         assert generation.search_words("key", 1).rows.tolist() == [4]
 
 
-@settings(max_examples=60, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(60), suppress_health_check=list(HealthCheck))
 @given(
     asked=st.lists(filters, min_size=8, max_size=8),
     rows=st.lists(payloads, min_size=30, max_size=60),

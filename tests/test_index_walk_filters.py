@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from indexing import brute_force, clustered
@@ -27,7 +28,7 @@ KEPT = st.one_of(
 )
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(survivors=KEPT, seed=st.integers(0, 99), k=st.sampled_from([1, 10, 30]), packed=st.booleans(), run=st.booleans())
 def test_a_filter_returns_survivors_only_and_as_many_as_there_are(
     built: Path, survivors: int, seed: int, k: int, packed: bool, run: bool

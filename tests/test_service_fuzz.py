@@ -6,12 +6,13 @@ import json
 from typing import Any
 
 import pytest
+from examples import examples
 from filter_language import filters
 from fuzzing import SEEDS, TARGETS, valid_manifest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-MANY = settings(max_examples=100, suppress_health_check=list(HealthCheck))
+MANY = settings(max_examples=examples(100), suppress_health_check=list(HealthCheck))
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
     lambda inner: (
