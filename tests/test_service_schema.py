@@ -27,7 +27,7 @@ from service.wire.problems import KINDS
 pytest_plugins = ["serving_fixtures"]
 
 EXAMPLES = os.environ.get("PERWATT_FUZZ_EXAMPLES")  # of each call and phase; for whoever has the time, `make fuzz`
-FEW = "8"
+FEW, MORE = "4", "8"
 IDS = ("a01", "notes/2024 été#1")
 # What is no fault of the request, nor of the server: a precondition that does not hold, a deadline that passed (both
 # are the caller's to set), whom a key does not let in, and a rebuild while another one runs. A rebuild that was
@@ -77,15 +77,19 @@ def fuzzed(root: Path, served_encoder: Any, tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.mark.parametrize(
-    ("who", "phases"),
+    ("who", "phases", "examples"),
     [
-        *((who, "fuzzing,stateful") for who in ("keyless", "admin", "search", "stranger")),
-        pytest.param("keyless", "examples,coverage", marks=pytest.mark.long, id="keyless-bounds"),
+        *((who, "fuzzing,stateful", FEW) for who in ("keyless", "search")),
+        *(
+            pytest.param(who, "fuzzing,stateful", MORE, marks=pytest.mark.long, id=f"{who}-more")
+            for who in ("keyless", "admin", "search", "stranger")
+        ),
+        pytest.param("keyless", "examples,coverage", MORE, marks=pytest.mark.long, id="keyless-bounds"),
     ],
 )
-def test_schemathesis_finds_nothing(fuzzed: Fuzzed, tmp_path: Path, who: str, phases: str) -> None:
-    """Every check of it, on every call, by everybody who may come: without keys, with a key of each scope, and without
-    one where one is asked for. `make test-long` tries each bound of the schema, 3,000 requests, without keys.
+def test_schemathesis_finds_nothing(fuzzed: Fuzzed, tmp_path: Path, who: str, phases: str, examples: str) -> None:
+    """Every check of it, on every call, without keys and with a key that may only search. `make test-long` asks more
+    often, as an admin and as a stranger too, and tries each bound of the schema: 3,000 requests, without keys.
     """
     (tmp_path / "document.json").write_text(json.dumps(fuzzed.document(who)))
     (tmp_path / "schemathesis.toml").write_text(CONFIG)
@@ -94,7 +98,7 @@ def test_schemathesis_finds_nothing(fuzzed: Fuzzed, tmp_path: Path, who: str, ph
     ran = subprocess.run(
         [Path(sys.executable).with_name("schemathesis"), "run", "document.json", "--url", server.url, "--checks", "all",
          "--exclude-checks", "use_after_free",
-         "--max-examples", EXAMPLES or FEW, "--phases", phases, "--generation-deterministic",
+         "--max-examples", EXAMPLES or examples, "--phases", phases, "--generation-deterministic",
          "--suppress-health-check", "all", "--continue-on-failure", "--no-color",
          "--request-timeout", str(patient(10)), *key],
         cwd=tmp_path, capture_output=True, text=True, check=False,
