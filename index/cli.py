@@ -60,6 +60,13 @@ def _fitted_in_served(root: Path, name: str) -> _ServedFitted | None:
     help="Build from DIR alone: forget what was written to the index, instead of adding it.",
 )
 @options(STRUCTURE)
+@click.option(
+    "--builder",
+    type=click.Choice(["faiss", "own"]),
+    default="faiss",
+    show_default=True,
+    help="What makes a graph from nothing: own is quicker, and makes the same bytes on any machine.",
+)
 @click.option("--no-switch", is_flag=True, help="Build only; what is served stays.")
 @options(CHECKS)
 @click.option("--anew", is_flag=True, help="Build the graph from nothing, though --from-changes could go on from one.")
@@ -107,6 +114,7 @@ def build(
     drop_changes: bool,
     family: str,
     profile: str,
+    builder: str,
     metric: Any,
     recall_target: float,
     filterable: tuple[str, ...],
@@ -158,6 +166,7 @@ def build(
         "name": name,
         "family": family,
         "profile": profile,
+        "builder": builder,
         "threads": threads,
         "switch": not no_switch,
         "min_count_ratio": min_count_ratio,

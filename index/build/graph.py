@@ -15,11 +15,13 @@ graph is then permuted into row order.
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from index.build.drafts import hnsw
+from index.build.drafts.drafting import Draft
 from index.build.grown import Before, Begun, begin
 from index.disk import layout
 from index.disk.codes import Metric, norms
@@ -29,6 +31,9 @@ from index.progress import Progress
 from index.search.untyped import FaissIndex, faiss, faiss_metric, float_rows
 from index.search.walk import Walk
 
+Builder = Literal["faiss", "own"]
+TryBoth = Callable[[Callable[[Profile], Layout], Callable[[Layout], Walk]], tuple[Profile, Layout]]
+BUILDERS: tuple[str, ...] = get_args(Builder)
 BUILD_EFFORT = 20  # efConstruction of the rough graph; from 40 the refined one is no better, and costs a half more
 # Walks of a pass: results that decide when one stops, and candidates that it hands over.
 PASSES = ((20, 60), (60, 180))
@@ -45,18 +50,27 @@ def build(
     threads: int,
     *,
     profile: Profile | None,
-    try_both: Callable[[Callable[[Profile], Layout], Callable[[Layout], Walk]], tuple[Profile, Layout]],
+    try_both: TryBoth,
     show: bool,
     before: Before | None = None,
+    builder: Builder = "faiss",
 ) -> tuple[FaissIndex, Layout, dict[str, Any]]:
     """The graph of all rows, its layout in the folder, and what the manifest says of that; `measure` is called when
     all but the held-out rows are in it.
 
     profile: None: `try_both` chooses, from how each is encoded and walked.
-    before: a graph that holds most of the rows; the others are added to it (grown.py).
+    before: a graph that holds most of the rows; the others are added to it (grown.py), whatever the builder.
     """
     count, dim = rows.array.shape
     kept = np.setdiff1d(np.arange(count), held_out)
+    if before is None and builder == "own":
+        drafted, profile = _drafted(
+            rows, metric, kept, held_out, measure, threads, profile=profile, try_both=try_both, show=show
+        )
+        made, sections = layout.write(
+            folder, rows.array, links_of(drafted), threads, l2=metric == "l2", profile=profile
+        )
+        return drafted, made, sections
     if before is None:
         nothing = np.zeros(0, np.int64)
         begun = Begun(faiss.IndexHNSWFlat(dim, DEGREE // 2, faiss_metric(metric)), nothing, nothing)
@@ -80,15 +94,7 @@ def build(
             links = _grown(index, rows, fresh, begun.worn, metric, roots, threads, progress)
         _set_links(index, links)
         stored = float_rows(storage_of(index))
-        if profile is None:
-            profile, rough = try_both(
-                lambda each: layout.encode(
-                    stored, links, roots, threads, l2=metric == "l2", profile=each, memory=layout.small_pages
-                ),
-                lambda each: Walk(each, stored, 1, renumber=inside),
-            )
-        else:
-            rough = layout.encode(stored, links, roots, threads, l2=metric == "l2", profile=profile)
+        profile, rough = _rough(stored, links, roots, metric, threads, inside, profile, try_both)
         measure(Walk(rough, stored, threads, renumber=inside))
         del rough
         if len(held_out):
@@ -100,6 +106,56 @@ def build(
     vectors = float_rows(storage_of(index))
     made, sections = layout.write(folder, vectors, links_of(index), threads, l2=metric == "l2", profile=profile)
     return index, made, sections
+
+
+def _drafted(
+    rows: FloatRows,
+    metric: Metric,
+    kept: NDArray[np.int64],
+    held_out: NDArray[np.int64],
+    measure: Callable[[Walk], None],
+    threads: int,
+    *,
+    profile: Profile | None,
+    try_both: TryBoth,
+    show: bool,
+) -> tuple[FaissIndex, Profile]:
+    """The graph by our own builder (drafts/), and its profile."""
+    vectors = rows.array if metric != "ip" else of_one_length(rows.array)
+    draft = Draft(vectors, kept, threads, show=show)
+    profile, rough = _rough(rows.array, draft.links, draft.roots, metric, threads, None, profile, try_both)
+    measure(Walk(rough, rows.array, threads))
+    del rough
+    if len(held_out):
+        draft.add(held_out)
+    index = hnsw.without_rows(draft, rows.array.shape[1], metric, held_out)
+    del draft, vectors
+    for start in range(0, len(rows.array), _ROWS_PER_ADD):
+        index.storage.add(rows.array[start : start + _ROWS_PER_ADD])
+        rows.drop()
+    index.ntotal = len(rows.array)
+    return index, profile
+
+
+def _rough(
+    vectors: NDArray[np.float32],
+    links: NDArray[np.int32],
+    roots: NDArray[np.int64],
+    metric: Metric,
+    threads: int,
+    renumber: NDArray[np.int64] | None,
+    profile: Profile | None,
+    try_both: TryBoth,
+) -> tuple[Profile, Layout]:
+    """The layout that recall is measured in, and its profile."""
+    if profile is not None:
+        return profile, layout.encode(vectors, links, roots, threads, l2=metric == "l2", profile=profile)
+    return try_both(
+        lambda each: layout.encode(
+            vectors, links, roots, threads, l2=metric == "l2", profile=each, memory=layout.small_pages
+        ),
+        lambda each: Walk(each, vectors, 1, renumber=renumber),
+    )
 
 
 def _grown(

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index import machine
-from index.build import families, publish_checks, queries, structure
+from index.build import families, graph, publish_checks, queries, structure
 from index.build.arrays import Arrays, PayloadRow
 from index.build.cost import Clock
 from index.build.grown import before_of
@@ -71,6 +71,7 @@ class BuildSettings:
     anew: bool
     shard: Shard | None
     fit_queries: FitQueries | None
+    builder: graph.Builder
 
 
 def build_generation(
@@ -97,6 +98,7 @@ def build_generation(
     progress: bool = False,
     shard: Shard | None = None,
     fit_queries: FitQueries | None = None,
+    builder: str = "faiss",
 ) -> Path:
     """Builds a generation of index `name` under `root`, serves it (`switch`), and returns its folder.
 
@@ -120,6 +122,7 @@ def build_generation(
         max_slowdown: How many times as long a search may take as in that one; None is not checked (publish_checks.py).
         shard: Which one these rows are of a sharded generation (sharded.py).
         fit_queries: Fits a query encoder to the rows, and may refuse the build (queries.py); None: the model's alone.
+        builder: Of a graph from nothing: "faiss", or "own" (drafts/), quicker and the same bytes on any machine.
 
     Raises InputError, naming the row and id, for rows that cannot be indexed; StorageError when the disk fails;
     PublishCheckError, with the generation written but not served, when a check fails. What is served changes only at
@@ -141,6 +144,7 @@ def build_generation(
         anew,
         shard,
         fit_queries,
+        _builder(builder),
     )
     source: Source
     if isinstance(vectors, VectorsFolder | Folded):
@@ -216,6 +220,7 @@ def _build(source: Source, root: Root, settings: BuildSettings) -> tuple[Path, d
             profile_reason=profile_reason,
             show=settings.show,
             before=None if settings.anew else before_of(source, arranged.ids, settings.metric),
+            graph_builder=settings.builder,
         )
         built = builder.build(choice.family)
         if choice.family == "graph":
@@ -311,6 +316,12 @@ def _memory_to_serve(described: dict[str, dict[str, Any]]) -> int:
 def _metric(given: str) -> Metric:
     if given not in get_args(Metric):
         raise InputError(f"{given!r} is not a metric; expected {', '.join(get_args(Metric))}")
+    return given  # type: ignore[return-value]
+
+
+def _builder(given: str) -> graph.Builder:
+    if given not in graph.BUILDERS:
+        raise InputError(f"{given!r} is not a builder; expected {', '.join(graph.BUILDERS)}")
     return given  # type: ignore[return-value]
 
 

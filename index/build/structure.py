@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from index.build import families, flat, graph, ivf
 from index.build import recall as measuring
+from index.build.drafts import drafting
 from index.build.grown import DEARER, Before
 from index.build.recall import HeldOutTruth, RecallPoint
 from index.disk import codes
@@ -71,8 +72,10 @@ class Builder:
         profile_reason: str,
         show: bool,
         before: Before | None = None,
+        graph_builder: graph.Builder = "faiss",
     ) -> None:
         """profile: None where both are to be tried. before: a graph that a new one may go on from."""
+        self._graph_builder = graph_builder
         self._folder, self._profile, self._before = folder, profile, before
         self._profile_record: dict[str, Any] = {"how": profile_reason}
         self._rows, self._codes = rows, map_codes(folder, sections)
@@ -107,18 +110,23 @@ class Builder:
             try_both=lambda encode, walked: self._try_profiles(encode, walked, held_out),
             show=self._show,
             before=before,
+            builder=self._graph_builder,
         )
         if before is not None and self._is_worse(before, self._measured(held_out)):
             self._points.clear()
             self._deep.clear()
             self._least_effort = 0
             return self._graph()
+        own = self._graph_builder == "own" and before is None
         parameters: dict[str, Any] = {
+            "builder": "own" if own else "faiss",
             "degree": DEGREE,
-            "efConstruction": graph.BUILD_EFFORT,
-            "passes": list(graph.PASSES),
             "profile": self._profile_record,
         }
+        if own:
+            parameters |= {"fan": drafting.FAN, "leaf": drafting.LEAF, "near": drafting.NEAR}
+        else:
+            parameters |= {"efConstruction": graph.BUILD_EFFORT, "passes": list(graph.PASSES)}
         if before is not None:
             parameters["grown_from"] = {"generation": before.generation, "rows": int((before.rows >= 0).sum())}
         searcher = walk.Walk(layout, self._rows.array, self._threads)

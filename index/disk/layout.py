@@ -78,6 +78,13 @@ def encode(
     return Layout(blocks, root, count, dim, l2, gain, edge_rms, spokes)
 
 
+def relink(made: Layout, links: NDArray[np.int32]) -> None:
+    """Gives the vertices of a compact layout other links: no code depends on them."""
+    stride = row_bytes(made.dim, "compact")[BLOCKS_FILE]
+    blocks = made.blocks[: made.count * stride].reshape(made.count, stride)
+    blocks[:, stride - 4 * DEGREE :].view(np.int32)[:] = links
+
+
 def row_bytes(dim: int, profile: Profile) -> dict[str, int]:
     """Bytes that a row takes in each section that has one entry a row."""
     if profile == "speed":

@@ -173,3 +173,15 @@ class Graph:
         out: NDArray[np.int32],
         unit: str = "",
     ) -> None: ...
+    def draft(
+        self,
+        which: NDArray[np.int32] | None,
+        fan: int,
+        leaf: int,
+        near: int,
+        connected: bool,
+        threads: int,
+        out: NDArray[np.int32],
+        done: NDArray[np.uint64],
+        unit: str = "",
+    ) -> None: ...

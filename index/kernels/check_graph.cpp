@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <random>
 
+#include "draft.hpp"
 #include "encode.hpp"
 #include "refine.hpp"
 #include "search.hpp"
@@ -97,16 +98,19 @@ uint64_t check(const Kernels& unit, const Shape& shape, bool compact) {
   uint64_t fingerprint = 0xCBF29CE484222325ull;
   for (const Reach reach : {Reach{10, 30}, Reach{20, 60}}) {
     const Built by_distance = build(unit, shape, vectors, links, true, compact);
-    refine(unit, by_distance.view, links.data(), nullptr, 0, reach, 2, refined.data());
+    refine(unit, by_distance.view, links.data(), {nullptr, shape.count}, reach, 2, refined.data());
     links.swap(refined);
   }
   fingerprint = mixed(fingerprint, links);
   const std::vector<int32_t> picked{0, static_cast<int32_t>(shape.count / 2), static_cast<int32_t>(shape.count - 1)};
   Built built = build(unit, shape, vectors, links, true, compact);
-  if (shape.count > 2) refine(unit, built.view, links.data(), picked.data(), 3, {10, 30}, 1, refined.data());
+  if (shape.count > 2) refine(unit, built.view, links.data(), {picked.data(), 3}, {10, 30}, 1, refined.data());
   fingerprint = mixed(fingerprint, refined);
   built = build(unit, shape, vectors, links, shape.l2, compact);
   fingerprint = mixed(mixed(mixed(fingerprint, built.blocks), built.root), built.spokes);
+  uint64_t done = 0;
+  draft(unit, built.view, {nullptr, shape.count}, {3, 40, 20, kDegree, true}, 2, &done, links.data());
+  fingerprint = mixed(fingerprint, links);
 
   std::vector<float> queries(12 * shape.dim);
   for (float& value : queries) value = static_cast<float>(random() % 31) - 15.0f;

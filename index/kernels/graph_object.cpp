@@ -6,6 +6,7 @@
 
 #include <mutex>
 
+#include "draft.hpp"
 #include "encode.hpp"
 #include "parallel.hpp"
 #include "python_arrays.hpp"
@@ -92,20 +93,43 @@ class Graph {
     check_links(links, view_.count, view_.degree);
     require(out.shape(0) == view_.count && out.shape(1) == view_.degree, "out must be (count, degree)");
     check_contiguous(out, "out must be contiguous");
+    const Which looking = checked(which);
     require(k >= 1 && kept >= k && kept <= 4096, "k must be at least 1, kept at least k and at most 4,096");
-    const int32_t* picked = which ? which->data() : nullptr;
-    const size_t picked_count = which ? which->shape(0) : 0;
-    for (size_t i = 0; i < picked_count; ++i) {
-      require(picked[i] >= 0 && picked[i] < static_cast<int64_t>(view_.count) && (i == 0 || picked[i - 1] < picked[i]),
-              "which must be vertices in ascending order");
-    }
     nb::gil_scoped_release unlocked;
-    perwatt::refine(kernels, view_, links.data(), picked, picked_count, {k, kept}, threads, out.data());
+    perwatt::refine(kernels, view_, links.data(), looking, {k, kept}, threads, out.data());
+  }
+
+  void draft(std::optional<Vector<const int32_t>> which, size_t fan, size_t leaf, size_t near, bool connected,
+             size_t threads, Matrix<int32_t> out, Vector<uint64_t> done, const std::string& unit) {
+    const Kernels& kernels = unit_named(unit);
+    const Plan plan{fan, leaf, near, out.shape(1), connected};
+    require(out.shape(0) == view_.count, "out must have a row for each vertex");
+    check_contiguous(out, "out must be contiguous");
+    require(plan.degree >= 1 && plan.degree <= kMaxDegree, "out must have 1 to 256 columns");
+    require(!connected || plan.degree == view_.degree, "links that are connected must have the graph's degree");
+    require(fan >= 1 && fan <= 64 && leaf >= 2 && leaf <= 8192 && near >= 1 && near <= 200,
+            "fan must be 1 to 64, leaf 2 to 8,192 and near 1 to 200");
+    require(done.shape(0) == 1, "done must be one number");
+    const Which linked = checked(which);
+    nb::gil_scoped_release unlocked;
+    perwatt::draft(kernels, view_, linked, plan, threads, done.data(), out.data());
   }
 
  private:
   // What a walk took some 16 us for, times this, is what a thread is started for, which takes about as long as one or two.
   static constexpr size_t kQueriesPerRange = 8;
+
+  Which checked(const std::optional<Vector<const int32_t>>& which) const {
+    if (!which) return {nullptr, view_.count};
+    require(which->shape(0) < 2 || which->stride(0) == 1, "which must be contiguous");
+    for (size_t i = 0; i < which->shape(0); ++i) {
+      const int32_t vertex = which->data()[i];
+      require(vertex >= 0 && vertex < static_cast<int64_t>(view_.count) && (i == 0 || which->data()[i - 1] < vertex),
+              "which must be vertices in ascending order");
+    }
+    static const int32_t none = 0;  // an empty array may have no address, and null would mean all
+    return {which->shape(0) ? which->data() : &none, which->shape(0)};
+  }
 
   // A thread's memory, for as long as its part of a batch takes.
   class Lent {
@@ -192,7 +216,9 @@ void bind_graph(nb::module_& m) {
            "threads"_a = 1, "unit"_a = "", "handicap"_a = 0.0f, "share"_a = 1.0f, "room"_a = 0, "trial"_a = 0,
            "least_share"_a = 0.0f, "budget"_a = 0)
       .def("refine", &Graph::refine, "links"_a.noconvert(), "which"_a.noconvert().none(), "k"_a, "kept"_a,
-           "threads"_a, "out"_a.noconvert(), "unit"_a = "");
+           "threads"_a, "out"_a.noconvert(), "unit"_a = "")
+      .def("draft", &Graph::draft, "which"_a.noconvert().none(), "fan"_a, "leaf"_a, "near"_a, "connected"_a, "threads"_a,
+           "out"_a.noconvert(), "done"_a.noconvert(), "unit"_a = "");
 }
 
 }  // namespace perwatt

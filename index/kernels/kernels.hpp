@@ -60,6 +60,12 @@ struct Kernels {
   void (*l2_f32_at)(const float* query, const float* base, size_t stride, const uint32_t* at, size_t count,
                     size_t dim, float* out);
 
+  // Of `count` vectors, those whose squared distance (norm + norms[i]) - (twice_step * steps[i]) * products[i], or 0 where that
+  // is less, is at most `limit`: which they are, ascending, and the distances. Both have room for count + 16. Returns how
+  // many. The same bits in every unit.
+  size_t (*within)(const int32_t* products, const float* norms, const float* steps, size_t count, float norm,
+                   float twice_step, float limit, uint32_t* which, float* distances);
+
   void (*walk)(const GraphView& graph, Walker& walker);
   // Into the graph's frame, and the edges of a vertex in it (frame.hpp). The same bits in every unit.
   void (*rotate)(const float* x, size_t dim, size_t padded, const float* signs, float* out);

@@ -12,6 +12,7 @@
 
 #include "frame.hpp"
 #include "kernels.hpp"
+#include "nearest.hpp"
 #include "walk.hpp"
 
 namespace perwatt::PERWATT_UNIT {
@@ -99,6 +100,7 @@ constexpr Kernels table(const char* name) {
                  one_to_rows_at<DotF32, float, float>,
                  one_to_rows<L2F32, float, float>,
                  one_to_rows_at<L2F32, float, float>,
+                 within,
                  walk<Hop, DotI8>,
                  rotate<Hop>,
                  encode_edges<Hop>,

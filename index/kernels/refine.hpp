@@ -2,7 +2,7 @@
 // different directions, and is linked back; what is free is filled, and every vertex can be reached from the root.
 #pragma once
 
-#include "encode.hpp"
+#include "linking.hpp"
 
 namespace perwatt {
 
@@ -14,7 +14,7 @@ struct Reach {
 // `graph` must be l2: edges are about distances, whatever is searched for. links (count, degree), -1 for none, nearest
 // first; `which`: the vertices that look around, in ascending order (the others only take links back), all if null.
 // The result is a function of the input alone, not of threads or unit.
-void refine(const Kernels& kernels, const GraphView& graph, const int32_t* links, const int32_t* which,
-            size_t which_count, Reach reach, size_t threads, int32_t* out);
+void refine(const Kernels& kernels, const GraphView& graph, const int32_t* links, Which which, Reach reach,
+            size_t threads, int32_t* out);
 
 }  // namespace perwatt
