@@ -52,6 +52,16 @@ def instructions(binary: Path, namespace: str, objdump: str = "objdump") -> dict
     return found
 
 
+def count(found: list[Function], unit: str, name: str, pattern: str) -> int:
+    """How many instructions match it in a function of that unit."""
+    return sum(
+        bool(re.match(pattern, line))
+        for function in found
+        if function.unit == unit and f"::{name}(" in function.name
+        for _, line in function.code
+    )
+
+
 def check(units: dict[str, list[str]], unit: str, demands: dict[str, tuple[dict[str, int], str]]) -> None:
     """Fails unless the unit's code matches each pattern that it requires so often at least, and what it forbids
     nowhere; and unless just that tells it from every other unit."""

@@ -41,3 +41,10 @@ INDEX_INSTRUCTIONS = {
         "sve256": ({r"(fmla|fmad) z": 8}, r"fmla v|sdot|smmla"),  # float32 alone; the rest of the unit is i8mm's
     },
 }
+
+# What `within` (nearest.hpp) is made of in every unit that does not share another's; most leave it to the compiler.
+WITHIN_INSTRUCTIONS = {"x86_64": r"vmulps .*[yz]mm", "aarch64": r"fmul v\d+\.4s"}
+WITHIN_UNITS = {
+    "x86_64": ("avx2", "avx512", "avx512vnni", "avx512amx"),
+    "aarch64": ("neon", "neondot", "i8mm"),
+}

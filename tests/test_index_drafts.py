@@ -34,12 +34,13 @@ def drafted(
     threads: int = 1,
     unit: str = "",
     degree: int = DEGREE,
-    leaf: int = 100,
+    **other: int,
 ) -> NDArray[np.int32]:
     """From parts so small that they are carved more than once."""
+    settings = {"fan": 4, "leaf": 100, "near": 40, "drawn": 8, "strangers": 4} | other
     out, done = np.empty((len(vectors), degree), np.int32), np.zeros(1, np.uint64)
     graph = encoded(vectors, np.full((len(vectors), DEGREE), -1, np.int32), True).graph()
-    graph.draft(which, 4, leaf, 40, degree == DEGREE, threads, out, done, unit)
+    graph.draft(which, *settings.values(), degree == DEGREE, threads, out, done, unit)
     return out
 
 
@@ -71,6 +72,14 @@ def test_every_row_is_reached_and_none_is_linked_to_itself_or_twice() -> None:
         reached |= new
         waiting.extend(new)
     assert len(reached) > 1990  # from any one row; the root links to many
+
+
+@pytest.mark.parametrize("count", [3, 40])
+def test_parts_as_small_as_there_are_have_no_more_leaders_than_rows(count: int) -> None:
+    """A leader of each stretch of them, of which none may be empty."""
+    links = drafted(clustered(count, 8), leaf=2, fan=64)
+    assert not (links == np.arange(count)[:, None]).any()
+    assert (links[:, 0] >= 0).all()
 
 
 def test_rows_that_are_left_out_are_nobodys_neighbours() -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from instructions import INDEX_INSTRUCTIONS
+from instructions import INDEX_INSTRUCTIONS, WITHIN_INSTRUCTIONS, WITHIN_UNITS
 from numpy.typing import NDArray
 
 from index import kernels
@@ -218,3 +218,11 @@ def test_the_library_holds_the_instructions_that_each_unit_is_named_for(unit: st
 @pytest.mark.parametrize("unit", [name for name, _ in _native.units() if name != "scalar"])
 def test_the_instructions_of_no_loop_keep_its_sums_in_memory(unit: str) -> None:
     assert loops.complaints(Path(_native.__file__), "perwatt", unit) == []
+
+
+def test_the_instructions_that_tell_who_is_near_take_many_at_once() -> None:
+    found = disassembly.functions(Path(_native.__file__), "perwatt")
+    pattern = WITHIN_INSTRUCTIONS[platform.machine()]
+    for unit in WITHIN_UNITS[platform.machine()]:
+        assert disassembly.count(found, unit, "within", pattern) >= 2, unit
+    assert disassembly.count(found, "scalar", "within", pattern) == 0

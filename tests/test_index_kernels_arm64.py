@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from emulation import BUILT, OBJDUMP, PROCESSORS, emulate
 from indexing import clustered, names
-from instructions import INDEX_INSTRUCTIONS
+from instructions import INDEX_INSTRUCTIONS, WITHIN_INSTRUCTIONS, WITHIN_UNITS
 
 from index import build_generation
 from index.build.families import PROFILES
@@ -63,6 +63,13 @@ def test_kernels_scans_and_walks_are_exact_and_only_those_run_that_the_processor
 def test_units_hold_their_instructions(unit: str) -> None:
     (library,) = (BUILT / "kernels" / "index").glob("_native.*.so")
     disassembly.check(disassembly.instructions(library, "perwatt", OBJDUMP), unit, INDEX_INSTRUCTIONS["aarch64"])
+
+
+def test_units_tell_who_is_near_by_many_at_once() -> None:
+    (library,) = (BUILT / "kernels" / "index").glob("_native.*.so")
+    found = disassembly.functions(library, "perwatt", OBJDUMP)
+    for unit in WITHIN_UNITS["aarch64"]:
+        assert disassembly.count(found, unit, "within", WITHIN_INSTRUCTIONS["aarch64"]) >= 2, unit
 
 
 @pytest.mark.timeout(3600)

@@ -64,13 +64,15 @@ def build(
     count, dim = rows.array.shape
     kept = np.setdiff1d(np.arange(count), held_out)
     if before is None and builder == "own":
-        drafted, profile = _drafted(
+        index, links, profile = _drafted(
             rows, metric, kept, held_out, measure, threads, profile=profile, try_both=try_both, show=show
         )
-        made, sections = layout.write(
-            folder, rows.array, links_of(drafted), threads, l2=metric == "l2", profile=profile
-        )
-        return drafted, made, sections
+        made, sections = layout.write(folder, rows.array, links, threads, l2=metric == "l2", profile=profile)
+        for start in range(0, count, _ROWS_PER_ADD):  # last, since they take more memory than all the rest
+            index.storage.add(rows.array[start : start + _ROWS_PER_ADD])
+            rows.drop()
+        index.ntotal = count
+        return index, made, sections
     if before is None:
         nothing = np.zeros(0, np.int64)
         begun = Begun(faiss.IndexHNSWFlat(dim, DEGREE // 2, faiss_metric(metric)), nothing, nothing)
@@ -92,7 +94,7 @@ def build(
                 links = _refined(index, links, links, metric, roots, None, reach, threads)
         else:
             links = _grown(index, rows, fresh, begun.worn, metric, roots, threads, progress)
-        _set_links(index, links)
+        hnsw.set_links(index, links)
         stored = float_rows(storage_of(index))
         profile, rough = _rough(stored, links, roots, metric, threads, inside, profile, try_both)
         measure(Walk(rough, stored, threads, renumber=inside))
@@ -100,7 +102,7 @@ def build(
         if len(held_out):
             final_roots = np.argsort(order)[layout.sampled_roots(count)]
             links = _grown(index, rows, held_out, np.zeros(0, np.int64), metric, final_roots, threads, progress)
-            _set_links(index, links)
+            hnsw.set_links(index, links)
             # permute_entries wants, for each new place, the old one.
             index.permute_entries(np.argsort(order))
     vectors = float_rows(storage_of(index))
@@ -119,8 +121,8 @@ def _drafted(
     profile: Profile | None,
     try_both: TryBoth,
     show: bool,
-) -> tuple[FaissIndex, Profile]:
-    """The graph by our own builder (drafts/), and its profile."""
+) -> tuple[FaissIndex, NDArray[np.int32], Profile]:
+    """The graph by our own builder (drafts/), for FAISS without rows, its links, and its profile."""
     vectors = rows.array if metric != "ip" else of_one_length(rows.array)
     draft = Draft(vectors, kept, threads, show=show)
     profile, rough = _rough(rows.array, draft.links, draft.roots, metric, threads, None, profile, try_both)
@@ -128,13 +130,7 @@ def _drafted(
     del rough
     if len(held_out):
         draft.add(held_out)
-    index = hnsw.without_rows(draft, rows.array.shape[1], metric, held_out)
-    del draft, vectors
-    for start in range(0, len(rows.array), _ROWS_PER_ADD):
-        index.storage.add(rows.array[start : start + _ROWS_PER_ADD])
-        rows.drop()
-    index.ntotal = len(rows.array)
-    return index, profile
+    return hnsw.without_rows(draft, rows.array.shape[1], metric, held_out), draft.links, profile
 
 
 def _rough(
@@ -218,19 +214,8 @@ def storage_of(index: FaissIndex) -> FaissIndex:
 
 def links_of(index: FaissIndex) -> NDArray[np.int32]:
     """Level 0 of FAISS's graph, int32 (n, DEGREE), −1 for none. A copy."""
-    neighbours, starts = _level0(index)
+    neighbours, starts = hnsw.level0(index)
     return np.ascontiguousarray(neighbours[starts[:, None] + np.arange(DEGREE)])
-
-
-def _set_links(index: FaissIndex, links: NDArray[np.int32]) -> None:
-    neighbours, starts = _level0(index)
-    neighbours[starts[:, None] + np.arange(DEGREE)] = links
-
-
-def _level0(index: FaissIndex) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    hnsw = index.hnsw
-    starts = faiss.vector_to_array(hnsw.offsets).astype(np.int64)[:-1]
-    return faiss.rev_swig_ptr(hnsw.neighbors.data(), hnsw.neighbors.size()), starts
 
 
 def _add(index: FaissIndex, rows: FloatRows, which: NDArray[np.int64], threads: int, progress: Progress) -> None:

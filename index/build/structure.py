@@ -124,7 +124,7 @@ class Builder:
             "profile": self._profile_record,
         }
         if own:
-            parameters |= {"fan": drafting.FAN, "leaf": drafting.LEAF, "near": drafting.NEAR}
+            parameters |= drafting.SETTINGS
         else:
             parameters |= {"efConstruction": graph.BUILD_EFFORT, "passes": list(graph.PASSES)}
         if before is not None:

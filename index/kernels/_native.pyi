@@ -179,6 +179,8 @@ class Graph:
         fan: int,
         leaf: int,
         near: int,
+        drawn: int,
+        strangers: int,
         connected: bool,
         threads: int,
         out: NDArray[np.int32],

@@ -109,7 +109,7 @@ uint64_t check(const Kernels& unit, const Shape& shape, bool compact) {
   built = build(unit, shape, vectors, links, shape.l2, compact);
   fingerprint = mixed(mixed(mixed(fingerprint, built.blocks), built.root), built.spokes);
   uint64_t done = 0;
-  draft(unit, built.view, {nullptr, shape.count}, {3, 40, 20, kDegree, true}, 2, &done, links.data());
+  draft(unit, built.view, {nullptr, shape.count}, {3, 40, 20, 6, 3, kDegree, true}, 2, &done, links.data());
   fingerprint = mixed(fingerprint, links);
 
   std::vector<float> queries(12 * shape.dim);

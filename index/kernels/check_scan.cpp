@@ -1,4 +1,4 @@
-// Several queries at once, and the scans made of them, against a plain sort by exact scores: every unit, filtered and not,
+// Several queries at once, which of their products are near, and the scans made of them, against a plain sort by exact scores: every unit, filtered and not,
 // picked rows, duplicates, zero vectors, k beyond the rows, on one thread and on three. Values are small integers, so
 // float32 arithmetic is exact in any order: every unit and every architecture must give the same rows, scores and counts.
 // Then values of any size, where the scan of codes must still give the answer of the scan of floats, to the bit.
@@ -38,6 +38,36 @@ void check_products(const Kernels& unit, size_t dim, size_t query_count, size_t 
                   query_count, r, count, static_cast<long long>(sum), out[i * out_stride + r]);
       std::exit(1);
     }
+  }
+}
+
+// Which of a row of products belong to vectors that are near, as nearest.hpp says, to the bit.
+void check_within(const Kernels& unit, size_t count, std::mt19937& random) {
+  const auto any = [&](int from, int to) {
+    return static_cast<float>(from + static_cast<int>(random() % static_cast<unsigned>(to - from + 1))) / 7.0f;
+  };
+  std::vector<int32_t> products(count);
+  std::vector<float> norms(count), steps(count), distances(count + 16);
+  std::vector<uint32_t> which(count + 16);
+  for (size_t i = 0; i < count; ++i) {
+    products[i] = static_cast<int32_t>(random() % 2001) - 1000;
+    norms[i] = any(0, 5000), steps[i] = any(1, 9);
+  }
+  const float norm = any(0, 5000), twice_step = any(1, 9);
+  for (const float limit : {0.0f, 300.0f, 1e4f, std::numeric_limits<float>::infinity()}) {
+    const size_t found =
+        unit.within(products.data(), norms.data(), steps.data(), count, norm, twice_step, limit, which.data(), distances.data());
+    std::vector<std::pair<uint32_t, float>> expected, told;
+    for (uint32_t i = 0; i < count; ++i) {
+      const float product = static_cast<float>(products[i]), sum = norm + norms[i], step = twice_step * steps[i];
+      const float distance = std::max(sum - step * product, 0.0f);
+      if (distance <= limit) expected.emplace_back(i, distance);
+    }
+    for (size_t i = 0; i < found; ++i) told.emplace_back(which[i], distances[i]);
+    if (told == expected) continue;
+    std::printf("%s within: %zu vectors, limit %g: %zu found, and not the %zu there are\n", unit.name, count,
+                static_cast<double>(limit), found, expected.size());
+    std::exit(1);
   }
 }
 
@@ -180,6 +210,7 @@ void check_scans(const std::vector<const Kernels*>& kernels) {
         for (const size_t count : {1, 2, 3, 4, 9}) check_products(*unit, dim, query_count, count, random() % 6, random);
       }
     }
+    for (size_t count = 0; count < 70; ++count) check_within(*unit, count, random);
     // The widest products there are, as many as there can be.
     const std::vector<int8_t> lowest(kMaxDim * 3, -128);
     int32_t out[6];

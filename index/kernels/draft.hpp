@@ -6,10 +6,11 @@
 
 namespace perwatt {
 
-// fan: of how many parts a vertex is at least; leaf: the most vertices of a part; near: the nearest of its parts' that a
-// vertex considers; degree: links of a vertex, at most; connected: whether all shall be reached from the root.
+// fan: of how many parts a vertex is at least; leaf: the most vertices of a part. A vertex considers `near`, the nearest of its
+// parts'; `drawn`, the nearest of those of them that were drawn; and `strangers` of its part, and as many of the whole set, at
+// random. degree: links of a vertex, at most; connected: whether all shall be reached from the root.
 struct Plan {
-  size_t fan, leaf, near, degree;
+  size_t fan, leaf, near, drawn, strangers, degree;
   bool connected;
 };
 

@@ -99,16 +99,18 @@ class Graph {
     perwatt::refine(kernels, view_, links.data(), looking, {k, kept}, threads, out.data());
   }
 
-  void draft(std::optional<Vector<const int32_t>> which, size_t fan, size_t leaf, size_t near, bool connected,
-             size_t threads, Matrix<int32_t> out, Vector<uint64_t> done, const std::string& unit) {
+  void draft(std::optional<Vector<const int32_t>> which, size_t fan, size_t leaf, size_t near, size_t drawn,
+             size_t strangers, bool connected, size_t threads, Matrix<int32_t> out, Vector<uint64_t> done,
+             const std::string& unit) {
     const Kernels& kernels = unit_named(unit);
-    const Plan plan{fan, leaf, near, out.shape(1), connected};
+    const Plan plan{fan, leaf, near, drawn, strangers, out.shape(1), connected};
     require(out.shape(0) == view_.count, "out must have a row for each vertex");
     check_contiguous(out, "out must be contiguous");
     require(plan.degree >= 1 && plan.degree <= kMaxDegree, "out must have 1 to 256 columns");
     require(!connected || plan.degree == view_.degree, "links that are connected must have the graph's degree");
-    require(fan >= 1 && fan <= 64 && leaf >= 2 && leaf <= 8192 && near >= 1 && near <= 200,
-            "fan must be 1 to 64, leaf 2 to 8,192 and near 1 to 200");
+    require(fan >= 1 && fan <= 64 && leaf >= 2 && leaf <= 8192, "fan must be 1 to 64, and leaf 2 to 8,192");
+    require(near >= 1 && near <= 128 && drawn <= 32 && strangers <= 16,
+            "near must be 1 to 128, drawn at most 32, and strangers at most 16");
     require(done.shape(0) == 1, "done must be one number");
     const Which linked = checked(which);
     nb::gil_scoped_release unlocked;
@@ -217,8 +219,8 @@ void bind_graph(nb::module_& m) {
            "least_share"_a = 0.0f, "budget"_a = 0)
       .def("refine", &Graph::refine, "links"_a.noconvert(), "which"_a.noconvert().none(), "k"_a, "kept"_a,
            "threads"_a, "out"_a.noconvert(), "unit"_a = "")
-      .def("draft", &Graph::draft, "which"_a.noconvert().none(), "fan"_a, "leaf"_a, "near"_a, "connected"_a, "threads"_a,
-           "out"_a.noconvert(), "done"_a.noconvert(), "unit"_a = "");
+      .def("draft", &Graph::draft, "which"_a.noconvert().none(), "fan"_a, "leaf"_a, "near"_a, "drawn"_a, "strangers"_a,
+           "connected"_a, "threads"_a, "out"_a.noconvert(), "done"_a.noconvert(), "unit"_a = "");
 }
 
 }  // namespace perwatt

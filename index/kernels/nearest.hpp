@@ -12,6 +12,13 @@
 namespace perwatt::PERWATT_UNIT {
 namespace {
 
+#if !defined(__AVX512F__)
+constexpr size_t kLanes = 16;
+struct Lanes {
+  constexpr operator size_t() const { return kLanes; }
+};
+#endif
+
 // See Kernels::within in kernels.hpp. Every unit rounds the same sums in the same order.
 inline size_t within(const int32_t* products, const float* norms, const float* steps, size_t count, float norm,
                      float twice_step, float limit, uint32_t* which, float* distances) {
@@ -32,9 +39,7 @@ inline size_t within(const int32_t* products, const float* norms, const float* s
     at = _mm512_add_epi32(at, _mm512_set1_epi32(16));
   }
 #else
-  constexpr size_t kLanes = 16;
-  for (size_t start = 0; start < count; start += kLanes) {
-    const size_t lanes = count - start < kLanes ? count - start : kLanes;
+  const auto group = [&](size_t start, auto lanes) {
     float near[kLanes];
     int any = 0;
     for (size_t j = 0; j < lanes; ++j) {
@@ -43,13 +48,16 @@ inline size_t within(const int32_t* products, const float* norms, const float* s
       near[j] = d > 0.0f ? d : 0.0f;
       any |= near[j] <= limit;
     }
-    if (!any) continue;
+    if (!any) return;
     for (size_t j = 0; j < lanes; ++j) {
       which[found] = static_cast<uint32_t>(start + j);
       distances[found] = near[j];
       found += near[j] <= limit;
     }
-  }
+  };
+  size_t start = 0;
+  for (; start + kLanes <= count; start += kLanes) group(start, Lanes{});  // of a number that the compiler knows
+  if (start < count) group(start, count - start);
 #endif
   return found;
 }

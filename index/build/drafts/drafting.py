@@ -14,9 +14,9 @@ from index.disk import layout
 from index.disk.layout import DEGREE
 from index.progress import Progress
 
-# Parts that a row is in, the most rows of a part, and how many of the nearest that it met there a row considers.
-# 100,000 × 384 (WordNet glosses): more of each finds a little more per vertex visited; MEASURED.md has the table.
-FAN, LEAF, NEAR = 8, 2048, 64
+# Parts that a row is in, the most rows of a part, and whom a row considers of those that it meets there: the nearest,
+# the nearest of those that were drawn, and some at random. MEASURED.md has what others come to.
+SETTINGS = {"fan": 12, "leaf": 2048, "near": 96, "drawn": 16, "strangers": 8}
 _LINKING = 4  # kLinking of draft.hpp
 _WATCH_S = 0.2
 REACH = (60, 180)  # of the walks by which held-out rows find their neighbours, as graph.py's last pass
@@ -26,19 +26,21 @@ class Draft:
     """A graph of `vectors` by distance, which `kept` rows are in. links: int32 (n, DEGREE), −1 for none."""
 
     def __init__(self, vectors: NDArray[np.float32], kept: NDArray[np.int64], threads: int, *, show: bool) -> None:
-        self._threads, self._kept = threads, kept.astype(np.int32)
+        self._threads, self._count = threads, len(vectors)
         self.roots = kept[layout.sampled_roots(len(kept))]
-        self.links = np.full((len(vectors), DEGREE), -1, np.int32)
-        self._layout = layout.encode(vectors, self.links, self.roots, threads, l2=True, profile="compact")
+        none = np.full((self._count, DEGREE), -1, np.int32)
+        self._layout = layout.encode(vectors, none, self.roots, threads, l2=True, profile="compact")
+        del none
         with Progress("graph", len(kept), show=show) as progress:
-            self.links = self.among(self._kept, DEGREE, progress)
+            self.links = self.among(kept.astype(np.int32), DEGREE, progress)
 
     def among(self, rows: NDArray[np.int32], degree: int, progress: Progress | None = None) -> NDArray[np.int32]:
         """Links (n, degree) of these rows, in ascending order, to one another; of degree DEGREE they reach all."""
-        out = np.empty((len(self.links), degree), np.int32)
+        out = np.empty((self._count, degree), np.int32)
         done = np.zeros(1, np.uint64)
-        graph = self._layout.graph()
-        work = partial(graph.draft, rows, FAN, LEAF, NEAR, degree == DEGREE, self._threads, out, done)
+        fan, leaf, near, drawn, strangers = SETTINGS.values()
+        graph, connected = self._layout.graph(), degree == DEGREE
+        work = partial(graph.draft, rows, fan, leaf, near, drawn, strangers, connected, self._threads, out, done)
         with ThreadPoolExecutor(1) as pool:
             _watch(pool, work, done, len(rows), progress)
         return out
@@ -58,7 +60,7 @@ def _watch(
     rows: int,
     progress: Progress | None,
 ) -> None:
-    future, shown, whole = pool.submit(work), 0, rows * (FAN + _LINKING)
+    future, shown, whole = pool.submit(work), 0, rows * (SETTINGS["fan"] + _LINKING)
     while wait([future], _WATCH_S).not_done:
         now = min(rows, int(done[0]) * rows // max(1, whole))
         if progress is not None:
