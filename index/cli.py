@@ -65,7 +65,7 @@ def _fitted_in_served(root: Path, name: str) -> _ServedFitted | None:
     type=click.Choice(["faiss", "own"]),
     default="faiss",
     show_default=True,
-    help="What makes a graph from nothing: own is quicker, and makes the same bytes on any machine.",
+    help="What makes a graph from nothing: own is quicker, and makes the same graph on any machine.",
 )
 @click.option("--no-switch", is_flag=True, help="Build only; what is served stays.")
 @options(CHECKS)

@@ -122,7 +122,7 @@ def build_generation(
         max_slowdown: How many times as long a search may take as in that one; None is not checked (publish_checks.py).
         shard: Which one these rows are of a sharded generation (sharded.py).
         fit_queries: Fits a query encoder to the rows, and may refuse the build (queries.py); None: the model's alone.
-        builder: Of a graph from nothing: "faiss", or "own" (drafts/), quicker and the same bytes on any machine.
+        builder: Of a graph from nothing: "faiss", or "own" (drafts/), quicker and the same graph on any machine.
 
     Raises InputError, naming the row and id, for rows that cannot be indexed; StorageError when the disk fails;
     PublishCheckError, with the generation written but not served, when a check fails. What is served changes only at
