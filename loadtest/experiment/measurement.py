@@ -16,7 +16,7 @@ import msgspec
 
 from embed.vectors.provenance import now_utc, own_version
 from embed.vectors.scratch import scratch_folder
-from loadtest.errors import InvalidRun, LoadTestError, PowerError, ServiceLost
+from loadtest.errors import InvalidRun, LoadTestError, ServiceLost
 from loadtest.experiment.bridged import bridged
 from loadtest.experiment.config import CalibrationRun, CurveRun, ExperimentConfig, KneeRun, parse_variables
 from loadtest.experiment.curve import load_curve
@@ -26,12 +26,11 @@ from loadtest.experiment.indexing import read_steps
 from loadtest.experiment.knee import Measure, find_knee, sound
 from loadtest.experiment.planned import as_vectors, plan_of
 from loadtest.experiment.quality import known_answers
-from loadtest.experiment.server import facts_of, price_of
+from loadtest.experiment.server import facts_of, power_source, price_of
 from loadtest.experiment.soak import drifts
 from loadtest.generator.run import Generator, Interrupted, Live, idle_trial
 from loadtest.generator.watch import busiest, listeners, on_this_machine
 from loadtest.machine import Machine, read_machine
-from loadtest.power.probe import choose, probe
 from loadtest.record.objective import Objective
 from loadtest.record.results import Calibration, Knee
 from loadtest.record.run_record import (
@@ -119,17 +118,9 @@ class Bench:
         self.served: ServiceFacts | None = None
         if ask_service:
             self._ask_service()
-        sources = probe(powercap=config.sysfs_powercap, redfish=config.redfish, shelly=config.shelly)
-        own = self.local or config.redfish or config.shelly
-        if config.power_source and not own:
-            raise PowerError(
-                f"--power-source {config.power_source!r}: the service is on another machine, and the sensors of this "
-                "one say nothing about it; give its --redfish or --shelly"
-            )
-        source = choose(sources, config.power_source) if own else None
         self.generator = Generator(
             self.plan,
-            source=source,
+            source=power_source(config, self.local),
             live=live,
             tell=_tell,
             cpus=config.generator_cpus,

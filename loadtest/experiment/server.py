@@ -1,4 +1,4 @@
-"""The machine that serves, where it is another one, and what it costs."""
+"""The machine that serves, where it is another one: what it is, what it costs, and what meters its power."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from pathlib import Path
 
 import msgspec
 
-from loadtest.errors import PriceError, RecordError
+from loadtest.errors import PowerError, PriceError, RecordError
 from loadtest.experiment.config import ExperimentConfig
 from loadtest.machine import Machine
+from loadtest.power.probe import choose, probe
+from loadtest.power.sources import PowerSource
 from loadtest.prices.price import Price
 from loadtest.prices.table import find_prices, misplaced, price_table
 
@@ -21,6 +23,22 @@ def facts_of(file: Path | None) -> Machine | None:
         raise RecordError(
             f"--server-facts {file}: expected what perwatt loadtest machine --json writes: {error}"
         ) from error
+
+
+def power_source(config: ExperimentConfig, local: bool) -> PowerSource | None:
+    """The finest that says something of it; PowerError where the one asked for does not.
+
+    Args:
+        local: the service runs on this machine.
+    """
+    sources = probe(powercap=config.sysfs_powercap, redfish=config.redfish, shelly=config.shelly)
+    own = local or config.redfish or config.shelly
+    if config.power_source and not own:
+        raise PowerError(
+            f"--power-source {config.power_source!r}: the service is on another machine, and the sensors of this "
+            "one say nothing about it; give its --redfish or --shelly"
+        )
+    return choose(sources, config.power_source) if own else None
 
 
 def price_of(
