@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from indexing import clustered
 
 from index import GenerationError, InputError, build_generation, open_generation, verify
-from index.build.words import LexicalWriter
+from index.build.rows.words import LexicalWriter
 from index.search.fields.columns import Field
 from index.search.filtering import parse
 

@@ -1,8 +1,8 @@
 """Builds a generation: rows in, a checked and immutable folder out, and the alias moved when the checks pass.
 
-    take       every row is checked and spooled                     spool.py
-    arrange    rows in the order of their ids                       spool.py
-    rows       ids, payload, columns, words                         words.py, search/rowfiles.py, field_inference.py
+    take       every row is checked and spooled                     rows/spool.py
+    arrange    rows in the order of their ids                       rows/spool.py
+    rows       ids, payload, columns, words                         rows/words.py, search/rowfiles.py, search/fields/
     queries    where asked for, a query encoder fitted to the rows  queries.py
     quantise   int8 codes, the sections of the kernels              disk/sections.py
     index      FAISS, and recall against exact search on the way    structure.py, recall.py
@@ -16,21 +16,21 @@ a build has changed nothing that is served; the next build and gc remove what it
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from index import machine
-from index.build import families, graph, publish_checks, queries, structure
-from index.build.arrays import Arrays, PayloadRow
+from index.build import families, publish_checks, queries, structure
 from index.build.cost import Clock
 from index.build.grown import before_of
 from index.build.queries import FitQueries
-from index.build.spool import Spool
-from index.build.words import LexicalWriter
+from index.build.rows.arrays import Arrays, PayloadRow
+from index.build.rows.spool import Spool
+from index.build.rows.words import LexicalWriter
+from index.build.settings import BuildSettings, builder_of, metric_of, share_of
 from index.changes.fold import Folded, check_kept
 from index.disk.codes import Metric
 from index.disk.layout import BLOCKS_FILE
@@ -52,26 +52,6 @@ from index.search.rowfiles import Arranged
 from index.search.untyped import FaissIndex, faiss
 from index.shards.plan import Shard
 from index.shards.sealed import ShardedIndex
-
-
-@dataclass(frozen=True)
-class BuildSettings:
-    name: str
-    family: str
-    profile: str
-    metric: Metric
-    recall_target: float
-    fields: list[Field]
-    required: frozenset[str]  # of these fields, those that some row must have
-    threads: int
-    min_count_ratio: float
-    max_slowdown: float | None
-    show: bool
-    language: str | None  # that words are stemmed in; None: no words
-    anew: bool
-    shard: Shard | None
-    fit_queries: FitQueries | None
-    builder: graph.Builder
 
 
 def build_generation(
@@ -132,19 +112,19 @@ def build_generation(
         check_name(name),
         family,
         profile,
-        _metric(metric),
-        _share(recall_target, "recall_target"),
+        metric_of(metric),
+        share_of(recall_target, "recall_target"),
         parse_fields(filterable or []),
         frozenset(field.name for field in parse_fields([each for each in filterable or [] if isinstance(each, str)])),
         threads or machine.cores(),
-        _share(min_count_ratio, "min_count_ratio"),
+        share_of(min_count_ratio, "min_count_ratio"),
         max_slowdown,
         progress,
         check_language(language) if lexical else None,
         anew,
         shard,
         fit_queries,
-        _builder(builder),
+        builder_of(builder),
     )
     source: Source
     if isinstance(vectors, VectorsFolder | Folded):
@@ -311,21 +291,3 @@ def _memory_to_serve(described: dict[str, dict[str, Any]]) -> int:
     """What searches touch, so what should stay in the page cache: not the payload, nor ivf's float32 rows."""
     cold = {rowfiles.PAYLOAD_FILE, VECTORS_FILE}
     return sum(int(entry["bytes"]) for name, entry in described.items() if name not in cold)
-
-
-def _metric(given: str) -> Metric:
-    if given not in get_args(Metric):
-        raise InputError(f"{given!r} is not a metric; expected {', '.join(get_args(Metric))}")
-    return given  # type: ignore[return-value]
-
-
-def _builder(given: str) -> graph.Builder:
-    if given not in graph.BUILDERS:
-        raise InputError(f"{given!r} is not a builder; expected {', '.join(graph.BUILDERS)}")
-    return given  # type: ignore[return-value]
-
-
-def _share(given: float, what: str) -> float:
-    if not 0.0 <= given <= 1.0:
-        raise InputError(f"{what} is {given}; expected 0 to 1")
-    return float(given)
