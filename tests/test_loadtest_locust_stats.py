@@ -13,7 +13,7 @@ import json, sys, time
 import numpy as np
 from collections import Counter
 from locust import stats
-from loadtest.generator.locust_stats import feed, log_batch
+from loadtest.generator.locust_views.stats import feed, log_batch
 moment = time.time()
 time.time = lambda: moment
 values = np.concatenate([np.random.default_rng(0).exponential(40, 3000),

@@ -19,7 +19,7 @@ from locust.runners import WorkerRunner
 
 from loadtest.errors import LoadTestError
 from loadtest.generator.exchange import give_up
-from loadtest.generator.locust_tab import add_tab
+from loadtest.generator.locust_views.tab import add_tab
 from loadtest.generator.workers import secret
 from loadtest.generator.workers.site import Site
 from loadtest.workload.filters import read_filters

@@ -15,9 +15,9 @@ import msgspec
 from gevent import monkey
 from locust.runners import MasterRunner, WorkerRunner
 
-from loadtest.generator import locust_stats
 from loadtest.generator.exchange import LOCAL, Conductor, emit, give_up
-from loadtest.generator.locust_tab import Row, live_rows, trial_rows
+from loadtest.generator.locust_views import stats
+from loadtest.generator.locust_views.tab import Row, live_rows, trial_rows
 from loadtest.generator.priority import NORMAL, go_first
 from loadtest.generator.session import Part, Session
 from loadtest.generator.workers.errand import Errand
@@ -140,7 +140,7 @@ class Site:
         self.session.pump.open_stream(self.rate_per_user, self.session.plan.seed, (number, user), begin)
 
     def _log(self, service_s: Any, failed: Counter[str]) -> None:
-        locust_stats.feed(self.environment.runner.stats, "POST", "search", service_s, failed)
+        stats.feed(self.environment.runner.stats, "POST", "search", service_s, failed)
 
     def announce(self, kind: str, message: dict[str, Any]) -> None:
         """To every generator, from its conductor."""
