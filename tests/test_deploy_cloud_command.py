@@ -49,7 +49,7 @@ def until_two_are_alive(machinery: Machinery, command: subprocess.Popen[str]) ->
     while len(machinery.alive()) < 2:
         assert command.poll() is None, command.stdout and command.stdout.read()
         assert time.monotonic() < deadline
-        time.sleep(0.05)
+        time.sleep(0.1)
 
 
 def test_a_command_that_was_killed_goes_on_and_ends_with_a_report(
@@ -58,7 +58,7 @@ def test_a_command_that_was_killed_goes_on_and_ends_with_a_report(
     out = tmp_path / "out"
     asked = ("run", "--arm", "c8g.4xlarge", "--amd64", "c8i.4xlarge", "--blocks", "3", "--max-usd", "50",
              "--recall", "0.94999999", "--knee-option=--no-curve",
-             "--poll-s", "0.1", "--stack", "perwatt-killed", "--archives", archives["index"].parent,
+             "--poll-s", "0.2", "--stack", "perwatt-killed", "--archives", archives["index"].parent,
              "--out", out)  # fmt: skip
     machinery = Machinery(endpoint)
     killed = subprocess.Popen(
@@ -74,7 +74,7 @@ def test_a_command_that_was_killed_goes_on_and_ends_with_a_report(
     stop = threading.Event()
 
     def work() -> None:
-        while not stop.wait(0.05):
+        while not stop.wait(0.15):
             machinery.step()
 
     machinery.seen = set(left)  # those of the killed run never come to write anything

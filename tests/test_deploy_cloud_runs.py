@@ -178,17 +178,23 @@ def calls_of_a_run(cloud: Cloud, archives: dict[str, Path], folder: Path) -> int
     return count
 
 
+@pytest.mark.parametrize("every", [3, pytest.param(1, marks=pytest.mark.long)])
 @pytest.mark.parametrize(
     ("when", "errors"), [("before", (KeyboardInterrupt, SystemExit)), ("after", (RuntimeError, SystemExit))]
 )
-def test_a_crash_at_every_call_leaves_no_machine_and_the_run_goes_on(
-    when: str, errors: tuple[type[BaseException], ...], cloud: Cloud, archives: dict[str, Path], tmp_path: Path
+def test_a_crash_at_any_call_leaves_no_machine_and_the_run_goes_on(
+    when: str,
+    errors: tuple[type[BaseException], ...],
+    every: int,
+    cloud: Cloud,
+    archives: dict[str, Path],
+    tmp_path: Path,
 ) -> None:
-    """By turns with an error, and with what Ctrl-C and signals are."""
+    """By turns with an error, and with what Ctrl-C and signals are; at every third call, in `make test-long` at all."""
     count = calls_of_a_run(cloud, archives, tmp_path / "whole")
     assert count > 12
     swallowed = 0
-    for at in range(1, count + 1):
+    for at in range(1, count + 1, every):
         folder, error = tmp_path / str(at), errors[at % len(errors)]
         cloud.calls.clear()
         cloud.crash, cloud.error, cloud.machinery = (when, at), error, Machinery()

@@ -19,7 +19,7 @@ def layers(count: int, unit: str, precision: str) -> float:
     return stepped.count(["encode", unit, "--layers", str(count), "--precision", precision, *SMALL])
 
 
-@pytest.mark.parametrize("precision", ["int8", "fp32"])
+@pytest.mark.parametrize("precision", ["int8", pytest.param("fp32", marks=pytest.mark.long)])
 def test_a_count_is_exact_and_every_layer_costs_the_same(precision: str) -> None:
     unit = next(name for name, runs in encoder.units() if runs)
     try:

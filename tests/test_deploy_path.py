@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -15,16 +16,15 @@ from typing import Any
 
 import pytest
 from patience import patient
+from warm import shared
 
 PACKAGES = ("gzip", "bz2", "lzma", "encodings", "csv", "argparse", "json", "tempfile", "shutil", "decimal")
 
 
 def perwatt(*arguments: object, folder: Path) -> str:
     """What the command printed for its user: the summary of `embed` goes to stderr, all else to stdout."""
-    ran = subprocess.run(
-        [sys.executable, "-m", "deploy.command", *map(str, arguments)],
-        cwd=folder, env=environment(), capture_output=True, text=True, timeout=patient(300),
-    )  # fmt: skip
+    with contextlib.chdir(folder):
+        ran = shared().run(*map(str, arguments))
     assert ran.returncode == 0, ran.stderr
     return ran.stderr if arguments[0] == "embed" else ran.stdout
 

@@ -45,18 +45,17 @@ def mounted_read_only(root: Path) -> tuple[str, ...]:
     return ()
 
 
-@pytest.fixture(scope="module", params=["mount", "rights"])
+@pytest.fixture(scope="module", params=["mount", pytest.param("rights", marks=pytest.mark.long)])
 def read_only(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, served_encoder: Any
 ) -> Iterator[tuple[Path, Warm]]:
-    """A root with two generations of one index, and what starts commands where it cannot be written to."""
+    """A root with two generations of one index, and what starts commands where it cannot be written to: where a system
+    allows no mounts, a folder without the right to write stands for one."""
     root = tmp_path_factory.mktemp("read-only") / "indexes"
     build_docs(root, served_encoder, drop=1)
     build_docs(root, served_encoder)
-    if request.param == "mount":
-        prefix = mounted_read_only(root)
-        if not prefix:
-            pytest.skip("this system allows no mounts; a folder without the right to write stands for it")
+    prefix = mounted_read_only(root) if request.param == "mount" else ()
+    if prefix:
         with contextlib.closing(Warm(prefix)) as warm:
             yield root, warm
         return
