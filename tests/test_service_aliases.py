@@ -212,9 +212,11 @@ def test_the_other_precision_is_another_model(own_root: Path, tmp_path: Path) ->
     assert f"({SERVED_PRECISION}, sha256:" in caught.value.log
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_fifty_switches_under_load_lose_no_request_and_mix_no_answer(
-    own_root: Path, tmp_path: Path, served_encoder: Any, workers: int
+@pytest.mark.parametrize(
+    ("workers", "switches"), [(1, 6), (2, 10), *(pytest.param(each, 50, marks=pytest.mark.long) for each in (1, 2))]
+)
+def test_switches_under_load_lose_no_request_and_mix_no_answer(
+    own_root: Path, tmp_path: Path, served_encoder: Any, workers: int, switches: int
 ) -> None:
     first = Root(own_root).alias("docs").generation
     second = build_docs(own_root, served_encoder, drop=2, switch=False).name
@@ -239,7 +241,7 @@ def test_fifty_switches_under_load_lose_no_request_and_mix_no_answer(
         asking = [pool.submit(ask, server, query) for query in queries]
         try:
             with server.client() as client:
-                for round_ in range(50):
+                for round_ in range(switches):
                     generation = (second, first)[round_ % 2]
                     answer = (
                         put(client, generation) if round_ % 3 else client.put(ALIAS, json={"generation": generation})
