@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,8 +23,8 @@ from service.processes import loading as processes
 from service.query.app_state import AppState
 from service.routing import loading as routing
 from service.routing import part
-from service.routing.connection import Reply
-from service.routing.replica import Replica
+from service.routing.connection import Reply, Unanswered
+from service.routing.replica import Ended, Replica, ReplicaCall
 from service.settings import Settings
 from service.wire.problems import Problem
 
@@ -72,14 +72,18 @@ class HereReplica(Replica):
     def __init__(self, address: str, key: str | None, apps: Mapping[str, AppClient]) -> None:
         super().__init__(address, key)
         self._app = apps[self.address]
-        self.fails: Reply | Exception | Callable[[bytes], Reply | Exception | None] | None = None
+        self.fails: Reply | Unanswered | Callable[[bytes], Reply | Unanswered | None] | None = None
         self.asked: list[str] = []
 
-    async def ask(self, method: str, path: str, content: bytes = b"", headers: str = "") -> Reply:
+    def begin(self, method: str, path: str, content: bytes, headers: str, ended: Ended) -> ReplicaCall:
+        call = HereCall(self, content, ended, lambda: self.answer(method, path, content, headers))
+        self.outstanding += 1
+        call.send()
+        return call
+
+    async def answer(self, method: str, path: str, content: bytes, headers: str) -> Reply | Unanswered:
         self.asked.append(f"{method} {path}")
         fails = self.fails(content) if callable(self.fails) else self.fails
-        if isinstance(fails, Exception):
-            raise fails
         if fails is not None:
             return fails
         if path.endswith("/part"):  # most of all requests, and http costs more than they do
@@ -96,6 +100,22 @@ class HereReplica(Replica):
         return Reply(answer.status_code, answer.content)
 
 
+class HereCall(ReplicaCall):
+    def __init__(
+        self, replica: Replica, request: bytes, ended: Ended, answer: Callable[[], Awaitable[Reply | Unanswered]]
+    ) -> None:
+        super().__init__(replica, request, ended)
+        self._answer = answer
+
+    async def _open(self) -> None:
+        try:
+            outcome = await self._answer()
+        except Exception as error:  # or who waits for it would wait for ever
+            outcome = Unanswered(repr(error))
+        self._opening = None
+        self._end(outcome)
+
+
 class Rig:
     """one: the index in one piece; many: a router over its shards, of which `shards` are the servers and `replicas`
     what the router has of them."""
@@ -108,12 +128,19 @@ class Rig:
 
 @contextmanager
 def in_process(
-    vectors: Path, folder: Path, shards: int, replicas: int = 1, keys: Path | None = None, **build: Any
+    vectors: Path,
+    folder: Path,
+    shards: int,
+    replicas: int = 1,
+    keys: Path | None = None,
+    reranker: str | None = None,
+    **build: Any,
 ) -> Iterator[Rig]:
     """
     Args:
         replicas: of each shard; they serve the same folder.
         keys: of the router.
+        reranker: of the router, and of the index in one piece.
         build: settings of both indexes.
     """
     encoder = CheapEncoder()
@@ -145,7 +172,7 @@ def in_process(
         for root, addresses in zip(sharded.roots, named, strict=True):
             for address in addresses:
                 apps[address] = served(Settings(root=root.folder))
-        many = served(Settings(shards=tuple(map(tuple, named)), keys=keys))
-        one = served(Settings(root=folder / "one"))
+        many = served(Settings(shards=tuple(map(tuple, named)), keys=keys, reranker=reranker))
+        one = served(Settings(root=folder / "one", reranker=reranker))
         routed = many.state.registry.shards  # type: ignore[attr-defined]  # those of a router
         yield Rig(one, many, [apps[each[0]] for each in named], [list(shard.replicas) for shard in routed])

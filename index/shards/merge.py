@@ -41,11 +41,21 @@ def merge_top(found: TopK, other: TopK, offset: int, id_of: Callable[[int], Any]
 
 def merge(parts: Sequence[Ranked], k: int, id_of: Callable[[int], Any]) -> Ranked:
     """The best k of all parts. id_of: what rows are ordered by where their scores are equal; asked only of those."""
-    hits = [hit for part in parts for hit in zip((-part.scores).tolist(), part.rows.tolist(), strict=True)]
+    rows = [part.rows.tolist() for part in parts]
+    best = places([part.scores.tolist() for part in parts], k, lambda part, place: id_of(rows[part][place]))
+    return Ranked(
+        np.array([rows[part][place] for _, part, place in best], np.int64),
+        np.array([score for score, _, _ in best], np.float32),
+    )
+
+
+def places(scores: Sequence[Sequence[float]], k: int, id_of: Callable[[int, int], Any]) -> list[tuple[float, int, int]]:
+    """The best k of all parts, as (score, part, place in it), from the scores of each; id_of: as `merge` takes it, of a
+    part and a place."""
+    hits = [(-score, part, place) for part, each in enumerate(scores) for place, score in enumerate(each)]
     hits.sort()
     _order_ties(hits, k, id_of)
-    del hits[k:]
-    return Ranked(np.array([row for _, row in hits], np.int64), -np.array([score for score, _ in hits], np.float32))
+    return [(-less, part, place) for less, part, place in hits[:k]]
 
 
 def _ranked(part: TopK, query: int, offset: int) -> Ranked:
@@ -54,12 +64,12 @@ def _ranked(part: TopK, query: int, offset: int) -> Ranked:
     return Ranked(part.rows[query, :count] + offset, part.scores[query, :count])
 
 
-def _order_ties(hits: list[tuple[float, int]], k: int, id_of: Callable[[int], Any]) -> None:
+def _order_ties(hits: list[tuple[float, int, int]], k: int, id_of: Callable[[int, int], Any]) -> None:
     start = 0
     while start < min(k, len(hits) - 1):
         end = start + 1
         while end < len(hits) and hits[end][0] == hits[start][0]:
             end += 1
         if end - start > 1:
-            hits[start:end] = sorted(hits[start:end], key=lambda hit: id_of(hit[1]))
+            hits[start:end] = sorted(hits[start:end], key=lambda hit: id_of(hit[1], hit[2]))
         start = end

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from service.cli.options import reranker_option
 from service.cli.serve import serving_options, start
 from service.errors import SettingsError
 
@@ -36,6 +37,7 @@ from service.errors import SettingsError
     show_default=True,
     help="Seconds to wait at the start until every shard answers.",
 )
+@reranker_option
 @serving_options
 def route(
     names: tuple[str, ...], given: tuple[str, ...], file: Path | None, log_format: str, access_log: bool, **options: Any

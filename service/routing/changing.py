@@ -19,7 +19,7 @@ from msgspec import Raw
 from index.shards.plan import shard_of
 from service.access.caller import Caller
 from service.query.admission import Deadline
-from service.routing.shard import ShardSilent
+from service.routing.asking import ShardSilent
 from service.routing.whole import RoutedIndex
 from service.wire import limits
 from service.wire.answer.documents import DeleteAnswer, PutAnswer, WriteFailure

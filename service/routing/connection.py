@@ -1,13 +1,14 @@
 """HTTP/1.1 to one server: a request, its answer, and the next request on the same connection.
 
 A router makes as many calls as an index has shards for every search. A general client costs half a millisecond a call,
-more than a shard's whole work; this one parses with the parser of the server and does nothing else. There is no TLS, no
-redirect, no compression and no pipelining.
+more than a shard's whole work; this one parses with the parser of the server, calls back, and does nothing else: no
+task, no future and no timer a request. There is no TLS, no redirect, no compression and no pipelining.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import NamedTuple, cast
 
 import httptools
@@ -28,8 +29,10 @@ class ShardConnection(asyncio.Protocol):
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
-        self._waiting: asyncio.Future[Reply] | None = None
+        self._ended: Callable[[Reply | Unanswered], None] | None = None
         self._content: list[bytes] = []
+        self._reply: Reply | None = None
+        self._kept = True  # the connection, after that reply
         self.asked = 0  # requests so far
 
     @classmethod
@@ -38,44 +41,38 @@ class ShardConnection(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         try:
             _, made = await asyncio.wait_for(loop.create_connection(cls, host, port), OPEN_S)
-        except (OSError, TimeoutError) as error:
+        except (OSError, TimeoutError, UnicodeError) as error:
             raise Unanswered(f"{host}:{port} cannot be reached ({error or 'no answer'})") from None
         return made
 
     @property
     def usable(self) -> bool:
-        return self._transport is not None and self._waiting is None
+        """Whether it is open and nobody waits for an answer on it."""
+        return self._transport is not None and self._ended is None
 
-    def send(self, request: bytes) -> asyncio.Future[Reply]:
-        """The answer to a whole request, head and body. Cancelling it closes the connection, which the server sees.
+    def send(self, request: bytes, ended: Callable[[Reply | Unanswered], None]) -> None:
+        """Sends a whole request, head and body, on a connection that is usable.
 
-        The future has Unanswered where the connection is lost.
+        Args:
+            ended: called once and later, with what became of the request; never after `close`.
         """
-        waiting: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        if self._transport is None:
-            waiting.set_exception(Unanswered("the connection was closed"))
-            return waiting
+        assert self._transport is not None
         self.asked += 1
-        self._waiting = waiting
-        waiting.add_done_callback(self._ended)
+        self._ended = ended
         self._transport.write(request)
-        return waiting
 
     def close(self) -> None:
+        """The server sees that nobody waits for its answer any more."""
+        self._ended = None
         if self._transport is not None:
             self._transport.abort()
             self._transport = None
 
-    def _ended(self, waiting: asyncio.Future[Reply]) -> None:
-        if waiting.cancelled():
-            self._waiting = None
-            self.close()
-
     def _failed(self, why: str) -> None:
-        waiting, self._waiting = self._waiting, None
+        ended = self._ended
         self.close()
-        if waiting is not None and not waiting.done():
-            waiting.set_exception(Unanswered(why))
+        if ended is not None:
+            ended(Unanswered(why))
 
     # --- as asyncio calls it ----------------------------------------------------------------------------------------
 
@@ -87,6 +84,14 @@ class ShardConnection(asyncio.Protocol):
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
             self._failed(f"what answers is no HTTP server ({error})")
+            return
+        if self._reply is not None:
+            reply, self._reply = self._reply, None
+            ended, self._ended = self._ended, None
+            if not self._kept:
+                self.close()
+            if ended is not None:
+                ended(reply)
 
     def connection_lost(self, error: Exception | None) -> None:
         self._failed(f"the connection was closed ({error})" if error else "the connection was closed")
@@ -97,10 +102,8 @@ class ShardConnection(asyncio.Protocol):
         self._content.append(body)
 
     def on_message_complete(self) -> None:
-        content, self._content = b"".join(self._content), []
-        waiting, self._waiting = self._waiting, None
-        status, kept = self._parser.get_status_code(), self._parser.should_keep_alive()
-        if waiting is not None and not waiting.done() and status >= 200:
-            waiting.set_result(Reply(status, content))
-        if not kept:
-            self.close()
+        content, self._content = self._content, []
+        status = self._parser.get_status_code()
+        if status >= 200:  # what comes before is no answer yet
+            self._kept = self._parser.should_keep_alive()
+            self._reply = Reply(status, content[0] if len(content) == 1 else b"".join(content))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 import msgspec
@@ -36,32 +38,54 @@ class Replica:
         self.why = "it was not asked yet"  # it is not up
         self.serving: dict[str, IndexInfo] = {}
 
-    async def ask(self, method: str, path: str, content: bytes = b"", headers: str = "") -> Reply:
-        """Raises Unanswered. Cancelling it takes the request back as far as that is possible. A request may arrive
-        twice: what a write does, it does by ids."""
+    def begin(self, method: str, path: str, content: bytes, headers: str, ended: Ended) -> ReplicaCall:
+        """Asks, and calls back: no task is made where a connection is open. A request may arrive twice: what a write
+        does, it does by ids.
+
+        Args:
+            ended: called once and later, with the call and what became of it; never after its `cancel`.
+        """
         head = f"{method} {path} HTTP/1.1\r\n{self._heads}{headers}content-length: {len(content)}\r\n\r\n"
-        request = head.encode() + content
+        call = ReplicaCall(self, head.encode() + content, ended)
         self.outstanding += 1
+        call.send()
+        return call
+
+    async def ask(self, method: str, path: str, content: bytes = b"", headers: str = "") -> Reply:
+        """As `begin`, awaited. Raises Unanswered. Cancelling it takes the request back as far as that is possible."""
+        waiting: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+
+        def ended(_call: ReplicaCall, outcome: Reply | Unanswered) -> None:
+            if waiting.done():
+                return
+            if isinstance(outcome, Unanswered):
+                waiting.set_exception(outcome)
+            else:
+                waiting.set_result(outcome)
+
+        call = self.begin(method, path, content, headers, ended)
         try:
-            while True:
-                connection = self._idle.pop() if self._idle else await ShardConnection.open(self._host, self._port)
-                if not connection.usable:
-                    continue
-                fresh = connection.asked == 0
-                try:
-                    reply = await connection.send(request)
-                except Unanswered:
-                    # The server may close a connection that was idle just when it is used again.
-                    if fresh:
-                        raise
-                    continue
-                if connection.usable and len(self._idle) < IDLE_CONNECTIONS:
-                    self._idle.append(connection)
-                else:
-                    connection.close()
-                return reply
+            return await waiting
         finally:
-            self.outstanding -= 1
+            call.cancel()
+
+    async def open(self) -> ShardConnection:
+        return await ShardConnection.open(self._host, self._port)
+
+    def idle(self) -> ShardConnection | None:
+        """A connection on which nobody waits, None where there is none."""
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.usable:
+                return connection
+        return None
+
+    def keep(self, connection: ShardConnection) -> None:
+        """For the next request."""
+        if connection.usable and len(self._idle) < IDLE_CONNECTIONS:
+            self._idle.append(connection)
+        else:
+            connection.close()
 
     async def look(self, patience_s: float) -> None:
         """Learns whether it answers, and what it serves."""
@@ -90,3 +114,64 @@ class Replica:
     def close(self) -> None:
         while self._idle:
             self._idle.pop().close()
+
+
+class ReplicaCall:
+    """One request to a replica that is under way."""
+
+    __slots__ = ("_connection", "_ended", "_opening", "_request", "begun_s", "replica")
+
+    def __init__(self, replica: Replica, request: bytes, ended: Ended) -> None:
+        self.replica, self.begun_s = replica, time.perf_counter()
+        self._request, self._ended = request, ended
+        self._connection: ShardConnection | None = None
+        self._opening: asyncio.Task[None] | None = None
+
+    def send(self) -> None:
+        self._connection = self.replica.idle()
+        if self._connection is None:
+            self._opening = asyncio.ensure_future(self._open())
+        else:
+            self._connection.send(self._request, self._answered)
+
+    def cancel(self) -> None:
+        """Takes it back as far as that is possible; nothing where it has ended."""
+        if self._opening is None and self._connection is None:
+            return
+        self.replica.outstanding -= 1
+        if self._opening is not None:
+            self._opening.cancel()
+            self._opening = None
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    async def _open(self) -> None:
+        try:
+            connection = await self.replica.open()
+        except Unanswered as error:
+            self._opening = None
+            self._end(error)
+            return
+        self._opening = None
+        if not connection.usable:
+            self._end(Unanswered("the connection was closed"))
+            return
+        self._connection = connection
+        connection.send(self._request, self._answered)
+
+    def _answered(self, outcome: Reply | Unanswered) -> None:
+        connection, self._connection = self._connection, None
+        assert connection is not None  # it has called this
+        if isinstance(outcome, Unanswered) and connection.asked > 1:
+            self.send()  # the server may close a connection that was idle just when it is used again
+            return
+        self.replica.keep(connection)
+        self._end(outcome)
+
+    def _end(self, outcome: Reply | Unanswered) -> None:
+        self.replica.outstanding -= 1
+        self._ended(self, outcome)
+
+
+Ended = Callable[[ReplicaCall, Reply | Unanswered], None]

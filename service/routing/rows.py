@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from msgspec import Raw
 
-from index.shards.merge import Ranked
+from index.shards.merge import places
 from service.wire.parts import PartDocument, PartList, Without
 
 
@@ -55,13 +55,22 @@ class RoutedRows:
             self._ids.append(id_)
         return row
 
-    def take(self, ranked: PartList, payloads: dict[int, Raw]) -> Ranked:
-        """A shard's list, as rows; their payloads go to `payloads`, which is of those who want the same fields."""
-        rows = [self.row(id_) for id_ in ranked.ids]
-        if ranked.values is not None:
-            self._values.update(zip(rows, ranked.values, strict=True))
-        payloads.update(zip(rows, ranked.payloads, strict=False))
-        return Ranked(np.array(rows, np.int64), np.array(ranked.scores, np.float32))
+    def best(self, lists: Sequence[PartList], k: int, payloads: dict[int, Raw]) -> tuple[list[int], list[float]]:
+        """The rows and scores of the best k of all shards' lists; no others are met. What came with them of payloads
+        goes to `payloads`, which is of those who want the same fields."""
+        rows, scores = [], []
+        for score, part, place in places(
+            [each.scores for each in lists], k, lambda part, place: self.order_of(lists[part].ids[place])
+        ):
+            ranked = lists[part]
+            row = self.row(ranked.ids[place])
+            if ranked.values is not None:
+                self._values[row] = ranked.values[place]
+            if place < len(ranked.payloads):
+                payloads[row] = ranked.payloads[place]
+            rows.append(row)
+            scores.append(score)
+        return rows, scores
 
     def take_document(self, document: PartDocument, payloads: dict[int, Raw]) -> int:
         row = self.row(document.id)

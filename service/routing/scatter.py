@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Mapping
 from typing import Protocol
@@ -11,8 +10,9 @@ import msgspec
 
 from index.search.finding import Effort
 from service.query.admission import Deadline
+from service.routing.asking import ShardSilent, Together
 from service.routing.rows import RoutedRows
-from service.routing.shard import RoutedShard, ShardSilent
+from service.routing.shard import RoutedShard
 from service.wire import limits, parts
 from service.wire.parts import PartAnswer, PartRequest
 from service.wire.problems import Problem
@@ -81,21 +81,24 @@ class Scatter:
                 known = contents[id(request)] = msgspec.json.encode(request)
             return known
 
-        shards, about = self._index.shards, (self._index.name, self._index.id)
-        replies = await asyncio.gather(
-            *(shards[number].ask(*about, content(request), until_s) for number, request in asked.items()),
-            return_exceptions=True,
-        )
+        index, together = self._index, Together()
+        asking = {
+            number: index.shards[number].ask(index.name, index.id, content(request), until_s, together)
+            for number, request in asked.items()
+        }
+        await together.wait(list(asking.values()))
         said, silent = [], dict[int, ShardSilent]()
-        for number, reply in zip(asked, replies, strict=True):
-            if isinstance(reply, ShardSilent):
-                silent[number] = reply
-            elif isinstance(reply, BaseException):
-                raise reply
-            else:
-                part = parts.PART_ANSWER.decode(reply)
+        for number, each in asking.items():
+            answer = each.answer
+            assert answer is not None  # it was waited for
+            if isinstance(answer, bytes):
+                part = parts.PART_ANSWER.decode(answer)
                 self._rows.seq = max(self._rows.seq, part.seq)
                 said.append(part)
+            elif isinstance(answer, ShardSilent):
+                silent[number] = answer
+            else:
+                raise answer
         if silent:
             self._missing(silent, len(said), deadline)
         return said

@@ -16,10 +16,11 @@ from collections.abc import Sequence
 
 import msgspec
 
+from service.routing.asking import problem_in
 from service.routing.connection import Reply, Unanswered
 from service.routing.indexes import RoutedIndexes
 from service.routing.replica import Replica
-from service.routing.shard import RoutedShard, problem_in
+from service.routing.shard import RoutedShard
 from service.routing.whole import RoutedIndex
 from service.wire.problems import Problem
 

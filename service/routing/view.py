@@ -20,11 +20,11 @@ from index import TopK
 from index.search.filtering import Filter
 from index.search.finding import Effort
 from index.search.lexical.words import Matched
-from index.shards.merge import merge
 from index.shards.plan import shard_of
 from service.access.caller import Caller
 from service.query.admission import Deadline
 from service.query.searched import Marked, Matching, Searched, Vectors
+from service.rerank.reranking import READ
 from service.routing.rows import RoutedRows, RoutedSurvivors
 from service.routing.scatter import Scatter, Shards
 from service.wire import limits
@@ -63,12 +63,10 @@ class RoutedView:
         view._scatter = Scatter(
             self._index, self.rows, self._scatter.min_seq, all(query.allow_partial for query in queries)
         )
-        if all(query.fields == first.fields for query in queries):
-            view._fields = first.fields
+        if all(query.fields == first.fields and query.rerank is None for query in queries):
+            view._fields = first.fields  # of what is read anew, title and text are needed whatever the answer has
         if first.mode != "hybrid" and first.group_by is None and first.cursor is None:
-            view._payloads = max(
-                query.k + (query.id is not None) + len(query.ids or ()) + len(query.not_ids or ()) for query in queries
-            )
+            view._payloads = max(_hits(query) + len(query.ids or ()) + len(query.not_ids or ()) for query in queries)
         view._value = first.group_by
         return view
 
@@ -136,9 +134,10 @@ class RoutedView:
             np.zeros(len(vectors), np.int64),
         )
         for query in range(len(vectors)):
-            best = merge([self.rows.take(part.dense[query], self._brought) for part in said], k, self.rows.order)
-            found.rows[query, : len(best.rows)], found.scores[query, : len(best.rows)] = best
-            found.scored[query] = sum(part.dense[query].scored for part in said)
+            lists = [part.dense[query] for part in said]
+            rows, scores = self.rows.best(lists, k, self._brought)
+            found.rows[query, : len(rows)], found.scores[query, : len(rows)] = rows, scores
+            found.scored[query] = sum(ranked.scored for ranked in lists)
         return Searched(found, sum(part.cpu_ms for part in said) / 1e3)
 
     async def search_words(
@@ -159,8 +158,8 @@ class RoutedView:
             asked.held = held
             said = await self._all(asked, deadline, keep)
             spent_s += sum(part.cpu_ms for part in said) / 1e3
-        best = merge([self.rows.take(part.lexical, self._brought) for part in said if part.lexical], k, self.rows.order)
-        return Matching(Matched(best.rows, best.scores), spent_s)
+        rows, scores = self.rows.best([part.lexical for part in said if part.lexical], k, self._brought)
+        return Matching(Matched(np.array(rows, np.int64), np.array(scores, np.float32)), spent_s)
 
     async def document(
         self, id_: str, caller: Caller, deadline: Deadline, keep: RoutedSurvivors | None = None
@@ -265,6 +264,12 @@ class RoutedView:
         if keep is not None:
             keep.count = sum(part.survivors for part in said)
         return said
+
+
+def _hits(query: SearchRequest) -> int:
+    """How many rows of a query are looked at, with the document itself that it asks to be similar to."""
+    read = 0 if query.rerank is None else query.rerank.top or READ
+    return max(query.k, read) + (query.id is not None)
 
 
 def _held_in_all(said: Sequence[PartAnswer]) -> dict[str, int]:

@@ -58,14 +58,10 @@ class RoutedIndex:
     def said(self, infos: Sequence[IndexInfo]) -> None:
         """Takes what the shards say of themselves, in the order of their numbers."""
         self.infos, first = tuple(infos), infos[0].search
+        self.count = sum(info.count for info in infos)
         self.default_search: DefaultSearch | None = None  # of all shards, where it is the same
         if first is not None and all(info.search == first for info in infos):
             self.default_search = msgspec.convert(msgspec.to_builtins(first), DefaultSearch)
-
-    @property
-    def count(self) -> int:
-        """Documents, as the shards said last."""
-        return sum(info.count for info in self.infos)
 
     def effort_of(self, effort: Effort | None) -> int:
         if effort is None or effort == "target":
