@@ -24,7 +24,8 @@ DASHBOARD: dict[str, Any] = json.loads((FOLDER / "grafana/dashboards/perwatt.jso
 ALERTS = yaml.safe_load((FOLDER / "alerts.yaml").read_text())["groups"][0]["rules"]
 SHOWN = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
 EXPRESSIONS = [*SHOWN, *(rule["expr"] for rule in ALERTS if "perwatt_" in rule["expr"])]
-OURS = ("serve", "embed", "build", "loadtest")
+SHARDS = [name for name in COMPOSE["services"] if name.startswith("shard-")]
+OURS = ("serve", "embed", "build", "loadtest", "router", *SHARDS)
 
 
 def schema(name: str) -> dict[str, Any]:
@@ -56,7 +57,7 @@ def test_who_serves_is_who_built() -> None:
 
 def test_every_port_is_the_loopbacks() -> None:
     ports = [port for service in COMPOSE["services"].values() for port in service.get("ports", [])]
-    assert len(ports) == 3
+    assert len(ports) == 4
     assert all(port.startswith("127.0.0.1:") for port in ports)
 
 
@@ -68,9 +69,11 @@ def test_options_exist() -> None:
     from embed.cli import embed
     from index.cli import build
     from loadtest.cli.load import knee
+    from service.cli.route import route
     from service.cli.serve import serve
 
-    for name, command in {"serve": serve, "embed": embed, "build": build, "loadtest": knee}.items():
+    commands = {"serve": serve, "embed": embed, "build": build, "loadtest": knee, "router": route}
+    for name, command in (commands | dict.fromkeys(SHARDS, serve)).items():
         known = {option for parameter in command.params for option in parameter.opts}
         given = {word.split("=")[0] for word in COMPOSE["services"][name]["command"] if word.startswith("--")}
         assert given <= known, name
@@ -80,7 +83,7 @@ def test_loading_may_take_as_long_everywhere() -> None:
     """A container that is called unhealthy while it loads is replaced by one that begins anew."""
     top = FOLDER.parent
     [image] = re.findall(r"--start-period=(\S+)", (top / "Dockerfile").read_text())
-    chart = (top / "helm/perwatt/templates/serve.yaml").read_text()
+    chart = (top / "helm/perwatt/templates/_serving.tpl").read_text()
     [period, failures] = re.findall(
         r"startupProbe:.*?periodSeconds: (\d+)\s+failureThreshold: (\d+)", chart, re.DOTALL
     )[0]
@@ -88,11 +91,29 @@ def test_loading_may_take_as_long_everywhere() -> None:
     assert image == COMPOSE["services"]["serve"]["healthcheck"]["start_period"] == f"{seconds}s" == "600s"
 
 
+def test_the_router_asks_two_servers_of_each_shard() -> None:
+    """Each of them reads the folder of its shard, and waits as long to be ready as the one service does."""
+    services = COMPOSE["services"]
+    asked = [word.removeprefix("--shard=") for word in services["router"]["command"] if word.startswith("--shard=")]
+    hosts = [[url.removeprefix("http://").removesuffix(":8000") for url in each.split(",")] for each in asked]
+    assert sorted(name for each in hosts for name in each) == sorted(SHARDS) == sorted(services["router"]["depends_on"])
+    for number, each in enumerate(hosts):
+        assert len(each) == 2
+        for name in each:
+            assert f"--root=/indexes/${{INDEX:-docs}}.shards/{number}-of-{len(hosts)}" in services[name]["command"]
+            assert (
+                services[name]["healthcheck"] == services["router"]["healthcheck"] == services["serve"]["healthcheck"]
+            )
+            assert services[name]["profiles"] == services["router"]["profiles"] == ["shards"]
+            assert "ports" not in services[name]
+
+
 def test_a_build_with_filters_is_the_build_that_there_is_and_more() -> None:
     text = (FOLDER / "compose.yaml").read_text()
-    [written] = re.findall(r"^# .* run --rm build (build .*)$", text, re.MULTILINE)
+    written = re.findall(r"^# .* run --rm build (build .*)$", text, re.MULTILINE)
     command = [word.replace("${INDEX:-docs}", "docs") for word in COMPOSE["services"]["build"]["command"]]
-    assert written.split() == [*command, "--filterable", "kind"]
+    more = ["--filterable", "kind"], ["--shards", "3"]
+    assert [each.split() for each in written] == [[*command, *each] for each in more]
 
 
 def test_prometheus_asks_the_service_where_it_listens() -> None:
@@ -167,6 +188,7 @@ def measured(server: Any) -> dict[str, set[str]]:
             )  # of what is told only where the operator gave a price, or a counter is
         for sample in family.samples:
             found.setdefault(sample.name, set()).update(sample.labels)
+    found["perwatt_shard_replicas"] = {"index", "shard"}  # a router's; test_service_routing.py sees it there
     return found
 
 

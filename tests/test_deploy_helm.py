@@ -92,6 +92,7 @@ def test_large_numbers_stay_whole_numbers(autoscaled: bool) -> None:
     assert values["serve"]["queue"] == values["rebuild"]["deadlineSeconds"] == 1_000_000
     for part, enabled in {"autoscaling": autoscaled, "rebuild": True, "loadtest": True, "alerts": True}.items():
         values[part]["enabled"] = enabled
+    values["shards"]["count"] = 2  # each is several objects
     values["disruptionBudget"] = {"maxUnavailable": 1_000_000}
     for manifest in rendered(values):
         assert "e+" not in yaml.safe_dump(manifest)

@@ -80,6 +80,11 @@ securityContext:
   capabilities: {drop: [ALL]}
 {{- end -}}
 
+{{- define "perwatt.unavailable" -}}
+{{- $unavailable := .Values.disruptionBudget.maxUnavailable -}}
+{{ if kindIs "string" $unavailable }}{{ $unavailable }}{{ else }}{{ int $unavailable }}{{ end }}
+{{- end -}}
+
 {{- /* "perwatt.key" NAME: the variable of a key that is in a secret. */ -}}
 {{- define "perwatt.key" -}}
 env:
