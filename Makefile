@@ -37,7 +37,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .PHONY: help setup run report experiment selftest test test-units test-arm64 sanitize fuzz check check-deploy client images test-images bench clean \
   lock setup-onnx setup-torch setup-test setup-peers setup-servers test-hostile test-overload test-crash test-long \
-  test-integrations test-ray judges soak audit test-deploy test-release browser
+  test-integrations test-ray test-faults judges soak audit test-deploy test-release browser
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -96,6 +96,14 @@ test-integrations: setup-test $(VENV)/integrations/.made ## the frameworks' own 
 
 test-ray: setup-test $(VENV)/ray/.made ## a job on a real Ray cluster of three nodes, in a network of its own; one is killed (root, a minute)
 	unshare --net sh -c 'ip link set lo up && exec $(VENV)/ray/bin/python -m pytest -q tests/ray_jobs.py'
+
+test-faults: setup-test ## a router whose network to its shards is cut, loses packets or is slow (root, two minutes)
+	@for tool in unshare ip tc iptables; do [ "$$(id -u)" = 0 ] && command -v $$tool >/dev/null || { echo \
+	  "make test-faults makes networks, for which it has to be root and to have $$tool:" \
+	  "apt-get install util-linux iproute2 iptables"; exit 1; }; done
+	mkdir -p /run/netns
+	unshare --net --mount sh -c 'mount -t tmpfs none /run/netns && ip link set lo up && \
+	  exec $(BIN)/python -m pytest -q tests/router_faults.py'
 
 test-hostile: $(DATA)/indexes/$(INDEX)/current ## what a good caller notices of slow, idle and greedy ones, some 8 minutes
 	$(BIN)/python -m service.bench.hostile $(DATA)/indexes $(INDEX)
