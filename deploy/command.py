@@ -146,6 +146,10 @@ BENCHES: dict[str, Step] = {
     "http": Step(
         "service.bench.command:bench_http", "Requests per second of one core over HTTP, beside other servers."
     ),
+    "router": Step(
+        "service.bench.routed.command:bench_router",
+        "What a request costs through a router over shards, beside one of them and one server of all rows.",
+    ),
 }
 
 # The base class of each package's foreseen errors, looked up only once something was raised.

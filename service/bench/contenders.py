@@ -14,7 +14,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from importlib import metadata
 from pathlib import Path
@@ -133,10 +133,15 @@ class Contender:
 
 def perwatt(stack: ExitStack, folder: Path, cores: str, workers: int = 1) -> tuple[Server, int]:
     """Started, and where."""
+    return command(stack, "perwatt", ["serve", "--root", folder / "indexes", "--workers", workers], cores)
+
+
+def command(stack: ExitStack, name: str, words: Sequence[object], cores: str) -> tuple[Server, int]:
+    """`perwatt` with these words, started, and where."""
     port = free_port()
-    command = [sys.executable, "-m", "deploy.command", "serve", "--root", folder / "indexes", "--port", str(port)]
     # Texts are asked round and round here, and what is compared is what encoding and searching them costs.
-    server = Server("perwatt", [*map(str, command), "--workers", str(workers), "--no-query-cache"], cores)
+    options = ["--port", str(port), "--no-query-cache"]
+    server = Server(name, [sys.executable, "-m", "deploy.command", *map(str, words), *options], cores)
     stack.callback(server.stop)
     server.wait("serving on")
     return server, port
@@ -145,12 +150,11 @@ def perwatt(stack: ExitStack, folder: Path, cores: str, workers: int = 1) -> tup
 def forms(server: Server, port: int, case: HttpCase) -> list[Contender]:
     """perwatt, asked in each of the ways that there are."""
     path = "/v1/indexes/bench/search"
-    effort = least_effort(port, path, lambda effort: _ours(case.vectors, effort), case)
-    params = {"params": {"effort": effort}}
+    effort = least_effort(port, path, lambda effort: vectors_at(case, effort), case)
     bodies = {
-        "perwatt, vector as JSON": _ours(case.vectors, effort),
-        "perwatt, vector as base64": [json.dumps({"vector": packed(each), **params}) for each in case.vectors],
-        "perwatt, text": [json.dumps({"text": text, **params}) for text in case.texts],
+        "perwatt, vector as JSON": vectors_at(case, effort),
+        "perwatt, vector as base64": packed_at(case, effort),
+        "perwatt, text": texts_at(case, effort),
     }
     return [
         Contender(name, server, port, path, asked, None if "text" in name else recall(port, path, asked, case), effort)
@@ -208,7 +212,7 @@ def _started(stack: ExitStack, name: str, case: HttpCase, installed: Path, cores
         path = "/v1/indexes/bench/search"
 
         def asking(effort: int) -> list[str]:
-            return _ours(case.vectors, effort)
+            return vectors_at(case, effort)
 
     elif name == "chroma":
         # The effort is the collection's, and heeded at the next start.
@@ -275,5 +279,15 @@ def packed(vector: list[float]) -> str:
     return base64.b64encode(np.array(vector, "<f4").tobytes()).decode()
 
 
-def _ours(vectors: list[list[float]], effort: int) -> list[str]:
-    return [json.dumps({"vector": vector, "params": {"effort": effort}}) for vector in vectors]
+def vectors_at(case: HttpCase, effort: int) -> list[str]:
+    """Bodies of searches of perwatt, with vectors as JSON."""
+    return [json.dumps({"vector": vector, "params": {"effort": effort}}) for vector in case.vectors]
+
+
+def packed_at(case: HttpCase, effort: int) -> list[str]:
+    """The same, with vectors as base64."""
+    return [json.dumps({"vector": packed(vector), "params": {"effort": effort}}) for vector in case.vectors]
+
+
+def texts_at(case: HttpCase, effort: int) -> list[str]:
+    return [json.dumps({"text": text, "params": {"effort": effort}}) for text in case.texts]

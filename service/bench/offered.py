@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import click
 import gevent
 
 from loadtest.generator.pump import Pump
@@ -23,6 +24,8 @@ from loadtest.workload.plan import Plan
 from loadtest.workload.requests import ReadyMade
 from service.bench.load import wire_of
 from service.bench.process import Server
+
+LATE = 0.02  # of the requests, that this process may have been too late to send
 
 
 class Offer(NamedTuple):
@@ -77,6 +80,17 @@ def offer(
         if kind not in ("shed", "missed"):
             last_failure_s = max(last_failure_s, second + 1 - begin_s)
     return Offer(latencies_ms, fates, last_failure_s)
+
+
+def in_time(made: Offer) -> list[float]:
+    """Milliseconds of all requests. Raises ClickException where one was not answered, or this process was too late to
+    keep the schedule."""
+    late, offered = made.fates["missed"], made.fates.total()
+    if late > LATE * offered:
+        raise click.ClickException(f"{late:,} of {offered:,} requests were sent too late: measure when it is quiet")
+    if lost := offered - late - made.fates["answered"]:
+        raise click.ClickException(f"{lost:,} requests were not answered: {dict(made.fates)}")
+    return made.latencies_ms
 
 
 @contextlib.contextmanager

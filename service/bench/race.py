@@ -167,7 +167,6 @@ def prepare(place: Path, file: Path | None, rows: int, wanted: float) -> HttpCas
     true neighbours. What the peers have built in `place` is theirs to find again; other vectors want another place."""
     import numpy as np
 
-    from embed import load_encoder
     from index import build_generation
     from index.search.exact import search
 
@@ -180,8 +179,6 @@ def prepare(place: Path, file: Path | None, rows: int, wanted: float) -> HttpCas
     kept = np.load(place / "vectors.npy", mmap_mode="r")
     if kept.shape != corpus.shape or not (kept[:1000] == corpus[:1000]).all():
         raise click.ClickException(f"{place} was made from other vectors; name another folder with --work.")
-    encoder = load_encoder()
-    canaries = [{"text": text, "vector": encoder.encode([text])[0].tolist()} for text in texts(2)]
     build_generation(
         corpus,
         ids,
@@ -189,14 +186,22 @@ def prepare(place: Path, file: Path | None, rows: int, wanted: float) -> HttpCas
         name="bench",
         recall_target=wanted,
         payload=[{"row": row} for row in range(rows)],
-        model=encoder.fingerprint.as_dict(),
-        canaries=canaries,
+        **model(),
     )
-    encoder.close()
     found = search(queries[:RECALL_QUERIES], corpus, contenders.K)
     truth = [{ids[row] for row in each} for each in found.rows.tolist()]
     numbers = [[round(float(number), 7) for number in query] for query in queries]
     return HttpCase(place, numbers, texts(HELD_OUT), truth, wanted)
+
+
+def model() -> dict[str, Any]:
+    """What a build says of the model that texts are encoded by."""
+    from embed import load_encoder
+
+    encoder = load_encoder()
+    canaries = [{"text": text, "vector": encoder.encode([text])[0].tolist()} for text in texts(2)]
+    encoder.close()
+    return {"model": encoder.fingerprint.as_dict(), "canaries": canaries}
 
 
 def read(file: Path | None, rows: int) -> tuple[Float, Float]:
