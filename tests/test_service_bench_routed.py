@@ -1,4 +1,4 @@
-"""What a router costs is measured beside its shards."""
+"""What a router costs is measured beside its shards, and the table says what was aimed for and missed."""
 
 from __future__ import annotations
 
@@ -6,15 +6,51 @@ import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
 import pytest
 from indexing import clustered
 
+from deploy.figures.tables import router
 from index import open_generation
 from service.bench import race
 from service.bench.routed import beyond, fleet
+
+
+def figures() -> dict[str, Any]:
+    form = {"router_us": 300.0, "part_us": 100.0, "shard_us": 200.0, "one_us": 250.0}
+    return {
+        "vector": {**form, "router_over_shard": 1.5, "of_one": 0.36, "beyond_ms": 0.2},
+        "text": {**form, "router_over_shard": 1.1, "of_one": 0.4, "beyond_ms": 0.4},
+        "slowest_shard_ms": 0.5,
+        "stopped": {"quiet_p99_ms": 4.0, "stopped_p99_ms": 5.0, "ratio": 1.25, "searches": 900, "per_s": 100},
+        "conditions": {
+            "rows": 9000,
+            "dim": 8,
+            "shards": 2,
+            "k": 10,
+            "wanted": 0.95,
+            "effort": 10,
+            "effort_of_one": 12,
+            "rounds": 5,
+            "seconds": 3,
+            "connections": 16,
+            "cores": "one core",
+        },
+    }
+
+
+def test_the_table_says_in_bold_what_was_missed() -> None:
+    rows = [line.split("|")[1:-1] for line in router.targets(figures()).splitlines()[2:]]
+    assert [cells[2].strip() for cells in rows] == [
+        *("0.20 ms", "**missed** 1.50 ×", "**missed** 0.72 / 2 ×"),
+        *("**missed** 0.40 ms", "1.10 ×", "**missed** 0.80 / 2 ×"),
+        "1.25 ×",
+    ]
+    assert all(cells[0].strip().startswith("**") == ("missed" in cells[2]) for cells in rows)
+    assert "900 beside a stopped replica" in router.remarks(figures())
 
 
 def test_the_shards_hold_the_rows_of_the_one_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

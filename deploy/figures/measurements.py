@@ -21,6 +21,7 @@ from loadtest.bench import experiment, generator
 from service.bench import changes as http_changes
 from service.bench import race, writes
 from service.bench.judged import fusion, quality
+from service.bench.routed import cost
 
 _DATA = TOP / ".perwatt"
 _VECTORS, _INDEXES, _INDEX = _DATA / "vectors" / "python-stdlib", _DATA / "indexes", "python-stdlib"
@@ -52,6 +53,7 @@ MEASUREMENTS: dict[str, Callable[[], Any]] = {
         "http": http_changes.measure(),
     },
     "writes": lambda: writes.measure(folder=_peers(), work=_HTTP),
+    "router": lambda: cost.measure(work=_HTTP),
     "experiment": lambda: experiment.measure(
         "pgvector",
         _VECTORS,

@@ -4,7 +4,7 @@ script, and checked by the tests.
     python -m deploy.figures measure [NAME …]     run the benchmarks, all by default: encode, quality, fusion,
                                                   index, kernels, ann, ann-others, filtered,
                                                   generator, http, http-workers, open, changes,
-                                                  writes, experiment, instructions, judges
+                                                  writes, router, experiment, instructions, judges
     python -m deploy.figures render               write the tables from the kept JSON
     python -m deploy.figures pictures [RUN]       photograph the page and a report (screenshots.py)
     python -m deploy.figures check                exit 1 if a document says anything else
@@ -33,6 +33,7 @@ from deploy.figures.tables import (
     kernels,
     quality,
     readme,
+    router,
     writes,
 )
 
@@ -48,6 +49,7 @@ DOCUMENTS: dict[Path, dict[str, Callable[[], str]]] = {
         "kernels": kernels.block,
         "changes": changes.block,
         "writes": writes.block,
+        "router": router.block,
         "generator": generator.block,
         "http": http.block,
         "experiment": experiment.block,

@@ -1,0 +1,75 @@
+"""The table of what a router over shards costs, against what was aimed for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from deploy.figures.markdown import TARGET_HEADER, conditions, or_missed, table
+from deploy.figures.store import KEPT, kept
+from service.bench.routed.cost import TARGETS
+
+UNMEASURED = "Not measured on a quiet machine yet: `python -m deploy.figures measure router` does it."
+
+
+def block() -> str:
+    if not (KEPT / "router.json").exists():
+        return UNMEASURED
+    measured = kept("router")
+    figures = measured["figures"]
+    return f"{targets(figures)}\n\n{remarks(figures)} {conditions(measured)}"
+
+
+def targets(figures: dict[str, Any]) -> str:
+    """What a router costs, against what was aimed for."""
+    shards = figures["conditions"]["shards"]
+    rows: list[list[object]] = []
+
+    def line(name: str, aim: str, met: bool, says: str, against: str) -> None:
+        rows.append([name if met else f"**{name}**", aim, or_missed(met, says), against])
+
+    for form in ("vector", "text"):
+        found = figures[form]
+        line(
+            f"{form} in: later than the slowest shard, p50",
+            f"≤ {TARGETS['beyond_ms']:g} ms",
+            found["beyond_ms"] <= TARGETS["beyond_ms"],
+            f"{found['beyond_ms']:.2f} ms",
+            f"the slowest shard: {figures['slowest_shard_ms']:.2f} ms",
+        )
+        line(
+            f"{form} in: processor time of the router ({found['router_us']:,.0f} µs)",
+            f"≤ {TARGETS['router_over_shard']:g} ×",
+            found["router_over_shard"] <= TARGETS["router_over_shard"],
+            f"{found['router_over_shard']:.2f} ×",
+            f"one shard asked directly: {found['shard_us']:,.0f} µs",
+        )
+        line(
+            f"{form} in: queries a processor second of router and shards",
+            f"≥ {TARGETS['of_one']:g} / {shards} ×",
+            found["of_one"] >= TARGETS["of_one"] / shards,
+            f"{found['of_one'] * shards:.2f} / {shards} ×",
+            f"one server of all rows: {1e6 / found['one_us']:,.0f}",
+        )
+    stopped = figures["stopped"]
+    line(
+        "p99 while one of two replicas of a shard is stopped",
+        f"≤ {TARGETS['stopped']:g} ×",
+        stopped["ratio"] <= TARGETS["stopped"],
+        f"{stopped['ratio']:.2f} ×",
+        f"undisturbed: {stopped['quiet_p99_ms']:.1f} ms",
+    )
+    return table(TARGET_HEADER, rows)
+
+
+def remarks(figures: dict[str, Any]) -> str:
+    asked, vector, stopped = figures["conditions"], figures["vector"], figures["stopped"]
+    return (
+        f"{asked['rows']:,} × {asked['dim']}, k = {asked['k']}, in {asked['shards']} shards, at the least effort that "
+        f"reaches a recall of {asked['wanted']:g}: {asked['effort']} in each shard, {asked['effort_of_one']} in one "
+        f"index. All servers share {asked['cores']}; {asked['connections']} connections, {asked['rounds']} rounds of "
+        f"{asked['seconds']} s in which all are asked in turns, of whose ratios of processor time the median counts. "
+        f"What a router asks of a shard costs that {vector['part_us']:,.0f} µs. Behind the slowest shard: one request "
+        "at a time, medians of 1,000 in turns, of a text without the time of encoding it. The p99 is that of "
+        f"{stopped['per_s']} searches a second in an open loop; of {stopped['searches']:,} beside a stopped replica "
+        "all were answered."
+    )
