@@ -24,7 +24,7 @@ pytest_plugins = ["serving_fixtures"]
 
 @pytest.fixture
 def vectors(tmp_path: Path) -> Path:
-    """A vectors folder of 400 short documents."""
+    """A vectors folder of 120 short documents."""
     from click.testing import CliRunner
 
     from embed.cli import embed
@@ -32,7 +32,7 @@ def vectors(tmp_path: Path) -> Path:
     (tmp_path / "docs.jsonl").write_text(
         "".join(
             msgspec.json.encode({"id": f"d{n}", "title": f"note {n}", "text": f"note {n} of {n % 7}"}).decode() + "\n"
-            for n in range(400)
+            for n in range(120)
         )
     )
     done = CliRunner().invoke(embed, [str(tmp_path / "docs.jsonl"), "--out", str(tmp_path / "vectors")])
@@ -60,7 +60,7 @@ def test_chroma_ends_in_a_report_like_ours(
     record = read_record(out)
     assert record.label.arm == "chroma"
     assert record.served is not None
-    assert (record.served.engine, record.served.count) == ("Chroma", 400)
+    assert (record.served.engine, record.served.count) == ("Chroma", 120)
     assert record.asked is not None
     assert (record.asked.kind, record.asked.truth) == ("vector", "exact search of vectors.npy (cosine)")
     assert any(trial.recall is not None for trial in record.trials)
