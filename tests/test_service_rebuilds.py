@@ -40,7 +40,7 @@ def plan_file(tmp_path: Path) -> Path:
     ids, payloads = documents()
     lines = [json.dumps({"id": id_, **payload}) for id_, payload in zip(ids, payloads, strict=True)]
     (tmp_path / "articles.jsonl").write_text("\n".join(lines) + "\n")
-    many = (json.dumps({"id": f"m{row}", "text": f"Remark {row} " + "on the weather " * 60}) for row in range(20_000))
+    many = (json.dumps({"id": f"m{row}", "text": f"Remark {row} " + "on the weather " * 60}) for row in range(3_000))
     (tmp_path / "many.jsonl").write_text("\n".join(many) + "\n")
     sources = "".join(
         f'[sources.{name}]\nindex = "docs"\ninputs = ["{tmp_path / name}.jsonl"]\nvectors = "{tmp_path / name}"\n'
@@ -92,7 +92,9 @@ def at_work(root: Path, client: httpx.Client, id_: str) -> int:
     return record.pid
 
 
-def test_what_was_written_is_in_the_next_generation_and_every_worker_serves_it(client: httpx.Client) -> None:
+def test_what_was_written_is_in_the_next_generation_and_every_worker_serves_it(
+    client: httpx.Client, server: Server
+) -> None:
     before = client.get("/v1/indexes/docs").json()["generation"]
     assert client.put("/v1/indexes/docs/documents", json={"documents": [BREAD]}).json()["seq"] == 1
     started = start(client)
@@ -101,7 +103,7 @@ def test_what_was_written_is_in_the_next_generation_and_every_worker_serves_it(c
     assert (done["state"], done["switched"]) == ("succeeded", True), done
     assert done["generation"] != before
     for _ in range(8):  # of either worker: a connection a request
-        with httpx.Client(base_url=client.base_url, timeout=patient(30)) as another:
+        with server.client() as another:
             found = another.post("/v1/indexes/docs/search", json={"text": "rye bread in the oven", "k": 1}).json()
             assert found["generation"] == done["generation"]
             assert found["hits"][0]["id"] == "n1"
