@@ -26,22 +26,14 @@ from loadtest.experiment.indexing import read_steps
 from loadtest.experiment.knee import Measure, find_knee, sound
 from loadtest.experiment.planned import as_vectors, plan_of
 from loadtest.experiment.quality import known_answers
-from loadtest.experiment.server import facts_of, power_source, price_of
+from loadtest.experiment.server import encoder_elsewhere, facts_of, power_source, price_of
 from loadtest.experiment.soak import drifts
 from loadtest.generator.run import Generator, Interrupted, Live, idle_trial
 from loadtest.generator.watch import busiest, listeners, on_this_machine
 from loadtest.machine import Machine, read_machine
 from loadtest.record.objective import Objective
 from loadtest.record.results import Calibration, Knee
-from loadtest.record.run_record import (
-    Asked,
-    EncoderElsewhere,
-    Label,
-    Record,
-    ServiceFacts,
-    check_writable,
-    write_record,
-)
+from loadtest.record.run_record import Asked, Label, Record, ServiceFacts, check_writable, write_record
 from loadtest.record.trial import Trial
 from loadtest.record.validity_checks import beyond_doubt
 from loadtest.targets.contract import refuse
@@ -288,15 +280,11 @@ class Bench:
             calibration=self.generator.calibration,
             knee=self.knee,
             price=self.price,
-            encoder=self._encoder(),
+            encoder=encoder_elsewhere(config),
             power_notes=self.generator.power_notes,
             indexing=self.indexing,
             notes=[*self.notes, *(drift.stated() for drift in drifted)],
         )
-
-    def _encoder(self) -> EncoderElsewhere | None:
-        price, joules = self.config.encoder_price, self.config.encoder_joules
-        return None if price is joules is None else EncoderElsewhere(price, joules)
 
     def _server(self) -> Machine | None:
         return self.facts if self.facts is not None else self.here if self.local else None

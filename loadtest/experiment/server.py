@@ -14,6 +14,7 @@ from loadtest.power.probe import choose, probe
 from loadtest.power.sources import PowerSource
 from loadtest.prices.price import Price
 from loadtest.prices.table import find_prices, misplaced, price_table
+from loadtest.record.run_record import EncoderElsewhere
 
 
 def facts_of(file: Path | None) -> Machine | None:
@@ -23,6 +24,11 @@ def facts_of(file: Path | None) -> Machine | None:
         raise RecordError(
             f"--server-facts {file}: expected what perwatt loadtest machine --json writes: {error}"
         ) from error
+
+
+def encoder_elsewhere(config: ExperimentConfig) -> EncoderElsewhere | None:
+    price, joules = config.encoder_price, config.encoder_joules
+    return None if price is joules is None else EncoderElsewhere(price, joules)
 
 
 def power_source(config: ExperimentConfig, local: bool) -> PowerSource | None:
