@@ -15,8 +15,9 @@ from collections.abc import Sequence
 import msgspec
 import scipy
 
+from loadtest.analysis.arm import price_of, side_of
 from loadtest.analysis.ratio import FEWEST, Ratio, detectable, paired_ratio
-from loadtest.analysis.reading import Reading, price_of, side_of
+from loadtest.analysis.reading import Reading
 from loadtest.analysis.verdict import Verdict, judge
 from loadtest.errors import RecordError
 from loadtest.power.models import PowerRatio, power_ratio

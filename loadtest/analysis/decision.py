@@ -13,11 +13,12 @@ from collections.abc import Sequence
 import msgspec
 
 from loadtest import units
+from loadtest.analysis.arm import price_of
 from loadtest.analysis.compare import Comparison, lower_bounds
 from loadtest.analysis.engines import subject_names
 from loadtest.analysis.fleet import Demand, Span, hours_a_month, promised
 from loadtest.analysis.ratio import FEWEST, Ratio, blocks_needed, paired_ratio
-from loadtest.analysis.reading import Reading, price_of
+from loadtest.analysis.reading import Reading
 from loadtest.analysis.verdict import Verdict, judge
 from loadtest.prices.offers import PriceOffer, offers_of
 

@@ -18,9 +18,10 @@ from typing import NamedTuple
 
 import msgspec
 
+from loadtest.analysis.arm import price_of, side_of
 from loadtest.analysis.figure import PerJoule
 from loadtest.analysis.ratio import FEWEST, geometric_mean
-from loadtest.analysis.reading import Reading, price_of, side_of
+from loadtest.analysis.reading import Reading
 from loadtest.errors import LoadTestError
 from loadtest.power.models import Side, modelled_watts
 from loadtest.prices.price import HOURS_A_MONTH

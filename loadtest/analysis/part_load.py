@@ -12,9 +12,10 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from loadtest.analysis.arm import side_of
 from loadtest.analysis.compare import Comparison, PowerBelief, believed
 from loadtest.analysis.ratio import FEWEST, Ratio, geometric_mean, paired_ratio
-from loadtest.analysis.reading import Reading, side_of
+from loadtest.analysis.reading import Reading
 from loadtest.power.models import power_ratio
 from loadtest.record.trial import Trial
 

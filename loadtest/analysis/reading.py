@@ -9,14 +9,12 @@ this year's records.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from statistics import fmean
 
 from loadtest import units
 from loadtest.analysis.figure import Capacity, PerJoule
-from loadtest.errors import RecordError
 from loadtest.experiment.curve import queries_per_joule_over_curve
 from loadtest.power.energy import Energy
 from loadtest.power.models import Side, modelled_watts, unmodelled
@@ -210,10 +208,16 @@ class Reading:
             return min(trial.cores_used / threads, 1.0), "measured: CPU time of the service's processes"
         return 1.0, "assumed: full load at the knee"
 
+    @property
+    def side(self) -> Side | None:
+        """The machine as the power models see it; None when its microarchitecture or cores are unknown."""
+        micro, cores = self.microarchitecture, self.cores
+        return None if micro is None or cores is None else Side(micro, float(cores), round(self.utilisation[0], 3))
+
     @cached_property
     def per_joule(self) -> PerJoule:
         """Measured if the headline trial was metered, else modelled if a model knows the machine, else none."""
-        trial, found, side = self.trial, self.capacity, side_of([self])
+        trial, found, side = self.trial, self.capacity, self.side
         energy = None if trial is None or self.record.elsewhere else trial.energy
         if trial is not None and energy is not None and energy.joules > 0 and not self.invalid:
             value = trial.answered / energy.joules
@@ -289,20 +293,3 @@ class Reading:
 
 def readings(records: Iterable[Record]) -> list[Reading]:
     return [Reading(record) for record in records]
-
-
-def side_of(arm: Sequence[Reading]) -> Side | None:
-    """The machine of an arm as the power models see it, at the mean utilisation of its blocks; None when its
-    microarchitecture or cores are unknown."""
-    micro, cores = arm[0].microarchitecture, arm[0].cores
-    if micro is None or cores is None:
-        return None
-    return Side(micro, float(cores), round(fmean(reading.utilisation[0] for reading in arm), 3))
-
-
-def price_of(arm: Sequence[Reading]) -> Price | None:
-    """What an hour of the arm's machine costs; None unless every record has a price. RecordError when they differ."""
-    prices = [reading.price for reading in arm if reading.price is not None]
-    if len({price.usd_per_hour for price in prices}) > 1:
-        raise RecordError(f"the runs of {arm[0].arm} have different prices: price them alike")
-    return prices[0] if len(prices) == len(arm) else None

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from loadtest import units
+from loadtest.analysis.arm import price_of
 from loadtest.analysis.compare import Comparison
 from loadtest.analysis.costs.carbon import EMBODIED_SOURCE
 from loadtest.analysis.decision import Decision
 from loadtest.analysis.engines import effort_in_words, engine_in_words, objective_in_words
 from loadtest.analysis.fleet import SHAPES, Demand
-from loadtest.analysis.reading import Reading, price_of
+from loadtest.analysis.reading import Reading
 from loadtest.power.models import coefficients
 from loadtest.report.page import Section, Table
 

@@ -7,9 +7,10 @@ import math
 from collections.abc import Sequence
 
 from loadtest import units
+from loadtest.analysis.arm import price_of
 from loadtest.analysis.compare import Comparison
 from loadtest.analysis.decision import Bill, Decision, money_span, months_span
-from loadtest.analysis.reading import Reading, price_of
+from loadtest.analysis.reading import Reading
 from loadtest.report.decision.assumptions import assumptions_section
 from loadtest.report.page import Figure, Section, Signed, Table
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from loadtest import units
+from loadtest.analysis.arm import price_of
 from loadtest.analysis.costs.carbon import Sci, sci
 from loadtest.analysis.fleet import Demand, Fleet, Span, fleet
-from loadtest.analysis.reading import Reading, price_of
+from loadtest.analysis.reading import Reading
 from loadtest.report.page import Section, Table
 
 SCI_WORDS = (
