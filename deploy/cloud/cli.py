@@ -226,7 +226,8 @@ def _report(plan: Any, records: list[Path], baseline: str, replica: bool, out: P
     import msgspec
 
     from deploy.cloud.plan import REPLICA
-    from loadtest.analysis.compare import by_arm, compare
+    from loadtest.analysis.arm import by_arm
+    from loadtest.analysis.compare import compare
     from loadtest.analysis.reading import readings
     from loadtest.record.run_record import read_record
     from loadtest.report.compare_page import compare_page

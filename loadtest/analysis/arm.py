@@ -13,6 +13,13 @@ from loadtest.power.models import Side
 from loadtest.prices.price import Price
 
 
+def by_arm(runs: Sequence[Reading]) -> dict[str, list[Reading]]:
+    arms: dict[str, list[Reading]] = {}
+    for run in runs:
+        arms.setdefault(run.arm, []).append(run)
+    return arms
+
+
 def side_of(arm: Sequence[Reading]) -> Side | None:
     """As that of its first reading, at the mean utilisation of its blocks."""
     side = arm[0].side

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import msgspec
 import scipy
 
-from loadtest.analysis.arm import price_of, side_of
+from loadtest.analysis.arm import by_arm, price_of, side_of
 from loadtest.analysis.ratio import FEWEST, Ratio, detectable, paired_ratio
 from loadtest.analysis.reading import Reading
 from loadtest.analysis.verdict import Verdict, judge
@@ -69,13 +69,6 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def verdict(self) -> Verdict:
         return self.verdicts[self.headline]
-
-
-def by_arm(runs: Sequence[Reading]) -> dict[str, list[Reading]]:
-    arms: dict[str, list[Reading]] = {}
-    for run in runs:
-        arms.setdefault(run.arm, []).append(run)
-    return arms
 
 
 def compare(

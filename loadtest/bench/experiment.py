@@ -19,7 +19,8 @@ from typing import Any
 
 import msgspec
 
-from loadtest.analysis.compare import Comparison, by_arm, compare
+from loadtest.analysis.arm import by_arm
+from loadtest.analysis.compare import Comparison, compare
 from loadtest.analysis.engines import effort_in_words, engine_in_words, settings_in_words
 from loadtest.analysis.reading import Reading, readings
 from loadtest.bench.engines import find_knee, kit

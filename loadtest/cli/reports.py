@@ -61,7 +61,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def _two_arms(runs: list[Reading], baseline: str | None, candidate: str | None, replica: str | None) -> tuple[str, str]:
-    from loadtest.analysis.compare import by_arm
+    from loadtest.analysis.arm import by_arm
 
     names = [name for name in by_arm(runs) if name != replica]
     if baseline is None and candidate is None and len(names) == 2:
@@ -110,7 +110,7 @@ def report(
 
     Of runs of one corpus in different numbers of shards, without --baseline: what a query costs in each.
     """
-    from loadtest.analysis.compare import by_arm
+    from loadtest.analysis.arm import by_arm
     from loadtest.analysis.compare import compare as compared
     from loadtest.analysis.decision import Plans, decide
     from loadtest.analysis.sharding import several_shardings
@@ -183,7 +183,7 @@ def compare(
         if baseline or candidate or replica or metric != "auto" or as_json:
             raise click.UsageError("--unpaired compares RUNS with earlier ones; of other options it takes --margin")
         _compare_unpaired(runs, earlier, margin)
-    from loadtest.analysis.compare import by_arm
+    from loadtest.analysis.arm import by_arm
     from loadtest.analysis.compare import compare as compared
     from loadtest.analysis.engines import arm_in_words
     from loadtest.report.data import report_json
@@ -255,7 +255,8 @@ def _compare_unpaired(runs: tuple[Path, ...], earlier: tuple[Path, ...], margin:
 @fleet_options(required=True)
 def fleet(runs: tuple[Path, ...], **fleet_given: Any) -> None:
     """What a real day would need on each machine that was measured: instances, $ and kWh a month."""
-    from loadtest.analysis.compare import by_arm, same_question
+    from loadtest.analysis.arm import by_arm
+    from loadtest.analysis.compare import same_question
     from loadtest.report.page import Table
     from loadtest.report.sections.fleet_section import fleet_section
 

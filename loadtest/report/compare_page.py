@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from loadtest import units
-from loadtest.analysis.arm import price_of
-from loadtest.analysis.compare import Comparison, by_arm
+from loadtest.analysis.arm import by_arm, price_of
+from loadtest.analysis.compare import Comparison
 from loadtest.analysis.decision import Decision, Plans, decide
 from loadtest.analysis.engines import effort_in_words, engine_in_words, objective_in_words, settings_in_words
 from loadtest.analysis.ratio import FEWEST, Ratio, blocks_needed, geometric_mean
