@@ -37,7 +37,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .PHONY: help setup run report experiment selftest test test-units test-arm64 sanitize fuzz check check-deploy client images test-images bench clean \
   lock setup-onnx setup-torch setup-test setup-peers setup-servers test-hostile test-overload test-crash test-long \
-  test-integrations test-ray test-faults judges soak audit test-deploy test-release browser
+  test-integrations test-ray test-faults bench-jobs judges soak audit test-deploy test-release browser
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -169,6 +169,10 @@ bench: setup-peers setup-servers $(VENV)/integrations/.made $(DATA)/indexes/$(IN
 judges: setup-test $(VENV)/integrations/.made ## have other people's benchmarks measure perwatt and another engine each, into BENCHMARKS.md (needs git)
 	deploy/judges/fetch.sh $(DATA)/judges
 	$(BIN)/python -m deploy.figures measure judges
+	$(BIN)/python -m deploy.figures render
+
+bench-jobs: setup-test $(VENV)/ray/.made ## what a job costs beside its work, by processes and on Ray, of ROWS texts (30,000); into BENCHMARKS.md (root)
+	ROWS=$(ROWS) RAY_PYTHON=$(VENV)/ray/bin/python $(BIN)/python -m deploy.figures measure jobs
 	$(BIN)/python -m deploy.figures render
 
 audit: ## look every locked package up in the public list of known holes

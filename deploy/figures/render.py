@@ -4,7 +4,8 @@ script, and checked by the tests.
     python -m deploy.figures measure [NAME …]     run the benchmarks, all by default: encode, quality, fusion,
                                                   index, kernels, ann, ann-others, filtered,
                                                   generator, http, http-workers, open, changes,
-                                                  writes, router, experiment, instructions, judges
+                                                  writes, router, experiment, instructions, judges; and
+                                                  jobs, which `make bench-jobs` gives what it needs
     python -m deploy.figures render               write the tables from the kept JSON
     python -m deploy.figures pictures [RUN]       photograph the page and a report (screenshots.py)
     python -m deploy.figures check                exit 1 if a document says anything else
@@ -50,6 +51,7 @@ DOCUMENTS: dict[Path, dict[str, Callable[[], str]]] = {
         "changes": changes.block,
         "writes": writes.block,
         "router": router.block,
+        "jobs": router.job_block,
         "generator": generator.block,
         "http": http.block,
         "experiment": experiment.block,

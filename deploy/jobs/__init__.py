@@ -8,6 +8,7 @@
     ray_cluster.py  workers that are tasks of a Ray cluster
     attempts.py     tasks started, and begun again where a worker was lost
     tally.py        how far a job is
+    bench.py        what a job costs beside its work
     work.py         the tasks themselves
     plan.py         what a job is, and what its tasks make
     places.py       where that is kept: a folder that all see, or a store

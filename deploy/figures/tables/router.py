@@ -1,4 +1,4 @@
-"""The table of what a router over shards costs, against what was aimed for."""
+"""The tables of what a router over shards costs, and a job that builds them, against what was aimed for."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ from typing import Any
 
 from deploy.figures.markdown import TARGET_HEADER, conditions, or_missed, table
 from deploy.figures.store import KEPT, kept
+from deploy.jobs import bench
 from service.bench.routed.cost import TARGETS
 
 UNMEASURED = "Not measured on a quiet machine yet: `python -m deploy.figures measure router` does it."
+
+NO_JOB = "Not measured on this machine yet: `make bench-jobs` does it, and writes its figures here."
 
 
 def block() -> str:
@@ -17,6 +20,14 @@ def block() -> str:
     measured = kept("router")
     figures = measured["figures"]
     return f"{targets(figures)}\n\n{remarks(figures)} {conditions(measured)}"
+
+
+def job_block() -> str:
+    if not (KEPT / "jobs.json").exists():
+        return NO_JOB
+    measured = kept("jobs")
+    figures = measured["figures"]
+    return f"{job_targets(figures)}\n\n{job_remarks(figures)} {conditions(measured)}"
 
 
 def targets(figures: dict[str, Any]) -> str:
@@ -72,4 +83,42 @@ def remarks(figures: dict[str, Any]) -> str:
         "at a time, medians of 1,000 in turns, of a text without the time of encoding it. The p99 is that of "
         f"{stopped['per_s']} searches a second in an open loop; of {stopped['searches']:,} beside a stopped replica "
         "all were answered."
+    )
+
+
+def job_targets(figures: dict[str, Any]) -> str:
+    """What a job costs beside its work, against what was aimed for."""
+    work = figures["took"]["here"]
+    rows: list[list[object]] = []
+    names = {"processes": f"{figures['cores']} processes", "ray": f"Ray, {figures['nodes']} nodes of one core"}
+    for arm, name in names.items():
+        took = figures["took"][arm]
+        ratio = took["cpu_s"] / work["cpu_s"]
+        met = or_missed(ratio <= bench.TARGET, f"{ratio:.2f} ×")
+        clock = took["wall_s"] * figures["cores"] / work["cpu_s"]
+        quiet = took["others"] <= bench.QUIET
+        each = f"{(took['cpu_s'] - work['cpu_s']) / took['tasks']:.2f} s"
+        rows.append(
+            [name, f"≤ {bench.TARGET:g} ×", met, each, f"{clock:.2f} ×" if quiet else "not alone on the machine"]
+        )
+    return table(
+        [
+            "a job on",
+            "aimed for",
+            "processor time, of the work's",
+            "more than it, a task",
+            "time on the clock × cores, of the work's",
+        ],
+        rows,
+    )
+
+
+def job_remarks(figures: dict[str, Any]) -> str:
+    took = figures["took"]
+    return (
+        f"{figures['rows']:,} docstrings of {figures['bytes'] / 1e6:,.0f} MB, embedded and built in "
+        f"{figures['shards']} shards. The work is {took['here']['cpu_s']:,.0f} s of processor time: the same "
+        f"{took['here']['tasks']} tasks one after the other in one process. What a worker spends on its start and on "
+        "loading the model, and Ray on itself, is fixed for each task, so its share falls as fragments and shards "
+        "grow. `make bench-jobs ROWS=…` measures any size."
     )

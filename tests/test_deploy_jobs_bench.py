@@ -1,0 +1,45 @@
+"""What `make bench-jobs` counts and says."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+from deploy.figures.tables.router import job_remarks, job_targets
+from deploy.jobs import bench
+
+SPINS = """
+import subprocess, sys, time
+if len(sys.argv) > 1:
+    inside = subprocess.Popen([sys.executable, "-c", sys.argv[1]], stdout=subprocess.PIPE, stdin=subprocess.PIPE)
+    inside.stdout.readline()
+while time.process_time() < 0.2: pass
+print("spun", flush=True)
+sys.stdin.read()
+if len(sys.argv) > 1:
+    inside.communicate()
+"""
+
+
+def test_the_time_of_all_that_was_started_is_counted_while_it_lives_and_after() -> None:
+    before = bench.spent()
+    command = [sys.executable, "-c", SPINS, SPINS]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert bench.spent() - before >= 0.3  # 0.2 s of each of two, one below the other, in ticks
+    assert bench.spent() - before >= 0.3
+
+
+def took(**more: float) -> dict[str, Any]:
+    return {"cpu_s": 100.0, "wall_s": 60.0, "others": 0.0, "tasks": 22, **more}
+
+
+def test_a_clock_beside_others_is_not_shown_and_a_miss_is() -> None:
+    arms = {"here": took(), "processes": took(cpu_s=110.0, others=0.3), "ray": took(cpu_s=130.0)}
+    figures = {"rows": 30_000, "bytes": 9_000_000, "shards": 8, "nodes": 3, "cores": 2, "took": arms}
+    shown = job_targets(figures)
+    assert "| 2 processes | ≤ 1.15 × | 1.10 × | 0.45 s | not alone on the machine |" in shown
+    assert "| Ray, 3 nodes of one core | ≤ 1.15 × | **missed** 1.30 × | 1.36 s | 1.20 × |" in shown
+    assert "the same 22 tasks" in job_remarks(figures)
