@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -30,7 +33,7 @@ from loadtest.generator.session import Session
 from loadtest.generator.wire import free_port
 from loadtest.generator.workers import secret
 from loadtest.generator.workers.clock import QUESTIONS, MasterClock
-from loadtest.generator.workers.greeting import hello, refusal
+from loadtest.generator.workers.greeting import MACHINE, hello, refusal
 from loadtest.generator.workers.loop import work
 from loadtest.generator.workers.shipment import MASTER, pack, unpack
 from loadtest.record.histogram import Histogram
@@ -285,3 +288,30 @@ def test_the_ceiling_of_workers_of_other_hosts_is_found_against_a_server_on_the_
 def _free(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+EARLY = """
+from types import SimpleNamespace
+from locust.runners import WorkerRunner
+from loadtest.generator.workers.site import Site
+
+class Early(WorkerRunner):
+    def __init__(self): self.told = []
+    def register_message(self, *_, **__): pass
+    def send_message(self, kind, *_): self.told.append(kind)
+
+of_the_master = SimpleNamespace(plan="/nowhere/here/plan.json", trial="/nowhere/here/trial.json")
+site = Site(SimpleNamespace(runner=Early(), parsed_options=of_the_master))
+site.start(lambda: 1 / 0)  # Locust may begin a test before it says that there is a worker
+site.listen()
+assert site.errand.elsewhere
+site.errand._prepared = True
+site.errand._say_ready()
+assert site.environment.runner.told == ["perwatt_hello", "perwatt_ready"], site.environment.runner.told
+"""
+
+
+def test_a_worker_whose_test_begins_before_it_is_there_takes_the_plan_that_is_sent_to_it() -> None:
+    environment = {**os.environ, MACHINE: "another"}
+    done = subprocess.run([sys.executable, "-c", EARLY], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from loadtest.errors import LoadTestError
+from loadtest.errors import GeneratorsAbsent, LoadTestError
 from loadtest.generator.priority import go_first
 from loadtest.generator.workers.shipment import MASTER
 from loadtest.record.results import Calibration
@@ -106,6 +106,8 @@ def calibrate(
         for _attempt in range(2):  # a neighbour's hiccup is not a ceiling
             try:
                 trial = measure(rate)
+            except GeneratorsAbsent:
+                raise
             except LoadTestError:
                 tried.append((rate, 0.0, 0.0))  # far beyond its ceiling a generator may not even come to its end
                 lost += 1

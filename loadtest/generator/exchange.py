@@ -40,11 +40,12 @@ def emit(event: str, **fields: Any) -> None:
     sys.stdout.flush()
 
 
-def give_up(environment: Any, message: str) -> None:
-    """Ends the run without a trial. The workers are told first: whoever started us ends us as soon as it hears."""
+def give_up(environment: Any, message: str, event: str = "lost") -> None:
+    """Ends the run without a trial. The workers are told first: whoever started us ends us as soon as it hears. event:
+    "absent" where there are no generators to try again with."""
     environment.process_exit_code = 1
     environment.runner.quit()
-    emit("lost", message=message)
+    emit(event, message=message)
 
 
 class Conductor:

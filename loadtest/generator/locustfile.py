@@ -9,6 +9,7 @@ trial that `--trial` names, and `perwatt loadtest run` makes a run record of it.
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,9 @@ import gevent
 from locust import User, events, runners, task
 from locust.runners import WorkerRunner
 
-from loadtest.errors import LoadTestError
-from loadtest.generator.exchange import give_up
 from loadtest.generator.locust_views.tab import add_tab
 from loadtest.generator.workers import secret
+from loadtest.generator.workers.greeting import MACHINE
 from loadtest.generator.workers.site import Site
 from loadtest.workload.filters import read_filters
 from loadtest.workload.plan import Plan
@@ -41,12 +41,6 @@ def options(parser: Any) -> None:
         "--trial",
         default="",
         help="write the trial (raw record, JSON) to this file",
-        include_in_web_ui=False,
-    )
-    add(
-        "--machine",
-        default="",
-        help="of a worker whose master is on another host: tells machines apart",
         include_in_web_ui=False,
     )
     add("--search-index", default="default", help="name of the index to search")
@@ -101,7 +95,7 @@ def listen(environment: Any, **_: Any) -> None:
     site, options = site_of(environment), environment.parsed_options
     add_tab(environment, site.rows)
     site.listen()
-    if options.plan or options.machine:
+    if options.plan or os.environ.get(MACHINE):
         # Ctrl-C reaches everyone on the terminal. Whoever started us decides: it asks for what there is, or kills us.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         if not isinstance(environment.runner, WorkerRunner):
@@ -109,15 +103,7 @@ def listen(environment: Any, **_: Any) -> None:
 
 
 def test_start(environment: Any, **_: Any) -> None:
-    site = site_of(environment)
-    try:
-        site.start(lambda: plan_of(environment.parsed_options, environment.host))
-    except LoadTestError as error:
-        if site.errand is not None:
-            site.errand.fail(str(error))
-        elif environment.parsed_options.plan:
-            gevent.spawn(give_up, environment, str(error))
-        raise
+    site_of(environment).start(lambda: plan_of(environment.parsed_options, environment.host))
 
 
 def spawned(user_count: int, **_: Any) -> None:

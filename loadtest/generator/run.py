@@ -25,7 +25,7 @@ import psutil
 
 from embed.vectors.provenance import now_utc
 from embed.vectors.scratch import scratch_folder
-from loadtest.errors import LoadTestError, PowerError
+from loadtest.errors import GeneratorsAbsent, LoadTestError, PowerError
 from loadtest.generator.calibration import calibrate, null_server
 from loadtest.generator.watch import Watcher
 from loadtest.generator.wire import free_port
@@ -209,6 +209,8 @@ class Generator:
                         observer.cut(fields["stop"])
                 elif fields["perwatt"] == "lost":
                     raise LoadTestError(fields["message"])
+                elif fields["perwatt"] == "absent":
+                    raise GeneratorsAbsent(fields["message"])
                 elif fields["perwatt"] in ("worker", "refused"):
                     self._tell(fields["message"])
                 elif fields["perwatt"] == "trial" and fields["lost"] and not plan.bind:

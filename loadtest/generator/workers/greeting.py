@@ -9,6 +9,9 @@ import msgspec
 
 from embed.vectors.provenance import installed, own_version
 
+# Of a worker whose master is on another host, in its environment: Locust overwrites options by those of the master.
+MACHINE = "PERWATT_LOADTEST_MACHINE"
+
 
 class Hello(msgspec.Struct, frozen=True):
     """What a worker says of itself. machine: tells machines apart; empty where it was started with the master."""

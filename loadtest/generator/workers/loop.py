@@ -21,6 +21,7 @@ from typing import IO, Any
 
 from loadtest import units
 from loadtest.errors import InvalidRun, LoadTestError
+from loadtest.generator.workers.greeting import MACHINE
 from loadtest.generator.workers.secret import token
 from loadtest.machine import read_machine
 
@@ -82,7 +83,7 @@ def _generator(
     """One worker, what it says (None: nothing more), and its log."""
     command = [
         sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--worker", "--master-host", host, "--master-port",
-        str(port), "--machine", identity, "--loglevel", "WARNING",
+        str(port), "--loglevel", "WARNING",
     ]  # fmt: skip
     said: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
     with tempfile.TemporaryFile("w+", encoding="utf-8") as log:
@@ -93,7 +94,7 @@ def _generator(
             stderr=log,
             text=True,
             cwd=LOCUSTFILE.parents[1],
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            env={**os.environ, "PYTHONUNBUFFERED": "1", MACHINE: identity},
         )
         if cpus:
             os.sched_setaffinity(process.pid, cpus)

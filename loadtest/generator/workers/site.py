@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import math
+import os
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -15,12 +16,14 @@ import msgspec
 from gevent import monkey
 from locust.runners import MasterRunner, WorkerRunner
 
+from loadtest.errors import LoadTestError
 from loadtest.generator.exchange import LOCAL, Conductor, emit, give_up
 from loadtest.generator.locust_views import stats
 from loadtest.generator.locust_views.tab import Row, live_rows, trial_rows
 from loadtest.generator.priority import NORMAL, go_first
 from loadtest.generator.session import Part, Session
 from loadtest.generator.workers.errand import Errand
+from loadtest.generator.workers.greeting import MACHINE
 from loadtest.generator.workers.reception import Reception
 from loadtest.generator.workers.secret import TOKEN
 from loadtest.targets.named import target_of
@@ -41,6 +44,7 @@ class Site:
         self.conductor: Conductor | None = None
         self.reception: Reception | None = None
         self.errand: Errand | None = None  # of a worker
+        self._early: Callable[[], Plan] | None = None
         self.rate_per_user = 0.0
         self._users = 0
 
@@ -49,7 +53,7 @@ class Site:
         runner, options = self.environment.runner, self.environment.parsed_options
         hear: dict[str, Callable[[Any], object]] = {}
         if isinstance(runner, WorkerRunner):
-            self.errand = Errand(runner, options.machine, self.prepare)
+            self.errand = Errand(runner, os.environ.get(MACHINE, ""), self.prepare)
             hear = {
                 "perwatt_window": lambda msg: self.begin(msg.data),
                 "perwatt_cut": lambda msg: self.cut(msg.data),
@@ -68,9 +72,25 @@ class Site:
                 gevent.spawn_later(WAIT_S, self._lose_patience, plan, reception)
         for kind, listener in hear.items():
             runner.register_message(kind, lambda environment, msg, listener=listener, **_: listener(msg))
+        if self._early is not None:
+            self.start(self._early)
 
     def start(self, plan_of: Callable[[], Plan]) -> None:
-        """Locust starts a test. A worker that gets its plan from a master elsewhere has it already, or soon."""
+        """Locust starts a test; of a worker that may be before `listen`, for which it is kept then."""
+        if isinstance(self.environment.runner, WorkerRunner) and self.errand is None:
+            self._early = plan_of
+            return
+        try:
+            self._start(plan_of)
+        except LoadTestError as error:
+            if self.errand is not None:
+                self.errand.fail(str(error))
+            elif self.environment.parsed_options.plan:
+                gevent.spawn(give_up, self.environment, str(error))
+            raise
+
+    def _start(self, plan_of: Callable[[], Plan]) -> None:
+        """A worker that gets its plan from a master elsewhere has it already, or soon."""
         runner, options = self.environment.runner, self.environment.parsed_options
         self._users = 0
         if self.errand is not None and self.errand.elsewhere:
@@ -205,7 +225,7 @@ class Site:
 
     def _heard_failed(self, name: str, why: str) -> None:
         """Without it the load would be another one."""
-        gevent.spawn(give_up, self.environment, f"{name} cannot take part: {why}")
+        gevent.spawn(give_up, self.environment, f"{name} cannot take part: {why}", "absent")
 
     def _heard_part(self, client: str, part: str) -> None:
         if self.conductor is not None:
@@ -218,4 +238,4 @@ class Site:
         if plan.bind:
             port = plan.bind.rpartition(":")[2]
             message += f". On each host: perwatt loadtest worker HOST:{port}, with the same {TOKEN}"
-        give_up(self.environment, message)
+        give_up(self.environment, message, "absent")
