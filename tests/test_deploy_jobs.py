@@ -28,6 +28,7 @@ from index.build.sharded import build_sharded
 from index.changes.log import Log
 from index.changes.log_file import Write
 from index.disk.vectors_folder import VectorsFolder
+from index.errors import GenerationError
 from index.search.opening import open_generation
 
 OPTIONS = ("--shards", 2, "--filterable", "year:int")
@@ -194,6 +195,18 @@ def test_what_a_task_needs_is_named_where_it_is_not_there(docs: Path, server: En
         work(job.folder, "embed", 99)
     with pytest.raises(JobError, match=r"has no plan\.json"):
         Job(tmp_path)
+
+
+def test_a_build_reads_the_rows_of_its_shard_and_no_others(docs: Path, server: EncoderServer, tmp_path: Path) -> None:
+    job = planned(docs, tmp_path, server.url, *OPTIONS)
+    for task in range(job.tasks("embed")):
+        work(job.place.where, "embed", task, 1)
+    shutil.rmtree(job.folder / "parts")
+    for others in job.folder.glob("splits/*/1-*.parquet"):
+        others.unlink()
+    assert work(job.place.where, "build", 0, 1)["rows"] > 0
+    with pytest.raises(GenerationError, match=r"/1-\w+\.parquet: is missing"):
+        work(job.place.where, "build", 1, 1)
 
 
 def test_a_worker_ends_with_the_job_that_started_it(docs: Path, tmp_path: Path) -> None:
