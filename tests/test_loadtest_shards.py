@@ -54,6 +54,8 @@ def test_only_one_corpus_in_valid_runs_is_set_beside_itself() -> None:
     two.served.count = 999
     with pytest.raises(RecordError, match="served different indexes: count"):
         by_shards([Reading(one), Reading(two)])
+    fixed = [Reading(sharded(pieces, 1.0, knee=None)) for pieces in (None, [1, 1])]
+    assert all("a second" not in each.measured for each in by_shards(fixed)), "a fixed rate shows no capacity"
     with pytest.raises(RecordError, match="2 shards, block 0 is invalid"):
         by_shards([Reading(one), Reading(invalid(sharded([1, 1], 2.0)))])
 

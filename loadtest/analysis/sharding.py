@@ -54,8 +54,8 @@ def per_cpu_second(run: Reading) -> float | None:
 QUANTITIES: dict[str, Callable[[Reading], float | None]] = {
     "a CPU second": per_cpu_second,
     "a joule": lambda run: run.per_joule.mid if run.per_joule.evidence == "measured" else None,
-    "a dollar": lambda run: run.per_dollar,
-    "a second": lambda run: run.capacity.qps if run.capacity else None,
+    "a dollar": lambda run: run.per_dollar if run.record.knee is not None else None,  # a fixed rate shows no capacity
+    "a second": lambda run: run.capacity.qps if run.capacity and run.record.knee is not None else None,
 }
 
 

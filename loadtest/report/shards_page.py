@@ -55,18 +55,15 @@ def _figure(each: Sharded, base: Sharded, evidence: str) -> Figure | None:
 
 def _section(found: Sequence[Sharded]) -> Section:
     names = list(found[0].measured)
-    columns = ["S", "R", "Servers", "Runs", "1/S"]
-    for name in names:
-        columns += [f"Queries {name}", "against the fewest"]
     rows = []
     for each in found:
         row = [each.name, each.replicas, str(each.servers), str(each.runs), units.ratio(found[0].shards / each.shards)]
-        for name in names:
-            row += [units.digits(each.measured[name].value), units.ratio(each.measured[name].ratio)]
-        rows.append(row)
+        of = [each.measured[name] for name in names]
+        rows.append([*row, *(f"{units.digits(one.value)}, {units.ratio(one.ratio)}" for one in of)])
+    columns = ["S", "R", "Servers", "Runs", "1/S", *(f"Queries {name}" for name in names)]
     lead = (
         f"{FALL} The figures count all that answers: the router, and every shard's servers. Geometric means over the "
-        "runs of each S, at the rate that each confirmed."
+        "runs of each S, at the rate that each confirmed, and their ratio to the fewest shards."
     )
     parts: list[Table | Chart | str] = [Table(columns, rows)]
     if (chart := _chart(found)) is not None:
@@ -83,7 +80,7 @@ def _chart(found: Sequence[Sharded]) -> Chart | None:
     steps = [fewest + (most - fewest) * step / 40 for step in range(41)]
     lines = [
         Line("1/S", [(shards, fewest / shards) for shards in steps], "s3", dots=False),
-        Line(f"queries {what}", [(float(each.shards), each.measured[what].ratio) for each in found], "s1"),
+        Line(f"queries {what}", [(float(each.shards), each.measured[what].ratio) for each in found], "s1", line=False),
     ]
     says = f"Queries {what} by the number of shards, of those at S = {found[0].name}, beside 1/S"
     ticks = [(float(each.shards), str(each.shards)) for each in {each.shards: each for each in found}.values()]

@@ -28,10 +28,10 @@ def shards_section(reading: Reading) -> Section | None:
         return None
     servers, seen = served.servers, served.servers - record.unseen
     shards = "one shard" if served.shards == 1 else f"{served.shards} shards"
-    lead = f"The index is in {shards}, each with {replicas_in_words(served)} replicas, behind a router. {FALL}"
+    lead = f"A router answers for an index in {shards} (S); R servers have each of them. {FALL}"
     rows = [
         ["Shards (S)", f"{served.shards}"],
-        ["Replicas of each (R)", replicas_in_words(served)],
+        ["Servers of each (R)", replicas_in_words(served)],
         ["Servers that answer", f"{1 + servers}: the router and {servers} behind it"],
         ["Whose CPU time was seen", f"the router's and that of {seen} of {servers} behind it" if seen else "nobody's"],
     ]
