@@ -244,6 +244,7 @@ def test_a_router_says_how_many_servers_it_asks_and_a_load_test_finds_them(
     assert one.get("/v1/indexes/docs").json().get("replicas") is None
     replicas = many.get("/v1/indexes/docs").json()["replicas"]
     assert replicas == [1] * len(replicas)
+    ask(many, {"text": "water and the sun"})  # from then on the router keeps a connection to each of them
     watcher = Watcher(str(many.base_url), routed=True)
     assert watcher.servers == len(replicas) > 1
     assert Watcher(str(many.base_url)).servers == 0
