@@ -16,7 +16,8 @@ import pytest
 from loadtest_servers import http_server
 
 from loadtest.generator.calibration import null_server
-from loadtest.generator.run import LOCUSTFILE, Generator, _instead_of_interrupting, idle_trial
+from loadtest.generator.run import Generator, _instead_of_interrupting, idle_trial
+from loadtest.generator.workers.starting import LOCUSTFILE
 from loadtest.power.sources import PowerChannel, PowerSource, ReadingKind
 from loadtest.record.trial import Trial
 from loadtest.record.validity_checks import reasons

@@ -13,7 +13,6 @@ import math
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -30,6 +29,7 @@ from loadtest.generator.calibration import calibrate, null_server
 from loadtest.generator.watch import Watcher
 from loadtest.generator.wire import free_port
 from loadtest.generator.workers.secret import token
+from loadtest.generator.workers.starting import start_locust
 from loadtest.power.meter import Meter
 from loadtest.power.sources import PowerSource
 from loadtest.record.results import Calibration
@@ -39,7 +39,6 @@ from loadtest.workload.plan import Plan
 
 Live = Callable[[dict[str, Any]], None]
 
-LOCUSTFILE = Path(__file__).with_name("locustfile.py")
 START_S = 60.0  # for the generator's processes to be up
 GRACE_S = 5.0  # for the master to end the workers on other hosts
 
@@ -126,39 +125,29 @@ class Generator:
         """CPUs that the generator is not confined to; None when it is not confined, or to all there are."""
         return sorted(os.sched_getaffinity(0) - set(self.cpus)) or None if self.cpus else None
 
-    def _command(self, plan: Plan, plan_file: Path, trial_file: Path) -> list[str]:
-        command = [
-            sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--headless", "--only-summary",
+    def _options(self, plan: Plan, plan_file: Path, trial_file: Path) -> list[str]:
+        options = [
+            "--headless", "--only-summary",
             "--users", str(plan.processes), "--spawn-rate", "100", "--host", plan.url,
-            "--plan", str(plan_file), "--trial", str(trial_file), "--loglevel", "WARNING",
+            "--plan", str(plan_file), "--trial", str(trial_file),
         ]  # fmt: skip
         if plan.bind is not None:
             host, _, port = plan.bind.rpartition(":")
-            command += ["--master", "--expect-workers", str(plan.processes)]
-            return [*command, "--master-bind-host", host, "--master-bind-port", port]
+            options += ["--master", "--expect-workers", str(plan.processes)]
+            return [*options, "--master-bind-host", host, "--master-bind-port", port]
         if plan.processes > 1:
             port = str(free_port())  # not Locust's own, where the processes of another load test may listen
-            command += ["--processes", str(plan.processes), "--master-bind-host", "127.0.0.1"]
-            command += ["--master-bind-port", port, "--master-port", port]
-        return command
+            options += ["--processes", str(plan.processes), "--master-bind-host", "127.0.0.1"]
+            options += ["--master-bind-port", port, "--master-port", port]
+        return options
 
     def _once(self, plan: Plan, observe: bool) -> Trial:
         with scratch_folder() as folder:
             plan_file, trial_file = Path(folder, "plan.json"), Path(folder, "trial.json")
             plan.save(plan_file)
-            command = self._command(plan, plan_file, trial_file)
+            options = self._options(plan, plan_file, trial_file)
             with Path(folder, "log").open("w+", encoding="utf-8") as log:
-                process = subprocess.Popen(
-                    command,
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.PIPE,
-                    stderr=log,
-                    text=True,
-                    cwd=LOCUSTFILE.parents[1],
-                    env={**os.environ, "PYTHONUNBUFFERED": "1"},
-                )
-                if self.cpus:
-                    os.sched_setaffinity(process.pid, self.cpus)  # its threads and children inherit it
+                process = start_locust(options, log, self.cpus)
                 try:
                     watcher, meter = self.follow(process, plan, observe)
                     process.wait(plan.timeout_s + START_S)

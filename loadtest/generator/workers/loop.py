@@ -8,24 +8,21 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import queue
 import subprocess
-import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import IO, Any
 
 from loadtest import units
 from loadtest.errors import InvalidRun, LoadTestError
 from loadtest.generator.workers.greeting import MACHINE
 from loadtest.generator.workers.secret import token
+from loadtest.generator.workers.starting import start_locust
 from loadtest.machine import read_machine
 
-LOCUSTFILE = Path(__file__).parents[1] / "locustfile.py"
 AT_ONCE_S = 5.0  # a worker that ends sooner, and not for a master's word, would do so again
 END_S = 5.0
 Tell = Callable[[str], None]
@@ -81,23 +78,10 @@ def _generator(
     host: str, port: int, identity: str, cpus: list[int] | None
 ) -> Iterator[tuple[subprocess.Popen[str], queue.SimpleQueue[dict[str, Any] | None], IO[str]]]:
     """One worker, what it says (None: nothing more), and its log."""
-    command = [
-        sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--worker", "--master-host", host, "--master-port",
-        str(port), "--loglevel", "WARNING",
-    ]  # fmt: skip
+    options = ["--worker", "--master-host", host, "--master-port", str(port)]
     said: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
     with tempfile.TemporaryFile("w+", encoding="utf-8") as log:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-            cwd=LOCUSTFILE.parents[1],
-            env={**os.environ, "PYTHONUNBUFFERED": "1", MACHINE: identity},
-        )
-        if cpus:
-            os.sched_setaffinity(process.pid, cpus)
+        process = start_locust(options, log, cpus, **{MACHINE: identity})
         listening = threading.Thread(target=_listen, args=(process, said), daemon=True)
         listening.start()
         try:
