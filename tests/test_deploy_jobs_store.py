@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,11 @@ def put(endpoint: str, key: str, content: bytes) -> None:
     client(endpoint).put_object(Bucket=BUCKET, Key=key, Body=content)
 
 
+def taken(endpoint: str, key: str) -> bytes:
+    raw: bytes = client(endpoint).get_object(Bucket=BUCKET, Key=key)["Body"].read()
+    return raw
+
+
 def keys(endpoint: str, address: str) -> list[str]:
     pages = client(endpoint).get_paginator("list_objects_v2")
     found = pages.paginate(Bucket=BUCKET, Prefix=address.removeprefix(f"s3://{BUCKET}/"))
@@ -121,8 +127,15 @@ def test_what_is_damaged_or_changed_is_refused_and_nothing_of_it_is_seen(
     put(endpoint, key, (inputs / "docs.jsonl").read_bytes())
     for task in range(tasks):
         work(where, "embed", task)
+    lists = {each: taken(endpoint, each) for each in keys(endpoint, where) if "/outputs/split-" in each}
+    for each, raw in lists.items():
+        put(endpoint, each, re.sub(rb'"([0-9a-f]{64})"', lambda found: b'"' + found[1][::-1] + b'"', raw))
+    with pytest.raises(BackupError, match=r"outputs/split-\w+-\w+\.json .*; delete it, and its task is done again"):
+        work(where, "build", 0)
+    for each, raw in lists.items():
+        put(endpoint, each, raw)
     for piece in (each for each in keys(endpoint, where) if "/kept/split-" in each):
-        raw = client(endpoint).get_object(Bucket=BUCKET, Key=piece)["Body"].read()
+        raw = taken(endpoint, piece)
         put(endpoint, piece, raw[:-1] + bytes([raw[-1] ^ 1]))
     with pytest.raises(BackupError, match=rf"is damaged: .* Delete {where}/kept/split-\w+-\w+ and "):
         work(where, "build", 0)
