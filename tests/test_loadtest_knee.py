@@ -120,6 +120,36 @@ def test_one_bad_trial_does_not_halve_the_capacity() -> None:
     assert knee.knee_qps == pytest.approx(paper_knee_qps(queue, 0.020), rel=0.03)
 
 
+def slowing(queue: Queue, slower: Queue) -> Measure:
+    """A server on a machine that is fast while trials are short; it refuses what it cannot answer in time."""
+    short, long = measure_of(queue, 1), measure_of(slower, 2)
+
+    def measure(rate: float, duration: float, role: str) -> Trial:
+        if role != "confirm":
+            return short(rate, duration, role)
+        capacity_qps = 0.9 / slower.mean_s
+        trial = long(min(rate, capacity_qps), duration, role)
+        trial.offered_qps, refused = rate, round(max(rate - capacity_qps, 0.0) * duration)
+        trial.planned, trial.sent = trial.planned + refused, trial.sent + refused
+        trial.errors = {"status 429": refused} if refused else {}
+        return trial
+
+    return measure
+
+
+def test_a_confirmation_that_fails_by_far_is_not_followed_by_one_three_percent_lower() -> None:
+    told: list[str] = []
+    knee, _ = find_knee(
+        slowing(Queue(0.001), Queue(0.0015)), Objective(p99_ms=60), search_s=4, confirm_s=30, tell=told.append
+    )
+    confirmations = [line for line in told if line.startswith("confirm")]
+    assert knee.confirmed
+    assert 0.75 * 600 < knee.sustained_qps <= 600
+    assert len(confirmations) <= 6
+    assert knee.bracket_qps[0] <= 600 < 900 < knee.bracket_qps[1], "both were seen"
+    assert knee.knee_low_qps <= 600, "the interval says that the machine was not the same"
+
+
 def test_the_interval_of_p99_holds_the_truth_in_about_nine_of_ten_windows() -> None:
     """Near saturation, where it is hardest; an interval that took requests for independent holds it in four."""
     queue, rate = Queue(0.001), 880.0

@@ -35,6 +35,7 @@ TOLERANCE = 0.03
 NEAR = 1.6  # the fit uses trials whose p99 is within this factor of the objective: the line is only locally straight
 LOWEST_QPS = 0.5
 CONFIRMATIONS = 8  # are tried at most
+FURTHEST = 1.12  # a confirmation is followed by one this much lower at most, however little was answered in it
 TRIES = 3  # of one trial, when it was spoiled
 
 
@@ -56,7 +57,8 @@ def find_knee(
 
     `trials` is filled as they are made, so that they are there even then. `growth` is the factor of the first, coarse
     search; less than 2 is for those who know about where the knee lies. So many `confirmations` are tried, each a step
-    lower than the one before.
+    lower than the one before, or as low as what was answered in it. Where one is missed by the point estimate too, the
+    machine was faster in the short trials than it is: the bracket then begins below it.
     """
     trials = [] if trials is None else trials
     carefully = sound(measure, trials)
@@ -99,7 +101,9 @@ def find_knee(
         if not missed:
             confirmed = True
             break
-        rate /= 1 + tolerance
+        rate = min(rate / (1 + tolerance), max(trial.achieved_qps, rate / FURTHEST))
+        if objective.misses(trial, strict=False):  # what a short trial met, a long one did not
+            low = min(low, rate)
     estimate, below, above = crossing(trials, objective.p99_ms / 1e3, (low, min(high, limit_qps)))
     return (
         Knee(
