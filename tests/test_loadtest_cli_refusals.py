@@ -22,6 +22,7 @@ from loadtest.cli.load import loadtest
 from loadtest.errors import LoadTestError, TargetError, WorkloadError
 from loadtest.experiment.config import parse_cpus
 from loadtest.machine import Machine
+from loadtest.record.intervals import ENOUGH
 from loadtest.record.run_record import read_record
 from loadtest.report.markdown import markdown
 from loadtest.report.run_page import run_page
@@ -178,3 +179,11 @@ def test_options_that_make_no_sense_are_named() -> None:
         parse_cpus("two")
     with pytest.raises(WorkloadError, match=r"--start-cpus .* expected some of the CPUs"):
         parse_cpus("4096", "--start-cpus")
+
+
+def test_a_confirmation_too_short_for_an_interval_of_p99_is_refused(questions: Path) -> None:
+    """It could not confirm any rate, however long the search before it."""
+    done = CliRunner().invoke(loadtest, ["knee", "--queries", str(questions), "--confirm-s", str(ENOUGH - 1)])
+    assert done.exit_code == 2
+    assert f"Invalid value for '--confirm-s': {ENOUGH - 1}" in done.output
+    assert f"x>={ENOUGH}" in done.output

@@ -277,3 +277,6 @@ def test_an_encoder_elsewhere_is_told_beside_the_machine_and_not_in_it(records: 
     assert "the encoder elsewhere, besides: 12.0 tokens a query, $0.240 a million queries" in run_lines(reading)[-1]
     [told] = json.loads(report_json([reading], None))["runs"]
     assert told["encoder_elsewhere"] == {"tokens": 12.0, "usd": pytest.approx(0.24), "joules": 600.0}
+    record.trials = [trial for trial in record.trials if trial.role != "confirm"]
+    page = markdown(run_page(Reading(record)))
+    assert "| Tokens a query | 12.0 | measured |" in page, "they do not hang on a rate, which nothing confirmed"

@@ -17,7 +17,7 @@ import click
 
 from loadtest import units
 from loadtest.cli import tools
-from loadtest.cli.options import POSITIVE, SECONDS, Finite
+from loadtest.cli.options import CONFIRMATION, POSITIVE, SECONDS, Finite
 from loadtest.cli.service_options import config_of, service_options
 from loadtest.cli.worker import worker
 from loadtest.errors import InvalidRun
@@ -102,7 +102,13 @@ def run(rate_qps: float, duration_s: float, calibrate_first: bool, **given: Any)
     help="Never offer more than this.",
 )
 @click.option("--search-s", default=10.0, type=SECONDS, show_default=True, help="Seconds of a search trial.")
-@click.option("--confirm-s", default=30.0, type=SECONDS, show_default=True, help="Seconds of a confirmation.")
+@click.option(
+    "--confirm-s",
+    default=30.0,
+    type=CONFIRMATION,
+    show_default=True,
+    help="Seconds of a confirmation, so many at least that p99 has an interval.",
+)
 @click.option(
     "--tolerance",
     default=0.03,

@@ -39,3 +39,6 @@ class Read(click.ParamType[str]):
 
 POSITIVE = Finite(0, min_open=True)
 SECONDS = Finite(1)  # windows are whole seconds
+CONFIRMATION = Finite(
+    8
+)  # intervals.ENOUGH slices of a second: with fewer no interval can be had, and no rate confirmed

@@ -15,7 +15,7 @@ LEAD = (
 
 def encoder_section(reading: Reading) -> Section | None:
     given = reading.record.encoder
-    if given is None:
+    if given is None or reading.invalid:
         return None
     bill = encoder_bill(reading)
     if bill is None:
