@@ -51,8 +51,8 @@ def _fitted_in_served(root: Path, name: str) -> _ServedFitted | None:
 @click.option(
     "--from-changes",
     is_flag=True,
-    help="Build from the served generation and what was written since, in place of DIR; metric, recall target, filters "
-    "and words are those of the served one.",
+    help="Build from the served generation and what was written since, in place of DIR; metric, recall target, "
+    "filters, words and originals are those of the served one.",
 )
 @click.option(
     "--drop-changes",
@@ -114,6 +114,7 @@ def build(
     drop_changes: bool,
     family: str,
     profile: str,
+    originals: str,
     builder: str,
     metric: Any,
     recall_target: float,
@@ -158,6 +159,7 @@ def build(
         "filterable": filterable,
         "lexical": lexical,
         "language": language,
+        "originals": originals,
     }
     if folder is not None:
         settings |= {key: value for key, value in folder.settings().items() if not _given(key)}

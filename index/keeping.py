@@ -14,7 +14,7 @@ import click
 from index.disk.root import Alias, Root
 from index.errors import GenerationError, NotFoundError
 from index.options import json_option, root_option
-from index.printing import print_alias, print_json, print_table
+from index.printing import bytes_a_vector, print_alias, print_json, print_table
 
 if TYPE_CHECKING:
     from index.shards.sealed import ShardedIndex
@@ -44,19 +44,20 @@ def generations(name: str | None, root: Path, as_json: bool) -> None:
         return
     if not rows:
         click.echo(f"no generation of {name or 'any index'} under {root}")
-    columns = ("generation", "state", "count", "dim", "family", "profile", "recall@10", "created")
+    columns = ("generation", "state", "count", "dim", "family", "profile", "bytes/vector", "recall@10", "created")
     cells = [
         [
             row["generation"],
             row["state"],
             *(
-                [row["error"], "", "", "", "", ""]
+                [row["error"], "", "", "", "", "", ""]
                 if "error" in row
                 else [
                     f"{row['count']:,}",
                     row["dim"],
                     row["family"],
                     row["profile"] or "",
+                    f"{row['bytes_a_vector']:,}" if "bytes_a_vector" in row else "",
                     "" if row["recall"] is None else f"{row['recall']:.4f}",
                     row["created_at"],
                 ]
@@ -95,7 +96,7 @@ def _states(read: Callable[[], Alias]) -> dict[str | None, str]:
 
 
 def _plain_rows(root: Root, name: str) -> list[dict[str, Any]]:
-    from index.disk.layout import profile_of
+    from index.disk.layout import originals_of, profile_of
     from index.disk.manifest import read_manifest
 
     state = _states(lambda: root.alias(name))
@@ -106,6 +107,7 @@ def _plain_rows(root: Root, name: str) -> list[dict[str, Any]]:
             manifest = read_manifest(root.path(name, generation))
             row |= {key: manifest[key] for key in ("count", "dim", "metric", "family", "created_at", "memory_bytes")}
             row |= {"profile": profile_of(manifest), "recall": manifest["recall"]["recall"]}
+            row |= {"originals": originals_of(manifest), "bytes_a_vector": bytes_a_vector(manifest)}
         except GenerationError as error:
             row["error"] = str(error)
         rows.append(row)

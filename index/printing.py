@@ -22,11 +22,12 @@ def print_built(path: Path, manifest: dict[str, Any], inferred: Collection[str] 
             ("vectors", f"{manifest['count']:,} × {manifest['dim']}, {manifest['metric']}"),
             ("family", f"{manifest['family']} ({manifest['family_reason']})"),
             *([("profile", _profile(profile, made))] if (profile := profile_of(manifest)) else []),
+            *([("originals", _originals(recall))] if "with_originals" in recall else []),
             ("recall@10", _recall(recall)),
             ("effort", _effort(manifest)),
             *([("query encoder", _query_encoder(fitted))] if (fitted := manifest.get(QUERY_ENCODER)) else []),
             ("filterable", _filterable(manifest["filterable"], inferred)),
-            ("memory to serve", size(manifest["memory_bytes"])),
+            ("memory to serve", f"{size(manifest['memory_bytes'])}, {bytes_a_vector(manifest):,} bytes a vector"),
             (
                 "build",
                 _cost(made),
@@ -74,6 +75,18 @@ def _recall(recall: dict[str, Any]) -> str:
         f"{recall['recall']:.4f} (95 %: {recall['low']:.4f} to {recall['high']:.4f}, {recall['queries']:,} queries), "
         f"target {recall['target']:g}"
     )
+
+
+def _originals(recall: dict[str, Any]) -> str:
+    return (
+        f"dropped: exact searches and scores go by codes; recall is {recall['recall']:.4f}, and with the originals "
+        f"{recall['with_originals']:.4f}"
+    )
+
+
+def bytes_a_vector(manifest: dict[str, Any]) -> int:
+    """Of memory to serve, beside what each process holds for itself."""
+    return int(-(-manifest["memory_bytes"] // manifest["count"]))
 
 
 def _filterable(fields: dict[str, str], inferred: Collection[str]) -> str:

@@ -97,6 +97,7 @@ def calibrated(found: Sequence[ShardAnswers], manifest: Mapping[str, Any]) -> di
             effort = step
             break
     said = _recall(_merged([each.own for each in found]), exact) if effort is None else curve[-1]
+    rows = "rows as their codes restore them" if manifest.get("originals") == "drop" else "rows"
     measured = {
         "recall": {
             "k": K,
@@ -104,7 +105,7 @@ def calibrated(found: Sequence[ShardAnswers], manifest: Mapping[str, Any]) -> di
             **said,
             "effort": effort,
             "queries": len(exact),
-            "method": "points midway between rows, answers of all shards merged; Wilson interval over queries",
+            "method": f"points midway between {rows}, answers of all shards merged; Wilson interval over queries",
         }
     }
     return measured if effort is None else measured | {"effort": {"default": effort, "curve": curve}}

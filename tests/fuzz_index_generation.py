@@ -32,7 +32,7 @@ import numpy as np
 from index import IndexingError, build_generation, open_generation
 from index.disk.manifest import MANIFEST_FILE, describe_files, read_manifest
 from index.disk.sealed import SEAL, write_sealed
-from index.search.generation import INDEX_FILE
+from index.search.structure import INDEX_FILE
 
 COUNT, DIM = 420, 24
 ODD: tuple[Any, ...] = (
@@ -63,20 +63,22 @@ def prepared(folder: Path) -> list[Path]:
     made = []
     values = np.random.default_rng(0).normal(size=(COUNT, DIM)).astype(np.float32)
     rows = [{"n": row, "word": f"w{row % 5}", "words": [f"x{row % 3}"], "x": row / 7} for row in range(COUNT)]
-    for family, profile, metric, ids in (
-        ("flat", "auto", "cosine", [f"doc {row}" for row in range(COUNT)]),
-        ("graph", "speed", "l2", range(COUNT)),
-        ("graph", "compact", "cosine", [f"doc {row}" for row in range(COUNT)]),
-        ("ivf", "auto", "ip", range(COUNT)),
+    for family, profile, metric, originals, ids in (
+        ("flat", "auto", "cosine", "keep", [f"doc {row}" for row in range(COUNT)]),
+        ("graph", "speed", "l2", "keep", range(COUNT)),
+        ("graph", "compact", "cosine", "keep", [f"doc {row}" for row in range(COUNT)]),
+        ("graph", "compact", "l2", "drop", range(COUNT)),
+        ("ivf", "auto", "ip", "keep", range(COUNT)),
     ):
         made.append(
             build_generation(
                 values,
                 list(ids),
                 root=folder,
-                name=f"{family}-{profile}",
+                name=f"{family}-{profile}-{originals}",
                 family=family,
                 profile=profile,
+                originals=originals,
                 metric=metric,  # type: ignore[arg-type]
                 recall_target=0.1,
                 payload=rows,

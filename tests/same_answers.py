@@ -58,7 +58,7 @@ def answers(folder: Path, queries: NDArray[np.float32]) -> dict[str, Any]:
             asked = queries[:5] if k > 100 else queries
             rows, scores, _ = generation.search_rows(asked, k, **how)
             found[f"{way}|rows"], found[f"{way}|scores"] = rows, scores
-        if generation.profile is not None:
+        if generation.profile is not None and generation.originals == "keep":
             for name, digest in sections_anew(folder, generation.metric, generation.profile).items():
                 found[f"{name}|sha256"] = np.array(digest)
     return found

@@ -19,7 +19,7 @@ from index.cli import build
 from index.disk.manifest import read_manifest
 from index.disk.root import Root
 from index.errors import InputError
-from index.keeping import gc
+from index.keeping import gc, generations
 
 
 @pytest.fixture
@@ -134,3 +134,29 @@ def test_it_is_one_source_or_the_other(tmp_path: Path, vectors: Path) -> None:
         ran = CliRunner().invoke(build, [*words, "--index", "docs", "--root", str(tmp_path)])
         assert ran.exit_code == 2
         assert "give a folder of vectors, or --from-changes" in ran.output
+
+
+def test_dropped_originals_stay_dropped(tmp_path: Path) -> None:
+    documents = Documents(400)
+    documents.build(tmp_path, family="graph", originals="drop", recall_target=0.5)
+    wrote(tmp_path, documents.put(3, 33))
+    with pytest.raises(InputError, match="was built without its originals, so a generation from it has none to keep"):
+        built(tmp_path, "--from-changes", "--originals", "keep")
+    path = built(tmp_path, "--from-changes")
+    manifest = read_manifest(path)
+    assert (manifest["family"], manifest["originals"]) == ("graph", "drop")
+    assert "with_originals" in manifest["recall"]
+    [row] = json.loads(CliRunner().invoke(generations, ["docs", "--root", str(tmp_path), "--json"]).stdout)[-1:]
+    assert (row["originals"], row["bytes_a_vector"]) == ("drop", -(-manifest["memory_bytes"] // 400))
+    ran = CliRunner().invoke(build, [str(folder_of(tmp_path)), "--index", "new", "--root", str(tmp_path), *DROPPING])
+    assert ran.exit_code == 0, ran.output
+    assert "dropped: exact searches and scores go by codes; recall is" in ran.stdout
+    assert "bytes a vector" in ran.stdout
+
+
+DROPPING = ("--originals", "drop", "--recall-target", "0.5")
+
+
+def folder_of(tmp_path: Path) -> Path:
+    rows = np.random.default_rng(0).standard_normal((300, DIM)).astype(np.float32)
+    return write_vectors_folder(tmp_path / "many", [f"d{row}" for row in range(300)], rows)

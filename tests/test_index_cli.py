@@ -55,7 +55,8 @@ def test_the_whole_life_of_an_index(vectors: Path, root: Path) -> None:
         second["manifest"]["generation"]: "served",
     }
     table = perwatt("generations", "docs", "--root", root).stdout.splitlines()
-    assert table[0].split() == ["generation", "state", "count", "dim", "family", "profile", "recall@10", "created"]
+    columns = ["generation", "state", "count", "dim", "family", "profile", "bytes/vector", "recall@10", "created"]
+    assert table[0].split() == columns
     assert len(table) == 3
     assert as_json("rollback", "docs", "--root", root)["generation"] == first
     assert perwatt("switch", "docs", second["manifest"]["generation"], "--root", root).stdout.startswith("docs serves ")

@@ -10,7 +10,7 @@ import pytest
 from fuzz_index_generation import break_bytes, fuzz, lying, prepared, run_case
 
 from index import open_generation
-from index.search.generation import INDEX_FILE
+from index.search.structure import INDEX_FILE
 
 
 def test_damaged_generations_are_refused_or_survived() -> None:

@@ -22,14 +22,15 @@ from index.disk.sealed import write_sealed
 DIM, COUNT = 16, 600
 
 
-@pytest.fixture(scope="module", params=["flat", "graph", "ivf"])
+@pytest.fixture(scope="module", params=["flat", "graph", "ivf", "dropped"])
 def original(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_generation(
         clustered(COUNT, DIM),
         names(COUNT),
         root=tmp_path_factory.mktemp(request.param),
         name="test",
-        family=request.param,
+        family="graph" if request.param == "dropped" else request.param,
+        originals="drop" if request.param == "dropped" else "keep",
         metric="l2" if request.param == "flat" else "cosine",
         recall_target=0.9,
         payload=[{"n": row} for row in range(COUNT)],
@@ -43,7 +44,7 @@ def copy(original: Path, tmp_path: Path) -> Path:
 
 
 def test_a_generation_is_made_of_these_files(original: Path) -> None:
-    family = read_manifest(original)["family"]
+    family, originals = (read_manifest(original)[key] for key in ("family", "originals"))
     files = {
         "manifest.json",
         "index.faiss",
@@ -56,6 +57,8 @@ def test_a_generation_is_made_of_these_files(original: Path) -> None:
     files |= {"flat": {"norms.f32"}, "graph": {"graph.blocks", "graph.root", "graph.spokes"}, "ivf": {"vectors.f32"}}[
         family
     ]
+    if originals == "drop":
+        files = files - {"codes.i8"} | {"graph.rests"}
     assert {entry.name for entry in original.iterdir()} == files
     for section in read_manifest(original)["sections"]:
         assert (original / section).stat().st_size % 65536 == 0
@@ -138,7 +141,7 @@ def test_a_folder_under_another_name_is_refused(copy: Path) -> None:
         ({"format": 2}, "has format 2 and this version reads 1"),
         ({"count": "600"}, "lacks a usable 'count'"),
         ({"sections": {}}, "does not fit its files"),
-        ({"dim": 17}, r"index\.faiss: holds 600 × 16, not 600 × 17"),
+        ({"dim": 17}, r"(index\.faiss|graph\.rests): holds 600 × 16, not 600 × 17"),
     ],
 )
 def test_a_manifest_with_a_valid_seal_and_wrong_content_is_refused(
@@ -158,6 +161,9 @@ def test_a_faiss_file_that_hashes_right_but_is_none_is_an_error_too(copy: Path) 
     size, sha256 = digest(file)
     manifest["files"]["index.faiss"] = {"bytes": size, "sha256": sha256}
     write_sealed(copy / "manifest.json", manifest)
+    if manifest["originals"] == "drop":  # a search needs nothing of it
+        open_generation(copy).close()
+        return
     with pytest.raises(GenerationError, match=r"index\.faiss: is not an index that FAISS can read"):
         open_generation(copy)
 

@@ -21,7 +21,8 @@ from index.changes.log_file import Write
 from index.changes.rebuild import folded_from_served
 from index.disk.codes import unit_rows
 from index.disk.layout import DEGREE
-from index.search.generation import INDEX_FILE, Generation
+from index.search.generation import Generation
+from index.search.structure import INDEX_FILE
 
 COUNT, DIM = 3000, 32
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.disk import layout
-from index.disk.layout import Layout, Profile
+from index.disk.layout import Layout, Originals, Profile
 from index.kernels import _native
 from index.search.generation import Generation
 
@@ -23,15 +23,18 @@ def encoded(
     threads: int = 1,
     unit: str = "",
     profile: Profile = "compact",
+    originals: Originals = "keep",
 ) -> Layout:
     count, dim = vectors.shape
     roots = layout.sampled_roots(count)
-    sizes = layout.row_sizes(count, dim, profile)
+    sizes = layout.row_sizes(count, dim, profile, originals)
     blocks = np.zeros(sizes[layout.BLOCKS_FILE], np.uint8)
     spokes = np.zeros(sizes[layout.SPOKES_FILE], np.uint8) if profile == "compact" else None
+    rests = np.zeros(sizes[layout.RESTS_FILE], np.uint8) if originals == "drop" else None
     root = np.zeros(_native.root_bytes(dim, len(roots)), np.uint8)
-    gain, edge_rms = _native.encode(vectors, links, roots.astype(np.int32), l2, blocks, root, threads, unit, spokes)
-    return Layout(blocks, root, count, dim, l2, gain, edge_rms, spokes)
+    which = roots.astype(np.int32)
+    gain, edge_rms, *norms = _native.encode(vectors, links, which, l2, blocks, root, threads, unit, spokes, rests)
+    return Layout(blocks, root, count, dim, l2, gain, edge_rms, spokes, rests, *norms)
 
 
 def recall_at(generation: Generation, queries: NDArray[np.float32], k: int, effort: int | None, **how: Any) -> float:

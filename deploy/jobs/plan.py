@@ -84,6 +84,7 @@ class JobBuilding(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     min_count_ratio: float
     max_slowdown: float | None
     drop_changes: bool
+    originals: str = "keep"
 
     @property
     def fields(self) -> list[Field]:

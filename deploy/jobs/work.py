@@ -173,6 +173,7 @@ def build_shard(job: Job, task: int, threads: int) -> int:
             progress=True,
             family=building.family,
             profile=building.profile,
+            originals=building.originals,
             metric=building.metric,
             recall_target=building.recall_target,
         )

@@ -23,7 +23,7 @@ import numpy as np
 from index.build.recall import HeldOutTruth, K, midway_target, recall_of
 from index.disk import layout
 from index.disk.codes import code_stride
-from index.disk.layout import Layout, Profile
+from index.disk.layout import Layout, Originals, Profile
 from index.errors import InputError
 from index.search.walk import EFFORTS, Walk
 
@@ -59,7 +59,9 @@ def graph_bytes(count: int, dim: int, profile: Profile) -> int:
     return serving_bytes(count, dim, profile) + count * (4 * dim + 4 * padded + links + padded)
 
 
-def choose_profile(asked: str, count: int, dim: int, memory_limit_bytes: int) -> tuple[Profile | None, str]:
+def choose_profile(
+    asked: str, count: int, dim: int, memory_limit_bytes: int, originals: Originals = "keep"
+) -> tuple[Profile | None, str]:
     """The profile of a graph, and why; None where both are to be tried. Raises InputError for an unknown name."""
     if asked in PROFILES:
         return asked, "asked for"  # type: ignore[return-value]
@@ -67,6 +69,8 @@ def choose_profile(asked: str, count: int, dim: int, memory_limit_bytes: int) ->
         raise InputError(f"{asked!r} is not a profile; expected auto, {', '.join(PROFILES)}")
     if count * code_stride(dim) <= FLAT_CODE_BYTES:
         return "compact", "of so few rows either is quick"
+    if originals == "drop":
+        return "compact", "the smaller one, since the originals are dropped"
     need, memory = graph_bytes(count, dim, "speed"), int(memory_limit_bytes * MEMORY_SHARE)
     if need > memory:
         return "compact", f"speed would need {_mib(need)}, and {_mib(memory)} may be used"
@@ -142,8 +146,23 @@ def _least_effort(walk: Walk, truth: HeldOutTruth, aimed: float) -> int:
     return upper
 
 
-def choose(asked: str, count: int, dim: int, memory_limit_bytes: int, profile: Profile = "compact") -> FamilyChoice:
-    """The family to build. Raises InputError for an unknown name, and for a structure too small to be measured."""
+def choose(
+    asked: str,
+    count: int,
+    dim: int,
+    memory_limit_bytes: int,
+    profile: Profile = "compact",
+    originals: Originals = "keep",
+) -> FamilyChoice:
+    """The family to build. Raises InputError for an unknown name, for a structure too small to be measured, and for one
+    that needs originals which are to be dropped."""
+    if originals == "drop" and asked in ("flat", "ivf"):
+        raise InputError(
+            f"{asked} scores float32 rows, so it needs the originals; drop them from a graph (--family graph, or auto)"
+        )
+    if originals == "drop" and asked == "auto" and count >= STRUCTURE_ROWS:
+        choose("graph", count, dim, memory_limit_bytes, profile)  # refuses what can be none
+        return FamilyChoice("graph", "originals can be dropped from a graph alone")
     if asked == "flat":
         return FamilyChoice("flat", "asked for")
     if asked in ("graph", "ivf"):

@@ -2,7 +2,8 @@
 
 index.faiss is a stock IndexHNSWFlat (Malkov and Yashunin, 2016), its level 0 refined: FAISS opens and searches it, with
 a better recall than its own links give (100,000 × 384, efSearch 40: 0.983 against 0.974 at ten times the build effort).
-It holds the float32 rows too. What serves is the search layout beside it (disk/layout.py).
+It holds the float32 rows too, unless originals are dropped: then it is the graph alone, for the next build to go on
+from. What serves is the search layout beside it (disk/layout.py).
 
 FAISS is asked for a quick, rough graph; two passes of refinement (index/kernels/refine.cpp) then look around each
 vertex with the walk itself. Links are about distance whatever is searched for. For inner products of vectors that are
@@ -14,8 +15,9 @@ graph is then permuted into row order.
 """
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +27,7 @@ from index.build.drafts.drafting import Draft
 from index.build.grown import Before, Begun, begin
 from index.disk import layout
 from index.disk.codes import Metric, norms
-from index.disk.layout import DEGREE, Layout, Profile
+from index.disk.layout import DEGREE, Layout, Originals, Profile
 from index.disk.sections import FloatRows
 from index.progress import Progress
 from index.search.untyped import FaissIndex, faiss, faiss_metric, float_rows
@@ -33,6 +35,7 @@ from index.search.walk import Walk
 
 Builder = Literal["faiss", "own"]
 TryBoth = Callable[[Callable[[Profile], Layout], Callable[[Layout], Walk]], tuple[Profile, Layout]]
+Measure = Callable[[Walk, Walk | None], None]
 BUILDERS: tuple[str, ...] = get_args(Builder)
 BUILD_EFFORT = 20  # efConstruction of the rough graph; from 40 the refined one is no better, and costs a half more
 # Walks of a pass: results that decide when one stops, and candidates that it hands over.
@@ -46,7 +49,7 @@ def build(
     rows: FloatRows,
     metric: Metric,
     held_out: NDArray[np.int64],
-    measure: Callable[[Walk], None],
+    measure: Measure,
     threads: int,
     *,
     profile: Profile | None,
@@ -54,9 +57,10 @@ def build(
     show: bool,
     before: Before | None = None,
     builder: Builder = "faiss",
+    originals: Originals = "keep",
 ) -> tuple[FaissIndex, Layout, dict[str, Any]]:
     """The graph of all rows, its layout in the folder, and what the manifest says of that; `measure` is called when
-    all but the held-out rows are in it.
+    all but the held-out rows are in it, with its walk, and where originals are dropped one that has them still.
 
     profile: None: `try_both` chooses, from how each is encoded and walked.
     before: a graph that holds most of the rows; the others are added to it (grown.py), whatever the builder.
@@ -64,11 +68,13 @@ def build(
     count, dim = rows.array.shape
     kept = np.setdiff1d(np.arange(count), held_out)
     if before is None and builder == "own":
-        index, links, profile = _drafted(
-            rows, metric, kept, held_out, measure, threads, profile=profile, try_both=try_both, show=show
+        encoding = _Encoding(metric, threads, originals, profile, try_both)
+        index, links, profile = _drafted(rows, kept, held_out, measure, encoding, show=show)
+        made, sections = layout.write(
+            folder, rows.array, links, threads, l2=metric == "l2", profile=profile, originals=originals
         )
-        made, sections = layout.write(folder, rows.array, links, threads, l2=metric == "l2", profile=profile)
-        for start in range(0, count, _ROWS_PER_ADD):  # last, since they take more memory than all the rest
+        # Last, since they take more memory than all the rest.
+        for start in range(0, count if originals == "keep" else 0, _ROWS_PER_ADD):
             index.storage.add(rows.array[start : start + _ROWS_PER_ADD])
             rows.drop()
         index.ntotal = count
@@ -95,10 +101,8 @@ def build(
         else:
             links = _grown(index, rows, fresh, begun.worn, metric, roots, threads, progress)
         hnsw.set_links(index, links)
-        stored = float_rows(storage_of(index))
-        profile, rough = _rough(stored, links, roots, metric, threads, inside, profile, try_both)
-        measure(Walk(rough, stored, threads, renumber=inside))
-        del rough
+        encoding = _Encoding(metric, threads, originals, profile, try_both)
+        profile = _measured(float_rows(storage_of(index)), links, roots, inside, encoding, measure)
         if len(held_out):
             final_roots = np.argsort(order)[layout.sampled_roots(count)]
             links = _grown(index, rows, held_out, np.zeros(0, np.int64), metric, final_roots, threads, progress)
@@ -106,52 +110,64 @@ def build(
             # permute_entries wants, for each new place, the old one.
             index.permute_entries(np.argsort(order))
     vectors = float_rows(storage_of(index))
-    made, sections = layout.write(folder, vectors, links_of(index), threads, l2=metric == "l2", profile=profile)
+    made, sections = layout.write(
+        folder, vectors, links_of(index), threads, l2=metric == "l2", profile=profile, originals=originals
+    )
     return index, made, sections
+
+
+class _Encoding(NamedTuple):
+    """How the layout is made that recall is measured in; profile: None where both are to be tried."""
+
+    metric: Metric
+    threads: int
+    originals: Originals
+    profile: Profile | None
+    try_both: TryBoth
 
 
 def _drafted(
     rows: FloatRows,
-    metric: Metric,
     kept: NDArray[np.int64],
     held_out: NDArray[np.int64],
-    measure: Callable[[Walk], None],
-    threads: int,
+    measure: Measure,
+    encoding: _Encoding,
     *,
-    profile: Profile | None,
-    try_both: TryBoth,
     show: bool,
 ) -> tuple[FaissIndex, NDArray[np.int32], Profile]:
     """The graph by our own builder (drafts/), for FAISS without rows, its links, and its profile."""
-    vectors = rows.array if metric != "ip" else of_one_length(rows.array)
-    draft = Draft(vectors, kept, threads, show=show)
-    profile, rough = _rough(rows.array, draft.links, draft.roots, metric, threads, None, profile, try_both)
-    measure(Walk(rough, rows.array, threads))
-    del rough
+    vectors = rows.array if encoding.metric != "ip" else of_one_length(rows.array)
+    draft = Draft(vectors, kept, encoding.threads, show=show)
+    profile = _measured(rows.array, draft.links, draft.roots, None, encoding, measure)
     if len(held_out):
         draft.add(held_out)
-    return hnsw.without_rows(draft, rows.array.shape[1], metric, held_out), draft.links, profile
+    return hnsw.without_rows(draft, rows.array.shape[1], encoding.metric, held_out), draft.links, profile
 
 
-def _rough(
+def _measured(
     vectors: NDArray[np.float32],
     links: NDArray[np.int32],
     roots: NDArray[np.int64],
-    metric: Metric,
-    threads: int,
     renumber: NDArray[np.int64] | None,
-    profile: Profile | None,
-    try_both: TryBoth,
-) -> tuple[Profile, Layout]:
-    """The layout that recall is measured in, and its profile."""
+    encoding: _Encoding,
+    measure: Measure,
+) -> Profile:
+    """Has recall measured in a layout of these links, and returns its profile."""
+    metric, threads, originals, profile, try_both = encoding
+    encode = partial(layout.encode, vectors, links, roots, threads, l2=metric == "l2", originals=originals)
     if profile is not None:
-        return profile, layout.encode(vectors, links, roots, threads, l2=metric == "l2", profile=profile)
-    return try_both(
-        lambda each: layout.encode(
-            vectors, links, roots, threads, l2=metric == "l2", profile=each, memory=layout.small_pages
-        ),
-        lambda each: Walk(each, vectors, 1, renumber=renumber),
-    )
+        rough = encode(profile=profile)
+    else:
+        profile, rough = try_both(
+            lambda each: encode(profile=each, memory=layout.small_pages),
+            lambda each: Walk(each, vectors, 1, renumber=renumber),
+        )
+    walk = Walk(rough, vectors, threads, renumber=renumber)
+    if originals == "drop":
+        measure(Walk(rough, None, threads, renumber=renumber), walk)
+    else:
+        measure(walk, None)
+    return profile
 
 
 def _grown(

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from index.changes.fold import Folded
 from index.disk.codes import Metric
 from index.disk.layout import DEGREE
-from index.search.generation import INDEX_FILE, Generation
+from index.search.generation import Generation
+from index.search.structure import INDEX_FILE
 from index.search.untyped import FaissIndex, faiss
 
 # Changed rows, of all: beyond it a graph from nothing is hardly dearer, and a little better.

@@ -2,7 +2,7 @@
 
     take       every row is checked and spooled                     rows/spool.py
     arrange    rows in the order of their ids                       rows/spool.py
-    rows       ids, payload, columns, words                         rows/words.py, search/rowfiles.py, search/fields/
+    rows       ids, payload, columns, words                         rows/writing.py
     queries    where asked for, a query encoder fitted to the rows  queries.py
     quantise   int8 codes, the sections of the kernels              disk/sections.py
     index      FAISS, and recall against exact search on the way    structure.py, recall.py
@@ -29,11 +29,11 @@ from index.build.grown import before_of
 from index.build.queries import FitQueries
 from index.build.rows.arrays import Arrays, PayloadRow
 from index.build.rows.spool import Spool
-from index.build.rows.words import LexicalWriter
-from index.build.settings import BuildSettings, builder_of, metric_of, share_of
+from index.build.rows.writing import write_rows
+from index.build.settings import BuildSettings, builder_of, metric_of, originals_of, share_of
 from index.changes.fold import Folded, check_kept
 from index.disk.codes import Metric
-from index.disk.layout import BLOCKS_FILE
+from index.disk.layout import BLOCKS_FILE, Originals, drop_codes
 from index.disk.manifest import FORMAT, MANIFEST_FILE, describe_files, read_manifest
 from index.disk.root import DEFAULT_ROOT, Root, check_name
 from index.disk.sealed import write_sealed
@@ -43,12 +43,12 @@ from index.disk.vectors_folder import Source, VectorsFolder
 from index.errors import IndexingError, InputError, PublishCheckError
 from index.progress import Progress, say
 from index.search import rowfiles
-from index.search.fields.columns import ColumnReader, Field, parse_fields
-from index.search.fields.field_inference import infer_types
-from index.search.generation import INDEX_FILE
+from index.search.fields.columns import Field, parse_fields
+from index.search.generation import Generation
 from index.search.lexical.text import check_language
 from index.search.opening import open_staged
 from index.search.rowfiles import Arranged
+from index.search.structure import INDEX_FILE
 from index.search.untyped import FaissIndex, faiss
 from index.shards.plan import Shard
 from index.shards.sealed import ShardedIndex
@@ -79,6 +79,7 @@ def build_generation(
     shard: Shard | None = None,
     fit_queries: FitQueries | None = None,
     builder: str = "faiss",
+    originals: str = "keep",
 ) -> Path:
     """Builds a generation of index `name` under `root`, serves it (`switch`), and returns its folder.
 
@@ -103,6 +104,8 @@ def build_generation(
         shard: Which one these rows are of a sharded generation (sharded.py).
         fit_queries: Fits a query encoder to the rows, and may refuse the build (queries.py); None: the model's alone.
         builder: Of a graph from nothing: "faiss", or "own" (drafts/), quicker and the same graph on any machine.
+        originals: Whether a graph's generation holds the float32 rows: "keep", or "drop", and then their codes restore
+            them. So few rows that they are scanned keep theirs.
 
     Raises InputError, naming the row and id, for rows that cannot be indexed; StorageError when the disk fails;
     PublishCheckError, with the generation written but not served, when a check fails. What is served changes only at
@@ -125,12 +128,15 @@ def build_generation(
         shard,
         fit_queries,
         builder_of(builder),
+        originals_of(originals),
     )
     source: Source
     if isinstance(vectors, VectorsFolder | Folded):
         if any(given is not None for given in (ids, payload, model, canaries)):
             raise InputError("a folder of vectors brings its own ids, payload, model and canaries; pass none of them")
         source = vectors
+        if originals == "keep" and isinstance(vectors, Folded):
+            _check_originals(vectors.base)
     elif ids is None:
         raise InputError("ids are missing; expected one for each vector")
     else:
@@ -159,6 +165,14 @@ def build_generation(
     return path
 
 
+def _check_originals(base: Generation | VectorsFolder) -> None:
+    if isinstance(base, Generation) and base.originals == "drop":
+        raise InputError(
+            f"{base.id} was built without its originals, so a generation from it has none to keep: build with "
+            "--originals drop, or from the folder of vectors"
+        )
+
+
 def _shard_there(place: Root, name: str) -> dict[str, Any] | None:
     """Which shard an index is that was built as one."""
     with suppress(IndexingError):
@@ -174,7 +188,9 @@ def _build(source: Source, root: Root, settings: BuildSettings) -> tuple[Path, d
         arranged = _take(source, folder, settings)
         clock.lap("take")
         # First, since it is what may be refused: not after the hours that a large graph takes.
-        fields, words = _write_rows(folder, arranged, settings)
+        whole = settings.shard and settings.shard.words
+        declared, language, show = settings.fields, settings.language, settings.show
+        fields, words = write_rows(folder, arranged, declared, settings.required, language, whole, show=show)
         clock.lap("rows")
         fitted = {}
         if settings.fit_queries is not None:
@@ -184,9 +200,13 @@ def _build(source: Source, root: Root, settings: BuildSettings) -> tuple[Path, d
             temporary.unlink()
         count, dim = len(arranged.ids), source.dim
         memory = machine.memory_limit_bytes()
-        profile, profile_reason = families.choose_profile(settings.profile, count, dim, memory)
-        choice = families.choose(settings.family, count, dim, memory, profile or "compact")
+        asked = settings.originals
+        profile, profile_reason = families.choose_profile(settings.profile, count, dim, memory, asked)
+        choice = families.choose(settings.family, count, dim, memory, profile or "compact", asked)
         say(f"family {choice.family}: {choice.reason}", show=settings.show)
+        originals: Originals = asked if choice.family == "graph" else "keep"
+        if originals != asked:
+            say("originals are kept: so few rows are no graph, and scanned", show=settings.show)
         sections = write_codes(folder, arranged.vectors, settings.metric, show=settings.show)
         clock.lap("quantise")
         builder = structure.Builder(
@@ -201,6 +221,7 @@ def _build(source: Source, root: Root, settings: BuildSettings) -> tuple[Path, d
             show=settings.show,
             before=None if settings.anew else before_of(source, arranged.ids, settings.metric),
             graph_builder=settings.builder,
+            originals=originals,
         )
         built = builder.build(choice.family)
         if choice.family == "graph":
@@ -208,7 +229,9 @@ def _build(source: Source, root: Root, settings: BuildSettings) -> tuple[Path, d
             say(f"profile {chosen}: {built.parameters['profile']['how']}", show=settings.show)
         clock.lap("index")
         sections |= built.sections
-        write_faiss(built.index, folder / INDEX_FILE)
+        write_faiss(built.index, folder / INDEX_FILE, originals)
+        if originals == "drop":
+            drop_codes(folder, sections)
         if choice.family == "ivf":
             sections |= keep_vectors(folder, arranged.vectors)
         if choice.family != "ivf":
@@ -235,7 +258,8 @@ def _build(source: Source, root: Root, settings: BuildSettings) -> tuple[Path, d
             "lexical": words,
             "changes": source.folded._asdict() if isinstance(source, Folded) else None,
             **({"shard": settings.shard.entry()} if settings.shard else {}),
-            "memory_bytes": _memory_to_serve(described),
+            "originals": originals,
+            "memory_bytes": _memory_to_serve(described, originals),
             "memory_private_bytes": built.private_bytes,
             "files": described,
             "build": built.parameters | clock.record(count, settings.threads),
@@ -258,36 +282,15 @@ def _take(source: Source, folder: Path, settings: BuildSettings) -> Arranged:
         return spool.arrange()
 
 
-def write_faiss(index: FaissIndex, path: Path) -> None:
+def write_faiss(index: FaissIndex, path: Path, originals: Originals = "keep") -> None:
     # FAISS's own writer does not notice when the last bytes fail, at close; Python's does.
     with path.open("wb") as file:
-        faiss.write_index(index, faiss.PyCallbackIOWriter(file.write))
+        flags = 0 if originals == "keep" else faiss.IO_FLAG_SKIP_STORAGE
+        faiss.write_index(index, faiss.PyCallbackIOWriter(file.write), flags)
 
 
-def _write_rows(folder: Path, arranged: Arranged, settings: BuildSettings) -> tuple[list[Field], dict[str, Any] | None]:
-    """Writes ids, payload, columns and words; returns the fields with types, and the manifest's entry on words."""
-    rowfiles.write_ids(folder, arranged)
-    fields, notes = infer_types(settings.fields, rowfiles.payload_batches(arranged))
-    for note in notes:
-        say(note, show=settings.show)
-    columns = ColumnReader(fields) if fields else None
-    if arranged.has_payload or columns is not None:
-        rowfiles.write_payload(folder, arranged, columns)
-    table = None
-    if columns is not None:
-        columns.check_seen(settings.required)
-        table = rowfiles.write_columns(folder, columns)
-    if not arranged.has_payload or settings.language is None:
-        return fields, None
-    writer = LexicalWriter(folder, settings.language, table, settings.shard and settings.shard.words)
-    with Progress("words", len(arranged.ids), show=settings.show) as progress:
-        for batch in rowfiles.payload_batches(arranged):
-            writer.take(batch.payload)
-            progress.add(len(batch.payload))
-    return fields, writer.finish()
-
-
-def _memory_to_serve(described: dict[str, dict[str, Any]]) -> int:
-    """What searches touch, so what should stay in the page cache: not the payload, nor ivf's float32 rows."""
-    cold = {rowfiles.PAYLOAD_FILE, VECTORS_FILE}
+def _memory_to_serve(described: dict[str, dict[str, Any]], originals: Originals) -> int:
+    """What searches touch, so what should stay in the page cache: not the payload, nor ivf's float32 rows, nor FAISS's
+    graph where it has no rows."""
+    cold = {rowfiles.PAYLOAD_FILE, VECTORS_FILE, *([INDEX_FILE] if originals == "drop" else [])}
     return sum(int(entry["bytes"]) for name, entry in described.items() if name not in cold)

@@ -6,6 +6,7 @@ from typing import get_args
 from index.build import graph
 from index.build.queries import FitQueries
 from index.disk.codes import Metric
+from index.disk.layout import Originals
 from index.errors import InputError
 from index.search.fields.columns import Field
 from index.shards.plan import Shard
@@ -29,6 +30,7 @@ class BuildSettings:
     shard: Shard | None
     fit_queries: FitQueries | None
     builder: graph.Builder
+    originals: Originals
 
 
 def metric_of(given: str) -> Metric:
@@ -40,6 +42,12 @@ def metric_of(given: str) -> Metric:
 def builder_of(given: str) -> graph.Builder:
     if given not in graph.BUILDERS:
         raise InputError(f"{given!r} is not a builder; expected {', '.join(graph.BUILDERS)}")
+    return given  # type: ignore[return-value]
+
+
+def originals_of(given: str) -> Originals:
+    if given not in get_args(Originals):
+        raise InputError(f"{given!r} is nothing to do with originals; expected {', '.join(get_args(Originals))}")
     return given  # type: ignore[return-value]
 
 

@@ -19,14 +19,17 @@ from index.build.grown import DEARER, Before
 from index.build.recall import HeldOutTruth, RecallPoint
 from index.disk import codes
 from index.disk.codes import Metric
-from index.disk.layout import DEGREE, Layout, Profile
+from index.disk.layout import DEGREE, Layout, Originals, Profile
 from index.disk.sections import FloatRows, map_codes
 from index.errors import GenerationError
 from index.progress import say
 from index.search import lists, walk
 from index.search.exact import TopK
-from index.search.finding import ScannedRows, Searcher, find
-from index.search.generation import INDEX_FILE, Generation
+from index.search.finding import ComparedRows, ScannedRows, Searcher, find
+from index.search.generation import Generation
+from index.search.rescoring import rescore
+from index.search.restored import RestoredRows
+from index.search.structure import INDEX_FILE
 from index.search.untyped import FaissIndex
 
 SAMPLE_QUERIES = 32
@@ -73,9 +76,11 @@ class Builder:
         show: bool,
         before: Before | None = None,
         graph_builder: graph.Builder = "faiss",
+        originals: Originals = "keep",
     ) -> None:
-        """profile: None where both are to be tried. before: a graph that a new one may go on from."""
-        self._graph_builder = graph_builder
+        """profile: None where both are to be tried. before: a graph that a new one may go on from. originals: whether
+        what is built holds the float32 rows."""
+        self._graph_builder, self._originals = graph_builder, originals
         self._folder, self._profile, self._before = folder, profile, before
         self._profile_record: dict[str, Any] = {"how": profile_reason}
         self._rows, self._codes = rows, map_codes(folder, sections)
@@ -85,6 +90,7 @@ class Builder:
         self._truths: dict[bool, HeldOutTruth] = {}  # of the held-out rows, and midway between them
         self._deep: list[dict[str, Any]] = []  # what more hits cost
         self._least_effort = 0  # what points midway between rows need
+        self._with_originals: float | None = None  # recall, where they are dropped
 
     def build(self, family: str) -> Structure:
         return {"flat": self._flat, "graph": self._graph, "ivf": self._ivf}[family]()
@@ -104,13 +110,14 @@ class Builder:
             self._rows,
             self._metric,
             held_out,
-            lambda searcher: self._measure(searcher, held_out, walk.EFFORTS, midway=True),
+            lambda dropped, kept: self._measure(dropped, held_out, walk.EFFORTS, midway=True, with_originals=kept),
             self._threads,
             profile=self._profile,
             try_both=lambda encode, walked: self._try_profiles(encode, walked, held_out),
             show=self._show,
             before=before,
             builder=self._graph_builder,
+            originals=self._originals,
         )
         if before is not None and self._is_worse(before, self._measured(held_out)):
             self._points.clear()
@@ -129,8 +136,14 @@ class Builder:
             parameters |= {"efConstruction": graph.BUILD_EFFORT, "passes": list(graph.PASSES)}
         if before is not None:
             parameters["grown_from"] = {"generation": before.generation, "rows": int((before.rows >= 0).sum())}
-        searcher = walk.Walk(layout, self._rows.array, self._threads)
-        structure = self._structure(index, searcher, walk.EFFORT_UNIT, self._measured(held_out), parameters, 0)
+        recall = self._measured(held_out)
+        rows: ComparedRows | None = None
+        vectors: NDArray[np.float32] | None = self._rows.array
+        if self._with_originals is not None:
+            recall |= {"with_originals": self._with_originals, "loss": self._with_originals - recall["recall"]}
+            rows, vectors = RestoredRows(layout, self._metric, self._threads), None
+        searcher = walk.Walk(layout, vectors, self._threads)
+        structure = self._structure(index, searcher, walk.EFFORT_UNIT, recall, parameters, 0, rows)
         return replace(structure, sections=sections)
 
     def _is_worse(self, before: Before, measured: dict[str, Any]) -> bool:
@@ -165,10 +178,22 @@ class Builder:
         return self._structure(index, searcher, lists.EFFORT_UNIT, self._measured(held_out), parameters, private)
 
     def _measure(
-        self, searcher: Searcher, held_out: NDArray[np.int64], efforts: tuple[int, ...], *, midway: bool
+        self,
+        searcher: Searcher,
+        held_out: NDArray[np.int64],
+        efforts: tuple[int, ...],
+        *,
+        midway: bool,
+        with_originals: Searcher | None = None,
     ) -> None:
+        """with_originals: the same but for float32 rows, which `searcher` is without."""
+
         def search(queries: NDArray[np.float32], k: int, effort: int) -> TopK:
-            return searcher.search(queries, k, effort)
+            found = searcher.search(queries, k, effort)
+            if with_originals is None:
+                return found
+            # What was found counts by its true score.
+            return rescore(queries, self._rows.array, found.rows, found.scored, k, l2=self._l2)
 
         near = self._truth(held_out)
         self._points.extend(measuring.curve(search, near, efforts, self._target))
@@ -177,6 +202,10 @@ class Builder:
             self._measure_between(search, near, self._truth(held_out, midway_between=True), efforts)
         if midway:
             self._measure_deep(search, near.queries[:DEEP_QUERIES], held_out)
+        if with_originals is not None:
+            effort = self._measured(held_out)["effort"]
+            found = with_originals.search(near.queries, measuring.K, effort)
+            self._with_originals = measuring.recall_of(found, near, effort).recall
 
     def _truth(self, held_out: NDArray[np.int64], *, midway_between: bool = False) -> HeldOutTruth:
         known = self._truths.get(midway_between)
@@ -232,14 +261,16 @@ class Builder:
         recall: dict[str, Any],
         parameters: dict[str, Any],
         private_bytes: int,
+        everything: ComparedRows | None = None,
     ) -> Structure:
+        """everything: the rows as they will be opened; by default float32."""
         curve = [point._asdict() for point in sorted(self._points)]
         default = recall.setdefault("effort", flat.DEFAULT_EFFORT)
         rows = np.unique(np.linspace(0, len(self._rows.array) - 1, SAMPLE_QUERIES).astype(np.int64))
-        queries = np.ascontiguousarray(self._rows.array[rows])
+        everything = everything or ScannedRows(self._rows.array, self._codes, self._metric, self._threads)
+        queries = np.concatenate([everything.between(row, row + 1) for row in rows.tolist()])
         if self._metric == "cosine":
             queries = codes.unit_rows(queries)  # as a search will: scaling twice can move the last bit
-        everything = ScannedRows(self._rows.array, self._codes, self._metric, self._threads)
         effort = {"unit": unit, "default": default, "curve": curve, **({"deep": self._deep} if self._deep else {})}
         found = find(everything, searcher, queries, min(measuring.K, len(self._rows.array)), default)
         return Structure(

@@ -15,6 +15,7 @@ from index.changes.fold import Folded, FoldedTo, fold, folded_to
 from index.changes.log import Log
 from index.changes.log_file import LOG_FILE, LogLockedError
 from index.changes.log_reader import LogReader
+from index.disk.layout import originals_of
 from index.disk.manifest import read_manifest
 from index.disk.root import Root
 from index.disk.vectors_folder import VectorsFolder
@@ -86,6 +87,7 @@ def settings_of(manifest: dict[str, Any]) -> dict[str, Any]:
         "filterable": [Field(name, type_) for name, type_ in manifest["filterable"].items()],
         "lexical": words is not None,
         "language": words["language"] if words else "english",
+        "originals": originals_of(manifest),
     }
 
 

@@ -3,6 +3,7 @@
     graph.blocks  a block for each row: its int8 codes and its neighbours, in the profile speed with sign codes of the
                   edges to them
     graph.spokes  in the profile compact: a code of 2 bits a dimension for each row, of the edge from the root to it
+    graph.rests   where the float32 rows are dropped: 4 bits a dimension more than the int8 codes of the blocks
     graph.root    where walks begin: a block at the mean of all rows, linked to a sample of them
 
 index/kernels/graph.hpp has every byte. All are a function of the rows and the links alone, the same on every
@@ -18,11 +19,12 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from index.disk.sections import ALIGNMENT
+from index.disk.sections import ALIGNMENT, CODES_FILE, NORMS_FILE
 from index.kernels import _native
 
 Profile = Literal["speed", "compact"]
-BLOCKS_FILE, SPOKES_FILE, ROOT_FILE = "graph.blocks", "graph.spokes", "graph.root"
+Originals = Literal["keep", "drop"]  # of the float32 rows that a graph was made of
+BLOCKS_FILE, SPOKES_FILE, RESTS_FILE, ROOT_FILE = "graph.blocks", "graph.spokes", "graph.rests", "graph.root"
 DEGREE = 32  # neighbours of a vertex: one group of the kernels, and level 0 of FAISS's degree 16
 MAX_DIM = 4096  # the kernels add up dim/4 lookups in 16 bits
 _SEED = 5
@@ -40,10 +42,24 @@ class Layout(NamedTuple):
     gain: float
     edge_rms: float
     spokes: NDArray[np.uint8] | None = None  # in the profile compact
+    rests: NDArray[np.uint8] | None = None  # where the originals are dropped
+    code_norm: float = 0.0  # of the longest restored row without its rest, in the graph's frame
+    rest_norm: float = 0.0  # the most that a rest adds to one
 
     def graph(self) -> _native.Graph:
         return _native.Graph(
-            self.blocks, self.root, self.count, self.dim, DEGREE, self.l2, self.gain, self.edge_rms, self.spokes
+            self.blocks,
+            self.root,
+            self.count,
+            self.dim,
+            DEGREE,
+            self.l2,
+            self.gain,
+            self.edge_rms,
+            self.spokes,
+            self.rests,
+            self.code_norm,
+            self.rest_norm,
         )
 
 
@@ -61,6 +77,7 @@ def encode(
     *,
     l2: bool,
     profile: Profile,
+    originals: Originals = "keep",
     memory: Callable[[str, int], NDArray[np.uint8]] | None = None,
 ) -> Layout:
     """The layout of float32 vectors (n, dim) and links int32 (n, DEGREE), −1 for none.
@@ -70,12 +87,14 @@ def encode(
     count, dim = vectors.shape
     arrays = {
         name: memory(name, size) if memory else huge_bytes(size)
-        for name, size in row_sizes(count, dim, profile).items()
+        for name, size in row_sizes(count, dim, profile, originals).items()
     }
     root = np.zeros(_native.root_bytes(dim, len(roots)), np.uint8)
-    blocks, spokes = arrays[BLOCKS_FILE], arrays.get(SPOKES_FILE)
-    gain, edge_rms = _native.encode(vectors, links, roots.astype(np.int32), l2, blocks, root, threads, spokes=spokes)
-    return Layout(blocks, root, count, dim, l2, gain, edge_rms, spokes)
+    blocks, spokes, rests = arrays[BLOCKS_FILE], arrays.get(SPOKES_FILE), arrays.get(RESTS_FILE)
+    gain, edge_rms, *norms = _native.encode(
+        vectors, links, roots.astype(np.int32), l2, blocks, root, threads, spokes=spokes, rests=rests
+    )
+    return Layout(blocks, root, count, dim, l2, gain, edge_rms, spokes, rests, *norms)
 
 
 def relink(made: Layout, links: NDArray[np.int32]) -> None:
@@ -85,15 +104,17 @@ def relink(made: Layout, links: NDArray[np.int32]) -> None:
     blocks[:, stride - 4 * DEGREE :].view(np.int32)[:] = links
 
 
-def row_bytes(dim: int, profile: Profile) -> dict[str, int]:
+def row_bytes(dim: int, profile: Profile, originals: Originals = "keep") -> dict[str, int]:
     """Bytes that a row takes in each section that has one entry a row."""
+    rests = {} if originals == "keep" else {RESTS_FILE: _native.rest_bytes(dim)}
     if profile == "speed":
-        return {BLOCKS_FILE: _native.block_bytes(dim, DEGREE)}
-    return {BLOCKS_FILE: _native.block_bytes(dim, DEGREE, compact=True), SPOKES_FILE: _native.spoke_bytes(dim)}
+        return {BLOCKS_FILE: _native.block_bytes(dim, DEGREE)} | rests
+    compact = {BLOCKS_FILE: _native.block_bytes(dim, DEGREE, compact=True), SPOKES_FILE: _native.spoke_bytes(dim)}
+    return compact | rests
 
 
-def row_sizes(count: int, dim: int, profile: Profile) -> dict[str, int]:
-    return {name: count * size for name, size in row_bytes(dim, profile).items()}
+def row_sizes(count: int, dim: int, profile: Profile, originals: Originals = "keep") -> dict[str, int]:
+    return {name: count * size for name, size in row_bytes(dim, profile, originals).items()}
 
 
 def small_pages(name: str, size: int) -> NDArray[np.uint8]:
@@ -126,6 +147,7 @@ def write(
     *,
     l2: bool,
     profile: Profile,
+    originals: Originals = "keep",
 ) -> tuple[Layout, dict[str, Any]]:
     """Encodes into the folder's sections; returns the layout over them and what the manifest says of it."""
     count, dim = vectors.shape
@@ -138,7 +160,8 @@ def write(
         mapped.append(np.memmap(folder / name, np.uint8, "r+"))
         return mapped[-1]
 
-    layout = encode(vectors, links, sampled_roots(count), threads, l2=l2, profile=profile, memory=section)
+    roots = sampled_roots(count)
+    layout = encode(vectors, links, roots, threads, l2=l2, profile=profile, originals=originals, memory=section)
     for array in mapped:
         array.flush()
     with (folder / ROOT_FILE).open("wb") as file:
@@ -146,16 +169,32 @@ def write(
         file.write(b"\0" * (-layout.root.size % ALIGNMENT))
     sections: dict[str, Any] = {
         name: {"dtype": "uint8", "stride_bytes": size, "shape": [count]}
-        for name, size in row_bytes(dim, profile).items()
+        for name, size in row_bytes(dim, profile, originals).items()
     }
     sections[BLOCKS_FILE] |= {"profile": profile, "degree": DEGREE, "gain": layout.gain, "edge_rms": layout.edge_rms}
+    if originals == "drop":
+        sections[RESTS_FILE] |= {"dim": dim, "code_norm": layout.code_norm, "rest_norm": layout.rest_norm}
     return layout, sections | {ROOT_FILE: {"dtype": "uint8", "stride_bytes": 1, "shape": [layout.root.size]}}
+
+
+def drop_codes(folder: Path, sections: dict[str, Any]) -> None:
+    """Removes the codes that lead a scan to float32 rows: where those are dropped, it reads the blocks. Their scale is
+    remembered, since the codes of changes begin with it."""
+    sections[RESTS_FILE]["code_step"] = sections[CODES_FILE]["step"]
+    for name in (CODES_FILE, NORMS_FILE):
+        if sections.pop(name, None) is not None:
+            (folder / name).unlink()
 
 
 def profile_of(manifest: dict[str, Any]) -> Profile | None:
     """The profile of a generation; None if it holds no graph."""
     entry = manifest["sections"].get(BLOCKS_FILE)
     return None if entry is None else entry.get("profile", "speed")
+
+
+def originals_of(manifest: dict[str, Any]) -> Originals:
+    """Whether a generation holds the float32 rows that it was made of."""
+    return "drop" if RESTS_FILE in manifest["sections"] else "keep"
 
 
 def load(folder: Path, manifest: dict[str, Any], *, huge_pages: bool = False) -> Layout:
@@ -167,14 +206,15 @@ def load(folder: Path, manifest: dict[str, Any], *, huge_pages: bool = False) ->
             f"{BLOCKS_FILE} has profile {profile!r}, and this version knows {', '.join(get_args(Profile))}"
         )
     arrays: dict[str, NDArray[np.uint8]] = {}
-    for name, size in row_bytes(dim, profile).items():
+    for name, size in row_bytes(dim, profile, originals_of(manifest)).items():
         if entry["degree"] != DEGREE or sections[name]["stride_bytes"] != size:
             raise ValueError(f"{name} has another layout than {count} × {dim} with degree {DEGREE}")
         arrays[name] = np.memmap(folder / name, np.uint8, "r")
-        if huge_pages:
+        if huge_pages and name != RESTS_FILE:  # of rests a search reads what it returns
             copy = huge_bytes(count * size)
             np.copyto(copy, arrays[name][: len(copy)])
             arrays[name] = copy
+    rests = sections.get(RESTS_FILE, {"code_norm": 0.0, "rest_norm": 0.0})
     return Layout(
         arrays[BLOCKS_FILE],
         np.memmap(folder / ROOT_FILE, np.uint8, "r")[: root["shape"][0]],
@@ -184,4 +224,7 @@ def load(folder: Path, manifest: dict[str, Any], *, huge_pages: bool = False) ->
         entry["gain"],
         entry["edge_rms"],
         arrays.get(SPOKES_FILE),
+        arrays.get(RESTS_FILE),
+        rests["code_norm"],
+        rests["rest_norm"],
     )

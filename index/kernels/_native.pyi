@@ -75,6 +75,7 @@ def rescore(
 ) -> None: ...
 def block_bytes(dim: int, degree: int, compact: bool = False) -> int: ...
 def spoke_bytes(dim: int) -> int: ...
+def rest_bytes(dim: int) -> int: ...
 def root_bytes(dim: int, roots: int) -> int: ...
 def encode(
     vectors: NDArray[np.float32],
@@ -86,7 +87,8 @@ def encode(
     threads: int,
     unit: str = "",
     spokes: NDArray[np.uint8] | None = None,
-) -> tuple[float, float]: ...
+    rests: NDArray[np.uint8] | None = None,
+) -> tuple[float, float, float, float]: ...
 def sieve_frame_floats(dim: int) -> int: ...
 def sieve_bytes(dim: int) -> int: ...
 def sieve_frame(vectors: NDArray[np.float32], l2: bool, frame: NDArray[np.float32], unit: str = "") -> None: ...
@@ -143,11 +145,14 @@ class Graph:
         gain: float,
         edge_rms: float,
         spokes: NDArray[np.uint8] | None = None,
+        rests: NDArray[np.uint8] | None = None,
+        code_norm: float = 0.0,
+        rest_norm: float = 0.0,
     ) -> None: ...
     def search(
         self,
         queries: NDArray[np.float32],
-        vectors: NDArray[np.float32],
+        vectors: NDArray[np.float32] | None,
         margin: float,
         frontier: int,
         keep: NDArray[np.uint64] | None,
@@ -163,6 +168,18 @@ class Graph:
         least_share: float = 0.0,
         budget: int = 0,
     ) -> None: ...
+    def scan(
+        self,
+        queries: NDArray[np.float32],
+        rows: NDArray[np.int64],
+        scores: NDArray[np.float32],
+        rescored: NDArray[np.int64],
+        threads: int = 1,
+        keep: NDArray[np.uint64] | None = None,
+        at: NDArray[np.uint32] | None = None,
+        unit: str = "",
+    ) -> None: ...
+    def restore(self, first: int, out: NDArray[np.float32], threads: int = 1) -> None: ...
     def refine(
         self,
         links: NDArray[np.int32],

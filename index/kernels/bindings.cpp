@@ -141,13 +141,7 @@ NB_MODULE(_native, m) {
           const CodeRows code_rows = code_rows_of(codes, vectors, step, error_norm, row_norm, square_norms, l2);
           if (at) {
             require(!keep && threads == 1, "picked rows are already filtered, and scanned by one thread");
-            require(at->shape(0) < 2 || at->stride(0) == 1, "at must be contiguous");
-            for (size_t i = 0; i < at->shape(0); ++i) {
-              require(at->data()[i] < vectors.shape(0), "a row number is not in vectors");
-            }
-            static const uint32_t none = 0;  // an empty array may have no address, and null would mean every row
-            scan.batch.at = at->shape(0) ? at->data() : &none;
-            scan.batch.at_count = at->shape(0);
+            pick_rows(*at, vectors.shape(0), scan.batch);
           }
           nb::gil_scoped_release unlocked;
           scan_i8(kernels, scan.rows, code_rows, scan.batch, threads, scan.answer);

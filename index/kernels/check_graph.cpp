@@ -1,8 +1,9 @@
-// The graph of every unit against the scalar one's, to the bit: encoded bytes, refined links, found rows. Then the same
-// walk over damaged blocks, which must come to an end inside its memory. Prints a fingerprint of all that was computed,
-// which is the same on every architecture.
+// The graph of every unit against the scalar one's, to the bit: encoded bytes, refined links, found rows, with float32 and
+// without. Then the same walk over damaged blocks, which must come to an end inside its memory. Prints a fingerprint of all
+// that was computed, which is the same on every architecture.
 #include "check.hpp"
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <random>
@@ -10,6 +11,7 @@
 #include "draft.hpp"
 #include "encode.hpp"
 #include "refine.hpp"
+#include "restored.hpp"
 #include "search.hpp"
 
 namespace perwatt {
@@ -39,27 +41,30 @@ std::vector<float> points(const Shape& shape, std::mt19937& random) {
 }
 
 struct Built {
-  std::vector<uint8_t> blocks, root, spokes;
+  std::vector<uint8_t> blocks, root, spokes, rests;
   GraphView view;
 };
 
 Built build(const Kernels& unit, const Shape& shape, const std::vector<float>& vectors,
-            const std::vector<int32_t>& links, bool l2, bool compact) {
+            const std::vector<int32_t>& links, bool l2, bool compact, bool dropped = false) {
   const size_t padded = padded_dim(shape.dim);
   std::vector<int32_t> roots;
   for (size_t r = 0; r < shape.count && r < 40; ++r) roots.push_back(static_cast<int32_t>(r * 17 % shape.count));
   const size_t stride = compact ? compact_bytes(padded, kDegree) : block_bytes(padded, 1);
   Built built{std::vector<uint8_t>(shape.count * stride),
               std::vector<uint8_t>(root_bytes(padded, (roots.size() + kGroup - 1) / kGroup)),
-              std::vector<uint8_t>(compact ? shape.count * spoke_bytes(padded) : 0), {}};
+              std::vector<uint8_t>(compact ? shape.count * spoke_bytes(padded) : 0),
+              std::vector<uint8_t>(dropped ? shape.count * rest_bytes(padded) : 0), {}};
   built.view = encode(unit, {vectors.data(), shape.count, shape.dim, kDegree, links.data(), roots.data(), roots.size(),
-                             l2, built.blocks.data(), built.root.data(), compact ? built.spokes.data() : nullptr}, 2);
+                             l2, built.blocks.data(), built.root.data(), compact ? built.spokes.data() : nullptr,
+                             dropped ? built.rests.data() : nullptr}, 2);
   return built;
 }
 
-void search_all(const Kernels& unit, const Built& built, const std::vector<float>& vectors,
-                const std::vector<float>& queries, size_t k, const uint64_t* keep, std::vector<int64_t>& rows,
-                std::vector<int64_t>& scored) {
+// vectors: none where they were dropped. Returns the scores.
+std::vector<float> search_all(const Kernels& unit, const Built& built, const std::vector<float>& vectors,
+                              const std::vector<float>& queries, size_t k, const uint64_t* keep,
+                              std::vector<int64_t>& rows, std::vector<int64_t>& scored) {
   const GraphView& view = built.view;
   const size_t count = queries.size() / view.dim;
   const std::vector<float> signs = rotation_signs(view.padded);
@@ -67,12 +72,14 @@ void search_all(const Kernels& unit, const Built& built, const std::vector<float
   rows.assign(count * k, -2);
   scored.assign(count, 0);
   std::vector<float> scores(count * k);
-  const FloatRows float_rows{vectors.data(), view.dim, view.count, view.dim, view.l2 ? Metric::l2 : Metric::ip};
+  const FloatRows float_rows{vectors.empty() ? nullptr : vectors.data(), view.dim, view.count, view.dim,
+                             view.l2 ? Metric::l2 : Metric::ip};
   // Through a filter the frontier widens, what is dropped is put back, and every other walk is given up at some point.
   const size_t budget = keep && k > 1 ? 40 : SIZE_MAX;
   const Effort effort{0.8f, 64 + 4 * k, 8 * (64 + 4 * k), keep ? 0.25f : 1.0f, 0.4f, 8, k > 1 ? 0.125f : 0.0f, budget};
   search(unit, view, signs.data(), float_rows, effort, keep, {queries.data(), count, k, 0}, scratch,
          {rows.data(), scores.data(), scored.data()});
+  return scores;
 }
 
 uint64_t mixed(uint64_t fingerprint, const void* data, size_t bytes) {
@@ -85,6 +92,54 @@ uint64_t mixed(uint64_t fingerprint, const void* data, size_t bytes) {
 template <class T>
 uint64_t mixed(uint64_t fingerprint, const std::vector<T>& values) {
   return mixed(fingerprint, values.data(), values.size() * sizeof(T));
+}
+
+// What is found and given back where the float32 rows were dropped: by walks, which must score as the scan does, and by
+// scans on one thread and several, of all rows and of picked ones.
+uint64_t check_dropped(const Kernels& unit, const Built& built, const std::vector<float>& queries, const uint64_t* keep,
+                       uint64_t fingerprint) {
+  const GraphView& view = built.view;
+  const size_t count = queries.size() / view.dim, k = std::min<size_t>(10, view.count);
+  const std::vector<float> signs = rotation_signs(view.padded);
+  std::vector<uint32_t> at;
+  for (size_t row = 0; row < view.count; ++row) {
+    if (keep[row >> 6] >> (row & 63) & 1) at.push_back(static_cast<uint32_t>(row));
+  }
+  std::vector<int64_t> rows, scored, all(count * view.count), some(count * k), rescored(count);
+  std::vector<float> all_scores(count * view.count), some_scores(count * k);
+  for (const size_t threads : {1, 3, 20}) {
+    scan_restored(unit, view, signs.data(), {queries.data(), count, view.count, 0}, threads,
+                  {all.data(), all_scores.data(), rescored.data()});
+    fingerprint = mixed(mixed(fingerprint, all), all_scores);
+  }
+  const std::vector<float> found = search_all(unit, built, {}, queries, k, nullptr, rows, scored);
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const int64_t* mine = all.data() + i / k * view.count;
+    const size_t place = static_cast<size_t>(std::find(mine, mine + view.count, rows[i]) - mine);
+    if (rows[i] < 0 || (place < view.count && all_scores[i / k * view.count + place] == found[i])) continue;
+    std::printf("%s: %zu x %zu: a walk scores row %lld as %g\n", unit.name, view.count, view.dim,
+                static_cast<long long>(rows[i]), static_cast<double>(found[i]));
+    std::exit(1);
+  }
+  fingerprint = mixed(mixed(fingerprint, rows), found);
+  Batch batch{queries.data(), count, k, 0};
+  batch.keep = keep;
+  scan_restored(unit, view, signs.data(), batch, 2, {some.data(), some_scores.data(), rescored.data()});
+  fingerprint = mixed(mixed(fingerprint, some), some_scores);
+  if (!at.empty()) {
+    batch.keep = nullptr;
+    batch.at = at.data();
+    batch.at_count = at.size();
+    rows = some;
+    scan_restored(unit, view, signs.data(), batch, 1, {some.data(), some_scores.data(), rescored.data()});
+    if (rows != some) {
+      std::printf("%s: %zu x %zu: picked rows are not those that a filter keeps\n", unit.name, view.count, view.dim);
+      std::exit(1);
+    }
+  }
+  std::vector<float> restored(view.count * view.dim);
+  restore_rows(view, signs.data(), 0, view.count, 2, restored.data());
+  return mixed(fingerprint, restored);
 }
 
 // Fingerprint of one unit: everything that it computes for this shape.
@@ -133,9 +188,14 @@ uint64_t check(const Kernels& unit, const Shape& shape, bool compact) {
     }
   }
 
+  const Built dropped = build(unit, shape, vectors, links, shape.l2, compact, true);
+  fingerprint = mixed(mixed(fingerprint, dropped.blocks), dropped.rests);
+  fingerprint = check_dropped(unit, dropped, queries, keep.data(), fingerprint);
+
   const std::vector<float> few(queries.begin(), queries.begin() + static_cast<std::ptrdiff_t>(3 * shape.dim));
   for (int damage = 0; damage < 20; ++damage) {
-    Built damaged = built;
+    const bool with_rests = damage % 2;
+    Built damaged = with_rests ? dropped : built;
     damaged.view.blocks = damaged.blocks.data();
     damaged.view.root = damaged.root.data();
     if (compact) {
@@ -144,7 +204,9 @@ uint64_t check(const Kernels& unit, const Shape& shape, bool compact) {
     }
     for (int i = 0; i < 1 << (damage / 2); ++i) damaged.blocks[random() % damaged.blocks.size()] = static_cast<uint8_t>(random());
     for (int i = 0; i < damage; ++i) damaged.root[random() % damaged.root.size()] = static_cast<uint8_t>(random());
-    search_all(unit, damaged, vectors, few, std::min<size_t>(10, shape.count), nullptr, rows, scored);
+    if (with_rests) damaged.view.rests = damaged.rests.data();
+    const std::vector<float> none;
+    search_all(unit, damaged, with_rests ? none : vectors, few, std::min<size_t>(10, shape.count), nullptr, rows, scored);
   }
   return fingerprint;
 }

@@ -32,8 +32,39 @@ void encode_vertex(const float* x, size_t padded, bool l2, uint8_t* block) {
   }
   const float square_norm = static_cast<float>(square_of(x, padded));
   const Head head{l2 ? 2.0f * step : step, l2 ? -square_norm : 0.0f, square_norm, step,
-                  (step * step) * static_cast<float>(squares), {}};
+                  (step * step) * static_cast<float>(squares), 0.0f, 0.0f, {}};
   std::memcpy(block + padded, &head, sizeof head);
+}
+
+// Lengths of what restores a row: its codes, and its rest.
+struct Lengths {
+  double codes, rest;
+};
+
+// What the codes of an encoded vertex leave over (graph.hpp), and in its head how both restore the row.
+Lengths encode_rest(const float* x, size_t padded, bool l2, uint8_t* block, uint8_t* rest) {
+  Head head;
+  std::memcpy(&head, block + padded, sizeof head);
+  const int8_t* codes = reinterpret_cast<const int8_t*>(block);
+  const size_t half = padded / 2;
+  std::memset(rest, 0, half);
+  int64_t squares = 0, rests = 0, wholes = 0;
+  for (size_t i = 0; i < padded; ++i) {
+    const float fine = std::nearbyint(x[i] / head.step * 16.0f);
+    const int whole = 16 * codes[i];
+    const int left = std::max(-8, std::min(7, static_cast<int>(std::max(-2048.0f, std::min(2048.0f, fine))) - whole));
+    rest[i % half] |= static_cast<uint8_t>((left + 8) << (i < half ? 0 : 4));
+    squares += (whole + left) * (whole + left);
+    rests += left * left;
+    wholes += whole * whole;
+  }
+  const double step = static_cast<double>(head.step), square = step * step / 256.0 * static_cast<double>(squares);
+  const double longer = l2 || square == 0.0 ? 1.0 : std::sqrt(static_cast<double>(head.square_norm) / square);
+  head.restored_scale = static_cast<float>(l2 ? 2.0 * step : longer * step);
+  head.restored_norm = l2 ? static_cast<float>(square) : 0.0f;
+  std::memcpy(block + padded, &head, sizeof head);
+  const double unit = longer * step / 16.0;
+  return {unit * std::sqrt(static_cast<double>(wholes)), unit * std::sqrt(static_cast<double>(rests))};
 }
 
 // A block's groups, from a list of neighbours; returns the sum of the squared lengths of its edges.
@@ -162,6 +193,7 @@ GraphView encode(const Kernels& kernels, const Encoding& e, size_t threads) {
   const size_t stride = e.spokes ? compact_bytes(padded, e.degree) : block_bytes(padded, e.degree / kGroup);
   const Frame frame = frame_of(kernels, e.vectors, e.count, e.dim, e.l2, threads);
   std::vector<double> squares(e.count);
+  std::vector<Lengths> restored(e.rests ? e.count : 0);
   std::vector<int64_t> edges(e.count);
   in_parallel(threads, e.count, kRowsPerRange, [&] {
     return [&](size_t first, size_t last) {
@@ -169,6 +201,7 @@ GraphView encode(const Kernels& kernels, const Encoding& e, size_t threads) {
         const float* x = &frame.rows[r * padded];
         uint8_t* block = e.blocks + r * stride;
         encode_vertex(x, padded, e.l2, block);
+        if (e.rests) restored[r] = encode_rest(x, padded, e.l2, block, e.rests + r * rest_bytes(padded));
         if (e.spokes) {
           std::memcpy(block + padded + sizeof(Head), e.links + r * e.degree, e.degree * sizeof(int32_t));
           uint8_t* spoke = e.spokes + r * spoke_bytes(padded);
@@ -194,7 +227,13 @@ GraphView encode(const Kernels& kernels, const Encoding& e, size_t threads) {
     all_edges += edges[r];
   }
   const float edge_rms = all_edges > 0 ? static_cast<float>(std::sqrt(sum / static_cast<double>(all_edges))) : 0.0f;
-  return {e.blocks, e.root, e.count, e.dim, padded, e.degree, root_groups, e.l2, frame.gain, edge_rms, e.spokes};
+  GraphView view{e.blocks, e.root, e.count, e.dim, padded, e.degree, root_groups, e.l2, frame.gain, edge_rms, e.spokes,
+                 e.rests};
+  for (const Lengths& lengths : restored) {
+    view.code_norm = std::max(view.code_norm, lengths.codes);
+    view.rest_norm = std::max(view.rest_norm, lengths.rest);
+  }
+  return view;
 }
 
 void to_frame(const Kernels& kernels, const GraphView& graph, const float* signs, const float* query, float* out) {

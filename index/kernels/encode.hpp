@@ -19,6 +19,7 @@ struct Encoding {
   uint8_t* blocks;  // count * block_bytes(padded, degree / 32), or with spokes count * compact_bytes(padded, degree)
   uint8_t* root;    // padded * 4 + block_bytes(padded, ceil(root_count / 32))
   uint8_t* spokes = nullptr;  // compact: count * spoke_bytes(padded)
+  uint8_t* rests = nullptr;   // where the float32 rows are not kept: count * rest_bytes(padded)
 };
 
 inline size_t padded_dim(size_t dim) { return (dim + kPadding - 1) / kPadding * kPadding; }

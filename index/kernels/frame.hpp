@@ -13,7 +13,6 @@
 namespace perwatt::PERWATT_UNIT {
 namespace {
 
-constexpr size_t kRounds = 4;
 constexpr float kSqrtHalf = 0.70710678f;
 
 template <class Hop>

@@ -38,6 +38,12 @@
 // A code c stands for the level 2 c - 3: 1 and 3 and their negatives. Three shifts bring a register of bytes to the codes of
 // as many consecutive dimensions each, and no load of what lies in one line touches the next. MEASURED.md has one and four
 // bits.
+//
+// Where the float32 rows are not kept, in either profile, each vertex has a rest too: what its int8 codes leave over, in
+// sixteenths of its step. Its row is restored as step / 16 * (16 * code + r), for inner products with the length of x;
+// restored.hpp scores it.
+//
+//   rest = uint8[padded / 2]     r + 8, for r of -8 to 7: of dimension i in the low half of byte i, of padded / 2 + i in the high
 #pragma once
 
 #include <stddef.h>
@@ -49,6 +55,7 @@ constexpr size_t kGroup = 32;           // neighbours that are scored at once
 constexpr size_t kMaxDegree = 256;
 constexpr size_t kPadding = 64;         // dimensions are padded to whole cache lines of int8
 constexpr size_t kMaxGraphDim = 4096;   // 16-bit sums of dim/4 lookups of at most 63
+constexpr size_t kRounds = 4;           // of the rotation (frame.hpp)
 constexpr uint16_t kEmptyAdd = 0xFC00;  // -infinity in f16
 // The error of an estimate is about kSignError * |q - v| |u - v| / sqrt(dim): 0.70 was measured over random pairs and
 // rotations, against 0.75 of RaBitQ's bound for the mean.
@@ -60,7 +67,10 @@ struct Head {
   float square_norm;  // |x|^2
   float step;         // x = step * code
   float code_norm;    // |step * code|^2
-  uint8_t rest[44];
+  // 0 where there is no rest. A score of the restored row is restored_scale / 16 * <q, 16 * code + r> - restored_norm.
+  float restored_scale;  // the step with which it is as long as x (twice the step for l2)
+  float restored_norm;   // 0 (its square norm for l2)
+  uint8_t unused[36];
 };
 static_assert(sizeof(Head) == 64);
 
@@ -72,6 +82,9 @@ struct GraphView {
   float gain;      // the scale of the frame
   float edge_rms;  // root mean square length of an edge that is coded, in the frame
   const uint8_t* spokes = nullptr;  // null: the profile is speed
+  const uint8_t* rests = nullptr;   // null: the float32 rows are kept
+  // With rests, in the frame: the longest restored row without its rest, and the most that a rest adds to one.
+  double code_norm = 0.0, rest_norm = 0.0;
 };
 
 
@@ -84,6 +97,7 @@ inline size_t spoke_bytes(size_t padded) {
   const size_t bytes = code_bytes(padded) + 2 * sizeof(float);
   return bytes <= 32 ? 32 : (bytes + 63) / 64 * 64;
 }
+inline size_t rest_bytes(size_t padded) { return padded / 2; }
 inline size_t stride_of(const GraphView& g) {
   return g.spokes ? compact_bytes(g.padded, g.degree) : block_bytes(g.padded, g.degree / kGroup);
 }

@@ -11,6 +11,7 @@
 #include "parallel.hpp"
 #include "python_arrays.hpp"
 #include "refine.hpp"
+#include "restored.hpp"
 #include "search.hpp"
 
 namespace perwatt {
@@ -44,30 +45,42 @@ void check_spokes(const std::optional<Vector<T>>& spokes, size_t count, size_t p
   require(spokes->shape(0) >= count * spoke_bytes(padded), "spokes are too short for their count and dimensions");
 }
 
+template <class T>
+void check_rests(const std::optional<Vector<T>>& rests, size_t count, size_t padded) {
+  if (!rests) return;
+  require(rests->shape(0) < 2 || rests->stride(0) == 1, "rests must be contiguous");
+  require(rests->shape(0) >= count * rest_bytes(padded), "rests are too short for their count and dimensions");
+}
+
 class Graph {
  public:
   Graph(Bytes blocks, Bytes root, size_t count, size_t dim, size_t degree, bool l2, float gain, float edge_rms,
-        std::optional<Bytes> spokes)
-      : blocks_(blocks), root_(root), spokes_(spokes), signs_(rotation_signs(padded_dim(dim))) {
+        std::optional<Bytes> spokes, std::optional<Bytes> rests, double code_norm, double rest_norm)
+      : blocks_(blocks), root_(root), spokes_(spokes), rests_(rests), signs_(rotation_signs(padded_dim(dim))) {
     check_shape(count, dim, degree);
     const size_t padded = padded_dim(dim), stride = block_bytes_of(padded, degree, spokes.has_value());
     check_spokes(spokes, count, padded);
+    check_rests(rests, count, padded);
+    require(!rests || (code_norm >= 0.0 && rest_norm >= 0.0), "the norms of codes and rests must not be negative");
     require(blocks.shape(0) < 2 || blocks.stride(0) == 1, "blocks must be contiguous");
     require(root.shape(0) < 2 || root.stride(0) == 1, "root must be contiguous");
     require(blocks.shape(0) >= count * stride, "blocks are too short for their count and dimensions");
     require(root.shape(0) >= root_bytes(padded, 1), "the root is too short");
     const size_t groups = (root.shape(0) - root_bytes(padded, 0)) / group_bytes(padded);
     view_ = {blocks.data(), root.data(), count, dim, padded, degree, groups, l2, gain, edge_rms,
-             spokes ? spokes->data() : nullptr};
+             spokes ? spokes->data() : nullptr, rests ? rests->data() : nullptr, code_norm, rest_norm};
   }
 
-  void search(Matrix<const float> queries, Matrix<const float> vectors, float margin, size_t frontier,
+  void search(Matrix<const float> queries, std::optional<Matrix<const float>> vectors, float margin, size_t frontier,
               std::optional<Vector<const uint64_t>> keep, Matrix<int64_t> rows, Matrix<float> scores,
               Vector<int64_t> scored, size_t threads, const std::string& unit, float handicap, float share, size_t room,
               size_t trial, float least_share, size_t budget) {
     const Kernels& kernels = unit_named(unit);
-    const Scan scan = scan_of(queries, vectors, view_.l2, rows, scores, scored);
-    require(vectors.shape(0) == view_.count && vectors.shape(1) == view_.dim, "vectors must be those of the graph");
+    const Scan scan =
+        vectors ? scan_of(queries, *vectors, view_.l2, rows, scores, scored) : scan_of(queries, rows, scores, scored);
+    require(queries.shape(1) == view_.dim && (!vectors || vectors->shape(0) == view_.count),
+            "vectors must be those of the graph");
+    require(vectors || view_.rests, "a graph without rests is searched with its vectors");
     require(frontier >= kGroup && frontier <= (size_t{1} << 24), "the frontier must be 32 to 2^24");
     require(room <= (size_t{1} << 24), "the room must be at most 2^24");
     require(rows.shape(1) <= view_.count, "k must not be larger than the graph");
@@ -84,6 +97,29 @@ class Graph {
                         {scan.answer.rows + first * k, scan.answer.scores + first * k, scan.answer.rescored + first});
       };
     });
+  }
+
+  void scan(Matrix<const float> queries, Matrix<int64_t> rows, Matrix<float> scores, Vector<int64_t> rescored,
+            size_t threads, std::optional<Vector<const uint64_t>> keep, std::optional<Vector<const uint32_t>> at,
+            const std::string& unit) {
+    const Kernels& kernels = unit_named(unit);
+    Scan scan = scan_of(queries, rows, scores, rescored);
+    require(queries.shape(1) == view_.dim, "queries and vectors must have the same number of dimensions");
+    require(view_.rests, "a graph without rests has no rows to scan");
+    scan.batch.keep = kept_rows(keep, view_.count);
+    require(!at || (!keep && threads == 1), "picked rows are already filtered, and scanned by one thread");
+    if (at) pick_rows(*at, view_.count, scan.batch);
+    nb::gil_scoped_release unlocked;
+    scan_restored(kernels, view_, signs_.data(), scan.batch, threads, scan.answer);
+  }
+
+  void restore(size_t first, Matrix<float> out, size_t threads) {
+    require(view_.rests, "a graph without rests has no rows to restore");
+    require(first <= view_.count && out.shape(0) <= view_.count - first, "there are not so many rows");
+    require(out.shape(1) == view_.dim, "out must have the graph's dimensions");
+    check_contiguous(out, "out must be contiguous");
+    nb::gil_scoped_release unlocked;
+    restore_rows(view_, signs_.data(), first, out.shape(0), threads, out.data());
   }
 
   void refine(Links links, std::optional<Vector<const int32_t>> which, size_t k, size_t kept, size_t threads,
@@ -166,16 +202,18 @@ class Graph {
   }
 
   Bytes blocks_, root_;
-  std::optional<Bytes> spokes_;
+  std::optional<Bytes> spokes_, rests_;
   std::vector<float> signs_;
   GraphView view_;
   std::mutex mutex_;
   std::vector<std::unique_ptr<Scratch>> idle_;
 };
 
-std::tuple<float, float> encode_graph(Matrix<const float> vectors, Links links, Vector<const int32_t> roots, bool l2,
-                                      Vector<uint8_t> blocks, Vector<uint8_t> root, size_t threads,
-                                      const std::string& unit, std::optional<Vector<uint8_t>> spokes) {
+// Gain and root mean square of the edges; with rests also their norms.
+std::tuple<float, float, double, double> encode_graph(
+    Matrix<const float> vectors, Links links, Vector<const int32_t> roots, bool l2, Vector<uint8_t> blocks,
+    Vector<uint8_t> root, size_t threads, const std::string& unit, std::optional<Vector<uint8_t>> spokes,
+    std::optional<Vector<uint8_t>> rests) {
   const Kernels& kernels = unit_named(unit);
   const size_t count = vectors.shape(0), dim = vectors.shape(1), degree = links.shape(1);
   check_shape(count, dim, degree);
@@ -188,12 +226,14 @@ std::tuple<float, float> encode_graph(Matrix<const float> vectors, Links links, 
   }
   require(blocks.shape(0) >= count * block_bytes_of(padded, degree, spokes.has_value()), "blocks are too short");
   check_spokes(spokes, count, padded);
+  check_rests(rests, count, padded);
   require(root.shape(0) == root_bytes(padded, groups), "root has another length than its groups need");
   nb::gil_scoped_release unlocked;
   const Encoding encoding{vectors.data(), count, dim, degree, links.data(), roots.data(), roots.shape(0), l2,
-                          blocks.data(), root.data(), spokes ? spokes->data() : nullptr};
+                          blocks.data(), root.data(), spokes ? spokes->data() : nullptr,
+                          rests ? rests->data() : nullptr};
   const GraphView view = encode(kernels, encoding, threads);
-  return {view.gain, view.edge_rms};
+  return {view.gain, view.edge_rms, view.code_norm, view.rest_norm};
 }
 
 }  // namespace
@@ -203,20 +243,27 @@ void bind_graph(nb::module_& m) {
         [](size_t dim, size_t degree, bool compact) { return block_bytes_of(padded_dim(dim), degree, compact); }, "dim"_a,
         "degree"_a, "compact"_a = false);
   m.def("spoke_bytes", [](size_t dim) { return spoke_bytes(padded_dim(dim)); }, "dim"_a);
+  m.def("rest_bytes", [](size_t dim) { return rest_bytes(padded_dim(dim)); }, "dim"_a);
   m.def("root_bytes",
         [](size_t dim, size_t roots) { return root_bytes(padded_dim(dim), (roots + kGroup - 1) / kGroup); }, "dim"_a,
         "roots"_a);
   m.def("encode", encode_graph, "vectors"_a.noconvert(), "links"_a.noconvert(), "roots"_a.noconvert(), "l2"_a,
         "blocks"_a.noconvert(), "root"_a.noconvert(), "threads"_a, "unit"_a = "",
-        "spokes"_a.noconvert() = nb::none());
+        "spokes"_a.noconvert() = nb::none(), "rests"_a.noconvert() = nb::none());
   nb::class_<Graph>(m, "Graph")
-      .def(nb::init<Bytes, Bytes, size_t, size_t, size_t, bool, float, float, std::optional<Bytes>>(), "blocks"_a.noconvert(),
-           "root"_a.noconvert(), "count"_a, "dim"_a, "degree"_a, "l2"_a, "gain"_a, "edge_rms"_a,
-           "spokes"_a.noconvert() = nb::none())
-      .def("search", &Graph::search, "queries"_a.noconvert(), "vectors"_a.noconvert(), "margin"_a, "frontier"_a,
+      .def(nb::init<Bytes, Bytes, size_t, size_t, size_t, bool, float, float, std::optional<Bytes>, std::optional<Bytes>,
+                    double, double>(),
+           "blocks"_a.noconvert(), "root"_a.noconvert(), "count"_a, "dim"_a, "degree"_a, "l2"_a, "gain"_a, "edge_rms"_a,
+           "spokes"_a.noconvert() = nb::none(), "rests"_a.noconvert() = nb::none(), "code_norm"_a = 0.0,
+           "rest_norm"_a = 0.0)
+      .def("search", &Graph::search, "queries"_a.noconvert(), "vectors"_a.noconvert().none(), "margin"_a, "frontier"_a,
            "keep"_a.noconvert().none(), "rows"_a.noconvert(), "scores"_a.noconvert(), "scored"_a.noconvert(),
            "threads"_a = 1, "unit"_a = "", "handicap"_a = 0.0f, "share"_a = 1.0f, "room"_a = 0, "trial"_a = 0,
            "least_share"_a = 0.0f, "budget"_a = 0)
+      .def("scan", &Graph::scan, "queries"_a.noconvert(), "rows"_a.noconvert(), "scores"_a.noconvert(),
+           "rescored"_a.noconvert(), "threads"_a = 1, "keep"_a.noconvert().none() = nb::none(),
+           "at"_a.noconvert().none() = nb::none(), "unit"_a = "")
+      .def("restore", &Graph::restore, "first"_a, "out"_a.noconvert(), "threads"_a = 1)
       .def("refine", &Graph::refine, "links"_a.noconvert(), "which"_a.noconvert().none(), "k"_a, "kept"_a,
            "threads"_a, "out"_a.noconvert(), "unit"_a = "")
       .def("draft", &Graph::draft, "which"_a.noconvert().none(), "fan"_a, "leaf"_a, "near"_a, "drawn"_a, "strangers"_a,

@@ -50,23 +50,41 @@ struct Scan {
   Answer answer;
 };
 
-inline Scan scan_of(const Matrix<const float>& queries, const Matrix<const float>& vectors, bool l2,
-             const Matrix<int64_t>& rows, const Matrix<float>& scores, const Vector<int64_t>& rescored) {
+// A search of rows that are not at hand as float32.
+inline Scan scan_of(const Matrix<const float>& queries, const Matrix<int64_t>& rows, const Matrix<float>& scores,
+                    const Vector<int64_t>& rescored) {
   const size_t count = queries.shape(0), dim = queries.shape(1), k = rows.shape(1);
-  require(vectors.shape(1) == dim, "queries and vectors must have the same number of dimensions");
   require(dim >= 1 && dim <= kMaxDim, "dimensions must be 1 to 65,536");
   require(k >= 1, "k must be at least 1");
-  require(vectors.shape(0) < (size_t{1} << 32), "one scan covers fewer than 2^32 rows");
   require(count == 0 || (queries.stride(1) == 1 && queries.stride(0) == static_cast<int64_t>(dim)) ||
               (count == 1 && (dim == 1 || queries.stride(1) == 1)),
           "queries must be contiguous");
-  require(vectors.shape(0) == 0 || dim == 1 || vectors.stride(1) == 1, "vectors must be contiguous along a row");
-  require(vectors.shape(0) < 2 || vectors.stride(0) >= 0, "vectors must not run backwards");
   require(rows.shape(0) == count && scores.shape(0) == count && scores.shape(1) == k && rescored.shape(0) == count,
           "outputs must be (queries, k), (queries, k) and (queries,)");
-  return {{vectors.data(), stride_of(vectors), vectors.shape(0), dim, l2 ? Metric::l2 : Metric::ip},
+  return {{nullptr, 0, 0, dim, Metric::ip},
           {queries.data(), count, k, 0},
           {rows.data(), scores.data(), rescored.data()}};
+}
+
+inline Scan scan_of(const Matrix<const float>& queries, const Matrix<const float>& vectors, bool l2,
+                    const Matrix<int64_t>& rows, const Matrix<float>& scores, const Vector<int64_t>& rescored) {
+  Scan scan = scan_of(queries, rows, scores, rescored);
+  const size_t dim = queries.shape(1);
+  require(vectors.shape(1) == dim, "queries and vectors must have the same number of dimensions");
+  require(vectors.shape(0) < (size_t{1} << 32), "one scan covers fewer than 2^32 rows");
+  require(vectors.shape(0) == 0 || dim == 1 || vectors.stride(1) == 1, "vectors must be contiguous along a row");
+  require(vectors.shape(0) < 2 || vectors.stride(0) >= 0, "vectors must not run backwards");
+  scan.rows = {vectors.data(), stride_of(vectors), vectors.shape(0), dim, l2 ? Metric::l2 : Metric::ip};
+  return scan;
+}
+
+// The rows that are picked of `count`, for a batch; an empty array may have no address, and null would mean every row.
+inline void pick_rows(const Vector<const uint32_t>& at, size_t count, Batch& batch) {
+  require(at.shape(0) < 2 || at.stride(0) == 1, "at must be contiguous");
+  for (size_t i = 0; i < at.shape(0); ++i) require(at.data()[i] < count, "a row number is not in vectors");
+  static const uint32_t none = 0;
+  batch.at = at.shape(0) ? at.data() : &none;
+  batch.at_count = at.shape(0);
 }
 
 inline CodeRows code_rows_of(const Matrix<const int8_t>& codes, const Matrix<const float>& vectors, double step,

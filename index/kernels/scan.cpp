@@ -27,18 +27,6 @@ double gamma(size_t n) {
   return nu / (1.0 - nu);
 }
 
-void write_best(std::vector<Listed>& scored, size_t k, int64_t first_row, int64_t* rows, float* scores) {
-  const size_t found = std::min(k, scored.size());
-  std::partial_sort(scored.begin(), scored.begin() + static_cast<std::ptrdiff_t>(found), scored.end(),
-                    [](const Listed& a, const Listed& b) {
-                      return a.score != b.score ? a.score > b.score : a.row < b.row;
-                    });
-  for (size_t i = 0; i < k; ++i) {
-    rows[i] = i < found ? first_row + scored[i].row : -1;
-    scores[i] = i < found ? static_cast<float>(scored[i].score) : -std::numeric_limits<float>::infinity();
-  }
-}
-
 // An int8 query, and what its rounding and the codes' may add up to.
 struct QuantisedQuery {
   double unit;   // what one unit of the integer product is worth
@@ -114,27 +102,6 @@ QuantisedQuery quantise(const float* query, const FloatRows& rows, const CodeRow
   result.slack = 2.0 * bound * (1.0 + 1e-6);
   return result;
 }
-
-// Which rows of a scan the batch's filter lets through.
-class Kept {
- public:
-  explicit Kept(const Batch& batch) : words_(batch.keep), first_(static_cast<size_t>(batch.first_row)) {}
-  bool all() const { return words_ == nullptr; }
-  bool holds(size_t row) const {
-    row += first_;
-    return words_[row >> 6] >> (row & 63) & 1;
-  }
-  bool none_of(size_t first, size_t count) const {
-    for (size_t row = first; row < first + count; ++row) {
-      if (holds(row)) return false;
-    }
-    return true;
-  }
-
- private:
-  const uint64_t* words_;
-  size_t first_;
-};
 
 // The same for rows picked one by one; a row's number is in `at`.
 void offer_picked(const int32_t* products, const CodeRows& codes, const double* unit, const uint32_t* at, size_t count,

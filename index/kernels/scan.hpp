@@ -54,6 +54,27 @@ struct Batch {
   const float* least = nullptr;  // with a picker: the score that is of interest, for each query
 };
 
+// Which rows of a scan the batch's filter lets through.
+class Kept {
+ public:
+  explicit Kept(const Batch& batch) : words_(batch.keep), first_(static_cast<size_t>(batch.first_row)) {}
+  bool all() const { return words_ == nullptr; }
+  bool holds(size_t row) const {
+    row += first_;
+    return words_[row >> 6] >> (row & 63) & 1;
+  }
+  bool none_of(size_t first, size_t count) const {
+    for (size_t row = first; row < first + count; ++row) {
+      if (holds(row)) return false;
+    }
+    return true;
+  }
+
+ private:
+  const uint64_t* words_;
+  size_t first_;
+};
+
 // rows (count, k), -1 where fewer than k; scores (count, k), -infinity there; l2 scores are minus the squared
 // distance. rescored: how many rows of each query needed a float32 score; with a picker, how many an int8 score.
 struct Answer {

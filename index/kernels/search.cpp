@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "encode.hpp"
+#include "restored.hpp"
 
 namespace perwatt {
 namespace {
@@ -32,6 +33,7 @@ void search(const Kernels& kernels, const GraphView& graph, const float* signs, 
             const Effort& effort, const uint64_t* keep, const Batch& batch, Scratch& scratch, const Answer& answer) {
   const size_t kept = batch.k + std::max<size_t>(8, batch.k / 2);
   std::vector<int64_t> candidates(kept);
+  std::vector<Listed> listed;
   for (size_t q = 0; q < batch.count; ++q) {
     const float* query = batch.queries + q * graph.dim;
     to_frame(kernels, graph, signs, query, scratch.query());
@@ -42,14 +44,24 @@ void search(const Kernels& kernels, const GraphView& graph, const float* signs, 
       const float floor = floor_of(graph, walker);
       for (; found < walker.found && score_of(walker.results[found]) >= floor; ++found) {
         candidates[found] = vertex_of(walker.results[found]);
-        const char* row = reinterpret_cast<const char*>(rows.base + static_cast<size_t>(candidates[found]) * rows.stride);
-        for (size_t offset = 0; offset < rows.dim * sizeof(float); offset += 64) __builtin_prefetch(row + offset);
+        const size_t vertex = static_cast<size_t>(candidates[found]);
+        const char* row = rows.base ? reinterpret_cast<const char*>(rows.base + vertex * rows.stride)
+                                    : reinterpret_cast<const char*>(graph.rests + vertex * rest_bytes(graph.padded));
+        const size_t bytes = rows.base ? rows.dim * sizeof(float) : rest_bytes(graph.padded);
+        for (size_t offset = 0; offset < bytes; offset += 64) __builtin_prefetch(row + offset);
       }
+    }
+    answer.rescored[q] = walker.scored;
+    if (rows.base == nullptr) {
+      listed.clear();
+      for (size_t i = 0; i < found; ++i) listed.push_back({0.0, static_cast<uint32_t>(candidates[i])});
+      score_restored(kernels, graph, restored_query(graph, scratch.query(), query), listed);
+      write_best(listed, batch.k, batch.first_row, answer.rows + q * batch.k, answer.scores + q * batch.k);
+      continue;
     }
     int64_t rescored;
     rescore(kernels, rows, candidates.data(), found, {query, 1, batch.k, batch.first_row},
             {answer.rows + q * batch.k, answer.scores + q * batch.k, &rescored});
-    answer.rescored[q] = walker.scored;
   }
 }
 

@@ -21,6 +21,19 @@ struct Listed {
   uint32_t row;
 };
 
+// The k best of what was scored: score descending, ties by row. -1 and -infinity where there are fewer.
+inline void write_best(std::vector<Listed>& scored, size_t k, int64_t first_row, int64_t* rows, float* scores) {
+  const size_t found = std::min(k, scored.size());
+  std::partial_sort(scored.begin(), scored.begin() + static_cast<std::ptrdiff_t>(found), scored.end(),
+                    [](const Listed& a, const Listed& b) {
+                      return a.score != b.score ? a.score > b.score : a.row < b.row;
+                    });
+  for (size_t i = 0; i < k; ++i) {
+    rows[i] = i < found ? first_row + scored[i].row : -1;
+    scores[i] = i < found ? static_cast<float>(scored[i].score) : -std::numeric_limits<float>::infinity();
+  }
+}
+
 class Shortlist {
  public:
   Shortlist(size_t k, double slack) : k_(k), slack_(slack), thin_at_(4 * k + 64) {

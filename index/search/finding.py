@@ -150,9 +150,17 @@ class Searcher(Protocol):
     ) -> TopK: ...
 
 
+class ComparedRows(Protocol):
+    """What every way looks at: the best k ≤ n of them, scored as a searcher of the same rows does, and their vectors,
+    float32 (stop − start, dim)."""
+
+    def scan(self, queries: NDArray[np.float32], k: int, keep: Bitmap | None = None) -> TopK: ...
+    def between(self, start: int, stop: int) -> NDArray[np.float32]: ...
+
+
 @dataclass(frozen=True)
 class ScannedRows:
-    """What every way looks at: float32 rows, their codes, and how they are compared."""
+    """float32 rows, their codes, and how they are compared."""
 
     vectors: NDArray[np.float32]
     codes: Codes
@@ -167,9 +175,13 @@ class ScannedRows:
         words = None if keep is None else keep.words
         return exact.search(queries, self.vectors, k, metric, codes=self.codes, threads=self.threads, keep=words)
 
+    def between(self, start: int, stop: int) -> NDArray[np.float32]:
+        """A view."""
+        return self.vectors[start:stop]
+
 
 def find(
-    rows: ScannedRows,
+    rows: ComparedRows,
     searcher: Searcher | None,
     queries: NDArray[np.float32],
     k: int,

@@ -12,24 +12,20 @@ from numpy.typing import NDArray
 
 from index.disk import layout
 from index.disk.codes import LONGEST, Metric
-from index.disk.layout import Profile
-from index.disk.sections import VECTORS_FILE, map_codes, map_section
+from index.disk.layout import RESTS_FILE, Originals, Profile
+from index.disk.sections import CODES_FILE
 from index.disk.whole import read_whole
-from index.errors import GenerationError, InputError
+from index.errors import InputError
 from index.kernels import _native
-from index.search import finding, untyped
+from index.search import finding
 from index.search.bitmap import Bitmap
 from index.search.exact import TopK
 from index.search.fields.postings import open_columns
 from index.search.filtering import Filter, Filters, parse
-from index.search.finding import SCAN, Effort, Planner, ScannedRows, Searcher, find
+from index.search.finding import SCAN, Effort, Planner, find
 from index.search.lexical.words import Lexical, Matched
-from index.search.lists import IvfSearch
 from index.search.rowfiles import IntegerIds, Payload, StringIds
-from index.search.untyped import faiss
-from index.search.walk import Walk
-
-INDEX_FILE = "index.faiss"
+from index.search.structure import open_structure
 
 
 class Generation:
@@ -44,27 +40,14 @@ class Generation:
         self.metric: Metric = manifest["metric"]
         self.family: str = manifest["family"]
         self.profile: Profile | None = layout.profile_of(manifest)
+        self.originals: Originals = layout.originals_of(manifest)
         self.whole = read_whole(path, manifest)  # of a shard, once all are there
         self.default_effort: int = (self.whole or {}).get("effort", manifest["effort"])["default"]
         cheaper = finding.effort_for(manifest["effort"]["curve"], manifest["recall"]["target"])
         self.target_effort = min(cheaper or self.default_effort, self.default_effort)
         self._planner = Planner(self.profile or self.family, self.count, manifest["effort"])
-        self._codes = map_codes(path, manifest["sections"])
-        self._index = untyped.read_faiss(path / INDEX_FILE)
-        if self._index.ntotal != self.count or self._index.d != self.dim:
-            raise GenerationError(
-                path / INDEX_FILE, f"holds {self._index.ntotal} × {self._index.d}, not {self.count} × {self.dim}"
-            )
-        self._searcher: Searcher | None = None
-        if self.family == "graph":
-            self._vectors = untyped.float_rows(faiss.downcast_index(self._index.storage))
-            self._searcher = Walk(layout.load(path, manifest, huge_pages=huge_pages), self._vectors, threads)
-        elif self.family == "ivf":
-            self._vectors = map_section(path, VECTORS_FILE, manifest["sections"])
-            self._searcher = IvfSearch(self._index, self._vectors, threads)
-        else:
-            self._vectors = untyped.float_rows(self._index)
-        self._rows = ScannedRows(self._vectors, self._codes, self.metric, threads)
+        self.code_step: float = _code_step(manifest["sections"])
+        self._rows, self._searcher, self._index = open_structure(path, manifest, threads, huge_pages=huge_pages)
         self._ids = StringIds(path) if manifest["id_type"] == "str" else IntegerIds(path)
         self._payload = Payload(path)
         self.filters = Filters(open_columns(path, manifest["filterable"], self.count), self.count)
@@ -88,7 +71,7 @@ class Generation:
         Args:
             effort: The family's, or "target": the least that met the recall target for rows held out. By default one
                 that does for questions too.
-            exact: Look at every vector.
+            exact: Look at every vector; where the originals were dropped, as their codes restore it.
             keep: Which rows may be returned: as `filter` gives them, as bool (n,), or as its bits, uint8 (⌈n / 8⌉,),
                 packed from the lowest. The answer then holds min(k, kept rows).
 
@@ -186,11 +169,6 @@ class Generation:
     def external_id(self, row: int) -> str:
         return self._ids.external(row)
 
-    @property
-    def code_step(self) -> float:
-        """The scale of the int8 codes: a code times it is the value."""
-        return self._codes.step
-
     def row_of(self, id_: str) -> int | None:
         """The row of an external id (an integer one as its decimal string), or None."""
         return self._ids.row_of(id_)
@@ -239,14 +217,14 @@ class Generation:
         return np.sort(np.random.default_rng(seed).choice(self.count, min(wanted, self.count), replace=False))
 
     def vector(self, row: int) -> NDArray[np.float32]:
-        """The row's vector float32 (dim,), of length 1 for cosine. A copy."""
+        """The row's vector float32 (dim,), of length 1 for cosine; restored, where originals were dropped. A copy."""
         if not 0 <= row < self.count:
             raise IndexError(f"row {row} of {self.count}")
-        return np.array(self._vectors[row])
+        return np.array(self._rows.between(row, row + 1)[0])
 
     def vectors(self, start: int, stop: int) -> NDArray[np.float32]:
-        """The vectors of rows start to stop, as `vector` has them. A view into the file."""
-        return self._vectors[start:stop]
+        """The vectors of rows start to stop, as `vector` has them; a view into the file where they are kept."""
+        return self._rows.between(start, stop)
 
     def effort_of(self, asked: Effort | None) -> int:
         """As a number; None is the default."""
@@ -267,7 +245,7 @@ class Generation:
 
     def close(self) -> None:
         """Lets go of the files. The generation must not be used afterwards."""
-        del self._index, self._vectors, self._codes, self._rows, self._searcher, self._ids, self._payload
+        del self._index, self._rows, self._searcher, self._ids, self._payload
         self.filters.columns.clear()
         if self.lexical is not None:
             self.lexical.close()
@@ -289,6 +267,11 @@ class Generation:
             what = "not finite or too long" if queries[bad].any() else "zero, which has no direction"
             raise InputError(f"query {bad} is {what}")
         return queries if scaled is None else scaled
+
+
+def _code_step(sections: dict[str, Any]) -> float:
+    """What a unit of the rows' int8 codes under one scale is, also where those were dropped: changes begin with it."""
+    return float(sections[CODES_FILE]["step"] if CODES_FILE in sections else sections[RESTS_FILE]["code_step"])
 
 
 def _padded(found: TopK, k: int) -> TopK:

@@ -30,7 +30,8 @@ _HANDICAP = 2 / 3
 
 
 class Walk:
-    """Searches a layout; `vectors` are the float32 rows (n, dim), in which the best are scored in the end.
+    """Searches a layout; `vectors` are the float32 rows (n, dim), in which the best are scored in the end. None: they
+    were dropped, and the layout has rests, which restore them.
 
     `renumber` gives each vertex its row, while they differ. Safe to use from several threads.
     """
@@ -38,7 +39,7 @@ class Walk:
     def __init__(
         self,
         layout: Layout,
-        vectors: NDArray[np.float32],
+        vectors: NDArray[np.float32] | None,
         threads: int,
         renumber: NDArray[np.int64] | None = None,
     ) -> None:

@@ -90,7 +90,11 @@ def info_of(here: Here, name: str, loaded: ServedGeneration, caller: Caller) -> 
         filterable=loaded.filterable
         if caller.filter is None
         else {name: FilterableField(type_) for name, type_ in manifest["filterable"].items()},
-        bytes=Bytes(sum(file["bytes"] for file in manifest["files"].values()), manifest["memory_bytes"]),
+        bytes=Bytes(
+            sum(file["bytes"] for file in manifest["files"].values()),
+            manifest["memory_bytes"],
+            -(-manifest["memory_bytes"] // manifest["count"]),
+        ),
         kernels=Kernels(info["arch"], info["isa"], info["units"]),
         built_at=manifest["created_at"],
         refused=here.registry.failures.get(name),
@@ -102,6 +106,7 @@ def info_of(here: Here, name: str, loaded: ServedGeneration, caller: Caller) -> 
         if loaded.default_search is None
         else msgspec.convert(loaded.default_search.as_dict(), SearchByDefault),
         beside=here.registry.beside(name),
+        originals=loaded.generation.originals,
     )
 
 

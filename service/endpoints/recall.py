@@ -73,6 +73,8 @@ async def _measure(
     if reach == 0:
         raise Problem("invalid-value", "No document survives the filter.", pointer="/filter")
     queries, method = await _queries(state, view, caller, asked, deadline)
+    if view.codes:
+        method += ", found by codes as an exact search finds them"
     params = asked.params
     effort = None if params is None else params.effort  # by default of a router: each shard's own
     shares, took = [], {False: 0.0, True: 0.0}

@@ -173,7 +173,8 @@ function follow(content, body, text, scale) {
 function summary(answer, count) {
   const of = number.format(answer.coverage.survivors);
   const found = count ? `${count} ${count === 1 ? "hit" : "hits"} of ${of}` : `No hits among ${of}`;
-  return `${found} in ${ms(answer.took_ms)} ms` + (answer.coverage.exact ? " · exact" : "");
+  const { exact, codes } = answer.coverage;
+  return `${found} in ${ms(answer.took_ms)} ms` + (exact ? ` · exact${codes ? ", by codes" : ""}` : "");
 }
 
 // Why there is nothing, and what would help.

@@ -46,6 +46,7 @@ def result_of(
             view.compares_all(exact, wanted(query, resolved), keep, effort),
             False,
             *view.answered,
+            view.codes,
         ),
         Usage(resolved.tokens, scored, round(cpu_s * 1e3, 4), int(resolved.cached), resolved.encoder),
     )
@@ -75,6 +76,7 @@ def result_of_ranked(
             ranked.exact,
             paged is not None and paged.partial,
             *view.answered,
+            view.codes and query.mode != "lexical",
         ),
         Usage(
             resolved.tokens,

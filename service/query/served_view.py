@@ -84,6 +84,7 @@ class ServedView:
         self.answered = None, None  # of how many shards: there are none
         self.id, self.dim, self.count = generation.id, generation.dim, rows.count
         self.metric = generation.metric
+        self.codes = generation.originals == "drop"  # vectors are compared as these restore them
         model = generation.manifest["model"]
         self.model: str | None = None if model is None else model["id"]
         self._pace, self._in_thread = pace, in_thread

@@ -79,6 +79,10 @@ class RoutedView:
     def answered(self) -> tuple[int | None, int | None]:
         return len(self._index.shards), self._scatter.answered
 
+    @property
+    def codes(self) -> bool:
+        return self._index.codes
+
     def as_of(self, rows: int, keep: RoutedSurvivors | None) -> tuple[RoutedView, RoutedSurvivors | None]:
         return self, keep
 

@@ -55,6 +55,11 @@ class RoutedIndex:
         self._failures = failures
         self.look_soon, self.count_partial = look_soon, count_partial
 
+    @property
+    def codes(self) -> bool:
+        """Whether any shard compares vectors as their codes restore them."""
+        return any(info.originals == "drop" for info in self.infos)
+
     def said(self, infos: Sequence[IndexInfo]) -> None:
         """Takes what the shards say of themselves, in the order of their numbers."""
         self.infos, first = tuple(infos), infos[0].search
@@ -133,7 +138,11 @@ class RoutedIndex:
                 else FilterableField(field.type)
                 for name, field in first.filterable.items()
             },
-            bytes=Bytes(sum(info.bytes.files for info in infos), sum(info.bytes.memory for info in infos)),
+            bytes=Bytes(
+                sum(info.bytes.files for info in infos),
+                sum(info.bytes.memory for info in infos),
+                max(info.bytes.vector for info in infos),
+            ),
             kernels=Kernels(here["arch"], here["isa"], here["units"]),
             built_at=max(info.built_at for info in infos),
             refused=self._failures.get(self.name),
@@ -141,6 +150,7 @@ class RoutedIndex:
             id_type=first.id_type,
             search=None if self.default_search is None else first.search,
             replicas=[len(shard.replicas) for shard in self.shards],
+            originals="drop" if self.codes else "keep",
         )
 
 

@@ -100,13 +100,14 @@ export interface RankPlace {
   adds?: number | null;
 }
 
-/** survivors: documents that could have been hits. exact: all of them were compared. partial: of the last page there is, that further hits may exist which paging does not lead to (`/version` has its limits). shards, answered: behind a router, how many shards there are, and how many of them this answer is from. */
+/** survivors: documents that could have been hits. exact: all of them were compared. partial: of the last page there is, that further hits may exist which paging does not lead to (`/version` has its limits). shards, answered: behind a router, how many shards there are, and how many of them this answer is from. codes: vectors were compared as their codes restore them, also where exact is true: the index was built without its originals. */
 export interface Coverage {
   survivors: number;
   exact: boolean;
   partial: boolean;
   shards?: number | null;
   answered?: number | null;
+  codes?: boolean;
 }
 
 /** tokens of the query text. vectors_scored: distances computed. cpu_ms: processor time of this query alone; of a text that was encoded together with others, its share by tokens. cached: query texts that were not encoded, because their vector was kept from the last time: 0 or 1, in a batch their number. encoder: what made the vector of a text, the model or the generation's fitted encoder; not in the sum of a batch. reranked: hits that a reranker read, rerank_tokens: what that was in tokens. */
@@ -353,7 +354,7 @@ export interface IndexList {
   indexes: IndexInfo[];
 }
 
-/** previous: the generation that a rollback would go to. etag: of the alias on disk, for If-Match. count: of documents, without those that the key hides. model: null when the vectors came without one. modes: of searches that it answers. filterable: the fields that filters may name. refused: why the last reload stayed with the old generation, or null. written_since: of count, those that were put since it was built; 0 for a key that hides some. id_type: what ids are, which decides how they are sorted: str or int64. shard: which one of a sharded index this is; null for one in one piece, and for all shards together. folder: stands for the one that it lies in: servers of one folder share its log of writes. search: what a search is that says neither mode nor params; null: by meaning, with the default effort. beside: generations that answer those who name them: prepared for a switch, or left a moment ago. replicas: behind a router, how many servers each shard has, in the order of the shards; null elsewhere. */
+/** previous: the generation that a rollback would go to. etag: of the alias on disk, for If-Match. count: of documents, without those that the key hides. model: null when the vectors came without one. modes: of searches that it answers. filterable: the fields that filters may name. refused: why the last reload stayed with the old generation, or null. written_since: of count, those that were put since it was built; 0 for a key that hides some. id_type: what ids are, which decides how they are sorted: str or int64. shard: which one of a sharded index this is; null for one in one piece, and for all shards together. folder: stands for the one that it lies in: servers of one folder share its log of writes. search: what a search is that says neither mode nor params; null: by meaning, with the default effort. beside: generations that answer those who name them: prepared for a switch, or left a moment ago. replicas: behind a router, how many servers each shard has, in the order of the shards; null elsewhere. originals: drop where vectors are compared, and given out, as their codes restore them, since it was built so; behind a router, where that is so of any shard. */
 export interface IndexInfo {
   alias: string;
   generation: string;
@@ -380,6 +381,7 @@ export interface IndexInfo {
   search?: SearchByDefault | null;
   beside?: string[];
   replicas?: number[] | null;
+  originals?: "drop" | "keep";
 }
 
 export interface Model {
@@ -413,10 +415,11 @@ export interface FieldValue {
   count: number;
 }
 
-/** files: all of the generation on disk. memory: needed to serve it. */
+/** files: all of the generation on disk. memory: needed to serve it; vector: of that, for each document. */
 export interface Bytes {
   files: number;
   memory: number;
+  vector?: number;
 }
 
 export interface Kernels {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from msgspec import Struct
 
@@ -27,10 +27,11 @@ class FilterableField(Struct, frozen=True, omit_defaults=True):
 
 
 class Bytes(Struct, frozen=True):
-    """files: all of the generation on disk. memory: needed to serve it."""
+    """files: all of the generation on disk. memory: needed to serve it; vector: of that, for each document."""
 
     files: int
     memory: int
+    vector: int = 0
 
 
 class Model(Struct, frozen=True):
@@ -93,6 +94,8 @@ class IndexInfo(Struct, frozen=True):
         search: what a search is that says neither mode nor params; null: by meaning, with the default effort.
         beside: generations that answer those who name them: prepared for a switch, or left a moment ago.
         replicas: behind a router, how many servers each shard has, in the order of the shards; null elsewhere.
+        originals: drop where vectors are compared, and given out, as their codes restore them, since it was built so;
+            behind a router, where that is so of any shard.
     """
 
     alias: str
@@ -120,6 +123,7 @@ class IndexInfo(Struct, frozen=True):
     search: SearchByDefault | None = None
     beside: list[str] = []
     replicas: list[int] | None = None
+    originals: Literal["keep", "drop"] = "keep"
 
 
 class IndexList(Struct, frozen=True):

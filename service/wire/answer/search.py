@@ -57,13 +57,15 @@ class Hit(Struct, frozen=True, gc=False, omit_defaults=True):
 class Coverage(Struct, frozen=True, gc=False, omit_defaults=True):
     """survivors: documents that could have been hits. exact: all of them were compared. partial: of the last
     page there is, that further hits may exist which paging does not lead to (`/version` has its limits). shards,
-    answered: behind a router, how many shards there are, and how many of them this answer is from."""
+    answered: behind a router, how many shards there are, and how many of them this answer is from. codes: vectors were
+    compared as their codes restore them, also where exact is true: the index was built without its originals."""
 
     survivors: int
     exact: bool
     partial: bool
     shards: int | None = None
     answered: int | None = None
+    codes: bool = False
 
 
 class Usage(Struct, frozen=True, gc=False):
