@@ -17,7 +17,7 @@ def test_rows_are_added_while_another_thread_scores() -> None:
     def score() -> None:
         while not over.is_set():
             count = 20_000
-            if len(words.scores(["bread", "rye"], count)) != count:
+            if len(words.scores({"bread": 1, "rye": 1}, count)) != count:
                 failed.append("rows")
 
     searching = threading.Thread(target=score)
@@ -30,3 +30,12 @@ def test_rows_are_added_while_another_thread_scores() -> None:
         over.set()
         searching.join()
     assert not failed
+
+
+def test_a_word_that_a_query_says_twice_counts_twice() -> None:
+    words = ChangedWords(str.split, Statistics(1000, 2.0, lambda word: 10 if word == "bread" else 0))
+    for text in ("bread rye", "rye", "bread bread oats"):
+        words.add(text)
+    bread, rye = (words.scores({word: 1}, 3) for word in ("bread", "rye"))
+    assert words.scores({"bread": 2, "rye": 1}, 3).tolist() == (2 * bread + rye).tolist()
+    assert bread[2] > bread[0] > bread[1] == 0

@@ -69,6 +69,25 @@ def test_scores_are_bm25(path: Path) -> None:
         assert found.scores[0] == pytest.approx(expected, rel=1e-5)
 
 
+def test_a_word_that_a_query_says_twice_counts_twice(path: Path) -> None:
+    """As in BM25, which sums over the words of a query and not over its different ones; long questions repeat some."""
+    with open_generation(path) as generation:
+
+        def scores(text: str, exact: bool) -> dict[int, float]:
+            found = generation.search_words(text, 10, exact=exact)
+            return dict(zip(found.rows.tolist(), found.scores.tolist(), strict=True))
+
+        for exact in (False, True):
+            keys, flour, revoke = (scores(word, exact) for word in ("key", "flour", "revoke"))
+            said = scores("keys, flour; KEY! revoke key", exact)
+            assert said.keys() == keys.keys() | flour.keys() | revoke.keys()
+            for row, score in said.items():
+                expected = 3 * keys.get(row, 0) + flour.get(row, 0) + revoke.get(row, 0)
+                assert score == pytest.approx(expected, rel=1e-6)
+        assert generation.search_words("key", 1).rows.tolist() == [4]
+        assert generation.search_words("key flour flour", 1).rows.tolist() == [1]
+
+
 def test_equal_scores_come_by_row(tmp_path: Path) -> None:
     path = built(tmp_path, [{"text": "the same words"}] * 50)
     with open_generation(path) as generation:

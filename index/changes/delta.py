@@ -56,7 +56,9 @@ class DeltaSnapshot(NamedTuple):
         found.scored[:] = keep.count
         return found
 
-    def search_words(self, words: list[str], k: int, keep: Bitmap, held: Mapping[str, int] | None = None) -> Ranked:
+    def search_words(
+        self, words: Mapping[str, int], k: int, keep: Bitmap, held: Mapping[str, int] | None = None
+    ) -> Ranked:
         if self.words is None or not words:
             return Ranked(np.zeros(0, np.int64), np.zeros(0, np.float32))
         count = len(self.vectors)

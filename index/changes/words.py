@@ -8,7 +8,7 @@ that no document of the generation holds counts the changes that hold it.
 
 from array import array
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,25 +42,27 @@ class ChangedWords:
         self._norms.append(float(formula.norm(len(words), self._statistics.mean_length)))
         self._row += 1
 
-    def scores(self, words: Sequence[str], count: int, held: Mapping[str, int] | None = None) -> NDArray[np.float32]:
-        """Of the first `count` rows for the different words of a query; 0 for a row that holds none of them.
+    def scores(
+        self, words: Mapping[str, int], count: int, held: Mapping[str, int] | None = None
+    ) -> NDArray[np.float32]:
+        """Of the first `count` rows for the words of a query, and how often it says each; 0 for a row that holds none.
 
         Args:
             held: of words that no document of the generation holds, by how many changes, where these are not all.
         """
         found = np.zeros(count, np.float32)
         norms = np.array(self._norms[:count], np.float32)
-        for word in words:
+        for word, times in words.items():
             rows = self._rows(word, count)
             if not len(rows):
                 continue
             counts = np.array(self._by_word[word].counts[: len(rows)], np.float32)
             known = self._statistics.held(word) or (held or {}).get(word) or len(rows)
-            weight = formula.weight(known, self._statistics.documents)
+            weight = formula.weight(known, self._statistics.documents, times)
             found[rows] += weight * (counts / (counts + norms[rows]))
         return found
 
-    def new(self, words: Sequence[str], count: int) -> dict[str, int]:
+    def new(self, words: Iterable[str], count: int) -> dict[str, int]:
         """Of words that no document of the generation holds, by how many of the first `count` rows each is held."""
         found = {word: len(self._rows(word, count)) for word in words if not self._statistics.held(word)}
         return {word: rows for word, rows in found.items() if rows}

@@ -3,7 +3,8 @@
 tantivy keeps a folder of files, `lexical/`, hashed in the manifest like every other; who opens it does so through links
 in a folder of its own, because tantivy locks what it opens and a generation is not written to. Words are cut at
 anything but letters and digits, folded to plain lower-case ones, and stemmed; a query is a bag of such words and no
-syntax. Title and text are one field: that is how the vectors were made, and how BM25 is usually measured.
+syntax, and what it says twice counts twice. Title and text are one field: that is how the vectors were made, and how
+BM25 is usually measured.
 
 A filter is a part of the query here. The columns are indexed beside the words, keywords by their numbers, and the tree
 of a filter becomes a tree of tantivy queries that scores nothing; so min(k, survivors that match) hits come back, and

@@ -8,7 +8,8 @@ whole index, and more are asked for until no other row can be among the best.
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -81,9 +82,9 @@ class Lexical:
         self.by_row = self.searcher.num_segments == 1 and small
         self._analyser = analyser(self.language)
 
-    def words(self, text: str) -> list[str]:
-        """The different words of a query, in the order of the text; at most MAX_WORDS."""
-        return list(dict.fromkeys(self.analyse(text)))[:MAX_WORDS]
+    def words(self, text: str) -> dict[str, int]:
+        """The different words of a query, in the order of the text, and how often it says each; at most MAX_WORDS."""
+        return dict(islice(Counter(self.analyse(text)).items(), MAX_WORDS))
 
     def analyse(self, text: str) -> list[str]:
         """All words of a text, as they are indexed, in its order."""
@@ -120,10 +121,14 @@ class Lexical:
         """
         words = self.words(text)
         if exact or self._whole is not None:
-            return self._search_exactly([word for word in words if self._held_here(word)], text, k, keep)
+            here = {word: times for word, times in words.items() if self._held_here(word)}
+            return self._search_exactly(here, text, k, keep)
         if not words:
             return _matched(np.zeros(0, np.int64), np.zeros(0, np.float32), 0)
-        terms = [self._term(word) for word in words]
+        terms = [
+            self._term(word) if times == 1 else Query.boost_query(self._term(word), float(times))
+            for word, times in words.items()
+        ]
         if keep is not None and survivors is not None and survivors.count >= _SIFTED_SHARE * survivors.size:
             sifted = self._sifted(self._kept(terms, None), k, survivors)
             if sifted is not None:
@@ -131,11 +136,11 @@ class Lexical:
         hits = self._hits(self._kept(terms, keep), k)
         return _matched(self._rows(hits), np.array([score for score, _ in hits], np.float32), k)
 
-    def _search_exactly(self, words: Sequence[str], text: str, k: int, keep: Node | None) -> Matched:
+    def _search_exactly(self, words: Mapping[str, int], text: str, k: int, keep: Node | None) -> Matched:
         if not words:
             return _matched(np.zeros(0, np.int64), np.zeros(0, np.float32), 0)
         statistics = self.statistics(text)
-        weights = [formula.weight(statistics.held(word), statistics.documents) for word in words]
+        weights = [formula.weight(statistics.held(word), statistics.documents, times) for word, times in words.items()]
         here = int(self.searcher.num_docs)
         boosted = [
             Query.boost_query(self._term(word), float(weight / formula.weight(self._held_here(word), here)))
@@ -151,7 +156,7 @@ class Lexical:
             hits: list[tuple[float, Any]] = self.searcher.search(query, asked, count=False).hits
             new = self._rows(hits[len(rows) :])
             rows = np.concatenate([rows, new])
-            scores = np.concatenate([scores, self._scores(new, words, weights, statistics.mean_length)])
+            scores = np.concatenate([scores, self._scores(new, list(words), weights, statistics.mean_length)])
             found = _matched(rows, scores, k)
             if len(hits) < asked or (len(found.rows) == k and found.scores[-1] > most * hits[-1][0]):
                 return found
