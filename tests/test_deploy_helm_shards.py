@@ -11,6 +11,10 @@ from helm_python.errors import HelmError
 
 SHARDS: dict[str, Any] = {"shards": {"count": 3, "index": "docs", "replicas": 2, "keySecret": "perwatt-shard-key"}}
 ALL: dict[str, Any] = {**EVERYTHING, **SHARDS}
+PULLED: dict[str, Any] = {
+    "shards": {**SHARDS["shards"], "backup": "20261129T101112.000000Z-0abc", "resources": {"limits": {"memory": "9Gi"}}},
+    "indexes": {"source": "pull", "pull": {"from": "s3://bucket/perwatt", "secret": "store", "sizeLimit": "40Gi"}},
+}
 
 
 def of(kind: str, values: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -22,7 +26,7 @@ def options(workload: dict[str, Any], name: str) -> list[str]:
     return [word.partition("=")[2] for word in words if word.startswith(f"{name}=")]
 
 
-@pytest.mark.parametrize("values", [SHARDS, ALL])
+@pytest.mark.parametrize("values", [SHARDS, ALL, PULLED])
 @pytest.mark.parametrize("version", ["1.27", "1.34"])
 def test_manifests_are_what_kubernetes_expects(values: dict[str, Any], version: str) -> None:
     for manifest in rendered(values):
@@ -48,6 +52,26 @@ def test_the_router_knows_every_pod_of_every_shard_by_its_name() -> None:
             assert [other for other in sets.values() if selector.items() <= pod_labels(other).items()] == [each]
         assert not services["demo-perwatt"]["spec"]["selector"].items() <= labels.items()
     assert services["demo-perwatt"]["spec"]["selector"].items() <= pod_labels(router).items()
+
+
+def test_a_pod_pulls_its_shard_alone_and_a_router_nothing() -> None:
+    from index.backup.cli import pull
+
+    known = {option for parameter in pull.params for option in parameter.opts}
+    for number, each in enumerate(of("StatefulSet", PULLED).values()):
+        [first] = pod(each)["initContainers"]
+        assert first["args"] == [
+            *("pull", "docs", "s3://bucket/perwatt", f"--shard={number}-of-3"),
+            *("--backup=20261129T101112.000000Z-0abc", "--root=/indexes"),
+        ]
+        assert {word.split("=")[0] for word in first["args"][3:]} <= known
+        assert first["envFrom"] == [{"secretRef": {"name": "store"}}]
+        assert first["resources"] == {"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"memory": "9Gi"}}
+        assert options(each, "--root") == [f"/indexes/docs.shards/{number}-of-3"]
+        assert {"name": "indexes", "emptyDir": {"sizeLimit": "40Gi"}} in pod(each)["volumes"]
+    router = pod(one("Deployment", PULLED))
+    assert "initContainers" not in router
+    assert "indexes" not in {volume["name"] for volume in router["volumes"]}
 
 
 def pod_labels(workload: dict[str, Any]) -> dict[str, str]:
@@ -79,7 +103,10 @@ def test_the_key_of_the_shards_is_the_routers_alone() -> None:
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        ({**FETCHED, **SHARDS}, "needs indexes.source volume"),
+        ({**FETCHED, **SHARDS}, "needs indexes.source volume, .* or pull"),
+        ({**SHARDS, "indexes": {"source": "pull"}}, "expected indexes.pull.from"),
+        ({**PULLED, "indexes": {"source": "pull", "pull": {"from": "s3://b/f", "names": ["docs"]}}}, "leave .* empty"),
+        ({"shards": {"count": 2, "backup": "newest"}}, "backup"),
         ({"shards": {"count": 3}, "keys": {"secret": "a"}}, "give shards.keySecret"),
         ({**SHARDS, "networkPolicy": {"enabled": True}}, "DNS, by which it finds their pods"),
         ({"shards": {"count": 2000}}, "count"),

@@ -12,12 +12,14 @@ from indexing import clustered, write_vectors_folder
 
 from index import VectorsFolder
 from index.backup.cli import pull, push
-from index.backup.sharded import pull_shards, push_shards
+from index.backup.sharded import pull_shard, pull_shards, push_shards
 from index.backup.store import FolderStore
 from index.build.sharded import build_sharded
 from index.changes.log import Log
 from index.changes.log_file import Write
+from index.disk.manifest import read_manifest
 from index.disk.sealed import SEAL, parse_sealed, render_sealed
+from index.disk.whole import read_whole
 from index.errors import BackupError, GenerationError, NotFoundError
 from index.shards.sealed import ShardedIndex
 
@@ -94,3 +96,30 @@ def test_shards_that_do_not_belong_together_are_neither_pushed_nor_pulled(made: 
             pull_shards(ShardedIndex(tmp_path / "b", "docs"), store)
     with pytest.raises(NotFoundError):
         ShardedIndex(tmp_path / "b", "docs").alias()
+
+
+def test_one_shard_is_pulled_alone_and_goes_by_what_the_whole_says(made: Path, tmp_path: Path) -> None:
+    index = ShardedIndex(made, "docs")
+    first = json.loads(run(push, "docs", tmp_path / "s", "--root", made, "--json"))
+    place = "--root", tmp_path / "new", "--shard", "1-of-2"
+    pulled = json.loads(run(pull, "docs", tmp_path / "s", *place, "--backup", first["backup"], "--json"))
+    assert (pulled["backup"], pulled["served"]) == (first["backup"], index.alias().generation)
+    there = ShardedIndex(tmp_path / "new", "docs")
+    assert [each.folder.name for each in there.places()] == ["1-of-2"]
+    path, known = (each.root_of(1, 2).path("docs") for each in (there, index))
+    manifest = read_manifest(path)
+    assert manifest == read_manifest(known)
+    whole = read_whole(path, manifest)
+    assert whole is not None
+    assert whole == read_whole(known, manifest)
+
+    with pytest.raises(NotFoundError, match="has the shards 0-of-2 to 1-of-2, and none that is called '1-of-3'"):
+        pull_shard(there, FolderStore(tmp_path / "s"), "1-of-3")
+    file = tmp_path / "s" / "docs.shards" / "backups" / f"{first['backup']}.json"
+    content = {key: value for key, value in parse_sealed(file.read_bytes()).items() if key != SEAL}
+    content["generations"][first["generations"][0]]["shards"][0]["manifest_sha256"] = "0" * 64
+    file.write_bytes(render_sealed(content))
+    other = ShardedIndex(tmp_path / "other", "docs")
+    with pytest.raises(GenerationError, match="nothing was pulled"):
+        pull_shard(other, FolderStore(tmp_path / "s"), "0-of-2", backup=first["backup"])
+    assert other.places() == []

@@ -55,6 +55,7 @@ def push(name: str, store: str, root: Path, everything: bool, read_back: bool, a
 @click.option("--list", "list_", is_flag=True, help="Only show the backups of NAME that there are.")
 @click.option("--all", "everything", is_flag=True, help="Every generation of the backup, not only the served one.")
 @click.option("--switch", is_flag=True, help="Serve what was served, though the root serves another generation now.")
+@click.option("--shard", metavar="I-of-S", help="Of an index in shards only this one, where no other is served.")
 @json_option
 def pull(
     name: str,
@@ -64,6 +65,7 @@ def pull(
     list_: bool,
     everything: bool,
     switch: bool,
+    shard: str | None,
     as_json: bool,
 ) -> None:
     """Copy index NAME and its changes from FROM, where `perwatt push` put them, into the folder of indexes.
@@ -74,10 +76,11 @@ def pull(
     \b
     perwatt pull docs /mnt/backup --list
     perwatt pull docs s3://my-bucket/perwatt --root /data/indexes
+    perwatt pull docs s3://my-bucket/perwatt --shard 3-of-8
     """
     from index.backup.address import open_store
     from index.backup.pull import pull as from_store
-    from index.backup.sharded import pull_shards, sharded_backups
+    from index.backup.sharded import pull_shard, pull_shards, sharded_backups
     from index.shards.sealed import ShardedIndex
 
     place = open_store(store)
@@ -86,7 +89,9 @@ def pull(
         return
     how: dict[str, Any] = {"backup": backup, "everything": everything, "switch": switch, "show": True}
     shards = sharded_backups(place, name)
-    if backup in shards if backup else shards:
+    if shard is not None:
+        done = pull_shard(ShardedIndex(root, name), place, shard, **how)
+    elif backup in shards if backup else shards:
         done = pull_shards(ShardedIndex(root, name), place, **how)
     else:
         done = from_store(Root(root), name, place, **how)

@@ -22,7 +22,7 @@ from index.backup.store import MissingError, Store, StoreFolder
 from index.disk.manifest import MANIFEST_FILE, read_manifest
 from index.disk.root import ALIAS_FILE, SHARDS_SUFFIX, check_name, index_of
 from index.disk.sealed import SEAL, parse_sealed, render_sealed, write_sealed
-from index.disk.whole import SHARDS_FILE
+from index.disk.whole import SHARDS_FILE, write_whole
 from index.errors import BackupError, GenerationError, NotFoundError
 from index.shards.plan import MOST_SHARDS, folder_of
 from index.shards.sealed import ShardedIndex
@@ -106,6 +106,43 @@ def pull_shards(
     served = _serve(index, content, switch)
     moved = sum(each.changes for each in done), sum(each.bytes for each in done), sum(each.fetched for each in done)
     return Pulled(content.id, generations, *moved, served)
+
+
+def pull_shard(
+    index: ShardedIndex,
+    store: Store,
+    folder: str,
+    *,
+    backup: str | None = None,
+    everything: bool = False,
+    switch: bool = False,
+    show: bool = False,
+) -> Pulled:
+    """As `pull_shards`, of one shard, for a machine that serves no other.
+
+    Args:
+        folder: What the shard is called, as in 3-of-8.
+    """
+    content = read_sharded(store, index.name, backup)
+    shards = len(content.shards)
+    numbers = {folder_of(number, shards): number for number in range(shards)}
+    if folder not in numbers:
+        raise NotFoundError(
+            f"backup {content.id} of {index.name} has the shards {folder_of(0, shards)} to "
+            f"{folder_of(shards - 1, shards)}, and none that is called {folder!r}"
+        )
+    number = numbers[folder]
+    place, root = place_of_shard(store, index.name, number, shards), index.root_of(number, shards)
+    stored = stored_manifest(place, read_backup(place, index.name, content.shards[number]), content.served)
+    sealed = content.generations[content.served]
+    if stored[SEAL] != sealed["shards"][number]["manifest_sha256"]:
+        path = root.folder / index.name / content.served / MANIFEST_FILE
+        raise GenerationError(path, f"is not the one that {SHARDS_FILE} names; nothing was pulled")
+    root.folder.mkdir(parents=True, exist_ok=True)
+    how: dict[str, Any] = {"everything": everything, "switch": switch, "show": show}
+    done = pull(root, index.name, place, backup=content.shards[number], **how)
+    write_whole(root.path(index.name, content.served), sealed)
+    return done._replace(backup=content.id)
 
 
 def seal_shards(index: ShardedIndex, store: Store, generation: str, backups: Sequence[str]) -> str:

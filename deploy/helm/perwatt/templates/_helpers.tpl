@@ -91,8 +91,11 @@ env:
   - {name: PERWATT_KEY, valueFrom: {secretKeyRef: {name: {{ . | quote }}, key: key}}}
 {{- end -}}
 
-{{- /* Of a container that copies indexes into the pod, with the credentials of a secret, which no argument shows. */ -}}
+{{- /* "perwatt.copies" (list . RESOURCES): of a container that copies indexes into the pod, with the credentials of a
+secret, which no argument shows. */ -}}
 {{- define "perwatt.copies" -}}
+{{- $resources := index . 1 -}}
+{{- with index . 0 -}}
 {{- $copied := ternary .Values.indexes.pull .Values.indexes.fetch (eq .Values.indexes.source "pull") -}}
 {{- with $copied.secret }}
 envFrom:
@@ -104,13 +107,14 @@ env:
 {{- end }}
 {{ include "perwatt.containerSecurity" . }}
 resources:
-  {{- toYaml .Values.serve.resources | nindent 2 }}
+  {{- toYaml $resources | nindent 2 }}
 volumeMounts:
   - {name: indexes, mountPath: /indexes}
   - {name: tmp, mountPath: /tmp}
   {{- with .Values.serve.extraVolumeMounts }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
+{{- end -}}
 {{- end -}}
 
 {{/* Who encodes in place of the pods; nothing where they do it themselves. */}}

@@ -17,6 +17,7 @@ perwatt-shard: {{ . | quote }}
 those that answer callers: from all indexes, or as a router over the shards. */ -}}
 {{- define "perwatt.serving" -}}
 {{- $top := index . 0 -}}
+{{- $given := . -}}
 {{- $shards := $top.Values.shards -}}
 {{- $sharded := gt (int $shards.count) 0 -}}
 {{- $isShard := not (kindIs "string" (index . 1)) -}}
@@ -28,6 +29,8 @@ those that answer callers: from all indexes, or as a router over the shards. */ 
 {{- end -}}
 {{- $shardKey := ternary $shards.keySecret "" $routes -}}
 {{- $image := include "perwatt.image" (list $top.Values.image $top.Chart.AppVersion) -}}
+{{- $resources := ternary $shards.resources $top.Values.serve.resources $isShard -}}
+{{- $copies := and (ne $top.Values.indexes.source "volume") (not $routes) -}}
 {{- $copied := ternary $top.Values.indexes.pull $top.Values.indexes.fetch (eq $top.Values.indexes.source "pull") -}}
 {{- with $top -}}
 metadata:
@@ -70,9 +73,10 @@ spec:
   {{- end }}
   # SIGTERM starts the drain: /readyz says 503 while requests are still answered, then the rest is finished.
   terminationGracePeriodSeconds: {{ add .Values.serve.drainSeconds .Values.serve.graceSeconds 5 }}
-  {{- if or (ne .Values.indexes.source "volume") .Values.serve.extraInitContainers }}
+  {{- if or $copies .Values.serve.extraInitContainers }}
   initContainers:
-    {{- if eq .Values.indexes.source "fetch" }}
+    {{- if not $copies }}
+    {{- else if eq .Values.indexes.source "fetch" }}
     {{- range .Values.indexes.fetch.archives }}
     {{- $one := .name | replace "_" "-" | trunc 56 | trimSuffix "-" }}
     - name: fetch-{{ $one }}
@@ -80,7 +84,7 @@ spec:
       imagePullPolicy: {{ $top.Values.image.pullPolicy }}
       command: [python3, -m, deploy.jobs.fetch]
       args: [{{ .url | quote }}, {{ .sha256 | quote }}, /indexes]
-      {{- include "perwatt.copies" $top | nindent 6 }}
+      {{- include "perwatt.copies" (list $top $resources) | nindent 6 }}
     - name: verify-{{ $one }}
       image: {{ $image }}
       imagePullPolicy: {{ $top.Values.image.pullPolicy }}
@@ -92,13 +96,27 @@ spec:
         - {name: indexes, mountPath: /indexes, readOnly: true}
         - {name: tmp, mountPath: /tmp}
     {{- end }}
-    {{- else if eq .Values.indexes.source "pull" }}
+    {{- else if $isShard }}
+    - name: pull-shard
+      image: {{ $image }}
+      imagePullPolicy: {{ .Values.image.pullPolicy }}
+      args:
+        - pull
+        - {{ $shards.index | quote }}
+        - {{ .Values.indexes.pull.from | quote }}
+        - --shard={{ printf "%d-of-%d" (int (index $given 1)) (int $shards.count) }}
+        {{- with $shards.backup }}
+        - --backup={{ . }}
+        {{- end }}
+        - --root=/indexes
+      {{- include "perwatt.copies" (list . $resources) | nindent 6 }}
+    {{- else }}
     {{- range .Values.indexes.pull.names }}
     - name: pull-{{ . | replace "_" "-" | trunc 58 | trimSuffix "-" }}
       image: {{ $image }}
       imagePullPolicy: {{ $top.Values.image.pullPolicy }}
       args: [pull, {{ . | quote }}, {{ $top.Values.indexes.pull.from | quote }}, --root=/indexes]
-      {{- include "perwatt.copies" $top | nindent 6 }}
+      {{- include "perwatt.copies" (list $top $resources) | nindent 6 }}
     {{- end }}
     {{- end }}
     {{- with .Values.serve.extraInitContainers }}
@@ -216,7 +234,7 @@ spec:
         failureThreshold: 6
       {{- include "perwatt.containerSecurity" . | nindent 6 }}
       resources:
-        {{- toYaml (ternary $shards.resources .Values.serve.resources $isShard) | nindent 8 }}
+        {{- toYaml $resources | nindent 8 }}
       volumeMounts:
         {{- if not $routes }}
         - {name: indexes, mountPath: /indexes, readOnly: true}
