@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import http.server
+import json
 import socket
 import threading
 from collections.abc import Iterator
@@ -16,7 +18,8 @@ from indexing import clustered
 from deploy.figures.tables import router
 from index import open_generation
 from service.bench import race
-from service.bench.routed import beyond, fleet
+from service.bench.offered import offer
+from service.bench.routed import beyond, fleet, stopped
 
 
 def figures() -> dict[str, Any]:
@@ -50,7 +53,7 @@ def test_the_table_says_in_bold_what_was_missed() -> None:
         "1.25 ×",
     ]
     assert all(cells[0].strip().startswith("**") == ("missed" in cells[2]) for cells in rows)
-    assert "900 beside a stopped replica" in router.remarks(figures())
+    assert "900 beside a stopped replica were all answered" in router.remarks(figures())
 
 
 def test_the_shards_hold_the_rows_of_the_one_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,3 +115,43 @@ def test_the_slowest_shard_is_the_one_that_answers_last(speakers: list[Speaker])
         beyond.slowest(lines, wires)
     for line in lines:
         line.socket.close()
+
+
+def answer(best: list[tuple[str, float]], shards: int = 2) -> bytes:
+    hits = [{"id": id_, "score": score, "payload": {}} for id_, score in best]
+    coverage = {"survivors": 9, "exact": False, "partial": False, "shards": 2, "answered": shards}
+    return b"HTTP/1.1 200 OK\r\n\r\n" + json.dumps({"hits": hits, "coverage": coverage, "took_ms": 1}).encode()
+
+
+def test_an_answer_with_other_hits_or_fewer_shards_is_wrong() -> None:
+    bodies = [[("a", 0.5), ("b", 0.25)], [("c", 0.5)]]
+    known = [stopped.hits_in(answer(best).partition(b"\r\n\r\n")[2]) for best in bodies]
+    good = [(place, answer(best)) for place, best in enumerate(bodies)]
+    stopped.check(good * 2, known)
+    for wrong in (answer([("a", 0.5), ("d", 0.25)]), answer([("a", 0.5), ("b", 0.24)]), answer(bodies[0], 1)):
+        with pytest.raises(click.ClickException, match="of 3 answers 1 were wrong, the first to body 0"):
+            stopped.check([*good, (0, wrong)], known)
+
+
+def test_answers_that_are_kept_are_those_to_the_bodies_that_were_sent() -> None:
+    class Echo(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            self.send_response(200)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Nobody reads it."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Echo) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        bodies = [f"body {place}" for place in range(5)]
+        made = offer(server.server_address[1], "/", bodies, 200, 0.5, 64, 10.0, keep=True)
+        server.shutdown()
+    assert len(made.answers) == made.fates["answered"] > 20
+    assert all(raw.endswith(f"\r\n\r\n{bodies[place]}".encode()) for place, raw in made.answers)
+    assert {place for place, _ in made.answers} == set(range(5))

@@ -25,6 +25,7 @@ from loadtest.workload.requests import ReadyMade
 from service.bench.load import wire_of
 from service.bench.process import Server
 
+EVERY = 1e9  # samples a second, of answers that are kept: all of them
 LATE = 0.02  # of the requests, that this process may have been too late to send
 
 
@@ -36,11 +37,13 @@ class Offer(NamedTuple):
         fates: how many were "answered"; "status N"; "shed", not sent because every connection waited; "missed", not
             sent because this process was late; "timeout"; or failed in a way that it names.
         last_failure_s: from the begin to the end of the last second in which one failed that had been sent; 0: none.
+        answers: where they were to be kept, the body that was sent, by its place, and what came back, head and all.
     """
 
     latencies_ms: list[float]
     fates: Counter[str]
     last_failure_s: float
+    answers: list[tuple[int, bytes]]
 
 
 def offer(
@@ -52,8 +55,13 @@ def offer(
     connections: int,
     timeout_s: float,
     method: str = "POST",
+    keep: bool = False,
 ) -> Offer:
-    """Offers `bodies`, drawn at random, at Poisson arrivals."""
+    """Offers `bodies`, drawn at random, at Poisson arrivals.
+
+    Args:
+        keep: the answers.
+    """
     plan = Plan(
         url=f"http://127.0.0.1:{port}",
         index="",
@@ -62,16 +70,19 @@ def offer(
         duration_s=seconds,
         timeout_s=timeout_s,
         max_in_flight=connections,
-        samples_per_s=0,
+        samples_per_s=EVERY if keep else 0,
     )
     wires = [wire_of(port, path, body, method).encode() for body in bodies]
-    pump = Pump(ReadyMade(plan, wires), gevent.get_hub().loop, socket.socket)
-    begin_s = time.monotonic()
+    pump = Pump(ReadyMade(plan, wires), gevent.get_hub().loop, socket.socket, range(len(wires) if keep else 0))
+    begin_s, answers = time.monotonic(), list[tuple[int, bytes]]()
     pump.stop_at = begin_s + seconds
     pump.open_stream(per_s, 1, (0, 0), begin_s)
     while time.monotonic() < pump.stop_at or pump.in_flight:
         gevent.sleep(0.01)
         pump.sweep()
+        while keep and pump.samples:
+            number, _, _, raw = pump.samples.popleft()
+            answers.append((number, raw))
     pump.close()
     latencies_ms = [(done - due) * 1e3 for due, done in zip(pump.answered[::3], pump.answered[2::3], strict=True)]
     fates, last_failure_s = Counter(answered=len(latencies_ms)), 0.0
@@ -79,7 +90,7 @@ def offer(
         fates[kind] += count
         if kind not in ("shed", "missed"):
             last_failure_s = max(last_failure_s, second + 1 - begin_s)
-    return Offer(latencies_ms, fates, last_failure_s)
+    return Offer(latencies_ms, fates, last_failure_s, answers)
 
 
 def in_time(made: Offer) -> list[float]:

@@ -84,7 +84,7 @@ def measure(
         one.server.stop()
         return figures | {
             "slowest_shard_ms": round(late["slowest_shard"], 3),
-            "stopped": stopped.measure(stack, parts, roots, bodies(case, "vector", effort), core),
+            "stopped": stopped.measure(stack, router, parts, roots, bodies(case, "vector", effort), core),
             "conditions": {
                 "rows": rows,
                 "dim": len(case.vectors[0]),

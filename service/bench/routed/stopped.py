@@ -3,17 +3,19 @@
 A stopped process keeps its connections open and answers nothing, which is the worst way of being gone. Searches are
 offered on a schedule that waits for no answer, in turns: all replicas at work, and one of them stopped a quarter into
 the time. The p99 of one turn over that of the one before it is the figure; of the turns, the median. A search that is
-not answered makes the measurement fail.
+not answered makes the measurement fail, and so does one whose hits are not those that the first replicas give alone.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import statistics
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 import gevent
@@ -21,6 +23,7 @@ import httpx
 import numpy as np
 
 from index.disk.root import Root
+from service.bench import contenders
 from service.bench.offered import in_time, offer
 from service.bench.routed import fleet
 from service.bench.routed.fleet import SEARCH, Served
@@ -29,18 +32,51 @@ TURNS, SECONDS, PER_S = 5, 6.0, 100
 CONNECTIONS, TIMEOUT_S = 256, 10.0
 
 
-def measure(stack: ExitStack, first: list[Served], roots: list[Root], bodies: list[str], core: str) -> dict[str, Any]:
+class Hits(NamedTuple):
+    """What has to be the same in two answers.
+
+    Args:
+        best: id and score of each hit.
+        coverage: as the answer has it.
+    """
+
+    best: list[tuple[str, float]]
+    coverage: dict[str, Any]
+
+
+def hits_in(answer: str | bytes) -> Hits:
+    """Of the JSON of an answer."""
+    found = json.loads(answer)
+    return Hits([(hit["id"], hit["score"]) for hit in found["hits"]], found["coverage"])
+
+
+def check(answers: Sequence[tuple[int, bytes]], known: Sequence[Hits]) -> None:
+    """Raises ClickException for an answer, head and all, whose hits are not those known of the body it is to."""
+    wrong = [number for number, raw in answers if hits_in(raw.partition(b"\r\n\r\n")[2]) != known[number]]
+    if wrong:
+        raise click.ClickException(f"of {len(answers):,} answers {len(wrong):,} were wrong, the first to body {wrong[0]}")
+
+
+def measure(
+    stack: ExitStack, alone: Served, first: list[Served], roots: list[Root], bodies: list[str], core: str
+) -> dict[str, Any]:
     """{"quiet_p99_ms": …, "stopped_p99_ms": …, "ratio": …, "searches": …, "per_s": …}.
 
     Args:
+        alone: a router over `first`.
         first: a server of each shard; another one of each is started beside it.
     """
+    known = [hits_in(contenders.call(alone.port, "POST", SEARCH, body)) for body in bodies]
     second = [fleet.serve(stack, root, core) for root in roots]
     router = fleet.route(stack, [list(pair) for pair in zip(first, second, strict=True)], core)
 
     def offered() -> list[float]:
-        made = offer(router.port, SEARCH, bodies, PER_S, SECONDS, CONNECTIONS, TIMEOUT_S)
-        return in_time(made)
+        made = offer(router.port, SEARCH, bodies, PER_S, SECONDS, CONNECTIONS, TIMEOUT_S, keep=True)
+        latencies_ms = in_time(made)
+        if len(made.answers) != len(latencies_ms):
+            raise click.ClickException(f"{len(latencies_ms):,} were answered, and {len(made.answers):,} kept")
+        check(made.answers, known)
+        return latencies_ms
 
     offered()  # warm
     quiet, stopped, searches = [], [], 0
