@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from contextvars import Context
 from pathlib import Path
 from typing import Any, TypeVar
 from unittest import mock
@@ -24,7 +25,7 @@ from service.query.app_state import AppState
 from service.routing import loading as routing
 from service.routing import part
 from service.routing.connection import Reply, Unanswered
-from service.routing.replica import Ended, Replica, ReplicaCall
+from service.routing.replica import Ended, Replica, ReplicaCall, ShardRequest
 from service.settings import Settings
 from service.wire.problems import Problem
 
@@ -44,7 +45,7 @@ class AppClient:
     """Asks an application as this machine would."""
 
     def __init__(self, state: AppState, auth: Auth, runner: asyncio.Runner) -> None:
-        self.state, self._runner = state, runner
+        self.state, self.auth, self._runner = state, auth, runner
         self._client = httpx.AsyncClient(
             transport=httpx.ASGITransport(create_app(state, auth)), base_url="http://127.0.0.1"
         )
@@ -67,22 +68,28 @@ class AppClient:
 
 class HereReplica(Replica):
     """A server that is asked without a connection. `fails`: what it answers instead, or a function of the body that
-    says so."""
+    says so. `may_answer`: what it waits for before it does. `heard`: the header lines of each request."""
 
     def __init__(self, address: str, key: str | None, apps: Mapping[str, AppClient]) -> None:
         super().__init__(address, key)
         self._app = apps[self.address]
         self.fails: Reply | Unanswered | Callable[[bytes], Reply | Unanswered | None] | None = None
         self.asked: list[str] = []
+        self.heard: list[str] = []
+        self.may_answer: asyncio.Event | None = None
 
-    def begin(self, method: str, path: str, content: bytes, headers: str, ended: Ended) -> ReplicaCall:
-        call = HereCall(self, content, ended, lambda: self.answer(method, path, content, headers))
+    def begin(self, request: ShardRequest, ended: Ended) -> ReplicaCall:
+        asked = request.method, request.path, request.content, request.headers
+        call = HereCall(self, request.content, ended, lambda: self.answer(*asked))
         self.outstanding += 1
         call.send()
         return call
 
     async def answer(self, method: str, path: str, content: bytes, headers: str) -> Reply | Unanswered:
         self.asked.append(f"{method} {path}")
+        self.heard.append(headers)
+        if self.may_answer is not None:
+            await self.may_answer.wait()
         fails = self.fails(content) if callable(self.fails) else self.fails
         if fails is not None:
             return fails
@@ -113,7 +120,7 @@ class HereCall(ReplicaCall):
         except Exception as error:  # or who waits for it would wait for ever
             outcome = Unanswered(repr(error))
         self._opening = None
-        self._end(outcome)
+        Context().run(self._end, outcome)  # as a connection calls back, which belongs to no request
 
 
 class Rig:

@@ -12,7 +12,11 @@ from helm_python.errors import HelmError
 SHARDS: dict[str, Any] = {"shards": {"count": 3, "index": "docs", "replicas": 2, "keySecret": "perwatt-shard-key"}}
 ALL: dict[str, Any] = {**EVERYTHING, **SHARDS}
 PULLED: dict[str, Any] = {
-    "shards": {**SHARDS["shards"], "backup": "20261129T101112.000000Z-0abc", "resources": {"limits": {"memory": "9Gi"}}},
+    "shards": {
+        **SHARDS["shards"],
+        "backup": "20261129T101112.000000Z-0abc",
+        "resources": {"limits": {"memory": "9Gi"}},
+    },
     "indexes": {"source": "pull", "pull": {"from": "s3://bucket/perwatt", "secret": "store", "sizeLimit": "40Gi"}},
 }
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from index.kernels import _native
 from index.search.exact import TopK
-from index.shards.merge import merge_top
+from index.shards.merge import best_places, merge_top
 
 SCORES = st.lists(st.integers(-3, 3).map(float), max_size=9)
 
@@ -49,12 +49,21 @@ def test_the_best_of_both_come_by_score_and_then_by_id(
     assert all((np.diff(scores[np.isfinite(scores)]) <= 0).all() for scores in mine.scores)
 
 
+@settings(max_examples=300)
+@given(st.lists(SCORES, max_size=4), st.integers(1, 9))
+def test_the_best_of_several_lists_come_by_score_and_then_by_id(lists: list[list[float]], k: int) -> None:
+    scores = [score for each in lists for score in sorted(each, reverse=True)]
+    places = range(len(scores))
+    assert best_places(scores, k, lambda place: -place) == sorted(places, key=lambda at: (-scores[at], -at))[:k]
+
+
 def test_ids_are_asked_only_where_scores_tie() -> None:
     mine, theirs = part([[5.0, 3.0, 1.0]], 3), part([[4.0, 2.0]], 3)
 
     def asked(row: int) -> int:
         raise AssertionError(row)
 
+    assert best_places([5.0, 3.0, 1.0, 4.0, 2.0, 1.0], 4, asked) == [0, 3, 1, 4]
     merge_top(mine, theirs, 10, asked)
     assert mine.rows.tolist() == [[0, 10, 1]]
     assert mine.scores.tolist() == [[5.0, 4.0, 3.0]]

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import uvloop
 
-from service.routing.asking import LEAST_KNOWN, Asking, Hedges, ShardSilent, Together
-from service.routing.replica import Replica
+from service.routing.asking import LEAST_KNOWN, Asking, Hedges, ShardSilent
+from service.routing.replica import Replica, ShardRequest
+from service.routing.together import Looks, Together
 
 GOOD = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ngood"
 BAD = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 2\r\n\r\n{}"
@@ -67,6 +68,7 @@ class Asked:
     def __init__(self) -> None:
         self.hedged = self.retried = 0
         self.hedges = Hedges(self._hedge, self._retry)
+        self.looks = Looks()
 
     def _hedge(self) -> None:
         self.hedged += 1
@@ -75,9 +77,10 @@ class Asked:
         self.retried += 1
 
     async def ask(self, *servers: Spoken, seconds: float = SOON_S) -> Any:
-        together = Together()
-        until_s = time.perf_counter() + seconds
-        asking = Asking([each.replica for each in servers], self.hedges, "/part", b"{}", until_s, together)
+        together, request = Together(self.looks), ShardRequest("POST", "/part", b"{}")
+        now_s = time.perf_counter()
+        replicas = [each.replica for each in servers]
+        asking = Asking(replicas, self.hedges, request, now_s, now_s + seconds, together)
         await together.wait([asking])
         return asking.answer
 
@@ -185,11 +188,57 @@ def test_a_replica_that_is_slow_is_given_up_for_one_that_is_not() -> None:
     run(work)
 
 
+def test_a_replica_that_another_had_to_answer_for_is_left_alone_until_it_answers() -> None:
+    async def work(servers: list[Spoken]) -> None:
+        slow, quick = servers
+        asked = Asked()
+        for _ in range(LEAST_KNOWN):
+            assert await asked.ask(quick) == b"good"
+        assert await asked.ask(slow) == b"good"  # so that a connection is open, which the next request goes out on
+        slow.says = lambda connection: None
+        slow.replica.outstanding = -1  # it is chosen first
+        assert await asked.ask(slow, quick) == b"good"
+        slow.replica.outstanding = 0
+        assert (asked.hedged, slow.replica.lost) == (1, 1)
+        asked.hedges.slowest.p95_s = SOON_S
+        for _ in range(10):
+            assert await asked.ask(slow, quick) == b"good"
+        assert (asked.hedged, slow.asked) == (1, 2)
+        slow.says = lambda connection: GOOD
+        assert await asked.ask(slow) == b"good"
+        assert slow.replica.lost == 0
+
+    run(work)
+
+
+def test_there_is_one_timer_for_all_searches(monkeypatch: pytest.MonkeyPatch) -> None:
+    armed: list[float] = []
+    arm = Looks._arm
+    monkeypatch.setattr(Looks, "_arm", lambda self, at_s: (armed.append(at_s), arm(self, at_s)))
+
+    async def work(servers: list[Spoken]) -> None:
+        asked = Asked()
+        await asyncio.gather(*(asked.ask(*servers[:1]) for _ in range(10)))
+        for _ in range(10):
+            await asked.ask(servers[0])
+        assert len(armed) == 1
+        servers[0].says = lambda connection: None
+        begun_s = time.perf_counter()
+        late = await asyncio.gather(*(asked.ask(servers[0], seconds=seconds) for seconds in (0.2, 0.05, 0.1)))
+        assert [each.late for each in late] == [True] * 3
+        assert time.perf_counter() - begun_s < SOON_S / 2
+        assert armed[1] > armed[2]  # for the first, and at once for an earlier one
+        assert armed[2:] == sorted(armed[2:])  # then for each in turn
+        assert (len({*armed[1:]}), len(armed) < 10) == (3, True)
+
+    run(work, 1)
+
+
 def test_waiting_for_a_replica_does_not_keep_the_loop_busy(monkeypatch: pytest.MonkeyPatch) -> None:
     """The loop's timers count milliseconds, and answers take less: a timer of none would be due again and again."""
     woken: list[None] = []
-    look = Together._look
-    monkeypatch.setattr(Together, "_look", lambda self: (woken.append(None), look(self)))
+    look = Looks._look
+    monkeypatch.setattr(Looks, "_look", lambda self: (woken.append(None), look(self)))
 
     async def work(servers: list[Spoken]) -> None:
         asked = Asked()

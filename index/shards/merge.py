@@ -41,21 +41,20 @@ def merge_top(found: TopK, other: TopK, offset: int, id_of: Callable[[int], Any]
 
 def merge(parts: Sequence[Ranked], k: int, id_of: Callable[[int], Any]) -> Ranked:
     """The best k of all parts. id_of: what rows are ordered by where their scores are equal; asked only of those."""
-    rows = [part.rows.tolist() for part in parts]
-    best = places([part.scores.tolist() for part in parts], k, lambda part, place: id_of(rows[part][place]))
-    return Ranked(
-        np.array([rows[part][place] for _, part, place in best], np.int64),
-        np.array([score for score, _, _ in best], np.float32),
-    )
+    rows = np.concatenate([part.rows for part in parts]) if parts else np.zeros(0, np.int64)
+    scores = np.concatenate([part.scores for part in parts]) if parts else np.zeros(0, np.float32)
+    best = best_places(scores.tolist(), k, lambda place: id_of(int(rows[place])))
+    return Ranked(rows[best], scores[best])
 
 
-def places(scores: Sequence[Sequence[float]], k: int, id_of: Callable[[int, int], Any]) -> list[tuple[float, int, int]]:
-    """The best k of all parts, as (score, part, place in it), from the scores of each; id_of: as `merge` takes it, of a
-    part and a place."""
-    hits = [(-score, part, place) for part, each in enumerate(scores) for place, score in enumerate(each)]
-    hits.sort()
-    _order_ties(hits, k, id_of)
-    return [(-less, part, place) for less, part, place in hits[:k]]
+def best_places(scores: Sequence[float], k: int, id_of: Callable[[int], Any]) -> list[int]:
+    """The places of the best k in the scores of all parts, which stand one after the other; id_of: as `merge` takes it,
+    of a place."""
+    order = sorted(range(len(scores)), key=scores.__getitem__, reverse=True)
+    first = order[: k + 1]
+    if len({scores[place] for place in first}) < len(first):
+        _order_ties(order, scores, k, id_of)
+    return order[:k]
 
 
 def _ranked(part: TopK, query: int, offset: int) -> Ranked:
@@ -64,12 +63,12 @@ def _ranked(part: TopK, query: int, offset: int) -> Ranked:
     return Ranked(part.rows[query, :count] + offset, part.scores[query, :count])
 
 
-def _order_ties(hits: list[tuple[float, int, int]], k: int, id_of: Callable[[int, int], Any]) -> None:
+def _order_ties(order: list[int], scores: Sequence[float], k: int, id_of: Callable[[int], Any]) -> None:
     start = 0
-    while start < min(k, len(hits) - 1):
+    while start < min(k, len(order) - 1):
         end = start + 1
-        while end < len(hits) and hits[end][0] == hits[start][0]:
+        while end < len(order) and scores[order[end]] == scores[order[start]]:
             end += 1
         if end - start > 1:
-            hits[start:end] = sorted(hits[start:end], key=lambda hit: id_of(hit[1], hit[2]))
+            order[start:end] = sorted(order[start:end], key=id_of)
         start = end

@@ -142,12 +142,11 @@ async def _search_all(
                     payload_s += await _search_all(state, served, [one], deadline, results)
             continue
         start_s = time.perf_counter()
-        found, cpu_s = searched.found, searched.cpu_s / len(group)
-        rows, scores, scored = found.rows.tolist(), found.scores.tolist(), found.scored.tolist()
+        cpu_s = searched.cpu_s / len(group)
         for at, one in enumerate(group):
             try:
                 one.deadline.check()
-                result = result_of(view, one.query, one.resolved, keep, rows[at], scores[at], scored[at], cpu_s)
+                result = result_of(view, one.query, one.resolved, keep, *searched.of(at), cpu_s)
                 results[one.place] = await marked(view, one.query, result, one.deadline)
             except Problem as problem:
                 results[one.place] = BatchFailure(problem.as_dict())

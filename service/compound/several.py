@@ -81,7 +81,7 @@ async def _one(
         with state.registry.loaded(name) as loaded:
             if loaded.name != name:
                 raise Problem("index-not-found", "Indexes are named by their alias here, not by a generation.")
-            view = (await loaded.view_at(None, deadline)).asking(query)
+            view = await loaded.view_for(query, deadline)
             kept = await survivors(view, caller, query, deadline)
             resolved = await resolve(state, view, caller, query, deadline, kept.keep)
             ranked, paged = await rank(state, view, query, resolved, kept, deadline)

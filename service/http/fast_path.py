@@ -6,29 +6,33 @@ and response objects, two sends with every header checked) costs as much again. 
 and so does any search that this path does not recognise as plain. Both call the same function, and a test compares
 their answers byte by byte.
 
-Two things make it cheap. The coroutine of a search that never waits is run by hand to its end; only one that does wait
-(for the encoder, for a place) becomes a task. And requests that arrive in one turn of the event loop are first all read
-and then worked on, a millisecond at a time, which makes the waiting line visible. Otherwise, under overload, it would
-form in the buffers of the kernel, where no request can be refused. Here a request beyond the bound is answered 503 for
-the price of its head, or less (`refusal.py`).
+Two things make it cheap. The coroutine of a search that never waits is run by hand to its end, and one that waits for
+shards is resumed by hand (`resumed.py`); only one that waits for anything else (the encoder, a place) becomes a task.
+And requests that arrive in one turn of the event loop are first all read and then worked on, a millisecond at a time,
+which makes the waiting line visible. Otherwise, under overload, it would form in the buffers of the kernel, where no
+request can be refused. Here a request beyond the bound is answered 503 for the price of its head, or less
+(`refusal.py`).
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import re
 import time
 from collections import deque
-from collections.abc import Coroutine, Generator
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Protocol
 
 from service.access.auth import Auth
 from service.access.caller import Caller
 from service.http import envelope
 from service.http.refusal import Refusals, Refused
+from service.http.resumed import Resumed, Suspended
 from service.query import search
 from service.query.search import Answered
 from service.routing import part
+from service.routing.together import Turn
 from service.telemetry import logs, tracing
 from service.wire import limits
 from service.wire.limits import ClientGone
@@ -48,7 +52,7 @@ class FastConnection(Protocol):
     """What the fast path needs of the connection that a request came by (`protocol.py`)."""
 
     loop: asyncio.AbstractEventLoop
-    tasks: set[asyncio.Task[None]]
+    tasks: set[Any]
     headers: list[tuple[bytes, bytes]]
     since_s: float
 
@@ -80,7 +84,7 @@ class FastRequest:
         self.keep_alive = keep_alive
         self.body: list[bytes] = []
         self.start_s = 0.0
-        self.task: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[None] | Suspended | None = None
         self.disconnected = False
         self.response_complete = False
         self.begun: BegunSpan | None = None  # its span, where others are to be children of it
@@ -177,20 +181,30 @@ class FastPath:
         if self._routes:
             self._pass_on(request)
         work = ANSWERS[request.operation](self._state, request.caller, request.index, body, request.start_s)
+        self._run(request, work, None)
+
+    def _run(self, request: FastRequest, work: Coroutine[Any, Any, Answered], thrown: BaseException | None) -> None:
+        """Runs a search until it ends or waits."""
         try:
-            future = work.send(None)
+            future = work.send(None) if thrown is None else work.throw(thrown)
         except StopIteration as done:
             self._answer(request, done.value)
+        except asyncio.CancelledError:
+            self._fail(request, ClientGone() if request.disconnected else Problem("not-ready", envelope.ENDED))
         except Exception as error:
             self._fail(request, error)
         else:
+            tasks = request.protocol.tasks
+            if isinstance(future, Turn):
+                request.task = Suspended(future, functools.partial(self._run, request, work), tasks)
+                return
             request.task = task = request.protocol.loop.create_task(self._finish(request, Resumed(work, future)))
-            request.protocol.tasks.add(task)  # what a graceful end waits for; the loop keeps only a weak reference
-            task.add_done_callback(request.protocol.tasks.discard)
+            tasks.add(task)  # what a graceful end waits for; the loop keeps only a weak reference
+            task.add_done_callback(tasks.discard)
 
     def _pass_on(self, request: FastRequest) -> None:
-        trace = request.heads.get(b"traceparent", b"")
-        tracing.pass_on(trace.decode() if envelope.TRACEPARENT.fullmatch(trace) else "")
+        trace = request.heads.get(b"traceparent")
+        tracing.pass_on(trace.decode() if trace is not None and envelope.TRACEPARENT.fullmatch(trace) else "")
 
     async def _finish(self, request: FastRequest, work: Resumed) -> None:
         try:
@@ -255,28 +269,3 @@ class FastPath:
                 body=body,
             )
         request.protocol.send_fast(status, head.encode("latin-1"), content, request.keep_alive)
-
-
-class Resumed:
-    """A coroutine that was run by hand until it waited for `future`, to be awaited to its end."""
-
-    __slots__ = ("_coroutine", "_future")
-
-    def __init__(self, coroutine: Coroutine[Any, Any, Answered], future: Any) -> None:
-        self._coroutine = coroutine
-        self._future = future
-
-    def __await__(self) -> Generator[Any, Any, Answered]:
-        coroutine, future = self._coroutine, self._future
-        while True:
-            try:
-                sent = yield future
-            except BaseException as error:  # a cancellation above all: it is the coroutine's to handle
-                thrown: BaseException | None = error
-            else:
-                thrown = None
-            try:
-                future = coroutine.send(sent) if thrown is None else coroutine.throw(thrown)
-            except StopIteration as done:
-                answered: Answered = done.value
-                return answered

@@ -87,7 +87,7 @@ async def answer(state: AppState, caller: Caller, index: str, body: bytes, start
     async with state.admission.place(deadline):
         with state.registry.loaded(index) as loaded:
             query = state.asked(loaded, query)
-            view = (await loaded.view_at(query.min_seq, deadline)).asking(query)
+            view = await loaded.view_for(query, deadline)
             expect(query.expect, view)
             filter_s = time.perf_counter()
             kept = await survivors(view, caller, query, deadline)
@@ -102,17 +102,7 @@ async def answer(state: AppState, caller: Caller, index: str, body: bytes, start
                     resolved.vector.reshape(1, -1), wanted(query, resolved), effort, exact, deadline, kept.keep
                 )
                 payload_s = time.perf_counter()
-                found = searched.found
-                result = result_of(
-                    view,
-                    query,
-                    resolved,
-                    kept.keep,
-                    found.rows[0].tolist(),
-                    found.scores[0].tolist(),
-                    int(found.scored[0]),
-                    searched.cpu_s,
-                )
+                result = result_of(view, query, resolved, kept.keep, *searched.of(0), searched.cpu_s)
             else:
                 ranked, paged = await rank(state, view, query, resolved, kept, deadline)
                 await view.bring([hit.row for hit in ranked.hits], deadline)

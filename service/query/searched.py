@@ -6,9 +6,9 @@ RoutedView      the shards of one, behind a router                    routing/vi
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from msgspec import Raw
@@ -26,7 +26,6 @@ from service.wire.request.search import Highlight, SearchRequest
 if TYPE_CHECKING:
     from embed.encoders.fitted.encoder import FittedEncoder
 
-T = TypeVar("T")
 Vectors = np.ndarray[Any, np.dtype[np.float32]]
 
 
@@ -38,9 +37,27 @@ class Survived(Protocol):
     def holds(self, row: int) -> bool: ...
 
 
-class Searched(NamedTuple):
-    found: TopK
-    cpu_s: float
+class RankedRows(NamedTuple):
+    """Of one vector.
+
+    Args:
+        rows: best first; less than 0 is none.
+        scored: how many rows it was compared with.
+    """
+
+    rows: list[int]
+    scores: list[float]
+    scored: int
+
+
+class Searched(Protocol):
+    """What a search by vectors found, of each as rows or of all as a matrix."""
+
+    @property
+    def cpu_s(self) -> float: ...
+    @property
+    def found(self) -> TopK: ...
+    def of(self, query: int) -> RankedRows: ...
 
 
 class Matching(NamedTuple):
@@ -115,10 +132,20 @@ class SearchView(Protocol):
     async def search_words(
         self, text: str, k: int, filter_: Filter | None, exact: bool, deadline: Deadline, keep: Any = None
     ) -> Matching: ...
+    async def search_both(
+        self,
+        vectors: Vectors,
+        text: str,
+        k: int,
+        filter_: Filter | None,
+        effort: Effort | None,
+        exact: bool,
+        deadline: Deadline,
+        keep: Any = None,
+    ) -> tuple[Searched, Matching]: ...
     async def document(self, id_: str, caller: Caller, deadline: Deadline, keep: Any = None) -> int | None: ...
     async def highlights(self, text: str, asked: Highlight, ids: Sequence[str], deadline: Deadline) -> Marked: ...
     async def bring(self, rows: Sequence[int], deadline: Deadline) -> None: ...
-    async def both(self, one: Awaitable[T], other: Awaitable[T]) -> tuple[T, T]: ...
 
 
 class LoadedIndex(Protocol):
@@ -139,6 +166,7 @@ class LoadedIndex(Protocol):
     @property
     def default_search(self) -> DefaultSearch | None: ...
     async def view_at(self, min_seq: int | None, deadline: Deadline) -> SearchView: ...
+    async def view_for(self, query: SearchRequest, deadline: Deadline) -> SearchView: ...
     def __enter__(self) -> LoadedIndex: ...
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

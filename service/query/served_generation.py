@@ -29,6 +29,7 @@ from service.query.served_view import Pace, ServedView
 from service.wire.answer.indexes import FilterableField
 from service.wire.answer.recall import Recall
 from service.wire.default_search import DefaultSearch
+from service.wire.request.search import SearchRequest
 
 if TYPE_CHECKING:
     from embed.encoders.fitted.encoder import FittedEncoder
@@ -125,6 +126,10 @@ class ServedGeneration:
         if min_seq is not None and self.follower.seq < min_seq:
             await self.follower.at(min_seq, deadline)
         return self.view()
+
+    async def view_for(self, query: SearchRequest, deadline: Deadline) -> ServedView:
+        """As `view_at`, of one query."""
+        return await self.view_at(query.min_seq, deadline)
 
     async def view_to_write(self, deadline: Deadline, min_seq: int | None = None) -> ServedView:
         """As `view_at`, with every change that was acknowledged before: what a write does may depend on any of them."""

@@ -10,13 +10,13 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 import msgspec
 import numpy as np
 from msgspec import Raw
 
-from index import Generation, InputError
+from index import Generation, InputError, TopK
 from index.changes.view import Searchable, Surviving
 from index.search.bitmap import Bitmap
 from index.search.filtering import And, Filter, Not, OneOf
@@ -24,7 +24,7 @@ from index.search.finding import Effort
 from service.access.caller import Caller
 from service.query.admission import Deadline
 from service.query.highlight import WordsIn, fragments_of, unstemmed
-from service.query.searched import Marked, Matching, Searched, Vectors
+from service.query.searched import Marked, Matching, RankedRows, Vectors
 from service.wire import filters
 from service.wire.problems import Problem
 from service.wire.request.search import Highlight, SearchRequest
@@ -53,6 +53,15 @@ class Pace:
     ann_s: float
     exact_s: float
     words_s: float = 0.0
+
+
+class SearchedHere(NamedTuple):
+    found: TopK
+    cpu_s: float
+
+    def of(self, query: int) -> RankedRows:
+        rows, scores, scored = self.found
+        return RankedRows(rows[query].tolist(), scores[query].tolist(), int(scored[query]))
 
 
 class InThread(Protocol):
@@ -122,10 +131,6 @@ class ServedView:
     async def bring(self, rows: Sequence[int], deadline: Deadline) -> None:
         """Payloads are here already."""
 
-    async def both(self, one: Awaitable[T], other: Awaitable[T]) -> tuple[T, T]:
-        """Both, one after the other: they would only take turns."""
-        return await one, await other
-
     def without_groups(
         self, filter_: Filter | None, keep: Survived | None, name: str, values: Sequence[Any], alone: Sequence[int]
     ) -> tuple[Filter | None, Survived | None]:
@@ -144,7 +149,7 @@ class ServedView:
         exact: bool,
         deadline: Deadline,
         keep: Survived | None = None,
-    ) -> Searched:
+    ) -> SearchedHere:
         """Rows and scores for float32 (q, dim), here or in the search thread, whichever costs less. Raises Problem for
         vectors that the index cannot rank, like zero, and for a deadline that passes before the thread is done."""
         if self._expected_s(len(vectors), k, effort, exact, keep) < INLINE_S:
@@ -198,6 +203,21 @@ class ServedView:
             return self._search_words(text, k, filter_, exact, held)
         return await self._in_thread(deadline, self._search_words, text, k, filter_, exact, held)
 
+    async def search_both(
+        self,
+        vectors: Vectors,
+        text: str,
+        k: int,
+        filter_: Filter | None,
+        effort: Effort | None,
+        exact: bool,
+        deadline: Deadline,
+        keep: Survived | None = None,
+    ) -> tuple[SearchedHere, Matching]:
+        """`search` and `search_words`, one after the other: they would only take turns."""
+        searched = await self.search(vectors, k, effort, exact, deadline, keep)
+        return searched, await self.search_words(text, k, filter_, exact, deadline, keep)
+
     async def look(self, deadline: Deadline, work: Callable[..., T], *arguments: Any) -> T:
         """`work` that looks at a column of all rows, here or in the search thread, whichever costs less."""
         if self.count < INLINE_COLUMN_ROWS:
@@ -242,13 +262,15 @@ class ServedView:
         found = [fragments_of(b"{}" if row is None else self.rows.payload(row), asked, words) for row in rows]
         return Marked(found, time.perf_counter() - start_s)
 
-    def _search(self, vectors: Vectors, k: int, effort: Effort | None, exact: bool, keep: Survived | None) -> Searched:
+    def _search(
+        self, vectors: Vectors, k: int, effort: Effort | None, exact: bool, keep: Survived | None
+    ) -> SearchedHere:
         start_s = time.thread_time()
         try:
             found = self.rows.search_rows(vectors, k, effort, exact, keep)
         except InputError as error:
             raise Problem("invalid-value", f"The vector cannot be ranked: {error}.", pointer="/vector") from None
-        return Searched(found, time.thread_time() - start_s)
+        return SearchedHere(found, time.thread_time() - start_s)
 
     def _expected_s(self, queries: int, k: int, effort: Effort | None, exact: bool, keep: Survived | None) -> float:
         if self.compares_all(exact, k, keep, effort):

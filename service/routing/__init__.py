@@ -4,6 +4,7 @@ part.py          a shard's answer                        with counting.py all th
 connection.py    HTTP/1.1 to one replica, and nothing of it that is not needed
 replica.py       one server that was named: its connections, how busy it is, whether it answers
 asking.py        which replica of a shard is asked, when another is asked too, and until when
+together.py      the requests of one search to all shards, and who waits for them
 shard.py         the replicas of a shard, and writes to them
 scatter.py       all shards asked at once, and what it means that one does not answer
 view.py          what one request searches: all shards as if they were one

@@ -1,19 +1,18 @@
 """One request to one shard: which of its replicas are asked, when another one too, and until when.
 
-choice   of two replicas drawn at random, the one that has fewer of our requests (power of two choices). A replica
-         that hangs keeps its requests, so it is soon asked no more.
+choice   of two replicas drawn at random, the one that has fewer of our requests (power of two choices). Those that
+         another replica had to answer count too, until it answers again: one that hangs is soon asked no more.
 retry    when a replica fails, or is found not to answer at all, the next one is asked: at once, and each once.
 hedge    when a replica takes longer than 95 % of this shard's recent answers took, another is asked too, and the
          first answer counts. At most one request in twenty is doubled, so that a shard that is slow under load is
          not given twice the load. A few of those are kept for requests that take several times as long.
 
-Answers call back, and all shards of a search have one future and one timer (`Together`). With a task for each shard and
-for each replica that it asks, a search would cost the router more than a shard.
+Answers call back, and all shards of a search are waited for at once (`together.py`). With a task for each shard and for
+each replica that it asks, a search would cost the router more than a shard.
 """
 
 from __future__ import annotations
 
-import asyncio
 import math
 import random
 import time
@@ -24,16 +23,15 @@ from typing import Any
 import msgspec
 
 from service.routing.connection import Reply, Unanswered
-from service.routing.replica import Replica, ReplicaCall
-from service.telemetry.tracing import PASSED_ON
+from service.routing.replica import Replica, ReplicaCall, ShardRequest
+from service.routing.together import Together
 from service.wire.problems import KINDS, Problem
 
 HEDGED = 0.05  # of the requests, at most
 SAVED_HEDGES, KEPT_HEDGES = 12.0, 6.0  # that may come at once after a quiet time; of them, for the very late
 VERY_LATE = 4.0  # times the 95 %
 LOOKED_S = 0.2  # between looks whether who was asked has been found not to answer
-LEAST_WAIT_S = 1e-3  # the loop's timers count milliseconds: one of less is due at once, again and again
-REMEMBERED, COUNTED_ANEW = 512, 32  # answers of which the 95 % are taken, and after how many of them
+REMEMBERED = 512  # answers of which the 95 % are taken, anew when a fourth of them are new: sorting them costs
 LEAST_KNOWN = 20  # answers before any request is hedged
 # What another replica may answer better: it fails, is overloaded or ending, or serves another generation by now.
 _ELSEWHERE = frozenset({404, 410, 429, 500, 502, 503})
@@ -59,7 +57,7 @@ class Slowest:
     def note(self, took_s: float) -> None:
         self._took.append(took_s)
         self._new += 1
-        if self._new >= COUNTED_ANEW or (self.p95_s == math.inf and len(self._took) >= LEAST_KNOWN):
+        if self._new >= max(LEAST_KNOWN, len(self._took) // 4):
             self._new = 0
             self.p95_s = sorted(self._took)[math.ceil(0.95 * len(self._took)) - 1]
 
@@ -79,7 +77,8 @@ class Hedges:
 
     def earn(self) -> None:
         """One more request was made."""
-        self._saved = min(SAVED_HEDGES, self._saved + HEDGED)
+        if self._saved < SAVED_HEDGES:
+            self._saved = min(SAVED_HEDGES, self._saved + HEDGED)
 
     def take(self, very_late: bool) -> bool:
         """Whether a request may be doubled now; it is counted."""
@@ -94,33 +93,37 @@ class Asking:
     """A request for a part that is under way.
 
     Args:
-        replicas: that may be asked.
+        replicas: that may be asked; the list is used up.
+        now_s: `time.perf_counter` now.
         until_s: `time.perf_counter` at which it is too late.
         together: is told once it has an answer; before `Asking` returns, where there is nobody to ask.
     """
+
+    __slots__ = (
+        *("_calls", "_denied", "_hedge_s", "_hedges", "_left", "_request", "_together", "_until_s", "_very_late_s"),
+        *("_why", "answer", "due_s"),
+    )
 
     def __init__(
         self,
         replicas: list[Replica],
         hedges: Hedges,
-        path: str,
-        content: bytes,
+        request: ShardRequest,
+        now_s: float,
         until_s: float,
         together: Together,
     ) -> None:
         # The content of the first good answer; or that there is none, or that the shard refuses the request, as its
         # every replica would.
         self.answer: bytes | ShardSilent | Problem | None = None
-        self._left, self._hedges = replicas, hedges
-        self._path, self._content, self._headers = path, content, PASSED_ON.get()
+        self._left, self._hedges, self._request = replicas, hedges, request
         self._until_s, self._together = until_s, together
         self._calls: list[ReplicaCall] = []
-        self.due_s = until_s  # when to look at it again, whatever has come by then
+        self.due_s = until_s
         self._why, self._denied = "no replica serves the generation", False
         hedges.earn()
-        now_s = time.perf_counter()
-        self._hedge_s = now_s + hedges.slowest.p95_s
-        self._very_late_s = now_s + VERY_LATE * hedges.slowest.p95_s
+        p95_s = hedges.slowest.p95_s
+        self._hedge_s, self._very_late_s = now_s + p95_s, now_s + VERY_LATE * p95_s
         if replicas:
             self._begin()
             self._wait(now_s)
@@ -136,11 +139,14 @@ class Asking:
     def _begin(self) -> None:
         replica = _less_busy(self._left)
         self._left.remove(replica)
-        self._calls.append(replica.begin("POST", self._path, self._content, self._headers, self._answered))
+        self._calls.append(replica.begin(self._request, self._answered))
 
     def _end(self, answer: bytes | ShardSilent | Problem) -> None:
         self.answer = answer
-        self.cancel()
+        if self._calls:
+            for call in self._calls:
+                call.replica.lost += 1
+            self.cancel()
         self._together.ended()
 
     def _nobody(self) -> None:
@@ -174,6 +180,7 @@ class Asking:
             self._why = f"{replica.address}: {outcome}"
             replica.down(str(outcome))
         elif outcome.status == 200:
+            replica.lost = 0
             self._hedges.slowest.note(time.perf_counter() - call.begun_s)
             self._end(outcome.content)
             return
@@ -195,53 +202,13 @@ class Asking:
             self._nobody()
 
 
-class Together:
-    """The requests of one search, and who waits for all of them."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._over: asyncio.Future[None] | None = None
-        self._asking: list[Asking] = []
-
-    async def wait(self, asking: Sequence[Asking]) -> None:
-        """Until each of them has its answer. When it is cancelled, so are they."""
-        self._asking = [each for each in asking if each.answer is None]
-        if not self._asking:
-            return
-        self._over, self._left = self._loop.create_future(), len(self._asking)
-        self._arm(time.perf_counter())
-        try:
-            await self._over
-        finally:
-            self._timer.cancel()
-            for each in self._asking:
-                each.cancel()
-
-    def ended(self) -> None:
-        """One of them has its answer."""
-        if self._over is not None:
-            self._left -= 1
-            if not self._left and not self._over.done():
-                self._over.set_result(None)
-
-    def _arm(self, now_s: float) -> None:
-        next_s = min(each.due_s for each in self._asking if each.answer is None)
-        self._timer = self._loop.call_later(max(LEAST_WAIT_S, next_s - now_s), self._look)
-
-    def _look(self) -> None:
-        now_s = time.perf_counter()
-        for each in self._asking:
-            if each.answer is None and now_s >= each.due_s:
-                each.look(now_s)
-        if self._left:
-            self._arm(now_s)
-
-
 def _less_busy(replicas: Sequence[Replica]) -> Replica:
-    if len(replicas) == 1:
+    count = len(replicas)
+    if count == 1:
         return replicas[0]
-    drawn = random.sample(replicas, 2)
-    return min(drawn, key=lambda replica: replica.outstanding)
+    drawn = int(random.random() * count)  # `random.sample` takes as long as sending the request
+    one, other = replicas[drawn], replicas[(drawn + 1 + int(random.random() * (count - 1))) % count]
+    return one if one.outstanding + one.lost <= other.outstanding + other.lost else other
 
 
 def problem_in(reply: Reply) -> Problem:

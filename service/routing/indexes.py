@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from index.disk.root import index_of
 from index.shards.plan import RULE
 from service.routing.shard import RoutedShard
+from service.routing.together import Looks
 from service.routing.whole import RoutedIndex
 from service.wire.answer.indexes import IndexInfo
 from service.wire.problems import Problem
@@ -37,6 +38,7 @@ class RoutedIndexes:
         self._names = frozenset(names)
         self._by_name: dict[str, RoutedIndex] = {}
         self._count_partial = count_partial
+        self._looks = Looks()
         self._soon = asyncio.Event()
         self._looking: asyncio.Task[None] | None = None
 
@@ -141,7 +143,8 @@ class RoutedIndexes:
             return
         if present is not None:
             log.info("%s turns from %s to %s", name, present.id, chosen)
-        self._by_name[name] = RoutedIndex(shards, ordered, self.failures, self.look_soon, self._count_partial)
+        told = self.failures, self._looks, self.look_soon, self._count_partial
+        self._by_name[name] = RoutedIndex(shards, ordered, *told)
 
     def _fail(self, name: str, why: str) -> None:
         if self.failures.get(name) != why:

@@ -22,6 +22,7 @@ from service.wire.answer.search import Usage
 from service.wire.encoding import encode
 from service.wire.parts import PartAnswer, PartCounts, PartDocument, PartList, PartRequest, Without
 from service.wire.problems import Problem
+from service.wire.request.vectors import packed
 
 
 async def answer(state: AppState, caller: Caller, index: str, body: bytes, start_s: float) -> Answered:
@@ -64,13 +65,8 @@ async def answer(state: AppState, caller: Caller, index: str, body: bytes, start
                 searched = await served.search(
                     _vectors(asked, view.dim), asked.k, asked.effort, asked.exact, deadline, kept.keep
                 )
-                found, cpu_s = searched.found, searched.cpu_s
-                dense = [
-                    _list(view, asked, rows, scores, scored)
-                    for rows, scores, scored in zip(
-                        found.rows.tolist(), found.scores.tolist(), found.scored.tolist(), strict=True
-                    )
-                ]
+                cpu_s = searched.cpu_s
+                dense = [_list(view, asked, *searched.of(query)) for query in range(asked.queries)]
             if asked.text is not None:
                 matched = await view.search_words(
                     asked.text, asked.k, kept.filter, asked.exact, deadline, None, asked.held
@@ -93,18 +89,15 @@ async def answer(state: AppState, caller: Caller, index: str, body: bytes, start
                     documents,
                     held,
                     counts,
-                    _encoded(await view.sample(asked.sample, deadline)) if asked.sample else None,
+                    packed(await view.sample(asked.sample, deadline)) if asked.sample else None,
                     view.seq,
+                    round(lexical_s * 1e3, 4),
                 )
             )
     usage = Usage(0, sum(each.scored for each in dense), cpu_ms)
     stages = Stages(0.0, ann_s - start_s, end_s - ann_s - lexical_s, lexical_s, time.perf_counter() - end_s)
     observe(state, caller, max(1, len(dense)), usage, stages)
     return Answered(content, stages, usage, view.id)
-
-
-def _encoded(vectors: Vectors) -> str:
-    return binascii.b2a_base64(vectors.astype("<f4").tobytes(), newline=False).decode()
 
 
 def _vectors(asked: PartRequest, dim: int) -> Vectors:
@@ -155,7 +148,7 @@ async def _document(
         return None
     vector = None
     if asked.vectors_of:
-        vector = _encoded(view.rows.vector(row))
+        vector = packed(view.rows.vector(row))
     return PartDocument(id_, keep is None or keep.holds(row), view.payload(row, asked.fields), vector)
 
 

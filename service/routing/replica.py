@@ -17,6 +17,21 @@ IDLE_CONNECTIONS = 64  # kept; as many as requests a server works on at once by 
 _LIST = msgspec.json.Decoder(IndexList)
 
 
+class ShardRequest:
+    """What is asked of one or more servers, as bytes but for the lines that name the server.
+
+    Args:
+        headers: lines, each with its end.
+    """
+
+    __slots__ = ("content", "headers", "line", "method", "path", "rest")
+
+    def __init__(self, method: str, path: str, content: bytes = b"", headers: str = "") -> None:
+        self.method, self.path, self.content, self.headers = method, path, content, headers
+        self.line = f"{method} {path} HTTP/1.1\r\n".encode()
+        self.rest = f"{headers}content-length: {len(content)}\r\n\r\n".encode() + content
+
+
 class Replica:
     """
     Args:
@@ -31,22 +46,22 @@ class Replica:
         self.address = f"http://{parts.netloc}"
         self._host, self._port = parts.hostname, parts.port or 80
         authorization = "" if key is None else f"authorization: Bearer {key}\r\n"
-        self._heads = f"host: {parts.netloc}\r\n{authorization}content-type: application/json\r\n"
+        self._heads = f"host: {parts.netloc}\r\n{authorization}content-type: application/json\r\n".encode()
         self._idle: list[ShardConnection] = []
         self.outstanding = 0
+        self.lost = 0  # requests that another one had to answer, or nobody, since this one last answered
         self.up = False
         self.why = "it was not asked yet"  # it is not up
         self.serving: dict[str, IndexInfo] = {}
 
-    def begin(self, method: str, path: str, content: bytes, headers: str, ended: Ended) -> ReplicaCall:
+    def begin(self, request: ShardRequest, ended: Ended) -> ReplicaCall:
         """Asks, and calls back: no task is made where a connection is open. A request may arrive twice: what a write
         does, it does by ids.
 
         Args:
             ended: called once and later, with the call and what became of it; never after its `cancel`.
         """
-        head = f"{method} {path} HTTP/1.1\r\n{self._heads}{headers}content-length: {len(content)}\r\n\r\n"
-        call = ReplicaCall(self, head.encode() + content, ended)
+        call = ReplicaCall(self, b"".join((request.line, self._heads, request.rest)), ended)
         self.outstanding += 1
         call.send()
         return call
@@ -63,7 +78,7 @@ class Replica:
             else:
                 waiting.set_result(outcome)
 
-        call = self.begin(method, path, content, headers, ended)
+        call = self.begin(ShardRequest(method, path, content, headers), ended)
         try:
             return await waiting
         finally:
@@ -101,7 +116,7 @@ class Replica:
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             self.down(f"what answers is no perwatt ({error})")
         else:
-            self.up, self.serving = True, serving
+            self.up, self.lost, self.serving = True, 0, serving
 
     def answers(self, name: str, generation: str) -> bool:
         """Whether it is up and answers for a generation, be it the one that it serves or one beside it."""

@@ -4,15 +4,18 @@ nothing beyond the request."""
 from __future__ import annotations
 
 import binascii
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from msgspec import Raw
 
-from index.shards.merge import places
-from service.wire.parts import PartDocument, PartList, Without
+from index import TopK
+from index.shards.merge import best_places
+from service.query.searched import RankedRows
+from service.wire.parts import PartAnswer, PartDocument, PartList, Without
 
 
 @dataclass
@@ -31,6 +34,24 @@ class RoutedSurvivors:
     def holds(self, row: int) -> bool:
         """Of the document that a query asks to be similar to."""
         return row in self.held
+
+
+class RoutedFound:
+    """What all shards found of vectors, merged: up to k rows of each."""
+
+    def __init__(self, ranked: list[RankedRows], k: int, cpu_s: float) -> None:
+        self._ranked, self._k, self.cpu_s = ranked, k, cpu_s
+
+    def of(self, query: int) -> RankedRows:
+        return self._ranked[query]
+
+    @property
+    def found(self) -> TopK:
+        shape = len(self._ranked), self._k
+        rows, scores = np.full(shape, -1, np.int64), np.full(shape, -np.inf, np.float32)
+        for query, each in enumerate(self._ranked):
+            rows[query, : len(each.rows)], scores[query, : len(each.rows)] = each.rows, each.scores
+        return TopK(rows, scores, np.array([each.scored for each in self._ranked], np.int64))
 
 
 class RoutedRows:
@@ -55,22 +76,25 @@ class RoutedRows:
             self._ids.append(id_)
         return row
 
-    def best(self, lists: Sequence[PartList], k: int, payloads: dict[int, Raw]) -> tuple[list[int], list[float]]:
-        """The rows and scores of the best k of all shards' lists; no others are met. What came with them of payloads
-        goes to `payloads`, which is of those who want the same fields."""
-        rows, scores = [], []
-        for score, part, place in places(
-            [each.scores for each in lists], k, lambda part, place: self.order_of(lists[part].ids[place])
-        ):
-            ranked = lists[part]
-            row = self.row(ranked.ids[place])
-            if ranked.values is not None:
-                self._values[row] = ranked.values[place]
-            if place < len(ranked.payloads):
-                payloads[row] = ranked.payloads[place]
-            rows.append(row)
-            scores.append(score)
-        return rows, scores
+    def best_of(self, lists: Sequence[PartList], k: int, payloads: dict[int, Raw]) -> RankedRows:
+        """The best k of all shards' lists; no others are met.
+
+        Args:
+            payloads: gets what came with them, of those who want the same fields.
+        """
+        scores = [score for each in lists for score in each.scores]
+        ids = [id_ for each in lists for id_ in each.ids]
+        best = best_places(scores, k, lambda place: self.order_of(ids[place]))
+        rows = [self.row(ids[place]) for place in best]
+        if any(each.payloads for each in lists):
+            there = [payload for each in lists for payload in _padded(each.payloads, len(each.ids))]
+            for row, place in zip(rows, best, strict=True):
+                if (payload := there[place]) is not None:
+                    payloads[row] = payload
+        if lists and lists[0].values is not None:
+            values = [value for each in lists for value in each.values or ()]
+            self._values.update(zip(rows, [values[place] for place in best], strict=True))
+        return RankedRows(rows, [scores[place] for place in best], sum([each.scored for each in lists]))
 
     def take_document(self, document: PartDocument, payloads: dict[int, Raw]) -> int:
         row = self.row(document.id)
@@ -93,3 +117,22 @@ class RoutedRows:
 
     def vector(self, row: int) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
         return self._vectors[row]
+
+
+def _padded(payloads: list[Raw], count: int) -> Iterable[Raw | None]:
+    """Of a list of `count` rows, of which only the first may have come with theirs."""
+    return payloads if len(payloads) == count else [*payloads, *[None] * (count - len(payloads))]
+
+
+def spent_s(said: Sequence[PartAnswer]) -> float:
+    """Processor time of what shards did."""
+    return sum([part.cpu_ms for part in said]) / 1e3
+
+
+def held_in_all(said: Sequence[PartAnswer]) -> dict[str, int]:
+    """Of the words that no generation holds and changes do: how many changes of all shards hold each."""
+    held = defaultdict[str, int](int)
+    for part in said:
+        for word, count in part.held.items():
+            held[word] += count
+    return dict(held)

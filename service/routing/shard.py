@@ -9,9 +9,10 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 
-from service.routing.asking import DENIED, Asking, Hedges, ShardSilent, Together, problem_in
+from service.routing.asking import DENIED, Asking, Hedges, ShardSilent, problem_in
 from service.routing.connection import Unanswered
-from service.routing.replica import Replica
+from service.routing.replica import Replica, ShardRequest
+from service.routing.together import Together
 from service.telemetry.tracing import PASSED_ON
 from service.wire.problems import Problem
 
@@ -33,10 +34,11 @@ class RoutedShard:
         """The replicas that answer for a generation."""
         return [replica for replica in self.replicas if replica.answers(name, generation)]
 
-    def ask(self, name: str, generation: str, content: bytes, until_s: float, together: Together) -> Asking:
+    def ask(
+        self, name: str, generation: str, request: ShardRequest, now_s: float, until_s: float, together: Together
+    ) -> Asking:
         """Asks for a part; parameters and answer are those of `Asking`."""
-        path = f"/v1/indexes/{generation}/part"
-        return Asking(self.serving(name, generation), self._hedges, path, content, until_s, together)
+        return Asking(self.serving(name, generation), self._hedges, request, now_s, until_s, together)
 
     async def write(self, name: str, method: str, path: str, content: bytes, headers: str, until_s: float) -> bytes:
         """The content of the answer to a write of an index, of the replica that writes the log they all share.

@@ -6,69 +6,73 @@ anything is fused, grouped or cut into pages (`query/ranked/ranking.py`, which k
 
 from __future__ import annotations
 
-import asyncio
 import binascii
 from collections import defaultdict
-from collections.abc import Awaitable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 import numpy as np
 from msgspec import UNSET, Raw
 
-from index import TopK
 from index.search.filtering import Filter
 from index.search.finding import Effort
 from index.search.lexical.words import Matched
 from index.shards.plan import shard_of
 from service.access.caller import Caller
 from service.query.admission import Deadline
-from service.query.searched import Marked, Matching, Searched, Vectors
+from service.query.searched import Marked, Matching, Vectors
 from service.rerank.reranking import READ
-from service.routing.rows import RoutedRows, RoutedSurvivors
+from service.routing.rows import RoutedFound, RoutedRows, RoutedSurvivors, held_in_all, spent_s
 from service.routing.scatter import Scatter, Shards
 from service.wire import limits
 from service.wire.parts import PartAnswer, PartCounts, PartRequest, Without
 from service.wire.request.facets import Facet
 from service.wire.request.search import Highlight, SearchRequest
+from service.wire.request.vectors import packed
 
-T = TypeVar("T")
 _OBJECT = msgspec.json.Decoder(dict[str, Raw])
 _NOTHING = Raw(b"{}")
 
 
 class RoutedView:
-    """One request's, or what several queries of a batch have in common."""
+    """One request's, or what several queries of a batch have in common.
+
+    Args:
+        rows: of a view of the same request.
+        queries: that are searched for together: what they need comes with their hits.
+    """
 
     page_rows = 1
     fitted = None  # each shard may have one of its own, and all vectors of a query have to be the same
+    _fields: list[str] | None = None
+    _payloads = 0
+    _value: str | None = None
+    _compared_all = True
 
-    def __init__(self, index: Shards, min_seq: int | None = None) -> None:
+    def __init__(
+        self, index: Shards, min_seq: int | None = None, rows: RoutedRows | None = None, *queries: SearchRequest
+    ) -> None:
         self._index = index
         self.name, self.id, self.dim, self.model = index.name, index.id, index.dim, index.model
         self.metric = index.metric
         self.count = self.reach = index.count
-        self.rows = RoutedRows(index.integers)
-        self._scatter = Scatter(index, self.rows, min_seq)
-        self._fields: list[str] | None = None
-        self._payloads = 0
+        self.rows = RoutedRows(index.integers) if rows is None else rows
         self._brought: dict[int, Raw] = {}
-        self._value: str | None = None
-        self._compared_all = True
+        partial = False
+        if queries:
+            first = queries[0]
+            partial = all(query.allow_partial for query in queries)
+            if all(query.fields == first.fields and query.rerank is None for query in queries):
+                self._fields = first.fields  # of what is read anew, title and text are needed whatever the answer has
+            if first.mode != "hybrid" and first.group_by is None and first.cursor is None:
+                self._payloads = max([_hits(query) for query in queries])
+            self._value = first.group_by
+        self._scatter = Scatter(index, self.rows, min_seq, partial)
 
     def asking(self, *queries: SearchRequest) -> RoutedView:
-        """The view of queries that are searched for together: what they need comes with their hits."""
-        view = RoutedView(self._index)
-        view.rows, first = self.rows, queries[0]
-        view._scatter = Scatter(
-            self._index, self.rows, self._scatter.min_seq, all(query.allow_partial for query in queries)
-        )
-        if all(query.fields == first.fields and query.rerank is None for query in queries):
-            view._fields = first.fields  # of what is read anew, title and text are needed whatever the answer has
-        if first.mode != "hybrid" and first.group_by is None and first.cursor is None:
-            view._payloads = max(_hits(query) + len(query.ids or ()) + len(query.not_ids or ()) for query in queries)
-        view._value = first.group_by
-        return view
+        """The view of queries that are searched for together."""
+        return RoutedView(self._index, self._scatter.min_seq, self.rows, *queries)
 
     @property
     def seq(self) -> int:
@@ -99,9 +103,6 @@ class RoutedView:
         """Whether every shard that was asked for vectors did."""
         return self._compared_all
 
-    async def both(self, one: Awaitable[T], other: Awaitable[T]) -> tuple[T, T]:
-        return await asyncio.gather(one, other)
-
     async def survivors(self, filter_: Filter | None, deadline: Deadline) -> RoutedSurvivors | None:
         """What is known before any shard was asked: the filters."""
         return None if filter_ is None else RoutedSurvivors(filter_.key.split(b"\0"))
@@ -125,24 +126,12 @@ class RoutedView:
         exact: bool,
         deadline: Deadline,
         keep: RoutedSurvivors | None = None,
-    ) -> Searched:
+    ) -> RoutedFound:
         asked = self._asked(k, keep)
-        asked.queries, asked.effort, asked.exact = len(vectors), effort, exact
-        raw = np.ascontiguousarray(vectors, "<f4").tobytes()
-        asked.vectors = binascii.b2a_base64(raw, newline=False).decode()
-        said = await self._all(asked, deadline, keep)
-        self._compared_all = self._compared_all and all(part.exact for part in said)
-        found = TopK(
-            np.full((len(vectors), k), -1, np.int64),
-            np.full((len(vectors), k), -np.inf, np.float32),
-            np.zeros(len(vectors), np.int64),
-        )
-        for query in range(len(vectors)):
-            lists = [part.dense[query] for part in said]
-            rows, scores = self.rows.best(lists, k, self._brought)
-            found.rows[query, : len(rows)], found.scores[query, : len(rows)] = rows, scores
-            found.scored[query] = sum(ranked.scored for ranked in lists)
-        return Searched(found, sum(part.cpu_ms for part in said) / 1e3)
+        asked.effort, asked.exact = effort, exact
+        near = await self._scatter.near(asked, vectors, deadline)
+        self._note(near.said, keep)
+        return self._near(near.said, near.first, len(vectors), k, spent_s(near.said) / near.searches)
 
     async def search_words(
         self,
@@ -156,14 +145,50 @@ class RoutedView:
         asked = self._asked(k, keep)
         asked.text, asked.exact = text, exact
         said = await self._all(asked, deadline, keep)
-        spent_s = sum(part.cpu_ms for part in said) / 1e3
-        held = _held_in_all(said)
+        return await self._matching(asked, said, spent_s(said), k, deadline, keep)
+
+    async def search_both(
+        self,
+        vectors: Vectors,
+        text: str,
+        k: int,
+        filter_: Filter | None,
+        effort: Effort | None,
+        exact: bool,
+        deadline: Deadline,
+        keep: RoutedSurvivors | None = None,
+    ) -> tuple[RoutedFound, Matching]:
+        """`search` and `search_words` of one request to each shard, which does both on one view."""
+        asked = self._asked(k, keep)
+        asked.vectors, asked.queries, asked.effort, asked.exact = packed(vectors), len(vectors), effort, exact
+        asked.text = text
+        said = await self._all(asked, deadline, keep)
+        lexical_s = sum([part.lexical_ms for part in said]) / 1e3
+        near = self._near(said, 0, len(vectors), k, spent_s(said) - lexical_s)
+        asked.vectors, asked.queries = None, 1  # found already, should words be asked for once more
+        return near, await self._matching(asked, said, lexical_s, k, deadline, keep)
+
+    def _near(self, said: Sequence[PartAnswer], first: int, queries: int, k: int, cpu_s: float) -> RoutedFound:
+        self._compared_all = self._compared_all and all(part.exact for part in said)
+        lists = [[part.dense[query] for part in said] for query in range(first, first + queries)]
+        return RoutedFound([self.rows.best_of(each, k, self._brought) for each in lists], k, cpu_s)
+
+    async def _matching(
+        self,
+        asked: PartRequest,
+        said: list[PartAnswer],
+        cpu_s: float,
+        k: int,
+        deadline: Deadline,
+        keep: RoutedSurvivors | None,
+    ) -> Matching:
+        held = held_in_all(said)
         if held and len(said) > 1:  # what a word is worth that only changes hold, every shard has to know
             asked.held = held
             said = await self._all(asked, deadline, keep)
-            spent_s += sum(part.cpu_ms for part in said) / 1e3
-        rows, scores = self.rows.best([part.lexical for part in said if part.lexical], k, self._brought)
-        return Matching(Matched(np.array(rows, np.int64), np.array(scores, np.float32)), spent_s)
+            cpu_s += spent_s(said)
+        ranked = self.rows.best_of([part.lexical for part in said if part.lexical], k, self._brought)
+        return Matching(Matched(np.array(ranked.rows, np.int64), np.array(ranked.scores, np.float32)), cpu_s)
 
     async def document(
         self, id_: str, caller: Caller, deadline: Deadline, keep: RoutedSurvivors | None = None
@@ -264,22 +289,16 @@ class RoutedView:
 
     async def _all(self, asked: PartRequest, deadline: Deadline, keep: RoutedSurvivors | None) -> list[PartAnswer]:
         said = await self._scatter.all(asked, deadline)
-        self.count = sum(part.count for part in said)
-        if keep is not None:
-            keep.count = sum(part.survivors for part in said)
+        self._note(said, keep)
         return said
+
+    def _note(self, said: Sequence[PartAnswer], keep: RoutedSurvivors | None) -> None:
+        self.count = sum([part.count for part in said])
+        if keep is not None:
+            keep.count = sum([part.survivors for part in said])
 
 
 def _hits(query: SearchRequest) -> int:
-    """How many rows of a query are looked at, with the document itself that it asks to be similar to."""
+    """How many rows of a query are looked at, with the documents that it asks to be similar to and unlike."""
     read = 0 if query.rerank is None else query.rerank.top or READ
-    return max(query.k, read) + (query.id is not None)
-
-
-def _held_in_all(said: Sequence[PartAnswer]) -> dict[str, int]:
-    """Of the words that no generation holds and changes do: how many changes of all shards hold each."""
-    held = defaultdict[str, int](int)
-    for part in said:
-        for word, count in part.held.items():
-            held[word] += count
-    return dict(held)
+    return max(query.k, read) + (query.id is not None) + len(query.ids or ()) + len(query.not_ids or ())

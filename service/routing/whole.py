@@ -16,12 +16,15 @@ from index.search.filtering import undeclared
 from index.search.finding import Effort
 from service.access.caller import Caller
 from service.query.admission import Deadline
+from service.routing.scatter import Gathering
 from service.routing.shard import RoutedShard
+from service.routing.together import Looks
 from service.routing.view import RoutedView
 from service.wire import filters
 from service.wire.answer.indexes import Bytes, FieldValue, FilterableField, IndexInfo, Kernels
 from service.wire.default_search import DefaultSearch
 from service.wire.problems import Problem
+from service.wire.request.search import SearchRequest
 
 COUNT_TIMEOUT_MS = 2000.0
 
@@ -33,6 +36,7 @@ class RoutedIndex:
         shards: in the order of their numbers.
         infos: of each.
         failures: name → why it is not complete.
+        looks: at what waits for the shards, of all indexes.
         look_soon: called when a shard does not answer as it should, so that its replicas are looked at.
         count_partial: called for each answer without some of the shards.
     """
@@ -42,6 +46,7 @@ class RoutedIndex:
         shards: Sequence[RoutedShard],
         infos: Sequence[IndexInfo],
         failures: Mapping[str, str],
+        looks: Looks,
         look_soon: Callable[[], None],
         count_partial: Callable[[], None],
     ) -> None:
@@ -52,7 +57,7 @@ class RoutedIndex:
         self.integers = first.id_type != "str"
         self.shards = tuple(shards)
         self.said(infos)
-        self._failures = failures
+        self._failures, self.looks, self.gathering = failures, looks, Gathering()
         self.look_soon, self.count_partial = look_soon, count_partial
 
     @property
@@ -91,7 +96,10 @@ class RoutedIndex:
         return fields[name].type
 
     async def view_at(self, min_seq: int | None, deadline: Deadline) -> RoutedView:
-        return RoutedView(self, min_seq=min_seq)
+        return RoutedView(self, min_seq)
+
+    async def view_for(self, query: SearchRequest, deadline: Deadline) -> RoutedView:
+        return RoutedView(self, query.min_seq, None, query)
 
     def __enter__(self) -> RoutedIndex:
         return self

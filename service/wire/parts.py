@@ -99,7 +99,7 @@ class PartCounts(Struct, frozen=True, omit_defaults=True):
 class PartAnswer(Struct, frozen=True, omit_defaults=True):
     """dense: a list for each vector. documents: those that there are. count: of all documents; survivors: of those that
     the filters keep. exact: all of them were compared. held: of the words of the text that only changes hold, by how
-    many each is held."""
+    many each is held. cpu_ms: processor time of all that was asked, lexical_ms: of it, that of the words."""
 
     generation: str
     count: int
@@ -113,6 +113,7 @@ class PartAnswer(Struct, frozen=True, omit_defaults=True):
     counts: PartCounts | None = None
     sample: str | None = None
     seq: int = 0
+    lexical_ms: float = 0.0
 
 
 PART = msgspec.json.Decoder(PartRequest)

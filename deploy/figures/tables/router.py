@@ -81,8 +81,8 @@ def remarks(figures: dict[str, Any]) -> str:
         f"{asked['seconds']} s in which all are asked in turns, of whose ratios of processor time the median counts. "
         f"What a router asks of a shard costs that {vector['part_us']:,.0f} µs. Behind the slowest shard: one request "
         "at a time, medians of 1,000 in turns, of a text without the time of encoding it. The p99 is that of "
-        f"{stopped['per_s']} searches a second in an open loop; {stopped['searches']:,} beside a stopped replica were all "
-        "answered, with the hits and the coverage that they have without."
+        f"{stopped['per_s']} searches a second in an open loop; {stopped['searches']:,} beside a stopped replica were "
+        "all answered, with the hits and the coverage that they have without."
     )
 
 

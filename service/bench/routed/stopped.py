@@ -54,7 +54,9 @@ def check(answers: Sequence[tuple[int, bytes]], known: Sequence[Hits]) -> None:
     """Raises ClickException for an answer, head and all, whose hits are not those known of the body it is to."""
     wrong = [number for number, raw in answers if hits_in(raw.partition(b"\r\n\r\n")[2]) != known[number]]
     if wrong:
-        raise click.ClickException(f"of {len(answers):,} answers {len(wrong):,} were wrong, the first to body {wrong[0]}")
+        raise click.ClickException(
+            f"of {len(answers):,} answers {len(wrong):,} were wrong, the first to body {wrong[0]}"
+        )
 
 
 def measure(
@@ -81,7 +83,7 @@ def measure(
     offered()  # warm
     quiet, stopped, searches = [], [], 0
     for _ in range(TURNS):
-        alone = offered()
+        before = offered()
         load = gevent.spawn(offered)
         gevent.sleep(SECONDS / 4)
         os.killpg(second[0].server.process.pid, signal.SIGSTOP)
@@ -90,7 +92,7 @@ def measure(
         finally:
             os.killpg(second[0].server.process.pid, signal.SIGCONT)
         _until_back(router, len(roots))
-        quiet.append(float(np.percentile(alone, 99)))
+        quiet.append(float(np.percentile(before, 99)))
         stopped.append(float(np.percentile(beside, 99)))
         searches += len(beside)
         click.echo(f"p99 {quiet[-1]:.2f} ms, one replica stopped: {stopped[-1]:.2f} ms", err=True)

@@ -20,7 +20,7 @@ from index.search.filtering import Filter
 from service.query.admission import Deadline
 from service.query.batcher import Vector
 from service.query.ranked.fusion import DEPTH, FUSED_PER_HIT, effort_of, explained, fuse
-from service.query.searched import SearchView, Survived
+from service.query.searched import Matching, Searched, SearchView, Survived
 from service.rerank.reranking import Judged
 from service.wire.answer.search import Explanation, RankPlace
 from service.wire.cursor import Cursor
@@ -157,7 +157,7 @@ class Ranking:
         if self._query.mode == "lexical":
             return [RankedHit(row, score) for row, score in (await self._lexical(survivors, depth)).items()]
         depth = min(max(depth, self._near), rows)
-        dense, lexical = await self._view.both(self._dense(survivors, depth), self._lexical(survivors, depth))
+        dense, lexical = await self._both(survivors, depth)
         fused = fuse(dense, lexical, self._weights, self._rrf_k, self._view.rows.order, self._near)
         self._cut = max(len(dense), len(lexical)) == depth and len(fused) < survivors.count(self._view)
         hits = [RankedHit(row, score, dense.get(row), lexical.get(row)) for row, score in fused]
@@ -170,29 +170,43 @@ class Ranking:
         """Row to score, best first."""
         if self._vector is None:
             return {}
-        own = survivors.own
+        reach = depth + len(survivors.own)
         searched = await self._view.search(
-            self._vector.reshape(1, -1),
-            depth + len(own),
-            self._effort,
-            self._exact,
-            self._deadline,
-            survivors.keep,
+            self._vector.reshape(1, -1), reach, self._effort, self._exact, self._deadline, survivors.keep
         )
-        self._compared_all &= self._view.compares_all(self._exact, depth + len(own), survivors.keep, self._effort)
-        self._scored += int(searched.found.scored[0])
+        return self._near_rows(searched, survivors, depth)
+
+    async def _lexical(self, survivors: Survivors, depth: int) -> dict[int, float]:
+        matched = await self._view.search_words(
+            self._text, depth, survivors.filter, self._exact, self._deadline, survivors.keep
+        )
+        return self._matching_rows(matched)
+
+    async def _both(self, survivors: Survivors, depth: int) -> tuple[dict[int, float], dict[int, float]]:
+        """`_dense` and `_lexical`, asked at once."""
+        assert self._vector is not None  # the text of a hybrid search is encoded …
+        assert not survivors.own  # … and it is like no documents
+        how = survivors.filter, self._effort, self._exact, self._deadline, survivors.keep
+        searched, matched = await self._view.search_both(self._vector.reshape(1, -1), self._text, depth, *how)
+        return self._near_rows(searched, survivors, depth), self._matching_rows(matched)
+
+    @property
+    def _text(self) -> str:
+        assert self._query.text is not None  # `check_search` saw to it
+        return self._query.text
+
+    def _near_rows(self, searched: Searched, survivors: Survivors, depth: int) -> dict[int, float]:
+        own, reach = survivors.own, depth + len(survivors.own)
+        rows, scores, scored = searched.of(0)
+        self._compared_all &= self._view.compares_all(self._exact, reach, survivors.keep, self._effort)
+        self._scored += scored
         self._cpu_s += searched.cpu_s
-        rows, scores = searched.found.rows[0].tolist(), searched.found.scores[0].tolist()
         found = {row: score for row, score in zip(rows, scores, strict=True) if row >= 0 and row not in own}
         while len(found) > depth:
             found.popitem()
         return found
 
-    async def _lexical(self, survivors: Survivors, depth: int) -> dict[int, float]:
-        assert self._query.text is not None  # `check_search` saw to it
-        matched = await self._view.search_words(
-            self._query.text, depth, survivors.filter, self._exact, self._deadline, survivors.keep
-        )
+    def _matching_rows(self, matched: Matching) -> dict[int, float]:
         self._cpu_s += matched.cpu_s
         self._lexical_s += matched.cpu_s
         return dict(zip(matched.found.rows.tolist(), matched.found.scores.tolist(), strict=True))

@@ -6,6 +6,7 @@ from __future__ import annotations
 import binascii
 import math
 from array import array
+from typing import Any
 
 import numpy as np
 
@@ -53,3 +54,8 @@ def vector_of(given: list[float] | str, dim: int) -> np.ndarray[tuple[int], np.d
                 pointer="/vector" if isinstance(given, str) else f"/vector/{place}",
             )
     return vector
+
+
+def packed(vectors: np.ndarray[Any, np.dtype[np.float32]]) -> str:
+    """Vectors as a server takes them quickest: the base64 of all of them, one after the other."""
+    return binascii.b2a_base64(np.ascontiguousarray(vectors, _FLOAT32).tobytes(), newline=False).decode("ascii")
