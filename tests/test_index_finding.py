@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from index import Generation, build_generation, kernels, open_generation
 from index.search.bitmap import Bitmap
-from index.search.finding import HIT, IN_A_ROW, WORTH, Planner, SearchPlan, scan_cost
+from index.search.finding import HIT, IN_A_ROW, IN_BLOCKS, WORTH, Planner, SearchPlan, scan_cost
 
 MILLION = 1_000_000
 EFFORT = {
@@ -48,6 +48,9 @@ def test_a_plan_knows_hits_effort_survivors_and_whether_they_lie_in_a_row() -> N
     small = Planner("compact", 20_000, EFFORT)
     assert small.plan(1000, 300, None).scan
     assert not small.plan(10, 300, None).scan  # what the structure was asked for
+    many = 400_000
+    assert Planner("compact", many, EFFORT).plan(1000, 300, None).scan
+    assert not Planner("compact", many, EFFORT, IN_BLOCKS["compact"]).plan(1000, 300, None).scan  # all that passes by
     assert Planner("flat", 10, EFFORT | {"curve": [{"effort": 1, "scored": 10.0}]}).plan(1, 1, None).scan
 
 

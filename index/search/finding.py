@@ -46,6 +46,9 @@ WORTH = {"compact": 25.0, "speed": 15.0, "ivf": 1.0}
 # In the same unit, from memory: a picked row right behind the one before, a row of a scan of everything, and a hit, for
 # which two or three rows are scored again in float32.
 IN_A_ROW, IN_ORDER, HIT = 0.55, 0.8, 40.0
+# The same of a row whose codes lie in the block of a vertex, where originals were dropped: what else is there passes by
+# too. Measured by `python -m index.bench.originals`, beside IN_ORDER.
+IN_BLOCKS = {"compact": 1.4, "speed": 1.9}
 # Rows that a quarter of all or fewer are picked one by one; of more, no list of their numbers is kept.
 PICKED = 4
 # Without a figure of the build's: what is compared grows with the hits to this power.
@@ -76,10 +79,11 @@ class Planner:
         count: Its rows.
         effort: The manifest's entry: the curve of vectors compared for MEASURED_K hits by effort, and `deep`, those for
             more hits at the default effort.
+        in_order: Of a scan of everything, what a row costs.
     """
 
-    def __init__(self, structure: str, count: int, effort: Mapping[str, Any]) -> None:
-        self._structure, self._count = structure, count
+    def __init__(self, structure: str, count: int, effort: Mapping[str, Any], in_order: float = IN_ORDER) -> None:
+        self._structure, self._count, self._in_order = structure, count, in_order
         curve = sorted(effort["curve"], key=lambda point: int(point["effort"]))
         self._efforts, self._scored = [point["effort"] for point in curve], [point["scored"] for point in curve]
         usual = max(1.0, self._usual(effort["default"]))
@@ -102,7 +106,8 @@ class Planner:
         if keep is None and k <= MEASURED_K:
             return WALK  # what the structure was built for
         survivors = self._count if keep is None else keep.count
-        scan = HIT * min(k, survivors) + (self._count * IN_ORDER if keep is None else scan_cost(keep))
+        scan = HIT * min(k, survivors)
+        scan += self._count * self._in_order if keep is None else scan_cost(keep, self._in_order)
         worth, share = WORTH[self._structure], max(survivors, 1) / self._count
         around = share if self._structure == "ivf" else 1.0  # lists hold survivors by chance
         # Where it was asked for though a scan of all is quicker, a structure is used as it would be without a filter.
@@ -130,11 +135,11 @@ class Planner:
         return math.exp(float(np.interp(times, self._times, self._hits)))
 
 
-def scan_cost(keep: Bitmap) -> float:
+def scan_cost(keep: Bitmap, in_order: float = IN_ORDER) -> float:
     """Of a scan of the survivors, in survivors that are picked one by one, each far from the one before."""
     if picks(keep):
         return keep.runs + (keep.count - keep.runs) * IN_A_ROW
-    return IN_ORDER * min(keep.size, keep.count + _BLOCK * keep.runs)
+    return in_order * min(keep.size, keep.count + _BLOCK * keep.runs)
 
 
 def picks(keep: Bitmap) -> bool:

@@ -22,7 +22,7 @@ from index.search.bitmap import Bitmap
 from index.search.exact import TopK
 from index.search.fields.postings import open_columns
 from index.search.filtering import Filter, Filters, parse
-from index.search.finding import SCAN, Effort, Planner, find
+from index.search.finding import IN_BLOCKS, IN_ORDER, SCAN, Effort, Planner, find
 from index.search.lexical.words import Lexical, Matched
 from index.search.rowfiles import IntegerIds, Payload, StringIds
 from index.search.structure import open_structure
@@ -45,7 +45,8 @@ class Generation:
         self.default_effort: int = (self.whole or {}).get("effort", manifest["effort"])["default"]
         cheaper = finding.effort_for(manifest["effort"]["curve"], manifest["recall"]["target"])
         self.target_effort = min(cheaper or self.default_effort, self.default_effort)
-        self._planner = Planner(self.profile or self.family, self.count, manifest["effort"])
+        in_order = IN_BLOCKS[self.profile] if self.profile and self.originals == "drop" else IN_ORDER
+        self._planner = Planner(self.profile or self.family, self.count, manifest["effort"], in_order)
         self.code_step: float = _code_step(manifest["sections"])
         self._rows, self._searcher, self._index = open_structure(path, manifest, threads, huge_pages=huge_pages)
         self._ids = StringIds(path) if manifest["id_type"] == "str" else IntegerIds(path)
