@@ -223,13 +223,14 @@ def test_there_is_one_timer_for_all_searches(monkeypatch: pytest.MonkeyPatch) ->
             await asked.ask(servers[0])
         assert len(armed) == 1
         servers[0].says = lambda connection: None
-        begun_s = time.perf_counter()
-        late = await asyncio.gather(*(asked.ask(servers[0], seconds=seconds) for seconds in (0.2, 0.05, 0.1)))
-        assert [each.late for each in late] == [True] * 3
-        assert time.perf_counter() - begun_s < SOON_S / 2
-        assert armed[1] > armed[2]  # for the first, and at once for an earlier one
-        assert armed[2:] == sorted(armed[2:])  # then for each in turn
-        assert (len({*armed[1:]}), len(armed) < 10) == (3, True)
+        patient = asyncio.ensure_future(asked.ask(servers[0], seconds=SOON_S / 2))
+        await asyncio.sleep(0)
+        hasty = await asked.ask(servers[0], seconds=0.05)
+        assert hasty.late
+        assert armed[2] < armed[1] < armed[0], "for one that is due before all others"
+        assert armed[-1] == armed[1], "and then for those that are left"
+        assert {*armed} == {*armed[:3]}
+        patient.cancel()
 
     run(work, 1)
 
