@@ -164,6 +164,16 @@ def test_a_poisoned_input_is_not_tried_again_and_is_named(docs: Path, server: En
     assert [each for each in ran_here(mended) if each.startswith("embed")] == [f"embed {task}"]
 
 
+def test_originals_are_dropped_where_a_job_says_so(docs: Path, server: EncoderServer, tmp_path: Path) -> None:
+    """As a family says that cannot do without."""
+    assert planned(docs, tmp_path / "kept", server.url, *OPTIONS).plan.building.originals == "keep"
+    job = planned(docs, tmp_path / "dropped", server.url, *OPTIONS, "--family", "flat", "--originals", "drop")
+    for task in range(job.tasks("embed")):
+        work(job.folder, "embed", task, 1)
+    with pytest.raises(BadInputError, match="flat scores float32 rows, so it needs the originals"):
+        work(job.folder, "build", 0, 1)
+
+
 def test_an_id_that_two_fragments_have_is_named(docs: Path, server: EncoderServer, tmp_path: Path) -> None:
     bad = poisoned(docs, tmp_path / "docs.jsonl", 200, '{"id": "d3", "text": "another d3"}')
     job = planned(bad, tmp_path, server.url, *OPTIONS)

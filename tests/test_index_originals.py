@@ -13,12 +13,16 @@ import numpy as np
 import pytest
 from changing import DIM as WRITTEN_DIM
 from changing import Documents, vector, write
+from click.testing import CliRunner
 from indexing import brute_force, clustered, names
 from numpy.typing import NDArray
 from once import once
 from walks import COUNT, DIM, METRICS, encoded
 
 from index import GenerationError, InputError, Root, build_generation, kernels, open_generation, verify
+from index.backup.pull import pull
+from index.backup.push import push
+from index.backup.store import FolderStore
 from index.build.families import PROFILES
 from index.changes.delta import Delta
 from index.changes.fold import FoldedTo, fold, folded_to
@@ -30,6 +34,7 @@ from index.disk import layout
 from index.disk.codes import Metric
 from index.disk.layout import DEGREE, Profile
 from index.disk.manifest import read_manifest
+from index.exporting import export
 from index.search.exact import TopK
 from index.search.finding import SearchPlan, find
 from index.search.generation import Generation
@@ -364,3 +369,18 @@ def test_either_builder_drops_originals_and_grows_from_a_graph_without(tmp_path:
         row = generation.row_of("new")
         assert row is not None
         assert generation.search_rows(vector(7)[None], 1, exact=True).rows[0, 0] == row
+
+
+def test_what_was_pushed_comes_back_and_what_is_exported_are_the_restored_rows(tmp_path: Path) -> None:
+    vectors, root, store = clustered(400, WRITTEN_DIM), tmp_path / "root", FolderStore(tmp_path / "store")
+    path = build_generation(vectors, names(400), root=root, name="docs", originals="drop", recall_target=0.5)
+    push(Root(root), "docs", store)
+    pull(Root(tmp_path / "back"), "docs", store)
+    with open_generation(path) as here, open_generation(Root(tmp_path / "back").path("docs")) as back:
+        assert back.originals == "drop"
+        ours, theirs = (each.search_rows(vectors[:30], K, exact=True) for each in (here, back))
+        np.testing.assert_array_equal(ours.scores, theirs.scores)
+        restored = here.vectors(0, 400)
+    ran = CliRunner().invoke(export, ["docs", "--root", str(root), "--to", str(tmp_path / "docs.npy")])
+    assert ran.exit_code == 0, ran.output
+    np.testing.assert_array_equal(np.load(tmp_path / "docs.npy"), restored)
