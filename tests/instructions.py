@@ -9,7 +9,7 @@ import disassembly
 ENCODER_INSTRUCTIONS = {
     "x86_64": {
         "scalar": ({"imul": 4, "mulss": 20}, r".*[yz]mm|v|pmadd|pmul|(mul|add|sub)p[sd]"),
-        "avx2": ({"vpmaddwd .*ymm": 24, r"vfmadd\d+ps .*ymm": 100}, r".*zmm|vpdpbusd|vpmaddubsw"),
+        "avx2": ({"vpmaddubsw .*ymm": 150, "vpmaddwd .*ymm": 50, r"vfmadd\d+ps .*ymm": 100}, r".*zmm|vpdpbusd"),
         "avx2vnni": ({r".*vpdpbusd .*ymm": 48, r"vfmadd\d+ps .*ymm": 100}, r".*zmm|vpmaddwd"),
         "avx512vnni": ({r"vpdpbusd .*zmm": 200, r"vfmadd\d+ps .*zmm": 200}, r"tdp"),
         "avx512amx": ({r"tdpbusd": 18, r"tdpbf16ps": 12, r"vcvtneps2bf16": 2}, r"vpdpbusd"),

@@ -62,16 +62,19 @@ class Loop(NamedTuple):
         return [line for line, _ in stores]
 
 
-def reductions(binary: Path, namespace: str, objdump: str = "objdump") -> list[Loop]:
+def reductions(binary: Path, namespace: str, objdump: str = "objdump", *, spin: bool = False) -> list[Loop]:
     """The innermost loops with two products or more of every unit in `namespace`.
 
     Without `spin`, which measures the peak of the products that other functions have: it throws its results away to one
     place, and that is no sum.
+
+    Args:
+        spin: Those of `spin` instead.
     """
     found = [
         Loop(function.unit, function.name, code)
         for function in disassembly.functions(binary, namespace, objdump)
-        if "::spin<" not in function.name
+        if ("::spin<" in function.name) == spin
         for code in _innermost(function.code)
     ]
     return [loop for loop in found if loop.products > 1]

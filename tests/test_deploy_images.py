@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import re
 import shutil
 import stat
@@ -260,11 +259,18 @@ def test_an_image_whose_index_lacks_its_model_is_not_baked(baked: tuple[Path, Pa
     assert "made with other weights than" in ran.stderr
 
 
-def test_every_unit_of_this_architecture_finds_its_packing_prepared() -> None:
-    from deploy.images.prepare_model import GROUPS
-    from embed.kernels import _native
+def test_every_unit_of_this_architecture_finds_its_packing_prepared(
+    prepared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from embed.encoders.packed_bert import packed_bert
+    from embed.kernels import built, packing
+    from embed.models.folder import find_model
 
-    assert {_native.group(unit) for unit, *_ in _native.units()} <= set(GROUPS[platform.machine()])
+    before = sorted(prepared.rglob("*"))
+    monkeypatch.setenv("PERWATT_CACHE", str(prepared))
+    for unit in built():
+        packed_bert(find_model(None), find_model(None).weights_sha256, packing(unit))
+    assert sorted(prepared.rglob("*")) == before
 
 
 @pytest.mark.parametrize("name", ["emulated.txt", "without-torch.txt"])

@@ -179,6 +179,7 @@ def test_the_packed_model_is_a_safetensors_file(tmp_path: Path, monkeypatch: pyt
     from safetensors import safe_open
 
     monkeypatch.setenv("PERWATT_CACHE", str(tmp_path))
+    monkeypatch.setenv("PERWATT_ISA", "scalar")
     load_encoder(precision="int8", backend="native")
     [packed] = (tmp_path / "models").glob("*.safetensors")
     with safe_open(packed, "np") as file:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from instructions import ENCODER_INSTRUCTIONS
 
 from embed.encoders.packed_bert import bfloat16, in_panels, quantise
-from embed.kernels import _native, built, info, units
+from embed.kernels import _native, built, info, packing, units
 from index.kernels import _native as index_native
 
 HIDDEN, INNER = 64, 128
@@ -32,13 +33,23 @@ def random_model(unit: str = "scalar", **changes: Any) -> _native.Bert:
         "normalize": True,
     }
     model = _native.Bert(unit, **(arguments | changes))
-    model.add_layer(**layer(unit))
+    parts, orders = layer_and_orders(unit)
+    model.add_layer(**parts)
+    if orders:
+        model.add_orders(**orders)
     return model
 
 
-def layer(unit: str = "scalar", **changes: Any) -> dict[str, Any]:
+def layer(**changes: Any) -> dict[str, Any]:
+    return layer_and_orders("scalar")[0] | changes
+
+
+def layer_and_orders(unit: str, *, extreme: bool = False) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Random weights. extreme: all codes are 127 or -127, with neighbours of one sign."""
     random = np.random.default_rng(5)
     parts: dict[str, Any] = {}
+    orders: dict[str, Any] = {}
+    how = packing(unit)
     shapes = {
         "qkv": (3 * HIDDEN, HIDDEN),
         "attended": (HIDDEN, HIDDEN),
@@ -46,13 +57,17 @@ def layer(unit: str = "scalar", **changes: Any) -> dict[str, Any]:
         "outer": (HIDDEN, INNER),
     }
     for name, shape in shapes.items():
-        codes, parts[f"{name}_scales"] = quantise(
-            random.normal(size=shape).astype(np.float32) * 0.1, np.zeros(shape[0], np.float32)
-        )
-        parts[name] = aligned(in_panels(codes, _native.group(unit)))
+        weight = random.normal(size=shape).astype(np.float32) * 0.1
+        if extreme:
+            weight = 0.1 * np.repeat(np.sign(weight[:, ::16]), 16, axis=1)
+        codes, parts[f"{name}_scales"] = quantise(weight, np.zeros(shape[0], np.float32))
+        panels = in_panels(codes, how.group)
+        if how.ordered:
+            panels, orders[name] = _native.ordered(codes)
+        parts[name] = aligned(panels)
     for name in ("attention_norm", "norm"):
         parts[name] = np.stack([np.ones(HIDDEN), np.zeros(HIDDEN)]).astype(np.float32)
-    return parts | changes
+    return parts, orders
 
 
 def aligned(array: Any, by: int = 0) -> Any:
@@ -147,6 +162,100 @@ def test_panels_keep_every_code(group: int) -> None:
         assert panels[channel // 16, k // group, channel % 16, k % group] == codes[channel, k]
 
 
+WAYS = ((0, 1, 2, 3), (0, 2, 1, 3), (0, 3, 2, 1))  # of ordered.hpp
+
+
+@pytest.mark.parametrize("spread", [5, 39, 1000])
+def test_ordered_codes_are_those_that_were_given_and_their_sums_fit_in_16_bits(spread: int) -> None:
+    out, width = 32, 192
+    given = np.clip(np.random.default_rng(4).normal(0, spread, (out, width)).round(), -127, 127).astype(np.int8)
+    codes, order = _native.ordered(given)
+    ends, pairs = order[: out // 4].reshape(-1, 2).T.tolist()
+    places = order[out // 4 :].view(np.uint16)
+    together = np.zeros((out, width), int)
+    for panel, (start, end) in enumerate(pairwise([0, *ends])):
+        rows = slice(8 * panel, 8 * panel + 8)
+        steps = codes[0, start:end].astype(int)
+        for place, step in zip(places[start:end].tolist(), steps, strict=True):
+            way, four = divmod(place // 4, width // 4)
+            for i, k in enumerate(WAYS[way]):
+                together[rows, 4 * four + k] += step[:, i]
+        paired, alone = np.split(steps, [2 * pairs[panel]])
+        lanes = np.concatenate(
+            [
+                paired.reshape(-1, 2, 8, 2, 2).transpose(0, 2, 3, 1, 4).reshape(-1, 4),
+                np.pad(alone.reshape(-1, 2), ((0, 0), (0, 2))),
+            ]
+        )
+        assert np.maximum(lanes, 0).sum(1).max() <= 128
+        assert np.minimum(lanes, 0).sum(1).min() >= -128
+    assert np.array_equal(together, given)
+    assert codes.nbytes % 64 == order.nbytes % 64 == 0
+    assert (ends[-1] > 1.1 * out * width / 32) == (spread == 1000)
+
+
+@pytest.mark.parametrize("unit", units())
+def test_the_largest_codes_overflow_nothing(unit: str) -> None:
+    found = []
+    for name in (unit, "scalar"):
+        model = random_model(name)
+        parts, orders = layer_and_orders(name, extreme=True)
+        model.add_layer(**parts)
+        if orders:
+            model.add_orders(**orders)
+        found.append(encode(model, [*range(20)] * 3, [1, 3, 20, 40, 60]))
+    assert (found[0] * found[1]).sum(1).min() > 0.999
+
+
+def ordered_unit() -> str:
+    return next((unit for unit in units() if packing(unit).ordered), "") or pytest.skip(
+        "no unit here reads ordered codes"
+    )
+
+
+def test_a_layer_of_ordered_codes_is_refused_without_their_order() -> None:
+    unit = ordered_unit()
+    parts, orders = layer_and_orders(unit)
+    model = random_model(unit)
+    model.add_layer(**parts)
+    with pytest.raises(ValueError, match="need their orders"):
+        encode(model, [1], [1])
+    model.add_orders(**orders)
+    assert np.isfinite(encode(model, [1], [1])).all()
+    with pytest.raises(ValueError, match="only ordered codes"):
+        random_model("scalar").add_orders(**orders)
+
+
+PLACES = 2 * INNER // 8  # where those of an inner matrix begin
+
+
+@pytest.mark.parametrize(
+    ("place", "word", "message"),
+    [
+        (0, -1, "end later and later"),
+        (1, 1 << 20, "end later and later"),
+        (1, -1, "end later and later"),
+        (PLACES - 2, 1 << 20, "steps that there are codes for"),
+        (slice(-40, None), None, "a place for each step"),
+        (PLACES, 3 * HIDDEN, "one of the inputs'"),
+        (PLACES, 1, "one of the inputs'"),
+        (slice(PLACES - 1, None), None, "two words for each panel"),
+    ],
+)
+def test_orders_that_would_be_read_out_of_bounds_are_refused(place: Any, word: int | None, message: str) -> None:
+    unit = ordered_unit()
+    parts, orders = layer_and_orders(unit)
+    model = random_model(unit)
+    model.add_layer(**parts)
+    inner = orders["inner"].copy()
+    if word is None:
+        inner = np.delete(inner, place)
+    else:
+        inner[place] = word
+    with pytest.raises(ValueError, match=message):
+        model.add_orders(**orders | {"inner": inner})
+
+
 def test_quantised_weights_are_within_half_a_step_and_survive_zero() -> None:
     weight = np.random.default_rng(0).normal(size=(32, 64)).astype(np.float32)
     weight[3] = 0
@@ -181,6 +290,21 @@ def test_the_library_holds_the_instructions_that_each_unit_is_named_for(unit: st
 @pytest.mark.parametrize("unit", [name for name, _ in _native.units() if name != "scalar"])
 def test_the_instructions_of_no_loop_keep_its_sums_in_memory(unit: str) -> None:
     assert loops.complaints(Path(_native.__file__), "perwatt::bert", unit) == []
+
+
+@pytest.mark.parametrize("unit", [name for name, _ in _native.units() if name != "scalar"])
+def test_the_peak_is_of_products_that_are_all_worked_out(unit: str) -> None:
+    """A compiler leaves out what nothing reads: a step of what is thrown away had fewer products than elsewhere."""
+    library = Path(_native.__file__)
+    peak = [loop for loop in loops.reductions(library, "perwatt::bert", spin=True) if loop.unit == unit]
+    for kind in ("fm", "vpdpbusd", "sdot"):  # those that are not functions of their own
+
+        def most(found: list[loops.Loop], kind: str = kind) -> int:
+            return max((sum(kind in line.partition("%")[0] for line in loop.code) for loop in found), default=0)
+
+        elsewhere = [loop for loop in loops.reductions(library, "perwatt::bert") if loop.unit == unit]
+        assert 2 * most(peak) >= most(elsewhere) or most(peak) == 0, kind  # attention's loops may have some more
+    assert any("fm" in line for loop in peak for line in loop.code)
 
 
 def test_both_packages_climb_the_same_ladder_and_see_the_same_processor() -> None:

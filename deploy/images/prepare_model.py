@@ -3,16 +3,16 @@
     python3 -m deploy.images.prepare_model                      # the default model
     python3 -m deploy.images.prepare_model /indexes /models     # those of the indexes that are baked into the image
 
-The encoder packs a model once a machine, in the order in which its dot product reads weights: four inputs at a time, or
-eight where an Arm processor has SMMLA. Which one a container meets is not known when its image is made, and a read-only
-container could not write the other, so all that can occur are in the image. Of the default model that is int8, with the
-finding that int8 suits it; fp32, as large as the model itself, is not: a server that wants it sets PERWATT_CACHE to a
-folder that can be written. A baked index brings its model in the precision of its vectors.
+The encoder packs a model once a machine, in the order in which its dot product reads weights: four inputs at a time,
+eight where an Arm processor has SMMLA, in an order of its own where one from Intel or AMD has no VNNI. Which one a
+container meets is not known when its image is made, and a read-only container could not write the other, so all that
+can occur are in the image. Of the default model that is int8, with the finding that int8 suits it; fp32, as large as
+the model itself, is not: a server that wants it sets PERWATT_CACHE to a folder that can be written. A baked index
+brings its model in the precision of its vectors.
 """
 
 from __future__ import annotations
 
-import platform
 import sys
 from pathlib import Path
 
@@ -21,13 +21,16 @@ from embed.encoders.backends import start
 from embed.encoders.native import unsuited
 from embed.encoders.packed_bert import packed_bert
 from embed.encoders.precision import choose
+from embed.kernels import Packing, built, packing
 from embed.models.fingerprint import fingerprint_of
 from embed.models.folder import DEFAULT_MODEL, ModelFolder, find_model
 from index import Root
 from index.disk.manifest import read_manifest
 
-# Inputs a dot product reads at a time, by architecture.
-GROUPS = {"x86_64": (4,), "aarch64": (4, 8)}
+
+def packings() -> list[Packing]:
+    """Those that the units of this architecture read."""
+    return sorted({packing(unit) for unit in built()})
 
 
 def pack(folder: ModelFolder, precision: str) -> None:
@@ -35,8 +38,8 @@ def pack(folder: ModelFolder, precision: str) -> None:
     if unsuited(folder):
         start(folder, fingerprint_of(folder, precision), "auto", 1).close()
         return
-    for group in GROUPS[platform.machine()] if precision == "int8" else (None,):
-        packed_bert(folder, folder.weights_sha256, group)
+    for each in packings() if precision == "int8" else [None]:
+        packed_bert(folder, folder.weights_sha256, each)
 
 
 def pack_for(root: Root, models: Path) -> None:

@@ -25,6 +25,7 @@ import numpy.typing as npt
 
 SEED = 20261129
 VOCABULARY, POSITIONS, HEAD = 1000, 64, 32
+SPREAD = 36  # standard deviation of int8 weight codes
 
 
 def main() -> None:
@@ -57,7 +58,9 @@ def main() -> None:
 
 
 def encoding(native: Any, asked: argparse.Namespace) -> tuple[int, Callable[[], None]]:
-    """One query of random tokens through a network of random weights: no branch of the encoder reads a value."""
+    """One query of random tokens through a network of random weights, the same in every layer. No branch of the encoder
+    reads a value, but where codes are ordered so that sums fit in 16 bits, there are more steps if they are large: they
+    are spread as those of a trained model are."""
     random = np.random.default_rng(SEED)
     hidden, inner = asked.hidden, 4 * asked.hidden
     int8 = asked.precision == "int8"
@@ -65,13 +68,20 @@ def encoding(native: Any, asked: argparse.Namespace) -> tuple[int, Callable[[], 
     def floats(*shape: int) -> npt.NDArray[np.float32]:
         return random.standard_normal(shape, np.float32) / np.float32(8)
 
+    orders: list[npt.NDArray[np.int32]] = []
+
     def linear(out: int, width: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.float32]]:
         if not int8:
             return aligned(floats(out // 16, width, 16)), floats(out)
-        group = native.group(asked.unit)
-        codes = aligned(random.integers(-127, 128, (out // 16, width // group, 16, group), dtype=np.int8))
+        panel, group, ordered = native.packing(asked.unit)
+        codes = np.clip(random.normal(0, SPREAD, (out, width)).round(), -127, 127).astype(np.int8)
+        if ordered:
+            panels, order = native.ordered(codes)
+            orders.append(order)
+        else:
+            panels = codes.reshape(out // panel, panel, width // group, group).transpose(0, 2, 1, 3)
         step = np.full(out, 0.001, np.float32)
-        return codes, np.stack([step, step, step])
+        return aligned(panels), np.stack([step, step, step])
 
     words = (floats(VOCABULARY, hidden).view(np.uint32) >> 16).astype(np.uint16) if int8 else floats(VOCABULARY, hidden)
     network = native.Bert(
@@ -85,15 +95,14 @@ def encoding(native: Any, asked: argparse.Namespace) -> tuple[int, Callable[[], 
         pooling="mean",
         normalize=True,
     )
+    qkv, attended, wide, outer = (
+        linear(*shape) for shape in ((3 * hidden, hidden), (hidden, hidden), (inner, hidden), (hidden, inner))
+    )
+    norms = floats(2, hidden), floats(2, hidden)
     for _ in range(asked.layers):
-        network.add_layer(
-            *linear(3 * hidden, hidden),
-            *linear(hidden, hidden),
-            floats(2, hidden),
-            *linear(inner, hidden),
-            *linear(hidden, inner),
-            floats(2, hidden),
-        )
+        network.add_layer(*qkv, *attended, norms[0], *wide, *outer, norms[1])
+        if orders:
+            network.add_orders(*orders)
     ids = random.integers(0, VOCABULARY, asked.tokens, dtype=np.int32)
     ends = np.array([asked.tokens], np.int32)
     out = np.empty((1, hidden), np.float32)

@@ -26,7 +26,7 @@ from embed.encoders.packed_bert import layer_count, packed_bert, packed_layers
 from embed.encoders.projection import Projection
 from embed.encoders.tokens import TokenEncoder
 from embed.errors import ModelError
-from embed.kernels import _native, unit_in_use
+from embed.kernels import _native, packing, unit_in_use
 from embed.models.fingerprint import Fingerprint
 from embed.models.folder import ModelFolder
 
@@ -68,13 +68,13 @@ class NativeEncoder(TokenEncoder):
             raise ModelError(f"--backend native cannot run {folder.name}: {why}. Use --backend onnx.")
         unit = unit_in_use()
         super().__init__(folder, fingerprint, f"native {unit}")
-        group = _native.group(unit) if fingerprint.precision == "int8" else None
-        self._folder, self._unit, self._group = folder, unit, group
+        self._folder, self._unit = folder, unit
+        self._packing = packing(unit) if fingerprint.precision == "int8" else None
         self._width = int(folder.config["hidden_size"])
         self._projection = None
         if folder.dense or fingerprint.dim != self._width:
             self._projection = Projection(folder.dense, self._width, fingerprint.dim, folder.normalize)
-        self._packed = packed_bert(folder, fingerprint.weights_sha256, group, keep, pairs)
+        self._packed = packed_bert(folder, fingerprint.weights_sha256, self._packing, keep, pairs)
         self._model = self._network(self._packed, int(folder.config["num_hidden_layers"]))
         self._threads = threads
         self._pool = ThreadPoolExecutor(
@@ -97,7 +97,7 @@ class NativeEncoder(TokenEncoder):
             layers: float32 tensors by their BERT names, as many layers as there are.
         """
         other = copy(self)
-        packed = self._packed | packed_layers(self._folder, layers, self._group)
+        packed = self._packed | packed_layers(self._folder, layers, self._packing)
         other._model = self._network(packed, layer_count(layers))
         return other
 
@@ -170,4 +170,7 @@ def _network(
             if not part.endswith("norm"):
                 parts.append(tensors[f"{layer}.{part}.{'scales' if int8 else 'bias'}"])
         model.add_layer(*parts)
+        orders = [tensors[order] for part in LAYER_PARTS if (order := f"{layer}.{part}.order") in tensors]
+        if orders:
+            model.add_orders(*orders)
     return model

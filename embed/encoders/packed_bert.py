@@ -7,8 +7,9 @@ a page; every tensor then lies on a multiple of 64 bytes, because the encoder's 
 What is done to the weights: query, key and value become one matrix; the query's rows carry log2(e) / √(head width), so
 that softmax is a power of two without another multiplication; every output channel is divided by its own step, the
 largest magnitude of the channel over 127; the codes are cut into panels of 16 channels, and within a panel the bytes
-that one dot-product instruction wants together lie together (`group`: 4 inputs, or 8 for SMMLA). Word embeddings are
-kept as bfloat16: their rounding, 0.1 % a component and independent between components, moves a cosine by 1e-6.
+that one dot-product instruction wants together lie together (`group`: 4 inputs, or 8 for SMMLA). For AVX2 each panel of
+8 channels has its codes in an order of its own (kernels/ordered.hpp). Word embeddings are kept as bfloat16: their
+rounding, 0.1 % a component and independent between components, moves a cosine by 1e-6.
 
 In fp32 the same matrices lie in the same panels as float32, an input's 16 channels side by side, whatever the unit.
 """
@@ -27,6 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from embed.errors import ModelError
+from embed.kernels import Packing, _native
 from embed.models.cache import cache_folder, cached
 from embed.models.folder import ModelFolder
 from embed.models.safetensors_file import read_tensors
@@ -43,16 +45,16 @@ LARGEST = 127
 # Of a channel of weights: an all-zero one must not be divided by zero.
 LEAST_MAGNITUDE = np.float32(1e-20)
 DATA_START = 4096
-TYPES = {"I8": np.int8, "F32": np.float32, "BF16": np.uint16}
+TYPES = {"I8": np.int8, "I32": np.int32, "F32": np.float32, "BF16": np.uint16}
 
 
 def packed_bert(
-    folder: ModelFolder, weights_sha256: str, group: int | None, keep: bool = True, pairs: bool = False
+    folder: ModelFolder, weights_sha256: str, packing: Packing | None, keep: bool = True, pairs: bool = False
 ) -> dict[str, Array]:
     """The packed tensors of `folder` by name, as read-only views of the mapped file, made first if it is not there.
 
     Args:
-        group: Of the unit that will read int8 codes, or None for fp32.
+        packing: Of the unit that will read int8 codes, or None for fp32.
         keep: Whether what is not in the cache yet stays there. fp32 is as large as the model, and may be wanted only
             once, to measure int8.
         pairs: Whether the vocabulary is there twice, the second time with the embeddings of segment 1.
@@ -60,23 +62,25 @@ def packed_bert(
     Returns:
         positions float32 (positions, hidden), norm float32 (2, hidden), and for layer i i.attention_norm and i.norm
         float32 (2, hidden). In int8: words bfloat16 as uint16 (vocabulary, hidden); i.qkv, i.attended, i.inner, i.outer
-        int8 (out / 16, in / group, 16, group), each with i.….scales float32 (3, out): step, step times the sum of the
-        codes, bias. In fp32: words float32; the matrices float32 (out / 16, in, 16), each with i.….bias float32 (out,).
+        int8 (out / 16, in / group, 16, group), or where codes are ordered (1, steps, 8, 4) with i.….order int32; each
+        with i.….scales float32 (3, out): step, step times the sum of the codes, bias. In fp32: words float32; the
+        matrices float32 (out / 16, in, 16), each with i.….bias float32 (out,).
 
     Raises:
         ModelError: A tensor is missing, or the cache cannot be written.
     """
     settings = json.dumps(folder.config, sort_keys=True).encode()
-    recipe = [RECIPE, weights_sha256, group, hashlib.sha256(settings).hexdigest(), *(["pairs"] if pairs else [])]
+    how = packing if packing and packing.ordered else packing and packing.group
+    recipe = [RECIPE, weights_sha256, how, hashlib.sha256(settings).hexdigest(), *(["pairs"] if pairs else [])]
     name = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:24]
-    kind = "fp32" if group is None else f"int8-k{group}"
+    kind = "fp32" if packing is None else f"int8-k{packing.group}" + ("-ordered" if packing.ordered else "")
     file = f"{folder.path.name}-{kind}-{name}.safetensors"
     if not keep and not (cache_folder() / file).exists():
-        return _mapped_only(_pack(folder, group, pairs), file)
-    return _mapped(cached(file, lambda target: _write(_pack(folder, group, pairs), target)))
+        return _mapped_only(_pack(folder, packing, pairs), file)
+    return _mapped(cached(file, lambda target: _write(_pack(folder, packing, pairs), target)))
 
 
-def packed_layers(folder: ModelFolder, layers: Mapping[str, Floats], group: int | None) -> dict[str, Array]:
+def packed_layers(folder: ModelFolder, layers: Mapping[str, Floats], packing: Packing | None) -> dict[str, Array]:
     """Other layers for the embeddings of `folder`, packed as `packed_bert` packs its own, and not kept.
 
     Args:
@@ -92,7 +96,7 @@ def packed_layers(folder: ModelFolder, layers: Mapping[str, Floats], group: int 
         except KeyError:
             raise ModelError(f"the layers have no tensor {name!r}, which a layer of a BERT model has") from None
 
-    packed = _pack_layers(tensor, folder.config, layer_count(layers), group)
+    packed = _pack_layers(tensor, folder.config, layer_count(layers), packing)
     return _mapped_only(packed, "layers.safetensors")
 
 
@@ -101,7 +105,7 @@ def layer_count(tensors: Iterable[str]) -> int:
     return len({name.split(".layer.")[1].split(".")[0] for name in tensors if ".layer." in name})
 
 
-def _pack(folder: ModelFolder, group: int | None, pairs: bool) -> dict[str, tuple[str, Array]]:
+def _pack(folder: ModelFolder, packing: Packing | None, pairs: bool) -> dict[str, tuple[str, Array]]:
     tensors = read_tensors(folder.weights)
     prefix = "bert." if "bert.embeddings.word_embeddings.weight" in tensors else ""
 
@@ -114,29 +118,34 @@ def _pack(folder: ModelFolder, group: int | None, pairs: bool) -> dict[str, tupl
                 "Use --backend torch for a model of another shape."
             ) from None
 
-    packed = _pack_layers(tensor, folder.config, int(folder.config["num_hidden_layers"]), group)
+    packed = _pack_layers(tensor, folder.config, int(folder.config["num_hidden_layers"]), packing)
     segments = tensor("embeddings.token_type_embeddings.weight")  # of a single text every token is of segment 0
     packed["positions"] = "F32", tensor("embeddings.position_embeddings.weight") + segments[0]
     packed["norm"] = _norm(tensor, "embeddings.LayerNorm")
     words = tensor("embeddings.word_embeddings.weight")
     if pairs:
         words = np.concatenate([words, words + (segments[1] - segments[0])])
-    packed["words"] = ("F32", words) if group is None else ("BF16", bfloat16(words))
+    packed["words"] = ("F32", words) if packing is None else ("BF16", bfloat16(words))
     return packed
 
 
 def _pack_layers(
-    tensor: Callable[[str], Floats], config: dict[str, Any], count: int, group: int | None
+    tensor: Callable[[str], Floats], config: dict[str, Any], count: int, packing: Packing | None
 ) -> dict[str, tuple[str, Array]]:
     packed: dict[str, tuple[str, Array]] = {}
 
     def linear(name: str, weight: Floats, bias: Floats) -> None:
-        if group is None:
+        if packing is None:
             packed[name] = "F32", in_panels(weight, 1)[..., 0]
             packed[f"{name}.bias"] = "F32", bias
             return
         codes, scales = quantise(weight, bias)
-        packed[name] = "I8", in_panels(codes, group)
+        if packing.ordered:
+            panels, order = _native.ordered(codes)
+            packed[f"{name}.order"] = "I32", order
+        else:
+            panels = in_panels(codes, packing.group)
+        packed[name] = "I8", panels
         packed[f"{name}.scales"] = "F32", scales
 
     head_width = config["hidden_size"] // config["num_attention_heads"]

@@ -10,6 +10,7 @@ the rung. A name that is on no rung, or a unit of ours that cannot run here, is 
 
 import os
 import platform
+from typing import NamedTuple
 
 from embed.errors import EmbedError
 from embed.kernels import _native
@@ -19,6 +20,22 @@ ENVIRONMENT_VARIABLE = "PERWATT_ISA"
 
 class EncoderKernelError(EmbedError):
     """The unit that was asked for cannot be used."""
+
+
+class Packing(NamedTuple):
+    """How a unit's int8 weights lie: panels of `panel` channels, `group` inputs of a channel side by side.
+
+    Where they are `ordered`, each panel has an order of its own, which is another tensor; `_native.ordered` makes both.
+    """
+
+    panel: int
+    group: int
+    ordered: bool
+
+
+def packing(unit: str) -> Packing:
+    """Of any unit of this build: an image is packed for processors other than the one it is made on."""
+    return Packing(*_native.packing(unit))
 
 
 def units() -> list[str]:

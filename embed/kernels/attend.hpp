@@ -121,8 +121,8 @@ void attend_text(const Model& m, const float* qkv, size_t length, char* scratch,
 template <class U>
 void attend_f32(const Model& m, const Layer& layer, const Texts& texts, const Scratch<U>& s) {
   const size_t stride = 3 * m.hidden;
-  U::product(s.codes, s.ranges, texts.tokens, layer.qkv,
-             [&](size_t row, size_t channel, typename U::F x) { U::store(s.wide + row * stride + channel, x); });
+  multiply<U>(s.codes, s.ranges, texts.tokens, layer.qkv, s.room,
+              [&](size_t row, size_t channel, typename U::F x) { U::store(s.wide + row * stride + channel, x); });
   size_t start = 0;
   for (size_t text = 0; text < texts.count; ++text) {
     const size_t length = static_cast<size_t>(texts.ends[text]) - start;

@@ -70,7 +70,8 @@ struct Avx2Vector {
     return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(power), exponent));
   }
 
-  // Rows of consecutive floats become columns: out[d * 8 + row] = in[row * stride + d]; rows from `rows` on are 0.
+  // Rows of consecutive floats become columns: out[d * To + row] = in[row * stride + d]; rows from `rows` to 7 are 0.
+  template <size_t To = 8>
   static void transpose(const float* in, size_t stride, size_t rows, size_t columns, float* out) {
     for (size_t column = 0; column < columns; column += 8) {
       __m256 r[8], t[8];
@@ -86,8 +87,8 @@ struct Avx2Vector {
         r[i + 3] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0xee);
       }
       for (int i = 0; i < 4; ++i) {
-        store(out + (column + i) * 8, _mm256_permute2f128_ps(r[i], r[i + 4], 0x20));
-        store(out + (column + 4 + i) * 8, _mm256_permute2f128_ps(r[i], r[i + 4], 0x31));
+        store(out + (column + i) * To, _mm256_permute2f128_ps(r[i], r[i + 4], 0x20));
+        store(out + (column + 4 + i) * To, _mm256_permute2f128_ps(r[i], r[i + 4], 0x31));
       }
     }
   }

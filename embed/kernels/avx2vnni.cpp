@@ -77,6 +77,6 @@ using Exact = Float32<Avx2Vector>;
 
 }  // namespace
 
-const Kernels kernels = {"avx2vnni", 4, network<Avx2Vnni>(), network<Exact>()};
+const Kernels kernels = {"avx2vnni", {kPanel, 4}, network<Avx2Vnni>(), network<Exact>()};
 
 }  // namespace perwatt::bert::UNIT

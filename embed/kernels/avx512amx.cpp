@@ -299,6 +299,6 @@ using Exact = Float32<Avx512Vector>;
 
 }  // namespace
 
-const Kernels kernels = {"avx512amx", 4, network<Avx512Amx>(), network<Exact>()};
+const Kernels kernels = {"avx512amx", {kPanel, 4}, network<Avx512Amx>(), network<Exact>()};
 
 }  // namespace perwatt::bert::UNIT

@@ -24,6 +24,6 @@ using Exact = Float32<Avx512Vector>;
 
 }  // namespace
 
-const Kernels kernels = {"avx512vnni", 4, network<Avx512Vnni>(), network<Exact>()};
+const Kernels kernels = {"avx512vnni", {kPanel, 4}, network<Avx512Vnni>(), network<Exact>()};
 
 }  // namespace perwatt::bert::UNIT

@@ -35,9 +35,15 @@ namespace perwatt::bert {
 
 constexpr size_t kMaxInputs = 65536;
 
-// Weight codes are packed in panels of 16 output channels: [out/16][in/group][16][group], group = 4 (dot products of
-// four bytes: VNNI, AMX, SDOT) or 8 (SMMLA). Which one a unit reads stands in its table.
+// Output channels that most units' panels of weight codes hold, and every unit's of float32 weights.
 constexpr size_t kPanel = 16;
+
+// How a unit's weight codes lie: [out/panel][in/group][panel][group], group = 4 (dot products of four bytes: VNNI, AMX,
+// SDOT) or 8 (SMMLA). Where they are `ordered` each panel has an order of its own, of some more groups (ordered.hpp).
+struct Packing {
+  size_t panel, group;
+  bool ordered = false;
+};
 
 struct Linear {
   const int8_t* codes;
@@ -47,6 +53,8 @@ struct Linear {
   size_t in;              // multiple of 64
   size_t out;             // multiple of 32
   const float* weights = nullptr;  // in place of codes, step and step_sum: [out/16][in][16]
+  const int32_t* order = nullptr;  // of ordered codes
+  size_t steps = 0;                // of all their panels
 };
 
 struct Norm {
@@ -106,7 +114,7 @@ struct Network {
 
 struct Kernels {
   const char* name;
-  size_t group;  // of the packed int8 weights
+  Packing packing;  // of the int8 weights
   Network int8;
   Network f32;
 };

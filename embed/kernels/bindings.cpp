@@ -2,6 +2,7 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
 
 #include <sys/mman.h>
 
@@ -10,11 +11,13 @@
 #include <new>
 #include <stdexcept>
 #include <string>
+#include <tuple>
 #include <type_traits>
 #include <vector>
 
 #include "bind_units.hpp"
 #include "dispatch.hpp"
+#include "ordered.hpp"
 
 namespace nb = nanobind;
 using nb::literals::operator""_a;
@@ -101,6 +104,7 @@ class Bert {
   using Floats = Array<const float, 2>;
   using Weights = Array<const float, 3>;
   using Biases = Array<const float, 1>;
+  using Order = Array<const int32_t, 1>;
 
   // Weights are codes with scales, or float32 with biases, as the words were.
   template <class Weights, class Scales>
@@ -108,7 +112,7 @@ class Bert {
                  Weights inner, Scales inner_scales, Weights outer, Scales outer_scales, Floats norm) {
     require(std::is_same_v<Weights, Codes> == (network_ == &kernels_->int8), "weights must be int8 codes when words are "
             "bfloat16, and float32 when words are");
-    const size_t hidden = model_.hidden, wide = inner.shape(0) * kPanel;
+    const size_t hidden = model_.hidden, wide = inner_scales.shape(inner_scales.ndim() - 1);
     require(layers_.empty() || model_.inner == wide, "all layers must be alike");
     require(wide % 64 == 0, "the inner width must be a multiple of 64");
     model_.inner = wide;
@@ -124,9 +128,22 @@ class Bert {
     model_.layer_count = layers_.size();
   }
 
+  // Of the layer that was added last, where the unit reads ordered codes (ordered.hpp).
+  void add_orders(Order qkv, Order attended, Order inner, Order outer) {
+    require(has_orders() && !layers_.empty(), "only ordered codes have orders, and a layer has them");
+    Layer& layer = layers_.back();
+    add_order(layer.qkv, qkv);
+    add_order(layer.attended, attended);
+    add_order(layer.inner, inner);
+    add_order(layer.outer, outer);
+  }
+
   void encode(Array<const int32_t, 1> ids, Array<const int32_t, 1> ends, Array<float, 2> out) const {
     const size_t count = ends.shape(0), tokens = ids.shape(0);
     require(model_.layer_count > 0, "the model has no layers yet");
+    for (const Layer& layer : layers_) {
+      require(!has_orders() || layer.outer.order != nullptr, "the codes of a layer need their orders");
+    }
     require(out.shape(0) == count && out.shape(1) == model_.hidden, "out must be (texts, hidden)");
     require(tokens < (size_t{1} << 31), "too many tokens in one call");
     size_t longest = 0;
@@ -159,14 +176,39 @@ class Bert {
   }
 
   Linear linear_of(const Codes& codes, const Floats& scales, size_t in, size_t out) {
-    require(codes.shape(0) * kPanel == out && codes.shape(1) * codes.shape(3) == in && codes.shape(2) == kPanel &&
-                codes.shape(3) == kernels_->group,
-            "codes must be (out / 16, in / " + std::to_string(kernels_->group) + ", 16, group)");
+    const auto [panel, group, ordered] = kernels_->packing;
+    // An order says how many steps there are.
+    const size_t panels = ordered ? codes.shape(0) : out / panel, steps = ordered ? codes.shape(1) : in / group;
+    require((ordered || panels * panel == out) && codes.shape(0) == panels && codes.shape(1) == steps &&
+                codes.shape(2) == panel && codes.shape(3) == group,
+            "codes must be (" + (ordered ? "1, steps" : std::to_string(panels) + ", " + std::to_string(steps)) + ", " +
+                std::to_string(panel) + ", " + std::to_string(group) + ")");
+    require(!ordered || in <= kMostOrdered, "too many inputs for ordered codes");
     require(in <= kMaxInputs, "too many inputs");
     require(reinterpret_cast<uintptr_t>(codes.data()) % 64 == 0, "codes must be aligned to 64 bytes");
     require(scales.shape(0) == 3 && scales.shape(1) == out, "scales must be (3, out)");
     const float* at = keep(scales);
-    return {keep(codes), at, at + out, at + 2 * out, in, out};
+    return {keep(codes), at, at + out, at + 2 * out, in, out, nullptr, nullptr, ordered ? codes.shape(1) : 0};
+  }
+
+  bool has_orders() const { return network_ == &kernels_->int8 && kernels_->packing.ordered; }
+
+  void add_order(Linear& w, const Order& order) {
+    const size_t panels = w.out / kOrderedPanel, size = order.shape(0);
+    require(size >= 2 * panels, "an order must begin with two words for each panel");
+    const int32_t* words = order.data();
+    int32_t end = 0;
+    for (size_t panel = 0; panel < panels; ++panel) {
+      const int64_t steps = int64_t{words[2 * panel]} - end, pairs = words[2 * panel + 1];
+      require(steps >= 0 && pairs >= 0 && 2 * pairs <= steps, "an order's panels must end later and later, with pairs within");
+      end = words[2 * panel];
+    }
+    const size_t steps = static_cast<size_t>(end);
+    require(steps <= w.steps, "an order must be of steps that there are codes for");
+    require(2 * (size - 2 * panels) >= steps, "an order must have a place for each step");
+    const uint16_t* places = reinterpret_cast<const uint16_t*>(words + 2 * panels);
+    for (size_t i = 0; i < steps; ++i) require(places[i] % 4 == 0 && places[i] < kWays * w.in, "a place must be one of the inputs'");
+    w.order = keep(order);
   }
 
   Linear linear_of(const Weights& weights, const Biases& bias, size_t in, size_t out) {
@@ -198,11 +240,25 @@ NB_MODULE(_native, m) {
 
   perwatt::bind_units(m, units());
   // Of any unit of this build: an image is packed for processors other than the one it is made on.
-  m.def("group", [](const std::string& name) {
+  m.def("packing", [](const std::string& name) {
     const Kernels* found = units().find(name);
     if (found == nullptr) throw std::invalid_argument("unit '" + name + "' is not in this build");
-    return found->group;
+    const auto [panel, group, ordered] = found->packing;
+    return std::make_tuple(panel, group, ordered);
   }, "unit"_a);
+  m.def("ordered", [](Array<const int8_t, 2> codes) {
+    const size_t out = codes.shape(0), in = codes.shape(1);
+    require(out > 0 && out % kOrderedPanel == 0 && in > 0 && in % 4 == 0 && in <= kMostOrdered,
+            "codes must be (a multiple of 8, a multiple of 4)");
+    auto made = std::make_unique<Ordered>(ordered(codes.data(), out, in));
+    Ordered* held = made.get();
+    nb::capsule owner(held, [](void* at) noexcept { delete static_cast<Ordered*>(at); });
+    made.release();
+    using Packed = nb::ndarray<nb::numpy, int8_t, nb::ndim<4>>;
+    using Words = nb::ndarray<nb::numpy, int32_t, nb::ndim<1>>;
+    return std::make_tuple(Packed(held->codes.data(), {1, held->codes.size() / (4 * kOrderedPanel), kOrderedPanel, 4}, owner),
+                           Words(held->order.data(), {held->order.size()}, owner));
+  }, "codes"_a.noconvert());
 
   m.def("spin", [](const std::string& unit, size_t rounds, bool f32) {
     const Kernels* found = units().find_able(unit);
@@ -229,5 +285,7 @@ NB_MODULE(_native, m) {
   };
   layer_of(&Bert::add_layer<Bert::Codes, Bert::Floats>);
   layer_of(&Bert::add_layer<Bert::Weights, Bert::Biases>);
+  bert.def("add_orders", &Bert::add_orders, "qkv"_a.noconvert(), "attended"_a.noconvert(), "inner"_a.noconvert(),
+           "outer"_a.noconvert());
   bert.def("encode", &Bert::encode, "ids"_a.noconvert(), "ends"_a.noconvert(), "out"_a.noconvert());
 }

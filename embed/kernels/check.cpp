@@ -11,13 +11,14 @@
 #include <vector>
 
 #include "dispatch.hpp"
+#include "ordered.hpp"
 
 namespace {
 
 using namespace perwatt::bert;
 
 constexpr double kLeastCosine = 0.995, kLeastCosineF32 = 1 - 1e-6;
-constexpr size_t kFloat = 0;  // in place of a group: weights in float32
+constexpr Packing kFloat = {kPanel, 1};  // of float32; the codes of such a model are not read
 
 struct Shape {
   size_t hidden, inner, heads, layers;
@@ -41,15 +42,15 @@ class Aligned {
 
 class Made {
  public:
-  Made(const Shape& shape, size_t group) : random_(7) {
+  Made(const Shape& shape, const Packing& packing) : random_(7) {
     const size_t h = shape.hidden;
     for (size_t i = 0; i < shape.layers; ++i) {
       Layer layer;
-      layer.qkv = linear(h, 3 * h, group);
-      layer.attended = linear(h, h, group);
+      layer.qkv = linear(h, 3 * h, packing);
+      layer.attended = linear(h, h, packing);
       layer.attention_norm = norm(h);
-      layer.inner = linear(h, shape.inner, group);
-      layer.outer = linear(shape.inner, h, group);
+      layer.inner = linear(h, shape.inner, packing);
+      layer.outer = linear(shape.inner, h, packing);
       layer.norm = norm(h);
       layers_.push_back(layer);
     }
@@ -84,8 +85,8 @@ class Made {
     return {gain, floats(width, 0.2f, 0.0f)};
   }
 
-  Linear linear(size_t in, size_t out, size_t group) {
-    Aligned<int8_t> codes(in * out);
+  Linear linear(size_t in, size_t out, const Packing& packing) {
+    std::vector<int8_t> plain(in * out);
     Aligned<float> weights(in * out);
     const float step = 1.0f / (40.0f * std::sqrt(static_cast<float>(in)));
     const float* steps = floats(out, step / 10, step);
@@ -94,27 +95,41 @@ class Made {
       int64_t sum = 0;
       for (size_t k = 0; k < in; ++k) {
         const int code = std::max(-127, std::min(127, static_cast<int>(std::lround(40 * normal_(random_)))));
-        const size_t panel = channel / kPanel * kPanel * in;
-        weights.get()[panel + k * kPanel + channel % kPanel] = steps[channel] * static_cast<float>(code);
-        if (group != kFloat) {
-          codes.get()[panel + k / group * group * kPanel + channel % kPanel * group + k % group] = static_cast<int8_t>(code);
-        }
+        plain[channel * in + k] = static_cast<int8_t>(code);
+        weights.get()[place(channel, k, in, {kPanel, 1})] = steps[channel] * static_cast<float>(code);
         sum += code;
       }
       sums.get()[channel] = steps[channel] * static_cast<float>(sum);
+    }
+    const int32_t* order = nullptr;
+    if (packing.ordered) {
+      Ordered made = ordered(plain.data(), out, in);
+      plain = std::move(made.codes);
+      orders_.push_back(std::move(made.order));
+      order = orders_.back().data();
+    }
+    Aligned<int8_t> codes(plain.size());
+    for (size_t i = 0; i < plain.size(); ++i) {
+      codes.get()[packing.ordered ? i : place(i / in, i % in, in, packing)] = plain[i];
     }
     codes_.push_back(std::move(codes));
     floats_.push_back(std::move(sums));
     const float* step_sum = floats_.back().get();
     const float* bias = floats(out, 0.1f, 0.0f);
     floats_.push_back(std::move(weights));
-    return {codes_.back().get(), steps, step_sum, bias, in, out, floats_.back().get()};
+    return {codes_.back().get(), steps, step_sum, bias, in, out, floats_.back().get(), order};
+  }
+
+  // Where in panels the code of a channel and an input lies.
+  static size_t place(size_t channel, size_t k, size_t in, const Packing& p) {
+    return channel / p.panel * p.panel * in + k / p.group * p.group * p.panel + channel % p.panel * p.group + k % p.group;
   }
 
   std::mt19937 random_;
   std::normal_distribution<float> normal_;
   std::vector<Layer> layers_;
   std::vector<Aligned<int8_t>> codes_;
+  std::vector<std::vector<int32_t>> orders_;
   std::vector<Aligned<float>> floats_;
   std::vector<Aligned<uint16_t>> halves_;
 };
@@ -166,7 +181,7 @@ int main() {
       }
       for (const bool f32 : {false, true}) {
         const Network& ours = f32 ? unit->f32 : unit->int8;
-        const Made oracle(shape, f32 ? kFloat : scalar::kernels.group), made(shape, f32 ? kFloat : unit->group);
+        const Made oracle(shape, f32 ? kFloat : scalar::kernels.packing), made(shape, f32 ? kFloat : unit->packing);
         const std::vector<float> expected = run(f32 ? scalar::kernels.f32 : scalar::kernels.int8, oracle.model, texts);
         const std::vector<float> together = run(ours, made.model, texts);
         double& nearest = f32 ? least_f32 : least;

@@ -74,6 +74,7 @@ struct Scratch {
   RowRange* ranges;    // (tokens)
   RowRange* wide_ranges;
   char* attention;     // what the unit's attention needs
+  char* room;          // what its products need, if anything
 
   static size_t lay(const Model& m, size_t tokens, size_t longest, char* base, Scratch* into) {
     char* at = base;
@@ -99,10 +100,20 @@ struct Scratch {
     s.ranges = reinterpret_cast<RowRange*>(take(rows * sizeof(RowRange)));
     s.wide_ranges = reinterpret_cast<RowRange*>(take(feed * sizeof(RowRange)));
     s.attention = take(U::attention_bytes(m, longest));
+    s.room = nullptr;
+    if constexpr (requires { U::room_bytes(m); }) s.room = take(U::room_bytes(m));
     if (into != nullptr) *into = s;
     return static_cast<size_t>(at - base);
   }
 };
+
+// The unit's product, with the room that it has asked for.
+template <class U, class Then>
+[[gnu::always_inline]] inline void multiply(const typename U::Code* codes, const RowRange* ranges, size_t rows,
+                                            const Linear& w, char* room, const Then& then) {
+  if constexpr (requires(const Model& m) { U::room_bytes(m); }) U::product(codes, ranges, rows, w, room, then);
+  else U::product(codes, ranges, rows, w, then);
+}
 
 template <class U>
 inline RowRange range_of(float low, float high) {
@@ -265,18 +276,19 @@ template <class U>
 void feed_forward(const Model& m, const Layer& layer, size_t tokens, const Scratch<U>& s) {
   for (size_t first = 0; first < tokens; first += U::kFeedRows) {
     const size_t rows = tokens - first < U::kFeedRows ? tokens - first : U::kFeedRows;
-    U::product(s.codes + first * m.hidden, s.ranges + first, rows, layer.inner,
-               [&](size_t row, size_t channel, typename U::F x) { U::store(s.wide + row * m.inner + channel, x); });
+    multiply<U>(s.codes + first * m.hidden, s.ranges + first, rows, layer.inner, s.room,
+                [&](size_t row, size_t channel, typename U::F x) { U::store(s.wide + row * m.inner + channel, x); });
     for (size_t row = 0; row < rows; ++row) {
       float* wide = s.wide + row * m.inner;
       if constexpr (U::kExact) activate_in_place<U>(wide, m.inner, m.activation);
       else s.wide_ranges[row] = activate_row<U>(wide, m.inner, m.activation, s.wide_codes + row * m.inner);
     }
     float* hidden = s.hidden + first * m.hidden;
-    U::product(s.wide_codes, s.wide_ranges, rows, layer.outer, [&](size_t row, size_t channel, typename U::F x) {
+    const auto add = [&](size_t row, size_t channel, typename U::F x) {
       float* at = hidden + row * m.hidden + channel;
       U::store(at, U::add(U::load(at), x));
-    });
+    };
+    multiply<U>(s.wide_codes, s.wide_ranges, rows, layer.outer, s.room, add);
     for (size_t row = 0; row < rows; ++row) {
       s.ranges[first + row] = norm_row<U>(hidden + row * m.hidden, m.hidden, layer.norm, m.epsilon,
                                           s.codes + (first + row) * m.hidden);
@@ -321,10 +333,11 @@ void encode(const Model& m, const Texts& texts, void* scratch, float* out) {
   for (size_t i = 0; i < m.layer_count; ++i) {
     const Layer& layer = m.layers[i];
     U::attend(m, layer, texts, s);
-    U::product(s.context_codes, s.ranges, texts.tokens, layer.attended, [&](size_t row, size_t channel, typename U::F x) {
+    const auto add = [&](size_t row, size_t channel, typename U::F x) {
       float* at = s.hidden + row * m.hidden + channel;
       U::store(at, U::add(U::load(at), x));
-    });
+    };
+    multiply<U>(s.context_codes, s.ranges, texts.tokens, layer.attended, s.room, add);
     for (size_t t = 0; t < texts.tokens; ++t) {
       s.ranges[t] =
           norm_row<U>(s.hidden + t * m.hidden, m.hidden, layer.attention_norm, m.epsilon, s.codes + t * m.hidden);
@@ -336,20 +349,28 @@ void encode(const Model& m, const Texts& texts, void* scratch, float* out) {
 
 template <class U>
 size_t spin(size_t rounds) {
-  constexpr size_t kRows = 32, kIn = 256, kOut = 2 * kPanel;
+  constexpr size_t kRows = 32, kIn = 256, kOut = (U::kExact ? 2 : 4) * kPanel, kSteps = kIn / 4;
   alignas(64) static const int8_t weights[kIn * kOut * (U::kExact ? sizeof(float) : 1)] = {};
   alignas(64) static const typename U::Code codes[kRows * kIn] = {};
   alignas(64) static const float zeros[kOut] = {};
+  alignas(64) char room[40 * kIn];  // of those that copy codes
+  int32_t order[kOut / 4 + kOut * kSteps / 16] = {};  // of panels of eight, everything in pairs and at one place
+  for (size_t panel = 0; panel < kOut / 8; ++panel) {
+    order[2 * panel] = static_cast<int32_t>((panel + 1) * kSteps);
+    order[2 * panel + 1] = kSteps / 2;
+  }
   static const RowRange ranges[kRows] = {};
   [[maybe_unused]] const typename U::Session session;
-  Linear linear{weights, zeros, zeros, zeros, kIn, kOut};
+  Linear linear{weights, zeros, zeros, zeros, kIn, kOut, nullptr, order};
   if constexpr (U::kExact) linear.weights = reinterpret_cast<const float*>(weights);
   const typename U::Code* rows = codes;
   asm volatile("" : "+r"(linear.codes), "+r"(linear.weights), "+r"(linear.step), "+r"(rows), "+r"(linear.in));  // not known to be zero
   alignas(64) float out[U::W];
   for (size_t i = 0; i < rounds; ++i) {
-    U::product(rows, ranges, kRows, linear, [&](size_t, size_t, typename U::F x) { U::store(out, x); });
-    asm volatile("" : : "r"(out) : "memory");
+    multiply<U>(rows, ranges, kRows, linear, room, [&](size_t, size_t, typename U::F x) {
+      U::store(out, x);
+      asm volatile("" : : "r"(out) : "memory");  // each of them: what the next one overwrites would not be worked out
+    });
   }
   return rounds * kRows * kIn * kOut;
 }

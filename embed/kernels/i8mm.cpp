@@ -69,6 +69,6 @@ using Exact = Float32<NeonVector>;
 
 }  // namespace
 
-const Kernels kernels = {"i8mm", 8, network<I8mm>(), network<Exact>()};
+const Kernels kernels = {"i8mm", {kPanel, 8}, network<I8mm>(), network<Exact>()};
 
 }  // namespace perwatt::bert::UNIT

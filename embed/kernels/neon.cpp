@@ -63,6 +63,6 @@ using Exact = Float32<NeonVector>;
 
 }  // namespace
 
-const Kernels kernels = {"neon", 4, network<Neon>(), network<Exact>()};
+const Kernels kernels = {"neon", {kPanel, 4}, network<Neon>(), network<Exact>()};
 
 }  // namespace perwatt::bert::UNIT

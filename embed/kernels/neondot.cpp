@@ -63,6 +63,6 @@ using Exact = Float32<NeonVector>;
 
 }  // namespace
 
-const Kernels kernels = {"neondot", 4, network<NeonDot>(), network<Exact>()};
+const Kernels kernels = {"neondot", {kPanel, 4}, network<NeonDot>(), network<Exact>()};
 
 }  // namespace perwatt::bert::UNIT

@@ -83,6 +83,6 @@ using Exact = Float32<Scalar>;
 
 }  // namespace
 
-const Kernels kernels = {"scalar", 4, network<Scalar>(), network<Exact>()};
+const Kernels kernels = {"scalar", {kPanel, 4}, network<Scalar>(), network<Exact>()};
 
 }  // namespace perwatt::bert::UNIT
