@@ -6,6 +6,7 @@ import http.server
 import json
 import socket
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from indexing import clustered
 from deploy.figures.tables import router
 from index import open_generation
 from service.bench import race
-from service.bench.offered import offer
+from service.bench.offered import Offer, SentTooLateError, in_time, offer
 from service.bench.routed import beyond, fleet, stopped
 
 
@@ -155,3 +156,17 @@ def test_answers_that_are_kept_are_those_to_the_bodies_that_were_sent() -> None:
     assert len(made.answers) == made.fates["answered"] > 20
     assert all(raw.endswith(f"\r\n\r\n{bodies[place]}".encode()) for place, raw in made.answers)
     assert {place for place, _ in made.answers} == set(range(5))
+
+
+def test_a_turn_that_was_disturbed_is_made_again_and_a_request_that_was_lost_is_told() -> None:
+    made = [
+        Offer([1.0] * 90, Counter(answered=90, missed=10), 0.0, []),
+        Offer([2.0] * 100, Counter(answered=100), 0.0, []),
+        Offer([3.0] * 99, Counter({"answered": 99, "timeout": 1}), 0.0, []),
+    ]
+    coming = iter(made)
+    assert stopped.kept_in_time(lambda: in_time(next(coming))) == [2.0] * 100
+    with pytest.raises(click.ClickException, match="1 requests were not answered"):
+        stopped.kept_in_time(lambda: in_time(next(coming)))
+    with pytest.raises(SentTooLateError, match="10 of 100 requests were sent too late"):
+        stopped.kept_in_time(lambda: in_time(made[0]))

@@ -29,6 +29,10 @@ EVERY = 1e9  # samples a second, of answers that are kept: all of them
 LATE = 0.02  # of the requests, that this process may have been too late to send
 
 
+class SentTooLateError(click.ClickException):
+    """This process was too late to keep the schedule: what it found says nothing of the server."""
+
+
 class Offer(NamedTuple):
     """What became of the requests that were due.
 
@@ -94,11 +98,11 @@ def offer(
 
 
 def in_time(made: Offer) -> list[float]:
-    """Milliseconds of all requests. Raises ClickException where one was not answered, or this process was too late to
-    keep the schedule."""
+    """Milliseconds of all requests. Raises ClickException where one was not answered, SentTooLateError where this
+    process was too late to keep the schedule."""
     late, offered = made.fates["missed"], made.fates.total()
     if late > LATE * offered:
-        raise click.ClickException(f"{late:,} of {offered:,} requests were sent too late: measure when it is quiet")
+        raise SentTooLateError(f"{late:,} of {offered:,} requests were sent too late: measure when it is quiet")
     if lost := offered - late - made.fates["answered"]:
         raise click.ClickException(f"{lost:,} requests were not answered: {dict(made.fates)}")
     return made.latencies_ms

@@ -13,9 +13,9 @@ import os
 import signal
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import click
 import gevent
@@ -24,12 +24,15 @@ import numpy as np
 
 from index.disk.root import Root
 from service.bench import contenders
-from service.bench.offered import in_time, offer
+from service.bench.offered import SentTooLateError, in_time, offer
 from service.bench.routed import fleet
 from service.bench.routed.fleet import SEARCH, Served
 
 TURNS, SECONDS, PER_S = 5, 6.0, 100
 CONNECTIONS, TIMEOUT_S = 256, 10.0
+ATTEMPTS = 4  # at each turn
+
+T = TypeVar("T")
 
 
 class Hits(NamedTuple):
@@ -59,6 +62,18 @@ def check(answers: Sequence[tuple[int, bytes]], known: Sequence[Hits]) -> None:
         )
 
 
+def kept_in_time(measured: Callable[[], T]) -> T:
+    """What is measured, once more where this process was too late, as when a machine is busy for a moment."""
+    for left in reversed(range(ATTEMPTS)):
+        try:
+            return measured()
+        except SentTooLateError as late:
+            if not left:
+                raise
+            click.echo(f"{late.message}; again", err=True)
+    raise AssertionError("there is at least one attempt")
+
+
 def measure(
     stack: ExitStack, alone: Served, first: list[Served], roots: list[Root], bodies: list[str], core: str
 ) -> dict[str, Any]:
@@ -80,18 +95,22 @@ def measure(
         check(made.answers, known)
         return latencies_ms
 
-    offered()  # warm
-    quiet, stopped, searches = [], [], 0
-    for _ in range(TURNS):
+    def turn() -> tuple[list[float], list[float]]:
         before = offered()
         load = gevent.spawn(offered)
         gevent.sleep(SECONDS / 4)
         os.killpg(second[0].server.process.pid, signal.SIGSTOP)
         try:
-            beside = load.get()
+            beside: list[float] = load.get()
         finally:
             os.killpg(second[0].server.process.pid, signal.SIGCONT)
-        _until_back(router, len(roots))
+            _until_back(router, len(roots))
+        return before, beside
+
+    quiet, stopped, searches = [], [], 0
+    kept_in_time(offered)  # warm
+    for _ in range(TURNS):
+        before, beside = kept_in_time(turn)
         quiet.append(float(np.percentile(before, 99)))
         stopped.append(float(np.percentile(beside, 99)))
         searches += len(beside)
