@@ -27,7 +27,7 @@ deploy/ci/stage.sh "$digests" | diff - "$digests" # the same, not built again
 export PERWATT_DIGESTS=$digests
 sed 's/.* //' "$digests" | xargs -n 1 podman pull --quiet --tls-verify=false
 deploy/ci/index.sh "$out/index.tar" python:json
-KNEE_OPTIONS="--slo-p99-ms 200 --recall 0.5 --no-curve --start-rate 20 --search-s 2 --confirm-s 3 --level-s 2 --warmup 1 \
+KNEE_OPTIONS="--slo-p99-ms 200 --recall 0.5 --no-curve --start-rate 20 --search-s 2 --confirm-s 8 --level-s 2 --warmup 1 \
   --limit-rate 80 --allow-interference" PORT=$((port + 1)) deploy/ci/trial.sh "$out/index.tar" "$arch" 1 "$out/runs/$arch-1.json"
 deploy/ci/promote.sh "v$version" "$out/runs" "$out/published" "$digests"
 deploy/ci/promote.sh "v$version" "$out/runs" "$out/again" "$digests" >/dev/null # published once, and the same is fine
