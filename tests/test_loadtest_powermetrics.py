@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import stat
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from loadtest.errors import PowerError
@@ -49,6 +52,29 @@ while True:
     time.sleep(0.01)
     sys.stdout.buffer.write(b"\\0")
 """
+
+
+def running() -> list[psutil.Process]:
+    """The tools, those among them that have ended and were not waited for."""
+    found = []
+    for each in psutil.Process().children():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if each.name() == "powermetrics":
+                found.append(each)
+    return found
+
+
+@pytest.fixture(autouse=True)
+def ended() -> Iterator[None]:
+    """A tool goes on until this process ends, and this process has other tests to run."""
+    yield
+    deadline = time.monotonic() + 20
+    while (left := running()) and time.monotonic() < deadline:
+        for each in left:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.kill()
+        time.sleep(0.01)
+    assert left == []
 
 
 def tool(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str = TOOL, sample: bytes = SAMPLE) -> None:

@@ -105,6 +105,7 @@ class _Counter:
         with self._changed:
             self._error = error
             self._changed.notify_all()
+        running.wait()  # so that no zombie is left
 
 
 def samples(stream: IO[bytes]) -> Iterator[bytes]:
