@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from loadtest.errors import WorkloadError
-from loadtest.targets import chroma, pgvector
 from loadtest.targets.contract import Target
 from loadtest.targets.http import HttpTarget
 from loadtest.targets.loading import LoadedRows
@@ -16,7 +16,7 @@ from loadtest.workload.plan import Plan
 
 FOLDER = Path(__file__).parent
 Fill = Callable[[str, str, Iterator[LoadedRows], str, dict[str, str]], int]
-FILLERS: dict[str, Fill] = {"chroma": chroma.fill, "pgvector": pgvector.fill}
+FILLERS = ("chroma", "pgvector")  # modules of this folder, imported to fill: a generator needs no driver of a database
 
 
 def names() -> list[str]:
@@ -60,4 +60,5 @@ def filler(target: str) -> Fill:
     """Who fills an engine: (url, index, rows, metric, settings) → how many. WorkloadError where nobody here does."""
     if target not in FILLERS:
         raise WorkloadError(f"{target} is filled with its own tools; perwatt loadtest load fills {', '.join(FILLERS)}")
-    return FILLERS[target]
+    fill: Fill = importlib.import_module(f"loadtest.targets.{target}").fill
+    return fill
