@@ -95,10 +95,11 @@ def test_files_that_a_rebuild_removes_are_no_error(tmp_path: Path) -> None:
     assert {each.log for each in found} == {7}
 
 
-def test_a_short_soak_of_a_real_service_does_all_of_it(own_root: Path) -> None:
+@pytest.mark.parametrize("minutes", [0.05, pytest.param(0.2, marks=pytest.mark.long)])
+def test_a_short_soak_of_a_real_service_does_all_of_it(own_root: Path, minutes: float) -> None:
     """Whether something grows is for a longer one: in a few seconds caches are still filling."""
     ran = subprocess.run(
-        [sys.executable, "-m", "service.bench.soak", str(own_root), "docs", f"{patient(0.1):g}"],
+        [sys.executable, "-m", "service.bench.soak", str(own_root), "docs", f"{patient(minutes):g}"],
         capture_output=True,
         text=True,
         timeout=patient(200),
