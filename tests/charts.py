@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from helm_python import chart as helm
+from late import Late
 
+helm = Late("helm_python.chart")
 CHART = Path(__file__).parents[1] / "deploy" / "helm" / "perwatt"
 EVERYTHING: dict[str, Any] = {
     "rebuild": {

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
-import boto3
 import msgspec
 from late import Late
 
@@ -32,6 +31,7 @@ from loadtest.record.run_record import Record
 from loadtest.record.trial import ValidityCheck
 from loadtest.selftest.example import simulated_record
 
+boto3 = Late("boto3")
 REGION = "us-east-1"
 TEMPLATE = (Path(__file__).parents[1] / "deploy" / "cloud" / "fleet.yaml").read_text()
 # A placement group is the one resource that moto does not know.

@@ -19,11 +19,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import boto3
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from late import Late
 from patience import patient
 
+boto3 = Late("boto3")
 BUCKET = "backups"
 KEY, SECRET = "AKIATESTONLY", "a-secret-that-no-message-shows"
 PORTS = ("master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "filer.port", "filer.port.grpc")
@@ -70,7 +70,7 @@ def seaweed(folder: Path) -> Iterator[str]:
 
 
 def client(endpoint: str) -> Any:
-    config = Config(retries={"max_attempts": 0}, connect_timeout=2, read_timeout=20)
+    config = Late("botocore.config").Config(retries={"max_attempts": 0}, connect_timeout=2, read_timeout=20)
     return boto3.client(
         "s3", endpoint_url=endpoint, aws_access_key_id=KEY, aws_secret_access_key=SECRET, region_name="us-east-1",
         config=config,

@@ -14,10 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qs, urlparse
 
-import boto3
 import pytest
 from late import Late
-from renting import MOTO_TEMPLATE, REGION, Machinery, environment, fleet, starved
+from renting import MOTO_TEMPLATE, REGION, Machinery, boto3, environment, fleet, starved
 
 from deploy.cloud.cli import ended_by_signals
 from deploy.cloud.experiment import put_aside

@@ -6,13 +6,12 @@ import re
 from pathlib import Path
 from urllib.parse import parse_qs, urlparse
 
-import boto3
 import msgspec
 import pytest
 from botocore.exceptions import ClientError
 from click.testing import CliRunner
 from late import Late
-from renting import MOTO_TEMPLATE, REGION, Cloud, of_one_trial, planned
+from renting import MOTO_TEMPLATE, REGION, Cloud, boto3, of_one_trial, planned
 
 from deploy.cloud.cli import cloud as answering
 from deploy.cloud.cli import fleet as commands

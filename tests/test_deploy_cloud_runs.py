@@ -7,11 +7,10 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-import boto3
 import pytest
 import yaml
 from rented_runs import run_with
-from renting import REGION, TEMPLATE, Cloud, Machinery, of_one_trial, planned, record_of, starved
+from renting import REGION, TEMPLATE, Cloud, Machinery, boto3, of_one_trial, planned, record_of, starved
 
 from deploy.cloud.boot import SPARE_MINUTES
 from deploy.cloud.experiment import put_aside

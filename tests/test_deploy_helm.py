@@ -6,15 +6,14 @@ import json
 from typing import Any
 
 import click
-import kubernetes_validate
 import pytest
 import yaml
 from charts import ARCHIVE, CHART, EVERYTHING, FETCHED, OPERATORS, containers, notes, one, pod, rendered, workloads
-from helm_python import chart as helm
-from helm_python.errors import HelmError
+from late import Late
 
 from deploy.command import STEPS, perwatt
 
+kubernetes_validate, helm = Late("kubernetes_validate"), Late("helm_python")
 SECRET, SIGNED = "https://me:password@example.org/docs.tar", "https://example.org/docs.tar?X-Amz-Signature=1"
 OLDEST, NEWEST = "1.27", "1.34"
 
@@ -70,7 +69,7 @@ def test_the_schemas_see_a_wrong_manifest() -> None:
     ],
 )
 def test_values_that_cannot_work_are_refused(values: dict[str, Any], says: str) -> None:
-    with pytest.raises(HelmError, match=says):
+    with pytest.raises(helm.HelmError, match=says):
         rendered(values)
 
 

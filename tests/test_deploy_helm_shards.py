@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import kubernetes_validate
 import pytest
 from charts import EVERYTHING, FETCHED, OPERATORS, containers, one, pod, rendered, workloads
-from helm_python.errors import HelmError
+from late import Late
 
+kubernetes_validate, helm = Late("kubernetes_validate"), Late("helm_python")
 SHARDS: dict[str, Any] = {"shards": {"count": 3, "index": "docs", "replicas": 2, "keySecret": "perwatt-shard-key"}}
 ALL: dict[str, Any] = {**EVERYTHING, **SHARDS}
 PULLED: dict[str, Any] = {
@@ -118,7 +118,7 @@ def test_the_key_of_the_shards_is_the_routers_alone() -> None:
     ],
 )
 def test_values_that_cannot_work_are_refused(values: dict[str, Any], says: str) -> None:
-    with pytest.raises(HelmError, match=says):
+    with pytest.raises(helm.HelmError, match=says):
         rendered(values)
 
 

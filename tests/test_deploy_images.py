@@ -11,9 +11,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import hcl2
 import pytest
+from late import Late
 
+hcl2 = Late("hcl2")
 TOP = Path(__file__).parents[1]
 DOCKERFILE = (TOP / "deploy" / "Dockerfile").read_text()
 STAGES = re.findall(r"^FROM (?:--platform=\S+ )?(\S+) AS (\S+)$", DOCKERFILE, re.MULTILINE)

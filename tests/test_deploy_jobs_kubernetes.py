@@ -6,11 +6,10 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-import kubernetes_validate
 import pytest
 from charts import containers, pod, rendered
 from click.testing import CliRunner
-from helm_python.errors import HelmError
+from late import Late
 from recorded_kubectl import DONE, Recorded
 
 from deploy.command import perwatt
@@ -18,6 +17,7 @@ from deploy.errors import JobError
 from deploy.jobs import kubernetes
 from deploy.jobs.kubernetes import numbers
 
+kubernetes_validate, helm = Late("kubernetes_validate"), Late("helm_python")
 OLDEST, NEWEST = "1.29", "1.34"
 FAILED = {"type": "Failed", "status": "True", "message": "Job has failed indexes"}
 PLANNED = {"job": "/jobs/docs", "id": "0", "index": "docs", "generation": "docs-20261129T170000Z-0001", "shards": 2,
@@ -66,9 +66,9 @@ def test_a_ray_job_runs_the_command_with_words_that_a_shell_reads() -> None:
     for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
         [node] = group["template"]["spec"]["containers"]
         assert {"name": "RAY_USAGE_STATS_ENABLED", "value": "0"} in node["env"]
-    with pytest.raises(HelmError, match=r"needs job\.ray\.image"):
+    with pytest.raises(helm.HelmError, match=r"needs job\.ray\.image"):
         of_stage("ray")
-    with pytest.raises(HelmError, match=r"needs indexes\.source volume"):
+    with pytest.raises(helm.HelmError, match=r"needs indexes\.source volume"):
         rendered({"job": {"stage": "embed"}, "indexes": {"source": "pull", "pull": {"from": "s3://b", "names": ["x"]}}})
 
 

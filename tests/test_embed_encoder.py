@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 from embed import EmbedError, ModelError, load_encoder
-from embed.encoders.onnx import batches
 
 
 def cosines(a: Any, b: Any) -> Any:
@@ -172,6 +171,8 @@ def test_what_cannot_be_had_is_refused(asked: dict[str, Any], message: str) -> N
 @pytest.mark.parametrize("lengths", [[], [7], [5, 1, 3, 2], [300] * 4, [1] * 50, [256, 1, 256, 2, 255, 900]])
 @pytest.mark.parametrize("budget", [1, 8, 256, 1024])
 def test_batches_hold_every_row_once_within_the_budget(lengths: list[int], budget: int) -> None:
+    from embed.encoders.onnx import batches
+
     counted = np.array(lengths, np.int32)
     groups = list(batches(counted, budget))
     assert sorted(row for group in groups for row in group) == list(range(len(lengths)))

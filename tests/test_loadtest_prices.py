@@ -8,10 +8,10 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-import boto3
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from late import Late
 from loadtest_servers import http_server
 
 from loadtest.cli.sources import prices
@@ -21,6 +21,7 @@ from loadtest.prices.own import read_own
 from loadtest.prices.refresh import refresh, usd_per_hour, write_table
 from loadtest.prices.table import find_price, misplaced, price_table, read_table
 
+boto3 = Late("boto3")
 HEAD = (
     "provider,region,instance,architecture,microarchitecture,vcpus,cores,memory_gib,usd_per_hour,purchase,"
     "operating_system,source,as_of\n"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy import stats
+from late import Late
 
 from loadtest.workload.schedule import PoissonStream
 
+stats = Late("scipy.stats")
 
 def test_the_same_seed_and_stream_give_the_same_gaps_and_others_do_not() -> None:
     def gaps(seed: int, stream: tuple[int, ...]) -> list[float]:

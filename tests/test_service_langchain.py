@@ -7,27 +7,26 @@ import asyncio
 import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from typing import Any
 
 import httpx
 import numpy as np
 import pytest
-from langchain_core.documents import Document
-from langchain_core.embeddings import Embeddings
+from late import Late
 from serving import Server
-
-from service.integrations.langchain import PerwattRetriever, PerwattVectorStore
 
 pytest_plugins = ["serving_fixtures", "writes_over_http_fixtures"]
 
 
-Opens = Callable[..., PerwattVectorStore]
+perwatt, documents = Late("service.integrations.langchain"), Late("langchain_core.documents")
+Opens = Callable[..., Any]
 
 
 @pytest.fixture
 def store_of() -> Iterator[Opens]:
     """Makes stores, and closes them after the test."""
     with ExitStack() as opened:
-        yield lambda *given, **options: opened.enter_context(PerwattVectorStore(*given, **options))
+        yield lambda *given, **options: opened.enter_context(perwatt.PerwattVectorStore(*given, **options))
 
 
 def test_an_index_built_from_files_is_a_store(server: Server, store_of: Opens) -> None:
@@ -46,13 +45,13 @@ def test_documents_are_written_replaced_read_and_deleted(writable: Server, store
     store = store_of(writable.url, "docs")
     rye, mine = store.add_documents(
         [
-            Document(page_content="Bake rye bread in a hot oven with steam.", metadata={"lang": "en"}),
-            Document(page_content="A mine is dug for coal and ore.", id="mine"),
+            documents.Document(page_content="Bake rye bread in a hot oven with steam.", metadata={"lang": "en"}),
+            documents.Document(page_content="A mine is dug for coal and ore.", id="mine"),
         ]
     )
     assert mine == "mine"
     (found,) = store.similarity_search("how is rye bread baked", k=1)
-    assert found == Document(id=rye, page_content="Bake rye bread in a hot oven with steam.", metadata={"lang": "en"})
+    assert found == documents.Document(id=rye, page_content="Bake rye bread in a hot oven with steam.", metadata={"lang": "en"})
     store.add_texts(["Wheat, this time."], ids=[rye])
     assert [each.page_content for each in store.get_by_ids([rye, "nobody", "mine"])] == [
         "Wheat, this time.",
@@ -92,7 +91,7 @@ def test_a_key_of_metadata_that_the_text_would_overwrite_is_refused_and_another_
     store = store_of(writable.url, "docs", text_key="body")
     store.add_texts(["Bake rye bread in a hot oven."], [{"text": "of somebody"}], ids=["n1"])
     (found,) = store.similarity_search("baking rye bread", k=1)
-    assert found == Document(id="n1", page_content="Bake rye bread in a hot oven.", metadata={"text": "of somebody"})
+    assert found == documents.Document(id="n1", page_content="Bake rye bread in a hot oven.", metadata={"text": "of somebody"})
 
 
 def test_what_cannot_be_done_is_said_before_anything_is(server: Server, store_of: Opens) -> None:
@@ -106,7 +105,7 @@ def test_what_cannot_be_done_is_said_before_anything_is(server: Server, store_of
         store_of(server.url, "bare", Eighths()).similarity_search_with_relevance_scores("anything")
 
 
-class Eighths(Embeddings):
+class Eighths:
     """Of the dimension of the index `bare`."""
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
@@ -119,13 +118,13 @@ class Eighths(Embeddings):
 
 def test_texts_are_encoded_here_where_a_store_was_given_an_encoder(writable: Server) -> None:
     where = {"url": writable.url, "index": "bare"}
-    with PerwattVectorStore.from_texts(["one", "three"], Eighths(), ids=["901", "903"], **where) as store:
+    with perwatt.PerwattVectorStore.from_texts(["one", "three"], Eighths(), ids=["901", "903"], **where) as store:
         assert [each.id for each in store.similarity_search("three", k=1)] == ["903"]
         assert [each.id for each in store.similarity_search_by_vector(Eighths().embed_query("one"), k=1)] == ["901"]
 
 
 def test_a_retriever_searches_in_any_mode_and_its_fields_can_be_overruled(server: Server, store_of: Opens) -> None:
-    retriever = PerwattRetriever(
+    retriever = perwatt.PerwattRetriever(
         store=store_of(server.url, "docs"), k=3, search={"filter": {"field": "words", "gte": 9}}
     )
     assert len(retriever.invoke("volcano")) == 3
