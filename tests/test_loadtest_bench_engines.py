@@ -19,7 +19,7 @@ from loadtest.report.markdown import markdown
 from loadtest.report.run_page import run_page
 from loadtest.selftest.apart import plan_for, reference_server
 
-pytest_plugins = ["serving_fixtures"]
+pytest_plugins = ["serving_fixtures", "load_commands_fixtures"]
 
 
 @pytest.fixture
@@ -53,8 +53,7 @@ def test_chroma_ends_in_a_report_like_ours(
     status = main([
         "chroma", str(vectors), str(root), "docs", str(tmp_path / "peers"), str(out), "0", "0", "--slo-p99-ms", "20000",
         "--recall", "0.5", "--start-rate", "10", "--limit-rate", "10", "--search-s", "1", "--confirm-s", "8",
-        "--levels", "1", "--level-s", "1", "--calibrate-s", "1", "--warmup", "0.5", "--allow-interference",
-        "--timeout", "30",
+        "--no-curve", "--no-calibrate", "--warmup", "0.5", "--allow-interference", "--timeout", "30",
     ])  # fmt: skip
     assert status in (0, 3)  # a crowded machine may void it
     record = read_record(out)
@@ -76,6 +75,7 @@ def test_an_engine_that_is_not_installed_is_named(tmp_path: Path) -> None:
     assert PROGRAMS.endswith("bin")
 
 
+@pytest.mark.usefixtures("warm_locust")
 def test_the_selftests_server_is_asked_through_a_template_as_well() -> None:
     """What the proofs in real time are made of: `perwatt loadtest selftest --full --target http`."""
     with (

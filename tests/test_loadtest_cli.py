@@ -20,6 +20,7 @@ from loadtest.targets.perwatt import PerwattTarget
 from loadtest.targets.questions import exact_answers, recall_at
 
 pytest_plugins = ["load_commands_fixtures"]
+pytestmark = pytest.mark.usefixtures("warm_locust")
 
 
 @pytest.fixture(autouse=True)

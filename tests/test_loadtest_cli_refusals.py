@@ -119,6 +119,7 @@ def test_a_run_that_is_interrupted_keeps_what_it_measured(
     assert trial.server.cores_used is not None
 
 
+@pytest.mark.usefixtures("warm_locust")
 def test_other_programs_make_a_run_invalid_and_say_who_they_are(questions: Path, tmp_path: Path) -> None:
     out = tmp_path / "run.json"
     saw = tmp_path / "wood-saw"
@@ -126,18 +127,16 @@ def test_other_programs_make_a_run_invalid_and_say_who_they_are(questions: Path,
     # Not our children: the service answers in this process, and its children would be taken for the service's.
     start = f"{saw} -c 'while True: pass' >/dev/null & echo $!"
     hogs = [int(subprocess.check_output(["sh", "-c", start])) for _ in os.sched_getaffinity(0)]
-    more = ["--start-rate", "20", "--limit-rate", "20", "--search-s", "1", "--no-curve", "--recall-queries", "0"]
+    more = ["--start-rate", "20", "--limit-rate", "20", "--search-s", "1", "--no-curve", "--recall-queries", "0",
+            "--warmup", "0.2"]  # fmt: skip
     try:
         with http_server(service) as url:
             given = [word for word in arguments(url, questions, out, *more) if word != "--allow-interference"]
-            done = subprocess.run(
-                [sys.executable, "-m", "deploy.command", "loadtest", "knee", *given],
-                capture_output=True, text=True, timeout=300,
-            )  # fmt: skip
+            done = CliRunner().invoke(loadtest, ["knee", *given], catch_exceptions=False)
     finally:
         for hog in hogs:
             os.kill(hog, signal.SIGKILL)
-    assert done.returncode == 3, done.stdout + done.stderr
+    assert done.exit_code == 3, done.output
     assert "INVALID: no number is shown." in done.stdout
     assert "search at 20 q/s: CPU taken by other programs: " in done.stdout
     assert "End the other programs, or say --allow-interference" in done.stdout

@@ -25,6 +25,9 @@ from loadtest.workload.plan import Plan
 from loadtest.workload.schedule import PoissonStream
 from loadtest.workload.truth import Exact, Truth
 
+pytest_plugins = ["load_commands_fixtures"]
+pytestmark = pytest.mark.usefixtures("warm_locust")
+
 IDS = ["a", "b", "c", "d"]
 
 

@@ -117,6 +117,7 @@ def test_records_of_several_numbers_of_shards_make_one_report(tmp_path: Path) ->
     assert "0.25× at S = 4" in out.read_text("utf-8")
 
 
+@pytest.mark.usefixtures("warm_locust")
 def test_a_load_test_of_a_router_keeps_its_shards_and_says_what_it_cannot_see(questions: Path, tmp_path: Path) -> None:
     def router(method: str, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, Any]:
         status, answer = service(method, path, body, headers)

@@ -18,7 +18,8 @@ from loadtest.cli.load import loadtest
 from loadtest.experiment.hosted import hosted
 from loadtest.record.run_record import Record, read_record
 
-pytest_plugins = ["serving_fixtures"]
+pytest_plugins = ["serving_fixtures", "load_commands_fixtures"]
+pytestmark = pytest.mark.usefixtures("warm_locust")
 
 ROWS = 1500
 LOAD = ["--rate", "30", "--duration", "2", "--warmup", "0.5", "--slo-p99-ms", "20000", "--timeout", "30",

@@ -27,6 +27,9 @@ from loadtest.workload.plan import FilterShare, Plan
 from loadtest.workload.queries import Query
 from loadtest.workload.requests import Workload
 
+pytest_plugins = ["load_commands_fixtures"]
+pytestmark = pytest.mark.usefixtures("warm_locust")
+
 ROWS = 400
 
 

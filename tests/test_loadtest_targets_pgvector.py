@@ -29,6 +29,9 @@ from loadtest.record.run_record import Record, read_record
 from loadtest.targets.pgvector import place_of, table_of
 from loadtest.targets.sql_bridge import BridgeQuery, SqlTable
 
+pytest_plugins = ["load_commands_fixtures"]
+pytestmark = pytest.mark.usefixtures("warm_locust")
+
 ROWS = 3000
 LOAD = ["--rate", "30", "--duration", "2", "--warmup", "0.5", "--slo-p99-ms", "20000", "--timeout", "30",
         "--allow-interference", "--target", "pgvector"]  # fmt: skip

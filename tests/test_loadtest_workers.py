@@ -187,6 +187,7 @@ def context() -> Iterator[zmq.Context[Any]]:
     made.destroy(linger=0)
 
 
+@pytest.mark.usefixtures("warm_locust")
 def test_workers_of_other_hosts_send_one_plan_and_strangers_do_not(
     plan: Plan, context: zmq.Context[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -244,7 +245,7 @@ def spoil(how: str) -> None:
     masters = []
     for each in psutil.Process().children():
         with contextlib.suppress(psutil.Error):  # a zombie has no command line
-            masters += [each] if "locust" in " ".join(each.cmdline()) and each.children() else []
+            masters += [each] if "-m locust" in " ".join(each.cmdline()) and each.children() else []
     [master] = masters
     victim = sorted(master.children(), key=lambda each: each.pid)[-1]
     victim.suspend() if how == "stopped" else victim.kill()
@@ -276,6 +277,7 @@ def test_a_generator_that_is_lost_makes_the_run_invalid_and_is_named(questions: 
 
 
 @pytest.mark.long
+@pytest.mark.usefixtures("warm_locust")
 def test_the_ceiling_of_workers_of_other_hosts_is_found_against_a_server_on_the_next_port(
     plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:

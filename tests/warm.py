@@ -4,6 +4,8 @@ A server imports for most of a second before it does anything of its own, and th
 other commands. The process that is forked has one thread and runs nothing: what a fork inherits is code, and what the
 files of the model hash to. A fork gets the arguments, environment, folder and files that a process of its own would
 get, and ends like one. It runs the `perwatt` command, or a program.
+
+What is imported may change Python's own modules, as Locust does (`warm_locust.py`): what makes the forks is bound before.
 """
 
 from __future__ import annotations
@@ -15,14 +17,16 @@ import gc
 import importlib
 import json
 import os
-import select
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from os import close, fork, waitpid
 from pathlib import Path
+from select import select
+from signal import signal as handle
 from typing import IO, Any
 
 # What commands import on their way to the first answer.
@@ -32,6 +36,7 @@ IMPORTED = (
     "service.processes.workers", "service.telemetry.logs", "uvicorn.lifespan.on", "uvloop",
 )  # fmt: skip
 MESSAGE_BYTES = 1 << 20
+plain_socket = socket.socket
 
 
 class Process:
@@ -53,7 +58,7 @@ class Process:
 
     def wait(self, timeout: float | None = None) -> int:
         if self.returncode is None:
-            if not select.select([self._life], [], [], timeout)[0]:
+            if not select([self._life], [], [], timeout)[0]:
                 raise subprocess.TimeoutExpired(f"perwatt, process {self.pid}", timeout or 0)
             said = self._life.recv(64)
             self._life.close()
@@ -85,9 +90,10 @@ class Warm:
     """
     Args:
         prefix: a command that runs others; the forks are what they would be under it.
+        imported: the names of modules.
     """
 
-    def __init__(self, prefix: Sequence[str] = ()) -> None:
+    def __init__(self, prefix: Sequence[str] = (), imported: Sequence[str] = IMPORTED) -> None:
         from service.processes.native_threads import environment
 
         self._asking, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -95,7 +101,7 @@ class Warm:
             for end in (self._asking, theirs):
                 end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MESSAGE_BYTES)
             self._process = subprocess.Popen(
-                [*prefix, sys.executable, __file__, str(theirs.fileno())],
+                [*prefix, sys.executable, __file__, str(theirs.fileno()), *imported],
                 env=environment(1) | {"JE_ARROW_MALLOC_CONF": "background_thread:false"},
                 pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             )  # fmt: skip
@@ -180,14 +186,14 @@ def _serve(asking: socket.socket) -> str:
     lives: dict[int, socket.socket] = {}
     woken, waking = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(waking)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for those who ask
+    handle(signal.SIGCHLD, lambda *_: None)
+    handle(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for those who ask
     while True:
-        ready = select.select([asking, woken], [], [])[0]
+        ready = select([asking, woken], [], [])[0]
         if woken in ready:
             os.read(woken, 4096)
             for pid in list(lives):
-                if (done := os.waitpid(pid, os.WNOHANG))[0]:
+                if (done := waitpid(pid, os.WNOHANG))[0]:
                     with contextlib.suppress(OSError), lives.pop(pid) as life:
                         life.send(str(os.waitstatus_to_exitcode(done[1])).encode())
         if asking in ready:
@@ -195,20 +201,20 @@ def _serve(asking: socket.socket) -> str:
             if not said:
                 raise SystemExit
             life, *files = numbers
-            pid = os.fork()
+            pid = fork()
             if pid:
-                lives[pid] = socket.socket(fileno=life)
+                lives[pid] = plain_socket(fileno=life)
                 lives[pid].send(str(pid).encode())
                 for each in files:
-                    os.close(each)
+                    close(each)
                 continue
             signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+            handle(signal.SIGCHLD, signal.SIG_DFL)
+            handle(signal.SIGINT, signal.default_int_handler)
             for standard, each in enumerate(files):
                 os.dup2(each, standard)
             for each in (*numbers, woken, waking):
-                os.close(each)
+                close(each)
             for other in (asking, *lives.values()):
                 other.close()
             return _become(**json.loads(said))
@@ -231,18 +237,19 @@ def _become(arguments: list[str], environment: dict[str, str], folder: str, prog
 if __name__ == "__main__":
     sys.path[:1] = [str(folder) for folder in Path(__file__).parents[:2]]
     threads = sorted(Path("/proc/self/task").iterdir())  # an emulator may have one of its own
-    for name in IMPORTED:
+    for name in sys.argv[2:]:
         importlib.import_module(name)
     started = sorted(Path("/proc/self/task").iterdir())
     assert started == threads, "a fork would lose a thread that a library has started"
-    from embed.models.cache import cache_folder
-    from embed.models.folder import find_model, sha256_file
+    if "embed.encoders.load" in sys.modules:
+        from embed.models.cache import cache_folder
+        from embed.models.folder import find_model, sha256_file
 
-    for file in (find_model().tokenizer, *cache_folder().glob("*.safetensors")):  # hashes that every fork would make
-        sha256_file(file)
+        for file in (find_model().tokenizer, *cache_folder().glob("*.safetensors")):  # hashes that every fork would make
+            sha256_file(file)
     gc.collect()
     gc.freeze()
-    asked = _serve(socket.socket(fileno=int(sys.argv[1])))
+    asked = _serve(plain_socket(fileno=int(sys.argv[1])))
     gc.unfreeze()
     if asked:
         exec(compile(asked, "<program>", "exec"), {"__name__": "__main__"})
