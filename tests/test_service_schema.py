@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import httpx
 import jsonschema
@@ -20,8 +21,10 @@ from patience import patient
 from serving import Server, build_docs, serving
 
 from service.access import keys
+from service.access.auth import Auth
 from service.http.api.routes import OPERATIONS
 from service.http.api.starlette_routes import routes
+from service.http.app import create_app
 from service.wire.problems import KINDS
 
 pytest_plugins = ["serving_fixtures"]
@@ -186,6 +189,15 @@ def test_the_document_names_the_closed_list_and_the_loaded_model(client: httpx.C
     assert schemas["Problem"]["properties"]["code"]["enum"] == list(KINDS)
     assert "all-MiniLM-L6-v2" in schemas["EmbeddingsRequest"]["properties"]["model"]["enum"]
     assert schemas["SearchRequest"]["additionalProperties"] is False
+
+
+def test_the_document_is_made_once_and_not_before_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[dict[str, Any]] = []
+    monkeypatch.setattr("service.http.app.schema.document", lambda *_, **more: made.append(more) or {})
+    app = create_app(Mock(encoder=None, reranking=None), Auth((), None))
+    assert made == []
+    assert app.openapi() is app.openapi()
+    assert len(made) == 1
 
 
 def test_every_reference_resolves(client: httpx.Client) -> None:

@@ -8,6 +8,7 @@ detail, for callers who may see it.
 
 from __future__ import annotations
 
+import asyncio
 import platform
 
 import msgspec
@@ -71,7 +72,7 @@ async def version(request: Request) -> Response:
 
 
 async def openapi(request: Request) -> Response:
-    return _json(request.app.openapi())
+    return _json(await asyncio.to_thread(request.app.openapi))  # searches need not wait while it is made
 
 
 def _json(content: object) -> Response:

@@ -7,6 +7,7 @@ observe one. The parts that would do work a second time on every request are lef
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -74,16 +75,17 @@ def create_app(
         from service.http.traced import Traced
 
         app.add_middleware(Traced, spans=spans, routes=state.here is None)
-    documented = schema.document(
-        app.version,
-        state.encoder.fingerprint if state.encoder else None,
-        keys=auth.keyring is not None,
-        operations=operations,
-        reranker=state.reranking.name if state.reranking else None,
-    )
 
+    @functools.cache
     def openapi() -> dict[str, Any]:
-        return documented
+        """Made when it is first asked for: that takes a sixth of a start, and few servers are asked."""
+        return schema.document(
+            app.version,
+            state.encoder.fingerprint if state.encoder else None,
+            keys=auth.keyring is not None,
+            operations=operations,
+            reranker=state.reranking.name if state.reranking else None,
+        )
 
     app.openapi = openapi  # type: ignore[method-assign]  # as FastAPI documents for an own schema
     return app
