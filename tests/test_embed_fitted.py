@@ -6,6 +6,7 @@ was done to it on purpose.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,7 @@ def test_the_models_own_layers_make_its_own_vectors(corpus: Corpus, texts: list[
     assert (other.encode(texts) * same.encode(texts)).sum(1).mean() < 0.9
 
 
-def test_a_student_learns_what_the_model_says(corpus: Corpus) -> None:
+def test_a_student_learns_what_the_model_says(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
     texts, _ = queries_from(corpus.texts_of(np.arange(COUNT)), 400, TAUGHT, 2)
     ids, wanted = corpus.encoder.token_ids(texts), corpus.encoder.encode(texts)
     losses: list[float] = []
@@ -95,6 +96,11 @@ def test_a_student_learns_what_the_model_says(corpus: Corpus) -> None:
         corpus.encoder.folder, layers(corpus), ids, wanted, steps=1, tell=lambda _step, loss: losses.append(loss)
     )
     assert losses[0] < 1e-5, "what is taught here is not what the kernels run"
+
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "torch", None)  # an import of it fails as if it were not there
+        untaught = student.taught(corpus.encoder.folder, layers(corpus), ids, wanted, steps=0)
+    assert all(np.array_equal(untaught[name], values) for name, values in layers(corpus).items())
 
     start = worn(layers(corpus), 0.5)
     after = student.taught(corpus.encoder.folder, start, ids, wanted, steps=40)

@@ -64,7 +64,7 @@ def taught(
     threads: int = 1,
     tell: Callable[[int, float], None] = lambda _step, _loss: None,
 ) -> dict[str, Vectors]:
-    """The weights after `steps` batches.
+    """The weights after `steps` batches; after none they are those that were given.
 
     Args:
         ids: Token ids of the texts, with special tokens.
@@ -74,6 +74,8 @@ def taught(
     Raises:
         ModelError: PyTorch is not installed.
     """
+    if steps == 0:
+        return {name: values.copy() for name, values in weights.items()}
     try:
         import torch
         from torch.nn import functional
