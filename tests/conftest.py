@@ -57,6 +57,22 @@ def pytest_xdist_auto_num_workers() -> int:
 gc.disable()
 
 
+# PyTorch and what stands on it take eight seconds of processor time to import. The first tests of all are the first
+# worker's, and others take from it what it has last: so one process imports them, where three would.
+BY_PYTORCH = frozenset(
+    f"test_{name}"
+    for name in (
+        "deploy_info", "embed_bench_encode", "embed_encoder", "embed_fitted", "embed_models", "embed_modules",
+        "embed_native", "embed_native_inputs", "embed_native_kernels", "embed_precision", "embed_published",
+        "embed_rerank", "service_fitted", "service_rerank", "service_routing_rerank",
+    )
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.stem not in BY_PYTORCH)
+
+
 def pytest_collection_finish() -> None:
     gc.enable()
     gc.freeze()
