@@ -57,7 +57,7 @@ def test_a_command_that_was_killed_goes_on_and_ends_with_a_report(
     out = tmp_path / "out"
     asked = ("run", "--arm", "c8g.4xlarge", "--amd64", "c8i.4xlarge", "--blocks", "3", "--max-usd", "50",
              "--recall", "0.94999999", "--knee-option=--no-curve",
-             "--poll-s", "0.2", "--stack", "perwatt-killed", "--archives", archives["index"].parent,
+             "--poll-s", "0.4", "--stack", "perwatt-killed", "--archives", archives["index"].parent,
              "--out", out)  # fmt: skip
     machinery = Machinery(endpoint)
     killed = subprocess.Popen(
@@ -73,7 +73,7 @@ def test_a_command_that_was_killed_goes_on_and_ends_with_a_report(
     stop = threading.Event()
 
     def work() -> None:
-        while not stop.wait(0.15):
+        while not stop.wait(0.3):
             machinery.step()
 
     machinery.seen = set(left)  # those of the killed run never come to write anything
@@ -108,7 +108,7 @@ def test_a_command_that_was_killed_goes_on_and_ends_with_a_report(
     assert fleet("reap", "--all", endpoint=endpoint).stdout == "0 machines were left over\n"
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.long)])
 def test_a_command_that_is_told_to_end_ends_its_machines_first(
     number: signal.Signals, endpoint: str, archives: dict[str, Path], tmp_path: Path
 ) -> None:

@@ -161,7 +161,7 @@ def test_known_errors_exit_with_1_and_no_traceback(tmp_path: Path) -> None:
         assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.long)])
 def test_told_to_end_it_keeps_what_it_has_and_says_how_to_go_on(number: signal.Signals, tmp_path: Path) -> None:
     """While documents still come in: the first window is a fragment by then."""
     command = [sys.executable, "-m", "deploy.command", "embed", "-", "--out", str(tmp_path / "out")]
@@ -191,7 +191,9 @@ def test_told_to_end_it_keeps_what_it_has_and_says_how_to_go_on(number: signal.S
     assert "11,192 documents: 0 embedded, 11,192 reused" in again.stderr
 
 
-@pytest.mark.parametrize("after_s", [0.0, 1e-5, 1e-4, 0.05])  # at once: while the folder is being opened
+@pytest.mark.parametrize(  # at once: while the folder is being opened
+    "after_s", [0.0, 0.05, *(pytest.param(each, marks=pytest.mark.long) for each in (1e-5, 1e-4))]
+)
 def test_told_to_end_before_anything_was_embedded_it_leaves_no_folder(tmp_path: Path, after_s: float) -> None:
     out = tmp_path / "out"
     command = [sys.executable, "-m", "deploy.command", "embed", "-", "--out", str(out)]
