@@ -10,6 +10,7 @@ from loadtest.workload.schedule import PoissonStream
 
 stats = Late("scipy.stats")
 
+
 def test_the_same_seed_and_stream_give_the_same_gaps_and_others_do_not() -> None:
     def gaps(seed: int, stream: tuple[int, ...]) -> list[float]:
         one = PoissonStream(100, seed, stream)

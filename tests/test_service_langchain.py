@@ -51,7 +51,9 @@ def test_documents_are_written_replaced_read_and_deleted(writable: Server, store
     )
     assert mine == "mine"
     (found,) = store.similarity_search("how is rye bread baked", k=1)
-    assert found == documents.Document(id=rye, page_content="Bake rye bread in a hot oven with steam.", metadata={"lang": "en"})
+    assert found == documents.Document(
+        id=rye, page_content="Bake rye bread in a hot oven with steam.", metadata={"lang": "en"}
+    )
     store.add_texts(["Wheat, this time."], ids=[rye])
     assert [each.page_content for each in store.get_by_ids([rye, "nobody", "mine"])] == [
         "Wheat, this time.",
@@ -91,7 +93,9 @@ def test_a_key_of_metadata_that_the_text_would_overwrite_is_refused_and_another_
     store = store_of(writable.url, "docs", text_key="body")
     store.add_texts(["Bake rye bread in a hot oven."], [{"text": "of somebody"}], ids=["n1"])
     (found,) = store.similarity_search("baking rye bread", k=1)
-    assert found == documents.Document(id="n1", page_content="Bake rye bread in a hot oven.", metadata={"text": "of somebody"})
+    assert found == documents.Document(
+        id="n1", page_content="Bake rye bread in a hot oven.", metadata={"text": "of somebody"}
+    )
 
 
 def test_what_cannot_be_done_is_said_before_anything_is(server: Server, store_of: Opens) -> None:

@@ -5,7 +5,7 @@ other commands. The process that is forked has one thread and runs nothing: what
 files of the model hash to. A fork gets the arguments, environment, folder and files that a process of its own would
 get, and ends like one. It runs the `perwatt` command, or a program.
 
-What is imported may change Python's own modules, as Locust does (`warm_locust.py`): what makes the forks is bound before.
+What is imported may change Python's own modules, as Locust does (`warm_locust.py`): what makes forks is bound before.
 """
 
 from __future__ import annotations
@@ -245,12 +245,14 @@ if __name__ == "__main__":
         from embed.models.cache import cache_folder
         from embed.models.folder import find_model, sha256_file
 
-        for file in (find_model().tokenizer, *cache_folder().glob("*.safetensors")):  # hashes that every fork would make
+        # Hashes that every fork would make.
+        for file in (find_model().tokenizer, *cache_folder().glob("*.safetensors")):
             sha256_file(file)
     gc.collect()
     gc.freeze()
+    # What is frozen stays so: looking at all of it for garbage, as a server does before it begins, takes as long as all
+    # else that a fork does until then.
     asked = _serve(plain_socket(fileno=int(sys.argv[1])))
-    gc.unfreeze()
     if asked:
         exec(compile(asked, "<program>", "exec"), {"__name__": "__main__"})
     else:
