@@ -213,7 +213,7 @@ def test_the_other_precision_is_another_model(own_root: Path, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("workers", "switches"), [(1, 6), (2, 10), *(pytest.param(each, 50, marks=pytest.mark.long) for each in (1, 2))]
+    ("workers", "switches"), [(1, 4), (2, 6), *(pytest.param(each, 50, marks=pytest.mark.long) for each in (1, 2))]
 )
 def test_switches_under_load_lose_no_request_and_mix_no_answer(
     own_root: Path, tmp_path: Path, served_encoder: Any, workers: int, switches: int
