@@ -99,9 +99,10 @@ def test_whole_undisturbed_blocks_are_kept_and_of_the_others_every_trial_is_made
         runs[0].record.trials[0], interference=[Interference("service", 1, others_cores=0.3, stolen_cores=0.0)]
     )
     write_record(msgspec.structs.replace(runs[0].record, trials=[disturbed]), tmp_path / "03-a.json")
+    write_record(msgspec.structs.replace(runs[0].record, knee=None), tmp_path / "04-b.json")  # as of one cut short
     made.clear()
     files = run_blocks(4, arms, trial, tmp_path, tell=lambda _: None, kept=undisturbed)
-    assert sorted(made) == [(2, "a"), (2, "b"), (3, "a"), (3, "b")]
+    assert sorted(made) == [(block, arm) for block in (2, 3, 4) for arm in arms]
     assert sorted(path.name for path in files) == sorted(path.name for path in tmp_path.iterdir())
 
 

@@ -102,8 +102,11 @@ def measure(
 
 
 def undisturbed(path: Path) -> bool:
-    """Whether the record is there, and its trials may be believed."""
-    return path.is_file() and not any(run.invalid or run.disturbance for run in readings([read_record(path)]))
+    """Whether the record is there with its knee (one that was cut short has none), and its trials may be believed."""
+    if not path.is_file():
+        return False
+    [run] = readings([read_record(path)])
+    return run.record.knee is not None and not run.invalid and not run.disturbance
 
 
 def same_documents(out: Path) -> None:
