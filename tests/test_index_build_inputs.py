@@ -84,6 +84,7 @@ def test_an_empty_set_is_refused(tmp_path: Path) -> None:
         ({"name": "a" * 64}, "is not an index name"),
         ({"family": "hnsw"}, "'hnsw' is not a family; expected auto, flat, graph, ivf"),
         ({"metric": "dot"}, "'dot' is not a metric; expected cosine, ip, l2"),
+        ({"originals": "burn"}, "'burn' is not what can become of originals; expected keep, drop"),
         ({"recall_target": 95}, "recall_target is 95; expected 0 to 1"),
         ({"min_count_ratio": -1}, "min_count_ratio is -1"),
         ({"filterable": ["year:"]}, "'year:' does not declare a filterable field"),

@@ -1,7 +1,8 @@
 """What a build is asked for, checked."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import get_args
+from typing import Any, get_args
 
 from index.build import graph
 from index.build.queries import FitQueries
@@ -34,21 +35,24 @@ class BuildSettings:
 
 
 def metric_of(given: str) -> Metric:
-    if given not in get_args(Metric):
-        raise InputError(f"{given!r} is not a metric; expected {', '.join(get_args(Metric))}")
-    return given  # type: ignore[return-value]
+    metric: Metric = _one_of(given, get_args(Metric), "a metric")
+    return metric
 
 
 def builder_of(given: str) -> graph.Builder:
-    if given not in graph.BUILDERS:
-        raise InputError(f"{given!r} is not a builder; expected {', '.join(graph.BUILDERS)}")
-    return given  # type: ignore[return-value]
+    builder: graph.Builder = _one_of(given, graph.BUILDERS, "a builder")
+    return builder
 
 
 def originals_of(given: str) -> Originals:
-    if given not in get_args(Originals):
-        raise InputError(f"{given!r} is nothing to do with originals; expected {', '.join(get_args(Originals))}")
-    return given  # type: ignore[return-value]
+    originals: Originals = _one_of(given, get_args(Originals), "what can become of originals")
+    return originals
+
+
+def _one_of(given: str, names: Sequence[str], what: str) -> Any:
+    if given not in names:
+        raise InputError(f"{given!r} is not {what}; expected {', '.join(names)}")
+    return given
 
 
 def share_of(given: float, what: str) -> float:
