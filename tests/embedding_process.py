@@ -1,9 +1,12 @@
 """One run of the pipeline in a process of its own, so that it can be killed.
 
     python embedding_process.py OUT COUNT [--window N] [--dim D] [--long N] [--from N] [--die-at STEP]
+                                          [--end-after BATCHES SECONDS]
 
 Prints "batch <texts>" after each batch, then the run's record as JSON. --die-at kills the process, as SIGKILL does,
 just before the STEP-th change it makes to the file system below OUT (a file opened for writing, renamed, or deleted).
+--end-after has the system end it, by a signal that it does not handle, so many seconds after so many batches: nobody
+has to be quick enough to send one.
 """
 
 from __future__ import annotations
@@ -27,9 +30,15 @@ CHANGES = {"os.rename", "os.remove"}
 
 
 class Announcing(HashingEncoder):
+    end_after: tuple[int, float] | None = None
+    batches = 0
+
     def encode_counted(self, texts: Sequence[str], kind: str = "document") -> Any:
         result = super().encode_counted(texts, kind)
         os.write(1, f"batch {len(texts)}\n".encode())  # at once, whatever other threads write
+        self.batches += 1
+        if self.end_after and self.batches == self.end_after[0]:
+            signal.setitimer(signal.ITIMER_REAL, self.end_after[1])
         return result
 
 
@@ -63,12 +72,16 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--slice", type=int, default=8)
     parser.add_argument("--die-at", type=int, default=0)
+    parser.add_argument("--end-after", nargs=2, type=float)
     given = parser.parse_args()
     if given.die_at:
         die_at(given.die_at, given.out)
     settings = EmbedSettings(window_rows=given.window, slice_texts=given.slice, spool_every_s=0.0)
     made = documents(given.count, given.first, given.long)
-    record = embed_documents(made, Announcing(given.dim), given.out, settings)
+    encoder = Announcing(given.dim)
+    if given.end_after:
+        encoder.end_after = int(given.end_after[0]), given.end_after[1]
+    record = embed_documents(made, encoder, given.out, settings)
     print(json.dumps(record.as_dict()), flush=True)
 
 
