@@ -11,7 +11,7 @@ IndexingError
 ├── StorageError       the disk is full, read-only or failing; nothing that is served has changed
 ├── BackupError        a backup that is damaged, incomplete or unlike what it says, or a store that cannot be used
 ├── PublishCheckError          a generation was built, but a check (recall, count) kept it from being switched to
-└── KernelError        PERWATT_ISA names a unit that cannot run here
+└── KernelError        PERWATT_ISA names a unit that cannot run here, or PERWATT_READER such a reader
 """
 
 from pathlib import Path

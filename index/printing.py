@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from index.disk import lists
 from index.disk.layout import profile_of
 from index.disk.manifest import QUERY_ENCODER
 from index.disk.root import Alias
@@ -28,10 +29,8 @@ def print_built(path: Path, manifest: dict[str, Any], inferred: Collection[str] 
             *([("query encoder", _query_encoder(fitted))] if (fitted := manifest.get(QUERY_ENCODER)) else []),
             ("filterable", _filterable(manifest["filterable"], inferred)),
             ("memory to serve", f"{size(manifest['memory_bytes'])}, {bytes_a_vector(manifest):,} bytes a vector"),
-            (
-                "build",
-                _cost(made),
-            ),
+            *([("on the disk", _on_disk(manifest))] if profile == lists.PROFILE else []),
+            ("build", _cost(made)),
             ("folder", str(path)),
         ]
     )
@@ -87,6 +86,12 @@ def _originals(recall: dict[str, Any]) -> str:
 def bytes_a_vector(manifest: dict[str, Any]) -> int:
     """Of memory to serve, beside what each process holds for itself."""
     return int(-(-manifest["memory_bytes"] // manifest["count"]))
+
+
+def _on_disk(manifest: dict[str, Any]) -> str:
+    records = manifest["sections"][lists.RECORDS_FILE]
+    read = size(manifest["files"][lists.RECORDS_FILE]["bytes"])
+    return f"{read}, {records['stride_bytes']} bytes a vector, of which a search reads the few that it needs"
 
 
 def _filterable(fields: dict[str, str], inferred: Collection[str]) -> str:

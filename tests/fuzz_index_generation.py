@@ -69,6 +69,7 @@ def prepared(folder: Path) -> list[Path]:
         ("graph", "compact", "cosine", "keep", [f"doc {row}" for row in range(COUNT)]),
         ("graph", "compact", "l2", "drop", range(COUNT)),
         ("ivf", "auto", "ip", "keep", range(COUNT)),
+        ("ivf", "disk", "cosine", "drop", [f"doc {row}" for row in range(COUNT)]),
     ):
         made.append(
             build_generation(

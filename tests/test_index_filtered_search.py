@@ -21,7 +21,7 @@ SHARES = (1.0, 0.5, 0.1, 0.02, 0.001, 0.0001)
 # A walk goes its way by the metric; what scans, scores by it, as a walk does too.
 @pytest.fixture(
     scope="module",
-    params=["flat-ip", "graph-cosine", "graph-ip", "graph-l2", "ivf-cosine"],
+    params=["flat-ip", "graph-cosine", "graph-ip", "graph-l2", "ivf-cosine", "disk-cosine"],
 )
 def opened(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Rows with a number of their own, the cluster that they are in, and a letter by chance."""
@@ -34,8 +34,9 @@ def opened(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         for row in range(COUNT)
     ]
     path = build_generation(
-        vectors, list(range(COUNT)), root=tmp_path_factory.mktemp("families"), name="test", family=family,
-        metric=metric, payload=payload, filterable=["n", "cluster", "u", "odd"], switch=False,
+        vectors, list(range(COUNT)), root=tmp_path_factory.mktemp("families"), name="test",
+        family="auto" if family == "disk" else family, profile="disk" if family == "disk" else "auto", metric=metric,
+        payload=payload, filterable=["n", "cluster", "u", "odd"], switch=False,
     )  # fmt: skip
     with open_generation(path) as generation:
         assert generation.manifest["filterable"] == {"n": "int", "cluster": "keyword", "u": "float", "odd": "bool"}

@@ -93,6 +93,7 @@ def generations(tmp_path_factory: pytest.TempPathFactory) -> Path:
     graphs = [("graph", metric, profile, "keep") for metric in ("cosine", "ip", "l2") for profile in PROFILES]
     dropped = [("graph", "cosine", "compact", "drop"), ("graph", "l2", "speed", "drop")]
     others = [("flat", "l2", "auto", "keep"), ("flat", "cosine", "auto", "keep"), ("ivf", "ip", "auto", "keep")]
+    others += [("ivf", "cosine", "disk", "drop"), ("ivf", "l2", "disk", "drop")]
     for family, metric, profile, originals in [*graphs, *dropped, *others]:
         name = f"{family}-{metric}-{profile}-{originals}"
         how: dict[str, Any] = {"family": family, "metric": metric, "profile": profile, "originals": originals}

@@ -27,12 +27,11 @@ def measured(generation: Generation, queries: NDArray[np.float32], effort: int |
     return float(np.mean([len(set(a) & set(b)) / 10 for a, b in zip(found, truth, strict=True)]))
 
 
-@pytest.fixture(scope="module", params=["graph", "ivf"])
+@pytest.fixture(scope="module", params=["graph", "ivf", "disk"])
 def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp(request.param)
-    return build_generation(
-        clustered(COUNT, DIM), names(COUNT), root=root, name="recall", family=request.param, recall_target=0.95
-    )
+    how = {"profile": "disk"} if request.param == "disk" else {"family": request.param}
+    return build_generation(clustered(COUNT, DIM), names(COUNT), root=root, name="recall", recall_target=0.95, **how)
 
 
 @pytest.fixture(scope="module")

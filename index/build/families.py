@@ -9,6 +9,9 @@ A graph has one of two profiles (index/kernels/graph.hpp):
 compact  704 bytes a row at 384 dimensions; a hop reads a line or two for each neighbour that is new, anywhere
 speed    2,240 bytes; a hop reads all of one block in a row
 
+A third is no graph: `disk` keeps some 60 bytes a row in memory, in lists, and reads the rest from the disk as it
+searches (index/kernels/lists.hpp). Nobody gets it who does not ask for it.
+
 Which is quicker depends on the processor, its memory and the set (index/kernels/MEASURED.md), so `auto` tries both on
 the machine that builds, on the links that it has just made: each takes what it needs for the same recall. Compact,
 which is a third of the size, wins what is nearly even, and what would take too long to try.
@@ -21,7 +24,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 
 from index.build.recall import HeldOutTruth, K, midway_target, recall_of
-from index.disk import layout
+from index.disk import layout, lists
 from index.disk.codes import code_stride
 from index.disk.layout import Layout, Originals, Profile
 from index.errors import InputError
@@ -30,6 +33,7 @@ from index.search.walk import EFFORTS, Walk
 Family = Literal["flat", "graph", "ivf"]
 FAMILIES: tuple[str, ...] = get_args(Family)
 PROFILES: tuple[str, ...] = get_args(Profile)
+DISK = lists.PROFILE
 
 FLAT_CODE_BYTES = 4 << 20  # 10,922 rows of 384 dimensions: a scan of some 100 µs
 STRUCTURE_ROWS = 200  # half of them are held out to measure a graph or lists
@@ -65,8 +69,8 @@ def choose_profile(
     """The profile of a graph, and why; None where both are to be tried. Raises InputError for an unknown name."""
     if asked in PROFILES:
         return asked, "asked for"  # type: ignore[return-value]
-    if asked != "auto":
-        raise InputError(f"{asked!r} is not a profile; expected auto, {', '.join(PROFILES)}")
+    if asked not in ("auto", DISK):
+        raise InputError(f"{asked!r} is not a profile; expected auto, {', '.join(PROFILES)}, {DISK}")
     if count * code_stride(dim) <= FLAT_CODE_BYTES:
         return "compact", "of so few rows either is quick"
     if originals == "drop":
@@ -144,6 +148,19 @@ def _least_effort(walk: Walk, truth: HeldOutTruth, aimed: float) -> int:
         middle = (lower + upper) // 2
         lower, upper = (lower, middle) if enough(middle) else (middle, upper)
     return upper
+
+
+def choose_for_disk(asked: str, count: int, dim: int) -> FamilyChoice:
+    """The family of the profile `disk`: lists, but for so few rows that a recall cannot be measured. Raises InputError
+    as `choose` does."""
+    if asked not in ("auto", "ivf"):
+        raise InputError(f"the profile {DISK} is one of lists, not of family {asked}: use --family ivf, or auto")
+    if count < STRUCTURE_ROWS and asked == "auto":
+        return FamilyChoice("flat", f"{count:,} rows are too few for lists, and scanned")
+    if dim > layout.MAX_DIM:
+        raise InputError(f"the profile {DISK} has at most {layout.MAX_DIM:,} dimensions, and these have {dim:,}")
+    choose("ivf", count, dim, 0)  # refuses so few
+    return FamilyChoice("ivf", f"the profile {DISK} was asked for")
 
 
 def choose(

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from index import machine
 from index.build import families, publish_checks, queries, structure
+from index.build.built import check_sample, memory_to_serve, write_faiss
 from index.build.cost import Clock
 from index.build.grown import before_of
 from index.build.queries import FitQueries
@@ -42,14 +43,12 @@ from index.disk.staging import publish, staging
 from index.disk.vectors_folder import Source, VectorsFolder
 from index.errors import IndexingError, InputError, PublishCheckError
 from index.progress import Progress, say
-from index.search import rowfiles
 from index.search.fields.columns import Field, parse_fields
 from index.search.generation import Generation
 from index.search.lexical.text import check_language
 from index.search.opening import open_staged
 from index.search.rowfiles import Arranged
 from index.search.structure import INDEX_FILE
-from index.search.untyped import FaissIndex, faiss
 from index.shards.plan import Shard
 from index.shards.sealed import ShardedIndex
 
@@ -90,7 +89,8 @@ def build_generation(
         payload: One JSON object a row: dict, str or bytes.
         metric: "cosine", which scales vectors and queries to length 1, "ip" or "l2".
         family: "auto", "flat", "graph" or "ivf".
-        profile: Of a graph: "auto", "speed" or "compact" (families.py).
+        profile: Of a graph, "auto", "speed" or "compact"; or "disk": lists that keep a code of each row in memory and
+            read the rest from the disk (families.py).
         recall_target: Of recall@10, to be met by the lower end of its 95 % interval.
         filterable: FIELD:TYPE declarations, or FIELD to have the type inferred. Some row must have the field, unless it
             is given as a Field.
@@ -135,7 +135,7 @@ def build_generation(
         if any(given is not None for given in (ids, payload, model, canaries)):
             raise InputError("a folder of vectors brings its own ids, payload, model and canaries; pass none of them")
         source = vectors
-        if originals == "keep" and isinstance(vectors, Folded):
+        if originals == "keep" and profile != families.DISK and isinstance(vectors, Folded):
             _check_originals(vectors.base)
     elif ids is None:
         raise InputError("ids are missing; expected one for each vector")
@@ -202,11 +202,20 @@ def _build(source: Source, root: Root, settings: BuildSettings) -> tuple[Path, d
         memory = machine.memory_limit_bytes()
         asked = settings.originals
         profile, profile_reason = families.choose_profile(settings.profile, count, dim, memory, asked)
-        choice = families.choose(settings.family, count, dim, memory, profile or "compact", asked)
+        if settings.profile == families.DISK:
+            choice = families.choose_for_disk(settings.family, count, dim)
+        else:
+            choice = families.choose(settings.family, count, dim, memory, profile or "compact", asked)
         say(f"family {choice.family}: {choice.reason}", show=settings.show)
-        originals: Originals = asked if choice.family == "graph" else "keep"
+        on_disk = settings.profile == families.DISK and choice.family == "ivf"
+        originals: Originals = "drop" if on_disk else asked if choice.family == "graph" else "keep"
         if originals != asked:
-            say("originals are kept: so few rows are no graph, and scanned", show=settings.show)
+            why = (
+                "kept: so few rows are no graph, and scanned"
+                if asked == "drop"
+                else "dropped, as the profile disk does"
+            )
+            say(f"originals are {why}", show=settings.show)
         sections = write_codes(folder, arranged.vectors, settings.metric, show=settings.show)
         clock.lap("quantise")
         builder = structure.Builder(
@@ -223,18 +232,19 @@ def _build(source: Source, root: Root, settings: BuildSettings) -> tuple[Path, d
             graph_builder=settings.builder,
             originals=originals,
         )
-        built = builder.build(choice.family)
+        built = builder.build(families.DISK if on_disk else choice.family)
         if choice.family == "graph":
             chosen = built.sections[BLOCKS_FILE]["profile"]
             say(f"profile {chosen}: {built.parameters['profile']['how']}", show=settings.show)
         clock.lap("index")
         sections |= built.sections
-        write_faiss(built.index, folder / INDEX_FILE, originals)
+        if built.index is not None:
+            write_faiss(built.index, folder / INDEX_FILE, originals)
         if originals == "drop":
             drop_codes(folder, sections)
-        if choice.family == "ivf":
+        if choice.family == "ivf" and not on_disk:
             sections |= keep_vectors(folder, arranged.vectors)
-        if choice.family != "ivf":
+        else:
             (folder / VECTORS_FILE).unlink()
         clock.lap("write")
         described = describe_files(folder, settings.threads)
@@ -259,7 +269,7 @@ def _build(source: Source, root: Root, settings: BuildSettings) -> tuple[Path, d
             "changes": source.folded._asdict() if isinstance(source, Folded) else None,
             **({"shard": settings.shard.entry()} if settings.shard else {}),
             "originals": originals,
-            "memory_bytes": _memory_to_serve(described, originals),
+            "memory_bytes": memory_to_serve(described, originals),
             "memory_private_bytes": built.private_bytes,
             "files": described,
             "build": built.parameters | clock.record(count, settings.threads),
@@ -267,7 +277,7 @@ def _build(source: Source, root: Root, settings: BuildSettings) -> tuple[Path, d
         }
         write_sealed(folder / MANIFEST_FILE, manifest)
         with open_staged(folder, settings.threads, generation) as reopened:
-            structure.check_sample(reopened, built.sample)
+            check_sample(reopened, built.sample)
         if isinstance(source, Folded):
             check_kept(root.folder / settings.name, source.folded)
         return publish(root, settings.name, generation, folder), manifest
@@ -280,17 +290,3 @@ def _take(source: Source, folder: Path, settings: BuildSettings) -> Arranged:
                 spool.take(batch)
                 progress.add(len(batch.ids))
         return spool.arrange()
-
-
-def write_faiss(index: FaissIndex, path: Path, originals: Originals = "keep") -> None:
-    # FAISS's own writer does not notice when the last bytes fail, at close; Python's does.
-    with path.open("wb") as file:
-        flags = 0 if originals == "keep" else faiss.IO_FLAG_SKIP_STORAGE
-        faiss.write_index(index, faiss.PyCallbackIOWriter(file.write), flags)
-
-
-def _memory_to_serve(described: dict[str, dict[str, Any]], originals: Originals) -> int:
-    """What searches touch, so what should stay in the page cache: not the payload, nor ivf's float32 rows, nor FAISS's
-    graph where it has no rows."""
-    cold = {rowfiles.PAYLOAD_FILE, VECTORS_FILE, *([INDEX_FILE] if originals == "drop" else [])}
-    return sum(int(entry["bytes"]) for name, entry in described.items() if name not in cold)

@@ -5,15 +5,16 @@ searches whose answers the finished files must give again.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from index.build import families, flat, graph, ivf
+from index.build import disk_lists, families, flat, graph, ivf
 from index.build import recall as measuring
+from index.build.built import Sample, Structure
 from index.build.drafts import drafting
 from index.build.grown import DEARER, Before
 from index.build.recall import HeldOutTruth, RecallPoint
@@ -21,42 +22,19 @@ from index.disk import codes
 from index.disk.codes import Metric
 from index.disk.layout import DEGREE, Layout, Originals, Profile
 from index.disk.sections import FloatRows, map_codes
-from index.errors import GenerationError
 from index.progress import say
+from index.search import disk_lists as searching
 from index.search import lists, walk
 from index.search.exact import TopK
 from index.search.finding import ComparedRows, ScannedRows, Searcher, find
-from index.search.generation import Generation
 from index.search.rescoring import rescore
 from index.search.restored import RestoredRows
-from index.search.structure import INDEX_FILE
 from index.search.untyped import FaissIndex
 
 SAMPLE_QUERIES = 32
 DEEP_K, DEEP_QUERIES = (100, 1000), 32
 
 Search = Callable[[NDArray[np.float32], int, int], TopK]
-
-
-class Sample(NamedTuple):
-    """Rows whose vectors were the queries, and what the structure in memory answered at its default effort."""
-
-    rows: NDArray[np.int64]
-    found: TopK
-
-
-@dataclass(frozen=True)
-class Structure:
-    """index: what is written. The rest is what the manifest says of it; private_bytes: what every process that opens it
-    holds for itself, beside the pages that all of them share."""
-
-    index: FaissIndex
-    recall: dict[str, Any]
-    effort: dict[str, Any]
-    parameters: dict[str, Any]
-    sample: Sample
-    private_bytes: int
-    sections: dict[str, Any] = field(default_factory=dict)
 
 
 class Builder:
@@ -93,7 +71,7 @@ class Builder:
         self._with_originals: float | None = None  # recall, where they are dropped
 
     def build(self, family: str) -> Structure:
-        return {"flat": self._flat, "graph": self._graph, "ivf": self._ivf}[family]()
+        return {"flat": self._flat, "graph": self._graph, "ivf": self._ivf, families.DISK: self._disk}[family]()
 
     def _flat(self) -> Structure:
         index = flat.build(self._rows, self._metric, show=self._show)
@@ -177,6 +155,22 @@ class Builder:
         private = ivf.list_bytes(*self._rows.array.shape)
         return self._structure(index, searcher, lists.EFFORT_UNIT, self._measured(held_out), parameters, private)
 
+    def _disk(self) -> Structure:
+        held_out = measuring.held_out_rows(len(self._rows.array))
+        efforts = ivf.efforts(len(self._rows.array))
+        searcher, sections = disk_lists.build(
+            self._folder,
+            self._rows,
+            self._metric,
+            held_out,
+            lambda partial: self._measure(partial, held_out, efforts, midway=False, restored=True),
+            self._threads,
+            show=self._show,
+        )
+        parameters = {"lists": efforts[-1], "codes": "1 bit a dimension, and 12 on the disk"}
+        unit, recall = searching.EFFORT_UNIT, self._measured(held_out)
+        return replace(self._structure(None, searcher, unit, recall, parameters, 0, searcher), sections=sections)
+
     def _measure(
         self,
         searcher: Searcher,
@@ -185,12 +179,14 @@ class Builder:
         *,
         midway: bool,
         with_originals: Searcher | None = None,
+        restored: bool = False,
     ) -> None:
-        """with_originals: the same but for float32 rows, which `searcher` is without."""
+        """with_originals: the same but for float32 rows, which `searcher` is without. restored: it is without them,
+        and there is none that has them."""
 
         def search(queries: NDArray[np.float32], k: int, effort: int) -> TopK:
             found = searcher.search(queries, k, effort)
-            if with_originals is None:
+            if with_originals is None and not restored:
                 return found
             # What was found counts by its true score.
             return rescore(queries, self._rows.array, found.rows, found.scored, k, l2=self._l2)
@@ -255,7 +251,7 @@ class Builder:
 
     def _structure(
         self,
-        index: FaissIndex,
+        index: FaissIndex | None,
         searcher: Searcher | None,
         unit: str,
         recall: dict[str, Any],
@@ -280,15 +276,4 @@ class Builder:
             parameters,
             Sample(rows, found),
             private_bytes,
-        )
-
-
-def check_sample(generation: Generation, sample: Sample) -> None:
-    """The files must give the answers that memory gave. Raises GenerationError when they do not."""
-    queries = np.stack([generation.vector(int(row)) for row in sample.rows])
-    k = sample.found.rows.shape[1]
-    rows, scores, _ = generation.search_rows(queries, k)
-    if not (np.array_equal(rows, sample.found.rows) and np.array_equal(scores, sample.found.scores)):
-        raise GenerationError(
-            generation.path / INDEX_FILE, "does not answer as the index that was written into it; nothing was published"
         )

@@ -19,6 +19,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from index.disk import lists
 from index.disk.sections import ALIGNMENT, CODES_FILE, NORMS_FILE
 from index.kernels import _native
 
@@ -178,30 +179,46 @@ def write(
 
 
 def drop_codes(folder: Path, sections: dict[str, Any]) -> None:
-    """Removes the codes that lead a scan to float32 rows: where those are dropped, it reads the blocks. Their scale is
-    remembered, since the codes of changes begin with it."""
-    sections[RESTS_FILE]["code_step"] = sections[CODES_FILE]["step"]
+    """Removes the codes that lead a scan to float32 rows: where those are dropped, it reads blocks or records. Their
+    scale is remembered, since the codes of changes begin with it."""
+    _restoring(sections)["code_step"] = sections[CODES_FILE]["step"]
     for name in (CODES_FILE, NORMS_FILE):
         if sections.pop(name, None) is not None:
             (folder / name).unlink()
 
 
-def profile_of(manifest: dict[str, Any]) -> Profile | None:
-    """The profile of a generation; None if it holds no graph."""
+def code_step_of(manifest: dict[str, Any]) -> float:
+    """What a unit of the rows' int8 codes under one scale is, also where those were dropped: changes begin with it."""
+    sections = manifest["sections"]
+    return float(sections[CODES_FILE]["step"] if CODES_FILE in sections else _restoring(sections)["code_step"])
+
+
+def _restoring(sections: dict[str, Any]) -> dict[str, Any]:
+    """The entry on what restores rows whose originals were dropped."""
+    entry: dict[str, Any] = sections[RESTS_FILE if RESTS_FILE in sections else lists.RECORDS_FILE]
+    return entry
+
+
+def profile_of(manifest: dict[str, Any]) -> str | None:
+    """The profile of a generation: of its graph, or "disk"; None if it has neither a graph nor lists on the disk."""
+    if lists.RECORDS_FILE in manifest["sections"]:
+        return lists.PROFILE
     entry = manifest["sections"].get(BLOCKS_FILE)
     return None if entry is None else entry.get("profile", "speed")
 
 
 def originals_of(manifest: dict[str, Any]) -> Originals:
     """Whether a generation holds the float32 rows that it was made of."""
-    return "drop" if RESTS_FILE in manifest["sections"] else "keep"
+    sections = manifest["sections"]
+    return "drop" if RESTS_FILE in sections or lists.RECORDS_FILE in sections else "keep"
 
 
 def load(folder: Path, manifest: dict[str, Any], *, huge_pages: bool = False) -> Layout:
     """The layout of a generation: mapped, or copied into huge pages of this process."""
-    sections, count, dim, profile = manifest["sections"], manifest["count"], manifest["dim"], profile_of(manifest)
+    sections, count, dim = manifest["sections"], manifest["count"], manifest["dim"]
     entry, root = sections[BLOCKS_FILE], sections[ROOT_FILE]
-    if profile is None or profile not in get_args(Profile):
+    profile: Any = entry.get("profile", "speed")
+    if profile not in get_args(Profile):
         raise ValueError(
             f"{BLOCKS_FILE} has profile {profile!r}, and this version knows {', '.join(get_args(Profile))}"
         )

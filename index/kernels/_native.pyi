@@ -204,3 +204,71 @@ class Graph:
         done: NDArray[np.uint64],
         unit: str = "",
     ) -> None: ...
+
+def group_bytes(dim: int) -> int: ...
+def centre_bytes(dim: int) -> int: ...
+def record_bytes(dim: int) -> int: ...
+def records_a_page(dim: int) -> int: ...
+def bytes_of_records(dim: int, count: int) -> int: ...
+def encode_centres(
+    frame: NDArray[np.float32], centres: NDArray[np.float32], l2: bool, out: NDArray[np.uint8]
+) -> None: ...
+def empty_groups(dim: int, groups: NDArray[np.uint8]) -> None: ...
+def encode_rows(
+    frame: NDArray[np.float32],
+    centres: NDArray[np.uint8],
+    vectors: NDArray[np.float32],
+    l2: bool,
+    lists: NDArray[np.int32],
+    slots: NDArray[np.int64],
+    rows: NDArray[np.int32],
+    groups: NDArray[np.uint8],
+    records: NDArray[np.uint8] | None,
+    threads: int,
+    unit: str = "",
+) -> tuple[float, float]: ...
+
+class Lists:
+    reader: str
+    lists: int
+    reads: int
+    def __init__(
+        self,
+        centres: NDArray[np.uint8],
+        starts: NDArray[np.uint32],
+        groups: NDArray[np.uint8],
+        records: str,
+        count: int,
+        dim: int,
+        l2: bool,
+        gain: float,
+        code_norm: float,
+        rest_norm: float,
+        reader: str = "auto",
+    ) -> None: ...
+    def search(
+        self,
+        queries: NDArray[np.float32],
+        lists: int,
+        margin: float,
+        keep: NDArray[np.uint64] | None,
+        survivors: int,
+        rows: NDArray[np.int64],
+        scores: NDArray[np.float32],
+        scored: NDArray[np.int64],
+        threads: int = 1,
+        budget: int = 0,
+        unit: str = "",
+    ) -> None: ...
+    def scan(
+        self,
+        queries: NDArray[np.float32],
+        rows: NDArray[np.int64],
+        scores: NDArray[np.float32],
+        rescored: NDArray[np.int64],
+        threads: int = 1,
+        keep: NDArray[np.uint64] | None = None,
+        at: NDArray[np.uint32] | None = None,
+        unit: str = "",
+    ) -> None: ...
+    def restore(self, first: int, out: NDArray[np.float32]) -> None: ...

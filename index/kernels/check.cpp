@@ -109,5 +109,6 @@ int main() {
   perwatt::check_scans(runnable);
   perwatt::check_graphs(runnable);
   perwatt::check_sieves(runnable);
+  perwatt::check_lists(runnable);
   return 0;
 }

@@ -16,4 +16,7 @@ void check_graphs(const std::vector<const Kernels*>& kernels);
 // The same of the sieves, and of scans through them.
 void check_sieves(const std::vector<const Kernels*>& kernels);
 
+// The same of lists whose rows lie on a disk, by every reader, and readers through faults.
+void check_lists(const std::vector<const Kernels*>& kernels);
+
 }  // namespace perwatt

@@ -19,54 +19,6 @@ uint64_t next_random(uint64_t& state) {
   return z ^ z >> 31;
 }
 
-void encode_vertex(const float* x, size_t padded, bool l2, uint8_t* block) {
-  float largest = 0.0f;
-  for (size_t i = 0; i < padded; ++i) largest = std::max(largest, std::fabs(x[i]));
-  const float step = largest > 0.0f ? largest / 127.0f : 1.0f;
-  int8_t* codes = reinterpret_cast<int8_t*>(block);
-  int32_t squares = 0;
-  for (size_t i = 0; i < padded; ++i) {
-    const float code = std::nearbyint(x[i] / step);
-    codes[i] = static_cast<int8_t>(std::max(-127.0f, std::min(127.0f, code)));
-    squares += codes[i] * codes[i];
-  }
-  const float square_norm = static_cast<float>(square_of(x, padded));
-  const Head head{l2 ? 2.0f * step : step, l2 ? -square_norm : 0.0f, square_norm, step,
-                  (step * step) * static_cast<float>(squares), 0.0f, 0.0f, {}};
-  std::memcpy(block + padded, &head, sizeof head);
-}
-
-// Lengths of what restores a row: its codes, and its rest.
-struct Lengths {
-  double codes, rest;
-};
-
-// What the codes of an encoded vertex leave over (graph.hpp), and in its head how both restore the row.
-Lengths encode_rest(const float* x, size_t padded, bool l2, uint8_t* block, uint8_t* rest) {
-  Head head;
-  std::memcpy(&head, block + padded, sizeof head);
-  const int8_t* codes = reinterpret_cast<const int8_t*>(block);
-  const size_t half = padded / 2;
-  std::memset(rest, 0, half);
-  int64_t squares = 0, rests = 0, wholes = 0;
-  for (size_t i = 0; i < padded; ++i) {
-    const float fine = std::nearbyint(x[i] / head.step * 16.0f);
-    const int whole = 16 * codes[i];
-    const int left = std::max(-8, std::min(7, static_cast<int>(std::max(-2048.0f, std::min(2048.0f, fine))) - whole));
-    rest[i % half] |= static_cast<uint8_t>((left + 8) << (i < half ? 0 : 4));
-    squares += (whole + left) * (whole + left);
-    rests += left * left;
-    wholes += whole * whole;
-  }
-  const double step = static_cast<double>(head.step), square = step * step / 256.0 * static_cast<double>(squares);
-  const double longer = l2 || square == 0.0 ? 1.0 : std::sqrt(static_cast<double>(head.square_norm) / square);
-  head.restored_scale = static_cast<float>(l2 ? 2.0 * step : longer * step);
-  head.restored_norm = l2 ? static_cast<float>(square) : 0.0f;
-  std::memcpy(block + padded, &head, sizeof head);
-  const double unit = longer * step / 16.0;
-  return {unit * std::sqrt(static_cast<double>(wholes)), unit * std::sqrt(static_cast<double>(rests))};
-}
-
 // A block's groups, from a list of neighbours; returns the sum of the squared lengths of its edges.
 double encode_links(const Kernels& kernels, const Frame& frame, const float* vertex, const int32_t* links,
                     size_t slots, size_t padded, bool l2, uint8_t* groups, int64_t& edges) {
@@ -130,6 +82,48 @@ double encode_spoke(const float* root, const float* x, size_t padded, bool l2, u
 }
 
 }  // namespace
+
+void encode_vertex(const float* x, size_t padded, bool l2, uint8_t* block) {
+  float largest = 0.0f;
+  for (size_t i = 0; i < padded; ++i) largest = std::max(largest, std::fabs(x[i]));
+  const float step = largest > 0.0f ? largest / 127.0f : 1.0f;
+  int8_t* codes = reinterpret_cast<int8_t*>(block);
+  int32_t squares = 0;
+  for (size_t i = 0; i < padded; ++i) {
+    const float code = std::nearbyint(x[i] / step);
+    codes[i] = static_cast<int8_t>(std::max(-127.0f, std::min(127.0f, code)));
+    squares += codes[i] * codes[i];
+  }
+  const float square_norm = static_cast<float>(square_of(x, padded));
+  const Head head{l2 ? 2.0f * step : step, l2 ? -square_norm : 0.0f, square_norm, step,
+                  (step * step) * static_cast<float>(squares), 0.0f, 0.0f, {}};
+  std::memcpy(block + padded, &head, sizeof head);
+}
+
+Lengths encode_rest(const float* x, size_t padded, bool l2, uint8_t* block, uint8_t* rest) {
+  Head head;
+  std::memcpy(&head, block + padded, sizeof head);
+  const int8_t* codes = reinterpret_cast<const int8_t*>(block);
+  const size_t half = padded / 2;
+  std::memset(rest, 0, half);
+  int64_t squares = 0, rests = 0, wholes = 0;
+  for (size_t i = 0; i < padded; ++i) {
+    const float fine = std::nearbyint(x[i] / head.step * 16.0f);
+    const int whole = 16 * codes[i];
+    const int left = std::max(-8, std::min(7, static_cast<int>(std::max(-2048.0f, std::min(2048.0f, fine))) - whole));
+    rest[i % half] |= static_cast<uint8_t>((left + 8) << (i < half ? 0 : 4));
+    squares += (whole + left) * (whole + left);
+    rests += left * left;
+    wholes += whole * whole;
+  }
+  const double step = static_cast<double>(head.step), square = step * step / 256.0 * static_cast<double>(squares);
+  const double longer = l2 || square == 0.0 ? 1.0 : std::sqrt(static_cast<double>(head.square_norm) / square);
+  head.restored_scale = static_cast<float>(l2 ? 2.0 * step : longer * step);
+  head.restored_norm = l2 ? static_cast<float>(square) : 0.0f;
+  std::memcpy(block + padded, &head, sizeof head);
+  const double unit = longer * step / 16.0;
+  return {unit * std::sqrt(static_cast<double>(wholes)), unit * std::sqrt(static_cast<double>(rests))};
+}
 
 double square_of(const float* x, size_t n) {
   double sums[8] = {};  // one would wait four cycles for each addition; n is a multiple of kPadding

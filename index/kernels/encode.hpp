@@ -43,6 +43,17 @@ Frame frame_of(const Kernels& kernels, const float* vectors, size_t count, size_
 // The graph as a walk sees it, over the memory that was filled.
 GraphView encode(const Kernels& kernels, const Encoding& encoding, size_t threads);
 
+// The codes and the head of a vertex float32[padded] in the frame.
+void encode_vertex(const float* x, size_t padded, bool l2, uint8_t* block);
+
+// Lengths of what restores a row: its codes, and its rest.
+struct Lengths {
+  double codes, rest;
+};
+
+// What the codes of an encoded vertex leave over (graph.hpp), and in its head how both restore the row.
+Lengths encode_rest(const float* x, size_t padded, bool l2, uint8_t* block, uint8_t* rest);
+
 // A query float32[dim] in the frame, into out[padded].
 void to_frame(const Kernels& kernels, const GraphView& graph, const float* signs, const float* query, float* out);
 

@@ -74,6 +74,10 @@ struct Kernels {
   // A query's sums with any signs, and which rows of `count` groups may be worth a score (sieve.hpp): a bit each.
   LookedUp (*look_up)(const float* query, size_t padded, uint8_t* tables);
   void (*sieve)(const SieveQuery& query, const uint8_t* groups, size_t count, uint32_t* masks);
+  // Estimates of the rows of `count` groups of a list (lists.hpp), and a mask for each group, of those above the threshold. The
+  // same bits in every unit. estimates: float32[32 * count].
+  void (*estimate)(const uint8_t* groups, size_t count, size_t padded, const uint8_t* tables, float base, float unit,
+                   float offset, float threshold, float* estimates, uint32_t* masks);
 };
 
 // One for each translation unit that this architecture builds; dispatch.cpp decides which may run.

@@ -105,7 +105,8 @@ constexpr Kernels table(const char* name) {
                  rotate<Hop>,
                  encode_edges<Hop>,
                  look_up<Hop>,
-                 sieve<Hop>};
+                 sieve<Hop>,
+                 estimate<Hop>};
 }
 
 }  // namespace

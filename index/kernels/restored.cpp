@@ -20,22 +20,6 @@ constexpr float kSqrtHalf = 0.70710678f;
 
 const int8_t* codes_of(const GraphView& graph) { return reinterpret_cast<const int8_t*>(graph.blocks); }
 
-void unpack(const uint8_t* rest, size_t padded, int8_t* out) {
-  const size_t half = padded / 2;
-  for (size_t i = 0; i < half; ++i) {
-    out[i] = static_cast<int8_t>((rest[i] & 15) - 8);
-    out[half + i] = static_cast<int8_t>((rest[i] >> 4) - 8);
-  }
-}
-
-// The last part of a score: of the sum of 16 * code + r times 256 * high + low.
-double score_of_sum(const GraphView& graph, const RestoredQuery& query, const Head& head, int64_t sum) {
-  const double product = static_cast<double>(head.restored_scale) / 16.0 * query.unit * static_cast<double>(sum);
-  const double score = (product - static_cast<double>(head.restored_norm) - query.square) * query.scale;
-  if (!std::isfinite(score)) return -std::numeric_limits<float>::max();  // of damaged blocks
-  return static_cast<double>(static_cast<float>(graph.l2 ? std::min(score, 0.0) : score));
-}
-
 // From a product of high bytes and codes alone to a score in the frame, but for |q|^2: unit * scales[i] * product - norms[i].
 struct Heads {
   float scales[kBlockRows], norms[kBlockRows];
@@ -140,6 +124,32 @@ void turn_back(float* x, size_t padded, const float* signs) {
 
 }  // namespace
 
+void unpack_rest(const uint8_t* rest, size_t padded, int8_t* out) {
+  const size_t half = padded / 2;
+  for (size_t i = 0; i < half; ++i) {
+    out[i] = static_cast<int8_t>((rest[i] & 15) - 8);
+    out[half + i] = static_cast<int8_t>((rest[i] >> 4) - 8);
+  }
+}
+
+double score_of_sum(const GraphView& graph, const RestoredQuery& query, float scale, float norm, int64_t sum) {
+  const double product = static_cast<double>(scale) / 16.0 * query.unit * static_cast<double>(sum);
+  const double score = (product - static_cast<double>(norm) - query.square) * query.scale;
+  if (!std::isfinite(score)) return -std::numeric_limits<float>::max();  // of damaged blocks
+  return static_cast<double>(static_cast<float>(graph.l2 ? std::min(score, 0.0) : score));
+}
+
+void restore_row(const GraphView& graph, const float* signs, const int8_t* codes, const int8_t* rest, float scale, float* x,
+                 float* out) {
+  const float* origin = reinterpret_cast<const float*>(graph.root);  // 0 but for l2
+  const float unit = scale / (graph.l2 ? 32.0f : 16.0f);
+  for (size_t i = 0; i < graph.padded; ++i) {
+    x[i] = unit * static_cast<float>(16 * codes[i] + rest[i]) / graph.gain + origin[i];
+  }
+  turn_back(x, graph.padded, signs);
+  std::copy_n(x, graph.dim, out);
+}
+
 // What is left out of a product is, with q = unit * (256 h + l) and x = step / 16 * (16 c + r),
 //   <unit * l, step * c> + <q, step / 16 * r>,   at most   |unit * l| max |step * c| + |q| max |step / 16 * r|,
 // with the step that restores the length; twice that for l2. Scores are compared as float32, which is off by 2^-24 of them, and so may |x|^2 be.
@@ -191,7 +201,7 @@ void score_restored(const Kernels& kernels, const GraphView& graph, const Restor
     const size_t count = std::min(kScored, listed.size() - first);
     for (size_t i = 0; i < count; ++i) {
       at[i] = listed[first + i].row;
-      unpack(graph.rests + at[i] * rest_bytes(padded), padded, rests.data() + i * padded);
+      unpack_rest(graph.rests + at[i] * rest_bytes(padded), padded, rests.data() + i * padded);
     }
     kernels.dot_i8_at(query.high(), codes_of(graph), stride, at, count, padded, high);
     kernels.dot_i8_at(query.low(), codes_of(graph), stride, at, count, padded, low);
@@ -199,7 +209,8 @@ void score_restored(const Kernels& kernels, const GraphView& graph, const Restor
     for (size_t i = 0; i < count; ++i) {
       const int64_t sum = 4096 * int64_t{high[i]} + 16 * int64_t{low[i]} + 256 * int64_t{of_rests[i]} +
                           int64_t{of_rests[kScored + i]};
-      listed[first + i].score = score_of_sum(graph, query, *head_of(graph, block_of(graph, at[i])), sum);
+      const Head* head = head_of(graph, block_of(graph, at[i]));
+      listed[first + i].score = score_of_sum(graph, query, head->restored_scale, head->restored_norm, sum);
     }
   }
 }
@@ -214,19 +225,13 @@ void scan_restored(const Kernels& kernels, const GraphView& graph, const float* 
 
 void restore_rows(const GraphView& graph, const float* signs, size_t first, size_t count, size_t threads, float* out) {
   const size_t padded = graph.padded;
-  const float* origin = reinterpret_cast<const float*>(graph.root);  // 0 but for l2
   in_parallel(threads, count, kRowsPerRange, [&] {
     return [&, x = std::vector<float>(padded), rest = std::vector<int8_t>(padded)](size_t from, size_t to) mutable {
       for (size_t r = from; r < to; ++r) {
         const uint8_t* block = block_of(graph, first + r);
-        const int8_t* codes = reinterpret_cast<const int8_t*>(block);
-        const float unit = head_of(graph, block)->restored_scale / (graph.l2 ? 32.0f : 16.0f);
-        unpack(graph.rests + (first + r) * rest_bytes(padded), padded, rest.data());
-        for (size_t i = 0; i < padded; ++i) {
-          x[i] = unit * static_cast<float>(16 * codes[i] + rest[i]) / graph.gain + origin[i];
-        }
-        turn_back(x.data(), padded, signs);
-        std::copy_n(x.data(), graph.dim, out + r * graph.dim);
+        unpack_rest(graph.rests + (first + r) * rest_bytes(padded), padded, rest.data());
+        restore_row(graph, signs, reinterpret_cast<const int8_t*>(block), rest.data(), head_of(graph, block)->restored_scale,
+                    x.data(), out + r * graph.dim);
       }
     };
   });

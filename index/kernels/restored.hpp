@@ -29,6 +29,17 @@ struct RestoredQuery {
 // frame: the query as to_frame made it, float32[padded], of `query`, float32[dim].
 RestoredQuery restored_query(const GraphView& graph, const float* frame, const float* query);
 
+// The score of a row, of the sum of 16 * code + r times 256 * high + low; scale and norm are those of its head (graph.hpp).
+double score_of_sum(const GraphView& graph, const RestoredQuery& query, float scale, float norm, int64_t sum);
+
+// The rest of a row, int8[padded].
+void unpack_rest(const uint8_t* rest, size_t padded, int8_t* out);
+
+// A row as it was before it came into the frame, from its codes, its unpacked rest and the scale of its head, float32[dim].
+// x: float32[padded], for the while.
+void restore_row(const GraphView& graph, const float* signs, const int8_t* codes, const int8_t* rest, float scale, float* x,
+                 float* out);
+
 // The scores of the listed rows, rounded to float32, so that rows tie that are given out with the same score.
 void score_restored(const Kernels& kernels, const GraphView& graph, const RestoredQuery& query,
                     std::vector<Listed>& listed);

@@ -39,5 +39,17 @@ inline void sieve(const SieveQuery& query, const uint8_t* groups, size_t count, 
   }
 }
 
+// See Kernels::estimate.
+template <class Hop>
+inline void estimate(const uint8_t* groups, size_t count, size_t padded, const uint8_t* tables, float base, float unit,
+                     float offset, float threshold, float* estimates, uint32_t* masks) {
+  alignas(64) uint16_t sums[kGroup];
+  for (size_t g = 0; g < count; ++g, groups += group_bytes(padded)) {
+    const uint16_t* add = reinterpret_cast<const uint16_t*>(groups + 4 * kGroup);
+    Hop::scan(groups + 8 * kGroup, tables, padded / 4, sums);
+    masks[g] = Hop::estimate(sums, add, add + kGroup, base, unit, offset, threshold, estimates + g * kGroup);
+  }
+}
+
 }  // namespace
 }  // namespace perwatt::PERWATT_UNIT

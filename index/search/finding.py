@@ -42,17 +42,20 @@ def effort_for(points: Sequence[dict[str, Any]], recall: float) -> int | None:
 # What one vector compared on the way of a structure costs, in survivors that a scan picks in the same time:
 # a visit of a walk is some 35 cache lines and a group of neighbours, a row of a list some fast-scan codes and its share
 # of the rescoring. Measured by `python -m index.bench.filters`, and held to by the table of `perwatt bench filtered`.
-WORTH = {"compact": 25.0, "speed": 15.0, "ivf": 1.0}
+# Of lists on the disk a survivor is a read, beside which what lies in memory costs next to nothing.
+WORTH = {"compact": 25.0, "speed": 15.0, "ivf": 1.0, "disk": 0.05}
+LISTS = ("ivf", "disk")
 # In the same unit, from memory: a picked row right behind the one before, a row of a scan of everything, and a hit, for
 # which two or three rows are scored again in float32.
 IN_A_ROW, IN_ORDER, HIT = 0.55, 0.8, 40.0
 # The same of a row whose codes lie in the block of a vertex, where originals were dropped: what else is there passes by
 # too. Measured by `python -m index.bench.originals`, beside IN_ORDER.
-IN_BLOCKS = {"compact": 1.4, "speed": 1.9}
+# Rows on the disk are read in large pieces by a scan of everything.
+IN_BLOCKS = {"compact": 1.4, "speed": 1.9, "disk": 0.2}
 # Rows that a quarter of all or fewer are picked one by one; of more, no list of their numbers is kept.
 PICKED = 4
 # Without a figure of the build's: what is compared grows with the hits to this power.
-_GROWTH = {"compact": 0.65, "speed": 0.65, "ivf": 0.0}
+_GROWTH = {"compact": 0.65, "speed": 0.65, "ivf": 0.0, "disk": 0.0}
 _TRIAL = 8  # a walk that is given up for too few survivors has cost an eighth of the scan
 _BLOCK = 256  # rows that a scan of all reads or skips as one (index/kernels/scan.cpp)
 _LEAST_TRIAL = 64  # visits: fewer say nothing of a share
@@ -109,13 +112,13 @@ class Planner:
         scan = HIT * min(k, survivors)
         scan += self._count * self._in_order if keep is None else scan_cost(keep, self._in_order)
         worth, share = WORTH[self._structure], max(survivors, 1) / self._count
-        around = share if self._structure == "ivf" else 1.0  # lists hold survivors by chance
+        around = share if self._structure in LISTS else 1.0  # lists hold survivors by chance
         # Where it was asked for though a scan of all is quicker, a structure is used as it would be without a filter.
         usual = k <= MEASURED_K and share * PICKED > 1
         if not usual and scan <= worth * self._at(k, effort) / around:
             return SCAN
         budget = scan / worth
-        least = 0.0 if keep is None or self._structure == "ivf" else k / self._reach(effort, int(budget))
+        least = 0.0 if keep is None or self._structure in LISTS else k / self._reach(effort, int(budget))
         if usual:
             budget = max(budget, 2 * self._at(math.ceil(k / share), effort))
             least = min(least, share / 4)

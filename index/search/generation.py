@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from index.disk import layout
 from index.disk.codes import LONGEST, Metric
-from index.disk.layout import RESTS_FILE, Originals, Profile
-from index.disk.sections import CODES_FILE
+from index.disk.layout import Originals
 from index.disk.whole import read_whole
 from index.errors import InputError
 from index.kernels import _native
@@ -39,7 +38,7 @@ class Generation:
         self.dim: int = manifest["dim"]
         self.metric: Metric = manifest["metric"]
         self.family: str = manifest["family"]
-        self.profile: Profile | None = layout.profile_of(manifest)
+        self.profile: str | None = layout.profile_of(manifest)
         self.originals: Originals = layout.originals_of(manifest)
         self.whole = read_whole(path, manifest)  # of a shard, once all are there
         self.default_effort: int = (self.whole or {}).get("effort", manifest["effort"])["default"]
@@ -47,7 +46,7 @@ class Generation:
         self.target_effort = min(cheaper or self.default_effort, self.default_effort)
         in_order = IN_BLOCKS[self.profile] if self.profile and self.originals == "drop" else IN_ORDER
         self._planner = Planner(self.profile or self.family, self.count, manifest["effort"], in_order)
-        self.code_step: float = _code_step(manifest["sections"])
+        self.code_step: float = layout.code_step_of(manifest)
         self._rows, self._searcher, self._index = open_structure(path, manifest, threads, huge_pages=huge_pages)
         self._ids = StringIds(path) if manifest["id_type"] == "str" else IntegerIds(path)
         self._payload = Payload(path)
@@ -268,11 +267,6 @@ class Generation:
             what = "not finite or too long" if queries[bad].any() else "zero, which has no direction"
             raise InputError(f"query {bad} is {what}")
         return queries if scaled is None else scaled
-
-
-def _code_step(sections: dict[str, Any]) -> float:
-    """What a unit of the rows' int8 codes under one scale is, also where those were dropped: changes begin with it."""
-    return float(sections[CODES_FILE]["step"] if CODES_FILE in sections else sections[RESTS_FILE]["code_step"])
 
 
 def _padded(found: TopK, k: int) -> TopK:

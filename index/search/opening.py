@@ -5,7 +5,7 @@ from pathlib import Path
 
 from index import machine
 from index.disk.manifest import MANIFEST_FILE, check_files, read_manifest
-from index.errors import GenerationError
+from index.errors import GenerationError, KernelError
 from index.search.generation import Generation
 
 
@@ -30,7 +30,7 @@ def _open(path: Path, threads: int, verify: bool, generation: str | None, *, hug
         check_files(path, manifest, max(threads, machine.cores()))
     try:
         return Generation(path, manifest, threads, huge_pages=huge_pages)
-    except GenerationError:
+    except (GenerationError, KernelError):
         raise
     except Exception as error:
         # A manifest that lies with the right hashes can make NumPy, Arrow or FAISS raise anything.

@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from index.disk import layout
+from index.disk import layout, lists
 from index.disk.sections import VECTORS_FILE, map_codes, map_section
 from index.errors import GenerationError
 from index.search import untyped
+from index.search.disk_lists import DiskLists
 from index.search.finding import ComparedRows, ScannedRows, Searcher
 from index.search.lists import IvfSearch
 from index.search.restored import RestoredRows
@@ -29,6 +30,11 @@ def open_structure(path: Path, manifest: dict[str, Any], threads: int, *, huge_p
     """Of a generation's folder. Raises GenerationError where FAISS's file is none, or of another shape."""
     sections, metric, family = manifest["sections"], manifest["metric"], manifest["family"]
     shape = manifest["count"], manifest["dim"]
+    if layout.profile_of(manifest) == lists.PROFILE:
+        records = sections[lists.RECORDS_FILE]
+        _check_shape(path / lists.RECORDS_FILE, (*records["shape"], records["dim"]), shape)
+        on_disk = DiskLists(lists.load(path, manifest), metric, threads)
+        return OpenedStructure(on_disk, on_disk, None)
     if layout.originals_of(manifest) == "drop":
         rests = sections[layout.RESTS_FILE]
         _check_shape(path / layout.RESTS_FILE, (*rests["shape"], rests["dim"]), shape)

@@ -1,0 +1,64 @@
+"""What the build of a structure comes to, how it is written, and the check of what was written."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.disk.layout import Originals
+from index.disk.lists import RECORDS_FILE
+from index.disk.sections import VECTORS_FILE
+from index.errors import GenerationError
+from index.search import rowfiles
+from index.search.exact import TopK
+from index.search.generation import Generation
+from index.search.structure import INDEX_FILE
+from index.search.untyped import FaissIndex, faiss
+
+
+class Sample(NamedTuple):
+    """Rows whose vectors were the queries, and what the structure in memory answered at its default effort."""
+
+    rows: NDArray[np.int64]
+    found: TopK
+
+
+@dataclass(frozen=True)
+class Structure:
+    """index: FAISS's, which is written; None where the sections hold all. The rest is what the manifest says of it;
+    private_bytes: what every process that opens it holds for itself, beside the pages that all of them share."""
+
+    index: FaissIndex | None
+    recall: dict[str, Any]
+    effort: dict[str, Any]
+    parameters: dict[str, Any]
+    sample: Sample
+    private_bytes: int
+    sections: dict[str, Any] = field(default_factory=dict)
+
+
+def write_faiss(index: FaissIndex, path: Path, originals: Originals = "keep") -> None:
+    # FAISS's own writer does not notice when the last bytes fail, at close; Python's does.
+    with path.open("wb") as file:
+        flags = 0 if originals == "keep" else faiss.IO_FLAG_SKIP_STORAGE
+        faiss.write_index(index, faiss.PyCallbackIOWriter(file.write), flags)
+
+
+def check_sample(generation: Generation, sample: Sample) -> None:
+    """The files must give the answers that memory gave. Raises GenerationError when they do not."""
+    queries = np.stack([generation.vector(int(row)) for row in sample.rows])
+    k = sample.found.rows.shape[1]
+    rows, scores, _ = generation.search_rows(queries, k)
+    if not (np.array_equal(rows, sample.found.rows) and np.array_equal(scores, sample.found.scores)):
+        raise GenerationError(
+            generation.path / INDEX_FILE, "does not answer as the index that was written into it; nothing was published"
+        )
+
+
+def memory_to_serve(described: dict[str, dict[str, Any]], originals: Originals) -> int:
+    """What searches touch, so what should stay in the page cache: not the payload, nor what lists read from the disk,
+    nor FAISS's graph where it has no rows."""
+    cold = {rowfiles.PAYLOAD_FILE, VECTORS_FILE, RECORDS_FILE, *([INDEX_FILE] if originals == "drop" else [])}
+    return sum(int(entry["bytes"]) for name, entry in described.items() if name not in cold)
