@@ -19,6 +19,7 @@ from embed.models.folder import find_model
 from embed.vectors.provenance import installed
 from index import kernels as searching
 from index import machine
+from index.kernels._native import has_ring
 from index.printing import print_json, print_pairs
 from loadtest import units
 from loadtest.machine import in_words, read_machine
@@ -39,6 +40,7 @@ def info(model: str | None, as_json: bool) -> None:
         "memory_available_bytes": machine.memory_available_bytes(),
         "kernels": searching.info(),
         "encoder": encoding.info(),
+        "disk_reader": "io_uring" if has_ring() else "threads",
         "versions": {
             "python": sys.version.split()[0],
             **{package: installed(package) or "not installed" for package in PACKAGES},
@@ -54,6 +56,7 @@ def info(model: str | None, as_json: bool) -> None:
         ("Free memory", units.size_bytes(facts["memory_available_bytes"])),
         ("Search kernels", ladder(facts["kernels"])),
         ("Encoder kernels", ladder(facts["encoder"])),
+        ("Profile disk", f"would read by {facts['disk_reader']}"),
         ("Versions", ", ".join(f"{name} {number}" for name, number in facts["versions"].items())),
     ]
     if model:

@@ -52,7 +52,7 @@ def _fitted_in_served(root: Path, name: str) -> _ServedFitted | None:
     "--from-changes",
     is_flag=True,
     help="Build from the served generation and what was written since, in place of DIR; metric, recall target, "
-    "filters, words and originals are those of the served one.",
+    "filters, words, profile, builder and originals are those of the served one.",
 )
 @click.option(
     "--drop-changes",
@@ -143,6 +143,7 @@ def build(
     from index.build.sharded import build_sharded
     from index.changes import rebuild
     from index.changes.fold import Folded
+    from index.disk.lists import PROFILE
     from index.disk.manifest import read_manifest
     from index.disk.vectors_folder import VectorsFolder
     from index.progress import say
@@ -160,6 +161,8 @@ def build(
         "lexical": lexical,
         "language": language,
         "originals": originals,
+        "profile": profile,
+        "builder": builder,
     }
     if folder is not None:
         settings |= {key: value for key, value in folder.settings().items() if not _given(key)}
@@ -167,8 +170,6 @@ def build(
         "root": root,
         "name": name,
         "family": family,
-        "profile": profile,
-        "builder": builder,
         "threads": threads,
         "switch": not no_switch,
         "min_count_ratio": min_count_ratio,
@@ -197,6 +198,8 @@ def build(
             source: VectorsFolder | Folded
             if folder is None:
                 source, kept = opened.enter_context(rebuild.folded_from_served(place, name, threads or machine.cores()))
+                if kept["profile"] == PROFILE and family not in ("auto", "ivf"):
+                    kept["profile"] = "auto"  # another family was asked for
                 settings |= {key: value for key, value in kept.items() if not _given(key)}
             elif drop_changes:
                 source = rebuild.dropping(place, name, folder)

@@ -108,6 +108,7 @@ def _plain_rows(root: Root, name: str) -> list[dict[str, Any]]:
             row |= {key: manifest[key] for key in ("count", "dim", "metric", "family", "created_at", "memory_bytes")}
             row |= {"profile": profile_of(manifest), "recall": manifest["recall"]["recall"]}
             row |= {"originals": originals_of(manifest), "bytes_a_vector": bytes_a_vector(manifest)}
+            row |= {"disk_bytes": sum(file["bytes"] for file in manifest["files"].values())}
         except GenerationError as error:
             row["error"] = str(error)
         rows.append(row)

@@ -16,6 +16,7 @@ from index.changes.log_file import Write
 from index.changes.log_reader import LogReader
 from index.changes.rebuild import needed_after, trim
 from index.cli import build
+from index.disk.layout import profile_of
 from index.disk.manifest import read_manifest
 from index.disk.root import Root
 from index.errors import InputError
@@ -69,6 +70,20 @@ def test_from_changes_builds_as_the_served_generation_was_built(tmp_path: Path) 
     assert manifest["lexical"]["language"] == "german"
     assert manifest["recall"]["target"] == 0.9
     assert read_manifest(built_after(tmp_path, documents))["metric"] == "ip"
+
+
+@pytest.mark.parametrize(
+    "asked", [("--profile", "disk"), ("--family", "graph", "--profile", "speed", "--builder", "own")]
+)
+def test_from_changes_keeps_the_profile_and_the_builder(tmp_path: Path, asked: tuple[str, ...]) -> None:
+    how = {name.removeprefix("--"): value for name, value in zip(asked[::2], asked[1::2], strict=True)}
+    documents = Documents(700)
+    documents.build(tmp_path, recall_target=0.5, **how)
+    for turn, more in enumerate(((), ("--anew",))):
+        wrote(tmp_path, documents.put(800 + turn, turn))
+        manifest = read_manifest(built(tmp_path, "--from-changes", *asked[:2] * ("--family" in asked), *more))
+        assert (profile_of(manifest), manifest["family"]) == (how["profile"], how.get("family", "ivf"))
+    assert manifest["build"].get("builder", "own") == "own"
 
 
 def built_after(tmp_path: Path, documents: Documents) -> Path:

@@ -159,7 +159,7 @@ def test_changes_are_built_onto_it(tmp_path: Path) -> None:
     with Log(tmp_path / "test", DIM, None) as log:
         log.append([Write(f"new-{row}", vector.tobytes(), b"{}") for row, vector in enumerate(vectors)])
     with folded_from_served(Root(tmp_path), "test", 2) as (source, kept):
-        path = build_generation(source, root=tmp_path, name="test", family="graph", builder="own", **kept)
+        path = build_generation(source, root=tmp_path, name="test", family="graph", **kept)
     assert read_manifest(path)["build"]["builder"] == "faiss"  # which lets the graph before grow
     with open_generation(path) as generation:
         found = generation.search(codes.unit_rows(vectors), k=1)[0]

@@ -113,7 +113,11 @@ class Builder:
         else:
             parameters |= {"efConstruction": graph.BUILD_EFFORT, "passes": list(graph.PASSES)}
         if before is not None:
-            parameters["grown_from"] = {"generation": before.generation, "rows": int((before.rows >= 0).sum())}
+            parameters["grown_from"] = {
+                "generation": before.generation,
+                "rows": int((before.rows >= 0).sum()),
+                "builder": self._graph_builder,  # of the next one from nothing
+            }
         recall = self._measured(held_out)
         rows: ComparedRows | None = None
         vectors: NDArray[np.float32] | None = self._rows.array

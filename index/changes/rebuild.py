@@ -15,7 +15,7 @@ from index.changes.fold import Folded, FoldedTo, fold, folded_to
 from index.changes.log import Log
 from index.changes.log_file import LOG_FILE, LogLockedError
 from index.changes.log_reader import LogReader
-from index.disk.layout import originals_of
+from index.disk.layout import originals_of, profile_of
 from index.disk.manifest import read_manifest
 from index.disk.root import Root
 from index.disk.vectors_folder import VectorsFolder
@@ -80,7 +80,7 @@ def dropping(root: Root, name: str, folder: VectorsFolder) -> VectorsFolder | Fo
 
 def settings_of(manifest: dict[str, Any]) -> dict[str, Any]:
     """Keyword arguments of `build_generation` that build another generation in the same way."""
-    words = manifest.get("lexical")
+    words, made = manifest.get("lexical"), manifest["build"]
     return {
         "metric": manifest["metric"],
         "recall_target": manifest["recall"]["target"] if manifest["recall"] else 0.95,
@@ -88,6 +88,8 @@ def settings_of(manifest: dict[str, Any]) -> dict[str, Any]:
         "lexical": words is not None,
         "language": words["language"] if words else "english",
         "originals": originals_of(manifest),
+        "profile": profile_of(manifest) or "auto",
+        "builder": made.get("grown_from", made).get("builder", "faiss"),
     }
 
 

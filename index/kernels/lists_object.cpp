@@ -233,6 +233,7 @@ void translate(const std::exception_ptr& thrown, void*) {
 
 void bind_lists(nb::module_& m) {
   nb::register_exception_translator(translate);
+  m.def("has_ring", [] { return make_ring(-1) != nullptr; });
   m.def("group_bytes", [](size_t dim) { return group_bytes(padded_dim(dim)); }, "dim"_a);
   m.def("centre_bytes", [](size_t dim) { return centre_bytes(padded_dim(dim)); }, "dim"_a);
   m.def("record_bytes", [](size_t dim) { return record_bytes(padded_dim(dim)); }, "dim"_a);

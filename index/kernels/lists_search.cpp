@@ -303,8 +303,9 @@ bool read_promising(const Kernels& kernels, const ListsView& lists, Reader& read
 void search_lists(const Kernels& kernels, const ListsView& lists, const float* signs, Reader& reader, const Probing& probing,
                   size_t survivors, const Batch& batch, const Answer& answer, std::atomic<uint64_t>& reads) {
   const size_t padded = lists.frame.padded;
-  std::vector<int8_t> codes(kQueriesAtOnce * padded);
-  std::vector<int32_t> products(kQueriesAtOnce * lists.lists);
+  const size_t together = std::min(kQueriesAtOnce, batch.count);
+  std::vector<int8_t> codes(together * padded);
+  std::vector<int32_t> products(together * lists.lists);
   std::vector<uint8_t> memory;
   for (size_t first = 0; first < batch.count; first += kQueriesAtOnce) {
     const size_t some = std::min(kQueriesAtOnce, batch.count - first);
