@@ -49,6 +49,8 @@ def test_an_invalid_run_ends_compare_and_gate_with_three(folder: Path, records: 
     done = CliRunner().invoke(compare_command, [str(folder / "0-x86.json"), "--unpaired", str(folder / "0-arm.json")])
     assert done.exit_code == 3
     assert done.output.startswith("invalid")
+    assert f"\n  {folder / '0-x86.json'} may not be believed: " in done.output
+    assert f"{folder / '0-arm.json'} may not" not in done.output
 
 
 def test_runs_of_other_days_are_read_from_folders_and_the_margin_in_percent(folder: Path, tmp_path: Path) -> None:

@@ -16,18 +16,15 @@ mkdir "$work/new" "$work/old"
 cp "$runs"/"$arm"-[0-9]*.json "$work/new/" 2>/dev/null || true
 cp "$baseline"/"$arm"-[0-9]*.json "$work/old/" 2>/dev/null || true
 
-left_out() { # takes away the records that may not be believed and says why; false if there is none
-  local record why any=""
-  for record in "$work"/{new,old}/*.json; do
-    perwatt_of loadtest "$work" report "${record#"$work/"}" --json told.json >/dev/null 2>&1 || exit 3 # the comparison said it
-    why=$(python3 -c 'import json, sys
-print(*json.load(sys.stdin)["runs"][0]["invalid_because"], sep="; ")' < "$work/told.json")
-    [ -n "$why" ] || continue
-    rm "$record"
-    any=yes why="${record#"$work/"} may not be believed and is left out of the comparison of $arm: $why"
-    echo "::warning::$why"
-    echo "- $why" >> "${GITHUB_STEP_SUMMARY:-/dev/null}"
-  done
+left_out() { # takes away the records that the comparison said may not be believed, and says why; false if there is none
+  local line record any=""
+  while IFS= read -r line; do
+    record=${line%% may not be believed: *}
+    rm "$work/$record"
+    any=yes line="$record may not be believed and is left out of the comparison of $arm: ${line#*: }"
+    echo "::warning::$line"
+    echo "- $line" >> "${GITHUB_STEP_SUMMARY:-/dev/null}"
+  done < <(sed -n 's/^  \(.* may not be believed: \)/\1/p' "$work/said")
   [ -n "$any" ]
 }
 
@@ -42,7 +39,7 @@ while [ "$status" = 3 ]; do
     exit 0
   fi
   status=0
-  perwatt_of loadtest "$work" compare new --unpaired old --margin "$allowed" || status=$?
+  perwatt_of loadtest "$work" compare new --unpaired old --margin "$allowed" | tee "$work/said" || status=$?
   if [ "$status" = 3 ]; then left_out || exit 3; fi
 done
 # What a pull request shows: verdict, stages that became slower with their interval, and what changed.

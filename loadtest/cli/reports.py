@@ -27,9 +27,9 @@ INVALID = 3
 RUNS = click.argument("runs", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=True, path_type=Path))
 
 
-def _readings(paths: tuple[Path, ...]) -> list[Reading]:
+def _by_file(paths: tuple[Path, ...]) -> list[tuple[Path, Reading]]:
     """Of the records in the given order; a folder stands for its *.json in the order of their names."""
-    from loadtest.analysis.reading import readings
+    from loadtest.analysis.reading import Reading
     from loadtest.record.run_record import read_record
 
     files: list[Path] = []
@@ -38,7 +38,11 @@ def _readings(paths: tuple[Path, ...]) -> list[Reading]:
         if not found:
             raise RecordError(f"{path} holds no run record (*.json)")
         files += found
-    return readings(read_record(file) for file in files)
+    return [(file, Reading(read_record(file))) for file in files]
+
+
+def _readings(paths: tuple[Path, ...]) -> list[Reading]:
+    return [reading for _, reading in _by_file(paths)]
 
 
 @contextlib.contextmanager
@@ -236,9 +240,13 @@ def _compare_unpaired(runs: tuple[Path, ...], earlier: tuple[Path, ...], margin:
         for path in earlier:
             if not path.exists():
                 raise RecordError(f"there is no run at {path}: keep the records of a build that was good there")
-        release = compare_releases(_readings(runs), _readings(earlier), margin)
+        new, old = _by_file(runs), _by_file(earlier)
+        release = compare_releases([each for _, each in new], [each for _, each in old], margin)
     found = release.verdict
     click.echo(f"{found.verdict.value}: {found.why}")
+    for file, reading in (*new, *old):
+        if reading.invalid:
+            click.echo(f"  {file} may not be believed: {'; '.join(reading.invalid)}")
     if found.verdict.exit_status != INVALID:
         interval = units.interval(found.low, found.high)
         click.echo(f"  capacity {units.ratio(found.ratio)} [{interval}], {margin:.0%} loss allowed")
