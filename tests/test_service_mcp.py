@@ -17,6 +17,7 @@ import pytest
 from late import Late
 from server_keys import make_key
 from serving import Server, serving
+from warm import shared
 
 pytest_plugins = ["serving_fixtures"]
 
@@ -130,7 +131,7 @@ def test_over_http_each_request_is_asked_with_the_key_that_it_brings(keyed: tupl
     ],
 )
 def test_what_cannot_work_is_refused_at_the_start(arguments: list[str], said: str) -> None:
-    done = subprocess.run([sys.executable, *COMMAND, *arguments], capture_output=True, text=True, check=False)
+    done = shared().run("mcp", "docs", "--url", *arguments)
     assert (done.returncode, said in done.stderr) == (2, True), done.stderr
 
 

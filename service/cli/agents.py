@@ -28,23 +28,23 @@ def mcp(name: str, url: str, port: int | None, key: str | None) -> None:
     An agent starts this command and speaks to it over stdin and stdout. With --http it is a server instead, and
     each caller sends a key of its own.
     """
-    try:
-        from service.integrations import mcp as tools
-    except ModuleNotFoundError as missing:
-        if (missing.name or "").partition(".")[0] != "mcp":
-            raise
-        raise RemoteError("`perwatt mcp` needs the package mcp: pip install 'perwatt[mcp]'") from None
     from service.client import calls
 
     try:
         calls.address(url)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--url") from None
+    if port is not None and key:
+        raise click.UsageError("with --http each caller sends its own key; leave --key and PERWATT_KEY out")
+    try:
+        from service.integrations import mcp as tools
+    except ModuleNotFoundError as missing:
+        if (missing.name or "").partition(".")[0] != "mcp":
+            raise
+        raise RemoteError("`perwatt mcp` needs the package mcp: pip install 'perwatt[mcp]'") from None
     if port is None:
         asyncio.run(tools.over_stdio(url, name, key or None))
         return
-    if key:
-        raise click.UsageError("with --http each caller sends its own key; leave --key and PERWATT_KEY out")
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
