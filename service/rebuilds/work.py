@@ -81,7 +81,6 @@ def main(root: Path, id_: str, plan: RebuildPlan, model: str | None = None) -> i
 def _rebuild(
     said: Said, root: Path, index: str, source: RebuildSource | None, plan: RebuildPlan, model: str | None
 ) -> str:
-    from embed.cli import embed
     from embed.encoders.fitted.of_vectors import query_fitter
     from index import Root
     from index.cli import build
@@ -92,6 +91,8 @@ def _rebuild(
     if source is None:
         options.append("--from-changes")
     else:
+        from embed.cli import embed
+
         said.tell(step="embed")
         _run(embed, [*source.inputs, "--out", source.vectors, *threads, *source.embed])
         options += [source.vectors, *source.build]
