@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from changing import DIM, Documents
+from warm import shared
 
 import index
 from index.backup import pieces
@@ -24,7 +23,7 @@ from index.disk.root import Root
 
 PIECE = 4096  # bytes, so that a small index has many
 
-# push or pull with a store that ends the process at its n-th put, or get: python -c DYING push|pull ROOT STORE N
+# push or pull with a store that ends the process at its n-th put, or get: push|pull ROOT STORE N
 DYING = f"""
 import os, signal, sys
 from pathlib import Path
@@ -54,8 +53,9 @@ print(done.sent if what == "push" else done.fetched)
 
 
 def run_dying(what: str, root: Path, store: Path, at: int) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-W", "ignore", "-c", DYING, what, str(root), str(store), str(at)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ)
+    process = shared().start([what, str(root), str(store), str(at)], program=DYING)
+    said, errors = process.communicate()
+    return subprocess.CompletedProcess([what], process.wait(), said, errors)
 
 
 def small_pieces(monkeypatch: Any) -> None:

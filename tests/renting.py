@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 import tarfile
 from collections.abc import Callable
 from functools import cache
@@ -19,6 +18,7 @@ from urllib.parse import urlparse
 
 import msgspec
 from late import Late
+from warm import shared
 
 from deploy.cloud import boot, machines
 from deploy.cloud.experiment import run
@@ -192,8 +192,5 @@ def environment(endpoint: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": top, "AWS_ENDPOINT_URL": endpoint}
 
 
-def fleet(*arguments: object, endpoint: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "deploy.command", "fleet", *map(str, arguments)],
-        cwd=folder, env=environment(endpoint), capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+def fleet(*arguments: object, endpoint: str) -> subprocess.CompletedProcess[str]:
+    return shared().run("fleet", *map(str, arguments), AWS_ENDPOINT_URL=endpoint)

@@ -17,6 +17,7 @@ from urllib.parse import parse_qs, urlparse
 import pytest
 from late import Late
 from renting import MOTO_TEMPLATE, REGION, Machinery, boto3, environment, fleet, starved
+from warm import Process, shared
 
 from deploy.cloud.cli import ended_by_signals
 from deploy.cloud.experiment import put_aside
@@ -43,7 +44,7 @@ def endpoint() -> Iterator[str]:
     server.stop()
 
 
-def until_two_are_alive(machinery: Machinery, command: subprocess.Popen[str]) -> None:
+def until_two_are_alive(machinery: Machinery, command: subprocess.Popen[str] | Process) -> None:
     deadline = time.monotonic() + 100
     while len(machinery.alive()) < 2:
         assert command.poll() is None, command.stdout and command.stdout.read()
@@ -60,10 +61,7 @@ def test_a_command_that_was_killed_goes_on_and_ends_with_a_report(
              "--poll-s", "0.4", "--stack", "perwatt-killed", "--archives", archives["index"].parent,
              "--out", out)  # fmt: skip
     machinery = Machinery(endpoint)
-    killed = subprocess.Popen(
-        [sys.executable, "-m", "deploy.command", "fleet", *map(str, asked)],
-        env=environment(endpoint), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
+    killed = shared().start(["fleet", *map(str, asked)], environment={"AWS_ENDPOINT_URL": endpoint})
     until_two_are_alive(machinery, killed)
     killed.send_signal(signal.SIGKILL)
     killed.communicate()

@@ -66,9 +66,12 @@ def test_a_plan_without_a_comparison_is_refused(changed: dict[str, Any], says: s
         planned(archives, **changed)
 
 
-def test_a_dry_run_prints_the_plan_and_its_price_and_asks_nobody(tmp_path: Path) -> None:
+def test_a_dry_run_prints_the_plan_and_its_price_and_asks_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     ran = fleet("run", "--arm", "c8g.4xlarge", "--amd64", "c8i.4xlarge", "--amd64", "c8a.4xlarge", "--blocks", "6",
-                "--max-usd", "20", "--dry-run", endpoint="http://127.0.0.1:9", folder=tmp_path)  # fmt: skip
+                "--max-usd", "20", "--dry-run", endpoint="http://127.0.0.1:9")  # fmt: skip
     assert ran.returncode == 0, ran.stderr
     assert "at most $17.99 of $20.00 allowed" in ran.stdout
     [hours] = re.findall(r"one trial after the other: some (.*) h to (.*) h in all, at most (.*) h", ran.stdout)

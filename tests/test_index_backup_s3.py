@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import subprocess
-import sys
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -15,7 +13,8 @@ from pathlib import Path
 import pytest
 from backing_up import answers, made, small_pieces
 from patience import patient
-from store_servers import BUCKET, KEY, SECRET, Front, client, credentials, environment, seaweed
+from store_servers import BUCKET, KEY, SECRET, Front, client, credentials, seaweed
+from warm import shared
 
 from deploy.jobs.fetch import fetch
 from index.backup.contents import backups
@@ -52,12 +51,9 @@ def keys(endpoint: str, address: str) -> dict[str, int]:
 
 
 def perwatt(endpoint: str, *words: object, code: int = 0, **more: str) -> subprocess.CompletedProcess[str]:
-    program = "from deploy.command import main; main()"
-    command = [sys.executable, "-W", "ignore", "-c", program, *map(str, words)]
-    settings = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, env=settings | environment(endpoint) | more
-    )
+    with pytest.MonkeyPatch.context() as patching:
+        credentials(endpoint, patching)
+        done = shared().run(*map(str, words), **more)
     assert done.returncode == code, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     assert SECRET not in done.stdout + done.stderr

@@ -5,7 +5,6 @@ import random
 import shutil
 import signal
 import sqlite3
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 from changes_logs import DIM, everything, opened
 from changing import write
 from faulty_disk import SYNC, after_power_cut, operations, run_python
+from warm import shared
 
 from index.changes.log_file import LOG_FILE, RECEIPT_FILE
 from index.errors import GenerationError, IndexingError, StorageError
@@ -137,15 +137,16 @@ def test_a_killed_writer_loses_nothing_that_it_acknowledged(tmp_path: Path) -> N
     rng, acknowledged, size = random.Random(1), 0, 7
     for turn in range(10):
         arguments = [str(tmp_path), str(turn * 10**6), "100000", str(size)]
-        command = [sys.executable, "-c", RUN, *arguments]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-            assert process.stdout is not None
+        process = shared().start(arguments, sys.__stderr__, program=RUN)
+        assert process.stdout is not None
+        with process.stdout:
             found = int(process.stdout.readline().split()[1])
             assert found >= acknowledged
             for _ in range(rng.randint(1, 60)):
                 acknowledged = int(process.stdout.readline())
             process.send_signal(signal.SIGKILL)
             rest = process.stdout.read().split()
+        process.wait()
         acknowledged = max([acknowledged, *map(int, rest[:-1])])  # the last line may be half a number
     there = everything(tmp_path)
     assert len(there) >= acknowledged
