@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -30,16 +31,42 @@ FLAGS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    named = ("chromium-headless-shell", "chromium", "google-chrome")
-    chromium = os.environ.get("PERWATT_CHROMIUM") or next(filter(None, map(shutil.which, named)), None)
-    if chromium is None:
-        pytest.fail("no Chromium on this machine; `make test` installs one, and PERWATT_CHROMIUM names another")
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        yield running
-        running.close()
+class _Running:
+    """The browser that file after file of tests uses, until one comes that uses none: playwright's loop runs meanwhile,
+    and a test of another file might want one of its own."""
+
+    def __init__(self) -> None:
+        self.ends = ExitStack()
+        self.browser: Browser | None = None
+
+    def get(self) -> Browser:
+        if self.browser is None:
+            named = ("chromium-headless-shell", "chromium", "google-chrome")
+            chromium = os.environ.get("PERWATT_CHROMIUM") or next(filter(None, map(shutil.which, named)), None)
+            if chromium is None:
+                pytest.fail("no Chromium on this machine; `make test` installs one, and PERWATT_CHROMIUM names another")
+            playwright = self.ends.enter_context(sync_playwright())
+            self.browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+            self.ends.callback(self.browser.close)
+        return self.browser
+
+    def end(self) -> None:
+        self.browser = None
+        self.ends.close()
+
+
+_running = _Running()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
+    if nextitem is None or __name__ not in getattr(nextitem.getparent(pytest.Module).obj, "pytest_plugins", ()):
+        _running.end()
+
+
+@pytest.fixture
+def browser() -> Browser:
+    return _running.get()
 
 
 @pytest.fixture
@@ -64,7 +91,7 @@ def page(browser: Browser, server: Server) -> Iterator[Page]:
     assert [error for error in errors if "422" not in error] == []  # the browser reports a refused search by itself
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def rich(tmp_path_factory: pytest.TempPathFactory, served_encoder: Any) -> Path:
     """An index with a field of every type that a filter may name: the articles, in three parts each."""
     folder = tmp_path_factory.mktemp("rich")
@@ -100,7 +127,7 @@ def rich(tmp_path_factory: pytest.TempPathFactory, served_encoder: Any) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def open_rich(rich: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with serving(rich, tmp_path_factory.mktemp("open")) as running:
         yield running

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,12 @@ from index import Root
 from service.access import keys
 
 pytest_plugins = ["serving_fixtures", "browsing_fixtures"]
+
+
+@pytest.fixture(scope="module")
+def rich(rich: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy: it is written to and rebuilt here."""
+    return Path(shutil.copytree(rich, tmp_path_factory.mktemp("managed") / "rich"))
 
 
 @pytest.fixture(scope="module")
