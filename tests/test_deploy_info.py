@@ -39,7 +39,7 @@ def test_it_names_the_unit_of_search_and_of_the_encoder(monkeypatch: pytest.Monk
 
 
 def test_a_model_of_another_shape_is_said_to_fall_back(make_model: Callable[..., Path]) -> None:
-    model = json.loads(told("--json", "--model", str(make_model("distilbert"))))["model"]
+    model = json.loads(told("--json", "--model", str(make_model("distilbert", "mean_sqrt_len_tokens"))))["model"]
     assert (model["native"], model["precision"], model["int8_mean_cosine"]) == (False, "fp32", None)
     text = " ".join(told("--model", str(make_model())).split())
     assert "runs on ONNX Runtime" in text

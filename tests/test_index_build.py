@@ -110,10 +110,10 @@ def test_without_payload_every_row_has_an_empty_object(tmp_path: Path) -> None:
 
 
 def test_the_order_of_the_rows_does_not_matter(tmp_path: Path) -> None:
-    vectors, ids = clustered(3000, DIM), names(3000)
-    shuffled = np.random.default_rng(1).permutation(3000)
+    vectors, ids = clustered(1500, DIM), names(1500)
+    shuffled = np.random.default_rng(1).permutation(1500)
     files = []
-    for order in (np.arange(3000), shuffled):
+    for order in (np.arange(1500), shuffled):
         path = build_generation(
             vectors[order], [ids[row] for row in order], root=tmp_path, name="test", family="graph", threads=1
         )

@@ -146,7 +146,7 @@ def test_one_thread_builds_the_bytes_of_two(tmp_path: Path) -> None:
     """All files of the graph, and FAISS's too."""
     found = []
     for threads in (1, 2):
-        path = built(tmp_path / str(threads), threads)
+        path = built(tmp_path / str(threads), threads, recall_target=0.5)
         files = sorted(each for each in path.iterdir() if each.name.startswith(("graph.", "index.faiss", "codes.")))
         found.append({each.name: hashlib.sha256(each.read_bytes()).hexdigest() for each in files})
     assert BLOCKS_FILE in found[0]

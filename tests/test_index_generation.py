@@ -289,7 +289,8 @@ print(private() - before)
 def test_opening_maps_and_does_not_copy(tmp_path: Path, family: str) -> None:
     """The second opening of a generation must not cost memory of its own in proportion to its vectors."""
     dim, count = 512, 8000
-    path = build_generation(clustered(count, dim), list(range(count)), root=tmp_path, name="test", family=family)
+    how: dict[str, Any] = {} if family == "flat" else {"recall_target": 0.5, "builder": "own"}
+    path = build_generation(clustered(count, dim), range(count), root=tmp_path, name="test", family=family, **how)
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", RESIDENT, path], capture_output=True, text=True, check=True
     )

@@ -179,7 +179,7 @@ def test_a_graph_is_built_from_nothing_where_none_fits(
 ) -> None:
     first()
     change(tmp_path, puts, 0, 0)
-    with open_generation(again(tmp_path, **settings)) as made:
+    with open_generation(again(tmp_path, recall_target=0.5, **settings)) as made:
         assert "grown_from" not in made.manifest["build"]
 
 

@@ -194,7 +194,7 @@ def test_the_cheaper_effort_is_offered_by_name(
 
 def test_l2_is_served_by_its_held_out_rows_alone(tmp_path: Path) -> None:
     path = build_generation(
-        clustered(COUNT, DIM), names(COUNT), root=tmp_path, name="l2", family="graph", metric="l2", recall_target=0.95
+        clustered(2000, DIM), names(2000), root=tmp_path, name="l2", family="graph", metric="l2", recall_target=0.95
     )
     with open_generation(path) as generation:
         assert generation.default_effort == generation.effort_for(0.95)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
+from click.testing import CliRunner
 
+from deploy.command import perwatt
 from loadtest.analysis.reading import Reading
 from loadtest.bench.engines import main, running
 from loadtest.bench.postgres import PROGRAMS
@@ -25,8 +29,6 @@ pytest_plugins = ["serving_fixtures", "load_commands_fixtures"]
 @pytest.fixture
 def vectors(tmp_path: Path) -> Path:
     """A vectors folder of 120 short documents."""
-    from click.testing import CliRunner
-
     from embed.cli import embed
 
     (tmp_path / "docs.jsonl").write_text(
@@ -40,10 +42,18 @@ def vectors(tmp_path: Path) -> Path:
     return tmp_path / "vectors"
 
 
+def in_this_process(command: Sequence[str]) -> SimpleNamespace:
+    """What `subprocess.run` does with a command of ours, and gives of it."""
+    assert command[:3] == [sys.executable, "-m", "deploy.command"]
+    return SimpleNamespace(returncode=CliRunner().invoke(perwatt, command[3:]).exit_code)
+
+
+@pytest.mark.usefixtures("warm_locust")
 def test_chroma_ends_in_a_report_like_ours(
     vectors: Path, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PERWATT_NO_IMDS", "1")
+    monkeypatch.setattr("loadtest.bench.engines.subprocess", SimpleNamespace(run=in_this_process))
     chroma = tmp_path / "peers" / "chroma" / "bin" / "chroma"
     chroma.parent.mkdir(parents=True)
     code = "import sys, chromadb_rust_bindings as c; c.cli(['chroma', *sys.argv[1:]])"

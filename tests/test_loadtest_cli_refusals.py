@@ -29,6 +29,9 @@ from loadtest.report.run_page import run_page
 
 pytest_plugins = ["load_commands_fixtures"]
 
+# Several times what a trial lets others take of a CPU.
+HALF_BUSY = "import time\nwhile True:\n    sum(range(500_000)); time.sleep(0.015)"
+
 
 def test_a_service_that_is_not_there_is_named(questions: Path, tmp_path: Path) -> None:
     done = CliRunner().invoke(
@@ -125,7 +128,7 @@ def test_other_programs_make_a_run_invalid_and_say_who_they_are(questions: Path,
     saw = tmp_path / "wood-saw"
     saw.symlink_to(sys.executable)
     # Not our children: the service answers in this process, and its children would be taken for the service's.
-    start = f"{saw} -c 'while True: pass' >/dev/null & echo $!"
+    start = f"{saw} -c '{HALF_BUSY}' >/dev/null & echo $!"
     hogs = [int(subprocess.check_output(["sh", "-c", start])) for _ in os.sched_getaffinity(0)]
     more = ["--start-rate", "20", "--limit-rate", "20", "--search-s", "1", "--no-curve", "--recall-queries", "0",
             "--warmup", "0.2"]  # fmt: skip

@@ -162,7 +162,7 @@ def test_whoever_comes_in_one_go_makes_as_many_go_the_longest_idle_first() -> No
 
 
 def test_more_than_can_be_done_is_refused_in_time_and_the_rest_is_done(root: Path, tmp_path: Path) -> None:
-    slow = {"queries": [{"text": f"{number} " + LONG} for number in range(burden(16))], "timeout_ms": 60_000}
+    slow = {"queries": [{"text": f"{number} " + LONG} for number in range(burden(8))], "timeout_ms": 60_000}
     with serving(root, tmp_path, "--concurrency", "1", "--queue", "3") as server:
 
         def ask(_: int) -> httpx.Response:
@@ -186,7 +186,7 @@ def test_more_than_can_be_done_is_refused_in_time_and_the_rest_is_done(root: Pat
 
 def test_who_comes_to_a_full_line_is_refused_unread(root: Path, tmp_path: Path) -> None:
     """So a refusal costs less than reading what is refused: a body that is no JSON is not even noticed."""
-    slow = {"queries": [{"text": f"{number} " + LONG} for number in range(burden(12))], "timeout_ms": 60_000}
+    slow = {"queries": [{"text": f"{number} " + LONG} for number in range(burden(6))], "timeout_ms": 60_000}
     with serving(root, tmp_path, "--concurrency", "1", "--queue", "1") as server, ThreadPoolExecutor(4) as pool:
 
         def ask() -> None:
@@ -209,14 +209,14 @@ def test_who_comes_to_a_full_line_is_refused_unread(root: Path, tmp_path: Path) 
 
 def test_who_would_wait_in_vain_is_told_at_once(root: Path, tmp_path: Path) -> None:
     """Once the line is known to be slow, a request with little time is not let into it."""
-    slow = {"queries": [{"text": f"{number} " + LONG} for number in range(burden(12))], "timeout_ms": 60_000}
-    with serving(root, tmp_path, "--concurrency", "1") as server, ThreadPoolExecutor(8) as pool:
+    slow = {"queries": [{"text": f"{number} " + LONG} for number in range(burden(6))], "timeout_ms": 60_000}
+    with serving(root, tmp_path, "--concurrency", "1") as server, ThreadPoolExecutor(4) as pool:
 
         def ask() -> httpx.Response:
             with server.client() as client:
                 return client.post(f"{PATH}/batch", json=slow, timeout=patient(120))
 
-        asking = [pool.submit(ask) for _ in range(8)]
+        asking = [pool.submit(ask) for _ in range(4)]
         with server.client() as client:
             limit_s = time.monotonic() + LONG_S
             while True:

@@ -46,37 +46,47 @@ expected-statuses = ["400", "401", "403", "404", "405", "412", "415", "422", "50
 
 
 class Fuzzed:
-    """Two servers of like indexes, one without keys and one with; `docs` has two generations to switch between, and is
-    written to."""
+    """A server without keys, or one with; its `docs` has two generations to switch between, and is written to."""
 
-    def __init__(self, keyless: Server, locked: Server, of: dict[str, str], generations: list[str]) -> None:
-        self.keyless, self.locked, self.of, self.generations = keyless, locked, of, generations
+    def __init__(self, server: Server, of: dict[str, str], generations: list[str]) -> None:
+        self.server, self.of, self.generations = server, of, generations
 
     def document(self, who: str) -> dict[str, Any]:
         """As this caller is given it, narrowed to what `docs` holds; a stranger has it from somebody else."""
         key = self.of.get("admin" if who == "stranger" else who)
         headers = {} if key is None else {"authorization": f"Bearer {key}"}
-        with (self.keyless if key is None else self.locked).client(headers=headers) as client:
+        with self.server.client(headers=headers) as client:
             document: dict[str, Any] = client.get("/openapi.json").json()
             narrow(document, client.get("/v1/indexes/docs").json(), IDS, self.generations)
         return document
 
 
 @pytest.fixture(scope="module")
-def fuzzed(root: Path, served_encoder: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fuzzed]:
-    folder = tmp_path_factory.mktemp("fuzzed")
-    own = Path(shutil.copytree(root, folder / "keyless" / "root"))
+def two_generations(root: Path, served_encoder: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    own = Path(shutil.copytree(root, tmp_path_factory.mktemp("fuzzed") / "root"))
     build_docs(own, served_encoder, drop=2)
-    other = Path(shutil.copytree(own, folder / "locked" / "root"))
-    path, of = folder / "keys.json", {}
-    with keys.changing(path) as held:
+    return own
+
+
+@pytest.fixture(scope="module")
+def keyless(two_generations: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fuzzed]:
+    yield from _fuzzed(two_generations, tmp_path_factory.mktemp("keyless"), {})
+
+
+@pytest.fixture(scope="module")
+def locked(two_generations: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fuzzed]:
+    folder = tmp_path_factory.mktemp("locked")
+    of = {}
+    with keys.changing(folder / "keys.json") as held:
         for scope in ("search", "admin"):
             of[scope] = keys.add(held, keys.Key(scope, 0, scope, []), None)
-    with (
-        serving(own, own.parent, "docs") as keyless,
-        serving(other, other.parent, "docs", "--keys", str(path)) as locked,
-    ):
-        yield Fuzzed(keyless, locked, of, sorted(each.name for each in (own / "docs").glob("docs-*")))
+    yield from _fuzzed(two_generations, folder, of, "--keys", str(folder / "keys.json"))
+
+
+def _fuzzed(two_generations: Path, folder: Path, of: dict[str, str], *options: str) -> Iterator[Fuzzed]:
+    own = Path(shutil.copytree(two_generations, folder / "root"))
+    with serving(own, folder, "docs", *options) as server:
+        yield Fuzzed(server, of, sorted(each.name for each in (own / "docs").glob("docs-*")))
 
 
 @pytest.mark.parametrize(
@@ -90,17 +100,19 @@ def fuzzed(root: Path, served_encoder: Any, tmp_path_factory: pytest.TempPathFac
         pytest.param("keyless", "examples,coverage", MORE, marks=pytest.mark.long, id="keyless-bounds"),
     ],
 )
-def test_schemathesis_finds_nothing(fuzzed: Fuzzed, tmp_path: Path, who: str, phases: str, examples: str) -> None:
+def test_schemathesis_finds_nothing(
+    request: pytest.FixtureRequest, tmp_path: Path, who: str, phases: str, examples: str
+) -> None:
     """Every check of it, on every call, without keys. `make test-long` asks more often, with a key that may only
     search, as an admin and as a stranger too, and tries each bound of the schema: 3,000 requests, without keys.
     """
+    fuzzed: Fuzzed = request.getfixturevalue("keyless" if who == "keyless" else "locked")
     (tmp_path / "document.json").write_text(json.dumps(fuzzed.document(who)))
     (tmp_path / "schemathesis.toml").write_text(CONFIG)
-    server = fuzzed.keyless if who == "keyless" else fuzzed.locked
     key = ["--header", f"Authorization: Bearer {fuzzed.of[who]}"] if who in fuzzed.of else []
     ran = subprocess.run(
-        [Path(sys.executable).with_name("schemathesis"), "run", "document.json", "--url", server.url, "--checks", "all",
-         "--exclude-checks", "use_after_free",
+        [Path(sys.executable).with_name("schemathesis"), "run", "document.json", "--url", fuzzed.server.url,
+         "--checks", "all", "--exclude-checks", "use_after_free",
          "--max-examples", EXAMPLES or examples, "--phases", phases, "--generation-deterministic",
          "--suppress-health-check", "all", "--continue-on-failure", "--no-color",
          "--request-timeout", str(patient(10)), *key],

@@ -29,7 +29,7 @@ from service.settings import Settings, is_loopback
 pytest_plugins = ["serving_fixtures"]
 
 SEARCH = "/v1/indexes/docs/search"
-SLOW = {"queries": [{"text": f"{number} " + LONG} for number in range(burden(24))], "timeout_ms": 60_000}
+SLOW = {"queries": [{"text": f"{number} " + LONG} for number in range(burden(12))], "timeout_ms": 60_000}
 
 
 def refused(root: Path, tmp_path: Path, *arguments: str) -> NotStarted:
