@@ -241,14 +241,16 @@ def perwatt(context: click.Context) -> None:
 
     documents ─▶ embed ─▶ vectors ─▶ build ─▶ a generation ─▶ serve ─▶ HTTP
     """
-    context.obj = _query_fitter
+    context.obj = _models
 
 
-def _query_fitter(*arguments: Any, **options: Any) -> Any:
-    """What fits the query encoder of a build: `index` knows no models, so its command is handed this."""
+def _models() -> Any:
+    """What a build needs of models: `index` knows none, so its command is handed this."""
     from embed.encoders.fitted.of_vectors import query_fitter
+    from embed.sparse.encoder import sparse_of_build
+    from index.build.models import BuildModels
 
-    return query_fitter(*arguments, **options)
+    return BuildModels(query_fitter, sparse_of_build)
 
 
 def _foreseen() -> tuple[type[Exception], ...]:

@@ -49,7 +49,7 @@ def _efforts(_context: click.Context, _option: click.Parameter, given: tuple[str
 @click.option(
     "--mode",
     "modes",
-    type=click.Choice(["dense", "lexical", "hybrid"]),
+    type=click.Choice(["dense", "lexical", "sparse", "hybrid"]),
     multiple=True,
     help="Default: all that the index has.",
 )
@@ -76,7 +76,7 @@ def _efforts(_context: click.Context, _option: click.Parameter, given: tuple[str
     multiple=True,
     default=(0.5, 1.0, 2.0),
     show_default=True,
-    help="What words weigh in a hybrid search.",
+    help="What words weigh in a hybrid search, and a third ranking by sparse weights where the index has them.",
 )
 @click.option(
     "--loss",

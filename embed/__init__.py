@@ -11,6 +11,7 @@ Each line imports only what stands below it:
     window.py      the vectors of one window: those that are not there yet are computed
     ahead.py       the next item made while the last is worked on
     progress.py    how far the run is
+    sparse/        documents to weights of tokens, for queries that need no model
     documents/     readers of files and installed packages, chunks, rows
     rerankers/     a query and documents to scores, by a model that reads both at once
     encoders/      texts to vectors: the contract and the backends

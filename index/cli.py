@@ -14,7 +14,7 @@ from index.options import CHECKS, STRUCTURE, json_option, options, root_option
 from index.printing import print_built, print_json, print_sharded
 
 if TYPE_CHECKING:
-    from index.build.queries import FitQueries
+    from index.build.models import BuildModels
 
 
 def _filters_of_served(root: Path, name: str) -> list[str]:
@@ -102,11 +102,17 @@ def _fitted_in_served(root: Path, name: str) -> _ServedFitted | None:
     metavar="FOLDER|NAME",
     help="The model of the vectors, for a fitted encoder, where its name does not say.",
 )
+@click.option(
+    "--sparse",
+    metavar="FOLDER|NAME|none",
+    help="A learned sparse model whose queries need no network: it weighs the documents here, and they are searched by "
+    "that too (mode sparse).  [default: that of the served generation; none where it has none]",
+)
 @click.option("--threads", type=click.IntRange(1), help="Default: every core of the cgroup.")
 @json_option
 @click.pass_obj
 def build(
-    load_fitter: "Callable[..., FitQueries] | None",
+    load_models: "Callable[[], BuildModels] | None",
     vectors: Path | None,
     name: str,
     root: Path,
@@ -130,6 +136,7 @@ def build(
     query_loss: float,
     query_steps: int,
     model: str | None,
+    sparse: str | None,
     threads: int | None,
     as_json: bool,
 ) -> None:
@@ -139,6 +146,7 @@ def build(
     or not at all. A generation that misses one of its checks is kept, not served, and the command fails.
     """
     from index import machine
+    from index.build.models import NO_SPARSE, sparse_in_served
     from index.build.pipeline import build_generation
     from index.build.sharded import build_sharded
     from index.changes import rebuild
@@ -177,6 +185,11 @@ def build(
         "anew": anew,
         "progress": True,
     }
+    with_sparse = sparse or sparse_in_served(root, name)
+    if with_sparse not in (None, NO_SPARSE):
+        common["sparse"] = _models(load_models, "--sparse").sparse(
+            with_sparse, threads or machine.cores(), served=sparse is None
+        )
     if shards is not None:
         if folder is None:
             raise click.UsageError("--shards takes a folder of vectors: changes are laid over it, shard by shard")
@@ -207,9 +220,7 @@ def build(
                 source = rebuild.folded_from_folder(place, name, folder)
             served = _fitted_in_served(root, name) if query_encoder is None else None
             if (wanted := query_encoder or ("auto" if served else "model")) != "model":
-                if load_fitter is None:
-                    raise click.UsageError("--query-encoder is a matter of `perwatt build`, which knows models")
-                settings["fit_queries"] = load_fitter(
+                settings["fit_queries"] = _models(load_models, "--query-encoder").query_fitter(
                     source.model,
                     wanted=wanted,
                     loss=query_loss if served is None else served.loss,
@@ -235,6 +246,12 @@ def build(
             f"refused. If that is not meant, build again with --filterable {','.join(before)}",
             err=True,
         )
+
+
+def _models(load: "Callable[[], BuildModels] | None", option: str) -> "BuildModels":
+    if load is None:
+        raise click.UsageError(f"{option} is a matter of `perwatt build`, which knows models")
+    return load()
 
 
 def _given(parameter: str) -> bool:

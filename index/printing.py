@@ -9,7 +9,7 @@ import click
 
 from index.disk import lists
 from index.disk.layout import profile_of
-from index.disk.manifest import QUERY_ENCODER
+from index.disk.manifest import QUERY_ENCODER, SPARSE
 from index.disk.root import Alias
 from index.search.finding import effort_for
 
@@ -27,6 +27,7 @@ def print_built(path: Path, manifest: dict[str, Any], inferred: Collection[str] 
             ("recall@10", _recall(recall)),
             ("effort", _effort(manifest)),
             *([("query encoder", _query_encoder(fitted))] if (fitted := manifest.get(QUERY_ENCODER)) else []),
+            *([("sparse weights", _sparse(sparse))] if (sparse := manifest.get(SPARSE)) else []),
             ("filterable", _filterable(manifest["filterable"], inferred)),
             ("memory to serve", f"{size(manifest['memory_bytes'])}, {bytes_a_vector(manifest):,} bytes a vector"),
             *([("on the disk", _on_disk(manifest))] if profile == lists.PROFILE else []),
@@ -106,6 +107,10 @@ def _query_encoder(entry: dict[str, Any]) -> str:
         f"{says['high']:.4f}, {says['queries']:,} queries), {says['sent']:.0%} through the model; a query takes "
         f"{entry['cpu_of_model']:.2f} of the model's time"
     )
+
+
+def _sparse(entry: dict[str, Any]) -> str:
+    return f"{entry['sizes']['postings']:,} by {entry['model']['name']}"
 
 
 def _profile(profile: str, made: dict[str, Any]) -> str:

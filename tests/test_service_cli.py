@@ -144,7 +144,7 @@ def test_a_vector_of_another_dimension_is_said(root: Path, server: Server, tmp_p
         ("docs", "x", "--k", "0"),
         ("docs", "x", "--filter", "words > 3"),
         ("docs", "x", "--filter", "[]"),
-        ("docs", "x", "--mode", "sparse"),
+        ("docs", "x", "--mode", "rare"),
     ],
 )
 def test_wrong_usage_is_shown_as_usage(arguments: tuple[str, ...]) -> None:

@@ -125,7 +125,7 @@ def test_a_filter_holds_in_every_mode(chunks_client: httpx.Client, mode: str) ->
     [
         ({"vector": [0.1] * DIM, "mode": "lexical"}, "/mode"),
         ({"id": "c000", "mode": "hybrid"}, "/mode"),
-        ({"text": "x", "mode": "sparse"}, "/mode"),
+        ({"text": "x", "mode": "rare"}, "/mode"),
         ({"text": "x", "mode": "hybrid", "params": {"weights": {"dense": 0, "lexical": 0}}}, "/params/weights"),
         ({"text": "x", "mode": "hybrid", "params": {"weights": {"dense": -1}}}, "/params/weights/dense"),
         ({"text": "x", "mode": "hybrid", "params": {"rrf_k": 0}}, "/params/rrf_k"),

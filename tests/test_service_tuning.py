@@ -141,7 +141,7 @@ def test_the_command_measures_draws_and_recommends_what_a_server_can_be_asked(
 
 @pytest.mark.parametrize(
     ("options", "says"),
-    [(("--effort", "high"), "expected a whole number"), (("--mode", "sparse"), "sparse"), (("--loss", "2"), "2")],
+    [(("--effort", "high"), "expected a whole number"), (("--mode", "rare"), "rare"), (("--loss", "2"), "2")],
 )
 def test_what_cannot_be_tried_is_wrong_usage(root: Path, tmp_path: Path, options: tuple[str, str], says: str) -> None:
     done = run("tune", "docs", "--root", str(root), *judgements(tmp_path), *options)

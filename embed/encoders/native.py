@@ -12,7 +12,7 @@ fifth to two fifths is lost. A call with several threads cuts smaller when it mu
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from itertools import chain
@@ -116,6 +116,24 @@ class NativeEncoder(TokenEncoder):
             flat = np.fromiter(chain.from_iterable(ids[rows]), np.int32, int(ends[-1]))
             self._model.encode(flat, ends, vectors[rows])
 
+        self._in_chunks(run, lengths)
+        return vectors
+
+    def token_states(self, ids: Sequence[Sequence[int]]) -> list[Vectors]:
+        """Of a model whose pooling is "tokens", of each text what the last layer gives, float32 (tokens, hidden)."""
+        lengths = np.array([len(each) for each in ids], np.int32)
+        ends = np.cumsum(lengths, dtype=np.int64)
+        states = np.empty((int(lengths.sum(dtype=np.int64)), self._width), np.float32)
+
+        def run(rows: slice) -> None:
+            flat = np.fromiter(chain.from_iterable(ids[rows]), np.int32, int(lengths[rows].sum()))
+            first = int(ends[rows.start] - lengths[rows.start])
+            self._model.encode(flat, np.cumsum(lengths[rows], dtype=np.int32), states[first : first + len(flat)])
+
+        self._in_chunks(run, lengths)
+        return np.split(states, ends[:-1].tolist()) if len(ends) else []
+
+    def _in_chunks(self, run: Callable[[slice], None], lengths: Counts) -> None:
         wanted = list(chunks(lengths, self._threads))
         if len(wanted) > 1 and self._threads > 1:
             for _ in self._pool.map(run, wanted):
@@ -123,7 +141,6 @@ class NativeEncoder(TokenEncoder):
         else:
             for rows in wanted:
                 run(rows)
-        return vectors
 
     def _network(self, tensors: Mapping[str, npt.NDArray[Any]], layers: int) -> _native.Bert:
         normalize = self._folder.normalize and self._projection is None

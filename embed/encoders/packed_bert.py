@@ -29,6 +29,7 @@ import numpy.typing as npt
 
 from embed.errors import ModelError
 from embed.kernels import Packing, _native
+from embed.models.bert_names import bert_tensors
 from embed.models.cache import cache_folder, cached
 from embed.models.folder import ModelFolder
 from embed.models.safetensors_file import read_tensors
@@ -106,7 +107,7 @@ def layer_count(tensors: Iterable[str]) -> int:
 
 
 def _pack(folder: ModelFolder, packing: Packing | None, pairs: bool) -> dict[str, tuple[str, Array]]:
-    tensors = read_tensors(folder.weights)
+    tensors = bert_tensors(read_tensors(folder.weights))
     prefix = "bert." if "bert.embeddings.word_embeddings.weight" in tensors else ""
 
     def tensor(name: str) -> Floats:

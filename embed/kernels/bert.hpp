@@ -74,7 +74,7 @@ struct Layer {
 };
 
 enum class Activation : uint32_t { gelu, gelu_tanh, relu };
-enum class Pooling : uint32_t { mean, cls, max };
+enum class Pooling : uint32_t { mean, cls, max, tokens };  // tokens: a vector for each, as the last layer has it
 
 struct Model {
   const uint16_t* words;   // bfloat16 (vocabulary, hidden); null in float32
@@ -105,7 +105,7 @@ struct Texts {
 struct Network {
   // Bytes of scratch memory, 64-byte aligned, that encode needs for texts of this size.
   size_t (*scratch_bytes)(const Model& model, size_t tokens, size_t longest);
-  // out: float32 (count, hidden).
+  // out: float32 (count, hidden), or (tokens, hidden) where tokens are not pooled.
   void (*encode)(const Model& model, const Texts& texts, void* scratch, float* out);
   // Runs the product alone, everything in the first-level cache, and returns its multiply-adds: what the unit could do if
   // a model were nothing else.

@@ -95,8 +95,11 @@ class Bert {
     require(activation == "gelu" || activation == "gelu_tanh" || activation == "relu", "unknown activation " + activation);
     model_.activation = activation == "gelu" ? Activation::gelu
                         : activation == "gelu_tanh" ? Activation::gelu_tanh : Activation::relu;
-    require(pooling == "mean" || pooling == "cls" || pooling == "max", "unknown pooling " + pooling);
-    model_.pooling = pooling == "mean" ? Pooling::mean : pooling == "cls" ? Pooling::cls : Pooling::max;
+    require(pooling == "mean" || pooling == "cls" || pooling == "max" || pooling == "tokens", "unknown pooling " + pooling);
+    model_.pooling = pooling == "mean" ? Pooling::mean
+                     : pooling == "cls" ? Pooling::cls
+                     : pooling == "max" ? Pooling::max : Pooling::tokens;
+    require(model_.pooling != Pooling::tokens || !normalize, "tokens are not normalized");
     model_.normalize = normalize;
   }
 
@@ -144,7 +147,8 @@ class Bert {
     for (const Layer& layer : layers_) {
       require(!has_orders() || layer.outer.order != nullptr, "the codes of a layer need their orders");
     }
-    require(out.shape(0) == count && out.shape(1) == model_.hidden, "out must be (texts, hidden)");
+    require(out.shape(0) == (model_.pooling == Pooling::tokens ? tokens : count) && out.shape(1) == model_.hidden,
+            "out must be (texts, hidden), or of tokens (tokens, hidden)");
     require(tokens < (size_t{1} << 31), "too many tokens in one call");
     size_t longest = 0;
     int32_t start = 0;

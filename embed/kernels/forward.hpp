@@ -298,6 +298,10 @@ void feed_forward(const Model& m, const Layer& layer, size_t tokens, const Scrat
 
 template <class U>
 void pool(const Model& m, const Texts& texts, const Scratch<U>& s, float* out) {
+  if (m.pooling == Pooling::tokens) {
+    for (size_t i = 0; i < texts.tokens * m.hidden; i += U::W) U::store(out + i, U::load(s.hidden + i));
+    return;
+  }
   size_t start = 0;
   for (size_t text = 0; text < texts.count; ++text) {
     const size_t end = static_cast<size_t>(texts.ends[text]), length = end - start;

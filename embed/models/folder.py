@@ -60,7 +60,7 @@ class ModelFolder:
     name: str
     path: Path
     config: dict[str, Any]  # config.json
-    pooling: str  # "mean", "cls", "max"; "model" when only the model's own code can tell
+    pooling: str  # "mean", "cls", "max"; "tokens": none; "model" when only the model's own code can tell
     normalize: bool
     dim: int  # numbers a vector
     max_length: int  # tokens, special tokens included
@@ -102,7 +102,7 @@ class ModelFolder:
             self.config.get("model_type") == "bert"
             and self.config.get("position_embedding_type", "absolute") == "absolute"
             and self.config.get("hidden_act") in ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu")
-            and self.pooling in ("mean", "cls", "max")
+            and self.pooling in ("mean", "cls", "max", "tokens")
         )
 
 
@@ -119,9 +119,13 @@ def find_model(model: str | Path | None = None) -> ModelFolder:
             return folder
         model = DEFAULT_HUB_NAME
     path = Path(model)
-    if path.is_dir():
-        return describe(path, path.resolve().name)
-    return describe(_download(str(model)), str(model))
+    return describe(local_path(str(model)), path.resolve().name if path.is_dir() else str(model))
+
+
+def local_path(model: str) -> Path:
+    """A folder itself, or where the model of a name on the hub lies once it is downloaded. Raises ModelError."""
+    path = Path(model)
+    return path if path.is_dir() else _download(model)
 
 
 def describe(path: Path, name: str) -> ModelFolder:

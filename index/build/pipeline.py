@@ -3,6 +3,7 @@
     take       every row is checked and spooled                     rows/spool.py
     arrange    rows in the order of their ids                       rows/spool.py
     rows       ids, payload, columns, words                         rows/writing.py
+    sparse     where asked for, weights that a model gives them     rows/sparse.py
     queries    where asked for, a query encoder fitted to the rows  queries.py
     quantise   int8 codes, the sections of the kernels              disk/sections.py
     index      FAISS, and recall against exact search on the way    structure.py, recall.py
@@ -29,6 +30,7 @@ from index.build.cost import Clock
 from index.build.grown import before_of
 from index.build.queries import FitQueries
 from index.build.rows.arrays import Arrays, PayloadRow
+from index.build.rows.sparse import SparseModel, write_sparse
 from index.build.rows.spool import Spool
 from index.build.rows.writing import write_rows
 from index.build.settings import BuildSettings, builder_of, metric_of, originals_of, share_of
@@ -79,6 +81,7 @@ def build_generation(
     fit_queries: FitQueries | None = None,
     builder: str = "faiss",
     originals: str = "keep",
+    sparse: SparseModel | None = None,
 ) -> Path:
     """Builds a generation of index `name` under `root`, serves it (`switch`), and returns its folder.
 
@@ -106,6 +109,7 @@ def build_generation(
         builder: Of a graph from nothing: "faiss", or "own" (drafts/), quicker and the same graph on any machine.
         originals: Whether a graph's generation holds the float32 rows: "keep", or "drop", and then their codes restore
             them. So few rows that they are scanned keep theirs.
+        sparse: A model whose weights of the rows are searched by too (rows/sparse.py); None: there are none.
 
     Raises InputError, naming the row and id, for rows that cannot be indexed; StorageError when the disk fails;
     PublishCheckError, with the generation written but not served, when a check fails. What is served changes only at
@@ -129,6 +133,7 @@ def build_generation(
         fit_queries,
         builder_of(builder),
         originals_of(originals),
+        sparse,
     )
     source: Source
     if isinstance(vectors, VectorsFolder | Folded):
@@ -192,9 +197,12 @@ def _build(source: Source, root: Root, settings: BuildSettings) -> tuple[Path, d
         declared, language, show = settings.fields, settings.language, settings.show
         fields, words = write_rows(folder, arranged, declared, settings.required, language, whole, show=show)
         clock.lap("rows")
-        fitted = {}
+        more: dict[str, Any] = {}
+        if settings.sparse is not None:
+            more |= write_sparse(folder, arranged, settings.sparse, show=show)
+            clock.lap("sparse")
         if settings.fit_queries is not None:
-            fitted = queries.fit(folder, arranged, settings.metric, settings.threads, settings.fit_queries)
+            more |= queries.fit(folder, arranged, settings.metric, settings.threads, settings.fit_queries)
             clock.lap("query encoder")
         for temporary in folder.glob(".spool-*"):
             temporary.unlink()
@@ -273,7 +281,7 @@ def _build(source: Source, root: Root, settings: BuildSettings) -> tuple[Path, d
             "memory_private_bytes": built.private_bytes,
             "files": described,
             "build": built.parameters | clock.record(count, settings.threads),
-            **fitted,
+            **more,
         }
         write_sealed(folder / MANIFEST_FILE, manifest)
         with open_staged(folder, settings.threads, generation) as reopened:

@@ -6,6 +6,7 @@ from typing import Any, get_args
 
 from index.build import graph
 from index.build.queries import FitQueries
+from index.build.rows.sparse import SparseModel
 from index.disk.codes import Metric
 from index.disk.layout import Originals
 from index.errors import InputError
@@ -32,6 +33,7 @@ class BuildSettings:
     fit_queries: FitQueries | None
     builder: graph.Builder
     originals: Originals
+    sparse: SparseModel | None = None
 
 
 def metric_of(given: str) -> Metric:

@@ -73,6 +73,8 @@ class Searchable(Protocol):
         exact: bool = False,
         held: Mapping[str, int] | None = None,
     ) -> Matched: ...
+    def search_sparse(self, text: str, k: int, keep: Any = None) -> Matched: ...
+    def unweighed(self, keep: Any = None) -> int: ...
     def new_words(self, text: str) -> dict[str, int]: ...
     def compares_all(self, k: int, effort: Effort | None = None, keep: Any = None) -> bool: ...
     def survivors(self, filter_: Filter) -> Bitmap | Surviving: ...
@@ -158,6 +160,15 @@ class View:
         changed = self._snapshot.search_words(self.generation.lexical.words(text), k, keep.delta, held)
         theirs = Ranked(changed.rows + self._base, changed.scores)
         return Matched(*merge((Ranked(*found), theirs), k, self.order))
+
+    def search_sparse(self, text: str, k: int, keep: Surviving | None = None) -> Matched:
+        """As `Generation.search_sparse`, of the generation's rows that are not gone: no model has weighed what was
+        written since."""
+        return self.generation.search_sparse(text, k, (keep or self.alive).base)
+
+    def unweighed(self, keep: Surviving | None = None) -> int:
+        """Of the rows that `keep` lets through, those that have no sparse weights yet."""
+        return (keep or self.alive).delta.count
 
     def new_words(self, text: str) -> dict[str, int]:
         """Of the words of a text that no document of the generation holds, by how many changes each is held."""

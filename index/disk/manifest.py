@@ -15,6 +15,7 @@ from index.errors import GenerationError
 MANIFEST_FILE = "manifest.json"
 FORMAT = 1
 QUERY_ENCODER = "query_encoder"  # the entry on a fitted one, where there is one
+SPARSE = "sparse"  # … and on weights by a learned sparse model
 
 _REQUIRED: dict[str, type | tuple[type, ...]] = {
     "format": int,

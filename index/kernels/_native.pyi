@@ -133,6 +133,32 @@ class Sieve:
         unit: str = "",
     ) -> None: ...
 
+def count_impacts(tokens: NDArray[np.uint32], ends: NDArray[np.int64], terms: NDArray[np.uint64]) -> None: ...
+def fill_impacts(
+    tokens: NDArray[np.uint32],
+    impacts: NDArray[np.uint8],
+    ends: NDArray[np.int64],
+    terms: NDArray[np.uint64],
+    entries: NDArray[np.uint64],
+    postings: NDArray[np.uint16],
+) -> None: ...
+
+class ImpactIndex:
+    def __init__(
+        self,
+        terms: NDArray[np.uint64],
+        entries: NDArray[np.uint64],
+        postings: NDArray[np.uint16],
+        rows: int,
+    ) -> None: ...
+    def search(
+        self,
+        tokens: NDArray[np.uint32],
+        weights: NDArray[np.uint32],
+        k: int,
+        keep: NDArray[np.uint64] | None = None,
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32], int]: ...
+
 class Graph:
     def __init__(
         self,

@@ -6,6 +6,7 @@
 #include "bandwidth.hpp"
 #include "bind_units.hpp"
 #include "graph_object.hpp"
+#include "impacts_object.hpp"
 #include "lists_object.hpp"
 #include "python_arrays.hpp"
 #include "queries.hpp"
@@ -119,6 +120,7 @@ NB_MODULE(_native, m) {
   bind_graph(m);
   bind_sieve(m);
   bind_lists(m);
+  bind_impacts(m);
 
   m.def("scan_f32",
         [](Matrix<const float> queries, Matrix<const float> vectors, bool l2, size_t threads,

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from index.disk import layout
 from index.disk.codes import LONGEST, Metric
 from index.disk.layout import Originals
+from index.disk.manifest import SPARSE
 from index.disk.whole import read_whole
 from index.errors import InputError
 from index.kernels import _native
@@ -24,6 +25,7 @@ from index.search.filtering import Filter, Filters, parse
 from index.search.finding import IN_BLOCKS, IN_ORDER, SCAN, Effort, Planner, find
 from index.search.lexical.words import Lexical, Matched
 from index.search.rowfiles import IntegerIds, Payload, StringIds
+from index.search.sparse.searching import SparseIndex
 from index.search.structure import open_structure
 
 
@@ -53,6 +55,8 @@ class Generation:
         self.filters = Filters(open_columns(path, manifest["filterable"], self.count), self.count)
         entry = manifest.get("lexical")
         self.lexical = None if entry is None else Lexical(path, entry, self.filters, self._payload.at)
+        sparse = manifest.get(SPARSE)
+        self.sparse = None if sparse is None else SparseIndex(path, sparse, self.count)
 
     def search(
         self,
@@ -141,6 +145,19 @@ class Generation:
         # The ranking by vectors, or what counts the survivors, has most often made their bitmap before.
         known = self.filters.bitmap(filter_) if filter_.key and self.filters.known(filter_) else None
         return self.lexical.search(text, k, filter_.tree, exact, known)
+
+    def search_sparse(self, text: str, k: int, keep: Bitmap | None = None) -> Matched:
+        """As `search_words`, by the sparse weights of the text's tokens; `keep` as `survivors` gives it. Raises
+        InputError, also where the generation was built without such weights."""
+        if self.sparse is None:
+            raise InputError(f"{self.id} has no sparse weights; build it with `perwatt build --sparse MODEL`")
+        if k < 1:
+            raise InputError(f"k is {k}; expected at least 1")
+        return self.sparse.search(text, min(k, self.count), keep)
+
+    def unweighed(self, keep: Bitmap | None = None) -> int:
+        """Rows without sparse weights, where others have them: none."""
+        return 0
 
     def new_words(self, text: str) -> dict[str, int]:
         """Words that changes alone hold: none."""

@@ -78,6 +78,13 @@ class ShardRows:
         parts = [Ranked(each.rows + start, each.scores) for start, each in zip(self._starts, found, strict=False)]
         return Matched(*merge(parts, k, self.order))
 
+    def search_sparse(self, text: str, k: int, keep: Any = None) -> Matched:
+        """As `Generation.search_sparse`; `keep` as `survivors` gives it."""
+        kept = keep or [None] * len(self._shards)
+        found = [shard.search_sparse(text, k, each) for shard, each in zip(self._shards, kept, strict=True)]
+        parts = [Ranked(each.rows + start, each.scores) for start, each in zip(self._starts, found, strict=False)]
+        return Matched(*merge(parts, k, self.order))
+
     def order(self, row: int) -> Any:
         """What rows are sorted by where their scores are equal."""
         id_ = self.external_id(row)

@@ -111,7 +111,7 @@ QUESTION_OPTIONS = (
         default=None,
         help="Search effort: a number, or 'auto' for the cheapest that proves --recall.",
     ),
-    click.option("--mode", type=click.Choice(["dense", "lexical", "hybrid"]), default=None),
+    click.option("--mode", type=click.Choice(["dense", "lexical", "sparse", "hybrid"]), default=None),
     click.option(
         "--popularity",
         type=Read(_popularity),

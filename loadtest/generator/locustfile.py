@@ -56,7 +56,12 @@ def options(parser: Any) -> None:
     add("--top-k", type=int, default=10, help="neighbours asked for")
     add("--effort", type=int, default=0, help="search effort; 0: the index's own")
     add("--popularity", default="uniform", help="uniform or zipf:<exponent>")
-    add("--mode", default="", choices=["", "dense", "lexical", "hybrid"], help="search mode; empty: the index's own")
+    add(
+        "--mode",
+        default="",
+        choices=["", "dense", "lexical", "sparse", "hybrid"],
+        help="search mode; empty: the index's own",
+    )
     add("--filters", default="", help='file with a {"share": 0.2, "filter": {...}} a line')
     add("--slo-p99-ms", type=float, default=100.0, help="objective that the generator's health is judged by")
     add("--max-in-flight", type=int, default=1024, help="connections of each process")

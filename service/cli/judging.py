@@ -36,10 +36,11 @@ class Corner(NamedTuple):
     def name(self) -> str:
         how = self.how
         words: list[str] = [how.mode]
-        if how.mode != "lexical":
+        if how.mode in ("dense", "hybrid"):
             words += ["exact"] if how.exact else [] if how.effort is None else [f"effort {how.effort}"]
         if how.mode == "hybrid":
             words.append(f"ranks, k {how.rrf_k}" if how.rrf_k else f"words × {how.weights[1]:g}")
+            words += [f"sparse × {how.sparse:g}"] if how.sparse else []
             words += [] if how.depth is None else [f"depth {how.depth}"]
         words += [] if how.rerank is None else [f"rerank {how.rerank}"]
         return ", ".join([*words, *(["whole model"] if self.encoder == "model" else [])])
@@ -56,7 +57,7 @@ class Corner(NamedTuple):
     def params(self) -> dict[str, Any]:
         """As a request has them, without what is the default."""
         params: dict[str, Any] = self.how.request("")["params"]
-        if self.how.weights == (1.0, 1.0):
+        if self.how.weights == (1.0, 1.0) and not self.how.sparse:
             params.pop("weights", None)
         return {name: value for name, value in params.items() if value is not None and value is not False}
 

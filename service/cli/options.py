@@ -79,10 +79,10 @@ effort_option = click.option(
 exact_option = click.option("--exact", is_flag=True, help="Compare with every vector.")
 mode_option = click.option(
     "--mode",
-    type=click.Choice(["dense", "lexical", "hybrid"]),
+    type=click.Choice(["dense", "lexical", "sparse", "hybrid"]),
     default="dense",
     show_default=True,
-    help="By meaning, by words, or both fused.",
+    help="By meaning, by words, by sparse weights that the index was built with, or fused.",
 )
 filter_option = click.option(
     "--filter",

@@ -127,7 +127,7 @@ def search(
 @click.option(
     "--mode",
     "modes",
-    type=click.Choice(["dense", "lexical", "hybrid", "all"]),
+    type=click.Choice(["dense", "lexical", "sparse", "hybrid", "all"]),
     multiple=True,
     help="How to search; all (the default) compares every mode that the index has.",
 )

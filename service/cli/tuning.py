@@ -25,6 +25,7 @@ from service.settings import Settings
 
 ROUNDS = 2  # through all corners, of which each query's cheaper one counts: the other was interrupted
 DEEPEST = 10_000  # hits that are looked at for enough documents
+WITHOUT_VECTORS: tuple[Mode, ...] = ("lexical", "sparse")  # no text is encoded
 
 Ask = Callable[[str, SearchOptions], Ranking]  # documents of the hits, chunks already named by their document
 
@@ -76,7 +77,8 @@ def corners(
 
     Args:
         efforts: None is the index's own choice.
-        depths, weights: of the fusion; how many rows of each ranking count, and what words weigh.
+        depths, weights: of the fusion; how many rows of each ranking count, and what words weigh, or as a third ranking
+            sparse weights.
         exact: also comparing every vector.
         tops: how many hits a reranker reads.
     """
@@ -84,8 +86,7 @@ def corners(
     searches = [SearchOptions(k, effort) for effort in efforts] + ([SearchOptions(k, exact=True)] if exact else [])
     if "dense" in modes:
         found += [Corner(how, encoder) for encoder in encoders for how in searches]
-    if "lexical" in modes:
-        found.append(Corner(SearchOptions(k, mode="lexical"), ""))
+    found += [Corner(SearchOptions(k, mode=mode), "") for mode in WITHOUT_VECTORS if mode in modes]
     if "hybrid" in modes:
         for encoder in encoders:
             for how in searches:
@@ -94,10 +95,13 @@ def corners(
                 found += [Corner(fused._replace(weights=(1.0, weight)), encoder) for weight in weights]
                 found += [Corner(fused._replace(depth=depth), encoder) for depth in depths]
                 found.append(Corner(fused._replace(rrf_k=60), encoder))
+                found += [Corner(fused._replace(sparse=weight), encoder) for weight in weights if "sparse" in modes]
     plain = [SearchOptions(k, mode=mode) for mode in modes]
     for encoder in encoders[:1]:
         found += [
-            Corner(how._replace(rerank=top), "" if how.mode == "lexical" else encoder) for how in plain for top in tops
+            Corner(how._replace(rerank=top), "" if how.mode in WITHOUT_VECTORS else encoder)
+            for how in plain
+            for top in tops
         ]
     return list(dict.fromkeys(found))
 

@@ -65,7 +65,7 @@ class _Counting:
         kept = EVERYTHING if filter_ is None else Survivors(filter_, await view.survivors(filter_, self.deadline))
         if query is None or self.resolved is None:
             return _Documents(kept.keep, None, await view.counted(kept.keep, self.deadline))
-        vector = None if query.mode == "lexical" else self.resolved.vector
+        vector = None if query.mode in ("lexical", "sparse") else self.resolved.vector
         ranking = Ranking(view, query, vector, kept._replace(own=self.resolved.rows), self.deadline)
         found = await ranking.hits(query.k, None)
         self.scored += found.scored

@@ -85,7 +85,7 @@ def info_of(here: Here, name: str, loaded: ServedGeneration, caller: Caller) -> 
         target_effort=loaded.generation.target_effort,
         model=model and Model(model["id"], model["name"], model["precision"], model["max_length"]),
         recall=loaded.recall,
-        modes=["dense"] if loaded.generation.lexical is None else ["dense", "lexical", "hybrid"],
+        modes=loaded.modes,
         # Values and their numbers are those of all documents, so a caller whose key hides some is told the types alone.
         filterable=loaded.filterable
         if caller.filter is None

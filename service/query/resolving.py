@@ -112,7 +112,7 @@ async def _near(
         rows = await _rows(view, caller, query.ids, "/ids", deadline, keep)
         return Resolved(_mean(view, rows), tuple(dict.fromkeys(rows)))
     assert query.text is not None  # `check_search` saw to it
-    if query.mode == "lexical":
+    if query.mode in ("lexical", "sparse"):
         return Resolved(NO_VECTOR)
     if view.model is None or state.batcher is None:
         raise Problem(

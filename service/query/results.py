@@ -63,7 +63,7 @@ def result_of_ranked(
             name(hit.row),
             hit.score,
             payload(hit.row, query.fields),
-            Scores(hit.dense, hit.lexical) if fused else None,
+            Scores(hit.dense, hit.lexical, hit.sparse) if fused else None,
             hit.explain,
         )
         for hit in ranked.hits
@@ -76,7 +76,8 @@ def result_of_ranked(
             ranked.exact,
             paged is not None and paged.partial,
             *view.answered,
-            view.codes and query.mode != "lexical",
+            view.codes and query.mode in ("dense", "hybrid"),
+            ranked.unweighed,
         ),
         Usage(
             resolved.tokens,

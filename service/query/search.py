@@ -25,11 +25,12 @@ from service.wire.problems import Problem
 from service.wire.request.search import SEARCH, Expect, SearchRequest, check_search
 
 EVERYTHING = Survivors()
-_OPTIONAL = ("filter", "lexical", "rerank")
+_OPTIONAL = ("filter", "lexical", "sparse", "rerank")
 
 
 class Stages(NamedTuple):
-    """Seconds of a query in each stage of the path; `filter`, `lexical` and `rerank` are 0 where there was none."""
+    """Seconds of a query in each stage of the path; `filter`, `lexical`, `sparse` and `rerank` are 0 where there was
+    none."""
 
     filter: float
     embed: float
@@ -37,6 +38,7 @@ class Stages(NamedTuple):
     lexical: float
     payload: float
     rerank: float = 0.0
+    sparse: float = 0.0
 
     def there_were(self) -> dict[str, float]:
         """Seconds by stage, in their order."""
@@ -49,6 +51,8 @@ class Stages(NamedTuple):
             timing = f"filter;dur={self.filter * 1e3:.3f}, {timing}"
         if self.lexical:
             timing = f"{timing}, lexical;dur={self.lexical * 1e3:.3f}"
+        if self.sparse:
+            timing = f"{timing}, sparse;dur={self.sparse * 1e3:.3f}"
         if self.rerank:
             timing = f"{timing}, rerank;dur={self.rerank * 1e3:.3f}"
         return f"{timing}, payload;dur={self.payload * 1e3:.3f}"
@@ -95,7 +99,7 @@ async def answer(state: AppState, caller: Caller, index: str, body: bytes, start
             resolved = await resolve(state, view, caller, query, deadline, kept.keep)
             deadline.check()
             ann_s = time.perf_counter()
-            lexical_s = rerank_s = 0.0
+            lexical_s = sparse_s = rerank_s = 0.0
             if is_plain(query):
                 effort, exact = effort_of(query)
                 searched = await view.search(
@@ -106,7 +110,7 @@ async def answer(state: AppState, caller: Caller, index: str, body: bytes, start
             else:
                 ranked, paged = await rank(state, view, query, resolved, kept, deadline)
                 await view.bring([hit.row for hit in ranked.hits], deadline)
-                lexical_s, payload_s = ranked.lexical_s, time.perf_counter()
+                lexical_s, sparse_s, payload_s = ranked.lexical_s, ranked.sparse_s, time.perf_counter()
                 rerank_s = 0.0 if ranked.judged is None else ranked.judged.spent_s
                 result = result_of_ranked(view, query, resolved, kept, ranked, paged)
             if query.highlight is not None:
@@ -127,8 +131,8 @@ async def answer(state: AppState, caller: Caller, index: str, body: bytes, start
                 )
             )
     filtered_s = 0.0 if kept.filter is None else embed_s - filter_s
-    searched_s = payload_s - ann_s - lexical_s - rerank_s
-    stages = Stages(filtered_s, ann_s - embed_s, searched_s, lexical_s, end_s - payload_s, rerank_s)
+    searched_s = payload_s - ann_s - lexical_s - sparse_s - rerank_s
+    stages = Stages(filtered_s, ann_s - embed_s, searched_s, lexical_s, end_s - payload_s, rerank_s, sparse_s)
     observe(state, caller, 1, result.usage, stages)
     return Answered(content, stages, result.usage, view.id)
 
@@ -172,6 +176,8 @@ def observe(state: AppState, caller: Caller, queries: int, usage: Usage, stages:
         metrics.filter.observe(stages.filter)
     if stages.lexical:
         metrics.lexical.observe(stages.lexical)
+    if stages.sparse:
+        metrics.sparse.observe(stages.sparse)
     if stages.rerank:
         metrics.rerank.observe(stages.rerank)
     metrics.rerank_tokens.inc(whole(usage.rerank_tokens))

@@ -61,10 +61,23 @@ class Searched(Protocol):
 
 
 class Matching(NamedTuple):
-    """What the words of a text matched."""
+    """What a text matched, by its words or by sparse weights.
+
+    Args:
+        unweighed: of the rows that might be hits, those that have no sparse weights yet.
+    """
 
     found: Matched
     cpu_s: float
+    unweighed: int = 0
+
+
+class AllSearched(NamedTuple):
+    """What the rankings of a hybrid search found; None: that by sparse weights was not asked for."""
+
+    near: Searched
+    words: Matching
+    sparse: Matching | None
 
 
 class Marked(NamedTuple):
@@ -132,7 +145,8 @@ class SearchView(Protocol):
     async def search_words(
         self, text: str, k: int, filter_: Filter | None, exact: bool, deadline: Deadline, keep: Any = None
     ) -> Matching: ...
-    async def search_both(
+    async def search_sparse(self, text: str, k: int, deadline: Deadline, keep: Any = None) -> Matching: ...
+    async def search_all(
         self,
         vectors: Vectors,
         text: str,
@@ -142,7 +156,9 @@ class SearchView(Protocol):
         exact: bool,
         deadline: Deadline,
         keep: Any = None,
-    ) -> tuple[Searched, Matching]: ...
+        *,
+        sparse: bool = False,
+    ) -> AllSearched: ...
     async def document(self, id_: str, caller: Caller, deadline: Deadline, keep: Any = None) -> int | None: ...
     async def highlights(self, text: str, asked: Highlight, ids: Sequence[str], deadline: Deadline) -> Marked: ...
     async def bring(self, rows: Sequence[int], deadline: Deadline) -> None: ...

@@ -25,7 +25,8 @@ from index.changes.view import Searchable
 from index.search.finding import MEASURED_K
 from service.query.admission import Deadline
 from service.query.following import Follower
-from service.query.served_view import Pace, ServedView
+from service.query.pace import Pace
+from service.query.served_view import ServedView
 from service.wire.answer.indexes import FilterableField
 from service.wire.answer.recall import Recall
 from service.wire.default_search import DefaultSearch
@@ -85,6 +86,16 @@ class ServedGeneration:
         return Recall(measured["k"], measured["recall"], measured["low"], measured["high"], measured["queries"])
 
     @property
+    def modes(self) -> list[str]:
+        """Of searches that it answers."""
+        there = {
+            "lexical": self.generation.lexical,
+            "sparse": self.generation.sparse,
+            "hybrid": self.generation.lexical,
+        }
+        return ["dense", *(mode for mode, what in there.items() if what is not None)]
+
+    @property
     def described(self) -> str:
         """How well it finds, in a few words."""
         if self.view().compares_all(False, MEASURED_K):
@@ -107,10 +118,10 @@ class ServedGeneration:
         return self._view
 
     def searched_by(self, default: DefaultSearch | None) -> None:
-        """Takes another default search, from the next request on; none where it is one by words, and there are
-        none."""
-        wordless = default is not None and default.mode != "dense" and self.generation.lexical is None
-        self.default_search = None if default is None or wordless else default.of(self.id)
+        """Takes another default search, from the next request on; none where it is one that this generation has not
+        what it takes for."""
+        possible = default is not None and default.needs <= set(self.modes)
+        self.default_search = default.of(self.id) if default is not None and possible else None
         self._view = self._made(self.follower.now())
 
     @property

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import msgspec
 import numpy as np
 from msgspec import Raw
 
-from index import Generation, InputError, TopK
+from index import Generation, InputError
 from index.changes.view import Searchable, Surviving
 from index.search.bitmap import Bitmap
 from index.search.filtering import And, Filter, Not, OneOf
@@ -24,7 +23,8 @@ from index.search.finding import Effort
 from service.access.caller import Caller
 from service.query.admission import Deadline
 from service.query.highlight import WordsIn, fragments_of, unstemmed
-from service.query.searched import Marked, Matching, RankedRows, Vectors
+from service.query.pace import Pace, SearchedHere
+from service.query.searched import AllSearched, Marked, Matching, Vectors
 from service.wire import filters
 from service.wire.problems import Problem
 from service.wire.request.search import Highlight, SearchRequest
@@ -44,24 +44,6 @@ SAMPLE_SEED = 41
 T = TypeVar("T")
 Survived = Bitmap | Surviving
 _OBJECT = msgspec.json.Decoder(dict[str, Raw])
-
-
-@dataclass
-class Pace:
-    """Seconds that one search takes: as measured when the generation was loaded, and the last one by words."""
-
-    ann_s: float
-    exact_s: float
-    words_s: float = 0.0
-
-
-class SearchedHere(NamedTuple):
-    found: TopK
-    cpu_s: float
-
-    def of(self, query: int) -> RankedRows:
-        rows, scores, scored = self.found
-        return RankedRows(rows[query].tolist(), scores[query].tolist(), int(scored[query]))
 
 
 class InThread(Protocol):
@@ -203,7 +185,21 @@ class ServedView:
             return self._search_words(text, k, filter_, exact, held)
         return await self._in_thread(deadline, self._search_words, text, k, filter_, exact, held)
 
-    async def search_both(
+    async def search_sparse(self, text: str, k: int, deadline: Deadline, keep: Survived | None = None) -> Matching:
+        """The best k rows by the sparse weights of a text, here or in the search thread. Raises Problem where there are
+        none."""
+        if self.generation.sparse is None:
+            raise Problem(
+                "invalid-value",
+                f"Generation {self.id} has no sparse weights to search by: it was built without a model for them. "
+                "Build it with `perwatt build --sparse MODEL`, or use another mode and no weight for them.",
+                pointer="/mode",
+            )
+        if self._pace.sparse_s < INLINE_S:
+            return self._search_sparse(text, k, keep)
+        return await self._in_thread(deadline, self._search_sparse, text, k, keep)
+
+    async def search_all(
         self,
         vectors: Vectors,
         text: str,
@@ -213,10 +209,14 @@ class ServedView:
         exact: bool,
         deadline: Deadline,
         keep: Survived | None = None,
-    ) -> tuple[SearchedHere, Matching]:
-        """`search` and `search_words`, one after the other: they would only take turns."""
+        *,
+        sparse: bool = False,
+    ) -> AllSearched:
+        """`search`, `search_words` and where it is asked for `search_sparse`, one after the other: they would only take
+        turns."""
         searched = await self.search(vectors, k, effort, exact, deadline, keep)
-        return searched, await self.search_words(text, k, filter_, exact, deadline, keep)
+        matched = await self.search_words(text, k, filter_, exact, deadline, keep)
+        return AllSearched(searched, matched, await self.search_sparse(text, k, deadline, keep) if sparse else None)
 
     async def look(self, deadline: Deadline, work: Callable[..., T], *arguments: Any) -> T:
         """`work` that looks at a column of all rows, here or in the search thread, whichever costs less."""
@@ -231,6 +231,12 @@ class ServedView:
         found = self.rows.search_words(text, k, filter_, exact, held)
         self._pace.words_s = time.thread_time() - start_s
         return Matching(found, self._pace.words_s)
+
+    def _search_sparse(self, text: str, k: int, keep: Survived | None) -> Matching:
+        start_s = time.thread_time()
+        found = self.rows.search_sparse(text, k, keep)
+        self._pace.sparse_s = time.thread_time() - start_s
+        return Matching(found, self._pace.sparse_s, self.rows.unweighed(keep))
 
     def compares_all(self, exact: bool, k: int, keep: Any = None, effort: Effort | None = None) -> bool:
         """Whether a search compares the query with every vector that may be a hit, because it was told to or because

@@ -3,8 +3,9 @@
 It runs what a person would run, `perwatt embed` and `perwatt build`, at the lowest priority and within the memory that
 the plan allows, then removes generations that are no longer needed. A fitted query encoder of the served generation is
 measured again on the new rows, and stays where it keeps what was asked of it; MODEL is where the service has found the
-model that this takes. The servers of the index see the new alias. The plan comes on standard input, as it was when the
-service started; editing its file does not affect a running rebuild.
+model that this takes. Sparse weights are made anew by the model that the served generation names. The servers of the
+index see the new alias. The plan comes on standard input, as it was when the service started; editing its file does not
+affect a running rebuild.
 """
 
 from __future__ import annotations
@@ -82,7 +83,9 @@ def _rebuild(
     said: Said, root: Path, index: str, source: RebuildSource | None, plan: RebuildPlan, model: str | None
 ) -> str:
     from embed.encoders.fitted.of_vectors import query_fitter
+    from embed.sparse.encoder import sparse_of_build
     from index import Root
+    from index.build.models import BuildModels
     from index.cli import build
 
     threads = ["--threads", str(plan.threads)]
@@ -97,7 +100,7 @@ def _rebuild(
         _run(embed, [*source.inputs, "--out", source.vectors, *threads, *source.embed])
         options += [source.vectors, *source.build]
     said.tell(step="build", progress=None)
-    _run(build, options, obj=query_fitter)
+    _run(build, options, obj=lambda: BuildModels(query_fitter, sparse_of_build))
     place = Root(root)
     place.gc(index, plan.keep)
     return place.alias(index).generation

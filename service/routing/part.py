@@ -60,7 +60,8 @@ async def answer(state: AppState, caller: Caller, index: str, body: bytes, start
             if asked.without is not None:
                 kept = await _without(view, caller, asked.without, kept, deadline)
             dense, lexical, held = [], None, dict[str, int]()
-            cpu_s = lexical_s = 0.0
+            weighed, unweighed = None, 0
+            cpu_s = lexical_s = sparse_s = 0.0
             if asked.vectors is not None:
                 searched = await served.search(
                     _vectors(asked, view.dim), asked.k, asked.effort, asked.exact, deadline, kept.keep
@@ -74,9 +75,13 @@ async def answer(state: AppState, caller: Caller, index: str, body: bytes, start
                 lexical_s = matched.cpu_s
                 lexical = _list(view, asked, matched.found.rows.tolist(), matched.found.scores.tolist())
                 held = view.rows.new_words(asked.text) if asked.held is None else {}
+            if asked.sparse is not None:
+                matched = await served.search_sparse(asked.sparse, asked.k, deadline, kept.keep)
+                sparse_s, unweighed = matched.cpu_s, matched.unweighed
+                weighed = _list(view, asked, matched.found.rows.tolist(), matched.found.scores.tolist())
             end_s = time.perf_counter()
             deadline.check()
-            cpu_ms = round((cpu_s + lexical_s + marked_s) * 1e3, 4)
+            cpu_ms = round((cpu_s + lexical_s + sparse_s + marked_s) * 1e3, 4)
             content = encode(
                 PartAnswer(
                     view.id,
@@ -92,10 +97,15 @@ async def answer(state: AppState, caller: Caller, index: str, body: bytes, start
                     packed(await view.sample(asked.sample, deadline)) if asked.sample else None,
                     view.seq,
                     round(lexical_s * 1e3, 4),
+                    weighed,
+                    round(sparse_s * 1e3, 4),
+                    unweighed,
                 )
             )
     usage = Usage(0, sum(each.scored for each in dense), cpu_ms)
-    stages = Stages(0.0, ann_s - start_s, end_s - ann_s - lexical_s, lexical_s, time.perf_counter() - end_s)
+    payload_s = time.perf_counter() - end_s
+    searched_s = end_s - ann_s - lexical_s - sparse_s
+    stages = Stages(0.0, ann_s - start_s, searched_s, lexical_s, payload_s, sparse=sparse_s)
     observe(state, caller, max(1, len(dense)), usage, stages)
     return Answered(content, stages, usage, view.id)
 

@@ -13,9 +13,12 @@ import numpy as np
 from msgspec import Raw
 
 from index import TopK
+from index.search.lexical.words import Matched
 from index.shards.merge import best_places
 from service.query.searched import RankedRows
+from service.rerank.reranking import READ
 from service.wire.parts import PartAnswer, PartDocument, PartList, Without
+from service.wire.request.search import SearchRequest
 
 
 @dataclass
@@ -96,6 +99,11 @@ class RoutedRows:
             self._values.update(zip(rows, [values[place] for place in best], strict=True))
         return RankedRows(rows, [scores[place] for place in best], sum([each.scored for each in lists]))
 
+    def matched(self, lists: Sequence[PartList], k: int, payloads: dict[int, Raw]) -> Matched:
+        """As `best_of`, of rankings of a text."""
+        ranked = self.best_of(lists, k, payloads)
+        return Matched(np.array(ranked.rows, np.int64), np.array(ranked.scores, np.float32))
+
     def take_document(self, document: PartDocument, payloads: dict[int, Raw]) -> int:
         row = self.row(document.id)
         payloads[row] = document.payload
@@ -122,6 +130,12 @@ class RoutedRows:
 def _padded(payloads: list[Raw], count: int) -> Iterable[Raw | None]:
     """Of a list of `count` rows, of which only the first may have come with theirs."""
     return payloads if len(payloads) == count else [*payloads, *[None] * (count - len(payloads))]
+
+
+def looked_at(query: SearchRequest) -> int:
+    """How many rows of a query are, with the documents that it asks to be similar to and unlike."""
+    read = 0 if query.rerank is None else query.rerank.top or READ
+    return max(query.k, read) + (query.id is not None) + len(query.ids or ()) + len(query.not_ids or ())
 
 
 def spent_s(said: Sequence[PartAnswer]) -> float:

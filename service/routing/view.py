@@ -17,13 +17,11 @@ from msgspec import UNSET, Raw
 
 from index.search.filtering import Filter
 from index.search.finding import Effort
-from index.search.lexical.words import Matched
 from index.shards.plan import shard_of
 from service.access.caller import Caller
 from service.query.admission import Deadline
-from service.query.searched import Marked, Matching, Vectors
-from service.rerank.reranking import READ
-from service.routing.rows import RoutedFound, RoutedRows, RoutedSurvivors, held_in_all, spent_s
+from service.query.searched import AllSearched, Marked, Matching, Vectors
+from service.routing.rows import RoutedFound, RoutedRows, RoutedSurvivors, held_in_all, looked_at, spent_s
 from service.routing.scatter import Scatter, Shards
 from service.wire import limits
 from service.wire.parts import PartAnswer, PartCounts, PartRequest, Without
@@ -66,7 +64,7 @@ class RoutedView:
             if all(query.fields == first.fields and query.rerank is None for query in queries):
                 self._fields = first.fields  # of what is read anew, title and text are needed whatever the answer has
             if first.mode != "hybrid" and first.group_by is None and first.cursor is None:
-                self._payloads = max([_hits(query) for query in queries])
+                self._payloads = max([looked_at(query) for query in queries])
             self._value = first.group_by
         self._scatter = Scatter(index, self.rows, min_seq, partial)
 
@@ -147,7 +145,14 @@ class RoutedView:
         said = await self._all(asked, deadline, keep)
         return await self._matching(asked, said, spent_s(said), k, deadline, keep)
 
-    async def search_both(
+    async def search_sparse(
+        self, text: str, k: int, deadline: Deadline, keep: RoutedSurvivors | None = None
+    ) -> Matching:
+        asked = self._asked(k, keep)
+        asked.sparse = text
+        return self._weighed(await self._all(asked, deadline, keep), k)
+
+    async def search_all(
         self,
         vectors: Vectors,
         text: str,
@@ -157,16 +162,24 @@ class RoutedView:
         exact: bool,
         deadline: Deadline,
         keep: RoutedSurvivors | None = None,
-    ) -> tuple[RoutedFound, Matching]:
-        """`search` and `search_words` of one request to each shard, which does both on one view."""
+        *,
+        sparse: bool = False,
+    ) -> AllSearched:
+        """All of it of one request to each shard, which does it on one view."""
         asked = self._asked(k, keep)
         asked.vectors, asked.queries, asked.effort, asked.exact = packed(vectors), len(vectors), effort, exact
-        asked.text = text
+        asked.text, asked.sparse = text, text if sparse else None
         said = await self._all(asked, deadline, keep)
         lexical_s = sum([part.lexical_ms for part in said]) / 1e3
-        near = self._near(said, 0, len(vectors), k, spent_s(said) - lexical_s)
-        asked.vectors, asked.queries = None, 1  # found already, should words be asked for once more
-        return near, await self._matching(asked, said, lexical_s, k, deadline, keep)
+        weighed = self._weighed(said, k) if sparse else None
+        near = self._near(said, 0, len(vectors), k, spent_s(said) - lexical_s - (weighed.cpu_s if weighed else 0.0))
+        # Found already, should words be asked for once more.
+        asked.vectors, asked.queries, asked.sparse = None, 1, None
+        return AllSearched(near, await self._matching(asked, said, lexical_s, k, deadline, keep), weighed)
+
+    def _weighed(self, said: Sequence[PartAnswer], k: int) -> Matching:
+        found = self.rows.matched([part.sparse for part in said if part.sparse], k, self._brought)
+        return Matching(found, sum([part.sparse_ms for part in said]) / 1e3, sum([part.unweighed for part in said]))
 
     def _near(self, said: Sequence[PartAnswer], first: int, queries: int, k: int, cpu_s: float) -> RoutedFound:
         self._compared_all = self._compared_all and all(part.exact for part in said)
@@ -187,8 +200,7 @@ class RoutedView:
             asked.held = held
             said = await self._all(asked, deadline, keep)
             cpu_s += spent_s(said)
-        ranked = self.rows.best_of([part.lexical for part in said if part.lexical], k, self._brought)
-        return Matching(Matched(np.array(ranked.rows, np.int64), np.array(ranked.scores, np.float32)), cpu_s)
+        return Matching(self.rows.matched([part.lexical for part in said if part.lexical], k, self._brought), cpu_s)
 
     async def document(
         self, id_: str, caller: Caller, deadline: Deadline, keep: RoutedSurvivors | None = None
@@ -296,9 +308,3 @@ class RoutedView:
         self.count = sum([part.count for part in said])
         if keep is not None:
             keep.count = sum([part.survivors for part in said])
-
-
-def _hits(query: SearchRequest) -> int:
-    """How many rows of a query are looked at, with the documents that it asks to be similar to and unlike."""
-    read = 0 if query.rerank is None else query.rerank.top or READ
-    return max(query.k, read) + (query.id is not None) + len(query.ids or ()) + len(query.not_ids or ())

@@ -11,7 +11,7 @@ from service.telemetry.powercap import package_joules
 from service.telemetry.slab import Slab
 from service.telemetry.spending import process_cpu_s
 
-STAGES = ("filter", "embed", "ann", "lexical", "rerank", "payload")
+STAGES = ("filter", "embed", "ann", "lexical", "sparse", "rerank", "payload")
 STATUSES = (0, 200, 304, 400, 401, 403, 404, 405, 408, 410, 412, 413, 415, 422, 429, 431, 499, 500, 501, 503, 504, 505)
 OTHER = "none"  # the operation of a request that reached none
 

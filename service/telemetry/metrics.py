@@ -73,7 +73,7 @@ class Metrics:
         self._row = row = self._slab.row(worker)
         self._of = {name: at for at, name in enumerate(layout.operations)}
         self._status = {status: at for at, status in enumerate(STATUSES)}
-        self.filter, self.embed, self.ann, self.lexical, self.rerank, self.payload = (
+        self.filter, self.embed, self.ann, self.lexical, self.sparse, self.rerank, self.payload = (
             Spread(row, layout.stages + at * size_of(SECONDS), SECONDS) for at in range(len(STAGES))
         )
         self._latency = [

@@ -47,6 +47,7 @@ NAMES = {
     "embed": "encode",
     "ann": "search",
     "lexical": "lexical",
+    "sparse": "sparse",
     "rerank": "rerank",
     "payload": "fetch",
 }

@@ -34,6 +34,13 @@ class DefaultSearch(Struct, forbid_unknown_fields=True, frozen=True, omit_defaul
     queries: int = 0
     measured_at: str = ""
 
+    @property
+    def needs(self) -> set[str]:
+        """The modes that an index must have for it."""
+        weights = None if self.params is None else self.params.weights
+        third = {"sparse"} if self.mode == "hybrid" and weights is not None and weights.sparse else set()
+        return {self.mode} | third
+
     def as_dict(self) -> dict[str, Any]:
         """As JSON has it, without what says nothing."""
         fields: dict[str, Any] = msgspec.to_builtins(self)

@@ -30,9 +30,9 @@ class Without(Struct, forbid_unknown_fields=True, frozen=True, omit_defaults=Tru
 
 
 class PartRequest(Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """Any of four questions: the k nearest of `queries` vectors (vectors, base64 of little-endian float32), the k best
-    by the words of a text, documents by their ids, and what a facet counts, among the documents that are named or those
-    that the filters keep.
+    """Any of five questions: the k nearest of `queries` vectors (vectors, base64 of little-endian float32), the k best
+    by the words of a text, those by the sparse weights of one, documents by their ids, and what a facet counts, among
+    the documents that are named or those that the filters keep.
 
     filters: all of them hold. payloads: how many of the first rows of each list come with theirs, fields: of which only
     these. vectors_of: whether documents come with their vectors. value: a declared field whose value each row comes
@@ -61,6 +61,7 @@ class PartRequest(Struct, forbid_unknown_fields=True, omit_defaults=True):
     min_seq: Seq | None = None
     current: bool = False
     timeout_ms: TimeoutMs | None = None
+    sparse: Text | None = None
 
 
 class PartList(Struct, frozen=True, gc=False, omit_defaults=True):
@@ -99,7 +100,8 @@ class PartCounts(Struct, frozen=True, omit_defaults=True):
 class PartAnswer(Struct, frozen=True, omit_defaults=True):
     """dense: a list for each vector. documents: those that there are. count: of all documents; survivors: of those that
     the filters keep. exact: all of them were compared. held: of the words of the text that only changes hold, by how
-    many each is held. cpu_ms: processor time of all that was asked, lexical_ms: of it, that of the words."""
+    many each is held. cpu_ms: processor time of all that was asked, lexical_ms, sparse_ms: of it, that of the words and
+    of the sparse weights. unweighed: survivors that have none."""
 
     generation: str
     count: int
@@ -114,6 +116,9 @@ class PartAnswer(Struct, frozen=True, omit_defaults=True):
     sample: str | None = None
     seq: int = 0
     lexical_ms: float = 0.0
+    sparse: PartList | None = None
+    sparse_ms: float = 0.0
+    unweighed: int = 0
 
 
 PART = msgspec.json.Decoder(PartRequest)

@@ -1,6 +1,6 @@
 // Made from the API's schema by `python -m deploy.client.typescript`.
 
-/** One query: exactly one of text, vector, id (a document to find the neighbours of) and ids (several). not_ids: documents that hits should be unlike. explain: each hit comes with its places in the rankings. mode: by meaning (dense), by words (lexical), or both fused (hybrid); the last two take a text. A search that names neither mode nor params is the index's default one: by meaning, where it has none. group_by: a declared field of which each value gives its best hit alone. cursor: "" for the first of several pages, then next_cursor as it came. min_seq: of a write that has to be searched too; the answer waits for it. allow_partial: behind a router, an answer without the shards that do not answer is better than none. */
+/** One query: exactly one of text, vector, id (a document to find the neighbours of) and ids (several). not_ids: documents that hits should be unlike. explain: each hit comes with its places in the rankings. mode: by meaning (dense), by words (lexical), by the weights that a sparse model gave documents (sparse), or fused (hybrid); all but the first take a text. A search that names neither mode nor params is the index's default one: by meaning, where it has none. group_by: a declared field of which each value gives its best hit alone. cursor: "" for the first of several pages, then next_cursor as it came. min_seq: of a write that has to be searched too; the answer waits for it. allow_partial: behind a router, an answer without the shards that do not answer is better than none. */
 export interface SearchRequest {
   text?: string | null;
   vector?: number[] | string | null;
@@ -8,7 +8,7 @@ export interface SearchRequest {
   ids?: string[] | null;
   not_ids?: string[] | null;
   k?: number;
-  mode?: "dense" | "hybrid" | "lexical";
+  mode?: "dense" | "hybrid" | "lexical" | "sparse";
   filter?: null | Filter;
   fields?: string[] | null;
   group_by?: string | null;
@@ -23,7 +23,7 @@ export interface SearchRequest {
   highlight?: Highlight | null;
 }
 
-/** effort: how hard to look, in the unit of the index family (candidates kept, lists probed); "target" is the least that met the recall target for rows held out of the index; None is the index's own choice, which is higher where questions need more. exact: compare with every vector instead. Of the fusion in mode hybrid: weights of the two rankings; depth: rows of each whose scores count; rrf_k: by ranks instead, with this constant. */
+/** effort: how hard to look, in the unit of the index family (candidates kept, lists probed); "target" is the least that met the recall target for rows held out of the index; None is the index's own choice, which is higher where questions need more. exact: compare with every vector instead. Of the fusion in mode hybrid: weights of the rankings; depth: rows of each whose scores count; rrf_k: by ranks instead, with this constant. */
 export interface SearchParams {
   effort?: number | "target" | null;
   exact?: boolean;
@@ -32,10 +32,11 @@ export interface SearchParams {
   depth?: number | null;
 }
 
-/** Of the two rankings that a hybrid search fuses; 0 leaves one out. */
+/** Of the rankings that a hybrid search fuses; 0 leaves one out. That by sparse weights is left out unless it is named. */
 export interface Weights {
   dense?: number;
   lexical?: number;
+  sparse?: number;
 }
 
 /** The best `top` hits (50, or k where that is more) are read by the server's reranker, and the best k by its scores are the answer. model: its name, for who relies on it. */
@@ -70,7 +71,7 @@ export interface SearchAnswer {
   seq?: number;
 }
 
-/** score: cosine, inner product or minus the squared distance; BM25 in mode lexical; the fused score in mode hybrid, where scores has what it was made from; the reranker's where one was asked for. highlights: by field, fragments of its text, each in pieces of which every second one is marked, so the first may be empty. */
+/** score: cosine, inner product or minus the squared distance; BM25 in mode lexical; the sum of the products of weights in mode sparse; the fused score in mode hybrid, where scores has what it was made from; the reranker's where one was asked for. highlights: by field, fragments of its text, each in pieces of which every second one is marked, so the first may be empty. */
 export interface Hit {
   id: string;
   score: number;
@@ -80,17 +81,19 @@ export interface Hit {
   highlights?: Record<string, string[][]> | null;
 }
 
-/** The scores that a hit of a hybrid search has in either ranking, where it is in it. */
+/** The scores that a hit of a hybrid search has in each ranking, where it is in it. */
 export interface Scores {
   dense?: number | null;
   lexical?: number | null;
+  sparse?: number | null;
 }
 
-/** In which rankings a hit is, and where. fused_by: score, or rank for all hits of a fusion by ranks and for those behind the best `depth`, whose scores are what both rankings add, less 1. */
+/** In which rankings a hit is, and where. fused_by: score, or rank for all hits of a fusion by ranks and for those behind the best `depth`, whose scores are what the rankings add, less 1. */
 export interface Explanation {
   dense?: RankPlace | null;
   lexical?: RankPlace | null;
   fused_by?: "rank" | "score" | null;
+  sparse?: RankPlace | null;
 }
 
 /** Of a hit in one ranking. rank: from 1; of groups, where hits are grouped and not fused. adds: what the ranking adds to a fused score. */
@@ -100,7 +103,7 @@ export interface RankPlace {
   adds?: number | null;
 }
 
-/** survivors: documents that could have been hits. exact: all of them were compared. partial: of the last page there is, that further hits may exist which paging does not lead to (`/version` has its limits). shards, answered: behind a router, how many shards there are, and how many of them this answer is from. codes: vectors were compared as their codes restore them, also where exact is true: the index was built without its originals. */
+/** survivors: documents that could have been hits. exact: all of them were compared. partial: of the last page there is, that further hits may exist which paging does not lead to (`/version` has its limits). shards, answered: behind a router, how many shards there are, and how many of them this answer is from. codes: vectors were compared as their codes restore them, also where exact is true: the index was built without its originals. unweighed: of the survivors, those that were written since the build, so that no sparse model has weighed them: they are in no ranking by sparse weights. */
 export interface Coverage {
   survivors: number;
   exact: boolean;
@@ -108,6 +111,7 @@ export interface Coverage {
   shards?: number | null;
   answered?: number | null;
   codes?: boolean;
+  unweighed?: number;
 }
 
 /** tokens of the query text. vectors_scored: distances computed. cpu_ms: processor time of this query alone; of a text that was encoded together with others, its share by tokens. cached: query texts that were not encoded, because their vector was kept from the last time: 0 or 1, in a batch their number. encoder: what made the vector of a text, the model or the generation's fitted encoder; not in the sum of a batch. reranked: hits that a reranker read, rerank_tokens: what that was in tokens. */
@@ -145,7 +149,7 @@ export interface SeveralRequest {
   text?: string | null;
   vector?: number[] | string | null;
   k?: number;
-  mode?: "dense" | "hybrid" | "lexical";
+  mode?: "dense" | "hybrid" | "lexical" | "sparse";
   merge?: "rank" | "score" | null;
   filter?: null | Filter;
   fields?: string[] | null;
@@ -193,7 +197,7 @@ export interface FacetsRequest {
   vector?: number[] | string | null;
   id?: string | null;
   k?: number;
-  mode?: "dense" | "hybrid" | "lexical";
+  mode?: "dense" | "hybrid" | "lexical" | "sparse";
   params?: SearchParams | null;
   min_seq?: number | null;
   timeout_ms?: number | null;

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 Query = str | npt.NDArray[np.float32]  # a text, or a vector float32 (dim,)
 
-Mode = Literal["dense", "lexical", "hybrid"]
-MODES: tuple[Mode, ...] = ("dense", "lexical", "hybrid")
+Mode = Literal["dense", "lexical", "sparse", "hybrid"]
+MODES: tuple[Mode, ...] = ("dense", "lexical", "sparse", "hybrid")
 BATCH = 64  # queries a request
 
 
@@ -43,12 +43,14 @@ class SearchOptions(NamedTuple):
     depth: int | None = None  # rows of each ranking whose scores count
     filter: dict[str, Any] | None = None
     rerank: int | None = None  # of the best hits, how many a reranker reads
+    sparse: float = 0.0  # what the ranking by sparse weights weighs in a hybrid search
 
     def request(self, query: Query) -> dict[str, Any]:
         """The body of a search, as the API takes it."""
         params: dict[str, Any] = {"effort": self.effort, "exact": self.exact}
         if self.mode == "hybrid":
             params["weights"] = {"dense": self.weights[0], "lexical": self.weights[1]}
+            params["weights"] |= {"sparse": self.sparse} if self.sparse else {}
             params |= {"rrf_k": self.rrf_k, "depth": self.depth}
         body: dict[str, Any] = {"k": self.k, "mode": self.mode, "filter": self.filter, "params": params}
         if self.rerank is not None:

@@ -13,9 +13,10 @@ import numpy.typing as npt
 from index import Generation, IndexingError, InputError, Root
 from index.changes.view import Searchable
 from index.search.filtering import Filter, parse
+from index.search.lexical.words import Matched
 from index.shards.sealed import ShardedIndex
 from index.shards.together import ShardRows
-from service.cli.searcher.contract import BATCH, MODES, Mode, Query, SearchOptions, name_of
+from service.cli.searcher.contract import BATCH, Mode, Query, SearchOptions, name_of
 from service.errors import ServiceError, SettingsError
 from service.query.following import Follower
 from service.query.loading import encoder_for, fitted_of, open_checked
@@ -48,7 +49,9 @@ class LocalSearcher:
         reranker: Reranker | None = None,
     ) -> None:
         self.generation = opened[0].id
-        self.modes: tuple[Mode, ...] = MODES if all(each.lexical is not None for each in opened) else MODES[:1]
+        words: tuple[Mode, ...] = ("lexical",) if all(each.lexical is not None for each in opened) else ()
+        sparse: tuple[Mode, ...] = ("sparse",) if all(each.sparse is not None for each in opened) else ()
+        self.modes: tuple[Mode, ...] = ("dense", *words, *sparse, *(("hybrid",) if words else ()))
         self._opened = opened
         views = [_as_now(each) for each in opened]
         integers = opened[0].manifest["id_type"] != "str"
@@ -101,12 +104,17 @@ class LocalSearcher:
             return self._dense(queries, how.k, how, asked)
         if how.mode == "lexical":
             return self._lexical(queries, how.k, asked)
+        if how.mode == "sparse":
+            return self._sparse(queries, how.k, asked)
         near = DEPTH if how.depth is None else how.depth
         depth = max(near, FUSED_PER_HIT * how.k)
         how = how._replace(effort=effort_of(how.effort, depth, self._share(asked)))
-        both = zip(self._dense(queries, depth, how, asked), self._lexical(queries, depth, asked), strict=True)
+        third = self._sparse(queries, depth, asked) if how.sparse else [[] for _ in queries]
+        lists = zip(self._dense(queries, depth, how, asked), self._lexical(queries, depth, asked), third, strict=True)
+        weights = (*how.weights, how.sparse)
         return [
-            fuse(dict(dense), dict(lexical), how.weights, how.rrf_k, self._rows.order, near) for dense, lexical in both
+            fuse(dict(dense), dict(lexical), weights, how.rrf_k, self._rows.order, near, dict(sparse))
+            for dense, lexical, sparse in lists
         ]
 
     def _share(self, asked: Filter | None) -> float:
@@ -137,11 +145,11 @@ class LocalSearcher:
         ]
 
     def _lexical(self, queries: Sequence[Query], k: int, asked: Filter | None) -> list[list[tuple[int, float]]]:
-        texts = [query for query in queries if isinstance(query, str)]
-        if len(texts) != len(queries):
-            raise ServiceError("A search by words takes a text; a vector goes with --mode dense.")
-        found = [self._rows.search_words(text, k, asked) for text in texts]
-        return [list(zip(one.rows.tolist(), one.scores.tolist(), strict=True)) for one in found]
+        return _pairs([self._rows.search_words(text, k, asked) for text in _texts(queries)])
+
+    def _sparse(self, queries: Sequence[Query], k: int, asked: Filter | None) -> list[list[tuple[int, float]]]:
+        keep = None if asked is None else self._rows.survivors(asked)
+        return _pairs([self._rows.search_sparse(text, k, keep) for text in _texts(queries)])
 
     def _hit(self, row: int, score: float) -> Hit:
         return Hit(self._rows.external_id(row), score, msgspec.json.decode(self._rows.payload(row)))
@@ -164,6 +172,17 @@ class LocalSearcher:
         others = [text for text, found in zip(texts, fitted, strict=True) if found is None]
         by_model = iter(model.encode(others, kind="query") if others else ())
         return [next(by_model) if found is None else found.vector for found in fitted]
+
+
+def _texts(queries: Sequence[Query]) -> list[str]:
+    texts = [query for query in queries if isinstance(query, str)]
+    if len(texts) != len(queries):
+        raise ServiceError("A search by words takes a text; a vector goes with --mode dense.")
+    return texts
+
+
+def _pairs(found: Sequence[Matched]) -> list[list[tuple[int, float]]]:
+    return [list(zip(one.rows.tolist(), one.scores.tolist(), strict=True)) for one in found]
 
 
 @contextmanager

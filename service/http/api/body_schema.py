@@ -114,7 +114,8 @@ def _by_hand(components: dict[str, Any], model: Fingerprint | None) -> None:
         "default": None,
     }
     zero = {"const": 0}
-    components["Weights"]["not"] = {"required": ["dense", "lexical"], "properties": {"dense": zero, "lexical": zero}}
+    unsaid = {"dense": zero, "lexical": zero, "sparse": zero}
+    components["Weights"]["not"] = {"required": ["dense", "lexical"], "properties": unsaid}
     components["SwitchRequest"]["properties"]["generation"]["pattern"] = GENERATION
     components["BatchRequest"]["properties"]["queries"]["items"] = ref("SearchRequest")
     components["BatchAnswer"]["properties"]["results"]["items"] = {

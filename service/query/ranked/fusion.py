@@ -1,7 +1,7 @@
-"""Two rankings into one, by how far their scores stand out; by rank alone where that is asked for.
+"""Rankings into one, by how far their scores stand out; by rank alone where that is asked for.
 
     gain of a row in dense      weight · (score − floor) / scale
-    gain of a row in lexical    weight · (score − floor) / best · stand_out²
+    gain of a row in lexical    weight · (score − floor) / best · stand_out²; in sparse as well
     fused score                 the sum of its gains
 
 The first `DEPTH` rows of a ranking gain. `floor` is the score of the last of them, and 0 where fewer rows than that
@@ -40,26 +40,28 @@ MEASURED_K = 10  # of the recall that an index's efforts were measured by
 LEAST_SHARE = 0.25  # of the rows, below which a filter is narrow
 
 Rows = Mapping[int, float]  # row to score, best first
+NOTHING: Rows = {}
 Gains = Callable[[Sequence[float], int], list[float]]
 
 
 def fuse(
     dense: Rows,
     lexical: Rows,
-    weights: tuple[float, float] = (1.0, 1.0),
+    weights: Sequence[float] = (1.0, 1.0),
     rrf_k: int | None = None,
     order: Callable[[int], Any] = int,
     depth: int = DEPTH,
+    sparse: Rows = NOTHING,
 ) -> list[tuple[int, float]]:
     """(row, score), best first. A weight of 0 leaves a ranking out.
 
     Args:
-        weights: of dense and lexical.
+        weights: of dense and lexical, and of sparse where that is given.
         rrf_k: fuse by rank, with this constant.
         order: what rows are sorted by where their scores are equal.
         depth: rows of each ranking whose scores count.
     """
-    used = [each for each in zip((dense, lexical), weights, (_dense_gains, _lexical_gains), strict=True) if each[1]]
+    used = [each for each in zip((dense, lexical, sparse), weights, _GAINS, strict=False) if each[1]]
 
     def by(gains_of: Callable[[list[float], Gains], Sequence[float]]) -> list[tuple[int, float]]:
         scores: dict[int, float] = {}
@@ -92,13 +94,14 @@ def explained(
     fused: Sequence[tuple[int, float]],
     dense: Rows,
     lexical: Rows,
-    weights: tuple[float, float],
+    weights: Sequence[float],
     rrf_k: int | None,
     depth: int,
+    sparse: Rows = NOTHING,
 ) -> list[Explanation]:
     """What made the scores that `fuse` gave, of each of its rows."""
     lists = []
-    for rows, weight, gains in zip((dense, lexical), weights, (_dense_gains, _lexical_gains), strict=True):
+    for rows, weight, gains in zip((dense, lexical, sparse), weights, _GAINS, strict=False):
         ranks = {row: rank for rank, row in enumerate(rows, 1)}
         by_score = dict(zip(rows, gains([*rows.values()][:depth], depth), strict=False))
         by_rank = dict(zip(rows, _reciprocal(len(rows), RRF_K if rrf_k is None else rrf_k), strict=True))
@@ -113,7 +116,7 @@ def explained(
             else None
             for rows, weight, ranks, by_score, by_rank in lists
         ]
-        found.append(Explanation(places[0], places[1], "rank" if ranked else "score"))
+        found.append(Explanation(places[0], places[1], "rank" if ranked else "score", *places[2:]))
     return found
 
 
@@ -135,3 +138,6 @@ def _lexical_gains(scores: Sequence[float], depth: int) -> list[float]:
     best, floor = scores[0], scores[-1] if len(scores) == depth else 0.0
     stand_out = 1 - sum(scores) / (depth * best)
     return [stand_out**2 * (score - floor) / best for score in scores]
+
+
+_GAINS: tuple[Gains, ...] = (_dense_gains, _lexical_gains, _lexical_gains)

@@ -1,19 +1,23 @@
-"""From a resolved query to rows in order: dense, lexical or both; one per group; from where the last page ended.
+"""From a resolved query to rows in order: dense, lexical, sparse, or fused; one per group; from where the last page
+ended.
 
     dense     nearest vectors                                   index/search/generation.py
     lexical   BM25 over the words of the text                   index/search/lexical/
-    hybrid    both, fused                                       fusion.py
+    sparse    weights that a model gave the tokens of documents index/search/sparse/
+    hybrid    them, fused                                       fusion.py
 
-All of it builds on one question, "the best n rows of these survivors", which dense and lexical each answer. Of a group
-only the best row is a hit: rows of the groups that were found are removed from the survivors and the question is asked
-again for twice as many rows, until there are enough groups or no rows left. So there are k groups whenever the index
-has k, except in the pages of a hybrid search, which are cut from one fusion of a fixed depth and end with it.
+All of it builds on one question, "the best n rows of these survivors", which each of the first three answers. Of a
+group only the best row is a hit: rows of the groups that were found are removed from the survivors and the question is
+asked again for twice as many rows, until there are enough groups or no rows left. So there are k groups whenever the
+index has k, except in the pages of a hybrid search, which are cut from one fusion of a fixed depth and end with it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
+
+from msgspec import UnsetType
 
 from index import FieldError
 from index.search.filtering import Filter
@@ -26,6 +30,7 @@ from service.wire.answer.search import Explanation, RankPlace
 from service.wire.cursor import Cursor
 from service.wire.limits import PAGED_DEPTH
 from service.wire.problems import Problem
+from service.wire.request.fields import Mode
 from service.wire.request.search import SearchRequest
 
 
@@ -50,7 +55,7 @@ class RankedHit(NamedTuple):
     """One hit.
 
     Args:
-        dense, lexical: its score in either ranking of a hybrid search, None where it is not in it.
+        dense, lexical, sparse: its score in each ranking of a hybrid search, None where it is not in it.
         explain: where that is asked for.
     """
 
@@ -58,6 +63,7 @@ class RankedHit(NamedTuple):
     score: float
     dense: float | None = None
     lexical: float | None = None
+    sparse: float | None = None
     explain: Explanation | None = None
 
 
@@ -67,8 +73,9 @@ class RankedHits(NamedTuple):
         hits: best first.
         more: whether there are hits behind them.
         cut: whether rows that might be were not looked at.
-        lexical_s: how much of the time went there.
+        lexical_s, sparse_s: how much of the time went there.
         judged: what a reranker made of the hits.
+        unweighed: rows that might be hits and have no sparse weights yet.
     """
 
     hits: list[RankedHit]
@@ -79,6 +86,8 @@ class RankedHits(NamedTuple):
     cpu_s: float
     lexical_s: float
     judged: Judged | None = None
+    sparse_s: float = 0.0
+    unweighed: int = 0
 
 
 class Ranking:
@@ -97,8 +106,9 @@ class Ranking:
             share = 1.0 if survivors.keep is None else survivors.keep.count / max(1, view.count)
             self._effort = effort_of(self._effort, max(self._near, FUSED_PER_HIT * query.k), share)
         weights = None if params is None else params.weights
-        self._weights = (1.0, 1.0) if weights is None else (weights.dense, weights.lexical)
-        self._scored, self._cpu_s, self._lexical_s = 0, 0.0, 0.0
+        self._weights = (1.0, 1.0, 0.0) if weights is None else (weights.dense, weights.lexical, weights.sparse)
+        self._scored, self._cpu_s, self._lexical_s, self._sparse_s = 0, 0.0, 0.0, 0.0
+        self._unweighed = 0
         self._cut, self._compared_all = False, True
         self.depth = 0  # of the rankings that were fused for a page
 
@@ -109,17 +119,25 @@ class Ranking:
         seen = after.seen if after else 0
         found = await self._grouped(seen + k + 1) if self._query.group_by else await self._best(seen + k + 1)
         if self._query.explain and self._query.mode != "hybrid":
-            dense = self._query.mode == "dense"
             places = [RankPlace(rank, hit.score) for rank, hit in enumerate(found, 1)]
             found = [
-                hit._replace(explain=Explanation(place) if dense else Explanation(None, place))
+                hit._replace(explain=_explained(self._query.mode, place))
                 for hit, place in zip(found, places, strict=True)
             ]
         if after is not None:
             last = -after.score, self._view.page_order(after.row, after.id)
             found = [hit for hit in found if self._place(hit) > last]
         return RankedHits(
-            found[:k], len(found) > k, self._cut, self._scored, self._compared_all, self._cpu_s, self._lexical_s
+            found[:k],
+            len(found) > k,
+            self._cut,
+            self._scored,
+            self._compared_all,
+            self._cpu_s,
+            self._lexical_s,
+            None,
+            self._sparse_s,
+            self._unweighed,
         )
 
     async def _best(self, wanted: int) -> list[RankedHit]:
@@ -156,14 +174,16 @@ class Ranking:
             return [RankedHit(row, score) for row, score in (await self._dense(survivors, depth)).items()]
         if self._query.mode == "lexical":
             return [RankedHit(row, score) for row, score in (await self._lexical(survivors, depth)).items()]
+        if self._query.mode == "sparse":
+            return [RankedHit(row, score) for row, score in (await self._sparse(survivors, depth)).items()]
         depth = min(max(depth, self._near), rows)
-        dense, lexical = await self._both(survivors, depth)
-        fused = fuse(dense, lexical, self._weights, self._rrf_k, self._view.rows.order, self._near)
-        self._cut = max(len(dense), len(lexical)) == depth and len(fused) < survivors.count(self._view)
-        hits = [RankedHit(row, score, dense.get(row), lexical.get(row)) for row, score in fused]
+        dense, lexical, sparse = await self._all(survivors, depth)
+        fused = fuse(dense, lexical, self._weights, self._rrf_k, self._view.rows.order, self._near, sparse)
+        self._cut = max(len(dense), len(lexical), len(sparse)) == depth and len(fused) < survivors.count(self._view)
+        hits = [RankedHit(row, score, dense.get(row), lexical.get(row), sparse.get(row)) for row, score in fused]
         if not self._query.explain:
             return hits
-        said = explained(fused, dense, lexical, self._weights, self._rrf_k, self._near)
+        said = explained(fused, dense, lexical, self._weights, self._rrf_k, self._near, sparse)
         return [hit._replace(explain=each) for hit, each in zip(hits, said, strict=True)]
 
     async def _dense(self, survivors: Survivors, depth: int) -> dict[int, float]:
@@ -182,13 +202,20 @@ class Ranking:
         )
         return self._matching_rows(matched)
 
-    async def _both(self, survivors: Survivors, depth: int) -> tuple[dict[int, float], dict[int, float]]:
-        """`_dense` and `_lexical`, asked at once."""
+    async def _sparse(self, survivors: Survivors, depth: int) -> dict[int, float]:
+        return self._weighed_rows(await self._view.search_sparse(self._text, depth, self._deadline, survivors.keep))
+
+    async def _all(
+        self, survivors: Survivors, depth: int
+    ) -> tuple[dict[int, float], dict[int, float], dict[int, float]]:
+        """`_dense`, `_lexical`, and where it weighs anything `_sparse`, asked at once."""
         assert self._vector is not None  # the text of a hybrid search is encoded …
         assert not survivors.own  # … and it is like no documents
         how = survivors.filter, self._effort, self._exact, self._deadline, survivors.keep
-        searched, matched = await self._view.search_both(self._vector.reshape(1, -1), self._text, depth, *how)
-        return self._near_rows(searched, survivors, depth), self._matching_rows(matched)
+        sparse = self._weights[2] > 0
+        found = await self._view.search_all(self._vector.reshape(1, -1), self._text, depth, *how, sparse=sparse)
+        weighed = {} if found.sparse is None else self._weighed_rows(found.sparse)
+        return self._near_rows(found.near, survivors, depth), self._matching_rows(found.words), weighed
 
     @property
     def _text(self) -> str:
@@ -209,7 +236,24 @@ class Ranking:
     def _matching_rows(self, matched: Matching) -> dict[int, float]:
         self._cpu_s += matched.cpu_s
         self._lexical_s += matched.cpu_s
-        return dict(zip(matched.found.rows.tolist(), matched.found.scores.tolist(), strict=True))
+        return _by_row(matched)
+
+    def _weighed_rows(self, matched: Matching) -> dict[int, float]:
+        self._cpu_s += matched.cpu_s
+        self._sparse_s += matched.cpu_s
+        self._unweighed = matched.unweighed
+        return _by_row(matched)
+
+
+def _explained(mode: Mode | UnsetType, place: RankPlace) -> Explanation:
+    """Of a hit in the one ranking there is."""
+    if mode == "sparse":
+        return Explanation(sparse=place)
+    return Explanation(place) if mode == "dense" else Explanation(None, place)
+
+
+def _by_row(matched: Matching) -> dict[int, float]:
+    return dict(zip(matched.found.rows.tolist(), matched.found.scores.tolist(), strict=True))
 
 
 def group_field(view: SearchView, name: str) -> str:

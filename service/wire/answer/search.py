@@ -17,10 +17,11 @@ QueryEncoder = Literal["model", "fitted"]
 
 
 class Scores(Struct, frozen=True, gc=False, omit_defaults=True):
-    """The scores that a hit of a hybrid search has in either ranking, where it is in it."""
+    """The scores that a hit of a hybrid search has in each ranking, where it is in it."""
 
     dense: float | None = None
     lexical: float | None = None
+    sparse: float | None = None
 
 
 class RankPlace(Struct, frozen=True, gc=False, omit_defaults=True):
@@ -34,15 +35,17 @@ class RankPlace(Struct, frozen=True, gc=False, omit_defaults=True):
 
 class Explanation(Struct, frozen=True, gc=False, omit_defaults=True):
     """In which rankings a hit is, and where. fused_by: score, or rank for all hits of a fusion by ranks and for those
-    behind the best `depth`, whose scores are what both rankings add, less 1."""
+    behind the best `depth`, whose scores are what the rankings add, less 1."""
 
     dense: RankPlace | None = None
     lexical: RankPlace | None = None
     fused_by: Literal["score", "rank"] | None = None
+    sparse: RankPlace | None = None
 
 
 class Hit(Struct, frozen=True, gc=False, omit_defaults=True):
-    """score: cosine, inner product or minus the squared distance; BM25 in mode lexical; the fused score in mode hybrid,
+    """score: cosine, inner product or minus the squared distance; BM25 in mode lexical; the sum of the
+    products of weights in mode sparse; the fused score in mode hybrid,
     where scores has what it was made from; the reranker's where one was asked for. highlights: by field, fragments of
     its text, each in pieces of which every second one is marked, so the first may be empty."""
 
@@ -58,7 +61,9 @@ class Coverage(Struct, frozen=True, gc=False, omit_defaults=True):
     """survivors: documents that could have been hits. exact: all of them were compared. partial: of the last
     page there is, that further hits may exist which paging does not lead to (`/version` has its limits). shards,
     answered: behind a router, how many shards there are, and how many of them this answer is from. codes: vectors were
-    compared as their codes restore them, also where exact is true: the index was built without its originals."""
+    compared as their codes restore them, also where exact is true: the index was built without its originals.
+    unweighed: of the survivors, those that were written since the build, so that no sparse model has weighed them: they
+    are in no ranking by sparse weights."""
 
     survivors: int
     exact: bool
@@ -66,6 +71,7 @@ class Coverage(Struct, frozen=True, gc=False, omit_defaults=True):
     shards: int | None = None
     answered: int | None = None
     codes: bool = False
+    unweighed: int = 0
 
 
 class Usage(Struct, frozen=True, gc=False):

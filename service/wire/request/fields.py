@@ -17,7 +17,7 @@ Fields = Annotated[list[str], Meta(max_length=limits.FIELDS)]
 Likes = Annotated[
     list[Annotated[str, Meta(max_length=limits.ID_CHARACTERS)]], Meta(min_length=1, max_length=limits.LIKES)
 ]
-Mode = Literal["dense", "lexical", "hybrid"]
+Mode = Literal["dense", "lexical", "sparse", "hybrid"]
 Weight = Annotated[float, Meta(ge=0, le=1000)]
 Seq = Annotated[int, Meta(ge=0, le=limits.SEQ)]
 TimeoutMs = Annotated[int, Meta(ge=1, le=limits.TIMEOUT_MS)]

@@ -13,21 +13,23 @@ from service.wire.request.fields import NOTHING, Fields, Likes, Mode, Name, Seq,
 
 
 class Weights(Struct, forbid_unknown_fields=True, frozen=True):
-    """Of the two rankings that a hybrid search fuses; 0 leaves one out."""
+    """Of the rankings that a hybrid search fuses; 0 leaves one out. That by sparse weights is left out unless it is
+    named."""
 
     dense: Weight = 1.0
     lexical: Weight = 1.0
+    sparse: Weight = 0.0
 
     def __post_init__(self) -> None:
-        if not self.dense and not self.lexical:
-            raise ValueError("one of the two weights has to be more than 0")
+        if not self.dense and not self.lexical and not self.sparse:
+            raise ValueError("one of the weights has to be more than 0")
 
 
 class SearchParams(Struct, forbid_unknown_fields=True, frozen=True):
     """effort: how hard to look, in the unit of the index family (candidates kept, lists probed);
     "target" is the least that met the recall target for rows held out of the index; None is the index's own choice,
     which is higher where questions need more. exact: compare with every vector
-    instead. Of the fusion in mode hybrid: weights of the two rankings; depth: rows of each whose scores count;
+    instead. Of the fusion in mode hybrid: weights of the rankings; depth: rows of each whose scores count;
     rrf_k: by ranks instead, with this constant."""
 
     effort: Annotated[int, Meta(ge=1, le=limits.EFFORT)] | Literal["target"] | None = None
@@ -68,7 +70,8 @@ class SearchRequest(Struct, forbid_unknown_fields=True):
 
     not_ids: documents that hits should be unlike. explain: each hit comes with its places in the rankings.
 
-    mode: by meaning (dense), by words (lexical), or both fused (hybrid); the last two take a text. A search that names
+    mode: by meaning (dense), by words (lexical), by the weights that a sparse model gave documents (sparse), or fused
+    (hybrid); all but the first take a text. A search that names
     neither mode nor params is the index's default one: by meaning, where it has none. group_by: a declared field of
     which each value gives its best hit alone. cursor: "" for the first of several pages, then next_cursor as it came.
     min_seq: of a write that has to be searched too; the answer waits for it. allow_partial: behind a router, an answer
