@@ -146,8 +146,9 @@ def build(
     or not at all. A generation that misses one of its checks is kept, not served, and the command fails.
     """
     from index import machine
-    from index.build.models import NO_SPARSE, sparse_in_served
+    from index.build.models import NO_SPARSE, served_paths, sparse_in_served
     from index.build.pipeline import build_generation
+    from index.build.rows.remembered import RememberedSparse
     from index.build.sharded import build_sharded
     from index.changes import rebuild
     from index.changes.fold import Folded
@@ -187,9 +188,9 @@ def build(
     }
     with_sparse = sparse or sparse_in_served(root, name)
     if with_sparse not in (None, NO_SPARSE):
-        common["sparse"] = _models(load_models, "--sparse").sparse(
-            with_sparse, threads or machine.cores(), served=sparse is None
-        )
+        cores = threads or machine.cores()
+        weighing = _models(load_models, "--sparse").sparse(with_sparse, cores, served=sparse is None)
+        common["sparse"] = RememberedSparse(weighing, served_paths(root, name), cores)
     if shards is not None:
         if folder is None:
             raise click.UsageError("--shards takes a folder of vectors: changes are laid over it, shard by shard")

@@ -24,7 +24,8 @@ class CountingModel:
 
     given = "counting"
 
-    def __init__(self, words: int = 200) -> None:
+    def __init__(self, words: int = 200, id_: str = "sha256:0") -> None:
+        self._id, self.weighed = id_, list[str]()
         self._words = {f"w{number}": number + 1 for number in range(words)} | {"[UNK]": 0}
         weights = np.random.default_rng(3).uniform(0.1, 9.0, words + 1).astype(np.float32)
         weights[::5] = 0
@@ -32,7 +33,7 @@ class CountingModel:
 
     @property
     def described(self) -> dict[str, Any]:
-        return {"name": "counting", "id": "sha256:0", "step": STEP}
+        return {"name": "counting", "id": self._id, "step": STEP}
 
     @property
     def tokenizer(self) -> str:
@@ -48,6 +49,7 @@ class CountingModel:
         return {token: min(255, 20 * count + token % 7 + 1) for token, count in (ghosts | counts).items()}
 
     def impacts(self, documents: Sequence[tuple[str, str]]) -> Impacts:
+        self.weighed += [text for _, text in documents]
         found = [sorted(self.weights(f"{title} {text}").items()) for title, text in documents]
         flat = [pair for each in found for pair in each]
         return (

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from indexing import clustered
+from click.testing import CliRunner
+from indexing import clustered, write_vectors_folder
 from sparse_models import CountingModel, many_words
 
 from index import Generation, GenerationError, InputError, build_generation, open_generation
-from index.build.models import sparse_in_served
+from index.build.models import BuildModels, served_paths, sparse_in_served
+from index.build.rows.remembered import RememberedSparse
+from index.cli import build as build_command
+from index.disk.manifest import read_manifest
 from index.kernels import _native
 
 ROWS = 1500
@@ -113,3 +118,41 @@ def test_a_generation_without_weights_says_what_to_do_and_one_with_them_names_it
         bare.search_sparse("w1", 3)
     assert sparse_in_served(root, "s") == "counting"
     assert sparse_in_served(tmp_path, "s") is sparse_in_served(tmp_path, "absent") is None
+
+
+def test_a_rebuild_weighs_only_what_is_new(root: Path, tmp_path: Path) -> None:
+    texts = [*TEXTS[700:900], "w7 w199 w8", "", *TEXTS[:300]]
+    anew, other, model = build(tmp_path / "anew", texts), CountingModel(id_="sha256:1"), CountingModel()
+    remembered = RememberedSparse(model, served_paths(root, "s"), 1)
+    again = build(tmp_path / "again", texts, remembered)
+    assert model.weighed == ["w7 w199 w8", ""]
+    for file in sorted((anew / "sparse").iterdir()):
+        assert file.read_bytes() == (again / "sparse" / file.name).read_bytes()
+    build(tmp_path / "other", texts, RememberedSparse(other, served_paths(root, "s"), 1))
+    assert len(other.weighed) == len(texts)
+
+
+def test_a_build_goes_on_with_the_model_of_what_is_served(tmp_path: Path) -> None:
+    ids, payload = [f"d{row}" for row in range(50)], [{"text": text} for text in TEXTS[:50]]
+    folder = write_vectors_folder(tmp_path / "v", ids, clustered(50, 8), payload, bare=True)
+    asked: list[tuple[str, bool]] = []
+
+    def load(model: str, threads: int, *, served: bool) -> CountingModel:
+        asked.append((model, served))
+        return CountingModel()
+
+    def built(*words: str) -> dict[str, Any]:
+        models = BuildModels(lambda: None, load)  # type: ignore[arg-type]
+        given = [str(folder), "--root", str(tmp_path), *words, "--json"]
+        found = CliRunner().invoke(build_command, given, obj=lambda: models)
+        assert found.exit_code == 0, found.output
+        said = json.loads(found.stdout)
+        return said["manifest"] if "manifest" in said else read_manifest(served_paths(tmp_path, words[1])[0])
+
+    for more in ((), ("--shards", "2")):
+        name = f"s{len(more)}"
+        assert "sparse" not in built("--index", name, *more)
+        assert built("--index", name, *more, "--sparse", "mine")["sparse"]["from"] == "counting"
+        assert built("--index", name, *more)["sparse"]["model"]["name"] == "counting"
+        assert "sparse" not in built("--index", name, *more, "--sparse", "none")
+    assert asked == [("mine", False), ("counting", True)] * 2

@@ -37,8 +37,17 @@ class BuildModels(NamedTuple):
 
 def sparse_in_served(root: Path, name: str) -> str | None:
     """The model that weighed the tokens of the served generation, or of its first shard; None where there is none."""
-    for place in (Root(root), *ShardedIndex(root, name).places()):
-        with suppress(NotFoundError, GenerationError, InputError):
-            entry = read_manifest(place.path(name)).get(SPARSE)
+    for path in served_paths(root, name):
+        with suppress(GenerationError):
+            entry = read_manifest(path).get(SPARSE)
             return None if entry is None else str(entry["from"])
     return None
+
+
+def served_paths(root: Path, name: str) -> list[Path]:
+    """The folders of what is served of an index, one of each shard; none where nothing is."""
+    found = []
+    for place in (Root(root), *ShardedIndex(root, name).places()):
+        with suppress(NotFoundError, GenerationError, InputError):
+            found.append(place.path(name))
+    return found

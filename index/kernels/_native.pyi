@@ -158,6 +158,7 @@ class ImpactIndex:
         k: int,
         keep: NDArray[np.uint64] | None = None,
     ) -> tuple[NDArray[np.int64], NDArray[np.float32], int]: ...
+    def spread(self, tokens: NDArray[np.uint32], impacts: NDArray[np.uint8], ends: NDArray[np.int64]) -> int: ...
 
 class Graph:
     def __init__(

@@ -94,6 +94,42 @@ std::vector<ImpactHit> search_impacts(const Impacts& index, const std::vector<Te
   return best;
 }
 
+namespace {
+
+// Calls each(row, token, impact) for all postings of rows that there are.
+template <class Each>
+void for_postings(const Impacts& index, const Each& each) {
+  for (size_t token = 0; token < index.tokens; ++token) {
+    const List list = list_of(index, {static_cast<uint32_t>(token), 0});
+    for (const uint64_t* entry = list.at; entry < list.end; ++entry) {
+      const size_t stop = entry + 1 == list.end ? list.count : static_cast<uint32_t>(entry[1]);
+      for (size_t i = static_cast<uint32_t>(*entry); i < std::min(stop, list.count); ++i) {
+        const size_t row = block_of(*entry) * kBlockRows + (list.postings[i] >> 8);
+        if (row < index.rows) each(row, token, list.postings[i] & 255);
+      }
+    }
+  }
+}
+
+}  // namespace
+
+size_t spread_impacts(const Impacts& index, uint32_t* tokens, uint8_t* impacts, int64_t* ends) {
+  const size_t room = index.terms[2 * index.tokens + 1];
+  std::vector<size_t> next(index.rows + 1);
+  for_postings(index, [&](size_t row, size_t, unsigned) { ++next[row + 1]; });
+  for (size_t row = 0; row < index.rows; ++row) {
+    next[row + 1] += next[row];
+    ends[row] = static_cast<int64_t>(next[row + 1]);
+  }
+  const size_t found = next[index.rows];
+  if (found > room) return 0;  // entries that lie over one another; nothing of it is used
+  for_postings(index, [&](size_t row, size_t token, unsigned impact) {
+    tokens[next[row]] = static_cast<uint32_t>(token);
+    impacts[next[row]++] = static_cast<uint8_t>(impact);
+  });
+  return found;
+}
+
 void count_impacts(const uint32_t* tokens, const int64_t* ends, size_t rows, size_t vocabulary, uint64_t* terms) {
   constexpr size_t kNone = ~size_t{0};
   std::vector<size_t> last(vocabulary, kNone);

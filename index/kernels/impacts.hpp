@@ -53,4 +53,8 @@ void count_impacts(const uint32_t* tokens, const int64_t* ends, size_t rows, siz
 void fill_impacts(const uint32_t* tokens, const uint8_t* impacts, const int64_t* ends, size_t rows, size_t vocabulary,
                   const uint64_t* terms, uint64_t* entries, uint16_t* postings);
 
+// The way back: of each row its tokens, ascending, and their impacts. ends: (rows); tokens and impacts have a place for each
+// posting. Postings of rows that are not there are left out; returns how many are not.
+size_t spread_impacts(const Impacts& index, uint32_t* tokens, uint8_t* impacts, int64_t* ends);
+
 }  // namespace perwatt

@@ -64,6 +64,13 @@ class ImpactIndex {
     return std::make_tuple(Rows(rows, {found.size()}, rows_owner), Scores(scores, {found.size()}, scores_owner), visited);
   }
 
+  size_t spread(Flat<uint32_t> tokens, Flat<uint8_t> impacts, Flat<int64_t> ends) const {
+    require(tokens.shape(0) == postings_.shape(0) && impacts.shape(0) == postings_.shape(0) && ends.shape(0) == index_.rows,
+            "there must be a place for each posting and each row");
+    nb::gil_scoped_release unlocked;
+    return spread_impacts(index_, tokens.data(), impacts.data(), ends.data());
+  }
+
  private:
   Table<const uint64_t> terms_;
   Flat<const uint64_t> entries_;
@@ -114,7 +121,8 @@ void bind_impacts(nb::module_& m) {
       .def(nb::init<Table<const uint64_t>, Flat<const uint64_t>, Flat<const uint16_t>, size_t>(), "terms"_a.noconvert(),
            "entries"_a.noconvert(), "postings"_a.noconvert(), "rows"_a)
       .def("search", &ImpactIndex::search, "tokens"_a.noconvert(), "weights"_a.noconvert(), "k"_a,
-           "keep"_a.noconvert().none() = nb::none());
+           "keep"_a.noconvert().none() = nb::none())
+      .def("spread", &ImpactIndex::spread, "tokens"_a.noconvert(), "impacts"_a.noconvert(), "ends"_a.noconvert());
 }
 
 }  // namespace perwatt

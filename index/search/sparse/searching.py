@@ -37,6 +37,7 @@ class SparseIndex:
         if len(arrays.terms) != len(arrays.table) + 1:
             raise ValueError(f"{FOLDER} has {len(arrays.terms) - 1} tokens, and {len(arrays.table)} in its table")
         self._table = np.array(arrays.table, np.uint32)
+        self._postings, self._count = len(arrays.postings), count
         self._index = _native.ImpactIndex(arrays.terms, arrays.entries, arrays.postings, count)
         self._tokenizer = Tokenizer.from_file(str(folder / FOLDER / TOKENIZER_FILE))
         self._tokenizer.no_padding()
@@ -49,6 +50,14 @@ class SparseIndex:
         tokens = tokens[tokens < len(self._table)]  # a tokenizer may know more than the model
         tokens = tokens[self._table[tokens] > 0][:MAX_TOKENS]
         return QueryTokens(tokens, self._table[tokens])
+
+    def by_rows(self) -> tuple[NDArray[np.uint32], NDArray[np.uint8], NDArray[np.int64]]:
+        """What it was made of: tokens (n,) of one row after the other, their impacts (n,), and where each row's end
+        (rows,)."""
+        tokens, impacts = np.empty(self._postings, np.uint32), np.empty(self._postings, np.uint8)
+        ends = np.empty(self._count, np.int64)
+        held = self._index.spread(tokens, impacts, ends)
+        return tokens[:held], impacts[:held], ends
 
     def search(self, text: str, k: int, keep: Bitmap | None = None) -> Matched:
         """The best k ≥ 1 rows that hold a token of the text, of those that `keep` lets through."""
