@@ -92,6 +92,17 @@ def test_corners_are_all_that_differ() -> None:
     ]
 
 
+def test_sparse_weights_are_tried_alone_and_as_a_third_ranking_where_there_are_any() -> None:
+    found = corners(("dense", "lexical", "sparse", "hybrid"), ("auto",), [None], [], [0.5, 2.0], False, 10)
+    requests = {corner.name: corner.request() for corner in found}
+    assert (requests["sparse"], found[2].encoder) == ({"mode": "sparse"}, "")
+    third = {name: asked["params"]["weights"] for name, asked in requests.items() if "sparse ×" in name}
+    assert third == {
+        f"hybrid, words × 1, sparse × {weight:g}": {"dense": 1.0, "lexical": 1.0, "sparse": weight}
+        for weight in (0.5, 2.0)
+    }
+
+
 def judgements(folder: Path) -> list[str]:
     """Queries for the first ten articles, by their text, as options."""
     queries, qrels = folder / "queries.jsonl", folder / "qrels.tsv"

@@ -5,11 +5,12 @@ import { countedBy, drawCounts, drawSpread } from "/facets.js";
 import { made, shownNumber, spoken } from "/values.js";
 
 const number = new Intl.NumberFormat("en");
-export const MODES = { dense: "Meaning", lexical: "Words", hybrid: "Both" };
+export const MODES = { dense: "Meaning", lexical: "Words", sparse: "Sparse", hybrid: "Both" };
 const HINTS = {
   dense: "Ranks by what the text means",
   lexical: "Ranks by the words that occur (BM25)",
-  hybrid: "Fuses both rankings, place by place",
+  sparse: "Ranks by the weights that a sparse model gave documents",
+  hybrid: "Fuses meaning and words, place by place",
 };
 
 export class Tools {

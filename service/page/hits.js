@@ -73,7 +73,8 @@ function score(hit, scale) {
   shown.textContent = scores ? value.toFixed(4) : value.toFixed(3);
   shown.title = scores
     ? ["fused from", scores.dense !== undefined && `meaning ${scores.dense.toFixed(3)}`,
-      scores.lexical !== undefined && `words ${scores.lexical.toFixed(2)}`].filter(Boolean).join(" · ")
+      scores.lexical !== undefined && `words ${scores.lexical.toFixed(2)}`,
+      scores.sparse !== undefined && `sparse ${scores.sparse.toFixed(2)}`].filter(Boolean).join(" · ")
     : `score ${value.toFixed(5)}`;
   if (value >= 0 && scale > 0) {
     const bar = made("i");
