@@ -266,6 +266,7 @@ class Generation:
         self.filters.columns.clear()
         if self.lexical is not None:
             self.lexical.close()
+        self.sparse = None
 
     def __enter__(self) -> Self:
         return self

@@ -241,7 +241,7 @@ class Ranking:
     def _weighed_rows(self, matched: Matching) -> dict[int, float]:
         self._cpu_s += matched.cpu_s
         self._sparse_s += matched.cpu_s
-        self._unweighed = matched.unweighed
+        self._unweighed = max(self._unweighed, matched.unweighed)  # of the first search, of several for groups
         return _by_row(matched)
 
 
