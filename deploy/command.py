@@ -248,7 +248,7 @@ def _models() -> Any:
     """What a build needs of models: `index` knows none, so its command is handed this."""
     from embed.encoders.fitted.of_vectors import query_fitter
     from embed.sparse.encoder import sparse_of_build
-    from index.build.models import BuildModels
+    from index.build.rows.models import BuildModels
 
     return BuildModels(query_fitter, sparse_of_build)
 

@@ -14,7 +14,7 @@ from index.options import CHECKS, STRUCTURE, json_option, options, root_option
 from index.printing import print_built, print_json, print_sharded
 
 if TYPE_CHECKING:
-    from index.build.models import BuildModels
+    from index.build.rows.models import BuildModels
 
 
 def _filters_of_served(root: Path, name: str) -> list[str]:
@@ -146,8 +146,8 @@ def build(
     or not at all. A generation that misses one of its checks is kept, not served, and the command fails.
     """
     from index import machine
-    from index.build.models import NO_SPARSE, served_paths, sparse_in_served
     from index.build.pipeline import build_generation
+    from index.build.rows.models import NO_SPARSE, served_paths, sparse_in_served
     from index.build.rows.remembered import RememberedSparse
     from index.build.sharded import build_sharded
     from index.changes import rebuild

@@ -14,7 +14,7 @@ from indexing import clustered, write_vectors_folder
 from sparse_models import CountingModel, many_words
 
 from index import Generation, GenerationError, InputError, build_generation, open_generation
-from index.build.models import BuildModels, served_paths, sparse_in_served
+from index.build.rows.models import BuildModels, served_paths, sparse_in_served
 from index.build.rows.remembered import RememberedSparse
 from index.cli import build as build_command
 from index.disk.manifest import read_manifest

@@ -85,7 +85,7 @@ def _rebuild(
     from embed.encoders.fitted.of_vectors import query_fitter
     from embed.sparse.encoder import sparse_of_build
     from index import Root
-    from index.build.models import BuildModels
+    from index.build.rows.models import BuildModels
     from index.cli import build
 
     threads = ["--threads", str(plan.threads)]

@@ -27,8 +27,8 @@ class LoadSparse(Protocol):
 class BuildModels(NamedTuple):
     """
     Args:
-        query_fitter: what fits a query encoder, by the model of the vectors and settings (queries.py).
-        sparse: what loads a model that weighs the tokens of documents (rows/sparse.py).
+        query_fitter: what fits a query encoder, by the model of the vectors and settings (build/queries.py).
+        sparse: what loads a model that weighs the tokens of documents (sparse.py).
     """
 
     query_fitter: Callable[..., FitQueries]
