@@ -68,7 +68,8 @@ class AppClient:
 
 class HereReplica(Replica):
     """A server that is asked without a connection. `fails`: what it answers instead, or a function of the body that
-    says so. `may_answer`: what it waits for before it does. `heard`: the header lines of each request."""
+    says so. `may_answer`: what it waits for before it does. `heard`: the header lines of each request, and `bodies`
+    theirs."""
 
     def __init__(self, address: str, key: str | None, apps: Mapping[str, AppClient]) -> None:
         super().__init__(address, key)
@@ -76,6 +77,7 @@ class HereReplica(Replica):
         self.fails: Reply | Unanswered | Callable[[bytes], Reply | Unanswered | None] | None = None
         self.asked: list[str] = []
         self.heard: list[str] = []
+        self.bodies: list[bytes] = []
         self.may_answer: asyncio.Event | None = None
 
     def begin(self, request: ShardRequest, ended: Ended) -> ReplicaCall:
@@ -88,6 +90,7 @@ class HereReplica(Replica):
     async def answer(self, method: str, path: str, content: bytes, headers: str) -> Reply | Unanswered:
         self.asked.append(f"{method} {path}")
         self.heard.append(headers)
+        self.bodies.append(content)
         if self.may_answer is not None:
             await self.may_answer.wait()
         fails = self.fails(content) if callable(self.fails) else self.fails

@@ -260,19 +260,23 @@ def test_a_shard_that_is_gone_is_told_each_as_it_asked(rig: Rig) -> None:
     assert replica.asked.count(replica.asked[0]) == 1, "all six in one request"
 
 
-def test_one_that_has_less_time_leaves_the_others_theirs(rig: Rig) -> None:
+@pytest.mark.parametrize(("least_ms", "most_ms", "asked_of_both"), [(50, 30_000, False), (600, 900, True)])
+def test_one_that_has_less_time_leaves_the_others_theirs(
+    rig: Rig, least_ms: int, most_ms: int, asked_of_both: bool
+) -> None:
     [replica] = rig.replicas[0]
-    hasty, patient = ({"vector": vectors(1)[0], "timeout_ms": timeout_ms} for timeout_ms in (50, 30_000))
+    hasty, patient = ({"vector": vectors(1)[0], "timeout_ms": timeout_ms} for timeout_ms in (least_ms, most_ms))
     expected = rig.many.post("search", patient)["hits"]
     replica.may_answer = asyncio.Event()
-    replica.asked.clear()
+    replica.bodies.clear()
     try:
         answers = ask_at_once(rig, [hasty, patient], replica.may_answer.set)
     finally:
         replica.may_answer = None
-    assert len(replica.asked) == 2, "of both, and then of the patient one"
     assert [status for status, _ in answers] == [504, 200]
     assert answers[1][1]["hits"] == expected
+    queries = [json.loads(body).get("queries", 1) for body in replica.bodies]
+    assert queries == ([2, 1] if asked_of_both else [1, 1]), "who has far less time than others is asked for alone"
 
 
 def test_the_requests_of_several_are_taken_back_when_all_of_them_are_gone(rig: Rig) -> None:

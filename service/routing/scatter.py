@@ -146,10 +146,11 @@ class Gathering:
     def __init__(self) -> None:
         self._open: dict[Hashable, Burst] = {}
 
-    def of(self, index: Shards, asked: PartRequest) -> Burst:
-        """Where a search belongs that asks for one vector; `asked` is used for all of them."""
+    def of(self, index: Shards, asked: PartRequest, left_s: float) -> Burst:
+        """Where a search belongs that asks for one vector; `asked` is used for all of them. Those that share a request
+        have about as much time, none half of another's: when one is late, the others have to ask again."""
         fields = None if asked.fields is None else tuple(asked.fields)
-        alike = asked.k, asked.effort, asked.exact, asked.payloads, fields
+        alike = asked.k, asked.effort, asked.exact, asked.payloads, fields, math.frexp(left_s)[1]
         burst = self._open.get(alike)
         if burst is None or burst.searches >= MOST_AT_ONCE:
             burst = self._open[alike] = Burst(index, msgspec.structs.replace(asked))
@@ -183,8 +184,9 @@ class Scatter:
         beside = asked.filters or asked.without is not None or asked.value is not None or self.min_seq is not None
         if beside or len(vectors) > 1 or PASSED_ON.get():
             return await self._alone(asked, vectors, deadline)
-        until_s = time.perf_counter() + self._left_s(deadline)
-        burst = self._index.gathering.of(self._index, asked)
+        left_s = self._left_s(deadline)
+        until_s = time.perf_counter() + left_s
+        burst = self._index.gathering.of(self._index, asked, left_s)
         place = await burst.wait(vectors, until_s)
         said = burst.said()
         if said is None:
