@@ -46,7 +46,8 @@ class CountingModel:
         """Impacts of a document by their tokens."""
         counts = Counter(self._words[word] for word in text.split() if word in self._words)
         ghosts = {token % (len(self.table) - 1) + 1: 1 for token in counts}
-        return {token: min(255, 20 * count + token % 7 + 1) for token, count in (ghosts | counts).items()}
+        more = len(text.strip()) % 23 + 1  # many values near each other, and equal ones
+        return {token: min(255, 10 * count + token % 7 + more) for token, count in (ghosts | counts).items()}
 
     def impacts(self, documents: Sequence[tuple[str, str]]) -> Impacts:
         self.weighed += [text for _, text in documents]
@@ -69,7 +70,7 @@ class CountingModel:
 def many_words(rows: int, seed: int = 0) -> list[str]:
     """Texts of rare and frequent words in clumps, so that some blocks of rows are far better than others."""
     random = np.random.default_rng(seed)
-    topics = random.integers(0, 190, rows // 40 + 1)
+    topics = random.integers(0, 60, rows // 40 + 1)
     return [
         " ".join(
             f"w{word}" for word in np.minimum(199, topics[row // 40] + random.geometric(0.2, random.integers(1, 9)))
