@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -12,6 +13,7 @@ from xml.etree import ElementTree
 import httpx
 import numpy as np
 import pytest
+from patience import patient
 from serving import ARTICLES, serving
 from warm import shared
 
@@ -194,4 +196,8 @@ def test_what_is_written_is_the_index_s_default_search(own_root: Path, tmp_path:
         (own_root / "docs" / "search.json").write_text("{}")
         server.process.send_signal(signal.SIGHUP)
         server.wait_for_log("searches of docs have no default")
+        limit_s = time.monotonic() + patient(30)
+        while client.get("/v1/indexes/docs").json().get("search") is not None:  # what is logged happens a moment later
+            assert time.monotonic() < limit_s
+            time.sleep(0.02)
         assert search(text=text) == dense
