@@ -19,6 +19,7 @@ from collections.abc import Callable
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from index.errors import GenerationError, StorageError
 from service.access.auth import Auth
 from service.errors import LoadError
 from service.http.openai_errors import openai_error
@@ -165,6 +166,13 @@ def as_problem(error: Exception, request_id: str) -> Problem:
         )
     if isinstance(error, MemoryError):
         return Problem("insufficient-memory", "There was not enough memory to answer this request.")
+    if isinstance(error, GenerationError | StorageError):  # rows that are read from the disk when they are asked for
+        log.error("request %s was not answered: %s", request_id, error)
+        return Problem(
+            "internal",
+            "A file of the index could not be read. The log has its name and the reason under the id of this request; "
+            "`perwatt verify` checks all files, and a rollback serves the generation before.",
+        )
     log.error("request %s failed", request_id, exc_info=error)
     return Problem(
         "internal",
