@@ -297,6 +297,22 @@ def test_opening_maps_and_does_not_copy(tmp_path: Path, family: str) -> None:
     assert int(done.stdout) < 0.25 * count * dim * 4
 
 
+WITHOUT = """
+import sys
+for name in ("tokenizers", "safetensors", "torch", "transformers"):
+    sys.modules[name] = None  # an import of it fails as if it were not there
+from index import open_generation
+with open_generation(sys.argv[1]) as generation:
+    print(generation.search(generation.vectors(0, 1), 1)[0][0, 0])
+"""
+
+
+def test_a_generation_without_sparse_weights_needs_no_library_of_models(tmp_path: Path) -> None:
+    path = build_generation(clustered(300, DIM), names(300), root=tmp_path, name="test")
+    done = subprocess.run([sys.executable, "-c", WITHOUT, path], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "doc-0\n"), done.stderr
+
+
 def test_a_generation_stays_readable_after_gc_deleted_it(tmp_path: Path) -> None:
     root = Root(tmp_path)
     paths = [build_generation(clustered(300, DIM), names(300), root=tmp_path, name="test") for _ in range(3)]

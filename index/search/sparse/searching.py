@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
 
 from index.kernels import _native
 from index.search.bitmap import Bitmap
@@ -31,6 +30,8 @@ class SparseIndex:
     """
 
     def __init__(self, folder: Path, entry: dict[str, Any], count: int) -> None:
+        from tokenizers import Tokenizer  # which a generation without sparse weights does not need
+
         self.model: dict[str, Any] = entry["model"]
         self._step = float(self.model["step"]) * QUERY_STEP
         arrays = read_arrays(folder, entry["sizes"])
