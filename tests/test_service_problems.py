@@ -169,7 +169,7 @@ def test_what_cannot_be_meant_is_422_and_pointed_at(client: httpx.Client, query:
         (b'{"text": "a", "k": "10"}', '/k is "10": expected int, got str.'),
         (b'{"text": "a", "params": {"weights": {"dense": -1}}}', "/params/weights/dense is -1: expected float >= 0.0."),
         (b'{"vector": [1, 2, "x"]}', '/vector/2 is "x": expected float, got str.'),
-        (b'{"text": "a", "mode": "x"}', '/mode is "x": expected "dense" or "lexical" or "hybrid".'),
+        (b'{"text": "a", "mode": "x"}', '/mode is "x": expected "dense" or "lexical" or "sparse" or "hybrid".'),
         (b"[]", "The body is []: expected object, got array."),
         (b'{"k": 0, "x": ' + b"[" * 5000, "/k: expected int >= 1."),
         (b'{"k": 0, "text": "%s"}' % (b"a" * (64 << 10)), "/k: expected int >= 1."),

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from serving import Server, serving
+from sparse_models import CountingModel
 
 from index import build_generation
 from service.client import Client, ProblemError
@@ -36,7 +37,7 @@ def server(served_encoder: Any, tmp_path_factory: pytest.TempPathFactory) -> Ite
     build_generation(
         served_encoder.encode([f"{each['title']} {each['text']}" for each in payload], kind="document"),
         [str(row + 30) for row in range(22)], root=root, name="docs", payload=payload, filterable=FIELDS,
-        model=served_encoder.fingerprint.as_dict(), canaries=[],
+        model=served_encoder.fingerprint.as_dict(), canaries=[], sparse=CountingModel(),
     )  # fmt: skip
     with serving(root, tmp_path_factory.mktemp("server")) as running:
         yield running
