@@ -15,6 +15,7 @@ from changing import DIM, Documents, write
 from index import Root, build_generation, open_generation
 from index.changes.log_reader import LogReader
 from index.changes.rebuild import folded_from_served
+from service.query.writes import root_writer
 from service.query.writes.root_writer import LOCK_FILE, Writing
 from service.query.writes.worker_socket import SOCKET_FILE
 from service.wire.problems import Problem
@@ -93,6 +94,29 @@ def test_a_service_of_another_name_is_told_who_writes(tmp_path: Path) -> None:
         await asyncio.to_thread(first.close)
         assert await second.submit("docs", DIM, None, [write("b", 2)]) == 2
         await asyncio.to_thread(second.close)
+
+    asyncio.run(life())
+
+
+@pytest.mark.parametrize("said", ["", '{"service": "one", "address": "http://here:1"}'], ids=["no name", "no socket"])
+def test_a_writer_that_is_starting_is_waited_for(tmp_path: Path, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    Documents(3).build(tmp_path)
+
+    async def life() -> None:
+        writing = Writing(Root(tmp_path), "one", "http://here:1")
+        with (tmp_path / LOCK_FILE).open("w") as starting:
+            fcntl.flock(starting, fcntl.LOCK_EX)
+            starting.write(said)
+            starting.flush()
+            with monkeypatch.context() as patch:
+                patch.setattr(root_writer, "STARTING_S", 0.01)
+                with pytest.raises(Problem, match="is starting or ending"):
+                    await writing.submit("docs", DIM, None, [write("a", 1)])
+            patient = asyncio.create_task(writing.submit("docs", DIM, None, [write("a", 1)]))
+            await asyncio.sleep(0.05)
+            assert not patient.done()
+        assert await patient == 1  # it has ended, and who waited writes
+        await asyncio.to_thread(writing.close)
 
     asyncio.run(life())
 

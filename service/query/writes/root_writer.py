@@ -15,6 +15,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import time
 from collections.abc import Sequence
 
 import msgspec
@@ -43,6 +44,7 @@ from service.wire.problems import Problem
 log = logging.getLogger("perwatt.service")
 
 LOCK_FILE = ".writer"
+STARTING_S = 1.0  # that a process which holds the lock may take until it can be asked; it is a millisecond's work
 
 
 class _Owner(msgspec.Struct):
@@ -53,6 +55,10 @@ class _Owner(msgspec.Struct):
 
 
 _OWNER = msgspec.json.Decoder(_Owner)
+
+
+class _NotThereError(Exception):
+    """A process holds the lock and cannot be asked yet, or any more."""
 
 
 class Writing:
@@ -145,9 +151,18 @@ class Writing:
             self._lock = -1
 
     async def _find_writer(self) -> None:
-        """Becomes the writer, or connects to the process that is."""
-        if self.writes or self._remote is not None:
-            return
+        """Becomes the writer, or connects to the process that is. Waits for one that is starting or ending."""
+        limit_s = time.monotonic() + STARTING_S
+        while not self.writes and self._remote is None:
+            try:
+                await self._take_or_connect()
+            except _NotThereError as error:
+                if time.monotonic() >= limit_s:
+                    why = f"The process that writes is starting or ending ({error}); try again."
+                    raise Problem("not-ready", why) from None
+                await asyncio.sleep(0.005)
+
+    async def _take_or_connect(self) -> None:
         path = self._root.folder / LOCK_FILE
         try:
             handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -173,7 +188,7 @@ class Writing:
         try:
             owner = _OWNER.decode(said)
         except msgspec.DecodeError:  # between its lock and its name
-            raise Problem("not-ready", "The process that writes is starting; try again.") from None
+            raise _NotThereError("it has not said its name") from None
         if owner.service != self._service:
             raise Problem(
                 "not-ready",
@@ -183,7 +198,7 @@ class Writing:
         try:
             return await RemoteWriter.connect(self._root.folder)
         except OSError as error:
-            raise Problem("not-ready", f"The process that writes is starting or ending ({error}); try again.") from None
+            raise _NotThereError(str(error)) from None
 
     async def _writer(self, index: str, dim: int, model: str | None) -> Writer:
         writer = self._writers.get(index)

@@ -61,8 +61,12 @@ class RemoteWriter:
     async def connect(cls, folder: Path) -> RemoteWriter:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         connection.setblocking(False)
-        with _short_path(folder) as path:
-            connection.connect(path)
+        try:
+            with _short_path(folder) as path:
+                connection.connect(path)
+        except OSError:
+            connection.close()
+            raise
         return cls(*await asyncio.open_unix_connection(sock=connection))
 
     async def ask(
