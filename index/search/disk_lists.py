@@ -21,8 +21,9 @@ from index.disk.codes import Metric
 from index.disk.lists import ListsLayout
 from index.errors import GenerationError, KernelError, StorageError
 from index.search.bitmap import Bitmap
-from index.search.exact import ROWS_WORTH_A_THREAD, TopK
-from index.search.finding import WALK, SearchPlan, picks
+from index.search.exact import TopK
+from index.search.finding import WALK, SearchPlan
+from index.search.restored import as_held, scanned
 
 EFFORT_UNIT = "nprobe"
 READER = "PERWATT_READER"  # auto, ring or pool
@@ -78,16 +79,8 @@ class DiskLists:
 
     def scan(self, queries: NDArray[np.float32], k: int, keep: Bitmap | None = None) -> TopK:
         """As `ScannedRows.scan`, of records in the order in which they lie."""
-        found = _empty(len(queries), k)
         with self._reading():
-            if keep is not None and picks(keep):
-                self._lists.scan(queries, *found, at=keep.rows32)
-                found.scored[:] = keep.count
-                return found
-            threads = max(1, min(self._threads, self._count * max(1, len(queries)) // ROWS_WORTH_A_THREAD))
-            self._lists.scan(queries, *found, threads, None if keep is None else keep.words)
-        found.scored[:] = self._count
-        return found
+            return scanned(self._lists, self._count, self._threads, queries, k, keep)
 
     def between(self, start: int, stop: int) -> NDArray[np.float32]:
         """A copy; of length 1 for cosine, as the originals were."""
@@ -95,10 +88,7 @@ class DiskLists:
         rows = np.empty((max(0, stop - start), self._dim), np.float32)
         with self._reading():
             self._lists.restore(start, rows)
-        if self._metric == "cosine":
-            lengths = np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)
-            rows = (rows / np.where(lengths > 0, lengths, 1.0)).astype(np.float32)
-        return rows
+        return as_held(rows, self._metric)
 
     @contextmanager
     def _reading(self) -> Iterator[None]:

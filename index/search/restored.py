@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from index.disk.codes import Metric
 from index.disk.layout import Layout
+from index.kernels import _native
 from index.search.bitmap import Bitmap
 from index.search.exact import ROWS_WORTH_A_THREAD, TopK
 from index.search.finding import picks
@@ -26,23 +27,41 @@ class RestoredRows:
     def scan(self, queries: NDArray[np.float32], k: int, keep: Bitmap | None = None) -> TopK:
         """As `ScannedRows.scan`. Every row is compared by its int8 codes, and by its restored row too where that may
         change the answer."""
-        shape = len(queries), k
-        found = TopK(np.empty(shape, np.int64), np.empty(shape, np.float32), np.empty(len(queries), np.int64))
-        if keep is not None and picks(keep):
-            self._graph.scan(queries, *found, at=keep.rows32)
-            found.scored[:] = keep.count
-            return found
-        threads = max(1, min(self._threads, self._count * max(1, len(queries)) // ROWS_WORTH_A_THREAD))
-        self._graph.scan(queries, *found, threads, None if keep is None else keep.words)
-        found.scored[:] = self._count
-        return found
+        return scanned(self._graph, self._count, self._threads, queries, k, keep)
 
     def between(self, start: int, stop: int) -> NDArray[np.float32]:
         """A copy; of length 1 for cosine, as the originals were."""
         start, stop, _ = slice(start, stop).indices(self._count)
         rows = np.empty((max(0, stop - start), self._dim), np.float32)
         self._graph.restore(start, rows, self._threads)
-        if self._metric == "cosine":
-            lengths = np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)
-            rows = (rows / np.where(lengths > 0, lengths, 1.0)).astype(np.float32)
+        return as_held(rows, self._metric)
+
+
+def scanned(
+    rows: _native.Graph | _native.Lists,
+    count: int,
+    threads: int,
+    queries: NDArray[np.float32],
+    k: int,
+    keep: Bitmap | None,
+) -> TopK:
+    """The best k of `count` rows that kernels restore, or of those that survive."""
+    found = TopK(
+        np.empty((len(queries), k), np.int64), np.empty((len(queries), k), np.float32), np.empty(len(queries), np.int64)
+    )
+    if keep is not None and picks(keep):
+        rows.scan(queries, *found, at=keep.rows32)
+        found.scored[:] = keep.count
+        return found
+    threads = max(1, min(threads, count * max(1, len(queries)) // ROWS_WORTH_A_THREAD))
+    rows.scan(queries, *found, threads, None if keep is None else keep.words)
+    found.scored[:] = count
+    return found
+
+
+def as_held(rows: NDArray[np.float32], metric: Metric) -> NDArray[np.float32]:
+    """Restored rows as the originals were: of length 1 for cosine."""
+    if metric != "cosine":
         return rows
+    lengths = np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)
+    return (rows / np.where(lengths > 0, lengths, 1.0)).astype(np.float32)
