@@ -142,6 +142,7 @@ def test_a_row_scores_the_same_whichever_way_it_is_found(both: Root, queries: ND
             best = -np.sort(-by_row[:, kept], axis=1)[:, :K]
             exactly = dropped.search_rows(queries[:40], K, exact=True, keep=keep)
             np.testing.assert_array_equal(exactly.scores, best)
+            assert keep is not few or (exactly.scored == few.sum()).all()
 
 
 @pytest.mark.parametrize("dim", [1, 63, 64, 65, 128, 384])
