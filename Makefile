@@ -171,8 +171,9 @@ judges: setup-test $(VENV)/integrations/.made ## have other people's benchmarks 
 	$(BIN)/python -m deploy.figures measure judges
 	$(BIN)/python -m deploy.figures render
 
-bench-jobs: setup-test $(VENV)/ray/.made ## what a job costs beside its work, by processes and on Ray, of ROWS texts (30,000); into BENCHMARKS.md (root)
-	ROWS=$(ROWS) RAY_PYTHON=$(VENV)/ray/bin/python $(BIN)/python -m deploy.figures measure jobs
+bench-jobs: setup-test $(VENV)/ray/.made ## what a job costs beside its work, by processes and on Ray, of ROWS texts (30,000) of TEXTS; into BENCHMARKS.md (root)
+	ROWS=$(ROWS) TEXTS=$(TEXTS) TEXTS_ARE="$(TEXTS_ARE)" RAY_PYTHON=$(VENV)/ray/bin/python \
+	  $(BIN)/python -m deploy.figures measure jobs
 	$(BIN)/python -m deploy.figures render
 
 audit: ## look every locked package up in the public list of known holes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 from deploy.figures.tables.router import job_remarks, job_targets
@@ -43,3 +44,15 @@ def test_a_clock_beside_others_is_not_shown_and_a_miss_is() -> None:
     assert "| 2 processes | ≤ 1.15 × | 1.10 × | 0.45 s | not alone on the machine |" in shown
     assert "| Ray, 3 nodes of one core | ≤ 1.15 × | **missed** 1.30 × | 1.36 s | 1.20 × |" in shown
     assert "the same 22 tasks" in job_remarks(figures)
+    assert "30,000 docstrings of 9 MB" in job_remarks(figures)
+    assert "30,000 summaries of packages of 9 MB" in job_remarks(figures | {"texts": "summaries of packages"})
+
+
+def test_the_first_rows_of_any_texts_are_taken(tmp_path: Path) -> None:
+    texts, taken = tmp_path / "texts.jsonl", tmp_path / "docs.jsonl"
+    texts.write_text(
+        "".join(f'{{"id": "{number}", "text": "été {number}"}}\n' for number in range(9)), encoding="utf-8"
+    )
+    assert bench.take(taken, 4, texts) == (4, taken.stat().st_size)
+    assert taken.read_text(encoding="utf-8").splitlines() == texts.read_text(encoding="utf-8").splitlines()[:4]
+    assert bench.take(taken, 3)[0] == 3  # docstrings

@@ -73,7 +73,12 @@ MEASUREMENTS: dict[str, Callable[[], Any]] = {
 
 # Those that need more than this environment has; asked for by name.
 ALONE: dict[str, Callable[[], Any]] = {
-    "jobs": lambda: jobs.measure(int(os.environ.get("ROWS") or jobs.ROWS), os.environ.get("RAY_PYTHON", sys.executable))
+    "jobs": lambda: jobs.measure(
+        int(os.environ.get("ROWS") or jobs.ROWS),
+        os.environ.get("RAY_PYTHON", sys.executable),
+        Path(os.environ["TEXTS"]) if os.environ.get("TEXTS") else None,
+        os.environ.get("TEXTS_ARE"),
+    )
 }
 
 

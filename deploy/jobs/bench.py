@@ -3,6 +3,9 @@ nodes, and the same tasks one after the other in one process.
 
     python -m deploy.jobs.bench here|processes|ray FOLDER      one of them, over FOLDER/docs.jsonl; prints what it took
 
+The texts are the docstrings of what is installed here, which a machine has some ten thousands of, or a file of JSON
+Lines, which may have millions.
+
 Counted is the processor time of whoever runs tasks and of all that it has started, from the plan to the end of the last
 task: imports, models that are loaded again, and Ray's own processes are in it, the start of a cluster is not. The time
 on the clock says something only while nobody else uses the machine, which is looked at too.
@@ -19,6 +22,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -35,17 +39,28 @@ STORE_BYTES = 80 << 20
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 
-def measure(rows: int = ROWS, ray_python: Path | str = sys.executable) -> dict[str, Any]:
-    """Every arm once, one after the other. ray_python: the interpreter of an environment that has Ray."""
+def measure(
+    rows: int = ROWS, ray_python: Path | str = sys.executable, texts: Path | None = None, said: str | None = None
+) -> dict[str, Any]:
+    """Every arm once, one after the other.
+
+    Args:
+        rows: how many texts at most.
+        ray_python: the interpreter of an environment that has Ray.
+        texts: a file of JSON Lines of documents, each with an id.
+        said: what the texts are, for who reads the figures.
+    """
     with TemporaryDirectory(prefix="perwatt-jobs-") as folder:
-        count, size = _documents(Path(folder, "docs.jsonl"), rows)
+        count, size = take(Path(folder, "docs.jsonl"), rows, texts)
         programs = {name: [sys.executable] for name in ARMS} | {"ray": ["unshare", "--net", str(ray_python)]}
         took = {}
         for arm in ARMS:
             command = [*programs[arm], "-m", "deploy.jobs.bench", arm, folder]
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
             took[arm] = json.loads(done.stdout.splitlines()[-1])
-    return {"rows": count, "bytes": size, "shards": SHARDS, "nodes": NODES, "cores": os.cpu_count(), "took": took}
+    said = said or ("docstrings" if texts is None else f"texts of {texts.name}")
+    about = {"rows": count, "bytes": size, "texts": said, "shards": SHARDS, "nodes": NODES, "cores": os.cpu_count()}
+    return {**about, "took": took}
 
 
 def arm(how: str, folder: Path) -> dict[str, Any]:
@@ -90,18 +105,31 @@ def _busy_s() -> float:
     return (user + nice + system + irq + softirq) * _TICK_S
 
 
-def _documents(path: Path, rows: int) -> tuple[int, int]:
-    """Docstrings of what is installed here, as JSON Lines; how many there are, and their bytes."""
+def take(path: Path, rows: int, texts: Path | None = None) -> tuple[int, int]:
+    """Writes the first rows of `texts`, or of the docstrings of what is installed, as JSON Lines; how many there are,
+    and their bytes."""
+    count = 0
+    with path.open("w", encoding="utf-8") as opened:
+        for line in islice(_docstrings() if texts is None else _lines(texts), rows):
+            opened.write(f"{line}\n")
+            count += 1
+    return count, path.stat().st_size
+
+
+def _lines(texts: Path) -> Iterator[str]:
+    with texts.open(encoding="utf-8") as opened:
+        yield from (line.rstrip("\n") for line in opened)
+
+
+def _docstrings() -> Iterator[str]:
     from embed.documents.docstrings import read_docstrings
     from embed.documents.document import DocumentSource
 
-    found: dict[str, str] = {}
+    seen = set[str]()
     for document in read_docstrings(DocumentSource("python:all", "python")):
-        found.setdefault(document.id, json.dumps({"id": document.id, "title": document.title, "text": document.text}))
-        if len(found) == rows:
-            break
-    path.write_text("".join(f"{line}\n" for line in found.values()), encoding="utf-8")
-    return len(found), path.stat().st_size
+        if document.id not in seen:
+            seen.add(document.id)
+            yield json.dumps({"id": document.id, "title": document.title, "text": document.text})
 
 
 def _planned(documents: Path, folder: Path) -> Job:

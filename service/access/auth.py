@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from starlette.exceptions import HTTPException
@@ -40,6 +41,7 @@ RouteScope = Access | Literal["open", "own"]
 OPEN: Literal["open"] = "open"
 OWN: Literal["own"] = "own"
 SEARCH = "/v1/indexes/{index}/search"
+HOSTS = 64  # that are remembered: a server has a few names, and a caller could send any number
 UNKNOWN = "none"  # the operation of a path or method that no route has
 
 Headers = Sequence[tuple[bytes, bytes]]
@@ -105,6 +107,7 @@ class Auth:
         self.keyring = keyring
         self._names = frozenset(name_in(name) or name for name in names)
         self._own_names_only = own_names_only
+        self._is_own = lru_cache(HOSTS)(self._names_here)  # parsing an address costs a tenth of a search
         self._plain: dict[str, _Path] = {}
         self._patterns: dict[str, _Path] = {}
         for entry in entries:
@@ -188,13 +191,17 @@ class Auth:
     def _require_own_name(self, headers: Headers) -> None:
         """On the loopback, refuses a Host that is not this machine's. Without a Host it is no browser, and passes."""
         for host in _all(headers, b"host"):
-            name = name_in(host)
-            if name is None or (name not in self._names and name != "localhost" and address_in(name) is None):
+            if not self._is_own(host):
                 raise Problem(
                     "forbidden",
                     "This server is for this machine only, and a Host of another name is how a web page would get in; "
                     "ask localhost or 127.0.0.1, or start it with --allow-host NAME.",
                 )
+
+    def _names_here(self, host: bytes) -> bool:
+        """Whether a Host is of this machine, or an address, which no web page can make its own."""
+        name = name_in(host)
+        return name is not None and (name in self._names or name == "localhost" or address_in(name) is not None)
 
     def _require_this_machine(self, scope: Scope) -> None:
         headers: Headers = scope["headers"]
