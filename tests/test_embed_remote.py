@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import ssl
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -242,6 +243,17 @@ def corpus(tmp_path: Path) -> Path:
 def run(corpus: Path, server: EncoderServer, *more: str) -> Any:
     out = corpus.parent / "vectors"
     return CliRunner().invoke(embed, [str(corpus), "--out", str(out), "--encoder", server.url, *more])
+
+
+@pytest.mark.parametrize(("address", "read"), [("http://127.0.0.1:8080", False), ("https://127.0.0.1:8080", True)])
+def test_certificates_are_read_where_one_may_be_shown(
+    address: str, read: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    certificates = ssl.create_default_context
+    monkeypatch.setattr(ssl, "create_default_context", lambda **given: asked.append(given) or certificates(**given))
+    with closing(endpoint.Endpoint(address, 1, Patience(1.0, 1))):
+        assert bool(asked) == read
 
 
 def test_embed_writes_what_the_server_made_and_what_it_cost(corpus: Path, server: EncoderServer) -> None:
