@@ -80,6 +80,24 @@ def test_the_curve_rises_and_effort_for_reads_it(built: Path) -> None:
             generation.effort_for(1.0)
 
 
+@pytest.mark.parametrize(
+    ("target", "asked"), [(0.95, [10, 20, 40, 80, 30, 25, 22, 21]), (0.99, [10, 20, 40, 80, 160, 320])]
+)
+def test_a_ladder_ends_where_nothing_is_missed_unless_too_few_queries_prove_the_target(
+    target: float, asked: list[int]
+) -> None:
+    truth = recall.HeldOutTruth(np.arange(100), np.zeros((100, 4), np.float32), np.zeros((100, 10), np.float32))
+    seen = []
+
+    def search(queries: NDArray[np.float32], k: int, effort: int) -> exact.TopK:
+        seen.append(effort)
+        scores = np.full((len(queries), k), 0.0 if effort > 20 else -1.0, np.float32)
+        return exact.TopK(np.zeros(scores.shape, np.int64), scores, np.full(len(queries), effort))
+
+    recall.curve(search, truth, (10, 20, 40, 80, 160, 320), target)
+    assert seen == asked
+
+
 def test_truth_leaves_the_held_out_rows_out() -> None:
     vectors = codes.unit_rows(clustered(900, 16))
     held_out = recall.held_out_rows(len(vectors))
