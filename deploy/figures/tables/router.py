@@ -114,9 +114,9 @@ def job_targets(figures: dict[str, Any]) -> str:
 
 
 def job_remarks(figures: dict[str, Any]) -> str:
-    took = figures["took"]
+    took, texts = figures["took"], figures.get("texts", "docstrings")
     return (
-        f"{figures['rows']:,} {figures.get('texts', 'docstrings')} of {figures['bytes'] / 1e6:,.0f} MB, embedded and built in "
+        f"{figures['rows']:,} {texts} of {figures['bytes'] / 1e6:,.0f} MB, embedded and built in "
         f"{figures['shards']} shards. The work is {took['here']['cpu_s']:,.0f} s of processor time: the same "
         f"{took['here']['tasks']} tasks one after the other in one process. What a worker spends on its start and on "
         "loading the model, and Ray on itself, is fixed for each task, so its share falls as fragments and shards "
