@@ -16,6 +16,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
+import in_memory
 import pytest
 from hypothesis import settings
 from once import once
@@ -38,6 +39,7 @@ sys.dont_write_bytecode = False
 if "PYTEST_XDIST_WORKER" in os.environ:  # one of several: native code that is not told otherwise gets one thread
     native_threads.pin()
 else:
+    in_memory.move()  # before the first temporary folder
     # Graphs made by other versions of the code must not be found, and none of ours be left behind. Workers inherit it.
     _CACHE = tempfile.TemporaryDirectory(prefix="perwatt-test-cache-")
     os.environ["PERWATT_CACHE"] = _CACHE.name

@@ -275,7 +275,7 @@ import sys, numpy as np
 from index import open_generation
 def private():
     fields = dict(line.split(":", 1) for line in open("/proc/self/smaps_rollup") if ":" in line)
-    return sum(int(fields[key].split()[0]) for key in ("Private_Dirty",)) * 1024
+    return int(fields["Anonymous"].split()[0]) * 1024
 open_generation(sys.argv[1]).close()
 before = private()
 generation = open_generation(sys.argv[1])
