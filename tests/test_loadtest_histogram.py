@@ -64,3 +64,11 @@ def test_merging_adds_and_leaves_the_parts_alone() -> None:
 def test_the_mean_follows_the_values() -> None:
     histogram = Histogram.of_seconds([0.001] * 50 + [0.1] * 50)
     assert histogram.mean_s() == pytest.approx(0.0505, rel=1e-3)
+
+
+def test_what_was_decoded_is_the_readers_own() -> None:
+    whole = Histogram.of_seconds([0.001, 0.002, 3.0])
+    mine = Histogram.decode(whole.encode())
+    assert mine == whole
+    mine.record_s([0.5])
+    assert Histogram.decode(whole.encode()) == whole != mine

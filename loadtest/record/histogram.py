@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from functools import lru_cache
 
 import numpy as np
 from hdrh.histogram import HdrHistogram
@@ -119,18 +120,27 @@ class Histogram:
 
     @classmethod
     def decode(cls, text: str) -> Histogram:
-        try:
-            decoded = HdrHistogram.decode(text)
-        except Exception as error:  # the library lets through whatever base64, zlib and ctypes raise
-            raise RecordError(
-                f"a histogram cannot be decoded ({type(error).__name__}: {error}); the file is damaged"
-            ) from error
-        counts = np.zeros(COUNTS_LEN, np.int64)
-        found = np.frombuffer(decoded.counts, dtype=np.int64)[:COUNTS_LEN]
-        counts[: len(found)] = found
-        return cls(counts)
+        """Raises RecordError for what is no histogram."""
+        histogram = cls()
+        used, counts = _used(text)
+        histogram.counts[used] = counts
+        return histogram
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Histogram) and bool((self.counts == other.counts).all())
 
     __hash__ = None  # type: ignore[assignment]  # mutable
+
+
+@lru_cache(maxsize=4096)
+def _used(text: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The slots of an encoded histogram that are not empty, and their counts. A report reads each slice many times."""
+    try:
+        decoded = HdrHistogram.decode(text)
+    except Exception as error:  # the library lets through whatever base64, zlib and ctypes raise
+        raise RecordError(
+            f"a histogram cannot be decoded ({type(error).__name__}: {error}); the file is damaged"
+        ) from error
+    found = np.frombuffer(decoded.counts, dtype=np.int64)[:COUNTS_LEN]
+    used = np.flatnonzero(found)
+    return used, found[used]

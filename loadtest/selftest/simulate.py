@@ -7,6 +7,7 @@ Trials made here are marked as simulated by whoever records them; they are for p
 
 from __future__ import annotations
 
+import functools
 import heapq
 import math
 
@@ -123,8 +124,10 @@ def md1_response_cdf(t_s: float, rate_qps: float, service_s: float) -> float:
     return math.fsum(float(at_most[k - 1 - j]) * terms[j] for j in range(k))
 
 
+@functools.lru_cache(maxsize=1024)
 def _md1_in_system(rho: float, most: int) -> NDArray[np.float64]:
-    """P(n in the system), n = 0 … most, from the balance at departures (Pollaczek, Khinchine)."""
+    """P(n in the system), n = 0 … most, from the balance at departures (Pollaczek, Khinchine). Nobody may write into
+    it: whoever draws a tail asks for the same ones thousands of times."""
     arrive = [math.exp(-rho)]
     for n in range(1, most + 1):
         arrive.append(arrive[-1] * rho / n)
@@ -132,7 +135,9 @@ def _md1_in_system(rho: float, most: int) -> NDArray[np.float64]:
     for n in range(most):
         spent = p[0] * arrive[n] + math.fsum(p[i] * arrive[n - i + 1] for i in range(1, n + 1))
         p.append(max((p[n] - spent) / arrive[0], 0.0))
-    return np.array(p)
+    chances = np.array(p)
+    chances.setflags(write=False)
+    return chances
 
 
 def mmc_response_tail(t_s: float, rate_qps: float, mean_s: float, servers: int) -> float:
