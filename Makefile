@@ -76,7 +76,7 @@ selftest: $(VENV)/.loadtest ## turn the load test on servers whose truth is know
 	$(BIN)/perwatt loadtest selftest --full
 
 # What is set up waits for the network, the compiler and the package manager by turns, so all goes on at once.
-test: ## check the code and run every test, in up to four processes
+test: ## check the code and run every test, in up to six processes
 	@$(MAKE) --no-print-directory --jobs 3 setup-test browser
 	@chromium="$$(deploy/ci/chromium.sh $(VENV))" || exit 1; \
 	$(MAKE) --no-print-directory check >$(VENV)/check.log 2>&1 & check=$$!; \

@@ -47,12 +47,12 @@ else:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """One more than the cores that a cgroup leaves us, since many tests wait for servers; at most four, and no more
-    than there is memory for: one grows to 3 GB."""
+    """Two more than the cores that a cgroup leaves us, since many tests wait: for servers, for loads of some seconds.
+    At most six, and no more than there is memory for: one grows to 3 GB."""
     import psutil
     from loky import cpu_count
 
-    return max(1, min(4, int(cpu_count()) + 1, psutil.virtual_memory().available // 3_000_000_000))
+    return max(1, min(6, int(cpu_count()) + 2, psutil.virtual_memory().available // 3_000_000_000))
 
 
 # Collecting makes nothing but objects that stay to the end: no need to look for garbage among them, then or later.
