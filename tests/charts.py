@@ -79,7 +79,7 @@ def notes(values: dict[str, Any]) -> str:
 @functools.cache
 def _manifests(values: str, *of: Any) -> list[dict[str, Any]]:
     texts = [text for path, text in _files(values, *of).items() if path.endswith(".yaml")]
-    return [each for text in texts for each in yaml.safe_load_all(text) if each]
+    return [each for text in texts for each in yaml.load_all(text, yaml.CSafeLoader) if each]
 
 
 @functools.cache
