@@ -128,6 +128,10 @@ BENCHES: dict[str, Step] = {
     "filtered": Step(
         "index.bench.filtered:bench_filtered", "Time searches through filters beside the cheaper of a walk and a scan."
     ),
+    "disk": Step(
+        "index.bench.disk.command:bench_disk",
+        "Time lists on the disk beside FAISS's and DiskANN, within an enforced limit of memory.",
+    ),
     "encode": Step(
         "embed.cli:bench_encode", "Time text to vector beside ONNX Runtime, OpenVINO and sentence-transformers."
     ),

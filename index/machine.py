@@ -17,7 +17,7 @@ CGROUP_ROOT, PROC = Path("/sys/fs/cgroup"), Path("/proc")
 def cores() -> int:
     """Cores this process may use: the least of its affinity and of every cgroup's quota above it, rounded up."""
     quotas = [int(loky.cpu_count())]
-    for group in _groups("cpu"):
+    for group in groups("cpu"):
         quota, _, period = _read(group / "cpu.max").partition(" ")
         if not quota:
             quota, period = _read(group / "cpu.cfs_quota_us"), _read(group / "cpu.cfs_period_us")
@@ -59,15 +59,15 @@ def processor_name() -> str:
 def _cgroup_limits() -> list[tuple[int, Path]]:
     """Every memory limit above this process, in bytes, with the folder of its cgroup."""
     limits = []
-    for group in _groups("memory"):
+    for group in groups("memory"):
         value = (_read(group / "memory.max") or _read(group / "memory.limit_in_bytes")).strip()
         if value.isdigit():
             limits.append((int(value), group))
     return limits
 
 
-def _groups(controller: str) -> Iterator[Path]:
-    """Folders of the cgroups above this process that could limit `controller`, of either version."""
+def groups(controller: str) -> Iterator[Path]:
+    """Folders of the cgroups of this process that could limit `controller`, of either version, the innermost first."""
     for line in (_read(PROC / "self" / "cgroup") or "0::/").splitlines():
         _, controllers, place = line.split(":", 2)
         if controllers and controller not in controllers.split(","):

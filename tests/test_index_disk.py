@@ -41,7 +41,8 @@ from index.disk.lists import PROFILE, RECORDS_FILE
 from index.disk.manifest import read_manifest
 from index.kernels import _native
 from index.printing import print_built
-from index.search.disk_lists import READER
+from index.search.disk_lists import READER, DiskLists
+from index.search.exact import TopK
 from index.search.finding import SearchPlan
 from index.search.generation import Generation
 
@@ -218,6 +219,26 @@ def test_a_forked_process_searches_with_readers_of_its_own(built: Root, queries:
         np.testing.assert_array_equal(generation.search_rows(queries, K).rows, expected.rows)
 
 
+def test_what_gc_deletes_goes_from_the_disk_and_searches_that_run_go_on(tmp_path: Path) -> None:
+    root, rows = Root(tmp_path), clustered(400, 16)
+    build = partial(build_generation, rows, names(400), root=tmp_path, name="docs", profile=PROFILE, recall_target=0.1)
+    paths = [build() for _ in range(3)]
+    dead = tmp_path / "docs" / ".building-dead"
+    dead.mkdir()
+    (dead / RECORDS_FILE).write_bytes(bytes(1 << 16))
+    with open_generation(paths[0]) as generation:
+        before = [generation.search_rows(rows[:20], K, **how) for how in ({}, {"exact": True})]
+        assert set(root.gc("docs", keep=1)) == {dead.name, paths[0].name}
+        left = {path for path in (tmp_path / "docs").rglob("*") if path.name.startswith("lists.")}
+        assert {path.parent for path in left} == set(paths[1:])
+        assert len(left) == 2 * 4
+        after = [generation.search_rows(rows[:20], K, **how) for how in ({}, {"exact": True})]
+        for one, other in zip(before, after, strict=True):
+            np.testing.assert_array_equal(one.rows, other.rows)
+            np.testing.assert_array_equal(one.scores, other.scores)
+    assert not [each for each in Path("/proc/self/fd").iterdir() if str(paths[0]) in str(each.resolve())]
+
+
 def test_writes_words_folding_and_backups_are_those_of_any_index(tmp_path: Path) -> None:
     documents = Documents(700)
     path = documents.build(tmp_path, profile=PROFILE, recall_target=0.5)
@@ -252,6 +273,30 @@ def test_what_is_in_memory_and_what_is_read_is_said(built: Root, capsys: pytest.
     printed = capsys.readouterr().out
     assert "\nprofile          disk\n" in printed
     assert f"{_native.record_bytes(DIM)} bytes a vector" in printed
+
+
+def test_the_manifest_says_what_scoring_by_records_loses(
+    built: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for metric in METRICS:
+        said = read_manifest(built.path(metric))["recall"]
+        assert said["loss"] == pytest.approx(said["with_originals"] - said["recall"])
+        assert abs(said["loss"]) <= 0.002
+    search = DiskLists.search
+
+    def wrong(self: DiskLists, queries: NDArray[np.float32], k: int, effort: int, *how: Any) -> TopK:
+        """As if records had scored the best half of twenty worst."""
+        found = search(self, queries, max(k, 2 * K), effort, *how)
+        return TopK(*(np.ascontiguousarray(each[:, ::-1][:, :k]) for each in found[:2]), found.scored)
+
+    monkeypatch.setattr(DiskLists, "search", wrong)
+    rows = clustered(1000, 16)
+    path = build_generation(
+        rows, range(1000), root=tmp_path, name="docs", profile=PROFILE, recall_target=0, switch=False
+    )
+    said = read_manifest(path)["recall"]
+    assert said["recall"] < 0.1
+    assert said["loss"] > 0.4
 
 
 def test_what_the_profile_cannot_be_is_refused(tmp_path: Path) -> None:

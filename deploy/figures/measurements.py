@@ -19,6 +19,7 @@ from deploy.judges import measure as judges
 from embed.bench import encode
 from index.bench import build, changes, filtered, kernels
 from index.bench import open as opening
+from index.bench.disk import run as disk
 from loadtest.bench import experiment, generator
 from service.bench import changes as http_changes
 from service.bench import race, writes
@@ -44,6 +45,11 @@ MEASUREMENTS: dict[str, Callable[[], Any]] = {
     "ann": lambda: ann_runs.main_run(KEPT / "ann.svg"),
     "ann-others": ann_runs.other_runs,
     "filtered": lambda: {profile: filtered.measure(profile=profile) for profile in ("compact", "speed")},
+    # As many as there are real vectors, and ten times as many.
+    "disk": lambda: {
+        name: disk.measure(rows=rows, work=_DATA / "disk", show=True)
+        for name, rows in (("real", 100_000), ("mixed", disk.ROWS))
+    },
     "generator": lambda: generator.measure(_VECTORS, _INDEXES, _INDEX),
     "http": lambda: race.measure(folder=_peers(), work=_HTTP),
     "http-workers": lambda: race.measure_workers(work=_HTTP),

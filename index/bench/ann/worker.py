@@ -128,7 +128,7 @@ def resident_bytes() -> tuple[int, int]:
     return sizes["RssAnon"], sizes["RssFile"] + sizes["RssShmem"]
 
 
-def main(descriptor: int) -> None:
+def main(descriptor: int, kind: type[Worker] = Worker) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     with socket.socket(fileno=descriptor) as link, link.makefile("rw", encoding="utf-8") as lines:
         worker: Worker | None = None
@@ -137,7 +137,7 @@ def main(descriptor: int) -> None:
             what = order.pop("do")
             try:
                 if what == "become":
-                    worker = Worker(**order)
+                    worker = kind(**order)
                     answer: dict[str, Any] = {}
                 else:
                     answer = getattr(worker, what)(**order)

@@ -27,12 +27,13 @@ class EngineFailedError(Exception):
 
 
 class EngineProcess:
-    def __init__(self, entry: Entry, printed: Path) -> None:
+    def __init__(self, entry: Entry, printed: Path, module: str = "index.bench.ann.worker") -> None:
+        """module: whose main takes orders."""
         self.entry, self._printed = entry, printed
         ours, theirs = socket.socketpair()
         with theirs, printed.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "index.bench.ann.worker", str(theirs.fileno())],
+                [sys.executable, "-m", module, str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
