@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from indexing import clustered
 from racing import entry, findable
 
-from deploy.figures.tables import disk as tables
+from deploy.figures.tables.sizes import disk as tables
 from index.bench.ann.engine import Entry, Ladder
 from index.bench.disk import run
 from index.bench.disk.command import bench_disk

@@ -22,6 +22,7 @@ from index import kernels
 @click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True, help="The quickest counts.")
 @click.option("--contender", "names", multiple=True, help="Only this one; repeat.  [default: all]")
 @click.option("--limit-mib", type=click.IntRange(min=1), help="Of memory.  [default: 4 GiB for ten million rows]")
+@click.option("--threads", type=click.IntRange(min=1), help="Of a build.  [default: every core]")
 @click.option("--work", type=click.Path(path_type=Path), help="Keep what was built here, for the next time.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def bench_disk(as_json: bool, limit_mib: int | None, **options: Any) -> None:

@@ -44,6 +44,7 @@ def measure(
     limit_bytes: int | None = None,
     work: Path | None = None,
     entries: Sequence[Entry] = CONTENDERS,
+    threads: int | None = None,
     *,
     show: bool = False,
 ) -> dict[str, Any]:
@@ -54,6 +55,8 @@ def measure(
         names: Of contenders; none for all.
         limit_bytes: Of memory; by default BYTES_A_ROW for each row.
         work: Keep what is built here, for the next time. A folder on a disk.
+        threads: Of a build; by default all cores. On a machine that is busy, libraries that wait for all their
+            threads at every step take many times as long with more than one.
 
     Raises BenchError for vectors, names or a folder that cannot be used.
     """
@@ -63,7 +66,8 @@ def measure(
     limit_bytes = limit_bytes or round(rows * BYTES_A_ROW)
     with ExitStack() as stack:
         folder = work or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="perwatt-disk-")))
-        run = _DiskRun(load, rows, folder / f"disk-{rows}-{load.rows.shape[1]}", limit_bytes, show=show)
+        place = folder / f"disk-{rows}-{load.rows.shape[1]}"
+        run = _DiskRun(load, rows, place, limit_bytes, threads or machine.cores(), show=show)
         for entry in (each for each in entries if not names or each.name in names):
             run.prepare(entry)
         for _ in range(rounds):
@@ -134,10 +138,12 @@ def _passes(rounds: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 class _DiskRun:
-    def __init__(self, load: AnnWorkload, rows: int, folder: Path, limit_bytes: int, *, show: bool) -> None:
+    def __init__(
+        self, load: AnnWorkload, rows: int, folder: Path, limit_bytes: int, threads: int, *, show: bool
+    ) -> None:
         if len(load.queries) < COLD + FILLING + WARM:
             raise BenchError(f"{len(load.queries):,} queries are too few; expected {COLD + FILLING + WARM:,}")
-        self._folder, self._limit_bytes, self._show = folder, limit_bytes, show
+        self._folder, self._limit_bytes, self._threads, self._show = folder, limit_bytes, threads, show
         self._shape, self._metric = (rows, load.rows.shape[1]), load.metric
         self._racing: list[_Raced] = []
         self.failed: list[dict[str, str]] = []
@@ -174,8 +180,8 @@ class _DiskRun:
         folder.mkdir()
         where = {"metric": self._metric, "folder": str(folder)}
         with self._process(entry) as process:
-            threads = machine.cores()
-            build = process.ask("build", BUILD_SECONDS, vectors=str(self._vectors), threads=threads, **where)
+            order = {"vectors": str(self._vectors), "threads": self._threads}
+            build = process.ask("build", BUILD_SECONDS, **order, **where)
         say(f"{entry.label}: built in {build['seconds']:.0f} s", show=self._show)
         with self._process(entry) as process:
             process.ask("load", ASK_SECONDS, **self._order(entry))

@@ -21,7 +21,7 @@ from index.bench.ann.worker import Worker, main, recall, resident_bytes
 from index.bench.disk.limit import MemoryGroup
 
 
-class _Spent(NamedTuple):
+class _UsedSoFar(NamedTuple):
     wall_s: float
     cpu_s: float
     busy_s: float  # of all processors, by anyone
@@ -29,8 +29,8 @@ class _Spent(NamedTuple):
     faults: int  # pages of mappings that were waited for
     reads: int  # that the engine says it asked for
 
-    def since(self, start: _Spent) -> _Spent:
-        return _Spent(
+    def since(self, start: _UsedSoFar) -> _UsedSoFar:
+        return _UsedSoFar(
             self.wall_s - start.wall_s,
             self.cpu_s - start.cpu_s,
             self.busy_s - start.busy_s,
@@ -73,9 +73,9 @@ class DiskWorker(Worker):
     def used(self) -> dict[str, Any]:
         return self._group.used()
 
-    def _spent(self) -> _Spent:
+    def _spent(self) -> _UsedSoFar:
         reads = getattr(self._engine, "reads", None)
-        return _Spent(
+        return _UsedSoFar(
             time.perf_counter(),
             time.process_time(),
             _busy_s(),

@@ -42,7 +42,10 @@ class ListsOnDisk:
         wanted = min(count, lists * TRAINING_ROWS_PER_LIST, _MOST_TRAINING_ROWS)
         sample = vectors[np.sort(np.random.default_rng(_SEED).choice(count, wanted, replace=False))]
         index = faiss.index_factory(dim, f"IVF{lists},{self._codes.format(**parts)}", metric_of(metric))
-        faiss.extract_index_ivf(index).cp.min_points_per_centroid = 1
+        lists_of = faiss.downcast_index(index)
+        lists_of.cp.min_points_per_centroid = 1
+        if isinstance(lists_of, faiss.IndexIVFPQ):  # more rows a centroid than for lists gain nothing
+            lists_of.pq.cp.max_points_per_centroid = TRAINING_ROWS_PER_LIST
         for made, file in ((index, LISTS_FILE), (self._refined_with(dim, metric), REFINE_FILE)):
             if made is None:
                 continue
