@@ -26,7 +26,7 @@ from index import kernels
 @click.option("--work", type=click.Path(path_type=Path), help="Keep what was built here, for the next time.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def bench_disk(as_json: bool, limit_mib: int | None, **options: Any) -> None:
-    """Time lists on the disk beside FAISS's and DiskANN, within an enforced limit of memory, cold and warm."""
+    """Time lists on the disk beside FAISS's and DiskANN, within an enforced limit of memory."""
     from index.bench.disk.run import measure
 
     figures = measure(limit_bytes=limit_mib and limit_mib << 20, show=not as_json, **options)
