@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,13 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
+def on_disk() -> Iterator[Path]:
+    """/tmp may be in memory, and what lies there is in the page cache alone; /var/tmp outlives a restart."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="module")
 def vectors(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("vectors") / "vectors.npy"
     np.save(path, clustered(ROWS + 200, 64))
@@ -84,15 +92,16 @@ def test_a_process_that_takes_more_than_its_limit_is_stopped() -> None:
     assert group.folder is None or not group.folder.exists()
 
 
-def test_files_leave_the_page_cache_or_are_said_to_stay(tmp_path: Path) -> None:
+def test_files_leave_the_page_cache_or_are_said_to_stay(on_disk: Path) -> None:
     def written(folder: Path) -> Path:
         (folder / "some").write_bytes(bytes(1 << 20))
         (folder / "none").write_bytes(b"")
         return folder / "some"
 
-    path = written(tmp_path)
+    (on_disk / "evicted").mkdir()
+    path = written(on_disk / "evicted")
     assert cached_bytes(path) == 1 << 20
-    evict(tmp_path)
+    evict(on_disk / "evicted")
     assert cached_bytes(path) == 0
     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
         written(Path(folder))
@@ -116,18 +125,17 @@ def test_only_the_mapping_of_that_file_is_advised(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def figures(vectors: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def figures(vectors: Path, on_disk: Path) -> dict[str, Any]:
     with pytest.MonkeyPatch.context() as patch:
         findable(patch)
         for name, count in QUERIES.items():
             patch.setattr(run, name, count)
-        work = tmp_path_factory.mktemp("work")
-        return run.measure(vectors, ROWS, 1, limit_bytes=64 << 20, work=work, entries=SMALL)
+        return run.measure(vectors, ROWS, 1, limit_bytes=64 << 20, work=on_disk / "figures", entries=SMALL)
 
 
-def test_the_command_prints_figures_and_lines(vectors: Path, tmp_path: Path) -> None:
+def test_the_command_prints_figures_and_lines(vectors: Path, on_disk: Path) -> None:
     asked = ["--vectors", str(vectors), "--rows", str(ROWS), "--rounds", "1", "--limit-mib", "64"]
-    asked += ["--contender", "perwatt-disk", "--work", str(tmp_path)]
+    asked += ["--contender", "perwatt-disk", "--work", str(on_disk / "command")]
     figures = json.loads(CliRunner().invoke(bench_disk, [*asked, "--json"], catch_exceptions=False).stdout)
     assert [each["name"] for each in figures["contenders"]] == ["perwatt-disk"]
     printed = CliRunner().invoke(bench_disk, asked, catch_exceptions=False).stdout.splitlines()
@@ -151,14 +159,20 @@ def test_each_contender_answers_cold_and_warm_within_the_limit(figures: dict[str
     assert all(each["warm"]["reads"] == 0 for each in figures["contenders"][1:])
 
 
-def test_what_is_built_is_kept_and_what_needs_more_memory_is_left_out(vectors: Path, tmp_path: Path) -> None:
+def test_what_is_built_is_kept_and_what_needs_more_memory_is_left_out(vectors: Path, on_disk: Path) -> None:
     entries = [
         entry("plain", ladder=Ladder(1000, 4000, 2)),
         entry("greedy", "Greedy", Ladder(1000, 4000, 2)),
         entry("refuses", "Refuses"),
         entry("missing", package="no-such-package"),
     ]
-    how: dict[str, Any] = {"rows": ROWS, "rounds": 1, "limit_bytes": 64 << 20, "work": tmp_path, "entries": entries}
+    how: dict[str, Any] = {
+        "rows": ROWS,
+        "rounds": 1,
+        "limit_bytes": 64 << 20,
+        "work": on_disk / "kept",
+        "entries": entries,
+    }
     first = run.measure(vectors, **how)
     assert [each["name"] for each in first["contenders"]] == ["plain"]
     reasons = {each["name"]: each["reason"] for each in first["failed"]}
@@ -166,7 +180,7 @@ def test_what_is_built_is_kept_and_what_needs_more_memory_is_left_out(vectors: P
     assert "SIGKILL" in reasons["greedy"] or "MemoryError" in reasons["greedy"]
     assert "no such thing" in reasons["refuses"]
     assert "pip install no-such-package" in reasons["missing"]
-    built = (tmp_path / f"disk-{ROWS}-64" / "plain.json").read_text()
+    built = (on_disk / "kept" / f"disk-{ROWS}-64" / "plain.json").read_text()
     again = run.measure(vectors, names=["plain"], **how)
     assert again["contenders"][0]["build"] == json.loads(built)["build"]
     with pytest.raises(BenchError, match="nobody: expected some of plain, greedy"):
