@@ -150,6 +150,10 @@ BENCHES: dict[str, Step] = {
     "http": Step(
         "service.bench.command:bench_http", "Requests per second of one core over HTTP, beside other servers."
     ),
+    "hybrid": Step(
+        "service.bench.hybrid:bench_hybrid",
+        "What a hybrid search costs beside its two parts, and what words cost beside bare tantivy.",
+    ),
     "router": Step(
         "service.bench.routed.command:bench_router",
         "What a request costs through a router over shards, beside one of them and one server of all rows.",

@@ -22,7 +22,7 @@ from index.bench import open as opening
 from index.bench.disk import run as disk
 from loadtest.bench import experiment, generator
 from service.bench import changes as http_changes
-from service.bench import race, writes
+from service.bench import hybrid, race, writes
 from service.bench.judged import fusion, quality
 from service.bench.routed import cost
 
@@ -40,6 +40,7 @@ MEASUREMENTS: dict[str, Callable[[], Any]] = {
     "encode": encode.measure,
     "quality": quality.measure,
     "fusion": fusion.measure,
+    "hybrid": hybrid.measure,
     "index": lambda: build.measure(_VECTORS),
     "kernels": kernels.measure,
     "ann": lambda: ann_runs.main_run(KEPT / "ann.svg"),

@@ -1,7 +1,7 @@
 """The published figures: measured here, kept as JSON, written into BENCHMARKS.md, and a few into the README, by this
 script, and checked by the tests.
 
-    python -m deploy.figures measure [NAME …]     run the benchmarks, all by default: encode, quality, fusion,
+    python -m deploy.figures measure [NAME …]     run the benchmarks, all by default: encode, quality, fusion, hybrid,
                                                   index, kernels, ann, ann-others, filtered,
                                                   generator, http, http-workers, open, changes,
                                                   writes, router, experiment, instructions, judges; and
@@ -29,6 +29,7 @@ from deploy.figures.tables import (
     filtered,
     generator,
     http,
+    hybrid,
     instructions,
     judges,
     kernels,
@@ -44,6 +45,7 @@ DOCUMENTS: dict[Path, dict[str, Callable[[], str]]] = {
         "encode": encode.block,
         "quality": quality.block,
         "fusion": quality.fusion_block,
+        "hybrid": hybrid.block,
         "index": exact.block,
         "ann": ann.block,
         "filtered": filtered.block,

@@ -136,11 +136,16 @@ def perwatt(stack: ExitStack, folder: Path, cores: str, workers: int = 1) -> tup
     return command(stack, "perwatt", ["serve", "--root", folder / "indexes", "--workers", workers], cores)
 
 
-def command(stack: ExitStack, name: str, words: Sequence[object], cores: str) -> tuple[Server, int]:
-    """`perwatt` with these words, started, and where."""
+def command(
+    stack: ExitStack, name: str, words: Sequence[object], cores: str, query_cache: bool = False
+) -> tuple[Server, int]:
+    """`perwatt` with these words, started, and where.
+
+    Args:
+        query_cache: Texts are asked round and round here; by default each is encoded every time.
+    """
     port = free_port()
-    # Texts are asked round and round here, and what is compared is what encoding and searching them costs.
-    options = ["--port", str(port), "--no-query-cache"]
+    options = ["--port", str(port), *([] if query_cache else ["--no-query-cache"])]
     server = Server(name, [sys.executable, "-m", "deploy.command", *map(str, words), *options], cores)
     stack.callback(server.stop)
     server.wait("serving on")

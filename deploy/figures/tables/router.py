@@ -114,11 +114,11 @@ def job_targets(figures: dict[str, Any]) -> str:
 
 
 def job_remarks(figures: dict[str, Any]) -> str:
-    took, texts = figures["took"], figures.get("texts", "docstrings")
+    work = figures["took"]["here"]
     return (
-        f"{figures['rows']:,} {texts} of {figures['bytes'] / 1e6:,.0f} MB, embedded and built in "
-        f"{figures['shards']} shards. The work is {took['here']['cpu_s']:,.0f} s of processor time: the same "
-        f"{took['here']['tasks']} tasks one after the other in one process. What a worker spends on its start and on "
+        f"{figures['rows']:,} {figures.get('texts', 'docstrings')} of {figures['bytes'] / 1e6:,.0f} MB, embedded and "
+        f"built in {figures['shards']} shards. The work is {work['cpu_s']:,.0f} s of processor time: the same "
+        f"{work['tasks']} tasks one after the other in one process. What a worker spends on its start and on "
         "loading the model, and Ray on itself, is fixed for each task, so its share falls as fragments and shards "
         "grow. `make bench-jobs ROWS=… TEXTS=FILE` measures any size and any texts."
     )
