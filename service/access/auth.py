@@ -132,8 +132,8 @@ class Auth:
 
     def searcher(self, index: str, headers: Headers) -> Caller | None:
         """`judge` for a search of `index`, whose path was parsed already; None: it is not allowed."""
-        if self.keyring is None and not self._own_names_only:
-            return ANYONE
+        if self.keyring is None:
+            return ANYONE if not self._own_names_only or all(map(self._is_own, _all(headers, b"host"))) else None
         entry = self._patterns[SEARCH].entries["POST"]
         verdict = self._judge(entry.operation, entry.scope, index, {"headers": headers})
         return verdict.caller if verdict.refusal is None else None
@@ -190,13 +190,12 @@ class Auth:
 
     def _require_own_name(self, headers: Headers) -> None:
         """On the loopback, refuses a Host that is not this machine's. Without a Host it is no browser, and passes."""
-        for host in _all(headers, b"host"):
-            if not self._is_own(host):
-                raise Problem(
-                    "forbidden",
-                    "This server is for this machine only, and a Host of another name is how a web page would get in; "
-                    "ask localhost or 127.0.0.1, or start it with --allow-host NAME.",
-                )
+        if not all(map(self._is_own, _all(headers, b"host"))):
+            raise Problem(
+                "forbidden",
+                "This server is for this machine only, and a Host of another name is how a web page would get in; "
+                "ask localhost or 127.0.0.1, or start it with --allow-host NAME.",
+            )
 
     def _names_here(self, host: bytes) -> bool:
         """Whether a Host is of this machine, or an address, which no web page can make its own."""

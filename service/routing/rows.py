@@ -68,6 +68,7 @@ class RoutedRows:
         self._integers = integers
         self._row: dict[str, int] = {}
         self._ids: list[str] = []
+        self.external_id = self._ids.__getitem__  # of a row
         self._values: dict[int, Any] = {}
         self.seq = 0  # the largest of the shards that were asked
         self._vectors: dict[int, np.ndarray[tuple[int], np.dtype[np.float32]]] = {}
@@ -110,9 +111,6 @@ class RoutedRows:
         if document.vector is not None:
             self._vectors[row] = np.frombuffer(binascii.a2b_base64(document.vector), "<f4").astype(np.float32)
         return row
-
-    def external_id(self, row: int) -> str:
-        return self._ids[row]
 
     def order(self, row: int) -> Any:
         return self.order_of(self._ids[row])

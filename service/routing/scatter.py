@@ -40,6 +40,7 @@ class Shards(Protocol):
     metric: str
     model: str | None
     integers: bool
+    codes: bool
     shards: tuple[RoutedShard, ...]
     looks: Looks
     gathering: Gathering
@@ -48,8 +49,6 @@ class Shards(Protocol):
 
     @property
     def count(self) -> int: ...
-    @property
-    def codes(self) -> bool: ...
     def effort_of(self, effort: Effort | None) -> int: ...
     def field_type(self, name: str) -> str: ...
 

@@ -60,15 +60,11 @@ class RoutedIndex:
         self._failures, self.looks, self.gathering = failures, looks, Gathering()
         self.look_soon, self.count_partial = look_soon, count_partial
 
-    @property
-    def codes(self) -> bool:
-        """Whether any shard compares vectors as their codes restore them."""
-        return any(info.originals == "drop" for info in self.infos)
-
     def said(self, infos: Sequence[IndexInfo]) -> None:
         """Takes what the shards say of themselves, in the order of their numbers."""
         self.infos, first = tuple(infos), infos[0].search
         self.count = sum(info.count for info in infos)
+        self.codes = any(info.originals == "drop" for info in infos)  # any compares vectors as their codes restore them
         self.default_search: DefaultSearch | None = None  # of all shards, where it is the same
         if first is not None and all(info.search == first for info in infos):
             self.default_search = msgspec.convert(msgspec.to_builtins(first), DefaultSearch)
