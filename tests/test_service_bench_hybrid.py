@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from indexing import clustered
 
-from deploy.figures.tables.hybrid import costs
+from deploy.figures.tables.rankings.hybrid import costs
 from index import build_generation, open_generation
 from index.search.fields.columns import Field
 from index.search.filtering import parse

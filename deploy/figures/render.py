@@ -29,15 +29,14 @@ from deploy.figures.tables import (
     filtered,
     generator,
     http,
-    hybrid,
     instructions,
     judges,
     kernels,
-    quality,
     readme,
     router,
     writes,
 )
+from deploy.figures.tables.rankings import hybrid, quality
 
 DOCUMENTS: dict[Path, dict[str, Callable[[], str]]] = {
     README: {"short": readme.block},
