@@ -213,6 +213,7 @@ def test_auto_goes_by_size_and_memory() -> None:
     with pytest.raises(InputError, match=r"needs .* Use ivf"):
         choose("graph", 10_000_000, 384, 8 * gib)
     assert graph_bytes(250_000, 384, "compact") < graph_bytes(250_000, 384, "speed") < 2 * gib
+    assert graph_bytes(1_000_000, 384, "compact", "own") < 2.5e9
 
 
 def test_both_profiles_are_tried_unless_one_is_asked_for_or_memory_is_short() -> None:
@@ -221,7 +222,7 @@ def test_both_profiles_are_tried_unless_one_is_asked_for_or_memory_is_short() ->
     assert choose_profile("auto", 10_000, 384, 8 * gib) == ("compact", "of so few rows either is quick")
     assert choose_profile("auto", 250_000, 384, gib) == (
         "compact",
-        "speed would need 1,730.0 MiB, and 716.8 MiB may be used",
+        "speed would need 1,363.8 MiB, and 716.8 MiB may be used",
     )
     for asked in PROFILES:
         assert choose_profile(asked, 250_000, 384, gib) == (asked, "asked for")

@@ -110,10 +110,10 @@ def test_a_file_that_does_not_answer_as_memory_did_is_not_published(
 
     write = pipeline.write_faiss
 
-    def defective(index: Any, path: Path, originals: Any) -> None:
+    def defective(index: Any, path: Path, *how: Any) -> None:
         index.reset()
         index.add(clustered(300, 8, seed=123))
-        write(index, path, originals)
+        write(index, path, *how)
 
     monkeypatch.setattr(pipeline, "write_faiss", defective)
     with pytest.raises(GenerationError, match="does not answer as the index that was written into it"):

@@ -1,5 +1,7 @@
 """What the build of a structure comes to, how it is written, and the check of what was written."""
 
+import os
+import struct
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,13 +11,15 @@ from numpy.typing import NDArray
 
 from index.disk.layout import Originals
 from index.disk.lists import RECORDS_FILE
-from index.disk.sections import VECTORS_FILE
+from index.disk.sections import VECTORS_FILE, FloatRows
 from index.errors import GenerationError
 from index.search import rowfiles
 from index.search.exact import TopK
 from index.search.generation import Generation
 from index.search.structure import INDEX_FILE
 from index.search.untyped import FaissIndex, faiss
+
+_ROWS_AT_ONCE = 8192
 
 
 class Sample(NamedTuple):
@@ -39,11 +43,22 @@ class Structure:
     sections: dict[str, Any] = field(default_factory=dict)
 
 
-def write_faiss(index: FaissIndex, path: Path, originals: Originals = "keep") -> None:
+def write_faiss(index: FaissIndex, path: Path, originals: Originals = "keep", rows: FloatRows | None = None) -> None:
+    """rows: of a graph whose storage is empty, which get into the file without a copy of all of them in memory."""
+    lacking = rows is not None and isinstance(index, faiss.IndexHNSWFlat) and index.storage.ntotal < index.ntotal
     # FAISS's own writer does not notice when the last bytes fail, at close; Python's does.
     with path.open("wb") as file:
-        flags = 0 if originals == "keep" else faiss.IO_FLAG_SKIP_STORAGE
+        flags = faiss.IO_FLAG_SKIP_STORAGE if lacking or originals == "drop" else 0
         faiss.write_index(index, faiss.PyCallbackIOWriter(file.write), flags)
+        if rows is not None and lacking and originals == "keep":
+            file.seek(-4, os.SEEK_CUR)  # where FAISS says that there is no storage
+            head = bytearray(faiss.serialize_index(index.storage).tobytes())
+            head[8:16] = struct.pack("<q", len(rows.array))
+            head[-8:] = struct.pack("<Q", rows.array.size)
+            file.write(head)
+            for start in range(0, len(rows.array), _ROWS_AT_ONCE):
+                file.write(rows.array[start : start + _ROWS_AT_ONCE].data)
+                rows.drop()
 
 
 def check_sample(generation: Generation, sample: Sample) -> None:

@@ -23,6 +23,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
+from index.build.drafts import drafting
 from index.build.recall import HeldOutTruth, K, midway_target, recall_of
 from index.disk import layout, lists
 from index.disk.codes import code_stride
@@ -55,16 +56,20 @@ def serving_bytes(count: int, dim: int, profile: Profile) -> int:
     return sum(layout.row_sizes(count, dim, profile).values())
 
 
-def graph_bytes(count: int, dim: int, profile: Profile) -> int:
-    """Memory to build a graph: float32 rows twice (FAISS's, and turned into the graph's frame), what a walk reads, the
-    links of three graphs, 64 candidates of 12 bytes for each vertex of a pass and as many links back, int8 codes."""
-    padded = code_stride(dim)
-    links = 3 * 4 * layout.DEGREE + 96 * 12 + 12 * layout.DEGREE // 16
-    return serving_bytes(count, dim, profile) + count * (4 * dim + 4 * padded + links + padded)
+def graph_bytes(count: int, dim: int, profile: Profile, builder: str = "faiss") -> int:
+    """Memory to build a graph: what a walk reads, int8 codes, and what its builder needs beside them.
+
+    own: what each row met and the parts that it is in, and its links twice (drafts/). faiss: float32 rows, the links of
+    three graphs, 64 candidates of 12 bytes for each vertex of a pass and as many links back.
+    """
+    met = drafting.SETTINGS["near"] + drafting.SETTINGS["drawn"]
+    own = 8 * met + 2 * 4 * drafting.SETTINGS["fan"] + 2 * 4 * layout.DEGREE
+    passes = 4 * dim + 3 * 4 * layout.DEGREE + 96 * 12 + 12 * layout.DEGREE // 16
+    return serving_bytes(count, dim, profile) + count * ((own if builder == "own" else passes) + code_stride(dim))
 
 
 def choose_profile(
-    asked: str, count: int, dim: int, memory_limit_bytes: int, originals: Originals = "keep"
+    asked: str, count: int, dim: int, memory_limit_bytes: int, originals: Originals = "keep", builder: str = "faiss"
 ) -> tuple[Profile | None, str]:
     """The profile of a graph, and why; None where both are to be tried. Raises InputError for an unknown name."""
     if asked in PROFILES:
@@ -75,7 +80,7 @@ def choose_profile(
         return "compact", "of so few rows either is quick"
     if originals == "drop":
         return "compact", "the smaller one, since the originals are dropped"
-    need, memory = graph_bytes(count, dim, "speed"), int(memory_limit_bytes * MEMORY_SHARE)
+    need, memory = graph_bytes(count, dim, "speed", builder), int(memory_limit_bytes * MEMORY_SHARE)
     if need > memory:
         return "compact", f"speed would need {_mib(need)}, and {_mib(memory)} may be used"
     return None, "both are tried"
@@ -100,17 +105,19 @@ def try_profiles(
     target: float,
     *,
     tried_s: float = TRIED_S,
+    encoded_s: float | None = None,
 ) -> TriedProfile:
     """The quicker profile: both find what the default effort aims at, and are asked in turns, on one thread.
 
     Args:
-        encode: In memory such as a server maps: pages of the usual size.
+        encode: Into memory such as a server maps: pages of the usual size.
         truth: Of queries that the links have not seen.
         target: The recall that the build aims at.
+        encoded_s: What encoding compact has taken, where that was before.
     """
     start_s = time.perf_counter()
     layouts: dict[Profile, Layout] = {"compact": encode("compact")}
-    expected_s = _SLOWER * (time.perf_counter() - start_s)
+    expected_s = _SLOWER * (time.perf_counter() - start_s if encoded_s is None else encoded_s)
     if expected_s > tried_s:
         why = f"compact without a trial: encoding speed would take some {expected_s:.0f} s, and {tried_s:g} are allowed"
         return TriedProfile("compact", layouts["compact"], {"how": why})
@@ -170,6 +177,7 @@ def choose(
     memory_limit_bytes: int,
     profile: Profile = "compact",
     originals: Originals = "keep",
+    builder: str = "faiss",
 ) -> FamilyChoice:
     """The family to build. Raises InputError for an unknown name, for a structure too small to be measured, and for one
     that needs originals which are to be dropped."""
@@ -178,7 +186,7 @@ def choose(
             f"{asked} scores float32 rows, so it needs the originals; drop them from a graph (--family graph, or auto)"
         )
     if originals == "drop" and asked == "auto" and count >= STRUCTURE_ROWS:
-        choose("graph", count, dim, memory_limit_bytes, profile)  # refuses what can be none
+        choose("graph", count, dim, memory_limit_bytes, profile, builder=builder)  # refuses what can be none
         return FamilyChoice("graph", "originals can be dropped from a graph alone")
     if asked == "flat":
         return FamilyChoice("flat", "asked for")
@@ -190,7 +198,7 @@ def choose(
             )
         if asked == "graph" and dim > layout.MAX_DIM:
             raise InputError(f"a graph has at most {layout.MAX_DIM:,} dimensions, and these have {dim:,}; use ivf")
-        need = graph_bytes(count, dim, profile)
+        need = graph_bytes(count, dim, profile, builder)
         if asked == "graph" and need > memory_limit_bytes:
             raise InputError(
                 f"building {count:,} × {dim} as a graph needs {_mib(need)}, and this process may use "
@@ -207,7 +215,7 @@ def choose(
         )
     if dim > layout.MAX_DIM:
         return FamilyChoice("ivf", f"a graph has at most {layout.MAX_DIM:,} dimensions, and these have {dim:,}")
-    need = graph_bytes(count, dim, profile)
+    need = graph_bytes(count, dim, profile, builder)
     if need <= memory:
         return FamilyChoice(
             "graph", f"building {count:,} × {dim} as a graph needs {_mib(need)}, and {_mib(memory)} may be used"

@@ -24,24 +24,25 @@ from numpy.typing import NDArray
 
 from index.build.drafts import hnsw
 from index.build.drafts.drafting import Draft
+from index.build.drafts.lengths import of_one_length, rows_of_one_length
 from index.build.grown import Before, Begun, begin
 from index.disk import layout
-from index.disk.codes import Metric, norms
+from index.disk.codes import Metric
 from index.disk.layout import DEGREE, Layout, Originals, Profile
+from index.disk.section_files import SectionFiles
 from index.disk.sections import FloatRows
 from index.progress import Progress
 from index.search.untyped import FaissIndex, faiss, faiss_metric, float_rows
 from index.search.walk import Walk
 
 Builder = Literal["faiss", "own"]
-TryBoth = Callable[[Callable[[Profile], Layout], Callable[[Layout], Walk]], tuple[Profile, Layout]]
+TryBoth = Callable[[Callable[[Profile], Layout], Callable[[Layout], Walk], float | None], tuple[Profile, Layout]]
 Measure = Callable[[Walk, Walk | None], None]
 BUILDERS: tuple[str, ...] = get_args(Builder)
 BUILD_EFFORT = 20  # efConstruction of the rough graph; from 40 the refined one is no better, and costs a half more
 # Walks of a pass: results that decide when one stops, and candidates that it hands over.
 PASSES = ((20, 60), (60, 180))
 _ROWS_PER_ADD = 4096
-_SAME_LENGTH = 1e-3  # relative: below it, vectors count as of one length
 
 
 def build(
@@ -67,18 +68,9 @@ def build(
     """
     count, dim = rows.array.shape
     kept = np.setdiff1d(np.arange(count), held_out)
+    encoding = _Encoding(folder, metric, threads, originals, profile, try_both)
     if before is None and builder == "own":
-        encoding = _Encoding(metric, threads, originals, profile, try_both)
-        index, links, profile = _drafted(rows, kept, held_out, measure, encoding, show=show)
-        made, sections = layout.write(
-            folder, rows.array, links, threads, l2=metric == "l2", profile=profile, originals=originals
-        )
-        # Last, since they take more memory than all the rest.
-        for start in range(0, count if originals == "keep" else 0, _ROWS_PER_ADD):
-            index.storage.add(rows.array[start : start + _ROWS_PER_ADD])
-            rows.drop()
-        index.ntotal = count
-        return index, made, sections
+        return _drafted(rows, kept, held_out, measure, encoding, show=show)
     if before is None:
         nothing = np.zeros(0, np.int64)
         begun = Begun(faiss.IndexHNSWFlat(dim, DEGREE // 2, faiss_metric(metric)), nothing, nothing)
@@ -101,17 +93,17 @@ def build(
         else:
             links = _grown(index, rows, fresh, begun.worn, metric, roots, threads, progress)
         hnsw.set_links(index, links)
-        encoding = _Encoding(metric, threads, originals, profile, try_both)
-        profile = _measured(float_rows(storage_of(index)), links, roots, inside, encoding, measure)
+        encode = partial(encoding.encode, float_rows(storage_of(index)), links, roots)
+        profile = _measured(float_rows(storage_of(index)), encode, inside, encoding, measure)
         if len(held_out):
             final_roots = np.argsort(order)[layout.sampled_roots(count)]
             links = _grown(index, rows, held_out, np.zeros(0, np.int64), metric, final_roots, threads, progress)
             hnsw.set_links(index, links)
             # permute_entries wants, for each new place, the old one.
             index.permute_entries(np.argsort(order))
-    vectors = float_rows(storage_of(index))
+    index.storage.reset()  # what is left to do goes by the rows of the folder
     made, sections = layout.write(
-        folder, vectors, links_of(index), threads, l2=metric == "l2", profile=profile, originals=originals
+        folder, rows.array, links_of(index), threads, l2=metric == "l2", profile=profile, originals=originals
     )
     return index, made, sections
 
@@ -119,11 +111,23 @@ def build(
 class _Encoding(NamedTuple):
     """How the layout is made that recall is measured in; profile: None where both are to be tried."""
 
+    folder: Path
     metric: Metric
     threads: int
     originals: Originals
     profile: Profile | None
     try_both: TryBoth
+
+    def encode(
+        self, vectors: NDArray[np.float32], links: NDArray[np.int32], roots: NDArray[np.int64], profile: Profile
+    ) -> Layout:
+        """In files such as a server maps, which are gone once nobody reads them."""
+        files, l2 = SectionFiles(self.folder, f".{profile}-"), self.metric == "l2"
+        made = layout.encode(
+            vectors, links, roots, self.threads, l2=l2, profile=profile, originals=self.originals, memory=files
+        )
+        files.remove()
+        return made
 
 
 def _drafted(
@@ -134,36 +138,58 @@ def _drafted(
     encoding: _Encoding,
     *,
     show: bool,
-) -> tuple[FaissIndex, NDArray[np.int32], Profile]:
-    """The graph by our own builder (drafts/), for FAISS without rows, its links, and its profile."""
-    vectors = rows.array if encoding.metric != "ip" else of_one_length(rows.array)
-    draft = Draft(vectors, kept, encoding.threads, show=show)
-    profile = _measured(rows.array, draft.links, draft.roots, None, encoding, measure)
+) -> tuple[FaissIndex, Layout, dict[str, Any]]:
+    """By our own builder (drafts/)."""
+    folder, metric, threads, originals, *_ = encoding
+    l2, longer_file = metric == "l2", folder / ".draft-rows"
+    longer = rows_of_one_length(rows, longer_file) if metric == "ip" else rows
+    served = longer is rows  # the draft's layout, if it is compact that is
+    draft = Draft(
+        folder, longer.array, kept, threads, l2=l2 or not served, originals=originals if served else "keep", show=show
+    )
+    rows.drop()
+
+    def encode(profile: Profile) -> Layout:
+        if served and profile == "compact":
+            return draft.layout
+        return encoding.encode(rows.array, draft.links, draft.roots, profile)
+
+    profile = _measured(rows.array, encode, None, encoding, measure, draft.encoded_s)
     if len(held_out):
         draft.add(held_out)
-    return hnsw.without_rows(draft, rows.array.shape[1], encoding.metric, held_out), draft.links, profile
+    index = hnsw.without_rows(draft, rows.array.shape[1], metric, held_out)
+    if served and profile == "compact":
+        draft.files.rename("")
+        made = layout.with_all_roots(draft.layout, rows.array, threads)
+        sections = layout.written(folder, made, draft.files, profile, originals)
+    else:
+        draft.files.remove()
+        made, sections = layout.write(
+            folder, rows.array, draft.links, threads, l2=l2, profile=profile, originals=originals
+        )
+    index.ntotal = len(rows.array)
+    longer_file.unlink(missing_ok=True)
+    rows.drop()
+    return index, made, sections
 
 
 def _measured(
     vectors: NDArray[np.float32],
-    links: NDArray[np.int32],
-    roots: NDArray[np.int64],
+    encode: Callable[[Profile], Layout],
     renumber: NDArray[np.int64] | None,
     encoding: _Encoding,
     measure: Measure,
+    encoded_s: float | None = None,
 ) -> Profile:
-    """Has recall measured in a layout of these links, and returns its profile."""
-    metric, threads, originals, profile, try_both = encoding
-    encode = partial(layout.encode, vectors, links, roots, threads, l2=metric == "l2", originals=originals)
+    """Has recall measured in a layout that is encoded, and returns its profile. encoded_s: what that of the profile
+    compact has taken already."""
+    profile, threads = encoding.profile, encoding.threads
     if profile is not None:
-        rough = encode(profile=profile)
+        rough = encode(profile)
     else:
-        profile, rough = try_both(
-            lambda each: encode(profile=each, memory=layout.small_pages),
-            lambda each: Walk(each, vectors, 1, renumber=renumber),
-        )
+        profile, rough = encoding.try_both(encode, lambda each: Walk(each, vectors, 1, renumber=renumber), encoded_s)
     walk = Walk(rough, vectors, threads, renumber=renumber)
-    if originals == "drop":
+    if encoding.originals == "drop":
         measure(Walk(rough, None, threads, renumber=renumber), walk)
     else:
         measure(walk, None)
@@ -212,16 +238,6 @@ def _refined(
     out = np.empty_like(links)
     encoded.graph().refine(links, which, *reach, threads, out)
     return out
-
-
-def of_one_length(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The vectors with one more dimension that makes all as long as the longest; as they are, if they are already."""
-    length = norms(vectors)
-    longest = float(length.max())
-    if float(length.min()) >= longest * (1 - _SAME_LENGTH) or vectors.shape[1] >= layout.MAX_DIM:
-        return vectors
-    rest = np.sqrt(np.maximum(longest**2 - length**2, 0.0))
-    return np.concatenate([vectors, rest[:, None].astype(np.float32)], axis=1)
 
 
 def storage_of(index: FaissIndex) -> FaissIndex:

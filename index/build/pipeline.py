@@ -208,12 +208,12 @@ def _build(source: Source, root: Root, settings: BuildSettings) -> tuple[Path, d
             temporary.unlink()
         count, dim = len(arranged.ids), source.dim
         memory = machine.memory_limit_bytes()
-        asked = settings.originals
-        profile, profile_reason = families.choose_profile(settings.profile, count, dim, memory, asked)
+        asked, by = settings.originals, settings.builder
+        profile, profile_reason = families.choose_profile(settings.profile, count, dim, memory, asked, by)
         if settings.profile == families.DISK:
             choice = families.choose_for_disk(settings.family, count, dim)
         else:
-            choice = families.choose(settings.family, count, dim, memory, profile or "compact", asked)
+            choice = families.choose(settings.family, count, dim, memory, profile or "compact", asked, by)
         say(f"family {choice.family}: {choice.reason}", show=settings.show)
         on_disk = settings.profile == families.DISK and choice.family == "ivf"
         originals: Originals = "drop" if on_disk else asked if choice.family == "graph" else "keep"
@@ -247,7 +247,7 @@ def _build(source: Source, root: Root, settings: BuildSettings) -> tuple[Path, d
         clock.lap("index")
         sections |= built.sections
         if built.index is not None:
-            write_faiss(built.index, folder / INDEX_FILE, originals)
+            write_faiss(built.index, folder / INDEX_FILE, originals, arranged.vectors)
         if originals == "drop":
             drop_codes(folder, sections)
         if choice.family == "ivf" and not on_disk:

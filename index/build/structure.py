@@ -21,7 +21,7 @@ from index.build.recall import HeldOutTruth, RecallPoint
 from index.disk import codes
 from index.disk.codes import Metric
 from index.disk.layout import DEGREE, Layout, Originals, Profile
-from index.disk.sections import FloatRows, map_codes
+from index.disk.sections import FloatRows, give_back, map_codes
 from index.progress import say
 from index.search import disk_lists as searching
 from index.search import lists, walk
@@ -91,7 +91,7 @@ class Builder:
             lambda dropped, kept: self._measure(dropped, held_out, walk.EFFORTS, midway=True, with_originals=kept),
             self._threads,
             profile=self._profile,
-            try_both=lambda encode, walked: self._try_profiles(encode, walked, held_out),
+            try_both=lambda *how: self._try_profiles(held_out, *how),
             show=self._show,
             before=before,
             builder=self._graph_builder,
@@ -228,16 +228,19 @@ class Builder:
         if known is None:
             among = (self._rows.array, self._codes, self._metric, self._threads)
             known = measuring.truth_without(held_out, *among, midway_between=midway_between)
+            give_back(self._codes.codes)
+            self._rows.drop()
             self._truths[midway_between] = known
         return known
 
     def _try_profiles(
         self,
+        held_out: NDArray[np.int64],
         encode: Callable[[Profile], Layout],
         walked: Callable[[Layout], walk.Walk],
-        held_out: NDArray[np.int64],
+        encoded_s: float | None,
     ) -> tuple[Profile, Layout]:
-        tried = families.try_profiles(encode, walked, self._truth(held_out), self._target)
+        tried = families.try_profiles(encode, walked, self._truth(held_out), self._target, encoded_s=encoded_s)
         self._profile_record = tried.record
         return tried.profile, tried.layout
 

@@ -11,8 +11,6 @@ architecture.
 """
 
 import mmap
-import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -20,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.disk import lists
+from index.disk.section_files import SectionFiles
 from index.disk.sections import ALIGNMENT, CODES_FILE, NORMS_FILE
 from index.kernels import _native
 
@@ -79,11 +78,11 @@ def encode(
     l2: bool,
     profile: Profile,
     originals: Originals = "keep",
-    memory: Callable[[str, int], NDArray[np.uint8]] | None = None,
+    memory: SectionFiles | None = None,
 ) -> Layout:
     """The layout of float32 vectors (n, dim) and links int32 (n, DEGREE), −1 for none.
 
-    `memory` gives zeroed bytes for the section of that name and size; by default private ones in huge pages.
+    memory: Files that the sections lie in, and need not be resident; by default private memory in huge pages.
     """
     count, dim = vectors.shape
     arrays = {
@@ -93,9 +92,33 @@ def encode(
     root = np.zeros(_native.root_bytes(dim, len(roots)), np.uint8)
     blocks, spokes, rests = arrays[BLOCKS_FILE], arrays.get(SPOKES_FILE), arrays.get(RESTS_FILE)
     gain, edge_rms, *norms = _native.encode(
-        vectors, links, roots.astype(np.int32), l2, blocks, root, threads, spokes=spokes, rests=rests
+        vectors,
+        links,
+        roots.astype(np.int32),
+        l2,
+        blocks,
+        root,
+        threads,
+        spokes=spokes,
+        rests=rests,
+        in_files=memory is not None,
     )
     return Layout(blocks, root, count, dim, l2, gain, edge_rms, spokes, rests, *norms)
+
+
+def copied(made: Layout, files: SectionFiles) -> Layout:
+    """The layout with its sections in files."""
+    arrays = {BLOCKS_FILE: made.blocks, SPOKES_FILE: made.spokes, RESTS_FILE: made.rests}
+    copies = {name: files.copy(name, array) for name, array in arrays.items() if array is not None}
+    return made._replace(blocks=copies[BLOCKS_FILE], spokes=copies.get(SPOKES_FILE), rests=copies.get(RESTS_FILE))
+
+
+def with_all_roots(made: Layout, vectors: NDArray[np.float32], threads: int) -> Layout:
+    """The layout with a root of its own that links to a sample of all vectors."""
+    roots = sampled_roots(made.count)
+    root = np.zeros(_native.root_bytes(made.dim, len(roots)), np.uint8)
+    _native.encode_root(vectors, roots.astype(np.int32), made.l2, root, threads)
+    return made._replace(root=root)
 
 
 def relink(made: Layout, links: NDArray[np.int32]) -> None:
@@ -116,14 +139,6 @@ def row_bytes(dim: int, profile: Profile, originals: Originals = "keep") -> dict
 
 def row_sizes(count: int, dim: int, profile: Profile, originals: Originals = "keep") -> dict[str, int]:
     return {name: count * size for name, size in row_bytes(dim, profile, originals).items()}
-
-
-def small_pages(name: str, size: int) -> NDArray[np.uint8]:
-    """Zeroed private memory in pages of the usual size, as a mapped section has them; for `encode`."""
-    memory = mmap.mmap(-1, max(size, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    if hasattr(mmap, "MADV_NOHUGEPAGE"):
-        memory.madvise(mmap.MADV_NOHUGEPAGE)
-    return np.frombuffer(memory, np.uint8)[:size]
 
 
 def huge_bytes(size: int) -> NDArray[np.uint8]:
@@ -151,31 +166,27 @@ def write(
     originals: Originals = "keep",
 ) -> tuple[Layout, dict[str, Any]]:
     """Encodes into the folder's sections; returns the layout over them and what the manifest says of it."""
-    count, dim = vectors.shape
-    mapped: list[np.memmap[Any, Any]] = []
+    files, roots = SectionFiles(folder), sampled_roots(len(vectors))
+    layout = encode(vectors, links, roots, threads, l2=l2, profile=profile, originals=originals, memory=files)
+    return layout, written(folder, layout, files, profile, originals)
 
-    def section(name: str, size: int) -> NDArray[np.uint8]:
-        with (folder / name).open("wb") as file:
-            # Reserved, not only sized: on a full disk a store into a mapping would end the process, not this call.
-            os.posix_fallocate(file.fileno(), 0, -(-size // ALIGNMENT) * ALIGNMENT)
-        mapped.append(np.memmap(folder / name, np.uint8, "r+"))
-        return mapped[-1]
 
-    roots = sampled_roots(count)
-    layout = encode(vectors, links, roots, threads, l2=l2, profile=profile, originals=originals, memory=section)
-    for array in mapped:
-        array.flush()
+def written(
+    folder: Path, layout: Layout, files: SectionFiles, profile: Profile, originals: Originals
+) -> dict[str, Any]:
+    """Writes what is not in the files yet; returns what the manifest says of the layout."""
+    files.flush()
     with (folder / ROOT_FILE).open("wb") as file:
         file.write(layout.root.data)
         file.write(b"\0" * (-layout.root.size % ALIGNMENT))
     sections: dict[str, Any] = {
-        name: {"dtype": "uint8", "stride_bytes": size, "shape": [count]}
-        for name, size in row_bytes(dim, profile, originals).items()
+        name: {"dtype": "uint8", "stride_bytes": size, "shape": [layout.count]}
+        for name, size in row_bytes(layout.dim, profile, originals).items()
     }
     sections[BLOCKS_FILE] |= {"profile": profile, "degree": DEGREE, "gain": layout.gain, "edge_rms": layout.edge_rms}
     if originals == "drop":
-        sections[RESTS_FILE] |= {"dim": dim, "code_norm": layout.code_norm, "rest_norm": layout.rest_norm}
-    return layout, sections | {ROOT_FILE: {"dtype": "uint8", "stride_bytes": 1, "shape": [layout.root.size]}}
+        sections[RESTS_FILE] |= {"dim": layout.dim, "code_norm": layout.code_norm, "rest_norm": layout.rest_norm}
+    return sections | {ROOT_FILE: {"dtype": "uint8", "stride_bytes": 1, "shape": [layout.root.size]}}
 
 
 def drop_codes(folder: Path, sections: dict[str, Any]) -> None:

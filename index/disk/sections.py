@@ -38,7 +38,7 @@ class FloatRows:
 
 CODES_FILE, NORMS_FILE = "codes.i8", "norms.f32"
 ALIGNMENT = 65536  # bytes
-_ROWS_PER_STEP = 8192
+_ROWS_PER_STEP = 1024  # what is made of so many in float64 stays in a cache
 
 
 def write_codes(folder: Path, rows: FloatRows, metric: Metric, *, show: bool) -> dict[str, Any]:
@@ -110,6 +110,14 @@ def map_section(folder: Path, name: str, sections: dict[str, Any]) -> NDArray[An
     if (shape[0] * strides[0]) > raw.size:
         raise ValueError(f"section {name} holds {raw.size} bytes, expected {shape[0] * strides[0]}")
     return np.ndarray(shape, dtype, buffer=raw, strides=strides)
+
+
+def give_back(array: NDArray[Any]) -> None:
+    """The pages of a mapped section: they count as resident until then."""
+    mapped: Any = array
+    while not hasattr(mapped, "madvise"):
+        mapped = mapped.base
+    mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def _pad(write: Any, size: int) -> None:

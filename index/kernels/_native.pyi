@@ -88,7 +88,16 @@ def encode(
     unit: str = "",
     spokes: NDArray[np.uint8] | None = None,
     rests: NDArray[np.uint8] | None = None,
+    in_files: bool = False,
 ) -> tuple[float, float, float, float]: ...
+def encode_root(
+    vectors: NDArray[np.float32],
+    roots: NDArray[np.int32],
+    l2: bool,
+    root: NDArray[np.uint8],
+    threads: int,
+    unit: str = "",
+) -> None: ...
 def sieve_frame_floats(dim: int) -> int: ...
 def sieve_bytes(dim: int) -> int: ...
 def sieve_frame(vectors: NDArray[np.float32], l2: bool, frame: NDArray[np.float32], unit: str = "") -> None: ...

@@ -4,6 +4,7 @@
 // got is carved again, then with fewer leaders for each, until it is small enough for products of all with all.
 #pragma once
 
+#include <cmath>
 #include <limits>
 
 #include "draft.hpp"
@@ -18,6 +19,8 @@ constexpr size_t kDeepest = 6;         // then what is left is cut as it lies
 constexpr size_t kLeadersAtOnce = 64;  // then the bound of the nearest of them is tightened
 constexpr uint64_t kDrawn = 16;        // one vertex in so many is drawn
 constexpr size_t kLane = 16;
+constexpr size_t kGuessed = 4;         // times as many as are kept, and the bound of those is guessed where there is none
+constexpr size_t kSamples = 16;        // of kLane, for the guess
 
 inline uint64_t random_of(uint64_t seed) {  // SplitMix64 (Steele, Lea and Flood, 2014)
   uint64_t z = seed + 0x9E3779B97F4A7C15ull;
@@ -179,19 +182,35 @@ class Carver {
 
   // The first `some` that are here, to the vertex in this row of the products, which begin with the one at `start`.
   void offer(Meetings& meetings, size_t start, size_t r, size_t some) {
-    const size_t me = start + r;
-    const size_t found = near_.within(r, 0, some, near_.norm(me), near_.step(me), meetings.most(here_[me]));
+    const size_t me = start + r, width = meetings.width();
+    const float norm = near_.norm(me), step = near_.step(me), most = meetings.most(here_[me]);
+    const bool guessed = std::isinf(most) && some >= std::max(kGuessed * width, kSamples * kLane);
+    size_t found = near_.within(r, 0, some, norm, step, guessed ? guess(r, norm, step, width, some) : most);
+    if (guessed && found <= width) found = near_.within(r, 0, some, norm, step, most);
     met_.clear();
     for (size_t i = 0; i < found; ++i) {
       const size_t other = near_.which(i);
       if (other != me) met_.push_back(met_at(near_.distance(i), everyone_.turn(here_[me], here_[other])));
     }
-    if (met_.size() > meetings.width()) {
-      std::nth_element(met_.begin(), met_.begin() + static_cast<std::ptrdiff_t>(meetings.width()), met_.end());
-      met_.resize(meetings.width());
+    if (met_.size() > width) {
+      std::nth_element(met_.begin(), met_.begin() + static_cast<std::ptrdiff_t>(width), met_.end());
+      met_.resize(width);
     }
     std::sort(met_.begin(), met_.end());
     meetings.add(here_[me], met_, space_);
+  }
+
+  // A distance within which there are most likely `width` of the first `some`, and not many more: from a sample of them.
+  float guess(size_t r, float norm, float step, size_t width, size_t some) {
+    sample_.clear();
+    const size_t apart = some / kSamples;
+    for (size_t i = 0; i < kSamples; ++i) {
+      const size_t found = near_.within(r, i * apart, kLane, norm, step, std::numeric_limits<float>::infinity());
+      for (size_t j = 0; j < found; ++j) sample_.push_back(near_.distance(j));
+    }
+    const size_t share = sample_.size() * width / some, place = std::min(share * 3 / 2 + 6, sample_.size() - 1);
+    std::nth_element(sample_.begin(), sample_.begin() + static_cast<std::ptrdiff_t>(place), sample_.end());
+    return sample_[place];
   }
 
   const Which which_;
@@ -201,6 +220,7 @@ class Carver {
   Part here_;
   std::vector<int32_t> vertices_;
   std::vector<Met> met_, space_;
+  std::vector<float> sample_;
 };
 
 }  // namespace perwatt

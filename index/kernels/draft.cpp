@@ -66,9 +66,7 @@ class Chooser {
     const auto rest = candidates_.begin() + static_cast<std::ptrdiff_t>(good);
     candidates_.erase(std::remove_if(rest, candidates_.end(), [&](const Candidate& c) { return is_stranger(c.vertex); }),
                       candidates_.end());
-    const size_t kept = std::min(chosen_.lists.width, candidates_.size());
-    std::copy_n(candidates_.begin(), kept, chosen_.lists.at(i));
-    chosen_.lists.sizes[i] = static_cast<uint32_t>(kept);
+    chosen_.lists.set(i, candidates_);
     chosen_.kept[i] = static_cast<uint32_t>(good);
   }
 
@@ -106,9 +104,9 @@ class Chooser {
 
 void draft(const Kernels& kernels, const GraphView& graph, Which which, const Plan& plan, size_t threads,
            uint64_t* done, int32_t* out) {
-  Chosen chosen(which.count, plan.degree + kSpare);
-  {
-    Everyone everyone(which.count, plan.near, plan.drawn);
+  const size_t width = plan.degree + kSpare;
+  const auto considered = [&] {
+    Everyone everyone(which.count, plan.near, plan.drawn, width * sizeof(Candidate));
     const Parts parts = first_parts(kernels, graph, which, plan, everyone, threads);
     in_parallel(threads, parts.starts.size() - 1, 1, [&] {
       return [&, carver = Carver(kernels, graph, which, plan, everyone)](size_t first, size_t last) mutable {
@@ -129,13 +127,17 @@ void draft(const Kernels& kernels, const GraphView& graph, Which which, const Pl
         order.push_back(parts.members[i]);
       }
     }
+    // What a vertex chooses lies where what it met did.
+    Chosen chosen(Lists<Candidate>(everyone.nearest.lists(), width));
     in_parallel(threads, order.size(), kRowsPerRange, [&] {
       return [&, chooser = Chooser(kernels, graph, which, plan, parts, everyone, chosen)](size_t first, size_t last) mutable {
         for (size_t at = first; at < last; ++at) chooser.choose(order[at], home[order[at]]);
         __atomic_fetch_add(done, (last - first) * kLinking, __ATOMIC_RELAXED);
       };
     });
-  }
+    return chosen;
+  };
+  Chosen chosen = considered();
   link_up(kernels, graph, nullptr, which, chosen, plan.degree, threads, out);
   if (plan.connected) connect(graph, which, out);
 }

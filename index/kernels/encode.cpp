@@ -1,6 +1,10 @@
 // See encode.hpp. Sums that decide about bytes run in double, row by row, in the order of the rows.
 #include "encode.hpp"
 
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -9,7 +13,8 @@
 namespace perwatt {
 namespace {
 
-constexpr size_t kRowsPerRange = 256;
+constexpr size_t kRowsPerRange = 256;  // 140 pages of the profile speed at 384 dimensions, 44 of compact
+constexpr size_t kRowsPerBatch = 4096;  // in the frame at once: 6 MiB of 384 dimensions
 
 // SplitMix64 (Steele, Lea and Flood, 2014), for 64 signs at a time.
 uint64_t next_random(uint64_t& state) {
@@ -19,24 +24,39 @@ uint64_t next_random(uint64_t& state) {
   return z ^ z >> 31;
 }
 
-// A block's groups, from a list of neighbours; returns the sum of the squared lengths of its edges.
-double encode_links(const Kernels& kernels, const Frame& frame, const float* vertex, const int32_t* links,
-                    size_t slots, size_t padded, bool l2, uint8_t* groups, int64_t& edges) {
-  double squares = 0.0;
-  for (size_t start = 0; start < slots; start += kGroup, groups += group_bytes(padded)) {
-    const float* neighbours[kGroup];
-    int32_t which[kGroup];
-    size_t count = 0;
-    for (size_t i = start; i < std::min(start + kGroup, slots); ++i) {
-      if (links[i] < 0) continue;
-      which[count] = links[i];
-      neighbours[count++] = &frame.rows[static_cast<size_t>(links[i]) * padded];
+// A block's groups, from lists of neighbours: one thread's, with the memory for as many rows in the frame as a group has.
+class Edges {
+ public:
+  Edges(const Kernels& kernels, const Frame& frame, const Encoding& e)
+      : kernels_(kernels), frame_(frame), e_(e), padded_(padded_dim(e.dim)), rows_(kGroup * padded_) {}
+
+  // Returns the sum of the squared lengths of the edges, and adds how many there are.
+  double encode(const float* vertex, const int32_t* links, size_t slots, uint8_t* groups, int64_t& edges) {
+    double squares = 0.0;
+    for (size_t start = 0; start < slots; start += kGroup, groups += group_bytes(padded_)) {
+      const float* neighbours[kGroup];
+      int32_t which[kGroup];
+      size_t count = 0;
+      for (size_t i = start; i < std::min(start + kGroup, slots); ++i) {
+        if (links[i] < 0) continue;
+        float* row = &rows_[count * padded_];
+        frame_.bring(kernels_, e_.vectors + static_cast<size_t>(links[i]) * e_.dim, e_.dim, row);
+        which[count] = links[i];
+        neighbours[count++] = row;
+      }
+      edges += static_cast<int64_t>(count);
+      squares += kernels_.encode_edges(vertex, neighbours, which, count, padded_, e_.l2, groups);
     }
-    edges += static_cast<int64_t>(count);
-    squares += kernels.encode_edges(vertex, neighbours, which, count, padded, l2, groups);
+    return squares;
   }
-  return squares;
-}
+
+ private:
+  const Kernels& kernels_;
+  const Frame& frame_;
+  const Encoding& e_;
+  const size_t padded_;
+  std::vector<float> rows_;
+};
 
 // Where a normal distribution is best cut into four equal steps, in standard deviations (Max, 1960). Rotated vectors are
 // close to normal.
@@ -143,56 +163,87 @@ std::vector<float> rotation_signs(size_t padded) {
   return signs;
 }
 
+void Frame::bring(const Kernels& kernels, const float* vector, size_t dim, float* out) const {
+  const size_t padded = mean.size();
+  kernels.rotate(vector, dim, padded, signs.data(), out);
+  for (size_t i = 0; i < padded; ++i) out[i] = (out[i] - origin[i]) * gain;
+}
+
 Frame frame_of(const Kernels& kernels, const float* vectors, size_t count, size_t dim, bool l2, size_t threads) {
   const size_t padded = padded_dim(dim);
-  Frame frame{std::vector<float>(count * padded), std::vector<float>(padded), std::vector<float>(padded)};
-  const std::vector<float> signs = rotation_signs(padded);
-  std::vector<double> squares(count);
-  in_parallel(threads, count, kRowsPerRange, [&] {
-    return [&](size_t first, size_t last) {
-      for (size_t r = first; r < last; ++r) {
-        kernels.rotate(vectors + r * dim, dim, padded, signs.data(), &frame.rows[r * padded]);
-      }
-    };
-  });
-  std::vector<double> sums(padded);
-  for (size_t r = 0; r < count; ++r) {
-    for (size_t i = 0; i < padded; ++i) sums[i] += static_cast<double>(frame.rows[r * padded + i]);
-  }
-  for (size_t i = 0; i < padded; ++i) frame.mean[i] = static_cast<float>(sums[i] / static_cast<double>(count));
-  if (l2) frame.origin.swap(frame.mean);
-  in_parallel(threads, count, kRowsPerRange, [&] {
-    return [&](size_t first, size_t last) {
-      for (size_t r = first; r < last; ++r) {
-        float* x = &frame.rows[r * padded];
-        for (size_t i = 0; i < padded; ++i) x[i] -= frame.origin[i];
-        squares[r] = square_of(x, padded);
-      }
-    };
-  });
+  Frame frame{rotation_signs(padded), std::vector<float>(padded), std::vector<float>(padded)};
+  std::vector<float> rows(std::min(count, kRowsPerBatch) * padded);
+  std::vector<double> sums(padded), squares(std::min(count, kRowsPerBatch));
   double sum = 0.0;
-  for (const double square : squares) sum += square;
+  // Sums go row by row, so rows are turned in batches, by all threads, and added up by one.
+  const auto pass = [&](bool mean, bool square) {
+    for (size_t start = 0; start < count; start += kRowsPerBatch) {
+      const size_t some = std::min(kRowsPerBatch, count - start);
+      in_parallel(threads, some, kRowsPerRange, [&] {
+        return [&](size_t first, size_t last) {
+          for (size_t r = first; r < last; ++r) {
+            float* x = &rows[r * padded];
+            frame.bring(kernels, vectors + (start + r) * dim, dim, x);
+            if (square) squares[r] = square_of(x, padded);
+          }
+        };
+      });
+      for (size_t r = 0; r < some && mean; ++r) {
+        for (size_t i = 0; i < padded; ++i) sums[i] += static_cast<double>(rows[r * padded + i]);
+      }
+      for (size_t r = 0; r < some && square; ++r) sum += squares[r];
+    }
+  };
+  pass(true, !l2);
+  for (size_t i = 0; i < padded; ++i) frame.mean[i] = static_cast<float>(sums[i] / static_cast<double>(count));
+  if (l2) {
+    frame.origin.swap(frame.mean);
+    pass(false, true);
+  }
   if (sum > 0.0) frame.gain = static_cast<float>(1.0 / std::sqrt(sum / static_cast<double>(count)));
-  in_parallel(threads, count, kRowsPerRange, [&] {
-    return [&](size_t first, size_t last) {
-      for (size_t i = first * padded; i < last * padded; ++i) frame.rows[i] *= frame.gain;
-    };
-  });
   for (float& value : frame.mean) value *= frame.gain;
   return frame;
 }
 
+namespace {
+
+// Whole pages of a file that is mapped and shared: what was written stays in the page cache.
+void give_back(uint8_t* first, uint8_t* last) {
+  static const uintptr_t page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+  const uintptr_t start = (reinterpret_cast<uintptr_t>(first) + page - 1) / page * page;
+  const uintptr_t end = reinterpret_cast<uintptr_t>(last) / page * page;
+  if (start < end) madvise(reinterpret_cast<void*>(start), end - start, MADV_DONTNEED);
+}
+
+// Returns how many groups of neighbours it has.
+size_t fill_root(const Kernels& kernels, const Encoding& e, const Frame& frame) {
+  const size_t padded = padded_dim(e.dim);
+  std::memcpy(e.root, frame.origin.data(), padded * sizeof(float));
+  uint8_t* root = e.root + padded * sizeof(float);
+  encode_vertex(frame.mean.data(), padded, e.l2, root);
+  int64_t edges = 0;
+  Edges(kernels, frame, e).encode(frame.mean.data(), e.roots, e.root_count, root + padded + sizeof(Head), edges);
+  return (e.root_count + kGroup - 1) / kGroup;
+}
+
+}  // namespace
+
+void encode_root(const Kernels& kernels, const Encoding& e, size_t threads) {
+  fill_root(kernels, e, frame_of(kernels, e.vectors, e.count, e.dim, e.l2, threads));
+}
+
 GraphView encode(const Kernels& kernels, const Encoding& e, size_t threads) {
   const size_t padded = padded_dim(e.dim);
-  const size_t stride = e.spokes ? compact_bytes(padded, e.degree) : block_bytes(padded, e.degree / kGroup);
   const Frame frame = frame_of(kernels, e.vectors, e.count, e.dim, e.l2, threads);
+  const size_t stride = e.spokes ? compact_bytes(padded, e.degree) : block_bytes(padded, e.degree / kGroup);
   std::vector<double> squares(e.count);
   std::vector<Lengths> restored(e.rests ? e.count : 0);
-  std::vector<int64_t> edges(e.count);
+  std::vector<uint16_t> edges(e.count);
   in_parallel(threads, e.count, kRowsPerRange, [&] {
-    return [&](size_t first, size_t last) {
+    return [&, coder = Edges(kernels, frame, e), row = std::vector<float>(padded)](size_t first, size_t last) mutable {
       for (size_t r = first; r < last; ++r) {
-        const float* x = &frame.rows[r * padded];
+        float* x = row.data();
+        frame.bring(kernels, e.vectors + r * e.dim, e.dim, x);
         uint8_t* block = e.blocks + r * stride;
         encode_vertex(x, padded, e.l2, block);
         if (e.rests) restored[r] = encode_rest(x, padded, e.l2, block, e.rests + r * rest_bytes(padded));
@@ -203,18 +254,18 @@ GraphView encode(const Kernels& kernels, const Encoding& e, size_t threads) {
           edges[r] = 1;
           continue;
         }
-        squares[r] = encode_links(kernels, frame, x, e.links + r * e.degree, e.degree, padded, e.l2,
-                                  block + padded + sizeof(Head), edges[r]);
+        int64_t coded = 0;
+        squares[r] = coder.encode(x, e.links + r * e.degree, e.degree, block + padded + sizeof(Head), coded);
+        edges[r] = static_cast<uint16_t>(coded);
       }
+      if (!e.in_files) return;
+      give_back(e.blocks + first * stride, e.blocks + last * stride);
+      if (e.spokes) give_back(e.spokes + first * spoke_bytes(padded), e.spokes + last * spoke_bytes(padded));
+      if (e.rests) give_back(e.rests + first * rest_bytes(padded), e.rests + last * rest_bytes(padded));
     };
   });
-  const size_t root_groups = (e.root_count + kGroup - 1) / kGroup;
-  std::memcpy(e.root, frame.origin.data(), padded * sizeof(float));
-  uint8_t* root = e.root + padded * sizeof(float);
-  encode_vertex(frame.mean.data(), padded, e.l2, root);
-  int64_t all_edges = 0, root_edges = 0;
-  encode_links(kernels, frame, frame.mean.data(), e.roots, e.root_count, padded, e.l2, root + padded + sizeof(Head),
-               root_edges);
+  const size_t root_groups = fill_root(kernels, e, frame);
+  int64_t all_edges = 0;
   double sum = 0.0;
   for (size_t r = 0; r < e.count; ++r) {
     sum += squares[r];

@@ -125,7 +125,6 @@ class Graph {
   void refine(Links links, std::optional<Vector<const int32_t>> which, size_t k, size_t kept, size_t threads,
               Matrix<int32_t> out, const std::string& unit) {
     const Kernels& kernels = unit_named(unit);
-    require(view_.l2, "links are refined by distance: the graph must be l2");
     check_links(links, view_.count, view_.degree);
     require(out.shape(0) == view_.count && out.shape(1) == view_.degree, "out must be (count, degree)");
     check_contiguous(out, "out must be contiguous");
@@ -209,31 +208,48 @@ class Graph {
   std::vector<std::unique_ptr<Scratch>> idle_;
 };
 
+void check_roots(const Vector<const int32_t>& roots, size_t count, size_t padded, size_t root_size) {
+  const size_t groups = (roots.shape(0) + kGroup - 1) / kGroup;
+  require(groups >= 1 && (roots.shape(0) < 2 || roots.stride(0) == 1), "roots must be contiguous, and at least one");
+  for (size_t i = 0; i < roots.shape(0); ++i) {
+    require(roots.data()[i] >= 0 && roots.data()[i] < static_cast<int64_t>(count), "a root leads out of the graph");
+  }
+  require(root_size == root_bytes(padded, groups), "root has another length than its groups need");
+}
+
 // Gain and root mean square of the edges; with rests also their norms.
 std::tuple<float, float, double, double> encode_graph(
     Matrix<const float> vectors, Links links, Vector<const int32_t> roots, bool l2, Vector<uint8_t> blocks,
     Vector<uint8_t> root, size_t threads, const std::string& unit, std::optional<Vector<uint8_t>> spokes,
-    std::optional<Vector<uint8_t>> rests) {
+    std::optional<Vector<uint8_t>> rests, bool in_files) {
   const Kernels& kernels = unit_named(unit);
   const size_t count = vectors.shape(0), dim = vectors.shape(1), degree = links.shape(1);
   check_shape(count, dim, degree);
   check_contiguous(vectors, "vectors must be contiguous");
   check_links(links, count, degree);
-  const size_t padded = padded_dim(dim), groups = (roots.shape(0) + kGroup - 1) / kGroup;
-  require(groups >= 1 && (roots.shape(0) < 2 || roots.stride(0) == 1), "roots must be contiguous, and at least one");
-  for (size_t i = 0; i < roots.shape(0); ++i) {
-    require(roots.data()[i] >= 0 && roots.data()[i] < static_cast<int64_t>(count), "a root leads out of the graph");
-  }
+  const size_t padded = padded_dim(dim);
+  check_roots(roots, count, padded, root.shape(0));
   require(blocks.shape(0) >= count * block_bytes_of(padded, degree, spokes.has_value()), "blocks are too short");
   check_spokes(spokes, count, padded);
   check_rests(rests, count, padded);
-  require(root.shape(0) == root_bytes(padded, groups), "root has another length than its groups need");
   nb::gil_scoped_release unlocked;
   const Encoding encoding{vectors.data(), count, dim, degree, links.data(), roots.data(), roots.shape(0), l2,
                           blocks.data(), root.data(), spokes ? spokes->data() : nullptr,
-                          rests ? rests->data() : nullptr};
+                          rests ? rests->data() : nullptr, in_files};
   const GraphView view = encode(kernels, encoding, threads);
   return {view.gain, view.edge_rms, view.code_norm, view.rest_norm};
+}
+
+void encode_graph_root(Matrix<const float> vectors, Vector<const int32_t> roots, bool l2, Vector<uint8_t> root,
+                       size_t threads, const std::string& unit) {
+  const Kernels& kernels = unit_named(unit);
+  const size_t count = vectors.shape(0), dim = vectors.shape(1);
+  check_shape(count, dim, kGroup);
+  check_contiguous(vectors, "vectors must be contiguous");
+  check_roots(roots, count, padded_dim(dim), root.shape(0));
+  nb::gil_scoped_release unlocked;
+  const Encoding encoding{vectors.data(), count, dim, kGroup, nullptr, roots.data(), roots.shape(0), l2, nullptr, root.data()};
+  encode_root(kernels, encoding, threads);
 }
 
 }  // namespace
@@ -249,7 +265,9 @@ void bind_graph(nb::module_& m) {
         "roots"_a);
   m.def("encode", encode_graph, "vectors"_a.noconvert(), "links"_a.noconvert(), "roots"_a.noconvert(), "l2"_a,
         "blocks"_a.noconvert(), "root"_a.noconvert(), "threads"_a, "unit"_a = "",
-        "spokes"_a.noconvert() = nb::none(), "rests"_a.noconvert() = nb::none());
+        "spokes"_a.noconvert() = nb::none(), "rests"_a.noconvert() = nb::none(), "in_files"_a = false);
+  m.def("encode_root", encode_graph_root, "vectors"_a.noconvert(), "roots"_a.noconvert(), "l2"_a, "root"_a.noconvert(),
+        "threads"_a, "unit"_a = "");
   nb::class_<Graph>(m, "Graph")
       .def(nb::init<Bytes, Bytes, size_t, size_t, size_t, bool, float, float, std::optional<Bytes>, std::optional<Bytes>,
                     double, double>(),

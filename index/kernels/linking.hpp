@@ -2,18 +2,36 @@
 // pruned again, free slots are filled, and every vertex can be reached from the root.
 #pragma once
 
+#include <algorithm>
+#include <cstring>
+#include <memory>
+#include <utility>
+#include <vector>
+
 #include "prune.hpp"
 
 namespace perwatt {
 
-// Lists with a count for each, in one block of memory.
+// Lists with a count for each, in one block of memory, which may be that of other lists: those of the same vertices, each of
+// them read before it is written over.
 template <class T>
 struct Lists {
-  Lists(size_t count, size_t width_) : width(width_), sizes(count), items(count * width_) {}
-  T* at(size_t i) { return items.data() + i * width; }
-  size_t width;
+  // room: at least so many bytes for each.
+  Lists(size_t count, size_t width_, size_t room = 0)
+      : width(width_), stride(std::max(room, width_ * sizeof(T))), sizes(count),
+        memory(std::make_shared<std::vector<uint8_t>>(count * stride)) {}
+  template <class Other>
+  Lists(const Lists<Other>& other, size_t width_)
+      : width(std::min(width_, other.stride / sizeof(T))), stride(other.stride), sizes(other.sizes.size()), memory(other.memory) {}
+
+  T* at(size_t i) { return reinterpret_cast<T*>(memory->data() + i * stride); }
+  void set(size_t i, const std::vector<T>& items) {
+    sizes[i] = static_cast<uint32_t>(std::min(width, items.size()));
+    std::memcpy(memory->data() + i * stride, items.data(), sizes[i] * sizeof(T));
+  }
+  size_t width, stride;
   std::vector<uint32_t> sizes;
-  std::vector<T> items;
+  std::shared_ptr<std::vector<uint8_t>> memory;
 };
 
 // The vertices that chose, in ascending order; all if `at` is null.
@@ -26,7 +44,7 @@ struct Which {
 // What each of some vertices chose: of its list the first `kept` are neighbours, nearest first, and the rest fill free
 // slots, freest first.
 struct Chosen {
-  Chosen(size_t count, size_t width) : lists(count, width), kept(count) {}
+  explicit Chosen(Lists<Candidate> lists_) : lists(std::move(lists_)), kept(lists.sizes.size()) {}
   Lists<Candidate> lists;
   std::vector<uint32_t> kept;
 };

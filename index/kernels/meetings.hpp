@@ -32,8 +32,10 @@ inline float distance_of(Met met) {
 // The nearest that each vertex has met, `width` at most. Which they are does not depend on the order in which they are added.
 class Meetings {
  public:
-  Meetings(size_t count, size_t width) : lists_(count, width), busy_(count) {}
+  // room: at least so many bytes for each list.
+  Meetings(size_t count, size_t width, size_t room) : lists_(count, width, room), busy_(count) {}
 
+  const Lists<Met>& lists() const { return lists_; }
   size_t width() const { return lists_.width; }
   const Met* begin(size_t vertex) { return lists_.at(vertex); }
   const Met* end(size_t vertex) { return lists_.at(vertex) + lists_.sizes[vertex]; }
@@ -51,9 +53,7 @@ class Meetings {
     const Held held(busy_[vertex]);
     space.clear();
     std::set_union(begin(vertex), end(vertex), met.begin(), met.end(), std::back_inserter(space));
-    const size_t size = std::min(space.size(), lists_.width);
-    std::copy_n(space.begin(), size, lists_.at(vertex));
-    lists_.sizes[vertex] = static_cast<uint32_t>(size);
+    lists_.set(vertex, space);
   }
 
  private:
@@ -71,7 +71,8 @@ class Meetings {
 
 // All meetings. Vertices are known by their numbers among those that are linked.
 struct Everyone {
-  Everyone(size_t count, size_t near, size_t far) : total(static_cast<uint32_t>(count)), nearest(count, near), drawn(count, far) {}
+  Everyone(size_t count, size_t near, size_t far, size_t room)
+      : total(static_cast<uint32_t>(count)), nearest(count, near, room), drawn(count, far, 0) {}
 
   uint32_t turn(uint32_t from, uint32_t to) const { return to >= from ? to - from : to + total - from; }
   size_t other(size_t from, Met met) const { return (from + static_cast<uint32_t>(met)) % total; }

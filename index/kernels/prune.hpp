@@ -62,29 +62,36 @@ class Pruner {
     const size_t n = candidates.size(), padded = graph_.padded;
     codes_.resize(n * padded + 64);
     products_.resize(n + 4);
-    for (size_t i = 0; i < n; ++i) {
-      candidates[i].freedom = kFree;
-      std::copy_n(block_of(graph_, static_cast<size_t>(candidates[i].vertex)), padded, codes_.data() + i * padded);
-    }
+    for (std::vector<float>* each : {&distances_, &freedoms_, &norms_, &steps_}) each->resize(n);
+    for (size_t i = 0; i < n; ++i) candidates[i].freedom = kFree;
     ring(vertex, candidates);
+    for (size_t i = 0; i < n; ++i) {
+      if (i + kAhead < n) {
+        const uint8_t* later = block_of(graph_, static_cast<size_t>(candidates[i + kAhead].vertex));
+        for (size_t at = 0; at <= padded; at += 64) __builtin_prefetch(later + at);
+      }
+      std::copy_n(block_of(graph_, static_cast<size_t>(candidates[i].vertex)), padded, codes_.data() + i * padded);
+      const Head& its = head(candidates[i].vertex);
+      norms_[i] = its.code_norm;
+      steps_[i] = its.step;
+      distances_[i] = candidates[i].distance;
+      freedoms_[i] = candidates[i].freedom;
+    }
     kept_.clear();
     rest_.clear();
+    rest_at_.clear();
     for (size_t i = 0; i < n; ++i) {
-      if (candidates[i].freedom < 1.0f || kept_.size() >= degree_) {
+      if (freedoms_[i] < 1.0f || kept_.size() >= degree_) {
         rest_.push_back(candidates[i]);
+        rest_at_.push_back(i);
         continue;
       }
       kept_.push_back(candidates[i]);
       const int8_t* first = reinterpret_cast<const int8_t*>(codes_.data());
       kernels_.dot_i8(first + i * padded, first + (i + 1) * padded, padded, n - i - 1, padded, products_.data());
-      const Head kept = head(candidates[i].vertex);
-      for (size_t j = i + 1; j < n; ++j) {
-        Candidate& other = candidates[j];
-        if (other.distance <= 0.0f) continue;  // a twin's place was decided by the ring
-        const float d = distance_of(kept, head(other.vertex), products_[j - i - 1]);
-        other.freedom = std::min(other.freedom, d / other.distance);
-      }
+      shade(i, n);
     }
+    for (size_t i = 0; i < rest_.size(); ++i) rest_[i].freedom = freedoms_[rest_at_[i]];
     std::sort(rest_.begin(), rest_.end(), freer);
     candidates.assign(kept_.begin(), kept_.end());
     candidates.insert(candidates.end(), rest_.begin(), rest_.end());
@@ -95,6 +102,18 @@ class Pruner {
   static constexpr size_t kCandidates = 200;  // considered for one list
   static constexpr size_t kTwins = 4;         // equal vectors that a list may hold for their own sake
   static constexpr float kFree = 4.0f;        // more than any ratio that matters
+  static constexpr size_t kAhead = 4;         // codes that are on their way while others are copied
+
+  // What the candidates after i lose to it. The division of a twin, at distance 0, is never less than what it has: its
+  // place was decided by the ring.
+  void shade(size_t i, size_t n) {
+    const float norm = norms_[i], twice = 2.0f * steps_[i];
+    for (size_t j = i + 1; j < n; ++j) {
+      const float d = (norm + norms_[j]) - (twice * steps_[j]) * static_cast<float>(products_[j - i - 1]);
+      const float ratio = (d > 0.0f ? d : 0.0f) / distances_[j];
+      freedoms_[j] = ratio < freedoms_[j] ? ratio : freedoms_[j];
+    }
+  }
 
   const Head& head(int32_t vertex) const { return *head_of(graph_, block_of(graph_, static_cast<size_t>(vertex))); }
 
@@ -118,7 +137,9 @@ class Pruner {
   std::vector<uint8_t> codes_;
   std::vector<uint32_t> at_;
   std::vector<int32_t> products_;
+  std::vector<float> distances_, freedoms_, norms_, steps_;
   std::vector<Candidate> kept_, rest_;
+  std::vector<size_t> rest_at_;
 };
 
 }  // namespace perwatt

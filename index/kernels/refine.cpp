@@ -54,7 +54,7 @@ class Surroundings {
 void refine(const Kernels& kernels, const GraphView& graph, const int32_t* links, Which which, Reach reach,
             size_t threads, int32_t* out) {
   const size_t degree = graph.degree;
-  Chosen chosen(which.count, degree + kSpare);
+  Chosen chosen(Lists<Candidate>(which.count, degree + kSpare));
   in_parallel(threads, which.count, kRowsPerRange, [&] {
     return [&, pruner = Pruner(kernels, graph, degree), around = Surroundings(kernels, graph, reach),
             candidates = std::vector<Candidate>()](size_t first, size_t last) mutable {
@@ -63,9 +63,8 @@ void refine(const Kernels& kernels, const GraphView& graph, const int32_t* links
         candidates.clear();
         pruner.measure(vertex, around.of(vertex, links + static_cast<size_t>(vertex) * degree), candidates);
         const size_t good = pruner.prune(vertex, candidates);
-        const size_t all = std::min(good + kSpare, candidates.size());
-        std::copy_n(candidates.begin(), all, chosen.lists.at(i));
-        chosen.lists.sizes[i] = static_cast<uint32_t>(all);
+        candidates.resize(std::min(good + kSpare, candidates.size()));
+        chosen.lists.set(i, candidates);
         chosen.kept[i] = static_cast<uint32_t>(good);
       }
     };

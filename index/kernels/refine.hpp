@@ -11,7 +11,8 @@ struct Reach {
   size_t k, kept;
 };
 
-// `graph` must be l2: edges are about distances, whatever is searched for. links (count, degree), -1 for none, nearest
+// Edges are about distances, whatever is searched for: `graph` is l2, or of vectors of one length, whose inner products rank
+// alike. links (count, degree), -1 for none, nearest
 // first; `which`: the vertices that look around, in ascending order (the others only take links back), all if null.
 // The result is a function of the input alone, not of threads or unit.
 void refine(const Kernels& kernels, const GraphView& graph, const int32_t* links, Which which, Reach reach,

@@ -3,54 +3,84 @@
 Nothing of FAISS is in memory meanwhile: one layout of int8 codes, its links, and what each row considers.
 """
 
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from index.disk import layout
-from index.disk.layout import DEGREE
+from index.disk.layout import DEGREE, Originals
+from index.disk.section_files import SectionFiles
 from index.progress import Progress
 
 # Parts that a row is in, the most rows of a part, and whom a row considers of those that it meets there: the nearest,
 # the nearest of those that were drawn, and some at random. MEASURED.md has what others come to.
 SETTINGS = {"fan": 12, "leaf": 2048, "near": 96, "drawn": 16, "strangers": 8}
+_ROUGH_FAN = 4  # of links that only have to lead somewhere near: those of FAISS's upper levels
 _LINKING = 4  # kLinking of draft.hpp
 _WATCH_S = 0.2
 REACH = (60, 180)  # of the walks by which held-out rows find their neighbours, as graph.py's last pass
 
 
 class Draft:
-    """A graph of `vectors` by distance, which `kept` rows are in. links: int32 (n, DEGREE), −1 for none."""
+    """A graph of `vectors` by distance, which `kept` rows are in. links: int32 (n, DEGREE), −1 for none.
 
-    def __init__(self, vectors: NDArray[np.float32], kept: NDArray[np.int64], threads: int, *, show: bool) -> None:
+    layout: of the profile compact, with these links. Drafting reads it everywhere, so it is in huge pages meanwhile;
+    afterwards it is in files of the folder, `files`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        vectors: NDArray[np.float32],
+        kept: NDArray[np.int64],
+        threads: int,
+        *,
+        l2: bool,
+        originals: Originals,
+        show: bool,
+    ) -> None:
+        """l2: else vectors are of one length, and products rank as distances do."""
         self._threads, self._count = threads, len(vectors)
         self.roots = kept[layout.sampled_roots(len(kept))]
-        none = np.full((self._count, DEGREE), -1, np.int32)
-        self._layout = layout.encode(vectors, none, self.roots, threads, l2=True, profile="compact")
-        del none
+        self.links = np.full((self._count, DEGREE), -1, np.int32)
+        start_s = time.perf_counter()
+        self.layout = layout.encode(
+            vectors, self.links, self.roots, threads, l2=l2, profile="compact", originals=originals
+        )
+        self.encoded_s = time.perf_counter() - start_s
         with Progress("graph", len(kept), show=show) as progress:
-            self.links = self.among(kept.astype(np.int32), DEGREE, progress)
+            self._draft(kept.astype(np.int32), self.links, SETTINGS["fan"], progress)
+        layout.relink(self.layout, self.links)
+        self.files = SectionFiles(folder, ".draft-")
+        self.layout = layout.copied(self.layout, self.files)
 
-    def among(self, rows: NDArray[np.int32], degree: int, progress: Progress | None = None) -> NDArray[np.int32]:
-        """Links (n, degree) of these rows, in ascending order, to one another; of degree DEGREE they reach all."""
+    def among(self, rows: NDArray[np.int32], degree: int) -> NDArray[np.int32]:
+        """Links (n, degree) of these rows, in ascending order, to one another."""
         out = np.empty((self._count, degree), np.int32)
+        self._draft(rows, out, _ROUGH_FAN, None)
+        return out
+
+    def _draft(self, rows: NDArray[np.int32], out: NDArray[np.int32], fan: int, progress: Progress | None) -> None:
+        """Of degree DEGREE they reach all."""
         done = np.zeros(1, np.uint64)
-        fan, leaf, near, drawn, strangers = SETTINGS.values()
-        graph, connected = self._layout.graph(), degree == DEGREE
+        _, leaf, near, drawn, strangers = SETTINGS.values()
+        graph, connected = self.layout.graph(), out.shape[1] == DEGREE
         work = partial(graph.draft, rows, fan, leaf, near, drawn, strangers, connected, self._threads, out, done)
         with ThreadPoolExecutor(1) as pool:
             _watch(pool, work, done, len(rows), progress)
-        return out
 
     def add(self, rows: NDArray[np.int64]) -> None:
         """Links rows that were held out, by walks over the rest."""
-        layout.relink(self._layout, self.links)
         out = np.empty_like(self.links)
-        self._layout.graph().refine(self.links, rows.astype(np.int32), *REACH, self._threads, out)
+        self.layout.graph().refine(self.links, rows.astype(np.int32), *REACH, self._threads, out)
         self.links = out
+        layout.relink(self.layout, self.links)
+        self.files.drop()
 
 
 def _watch(
