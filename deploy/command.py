@@ -132,6 +132,10 @@ BENCHES: dict[str, Step] = {
         "index.bench.disk.command:bench_disk",
         "Time lists on the disk beside FAISS's and DiskANN, within an enforced limit of memory.",
     ),
+    "growth": Step(
+        "index.bench.growth:bench_growth",
+        "Time searches and builds of ten times as many rows, and fit the exponent of their growth.",
+    ),
     "encode": Step(
         "embed.cli:bench_encode", "Time text to vector beside ONNX Runtime, OpenVINO and sentence-transformers."
     ),

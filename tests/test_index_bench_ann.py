@@ -88,7 +88,7 @@ def test_figures_have_the_units_and_shapes_that_readers_rely_on(run: dict[str, A
             assert list(case["at"]) == ["0.90", "0.95", "0.99"]
             assert case["points"]
             for point in case["points"]:
-                assert set(point) == {"recall", "qps", "spread", "effort", "queries", "rounds"}
+                assert set(point) == {"recall", "qps", "spread", "cpu_us", "effort", "queries", "rounds"}
                 assert point["qps"] > 0
                 assert 1 <= point["rounds"] <= 2
     ours = next(each for each in run["engines"] if each["name"] == "perwatt")

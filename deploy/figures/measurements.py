@@ -17,7 +17,7 @@ from deploy.instructions import measure as instructions
 from deploy.jobs import bench as jobs
 from deploy.judges import measure as judges
 from embed.bench import encode
-from index.bench import build, changes, filtered, kernels
+from index.bench import build, changes, filtered, growth, kernels
 from index.bench import open as opening
 from index.bench.disk import run as disk
 from loadtest.bench import experiment, generator
@@ -51,6 +51,7 @@ MEASUREMENTS: dict[str, Callable[[], Any]] = {
         name: disk.measure(rows=rows, work=_DATA / "disk", show=True)
         for name, rows in (("real", 100_000), ("mixed", disk.ROWS))
     },
+    "growth": lambda: growth.measure(show=True),
     "generator": lambda: generator.measure(_VECTORS, _INDEXES, _INDEX),
     "http": lambda: race.measure(folder=_peers(), work=_HTTP),
     "http-workers": lambda: race.measure_workers(work=_HTTP),

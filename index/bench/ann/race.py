@@ -54,6 +54,7 @@ class Timed:
             "recall": round(self.recall, 4),
             "qps": round(self.qps(), 1),
             "spread": round(self.spread(), 3),
+            "cpu_us": round(min(self.cpu_seconds, default=0.0) / self.queries * 1e6, 1),
             "effort": list(self.setting),
             "queries": self.queries,
             "rounds": len(self.seconds),

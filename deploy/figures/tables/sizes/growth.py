@@ -1,0 +1,52 @@
+"""The table of what ten times as many rows cost, from the figures of `perwatt bench growth`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from deploy.figures.markdown import conditions, noise, table
+from deploy.figures.store import kept
+
+
+def block() -> str:
+    measured = kept("growth")
+    figures = measured["figures"]
+    return (
+        "![Queries a second and seconds of a build over the number of rows](growth.svg)\n\n"
+        f"{sizes(figures)}\n\n{remarks(figures)} {conditions(measured)}{noise(figures)}"
+    )
+
+
+def sizes(figures: dict[str, Any]) -> str:
+    """Queries a second, processor time of one, and of a build; the exponents in the last column."""
+    header = [f"queries/s at recall {figures['target']:g} · CPU µs a query · build s · CPU s of a build"]
+    rows: list[list[object]] = []
+    for engine in figures["engines"]:
+        by_rows = {point["rows"]: point for point in engine["points"]}
+        powers = engine["exponents"]
+        rows.append(
+            [
+                f"**{engine['label']}**" if engine["ours"] else engine["label"],
+                *(_shown(by_rows.get(size)) for size in figures["sizes"]),
+                " · ".join(f"{powers[name]:.2f}" for name in ("queries_per_s", "cpu_us", "build_s", "build_cpu_s"))
+                if powers
+                else "–",
+            ]
+        )
+    return table([*header, *(f"{size:,}" for size in figures["sizes"]), "exponents of the four"], rows)
+
+
+def remarks(figures: dict[str, Any]) -> str:
+    left = "".join(f" {each['label']} is not in {each['rows']:,}: {each['reason']}." for each in figures["failed"])
+    real = min(figures["real_rows"], figures["sizes"][-1])
+    return (
+        f"{figures['vectors']}: {real:,} rows are real, more are mixed of two. k = {figures['k']}, one thread; builds "
+        f"on {figures['machine']['cores']}. A figure that grows with rows to the power of e has the exponent e.{left}"
+    )
+
+
+def _shown(point: dict[str, Any] | None) -> str:
+    if point is None:
+        return "–"
+    searches = f"{point['queries_per_s']:,.0f} · {point['cpu_us']:,.0f}"
+    return f"{searches} · {point['build_s']:,.1f} · {point['build_cpu_s']:,.1f}"

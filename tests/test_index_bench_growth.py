@@ -1,0 +1,67 @@
+"""`perwatt bench growth`: each size is a run of its own, and a planted exponent is found again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from indexing import clustered
+from racing import entry, findable
+
+from deploy.figures import growth_picture
+from deploy.figures.tables.sizes import growth as tables
+from index.bench import growth
+from index.bench.ann.engine import Ladder
+from index.bench.errors import BenchError
+
+SIZES = (1000, 2000, 4000)
+
+
+@pytest.fixture(scope="module")
+def figures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    source = tmp_path_factory.mktemp("vectors") / "vectors.npy"
+    np.save(source, clustered(3300, 32))
+    entries = [
+        entry("perwatt", ladder=Ladder(1000, 8000, 2), ours=True),
+        entry("short", ladder=Ladder(1000, 2000, 2)),
+        entry("refuses", "Refuses"),
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        findable(patch)
+        with pytest.raises(BenchError, match="two sizes"):
+            growth.measure(source, SIZES[:1], [], entries)
+        return growth.measure(source, SIZES, [], entries)
+
+
+def test_each_size_is_measured_and_what_misses_the_target_has_no_point(figures: dict[str, Any]) -> None:
+    assert (figures["sizes"], figures["real_rows"]) == (list(SIZES), 2970)
+    rows = {each["name"]: [point["rows"] for point in each["points"]] for each in figures["engines"]}
+    assert rows == {"perwatt": list(SIZES), "short": list(SIZES[:2])}  # it looks at half of the most
+    for each in figures["engines"]:
+        assert all(point["recall"] >= 0.95 and point["cpu_us"] > 0 for point in each["points"])
+    assert [each["rows"] for each in figures["failed"]] == list(SIZES)
+
+
+def test_a_planted_exponent_is_found_again() -> None:
+    points = [
+        {"rows": rows, "queries_per_s": 1e6 * rows**-0.25, "cpu_us": rows**0.5, "build_s": 2e-4 * rows**1.1,
+         "build_cpu_s": rows}
+        for rows in SIZES
+    ]  # fmt: skip
+    assert growth.exponents(points) == {"queries_per_s": -0.25, "cpu_us": 0.5, "build_s": 1.1, "build_cpu_s": 1.0}
+    assert growth.exponents(points[:1]) == {}
+
+
+def test_table_and_picture_show_each_size_and_exponent(figures: dict[str, Any], tmp_path: Path) -> None:
+    table = tables.sizes(figures).splitlines()
+    assert [line.split(" | ")[0] for line in table[2:]] == ["| **Perwatt**", "| Short"]
+    assert " – |" in table[3]
+    power = figures["engines"][0]["exponents"]["queries_per_s"]
+    assert f"| {power:.2f} · " in table[2]
+    measured = {"figures": figures, "machine": {"cpu": "A CPU", "isa": "avx2"}, "measured_on": "2026-11-30"}
+    drawn = growth_picture.picture(measured)
+    assert f">Perwatt ^{power:.2f}</text>" in drawn
+    assert drawn.count("<circle") == 2 * 5
+    assert all(f">{size:,}</text>" in drawn for size in SIZES)
