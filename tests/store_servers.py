@@ -53,9 +53,9 @@ def seaweed(folder: Path) -> Iterator[str]:
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             [
-                str(program), f"-logdir={folder}", "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", *ports, "-filer",
-                "-s3", f"-s3.config={config}", "-s3.iam=false", "-s3.port.iceberg=0", "-s3.port.lance=0",
-                "-volume.max=10",
+                str(program), f"-logdir={folder}", "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
+                *ports, "-filer", "-s3", f"-s3.config={config}", "-s3.iam=false", "-s3.port.iceberg=0",
+                "-s3.port.lance=0", "-volume.max=10",
                 "-master.volumeSizeLimitMB=64", "-master.telemetry=false", f"-filer.localSocket={folder}/filer.sock",
             ],
             stdout=log, stderr=log, cwd=folder,
