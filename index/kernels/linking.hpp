@@ -27,7 +27,7 @@ struct Lists {
   T* at(size_t i) { return reinterpret_cast<T*>(memory->data() + i * stride); }
   void set(size_t i, const std::vector<T>& items) {
     sizes[i] = static_cast<uint32_t>(std::min(width, items.size()));
-    std::memcpy(memory->data() + i * stride, items.data(), sizes[i] * sizeof(T));
+    std::copy_n(items.data(), sizes[i], at(i));
   }
   size_t width, stride;
   std::vector<uint32_t> sizes;
