@@ -44,6 +44,10 @@ def test_a_clock_beside_others_is_not_shown_and_a_miss_is() -> None:
     assert "| 2 processes | ≤ 1.15 × | 1.10 × | 0.45 s | not alone on the machine |" in shown
     assert "| Ray, 3 nodes of one core | ≤ 1.15 × | **missed** 1.30 × | 1.36 s | 1.20 × |" in shown
     assert "the same 22 tasks" in job_remarks(figures)
+    assert "Others used 0% to 30% of the machine" in job_remarks(figures)
+    quiet = figures | {"took": {name: took(cpu_s=95.0) if name == "ray" else took() for name in arms}}
+    assert "| 0.95 × | less than the error | 1.20 × |" in job_targets(quiet)
+    assert "Others used" not in job_remarks(quiet)
     assert "30,000 docstrings of 9 MB" in job_remarks(figures)
     assert "30,000 summaries of packages of 9 MB" in job_remarks(figures | {"texts": "summaries of packages"})
 

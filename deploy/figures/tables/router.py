@@ -97,7 +97,8 @@ def job_targets(figures: dict[str, Any]) -> str:
         met = or_missed(ratio <= bench.TARGET, f"{ratio:.2f} ×")
         clock = took["wall_s"] * figures["cores"] / work["cpu_s"]
         quiet = took["others"] <= bench.QUIET
-        each = f"{(took['cpu_s'] - work['cpu_s']) / took['tasks']:.2f} s"
+        more_s = (took["cpu_s"] - work["cpu_s"]) / took["tasks"]
+        each = f"{more_s:.2f} s" if more_s >= 0 else "less than the error"
         rows.append(
             [name, f"≤ {bench.TARGET:g} ×", met, each, f"{clock:.2f} ×" if quiet else "not alone on the machine"]
         )
@@ -115,10 +116,16 @@ def job_targets(figures: dict[str, Any]) -> str:
 
 def job_remarks(figures: dict[str, Any]) -> str:
     work = figures["took"]["here"]
+    busy = [took["others"] for took in figures["took"].values()]
+    error = (
+        f" Others used {min(busy):.0%} to {max(busy):.0%} of the machine meanwhile, {work['others']:.0%} beside "
+        "the work itself, which costs it processor time too: a share below 1 shows how large that error is."
+    )
     return (
         f"{figures['rows']:,} {figures.get('texts', 'docstrings')} of {figures['bytes'] / 1e6:,.0f} MB, embedded and "
         f"built in {figures['shards']} shards. The work is {work['cpu_s']:,.0f} s of processor time: the same "
         f"{work['tasks']} tasks one after the other in one process. What a worker spends on its start and on "
         "loading the model, and Ray on itself, is fixed for each task, so its share falls as fragments and shards "
         "grow. `make bench-jobs ROWS=… TEXTS=FILE` measures any size and any texts."
+        f"{error if max(busy) > bench.QUIET else ''}"
     )
