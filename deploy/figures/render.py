@@ -2,7 +2,7 @@
 script, and checked by the tests.
 
     python -m deploy.figures measure [NAME …]     run the benchmarks, all by default: encode, quality, fusion, hybrid,
-                                                  index, kernels, ann, ann-others, filtered,
+                                                  index, kernels, ann, ann-others, filtered, disk,
                                                   generator, http, http-workers, open, changes,
                                                   writes, router, experiment, instructions, judges; and
                                                   jobs, which `make bench-jobs` gives what it needs
@@ -37,6 +37,7 @@ from deploy.figures.tables import (
     writes,
 )
 from deploy.figures.tables.rankings import hybrid, quality
+from deploy.figures.tables.sizes import disk
 
 DOCUMENTS: dict[Path, dict[str, Callable[[], str]]] = {
     README: {"short": readme.block},
@@ -48,6 +49,7 @@ DOCUMENTS: dict[Path, dict[str, Callable[[], str]]] = {
         "index": exact.block,
         "ann": ann.block,
         "filtered": filtered.block,
+        "disk": disk.block,
         "kernels": kernels.block,
         "changes": changes.block,
         "writes": writes.block,

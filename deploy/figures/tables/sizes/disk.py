@@ -58,7 +58,8 @@ def remarks(figures: dict[str, Any]) -> str:
         f"beyond the interpreter, libraries and queries, which are {_before(figures)} MiB; the limit is {held}. The "
         f"least effort that reaches recall {figures['target']:g} for {queries['judged']:,} held-out queries. Cold: the "
         f"first {queries['cold']} queries after the files were dropped from the page cache; warm: {queries['warm']} "
-        f"others, after {queries['cold'] + queries['filling']:,}. The quickest of {figures['rounds']} rounds counts."
+        f"others, after {queries['cold'] + queries['filling']:,}. The quickest of {figures['rounds']} rounds counts. "
+        "What was built may be kept from a busier hour: of a build, processor time says more than the clock."
         f"{left}{_ratio(figures)}{noise}"
     )
 
