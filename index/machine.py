@@ -87,3 +87,10 @@ def _read(path: Path) -> str:
         return path.read_text()
     except OSError:
         return ""
+
+
+def busy_s() -> float:
+    """Of all processors, since the machine started: what was neither idle nor waiting for a disk."""
+    user, nice, system, _idle, _waiting, *more = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
+    busy = [int(each) for each in (user, nice, system, *more[:3])]  # more: interrupts, and what another guest took
+    return sum(busy) / os.sysconf("SC_CLK_TCK")

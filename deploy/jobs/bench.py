@@ -27,6 +27,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from index.machine import busy_s
+
 if TYPE_CHECKING:
     from deploy.jobs.attempts import Workers
     from deploy.jobs.plan import Job
@@ -70,10 +72,10 @@ def arm(how: str, folder: Path) -> dict[str, Any]:
 
     job = _planned(folder / "docs.jsonl", folder / how)
     with _workers(how, job) as workers:
-        start_s, spent_s, busy_s = time.perf_counter(), spent(), _busy_s()
+        start_s, spent_s, before_s = time.perf_counter(), spent(), busy_s()
         run(job, workers, display=JobDisplay(sys.stderr))
         wall_s, cpu_s = time.perf_counter() - start_s, spent() - spent_s
-        others = max(0.0, _busy_s() - busy_s - cpu_s) / wall_s / (os.cpu_count() or 1)
+        others = max(0.0, busy_s() - before_s - cpu_s) / wall_s / (os.cpu_count() or 1)
     tasks = sum(job.tasks(stage) for stage in ("embed", "build", "measure", "publish"))
     return {"wall_s": round(wall_s, 2), "cpu_s": round(cpu_s, 2), "others": round(others, 3), "tasks": tasks}
 
@@ -97,12 +99,6 @@ def spent() -> float:
         total += found[pid]
         waiting += below[pid]
     return total
-
-
-def _busy_s() -> float:
-    """Of all cores since the machine started, whoever used them."""
-    user, nice, system, _idle, _iowait, irq, softirq = map(int, Path("/proc/stat").read_text().split()[1:8])
-    return (user + nice + system + irq + softirq) * _TICK_S
 
 
 def take(path: Path, rows: int, texts: Path | None = None) -> tuple[int, int]:

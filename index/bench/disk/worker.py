@@ -19,6 +19,7 @@ import numpy as np
 from index.bench.ann.engine import Setting
 from index.bench.ann.worker import Worker, main, recall, resident_bytes
 from index.bench.disk.limit import MemoryGroup
+from index.machine import busy_s
 
 
 class _UsedSoFar(NamedTuple):
@@ -78,18 +79,11 @@ class DiskWorker(Worker):
         return _UsedSoFar(
             time.perf_counter(),
             time.process_time(),
-            _busy_s(),
+            busy_s(),
             _read_bytes(),
             resource.getrusage(resource.RUSAGE_SELF).ru_majflt,
             0 if reads is None else reads(),
         )
-
-
-def _busy_s() -> float:
-    """Of all processors, since the machine started: what was neither idle nor waiting for a disk."""
-    user, nice, system, _idle, _waiting, *more = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
-    busy = [int(each) for each in (user, nice, system, *more[:3])]  # more: interrupts, and what another guest took
-    return sum(busy) / os.sysconf("SC_CLK_TCK")
 
 
 def _read_bytes() -> int:
