@@ -23,6 +23,7 @@ from index.build.families import (
     serving_bytes,
     try_profiles,
 )
+from index.disk.codes import Metric
 from index.disk.layout import Profile, profile_of
 from index.disk.manifest import read_manifest
 from index.search.untyped import faiss
@@ -222,7 +223,7 @@ def test_both_profiles_are_tried_unless_one_is_asked_for_or_memory_is_short() ->
     assert choose_profile("auto", 10_000, 384, 8 * gib) == ("compact", "of so few rows either is quick")
     assert choose_profile("auto", 250_000, 384, gib) == (
         "compact",
-        "speed would need 1,363.8 MiB, and 716.8 MiB may be used",
+        "speed would need 923.2 MiB, and 716.8 MiB may be used",
     )
     for asked in PROFILES:
         assert choose_profile(asked, 250_000, 384, gib) == (asked, "asked for")
@@ -274,3 +275,11 @@ def test_auto_says_why_on_stderr_and_in_the_manifest(tmp_path: Path, capfd: pyte
         reason = generation.manifest["family_reason"]
     assert "scanning them is as quick as a graph" in reason
     assert f"family flat: {reason}" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(("metric", "builder"), [("cosine", "own"), ("l2", "own"), ("ip", "faiss")])
+def test_auto_builds_by_our_own_builder_but_for_inner_products(tmp_path: Path, metric: Metric, builder: str) -> None:
+    path = build_generation(
+        clustered(400, 16), np.arange(400), root=tmp_path, family="graph", name="test", metric=metric, lexical=False
+    )
+    assert read_manifest(path)["build"]["builder"] == builder

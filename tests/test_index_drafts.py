@@ -176,5 +176,5 @@ def test_the_command_has_it_as_an_option_and_shards_take_it_too(tmp_path: Path) 
 
 
 def test_another_builder_is_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="'annoy' is not a builder; expected faiss, own"):
+    with pytest.raises(InputError, match="'annoy' is not a builder; expected auto, faiss, own"):
         built(tmp_path, builder="annoy")

@@ -92,7 +92,6 @@ def test_the_effort_is_the_least_by_which_all_shards_together_reach_the_target(
         return float(np.mean([len(set(some) & set(all_)) / K for some, all_ in zip(found, best, strict=True)]))
 
     assert together(effort) >= midway_target(TARGET) > together(effort // 2)
-    assert effort < min(shard.manifest["effort"]["default"] for shard in opened)  # each by itself needs more
     assert said["recall"]["effort"] == effort
     assert said["recall"]["recall"] == pytest.approx(together(effort))
     assert [shard.default_effort for shard in opened] == [effort] * SHARDS

@@ -56,7 +56,7 @@ def serving_bytes(count: int, dim: int, profile: Profile) -> int:
     return sum(layout.row_sizes(count, dim, profile).values())
 
 
-def graph_bytes(count: int, dim: int, profile: Profile, builder: str = "faiss") -> int:
+def graph_bytes(count: int, dim: int, profile: Profile, builder: str = "own") -> int:
     """Memory to build a graph: what a walk reads, int8 codes, and what its builder needs beside them.
 
     own: what each row met and the parts that it is in, and its links twice (drafts/). faiss: float32 rows, the links of
@@ -69,7 +69,7 @@ def graph_bytes(count: int, dim: int, profile: Profile, builder: str = "faiss") 
 
 
 def choose_profile(
-    asked: str, count: int, dim: int, memory_limit_bytes: int, originals: Originals = "keep", builder: str = "faiss"
+    asked: str, count: int, dim: int, memory_limit_bytes: int, originals: Originals = "keep", builder: str = "own"
 ) -> tuple[Profile | None, str]:
     """The profile of a graph, and why; None where both are to be tried. Raises InputError for an unknown name."""
     if asked in PROFILES:
@@ -177,7 +177,7 @@ def choose(
     memory_limit_bytes: int,
     profile: Profile = "compact",
     originals: Originals = "keep",
-    builder: str = "faiss",
+    builder: str = "own",
 ) -> FamilyChoice:
     """The family to build. Raises InputError for an unknown name, for a structure too small to be measured, and for one
     that needs originals which are to be dropped."""

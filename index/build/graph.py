@@ -1,14 +1,16 @@
-"""The graph family: FAISS builds a small-world graph, our kernels refine its links, and our kernels walk it.
+"""The graph family: our builder drafts links, or FAISS's small-world graph is refined, and our kernels walk them.
 
-index.faiss is a stock IndexHNSWFlat (Malkov and Yashunin, 2016), its level 0 refined: FAISS opens and searches it, with
-a better recall than its own links give (100,000 × 384, efSearch 40: 0.983 against 0.974 at ten times the build effort).
-It holds the float32 rows too, unless originals are dropped: then it is the graph alone, for the next build to go on
-from. What serves is the search layout beside it (disk/layout.py).
+own (drafts/): all rows with all inside overlapping parts. The default: quicker, and the same graph on any machine.
+faiss: a quick, rough graph (Malkov and Yashunin, 2016) of which two passes of refinement (index/kernels/refine.cpp)
+look around each vertex with the walk itself.
 
-FAISS is asked for a quick, rough graph; two passes of refinement (index/kernels/refine.cpp) then look around each
-vertex with the walk itself. Links are about distance whatever is searched for. For inner products of vectors that are
-not all of one length, distance is taken after one more dimension has made them so (Bachrach et al., RecSys 2014):
-among such vectors the nearest and the greatest product are the same.
+Either way index.faiss is a stock IndexHNSWFlat, which FAISS opens and searches. It holds the float32 rows too, unless
+originals are dropped: then it is the graph alone, for the next build to go on from. What serves is the search layout
+beside it (disk/layout.py).
+
+Links are about distance whatever is searched for. For inner products of vectors that are not all of one length,
+distance is taken after one more dimension has made them so (Bachrach et al., RecSys 2014): among such vectors the
+nearest and the greatest product are the same.
 
 Held-out rows are added after the rest, so that recall is measured with queries that the graph has never seen; the
 graph is then permuted into row order.
@@ -57,7 +59,7 @@ def build(
     try_both: TryBoth,
     show: bool,
     before: Before | None = None,
-    builder: Builder = "faiss",
+    builder: Builder = "own",
     originals: Originals = "keep",
 ) -> tuple[FaissIndex, Layout, dict[str, Any]]:
     """The graph of all rows, its layout in the folder, and what the manifest says of that; `measure` is called when

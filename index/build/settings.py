@@ -41,8 +41,11 @@ def metric_of(given: str) -> Metric:
     return metric
 
 
-def builder_of(given: str) -> graph.Builder:
-    builder: graph.Builder = _one_of(given, graph.BUILDERS, "a builder")
+def builder_of(given: str, metric: Metric) -> graph.Builder:
+    """Of "auto" ours, but for inner products FAISS's, whose graph then finds more (index/kernels/MEASURED.md)."""
+    if given == "auto":
+        return "faiss" if metric == "ip" else "own"
+    builder: graph.Builder = _one_of(given, ("auto", *graph.BUILDERS), "a builder")
     return builder
 
 

@@ -53,7 +53,7 @@ class Builder:
         profile_reason: str,
         show: bool,
         before: Before | None = None,
-        graph_builder: graph.Builder = "faiss",
+        graph_builder: graph.Builder = "own",
         originals: Originals = "keep",
     ) -> None:
         """profile: None where both are to be tried. before: a graph that a new one may go on from. originals: whether
