@@ -1,10 +1,14 @@
-"""A model that weighs documents by counting their words: quick, without a network, and easily worked out."""
+"""Models that weigh documents: one by counting their words, quick, without a network, and easily worked out; and a
+tiny network as it is published."""
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +20,7 @@ from tokenizers.pre_tokenizers import Whitespace
 from index.build.rows.sparse import Impacts
 
 STEP = 1 / 64
+WORDS = {"steam": 5.5, "oven": 4.25, "bread": 3.0, "[CLS]": 0.0, "no token at all": 2.0}
 
 
 class CountingModel:
@@ -77,3 +82,33 @@ def many_words(rows: int, seed: int = 0) -> list[str]:
         )
         for row in range(rows)
     ]
+
+
+def masked_model(
+    path: Path, kind: str = "bert", tied: bool = True, act: str = "gelu", words: Mapping[str, float] = WORDS
+) -> Path:
+    """A tiny network with random weights, as transformers saves it, with a table of these words in idf.json."""
+    import torch
+    import transformers
+
+    from embed.models.folder import find_model
+
+    torch.manual_seed(11)
+    shape: dict[str, Any]
+    if kind == "bert":
+        shape = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+        config: Any = transformers.BertConfig(**shape, hidden_act=act, tie_word_embeddings=tied)
+        network: Any = transformers.BertForMaskedLM(config)
+    else:
+        config = transformers.DistilBertConfig(dim=64, n_layers=2, n_heads=2, hidden_dim=64, tie_word_embeddings=tied)
+        network = transformers.DistilBertForMaskedLM(config)
+    with torch.no_grad():  # fresh weights give hardly a logit above 0
+        for weight in network.parameters():
+            weight.mul_(4) if weight.ndim > 1 else weight.add_(torch.randn_like(weight) * 0.3)
+    network.eval().save_pretrained(path)
+    for name in ("tokenizer.json", "vocab.txt"):
+        shutil.copy(find_model().path / name, path / name)
+    tokenizer = json.loads((find_model().path / "tokenizer_config.json").read_text())
+    (path / "tokenizer_config.json").write_text(json.dumps(tokenizer | {"model_max_length": 48}))
+    (path / "idf.json").write_text(json.dumps(dict(words)))
+    return path

@@ -9,39 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sparse_models import WORDS, masked_model
 
 from embed.errors import ModelError
 from embed.models.folder import find_model
 from embed.sparse.encoder import SparseEncoder, sparse_of_build
 
 TEXTS = [("Rye", "Bake it in a hot oven with steam."), ("", "a"), ("", ""), ("Bread", "steam " * 90)]
-WORDS = {"steam": 5.5, "oven": 4.25, "bread": 3.0, "[CLS]": 0.0, "no token at all": 2.0}
-
-
-def make(path: Path, kind: str = "bert", tied: bool = True, act: str = "gelu") -> Path:
-    """A tiny network with random weights, as transformers saves it, with a table in idf.json."""
-    import torch
-    import transformers
-
-    torch.manual_seed(11)
-    shape: dict[str, Any]
-    if kind == "bert":
-        shape = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
-        config: Any = transformers.BertConfig(**shape, hidden_act=act, tie_word_embeddings=tied)
-        network: Any = transformers.BertForMaskedLM(config)
-    else:
-        config = transformers.DistilBertConfig(dim=64, n_layers=2, n_heads=2, hidden_dim=64, tie_word_embeddings=tied)
-        network = transformers.DistilBertForMaskedLM(config)
-    with torch.no_grad():  # fresh weights give hardly a logit above 0
-        for weight in network.parameters():
-            weight.mul_(4) if weight.ndim > 1 else weight.add_(torch.randn_like(weight) * 0.3)
-    network.eval().save_pretrained(path)
-    for name in ("tokenizer.json", "vocab.txt"):
-        shutil.copy(find_model().path / name, path / name)
-    tokenizer = json.loads((find_model().path / "tokenizer_config.json").read_text())
-    (path / "tokenizer_config.json").write_text(json.dumps(tokenizer | {"model_max_length": 48}))
-    (path / "idf.json").write_text(json.dumps(WORDS))
-    return path
 
 
 def as_router(path: Path, table: np.ndarray[Any, Any], formula: str) -> None:
@@ -86,7 +60,7 @@ def by_torch(path: Path, texts: list[str], formula: str) -> Any:
     [("bert", True, "gelu", "relu"), ("bert", False, "relu", "log1p_relu"), ("distilbert", True, "gelu", "log1p_relu")],
 )
 def test_weights_are_those_of_pytorch(kind: str, tied: bool, act: str, formula: str, tmp_path: Path) -> None:
-    path = make(tmp_path / "model", kind, tied, act)
+    path = masked_model(tmp_path / "model", kind, tied, act)
     vocabulary = json.loads((path / "config.json").read_text())["vocab_size"]
     table = np.random.default_rng(1).uniform(0, 9, vocabulary).astype(np.float32)
     table[::3] = 0
@@ -112,7 +86,7 @@ def test_weights_are_those_of_pytorch(kind: str, tied: bool, act: str, formula: 
 
 
 def test_a_document_weighs_the_same_whatever_it_is_weighed_with(tmp_path: Path) -> None:
-    encoder = SparseEncoder(make(tmp_path / "model"), 1)
+    encoder = SparseEncoder(masked_model(tmp_path / "model"), 1)
     together, alone = encoder.impacts(TEXTS), [encoder.impacts([each]) for each in TEXTS]
     assert np.array_equal(together.impacts, np.concatenate([each.impacts for each in alone]))
     assert encoder.described["id"] == SparseEncoder(tmp_path / "model", 2).described["id"]
@@ -121,7 +95,7 @@ def test_a_document_weighs_the_same_whatever_it_is_weighed_with(tmp_path: Path) 
 def test_the_table_is_by_tokens_and_what_it_does_not_name_weighs_nothing(tmp_path: Path) -> None:
     from tokenizers import Tokenizer
 
-    path = make(tmp_path / "model")
+    path = masked_model(tmp_path / "model")
     table = SparseEncoder(path, 1).table
     tokens = Tokenizer.from_file(str(path / "tokenizer.json"))
     assert {word: float(table[tokens.token_to_id(word)]) for word in ("steam", "oven", "bread")} == {
@@ -133,7 +107,7 @@ def test_the_table_is_by_tokens_and_what_it_does_not_name_weighs_nothing(tmp_pat
 def test_a_model_of_another_kind_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"weighs documents by Transformer, Pooling, Normalize; expected"):
         SparseEncoder(find_model().path)
-    path = make(tmp_path / "model")
+    path = masked_model(tmp_path / "model")
     (path / "idf.json").write_text("[1]")
     with pytest.raises(ModelError, match=r"idf\.json is no object"):
         SparseEncoder(path)

@@ -10,6 +10,8 @@ import click
 
 from service.settings import DEFAULT_ROOT
 
+FusionWeights = tuple[float, float, float]  # of dense, lexical and sparse
+
 if TYPE_CHECKING:  # finding needs numpy
     from index.search.finding import Effort
 
@@ -75,6 +77,34 @@ effort_option = click.option(
     type=EffortOption(),
     help="How hard to look: a number, or target: what met the recall target for rows of the index.  [default: what "
     "does for questions too]",
+)
+
+
+class WeightsOption(click.ParamType[Any]):
+    """Two or three numbers with commas between them, within what the API takes; a tuple of three."""
+
+    name = "DENSE,LEXICAL[,SPARSE]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> FusionWeights:
+        import msgspec
+
+        from service.wire.request.search import Weights
+
+        try:
+            numbers = [float(each) for each in value.split(",")]
+            if not 2 <= len(numbers) <= 3:
+                raise ValueError("there are two rankings, or three")
+            asked = msgspec.convert(dict(zip(("dense", "lexical", "sparse"), numbers, strict=False)), Weights)
+        except ValueError as error:  # msgspec's own among them
+            self.fail(f"{value!r}: expected two or three numbers, like 1,0.5 or 1,0.5,0.8 ({error}).", param, ctx)
+        return asked.dense, asked.lexical, asked.sparse
+
+
+weights_option = click.option(
+    "--weights",
+    type=WeightsOption(),
+    help="Of the rankings that a hybrid search fuses: by meaning, by words, and by sparse weights where the index has "
+    "them.  [default: 1,1,0]",
 )
 exact_option = click.option("--exact", is_flag=True, help="Compare with every vector.")
 mode_option = click.option(

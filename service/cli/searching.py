@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from service.cli.options import (
+    FusionWeights,
     effort_option,
     encoder_option,
     exact_option,
@@ -30,6 +31,7 @@ from service.cli.options import (
     reranker_option,
     root_option,
     url_option,
+    weights_option,
 )
 from service.processes import native_threads
 from service.settings import Settings
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
     help="A .npy file with the query vector, instead of TEXT.",
 )
 @mode_option
+@weights_option
 @filter_option
 @effort_option
 @exact_option
@@ -70,6 +73,7 @@ def search(
     key: str | None,
     vector_file: Path | None,
     mode: Any,
+    weights: FusionWeights | None,
     filter_json: str | None,
     effort: Effort | None,
     exact: bool,
@@ -85,6 +89,8 @@ def search(
     """
     if (text is None) == (vector_file is None):
         raise click.UsageError("Give either TEXT or --vector FILE.")
+    if weights is not None and mode != "hybrid":
+        raise click.UsageError(f"--weights are of the rankings that --mode hybrid fuses; this is --mode {mode}.")
     native_threads.pin()
     from embed.vectors.npy import read_vector
     from service.cli import terminal
@@ -92,6 +98,7 @@ def search(
 
     query = read_vector(vector_file) if vector_file is not None else str(text)
     how = SearchOptions(k, effort, exact, mode, filter=None if filter_json is None else json_object(filter_json))
+    how = how if weights is None else how.weighed(weights)
     check(query, how)
     with _searcher(
         name,
@@ -131,13 +138,7 @@ def search(
     multiple=True,
     help="How to search; all (the default) compares every mode that the index has.",
 )
-@click.option(
-    "--weights",
-    type=(click.FloatRange(min=0), click.FloatRange(min=0)),
-    default=(1.0, 1.0),
-    show_default=True,
-    help="Of dense and lexical in a hybrid search.",
-)
+@weights_option
 @click.option(
     "--drop-same-id",
     is_flag=True,
@@ -169,7 +170,7 @@ def evaluate(
     key: str | None,
     cutoffs: tuple[int, ...],
     modes: tuple[Any, ...],
-    weights: tuple[float, float],
+    weights: FusionWeights | None,
     drop_same_id: bool,
     effort: Effort | None,
     exact: bool,
@@ -214,7 +215,8 @@ def evaluate(
     with _searcher(name, url, key, settings) as asking:
         asked = asking.modes if not modes or "all" in modes else modes
         seen: set[str] = set()
-        how: dict[str, SearchOptions] = {mode: SearchOptions(1, effort, exact, mode, weights) for mode in asked}
+        how: dict[str, SearchOptions] = {mode: SearchOptions(1, effort, exact, mode) for mode in asked}
+        how = how if weights is None else {mode: each.weighed(weights) for mode, each in how.items()}
         if rerank or reranker is not None:
             how |= {f"{mode}+rerank": each._replace(rerank=top) for mode, each in how.items()}
         reports = {

@@ -45,6 +45,10 @@ class SearchOptions(NamedTuple):
     rerank: int | None = None  # of the best hits, how many a reranker reads
     sparse: float = 0.0  # what the ranking by sparse weights weighs in a hybrid search
 
+    def weighed(self, weights: tuple[float, float, float]) -> SearchOptions:
+        """The same with these weights of dense, lexical and sparse."""
+        return self._replace(weights=weights[:2], sparse=weights[2])
+
     def request(self, query: Query) -> dict[str, Any]:
         """The body of a search, as the API takes it."""
         params: dict[str, Any] = {"effort": self.effort, "exact": self.exact}
