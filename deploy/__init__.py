@@ -15,6 +15,7 @@ Each line imports only what stands below it:
     images/        what is made and tried while an image is built
     client/        the client as a distribution of its own
     jobs/          an index in shards by many workers; what runs beside the service in a cluster
+    ending.py      how a command ends
     errors.py      what can go wrong on the way
 
 Not a library: nothing imports this package. The steps themselves live in `embed`, `index`, `service` and `loadtest`.

@@ -20,6 +20,8 @@ from typing import Any, NamedTuple
 
 import click
 
+from deploy.ending import leave
+
 
 class Step(NamedTuple):
     place: str  # "module:attribute" of a click command
@@ -271,6 +273,14 @@ def _foreseen() -> tuple[type[Exception], ...]:
 
 
 def main() -> None:
+    try:
+        _run()
+    except SystemExit as asked:
+        leave(asked)
+        raise
+
+
+def _run() -> None:
     for stream in (sys.stdout, sys.stderr):  # "≤" on a terminal that has no such character is no reason to fail
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")

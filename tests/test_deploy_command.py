@@ -91,6 +91,39 @@ def test_version() -> None:
     assert perwatt("--version").stdout.startswith("perwatt 0.")
 
 
+ENDING = """
+import atexit, sys, threading, time
+from deploy.command import main
+
+class Kept:
+    def __del__(self):
+        print("taken apart")
+
+kept = Kept()
+atexit.register(print, "asked for at the end")
+threading.Thread(target=lambda: (time.sleep(0.2), print("a thread"))).start()
+print("the beginning", end=" ")
+sys.argv[1:] = ["keys", "show"]
+main()
+"""
+
+
+def test_a_command_ends_after_all_that_was_begun_and_takes_nothing_apart() -> None:
+    ran = subprocess.run([sys.executable, "-c", ENDING], capture_output=True, text=True)
+    assert ran.returncode == 2, ran.stderr  # of wrong usage
+    assert ran.stdout == "the beginning a thread\nasked for at the end\n"
+
+
+def test_a_command_whose_last_words_cannot_be_written_says_so() -> None:
+    with Path("/dev/full").open("w") as full:
+        ran = subprocess.run(
+            [sys.executable, "-c", ENDING],
+            stdout=full, stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONUNBUFFERED": ""},
+        )  # fmt: skip
+    assert ran.returncode == 120  # of Python, for output that is lost
+    assert "No space left on device" in ran.stderr
+
+
 BAD = b"bad\xff\xfe"
 
 

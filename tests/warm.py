@@ -254,7 +254,14 @@ if __name__ == "__main__":
     # else that a fork does until then.
     asked = _serve(plain_socket(fileno=int(sys.argv[1])))
     if asked:
-        exec(compile(asked, "<program>", "exec"), {"__name__": "__main__"})
+        from deploy.ending import leave
+
+        try:
+            exec(compile(asked, "<program>", "exec"), {"__name__": "__main__"})
+            raise SystemExit
+        except SystemExit as end:
+            leave(end)
+            raise
     else:
         from deploy.command import main
 
