@@ -64,6 +64,9 @@ class CountingModel:
             np.cumsum([len(each) for each in found], dtype=np.int64),
         )
 
+    def close(self) -> None:
+        """There is nothing to let go of."""
+
     def scores(self, query: str, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """Of every document, by exact arithmetic."""
         steps = np.rint(self.table * 1024).astype(np.int64)

@@ -12,6 +12,7 @@ from indexing import write_vectors_folder
 from routed import CheapEncoder, Rig, in_process
 from sparse_models import CountingModel, many_words
 
+from embed.sparse import encoder
 from service.query.ranked.fusion import explained, fuse
 
 ROWS = 300
@@ -92,19 +93,64 @@ def test_a_third_ranking_counts_where_it_has_a_weight(rig: Rig) -> None:
     assert any(each.sparse is not None for each in said[:5])
 
 
-def test_what_was_written_since_is_in_no_sparse_ranking_and_coverage_says_so(tmp_path: Path) -> None:
+def test_what_is_written_is_weighed_and_ranked_as_if_it_had_been_built_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encoder, "sparse_again", lambda _model, _id, _threads: CountingModel())
+    documents = {f"d{row:03}": text for row, text in enumerate(TEXTS[:60])}
+    with in_process(_folder(tmp_path, 60), tmp_path, 2, filterable=["part:int"], sparse=MODEL) as rig:
+        new = {"d007": TEXTS[80], "new": TEXTS[7], "newer": TEXTS[7], "d059": "", "d020": TEXTS[7]}
+        given = [{"id": id_, "text": "x", "payload": {"text": text, "part": 3}} for id_, text in new.items()]
+        again = [{"id": "newer", "payload": {"text": TEXTS[81], "part": 3}}]
+        documents |= new | {"newer": TEXTS[81]}
+        for gone in ("d008", "new"):
+            del documents[gone]
+        texts, parts = list(documents.values()), [3 if id_ in new else int(id_[1:]) % 10 for id_ in documents]
+        for query in (QUERY, TEXTS[7], TEXTS[80]):
+            scores = MODEL.scores(query, texts)
+            ids = list(documents)
+            best = [row for row in sorted(range(len(ids)), key=lambda row: (-scores[row], ids[row])) if scores[row] > 0]
+            answers = []
+            for app in (rig.one, rig.many):
+                for body in (given, again):
+                    put = app("PUT", "/v1/indexes/docs/documents", json={"documents": body}).json()
+                    assert (put["written"], put.get("unweighed")) == (len(body), None)
+                for id_ in ("d008", "new"):
+                    app("DELETE", f"/v1/indexes/docs/documents/{id_}")
+                ask = {"text": query, "mode": "sparse", "min_seq": 1}
+                for more, rows in (
+                    ({"k": 5}, best[:5]),
+                    ({"k": 60}, best),
+                    ({"k": 60, "filter": {"field": "part", "eq": 3}}, [row for row in best if parts[row] == 3]),
+                ):
+                    answer = app.post("search", ask | more)
+                    assert _places(answer) == [(ids[row], scores[row]) for row in rows]
+                    assert "unweighed" not in answer["coverage"]
+                third = {"text": query, "mode": "hybrid", "k": 9, "params": {"weights": {"sparse": 0.7}}, "min_seq": 1}
+                answers.append(_places(app.post("search", third)))
+            assert answers[0] == answers[1]
+
+
+def test_without_the_model_documents_are_written_all_the_same_and_it_is_said_that_they_lack_weights(
+    tmp_path: Path,
+) -> None:
     with in_process(_folder(tmp_path, 60), tmp_path, 2, sparse=MODEL) as rig:
         for app in (rig.one, rig.many):
             ask = {"text": TEXTS[7], "mode": "sparse", "k": 60}
             before = app.post("search", ask)
             assert "unweighed" not in before["coverage"]
             changed = [{"id": "d007", "payload": {"text": TEXTS[7]}}, {"id": "new", "payload": {"text": TEXTS[7]}}]
-            assert app("PUT", "/v1/indexes/docs/documents", json={"documents": changed}).json()["written"] == 2
+            put = app("PUT", "/v1/indexes/docs/documents", json={"documents": changed}).json()
+            assert (put["written"], put["unweighed"]) == (2, 2)
             app("DELETE", "/v1/indexes/docs/documents/d008")
             after = app.post("search", ask | {"min_seq": 1})
             kept = [place for place in _places(before) if place[0] not in ("d007", "d008")]
             assert (_places(after), after["coverage"]["unweighed"]) == (kept, 2)
             assert "unweighed" not in app.post("search", ask | {"mode": "lexical"})["coverage"]
+        for apps in ([rig.one], rig.shards):
+            said = [app("GET", "/v1/indexes/docs").json() for app in apps]
+            assert [sum(info[name] for info in said) for name in ("written_since", "unweighed")] == [2, 2]
+        assert 'perwatt_changes_unweighed{index="docs"} 2.0' in rig.one("GET", "/metrics").text
 
 
 def test_an_index_without_weights_refuses_and_says_what_to_do(tmp_path: Path) -> None:

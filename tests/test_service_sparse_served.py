@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from conftest import write_jsonl
-from serving import ARTICLES, Server, build_docs, serving
+from serving import ARTICLES, Server, build_docs, documents, serving
 from sparse_models import masked_model
 
 from embed.sparse.encoder import SparseEncoder
+from index import build_generation
 from service.cli import searching
 from service.errors import ServiceError
 
@@ -96,3 +98,51 @@ def test_weights_that_the_api_would_refuse_are_wrong_usage(given: str) -> None:
 def test_a_weight_for_what_an_index_has_not_is_refused(root: Path) -> None:
     with pytest.raises(ServiceError, match="no sparse weights"):
         _run(searching.search, "docs", QUERY, "--mode", "hybrid", "--weights", "1,1,1", "--root", root)
+
+
+def test_what_is_written_is_weighed_by_the_model_and_stays_weighed_without_it(
+    tmp_path: Path, model: Path, served_encoder: Any
+) -> None:
+    own = Path(shutil.copytree(model, tmp_path / "model"))
+    ids, payloads = documents()
+    anew = [{"title": "Tides", "text": "The moon pulls the water of the old sea twice a day."}, payloads[3]]
+    changed = dict(zip(ids, payloads, strict=True)) | {"tides": anew[0], "a02": anew[1]}
+    del changed["a01"]
+    build_docs(tmp_path / "i", served_encoder, sparse=SparseEncoder(own, 1))
+    text = [f"{each.get('title', '')} {each['text']}".strip() for each in changed.values()]
+    build_generation(
+        served_encoder.encode(text, kind="document"),
+        list(changed),
+        root=tmp_path / "anew",
+        name="docs",
+        payload=list(changed.values()),
+        sparse=SparseEncoder(own, 1),
+    )
+
+    def ranked(place: str | Path) -> list[tuple[str, float]]:
+        where = ("--url", place) if isinstance(place, str) else ("--root", place)
+        hits = _run(searching.search, "docs", QUERY, "--k", "30", "--mode", "sparse", *where)["hits"]
+        return [(hit["id"], hit["score"]) for hit in hits]
+
+    def put(client: Any, *given: tuple[str, Any]) -> Any:
+        body = {"documents": [{"id": id_, "payload": payload} for id_, payload in given]}
+        answer = client.put("/v1/indexes/docs/documents", json=body)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    wanted = ranked(tmp_path / "anew")
+    assert {"tides", "a02"} <= {id_ for id_, _ in wanted}
+    with serving(tmp_path / "i", tmp_path) as server, server.client() as client:
+        assert "unweighed" not in put(client, ("tides", {"text": "moon"}), ("a02", anew[1]), ("a01", anew[1]))
+        assert "unweighed" not in put(client, ("tides", anew[0]))
+        client.delete("/v1/indexes/docs/documents/a01")
+        assert ranked(server.url) == wanted
+    assert ranked(tmp_path / "i") == wanted
+    (tmp_path / "model").rename(tmp_path / "elsewhere")
+    with serving(tmp_path / "i", tmp_path) as server, server.client() as client:
+        assert ranked(server.url) == wanted  # the log has the weights, and no model is needed for them
+        assert put(client, ("late", anew[0]))["unweighed"] == 1
+        assert ranked(server.url) == wanted
+        assert client.get("/v1/indexes/docs").json()["unweighed"] == 1
+        assert 'perwatt_changes_unweighed{index="docs"} 1.0' in client.get("/metrics").text
+        assert "written without sparse weights until the next build" in server.log()

@@ -107,6 +107,18 @@ class SparseEncoder:
         self._body.close()
 
 
+def sparse_again(model: str, id_: str, threads: int) -> SparseEncoder:
+    """The model that weighed documents before, by the id that it had then. Raises ModelError where it is not to be had
+    or is another one now."""
+    found = SparseEncoder(model, threads)
+    if found.described["id"] != id_:
+        found.close()
+        raise ModelError(
+            f"{model} is not the sparse model that it was: its id was {id_}. Bring that back, or build without it."
+        )
+    return found
+
+
 def sparse_of_build(model: str, threads: int, *, served: bool) -> SparseEncoder:
     """For a build. Raises ModelError.
 

@@ -136,7 +136,7 @@ def _join(folder: Path, copy: Path, stored: StoredLog) -> int:
             raise BackupError(f"{log.path} was written to meanwhile; pull again")
         some: list[Write] = []
         for change in changes(copy, here.last):
-            some.append(Write(change.id, change.vector, change.payload, change.text_hash))
+            some.append(Write(change.id, change.vector, change.payload, change.text_hash, change.weights))
             if len(some) == MOST:
                 log.append(some)
                 some = []

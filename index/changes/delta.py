@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from index.changes import sieve
 from index.changes.columns import ChangedColumns, ColumnsSnapshot
+from index.changes.impacts import ChangedImpacts
 from index.changes.log_file import Change
 from index.changes.words import ChangedWords
 from index.disk.codes import Codes, Metric, code_stride, quantise_rows, unit_rows
@@ -27,6 +28,7 @@ from index.search.bitmap import Bitmap
 from index.search.exact import TopK
 from index.search.generation import Generation
 from index.search.lexical.text import text_of
+from index.search.sparse.searching import SparseIndex
 from index.shards.merge import Ranked
 from index.weights.formula import Statistics
 
@@ -47,6 +49,7 @@ class DeltaSnapshot(NamedTuple):
     ids: list[str]
     payloads: list[bytes]
     words: ChangedWords | None
+    impacts: ChangedImpacts | None  # None where the generation has no sparse weights
     places: dict[int, Any]  # of rows in the order of ids, as far as they were asked for
     sieve: _native.Sieve | None  # None where every search is exact
 
@@ -62,13 +65,16 @@ class DeltaSnapshot(NamedTuple):
         if self.words is None or not words:
             return Ranked(np.zeros(0, np.int64), np.zeros(0, np.float32))
         count = len(self.vectors)
-        scores = self.words.scores(words, count, held)
-        rows = np.flatnonzero(scores)
-        rows = rows[(keep.words[rows >> 6] >> (rows & 63).astype(np.uint64)) & np.uint64(1) == 1]
-        if len(rows) > k:
-            least = np.partition(scores[rows], len(rows) - k)[len(rows) - k]
-            rows = rows[scores[rows] >= least]  # with all of a tie at the end: ids decide, in the merge
-        return Ranked(rows, scores[rows])
+        return _best(self.words.scores(words, count, held), k, keep)
+
+    def search_sparse(self, sparse: SparseIndex, text: str, k: int, keep: Bitmap) -> Ranked:
+        """By the sparse weights, of the rows that have some. sparse: of the generation."""
+        assert self.impacts is not None  # as the generation has them
+        return _best(sparse.scored(self.impacts.sums(sparse.query(text), len(self.vectors))), k, keep)
+
+    def unweighed(self, keep: Bitmap) -> int:
+        """Of the rows that `keep` has, those without sparse weights."""
+        return keep.count if self.impacts is None else keep.count - (keep & self.impacts.weighed(keep.size)).count
 
 
 class Delta:
@@ -92,6 +98,7 @@ class Delta:
         self._words: ChangedWords | None = None
         if generation.lexical is not None:
             self._words = ChangedWords(generation.lexical.analyse, _statistics(generation))
+        self._impacts = None if generation.sparse is None else ChangedImpacts(generation.sparse.model["id"])
         self._places: dict[int, Any] = {}
         self._signs = sieve.Signs(generation, _FIRST_ROWS) if sieve.sifts(generation) else None
         self._snapshot: DeltaSnapshot | None = None
@@ -100,6 +107,14 @@ class Delta:
     def count(self) -> int:
         """Rows that were put, dead ones included: what a search has to look at."""
         return len(self._ids)
+
+    @property
+    def unweighed(self) -> int:
+        """Live rows without sparse weights, where the generation has them."""
+        if self._impacts is None:
+            return 0
+        snapshot = self.snapshot()
+        return snapshot.unweighed(snapshot.live)
 
     @property
     def misfits(self) -> Mapping[str, int]:
@@ -121,6 +136,8 @@ class Delta:
                 self._columns.add(payload)
                 if self._words is not None:
                     self._words.add(text_of(payload))
+                if self._impacts is not None:
+                    self._impacts.add(change.weights)
                 puts.append(change)
             self.seq = change.seq
         if puts:
@@ -149,6 +166,7 @@ class Delta:
                 self._ids,
                 self._payloads,
                 self._words,
+                self._impacts,
                 self._places,
                 None if self._signs is None else self._signs.over(vectors, codes),
             )
@@ -202,6 +220,17 @@ class Delta:
         if self._signs is not None:
             self._signs.grow(room)
         self._vectors, self._codes, self._norms, self._live = vectors, codes, norms, live
+
+
+def _best(scores: NDArray[np.float32], k: int, keep: Bitmap) -> Ranked:
+    """The best k of the rows that score above 0 and that `keep` has, with all of a tie at the end: ids decide, in the
+    merge."""
+    rows = np.flatnonzero(scores)
+    rows = rows[keep.held(rows)]
+    if len(rows) > k:
+        least = np.partition(scores[rows], len(rows) - k)[len(rows) - k]
+        rows = rows[scores[rows] >= least]
+    return Ranked(rows, scores[rows])
 
 
 def _zeros(rows: int, dim: int) -> NDArray[np.int8]:

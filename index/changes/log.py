@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Self
 
 from embed.vectors.durable import sync
-from index.changes import repeats
+from index.changes import impacts, repeats
 from index.changes.log_file import (
     APPLICATION_ID,
     COLUMNS,
@@ -87,15 +87,18 @@ class Log:
             raise LogClosedError(f"{self.path} takes no more changes until the service is restarted: {self.failure}")
         if not writes and not keyed:
             return self.last
-        rows, seq, chain = [], self.last, self._chain
+        rows, weighed, seq, chain = [], [], self.last, self._chain
         for write in writes:
             seq += 1
             chain = chained(chain, seq, write.id, write.vector, write.payload, write.text_hash)
             rows.append((seq, write.id, write.vector, write.payload, write.text_hash, chain))
+            if write.weights is not None:
+                weighed.append((seq, write.weights, chain))
         execute = self.connection.execute
         try:
             execute("BEGIN IMMEDIATE")
             self.connection.executemany(f"INSERT INTO changes ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)", rows)
+            impacts.note(self.connection, weighed)
             for done, request in keyed:
                 repeats.note(self.connection, request, self.last + done)
         except sqlite3.Error as error:
@@ -130,6 +133,7 @@ class Log:
             found = self.connection.execute("SELECT chain FROM changes WHERE seq = ?", (upto,)).fetchone()
             with transaction(self.connection):
                 self.connection.execute("DELETE FROM changes WHERE seq <= ?", (upto,))
+                impacts.forget(self.connection, upto)
                 self.connection.execute("UPDATE log SET first = ?, chain = ?", (upto + 1, found[0]))
         except sqlite3.Error:
             self._roll_back()
@@ -163,6 +167,7 @@ class Log:
                 connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
                 connection.execute(f"PRAGMA user_version = {FORMAT}")
         connection.execute(repeats.SCHEMA)
+        connection.execute(impacts.SCHEMA)
 
     def _open_receipt(self) -> Receipt:
         return Receipt(self.path.with_name(RECEIPT_FILE), head_of(self.path, self.connection).id, write=True)

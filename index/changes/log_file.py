@@ -40,13 +40,15 @@ class LogLockedError(IndexingError):
 
 class Change(NamedTuple):
     """One effect. vector: little-endian float32 bytes of a put, None for a delete; payload: JSON of a put; text_hash:
-    of the text that was embedded, empty where a vector was given."""
+    of the text that was embedded, empty where a vector was given; weights: by a sparse model, as impacts.py packs them,
+    None where there are none."""
 
     seq: int
     id: str
     vector: bytes | None
     payload: bytes | None = None
     text_hash: bytes = b""
+    weights: bytes | None = None
 
 
 class Write(NamedTuple):
@@ -56,6 +58,7 @@ class Write(NamedTuple):
     vector: bytes | None
     payload: bytes | None = None
     text_hash: bytes = b""
+    weights: bytes | None = None
 
 
 class Head(NamedTuple):

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
+from index.changes.impacts import noted
 from index.changes.log_file import (
     COLUMNS,
     LOG_FILE,
@@ -59,10 +60,14 @@ class LogReader:
         try:
             before, chain = self._chain_before(seq)
             query = f"SELECT {COLUMNS} FROM changes WHERE seq > ? ORDER BY seq LIMIT ?"
-            found = []
+            found, chains = [], dict[int, int]()
             for row in self._connection.execute(query, (before, most)):
                 found.append(verified(self.path, row, before, chain))
                 before, chain = row[0], row[5]
+                chains[before] = chain
+            first = before - len(found) + 1
+            for number, weights in noted(self.path, self._connection, chains):
+                found[number - first] = found[number - first]._replace(weights=weights)
         except sqlite3.Error as error:
             raise translated(self.path, error) from error
         if len(found) < most and before < acknowledged:

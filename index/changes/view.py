@@ -50,7 +50,8 @@ class Surviving:
         below = rows < self.rows_of_base
         base = self.base
         if below.any():
-            base = (base or _everything(self.rows_of_base)).without(rows[below])
+            everything = Bitmap(np.ones(self.rows_of_base, np.bool_), self.rows_of_base)
+            base = (base or everything).without(rows[below])
         delta = self.delta.without(rows[~below] - self.rows_of_base) if not below.all() else self.delta
         return Surviving(base, delta, self.rows_of_base)
 
@@ -158,17 +159,19 @@ class View:
             return found
         assert self.generation.lexical is not None  # the generation's own search saw to it
         changed = self._snapshot.search_words(self.generation.lexical.words(text), k, keep.delta, held)
-        theirs = Ranked(changed.rows + self._base, changed.scores)
-        return Matched(*merge((Ranked(*found), theirs), k, self.order))
+        return self._merged(found, changed, k)
 
     def search_sparse(self, text: str, k: int, keep: Surviving | None = None) -> Matched:
-        """As `Generation.search_sparse`, of the generation's rows that are not gone: no model has weighed what was
-        written since."""
-        return self.generation.search_sparse(text, k, (keep or self.alive).base)
+        """As `Generation.search_sparse`, over both: of what was written since, the rows that were weighed then."""
+        survivors = keep or self.alive
+        found = self.generation.search_sparse(text, k, survivors.base)
+        if survivors.delta.count == 0 or self.generation.sparse is None:
+            return found
+        return self._merged(found, self._snapshot.search_sparse(self.generation.sparse, text, k, survivors.delta), k)
 
     def unweighed(self, keep: Surviving | None = None) -> int:
         """Of the rows that `keep` lets through, those that have no sparse weights yet."""
-        return (keep or self.alive).delta.count
+        return self._snapshot.unweighed((keep or self.alive).delta)
 
     def new_words(self, text: str) -> dict[str, int]:
         """Of the words of a text that no document of the generation holds, by how many changes each is held."""
@@ -279,6 +282,9 @@ class View:
         ids, live = self._snapshot.ids, self._snapshot.live
         return {ids[row]: row for row in live.rows.tolist()}
 
+    def _merged(self, found: Matched, changed: Ranked, k: int) -> Matched:
+        return Matched(*merge((Ranked(*found), Ranked(changed.rows + self._base, changed.scores)), k, self.order))
+
     def _words_of_generation(self, text: str, k: int, filter_: Filter | None, exact: bool) -> Matched:
         """The best k that are not gone. Words know nothing of what is gone, so more are asked for until there are k."""
         kept, asked = self._snapshot.kept, k
@@ -292,7 +298,3 @@ class View:
             if there.sum() >= k or len(found.rows) < asked or asked >= self._base:
                 return Matched(found.rows[there][:k], found.scores[there][:k])
             asked *= 4
-
-
-def _everything(count: int) -> Bitmap:
-    return Bitmap(np.ones(count, np.bool_), count)

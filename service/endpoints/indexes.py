@@ -99,6 +99,7 @@ def info_of(here: Here, name: str, loaded: ServedGeneration, caller: Caller) -> 
         built_at=manifest["created_at"],
         refused=here.registry.failures.get(name),
         written_since=loaded.written_since if caller.filter is None else 0,
+        unweighed=loaded.unweighed if caller.filter is None else 0,
         id_type=manifest["id_type"],
         shard=None if "shard" not in manifest else msgspec.convert(manifest["shard"], ShardPlace),
         folder=_mark_of(loaded.generation.path.parent),

@@ -1,4 +1,5 @@
-"""Documents to put: checked like the documents of a build, and encoded where they bring no vector.
+"""Documents to put: checked like the documents of a build, encoded where they bring no vector, and weighed by the
+sparse model where the index has weights.
 
 A document that cannot be written gets a problem of its own, and the others are written. A key cannot write documents
 that its filter hides or would hide.
@@ -24,6 +25,7 @@ from service.query.app_state import AppState
 from service.query.batcher import Encoded, Vector
 from service.query.served_generation import ServedGeneration
 from service.query.served_view import ServedView
+from service.query.writes.weighing import Weighing
 from service.rerank.texts import text_of
 from service.wire import filters, limits
 from service.wire.answer.documents import WriteFailure
@@ -51,11 +53,13 @@ async def writes_of(
     imposed: Filter | None,
     documents: Sequence[bytes],
     deadline: Deadline,
+    weighing: Weighing,
 ) -> tuple[list[Write], list[WriteFailure]]:
     """The documents that may be written, with their vectors, and a problem for each other one in their order.
 
     Args:
         imposed: what a document has to pass, as it is and as it will be.
+        weighing: by the sparse model of an index that has one.
     """
     failed: list[WriteFailure] = []
     puts: list[_Put] = []
@@ -65,6 +69,9 @@ async def writes_of(
         except Problem as problem:
             failed.append(WriteFailure(place, id_in(raw), problem.as_dict()))
     writes = await _encoded(state, caller, _allowed(view, imposed, puts, failed), deadline)
+    weights = await deadline.limit(weighing.weights(view.generation, [write.payload or b"{}" for write in writes]))
+    if weights is not None:
+        writes = [write._replace(weights=each) for write, each in zip(writes, weights, strict=True)]
     return writes, sorted(failed, key=lambda one: one.place)
 
 

@@ -1,6 +1,7 @@
 """Documents put and deleted over HTTP: on the disk before the answer, and found by every search with their `min_seq`.
 
-    PUT     checked like the documents of a build; texts are encoded on the queue that queries use; then logged
+    PUT     checked like the documents of a build; texts are encoded on the queue that queries use, weighed by
+            the sparse model where the index has one; then logged
     DELETE  by id, by ids or by a filter, which is resolved to ids first: the log holds effects and no filters
 
 A document that cannot be written gets a problem of its own, and the others are written. A key cannot replace or delete
@@ -55,12 +56,13 @@ async def put_documents(request: Request) -> Response:
         view = loaded.view() if imposed is None else await loaded.view_to_write(deadline)
         require_room(loaded, len(asked.documents))
         writes, failed = await writes_of(
-            state, view, caller, imposed, [bytes(raw) for raw in asked.documents], deadline
+            state, view, caller, imposed, [bytes(raw) for raw in asked.documents], deadline, here_of(request).weighing
         )
-        answer = PutAnswer(name, 0, len(writes), _took_ms(start_s), failed)
+        bare = 0 if view.generation.sparse is None else sum(write.weights is None for write in writes)
+        answer = PutAnswer(name, 0, len(writes), _took_ms(start_s), failed, bare)
         seq = await _written(state, loaded, writes, deadline, with_answer(noted, answer))
         state.metrics.documents_put.inc(len(writes))
-        answer = PutAnswer(name, seq, len(writes), _took_ms(start_s), failed)
+        answer = PutAnswer(name, seq, len(writes), _took_ms(start_s), failed, bare)
     return _response(answer)
 
 

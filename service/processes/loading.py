@@ -30,6 +30,7 @@ from service.query.index_registry import IndexRegistry
 from service.query.loading import encoder_for
 from service.query.searched import LoadedIndexes
 from service.query.writes.root_writer import Writing
+from service.query.writes.weighing import Weighing
 from service.rebuilds.plan import read_plan
 from service.rebuilds.starting import Rebuilds
 from service.rerank.loading import reranking_of
@@ -142,7 +143,8 @@ def _here(settings: Settings, shared: Shared | None, metrics: Metrics) -> AppSta
     writing = Writing(root, service, f"http://{settings.host}:{settings.port}")
     plan = read_plan(settings.rebuilds)
     rebuilds = Rebuilds(root, plan, native_threads.environment(plan.threads), settings.model)
-    return _state(settings, shared, metrics, registry, encoder, Here(registry, writing, rebuilds))
+    here = Here(registry, writing, rebuilds, Weighing(settings.threads))
+    return _state(settings, shared, metrics, registry, encoder, here)
 
 
 def _require_one_piece(root: Root, name: str) -> None:

@@ -42,6 +42,11 @@ class RegistryCollector(Collector):
             "Documents written since the generation was built; every search compares them all.",
             labels=["index"],
         )
+        unweighed = GaugeMetricFamily(
+            "perwatt_changes_unweighed",
+            "Documents written since the generation was built that have no sparse weights, where the index has them.",
+            labels=["index"],
+        )
         due = GaugeMetricFamily(
             "perwatt_rebuild_due",
             f"1 when {REBUILD_ROWS:,} documents or {REBUILD_SHARE:.0%} of the index were written since the generation.",
@@ -76,6 +81,7 @@ class RegistryCollector(Collector):
             written = follower.delta.count if follower.delta is not None else 0
             seq.add_metric([name], follower.seq)
             rows.add_metric([name], written)
+            unweighed.add_metric([name], loaded.unweighed)
             due.add_metric([name], written >= min(REBUILD_ROWS, max(1, REBUILD_SHARE * loaded.generation.count)))
             behind.add_metric([name], follower.failure is not None)
         volume = os.statvfs(self._registry.root.folder)
@@ -83,7 +89,7 @@ class RegistryCollector(Collector):
         disk.add_metric(["free"], volume.f_bavail * volume.f_frsize)
         machine = kernels.info()
         kernel.add_metric([str(machine["arch"]), str(machine["isa"])], 1)
-        return (info, vectors, recall, refused, seq, rows, due, behind, created, disk, kernel)
+        return (info, vectors, recall, refused, seq, rows, unweighed, due, behind, created, disk, kernel)
 
 
 class RoutedCollector(Collector):

@@ -19,6 +19,7 @@ from service.query.batcher import Batcher
 from service.query.index_registry import IndexRegistry
 from service.query.searched import LoadedIndex, LoadedIndexes
 from service.query.writes.root_writer import Writing
+from service.query.writes.weighing import Weighing
 from service.rebuilds.starting import Rebuilds
 from service.rerank.reranking import Reranking
 from service.telemetry.metrics import Metrics
@@ -45,6 +46,7 @@ class Here:
     registry: IndexRegistry
     writing: Writing
     rebuilds: Rebuilds
+    weighing: Weighing
     tell_others: Callable[[str], Awaitable[None]] = _nobody
 
 
@@ -93,6 +95,7 @@ class AppState:
         if self.here is not None:
             # After who reads the logs, so that the last one to close them folds their -wal into them.
             self.here.writing.close()
+            self.here.weighing.close()
         if self.encoder is not None:
             self.encoder.close()
 

@@ -77,6 +77,12 @@ class ServedGeneration:
         return 0 if delta is None else len(delta.rows)
 
     @property
+    def unweighed(self) -> int:
+        """Of those, the ones without sparse weights, where the generation has them."""
+        delta = self.follower.delta
+        return 0 if delta is None else delta.unweighed
+
+    @property
     def recall(self) -> Recall | None:
         """What the build measured, of a shard that of all shards together; None for a set too small to hold anything
         out."""

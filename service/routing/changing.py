@@ -99,7 +99,7 @@ async def put(write: RoutedWrite, asked: PutRequest) -> PutAnswer:
     }
     answers = await write.ask("PUT", "documents", bodies, PutAnswer)
     _require_one(answers)
-    written = seq = 0
+    written = seq = unweighed = 0
     for number, answer in answers.items():
         mine = places[number]
         if isinstance(answer, Problem):
@@ -107,8 +107,9 @@ async def put(write: RoutedWrite, asked: PutRequest) -> PutAnswer:
             failed += [WriteFailure(place, id_in(bytes(asked.documents[place])), told) for place in mine]
         else:
             written, seq = written + answer.written, max(seq, answer.seq)
+            unweighed += answer.unweighed
             failed += [msgspec.structs.replace(each, place=mine[each.place]) for each in answer.failed]
-    return PutAnswer(write.to.name, seq, written, 0.0, sorted(failed, key=lambda one: one.place))
+    return PutAnswer(write.to.name, seq, written, 0.0, sorted(failed, key=lambda one: one.place), unweighed)
 
 
 async def delete(write: RoutedWrite, asked: DeleteRequest) -> DeleteAnswer:

@@ -151,6 +151,7 @@ class RoutedIndex:
             built_at=max(info.built_at for info in infos),
             refused=self._failures.get(self.name),
             written_since=sum(info.written_since for info in infos) if imposed is None else 0,
+            unweighed=sum(info.unweighed for info in infos) if imposed is None else 0,
             id_type=first.id_type,
             search=None if self.default_search is None else first.search,
             replicas=[len(shard.replicas) for shard in self.shards],

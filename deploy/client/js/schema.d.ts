@@ -103,7 +103,7 @@ export interface RankPlace {
   adds?: number | null;
 }
 
-/** survivors: documents that could have been hits. exact: all of them were compared. partial: of the last page there is, that further hits may exist which paging does not lead to (`/version` has its limits). shards, answered: behind a router, how many shards there are, and how many of them this answer is from. codes: vectors were compared as their codes restore them, also where exact is true: the index was built without its originals. unweighed: of the survivors, those that were written since the build, so that no sparse model has weighed them: they are in no ranking by sparse weights. */
+/** survivors: documents that could have been hits. exact: all of them were compared. partial: of the last page there is, that further hits may exist which paging does not lead to (`/version` has its limits). shards, answered: behind a router, how many shards there are, and how many of them this answer is from. codes: vectors were compared as their codes restore them, also where exact is true: the index was built without its originals. unweighed: of the survivors, those that were written since the build without their sparse model at hand, so that they have no weights: they are in no ranking by sparse weights before the next build. */
 export interface Coverage {
   survivors: number;
   exact: boolean;
@@ -290,13 +290,14 @@ export interface PutRequest {
   timeout_ms?: number | null;
 }
 
-/** seq: of the last document written, for the min_seq of a search; all of them are on the disk. failed: documents that were not written, and why. */
+/** seq: of the last document written, for the min_seq of a search; all of them are on the disk. failed: documents that were not written, and why. unweighed: of those written, the ones without sparse weights where the index has them, since its sparse model was not to be had: no ranking by them finds these before the next build. */
 export interface PutAnswer {
   index: string;
   seq: number;
   written: number;
   took_ms: number;
   failed?: WriteFailure[];
+  unweighed?: number;
 }
 
 /** place: in the request's list. error: the problem of that document. */
@@ -358,7 +359,7 @@ export interface IndexList {
   indexes: IndexInfo[];
 }
 
-/** previous: the generation that a rollback would go to. etag: of the alias on disk, for If-Match. count: of documents, without those that the key hides. model: null when the vectors came without one. modes: of searches that it answers. filterable: the fields that filters may name. refused: why the last reload stayed with the old generation, or null. written_since: of count, those that were put since it was built; 0 for a key that hides some. id_type: what ids are, which decides how they are sorted: str or int64. shard: which one of a sharded index this is; null for one in one piece, and for all shards together. folder: stands for the one that it lies in: servers of one folder share its log of writes. search: what a search is that says neither mode nor params; null: by meaning, with the default effort. beside: generations that answer those who name them: prepared for a switch, or left a moment ago. replicas: behind a router, how many servers each shard has, in the order of the shards; null elsewhere. originals: drop where vectors are compared, and given out, as their codes restore them, since it was built so; behind a router, where that is so of any shard. */
+/** previous: the generation that a rollback would go to. etag: of the alias on disk, for If-Match. count: of documents, without those that the key hides. model: null when the vectors came without one. modes: of searches that it answers. filterable: the fields that filters may name. refused: why the last reload stayed with the old generation, or null. written_since: of count, those that were put since it was built; 0 for a key that hides some. unweighed: of written_since, those without sparse weights, where the index has them; the next build gives them. id_type: what ids are, which decides how they are sorted: str or int64. shard: which one of a sharded index this is; null for one in one piece, and for all shards together. folder: stands for the one that it lies in: servers of one folder share its log of writes. search: what a search is that says neither mode nor params; null: by meaning, with the default effort. beside: generations that answer those who name them: prepared for a switch, or left a moment ago. replicas: behind a router, how many servers each shard has, in the order of the shards; null elsewhere. originals: drop where vectors are compared, and given out, as their codes restore them, since it was built so; behind a router, where that is so of any shard. */
 export interface IndexInfo {
   alias: string;
   generation: string;
@@ -379,6 +380,7 @@ export interface IndexInfo {
   built_at: string;
   refused: string | null;
   written_since?: number;
+  unweighed?: number;
   id_type?: string;
   shard?: ShardPlace | null;
   folder?: string | null;

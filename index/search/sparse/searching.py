@@ -65,3 +65,7 @@ class SparseIndex:
         tokens, weights = self.query(text)
         rows, sums, _ = self._index.search(tokens, weights, k, None if keep is None else keep.words)
         return Matched(rows, sums * np.float32(self._step))
+
+    def scored(self, sums: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Scores of sums of products in steps of both weights, as `search` gives them."""
+        return sums.astype(np.float32) * np.float32(self._step)

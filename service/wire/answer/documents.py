@@ -24,13 +24,15 @@ class WriteFailure(Struct, frozen=True):
 
 class PutAnswer(Struct, frozen=True, omit_defaults=True):
     """seq: of the last document written, for the min_seq of a search; all of them are on the disk. failed: documents
-    that were not written, and why."""
+    that were not written, and why. unweighed: of those written, the ones without sparse weights where the index has
+    them, since its sparse model was not to be had: no ranking by them finds these before the next build."""
 
     index: str
     seq: int
     written: int
     took_ms: float
     failed: list[WriteFailure] = []
+    unweighed: int = 0
 
 
 class DeleteAnswer(Struct, frozen=True):

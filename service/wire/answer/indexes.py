@@ -88,6 +88,7 @@ class IndexInfo(Struct, frozen=True):
         filterable: the fields that filters may name.
         refused: why the last reload stayed with the old generation, or null.
         written_since: of count, those that were put since it was built; 0 for a key that hides some.
+        unweighed: of written_since, those without sparse weights, where the index has them; the next build gives them.
         id_type: what ids are, which decides how they are sorted: str or int64.
         shard: which one of a sharded index this is; null for one in one piece, and for all shards together.
         folder: stands for the one that it lies in: servers of one folder share its log of writes.
@@ -117,6 +118,7 @@ class IndexInfo(Struct, frozen=True):
     built_at: str
     refused: str | None
     written_since: int = 0
+    unweighed: int = 0
     id_type: str = "str"
     shard: ShardPlace | None = None
     folder: str | None = None

@@ -62,8 +62,8 @@ class Coverage(Struct, frozen=True, gc=False, omit_defaults=True):
     page there is, that further hits may exist which paging does not lead to (`/version` has its limits). shards,
     answered: behind a router, how many shards there are, and how many of them this answer is from. codes: vectors were
     compared as their codes restore them, also where exact is true: the index was built without its originals.
-    unweighed: of the survivors, those that were written since the build, so that no sparse model has weighed them: they
-    are in no ranking by sparse weights."""
+    unweighed: of the survivors, those that were written since the build without their sparse model at hand, so that
+    they have no weights: they are in no ranking by sparse weights before the next build."""
 
     survivors: int
     exact: bool
