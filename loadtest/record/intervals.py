@@ -18,7 +18,7 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from loadtest.record.histogram import Histogram, slot_top_us
+from loadtest.record.histogram import COUNTS_LEN, Histogram, filled, slot_top_us
 from loadtest.record.trial import Slice
 
 RESAMPLES = 300  # the spread is known to 4 % then
@@ -40,12 +40,17 @@ def bootstrap_quantiles_s(
 
 @lru_cache(maxsize=1024)
 def _draws(slices: tuple[tuple[str, int], ...], q: float, resamples: int, seed: int) -> NDArray[np.float64]:
-    counts = np.stack([Histogram.decode(response).counts for response, _ in slices])
-    used = np.flatnonzero(counts.sum(axis=0))
-    unanswered = np.array([[lost] for _, lost in slices])
-    table = np.concatenate([counts[:, used], unanswered], axis=1).astype(np.float64)
-    values = np.append(slot_top_us(used) / 1e6, math.inf)
     n = len(slices)
+    pieces = [filled(response) for response, _ in slices]
+    there = np.zeros(COUNTS_LEN, bool)
+    for slots, _ in pieces:
+        there[slots] = True
+    used = np.flatnonzero(there)
+    table = np.zeros((n, len(used) + 1))
+    for row, (slots, counts) in enumerate(pieces):
+        table[row, np.searchsorted(used, slots)] = counts
+    table[:, -1] = [lost for _, lost in slices]
+    values = np.append(slot_top_us(used) / 1e6, math.inf)
     length = math.ceil(n / BLOCKS)
     starts = np.random.default_rng(seed).integers(0, n, (resamples, math.ceil(n / length)))
     weights = np.zeros((resamples, n))
@@ -70,7 +75,7 @@ def _quantile_columns(weights: NDArray[np.float64], table: NDArray[np.float64], 
     run = np.minimum((running < ranks[:, None]).sum(axis=1), runs - 1)
     before = np.where(run > 0, np.take_along_axis(running, np.maximum(run - 1, 0)[:, None], axis=1)[:, 0], 0)
     found = np.empty(len(weights), np.int64)
-    for each in np.unique(run):
+    for each in np.flatnonzero(np.bincount(run)):
         here = np.flatnonzero(run == each)
         within = before[here, None] + np.cumsum(weights[here] @ table[:, each], axis=1)
         found[here] = each * RUN + (within < ranks[here, None]).sum(axis=1)
@@ -89,7 +94,7 @@ def quantile_interval_s(slices: Sequence[Slice], q: float, level: float = 0.95, 
     finite = np.log(draws[np.isfinite(draws) & (draws > 0)])
     if len(finite) < 0.9 * len(draws):
         return (float(np.exp(finite.min())) if len(finite) else math.inf), math.inf
-    whole = Histogram.merged(Histogram.decode(piece.response) for piece in slices)
+    whole = Histogram.decoded(piece.response for piece in slices)
     centre = whole.quantile_s(q, sum(piece.unanswered for piece in slices))
     if math.isinf(centre):
         return float(np.exp(finite.min())), math.inf

@@ -76,8 +76,10 @@ def simulated_trial(
     arrivals, response = arrivals[inside] - warmup_s, response[inside]
     slice_s = slice_length_s(duration_s)
     slices = []
-    for i in range(math.ceil(duration_s / slice_s)):
-        here = response[(arrivals >= i * slice_s) & (arrivals < (i + 1) * slice_s)]
+    count = math.ceil(duration_s / slice_s)
+    edges = np.searchsorted(arrivals, [i * slice_s for i in range(count + 1)])
+    for i in range(count):
+        here = response[edges[i] : edges[i + 1]]
         slices.append(Slice(i * slice_s, len(here), len(here), 0, Histogram.of_seconds(here).encode()))
     encoded = Histogram.of_seconds(response).encode()
     quiet = Histogram.of_seconds(np.zeros(max(len(response), 1))).encode()
