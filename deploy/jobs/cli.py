@@ -54,6 +54,12 @@ PLANNED = (
         help="A vectors folder: a text embedded there by this model is not embedded again. Repeatable.",
     ),
     *STRUCTURE,
+    click.option(
+        "--sparse",
+        metavar="FOLDER|NAME|none",
+        help="A learned sparse model that weighs the documents too, as with `perwatt build`.  [default: that of the "
+        "served generation, where the indexes are in a folder; else none]",
+    ),
     *CHECKS,
     click.option("--drop-changes", is_flag=True, help="Forget what was written to the index, instead of adding it."),
     click.option("--no-switch", is_flag=True, help="Build only; what is served stays."),
@@ -149,6 +155,7 @@ def _planned(inputs: tuple[str, ...], given: dict[str, Any], outlines: Path) -> 
     if fingerprint.precision != REMOTE:  # what this machine chose, every worker must take
         given["precision"] = fingerprint.precision
         wanted = some(JobModel)
+    given["sparse"] = _sparse(given)
     settings = JobSettings(
         given["name"],
         given["root"],
@@ -162,6 +169,20 @@ def _planned(inputs: tuple[str, ...], given: dict[str, Any], outlines: Path) -> 
         int(given["fragment_mb"] * 1e6) if given["fragment_mb"] else None,
     )
     return make_plan(where, sources, settings)
+
+
+def _sparse(given: dict[str, Any]) -> tuple[str, str] | None:
+    """Where every worker finds the model that weighs the documents, and its id; None for no weights. Raises ModelError
+    where it is not to be had."""
+    from embed.sparse.encoder import sparse_of_build
+    from index.build.rows.models import NO_SPARSE, sparse_in_served
+
+    served = None if is_address(given["root"]) else sparse_in_served(given["root"], given["name"])
+    wanted = given["sparse"] or served
+    if wanted is None or wanted == NO_SPARSE:
+        return None
+    with closing(sparse_of_build(wanted, 1, served=given["sparse"] is None)) as model:
+        return model.given, model.described["id"]
 
 
 def place_of(given: dict[str, Any]) -> Path | str:

@@ -72,7 +72,7 @@ class JobModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class JobBuilding(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is built of their vectors; as the options of `perwatt build`."""
+    """What is built of their vectors; as the options of `perwatt build`. sparse: that model, and its id."""
 
     family: str
     profile: str
@@ -85,6 +85,7 @@ class JobBuilding(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_slowdown: float | None
     drop_changes: bool
     originals: str = "keep"
+    sparse: tuple[str, str] | None = None
 
     @property
     def fields(self) -> list[Field]:

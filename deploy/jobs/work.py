@@ -33,11 +33,16 @@ from embed.documents.inputs import read_documents
 from embed.errors import TextError
 from embed.opening import chunker_for, open_encoder
 from embed.pipeline import EmbedSettings, embed_documents, slices_at_once
+from embed.sparse.encoder import sparse_again
 from embed.vectors.durable import replacing
 from embed.vectors.vector_cache import hash_texts
 from embed.window import VectorError
 from index import machine
+from index.backup.address import is_address
 from index.build import sharded
+from index.build.rows.models import served_paths
+from index.build.rows.remembered import RememberedSparse
+from index.build.rows.sparse import SparseModel
 from index.disk.manifest import MANIFEST_FILE, check_files, read_manifest
 from index.disk.vectors_folder import VectorsFolder
 from index.errors import GenerationError, InputError, TakenError
@@ -176,6 +181,7 @@ def build_shard(job: Job, task: int, threads: int) -> int:
             originals=building.originals,
             metric=building.metric,
             recall_target=building.recall_target,
+            sparse=_sparse(job, threads),
         )
     built.path.mkdir(parents=True, exist_ok=True)
     job.place.keep_shard(job.index, plan.generation, task, plan.shards, built.path)
@@ -184,6 +190,15 @@ def build_shard(job: Job, task: int, threads: int) -> int:
         count = shard.count
     job.place.keep(built)
     return count
+
+
+def _sparse(job: Job, threads: int) -> SparseModel | None:
+    """What weighs the documents of a shard, but for those that the served generation has weights of."""
+    root, model = job.plan.root, job.plan.building.sparse
+    if model is None:
+        return None
+    served = [] if is_address(root) else served_paths(Path(root), job.plan.index)
+    return RememberedSparse(sparse_again(*model, threads), served, threads)
 
 
 def _surveyed(job: Job) -> tuple[list[VectorsFolder], Survey]:
@@ -215,7 +230,8 @@ def measure_shard(job: Job, task: int, threads: int) -> int:
     if job.place.bring(measured):
         return len(_answers(measured.path).exact)
     samples = [
-        _sample(job.bring("build", number, lambda name: name == SAMPLE_FILE).proof) for number in range(job.plan.shards)
+        _read(job.bring("build", number, lambda name: name == SAMPLE_FILE).proof, partial(np.load, allow_pickle=False))
+        for number in range(job.plan.shards)
     ]
     queries = queries_of(samples)
     note = job.bring("build", task).path
@@ -259,10 +275,6 @@ _STEPS: dict[str, Callable[[Job, int, int], int]] = {
 
 def _rows(entries: Sequence[dict[str, Any]]) -> int:
     return sum(entry["rows"] for entry in entries)
-
-
-def _sample(file: Path) -> Any:
-    return _read(file, partial(np.load, allow_pickle=False))
 
 
 def _answers(file: Path) -> ShardAnswers:
