@@ -16,6 +16,7 @@ from sparse_models import CountingModel, many_words
 from index import build_generation, open_generation
 from index.backup.contents import StoredFile
 from index.backup.log_copy import copied, join, stored_log
+from index.build.rows.remembered import RememberedSparse
 from index.changes import impacts
 from index.changes.delta import Delta
 from index.changes.impacts import packed, unpacked
@@ -152,6 +153,19 @@ def test_a_log_of_before_is_read_and_gets_weights_when_it_is_written(tmp_path: P
         with Log(tmp_path, DIM, None) as log:
             log.append([put("b", "w1", weights_of("w1"))])
             assert [change.weights is None for change in reader.since(0)] == [True, False]
+
+
+def test_a_rebuild_takes_the_weights_of_what_was_written(tmp_path: Path) -> None:
+    path, texts = build(tmp_path, {"d0": TEXTS[0], "d1": TEXTS[1]}), ["w7 w9", "w8 w30", "w9 w31"]
+    with Log(path.parent, DIM, None) as log:
+        log.append([put("a", texts[0], weights_of(texts[0])), put("b", texts[1], None), Write("d0", None)])
+        log.append([put("c", texts[2], weights_of(texts[2], CountingModel(id_="sha256:1")))])
+    model = CountingModel()
+    remembered = RememberedSparse(model, [path], 1)
+    anew = build(tmp_path / "anew", {"d1": TEXTS[1], **dict(zip("abc", texts, strict=True))}, remembered)
+    assert model.weighed == texts[1:]
+    plain = build(tmp_path / "plain", {"d1": TEXTS[1], **dict(zip("abc", texts, strict=True))})
+    assert (anew / "sparse" / "postings.u16").read_bytes() == (plain / "sparse" / "postings.u16").read_bytes()
 
 
 def test_rows_that_come_later_are_not_seen_by_who_looks_at_the_first() -> None:

@@ -1,4 +1,5 @@
-"""Sparse weights of documents that the generations before have weighed: a rebuild weighs only what is new.
+"""Sparse weights of documents that were weighed before, for a generation or when they were written: a rebuild weighs
+only what is new.
 
 A document is known by its title and text. Those that were weighed by the same model keep what they have, which is what
 it would give them again. So a document may have another id or lie in another shard.
@@ -14,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.build.rows.sparse import Impacts, SparseModel
+from index.changes.impacts import unpacked
+from index.changes.log_reader import LogReader
 from index.disk.manifest import SPARSE, read_manifest
 from index.errors import GenerationError, InputError, NotFoundError
 from index.search.lexical.text import texts_of
@@ -24,7 +27,8 @@ class RememberedSparse:
     """
     Args:
         model: what weighs the others.
-        paths: folders of generations; those without weights by this model are passed over.
+        paths: folders of generations, each with the log of its index beside it; what has no weights by this model is
+            passed over.
     """
 
     def __init__(self, model: SparseModel, paths: Sequence[Path], threads: int) -> None:
@@ -40,6 +44,8 @@ class RememberedSparse:
         for path in paths:
             with suppress(GenerationError, InputError, NotFoundError):
                 self._remember(path, threads)
+            with suppress(GenerationError, FileNotFoundError):
+                self._remember_changes(path.parent)
 
     def impacts(self, documents: Sequence[tuple[str, str]]) -> Impacts:
         places = [self._known.get(_key(*document)) for document in documents]
@@ -60,6 +66,17 @@ class RememberedSparse:
             self._rows.append(before.sparse.by_rows())
             for row in range(before.count):
                 self._known[_key(*texts_of(before.payload(row)))] = len(self._rows) - 1, row
+
+    def _remember_changes(self, folder: Path) -> None:
+        with LogReader(folder) as log:
+            seq = log.head.first - 1
+            while some := log.since(seq):
+                seq = some[-1].seq
+                for change in some:
+                    posted = unpacked(self.described["id"], change.weights)
+                    if posted is not None:
+                        self._known[_key(*texts_of(change.payload or b"{}"))] = len(self._rows), 0
+                        self._rows.append((*posted, np.array([len(posted[0])])))
 
     def _at(self, which: int, row: int) -> tuple[NDArray[Any], NDArray[Any]]:
         tokens, impacts, ends = self._rows[which]
