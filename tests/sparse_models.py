@@ -87,14 +87,10 @@ def many_words(rows: int, seed: int = 0) -> list[str]:
     ]
 
 
-def masked_model(
-    path: Path, kind: str = "bert", tied: bool = True, act: str = "gelu", words: Mapping[str, float] = WORDS
-) -> Path:
-    """A tiny network with random weights, as transformers saves it, with a table of these words in idf.json."""
+def masked_model(path: Path, kind: str = "bert", tied: bool = True, act: str = "gelu") -> Path:
+    """A tiny network with random weights, as transformers saves it, with a table of WORDS in idf.json."""
     import torch
     import transformers
-
-    from embed.models.folder import find_model
 
     torch.manual_seed(11)
     shape: dict[str, Any]
@@ -109,6 +105,49 @@ def masked_model(
         for weight in network.parameters():
             weight.mul_(4) if weight.ndim > 1 else weight.add_(torch.randn_like(weight) * 0.3)
     network.eval().save_pretrained(path)
+    return _with_words(path, WORDS)
+
+
+def tiny_masked_model(path: Path, words: Mapping[str, float]) -> Path:
+    """A network of one layer, written without PyTorch, whose import takes longer than most tests."""
+    from safetensors.numpy import save_file
+
+    random, vocabulary, width = np.random.default_rng(11), 30_522, 64
+    tensors: dict[str, npt.NDArray[np.float32]] = {}
+
+    def dense(name: str) -> None:
+        tensors[f"{name}.weight"] = random.normal(0, 0.08, (width, width)).astype(np.float32)
+        tensors[f"{name}.bias"] = random.normal(0, 0.3, width).astype(np.float32)
+
+    def norm(name: str) -> None:
+        tensors[f"{name}.weight"] = random.normal(1, 0.3, width).astype(np.float32)
+        tensors[f"{name}.bias"] = random.normal(0, 0.3, width).astype(np.float32)
+
+    for name, rows in (("word", vocabulary), ("position", 512), ("token_type", 2)):
+        rows_of = random.normal(0, 0.08, (rows, width)).astype(np.float32)
+        tensors[f"bert.embeddings.{name}_embeddings.weight"] = rows_of
+    layer = "bert.encoder.layer.0"
+    for part in ("self.query", "self.key", "self.value", "output.dense"):
+        dense(f"{layer}.attention.{part}")
+    for part in ("intermediate.dense", "output.dense"):
+        dense(f"{layer}.{part}")
+    dense("cls.predictions.transform.dense")
+    for part in ("bert.embeddings", f"{layer}.attention.output", f"{layer}.output", "cls.predictions.transform"):
+        norm(f"{part}.LayerNorm")
+    tensors["cls.predictions.bias"] = random.normal(0, 0.3, vocabulary).astype(np.float32)
+    path.mkdir(parents=True)
+    save_file(tensors, path / "model.safetensors")
+    config = {"model_type": "bert", "vocab_size": vocabulary, "hidden_size": width, "num_hidden_layers": 1}
+    config |= {"num_attention_heads": 2, "intermediate_size": width, "max_position_embeddings": 512}
+    config |= {"hidden_act": "gelu", "type_vocab_size": 2, "layer_norm_eps": 1e-12}
+    (path / "config.json").write_text(json.dumps(config))
+    return _with_words(path, words)
+
+
+def _with_words(path: Path, words: Mapping[str, float]) -> Path:
+    """The network in the folder with a tokenizer, and these words in its table."""
+    from embed.models.folder import find_model
+
     for name in ("tokenizer.json", "vocab.txt"):
         shutil.copy(find_model().path / name, path / name)
     tokenizer = json.loads((find_model().path / "tokenizer_config.json").read_text())

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 from encoder_server import EncoderServer, encoder_server
 from running_jobs import documents, made, planned, ran_here
-from sparse_models import masked_model
+from sparse_models import tiny_masked_model
 
 from deploy.command import perwatt
 from deploy.jobs.work import work
@@ -36,7 +36,7 @@ def docs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return masked_model(tmp_path_factory.mktemp("model") / "tiny", words=WORDS)
+    return tiny_masked_model(tmp_path_factory.mktemp("model") / "tiny", WORDS)
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 from conftest import write_jsonl
 from serving import ARTICLES, Server, build_docs, documents, serving
-from sparse_models import masked_model
+from sparse_models import tiny_masked_model
 
 from embed.sparse.encoder import SparseEncoder
 from index import build_generation
@@ -27,7 +27,7 @@ QUERY = "old water under the sun"
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return masked_model(tmp_path_factory.mktemp("model") / "tiny", words=WORDS)
+    return tiny_masked_model(tmp_path_factory.mktemp("model") / "tiny", WORDS)
 
 
 @pytest.fixture(scope="module")
