@@ -23,7 +23,7 @@ from index.bench.disk import run as disk
 from loadtest.bench import experiment, generator
 from service.bench import changes as http_changes
 from service.bench import hybrid, race, writes
-from service.bench.judged import fusion, quality
+from service.bench.judged import fusion, quality, query_encoders
 from service.bench.routed import cost
 
 _DATA = TOP / ".perwatt"
@@ -39,6 +39,7 @@ def _peers() -> Path:
 MEASUREMENTS: dict[str, Callable[[], Any]] = {
     "encode": encode.measure,
     "quality": quality.measure,
+    "queries": query_encoders.measure,
     "fusion": fusion.measure,
     "hybrid": hybrid.measure,
     "index": lambda: build.measure(_VECTORS),

@@ -1,9 +1,9 @@
 """The published figures: measured here, kept as JSON, written into BENCHMARKS.md, and a few into the README, by this
 script, and checked by the tests.
 
-    python -m deploy.figures measure [NAME …]     run the benchmarks, all by default: encode, quality, fusion, hybrid,
-                                                  index, kernels, ann, ann-others, filtered, disk,
-                                                  generator, http, http-workers, open, changes,
+    python -m deploy.figures measure [NAME …]     run the benchmarks, all by default: encode, quality, queries, fusion,
+                                                  hybrid, index, kernels, ann, ann-others, filtered, disk,
+                                                  growth, generator, http, http-workers, open, changes,
                                                   writes, router, experiment, instructions, judges; and
                                                   jobs, which `make bench-jobs` gives what it needs
     python -m deploy.figures render               write the tables from the kept JSON
@@ -36,7 +36,7 @@ from deploy.figures.tables import (
     router,
     writes,
 )
-from deploy.figures.tables.rankings import hybrid, quality
+from deploy.figures.tables.rankings import hybrid, quality, queries
 from deploy.figures.tables.sizes import disk
 
 DOCUMENTS: dict[Path, dict[str, Callable[[], str]]] = {
@@ -44,6 +44,7 @@ DOCUMENTS: dict[Path, dict[str, Callable[[], str]]] = {
     BENCHMARKS: {
         "encode": encode.block,
         "quality": quality.block,
+        "queries": queries.block,
         "fusion": quality.fusion_block,
         "hybrid": hybrid.block,
         "index": exact.block,

@@ -25,7 +25,8 @@ from index.bench.build import grown
 from index.bench.changes import loaded
 from index.bench.errors import BenchError
 
-SIZES, NAMES, TARGET, K = (10_000, 100_000, 1_000_000), ("perwatt-compact", "rabitqlib", "hnswlib"), "0.95", 10
+SIZES, TARGET, K = (10_000, 100_000, 1_000_000), "0.95", 10
+NAMES = ("perwatt-compact", "perwatt-refined", "rabitqlib", "hnswlib")
 FITTED = ("queries_per_s", "cpu_us", "build_s", "build_cpu_s")
 
 

@@ -15,12 +15,19 @@ NAME = "bench"
 
 
 class Perwatt:
-    """`profile` is a graph's; `exact` searches every vector; `huge_pages` is open_generation's."""
+    """`profile` and `builder` are a graph's; `exact` searches every vector; `huge_pages` is open_generation's."""
 
     def __init__(
-        self, family: str = "graph", *, profile: str = "speed", exact: bool = False, huge_pages: bool = False
+        self,
+        family: str = "graph",
+        *,
+        profile: str = "speed",
+        builder: str = "auto",
+        exact: bool = False,
+        huge_pages: bool = False,
     ) -> None:
         self._family, self._profile, self._exact, self._huge_pages = family, profile, exact, huge_pages
+        self._builder = builder
         self._folder = Path()
         self._opened: dict[int, Generation] = {}
 
@@ -33,6 +40,7 @@ class Perwatt:
             name=NAME,
             family=self._family,
             profile=self._profile,
+            builder=self._builder,
             metric=metric,
             threads=threads,
             switch=False,
