@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from deploy.figures.encode_picture import picture
+from deploy.figures import encode_picture, growth_picture
 from deploy.figures.store import BENCHMARKS, KEPT, README, TOP, kept
 from deploy.figures.tables import (
     ann,
@@ -36,21 +36,21 @@ from deploy.figures.tables import (
     router,
     writes,
 )
-from deploy.figures.tables.rankings import hybrid, quality, queries
-from deploy.figures.tables.sizes import disk
+from deploy.figures.tables.rankings import hybrid, quality
+from deploy.figures.tables.sizes import disk, growth
 
 DOCUMENTS: dict[Path, dict[str, Callable[[], str]]] = {
     README: {"short": readme.block},
     BENCHMARKS: {
         "encode": encode.block,
         "quality": quality.block,
-        "queries": queries.block,
         "fusion": quality.fusion_block,
         "hybrid": hybrid.block,
         "index": exact.block,
         "ann": ann.block,
         "filtered": filtered.block,
         "disk": disk.block,
+        "growth": growth.block,
         "kernels": kernels.block,
         "changes": changes.block,
         "writes": writes.block,
@@ -80,7 +80,10 @@ def rendered(path: Path, text: str) -> str:
 
 def pictures() -> dict[Path, str]:
     """The drawings that BENCHMARKS.md shows, by their path: each says what the kept figures say."""
-    return {KEPT / "encode.svg": picture(kept("encode"))}
+    return {
+        KEPT / "encode.svg": encode_picture.picture(kept("encode")),
+        KEPT / "growth.svg": growth_picture.picture(kept("growth")),
+    }
 
 
 def main(arguments: list[str]) -> None:

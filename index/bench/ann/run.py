@@ -49,7 +49,7 @@ def measure(
 ) -> dict[str, Any]:
     """Measures `entries` on `load`: {"vectors", "machine", "versions", "engines", "failed", "reached", …}.
 
-    `threads` defaults to one and all cores; builds take the most of them. An engine that cannot take part is in
+    `threads` of searches defaults to one and all cores; builds take all cores. An engine that cannot take part is in
     "failed" with its reason. Raises BenchError for a k that the rows do not allow.
     """
     threads = sorted(set(threads)) or sorted({1, machine.cores()})
@@ -59,7 +59,7 @@ def measure(
             raise BenchError(f"k is {k} with {len(load.rows):,} rows; expected 1 to a quarter of them.")
     started, busy = time.monotonic(), os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="perwatt-ann-") as scratch, ExitStack() as living:
-        run = _AnnRun(load, Path(scratch), max(threads), show=show)
+        run = _AnnRun(load, Path(scratch), machine.cores(), show=show)
         run.prepare(ks)
         built = [entry for entry in entries if run.build(entry)]
         runners = [runner for entry in built if (runner := run.load(entry, living))]
