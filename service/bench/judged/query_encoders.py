@@ -77,7 +77,7 @@ def measured(collection: Path, work: Path, loss: float, steps: int, model: str =
     corpus_cpu_s = _children_s() - started_s
     how = ("--query-encoder", "auto", "--query-loss", loss, "--query-steps", steps, "--family", "flat", "--json")
     built = json.loads(perwatt("build", vectors, "--index", name, "--root", root, "--model", model, *how))
-    asked = (name, "--root", root, "--model", model, "--json")
+    asked: tuple[object, ...] = (name, "--root", root, "--model", model, "--json")
     asked += ("--queries", collection / "queries.jsonl", "--qrels", collection / "qrels.tsv")
     judged: dict[str, float] = {}
     for encoder in ("model", "auto"):
