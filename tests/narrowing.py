@@ -44,6 +44,10 @@ def narrow(document: dict[str, Any], index: dict[str, Any], ids: Iterable[str], 
     texts = [binascii.b2a_base64(vector.tobytes(), newline=False).decode() for vector in vectors]
     groups = [name for name, type_ in types.items() if type_ in ("keyword", "int")]
     search, recall = schemas["SearchRequest"]["properties"], schemas["RecallRequest"]["properties"]
+    for struct in schemas.values():  # the index has no sparse weights
+        mode = struct.get("properties", {}).get("mode", {})
+        if "sparse" in mode.get("enum", ()):
+            mode["enum"] = [name for name in mode["enum"] if name != "sparse"]
     search["vector"] = {"enum": [None, *texts, *(vector.tolist() for vector in vectors)]}
     search["id"] = {"anyOf": [{"enum": [None, *ids]}, search["id"]["anyOf"][0]]}
     search["ids"] = search["not_ids"] = {"enum": [None, *([id_] for id_ in ids), [*ids]]}
@@ -52,6 +56,7 @@ def narrow(document: dict[str, Any], index: dict[str, Any], ids: Iterable[str], 
     part = schemas["PartRequest"]["properties"]
     part["vectors"], part["queries"], part["value"] = {"enum": [None, *texts]}, {"enum": [1]}, {"enum": [None, *groups]}
     schemas["Without"]["properties"]["field"] = {"enum": groups}
+    part["sparse"] = {"enum": [None]}
     part["filters"] = {"enum": [[], *([{"field": name, "exists": True}] for name in types)]}
     few = {"enum": [None, *({"field": name, "exists": True} for name in types)]}
     ints = [name for name, type_ in types.items() if type_ == "int"]
