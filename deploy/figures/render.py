@@ -36,7 +36,7 @@ from deploy.figures.tables import (
     router,
     writes,
 )
-from deploy.figures.tables.rankings import hybrid, quality
+from deploy.figures.tables.rankings import hybrid, quality, queries
 from deploy.figures.tables.sizes import disk, growth
 
 DOCUMENTS: dict[Path, dict[str, Callable[[], str]]] = {
@@ -44,6 +44,7 @@ DOCUMENTS: dict[Path, dict[str, Callable[[], str]]] = {
     BENCHMARKS: {
         "encode": encode.block,
         "quality": quality.block,
+        "queries": queries.block,
         "fusion": quality.fusion_block,
         "hybrid": hybrid.block,
         "index": exact.block,
