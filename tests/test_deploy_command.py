@@ -106,10 +106,11 @@ print("the beginning", end=" ")
 sys.argv[1:] = ["keys", "show"]
 main()
 """
+BUFFERED = {"PYTHONUNBUFFERED": ""}  # else all is written at once, and nothing is left for the end
 
 
 def test_a_command_ends_after_all_that_was_begun_and_takes_nothing_apart() -> None:
-    ran = subprocess.run([sys.executable, "-c", ENDING], capture_output=True, text=True)
+    ran = subprocess.run([sys.executable, "-c", ENDING], capture_output=True, text=True, env=os.environ | BUFFERED)
     assert ran.returncode == 2, ran.stderr  # of wrong usage
     assert ran.stdout == "the beginning a thread\nasked for at the end\n"
 
@@ -118,7 +119,7 @@ def test_a_command_whose_last_words_cannot_be_written_says_so() -> None:
     with Path("/dev/full").open("w") as full:
         ran = subprocess.run(
             [sys.executable, "-c", ENDING],
-            stdout=full, stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONUNBUFFERED": ""},
+            stdout=full, stderr=subprocess.PIPE, text=True, env=os.environ | BUFFERED,
         )  # fmt: skip
     assert ran.returncode == 120  # of Python, for output that is lost
     assert "No space left on device" in ran.stderr
