@@ -157,8 +157,12 @@ BENCHES: dict[str, Step] = {
         "service.bench.command:bench_http", "Requests per second of one core over HTTP, beside other servers."
     ),
     "hybrid": Step(
-        "service.bench.hybrid:bench_hybrid",
+        "service.bench.texts.hybrid:bench_hybrid",
         "What a hybrid search costs beside its two parts, and what words cost beside bare tantivy.",
+    ),
+    "text": Step(
+        "service.bench.texts.price:bench_text",
+        "What a text costs beside its vector, by each encoder of queries and where texts repeat.",
     ),
     "router": Step(
         "service.bench.routed.command:bench_router",

@@ -12,7 +12,8 @@ from deploy.figures.tables.rankings.hybrid import costs
 from index import build_generation, open_generation
 from index.search.fields.columns import Field
 from index.search.filtering import parse
-from service.bench import hybrid
+from service.bench.texts import hybrid
+from service.bench.texts.corpus import QUERIES, WORDS, Corpus, read
 
 ROWS = 400
 SAID = "the quick brown fox jumps over a lazy dog while seven wizards box quietly in moonlit northern gardens"
@@ -23,19 +24,19 @@ def text(number: int) -> str:
     return " ".join(words[(number * step) % len(words)] for step in range(1, 9)) + f" number{number}"
 
 
-def corpus(folder: Path) -> hybrid.Corpus:
+def corpus(folder: Path) -> Corpus:
     texts = folder / "texts.jsonl"
-    lines = [json.dumps({"id": f"t{number}", "text": text(number)}) for number in range(ROWS + hybrid.QUERIES)]
+    lines = [json.dumps({"id": f"t{number}", "text": text(number)}) for number in range(ROWS + QUERIES)]
     texts.write_text("\n".join(lines), encoding="utf-8")
-    return hybrid.read(texts, ROWS)
+    return read(texts, ROWS)
 
 
 def test_queries_are_the_first_words_of_texts_that_are_held_out(tmp_path: Path) -> None:
     found = corpus(tmp_path)
     held = {json.loads(document)["text"] for document in found.documents}
-    assert (len(found.documents), len(found.queries)) == (ROWS, hybrid.QUERIES)
-    others = {text(number) for number in range(ROWS + hybrid.QUERIES)} - held
-    assert {" ".join(other.split()[: hybrid.WORDS]) for other in others} == set(found.queries)
+    assert (len(found.documents), len(found.queries)) == (ROWS, QUERIES)
+    others = {text(number) for number in range(ROWS + QUERIES)} - held
+    assert {" ".join(other.split()[:WORDS]) for other in others} == set(found.queries)
 
 
 @pytest.mark.parametrize("share", [1.0, 0.2])

@@ -22,9 +22,10 @@ from index.bench import open as opening
 from index.bench.disk import run as disk
 from loadtest.bench import experiment, generator
 from service.bench import changes as http_changes
-from service.bench import hybrid, race, writes
+from service.bench import race, writes
 from service.bench.judged import fusion, quality, query_encoders
 from service.bench.routed import cost
+from service.bench.texts import hybrid, price
 
 _DATA = TOP / ".perwatt"
 _VECTORS, _INDEXES, _INDEX = _DATA / "vectors" / "python-stdlib", _DATA / "indexes", "python-stdlib"
@@ -42,6 +43,7 @@ MEASUREMENTS: dict[str, Callable[[], Any]] = {
     "queries": query_encoders.measure,
     "fusion": fusion.measure,
     "hybrid": hybrid.measure,
+    "text": lambda: price.measure_both(_DATA / "text"),
     "index": lambda: build.measure(_VECTORS),
     "kernels": kernels.measure,
     "ann": lambda: ann_runs.main_run(KEPT / "ann.svg"),

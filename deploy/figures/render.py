@@ -2,7 +2,7 @@
 script, and checked by the tests.
 
     python -m deploy.figures measure [NAME …]     run the benchmarks, all by default: encode, quality, queries, fusion,
-                                                  hybrid, index, kernels, ann, ann-others, filtered, disk,
+                                                  hybrid, text, index, kernels, ann, ann-others, filtered, disk,
                                                   growth, generator, http, http-workers, open, changes,
                                                   writes, router, experiment, instructions, judges; and
                                                   jobs, which `make bench-jobs` gives what it needs
@@ -36,7 +36,7 @@ from deploy.figures.tables import (
     router,
     writes,
 )
-from deploy.figures.tables.rankings import hybrid, quality, queries
+from deploy.figures.tables.rankings import hybrid, quality, queries, text
 from deploy.figures.tables.sizes import disk, growth
 
 DOCUMENTS: dict[Path, dict[str, Callable[[], str]]] = {
@@ -47,6 +47,7 @@ DOCUMENTS: dict[Path, dict[str, Callable[[], str]]] = {
         "queries": queries.block,
         "fusion": quality.fusion_block,
         "hybrid": hybrid.block,
+        "text": text.block,
         "index": exact.block,
         "ann": ann.block,
         "filtered": filtered.block,

@@ -7,6 +7,7 @@
     race.py          the measurement: interleaved rounds, and what they come to
     more_workers.py  what a second worker brings, and what N of them take of the memory
     spread.py        how evenly connections are spread over workers, by three ways
+    texts/           what searches by text cost: by both rankings, and by what encodes them
     judged/          what searches are worth on judged collections
     offered.py       requests on a schedule that waits for no answer, from the load test's pump in this process
     hostile.py       what a good caller notices of bad ones

@@ -16,6 +16,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -137,7 +138,12 @@ def perwatt(stack: ExitStack, folder: Path, cores: str, workers: int = 1) -> tup
 
 
 def command(
-    stack: ExitStack, name: str, words: Sequence[object], cores: str, query_cache: bool = False
+    stack: ExitStack,
+    name: str,
+    words: Sequence[object],
+    cores: str,
+    query_cache: bool = False,
+    env: dict[str, str] | None = None,
 ) -> tuple[Server, int]:
     """`perwatt` with these words, started, and where.
 
@@ -146,7 +152,7 @@ def command(
     """
     port = free_port()
     options = ["--port", str(port), *([] if query_cache else ["--no-query-cache"])]
-    server = Server(name, [sys.executable, "-m", "deploy.command", *map(str, words), *options], cores)
+    server = Server(name, [sys.executable, "-m", "deploy.command", *map(str, words), *options], cores, env)
     stack.callback(server.stop)
     server.wait("serving on")
     return server, port
@@ -214,11 +220,7 @@ def _started(stack: ExitStack, name: str, case: HttpCase, installed: Path, cores
     path = "/search"
     asking: Callable[[int], list[str]]
     if name.startswith("perwatt"):
-        path = "/v1/indexes/bench/search"
-
-        def asking(effort: int) -> list[str]:
-            return vectors_at(case, effort)
-
+        path, asking = "/v1/indexes/bench/search", partial(vectors_at, case)
     elif name == "chroma":
         # The effort is the collection's, and heeded at the next start.
         collection = f"/api/v2/tenants/default_tenant/databases/default_database/collections/{server.said.split()[1]}"

@@ -6,7 +6,8 @@ from typing import Any
 
 from deploy.figures.markdown import conditions, noise, or_missed, table
 from deploy.figures.store import kept
-from service.bench.hybrid import TARGETS, WORDS
+from service.bench.texts.corpus import WORDS
+from service.bench.texts.hybrid import TARGETS
 
 
 def block() -> str:

@@ -12,19 +12,14 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import click
 
@@ -35,24 +30,12 @@ from index.search.generation import Generation
 from index.search.lexical.text import analyser
 from service.bench import contenders, load
 from service.bench.process import Server
+from service.bench.texts.corpus import NAME, PARTS, PATH, Corpus, build, read
 
-NAME, K, QUERIES, WORDS, PARTS = "bench", 10, 300, 7, 100
-PATH = f"/v1/indexes/{NAME}/search"
+K = 10
 SHARES = (1.0, 0.6, 0.2, 0.01)
 MODES = ("dense", "lexical", "hybrid")
 TARGETS = {"hybrid": 1.3, "words": 1.2}
-
-
-class Corpus(NamedTuple):
-    """
-    Args:
-        documents: JSON of each.
-        queries: the first words of texts that are in none of them.
-    """
-
-    name: str
-    documents: list[str]
-    queries: list[str]
 
 
 def measure(
@@ -89,41 +72,6 @@ def measure(
             "machine": {"load_average": round(busy, 1)},
             "shares": [{"share": share, **asked[share], **bare_us[share]} for share in SHARES],
         }
-
-
-def read(texts: Path | None, rows: int) -> Corpus:
-    """Documents with a number below PARTS to filter by, and queries from others."""
-    if texts is None:
-        from embed.documents.docstrings import read_docstrings
-        from embed.documents.document import DocumentSource
-
-        source = read_docstrings(DocumentSource("python:all", "python"))
-        found = {each.id: {"id": each.id, "title": each.title, "text": each.text} for each in islice(source, 3 * rows)}
-        name, all_ = "docstrings", list(found.values())
-    else:
-        with texts.open(encoding="utf-8") as opened:
-            name, all_ = texts.name, [json.loads(line) for line in islice(opened, rows + QUERIES)]
-    random.Random(0).shuffle(all_)
-    held_out, kept = all_[:QUERIES], all_[QUERIES : QUERIES + rows]
-    if not kept:
-        raise click.ClickException(f"{name} has {len(all_):,} texts; more than {QUERIES} are needed.")
-    documents = [json.dumps(each | {"part": zlib.crc32(str(each["id"]).encode()) % PARTS}) for each in kept]
-    return Corpus(name, documents, [" ".join(each["text"].split()[:WORDS]) for each in held_out])
-
-
-def build(corpus: Corpus, place: Path) -> None:
-    """By the commands that a user would type; nothing where it was done before."""
-    if (place / "indexes" / NAME).exists():
-        return
-    place.mkdir(parents=True, exist_ok=True)
-    (place / "docs.jsonl").write_text("\n".join(corpus.documents) + "\n", encoding="utf-8")
-    for words in (
-        ["embed", place / "docs.jsonl", "--out", place / "vectors"],
-        ["build", place / "vectors", "--index", NAME, "--root", place / "indexes", "--filterable", "part:int"],
-    ):
-        command = [sys.executable, "-m", "deploy.command", *map(str, words)]
-        if subprocess.run(command, stdout=subprocess.DEVNULL).returncode:
-            raise click.ClickException(f"{' '.join(command)} failed")
 
 
 def kept_by(share: float) -> dict[str, Any] | None:
