@@ -15,6 +15,7 @@ from walks import encoded, recall_at
 
 from index import InputError, Root, build_generation, kernels, open_generation
 from index.build.drafts import hnsw
+from index.build.drafts.drafting import SETTINGS
 from index.changes.log import Log
 from index.changes.log_file import Write
 from index.changes.rebuild import folded_from_served
@@ -98,16 +99,18 @@ def test_the_nearest_are_among_the_links() -> None:
     assert (drafted(vectors) == near[:, None]).any(axis=1).mean() > 0.97
 
 
-@pytest.fixture(scope="module", params=["cosine", "ip", "l2"])
+@pytest.fixture(scope="module", params=["cosine", "ip", "l2", "quick"])
 def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    profile = "speed" if request.param == "ip" else "compact"
-    return built(tmp_path_factory.mktemp("drafts"), metric=request.param, profile=profile)
+    quick = request.param == "quick"
+    how = {"profile": "speed" if request.param == "ip" else "compact", "builder": "quick" if quick else "own"}
+    return built(tmp_path_factory.mktemp("drafts"), metric="cosine" if quick else request.param, **how)
 
 
 def test_searches_find_what_they_should_and_half_the_margin_is_not_enough(made: Path) -> None:
     queries = clustered(300, DIM, seed=5)
     with open_generation(made) as generation:
-        assert generation.manifest["build"]["builder"] == "own"
+        build = generation.manifest["build"]
+        assert SETTINGS[build["builder"]].items() <= build.items()
         assert generation.manifest["recall"]["low"] >= 0.95
         effort = generation.effort_for(0.95)
         enough, half = (recall_at(generation, queries, 10, margin) for margin in (effort, effort // 2))
@@ -168,13 +171,13 @@ def test_changes_are_built_onto_it(tmp_path: Path) -> None:
 
 def test_the_command_has_it_as_an_option_and_shards_take_it_too(tmp_path: Path) -> None:
     folder = write_vectors_folder(tmp_path / "vectors", names(900), clustered(900, 16))
-    arguments = [str(folder), "--index", "test", "--root", str(tmp_path), "--family", "graph", "--builder", "own"]
+    arguments = [str(folder), "--index", "test", "--root", str(tmp_path), "--family", "graph", "--builder", "quick"]
     done = CliRunner().invoke(build, [*arguments, "--shards", "2", "--no-lexical"], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     manifests = [read_manifest(path.parent) for path in sorted(tmp_path.rglob(MANIFEST_FILE))]
-    assert [manifest["build"]["builder"] for manifest in manifests] == ["own", "own"]
+    assert [manifest["build"]["builder"] for manifest in manifests] == ["quick", "quick"]
 
 
 def test_another_builder_is_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="'annoy' is not a builder; expected auto, faiss, own"):
+    with pytest.raises(InputError, match="'annoy' is not a builder; expected auto, faiss, own, quick"):
         built(tmp_path, builder="annoy")

@@ -26,7 +26,7 @@ from index.bench.changes import loaded
 from index.bench.errors import BenchError
 
 SIZES, TARGET, K = (10_000, 100_000, 1_000_000), "0.95", 10
-NAMES = ("perwatt-compact", "perwatt-refined", "rabitqlib", "hnswlib")
+NAMES = ("perwatt-compact", "perwatt-quick", "perwatt-refined", "rabitqlib", "hnswlib")
 FITTED = ("queries_per_s", "cpu_us", "build_s", "build_cpu_s")
 
 

@@ -59,13 +59,14 @@ def serving_bytes(count: int, dim: int, profile: Profile) -> int:
 def graph_bytes(count: int, dim: int, profile: Profile, builder: str = "own") -> int:
     """Memory to build a graph: what a walk reads, int8 codes, and what its builder needs beside them.
 
-    own: what each row met and the parts that it is in, and its links twice (drafts/). faiss: float32 rows, the links of
-    three graphs, 64 candidates of 12 bytes for each vertex of a pass and as many links back.
+    own, quick: what each row met and the parts that it is in, and its links twice (drafts/). faiss: float32 rows, the
+    links of three graphs, 64 candidates of 12 bytes for each vertex of a pass and as many links back.
     """
-    met = drafting.SETTINGS["near"] + drafting.SETTINGS["drawn"]
-    own = 8 * met + 2 * 4 * drafting.SETTINGS["fan"] + 2 * 4 * layout.DEGREE
     passes = 4 * dim + 3 * 4 * layout.DEGREE + 96 * 12 + 12 * layout.DEGREE // 16
-    return serving_bytes(count, dim, profile) + count * ((own if builder == "own" else passes) + code_stride(dim))
+    beside = passes
+    if drafted := drafting.SETTINGS.get(builder):
+        beside = 8 * (drafted["near"] + drafted["drawn"]) + 2 * 4 * drafted["fan"] + 2 * 4 * layout.DEGREE
+    return serving_bytes(count, dim, profile) + count * (beside + code_stride(dim))
 
 
 def choose_profile(

@@ -1,6 +1,7 @@
 """The graph family: our builder drafts links, or FAISS's small-world graph is refined, and our kernels walk them.
 
 own (drafts/): all rows with all inside overlapping parts. The default: quicker, and the same graph on any machine.
+quick: the same, in fewer parts and with fewer candidates.
 faiss: a quick, rough graph (Malkov and Yashunin, 2016) of which two passes of refinement (index/kernels/refine.cpp)
 look around each vertex with the walk itself.
 
@@ -24,7 +25,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from index.build.drafts import hnsw
+from index.build.drafts import drafting, hnsw
 from index.build.drafts.drafting import Draft
 from index.build.drafts.lengths import of_one_length, rows_of_one_length
 from index.build.grown import Before, Begun, begin
@@ -37,7 +38,7 @@ from index.progress import Progress
 from index.search.untyped import FaissIndex, faiss, faiss_metric, float_rows
 from index.search.walk import Walk
 
-Builder = Literal["faiss", "own"]
+Builder = Literal["faiss", "own", "quick"]
 TryBoth = Callable[[Callable[[Profile], Layout], Callable[[Layout], Walk], float | None], tuple[Profile, Layout]]
 Measure = Callable[[Walk, Walk | None], None]
 BUILDERS: tuple[str, ...] = get_args(Builder)
@@ -71,8 +72,8 @@ def build(
     count, dim = rows.array.shape
     kept = np.setdiff1d(np.arange(count), held_out)
     encoding = _Encoding(folder, metric, threads, originals, profile, try_both)
-    if before is None and builder == "own":
-        return _drafted(rows, kept, held_out, measure, encoding, show=show)
+    if before is None and builder in drafting.SETTINGS:
+        return _drafted(rows, kept, held_out, measure, encoding, builder, show=show)
     if before is None:
         nothing = np.zeros(0, np.int64)
         begun = Begun(faiss.IndexHNSWFlat(dim, DEGREE // 2, faiss_metric(metric)), nothing, nothing)
@@ -138,6 +139,7 @@ def _drafted(
     held_out: NDArray[np.int64],
     measure: Measure,
     encoding: _Encoding,
+    builder: Builder,
     *,
     show: bool,
 ) -> tuple[FaissIndex, Layout, dict[str, Any]]:
@@ -146,9 +148,8 @@ def _drafted(
     l2, longer_file = metric == "l2", folder / ".draft-rows"
     longer = rows_of_one_length(rows, longer_file) if metric == "ip" else rows
     served = longer is rows  # the draft's layout, if it is compact that is
-    draft = Draft(
-        folder, longer.array, kept, threads, l2=l2 or not served, originals=originals if served else "keep", show=show
-    )
+    how: dict[str, Any] = {"originals": originals if served else "keep", "builder": builder, "show": show}
+    draft = Draft(folder, longer.array, kept, threads, l2=l2 or not served, **how)
     rows.drop()
 
     def encode(profile: Profile) -> Layout:

@@ -106,7 +106,7 @@ def build_generation(
         max_slowdown: How many times as long a search may take as in that one; None is not checked (publish_checks.py).
         shard: Which one these rows are of a sharded generation (sharded.py).
         fit_queries: Fits a query encoder to the rows, and may refuse the build (queries.py); None: the model's alone.
-        builder: Of a graph from nothing: "own" (drafts/), quicker and the same graph on any machine, or "faiss"; "auto"
+        builder: Of a graph from nothing: "own" (drafts/), the same graph on any machine, "quick" or "faiss"; "auto"
             is own, and for inner products faiss.
         originals: Whether a graph's generation holds the float32 rows: "keep", or "drop", and then their codes restore
             them. So few rows that they are scanned keep theirs.

@@ -102,14 +102,14 @@ class Builder:
             self._deep.clear()
             self._least_effort = 0
             return self._graph()
-        own = self._graph_builder == "own" and before is None
+        drafted = None if before else drafting.SETTINGS.get(self._graph_builder)
         parameters: dict[str, Any] = {
-            "builder": "own" if own else "faiss",
+            "builder": self._graph_builder if drafted else "faiss",
             "degree": DEGREE,
             "profile": self._profile_record,
         }
-        if own:
-            parameters |= drafting.SETTINGS
+        if drafted:
+            parameters |= drafted
         else:
             parameters |= {"efConstruction": graph.BUILD_EFFORT, "passes": list(graph.PASSES)}
         if before is not None:

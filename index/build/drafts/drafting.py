@@ -19,7 +19,10 @@ from index.progress import Progress
 
 # Parts that a row is in, the most rows of a part, and whom a row considers of those that it meets there: the nearest,
 # the nearest of those that were drawn, and some at random. MEASURED.md has what others come to.
-SETTINGS = {"fan": 12, "leaf": 2048, "near": 96, "drawn": 16, "strangers": 8}
+SETTINGS = {
+    "own": {"fan": 12, "leaf": 2048, "near": 96, "drawn": 16, "strangers": 8},
+    "quick": {"fan": 8, "leaf": 2048, "near": 64, "drawn": 16, "strangers": 8},
+}
 _ROUGH_FAN = 4  # of links that only have to lead somewhere near: those of FAISS's upper levels
 _LINKING = 4  # kLinking of draft.hpp
 _WATCH_S = 0.2
@@ -42,10 +45,11 @@ class Draft:
         *,
         l2: bool,
         originals: Originals,
+        builder: str,
         show: bool,
     ) -> None:
-        """l2: else vectors are of one length, and products rank as distances do."""
-        self._threads, self._count = threads, len(vectors)
+        """l2: else vectors are of one length, and products rank as distances do. builder: of SETTINGS."""
+        self._threads, self._count, self._settings = threads, len(vectors), SETTINGS[builder]
         self.roots = kept[layout.sampled_roots(len(kept))]
         self.links = np.full((self._count, DEGREE), -1, np.int32)
         start_s = time.perf_counter()
@@ -54,7 +58,7 @@ class Draft:
         )
         self.encoded_s = time.perf_counter() - start_s
         with Progress("graph", len(kept), show=show) as progress:
-            self._draft(kept.astype(np.int32), self.links, SETTINGS["fan"], progress)
+            self._draft(kept.astype(np.int32), self.links, self._settings["fan"], progress)
         layout.relink(self.layout, self.links)
         self.files = SectionFiles(folder, ".draft-")
         self.layout = layout.copied(self.layout, self.files)
@@ -68,11 +72,11 @@ class Draft:
     def _draft(self, rows: NDArray[np.int32], out: NDArray[np.int32], fan: int, progress: Progress | None) -> None:
         """Of degree DEGREE they reach all."""
         done = np.zeros(1, np.uint64)
-        _, leaf, near, drawn, strangers = SETTINGS.values()
+        _, leaf, near, drawn, strangers = self._settings.values()
         graph, connected = self.layout.graph(), out.shape[1] == DEGREE
         work = partial(graph.draft, rows, fan, leaf, near, drawn, strangers, connected, self._threads, out, done)
         with ThreadPoolExecutor(1) as pool:
-            _watch(pool, work, done, len(rows), progress)
+            _watch(pool, work, done, len(rows), fan, progress)
 
     def add(self, rows: NDArray[np.int64]) -> None:
         """Links rows that were held out, by walks over the rest."""
@@ -88,9 +92,10 @@ def _watch(
     work: Callable[[], None],
     done: NDArray[np.uint64],
     rows: int,
+    fan: int,
     progress: Progress | None,
 ) -> None:
-    future, shown, whole = pool.submit(work), 0, rows * (SETTINGS["fan"] + _LINKING)
+    future, shown, whole = pool.submit(work), 0, rows * (fan + _LINKING)
     while wait([future], _WATCH_S).not_done:
         now = min(rows, int(done[0]) * rows // max(1, whole))
         if progress is not None:
