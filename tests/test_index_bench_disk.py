@@ -13,10 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from indexing import clustered
+from encoder_server import wait_until
+from indexing import clustered, names
+from patience import patient
 from racing import entry, findable
 
 from deploy.figures.tables.sizes import disk as tables
+from index import build_generation, open_generation
 from index.bench.ann.engine import Entry, Ladder
 from index.bench.disk import run
 from index.bench.disk.command import bench_disk
@@ -25,6 +28,7 @@ from index.bench.disk.limit import memory_group
 from index.bench.disk.pages import cached_bytes, evict
 from index.bench.errors import BenchError
 from index.bench.peers.faiss_disk import expect_random_reads
+from index.disk.lists import GROUPS_FILE, PROFILE, RECORDS_FILE
 
 ROWS, QUERIES = 3000, {"COLD": 20, "FILLING": 40, "WARM": 40, "JUDGED": 100}
 # Codes that are trained quickly.
@@ -107,6 +111,16 @@ def test_files_leave_the_page_cache_or_are_said_to_stay(on_disk: Path) -> None:
         written(Path(folder))
         with pytest.raises(BenchError, match=r"stays in the page cache \(1\.0 of 1\.0 MiB\)"):
             evict(Path(folder))
+
+
+def test_what_lists_have_in_memory_is_there_once_they_are_opened(on_disk: Path) -> None:
+    """Records are not: they are read when a search wants them."""
+    path = build_generation(clustered(20_000, 64), names(20_000), root=on_disk, name="docs", profile=PROFILE)
+    groups, records = path / GROUPS_FILE, path / RECORDS_FILE
+    evict(path)
+    with open_generation(path, verify=False):
+        wait_until(lambda: cached_bytes(groups) >= groups.stat().st_size, patient(10))
+        assert cached_bytes(records) < 0.1 * records.stat().st_size
 
 
 def test_only_the_mapping_of_that_file_is_advised(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from index.disk.sections import ALIGNMENT, map_section
+from index.disk.sections import ALIGNMENT, map_section, read_ahead
 from index.errors import GenerationError
 from index.kernels import _native
 
@@ -88,8 +88,10 @@ def load(folder: Path, manifest: dict[str, Any]) -> ListsLayout:
     size, least = (folder / RECORDS_FILE).stat().st_size, _native.bytes_of_records(dim, manifest["count"])
     if size < least:
         raise GenerationError(folder / RECORDS_FILE, f"has {size:,} bytes, and its rows need {least:,}")
+    groups = np.memmap(folder / GROUPS_FILE, np.uint8, "r")
+    read_ahead(groups)
     return ListsLayout(
-        np.memmap(folder / GROUPS_FILE, np.uint8, "r"),
+        groups,
         map_section(folder, STARTS_FILE, sections),
         map_section(folder, CENTRES_FILE, sections),
         folder / RECORDS_FILE,

@@ -114,10 +114,19 @@ def map_section(folder: Path, name: str, sections: dict[str, Any]) -> NDArray[An
 
 def give_back(array: NDArray[Any]) -> None:
     """The pages of a mapped section: they count as resident until then."""
+    _advise(array, mmap.MADV_DONTNEED)
+
+
+def read_ahead(array: NDArray[Any]) -> None:
+    """Has the system read a mapped section into the page cache, so that the first searches need not wait for it."""
+    _advise(array, mmap.MADV_WILLNEED)
+
+
+def _advise(array: NDArray[Any], advice: int) -> None:
     mapped: Any = array
     while not hasattr(mapped, "madvise"):
         mapped = mapped.base
-    mapped.madvise(mmap.MADV_DONTNEED)
+    mapped.madvise(advice)
 
 
 def _pad(write: Any, size: int) -> None:
