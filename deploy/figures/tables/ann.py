@@ -44,7 +44,8 @@ def targets_table(figures: dict[str, Any], kernels: dict[str, Any]) -> str:
             f"{_value(each)}{' (' + each['part'].removeprefix('recall ') + ')' if each['part'] else ''}"
             for each in each_part
         ]
-        rows.append([name, f"{sign} {each_part[0]['target']:g}", " · ".join(values), ", ".join(against)])
+        aimed = " · ".join(dict.fromkeys(f"{each['target']:g}" for each in each_part))
+        rows.append([name, f"{sign} {aimed}", " · ".join(values), ", ".join(against)])
     for place, label in SCANS.items():
         here = [each for each in kernels["scan"] if each["place"] == place]
         values = [
