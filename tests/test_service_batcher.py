@@ -9,7 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.query.batcher import MAX_TEXTS, WINDOW_TEXTS, Batcher
+from embed.encoders.fitted.encoder import FittedEncoder
+from embed.encoders.fitted.predictor import Predictor
+from embed.encoders.fitted.student import first_weights
+from embed.encoders.query_cache import CacheMemory, QueryCache
+from service.query.batcher import MAX_TEXTS, WINDOW_TEXTS, Batcher, Encoded
 
 
 def run(encoder: Any, work: Any) -> tuple[Any, list[int]]:
@@ -103,6 +107,43 @@ def test_queries_and_documents_are_not_mixed(served_encoder: Any) -> None:
         await asyncio.gather(*kinds)
 
     assert run(served_encoder, work)[1] == [1, 1, 2]
+
+
+SHORT = 6  # tokens
+
+
+@pytest.fixture
+def fitted(served_encoder: Any) -> FittedEncoder:
+    """Of the model's first layer, for queries of up to SHORT tokens: what it foretells is their number over 64."""
+    student = served_encoder.with_layers(first_weights(served_encoder.folder, [0]))
+    predictor = Predictor((0.0, 1.0, 0.0, 0.0, 0.0, 0.0), SHORT / 64, 64)
+    return FittedEncoder(student, np.zeros(served_encoder.vocabulary, np.float32), predictor, "docs-1")
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_what_a_fitted_encoder_takes_goes_together_and_apart_from_the_models(
+    served_encoder: Any, fitted: FittedEncoder, cached: bool
+) -> None:
+    texts = ["one two", "three", "four", "a query of many more tokens than six", "another one of more tokens than six"]
+    cache = QueryCache(CacheMemory(1 << 20), "model", served_encoder.dim) if cached else None
+    sizes: list[int] = []
+
+    async def main() -> tuple[list[Encoded], list[Encoded]]:
+        batcher = Batcher(served_encoder, sizes.append, cache=cache)
+        try:
+            by_fitted = await asyncio.gather(*(batcher.submit(text, fitted=fitted) for text in texts))
+            return by_fitted, await asyncio.gather(*(batcher.submit(text) for text in texts))
+        finally:
+            batcher.close()
+
+    either, model = asyncio.run(main())
+    assert sizes == ([1, 2, 2, 1, 2] if cached else [1, 2, 2, 1, 4])  # the model's of before are known to the cache
+    assert [one.fitted for one in either] == [True, True, True, False, False]
+    assert not any(one.fitted for one in model)
+    by_both = [fitted.encode(text) for text in texts[:3]], served_encoder.encode(texts, "query")
+    np.testing.assert_allclose([one.vector for one in either], [*by_both[0], *by_both[1][3:]], atol=1e-5)
+    np.testing.assert_allclose([one.vector for one in model], by_both[1], atol=1e-5)
+    assert [one.tokens for one in either] == served_encoder.encode_counted(texts, "query")[1].tolist()
 
 
 def test_the_cost_of_a_batch_is_shared_by_tokens(served_encoder: Any) -> None:

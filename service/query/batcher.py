@@ -10,6 +10,9 @@ would only compete for the caches. An encoder elsewhere has several batches
 under way. A caller with many texts submits them a window at a time, so that a single query
 never waits behind more than one window of bulk work. A text whose caller gave up is dropped before it costs anything.
 
+A query that a generation's fitted encoder takes is a batch with others like it: weights that are read for one text
+serve all of them, so under load a text costs half of what it does alone.
+
 A query that was seen before does not come that far: with a cache (`embed/encoders/query_cache.py`), its tokens are made
 at once, and a vector that is found for them is the answer, with nothing to wait for.
 """
@@ -31,6 +34,7 @@ from service.wire.problems import encoder_unavailable
 
 if TYPE_CHECKING:
     from embed import Encoder
+    from embed.encoders.fitted.encoder import FittedEncoder
     from embed.encoders.query_cache import QueryCache
 
 MAX_TEXTS = 32  # a batch of 32 short queries is past the knee of the encoder's throughput; more only adds waiting
@@ -48,28 +52,31 @@ class Encoded(NamedTuple):
     Args:
         cpu_s: this text's share, by tokens, of the batch it was in.
         cached: it was seen before; then `cpu_s` is what finding it cost.
+        fitted: not the model made it, but the fitted encoder that was offered.
     """
 
     vector: Vector
     tokens: int
     cpu_s: float
     cached: bool = False
+    fitted: bool = False
 
 
 class _Read(NamedTuple):
-    """The tokens of a query that the cache does not have, what it will be kept under, and what reading it cost; a model
-    elsewhere is asked with the text itself."""
+    """The tokens of a query, what its vector will be kept under (empty: it is not), what reading it cost, and what is
+    to make its vector in place of the model; a model elsewhere is asked with the text itself."""
 
     ids: list[int] | None
     key: bytes
     cpu_s: float
+    by: FittedEncoder | None = None
 
 
 class _Waiting(NamedTuple):
     text: str
     kind: Kind
     future: asyncio.Future[Encoded]
-    read: _Read | None  # None: the cache was not asked
+    read: _Read | None  # None: nobody needed its tokens yet
 
 
 class Batcher:
@@ -110,13 +117,17 @@ class Batcher:
         started."""
         return await self.submit(text, kind)
 
-    def submit(self, text: str, kind: Kind = "query") -> asyncio.Future[Encoded]:
+    def submit(self, text: str, kind: Kind = "query", fitted: FittedEncoder | None = None) -> asyncio.Future[Encoded]:
         """`encode` for whoever waits for the future itself, which costs less than a task; cancelling it withdraws the
-        text if it has not started. Of a query that was seen before the future is done. Raises TextError."""
+        text if it has not started. Of a query that was seen before the future is done. Raises TextError.
+
+        Args:
+            fitted: makes the vector of a query that it accepts.
+        """
         future: asyncio.Future[Encoded] = asyncio.get_running_loop().create_future()
         read = None
-        if self.cache is not None and kind == "query" and len(text) <= LONGEST_LOOKED_UP:
-            found = self._look_up(text, self.cache)
+        if kind == "query" and (fitted is not None or (self.cache is not None and len(text) <= LONGEST_LOOKED_UP)):
+            found = self._look_up(text, fitted)
             if isinstance(found, Encoded):
                 future.set_result(found)
                 return future
@@ -137,16 +148,24 @@ class Batcher:
     def close(self) -> None:
         self._threads.shutdown(wait=True, cancel_futures=True)
 
-    def _look_up(self, text: str, cache: QueryCache) -> Encoded | _Read:
+    def _look_up(self, text: str, fitted: FittedEncoder | None) -> Encoded | _Read | None:
+        """None where nothing is known of it but the text."""
         start_s = time.perf_counter()  # nothing here waits, so this is processor time, without a system call
-        ids = None if self._reader is None else self._reader.token_ids([text], "query")[0]
-        key = cache.key_of_text(text) if ids is None else cache.key(ids)
-        vector = cache.get(key)
-        self._observe_cache(vector is not None)
+        ids = None if fitted is None else fitted.token_ids(text)
+        by = fitted if fitted is not None and ids is not None and fitted.accepts(ids) else None
+        cache = self.cache if len(text) <= LONGEST_LOOKED_UP else None
+        if ids is None and cache is not None and self._reader is not None:
+            ids = self._reader.token_ids([text], "query")[0]
+        key, vector = b"", None
+        if cache is not None:
+            key = cache.key_of_text(text) if ids is None else cache.key(ids, "" if by is None else by.name)
+            vector = cache.get(key)
+            self._observe_cache(vector is not None)
         spent_s = time.perf_counter() - start_s
-        if vector is None:
-            return _Read(ids, key, spent_s)
-        return Encoded(np.frombuffer(vector, np.float32), 0 if ids is None else len(ids), spent_s, True)
+        if vector is not None:
+            tokens = 0 if ids is None else len(ids)
+            return Encoded(np.frombuffer(vector, np.float32), tokens, spent_s, True, by is not None)
+        return None if ids is None and not key else _Read(ids, key, spent_s, by)
 
     def _start_if_idle(self) -> None:
         if self._busy == self._at_once:
@@ -163,8 +182,8 @@ class Batcher:
         )
 
     def _next_batch(self) -> list[_Waiting]:
-        """The oldest waiting texts of one kind, a query and a document may carry different prefixes; and all of them
-        with their tokens, or all without."""
+        """The oldest waiting texts of one kind, a query and a document may carry different prefixes; all of them with
+        their tokens, or all without; and all for the same encoder."""
         batch: list[_Waiting] = []
         while self._waiting and len(batch) < MAX_TEXTS:
             if self._waiting[0].future.done():  # its caller is gone
@@ -179,19 +198,25 @@ class Batcher:
         start_s = self._cpu_clock()
         reads = [waiting.read for waiting in batch if waiting.read is not None]
         ids = [read.ids for read in reads if read.ids is not None]
-        if ids and self._reader is not None:
+        by = reads[0].by if reads else None
+        reader = by or self._reader
+        if ids and reader is not None:
             tokens = np.array([len(each) for each in ids], np.int32)
-            vectors = self._reader.encode_ids(ids, tokens)
+            vectors = reader.encode_ids(ids, tokens)
         else:
             vectors, tokens = self._encoder.encode_counted([waiting.text for waiting in batch], batch[0].kind)
         if self.cache is not None:
             for read, vector in zip(reads, vectors, strict=False):
-                self.cache.put(read.key, vector.tobytes())
+                if read.key:
+                    self.cache.put(read.key, vector.tobytes())
         cpu_s = self._cpu_clock() - start_s
         total = max(1, int(tokens.sum()))
         return [
             Encoded(
-                vector, int(count), cpu_s * int(count) / total + (0.0 if waiting.read is None else waiting.read.cpu_s)
+                vector,
+                int(count),
+                cpu_s * int(count) / total + (0.0 if waiting.read is None else waiting.read.cpu_s),
+                fitted=by is not None,
             )
             for waiting, vector, count in zip(batch, vectors, tokens, strict=True)
         ]
@@ -219,5 +244,6 @@ class Batcher:
         return encoder_unavailable("encoder", error.why, error.retry_after_s)
 
 
-def _sort(waiting: _Waiting) -> tuple[Kind, bool]:
-    return waiting.kind, waiting.read is None
+def _sort(waiting: _Waiting) -> tuple[Kind, bool, int]:
+    read = waiting.read
+    return waiting.kind, read is None or read.ids is None, 0 if read is None else id(read.by)

@@ -4,7 +4,6 @@ to look."""
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import NamedTuple
 
 import numpy as np
@@ -121,14 +120,7 @@ async def _near(
             "vector or an id, or embed the documents with `perwatt embed` and build the index from that.",
             pointer="/text",
         )
-    if view.fitted is not None:  # here and at once: it takes less than the way to the encoder's thread and back
-        start_s = time.thread_time()
-        fitted = view.fitted.encode(query.text, state.batcher.cache)
-        if fitted is not None:
-            state.metrics.encoded_by_fitted.inc()
-            if state.batcher.cache is not None:
-                state.metrics.count_cached(fitted.cached)
-            return Resolved(fitted.vector, (), fitted.tokens, time.thread_time() - start_s, fitted.cached, "fitted")
-    state.metrics.encoded_by_model.inc()
-    encoded = await deadline.limit(state.batcher.submit(query.text))
-    return Resolved(encoded.vector, (), encoded.tokens, encoded.cpu_s, encoded.cached, "model")
+    encoded = await deadline.limit(state.batcher.submit(query.text, fitted=view.fitted))
+    by: QueryEncoder = "fitted" if encoded.fitted else "model"
+    (state.metrics.encoded_by_fitted if encoded.fitted else state.metrics.encoded_by_model).inc()
+    return Resolved(encoded.vector, (), encoded.tokens, encoded.cpu_s, encoded.cached, by)

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from embed.encoders.contract import Encoder, Vectors
+from embed.encoders.contract import Counts, Encoder, Vectors
 from embed.encoders.fitted.predictor import Predictor
 from embed.encoders.fitted.section import read_section
 from embed.encoders.native import NativeEncoder
-from embed.encoders.query_cache import QueryCache
 from embed.errors import ModelError
 
 CHARACTERS_A_TOKEN = 16  # beyond it a text is longer than any that was measured: it is not even cut into tokens
-
-
-class FittedQuery(NamedTuple):
-    """vector: float32 (dim,), of unit length. tokens: as the model counts them. cached: it was seen before."""
-
-    vector: Vectors
-    tokens: int
-    cached: bool = False
 
 
 class FittedEncoder:
@@ -33,29 +25,32 @@ class FittedEncoder:
     """
 
     def __init__(self, student: NativeEncoder, support: Vectors, predictor: Predictor, name: str) -> None:
-        self._name = name
+        self.name = name
         self._student, self._support, self._predictor = student, support, predictor
         self._longest = CHARACTERS_A_TOKEN * predictor.longest
 
-    def encode(self, text: str, cache: QueryCache | None = None) -> FittedQuery | None:
-        """The query's vector, or None where the loss foretold for it is more than was asked for.
-
-        Args:
-            cache: where it is looked up first, and kept.
-        """
+    def token_ids(self, text: str) -> list[int] | None:
+        """Of a query, as the model has them; None for one that is longer than any that was measured."""
         if len(text) > self._longest:
             return None
         [ids] = self._student.token_ids([text], "query")
-        if not self._predictor.accepts(ids, self._support):
+        return ids
+
+    def accepts(self, ids: Sequence[int]) -> bool:
+        """Whether the loss foretold for such a query is no more than was asked for."""
+        return self._predictor.accepts(ids, self._support)
+
+    def encode_ids(self, ids: Sequence[Sequence[int]], lengths: Counts) -> Vectors:
+        """float32 (q, dim), of unit length, of queries that it accepts."""
+        return self._student.encode_ids(ids, lengths)
+
+    def encode(self, text: str) -> Vectors | None:
+        """The query's vector, float32 (dim,), or None where the whole model should make it."""
+        ids = self.token_ids(text)
+        if ids is None or not self.accepts(ids):
             return None
-        key = b"" if cache is None else cache.key(ids, self._name)
-        seen = None if cache is None else cache.get(key)
-        if seen is not None:
-            return FittedQuery(np.frombuffer(seen, np.float32), len(ids), True)
-        vector = self._student.encode_ids([ids], np.array([len(ids)], np.int32))[0]
-        if cache is not None:
-            cache.put(key, vector.tobytes())
-        return FittedQuery(vector, len(ids))
+        vector: Vectors = self.encode_ids([ids], np.array([len(ids)], np.int32))[0]
+        return vector
 
 
 def open_fitted(folder: Path, entry: dict[str, Any], model: Encoder) -> FittedEncoder:

@@ -171,7 +171,7 @@ class LocalSearcher:
         fitted = [None if self._fitted is None else self._fitted.encode(text) for text in texts]
         others = [text for text, found in zip(texts, fitted, strict=True) if found is None]
         by_model = iter(model.encode(others, kind="query") if others else ())
-        return [next(by_model) if found is None else found.vector for found in fitted]
+        return [next(by_model) if found is None else found for found in fitted]
 
 
 def _texts(queries: Sequence[Query]) -> list[str]:
