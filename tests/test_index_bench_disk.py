@@ -29,6 +29,7 @@ from index.bench.disk.pages import cached_bytes, evict
 from index.bench.errors import BenchError
 from index.bench.peers.faiss_disk import expect_random_reads
 from index.disk.lists import GROUPS_FILE, PROFILE, RECORDS_FILE
+from index.disk.sections import read_ahead
 
 ROWS, QUERIES = 3000, {"COLD": 20, "FILLING": 40, "WARM": 40, "JUDGED": 100}
 # Codes that are trained quickly.
@@ -111,6 +112,15 @@ def test_files_leave_the_page_cache_or_are_said_to_stay(on_disk: Path) -> None:
         written(Path(folder))
         with pytest.raises(BenchError, match=r"stays in the page cache \(1\.0 of 1\.0 MiB\)"):
             evict(Path(folder))
+
+
+def test_all_of_a_large_section_is_read_ahead(on_disk: Path) -> None:
+    (on_disk / "large").mkdir()
+    path = on_disk / "large" / "some"
+    path.write_bytes(bytes(24 << 20))
+    evict(path.parent)
+    read_ahead(np.memmap(path, np.uint8, "r"))
+    wait_until(lambda: cached_bytes(path) == 24 << 20, patient(10))
 
 
 def test_what_lists_have_in_memory_is_there_once_they_are_opened(on_disk: Path) -> None:

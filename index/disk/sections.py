@@ -22,6 +22,7 @@ from index.disk.codes import Codes, Metric, code_stride, quantise_rows
 from index.progress import Progress
 
 VECTORS_FILE = "vectors.f32"
+_READ_AHEAD = 1 << 17  # of one advice; a larger one is cut to what the device takes at once (force_page_cache_ra)
 
 
 class FloatRows:
@@ -114,19 +115,21 @@ def map_section(folder: Path, name: str, sections: dict[str, Any]) -> NDArray[An
 
 def give_back(array: NDArray[Any]) -> None:
     """The pages of a mapped section: they count as resident until then."""
-    _advise(array, mmap.MADV_DONTNEED)
+    _mapping_of(array).madvise(mmap.MADV_DONTNEED)
 
 
 def read_ahead(array: NDArray[Any]) -> None:
     """Has the system read a mapped section into the page cache, so that the first searches need not wait for it."""
-    _advise(array, mmap.MADV_WILLNEED)
+    mapped = _mapping_of(array)
+    for start in range(0, len(mapped), _READ_AHEAD):
+        mapped.madvise(mmap.MADV_WILLNEED, start, min(_READ_AHEAD, len(mapped) - start))
 
 
-def _advise(array: NDArray[Any], advice: int) -> None:
+def _mapping_of(array: NDArray[Any]) -> Any:
     mapped: Any = array
     while not hasattr(mapped, "madvise"):
         mapped = mapped.base
-    mapped.madvise(advice)
+    return mapped
 
 
 def _pad(write: Any, size: int) -> None:
