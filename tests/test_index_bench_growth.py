@@ -14,6 +14,7 @@ from deploy.figures import growth_picture
 from deploy.figures.tables.sizes import growth as tables
 from index.bench import growth
 from index.bench.ann.engine import Ladder
+from index.bench.ann.engines import ENGINES
 from index.bench.errors import BenchError
 
 SIZES = (1000, 2000, 4000)
@@ -42,6 +43,24 @@ def test_each_size_is_measured_and_what_misses_the_target_has_no_point(figures: 
     for each in figures["engines"]:
         assert all(point["recall"] >= 0.95 and point["cpu_us"] > 0 for point in each["points"])
     assert [each["rows"] for each in figures["failed"]] == list(SIZES)
+
+
+def test_a_size_may_be_measured_of_ours_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the engine itself, since it is built by a process that is watched."""
+    findable(monkeypatch)
+    np.save(tmp_path / "vectors.npy", clustered(3300, 32))
+    ours = next(each for each in ENGINES if each.name == growth.ALONE)
+    entries = [entry("perwatt", ladder=Ladder(8000, 8000), ours=True), ours]
+    found = growth.measure(tmp_path / "vectors.npy", SIZES[:2], [], entries, [6000], tmp_path / "work")
+    [points] = [each["points"] for each in found["engines"] if each["name"] == growth.ALONE]
+    assert [point["rows"] for point in points] == found["sizes"] == [*SIZES[:2], 6000]
+    last = points[-1]
+    assert last["recall"] >= 0.95
+    assert min(last["queries_per_s"], last["build_cpu_s"], last["file_bytes"]) > 0
+    assert last["peak_bytes"] > last["peak_private_bytes"] > 2**20
+    assert "6,000 rows were built by ours alone" in tables.remarks(found | {"machine": {"cores": 2}})
+    with pytest.raises(BenchError, match="perwatt-dropped, which is not among perwatt"):
+        growth.measure(tmp_path / "vectors.npy", SIZES[:2], [], entries[:1], [6000])
 
 
 def test_a_planted_exponent_is_found_again() -> None:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -99,19 +99,28 @@ def real_vectors(folder: Path) -> Float:
 def grown(real: Float, rows: int) -> Float:
     """float32 (rows, dim), of length 1, in an order of their own: the real ones, and as many mixed of two as are
     missing."""
+    everything, start = np.empty((rows, real.shape[1]), np.float32), 0
+    for part in grown_parts(real, rows):
+        everything[start : start + len(part)] = part
+        start += len(part)
+    return everything
+
+
+def grown_parts(real: Float, rows: int) -> Iterator[Float]:
+    """The same, some rows after the others, for more than fit into memory."""
     generator = np.random.default_rng(SEED)
     pairs = generator.integers(0, len(real), (max(0, rows - len(real)), 2))
     share = generator.uniform(0.5, 0.9, (len(pairs), 1)).astype(np.float32)
     order = generator.permutation(rows)
-    everything = np.empty((rows, real.shape[1]), np.float32)
     for start in range(0, rows, _ROWS_AT_ONCE):  # so many that a million take little more than themselves
-        which, part = order[start : start + _ROWS_AT_ONCE], everything[start : start + _ROWS_AT_ONCE]
+        which = order[start : start + _ROWS_AT_ONCE]
+        part = np.empty((len(which), real.shape[1]), np.float32)
         mixed = which >= len(real)
         part[~mixed] = real[which[~mixed]]
         of = which[mixed] - len(real)
         part[mixed] = share[of] * real[pairs[of, 0]] + (1 - share[of]) * real[pairs[of, 1]]
         part /= np.linalg.norm(part, axis=1, keepdims=True)
-    return everything
+        yield part
 
 
 def build(vectors: Float) -> dict[str, Any]:

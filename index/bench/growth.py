@@ -2,20 +2,24 @@
 growth.
 
 Each size is a run of `perwatt bench ann` with few engines: the real vectors as far as they reach, then mixtures of two
-(build.py), the same held-out queries at every size. Figures are those of the least effort that reaches TARGET. A value
+(build.py), the same held-out queries at every size. A size may be measured of ours alone, without originals, where
+peers do not fit (alone.py). Figures are those of the least effort that reaches TARGET. A value
 that grows with rows to the power of e has the exponent e, fitted to the logarithms by least squares.
 """
 
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
 
+from index.bench.alone import measure as measure_alone
 from index.bench.ann.engine import Entry
 from index.bench.ann.engines import ENGINES, chosen
 from index.bench.ann.race import RaceCase
@@ -26,7 +30,8 @@ from index.bench.changes import loaded
 from index.bench.errors import BenchError
 
 SIZES, TARGET, K = (10_000, 100_000, 1_000_000), "0.95", 10
-NAMES = ("perwatt-compact", "perwatt-quick", "perwatt-refined", "rabitqlib", "hnswlib")
+NAMES = ("perwatt-compact", "perwatt-quick", "perwatt-dropped", "perwatt-refined", "rabitqlib", "hnswlib")
+ALONE = "perwatt-dropped"
 FITTED = ("queries_per_s", "cpu_us", "build_s", "build_cpu_s")
 
 
@@ -35,6 +40,8 @@ def measure(
     sizes: Sequence[int] = SIZES,
     names: Sequence[str] = NAMES,
     among: Sequence[Entry] = ENGINES,
+    alone: Sequence[int] = (),
+    work: Path | None = None,
     *,
     show: bool = False,
 ) -> dict[str, Any]:
@@ -43,22 +50,33 @@ def measure(
     Args:
         source: As `perwatt bench ann` takes it; by default WordNet's embeddings in $PERWATT_DATA.
         names: Of engines, beside perwatt.
+        alone: Sizes that ALONE is measured at by itself.
+        work: Where the files of those lie, and stay. A folder on a disk.
 
     Raises BenchError for fewer than two sizes, and for names that are no engine's.
     """
     if len(set(sizes)) < 2:
         raise BenchError(f"growth needs two sizes, and {len(set(sizes))} was given")
     entries, load = chosen(names, among), loaded(source)
+    ours = [entry for entry in entries if entry.name == ALONE]
+    if alone and not ours:
+        raise BenchError(f"--alone measures {ALONE}, which is not among {', '.join(entry.name for entry in entries)}")
     runs = []
     for size in sorted(set(sizes)):
         whole = AnnWorkload(load.name, grown(load.rows, size), load.queries, load.metric)
         runs.append(race(whole, entries, ks=(K,), threads=(1,), show=show))
-    points = {entry.name: [point for run in runs if (point := _point(run, entry.name))] for entry in entries}
+    points: dict[str, list[dict[str, Any]]] = {
+        entry.name: [point for run in runs if (point := _point(run, entry.name))] for entry in entries
+    }
+    for size in sorted(set(alone)):
+        with ExitStack() as stack:
+            folder = work or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="perwatt-growth-")))
+            points[ALONE].append(measure_alone(load, size, ours[0], folder, float(TARGET), show=show))
     return {
         "vectors": load.name,
         "real_rows": len(load.rows),
         "dim": load.rows.shape[1],
-        "sizes": sorted(set(sizes)),
+        "sizes": sorted({*sizes, *alone}),
         "target": float(TARGET),
         "k": K,
         "measured_at": runs[-1]["measured_at"],
@@ -113,6 +131,8 @@ def exponents(points: Sequence[dict[str, Any]]) -> dict[str, float]:
 @click.option(
     "--rows", "sizes", type=click.IntRange(min=1000), multiple=True, default=SIZES, show_default=True, help="Sizes."
 )
+@click.option("--alone", type=click.IntRange(min=1000), multiple=True, help="Sizes of ours alone, without originals.")
+@click.option("--work", type=click.Path(path_type=Path), help="Keep the files of --alone here.")
 @click.option("--peers", "names", multiple=True, default=NAMES, show_default=True, help="Beside perwatt.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def bench_growth(as_json: bool, **options: Any) -> None:

@@ -24,6 +24,8 @@ ENGINES: tuple[Entry, ...] = (
           "int8 codes, links, and 2-bit codes of the rows, copied into huge pages", ours=True),
     Entry("perwatt-quick", "perwatt, quick", "perwatt", _OURS, _RANGE,
           {"profile": "compact", "huge_pages": True, "builder": "quick"}, "compact, built in fewer parts", ours=True),
+    Entry("perwatt-dropped", "perwatt, originals dropped", "perwatt", _OURS, _RANGE,
+          {"profile": "compact", "originals": "drop"}, "compact, scored from 12 bits a dimension", ours=True),
     Entry("perwatt-refined", "perwatt, FAISS's graph", "perwatt", _OURS, _RANGE,
           {"profile": "compact", "huge_pages": True, "builder": "faiss"}, "compact, by that builder", ours=True),
     Entry("perwatt-ivf", "perwatt, ivf", "perwatt", _OURS, _LISTS, {"family": "ivf"},

@@ -15,7 +15,7 @@ NAME = "bench"
 
 
 class Perwatt:
-    """`profile` and `builder` are a graph's; `exact` searches every vector; `huge_pages` is open_generation's."""
+    """`exact` searches every vector; `huge_pages` is open_generation's; the rest is a build's."""
 
     def __init__(
         self,
@@ -23,11 +23,12 @@ class Perwatt:
         *,
         profile: str = "speed",
         builder: str = "auto",
+        originals: str = "keep",
         exact: bool = False,
         huge_pages: bool = False,
     ) -> None:
         self._family, self._profile, self._exact, self._huge_pages = family, profile, exact, huge_pages
-        self._builder = builder
+        self._builder, self._originals = builder, originals
         self._folder = Path()
         self._opened: dict[int, Generation] = {}
 
@@ -41,6 +42,7 @@ class Perwatt:
             family=self._family,
             profile=self._profile,
             builder=self._builder,
+            originals=self._originals,
             metric=metric,
             threads=threads,
             switch=False,

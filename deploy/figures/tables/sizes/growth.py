@@ -7,6 +7,8 @@ from typing import Any
 from deploy.figures.markdown import conditions, noise, table
 from deploy.figures.store import kept
 
+PEAK = "peak_private_bytes"
+
 
 def block() -> str:
     measured = kept("growth")
@@ -38,10 +40,21 @@ def sizes(figures: dict[str, Any]) -> str:
 
 def remarks(figures: dict[str, Any]) -> str:
     left = "".join(f" {each['label']} is not in {each['rows']:,}: {each['reason']}." for each in figures["failed"])
+    alone = "".join(_alone(point) for engine in figures["engines"] for point in engine["points"] if PEAK in point)
     real = min(figures["real_rows"], figures["sizes"][-1])
     return (
         f"{figures['vectors']}: {real:,} rows are real, more are mixed of two. k = {figures['k']}, one thread; builds "
-        f"on {figures['machine']['cores']}. A figure that grows with rows to the power of e has the exponent e.{left}"
+        f"on {figures['machine']['cores']}. A figure that grows with rows to the power of e has the exponent "
+        f"e.{alone}{left}"
+    )
+
+
+def _alone(point: dict[str, Any]) -> str:
+    """Of a size that was measured of ours alone."""
+    gib = [f"{point[name] / 2**30:.1f} GiB" for name in (PEAK, "peak_bytes", "file_bytes")]
+    return (
+        f" {point['rows']:,} rows were built by ours alone, since peers do not fit: {gib[0]} of private memory at most "
+        f"({point[PEAK] / point['rows']:,.0f} bytes a row), {gib[1]} with mapped files, and {gib[2]} of files."
     )
 
 
