@@ -1,22 +1,22 @@
 """What a text costs beside its vector, over HTTP: by the whole model, by what the build chose, and where texts repeat.
 
-One server on one core is asked for the same queries as vectors and as texts, one request at a time over one connection,
-in turns with servers of the same index that encode otherwise. What counts is the kernel's count of a server's processor
-time. No query cache is there but in the row that says so, where texts are drawn by a Zipf law: its share of hits is
-beside it, and each round draws anew. Units of weaker processors run on this one, which says what they execute and not
-how fast another machine does it.
+One server on one core is asked for the same queries as vectors and as texts, in turns with servers of the same index
+that encode otherwise, over as many connections as `perwatt bench http` has. What counts is the kernel's count of a
+server's processor time. No query cache is there but in the row that says so, where texts are drawn by a Zipf law: its
+share of hits is beside it, and each round draws anew. Units of weaker processors run on this one, which says what they
+execute and not how fast another machine does it.
 """
 
 from __future__ import annotations
 
-import http.client
+import asyncio
 import itertools
 import json
 import os
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,12 +31,12 @@ from index.disk.manifest import read_manifest
 from index.disk.root import Root
 from loadtest.workload.requests import popularity
 from service.bench import contenders
+from service.bench.load import wire_of
 from service.bench.process import Server
 from service.bench.texts import corpus as texts_of
 from service.bench.texts.corpus import NAME, PATH, Corpus
 
-K, EXPONENT, DRAWN, DISTINCT = 10, 1.0, 20_000, 5_000
-JSON = {"content-type": "application/json"}
+K, CONNECTIONS, EXPONENT, DRAWN, DISTINCT = 10, 16, 1.0, 20_000, 5_000
 # Times the processor time of the same query as a vector in JSON, for a processor without AMX.
 TARGETS = {"model": 4.0, "auto": 2.0, "fitted": 1.2}
 
@@ -132,7 +132,6 @@ def _of_unit(unit: str, place: Path, corpus: Corpus, rounds: int, seconds: float
                 stack, f"perwatt, {way.name}", words, str(cores[0]), way.cached, {"PERWATT_ISA": unit}
             )
             asked[way.name] = _AskedServer(server, port)
-            stack.callback(asked[way.name].close)
         said = [_body({"text": text}) for text in corpus.queries]
         fitted = [body for body in said if asked["auto"].answer(body)["usage"]["encoder"] == "fitted"]
         bodies = {
@@ -161,7 +160,7 @@ def _of_unit(unit: str, place: Path, corpus: Corpus, rounds: int, seconds: float
 
 
 def _body(query: dict[str, Any]) -> str:
-    return json.dumps(query | {"k": K, "mode": "dense"})
+    return json.dumps(query | {"k": K, "mode": "dense", "params": {"effort": "target"}})
 
 
 def _as_vectors(encoder: Encoder, queries: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -185,37 +184,38 @@ def drawn(corpus: Corpus, seed: int) -> list[str]:
 
 
 class _AskedServer:
-    """A server, asked one request at a time over one connection."""
+    """A server, asked over CONNECTIONS at once, each of which sends when its last answer is there."""
 
     def __init__(self, server: Server, port: int) -> None:
         self._server, self._port = server, port
-        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-
-    def close(self) -> None:
-        self._connection.close()
 
     def answer(self, body: str) -> dict[str, Any]:
-        self._connection.request("POST", PATH, body, JSON)
-        answer = self._connection.getresponse()
-        said = answer.read()
-        if answer.status != 200:
-            raise click.ClickException(f"{self._server.name} answered {answer.status}: {said.decode()}")
-        found: dict[str, Any] = json.loads(said)
+        found: dict[str, Any] = json.loads(contenders.call(self._port, "POST", PATH, body))
         return found
 
     def cpu_us(self, bodies: Sequence[str], seconds: float) -> float:
         """Processor time of a request, of as many as fit: in their order, round and round."""
-        before_s, end_s, count = self._server.cpu_s(), time.monotonic() + seconds, 0
-        for body in itertools.cycle(bodies):
-            self._connection.request("POST", PATH, body, JSON)
-            answer = self._connection.getresponse()
-            answer.read()
-            if answer.status != 200:
-                raise click.ClickException(f"{self._server.name} answered {answer.status}")
-            count += 1
-            if time.monotonic() > end_s:
-                break
+        before_s, wires = self._server.cpu_s(), [wire_of(self._port, PATH, body).encode() for body in bodies]
+        count = asyncio.run(self._asked(itertools.cycle(wires), time.monotonic() + seconds))
         return (self._server.cpu_s() - before_s) / count * 1e6
+
+    async def _asked(self, wires: Iterator[bytes], end_s: float) -> int:
+        async def connection() -> int:
+            reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+            done = 0
+            while time.monotonic() < end_s:
+                writer.write(next(wires))
+                head = await reader.readuntil(b"\r\n\r\n")
+                size = int(head.lower().partition(b"content-length:")[2].split(None, 1)[0])
+                said = await reader.readexactly(size)
+                if not head.startswith(b"HTTP/1.1 200"):
+                    raise click.ClickException(f"{self._server.name} answered {said.decode()}")
+                done += 1
+            writer.close()
+            await writer.wait_closed()
+            return done
+
+        return sum(await asyncio.gather(*(connection() for _ in range(CONNECTIONS))))
 
     def hit_share(self) -> float:
         """Of the texts that were looked up so far."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from deploy.figures.markdown import conditions, noise, or_missed, table
 from deploy.figures.store import kept
-from service.bench.texts.price import DISTINCT, TARGETS
+from service.bench.texts.price import CONNECTIONS, DISTINCT, TARGETS
 
 
 def block() -> str:
@@ -43,10 +43,11 @@ def prices(figures: Sequence[dict[str, Any]]) -> str:
 
 def remarks(figures: Sequence[dict[str, Any]]) -> str:
     asked = ", ".join(f"{each['queries']:,} queries of {each['texts']} ({each['rows']:,} rows)" for each in figures)
+    first = figures[0]
     return (
-        f"{asked}; k = {figures[0]['k']}, by HTTP, one request at a time, vectors as JSON; medians of "
-        f"{figures[0]['rounds']} rounds, ratios within a round. No cache, so none was seen before, but in the last "
-        f"column: there {DISTINCT:,} texts at most are drawn by {figures[0]['popularity']}, and the share that the "
+        f"{asked}; k = {first['k']}, at the effort `target`, by HTTP over {CONNECTIONS} connections, vectors as JSON; "
+        f"medians of {first['rounds']} rounds, ratios within a round. No cache, so none was seen before, but in the "
+        f"last column: there {DISTINCT:,} texts at most are drawn by {first['popularity']}, and the share that the "
         "cache had is beside it. The targets are those of a processor without AMX; a unit below this processor's own "
         "runs on it and says what such a processor executes, not how fast it is."
     )
