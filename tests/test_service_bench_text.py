@@ -21,18 +21,18 @@ def figures(tmp_path_factory: pytest.TempPathFactory, make_model: Callable[..., 
     folder = tmp_path_factory.mktemp("text")
     model = make_model(hidden=64, heads=2, inner=128, max_length=128)
     documents, queries = folder / "documents.jsonl", folder / "queries.jsonl"
-    made = made_documents(300)
+    made = made_documents(150)
     documents.write_text("".join(json.dumps(each) + "\n" for each in made))
     queries.write_text("".join(json.dumps({"_id": each["_id"], "text": each["title"]}) + "\n" for each in made[:20]))
     build = ("--query-encoder", "fitted", "--query-steps", "0", "--threads", "1")
     return price.measure(
-        documents, queries, 300, rounds=1, seconds=0.1, build=build, model=str(model), work=folder / "work"
+        documents, queries, 150, rounds=1, seconds=0.1, build=build, model=str(model), work=folder / "work"
     )
 
 
 def test_each_way_is_asked_and_its_share_of_hits_is_beside_it(figures: dict[str, Any]) -> None:
     [unit] = figures["units"]
-    assert (unit["unit"], figures["rows"], figures["queries"]) == (unit_in_use(), 300, 20)
+    assert (unit["unit"], figures["rows"], figures["queries"]) == (unit_in_use(), 150, 20)
     assert set(unit["us"]) == {"vector", "base64", "model", "auto", "fitted", "repeated"}
     assert min(unit["us"].values()) > 0
     assert unit["times"]["vector"] == 1
