@@ -6,6 +6,7 @@ Each line imports only what stands below it:
     info.py        `perwatt info`
     tune.py        `perwatt tune`
     tune_picture.py  what it found, drawn
+    tune_energy.py   and what a second of processor time takes
     proof/         what is deployed, deployed on one machine: `make test-deploy`
     figures/       the published figures, drawn and written into the README
     judges/        other people's benchmarks, run beside another engine each

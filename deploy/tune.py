@@ -7,9 +7,11 @@ of processor time takes in joules, and the picture, which is drawn with the part
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import click
 from tqdm import tqdm
@@ -29,8 +31,8 @@ from service.processes import native_threads
 from service.settings import Settings
 
 if TYPE_CHECKING:
-    from service.cli.judging import Interval, Point, Tuned
-    from service.telemetry.spending import Spending
+    from deploy.tune_energy import EnergyPrice
+    from service.cli.judging import Point, Tuned
 
 
 def _efforts(_context: click.Context, _option: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
@@ -98,6 +100,13 @@ def _efforts(_context: click.Context, _option: click.Parameter, given: tuple[str
     help="Of one busy CPU, for joules where no counter can be read.  [default: published models of the processor]",
 )
 @click.option(
+    "--beside",
+    multiple=True,
+    metavar="INDEX",
+    help="Another index of the same documents, of another model, precision or --dim, whose searches are tried too; "
+    "repeat for more.",
+)
+@click.option(
     "--write",
     is_flag=True,
     help="Keep the recommended search as the index's default: what a search is that names neither mode nor params.",
@@ -130,6 +139,7 @@ def tune(
     loss: float,
     slo_ms: float | None,
     cpu_watts: tuple[float, float] | None,
+    beside: tuple[str, ...],
     write: bool,
     plot: Path | None,
     model: str | None,
@@ -142,33 +152,44 @@ def tune(
     """Find the search of index NAME that is worth its price, by relevance judgements in BEIR's format.
 
     Every judged query goes through every mode, effort and fusion, by the fitted query encoder and by the whole model
-    where the index has both; with --reranker each mode also with its hits read anew. Shown are nDCG and processor time
-    of a query with 95 % intervals, joules where a counter or a model gives them, the searches that no other one beats,
-    and the cheapest within --loss of the best and within --slo-p99-ms, as a request asks for it. With --write it is the
-    index's default from then on: servers take it when they start, switch, or get SIGHUP. Whoever names a mode or params
-    in a request is asked as before, and a rebuild keeps it but for its effort.
+    where the index has both; with --reranker each mode also with its hits read anew, with --beside the same of other
+    indexes. Shown are nDCG and processor time of a query with 95 % intervals, joules where a counter or a model gives
+    them, the searches that no other one beats, and the cheapest within --loss of the best and within --slo-p99-ms, as a
+    request asks for it. With --write it is its index's default from then on: servers take it when they start, switch,
+    or get SIGHUP. Whoever names a mode or params in a request is asked as before, and a rebuild keeps it but for its
+    effort.
     """
     native_threads.pin(1)
+    from deploy.tune_energy import energy_of
     from service.cli import judging, tuning
     from service.cli.evaluate import read_qrels, read_queries
     from service.telemetry.spending import Spending
 
     queries, qrels = read_queries(queries_file), read_qrels(qrels_file)
     settings = Settings(root=root, model=model, precision=precision, encoder=encoder, reranker=reranker, threads=1)
-    with tuning.opened(settings, name) as index:
-        tried = tuning.corners(
-            [mode for mode in index.modes if mode in (modes or index.modes)],
-            index.encoders,
-            [None if each == "default" else int(each) for each in efforts] or index.efforts,
-            depths,
-            weights,
-            index.exact and not efforts,
-            k,
-            [top for top in tops if top >= k] if reranker else [],
-        )
+    with ExitStack() as stack:
+        indexes = {"": stack.enter_context(tuning.opened(settings, name))}
+        for other in beside:
+            indexes[other] = stack.enter_context(tuning.opened(replace(settings, model=None, precision=None), other))
+        tried = [
+            corner._replace(beside=other)
+            for other, index in indexes.items()
+            for corner in tuning.corners(
+                [mode for mode in index.modes if mode in (modes or index.modes)],
+                index.encoders,
+                [None if each == "default" else int(each) for each in efforts] or index.efforts,
+                depths,
+                weights,
+                index.exact and not efforts,
+                k,
+                [top for top in tops if top >= k] if reranker else [],
+            )
+        ]
         if not tried:
-            raise click.BadParameter(f"the index has {', '.join(index.modes)}.", param_hint="--mode")
-        click.echo(f"{len(tried)} searches of {index.generation}, each for every judged query", err=True)
+            raise click.BadParameter(f"the index has {', '.join(indexes[''].modes)}.", param_hint="--mode")
+        generations = {other: index.generation for other, index in indexes.items()}
+        click.echo(f"{len(tried)} searches of {', '.join(generations.values())}, each for every judged query", err=True)
+        ask = {(other, encoder): one for other, index in indexes.items() for encoder, one in index.ask.items()}
         with tqdm(unit=" queries", disable=None) as bar:
 
             def progress(done: int, of: int) -> None:
@@ -177,50 +198,21 @@ def tune(
 
             spending = Spending(cpu_watts=cpu_watts)
             allowed = judging.Allowed(loss, slo_ms)
-            tuned = tuning.tune(queries, qrels, tried, index.ask, allowed=allowed, progress=progress)
+            tuned = tuning.tune(queries, qrels, tried, ask, allowed=allowed, progress=progress)
             energy = energy_of(spending)
     if plot is not None:
         from deploy.tune_picture import picture
 
         plot.write_text(picture(name, tuned))
     if as_json:
-        asked = {"generation": index.generation, "k": k, "loss": loss, "slo_p99_ms": slo_ms}
+        asked = {"generation": generations[""], "k": k, "loss": loss, "slo_p99_ms": slo_ms}
         said = {} if energy is None else {"joules_of_cpu_s": energy.joules._asdict(), "joules_are": energy.evidence}
         click.echo(json.dumps(asked | said | judging.as_json(tuned, None if energy is None else energy.joules)))
     else:
         _print(tuned, k, loss, energy)
     if write:
-        _write(root, name, index.generation, tuned, k)
-
-
-class EnergyPrice(NamedTuple):
-    """What a second of processor time takes.
-
-    Args:
-        evidence: measured, or modelled; and by what.
-    """
-
-    joules: Interval
-    evidence: str
-
-
-def energy_of(spending: Spending) -> EnergyPrice | None:
-    """By the machine's counters since `spending` was made, by the watts it was given, or by published models of this
-    processor; None where none of them has it."""
-    from loadtest.machine.facts import read_machine
-    from loadtest.power.models import modelled_watts
-    from service.cli.judging import Interval
-
-    spending.note()
-    found = spending.joules(1.0)
-    if found is not None:
-        return EnergyPrice(Interval(*found), f"{spending.evidence}: {spending.why()}")
-    machine = read_machine(ask_imds=False)
-    watts = modelled_watts(machine.microarchitecture, 1 / (machine.threads_per_core or 1), 1.0)
-    if watts is None:
-        return None
-    models = ", ".join(watts.models)
-    return EnergyPrice(Interval(watts.mid_w, watts.low_w, watts.high_w), f"modelled: a busy {machine.cpu} by {models}")
+        better = tuned.recommended.corner.beside
+        _write(root, better or name, generations[better], tuned, k)
 
 
 def _write(root: Path, name: str, generation: str, tuned: Tuned, k: int) -> None:
@@ -279,7 +271,7 @@ def _print(tuned: Tuned, k: int, loss: float, energy: EnergyPrice | None) -> Non
     if energy is not None:
         click.echo(f"\nmJ of a query are {energy.evidence}.")
     chosen = tuned.recommended
-    request = json.dumps(chosen.corner.request())
+    request = json.dumps(chosen.corner.request()) + (f"  of {chosen.corner.beside}" if chosen.corner.beside else "")
     good = chosen.loss.mean <= loss + 1e-12
     click.echo(
         f"\n{tuned.queries:,} queries. * nothing is as good for less. → "

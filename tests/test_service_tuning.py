@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import time
@@ -14,7 +15,7 @@ import httpx
 import numpy as np
 import pytest
 from patience import patient
-from serving import ARTICLES, serving
+from serving import ARTICLES, build_docs, serving
 from warm import shared
 
 from service.cli.judging import Allowed, Corner, Measured, Tuned, judge
@@ -150,6 +151,27 @@ def test_the_command_measures_draws_and_recommends_what_a_server_can_be_asked(
     assert shown.returncode == 0, shown.stderr
     assert "hybrid" not in shown.stdout
     assert '{"mode": "' in shown.stdout.splitlines()[-1]
+
+
+def test_another_index_is_tried_beside_it_and_may_be_what_is_recommended(
+    root: Path, fp32_encoder: Any, tmp_path: Path
+) -> None:
+    """Of the same documents, in fp32; what is recommended is kept for the index that it is a search of."""
+    own = Path(shutil.copytree(root, tmp_path / "root"))
+    build_docs(own, fp32_encoder, "other")
+    given = judgements(tmp_path)
+    done = run("tune", "docs", "--root", str(own), *given, "--beside", "other", "--mode", "dense", "--json", "--write")
+    assert done.returncode == 0, done.stderr
+    tuned = json.loads(done.stdout)
+    ndcg = {point["name"]: point["ndcg"]["mean"] for point in tuned["corners"]}
+    assert ndcg["other: dense"] == pytest.approx(ndcg["dense"], abs=0.1)
+    assert {point["index"] for point in tuned["corners"]} == {None, "other"}
+    kept = {name: (own / name / "search.json").exists() for name in ("docs", "other")}
+    chosen = tuned["recommended"]["index"] or "docs"
+    assert kept == {name: name == chosen for name in kept}
+    missing = run("tune", "docs", "--root", str(own), *given, "--beside", "none")
+    assert missing.returncode == 1
+    assert "none" in missing.stderr
 
 
 @pytest.mark.parametrize(

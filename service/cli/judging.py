@@ -27,10 +27,12 @@ class Corner(NamedTuple):
     """
     Args:
         encoder: "model" or "auto", what encodes texts; "" where no text is encoded.
+        beside: the name of another index that is tried too; "" for the one that is tuned.
     """
 
     how: SearchOptions
     encoder: str
+    beside: str = ""
 
     @property
     def name(self) -> str:
@@ -43,7 +45,8 @@ class Corner(NamedTuple):
             words += [f"sparse × {how.sparse:g}"] if how.sparse else []
             words += [] if how.depth is None else [f"depth {how.depth}"]
         words += [] if how.rerank is None else [f"rerank {how.rerank}"]
-        return ", ".join([*words, *(["whole model"] if self.encoder == "model" else [])])
+        said = ", ".join([*words, *(["whole model"] if self.encoder == "model" else [])])
+        return f"{self.beside}: {said}" if self.beside else said
 
     def request(self) -> dict[str, Any]:
         """What a request says beside its text."""
@@ -170,7 +173,8 @@ def as_json(tuned: Tuned, joules_of_cpu_s: Interval | None = None) -> dict[str, 
         figures = {name: getattr(point, name)._asdict() for name in ("ndcg", "cpu_us", "loss", "p99_ms")}
         spent = None if joules_of_cpu_s is None else joules(point, joules_of_cpu_s)._asdict()
         return (
-            {"name": point.corner.name, "query_encoder": point.corner.encoder or None, "request": request}
+            {"name": point.corner.name, "index": point.corner.beside or None}
+            | {"query_encoder": point.corner.encoder or None, "request": request}
             | figures
             | {"joules": spent, "front": point.front, "quick": point.quick}
         )

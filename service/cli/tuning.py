@@ -110,7 +110,7 @@ def tune(
     queries: Mapping[str, str],
     qrels: Qrels,
     tried: Sequence[Corner],
-    ask: Mapping[str, Ask],
+    ask: Mapping[tuple[str, str], Ask],
     *,
     allowed: Allowed,
     seed: int = 0,
@@ -119,7 +119,7 @@ def tune(
     """Measures every corner of `tried` on every judged query.
 
     Args:
-        ask: by the encoder of a corner.
+        ask: by the index and the encoder of a corner.
         allowed: what the recommended corner may lose and take.
         progress: told how many queries of how many are done.
     """
@@ -131,12 +131,12 @@ def tune(
         raise JudgementsError("No query of the queries file is judged in the qrels file; are they of one collection?")
     for query in judged[:3]:  # brings pages and code into memory
         for corner in tried:
-            ask[corner.encoder](queries[query], corner.how)
+            ask[corner.beside, corner.encoder](queries[query], corner.how)
     for at, query in enumerate(judged):
         for corner in [corner for _ in range(ROUNDS) for corner in random.permutation(len(tried)).tolist()]:
-            how, encoder = tried[corner]
+            how, encoder, index = tried[corner]
             began_s, start_s = time.perf_counter(), time.process_time()
-            documents = _enough(ask[encoder], queries[query], how)
+            documents = _enough(ask[index, encoder], queries[query], how)
             spent_us[corner, at] = min(spent_us[corner, at], (time.process_time() - start_s) * 1e6)
             took_ms[corner, at] = min(took_ms[corner, at], (time.perf_counter() - began_s) * 1e3)
             gained[corner, at] = ndcg(documents, qrels[query], how.k)
