@@ -158,17 +158,24 @@ def test_another_index_is_tried_beside_it_and_may_be_what_is_recommended(
 ) -> None:
     """Of the same documents, in fp32; what is recommended is kept for the index that it is a search of."""
     own = Path(shutil.copytree(root, tmp_path / "root"))
-    build_docs(own, fp32_encoder, "other")
+    build_docs(own, fp32_encoder, "wordless", lexical=False)
     given = judgements(tmp_path)
-    done = run("tune", "docs", "--root", str(own), *given, "--beside", "other", "--mode", "dense", "--json", "--write")
+    how = (*given, "--root", str(own), "--beside", "docs", "--json", "--write")
+    done = run("tune", "wordless", *how, "--mode", "dense")
     assert done.returncode == 0, done.stderr
     tuned = json.loads(done.stdout)
     ndcg = {point["name"]: point["ndcg"]["mean"] for point in tuned["corners"]}
-    assert ndcg["other: dense"] == pytest.approx(ndcg["dense"], abs=0.1)
-    assert {point["index"] for point in tuned["corners"]} == {None, "other"}
-    kept = {name: (own / name / "search.json").exists() for name in ("docs", "other")}
-    chosen = tuned["recommended"]["index"] or "docs"
-    assert kept == {name: name == chosen for name in kept}
+    assert ndcg["docs: dense"] == pytest.approx(ndcg["dense"], abs=0.1)
+    assert {point["index"] for point in tuned["corners"]} == {None, "docs"}
+    for name in ("docs", "wordless"):
+        (own / name / "search.json").unlink(missing_ok=True)
+    done = run("tune", "wordless", *how, "--mode", "lexical")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["recommended"]["name"] == "docs: lexical"
+    assert {name: (own / name / "search.json").exists() for name in ("docs", "wordless")} == {
+        "docs": True,
+        "wordless": False,
+    }
     missing = run("tune", "docs", "--root", str(own), *given, "--beside", "none")
     assert missing.returncode == 1
     assert "none" in missing.stderr
