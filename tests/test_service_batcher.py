@@ -13,7 +13,7 @@ from embed.encoders.fitted.encoder import FittedEncoder
 from embed.encoders.fitted.predictor import Predictor
 from embed.encoders.fitted.student import first_weights
 from embed.encoders.query_cache import CacheMemory, QueryCache
-from service.query.batcher import MAX_TEXTS, WINDOW_TEXTS, Batcher, Encoded
+from service.query.batcher import LONGEST_LOOKED_UP, MAX_TEXTS, WINDOW_TEXTS, Batcher, Encoded
 
 
 def run(encoder: Any, work: Any) -> tuple[Any, list[int]]:
@@ -144,6 +144,31 @@ def test_what_a_fitted_encoder_takes_goes_together_and_apart_from_the_models(
     np.testing.assert_allclose([one.vector for one in either], [*by_both[0], *by_both[1][3:]], atol=1e-5)
     np.testing.assert_allclose([one.vector for one in model], by_both[1], atol=1e-5)
     assert [one.tokens for one in either] == served_encoder.encode_counted(texts, "query")[1].tolist()
+
+
+class Elsewhere:
+    """A model that is asked with texts, as one on another server."""
+
+    def __init__(self, encoder: Any) -> None:
+        self.dim, self.encode_counted = encoder.dim, encoder.encode_counted
+
+
+def test_of_a_model_elsewhere_each_text_is_kept_with_its_own_vector(served_encoder: Any) -> None:
+    """Also beside one that is too long to be kept."""
+    texts = ["first", "long " * LONGEST_LOOKED_UP, "short"]
+    cache = QueryCache(CacheMemory(1 << 20), "model", served_encoder.dim)
+
+    async def main() -> Encoded:
+        batcher: Any = Batcher(Elsewhere(served_encoder), cache=cache)  # type: ignore[arg-type]
+        try:
+            await asyncio.gather(*(batcher.submit(text) for text in texts))
+            return await batcher.submit("short")  # type: ignore[no-any-return]
+        finally:
+            batcher.close()
+
+    again = asyncio.run(main())
+    assert again.cached
+    np.testing.assert_allclose(again.vector, served_encoder.encode(["short"], "query")[0], atol=1e-5)
 
 
 def test_the_cost_of_a_batch_is_shared_by_tokens(served_encoder: Any) -> None:

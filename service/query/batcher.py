@@ -206,9 +206,9 @@ class Batcher:
         else:
             vectors, tokens = self._encoder.encode_counted([waiting.text for waiting in batch], batch[0].kind)
         if self.cache is not None:
-            for read, vector in zip(reads, vectors, strict=False):
-                if read.key:
-                    self.cache.put(read.key, vector.tobytes())
+            for waiting, vector in zip(batch, vectors, strict=True):
+                if waiting.read is not None and waiting.read.key:
+                    self.cache.put(waiting.read.key, vector.tobytes())
         cpu_s = self._cpu_clock() - start_s
         total = max(1, int(tokens.sum()))
         return [
