@@ -157,17 +157,19 @@ def test_of_a_model_elsewhere_each_text_is_kept_with_its_own_vector(served_encod
     """Also beside one that is too long to be kept."""
     texts = ["first", "long " * LONGEST_LOOKED_UP, "short"]
     cache = QueryCache(CacheMemory(1 << 20), "model", served_encoder.dim)
+    sizes: list[int] = []
 
     async def main() -> Encoded:
-        batcher: Any = Batcher(Elsewhere(served_encoder), cache=cache)  # type: ignore[arg-type]
+        model: Any = Elsewhere(served_encoder)
+        batcher = Batcher(model, sizes.append, cache=cache)
         try:
             await asyncio.gather(*(batcher.submit(text) for text in texts))
-            return await batcher.submit("short")  # type: ignore[no-any-return]
+            return await batcher.submit("short")
         finally:
             batcher.close()
 
     again = asyncio.run(main())
-    assert again.cached
+    assert (again.cached, sizes) == (True, [1, 2])
     np.testing.assert_allclose(again.vector, served_encoder.encode(["short"], "query")[0], atol=1e-5)
 
 

@@ -37,7 +37,7 @@ def test_each_way_is_asked_and_its_share_of_hits_is_beside_it(figures: dict[str,
     assert min(unit["us"].values()) > 0
     assert unit["times"]["vector"] == 1
     assert 0 < unit["fitted_share"] <= 1
-    assert 0.05 < unit["hit_share"] < 1  # the first request for a text is never a hit
+    assert 0 < unit["hit_share"] < 1  # the first request for a text is never a hit
 
 
 def test_texts_that_repeat_are_drawn_by_their_rank_and_anew_in_each_round() -> None:

@@ -11,6 +11,7 @@ import json
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from index import Root, open_generation
 from index.bench.ann.engine import Entry, Setting
 from index.bench.ann.sweep import Tried, candidates, sweep
 from index.bench.ann.vectors import AnnWorkload
+from index.bench.ann.worker import resident_bytes
 from index.bench.build import grown_parts
 from index.bench.errors import BenchError
 from index.progress import say
@@ -46,8 +48,10 @@ def measure(load: AnnWorkload, rows: int, entry: Entry, folder: Path, target: fl
         entry: Of ours; its arguments are those of a build, and its ladder is climbed.
         folder: On a disk with room for the rows as float32 twice, and for what is built of them.
 
-    Raises BenchError where the build fails.
+    Raises BenchError where the build fails, and for rows that are compared by distance.
     """
+    if load.metric == "l2":
+        raise BenchError("rows that are compared by distance are not measured alone; expected cosine or ip")
     folder.mkdir(parents=True, exist_ok=True)
     vectors, root = folder / f"vectors-{rows}.npy", folder / f"indexes-{rows}"
     if not vectors.exists():
@@ -58,8 +62,6 @@ def measure(load: AnnWorkload, rows: int, entry: Entry, folder: Path, target: fl
     say(f"{rows:,} rows: finding the truth", show=show)
     least = _least_true(vectors, queries)
     with open_generation(Root(root).path(_NAME), threads=1, verify=False) as opened:
-        if opened.metric == "l2":
-            raise BenchError("rows that are compared by distance are not measured alone; expected cosine or ip")
 
         def asked(setting: Setting) -> tuple[float, float, float]:
             """Recall, and seconds and processor time of all queries."""
@@ -108,26 +110,14 @@ def _built(vectors: Path, root: Path, metric: str, entry: Entry, *, show: bool) 
     with subprocess.Popen(words, stderr=None if show else subprocess.DEVNULL) as build:
         private = whole = 0
         while build.poll() is None:
-            sizes = _memory(build.pid)
-            private, whole = max(private, sizes[0]), max(whole, sum(sizes))
+            with suppress(OSError, KeyError):  # it may end meanwhile
+                sizes = resident_bytes(build.pid)
+                private, whole = max(private, sizes[0]), max(whole, sum(sizes))
             time.sleep(_WATCH_S)
     if build.returncode:
         raise BenchError(f"building {vectors.name} ended with status {build.returncode}")
     files = sum(file.stat().st_size for file in Root(root).path(_NAME).iterdir())
     return {"peak_private_bytes": private, "peak_bytes": whole, "file_bytes": files}
-
-
-def _memory(pid: int) -> tuple[int, int]:
-    """Private memory of a process, and what it has resident of files."""
-    sizes = dict.fromkeys(("RssAnon", "RssShmem", "RssFile"), 0)
-    try:
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            name, _, rest = line.partition(":")
-            if name in sizes:
-                sizes[name] = int(rest.split()[0]) * 1024
-    except OSError:
-        pass  # it has ended
-    return sizes["RssAnon"] + sizes["RssShmem"], sizes["RssFile"]
 
 
 def _least_true(vectors: Path, queries: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -136,9 +126,8 @@ def _least_true(vectors: Path, queries: npt.NDArray[np.float32]) -> npt.NDArray[
     best = np.full((len(queries), K), -np.inf, np.float32)
     for start in range(0, len(rows), 1 << 17):
         scores = queries @ np.asarray(rows[start : start + (1 << 17)]).T
-        best = np.partition(np.concatenate([best, np.partition(scores, -K, axis=1)[:, -K:]], axis=1), -K, axis=1)[
-            :, -K:
-        ]
+        some = np.partition(scores, -K, axis=1)[:, -K:]
+        best = np.partition(np.concatenate([best, some], axis=1), -K, axis=1)[:, -K:]
     least: npt.NDArray[np.float32] = best.min(axis=1)
     return least
 

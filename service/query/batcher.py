@@ -246,4 +246,4 @@ class Batcher:
 
 def _sort(waiting: _Waiting) -> tuple[Kind, bool, int]:
     read = waiting.read
-    return waiting.kind, read is None or read.ids is None, 0 if read is None else id(read.by)
+    return waiting.kind, read is None or read.ids is None, 0 if read is None or read.by is None else id(read.by)

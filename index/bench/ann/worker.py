@@ -118,10 +118,11 @@ def recall(rows: NDArray[Any], truth: NDArray[np.int64], k: int) -> float:
     return hits / (len(rows) * k)
 
 
-def resident_bytes() -> tuple[int, int]:
-    """Private and mapped memory that is resident: RssAnon, and RssFile with RssShmem."""
+def resident_bytes(pid: int | str = "self") -> tuple[int, int]:
+    """Private and mapped memory that is resident: RssAnon, and RssFile with RssShmem. Raises OSError or KeyError for a
+    process that has ended."""
     sizes = {}
-    for line in Path("/proc/self/status").read_text().splitlines():
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         name, _, rest = line.partition(":")
         if name.startswith("Rss"):
             sizes[name] = int(rest.split()[0]) * 1024

@@ -24,6 +24,6 @@ CONTENDERS: tuple[Entry, ...] = (
           {"codes": "PQ{half}x4fs", "refine": "SQ8", "mapped": False},
           "4 bits for two dimensions, lists in memory; rescored from 384, mapped"),
     Entry("diskann", "DiskANN (diskannpy-rust)", "diskannpy-rust", _DISKANN,
-          Ladder(1, 30, 1.35, per_k=True, seconds=(4,)), {},
+          Ladder(1, 30, 1.35, per_k=True), {},
           "degree 64, complexity 100, beam 4, 192 bytes a row in memory; float32 and links read past the page cache"),
 )  # fmt: skip

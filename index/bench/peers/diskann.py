@@ -16,16 +16,15 @@ from numpy.typing import NDArray
 from index.bench.ann.engine import Float, Metric, Setting
 
 DEGREE, COMPLEXITY, BUILD_GIB = 64, 100, 16.0
+BEAM = 4  # reads that are in flight together
 PAGE_BYTES = 4096  # of one read
 _CACHED = 20  # a twentieth of the vertices, those around the first one, are kept in memory
 
 
 class DiskAnn:
-    """Effort is its search complexity; the second setting its beam: reads that are in flight together."""
+    """Effort is its search complexity."""
 
-    def __init__(self) -> None:
-        self._folder, self._cached, self._beam = "", 0, 0
-        self._index: Any = None
+    _index: Any
 
     def build(self, vectors: Float, metric: Metric, threads: int, folder: Path) -> None:
         import diskannpy
@@ -41,23 +40,15 @@ class DiskAnn:
         return {}
 
     def load(self, folder: Path, rows: int, dim: int, metric: Metric) -> None:
-        self._folder, self._cached = str(folder), rows // _CACHED
-        self._open(4)
+        import diskannpy
+
+        self._index = diskannpy.StaticDiskIndex(
+            str(folder), num_threads=1, beam_width=BEAM, num_nodes_to_cache=rows // _CACHED
+        )
 
     def search(self, queries: Float, k: int, setting: Setting, threads: int) -> NDArray[Any]:
-        if setting.second != self._beam:
-            self._open(setting.second)
         found = np.full((len(queries), k), -1, np.int64)
         for place, query in enumerate(queries):
             rows = self._index.search(query, k, max(k, setting.effort)).identifiers
             found[place, : len(rows)] = rows
         return found
-
-    def _open(self, beam: int) -> None:
-        import diskannpy
-
-        self._index = None  # before the next, or both are in memory
-        self._beam = beam
-        self._index = diskannpy.StaticDiskIndex(
-            self._folder, num_threads=1, beam_width=beam, num_nodes_to_cache=self._cached
-        )

@@ -47,7 +47,7 @@ def remarks(figures: Sequence[dict[str, Any]]) -> str:
     return (
         f"{asked}; k = {first['k']}, at the effort `target`, by HTTP over {CONNECTIONS} connections, vectors as JSON; "
         f"medians of {first['rounds']} rounds, ratios within a round. No cache, so none was seen before, but in the "
-        f"last column: there {DISTINCT:,} texts at most are drawn by {first['popularity']}, and the share that the "
-        "cache had is beside it. The targets are those of a processor without AMX; a unit below this processor's own "
-        "runs on it and says what such a processor executes, not how fast it is."
+        f"last column: there {DISTINCT:,} texts at most are drawn by {first['popularity']}, and beside the figure is "
+        "the share that the cache had, from an empty one on. The targets are those of a processor without AMX; a unit "
+        "below this processor's own runs on it and says what such a processor executes, not how fast it is."
     )
