@@ -60,6 +60,19 @@ def test_every_unit_and_any_number_of_threads_draft_the_same_links(dim: int, cou
             np.testing.assert_array_equal(drafted(vectors, threads=threads, unit=unit), expected)
 
 
+@pytest.mark.parametrize("unit", kernels.units())
+@pytest.mark.parametrize("dim", [128, 255, 256, 384])
+def test_twins_meet_whichever_of_them_comes_first(unit: str, dim: int) -> None:
+    """In wide vectors a pair is multiplied once, for both; 900 rows are not whole blocks of 32."""
+    random = np.random.default_rng(dim)
+    singles = random.normal(size=(450, dim)).astype(np.float32)
+    places = random.permutation(900)
+    vectors = np.concatenate([singles, singles + 0.1 * random.normal(size=singles.shape).astype(np.float32)])[places]
+    twin = np.argsort(places)[(places + 450) % 900]
+    links = drafted(vectors, unit=unit, leaf=1000)
+    np.testing.assert_array_equal(links[:, 0], twin)
+
+
 def test_every_row_is_reached_and_none_is_linked_to_itself_or_twice() -> None:
     """With three hundred equal rows among them, which no carving takes apart."""
     vectors = clustered(2000, 24)

@@ -155,6 +155,7 @@ void many_by_tiles(const int8_t* queries, size_t query_stride, size_t query_coun
 
 constexpr Kernels with_tiles(Kernels kernels) {
   kernels.dots_i8 = many_by_tiles;
+  kernels.mirrors = false;
   return kernels;
 }
 

@@ -13,6 +13,7 @@
 namespace perwatt {
 
 constexpr size_t kAtOnce = 32;         // rows whose products with a part or with leaders lie in L2
+constexpr size_t kLeastMirrored = 256;  // dimensions: a product of fewer costs no more than a copy of it
 constexpr size_t kLeaders = 1000;      // of the first carving; their products with one vertex cost as much as a part's
 constexpr size_t kDeeperFan = 2;       // of a part that is carved again
 constexpr size_t kDeepest = 6;         // then what is left is cut as it lies
@@ -60,9 +61,27 @@ class Near {
 
   // Products of `rows` vertices that lie `padded` apart with all that were gathered.
   void multiply(const int8_t* queries, size_t rows) {
-    products_.resize(kAtOnce * count_);
+    if (products_.size() < kAtOnce * count_) products_.resize(kAtOnce * count_);
     kernels_.dots_i8(queries, graph_.padded, rows, codes_.data(), graph_.padded, count_, graph_.padded, products_.data(),
                      count_);
+  }
+
+  // Products of `rows` of those that were gathered, from `start` on, with all of them; returns the row of the first. To be
+  // asked for from 0 on: where copying is quicker, each pair is multiplied once.
+  size_t multiply_among(size_t start, size_t rows) {
+    if (!kernels_.mirrors || graph_.padded < kLeastMirrored) {
+      multiply(codes(start), rows);
+      return 0;
+    }
+    if (products_.size() < count_ * count_) products_.resize(count_ * count_);
+    int32_t* here = products_.data() + start * count_;
+    kernels_.dots_i8(codes(start), graph_.padded, rows, codes(start), graph_.padded, count_ - start, graph_.padded,
+                     here + start, count_);
+    for (size_t later = start + rows; later < count_; ++later) {
+      int32_t* mirrored = products_.data() + later * count_ + start;
+      for (size_t r = 0; r < rows; ++r) mirrored[r] = here[r * count_ + later];
+    }
+    return start;
   }
 
   // Those from `first` on, at most `some`, that are no farther than `limit` from the vertex of this row of the last products.
@@ -172,17 +191,17 @@ class Carver {
     near_.gather(vertices(here_.data(), size), size);
     for (size_t start = 0; start < size; start += kAtOnce) {
       const size_t rows = std::min(kAtOnce, size - start);
-      near_.multiply(near_.codes(start), rows);
+      const size_t row = near_.multiply_among(start, rows);
       for (size_t r = 0; r < rows; ++r) {
-        offer(everyone_.nearest, start, r, size);
-        if (plan_.drawn) offer(everyone_.drawn, start, r, drawn);
+        offer(everyone_.nearest, start + r, row + r, size);
+        if (plan_.drawn) offer(everyone_.drawn, start + r, row + r, drawn);
       }
     }
   }
 
-  // The first `some` that are here, to the vertex in this row of the products, which begin with the one at `start`.
-  void offer(Meetings& meetings, size_t start, size_t r, size_t some) {
-    const size_t me = start + r, width = meetings.width();
+  // The first `some` that are here, to the one at `me`, whose products are in row r.
+  void offer(Meetings& meetings, size_t me, size_t r, size_t some) {
+    const size_t width = meetings.width();
     const float norm = near_.norm(me), step = near_.step(me), most = meetings.most(here_[me]);
     const bool guessed = std::isinf(most) && some >= std::max(kGuessed * width, kSamples * kLane);
     size_t found = near_.within(r, 0, some, norm, step, guessed ? guess(r, norm, step, width, some) : most);

@@ -78,6 +78,8 @@ struct Kernels {
   // same bits in every unit. estimates: float32[32 * count].
   void (*estimate)(const uint8_t* groups, size_t count, size_t padded, const uint8_t* tables, float base, float unit,
                    float offset, float threshold, float* estimates, uint32_t* masks);
+  // Whether a product of a few hundred dimensions is dearer than to copy it to where it stands the other way round.
+  bool mirrors;
 };
 
 // One for each translation unit that this architecture builds; dispatch.cpp decides which may run.

@@ -106,7 +106,8 @@ constexpr Kernels table(const char* name) {
                  encode_edges<Hop>,
                  look_up<Hop>,
                  sieve<Hop>,
-                 estimate<Hop>};
+                 estimate<Hop>,
+                 true};
 }
 
 }  // namespace

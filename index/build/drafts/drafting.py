@@ -21,7 +21,7 @@ from index.progress import Progress
 # the nearest of those that were drawn, and some at random. MEASURED.md has what others come to.
 SETTINGS = {
     "own": {"fan": 12, "leaf": 2048, "near": 96, "drawn": 16, "strangers": 8},
-    "quick": {"fan": 8, "leaf": 2048, "near": 64, "drawn": 16, "strangers": 8},
+    "quick": {"fan": 6, "leaf": 2048, "near": 64, "drawn": 16, "strangers": 8},
 }
 _ROUGH_FAN = 4  # of links that only have to lead somewhere near: those of FAISS's upper levels
 _LINKING = 4  # kLinking of draft.hpp
