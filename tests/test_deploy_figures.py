@@ -67,6 +67,28 @@ def test_kept_figures_name_their_machine_versions_and_date(name: str) -> None:
     assert set(content["versions"]) == set(VERSIONS)
 
 
+def test_each_make_of_processor_keeps_its_own_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "KEPT", tmp_path)
+    machines = {cpu: {"arch": arch, "cpu": cpu} for cpu, arch in (
+        ("AMD EPYC 9R14", "x86_64"), ("Intel(R) Xeon(R)", "x86_64"), ("Neoverse-V2", "aarch64"),
+    )}  # fmt: skip
+    for number, machine in enumerate(machines.values()):
+        monkeypatch.setattr(store, "this_machine", lambda machine=machine: machine)
+        for name in ("growth", "text"):
+            store.keep(name, number)
+    names = ["growth.aarch64.json", "growth.amd.json", "growth.intel.json", "text.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    assert {each["figures"] for each in store.kept_by_make("growth")} == {0, 1, 2}
+    intel = store.kept_of("growth", {"arch": "x86_64", "cpu": "INTEL XEON 6"})
+    assert intel is not None
+    assert intel["figures"] == 1
+    assert store.kept("text")["figures"] == 2
+    assert store.kept_of("ann", machines["Neoverse-V2"]) is None
+    older = tmp_path / "growth.amd.json"
+    older.write_text(older.read_text().replace('"measured_on": "2', '"measured_on": "3'))
+    assert store.kept("growth")["figures"] == 0  # the newest
+
+
 def test_the_default_fusion_loses_to_neither_ranking_on_any_collection_that_was_measured() -> None:
     for row in kept("fusion")["figures"]:
         lost = max(row["dense"], row["words"]) - row["scores"][str(DEPTH)]

@@ -63,6 +63,39 @@ def test_a_size_may_be_measured_of_ours_alone(tmp_path: Path, monkeypatch: pytes
         growth.measure(tmp_path / "vectors.npy", SIZES[:2], [], entries[:1], [6000])
 
 
+def test_a_size_that_was_measured_alone_joins_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    point = {"queries_per_s": 10.0, "cpu_us": 100.0, "build_s": 90.0, "build_cpu_s": 9.0, "peak_private_bytes": 8000}
+    point |= {"peak_bytes": 2**30, "file_bytes": 2**30}
+    engines = [
+        {"name": name, "label": name, "ours": True, "points": [point | {"rows": 10, "queries_per_s": 20.0}]}
+        for name in (growth.ALONE, "perwatt")
+    ]
+    measured = {"figures": {"sizes": [10], "engines": engines}, "machine": {}}
+    monkeypatch.setattr(tables, "kept_of", lambda *_: {"figures": {"points": [point | {"rows": 1000}]}})
+    figures = tables.with_alone(measured)["figures"]
+    assert figures["sizes"] == [10, 1000]
+    assert [len(each["points"]) for each in figures["engines"]] == [2, 1]
+    assert figures["engines"][0]["exponents"]["queries_per_s"] == round(-np.log10(2) / 2, 3)
+    monkeypatch.setattr(tables, "kept_of", lambda *_: None)
+    assert tables.with_alone(measured)["figures"]["sizes"] == [10]
+
+
+def test_ours_stand_beside_each_peer_at_the_largest_size_that_one_has() -> None:
+    def engine(label: str, *points: tuple[int, float, float], ours: bool = False) -> dict[str, Any]:
+        made = [{"rows": rows, "build_s": build_s, "queries_per_s": rate} for rows, build_s, rate in points]
+        return {"name": label, "label": label, "ours": ours, "points": made}
+
+    engines = [
+        engine("perwatt, speed", (10, 2.0, 300.0), (100, 20.0, 30.0), ours=True),
+        engine("Slow", (10, 9.0, 100.0)),
+        engine("Slower", (10, 15.0, 40.0)),
+    ]
+    said = tables.beside({"engines": engines})
+    assert said.startswith("At 10 rows, how many times as long Slow and Slower build")
+    assert "speed: 4.5 and 7.5, 3.00." in said
+    assert tables.beside({"engines": engines[:1]}) == ""
+
+
 def test_a_planted_exponent_is_found_again() -> None:
     points = [
         {"rows": rows, "queries_per_s": 1e6 * rows**-0.25, "cpu_us": rows**0.5, "build_s": 2e-4 * rows**1.1,

@@ -220,7 +220,8 @@ def test_auto_goes_by_size_and_memory() -> None:
 def test_both_profiles_are_tried_unless_one_is_asked_for_or_memory_is_short() -> None:
     gib = 2**30
     assert choose_profile("auto", 250_000, 384, 8 * gib)[0] is None
-    assert choose_profile("auto", 10_000, 384, 8 * gib) == ("compact", "of so few rows either is quick")
+    assert choose_profile("auto", 10_000, 384, 8 * gib)[0] is None
+    assert choose_profile("auto", 2_500, 384, 8 * gib) == ("compact", "of so few rows either is quick")
     assert choose_profile("auto", 250_000, 384, gib) == (
         "compact",
         "speed would need 923.2 MiB, and 716.8 MiB may be used",
@@ -239,7 +240,7 @@ def test_speed_must_win_by_three_per_cent() -> None:
 def test_auto_takes_the_profile_that_was_quicker_here_and_the_manifest_says_how(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(families, "FLAT_CODE_BYTES", 0)  # a set that is large enough would take too long
+    monkeypatch.setattr(families, "FEW_CODE_BYTES", 0)  # a set that is large enough would take too long
     path = build_generation(clustered(2000, 32), range(2000), root=tmp_path, name="docs", family="graph")
     manifest = read_manifest(path)
     chosen = manifest["build"]["profile"]

@@ -13,12 +13,12 @@ from deploy.figures.ann_picture import picture
 from index.bench.ann.engine import Float, Metric
 from index.bench.ann.engines import ENGINES, chosen
 from index.bench.ann.run import measure
-from index.bench.ann.targets import COMPACT
+from index.bench.ann.targets import AUTO, COMPACT
 from index.bench.ann.vectors import AnnWorkload, workload
 
 WORDNET = "wordnet_minilm_f16.npy"
-# The strongest peers of the main run, and the one that everyone knows.
-STRONGEST = ("rabitqlib", "svs", "hnswlib")
+# The strongest peers of the main run, and those that everyone knows.
+STRONGEST = ("rabitqlib", "svs", "hnswlib", "faiss-hnsw16")
 OTHER_ROWS = 30_000
 
 
@@ -42,7 +42,7 @@ def other_runs() -> list[dict[str, Any]]:
     """One thread, k = 10, against the strongest peers, on vectors that differ in origin, width, length and metric."""
     runs = []
     for load in others():
-        figures = measure(load, chosen([",".join([*STRONGEST, COMPACT])]), ks=(10,), threads=(1,), show=True)
+        figures = measure(load, chosen([*STRONGEST, COMPACT, AUTO]), ks=(10,), threads=(1,), show=True)
         _drop_points(figures["engines"])
         runs.append({key: figures[key] for key in ("vectors", "engines", "failed", "reached")})
     return runs

@@ -12,12 +12,12 @@ from typing import Any
 import click
 
 from deploy.figures import ann_runs
-from deploy.figures.store import KEPT, TOP, keep
+from deploy.figures.store import KEPT, TOP, keep, make_of, this_machine
 from deploy.instructions import measure as instructions
 from deploy.jobs import bench as jobs
 from deploy.judges import measure as judges
 from embed.bench import encode
-from index.bench import build, changes, filtered, growth, kernels
+from index.bench import build, changes, filtered, growth, kernels, originals
 from index.bench import open as opening
 from index.bench.disk import run as disk
 from loadtest.bench import experiment, generator
@@ -46,15 +46,21 @@ MEASUREMENTS: dict[str, Callable[[], Any]] = {
     "text": lambda: price.measure_both(_DATA / "text"),
     "index": lambda: build.measure(_VECTORS),
     "kernels": kernels.measure,
-    "ann": lambda: ann_runs.main_run(KEPT / "ann.svg"),
+    "ann": lambda: ann_runs.main_run(KEPT / f"ann.{make_of(this_machine())}.svg"),
     "ann-others": ann_runs.other_runs,
+    "originals": lambda: {
+        "graph": originals.measure_file(Path(os.environ["PERWATT_DATA"]) / ann_runs.WORDNET),
+        "judged": quality.without_originals(),
+    },
     "filtered": lambda: {profile: filtered.measure(profile=profile) for profile in ("compact", "speed")},
     # As many as there are real vectors, and ten times as many.
     "disk": lambda: {
         name: disk.measure(rows=rows, work=_DATA / "disk", show=True)
         for name, rows in (("real", 100_000), ("mixed", disk.ROWS))
     },
+    "disk-alone": lambda: disk.measure(rows=10_000_000, names=("perwatt-disk",), work=_DATA / "disk", show=True),
     "growth": lambda: growth.measure(show=True),
+    "growth-alone": lambda: growth.measure_alone(work=_DATA / "growth", show=True),
     "generator": lambda: generator.measure(_VECTORS, _INDEXES, _INDEX),
     "http": lambda: race.measure(folder=_peers(), work=_HTTP),
     "http-workers": lambda: race.measure_workers(work=_HTTP),

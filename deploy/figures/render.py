@@ -2,9 +2,10 @@
 script, and checked by the tests.
 
     python -m deploy.figures measure [NAME …]     run the benchmarks, all by default: encode, quality, queries, fusion,
-                                                  hybrid, text, index, kernels, ann, ann-others, filtered, disk,
-                                                  growth, generator, http, http-workers, open, changes,
-                                                  writes, router, experiment, instructions, judges; and
+                                                  hybrid, text, index, kernels, ann, ann-others, originals,
+                                                  filtered, disk, disk-alone, growth, growth-alone,
+                                                  generator, http, http-workers, open, changes, writes,
+                                                  router, experiment, instructions, judges; and
                                                   jobs, which `make bench-jobs` gives what it needs
     python -m deploy.figures render               write the tables from the kept JSON
     python -m deploy.figures pictures [RUN]       photograph the page and a report (screenshots.py)
@@ -19,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from deploy.figures import encode_picture, growth_picture
-from deploy.figures.store import BENCHMARKS, KEPT, README, TOP, kept
+from deploy.figures.store import BENCHMARKS, KEPT, README, TOP, kept, kept_by_make, make_of
 from deploy.figures.tables import (
     ann,
     changes,
@@ -37,7 +38,7 @@ from deploy.figures.tables import (
     writes,
 )
 from deploy.figures.tables.rankings import hybrid, quality, queries, text
-from deploy.figures.tables.sizes import disk, growth
+from deploy.figures.tables.sizes import disk, growth, originals
 
 DOCUMENTS: dict[Path, dict[str, Callable[[], str]]] = {
     README: {"short": readme.block},
@@ -50,6 +51,7 @@ DOCUMENTS: dict[Path, dict[str, Callable[[], str]]] = {
         "text": text.block,
         "index": exact.block,
         "ann": ann.block,
+        "originals": originals.block,
         "filtered": filtered.block,
         "disk": disk.block,
         "growth": growth.block,
@@ -84,7 +86,10 @@ def pictures() -> dict[Path, str]:
     """The drawings that BENCHMARKS.md shows, by their path: each says what the kept figures say."""
     return {
         KEPT / "encode.svg": encode_picture.picture(kept("encode")),
-        KEPT / "growth.svg": growth_picture.picture(kept("growth")),
+        **{
+            KEPT / f"growth.{make_of(each['machine'])}.svg": growth_picture.picture(growth.with_alone(each))
+            for each in kept_by_make("growth")
+        },
     }
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import click
 import numpy as np
 
-from index.bench.alone import measure as measure_alone
+from index.bench import alone as alone_sizes
 from index.bench.ann.engine import Entry
 from index.bench.ann.engines import ENGINES, chosen
 from index.bench.ann.race import RaceCase
@@ -30,8 +30,10 @@ from index.bench.changes import loaded
 from index.bench.errors import BenchError
 
 SIZES, TARGET, K = (10_000, 100_000, 1_000_000), "0.95", 10
-NAMES = ("perwatt-compact", "perwatt-quick", "perwatt-dropped", "perwatt-refined", "rabitqlib", "hnswlib")
-ALONE = "perwatt-dropped"
+NAMES = (
+    "perwatt-compact", "perwatt-auto", "perwatt-quick", "perwatt-dropped", "perwatt-refined", "rabitqlib", "hnswlib",
+)  # fmt: skip
+ALONE, ALONE_ROWS = "perwatt-dropped", 10_000_000
 FITTED = ("queries_per_s", "cpu_us", "build_s", "build_cpu_s")
 
 
@@ -58,8 +60,7 @@ def measure(
     if len(set(sizes)) < 2:
         raise BenchError(f"growth needs two sizes, and {len(set(sizes))} was given")
     entries, load = chosen(names, among), loaded(source)
-    ours = [entry for entry in entries if entry.name == ALONE]
-    if alone and not ours:
+    if alone and ALONE not in {entry.name for entry in entries}:
         raise BenchError(f"--alone measures {ALONE}, which is not among {', '.join(entry.name for entry in entries)}")
     runs = []
     for size in sorted(set(sizes)):
@@ -68,15 +69,11 @@ def measure(
     points: dict[str, list[dict[str, Any]]] = {
         entry.name: [point for run in runs if (point := _point(run, entry.name))] for entry in entries
     }
-    for size in sorted(set(alone)):
-        with ExitStack() as stack:
-            folder = work or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="perwatt-growth-")))
-            points[ALONE].append(measure_alone(load, size, ours[0], folder, float(TARGET), show=show))
-    return {
+    figures = {
         "vectors": load.name,
         "real_rows": len(load.rows),
         "dim": load.rows.shape[1],
-        "sizes": sorted({*sizes, *alone}),
+        "sizes": sorted(set(sizes)),
         "target": float(TARGET),
         "k": K,
         "measured_at": runs[-1]["measured_at"],
@@ -87,12 +84,39 @@ def measure(
                 "label": entry.label,
                 "ours": entry.ours,
                 "points": points[entry.name],
-                "exponents": exponents(points[entry.name]),
             }
             for entry in entries
             if points[entry.name]
         ],
         "failed": [{"rows": run["vectors"]["rows"]} | each for run in runs for each in run["failed"]],
+    }
+    points_alone = measure_alone(source, sorted(set(alone)), work, among, show=show)["points"] if alone else []
+    return joined(figures, points_alone)
+
+
+def measure_alone(
+    source: Path | None = None,
+    sizes: Sequence[int] = (ALONE_ROWS,),
+    work: Path | None = None,
+    among: Sequence[Entry] = ENGINES,
+    *,
+    show: bool = False,
+) -> dict[str, Any]:
+    """{"points"}: of ALONE at sizes where peers do not fit; arguments are those of `measure`."""
+    load, [entry] = loaded(source), [each for each in among if each.name == ALONE]
+    with ExitStack() as stack:
+        folder = work or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="perwatt-growth-")))
+        return {"points": [alone_sizes.measure(load, size, entry, folder, float(TARGET), show=show) for size in sizes]}
+
+
+def joined(figures: dict[str, Any], points: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The figures with these points of ALONE, and the exponents of all."""
+    engines = [
+        each | {"points": [*each["points"], *points]} if each["name"] == ALONE else each for each in figures["engines"]
+    ]
+    return figures | {
+        "sizes": sorted({*figures["sizes"], *(point["rows"] for point in points)}),
+        "engines": [each | {"exponents": exponents(each["points"])} for each in engines],
     }
 
 

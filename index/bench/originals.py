@@ -58,10 +58,13 @@ print(json.dumps(resident / generation.count))
 
 def main() -> None:
     source = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(os.environ["PERWATT_DATA"]) / "wordnet_minilm_f16.npy"
-    profile = sys.argv[2] if len(sys.argv) > 2 else "compact"
+    print(json.dumps(measure_file(source, *sys.argv[2:3]) | {"isa": kernels.info()["isa"]}, indent=1))
+
+
+def measure_file(source: Path, profile: str = "compact") -> dict[str, Any]:
     vectors = NpyVectors(source).rows()
-    print(f"{source.name}, {profile}, {kernels.info()['isa']} kernels")
-    print(json.dumps(measure(vectors[:-QUERIES], np.ascontiguousarray(vectors[-QUERIES:]), profile), indent=1))
+    rows, queries = vectors[:-QUERIES], np.ascontiguousarray(vectors[-QUERIES:])
+    return {"vectors": source.name} | measure(rows, queries, profile)
 
 
 def measure(rows: NDArray[np.float32], queries: NDArray[np.float32], profile: str) -> dict[str, Any]:
@@ -71,13 +74,21 @@ def measure(rows: NDArray[np.float32], queries: NDArray[np.float32], profile: st
         paths = {name: build_generation(rows, np.arange(len(rows)), name=name, originals=name, **how) for name in NAMES}
         with open_generation(paths["keep"]) as kept, open_generation(paths["drop"]) as dropped:
             both = {"keep": kept, "drop": dropped}
-            figures: dict[str, Any] = {"rows": len(rows), "dim": kept.dim, "manifest": dropped.manifest["recall"]}
-            for name, effort in (("target", kept.target_effort), ("default", kept.default_effort)):
-                for k in KS:
-                    figures[f"{name} effort {effort}, k {k}"] = _walked(both, queries, k, effort)
+            figures: dict[str, Any] = {
+                "rows": len(rows),
+                "dim": kept.dim,
+                "profile": profile,
+                "queries": len(queries),
+                "manifest": dropped.manifest["recall"],
+                "walks": [
+                    {"k": k, "effort": effort} | _walked(both, queries, k, effort)
+                    for effort in (kept.target_effort, kept.default_effort)
+                    for k in KS
+                ],
+            }
             figures["exact"] = _scanned(both, queries[:SCANNED], None)
             some = kept.only(np.arange(0, kept.count, 10))
-            figures["exact, a tenth survives"] = _scanned(both, queries[:SCANNED], some)
+            figures["exact_tenth"] = _scanned(both, queries[:SCANNED], some)
         for name, path in paths.items():
             done = subprocess.run([sys.executable, "-c", RESIDENT, path], check=True, stdout=subprocess.PIPE)
             figures[f"resident_bytes_a_vector_{name}"] = round(json.loads(done.stdout), 1)

@@ -40,7 +40,8 @@ FLAT_CODE_BYTES = 4 << 20  # 10,922 rows of 384 dimensions: a scan of some 100 Â
 STRUCTURE_ROWS = 200  # half of them are held out to measure a graph or lists
 MEMORY_SHARE = 0.7  # of the limit that an index may take; the rest is Python, FAISS's scratch and the payload's pages
 
-TRIED_S = 20.0  # of encoding the other profile; beyond it, compact is taken
+FEW_CODE_BYTES = 1 << 20  # of so few rows either profile is quick
+TRIED_S = 60.0  # of encoding the other profile; beyond it, compact is taken
 _SLOWER = 5  # times as long as compact takes the encoding of speed, about
 TRIED_QUERIES, TRIED_ROUNDS = 200, 5
 WON = 0.97  # of compact's time that speed may take to be chosen
@@ -77,7 +78,7 @@ def choose_profile(
         return asked, "asked for"  # type: ignore[return-value]
     if asked not in ("auto", DISK):
         raise InputError(f"{asked!r} is not a profile; expected auto, {', '.join(PROFILES)}, {DISK}")
-    if count * code_stride(dim) <= FLAT_CODE_BYTES:
+    if count * code_stride(dim) <= FEW_CODE_BYTES:
         return "compact", "of so few rows either is quick"
     if originals == "drop":
         return "compact", "the smaller one, since the originals are dropped"

@@ -4,13 +4,47 @@ from __future__ import annotations
 
 from typing import Any
 
-from deploy.figures.markdown import TARGET_HEADER, conditions, noise, or_missed, table
-from deploy.figures.store import kept
-from index.bench.ann.targets import COMPACT, SPEED, qps, reached
+from deploy.figures.markdown import conditions, noise, or_missed, table
+from deploy.figures.store import kept, kept_by_make, kept_of, make_of
+from index.bench.ann.targets import AUTO, COMPACT, FEW, SPEED, few_dimensions, qps, reached
 
 
 def block() -> str:
-    measured = kept("ann")
+    every = kept_by_make("ann")
+    return "\n\n".join(
+        [_targets_of_makes(every), *(_of_a_make(each, kept_of("ann-others", each["machine"])) for each in every)]
+    )
+
+
+def _targets_of_makes(every: list[dict[str, Any]]) -> str:
+    columns = {}
+    for each in every:
+        machine, others = each["machine"], kept_of("ann-others", each["machine"])
+        scanned = kept("kernels")
+        of_scans = make_of(scanned["machine"]) == make_of(machine)
+        columns[f"{_processor(machine)}, {each['measured_on']}"] = targets(
+            each["figures"], others["figures"] if others else [], scanned["figures"]["scan"] if of_scans else []
+        )
+    return targets_table(columns)
+
+
+def targets(
+    figures: dict[str, Any], others: list[dict[str, Any]], scan: list[dict[str, Any]]
+) -> dict[str, tuple[str, str]]:
+    """By name: what was aimed for, and what one make of processor reached."""
+    return _targets(reached(figures["engines"])) | _of_others(others) | _scans(scan)
+
+
+def targets_table(columns: dict[str, dict[str, tuple[str, str]]]) -> str:
+    """What was aimed for, and what each make of processor reached: runs of its own, each within itself."""
+    aimed = {name: each[0] for column in columns.values() for name, each in column.items()}
+    rows: list[list[object]] = [
+        [name, sign, *(column.get(name, ("", "–"))[1] for column in columns.values())] for name, sign in aimed.items()
+    ]
+    return table(["target", "aimed for", *columns], rows)
+
+
+def _of_a_make(measured: dict[str, Any], others: dict[str, Any] | None) -> str:
     figures = measured["figures"]
     vectors = figures["vectors"]
     peers = ", ".join(
@@ -18,43 +52,64 @@ def block() -> str:
     )
     return "\n\n".join(
         [
-            "![Queries a second over recall, one line an engine](ann.svg)",
+            f"### {_processor(measured['machine'])}",
+            f"![Queries a second over recall, one line an engine](ann.{make_of(measured['machine'])}.svg)",
             f"{vectors['name']}: {vectors['rows']:,} × {vectors['dim']}, {vectors['metric']}, {vectors['queries']:,} "
             f"held-out queries in one call, {figures['rounds']} interleaved rounds of which the fastest counts. Ratios "
-            "are within the run, at the cheapest setting of each engine that reaches the recall.",
-            targets_table(figures, kept("kernels")["figures"]),
-            "Every engine; perwatt's queries a second, and the others' as multiples of them:",
+            "are within the run, at the cheapest setting of each engine that reaches the recall: perwatt's queries a "
+            "second, and the others' as multiples of them.",
             engines_table(figures),
-            others_table(kept("ann-others")["figures"]),
+            *([others_table(others["figures"])] if others else []),
             f"{conditions(measured)} Peers: {peers}.{left_out(figures)}{noise(figures)}",
         ]
     )
 
 
-def targets_table(figures: dict[str, Any], kernels: dict[str, Any]) -> str:
-    """Each target in a row, its parts beside each other; missed ones say so."""
-    rows: list[list[object]] = []
+def _processor(machine: dict[str, Any]) -> str:
+    return f"{machine['cpu'].replace('(R)', '').removesuffix(' Processor')}, {machine['isa']}"
+
+
+def _targets(found: list[dict[str, Any]]) -> dict[str, tuple[str, str]]:
+    """By name: what was aimed for, and what was reached, parts beside each other; missed ones say so."""
     grouped: dict[str, list[dict[str, Any]]] = {}
-    for each in reached(figures["engines"]):
+    for each in found:
         grouped.setdefault(each["name"], []).append(each)
-    for name, each_part in grouped.items():
-        sign = "≥" if each_part[0]["at_least"] else "≤"
-        against = list(dict.fromkeys(each["against"] for each in each_part))
-        values = [
-            f"{_value(each)}{' (' + each['part'].removeprefix('recall ') + ')' if each['part'] else ''}"
-            for each in each_part
-        ]
-        aimed = " · ".join(dict.fromkeys(f"{each['target']:g}" for each in each_part))
-        rows.append([name, f"{sign} {aimed}", " · ".join(values), ", ".join(against)])
+    return {name: _target(parts) for name, parts in grouped.items()}
+
+
+def _target(parts: list[dict[str, Any]]) -> tuple[str, str]:
+    sign = "≥" if parts[0]["at_least"] else "≤"
+    against = list(dict.fromkeys(each["against"] for each in parts))
+    values = [
+        f"{_value(each)}{' (' + each['part'].removeprefix('recall ') + ')' if each['part'] else ''}" for each in parts
+    ]
+    aimed = " · ".join(dict.fromkeys(f"{each['target']:g}" for each in parts))
+    return f"{sign} {aimed}", f"{' · '.join(values)}; {', '.join(against)}"
+
+
+def _of_others(runs: list[dict[str, Any]]) -> dict[str, tuple[str, str]]:
+    """Targets of few dimensions, among the runs on other vectors."""
+    found: dict[str, tuple[str, str]] = {}
+    for run in runs:
+        if run["vectors"]["dim"] == FEW:
+            label = f"{FEW} dimensions, {run['vectors']['metric']}"
+            found |= {f"{label}: {name}": each for name, each in _targets(few_dimensions(run["engines"])).items()}
+    return found
+
+
+def _scans(scan: list[dict[str, Any]]) -> dict[str, tuple[str, str]]:
+    found = {}
     for place, label in SCANS.items():
-        here = [each for each in kernels["scan"] if each["place"] == place]
         values = [
             or_missed(each["share_of_read"] >= 0.7, f"{each['share_of_read']:.2f}")
             + f" ({each['threads']} thread{'s' * (each['threads'] > 1)})"
-            for each in here
+            for each in scan
+            if each["place"] == place
         ]
-        rows.append([f"exact int8 scan, {label}: share of read bandwidth", "≥ 0.7", " · ".join(values), "a bare sum"])
-    return table(TARGET_HEADER, rows)
+        if values:
+            name = f"exact int8 scan, {label}: share of read bandwidth"
+            found[name] = ("≥ 0.7", f"{' · '.join(values)}; a bare sum")
+    return found
 
 
 SCANS = {
@@ -106,7 +161,7 @@ def others_table(runs: list[dict[str, Any]]) -> str:
         vectors = run["vectors"]
         label = f"{vectors['name']}: {vectors['rows']:,} × {vectors['dim']}, {vectors['metric']}"
         peers = [each for each in run["engines"] if not each["ours"]]
-        for ours in (each for each in run["engines"] if each["name"] in (SPEED, COMPACT)):
+        for ours in (each for each in run["engines"] if each["name"] in (SPEED, COMPACT, AUTO)):
             best = [_times_best(ours, peers, recall) for recall in ("0.95", "0.99")]
             known = [
                 _times_best(ours, [each for each in peers if each["name"] == "hnswlib"], recall)[0]

@@ -47,4 +47,6 @@ def block() -> str:
             resident["against"],
         ],
     ]
-    return f"{table(['queries a second and core', 'perwatt', 'of'], rows)}\n\n{conditions(kept('ann'))}"
+    processors = [f"{each['machine']['cpu']}".replace("(R)", "") for each in (kept("ann"), encoded)]
+    other = f" All but graphs: {processors[1]}." if processors[0] != processors[1] else ""
+    return f"{table(['queries a second and core', 'perwatt', 'of'], rows)}\n\n{conditions(kept('ann'))}{other}"

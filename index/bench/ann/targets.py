@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-SPEED, COMPACT, QUICK = "perwatt", "perwatt-compact", "perwatt-quick"
+SPEED, COMPACT, QUICK, AUTO = "perwatt", "perwatt-compact", "perwatt-quick", "perwatt-auto"
 SYMQG = ("rabitqlib", "rabitqlib-8bit")
 FAISS_GRAPHS = ("faiss-hnsw16", "faiss-hnsw32")
 RECALLS = ("0.95", "0.99")
+FEW = 128  # dimensions, that have targets of their own
 BEST_PEER = {"0.90": 1.4, "0.95": 1.6, "0.99": 2.0}  # times the best peer's queries a second
+AS_QUICK = 0.97  # of the better profile's queries a second
 EQUAL = "0.95"  # the recall at which a graph that is built sooner must be searched as quickly
 
 
@@ -38,6 +40,16 @@ def reached(engines: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{**one._asdict(), "met": one.met()} for one in _all({each["name"]: each for each in engines})]
 
 
+def few_dimensions(engines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The targets of sets of FEW dimensions, as `reached` has them; of auto where it took part, else of compact."""
+    known = {each["name"]: each for each in engines}
+    compact, hnsw = known.get(COMPACT), known.get(FAISS_GRAPHS[0])
+    mine, peers = known.get(AUTO, compact), [each for each in engines if not each["ours"]]
+    found = list(_times("queries/s × best peer's", dict.fromkeys(RECALLS, 1.5), mine, peers, "k10_t1"))
+    found.append(_share("compact: memory, of float32 HNSW's", "codes and graph", 0.45, compact, hnsw, _read))
+    return [{**one._asdict(), "met": one.met()} for one in found]
+
+
 def qps(engine: dict[str, Any] | None, case: str, recall: str) -> float | None:
     found = (engine or {}).get("cases", {}).get(case, {}).get("at", {}).get(recall)
     return None if found is None else float(found["qps"])
@@ -60,6 +72,10 @@ def _all(known: dict[str, dict[str, Any]]) -> Iterable[Reached]:
     cases = sorted({case for each in known.values() for case in each["cases"]}, key=parts)
     for case in cases:
         yield from _times(f"speed, {says(case)}: queries/s × best peer's", BEST_PEER, ours, peers, case)
+    if AUTO in known and compact is not None:
+        for case in cases:
+            name = f"auto, {says(case)}: queries/s × the better profile's"
+            yield from _times(name, dict.fromkeys(BEST_PEER, AS_QUICK), known[AUTO], [known[SPEED], compact], case)
     for case in cases[:1]:
         for names, label in ((FAISS_GRAPHS, "faiss HNSW's"), (("hnswlib",), "hnswlib's")):
             others = [known[name] for name in names if name in known]

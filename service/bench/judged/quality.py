@@ -32,6 +32,30 @@ def measure() -> list[dict[str, Any]]:
         return [row(each, precision, Path(scratch)) for each in collections for precision in PRECISIONS]
 
 
+def without_originals(names: tuple[str, ...] = tuple(PUBLISHED)) -> list[dict[str, Any]]:
+    """nDCG@10 of a graph with originals and without, of these collections in $PERWATT_DATA, in fp32."""
+    found, data = [], Path(os.environ["PERWATT_DATA"])
+    with tempfile.TemporaryDirectory() as scratch:
+        for name in names:
+            vectors, root = Path(scratch) / name, Path(scratch) / "indexes"
+            perwatt("embed", data / name / "corpus.jsonl", "--out", vectors, "--precision", "fp32", "--quiet")
+            figures: dict[str, Any] = {"collection": name}
+            for originals in ("keep", "drop"):
+                index = f"{name.replace('_', '-')}-{originals}"
+                how = ("--family", "graph", "--originals", originals)
+                perwatt("build", vectors, "--index", index, "--root", root, *how)
+                judged = evaluated(index, root, data / name)["modes"]["dense"]
+                figures[f"ndcg_10_{originals}"] = round(judged["ndcg@10"], 5)
+            found.append(figures)
+    return found
+
+
+def evaluated(index: str, root: Path, collection: Path) -> dict[str, Any]:
+    judgements = ("--queries", collection / "queries.jsonl", "--qrels", collection / "qrels.tsv")
+    judged: dict[str, Any] = json.loads(perwatt("eval", index, "--root", root, "--json", *judgements))
+    return judged
+
+
 def row(collection: Path, precision: str, scratch: Path) -> dict[str, Any]:
     vectors, root = scratch / f"{collection.name}-{precision}", scratch / "indexes"
     perwatt("embed", collection / "corpus.jsonl", "--out", vectors, "--precision", precision, "--quiet")
@@ -39,12 +63,7 @@ def row(collection: Path, precision: str, scratch: Path) -> dict[str, Any]:
     for family in FAMILIES:
         name = f"{collection.name.replace('_', '-')}-{precision}-{family}"
         perwatt("build", vectors, "--index", name, "--root", root, "--family", family)
-        judged = json.loads(
-            perwatt(
-                "eval", name, "--root", root, "--json",
-                "--queries", collection / "queries.jsonl", "--qrels", collection / "qrels.tsv",
-            )
-        )  # fmt: skip
+        judged = evaluated(name, root, collection)
         figures[f"ndcg_10_{family}"] = round(judged["modes"]["dense"]["ndcg@10"], 5)
         if family == "flat":
             for mode in ("lexical", "hybrid"):
