@@ -35,6 +35,8 @@ def test_the_readme_sells_in_seven_kilobytes_and_shows_a_row_we_lose() -> None:
     assert header.startswith("| queries a second")
     assert len(rows) == 5
     assert sum("we lose" in row for row in rows) == 1
+    [walked] = [row.split("|") for row in rows if "of a graph, recall" in row]
+    assert len(re.findall(r"0\.\d\d", walked[1])) == len(re.findall(r"\d\.\d\d", walked[2])) == 2
 
 
 def test_the_pictures_show_the_kept_figures() -> None:
