@@ -21,13 +21,17 @@ class Plain:
 
     def save(self, folder: Path) -> dict[str, Any]:
         np.save(folder / "rows.npy", self._vectors)
-        return {"note": "kept"}
+        return {"note": "kept", "mapped": isinstance(self._vectors, np.memmap)}
 
     def load(self, folder: Path, rows: int, dim: int, metric: Metric) -> None:
         self._vectors = np.load(folder / "rows.npy")
 
     def search(self, queries: Float, k: int, setting: Setting, threads: int) -> NDArray[Any]:
         return np.argsort(-(queries @ self._vectors[: setting.effort].T), axis=1, kind="stable")[:, :k]
+
+
+class ReadsFiles(Plain):
+    reads_files = True
 
 
 class DiesInBuild(Plain):

@@ -72,3 +72,13 @@ def test_no_answer_in_time_is_a_reason(tmp_path: Path) -> None:
         process.send = lambda which: None  # type: ignore[method-assign]  # it never wakes
         with pytest.raises(EngineFailedError, match="no answer to memory within"):
             process.ask("memory", 0.2)
+
+
+@pytest.mark.parametrize("kind", ["Plain", "ReadsFiles"])
+def test_rows_are_in_memory_for_a_build_but_of_an_engine_that_reads_files(tmp_path: Path, kind: str) -> None:
+    """What is built of more rows than memory holds must not begin with a copy of them."""
+    np.save(tmp_path / "vectors.npy", clusters().rows)
+    with EngineProcess(entry("some", kind), tmp_path / "log") as process:
+        order = {"metric": "cosine", "threads": 1, "folder": str(tmp_path)}
+        built = process.ask("build", 60, vectors=str(tmp_path / "vectors.npy"), **order)
+    assert built["mapped"] is (kind == "ReadsFiles")

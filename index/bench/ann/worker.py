@@ -46,8 +46,10 @@ class Worker:
         self._before = (0, 0)
 
     def build(self, vectors: str, metric: Any, threads: int, folder: str) -> dict[str, Any]:
-        # In memory before the clock starts, as an array that any library may keep a pointer to.
-        array = np.array(np.load(vectors, mmap_mode="r"), np.float32, order="C")
+        # In memory before the clock starts, as an array that any library may keep a pointer to; or left where it is.
+        array = np.load(vectors, mmap_mode="r")
+        if not getattr(self._engine, "reads_files", False):
+            array = np.array(array, np.float32, order="C")
         self._limit(threads)
         reset_peak_rss()
         resident = sum(resident_bytes())

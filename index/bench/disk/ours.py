@@ -14,6 +14,8 @@ from index.disk.lists import PROFILE
 class PerwattOnDisk(Perwatt):
     """Opened without reading all of it for its hashes first, which would fill the page cache."""
 
+    reads_files = True  # is built from rows that do not fit in memory
+
     def __init__(self) -> None:
         super().__init__("auto", profile=PROFILE)
 
