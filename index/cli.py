@@ -65,8 +65,8 @@ def _fitted_in_served(root: Path, name: str) -> _ServedFitted | None:
     type=click.Choice(["auto", "own", "quick", "faiss"]),
     default="auto",
     show_default=True,
-    help="What makes a graph from nothing: own makes the same graph on any machine; quick does too, in some three "
-    "quarters of the time, and searches of it take a little longer. auto is own, and for inner products faiss.",
+    help="What makes a graph from nothing: own makes the same graph on any machine; quick does too, in some two thirds "
+    "of the time, and searches of it take a little longer. auto is own, and for inner products faiss.",
 )
 @click.option("--no-switch", is_flag=True, help="Build only; what is served stays.")
 @options(CHECKS)

@@ -3,10 +3,10 @@ script, and checked by the tests.
 
     python -m deploy.figures measure [NAME …]     run the benchmarks, all by default: encode, quality, queries, fusion,
                                                   hybrid, text, index, kernels, ann, ann-others, originals,
-                                                  filtered, disk, disk-alone, growth, growth-alone,
-                                                  generator, http, http-workers, open, changes, writes,
-                                                  router, experiment, instructions, judges; and
-                                                  jobs, which `make bench-jobs` gives what it needs
+                                                  filtered, disk, growth, generator, http, http-workers,
+                                                  open, changes, writes, router, experiment, instructions,
+                                                  judges; by name jobs, which `make bench-jobs` gives what it
+                                                  needs, and growth-alone and disk-alone, ten million rows
     python -m deploy.figures render               write the tables from the kept JSON
     python -m deploy.figures pictures [RUN]       photograph the page and a report (screenshots.py)
     python -m deploy.figures check                exit 1 if a document says anything else
