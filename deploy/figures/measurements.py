@@ -95,7 +95,7 @@ ALONE: dict[str, Callable[[], Any]] = {
         os.environ.get("RAY_PYTHON", sys.executable),
         Path(os.environ["TEXTS"]) if os.environ.get("TEXTS") else None,
         os.environ.get("TEXTS_ARE"),
-    )
+    ),
 }
 
 
