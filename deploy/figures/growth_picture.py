@@ -11,9 +11,9 @@ from typing import Any
 from deploy.figures.ann_picture import HUES, spread
 from loadtest.report.svg import OURS, Scale, across, dot, down, path, standing_alone, text
 
-WIDTH, HEIGHT = 980, 400
+WIDTH, HEIGHT = 1100, 400
 LEFT, RIGHT, TOP, BOTTOM, BETWEEN = 62, 8, 84, 52, 66
-NAMES = 194  # pixels of the names at the right of a panel
+NAMES = 256  # pixels of the names at the right of a panel
 PANELS = {"queries_per_s": "queries a second at recall {target:g}, one thread", "build_s": "seconds of a build"}
 LIGHT = (
     ".grid{stroke:#e4e7eb}.axis{stroke:#8a929c}.line{fill:none;stroke-width:1.8;stroke-linejoin:round}"
