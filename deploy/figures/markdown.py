@@ -17,6 +17,11 @@ def or_missed(met: bool, said: str) -> str:
     return said if met else f"**missed** {said}"
 
 
+def processor(machine: dict[str, Any]) -> str:
+    """Its name without trimmings, and which kernels it ran."""
+    return f"{machine['cpu'].replace('(R)', '').removesuffix(' Processor')}, {machine['isa']}"
+
+
 def conditions(measured: dict[str, Any]) -> str:
     host, versions = measured["machine"], measured["versions"]
     return (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from deploy.figures.markdown import conditions, noise, or_missed, table
+from deploy.figures.markdown import conditions, noise, or_missed, processor, table
 from deploy.figures.store import kept, kept_by_make, kept_of, make_of
 from index.bench.ann.targets import AUTO, COMPACT, FEW, SPEED, few_dimensions, qps, reached
 
@@ -17,12 +17,11 @@ def block() -> str:
 
 
 def _targets_of_makes(every: list[dict[str, Any]]) -> str:
-    columns = {}
+    columns, scanned = {}, kept("kernels")
     for each in every:
         machine, others = each["machine"], kept_of("ann-others", each["machine"])
-        scanned = kept("kernels")
         of_scans = make_of(scanned["machine"]) == make_of(machine)
-        columns[f"{_processor(machine)}, {each['measured_on']}"] = targets(
+        columns[f"{processor(machine)}, {each['measured_on']}"] = targets(
             each["figures"], others["figures"] if others else [], scanned["figures"]["scan"] if of_scans else []
         )
     return targets_table(columns)
@@ -52,7 +51,7 @@ def _of_a_make(measured: dict[str, Any], others: dict[str, Any] | None) -> str:
     )
     return "\n\n".join(
         [
-            f"### {_processor(measured['machine'])}",
+            f"### {processor(measured['machine'])}",
             f"![Queries a second over recall, one line an engine](ann.{make_of(measured['machine'])}.svg)",
             f"{vectors['name']}: {vectors['rows']:,} × {vectors['dim']}, {vectors['metric']}, {vectors['queries']:,} "
             f"held-out queries in one call, {figures['rounds']} interleaved rounds of which the fastest counts. Ratios "
@@ -63,10 +62,6 @@ def _of_a_make(measured: dict[str, Any], others: dict[str, Any] | None) -> str:
             f"{conditions(measured)} Peers: {peers}.{left_out(figures)}{noise(figures)}",
         ]
     )
-
-
-def _processor(machine: dict[str, Any]) -> str:
-    return f"{machine['cpu'].replace('(R)', '').removesuffix(' Processor')}, {machine['isa']}"
 
 
 def _targets(found: list[dict[str, Any]]) -> dict[str, tuple[str, str]]:

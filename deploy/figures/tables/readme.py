@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deploy.figures.markdown import conditions, table
+from deploy.figures.markdown import conditions, processor, table
 from deploy.figures.store import kept
 from deploy.figures.tables import http
 from index.bench.ann.targets import RECALLS, reached
@@ -46,6 +46,6 @@ def block() -> str:
             resident["against"],
         ],
     ]
-    processors = [f"{each['machine']['cpu']}".replace("(R)", "") for each in (kept("ann"), encoded)]
-    other = f" All but graphs: {processors[1]}." if processors[0] != processors[1] else ""
+    graph, rest = (processor(each["machine"]) for each in (kept("ann"), encoded))
+    other = f" All but graphs: {rest}." if graph != rest else ""
     return f"{table(['queries a second and core', 'perwatt', 'of'], rows)}\n\n{conditions(kept('ann'))}{other}"
