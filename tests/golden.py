@@ -2,6 +2,8 @@
 
     python tests/golden.py FOLDER FAMILY     # tests/golden/FAMILY-1: of format 1
 
+tests/golden/graph-1 is of the compact layout in whole cache lines, graph-packed-1 of that in its fewest bytes.
+
 Made once, when a format is new, and committed as it is: test_index_golden.py opens every one there is. Two hundred
 documents with vectors of 8 dimensions, then one that is new, one replaced and one deleted.
 """

@@ -24,4 +24,4 @@ def test_what_was_released_is_opened_with_the_answers_of_then(tmp_path: Path, fo
 
 def test_there_is_one_of_every_format() -> None:
     assert FORMAT == LOG_FORMAT == 1, "a new format has a golden generation and log of its own: tests/golden.py"
-    assert {folder.name for folder in GOLDEN} == {"flat-1", "graph-1"}
+    assert {folder.name for folder in GOLDEN} == {"flat-1", "graph-1", "graph-packed-1"}

@@ -24,17 +24,22 @@ def encoded(
     unit: str = "",
     profile: Profile = "compact",
     originals: Originals = "keep",
+    packed: bool | None = None,
 ) -> Layout:
     count, dim = vectors.shape
     roots = layout.sampled_roots(count)
-    sizes = layout.row_sizes(count, dim, profile, originals)
-    blocks = np.zeros(sizes[layout.BLOCKS_FILE], np.uint8)
-    spokes = np.zeros(sizes[layout.SPOKES_FILE], np.uint8) if profile == "compact" else None
-    rests = np.zeros(sizes[layout.RESTS_FILE], np.uint8) if originals == "drop" else None
+    if packed is None:
+        packed = layout.is_packed(count, profile)
+    sizes = layout.row_bytes(dim, profile, originals, packed=packed)
+    blocks = np.zeros(count * sizes[layout.BLOCKS_FILE], np.uint8)
+    spokes = np.zeros(count * sizes[layout.SPOKES_FILE], np.uint8) if profile == "compact" else None
+    rests = np.zeros(count * sizes[layout.RESTS_FILE], np.uint8) if originals == "drop" else None
     root = np.zeros(_native.root_bytes(dim, len(roots)), np.uint8)
     which = roots.astype(np.int32)
-    gain, edge_rms, *norms = _native.encode(vectors, links, which, l2, blocks, root, threads, unit, spokes, rests)
-    return Layout(blocks, root, count, dim, l2, gain, edge_rms, spokes, rests, *norms)
+    gain, edge_rms, code_norm, rest_norm = _native.encode(
+        vectors, links, which, l2, blocks, root, threads, unit, spokes, rests, packed=packed
+    )
+    return Layout(blocks, root, count, dim, l2, gain, edge_rms, spokes, rests, code_norm, rest_norm, packed)
 
 
 def recall_at(generation: Generation, queries: NDArray[np.float32], k: int, effort: int | None, **how: Any) -> float:

@@ -6,7 +6,7 @@ ivf    the graph would not fit: lists of small codes, mapped
 
 A graph has one of two profiles (index/kernels/graph.hpp):
 
-compact  704 bytes a row at 384 dimensions; a hop reads a line or two for each neighbour that is new, anywhere
+compact  640 bytes a row at 384 dimensions; a hop reads a line or two for each neighbour that is new, anywhere
 speed    2,240 bytes; a hop reads all of one block in a row
 
 A third is no graph: `disk` keeps some 60 bytes a row in memory, in lists, and reads the rest from the disk as it

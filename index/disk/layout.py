@@ -25,6 +25,7 @@ from index.kernels import _native
 Profile = Literal["speed", "compact"]
 Originals = Literal["keep", "drop"]  # of the float32 rows that a graph was made of
 BLOCKS_FILE, SPOKES_FILE, RESTS_FILE, ROOT_FILE = "graph.blocks", "graph.spokes", "graph.rests", "graph.root"
+MOST_PACKED = (1 << 24) - 1  # rows whose numbers have three bytes
 DEGREE = 32  # neighbours of a vertex: one group of the kernels, and level 0 of FAISS's degree 16
 MAX_DIM = 4096  # the kernels add up dim/4 lookups in 16 bits
 _SEED = 5
@@ -45,6 +46,9 @@ class Layout(NamedTuple):
     rests: NDArray[np.uint8] | None = None  # where the originals are dropped
     code_norm: float = 0.0  # of the longest restored row without its rest, in the graph's frame
     rest_norm: float = 0.0  # the most that a rest adds to one
+    packed: bool = (
+        False  # in the profile compact: in the fewest bytes, as of so many rows and of older generations it is not
+    )
 
     def graph(self) -> _native.Graph:
         return _native.Graph(
@@ -60,6 +64,7 @@ class Layout(NamedTuple):
             self.rests,
             self.code_norm,
             self.rest_norm,
+            self.packed,
         )
 
 
@@ -89,9 +94,9 @@ def encode(
         name: memory(name, size) if memory else huge_bytes(size)
         for name, size in row_sizes(count, dim, profile, originals).items()
     }
-    root = np.zeros(_native.root_bytes(dim, len(roots)), np.uint8)
+    root, packed = np.zeros(_native.root_bytes(dim, len(roots)), np.uint8), is_packed(count, profile)
     blocks, spokes, rests = arrays[BLOCKS_FILE], arrays.get(SPOKES_FILE), arrays.get(RESTS_FILE)
-    gain, edge_rms, *norms = _native.encode(
+    gain, edge_rms, code_norm, rest_norm = _native.encode(
         vectors,
         links,
         roots.astype(np.int32),
@@ -102,8 +107,9 @@ def encode(
         spokes=spokes,
         rests=rests,
         in_files=memory is not None,
+        packed=packed,
     )
-    return Layout(blocks, root, count, dim, l2, gain, edge_rms, spokes, rests, *norms)
+    return Layout(blocks, root, count, dim, l2, gain, edge_rms, spokes, rests, code_norm, rest_norm, packed)
 
 
 def copied(made: Layout, files: SectionFiles) -> Layout:
@@ -123,22 +129,26 @@ def with_all_roots(made: Layout, vectors: NDArray[np.float32], threads: int) -> 
 
 def relink(made: Layout, links: NDArray[np.int32]) -> None:
     """Gives the vertices of a compact layout other links: no code depends on them."""
-    stride = row_bytes(made.dim, "compact")[BLOCKS_FILE]
-    blocks = made.blocks[: made.count * stride].reshape(made.count, stride)
-    blocks[:, stride - 4 * DEGREE :].view(np.int32)[:] = links
+    _native.relink(made.blocks, links, made.dim, made.packed)
 
 
-def row_bytes(dim: int, profile: Profile, originals: Originals = "keep") -> dict[str, int]:
-    """Bytes that a row takes in each section that has one entry a row."""
+def is_packed(count: int, profile: Profile) -> bool:
+    """Whether so many rows are packed: those of a compact graph whose numbers have three bytes."""
+    return profile == "compact" and count <= MOST_PACKED
+
+
+def row_bytes(dim: int, profile: Profile, originals: Originals = "keep", *, packed: bool = True) -> dict[str, int]:
+    """Bytes that a row takes in each section that has one entry a row; in the profile compact, packed or not."""
     rests = {} if originals == "keep" else {RESTS_FILE: _native.rest_bytes(dim)}
     if profile == "speed":
         return {BLOCKS_FILE: _native.block_bytes(dim, DEGREE)} | rests
-    compact = {BLOCKS_FILE: _native.block_bytes(dim, DEGREE, compact=True), SPOKES_FILE: _native.spoke_bytes(dim)}
-    return compact | rests
+    blocks = _native.block_bytes(dim, DEGREE, compact=True, packed=packed)
+    return {BLOCKS_FILE: blocks, SPOKES_FILE: _native.spoke_bytes(dim, packed)} | rests
 
 
 def row_sizes(count: int, dim: int, profile: Profile, originals: Originals = "keep") -> dict[str, int]:
-    return {name: count * size for name, size in row_bytes(dim, profile, originals).items()}
+    packed = is_packed(count, profile)
+    return {name: count * size for name, size in row_bytes(dim, profile, originals, packed=packed).items()}
 
 
 def huge_bytes(size: int) -> NDArray[np.uint8]:
@@ -181,7 +191,7 @@ def written(
         file.write(b"\0" * (-layout.root.size % ALIGNMENT))
     sections: dict[str, Any] = {
         name: {"dtype": "uint8", "stride_bytes": size, "shape": [layout.count]}
-        for name, size in row_bytes(layout.dim, profile, originals).items()
+        for name, size in row_bytes(layout.dim, profile, originals, packed=layout.packed).items()
     }
     sections[BLOCKS_FILE] |= {"profile": profile, "degree": DEGREE, "gain": layout.gain, "edge_rms": layout.edge_rms}
     if originals == "drop":
@@ -234,7 +244,11 @@ def load(folder: Path, manifest: dict[str, Any], *, huge_pages: bool = False) ->
             f"{BLOCKS_FILE} has profile {profile!r}, and this version knows {', '.join(get_args(Profile))}"
         )
     arrays: dict[str, NDArray[np.uint8]] = {}
-    for name, size in row_bytes(dim, profile, originals_of(manifest)).items():
+    sizes = row_bytes(dim, profile, originals_of(manifest))
+    packed = profile == "compact" and entry["stride_bytes"] == sizes[BLOCKS_FILE]
+    if profile == "compact" and not packed:
+        sizes = row_bytes(dim, profile, originals_of(manifest), packed=False)
+    for name, size in sizes.items():
         if entry["degree"] != DEGREE or sections[name]["stride_bytes"] != size:
             raise ValueError(f"{name} has another layout than {count} × {dim} with degree {DEGREE}")
         arrays[name] = np.memmap(folder / name, np.uint8, "r")
@@ -255,4 +269,5 @@ def load(folder: Path, manifest: dict[str, Any], *, huge_pages: bool = False) ->
         arrays.get(RESTS_FILE),
         rests["code_norm"],
         rests["rest_norm"],
+        packed,
     )

@@ -50,8 +50,9 @@ class Near {
       }
       const uint8_t* block = block_of(graph_, static_cast<size_t>(vertices[i]));
       std::copy_n(reinterpret_cast<const int8_t*>(block), padded, codes_.data() + i * padded);
-      norms_[i] = head_of(graph_, block)->code_norm;
-      steps_[i] = head_of(graph_, block)->step;
+      const Head head = head_of(graph_, block);
+      norms_[i] = head.code_norm;
+      steps_[i] = head.step;
     }
   }
 

@@ -19,6 +19,8 @@ namespace {
 
 constexpr size_t kDegree = 32;
 
+enum class Profile { speed, wide, packed };  // the latter two: compact
+
 struct Shape {
   size_t count, dim;
   bool l2;
@@ -46,18 +48,19 @@ struct Built {
 };
 
 Built build(const Kernels& unit, const Shape& shape, const std::vector<float>& vectors,
-            const std::vector<int32_t>& links, bool l2, bool compact, bool dropped = false) {
+            const std::vector<int32_t>& links, bool l2, Profile profile, bool dropped = false) {
   const size_t padded = padded_dim(shape.dim);
   std::vector<int32_t> roots;
   for (size_t r = 0; r < shape.count && r < 40; ++r) roots.push_back(static_cast<int32_t>(r * 17 % shape.count));
-  const size_t stride = compact ? compact_bytes(padded, kDegree) : block_bytes(padded, 1);
+  const bool compact = profile != Profile::speed, packed = profile == Profile::packed;
+  const size_t stride = compact ? compact_bytes(padded, kDegree, packed) : block_bytes(padded, 1);
   Built built{std::vector<uint8_t>(shape.count * stride),
               std::vector<uint8_t>(root_bytes(padded, (roots.size() + kGroup - 1) / kGroup)),
-              std::vector<uint8_t>(compact ? shape.count * spoke_bytes(padded) : 0),
+              std::vector<uint8_t>(compact ? shape.count * spoke_bytes(padded, packed) : 0),
               std::vector<uint8_t>(dropped ? shape.count * rest_bytes(padded) : 0), {}};
   built.view = encode(unit, {vectors.data(), shape.count, shape.dim, kDegree, links.data(), roots.data(), roots.size(),
                              l2, built.blocks.data(), built.root.data(), compact ? built.spokes.data() : nullptr,
-                             dropped ? built.rests.data() : nullptr}, 2);
+                             dropped ? built.rests.data() : nullptr, packed}, 2);
   return built;
 }
 
@@ -143,7 +146,7 @@ uint64_t check_dropped(const Kernels& unit, const Built& built, const std::vecto
 }
 
 // Fingerprint of one unit: everything that it computes for this shape.
-uint64_t check(const Kernels& unit, const Shape& shape, bool compact) {
+uint64_t check(const Kernels& unit, const Shape& shape, Profile profile) {
   std::mt19937 random(static_cast<uint32_t>(shape.count * 7919 + shape.dim));
   const std::vector<float> vectors = points(shape, random);
   std::vector<int32_t> links(shape.count * kDegree, -1), refined(links.size());
@@ -152,16 +155,16 @@ uint64_t check(const Kernels& unit, const Shape& shape, bool compact) {
   }
   uint64_t fingerprint = 0xCBF29CE484222325ull;
   for (const Reach reach : {Reach{10, 30}, Reach{20, 60}}) {
-    const Built by_distance = build(unit, shape, vectors, links, true, compact);
+    const Built by_distance = build(unit, shape, vectors, links, true, profile);
     refine(unit, by_distance.view, links.data(), {nullptr, shape.count}, reach, 2, refined.data());
     links.swap(refined);
   }
   fingerprint = mixed(fingerprint, links);
   const std::vector<int32_t> picked{0, static_cast<int32_t>(shape.count / 2), static_cast<int32_t>(shape.count - 1)};
-  Built built = build(unit, shape, vectors, links, true, compact);
+  Built built = build(unit, shape, vectors, links, true, profile);
   if (shape.count > 2) refine(unit, built.view, links.data(), {picked.data(), 3}, {10, 30}, 1, refined.data());
   fingerprint = mixed(fingerprint, refined);
-  built = build(unit, shape, vectors, links, shape.l2, compact);
+  built = build(unit, shape, vectors, links, shape.l2, profile);
   fingerprint = mixed(mixed(mixed(fingerprint, built.blocks), built.root), built.spokes);
   uint64_t done = 0;
   draft(unit, built.view, {nullptr, shape.count}, {3, 40, 20, 6, 3, kDegree, true}, 2, &done, links.data());
@@ -188,7 +191,7 @@ uint64_t check(const Kernels& unit, const Shape& shape, bool compact) {
     }
   }
 
-  const Built dropped = build(unit, shape, vectors, links, shape.l2, compact, true);
+  const Built dropped = build(unit, shape, vectors, links, shape.l2, profile, true);
   fingerprint = mixed(mixed(fingerprint, dropped.blocks), dropped.rests);
   fingerprint = check_dropped(unit, dropped, queries, keep.data(), fingerprint);
 
@@ -198,7 +201,7 @@ uint64_t check(const Kernels& unit, const Shape& shape, bool compact) {
     Built damaged = with_rests ? dropped : built;
     damaged.view.blocks = damaged.blocks.data();
     damaged.view.root = damaged.root.data();
-    if (compact) {
+    if (profile != Profile::speed) {
       damaged.view.spokes = damaged.spokes.data();
       for (int i = 0; i < damage; ++i) damaged.spokes[random() % damaged.spokes.size()] = static_cast<uint8_t>(random());
     }
@@ -220,16 +223,18 @@ void check_graphs(const std::vector<const Kernels*>& kernels) {
     for (const size_t count : {1, 2, 31, 33, 500}) {
       for (const bool l2 : {false, true}) {
         const Shape shape{count, dim, l2};
-        for (const bool compact : {false, true}) {
+        for (const Profile profile : {Profile::speed, Profile::wide, Profile::packed}) {
+          const bool compact = profile != Profile::speed, wide = profile == Profile::wide;
           if (compact && (dim == 50 || count == 2 || count == 31)) continue;  // an emulator has all day, its user not
-          const uint64_t expected = check(kScalar, shape, compact);
+          if (wide && dim == 384) continue;  // of older generations
+          const uint64_t expected = check(kScalar, shape, profile);
           decltype(Kernels::walk) checked = nullptr;
           for (const Kernels* unit : kernels) {
             if (unit == &kScalar || unit->walk == checked) continue;  // sve256 walks with i8mm's code
             checked = unit->walk;
-            if (check(*unit, shape, compact) == expected) continue;
+            if (check(*unit, shape, profile) == expected) continue;
             std::printf("%s: the graph of %zu x %zu (%s, %s) is not the scalar one\n", unit->name, count, dim,
-                        l2 ? "l2" : "ip", compact ? "compact" : "speed");
+                        l2 ? "l2" : "ip", wide ? "compact, wide" : compact ? "compact" : "speed");
             std::exit(1);
           }
           all = mixed(all, &expected, sizeof expected);

@@ -64,7 +64,7 @@ constexpr float kSpokeStep = 0.9957f;
 
 // The edge from the root to a vertex (graph.hpp). Sums run over 16 lanes, and so alike on every architecture. Returns its
 // squared length.
-double encode_spoke(const float* root, const float* x, size_t padded, bool l2, uint8_t* spoke) {
+double encode_spoke(const float* root, const float* x, size_t padded, bool l2, uint8_t* spoke, size_t stride) {
   const auto sum = [](float* lanes) {
     for (size_t width = 8; width; width /= 2) {
       for (size_t j = 0; j < width; ++j) lanes[j] += lanes[j + width];
@@ -83,7 +83,7 @@ double encode_spoke(const float* root, const float* x, size_t padded, bool l2, u
   const float step = kSpokeStep * std::sqrt(square / static_cast<float>(padded));
   const float inverse = step > 0.0f ? 1.0f / step : 0.0f;
   const size_t bytes = code_bytes(padded);
-  std::memset(spoke, 0, spoke_bytes(padded));
+  std::memset(spoke, 0, stride);
   for (size_t i = 0; i < padded; i += 16) {
     for (size_t j = 0; j < 16; ++j) {
       const float r = x[i + j] - root[i + j];
@@ -103,11 +103,10 @@ double encode_spoke(const float* root, const float* x, size_t padded, bool l2, u
 
 }  // namespace
 
-void encode_vertex(const float* x, size_t padded, bool l2, uint8_t* block) {
+Head encode_vertex(const float* x, size_t padded, bool l2, int8_t* codes) {
   float largest = 0.0f;
   for (size_t i = 0; i < padded; ++i) largest = std::max(largest, std::fabs(x[i]));
   const float step = largest > 0.0f ? largest / 127.0f : 1.0f;
-  int8_t* codes = reinterpret_cast<int8_t*>(block);
   int32_t squares = 0;
   for (size_t i = 0; i < padded; ++i) {
     const float code = std::nearbyint(x[i] / step);
@@ -115,15 +114,11 @@ void encode_vertex(const float* x, size_t padded, bool l2, uint8_t* block) {
     squares += codes[i] * codes[i];
   }
   const float square_norm = static_cast<float>(square_of(x, padded));
-  const Head head{l2 ? 2.0f * step : step, l2 ? -square_norm : 0.0f, square_norm, step,
-                  (step * step) * static_cast<float>(squares), 0.0f, 0.0f, {}};
-  std::memcpy(block + padded, &head, sizeof head);
+  return {l2 ? 2.0f * step : step, l2 ? -square_norm : 0.0f, square_norm, step, (step * step) * static_cast<float>(squares),
+          0.0f, 0.0f};
 }
 
-Lengths encode_rest(const float* x, size_t padded, bool l2, uint8_t* block, uint8_t* rest) {
-  Head head;
-  std::memcpy(&head, block + padded, sizeof head);
-  const int8_t* codes = reinterpret_cast<const int8_t*>(block);
+Lengths encode_rest(const float* x, size_t padded, bool l2, const int8_t* codes, Head& head, uint8_t* rest) {
   const size_t half = padded / 2;
   std::memset(rest, 0, half);
   int64_t squares = 0, rests = 0, wholes = 0;
@@ -140,7 +135,6 @@ Lengths encode_rest(const float* x, size_t padded, bool l2, uint8_t* block, uint
   const double longer = l2 || square == 0.0 ? 1.0 : std::sqrt(static_cast<double>(head.square_norm) / square);
   head.restored_scale = static_cast<float>(l2 ? 2.0 * step : longer * step);
   head.restored_norm = l2 ? static_cast<float>(square) : 0.0f;
-  std::memcpy(block + padded, &head, sizeof head);
   const double unit = longer * step / 16.0;
   return {unit * std::sqrt(static_cast<double>(wholes)), unit * std::sqrt(static_cast<double>(rests))};
 }
@@ -220,9 +214,9 @@ size_t fill_root(const Kernels& kernels, const Encoding& e, const Frame& frame) 
   const size_t padded = padded_dim(e.dim);
   std::memcpy(e.root, frame.origin.data(), padded * sizeof(float));
   uint8_t* root = e.root + padded * sizeof(float);
-  encode_vertex(frame.mean.data(), padded, e.l2, root);
+  put_whole_head(encode_vertex(frame.mean.data(), padded, e.l2, reinterpret_cast<int8_t*>(root)), root + padded);
   int64_t edges = 0;
-  Edges(kernels, frame, e).encode(frame.mean.data(), e.roots, e.root_count, root + padded + sizeof(Head), edges);
+  Edges(kernels, frame, e).encode(frame.mean.data(), e.roots, e.root_count, root + padded + kHeadBytes, edges);
   return (e.root_count + kGroup - 1) / kGroup;
 }
 
@@ -235,7 +229,8 @@ void encode_root(const Kernels& kernels, const Encoding& e, size_t threads) {
 GraphView encode(const Kernels& kernels, const Encoding& e, size_t threads) {
   const size_t padded = padded_dim(e.dim);
   const Frame frame = frame_of(kernels, e.vectors, e.count, e.dim, e.l2, threads);
-  const size_t stride = e.spokes ? compact_bytes(padded, e.degree) : block_bytes(padded, e.degree / kGroup);
+  const size_t stride = e.spokes ? compact_bytes(padded, e.degree, e.packed) : block_bytes(padded, e.degree / kGroup);
+  const size_t spoke_stride = spoke_bytes(padded, e.packed);
   std::vector<double> squares(e.count);
   std::vector<Lengths> restored(e.rests ? e.count : 0);
   std::vector<uint16_t> edges(e.count);
@@ -245,22 +240,27 @@ GraphView encode(const Kernels& kernels, const Encoding& e, size_t threads) {
         float* x = row.data();
         frame.bring(kernels, e.vectors + r * e.dim, e.dim, x);
         uint8_t* block = e.blocks + r * stride;
-        encode_vertex(x, padded, e.l2, block);
-        if (e.rests) restored[r] = encode_rest(x, padded, e.l2, block, e.rests + r * rest_bytes(padded));
+        int8_t* codes = reinterpret_cast<int8_t*>(block);
+        Head head = encode_vertex(x, padded, e.l2, codes);
+        if (e.rests) restored[r] = encode_rest(x, padded, e.l2, codes, head, e.rests + r * rest_bytes(padded));
+        if (e.packed) {
+          put_short_head(head, e.l2, block + padded);
+        } else {
+          put_whole_head(head, block + padded);
+        }
         if (e.spokes) {
-          std::memcpy(block + padded + sizeof(Head), e.links + r * e.degree, e.degree * sizeof(int32_t));
-          uint8_t* spoke = e.spokes + r * spoke_bytes(padded);
-          squares[r] = encode_spoke(frame.mean.data(), x, padded, e.l2, spoke);
+          put_neighbours(e.links + r * e.degree, e.degree, padded, e.packed, block);
+          squares[r] = encode_spoke(frame.mean.data(), x, padded, e.l2, e.spokes + r * spoke_stride, spoke_stride);
           edges[r] = 1;
           continue;
         }
         int64_t coded = 0;
-        squares[r] = coder.encode(x, e.links + r * e.degree, e.degree, block + padded + sizeof(Head), coded);
+        squares[r] = coder.encode(x, e.links + r * e.degree, e.degree, block + padded + kHeadBytes, coded);
         edges[r] = static_cast<uint16_t>(coded);
       }
       if (!e.in_files) return;
       give_back(e.blocks + first * stride, e.blocks + last * stride);
-      if (e.spokes) give_back(e.spokes + first * spoke_bytes(padded), e.spokes + last * spoke_bytes(padded));
+      if (e.spokes) give_back(e.spokes + first * spoke_stride, e.spokes + last * spoke_stride);
       if (e.rests) give_back(e.rests + first * rest_bytes(padded), e.rests + last * rest_bytes(padded));
     };
   });
@@ -273,7 +273,7 @@ GraphView encode(const Kernels& kernels, const Encoding& e, size_t threads) {
   }
   const float edge_rms = all_edges > 0 ? static_cast<float>(std::sqrt(sum / static_cast<double>(all_edges))) : 0.0f;
   GraphView view{e.blocks, e.root, e.count, e.dim, padded, e.degree, root_groups, e.l2, frame.gain, edge_rms, e.spokes,
-                 e.rests};
+                 e.rests, e.packed};
   for (const Lengths& lengths : restored) {
     view.code_norm = std::max(view.code_norm, lengths.codes);
     view.rest_norm = std::max(view.rest_norm, lengths.rest);

@@ -16,10 +16,11 @@ struct Encoding {
   const int32_t* roots;  // rows that the root links to
   size_t root_count;
   bool l2;
-  uint8_t* blocks;  // count * block_bytes(padded, degree / 32), or with spokes count * compact_bytes(padded, degree)
+  uint8_t* blocks;  // count * block_bytes(padded, degree / 32), or with spokes count * compact_bytes(padded, degree, packed)
   uint8_t* root;    // padded * 4 + block_bytes(padded, ceil(root_count / 32))
-  uint8_t* spokes = nullptr;  // compact: count * spoke_bytes(padded)
+  uint8_t* spokes = nullptr;  // compact: count * spoke_bytes(padded, packed)
   uint8_t* rests = nullptr;   // where the float32 rows are not kept: count * rest_bytes(padded)
+  bool packed = false;        // compact: in fewer bytes, of at most kMostPacked rows
   bool in_files = false;      // blocks, spokes and rests are mapped files, whose pages are given back once they are written
 };
 
@@ -51,8 +52,8 @@ GraphView encode(const Kernels& kernels, const Encoding& encoding, size_t thread
 // The root alone, of vectors, roots and root: where a graph gets another sample of its rows to begin with.
 void encode_root(const Kernels& kernels, const Encoding& encoding, size_t threads);
 
-// The codes and the head of a vertex float32[padded] in the frame.
-void encode_vertex(const float* x, size_t padded, bool l2, uint8_t* block);
+// The codes of a vertex float32[padded] in the frame, and its head.
+Head encode_vertex(const float* x, size_t padded, bool l2, int8_t* codes);
 
 // Lengths of what restores a row: its codes, and its rest.
 struct Lengths {
@@ -60,7 +61,7 @@ struct Lengths {
 };
 
 // What the codes of an encoded vertex leave over (graph.hpp), and in its head how both restore the row.
-Lengths encode_rest(const float* x, size_t padded, bool l2, uint8_t* block, uint8_t* rest);
+Lengths encode_rest(const float* x, size_t padded, bool l2, const int8_t* codes, Head& head, uint8_t* rest);
 
 // A query float32[dim] in the frame, into out[padded].
 void to_frame(const Kernels& kernels, const GraphView& graph, const float* signs, const float* query, float* out);

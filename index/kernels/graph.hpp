@@ -7,7 +7,7 @@
 // end), and codes describe the *edge* u - v, one sign a dimension, so that their error shrinks with the edge.
 //
 //   block = codes int8[padded]                     the vertex, step * code
-//           head  64 bytes                         Head
+//           head  64 bytes                         Head, then zeros
 //           group x degree/32                      32 neighbours:
 //             vertex int32[32]                       which they are
 //             add    f16[32], mul f16[32]            how a sum becomes a score; add = -infinity marks an empty slot
@@ -29,11 +29,17 @@
 // That is the profile `speed`. The profile `compact` keeps no codes of edges; it has one code for each vertex instead, of
 // the edge that leads to it from the root: its spoke. Every estimate then starts from the root's score, so its error does
 // not shrink with the edge, and a hop reads a line for each neighbour that was not seen before, at a random place, where
-// `speed` reads 28 in a row. At 384 dimensions a vertex takes 704 bytes instead of 2,240.
+// `speed` reads 28 in a row. At 384 dimensions a vertex takes 640 bytes instead of 2,240.
 //
-//   block = codes int8[padded], head, vertex int32[degree]     -1 for none
+//   block = codes int8[padded]
+//           head  16 bytes                step, square_norm, code_norm, restored: what the rest of Head follows from
+//           vertex uint24[degree]         2^24 - 1 for none
 //   spoke = codes uint8[padded / 4]     code j of byte i, two bits, the lowest first: dimension j * padded / 4 + i
 //           add float, mul float          as above
+//
+// Both are as long as loses few lines: see compact_bytes and spoke_bytes. More than kMostPacked vertices are not packed like
+// that, and neither are those of older generations: they have a head of 64 bytes, int32[degree] with -1 for none, and whole
+// lines everywhere.
 //
 // A code c stands for the level 2 c - 3: 1 and 3 and their negatives. Three shifts bring a register of bytes to the codes of
 // as many consecutive dimensions each, and no load of what lies in one line touches the next. MEASURED.md has one and four
@@ -61,6 +67,10 @@ constexpr uint16_t kEmptyAdd = 0xFC00;  // -infinity in f16
 // rotations, against 0.75 of RaBitQ's bound for the mean.
 constexpr float kSignError = 0.70f;
 
+constexpr size_t kHeadBytes = 64;
+constexpr size_t kShortHeadBytes = 16;
+constexpr size_t kMostPacked = (size_t{1} << 24) - 1;  // vertices
+
 struct Head {
   float scale;        // of the integer product: the step (twice it for l2)
   float bias;         // added to it: 0 (-|x|^2 for l2)
@@ -70,9 +80,7 @@ struct Head {
   // 0 where there is no rest. A score of the restored row is restored_scale / 16 * <q, 16 * code + r> - restored_norm.
   float restored_scale;  // the step with which it is as long as x (twice the step for l2)
   float restored_norm;   // 0 (its square norm for l2)
-  uint8_t unused[36];
 };
-static_assert(sizeof(Head) == 64);
 
 struct GraphView {
   const uint8_t* blocks;
@@ -83,27 +91,88 @@ struct GraphView {
   float edge_rms;  // root mean square length of an edge that is coded, in the frame
   const uint8_t* spokes = nullptr;  // null: the profile is speed
   const uint8_t* rests = nullptr;   // null: the float32 rows are kept
+  bool packed = false;              // compact: short heads, numbers of three bytes
   // With rests, in the frame: the longest restored row without its rest, and the most that a rest adds to one.
   double code_norm = 0.0, rest_norm = 0.0;
 };
 
 
 inline size_t group_bytes(size_t padded) { return kGroup * 8 + padded * 4; }
-inline size_t block_bytes(size_t padded, size_t groups) { return padded + sizeof(Head) + groups * group_bytes(padded); }
-inline size_t compact_bytes(size_t padded, size_t degree) { return padded + sizeof(Head) + degree * sizeof(int32_t); }
+inline size_t whole(size_t bytes, size_t unit) { return (bytes + unit - 1) / unit * unit; }
+inline size_t block_bytes(size_t padded, size_t groups) { return padded + kHeadBytes + groups * group_bytes(padded); }
+// Up to 128 dimensions the rest of a line would be a sixteenth of all.
+inline size_t compact_bytes(size_t padded, size_t degree, bool packed) {
+  if (!packed) return padded + kHeadBytes + degree * sizeof(int32_t);
+  return whole(padded + kShortHeadBytes + 3 * degree, padded <= 128 ? 16 : 64);
+}
 inline size_t code_bytes(size_t padded) { return padded / 4; }
-// A spoke that fits a line crosses none.
-inline size_t spoke_bytes(size_t padded) {
+// A spoke that fits a line crosses none, nor does one lie in more lines than it must, but at 128 dimensions: there every other
+// one crosses a line, for 24 bytes less. Those that are 8 bytes longer than whole lines lie in one more wherever they begin.
+inline size_t spoke_bytes(size_t padded, bool packed) {
   const size_t bytes = code_bytes(padded) + 2 * sizeof(float);
-  return bytes <= 32 ? 32 : (bytes + 63) / 64 * 64;
+  if (bytes <= 32) return 32;
+  return packed && (padded == 128 || bytes % 64 == 8) ? bytes : whole(bytes, 64);
 }
 inline size_t rest_bytes(size_t padded) { return padded / 2; }
 inline size_t stride_of(const GraphView& g) {
-  return g.spokes ? compact_bytes(g.padded, g.degree) : block_bytes(g.padded, g.degree / kGroup);
+  return g.spokes ? compact_bytes(g.padded, g.degree, g.packed) : block_bytes(g.padded, g.degree / kGroup);
 }
 inline const uint8_t* block_of(const GraphView& g, size_t vertex) { return g.blocks + vertex * stride_of(g); }
-inline const Head* head_of(const GraphView& g, const uint8_t* block) {
-  return reinterpret_cast<const Head*>(block + g.padded);
+
+// The head that lies somewhere in full, and how it is put there.
+inline Head whole_head(const uint8_t* at) {
+  Head head;
+  __builtin_memcpy(&head, at, sizeof head);
+  return head;
+}
+inline void put_whole_head(const Head& head, uint8_t* at) {
+  __builtin_memset(at, 0, kHeadBytes);
+  __builtin_memcpy(at, &head, sizeof head);
+}
+
+// What a short one leaves out is what it has, to the bit: the double of a float and its negative are exact.
+inline Head short_head(const uint8_t* at, bool l2) {
+  float x[4];
+  __builtin_memcpy(x, at, sizeof x);
+  return l2 ? Head{2.0f * x[0], -x[1], x[1], x[0], x[2], 2.0f * x[0], x[3]} : Head{x[0], 0.0f, x[1], x[0], x[2], x[3], 0.0f};
+}
+inline void put_short_head(const Head& head, bool l2, uint8_t* at) {
+  const float x[4] = {head.step, head.square_norm, head.code_norm, l2 ? head.restored_norm : head.restored_scale};
+  __builtin_memcpy(at, x, sizeof x);
+}
+
+// Of a block, not of the root, whose head is whole.
+inline Head head_of(const GraphView& g, const uint8_t* block) {
+  return g.packed ? short_head(block + g.padded, g.l2) : whole_head(block + g.padded);
+}
+
+// The neighbours of a compact block. Numbers of three bytes are the upper ones of the four that are read: those below belong
+// to the number before, the first one's to the head.
+class Neighbours {
+ public:
+  Neighbours(const uint8_t* block, size_t padded, bool packed)
+      : at_(block + padded + (packed ? kShortHeadBytes - 1 : kHeadBytes)), step_(packed ? 3 : 4), shift_(packed ? 8 : 0) {}
+
+  // No vertex of the graph if there is none.
+  uint32_t operator[](size_t i) const {
+    uint32_t bytes;
+    __builtin_memcpy(&bytes, at_ + i * step_, sizeof bytes);
+    return bytes >> shift_;
+  }
+
+ private:
+  const uint8_t* at_;
+  size_t step_;
+  int shift_;
+};
+
+inline void put_neighbours(const int32_t* links, size_t degree, size_t padded, bool packed, uint8_t* block) {
+  uint8_t* at = block + padded + (packed ? kShortHeadBytes : kHeadBytes);
+  if (!packed) {
+    __builtin_memcpy(at, links, degree * sizeof(int32_t));
+    return;
+  }
+  for (size_t i = 0; i < degree; ++i) __builtin_memcpy(at + 3 * i, links + i, 3);
 }
 
 // How hard a walk looks, and when it gives up: its visits are what it costs, and from some number of them on whoever asked is

@@ -34,15 +34,17 @@ void check_links(const Links& links, size_t count, size_t degree) {
   }
 }
 
-size_t block_bytes_of(size_t padded, size_t degree, bool compact) {
-  return compact ? compact_bytes(padded, degree) : block_bytes(padded, degree / kGroup);
+size_t block_bytes_of(size_t padded, size_t degree, bool compact, bool packed) {
+  return compact ? compact_bytes(padded, degree, packed) : block_bytes(padded, degree / kGroup);
 }
 
 template <class T>
-void check_spokes(const std::optional<Vector<T>>& spokes, size_t count, size_t padded) {
+void check_spokes(const std::optional<Vector<T>>& spokes, size_t count, size_t padded, bool packed) {
+  require(!packed || spokes, "only a compact graph is packed");
+  require(!packed || count <= kMostPacked, "a packed graph has at most 2^24 - 1 vertices");
   if (!spokes) return;
   require(spokes->shape(0) < 2 || spokes->stride(0) == 1, "spokes must be contiguous");
-  require(spokes->shape(0) >= count * spoke_bytes(padded), "spokes are too short for their count and dimensions");
+  require(spokes->shape(0) >= count * spoke_bytes(padded, packed), "spokes are too short for their count and dimensions");
 }
 
 template <class T>
@@ -55,11 +57,11 @@ void check_rests(const std::optional<Vector<T>>& rests, size_t count, size_t pad
 class Graph {
  public:
   Graph(Bytes blocks, Bytes root, size_t count, size_t dim, size_t degree, bool l2, float gain, float edge_rms,
-        std::optional<Bytes> spokes, std::optional<Bytes> rests, double code_norm, double rest_norm)
+        std::optional<Bytes> spokes, std::optional<Bytes> rests, double code_norm, double rest_norm, bool packed)
       : blocks_(blocks), root_(root), spokes_(spokes), rests_(rests), signs_(rotation_signs(padded_dim(dim))) {
     check_shape(count, dim, degree);
-    const size_t padded = padded_dim(dim), stride = block_bytes_of(padded, degree, spokes.has_value());
-    check_spokes(spokes, count, padded);
+    const size_t padded = padded_dim(dim), stride = block_bytes_of(padded, degree, spokes.has_value(), packed);
+    check_spokes(spokes, count, padded, packed);
     check_rests(rests, count, padded);
     require(!rests || (code_norm >= 0.0 && rest_norm >= 0.0), "the norms of codes and rests must not be negative");
     require(blocks.shape(0) < 2 || blocks.stride(0) == 1, "blocks must be contiguous");
@@ -68,7 +70,7 @@ class Graph {
     require(root.shape(0) >= root_bytes(padded, 1), "the root is too short");
     const size_t groups = (root.shape(0) - root_bytes(padded, 0)) / group_bytes(padded);
     view_ = {blocks.data(), root.data(), count, dim, padded, degree, groups, l2, gain, edge_rms,
-             spokes ? spokes->data() : nullptr, rests ? rests->data() : nullptr, code_norm, rest_norm};
+             spokes ? spokes->data() : nullptr, rests ? rests->data() : nullptr, packed, code_norm, rest_norm};
   }
 
   void search(Matrix<const float> queries, std::optional<Matrix<const float>> vectors, float margin, size_t frontier,
@@ -221,7 +223,7 @@ void check_roots(const Vector<const int32_t>& roots, size_t count, size_t padded
 std::tuple<float, float, double, double> encode_graph(
     Matrix<const float> vectors, Links links, Vector<const int32_t> roots, bool l2, Vector<uint8_t> blocks,
     Vector<uint8_t> root, size_t threads, const std::string& unit, std::optional<Vector<uint8_t>> spokes,
-    std::optional<Vector<uint8_t>> rests, bool in_files) {
+    std::optional<Vector<uint8_t>> rests, bool in_files, bool packed) {
   const Kernels& kernels = unit_named(unit);
   const size_t count = vectors.shape(0), dim = vectors.shape(1), degree = links.shape(1);
   check_shape(count, dim, degree);
@@ -229,15 +231,27 @@ std::tuple<float, float, double, double> encode_graph(
   check_links(links, count, degree);
   const size_t padded = padded_dim(dim);
   check_roots(roots, count, padded, root.shape(0));
-  require(blocks.shape(0) >= count * block_bytes_of(padded, degree, spokes.has_value()), "blocks are too short");
-  check_spokes(spokes, count, padded);
+  require(blocks.shape(0) >= count * block_bytes_of(padded, degree, spokes.has_value(), packed), "blocks are too short");
+  check_spokes(spokes, count, padded, packed);
   check_rests(rests, count, padded);
   nb::gil_scoped_release unlocked;
   const Encoding encoding{vectors.data(), count, dim, degree, links.data(), roots.data(), roots.shape(0), l2,
                           blocks.data(), root.data(), spokes ? spokes->data() : nullptr,
-                          rests ? rests->data() : nullptr, in_files};
+                          rests ? rests->data() : nullptr, packed, in_files};
   const GraphView view = encode(kernels, encoding, threads);
   return {view.gain, view.edge_rms, view.code_norm, view.rest_norm};
+}
+
+// Gives the vertices of a compact graph other neighbours: no code depends on them.
+void relink(Vector<uint8_t> blocks, Links links, size_t dim, bool packed) {
+  const size_t count = links.shape(0), degree = links.shape(1), padded = padded_dim(dim);
+  check_shape(count, dim, degree);
+  check_links(links, count, degree);
+  const size_t stride = compact_bytes(padded, degree, packed);
+  require(blocks.shape(0) >= count * stride, "blocks are too short");
+  for (size_t r = 0; r < count; ++r) {
+    put_neighbours(links.data() + r * degree, degree, padded, packed, blocks.data() + r * stride);
+  }
 }
 
 void encode_graph_root(Matrix<const float> vectors, Vector<const int32_t> roots, bool l2, Vector<uint8_t> root,
@@ -256,24 +270,28 @@ void encode_graph_root(Matrix<const float> vectors, Vector<const int32_t> roots,
 
 void bind_graph(nb::module_& m) {
   m.def("block_bytes",
-        [](size_t dim, size_t degree, bool compact) { return block_bytes_of(padded_dim(dim), degree, compact); }, "dim"_a,
-        "degree"_a, "compact"_a = false);
-  m.def("spoke_bytes", [](size_t dim) { return spoke_bytes(padded_dim(dim)); }, "dim"_a);
+        [](size_t dim, size_t degree, bool compact, bool packed) {
+          return block_bytes_of(padded_dim(dim), degree, compact, packed);
+        },
+        "dim"_a, "degree"_a, "compact"_a = false, "packed"_a = false);
+  m.def("spoke_bytes", [](size_t dim, bool packed) { return spoke_bytes(padded_dim(dim), packed); }, "dim"_a, "packed"_a);
   m.def("rest_bytes", [](size_t dim) { return rest_bytes(padded_dim(dim)); }, "dim"_a);
   m.def("root_bytes",
         [](size_t dim, size_t roots) { return root_bytes(padded_dim(dim), (roots + kGroup - 1) / kGroup); }, "dim"_a,
         "roots"_a);
   m.def("encode", encode_graph, "vectors"_a.noconvert(), "links"_a.noconvert(), "roots"_a.noconvert(), "l2"_a,
         "blocks"_a.noconvert(), "root"_a.noconvert(), "threads"_a, "unit"_a = "",
-        "spokes"_a.noconvert() = nb::none(), "rests"_a.noconvert() = nb::none(), "in_files"_a = false);
+        "spokes"_a.noconvert() = nb::none(), "rests"_a.noconvert() = nb::none(), "in_files"_a = false,
+        "packed"_a = false);
   m.def("encode_root", encode_graph_root, "vectors"_a.noconvert(), "roots"_a.noconvert(), "l2"_a, "root"_a.noconvert(),
         "threads"_a, "unit"_a = "");
+  m.def("relink", relink, "blocks"_a.noconvert(), "links"_a.noconvert(), "dim"_a, "packed"_a);
   nb::class_<Graph>(m, "Graph")
       .def(nb::init<Bytes, Bytes, size_t, size_t, size_t, bool, float, float, std::optional<Bytes>, std::optional<Bytes>,
-                    double, double>(),
+                    double, double, bool>(),
            "blocks"_a.noconvert(), "root"_a.noconvert(), "count"_a, "dim"_a, "degree"_a, "l2"_a, "gain"_a, "edge_rms"_a,
            "spokes"_a.noconvert() = nb::none(), "rests"_a.noconvert() = nb::none(), "code_norm"_a = 0.0,
-           "rest_norm"_a = 0.0)
+           "rest_norm"_a = 0.0, "packed"_a = false)
       .def("search", &Graph::search, "queries"_a.noconvert(), "vectors"_a.noconvert().none(), "margin"_a, "frontier"_a,
            "keep"_a.noconvert().none(), "rows"_a.noconvert(), "scores"_a.noconvert(), "scored"_a.noconvert(),
            "threads"_a = 1, "unit"_a = "", "handicap"_a = 0.0f, "share"_a = 1.0f, "room"_a = 0, "trial"_a = 0,

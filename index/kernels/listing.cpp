@@ -30,7 +30,8 @@ void encode_centres(const Kernels& kernels, const float* frame, const float* cen
   std::vector<float> x(padded);
   for (size_t i = 0; i < count; ++i) {
     into_frame(kernels, frame, signs.data(), centres + i * dim, dim, padded, x.data());
-    encode_vertex(x.data(), padded, l2, out + i * centre_bytes(padded));
+    uint8_t* centre = out + i * centre_bytes(padded);
+    put_whole_head(encode_vertex(x.data(), padded, l2, reinterpret_cast<int8_t*>(centre)), centre + padded);
   }
 }
 
@@ -44,24 +45,20 @@ Lengths encode_rows(const Kernels& kernels, const float* frame, const uint8_t* c
   if (listing.records) std::memset(listing.records, 0, bytes_of_records(padded, listing.count));
   in_parallel(threads, listing.count, kRowsPerRange, [&] {
     return [&, x = std::vector<float>(padded), centre = std::vector<float>(padded),
-            group = std::vector<uint8_t>(group_bytes(padded)),
-            block = std::vector<uint8_t>(centre_bytes(padded))](size_t first, size_t last) mutable {
+            group = std::vector<uint8_t>(group_bytes(padded))](size_t first, size_t last) mutable {
       for (size_t r = first; r < last; ++r) {
         into_frame(kernels, frame, signs.data(), listing.vectors + r * listing.dim, listing.dim, padded, x.data());
         if (listing.records) {
           uint8_t* record = listing.records + place_of_record(padded, r);
-          encode_vertex(x.data(), padded, listing.l2, block.data());
-          lengths[r] = encode_rest(x.data(), padded, listing.l2, block.data(), record + padded);
-          Head head;
-          std::memcpy(&head, block.data() + padded, sizeof head);
+          int8_t* of_record = reinterpret_cast<int8_t*>(record);
+          Head head = encode_vertex(x.data(), padded, listing.l2, of_record);
+          lengths[r] = encode_rest(x.data(), padded, listing.l2, of_record, head, record + padded);
           const float factors[2] = {head.restored_scale, head.restored_norm};
-          std::memcpy(record, block.data(), padded);
           std::memcpy(record + padded + rest_bytes(padded), factors, sizeof factors);
         }
         if (listing.slots[r] < 0) continue;
         const uint8_t* of_list = centres + static_cast<size_t>(listing.lists[r]) * centre_bytes(padded);
-        Head head;
-        std::memcpy(&head, of_list + padded, sizeof head);
+        const Head head = whole_head(of_list + padded);
         for (size_t i = 0; i < padded; ++i) centre[i] = head.step * static_cast<float>(static_cast<int8_t>(of_list[i]));
         const float* neighbour = x.data();
         const int32_t which = 0;

@@ -5,7 +5,7 @@
 // included. On the disk it is a record of 12 bits a dimension, what a graph keeps of a row without its original, from which
 // its score is computed (restored.hpp).
 //
-//   centres  origin float[padded], what is taken off a vector in the frame; then of each list codes int8[padded], Head
+//   centres  origin float[padded], what is taken off a vector in the frame; then of each list codes int8[padded], and 64 bytes: Head
 //   starts   uint32[lists + 1]: the groups of list i are [starts[i], starts[i + 1])
 //   groups   row int32[32]     -1 for none
 //            add, mul, signs   as in a vertex's group; the edges begin at the centre as its codes restore it
@@ -51,7 +51,7 @@ inline uint64_t bytes_of_records(size_t padded, uint64_t count) {
   return some ? (count + some - 1) / some * kPageBytes : count * record_bytes(padded);
 }
 
-inline size_t centre_bytes(size_t padded) { return padded + sizeof(Head); }
+inline size_t centre_bytes(size_t padded) { return padded + kHeadBytes; }
 
 struct ListsView {
   GraphView frame;  // of the rows: their count and dimensions, origin, gain and norms; it has no blocks

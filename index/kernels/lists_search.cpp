@@ -126,7 +126,7 @@ class Asked {
   void collect(const Kernels& kernels, const int32_t* products, const Probing& probing, const Batch& batch, size_t survivors) {
     std::vector<int64_t> order(lists_.lists);
     for (size_t i = 0; i < lists_.lists; ++i) {
-      const Head& head = head_of_list(i);
+      const Head head = head_of_list(i);
       const float score = 2.0f * head.step * unit_ * static_cast<float>(products[i]) - head.code_norm;
       order[i] = key_of(score, static_cast<int32_t>(i));
     }
@@ -175,14 +175,14 @@ class Asked {
   std::vector<Listed>& listed() { return best_.listed(); }
 
  private:
-  const Head& head_of_list(size_t list) const {
-    return *reinterpret_cast<const Head*>(lists_.centres + list * centre_bytes(lists_.frame.padded) + lists_.frame.padded);
+  Head head_of_list(size_t list) const {
+    return whole_head(lists_.centres + list * centre_bytes(lists_.frame.padded) + lists_.frame.padded);
   }
 
   // Returns how many of the list's rows the filter lets through.
   size_t estimate(const Kernels& kernels, size_t list, int32_t product, float margin, const Kept& kept) {
     const GraphView& frame = lists_.frame;
-    const Head& head = head_of_list(list);
+    const Head head = head_of_list(list);
     const float inner = head.step * unit_ * static_cast<float>(product);
     const float away = std::sqrt(std::max(0.0f, static_cast<float>(square_) + head.code_norm - 2.0f * inner));
     const float base = frame.l2 ? 2.0f * inner - head.code_norm : inner, across = kSignError * kReach * away;

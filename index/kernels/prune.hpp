@@ -71,7 +71,7 @@ class Pruner {
         for (size_t at = 0; at <= padded; at += 64) __builtin_prefetch(later + at);
       }
       std::copy_n(block_of(graph_, static_cast<size_t>(candidates[i].vertex)), padded, codes_.data() + i * padded);
-      const Head& its = head(candidates[i].vertex);
+      const Head its = head(candidates[i].vertex);
       norms_[i] = its.code_norm;
       steps_[i] = its.step;
       distances_[i] = candidates[i].distance;
@@ -115,7 +115,7 @@ class Pruner {
     }
   }
 
-  const Head& head(int32_t vertex) const { return *head_of(graph_, block_of(graph_, static_cast<size_t>(vertex))); }
+  Head head(int32_t vertex) const { return head_of(graph_, block_of(graph_, static_cast<size_t>(vertex))); }
 
   // Of the candidates at distance 0, the next kTwins by number, going round, are free; the others are not.
   static void ring(int32_t vertex, std::vector<Candidate>& candidates) {

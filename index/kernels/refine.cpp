@@ -26,7 +26,7 @@ class Surroundings {
   const std::vector<int32_t>& of(int32_t vertex, const int32_t* old) {
     const uint8_t* block = block_of(graph_, static_cast<size_t>(vertex));
     const int8_t* codes = reinterpret_cast<const int8_t*>(block);
-    const float step = head_of(graph_, block)->step;
+    const float step = head_of(graph_, block).step;
     for (size_t i = 0; i < graph_.padded; ++i) scratch_.query()[i] = step * static_cast<float>(codes[i]);
     Walker& walker = scratch_.walker(reach_.k, reach_.kept, {kMargin, kFrontier}, nullptr);
     kernels_.walk(graph_, walker);

@@ -25,9 +25,9 @@ struct Heads {
   float scales[kBlockRows], norms[kBlockRows];
 
   void take(const GraphView& graph, size_t i, size_t row) {
-    const Head* head = head_of(graph, block_of(graph, row));
-    scales[i] = head->restored_scale;
-    norms[i] = head->restored_norm;
+    const Head head = head_of(graph, block_of(graph, row));
+    scales[i] = head.restored_scale;
+    norms[i] = head.restored_norm;
   }
 };
 
@@ -209,8 +209,8 @@ void score_restored(const Kernels& kernels, const GraphView& graph, const Restor
     for (size_t i = 0; i < count; ++i) {
       const int64_t sum = 4096 * int64_t{high[i]} + 16 * int64_t{low[i]} + 256 * int64_t{of_rests[i]} +
                           int64_t{of_rests[kScored + i]};
-      const Head* head = head_of(graph, block_of(graph, at[i]));
-      listed[first + i].score = score_of_sum(graph, query, head->restored_scale, head->restored_norm, sum);
+      const Head head = head_of(graph, block_of(graph, at[i]));
+      listed[first + i].score = score_of_sum(graph, query, head.restored_scale, head.restored_norm, sum);
     }
   }
 }
@@ -230,7 +230,7 @@ void restore_rows(const GraphView& graph, const float* signs, size_t first, size
       for (size_t r = from; r < to; ++r) {
         const uint8_t* block = block_of(graph, first + r);
         unpack_rest(graph.rests + (first + r) * rest_bytes(padded), padded, rest.data());
-        restore_row(graph, signs, reinterpret_cast<const int8_t*>(block), rest.data(), head_of(graph, block)->restored_scale,
+        restore_row(graph, signs, reinterpret_cast<const int8_t*>(block), rest.data(), head_of(graph, block).restored_scale,
                     x.data(), out + r * graph.dim);
       }
     };

@@ -19,10 +19,10 @@ constexpr double kDeviations = 4.0;
 float floor_of(const GraphView& graph, const Walker& walker) {
   if (walker.found < walker.k) return score_of(walker.results[walker.found - 1]);
   const int64_t kth = walker.results[walker.k - 1];
-  const Head* head = head_of(graph, block_of(graph, static_cast<size_t>(vertex_of(kth))));
+  const Head head = head_of(graph, block_of(graph, static_cast<size_t>(vertex_of(kth))));
   const double square = walker.square_norm, largest = walker.largest;
-  const double vector_error = square * static_cast<double>(head->step) * static_cast<double>(head->step);
-  const double query_error = static_cast<double>(head->square_norm) * (largest / 127.0) * (largest / 127.0);
+  const double vector_error = square * static_cast<double>(head.step) * static_cast<double>(head.step);
+  const double query_error = static_cast<double>(head.square_norm) * (largest / 127.0) * (largest / 127.0);
   const double error = std::sqrt((vector_error + query_error) / 12.0) * (graph.l2 ? 2.0 : 1.0);
   return score_of(kth) - static_cast<float>(kDeviations * std::sqrt(2.0) * error);
 }
