@@ -11,7 +11,8 @@
 //                                   dropped must be better by `handicap` standard errors to be visited (compact only). How
 //                                   many are dropped is counted on the way: around a query a filter may drop all, or none.
 //   giving up                       From some number of visits on, comparing all survivors costs less than what is still to
-//                                   come; the share of survivors among the visited tells a long walk from a short one.
+//                                   come; the share of survivors among the visited, and how many candidates wait that are
+//                                   worth a visit, tell a long walk from a short one.
 //   a loose frontier                Waiting candidates lie in no order. The best hundred or so stand in front of the rest; the
 //                                   best of those is found by a scan of registers, and what fell behind the threshold is
 //                                   squeezed out now and then.
@@ -42,6 +43,7 @@ constexpr float kSpokeScoreMargin = 0.5f;
 constexpr float kLowest = -3e38f;  // below every estimate that is finite, above the empty slot's -infinity
 constexpr size_t kFront = 128;      // candidates in front; scanning so many costs less than squeezing them
 constexpr float kShareStep = 0.125f;  // what the latest hop weighs in the share that may be returned: some eight count
+constexpr size_t kFirstLook = 8;   // of the budget, a part after which a walk may find that it will not do
 constexpr size_t kRootBest = 8;    // neighbours of the root to begin with: this many to twice as many (more for large k)
 
 template <class Hop, class DotI8, bool Compact>
@@ -60,6 +62,8 @@ struct Walk {
   float cut = kLowest;
   float share;   // of what hops newly met, that may be returned
   size_t limit;  // candidates that are kept waiting
+  // Visits after which it is asked next whether the rest of the budget will do.
+  size_t next_look = walker.effort.budget == SIZE_MAX ? SIZE_MAX : walker.effort.budget / kFirstLook + 1;
   // compact: how the sum of a spoke becomes a product, the root's score, and the error of every estimate.
   float spoke_unit = 0.0f, spoke_offset = 0.0f, hub = 0.0f, spoke_error = 0.0f;
   float handicaps[2] = {};  // of the dropped and of the others: without a branch, which nothing could foretell
@@ -340,14 +344,22 @@ struct Walk {
     return vertex;
   }
 
-  // Whether it costs less by now to compare all that may be returned.
+  // Whether it costs less by now to compare all that may be returned: the budget is spent, too few of the visited may be
+  // returned, or more than is left of the budget waits to be visited.
   bool give_up() {
     const Effort& effort = walker.effort;
     walker.gave_up =
         walker.visits >= effort.budget ||
         (walker.visits >= effort.trial &&
-         static_cast<float>(walker.passed) < effort.least_share * static_cast<float>(walker.visits));
+         static_cast<float>(walker.passed) < effort.least_share * static_cast<float>(walker.visits)) ||
+        (walker.visits >= next_look && hopeless());
     return walker.gave_up;
+  }
+
+  bool hopeless() {
+    next_look = walker.visits + walker.visits / 4;
+    return walker.found >= walker.k &&
+           walker.visits + Hop::count_above(walker.estimates, waiting, visit_above) > walker.effort.budget;
   }
 
   void begin() {

@@ -9,8 +9,8 @@ A filter never cuts an answer afterwards: it is in the walk, or in the scan.
 A scan costs what survives, and is known before it begins. A walk costs between two bounds: what it takes without a
 filter, where all around the query survive, and no end where none do. So a `SearchPlan` scans at once where even the
 lower bound is dearer. Otherwise the walk is tried, and gives up for the scan when the share of survivors among the rows
-it visited says that the rest of it would cost more, or when it has cost as much. Costs are counted, not timed, so that
-the same search of the same generation always goes the same way.
+it visited, or the number of candidates that are worth a visit, says that the rest of it would cost more, or when it has
+cost as much. Costs are counted, not timed, so that the same search of the same generation always goes the same way.
 """
 
 import functools

@@ -1,0 +1,60 @@
+"""A walk that may not cost more than so many visits: it stops as soon as it can be told that they will not do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from indexing import clustered
+from numpy.typing import NDArray
+from walks import encoded
+
+from index.disk.layout import DEGREE, Profile
+from index.search.finding import SearchPlan
+from index.search.walk import Walk
+
+COUNT, DIM, K, EFFORT = 4000, 48, 20, 400
+
+
+@pytest.fixture(params=["compact", "speed"])
+def walk(request: pytest.FixtureRequest) -> Walk:
+    vectors = clustered(COUNT, DIM)
+    squares = (vectors**2).sum(1)
+    distances = squares[:, None] + squares[None] - 2 * vectors @ vectors.T
+    np.fill_diagonal(distances, np.inf)
+    profile: Profile = request.param
+    links = np.argsort(distances, 1)[:, :DEGREE].astype(np.int32)
+    return Walk(encoded(vectors, links, l2=True, profile=profile), vectors, 1)
+
+
+@pytest.fixture
+def under(walk: Walk) -> Callable[[float], tuple[NDArray[np.float64], NDArray[np.bool_]]]:
+    queries = clustered(100, DIM, seed=77)
+    needed = walk.search(queries, K, EFFORT).scored
+
+    def asked(share: float) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """With a budget of so many times what each query needs: what was spent of it, and whether it gave up."""
+        spent, gave_up = [], []
+        for query, most in zip(queries, (share * needed).astype(int), strict=True):
+            plan = SearchPlan(trial=1 << 20, budget=int(most))
+            found = walk.search(query[None], K, EFFORT, plan=plan)
+            spent.append(found.scored[0] / most)
+            gave_up.append(found.rows[0, -1] < 0)
+        return np.array(spent), np.array(gave_up)
+
+    return asked
+
+
+def test_half_of_what_a_walk_needs_is_given_up_before_it_is_spent(
+    under: Callable[[float], tuple[NDArray[np.float64], NDArray[np.bool_]]],
+) -> None:
+    spent, gave_up = under(0.5)
+    assert gave_up.all()
+    assert np.median(spent) < 0.6
+
+
+def test_a_walk_with_twice_what_it_needs_is_not_given_up(
+    under: Callable[[float], tuple[NDArray[np.float64], NDArray[np.bool_]]],
+) -> None:
+    assert not under(2.0)[1].any()
