@@ -23,7 +23,7 @@ def figures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     printed = CliRunner().invoke(bench_filtered, [*asked, "--json"], catch_exceptions=False).output
     lines = CliRunner().invoke(bench_filtered, asked, catch_exceptions=False).output.splitlines()
     found: dict[str, Any] = json.loads(printed)
-    assert len(lines) == 2 + len(found["cells"])
+    assert len(lines) == 2 + len(found["cells"]) + len(found["unfiltered"])
     return found
 
 
@@ -36,6 +36,8 @@ def test_each_cell_is_searched_in_three_ways_and_found_in(figures: dict[str, Any
         assert cell["ratio"] == pytest.approx(cell["planned_us"] / quicker, rel=0.05)
         assert 0 < cell["p50_us"] <= cell["p99_us"]
         assert cell["least_recall"] <= cell["recall"] <= 1
+    assert [each["k"] for each in figures["unfiltered"]] == [5, 20]
+    assert all(0 < each["p50_us"] <= each["p99_us"] for each in figures["unfiltered"])
     assert all(cell["at_once"] == 1 for cell in cells if cell["share"] == 0.01)  # twelve rows are compared
 
 

@@ -17,7 +17,7 @@ TOP = Path(__file__).parents[2]
 KEPT = TOP / "deploy" / "figures"
 README, BENCHMARKS = TOP / "README.md", KEPT / "BENCHMARKS.md"
 # What says as much of a processor as of us.
-BY_MAKE = ("ann", "ann-others", "growth", "growth-alone", "disk-alone")
+BY_MAKE = ("ann", "ann-others", "filtered", "growth", "growth-alone", "disk-alone")
 VERSIONS = ("perwatt", "numpy", "faiss-cpu", "onnxruntime", "torch", "sentence-transformers")
 
 

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from deploy.figures.markdown import conditions, noise, table
-from deploy.figures.store import kept
+from deploy.figures.markdown import conditions, noise, processor, table
+from deploy.figures.store import kept_by_make
 from index.bench.filtered import DEARER, FOUND, KINDS, RECALL, TAIL, missed
 
 _LIES = {"unrelated": "unrelated to the query", "near": "the query's nearest", "far": "the query's farthest"}
 
 
 def block() -> str:
-    measured = kept("filtered")
-    parts = [f"{costs(each)}\n\n{remarks(each)}" for each in measured["figures"].values()]
-    return "\n\n".join([*parts, conditions(measured) + noise(measured["figures"]["compact"])])
+    newest, *others = kept_by_make("filtered")
+    parts = [f"{costs(each)}\n\n{remarks(each)}" for each in newest["figures"].values()]
+    parts.append(conditions(newest) + noise(newest["figures"]["compact"]))
+    for measured in others:
+        said = " ".join(f"{profile.capitalize()}: {counts(each)}" for profile, each in measured["figures"].items())
+        parts.append(f"On {processor(measured['machine'])}, {measured['measured_on']}: {said}")
+    return "\n\n".join(parts)
 
 
 def costs(figures: dict[str, Any]) -> str:
@@ -30,14 +34,24 @@ def costs(figures: dict[str, Any]) -> str:
 
 
 def remarks(figures: dict[str, Any]) -> str:
+    tails = ", ".join(
+        f"{each['p99_us'] / each['p50_us']:.1f} for k = {each['k']:,}" for each in figures.get("unfiltered", ())
+    )
+    return (
+        f"{figures['vectors']} to {figures['rows']:,} × {figures['dim']} ({figures['real_rows']:,} of them real, the "
+        f"rest mixed of two), effort {figures['effort']}, processor time of one thread. {counts(figures)}"
+        + (f" Without a filter p99 over p50 is {tails}." if tails else "")
+    )
+
+
+def counts(figures: dict[str, Any]) -> str:
+    """How many cells miss what."""
     cells = figures["cells"]
     counted = {name: sum(name in missed(cell) for cell in cells) for name in ("cost", "tail", "recall")}
     return (
-        f"{figures['vectors']} to {figures['rows']:,} × {figures['dim']} ({figures['real_rows']:,} of them real, the "
-        f"rest mixed of two), effort {figures['effort']}, {figures['queries']} held-out queries a cell, processor time "
-        f"of one thread. Of {len(cells)} cells {counted['cost']} cost more than {DEARER:g} × the cheaper way, in "
-        f"{counted['tail']} p99 is above {TAIL:g} × p50, and in {counted['recall']} fewer than {FOUND:.0%} of the "
-        f"queries find {RECALL:.0%} of the best; the least recall of any query is "
+        f"{figures['queries']} held-out queries a cell. Of {len(cells)} cells {counted['cost']} cost more than "
+        f"{DEARER:g} × the cheaper way, in {counted['tail']} p99 is above {TAIL:g} × p50, and in {counted['recall']} "
+        f"fewer than {FOUND:.0%} of the queries find {RECALL:.0%} of the best; the least recall of any query is "
         f"{min(cell['least_recall'] for cell in cells):.2f}."
     )
 
