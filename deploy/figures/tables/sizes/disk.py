@@ -24,8 +24,8 @@ def block() -> str:
 def _alone(measured: dict[str, Any]) -> str:
     figures = measured["figures"]
     return (
-        f"So many rows that the others would take hours to build, ours alone:\n\n{contenders(figures)}\n\n"
-        f"{remarks(figures)} {conditions(measured)}"
+        "So many rows that DiskANN's graph would take hours to build, and FAISS's other lists no less than these:\n\n"
+        f"{contenders(figures)}\n\n{remarks(figures)} {conditions(measured)}"
     )
 
 
