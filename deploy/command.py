@@ -33,6 +33,10 @@ STEPS: dict[str, Step] = {
     "build": Step(
         "index.cli:build", "Build a generation of an index from the vectors in DIR, and serve it when its checks pass."
     ),
+    "draft": Step(
+        "index.build.drafts.command:draft",
+        "Do parts of the graphs that builds with --parts DIR make, on this machine.",
+    ),
     "plan": Step(
         "deploy.jobs.cli:plan",
         "Plan a job: cut INPUT into fragments, and say which shard every document belongs to.",

@@ -68,6 +68,13 @@ def _fitted_in_served(root: Path, name: str) -> _ServedFitted | None:
     help="What makes a graph from nothing: own makes the same graph on any machine; quick does too, in some two thirds "
     "of the time, and searches of it take a little longer. auto is own, and for inner products faiss.",
 )
+@click.option(
+    "--parts",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Let other machines do parts of the graph: they are put into DIR, and `perwatt draft DIR` there does what it "
+    "finds. The graph is the same.",
+)
 @click.option("--no-switch", is_flag=True, help="Build only; what is served stays.")
 @options(CHECKS)
 @click.option("--anew", is_flag=True, help="Build the graph from nothing, though --from-changes could go on from one.")
@@ -123,6 +130,7 @@ def build(
     profile: str,
     originals: str,
     builder: str,
+    parts: Path | None,
     metric: Any,
     recall_target: float,
     filterable: tuple[str, ...],
@@ -186,6 +194,7 @@ def build(
         "max_slowdown": max_slowdown,
         "anew": anew,
         "progress": True,
+        "parts": parts,
     }
     with_sparse = sparse or sparse_in_served(root, name)
     if with_sparse not in (None, NO_SPARSE):

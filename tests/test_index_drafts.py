@@ -41,7 +41,9 @@ def drafted(
     settings = {"fan": 4, "leaf": 100, "near": 40, "drawn": 8, "strangers": 4} | other
     out, done = np.empty((len(vectors), degree), np.int32), np.zeros(1, np.uint64)
     graph = encoded(vectors, np.full((len(vectors), DEGREE), -1, np.int32), True).graph()
-    graph.draft(which, *settings.values(), degree == DEGREE, threads, out, done, unit)
+    draft = graph.draft(which, *settings.values(), degree, degree == DEGREE, threads, unit)
+    draft.meet(0, len(draft.starts) - 1, threads, done)
+    draft.link(threads, out, done)
     return out
 
 

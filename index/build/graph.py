@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from index.build.drafts import drafting, hnsw
 from index.build.drafts.drafting import Draft
 from index.build.drafts.lengths import of_one_length, rows_of_one_length
+from index.build.drafts.parcels import SharedParts
 from index.build.grown import Before, Begun, begin
 from index.disk import layout
 from index.disk.codes import Metric
@@ -62,18 +63,20 @@ def build(
     before: Before | None = None,
     builder: Builder = "own",
     originals: Originals = "keep",
+    parts: Path | None = None,
 ) -> tuple[FaissIndex, Layout, dict[str, Any]]:
     """The graph of all rows, its layout in the folder, and what the manifest says of that; `measure` is called when
     all but the held-out rows are in it, with its walk, and where originals are dropped one that has them still.
 
     profile: None: `try_both` chooses, from how each is encoded and walked.
     before: a graph that holds most of the rows; the others are added to it (grown.py), whatever the builder.
+    parts: a folder in which others may do some of a draft (drafts/parcels.py).
     """
     count, dim = rows.array.shape
     kept = np.setdiff1d(np.arange(count), held_out)
     encoding = _Encoding(folder, metric, threads, originals, profile, try_both)
     if before is None and builder in drafting.SETTINGS:
-        return _drafted(rows, kept, held_out, measure, encoding, builder, show=show)
+        return _drafted(rows, kept, held_out, measure, encoding, builder, parts, show=show)
     if before is None:
         nothing = np.zeros(0, np.int64)
         begun = Begun(faiss.IndexHNSWFlat(dim, DEGREE // 2, faiss_metric(metric)), nothing, nothing)
@@ -140,6 +143,7 @@ def _drafted(
     measure: Measure,
     encoding: _Encoding,
     builder: Builder,
+    parts: Path | None,
     *,
     show: bool,
 ) -> tuple[FaissIndex, Layout, dict[str, Any]]:
@@ -149,6 +153,7 @@ def _drafted(
     longer = rows_of_one_length(rows, longer_file) if metric == "ip" else rows
     served = longer is rows  # the draft's layout, if it is compact that is
     how: dict[str, Any] = {"originals": originals if served else "keep", "builder": builder, "show": show}
+    how["parts"] = None if parts is None else SharedParts(parts, threads)
     draft = Draft(folder, longer.array, kept, threads, l2=l2 or not served, **how)
     rows.drop()
 

@@ -33,7 +33,7 @@ from index.build.rows.arrays import Arrays, PayloadRow
 from index.build.rows.sparse import SparseModel, write_sparse
 from index.build.rows.spool import Spool
 from index.build.rows.writing import write_rows
-from index.build.settings import BuildSettings, builder_of, metric_of, originals_of, share_of
+from index.build.settings import BuildSettings, builder_of, metric_of, originals_of, parts_of, share_of
 from index.changes.fold import Folded, check_kept
 from index.disk.codes import Metric
 from index.disk.layout import BLOCKS_FILE, Originals, drop_codes
@@ -82,6 +82,7 @@ def build_generation(
     builder: str = "auto",
     originals: str = "keep",
     sparse: SparseModel | None = None,
+    parts: Path | str | None = None,
 ) -> Path:
     """Builds a generation of index `name` under `root`, serves it (`switch`), and returns its folder.
 
@@ -111,6 +112,7 @@ def build_generation(
         originals: Whether a graph's generation holds the float32 rows: "keep", or "drop", and then their codes restore
             them. So few rows that they are scanned keep theirs.
         sparse: A model whose weights of the rows are searched by too (rows/sparse.py); None: there are none.
+        parts: A folder in which others may do parts of the graph (drafts/parcels.py), which is the same then.
 
     Raises InputError, naming the row and id, for rows that cannot be indexed; StorageError when the disk fails;
     PublishCheckError, with the generation written but not served, when a check fails. What is served changes only at
@@ -135,6 +137,7 @@ def build_generation(
         builder_of(builder, metric_of(metric)),
         originals_of(originals),
         sparse,
+        parts_of(parts, builder_of(builder, metric_of(metric))),
     )
     source: Source
     if isinstance(vectors, VectorsFolder | Folded):
@@ -239,6 +242,7 @@ def _build(source: Source, root: Root, settings: BuildSettings) -> tuple[Path, d
             show=settings.show,
             before=None if settings.anew else before_of(source, arranged.ids, settings.metric),
             graph_builder=settings.builder,
+            parts=settings.parts,
             originals=originals,
         )
         built = builder.build(families.DISK if on_disk else choice.family)

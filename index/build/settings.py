@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, get_args
 
 from index.build import graph
+from index.build.drafts import drafting
 from index.build.queries import FitQueries
 from index.build.rows.sparse import SparseModel
 from index.disk.codes import Metric
@@ -34,6 +36,7 @@ class BuildSettings:
     builder: graph.Builder
     originals: Originals
     sparse: SparseModel | None = None
+    parts: Path | None = None  # where others may do some of a graph
 
 
 def metric_of(given: str) -> Metric:
@@ -47,6 +50,14 @@ def builder_of(given: str, metric: Metric) -> graph.Builder:
         return "faiss" if metric == "ip" else "own"
     builder: graph.Builder = _one_of(given, ("auto", *graph.BUILDERS), "a builder")
     return builder
+
+
+def parts_of(given: Path | str | None, builder: graph.Builder) -> Path | None:
+    if given is not None and builder not in drafting.SETTINGS:
+        raise InputError(
+            f"parts of a graph can be shared where the builder is {' or '.join(drafting.SETTINGS)}, and it is {builder}"
+        )
+    return None if given is None else Path(given)
 
 
 def originals_of(given: str) -> Originals:

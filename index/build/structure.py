@@ -55,10 +55,11 @@ class Builder:
         before: Before | None = None,
         graph_builder: graph.Builder = "own",
         originals: Originals = "keep",
+        parts: Path | None = None,
     ) -> None:
         """profile: None where both are to be tried. before: a graph that a new one may go on from. originals: whether
-        what is built holds the float32 rows."""
-        self._graph_builder, self._originals = graph_builder, originals
+        what is built holds the float32 rows. parts: a folder in which others may do some of a draft."""
+        self._graph_builder, self._originals, self._parts = graph_builder, originals, parts
         self._folder, self._profile, self._before = folder, profile, before
         self._profile_record: dict[str, Any] = {"how": profile_reason}
         self._rows, self._codes = rows, map_codes(folder, sections)
@@ -96,6 +97,7 @@ class Builder:
             before=before,
             builder=self._graph_builder,
             originals=self._originals,
+            parts=self._parts,
         )
         if before is not None and self._is_worse(before, self._measured(held_out)):
             self._points.clear()

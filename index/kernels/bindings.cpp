@@ -5,6 +5,7 @@
 
 #include "bandwidth.hpp"
 #include "bind_units.hpp"
+#include "draft_object.hpp"
 #include "graph_object.hpp"
 #include "impacts_object.hpp"
 #include "lists_object.hpp"
@@ -118,6 +119,7 @@ NB_MODULE(_native, m) {
         "queries"_a.noconvert(), "longest"_a, "threads"_a, "unit_length"_a.noconvert().none() = nb::none());
 
   bind_graph(m);
+  bind_draft(m);
   bind_sieve(m);
   bind_lists(m);
   bind_impacts(m);

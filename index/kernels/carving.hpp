@@ -185,7 +185,7 @@ class Carver {
     size_t drawn = 0;
     for (const bool first : {true, false}) {
       for (size_t i = 0; i < size; ++i) {
-        if ((random_of(part[i]) % kDrawn == 0) == first) here_.push_back(part[i]);
+        if ((random_of(everyone_.name(part[i])) % kDrawn == 0) == first) here_.push_back(part[i]);
       }
       if (first) drawn = here_.size();
     }

@@ -7,8 +7,9 @@
 #include <cstdio>
 #include <cstdlib>
 #include <random>
+#include <stdexcept>
 
-#include "draft.hpp"
+#include "parcel.hpp"
 #include "encode.hpp"
 #include "refine.hpp"
 #include "restored.hpp"
@@ -145,6 +146,45 @@ uint64_t check_dropped(const Kernels& unit, const Built& built, const std::vecto
   return mixed(fingerprint, restored);
 }
 
+// The same links where the parts are done elsewhere, from bytes, two at a time; and what is damaged is refused.
+void check_parcels(const Kernels& unit, const GraphView& view, const Plan& plan, const std::vector<int32_t>& links,
+                   std::mt19937& random) {
+  Drafting drafting(unit, view, {nullptr, view.count}, plan, 2);
+  const size_t parts = drafting.parts().count();
+  uint64_t done = 0;
+  for (size_t first = 0; first < parts; first += 2) {
+    const size_t last = std::min(first + 2, parts);
+    std::vector<uint8_t> parcel = parcel_of(drafting, first, last);
+    std::vector<uint8_t> reply = reply_to(unit, parcel.data(), parcel.size(), 2);
+    const uint64_t hash = hash_of_parcel(parcel.data());
+    parcel[random() % parcel.size()] ^= 1;
+    reply[random() % reply.size()] ^= 1;
+    size_t refused = 0;
+    try {
+      reply_to(unit, parcel.data(), parcel.size(), 1);
+    } catch (const std::invalid_argument&) {
+      ++refused;
+    }
+    try {
+      take_reply(drafting, first, last, hash, reply.data(), reply.size());
+    } catch (const std::invalid_argument&) {
+      ++refused;
+    }
+    if (refused != 2) {
+      std::printf("%s: %zu x %zu: a damaged parcel or reply was taken\n", unit.name, view.count, view.dim);
+      std::exit(1);
+    }
+    parcel = parcel_of(drafting, first, last);
+    reply = reply_to(unit, parcel.data(), parcel.size(), 1);
+    take_reply(drafting, first, last, hash, reply.data(), reply.size());
+  }
+  std::vector<int32_t> found(links.size());
+  drafting.link(2, &done, found.data());
+  if (found == links) return;
+  std::printf("%s: %zu x %zu: links of parcels are not those of a draft\n", unit.name, view.count, view.dim);
+  std::exit(1);
+}
+
 // Fingerprint of one unit: everything that it computes for this shape.
 uint64_t check(const Kernels& unit, const Shape& shape, Profile profile) {
   std::mt19937 random(static_cast<uint32_t>(shape.count * 7919 + shape.dim));
@@ -167,8 +207,10 @@ uint64_t check(const Kernels& unit, const Shape& shape, Profile profile) {
   built = build(unit, shape, vectors, links, shape.l2, profile);
   fingerprint = mixed(mixed(mixed(fingerprint, built.blocks), built.root), built.spokes);
   uint64_t done = 0;
-  draft(unit, built.view, {nullptr, shape.count}, {3, 40, 20, 6, 3, kDegree, true}, 2, &done, links.data());
+  const Plan plan{3, 40, 20, 6, 3, kDegree, true};
+  draft(unit, built.view, {nullptr, shape.count}, plan, 2, &done, links.data());
   fingerprint = mixed(fingerprint, links);
+  check_parcels(unit, built.view, plan, links, random);
 
   std::vector<float> queries(12 * shape.dim);
   for (float& value : queries) value = static_cast<float>(random() % 31) - 15.0f;

@@ -15,12 +15,6 @@ namespace {
 constexpr size_t kSpare = 8;  // remembered beyond the degree: what fills free slots may be linked already
 constexpr size_t kRowsPerRange = 256;
 
-// The parts of the first carving: starts of the members of each, and these.
-struct Parts {
-  std::vector<size_t> starts;
-  std::vector<uint32_t> members;
-};
-
 Parts first_parts(const Kernels& kernels, const GraphView& graph, Which which, const Plan& plan, Everyone& everyone,
                   size_t threads) {
   const size_t count = which.count;
@@ -102,44 +96,59 @@ class Chooser {
 
 }  // namespace
 
+Drafting::Drafting(const Kernels& kernels, const GraphView& graph, Which which, const Plan& plan, size_t threads)
+    : kernels_(kernels), graph_(graph), which_(which), plan_(plan),
+      everyone_(std::make_unique<Everyone>(which.count, plan.near, plan.drawn, (plan.degree + kSpare) * sizeof(Candidate))),
+      parts_(first_parts(kernels, graph_, which_, plan_, *everyone_, threads)) {}
+
+void Drafting::meet(size_t first, size_t last, size_t threads, uint64_t* done) {
+  in_parallel(threads, last - first, 1, [&] {
+    return [&, carver = Carver(kernels_, graph_, which_, plan_, *everyone_)](size_t from, size_t to) mutable {
+      for (size_t i = first + from; i < first + to; ++i) {
+        const size_t size = parts_.starts[i + 1] - parts_.starts[i];
+        carver.carve(parts_.members.data() + parts_.starts[i], size, 1, random_of(i));
+        __atomic_fetch_add(done, size, __ATOMIC_RELAXED);
+      }
+    };
+  });
+}
+
+Chosen Drafting::chosen(size_t threads, uint64_t* done) {
+  // Vertices of a part one after the other, since they look at the same others; and the first part of each.
+  constexpr uint32_t kNone = std::numeric_limits<uint32_t>::max();
+  std::vector<uint32_t> order, home(which_.count, kNone);
+  for (size_t part = 0; part < parts_.count(); ++part) {
+    for (size_t i = parts_.starts[part]; i < parts_.starts[part + 1]; ++i) {
+      if (home[parts_.members[i]] != kNone) continue;
+      home[parts_.members[i]] = static_cast<uint32_t>(part);
+      order.push_back(parts_.members[i]);
+    }
+  }
+  // What a vertex chooses lies where what it met did.
+  Chosen chosen(Lists<Candidate>(everyone_->nearest.lists(), plan_.degree + kSpare));
+  in_parallel(threads, order.size(), kRowsPerRange, [&] {
+    return [&, chooser = Chooser(kernels_, graph_, which_, plan_, parts_, *everyone_, chosen)](size_t first,
+                                                                                             size_t last) mutable {
+      for (size_t at = first; at < last; ++at) chooser.choose(order[at], home[order[at]]);
+      __atomic_fetch_add(done, (last - first) * kLinking, __ATOMIC_RELAXED);
+    };
+  });
+  return chosen;
+}
+
+void Drafting::link(size_t threads, uint64_t* done, int32_t* out) {
+  Chosen found = chosen(threads, done);
+  everyone_.reset();  // but for the memory that the chosen lie in
+  parts_ = {{0}, {}};
+  link_up(kernels_, graph_, nullptr, which_, found, plan_.degree, threads, out);
+  if (plan_.connected) connect(graph_, which_, out);
+}
+
 void draft(const Kernels& kernels, const GraphView& graph, Which which, const Plan& plan, size_t threads,
            uint64_t* done, int32_t* out) {
-  const size_t width = plan.degree + kSpare;
-  const auto considered = [&] {
-    Everyone everyone(which.count, plan.near, plan.drawn, width * sizeof(Candidate));
-    const Parts parts = first_parts(kernels, graph, which, plan, everyone, threads);
-    in_parallel(threads, parts.starts.size() - 1, 1, [&] {
-      return [&, carver = Carver(kernels, graph, which, plan, everyone)](size_t first, size_t last) mutable {
-        for (size_t i = first; i < last; ++i) {
-          const size_t size = parts.starts[i + 1] - parts.starts[i];
-          carver.carve(parts.members.data() + parts.starts[i], size, 1, random_of(i));
-          __atomic_fetch_add(done, size, __ATOMIC_RELAXED);
-        }
-      };
-    });
-    // Vertices of a part one after the other, since they look at the same others; and the first part of each.
-    constexpr uint32_t kNone = std::numeric_limits<uint32_t>::max();
-    std::vector<uint32_t> order, home(which.count, kNone);
-    for (size_t part = 0; part + 1 < parts.starts.size(); ++part) {
-      for (size_t i = parts.starts[part]; i < parts.starts[part + 1]; ++i) {
-        if (home[parts.members[i]] != kNone) continue;
-        home[parts.members[i]] = static_cast<uint32_t>(part);
-        order.push_back(parts.members[i]);
-      }
-    }
-    // What a vertex chooses lies where what it met did.
-    Chosen chosen(Lists<Candidate>(everyone.nearest.lists(), width));
-    in_parallel(threads, order.size(), kRowsPerRange, [&] {
-      return [&, chooser = Chooser(kernels, graph, which, plan, parts, everyone, chosen)](size_t first, size_t last) mutable {
-        for (size_t at = first; at < last; ++at) chooser.choose(order[at], home[order[at]]);
-        __atomic_fetch_add(done, (last - first) * kLinking, __ATOMIC_RELAXED);
-      };
-    });
-    return chosen;
-  };
-  Chosen chosen = considered();
-  link_up(kernels, graph, nullptr, which, chosen, plan.degree, threads, out);
-  if (plan.connected) connect(graph, which, out);
+  Drafting drafting(kernels, graph, which, plan, threads);
+  drafting.meet(0, drafting.parts().count(), threads, done);
+  drafting.link(threads, done, out);
 }
 
 }  // namespace perwatt

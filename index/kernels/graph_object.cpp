@@ -3,10 +3,11 @@
 #include "graph_object.hpp"
 
 #include <nanobind/stl/tuple.h>
+#include <nanobind/stl/unique_ptr.h>
 
 #include <mutex>
 
-#include "draft.hpp"
+#include "draft_object.hpp"
 #include "encode.hpp"
 #include "parallel.hpp"
 #include "python_arrays.hpp"
@@ -136,22 +137,20 @@ class Graph {
     perwatt::refine(kernels, view_, links.data(), looking, {k, kept}, threads, out.data());
   }
 
-  void draft(std::optional<Vector<const int32_t>> which, size_t fan, size_t leaf, size_t near, size_t drawn,
-             size_t strangers, bool connected, size_t threads, Matrix<int32_t> out, Vector<uint64_t> done,
-             const std::string& unit) {
+  // A draft of links of `degree` between `which` vertices; all if there are none.
+  std::unique_ptr<DraftObject> draft(std::optional<Vector<const int32_t>> which, size_t fan, size_t leaf, size_t near,
+                                     size_t drawn, size_t strangers, size_t degree, bool connected, size_t threads,
+                                     const std::string& unit) {
     const Kernels& kernels = unit_named(unit);
-    const Plan plan{fan, leaf, near, drawn, strangers, out.shape(1), connected};
-    require(out.shape(0) == view_.count, "out must have a row for each vertex");
-    check_contiguous(out, "out must be contiguous");
-    require(plan.degree >= 1 && plan.degree <= kMaxDegree, "out must have 1 to 256 columns");
-    require(!connected || plan.degree == view_.degree, "links that are connected must have the graph's degree");
+    require(degree >= 1 && degree <= kMaxDegree, "the degree must be 1 to 256");
+    require(!connected || degree == view_.degree, "links that are connected must have the graph's degree");
     require(fan >= 1 && fan <= 64 && leaf >= 2 && leaf <= 8192, "fan must be 1 to 64, and leaf 2 to 8,192");
     require(near >= 1 && near <= 128 && drawn <= 32 && strangers <= 16,
             "near must be 1 to 128, drawn at most 32, and strangers at most 16");
-    require(done.shape(0) == 1, "done must be one number");
     const Which linked = checked(which);
     nb::gil_scoped_release unlocked;
-    perwatt::draft(kernels, view_, linked, plan, threads, done.data(), out.data());
+    const Plan plan{fan, leaf, near, drawn, strangers, degree, connected};
+    return std::make_unique<DraftObject>(kernels, view_, linked, plan, threads);
   }
 
  private:
@@ -303,7 +302,7 @@ void bind_graph(nb::module_& m) {
       .def("refine", &Graph::refine, "links"_a.noconvert(), "which"_a.noconvert().none(), "k"_a, "kept"_a,
            "threads"_a, "out"_a.noconvert(), "unit"_a = "")
       .def("draft", &Graph::draft, "which"_a.noconvert().none(), "fan"_a, "leaf"_a, "near"_a, "drawn"_a, "strangers"_a,
-           "connected"_a, "threads"_a, "out"_a.noconvert(), "done"_a.noconvert(), "unit"_a = "");
+           "degree"_a, "connected"_a, "threads"_a, "unit"_a = "", nb::keep_alive<0, 1>());
 }
 
 }  // namespace perwatt

@@ -69,16 +69,27 @@ class Meetings {
   std::vector<std::atomic<uint8_t>> busy_;
 };
 
-// All meetings. Vertices are known by their numbers among those that are linked.
+// All meetings. Vertices are known by their numbers among those that are linked; where only some are at hand, in ascending
+// order, by their places among these, and their numbers are their names.
 struct Everyone {
   Everyone(size_t count, size_t near, size_t far, size_t room)
       : total(static_cast<uint32_t>(count)), nearest(count, near, room), drawn(count, far, 0) {}
+  Everyone(const uint32_t* names, size_t count, uint32_t total_, size_t near, size_t far)
+      : total(total_), nearest(count, near, 0), drawn(count, far, 0), names_(names) {}
 
-  uint32_t turn(uint32_t from, uint32_t to) const { return to >= from ? to - from : to + total - from; }
+  uint32_t name(uint32_t place) const { return names_ ? names_[place] : place; }
+  uint32_t turn(uint32_t from, uint32_t to) const {
+    const uint32_t first = name(from), second = name(to);
+    return second >= first ? second - first : second + total - first;
+  }
+  // The number of one that `from`, a number, met.
   size_t other(size_t from, Met met) const { return (from + static_cast<uint32_t>(met)) % total; }
 
   const uint32_t total;
   Meetings nearest, drawn;  // of all, and of a part of them that was drawn
+
+ private:
+  const uint32_t* names_ = nullptr;
 };
 
 }  // namespace perwatt

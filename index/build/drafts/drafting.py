@@ -6,16 +6,16 @@ Nothing of FAISS is in memory meanwhile: one layout of int8 codes, its links, an
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from index.build.drafts.parcels import SharedParts
 from index.disk import layout
 from index.disk.layout import DEGREE, Originals
 from index.disk.section_files import SectionFiles
-from index.progress import Progress
+from index.progress import Progress, say
 
 # Parts that a row is in, the most rows of a part, and whom a row considers of those that it meets there: the nearest,
 # the nearest of those that were drawn, and some at random. MEASURED.md has what others come to.
@@ -47,8 +47,10 @@ class Draft:
         originals: Originals,
         builder: str,
         show: bool,
+        parts: SharedParts | None = None,
     ) -> None:
-        """l2: else vectors are of one length, and products rank as distances do. builder: of SETTINGS."""
+        """l2: else vectors are of one length, and products rank as distances do. builder: of SETTINGS. parts: where
+        others may do some of them."""
         self._threads, self._count, self._settings = threads, len(vectors), SETTINGS[builder]
         self.roots = kept[layout.sampled_roots(len(kept))]
         self.links = np.full((self._count, DEGREE), -1, np.int32)
@@ -58,7 +60,9 @@ class Draft:
         )
         self.encoded_s = time.perf_counter() - start_s
         with Progress("graph", len(kept), show=show) as progress:
-            self._draft(kept.astype(np.int32), self.links, self._settings["fan"], progress)
+            self._draft(kept.astype(np.int32), self.links, self._settings["fan"], progress, parts)
+        if parts is not None:
+            say(f"{parts.elsewhere:,} of {parts.count:,} parcels of the graph were done elsewhere", show=show)
         layout.relink(self.layout, self.links)
         self.files = SectionFiles(folder, ".draft-")
         self.layout = layout.copied(self.layout, self.files)
@@ -69,12 +73,28 @@ class Draft:
         self._draft(rows, out, _ROUGH_FAN, None)
         return out
 
-    def _draft(self, rows: NDArray[np.int32], out: NDArray[np.int32], fan: int, progress: Progress | None) -> None:
+    def _draft(
+        self,
+        rows: NDArray[np.int32],
+        out: NDArray[np.int32],
+        fan: int,
+        progress: Progress | None,
+        parts: SharedParts | None = None,
+    ) -> None:
         """Of degree DEGREE they reach all."""
         done = np.zeros(1, np.uint64)
         _, leaf, near, drawn, strangers = self._settings.values()
-        graph, connected = self.layout.graph(), out.shape[1] == DEGREE
-        work = partial(graph.draft, rows, fan, leaf, near, drawn, strangers, connected, self._threads, out, done)
+        degree, threads = out.shape[1], self._threads
+
+        def work() -> None:
+            plan = (fan, leaf, near, drawn, strangers, degree, degree == DEGREE)
+            draft = self.layout.graph().draft(rows, *plan, threads)
+            if parts is None:
+                draft.meet(0, len(draft.starts) - 1, threads, done)
+            else:
+                parts.meet(draft, done)
+            draft.link(threads, out, done)
+
         with ThreadPoolExecutor(1) as pool:
             _watch(pool, work, done, len(rows), fan, progress)
 

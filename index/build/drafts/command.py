@@ -1,0 +1,25 @@
+"""`perwatt draft`; deploy/command.py mounts it."""
+
+from pathlib import Path
+
+import click
+
+from index import machine
+from index.build.drafts.parcels import help_drafts
+
+
+@click.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--threads", type=click.IntRange(1), help="Default: every core of the cgroup.")
+@click.option(
+    "--idle",
+    "idle_s",
+    type=click.FloatRange(0),
+    default=60.0,
+    show_default=True,
+    help="Seconds without anything to do, after which it ends.",
+)
+def draft(folder: Path, threads: int | None, idle_s: float) -> None:
+    """Do parts of the graphs that builds with --parts DIR make, on this machine."""
+    count = help_drafts(folder, threads or machine.cores(), idle_s)
+    click.echo(f"{count:,} parcels done")
