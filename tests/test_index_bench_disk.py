@@ -207,6 +207,9 @@ def test_what_is_built_is_kept_and_what_needs_more_memory_is_left_out(vectors: P
     built = (on_disk / "kept" / f"disk-{ROWS}-64" / "plain.json").read_text()
     again = run.measure(vectors, names=["plain"], **how)
     assert again["contenders"][0]["build"] == json.loads(built)["build"]
+    (on_disk / "kept" / f"disk-{ROWS}-64" / "plain.json").unlink()  # as one that died before its settings were chosen
+    anew = run.measure(vectors, names=["plain"], **how)
+    assert anew["contenders"][0]["build"] == json.loads(built)["build"]
     with pytest.raises(BenchError, match="nobody: expected some of plain, greedy"):
         run.measure(vectors, names=["nobody"], **how)
 
@@ -233,6 +236,8 @@ def test_the_table_says_what_missed_the_target_and_what_else_ran(figures: dict[s
     table = tables.contenders(figures | {"contenders": shown})
     assert table.count("**missed** 0.9000") == len(others)
     assert "| **perwatt, disk** | 0.9600 |" in table
+    shown[0]["build"] = {"seconds": None, "cpu_seconds": None}
+    assert "| not timed |" in tables.contenders(figures | {"contenders": shown})
 
 
 def test_every_contender_of_the_table_has_an_adapter() -> None:

@@ -175,14 +175,7 @@ class _DiskRun:
             raise EngineFailedError(f"{entry.package} is not installed (pip install {entry.package})")
         if self._metric not in entry.metrics:
             raise EngineFailedError(f"it has no {self._metric} for vectors like these")
-        folder = self._folder / entry.name
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-        where = {"metric": self._metric, "folder": str(folder)}
-        with self._process(entry) as process:
-            order = {"vectors": str(self._vectors), "threads": self._threads}
-            build = process.ask("build", BUILD_SECONDS, **order, **where)
-        say(f"{entry.label}: built in {build['seconds']:.0f} s", show=self._show)
+        build = self._built(entry)
         with self._process(entry) as process:
             process.ask("load", ASK_SECONDS, **self._order(entry))
 
@@ -193,6 +186,21 @@ class _DiskRun:
 
             tried = sweep(attempt, entry.ladder, K, (TARGET,))
         return {"build": build, "tried": [list(one) for one in tried]}
+
+    def _built(self, entry: Entry) -> dict[str, Any]:
+        """What its build took; kept as soon as it is there, since settings may take an hour to be chosen."""
+        folder, kept = self._folder / entry.name, self._folder / f"{entry.name}-build.json"
+        if kept.exists():
+            return dict(json.loads(kept.read_text()))
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        where = {"metric": self._metric, "folder": str(folder)}
+        with self._process(entry) as process:
+            order = {"vectors": str(self._vectors), "threads": self._threads}
+            build = process.ask("build", BUILD_SECONDS, **order, **where)
+        kept.write_text(json.dumps(build))
+        say(f"{entry.label}: built in {build['seconds']:.0f} s", show=self._show)
+        return build
 
     def round(self) -> None:
         for raced in list(self._racing):

@@ -29,6 +29,8 @@ class ListsOnDisk:
     """4·√n lists, the least that FAISS advises. `codes` and `refine` are its names for them; {half}, {quarter} and
     {eighth} are so many parts of the dimensions. mapped: False keeps the lists in memory, which fast scan needs."""
 
+    reads_files = True  # of rows that do not fit in memory, it takes some at a time
+
     def __init__(self, codes: str, refine: str = "", *, mapped: bool = True) -> None:
         self._codes, self._refine, self._mapped = codes, refine, mapped
         self._index: Any = None

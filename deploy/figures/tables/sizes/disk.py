@@ -37,7 +37,7 @@ def contenders(figures: dict[str, Any]) -> str:
             *(_shown(each[name]) for name in ("cold", "warm")),
             _asked(each),
             _memory(each),
-            f"{each['build']['seconds']:,.0f} ({each['build']['cpu_seconds']:,.0f})",
+            _took(each["build"]),
         ]
         for each in figures["contenders"]
     ]
@@ -91,6 +91,13 @@ def _ratio(figures: dict[str, Any]) -> str:
 
 def _shown(one: dict[str, Any]) -> str:
     return f"{one['queries_per_s']:,.0f} · {one['cpu_us']:,.0f} · {one['read_kib']:,.0f}"
+
+
+def _took(build: dict[str, Any]) -> str:
+    """A build that was not done in one piece is not timed."""
+    if build["seconds"] is None:
+        return "not timed"
+    return f"{build['seconds']:,.0f} ({build['cpu_seconds']:,.0f})"
 
 
 def _asked(each: dict[str, Any]) -> str:
