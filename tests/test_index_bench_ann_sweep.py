@@ -52,6 +52,13 @@ def test_the_sweep_finds_the_least_effort_for_each_target() -> None:
     assert asked[-1] < 2000  # it stops climbing when there is nothing left to gain
 
 
+def test_the_sweep_climbs_no_further_than_what_is_enough() -> None:
+    attempt, asked = steps({effort: 1 - 3.0 / (effort + 3) for effort in range(1, 5000)})
+    tried = sweep(attempt, Ladder(1, 4000, 2), 10, (0.95,), enough=0.95)
+    assert max(asked) == 64  # the first of the ladder above it: 57 is the least
+    assert 57 <= candidates(tried, 0.95)[0].effort <= 59
+
+
 def test_the_sweep_ends_where_effort_gains_nothing() -> None:
     attempt, asked = steps(dict.fromkeys(range(1, 5000), 0.8))
     tried = sweep(attempt, Ladder(1, 4000, 2), 10, TARGETS)

@@ -22,7 +22,7 @@ from walks import encoded
 from index import InputError, build_generation, kernels
 from index.build.drafts import parcels
 from index.build.drafts.command import draft as draft_command
-from index.build.drafts.parcels import SharedParts, help_drafts
+from index.build.drafts.parcels import Helper, SharedParts
 from index.disk.layout import DEGREE, Layout
 from index.errors import StorageError
 from index.kernels import _native
@@ -57,7 +57,8 @@ def array(data: bytes) -> NDArray[np.uint8]:
 
 def elsewhere(draft: _native.Draft, first: int, last: int, unit: str = "", threads: int = 1) -> None:
     parcel = array(draft.parcel(first, last))
-    draft.take(first, last, _native.parcel_hash(parcel), array(_native.reply_to(parcel, threads, unit)))
+    reply = array(_native.reply_to(parcel, threads, unit))
+    draft.take(first, last, _native.parcel_hash(parcel), reply, np.zeros(1, np.uint64))
 
 
 @pytest.fixture(scope="module")
@@ -100,14 +101,16 @@ def test_some_parts_meet_at_home_and_some_elsewhere(count: int, dim: int) -> Non
 def test_what_is_damaged_or_anothers_is_refused_and_leaves_no_trace(
     layout: Layout, expected: NDArray[np.int32]
 ) -> None:
-    draft, random = drafted(layout), np.random.default_rng(5)
+    draft, random, done = drafted(layout), np.random.default_rng(5), np.zeros(1, np.uint64)
     last = len(draft.starts) - 1
     whole, other = (array(draft.parcel(*parts)) for parts in ((0, last), (0, last - 1)))
     hash_, reply = _native.parcel_hash(whole), array(_native.reply_to(whole))
     for parcel in (whole, reply):
         for length in (0, 8, 40, 72, len(parcel) - 8):
             with pytest.raises(ValueError, match="damaged"):
-                _native.reply_to(parcel[:length]) if parcel is whole else draft.take(0, last, hash_, parcel[:length])
+                _native.reply_to(parcel[:length]) if parcel is whole else draft.take(
+                    0, last, hash_, parcel[:length], done
+                )
     for _ in range(50):
         flipped = np.array(whole), np.array(reply)
         for each in flipped:
@@ -115,12 +118,14 @@ def test_what_is_damaged_or_anothers_is_refused_and_leaves_no_trace(
         with pytest.raises(ValueError, match="damaged"):
             _native.reply_to(flipped[0])
         with pytest.raises(ValueError, match="damaged"):
-            draft.take(0, last, hash_, flipped[1])
+            draft.take(0, last, hash_, flipped[1], done)
     with pytest.raises(ValueError, match="another parcel"):
-        draft.take(0, last, hash_, array(_native.reply_to(other)))
+        draft.take(0, last, hash_, array(_native.reply_to(other)), done)
     with pytest.raises(ValueError, match="do not fit"):
-        draft.take(0, 2, hash_, reply)
-    draft.take(0, last, hash_, reply)
+        draft.take(0, 2, hash_, reply, done)
+    assert int(done[0]) == 0
+    draft.take(0, last, hash_, reply, done)
+    assert int(done[0]) == draft.starts[-1]
     np.testing.assert_array_equal(linked(draft), expected)
 
 
@@ -192,10 +197,8 @@ def shared(
 
     def meet() -> tuple[SharedParts, NDArray[np.int32], int]:
         draft, done = drafted(layout), np.zeros(1, np.uint64)
-        parts = SharedParts(tmp_path / "parts", 1, patience_s=0.3)
-        parts._meet = lambda each, *rest: SharedParts._meet(parts, Slow(each), *rest)  # type: ignore[method-assign,arg-type]
-        members = draft.starts[-1]
-        parts.meet(draft, done)
+        parts, members = SharedParts(tmp_path / "parts", 1, patience_s=0.3), draft.starts[-1]
+        parts.meet(Slow(draft), done)  # type: ignore[arg-type]
         assert int(done[0]) == members
         assert list((tmp_path / "parts").iterdir()) == []
         return parts, linked(draft), parts.elsewhere
@@ -284,7 +287,7 @@ def test_a_reply_that_is_none_is_done_again(
 def test_a_helper_leaves_a_damaged_parcel_to_the_build(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "draft-x").mkdir()
     (tmp_path / "draft-x" / "00000.parcel").write_bytes(b"12345678" * 20)
-    assert help_drafts(tmp_path, 1, 0.0) == 0
+    assert Helper(tmp_path, 0.0).work(2) == 0
     assert "damaged" in capsys.readouterr().err
 
 
@@ -303,7 +306,7 @@ def test_a_build_whose_parts_are_shared_makes_the_same_files(tmp_path: Path, mon
     monkeypatch.setattr(parcels, "MEMBERS", 4000)
     how: dict[str, Any] = {"family": "graph", "builder": "quick", "lexical": False, "threads": 2}
     vectors = clustered(COUNT, DIM)
-    helper = threading.Thread(target=help_drafts, args=(tmp_path / "parts", 1, 2.0), kwargs={"show": False})
+    helper = threading.Thread(target=Helper(tmp_path / "parts", 2.0, show=False).work, args=(2,))
     helper.start()
     together = build_generation(vectors, range(COUNT), root=tmp_path, name="a", parts=tmp_path / "parts", **how)
     helper.join()

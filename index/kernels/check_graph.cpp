@@ -146,6 +146,31 @@ uint64_t check_dropped(const Kernels& unit, const Built& built, const std::vecto
   return mixed(fingerprint, restored);
 }
 
+// Whoever changes numbers and the hash with them gets a refusal or wrong links, and nothing worse.
+void survive_parcels(const Kernels& unit, const GraphView& view, const Plan& plan, std::mt19937& random) {
+  Drafting drafting(unit, view, {nullptr, view.count}, plan, 2);
+  const size_t parts = drafting.parts().count();
+  const std::vector<uint8_t> parcel = parcel_of(drafting, 0, parts);
+  const std::vector<uint8_t> reply = reply_to(unit, parcel.data(), parcel.size(), 1);
+  for (int damage = 0; damage < 40; ++damage) {
+    std::vector<uint8_t> changed = damage % 2 ? reply : parcel;
+    const size_t reach = damage % 4 < 2 ? std::min<size_t>(changed.size(), 80) : changed.size();
+    for (int i = 0; i <= damage % 3; ++i) changed[16 + random() % (reach - 16)] = static_cast<uint8_t>(random());
+    reseal(changed);
+    try {
+      if (damage % 2) {
+        take_reply(drafting, 0, parts, hash_of_parcel(parcel.data()), changed.data(), changed.size());
+      } else {
+        reply_to(unit, changed.data(), changed.size(), 1);
+      }
+    } catch (const std::invalid_argument&) {
+    }
+  }
+  uint64_t done = 0;
+  std::vector<int32_t> links(view.count * plan.degree);
+  drafting.link(1, &done, links.data());
+}
+
 // The same links where the parts are done elsewhere, from bytes, two at a time; and what is damaged is refused.
 void check_parcels(const Kernels& unit, const GraphView& view, const Plan& plan, const std::vector<int32_t>& links,
                    std::mt19937& random) {
@@ -180,7 +205,7 @@ void check_parcels(const Kernels& unit, const GraphView& view, const Plan& plan,
   }
   std::vector<int32_t> found(links.size());
   drafting.link(2, &done, found.data());
-  if (found == links) return;
+  if (found == links) return survive_parcels(unit, view, plan, random);
   std::printf("%s: %zu x %zu: links of parcels are not those of a draft\n", unit.name, view.count, view.dim);
   std::exit(1);
 }

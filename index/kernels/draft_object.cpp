@@ -47,12 +47,15 @@ nb::bytes parcel(DraftObject& draft, size_t first, size_t last) {
   return python_bytes(bytes);
 }
 
-void take(DraftObject& draft, size_t first, size_t last, uint64_t hash, Bytes reply) {
+void take(DraftObject& draft, size_t first, size_t last, uint64_t hash, Bytes reply, Vector<uint64_t> done) {
   Drafting& drafting = draft.drafting();
   check_range(drafting, first, last);
   const uint8_t* bytes = contiguous(reply);
+  uint64_t* counted = counter(done);
   nb::gil_scoped_release unlocked;
   take_reply(drafting, first, last, hash, bytes, reply.shape(0));
+  const Parts& parts = drafting.parts();
+  __atomic_fetch_add(counted, parts.starts[last] - parts.starts[first], __ATOMIC_RELAXED);
 }
 
 void link(DraftObject& draft, size_t threads, Matrix<int32_t> out, Vector<uint64_t> done) {
@@ -98,7 +101,7 @@ void bind_draft(nb::module_& m) {
       .def_prop_ro("starts", [](DraftObject& draft) { return draft.drafting().parts().starts; })
       .def("meet", meet, "first"_a, "last"_a, "threads"_a, "done"_a.noconvert())
       .def("parcel", parcel, "first"_a, "last"_a)
-      .def("take", take, "first"_a, "last"_a, "hash"_a, "reply"_a.noconvert())
+      .def("take", take, "first"_a, "last"_a, "hash"_a, "reply"_a.noconvert(), "done"_a.noconvert())
       .def("link", link, "threads"_a, "out"_a.noconvert(), "done"_a.noconvert());
   m.def("parcel_hash",
         [](Bytes parcel) {

@@ -57,10 +57,9 @@ struct ReplyPlaces : Places {
 };
 
 template <class Head>
-std::vector<uint8_t> sealed(std::vector<uint8_t> bytes, Head head) {
+std::vector<uint8_t> sealed(std::vector<uint8_t> bytes, const Head& head) {
   std::memcpy(bytes.data(), &head, sizeof head);
-  head.hash = hash_of(bytes.data() + 16, bytes.size() - 16);
-  std::memcpy(bytes.data(), &head, sizeof head);
+  reseal(bytes);
   return bytes;
 }
 
@@ -158,6 +157,11 @@ uint64_t hash_of_parcel(const uint8_t* parcel) {
   ParcelHead head;
   std::memcpy(&head, parcel, sizeof head);
   return head.hash;
+}
+
+void reseal(std::vector<uint8_t>& bytes) {
+  const uint64_t hash = hash_of(bytes.data() + 16, bytes.size() - 16);
+  std::memcpy(bytes.data() + 8, &hash, sizeof hash);
 }
 
 std::vector<uint8_t> reply_to(const Kernels& kernels, const uint8_t* bytes, size_t size, size_t threads) {

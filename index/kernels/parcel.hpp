@@ -39,6 +39,9 @@ std::vector<uint8_t> parcel_of(const Drafting& drafting, size_t first, size_t la
 // The hash that a parcel states of itself.
 uint64_t hash_of_parcel(const uint8_t* parcel);
 
+// Has a parcel or a reply state the hash that its bytes have: so that a check can damage what it says, and not only its hash.
+void reseal(std::vector<uint8_t>& bytes);
+
 // Does the parts of a parcel. Throws std::invalid_argument, which says what is wrong, where it is not whole.
 std::vector<uint8_t> reply_to(const Kernels& kernels, const uint8_t* parcel, size_t size, size_t threads);
 

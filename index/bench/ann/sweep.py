@@ -29,19 +29,21 @@ class Tried(NamedTuple):
 Try = Callable[[Setting], Tried]
 
 
-def sweep(attempt: Try, ladder: Ladder, k: int, targets: tuple[float, ...]) -> list[Tried]:
-    """All that was tried, by second setting, then effort."""
+def sweep(attempt: Try, ladder: Ladder, k: int, targets: tuple[float, ...], enough: float = ENOUGH) -> list[Tried]:
+    """All that was tried, by second setting, then effort. enough: the recall from which on no more effort is tried."""
     tried: list[Tried] = []
     for second in ladder.seconds:
-        tried += _sweep_one(attempt, ladder, k, targets, second)
+        tried += _sweep_one(attempt, ladder, k, targets, second, enough)
     return tried
 
 
-def _sweep_one(attempt: Try, ladder: Ladder, k: int, targets: tuple[float, ...], second: int) -> list[Tried]:
+def _sweep_one(
+    attempt: Try, ladder: Ladder, k: int, targets: tuple[float, ...], second: int, enough: float
+) -> list[Tried]:
     climbed: list[Tried] = []
     for effort in ladder.efforts(k):
         climbed.append(attempt(Setting(effort, second)))
-        if climbed[-1].recall >= ENOUGH or _flat(climbed):
+        if climbed[-1].recall >= enough or _flat(climbed):
             break
     for target in targets:
         for _ in range(GUESSES):

@@ -184,7 +184,7 @@ class _DiskRun:
                 answer = process.ask("search", ASK_SECONDS, **how)
                 return Tried(setting, answer["recall"], answer["cpu_seconds"] / answer["queries"])
 
-            tried = sweep(attempt, entry.ladder, K, (TARGET,))
+            tried = sweep(attempt, entry.ladder, K, (TARGET,), enough=TARGET)
         return {"build": build, "tried": [list(one) for one in tried]}
 
     def _built(self, entry: Entry) -> dict[str, Any]:

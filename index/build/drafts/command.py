@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from index import machine
-from index.build.drafts.parcels import help_drafts
+from index.build.drafts.parcels import Helper
 
 
 @click.command()
@@ -21,5 +21,5 @@ from index.build.drafts.parcels import help_drafts
 )
 def draft(folder: Path, threads: int | None, idle_s: float) -> None:
     """Do parts of the graphs that builds with --parts DIR make, on this machine."""
-    count = help_drafts(folder, threads or machine.cores(), idle_s)
+    count = Helper(folder, idle_s).work(threads or machine.cores())
     click.echo(f"{count:,} parcels done")

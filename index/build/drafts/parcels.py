@@ -11,10 +11,12 @@ links are the same. index/kernels/parcel.hpp has the bytes.
 """
 
 import os
+import secrets
 import shutil
-import tempfile
+import threading
 import time
 from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import numpy as np
@@ -43,60 +45,66 @@ class SharedParts:
     def meet(self, draft: _native.Draft, done: NDArray[np.uint64]) -> None:
         """Has all parts of a draft met. done: grows as its `meet` has it. Raises StorageError where the folder cannot
         be written."""
+        place = self._folder / f"{_PREFIX}{secrets.token_hex(4)}"
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             _remove_left(self._folder)
-            place = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=self._folder))
-            place.chmod(0o777 & ~_umask())
+            place.mkdir()
+            run = _Run(draft, done, place, self._patience_s)
+            self.count += len(run.left)
+            with ThreadPoolExecutor(self._threads) as pool:
+                _all_of([pool.submit(run.work) for _ in range(self._threads)])
+            self.elsewhere += run.elsewhere
         except OSError as error:
             raise StorageError(f"{self._folder} cannot be written: {error.strerror}") from error
-        try:
-            self._meet(draft, done, place)
-        except OSError as error:
-            raise StorageError(f"{place} cannot be written: {error.strerror}") from error
         finally:
             shutil.rmtree(place, ignore_errors=True)
 
-    def _meet(self, draft: _native.Draft, done: NDArray[np.uint64], place: Path) -> None:
-        starts = draft.starts
-        left = deque(parcels(starts, MEMBERS))
-        self.count += len(left)
-        out: list[_Out] = []
-        longest_s = 0.0
 
-        def at_home(first: int, last: int) -> None:
-            nonlocal longest_s
-            start_s = time.monotonic()
-            draft.meet(first, last, self._threads, done)
-            longest_s = max(longest_s, time.monotonic() - start_s)
+class _Run:
+    """What is left to do at home, and what is out. `work` is every thread's: a parcel is done by one."""
 
-        while left or out:
-            (place / _ALIVE).touch()
-            for each in [each for each in out if each.reply.exists()]:
-                out.remove(each)
-                if each.come_back(draft):
-                    self.elsewhere += 1
-                    done += np.uint64(starts[each.last] - starts[each.first])
-                else:
-                    at_home(each.first, each.last)
-            taken = sum(each.is_taken() for each in out)
-            while left and len(out) - taken < _SPARE + taken:
-                out.append(_Out(place, draft, *left.popleft()))
-            if left:
-                at_home(*left.pop())
-            elif mine := next((each for each in out if each.take()), None):
-                out.remove(mine)
-                at_home(mine.first, mine.last)
-                mine.remove()
-            elif late := next((each for each in out if each.waited_s() > self._patience(longest_s)), None):
-                out.remove(late)
-                at_home(late.first, late.last)
-                late.remove()
-            elif out:
+    def __init__(self, draft: _native.Draft, done: NDArray[np.uint64], place: Path, patience_s: float) -> None:
+        self._draft, self._done, self._place, self._patience_s = draft, done, place, patience_s
+        self.left = deque(parcels(draft.starts, MEMBERS))
+        self._out: list[_Out] = []
+        self._lock = threading.Lock()
+        self._longest_s = 0.0
+        self.elsewhere = 0
+
+    def work(self) -> None:
+        while True:
+            with self._lock:
+                if not self.left and not self._out:
+                    return
+                parts = self._next()
+            if parts is None:
                 time.sleep(_LOOK_S)
+                continue
+            start_s = time.monotonic()
+            self._draft.meet(*parts, 1, self._done)
+            self._longest_s = max(self._longest_s, time.monotonic() - start_s)
 
-    def _patience(self, longest_s: float) -> float:
-        return max(self._patience_s, _PATIENT * longest_s)
+    def _next(self) -> tuple[int, int] | None:
+        """First and last part to do here; None where all are with others."""
+        (self._place / _ALIVE).touch()
+        for each in [each for each in self._out if each.reply.exists()]:
+            self._out.remove(each)
+            if not each.come_back(self._draft, self._done):
+                return each.first, each.last
+            self.elsewhere += 1
+        taken = sum(each.is_taken() for each in self._out)
+        while self.left and len(self._out) - taken < _SPARE + taken:
+            self._out.append(_Out(self._place, self._draft, *self.left.popleft()))
+        if self.left:
+            return self.left.pop()
+        patience_s = max(self._patience_s, _PATIENT * self._longest_s)
+        for each in self._out:
+            if each.take() or each.waited_s() > patience_s:
+                self._out.remove(each)
+                each.remove()
+                return each.first, each.last
+        return None
 
 
 class _Out:
@@ -123,10 +131,10 @@ class _Out:
         """For the one who put it out."""
         return not self.is_taken() and _take(self._taken)
 
-    def come_back(self, draft: _native.Draft) -> bool:
+    def come_back(self, draft: _native.Draft, done: NDArray[np.uint64]) -> bool:
         """Adds the reply to the draft; False if it is none."""
         try:
-            draft.take(self.first, self.last, self._hash, np.fromfile(self.reply, np.uint8))
+            draft.take(self.first, self.last, self._hash, np.fromfile(self.reply, np.uint8), done)
         except (ValueError, OSError):
             return False
         finally:
@@ -148,23 +156,53 @@ def parcels(starts: list[int], members: int) -> list[tuple[int, int]]:
     return found
 
 
-def help_drafts(folder: Path, threads: int, idle_s: float, *, show: bool = True) -> int:
-    """Does parcels of the drafts in a folder until none has come for idle_s seconds; returns how many.
+class Helper:
+    """Does parcels of the drafts in a folder, each on one thread, until none has come for idle_s seconds.
 
-    Raises InputError where it cannot be read, StorageError where it cannot be written.
+    `work` raises InputError where the folder cannot be read, StorageError where it cannot be written.
     """
-    count, latest = 0, time.monotonic()
-    while True:
-        parcel = _next_of(folder)
-        if parcel is None:
-            if time.monotonic() - latest > idle_s:
-                return count
-            time.sleep(_LOOK_S)
-            continue
-        if _done(parcel, threads):
-            count += 1
-            say(f"{parcel.parent.name}: {count:,} done", show=show)
-        latest = time.monotonic()
+
+    def __init__(self, folder: Path, idle_s: float, *, show: bool = True) -> None:
+        self._folder, self._idle_s, self._show = folder, idle_s, show
+        self._lock = threading.Lock()
+        self._busy, self._latest_s = 0, time.monotonic()
+        self._stopped = False
+        self.done = 0
+
+    def work(self, threads: int) -> int:
+        """Returns how many were done."""
+        with ThreadPoolExecutor(threads) as pool:
+            try:
+                _all_of([pool.submit(self._work) for _ in range(threads)])
+            finally:
+                self._stopped = True  # each ends with what it does
+        return self.done
+
+    def _work(self) -> None:
+        while not self._stopped:
+            with self._lock:
+                parcel = _next_of(self._folder)
+                if parcel is None and not self._busy and time.monotonic() - self._latest_s > self._idle_s:
+                    return
+                self._busy += parcel is not None
+            if parcel is None:
+                time.sleep(_LOOK_S)
+                continue
+            try:
+                done = _done(parcel)
+            finally:
+                with self._lock:
+                    self._busy -= 1
+                    self._latest_s = time.monotonic()
+            with self._lock:
+                self.done += done
+                if done:
+                    say(f"{parcel.parent.name}: {self.done:,} done", show=self._show)
+
+
+def _all_of(futures: list[Future[None]]) -> None:
+    for each in as_completed(futures):
+        each.result()
 
 
 def _next_of(folder: Path) -> Path | None:
@@ -182,10 +220,10 @@ def _next_of(folder: Path) -> Path | None:
     return None
 
 
-def _done(parcel: Path, threads: int) -> bool:
+def _done(parcel: Path) -> bool:
     """Whether it was; where the build went on without, or the parcel is damaged, there is nothing to do."""
     try:
-        reply = _native.reply_to(np.fromfile(parcel, np.uint8), threads)
+        reply = _native.reply_to(np.fromfile(parcel, np.uint8))
         _put(parcel.with_suffix(_REPLY), reply)
     except FileNotFoundError:
         return False
@@ -217,9 +255,3 @@ def _remove_left(folder: Path) -> None:
         alive = draft / _ALIVE
         if alive.exists() and time.time() - alive.stat().st_mtime > _LEFT_S:
             shutil.rmtree(draft, ignore_errors=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
