@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -324,6 +325,18 @@ def test_a_folder_that_cannot_be_written_is_named(layout: Layout, tmp_path: Path
     (tmp_path / "parts").touch()
     with pytest.raises(StorageError, match="parts cannot be written"):
         SharedParts(tmp_path / "parts", 1).meet(drafted(layout), np.zeros(1, np.uint64))
+
+
+def test_a_helper_that_may_not_write_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "draft-x").mkdir()
+    (tmp_path / "draft-x" / "00000.parcel").write_bytes(b"12345678" * 20)
+
+    def refused(*_: object) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "open", refused)
+    with pytest.raises(StorageError, match="draft-x cannot be written: Permission denied"):
+        Helper(tmp_path, 0.0).work(1)
 
 
 def test_without_anything_to_do_a_helper_ends(tmp_path: Path) -> None:

@@ -214,9 +214,14 @@ def _next_of(folder: Path) -> Path | None:
     except OSError as error:
         raise InputError(f"{folder} cannot be read: {error.strerror}") from error
     for draft in drafts:
-        for parcel in sorted(draft.glob(f"[0-9]*{_PARCEL}")):
-            if not parcel.with_suffix(_TAKEN).exists() and _take(parcel.with_suffix(_TAKEN)):
-                return parcel
+        try:
+            for parcel in sorted(draft.glob(f"[0-9]*{_PARCEL}")):
+                if not parcel.with_suffix(_TAKEN).exists() and _take(parcel.with_suffix(_TAKEN)):
+                    return parcel
+        except FileNotFoundError:
+            continue  # its build is done
+        except OSError as error:
+            raise StorageError(f"{draft} cannot be written: {error.strerror}") from error
     return None
 
 
@@ -236,9 +241,10 @@ def _done(parcel: Path) -> bool:
 
 
 def _take(path: Path) -> bool:
+    """Whether nobody else had; False too where the folder is gone. Raises any other OSError."""
     try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-    except OSError:
+    except (FileExistsError, FileNotFoundError):
         return False
     return True
 
