@@ -15,9 +15,9 @@ from index.build.drafts.parcels import Helper
     "--idle",
     "idle_s",
     type=click.FloatRange(0),
-    default=60.0,
+    default=600.0,
     show_default=True,
-    help="Seconds without anything to do, after which it ends.",
+    help="Seconds without anything to do, after which it ends. A build reads its rows before there is something.",
 )
 def draft(folder: Path, threads: int | None, idle_s: float) -> None:
     """Do parts of the graphs that builds with --parts DIR make, on this machine."""
