@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -84,11 +85,11 @@ def test_a_generation_that_is_not_packed_is_opened_with_the_same_answers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vectors, queries = clustered(1500, 128), clustered(30, 128, seed=3)
-    how = {"root": tmp_path, "family": "graph", "profile": "compact", "threads": 1}
-    now = build_generation(vectors, range(len(vectors)), name="now", **how)  # type: ignore[arg-type]
+    how: dict[str, Any] = {"root": tmp_path, "family": "graph", "profile": "compact", "threads": 1}
+    now = build_generation(vectors, range(len(vectors)), name="now", **how)
     with monkeypatch.context() as older:
         older.setattr(layout, "MOST_PACKED", 0)
-        then = build_generation(vectors, range(len(vectors)), name="then", **how)  # type: ignore[arg-type]
+        then = build_generation(vectors, range(len(vectors)), name="then", **how)
     with open_generation(now) as packed, open_generation(then) as wide:
         strides = [
             [g.manifest["sections"][name]["stride_bytes"] for name in (BLOCKS_FILE, SPOKES_FILE)]

@@ -233,7 +233,9 @@ uint64_t check(const Kernels& unit, const Shape& shape, Profile profile) {
   fingerprint = mixed(mixed(mixed(fingerprint, built.blocks), built.root), built.spokes);
   uint64_t done = 0;
   const Plan plan{3, 40, 20, 6, 3, kDegree, true};
-  draft(unit, built.view, {nullptr, shape.count}, plan, 2, &done, links.data());
+  Drafting drafting(unit, built.view, {nullptr, shape.count}, plan, 2);
+  drafting.meet(0, drafting.parts().count(), 2, &done);
+  drafting.link(2, &done, links.data());
   fingerprint = mixed(fingerprint, links);
   check_parcels(unit, built.view, plan, links, random);
 

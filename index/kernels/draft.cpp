@@ -144,11 +144,4 @@ void Drafting::link(size_t threads, uint64_t* done, int32_t* out) {
   if (plan_.connected) connect(graph_, which_, out);
 }
 
-void draft(const Kernels& kernels, const GraphView& graph, Which which, const Plan& plan, size_t threads,
-           uint64_t* done, int32_t* out) {
-  Drafting drafting(kernels, graph, which, plan, threads);
-  drafting.meet(0, drafting.parts().count(), threads, done);
-  drafting.link(threads, done, out);
-}
-
 }  // namespace perwatt

@@ -59,8 +59,4 @@ class Drafting {
   Parts parts_;
 };
 
-// All of it. done grows to which.count * (plan.fan + kLinking) or more.
-void draft(const Kernels& kernels, const GraphView& graph, Which which, const Plan& plan, size_t threads,
-           uint64_t* done, int32_t* out);
-
 }  // namespace perwatt
