@@ -34,7 +34,6 @@ from index.changes.log_file import (
     LogClosedError,
     Write,
     chained,
-    cut_off,
     head_of,
     lock,
     open_log,
@@ -179,8 +178,7 @@ class Log:
         last, chain = head.first - 1, head.chain
         for row in self.connection.execute(f"SELECT {COLUMNS} FROM changes ORDER BY seq"):
             last, chain = verified(self.path, row, last, chain).seq, row[5]
-        if last < self.receipt.seq:
-            raise cut_off(self.path, last, self.receipt.seq)
+        self.receipt.check(last)
         if (head.dim, head.model) != (self.dim, self.model):
             if last >= head.first:
                 raise GenerationError(

@@ -6,6 +6,9 @@ The file is never forced to the disk. After a power cut it may name an earlier c
 
     bytes 0–7    magic            8–15   the log's identity
          16–23   seq             24–31   its complement, so that a flipped bit is seen
+
+A writer that is killed between the two leaves two numbers. Both were acknowledged or about to be, so a log that holds
+the later of them has lost nothing, and its next writer makes the receipt whole again; a log that does not is refused.
 """
 
 import mmap
@@ -15,6 +18,7 @@ from typing import Self
 
 import numpy as np
 
+from index.changes.log_file import LOG_FILE, cut_off
 from index.errors import GenerationError
 
 MAGIC = int.from_bytes(b"pwattseq", "little")
@@ -42,22 +46,28 @@ class Receipt:
             os.close(handle)
         self._words = np.frombuffer(self._mapping, "<u8")
         try:
-            self._check(log_id, write=write)
+            self._check(log_id)
         except GenerationError:
             self.close()
             raise
 
-    def _check(self, log_id: int, *, write: bool) -> None:
-        path = self.path
+    def _check(self, log_id: int) -> None:
         if int(self._words[_MAGIC]) != MAGIC or int(self._words[_LOG]) != log_id:
-            raise GenerationError(path, f"belongs to another log; {_MEND}")
-        if write and int(self._words[_SEQ]) != int(self._words[_INVERSE]) ^ _ONES:
-            raise GenerationError(path, f"is damaged: its number and the complement differ; {_MEND}")
+            raise GenerationError(self.path, f"belongs to another log; {_MEND}")
 
     @property
     def seq(self) -> int:
         """The last acknowledged change. One aligned load: never half of a number."""
         return int(self._words[_SEQ])
+
+    def check(self, last: int) -> None:
+        """For a log whose last whole change is `last`: raises GenerationError where one that was acknowledged is not in
+        it, or where nobody can tell because the receipt is damaged."""
+        first, second = sorted((int(self._words[_SEQ]), int(self._words[_INVERSE]) ^ _ONES))
+        if last < first:
+            raise cut_off(self.path.with_name(LOG_FILE), last, first)
+        if last < second:
+            raise GenerationError(self.path, f"is damaged: it names the changes {first} and {second}; {_MEND}")
 
     def store(self, seq: int) -> None:
         self._words[_INVERSE] = seq ^ _ONES
