@@ -188,6 +188,12 @@ struct Effort {
   size_t budget = SIZE_MAX;  // visits after which it gives up, whatever it found
 };
 
+// What is read of each result once a walk is over: of row r, `bytes` from first + r * stride.
+struct ResultRows {
+  const char* first = nullptr;
+  size_t stride = 0, bytes = 0;
+};
+
 // One query in the frame, and the memory that a walk needs beside the graph: reused from query to query.
 struct Walker {
   const float* query;  // float32[padded] in the frame, 64-byte aligned
@@ -195,6 +201,7 @@ struct Walker {
   size_t kept;         // results to return, at least k
   Effort effort;
   const uint64_t* keep;  // bit r: row r may be returned; null: all
+  ResultRows rows;
 
   int8_t* codes;     // int8[padded]
   uint8_t* tables;   // uint8[4 * padded]

@@ -229,12 +229,11 @@ struct Avx512Hop : PlainHop {
   // Eight keys are compared at once; empty slots hold INT64_MIN. From the place on, all move up by one.
   static size_t insert(int64_t* keys, size_t& size, size_t limit, int64_t key) {
     if (size == limit && keys[limit - 1] >= key) return limit;
-    if (size > 64) return PlainHop::insert(keys, size, limit, key);
+    if (size > 256) return PlainHop::insert(keys, size, limit, key);
     size_t place = 0;
     for (size_t i = 0; i < size; i += 8) {
       const __mmask8 above = _mm512_cmpgt_epi64_mask(_mm512_loadu_si512(keys + i), _mm512_set1_epi64(key));
-      place = i + static_cast<size_t>(__builtin_popcount(above));
-      if (above != 0xFF) break;
+      place += static_cast<size_t>(__builtin_popcount(above));
     }
     size_t end = size < limit ? size : limit - 1;
     for (; end >= place + 8; end -= 8) _mm512_storeu_si512(keys + end - 7, _mm512_loadu_si512(keys + end - 8));

@@ -25,7 +25,7 @@ class Scratch {
   float* query() { return query_.get(); }
 
   // Ready for walks with these settings.
-  Walker& walker(size_t k, size_t kept, const Effort& effort, const uint64_t* keep) {
+  Walker& walker(size_t k, size_t kept, const Effort& effort, const uint64_t* keep, const ResultRows& rows = {}) {
     const size_t slots = frontier_slots(effort.room > effort.frontier ? effort.room : effort.frontier, root_groups_);
     if (slots > slots_) {
       estimates_ = allocate<float>(slots);
@@ -37,7 +37,7 @@ class Scratch {
       kept_ = kept;
     }
     const size_t log_slots = walker_.log_slots;
-    walker_ = {query_.get(), k, kept, effort, keep, codes_.get(), tables_.get(), estimates_.get(),
+    walker_ = {query_.get(), k, kept, effort, keep, rows, codes_.get(), tables_.get(), estimates_.get(),
                waiting_.get(), results_.get(), seen_.get(), log_.get(), log_slots, 0.0f, 0.0f, 0, 0, 0, 0, false};
     return walker_;
   }

@@ -34,21 +34,20 @@ void search(const Kernels& kernels, const GraphView& graph, const float* signs, 
   const size_t kept = batch.k + std::max<size_t>(8, batch.k / 2);
   std::vector<int64_t> candidates(kept);
   std::vector<Listed> listed;
+  const size_t rest = rest_bytes(graph.padded);
+  const ResultRows read = rows.base ? ResultRows{reinterpret_cast<const char*>(rows.base), rows.stride * sizeof(float),
+                                                 rows.dim * sizeof(float)}
+                                    : ResultRows{reinterpret_cast<const char*>(graph.rests), rest, rest};
   for (size_t q = 0; q < batch.count; ++q) {
     const float* query = batch.queries + q * graph.dim;
     to_frame(kernels, graph, signs, query, scratch.query());
-    Walker& walker = scratch.walker(batch.k, kept, effort, keep);
+    Walker& walker = scratch.walker(batch.k, kept, effort, keep, read);
     kernels.walk(graph, walker);
     size_t found = 0;
     if (walker.found > 0) {
       const float floor = floor_of(graph, walker);
       for (; found < walker.found && score_of(walker.results[found]) >= floor; ++found) {
         candidates[found] = vertex_of(walker.results[found]);
-        const size_t vertex = static_cast<size_t>(candidates[found]);
-        const char* row = rows.base ? reinterpret_cast<const char*>(rows.base + vertex * rows.stride)
-                                    : reinterpret_cast<const char*>(graph.rests + vertex * rest_bytes(graph.padded));
-        const size_t bytes = rows.base ? rows.dim * sizeof(float) : rest_bytes(graph.padded);
-        for (size_t offset = 0; offset < bytes; offset += 64) __builtin_prefetch(row + offset);
       }
     }
     answer.rescored[q] = walker.scored;

@@ -16,6 +16,8 @@
 //   a loose frontier                Waiting candidates lie in no order. The best hundred or so stand in front of the rest; the
 //                                   best of those is found by a scan of registers, and what fell behind the threshold is
 //                                   squeezed out now and then.
+//   results on their way            After the last visit the best k are mostly known, and what the caller reads of them is
+//                                   asked for before the rest is scored.
 //   one step ahead                  The next vertex is chosen, and its block asked for, before the current one is
 //                                   expanded: expanding takes about as long as the memory.
 //
@@ -41,6 +43,7 @@ constexpr float kScoreMargin = 1.0f;
 // best leads over vertices that are worse than the k-th, so half the error does not make half the margin enough.
 constexpr float kSpokeScoreMargin = 0.5f;
 constexpr float kLowest = -3e38f;  // below every estimate that is finite, above the empty slot's -infinity
+constexpr size_t kMostAsked = 256 << 10;  // bytes of results' rows: what L2 has room for beside all else
 constexpr size_t kFront = 128;      // candidates in front; scanning so many costs less than squeezing them
 constexpr float kShareStep = 0.125f;  // what the latest hop weighs in the share that may be returned: some eight count
 constexpr size_t kFirstLook = 8;   // of the budget, a part after which a walk may find that it will not do
@@ -67,8 +70,9 @@ struct Walk {
   // compact: how the sum of a spoke becomes a product, the root's score, and the error of every estimate.
   float spoke_unit = 0.0f, spoke_offset = 0.0f, hub = 0.0f, spoke_error = 0.0f;
   float handicaps[2] = {};  // of the dropped and of the others: without a branch, which nothing could foretell
+  size_t asked = kMostAsked;  // bytes of results' rows that were asked for: none before the last visit
   size_t new_count = 0;
-  int32_t news[Compact ? kMaxDegree : 1];
+  int32_t news[Compact ? kMaxDegree + 1 : 1];
 
   Walk(const GraphView& graph_, Walker& walker_)
       : graph(graph_), walker(walker_), share(walker_.effort.share), limit(walker_.effort.frontier) {}
@@ -93,12 +97,15 @@ struct Walk {
     if constexpr (Compact) __builtin_prefetch(block + bytes - 1, 0, 1);  // those need not begin with a line
   }
 
-  bool seen(int32_t vertex) const { return walker.seen[vertex >> 6] >> (vertex & 63) & 1; }
-
-  void mark(int32_t vertex) {
-    walker.seen[vertex >> 6] |= uint64_t{1} << (vertex & 63);
+  // Whether it was not seen before; now it is. Without a branch: which of a vertex's neighbours are new nothing foretells.
+  bool mark(int32_t vertex) {
+    uint64_t& word = walker.seen[vertex >> 6];
+    const uint64_t before = word;
+    word = before | uint64_t{1} << (vertex & 63);
+    const bool fresh = !(before >> (vertex & 63) & 1);
     if (logged < walker.log_slots) walker.log[logged] = vertex;
-    ++logged;
+    logged += fresh;
+    return fresh;
   }
 
   void prepare() {
@@ -152,6 +159,12 @@ struct Walk {
     if (limit > keep_above) keep_above = limit;
   }
 
+  void ask_for(int32_t vertex) {
+    const char* row = walker.rows.first + static_cast<size_t>(vertex) * walker.rows.stride;
+    for (size_t offset = 0; offset < walker.rows.bytes; offset += 64) __builtin_prefetch(row + offset, 0, 1);
+    asked += walker.rows.bytes;
+  }
+
   bool dropped(int32_t vertex) const { return walker.keep && !(walker.keep[vertex >> 6] >> (vertex & 63) & 1); }
 
   void offer(float score, int32_t vertex) {
@@ -159,7 +172,9 @@ struct Walk {
     if (dropped(vertex)) return;
     ++walker.passed;
     const size_t place = Hop::insert(walker.results, walker.found, walker.kept, key_of(score, vertex));
-    if (walker.found >= walker.k && place < walker.k) narrow();
+    if (place >= walker.k) return;
+    if (asked < kMostAsked) ask_for(vertex);
+    if (walker.found >= walker.k) narrow();
   }
 
   void expand(const uint8_t* group, size_t count, float base) {
@@ -175,10 +190,10 @@ struct Walk {
       for (; mask; mask &= mask - 1) {
         const int j = __builtin_ctz(mask);
         const int32_t vertex = vertices[j];
-        if (static_cast<uint32_t>(vertex) >= graph.count || seen(vertex)) continue;
-        mark(vertex);
+        if (static_cast<uint32_t>(vertex) >= graph.count) continue;
         walker.estimates[waiting] = estimates[j];
-        walker.waiting[waiting++] = vertex;
+        walker.waiting[waiting] = vertex;
+        waiting += mark(vertex);
       }
       if (walker.keep) {
         size_t kept = 0;
@@ -197,13 +212,15 @@ struct Walk {
     size_t kept = 0;
     for (size_t j = 0; j < graph.degree; ++j) {
       const int32_t other = static_cast<int32_t>(neighbours[j]);
-      if (static_cast<uint32_t>(other) >= graph.count || seen(other)) continue;
-      mark(other);
-      const uint8_t* spoke = graph.spokes + static_cast<size_t>(other) * spoke_stride;
+      if (static_cast<uint32_t>(other) >= graph.count) continue;
+      news[new_count] = other;
+      new_count += mark(other);
+    }
+    for (size_t i = 0; i < new_count; ++i) {
+      const uint8_t* spoke = graph.spokes + static_cast<size_t>(news[i]) * spoke_stride;
       for (size_t offset = 0; offset < spoke_stride; offset += 64) __builtin_prefetch(spoke + offset, 0, 2);
       __builtin_prefetch(spoke + spoke_stride - 1, 0, 2);
-      if (walker.keep) kept += walker.keep[other >> 6] >> (other & 63) & 1;
-      news[new_count++] = other;
+      if (walker.keep) kept += !dropped(news[i]);
     }
     if (walker.keep) meet(new_count, kept);
   }
@@ -226,7 +243,8 @@ struct Walk {
     }
   }
 
-  void weigh_news() {
+  // A function of its own, or the registers of its loop are short of what the rest of a hop keeps in them.
+  [[gnu::noinline]] void weigh_news() {
     const size_t first = waiting;
     size_t i = 0;
     for (; i + 4 <= new_count; i += 4) weigh<4>(news + i);
@@ -391,8 +409,7 @@ struct Walk {
     size_t kept = 0;
     for (size_t i = 0; i < waiting; ++i) {
       const int32_t vertex = walker.waiting[i];
-      if (static_cast<uint32_t>(vertex) >= graph.count || seen(vertex)) continue;
-      mark(vertex);
+      if (static_cast<uint32_t>(vertex) >= graph.count || !mark(vertex)) continue;
       walker.estimates[kept] = walker.estimates[i];
       walker.waiting[kept++] = vertex;
     }
@@ -441,6 +458,8 @@ struct Walk {
     constexpr size_t ahead = 8;
     const size_t scored_bytes = padded + (graph.packed ? kShortHeadBytes : sizeof(Head));
     for (size_t i = 0; i < waiting && i < ahead; ++i) fetch(walker.waiting[i], scored_bytes);
+    asked = 0;
+    for (size_t i = 0; i < walker.found && i < walker.k && asked < kMostAsked; ++i) ask_for(vertex_of(walker.results[i]));
     for (size_t i = 0; i < waiting; ++i) {
       if (i + ahead < waiting) fetch(walker.waiting[i + ahead], scored_bytes);
       const int32_t vertex = walker.waiting[i];
