@@ -14,7 +14,7 @@ import index
 from index.changes import columns
 from index.changes.delta import Delta
 from index.changes.view import View
-from index.search.filtering import parse
+from index.search.filtering import Filter, parse
 from index.search.generation import Generation
 from index.search.lexical.text import text_of
 
@@ -168,6 +168,19 @@ def test_filters_go_on_over_parts_that_were_sealed_and_joined(generation: Genera
     kept = view.filter({"field": "lang", "eq": "de"})
     for row in range(generation.count, view.rows):
         assert kept.holds(row) == (view.value("lang", row) == "de")
+
+
+def test_a_filter_without_a_key_is_never_taken_for_another(generation: Generation, documents: Documents) -> None:
+    """Whose key is empty differs from search to search: one leaves out the groups that were found already."""
+    delta = Delta(generation, 0)
+    steps(documents, delta, random.Random(3), 12)
+    view = View(generation, delta.snapshot())
+    for lang in ("en", "de", "en"):
+        filter_ = parse({"field": "lang", "eq": lang})
+        expected = view.search_words("alpha", COUNT, filter_).rows.tolist()
+        nameless = Filter(filter_.tree, b"")
+        assert view.search_words("alpha", COUNT, nameless).rows.tolist() == expected
+        assert view.survivors(nameless).count == view.survivors(filter_).count
 
 
 def test_a_vector_far_longer_than_those_before_is_ranked_exactly(tmp_path: Path) -> None:

@@ -14,10 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from index.errors import FieldError, FilterError
+from index.search.bitmap import Bitmap, Kept
 from index.search.fields.columns import ColumnReader, parse_fields
 from index.search.fields.conditions import FEW, MANY
 from index.search.fields.postings import open_columns
-from index.search.filtering import Filters, parse
+from index.search.filtering import KEPT_BYTES_A_ROW, KEPT_BYTES_OF_FEW, Filter, Filters, parse
 from index.search.rowfiles import write_columns
 
 ALL = settings(max_examples=examples(150), suppress_health_check=list(HealthCheck))
@@ -50,6 +51,47 @@ def test_a_filter_keeps_what_it_says_row_by_row(
     assert kept.count == len(expected)
 
 
+def test_a_filter_without_a_key_is_never_taken_for_another(tmp_path: Path) -> None:
+    rows = [{"lang": "en" if row % 3 else "de", "year": row} for row in range(30)]
+    kept = columns_of(tmp_path, rows)
+    english, german = ({"field": "lang", "eq": lang} for lang in ("en", "de"))
+    early = parse({"field": "year", "lt": 10})
+    for given_, expected in ((english, 20), (german, 10), (english, 20)):
+        nameless = Filter(parse(given_).tree, b"")
+        assert kept.bitmap(nameless).count == expected
+        assert not kept.known(nameless)
+        both = nameless & early
+        assert (
+            kept.bitmap(both).count
+            == kept.bitmap(Filter(early.tree, b"") & parse(given_)).count
+            == (6 if given_ == english else 4)
+        )
+
+
+def test_what_is_kept_of_filters_has_a_bound(tmp_path: Path) -> None:
+    kept = columns_of(tmp_path, [{"lang": "en", "year": row} for row in range(500)])
+    values = [f"{'x' * 400}{number}" for number in range(50)]
+    for number in range(100):
+        kept.bitmap(parse({"field": "lang", "in": [*values, str(number)]})).rows32  # noqa: B018
+    latest = parse({"field": "lang", "in": [*values, "99"]})
+    assert kept.known(latest)
+    assert kept.bitmap(latest) is kept.bitmap(latest)
+    assert len(latest.key) > 20_000
+    assert len(kept.kept) * len(latest.key) <= KEPT_BYTES_OF_FEW + 500 * KEPT_BYTES_A_ROW
+    assert len(kept.kept) > 10
+
+
+def test_what_searches_make_of_a_bitmap_counts_too() -> None:
+    kept: Kept[Bitmap] = Kept(1 << 20)
+    for number in range(40):
+        bits = Bitmap(np.ones(20_000, np.bool_), 20_000)
+        kept.put(b"%d" % number, bits)
+        assert kept.get(b"%d" % number) is bits
+        assert len(bits.rows32) == 20_000  # 240 kB with the rows that they are made of
+    assert len(kept) <= Kept.FEW + 1  # what was made of the last one is not known yet
+    assert kept.get(b"0") is None
+
+
 @pytest.mark.parametrize("share", [0.0, 0.0005, 0.02, 0.3, 0.9, 1.0])
 def test_rare_and_frequent_values_take_different_ways_to_the_same_rows(tmp_path: Path, share: float) -> None:
     count = 4 * FEW
@@ -79,11 +121,11 @@ def test_rare_and_frequent_values_take_different_ways_to_the_same_rows(tmp_path:
 
 def test_the_same_filter_again_is_a_lookup_and_the_oldest_is_forgotten(tmp_path: Path) -> None:
     fields = columns_of(tmp_path, [{"year": row} for row in range(100)])
-    fields.most = 3
+    fields.kept = Kept(0)
     first = parse({"field": "year", "eq": 1})
     made = fields.bitmap(first)
     assert fields.bitmap(parse({"eq": 1, "field": "year"})) is made
-    for year in range(2, 5):
+    for year in range(2, 2 + Kept.FEW):
         fields.bitmap(parse({"field": "year", "eq": year}))
     assert not fields.known(first)
     assert fields.bitmap(first).rows.tolist() == [1]

@@ -24,7 +24,7 @@ import pyarrow as pa
 from embed.vectors.npy import NpyVectors
 from index import Generation, build_generation, kernels, open_generation
 from index.search import finding
-from index.search.bitmap import Bitmap
+from index.search.bitmap import Bitmap, Kept
 from index.search.fields.columns import TYPES
 from index.search.fields.postings import COLUMNS_FILE, open_columns, write_postings
 from index.search.filtering import Filters, parse
@@ -123,7 +123,7 @@ def bitmaps() -> None:
 
 
 def _fresh(filters: Filters, asked: Any) -> None:
-    filters._kept.clear()
+    filters.kept = Kept(0)
     filters.bitmap(asked)
 
 

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from index.changes import sieve
 from index.changes.delta import DeltaSnapshot
-from index.search.bitmap import Bitmap
+from index.search.bitmap import Bitmap, Kept
 from index.search.exact import TopK
-from index.search.filtering import Filter, Filters, parse
+from index.search.filtering import KEPT_BYTES, Filter, Filters, parse
 from index.search.finding import Effort
 from index.search.generation import Generation
 from index.search.lexical.words import Matched
@@ -39,6 +39,10 @@ class Surviving:
     @cached_property
     def count(self) -> int:
         return (self.rows_of_base if self.base is None else self.base.count) + self.delta.count
+
+    @property
+    def nbytes(self) -> int:
+        return (0 if self.base is None else self.base.nbytes) + self.delta.nbytes
 
     def holds(self, row: int) -> bool:
         if row >= self.rows_of_base:
@@ -106,7 +110,7 @@ class View:
         self.alive = Surviving(snapshot.kept, snapshot.live, generation.count)
         self.count = self.alive.count
         self._places: dict[int, Any] = snapshot.places
-        self._survivors: dict[bytes, Surviving] = {}  # by the keys of their filters, as long as nothing is written
+        self._survivors: Kept[Surviving] = Kept(KEPT_BYTES)  # by the keys of their filters
 
     @property
     def rows(self) -> int:
@@ -186,9 +190,10 @@ class View:
 
     def survivors(self, filter_: Filter) -> Surviving:
         """As `filter`, of a parsed one."""
-        known = self._survivors.get(filter_.key) if filter_.key else None
+        known = self._survivors.get(filter_.key)
         if known is None:
-            known = self._survivors[filter_.key] = self._kept(filter_)
+            known = self._kept(filter_)
+            self._survivors.put(filter_.key, known)
         return known
 
     def _kept(self, filter_: Filter) -> Surviving:

@@ -1,7 +1,9 @@
-"""Which rows a search may return: one bit a row, packed the way the kernels read it."""
+"""Which rows a search may return: one bit a row, packed the way the kernels read it; and those that are kept."""
 
+from collections import OrderedDict
 from functools import cached_property
-from typing import Any
+from threading import Lock
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +49,12 @@ class Bitmap:
         before[1:] |= self.words[:-1] >> np.uint64(63)
         return int(np.bitwise_count(self.words & ~before).sum())
 
+    @property
+    def nbytes(self) -> int:
+        """All that it holds by now."""
+        made = (self.__dict__[name] for name in ("rows", "rows32") if name in self.__dict__)
+        return int(self.words.nbytes + sum(each.nbytes for each in made))
+
     def flags(self) -> NDArray[np.bool_]:
         """The bits as bools (size,). Made anew each time: it is eight times the size."""
         return np.unpackbits(self.words.view(np.uint8), count=self.size, bitorder="little").view(np.bool_)
@@ -74,3 +82,53 @@ class Bitmap:
         packed = self.words.view(np.uint8).copy()
         np.bitwise_and.at(packed, rows >> 3, ~(1 << (rows & 7)).astype(np.uint8))
         return Bitmap(packed[: -(-self.size // 8)], self.size)
+
+
+class Sized(Protocol):
+    @property
+    def nbytes(self) -> int: ...
+
+
+T = TypeVar("T", bound=Sized)
+
+
+class Kept(Generic[T]):
+    """What was used last, by keys that are not empty: `most_bytes` of it, or FEW where one alone is larger. Safe to use
+    from several threads."""
+
+    FEW, _BESIDE = 4, 1024  # bytes of Python's beside each
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes, self._bytes = most_bytes, 0
+        self._kept: OrderedDict[bytes, tuple[T, int]] = OrderedDict()
+        self._lock = Lock()
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def __contains__(self, key: bytes) -> bool:
+        return key in self._kept
+
+    def get(self, key: bytes) -> T | None:
+        with self._lock:
+            return self._weighed(key) if key in self._kept else None
+
+    def put(self, key: bytes, value: T) -> None:
+        if not key:
+            return
+        with self._lock:
+            if self._kept:
+                self._weighed(next(reversed(self._kept)))  # searches have added to it what they made of it
+            self._bytes -= self._kept.pop(key, (None, 0))[1]
+            self._kept[key] = value, 0
+            self._weighed(key)
+            while self._bytes > self._most_bytes and len(self._kept) > self.FEW:
+                self._bytes -= self._kept.popitem(last=False)[1][1]
+
+    def _weighed(self, key: bytes) -> T:
+        """It is the one used last now, of the size that it has now."""
+        value, known = self._kept.pop(key)
+        size = len(key) + value.nbytes + self._BESIDE
+        self._bytes += size - known
+        self._kept[key] = value, size
+        return value

@@ -17,10 +17,8 @@ kept, up to KEPT_BYTES a generation: a filter that comes again costs one lookup.
 """
 
 import functools
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from threading import Lock
 from typing import Any, NamedTuple
 
 import msgspec
@@ -28,12 +26,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.errors import FieldError, FilterError
-from index.search.bitmap import Bitmap
+from index.search.bitmap import Bitmap, Kept
 from index.search.fields.columns import TYPES
 from index.search.fields.conditions import Bits, Column, Numbers
 
 MAX_NODES, MAX_DEPTH, MAX_VALUES = 64, 6, 1024
 KEPT_BYTES = 32 << 20
+KEPT_BYTES_OF_FEW, KEPT_BYTES_A_ROW = 1 << 20, 64  # of few rows a filter is quickly answered anew
 _BOUNDS = {"gt": True, "gte": False, "lt": True, "lte": False}  # whether the bound itself is left out
 
 
@@ -77,13 +76,15 @@ Node = OneOf | Between | Exists | And | Or | Not
 
 @dataclass(frozen=True)
 class Filter:
-    """A parsed filter. `key`: its canonical JSON; two filters with the same key mean the same."""
+    """A parsed filter. `key`: its canonical JSON; two filters with the same key mean the same. Where it is empty, what
+    survives is not remembered."""
 
     tree: Node
     key: bytes
 
     def __and__(self, other: "Filter") -> "Filter":
-        return Filter(And((self.tree, other.tree)), self.key + b"\0" + other.key)
+        key = self.key + b"\0" + other.key if self.key and other.key else b""
+        return Filter(And((self.tree, other.tree)), key)
 
 
 def undeclared(name: str, declared: Mapping[str, str], at: str = "") -> FieldError:
@@ -178,28 +179,20 @@ class Filters:
 
     def __init__(self, columns: Mapping[str, Column], count: int) -> None:
         self.columns, self.count = dict(columns), count
-        self._kept: OrderedDict[bytes, Bitmap] = OrderedDict()
-        self.most = max(4, KEPT_BYTES // max(1, count // 8))
-        self._lock = Lock()
+        self.kept: Kept[Bitmap] = Kept(min(KEPT_BYTES, KEPT_BYTES_OF_FEW + count * KEPT_BYTES_A_ROW))
 
     def bitmap(self, filter_: Filter) -> Bitmap:
         """The rows that survive. Raises FieldError for a field that was not declared, FilterError for a value of
         another type than the field's."""
-        with self._lock:
-            known = self._kept.get(filter_.key)
-            if known is not None:
-                self._kept.move_to_end(filter_.key)
-                return known
-        made = Bitmap(self._bits(filter_.tree), self.count)
-        with self._lock:
-            self._kept[filter_.key] = made
-            while len(self._kept) > self.most:
-                self._kept.popitem(last=False)
-        return made
+        known = self.kept.get(filter_.key)
+        if known is None:
+            known = Bitmap(self._bits(filter_.tree), self.count)
+            self.kept.put(filter_.key, known)
+        return known
 
     def known(self, filter_: Filter) -> bool:
         """Whether its bitmap is at hand."""
-        return filter_.key in self._kept
+        return filter_.key in self.kept
 
     def column(self, name: str, at: str = "") -> Column:
         """Raises FieldError, with the pointer `at`, for a field that was not declared."""
