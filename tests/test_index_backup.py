@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import threading
 from pathlib import Path
 
 import pytest
 from backing_up import PIECE, answers, made, newest, pieces_in, run_dying, small_pieces
-from changing import DIM, Documents
+from changing import DIM, Documents, write
 
+from index.backup import log_copy
 from index.backup.contents import backups
 from index.backup.pull import pull
 from index.backup.push import push
@@ -17,11 +19,11 @@ from index.backup.store import FolderStore
 from index.changes.fold import folded_to
 from index.changes.log import Log
 from index.changes.log_file import LOG_FILE, RECEIPT_FILE
-from index.changes.log_reader import LogReader
+from index.changes.log_reader import LogReader, changes
 from index.changes.rebuild import folded_from_served
 from index.disk.manifest import read_manifest
 from index.disk.root import Root
-from index.errors import BackupError, GenerationError, NotFoundError
+from index.errors import BackupError, GenerationError, NotFoundError, StorageError
 
 
 @pytest.fixture
@@ -96,6 +98,28 @@ def test_a_pull_that_is_killed_is_not_seen_and_goes_on(
         assert done.fetched < whole.bytes - 10 * PIECE
     assert answers(tmp_path / "new") == answers(root)
     assert not list((tmp_path / "new" / "docs").glob(".pulling-*"))
+
+
+def test_a_pull_that_ended_as_its_log_was_in_place_does_not_write_over_it_later(
+    tmp_path: Path, root: Path, store: FolderStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    push(Root(root), "docs", store)
+    new = tmp_path / "new"
+    pull(Root(new), "docs", store)
+    for lost in (LOG_FILE, RECEIPT_FILE):
+        (new / "docs" / lost).unlink()
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(log_copy, "Receipt", full)
+        with pytest.raises(StorageError, match="No space left on device"):
+            pull(Root(new), "docs", store)
+    with Log(new / "docs", DIM, None) as log:
+        last = log.append([write("later", 1)])
+    pull(Root(new), "docs", store)
+    assert [change.id for change in changes(new / "docs", last - 1)] == ["later"]
 
 
 def test_gc_removes_what_a_dead_pull_left(tmp_path: Path, root: Path, store: FolderStore) -> None:

@@ -1,17 +1,20 @@
 """The log after damage: flipped bits, killed writers, disks that fail, power cuts; whole or refused, nothing lost."""
 
 import errno
+import os
 import random
 import shutil
 import signal
 import sqlite3
+import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from changes_logs import DIM, everything, opened
 from changing import write
-from faulty_disk import SYNC, after_power_cut, operations, run_python
+from faulty_disk import SYNC, KillPoint, after_power_cut, operations, run_python
 from warm import shared
 
 from index.changes.log_file import LOG_FILE, RECEIPT_FILE
@@ -94,6 +97,23 @@ def test_every_flipped_bit_truncation_and_swap_is_refused_by_name_or_harmless(tm
         shutil.rmtree(copy)
     assert len(reasons) > len(damages) // 4
     assert all(LOG_FILE in reason or RECEIPT_FILE in reason for reason in reasons)
+
+
+@pytest.mark.parametrize("nth", range(1, 7))
+@pytest.mark.parametrize("pulled", [False, True], ids=["new", "pulled"])
+def test_whoever_reads_first_after_a_writer_that_was_killed_as_it_began_reads(
+    tmp_path: Path, nth: int, pulled: bool
+) -> None:
+    """Before it is a log in WAL mode, SQLite keeps what was in a journal, which only who may write can undo."""
+    if pulled:
+        with opened(tmp_path) as log:
+            log.append([write("a", 1, DIM)])
+        with closing(sqlite3.connect(tmp_path / LOG_FILE)) as connection:
+            connection.execute("PRAGMA journal_mode = DELETE")
+    environment = KillPoint(LOG_FILE, "sync", "before").environment(nth)
+    command = [sys.executable, "-c", RUN, str(tmp_path), "0", "0", "1"]
+    subprocess.run(command, env=os.environ | environment, capture_output=True, timeout=120, check=False)
+    assert len(everything(tmp_path)) == pulled
 
 
 def test_a_log_whose_end_is_gone_is_refused_until_someone_says_so(tmp_path: Path) -> None:

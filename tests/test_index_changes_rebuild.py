@@ -10,9 +10,12 @@ from click.testing import CliRunner
 from indexing import write_vectors_folder
 
 import index
+from index.backup.pull import pull
+from index.backup.push import push
+from index.backup.store import FolderStore
 from index.changes.fold import FoldedTo, folded_to
 from index.changes.log import Log
-from index.changes.log_file import Write
+from index.changes.log_file import LOG_FILE, RECEIPT_FILE, Write
 from index.changes.log_reader import LogReader
 from index.changes.rebuild import needed_after, trim
 from index.cli import build
@@ -86,6 +89,14 @@ def test_from_changes_keeps_the_profile_and_the_builder(tmp_path: Path, asked: t
     assert manifest["build"].get("builder", "own") == "own"
 
 
+def test_an_index_that_grows_into_a_graph_has_it_from_our_builder(tmp_path: Path) -> None:
+    documents = Documents(700)
+    documents.build(tmp_path, family="flat")
+    wrote(tmp_path, documents.put(800, 1))
+    path = built(tmp_path, "--from-changes", "--family", "graph", "--recall-target", "0.5")
+    assert read_manifest(path)["build"]["builder"] == "own"
+
+
 def built_after(tmp_path: Path, documents: Documents) -> Path:
     wrote(tmp_path, documents.put(5, 55))
     return built(tmp_path, "--from-changes", "--metric", "ip")
@@ -100,6 +111,29 @@ def test_a_folder_is_built_with_what_was_written_and_without_it_only_when_told(t
     dropped = built(tmp_path, str(vectors), "--drop-changes")
     assert ids(dropped) == ids(plain)
     assert folded_to(read_manifest(dropped)).seq == 2
+
+
+def test_a_log_that_was_created_and_not_begun_is_none(tmp_path: Path, vectors: Path) -> None:
+    """As a disk that is full leaves it."""
+    built(tmp_path, str(vectors))
+    (tmp_path / "docs" / LOG_FILE).touch()
+    for words in ((), ("--drop-changes",)):
+        assert read_manifest(built(tmp_path, str(vectors), *words))["changes"] is None
+    assert CliRunner().invoke(gc, ["docs", "--root", str(tmp_path)], catch_exceptions=False).exit_code == 0
+    store = FolderStore(tmp_path / "store")
+    assert push(Root(tmp_path), "docs", store).changes is None
+    wrote(tmp_path, write("a", 1))
+    assert push(Root(tmp_path), "docs", store).changes == 1
+    built(tmp_path / "other", str(vectors))
+    (tmp_path / "other" / "docs" / LOG_FILE).touch()
+    assert pull(Root(tmp_path / "other"), "docs", store).changes == 1
+
+
+def test_changes_beyond_a_receipt_that_is_gone_are_dropped_too(tmp_path: Path, vectors: Path) -> None:
+    built(tmp_path, str(vectors))
+    wrote(tmp_path, write("a", 1), write("b", 2))
+    (tmp_path / "docs" / RECEIPT_FILE).unlink()
+    assert folded_to(read_manifest(built(tmp_path, str(vectors), "--drop-changes"))).seq == 2
 
 
 def test_a_folder_is_not_built_once_its_older_changes_were_trimmed(tmp_path: Path, vectors: Path) -> None:
@@ -149,6 +183,16 @@ def test_it_is_one_source_or_the_other(tmp_path: Path, vectors: Path) -> None:
         ran = CliRunner().invoke(build, [*words, "--index", "docs", "--root", str(tmp_path)])
         assert ran.exit_code == 2
         assert "give a folder of vectors, or --from-changes" in ran.output
+
+
+def test_changes_are_not_folded_in_by_who_wants_them_dropped(tmp_path: Path, vectors: Path) -> None:
+    plain = built(tmp_path, str(vectors))
+    wrote(tmp_path, write("new", 1))
+    words = ["--from-changes", "--drop-changes", "--index", "docs", "--root", str(tmp_path)]
+    ran = CliRunner().invoke(build, words)
+    assert ran.exit_code == 2
+    assert "--drop-changes builds from a folder of vectors alone" in ran.output
+    assert Root(tmp_path).path("docs") == plain
 
 
 def test_dropped_originals_stay_dropped(tmp_path: Path) -> None:

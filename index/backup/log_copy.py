@@ -27,7 +27,7 @@ from index.errors import BackupError
 def copied(folder: Path, into: Path) -> Path | None:
     """Copies the log of an index's folder into the folder `into`; None where there is no log."""
     source, target = folder / LOG_FILE, into / LOG_FILE
-    if not source.exists():
+    if local_log(folder) is None:
         return None
     try:
         with closing(open_log(source, write=False)) as read, closing(sqlite3.connect(target)) as written:
@@ -114,7 +114,7 @@ def _join(folder: Path, copy: Path, stored: StoredLog) -> int:
         here = local_log(folder)
         if here is None:
             sync(copy / LOG_FILE)
-            (folder / LOG_FILE).hardlink_to(copy / LOG_FILE)
+            (copy / LOG_FILE).rename(folder / LOG_FILE)  # and no second name, under which a later pull would write
             sync(folder)
             with Receipt(folder / RECEIPT_FILE, stored.id, write=True) as receipt:
                 receipt.store(stored.last)

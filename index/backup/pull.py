@@ -187,6 +187,9 @@ def _pulling(root: Root, name: str, what: str) -> Iterator[Path]:
     try:
         if any(each.is_symlink() for each in (path, *path.rglob("*"))):
             raise BackupError(f"{path} holds a link, and a pull leaves none, so somebody else did; remove {path}")
+        for each in path.rglob("*"):
+            if each.is_file() and each.stat().st_nlink > 1:  # it is in use elsewhere by now
+                each.unlink()
         yield path
     finally:
         os.close(handle)

@@ -8,6 +8,7 @@ import os
 import sqlite3
 import struct
 import zlib
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -81,11 +82,24 @@ def open_log(path: Path, *, write: bool) -> sqlite3.Connection:
             connection.execute("PRAGMA synchronous = FULL")
         # A foreign file must not run code of its own: no triggers, views or virtual tables take part in our statements.
         connection.execute("PRAGMA trusted_schema = OFF")
+        if not write:
+            _roll_back(path, connection)
         connection.text_factory = _text
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _roll_back(path: Path, connection: sqlite3.Connection) -> None:
+    """Undoes what a writer that was killed as it began had not finished: SQLite leaves that to who may write."""
+    try:
+        connection.execute("PRAGMA schema_version").fetchone()
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorname != "SQLITE_READONLY_ROLLBACK":
+            raise
+        with closing(sqlite3.connect(f"file:{_quoted(path)}?mode=rw", uri=True, timeout=_BUSY_S)) as writing:
+            writing.execute("PRAGMA schema_version").fetchone()
 
 
 def _text(raw: bytes) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 from index.changes.fold import Folded, FoldedTo, fold, folded_to
 from index.changes.log import Log
-from index.changes.log_file import LOG_FILE, LogLockedError
+from index.changes.log_file import LogLockedError
 from index.changes.log_reader import LogReader
 from index.disk.layout import originals_of, profile_of
 from index.disk.manifest import read_manifest
@@ -55,10 +55,11 @@ def folded_from_folder(root: Root, name: str, folder: VectorsFolder) -> VectorsF
     Raises InputError where older changes were trimmed: they are in the served generation and would be lost with it.
     """
     place = root.folder / name
-    if not (place / LOG_FILE).exists():
+    try:
+        with LogReader(place) as reader:
+            first, log = reader.head.first, reader.head.id
+    except FileNotFoundError:
         return folder
-    with LogReader(place) as reader:
-        first, log = reader.head.first, reader.head.id
     if first > 1:
         raise InputError(
             f"changes 1 to {first - 1:,} of index {name!r} are in its served generation and no longer in the log, so a "
@@ -71,16 +72,17 @@ def folded_from_folder(root: Root, name: str, folder: VectorsFolder) -> VectorsF
 
 def dropping(root: Root, name: str, folder: VectorsFolder) -> VectorsFolder | Folded:
     """The rows of a folder as they are, and every change so far as done with."""
-    place = root.folder / name
-    if not (place / LOG_FILE).exists():
+    try:
+        with LogReader(root.folder / name) as reader:
+            return Folded(folder, (), FoldedTo(reader.head.id, reader.last()))
+    except FileNotFoundError:
         return folder
-    with LogReader(place) as reader:
-        return Folded(folder, (), FoldedTo(reader.head.id, max(reader.acknowledged, reader.head.first - 1)))
 
 
 def settings_of(manifest: dict[str, Any]) -> dict[str, Any]:
     """Keyword arguments of `build_generation` that build another generation in the same way."""
     words, made = manifest.get("lexical"), manifest["build"]
+    unsaid = "faiss" if manifest["family"] == "graph" else "auto"  # graphs from before there was a choice
     return {
         "metric": manifest["metric"],
         "recall_target": manifest["recall"]["target"] if manifest["recall"] else 0.95,
@@ -89,7 +91,7 @@ def settings_of(manifest: dict[str, Any]) -> dict[str, Any]:
         "language": words["language"] if words else "english",
         "originals": originals_of(manifest),
         "profile": profile_of(manifest) or "auto",
-        "builder": made.get("grown_from", made).get("builder", "faiss"),
+        "builder": made.get("grown_from", made).get("builder", unsaid),
     }
 
 
@@ -106,8 +108,6 @@ def trim(root: Root, name: str) -> int | None:
     """Forgets changes that every kept generation holds, and returns how many; None where a service writes the log,
     which does it by itself."""
     folder = root.folder / name
-    if not (folder / LOG_FILE).exists():
-        return 0
     try:
         needed = needed_after(root, name)
         with LogReader(folder) as reader:
@@ -116,6 +116,8 @@ def trim(root: Root, name: str) -> int | None:
             return 0
         with Log(folder, head.dim, head.model) as log:
             return log.trim(needed.seq)
+    except FileNotFoundError:
+        return 0
     except LogLockedError:
         return None
     except (GenerationError, NotFoundError):
