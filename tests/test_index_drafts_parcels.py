@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -266,9 +269,16 @@ def meanwhile(folder: Path, do: Callable[[Path], None]) -> Iterator[list[Path]]:
 def test_who_takes_a_parcel_and_dies_costs_time_alone(
     shared: Callable[[], Any], expected: NDArray[np.int32], tmp_path: Path
 ) -> None:
-    with meanwhile(tmp_path / "parts", lambda parcel: None) as taken:
+    most = 0
+
+    def look(parcel: Path) -> None:
+        nonlocal most
+        most = max(most, len(list(parcel.parent.glob("*.parcel"))))
+
+    with meanwhile(tmp_path / "parts", look) as taken:
         _, links, did = shared()
     assert len(taken) > 3
+    assert most <= 2 * parcels._SPARE  # of some thirty
     assert did == 0
     np.testing.assert_array_equal(links, expected)
 
@@ -302,6 +312,80 @@ def test_what_a_killed_build_left_is_removed_once_it_is_old(shared: Callable[[],
     with pytest.raises(AssertionError, match="draft-new"):
         shared()
     assert [each.name for each in (tmp_path / "parts").iterdir()] == ["draft-new"]
+
+
+def test_what_was_killed_while_it_was_removed_is_removed_too(shared: Callable[[], Any], tmp_path: Path) -> None:
+    left = tmp_path / "parts" / "draft-half"
+    left.mkdir(parents=True)
+    (left / "00001.parcel").touch()
+    os.utime(left, (time.time() - 7200, time.time() - 7200))
+    shared()
+    assert not left.exists()
+
+
+def test_another_build_that_ends_meanwhile_is_let_be(
+    shared: Callable[[], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "parts" / "draft-other").mkdir(parents=True)
+    (tmp_path / "parts" / "draft-other" / "alive").touch()
+    exists = os.path.exists
+
+    def gone(path: Any) -> bool:
+        there = exists(path)
+        if str(path).endswith("draft-other/alive"):
+            shutil.rmtree(tmp_path / "parts" / "draft-other")
+        return there
+
+    monkeypatch.setattr(os.path, "exists", gone)
+    shared()
+
+
+def test_where_one_thread_fails_the_others_end_too(
+    layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parcels, "MEMBERS", 400)
+    slow: Any = Slow(drafted(layout))
+    put, met = parcels._put, Counter[str]()
+
+    def full(path: Path, data: bytes) -> None:
+        met["put"] += 1
+        if met["put"] == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        put(path, data)
+
+    def meet(*words: Any) -> None:
+        met["meet"] += 1
+        Slow.meet(slow, *words)
+
+    monkeypatch.setattr(parcels, "_put", full)
+    monkeypatch.setattr(slow, "meet", meet)
+    with pytest.raises(StorageError, match="No space left on device"):
+        SharedParts(tmp_path / "parts", 2).meet(slow, np.zeros(1, np.uint64))
+    assert met["meet"] < 5
+    assert list((tmp_path / "parts").iterdir()) == []
+
+
+def test_a_helper_whose_parcel_is_gone_when_it_answers_goes_on(
+    layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "draft-x"
+    place.mkdir()
+    draft = drafted(layout)
+    (place / "00000.parcel").write_bytes(draft.parcel(0, 1))
+
+    def stale(path: Path, data: bytes) -> None:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    monkeypatch.setattr(parcels, "_put", stale)
+    assert Helper(tmp_path, 0.0, show=False).work(1) == 0
+    assert (place / "00000.taken").exists()
+
+
+def test_a_part_of_very_many_rows_is_not_put_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(parcels, "MEMBERS", 100)
+    draft: Any = SimpleNamespace(starts=[0, 100, 9000, 9100])
+    run = parcels._Run(draft, np.zeros(1, np.uint64), tmp_path, 1.0)
+    assert (list(run.left), run.large) == ([(0, 1), (2, 3)], [(1, 2)])
 
 
 def test_a_build_whose_parts_are_shared_makes_the_same_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -342,4 +426,11 @@ def test_a_helper_that_may_not_write_says_so(tmp_path: Path, monkeypatch: pytest
 
 def test_without_anything_to_do_a_helper_ends(tmp_path: Path) -> None:
     done = CliRunner().invoke(draft_command, [str(tmp_path / "none"), "--idle", "0"], catch_exceptions=False)
-    assert done.output == "0 parcels done\n"
+    waiting = f"waiting for builds that put parcels into {tmp_path / 'none'}, which is not there yet\n"
+    assert done.output == f"{waiting}0 parcels done\n"
+
+
+def test_a_build_that_shares_nothing_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    how: dict[str, Any] = {"root": tmp_path, "name": "x", "parts": tmp_path / "parts", "lexical": False}
+    build_generation(clustered(300, 8), range(300), progress=True, **how)
+    assert f"nothing is put into {tmp_path / 'parts'}: what is built is of the family flat" in capsys.readouterr().err

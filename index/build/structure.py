@@ -72,6 +72,9 @@ class Builder:
         self._with_originals: float | None = None  # recall, where they are dropped
 
     def build(self, family: str) -> Structure:
+        if self._parts is not None and (family != "graph" or self._before is not None):
+            made = "goes on from the served graph" if family == "graph" else f"is of the family {family}"
+            say(f"nothing is put into {self._parts}: what is built {made}", show=self._show)
         return {"flat": self._flat, "graph": self._graph, "ivf": self._ivf, families.DISK: self._disk}[family]()
 
     def _flat(self) -> Structure:

@@ -10,13 +10,16 @@ does not come back in time, or comes back damaged, it does again. So whoever hel
 links are the same. index/kernels/parcel.hpp has the bytes.
 """
 
+import errno
 import os
 import secrets
 import shutil
+import tempfile
 import threading
 import time
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +35,18 @@ _PARCEL, _TAKEN, _REPLY = ".parcel", ".taken", ".reply"
 _SPARE = 4  # parcels that nobody has taken yet, and as many more as are taken
 _LOOK_S = 0.05
 _PATIENCE_S, _PATIENT = 10.0, 4  # at least, and so many times as long as a parcel took here
+_LARGE = 4  # times MEMBERS; a parcel of more is not put out
 _LEFT_S = 3600.0  # without a sign of life; then a draft is that of a build that was killed
+
+
+def require_shared(folder: Path) -> None:
+    """Makes the folder where it is not there. Raises StorageError where it cannot be written to."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise StorageError(f"{folder} cannot be written: {error.strerror}") from error
 
 
 class SharedParts:
@@ -48,12 +62,15 @@ class SharedParts:
         place = self._folder / f"{_PREFIX}{secrets.token_hex(4)}"
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            _remove_left(self._folder)
             place.mkdir()
+            _remove_left(self._folder, place.stat().st_mtime)
             run = _Run(draft, done, place, self._patience_s)
-            self.count += len(run.left)
+            self.count += len(run.left) + len(run.large)
             with ThreadPoolExecutor(self._threads) as pool:
-                _all_of([pool.submit(run.work) for _ in range(self._threads)])
+                try:
+                    _all_of([pool.submit(run.work) for _ in range(self._threads)])
+                finally:
+                    run.stopped = True  # each ends with what it does
             self.elsewhere += run.elsewhere
         except OSError as error:
             raise StorageError(f"{self._folder} cannot be written: {error.strerror}") from error
@@ -66,24 +83,32 @@ class _Run:
 
     def __init__(self, draft: _native.Draft, done: NDArray[np.uint64], place: Path, patience_s: float) -> None:
         self._draft, self._done, self._place, self._patience_s = draft, done, place, patience_s
-        self.left = deque(parcels(draft.starts, MEMBERS))
+        starts = draft.starts
+        self.left: deque[tuple[int, int]] = deque()
+        self.large: list[tuple[int, int]] = []  # one part of as many rows as are alike, for a machine that has them
+        for parts in parcels(starts, MEMBERS):
+            (self.left if starts[parts[1]] - starts[parts[0]] <= _LARGE * MEMBERS else self.large).append(parts)
         self._out: list[_Out] = []
         self._lock = threading.Lock()
         self._longest_s = 0.0
-        self.elsewhere = 0
+        self.elsewhere, self.stopped = 0, False
 
     def work(self) -> None:
-        while True:
-            with self._lock:
-                if not self.left and not self._out:
-                    return
-                parts = self._next()
-            if parts is None:
-                time.sleep(_LOOK_S)
-                continue
-            start_s = time.monotonic()
-            self._draft.meet(*parts, 1, self._done)
-            self._longest_s = max(self._longest_s, time.monotonic() - start_s)
+        try:
+            while not self.stopped:
+                with self._lock:
+                    if not self.left and not self._out and not self.large:
+                        return
+                    parts = self._next()
+                if parts is None:
+                    time.sleep(_LOOK_S)
+                    continue
+                start_s = time.monotonic()
+                self._draft.meet(*parts, 1, self._done)
+                self._longest_s = max(self._longest_s, time.monotonic() - start_s)
+        except BaseException:
+            self.stopped = True
+            raise
 
     def _next(self) -> tuple[int, int] | None:
         """First and last part to do here; None where all are with others."""
@@ -93,18 +118,24 @@ class _Run:
             if not each.come_back(self._draft, self._done):
                 return each.first, each.last
             self.elsewhere += 1
-        taken = sum(each.is_taken() for each in self._out)
-        while self.left and len(self._out) - taken < _SPARE + taken:
-            self._out.append(_Out(self._place, self._draft, *self.left.popleft()))
-        if self.left:
-            return self.left.pop()
         patience_s = max(self._patience_s, _PATIENT * self._longest_s)
-        for each in self._out:
-            if each.take() or each.waited_s() > patience_s:
-                self._out.remove(each)
-                each.remove()
-                return each.first, each.last
+        for each in [each for each in self._out if each.waited_s() > patience_s]:
+            return self._back(each)
+        taken = sum(each.is_taken() for each in self._out)
+        most = min(_SPARE + 2 * taken, 2 * (_SPARE + self.elsewhere))  # who never answers does not get ever more
+        while self.left and len(self._out) < most:
+            self._out.append(_Out(self._place, self._draft, *self.left[0]))
+            self.left.popleft()
+        if self.large or self.left:
+            return self.large.pop() if self.large else self.left.pop()
+        for each in [each for each in self._out if each.take()]:
+            return self._back(each)
         return None
+
+    def _back(self, out: "_Out") -> tuple[int, int]:
+        self._out.remove(out)
+        out.remove()
+        return out.first, out.last
 
 
 class _Out:
@@ -171,6 +202,8 @@ class Helper:
 
     def work(self, threads: int) -> int:
         """Returns how many were done."""
+        there = "" if self._folder.exists() else ", which is not there yet"
+        say(f"waiting for builds that put parcels into {self._folder}{there}", show=self._show)
         with ThreadPoolExecutor(threads) as pool:
             try:
                 _all_of([pool.submit(self._work) for _ in range(threads)])
@@ -218,10 +251,9 @@ def _next_of(folder: Path) -> Path | None:
             for parcel in sorted(draft.glob(f"[0-9]*{_PARCEL}")):
                 if not parcel.with_suffix(_TAKEN).exists() and _take(parcel.with_suffix(_TAKEN)):
                     return parcel
-        except FileNotFoundError:
-            continue  # its build is done
         except OSError as error:
-            raise StorageError(f"{draft} cannot be written: {error.strerror}") from error
+            if not _is_gone(draft, error):  # its build is done
+                raise StorageError(f"{draft} cannot be written: {error.strerror}") from error
     return None
 
 
@@ -230,14 +262,19 @@ def _done(parcel: Path) -> bool:
     try:
         reply = _native.reply_to(np.fromfile(parcel, np.uint8))
         _put(parcel.with_suffix(_REPLY), reply)
-    except FileNotFoundError:
-        return False
     except ValueError as error:
         say(f"{parcel}: {error}; it is left to the build")
         return False
     except OSError as error:
+        if _is_gone(parcel, error):
+            return False
         raise StorageError(f"{parcel.parent} cannot be written: {error.strerror}") from error
     return True
+
+
+def _is_gone(path: Path, error: OSError) -> bool:
+    """Whether a build removed it meanwhile; a file server may then say that what is written is stale."""
+    return error.errno in (errno.ENOENT, errno.ESTALE) or not os.path.exists(path)  # noqa: PTH110, which raises here, too
 
 
 def _take(path: Path) -> bool:
@@ -252,12 +289,20 @@ def _take(path: Path) -> bool:
 def _put(path: Path, data: bytes) -> None:
     """There whole or not at all; after a power cut nobody wants it."""
     temporary = path.with_name(f".{path.name}")
-    temporary.write_bytes(data)
-    temporary.rename(path)
+    try:
+        temporary.write_bytes(data)
+        temporary.rename(path)
+    except OSError:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
 
 
-def _remove_left(folder: Path) -> None:
+def _remove_left(folder: Path, now: float) -> None:
+    """now: by the clock of who serves the folder. What is another's, or goes meanwhile, is let be."""
     for draft in folder.glob(f"{_PREFIX}*"):
-        alive = draft / _ALIVE
-        if alive.exists() and time.time() - alive.stat().st_mtime > _LEFT_S:
-            shutil.rmtree(draft, ignore_errors=True)
+        with suppress(OSError):
+            alive = draft / _ALIVE
+            seen = alive if os.path.exists(alive) else draft  # noqa: PTH110, which raises in another's folder
+            if now - seen.stat().st_mtime > _LEFT_S:
+                shutil.rmtree(draft, ignore_errors=True)
