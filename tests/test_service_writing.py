@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import json
+import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from changing import DIM, Documents, write
@@ -80,6 +84,52 @@ def test_all_whose_writes_were_on_their_way_are_told_when_the_writer_ends(tmp_pa
         lock.flush()
         asyncio.run(life())
     assert asked == 2
+
+
+def test_who_stops_waiting_for_the_log_to_be_opened_does_not_keep_it_from_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Documents(3).build(tmp_path)
+    go_on, log = threading.Event(), root_writer.Log
+
+    def slow(*words: Any) -> Any:
+        assert go_on.wait(60)
+        return log(*words)
+
+    async def life() -> None:
+        writing = Writing(Root(tmp_path), "one", "")
+        monkeypatch.setattr(root_writer, "Log", slow)
+        first = asyncio.create_task(writing.submit("docs", DIM, None, [write("a", 1)]))
+        await asyncio.sleep(0.05)
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        go_on.set()
+        assert await writing.submit("docs", DIM, None, [write("b", 2)]) == 1
+        writing.close()
+
+    asyncio.run(life())
+
+
+@pytest.mark.parametrize("fails", ["pwrite", "listen_at"])
+def test_a_disk_that_was_full_at_the_first_write_is_written_to_once_it_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    Documents(3).build(tmp_path)
+
+    def full(*_: object) -> Any:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    async def life() -> None:
+        writing = Writing(Root(tmp_path), "one", "")
+        with monkeypatch.context() as patch:
+            patch.setattr(os if fails == "pwrite" else root_writer, fails, full)
+            with pytest.raises(Problem, match="No space left on device"):
+                await writing.submit("docs", DIM, None, [write("a", 1)])
+        assert await writing.submit("docs", DIM, None, [write("b", 2)]) == 1
+        writing.close()
+
+    asyncio.run(life())
 
 
 def test_a_service_of_another_name_is_told_who_writes(tmp_path: Path) -> None:

@@ -167,9 +167,7 @@ class Writing:
         try:
             handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
-            raise Problem(
-                "not-ready", f"This service cannot write under {self._root.folder}: {error.strerror}."
-            ) from error
+            raise _unwritable(self._root, error) from error
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -178,10 +176,17 @@ class Writing:
             finally:
                 os.close(handle)
             return
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, msgspec.json.encode(_Owner(self._service, self._address)), 0)
         self._lock = handle
-        self._server = await asyncio.start_unix_server(self._serve, sock=listen_at(self._root.folder))
+        try:
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, msgspec.json.encode(_Owner(self._service, self._address)), 0)
+            self._server = await asyncio.start_unix_server(self._serve, sock=listen_at(self._root.folder))
+        except BaseException as error:  # nobody else could write as long as this process has the lock
+            self._lock = -1
+            os.close(handle)
+            if isinstance(error, OSError):
+                raise _unwritable(self._root, error) from error
+            raise
         log.info("process %d writes the changes under %s", os.getpid(), self._root.folder)
 
     async def _connect(self, said: bytes) -> RemoteWriter:
@@ -204,6 +209,10 @@ class Writing:
         writer = self._writers.get(index)
         if writer is not None and (writer.log.dim, writer.log.model) == (dim, model):
             return writer
+        # To its end, whoever stops waiting: what it opens is locked, and belongs to this process from then on.
+        return await asyncio.shield(self._opened(index, dim, model))
+
+    async def _opened(self, index: str, dim: int, model: str | None) -> Writer:
         async with self._opening:
             writer = self._writers.get(index)
             if writer is not None and (writer.log.dim, writer.log.model) != (dim, model):
@@ -238,6 +247,10 @@ class Writing:
             answer = AnsweredWrite(asked.number, problem=(problem.code, problem.detail))
         with contextlib.suppress(ConnectionError):
             send(stream, ENCODE(answer))
+
+
+def _unwritable(root: Root, error: OSError) -> Problem:
+    return Problem("not-ready", f"This service cannot write under {root.folder}: {error.strerror}.")
 
 
 def _problem(error: Exception) -> Problem:
