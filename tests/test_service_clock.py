@@ -150,6 +150,9 @@ class Written:
     def written(self, index: str) -> tuple[int, int]:
         return 5, 100
 
+    def folded(self, index: str) -> bool:
+        return False
+
 
 def test_records_are_not_read_every_second_because_the_clock_was_set_back(tmp_path: Path) -> None:
     rebuilds = Rebuilds(Root(tmp_path), RebuildPlan(), {})

@@ -46,9 +46,13 @@ def test_a_configuration_that_cannot_be_used_is_named_with_what_is_wrong(
 class Written:
     def __init__(self) -> None:
         self.documents = 0
+        self.all_folded = False
 
     def written(self, index: str) -> tuple[int, int]:
         return self.documents, 100
+
+    def folded(self, index: str) -> bool:
+        return self.all_folded
 
 
 class Clock:
@@ -57,6 +61,13 @@ class Clock:
 
     def __call__(self) -> datetime:
         return self.now
+
+
+def wait(rebuilds: Rebuilds) -> None:
+    until_s = time.monotonic() + patient(60)
+    while rebuilds.records.running() is not None:
+        assert time.monotonic() < until_s
+        time.sleep(0.05)
 
 
 def test_a_rebuild_is_due_when_enough_was_written_or_at_its_time_once(own_root: Path) -> None:
@@ -70,10 +81,7 @@ def test_a_rebuild_is_due_when_enough_was_written_or_at_its_time_once(own_root: 
         clock.now += timedelta(minutes=minutes)
         before = len(rebuilds.records.all())
         due.look()
-        until_s = time.monotonic() + patient(60)
-        while rebuilds.records.running() is not None:
-            assert time.monotonic() < until_s
-            time.sleep(0.05)
+        wait(rebuilds)
         return len(rebuilds.records.all()) - before
 
     assert looked(0) == 0
@@ -88,3 +96,39 @@ def test_a_rebuild_is_due_when_enough_was_written_or_at_its_time_once(own_root: 
     records = rebuilds.records.all()
     assert len(records) == 2
     assert all(record.trigger for record in records)
+
+
+def test_a_time_that_passed_while_another_rebuild_ran_is_kept_until_it_is_done(tmp_path: Path) -> None:
+    clock = Clock()
+    soon = f"{clock.now + timedelta(minutes=1):%H:%M}"
+    rebuilds = Rebuilds(Root(tmp_path), RebuildPlan(triggers=[Trigger("docs", at=soon)]), dict(os.environ))
+    due = Due(rebuilds, Written(), clock)
+    clock.now += timedelta(minutes=1)
+    with rebuilds.records.lock() as other:
+        assert other is not None
+        due.look()
+        assert rebuilds.records.all() == []
+    clock.now += timedelta(minutes=1)
+    due.look()
+    wait(rebuilds)
+    clock.now += timedelta(hours=2)
+    due.look()
+    assert [record.answer.index for record in rebuilds.records.all()] == ["docs"]
+
+
+def test_a_night_without_changes_is_no_failure(tmp_path: Path) -> None:
+    clock, written = Clock(), Written()
+    soon = f"{clock.now + timedelta(minutes=1):%H:%M}"
+    rebuilds = Rebuilds(Root(tmp_path), RebuildPlan(triggers=[Trigger("docs", at=soon)]), dict(os.environ))
+    due = Due(rebuilds, written, clock)
+    written.all_folded = True
+    clock.now += timedelta(minutes=1)
+    due.look()
+    written.all_folded = False
+    clock.now += timedelta(minutes=1)
+    due.look()
+    assert rebuilds.records.all() == []
+    clock.now += timedelta(days=1)
+    due.look()
+    assert len(rebuilds.records.all()) == 1
+    wait(rebuilds)

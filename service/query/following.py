@@ -66,6 +66,11 @@ class Follower:
         return 0 if self._reader is None else max(0, self._reader.acknowledged - self.seq)
 
     @property
+    def unfolded(self) -> int:
+        """Changes that were acknowledged and that the generation does not hold."""
+        return self.acknowledged - self._folded.seq
+
+    @property
     def delta(self) -> Delta | None:
         return self._delta
 

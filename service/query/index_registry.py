@@ -95,6 +95,11 @@ class IndexRegistry:
         delta = loaded.follower.delta
         return 0 if delta is None else delta.count, loaded.count
 
+    def folded(self, index: str) -> bool:
+        """Whether the served generation holds every change; False where none is served."""
+        loaded = self._by_name.get(index)
+        return loaded is not None and not loaded.follower.unfolded
+
     def all(self) -> dict[str, ServedGeneration]:
         return dict(self._by_name)
 
