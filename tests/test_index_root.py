@@ -116,6 +116,23 @@ def test_readers_see_one_alias_or_the_other_while_it_changes(three: tuple[Root, 
     assert seen <= set(generations)
 
 
+def test_a_switch_between_the_name_and_its_folder_is_no_damage(
+    three: tuple[Root, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, generations = three
+    root.switch("test", generations[0])
+    listed = Root.generations
+
+    def switched(self: Root, name: str) -> list[str]:
+        monkeypatch.undo()
+        root.switch("test", generations[1])
+        return listed(self, name)
+
+    monkeypatch.setattr(Root, "generations", switched)
+    assert root.path("test").name == generations[0]
+    assert root.path("test").name == generations[1]
+
+
 def test_a_damaged_generation_is_not_switched_to(three: tuple[Root, list[str]]) -> None:
     root, (one, two, _) = three
     before = root.switch("test", one)

@@ -197,6 +197,22 @@ def test_the_life_of_a_sharded_index(folder: Path, tmp_path: Path) -> None:
     assert index.root_of(0, 3).generations("docs") == [second, third]
 
 
+def test_gc_keeps_every_shard_of_what_it_keeps(folder: Path, tmp_path: Path) -> None:
+    make = (folder, "--index", "docs", "--root", tmp_path, "--shards", 2)
+    run(build, *make)
+    run(build, *make, "--no-switch")
+    index = ShardedIndex(tmp_path, "docs")
+    whole = index.generations()
+    first = index.root_of(0, 2).folder / "docs"
+    for number in range(2):  # as builds leave them that are killed after their first shard
+        shutil.copytree(first / whole[-1], first / f"docs-2099010{number + 1}T000000Z-0000")
+    assert len(index.root_of(0, 2).generations("docs")) == 4
+    run(gc, "docs", "--root", tmp_path)
+    assert index.generations() == whole
+    for generation in whole:
+        index.verify(generation)
+
+
 def test_a_switch_that_was_interrupted_is_ended_by_another(folder: Path, tmp_path: Path) -> None:
     first, second = (
         build_sharded(VectorsFolder(folder), 2, root=tmp_path, name="docs", switch=place == 0).path.name

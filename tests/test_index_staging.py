@@ -16,6 +16,7 @@ from indexing import clustered, names
 from patience import patient
 from warm import Process, shared
 
+from embed.vectors.durable import TEMPORARY
 from index import InputError, Root, build_generation, open_generation, verify
 
 COUNT, DIM = 2500, 32
@@ -55,7 +56,12 @@ def snapshot(root: Root) -> dict[str, Any]:
     folder = root.folder / "test"
     with open_generation(root.path("test")) as generation:
         ids, scores = generation.search(clustered(5, DIM), 5)
-    files = {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file() and path.name != ".lock"}
+    # But for what a dead build had not finished: the next one removes it.
+    files = {
+        path: path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != ".lock" and not path.name.startswith(TEMPORARY)
+    }
     return {"files": files, "ids": ids.tolist(), "scores": scores.tolist(), "generations": root.generations("test")}
 
 

@@ -13,7 +13,7 @@ import fcntl
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -43,6 +43,7 @@ class Alias(NamedTuple):
     generation: str
     previous: str | None
     etag: str
+    manifest_sha256: str | None = None  # of a sharded index none: its parts have theirs
 
 
 def check_name(name: str) -> str:
@@ -98,12 +99,14 @@ class Root:
 
     def path(self, name: str, generation: str | None = None) -> Path:
         """The folder of a generation, by default the served one."""
-        wanted = self.alias(name).generation if generation is None else generation
-        if wanted not in self.generations(name):
+        alias = self.alias(name) if generation is None else None
+        wanted = generation if alias is None else alias.generation
+        if wanted is None or wanted not in self.generations(name):
             raise NotFoundError(f"index {name!r} has no generation {wanted!r}: {self._what_there_is(name)}")
         folder = self._folder(name) / wanted
-        if generation is None:
-            self._check_seal(name, folder)
+        # A manifest that was exchanged whole, with a valid seal, is seen, too.
+        if alias is not None and read_manifest(folder)[SEAL] != alias.manifest_sha256:
+            raise GenerationError(folder / MANIFEST_FILE, "is not the one that was switched to")
         return folder
 
     def switch(self, name: str, generation: str, expect_etag: str | None = None) -> Alias:
@@ -129,16 +132,17 @@ class Root:
             raise NotFoundError(f"the generation before, {alias.previous}, is no longer there")
         return self.switch(name, alias.previous, alias.etag if expect_etag is None else expect_etag)
 
-    def gc(self, name: str, keep: int = 2) -> list[str]:
-        """Deletes generations that are neither served, nor the one before, nor among the newest `keep`, and what dead
-        builds and pulls left; an index that never had another has no folder then. Returns what was deleted."""
+    def gc(self, name: str, keep: int = 2, also: Collection[str] = ()) -> list[str]:
+        """Deletes generations that are neither served, nor the one before, nor among the newest `keep`, nor in `also`,
+        and what dead builds and pulls left; an index that never had another has no folder then. Returns what was
+        deleted."""
         if keep < 0:
             raise InputError(f"keep is {keep}; expected 0 or more")
         folder = self._folder(name)
         with self.locked(name):
             deleted = self.sweep(folder) + sweep(folder.glob(f"{PULLING_PREFIX}*"))
             generations = self._generations(folder)
-            kept = set(generations[len(generations) - keep :] if keep else [])
+            kept = {*(generations[len(generations) - keep :] if keep else []), *also}
             if (folder / ALIAS_FILE).exists():
                 alias = read_alias(folder / ALIAS_FILE)
                 kept |= {alias.generation, alias.previous or ""}
@@ -192,12 +196,6 @@ class Root:
 
     def _present_alias(self, name: str, expect_etag: str | None) -> Alias | None:
         return present_alias(self._folder(name) / ALIAS_FILE, name, expect_etag)
-
-    def _check_seal(self, name: str, folder: Path) -> None:
-        """The alias holds the manifest's hash: a manifest that was exchanged whole, with a valid seal, is seen too."""
-        alias = read_sealed(self._folder(name) / ALIAS_FILE)
-        if read_manifest(folder)[SEAL] != alias.get("manifest_sha256"):
-            raise GenerationError(folder / MANIFEST_FILE, "is not the one that was switched to")
 
     def _write(self, name: str, generation: str, previous: str | None) -> Alias:
         folder = self._folder(name)
@@ -271,4 +269,4 @@ def read_alias(path: Path) -> Alias:
     generation, previous = content.get("generation"), content.get("previous")
     if not isinstance(generation, str) or not isinstance(previous, str | None):
         raise GenerationError(path, "does not name a generation")
-    return Alias(generation, previous, content[SEAL][:16])
+    return Alias(generation, previous, content[SEAL][:16], content.get("manifest_sha256"))

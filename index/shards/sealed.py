@@ -182,7 +182,7 @@ class ShardedIndex:
             for generation in deleted:  # its name first: what is half deleted must not be served
                 shutil.rmtree(self.folder / generation)
         for place in self.places():
-            place.gc(self.name, keep)
+            place.gc(self.name, keep, kept)
         return deleted
 
     def places(self) -> list[Root]:
