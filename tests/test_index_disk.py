@@ -37,6 +37,7 @@ from index.changes.log import Log
 from index.changes.log_reader import changes
 from index.changes.rebuild import served_rows
 from index.changes.view import View
+from index.disk import lists
 from index.disk.lists import PROFILE, RECORDS_FILE
 from index.disk.manifest import read_manifest
 from index.kernels import _native
@@ -297,6 +298,13 @@ def test_the_manifest_says_what_scoring_by_records_loses(
     said = read_manifest(path)["recall"]
     assert said["recall"] < 0.1
     assert said["loss"] > 0.4
+
+
+def test_dimensions_that_no_lists_have_are_refused_before_there_is_memory_for_them(built: Root) -> None:
+    path = built.path("cosine")
+    made = lists.load(path, read_manifest(path))
+    with pytest.raises(ValueError, match="lists have 1 to 4,096 dimensions"):
+        made._replace(dim=1 << 45).open("pool")
 
 
 def test_what_the_profile_cannot_be_is_refused(tmp_path: Path) -> None:

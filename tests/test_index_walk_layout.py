@@ -46,6 +46,7 @@ def test_damaged_blocks_are_survived(built: Path, queries: NDArray[np.float32]) 
         {"count": 0},
         {"dim": 0},
         {"dim": 5000},
+        {"dim": 1 << 45},
     ],
 )
 def test_a_layout_that_is_too_short_is_refused(built: Path, change: dict[str, Any]) -> None:

@@ -59,8 +59,9 @@ class Graph {
  public:
   Graph(Bytes blocks, Bytes root, size_t count, size_t dim, size_t degree, bool l2, float gain, float edge_rms,
         std::optional<Bytes> spokes, std::optional<Bytes> rests, double code_norm, double rest_norm, bool packed)
-      : blocks_(blocks), root_(root), spokes_(spokes), rests_(rests), signs_(rotation_signs(padded_dim(dim))) {
+      : blocks_(blocks), root_(root), spokes_(spokes), rests_(rests) {
     check_shape(count, dim, degree);
+    signs_ = rotation_signs(padded_dim(dim));
     const size_t padded = padded_dim(dim), stride = block_bytes_of(padded, degree, spokes.has_value(), packed);
     check_spokes(spokes, count, padded, packed);
     check_rests(rests, count, padded);

@@ -72,9 +72,10 @@ class Lists {
  public:
   Lists(Bytes centres, Vector<const uint32_t> starts, Bytes groups, const std::string& records, size_t count, size_t dim, bool l2,
         float gain, double code_norm, double rest_norm, const std::string& reader)
-      : centres_(centres), starts_(starts), groups_(groups), file_(records), signs_(rotation_signs(padded_dim(dim))) {
+      : centres_(centres), starts_(starts), groups_(groups), file_(records) {
     require(count >= 1 && count < (size_t{1} << 31), "lists have 1 to 2^31 - 1 rows");
     require(dim >= 1 && dim <= kMaxGraphDim, "lists have 1 to 4,096 dimensions");
+    signs_ = rotation_signs(padded_dim(dim));
     require(starts.shape(0) >= 2 && starts.stride(0) == 1, "starts must be contiguous, and at least two");
     const size_t padded = padded_dim(dim), lists = starts.shape(0) - 1, origin = padded * sizeof(float);
     check_bytes(centres, origin + lists * centre_bytes(padded), "centres are too short for the lists");
