@@ -6,6 +6,7 @@ import asyncio
 import gc
 import time
 import weakref
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 from changing import DIM, Documents
 
-from index import Root, open_generation
+from index import Generation, Root, open_generation
 from index.changes.log import Log
 from service.query import served_view as module
 from service.query.admission import Deadline
@@ -30,6 +31,23 @@ def loaded(root: Path) -> Any:
         opened = ServedGeneration(open_generation(Root(root).path("bare")), threads)
         yield opened
         opened.retire()
+
+
+@pytest.mark.parametrize("took_s", [0.0, 0.05])
+def test_a_search_that_takes_long_is_timed_once(root: Path, monkeypatch: pytest.MonkeyPatch, took_s: float) -> None:
+    """An exact one of rows that lie on the disk reads all of them."""
+    search_rows, asked = Generation.search_rows, Counter[bool]()
+
+    def counted(self: Generation, *words: Any, exact: bool = False, **more: Any) -> Any:
+        asked[exact] += 1
+        time.sleep(took_s if exact else 0)
+        return search_rows(self, *words, exact=exact, **more)
+
+    monkeypatch.setattr(Generation, "search_rows", counted)
+    with ThreadPoolExecutor(1) as threads:
+        ServedGeneration(open_generation(Root(root).path("bare")), threads).retire()
+    assert asked[True] == (1 if took_s else asked[False])
+    assert asked[False] > 1
 
 
 QUERY = np.ones((1, 8), np.float32)
