@@ -170,6 +170,8 @@ def build(
 
     if (vectors is None) != from_changes:
         raise click.UsageError("give a folder of vectors, or --from-changes, and not both")
+    if from_changes and drop_changes:
+        raise click.UsageError("--drop-changes builds from a folder of vectors alone: give that, or leave it out")
     folder = None if vectors is None else VectorsFolder(vectors)
     failure: PublishCheckError | None = None
     settings: dict[str, Any] = {
@@ -234,7 +236,7 @@ def build(
                 settings["fit_queries"] = _models(load_models, "--query-encoder").query_fitter(
                     source.model,
                     wanted=wanted,
-                    loss=query_loss if served is None else served.loss,
+                    loss=query_loss if served is None or _given("query_loss") else served.loss,
                     steps=query_steps,
                     model=model,
                     threads=threads or machine.cores(),

@@ -7,10 +7,37 @@ from typing import Any
 
 import numpy as np
 import pytest
-from indexing import clustered, names
+from indexing import clustered, names, write_vectors_folder
 from small_builds import DIM, built
 
-from index import InputError, build_generation, open_generation
+from index import InputError, VectorsFolder, build_generation, open_generation
+from index.errors import StorageError
+
+
+class Unread(VectorsFolder):
+    """A folder that fails when its rows are asked for."""
+
+    def batches(self, *_: Any, **__: Any) -> Any:
+        raise AssertionError("rows were read")
+
+
+@pytest.mark.parametrize(
+    ("asked", "error", "message"),
+    [
+        ({"profile": "disk", "family": "graph"}, InputError, "not of family graph"),
+        ({"originals": "drop", "family": "ivf"}, InputError, "originals"),
+        ({"profile": "fast"}, InputError, "'fast' is not a profile"),
+        ({"parts": "file/parts"}, StorageError, "file/parts cannot be written: Not a directory"),
+    ],
+)
+def test_what_cannot_be_built_is_refused_before_any_row_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: dict[str, str], error: type[Exception], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    folder = write_vectors_folder(tmp_path / "vectors", names(600), clustered(600, DIM))
+    with pytest.raises(error, match=message):
+        build_generation(Unread(folder), root=tmp_path / "indexes", name="test", **asked)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("row", [0, 4095, 4096, 4999])

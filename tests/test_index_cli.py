@@ -6,13 +6,15 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from indexing import clustered, names, write_vectors_folder
 from warm import shared
 
-from index import Root, open_generation
+from index import InputError, Root, cli, open_generation
 
 DIM, COUNT = 16, 1200
 
@@ -37,6 +39,24 @@ def perwatt(*words: object, code: int = 0, **environment: str) -> subprocess.Com
 
 def as_json(*words: object) -> Any:
     return json.loads(perwatt(*words, "--json").stdout)
+
+
+def test_a_loss_that_is_typed_counts_and_not_that_of_the_served_one(
+    vectors: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[float] = []
+
+    class Models:
+        def query_fitter(self, *_: object, loss: float, **__: object) -> None:
+            asked.append(loss)
+            raise InputError("that is enough")
+
+    served = SimpleNamespace(path=root, loss=0.02)
+    monkeypatch.setattr(cli, "_fitted_in_served", lambda *_: served)
+    monkeypatch.setattr(cli, "_models", lambda *_: Models())
+    for words in ([], ["--query-loss", "0.05"]):
+        CliRunner().invoke(cli.build, [str(vectors), "--index", "docs", "--root", str(root), *words])
+    assert asked == [0.02, 0.05]
 
 
 def test_the_whole_life_of_an_index(vectors: Path, root: Path) -> None:
@@ -111,9 +131,9 @@ def test_columns_of_strings_are_read_as_declared_and_what_is_inferred_is_printed
         ("yaer:int", "no row has a field 'yaer', which was declared filterable; the fields there are: 'text', 'year',"),
         ("yaer", "no row has a field 'yaer', which was declared filterable; the fields there are: 'text', 'year',"),
     ):
-        failed = perwatt(*build, "--family", "graph", "--filterable", declared, code=1)
+        failed = perwatt(*build, "--filterable", declared, code=1)
         assert said in failed.stderr
-        assert "graph" not in failed.stderr.replace("profile", "")  # before the long part of the build
+        assert "family" not in failed.stderr  # before the long part of the build
     assert Root(root).alias("docs") == served
 
 

@@ -88,6 +88,16 @@ def choose_profile(
     return None, "both are tried"
 
 
+def choose_both(
+    count: int, dim: int, profile: str, family: str, memory_limit_bytes: int, originals: Originals, builder: str
+) -> tuple[Profile | None, str, FamilyChoice]:
+    """The profile and why, and the family. Raises InputError for what cannot be had of such rows in such a memory."""
+    chosen, reason = choose_profile(profile, count, dim, memory_limit_bytes, originals, builder)
+    if profile == DISK:
+        return chosen, reason, choose_for_disk(family, count, dim)
+    return chosen, reason, choose(family, count, dim, memory_limit_bytes, chosen or "compact", originals, builder)
+
+
 class TriedProfile(NamedTuple):
     """The profile that won, its layout of the links that were tried, and what the manifest says of the choice."""
 

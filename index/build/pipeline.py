@@ -27,6 +27,7 @@ from index import machine
 from index.build import families, publish_checks, queries, structure
 from index.build.built import check_sample, memory_to_serve, write_faiss
 from index.build.cost import Clock
+from index.build.drafts.parcels import require_shared
 from index.build.grown import before_of
 from index.build.queries import FitQueries
 from index.build.rows.arrays import Arrays, PayloadRow
@@ -193,6 +194,10 @@ def _shard_there(place: Root, name: str) -> dict[str, Any] | None:
 def _build(source: Source, root: Root, settings: BuildSettings) -> tuple[Path, dict[str, Any]]:
     clock = Clock()
     source.check(settings.threads)
+    what = settings.profile, settings.family, machine.memory_limit_bytes(), settings.originals, settings.builder
+    families.choose_both(source.count, source.dim, *what)  # what cannot be built is refused before anything is read
+    if settings.parts is not None:
+        require_shared(settings.parts)
     with staging(root, settings.name, settings.shard and settings.shard.generation) as (folder, generation, created_at):
         arranged = _take(source, folder, settings)
         clock.lap("take")
@@ -210,14 +215,8 @@ def _build(source: Source, root: Root, settings: BuildSettings) -> tuple[Path, d
             clock.lap("query encoder")
         for temporary in folder.glob(".spool-*"):
             temporary.unlink()
-        count, dim = len(arranged.ids), source.dim
-        memory = machine.memory_limit_bytes()
-        asked, by = settings.originals, settings.builder
-        profile, profile_reason = families.choose_profile(settings.profile, count, dim, memory, asked, by)
-        if settings.profile == families.DISK:
-            choice = families.choose_for_disk(settings.family, count, dim)
-        else:
-            choice = families.choose(settings.family, count, dim, memory, profile or "compact", asked, by)
+        count, dim, asked = len(arranged.ids), source.dim, settings.originals
+        profile, profile_reason, choice = families.choose_both(count, dim, *what)
         say(f"family {choice.family}: {choice.reason}", show=settings.show)
         on_disk = settings.profile == families.DISK and choice.family == "ivf"
         originals: Originals = "drop" if on_disk else asked if choice.family == "graph" else "keep"
