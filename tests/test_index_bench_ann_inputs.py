@@ -29,11 +29,13 @@ def test_vectors_come_from_files_and_indexes(tmp_path: Path) -> None:
     np.testing.assert_allclose(np.linalg.norm(held_out.rows, axis=1), 1, atol=1e-5)
     again = workload(tmp_path / "rows.npy")
     assert np.array_equal(held_out.queries, again.queries)
+    assert held_out.key == again.key
     together = np.concatenate([held_out.rows, held_out.queries])
     assert len(np.unique(together.round(5), axis=0)) == len(np.unique(again.rows.round(5), axis=0)) + 150
 
     given = workload(tmp_path / "rows.npy", queries=tmp_path / "queries.npy", metric="l2", limit=1000)
     assert given.rows.shape == (1000, 16)
+    assert given.key not in (held_out.key, workload(tmp_path / "rows.npy", limit=1000).key)
     assert given.queries.shape == (20, 16)
     assert np.linalg.norm(given.rows, axis=1).std() > 0.01
 

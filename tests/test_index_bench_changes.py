@@ -48,6 +48,13 @@ def test_what_was_built_is_found_again(vectors: Path, tmp_path: Path) -> None:
     assert [line.split("  ")[0] for line in first.output.splitlines()[1:]] == list(json.loads(again.output)["views"])
 
 
+def test_what_was_built_of_other_vectors_is_not_taken_for_these(tmp_path: Path) -> None:
+    for seed in (1, 2):
+        np.save(tmp_path / f"{seed}.npy", clustered(1500, 16, seed=seed))
+        measure(tmp_path / f"{seed}.npy", rows=1000, deltas=(50,), rounds=1, work=tmp_path / "work")
+    assert len(list((tmp_path / "work").iterdir())) == 2
+
+
 def test_without_vectors_it_says_what_it_wants(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PERWATT_DATA", raising=False)
     with pytest.raises(BenchError, match="PERWATT_DATA"):

@@ -21,6 +21,7 @@ from racing import entry, findable
 from deploy.figures.tables.sizes import disk as tables
 from index import build_generation, open_generation
 from index.bench.ann.engine import Entry, Ladder
+from index.bench.ann.vectors import workload
 from index.bench.disk import run
 from index.bench.disk.command import bench_disk
 from index.bench.disk.contenders import CONTENDERS
@@ -114,6 +115,13 @@ def test_files_leave_the_page_cache_or_are_said_to_stay(on_disk: Path) -> None:
             evict(Path(folder))
 
 
+def test_a_folder_in_memory_is_refused_before_anything_is_built(vectors: Path) -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        with pytest.raises(BenchError, match="name a folder on a disk with --work"):
+            run.measure(vectors, ROWS, 1, work=Path(folder), entries=SMALL)
+        assert [each for each in Path(folder).rglob("*") if each.is_file()] == []
+
+
 def test_all_of_a_large_section_is_read_ahead(on_disk: Path) -> None:
     (on_disk / "large").mkdir()
     path = on_disk / "large" / "some"
@@ -204,10 +212,12 @@ def test_what_is_built_is_kept_and_what_needs_more_memory_is_left_out(vectors: P
     assert "SIGKILL" in reasons["greedy"] or "MemoryError" in reasons["greedy"]
     assert "no such thing" in reasons["refuses"]
     assert "pip install no-such-package" in reasons["missing"]
-    built = (on_disk / "kept" / f"disk-{ROWS}-64" / "plain.json").read_text()
+    [place] = (on_disk / "kept").iterdir()
+    assert place.name == f"disk-{ROWS}-64-{workload(vectors).key}"  # of these vectors
+    built = (place / "plain.json").read_text()
     again = run.measure(vectors, names=["plain"], **how)
     assert again["contenders"][0]["build"] == json.loads(built)["build"]
-    (on_disk / "kept" / f"disk-{ROWS}-64" / "plain.json").unlink()  # as one that died before its settings were chosen
+    (place / "plain.json").unlink()  # as one that died before its settings were chosen
     anew = run.measure(vectors, names=["plain"], **how)
     assert anew["contenders"][0]["build"] == json.loads(built)["build"]
     with pytest.raises(BenchError, match="nobody: expected some of plain, greedy"):
@@ -229,9 +239,15 @@ def test_the_table_says_what_missed_the_target_and_what_else_ran(figures: dict[s
     assert "64 MiB" in said
     shown[0]["warm"]["others"] = 0.4
     shown[1]["warm"]["queries_per_s"] = 300.0
-    said = tables.remarks(figures | {"contenders": shown, "failed": [{"label": "X", "reason": "it died"}]})
+    said = tables.remarks(figures | {"contenders": shown, "failed": [{"name": "x", "label": "X", "reason": "it died"}]})
     assert "warm 3.0 × the queries a second" in said
     assert "X is left out: it died." in said
+    assert "we lose" not in said
+    absent = {each.label for each in CONTENDERS if each.name not in {each["name"] for each in shown}}
+    assert {label for label in absent if f"{label} was not measured here." in said} == absent != set()
+    shown[1]["warm"]["queries_per_s"] = 990.0
+    assert f"**Warm we lose**: {pq['label']} answers 1.10 × as many." in tables.remarks(figures | {"contenders": shown})
+    shown[1]["warm"]["queries_per_s"] = 300.0
     assert "**Other work took up to 40% of the processors beside it**" in said
     table = tables.contenders(figures | {"contenders": shown})
     assert table.count("**missed** 0.9000") == len(others)

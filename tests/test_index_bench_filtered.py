@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ from click.testing import CliRunner
 from indexing import clustered
 
 from deploy.figures.tables import filtered
-from index.bench.filtered import KINDS, bench_filtered, missed
+from index.bench.errors import BenchError
+from index.bench.filtered import KINDS, bench_filtered, measure, missed
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +41,18 @@ def test_each_cell_is_searched_in_three_ways_and_found_in(figures: dict[str, Any
     assert [each["k"] for each in figures["unfiltered"]] == [5, 20]
     assert all(0 < each["p50_us"] <= each["p99_us"] for each in figures["unfiltered"])
     assert all(cell["at_once"] == 1 for cell in cells if cell["share"] == 0.01)  # twelve rows are compared
+
+
+def test_a_k_beyond_the_rows_is_refused_before_anything_is_built() -> None:
+    with pytest.raises(BenchError, match="k is 2,000 with 1,000 rows"):
+        measure(None, rows=1000, ks=(2000,))
+
+
+def test_what_was_built_of_other_vectors_is_not_taken_for_these(tmp_path: Path) -> None:
+    for seed in (1, 2):
+        np.save(tmp_path / f"{seed}.npy", clustered(1500, 16, seed=seed))
+        measure(tmp_path / f"{seed}.npy", rows=1200, queries=1, ks=(5,), shares=(0.5,), work=tmp_path / "work")
+    assert len(list((tmp_path / "work").iterdir())) == 2
 
 
 def test_a_missed_target_is_shown_as_missed(figures: dict[str, Any]) -> None:

@@ -53,7 +53,8 @@ def measure(load: AnnWorkload, rows: int, entry: Entry, folder: Path, target: fl
     if load.metric == "l2":
         raise BenchError("rows that are compared by distance are not measured alone; expected cosine or ip")
     folder.mkdir(parents=True, exist_ok=True)
-    vectors, root = folder / f"vectors-{rows}.npy", folder / f"indexes-{rows}"
+    kept = f"{rows}-{load.key}"
+    vectors, root = folder / f"vectors-{kept}.npy", folder / f"indexes-{kept}"
     if not vectors.exists():
         say(f"{load.name}: writing {rows:,} × {load.rows.shape[1]}", show=show)
         _write(load, rows, vectors)

@@ -60,7 +60,7 @@ def measure(
     vectors, queries = grown(load.rows, rows + most), load.queries[:QUERIES]
     with ExitStack() as stack:
         folder = work or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="perwatt-bench-")))
-        opened = stack.enter_context(open_generation(_generation(folder, vectors[:rows], len(load.rows)), threads=1))
+        opened = stack.enter_context(open_generation(_generation(folder, vectors[:rows], load), threads=1))
         views: dict[str, Searchable] = {"alone": opened}
         for count in deltas:
             views[f"{count} rows"] = _view(opened, vectors[rows : rows + count])
@@ -101,8 +101,8 @@ def loaded(source: Path | None) -> AnnWorkload:
     return workload(source)
 
 
-def _generation(work: Path, vectors: Float, real: int) -> Path:
-    name = f"changes-{len(vectors)}-{real}-{vectors.shape[1]}"
+def _generation(work: Path, vectors: Float, load: AnnWorkload) -> Path:
+    name = f"changes-{len(vectors)}-{len(load.rows)}-{vectors.shape[1]}-{load.key}"
     if (work / name).exists():
         return Root(work).path(name)
     return build_generation(

@@ -26,6 +26,7 @@ import numpy.typing as npt
 from index import Generation, Root, build_generation, kernels, open_generation
 from index.bench.build import grown
 from index.bench.changes import loaded
+from index.bench.errors import BenchError
 from index.search.bitmap import Bitmap
 from index.search.exact import TopK
 from index.search.finding import HIT, SCAN, WORTH, SearchPlan, find, scan_cost
@@ -59,10 +60,12 @@ def measure(
         source: As `perwatt bench ann` takes it; by default WordNet's embeddings in $PERWATT_DATA.
         work: Keep the generation here, for the next time.
     """
+    if max(ks) > rows:
+        raise BenchError(f"k is {max(ks):,} with {rows:,} rows; expected no more than there are.")
     busy, load = os.getloadavg()[0], loaded(source)
     with ExitStack() as stack:
         folder = work or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="perwatt-bench-")))
-        path = _generation(folder, grown(load.rows, rows), profile)
+        path = _generation(folder, grown(load.rows, rows), profile, load.key)
         opened = stack.enter_context(open_generation(path, threads=1))
         asked = opened.checked(load.queries[:queries])
         return {
@@ -92,8 +95,8 @@ def missed(cell: dict[str, Any]) -> list[str]:
     return [name for name, met in held.items() if not met]
 
 
-def _generation(work: Path, vectors: Float, profile: str) -> Path:
-    name = f"filtered-{len(vectors)}-{vectors.shape[1]}-{profile}"
+def _generation(work: Path, vectors: Float, profile: str, key: str) -> Path:
+    name = f"filtered-{len(vectors)}-{vectors.shape[1]}-{profile}-{key}"
     if (work / name).exists():
         return Root(work).path(name)
     how = {"metric": "cosine", "family": "graph", "profile": profile}

@@ -28,7 +28,7 @@ def block() -> str:
         [
             "top 10 of a graph, recall 0.95 and 0.99",
             " and ".join(f"{each['value']:.2f}" for each in walked) + " × as many",
-            f"{walked[0]['against']}, the best of {peers} peers",
+            f"{' and '.join(dict.fromkeys(each['against'] for each in walked))}, best of {peers} peers",
         ],
         [
             "exact top 10",

@@ -146,7 +146,7 @@ class _AnnRun:
             self._fail(
                 entry,
                 f"it may need {need / 2**30:.1f} GiB beside the others, and {there / 2**30:.1f} GiB are left; "
-                f"measure it with fewer others (--peers) or fewer rows (--limit)",
+                f"measure it with fewer others (--peers) or fewer rows",
             )
             return None
         rows, dim = self._load.rows.shape

@@ -72,10 +72,11 @@ def _all(known: dict[str, dict[str, Any]]) -> Iterable[Reached]:
     cases = sorted({case for each in known.values() for case in each["cases"]}, key=parts)
     for case in cases:
         yield from _times(f"speed, {says(case)}: queries/s × best peer's", BEST_PEER, ours, peers, case)
-    if AUTO in known and compact is not None:
+    profiles = [each for each in (ours, compact) if each is not None]
+    if AUTO in known and profiles:
         for case in cases:
             name = f"auto, {says(case)}: queries/s × the better profile's"
-            yield from _times(name, dict.fromkeys(BEST_PEER, AS_QUICK), known[AUTO], [known[SPEED], compact], case)
+            yield from _times(name, dict.fromkeys(BEST_PEER, AS_QUICK), known[AUTO], profiles, case)
     for case in cases[:1]:
         for names, label in ((FAISS_GRAPHS, "faiss HNSW's"), (("hnswlib",), "hnswlib's")):
             others = [known[name] for name in names if name in known]

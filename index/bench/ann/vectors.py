@@ -6,6 +6,7 @@ embeddings is, and engines rank differently on them.
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 from pathlib import Path
@@ -35,6 +36,14 @@ class AnnWorkload(NamedTuple):
     rows: Float
     queries: Float
     metric: Metric
+
+    @property
+    def key(self) -> str:
+        """Eight hexadecimal digits that are others for other rows or queries: for names of what is kept of them."""
+        digest = hashlib.blake2b(digest_size=4)
+        for array in (self.rows, self.queries):
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
 
 
 def workload(

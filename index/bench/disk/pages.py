@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,13 @@ def evict(folder: Path) -> None:
             f"{folder} stays in the page cache ({left / 2**20:.1f} of {size / 2**20:.1f} MiB), as files of a tmpfs do; "
             "name a folder on a disk with --work"
         )
+
+
+def require_disk(folder: Path) -> None:
+    """Raises BenchError for a folder whose files stay in memory, before anything large is made there."""
+    with tempfile.TemporaryDirectory(dir=folder) as some:
+        (Path(some) / "page").write_bytes(bytes(1 << 20))
+        evict(Path(some))
 
 
 def cached_bytes(path: Path) -> int:

@@ -23,7 +23,7 @@ from index.bench.build import grown
 from index.bench.changes import loaded
 from index.bench.disk.contenders import CONTENDERS
 from index.bench.disk.limit import memory_group
-from index.bench.disk.pages import evict
+from index.bench.disk.pages import evict, require_disk
 from index.bench.errors import BenchError
 from index.progress import say
 
@@ -66,7 +66,7 @@ def measure(
     limit_bytes = limit_bytes or round(rows * BYTES_A_ROW)
     with ExitStack() as stack:
         folder = work or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="perwatt-disk-")))
-        place = folder / f"disk-{rows}-{load.rows.shape[1]}"
+        place = folder / f"disk-{rows}-{load.rows.shape[1]}-{load.key}"
         run = _DiskRun(load, rows, place, limit_bytes, threads or machine.cores(), show=show)
         for entry in (each for each in entries if not names or each.name in names):
             run.prepare(entry)
@@ -149,6 +149,7 @@ class _DiskRun:
         self.failed: list[dict[str, str]] = []
         self.kind = ""
         folder.mkdir(parents=True, exist_ok=True)
+        require_disk(folder)
         self._vectors, self._queries, self._truth = (folder / f"{each}.npy" for each in ("vectors", "queries", "truth"))
         if not self._truth.exists():
             say(f"{load.name}: to {rows:,} × {self._shape[1]}; finding the truth", show=show)

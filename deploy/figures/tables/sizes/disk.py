@@ -6,6 +6,7 @@ from typing import Any
 
 from deploy.figures.markdown import conditions, table
 from deploy.figures.store import kept, kept_by_make
+from index.bench.disk.contenders import CONTENDERS
 
 TIMES = 3.0  # what was aimed for: times FAISS's IVF-PQ with its lists on the disk
 _BUSY = 0.05  # of the processors, that others took: from here on a clock tells little
@@ -68,7 +69,26 @@ def remarks(figures: dict[str, Any]) -> str:
         f"first {queries['cold']} queries after the files were dropped from the page cache; warm: {queries['warm']} "
         f"others, after {queries['cold'] + queries['filling']:,}. The quickest of {figures['rounds']} rounds counts. "
         "What was built may be kept from a busier hour: of a build, processor time says more than the clock."
-        f"{left}{_ratio(figures)}{noise}"
+        f"{left}{_unmeasured(figures)}{_ratio(figures)}{_lost(figures)}{noise}"
+    )
+
+
+def _unmeasured(figures: dict[str, Any]) -> str:
+    there = {each["name"] for each in (*figures["contenders"], *figures["failed"])}
+    return "".join(f" {each.label} was not measured here." for each in CONTENDERS if each.name not in there)
+
+
+def _lost(figures: dict[str, Any]) -> str:
+    """Who answers more queries a second than ours does, of all that reach the target."""
+    reached = [each for each in figures["contenders"] if each["recall"] >= figures["target"]]
+    ours = next((each for each in reached if each["ours"]), None)
+    if ours is None:
+        return ""
+    return "".join(
+        f" **{name.capitalize()} we lose**: {each['label']} answers {times:.2f} × as many."
+        for name in ("cold", "warm")
+        for each in reached
+        if (times := each[name]["queries_per_s"] / ours[name]["queries_per_s"]) > 1
     )
 
 
