@@ -2,6 +2,7 @@
 
 import sqlite3
 import threading
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,33 @@ def test_callers_at_once_share_transactions_and_each_learns_its_own_seq(tmp_path
     assert transactions < 16 * 20
     with pytest.raises(LogClosedError, match="was closed"):
         writer.submit([Write("late", None)])
+
+
+def test_a_trim_that_takes_long_keeps_nobody_from_handing_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = opened(tmp_path)
+    trimming, go_on = threading.Event(), threading.Event()
+
+    def long(upto: int) -> int:
+        assert upto == 1
+        trimming.set()
+        assert go_on.wait(60)
+        return 0
+
+    monkeypatch.setattr(log, "trim", long)
+    writer = Writer(log)
+    assert writer.submit([Write("a", None)]).result() == 1
+    writer.trim(1)
+    assert trimming.wait(60)
+    waiting: list[Future[int]] = []
+    caller = threading.Thread(target=lambda: waiting.append(writer.submit([Write("b", None)])))
+    caller.start()
+    caller.join(10)
+    there = len(waiting)
+    go_on.set()
+    caller.join()
+    assert there == 1
+    assert waiting[0].result() == 2
+    writer.close()
 
 
 def test_more_than_may_wait_is_refused_and_what_waits_is_written(tmp_path: Path) -> None:

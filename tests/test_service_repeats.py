@@ -141,6 +141,23 @@ def test_twins_in_one_group_are_written_once_and_another_request_is_refused(tmp_
     writer.close()
 
 
+def test_a_twin_whose_key_was_forgotten_in_the_same_group_is_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repeats, "MOST", 1)
+    writer = Writer(Log(tmp_path, 2, None))
+    blocked = sqlite3.connect(tmp_path / LOG_FILE, isolation_level=None)
+    blocked.execute("BEGIN IMMEDIATE")
+    vector = b"\0" * 8
+    handed_in = [writer.submit([Write("first", vector)])]
+    for key in (b"a", b"b", b"a"):
+        handed_in.append(writer.submit([Write("one", vector)], KeyedRequest(key, b"")))
+    blocked.execute("ROLLBACK")
+    blocked.close()
+    assert [one.result(60) for one in handed_in] == [1, 2, 3, 4]
+    writer.close()
+
+
 def test_the_last_keys_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(repeats, "MOST", 3)
     asked = [KeyedRequest(b"%d" % number, b"a", b"answer") for number in range(5)]

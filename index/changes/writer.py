@@ -80,22 +80,26 @@ class Writer:
 
     def _run(self) -> None:
         while (jobs := self._next()) or not self._ending:
-            fresh, twins = self._fresh(jobs)
-            count, ends, keyed = 0, [], []
-            for job in fresh:
-                count += len(job.writes)
-                ends.append(count)
-                if job.request is not None:
-                    keyed.append((count, job.request))
-            try:
-                last = self.log.append([write for job in fresh for write in job.writes], keyed)
-            except BaseException as error:
-                for job in (*fresh, *twins):
-                    job.done.set_exception(error)
-                continue
-            for job, end in zip(fresh, ends, strict=True):
-                job.done.set_result(last - count + end)
-            self._fresh(twins)  # their keys are in the log now
+            while jobs:
+                fresh, twins = self._fresh(jobs)
+                try:
+                    self._write(fresh)
+                except BaseException as error:
+                    for job in (*fresh, *twins):
+                        job.done.set_exception(error)
+                    break
+                jobs = twins  # whose keys are in the log now, or were forgotten for newer ones
+
+    def _write(self, jobs: Sequence[_Job]) -> None:
+        count, ends, keyed = 0, [], []
+        for job in jobs:
+            count += len(job.writes)
+            ends.append(count)
+            if job.request is not None:
+                keyed.append((count, job.request))
+        last = self.log.append([write for job in jobs for write in job.writes], keyed)
+        for job, end in zip(jobs, ends, strict=True):
+            job.done.set_result(last - count + end)
 
     def _fresh(self, jobs: Sequence[_Job]) -> tuple[list[_Job], list[_Job]]:
         """Answers the jobs whose key is in the log; those to write, and those that have the key of one of them."""
@@ -123,9 +127,15 @@ class Writer:
         """What waits, up to MOST writes; nothing once the writer ends."""
         with self._changed:
             while not self._jobs and not self._ending:
-                if self._trim_to >= self.log.first:
-                    self.log.trim(self._trim_to)
-                self._changed.wait()
+                upto, self._trim_to = self._trim_to, 0
+                if upto < self.log.first:
+                    self._changed.wait()
+                    continue
+                self._changed.release()  # others hand in meanwhile: of very many changes it takes long
+                try:
+                    self.log.trim(upto)
+                finally:
+                    self._changed.acquire()
             jobs: list[_Job] = []
             count = 0
             while self._jobs and (not jobs or count + len(self._jobs[0].writes) <= MOST):
