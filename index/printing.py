@@ -55,7 +55,7 @@ def print_sharded(content: dict[str, Any], folder: Path) -> None:
 
 def print_alias(name: str, alias: Alias, as_json: bool) -> None:
     if as_json:
-        print_json({"index": name, **alias._asdict()})
+        print_json({"index": name, "generation": alias.generation, "previous": alias.previous, "etag": alias.etag})
     else:
         click.echo(f"{name} serves {alias.generation} (before: {alias.previous or 'nothing'})")
 

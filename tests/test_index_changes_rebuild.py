@@ -22,7 +22,7 @@ from index.cli import build
 from index.disk.layout import profile_of
 from index.disk.manifest import read_manifest
 from index.disk.root import Root
-from index.errors import InputError
+from index.errors import BackupError, InputError
 from index.keeping import gc, generations
 
 
@@ -125,8 +125,12 @@ def test_a_log_that_was_created_and_not_begun_is_none(tmp_path: Path, vectors: P
     wrote(tmp_path, write("a", 1))
     assert push(Root(tmp_path), "docs", store).changes == 1
     built(tmp_path / "other", str(vectors))
-    (tmp_path / "other" / "docs" / LOG_FILE).touch()
-    assert pull(Root(tmp_path / "other"), "docs", store).changes == 1
+    (tmp_path / "new" / "docs").mkdir(parents=True)
+    for root in ("other", "new"):
+        (tmp_path / root / "docs" / LOG_FILE).touch()
+    with pytest.raises(BackupError, match="are not its own"):
+        pull(Root(tmp_path / "other"), "docs", store)
+    assert pull(Root(tmp_path / "new"), "docs", store).changes == 1
 
 
 def test_changes_beyond_a_receipt_that_is_gone_are_dropped_too(tmp_path: Path, vectors: Path) -> None:

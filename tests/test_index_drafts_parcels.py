@@ -385,7 +385,10 @@ def test_a_part_of_very_many_rows_is_not_put_out(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(parcels, "MEMBERS", 100)
     draft: Any = SimpleNamespace(starts=[0, 100, 9000, 9100])
     run = parcels._Run(draft, np.zeros(1, np.uint64), tmp_path, 1.0)
-    assert (list(run.left), run.large) == ([(0, 1), (2, 3)], [(1, 2)])
+    assert (list(run.left), list(run.large)) == ([(0, 1), (2, 3)], [(1, 2)])
+    draft.starts = list(range(0, 9000, 900))  # where all are as large, they are put out
+    run = parcels._Run(draft, np.zeros(1, np.uint64), tmp_path, 1.0)
+    assert (len(run.left), list(run.large)) == (9, [])
 
 
 def test_a_build_whose_parts_are_shared_makes_the_same_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

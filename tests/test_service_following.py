@@ -64,6 +64,23 @@ def test_what_another_worker_put_is_deleted_by_ids_and_by_a_filter(two: tuple[ht
     assert gone.json()["deleted"] == german
 
 
+def test_a_generation_holds_all_changes_until_one_is_written_or_none_can_be_read(tmp_path: Path) -> None:
+    with open_generation(Documents(10).build(tmp_path)) as opened:
+        follower = Follower(opened)
+        assert follower.folded
+        with Log(tmp_path / "docs", DIM, None) as log:
+            assert not follower.folded  # there is a log, and what is in it was not looked at yet
+            follower.now()
+            log.append([write("new", 1)])
+        assert not follower.folded
+        follower.close()
+        damaged = tmp_path / "docs" / "changes.sqlite"
+        damaged.write_bytes(b"no database" * 500)
+        follower._open_safely()
+        assert follower.failure is not None
+        assert not follower.folded
+
+
 def test_a_change_that_fails_half_way_is_not_searched_and_none_after_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from embed.vectors.scratch import hold
 from index import machine
 from index.backup.contents import Backup, StoredFile, place_of, read_backup
-from index.backup.log_copy import check_joins, check_serves, join, stored_log
+from index.backup.log_copy import check_joins, check_serves, join, local_log, stored_log
 from index.backup.pieces import fetch, fetch_into
 from index.backup.store import Store
 from index.changes.fold import FoldedTo, folded_to
@@ -151,7 +151,7 @@ def _check_log(root: Root, content: Backup, held: dict[str, FoldedTo]) -> None:
         served = root.alias(content.name).generation
     except NotFoundError:
         return
-    if content.changes is None or (folder / LOG_FILE).exists() or served in held:
+    if content.changes is None or local_log(folder) is not None or served in held:
         return
     try:
         folded = folded_to(read_manifest(root.path(content.name, served)))

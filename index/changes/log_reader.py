@@ -76,8 +76,12 @@ class LogReader:
         return found
 
     def last(self) -> int:
-        """The last change that is there now, by its number alone; nothing is checked."""
-        found = self._connection.execute("SELECT max(seq) FROM changes").fetchone()[0]
+        """The last change that is there now, by its number alone; nothing is checked. Raises GenerationError for a log
+        that cannot tell."""
+        try:
+            found = self._connection.execute("SELECT max(seq) FROM changes").fetchone()[0]
+        except sqlite3.Error as error:
+            raise translated(self.path, error) from error
         return self.head.first - 1 if found is None else int(found)
 
     def chain_after(self, seq: int) -> int:

@@ -74,7 +74,11 @@ def dropping(root: Root, name: str, folder: VectorsFolder) -> VectorsFolder | Fo
     """The rows of a folder as they are, and every change so far as done with."""
     try:
         with LogReader(root.folder / name) as reader:
-            return Folded(folder, (), FoldedTo(reader.head.id, reader.last()))
+            try:
+                last = reader.last()
+            except GenerationError:  # whoever drops changes may do so because they are damaged
+                last = max(reader.acknowledged, reader.head.first - 1)
+            return Folded(folder, (), FoldedTo(reader.head.id, last))
     except FileNotFoundError:
         return folder
 

@@ -111,19 +111,24 @@ class Kept(Generic[T]):
 
     def get(self, key: bytes) -> T | None:
         with self._lock:
+            self._weigh_latest()
             return self._weighed(key) if key in self._kept else None
 
     def put(self, key: bytes, value: T) -> None:
         if not key:
             return
         with self._lock:
-            if self._kept:
-                self._weighed(next(reversed(self._kept)))  # searches have added to it what they made of it
+            self._weigh_latest()
             self._bytes -= self._kept.pop(key, (None, 0))[1]
             self._kept[key] = value, 0
             self._weighed(key)
             while self._bytes > self._most_bytes and len(self._kept) > self.FEW:
                 self._bytes -= self._kept.popitem(last=False)[1][1]
+
+    def _weigh_latest(self) -> None:
+        """Searches have added to it what they made of it."""
+        if self._kept:
+            self._weighed(next(reversed(self._kept)))
 
     def _weighed(self, key: bytes) -> T:
         """It is the one used last now, of the size that it has now."""

@@ -16,6 +16,7 @@ import time
 from index import Generation, IndexingError
 from index.changes.delta import Delta
 from index.changes.fold import folded_to
+from index.changes.log_file import LOG_FILE
 from index.changes.log_reader import LogReader
 from index.changes.view import Searchable, View
 from index.errors import GenerationError
@@ -66,9 +67,12 @@ class Follower:
         return 0 if self._reader is None else max(0, self._reader.acknowledged - self.seq)
 
     @property
-    def unfolded(self) -> int:
-        """Changes that were acknowledged and that the generation does not hold."""
-        return self.acknowledged - self._folded.seq
+    def folded(self) -> bool:
+        """Whether the generation holds every change, as far as can be told without opening the log. From any thread."""
+        reader = self._reader
+        if reader is None or self.failure is not None:
+            return self.failure is None and not (self._folder / LOG_FILE).exists()
+        return reader.acknowledged <= self._folded.seq
 
     @property
     def delta(self) -> Delta | None:

@@ -98,7 +98,7 @@ class IndexRegistry:
     def folded(self, index: str) -> bool:
         """Whether the served generation holds every change; False where none is served."""
         loaded = self._by_name.get(index)
-        return loaded is not None and not loaded.follower.unfolded
+        return loaded is not None and loaded.follower.folded
 
     def all(self) -> dict[str, ServedGeneration]:
         return dict(self._by_name)

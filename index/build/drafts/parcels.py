@@ -35,7 +35,7 @@ _PARCEL, _TAKEN, _REPLY = ".parcel", ".taken", ".reply"
 _SPARE = 4  # parcels that nobody has taken yet, and as many more as are taken
 _LOOK_S = 0.05
 _PATIENCE_S, _PATIENT = 10.0, 4  # at least, and so many times as long as a parcel took here
-_LARGE = 4  # times MEMBERS; a parcel of more is not put out
+_LARGE = 4  # times MEMBERS, or times what a part has; a parcel of more is not put out
 _LEFT_S = 3600.0  # without a sign of life; then a draft is that of a build that was killed
 
 
@@ -85,9 +85,10 @@ class _Run:
         self._draft, self._done, self._place, self._patience_s = draft, done, place, patience_s
         starts = draft.starts
         self.left: deque[tuple[int, int]] = deque()
-        self.large: list[tuple[int, int]] = []  # one part of as many rows as are alike, for a machine that has them
+        self.large: deque[tuple[int, int]] = deque()  # parts of many rows that are alike, for who has those rows
+        most = _LARGE * max(MEMBERS, starts[-1] // (len(starts) - 1))
         for parts in parcels(starts, MEMBERS):
-            (self.left if starts[parts[1]] - starts[parts[0]] <= _LARGE * MEMBERS else self.large).append(parts)
+            (self.left if starts[parts[1]] - starts[parts[0]] <= most else self.large).append(parts)
         self._out: list[_Out] = []
         self._lock = threading.Lock()
         self._longest_s = 0.0
@@ -126,8 +127,8 @@ class _Run:
         while self.left and len(self._out) < most:
             self._out.append(_Out(self._place, self._draft, *self.left[0]))
             self.left.popleft()
-        if self.large or self.left:
-            return self.large.pop() if self.large else self.left.pop()
+        if self.left or self.large:
+            return self.left.pop() if self.left else self.large.pop()
         for each in [each for each in self._out if each.take()]:
             return self._back(each)
         return None

@@ -176,17 +176,16 @@ class Writing:
             finally:
                 os.close(handle)
             return
-        self._lock = handle
         try:
             os.ftruncate(handle, 0)
             os.pwrite(handle, msgspec.json.encode(_Owner(self._service, self._address)), 0)
             self._server = await asyncio.start_unix_server(self._serve, sock=listen_at(self._root.folder))
         except BaseException as error:  # nobody else could write as long as this process has the lock
-            self._lock = -1
             os.close(handle)
             if isinstance(error, OSError):
                 raise _unwritable(self._root, error) from error
             raise
+        self._lock = handle
         log.info("process %d writes the changes under %s", os.getpid(), self._root.folder)
 
     async def _connect(self, said: bytes) -> RemoteWriter:
