@@ -74,8 +74,8 @@ def test_a_generation_holds_all_changes_until_one_is_written_or_none_can_be_read
             log.append([write("new", 1)])
         assert not follower.folded
         follower.close()
-        damaged = tmp_path / "docs" / "changes.sqlite"
-        damaged.write_bytes(b"no database" * 500)
+        for file in (tmp_path / "docs").glob("changes.sqlite*"):
+            file.write_bytes(b"no database" * 500)
         follower._open_safely()
         assert follower.failure is not None
         assert not follower.folded
