@@ -22,7 +22,7 @@ from index.changes.log_file import LOG_FILE, RECEIPT_FILE
 from index.changes.log_reader import LogReader, changes
 from index.changes.rebuild import folded_from_served
 from index.disk.manifest import read_manifest
-from index.disk.root import Root
+from index.disk.root import PULLING_PREFIX, Root
 from index.errors import BackupError, GenerationError, NotFoundError, StorageError
 
 
@@ -116,8 +116,13 @@ def test_a_pull_that_ended_as_its_log_was_in_place_does_not_write_over_it_later(
         patch.setattr(log_copy, "Receipt", full)
         with pytest.raises(StorageError, match="No space left on device"):
             pull(Root(new), "docs", store)
+    assert (new / "docs" / LOG_FILE).stat().st_nlink == 1
     with Log(new / "docs", DIM, None) as log:
         last = log.append([write("later", 1)])
+    # As versions before left it, which gave the log in place a second name:
+    left = new / "docs" / f"{PULLING_PREFIX}changes-{newest(tmp_path / 'store').changes.file.sha256[:16]}"
+    left.mkdir(exist_ok=True)
+    (left / LOG_FILE).hardlink_to(new / "docs" / LOG_FILE)
     pull(Root(new), "docs", store)
     assert [change.id for change in changes(new / "docs", last - 1)] == ["later"]
 

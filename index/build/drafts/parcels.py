@@ -95,21 +95,17 @@ class _Run:
         self.elsewhere, self.stopped = 0, False
 
     def work(self) -> None:
-        try:
-            while not self.stopped:
-                with self._lock:
-                    if not self.left and not self._out and not self.large:
-                        return
-                    parts = self._next()
-                if parts is None:
-                    time.sleep(_LOOK_S)
-                    continue
-                start_s = time.monotonic()
-                self._draft.meet(*parts, 1, self._done)
-                self._longest_s = max(self._longest_s, time.monotonic() - start_s)
-        except BaseException:
-            self.stopped = True
-            raise
+        while not self.stopped:
+            with self._lock:
+                if not self.left and not self._out and not self.large:
+                    return
+                parts = self._next()
+            if parts is None:
+                time.sleep(_LOOK_S)
+                continue
+            start_s = time.monotonic()
+            self._draft.meet(*parts, 1, self._done)
+            self._longest_s = max(self._longest_s, time.monotonic() - start_s)
 
     def _next(self) -> tuple[int, int] | None:
         """First and last part to do here; None where all are with others."""
