@@ -361,7 +361,7 @@ def test_where_one_thread_fails_the_others_end_too(
     monkeypatch.setattr(slow, "meet", meet)
     with pytest.raises(StorageError, match="No space left on device"):
         SharedParts(tmp_path / "parts", 2).meet(slow, np.zeros(1, np.uint64))
-    assert met["meet"] < 5
+    assert met["meet"] < 15  # of some thirty
     assert list((tmp_path / "parts").iterdir()) == []
 
 
