@@ -69,9 +69,11 @@ class Follower:
     @property
     def folded(self) -> bool:
         """Whether the generation holds every change, as far as can be told without opening the log. From any thread."""
+        if self.failure is not None:
+            return False
         reader = self._reader
-        if reader is None or self.failure is not None:
-            return self.failure is None and not (self._folder / LOG_FILE).exists()
+        if reader is None:
+            return not (self._folder / LOG_FILE).exists()
         return reader.acknowledged <= self._folded.seq
 
     @property

@@ -116,8 +116,8 @@ class _Run:
                 return each.first, each.last
             self.elsewhere += 1
         patience_s = max(self._patience_s, _PATIENT * self._longest_s)
-        for each in [each for each in self._out if each.waited_s() > patience_s]:
-            return self._back(each)
+        if (late := next((each for each in self._out if each.waited_s() > patience_s), None)) is not None:
+            return self._back(late)
         taken = sum(each.is_taken() for each in self._out)
         most = min(_SPARE + 2 * taken, 2 * (_SPARE + self.elsewhere))  # who never answers does not get ever more
         while self.left and len(self._out) < most:
@@ -125,9 +125,8 @@ class _Run:
             self.left.popleft()
         if self.left or self.large:
             return self.left.pop() if self.left else self.large.pop()
-        for each in [each for each in self._out if each.take()]:
-            return self._back(each)
-        return None
+        free = next((each for each in self._out if each.take()), None)
+        return None if free is None else self._back(free)
 
     def _back(self, out: "_Out") -> tuple[int, int]:
         self._out.remove(out)
