@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 from patience import patient
 
-from loadtest.generator.wire import free_port
+from loadtest.generator.ports import free_port
 
 PAGES = Path(__file__).parents[1] / "service" / "cookbook"
 BLOCK = re.compile(r"^```(\w*)[ ]?([\w./-]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)

@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from loadtest.generator.calibration import null_server
-from loadtest.generator.wire import free_port
+from loadtest.generator.ports import free_port
 from loadtest.generator.workers.starting import LOCUSTFILE
 from loadtest.record.trial import Trial
 

@@ -24,7 +24,7 @@ from postgres import programs
 from loadtest.bench.postgres import postgres
 from loadtest.cli.load import loadtest
 from loadtest.errors import LoadTestError
-from loadtest.generator.wire import free_port
+from loadtest.generator.ports import free_port
 from loadtest.record.run_record import Record, read_record
 from loadtest.targets.pgvector import place_of, table_of
 from loadtest.targets.sql_bridge import BridgeQuery, SqlTable

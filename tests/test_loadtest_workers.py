@@ -29,9 +29,9 @@ from loadtest_servers import http_server, scripted_server
 from loadtest.cli.load import loadtest
 from loadtest.errors import WorkloadError
 from loadtest.generator.calibration import own_server
+from loadtest.generator.ports import free_port
 from loadtest.generator.run import Generator
 from loadtest.generator.session import Session
-from loadtest.generator.wire import free_port
 from loadtest.generator.workers import secret
 from loadtest.generator.workers.clock import QUESTIONS, MasterClock
 from loadtest.generator.workers.greeting import MACHINE, hello, refusal

@@ -106,7 +106,7 @@ def test_a_quota_is_one_for_all_workers(root: Path, tmp_path: Path) -> None:
 
 
 def test_sigterm_finishes_what_every_worker_has_in_flight(root: Path, tmp_path: Path) -> None:
-    slow = {"queries": [{"text": f"{number} " + LONG} for number in range(burden(8))], "timeout_ms": 60_000}
+    slow = {"queries": [{"text": f"{number} " + LONG} for number in range(burden(24))], "timeout_ms": 60_000}
     with workers(root, tmp_path, "--grace", "120") as server, ThreadPoolExecutor(4) as pool, ExitStack() as stack:
         made = clients(server, 4, stack)
         asking = [pool.submit(each.post, f"{SEARCH}/batch", json=slow, timeout=patient(120)) for each in made]

@@ -17,7 +17,7 @@ from pathlib import Path
 import psycopg
 
 from loadtest.errors import TargetError
-from loadtest.generator.wire import free_port
+from loadtest.generator.ports import free_port
 
 NOBODY = 65534
 START_S = 120.0

@@ -21,8 +21,8 @@ import httpx
 
 from embed.vectors.scratch import scratch_folder
 from loadtest.errors import TargetError
+from loadtest.generator.ports import free_port
 from loadtest.generator.priority import go_first
-from loadtest.generator.wire import free_port
 from loadtest.record.trial import Trial
 from loadtest.targets.contract import Target
 

@@ -26,8 +26,8 @@ from embed.vectors.provenance import now_utc
 from embed.vectors.scratch import scratch_folder
 from loadtest.errors import GeneratorsAbsent, LoadTestError, PowerError
 from loadtest.generator.calibration import calibrate, null_server
+from loadtest.generator.ports import free_port
 from loadtest.generator.watch import Watcher
-from loadtest.generator.wire import free_port
 from loadtest.generator.workers.secret import token
 from loadtest.generator.workers.starting import start_locust
 from loadtest.power.meter import Meter

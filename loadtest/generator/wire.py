@@ -119,10 +119,3 @@ def dial(family: socket.AddressFamily, address: tuple[object, ...], make: type[s
         sock.close()
         raise OSError(problem, errno.errorcode.get(problem, "connect"))
     return sock
-
-
-def free_port() -> int:
-    """A port of this machine that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

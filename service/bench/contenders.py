@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 import click
 
-from loadtest.generator.wire import free_port
+from loadtest.generator.ports import free_port
 from service.bench import load
 from service.bench.load import Open, Round
 from service.bench.process import Server, until_open
@@ -150,12 +150,11 @@ def command(
     Args:
         query_cache: Texts are asked round and round here; by default each is encoded every time.
     """
-    port = free_port()
-    options = ["--port", str(port), *([] if query_cache else ["--no-query-cache"])]
+    options = ["--port", "0", *([] if query_cache else ["--no-query-cache"])]
     server = Server(name, [sys.executable, "-m", "deploy.command", *map(str, words), *options], cores, env)
     stack.callback(server.stop)
     server.wait("serving on")
-    return server, port
+    return server, server.port()
 
 
 def forms(server: Server, port: int, case: HttpCase) -> list[Contender]:

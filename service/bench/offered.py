@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import socket
 import sys
 import time
@@ -123,8 +122,6 @@ def served(root: str, index: str, *options: str, log: Path = Path(os.devnull)) -
     os.sched_setaffinity(0, {cores[-1]})
     try:
         server.wait("serving on")
-        address = re.search(r"http://127\.0\.0\.1:(\d+)", server.said)
-        assert address, server.said
-        yield server, int(address[1])
+        yield server, server.port()
     finally:
         server.stop()

@@ -59,6 +59,13 @@ class Server:
                 return
         raise click.ClickException(f"{self.name} ended before it answered.")
 
+    def port(self) -> int:
+        """Of the address in the line that it was ready with: the port that it took itself, so that nobody else has."""
+        found = re.search(r"http://127\.0\.0\.1:(\d+)", self.said)
+        if found is None:
+            raise click.ClickException(f"{self.name} said {self.said!r}, which names no address.")
+        return int(found[1])
+
     def pids(self) -> list[int]:
         """Its own and those of all its descendants."""
         children: dict[int, list[int]] = {}

@@ -14,10 +14,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 
+from service.processes.listening import listen
 from service.wire.problems import MEDIA_TYPE, Problem
 
 ACCEPT_AT_ONCE = 64
-BACKLOG = 2048
 HOLD_S = 10.0  # a worker is replaced in two to four; after this long, callers and their balancers give up anyway
 RETRY_S = 0.005  # until a worker that had its hands full is asked again
 LEAVE_S, LEAVING = 2.0, 256  # how long, and for how many, what was sent is read past, so that the answer is not lost
@@ -50,7 +50,7 @@ class Accepting:
         self._leaving: dict[socket.socket, float] = {}  # since when, the longest first
 
     def start(self) -> None:
-        self.listening.listen(BACKLOG)
+        listen(self.listening)
         self.listening.setblocking(False)
         self._selector.register(self.listening, selectors.EVENT_READ, self._accept)
         self.open = True

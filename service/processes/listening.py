@@ -7,6 +7,8 @@ import socket
 from service.errors import SettingsError
 from service.settings import Settings
 
+BACKLOG = 2048  # connections that wait in the kernel's line
+
 
 def bind(host: str, port: int) -> socket.socket:
     """A bound socket that does not listen yet; port 0 takes a free one.
@@ -21,10 +23,24 @@ def bind(host: str, port: int) -> socket.socket:
         listening.bind((host, port))
     except OSError as error:
         listening.close()
-        raise SettingsError(
-            f"Cannot listen on {host} port {port} ({error.strerror}); choose another with --host and --port."
-        ) from None
+        raise _refused(host, port, error) from None
     return listening
+
+
+def listen(listening: socket.socket) -> None:
+    """Takes connections from now on. Raises SettingsError where another server does so by now: two may be bound to a
+    port while neither listens, and both may load for as long as an index takes."""
+    try:
+        listening.listen(BACKLOG)
+    except OSError as error:
+        host, port = listening.getsockname()[:2]
+        raise _refused(host, port, error) from None
+
+
+def _refused(host: str, port: int, error: OSError) -> SettingsError:
+    return SettingsError(
+        f"Cannot listen on {host} port {port} ({error.strerror}); choose another with --host and --port."
+    )
 
 
 def address_of(settings: Settings, listening: socket.socket) -> str:

@@ -30,7 +30,7 @@ from service.http.connection import IDLE_S
 from service.http.protocol import protocol_of
 from service.processes.aliases import Aliases
 from service.processes.channel import Channel
-from service.processes.listening import address_of, bind
+from service.processes.listening import address_of, bind, listen
 from service.processes.loading import load
 from service.processes.process import ServerProcess
 from service.processes.worker import Shared
@@ -58,6 +58,7 @@ def run(settings: Settings, started: Callable[[AppState, str], None]) -> None:
     with bind(settings.host, settings.port) as listening:
         process = load(settings)
         address = address_of(settings, listening)
+        listen(listening)
         serve(process, listening, lambda: started(process.state, address))
 
 
