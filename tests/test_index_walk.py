@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from indexing import clustered, names
 from numpy.typing import NDArray
-from walks import COUNT, DIM, encoded, recall_at
+from walks import COUNT, DIM, encoded, nearest_links, recall_at
 
 from index import kernels, open_generation
 from index.build import recall
@@ -25,17 +25,6 @@ pytest_plugins = ["walks_fixtures"]
 
 
 UNITS = kernels.units()
-
-
-def nearest_links(vectors: NDArray[np.float32]) -> NDArray[np.int32]:
-    """The DEGREE nearest others of each row, −1 where there are fewer: a poor graph, but a graph."""
-    count = len(vectors)
-    rows = exact.search(vectors, vectors, min(count, DEGREE + 1), "l2").rows
-    links = np.full((count, DEGREE), -1, np.int32)
-    for row, near in enumerate(rows):
-        others = near[near != row][:DEGREE]
-        links[row, : len(others)] = others
-    return links
 
 
 def refined(

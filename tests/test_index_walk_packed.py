@@ -78,6 +78,8 @@ def test_more_rows_than_three_bytes_tell_apart_are_not_packed() -> None:
     with pytest.raises(ValueError, match="too short"):
         made._replace(count=count, packed=False).graph()
     with pytest.raises(ValueError, match="only a compact graph is packed"):
+        made._replace(edges=True).graph()
+    with pytest.raises(ValueError, match="a graph without codes of edges has spokes"):
         made._replace(spokes=None).graph()
 
 

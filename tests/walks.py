@@ -8,12 +8,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.disk import layout
-from index.disk.layout import Layout, Originals, Profile
+from index.disk.layout import DEGREE, Layout, Originals, Profile
 from index.kernels import _native
+from index.search import exact
 from index.search.generation import Generation
 
 METRICS = ("cosine", "ip", "l2")
 DIM, COUNT = 48, 5000
+
+
+def nearest_links(vectors: NDArray[np.float32]) -> NDArray[np.int32]:
+    """The DEGREE nearest others of each row, −1 where there are fewer: a poor graph, but a graph."""
+    count = len(vectors)
+    rows = exact.search(vectors, vectors, min(count, DEGREE + 1), "l2").rows
+    links = np.full((count, DEGREE), -1, np.int32)
+    for row, near in enumerate(rows):
+        others = near[near != row][:DEGREE]
+        links[row, : len(others)] = others
+    return links
 
 
 def encoded(
@@ -32,14 +44,14 @@ def encoded(
         packed = layout.is_packed(count, profile)
     sizes = layout.row_bytes(dim, profile, originals, packed=packed)
     blocks = np.zeros(count * sizes[layout.BLOCKS_FILE], np.uint8)
-    spokes = np.zeros(count * sizes[layout.SPOKES_FILE], np.uint8) if profile == "compact" else None
+    spokes, edges = np.zeros(count * sizes[layout.SPOKES_FILE], np.uint8), profile == "speed"
     rests = np.zeros(count * sizes[layout.RESTS_FILE], np.uint8) if originals == "drop" else None
     root = np.zeros(_native.root_bytes(dim, len(roots)), np.uint8)
     which = roots.astype(np.int32)
-    gain, edge_rms, code_norm, rest_norm = _native.encode(
-        vectors, links, which, l2, blocks, root, threads, unit, spokes, rests, packed=packed
+    gain, edge_rms, spoke_rms, *norms = _native.encode(
+        vectors, links, which, l2, blocks, root, threads, unit, spokes, rests, packed=packed, edges=edges
     )
-    return Layout(blocks, root, count, dim, l2, gain, edge_rms, spokes, rests, code_norm, rest_norm, packed)
+    return Layout(blocks, root, count, dim, l2, gain, edge_rms, spokes, rests, *norms, packed, edges, spoke_rms)
 
 
 def recall_at(generation: Generation, queries: NDArray[np.float32], k: int, effort: int | None, **how: Any) -> float:

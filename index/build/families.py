@@ -7,7 +7,7 @@ ivf    the graph would not fit: lists of small codes, mapped
 A graph has one of two profiles (index/kernels/graph.hpp):
 
 compact  640 bytes a row at 384 dimensions; a hop reads a line or two for each neighbour that is new, anywhere
-speed    2,240 bytes; a hop reads all of one block in a row
+speed    2,344 bytes; a hop reads all of one block in a row, or where a walk is long what compact reads
 
 A third is no graph: `disk` keeps some 60 bytes a row in memory, in lists, and reads the rest from the disk as it
 searches (index/kernels/lists.hpp). Nobody gets it who does not ask for it.
@@ -18,10 +18,11 @@ which is a third of the size, wins what is nearly even, and what would take too 
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from index.build.drafts import drafting
 from index.build.recall import HeldOutTruth, K, midway_target, recall_of
@@ -29,6 +30,7 @@ from index.disk import layout, lists
 from index.disk.codes import code_stride
 from index.disk.layout import Layout, Originals, Profile
 from index.errors import InputError
+from index.search.finding import EVERY_WALK, FEW_HITS, MANY_HITS, NO_WALK, LongWalks
 from index.search.walk import EFFORTS, Walk
 
 Family = Literal["flat", "graph", "ivf"]
@@ -45,6 +47,9 @@ TRIED_S = 60.0  # of encoding the other profile; beyond it, compact is taken
 _SLOWER = 5  # times as long as compact takes the encoding of speed, about
 TRIED_QUERIES, TRIED_ROUNDS = 200, 5
 WON = 0.97  # of compact's time that speed may take to be chosen
+# Of the walks of speed that are tried both ways; and an effort that nobody asks for: no walk is quicker by spokes.
+WAY_EFFORTS = (50, 75, 100, 125, 150, 175, 200, 250, 300, 350, 400, 500, 600)
+WAY_QUERIES, WAY_ROUNDS, NEVER = 100, 3, 10_000
 
 
 class FamilyChoice(NamedTuple):
@@ -153,6 +158,52 @@ def try_profiles(
         "seconds": round(time.perf_counter() - start_s, 2),
     }
     return TriedProfile(chosen, layouts[chosen], record)
+
+
+def try_ways(walked: Callable[[LongWalks], Walk], queries: NDArray[np.float32]) -> LongWalks:
+    """Which walks go by spokes, where a layout has codes of edges too: those of an effort at which spokes find as good
+    hits in less time, for few hits and for many, on one thread.
+
+    Args:
+        walked: A walk over that layout that goes so.
+        queries: That the links have not seen.
+    """
+    by_edges, by_spokes = walked(NO_WALK), walked(EVERY_WALK)
+    queries = queries[:WAY_QUERIES]
+
+    def found(walk: Walk, k: int, effort: int) -> float:
+        """How good the hits are: the sum of their scores, which are exact."""
+        scores = walk.search(queries, k, effort).scores
+        return float(scores[np.isfinite(scores)].sum(dtype=np.float64))
+
+    def took_ns(walk: Walk, k: int, effort: int) -> int:
+        start_ns = time.thread_time_ns()
+        walk.search(queries, k, effort)
+        return time.thread_time_ns() - start_ns
+
+    def pays(k: int, effort: int) -> bool:
+        wanted = found(by_edges, k, effort)
+        as_good = _least(range(effort // 2, 2 * effort), lambda other: found(by_spokes, k, other) >= wanted)
+        ways = ((by_edges, effort), (by_spokes, as_good))
+        edges_ns, spokes_ns = np.min(
+            [[took_ns(walk, k, each) for walk, each in ways] for _ in range(WAY_ROUNDS)], axis=0
+        )
+        return bool(spokes_ns < edges_ns)
+
+    few, many = (
+        float(_least((*WAY_EFFORTS, NEVER), lambda effort, k=k: effort == NEVER or pays(k, effort)))  # type: ignore[misc]
+        for k in (FEW_HITS, MANY_HITS)
+    )
+    return LongWalks(few, many)
+
+
+def _least(choices: Sequence[int], does: Callable[[int], bool]) -> int:
+    """The first of ascending choices that does, of which every later one does too; the last one if none does."""
+    lower, upper = 0, len(choices) - 1
+    while lower < upper and choices[upper] - choices[lower] > choices[lower] // 20:
+        middle = (lower + upper) // 2
+        lower, upper = (lower, middle) if does(choices[middle]) else (middle + 1, upper)
+    return choices[upper]
 
 
 def _least_effort(walk: Walk, truth: HeldOutTruth, aimed: float) -> int:

@@ -36,11 +36,13 @@ from index.disk.layout import DEGREE, Layout, Originals, Profile
 from index.disk.section_files import SectionFiles
 from index.disk.sections import FloatRows
 from index.progress import Progress
+from index.search.finding import NO_WALK, LongWalks
 from index.search.untyped import FaissIndex, faiss, faiss_metric, float_rows
 from index.search.walk import Walk
 
 Builder = Literal["faiss", "own", "quick"]
 TryBoth = Callable[[Callable[[Profile], Layout], Callable[[Layout], Walk], float | None], tuple[Profile, Layout]]
+TryWays = Callable[[Callable[[LongWalks], Walk]], LongWalks]
 Measure = Callable[[Walk, Walk | None], None]
 BUILDERS: tuple[str, ...] = get_args(Builder)
 BUILD_EFFORT = 20  # efConstruction of the rough graph; from 40 the refined one is no better, and costs a half more
@@ -59,6 +61,7 @@ def build(
     *,
     profile: Profile | None,
     try_both: TryBoth,
+    try_ways: TryWays,
     show: bool,
     before: Before | None = None,
     builder: Builder = "own",
@@ -69,12 +72,13 @@ def build(
     all but the held-out rows are in it, with its walk, and where originals are dropped one that has them still.
 
     profile: None: `try_both` chooses, from how each is encoded and walked.
+    try_ways: chooses which walks go by spokes, where there is another way, from a walk for a choice.
     before: a graph that holds most of the rows; the others are added to it (grown.py), whatever the builder.
     parts: a folder in which others may do some of a draft (drafts/parcels.py).
     """
     count, dim = rows.array.shape
     kept = np.setdiff1d(np.arange(count), held_out)
-    encoding = _Encoding(folder, metric, threads, originals, profile, try_both)
+    encoding = _Encoding(folder, metric, threads, originals, profile, try_both, try_ways)
     if before is None and builder in drafting.SETTINGS:
         return _drafted(rows, kept, held_out, measure, encoding, builder, parts, show=show)
     if before is None:
@@ -123,6 +127,7 @@ class _Encoding(NamedTuple):
     originals: Originals
     profile: Profile | None
     try_both: TryBoth
+    try_ways: TryWays
 
     def encode(
         self, vectors: NDArray[np.float32], links: NDArray[np.int32], roots: NDArray[np.int64], profile: Profile
@@ -196,9 +201,12 @@ def _measured(
         rough = encode(profile)
     else:
         profile, rough = encoding.try_both(encode, lambda each: Walk(each, vectors, 1, renumber=renumber), encoded_s)
-    walk = Walk(rough, vectors, threads, renumber=renumber)
+    by_spokes = NO_WALK
+    if rough.edges:
+        by_spokes = encoding.try_ways(lambda ways: Walk(rough, vectors, 1, renumber=renumber, by_spokes=ways))
+    walk = Walk(rough, vectors, threads, renumber=renumber, by_spokes=by_spokes)
     if encoding.originals == "drop":
-        measure(Walk(rough, None, threads, renumber=renumber), walk)
+        measure(Walk(rough, None, threads, renumber=renumber, by_spokes=by_spokes), walk)
     else:
         measure(walk, None)
     return profile

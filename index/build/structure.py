@@ -26,7 +26,7 @@ from index.progress import say
 from index.search import disk_lists as searching
 from index.search import lists, walk
 from index.search.exact import TopK
-from index.search.finding import ComparedRows, ScannedRows, Searcher, find
+from index.search.finding import NO_WALK, ComparedRows, LongWalks, ScannedRows, Searcher, find
 from index.search.rescoring import rescore
 from index.search.restored import RestoredRows
 from index.search.untyped import FaissIndex
@@ -69,6 +69,7 @@ class Builder:
         self._truths: dict[bool, HeldOutTruth] = {}  # of the held-out rows, and midway between them
         self._deep: list[dict[str, Any]] = []  # what more hits cost
         self._least_effort = 0  # what points midway between rows need
+        self._by_spokes = NO_WALK
         self._with_originals: float | None = None  # recall, where they are dropped
 
     def build(self, family: str) -> Structure:
@@ -96,6 +97,7 @@ class Builder:
             self._threads,
             profile=self._profile,
             try_both=lambda *how: self._try_profiles(held_out, *how),
+            try_ways=lambda walked: self._try_ways(held_out, walked),
             show=self._show,
             before=before,
             builder=self._graph_builder,
@@ -128,7 +130,7 @@ class Builder:
         vectors: NDArray[np.float32] | None = self._rows.array
         if self._with_originals is not None:
             rows, vectors = RestoredRows(layout, self._metric, self._threads), None
-        searcher = walk.Walk(layout, vectors, self._threads)
+        searcher = walk.Walk(layout, vectors, self._threads, by_spokes=self._by_spokes)
         structure = self._structure(index, searcher, walk.EFFORT_UNIT, recall, parameters, 0, rows)
         return replace(structure, sections=sections)
 
@@ -249,6 +251,10 @@ class Builder:
         self._profile_record = tried.record
         return tried.profile, tried.layout
 
+    def _try_ways(self, held_out: NDArray[np.int64], walked: Callable[[LongWalks], walk.Walk]) -> LongWalks:
+        self._by_spokes = families.try_ways(walked, self._truth(held_out).queries)
+        return self._by_spokes
+
     def _measure_between(
         self, search: Search, near: HeldOutTruth, between: HeldOutTruth, efforts: tuple[int, ...]
     ) -> None:
@@ -296,6 +302,8 @@ class Builder:
         if self._metric == "cosine":
             queries = codes.unit_rows(queries)  # as a search will: scaling twice can move the last bit
         effort = {"unit": unit, "default": default, "curve": curve, **({"deep": self._deep} if self._deep else {})}
+        if self._by_spokes != NO_WALK:
+            effort["spokes_from"] = self._by_spokes.entry()
         found = find(everything, searcher, queries, min(measuring.K, len(self._rows.array)), default)
         return Structure(
             index,

@@ -2,7 +2,8 @@
 
     graph.blocks  a block for each row: its int8 codes and its neighbours, in the profile speed with sign codes of the
                   edges to them
-    graph.spokes  in the profile compact: a code of 2 bits a dimension for each row, of the edge from the root to it
+    graph.spokes  a code of 2 bits a dimension for each row, of the edge from the root to it; older
+                  graphs of the profile speed have none
     graph.rests   where the float32 rows are dropped: 4 bits a dimension more than the int8 codes of the blocks
     graph.root    where walks begin: a block at the mean of all rows, linked to a sample of them
 
@@ -41,14 +42,16 @@ class Layout(NamedTuple):
     dim: int
     l2: bool
     gain: float
-    edge_rms: float
-    spokes: NDArray[np.uint8] | None = None  # in the profile compact
+    edge_rms: float  # 0 in the profile compact
+    spokes: NDArray[np.uint8] | None = None  # None: of an older graph of the profile speed
     rests: NDArray[np.uint8] | None = None  # where the originals are dropped
     code_norm: float = 0.0  # of the longest restored row without its rest, in the graph's frame
     rest_norm: float = 0.0  # the most that a rest adds to one
     packed: bool = (
         False  # in the profile compact: in the fewest bytes, as of so many rows and of older generations it is not
     )
+    edges: bool = True  # whether blocks hold codes of edges: the profile speed
+    spoke_rms: float = 0.0  # where there are spokes
 
     def graph(self) -> _native.Graph:
         return _native.Graph(
@@ -65,6 +68,8 @@ class Layout(NamedTuple):
             self.code_norm,
             self.rest_norm,
             self.packed,
+            self.edges,
+            self.spoke_rms,
         )
 
 
@@ -96,7 +101,8 @@ def encode(
     }
     root, packed = np.zeros(_native.root_bytes(dim, len(roots)), np.uint8), is_packed(count, profile)
     blocks, spokes, rests = arrays[BLOCKS_FILE], arrays.get(SPOKES_FILE), arrays.get(RESTS_FILE)
-    gain, edge_rms, code_norm, rest_norm = _native.encode(
+    edges = profile == "speed"
+    gain, edge_rms, spoke_rms, code_norm, rest_norm = _native.encode(
         vectors,
         links,
         roots.astype(np.int32),
@@ -108,8 +114,10 @@ def encode(
         rests=rests,
         in_files=memory is not None,
         packed=packed,
+        edges=edges,
     )
-    return Layout(blocks, root, count, dim, l2, gain, edge_rms, spokes, rests, code_norm, rest_norm, packed)
+    norms = code_norm, rest_norm
+    return Layout(blocks, root, count, dim, l2, gain, edge_rms, spokes, rests, *norms, packed, edges, spoke_rms)
 
 
 def copied(made: Layout, files: SectionFiles) -> Layout:
@@ -140,10 +148,9 @@ def is_packed(count: int, profile: Profile) -> bool:
 def row_bytes(dim: int, profile: Profile, originals: Originals = "keep", *, packed: bool = True) -> dict[str, int]:
     """Bytes that a row takes in each section that has one entry a row; in the profile compact, packed or not."""
     rests = {} if originals == "keep" else {RESTS_FILE: _native.rest_bytes(dim)}
-    if profile == "speed":
-        return {BLOCKS_FILE: _native.block_bytes(dim, DEGREE)} | rests
-    blocks = _native.block_bytes(dim, DEGREE, compact=True, packed=packed)
-    return {BLOCKS_FILE: blocks, SPOKES_FILE: _native.spoke_bytes(dim, packed)} | rests
+    compact = profile == "compact"
+    blocks = _native.block_bytes(dim, DEGREE, compact=compact, packed=compact and packed)
+    return {BLOCKS_FILE: blocks, SPOKES_FILE: _native.spoke_bytes(dim, packed or not compact)} | rests
 
 
 def row_sizes(count: int, dim: int, profile: Profile, originals: Originals = "keep") -> dict[str, int]:
@@ -193,7 +200,11 @@ def written(
         name: {"dtype": "uint8", "stride_bytes": size, "shape": [layout.count]}
         for name, size in row_bytes(layout.dim, profile, originals, packed=layout.packed).items()
     }
-    sections[BLOCKS_FILE] |= {"profile": profile, "degree": DEGREE, "gain": layout.gain, "edge_rms": layout.edge_rms}
+    # Of compact the one length has the name of the other, as it had before both were kept.
+    lengths = {"edge_rms": layout.edge_rms if layout.edges else layout.spoke_rms}
+    sections[BLOCKS_FILE] |= {"profile": profile, "degree": DEGREE, "gain": layout.gain} | lengths
+    if layout.edges:
+        sections[SPOKES_FILE]["rms"] = layout.spoke_rms
     if originals == "drop":
         sections[RESTS_FILE] |= {"dim": layout.dim, "code_norm": layout.code_norm, "rest_norm": layout.rest_norm}
     return sections | {ROOT_FILE: {"dtype": "uint8", "stride_bytes": 1, "shape": [layout.root.size]}}
@@ -248,6 +259,9 @@ def load(folder: Path, manifest: dict[str, Any], *, huge_pages: bool = False) ->
     packed = profile == "compact" and entry["stride_bytes"] == sizes[BLOCKS_FILE]
     if profile == "compact" and not packed:
         sizes = row_bytes(dim, profile, originals_of(manifest), packed=False)
+    edges = profile == "speed"
+    if edges and SPOKES_FILE not in sections:
+        del sizes[SPOKES_FILE]
     for name, size in sizes.items():
         if entry["degree"] != DEGREE or sections[name]["stride_bytes"] != size:
             raise ValueError(f"{name} has another layout than {count} × {dim} with degree {DEGREE}")
@@ -257,6 +271,7 @@ def load(folder: Path, manifest: dict[str, Any], *, huge_pages: bool = False) ->
             np.copyto(copy, arrays[name][: len(copy)])
             arrays[name] = copy
     rests = sections.get(RESTS_FILE, {"code_norm": 0.0, "rest_norm": 0.0})
+    spoke_rms = sections.get(SPOKES_FILE, {}).get("rms", 0.0) if edges else entry["edge_rms"]
     return Layout(
         arrays[BLOCKS_FILE],
         np.memmap(folder / ROOT_FILE, np.uint8, "r")[: root["shape"][0]],
@@ -264,10 +279,12 @@ def load(folder: Path, manifest: dict[str, Any], *, huge_pages: bool = False) ->
         dim,
         manifest["metric"] == "l2",
         entry["gain"],
-        entry["edge_rms"],
+        entry["edge_rms"] if edges else 0.0,
         arrays.get(SPOKES_FILE),
         arrays.get(RESTS_FILE),
         rests["code_norm"],
         rests["rest_norm"],
         packed,
+        edges,
+        spoke_rms,
     )

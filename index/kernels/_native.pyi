@@ -90,7 +90,8 @@ def encode(
     rests: NDArray[np.uint8] | None = None,
     in_files: bool = False,
     packed: bool = False,
-) -> tuple[float, float, float, float]: ...
+    edges: bool = True,
+) -> tuple[float, float, float, float, float]: ...
 def relink(blocks: NDArray[np.uint8], links: NDArray[np.int32], dim: int, packed: bool) -> None: ...
 def encode_root(
     vectors: NDArray[np.float32],
@@ -187,6 +188,8 @@ class Graph:
         code_norm: float = 0.0,
         rest_norm: float = 0.0,
         packed: bool = False,
+        edges: bool = True,
+        spoke_rms: float = 0.0,
     ) -> None: ...
     def search(
         self,
@@ -206,6 +209,7 @@ class Graph:
         trial: int = 0,
         least_share: float = 0.0,
         budget: int = 0,
+        by_spokes: bool = False,
     ) -> None: ...
     def scan(
         self,

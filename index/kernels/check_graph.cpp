@@ -20,7 +20,7 @@ namespace {
 
 constexpr size_t kDegree = 32;
 
-enum class Profile { speed, wide, packed };  // the latter two: compact
+enum class Profile { speed, wide, packed };  // speed with spokes; the latter two: compact
 
 struct Shape {
   size_t count, dim;
@@ -53,21 +53,21 @@ Built build(const Kernels& unit, const Shape& shape, const std::vector<float>& v
   const size_t padded = padded_dim(shape.dim);
   std::vector<int32_t> roots;
   for (size_t r = 0; r < shape.count && r < 40; ++r) roots.push_back(static_cast<int32_t>(r * 17 % shape.count));
-  const bool compact = profile != Profile::speed, packed = profile == Profile::packed;
-  const size_t stride = compact ? compact_bytes(padded, kDegree, packed) : block_bytes(padded, 1);
+  const bool edges = profile == Profile::speed, packed = profile == Profile::packed;
+  const size_t stride = edges ? block_bytes(padded, 1) : compact_bytes(padded, kDegree, packed);
   Built built{std::vector<uint8_t>(shape.count * stride),
               std::vector<uint8_t>(root_bytes(padded, (roots.size() + kGroup - 1) / kGroup)),
-              std::vector<uint8_t>(compact ? shape.count * spoke_bytes(padded, packed) : 0),
+              std::vector<uint8_t>(shape.count * spoke_bytes(padded, packed || edges)),
               std::vector<uint8_t>(dropped ? shape.count * rest_bytes(padded) : 0), {}};
   built.view = encode(unit, {vectors.data(), shape.count, shape.dim, kDegree, links.data(), roots.data(), roots.size(),
-                             l2, built.blocks.data(), built.root.data(), compact ? built.spokes.data() : nullptr,
+                             l2, built.blocks.data(), built.root.data(), edges, built.spokes.data(),
                              dropped ? built.rests.data() : nullptr, packed}, 2);
   return built;
 }
 
 // vectors: none where they were dropped. Returns the scores.
 std::vector<float> search_all(const Kernels& unit, const Built& built, const std::vector<float>& vectors,
-                              const std::vector<float>& queries, size_t k, const uint64_t* keep,
+                              const std::vector<float>& queries, size_t k, const uint64_t* keep, bool by_spokes,
                               std::vector<int64_t>& rows, std::vector<int64_t>& scored) {
   const GraphView& view = built.view;
   const size_t count = queries.size() / view.dim;
@@ -80,7 +80,8 @@ std::vector<float> search_all(const Kernels& unit, const Built& built, const std
                              view.l2 ? Metric::l2 : Metric::ip};
   // Through a filter the frontier widens, what is dropped is put back, and every other walk is given up at some point.
   const size_t budget = keep && k > 1 ? 40 : SIZE_MAX;
-  const Effort effort{0.8f, 64 + 4 * k, 8 * (64 + 4 * k), keep ? 0.25f : 1.0f, 0.4f, 8, k > 1 ? 0.125f : 0.0f, budget};
+  const float share = keep ? 0.25f : 1.0f, least = k > 1 ? 0.125f : 0.0f;
+  const Effort effort{0.8f, 64 + 4 * k, 8 * (64 + 4 * k), share, 0.4f, 8, least, by_spokes, budget};
   search(unit, view, signs.data(), float_rows, effort, keep, {queries.data(), count, k, 0}, scratch,
          {rows.data(), scores.data(), scored.data()});
   return scores;
@@ -248,15 +249,18 @@ uint64_t check(const Kernels& unit, const Shape& shape, Profile profile) {
   for (size_t k : {size_t{1}, size_t{10}, shape.count}) {
     if (k > shape.count) continue;
     for (const uint64_t* filter : {static_cast<const uint64_t*>(nullptr), static_cast<const uint64_t*>(keep.data())}) {
-      search_all(unit, built, vectors, queries, k, filter, rows, scored);
-      for (const int64_t row : rows) {
-        if (row < -1 || row >= static_cast<int64_t>(shape.count) ||
-            (filter && row >= 0 && !(filter[row >> 6] >> (row & 63) & 1))) {
-          std::printf("%s: %zu x %zu: found row %lld\n", unit.name, shape.count, shape.dim, static_cast<long long>(row));
-          std::exit(1);
+      for (const bool by_spokes : {false, true}) {
+        if (by_spokes && profile != Profile::speed) continue;  // compact has nothing else
+        search_all(unit, built, vectors, queries, k, filter, by_spokes, rows, scored);
+        for (const int64_t row : rows) {
+          if (row < -1 || row >= static_cast<int64_t>(shape.count) ||
+              (filter && row >= 0 && !(filter[row >> 6] >> (row & 63) & 1))) {
+            std::printf("%s: %zu x %zu: found row %lld\n", unit.name, shape.count, shape.dim, static_cast<long long>(row));
+            std::exit(1);
+          }
         }
+        fingerprint = mixed(mixed(fingerprint, rows), scored);
       }
-      fingerprint = mixed(mixed(fingerprint, rows), scored);
     }
   }
 
@@ -270,15 +274,13 @@ uint64_t check(const Kernels& unit, const Shape& shape, Profile profile) {
     Built damaged = with_rests ? dropped : built;
     damaged.view.blocks = damaged.blocks.data();
     damaged.view.root = damaged.root.data();
-    if (profile != Profile::speed) {
-      damaged.view.spokes = damaged.spokes.data();
-      for (int i = 0; i < damage; ++i) damaged.spokes[random() % damaged.spokes.size()] = static_cast<uint8_t>(random());
-    }
+    damaged.view.spokes = damaged.spokes.data();
+    for (int i = 0; i < damage; ++i) damaged.spokes[random() % damaged.spokes.size()] = static_cast<uint8_t>(random());
     for (int i = 0; i < 1 << (damage / 2); ++i) damaged.blocks[random() % damaged.blocks.size()] = static_cast<uint8_t>(random());
     for (int i = 0; i < damage; ++i) damaged.root[random() % damaged.root.size()] = static_cast<uint8_t>(random());
     if (with_rests) damaged.view.rests = damaged.rests.data();
     const std::vector<float> none;
-    search_all(unit, damaged, with_rests ? none : vectors, few, std::min<size_t>(10, shape.count), nullptr, rows, scored);
+    search_all(unit, damaged, with_rests ? none : vectors, few, std::min<size_t>(10, shape.count), nullptr, damage & 2, rows, scored);
   }
   return fingerprint;
 }

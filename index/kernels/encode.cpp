@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <numeric>
 
 #include "parallel.hpp"
 
@@ -201,6 +202,12 @@ Frame frame_of(const Kernels& kernels, const float* vectors, size_t count, size_
 
 namespace {
 
+// The root of the mean of squares of so many; 0 of none.
+float root_mean(const std::vector<double>& squares, uint64_t count) {
+  const double sum = std::accumulate(squares.begin(), squares.end(), 0.0);  // in their order
+  return count > 0 ? static_cast<float>(std::sqrt(sum / static_cast<double>(count))) : 0.0f;
+}
+
 // Whole pages of a file that is mapped and shared: what was written stays in the page cache.
 void give_back(uint8_t* first, uint8_t* last) {
   static const uintptr_t page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
@@ -229,11 +236,12 @@ void encode_root(const Kernels& kernels, const Encoding& e, size_t threads) {
 GraphView encode(const Kernels& kernels, const Encoding& e, size_t threads) {
   const size_t padded = padded_dim(e.dim);
   const Frame frame = frame_of(kernels, e.vectors, e.count, e.dim, e.l2, threads);
-  const size_t stride = e.spokes ? compact_bytes(padded, e.degree, e.packed) : block_bytes(padded, e.degree / kGroup);
-  const size_t spoke_stride = spoke_bytes(padded, e.packed);
-  std::vector<double> squares(e.count);
+  GraphView view{e.blocks, e.root, e.count, e.dim, padded, e.degree, 0, e.l2, frame.gain, 0.0f, e.spokes, e.rests, e.packed};
+  view.edges = e.edges;
+  const size_t stride = stride_of(view), spoke_stride = spoke_stride_of(view);
+  std::vector<double> squares(e.edges ? e.count : 0), spoke_squares(e.spokes ? e.count : 0);
   std::vector<Lengths> restored(e.rests ? e.count : 0);
-  std::vector<uint16_t> edges(e.count);
+  std::vector<uint16_t> edges(squares.size());
   in_parallel(threads, e.count, kRowsPerRange, [&] {
     return [&, coder = Edges(kernels, frame, e), row = std::vector<float>(padded)](size_t first, size_t last) mutable {
       for (size_t r = first; r < last; ++r) {
@@ -249,9 +257,11 @@ GraphView encode(const Kernels& kernels, const Encoding& e, size_t threads) {
           put_whole_head(head, block + padded);
         }
         if (e.spokes) {
+          uint8_t* spoke = e.spokes + r * spoke_stride;
+          spoke_squares[r] = encode_spoke(frame.mean.data(), x, padded, e.l2, spoke, spoke_stride);
+        }
+        if (!e.edges) {
           put_neighbours(e.links + r * e.degree, e.degree, padded, e.packed, block);
-          squares[r] = encode_spoke(frame.mean.data(), x, padded, e.l2, e.spokes + r * spoke_stride, spoke_stride);
-          edges[r] = 1;
           continue;
         }
         int64_t coded = 0;
@@ -264,16 +274,9 @@ GraphView encode(const Kernels& kernels, const Encoding& e, size_t threads) {
       if (e.rests) give_back(e.rests + first * rest_bytes(padded), e.rests + last * rest_bytes(padded));
     };
   });
-  const size_t root_groups = fill_root(kernels, e, frame);
-  int64_t all_edges = 0;
-  double sum = 0.0;
-  for (size_t r = 0; r < e.count; ++r) {
-    sum += squares[r];
-    all_edges += edges[r];
-  }
-  const float edge_rms = all_edges > 0 ? static_cast<float>(std::sqrt(sum / static_cast<double>(all_edges))) : 0.0f;
-  GraphView view{e.blocks, e.root, e.count, e.dim, padded, e.degree, root_groups, e.l2, frame.gain, edge_rms, e.spokes,
-                 e.rests, e.packed};
+  view.root_groups = fill_root(kernels, e, frame);
+  view.edge_rms = root_mean(squares, std::accumulate(edges.begin(), edges.end(), uint64_t{0}));
+  view.spoke_rms = root_mean(spoke_squares, spoke_squares.size());
   for (const Lengths& lengths : restored) {
     view.code_norm = std::max(view.code_norm, lengths.codes);
     view.rest_norm = std::max(view.rest_norm, lengths.rest);

@@ -16,9 +16,10 @@ struct Encoding {
   const int32_t* roots;  // rows that the root links to
   size_t root_count;
   bool l2;
-  uint8_t* blocks;  // count * block_bytes(padded, degree / 32), or with spokes count * compact_bytes(padded, degree, packed)
+  uint8_t* blocks;  // edges: count * block_bytes(padded, degree / 32); else count * compact_bytes(padded, degree, packed)
   uint8_t* root;    // padded * 4 + block_bytes(padded, ceil(root_count / 32))
-  uint8_t* spokes = nullptr;  // compact: count * spoke_bytes(padded, packed)
+  bool edges = true;          // blocks hold codes of edges: the profile speed
+  uint8_t* spokes = nullptr;  // always of compact: count * spoke_bytes(padded, packed || edges)
   uint8_t* rests = nullptr;   // where the float32 rows are not kept: count * rest_bytes(padded)
   bool packed = false;        // compact: in fewer bytes, of at most kMostPacked rows
   bool in_files = false;      // blocks, spokes and rests are mapped files, whose pages are given back once they are written

@@ -64,7 +64,10 @@ inline double encode_edges(const float* vertex, const float* const* neighbours, 
   uint8_t* signs = group + 8 * kGroup;
   __builtin_memset(group, 0, group_bytes(padded));
   double squares = 0.0;
-  for (size_t slot = count; slot < kGroup; ++slot) add[slot] = kEmptyAdd;
+  for (size_t slot = count; slot < kGroup; ++slot) {
+    vertices[slot] = -1;
+    add[slot] = kEmptyAdd;
+  }
   for (size_t slot = 0; slot < count; ++slot) {
     const float* neighbour = neighbours[slot];
     float rr[16], rb[16], vb[16], vr[16];  // |r|^2, <r, b>, <v, b> and <v, r>

@@ -31,6 +31,10 @@
 // not shrink with the edge, and a hop reads a line for each neighbour that was not seen before, at a random place, where
 // `speed` reads 28 in a row. At 384 dimensions a vertex takes 640 bytes instead of 2,240.
 //
+// A graph of the profile speed has spokes beside its blocks since they were found to be the quicker way where a walk is long:
+// the more it has seen, the fewer neighbours of a vertex are new, and those alone cost anything. Such a walk reads the
+// first lines of a block, codes, head and vertices, and no code of an edge. 104 bytes more at 384 dimensions. Older ones have none.
+//
 //   block = codes int8[padded]
 //           head  16 bytes                step, square_norm, code_norm, restored: what the rest of Head follows from
 //           vertex uint24[degree]         2^24 - 1 for none
@@ -89,13 +93,14 @@ struct GraphView {
   bool l2;
   float gain;      // the scale of the frame
   float edge_rms;  // root mean square length of an edge that is coded, in the frame
-  const uint8_t* spokes = nullptr;  // null: the profile is speed
+  const uint8_t* spokes = nullptr;
   const uint8_t* rests = nullptr;   // null: the float32 rows are kept
   bool packed = false;              // compact: short heads, numbers of three bytes
   // With rests, in the frame: the longest restored row without its rest, and the most that a rest adds to one.
   double code_norm = 0.0, rest_norm = 0.0;
+  bool edges = false;       // speed: blocks hold codes of edges, and there may be spokes too
+  float spoke_rms = 0.0f;   // where there are spokes: as edge_rms, of the edges from the root
 };
-
 
 inline size_t group_bytes(size_t padded) { return kGroup * 8 + padded * 4; }
 inline size_t whole(size_t bytes, size_t unit) { return (bytes + unit - 1) / unit * unit; }
@@ -115,8 +120,9 @@ inline size_t spoke_bytes(size_t padded, bool packed) {
 }
 inline size_t rest_bytes(size_t padded) { return padded / 2; }
 inline size_t stride_of(const GraphView& g) {
-  return g.spokes ? compact_bytes(g.padded, g.degree, g.packed) : block_bytes(g.padded, g.degree / kGroup);
+  return g.edges ? block_bytes(g.padded, g.degree / kGroup) : compact_bytes(g.padded, g.degree, g.packed);
 }
+inline size_t spoke_stride_of(const GraphView& g) { return spoke_bytes(g.padded, g.packed || g.edges); }
 inline const uint8_t* block_of(const GraphView& g, size_t vertex) { return g.blocks + vertex * stride_of(g); }
 
 // The head that lies somewhere in full, and how it is put there.
@@ -146,7 +152,7 @@ inline Head head_of(const GraphView& g, const uint8_t* block) {
   return g.packed ? short_head(block + g.padded, g.l2) : whole_head(block + g.padded);
 }
 
-// The neighbours of a compact block. Numbers of three bytes are the upper ones of the four that are read: those below belong
+// The neighbours of a compact block, or of one with a single group, whose vertices begin it. Numbers of three bytes are the upper ones of the four that are read: those below belong
 // to the number before, the first one's to the head.
 class Neighbours {
  public:
@@ -185,6 +191,7 @@ struct Effort {
   float handicap = 0.0f;   // of a vertex that may not, in standard errors of an estimate, where nearly all around it may
   size_t trial = 0;        // visits from which on it gives up where too few of the visited may be returned:
   float least_share = 0;   //   less than this share
+  bool by_spokes = false;  // where a graph has codes of edges, too
   size_t budget = SIZE_MAX;  // visits after which it gives up, whatever it found
 };
 

@@ -39,10 +39,16 @@ size_t block_bytes_of(size_t padded, size_t degree, bool compact, bool packed) {
   return compact ? compact_bytes(padded, degree, packed) : block_bytes(padded, degree / kGroup);
 }
 
+// Of a graph as it is given: edges, whether blocks have codes of them; spokes, whether they are there.
+void check_profile(bool edges, bool spokes, bool packed, size_t count, size_t degree) {
+  require(edges || spokes, "a graph without codes of edges has spokes");
+  require(!edges || !spokes || degree == kGroup, "a graph with codes of edges and spokes has a degree of 32");
+  require(!packed || !edges, "only a compact graph is packed");
+  require(!packed || count <= kMostPacked, "a packed graph has at most 2^24 - 1 vertices");
+}
+
 template <class T>
 void check_spokes(const std::optional<Vector<T>>& spokes, size_t count, size_t padded, bool packed) {
-  require(!packed || spokes, "only a compact graph is packed");
-  require(!packed || count <= kMostPacked, "a packed graph has at most 2^24 - 1 vertices");
   if (!spokes) return;
   require(spokes->shape(0) < 2 || spokes->stride(0) == 1, "spokes must be contiguous");
   require(spokes->shape(0) >= count * spoke_bytes(padded, packed), "spokes are too short for their count and dimensions");
@@ -58,12 +64,14 @@ void check_rests(const std::optional<Vector<T>>& rests, size_t count, size_t pad
 class Graph {
  public:
   Graph(Bytes blocks, Bytes root, size_t count, size_t dim, size_t degree, bool l2, float gain, float edge_rms,
-        std::optional<Bytes> spokes, std::optional<Bytes> rests, double code_norm, double rest_norm, bool packed)
+        std::optional<Bytes> spokes, std::optional<Bytes> rests, double code_norm, double rest_norm, bool packed,
+        bool edges, float spoke_rms)
       : blocks_(blocks), root_(root), spokes_(spokes), rests_(rests) {
     check_shape(count, dim, degree);
     signs_ = rotation_signs(padded_dim(dim));
-    const size_t padded = padded_dim(dim), stride = block_bytes_of(padded, degree, spokes.has_value(), packed);
-    check_spokes(spokes, count, padded, packed);
+    check_profile(edges, spokes.has_value(), packed, count, degree);
+    const size_t padded = padded_dim(dim), stride = block_bytes_of(padded, degree, !edges, packed);
+    check_spokes(spokes, count, padded, packed || edges);
     check_rests(rests, count, padded);
     require(!rests || (code_norm >= 0.0 && rest_norm >= 0.0), "the norms of codes and rests must not be negative");
     require(blocks.shape(0) < 2 || blocks.stride(0) == 1, "blocks must be contiguous");
@@ -72,13 +80,13 @@ class Graph {
     require(root.shape(0) >= root_bytes(padded, 1), "the root is too short");
     const size_t groups = (root.shape(0) - root_bytes(padded, 0)) / group_bytes(padded);
     view_ = {blocks.data(), root.data(), count, dim, padded, degree, groups, l2, gain, edge_rms,
-             spokes ? spokes->data() : nullptr, rests ? rests->data() : nullptr, packed, code_norm, rest_norm};
+             spokes ? spokes->data() : nullptr, rests ? rests->data() : nullptr, packed, code_norm, rest_norm, edges, spoke_rms};
   }
 
   void search(Matrix<const float> queries, std::optional<Matrix<const float>> vectors, float margin, size_t frontier,
               std::optional<Vector<const uint64_t>> keep, Matrix<int64_t> rows, Matrix<float> scores,
               Vector<int64_t> scored, size_t threads, const std::string& unit, float handicap, float share, size_t room,
-              size_t trial, float least_share, size_t budget) {
+              size_t trial, float least_share, size_t budget, bool by_spokes) {
     const Kernels& kernels = unit_named(unit);
     const Scan scan =
         vectors ? scan_of(queries, *vectors, view_.l2, rows, scores, scored) : scan_of(queries, rows, scores, scored);
@@ -88,7 +96,8 @@ class Graph {
     require(frontier >= kGroup && frontier <= (size_t{1} << 24), "the frontier must be 32 to 2^24");
     require(room <= (size_t{1} << 24), "the room must be at most 2^24");
     require(rows.shape(1) <= view_.count, "k must not be larger than the graph");
-    const Effort effort{margin, frontier, room, share, handicap, trial, least_share, budget ? budget : SIZE_MAX};
+    const Effort effort{margin, frontier,    room,      share,
+                        handicap, trial, least_share, by_spokes, budget ? budget : SIZE_MAX};
     const uint64_t* bits = kept_rows(keep, view_.count);
     nb::gil_scoped_release unlocked;
     const size_t k = scan.batch.k;
@@ -219,11 +228,11 @@ void check_roots(const Vector<const int32_t>& roots, size_t count, size_t padded
   require(root_size == root_bytes(padded, groups), "root has another length than its groups need");
 }
 
-// Gain and root mean square of the edges; with rests also their norms.
-std::tuple<float, float, double, double> encode_graph(
+// Gain, root mean squares of the edges and of the spokes; with rests also their norms.
+std::tuple<float, float, float, double, double> encode_graph(
     Matrix<const float> vectors, Links links, Vector<const int32_t> roots, bool l2, Vector<uint8_t> blocks,
     Vector<uint8_t> root, size_t threads, const std::string& unit, std::optional<Vector<uint8_t>> spokes,
-    std::optional<Vector<uint8_t>> rests, bool in_files, bool packed) {
+    std::optional<Vector<uint8_t>> rests, bool in_files, bool packed, bool edges) {
   const Kernels& kernels = unit_named(unit);
   const size_t count = vectors.shape(0), dim = vectors.shape(1), degree = links.shape(1);
   check_shape(count, dim, degree);
@@ -231,15 +240,16 @@ std::tuple<float, float, double, double> encode_graph(
   check_links(links, count, degree);
   const size_t padded = padded_dim(dim);
   check_roots(roots, count, padded, root.shape(0));
-  require(blocks.shape(0) >= count * block_bytes_of(padded, degree, spokes.has_value(), packed), "blocks are too short");
-  check_spokes(spokes, count, padded, packed);
+  check_profile(edges, spokes.has_value(), packed, count, degree);
+  require(blocks.shape(0) >= count * block_bytes_of(padded, degree, !edges, packed), "blocks are too short");
+  check_spokes(spokes, count, padded, packed || edges);
   check_rests(rests, count, padded);
   nb::gil_scoped_release unlocked;
   const Encoding encoding{vectors.data(), count, dim, degree, links.data(), roots.data(), roots.shape(0), l2,
-                          blocks.data(), root.data(), spokes ? spokes->data() : nullptr,
+                          blocks.data(), root.data(), edges, spokes ? spokes->data() : nullptr,
                           rests ? rests->data() : nullptr, packed, in_files};
   const GraphView view = encode(kernels, encoding, threads);
-  return {view.gain, view.edge_rms, view.code_norm, view.rest_norm};
+  return {view.gain, view.edge_rms, view.spoke_rms, view.code_norm, view.rest_norm};
 }
 
 // Gives the vertices of a compact graph other neighbours: no code depends on them.
@@ -282,20 +292,20 @@ void bind_graph(nb::module_& m) {
   m.def("encode", encode_graph, "vectors"_a.noconvert(), "links"_a.noconvert(), "roots"_a.noconvert(), "l2"_a,
         "blocks"_a.noconvert(), "root"_a.noconvert(), "threads"_a, "unit"_a = "",
         "spokes"_a.noconvert() = nb::none(), "rests"_a.noconvert() = nb::none(), "in_files"_a = false,
-        "packed"_a = false);
+        "packed"_a = false, "edges"_a = true);
   m.def("encode_root", encode_graph_root, "vectors"_a.noconvert(), "roots"_a.noconvert(), "l2"_a, "root"_a.noconvert(),
         "threads"_a, "unit"_a = "");
   m.def("relink", relink, "blocks"_a.noconvert(), "links"_a.noconvert(), "dim"_a, "packed"_a);
   nb::class_<Graph>(m, "Graph")
       .def(nb::init<Bytes, Bytes, size_t, size_t, size_t, bool, float, float, std::optional<Bytes>, std::optional<Bytes>,
-                    double, double, bool>(),
+                    double, double, bool, bool, float>(),
            "blocks"_a.noconvert(), "root"_a.noconvert(), "count"_a, "dim"_a, "degree"_a, "l2"_a, "gain"_a, "edge_rms"_a,
            "spokes"_a.noconvert() = nb::none(), "rests"_a.noconvert() = nb::none(), "code_norm"_a = 0.0,
-           "rest_norm"_a = 0.0, "packed"_a = false)
+           "rest_norm"_a = 0.0, "packed"_a = false, "edges"_a = true, "spoke_rms"_a = 0.0f)
       .def("search", &Graph::search, "queries"_a.noconvert(), "vectors"_a.noconvert().none(), "margin"_a, "frontier"_a,
            "keep"_a.noconvert().none(), "rows"_a.noconvert(), "scores"_a.noconvert(), "scored"_a.noconvert(),
            "threads"_a = 1, "unit"_a = "", "handicap"_a = 0.0f, "share"_a = 1.0f, "room"_a = 0, "trial"_a = 0,
-           "least_share"_a = 0.0f, "budget"_a = 0)
+           "least_share"_a = 0.0f, "budget"_a = 0, "by_spokes"_a = false)
       .def("scan", &Graph::scan, "queries"_a.noconvert(), "rows"_a.noconvert(), "scores"_a.noconvert(),
            "rescored"_a.noconvert(), "threads"_a = 1, "keep"_a.noconvert().none() = nb::none(),
            "at"_a.noconvert().none() = nb::none(), "unit"_a = "")

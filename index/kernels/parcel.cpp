@@ -114,7 +114,7 @@ Parcel parcel_at(const uint8_t* bytes, size_t size) {
   for (size_t i = 0; i < parcel.names.size(); ++i) {
     require(parcel.names[i] < head.total && (i == 0 || parcel.names[i - 1] < parcel.names[i]), kWrong);
   }
-  parcel.graph.blocks = parcel.graph.spokes = bytes + places.blocks;  // there are no spokes, but a compact graph has some
+  parcel.graph.blocks = bytes + places.blocks;
   parcel.graph.count = head.vertices;
   parcel.graph.dim = parcel.graph.padded = head.padded;
   parcel.graph.l2 = parcel.graph.packed = true;

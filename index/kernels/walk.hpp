@@ -24,7 +24,7 @@
 // A walk is bound by cache lines that are in flight, not by arithmetic: 35 lines a visit at 384 dimensions cost 110 ns
 // with several blocks on their way and 316 ns one after the other; from a hot cache half of the former.
 //
-// In the profile `compact` a hop takes two passes, one vertex apart: the neighbours that were never seen are marked and
+// In the profile `compact`, and in `speed` where a walk goes by spokes, a hop takes two passes, one vertex apart: the neighbours that were never seen are marked and
 // their spokes asked for; then, when those have come and the next vertex is already known, they are estimated, four at a
 // time.
 //
@@ -49,14 +49,15 @@ constexpr float kShareStep = 0.125f;  // what the latest hop weighs in the share
 constexpr size_t kFirstLook = 8;   // of the budget, a part after which a walk may find that it will not do
 constexpr size_t kRootBest = 8;    // neighbours of the root to begin with: this many to twice as many (more for large k)
 
-template <class Hop, class DotI8, bool Compact>
+template <class Hop, class DotI8, bool BySpokes>
 struct Walk {
   const GraphView& graph;
   Walker& walker;
   const size_t padded = graph.padded;
   const size_t stride = stride_of(graph);
   const size_t groups = graph.degree / kGroup;
-  const size_t spoke_stride = Compact ? spoke_bytes(padded, graph.packed) : 0;
+  const size_t spoke_stride = spoke_stride_of(graph);
+  const size_t visited = BySpokes && graph.edges ? padded + kHeadBytes + graph.degree * sizeof(int32_t) : stride;  // bytes
 
   float product_unit = 0.0f, sum_unit = 0.0f, sum_offset = 0.0f, square_norm = 0.0f, error_unit = 0.0f;
   float visit_above = kLowest, keep_above = kLowest;
@@ -67,12 +68,12 @@ struct Walk {
   size_t limit;  // candidates that are kept waiting
   // Visits after which it is asked next whether the rest of the budget will do.
   size_t next_look = walker.effort.budget == SIZE_MAX ? SIZE_MAX : walker.effort.budget / kFirstLook + 1;
-  // compact: how the sum of a spoke becomes a product, the root's score, and the error of every estimate.
+  // By spokes: how the sum of a spoke becomes a product, the root's score, and the error of every estimate.
   float spoke_unit = 0.0f, spoke_offset = 0.0f, hub = 0.0f, spoke_error = 0.0f;
   float handicaps[2] = {};  // of the dropped and of the others: without a branch, which nothing could foretell
   size_t asked = kMostAsked;  // bytes of results' rows that were asked for: none before the last visit
   size_t new_count = 0;
-  int32_t news[Compact ? kMaxDegree + 1 : 1];
+  int32_t news[BySpokes ? kMaxDegree + 1 : 1];
 
   Walk(const GraphView& graph_, Walker& walker_)
       : graph(graph_), walker(walker_), share(walker_.effort.share), limit(walker_.effort.frontier) {}
@@ -94,7 +95,7 @@ struct Walk {
   void fetch(int32_t vertex, size_t bytes) const {
     const uint8_t* block = graph.blocks + static_cast<size_t>(vertex) * stride;
     for (size_t offset = 0; offset < bytes; offset += 64) __builtin_prefetch(block + offset, 0, 1);
-    if constexpr (Compact) __builtin_prefetch(block + bytes - 1, 0, 1);  // those need not begin with a line
+    if constexpr (BySpokes) __builtin_prefetch(block + bytes - 1, 0, 1);  // those need not begin with a line
   }
 
   // Whether it was not seen before; now it is. Without a branch: which of a vertex's neighbours are new nothing foretells.
@@ -125,8 +126,9 @@ struct Walk {
     walker.square_norm = square_norm;
     walker.largest = found.largest;
     Hop::quantise(q, padded, 127.0f / found.largest, walker.codes);
-    error_unit = kSignError * graph.edge_rms / __builtin_sqrtf(static_cast<float>(padded)) * (graph.l2 ? 2.0f : 1.0f);
-    if constexpr (Compact) {
+    const float rms = BySpokes ? graph.spoke_rms : graph.edge_rms;
+    error_unit = kSignError * rms / __builtin_sqrtf(static_cast<float>(padded)) * (graph.l2 ? 2.0f : 1.0f);
+    if constexpr (BySpokes) {
       int32_t sum = 0;
       for (size_t i = 0; i < padded; ++i) sum += walker.codes[i];
       spoke_unit = 2.0f * product_unit;
@@ -144,7 +146,7 @@ struct Walk {
   void narrow() {
     const int64_t key = walker.results[walker.k - 1];
     const float kth = score_of(key);
-    if constexpr (Compact) return narrow(kth, spoke_error);
+    if constexpr (BySpokes) return narrow(kth, spoke_error);
     float square = square_norm - kth;
     if (!graph.l2) {
       const uint8_t* block = graph.blocks + static_cast<size_t>(vertex_of(key)) * stride;
@@ -155,7 +157,7 @@ struct Walk {
 
   void narrow(float kth, float error) {
     visit_above = kth - walker.effort.margin * error;
-    const float limit = kth - (walker.effort.margin + (Compact ? kSpokeScoreMargin : kScoreMargin)) * error;
+    const float limit = kth - (walker.effort.margin + (BySpokes ? kSpokeScoreMargin : kScoreMargin)) * error;
     if (limit > keep_above) keep_above = limit;
   }
 
@@ -263,7 +265,7 @@ struct Walk {
 
   void adapt() {
     const float spare = share > 0.5f ? 2.0f * share - 1.0f : 0.0f, through = share + 0.5f * spare;
-    if constexpr (Compact) handicaps[0] = walker.effort.handicap * spare * spoke_error;
+    if constexpr (BySpokes) handicaps[0] = walker.effort.handicap * spare * spoke_error;
     const float frontier = static_cast<float>(walker.effort.frontier), room = static_cast<float>(walker.effort.room);
     const float wanted = through >= 1.0f ? frontier : frontier / (through > 1e-3f ? through : 1e-3f);
     const size_t wider = wanted < room ? static_cast<size_t>(wanted) : walker.effort.room;
@@ -357,7 +359,7 @@ struct Walk {
     --waiting;
     walker.estimates[front] = walker.estimates[waiting];
     walker.waiting[front] = walker.waiting[waiting];
-    fetch(vertex, stride);
+    fetch(vertex, visited);
     ++walker.visits;
     return vertex;
   }
@@ -384,7 +386,7 @@ struct Walk {
     const uint8_t* root = graph.root + padded * sizeof(float);
     const Head head = whole_head(root + padded);
     const float base = score(root, head);
-    if constexpr (Compact) {
+    if constexpr (BySpokes) {
       hub = base;
       const float square = graph.l2 ? square_norm - base : (square_norm + head.square_norm) - 2.0f * base;
       spoke_error = square > 0.0f ? error_unit * __builtin_sqrtf(square) : 0.0f;
@@ -419,7 +421,7 @@ struct Walk {
   }
 
   void visit_all() {
-    if constexpr (Compact) return visit_all_in_two_passes();
+    if constexpr (BySpokes) return visit_all_in_two_passes();
     for (int32_t current = next(); current >= 0 && !give_up();) {
       int32_t following = next();
       const uint8_t* block = graph.blocks + static_cast<size_t>(current) * stride;
@@ -490,7 +492,7 @@ struct Walk {
 
 template <class Hop, class DotI8>
 inline void walk(const GraphView& graph, Walker& walker) {
-  if (graph.spokes) {
+  if (!graph.edges || (graph.spokes && walker.effort.by_spokes)) {
     Walk<Hop, DotI8, true>(graph, walker).run();
   } else {
     Walk<Hop, DotI8, false>(graph, walker).run();

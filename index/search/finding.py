@@ -17,7 +17,7 @@ import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,6 +75,33 @@ class SearchPlan(NamedTuple):
 WALK, SCAN = SearchPlan(), SearchPlan(scan=True)
 
 
+FEW_HITS, MANY_HITS = 10, 100
+
+
+class LongWalks(NamedTuple):
+    """Which walks go by spokes, where a layout has codes of edges too: from these efforts on, for FEW_HITS and for
+    MANY_HITS; for other k from those on a straight line over its logarithm."""
+
+    few: float
+    many: float
+
+    @classmethod
+    def of(cls, effort: Mapping[str, Any]) -> Self:
+        """As the manifest's entry on efforts has it: NO_WALK by default."""
+        points: Sequence[Mapping[str, Any]] = effort.get("spokes_from", ())
+        return cls(*(float(point["effort"]) for point in points)) if points else cls(math.inf, math.inf)
+
+    def entry(self) -> list[dict[str, float]]:
+        return [{"k": FEW_HITS, "effort": self.few}, {"k": MANY_HITS, "effort": self.many}]
+
+    def begin(self, k: int, effort: int) -> bool:
+        share = math.log(k / FEW_HITS) / math.log(MANY_HITS / FEW_HITS)
+        return effort >= self.few + (self.many - self.few) * share
+
+
+EVERY_WALK, NO_WALK = LongWalks(0.0, 0.0), LongWalks(math.inf, math.inf)
+
+
 class Planner:
     """What searches of one structure cost, from what its build measured.
 
@@ -88,6 +115,7 @@ class Planner:
 
     def __init__(self, structure: str, count: int, effort: Mapping[str, Any], in_order: float = IN_ORDER) -> None:
         self._structure, self._count, self._in_order = structure, count, in_order
+        self._by_spokes = LongWalks.of(effort)
         curve = sorted(effort["curve"], key=lambda point: int(point["effort"]))
         self._efforts, self._scored = [point["effort"] for point in curve], [point["scored"] for point in curve]
         usual = max(1.0, self._usual(effort["default"]))
@@ -112,7 +140,8 @@ class Planner:
         survivors = self._count if keep is None else keep.count
         scan = HIT * min(k, survivors)
         scan += self._count * self._in_order if keep is None else scan_cost(keep, self._in_order)
-        worth, share = WORTH[self._structure], max(survivors, 1) / self._count
+        worth = WORTH["compact" if self._by_spokes.begin(k, effort) else self._structure]
+        share = max(survivors, 1) / self._count
         around = share if self._structure in LISTS else 1.0  # lists hold survivors by chance
         # Where it was asked for though a scan of all is quicker, a structure is used as it would be without a filter.
         usual = k <= MEASURED_K and share * PICKED > 1

@@ -8,7 +8,7 @@ from index.disk.sections import VECTORS_FILE, map_codes, map_section
 from index.errors import GenerationError
 from index.search import untyped
 from index.search.disk_lists import DiskLists
-from index.search.finding import ComparedRows, ScannedRows, Searcher
+from index.search.finding import ComparedRows, LongWalks, ScannedRows, Searcher
 from index.search.lists import IvfSearch
 from index.search.restored import RestoredRows
 from index.search.untyped import FaissIndex, faiss
@@ -29,6 +29,7 @@ class OpenedStructure(NamedTuple):
 def open_structure(path: Path, manifest: dict[str, Any], threads: int, *, huge_pages: bool) -> OpenedStructure:
     """Of a generation's folder. Raises GenerationError where FAISS's file is none, or of another shape."""
     sections, metric, family = manifest["sections"], manifest["metric"], manifest["family"]
+    by_spokes = LongWalks.of(manifest["effort"])
     shape = manifest["count"], manifest["dim"]
     if layout.profile_of(manifest) == lists.PROFILE:
         records = sections[lists.RECORDS_FILE]
@@ -39,13 +40,15 @@ def open_structure(path: Path, manifest: dict[str, Any], threads: int, *, huge_p
         rests = sections[layout.RESTS_FILE]
         _check_shape(path / layout.RESTS_FILE, (*rests["shape"], rests["dim"]), shape)
         graph = layout.load(path, manifest, huge_pages=huge_pages)
-        return OpenedStructure(RestoredRows(graph, metric, threads), Walk(graph, None, threads), None)
+        walk = Walk(graph, None, threads, by_spokes=by_spokes)
+        return OpenedStructure(RestoredRows(graph, metric, threads), walk, None)
     index = untyped.read_faiss(path / INDEX_FILE)
     _check_shape(path / INDEX_FILE, (index.ntotal, index.d), shape)
     searcher: Searcher | None = None
     if family == "graph":
         vectors = untyped.float_rows(faiss.downcast_index(index.storage))
-        searcher = Walk(layout.load(path, manifest, huge_pages=huge_pages), vectors, threads)
+        graph = layout.load(path, manifest, huge_pages=huge_pages)
+        searcher = Walk(graph, vectors, threads, by_spokes=by_spokes)
     elif family == "ivf":
         vectors = map_section(path, VECTORS_FILE, sections)
         searcher = IvfSearch(index, vectors, threads)

@@ -3,6 +3,10 @@
 Effort is in hundredths of the standard error of an estimate, and 100 is its zero: at 100 a vertex is visited when it
 is estimated to be better than the k-th best found, at 200 already when that is one standard error away; below 100 it
 must be better by as much. So an effort means the same at any number of dimensions and any scale.
+
+A layout of the profile speed has two ways to a vertex's neighbours (index/kernels/graph.hpp): by codes of the edges to
+them, which lie in its block, or by their spokes, of which a walk reads those of the neighbours that it has not met. The
+longer a walk, the fewer these are.
 """
 
 import numpy as np
@@ -11,7 +15,7 @@ from numpy.typing import NDArray
 from index.disk.layout import Layout
 from index.search.bitmap import Bitmap
 from index.search.exact import TopK
-from index.search.finding import WALK, SearchPlan
+from index.search.finding import NO_WALK, WALK, LongWalks, SearchPlan
 
 EFFORT_UNIT = "margin"  # of the walk, as above
 EFFORTS = (10, 25, 50, 75, 100, 125, 150, 175, 200, 230, 260, 300, 350, 420, 500, 600, 800, 1000, 1400, 2000)
@@ -33,7 +37,8 @@ class Walk:
     """Searches a layout; `vectors` are the float32 rows (n, dim), in which the best are scored in the end. None: they
     were dropped, and the layout has rests, which restore them.
 
-    `renumber` gives each vertex its row, while they differ. Safe to use from several threads.
+    `renumber` gives each vertex its row, while they differ. `by_spokes`: which searches go by them, where there is
+    another way. Safe to use from several threads.
     """
 
     def __init__(
@@ -42,9 +47,10 @@ class Walk:
         vectors: NDArray[np.float32] | None,
         threads: int,
         renumber: NDArray[np.int64] | None = None,
+        by_spokes: LongWalks = NO_WALK,
     ) -> None:
         self._graph, self.vectors, self._count = layout.graph(), vectors, layout.count
-        self._threads, self._renumber = threads, renumber
+        self._threads, self._renumber, self._by_spokes = threads, renumber, by_spokes
 
     def search(
         self, queries: NDArray[np.float32], k: int, effort: int, keep: Bitmap | None = None, plan: SearchPlan = WALK
@@ -64,6 +70,7 @@ class Walk:
         self._graph.search(
             queries, self.vectors, margin, int(frontier), words, *found, self._threads, share=share, room=int(room),
             handicap=_HANDICAP * max(0.0, margin), trial=plan.trial, least_share=plan.least_share, budget=plan.budget,
+            by_spokes=self._by_spokes.begin(k, effort),
         )  # fmt: skip
         if self._renumber is not None:
             return found._replace(rows=np.where(found.rows >= 0, self._renumber[found.rows], -1))
