@@ -68,7 +68,7 @@ experiment: export LOAD_CPUS := $(LOAD_CPUS)
 experiment: export KNEE_OPTIONS := --slo-p99-ms $(P99_MS) $(if $(LENIENT),--allow-interference)
 experiment: export BLOCKS := $(or $(BLOCKS),8)
 experiment: export RESUME := $(RESUME)
-experiment: $(VENV)/.loadtest $(DATA)/indexes/$(INDEX)/current $(DATA)/peers/pgvector ## perwatt against pgvector here, in blocks; the verdict goes into BENCHMARKS.md (70 minutes)
+experiment: $(VENV)/.loadtest $(DATA)/indexes/$(INDEX)/current $(DATA)/peers/pgvector ## perwatt against pgvector here, in blocks; the verdict goes into BENCHMARKS.md (two hours; BLOCKS=8)
 	$(BIN)/python -m deploy.figures measure experiment
 	$(BIN)/python -m deploy.figures render
 

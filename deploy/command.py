@@ -185,6 +185,11 @@ FORESEEN = (
 )
 
 
+# Packages that only the commands of an extra import.
+EXTRAS = dict.fromkeys(
+    ("boto3", "botocore", "gevent", "hdrh", "locust", "psutil", "psycopg", "scipy", "threadpoolctl"), "loadtest"
+)
+
 # Names of files that are only read: those may be any bytes. What becomes a folder, a name or a text may not: libraries
 # below, requests and indexes know UTF-8 alone, and Python hands on other bytes as surrogates.
 ANY_BYTES = frozenset({"inputs"})
@@ -280,6 +285,17 @@ def _foreseen() -> tuple[type[Exception], ...]:
     return tuple(getattr(sys.modules[module], name) for module, name in FORESEEN if module in sys.modules)
 
 
+def _missing(error: Exception) -> str | None:
+    """What to install, where a package is not there that only some commands need; None for anything else."""
+    if not isinstance(error, ModuleNotFoundError):
+        return None
+    package = (error.name or "").partition(".")[0]
+    extra = EXTRAS.get(package)
+    if extra is None:
+        return None
+    return f"this needs the package {package}, which is not installed: pip install 'perwatt[{extra}]'"
+
+
 def main() -> None:
     try:
         _run()
@@ -297,7 +313,7 @@ def _run() -> None:
     except Exception as error:
         from index.disk.files import storage_failure
 
-        said = str(error) if isinstance(error, _foreseen()) else storage_failure(error)
+        said = str(error) if isinstance(error, _foreseen()) else _missing(error) or storage_failure(error)
         if said is None:
             raise
         click.echo(f"perwatt: error: {said}", err=True)

@@ -80,6 +80,18 @@ def test_a_foreseen_error_is_a_sentence_and_not_a_traceback() -> None:
     assert "Traceback" not in ran.stderr
 
 
+def test_a_package_of_an_extra_that_is_not_there_is_named(tmp_path: Path) -> None:
+    code = "import sys; sys.modules['hdrh'] = None; sys.argv = ['perwatt', 'compare', 'x.json'];"
+    ran = subprocess.run(
+        [sys.executable, "-c", f"{code} from deploy.command import main; main()"],
+        capture_output=True, text=True, cwd=tmp_path,
+    )  # fmt: skip
+    assert ran.returncode == 1
+    assert ran.stderr == (
+        "perwatt: error: this needs the package hdrh, which is not installed: pip install 'perwatt[loadtest]'\n"
+    )
+
+
 @pytest.mark.parametrize("arguments", [("no-such-step",), ("embed",), ("build", "--no-such-option")])
 def test_wrong_usage_exits_with_2(arguments: tuple[str, ...]) -> None:
     ran = perwatt(*arguments)

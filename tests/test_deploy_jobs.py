@@ -30,6 +30,7 @@ from index.changes.log_file import Write
 from index.disk.vectors_folder import VectorsFolder
 from index.errors import GenerationError
 from index.search.opening import open_generation
+from index.shards.sealed import ShardedIndex
 
 OPTIONS = ("--shards", 2, "--filterable", "year:int")
 
@@ -83,6 +84,32 @@ def test_killed_workers_cost_what_they_were_working_on_and_the_bytes_are_the_sam
     assert job.index.alias().generation == job.plan.generation
     assert job.index.generation().content["recall"]["recall"] == 1.0
     assert ran_here(job) == []
+
+
+def test_a_driver_that_died_before_its_shards_were_served_goes_on_there(
+    docs: Path, server: EncoderServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every byte of every shard is checked before the alias is written, which takes long where they are large."""
+    job = planned(docs, tmp_path, server.url, *OPTIONS)
+    for stage in ("embed", "build", "measure"):
+        for task in range(job.tasks(stage)):
+            work(job.folder, stage, task, 1)
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as dying:
+        dying.setattr(ShardedIndex, "switch", die)
+        with pytest.raises(KeyboardInterrupt):
+            work(job.folder, "publish", 0, 1)
+    assert job.index.generations() == [job.plan.generation]
+    assert (job.published(), job.to_do("publish")) == (None, [0])
+    again = planned(docs, tmp_path, server.url, *OPTIONS)
+    assert again.plan == job.plan
+    assert ran_here(again) == ["publish 0"]
+    assert again.index.alias().generation == job.plan.generation
+    assert again.published() is not None
+    assert planned(docs, tmp_path, server.url, *OPTIONS).plan.generation > job.plan.generation  # that is published
 
 
 def test_a_job_makes_what_a_build_in_shards_makes(

@@ -19,10 +19,9 @@ from index.build.families import (
     choose,
     choose_profile,
     graph_bytes,
-    quicker,
     serving_bytes,
-    try_profiles,
 )
+from index.build.trials import quicker, try_profiles
 from index.disk.codes import Metric
 from index.disk.layout import Profile, profile_of
 from index.disk.manifest import read_manifest
@@ -232,9 +231,11 @@ def test_both_profiles_are_tried_unless_one_is_asked_for_or_memory_is_short() ->
         choose_profile("tiny", 1, 1, gib)
 
 
-def test_speed_must_win_by_three_per_cent() -> None:
+def test_speed_must_win_by_three_per_cent_at_one_recall_and_lose_at_none() -> None:
     assert quicker({"compact": 100.0, "speed": 97.1}) == "compact"
     assert quicker({"compact": 100.0, "speed": 96.9}) == "speed"
+    assert quicker({"compact": 50.0, "speed": 40.0}, {"compact": 100.0, "speed": 104.0}) == "speed"
+    assert quicker({"compact": 50.0, "speed": 40.0}, {"compact": 100.0, "speed": 106.0}) == "compact"
 
 
 def test_auto_takes_the_profile_that_was_quicker_here_and_the_manifest_says_how(
@@ -245,8 +246,8 @@ def test_auto_takes_the_profile_that_was_quicker_here_and_the_manifest_says_how(
     manifest = read_manifest(path)
     chosen = manifest["build"]["profile"]
     assert set(chosen["walk_us"]) == set(chosen["effort"]) == set(PROFILES)
-    assert profile_of(manifest) == quicker(chosen["walk_us"])
-    assert "both were tried at recall 0.99 of 200 held-out rows" in chosen["how"]
+    assert profile_of(manifest) == quicker(chosen["walk_us"], chosen["walk_us_at_target"])
+    assert "both were tried at recall 0.99 and 0.95 of 200 held-out rows" in chosen["how"]
     assert manifest["build"]["processor"]
     asked = build_generation(
         clustered(300, 8), range(300), root=tmp_path, name="asked", family="graph", profile="speed"

@@ -142,9 +142,9 @@ def test_changes_beyond_a_receipt_that_is_gone_are_dropped_too(tmp_path: Path, v
 
 def test_a_folder_is_not_built_once_its_older_changes_were_trimmed(tmp_path: Path, vectors: Path) -> None:
     built(tmp_path, str(vectors))
-    wrote(tmp_path, write("new", 1))
-    for _ in range(2):
-        built(tmp_path, str(vectors))
+    for id_ in ("new", "other"):
+        wrote(tmp_path, write(id_, 1))
+        built(tmp_path, "--from-changes")
     assert CliRunner().invoke(gc, ["docs", "--root", str(tmp_path), "--keep", "0"]).exit_code == 0
     with LogReader(tmp_path / "docs") as reader:
         assert reader.head.first == 2
@@ -153,6 +153,23 @@ def test_a_folder_is_not_built_once_its_older_changes_were_trimmed(tmp_path: Pat
     wrote(tmp_path, write("newer", 2))
     assert {"new", "newer"} <= ids(built(tmp_path, "--from-changes"))
     assert "new" not in ids(built(tmp_path, str(vectors), "--drop-changes"))
+
+
+def test_a_folder_is_built_night_after_night_with_every_change(tmp_path: Path, vectors: Path) -> None:
+    """What the log has is laid over the folder each time, so no generation from one lets a change go."""
+    built(tmp_path, str(vectors))
+    for night in range(4):
+        wrote(tmp_path, write(f"day{night}", 1 + night))
+        path = built(tmp_path, str(vectors))
+        assert read_manifest(path)["changes"]["seq"] == night + 1
+        assert {f"day{day}" for day in range(night + 1)} <= ids(path)
+        assert CliRunner().invoke(gc, ["docs", "--root", str(tmp_path), "--keep", "0"]).exit_code == 0
+        assert trim(Root(tmp_path), "docs") == 0
+    for _ in range(2):  # of which the first is the one before
+        built(tmp_path, str(vectors), "--drop-changes")
+    assert CliRunner().invoke(gc, ["docs", "--root", str(tmp_path), "--keep", "0"]).exit_code == 0
+    with LogReader(tmp_path / "docs") as reader:
+        assert reader.head.first == 5  # whoever drops them needs none
 
 
 def test_changes_leave_the_log_when_every_kept_generation_holds_them(tmp_path: Path, vectors: Path) -> None:

@@ -437,3 +437,17 @@ def test_a_build_that_shares_nothing_says_so(tmp_path: Path, capsys: pytest.Capt
     how: dict[str, Any] = {"root": tmp_path, "name": "x", "parts": tmp_path / "parts", "lexical": False}
     build_generation(clustered(300, 8), range(300), progress=True, **how)
     assert f"nothing is put into {tmp_path / 'parts'}: what is built is of the family flat" in capsys.readouterr().err
+
+
+def test_who_was_too_slow_leaves_no_reply_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody would read it, and it may be 58 MB."""
+    parcel = tmp_path / "0-1.parcel"
+    parcel.write_bytes(b"bytes")
+
+    def slow(_: object) -> bytes:
+        parcel.unlink()  # the build has done it meanwhile
+        return b"reply"
+
+    monkeypatch.setattr(parcels._native, "reply_to", slow)
+    assert not parcels._done(parcel)
+    assert list(tmp_path.iterdir()) == []

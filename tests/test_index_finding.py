@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from index import Generation, build_generation, kernels, open_generation
 from index.search.bitmap import Bitmap
-from index.search.finding import HIT, IN_A_ROW, IN_BLOCKS, WORTH, Planner, SearchPlan, scan_cost
+from index.search.finding import HIT, IN_A_ROW, IN_BLOCKS, WALK, WORTH, Planner, SearchPlan, scan_cost
 
 MILLION = 1_000_000
 EFFORT = {
@@ -52,6 +52,15 @@ def test_a_plan_knows_hits_effort_survivors_and_whether_they_lie_in_a_row() -> N
     assert Planner("compact", many, EFFORT).plan(1000, 300, None).scan
     assert not Planner("compact", many, EFFORT, IN_BLOCKS["compact"]).plan(1000, 300, None).scan  # all that passes by
     assert Planner("flat", 10, EFFORT | {"curve": [{"effort": 1, "scored": 10.0}]}).plan(1, 1, None).scan
+
+
+def test_a_walk_beyond_the_usual_effort_ends_where_a_scan_would_have() -> None:
+    """Nobody's effort may hold up everybody: at 65,536 every vertex is worth a visit."""
+    planner = Planner("compact", MILLION, EFFORT)
+    assert planner.plan(10, EFFORT["default"], None) == WALK
+    plan = planner.plan(10, 65_536, None)
+    assert not plan.scan
+    assert 0 < plan.budget < MILLION / 10
 
 
 @pytest.mark.parametrize("k", [10, 100, 1000])

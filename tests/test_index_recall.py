@@ -11,7 +11,7 @@ from indexing import brute_force, clustered, names
 from numpy.typing import NDArray
 
 from index import build_generation, open_generation
-from index.build import recall
+from index.build import recall, structure
 from index.disk import codes
 from index.printing import print_built
 from index.search import exact
@@ -125,6 +125,23 @@ def test_held_out_rows_are_seeded_distinct_and_at_most_half(count: int) -> None:
     assert 100 <= len(np.unique(rows)) == len(rows) <= min(count // 2, recall.HELD_OUT)
     assert rows.min() >= 0
     assert rows.max() < count
+
+
+def test_what_a_lower_effort_has_proven_holds_for_a_higher_one() -> None:
+    """Where nothing is missed the interval is as wide as few queries make it, and wider than where one hit is."""
+    builder = object.__new__(structure.Builder)
+    builder._target, builder._least_effort = 0.99, 300
+    builder._points = [
+        recall.RecallPoint(200, 0.999, 0.9962, 0.9998, 50.0),
+        recall.RecallPoint(100, 0.98, 0.97, 0.99, 20.0),
+        recall.RecallPoint(300, 1.0, 0.9861, 1.0, 90.0),
+        recall.RecallPoint(400, 1.0, 0.9861, 1.0, 120.0),
+    ]
+    found = builder._measured(np.arange(273))
+    assert (found["effort"], found["recall"], found["low"]) == (300, 1.0, 0.9962)
+    builder._points = builder._points[1:]
+    missed = builder._measured(np.arange(273))
+    assert (missed["effort"], missed["low"]) == (400, 0.9861)
 
 
 def test_a_hit_is_a_score_so_duplicates_are_no_misses() -> None:

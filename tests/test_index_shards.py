@@ -21,6 +21,7 @@ from index.cli import build
 from index.disk.root import Root
 from index.disk.sealed import write_sealed
 from index.disk.whole import SHARDS_FILE
+from index.errors import PublishCheckError
 from index.keeping import gc, generations, rollback, switch, verify
 from index.search.generation import Generation
 from index.shards.merge import Ranked, merge
@@ -195,6 +196,24 @@ def test_the_life_of_a_sharded_index(folder: Path, tmp_path: Path) -> None:
     assert run(gc, "docs", "--keep", 0, "--root", tmp_path).strip() == f"docs: deleted {first}"
     assert index.generations() == [second, third]
     assert index.root_of(0, 3).generations("docs") == [second, third]
+
+
+def test_half_an_input_is_not_served_in_more_shards_either(folder: Path, tmp_path: Path) -> None:
+    """Those shards follow none of their own, so only all together can be held against what is served."""
+    half = tmp_path / "half"
+    table = VectorsFolder(folder).table()
+    some = table.slice(0, len(table) // 3)
+    write_vectors_folder(
+        half, some.column("id").to_pylist(),
+        np.array(some.column("vector").to_pylist(), np.float32),
+        [json.loads(each) for each in some.column("payload").to_pylist()],
+    )  # fmt: skip
+    served = build_sharded(VectorsFolder(folder), 2, root=tmp_path / "i", name="docs").path.name
+    with pytest.raises(PublishCheckError, match=r"all shards have .* rows, and those of .* looks like half an input"):
+        build_sharded(VectorsFolder(half), 3, root=tmp_path / "i", name="docs")
+    assert ShardedIndex(tmp_path / "i", "docs").alias().generation == served
+    build_sharded(VectorsFolder(half), 3, root=tmp_path / "i", name="docs", min_count_ratio=0.1)
+    assert ShardedIndex(tmp_path / "i", "docs").alias().generation > served
 
 
 def test_gc_keeps_every_shard_of_what_it_keeps(folder: Path, tmp_path: Path) -> None:

@@ -12,18 +12,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-from indexing import clustered, names
+from indexing import clustered, names, write_vectors_folder
 from patience import patient
 from warm import Process, shared
 
 from embed.vectors.durable import TEMPORARY
-from index import InputError, Root, build_generation, open_generation, verify
+from index import InputError, Root, VectorsFolder, build_generation, open_generation, verify
+from index.disk.staging import publish
+from index.errors import GenerationError
 
 COUNT, DIM = 2500, 32
 BUILD = f"""
 import resource, sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
-from indexing import clustered, names
+from indexing import clustered, names, write_vectors_folder
 from index import IndexingError, build_generation
 root, limit = sys.argv[1], int(sys.argv[2])
 vectors, ids = clustered({COUNT}, {DIM}, seed=7), names({COUNT})
@@ -222,3 +224,27 @@ def test_two_builds_at_once_both_finish(served: Root) -> None:
         open_generation(path).close()
     assert served.alias("test").generation in {path.name for path in paths}
     assert len(served.generations("test")) == 3
+
+
+def test_what_must_not_become_a_generation_any_more_stays_what_it_was(tmp_path: Path) -> None:
+    """It is asked when all bytes are on the disk, which takes minutes where there are many."""
+    build_generation(clustered(30, 8), names(30), root=tmp_path, name="test")
+    finished = tmp_path / "test" / ".building-test-29990101T000000Z-0000"
+    finished.mkdir()
+    before = Root(tmp_path).generations("test")
+
+    def check() -> None:
+        raise InputError("changes left the log meanwhile")
+
+    with pytest.raises(InputError, match="left the log"):
+        publish(Root(tmp_path), "test", "test-29990101T000000Z-0000", finished, check)
+    assert Root(tmp_path).generations("test") == before
+
+
+def test_a_folder_that_is_embedded_anew_while_it_is_read_is_named(tmp_path: Path) -> None:
+    source = VectorsFolder(write_vectors_folder(tmp_path / "v", names(30), clustered(30, 8)))
+    for file in (tmp_path / "v").glob("*.parquet"):
+        file.unlink()
+    for rows in (source.batches, source.ids):
+        with pytest.raises(GenerationError, match=r"parquet.* went away while it was read: .*; build again"):
+            list(rows())

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from walks import encoded, nearest_links
 
 from index import build_generation, open_generation
-from index.build import families
+from index.build import trials
 from index.disk import layout
 from index.disk.layout import Layout
 from index.search.bitmap import Bitmap
@@ -79,13 +79,13 @@ def test_which_walks_are_long_lies_on_a_line_over_the_logarithm_of_k() -> None:
     assert LongWalks.of({}) == NO_WALK
 
 
-@pytest.mark.parametrize(("few", "many"), [(150, 75), (50, 50), (600, 100), (families.NEVER, families.NEVER)])
+@pytest.mark.parametrize(("few", "many"), [(150, 75), (50, 50), (600, 100), (trials.NEVER, trials.NEVER)])
 def test_the_effort_from_which_spokes_are_quicker_is_found(
     monkeypatch: pytest.MonkeyPatch, few: int, many: int
 ) -> None:
     """Of walks that cost what they say: by spokes half as much again until then, and half from then on."""
     spent_ns = [0]
-    monkeypatch.setattr(families.time, "thread_time_ns", lambda: spent_ns[0])
+    monkeypatch.setattr(trials.time, "thread_time_ns", lambda: spent_ns[0])
 
     def walked(ways: LongWalks) -> Any:
         def search(queries: NDArray[np.float32], k: int, effort: int) -> Any:
@@ -95,23 +95,23 @@ def test_the_effort_from_which_spokes_are_quicker_is_found(
 
         return SimpleNamespace(search=search)
 
-    assert families.try_ways(walked, clustered(300, 8)) == (few, many)
+    assert trials.try_ways(walked, clustered(300, 8)) == (few, many)
 
 
 def test_a_build_says_which_walks_go_by_spokes_and_a_server_heeds_it(
     rows: NDArray[np.float32], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(families, "try_ways", lambda walked, queries: LongWalks(300.0, 100.0))
+    monkeypatch.setattr(trials, "try_ways", lambda walked, queries: LongWalks(40.0, 20.0))
     queries = clustered(20, DIM, seed=9)
     for originals in ("keep", "drop"):
         path = build_generation(
             rows, range(COUNT), root=tmp_path, name=originals, family="graph", profile="speed", originals=originals
         )
         with open_generation(path) as generation:
-            assert generation.manifest["effort"]["spokes_from"] == LongWalks(300.0, 100.0).entry()
+            assert generation.manifest["effort"]["spokes_from"] == LongWalks(40.0, 20.0).entry()
             made = layout.load(path, generation.manifest)
             vectors = None if originals == "drop" else np.stack([generation.vector(row) for row in range(COUNT)])
-            for effort, ways in ((299, NO_WALK), (300, EVERY_WALK)):
+            for effort, ways in ((39, NO_WALK), (40, EVERY_WALK)):
                 served = generation.search_rows(queries, 10, effort)
                 expected = Walk(made, vectors, 1, by_spokes=ways).search(generation.checked(queries), 10, effort)
                 np.testing.assert_array_equal(served.rows, expected.rows)

@@ -14,8 +14,10 @@ from loadtest.experiment.knee import Measure, find_knee
 from loadtest.power.energy import Energy
 from loadtest.record.intervals import quantile_interval_s
 from loadtest.record.objective import Objective
-from loadtest.record.trial import RecallEstimate, Trial, ValidityCheck
+from loadtest.record.trial import RecallEstimate, ServerSide, Trial, ValidityCheck
 from loadtest.selftest.simulate import Queue, md1_response_cdf, mmc_response_tail, paper_knee_qps, simulated_trial
+from loadtest.targets.named import FOLDER
+from loadtest.targets.template import read_template
 
 
 def measure_of(queue: Queue, seed: int) -> Measure:
@@ -205,6 +207,42 @@ def test_recall_is_proven_by_its_lower_bound() -> None:
     assert "could not be measured" in objective.misses(trial, strict=True)[0]
 
 
+def test_recall_may_have_to_be_proven_where_the_tail_is_taken_as_it_is() -> None:
+    trial = simulated_trial(Queue(0.001), 500, 30, 1, recall=RecallEstimate(0.96, 0.94, 0.98, 100, 10))
+    objective = Objective(p99_ms=trial.response_s(0.99) * 1e3, recall=0.95)  # whose upper bound is above it
+    assert len(objective.misses(trial, strict=True)) == 2
+    [missed] = objective.misses(trial, strict=False, proven=True)
+    assert "lower bound of recall" in missed
+    trial.recall = None
+    assert objective.misses(trial, strict=False, proven=True) == ["recall was asked for and could not be measured"]
+
+
+def test_answers_that_are_none_fail_the_objective() -> None:
+    """A 200 that says that there are too many requests is quick, and not an answer."""
+    trial = simulated_trial(Queue(0.001), 500, 30, 1)
+    trial.server = ServerSide(sampled=1000, took="", service="", unreadable=1)
+    objective = Objective(p99_ms=20)
+    assert objective.misses(trial, strict=False) == []
+    trial.server.unreadable = 20
+    assert objective.misses(trial, strict=False) == ["2.00% of the sampled answers could not be read, above 0.10%"]
+
+
+def test_the_line_of_the_tail_does_not_say_where_errors_begin() -> None:
+    """From 700 queries a second on one in fifty fails, long before the tail does."""
+    inner = measure_of(Queue(0.001), 1)
+
+    def measure(rate: float, duration: float, role: str) -> Trial:
+        trial = inner(rate, duration, role)
+        if rate > 700:
+            trial.errors = {"status 503": trial.planned // 50}
+        return trial
+
+    knee, _ = find_knee(measure, Objective(p99_ms=20), search_s=30, confirm_s=60)
+    low, high = knee.bracket_qps
+    assert low <= 700 <= high <= 760
+    assert low <= knee.knee_qps <= high
+
+
 def test_the_curve_rises_to_the_capacity_and_sums_energy_as_specpower_does() -> None:
     trials = load_curve(measure_of(Queue(0.001), 9), lambda: simulated_trial(Queue(0.001), 0, 10, 0, "idle"), 800)
     assert [round(t.offered_qps) for t in trials] == [0, *range(80, 801, 80)]
@@ -230,3 +268,18 @@ def test_the_cheapest_effort_that_proves_the_target_is_found() -> None:
     assert recall.low >= 0.95
     with pytest.raises(TargetError, match="not proven even at effort 4096"):
         cheapest_effort(recall_at, 0.999)
+
+
+def test_an_effort_that_the_engine_refuses_is_not_asked() -> None:
+    asked = []
+
+    def recall_at(effort: int) -> RecallEstimate:
+        asked.append(effort)
+        return RecallEstimate(0.97, 0.96 if effort >= 900 else 0.9, 0.98, 300, 10)
+
+    effort, _ = cheapest_effort(recall_at, 0.95, highest=1000)
+    assert 900 <= effort <= 950
+    assert max(asked) == 1000
+    with pytest.raises(TargetError, match="not proven even at effort 1000"):
+        cheapest_effort(recall_at, 0.97, highest=1000)
+    assert read_template(FOLDER / "pgvector.toml").highest_effort == 1000

@@ -12,12 +12,14 @@ from loadtest_servers import http_server
 from power_folders import acpi, lay, only, zone
 
 from loadtest.errors import PowerError
+from loadtest.experiment import server
+from loadtest.experiment.config import ExperimentConfig
 from loadtest.power.hwmon import hwmon_sources
 from loadtest.power.management import ipmi_sources, redfish_source, shelly_source
 from loadtest.power.meter import read_all
 from loadtest.power.powercap import powercap_sources
 from loadtest.power.show import show
-from loadtest.power.sources import PowerSource, ReadingKind, Unreadable
+from loadtest.power.sources import PowerChannel, PowerSource, ReadingKind, Unreadable
 
 
 # ---- powercap
@@ -130,6 +132,45 @@ def test_altra_has_power_and_core_energy_and_switched_off_channels_are_left_out(
     assert isinstance(cores, PowerSource)
     assert read_all(power).values == [10, 20]
     assert (cores.domain, read_all(cores).values) == ("core", [1, 2])
+
+
+def test_two_sockets_are_one_source(tmp_path: Path) -> None:
+    files: dict[str, object] = {}
+    for socket in (0, 1):
+        power, cores = (f"sys/class/hwmon/hwmon{2 * socket + place}" for place in (0, 1))
+        files |= {f"{power}/name": "apm_xgene", f"{cores}/name": "altra_hwmon"}
+        files |= {f"{power}/power1_input": 10_000_000 * (socket + 1), f"{power}/power1_label": "CPU power"}
+        files |= {f"{cores}/energy1_input": 1_000_000 * (socket + 1), f"{cores}/energy1_label": "Core 1"}
+    found = hwmon_sources(lay(tmp_path, files))
+    values = {each.domain: read_all(each).values for each in found if isinstance(each, PowerSource)}
+    assert values == {"package": [10, 20], "core": [1, 2]}
+    for each in found:
+        assert isinstance(each, PowerSource)
+        assert len({channel.name for channel in each.channels}) == 2  # joules are kept by name
+
+
+def test_two_meters_without_a_name_are_both_counted(tmp_path: Path) -> None:
+    source = only(hwmon_sources(lay(tmp_path, acpi(0, "", 180_000_000, 1000) | acpi(1, "", 70_000_000, 1000))))
+    assert read_all(source).values == [180, 70]
+    assert len({channel.name for channel in source.channels}) == 2
+
+
+@pytest.mark.parametrize("local", [True, False])
+def test_a_meter_that_was_given_is_the_one_that_is_read(monkeypatch: pytest.MonkeyPatch, local: bool) -> None:
+    """And what this machine has of its own says nothing of a service on another one."""
+    nothing: tuple[PowerChannel, ...] = ()
+    own = [PowerSource("RAPL", "package+dram", "/sys", nothing), PowerSource("IPMI DCMI", "wall", "ipmi", nothing)]
+    given = PowerSource("Redfish", "wall", "https://bmc", nothing, given=True)
+    monkeypatch.setattr(server, "probe", lambda **where: [*own, *([given] if where["redfish"] else [])])
+    config = ExperimentConfig(queries=Path("q"), redfish="https://bmc")
+    assert server.power_source(config, local=local) is given
+    assert server.power_source(ExperimentConfig(queries=Path("q")), local=local) is (own[0] if local else None)
+    named = ExperimentConfig(queries=Path("q"), redfish="https://bmc", power_source="RAPL")
+    if local:
+        assert server.power_source(named, local=True) is own[0]
+    else:
+        with pytest.raises(PowerError, match="called 'RAPL'; there are: Redfish"):
+            server.power_source(named, local=False)
 
 
 def test_hwmon_without_power_says_so(tmp_path: Path) -> None:

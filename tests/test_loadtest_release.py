@@ -20,6 +20,7 @@ from loadtest.generator.wire import server_timing_ms
 from loadtest.record.run_record import Record, ServiceFacts, write_record
 from loadtest.record.trial import ServerSide
 from loadtest.targets.contract import SampledAnswer
+from loadtest.workload.truth import Exact, Truth
 
 FACTS = ServiceFacts("http://x", "docs", "docs-1", count=1000, dim=384, metric="cosine")
 
@@ -136,3 +137,15 @@ def test_sampled_answers_add_their_stages_up() -> None:
     )
     reader.read(waiting, (0.0, 1.0), 10)
     assert reader.result().stages_ms == {"ann": [4.0, 2]}
+
+
+def test_an_answer_that_is_none_has_found_nothing() -> None:
+    from collections import deque
+
+    def read(body: bytes) -> SampledAnswer:
+        raise TargetError(body.decode())
+
+    reader = SampleReader(read, Truth([Exact(0, ["a"], [1.0])], 1), 1)
+    reader.read(deque((request, 0.0, 0.1, HEAD + b"\r\n{}") for request in (0, 1)), (0.0, 1.0), 10)
+    found = reader.result()
+    assert (found.count, found.unreadable, found.recalls) == (2, 2, {0: 0.0})

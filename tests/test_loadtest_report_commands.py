@@ -100,6 +100,7 @@ def test_what_cannot_be_compared_is_invalid_and_not_worse(folder: Path, tmp_path
     for command, arguments, says in (
         (compare_command, [runs, cut, "--baseline", "x86", "--candidate", "arm"], "cut.json is not a run record"),
         (compare_command, [empty], "empty holds no run record"),
+        (compare_command, [runs, str(tmp_path / "gone")], "gone does not exist"),
         (compare_command, [runs, "--baseline", "x86", "--candidate", "alpha"], "there is no arm 'alpha'"),
         (compare_command, [runs, "--unpaired", str(tmp_path / "none")], "there is no run at"),
         (compare_command, [empty, "--unpaired", runs], "empty holds no run record"),

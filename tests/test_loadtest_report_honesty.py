@@ -140,6 +140,17 @@ def test_an_unconfirmed_knee_is_no_number_to_quote(records: list[Record]) -> Non
     assert "[" not in run_lines(Reading(record))[0]
 
 
+def test_a_knee_that_no_longer_trial_proved_decides_nothing(records: list[Record]) -> None:
+    for record in records:
+        record.label.simulated = False
+    assert compare(readings(records), "x86", "arm").verdict.exit_status == 0
+    assert records[0].knee is not None
+    records[0].knee.confirmed = False
+    found = compare(readings(records), "x86", "arm")
+    assert {each.exit_status for each in found.verdicts.values()} == {2}
+    assert any("x86 (block 0): no longer trial near the knee proved the objective" in each for each in found.reasons)
+
+
 def disturbed(record: Record, share: float) -> Record:
     """As `loadtest knee --allow-interference` would have kept it; the worst trial is not the first."""
     record.label.simulated = False
@@ -164,7 +175,7 @@ def test_other_programs_that_were_allowed_are_told_in_the_first_lines(records: l
     for each in records:
         each.label.simulated = False
     found = compare(readings(records), "x86", "arm")
-    assert found.verdict.exit_status == 2
+    assert {each.exit_status for each in found.verdicts.values()} == {2}
     assert any("x86 (block 0): other programs took 83 %" in reason for reason in found.reasons)
     arms = [[r for r in records if r.label.arm == arm] for arm in ("arm", "x86")]
     assert compare_unpaired(readings(arms[0]), readings(arms[1]), 0.05).verdict.exit_status == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -265,3 +266,33 @@ def test_changes_are_taken_from_this_machine_and_from_no_web_page(own_root: Path
             assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
             same = here.post(f"{ALIAS}/rollback", headers={"origin": f"http://127.0.0.1:{port}"})
             assert same.status_code == 412
+
+
+def test_a_switch_goes_on_when_who_asked_for_it_is_gone(own_root: Path, tmp_path: Path, served_encoder: Any) -> None:
+    """Or the alias on disk would be at one generation, and what answers at another, until somebody notices."""
+    second = build_docs(own_root, served_encoder, drop=2, switch=False).name
+    hook = tmp_path / "hook"
+    hook.mkdir()
+    (hook / "sitecustomize.py").write_text(
+        "import time\n"
+        "from index.disk import root\n"
+        "switch = root.Root.switch\n"
+        "def slowly(self, *words, **more):\n"
+        "    time.sleep(1.0)\n"
+        "    return switch(self, *words, **more)\n"
+        "root.Root.switch = slowly\n"
+    )
+    with serving(own_root, tmp_path, "--workers", "2", env={"PYTHONPATH": str(hook)}) as server:
+        with server.client() as client, pytest.raises(httpx.ReadTimeout):
+            client.put(ALIAS, json={"generation": second}, timeout=0.3)
+        limit_s = time.monotonic() + patient(30)
+        while True:
+            now = set()
+            for _ in range(4):  # by either worker
+                with server.client() as client:
+                    now.add(served(client))
+            if now == {second}:
+                break
+            assert time.monotonic() < limit_s, now
+            time.sleep(0.1)
+    assert Root(own_root).alias("docs").generation == second

@@ -151,6 +151,18 @@ def test_no_search_and_no_filter_reaches_a_hidden_document(half: Client, query: 
         assert len(everything.hits) == COUNT // 2 - ("id" in query)
 
 
+def test_what_a_router_asks_tells_no_more(server: Server, tokens: dict[str, str]) -> None:
+    """Of vectors drawn from all documents half would be of hidden ones; and how many there are is hidden too."""
+    answers = []
+    for who in ("half", "all"):
+        headers = {"authorization": f"Bearer {tokens[who]}", "content-type": "application/json"}
+        with httpx.Client(base_url=server.url, headers=headers) as client:
+            sample = client.post("/v1/indexes/docs/part", json={"sample": 200})
+            count = client.post("/v1/indexes/docs/part", json={"documents": [name(1)]}).json()
+            answers.append((sample.status_code, count["count"], len(count.get("documents", []))))
+    assert answers == [(403, COUNT // 2, 0), (200, COUNT, 1)]
+
+
 def test_a_group_whose_best_is_hidden_shows_its_best_visible_one(half: Client) -> None:
     answer = half.search("docs", text=f"{WORD}", k=1000, group_by="author")
     assert len(answer.hits) == COUNT // 4

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import uuid
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from deploy.command import perwatt
+from embed.documents.document import Faults, FieldNames
 from embed.vectors.manifest import read_manifest
 from index.disk.vectors_folder import VectorsFolder
+from service.moving.rows import Collection, MovedRows, Moving
 
 ROWS, DIM = 2500, 8
 VECTORS = np.random.default_rng(4).standard_normal((ROWS, DIM)).astype(np.float32)
@@ -173,3 +177,12 @@ def test_rows_without_vectors_or_of_another_width_are_named(tmp_path: Path) -> N
     said = ran(f"parquet:{tmp_path / 'odd.parquet'}", "--number-rows", "--on-error", "skip", "--into", tmp_path / "out")
     assert moved(tmp_path / "out")[0] == ["0", "3"]
     assert "skipped 2 records" in said.stderr
+
+
+def test_ids_that_only_a_database_has_are_strings(tmp_path: Path) -> None:
+    """Columns of PostgreSQL's types uuid and numeric come as such."""
+    name = uuid.UUID("550e8400-e29b-41d4-a716-446655440000")
+    records = [{"id": name, "text": "one"}, {"id": Decimal(12), "text": "two"}]
+    found = Collection("a table", lambda vectors: iter([MovedRows(records, None)]))
+    documents = list(Moving(found, FieldNames(), Faults("fail")).documents(False))
+    assert [document.id for document in documents] == [str(name), "12"]

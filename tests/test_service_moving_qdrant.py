@@ -27,6 +27,7 @@ POINTS: list[dict[str, Any]] = [
 ]
 SIZES = {"plain": {"size": 2, "distance": "Euclid"}, "named": {"image": {"size": 2, "distance": "Dot"},
          "text": {"size": 2, "distance": "Cosine", "on_disk": True}},
+         "hybrid": {"": {"size": 2, "distance": "Euclid"}},
          "late": {"": {"size": 2, "distance": "Dot", "multivector_config": {"comparator": "max_sim"}}}}  # fmt: skip
 
 
@@ -55,6 +56,8 @@ def qdrant() -> Iterator[str]:
                     del point["vector"]
                 elif isinstance(asked["with_vector"], list):
                     point["vector"] = dict.fromkeys(asked["with_vector"], point["vector"])
+                elif name == "hybrid" and point["id"] != 2:  # one that has a sparse vector too
+                    point["vector"] = {"": point["vector"], "sparse": {"indices": [7], "values": [0.5]}}
             after = POINTS[first + 2]["id"] if first + 2 < len(POINTS) else None
             result = {"points": some, "next_page_offset": after}
         return 200, {"time": 0.002, "status": "ok", "result": result}
@@ -75,7 +78,8 @@ def ran(*words: object, code: int = 0) -> Result:
 
 
 @pytest.mark.parametrize(
-    ("name", "more", "metric"), [("plain", (), "l2"), ("named", ("--vector-field", "text"), "cosine")]
+    ("name", "more", "metric"),
+    [("plain", (), "l2"), ("hybrid", (), "l2"), ("named", ("--vector-field", "text"), "cosine")],
 )
 def test_a_collection_is_scrolled_to_its_end(
     qdrant: str, tmp_path: Path, name: str, more: tuple[str, ...], metric: str
@@ -103,7 +107,7 @@ def test_documents_are_taken_without_vectors_and_what_does_not_fit_is_said(
     for words, expected in (
         ((f"qdrant:{qdrant}", "--collection", "named"), "has the vectors image, text: name one with --vector-field"),
         ((f"qdrant:{qdrant}", "--collection", "late"), "keeps several vectors a point"),
-        ((f"qdrant:{qdrant}",), "more than one collection; there are: late, named, plain"),
+        ((f"qdrant:{qdrant}",), "more than one collection; there are: hybrid, late, named, plain"),
         (("qdrant:collection.snapshot",), "is restored by a server and read from there"),
     ):
         assert expected in str(ran(*words, "--into", tmp_path / "none", code=1).exception)

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
+from serving import serving
 
+from service.access import keys
 from service.access.quota import Quota, Quotas, table
 from service.wire.problems import Problem
+
+pytest_plugins = ["serving_fixtures"]
 
 
 def takes(quota: Quota, times: int) -> int:
@@ -99,3 +106,40 @@ def test_processes_share_a_bucket_and_lose_no_request() -> None:
         for _ in range(3)
     ]
     assert sum(int(process.communicate()[0]) for process in running) == 1500
+
+
+@pytest.fixture
+def limited(root: Path, tmp_path: Path) -> Any:
+    """A server, and a client with a key for `docs` that may ask twice, and then hardly ever."""
+    with keys.changing(tmp_path / "keys.json") as held:
+        token = keys.add(held, keys.Key("few", 0, "search", [], ["docs"], rate_per_s=0.001, burst=2), None)
+    with serving(root, tmp_path, "--keys", str(tmp_path / "keys.json")) as server:
+        headers = {"authorization": f"Bearer {token}", "content-type": "application/json"}
+        with httpx.Client(base_url=server.url, headers=headers) as client:
+            yield client
+
+
+def test_a_refused_search_counts_once(limited: httpx.Client) -> None:
+    """Or whoever may ask once a second is told to come back for ever, and never why it is refused."""
+    asked = {"vector": [0.0] * 8}
+    statuses = [limited.post("/v1/indexes/bare/search", json=asked).status_code for _ in range(3)]
+    assert statuses == [403, 403, 429]
+
+
+def test_many_queries_to_a_shard_cost_as_many(limited: httpx.Client) -> None:
+    many = {"queries": 5, "vectors": "", "k": 10}
+    assert limited.post("/v1/indexes/docs/part", json=many).status_code != 429  # what it costs is a debt
+    assert limited.post("/v1/indexes/docs/part", json={"documents": ["a01"]}).status_code == 429
+
+
+@pytest.mark.parametrize(
+    ("asked", "pointer"),
+    [
+        ({"queries": 256, "vectors": "", "k": 25_000}, "/k"),
+        ({"queries": 256, "vectors": "", "k": 10, "payloads": 25_000}, "/payloads"),
+        ({"documents": ["a01"] * 101, "words": "volcano", "highlight": {}}, "/documents"),
+    ],
+)
+def test_one_request_to_a_shard_asks_for_so_much(client: httpx.Client, asked: dict[str, Any], pointer: str) -> None:
+    answer = client.post("/v1/indexes/docs/part", json=asked)
+    assert (answer.status_code, answer.json()["pointer"]) == (422, pointer)

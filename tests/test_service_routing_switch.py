@@ -16,6 +16,7 @@ from routed import HereReplica, Rig, in_process
 from index import VectorsFolder
 from index.build.sharded import build_sharded
 from service.query import index_registry
+from service.routing import switching as router_switching
 from service.routing.connection import Reply, Unanswered
 
 DIM, COUNT = 8, 60
@@ -136,3 +137,23 @@ def test_a_switch_that_broke_off_answers_as_before_until_it_is_ended(
     assert one("GET", "/v1/indexes/docs").json()["beside"] == []
     gone = one("POST", f"/v1/indexes/{first}/search", json={"id": "d30"})
     assert (gone.status_code, gone.json()["current"]) == (410, second)
+
+
+def test_one_that_hangs_ends_a_switch_in_time_and_is_named(
+    switching: tuple[Rig, str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig, first, second = switching
+    monkeypatch.setattr(router_switching, "CHECKED_S", 0.2)
+    hanging = every(rig)[2]
+    ask = hanging.ask
+
+    async def hang(method: str, path: str, content: bytes = b"", headers: str = "") -> Reply:
+        if method == "PUT":
+            await asyncio.sleep(3600)
+        return await ask(method, path, content, headers)
+
+    monkeypatch.setattr(hanging, "ask", hang)
+    answer = rig.many("PUT", ALIAS, json={"generation": second})
+    assert (answer.status_code, answer.json()["code"]) == (503, "not-ready")
+    assert f"{hanging.address}: It did not answer within 0.2 s." in answer.json()["detail"]
+    assert served(rig) == {first}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 import json
 import platform
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -50,11 +50,19 @@ def keep(name: str, figures: Any) -> None:
     content = {
         "measured_on": datetime.date.today().isoformat(),
         "machine": machine,
-        "versions": {package: version(package) for package in VERSIONS},
+        "versions": {package: found for package in VERSIONS if (found := _installed(package))},
         "figures": figures,
     }
     make = f".{make_of(machine)}" if name in BY_MAKE else ""
     (KEPT / f"{name}{make}.json").write_text(json.dumps(content, indent=1) + "\n")
+
+
+def _installed(package: str) -> str | None:
+    """Its version; None of one that this measurement had no need of."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def _read(path: Path) -> dict[str, Any]:

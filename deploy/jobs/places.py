@@ -36,7 +36,7 @@ from index.backup.store import MissingError
 from index.build.sharded import sharded_index
 from index.disk.manifest import MANIFEST_FILE
 from index.disk.sealed import SEAL, parse_sealed, read_sealed, render_sealed, write_sealed
-from index.errors import BackupError, InputError
+from index.errors import BackupError, InputError, NotFoundError
 from index.shards.sealed import ShardedIndex
 
 PLAN_FILE, FORMAT, BACKUP_FILE = "plan.json", 1, "backup.json"
@@ -96,6 +96,9 @@ class JobPlace(Protocol):
     def published(self, index: ShardedIndex, generation: str) -> dict[str, Any] | None:
         """What the `shards.json` of a generation says; None where it was not published."""
 
+    def was_served(self, index: ShardedIndex, generation: str) -> bool:
+        """Whether a generation is served or was; a newer one says that nobody waits for it."""
+
     def close(self) -> None: ...
 
 
@@ -142,6 +145,13 @@ class JobFolder:
 
     def published(self, index: ShardedIndex, generation: str) -> dict[str, Any] | None:
         return index.generation(generation).content if generation in index.generations() else None
+
+    def was_served(self, index: ShardedIndex, generation: str) -> bool:
+        try:
+            alias = index.alias()
+        except NotFoundError:
+            return False
+        return alias.previous == generation or alias.generation >= generation
 
     def close(self) -> None:
         pass
@@ -246,6 +256,9 @@ class JobStore:
 
     def published(self, index: ShardedIndex, generation: str) -> dict[str, Any] | None:
         return sealed_shards(self._indexes, index.name, generation)
+
+    def was_served(self, index: ShardedIndex, generation: str) -> bool:
+        return True  # what says that it is published is what serves it
 
     def close(self) -> None:
         self._opened.close()

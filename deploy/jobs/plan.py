@@ -236,8 +236,12 @@ class Job:
         return self.index.root_of(number, self.plan.shards).folder / self.plan.index / self.plan.generation
 
     def published(self) -> dict[str, Any] | None:
-        """What the `shards.json` of this job says; None before it is published."""
-        return self.place.published(self.index, self.plan.generation)
+        """What the `shards.json` of this job says; None before it is published, and where it is to be served and never
+        was: who died in between goes on there."""
+        content = self.place.published(self.index, self.plan.generation)
+        if self.plan.switch and not self.place.was_served(self.index, self.plan.generation):
+            return None
+        return content
 
     def bring(self, stage: str, task: int, wanted: Callable[[str], bool] | None = None) -> JobOutput:
         """Has what a task made on this machine, or the `wanted` files of it. Raises JobError where it is not done."""

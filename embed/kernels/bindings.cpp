@@ -182,7 +182,7 @@ class Bert {
   Linear linear_of(const Codes& codes, const Floats& scales, size_t in, size_t out) {
     const auto [panel, group, ordered] = kernels_->packing;
     // An order says how many steps there are.
-    const size_t panels = ordered ? codes.shape(0) : out / panel, steps = ordered ? codes.shape(1) : in / group;
+    const size_t panels = ordered ? 1 : out / panel, steps = ordered ? codes.shape(1) : in / group;
     require((ordered || panels * panel == out) && codes.shape(0) == panels && codes.shape(1) == steps &&
                 codes.shape(2) == panel && codes.shape(3) == group,
             "codes must be (" + (ordered ? "1, steps" : std::to_string(panels) + ", " + std::to_string(steps)) + ", " +

@@ -13,25 +13,16 @@ A third is no graph: `disk` keeps some 60 bytes a row in memory, in lists, and r
 searches (index/kernels/lists.hpp). Nobody gets it who does not ask for it.
 
 Which is quicker depends on the processor, its memory and the set (index/kernels/MEASURED.md), so `auto` tries both on
-the machine that builds, on the links that it has just made: each takes what it needs for the same recall. Compact,
-which is a third of the size, wins what is nearly even, and what would take too long to try.
+the machine that builds (trials.py).
 """
 
-import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, get_args
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Literal, NamedTuple, get_args
 
 from index.build.drafts import drafting
-from index.build.recall import HeldOutTruth, K, midway_target, recall_of
 from index.disk import layout, lists
 from index.disk.codes import code_stride
-from index.disk.layout import Layout, Originals, Profile
+from index.disk.layout import Originals, Profile
 from index.errors import InputError
-from index.search.finding import EVERY_WALK, FEW_HITS, MANY_HITS, NO_WALK, LongWalks
-from index.search.walk import EFFORTS, Walk
 
 Family = Literal["flat", "graph", "ivf"]
 FAMILIES: tuple[str, ...] = get_args(Family)
@@ -43,14 +34,6 @@ STRUCTURE_ROWS = 200  # half of them are held out to measure a graph or lists
 MEMORY_SHARE = 0.7  # of the limit that an index may take; the rest is Python, FAISS's scratch and the payload's pages
 
 FEW_CODE_BYTES = 1 << 20  # of so few rows either profile is quick
-TRIED_S = 60.0  # of encoding the other profile; beyond it, compact is taken
-_SLOWER = 5  # times as long as compact takes the encoding of speed, about
-TRIED_QUERIES, TRIED_ROUNDS = 200, 5
-WON = 0.97  # of compact's time that speed may take to be chosen
-# Of the walks of speed that are tried both ways; and an effort that nobody asks for: no walk is quicker by spokes.
-WAY_EFFORTS = (50, 75, 100, 125, 150, 175, 200, 250, 300, 350, 400, 500, 600)
-WAY_QUERIES, WAY_ROUNDS, NEVER = 100, 3, 10_000
-NEARLY = 1.05  # of the time by edges that spokes may take: they read fewer lines, which leaves more to other threads
 
 
 class FamilyChoice(NamedTuple):
@@ -104,123 +87,6 @@ def choose_both(
     return chosen, reason, choose(family, count, dim, memory_limit_bytes, chosen or "compact", originals, builder)
 
 
-class TriedProfile(NamedTuple):
-    """The profile that won, its layout of the links that were tried, and what the manifest says of the choice."""
-
-    profile: Profile
-    layout: Layout
-    record: dict[str, Any]
-
-
-def quicker(took_us: Mapping[Profile, float]) -> Profile:
-    return "speed" if took_us["speed"] < WON * took_us["compact"] else "compact"
-
-
-def try_profiles(
-    encode: Callable[[Profile], Layout],
-    walk: Callable[[Layout], Walk],
-    truth: HeldOutTruth,
-    target: float,
-    *,
-    tried_s: float = TRIED_S,
-    encoded_s: float | None = None,
-) -> TriedProfile:
-    """The quicker profile: both find what the default effort aims at, and are asked in turns, on one thread.
-
-    Args:
-        encode: Into memory such as a server maps: pages of the usual size.
-        truth: Of queries that the links have not seen.
-        target: The recall that the build aims at.
-        encoded_s: What encoding compact has taken, where that was before.
-    """
-    start_s = time.perf_counter()
-    layouts: dict[Profile, Layout] = {"compact": encode("compact")}
-    expected_s = _SLOWER * (time.perf_counter() - start_s if encoded_s is None else encoded_s)
-    if expected_s > tried_s:
-        why = f"compact without a trial: encoding speed would take some {expected_s:.0f} s, and {tried_s:g} are allowed"
-        return TriedProfile("compact", layouts["compact"], {"how": why})
-    layouts["speed"] = encode("speed")
-    some = slice(TRIED_QUERIES)
-    truth = HeldOutTruth(truth.rows[some], truth.queries[some], truth.scores[some])
-    walks = {profile: walk(each) for profile, each in layouts.items()}
-    aimed = midway_target(target)
-    efforts = {profile: _least_effort(each, truth, aimed) for profile, each in walks.items()}
-    took_us = dict.fromkeys(walks, np.inf)
-    for _ in range(TRIED_ROUNDS):
-        for profile, each in walks.items():
-            start_ns = time.thread_time_ns()
-            each.search(truth.queries, K, efforts[profile])
-            took_us[profile] = min(took_us[profile], (time.thread_time_ns() - start_ns) / 1e3 / len(truth.queries))
-    chosen = quicker(took_us)
-    record = {
-        "how": f"both were tried at recall {aimed:g} of {len(truth.queries)} held-out rows: processor time of a walk",
-        "walk_us": {profile: round(float(us), 2) for profile, us in took_us.items()},
-        "effort": efforts,
-        "seconds": round(time.perf_counter() - start_s, 2),
-    }
-    return TriedProfile(chosen, layouts[chosen], record)
-
-
-def try_ways(walked: Callable[[LongWalks], Walk], queries: NDArray[np.float32]) -> LongWalks:
-    """Which walks go by spokes, where a layout has codes of edges too: those of an effort at which spokes find as good
-    hits in less time, for few hits and for many, on one thread.
-
-    Args:
-        walked: A walk over that layout that goes so.
-        queries: That the links have not seen.
-    """
-    by_edges, by_spokes = walked(NO_WALK), walked(EVERY_WALK)
-    queries = queries[:WAY_QUERIES]
-
-    def found(walk: Walk, k: int, effort: int) -> float:
-        """How good the hits are: the sum of their scores, which are exact."""
-        scores = walk.search(queries, k, effort).scores
-        return float(scores[np.isfinite(scores)].sum(dtype=np.float64))
-
-    def took_ns(walk: Walk, k: int, effort: int) -> int:
-        start_ns = time.thread_time_ns()
-        walk.search(queries, k, effort)
-        return time.thread_time_ns() - start_ns
-
-    def pays(k: int, effort: int) -> bool:
-        wanted = found(by_edges, k, effort)
-        as_good = _least(range(effort // 2, 2 * effort), lambda other: found(by_spokes, k, other) >= wanted)
-        ways = ((by_edges, effort), (by_spokes, as_good))
-        edges_ns, spokes_ns = np.min(
-            [[took_ns(walk, k, each) for walk, each in ways] for _ in range(WAY_ROUNDS)], axis=0
-        )
-        return bool(spokes_ns < NEARLY * edges_ns)
-
-    few, many = (
-        float(_least((*WAY_EFFORTS, NEVER), lambda effort, k=k: effort == NEVER or pays(k, effort)))  # type: ignore[misc]
-        for k in (FEW_HITS, MANY_HITS)
-    )
-    return LongWalks(few, many)
-
-
-def _least(choices: Sequence[int], does: Callable[[int], bool]) -> int:
-    """The first of ascending choices that does, of which every later one does too; the last one if none does."""
-    lower, upper = 0, len(choices) - 1
-    while lower < upper and choices[upper] - choices[lower] > choices[lower] // 20:
-        middle = (lower + upper) // 2
-        lower, upper = (lower, middle) if does(choices[middle]) else (middle + 1, upper)
-    return choices[upper]
-
-
-def _least_effort(walk: Walk, truth: HeldOutTruth, aimed: float) -> int:
-    """The least effort that reaches a recall, to a twentieth."""
-
-    def enough(effort: int) -> bool:
-        return recall_of(walk.search(truth.queries, K, effort), truth, effort).recall >= aimed
-
-    upper = next((effort for effort in EFFORTS if enough(effort)), EFFORTS[-1])
-    lower = max((effort for effort in EFFORTS if effort < upper), default=upper)
-    while upper - lower > max(1, upper // 20):
-        middle = (lower + upper) // 2
-        lower, upper = (lower, middle) if enough(middle) else (middle, upper)
-    return upper
-
-
 def choose_for_disk(asked: str, count: int, dim: int) -> FamilyChoice:
     """The family of the profile `disk`: lists, but for so few rows that a recall cannot be measured. Raises InputError
     as `choose` does."""
@@ -250,7 +116,13 @@ def choose(
             f"{asked} scores float32 rows, so it needs the originals; drop them from a graph (--family graph, or auto)"
         )
     if originals == "drop" and asked == "auto" and count >= STRUCTURE_ROWS:
-        choose("graph", count, dim, memory_limit_bytes, profile, builder=builder)  # refuses what can be none
+        need, memory = graph_bytes(count, dim, profile, builder), int(memory_limit_bytes * MEMORY_SHARE)
+        if dim > layout.MAX_DIM or need > memory:
+            raise InputError(
+                f"originals are dropped from a graph, of at most {layout.MAX_DIM:,} dimensions: of {count:,} × {dim} "
+                f"one needs {_mib(need)}, and {_mib(memory)} may be used. Use --profile disk, which keeps none of them "
+                "either, or --originals keep, or give it more memory."
+            )
         return FamilyChoice("graph", "originals can be dropped from a graph alone")
     if asked == "flat":
         return FamilyChoice("flat", "asked for")

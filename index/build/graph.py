@@ -41,7 +41,9 @@ from index.search.untyped import FaissIndex, faiss, faiss_metric, float_rows
 from index.search.walk import Walk
 
 Builder = Literal["faiss", "own", "quick"]
-TryBoth = Callable[[Callable[[Profile], Layout], Callable[[Layout], Walk], float | None], tuple[Profile, Layout]]
+TryBoth = Callable[
+    [Callable[[Profile], Layout], Callable[[Layout, LongWalks], Walk], float | None], tuple[Profile, Layout]
+]
 TryWays = Callable[[Callable[[LongWalks], Walk]], LongWalks]
 Measure = Callable[[Walk, Walk | None], None]
 BUILDERS: tuple[str, ...] = get_args(Builder)
@@ -197,13 +199,15 @@ def _measured(
     """Has recall measured in a layout that is encoded, and returns its profile. encoded_s: what that of the profile
     compact has taken already."""
     profile, threads = encoding.profile, encoding.threads
+
+    def walked(layout: Layout, ways: LongWalks) -> Walk:
+        return Walk(layout, vectors, 1, renumber=renumber, by_spokes=ways)
+
     if profile is not None:
         rough = encode(profile)
     else:
-        profile, rough = encoding.try_both(encode, lambda each: Walk(each, vectors, 1, renumber=renumber), encoded_s)
-    by_spokes = NO_WALK
-    if rough.edges:
-        by_spokes = encoding.try_ways(lambda ways: Walk(rough, vectors, 1, renumber=renumber, by_spokes=ways))
+        profile, rough = encoding.try_both(encode, walked, encoded_s)
+    by_spokes = encoding.try_ways(lambda ways: walked(rough, ways)) if rough.edges else NO_WALK
     walk = Walk(rough, vectors, threads, renumber=renumber, by_spokes=by_spokes)
     if encoding.originals == "drop":
         measure(Walk(rough, None, threads, renumber=renumber, by_spokes=by_spokes), walk)

@@ -278,7 +278,7 @@ def _build(source: Source, root: Root, settings: BuildSettings) -> tuple[Path, d
             "sections": sections,
             "filterable": {field.name: field.type for field in fields},
             "lexical": words,
-            "changes": source.folded._asdict() if isinstance(source, Folded) else None,
+            "changes": source.entry if isinstance(source, Folded) else None,
             **({"shard": settings.shard.entry()} if settings.shard else {}),
             "originals": originals,
             "memory_bytes": memory_to_serve(described, originals),
@@ -290,9 +290,13 @@ def _build(source: Source, root: Root, settings: BuildSettings) -> tuple[Path, d
         write_sealed(folder / MANIFEST_FILE, manifest)
         with open_staged(folder, settings.threads, generation) as reopened:
             check_sample(reopened, built.sample)
-        if isinstance(source, Folded):
-            check_kept(root.folder / settings.name, source.folded)
-        return publish(root, settings.name, generation, folder), manifest
+
+        def check() -> None:
+            if isinstance(source, Folded):
+                check_kept(root.folder / settings.name, source.folded)
+
+        check()
+        return publish(root, settings.name, generation, folder, check), manifest
 
 
 def _take(source: Source, folder: Path, settings: BuildSettings) -> Arranged:

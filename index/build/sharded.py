@@ -22,7 +22,7 @@ from index.changes.fold import Folded
 from index.changes.log_file import LOG_FILE
 from index.disk.manifest import read_manifest
 from index.disk.vectors_folder import VectorsFolder
-from index.errors import InputError, PublishCheckError
+from index.errors import GenerationError, InputError, NotFoundError, PublishCheckError
 from index.progress import say
 from index.search.fields.columns import Field, parse_fields
 from index.search.lexical.text import check_language
@@ -163,6 +163,21 @@ def build_shard(
     )
 
 
+def _too_few(index: ShardedIndex, count: int, min_count_ratio: float) -> str | None:
+    """Why so many rows must not follow those that are served, in however many shards; None where they may."""
+    try:
+        served = index.generation()
+    except (NotFoundError, GenerationError):
+        return None
+    if count >= served.content["count"] * min_count_ratio:
+        return None
+    return (
+        f"all shards have {count:,} rows, and those of {served.path.name}, which is served, "
+        f"{served.content['count']:,}; fewer than {min_count_ratio:g} of that looks like half an input "
+        "(--min-count-ratio)"
+    )
+
+
 def publish(
     index: ShardedIndex,
     generation: str,
@@ -183,11 +198,14 @@ def publish(
     Raises PublishCheckError, with the folder of the sharded generation, where a check fails.
     """
     failed: list[str] = []
+    count = 0
     for number in range(shards):
         place = index.root_of(number, shards)
         path = place.path(index.name, generation)
         reasons = publish_checks.failed(place, path, read_manifest(path), min_count_ratio, max_slowdown)
         failed += [f"shard {number}: {reason}" for reason in reasons]
+        count += read_manifest(path)["count"]
+    failed += [reason for reason in [_too_few(index, count, min_count_ratio)] if reason and not failed]
     sharded = index.write(generation, shards, measured)
     if switch and failed:
         raise PublishCheckError(

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from index.build import disk_lists, families, flat, graph, ivf
+from index.build import disk_lists, families, flat, graph, ivf, trials
 from index.build import recall as measuring
 from index.build.built import Sample, Structure
 from index.build.drafts import drafting
@@ -244,15 +244,15 @@ class Builder:
         self,
         held_out: NDArray[np.int64],
         encode: Callable[[Profile], Layout],
-        walked: Callable[[Layout], walk.Walk],
+        walked: trials.Walked,
         encoded_s: float | None,
     ) -> tuple[Profile, Layout]:
-        tried = families.try_profiles(encode, walked, self._truth(held_out), self._target, encoded_s=encoded_s)
+        tried = trials.try_profiles(encode, walked, self._truth(held_out), self._target, encoded_s=encoded_s)
         self._profile_record = tried.record
         return tried.profile, tried.layout
 
     def _try_ways(self, held_out: NDArray[np.int64], walked: Callable[[LongWalks], walk.Walk]) -> LongWalks:
-        self._by_spokes = families.try_ways(walked, self._truth(held_out).queries)
+        self._by_spokes = trials.try_ways(walked, self._truth(held_out).queries)
         return self._by_spokes
 
     def _measure_between(
@@ -272,11 +272,18 @@ class Builder:
             self._deep.append({"k": k, "effort": effort, "scored": scored})
 
     def _measured(self, held_out: NDArray[np.int64]) -> dict[str, Any]:
-        good = [point for point in self._points if point.low >= self._target and point.effort >= self._least_effort]
-        point = min(good, default=max(self._points))
+        points = sorted(self._points)
+        # What a lower effort has proven holds for a higher one, too, whose own interval may be wider: where no query
+        # misses anything, only their number bounds what they would miss.
+        proven = np.maximum.accumulate([point.low for point in points])
+        good = [
+            at for at, point in enumerate(points) if proven[at] >= self._target and point.effort >= self._least_effort
+        ]
+        at = min(good, default=len(points) - 1)
+        point = points[at]
         return {
             "recall": point.recall,
-            "low": point.low,
+            "low": min(float(proven[at]), point.recall),
             "high": point.high,
             "effort": point.effort,
             "queries": len(held_out),

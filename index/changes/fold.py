@@ -17,6 +17,8 @@ from index.disk.vectors_folder import BATCH_ROWS, Batch, VectorsFolder
 from index.errors import GenerationError, InputError
 from index.search.generation import Generation
 
+FOLDER = "folder"
+
 
 class FoldedTo(NamedTuple):
     """Up to which change of which log a generation goes. log 0: of none."""
@@ -33,6 +35,13 @@ def folded_to(manifest: dict[str, Any]) -> FoldedTo:
     if not isinstance(entry, dict) or type(entry.get("log")) is not int or type(entry.get("seq")) is not int:
         raise ValueError("'changes' does not say up to which change of which log it goes")
     return FoldedTo(entry["log"], entry["seq"])
+
+
+def needed_of(manifest: dict[str, Any]) -> FoldedTo:
+    """Up to which change nothing need be kept for a generation and those that are built after it as it was. One from a
+    folder needs every change: the folder holds none, and they are laid over it again the next time."""
+    held = folded_to(manifest)
+    return FoldedTo(held.log, 0) if (manifest.get("changes") or {}).get("over") == FOLDER else held
 
 
 class Folded:
@@ -54,6 +63,12 @@ class Folded:
         self.count = kept + len(self._puts)
         if self.count == 0:
             raise InputError("after these changes the index would be empty, and an index needs at least one document")
+
+    @property
+    def entry(self) -> dict[str, Any]:
+        """Of the manifest: up to which change it goes, and whether they were laid over a folder."""
+        over = {"over": FOLDER} if self._last and isinstance(self.base, VectorsFolder) else {}
+        return self.folded._asdict() | over
 
     @property
     def changed_ids(self) -> Collection[str]:

@@ -4,14 +4,14 @@
     from a folder of vectors       its rows with every change that the log has; a folder knows nothing of writes
 
 A change may be forgotten once every generation that is kept holds it: whoever rolls back to the oldest of them replays
-what came after it.
+what came after it. While one of them is from a folder, none is: the next one from there needs them all.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from index.changes.fold import Folded, FoldedTo, fold, folded_to
+from index.changes.fold import Folded, FoldedTo, fold, folded_to, needed_of
 from index.changes.log import Log
 from index.changes.log_file import LogLockedError
 from index.changes.log_reader import LogReader
@@ -100,10 +100,10 @@ def settings_of(manifest: dict[str, Any]) -> dict[str, Any]:
 
 
 def needed_after(root: Root, name: str) -> FoldedTo:
-    """The last change that every kept generation holds; log 0 where one of them holds none."""
+    """The last change that nobody needs who is kept; log 0 where one of them holds none."""
     oldest: FoldedTo | None = None
     for generation in root.generations(name):
-        held = folded_to(read_manifest(root.path(name, generation)))
+        held = needed_of(read_manifest(root.path(name, generation)))
         oldest = held if oldest is None or held.seq < oldest.seq else oldest
     return oldest or FoldedTo(0, 0)
 

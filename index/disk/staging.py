@@ -6,7 +6,7 @@ that is being built from one that never will be. Process ids would not do: conta
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -61,11 +61,13 @@ def _new_id(name: str, folder: Path) -> str:
     return f"{name}-{stamp}"
 
 
-def publish(root: Root, name: str, generation: str, path: Path) -> Path:
-    """Makes a finished folder a generation: everything on the disk first, then its name."""
+def publish(root: Root, name: str, generation: str, path: Path, check: Callable[[], object] = lambda: None) -> Path:
+    """Makes a finished folder a generation: everything on the disk first, then its name. check: raises for what must
+    not become one any more; asked last, since making sure of the bytes may take minutes."""
     for entry in [*path.rglob("*"), path]:
         sync(entry)
     with root.locked(name) as folder:
+        check()
         final = folder / generation
         path.rename(final)
         sync(folder)

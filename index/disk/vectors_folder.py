@@ -19,6 +19,7 @@ from index.disk import files
 from index.errors import GenerationError, InputError
 
 BATCH_ROWS = 4096
+_GONE = "went away while it was read: the folder was embedded anew meanwhile; build again"
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,8 @@ class VectorsFolder:
         for file, rows, *_ in self._fragments:
             try:
                 yield from self._fragment(file, rows)
+            except FileNotFoundError as error:
+                raise GenerationError(file, _GONE) from error
             except (pa.ArrowException, KeyError) as error:
                 raise GenerationError(file, f"cannot be read as Parquet: {error}") from error
 
@@ -124,6 +127,8 @@ class VectorsFolder:
                     for batch in parquet.iter_batches(BATCH_ROWS, columns=["id"]):
                         ids: Any = batch.column("id").to_pylist()
                         yield ids
+            except FileNotFoundError as error:
+                raise GenerationError(file, _GONE) from error
             except (pa.ArrowException, KeyError) as error:
                 raise GenerationError(file, f"cannot be read as Parquet: {error}") from error
 

@@ -117,7 +117,7 @@ uint64_t check_dropped(const Kernels& unit, const Built& built, const std::vecto
                   {all.data(), all_scores.data(), rescored.data()});
     fingerprint = mixed(mixed(fingerprint, all), all_scores);
   }
-  const std::vector<float> found = search_all(unit, built, {}, queries, k, nullptr, rows, scored);
+  const std::vector<float> found = search_all(unit, built, {}, queries, k, nullptr, view.edges, rows, scored);
   for (size_t i = 0; i < rows.size(); ++i) {
     const int64_t* mine = all.data() + i / k * view.count;
     const size_t place = static_cast<size_t>(std::find(mine, mine + view.count, rows[i]) - mine);

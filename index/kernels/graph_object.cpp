@@ -219,13 +219,14 @@ class Graph {
   std::vector<std::unique_ptr<Scratch>> idle_;
 };
 
-void check_roots(const Vector<const int32_t>& roots, size_t count, size_t padded, size_t root_size) {
+void check_roots(const Vector<const int32_t>& roots, size_t count, size_t padded, const Vector<uint8_t>& root) {
   const size_t groups = (roots.shape(0) + kGroup - 1) / kGroup;
   require(groups >= 1 && (roots.shape(0) < 2 || roots.stride(0) == 1), "roots must be contiguous, and at least one");
   for (size_t i = 0; i < roots.shape(0); ++i) {
     require(roots.data()[i] >= 0 && roots.data()[i] < static_cast<int64_t>(count), "a root leads out of the graph");
   }
-  require(root_size == root_bytes(padded, groups), "root has another length than its groups need");
+  require(root.shape(0) == root_bytes(padded, groups), "root has another length than its groups need");
+  check_contiguous(root, "root must be contiguous");
 }
 
 // Gain, root mean squares of the edges and of the spokes; with rests also their norms.
@@ -239,9 +240,10 @@ std::tuple<float, float, float, double, double> encode_graph(
   check_contiguous(vectors, "vectors must be contiguous");
   check_links(links, count, degree);
   const size_t padded = padded_dim(dim);
-  check_roots(roots, count, padded, root.shape(0));
+  check_roots(roots, count, padded, root);
   check_profile(edges, spokes.has_value(), packed, count, degree);
   require(blocks.shape(0) >= count * block_bytes_of(padded, degree, !edges, packed), "blocks are too short");
+  check_contiguous(blocks, "blocks must be contiguous");
   check_spokes(spokes, count, padded, packed || edges);
   check_rests(rests, count, padded);
   nb::gil_scoped_release unlocked;
@@ -257,8 +259,10 @@ void relink(Vector<uint8_t> blocks, Links links, size_t dim, bool packed) {
   const size_t count = links.shape(0), degree = links.shape(1), padded = padded_dim(dim);
   check_shape(count, dim, degree);
   check_links(links, count, degree);
+  check_profile(false, true, packed, count, degree);
   const size_t stride = compact_bytes(padded, degree, packed);
   require(blocks.shape(0) >= count * stride, "blocks are too short");
+  check_contiguous(blocks, "blocks must be contiguous");
   for (size_t r = 0; r < count; ++r) {
     put_neighbours(links.data() + r * degree, degree, padded, packed, blocks.data() + r * stride);
   }
@@ -270,7 +274,7 @@ void encode_graph_root(Matrix<const float> vectors, Vector<const int32_t> roots,
   const size_t count = vectors.shape(0), dim = vectors.shape(1);
   check_shape(count, dim, kGroup);
   check_contiguous(vectors, "vectors must be contiguous");
-  check_roots(roots, count, padded_dim(dim), root.shape(0));
+  check_roots(roots, count, padded_dim(dim), root);
   nb::gil_scoped_release unlocked;
   const Encoding encoding{vectors.data(), count, dim, kGroup, nullptr, roots.data(), roots.shape(0), l2, nullptr, root.data()};
   encode_root(kernels, encoding, threads);

@@ -89,8 +89,10 @@ void check_rows(const Flat<const uint32_t>& tokens, const Flat<const int64_t>& e
   for (size_t i = 0; i < tokens.shape(0); ++i) require(tokens.data()[i] < vocabulary, "a token is not in the vocabulary");
 }
 
+constexpr const char* kTerms = "terms must be (tokens + 1, 2)";
+
 void count(Flat<const uint32_t> tokens, Flat<const int64_t> ends, Table<uint64_t> terms) {
-  require(terms.shape(0) >= 1 && terms.shape(1) == 2, "terms must be (tokens + 1, 2)");
+  require(terms.shape(0) >= 1 && terms.shape(1) == 2, kTerms);
   check_rows(tokens, ends, terms.shape(0) - 1);
   nb::gil_scoped_release unlocked;
   count_impacts(tokens.data(), ends.data(), ends.shape(0), terms.shape(0) - 1, terms.data());
@@ -98,6 +100,7 @@ void count(Flat<const uint32_t> tokens, Flat<const int64_t> ends, Table<uint64_t
 
 void fill(Flat<const uint32_t> tokens, Flat<const uint8_t> impacts, Flat<const int64_t> ends, Table<const uint64_t> terms,
           Flat<uint64_t> entries, Flat<uint16_t> postings) {
+  require(terms.shape(0) >= 1 && terms.shape(1) == 2, kTerms);
   const size_t vocabulary = terms.shape(0) - 1;
   check_rows(tokens, ends, vocabulary);
   std::vector<uint64_t> counted(2 * (vocabulary + 1));

@@ -104,7 +104,8 @@ void connect(const GraphView& graph, Which which, int32_t* links) {
   for (size_t g = 0; g < graph.root_groups; ++g, group += group_bytes(graph.padded)) {
     const uint16_t* add = reinterpret_cast<const uint16_t*>(group + 4 * kGroup);
     for (size_t j = 0; j < kGroup; ++j) {
-      if (add[j] != kEmptyAdd) reach(reinterpret_cast<const int32_t*>(group)[j]);
+      const int32_t vertex = reinterpret_cast<const int32_t*>(group)[j];
+      if (add[j] != kEmptyAdd && static_cast<uint32_t>(vertex) < graph.count) reach(vertex);
     }
   }
   const auto adopt = [&](size_t parent, int32_t child) {

@@ -44,6 +44,11 @@ void check_contiguous(const Matrix<T>& array, const char* message) {
   require(array.shape(0) < 2 || array.stride(0) == static_cast<int64_t>(array.shape(1)), message);
 }
 
+template <class T>
+void check_contiguous(const Vector<T>& array, const char* message) {
+  require(array.shape(0) < 2 || array.stride(0) == 1, message);
+}
+
 struct Scan {
   FloatRows rows;
   Batch batch;
@@ -61,6 +66,9 @@ inline Scan scan_of(const Matrix<const float>& queries, const Matrix<int64_t>& r
           "queries must be contiguous");
   require(rows.shape(0) == count && scores.shape(0) == count && scores.shape(1) == k && rescored.shape(0) == count,
           "outputs must be (queries, k), (queries, k) and (queries,)");
+  check_contiguous(rows, "outputs must be contiguous");
+  check_contiguous(scores, "outputs must be contiguous");
+  check_contiguous(rescored, "outputs must be contiguous");
   return {{nullptr, 0, 0, dim, Metric::ip},
           {queries.data(), count, k, 0},
           {rows.data(), scores.data(), rescored.data()}};

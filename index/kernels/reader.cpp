@@ -128,6 +128,7 @@ class Ring final : public Reader {
 
   void read(Read* reads, size_t count) override {
     std::vector<uint32_t> again;  // those that are to go on
+    again.reserve(depth_);        // no allocation may fail while reads are under way
     size_t next = 0, left = count;
     unsigned in_flight = 0, waiting = 0;  // of these, those that the kernel has not been handed
     bool failed = false;
@@ -336,8 +337,10 @@ ReadFile::ReadFile(const std::string& path) : handle_(open(path.c_str(), O_RDONL
   if (handle_ < 0) throw std::system_error(errno, std::generic_category(), path);
   struct stat status {};
   if (fstat(handle_, &status) == 0) bytes_ = static_cast<uint64_t>(status.st_size);
+#ifdef POSIX_FADV_RANDOM
   // Rows lie anywhere: what is read ahead of one is of no use.
   posix_fadvise(handle_, 0, 0, POSIX_FADV_RANDOM);
+#endif
 }
 
 ReadFile::~ReadFile() {

@@ -118,7 +118,8 @@ class Planner:
         self._by_spokes = LongWalks.of(effort)
         curve = sorted(effort["curve"], key=lambda point: int(point["effort"]))
         self._efforts, self._scored = [point["effort"] for point in curve], [point["scored"] for point in curve]
-        usual = max(1.0, self._usual(effort["default"]))
+        self._default = int(effort["default"])
+        usual = max(1.0, self._usual(self._default))
         deeper = {int(point["k"]): point["scored"] / usual for point in effort.get("deep", ())}
         growth = _GROWTH.get(structure, 0.0)
         deeper = deeper or {10 * MEASURED_K: 10**growth}
@@ -135,7 +136,7 @@ class Planner:
         """For k hits of the rows that `keep` lets through (None: all)."""
         if self._structure not in WORTH:
             return SCAN
-        if keep is None and k <= MEASURED_K:
+        if keep is None and k <= MEASURED_K and effort <= self._default:
             return WALK  # what the structure was built for
         survivors = self._count if keep is None else keep.count
         scan = HIT * min(k, survivors)

@@ -123,14 +123,14 @@ def compare(
         modelled, unmodelled = _belief(arms[candidate], arms[baseline], per_second)
     verdicts = {"per second": judge(per_second.low, per_second.high, margin)}
     verdicts["per dollar"] = judge(per_dollar.low, per_dollar.high, margin) if per_dollar else Verdict.INCONCLUSIVE
-    if bounded:
-        verdicts = dict.fromkeys(verdicts, Verdict.INCONCLUSIVE)
     if per_joule is not None:
         verdicts["per joule"] = judge(per_joule.low, per_joule.high, margin)
     elif modelled is not None:
         verdicts["per joule"] = judge(modelled.p5, modelled.p95, margin)
     else:
         verdicts["per joule"] = Verdict.INCONCLUSIVE
+    if bounded:
+        verdicts = dict.fromkeys(verdicts, Verdict.INCONCLUSIVE)
     floor = max(aa.high - 1, 1 - aa.low) if aa is not None and aa.blocks >= FEWEST else math.inf
     return msgspec.structs.replace(
         empty,
@@ -177,7 +177,13 @@ def lower_bounds(runs: Sequence[Reading]) -> list[str]:
     fixed = sorted({run.arm for run in runs if run.record.knee is None})
     limited = sorted({run.arm for run in runs if run.record.knee is not None and run.record.knee.reached_limit})
     unsteady = [f"{run.arm} (block {run.record.label.block})" for run in runs if run.beyond_knee]
+    unproven = [f"{run.arm} (block {run.record.label.block})" for run in runs if run.unconfirmed]
     found = [f"{run.arm} (block {run.record.label.block}): {run.disturbance}" for run in runs if run.disturbance]
+    if unproven:
+        found.append(
+            f"{', '.join(unproven)}: no longer trial near the knee proved the objective; give it more time, or more "
+            "queries whose answers are known"
+        )
     if unsteady:
         found.append(f"{', '.join(unsteady)}: more than its knee met the objective at another moment; repeat it")
     if fixed:

@@ -70,7 +70,7 @@ class Reading:
             knee = record.knee
             return Capacity(knee.knee_qps, knee.knee_low_qps, knee.knee_high_qps, knee.sustained_qps)
         for trial in record.trials:
-            if trial.role in ("run", "soak") and not record.objective.misses(trial, strict=False):
+            if trial.role in ("run", "soak") and not record.objective.misses(trial, strict=False, proven=True):
                 return Capacity(trial.achieved_qps, trial.achieved_qps, trial.achieved_qps, trial.achieved_qps)
         return None
 
@@ -149,7 +149,7 @@ class Reading:
     @cached_property
     def missed(self) -> list[str]:
         """Which parts of the objective `trial` missed."""
-        return self.record.objective.misses(self.trial, strict=False) if self.trial is not None else []
+        return self.record.objective.misses(self.trial, strict=False, proven=True) if self.trial is not None else []
 
     @cached_property
     def curve(self) -> list[Trial]:
@@ -184,14 +184,16 @@ class Reading:
 
     def _size(self, of_price: str, of_machine: str) -> int | None:
         record = self.record
-        if record.cores_served is not None or self.one_of_several:
-            return None if self.one_of_several else record.cores_served
+        if self.one_of_several:
+            return None
         found: int | None = None
         if record.price is not None:
             found = getattr(record.price, of_price)
         elif record.server is not None:
             found = getattr(record.server, of_machine)
-        return found
+        if record.cores_served is None:
+            return found
+        return record.cores_served if found is None else min(record.cores_served, found)
 
     @property
     def microarchitecture(self) -> str | None:

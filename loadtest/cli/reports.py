@@ -34,6 +34,8 @@ def _by_file(paths: tuple[Path, ...]) -> list[tuple[Path, Reading]]:
 
     files: list[Path] = []
     for path in paths:
+        if not path.exists():
+            raise RecordError(f"{path} does not exist; expected a run record or a folder of them")
         found = sorted(path.glob("*.json")) if path.is_dir() else [path]
         if not found:
             raise RecordError(f"{path} holds no run record (*.json)")
@@ -165,7 +167,7 @@ def report(
 
 
 @click.command()
-@RUNS
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))  # one that is not there is invalid
 @arm_options
 @click.option("--metric", type=click.Choice(["auto", "second", "dollar", "joule"]), default="auto", show_default=True,
               help="What the exit status is decided on; auto: dollars if both arms are priced.")  # fmt: skip

@@ -23,9 +23,10 @@ def cheapest_effort(
     target: float,
     tell: Callable[[str], None] = lambda line: None,
     lowest: int = 1,
+    highest: int = HIGHEST,
 ) -> tuple[int, RecallEstimate]:
     """The smallest effort (to about 5 %) whose lower recall bound is at least `target`, and the recall it has.
-    lowest: that may be asked."""
+    lowest, highest: that may be asked."""
     seen: dict[int, RecallEstimate] = {}
 
     def proves(effort: int) -> bool:
@@ -34,17 +35,16 @@ def cheapest_effort(
             tell(f"effort {effort}: {seen[effort].measure} {seen[effort].mean:.4f}, lower bound {seen[effort].low:.4f}")
         return seen[effort].low >= target
 
-    start = high = max(LOWEST, lowest)
+    low, high = lowest - 1, min(max(LOWEST, lowest), highest)
     while not proves(high):
-        high *= 2
-        if high > HIGHEST:
-            best = seen[high // 2]
+        if high == highest:
+            best = seen[high]
             raise TargetError(
-                f"{best.measure} {target:g} is not proven even at effort {high // 2}: {best.mean:.4f}, lower bound "
+                f"{best.measure} {target:g} is not proven even at effort {high}: {best.mean:.4f}, lower bound "
                 f"{best.low:.4f} "
                 f"over {best.queries} queries. More queries narrow the bound; otherwise the index itself must be finer"
             )
-    low = high // 2 if high > start else lowest - 1
+        low, high = high, min(2 * high, highest)
     while high - low > max(high // 20, 1):
         middle = (low + high) // 2
         if middle and proves(middle):
@@ -65,6 +65,10 @@ def asked_effort(
     if recall is None:
         raise WorkloadError("--effort auto needs --recall: it is the cheapest effort that proves it")
     found, _ = cheapest_effort(
-        lambda effort: recall_at(target, workload, truth, effort), recall, tell, target.able.lowest_effort
+        lambda effort: recall_at(target, workload, truth, effort),
+        recall,
+        tell,
+        target.able.lowest_effort,
+        min(target.able.highest_effort or HIGHEST, HIGHEST),
     )
     return found

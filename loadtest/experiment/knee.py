@@ -104,7 +104,11 @@ def find_knee(
         rate = min(rate / (1 + tolerance), max(trial.achieved_qps, rate / FURTHEST))
         if objective.misses(trial, strict=False):  # what a short trial met, a long one did not
             low = min(low, rate)
-    estimate, below, above = crossing(trials, objective.p99_ms / 1e3, (low, min(high, limit_qps)))
+    bracket = (low, min(high, limit_qps))
+    if _fails_by_tail(trials, high, objective):
+        estimate, below, above = crossing(trials, objective.p99_ms / 1e3, bracket)
+    else:  # where errors or recall end it, the line of the tail says nothing of where
+        estimate, below, above = math.sqrt(low * bracket[1]), *bracket
     return (
         Knee(
             objective=objective,
@@ -112,13 +116,23 @@ def find_knee(
             knee_qps=estimate,
             knee_low_qps=below,
             knee_high_qps=above,
-            bracket_qps=(low, min(high, limit_qps)),
+            bracket_qps=bracket,
             tolerance=tolerance,
             confirmed=confirmed,
             reached_limit=math.isinf(high),
         ),
         trials,
     )
+
+
+def _fails_by_tail(trials: Sequence[Trial], high: float, objective: Objective) -> bool:
+    """Whether the tail is what fails from `high` on; so it is taken to be where nothing failed."""
+    failed = [
+        trial
+        for trial in trials
+        if trial.role != "voided" and trial.offered_qps >= high * 0.95 and objective.misses(trial, strict=False)
+    ]
+    return not failed or any(trial.response_s(0.99) * 1e3 > objective.p99_ms for trial in failed)
 
 
 def sound(measure: Measure, trials: list[Trial], tries: int = TRIES) -> Measure:

@@ -54,10 +54,11 @@ def known_answers(config: ExperimentConfig, target: Target, workload: Workload) 
     if count and own:
         answers = [Exact(request, workload.query(request).truth or []) for request in own]
         return Known(Truth(answers, workload.plan.k), "the file of queries")
-    if config.recall_target is not None and target.name != "perwatt":
+    if config.recall_target is not None:
+        why = f"{target.name} has no exact mode here" if count else "--recall-queries 0 asks for no exact answers"
         raise WorkloadError(
-            f"--recall {config.recall_target:g} cannot be measured: {target.name} has no exact mode here. Give "
-            "--truth VECTORS.npy IDS.txt of what it holds, or --qrels FILE"
+            f"--recall {config.recall_target:g} cannot be measured: {why}. Give --truth VECTORS.npy IDS.txt of what it "
+            "holds, or --qrels FILE"
         )
     return None
 

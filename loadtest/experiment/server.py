@@ -44,6 +44,8 @@ def power_source(config: ExperimentConfig, local: bool) -> PowerSource | None:
             f"--power-source {config.power_source!r}: the service is on another machine, and the sensors of this "
             "one say nothing about it; give its --redfish or --shelly"
         )
+    if not local:  # what this machine has of its own meters the generator
+        sources = [each for each in sources if isinstance(each, PowerSource) and each.given]
     return choose(sources, config.power_source) if own else None
 
 

@@ -134,4 +134,5 @@ def _server(parts: list[Part]) -> ServerSide | None:
         models=sorted({m for s in sampled for m in s.models}),
         short_answers=sum(s.short + s.unreadable for s in sampled),
         partial_answers=sum(s.partial for s in sampled),
+        unreadable=sum(s.unreadable for s in sampled),
     )

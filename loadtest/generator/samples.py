@@ -75,6 +75,7 @@ class SampleReader:
             answer = self._read(body_of(raw))
         except TargetError:
             self._counts["unreadable"] += 1
+            self._hold(request, [])
             return
         for stage, spent_ms in server_timing_ms(raw).items():
             sums = self._stages_ms.setdefault(stage, [0.0, 0])
@@ -98,10 +99,13 @@ class SampleReader:
         wanted = self._k if coverage.survivors is None else min(self._k, coverage.survivors)
         self._counts["short"] += len(answer.hits) < wanted
         self._counts["partial"] += coverage.partial
-        if self._truth is not None:
-            recall = self._truth.recall(request, [(hit.id, hit.score) for hit in answer.hits])
-            if recall is not None:
-                self._recalls[request] = recall
+        self._hold(request, [(hit.id, hit.score) for hit in answer.hits])
+
+    def _hold(self, request: int, hits: list[tuple[str, float]]) -> None:
+        """Against what should have been found, where that is known."""
+        recall = None if self._truth is None else self._truth.recall(request, hits)
+        if recall is not None:
+            self._recalls[request] = recall
 
     def recalled(self) -> tuple[float, int]:
         """The sum of the recalls so far, and of how many queries."""

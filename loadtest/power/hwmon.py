@@ -9,6 +9,7 @@ power, `altra_hwmon` an energy counter a core. A channel with `_enable` at 0 sho
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from loadtest.power.sources import PowerChannel, PowerSource, Probed, ReadingKind, Unreadable, millionths
@@ -26,15 +27,21 @@ _METERED = (
 def hwmon_sources(root: Path) -> Probed:
     base = root / CLASS
     meters: list[tuple[str, Path]] = []
+    sockets: list[Path] = []
+    cores: list[Path] = []
     found: Probed = []
     for device in sorted(base.glob("hwmon*"), key=lambda p: (len(p.name), p.name)):
         name = _text(device / "name") or _text(device / "device/name") or ""
         if name == "power_meter" or (device / "device/power1_average").exists():
             meters.append((_text(_place(device) / "power1_oem_info") or "", _place(device)))
         elif name == "apm_xgene":
-            found += _labelled(device, "Ampere APM", "package", ("CPU power", "IO power"))
+            sockets.append(device)
         elif name == "altra_hwmon":
-            found += _core_energy(device)
+            cores.append(device)
+    if sockets:
+        found += _labelled(sockets, "Ampere APM", "package", ("CPU power", "IO power"))
+    if cores:
+        found += _core_energy(cores)
     found += _acpi(meters)
     if not found:
         why = "no power sensor among the hwmon devices" if base.is_dir() else f"there is no {base}"
@@ -77,39 +84,52 @@ def _acpi(meters: list[tuple[str, Path]]) -> Probed:
 def _meter(name: str, domain: str, meters: list[tuple[str, Path]]) -> PowerSource:
     interval = max((int(_text(place / "power1_average_interval") or 0) for _, place in meters), default=0)
     channels = tuple(
-        PowerChannel(label or place.name, ReadingKind.GAUGE, millionths(place / "power1_average"))
-        for label, place in meters
+        PowerChannel(name, ReadingKind.GAUGE, millionths(place / "power1_average"))
+        for name, (label, place) in zip(_apart([label or place.name for label, place in meters]), meters, strict=True)
     )
     return PowerSource(name, domain, str(meters[0][1]), channels, averages_s=interval / 1e3)
 
 
-def _labelled(device: Path, name: str, domain: str, wanted: tuple[str, ...]) -> Probed:
-    channels = []
-    for value in sorted(device.glob("power*_input")):
-        stem = value.name.removesuffix("_input")
-        label = _text(device / f"{stem}_label") or ""
-        if label in wanted and _text(device / f"{stem}_enable") != "0":
-            channels.append(PowerChannel(label, ReadingKind.GAUGE, millionths(value)))
+def _apart(labels: Sequence[str]) -> list[str]:
+    """Each another name: joules are kept by it. What comes again gets a number."""
+    seen = [labels[: at + 1].count(label) for at, label in enumerate(labels)]
+    return [label if times == 1 else f"{label} {times}" for label, times in zip(labels, seen, strict=True)]
+
+
+def _labelled(devices: Sequence[Path], name: str, domain: str, wanted: tuple[str, ...]) -> Probed:
+    """One source of all devices: where there are several, each is a socket's."""
+    found = []
+    for device in devices:
+        for value in sorted(device.glob("power*_input")):
+            stem = value.name.removesuffix("_input")
+            label = _text(device / f"{stem}_label") or ""
+            if label in wanted and _text(device / f"{stem}_enable") != "0":
+                found.append((label, value))
+    names = _apart([label for label, _ in found])
+    channels = tuple(
+        PowerChannel(name, ReadingKind.GAUGE, millionths(value)) for name, (_, value) in zip(names, found, strict=True)
+    )
     if channels:
-        return [PowerSource(name, domain, str(device), tuple(channels))]
+        return [PowerSource(name, domain, str(devices[0]), channels)]
     return [
         Unreadable(
             name,
-            f"{device} has none of {', '.join(wanted)} enabled",
+            f"{devices[0]} has none of {', '.join(wanted)} enabled",
             "check its power*_enable files",
         )
     ]
 
 
-def _core_energy(device: Path) -> Probed:
-    channels = tuple(
-        PowerChannel(
-            _text(device / value.name.replace("_input", "_label")) or value.name,
-            ReadingKind.COUNTER,
-            millionths(value),
-        )
+def _core_energy(devices: Sequence[Path]) -> Probed:
+    values = [
+        value
+        for device in devices
         for value in sorted(device.glob("energy*_input"))
         if _text(device / value.name.replace("_input", "_enable")) != "0"
+    ]
+    names = _apart([_text(each.with_name(each.name.replace("_input", "_label"))) or each.name for each in values])
+    channels = tuple(
+        PowerChannel(name, ReadingKind.COUNTER, millionths(value)) for name, value in zip(names, values, strict=True)
     )
     if not channels:
         return []
@@ -117,7 +137,7 @@ def _core_energy(device: Path) -> Probed:
         PowerSource(
             "Altra core energy",
             "core",
-            str(device),
+            str(devices[0]),
             channels,
             note="cores alone: no mesh, no memory controllers",
         )

@@ -141,7 +141,7 @@ def redfish_source(chassis_url: str) -> PowerSource:
             continue
         minutes = _averaging_minutes(base, user, password) if read is older else 0.0
         channel = PowerChannel("chassis", ReadingKind.GAUGE, read)
-        return PowerSource("Redfish", "wall", base, (channel,), averages_s=minutes * 60)
+        return PowerSource("Redfish", "wall", base, (channel,), averages_s=minutes * 60, given=True)
     raise PowerError("; ".join(problems))
 
 
@@ -170,6 +170,6 @@ def shelly_source(url: str) -> PowerSource:
             problems.append(str(error))
             continue
         return PowerSource(
-            "Shelly plug", "wall", base, (PowerChannel("plug", ReadingKind.GAUGE, read),), averages_s=1.0
+            "Shelly plug", "wall", base, (PowerChannel("plug", ReadingKind.GAUGE, read),), averages_s=1.0, given=True
         )
     raise PowerError("; ".join(problems))

@@ -32,7 +32,8 @@ def probe(
 
 
 def choose(found: Probed, name: str | None = None) -> PowerSource | None:
-    """The source to use: the named one, else the finest (CPU counters before the wall, which averages).
+    """The source to use: the named one, else one that was given, else the finest (CPU counters before the wall, which
+    averages).
 
     PowerError when none has that name.
     """
@@ -47,6 +48,6 @@ def choose(found: Probed, name: str | None = None) -> PowerSource | None:
         return named
     ordered = sorted(
         sources,
-        key=lambda s: PREFERENCE.index(s.domain) if s.domain in PREFERENCE else len(PREFERENCE),
+        key=lambda s: (not s.given, PREFERENCE.index(s.domain) if s.domain in PREFERENCE else len(PREFERENCE)),
     )
     return ordered[0] if ordered else None

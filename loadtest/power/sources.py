@@ -35,7 +35,8 @@ class PowerChannel(msgspec.Struct, frozen=True):
 class PowerSource(msgspec.Struct, frozen=True):
     """Channels of one domain from one place, whose sum is the power of that domain.
 
-    `averages_s` is over how long the sensor itself averages; a shorter window tells nothing new.
+    `averages_s` is over how long the sensor itself averages; a shorter window tells nothing new. `given`: somebody
+    said where it is, so it is the one that is meant.
     """
 
     name: str
@@ -44,6 +45,7 @@ class PowerSource(msgspec.Struct, frozen=True):
     channels: tuple[PowerChannel, ...]
     averages_s: float = 0.0
     note: str = ""
+    given: bool = False
 
 
 class Unreadable(msgspec.Struct, frozen=True):

@@ -23,13 +23,15 @@ class Objective(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     min_answered: float = 0.995
     measure: str = "recall"
 
-    def misses(self, trial: Trial, strict: bool) -> list[str]:
+    def misses(self, trial: Trial, strict: bool, *, proven: bool | None = None) -> list[str]:
         """Why the trial does not meet the objective; empty when it does.
 
         `strict` demands the upper end of the interval of p99 and the lower end of recall's; otherwise the point
-        estimates decide, which is what a search for the crossing needs: it must not be biased to one side.
+        estimates decide, which is what a search for the crossing needs: it must not be biased to one side. `proven`
+        says it of recall alone.
         """
         missed = []
+        proven = strict if proven is None else proven
         p99_s = trial.response_s(0.99)
         if strict and trial.planned:
             p99_s = max(p99_s, quantile_interval_s(trial.slices, 0.99)[1])
@@ -40,11 +42,14 @@ class Objective(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             missed.append(f"{trial.error_rate:.2%} of the requests failed, above {self.max_error_rate:.2%}")
         if trial.answered_share < self.min_answered:
             missed.append(f"{trial.answered_share:.2%} of what was due was answered, below {self.min_answered:.2%}")
+        if trial.server is not None and trial.server.unreadable > self.max_error_rate * trial.server.sampled:
+            share = trial.server.unreadable / trial.server.sampled
+            missed.append(f"{share:.2%} of the sampled answers could not be read, above {self.max_error_rate:.2%}")
         if self.recall is not None and trial.recall is not None:
-            found = trial.recall.low if strict else trial.recall.mean
+            found = trial.recall.low if proven else trial.recall.mean
             if found < self.recall:
-                bound = f"lower bound of {self.measure}" if strict else self.measure
+                bound = f"lower bound of {self.measure}" if proven else self.measure
                 missed.append(f"{bound} is {found:.4f}, below {self.recall:g}")
-        if strict and self.recall is not None and trial.recall is None and trial.planned:
+        if proven and self.recall is not None and trial.recall is None and trial.planned:
             missed.append(f"{self.measure} was asked for and could not be measured")
         return missed

@@ -56,6 +56,7 @@ class ServerSide(msgspec.Struct, forbid_unknown_fields=True):
     models: list[str] = []
     short_answers: int = 0  # 200, but fewer than k hits, and not because of a filter
     partial_answers: int = 0
+    unreadable: int = 0  # of those sampled: 200, but not an answer to a search; they are in short_answers too
     cores_used: float | None = None  # mean over the window, of the processes that listen at the URL's port
     rss_bytes: list[int] = []  # one a second
     watched: str = "not on this machine"

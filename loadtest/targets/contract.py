@@ -56,6 +56,7 @@ class Abilities(msgspec.Struct, frozen=True):
         filter: whether a request can carry a filter.
         effort: the engine's name of its knob for more recall at more cost; None: it has none.
         lowest_effort: below it nothing is asked.
+        highest_effort: above it the engine refuses to be asked; None: it does not say.
         exact: whether it can be asked for exact answers.
         embeds: whether it makes vectors of texts, for `--send vector`.
         compares_scores: whether scores of a search can be held against those of an exact one. A quantised engine's
@@ -66,6 +67,7 @@ class Abilities(msgspec.Struct, frozen=True):
     filter: bool = True
     effort: str | None = None
     lowest_effort: int = 1
+    highest_effort: int | None = None
     exact: bool = False
     embeds: bool = False
     compares_scores: bool = False

@@ -59,6 +59,7 @@ class HttpTarget(Target):
             effort=(template.effort.format_map(self._values) or "effort") if "effort" in places else None,
             exact=self._exact is not None,
             lowest_effort=plan.k if template.effort_from_k else 1,
+            highest_effort=template.highest_effort,
         )
         needed = {*places, *(places_of(self._exact) if self._exact is not None else ())}
         if unset := sorted(needed & {name for name, value in template.variables.items() if not value}):

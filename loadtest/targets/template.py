@@ -85,7 +85,8 @@ class Template(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
     Args:
         documented: the documentation that the template was written from, where nobody ran the engine here.
-        effort: what the engine calls its effort; `effort_from_k`: it is never below k.
+        effort: what the engine calls its effort; `effort_from_k`: it is never below k; `highest_effort`: the engine
+            refuses to be asked for more.
         search: what `--mode dense` and no mode ask.
         resolve: questions whose answers are values of further places, asked once before the load.
         version, settings, count: what is asked for the record.
@@ -95,6 +96,7 @@ class Template(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     documented: str = ""
     effort: str = ""
     effort_from_k: bool = False
+    highest_effort: int | None = None
     variables: dict[str, str] = {}
     search: Ask
     lexical: Ask | None = None

@@ -135,8 +135,15 @@ class Auth:
         if self.keyring is None:
             return ANYONE if not self._own_names_only or all(map(self._is_own, _all(headers, b"host"))) else None
         entry = self._patterns[SEARCH].entries["POST"]
-        verdict = self._judge(entry.operation, entry.scope, index, {"headers": headers})
-        return verdict.caller if verdict.refusal is None else None
+        verdict = self._judge(entry.operation, entry.scope, index, {"headers": headers}, take=False)
+        if verdict.refusal is not None:
+            return None  # the general way judges it once more, and that counts
+        if verdict.caller.quota is not None:
+            try:
+                verdict.caller.quota.take()
+            except Problem:
+                return None
+        return verdict.caller
 
     def _judge(
         self,
@@ -145,8 +152,10 @@ class Auth:
         index: str | None,
         scope: Scope,
         unknown: HTTPException | None = None,
+        *,
+        take: bool = True,
     ) -> AccessVerdict:
-        """needed: the scope; None where any key will do."""
+        """needed: the scope; None where any key will do. take: whether the request counts against the key's quota."""
         headers: Headers = scope["headers"]
         caller = NOBODY
         try:
@@ -156,7 +165,7 @@ class Auth:
                     self._require_own_name(headers)
             else:
                 caller = _holder(self.keyring, headers, needed != OPEN)
-                if caller.quota is not None and needed != OPEN:
+                if take and caller.quota is not None and needed != OPEN:
                     caller.quota.take()
             if unknown is not None:
                 raise unknown

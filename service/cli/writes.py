@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from embed.documents.document import Document, Faults
 
 AT_ONCE = 200  # documents in a request: enough for one fsync to be little, and few to send again
+AT_ONCE_BYTES = 4 << 20  # of their payloads; a service takes twice as much
 TIMEOUT_S = 120
 LOOK_S = 0.5  # between looks at a rebuild
 
@@ -153,14 +154,17 @@ def _groups(documents: Iterator[Document]) -> Iterator[list[dict[str, Any]]]:
     from embed.documents.document import embedded_text, payload_json
 
     some: list[dict[str, Any]] = []
+    size = 0
     for document in documents:
         one: dict[str, Any] = {"id": document.id, "payload": msgspec.Raw(payload_json(document, document.payload))}
         if document.text_field != "text":
             one["text"] = embedded_text(document.title, document.text)
-        some.append(one)
-        if len(some) == AT_ONCE:
+        bytes_ = len(msgspec.json.encode(one))
+        if some and (len(some) == AT_ONCE or size + bytes_ > AT_ONCE_BYTES):
             yield some
-            some = []
+            some, size = [], 0
+        some.append(one)
+        size += bytes_
     if some:
         yield some
 

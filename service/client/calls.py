@@ -283,4 +283,5 @@ def _keyed(key: str | None) -> dict[str, str]:
 
 
 def _part(name: str) -> str:
-    return quote(name, safe="")
+    """In a path. A name of dots alone is escaped too, or clients and proxies take it for a step through folders."""
+    return name.replace(".", "%2E") if name in (".", "..") else quote(name, safe="")

@@ -31,6 +31,8 @@ from service.wire.encoding import encode
 from service.wire.problems import Problem
 from service.wire.request.search import BATCH, SEARCH, BatchRequest, SearchRequest, check_search
 
+TURN_S = 2e-3  # of work on the event loop, a delay that nobody notices
+
 
 class _Asked(NamedTuple):
     """One query of the batch that is still in the running. place: where its result belongs."""
@@ -116,9 +118,11 @@ async def _search_all(
 ) -> float:
     """Searches the queries that ask for the same k, effort and filter as one matrix; returns seconds spent
     on payloads."""
+    turn_s = time.perf_counter()
     alike: defaultdict[tuple[int, Effort | None, bool, int, bool], list[_Asked]] = defaultdict(list)
     payload_s = 0.0
     for one in asked:
+        turn_s = await _in_turn(turn_s)
         if not is_plain(one.query):
             payload_s += await _search_one(state, view, one, results)
             continue
@@ -127,6 +131,7 @@ async def _search_all(
         alike[(*how, id(one.kept.keep), one.query.allow_partial)].append(one)
     served = view
     for (k, effort, exact, *_), group in alike.items():
+        turn_s = await _in_turn(turn_s)
         view = served.asking(*(one.query for one in group))
         keep = group[0].kept.keep
         vectors = np.stack([one.resolved.vector for one in group])
@@ -144,6 +149,7 @@ async def _search_all(
         start_s = time.perf_counter()
         cpu_s = searched.cpu_s / len(group)
         for at, one in enumerate(group):
+            turn_s = await _in_turn(turn_s)
             try:
                 one.deadline.check()
                 result = result_of(view, one.query, one.resolved, keep, *searched.of(at), cpu_s)
@@ -152,6 +158,14 @@ async def _search_all(
                 results[one.place] = BatchFailure(problem.as_dict())
         payload_s += time.perf_counter() - start_s
     return payload_s
+
+
+async def _in_turn(since_s: float) -> float:
+    """Lets others have the event loop where it was not theirs since `TURN_S`, and returns since when it was not."""
+    if time.perf_counter() - since_s < TURN_S:
+        return since_s
+    await asyncio.sleep(0)
+    return time.perf_counter()
 
 
 async def _search_one(

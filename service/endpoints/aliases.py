@@ -9,8 +9,10 @@ These calls change the server; who may make them is stated in the table of route
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Coroutine
+from typing import Any, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -19,6 +21,7 @@ from service.access.caller import caller_of
 from service.endpoints.indexes import described, info_response
 from service.errors import LoadError
 from service.query.app_state import here_of, state_of
+from service.query.served_generation import ServedGeneration
 from service.routing import switching
 from service.routing.indexes import RoutedIndexes
 from service.wire import limits
@@ -26,6 +29,9 @@ from service.wire.limits import read_body
 from service.wire.problems import Problem
 from service.wire.request.generations import SWITCH
 
+T = TypeVar("T")
+
+_GOING_ON: set[asyncio.Task[Any]] = set()  # a loop keeps no task alive by itself
 _STRONG = re.compile(r'(?<!W/)"([^"]*)"')
 
 
@@ -84,14 +90,32 @@ async def _switch_shards(
     return info_response(await turned.info(caller))
 
 
+async def _to_its_end(doing: Coroutine[Any, Any, T]) -> T:
+    """What it returns or raises; where the caller is gone before, it goes on: an alias that was written is followed."""
+    task = asyncio.create_task(doing)
+    _GOING_ON.add(task)
+    task.add_done_callback(_ended)
+    return await asyncio.shield(task)
+
+
+def _ended(task: asyncio.Task[Any]) -> None:
+    _GOING_ON.discard(task)
+    if not task.cancelled():
+        task.exception()  # nobody may be there any more to hear of it
+
+
 async def _prepare(request: Request, generation: str) -> Response:
     here, name = here_of(request), request.path_params["alias"]
     here.registry.alias(name)
-    try:
+
+    async def prepare() -> None:
         await here.registry.prepare(name, generation)
+        await here.tell_others(generation)
+
+    try:
+        await _to_its_end(prepare())
     except LoadError as error:
         raise Problem(error.code, f"{error}", pointer="/generation") from error
-    await here.tell_others(generation)
     return described(here, name, here.registry.loaded(name), caller_of(request.scope))
 
 
@@ -99,8 +123,14 @@ async def _switch(request: Request, generation: str, etags: Collection[str] | No
     here = here_of(request)
     name = request.path_params["alias"]
     here.registry.alias(name)  # index-not-found before anything else
-    try:
+
+    async def switch() -> ServedGeneration:
         loaded = await here.registry.switch(name, generation, etags)
+        await here.tell_others(name)
+        return loaded
+
+    try:
+        loaded = await _to_its_end(switch())
     except LoadError as error:
         current = here.registry.loaded(name).id
         raise Problem(
@@ -109,7 +139,6 @@ async def _switch(request: Request, generation: str, etags: Collection[str] | No
             pointer=pointer,
             generation=current,
         ) from error
-    await here.tell_others(name)
     return described(here, name, loaded, caller_of(request.scope))
 
 

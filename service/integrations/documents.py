@@ -7,14 +7,16 @@ A document is a payload: its text under one name, its metadata beside that. So a
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
 from typing import Any, TypeVar
+
+import msgspec
 
 from service.client import Client, ProblemError
 from service.wire.answer.search import Hit, SearchAnswer
 
-WRITTEN_AT_ONCE = 200
-DELETED_AT_ONCE = 10_000
+# In a request: so many, and of so many bytes as JSON, half of what a service takes.
+WRITTEN_AT_ONCE, WRITTEN_BYTES = 200, 4 << 20
+DELETED_AT_ONCE, DELETED_BYTES = 10_000, 1 << 19
 LISTED_AT_ONCE = 1000
 T = TypeVar("T")
 
@@ -51,7 +53,7 @@ class IndexDocuments:
             ValueError: documents that the server refused; the others are written.
         """
         given, refused = 0, list[str]()
-        for some in parts(rows, WRITTEN_AT_ONCE):
+        for some in parts(rows, WRITTEN_AT_ONCE, WRITTEN_BYTES):
             answer = self.client.put(self.index, some)
             given += len(some)
             self._seq = max(answer.seq, self._seq or 0)
@@ -64,7 +66,7 @@ class IndexDocuments:
         if filter is not None:
             answers = [self.client.delete(self.index, filter=filter)]
         else:
-            answers = [self.client.delete(self.index, ids=some) for some in parts(ids, DELETED_AT_ONCE)]
+            answers = [self.client.delete(self.index, ids=some) for some in parts(ids, DELETED_AT_ONCE, DELETED_BYTES)]
         self._seq = max([self._seq or 0, *(answer.seq for answer in answers)])
         return sum(answer.deleted for answer in answers)
 
@@ -76,7 +78,7 @@ class IndexDocuments:
     def among(self, ids: Sequence[str]) -> set[str]:
         """Those of `ids` that are there now, by counting halves: one request where none or all are."""
         found = set[str]()
-        for some in parts(dict.fromkeys(ids), DELETED_AT_ONCE):
+        for some in parts(dict.fromkeys(ids), DELETED_AT_ONCE, DELETED_BYTES):
             there = self.client.delete(self.index, ids=some, dry_run=True).deleted
             if there == len(some):
                 found |= set(some)
@@ -125,7 +127,20 @@ class IndexDocuments:
         return self.search(vector=self._first, **asked)
 
 
-def parts(given: Iterable[T], size: int) -> Iterator[list[T]]:
-    iterator = iter(given)
-    while part := list(islice(iterator, size)):
+def parts(given: Iterable[T], size: int, most_bytes: int | None = None) -> Iterator[list[T]]:
+    """Of so many each, and of at most so many bytes as JSON unless one alone has more."""
+    part: list[T] = []
+    bytes_ = 0
+    for each in given:
+        more = 0 if most_bytes is None else len(msgspec.json.encode(each, enc_hook=_plain))
+        if part and (len(part) == size or (most_bytes is not None and bytes_ + more > most_bytes)):
+            yield part
+            part, bytes_ = [], 0
+        part.append(each)
+        bytes_ += more
+    if part:
         yield part
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if hasattr(value, "tolist") else str(value)

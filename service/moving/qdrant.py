@@ -83,8 +83,8 @@ class QdrantServer:
             page = self.asked("POST", f"/collections/{quote(name, safe='')}/points/scroll", body)
             points = page["points"]
             found = [point.get("vector") for point in points]
-            if vector:
-                found = [(each or {}).get(vector) for each in found]
+            # The vector without a name is called "" where a point has others beside it, as sparse ones.
+            found = [each.get(vector or "") if isinstance(each, dict) else each for each in found]
             records = [{"id": point["id"], "metadata_": point.get("payload") or {}} for point in points]
             yield MovedRows(records, found if vectors else None)
             if page.get("next_page_offset") is None:

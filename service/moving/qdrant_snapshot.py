@@ -73,7 +73,10 @@ def _read(shard: Any, vector: str, vectors: bool) -> Iterator[MovedRows]:
         points, offset = shard.scroll(
             ScrollRequest(offset=offset, limit=PAGE, with_payload=True, with_vector=with_vector)
         )
-        found = [(point.vector or {}).get(vector) if vector else point.vector for point in points] if vectors else None
+        found = None
+        if vectors:  # "" is what the vector without a name is called beside others
+            given = [point.vector for point in points]
+            found = [each.get(vector or "") if isinstance(each, dict) else each for each in given]
         ids = [point.id if isinstance(point.id, int) else str(point.id) for point in points]
         records = [{"id": id_, "metadata_": point.payload or {}} for id_, point in zip(ids, points, strict=True)]
         yield MovedRows(records, found)

@@ -8,10 +8,12 @@ object; its fields are taken out, since filters know fields and not what is insi
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Collection as Names
 from contextlib import suppress
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -131,7 +133,10 @@ class Moving:
     ) -> MovedDocument:
         where = source.at(row)
         fields = self._flat(record)
-        id_field, document_id = id_of(fields, self.names, where, str(row - 1))
+        plain = {
+            name: jsonable(value) if isinstance(value, uuid.UUID | Decimal) else value for name, value in fields.items()
+        }
+        id_field, document_id = id_of(plain, self.names, where, str(row - 1))  # what a database has beside strings
         text_field = self._text_field(record, fields, where)
         text = "" if text_field is None else string_of(fields, text_field, where)
         if self.need_text and not text.strip():

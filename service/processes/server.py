@@ -138,6 +138,8 @@ class _Server(uvicorn.Server):
                 here.tell_others = process.channel.tell_others
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
         self._say_started()
+        if process.state.here is not None:  # an alias that moved while this process loaded: nobody told it
+            self._later(process.state.here.registry.catch_up())
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if sig == signal.SIGTERM and self._drained_at_s is None and not self.should_exit:

@@ -100,11 +100,12 @@ class Supervisor:
         try:
             self._start(0)
             self._until_ready([0])
-            for worker in range(1, self._wanted):
-                self._start(worker)
-            self._until_ready(range(1, self._wanted))
-            self._accepting.start()
             if not self._ending:
+                for worker in range(1, self._wanted):
+                    self._start(worker)
+                self._until_ready(range(1, self._wanted))
+            if not self._ending:
+                self._accepting.start()
                 started(self._said)
             while self._workers or (self._replace_at_s and not self._ending):
                 self._turn(1.0)
@@ -120,7 +121,12 @@ class Supervisor:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         sys.stdout.flush()
         sys.stderr.flush()
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError:
+            ours.close()
+            theirs.close()
+            raise
         if pid == 0:
             self._be_worker(worker, ours, theirs)
         theirs.close()
@@ -195,8 +201,13 @@ class Supervisor:
         now_s = time.monotonic()
         for worker, at_s in list(self._replace_at_s.items()):
             if now_s >= at_s and not self._ending:
-                del self._replace_at_s[worker]
-                self._start(worker)
+                try:
+                    self._start(worker)
+                except OSError as error:  # no process or descriptor is to be had now: the others go on
+                    log.error("worker %d cannot be started now: %s", worker, error)
+                    self._replace_at_s[worker] = now_s + LONGEST_PAUSE_S
+                else:
+                    del self._replace_at_s[worker]
         self._accepting.turn()
         if self._close_at_s is not None and now_s >= self._close_at_s:
             self._close_at_s = None
@@ -237,7 +248,7 @@ class Supervisor:
         for each in sorted(ready, key=lambda each: each.open):
             try:
                 socket.send_fds(each.channel, [b"c"], [connection.fileno()])
-            except (BlockingIOError, BrokenPipeError, ConnectionResetError):
+            except OSError:  # its channel is full, or it is gone
                 continue
             each.given += 1
             each.untaken.append(connection)

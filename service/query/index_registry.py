@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -123,6 +124,13 @@ class IndexRegistry:
         for name in self.names:
             await self.follow(name)
 
+    async def catch_up(self) -> None:
+        """As `reload_all`, of those aliases that point elsewhere."""
+        for name in self.names:
+            with contextlib.suppress(LoadError):
+                if (await asyncio.to_thread(self._alias, name)).generation != self._by_name[name].id:
+                    await self.reload(name)
+
     async def follow(self, name: str) -> None:
         """Like `reload`, but raises nothing for a failure; does nothing for a name that is not served."""
         if name in self._by_name:
@@ -148,6 +156,8 @@ class IndexRegistry:
             served = self._by_name[name]
             served.named_s = time.monotonic()  # by the one who prepares
             there = next((each for each in self._open() if each.id == generation), None)
+            if there is not None:
+                there.named_s = time.monotonic()
             if there is None or there is served:
                 self._drop_prepared(name)
             if there is None:
@@ -228,12 +238,15 @@ class IndexRegistry:
                 self.failures[name] = str(error)
                 log.error("%s stays at %s: %s", name, old.id, error)
             raise
+        new.named_s = math.inf  # until it is switched to: it may be a former one, which is released meanwhile
         try:
             await asyncio.to_thread(write)
         except BaseException:
             if new not in self._open():
                 new.retire()
             raise
+        finally:
+            new.named_s = time.monotonic()
         self.failures.pop(name, None)
         new.searched_by(default)
         if new is not old:
@@ -254,6 +267,9 @@ class IndexRegistry:
             served = ServedGeneration(opened, self._search_thread, fitted)
             served.searched_by(self._default(opened.name))
             return served
+        except IndexingError as error:  # its changes, or a disk that fails as it is searched for the first time
+            opened.close()
+            raise LoadError(f"Generation {path.name} was refused: {error}") from error
         except BaseException:
             opened.close()
             raise

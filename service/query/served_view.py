@@ -262,10 +262,14 @@ class ServedView:
     async def highlights(self, text: str, asked: Highlight, ids: Sequence[str], deadline: Deadline) -> Marked:
         """Where the words of a text stand in hits of this view: as they were indexed, or where none were, whole."""
         start_s = time.perf_counter()  # nothing here waits
+        asked = msgspec.structs.replace(asked, fields=list(dict.fromkeys(asked.fields)))
         lexical = self.generation.lexical
         words = WordsIn(text, unstemmed() if lexical is None else lexical.analyse)
         rows = (self.rows.row_of(id_) for id_ in ids)
-        found = [fragments_of(b"{}" if row is None else self.rows.payload(row), asked, words) for row in rows]
+        found = []
+        for row in rows:
+            deadline.check()
+            found.append(fragments_of(b"{}" if row is None else self.rows.payload(row), asked, words))
         return Marked(found, time.perf_counter() - start_s)
 
     def _search(

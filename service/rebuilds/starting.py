@@ -116,13 +116,18 @@ class Rebuilds:
         for number in (signal.SIGTERM, signal.SIGKILL):
             until_s = time.monotonic() + END_S
             with contextlib.suppress(ProcessLookupError, PermissionError):
-                if self.records.running() == record.answer.id:
-                    os.kill(record.pid, number)
+                if self.records.running() == record.answer.id and (pid := self._pid(record)) > 0:
+                    os.kill(pid, number)
             while time.monotonic() < until_s:
                 if self.records.running() != record.answer.id:
                     self.records.get(record.answer.id)  # which brings it to its end
                     return
                 time.sleep(0.05)
+
+    def _pid(self, record: RebuildRecord) -> int:
+        """0 while its process is not known: signals would go to the group of this one."""
+        now = self.records.get(record.answer.id)
+        return 0 if now is None else now.pid
 
     def _asked_before(self, asked_by: str) -> RebuildRecord | None:
         return next((record for record in self.records.all() if record.asked_by == asked_by), None)

@@ -84,7 +84,7 @@ def _rebuild(
 ) -> str:
     from embed.encoders.fitted.of_vectors import query_fitter
     from embed.sparse.encoder import sparse_of_build
-    from index import Root
+    from index import IndexingError, Root
     from index.build.rows.models import BuildModels
     from index.cli import build
 
@@ -102,8 +102,13 @@ def _rebuild(
     said.tell(step="build", progress=None)
     _run(build, options, obj=lambda: BuildModels(query_fitter, sparse_of_build))
     place = Root(root)
-    place.gc(index, plan.keep)
-    return place.alias(index).generation
+    generation = place.alias(index).generation
+    said.tell(generation=generation, switched=True)  # at once: whatever becomes of the rest, servers have to follow
+    try:
+        place.gc(index, plan.keep)
+    except (OSError, IndexingError) as error:
+        said.write(f"generations that nobody needs are still there: {error}\n")
+    return generation
 
 
 def _run(command: click.Command, arguments: list[str], obj: object = None) -> None:

@@ -29,6 +29,7 @@ async def answer(state: AppState, caller: Caller, index: str, body: bytes, start
     """Parameters and errors are those of `search.answer`."""
     asked, here = limits.decode(parts.PART, body), state.here
     assert here is not None  # a router has no such route
+    _check(caller, asked)
     deadline = deadline_of(state, asked.timeout_ms, start_s)
     async with state.admission.place(deadline):
         with here.registry.loaded(index) as loaded:
@@ -43,6 +44,14 @@ async def answer(state: AppState, caller: Caller, index: str, body: bytes, start
             keep = await served.survivors(filter_, deadline)
             kept = EVERYTHING if filter_ is None else Survivors(filter_, keep)
             survivors = kept.count(view)
+            count = view.count
+            if caller.filter is not None:  # what it hides is not even counted
+                own = filters.of_key(caller.filter)
+                count = (
+                    EVERYTHING.count(view)
+                    if own is None
+                    else Survivors(own, await served.survivors(own, deadline)).count(view)
+                )
             documents, counts, marked_s = [], None, 0.0
             if asked.facet is not None:
                 counts = await _counts(view, caller, asked, kept, deadline)
@@ -85,7 +94,7 @@ async def answer(state: AppState, caller: Caller, index: str, body: bytes, start
             content = encode(
                 PartAnswer(
                     view.id,
-                    view.count,
+                    count,
                     survivors,
                     view.compares_all(asked.exact, asked.k, kept.keep, asked.effort),
                     cpu_ms,
@@ -108,6 +117,26 @@ async def answer(state: AppState, caller: Caller, index: str, body: bytes, start
     stages = Stages(0.0, ann_s - start_s, searched_s, lexical_s, payload_s, sparse=sparse_s)
     observe(state, caller, max(1, len(dense)), usage, stages)
     return Answered(content, stages, usage, view.id)
+
+
+def _check(caller: Caller, asked: PartRequest) -> None:
+    """Raises Problem for what a caller may not ask, or nobody may at once; charges what was asked beyond one query."""
+    caller.charge(asked.queries - 1)
+    if asked.sample and caller.filter is not None:
+        raise Problem("forbidden", "A key with a filter may not draw from all documents.", pointer="/sample")
+    if asked.highlight is not None and len(asked.documents or ()) > limits.HIGHLIGHTED:
+        raise Problem(
+            "invalid-value",
+            f"Words are highlighted in up to {limits.HIGHLIGHTED} documents; these are {len(asked.documents or ())}.",
+            pointer="/documents",
+        )
+    for name, each in (("k", asked.k), ("payloads", asked.payloads)):
+        if asked.queries > 1 and asked.queries * each > limits.PART_HITS:
+            raise Problem(
+                "invalid-value",
+                f"{asked.queries} queries with {name} of {each:,} come to more than {limits.PART_HITS:,}.",
+                pointer=f"/{name}",
+            )
 
 
 def _vectors(asked: PartRequest, dim: int) -> Vectors:

@@ -26,6 +26,9 @@ from service.wire.problems import Problem
 
 log = logging.getLogger("perwatt.service")
 
+# A replica may take so long to check every byte of a generation; one that was not there when last asked gets less.
+CHECKED_S, DOWN_S = 900.0, 10.0
+
 
 async def switch(indexes: RoutedIndexes, name: str, generation: str) -> RoutedIndex:
     """The index at the other generation. Raises Problem."""
@@ -72,8 +75,11 @@ async def _turn(shard: RoutedShard, name: str, generation: str) -> Sequence[str]
 async def _tell(replica: Replica, name: str, generation: str, prepare: bool) -> Problem | None:
     """Why a replica does not do it."""
     body = msgspec.json.encode({"generation": generation, "prepare": prepare})
+    patience_s = CHECKED_S if replica.up else DOWN_S
     try:
-        reply: Reply = await replica.ask("PUT", f"/v1/aliases/{name}", body)
+        reply: Reply = await asyncio.wait_for(replica.ask("PUT", f"/v1/aliases/{name}", body), patience_s)
+    except TimeoutError:
+        return Problem("not-ready", f"It did not answer within {patience_s:g} s.")
     except Unanswered as error:
         return Problem("not-ready", f"It did not answer ({error}).")
     if reply.status == 200:

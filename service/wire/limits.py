@@ -48,6 +48,7 @@ FACETS, FACET_VALUES, FACET_RANGES = 32, 1000, 64
 RECALL_QUERIES = 2000
 RERANKED = 200  # hits that a reranker reads
 PART_ROWS = 25_000  # that a router asks of a shard: as many as groups and pages look through
+PART_HITS = 300_000  # of all queries of one request to a shard: as a batch of the largest k asks for
 PART_VALUES = 100_000  # of a facet, that a shard tells a router
 WRITE_DOCUMENTS, DELETE_DOCUMENTS = 1000, 10_000  # in one request
 CHANGES = 200_000  # rows that were put since the generation; beyond it writes are refused until it is rebuilt

@@ -257,6 +257,8 @@ def _done(parcel: Path) -> bool:
     """Whether it was; where the build went on without, or the parcel is damaged, there is nothing to do."""
     try:
         reply = _native.reply_to(np.fromfile(parcel, np.uint8))
+        if not parcel.exists():  # the build has done it itself, and nobody will read a reply
+            return False
         _put(parcel.with_suffix(_REPLY), reply)
     except ValueError as error:
         say(f"{parcel}: {error}; it is left to the build")

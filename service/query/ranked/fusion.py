@@ -13,11 +13,11 @@ counting as 0; without its square, words that are in every other document would 
 The best `DEPTH` rows by that come first, so the order at the top does not depend on how many hits are asked for. Behind
 them scores say little, and the others follow by rank, with scores below 0 (recall@100 is that of a fusion by rank).
 
-It loses to the better ranking on none of five judged collections; fused by ranks three of them lose. Weights that are
-learnt from the documents, or from how far rankings agree, gain 0.002 on average, lose to a ranking where this does not,
-and follow wrong words further (deploy/figures/BENCHMARKS.md; `service/bench/judged/fusion.py` measures it). Fusion by
-ranks is reciprocal rank fusion (Cormack, Clarke and Büttcher, SIGIR 2009): score = Σ weight / (rrf_k + rank), ranks
-from 1.
+It loses to the better ranking on none of five judged collections; fused by ranks two of them do. Weights that are
+learnt from the documents, or from how far rankings agree, gain 0.003 to 0.005 on average, lose to a ranking where this
+does not, and follow wrong words further (deploy/figures/BENCHMARKS.md; `service/bench/judged/fusion.py` measures it).
+Fusion by ranks is reciprocal rank fusion (Cormack, Clarke and Büttcher, SIGIR 2009): score = Σ weight / (rrf_k + rank),
+ranks from 1.
 
 Both are pure functions of the two rankings, so rankings that were merged from shards are fused like any other. Ties go
 to the smaller row.
