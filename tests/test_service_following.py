@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,12 +12,16 @@ from typing import Any
 import httpx
 import pytest
 from changing import DIM, Documents, document, vector, write
+from patience import patient
 from server_keys import bearer, make_key
 from serving import serving
 
 from index import open_generation
 from index.changes.log import Log
+from index.changes.log_reader import LogReader
 from index.changes.words import ChangedWords
+from index.errors import StorageError
+from service.query import following
 from service.query.following import AT_ONCE, Follower
 
 DOCUMENTS = "/v1/indexes/docs/documents"
@@ -62,6 +68,64 @@ def test_what_another_worker_put_is_deleted_by_ids_and_by_a_filter(two: tuple[ht
     german = sum(document(number)["lang"] == "de" for number in rest)
     gone = second.post(f"{DOCUMENTS}/delete", json={"filter": {"field": "lang", "eq": "de"}})
     assert gone.json()["deleted"] == german
+
+
+def test_a_worker_that_nobody_asks_knows_what_another_one_wrote(two: tuple[httpx.Client, httpx.Client]) -> None:
+    """All of it, and not a part with each search: of ten thousand that were deleted the last would come back."""
+    first, second = two
+    for start in range(0, 8 * AT_ONCE, AT_ONCE):
+        seq = put(first, range(start, start + AT_ONCE))
+    last = 8 * AT_ONCE - 1
+    asked = {"vector": vector(last).tolist(), "k": 1, "params": {"exact": True}}
+    for _ in range(3):
+        time.sleep(patient(2))
+        answer = second.post("/v1/indexes/docs/search", json=asked).json()
+        if answer["hits"][0]["id"] == f"n{last}":
+            break
+    assert (answer["hits"][0]["id"], answer["seq"]) == (f"n{last}", seq)
+
+
+def test_what_a_search_has_begun_is_applied_to_its_end_behind_it(tmp_path: Path) -> None:
+    with open_generation(Documents(10).build(tmp_path)) as opened, Log(tmp_path / "docs", DIM, None) as log:
+        follower = Follower(opened)
+        log.append([write(f"n{number}", number) for number in range(5 * AT_ONCE)])
+        follower._open_safely()
+
+        async def asked() -> list[int]:
+            follower.now()
+            seen = [follower.behind]
+            for _ in range(6):
+                await asyncio.sleep(0)
+                seen.append(follower.behind)
+            return seen
+
+        assert asyncio.run(asked()) == [AT_ONCE * left for left in (4, 3, 2, 1, 0, 0, 0)]
+        follower.close()
+
+
+def test_a_disk_that_could_not_be_read_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_generation(Documents(10).build(tmp_path)) as opened, Log(tmp_path / "docs", DIM, None) as log:
+        follower = Follower(opened)
+        log.append([write("new", 1)])
+        with monkeypatch.context() as failing:
+            failing.setattr(LogReader, "since", raising(StorageError("too many open files")))
+            follower.now()
+            follower.now()
+        assert (follower.failure, follower.behind) == ("too many open files", 1)
+        follower.now()
+        assert follower.behind == 1  # not at once
+        monkeypatch.setattr(following, "AGAIN_S", 0.0)
+        follower._again_s = 0.0
+        follower.now()
+        assert (follower.failure, follower.behind) == (None, 0)
+        follower.close()
+
+
+def raising(error: Exception) -> Any:
+    def fail(*_: Any) -> Any:
+        raise error
+
+    return fail
 
 
 def test_a_generation_holds_all_changes_until_one_is_written_or_none_can_be_read(tmp_path: Path) -> None:

@@ -160,6 +160,7 @@ class _Server(uvicorn.Server):
                 self._process.auth.keyring.follow()
             if here is not None:
                 here.registry.release()
+                here.registry.keep_up()
             if here is not None and here.rebuilds.changed:
                 self._later(self._follow_rebuilds(here))
             if self._aliases is not None:

@@ -2,7 +2,8 @@
 
 Every worker follows the log by itself. Whether there is anything new is one read of memory (index/changes/receipt.py),
 so a search of an index that is never written to pays nothing. New changes are applied before the search that should
-find them, a few milliseconds' worth at a time; a search with a `min_seq` waits until that much has been applied.
+find them, a few milliseconds' worth at a time, and the rest behind it, while others have their turns; who is not asked
+looks once a second. A search with a `min_seq` waits until that much has been applied.
 
 All of it happens on the event loop's thread, except for the backlog when a generation is loaded.
 """
@@ -10,6 +11,7 @@ All of it happens on the event loop's thread, except for the backlog when a gene
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 
@@ -19,7 +21,7 @@ from index.changes.fold import folded_to
 from index.changes.log_file import LOG_FILE
 from index.changes.log_reader import LogReader
 from index.changes.view import Searchable, View
-from index.errors import GenerationError
+from index.errors import GenerationError, StorageError
 from service.query.admission import Deadline
 from service.wire.problems import Problem
 
@@ -28,6 +30,7 @@ log = logging.getLogger("perwatt.service")
 AT_ONCE = 128  # changes that one search applies before it goes on: some 2 ms
 LOOK_S = 0.05  # between looks for a log where there is none yet
 WAIT_S = 0.001  # between looks for a change that another process is about to write
+AGAIN_S = 1.0  # after a disk could not be read
 PATIENCE_S = 0.2  # for a change that was acknowledged elsewhere and cannot be seen here yet
 
 
@@ -45,6 +48,8 @@ class Follower:
         self._seq = self._folded.seq
         self._looked_s = 0.0
         self.failure: str | None = None  # why no later changes are applied
+        self._again_s = float("inf")  # when that may have passed
+        self._going_on = False
         self._open()
         while self._apply(1 << 14):
             pass
@@ -81,6 +86,7 @@ class Follower:
         return self._delta
 
     def now(self) -> Searchable:
+        self._recover()
         reader = self._reader
         if reader is None:
             now_s = time.perf_counter()
@@ -88,13 +94,14 @@ class Follower:
                 self._looked_s = now_s
                 self._open_safely()
             return self._view
-        if reader.acknowledged > self.seq and self.failure is None:
-            self._apply_safely(AT_ONCE)
+        if reader.acknowledged > self.seq and self.failure is None and self._apply_safely(AT_ONCE) and self.behind:
+            self._go_on_later()
         return self._view
 
     async def at(self, min_seq: int, deadline: Deadline) -> Searchable:
         """What knows every change up to `min_seq`. Raises Problem precondition-failed where there is no such change,
         deadline-exceeded when it could not be applied in time, not-ready where changes cannot be read."""
+        self._recover()
         unwritten_s = time.perf_counter() + PATIENCE_S
         while self.seq < min_seq:
             last = self._folded.seq if self._reader is None else self._reader.acknowledged
@@ -117,6 +124,24 @@ class Follower:
             self._reader.close()
             self._reader = None
 
+    def _go_on_later(self) -> None:
+        """What is left, in turns of its own: nobody may ask for a long time. Where no event loop runs, whoever asks
+        next goes on."""
+        if not self._going_on:
+            with contextlib.suppress(RuntimeError):
+                asyncio.get_running_loop().call_soon(self._go_on)
+                self._going_on = True
+
+    def _go_on(self) -> None:
+        self._going_on = False
+        if self.behind and self.failure is None and self._apply_safely(AT_ONCE) and self.behind:
+            self._go_on_later()
+
+    def _recover(self) -> None:
+        """A disk that could not be read may be read again."""
+        if self.failure is not None and time.perf_counter() >= self._again_s:
+            self.failure, self._again_s = None, float("inf")
+
     def _open_safely(self) -> None:
         try:
             self._open()
@@ -135,6 +160,8 @@ class Follower:
 
     def _fail(self, error: Exception) -> None:
         self.failure = str(error) or type(error).__name__
+        if isinstance(error, StorageError):
+            self._again_s = time.perf_counter() + AGAIN_S
         log.error("%s goes on without later changes: %s", self._generation.id, error)
 
     def _open(self) -> None:

@@ -165,6 +165,11 @@ class IndexRegistry:
                 log.info("%s is prepared to switch from %s to %s", name, served.id, generation)
             return there
 
+    def keep_up(self) -> None:
+        """Looks for changes that were written elsewhere: where nobody searches, nobody else does."""
+        for each in self._by_name.values():
+            each.follower.now()
+
     def release(self) -> None:
         """Closes generations that were served before, once nobody has named them for a while."""
         now_s = time.monotonic()
