@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import binascii
 import itertools
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -16,6 +18,7 @@ from chunk_index import DIM, SEARCH, ask
 from serving import serving
 
 from index import Root, build_generation, open_generation
+from service.query.ranked.ranking import RankedHit, Ranking
 from service.wire import cursor, limits
 
 pytest_plugins = ["chunk_index_fixtures"]
@@ -84,6 +87,41 @@ def test_pages_that_end_before_the_hits_do_say_so(
         following = page.get("next_cursor")
         assert page["coverage"]["partial"] == (following is None)
     assert seen < page["coverage"]["survivors"]
+
+
+class MissingRanking(Ranking):
+    """Finds the better rows only when it looks deeper, as a walk may."""
+
+    def __init__(self, rows: int, misses: dict[int, int]) -> None:
+        """misses: by row, how deep it takes to find it."""
+        self._rows, self._misses, self.depth = rows, misses, 0
+        order = SimpleNamespace(order=lambda row: row)
+        self._view = SimpleNamespace(reach=rows, rows=order, page_order=lambda row, _id: row)  # type: ignore[assignment]
+        self._query = SimpleNamespace(mode="dense", cursor="x", group_by=None, explain=False)  # type: ignore[assignment]
+        self._scored, self._cpu_s, self._lexical_s, self._sparse_s, self._unweighed = 0, 0.0, 0.0, 0.0, 0
+        self._cut, self._compared_all = False, True
+
+    async def _best(self, wanted: int) -> list[RankedHit]:
+        found = [row for row in range(self._rows) if self._misses.get(row, 0) <= wanted]
+        return [RankedHit(row, -float(row)) for row in found[:wanted]]
+
+
+@pytest.mark.parametrize("late", [{}, {3: 12}, {3: 12, 5: 12, 7: 30}, dict.fromkeys(range(9), 25)])
+def test_pages_go_on_when_a_deeper_search_finds_better_rows_late(late: dict[int, int]) -> None:
+    async def pages() -> list[int]:
+        seen: list[int] = []
+        after: cursor.Cursor | None = None
+        while True:
+            page = await MissingRanking(40, late).hits(10, after)
+            seen += [hit.row for hit in page.hits]
+            if not page.more:
+                return seen
+            last = page.hits[-1]
+            after = cursor.Cursor("docs-1", b"", len(seen), last.score, last.row, 0, 40, None)
+
+    found = asyncio.run(pages())
+    assert found == sorted(set(found))
+    assert set(found) >= set(range(40)) - set(late)  # to the end, whatever came too late for its page
 
 
 def test_the_last_page_names_no_other(chunks_client: httpx.Client) -> None:

@@ -26,6 +26,7 @@ from service.query.batcher import Vector
 from service.query.ranked.fusion import DEPTH, FUSED_PER_HIT, effort_of, explained, fuse
 from service.query.searched import Matching, Searched, SearchView, Survived
 from service.rerank.reranking import Judged
+from service.wire import limits
 from service.wire.answer.search import Explanation, RankPlace
 from service.wire.cursor import Cursor
 from service.wire.limits import PAGED_DEPTH
@@ -116,8 +117,17 @@ class Ranking:
         """The best k, or the k that follow `after`."""
         if self._query.mode == "hybrid" and self._query.cursor is not None:
             self.depth = after.depth if after else max(PAGED_DEPTH, FUSED_PER_HIT * k)
-        seen = after.seen if after else 0
-        found = await self._grouped(seen + k + 1) if self._query.group_by else await self._best(seen + k + 1)
+        wanted = (after.seen if after else 0) + k + 1
+        while True:
+            found = await (self._grouped(wanted) if self._query.group_by else self._best(wanted))
+            if after is None or self.depth or len(found) < wanted or wanted >= min(self._view.reach, limits.PART_ROWS):
+                break
+            # A deeper search may find what the one before missed: better rows than the last page's, which are passed
+            # over, and are no reason to end.
+            last = self._passed(after)
+            if sum(self._place(hit) > last for hit in found) > k:
+                break
+            wanted = min(2 * wanted, limits.PART_ROWS)
         if self._query.explain and self._query.mode != "hybrid":
             places = [RankPlace(rank, hit.score) for rank, hit in enumerate(found, 1)]
             found = [
@@ -125,7 +135,7 @@ class Ranking:
                 for hit, place in zip(found, places, strict=True)
             ]
         if after is not None:
-            last = -after.score, self._view.page_order(after.row, after.id)
+            last = self._passed(after)
             found = [hit for hit in found if self._place(hit) > last]
         return RankedHits(
             found[:k],
@@ -139,6 +149,10 @@ class Ranking:
             self._sparse_s,
             self._unweighed,
         )
+
+    def _passed(self, after: Cursor) -> tuple[float, Any]:
+        """The place of the last hit of the page before."""
+        return -after.score, self._view.page_order(after.row, after.id)
 
     async def _best(self, wanted: int) -> list[RankedHit]:
         if self._query.mode != "hybrid":
