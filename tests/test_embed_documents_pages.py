@@ -143,3 +143,15 @@ def test_a_missing_parser_is_said_with_what_to_install(
     monkeypatch.setitem(__import__("sys").modules, package, None)
     with pytest.raises(UnreadableInputError, match=r"pip install 'perwatt\[pages\]'"):
         read(tmp_path)
+
+
+def test_a_page_whose_packing_is_damaged_costs_only_itself(tmp_path: Path) -> None:
+    whole = gzip.compress(b"<h1>Notes</h1>" + bytes(range(256)) * 40)
+    (tmp_path / "cut.html.gz").write_bytes(whole[:-20])
+    (tmp_path / "none.md.gz").write_bytes(b"no gzip at all")
+    (tmp_path / "flipped.html.gz").write_bytes(whole[:30] + bytes([whole[30] ^ 255]) + whole[31:])
+    (tmp_path / "good.md").write_text("# Good\n\nText.")
+    faults = Faults("skip")
+    assert [document.id for document in read(tmp_path, faults=faults)] == ["good.md"]
+    assert faults.skipped == 3
+    assert all("cannot be read: " in each for each in faults.first)

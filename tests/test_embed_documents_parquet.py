@@ -104,3 +104,21 @@ def test_a_damaged_file_is_an_input_error(tmp_path: Path) -> None:
     path.write_bytes(data[:-100])
     with pytest.raises(UnreadableInputError, match=r"a\.parquet: cannot be read as Parquet"):
         read(path)
+
+
+def test_a_text_that_a_writer_left_as_bytes_is_read_and_not_written_down_in_base64(tmp_path: Path) -> None:
+    """Impala and old Hive do, and Spark with `binaryAsString` reads it so."""
+    columns = {
+        "id": pa.array([b"one", b"two", b"three"]),
+        "title": pa.array(["é".encode(), None, b""]),
+        "text": pa.array([b"a text", "ü".encode(), b"\xff\xfe"]),
+        "raw": pa.array([b"\xff", b"", None]),
+    }
+    pq.write_table(pa.table(columns), tmp_path / "bytes.parquet")
+    documents, faults = read(tmp_path / "bytes.parquet", "skip")
+    assert [(one.id, one.title, one.text, one.payload["raw"]) for one in documents] == [
+        ("one", "é", "a text", "/w=="),
+        ("two", "", "ü", ""),
+    ]
+    assert faults.first[0].startswith("bytes.parquet, row 3: ")
+    assert "field 'text' holds bytes that are not UTF-8" in faults.first[0]

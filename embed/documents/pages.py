@@ -9,6 +9,7 @@ extra `pages`. A file that they cannot read costs only itself, whatever it makes
 """
 
 import re
+import zlib
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
@@ -49,6 +50,8 @@ def read_page(stream: BinaryIO, source: DocumentSource, names: FieldNames, fault
         yield shape(record, names, source, 1)
     except DocumentError as error:
         faults.meet(error)
+    except (OSError, EOFError, zlib.error) as error:  # a disk, or what is packed and damaged
+        faults.meet(DocumentError(f"{source.name}: cannot be read: {error}"))
 
 
 def _missing(package: str, source: DocumentSource) -> UnreadableInputError:

@@ -2,7 +2,7 @@
 
 Values without a JSON form are given the one a reader would expect: dates, times and decimals as
 strings (a decimal as a float would lose digits), bytes as base64, NaN and infinities as null, maps
-with string keys as objects."""
+with string keys as objects. An id, a text or a title is read as UTF-8 where a writer left it as bytes."""
 
 import base64
 import datetime
@@ -16,6 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from embed.documents.document import (
+    ID_FIELDS,
+    TEXT_FIELD,
+    TITLE_FIELD,
     Document,
     DocumentError,
     DocumentSource,
@@ -43,13 +46,28 @@ def read_parquet(stream: BinaryIO, source: DocumentSource, names: FieldNames, fa
                 row += 1
                 source.done_bytes = source.size_bytes * row // total
                 try:
-                    yield shape({key: jsonable(value) for key, value in record.items()}, names, source, row)
+                    plain = _decoded(record, names, source.at(row))
+                    yield shape({key: jsonable(value) for key, value in plain.items()}, names, source, row)
                 except DocumentError as error:
                     faults.meet(error)
     except (pa.ArrowException, OSError, ValueError) as error:
         after = f" after row {row}" if row else ""
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UnreadableInputError(f"{source.name}: cannot be read as Parquet{after}: {reason}") from error
+
+
+def _decoded(record: Mapping[str, object], names: FieldNames, where: str) -> dict[str, object]:
+    """The record with its id, text and title as strings where they are bytes. Raises DocumentError for other bytes."""
+    read = {*((names.id,) if names.id else ID_FIELDS), names.text or TEXT_FIELD, names.title or TITLE_FIELD}
+    plain = dict(record)
+    for name in read & plain.keys():
+        value = plain[name]
+        if isinstance(value, bytes):
+            try:
+                plain[name] = value.decode()
+            except UnicodeDecodeError as error:
+                raise DocumentError(f"{where}: field {name!r} holds bytes that are not UTF-8: {error.reason}") from None
+    return plain
 
 
 def jsonable(value: object) -> object:
