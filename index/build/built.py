@@ -1,7 +1,13 @@
-"""What the build of a structure comes to, how it is written, and the check of what was written."""
+"""What the build of a structure comes to, how it is written, the check of what was written, and what it cost: seconds,
+processor time and memory, and on what.
+
+The cost is read from the manifest for as long as the generation lives, so it holds all that a reader needs to judge the
+figures: threads, processor, kernels and versions. Reports turn it into joules and dollars.
+"""
 
 import os
 import struct
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,6 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from embed.vectors.provenance import own_version, peak_rss_bytes, reset_peak_rss
+from index import kernels, machine
 from index.disk.layout import Originals
 from index.disk.lists import RECORDS_FILE
 from index.disk.sections import VECTORS_FILE, FloatRows
@@ -77,3 +85,32 @@ def memory_to_serve(described: dict[str, dict[str, Any]], originals: Originals) 
     nor FAISS's graph where it has no rows."""
     cold = {rowfiles.PAYLOAD_FILE, VECTORS_FILE, RECORDS_FILE, *([INDEX_FILE] if originals == "drop" else [])}
     return sum(int(entry["bytes"]) for name, entry in described.items() if name not in cold)
+
+
+class Clock:
+    """Measures one build from its creation on."""
+
+    def __init__(self) -> None:
+        reset_peak_rss()
+        self._start = self._last = time.perf_counter()
+        self._cpu_start = time.process_time()
+        self._steps: dict[str, float] = {}
+
+    def lap(self, step: str) -> None:
+        """Ends a step; its seconds are those since the last one ended."""
+        now = time.perf_counter()
+        self._steps[step], self._last = round(now - self._last, 3), now
+
+    def record(self, rows: int, threads: int) -> dict[str, Any]:
+        """The manifest's `build`: seconds of wall and processor time so far, peak memory, and what it was done with."""
+        return {
+            "rows": rows,
+            "seconds": round(time.perf_counter() - self._start, 3),
+            "cpu_seconds": round(time.process_time() - self._cpu_start, 3),
+            "step_seconds": self._steps,
+            "peak_memory_bytes": peak_rss_bytes(),
+            "threads": threads,
+            "processor": machine.processor_name(),
+            "isa": kernels.info()["isa"],
+            "versions": {"perwatt": own_version(), "faiss": faiss.__version__, "numpy": np.__version__},
+        }

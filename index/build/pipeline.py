@@ -25,8 +25,7 @@ from numpy.typing import NDArray
 
 from index import machine
 from index.build import families, publish_checks, queries, structure
-from index.build.built import check_sample, memory_to_serve, write_faiss
-from index.build.cost import Clock
+from index.build.built import Clock, check_sample, memory_to_serve, write_faiss
 from index.build.drafts.parcels import require_shared
 from index.build.grown import before_of
 from index.build.queries import FitQueries

@@ -60,6 +60,9 @@ _GROWTH = {"compact": 0.65, "speed": 0.65, "ivf": 0.0, "disk": 0.0}
 _TRIAL = 8  # a walk that is given up for too few survivors has cost an eighth of the scan
 _BLOCK = 256  # rows that a scan of all reads or skips as one (index/kernels/scan.cpp)
 _LEAST_TRIAL = 64  # visits: fewer say nothing of a share
+# Whoever asks for more than the usual effort may have a walk that costs as much as so many scans, or so many visits,
+# which take some milliseconds.
+MOST_SCANS, SMALL_WALK = 4, 10_000
 
 
 class SearchPlan(NamedTuple):
@@ -136,8 +139,11 @@ class Planner:
         """For k hits of the rows that `keep` lets through (None: all)."""
         if self._structure not in WORTH:
             return SCAN
-        if keep is None and k <= MEASURED_K and effort <= self._default:
-            return WALK  # what the structure was built for
+        if keep is None and k <= MEASURED_K:
+            if effort <= self._default:
+                return WALK  # what the structure was built for
+            dearest = MOST_SCANS * (self._count * self._in_order + HIT * k) / WORTH[self._structure]
+            return SearchPlan(budget=max(SMALL_WALK, int(dearest)))
         survivors = self._count if keep is None else keep.count
         scan = HIT * min(k, survivors)
         scan += self._count * self._in_order if keep is None else scan_cost(keep, self._in_order)
