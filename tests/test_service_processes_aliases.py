@@ -3,29 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
+from bare_index import build
 
-from index import Root, build_generation
 from service.processes.aliases import AGAIN_S, Aliases
 from service.query.index_registry import IndexRegistry
 
-
-def build(root: Path, seed: int) -> Path:
-    vectors = np.random.default_rng(seed).standard_normal((30, 8), np.float32)
-    return build_generation(vectors, list(range(30)), root=root, name="bare", metric="l2")
-
-
-@pytest.fixture
-def registry(tmp_path: Path) -> Iterator[IndexRegistry]:
-    build(tmp_path, 1)
-    loaded = IndexRegistry(Root(tmp_path), ["bare"], None, 1)
-    loaded.load_all()
-    yield loaded
-    loaded.close()
+pytest_plugins = ["registry_fixtures"]
 
 
 def test_what_was_refused_is_tried_again_when_the_alias_changes_or_after_a_while(

@@ -3,39 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from bare_index import build
 from serving import serving
 from worker_processes import eventually
 
-from index import Root, build_generation
+from index import Root
 from service.query import index_registry
 from service.query.index_registry import IndexRegistry
 
-
-def build(root: Path, seed: int) -> str:
-    vectors = np.random.default_rng(seed).standard_normal((30, 8), np.float32)
-    return build_generation(vectors, list(range(30)), root=root, name="bare", metric="l2").name
-
-
-@pytest.fixture
-def registry(tmp_path: Path) -> Iterator[IndexRegistry]:
-    build(tmp_path, 1)
-    loaded = IndexRegistry(Root(tmp_path), ["bare"], None, 1)
-    loaded.load_all()
-    yield loaded
-    loaded.close()
+pytest_plugins = ["registry_fixtures"]
 
 
 def test_a_former_generation_is_not_released_while_it_is_switched_to(
     registry: IndexRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every byte of it is checked before its alias is written, which takes longer than nobody's naming it."""
-    first, second = registry.loaded("bare").id, build(tmp_path, 2)
+    first, second = registry.loaded("bare").id, build(tmp_path, 2).name
     registry.loaded(first)  # somebody names it: it stays open for a while
     asyncio.run(registry.switch("bare", second, None))
     assert registry.beside("bare") == [first]
@@ -60,7 +48,7 @@ def test_a_former_generation_is_not_released_while_it_is_switched_to(
 def test_an_alias_that_moves_while_a_server_loads_is_followed(tmp_path: Path, options: list[str]) -> None:
     """Nobody can tell it: it hears no signal yet, and no other worker knows it."""
     root = tmp_path / "root"
-    first, second = (build(root, seed) for seed in (1, 2))
+    first, second = (build(root, seed).name for seed in (1, 2))
     Root(root).switch("bare", first)
     hook = tmp_path / "hook"
     hook.mkdir()

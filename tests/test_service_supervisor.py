@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -45,8 +46,6 @@ def parent(folder: Path, how: str) -> subprocess.Popen[bytes]:
 
 
 def wait(folder: Path, pattern: str, count: int = 1) -> list[Path]:
-    import time
-
     limit_s = time.monotonic() + patient(30)
     while len(found := sorted(folder.glob(pattern))) < count:
         assert time.monotonic() < limit_s, f"there is no {pattern} among {sorted(folder.iterdir())}"

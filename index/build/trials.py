@@ -131,11 +131,10 @@ def try_ways(walked: Callable[[LongWalks], Walk], queries: NDArray[np.float32]) 
         )
         return bool(spokes_ns < NEARLY * edges_ns)
 
-    few, many = (
-        float(_least((*WAY_EFFORTS, NEVER), lambda effort, k=k: effort == NEVER or pays(k, effort)))  # type: ignore[misc]
-        for k in (FEW_HITS, MANY_HITS)
-    )
-    return LongWalks(few, many)
+    def first(k: int) -> float:
+        return float(_least((*WAY_EFFORTS, NEVER), lambda effort: effort == NEVER or pays(k, effort)))
+
+    return LongWalks(first(FEW_HITS), first(MANY_HITS))
 
 
 def _least(choices: Sequence[int], does: Callable[[int], bool]) -> int:

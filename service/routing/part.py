@@ -45,13 +45,8 @@ async def answer(state: AppState, caller: Caller, index: str, body: bytes, start
             kept = EVERYTHING if filter_ is None else Survivors(filter_, keep)
             survivors = kept.count(view)
             count = view.count
-            if caller.filter is not None:  # what it hides is not even counted
-                own = filters.of_key(caller.filter)
-                count = (
-                    EVERYTHING.count(view)
-                    if own is None
-                    else Survivors(own, await served.survivors(own, deadline)).count(view)
-                )
+            if (own := filters.of_key(caller.filter)) is not None:  # what it hides is not even counted
+                count = Survivors(own, await served.survivors(own, deadline)).count(view)
             documents, counts, marked_s = [], None, 0.0
             if asked.facet is not None:
                 counts = await _counts(view, caller, asked, kept, deadline)
