@@ -79,13 +79,15 @@ def try_profiles(
     aims = (target, midway_target(target))
     efforts = [[_least_effort(each, truth, aim) for _, each in walks] for aim in aims]
     took_us = [_took_us([each for _, each in walks], truth.queries, at) for at in efforts]
-    best: list[dict[Profile, float]] = [{"compact": each[0], "speed": min(each[1:])} for each in took_us]
+    best: list[dict[Profile, float]] = [
+        {"compact": round(each[0], 2), "speed": round(min(each[1:]), 2)} for each in took_us
+    ]
     chosen = quicker(*best)
     record = {
         "how": f"both were tried at recall {aims[1]:g} and {aims[0]:g} of {len(truth.queries)} held-out rows: "
         "processor time of a walk",
-        "walk_us": {profile: round(us, 2) for profile, us in best[1].items()},
-        "walk_us_at_target": {profile: round(us, 2) for profile, us in best[0].items()},
+        "walk_us": best[1],
+        "walk_us_at_target": best[0],
         "effort": {"compact": efforts[1][0], "speed": efforts[1][1 + int(np.argmin(took_us[1][1:]))]},
         "seconds": round(time.perf_counter() - start_s, 2),
     }
