@@ -29,9 +29,10 @@ def work(shared):
     time.sleep(600)
 
 def forked():
-    # the first of worker 1's successors cannot be had
-    if len(list(folder.glob("1-*"))) == 1 and not (folder / "refused").exists():
-        (folder / "refused").touch()
+    # the first of worker 1's successors cannot be had: who is forked after all have started is one
+    if sys.argv[2] == "none" or ((folder / "started").exists() and not (folder / "refused").exists()):
+        if sys.argv[2] == "ready":
+            (folder / "refused").touch()
         raise BlockingIOError(11, "Resource temporarily unavailable")
     return fork()
 
@@ -41,8 +42,8 @@ supervisor.Supervisor(bind("127.0.0.1", 0), 3, Slab(1, 3), work, 0.1, 300.0).run
 """
 
 
-def parent(folder: Path, how: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-c", PARENT, str(folder), how])
+def parent(folder: Path, how: str) -> subprocess.Popen[str]:
+    return subprocess.Popen([sys.executable, "-c", PARENT, str(folder), how], stderr=subprocess.PIPE, text=True)
 
 
 def wait(folder: Path, pattern: str, count: int = 1) -> list[Path]:
@@ -74,3 +75,12 @@ def test_a_process_that_cannot_be_had_ends_no_worker(tmp_path: Path) -> None:
         assert [len(list(tmp_path.glob(f"{worker}-*"))) for worker in (0, 2)] == [1, 1]
         process.send_signal(signal.SIGTERM)
         assert process.wait(patient(20)) == 0
+
+
+def test_a_start_that_has_too_few_processes_says_so(tmp_path: Path) -> None:
+    with parent(tmp_path, "none") as process:
+        _, said = process.communicate(timeout=patient(30))
+    assert process.returncode == 1
+    assert "worker 0 cannot be started: [Errno 11]" in said
+    assert "Start fewer of the 3 (--workers)" in said
+    assert not list(tmp_path.iterdir())

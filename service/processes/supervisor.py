@@ -37,6 +37,7 @@ import msgspec
 from embed.encoders.query_cache import CacheMemory
 from service.access import ledger
 from service.access.quota import Quotas
+from service.errors import ServiceError
 from service.processes.accepting import Accepting
 from service.processes.worker import MESSAGE_BYTES, ForkedWorker, Shared, how_it_ended, live
 from service.telemetry import spending
@@ -88,7 +89,7 @@ class Supervisor:
 
     def run(self, started: Callable[[str], None]) -> None:
         """Until a signal ends it. `started` gets what the first worker has to say when all are ready. Raises
-        ServiceError when a worker cannot start at all; it has said why."""
+        ServiceError when a worker has no process; ends the program when one cannot start, which has said why."""
         woken, waking = socket.socketpair()
         for end in (woken, waking):
             end.setblocking(False)
@@ -98,12 +99,9 @@ class Supervisor:
         self._woken = woken
         self._selector.register(woken, selectors.EVENT_READ, self._signalled)
         try:
-            self._start(0)
-            self._until_ready([0])
+            self._start_all([0])
             if not self._ending:
-                for worker in range(1, self._wanted):
-                    self._start(worker)
-                self._until_ready(range(1, self._wanted))
+                self._start_all(range(1, self._wanted))
             if not self._ending:
                 self._accepting.start()
                 started(self._said)
@@ -153,7 +151,16 @@ class Supervisor:
         memory = (self._metrics, self._quotas, self._closed, self._service, self._queries, self._used, self._spent)
         live(self._work, Shared(worker, theirs, *memory))
 
-    def _until_ready(self, workers: Collection[int]) -> None:
+    def _start_all(self, workers: Collection[int]) -> None:
+        """Until they are ready, or the service is told to end."""
+        for worker in workers:
+            try:
+                self._start(worker)
+            except OSError as error:
+                raise ServiceError(
+                    f"the process of worker {worker} cannot be started: {error}. Start fewer of the {self._wanted} "
+                    f"(--workers), or allow more processes (ulimit -u, or pids.max of the container)."
+                ) from error
         while not self._ending and not all(
             self._workers[worker].ready for worker in workers if worker in self._workers
         ):
