@@ -91,7 +91,7 @@ def embed(
         raise click.UsageError("--dim is of a model that runs here; --encoder runs it elsewhere")
     check_model(encoder, precision, backend, query_prefix, document_prefix, encoder_price)
     try:
-        sources = find_sources(inputs, format, separator)
+        sources = find_sources(inputs, format, separator, out)
     except NoSuchInputError as error:
         raise click.UsageError(str(error)) from error
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
+from patience import patient
 from playwright.sync_api import Browser, Page, expect
+
+expect.set_options(timeout=patient(30) * 1000)
 
 DESK, PHONE = (1280, 800), (390, 844)
 SIZES = {"desk": DESK, "tablet": (600, 900), "phone": PHONE, "small-phone": (360, 740)}
@@ -18,6 +22,7 @@ def open_page(browser: Browser, url: str, size: tuple[int, int] = DESK, scheme: 
 
 def search(page: Page, text: str) -> None:
     page.locator("#query").fill(text)
+    expect(page).to_have_title(re.compile("^" + re.escape(text.strip()[:200])))  # it was asked
     expect(page.locator("body")).not_to_have_class("waiting")
     expect(page.locator("#status")).to_contain_text("ms")
 

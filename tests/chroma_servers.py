@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from patience import patient
 
 from loadtest.experiment.hosted import hosted
 
@@ -28,5 +29,6 @@ def chroma_on(folder: Path) -> Iterator[str]:
 
 def fill(url: str, name: str, space: str, function: dict[str, Any] | None, **rows: list[Any]) -> None:
     configuration: dict[str, Any] = {"hnsw": {"space": space}, **({"embedding_function": function} if function else {})}
-    made = httpx.post(url + COLLECTIONS, json={"name": name, "configuration": configuration}).raise_for_status()
-    httpx.post(f"{url}{COLLECTIONS}/{made.json()['id']}/add", json=rows).raise_for_status()
+    with httpx.Client(timeout=patient(60)) as client:
+        made = client.post(url + COLLECTIONS, json={"name": name, "configuration": configuration}).raise_for_status()
+        client.post(f"{url}{COLLECTIONS}/{made.json()['id']}/add", json=rows).raise_for_status()

@@ -36,6 +36,10 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # Tests start hundreds of processes: none of them should have to compile our sources again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+# Some tests hold more sockets than a login shell lets them.
+_SOFT, _HARD = resource.getrlimit(resource.RLIMIT_NOFILE)
+if 0 <= _SOFT < 8192:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (8192 if _HARD < 0 else min(8192, _HARD), _HARD))
 if "PYTEST_XDIST_WORKER" in os.environ:  # one of several: native code that is not told otherwise gets one thread
     native_threads.pin()
 else:

@@ -195,7 +195,7 @@ class Crash:
     def end_rebuild(self, *, kill: bool) -> None:
         """One that outlives its service ends by itself, or is killed too."""
         records = RebuildRecords(self.place.root)
-        limit_s = time.monotonic() + patient(60)
+        limit_s = time.monotonic() + patient(240)
         while (id_ := records.running()) is not None:
             record = records.get(id_)
             if kill and record is not None and record.pid:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from indexing import clustered
+from patience import patient
 
 from index.bench.ann.engine import Entry, Ladder
 from index.bench.ann.vectors import AnnWorkload
@@ -35,8 +37,9 @@ def clusters() -> AnnWorkload:
 
 def eventually(is_so: Callable[[], bool]) -> bool:
     """A signal is delivered when the kernel gets to it."""
-    for _ in range(400):
-        if is_so():
-            return True
+    limit_s = time.monotonic() + patient(60)
+    while not is_so():
+        if time.monotonic() > limit_s:
+            return False
         signal.sigtimedwait([], 0.05)
-    return False
+    return True

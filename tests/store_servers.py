@@ -23,6 +23,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from late import Late
 from patience import patient
 
+from loadtest.generator.ports import free_port
+
 boto3 = Late("boto3")
 BUCKET = "backups"
 KEY, SECRET = "AKIATESTONLY", "a-secret-that-no-message-shows"
@@ -82,7 +84,8 @@ def _make_bucket(endpoint: str, log: Path, process: subprocess.Popen[bytes]) -> 
     asking, end_s = client(endpoint), time.monotonic() + patient(60)
     while True:
         try:
-            asking.create_bucket(Bucket=BUCKET)
+            with contextlib.suppress(asking.exceptions.BucketAlreadyExists, asking.exceptions.BucketAlreadyOwnedByYou):
+                asking.create_bucket(Bucket=BUCKET)
             asking.put_object(Bucket=BUCKET, Key="ready", Body=b"ready")
             return
         except (BotoCoreError, ClientError):
@@ -92,13 +95,10 @@ def _make_bucket(endpoint: str, log: Path, process: subprocess.Popen[bytes]) -> 
 
 
 def _free(count: int) -> list[int]:
-    probes = [socket.socket() for _ in range(count)]
-    for probe in probes:
-        probe.bind(("127.0.0.1", 0))
-    numbers: list[int] = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return numbers
+    found = set[int]()
+    while len(found) < count:
+        found.add(free_port())
+    return list(found)
 
 
 class Front:

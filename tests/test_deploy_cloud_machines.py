@@ -90,7 +90,8 @@ def machine(
         text = text.replace(f"$server:{port}", "$server").replace(f"127.0.0.1:{port}", settings["server"])
     (tmp_path / "script").write_text(text)
     environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"}
-    environment.pop("OMP_NUM_THREADS", None)  # nproc heeds it; a machine that has just started has none
+    for name in ("OMP_NUM_THREADS", "OMP_THREAD_LIMIT"):  # nproc heeds them; a machine that has just started has none
+        environment.pop(name, None)
     subprocess.run(["bash", tmp_path / "script"], env=environment, capture_output=True, timeout=120, check=False)
     return calls.read_text().splitlines()
 

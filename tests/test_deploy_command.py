@@ -113,8 +113,8 @@ class Kept:
 
 kept = Kept()
 atexit.register(print, "asked for at the end")
-threading.Thread(target=lambda: (time.sleep(0.2), print("a thread"))).start()
 print("the beginning", end=" ")
+threading.Thread(target=lambda: (threading.main_thread().join(), time.sleep(0.2), print("a thread"))).start()
 sys.argv[1:] = ["keys", "show"]
 main()
 """

@@ -56,7 +56,12 @@ def test_where_packages_and_images_come_from_is_the_machines_affair() -> None:
     known = {"json-schema.org", "www.w3.org", "github.com", "feross.org", "www.patreon.com"}
     known |= {"example.org", "localhost", "collector", "prometheus", "demo-perwatt"}
     known |= {f"shard-{number}-{server}" for number in range(3) for server in "ab"}
-    files = [path for folder in ("deploy", ".github", ".ci") for path in (TOP / folder).rglob("*") if path.is_file()]
+    files = [
+        path
+        for folder in ("deploy", ".github", ".ci")
+        for path in (TOP / folder).rglob("*")
+        if path.is_file() and path.parent.name != "__pycache__"
+    ]
     named: dict[str, str] = {}
     images: dict[str, str] = {}
     files = [path for path in files if path.name != "claims.toml"]  # where others published what they claim

@@ -58,11 +58,13 @@ def test_closed_early_it_ends_its_thread_and_the_iterator() -> None:
         finally:
             ended.set()
 
-    before = threading.active_count()
+    before = set(threading.enumerate())
     with closing(read_ahead(items())) as ahead:
         assert next(ahead) == 0
     assert ended.wait(patient(30))
-    assert threading.active_count() == before
+    for thread in set(threading.enumerate()) - before:
+        thread.join(patient(30))
+        assert not thread.is_alive()
 
 
 def test_closed_while_the_iterator_waits_for_its_source_it_does_not_wait_with_it() -> None:

@@ -30,7 +30,10 @@ def home(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         return whole
     folder = tmp_path_factory.mktemp("stdlib")
     for name in PART:
-        (shutil.copytree if (whole / name).is_dir() else shutil.copy)(whole / name, folder / name)
+        if (whole / name).is_dir():
+            shutil.copytree(whole / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(whole / name, folder / name)
     for noise in ("test", "idlelib"):
         (folder / noise).mkdir()
         (folder / noise / "noise.py").write_text("'''Nobody looks for this.'''\n")

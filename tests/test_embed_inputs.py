@@ -60,6 +60,25 @@ def test_a_folder_is_read_in_order_without_hidden_and_unknown_files(tmp_path: Pa
     assert ids(read(tmp_path)) == ["a", "sub-a", "z"]
 
 
+def test_what_was_made_of_documents_is_none(tmp_path: Path) -> None:
+    """Vectors of an earlier run, and those that are being written, which have no manifest before the end."""
+    put(tmp_path / "a.jsonl", jsonl("a"))
+    for name in ("vectors/old", "vectors/new"):
+        pq.write_table(pa.table({"id": ["v"], "text": ["x"]}), put(tmp_path / name / "part-00000.parquet", b""))
+    put(tmp_path / "vectors" / "old" / "embed.json", b"{}")
+    assert [source.inside for source in find_sources([str(tmp_path)], out=tmp_path / "vectors" / "new")] == ["a.jsonl"]
+    assert [source.inside for source in find_sources([str(tmp_path / "vectors" / "old")])] == ["part-00000.parquet"]
+
+
+def test_pages_beside_tables_are_left_out_and_it_is_said(tmp_path: Path) -> None:
+    put(tmp_path / "a.jsonl", jsonl("a"))
+    for name in ("README.md", "docs/guide.md"):
+        put(tmp_path / name, b"# A page")
+    [source] = find_sources([str(tmp_path)])
+    assert source.notes == [f"{tmp_path}: 2 pages beside tables of documents were left out. Name them to embed them"]
+    assert [each.notes for each in find_sources([str(tmp_path / "docs")])] == [[]]
+
+
 def test_of_a_beir_folder_only_the_corpus_is_taken(tmp_path: Path) -> None:
     put(tmp_path / "corpus.jsonl", jsonl("c"))
     put(tmp_path / "queries.jsonl", jsonl("q"))

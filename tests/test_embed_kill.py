@@ -98,17 +98,17 @@ def test_killed_before_each_change_on_disk_the_folder_is_old_or_new(tmp_path: Pa
 
 
 def test_peak_memory_does_not_follow_the_corpus(tmp_path: Path) -> None:
-    """60 MB more of vectors and text must not cost 60 MB more memory, neither embedded nor found again."""
+    """120 MB more of vectors and text must not cost so much more memory, neither embedded nor found again."""
     options = ("--slice", 128, "--dim", 1536, "--long", 10)
     peaks: dict[tuple[int, int], int] = {}
-    for count in (2_500, 12_500):
+    for count in (2_500, 22_500):
         for window in (512, 500):  # with other windows, all fragments are read and written anew
             code, embedded, record = finish(begin(tmp_path / str(count), count, "--window", window, *options))
             assert code == 0
             assert (embedded > count) == (window == 512)
             peaks[count, window] = record["peak_rss_bytes"]
-    size = sum(path.stat().st_size for path in (tmp_path / "12500").iterdir())
-    assert size > 60 << 20
-    # More than 60 MB were added; Arrow's threads hold 10 to 40 MB of what they read ahead, as it happens.
-    assert peaks[12_500, 512] - peaks[2_500, 512] < 48 << 20
-    assert peaks[12_500, 500] - peaks[2_500, 500] < 48 << 20
+    size = sum(path.stat().st_size for path in (tmp_path / "22500").iterdir())
+    assert size > 120 << 20
+    # More than 120 MB were added; Arrow's threads hold 10 to 40 MB of what they read ahead, as it happens.
+    assert peaks[22_500, 512] - peaks[2_500, 512] < 80 << 20
+    assert peaks[22_500, 500] - peaks[2_500, 500] < 80 << 20

@@ -175,11 +175,11 @@ def test_the_bytes_do_not_depend_on_how_many_slices_are_in_the_works(slices_at_o
 
 def test_slices_are_in_the_works_together_and_documents_are_read_meanwhile(tmp_path: Path) -> None:
     """No thread of an encoder waits for the end of a slice, nor for the next window to be read."""
-    met, read = threading.Barrier(2), threading.Event()
+    met, read, first = threading.Barrier(2), threading.Event(), iter(range(2))
 
     class Meeting(HashingEncoder):
         def encode_counted(self, texts: Sequence[str], kind: str = "document") -> Any:
-            if self.calls < 2:
+            if next(first, None) is not None:
                 met.wait(patient(30))
                 assert read.wait(patient(30))
             return super().encode_counted(texts, kind)
@@ -251,6 +251,16 @@ def test_chunks_have_numbered_ids_and_say_whose_they_are(tmp_path: Path) -> None
         "doc_id": "a#1",
         "chunk": 0,
     }
+
+
+@pytest.mark.parametrize("field", ["doc_id", "chunk"])
+def test_a_field_of_a_document_is_not_overwritten_by_what_a_chunk_says(tmp_path: Path, field: str) -> None:
+    encoder = HashingEncoder()
+    given = [Document("a", "", "short", {"text": "short", field: "mine"}, SOURCE, 1)]
+    with pytest.raises(DocumentError, match=f"the field '{field}'.*would be overwritten.*Rename the field"):
+        run(tmp_path, given, encoder, chunker=Chunker(encoder.token_offsets, 24, 0, 64))
+    run(tmp_path, given, encoder)
+    assert json.loads(table_of(tmp_path)["payload"][0].as_py())[field] == "mine"
 
 
 def test_windows_are_bounded_in_bytes_too(tmp_path: Path) -> None:

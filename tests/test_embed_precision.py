@@ -21,11 +21,11 @@ from embed.models.folder import find_model
 from embed.models.yardstick import yardstick
 
 
-def altered_model(make_model: Callable[..., Path], largest: float) -> Path:
+def altered_model(make_model: Callable[..., Path], into: Path, largest: float) -> Path:
     """A model with one channel that is `largest` for every token, as some BERT models grow them: a row's codes must
     reach that far, and all that the model reads lies within a few steps of zero. 0: the same without such a channel."""
     made = make_model(hidden=64, heads=2, inner=128, max_length=64)
-    path = Path(shutil.copytree(made, made.parent / f"largest-{largest:g}" / "model", dirs_exist_ok=True))
+    path = Path(shutil.copytree(made, into / "model"))
     tensors = load_file(path / "model.safetensors")
     for name, values in tensors.items():
         if name.endswith("LayerNorm.bias") and not name.endswith("layer.1.output.LayerNorm.bias"):
@@ -41,12 +41,12 @@ def altered_model(make_model: Callable[..., Path], largest: float) -> Path:
 
 
 @pytest.fixture(scope="module")
-def outlier_model(make_model: Callable[..., Path]) -> Path:
-    return altered_model(make_model, largest=300)
+def outlier_model(make_model: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return altered_model(make_model, tmp_path_factory.mktemp("outlier"), largest=300)
 
 
-def test_it_is_the_outlier_that_int8_does_not_hold(make_model: Callable[..., Path]) -> None:
-    assert choose(find_model(altered_model(make_model, largest=0))).precision == "int8"
+def test_it_is_the_outlier_that_int8_does_not_hold(make_model: Callable[..., Path], tmp_path: Path) -> None:
+    assert choose(find_model(altered_model(make_model, tmp_path, largest=0))).precision == "int8"
 
 
 def test_the_default_model_runs_in_int8() -> None:

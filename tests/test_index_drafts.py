@@ -143,7 +143,10 @@ def test_stock_faiss_opens_the_file_and_finds_as_much_as_in_a_graph_of_its_own(m
     vectors = float_rows(faiss.downcast_index(stored.storage))
     own = faiss.IndexHNSWFlat(DIM, DEGREE // 2, stored.metric_type)
     own.hnsw.efConstruction = 200
+    threads = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
     own.add(vectors)
+    faiss.omp_set_num_threads(threads)
     truth = exact.search(queries, vectors, 10, "l2" if stored.metric_type == faiss.METRIC_L2 else "ip").rows
     found = {}
     for name, index in (("stored", stored), ("own", own)):
@@ -177,7 +180,7 @@ def test_changes_are_built_onto_it(tmp_path: Path) -> None:
     with Log(tmp_path / "test", DIM, None) as log:
         log.append([Write(f"new-{row}", vector.tobytes(), b"{}") for row, vector in enumerate(vectors)])
     with folded_from_served(Root(tmp_path), "test", 2) as (source, kept):
-        path = build_generation(source, root=tmp_path, name="test", family="graph", **kept)
+        path = build_generation(source, root=tmp_path, name="test", family="graph", threads=1, **kept)
     assert read_manifest(path)["build"]["builder"] == "faiss"  # which lets the graph before grow
     with open_generation(path) as generation:
         found = generation.search(codes.unit_rows(vectors), k=1)[0]

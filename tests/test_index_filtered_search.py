@@ -148,7 +148,8 @@ def test_an_answer_through_a_filter_is_that_of_brute_force(
             assert len(set(answer[:reach].tolist())) == reach
             assert (answer[reach:] == -1).all()
             assert kept[answer[:reach]].all()
-            np.testing.assert_allclose(scores[:reach], near[answer[:reach], at], rtol=1e-5, atol=1e-5)
+            close = 4e-5 if opened.profile == "disk" else 1e-5  # there, queries are rounded to 16 bits
+            np.testing.assert_allclose(scores[:reach], near[answer[:reach], at], rtol=1e-5, atol=close)
             if exactly or opened.compares_all(k, effort, keep):
                 best = np.sort(near[kept, at])[::-1][:reach]
-                np.testing.assert_allclose(scores[:reach], best, rtol=1e-5, atol=1e-5)
+                np.testing.assert_allclose(scores[:reach], best, rtol=1e-5, atol=close)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import threading
 from pathlib import Path
@@ -9,14 +10,25 @@ from typing import Any
 
 import pytest
 from indexing import clustered, names
+from patience import patient
 
 from index import GenerationError, NotFoundError, Root, build_generation
 from index.disk.root import LOCK_FILE
 from index.disk.staging import staging
 
 
-def test_who_waits_for_a_folder_that_is_removed_gets_the_lock_of_the_next_one(tmp_path: Path) -> None:
-    root, held = Root(tmp_path), threading.Event()
+def test_who_waits_for_a_folder_that_is_removed_gets_the_lock_of_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, held, asks = Root(tmp_path), threading.Event(), threading.Event()
+    flock = fcntl.flock
+
+    def asked(handle: int, how: int) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            asks.set()  # it holds the file that will be gone
+        flock(handle, how)
+
+    monkeypatch.setattr(fcntl, "flock", asked)
 
     def wait() -> None:
         with root.locked("test", create=True) as folder:
@@ -26,7 +38,7 @@ def test_who_waits_for_a_folder_that_is_removed_gets_the_lock_of_the_next_one(tm
     with root.locked("test", create=True) as folder:
         waiting = threading.Thread(target=wait)
         waiting.start()
-        waiting.join(0.2)  # most likely in flock by now; if not, it has less to go wrong with
+        assert asks.wait(patient(30))
         assert not held.is_set()
         (folder / LOCK_FILE).unlink()
         folder.rmdir()

@@ -46,6 +46,22 @@ def under(walk: Walk) -> Callable[[float], tuple[NDArray[np.float64], NDArray[np
     return asked
 
 
+def test_a_walk_is_over_after_most_where_it_has_found_enough(walk: Walk) -> None:
+    """And without a budget's scan: what it has found is the answer, in which next to nothing is missing."""
+    queries = clustered(100, DIM, seed=77)
+    whole = walk.search(queries, K, EFFORT)
+    most = int(0.75 * np.median(whole.scored))
+    ended = walk.search(queries, K, EFFORT, plan=SearchPlan(most=most))
+    longer = whole.scored > 2 * most
+    assert longer.sum() >= 5
+    assert (ended.scored[longer] < whole.scored[longer]).all()
+    assert (ended.rows >= 0).all()
+    assert (ended.scores >= whole.scores[:, -1:] - 1e-6).mean() >= 0.97
+    assert np.array_equal(walk.search(queries, K, EFFORT, plan=SearchPlan(most=COUNT)).rows, whole.rows)
+    few = walk.search(queries, K, EFFORT, plan=SearchPlan(most=1))
+    assert (few.rows >= 0).all(), "not before it has found as many as were asked for"
+
+
 def test_half_of_what_a_walk_needs_is_given_up_before_it_is_spent(
     under: Callable[[float], tuple[NDArray[np.float64], NDArray[np.bool_]]],
 ) -> None:

@@ -85,7 +85,7 @@ def arguments(url: str, folder: Path, queries: NDArray[np.float32], mix: list[di
     np.save(folder / "queries.npy", queries)
     (folder / "mix.jsonl").write_text("\n".join(json.dumps(line) for line in mix))
     return ["run", "--url", url, "--index", "filtered", "--queries", str(folder / "queries.npy"), "--filters",
-            str(folder / "mix.jsonl"), "--rate", "60", "--duration", "1", "--warmup", "0", "--slo-p99-ms", "20000",
+            str(folder / "mix.jsonl"), "--rate", "60", "--duration", "4", "--warmup", "0", "--slo-p99-ms", "20000",
             "--timeout", "30", "--recall-queries", "30", "--recall", "0.9",
             "--out", str(folder / "run.json")]  # fmt: skip
 

@@ -92,8 +92,8 @@ def test_a_service_that_dies_under_load_is_named_with_its_last_words_and_the_rec
     queries = tmp_path / "q.txt"
     queries.write_text("one\ntwo\n")
     out = tmp_path / "run.json"
-    arguments = ["run", "--start", f"{script} 30", "--index", "docs", "--queries", str(queries), "--rate", "50",
-                 "--duration", "2", "--warmup", "0", "--recall-queries", "0", "--out", str(out)]  # fmt: skip
+    arguments = ["run", "--start", f"{script} 5", "--index", "docs", "--queries", str(queries), "--rate", "50",
+                 "--duration", "4", "--warmup", "0", "--recall-queries", "0", "--out", str(out)]  # fmt: skip
     done = CliRunner().invoke(loadtest, arguments)
     assert isinstance(done.exception, ServiceLost), done.output
     assert "the service ended with status 7:\nout of memory, truly" in str(done.exception)

@@ -57,7 +57,7 @@ def test_a_meter_reads_over_the_window_and_a_sensor_that_vanishes_voids_it(tmp_p
     meter.begin(now, now + 0.1)
     found = meter.result()
     assert found.joules == 0
-    assert found.samples >= 3
+    assert found.samples >= 2  # of a thread that comes late: at its beginning and at the end
     cut = Meter(source, period_s=0.02)
     cut.begin(now, now + 3600)
     cut.cut(time.monotonic() + 0.05)

@@ -34,7 +34,9 @@ def test_joules_cover_exactly_the_command() -> None:
     assert found.exit_status == 3
     assert found.energy.window_s >= found.seconds - 0.0005  # as written: in milliseconds
     assert found.seconds > 0
-    assert found.energy.joules == pytest.approx(100 * found.energy.window_s, rel=1e-3)
+    assert found.energy.joules == pytest.approx(
+        100 * found.energy.window_s, abs=2
+    )  # 20 ms: a reading and its time are two
     assert found.cpu_seconds > 0
 
 

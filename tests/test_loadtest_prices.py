@@ -236,8 +236,8 @@ def test_what_has_no_price_is_said_and_so_is_an_aws_that_gives_none(
     done = CliRunner().invoke(prices, ["list", "z99"])
     assert isinstance(done.exception, PriceError)
     assert "no machine in the table has 'z99'" in str(done.exception)
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
-        monkeypatch.delenv(name, raising=False)
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
     monkeypatch.setattr("boto3.DEFAULT_SESSION", None)  # that of another test has its credentials
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)

@@ -88,8 +88,14 @@ def test_sheds_are_not_made_up_for_afterwards() -> None:
         hold.wait(5)
         return answer_at_once(number, connection)
 
+    def release(pump: Pump) -> None:
+        while not any(kind == "shed" for kind, _ in pump.failed):
+            gevent.sleep(0.01)
+        gevent.sleep(0.3)
+        hold.set()
+
     with scripted_server(answer) as url, pumping(url, max_in_flight=2) as pump:
-        gevent.spawn_later(0.5, hold.set)
+        gevent.spawn(release, pump)
         fates = run_schedule(pump)
         assert fates["shed"] > 0
         assert len(seen) == fates["answered"] == pump.planned.total() - fates["shed"]
@@ -142,10 +148,10 @@ def test_what_is_no_answer_is_an_error(raw: bytes, kind: str) -> None:
 
 
 def test_a_refused_connection_is_an_error_and_not_a_crash() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        url = f"http://127.0.0.1:{free.getsockname()[1]}"
-    with pumping(url) as pump:
-        assert run_schedule(pump, rate=50).keys() == {"connection refused"}
+    with socket.socket() as bound:  # it belongs to nobody else, and nobody listens
+        bound.bind(("127.0.0.1", 0))
+        with pumping(f"http://127.0.0.1:{bound.getsockname()[1]}") as pump:
+            assert run_schedule(pump, rate=50).keys() == {"connection refused"}
 
 
 def test_requests_that_we_are_too_late_for_are_missed_and_not_sent() -> None:
@@ -172,13 +178,16 @@ def test_samples_hold_the_raw_answer_of_their_request() -> None:
 
 def test_requests_with_a_known_answer_are_sampled_first() -> None:
     with scripted_server() as url:
-        made = workload(url, samples_per_s=10.0)
-        pump = Pump(made, gevent.get_hub().loop, socket.socket, known=frozenset({3}))
-        run_schedule(pump, rate=400)
-        pump.close()
-        sampled = Counter(sample[0] for sample in pump.samples)
+        for _ in range(5):  # a machine that stands still gives few
+            made = workload(url, samples_per_s=10.0)
+            pump = Pump(made, gevent.get_hub().loop, socket.socket, known=frozenset({3}))
+            run_schedule(pump, rate=400)
+            pump.close()
+            sampled = Counter(sample[0] for sample in pump.samples)
+            assert sampled.total() - sampled[3] <= 1 + 1.5 * 10 / 5
+            if sampled[3] >= 3:
+                break
     assert sampled[3] >= 3
-    assert sampled.total() - sampled[3] <= 1 + 1.5 * 10 / 5
 
 
 def test_a_closed_stream_sends_no_more() -> None:

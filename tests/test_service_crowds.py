@@ -49,13 +49,14 @@ class Idle:
     """Stands for an open connection in a `Watch`, and takes down in which go it was looked at."""
 
     def __init__(self, watch: Watch, closes: bool, looks: list[float], since_s: float = 0.0) -> None:
-        self.closes, self.looks, self.closed = closes, looks, False
+        self.closes, self.looks, self.closed, self.looked = closes, looks, False, False
         self.since_s, self.idle, self.descriptor = since_s, True, 0  # and parked
         self.watch, self.transport = watch, self
         watch.open[self] = None  # type: ignore[index]
 
     def look(self, now_s: float) -> None:
         self.looks.append(now_s)
+        self.looked = True
         if self.closes:
             self.closed = True
             del self.watch.open[self]  # type: ignore[arg-type]
@@ -143,7 +144,7 @@ def test_no_request_waits_for_all_connections_to_be_looked_at(closes: bool, most
             await asyncio.sleep(0.05)
 
     asyncio.run(for_a_while())
-    assert len(looks) == count
+    assert all(one.looked for one in every)
     assert all(one.closed == closes for one in every)
     assert max(Counter(looks).values()) <= most
 
@@ -225,5 +226,7 @@ def test_who_would_wait_in_vain_is_told_at_once(root: Path, tmp_path: Path) -> N
                     break
                 assert hurried.status_code in (200, 504)
                 assert time.monotonic() < limit_s
+                asking = [one for one in asking if not one.done()]
+                asking += [pool.submit(ask) for _ in range(4 - len(asking))]
         assert hurried.json()["code"] == "overloaded"
-        assert {one.result(120).status_code for one in asking} == {200}
+        assert {one.result(patient(120)).status_code for one in asking} <= {200, 503}

@@ -64,16 +64,21 @@ def test_time_nobody_set_is_for_a_window_of_texts_and_time_somebody_set_for_all(
 ) -> None:
     window = [LONG[:100]] * WINDOW_TEXTS
     client.post(EMBEDDINGS, json={"input": window}).raise_for_status()
-    start_s = time.perf_counter()
-    client.post(EMBEDDINGS, json={"input": window}).raise_for_status()
-    window_s = time.perf_counter() - start_s
-    timeout_s = max(0.5, 8 * window_s)
-    texts = window * min(math.ceil(1.5 * timeout_s / window_s), limits.EMBEDDINGS_INPUTS // WINDOW_TEXTS)
-    with serving(root, tmp_path, "--timeout", f"{timeout_s:.2f}") as server, server.client() as own:
-        answer = own.post(EMBEDDINGS, json={"input": texts, "encoding_format": "base64"}, timeout=patient(120))
-        assert answer.status_code == 200
-        late = own.post(EMBEDDINGS, json={"input": texts, "timeout_ms": 1})
-    assert (late.status_code, late.json()["error"]["code"]) == (504, "deadline-exceeded")
+
+    def answered() -> int:
+        start_s = time.perf_counter()
+        client.post(EMBEDDINGS, json={"input": window}).raise_for_status()
+        window_s = time.perf_counter() - start_s
+        timeout_s = max(0.5, 8 * window_s)
+        texts = window * min(math.ceil(1.5 * timeout_s / window_s), limits.EMBEDDINGS_INPUTS // WINDOW_TEXTS)
+        with serving(root, tmp_path, "--timeout", f"{timeout_s:.2f}") as server, server.client() as own:
+            answer = own.post(EMBEDDINGS, json={"input": texts, "encoding_format": "base64"}, timeout=patient(120))
+            late = own.post(EMBEDDINGS, json={"input": texts, "timeout_ms": 1})
+        assert (late.status_code, late.json()["error"]["code"]) == (504, "deadline-exceeded")
+        return answer.status_code
+
+    # Where the machine is held up for eight windows, that one is late; a limit on all of them would be each time.
+    assert any(answered() == 200 for _ in range(4))
 
 
 def test_the_models_are_the_one_that_is_loaded(client: httpx.Client, served_encoder: Any) -> None:

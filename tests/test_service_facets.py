@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 from changing import Documents, document, vector
+from patience import patient
 from server_keys import bearer, make_key
 from serving import Server, serving
 
@@ -88,7 +89,9 @@ def test_counts_are_those_of_the_documents_in_every_worker(counted: Counted) -> 
     fields = ["lang", "year", "tags", "ok"]
     asked = {"facets": [{"field": name, "top": 1000} for name in fields], "min_seq": counted.seq}
     for _ in range(4):  # each by a connection of its own, which any worker may take
-        answer = httpx.post(counted.server.url + FACETS, json=asked, headers=bearer(counted.keys["all"]))
+        answer = httpx.post(
+            counted.server.url + FACETS, json=asked, headers=bearer(counted.keys["all"]), timeout=patient(30)
+        )
         found = answer.json()
         assert found["count"] == len(counted.payloads)
         for name, each in zip(fields, found["facets"], strict=True):
@@ -209,7 +212,10 @@ def test_both_clients_count(counted: Counted) -> None:
 
 
 def test_a_quota_is_charged_by_the_facet_and_no_key_is_refused(counted: Counted) -> None:
-    assert httpx.post(counted.server.url + FACETS, json={"facets": [{"field": "lang"}]}).status_code == 401
+    assert (
+        httpx.post(counted.server.url + FACETS, json={"facets": [{"field": "lang"}]}, timeout=patient(30)).status_code
+        == 401
+    )
     assert counted.ask(who="poor", facets=[{"field": "lang"}] * 30).status_code == 200
     refused = counted.ask(who="poor", facets=[{"field": "lang"}])
     assert (refused.status_code, refused.json()["code"]) == (429, "quota-exceeded")

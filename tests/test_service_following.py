@@ -77,10 +77,11 @@ def test_a_worker_that_nobody_asks_knows_what_another_one_wrote(two: tuple[httpx
         seq = put(first, range(start, start + AT_ONCE))
     last = 8 * AT_ONCE - 1
     asked = {"vector": vector(last).tolist(), "k": 1, "params": {"exact": True}}
-    for _ in range(3):
-        time.sleep(patient(2))
+    limit_s = time.monotonic() + patient(60)
+    while True:
+        time.sleep(patient(2))  # so seldom that searches alone, which apply a part each, would not do it
         answer = second.post("/v1/indexes/docs/search", json=asked).json()
-        if answer["hits"][0]["id"] == f"n{last}":
+        if answer["hits"][0]["id"] == f"n{last}" or time.monotonic() > limit_s:
             break
     assert (answer["hits"][0]["id"], answer["seq"]) == (f"n{last}", seq)
 
@@ -103,7 +104,17 @@ def test_what_a_search_has_begun_is_applied_to_its_end_behind_it(tmp_path: Path)
         follower.close()
 
 
+def test_the_first_look_at_a_log_shows_what_is_in_it(tmp_path: Path) -> None:
+    with open_generation(Documents(10).build(tmp_path)) as opened:
+        follower = Follower(opened)
+        with Log(tmp_path / "docs", DIM, None) as log:  # it is begun later
+            log.append([write("new", 1)])
+            assert follower.now().row_of("new") is not None
+        follower.close()
+
+
 def test_a_disk_that_could_not_be_read_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(following, "AGAIN_S", 3600.0)
     with open_generation(Documents(10).build(tmp_path)) as opened, Log(tmp_path / "docs", DIM, None) as log:
         follower = Follower(opened)
         log.append([write("new", 1)])

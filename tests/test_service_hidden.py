@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from patience import patient
 from serving import Server, serving
 
 from index import build_generation
@@ -156,7 +157,7 @@ def test_what_a_router_asks_tells_no_more(server: Server, tokens: dict[str, str]
     answers = []
     for who in ("half", "all"):
         headers = {"authorization": f"Bearer {tokens[who]}", "content-type": "application/json"}
-        with httpx.Client(base_url=server.url, headers=headers) as client:
+        with httpx.Client(base_url=server.url, headers=headers, timeout=patient(30)) as client:
             sample = client.post("/v1/indexes/docs/part", json={"sample": 200})
             count = client.post("/v1/indexes/docs/part", json={"documents": [name(1)]}).json()
             answers.append((sample.status_code, count["count"], len(count.get("documents", []))))

@@ -17,15 +17,17 @@ from pathlib import Path
 import httpx
 import pytest
 from hostile_callers import HEAD, LONG_S, PATH, dial, good
+from patience import patient
 from serving import Server, serving
 
 pytest_plugins = ["serving_fixtures"]
+PATIENCE_S = 3
 
 
 @pytest.fixture(scope="module")
 def strict(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server with a second's patience."""
-    with serving(root, tmp_path_factory.mktemp("strict"), "--client-timeout", "1") as server:
+    """A server with little patience, and more than this process is ever held up."""
+    with serving(root, tmp_path_factory.mktemp("strict"), "--client-timeout", str(PATIENCE_S)) as server:
         yield server
 
 
@@ -78,8 +80,8 @@ def test_chunks_that_dribble_in_are_408(strict: Server) -> None:
 
 
 def test_a_body_on_a_slow_line_is_read(strict: Server) -> None:
-    """Three seconds for a body, three times the patience, but at a rate that a poor line has."""
-    body = json.dumps({"id": "a01"}).ljust(120_000).encode()
+    """Five seconds for a body, more than the patience, but at a rate that a poor line has."""
+    body = json.dumps({"id": "a01"}).ljust(200_000).encode()
     with dial(strict) as connection:
         connection.sendall(f"{HEAD}content-length: {len(body)}\r\n\r\n".encode())
         for start in range(0, len(body), 4000):
@@ -95,11 +97,12 @@ def test_who_asks_nothing_is_shown_out(strict: Server) -> None:
 
 
 def test_who_has_asked_may_stay(strict: Server) -> None:
-    with httpx.Client(base_url=strict.url, limits=httpx.Limits(max_connections=1)) as client:
+    one = httpx.Limits(max_connections=1, keepalive_expiry=None)
+    with httpx.Client(base_url=strict.url, limits=one, timeout=patient(30)) as client:
         assert client.post(PATH, json={"id": "a01"}).status_code == 200
         sockets = client._transport._pool.connections  # type: ignore[attr-defined]
         before = list(sockets)
-        time.sleep(3)
+        time.sleep(PATIENCE_S + 2)
         assert client.post(PATH, json={"id": "a01"}).status_code == 200
         assert list(sockets) == before
 

@@ -15,6 +15,7 @@ import httpx
 import httpx2
 import pytest
 from late import Late
+from patience import patient
 from server_keys import make_key
 from serving import Server, serving
 from warm import shared
@@ -108,7 +109,7 @@ def test_over_http_each_request_is_asked_with_the_key_that_it_brings(keyed: tupl
 
     async def read(url: str, headers: dict[str, str]) -> Any:
         async with (
-            httpx2.AsyncClient(headers=headers) as http,
+            httpx2.AsyncClient(headers=headers, timeout=patient(30)) as http,
             mcp.Client(transport.streamable_http_client(url, http_client=http)) as agent,
         ):
             return await agent.call_tool("document", {"id": "a18"})
@@ -120,7 +121,10 @@ def test_over_http_each_request_is_asked_with_the_key_that_it_brings(keyed: tupl
         assert "unauthenticated" in refused.content[0].text
         accepts = {"accept": "application/json, text/event-stream"}
         for strange in ({"host": "evil.example"}, {"origin": "http://evil.example"}):
-            assert httpx.post(url, json=ASK, headers={**accepts, **strange}).status_code in (403, 421)
+            assert httpx.post(url, json=ASK, headers={**accepts, **strange}, timeout=patient(30)).status_code in (
+                403,
+                421,
+            )
 
 
 @pytest.mark.parametrize(

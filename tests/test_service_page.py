@@ -88,6 +88,7 @@ def test_the_keyboard_is_enough(page: Page) -> None:
     page.keyboard.press("/")
     expect(page.locator("#query")).to_be_focused()
     page.keyboard.type("bread and coffee", delay=5)
+    expect(page).to_have_url(re.compile(r"q=bread\+and\+coffee$"))  # and no search for a part of it
     expect(page.locator("#status")).to_contain_text("hits")
     expect(page.locator("body")).not_to_have_class("waiting")
     heads = page.locator("#hits summary")
@@ -179,8 +180,12 @@ def test_an_answer_that_was_overtaken_is_dropped(page: Page) -> None:
             route.continue_()
 
     page.route("**/search", hold_the_first)
-    page.locator("#query").fill("espresso")
-    page.wait_for_timeout(300)
+    with page.expect_request(lambda request: "espresso" in (request.post_data or "")):
+        page.locator("#query").fill("espresso")
+    for _ in range(1000):
+        if held:
+            break
+        page.wait_for_timeout(20)
     assert len(held) == 1
     expect(page.locator("body")).to_have_class("waiting")
     page.locator("#query").fill("octopus")

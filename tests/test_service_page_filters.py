@@ -96,6 +96,7 @@ def test_more_hits_follow_in_their_order_until_there_are_none(browser: Browser, 
     search(page, "the water of a part")
     page.get_by_role("radio", name=mode).check(force=True)
     expect(page.locator("#hits > li")).to_have_count(10)
+    expect(page.locator("body")).not_to_have_class("waiting")  # what is shown is of this mode
     more = page.get_by_role("button", name="Show more")
     more.click()
     expect(page.locator("#hits > li")).to_have_count(20)

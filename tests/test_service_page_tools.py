@@ -133,6 +133,7 @@ def test_back_undoes_a_choice_and_a_stretch_of_typing(rich_page: Page) -> None:
     query.fill("")
     query.press_sequentially("chess king", delay=160)  # several searches, and one step
     expect(rich_page.locator("#hits h2").first).to_have_text("Castling in chess")
+    expect(rich_page).to_have_url(re.compile(r"q=chess\+king"))
     rich_page.go_back()
     expect(query).to_have_value("water")
     expect(status).to_contain_text("of 20 in")

@@ -59,7 +59,8 @@ def test_the_second_time_the_encoder_is_not_asked(served_encoder: Any) -> None:
     assert [one.tokens for one in encoded] == [6, 7, 6, 6]
     for one, text in zip(encoded, texts, strict=True):
         np.testing.assert_array_equal(one.vector, served_encoder.encode([text], "query")[0])
-    assert encoded[2].cpu_s < encoded[0].cpu_s
+    again = encode(served_encoder, CacheMemory(1 << 20), *[texts[0]] * 6)[0]
+    assert min(one.cpu_s for one in again[1:]) < again[0].cpu_s
 
 
 def test_documents_and_long_texts_are_not_looked_up(served_encoder: Any) -> None:

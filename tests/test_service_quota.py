@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from patience import patient
 from serving import serving
 
 from service.access import keys
@@ -30,7 +31,8 @@ def takes(quota: Quota, times: int) -> int:
     return through
 
 
-def test_a_refusal_says_when_to_come_back() -> None:
+def test_a_refusal_says_when_to_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.access.quota.time.monotonic", lambda: 50.0)
     quota = Quotas().of(3, 0.5, 1)
     quota.take()
     with pytest.raises(Problem) as caught:
@@ -115,7 +117,7 @@ def limited(root: Path, tmp_path: Path) -> Any:
         token = keys.add(held, keys.Key("few", 0, "search", [], ["docs"], rate_per_s=0.001, burst=2), None)
     with serving(root, tmp_path, "--keys", str(tmp_path / "keys.json")) as server:
         headers = {"authorization": f"Bearer {token}", "content-type": "application/json"}
-        with httpx.Client(base_url=server.url, headers=headers) as client:
+        with httpx.Client(base_url=server.url, headers=headers, timeout=patient(30)) as client:
             yield client
 
 

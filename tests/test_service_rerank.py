@@ -111,7 +111,7 @@ def test_a_batch_reranks_what_asks_for_it(asking: httpx.Client) -> None:
         ({"text": "a", "k": 300, "rerank": {}}, 422, "at most 200"),
         ({"text": "a", "rerank": {"top": 201}}, 422, "expected int <= 200"),
         ({"text": "a", "rerank": {"model": "another"}}, 422, "The reranker here is tiny-cross-encoder"),
-        ({"text": "a", "rerank": {"top": 20}, "timeout_ms": 1}, 504, "not ready within 1 ms"),
+        ({"text": "word " * 1000, "rerank": {"top": 20}, "timeout_ms": 1}, 504, "not ready within 1 ms"),
     ],
 )
 def test_what_cannot_be_reranked_is_refused(

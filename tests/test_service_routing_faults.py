@@ -290,5 +290,9 @@ def slow(sharded: ShardedGeneration, tmp_path: Path) -> Iterator[httpx.Client]:
 
 def test_a_shard_that_hangs_is_late_or_left_out(slow: httpx.Client) -> None:
     late = ask(slow, timeout_ms=300)
-    assert (late.status_code, late.json()["code"]) == (504, "deadline-exceeded")
-    assert ask(slow, timeout_ms=300, allow_partial=True).json()["coverage"]["answered"] == 1
+    # Or it was looked at meanwhile, and found not to answer.
+    assert (late.status_code, late.json()["code"]) in ((504, "deadline-exceeded"), (503, "not-ready"))
+    until(
+        lambda: ask(slow, timeout_ms=3000, allow_partial=True).json().get("coverage", {}).get("answered") == 1,
+        "the other shard answers",
+    )

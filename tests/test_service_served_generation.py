@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import threading
 import time
 import weakref
 from collections import Counter
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from changing import DIM, Documents
+from patience import patient
 
 from index import Generation, Root, open_generation
 from index.changes.log import Log
@@ -84,18 +86,25 @@ def test_a_search_that_outlives_its_request_keeps_the_generation_open(
     loaded: ServedGeneration, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "INLINE_S", 0.0)  # every search goes to the search thread
+    begun, go_on, now = threading.Event(), threading.Event(), module.ServedView._search
+
+    def held(self: Any, *words: Any) -> Any:
+        begun.set()
+        assert go_on.wait(patient(60))
+        return now(self, *words)
+
+    monkeypatch.setattr(module.ServedView, "_search", held)
 
     async def work() -> None:
         with loaded:
-            search = asyncio.create_task(
-                loaded.view().search(np.repeat(QUERY, 20_000, axis=0), 10, None, True, patience())
-            )
-            await asyncio.sleep(0.001)
-            search.cancel()
+            asked = asyncio.create_task(search(loaded))
+            await asyncio.to_thread(begun.wait)
+            asked.cancel()
             with pytest.raises(asyncio.CancelledError):
-                await search
+                await asked
         loaded.retire()
         closed_at_once = loaded.closed
+        go_on.set()
         while not loaded.closed:
             await asyncio.sleep(0.001)
         assert not closed_at_once

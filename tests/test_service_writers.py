@@ -7,10 +7,13 @@ import os
 import re
 import signal
 import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+from patience import patient
 from serving import NotStarted, Server, serving
 from writes_over_http import BAKING, ids, made, put
 
@@ -37,13 +40,22 @@ def test_workers_hand_their_writes_to_one_and_all_of_them_see_all(own_root: Path
         written: list[tuple[str, int]] = []
         lock = threading.Lock()
 
+        def put_in_time(client: httpx.Client, document: Any) -> Any:
+            """A writer that takes long to start is told with 503, which is to be tried again."""
+            limit_s = time.monotonic() + patient(60)
+            while True:
+                answer = client.put("/v1/indexes/bare/documents", json={"documents": [document]})
+                if answer.status_code != 503 or time.monotonic() > limit_s:
+                    assert answer.status_code == 200, answer.text
+                    return answer.json()
+
         def write(name: int) -> None:
             for turn in range(10):
                 with running.client() as client:  # a connection each, so that both workers get some
                     id_ = f"w{name}-{turn}"
-                    seq = put(client, {"id": id_, "vector": [float(name + 1), *[0.0] * 7]}, index="bare")["failed"]
+                    seq = put_in_time(client, {"id": id_, "vector": [float(name + 1), *[0.0] * 7]})["failed"]
                     assert seq
-                    seq = put(client, {"id": str(10_000 + name * 100 + turn), "vector": [1.0 + name] * 8}, index="bare")
+                    seq = put_in_time(client, {"id": str(10_000 + name * 100 + turn), "vector": [1.0 + name] * 8})
                     with lock:
                         written.append((str(10_000 + name * 100 + turn), seq["seq"]))
 

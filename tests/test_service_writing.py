@@ -162,6 +162,7 @@ def test_a_writer_that_is_starting_is_waited_for(tmp_path: Path, said: str, monk
                 patch.setattr(root_writer, "STARTING_S", 0.01)
                 with pytest.raises(Problem, match="is starting or ending"):
                     await writing.submit("docs", DIM, None, [write("a", 1)])
+            monkeypatch.setattr(root_writer, "STARTING_S", 60.0)
             patient = asyncio.create_task(writing.submit("docs", DIM, None, [write("a", 1)]))
             await asyncio.sleep(0.05)
             assert not patient.done()

@@ -32,6 +32,5 @@ def start_locust(options: Sequence[str], log: IO[str], cpus: Sequence[int] | Non
     """As `loadtest.generator.workers.starting.start_locust`."""
     arguments = ["-f", str(LOCUSTFILE), "--loglevel", "WARNING", *options]
     process = _shared().start(arguments, log, program=PROGRAM, environment=environ)
-    if cpus:
-        os.sched_setaffinity(process.pid, cpus)
+    os.sched_setaffinity(process.pid, cpus or os.sched_getaffinity(0))  # as a child of this process would have it
     return process

@@ -37,7 +37,7 @@ def eventually(what: Any) -> None:
 
 
 def sockets_of(pid: int, port: int) -> int:
-    """Established connections of the process at `port`."""
+    """Connections of the process at `port` that it has not closed."""
     own = set()
     for descriptor in Path(f"/proc/{pid}/fd").iterdir():
         try:
@@ -49,7 +49,7 @@ def sockets_of(pid: int, port: int) -> int:
     count = 0
     for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
         fields = line.split()
-        count += fields[3] == "01" and int(fields[1].split(":")[1], 16) == port and fields[9] in own
+        count += fields[3] in ("01", "08") and int(fields[1].split(":")[1], 16) == port and fields[9] in own
     return count
 
 

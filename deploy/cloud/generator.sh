@@ -2,16 +2,21 @@
 # The machine that loads. Set before: image_url image_sha256 index_url index_sha256 server prices run_url log_url;
 # knee=(options)
 set -euo pipefail
-exec > >(tee -a /var/log/perwatt.log) 2>&1
+exec 3>&1 4>&2 > >(tee -a /var/log/perwatt.log) 2>&1
+log=$!
 report() {
   status=$?
-  sleep 1 # until tee has written what was said last
+  echo "perwatt: ended with $status"
+  exec >&3 2>&4
+  for _ in {1..50}; do # until tee has written what was said last
+    kill -0 "$log" 2>&1 || break
+    sleep 0.1
+  done
   curl -fsS -X PUT --upload-file /var/log/perwatt.log "$log_url" || true
   # Only after the log: a record means that the trial is over and both machines may go.
   if [ -s "$work/runs/run.json" ]; then
     curl -fsS -X PUT --upload-file "$work/runs/run.json" "$run_url" || true
   fi
-  echo "perwatt: ended with $status"
   shutdown -h now
 }
 work=${PERWATT_WORK:-/srv/perwatt}

@@ -1,11 +1,16 @@
 # shellcheck shell=bash disable=SC2154
 # The machine under test. Set before: image_url image_sha256 index_url index_sha256 log_url; serve=(options)
 set -euo pipefail
-exec > >(tee -a /var/log/perwatt.log) 2>&1
+exec 3>&1 4>&2 > >(tee -a /var/log/perwatt.log) 2>&1
+log=$!
 # However it ends, this machine serves nobody any more.
 # shellcheck disable=SC2317 # called by the trap
 report() {
-  sleep 1 # until tee has written what was said last
+  exec >&3 2>&4
+  for _ in {1..50}; do # until tee has written what was said last
+    kill -0 "$log" 2>&1 || break
+    sleep 0.1
+  done
   curl -fsS -X PUT --upload-file /var/log/perwatt.log "$log_url" || true
   shutdown -h now
 }

@@ -3,7 +3,8 @@
 INPUT is a file, a folder (all known files below it, sorted by path), a glob, `-` for stdin, or a
 `python:` corpus. The extension tells the format; --format overrides it, and stdin is JSON Lines
 unless it says otherwise. A folder in BEIR's shape holds its queries beside its corpus: there, only
-the corpus is taken; and where there are tables of documents, pages beside them (a README.md) are none.
+the corpus is taken; and where there are tables of documents, pages beside them (a README.md) are none,
+which is said. Vectors folders below a folder are what was made of documents, and none of them.
 
 Ids are checked here, once for all inputs, by 16-byte hashes in sorted arrays: 24 bytes a document
 however long the ids are, so that ten million documents cost 240 MB and not several GB."""
@@ -38,6 +39,7 @@ from embed.documents.jsonl import read_jsonl
 from embed.documents.pages import read_page
 from embed.documents.parquet import read_parquet
 from embed.vectors.hashes import HASH_BYTES, HashIndex
+from embed.vectors.manifest import MANIFEST
 
 Some = TypeVar("Some", bound=Document)
 
@@ -75,7 +77,7 @@ def format_of(path: Path) -> str | None:
 
 
 def find_sources(
-    inputs: Sequence[str], format: str | None = None, separator: str | None = None
+    inputs: Sequence[str], format: str | None = None, separator: str | None = None, out: Path | None = None
 ) -> list[DocumentSource]:
     """The sources that the inputs name, in order, each file once.
 
@@ -83,6 +85,7 @@ def find_sources(
         inputs: files, folders, globs, "-" for stdin, python: corpora.
         format: of all files; by default what the extension of each says.
         separator: of all CSV and TSV files; by default a comma and a tab.
+        out: where vectors will be written: what lies there is no input of a folder around it.
 
     NoSuchInputError where an input names nothing; InputError where a format cannot be told.
     """
@@ -95,7 +98,8 @@ def find_sources(
             check_name(given.removeprefix(PREFIX))
             sources.append(DocumentSource(given, "python"))
         else:
-            for path in _paths(given):
+            paths, note = _paths(given, out)
+            for path in paths:
                 if path.resolve() not in seen:
                     seen.add(path.resolve())
                     known = format or format_of(path)
@@ -105,6 +109,9 @@ def find_sources(
                     found = DocumentSource(name, known, path=path, size_bytes=path.stat().st_size)
                     if Path(given).is_dir():
                         found.inside = os.fsencode(path.relative_to(given)).decode(errors="replace")
+                    if note:
+                        found.notes.append(note)
+                        note = ""
                     sources.append(found)
     for number, source in enumerate(sources):
         source.number, source.separator = number, separator
@@ -235,35 +242,44 @@ def unique(documents: Iterator[Some], sources: Sequence[DocumentSource], faults:
         ids.add(keys[kept], places[kept])
 
 
-def _paths(given: str) -> list[Path]:
+def _paths(given: str, out: Path | None) -> tuple[list[Path], str]:
+    """The files that an input names, and what there is to say of those that were left out."""
     path = Path(given)
     if path.is_dir():
-        return _below(path)
+        return _below(path, out)
     if path.exists():
-        return [path]
+        return [path], ""
     if any(mark in given for mark in "*?["):
         found = sorted(Path(name) for name in glob.glob(given, recursive=True))  # noqa: PTH207 (absolute patterns)
         files = [name for name in found if name.is_file()]
         if files:
-            return files
+            return files, ""
         raise NoSuchInputError(f"no file matches {given}")
     raise NoSuchInputError(f"there is no file or folder {given}")
 
 
-def _below(folder: Path) -> list[Path]:
+def _below(folder: Path, out: Path | None) -> tuple[list[Path], str]:
+    made = {path.parent for path in folder.rglob(MANIFEST) if any(path.parent.glob("part-*.parquet"))} - {folder}
+    if out is not None and folder.resolve() in out.resolve().parents:
+        made.add(folder / out.resolve().relative_to(folder.resolve()))
     files = sorted(
         path
         for path in folder.rglob("*")
         if format_of(path)
         and path.is_file()
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and made.isdisjoint(path.parents)
     )
     if not files:
         raise NoSuchInputError(f"no file below {folder} ends in {', '.join(EXTENSIONS)} (or one of them and .gz)")
     names = {path.name.removesuffix(".gz"): path for path in files if path.parent == folder}
     if "corpus.jsonl" in names and "queries.jsonl" in names:
-        return [names["corpus.jsonl"]]
-    return [path for path in files if format_of(path) not in PAGES] or files
+        return [names["corpus.jsonl"]], ""
+    tables = [path for path in files if format_of(path) not in PAGES]
+    pages = len(files) - len(tables)
+    if not tables or not pages:
+        return files, ""
+    return tables, f"{folder}: {pages:,} pages beside tables of documents were left out. Name them to embed them"
 
 
 def _unknown_extension(path: Path) -> str:

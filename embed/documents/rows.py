@@ -17,6 +17,8 @@ WINDOW_ROWS = 8192
 # long.
 WINDOW_BYTES = 32 << 20
 
+CHUNK_FIELDS = frozenset(("doc_id", "chunk"))  # of a chunk's payload
+
 
 @dataclass(slots=True)
 class Row:
@@ -40,6 +42,11 @@ def rows_of(
                 text = embedded_text(document.title, document.text)
                 yield [Row(document.id, text, payload_json(document, payload))]
                 continue
+            if taken := sorted(CHUNK_FIELDS & document.payload.keys()):
+                raise DocumentError(
+                    f"{document.where}: the field {taken[0]!r} (id {document.id!r}) would be overwritten: of a chunk, "
+                    "doc_id is the id of its document, and chunk its number. Rename the field"
+                )
             rows = []
             for number, (text, part) in enumerate(chunker.split(document.title, document.text)):
                 payload |= {"doc_id": document.id, "chunk": number}

@@ -74,10 +74,11 @@ def local_log(folder: Path) -> StoredLog | None:
 
 def check_joins(folder: Path, stored: StoredLog) -> None:
     """Raises BackupError where a copy cannot become, or go on from, the log of an index's folder."""
-    path, here = folder / LOG_FILE, local_log(folder)
+    path = folder / LOG_FILE
+    parts = (folder / each for each in (f"{LOG_FILE}-wal", f"{LOG_FILE}-journal", RECEIPT_FILE))
+    leftover = [each.name for each in parts if _holds_something(each)]
+    here = local_log(folder)  # after these, which another pull writes after the log
     if here is None:
-        parts = (folder / each for each in (f"{LOG_FILE}-wal", f"{LOG_FILE}-journal", RECEIPT_FILE))
-        leftover = [each.name for each in parts if each.exists() and each.stat().st_size]
         if leftover:
             raise BackupError(
                 f"{path} is gone, and {', '.join(leftover)} of it is still there: move that away first, so that it is "
@@ -93,6 +94,13 @@ def check_joins(folder: Path, stored: StoredLog) -> None:
             f"{path} holds changes {here.first:,} to {here.last:,} and the backup {stored.first:,} to {stored.last:,}: "
             "what is between is in neither. Pull into another --root"
         )
+
+
+def _holds_something(path: Path) -> bool:
+    try:
+        return path.stat().st_size > 0
+    except FileNotFoundError:
+        return False
 
 
 def join(folder: Path, copy: Path, stored: StoredLog) -> int:

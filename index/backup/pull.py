@@ -22,7 +22,7 @@ from index.changes.fold import FoldedTo, folded_to
 from index.changes.log_file import LOG_FILE
 from index.disk.files import digest, named_storage_errors
 from index.disk.manifest import MANIFEST_FILE, check_files, checked_manifest, read_manifest
-from index.disk.root import PULLING_PREFIX, Root, check_name
+from index.disk.root import PULLING_PREFIX, Root, check_name, make
 from index.disk.sealed import parse_sealed
 from index.disk.staging import publish
 from index.errors import BackupError, GenerationError, NotFoundError, StorageError
@@ -179,9 +179,8 @@ def _pulling(root: Root, name: str, what: str) -> Iterator[Path]:
     """The folder that something is fetched into; what an earlier pull left in it is there."""
     with root.locked(name, create=True) as folder:
         path = folder / f"{PULLING_PREFIX}{what}"
-        path.mkdir(exist_ok=True)
         try:
-            handle = hold(path)
+            handle = _held(path)
         except BlockingIOError:
             raise BackupError(f"another pull is fetching {what} into {folder}; let it end") from None
     try:
@@ -192,9 +191,28 @@ def _pulling(root: Root, name: str, what: str) -> Iterator[Path]:
                 each.unlink()
         yield path
     finally:
-        os.close(handle)
         with suppress(OSError):
-            path.rmdir()  # where nothing was fetched
+            if _is_at(handle, path):  # and not another pull's by now
+                path.rmdir()  # where nothing was fetched
+        os.close(handle)
+
+
+def _held(path: Path) -> int:
+    """The lock of a folder that is made if there is none. Another pull may remove its own meanwhile."""
+    while True:
+        make(path)
+        with suppress(FileNotFoundError):
+            handle = hold(path)
+            if _is_at(handle, path):
+                return handle
+            os.close(handle)
+
+
+def _is_at(handle: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _publish(root: Root, content: Backup, generation: str, folder: Path) -> None:

@@ -72,6 +72,7 @@ def _scan(codes: NDArray[np.int8], count_asked: int, threads: int) -> Call:
 def _reader(raw: NDArray[np.uint8], streams: int, threads: int, pool: ThreadPoolExecutor) -> Call:
     if threads == 1:
         return lambda: _native.read_sum(raw, streams)
+    threads = max(1, min(threads, raw.size // STEP))  # a step each, or the last one would read it all
     step = raw.size // threads // STEP * STEP
     parts = [raw[start * step : (start + 1) * step if start + 1 < threads else raw.size] for start in range(threads)]
     return lambda: list(pool.map(lambda part: _native.read_sum(part, streams), parts))

@@ -23,6 +23,7 @@ from index.disk.sections import VECTORS_FILE, FloatRows
 from index.errors import GenerationError
 from index.search import rowfiles
 from index.search.exact import TopK
+from index.search.finding import find
 from index.search.generation import Generation
 from index.search.structure import INDEX_FILE
 from index.search.untyped import FaissIndex, faiss
@@ -71,9 +72,9 @@ def write_faiss(index: FaissIndex, path: Path, originals: Originals = "keep", ro
 
 def check_sample(generation: Generation, sample: Sample) -> None:
     """The files must give the answers that memory gave. Raises GenerationError when they do not."""
-    queries = np.stack([generation.vector(int(row)) for row in sample.rows])
-    k = sample.found.rows.shape[1]
-    rows, scores, _ = generation.search_rows(queries, k)
+    queries = generation.checked(np.stack([generation.vector(int(row)) for row in sample.rows]))
+    k, effort = sample.found.rows.shape[1], generation.manifest["effort"]["default"]
+    rows, scores, _ = find(generation._rows, generation._searcher, queries, k, effort)
     if not (np.array_equal(rows, sample.found.rows) and np.array_equal(scores, sample.found.scores)):
         raise GenerationError(
             generation.path / INDEX_FILE, "does not answer as the index that was written into it; nothing was published"

@@ -59,6 +59,11 @@ def graph_bytes(count: int, dim: int, profile: Profile, builder: str = "own") ->
     return serving_bytes(count, dim, profile) + count * (beside + code_stride(dim))
 
 
+def grown_bytes(count: int, dim: int) -> int:
+    """Memory to add rows to a graph there is, in FAISS, which holds the float32 rows twice while it takes them over."""
+    return graph_bytes(count, dim, "speed", "faiss") + 4 * count * dim
+
+
 def choose_profile(
     asked: str, count: int, dim: int, memory_limit_bytes: int, originals: Originals = "keep", builder: str = "own"
 ) -> tuple[Profile | None, str]:
@@ -73,7 +78,7 @@ def choose_profile(
         return "compact", "the smaller one, since the originals are dropped"
     need, memory = graph_bytes(count, dim, "speed", builder), int(memory_limit_bytes * MEMORY_SHARE)
     if need > memory:
-        return "compact", f"speed would need {_mib(need)}, and {_mib(memory)} may be used"
+        return "compact", f"speed would need {mib(need)}, and {mib(memory)} may be used"
     return None, "both are tried"
 
 
@@ -120,7 +125,7 @@ def choose(
         if dim > layout.MAX_DIM or need > memory:
             raise InputError(
                 f"originals are dropped from a graph, of at most {layout.MAX_DIM:,} dimensions: of {count:,} × {dim} "
-                f"one needs {_mib(need)}, and {_mib(memory)} may be used. Use --profile disk, which keeps none of them "
+                f"one needs {mib(need)}, and {mib(memory)} may be used. Use --profile disk, which keeps none of them "
                 "either, or --originals keep, or give it more memory."
             )
         return FamilyChoice("graph", "originals can be dropped from a graph alone")
@@ -137,8 +142,8 @@ def choose(
         need = graph_bytes(count, dim, profile, builder)
         if asked == "graph" and need > memory_limit_bytes:
             raise InputError(
-                f"building {count:,} × {dim} as a graph needs {_mib(need)}, and this process may use "
-                f"{_mib(memory_limit_bytes)}. Use ivf (or auto), or give it more memory."
+                f"building {count:,} × {dim} as a graph needs {mib(need)}, and this process may use "
+                f"{mib(memory_limit_bytes)}. Use ivf (or auto), or give it more memory."
             )
         return FamilyChoice("graph", "asked for") if asked == "graph" else FamilyChoice("ivf", "asked for")
     if asked != "auto":
@@ -147,19 +152,19 @@ def choose(
     if count < STRUCTURE_ROWS or code_bytes <= FLAT_CODE_BYTES:
         return FamilyChoice(
             "flat",
-            f"{count:,} × {dim} have only {_mib(code_bytes)} of codes: scanning them is as quick as a graph, and exact",
+            f"{count:,} × {dim} have only {mib(code_bytes)} of codes: scanning them is as quick as a graph, and exact",
         )
     if dim > layout.MAX_DIM:
         return FamilyChoice("ivf", f"a graph has at most {layout.MAX_DIM:,} dimensions, and these have {dim:,}")
     need = graph_bytes(count, dim, profile, builder)
     if need <= memory:
         return FamilyChoice(
-            "graph", f"building {count:,} × {dim} as a graph needs {_mib(need)}, and {_mib(memory)} may be used"
+            "graph", f"building {count:,} × {dim} as a graph needs {mib(need)}, and {mib(memory)} may be used"
         )
     return FamilyChoice(
-        "ivf", f"building {count:,} × {dim} as a graph needs {_mib(need)}, and only {_mib(memory)} may be used"
+        "ivf", f"building {count:,} × {dim} as a graph needs {mib(need)}, and only {mib(memory)} may be used"
     )
 
 
-def _mib(size: int) -> str:
+def mib(size: int) -> str:
     return f"{size / 2**20:,.1f} MiB"

@@ -13,17 +13,19 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from index.build.families import grown_bytes, mib
 from index.changes.fold import Folded
 from index.disk.codes import Metric
 from index.disk.layout import DEGREE
+from index.progress import say
 from index.search.generation import Generation
 from index.search.structure import INDEX_FILE
 from index.search.untyped import FaissIndex, faiss
 
 # Changed rows, of all: beyond it a graph from nothing is hardly dearer, and a little better.
 MOST_CHANGED = 0.2
-# Times the effort of the graph before; beyond it, a graph from nothing is built after all. Two steps of the efforts
-# that are tried are 1.3, and so much is chance.
+# Times the effort of the graph before; beyond it, a graph from nothing is built after all. Less than that is chance:
+# efforts are tried in steps of some 1.2.
 DEARER = 1.35
 WORN = 0.1  # of a vertex's links: when more are gone, it is refined like a new one
 
@@ -38,12 +40,20 @@ class Before(NamedTuple):
     rows: NDArray[np.int64]
 
 
-def before_of(source: object, ids: Sequence[str] | Sequence[int], metric: Metric) -> Before | None:
-    """What a graph of these rows can go on from; None where there is nothing, or too much has changed."""
+def before_of(
+    source: object, ids: Sequence[str] | Sequence[int], metric: Metric, memory_limit_bytes: int, *, show: bool
+) -> Before | None:
+    """What a graph of these rows can go on from; None where there is nothing, too much has changed, or it would need
+    more memory than a graph from nothing, and more than there is."""
     if not isinstance(source, Folded) or not isinstance(source.base, Generation):
         return None
     base = source.base
     if base.family != "graph" or base.metric != metric or source.changed > MOST_CHANGED * len(ids):
+        return None
+    need = grown_bytes(len(ids), base.dim)
+    if need > memory_limit_bytes:
+        what = f"to go on from the graph of {base.id} needs {mib(need)}, and {mib(memory_limit_bytes)} may be used"
+        say(f"{what}: building one from nothing", show=show)
         return None
     kept = [row for row in range(base.count) if base.external_id(row) not in source.changed_ids]
     rows = np.full(len(ids), -1, np.int64)

@@ -238,7 +238,9 @@ def _build(source: Source, root: Root, settings: BuildSettings) -> tuple[Path, d
             profile=profile,
             profile_reason=profile_reason,
             show=settings.show,
-            before=None if settings.anew else before_of(source, arranged.ids, settings.metric),
+            before=None
+            if settings.anew or choice.family != "graph"
+            else before_of(source, arranged.ids, settings.metric, what[2], show=settings.show),
             graph_builder=settings.builder,
             parts=settings.parts,
             originals=originals,

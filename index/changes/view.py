@@ -27,6 +27,9 @@ from index.search.generation import Generation
 from index.search.lexical.words import Matched
 from index.shards.merge import Ranked, merge, merge_top
 
+# Of so many rows that tie ids say which come first; of more, the first of them that were written.
+MOST_TIED = 4096
+
 
 @dataclass(frozen=True)
 class Surviving:
@@ -128,17 +131,32 @@ class View:
         """As `Generation.search_rows`, over both; `keep` as `filter` gives it."""
         queries, survivors = self.generation.checked(queries), keep or self.alive
         found = self.generation.search_checked(queries, k, effort, exact, survivors.base)
-        delta, snapshot = survivors.delta, self._snapshot
-        if delta.count == 0:
+        if survivors.delta.count == 0:
             return found
-        reach = min(k, len(snapshot.vectors))
-        if snapshot.sieve is None or exact or self.compares_all(k, effort, survivors):
-            changed = snapshot.search(queries, reach, self._metric, delta)
+        everything = exact or self.compares_all(k, effort, survivors)
+        self._merge_changed(found, queries, survivors.delta, k + 1, everything)
+        return found
+
+    def _merge_changed(self, found: TopK, queries: NDArray[np.float32], keep: Bitmap, reach: int, exact: bool) -> None:
+        """Puts the changes of `keep` that are better into `found`. Rows are in the order of writing, and ids decide
+        between equal scores: of a query whose k-th scores as the last of `reach` does, more are looked at."""
+        snapshot, k = self._snapshot, found.rows.shape[1]
+        most = min(k + MOST_TIED, keep.count)
+        reach, least = min(reach, most), found.scores[:, -1].copy()
+        if snapshot.sieve is None or exact:
+            changed = snapshot.search(queries, reach, self._metric, keep)
         else:
-            changed = sieve.search(snapshot.sieve, queries, reach, found.scores[:, -1], delta.words)
+            changed = sieve.search(snapshot.sieve, queries, reach, least, keep.words)
+        if reach < most:
+            last = changed.scores[:, -1]
+            tied = (changed.rows[:, -1] >= 0) & (last >= least) & (last == changed.scores[:, k - 1])
+            for query in np.flatnonzero(tied).tolist():
+                only = slice(query, query + 1)
+                mine = TopK(found.rows[only], found.scores[only], found.scored[only])
+                self._merge_changed(mine, queries[only], keep, most, exact)
+                changed.rows[only], changed.scored[only] = -1, 0
         merge_top(found, changed, self._base, self.order)
         found.scored[:] += changed.scored
-        return found
 
     def compares_all(self, k: int, effort: Effort | None = None, keep: Surviving | None = None) -> bool:
         """As `Generation.compares_all`, over both."""

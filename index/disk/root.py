@@ -46,6 +46,9 @@ class Alias(NamedTuple):
     manifest_sha256: str | None = None  # of a sharded index none: its parts have theirs
 
 
+_TRIES = 20
+
+
 def check_name(name: str) -> str:
     if not _NAME.fullmatch(name):
         raise InputError(
@@ -170,7 +173,7 @@ class Root:
             while handle is None:
                 folder = self.folder / name if create else self._folder(name)
                 if create:
-                    folder.mkdir(parents=True, exist_ok=True)
+                    make(folder)
                 handle = lock(folder / LOCK_FILE)
             try:
                 yield folder
@@ -242,6 +245,16 @@ def present_alias(path: Path, name: str, expect_etag: str | None) -> Alias | Non
             etag,
         )
     return present
+
+
+def make(folder: Path) -> None:
+    """Makes a folder if there is none. A build that failed may remove it meanwhile, or the root around it."""
+    for left in reversed(range(_TRIES)):
+        try:
+            return folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, FileNotFoundError):
+            if not left:
+                raise
 
 
 def lock(file: Path) -> int | None:

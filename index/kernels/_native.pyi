@@ -210,6 +210,7 @@ class Graph:
         least_share: float = 0.0,
         budget: int = 0,
         by_spokes: bool = False,
+        most: int = 0,
     ) -> None: ...
     def scan(
         self,

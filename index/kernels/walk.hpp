@@ -13,6 +13,9 @@
 //   giving up                       From some number of visits on, comparing all survivors costs less than what is still to
 //                                   come; the share of survivors among the visited, and how many candidates wait that are
 //                                   worth a visit, tell a long walk from a short one.
+//   an end to long walks            Few queries, far from what they are to find, have several times as many candidates within
+//                                   the margin as others, and the later ones hardly change what is found: whoever asks may
+//                                   bound how many are visited.
 //   a loose frontier                Waiting candidates lie in no order. The best hundred or so stand in front of the rest; the
 //                                   best of those is found by a scan of registers, and what fell behind the threshold is
 //                                   squeezed out now and then.
@@ -376,6 +379,11 @@ struct Walk {
     return walker.gave_up;
   }
 
+  // Whether nothing more is visited, although there would be something.
+  bool over() {
+    return give_up() || (walker.passed >= walker.effort.most && walker.found >= walker.k);
+  }
+
   bool hopeless() {
     next_look = walker.visits + walker.visits / 4;
     return walker.found >= walker.k &&
@@ -422,7 +430,7 @@ struct Walk {
 
   void visit_all() {
     if constexpr (BySpokes) return visit_all_in_two_passes();
-    for (int32_t current = next(); current >= 0 && !give_up();) {
+    for (int32_t current = next(); current >= 0 && !over();) {
       int32_t following = next();
       const uint8_t* block = graph.blocks + static_cast<size_t>(current) * stride;
       const float base = score(block);
@@ -436,7 +444,7 @@ struct Walk {
   void visit_all_in_two_passes() {
     int32_t current = next();
     if (current >= 0) gather(current);
-    while (current >= 0 && !give_up()) {
+    while (current >= 0 && !over()) {
       int32_t following = next();
       if (!dropped(current)) offer(score(graph.blocks + static_cast<size_t>(current) * stride), current);
       weigh_news();

@@ -60,6 +60,10 @@ _GROWTH = {"compact": 0.65, "speed": 0.65, "ivf": 0.0, "disk": 0.0}
 _TRIAL = 8  # a walk that is given up for too few survivors has cost an eighth of the scan
 _BLOCK = 256  # rows that a scan of all reads or skips as one (index/kernels/scan.cpp)
 _LEAST_TRIAL = 64  # visits: fewer say nothing of a share
+# Times the vectors that a search compares on average: so many one visits at most, where more effort is spent on it than
+# the target needs, as it is by default. One query in a hundred would visit two to four times as many, for next to
+# nothing (index/kernels/MEASURED.md, "Long walks").
+LONGEST = 1.5
 # Whoever asks for more than the usual effort may have a walk that costs as much as so many scans, or so many visits,
 # which take some milliseconds.
 MOST_SCANS, SMALL_WALK = 4, 10_000
@@ -67,12 +71,14 @@ MOST_SCANS, SMALL_WALK = 4, 10_000
 
 class SearchPlan(NamedTuple):
     """How to go about a search. scan: compare all survivors at once. The rest is for a walk, in vectors compared: after
-    `trial` it gives up where less than `least_share` of them survive, and after `budget` (0: never) in any case."""
+    `trial` it gives up where less than `least_share` of them survive, and after `budget` (0: never) in any case. After
+    `most` survivors (0: never) it is over where it has found enough."""
 
     scan: bool = False
     trial: int = 0
     least_share: float = 0.0
     budget: int = 0
+    most: int = 0
 
 
 WALK, SCAN = SearchPlan(), SearchPlan(scan=True)
@@ -114,10 +120,19 @@ class Planner:
         effort: The manifest's entry: the curve of vectors compared for MEASURED_K hits by effort, and `deep`, those for
             more hits at the default effort.
         in_order: Of a scan of everything, what a row costs.
+        target_effort: The least that meets the recall target; None: the default does no more.
     """
 
-    def __init__(self, structure: str, count: int, effort: Mapping[str, Any], in_order: float = IN_ORDER) -> None:
+    def __init__(
+        self,
+        structure: str,
+        count: int,
+        effort: Mapping[str, Any],
+        in_order: float = IN_ORDER,
+        target_effort: int | None = None,
+    ) -> None:
         self._structure, self._count, self._in_order = structure, count, in_order
+        self._target = int(effort["default"]) if target_effort is None else target_effort
         self._by_spokes = LongWalks.of(effort)
         curve = sorted(effort["curve"], key=lambda point: int(point["effort"]))
         self._efforts, self._scored = [point["effort"] for point in curve], [point["scored"] for point in curve]
@@ -141,7 +156,7 @@ class Planner:
             return SCAN
         if keep is None and k <= MEASURED_K:
             if effort <= self._default:
-                return WALK  # what the structure was built for
+                return SearchPlan(most=self._most(k, effort))  # what the structure was built for
             dearest = MOST_SCANS * (self._count * self._in_order + HIT * k) / WORTH[self._structure]
             return SearchPlan(budget=max(SMALL_WALK, int(dearest)))
         survivors = self._count if keep is None else keep.count
@@ -159,7 +174,14 @@ class Planner:
         if usual:
             budget = max(budget, 2 * self._at(math.ceil(k / share), effort))
             least = min(least, share / 4)
-        return SearchPlan(False, max(_LEAST_TRIAL, int(budget / _TRIAL)), least, max(1, int(budget)))
+        trial = max(_LEAST_TRIAL, int(budget / _TRIAL))
+        return SearchPlan(False, trial, least, max(1, int(budget)), self._most(k, effort))
+
+    def _most(self, k: int, effort: int) -> int:
+        """Rows that a walk visits at most, 0 for any number: who names an effort gets all of it."""
+        if self._structure in LISTS or not self._target < effort <= self._default:
+            return 0
+        return max(_LEAST_TRIAL, int(LONGEST * self._at(k, effort)))
 
     def _usual(self, effort: int) -> float:
         return float(np.interp(effort, self._efforts, self._scored))

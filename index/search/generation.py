@@ -47,7 +47,9 @@ class Generation:
         cheaper = finding.effort_for(manifest["effort"]["curve"], manifest["recall"]["target"])
         self.target_effort = min(cheaper or self.default_effort, self.default_effort)
         in_order = IN_BLOCKS[self.profile] if self.profile and self.originals == "drop" else IN_ORDER
-        self._planner = Planner(self.profile or self.family, self.count, manifest["effort"], in_order)
+        self._planner = Planner(
+            self.profile or self.family, self.count, manifest["effort"], in_order, self.target_effort
+        )
         self.code_step: float = layout.code_step_of(manifest)
         self._rows, self._searcher, self._index = open_structure(path, manifest, threads, huge_pages=huge_pages)
         self._ids = StringIds(path) if manifest["id_type"] == "str" else IntegerIds(path)

@@ -73,7 +73,7 @@ class Hosted:
                     raise TargetError(f"--start: {reason}")
                 with contextlib.suppress(httpx.HTTPError):
                     status = client.get(path).status_code
-                    if status == 200:
+                    if status == 200 and self.gone() is None:  # else another program has the port, and answered
                         return
                     said = f"{path} answers {status}"
                 time.sleep(0.05)

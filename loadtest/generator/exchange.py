@@ -22,6 +22,7 @@ from typing import Any
 import gevent
 import msgspec
 
+from embed.vectors.durable import write_atomically
 from loadtest.generator.merge import Member, merge_parts
 from loadtest.generator.session import Part, Session
 from loadtest.generator.workers.reception import Reception
@@ -30,6 +31,7 @@ from loadtest.workload.plan import Plan
 
 LEAD_S = 0.3  # for the message to arrive before the window begins, when there is no warm-up
 REPORT_S = 1.5
+WATCHED_S = 0.25  # that this process stays, so that who watches it sees what it has used by the end
 DRAIN_S = 10.0  # beyond the request timeout: a part that has not come by then does not come
 LOCAL = "local"  # stands for the only process where there is no master
 
@@ -222,8 +224,8 @@ class Conductor:
             self.plan, parts, stop - self.window[0], self.started_at, view, members, list(self.lost.values())
         )
         if self.out is not None:
-            self.out.write_bytes(msgspec.json.encode(self.trial))
+            write_atomically(self.out, msgspec.json.encode(self.trial))
             emit("trial", path=str(self.out), lost=len(self.lost))
         if self.plan.duration_s:
             self.environment.process_exit_code = 0
-            gevent.spawn_later(0.05, self.environment.runner.quit)
+            gevent.spawn_later(WATCHED_S, self.environment.runner.quit)

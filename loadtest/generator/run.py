@@ -150,6 +150,8 @@ class Generator:
                 process = start_locust(options, log, self.cpus)
                 try:
                     watcher, meter = self.follow(process, plan, observe)
+                    if watcher is not None:
+                        watcher.join()  # while what the generator used can still be read
                     process.wait(plan.timeout_s + START_S)
                 finally:
                     _end(process, GRACE_S if plan.bind else 0.0)
@@ -215,7 +217,6 @@ class Generator:
 
     def _complete(self, trial: Trial, watcher: Watcher | None, meter: Meter | None) -> None:
         if watcher is not None:
-            watcher.join()
             trial.interference = watcher.interference
             if trial.server is not None:
                 trial.server.cores_used = watcher.cores_used

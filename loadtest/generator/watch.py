@@ -83,7 +83,7 @@ def asked_by(processes: Sequence[psutil.Process]) -> dict[int, list[psutil.Proce
 
 def _is_perwatt(host: str, port: int) -> bool:
     """Routers talk to others too: collectors of traces, stores."""
-    there = http.client.HTTPConnection(host, port, timeout=1)
+    there = http.client.HTTPConnection(host, port, timeout=5)
     try:
         there.request("GET", "/livez")
         return bool(json.loads(there.getresponse().read(100)) == {"status": "alive"})

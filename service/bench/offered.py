@@ -80,7 +80,7 @@ def offer(
     begin_s, answers = time.monotonic(), list[tuple[int, bytes]]()
     pump.stop_at = begin_s + seconds
     pump.open_stream(per_s, 1, (0, 0), begin_s)
-    while time.monotonic() < pump.stop_at or pump.in_flight:
+    while pump.due or pump.in_flight:
         gevent.sleep(0.01)
         pump.sweep()
         while keep and pump.samples:

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from embed.models.folder import DEFAULT_MODEL
 from service.moving.rows import Collection, MovedRows, MovingError, SourceOptions, chosen
 
 PAGE = 500
-START_S = 60.0
+START_S, TRIES = 60.0, 3
 TIMEOUT_S = 120.0
 API = "/api/v2"
 # Ends with its stdin, so that no server outlives a reader that was killed.
@@ -37,6 +37,10 @@ threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).st
 import chromadb_rust_bindings
 chromadb_rust_bindings.cli(["chroma", "run", *sys.argv[1:]])
 """
+
+
+class EndedError(MovingError):
+    """Chroma's server ended before it answered."""
 
 
 @contextmanager
@@ -63,6 +67,19 @@ def opened(asked: SourceOptions) -> Iterator[Collection]:
 
 @contextmanager
 def _started(folder: Path) -> Iterator[str]:
+    with ExitStack() as stack:
+        for left in reversed(range(TRIES)):
+            try:
+                url = stack.enter_context(_started_once(folder))
+                break
+            except EndedError:  # it may be that another program has taken its port meanwhile
+                if not left:
+                    raise
+        yield url
+
+
+@contextmanager
+def _started_once(folder: Path) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -81,11 +98,14 @@ def _started(folder: Path) -> Iterator[str]:
         try:
             url = f"http://127.0.0.1:{port}"
             until = time.monotonic() + START_S
-            while not _answers(url):
-                if process.poll() is not None or time.monotonic() > until:
+            while not (_answers(url) and process.poll() is None):
+                ended = process.poll() is not None
+                if ended or time.monotonic() > until:
                     said.seek(0)
                     last = said.read().decode(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
-                    raise MovingError(f"Chroma's server did not start on {folder}: {last[0]}")
+                    raise (EndedError if ended else MovingError)(
+                        f"Chroma's server did not start on {folder}: {last[0]}"
+                    )
                 time.sleep(0.05)
             yield url
         finally:

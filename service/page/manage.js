@@ -17,7 +17,8 @@ export class Manage {
   }
 
   // What is so now; again by itself while a rebuild runs and the corner is open.
-  async look(said = "") {
+  // acted: what was asked once more has been done, or not.
+  async look(said = "", acted = false) {
     clearTimeout(this.looking);
     if (!this.corner.open) return;
     const alias = this.alias();
@@ -35,6 +36,7 @@ export class Manage {
       this.get("/v1/usage").catch(() => null), // older servers have none
     ]).catch(() => []);
     if (!info || alias !== this.alias()) return;
+    if (!acted && this.place.querySelector("[data-sure]")) return; // it is about to be decided
     const running = rebuilds.find(({ state }) => !ENDED.includes(state));
     this.place.replaceChildren(
       this.generations(info, said),
@@ -128,7 +130,7 @@ export class Manage {
     } catch (problem) {
       said = problem.detail || problem.title;
     }
-    await this.look(said);
+    await this.look(said, true);
   }
 
   async get(path) {

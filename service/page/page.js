@@ -50,7 +50,7 @@ async function api(path, options) {
     throw { title: "The server does not answer", detail: "Is it still running? The search is tried again when you type.", status: 0 };
   }
   const content = await answer.json().catch(() => ({ title: "The answer cannot be read", detail: `Status ${answer.status}.` }));
-  if (!answer.ok) throw content;
+  if (!answer.ok) throw { ...content, key };
   return { content, stages: answer.headers.get("server-timing") || "" };
 }
 
@@ -59,6 +59,7 @@ async function search(how = "chosen") {
   clearTimeout(pause);
   const text = query.value.trim();
   const number_ = ++asked;
+  next = null; // what is shown is not gone on with
   underway?.abort();
   remember(text, how);
   if (!text && !like) {
@@ -153,6 +154,7 @@ async function counted(body) {
 
 // The hits behind those that are shown, appended to them; the first of them gets the focus.
 function showMore() {
+  if (!next) return;
   const { body, text, scale } = next;
   page(++asked, body, (content, stages) => {
     const place = hits.childElementCount;
@@ -224,7 +226,7 @@ function show(found, text) {
 // once: what to do again when that may help.
 function trouble(problem, once) {
   if (problem?.status === 401) {
-    ask(problem);
+    if (problem.key === sessionStorage.getItem(KEY)) ask(problem); // and no other since
     problem = null;
   }
   notice.hidden = !problem;
@@ -376,6 +378,7 @@ further.firstElementChild.addEventListener("click", showMore);
 // The door: a field for the key, instead of everything that would need one.
 function ask(problem) {
   const had = sessionStorage.getItem(KEY);
+  if (!had && !door.hidden) return; // it is open, and a key may be half typed
   sessionStorage.removeItem(KEY);
   nothing();
   document.body.classList.add("locked");

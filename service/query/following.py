@@ -93,7 +93,9 @@ class Follower:
             if now_s - self._looked_s > LOOK_S:
                 self._looked_s = now_s
                 self._open_safely()
-            return self._view
+                reader = self._reader
+            if reader is None:
+                return self._view
         if reader.acknowledged > self.seq and self.failure is None and self._apply_safely(AT_ONCE) and self.behind:
             self._go_on_later()
         return self._view
@@ -102,6 +104,7 @@ class Follower:
         """What knows every change up to `min_seq`. Raises Problem precondition-failed where there is no such change,
         deadline-exceeded when it could not be applied in time, not-ready where changes cannot be read."""
         self._recover()
+        self._open_safely()
         unwritten_s = time.perf_counter() + PATIENCE_S
         while self.seq < min_seq:
             last = self._folded.seq if self._reader is None else self._reader.acknowledged

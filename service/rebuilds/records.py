@@ -28,7 +28,8 @@ from service.wire.answer.rebuilds import RebuildAnswer
 
 FOLDER, RUNNING, LOCK = ".rebuilds", ".running", ".lock"
 KEPT = 100  # records; older ones are forgotten
-TRIES, PAUSE_S = 50, 0.01  # for a lock that others only look at
+# For a lock that others only look at, or that is still held by a rebuild that has ended and settles its last words.
+TRIES, PAUSE_S = 500, 0.01
 LAST_BYTES = 2000  # of a log, where a process died without a word
 
 

@@ -52,6 +52,7 @@ class Replica:
         self.lost = 0  # requests that another one had to answer, or nobody, since this one last answered
         self.up = False
         self.why = "it was not asked yet"  # it is not up
+        self._late = 0  # looks in a row to which it did not answer in time
         self.serving: dict[str, IndexInfo] = {}
 
     def begin(self, request: ShardRequest, ended: Ended) -> ReplicaCall:
@@ -112,11 +113,13 @@ class Replica:
         except Unanswered as error:
             self.down(str(error))
         except TimeoutError:
-            self.down(f"it did not answer within {patience_s:g} s")
+            self._late += 1
+            if self._late > 1 or not self.up:  # once may be a second in which its machine stood still
+                self.down(f"it did not answer within {patience_s:g} s")
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             self.down(f"what answers is no perwatt ({error})")
         else:
-            self.up, self.lost, self.serving = True, 0, serving
+            self.up, self.lost, self.serving, self._late = True, 0, serving, 0
 
     def answers(self, name: str, generation: str) -> bool:
         """Whether it is up and answers for a generation, be it the one that it serves or one beside it."""

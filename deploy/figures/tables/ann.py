@@ -54,7 +54,8 @@ def _of_a_make(measured: dict[str, Any], others: dict[str, Any] | None) -> str:
             f"### {processor(measured['machine'])}",
             f"![Queries a second over recall, one line an engine](ann.{make_of(measured['machine'])}.svg)",
             f"{vectors['name']}: {vectors['rows']:,} × {vectors['dim']}, {vectors['metric']}, {vectors['queries']:,} "
-            f"held-out queries in one call, {figures['rounds']} interleaved rounds of which the fastest counts. Ratios "
+            f"held-out queries in one call, {figures['rounds']} interleaved rounds of which the fastest counts. "
+            f"{_builds(figures)}Ratios "
             "are within the run, at the cheapest setting of each engine that reaches the recall: perwatt's queries a "
             "second, and the others' as multiples of them.",
             engines_table(figures),
@@ -143,6 +144,12 @@ def engines_table(figures: dict[str, Any]) -> str:
         rows.append([label, *cells, f"{engine['build']['seconds']:.0f}", memory])
     heads = [f"k {k}, {threads} thr., {recall}" for k, threads, recall in columns]
     return table(["engine", *heads, "build s", "bytes a vector, private + mapped"], rows)
+
+
+def _builds(figures: dict[str, Any]) -> str:
+    if all(engine["build"].get("times", 1) == 1 for engine in figures["engines"]):
+        return ""
+    return "Builds of less than a minute are made twice, of which the faster counts. "
 
 
 def _cases(figures: dict[str, Any]) -> list[tuple[int, int]]:

@@ -1,6 +1,7 @@
 """One run: every engine built, loaded and raced, and one JSON object that says all of it.
 
-build    one engine after the other on every core, each in a process of its own that then ends
+build    one engine after the other on every core, each in a process of its own that then ends; those that take less
+         than a minute once more after that, and the quicker one counts
 load     each from its own file into a fresh process; all stay, stopped, until the end
 sweep    recall for each k, and which settings are worth timing
 race     each case of k and threads, in interleaved rounds
@@ -14,7 +15,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from index.bench.errors import BenchError
 from index.progress import Progress, say
 
 FORMAT = 1
+QUICK_SECONDS = 60.0  # a build that takes longer is made once
 ROUNDS = 5
 BUDGET_SECONDS = 1.2  # for all rounds of a setting in a case
 SECONDS_A_PASS = 0.6  # a pass that would take longer answers fewer queries
@@ -62,6 +64,8 @@ def measure(
         run = _AnnRun(load, Path(scratch), machine.cores(), show=show)
         run.prepare(ks)
         built = [entry for entry in entries if run.build(entry)]
+        for entry in built:
+            run.build_again(entry)
         runners = [runner for entry in built if (runner := run.load(entry, living))]
         for k in ks:
             run.learn(runners, k)
@@ -129,16 +133,30 @@ class _AnnRun:
             return True
         folder = self._scratch / (entry.built_as or entry.name)
         folder.mkdir()
-        order = {"vectors": str(self._scratch / "vectors.npy"), "metric": self._load.metric, "folder": str(folder)}
         try:
-            with self._process(entry) as process:
-                figures = process.ask("build", BUILD_SECONDS, threads=self._threads, **order)
+            figures = self._built(entry, folder)
         except EngineFailedError as error:
             shutil.rmtree(folder)
             return self._fail(entry, str(error))
         self._builds[entry.name] = figures
         say(f"{entry.label}: built in {figures['seconds']:.1f} s", show=self._show)
         return True
+
+    def build_again(self, entry: Entry) -> None:
+        """Where that was quick: what else the machine did meanwhile is then in one of two figures."""
+        first = self._builds[entry.name]
+        if entry.built_as or first["seconds"] > QUICK_SECONDS:
+            return
+        with tempfile.TemporaryDirectory(dir=self._scratch) as folder, suppress(EngineFailedError):
+            second = self._built(entry, Path(folder))
+            say(f"{entry.label}: built again in {second['seconds']:.1f} s", show=self._show)
+            quicker = min(first, second, key=lambda each: each["seconds"])
+            first |= {"times": 2} | {key: quicker[key] for key in ("seconds", "cpu_seconds", "peak_growth_bytes")}
+
+    def _built(self, entry: Entry, folder: Path) -> dict[str, Any]:
+        order = {"vectors": str(self._scratch / "vectors.npy"), "metric": self._load.metric, "folder": str(folder)}
+        with self._process(entry) as process:
+            return process.ask("build", BUILD_SECONDS, threads=self._threads, **order)
 
     def load(self, entry: Entry, living: ExitStack) -> Runner | None:
         need, there = self._builds[entry.name]["file_bytes"] * LOADING, machine.memory_available_bytes()
@@ -210,7 +228,9 @@ class _AnnRun:
             "ours": entry.ours,
             "package": entry.package,
             "settings": entry.settings,
-            "build": {key: round(value, 2) if isinstance(value, float) else value for key, value in build.items()},
+            "build": {
+                key: float(f"{value:.4g}") if isinstance(value, float) else value for key, value in build.items()
+            },
             "bytes_per_vector": {
                 "private": round(memory["private_bytes"] / rows),
                 "mapped": round(memory["mapped_bytes"] / rows),

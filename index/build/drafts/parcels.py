@@ -75,7 +75,8 @@ class SharedParts:
         except OSError as error:
             raise StorageError(f"{self._folder} cannot be written: {error.strerror}") from error
         finally:
-            shutil.rmtree(place, ignore_errors=True)
+            for _ in range(3):  # a helper may write its last file while it is removed
+                shutil.rmtree(place, ignore_errors=True)
 
 
 class _Run:

@@ -5,7 +5,10 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,7 @@ from index.search.lexical.words import FOLDER, HEAP_BYTES, ROW_FIELD, WORDS_FIEL
 from index.weights.whole import WholeWords, write_whole
 
 FIELDS = ("title", "text")  # as the manifest names them
+_OS_ERROR = re.compile(r"\bos error (\d+)|\bcode: (\d+)")
 
 
 class LexicalWriter:
@@ -51,15 +55,17 @@ class LexicalWriter:
                 document.add_unsigned(ROW_FIELD, self._row + offset)
                 for place, column in enumerate(columns):
                     _add(document, place, self._columns[place].kind, column[offset])
-                self._writer.add_document(document)
+                with _said_by_number(self._folder):
+                    self._writer.add_document(document)
         self._row += len(payload)
 
     def finish(self) -> dict[str, Any] | None:
         """What the manifest says of it; None, and no folder, when no row has any text."""
         if self._writer is None:
             return None
-        self._writer.commit()
-        self._writer.wait_merging_threads()
+        with _said_by_number(self._folder):
+            self._writer.commit()
+            self._writer.wait_merging_threads()
         self._writer = self._index = None
         for lock in self._folder.glob(".*.lock"):
             lock.unlink()
@@ -96,6 +102,18 @@ class LexicalWriter:
         self._with_text += bool(text)
         self._bytes += len(text)
         return text
+
+
+@contextmanager
+def _said_by_number(folder: Path) -> Iterator[None]:
+    """tantivy says what the system refused in words; raises the OSError that they are about."""
+    try:
+        yield
+    except Exception as error:
+        number = _OS_ERROR.search(str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(folder)) from error
 
 
 def _name_by_content(folder: Path) -> None:
