@@ -32,7 +32,6 @@ KNEE     = --slo-p99-ms $(P99_MS) --recall 0.95 --start-rate 250 --search-s 4 --
   $(if $(LENIENT),--allow-interference)
 SOURCES := $(wildcard $(foreach folder,native embed/kernels index/kernels,$(addprefix $(folder)/,*.cpp *.hpp CMakeLists.txt)))
 
-# One thread of native work a process is right for serving; the steps that may use every core ask for it themselves.
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .PHONY: help setup run report experiment selftest test test-units test-arm64 sanitize fuzz check check-deploy client images test-images bench clean \
@@ -161,12 +160,12 @@ test-deploy: ## run images, chart, compose file, rules, S3 and a release's rehea
 test-release: ## rehearse a release on this machine: staged, measured by digest, promoted, signed (after test-deploy)
 	deploy/proof/run.sh tools release
 
-bench: setup-peers setup-servers $(VENV)/integrations/.made $(DATA)/indexes/$(INDEX)/current ## measure beside the peers and write the figures into BENCHMARKS.md
+bench: setup-peers setup-servers $(VENV)/integrations/.made $(DATA)/indexes/$(INDEX)/current ## measure beside the peers and write the figures into BENCHMARKS.md (needs PERWATT_DATA)
 	deploy/judges/fetch.sh $(DATA)/judges
 	$(BIN)/python -m deploy.figures measure
 	$(BIN)/python -m deploy.figures render
 
-judges: setup-test $(VENV)/integrations/.made ## have other people's benchmarks measure perwatt and another engine each, into BENCHMARKS.md (needs git)
+judges: setup-test $(VENV)/integrations/.made ## have other people's benchmarks measure perwatt and another engine each, into BENCHMARKS.md (needs git and PERWATT_DATA)
 	deploy/judges/fetch.sh $(DATA)/judges
 	$(BIN)/python -m deploy.figures measure judges
 	$(BIN)/python -m deploy.figures render

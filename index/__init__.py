@@ -1,7 +1,7 @@
 """Vectors in, approximate nearest neighbours out. FAISS builds, this package's kernels score and scan.
 
-It knows nothing of models or HTTP, and of text only its words: embed makes the vectors, service answers requests. It
-stores no deletions and no updates either: a generation is immutable, and a new one replaces it in one step.
+It knows nothing of models or HTTP, and of text only its words: embed makes the vectors, service answers requests. A
+generation is immutable, and a new one replaces it in one step; what is written since lies beside it (changes/).
 
     build_generation   vectors → a generation on disk           build/pipeline.py
     open_generation    a generation, checked and mapped         search/opening.py

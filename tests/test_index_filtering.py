@@ -240,7 +240,7 @@ def test_a_field_is_described_for_a_form(tmp_path: Path) -> None:
         "year": {"type": "int", "present": 2, "min": -3, "max": 3},
         "price": {"type": "float", "present": 1, "min": 1.5, "max": 1.5},
         "draft": {"type": "bool", "present": 3, "values": [{"value": True, "count": 2}, {"value": False, "count": 1}]},
-        "published": {"type": "date", "present": 2, "min": "1960-01-01T00:00:00Z", "max": "2020-05-06T07:08:09Z"},
+        "published": {"type": "date", "present": 2, "min": "1960-01-01T00:00:00Z", "max": "2020-05-06T07:08:09.5Z"},
         "tags": {"type": "keyword[]", "present": 2, "distinct": 2,
                  "values": [{"value": "a", "count": 2}, {"value": "b", "count": 1}]},
     }  # fmt: skip

@@ -63,12 +63,12 @@ def test_a_walk_beyond_the_usual_effort_ends_where_a_scan_would_have() -> None:
     assert 0 < plan.budget < MILLION / 5
 
 
-def test_a_walk_that_has_more_effort_than_it_needs_visits_half_as_many_again_as_usual() -> None:
+def test_a_walk_that_has_more_effort_than_it_needs_has_a_bound() -> None:
     """Where effort was named that is below what is usual, or above, all of it is spent."""
     planner = Planner("compact", MILLION, EFFORT, target_effort=100)
-    assert [planner.plan(10, effort, None).most for effort in (100, 300, 301)] == [0, 750, 0]
-    assert planner.plan(100, 300, None).most == pytest.approx(1.5 * 2500, abs=1)
-    assert planner.plan(10, 300, kept(600_000)).most == 750  # of those that may be hits
+    assert [planner.plan(10, effort, None).most for effort in (100, 300, 301)] == [0, 875, 0]
+    assert planner.plan(100, 300, None).most == pytest.approx(1.75 * 2500, abs=1)
+    assert planner.plan(10, 300, kept(600_000)).most == 875  # of those that may be hits
     assert Planner("compact", MILLION, EFFORT).plan(10, 300, None).most == 0  # the default is what the target needs
     assert Planner("disk", MILLION, EFFORT, target_effort=100).plan(10, 300, None).most == 0
 

@@ -17,7 +17,7 @@ from loadtest.errors import RecordError
 from loadtest.power.energy import Energy
 from loadtest.record.histogram import Histogram
 from loadtest.record.run_record import Record, ServiceFacts
-from loadtest.record.trial import ServerSide, ValidityCheck
+from loadtest.record.trial import RecallEstimate, ServerSide, ValidityCheck
 from loadtest.selftest.example import MEAN_S
 from loadtest.selftest.simulate import Queue, paper_knee_qps
 
@@ -174,6 +174,40 @@ def test_one_run_a_side_cannot_tell(records: list[Record]) -> None:
     found = compare_unpaired(readings(of(records, "x86")[:1]), readings(of(records, "arm")[:1]), 0.05)
     assert found.verdict is Verdict.INCONCLUSIVE
     assert "at least 3" in found.why
+
+
+def test_rates_at_unequal_recall_decide_nothing_though_nobody_asked_for_one(records: list[Record]) -> None:
+    """A release that halves its default effort is quicker, and finds less."""
+    for record in records:
+        record.objective = msgspec.structs.replace(record.objective, recall=None)
+        mean = 0.90 if record.label.arm == "arm" else 0.99
+        record.trials[-1].recall = RecallEstimate(mean, mean - 0.01, mean + 0.005, 300, 10)
+    unpaired = compare_unpaired(readings(of(records, "arm")), readings(of(records, "x86")), 0.05)
+    paired = compare(readings(records), "x86", "arm")
+    assert unpaired.verdict is paired.verdict is Verdict.INCONCLUSIVE
+    assert "arm found 0.900 of the true neighbours and x86 0.990" in unpaired.why
+    assert any("at equal recall alone" in reason for reason in paired.reasons)
+    for record in of(records, "arm"):
+        record.trials[-1].recall = RecallEstimate(0.985, 0.975, 0.99, 300, 10)
+    assert compare(readings(records), "x86", "arm").verdict is Verdict.BETTER
+
+
+def test_a_build_that_no_longer_proves_the_objective_does_not_pass_the_gate(records: list[Record]) -> None:
+    for record in of(records, "arm"):
+        assert record.knee is not None
+        record.knee = msgspec.structs.replace(record.knee, confirmed=False)
+    found = compare_unpaired(readings(of(records, "arm")), readings(of(records, "x86")), 0.05)
+    assert found.verdict is Verdict.WORSE
+    assert "no run proves the objective any more" in found.why
+    both = compare_unpaired(readings(of(records, "arm")), readings(of(records, "arm")), 0.05)
+    assert both.verdict is Verdict.INCONCLUSIVE
+
+
+def test_an_arm_is_not_compared_with_itself(records: list[Record]) -> None:
+    with pytest.raises(RecordError, match="with another one, not with itself"):
+        compare(readings(records), "x86", "x86")
+    with pytest.raises(RecordError, match="not with itself"):
+        compare(readings(records), "x86", "arm", replica="x86")
 
 
 def test_an_invalid_run_stops_the_gate(records: list[Record]) -> None:

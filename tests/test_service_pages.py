@@ -6,6 +6,7 @@ import asyncio
 import binascii
 import itertools
 import shutil
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +19,8 @@ from chunk_index import DIM, SEARCH, ask
 from serving import serving
 
 from index import Root, build_generation, open_generation
-from service.query.ranked.ranking import RankedHit, Ranking
+from service.query.admission import Deadline
+from service.query.ranked.ranking import RankedHit, Ranking, Survivors
 from service.wire import cursor, limits
 
 pytest_plugins = ["chunk_index_fixtures"]
@@ -122,6 +124,55 @@ def test_pages_go_on_when_a_deeper_search_finds_better_rows_late(late: dict[int,
     found = asyncio.run(pages())
     assert found == sorted(set(found))
     assert set(found) >= set(range(40)) - set(late)  # to the end, whatever came too late for its page
+
+
+def ranking_of(hits: list[RankedHit], **query: Any) -> Ranking:
+    """One whose rankings hold `hits` and nothing else; `asked` has the depths that were asked for."""
+
+    class Ready(Ranking):
+        asked: list[int]
+
+        async def _rank(self, survivors: Any, depth: int) -> list[RankedHit]:
+            self.asked.append(depth)
+            return hits[:depth]
+
+    made = Ready.__new__(Ready)
+    made.asked, made.depth = [], 0
+    rows = SimpleNamespace(order=lambda row: row, value=lambda _field, row: row % 3)
+    made._view = SimpleNamespace(  # type: ignore[assignment]
+        reach=len(hits), rows=rows, page_mark=lambda row: (row, ""), page_order=lambda row, _id: row,
+        field_type=lambda _name: "int",
+    )  # fmt: skip
+    made._query = SimpleNamespace(**{"group_by": None, "mode": "hybrid"} | query)  # type: ignore[assignment]
+    made._survivors, made._deadline = Survivors(), Deadline(60_000, time.perf_counter())
+    return made
+
+
+def test_a_hybrid_search_for_more_groups_than_there_are_does_not_rank_everything(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "PART_ROWS", 100)
+    ranking: Any = ranking_of([RankedHit(row, -float(row)) for row in range(1000)], group_by="number")
+    assert [hit.row for hit in asyncio.run(ranking._grouped(11))] == [0, 1, 2]
+    assert ranking.asked == [22, 44, 88, 100]
+
+
+def test_a_page_of_a_hybrid_search_goes_on_behind_its_last_hit_whatever_the_scores_are_by_now() -> None:
+    """A better hit that was deleted makes all scores larger."""
+    ranking = ranking_of([])
+    ranking.depth = 50
+    now = [RankedHit(5, 0.9), RankedHit(7, 0.8), RankedHit(9, 0.7)]
+    after = cursor.Cursor("docs-1", b"", 10, 0.5, 5, 50, 100)
+    assert [hit.row for hit in ranking._behind(now, after)] == [7, 9]
+    gone = cursor.Cursor("docs-1", b"", 10, 0.75, 6, 50, 100)
+    assert [hit.row for hit in ranking._behind(now, gone)] == [9]
+
+
+def test_a_ranking_of_no_weight_does_not_cut_the_answer(chunks_client: httpx.Client) -> None:
+    page = ask(chunks_client, text="word17", mode="hybrid", cursor="", params={"weights": {"dense": 0}})
+    assert len(page["hits"]) == 1
+    assert "next_cursor" not in page
+    assert not page["coverage"]["partial"]
 
 
 def test_the_last_page_names_no_other(chunks_client: httpx.Client) -> None:

@@ -21,8 +21,11 @@ from index import Generation, Root, open_generation
 from index.changes.log import Log
 from service.query import served_view as module
 from service.query.admission import Deadline
+from service.query.following import AT_ONCE
 from service.query.served_generation import ServedGeneration
+from service.wire.cursor import Cursor, encode
 from service.wire.problems import Problem
+from service.wire.request.search import SearchRequest
 
 pytest_plugins = ["serving_fixtures"]
 
@@ -110,6 +113,25 @@ def test_a_search_that_outlives_its_request_keeps_the_generation_open(
         assert not closed_at_once
 
     asyncio.run(work())
+
+
+def test_a_page_that_follows_one_of_a_worker_who_knows_more_waits_for_what_that_knew(tmp_path: Path) -> None:
+    """It applies so many changes at a time; a cursor that says that there are more rows is none that does not fit."""
+    path = Documents(30).build(tmp_path)
+    with ThreadPoolExecutor(1) as threads, Log(tmp_path / "docs", DIM, None) as log:
+        loaded = ServedGeneration(open_generation(path), threads)
+        log.append([Documents(0).put(number, number) for number in range(100, 100 + 3 * AT_ONCE)])
+        rows = 30 + 3 * AT_ONCE
+
+        async def page_rows(said: int) -> int:
+            after = encode(Cursor(loaded.id, b"", 1, 0.5, 0, 0, said))
+            asked = SearchRequest(vector=np.ones(DIM, np.float32).tobytes(), cursor=after)  # type: ignore[arg-type]
+            with loaded:
+                return (await loaded.view_for(asked, patience())).page_rows
+
+        assert asyncio.run(page_rows(rows)) == rows
+        assert asyncio.run(page_rows(rows + 1)) == rows  # which it refuses: there is nothing to wait for
+        loaded.retire()
 
 
 def test_inline_or_in_the_thread_the_answer_is_the_same(

@@ -128,7 +128,7 @@ fleet.add_command(size, "size")
     "--stack", "stack_name", default="perwatt-fleet", show_default=True, help="Made from deploy/cloud/fleet.yaml."
 )
 @click.option("--archives", type=click.Path(file_okay=False, path_type=Path), default=Path(".perwatt/images/archives"),
-              show_default=True, help="Folder of SERVE-ARCH.tar, LOADTEST-ARCH.tar (make images) and index.tar "
+              show_default=True, help="Folder of serve-ARCH.tar, loadtest-ARCH.tar (make images) and index.tar "
                                       "(deploy/ci/index.sh).")  # fmt: skip
 @click.option("--index", "index_name", default="docs", show_default=True, help="Index in index.tar.")
 @click.option("--slo-p99-ms", type=Number(min=0, min_open=True), default=20.0, show_default=True)

@@ -251,7 +251,8 @@ def make(folder: Path) -> None:
     """Makes a folder if there is none. A build that failed may remove it meanwhile, or the root around it."""
     for left in reversed(range(_TRIES)):
         try:
-            return folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
+            break
         except (FileExistsError, FileNotFoundError):
             if not left:
                 raise

@@ -63,7 +63,7 @@ _LEAST_TRIAL = 64  # visits: fewer say nothing of a share
 # Times the vectors that a search compares on average: so many one visits at most, where more effort is spent on it than
 # the target needs, as it is by default. One query in a hundred would visit two to four times as many, for next to
 # nothing (index/kernels/MEASURED.md, "Long walks").
-LONGEST = 1.5
+LONGEST = 1.75
 # Whoever asks for more than the usual effort may have a walk that costs as much as so many scans, or so many visits,
 # which take some milliseconds.
 MOST_SCANS, SMALL_WALK = 4, 10_000

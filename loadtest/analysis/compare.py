@@ -82,9 +82,12 @@ def compare(
 ) -> Comparison:
     """Compare two arms of `runs`. RecordError when they are not comparable at all."""
     arms = by_arm(runs)
-    for arm in (baseline, candidate, *((replica,) if replica else ())):
+    named = [baseline, candidate, *([replica] if replica else [])]
+    for arm in named:
         if arm not in arms:
             raise RecordError(f"there is no arm {arm!r}; the records have {', '.join(sorted(arms))}")
+    if len(set(named)) < len(named):
+        raise RecordError(f"{', '.join(named)}: an arm is compared with another one, not with itself")
     chosen = [*arms[baseline], *arms[candidate], *(arms[replica] if replica else [])]
     same_question(chosen)
     problems = [f"{run.place}: {reason}" for run in chosen for reason in run.invalid]
@@ -105,7 +108,7 @@ def compare(
         reasons.append(
             f"{per_second.blocks} blocks say nothing about the noise between runs; make at least {FEWEST}, better 8"
         )
-    bounded = lower_bounds(chosen)
+    bounded = [*lower_bounds(chosen), *unequal_recall(arms[candidate], arms[baseline])]
     reasons += bounded
     aa = paired_ratio(_rates(arms[replica]), _rates(arms[baseline]), 0.99) if replica else None
     if aa is not None and not aa.low <= 1 <= aa.high:
@@ -191,6 +194,25 @@ def lower_bounds(runs: Sequence[Reading]) -> list[str]:
     if limited:
         found.append(f"{', '.join(limited)}: the search ended at the highest rate allowed; raise --limit-rate")
     return found
+
+
+def unequal_recall(candidate: Sequence[Reading], baseline: Sequence[Reading]) -> list[str]:
+    """Why the rates are not at equal recall, where no run had to prove one: by the 95 % intervals of both sides."""
+    sides = []
+    for runs in (candidate, baseline):
+        found = [run.trial.recall for run in runs if run.trial is not None and run.trial.recall is not None]
+        if not found or any(run.record.objective.recall is not None for run in runs):
+            return []
+        sides.append(
+            [sum(values) / len(found) for values in zip(*((r.low, r.mean, r.high) for r in found), strict=True)]
+        )
+    (low, mean, high), (other_low, other_mean, other_high) = sides
+    if low <= other_high and other_low <= high:
+        return []
+    return [
+        f"{candidate[0].arm} found {mean:.3f} of the true neighbours and {baseline[0].arm} {other_mean:.3f}: rates are "
+        "compared at equal recall alone; measure both with --recall"
+    ]
 
 
 def _same_index(record: Record, first: Record, bytewise: bool) -> None:

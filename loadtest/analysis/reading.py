@@ -174,15 +174,21 @@ class Reading:
         return None if self.one_of_several else self.record.price
 
     @property
-    def cores(self) -> int | None:
-        """Physical cores of what is under test: from the price table's instance, else from the machine itself."""
-        return self._size("cores", "cores")
+    def cores(self) -> float | None:
+        """Physical cores of what is under test, from the price table's instance, else from the machine itself: of one
+        that has the CPUs of some alone, their share, since two of them may be one core."""
+        whole, threads = self._size("cores", "cores"), self._size("vcpus", "threads")
+        if whole is None or self.record.cores_served is None or not threads:
+            return whole
+        return whole * min(1.0, self.record.cores_served / threads)
 
     @property
     def vcpus(self) -> int | None:
-        return self._size("vcpus", "threads")
+        whole, served = self._size("vcpus", "threads"), self.record.cores_served
+        return whole if served is None or self.one_of_several else min(served, whole or served)
 
     def _size(self, of_price: str, of_machine: str) -> int | None:
+        """Of the whole machine."""
         record = self.record
         if self.one_of_several:
             return None
@@ -191,9 +197,7 @@ class Reading:
             found = getattr(record.price, of_price)
         elif record.server is not None:
             found = getattr(record.server, of_machine)
-        if record.cores_served is None:
-            return found
-        return record.cores_served if found is None else min(record.cores_served, found)
+        return found
 
     @property
     def microarchitecture(self) -> str | None:

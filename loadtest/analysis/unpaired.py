@@ -15,7 +15,7 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from loadtest.analysis.compare import lower_bounds, same_question
+from loadtest.analysis.compare import lower_bounds, same_question, unequal_recall
 from loadtest.analysis.ratio import FEWEST
 from loadtest.analysis.reading import Reading
 from loadtest.analysis.verdict import Verdict, judge
@@ -48,8 +48,12 @@ def compare_unpaired(
     if bad:
         return Unpaired(Verdict.INVALID, math.nan, math.nan, math.nan, "; ".join(bad))
     new, old = (np.log([run.capacity.qps for run in side if run.capacity]) for side in (candidate, baseline))
-    bounded = lower_bounds([*baseline, *candidate])
+    bounded = [*lower_bounds([*baseline, *candidate]), *unequal_recall(candidate, baseline)]
     difference = float(new.mean() - old.mean())
+    lost = all(run.unconfirmed for run in candidate) and not any(run.unconfirmed for run in baseline)
+    if lost and min(len(new), len(old)) >= FEWEST:
+        why = "no run proves the objective any more, in the longer trials near its knee; each of before did"
+        return Unpaired(Verdict.WORSE, math.exp(difference), 0.0, math.inf, why)
     if bounded:
         return Unpaired(Verdict.INCONCLUSIVE, math.exp(difference), 0.0, math.inf, "; ".join(bounded))
     if min(len(new), len(old)) < FEWEST:

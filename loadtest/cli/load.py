@@ -35,8 +35,8 @@ INVALID = 3
 def loadtest() -> None:
     """Load a service and measure what a query costs.
 
-    Open loop: requests are sent when they are due, whatever became of those before. Every command writes a run record;
-    `perwatt report` makes a page of it.
+    Open loop: requests are sent when they are due, whatever became of those before. Every command that loads a service
+    writes a run record; `perwatt report` makes a page of it.
     """
 
 

@@ -217,6 +217,7 @@ class Generator:
 
     def _complete(self, trial: Trial, watcher: Watcher | None, meter: Meter | None) -> None:
         if watcher is not None:
+            watcher.join()
             trial.interference = watcher.interference
             if trial.server is not None:
                 trial.server.cores_used = watcher.cores_used

@@ -174,7 +174,7 @@ def _arms_section(comparison: Comparison, sides: Sequence[Sequence[Reading]]) ->
         means = [
             _mean([c.qps / size if c and size else None for c in of]) for of, size in zip(found, sizes, strict=True)
         ]
-        rows.append([label, *(f"{m}; {s} of them" if s else m for m, s in zip(means, sizes, strict=True))])
+        rows.append([label, *(f"{m}; {s:g} of them" if s else m for m, s in zip(means, sizes, strict=True))])
     rows.append(["Queries a dollar", *(_mean([run.per_dollar for run in side]) for side in sides)])
     rows.append(["Dollars a million queries", *(_mean([run.usd_per_million for run in side]) for side in sides)])
     prices = [price_of(side) for side in sides]

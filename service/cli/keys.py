@@ -56,7 +56,9 @@ def keys() -> None:
 @click.option("--scope", type=click.Choice(list(store.RANK)), default="search", show_default=True)
 @click.option("--index", "indexes", multiple=True, metavar="NAME", help="An index it may use; default: every one.")
 @click.option("--filter", "filter_json", metavar="JSON", help="A filter that holds for everything it asks.")
-@click.option("--rate", "rate_per_s", type=click.FloatRange(min=0, min_open=True), help="Requests a second; no limit.")
+@click.option(
+    "--rate", "rate_per_s", type=click.FloatRange(min=0, min_open=True), help="Requests a second; default: no limit."
+)
 @click.option("--burst", type=click.IntRange(min=1), help="Requests at once; default: a second's worth.")
 @_expires
 def create(

@@ -57,7 +57,9 @@ if TYPE_CHECKING:
 )
 @click.option("--id-field", metavar="NAME", help="Field that holds the id; default: id or _id.")
 @click.option(
-    "--text-field", metavar="NAME", help="Field that holds the text; default: text, document, page_content, content."
+    "--text-field",
+    metavar="NAME",
+    help="Field that holds the text; default: text, document, page_content, content, chunk.",
 )
 @click.option("--title-field", metavar="NAME", help="Field that was put before the text when it was embedded.")
 @click.option("--number-rows", is_flag=True, help="Take the place of a row, counted from 0, as its id.")

@@ -74,7 +74,8 @@ def search(
 def search_batch(
     index: str, queries: Sequence[Query], *, timeout_ms: int | None = None
 ) -> Call[BatchAnswer[BatchItem]]:
-    """Up to 256 queries, each a mapping with the fields of a search. One that failed has its `error` set."""
+    """Up to 256 queries, each a mapping with the fields of a search but `min_seq`. One that failed has its `error`
+    set."""
     body = {"queries": [sendable(query) for query in queries], "timeout_ms": timeout_ms}
     return Call("POST", f"/v1/indexes/{_part(index)}/search/batch", BatchAnswer[BatchItem], body)
 
@@ -121,7 +122,7 @@ def put(index: str, documents: Sequence[Mapping[str, Any]], *, key: str | None =
             replace what others have written since.
     """
     body = {"documents": [sendable(document) for document in documents]}
-    return Call("PUT", f"/v1/indexes/{_part(index)}/documents", PutAnswer, body, _keyed(key))
+    return Call("PUT", f"/v1/indexes/{_part(index)}/documents", PutAnswer, body, _keyed(key), changes=key is None)
 
 
 def delete(
@@ -138,7 +139,8 @@ def delete(
         key: an `Idempotency-Key`: deleted once, however often it is sent.
     """
     asked = sendable({"ids": ids, "filter": filter, "dry_run": dry_run})
-    return Call("POST", f"/v1/indexes/{_part(index)}/documents/delete", DeleteAnswer, asked, _keyed(key))
+    path = f"/v1/indexes/{_part(index)}/documents/delete"
+    return Call("POST", path, DeleteAnswer, asked, _keyed(key), changes=key is None)
 
 
 def start_rebuild(index: str, source: str = "changes", *, key: str | None = None) -> Call[RebuildAnswer]:

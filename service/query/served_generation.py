@@ -29,6 +29,7 @@ from service.query.pace import Pace
 from service.query.served_view import INLINE_S, ServedView
 from service.wire.answer.indexes import FilterableField
 from service.wire.answer.recall import Recall
+from service.wire.cursor import rows_of
 from service.wire.default_search import DefaultSearch
 from service.wire.request.search import SearchRequest
 
@@ -146,8 +147,12 @@ class ServedGeneration:
         return self.view()
 
     async def view_for(self, query: SearchRequest, deadline: Deadline) -> ServedView:
-        """As `view_at`, of one query."""
-        return await self.view_at(query.min_seq, deadline)
+        """As `view_at`, of one query; a page that follows one of another worker waits for the changes that had."""
+        view, rows = await self.view_at(query.min_seq, deadline), rows_of(query.cursor)
+        while rows > view.page_rows and self.follower.behind and self.follower.failure is None:
+            await deadline.limit(asyncio.sleep(0))
+            view = self.view()
+        return view
 
     async def view_to_write(self, deadline: Deadline, min_seq: int | None = None) -> ServedView:
         """As `view_at`, with every change that was acknowledged before: what a write does may depend on any of them."""

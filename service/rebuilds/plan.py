@@ -2,7 +2,7 @@
 
     memory = "4 GiB"                        # of the process that rebuilds; default: no limit of its own
     threads = 1
-    keep = 2                                # generations of an index that stay on disk, beside the served ones
+    keep = 2                                # newest generations that stay on disk; those that are served stay anyway
     max_slowdown = 2.0                      # a generation that searches more slowly than so many times is not served
 
     [sources.catalogue]                     # a name that callers may give; paths and options are decided here

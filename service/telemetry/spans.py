@@ -5,6 +5,8 @@
     ├── encode
     ├── search
     ├── lexical                               where words are searched
+    ├── sparse                                where sparse weights are
+    ├── rerank                                where hits are read again
     └── fetch                                 payloads
 
 Behind a router that is traced too, the spans of its shards (`…/part`) are children of its own.

@@ -59,11 +59,7 @@ def decode(given: str, generation: str, query: bytes, rows: int) -> Cursor:
     """The cursor of a request; raises Problem invalid-value for what `encode` did not make or that belongs to another
     query, generation-gone for one of another generation."""
     try:
-        raw = binascii.a2b_base64(given.replace("-", "+").replace("_", "/").encode("ascii"), strict_mode=True)
-        content, check = raw[:-_CHECK_BYTES], raw[-_CHECK_BYTES:]
-        if check != checksum(content):
-            raise ValueError("its checksum is wrong")
-        cursor = _DECODER.decode(content)
+        cursor = _read(given)
     except (ValueError, msgspec.DecodeError) as error:  # binascii.Error and UnicodeEncodeError are ValueErrors
         raise Problem(
             "invalid-value", f"This is no cursor of this service ({error}); send next_cursor as it came.",
@@ -89,6 +85,23 @@ def decode(given: str, generation: str, query: bytes, rows: int) -> Cursor:
     if not within or not math.isfinite(cursor.score):
         raise Problem("invalid-value", "The cursor does not fit this generation.", pointer="/cursor")
     return cursor
+
+
+def rows_of(given: str | None) -> int:
+    """How many rows there were for the first page of the one that a cursor asks for; 0 for what is no cursor."""
+    try:
+        return _read(given).rows if given else 0
+    except (ValueError, msgspec.DecodeError):
+        return 0
+
+
+def _read(given: str) -> Cursor:
+    """Raises ValueError, or msgspec's DecodeError, for what `encode` did not make."""
+    raw = binascii.a2b_base64(given.replace("-", "+").replace("_", "/").encode("ascii"), strict_mode=True)
+    content, check = raw[:-_CHECK_BYTES], raw[-_CHECK_BYTES:]
+    if check != checksum(content):
+        raise ValueError("its checksum is wrong")
+    return _DECODER.decode(content)
 
 
 def digest(*parts: Any) -> bytes:

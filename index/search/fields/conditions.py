@@ -202,7 +202,9 @@ class Numbers(Column):
     def _shown(self, value: Any) -> Any:
         if self.type != "date":
             return value
-        return str(np.datetime64(value, "us").astype("datetime64[s]")) + "Z"
+        whole, _, fraction = str(np.datetime64(value, "us")).partition(".")
+        fraction = fraction.rstrip("0")  # a filter with what is shown keeps the row that has it
+        return f"{whole}.{fraction}Z" if fraction else f"{whole}Z"
 
     def _places(self, low: Any, high: Any, *, above: bool, below: bool) -> tuple[int, int]:
         """Where the rows from low to high begin and end among those sorted by value."""

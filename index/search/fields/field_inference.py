@@ -113,9 +113,9 @@ class OpenField:
 
 
 def _holds(type_: str, value: Any, blank: bool) -> bool:
-    """Whether a value is of this type as it is; a blank string is no date, but no other value either."""
+    """Whether a value is of this type as it is; a blank string is a missing value of any type, or a keyword."""
     if blank:
-        return type_ in ("date", "keyword")
+        return type_ != "keyword[]"
     if type_ == "int" and isinstance(value, float):
         return False  # a filter may say 2001.0 and mean 2001; a column of such values is one of floats
     try:

@@ -41,12 +41,8 @@ class FilterQueries:
             values = column.numbers_of(values)
         if not values:
             return Query.empty_query()
-        if column.type == "float":
-            # A term of floats is its bits; a range is what it says.
-            points = [
-                Query.range_query(self._schema, name, FieldType.Float, value + 0.0, value + 0.0) for value in values
-            ]
-            return Query.boolean_query([(Occur.Should, point) for point in points])
+        if column.type == "float":  # a term of floats is its bits, and −0.0 is written as 0.0
+            return Query.term_set_query(self._schema, name, [value + 0.0 for value in values])
         return Query.term_set_query(self._schema, name, [int(value) for value in values])
 
 

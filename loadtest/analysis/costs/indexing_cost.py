@@ -13,8 +13,11 @@ def items_per_joule(reading: Reading, step: Indexing) -> PerJoule:
     if step.energy is not None and step.energy.joules > 0:
         value = step.items / step.energy.joules
         return PerJoule("measured", value, value, value, step.energy.domain, step.energy.source)
-    micro, cores, threads, server = reading.microarchitecture, reading.cores, reading.vcpus, reading.record.server
-    if server is not None and reading.record.price is None:  # it was not confined to the CPUs that served
+    micro, cores, threads = reading.microarchitecture, reading.cores, reading.vcpus
+    price, server = reading.record.price, reading.record.server
+    if price is not None:  # it was not confined to the CPUs that served
+        cores, threads = price.cores, price.vcpus
+    elif server is not None:
         cores, threads = server.cores, server.threads
     if micro and cores and threads and step.cpu_seconds:
         share = min(step.cpu_seconds / step.seconds / threads, 1.0)

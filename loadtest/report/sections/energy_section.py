@@ -29,7 +29,12 @@ def energy_section(reading: Reading) -> Section:
         rows.append(
             ["Queries a joule", f"{units.digits(found.low)} / {units.digits(found.mid)} / {units.digits(found.high)}"]
         )
-        rows.append(["Joules a query", " / ".join(units.joules(1 / v) for v in (found.high, found.mid, found.low))])
+        rows.append(
+            [
+                "Joules a query",
+                " / ".join(units.joules(1 / v) if v else "–" for v in (found.high, found.mid, found.low)),
+            ]
+        )
     rows.append(["Utilisation at the headline load", f"{units.percent(share)} ({how})"])
     if reading.per_joule_over_curve is not None:
         rows.append(["Queries a joule over the whole curve", units.digits(reading.per_joule_over_curve)])

@@ -236,7 +236,7 @@ OPERATIONS = (
         "Build a new generation of an index, and serve it when its checks pass; answers at once.",
         RebuildRequest,
         RebuildAnswer,
-        (*BODY, "index-not-found", "forbidden", "rebuild-running", "not-ready"),
+        (*BODY, "index-not-found", "forbidden", "rebuild-running", "precondition-failed", "not-ready"),
         status=202,
     ),
     Operation(

@@ -75,7 +75,7 @@ def document(
                 "key": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "A key (pw_…) of scope search, admin or metrics.",
+                    "description": "A key (pw_…) of scope search, write, admin or metrics.",
                 }
             },
         },

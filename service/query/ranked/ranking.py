@@ -9,7 +9,8 @@ ended.
 All of it builds on one question, "the best n rows of these survivors", which each of the first three answers. Of a
 group only the best row is a hit: rows of the groups that were found are removed from the survivors and the question is
 asked again for twice as many rows, until there are enough groups or no rows left. So there are k groups whenever the
-index has k, except in the pages of a hybrid search, which are cut from one fusion of a fixed depth and end with it.
+index has k. A hybrid search fuses deeper rankings anew in place of that: it has the groups of the best
+`limits.PART_ROWS` of each, and in pages those of one fusion of a fixed depth.
 """
 
 from __future__ import annotations
@@ -104,7 +105,9 @@ class Ranking:
         self._rrf_k = None if params is None else params.rrf_k
         self._near = DEPTH if params is None or params.depth is None else params.depth
         if query.mode == "hybrid":
-            share = 1.0 if survivors.keep is None else survivors.keep.count / max(1, view.count)
+            # A router does not know yet how many survive, and says 0; of none any effort finds all.
+            keep = survivors.keep
+            share = 1.0 if keep is None or not keep.count else keep.count / max(1, view.count)
             self._effort = effort_of(self._effort, max(self._near, FUSED_PER_HIT * query.k), share)
         weights = None if params is None else params.weights
         self._weights = (1.0, 1.0, 0.0) if weights is None else (weights.dense, weights.lexical, weights.sparse)
@@ -135,8 +138,7 @@ class Ranking:
                 for hit, place in zip(found, places, strict=True)
             ]
         if after is not None:
-            last = self._passed(after)
-            found = [hit for hit in found if self._place(hit) > last]
+            found = self._behind(found, after)
         return RankedHits(
             found[:k],
             len(found) > k,
@@ -149,6 +151,15 @@ class Ranking:
             self._sparse_s,
             self._unweighed,
         )
+
+    def _behind(self, found: list[RankedHit], after: Cursor) -> list[RankedHit]:
+        """What follows the last hit of the page before."""
+        if self.depth:  # where a better hit is gone, all that are left are fused to other scores
+            for place, hit in enumerate(found):
+                if self._view.page_mark(hit.row) == (after.row, after.id):
+                    return found[place + 1 :]
+        last = self._passed(after)
+        return [hit for hit in found if self._place(hit) > last]
 
     def _passed(self, after: Cursor) -> tuple[float, Any]:
         """The place of the last hit of the page before."""
@@ -164,6 +175,7 @@ class Ranking:
         field = group_field(self._view, self._query.group_by or "")
         taken: dict[object, RankedHit] = {}
         survivors, depth = self._survivors, self.depth or 2 * wanted
+        most = min(self._view.reach, limits.PART_ROWS) if self._query.mode == "hybrid" else self._view.reach
         while True:
             found = await self._rank(survivors, depth)
             if self._query.mode == "hybrid":
@@ -171,11 +183,12 @@ class Ranking:
             for hit in found:
                 value = self._view.rows.value(field, hit.row)
                 taken.setdefault((hit.row,) if value is None else value, hit)  # without a value, a group of its own
-            if len(taken) >= wanted or len(found) < depth or depth >= self._view.reach or self.depth:
+            if len(taken) >= wanted or len(found) < depth or depth >= most or self.depth:
                 return sorted(taken.values(), key=self._place)[:wanted]
             if self._query.mode != "hybrid":
                 survivors = _without(self._survivors, self._view, field, taken)
-            depth *= 2
+            depth = min(2 * depth, most)
+            self._deadline.check()
 
     def _place(self, hit: RankedHit) -> tuple[float, Any]:
         """What hits are sorted by: best first, ties by id."""
@@ -193,7 +206,8 @@ class Ranking:
         depth = min(max(depth, self._near), rows)
         dense, lexical, sparse = await self._all(survivors, depth)
         fused = fuse(dense, lexical, self._weights, self._rrf_k, self._view.rows.order, self._near, sparse)
-        self._cut = max(len(dense), len(lexical), len(sparse)) == depth and len(fused) < survivors.count(self._view)
+        used = [len(rows) for rows, weight in zip((dense, lexical, sparse), self._weights, strict=True) if weight]
+        self._cut = max(used, default=0) == depth and len(fused) < survivors.count(self._view)
         hits = [RankedHit(row, score, dense.get(row), lexical.get(row), sparse.get(row)) for row, score in fused]
         if not self._query.explain:
             return hits

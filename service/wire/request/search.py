@@ -100,7 +100,7 @@ class SearchRequest(Struct, forbid_unknown_fields=True):
 
 class SeveralRequest(Struct, forbid_unknown_fields=True):
     """One query over several indexes, by their aliases: a text or a vector, and what else a search has but for pages,
-    groups and documents of one index.
+    groups, documents of one index, `rerank`, `expect` and `min_seq`.
 
     merge: hits by their scores, which takes indexes of one model and metric, or by their ranks; without it, by scores
     where they compare."""
@@ -123,8 +123,8 @@ class SeveralRequest(Struct, forbid_unknown_fields=True):
 
 
 class BatchRequest(Struct, forbid_unknown_fields=True):
-    """Up to 256 queries, each a SearchRequest that is decoded on its own so that a bad one spoils
-    no other."""
+    """Up to 256 queries, each a SearchRequest without `min_seq` that is decoded on its own so that a bad one spoils no
+    other."""
 
     queries: Annotated[list[Raw], Meta(min_length=1, max_length=limits.BATCH_QUERIES)]
     min_seq: Seq | None = None
