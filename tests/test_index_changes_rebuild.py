@@ -75,6 +75,17 @@ def test_from_changes_builds_as_the_served_generation_was_built(tmp_path: Path) 
     assert read_manifest(built_after(tmp_path, documents))["metric"] == "ip"
 
 
+@pytest.mark.parametrize(("asked", "there"), [([], True), (["--no-lexical"], False)])
+def test_an_index_that_began_without_a_text_has_words_once_there_are_some(
+    vectors: Path, tmp_path: Path, asked: list[str], there: bool
+) -> None:
+    """Unless it was built to have none."""
+    assert read_manifest(built(tmp_path, str(vectors), *asked))["lexical"] is None
+    wrote(tmp_path, Write("new", np.ones(DIM, np.float32).tobytes(), b'{"text": "an octopus has arms"}'))
+    words = read_manifest(built(tmp_path, "--from-changes"))["lexical"]
+    assert (words is not None) == there
+
+
 @pytest.mark.parametrize(
     "asked", [("--profile", "disk"), ("--family", "graph", "--profile", "speed", "--builder", "own")]
 )

@@ -91,6 +91,12 @@ def test_measured_joules_are_compared_in_one_domain_and_never_in_two(records: li
     assert found.joule_domain == "package"
     assert found.per_joule.estimate > 1.3
     assert found.modelled is None
+    assert found.verdicts["per joule"] is Verdict.BETTER
+    for record in records:
+        record.shared = True
+    beside = compare(readings(records), "x86", "arm")
+    assert beside.verdicts["per joule"] is Verdict.INCONCLUSIVE, "they are the generator's, too"
+    assert any("the joules hold those of the generator" in reason for reason in beside.reasons)
     for record in of(records, "arm"):
         for trial in record.trials:
             assert trial.energy is not None

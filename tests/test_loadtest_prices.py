@@ -148,6 +148,7 @@ def test_an_own_machine_is_amortisation_plus_electricity_plus_the_rest(tmp_path:
         (("purchase = 8760", "purchase = -1"), "must not be negative"),
         (("pue = 1.5", 'pue = 1.5\ncurrency = "EUR"\nusd_per_unit = 1.1'), "needs a rate_source"),
         (('as_of = "2026-01-01"', 'as_of = "soon"'), "expected YYYY-MM-DD"),
+        (('as_of = "2026-01-01"', 'as_of = "2026-02-29"'), "expected YYYY-MM-DD"),
         (("mean_watts = 500", ""), "machine 1: .*mean_watts"),
         (("[[machine]]", "[machine]"), r"expected one or more \[\[machine\]\]"),
         (("[[machine]]", "[[machine]"), "cannot be read"),

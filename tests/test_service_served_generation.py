@@ -19,6 +19,7 @@ from patience import patient
 
 from index import Generation, Root, open_generation
 from index.changes.log import Log
+from index.search.filtering import parse
 from service.query import served_view as module
 from service.query.admission import Deadline
 from service.query.following import AT_ONCE
@@ -113,6 +114,23 @@ def test_a_search_that_outlives_its_request_keeps_the_generation_open(
         assert not closed_at_once
 
     asyncio.run(work())
+
+
+@pytest.mark.parametrize(("values", "there"), [(10, False), (3000, True)])
+def test_a_filter_of_thousands_of_values_holds_up_nobody(
+    loaded: ServedGeneration, monkeypatch: pytest.MonkeyPatch, values: int, there: bool
+) -> None:
+    view, threaded = loaded.view(), []
+
+    async def in_thread(deadline: Deadline, work: Any, *arguments: Any) -> Any:
+        threaded.append(work)
+        return work(*arguments)
+
+    monkeypatch.setattr(view, "_in_thread", in_thread)
+    asked = parse({"or": [{"field": "x", "in": list(range(min(values, 1000)))}] * 3})
+    with pytest.raises(Problem, match="x"):
+        asyncio.run(view.survivors(asked, patience()))
+    assert bool(threaded) == there
 
 
 def test_a_page_that_follows_one_of_a_worker_who_knows_more_waits_for_what_that_knew(tmp_path: Path) -> None:

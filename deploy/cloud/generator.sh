@@ -9,7 +9,7 @@ report() {
   echo "perwatt: ended with $status"
   exec >&3 2>&4
   for _ in {1..50}; do # until tee has written what was said last
-    kill -0 "$log" 2>&1 || break
+    kill -0 "$log" 2> /dev/null || break
     sleep 0.1
   done
   curl -fsS -X PUT --upload-file /var/log/perwatt.log "$log_url" || true

@@ -279,6 +279,7 @@ def _build(source: Source, root: Root, settings: BuildSettings) -> tuple[Path, d
             "sections": sections,
             "filterable": {field.name: field.type for field in fields},
             "lexical": words,
+            "language": settings.language,  # of words, also where no row had any; None: there are to be none
             "changes": source.entry if isinstance(source, Folded) else None,
             **({"shard": settings.shard.entry()} if settings.shard else {}),
             "originals": originals,

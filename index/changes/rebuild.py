@@ -86,13 +86,14 @@ def dropping(root: Root, name: str, folder: VectorsFolder) -> VectorsFolder | Fo
 def settings_of(manifest: dict[str, Any]) -> dict[str, Any]:
     """Keyword arguments of `build_generation` that build another generation in the same way."""
     words, made = manifest.get("lexical"), manifest["build"]
+    language = manifest.get("language", words["language"] if words else None)
     unsaid = "faiss" if manifest["family"] == "graph" else "auto"  # graphs from before there was a choice
     return {
         "metric": manifest["metric"],
         "recall_target": manifest["recall"]["target"] if manifest["recall"] else 0.95,
         "filterable": [Field(name, type_) for name, type_ in manifest["filterable"].items()],
-        "lexical": words is not None,
-        "language": words["language"] if words else "english",
+        "lexical": language is not None,
+        "language": language or "english",
         "originals": originals_of(manifest),
         "profile": profile_of(manifest) or "auto",
         "builder": made.get("grown_from", made).get("builder", unsaid),

@@ -132,6 +132,13 @@ def compare(
         verdicts["per joule"] = judge(modelled.p5, modelled.p95, margin)
     else:
         verdicts["per joule"] = Verdict.INCONCLUSIVE
+    shared = sorted({run.arm for run in chosen if run.record.shared})
+    if per_joule is not None and shared:
+        verdicts["per joule"] = Verdict.INCONCLUSIVE
+        reasons.append(
+            f"{', '.join(shared)}: the joules hold those of the generator, which ran on the machine under test; run it "
+            "on another one"
+        )
     if bounded:
         verdicts = dict.fromkeys(verdicts, Verdict.INCONCLUSIVE)
     floor = max(aa.high - 1, 1 - aa.low) if aa is not None and aa.blocks >= FEWEST else math.inf

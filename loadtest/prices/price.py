@@ -54,11 +54,19 @@ class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         return f"{self.instance}, {self.region}, {self.purchase}, ${self.usd_per_hour:g}/h as of {self.as_of}"
 
 
+def _is_day(text: str) -> bool:
+    try:
+        date.fromisoformat(text)
+    except ValueError:  # 2026-02-29
+        return False
+    return True
+
+
 def check(price: Price) -> str | None:
     """What keeps a price from being used, or None."""
     if not re.match(r"https?://\S+( and https?://\S+)*$|own: \S", price.source):
         return f"its source is {price.source!r}; expected a URL, or 'own: …' for a price of your own"
-    if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", price.as_of):
+    if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", price.as_of) or not _is_day(price.as_of):
         return f"its date is {price.as_of!r}; expected YYYY-MM-DD"
     if not price.usd_per_hour > 0:
         return f"it costs {price.usd_per_hour} an hour"

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 INLINE_S = 2e-3
 # A filter that was not asked before reads columns: up to this many rows that, too, is done within 2 ms.
 INLINE_FILTER_ROWS = 500_000
+INLINE_FILTER_BYTES = 8192  # of its JSON: each of a thousand values is looked up in some microseconds
 # Rows of which a column is read and its values are counted within 2 ms.
 INLINE_COLUMN_ROWS = 100_000
 
@@ -142,7 +143,8 @@ class ServedView:
         """The rows that a filter keeps, None for all; raises Problem for one that does not fit this generation."""
         if filter_ is None:
             return None
-        if self.count < INLINE_FILTER_ROWS or self.generation.filters.known(filter_):
+        brief = self.count < INLINE_FILTER_ROWS and len(filter_.key) < INLINE_FILTER_BYTES
+        if brief or self.generation.filters.known(filter_):
             return filters.survivors(self.rows, filter_)
         return await self._in_thread(deadline, filters.survivors, self.rows, filter_)
 

@@ -35,6 +35,8 @@ def verdict(figures: dict[str, Any]) -> str:
         f"perwatt, at p99 ≤ {objective['p99_ms']:g} ms and recall ≥ {objective['recall']:g}, over {ratio['blocks']} "
         "blocks."
     )
+    if target == "pgvector":
+        text += f" {other} is asked through a bridge that speaks HTTP for it, whose processor time counts as its own."
     if replica is not None:
         text += f" perwatt against itself (A/A): {_interval(replica, 99)}."
     return text + "".join(f" {why[0].upper()}{why[1:]}." for why in figures["why"])
