@@ -64,8 +64,7 @@ class DeltaSnapshot(NamedTuple):
     ) -> Ranked:
         if self.words is None or not words:
             return Ranked(np.zeros(0, np.int64), np.zeros(0, np.float32))
-        count = len(self.vectors)
-        return _best(self.words.scores(words, count, held), k, keep)
+        return _best(self.words.scores(words, self.live, held), k, keep)
 
     def search_sparse(self, sparse: SparseIndex, text: str, k: int, keep: Bitmap) -> Ranked:
         """By the sparse weights, of the rows that have some. sparse: of the generation."""

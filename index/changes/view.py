@@ -200,7 +200,7 @@ class View:
         lexical, changed = self.generation.lexical, self._snapshot.words
         if lexical is None or changed is None:
             return {}
-        return changed.new(lexical.words(text), len(self._snapshot.vectors))
+        return changed.new(lexical.words(text), self._snapshot.live)
 
     def filter(self, given: Mapping[str, Any]) -> Surviving:
         """As `Generation.filter`, over both, without what is gone."""

@@ -49,6 +49,7 @@ constexpr float kLowest = -3e38f;  // below every estimate that is finite, above
 constexpr size_t kMostAsked = 256 << 10;  // bytes of results' rows: what L2 has room for beside all else
 constexpr size_t kFront = 128;      // candidates in front; scanning so many costs less than squeezing them
 constexpr float kShareStep = 0.125f;  // what the latest hop weighs in the share that may be returned: some eight count
+constexpr float kLeastShare = 0.05f;  // of the visited that may be returned, where it is asked how many there are to come
 constexpr size_t kFirstLook = 8;   // of the budget, a part after which a walk may find that it will not do
 constexpr size_t kRootBest = 8;    // neighbours of the root to begin with: this many to twice as many (more for large k)
 
@@ -386,8 +387,16 @@ struct Walk {
 
   bool hopeless() {
     next_look = walker.visits + walker.visits / 4;
-    return walker.found >= walker.k &&
-           walker.visits + Hop::count_above(walker.estimates, waiting, visit_above) > walker.effort.budget;
+    if (walker.found < walker.k) return false;
+    return walker.visits + to_come() > walker.effort.budget;
+  }
+
+  // Visits that are still worth it: of what waits by now, and no more than until it is over.
+  size_t to_come() const {
+    const size_t worth = Hop::count_above(walker.estimates, waiting, visit_above), most = walker.effort.most;
+    if (most == SIZE_MAX || walker.passed >= most) return worth;
+    const float left = static_cast<float>(most - walker.passed) / (share > kLeastShare ? share : kLeastShare);
+    return left < static_cast<float>(worth) ? static_cast<size_t>(left) : worth;
   }
 
   void begin() {

@@ -63,7 +63,7 @@ _LEAST_TRIAL = 64  # visits: fewer say nothing of a share
 # Times the vectors that a search compares on average: so many one visits at most, where more effort is spent on it than
 # the target needs, as it is by default. One query in a hundred would visit two to four times as many, for next to
 # nothing (index/kernels/MEASURED.md, "Long walks").
-LONGEST = 1.75
+LONGEST, SOME_MORE = 1.75, 1.2  # and a budget that ends one sooner is no less than this
 # Whoever asks for more than the usual effort may have a walk that costs as much as so many scans, or so many visits,
 # which take some milliseconds.
 MOST_SCANS, SMALL_WALK = 4, 10_000
@@ -175,13 +175,18 @@ class Planner:
             budget = max(budget, 2 * self._at(math.ceil(k / share), effort))
             least = min(least, share / 4)
         trial = max(_LEAST_TRIAL, int(budget / _TRIAL))
-        return SearchPlan(False, trial, least, max(1, int(budget)), self._most(k, effort))
+        return SearchPlan(False, trial, least, max(1, int(budget)), self._most(k, effort, budget))
 
-    def _most(self, k: int, effort: int) -> int:
-        """Rows that a walk visits at most, 0 for any number: who names an effort gets all of it."""
+    def _most(self, k: int, effort: int, budget: float = math.inf) -> int:
+        """Rows that a walk visits at most, 0 for any number: who names an effort gets all of it. Where the budget is less
+        and still some more than is usual, it is over just before it would give up."""
         if self._structure in LISTS or not self._target < effort <= self._default:
             return 0
-        return max(_LEAST_TRIAL, int(LONGEST * self._at(k, effort)))
+        usual = self._at(k, effort)
+        most = LONGEST * usual
+        if most >= budget > SOME_MORE * usual:
+            most = budget - 1
+        return max(_LEAST_TRIAL, int(most))
 
     def _usual(self, effort: int) -> float:
         return float(np.interp(effort, self._efforts, self._scored))
