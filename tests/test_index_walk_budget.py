@@ -62,6 +62,17 @@ def test_a_walk_is_over_after_most_where_it_has_found_enough(walk: Walk) -> None
     assert (few.rows >= 0).all(), "not before it has found as many as were asked for"
 
 
+def test_a_walk_that_has_visited_enough_is_over_where_it_would_give_up(walk: Walk) -> None:
+    queries = clustered(100, DIM, seed=77)
+    whole = walk.search(queries, K, EFFORT)
+    budget = int(0.5 * whole.scored.min())
+    for enough, gives_up in ((2 * COUNT, True), (budget // 2, False)):
+        plan = SearchPlan(trial=1 << 20, budget=budget, enough=enough)
+        found = walk.search(queries, K, EFFORT, plan=plan)
+        assert ((found.rows[:, -1] < 0) == gives_up).all()
+        assert np.median(found.scored) < np.median(whole.scored)
+
+
 def test_half_of_what_a_walk_needs_is_given_up_before_it_is_spent(
     under: Callable[[float], tuple[NDArray[np.float64], NDArray[np.bool_]]],
 ) -> None:

@@ -211,6 +211,7 @@ class Graph:
         budget: int = 0,
         by_spokes: bool = False,
         most: int = 0,
+        enough: int = 0,
     ) -> None: ...
     def scan(
         self,

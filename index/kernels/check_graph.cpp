@@ -81,8 +81,8 @@ std::vector<float> search_all(const Kernels& unit, const Built& built, const std
   // Through a filter the frontier widens, what is dropped is put back, and every other walk is given up at some point.
   const size_t budget = keep && k > 1 ? 40 : SIZE_MAX;
   const float share = keep ? 0.25f : 1.0f, least = k > 1 ? 0.125f : 0.0f;
-  const size_t most = keep ? SIZE_MAX : 4 * k + 16;  // without one, long walks end
-  const Effort effort{0.8f, 64 + 4 * k, 8 * (64 + 4 * k), share, 0.4f, 8, least, by_spokes, budget, most};
+  const size_t most = keep ? SIZE_MAX : 4 * k + 16, enough = keep ? 2 * k : SIZE_MAX;  // without one, long walks end
+  const Effort effort{0.8f, 64 + 4 * k, 8 * (64 + 4 * k), share, 0.4f, 8, least, by_spokes, budget, most, enough};
   search(unit, view, signs.data(), float_rows, effort, keep, {queries.data(), count, k, 0}, scratch,
          {rows.data(), scores.data(), scored.data()});
   return scores;

@@ -193,7 +193,9 @@ struct Effort {
   float least_share = 0;   //   less than this share
   bool by_spokes = false;  // where a graph has codes of edges, too
   size_t budget = SIZE_MAX;  // visits after which it gives up, whatever it found
-  size_t most = SIZE_MAX;    // visited of those that may be returned, after which it is over where it has found enough
+  // Of those that may be returned so many visited, and it is over where it has found k: `most` in any case, `enough` where it
+  // would give up otherwise.
+  size_t most = SIZE_MAX, enough = SIZE_MAX;
 };
 
 // What is read of each result once a walk is over: of row r, `bytes` from first + r * stride.

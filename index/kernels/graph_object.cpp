@@ -86,7 +86,8 @@ class Graph {
   void search(Matrix<const float> queries, std::optional<Matrix<const float>> vectors, float margin, size_t frontier,
               std::optional<Vector<const uint64_t>> keep, Matrix<int64_t> rows, Matrix<float> scores,
               Vector<int64_t> scored, size_t threads, const std::string& unit, float handicap, float share, size_t room,
-              size_t trial, float least_share, size_t budget, bool by_spokes, size_t most) {
+              size_t trial, float least_share, size_t budget, bool by_spokes, size_t most,
+              size_t enough) {
     const Kernels& kernels = unit_named(unit);
     const Scan scan =
         vectors ? scan_of(queries, *vectors, view_.l2, rows, scores, scored) : scan_of(queries, rows, scores, scored);
@@ -97,7 +98,7 @@ class Graph {
     require(room <= (size_t{1} << 24), "the room must be at most 2^24");
     require(rows.shape(1) <= view_.count, "k must not be larger than the graph");
     const Effort effort{margin, frontier,    room,      share,
-                        handicap, trial, least_share, by_spokes, budget ? budget : SIZE_MAX, most ? most : SIZE_MAX};
+                        handicap, trial, least_share, by_spokes, budget ? budget : SIZE_MAX, most ? most : SIZE_MAX, enough ? enough : SIZE_MAX};
     const uint64_t* bits = kept_rows(keep, view_.count);
     nb::gil_scoped_release unlocked;
     const size_t k = scan.batch.k;
@@ -309,7 +310,7 @@ void bind_graph(nb::module_& m) {
       .def("search", &Graph::search, "queries"_a.noconvert(), "vectors"_a.noconvert().none(), "margin"_a, "frontier"_a,
            "keep"_a.noconvert().none(), "rows"_a.noconvert(), "scores"_a.noconvert(), "scored"_a.noconvert(),
            "threads"_a = 1, "unit"_a = "", "handicap"_a = 0.0f, "share"_a = 1.0f, "room"_a = 0, "trial"_a = 0,
-           "least_share"_a = 0.0f, "budget"_a = 0, "by_spokes"_a = false, "most"_a = 0)
+           "least_share"_a = 0.0f, "budget"_a = 0, "by_spokes"_a = false, "most"_a = 0, "enough"_a = 0)
       .def("scan", &Graph::scan, "queries"_a.noconvert(), "rows"_a.noconvert(), "scores"_a.noconvert(),
            "rescored"_a.noconvert(), "threads"_a = 1, "keep"_a.noconvert().none() = nb::none(),
            "at"_a.noconvert().none() = nb::none(), "unit"_a = "")

@@ -372,17 +372,20 @@ struct Walk {
   // returned, or more than is left of the budget waits to be visited.
   bool give_up() {
     const Effort& effort = walker.effort;
-    walker.gave_up =
+    const bool ends =
         walker.visits >= effort.budget ||
         (walker.visits >= effort.trial &&
          static_cast<float>(walker.passed) < effort.least_share * static_cast<float>(walker.visits)) ||
         (walker.visits >= next_look && hopeless());
-    return walker.gave_up;
+    walker.gave_up = ends && !has_visited(effort.enough);
+    return ends;
   }
+
+  bool has_visited(size_t most) const { return walker.passed >= most && walker.found >= walker.k; }
 
   // Whether nothing more is visited, although there would be something.
   bool over() {
-    return give_up() || (walker.passed >= walker.effort.most && walker.found >= walker.k);
+    return give_up() || has_visited(walker.effort.most);
   }
 
   bool hopeless() {
@@ -391,11 +394,12 @@ struct Walk {
     return walker.visits + to_come() > walker.effort.budget;
   }
 
-  // Visits that are still worth it: of what waits by now, and no more than until it is over.
+  // Visits that are still worth it: of what waits by now, and no more than until they are enough.
   size_t to_come() const {
-    const size_t worth = Hop::count_above(walker.estimates, waiting, visit_above), most = walker.effort.most;
-    if (most == SIZE_MAX || walker.passed >= most) return worth;
-    const float left = static_cast<float>(most - walker.passed) / (share > kLeastShare ? share : kLeastShare);
+    const size_t worth = Hop::count_above(walker.estimates, waiting, visit_above), enough = walker.effort.enough;
+    if (enough == SIZE_MAX) return worth;
+    if (walker.passed >= enough) return 0;
+    const float left = static_cast<float>(enough - walker.passed) / (share > kLeastShare ? share : kLeastShare);
     return left < static_cast<float>(worth) ? static_cast<size_t>(left) : worth;
   }
 

@@ -63,7 +63,8 @@ _LEAST_TRIAL = 64  # visits: fewer say nothing of a share
 # Times the vectors that a search compares on average: so many one visits at most, where more effort is spent on it than
 # the target needs, as it is by default. One query in a hundred would visit two to four times as many, for next to
 # nothing (index/kernels/MEASURED.md, "Long walks").
-LONGEST, SOME_MORE = 1.75, 1.2  # and a budget that ends one sooner is no less than this
+LONGEST = 1.75
+SOME_MORE = 1.2  # where it would otherwise be given up for a scan
 # Whoever asks for more than the usual effort may have a walk that costs as much as so many scans, or so many visits,
 # which take some milliseconds.
 MOST_SCANS, SMALL_WALK = 4, 10_000
@@ -71,14 +72,15 @@ MOST_SCANS, SMALL_WALK = 4, 10_000
 
 class SearchPlan(NamedTuple):
     """How to go about a search. scan: compare all survivors at once. The rest is for a walk, in vectors compared: after
-    `trial` it gives up where less than `least_share` of them survive, and after `budget` (0: never) in any case. After
-    `most` survivors (0: never) it is over where it has found enough."""
+    `trial` it gives up where less than `least_share` of them survive, and after `budget` (0: never) in any case. It is
+    over with what it has found after `most` survivors, and in place of giving up after `enough` (0: never)."""
 
     scan: bool = False
     trial: int = 0
     least_share: float = 0.0
     budget: int = 0
     most: int = 0
+    enough: int = 0
 
 
 WALK, SCAN = SearchPlan(), SearchPlan(scan=True)
@@ -156,7 +158,7 @@ class Planner:
             return SCAN
         if keep is None and k <= MEASURED_K:
             if effort <= self._default:
-                return SearchPlan(most=self._most(k, effort))  # what the structure was built for
+                return SearchPlan(most=self._visited(LONGEST, k, effort))  # what the structure was built for
             dearest = MOST_SCANS * (self._count * self._in_order + HIT * k) / WORTH[self._structure]
             return SearchPlan(budget=max(SMALL_WALK, int(dearest)))
         survivors = self._count if keep is None else keep.count
@@ -175,18 +177,14 @@ class Planner:
             budget = max(budget, 2 * self._at(math.ceil(k / share), effort))
             least = min(least, share / 4)
         trial = max(_LEAST_TRIAL, int(budget / _TRIAL))
-        return SearchPlan(False, trial, least, max(1, int(budget)), self._most(k, effort, budget))
+        most, enough = (self._visited(times, k, effort) for times in (LONGEST, SOME_MORE))
+        return SearchPlan(False, trial, least, max(1, int(budget)), most, enough)
 
-    def _most(self, k: int, effort: int, budget: float = math.inf) -> int:
-        """Rows that a walk visits at most, 0 for any number: who names an effort gets all of it. Where the budget is less
-        and still some more than is usual, it is over just before it would give up."""
+    def _visited(self, times: float, k: int, effort: int) -> int:
+        """So many times what a search visits on average; 0 for never: who names an effort gets all of it."""
         if self._structure in LISTS or not self._target < effort <= self._default:
             return 0
-        usual = self._at(k, effort)
-        most = LONGEST * usual
-        if most >= budget > SOME_MORE * usual:
-            most = budget - 1
-        return max(_LEAST_TRIAL, int(most))
+        return max(_LEAST_TRIAL, int(times * self._at(k, effort)))
 
     def _usual(self, effort: int) -> float:
         return float(np.interp(effort, self._efforts, self._scored))

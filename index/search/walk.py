@@ -70,7 +70,7 @@ class Walk:
         self._graph.search(
             queries, self.vectors, margin, int(frontier), words, *found, self._threads, share=share, room=int(room),
             handicap=_HANDICAP * max(0.0, margin), trial=plan.trial, least_share=plan.least_share, budget=plan.budget,
-            most=plan.most, by_spokes=self._by_spokes.begin(k, effort),
+            most=plan.most, enough=plan.enough, by_spokes=self._by_spokes.begin(k, effort),
         )  # fmt: skip
         if self._renumber is not None:
             return found._replace(rows=np.where(found.rows >= 0, self._renumber[found.rows], -1))
