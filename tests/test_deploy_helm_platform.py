@@ -66,8 +66,11 @@ def policies(values: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def test_what_parses_documents_reaches_nobody_and_the_service_is_reached_by_whom_is_named() -> None:
     found = policies(EVERYTHING)
-    assert found["rebuild"]["policyTypes"] == ["Ingress", "Egress"]
-    assert not {"ingress", "egress"} & set(found["rebuild"])
+    alone = policies(EVERYTHING | {"encoder": EVERYTHING["encoder"] | {"url": ""}})["rebuild"]
+    assert alone["policyTypes"] == found["rebuild"]["policyTypes"] == ["Ingress", "Egress"]
+    assert not {"ingress", "egress"} & set(alone)
+    assert "ingress" not in found["rebuild"]
+    assert found["rebuild"]["egress"] == EVERYTHING["networkPolicy"]["egress"], "the encoder is one of those"
     [rule] = found["serve"]["ingress"]
     [named, own] = rule["from"]
     assert named == EVERYTHING["networkPolicy"]["from"][0]

@@ -125,7 +125,7 @@ export interface Usage {
   rerank_tokens?: number;
 }
 
-/** Up to 256 queries, each a SearchRequest that is decoded on its own so that a bad one spoils no other. */
+/** Up to 256 queries, each a SearchRequest without `min_seq` that is decoded on its own so that a bad one spoils no other. */
 export interface BatchRequest {
   queries: SearchRequest[];
   min_seq?: number | null;
@@ -143,7 +143,7 @@ export interface BatchAnswer {
   seq?: number;
 }
 
-/** One query over several indexes, by their aliases: a text or a vector, and what else a search has but for pages, groups and documents of one index. merge: hits by their scores, which takes indexes of one model and metric, or by their ranks; without it, by scores where they compare. */
+/** One query over several indexes, by their aliases: a text or a vector, and what else a search has but for pages, groups, documents of one index, `rerank`, `expect` and `min_seq`. merge: hits by their scores, which takes indexes of one model and metric, or by their ranks; without it, by scores where they compare. */
 export interface SeveralRequest {
   indexes: string[];
   text?: string | null;
