@@ -16,8 +16,10 @@ from routed import HereReplica, Rig, in_process
 from index import VectorsFolder
 from index.build.sharded import build_sharded
 from service.query import index_registry
+from service.routing import indexes as routed_indexes
 from service.routing import switching as router_switching
 from service.routing.connection import Reply, Unanswered
+from service.routing.replica import Replica
 
 DIM, COUNT = 8, 60
 ALIAS, SEARCH = "/v1/aliases/docs", "/v1/indexes/docs/search"
@@ -137,6 +139,45 @@ def test_a_switch_that_broke_off_answers_as_before_until_it_is_ended(
     assert one("GET", "/v1/indexes/docs").json()["beside"] == []
     gone = one("POST", f"/v1/indexes/{first}/search", json={"id": "d30"})
     assert (gone.status_code, gone.json()["current"]) == (410, second)
+
+
+def test_one_that_is_late_to_a_look_is_up_and_does_not_hold_back_a_switch(
+    switching: tuple[Rig, str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once may be a second in which its machine stood still."""
+    rig, _, second = switching
+    monkeypatch.setattr(routed_indexes, "PATIENCE_S", 0.5)
+    late, looks = every(rig)[0], [0]
+    ask = late.ask
+
+    async def ask_late(method: str, path: str, content: bytes = b"", headers: str = "") -> Reply:
+        if (method, path) == ("GET", "/v1/indexes"):
+            looks[0] += 1
+            if looks[0] == 1:
+                await asyncio.sleep(3600)
+        return await ask(method, path, content, headers)
+
+    monkeypatch.setattr(late, "ask", ask_late)
+    answer = rig.many("PUT", ALIAS, json={"generation": second})
+    assert (answer.status_code, answer.json()["generation"]) == (200, second)
+    assert late.up
+
+
+def test_one_that_is_late_twice_in_a_row_is_down_until_it_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    replica, hangs = Replica("http://127.0.0.1:9", None), True
+
+    async def ask(*_: Any) -> Reply:
+        if hangs:
+            await asyncio.sleep(3600)
+        return Reply(200, b'{"indexes": []}')
+
+    monkeypatch.setattr(replica, "ask", ask)
+    asyncio.run(replica.look(0.01))
+    assert not replica.up  # it was never seen
+    for late, up in ((False, True), (True, True), (True, False), (True, False), (False, True), (True, True)):
+        hangs = late
+        asyncio.run(replica.look(0.01 if late else 60.0))
+        assert replica.up == up
 
 
 def test_one_that_hangs_ends_a_switch_in_time_and_is_named(

@@ -52,6 +52,8 @@ async def switch(indexes: RoutedIndexes, name: str, generation: str) -> RoutedIn
         for why in each
     ]
     await indexes.look()
+    if not left and indexes.loaded(name).id != generation:
+        await indexes.look()  # a replica that did not answer in time is known as it was before
     if left:
         raise Problem(
             "not-ready",
