@@ -9,6 +9,8 @@ import os
 import stat
 import tempfile
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from indexing import clustered
 
 from index import GenerationError, InputError, build_generation, open_generation, verify
 from index.build.rows.words import LexicalWriter
+from index.disk.files import storage_failure
 from index.search.fields.columns import Field
 from index.search.filtering import parse
 
@@ -281,6 +284,17 @@ def test_ranks_are_those_of_one_segment_however_many_there_are(
                     expected, found = (each.search_words(text, k, keep) for each in (one, many))
                     assert found.rows.tolist() == expected.rows.tolist()
                     assert found.scores.tolist() == expected.scores.tolist()
+
+
+def test_a_disk_that_is_full_while_words_are_written_is_told_as_one(
+    tmp_path: Path, file_size_limit: Callable[[int], AbstractContextManager[None]]
+) -> None:
+    """tantivy says it in a sentence of its own, of whatever kind."""
+    writer = LexicalWriter(tmp_path, "english", None)
+    writer.take([json.dumps({"text": f"word{row} " * 3}).encode() for row in range(5000)])
+    with file_size_limit(4096), pytest.raises(OSError, match="File too large") as failed:
+        writer.finish()
+    assert storage_failure(failed.value) is not None
 
 
 def test_no_lock_comes_back_once_the_words_are_written(tmp_path: Path) -> None:

@@ -98,8 +98,9 @@ class MissingRanking(Ranking):
         """misses: by row, how deep it takes to find it."""
         self._rows, self._misses, self.depth = rows, misses, 0
         order = SimpleNamespace(order=lambda row: row)
-        self._view = SimpleNamespace(reach=rows, rows=order, page_order=lambda row, _id: row)  # type: ignore[assignment]
-        self._query = SimpleNamespace(mode="dense", cursor="x", group_by=None, explain=False)  # type: ignore[assignment]
+        view: Any = SimpleNamespace(reach=rows, rows=order, page_order=lambda row, _id: row)
+        query: Any = SimpleNamespace(mode="dense", cursor="x", group_by=None, explain=False)
+        self._view, self._query = view, query
         self._scored, self._cpu_s, self._lexical_s, self._sparse_s, self._unweighed = 0, 0.0, 0.0, 0.0, 0
         self._cut, self._compared_all = False, True
 
@@ -126,7 +127,7 @@ def test_pages_go_on_when_a_deeper_search_finds_better_rows_late(late: dict[int,
     assert set(found) >= set(range(40)) - set(late)  # to the end, whatever came too late for its page
 
 
-def ranking_of(hits: list[RankedHit], **query: Any) -> Ranking:
+def ranking_of(hits: list[RankedHit], **query: Any) -> Any:
     """One whose rankings hold `hits` and nothing else; `asked` has the depths that were asked for."""
 
     class Ready(Ranking):
@@ -136,14 +137,14 @@ def ranking_of(hits: list[RankedHit], **query: Any) -> Ranking:
             self.asked.append(depth)
             return hits[:depth]
 
-    made = Ready.__new__(Ready)
+    made: Any = Ready.__new__(Ready)
     made.asked, made.depth = [], 0
     rows = SimpleNamespace(order=lambda row: row, value=lambda _field, row: row % 3)
-    made._view = SimpleNamespace(  # type: ignore[assignment]
+    made._view = SimpleNamespace(
         reach=len(hits), rows=rows, page_mark=lambda row: (row, ""), page_order=lambda row, _id: row,
         field_type=lambda _name: "int",
     )  # fmt: skip
-    made._query = SimpleNamespace(**{"group_by": None, "mode": "hybrid"} | query)  # type: ignore[assignment]
+    made._query = SimpleNamespace(**{"group_by": None, "mode": "hybrid"} | query)
     made._survivors, made._deadline = Survivors(), Deadline(60_000, time.perf_counter())
     return made
 
@@ -152,7 +153,7 @@ def test_a_hybrid_search_for_more_groups_than_there_are_does_not_rank_everything
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(limits, "PART_ROWS", 100)
-    ranking: Any = ranking_of([RankedHit(row, -float(row)) for row in range(1000)], group_by="number")
+    ranking = ranking_of([RankedHit(row, -float(row)) for row in range(1000)], group_by="number")
     assert [hit.row for hit in asyncio.run(ranking._grouped(11))] == [0, 1, 2]
     assert ranking.asked == [22, 44, 88, 100]
 

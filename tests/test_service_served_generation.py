@@ -143,7 +143,7 @@ def test_a_page_that_follows_one_of_a_worker_who_knows_more_waits_for_what_that_
 
         async def page_rows(said: int) -> int:
             after = encode(Cursor(loaded.id, b"", 1, 0.5, 0, 0, said))
-            asked = SearchRequest(vector=np.ones(DIM, np.float32).tobytes(), cursor=after)  # type: ignore[arg-type]
+            asked = SearchRequest(text="a page", cursor=after)
             with loaded:
                 return (await loaded.view_for(asked, patience())).page_rows
 

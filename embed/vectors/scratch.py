@@ -4,13 +4,14 @@ Each is locked (flock) while it is in use. Whoever makes one first removes those
 processes have died, and with them the locks.
 """
 
+import errno
 import fcntl
 import os
 import shutil
 import stat
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 PREFIX = "perwatt-scratch-"
@@ -31,14 +32,24 @@ def scratch_folder(place: Path | str | None = None, prefix: str = PREFIX) -> Ite
 
 def hold(folder: Path) -> int:
     """The lock of a folder, as a descriptor that holds it until it is closed. Raises BlockingIOError when another
-    process has it."""
+    process has it, FileNotFoundError when there is none, or another one by now."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not is_held(folder, handle):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder))
     except BaseException:
         os.close(handle)
         raise
     return handle
+
+
+def is_held(folder: Path, handle: int) -> bool:
+    """Whether `handle` is of the folder that is there now."""
+    try:
+        return os.path.samestat(os.fstat(handle), folder.stat())
+    except FileNotFoundError:
+        return False
 
 
 def sweep(folders: Iterable[Path]) -> list[str]:
@@ -71,13 +82,5 @@ def _own(folder: Path) -> bool:
 def _made(beside: Path, prefix: str) -> tuple[Path, int]:
     while True:
         folder = Path(tempfile.mkdtemp(dir=beside, prefix=prefix))
-        try:
-            handle = hold(folder)
-        except (BlockingIOError, FileNotFoundError):
-            continue  # swept before it was held
-        try:
-            if os.path.samestat(os.fstat(handle), folder.stat()):
-                return folder, handle
-        except FileNotFoundError:
-            pass
-        os.close(handle)
+        with suppress(BlockingIOError, FileNotFoundError):  # swept before it was held
+            return folder, hold(folder)

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from embed.vectors.scratch import hold
+from embed.vectors.scratch import hold, is_held
 from index import machine
 from index.backup.contents import Backup, StoredFile, place_of, read_backup
 from index.backup.log_copy import check_joins, check_serves, join, local_log, stored_log
@@ -192,7 +192,7 @@ def _pulling(root: Root, name: str, what: str) -> Iterator[Path]:
         yield path
     finally:
         with suppress(OSError):
-            if _is_at(handle, path):  # and not another pull's by now
+            if is_held(path, handle):  # and not another pull's by now
                 path.rmdir()  # where nothing was fetched
         os.close(handle)
 
@@ -202,17 +202,7 @@ def _held(path: Path) -> int:
     while True:
         make(path)
         with suppress(FileNotFoundError):
-            handle = hold(path)
-            if _is_at(handle, path):
-                return handle
-            os.close(handle)
-
-
-def _is_at(handle: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(handle), path.stat())
-    except FileNotFoundError:
-        return False
+            return hold(path)
 
 
 def _publish(root: Root, content: Backup, generation: str, folder: Path) -> None:

@@ -27,7 +27,7 @@ from index.search.generation import Generation
 from index.search.lexical.words import Matched
 from index.shards.merge import Ranked, merge, merge_top
 
-# Of so many rows that tie ids say which come first; of more, the first of them that were written.
+# Of up to so many rows that tie, ids decide which are found; of more, those that were written first are.
 MOST_TIED = 4096
 
 

@@ -86,8 +86,8 @@ class Graph {
   void search(Matrix<const float> queries, std::optional<Matrix<const float>> vectors, float margin, size_t frontier,
               std::optional<Vector<const uint64_t>> keep, Matrix<int64_t> rows, Matrix<float> scores,
               Vector<int64_t> scored, size_t threads, const std::string& unit, float handicap, float share, size_t room,
-              size_t trial, float least_share, size_t budget, bool by_spokes, size_t most,
-              size_t enough) {
+              size_t trial, float least_share, size_t budget, bool by_spokes, size_t most, size_t enough) {
+    const auto bound = [](size_t asked) { return asked ? asked : SIZE_MAX; };  // 0: none
     const Kernels& kernels = unit_named(unit);
     const Scan scan =
         vectors ? scan_of(queries, *vectors, view_.l2, rows, scores, scored) : scan_of(queries, rows, scores, scored);
@@ -97,8 +97,8 @@ class Graph {
     require(frontier >= kGroup && frontier <= (size_t{1} << 24), "the frontier must be 32 to 2^24");
     require(room <= (size_t{1} << 24), "the room must be at most 2^24");
     require(rows.shape(1) <= view_.count, "k must not be larger than the graph");
-    const Effort effort{margin, frontier,    room,      share,
-                        handicap, trial, least_share, by_spokes, budget ? budget : SIZE_MAX, most ? most : SIZE_MAX, enough ? enough : SIZE_MAX};
+    const Effort effort{margin,      frontier,  room,          share,       handicap,     trial,
+                        least_share, by_spokes, bound(budget), bound(most), bound(enough)};
     const uint64_t* bits = kept_rows(keep, view_.count);
     nb::gil_scoped_release unlocked;
     const size_t k = scan.batch.k;

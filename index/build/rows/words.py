@@ -25,7 +25,7 @@ from index.search.lexical.words import FOLDER, HEAP_BYTES, ROW_FIELD, WORDS_FIEL
 from index.weights.whole import WholeWords, write_whole
 
 FIELDS = ("title", "text")  # as the manifest names them
-_OS_ERROR = re.compile(r"\bos error (\d+)|\bcode: (\d+)")
+_OS_ERROR = re.compile(r"\b(?:os error|code:) (\d+)")
 
 
 class LexicalWriter:
